@@ -1,0 +1,2 @@
+namespace LongLora.Reports;
+internal static class Placeholder;

@@ -1,0 +1,24 @@
+using TorchSharp;
+
+namespace LongLora.Checkpoints;
+
+/// <summary>A file, or a set of files, of named tensors.</summary>
+public interface ITensorSource : IDisposable
+{
+    /// <summary>Name, shape and type of every tensor, read from the headers alone.</summary>
+    IReadOnlyDictionary<string, TensorInfo> Tensors { get; }
+
+    /// <summary>
+    /// A tensor of the stored type whose data are the mapped file: no copy, valid until the source is disposed, not to be written to.
+    /// The caller disposes the tensor.
+    /// </summary>
+    /// <exception cref="LongLora.Runtime.CheckpointException">There is no tensor of that name.</exception>
+    torch.Tensor Open(string name);
+}
+
+/// <summary>What a header says of a tensor.</summary>
+/// <param name="Name">Its full name, such as <c>model.layers.0.self_attn.q_proj.weight</c>.</param>
+/// <param name="Type">The stored type.</param>
+/// <param name="Shape">Its dimensions, outermost first.</param>
+/// <param name="File">The file that holds it, for messages.</param>
+public sealed record TensorInfo(string Name, torch.ScalarType Type, IReadOnlyList<long> Shape, string File);

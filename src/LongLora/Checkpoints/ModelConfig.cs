@@ -1,0 +1,111 @@
+namespace LongLora.Checkpoints;
+
+/// <summary>
+/// What a Hugging Face <c>config.json</c> says of a decoder-only model, with the same names in C# spelling. Read strictly by
+/// the reader: a field that would change the numbers and is not known here is an error, never ignored.
+/// </summary>
+public sealed record ModelConfig
+{
+    /// <summary>The family, such as <c>llama</c> (<c>model_type</c>).</summary>
+    public required string ModelType { get; init; }
+
+    /// <summary>D, the width of the residual stream (<c>hidden_size</c>).</summary>
+    public required int HiddenSize { get; init; }
+
+    /// <summary>Width of the MLP (<c>intermediate_size</c>).</summary>
+    public required int IntermediateSize { get; init; }
+
+    /// <summary>Number of decoder blocks (<c>num_hidden_layers</c>).</summary>
+    public required int LayerCount { get; init; }
+
+    /// <summary>H, the number of query heads (<c>num_attention_heads</c>).</summary>
+    public required int HeadCount { get; init; }
+
+    /// <summary>Number of key and value heads; a divisor of <see cref="HeadCount"/> (<c>num_key_value_heads</c>, default H).</summary>
+    public required int KeyValueHeadCount { get; init; }
+
+    /// <summary>K, the size of one head (<c>head_dim</c>, default D / H).</summary>
+    public required int HeadSize { get; init; }
+
+    /// <summary>V, the number of token ids (<c>vocab_size</c>).</summary>
+    public required int VocabularySize { get; init; }
+
+    /// <summary>The context in tokens that the model was made for (<c>max_position_embeddings</c>).</summary>
+    public required int MaxPositions { get; init; }
+
+    /// <summary>Epsilon of the norms (<c>rms_norm_eps</c>, default 1e-6; <c>layer_norm_eps</c> for LayerNorm families).</summary>
+    public double NormEpsilon { get; init; } = 1e-6;
+
+    /// <summary>Base of the rotary frequencies (<c>rope_theta</c>, default 10000).</summary>
+    public double RopeTheta { get; init; } = 10000;
+
+    /// <summary>The scaling of the rotary positions; <see cref="RopeScalingConfig.None"/> when absent (<c>rope_scaling</c> or <c>rope_parameters</c>).</summary>
+    public RopeScalingConfig RopeScaling { get; init; } = RopeScalingConfig.None;
+
+    /// <summary>Whether the output head is the embedding matrix (<c>tie_word_embeddings</c>, default false for Llama).</summary>
+    public bool TiedEmbeddings { get; init; }
+
+    /// <summary>Whether q, k, v and o have a bias (<c>attention_bias</c>, default false).</summary>
+    public bool AttentionBias { get; init; }
+
+    /// <summary>Whether gate, up and down have a bias (<c>mlp_bias</c>, default false).</summary>
+    public bool MlpBias { get; init; }
+
+    /// <summary>The MLP's activation, such as <c>silu</c> (<c>hidden_act</c>).</summary>
+    public string Activation { get; init; } = "silu";
+
+    /// <summary>Id of the token that begins a text, if any (<c>bos_token_id</c>).</summary>
+    public int? BosTokenId { get; init; }
+
+    /// <summary>Ids of the tokens that end a text; the first is the one written between training documents (<c>eos_token_id</c>, a number or a list).</summary>
+    public IReadOnlyList<int> EosTokenIds { get; init; } = [];
+
+    /// <summary>Standard deviation of a new model's weights (<c>initializer_range</c>, default 0.02).</summary>
+    public double InitializerRange { get; init; } = 0.02;
+}
+
+/// <summary>How rotary positions are rescaled; the union of the parameters of all kinds, as transformers' <c>rope_scaling</c> has them.</summary>
+public sealed record RopeScalingConfig
+{
+    /// <summary>No rescaling.</summary>
+    public static RopeScalingConfig None { get; } = new();
+
+    /// <summary>One of <c>default</c>, <c>linear</c>, <c>dynamic</c>, <c>yarn</c>, <c>llama3</c>, <c>longrope</c> (<c>rope_type</c>, formerly <c>type</c>; <c>su</c> is read as <c>longrope</c>).</summary>
+    public string Kind { get; init; } = "default";
+
+    /// <summary>How many times longer the new context is than <see cref="OriginalMaxPositions"/> (<c>factor</c>).</summary>
+    public double Factor { get; init; } = 1;
+
+    /// <summary>The context in tokens before rescaling (<c>original_max_position_embeddings</c>); null where the file leaves it to <c>max_position_embeddings</c>.</summary>
+    public int? OriginalMaxPositions { get; init; }
+
+    /// <summary>YaRN and LongRoPE: factor on cosine and sine (<c>attention_factor</c>); null for the published formula.</summary>
+    public double? AttentionFactor { get; init; }
+
+    /// <summary>YaRN: rotations above which a dimension is extrapolated (<c>beta_fast</c>, default 32).</summary>
+    public double? BetaFast { get; init; }
+
+    /// <summary>YaRN: rotations below which a dimension is interpolated (<c>beta_slow</c>, default 1).</summary>
+    public double? BetaSlow { get; init; }
+
+    /// <summary>YaRN: multiplier of the logarithm in the attention factor (<c>mscale</c>).</summary>
+    public double? Mscale { get; init; }
+
+    /// <summary>YaRN: as <see cref="Mscale"/>, over all dimensions (<c>mscale_all_dim</c>).</summary>
+    public double? MscaleAllDim { get; init; }
+
+    /// <summary>YaRN: whether the correction range is rounded to whole dimensions (<c>truncate</c>, default true).</summary>
+    public bool? Truncate { get; init; }
+
+    /// <summary>Llama 3: <c>low_freq_factor</c>.</summary>
+    public double? LowFrequencyFactor { get; init; }
+
+    /// <summary>Llama 3: <c>high_freq_factor</c>.</summary>
+    public double? HighFrequencyFactor { get; init; }
+
+    /// <summary>LongRoPE: one divisor a frequency for texts up to the original context (<c>short_factor</c>).</summary>
+    public IReadOnlyList<double>? ShortFactors { get; init; }
+
+    /// <summary>LongRoPE: one divisor a frequency for longer texts (<c>long_factor</c>).</summary>
+    public IReadOnlyList<double>? LongFactors { get; init; }
+}

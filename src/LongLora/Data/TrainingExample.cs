@@ -1,0 +1,29 @@
+namespace LongLora.Data;
+
+/// <summary>One tokenised document, or one question with its answer.</summary>
+/// <param name="Ids">Token ids.</param>
+/// <param name="Labels">The id to predict at each place, or <see cref="IgnoredLabel"/>; null where every token counts. Not shifted: label t is the target of position t - 1.</param>
+/// <param name="Origin">Where it came from, such as <c>book.txt</c> or <c>data.jsonl:17</c>, for messages.</param>
+public sealed record TrainingExample(IReadOnlyList<int> Ids, IReadOnlyList<int>? Labels, string Origin)
+{
+    /// <summary>A label that adds nothing to the loss (the value that PyTorch and transformers use).</summary>
+    public const int IgnoredLabel = -100;
+}
+
+/// <summary>A sequence of documents or examples, always in the same order. Reads as it goes: a corpus may be larger than memory.</summary>
+public interface IExampleSource
+{
+    /// <summary>Reads from the beginning.</summary>
+    /// <exception cref="LongLora.Runtime.DataException">A line or file cannot be read; the message names it as <c>file:line</c>.</exception>
+    IEnumerable<TrainingExample> Read(CancellationToken cancellation = default);
+}
+
+/// <summary>Token ids for one micro-batch, on the host.</summary>
+/// <param name="InputIds">[B, L], row by row.</param>
+/// <param name="Labels">[B, L], not shifted, <see cref="TrainingExample.IgnoredLabel"/> where nothing is to be learnt; null where every token counts.</param>
+/// <param name="BatchSize">B.</param>
+/// <param name="Length">L.</param>
+/// <param name="Segments">
+/// Lengths of the documents in each row where documents may not see each other, summing to L; null where a row is one stretch of text.
+/// </param>
+public sealed record Batch(long[] InputIds, long[]? Labels, int BatchSize, int Length, IReadOnlyList<IReadOnlyList<int>>? Segments = null);

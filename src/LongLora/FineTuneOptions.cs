@@ -1,0 +1,193 @@
+using LongLora.Runtime;
+
+namespace LongLora;
+
+/// <summary>Which tokens a position may look at while training (LongLoRA, section 3.2). Inference always uses full attention.</summary>
+public enum AttentionKind
+{
+    /// <summary>S²-Attn: half of the heads in groups, the other half in groups shifted by half a group.</summary>
+    ShiftedSparse,
+
+    /// <summary>Every earlier token.</summary>
+    Full,
+
+    /// <summary>Groups without the shift: the ablation that shows why the shift is needed.</summary>
+    Grouped,
+}
+
+/// <summary>Which weights are trained (LongLoRA, section 3.3).</summary>
+public enum TuningMethod
+{
+    /// <summary>LoRA on the target projections, and the embeddings and norms themselves.</summary>
+    LoraPlus,
+
+    /// <summary>LoRA alone.</summary>
+    Lora,
+
+    /// <summary>Every weight.</summary>
+    Full,
+}
+
+/// <summary>How the learning rate moves, as in transformers.</summary>
+public enum ScheduleKind
+{
+    /// <summary>Linear rise over the warm-up steps, then constant.</summary>
+    ConstantWithWarmup,
+
+    /// <summary>Linear rise, then half a cosine to zero.</summary>
+    Cosine,
+
+    /// <summary>Linear rise, then a line to zero.</summary>
+    Linear,
+}
+
+/// <summary>
+/// All options of one fine-tuning run: the one tree that a recipe, the command line and the library share. Every property is a key of the
+/// recipe and a flag of the command line under the same name in kebab-case (<c>LearningRate</c> is <c>learning-rate</c>).
+/// </summary>
+public sealed record FineTuneOptions
+{
+    /// <summary>Folder of the Hugging Face model to extend.</summary>
+    public required string Model { get; init; }
+
+    /// <summary>Files and folders to train on: <c>.txt</c>, <c>.md</c>, <c>.jsonl</c> with <c>text</c>, token <c>.bin</c>; a folder stands for all of these below it.</summary>
+    public required IReadOnlyList<string> Data { get; init; }
+
+    /// <summary>Tokens in one training sequence, which becomes the model's new context. At least the native context.</summary>
+    public required int Context { get; init; }
+
+    /// <summary>The run directory. Must be new or empty unless <see cref="Resume"/>.</summary>
+    public required string Output { get; init; }
+
+    /// <summary>Attention while training. Default shifted-sparse.</summary>
+    public AttentionKind Attention { get; init; } = AttentionKind.ShiftedSparse;
+
+    /// <summary>Group size as a share of the context, above 0 and at most 1. Default 0.25, the paper's. Ignored where <see cref="GroupSize"/> is given.</summary>
+    public double GroupRatio { get; init; } = 0.25;
+
+    /// <summary>Group size in tokens, even, at most the context; null to use <see cref="GroupRatio"/>.</summary>
+    public int? GroupSize { get; init; }
+
+    /// <summary>Which weights are trained. Default lora-plus.</summary>
+    public TuningMethod Tuning { get; init; } = TuningMethod.LoraPlus;
+
+    /// <summary>r, the rank of the LoRA matrices. Default 8, the paper's.</summary>
+    public int Rank { get; init; } = 8;
+
+    /// <summary>LoRA's alpha: the update is scaled by alpha / r. Default 16, the paper's.</summary>
+    public double Alpha { get; init; } = 16;
+
+    /// <summary>Projections that get LoRA. Default q_proj, k_proj, v_proj, o_proj.</summary>
+    public IReadOnlyList<string> TargetModules { get; init; } = ["q_proj", "k_proj", "v_proj", "o_proj"];
+
+    /// <summary>Whether the embeddings (and a tied head) are trained. Default: yes, except with plain LoRA.</summary>
+    public bool? TrainEmbeddings { get; init; }
+
+    /// <summary>Whether the norms are trained. Default: yes, except with plain LoRA.</summary>
+    public bool? TrainNorms { get; init; }
+
+    /// <summary>How positions are rescaled: default (not at all), linear, dynamic, yarn, llama3. Default linear, position interpolation as in the paper.</summary>
+    public string RopeScaling { get; init; } = "linear";
+
+    /// <summary>Rescaling factor; null for ceil(context / original context).</summary>
+    public double? RopeFactor { get; init; }
+
+    /// <summary>Optimizer steps. Default 1000, the paper's.</summary>
+    public int Steps { get; init; } = 1000;
+
+    /// <summary>Sequences in one forward pass. Default 1.</summary>
+    public int BatchSize { get; init; } = 1;
+
+    /// <summary>Forward passes added up in one optimizer step. Default 8, the paper's.</summary>
+    public int GradientAccumulation { get; init; } = 8;
+
+    /// <summary>Peak learning rate. Default 2e-5, the paper's.</summary>
+    public double LearningRate { get; init; } = 2e-5;
+
+    /// <summary>Steps over which the learning rate rises from 0. Default 20, the paper's.</summary>
+    public int WarmupSteps { get; init; } = 20;
+
+    /// <summary>Course of the learning rate. Default constant-with-warmup, the paper's.</summary>
+    public ScheduleKind Schedule { get; init; } = ScheduleKind.ConstantWithWarmup;
+
+    /// <summary>AdamW's weight decay, on every trained weight. Default 0, the paper's.</summary>
+    public double WeightDecay { get; init; }
+
+    /// <summary>AdamW's decay rate of the first moment. Default 0.9.</summary>
+    public double Beta1 { get; init; } = 0.9;
+
+    /// <summary>AdamW's decay rate of the second moment. Default 0.95, the paper's.</summary>
+    public double Beta2 { get; init; } = 0.95;
+
+    /// <summary>AdamW's epsilon. Default 1e-8.</summary>
+    public double Epsilon { get; init; } = 1e-8;
+
+    /// <summary>Largest 2-norm of all gradients together, above which they are scaled down; 0 to leave them. Default 1.</summary>
+    public double MaxGradNorm { get; init; } = 1;
+
+    /// <summary>Seed of the LoRA matrices and of the order of the data. Default 42.</summary>
+    public int Seed { get; init; } = 42;
+
+    /// <summary>Steps between two saved checkpoints; 0 to save only at the end or when interrupted. Default 100.</summary>
+    public int SaveEvery { get; init; } = 100;
+
+    /// <summary>Newest checkpoints to keep. Default 2.</summary>
+    public int KeepCheckpoints { get; init; } = 2;
+
+    /// <summary>Continues the run in <see cref="Output"/> from its newest checkpoint; starts anew where there is none. Default false.</summary>
+    public bool Resume { get; init; }
+
+    /// <summary>Where to compute: auto (CUDA where there is one), cpu, cuda, cuda:N. Default auto.</summary>
+    public string Device { get; init; } = "auto";
+
+    /// <summary>Decoder blocks between two kept activations; more save memory and cost a little more at the peak. 0 keeps all activations. Default 1.</summary>
+    public int BlocksPerSegment { get; init; } = 1;
+
+    /// <summary>Whether the embeddings are trained once the default is resolved.</summary>
+    public bool TrainsEmbeddings => TrainEmbeddings ?? Tuning != TuningMethod.Lora;
+
+    /// <summary>Whether the norms are trained once the default is resolved.</summary>
+    public bool TrainsNorms => TrainNorms ?? Tuning != TuningMethod.Lora;
+
+    /// <summary>The group size in tokens once the ratio is resolved: even and at least 2.</summary>
+    public int ResolvedGroupSize => GroupSize ?? Math.Max(2, (int)Math.Ceiling(Context * GroupRatio / 2) * 2);
+
+    /// <summary>Checks every option that can be checked without opening a file.</summary>
+    /// <exception cref="ConfigurationException">Lists every problem at once.</exception>
+    public void Validate()
+    {
+        var problems = new List<string>();
+        void Require(bool holds, string problem)
+        {
+            if (!holds)
+                problems.Add(problem);
+        }
+
+        Require(Model.Length > 0, "model is empty; give the folder of a Hugging Face model");
+        Require(Data.Count > 0, "data is empty; give at least one file or folder");
+        Require(Output.Length > 0, "output is empty; give the run directory");
+        Require(Context >= 2, $"context is {Context}; it must be at least 2 tokens");
+        Require(GroupRatio is > 0 and <= 1, $"group-ratio is {GroupRatio}; it must be above 0 and at most 1");
+        Require(GroupSize is null || (GroupSize >= 2 && GroupSize % 2 == 0 && GroupSize <= Context),
+            $"group-size is {GroupSize}; it must be even, at least 2 and at most the context, {Context}");
+        Require(Rank >= 1, $"rank is {Rank}; it must be at least 1");
+        Require(Alpha > 0, $"alpha is {Alpha}; it must be above 0");
+        Require(TargetModules.Count > 0 || Tuning == TuningMethod.Full, "target-modules is empty; LoRA needs at least one projection");
+        Require(RopeFactor is null or >= 1, $"rope-factor is {RopeFactor}; it must be at least 1");
+        Require(Steps >= 1, $"steps is {Steps}; it must be at least 1");
+        Require(BatchSize >= 1, $"batch-size is {BatchSize}; it must be at least 1");
+        Require(GradientAccumulation >= 1, $"gradient-accumulation is {GradientAccumulation}; it must be at least 1");
+        Require(LearningRate >= 0 && double.IsFinite(LearningRate), $"learning-rate is {LearningRate}; it must be 0 or more");
+        Require(WarmupSteps >= 0, $"warmup-steps is {WarmupSteps}; it must be 0 or more");
+        Require(WeightDecay >= 0, $"weight-decay is {WeightDecay}; it must be 0 or more");
+        Require(Beta1 is >= 0 and < 1, $"beta1 is {Beta1}; it must be at least 0 and below 1");
+        Require(Beta2 is >= 0 and < 1, $"beta2 is {Beta2}; it must be at least 0 and below 1");
+        Require(Epsilon > 0, $"epsilon is {Epsilon}; it must be above 0");
+        Require(MaxGradNorm >= 0, $"max-grad-norm is {MaxGradNorm}; it must be 0 (no clipping) or more");
+        Require(SaveEvery >= 0, $"save-every is {SaveEvery}; it must be 0 (only at the end) or more");
+        Require(KeepCheckpoints >= 1, $"keep-checkpoints is {KeepCheckpoints}; it must be at least 1");
+        Require(BlocksPerSegment >= 0, $"blocks-per-segment is {BlocksPerSegment}; it must be 0 (keep everything) or more");
+        if (problems.Count > 0)
+            throw new ConfigurationException(string.Join(Environment.NewLine, problems));
+    }
+}

@@ -1,0 +1,116 @@
+using System.Runtime.InteropServices;
+using TorchSharp;
+
+namespace LongLora.Runtime;
+
+/// <summary>
+/// Loads the native libtorch once, before the first tensor, and sets up the C allocator for large tensors.
+/// </summary>
+/// <remarks>
+/// By default the library is the one that the application took as a package. <c>LONGLORA_LIBTORCH=DIR</c> names another, for example the
+/// <c>torch/lib</c> folder of a PyTorch install of the same version with its CUDA libraries.
+/// </remarks>
+public static partial class LibTorch
+{
+    /// <summary>The environment variable that names a folder with an existing libtorch.</summary>
+    public const string DirectoryVariable = "LONGLORA_LIBTORCH";
+
+    private static readonly Lazy<bool> s_loaded = new(LoadOnce, LazyThreadSafetyMode.ExecutionAndPublication);
+
+    /// <summary>Whether this process has loaded libtorch from <see cref="DirectoryVariable"/> rather than from a package.</summary>
+    public static bool IsExternal => s_loaded.Value;
+
+    /// <summary>Loads libtorch; later calls do nothing. Every entry point of the library calls it.</summary>
+    /// <exception cref="ConfigurationException">The native library cannot be loaded; the message says why and what to do.</exception>
+    public static void EnsureLoaded() => _ = s_loaded.Value;
+
+    private static bool LoadOnce()
+    {
+        KeepLargeBlocks();
+        var directory = Environment.GetEnvironmentVariable(DirectoryVariable);
+        var external = !string.IsNullOrEmpty(directory);
+        try
+        {
+            if (external)
+                LoadFrom(directory!);
+            torch.zeros(1).Dispose();
+        }
+        catch (Exception e) when (e is NotSupportedException or DllNotFoundException or TypeInitializationException or BadImageFormatException)
+        {
+            throw new ConfigurationException(
+                "The native libtorch could not be loaded. " + Reason(e) + " Reference a libtorch package (libtorch-cpu-linux-x64, "
+                + $"TorchSharp-cuda-linux, ...) in the application, or set {DirectoryVariable} to a folder that has one of the same version.", e);
+        }
+        return external;
+    }
+
+    // TorchSharp finds its own libLibTorchSharp beside the application and takes a libtorch that is already in the process.
+    private static void LoadFrom(string directory)
+    {
+        var (prefix, suffix) = OperatingSystem.IsWindows() ? ("", ".dll") : OperatingSystem.IsMacOS() ? ("lib", ".dylib") : ("lib", ".so");
+        var core = Path.Combine(directory, prefix + "torch_cpu" + suffix);
+        if (!File.Exists(core))
+            throw new ConfigurationException($"{DirectoryVariable} is '{directory}', but there is no {Path.GetFileName(core)}. "
+                + "Give the folder that holds libtorch's libraries, such as site-packages/torch/lib.");
+        foreach (var name in (ReadOnlySpan<string>)["c10", "torch_cpu", "c10_cuda", "torch_cuda", "torch"])
+        {
+            var path = Path.Combine(directory, prefix + name + suffix);
+            if (File.Exists(path))
+                NativeLibrary.Load(path);
+        }
+        var binding = FindBinding(prefix + "LibTorchSharp" + suffix)
+            ?? throw new ConfigurationException($"{prefix}LibTorchSharp{suffix} is not beside the application ({AppContext.BaseDirectory}).");
+        NativeLibrary.Load(binding);
+    }
+
+    private static string? FindBinding(string file)
+    {
+        var candidates = new[]
+        {
+            Path.Combine(AppContext.BaseDirectory, file),
+            Path.Combine(AppContext.BaseDirectory, "runtimes", RuntimeInformation.RuntimeIdentifier, "native", file),
+            Path.Combine(AppContext.BaseDirectory, "runtimes", PortableIdentifier(), "native", file),
+        };
+        return Array.Find(candidates, File.Exists);
+    }
+
+    private static string PortableIdentifier()
+    {
+        var system = OperatingSystem.IsWindows() ? "win" : OperatingSystem.IsMacOS() ? "osx" : "linux";
+        return system + (RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? "-arm64" : "-x64");
+    }
+
+    private static string Reason(Exception e)
+    {
+        for (var inner = e; inner is not null; inner = inner.InnerException)
+        {
+            if (inner is DllNotFoundException or BadImageFormatException)
+                return inner.Message.Split('\n')[0].TrimEnd() + ".";
+        }
+        return e.Message.Split('\n')[0].TrimEnd() + ".";
+    }
+
+    // glibc otherwise maps and page-faults every result of 32 MB or more anew: an element-wise product of that size takes 8 times longer.
+    private static void KeepLargeBlocks()
+    {
+        if (!OperatingSystem.IsLinux())
+            return;
+        const int mmapThreshold = -3, trimThreshold = -1;
+        try
+        {
+            _ = mallopt(mmapThreshold, 1 << 30);
+            _ = mallopt(trimThreshold, int.MaxValue);
+        }
+        catch (EntryPointNotFoundException)
+        {
+            // musl has no mallopt and does not need it.
+        }
+        catch (DllNotFoundException)
+        {
+        }
+    }
+
+    [LibraryImport("libc.so.6")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial int mallopt(int parameter, int value);
+}
