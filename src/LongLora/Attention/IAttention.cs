@@ -1,0 +1,57 @@
+using static TorchSharp.torch;
+
+namespace LongLora.Attention;
+
+// B batch, L tokens, H query heads, J key-value heads (a divisor of H), K head size, G group
+
+/// <summary>
+/// Which earlier tokens each head of a position looks at. Which attention is used is an argument of the forward pass: a sparse one while
+/// training, <see cref="FullAttention"/> for everything else, with the same weights.
+/// </summary>
+public interface IAttention
+{
+    /// <summary>softmax(q kᵀ / sqrt(K)) v, causal, with the rows that this pattern allows.</summary>
+    /// <param name="query">[B, H, L, K], any strides with K innermost.</param>
+    /// <param name="key">[B, J, L, K].</param>
+    /// <param name="value">[B, J, L, K].</param>
+    /// <param name="segments">Document lengths in each row, summing to L, where documents may not see each other; null for one document a row.</param>
+    /// <returns>[B, H, L, K].</returns>
+    Tensor Attend(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null);
+
+    /// <summary>The stretches of tokens in which the heads of each half attend: a row's pattern written down, for plans and tests.</summary>
+    /// <param name="length">L.</param>
+    AttentionPattern Pattern(int length);
+}
+
+/// <summary>
+/// A pattern of causal attention inside stretches of tokens: heads [0, H/2) use <paramref name="Lower"/>, heads [H/2, H) <paramref name="Upper"/>.
+/// </summary>
+/// <param name="Lower">Runs that cover the tokens once, in order.</param>
+/// <param name="Upper">Likewise; equal to Lower where all heads do the same.</param>
+public sealed record AttentionPattern(IReadOnlyList<Run> Lower, IReadOnlyList<Run> Upper)
+{
+    /// <summary>Query-key pairs that one head of each half computes, on average: the cost of the pattern.</summary>
+    public double PairsPerHead => (Pairs(Lower) + Pairs(Upper)) / 2;
+
+    private static double Pairs(IReadOnlyList<Run> runs) => runs.Sum(r => (double)r.Count * r.Length * (r.Length + 1) / 2);
+}
+
+/// <summary>Equal stretches one after the other: [Start, Start + Length), [Start + Length, Start + 2 Length), ...</summary>
+/// <param name="Start">First token.</param>
+/// <param name="Length">Tokens in one stretch.</param>
+/// <param name="Count">Number of stretches.</param>
+public readonly record struct Run(int Start, int Length, int Count)
+{
+    /// <summary>The token after the last one.</summary>
+    public int End => Start + Length * Count;
+
+    /// <summary>Covers [start, end) by stretches of <paramref name="length"/> tokens, the last one shorter where it does not divide.</summary>
+    public static IEnumerable<Run> Cover(int start, int end, int length)
+    {
+        var whole = (end - start) / length;
+        if (whole > 0)
+            yield return new(start, length, whole);
+        if (start + whole * length < end)
+            yield return new(start + whole * length, end - start - whole * length, 1);
+    }
+}

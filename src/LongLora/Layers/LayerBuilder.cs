@@ -1,0 +1,155 @@
+using LongLora.Checkpoints;
+using LongLora.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.Layers;
+
+/// <summary>Where the weights of a model that is being built come from.</summary>
+public abstract class WeightSource
+{
+    /// <summary>A tensor of that name and shape. <paramref name="role"/> tells a new model how to begin.</summary>
+    public abstract Tensor Take(string name, WeightRole role, params long[] shape);
+
+    /// <summary>Called once the model is whole: a source of which something was left over complains.</summary>
+    public virtual void Finish()
+    {
+    }
+}
+
+/// <summary>What a weight is, as far as its first value goes.</summary>
+public enum WeightRole
+{
+    /// <summary>A matrix: normal with the config's standard deviation.</summary>
+    Matrix,
+
+    /// <summary>A norm's scale: ones.</summary>
+    Scale,
+
+    /// <summary>A bias: zeros.</summary>
+    Bias,
+}
+
+/// <summary>Weights of a checkpoint: mapped, not copied, on the CPU; copied to any other device. Shapes, names and values are checked.</summary>
+/// <param name="source">The files; they must stay open as long as the model.</param>
+/// <param name="device">Where the model lives.</param>
+/// <param name="ignored">Stored tensors that the model does not need, such as old rotary tables.</param>
+public sealed class CheckpointWeights(ITensorSource source, Device device, Predicate<string>? ignored = null) : WeightSource
+{
+    private readonly HashSet<string> _taken = [];
+
+    /// <inheritdoc/>
+    public override Tensor Take(string name, WeightRole role, params long[] shape)
+    {
+        if (!source.Tensors.TryGetValue(name, out var info))
+            throw new CheckpointException($"The checkpoint has no tensor '{name}' of shape [{string.Join(", ", shape)}], which config.json asks for.");
+        if (!info.Shape.SequenceEqual(shape))
+            throw new CheckpointException($"{info.File}: '{name}' is [{string.Join(", ", info.Shape)}], but config.json asks for [{string.Join(", ", shape)}].");
+        if (info.Type is not (ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Float64))
+            throw new CheckpointException($"{info.File}: '{name}' is of type {info.Type}; weights must be F32, F16, BF16 or F64.");
+        _taken.Add(name);
+        var value = source.Open(name);
+        TensorNumbers.RequireFinite(value, info);
+        if (device.type == DeviceType.CPU)
+            return value;
+        using (value)
+            return value.to(device);
+    }
+
+    /// <inheritdoc/>
+    public override void Finish()
+    {
+        var left = source.Tensors.Values.Where(t => !_taken.Contains(t.Name) && ignored?.Invoke(t.Name) != true).ToList();
+        if (left.Count > 0)
+        {
+            throw new CheckpointException($"{left[0].File}: '{left[0].Name}' [{string.Join(", ", left[0].Shape)}] belongs to no part of the model that "
+                + $"config.json describes{(left.Count > 1 ? $", nor do {left.Count - 1} other tensors" : "")}.");
+        }
+    }
+}
+
+/// <summary>Names and shapes without memory: what a config means, for any size.</summary>
+public sealed class MetaWeights : WeightSource
+{
+    /// <inheritdoc/>
+    public override Tensor Take(string name, WeightRole role, params long[] shape) => empty(shape, ScalarType.Float32, META);
+}
+
+/// <summary>A new model: matrices from a normal distribution, scales one, biases zero, in fp32; the same for the same seed.</summary>
+/// <param name="deviation">Standard deviation of the matrices.</param>
+/// <param name="seed">Seed.</param>
+/// <param name="device">Where the model lives; the numbers are drawn on the CPU.</param>
+public sealed class RandomWeights(double deviation, long seed, Device device) : WeightSource
+{
+    private long _taken;
+
+    /// <inheritdoc/>
+    public override Tensor Take(string name, WeightRole role, params long[] shape)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = new Generator((ulong)(seed * 1_000_003 + _taken++), CPU);
+        var value = role switch
+        {
+            WeightRole.Scale => ones(shape),
+            WeightRole.Bias => zeros(shape),
+            _ => randn(shape, generator: generator).mul_(deviation),
+        };
+        return value.to(device).MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>
+/// Makes the layers of a model under their full state-dict names and keeps the list of them. Names stand where a layer is made; there is no
+/// map from other names.
+/// </summary>
+/// <param name="source">Where the weights come from.</param>
+public sealed class LayerBuilder(WeightSource source)
+{
+    private readonly List<Weight> _weights = [];
+    private readonly List<LinearLayer> _linears = [];
+    private readonly List<INormLayer> _norms = [];
+
+    /// <summary>All weights in the order of their making.</summary>
+    public IReadOnlyList<Weight> Weights => _weights;
+
+    /// <summary>All linear layers, a tied head not among them.</summary>
+    public IReadOnlyList<LinearLayer> Linears => _linears;
+
+    /// <summary>All norms.</summary>
+    public IReadOnlyList<INormLayer> Norms => _norms;
+
+    /// <summary>A linear layer <c>name.weight</c> [outputs, inputs] and, if so, <c>name.bias</c>.</summary>
+    public LinearLayer Linear(string name, long inputs, long outputs, bool bias = false)
+    {
+        var weight = Add(name + ".weight", WeightRole.Matrix, outputs, inputs);
+        var layer = new LinearLayer(name, inputs, outputs,
+            new DenseProjection(weight, bias ? Add(name + ".bias", WeightRole.Bias, outputs) : null));
+        _linears.Add(layer);
+        return layer;
+    }
+
+    /// <summary>The output head: its own layer, or the embedding matrix where <paramref name="tied"/>.</summary>
+    public LinearLayer Head(string name, EmbeddingLayer embedding, bool tied)
+    {
+        long vocabulary = embedding.Weight.Shape[0], size = embedding.Weight.Shape[1];
+        return tied ? new LinearLayer(name, size, vocabulary, new DenseProjection(embedding.Weight)) : Linear(name, size, vocabulary);
+    }
+
+    /// <summary>A token table <c>name.weight</c> [vocabulary, size].</summary>
+    public EmbeddingLayer Embedding(string name, long vocabulary, long size) => new(Add(name + ".weight", WeightRole.Matrix, vocabulary, size));
+
+    /// <summary>An RMSNorm <c>name.weight</c> [size].</summary>
+    public INormLayer RmsNorm(string name, long size, double epsilon)
+    {
+        var norm = new RmsNorm(Add(name + ".weight", WeightRole.Scale, size), epsilon);
+        _norms.Add(norm);
+        return norm;
+    }
+
+    private Weight Add(string name, WeightRole role, params long[] shape)
+    {
+        var weight = new Weight(name, source.Take(name, role, shape));
+        _weights.Add(weight);
+        return weight;
+    }
+}

@@ -1,0 +1,33 @@
+using static TorchSharp.torch;
+
+namespace LongLora.Layers;
+
+/// <summary>
+/// y = w · x / sqrt(mean(x²) + ε) over the last dimension (arXiv 1910.07467), computed in fp32 whatever the type of x.
+/// </summary>
+/// <param name="weight">w [D].</param>
+/// <param name="epsilon">ε.</param>
+public sealed class RmsNorm(Weight weight, double epsilon) : INormLayer
+{
+    /// <inheritdoc/>
+    public IReadOnlyList<Weight> Weights { get; } = [weight];
+
+    /// <inheritdoc/>
+    public Tensor Forward(Tensor input)
+    {
+        using var scope = NewDisposeScope();
+        var wide = input.to(ScalarType.Float32);
+        var scale = wide.square().mean([-1], keepdim: true).add_(epsilon).rsqrt_();
+        return (wide * scale).mul(weight.Value.to(ScalarType.Float32)).to(input.dtype).MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>A normalisation over the last dimension.</summary>
+public interface INormLayer
+{
+    /// <summary>[..., D] -> [..., D], of the input's type.</summary>
+    Tensor Forward(Tensor input);
+
+    /// <summary>Its weights.</summary>
+    IReadOnlyList<Weight> Weights { get; }
+}

@@ -1,0 +1,52 @@
+using static TorchSharp.torch;
+
+namespace LongLora.Layers;
+
+/// <summary>
+/// One named tensor of a model or an adapter, in its stored type. Its value may be exchanged (trained weights become views of one flat
+/// buffer; a merge writes a new one), its name and shape may not.
+/// </summary>
+/// <param name="name">Its Hugging Face state-dict name, such as <c>model.norm.weight</c>.</param>
+/// <param name="value">The tensor; the weight owns it from now on.</param>
+public sealed class Weight(string name, Tensor value) : IDisposable
+{
+    /// <summary>Its Hugging Face state-dict name, such as <c>model.norm.weight</c>.</summary>
+    public string Name { get; } = name;
+
+    /// <summary>Its dimensions, outermost first.</summary>
+    public IReadOnlyList<long> Shape { get; } = value.shape;
+
+    /// <summary>The tensor. Owned by the weight: do not dispose it.</summary>
+    public Tensor Value { get; private set; } = value.DetachFromDisposeScope();
+
+    /// <summary>Whether it collects gradients.</summary>
+    public bool IsTrained => Value.requires_grad;
+
+    /// <summary>Number of elements.</summary>
+    public long ElementCount => Shape.Aggregate(1L, (product, size) => product * size);
+
+    /// <summary>Exchanges the tensor for another of the same shape and disposes the old one.</summary>
+    public void Replace(Tensor replacement)
+    {
+        if (!replacement.shape.SequenceEqual(Shape))
+            throw new Runtime.ShapeException($"{Name} is [{string.Join(", ", Shape)}]; its new value is [{string.Join(", ", replacement.shape)}].");
+        Value.Dispose();
+        Value = replacement.DetachFromDisposeScope();
+    }
+
+    /// <summary>
+    /// The tensor that gradients are added to; made on first use unless training has set a view of its own buffer. The caller disposes
+    /// the wrapper.
+    /// </summary>
+    public Tensor Gradient()
+    {
+        if (Value.grad is { } present)
+            return present;
+        using var zeros = zeros_like(Value);
+        Value.grad = zeros;
+        return Value.grad!;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Value.Dispose();
+}

@@ -1,0 +1,62 @@
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Training;
+
+/// <summary>AdamW's settings.</summary>
+/// <param name="Beta1">Decay of the first moment.</param>
+/// <param name="Beta2">Decay of the second moment.</param>
+/// <param name="Epsilon">Added to the root of the second moment.</param>
+/// <param name="WeightDecay">Decoupled weight decay, times the learning rate.</param>
+/// <param name="MaxGradNorm">2-norm above which gradients are scaled down; 0 for never.</param>
+public sealed record AdamWOptions(double Beta1 = 0.9, double Beta2 = 0.95, double Epsilon = 1e-8, double WeightDecay = 0, double MaxGradNorm = 1);
+
+/// <summary>AdamW (arXiv 1711.05101) over a <see cref="ParameterBuffer"/>: one fused pass, fp32 moments.</summary>
+public sealed class AdamW : IDisposable
+{
+    private readonly ParameterBuffer _parameters;
+    private readonly AdamWOptions _options;
+
+    /// <summary>Begins with zero moments.</summary>
+    public AdamW(ParameterBuffer parameters, AdamWOptions options)
+    {
+        (_parameters, _options) = (parameters, options);
+        using var scope = NewDisposeScope();
+        FirstMoment = zeros_like(parameters.Values).DetachFromDisposeScope();
+        SecondMoment = zeros_like(parameters.Values).DetachFromDisposeScope();
+    }
+
+    /// <summary>Running mean of the gradients, [n] fp32.</summary>
+    public Tensor FirstMoment { get; }
+
+    /// <summary>Running mean of their squares, [n] fp32.</summary>
+    public Tensor SecondMoment { get; }
+
+    /// <summary>Steps taken.</summary>
+    public long Steps { get; set; }
+
+    /// <summary>Clips the gradients, takes one step and clears them.</summary>
+    /// <param name="learningRate">Learning rate of this step.</param>
+    /// <returns>The gradients' 2-norm before clipping.</returns>
+    public double Step(double learningRate)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        var norm = _parameters.GradientNorm();
+        if (_options.MaxGradNorm > 0 && norm > _options.MaxGradNorm)
+            _parameters.Gradients.mul_(_options.MaxGradNorm / (norm + 1e-6)); // PyTorch's clip_grad_norm_
+        Steps++;
+        var step = tensor((float)Steps, device: _parameters.Values.device);
+        Dispatcher.FusedAdamW(_parameters.Values, _parameters.Gradients, FirstMoment, SecondMoment, step,
+            learningRate, _options.Beta1, _options.Beta2, _options.WeightDecay, _options.Epsilon);
+        _parameters.ClearGradients();
+        return norm;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        FirstMoment.Dispose();
+        SecondMoment.Dispose();
+    }
+}

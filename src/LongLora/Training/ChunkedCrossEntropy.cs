@@ -1,0 +1,77 @@
+using LongLora.Models;
+using static TorchSharp.torch;
+
+namespace LongLora.Training;
+
+// N rows (B L), D model size, V vocabulary, C rows in a chunk
+
+/// <summary>
+/// Final norm, output head and cross-entropy for training: loss and gradient in one pass over chunks of rows, so that logits exist for one
+/// chunk only. For a vocabulary of 32,000 the whole logits of 100k tokens would be 12.8 GB; a chunk is 64 MB.
+/// </summary>
+public static class ChunkedCrossEntropy
+{
+    private const long LogitsPerChunk = 16 << 20;
+
+    /// <summary>Rows whose logits are held at once for a vocabulary of that size.</summary>
+    public static long ChunkRows(long vocabulary) => Math.Max(64, LogitsPerChunk / vocabulary);
+
+    /// <summary>Adds the gradients of norm and head and returns the loss and the gradient of the hidden states.</summary>
+    /// <param name="model">Gives the final norm and the head.</param>
+    /// <param name="hidden">[B, L, D], the last block's output; not part of a graph.</param>
+    /// <param name="targets">[B L] ids to predict in each row; negative where there is nothing to predict.</param>
+    /// <param name="scale">Factor on all gradients, such as 1 / number of targets.</param>
+    /// <returns>Sum of -log p(target), [] fp64, and the gradient of that sum times <paramref name="scale"/>, [B, L, D].</returns>
+    public static (Tensor LossSum, Tensor Gradient) Run(CausalLanguageModel model, Tensor hidden, Tensor targets, double scale)
+    {
+        using var scope = NewDisposeScope();
+        using var noGradient = no_grad();
+        var rows = hidden.view(-1, hidden.size(2));
+        var gradient = empty_like(rows);
+        var lossSum = zeros([], ScalarType.Float64, hidden.device);
+        long count = rows.size(0), chunk = ChunkRows(model.Head.OutputSize);
+        for (long start = 0; start < count; start += chunk)
+        {
+            using var inner = NewDisposeScope();
+            var size = Math.Min(chunk, count - start);
+            var leaf = rows.narrow(0, start, size).detach().requires_grad_(true);
+            Tensor normed;
+            using (enable_grad())
+                normed = model.FinalNorm.Forward(leaf); // -> [C, D]
+            var (loss, logitsGradient) = LossAndGradient(model.Head.Forward(normed.detach()), targets.narrow(0, start, size), scale);
+            lossSum.add_(loss);
+            normed.backward([model.Head.Backward(normed.detach(), logitsGradient)]);
+            gradient.narrow(0, start, size).copy_(leaf.grad!);
+        }
+        return (lossSum.MoveToOuterDisposeScope(), gradient.view(hidden.shape).MoveToOuterDisposeScope());
+    }
+
+    /// <summary>Sum of -log p(target) over rows of logits, without gradients: for evaluation.</summary>
+    /// <param name="logits">[C, V].</param>
+    /// <param name="targets">[C]; negative where there is nothing to predict.</param>
+    /// <returns>[C] fp64, zero where there is nothing to predict.</returns>
+    public static Tensor Losses(Tensor logits, Tensor targets)
+    {
+        using var scope = NewDisposeScope();
+        var wide = logits.to(ScalarType.Float32);
+        var picked = wide.gather(1, targets.clamp(min: 0).unsqueeze(1)).squeeze(1).to(ScalarType.Float64);
+        var losses = wide.logsumexp(1).to(ScalarType.Float64) - picked;
+        return losses.mul_(targets.ge(0)).MoveToOuterDisposeScope();
+    }
+
+    // softmax minus one-hot, made in the memory of the logits: logits - max, exp, times mask * scale / sum, minus mask * scale at the target.
+    private static (Tensor Loss, Tensor Gradient) LossAndGradient(Tensor raw, Tensor targets, double scale)
+    {
+        var logits = raw.to(ScalarType.Float32);
+        var counted = targets.ge(0).to(ScalarType.Float32).unsqueeze(1);
+        var index = targets.clamp(min: 0).unsqueeze(1);
+        logits.sub_(logits.amax([1], keepdim: true));
+        var picked = logits.gather(1, index);
+        logits.exp_();
+        var sum = logits.sum(1, keepdim: true);
+        var loss = (sum.log() - picked).mul_(counted).sum(ScalarType.Float64);
+        logits.mul_(counted.mul(scale).div_(sum));
+        logits.scatter_add_(1, index, counted.mul(-scale));
+        return (loss, logits.to(raw.dtype));
+    }
+}
