@@ -1,0 +1,32 @@
+using LongLora.Models;
+using LongLora.Training;
+using static TorchSharp.torch;
+
+namespace LongLora.Evaluation;
+
+/// <summary>The loss of each token of a text under a model, with the logits of one chunk of tokens in memory at a time.</summary>
+public static class TokenLosses
+{
+    /// <summary>-log p(token t | tokens 0 .. t - 1) in nats for t = 1 .. L - 1.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="tokens">L token ids, at least 2.</param>
+    /// <param name="context">Attention and positions for L tokens.</param>
+    public static double[] Compute(CausalLanguageModel model, ReadOnlySpan<long> tokens, ForwardContext context)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        var ids = tensor(tokens.ToArray(), [1, tokens.Length], device: model.Device);
+        var rows = model.Forward(ids, context).squeeze(0); // -> [L, D]
+        var targets = ids.view(-1);
+        long count = tokens.Length - 1, chunk = ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize);
+        var losses = new double[count];
+        for (long start = 0; start < count; start += chunk)
+        {
+            using var inner = NewDisposeScope();
+            var size = Math.Min(chunk, count - start);
+            var logits = model.Head.Forward(rows.narrow(0, start, size));
+            ChunkedCrossEntropy.Losses(logits, targets.narrow(0, start + 1, size)).cpu().data<double>().CopyTo(losses.AsSpan((int)start));
+        }
+        return losses;
+    }
+}

@@ -1,0 +1,108 @@
+using System.Text.Json;
+using LongLora.Checkpoints;
+using LongLora.Positions;
+using LongLora.Runtime;
+using LongLora.Tests.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.Tests.Positions;
+
+public class RopeScalingTests
+{
+    [Fact]
+    public void Frequencies_every_published_table_is_equal()
+    {
+        using var file = JsonDocument.Parse(File.ReadAllText(SharedMaterial.Golden("rope_tables.json")));
+        var tables = file.RootElement.EnumerateArray().ToList();
+        Assert.Equal(18, tables.Count);
+        foreach (var table in tables)
+        {
+            double? Number(string name) => table.TryGetProperty(name, out var value) ? value.GetDouble() : null;
+            var config = LlamaGoldenTests.TinyConfig with
+            {
+                HeadSize = (int)Number("dim")!,
+                RopeTheta = Number("theta")!.Value,
+                MaxPositions = (int)(Number("max_position_embeddings") ?? 4096),
+                RopeScaling = new()
+                {
+                    Kind = table.GetProperty("kind").GetString()!,
+                    Factor = Number("factor") ?? 1,
+                    OriginalMaxPositions = (int?)Number("original_max_position_embeddings"),
+                    BetaFast = Number("beta_fast"),
+                    BetaSlow = Number("beta_slow"),
+                    LowFrequencyFactor = Number("low_freq_factor"),
+                    HighFrequencyFactor = Number("high_freq_factor"),
+                },
+            };
+            var ours = RopeScaling.Frequencies(config, (int)(Number("seq_len") ?? 4096));
+            var golden = table.GetProperty("inv_freq").EnumerateArray().Select(x => x.GetDouble()).ToArray();
+            Assert.Equal(golden.Length, ours.Inverse.Length);
+            for (var i = 0; i < golden.Length; i++)
+                Assert.Equal(golden[i], ours.Inverse[i], golden[i] * 1e-12);
+            Assert.Equal(Number("attention_factor") ?? 1, ours.AttentionFactor, 1e-12);
+        }
+    }
+
+    [Fact]
+    public void Frequencies_longrope_changes_divisors_beyond_the_original_context()
+    {
+        var config = LlamaGoldenTests.TinyConfig with
+        {
+            HeadSize = 4,
+            MaxPositions = 131072,
+            RopeScaling = new() { Kind = "longrope", OriginalMaxPositions = 4096, ShortFactors = [1, 2], LongFactors = [4, 8] },
+        };
+        Assert.Equal([1, 0.01 / 2], RopeScaling.Frequencies(config, 4096).Inverse);
+        Assert.Equal([0.25, 0.01 / 8], RopeScaling.Frequencies(config, 4097).Inverse);
+        Assert.Equal(Math.Sqrt(1 + Math.Log(32) / Math.Log(4096)), RopeScaling.Frequencies(config, 1).AttentionFactor, 1e-15);
+    }
+
+    [Fact]
+    public void Rotate_keeps_lengths_and_depends_on_distance_alone()
+    {
+        using var scope = NewDisposeScope();
+        using var rotary = RotaryEmbedding.Create(LlamaGoldenTests.TinyConfig, 64);
+        using var generator = new Generator(5, CPU);
+        var q = randn([1, 1, 2, 16], generator: generator).expand(1, 64, 2, 16);
+        var k = randn([1, 1, 2, 16], generator: generator).expand(1, 64, 2, 16);
+        Tensor turnedQ = rotary.Rotate(q), turnedK = rotary.Rotate(k);
+        Near.AssertEqual(q.square().sum(-1), turnedQ.square().sum(-1), 1e-5);
+        var products = einsum("blhk,bmhk->hlm", turnedQ, turnedK);
+        for (var distance = 0; distance < 60; distance += 7)
+        {
+            var diagonal = products.diagonal(-distance, 1, 2);
+            Near.AssertEqual(diagonal.narrow(1, 0, 1).expand(diagonal.shape), diagonal, 1e-4);
+        }
+    }
+
+    [Theory]
+    [InlineData("auto", "default", 1, null, 512, 4096, "linear", 8.0, 512)]
+    [InlineData("auto", "linear", 2, null, 512, 4096, "linear", 8.0, 512)]
+    [InlineData("linear", "linear", 4, 512, 2048, 5000, "linear", 10.0, 512)]
+    [InlineData("yarn", "default", 1, null, 512, 1000, "yarn", 2.0, 512)]
+    [InlineData("auto", "llama3", 8, 8192, 131072, 262144, "llama3", 32.0, 8192)]
+    public void Extend_counts_from_the_context_before_any_rescaling(string asked, string kind, double factor, int? original, int max, int context,
+        string newKind, double newFactor, int newOriginal)
+    {
+        var config = LlamaGoldenTests.TinyConfig with
+        {
+            MaxPositions = max,
+            RopeScaling = new() { Kind = kind, Factor = factor, OriginalMaxPositions = original, LowFrequencyFactor = 1, HighFrequencyFactor = 4 },
+        };
+        var extended = RopeScaling.Extend(config, asked, null, context);
+        Assert.Equal((newKind, newFactor, newOriginal, context),
+            (extended.RopeScaling.Kind, extended.RopeScaling.Factor, extended.RopeScaling.OriginalMaxPositions!.Value, extended.MaxPositions));
+        Assert.Same(extended, RopeScaling.Extend(extended, asked, null, context));
+    }
+
+    [Theory]
+    [InlineData("sideways", "default", "sideways")]
+    [InlineData("yarn", "linear", "config.json holds one kind only")]
+    [InlineData("longrope", "default", "no rule gives")]
+    public void Extend_what_cannot_be_is_refused(string asked, string kind, string reason)
+    {
+        var config = LlamaGoldenTests.TinyConfig with { RopeScaling = new RopeScalingConfig { Kind = kind, Factor = kind == "default" ? 1 : 2 } };
+        Assert.Contains(reason, Assert.Throws<ConfigurationException>(() => RopeScaling.Extend(config, asked, null, 4096)).Message, StringComparison.Ordinal);
+    }
+}
