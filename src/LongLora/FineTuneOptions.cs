@@ -86,8 +86,11 @@ public sealed record FineTuneOptions
     /// <summary>Whether the norms are trained. Default: yes, except with plain LoRA.</summary>
     public bool? TrainNorms { get; init; }
 
-    /// <summary>How positions are rescaled: default (not at all), linear, dynamic, yarn, llama3. Default linear, position interpolation as in the paper.</summary>
-    public string RopeScaling { get; init; } = "linear";
+    /// <summary>
+    /// How positions are rescaled: auto, default (not at all), linear, dynamic, yarn, llama3. Default auto: the kind that the model has, and
+    /// linear, the paper's position interpolation, where it has none.
+    /// </summary>
+    public string RopeScaling { get; init; } = "auto";
 
     /// <summary>Rescaling factor; null for ceil(context / original context).</summary>
     public double? RopeFactor { get; init; }
@@ -127,6 +130,9 @@ public sealed record FineTuneOptions
 
     /// <summary>Seed of the LoRA matrices and of the order of the data. Default 42.</summary>
     public int Seed { get; init; } = 42;
+
+    /// <summary>Whether sequences are shuffled, anew in each pass over the data. Default true.</summary>
+    public bool Shuffle { get; init; } = true;
 
     /// <summary>Steps between two saved checkpoints; 0 to save only at the end or when interrupted. Default 100.</summary>
     public int SaveEvery { get; init; } = 100;

@@ -8,6 +8,9 @@ public sealed record TrainingExample(IReadOnlyList<int> Ids, IReadOnlyList<int>?
 {
     /// <summary>A label that adds nothing to the loss (the value that PyTorch and transformers use).</summary>
     public const int IgnoredLabel = -100;
+
+    /// <summary>Whether this is a piece of an endless token stream, to be joined to its neighbours as it is, rather than a document.</summary>
+    public bool IsPiece { get; init; }
 }
 
 /// <summary>A sequence of documents or examples, always in the same order. Reads as it goes: a corpus may be larger than memory.</summary>

@@ -37,12 +37,11 @@ public sealed class AdamW : IDisposable
 
     /// <summary>Clips the gradients, takes one step and clears them.</summary>
     /// <param name="learningRate">Learning rate of this step.</param>
-    /// <returns>The gradients' 2-norm before clipping.</returns>
-    public double Step(double learningRate)
+    /// <param name="norm">The gradients' 2-norm, <see cref="ParameterBuffer.GradientNorm"/>.</param>
+    public void Step(double learningRate, double norm)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var norm = _parameters.GradientNorm();
         if (_options.MaxGradNorm > 0 && norm > _options.MaxGradNorm)
             _parameters.Gradients.mul_(_options.MaxGradNorm / (norm + 1e-6)); // PyTorch's clip_grad_norm_
         Steps++;
@@ -50,7 +49,6 @@ public sealed class AdamW : IDisposable
         Dispatcher.FusedAdamW(_parameters.Values, _parameters.Gradients, FirstMoment, SecondMoment, step,
             learningRate, _options.Beta1, _options.Beta2, _options.WeightDecay, _options.Epsilon);
         _parameters.ClearGradients();
-        return norm;
     }
 
     /// <inheritdoc/>

@@ -72,7 +72,7 @@ public class CheckpointedBackwardTests
         void Step()
         {
             pass.Run(ids, targets, context, 1.0 / 98).Dispose();
-            optimizer.Step(1e-3);
+            optimizer.Step(1e-3, parameters.GradientNorm());
         }
         Step();
         var before = Live();

@@ -1,0 +1,128 @@
+using LongLora.Attention;
+using LongLora.Data;
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Evaluation;
+
+/// <summary>Which tokens are scored with which context.</summary>
+public enum PerplexityProtocol
+{
+    /// <summary>
+    /// LongLoRA's, as published: windows of the concatenated stream at 0, 256, 512, ... below length - context, the last one dropped; each
+    /// scores context - 1 tokens; the mean of the windows. Tokens early in a window have little context and count as much as the others.
+    /// </summary>
+    LongLora,
+
+    /// <summary>Each document for itself; windows overlap and every token is scored once, by the first window that holds it.</summary>
+    Document,
+}
+
+/// <summary>Perplexity at one context length.</summary>
+/// <param name="Context">Tokens in a window.</param>
+/// <param name="Loss">Mean loss in nats over the scored tokens.</param>
+/// <param name="Tokens">Scored tokens.</param>
+public sealed record PerplexityResult(int Context, double Loss, long Tokens)
+{
+    /// <summary>exp(loss).</summary>
+    public double Perplexity => Math.Exp(Loss);
+}
+
+/// <summary>How far an evaluation is.</summary>
+/// <param name="Context">The length that is being measured.</param>
+/// <param name="Done">Windows done at this length.</param>
+/// <param name="Total">Windows at this length.</param>
+public readonly record struct PerplexityProgress(int Context, long Done, long Total);
+
+/// <summary>Perplexity of a model on text, with full attention.</summary>
+public static class Perplexity
+{
+    /// <summary>LongLoRA's stride between windows.</summary>
+    public const int LongLoraStride = 256;
+
+    /// <summary>Measures one context length.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="tokens">The text.</param>
+    /// <param name="context">Tokens in a window, at least 2.</param>
+    /// <param name="protocol">Which tokens are scored.</param>
+    /// <param name="stride">Tokens between two windows; null for 256 (LongLoRA) or a quarter of the context (documents).</param>
+    /// <param name="attention">Full attention unless another pattern is to be measured.</param>
+    /// <param name="progress">Told of every window.</param>
+    /// <param name="cancellation">Looked at once a window.</param>
+    /// <exception cref="DataException">The text is too short for one window.</exception>
+    public static PerplexityResult Evaluate(CausalLanguageModel model, TokenStore tokens, int context, PerplexityProtocol protocol,
+        int? stride = null, IAttention? attention = null, IProgress<PerplexityProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        if (context < 2)
+            throw new ConfigurationException($"context is {context}; perplexity needs at least 2 tokens.");
+        var step = stride ?? (protocol == PerplexityProtocol.LongLora ? LongLoraStride : Math.Max(1, context / 4));
+        if (step < 1 || (protocol == PerplexityProtocol.Document && step >= context))
+            throw new ConfigurationException($"stride is {step}; it must be at least 1 and, for documents, below the context, {context}: other tokens would never be scored.");
+        var windows = protocol == PerplexityProtocol.LongLora ? StreamWindows(tokens, context, step) : DocumentWindows(tokens, context, step);
+        if (windows.Count == 0)
+            throw new DataException(protocol == PerplexityProtocol.LongLora
+                ? $"The text has {tokens.Count} tokens; windows of {context} by LongLoRA's protocol need more than {context + step}. Give more text or a smaller context."
+                : "No document has two tokens: there is nothing to score.");
+
+        attention ??= new FullAttention();
+        double meanSum = 0, lossSum = 0;
+        long scored = 0;
+        RotaryEmbedding? positions = null;
+        try
+        {
+            for (var i = 0; i < windows.Count; i++)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                var (start, length, first) = windows[i];
+                if (positions?.Length != length)
+                {
+                    positions?.Dispose();
+                    positions = RotaryEmbedding.Create(model.Config, length, model.Device);
+                }
+                var ids = new long[length];
+                tokens.CopyTo(start, ids);
+                var losses = TokenLosses.Compute(model, ids, new ForwardContext(attention, positions)).AsSpan(first - 1);
+                var sum = 0.0;
+                foreach (var loss in losses)
+                    sum += loss;
+                (lossSum, meanSum, scored) = (lossSum + sum, meanSum + sum / losses.Length, scored + losses.Length);
+                progress?.Report(new PerplexityProgress(context, i + 1, windows.Count));
+            }
+        }
+        finally
+        {
+            positions?.Dispose();
+        }
+        // LongLoRA's mean of windows is the mean of tokens: all its windows score equally many.
+        return new PerplexityResult(context, protocol == PerplexityProtocol.LongLora ? meanSum / windows.Count : lossSum / scored, scored);
+    }
+
+    // Start, length, and the first token of the window that is scored (its own first token never is).
+    private static List<(long Start, int Length, int First)> StreamWindows(TokenStore tokens, int context, int stride)
+    {
+        var windows = new List<(long, int, int)>();
+        for (long start = 0; start < tokens.Count - context; start += stride)
+            windows.Add((start, context, 1));
+        if (windows.Count > 0)
+            windows.RemoveAt(windows.Count - 1);
+        return windows;
+    }
+
+    private static List<(long Start, int Length, int First)> DocumentWindows(TokenStore tokens, int context, int stride)
+    {
+        var windows = new List<(long, int, int)>();
+        foreach (var document in tokens.Documents.Where(d => d.Length >= 2))
+        {
+            long scoredTo = 1; // the first token of a document has no context
+            for (long start = 0; scoredTo < document.Length; start += stride)
+            {
+                var end = Math.Min(start + context, document.Length);
+                windows.Add((document.Start + start, (int)(end - start), (int)(scoredTo - start)));
+                scoredTo = end;
+            }
+        }
+        return windows;
+    }
+}

@@ -1,0 +1,47 @@
+using LongLora.Checkpoints;
+using LongLora.Layers;
+using LongLora.Models;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Export;
+
+/// <summary>
+/// Writes a model, with whatever is attached to it merged in, as a plain Hugging Face folder that any engine loads: the base's config with
+/// the new positions and context, weights in their stored types, tokenizer files along.
+/// </summary>
+public static class HuggingFaceExporter
+{
+    /// <summary>Writes the folder, all of it or nothing.</summary>
+    /// <param name="output">The folder to make; one that exists is replaced.</param>
+    /// <param name="model">The model, with or without adapters.</param>
+    /// <param name="origin">The base's folder: gives config, stored types, the order of tensors, and tokenizer files.</param>
+    public static void Write(string output, CausalLanguageModel model, CheckpointDirectory origin)
+    {
+        var linears = model.Linears.ToDictionary(l => l.Name + ".weight");
+        var tensors = model.Weights.Select(weight => new TensorToWrite(weight.Name, origin.Tensors[weight.Name].Type, weight.Shape,
+            () => linears.TryGetValue(weight.Name, out var layer) ? Merged(layer) : weight.Value.alias())).ToList();
+        AtomicFile.WriteDirectory(output, folder =>
+        {
+            SafetensorsWriter.WriteModel(folder, tensors);
+            AtomicFile.WriteText(Path.Combine(folder, "config.json"), ModelConfigWriter.Update(origin.ConfigText, model.Config));
+            foreach (var file in origin.Companions)
+                AtomicFile.Write(Path.Combine(folder, Path.GetFileName(file)), target =>
+                {
+                    using var source = File.OpenRead(file);
+                    source.CopyTo(target);
+                });
+        });
+    }
+
+    // W + s B A in fp32; rounded once, to the stored type, when it is written.
+    private static Tensor Merged(LinearLayer layer)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        var dense = layer.Projection.ToDense();
+        if (layer.Update is { } update)
+            dense.add_(update.Delta());
+        return dense.MoveToOuterDisposeScope();
+    }
+}

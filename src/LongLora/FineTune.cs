@@ -1,0 +1,102 @@
+using LongLora.Adapters;
+using LongLora.Attention;
+using LongLora.Checkpoints;
+using LongLora.Data;
+using LongLora.Export;
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+using LongLora.Training;
+using static TorchSharp.torch;
+
+namespace LongLora;
+
+/// <summary>What a finished run leaves.</summary>
+/// <param name="Result">The folder with the adapter, or with the model after full fine-tuning.</param>
+/// <param name="Config">The model's config with its new context.</param>
+/// <param name="TrainedParameters">Number of trained weights.</param>
+public sealed record FineTuneResult(string Result, ModelConfig Config, long TrainedParameters);
+
+/// <summary>
+/// The whole way from a model folder and text to a longer context. Read it from top to bottom: each line is one room of the house.
+/// </summary>
+public static class FineTune
+{
+    /// <summary>Runs, or resumes, one fine-tuning.</summary>
+    /// <param name="options">The options.</param>
+    /// <param name="progress">Told of every optimizer step.</param>
+    /// <param name="cancellation">Interrupts after the current micro-batch; the run directory can then be resumed.</param>
+    /// <exception cref="LongLoraException">Something about the options, the model or the data is wrong; the message says what to do.</exception>
+    /// <exception cref="OperationCanceledException">The run was interrupted and saved.</exception>
+    public static FineTuneResult Run(FineTuneOptions options, IProgress<TrainingStep>? progress = null, CancellationToken cancellation = default)
+    {
+        options.Validate();
+        LibTorch.EnsureLoaded();
+        var device = Devices.Parse(options.Device);
+
+        // Files -> weights: mapped, checked, and attached to the architecture that config.json describes.
+        var folder = CheckpointDirectory.Open(options.Model);
+        using var model = ModelLoader.Load(folder.Config, folder, device);
+        model.Config = LongerContext(model.Config, options);
+
+        // Text -> tokens -> batches [B, L]. Host memory only.
+        var tokenizer = TokenizerLoader.LoadIfPresent(options.Model);
+        var separator = tokenizer?.EosTokenId ?? model.Config.EosTokenIds.Cast<int?>().FirstOrDefault();
+        using var tokens = TokenStore.Build(ExampleSources.Open(options.Data, tokenizer, model.Config.VocabularySize), separator, null, cancellation);
+        var sampler = new BatchSampler(tokens, options.Context, options.BatchSize, options.Seed, options.Shuffle);
+
+        // What is trained: LoRA beside the projections, embeddings and norms themselves, all in one flat buffer.
+        using var adapters = AdapterSet.Attach(model, Tuning(options), options.Seed);
+        using var parameters = new ParameterBuffer(adapters.Weights);
+        using var optimizer = new AdamW(parameters,
+            new AdamWOptions(options.Beta1, options.Beta2, options.Epsilon, options.WeightDecay, options.MaxGradNorm));
+
+        // Batches -> loss -> gradients -> steps. Sparse attention here; everywhere else attention is full.
+        var run = RunDirectory.Open(options, tokens.Count, parameters.Count);
+        if (run.LatestCheckpoint is { } latest)
+            sampler.State = TrainingState.Restore(latest, optimizer, parameters, run.Fingerprint);
+        using var trainer = new Trainer(model, parameters, optimizer,
+            new LearningRateSchedule(options.Schedule, options.WarmupSteps, options.Steps), Attention(options),
+            new CheckpointedBackward(model, options.BlocksPerSegment),
+            new TrainerOptions(options.Steps, options.GradientAccumulation, options.LearningRate, options.SaveEvery));
+        trainer.Run(sampler, state => run.SaveCheckpoint(state), run.Log(progress, optimizer.Steps), cancellation);
+
+        // Weights -> files: a PEFT adapter, or a whole model.
+        if (options.Tuning == TuningMethod.Full)
+            HuggingFaceExporter.Write(run.ResultPath, model, folder);
+        else
+            AtomicFile.WriteDirectory(run.ResultPath, path => PeftFormat.Write(path, adapters, model, options.Model));
+        return new FineTuneResult(run.ResultPath, model.Config, parameters.Count);
+    }
+
+    /// <summary>The config with positions rescaled for the new context.</summary>
+    internal static ModelConfig LongerContext(ModelConfig config, FineTuneOptions options)
+    {
+        var native = RopeScaling.CurrentContext(config);
+        if (options.Context < native)
+        {
+            throw new ConfigurationException($"context is {options.Context}, but the model in '{options.Model}' already has {native} tokens. "
+                + $"Give a context of at least {native}.");
+        }
+        return RopeScaling.Extend(config, options.RopeScaling, options.RopeFactor, options.Context);
+    }
+
+    private static AdapterOptions Tuning(FineTuneOptions options) => new()
+    {
+        Rank = options.Rank,
+        Alpha = options.Alpha,
+        TargetModules = options.TargetModules,
+        TrainEmbeddings = options.TrainsEmbeddings,
+        TrainNorms = options.TrainsNorms,
+        TrainEverything = options.Tuning == TuningMethod.Full,
+    };
+
+    private static IAttention Attention(FineTuneOptions options) => options.Attention switch
+    {
+        AttentionKind.ShiftedSparse => new ShiftedSparseAttention(options.ResolvedGroupSize),
+        AttentionKind.Grouped => new GroupedAttention(options.ResolvedGroupSize),
+        AttentionKind.Full => new FullAttention(),
+        _ => throw new ConfigurationException($"attention is {options.Attention}; use shifted-sparse, full or grouped."),
+    };
+}

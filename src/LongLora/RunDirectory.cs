@@ -1,0 +1,76 @@
+using System.Globalization;
+using LongLora.Runtime;
+using LongLora.Training;
+
+namespace LongLora;
+
+/// <summary>
+/// What a run leaves on disk: <c>recipe.yaml</c>, <c>metrics.jsonl</c>, TensorBoard events, <c>checkpoints/step-N/</c>, and at the end
+/// <c>adapter/</c> or <c>model/</c>.
+/// </summary>
+public sealed class RunDirectory
+{
+    private const string StepPrefix = "step-";
+
+    private readonly FineTuneOptions _options;
+    private readonly string _checkpoints;
+
+    private RunDirectory(FineTuneOptions options, long tokens)
+    {
+        _options = options;
+        _checkpoints = Path.Combine(options.Output, "checkpoints");
+        Fingerprint = MakeFingerprint(options, tokens);
+    }
+
+    /// <summary>What the run's numbers depend on, as one text, line by line.</summary>
+    public string Fingerprint { get; }
+
+    /// <summary>The folder with the trained adapter, or model.</summary>
+    public string ResultPath => Path.Combine(_options.Output, _options.Tuning == TuningMethod.Full ? "model" : "adapter");
+
+    /// <summary>The newest whole checkpoint, if the run is to be resumed and there is one.</summary>
+    public string? LatestCheckpoint => _options.Resume ? Checkpoints().LastOrDefault().Path : null;
+
+    /// <summary>Makes the directory, or opens that of an earlier run.</summary>
+    /// <param name="options">The options of this run.</param>
+    /// <param name="tokens">Tokens in the corpus.</param>
+    /// <param name="trainedParameters">Trained weights, for the recipe's head.</param>
+    /// <exception cref="ConfigurationException">It cannot be written to, or holds another run and <see cref="FineTuneOptions.Resume"/> is off.</exception>
+    public static RunDirectory Open(FineTuneOptions options, long tokens, long trainedParameters)
+    {
+        if (!options.Resume && Directory.Exists(options.Output) && Directory.EnumerateFileSystemEntries(options.Output).Any())
+            throw new ConfigurationException($"The output '{options.Output}' is not empty. Resume the run in it with --resume, or choose another folder.");
+        AtomicFile.Guard(options.Output, () => Directory.CreateDirectory(options.Output));
+        var run = new RunDirectory(options, tokens);
+        AtomicFile.WriteText(Path.Combine(options.Output, "recipe.yaml"), Recipe.Write(options, $"{tokens} tokens of data; {trainedParameters} trained weights"));
+        return run;
+    }
+
+    /// <summary>Saves a checkpoint, atomically, and removes all but the newest ones.</summary>
+    public void SaveCheckpoint(TrainingState state)
+    {
+        var path = Path.Combine(_checkpoints, string.Create(CultureInfo.InvariantCulture, $"{StepPrefix}{state.Step:D6}"));
+        AtomicFile.WriteDirectory(path, folder => state.Save(folder, Fingerprint));
+        foreach (var (_, old) in Checkpoints().SkipLast(_options.KeepCheckpoints))
+            Directory.Delete(old, recursive: true);
+    }
+
+    /// <summary>Passes every step on and writes it to <c>metrics.jsonl</c> and the TensorBoard event file.</summary>
+    /// <param name="next">Told after the files are written.</param>
+    /// <param name="resumedStep">Later lines of an interrupted run are cut off.</param>
+    public IProgress<TrainingStep> Log(IProgress<TrainingStep>? next, long resumedStep) => new MetricsLog(_options.Output, resumedStep, next);
+
+    private IEnumerable<(int Step, string Path)> Checkpoints() => !Directory.Exists(_checkpoints) ? [] : Directory.EnumerateDirectories(_checkpoints, StepPrefix + "*")
+        .Select(path => (int.TryParse(Path.GetFileName(path).AsSpan(StepPrefix.Length), out var step) ? step : -1, path))
+        .Where(c => c.Item1 >= 0).OrderBy(c => c.Item1);
+
+    // Where the model lies, how often to save, and the number of steps do not change what a step computes, except through the schedule.
+    private static string MakeFingerprint(FineTuneOptions options, long tokens)
+    {
+        string[] free = ["model", "data", "output", "resume", "save-every", "keep-checkpoints", "device", "blocks-per-segment"];
+        var relevant = FineTuneOptionTable.All
+            .Where(o => !free.Contains(o.Name) && !(o.Name == "steps" && options.Schedule == ScheduleKind.ConstantWithWarmup))
+            .Select(o => $"{o.Name}: {o.Format(options)}");
+        return string.Join('\n', relevant.Append(string.Create(CultureInfo.InvariantCulture, $"tokens: {tokens}")));
+    }
+}

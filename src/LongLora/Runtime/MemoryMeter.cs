@@ -1,0 +1,47 @@
+using System.Diagnostics;
+using System.Globalization;
+
+namespace LongLora.Runtime;
+
+/// <summary>Resident memory of this process.</summary>
+public static class MemoryMeter
+{
+    /// <summary>Bytes now.</summary>
+    public static long CurrentBytes => ReadStatus("VmRSS:") ?? Refreshed().WorkingSet64;
+
+    /// <summary>The most bytes since the process began, or since <see cref="ResetPeak"/>.</summary>
+    public static long PeakBytes => ReadStatus("VmHWM:") ?? Refreshed().PeakWorkingSet64;
+
+    /// <summary>Begins a new measurement of the peak; does nothing where the system has no such thing (other than Linux).</summary>
+    public static void ResetPeak()
+    {
+        try
+        {
+            if (OperatingSystem.IsLinux())
+                File.WriteAllText("/proc/self/clear_refs", "5");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Not allowed in some containers: the peak then counts from the start of the process.
+        }
+    }
+
+    private static long? ReadStatus(string field)
+    {
+        if (!OperatingSystem.IsLinux())
+            return null;
+        foreach (var line in File.ReadLines("/proc/self/status"))
+        {
+            if (line.StartsWith(field, StringComparison.Ordinal))
+                return 1024 * long.Parse(line.AsSpan(field.Length).Trim()[..^3], NumberStyles.Integer, CultureInfo.InvariantCulture); // "  1234 kB"
+        }
+        return null;
+    }
+
+    private static Process Refreshed()
+    {
+        var process = Process.GetCurrentProcess();
+        process.Refresh();
+        return process;
+    }
+}

@@ -1,0 +1,33 @@
+namespace LongLora.Runtime;
+
+/// <summary>Finds what somebody probably meant.</summary>
+public static class NearestName
+{
+    /// <summary>The candidate with the fewest changed letters, or null where none is near (more than a third of its letters differ).</summary>
+    public static string? Find(string name, IEnumerable<string> candidates)
+    {
+        var (best, distance) = candidates.Select(c => (Name: c, Distance: Distance(name, c))).OrderBy(c => c.Distance).FirstOrDefault();
+        return best is not null && distance <= Math.Max(1, best.Length / 3) ? best : null;
+    }
+
+    /// <summary><c> Did you mean 'x'?</c> with a space in front, or nothing.</summary>
+    public static string Hint(string name, IEnumerable<string> candidates) => Find(name, candidates) is { } nearest ? $" Did you mean '{nearest}'?" : "";
+
+    // Levenshtein's distance, row by row.
+    private static int Distance(string a, string b)
+    {
+        var row = Enumerable.Range(0, b.Length + 1).ToArray();
+        for (var i = 1; i <= a.Length; i++)
+        {
+            var diagonal = row[0];
+            row[0] = i;
+            for (var j = 1; j <= b.Length; j++)
+            {
+                var above = row[j];
+                row[j] = Math.Min(Math.Min(row[j], row[j - 1]) + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1));
+                diagonal = above;
+            }
+        }
+        return row[b.Length];
+    }
+}

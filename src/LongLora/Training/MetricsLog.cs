@@ -1,0 +1,75 @@
+using System.Text.Json;
+using LongLora.Runtime;
+
+namespace LongLora.Training;
+
+/// <summary>
+/// Writes every step to <c>metrics.jsonl</c>, one JSON object a line, and to a TensorBoard event file; each line is on disk before the next
+/// step begins. Then tells the next listener.
+/// </summary>
+public sealed class MetricsLog : IProgress<TrainingStep>
+{
+    private const string FileName = "metrics.jsonl";
+    private static readonly JsonSerializerOptions s_names = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
+
+    private readonly string _path, _folder;
+    private readonly IProgress<TrainingStep>? _next;
+
+    /// <summary>Opens the log of a run directory.</summary>
+    /// <param name="folder">The run directory.</param>
+    /// <param name="resumedStep">Steps that the run has; lines after it, of steps that were lost when it was interrupted, are removed.</param>
+    /// <param name="next">Told after the files are written.</param>
+    public MetricsLog(string folder, long resumedStep, IProgress<TrainingStep>? next)
+    {
+        (_path, _folder, _next) = (Path.Combine(folder, FileName), folder, next);
+        var kept = resumedStep > 0 && File.Exists(_path) ? Read(folder).Where(s => s.Step <= resumedStep).ToList() : [];
+        AtomicFile.Write(_path, stream =>
+        {
+            foreach (var step in kept)
+                stream.Write(Line(step));
+        });
+    }
+
+    /// <summary>The steps in a run directory's log.</summary>
+    /// <exception cref="CheckpointException">There is none, or a line is damaged.</exception>
+    public static IReadOnlyList<TrainingStep> Read(string folder)
+    {
+        var path = Path.Combine(folder, FileName);
+        if (!File.Exists(path))
+            throw new CheckpointException($"'{folder}' has no {FileName}: it is not a run directory.");
+        var steps = new List<TrainingStep>();
+        var lines = File.ReadAllLines(path);
+        for (var i = 0; i < lines.Length; i++)
+        {
+            try
+            {
+                steps.Add(JsonSerializer.Deserialize<TrainingStep>(lines[i], s_names)!);
+            }
+            catch (JsonException) when (i == lines.Length - 1)
+            {
+                // The process was killed while it wrote this line.
+            }
+            catch (JsonException e)
+            {
+                throw new CheckpointException($"{path}:{i + 1} is not understood: {e.Message}", e);
+            }
+        }
+        return steps;
+    }
+
+    /// <inheritdoc/>
+    public void Report(TrainingStep value)
+    {
+        AtomicFile.Guard(_path, () =>
+        {
+            using var stream = new FileStream(_path, FileMode.Append, FileAccess.Write, FileShare.Read);
+            stream.Write(Line(value));
+            stream.Flush(flushToDisk: true);
+        });
+        TensorBoardWriter.Append(_folder, value.Step,
+            [("train/loss", value.Loss), ("train/learning_rate", value.LearningRate), ("train/gradient_norm", value.GradientNorm), ("train/tokens_per_second", value.TokensPerSecond)]);
+        _next?.Report(value);
+    }
+
+    private static byte[] Line(TrainingStep step) => [.. JsonSerializer.SerializeToUtf8Bytes(step, s_names), (byte)'\n'];
+}

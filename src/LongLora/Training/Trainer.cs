@@ -1,0 +1,176 @@
+using System.Diagnostics;
+using LongLora.Attention;
+using LongLora.Data;
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Training;
+
+/// <summary>How a run is stepped.</summary>
+/// <param name="Steps">Optimizer steps of the whole run.</param>
+/// <param name="GradientAccumulation">Micro-batches in one step.</param>
+/// <param name="LearningRate">Peak learning rate.</param>
+/// <param name="SaveEvery">Steps between two checkpoints; 0 for none before the end.</param>
+public sealed record TrainerOptions(int Steps, int GradientAccumulation, double LearningRate, int SaveEvery);
+
+/// <summary>
+/// The training loop: batches in, optimizer steps out. It knows no file: <see cref="TrainingState"/> is handed to whoever saves.
+/// </summary>
+public sealed class Trainer : IDisposable
+{
+    private readonly CausalLanguageModel _model;
+    private readonly ParameterBuffer _parameters;
+    private readonly AdamW _optimizer;
+    private readonly LearningRateSchedule _schedule;
+    private readonly IAttention _attention;
+    private readonly CheckpointedBackward _pass;
+    private readonly TrainerOptions _options;
+    private RotaryEmbedding? _positions;
+
+    /// <summary>Puts the parts together.</summary>
+    /// <param name="model">The model with its adapters attached.</param>
+    /// <param name="parameters">What is trained.</param>
+    /// <param name="optimizer">Steps the parameters.</param>
+    /// <param name="schedule">Learning-rate factor by step.</param>
+    /// <param name="attention">Attention while training.</param>
+    /// <param name="pass">Forward and backward.</param>
+    /// <param name="options">Steps, accumulation, learning rate, saving.</param>
+    public Trainer(CausalLanguageModel model, ParameterBuffer parameters, AdamW optimizer, LearningRateSchedule schedule, IAttention attention,
+        CheckpointedBackward pass, TrainerOptions options) =>
+        (_model, _parameters, _optimizer, _schedule, _attention, _pass, _options) = (model, parameters, optimizer, schedule, attention, pass, options);
+
+    /// <summary>Runs from the optimizer's step to the last one.</summary>
+    /// <param name="sampler">Gives the batches; its position moves on only with whole steps.</param>
+    /// <param name="save">Called with the state at the end of a step that is to be kept; on cancellation too.</param>
+    /// <param name="progress">Told of every step.</param>
+    /// <param name="cancellation">Looked at once a micro-batch; a step that is cut short leaves no trace.</param>
+    /// <exception cref="OperationCanceledException">The run was interrupted; its state was saved.</exception>
+    /// <exception cref="DataException">Loss or gradients are not finite; the weights are those of the step before.</exception>
+    public void Run(BatchSampler sampler, Action<TrainingState> save, IProgress<TrainingStep>? progress = null, CancellationToken cancellation = default)
+    {
+        var clock = Stopwatch.StartNew();
+        var saved = _optimizer.Steps;
+        try
+        {
+            while (_optimizer.Steps < _options.Steps)
+            {
+                var before = sampler.State;
+                var watch = Stopwatch.StartNew();
+                var batches = Enumerable.Range(0, _options.GradientAccumulation).Select(_ => sampler.Next()).ToList();
+                var learningRate = _options.LearningRate * _schedule.Factor(_optimizer.Steps);
+                if (Step(batches, learningRate, cancellation) is not { } result)
+                {
+                    sampler.State = before;
+                    throw new OperationCanceledException(cancellation);
+                }
+                var step = (int)_optimizer.Steps;
+                var tokens = batches.Sum(b => (long)b.BatchSize * b.Length);
+                progress?.Report(new TrainingStep
+                {
+                    Step = step,
+                    Steps = _options.Steps,
+                    Loss = result.Loss,
+                    LearningRate = learningRate,
+                    GradientNorm = result.GradientNorm,
+                    Tokens = tokens * step,
+                    TokensPerSecond = tokens / watch.Elapsed.TotalSeconds,
+                    Elapsed = clock.Elapsed,
+                    MemoryBytes = MemoryMeter.CurrentBytes,
+                    PeakMemoryBytes = MemoryMeter.PeakBytes,
+                });
+                if (step == _options.Steps || (_options.SaveEvery > 0 && step % _options.SaveEvery == 0))
+                {
+                    save(State(sampler));
+                    saved = step;
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            if (saved != _optimizer.Steps || saved == 0)
+                save(State(sampler));
+            throw;
+        }
+    }
+
+    /// <summary>One optimizer step over the sum of some micro-batches.</summary>
+    /// <param name="batches">The micro-batches; the loss is the mean over all their targets together.</param>
+    /// <param name="learningRate">Learning rate of this step.</param>
+    /// <param name="cancellation">Looked at once a micro-batch.</param>
+    /// <returns>Mean loss in nats a token and gradient norm before clipping, or null if cancelled: then nothing has changed.</returns>
+    public (double Loss, double GradientNorm)? Step(IReadOnlyList<Batch> batches, double learningRate, CancellationToken cancellation = default)
+    {
+        using var scope = NewDisposeScope();
+        var targets = batches.Select(Targets).ToList();
+        var count = targets.Sum(t => t.LongCount(x => x >= 0));
+        if (count == 0)
+            throw new DataException($"{batches.Count} batches hold no token to learn: every label is masked.");
+        var lossSum = 0.0;
+        for (var i = 0; i < batches.Count; i++)
+        {
+            if (cancellation.IsCancellationRequested)
+            {
+                _parameters.ClearGradients();
+                return null;
+            }
+            using var inner = NewDisposeScope();
+            var ids = tensor(batches[i].InputIds, [batches[i].BatchSize, batches[i].Length], device: _model.Device);
+            var labels = tensor(targets[i], device: _model.Device);
+            var context = new ForwardContext(_attention, Positions(batches[i].Length), batches[i].Segments);
+            lossSum += _pass.Run(ids, labels, context, 1.0 / count).item<double>();
+        }
+        if (!double.IsFinite(lossSum))
+            throw Divergence($"the loss is {lossSum}");
+        var norm = _parameters.GradientNorm();
+        if (!double.IsFinite(norm))
+            throw Divergence($"the gradient norm is {norm}");
+        _optimizer.Step(learningRate, norm);
+        return (lossSum / count, norm);
+    }
+
+    /// <summary>Everything that a later run needs to go on as if there had been no break.</summary>
+    public TrainingState State(BatchSampler sampler) => new(_optimizer, _parameters, sampler.State);
+
+    // Label t is the target of position t - 1; the last position of a document has none.
+    private static long[] Targets(Batch batch)
+    {
+        var labels = batch.Labels ?? batch.InputIds;
+        var targets = new long[labels.Length];
+        for (var row = 0; row < batch.BatchSize; row++)
+        {
+            var start = row * batch.Length;
+            labels.AsSpan(start + 1, batch.Length - 1).CopyTo(targets.AsSpan(start));
+            targets[start + batch.Length - 1] = TrainingExample.IgnoredLabel;
+            var end = 0;
+            foreach (var length in batch.Segments?[row] ?? [])
+            {
+                end += length;
+                if (end > 0)
+                    targets[start + end - 1] = TrainingExample.IgnoredLabel;
+            }
+        }
+        return targets;
+    }
+
+    private RotaryEmbedding Positions(int length)
+    {
+        if (_positions?.Length != length)
+        {
+            _positions?.Dispose();
+            _positions = RotaryEmbedding.Create(_model.Config, length, _model.Device);
+        }
+        return _positions;
+    }
+
+    private DataException Divergence(string what)
+    {
+        _parameters.ClearGradients();
+        return new DataException($"Training diverged at step {_optimizer.Steps + 1}: {what}. The weights of step {_optimizer.Steps} are unharmed. "
+            + "Lower the learning rate, lengthen the warm-up, or look for damaged text.");
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _positions?.Dispose();
+}

@@ -1,0 +1,75 @@
+using System.Globalization;
+using System.Text.Json;
+using LongLora.Checkpoints;
+using LongLora.Data;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Training;
+
+/// <summary>
+/// Everything that a later run needs to go on as if there had been no break: weights, moments, step and place in the data. A run resumed
+/// from it ends with the same bits as one that was never interrupted.
+/// </summary>
+/// <param name="optimizer">Moments and step.</param>
+/// <param name="parameters">Weights.</param>
+/// <param name="sampler">Place in the data.</param>
+public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, BatchSamplerState sampler)
+{
+    private const string FileName = "training_state.safetensors";
+
+    /// <summary>Optimizer steps taken.</summary>
+    public long Step => optimizer.Steps;
+
+    /// <summary>Writes <c>training_state.safetensors</c>, atomically.</summary>
+    /// <param name="folder">Where to write.</param>
+    /// <param name="fingerprint">What the run's numbers depend on, as one text; a resume with another one is refused.</param>
+    public void Save(string folder, string fingerprint) =>
+        SafetensorsWriter.Write(Path.Combine(folder, FileName),
+            [
+                TensorToWrite.Of("values", parameters.Values),
+                TensorToWrite.Of("first_moment", optimizer.FirstMoment),
+                TensorToWrite.Of("second_moment", optimizer.SecondMoment),
+            ],
+            new Dictionary<string, string>
+            {
+                ["step"] = Step.ToString(CultureInfo.InvariantCulture),
+                ["epoch"] = sampler.Epoch.ToString(CultureInfo.InvariantCulture),
+                ["index"] = sampler.Index.ToString(CultureInfo.InvariantCulture),
+                ["layout"] = LayoutText(parameters),
+                ["fingerprint"] = fingerprint,
+            });
+
+    /// <summary>Reads a state into parts that were made as for a new run.</summary>
+    /// <returns>The place in the data.</returns>
+    /// <exception cref="CheckpointException">The file is damaged, or belongs to a run with other trained weights or options.</exception>
+    public static BatchSamplerState Restore(string folder, AdamW optimizer, ParameterBuffer parameters, string fingerprint)
+    {
+        using var scope = NewDisposeScope();
+        using var noGradient = no_grad();
+        var path = Path.Combine(folder, FileName);
+        using var reader = new SafetensorsReader(path);
+        string Text(string key) => reader.Metadata.TryGetValue(key, out var value) ? value
+            : throw new CheckpointException($"{path} has no '{key}' in its metadata: it is not a training state of this program.");
+        if (Text("layout") != LayoutText(parameters))
+            throw new CheckpointException($"{path} holds other trained weights than this run has. Resume with the options of the first run, or choose another output.");
+        if (Text("fingerprint") != fingerprint)
+            throw new ConfigurationException(FingerprintDifference(path, Text("fingerprint"), fingerprint));
+        parameters.Values.copy_(reader.Open("values"));
+        optimizer.FirstMoment.copy_(reader.Open("first_moment"));
+        optimizer.SecondMoment.copy_(reader.Open("second_moment"));
+        optimizer.Steps = long.Parse(Text("step"), CultureInfo.InvariantCulture);
+        return new BatchSamplerState(long.Parse(Text("epoch"), CultureInfo.InvariantCulture), long.Parse(Text("index"), CultureInfo.InvariantCulture));
+    }
+
+    private static string LayoutText(ParameterBuffer parameters) =>
+        JsonSerializer.Serialize(parameters.Layout().Select(l => new object[] { l.Name, l.Offset, l.Shape }));
+
+    private static string FingerprintDifference(string path, string saved, string now)
+    {
+        var before = saved.Split('\n').ToHashSet();
+        var changed = now.Split('\n').Where(line => !before.Contains(line)).ToList();
+        return $"The run in {path} was made with other options; it cannot be resumed with {string.Join("; ", changed)}. "
+            + "Resume with the options of the first run, or choose another output.";
+    }
+}
