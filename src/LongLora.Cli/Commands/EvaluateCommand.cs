@@ -1,0 +1,111 @@
+using System.CommandLine;
+using System.Text.Json;
+using LongLora.Adapters;
+using LongLora.Checkpoints;
+using LongLora.Data;
+using LongLora.Evaluation;
+using LongLora.Models;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+using Spectre.Console;
+
+namespace LongLora.Cli.Commands;
+
+/// <summary><c>longlora evaluate</c>: one subcommand a measure.</summary>
+internal static class EvaluateCommand
+{
+    internal static Command Create(CliContext context) =>
+        new("evaluate", "Measure a model, with full attention.") { CreatePerplexity(context) };
+
+    private static Command CreatePerplexity(CliContext context)
+    {
+        var source = new ModelArguments();
+        var data = new Option<string[]>("--data") { Description = "files and folders: .txt, .md, .jsonl with 'text', token .bin", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
+        var lengths = new Option<string>("--context") { Description = "context lengths in tokens, with commas between", HelpName = "N,N,...", Required = true };
+        var protocol = new Option<string>("--protocol") { Description = "longlora: mean over windows of the whole stream, as published; document: each token of each document once", HelpName = "longlora|document", DefaultValueFactory = _ => "longlora" };
+        protocol.AcceptOnlyFromAmong("longlora", "document");
+        var stride = new Option<int?>("--stride") { Description = "tokens between windows [default: 256; for documents a quarter of the context]", HelpName = "S" };
+        var maxTokens = new Option<long?>("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
+        var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
+        var command = new Command("perplexity", "Perplexity on text at several context lengths.") { data, lengths, protocol, stride, maxTokens, json };
+        source.AddTo(command);
+        command.SetAction(parsed =>
+        {
+            var contexts = ParseLengths(parsed.GetValue(lengths)!);
+            using var model = source.Load(parsed, out var tokenizer, out var adapter);
+            using var owned = adapter;
+            var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
+            using var tokens = TokenStore.Build(ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize), separator, parsed.GetValue(maxTokens), context.Cancellation);
+            var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;
+            var results = Measure(context, contexts, (length, progress) =>
+                Perplexity.Evaluate(model, tokens, length, kind, parsed.GetValue(stride), null, progress, context.Cancellation));
+            Show(context, results, kind, tokens);
+            if (parsed.GetValue(json) is { } file)
+                AtomicFile.WriteText(file, ToJson(results));
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static List<PerplexityResult> Measure(CliContext context, IReadOnlyList<int> lengths, Func<int, IProgress<PerplexityProgress>?, PerplexityResult> measure)
+    {
+        if (!context.Console.Profile.Out.IsTerminal)
+            return [.. lengths.Select(length => measure(length, null))];
+        return context.Console.Progress().AutoClear(true).Start(display => lengths.Select(length =>
+        {
+            var task = display.AddTask($"context {length:N0}");
+            var result = measure(length, new Listener(p => task.Value = 100.0 * p.Done / p.Total));
+            task.StopTask();
+            return result;
+        }).ToList());
+    }
+
+    private static void Show(CliContext context, List<PerplexityResult> results, PerplexityProtocol protocol, TokenStore tokens)
+    {
+        context.Console.WriteLine($"{tokens.Count:N0} tokens in {tokens.Documents.Count:N0} documents, protocol {FineTuneOptionTable.Kebab(protocol.ToString()).Replace("long-lora", "longlora", StringComparison.Ordinal)}, full attention");
+        var table = new Table().Border(TableBorder.Simple);
+        foreach (var name in new[] { "context", "loss", "perplexity", "scored tokens" })
+            table.AddColumn(new TableColumn(name).RightAligned());
+        foreach (var r in results)
+            table.AddRow($"{r.Context:N0}", $"{r.Loss:F4}", $"{r.Perplexity:F3}", $"{r.Tokens:N0}");
+        context.Console.Write(table);
+    }
+
+    private static string ToJson(List<PerplexityResult> results) => JsonSerializer.Serialize(new
+    {
+        results = results.Select(r => new { context = r.Context, loss = r.Loss, perplexity = r.Perplexity, tokens = r.Tokens }),
+    }) + "\n";
+
+    private static List<int> ParseLengths(string text) => [.. text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(part =>
+        int.TryParse(part, out var length) && length >= 2 ? length : throw new ConfigurationException($"context is '{text}'; give whole numbers of at least 2 with commas between, such as 512,1024."))];
+
+    private sealed class Listener(Action<PerplexityProgress> report) : IProgress<PerplexityProgress>
+    {
+        public void Report(PerplexityProgress value) => report(value);
+    }
+}
+
+/// <summary>The options of every command that opens a model.</summary>
+internal sealed class ModelArguments
+{
+    private readonly Option<string> _model = new("--model") { Description = "folder of a Hugging Face model", HelpName = "DIR", Required = true };
+    private readonly Option<string> _adapter = new("--adapter") { Description = "folder of a PEFT adapter on it", HelpName = "DIR" };
+    private readonly Option<string> _device = new("--device") { Description = "auto, cpu, cuda or cuda:N", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
+
+    internal void AddTo(Command command)
+    {
+        command.Options.Insert(0, _model);
+        command.Options.Insert(1, _adapter);
+        command.Options.Add(_device);
+    }
+
+    internal CausalLanguageModel Load(ParseResult parsed, out ITokenizer? tokenizer, out AdapterSet? adapter)
+    {
+        var path = parsed.GetValue(_model)!;
+        var folder = CheckpointDirectory.Open(path);
+        var model = ModelLoader.Load(folder.Config, folder, Devices.Parse(parsed.GetValue(_device)!));
+        tokenizer = TokenizerLoader.LoadIfPresent(path);
+        adapter = parsed.GetValue(_adapter) is { } adapterPath ? PeftFormat.Attach(adapterPath, model) : null;
+        return model;
+    }
+}

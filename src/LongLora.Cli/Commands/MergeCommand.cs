@@ -1,0 +1,36 @@
+using System.CommandLine;
+using LongLora.Adapters;
+using LongLora.Checkpoints;
+using LongLora.Export;
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Runtime;
+using Spectre.Console;
+
+namespace LongLora.Cli.Commands;
+
+/// <summary><c>longlora merge</c>: adapter and base become a plain model folder.</summary>
+internal static class MergeCommand
+{
+    internal static Command Create(CliContext context)
+    {
+        var model = new Option<string>("--model") { Description = "folder of the base model", HelpName = "DIR", Required = true };
+        var adapter = new Option<string>("--adapter") { Description = "folder of the PEFT adapter", HelpName = "DIR", Required = true };
+        var output = new Option<string>("--output") { Description = "folder to make, new or empty", HelpName = "DIR", Required = true };
+        var command = new Command("merge", "Merge an adapter into its base: a plain model folder that every engine loads.") { model, adapter, output };
+        command.SetAction(parsed =>
+        {
+            var target = parsed.GetValue(output)!;
+            if (Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any())
+                throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
+            var folder = CheckpointDirectory.Open(parsed.GetValue(model)!);
+            using var merged = ModelLoader.Load(folder.Config, folder);
+            using var set = PeftFormat.Attach(parsed.GetValue(adapter)!, merged);
+            HuggingFaceExporter.Write(target, merged, folder);
+            context.Console.WriteLine($"{set.Adapters.Count} LoRA pairs and {set.ModelWeights.Count} trained weights merged; context {RopeScaling.CurrentContext(merged.Config):N0} tokens.");
+            context.Console.WriteLine($"Model: {target}");
+            return ExitCode.Done;
+        });
+        return command;
+    }
+}

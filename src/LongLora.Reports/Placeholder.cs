@@ -1,2 +1,0 @@
-namespace LongLora.Reports;
-internal static class Placeholder;

@@ -1,0 +1,96 @@
+using System.Text.Json.Nodes;
+using LongLora.Adapters;
+using LongLora.Checkpoints;
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Runtime;
+
+namespace LongLora.Export;
+
+/// <summary>What a folder or file is, from its headers alone.</summary>
+/// <param name="Kind">Model, adapter or weight file, in words.</param>
+/// <param name="Path">What was looked at.</param>
+/// <param name="Facts">Names and values to show, in order.</param>
+/// <param name="Tensors">Every tensor.</param>
+public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(string Name, string Value)> Facts, IReadOnlyList<TensorInfo> Tensors)
+{
+    /// <summary>Looks at a model folder, an adapter folder, or a <c>.safetensors</c> file.</summary>
+    /// <exception cref="CheckpointException">It is none of these, or damaged.</exception>
+    public static CheckpointSummary Read(string path)
+    {
+        LibTorch.EnsureLoaded();
+        if (File.Exists(path))
+            return OfFile(path);
+        if (PeftFormat.IsAdapter(path))
+            return OfAdapter(path);
+        using var folder = CheckpointDirectory.Open(path, headersOnly: true);
+        using var model = ModelLoader.Describe(folder.Config);
+        var config = folder.Config;
+        var scaling = config.RopeScaling;
+        List<(string, string)> facts =
+        [
+            ("family", config.ModelType),
+            ("parameters", Count(model.Weights.Sum(w => w.ElementCount))),
+            ("size", Types(folder.Tensors.Values)),
+            ("context", $"{RopeScaling.CurrentContext(config):N0} tokens"),
+            ("RoPE", scaling.Kind == "default"
+                ? $"theta {config.RopeTheta:R}"
+                : $"theta {config.RopeTheta:R}, {scaling.Kind} x{scaling.Factor:R} from {RopeScaling.OriginalContext(config):N0} tokens"),
+            ("layers", $"{config.LayerCount} of width {config.HiddenSize}, MLP {config.IntermediateSize}"),
+            ("heads", $"{config.HeadCount} of size {config.HeadSize}, {config.KeyValueHeadCount} for keys and values"),
+            ("vocabulary", $"{config.VocabularySize:N0}, head {(config.TiedEmbeddings ? "tied to the embeddings" : "of its own")}"),
+            ("beside it", folder.Companions.Any() ? string.Join(", ", folder.Companions.Select(System.IO.Path.GetFileName)) : "no tokenizer"),
+        ];
+        CheckNames(folder, model);
+        return new("Hugging Face model", path, facts, Sorted(folder.Tensors.Values));
+    }
+
+    private static CheckpointSummary OfFile(string path)
+    {
+        using var file = new SafetensorsReader(path, headerOnly: true);
+        List<(string, string)> facts = [("tensors", Count(file.Tensors.Count)), ("elements", Count(file.Tensors.Values.Sum(Elements))), ("size", Types(file.Tensors.Values))];
+        facts.AddRange(file.Metadata.Where(m => m.Value.Length < 200).Select(m => (m.Key, m.Value)));
+        return new("safetensors file", path, facts, Sorted(file.Tensors.Values));
+    }
+
+    private static CheckpointSummary OfAdapter(string path)
+    {
+        using var file = new SafetensorsReader(System.IO.Path.Combine(path, "adapter_model.safetensors"), headerOnly: true);
+        var config = JsonNode.Parse(File.ReadAllText(System.IO.Path.Combine(path, "adapter_config.json")))!;
+        var whole = file.Tensors.Values.Where(t => !t.Name.Contains(".lora_", StringComparison.Ordinal)).ToList();
+        var positions = config["longlora_model"];
+        return new("PEFT adapter", path,
+        [
+            ("base", config["base_model_name_or_path"]?.ToString() ?? "not named"),
+            ("LoRA", $"rank {config["r"]}, alpha {config["lora_alpha"]}, on {string.Join(", ", file.Tensors.Keys.Where(n => n.EndsWith(".lora_A.weight", StringComparison.Ordinal)).Select(n => n.Split('.')[^3]).Distinct())}"),
+            ("trained whole", whole.Count == 0 ? "nothing" : $"{whole.Count} weights ({Count(whole.Sum(Elements))} elements): embeddings, norms"),
+            ("parameters", Count(file.Tensors.Values.Sum(Elements))),
+            ("size", Types(file.Tensors.Values)),
+            ("context", positions is null ? "that of the base" : $"{positions["max_position_embeddings"]} tokens, RoPE {positions["rope_scaling"]?["rope_type"]?.ToString() ?? "default"} x{positions["rope_scaling"]?["factor"]?.ToString() ?? "1"}"),
+        ], Sorted(file.Tensors.Values));
+    }
+
+    // The same check that loading makes, without reading the weights.
+    private static void CheckNames(CheckpointDirectory folder, CausalLanguageModel model)
+    {
+        foreach (var weight in model.Weights)
+        {
+            if (!folder.Tensors.TryGetValue(weight.Name, out var info))
+                throw new CheckpointException($"'{folder.Path}' has no tensor '{weight.Name}' [{string.Join(", ", weight.Shape)}], which config.json asks for.");
+            if (!info.Shape.SequenceEqual(weight.Shape))
+                throw new CheckpointException($"{info.File}: '{weight.Name}' is [{string.Join(", ", info.Shape)}], but config.json asks for [{string.Join(", ", weight.Shape)}].");
+        }
+    }
+
+    private static long Elements(TensorInfo tensor) => tensor.Shape.Aggregate(1L, (product, size) => product * size);
+
+    private static string Count(long number) => number >= 1_000_000_000 ? $"{number:N0} ({number / 1e9:F2} B)" : number >= 1_000_000 ? $"{number:N0} ({number / 1e6:F2} M)" : $"{number:N0}";
+
+    private static string Types(IEnumerable<TensorInfo> tensors)
+    {
+        var types = tensors.GroupBy(t => t.Type).Select(g => (Code: SafetensorsTypes.ToCode(g.Key), Bytes: g.Sum(t => Elements(t) * SafetensorsTypes.Size(g.Key)))).ToList();
+        return $"{types.Sum(t => t.Bytes) / 1048576.0:N1} MiB, {string.Join(" and ", types.Select(t => t.Code))}";
+    }
+
+    private static List<TensorInfo> Sorted(IEnumerable<TensorInfo> tensors) => [.. tensors.OrderBy(t => t.Name, StringComparer.Ordinal)];
+}
