@@ -1,0 +1,125 @@
+using System.Text.Json;
+using LongLora.Checkpoints;
+using LongLora.Training;
+using static TorchSharp.torch;
+
+namespace LongLora.Cli.Tests;
+
+public class TrainTests : CliRun
+{
+    private string[] TrainArguments(string output, params string[] more) =>
+    [
+        "train", "--model", Stories, "--data", At("train.bin"), "--context", "600", "--output", At(output), "--steps", "6", "--gradient-accumulation", "2",
+        "--learning-rate", "2e-3", "--warmup-steps", "2", "--save-every", "2", .. more,
+    ];
+
+    [Fact]
+    public void Train_evaluate_merge_inspect_agree_with_each_other()
+    {
+        WriteTokens("train.bin", 20_000);
+        WriteTokens("test.bin", 3_000);
+        var output = Succeed(TrainArguments("run"));
+        Assert.Contains("step 6/6", output, StringComparison.Ordinal);
+        foreach (var file in new[] { "recipe.yaml", "metrics.jsonl", "loss.png", "events.out.tfevents.longlora", "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "checkpoints/step-000006/training_state.safetensors" })
+            Assert.True(File.Exists(At("run", file)), file);
+        var losses = MetricsLog.Read(At("run")).Select(s => s.Loss).ToList();
+        Assert.Equal(6, losses.Count);
+        Assert.True(losses[^1] < losses[0] - 0.5, $"the loss went from {losses[0]} to {losses[^1]}");
+
+        Succeed("merge", "--model", Stories, "--adapter", At("run", "adapter"), "--output", At("merged"));
+        var attached = Perplexities("a.json", "--model", Stories, "--adapter", At("run", "adapter"));
+        var merged = Perplexities("m.json", "--model", At("merged"));
+        var before = Perplexities("b.json", "--model", Stories);
+        Assert.Equal([256, 600], attached.Select(p => p.Context));
+        for (var i = 0; i < attached.Count; i++)
+        {
+            Assert.Equal(attached[i].Loss, merged[i].Loss, 1e-5);
+            Assert.True(attached[i].Loss < before[i].Loss);
+            Assert.Equal(Math.Exp(attached[i].Loss), attached[i].Perplexity, 1e-9);
+        }
+        var config = ModelConfigReader.ReadFile(At("merged", "config.json"));
+        Assert.Equal((600, "linear", 2.0, 512), (config.MaxPositions, config.RopeScaling.Kind, config.RopeScaling.Factor, config.RopeScaling.OriginalMaxPositions!.Value));
+        Assert.True(File.Exists(At("merged", "tokenizer.model")));
+        Assert.Contains("600 tokens", Succeed("inspect", At("merged")), StringComparison.Ordinal);
+        Assert.Contains("rank 8, alpha 16", Succeed("inspect", At("run", "adapter")), StringComparison.Ordinal);
+        // The recipe that the run left gives the same run again.
+        Succeed("train", "--recipe", At("run", "recipe.yaml"), "--output", At("again"));
+        Assert.Equal(File.ReadAllBytes(At("run", "adapter", "adapter_model.safetensors")), File.ReadAllBytes(At("again", "adapter", "adapter_model.safetensors")));
+    }
+
+    private List<(int Context, double Loss, double Perplexity)> Perplexities(string json, params string[] model)
+    {
+        Succeed(["evaluate", "perplexity", .. model, "--data", At("test.bin"), "--context", "256,600", "--protocol", "document", "--json", At(json)]);
+        using var document = JsonDocument.Parse(File.ReadAllText(At(json)));
+        return [.. document.RootElement.GetProperty("results").EnumerateArray().Select(r =>
+        {
+            Assert.Equal(2999, r.GetProperty("tokens").GetInt64());
+            return (r.GetProperty("context").GetInt32(), r.GetProperty("loss").GetDouble(), r.GetProperty("perplexity").GetDouble());
+        })];
+    }
+
+    [Theory]
+    [InlineData("lora-plus")]
+    [InlineData("full")]
+    public void Resume_after_interruption_ends_with_the_same_bits(string tuning)
+    {
+        WriteTokens("train.bin", 20_000);
+        Succeed(TrainArguments("straight", "--tuning", tuning));
+
+        // Interrupted in the middle of step 4: after the fourth look at the token past step 3.
+        using var source = new CancellationTokenSource();
+        var options = Recipe.ReadFile(At("straight", "recipe.yaml"), FineTuneOptionTable.Defaults) with { Output = At("broken") };
+        Assert.Throws<OperationCanceledException>(() => FineTune.Run(options, new CancelAfter(source, 3), source.Token));
+        Assert.False(Directory.Exists(At("broken", "adapter")));
+        Assert.Equal(3, MetricsLog.Read(At("broken")).Count);
+        var (code, _, error) = Run(TrainArguments("broken", "--tuning", tuning));
+        Assert.Equal(ExitCode.Usage, code);
+        Assert.Contains("--resume", error, StringComparison.Ordinal);
+
+        Succeed(TrainArguments("broken", "--tuning", tuning, "--resume"));
+        var file = tuning == "full" ? "model/model.safetensors" : "adapter/adapter_model.safetensors";
+        Assert.Equal(File.ReadAllBytes(At("straight", file)), File.ReadAllBytes(At("broken", file)));
+        Assert.Equal(MetricsLog.Read(At("straight")).Select(s => (s.Step, s.Loss, s.GradientNorm)), MetricsLog.Read(At("broken")).Select(s => (s.Step, s.Loss, s.GradientNorm)));
+        if (tuning == "full")
+            Succeed("inspect", At("broken", "model"));
+    }
+
+    [Fact]
+    public void Train_cancelled_exits_130_and_says_how_to_continue()
+    {
+        WriteTokens("train.bin", 20_000);
+        using var source = new CancellationTokenSource();
+        source.CancelAfter(TimeSpan.FromMilliseconds(1));
+        var (code, _, error) = Run(source.Token, TrainArguments("run").Select(a => a == "6" ? "100000" : a).ToArray());
+        Assert.Equal(ExitCode.Interrupted, code);
+        Assert.NotEmpty(error);
+    }
+
+    [Fact]
+    public void Resume_with_other_options_is_refused()
+    {
+        WriteTokens("train.bin", 20_000);
+        Succeed(TrainArguments("run"));
+        Fail(ExitCode.Usage, ["learning-rate: 0.001"], TrainArguments("run").Select(a => a == "2e-3" ? "1e-3" : a).Append("--resume").ToArray());
+    }
+
+    [Fact]
+    public void Train_text_without_tokenizer_is_refused_and_tokens_are_not()
+    {
+        var model = WriteModel("bare");
+        WriteTokens("train.bin", 20_000);
+        File.WriteAllText(At("text.txt"), "Once upon a time");
+        string[] arguments = ["train", "--model", model, "--context", "512", "--steps", "1", "--gradient-accumulation", "1"];
+        Fail(ExitCode.Input, ["text.txt", "no tokenizer"], [.. arguments, "--data", At("text.txt"), "--output", At("a")]);
+        Succeed([.. arguments, "--data", At("train.bin"), "--output", At("b")]);
+    }
+
+    private sealed class CancelAfter(CancellationTokenSource source, int step) : IProgress<TrainingStep>
+    {
+        public void Report(TrainingStep value)
+        {
+            if (value.Step == step)
+                source.Cancel();
+        }
+    }
+}
