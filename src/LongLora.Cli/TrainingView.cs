@@ -1,6 +1,8 @@
+using LongLora.Adapters;
+using LongLora.Attention;
 using LongLora.Training;
-using Spectre.Console;
 using Spectre.Console.Rendering;
+using Spectre.Console;
 
 namespace LongLora.Cli;
 

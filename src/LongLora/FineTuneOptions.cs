@@ -1,45 +1,9 @@
+using LongLora.Adapters;
+using LongLora.Attention;
 using LongLora.Runtime;
+using LongLora.Training;
 
 namespace LongLora;
-
-/// <summary>Which tokens a position may look at while training (LongLoRA, section 3.2). Inference always uses full attention.</summary>
-public enum AttentionKind
-{
-    /// <summary>S²-Attn: half of the heads in groups, the other half in groups shifted by half a group.</summary>
-    ShiftedSparse,
-
-    /// <summary>Every earlier token.</summary>
-    Full,
-
-    /// <summary>Groups without the shift: the ablation that shows why the shift is needed.</summary>
-    Grouped,
-}
-
-/// <summary>Which weights are trained (LongLoRA, section 3.3).</summary>
-public enum TuningMethod
-{
-    /// <summary>LoRA on the target projections, and the embeddings and norms themselves.</summary>
-    LoraPlus,
-
-    /// <summary>LoRA alone.</summary>
-    Lora,
-
-    /// <summary>Every weight.</summary>
-    Full,
-}
-
-/// <summary>How the learning rate moves, as in transformers.</summary>
-public enum ScheduleKind
-{
-    /// <summary>Linear rise over the warm-up steps, then constant.</summary>
-    ConstantWithWarmup,
-
-    /// <summary>Linear rise, then half a cosine to zero.</summary>
-    Cosine,
-
-    /// <summary>Linear rise, then a line to zero.</summary>
-    Linear,
-}
 
 /// <summary>
 /// All options of one fine-tuning run: the one tree that a recipe, the command line and the library share. Every property is a key of the

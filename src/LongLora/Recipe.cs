@@ -72,7 +72,7 @@ public static class Recipe
         {
             var node = option.Value(options) switch
             {
-                null => (YamlNode)new YamlScalarNode(""),
+                null => (YamlNode)new YamlScalarNode("null"),
                 IReadOnlyList<string> list => new YamlSequenceNode(list.Select(Scalar)),
                 string text => Scalar(text),
                 _ => new YamlScalarNode(option.Format(options)),

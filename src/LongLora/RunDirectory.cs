@@ -1,4 +1,5 @@
 using System.Globalization;
+using LongLora.Adapters;
 using LongLora.Runtime;
 using LongLora.Training;
 

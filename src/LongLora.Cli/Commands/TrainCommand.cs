@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Adapters;
 using LongLora.Reports;
 using LongLora.Runtime;
 using LongLora.Training;

@@ -1,0 +1,173 @@
+using LongLora.Adapters;
+using LongLora.Attention;
+using LongLora.Checkpoints;
+using LongLora.Export;
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Tests.Training;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.Tests.Models;
+
+/// <summary>What must hold for every family and every attention, whatever the weights.</summary>
+public class InvariantTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("longlora-test-").FullName;
+
+    private static Tensor Ids(int length)
+    {
+        using var generator = new Generator(9, CPU);
+        return randint(3, 500, [1, length], ScalarType.Int64, generator: generator);
+    }
+
+    private static Tensor Logits(CausalLanguageModel model, Tensor ids, IAttention attention)
+    {
+        using var noGradient = no_grad();
+        using var positions = RotaryEmbedding.Create(model.Config, (int)ids.size(1));
+        return model.Logits(ids, new ForwardContext(attention, positions));
+    }
+
+    public static TheoryData<string> Attentions { get; } = ["full", "grouped", "shifted-sparse"];
+
+    private static IAttention Attention(string name) => name switch
+    {
+        "full" => new FullAttention(),
+        "grouped" => new GroupedAttention(16),
+        _ => new ShiftedSparseAttention(16),
+    };
+
+    [Theory]
+    [MemberData(nameof(Attentions))]
+    public void Logits_changing_a_token_changes_no_earlier_one(string attention)
+    {
+        using var scope = NewDisposeScope();
+        using var model = FineTuneGoldenTests.LoadStories();
+        var ids = Ids(70);
+        var before = Logits(model, ids, Attention(attention));
+        foreach (var t in new[] { 1, 8, 16, 17, 40, 69 })
+        {
+            var changed = ids.clone();
+            changed[0, t] = 2;
+            var difference = (Logits(model, changed, Attention(attention)) - before).abs().amax([0, 2]);
+            Assert.Equal(0f, difference.narrow(0, 0, t).max().item<float>());
+            Assert.NotEqual(0f, difference[t].item<float>());
+        }
+    }
+
+    [Fact]
+    public void Logits_of_a_new_adapter_are_those_of_the_base_to_the_bit()
+    {
+        using var scope = NewDisposeScope();
+        using var model = FineTuneGoldenTests.LoadStories();
+        var ids = Ids(40);
+        var before = Logits(model, ids, new FullAttention());
+        using (AdapterSet.Attach(model, new AdapterOptions(), 5))
+            Assert.True(before.equal(Logits(model, ids, new FullAttention())).all().item<bool>());
+    }
+
+    [Fact]
+    public void Save_and_load_and_merge_keep_the_logits()
+    {
+        using var scope = NewDisposeScope();
+        var ids = Ids(600);
+        Tensor attached;
+        using (var model = FineTuneGoldenTests.LoadStories(c => RopeScaling.Extend(c, "auto", null, 2048)))
+        using (var origin = CheckpointDirectory.Open(SharedMaterial.Golden("stories260K-hf")))
+        {
+            using var set = AdapterSet.Attach(model, new AdapterOptions(), 5);
+            foreach (var weight in set.Weights)
+                weight.Value.add_(randn_like(weight.Value).mul_(0.02));
+            attached = Logits(model, ids, new FullAttention());
+            PeftFormat.Write(Path.Combine(_folder, "adapter"), set, model, "base");
+            HuggingFaceExporter.Write(Path.Combine(_folder, "merged"), model, origin);
+        }
+
+        using (var model = FineTuneGoldenTests.LoadStories())
+        using (PeftFormat.Attach(Path.Combine(_folder, "adapter"), model))
+        {
+            Assert.Equal(("linear", 4.0, 2048), (model.Config.RopeScaling.Kind, model.Config.RopeScaling.Factor, model.Config.MaxPositions));
+            Assert.True(attached.equal(Logits(model, ids, new FullAttention())).all().item<bool>(), "the saved adapter gives other bits");
+        }
+
+        var folder = CheckpointDirectory.Open(Path.Combine(_folder, "merged"));
+        using (var merged = ModelLoader.Load(folder.Config, folder))
+        {
+            Near.AssertRelative(attached, Logits(merged, ids, new FullAttention()), 5e-6, "merged");
+            using var again = CheckpointDirectory.Open(Path.Combine(_folder, "merged"));
+            HuggingFaceExporter.Write(Path.Combine(_folder, "copy"), merged, again);
+        }
+        Assert.Equal(File.ReadAllBytes(Path.Combine(_folder, "merged", "model.safetensors")), File.ReadAllBytes(Path.Combine(_folder, "copy", "model.safetensors")));
+    }
+
+    [Fact]
+    public void Attach_adapter_of_the_golden_equals_its_merged_weights()
+    {
+        using var scope = NewDisposeScope();
+        using var model = LlamaGoldenTests.LoadTiny();
+        using var set = PeftFormat.Attach(SharedMaterial.Golden("llama_tiny_lora"), model);
+        using var merged = GoldenTensors.Read(SharedMaterial.Golden("llama_tiny_lora", "merged.safetensors"));
+        Assert.Equal(8, set.Adapters.Count);
+        foreach (var layer in model.Linears.Where(l => l.Update is not null))
+            Near.AssertEqual(merged[layer.Name + ".weight"], layer.Projection.ToDense() + layer.Update!.Delta(), 1e-6, layer.Name);
+    }
+
+    [Fact]
+    public void Logits_of_stories260K_equal_golden_and_tell_the_published_story()
+    {
+        using var scope = NewDisposeScope();
+        using var model = FineTuneGoldenTests.LoadStories();
+        using var golden = GoldenTensors.Read(SharedMaterial.Golden("stories260K_forward.safetensors"));
+        // Both sides are fp32, and logits go up to 18.
+        Near.AssertRelative(golden["logits"], Logits(model, golden["input_ids"], new FullAttention())[0], 5e-6);
+        // Teacher forcing: each greedy token is the most likely one after those before it.
+        var story = golden["greedy_ids"].unsqueeze(0);
+        var best = Logits(model, story, new FullAttention())[0].argmax(1);
+        Assert.True(best.narrow(0, 0, story.size(1) - 1).equal(story[0].narrow(0, 1, story.size(1) - 1)).all().item<bool>());
+    }
+
+    [Theory]
+    [InlineData(ScalarType.BFloat16, 0.05)]
+    [InlineData(ScalarType.Float16, 0.01)]
+    public void Logits_of_16_bit_weights_are_near_and_the_weights_stay_16_bit(ScalarType type, double tolerance)
+    {
+        using var scope = NewDisposeScope();
+        using var wide = FineTuneGoldenTests.LoadStories();
+        using var origin = CheckpointDirectory.Open(SharedMaterial.Golden("stories260K-hf"));
+        SafetensorsWriter.WriteModel(_folder, [.. origin.Tensors.Keys.Select(n => new TensorToWrite(n, type, origin.Tensors[n].Shape, () => origin.Open(n)))]);
+        File.WriteAllText(Path.Combine(_folder, "config.json"), origin.ConfigText);
+        var folder = CheckpointDirectory.Open(_folder);
+        using var narrow = ModelLoader.Load(folder.Config, folder);
+        Assert.All(narrow.Weights, w => Assert.Equal(type, w.Value.dtype));
+        Near.AssertEqual(Logits(wide, Ids(50), new FullAttention()), Logits(narrow, Ids(50), new FullAttention()), tolerance * 10);
+        HuggingFaceExporter.Write(Path.Combine(_folder, "out"), narrow, folder);
+        using var copy = CheckpointDirectory.Open(Path.Combine(_folder, "out"));
+        Assert.All(copy.Tensors.Values, t => Assert.Equal(type, t.Type));
+    }
+
+    // Parameter counts as published with the models.
+    [Theory]
+    [InlineData("llama-2-7b", 6_738_415_616)]
+    [InlineData("llama-2-13b", 13_015_864_320)]
+    [InlineData("llama-2-70b", 68_976_648_192)]
+    [InlineData("llama-3.1-8b", 8_030_261_248)]
+    [InlineData("llama-3.1-405b", 405_853_388_800)]
+    public void Describe_published_model_has_its_names_and_size_without_memory(string name, long parameters)
+    {
+        using var model = ModelLoader.Describe(PublishedConfigs.Find(name));
+        Assert.Equal(parameters, model.Weights.Sum(w => w.ElementCount));
+        Assert.All(model.Weights, w => Assert.Equal(DeviceType.META, w.Value.device_type));
+        Assert.Equal("model.embed_tokens.weight", model.Weights[0].Name);
+        Assert.Equal($"model.layers.{model.Config.LayerCount - 1}.post_attention_layernorm.weight",
+            model.Weights.Last(w => w.Name.EndsWith("post_attention_layernorm.weight", StringComparison.Ordinal)).Name);
+        Assert.Equal("lm_head.weight", model.Weights[^1].Name);
+        Assert.Equal([model.Config.KeyValueHeadCount * (long)model.Config.HeadSize, model.Config.HiddenSize],
+            model.Weights.First(w => w.Name == "model.layers.0.self_attn.k_proj.weight").Shape);
+    }
+
+    public void Dispose()
+    {
+        Directory.Delete(_folder, recursive: true);
+        GC.SuppressFinalize(this);
+    }
+}
