@@ -58,7 +58,7 @@ public static class FineTune
             sampler.State = TrainingState.Restore(latest, optimizer, parameters, run.Fingerprint);
         using var trainer = new Trainer(model, parameters, optimizer,
             new LearningRateSchedule(options.Schedule, options.WarmupSteps, options.Steps), Attention(options),
-            new CheckpointedBackward(model, options.BlocksPerSegment),
+            new CheckpointedBackward(model, options.BlocksPerSegment, options.ActivationOffload),
             new TrainerOptions(options.Steps, options.GradientAccumulation, options.LearningRate, options.SaveEvery));
         trainer.Run(sampler, state => run.SaveCheckpoint(state), run.Log(progress, optimizer.Steps), cancellation);
 

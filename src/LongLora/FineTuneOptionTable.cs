@@ -78,7 +78,8 @@ public static class FineTuneOptionTable
         Whole("save-every", "Machine", "steps between checkpoints; 0 for the end only", o => o.SaveEvery, (o, v) => o with { SaveEvery = v }),
         Whole("keep-checkpoints", "Machine", "newest checkpoints to keep", o => o.KeepCheckpoints, (o, v) => o with { KeepCheckpoints = v }),
         Text("device", "Machine", "NAME", "auto, cpu, cuda or cuda:N", o => o.Device, (o, v) => o with { Device = v }),
-        Whole("blocks-per-segment", "Machine", "decoder blocks between two kept activations; 0 keeps all", o => o.BlocksPerSegment, (o, v) => o with { BlocksPerSegment = v }),
+        Whole("blocks-per-segment", "Machine", "decoder blocks between two kept activations; more save memory and cost time", o => o.BlocksPerSegment, (o, v) => o with { BlocksPerSegment = v }),
+        Choice("activation-offload", "Machine", "where activations wait for the backward pass", o => o.ActivationOffload, (o, v) => o with { ActivationOffload = v }),
     ];
 
     /// <summary>The option of a name.</summary>

@@ -42,6 +42,7 @@ public class RecipeTests
         Resume = true,
         Device = "cpu",
         BlocksPerSegment = 2,
+        ActivationOffload = ActivationOffload.Disk,
     };
 
     [Fact]

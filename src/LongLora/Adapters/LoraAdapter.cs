@@ -31,24 +31,30 @@ public sealed class LoraAdapter : ILinearUpdate
     public double Scale { get; }
 
     /// <inheritdoc/>
-    public void AddTo(Tensor output, Tensor rows)
+    public void AddTo(Tensor output, Tensor rows, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
         var narrow = nn.functional.linear(rows, A.Value.to(rows.dtype)); // [N, I] -> [N, r]
-        output.addmm_(narrow, B.Value.to(rows.dtype).t(), 1, (float)Scale);
+        var b = outputs is { } o ? B.Value.narrow(0, o.Start, o.Count) : B.Value;
+        output.addmm_(narrow, b.to(rows.dtype).t(), 1, (float)Scale);
     }
 
     /// <inheritdoc/>
-    public void Backward(Tensor rows, Tensor gradient, Tensor inputGradient)
+    public void AccumulateGradients(Tensor rows, Tensor gradient)
     {
         using var scope = NewDisposeScope();
-        Tensor a = A.Value.to(rows.dtype), b = B.Value.to(rows.dtype);
-        var narrowGradient = gradient.mm(b); // [N, O] -> [N, r]
         if (B.IsTrained)
-            DenseProjection.AddProduct(B.Gradient(), gradient.t(), rows.mm(a.t()), Scale);
+            DenseProjection.AddProduct(B.Gradient(), gradient.t(), rows.mm(A.Value.to(rows.dtype).t()), Scale);
         if (A.IsTrained)
-            DenseProjection.AddProduct(A.Gradient(), narrowGradient.t(), rows, Scale);
-        inputGradient.addmm_(narrowGradient, a, 1, (float)Scale);
+            DenseProjection.AddProduct(A.Gradient(), gradient.mm(B.Value.to(rows.dtype)).t(), rows, Scale);
+    }
+
+    /// <inheritdoc/>
+    public void AddInputGradient(Tensor gradient, Tensor inputGradient, FeatureSlice? inputs = null)
+    {
+        using var scope = NewDisposeScope();
+        var a = inputs is { } i ? A.Value.narrow(1, i.Start, i.Count) : A.Value;
+        inputGradient.addmm_(gradient.mm(B.Value.to(gradient.dtype)), a.to(gradient.dtype), 1, (float)Scale);
     }
 
     /// <inheritdoc/>

@@ -10,18 +10,44 @@ namespace LongLora.Attention;
 /// </summary>
 public interface IAttention
 {
-    /// <summary>softmax(q kᵀ / sqrt(K)) v, causal, with the rows that this pattern allows.</summary>
+    /// <summary>softmax(q kᵀ / sqrt(K)) v, causal, with the pairs that this pattern allows; differentiable.</summary>
     /// <param name="query">[B, H, L, K], any strides with K innermost.</param>
     /// <param name="key">[B, J, L, K].</param>
     /// <param name="value">[B, J, L, K].</param>
     /// <param name="segments">Document lengths in each row, summing to L, where documents may not see each other; null for one document a row.</param>
+    /// <param name="heads">Which of the layer's heads the queries are; null for all of them.</param>
     /// <returns>[B, H, L, K].</returns>
-    Tensor Attend(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null);
+    Tensor Attend(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null);
+
+    /// <summary>As <see cref="Attend"/> outside autograd, keeping what <see cref="Backward"/> needs to compute nothing twice.</summary>
+    AttentionResult Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null);
+
+    /// <summary>Gradients of <see cref="Forward"/>'s arguments, in their layouts.</summary>
+    /// <param name="gradient">[B, H, L, K], gradient of the output.</param>
+    /// <param name="query">As given to Forward.</param>
+    /// <param name="key">As given to Forward.</param>
+    /// <param name="value">As given to Forward.</param>
+    /// <param name="result">What Forward returned.</param>
+    /// <param name="segments">As given to Forward.</param>
+    /// <param name="heads">As given to Forward.</param>
+    (Tensor Query, Tensor Key, Tensor Value) Backward(Tensor gradient, Tensor query, Tensor key, Tensor value, AttentionResult result,
+        IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null);
 
     /// <summary>The stretches of tokens in which the heads of each half attend: a row's pattern written down, for plans and tests.</summary>
     /// <param name="length">L.</param>
     AttentionPattern Pattern(int length);
 }
+
+/// <summary>Some consecutive query heads of a layer: [First, First + Count) of Total.</summary>
+/// <param name="First">First head.</param>
+/// <param name="Count">Number of heads.</param>
+/// <param name="Total">H, all query heads of the layer: patterns that treat halves differently cut at H/2.</param>
+public readonly record struct HeadSlice(int First, int Count, int Total);
+
+/// <summary>Output of attention with what its backward pass needs.</summary>
+/// <param name="Output">[B, H, L, K].</param>
+/// <param name="LogSumExp">[B, H, L] fp32; null where the device's backward pass computes the forward pass again (CUDA).</param>
+public readonly record struct AttentionResult(Tensor Output, Tensor? LogSumExp);
 
 /// <summary>
 /// A pattern of causal attention inside stretches of tokens: heads [0, H/2) use <paramref name="Lower"/>, heads [H/2, H) <paramref name="Upper"/>.

@@ -1,4 +1,5 @@
 using LongLora.Runtime;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Attention;
@@ -15,29 +16,98 @@ public abstract class SegmentedAttention : IAttention
     public abstract AttentionPattern Pattern(int length);
 
     /// <inheritdoc/>
-    public Tensor Attend(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null)
+    public Tensor Attend(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null)
     {
         CheckShapes(query, key, value);
         using var scope = NewDisposeScope();
-        if (segments is null)
-            return AttendRow(query, key, value, Pattern((int)query.size(2))).MoveToOuterDisposeScope();
-
-        // Rows hold different documents: one row at a time.
-        var rows = new Tensor[query.size(0)];
-        for (var row = 0; row < rows.Length; row++)
-            rows[row] = AttendRow(query.narrow(0, row, 1), key.narrow(0, row, 1), value.narrow(0, row, 1), Pattern(segments[row]));
-        return (rows.Length == 1 ? rows[0] : cat(rows, 0)).MoveToOuterDisposeScope();
+        // Outputs are put together along L, then along H, then row by row.
+        var rows = Rows(query, segments).Select(row => Concatenate(1, HeadPieces(query, key, row.Pattern, heads).Select(piece =>
+            Concatenate(2, piece.Runs.Select(run =>
+                Unstretch(Causal(piece.Queries(query, row, run), piece.Shared(key, row, run), piece.Shared(value, row, run)), row.Count, run))))));
+        return Concatenate(0, rows).MoveToOuterDisposeScope();
     }
+
+    /// <inheritdoc/>
+    public AttentionResult Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null)
+    {
+        using var noGradient = no_grad();
+        if (query.device_type != DeviceType.CPU)
+            return new(Attend(query, key, value, segments, heads), null);
+        CheckShapes(query, key, value);
+        var output = TokenMajor(query);
+        var logSumExp = empty([query.size(0), query.size(2), query.size(1)], ScalarType.Float32).transpose(1, 2); // [B, H, L], heads innermost
+        ForEachRun(query, key, segments, heads, (row, piece, run) =>
+        {
+            var (o, l) = Dispatcher.FlashAttentionCpu(piece.Queries(query, row, run), piece.Shared(key, row, run), piece.Shared(value, row, run), causal: true);
+            piece.Queries(output, row, run).copy_(o);
+            piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3).copy_(l);
+        });
+        return new(output, logSumExp);
+    }
+
+    /// <inheritdoc/>
+    public (Tensor Query, Tensor Key, Tensor Value) Backward(Tensor gradient, Tensor query, Tensor key, Tensor value, AttentionResult result,
+        IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null)
+    {
+        if (result.LogSumExp is not { } logSumExp)
+            return BackwardByAutograd(gradient, query, key, value, segments, heads);
+        using var noGradient = no_grad();
+        Tensor queryGradient = TokenMajor(query), keyGradient = TokenMajor(key).zero_(), valueGradient = TokenMajor(value).zero_();
+        ForEachRun(query, key, segments, heads, (row, piece, run) =>
+        {
+            var (q, k, v) = Dispatcher.FlashAttentionCpuBackward(piece.Queries(gradient, row, run), piece.Queries(query, row, run),
+                piece.Shared(key, row, run), piece.Shared(value, row, run), piece.Queries(result.Output, row, run),
+                piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3), causal: true);
+            piece.Queries(queryGradient, row, run).copy_(q);
+            // Pieces may share a key-value head, where the cut at H/2 goes through its query heads.
+            piece.Shared(keyGradient, row, run).add_(k);
+            piece.Shared(valueGradient, row, run).add_(v);
+        });
+        return (queryGradient, keyGradient, valueGradient);
+    }
+
+    private (Tensor, Tensor, Tensor) BackwardByAutograd(Tensor gradient, Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments, HeadSlice? heads)
+    {
+        using var scope = NewDisposeScope();
+        var leaves = new[] { query, key, value }.Select(t => t.detach().requires_grad_(true)).ToArray();
+        using (enable_grad())
+            Attend(leaves[0], leaves[1], leaves[2], segments, heads).backward([gradient]);
+        return (leaves[0].grad!.MoveToOuterDisposeScope(), leaves[1].grad!.MoveToOuterDisposeScope(), leaves[2].grad!.MoveToOuterDisposeScope());
+    }
+
+    private void ForEachRun(Tensor query, Tensor key, IReadOnlyList<IReadOnlyList<int>>? segments, HeadSlice? heads, Action<RowRange, HeadPiece, Run> action)
+    {
+        foreach (var row in Rows(query, segments))
+        {
+            foreach (var piece in HeadPieces(query, key, row.Pattern, heads))
+            {
+                foreach (var run in piece.Runs)
+                {
+                    // Rows of a batch can be one view only where a run covers the row.
+                    for (var first = 0; first < row.Count; first += Together(row, run, query.size(2)))
+                    {
+                        using var scope = NewDisposeScope();
+                        action(row with { First = row.First + first, Count = Together(row, run, query.size(2)) }, piece, run);
+                    }
+                }
+            }
+        }
+    }
+
+    private static int Together(RowRange row, Run run, long length) => run.Count == 1 || run.Length * (long)run.Count == length ? row.Count : 1;
+
+    // Without documents all rows have one pattern and are computed together; with documents, one row at a time.
+    private IEnumerable<RowRange> Rows(Tensor query, IReadOnlyList<IReadOnlyList<int>>? segments) => segments is null
+        ? [new RowRange(0, (int)query.size(0), Pattern((int)query.size(2)))]
+        : segments.Select((documents, row) => new RowRange(row, 1, Pattern(documents)));
 
     // The documents of a row one after the other: each has the pattern of its own length.
     private AttentionPattern Pattern(IReadOnlyList<int> documents)
     {
         List<Run> lower = [], upper = [];
         var start = 0;
-        foreach (var length in documents)
+        foreach (var length in documents.Where(d => d > 0))
         {
-            if (length == 0)
-                continue;
             var pattern = Pattern(length);
             lower.AddRange(pattern.Lower.Select(r => r with { Start = r.Start + start }));
             upper.AddRange(pattern.Upper.Select(r => r with { Start = r.Start + start }));
@@ -46,65 +116,33 @@ public abstract class SegmentedAttention : IAttention
         return new(lower, upper);
     }
 
-    private static Tensor AttendRow(Tensor query, Tensor key, Tensor value, AttentionPattern pattern)
+    // Query heads with the key-value heads that they use, cut at H/2. The cut may fall between two query heads that share a key-value head;
+    // this head is then given to both sides.
+    private static IEnumerable<HeadPiece> HeadPieces(Tensor query, Tensor key, AttentionPattern pattern, HeadSlice? heads)
     {
-        long heads = query.size(1), half = heads / 2;
-        if (half == 0 || pattern.Lower.SequenceEqual(pattern.Upper))
-            return AttendHeads(query, key, value, pattern.Upper);
-
-        var parts = new List<Tensor>();
-        foreach (var (first, count, shared, sharedCount) in HeadPieces(heads, key.size(1), half))
+        long count = query.size(1), group = count / key.size(1);
+        var half = Math.Clamp((heads?.Total ?? count) / 2 - (heads?.First ?? 0), 0, count);
+        if (pattern.Lower.SequenceEqual(pattern.Upper))
+            half = 0;
+        foreach (var (from, to, runs) in new[] { (0L, half, pattern.Lower), (half, count, pattern.Upper) })
         {
-            parts.Add(AttendHeads(query.narrow(1, first, count), key.narrow(1, shared, sharedCount), value.narrow(1, shared, sharedCount),
-                first < half ? pattern.Lower : pattern.Upper));
-        }
-        return cat(parts, 1); // [B, H/2, L, K] x 2 -> [B, H, L, K]
-    }
-
-    // Query heads [first, first + count) with the key-value heads that they use, cut at H/2. The cut may fall between two query heads that
-    // share a key-value head; this head is then given to both sides.
-    private static IEnumerable<(long First, long Count, long Shared, long SharedCount)> HeadPieces(long heads, long shared, long half)
-    {
-        var group = heads / shared;
-        foreach (var (from, to) in new[] { (0L, half), (half, heads) })
-        {
-            var at = from;
-            if (at % group != 0)
+            for (var at = from; at < to;)
             {
-                var end = Math.Min(to, (at / group + 1) * group);
-                yield return (at, end - at, at / group, 1);
+                // Up to the end of a shared head that is begun, or all whole shared heads, or what is left of the last one.
+                var end = at % group != 0 ? Math.Min(to, (at / group + 1) * group) : to - at >= group ? to - (to - at) % group : to;
+                yield return new(at, end - at, at / group, (end - at + group - 1) / group, runs);
                 at = end;
             }
-            var whole = (to - at) / group;
-            if (whole > 0)
-            {
-                yield return (at, whole * group, at / group, whole);
-                at += whole * group;
-            }
-            if (at < to)
-                yield return (at, to - at, at / group, 1);
         }
     }
 
-    private static Tensor AttendHeads(Tensor query, Tensor key, Tensor value, IReadOnlyList<Run> runs)
-    {
-        var parts = new List<Tensor>(runs.Count);
-        foreach (var run in runs)
-        {
-            var output = Causal(Stretches(query, run), Stretches(key, run), Stretches(value, run));
-            parts.Add(Unstretch(output, query.size(0), run));
-        }
-        return parts.Count == 1 ? parts[0] : cat(parts, 2);
-    }
+    // [B, H, L, K] with the strides of [B, L, H, K], as projections give and take it.
+    private static Tensor TokenMajor(Tensor like) => empty([like.size(0), like.size(2), like.size(1), like.size(3)], like.dtype, like.device).transpose(1, 2);
 
-    // [B, H, L, K] -> [B n, H, G, K]; a view where B = 1 or the run covers the row, else a copy.
-    private static Tensor Stretches(Tensor heads, Run run)
+    private static Tensor Concatenate(long dimension, IEnumerable<Tensor> parts)
     {
-        var rows = heads.narrow(2, run.Start, run.Length * run.Count);
-        if (run.Count == 1)
-            return rows;
-        return rows.unflatten(2, [run.Count, run.Length]) // -> [B, H, n, G, K]
-            .transpose(1, 2).flatten(0, 1); // -> [B n, H, G, K]
+        var list = parts.ToList();
+        return list.Count == 1 ? list[0] : cat(list, dimension);
     }
 
     // [B n, H, G, K] -> [B, H, n G, K]
@@ -122,6 +160,22 @@ public abstract class SegmentedAttention : IAttention
         if (q.Length != 4 || k.Length != 4 || !k.SequenceEqual(v) || k[1] == 0 || q[1] % k[1] != 0 || q[0] != k[0] || q[2] != k[2] || q[3] != k[3])
             throw new ShapeException($"Attention needs query [B, H, L, K] and key and value [B, J, L, K] with J a divisor of H; seen "
                 + $"[{string.Join(", ", q)}], [{string.Join(", ", k)}], [{string.Join(", ", v)}].");
+    }
+
+    private readonly record struct RowRange(int First, int Count, AttentionPattern Pattern);
+
+    private readonly record struct HeadPiece(long First, long Count, long SharedFirst, long SharedCount, IReadOnlyList<Run> Runs)
+    {
+        internal Tensor Queries(Tensor heads, RowRange row, Run run) => Stretches(heads.narrow(0, row.First, row.Count).narrow(1, First, Count), run);
+
+        internal Tensor Shared(Tensor heads, RowRange row, Run run) => Stretches(heads.narrow(0, row.First, row.Count).narrow(1, SharedFirst, SharedCount), run);
+
+        // [B, H, L, K] -> [B n, H, G, K]; a view where B = 1 or the run covers the row, else a copy.
+        private static Tensor Stretches(Tensor heads, Run run)
+        {
+            var tokens = heads.narrow(2, run.Start, run.Length * run.Count);
+            return run.Count == 1 ? tokens : tokens.unflatten(2, [run.Count, run.Length]).transpose(1, 2).flatten(0, 1);
+        }
     }
 }
 

@@ -5,16 +5,28 @@ namespace LongLora.Layers;
 
 // N rows, I inputs, O outputs, r rank
 
+/// <summary>Some consecutive features: [Start, Start + Count).</summary>
+/// <param name="Start">First feature.</param>
+/// <param name="Count">Number of features.</param>
+public readonly record struct FeatureSlice(long Start, long Count);
+
 /// <summary>The frozen or trained matrix of a linear layer in one of its forms: dense, or quantised.</summary>
 public interface IProjection
 {
-    /// <summary>x Wᵀ + b for rows x [N, I]; differentiable in x.</summary>
-    Tensor Forward(Tensor rows);
+    /// <summary>x Wᵀ + b for rows x [N, I], or some of its columns; differentiable in x.</summary>
+    /// <param name="rows">x [N, I].</param>
+    /// <param name="outputs">Which outputs to compute; null for all.</param>
+    Tensor Forward(Tensor rows, FeatureSlice? outputs = null);
 
-    /// <summary>Adds the gradients of its own trained weights and returns g W, [N, I].</summary>
+    /// <summary>Adds the gradients of its own trained weights: gᵀ x for W.</summary>
     /// <param name="rows">x [N, I], as given to <see cref="Forward"/>.</param>
     /// <param name="gradient">g [N, O], gradient of the output.</param>
-    Tensor Backward(Tensor rows, Tensor gradient);
+    void AccumulateGradients(Tensor rows, Tensor gradient);
+
+    /// <summary>The gradient g W of the input, [N, I], or some of its columns.</summary>
+    /// <param name="gradient">g [N, O].</param>
+    /// <param name="inputs">Which inputs to compute; null for all.</param>
+    Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null);
 
     /// <summary>W [O, I] in fp32, a copy: for merging and export.</summary>
     Tensor ToDense();
@@ -23,11 +35,14 @@ public interface IProjection
 /// <summary>A trained update that is added to a projection's output: LoRA.</summary>
 public interface ILinearUpdate
 {
-    /// <summary>Adds the update's output for <paramref name="rows"/> [N, I] to <paramref name="output"/> [N, O] in place; differentiable.</summary>
-    void AddTo(Tensor output, Tensor rows);
+    /// <summary>Adds the update's output for <paramref name="rows"/> [N, I] to <paramref name="output"/> in place; differentiable.</summary>
+    void AddTo(Tensor output, Tensor rows, FeatureSlice? outputs = null);
 
-    /// <summary>Adds the gradients of its weights, and its part of the input's gradient to <paramref name="inputGradient"/> [N, I] in place.</summary>
-    void Backward(Tensor rows, Tensor gradient, Tensor inputGradient);
+    /// <summary>Adds the gradients of its weights.</summary>
+    void AccumulateGradients(Tensor rows, Tensor gradient);
+
+    /// <summary>Adds its part of the input's gradient to <paramref name="inputGradient"/> in place.</summary>
+    void AddInputGradient(Tensor gradient, Tensor inputGradient, FeatureSlice? inputs = null);
 
     /// <summary>What it adds to W: [O, I] in fp32.</summary>
     Tensor Delta();
@@ -57,34 +72,43 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
     /// <summary>The low-rank update, if one is attached.</summary>
     public ILinearUpdate? Update { get; set; }
 
-    /// <summary>[..., I] -> [..., O].</summary>
-    public Tensor Forward(Tensor input)
+    /// <summary>[..., I] -> [..., O], or the outputs of a slice.</summary>
+    public Tensor Forward(Tensor input, FeatureSlice? outputs = null)
     {
         var shape = input.shape;
         if (shape[^1] != InputSize)
             throw new ShapeException($"{Name} takes rows of {InputSize} numbers; seen [{string.Join(", ", shape)}].");
         using var scope = NewDisposeScope();
         var rows = input.reshape(-1, InputSize);
-        var output = Projection.Forward(rows);
-        Update?.AddTo(output, rows);
-        shape[^1] = OutputSize;
+        var output = Projection.Forward(rows, outputs);
+        Update?.AddTo(output, rows, outputs);
+        shape[^1] = outputs?.Count ?? OutputSize;
         return output.view(shape).MoveToOuterDisposeScope();
     }
 
-    /// <summary>
-    /// The backward pass without autograd: adds to the gradients of the trained weights and returns the gradient of the input. The product
-    /// itself is not needed, so a layer at the end of a recomputed piece does not have to be run again.
-    /// </summary>
-    /// <param name="rows">[N, I].</param>
-    /// <param name="gradient">[N, O].</param>
-    /// <returns>[N, I].</returns>
-    public Tensor Backward(Tensor rows, Tensor gradient)
+    /// <summary>Adds the gradients of the trained weights for rows x [N, I] and the output's gradient g [N, O].</summary>
+    public void AccumulateGradients(Tensor rows, Tensor gradient)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var inputGradient = Projection.Backward(rows, gradient);
-        Update?.Backward(rows, gradient, inputGradient);
-        return inputGradient.MoveToOuterDisposeScope();
+        Projection.AccumulateGradients(rows, gradient);
+        Update?.AccumulateGradients(rows, gradient);
+    }
+
+    /// <summary>
+    /// The gradient of the input for the output's gradient g [N, O], without autograd: the output itself is not needed, so a layer at the end of
+    /// a recomputed piece is not run again.
+    /// </summary>
+    /// <param name="gradient">g [N, O].</param>
+    /// <param name="inputs">Which inputs; null for all.</param>
+    /// <returns>[N, I], or the columns of the slice.</returns>
+    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        var result = Projection.InputGradient(gradient, inputs);
+        Update?.AddInputGradient(gradient, result, inputs);
+        return result.MoveToOuterDisposeScope();
     }
 }
 
@@ -100,21 +124,28 @@ public sealed class DenseProjection(Weight weight, Weight? bias = null) : IProje
     public Weight? Bias { get; } = bias;
 
     /// <inheritdoc/>
-    public Tensor Forward(Tensor rows)
+    public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
-        return nn.functional.linear(rows, Weight.Value.to(rows.dtype), Bias?.Value.to(rows.dtype)).MoveToOuterDisposeScope();
+        Tensor Used(Tensor value) => (outputs is { } o ? value.narrow(0, o.Start, o.Count) : value).to(rows.dtype);
+        return nn.functional.linear(rows, Used(Weight.Value), Bias is null ? null : Used(Bias.Value)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
-    public Tensor Backward(Tensor rows, Tensor gradient)
+    public void AccumulateGradients(Tensor rows, Tensor gradient)
     {
-        using var scope = NewDisposeScope();
         if (Weight.IsTrained)
             AddProduct(Weight.Gradient(), gradient.t(), rows, 1);
         if (Bias is { IsTrained: true })
             Bias.Gradient().add_(gradient.sum(0, type: ScalarType.Float32));
-        return gradient.mm(Weight.Value.to(gradient.dtype)).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null)
+    {
+        using var scope = NewDisposeScope();
+        var used = inputs is { } i ? Weight.Value.narrow(1, i.Start, i.Count) : Weight.Value;
+        return gradient.mm(used.to(gradient.dtype)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>

@@ -1,3 +1,4 @@
+using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Layers;
 using LongLora.Runtime;
@@ -7,28 +8,46 @@ namespace LongLora.Models;
 
 // B batch, L tokens, D model size, V vocabulary
 
+/// <summary>Queries, keys and values of some heads.</summary>
+/// <param name="Query">[B, H, L, K].</param>
+/// <param name="Key">[B, J, L, K].</param>
+/// <param name="Value">[B, J, L, K].</param>
+/// <param name="Heads">Which query heads of the layer they are.</param>
+public readonly record struct AttentionInputs(Tensor Query, Tensor Key, Tensor Value, HeadSlice Heads);
+
 /// <summary>
-/// One decoder block: two branches that are added to the residual stream. The branches are separate so that a backward pass can recompute
-/// them one at a time, and the second, which treats every token alone, a slice of tokens at a time.
+/// One decoder block: norm, heads, attention, output projection; norm, activation, output projection. It is given in these pieces so that a
+/// pass can hold some heads, or some tokens, at a time; a family writes down the pieces, and <see cref="BlockPass"/> walks them.
 /// </summary>
 public abstract class DecoderBlock
 {
     /// <summary>Whether both branches read the block's input (GPT-NeoX); otherwise the second reads the sum of input and first branch.</summary>
     public virtual bool IsParallel => false;
 
-    /// <summary>The attention branch without the residual: norm, q, k, v, attention, output projection. [B, L, D] -> [B, L, D].</summary>
-    public abstract Tensor Attend(Tensor hidden, ForwardContext context);
+    /// <summary>The norm before attention.</summary>
+    public abstract INormLayer AttentionNorm { get; }
 
-    /// <summary>The MLP branch without the residual; each token alone. [..., D] -> [..., D].</summary>
-    public abstract Tensor Transform(Tensor hidden);
+    /// <summary>[.., H K] -> [.., D], after attention.</summary>
+    public abstract LinearLayer AttentionOutput { get; }
 
-    /// <summary>The whole block. [B, L, D] -> [B, L, D].</summary>
-    public Tensor Forward(Tensor hidden, ForwardContext context)
-    {
-        using var scope = NewDisposeScope();
-        var attended = hidden + Attend(hidden, context);
-        return (attended + Transform(IsParallel ? hidden : attended)).MoveToOuterDisposeScope();
-    }
+    /// <summary>The norm before the MLP.</summary>
+    public abstract INormLayer MlpNorm { get; }
+
+    /// <summary>[.., F] -> [.., D], after the activation.</summary>
+    public abstract LinearLayer MlpOutput { get; }
+
+    /// <summary>Into how many groups the heads can be divided that need nothing of each other: usually the key-value heads.</summary>
+    public abstract int HeadGroups { get; }
+
+    /// <summary>Queries, keys and values, positions applied, of some head groups. Differentiable.</summary>
+    /// <param name="input">[B, L, D], normalised.</param>
+    /// <param name="firstGroup">First head group.</param>
+    /// <param name="groupCount">Number of head groups.</param>
+    /// <param name="context">Positions.</param>
+    public abstract AttentionInputs Project(Tensor input, int firstGroup, int groupCount, ForwardContext context);
+
+    /// <summary>The MLP up to its output projection; each token alone. Differentiable. [.., D] normalised -> [.., F].</summary>
+    public abstract Tensor Activate(Tensor input);
 }
 
 /// <summary>
@@ -77,24 +96,25 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>All norms.</summary>
     public IReadOnlyList<INormLayer> Norms => _layers.Norms;
 
-    /// <summary>Hidden states after the final norm: [B, L] ids -> [B, L, D].</summary>
+    /// <summary>
+    /// Hidden states after the final norm: [B, L] ids -> [B, L, D], outside autograd and with the least memory. Training walks the chain
+    /// itself.
+    /// </summary>
     public Tensor Forward(Tensor ids, ForwardContext context)
     {
         CheckIds(ids, context);
+        using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var hidden = Embedding.Forward(ids, ComputeType);
         foreach (var block in Blocks)
-        {
-            var next = block.Forward(hidden, context);
-            hidden.Dispose();
-            hidden = next;
-        }
+            BlockPass.Forward(block, hidden, context);
         return FinalNorm.Forward(hidden).MoveToOuterDisposeScope();
     }
 
     /// <summary>Logits for every position: [B, L] ids -> [B, L, V] in fp32. For long texts use chunks of <see cref="Forward"/>'s result and <see cref="Head"/>.</summary>
     public Tensor Logits(Tensor ids, ForwardContext context)
     {
+        using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         return Head.Forward(Forward(ids, context)).to(ScalarType.Float32).MoveToOuterDisposeScope();
     }

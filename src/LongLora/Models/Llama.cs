@@ -1,10 +1,11 @@
+using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Layers;
 using static TorchSharp.torch;
 
 namespace LongLora.Models;
 
-// B batch, L tokens, H query heads, J key-value heads, K head size, D model size, F MLP size
+// B batch, L tokens, h some of the H heads, K head size, D model size, F MLP size
 
 /// <summary>
 /// The Llama family (Llama 1 to 3.2 and models of the same architecture): RMSNorm before each branch, rotary positions, grouped-query
@@ -27,44 +28,53 @@ internal static class Llama
 
     private sealed class Block : DecoderBlock
     {
-        private readonly int _heads, _sharedHeads, _headSize;
-        private readonly INormLayer _attentionNorm, _mlpNorm;
-        private readonly LinearLayer _query, _key, _value, _output, _gate, _up, _down;
+        private readonly int _queriesPerGroup, _headSize, _heads;
+        private readonly LinearLayer _query, _key, _value, _gate, _up;
 
         internal Block(ModelConfig config, LayerBuilder layers, string name)
         {
-            (_heads, _sharedHeads, _headSize) = (config.HeadCount, config.KeyValueHeadCount, config.HeadSize);
-            int model = config.HiddenSize, mlp = config.IntermediateSize, all = _heads * _headSize, shared = _sharedHeads * _headSize;
-            _attentionNorm = layers.RmsNorm(name + ".input_layernorm", model, config.NormEpsilon);
+            (HeadGroups, _heads, _headSize) = (config.KeyValueHeadCount, config.HeadCount, config.HeadSize);
+            _queriesPerGroup = config.HeadCount / config.KeyValueHeadCount;
+            int model = config.HiddenSize, mlp = config.IntermediateSize, all = config.HeadCount * _headSize, shared = HeadGroups * _headSize;
+            AttentionNorm = layers.RmsNorm(name + ".input_layernorm", model, config.NormEpsilon);
             _query = layers.Linear(name + ".self_attn.q_proj", model, all, config.AttentionBias);
             _key = layers.Linear(name + ".self_attn.k_proj", model, shared, config.AttentionBias);
             _value = layers.Linear(name + ".self_attn.v_proj", model, shared, config.AttentionBias);
-            _output = layers.Linear(name + ".self_attn.o_proj", all, model, config.AttentionBias);
-            _mlpNorm = layers.RmsNorm(name + ".post_attention_layernorm", model, config.NormEpsilon);
+            AttentionOutput = layers.Linear(name + ".self_attn.o_proj", all, model, config.AttentionBias);
+            MlpNorm = layers.RmsNorm(name + ".post_attention_layernorm", model, config.NormEpsilon);
             _gate = layers.Linear(name + ".mlp.gate_proj", model, mlp, config.MlpBias);
             _up = layers.Linear(name + ".mlp.up_proj", model, mlp, config.MlpBias);
-            _down = layers.Linear(name + ".mlp.down_proj", mlp, model, config.MlpBias);
+            MlpOutput = layers.Linear(name + ".mlp.down_proj", mlp, model, config.MlpBias);
         }
 
-        public override Tensor Attend(Tensor hidden, ForwardContext context)
+        public override INormLayer AttentionNorm { get; }
+
+        public override LinearLayer AttentionOutput { get; }
+
+        public override INormLayer MlpNorm { get; }
+
+        public override LinearLayer MlpOutput { get; }
+
+        public override int HeadGroups { get; }
+
+        public override AttentionInputs Project(Tensor input, int firstGroup, int groupCount, ForwardContext context)
         {
             using var scope = NewDisposeScope();
-            long batch = hidden.size(0), length = hidden.size(1);
-            Tensor Heads(LinearLayer layer, Tensor input, int count) => layer.Forward(input).view(batch, length, count, _headSize);
+            Tensor Heads(LinearLayer layer, int first, int count) => layer
+                .Forward(input, new FeatureSlice((long)first * _headSize, (long)count * _headSize)) // [B, L, D] -> [B, L, h K]
+                .unflatten(2, [count, _headSize]); // -> [B, L, h, K]
 
-            var input = _attentionNorm.Forward(hidden);
-            var query = context.Positions.Rotate(Heads(_query, input, _heads)).transpose(1, 2); // -> [B, H, L, K]
-            var key = context.Positions.Rotate(Heads(_key, input, _sharedHeads)).transpose(1, 2); // -> [B, J, L, K]
-            var value = Heads(_value, input, _sharedHeads).transpose(1, 2); // -> [B, J, L, K]
-            var attended = context.Attention.Attend(query, key, value, context.Segments);
-            return _output.Forward(attended.transpose(1, 2).reshape(batch, length, _heads * _headSize)).MoveToOuterDisposeScope(); // -> [B, L, D]
+            var (firstHead, heads) = (firstGroup * _queriesPerGroup, groupCount * _queriesPerGroup);
+            var query = context.Positions.Rotate(Heads(_query, firstHead, heads)).transpose(1, 2).MoveToOuterDisposeScope(); // -> [B, h, L, K]
+            var key = context.Positions.Rotate(Heads(_key, firstGroup, groupCount)).transpose(1, 2).MoveToOuterDisposeScope();
+            var value = Heads(_value, firstGroup, groupCount).transpose(1, 2).MoveToOuterDisposeScope();
+            return new(query, key, value, new HeadSlice(firstHead, heads, _heads));
         }
 
-        public override Tensor Transform(Tensor hidden)
+        public override Tensor Activate(Tensor input)
         {
             using var scope = NewDisposeScope();
-            var input = _mlpNorm.Forward(hidden);
-            return _down.Forward(nn.functional.silu(_gate.Forward(input)).mul(_up.Forward(input))).MoveToOuterDisposeScope();
+            return nn.functional.silu(_gate.Forward(input)).mul(_up.Forward(input)).MoveToOuterDisposeScope();
         }
     }
 }

@@ -1,5 +1,7 @@
+using LongLora.Attention;
 using LongLora.Models;
 using LongLora.Runtime;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Training;
@@ -8,12 +10,17 @@ namespace LongLora.Training;
 
 /// <summary>
 /// Forward and backward pass of a whole model with activation checkpointing (arXiv 1604.06174) as an explicit walk over its blocks: forward
-/// without gradients, keeping the input of each segment of blocks; then the loss and its gradient chunk by chunk; then the segments in
-/// reverse, each computed again and given the gradient of its output. Losses and gradients are those of the plain pass, to the bit.
+/// without gradients; then the loss and its gradient chunk by chunk; then the blocks in reverse, each given the gradient of its output.
 /// </summary>
+/// <remarks>
+/// With one block a segment the walk keeps each block's input and attention output, 2 D numbers a token and block, and runs nothing that costs
+/// much twice. With k blocks it keeps each k-th block's input, D numbers, and runs the blocks of a segment forward once more: less memory in
+/// deep models for about a third more time.
+/// </remarks>
 /// <param name="model">The model; gradients are added to its trained weights.</param>
-/// <param name="blocksPerSegment">Blocks between two kept inputs; 0 keeps every activation and computes nothing twice.</param>
-public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPerSegment = 1)
+/// <param name="blocksPerSegment">Blocks between two kept inputs, at least 1.</param>
+/// <param name="offload">Where activations wait.</param>
+public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPerSegment = 1, ActivationOffload offload = ActivationOffload.None)
 {
     /// <summary>Adds the gradients of the summed loss, times <paramref name="scale"/>, to the trained weights.</summary>
     /// <param name="ids">[B, L].</param>
@@ -28,67 +35,75 @@ public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPe
             throw new ShapeException($"{ids.numel()} ids need as many targets; seen {targets.numel()}.");
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        var embedded = model.Embedding.Forward(ids, model.ComputeType);
-        var (loss, gradient) = blocksPerSegment == 0
-            ? RunKeeping(embedded, targets, context, scale)
-            : RunRecomputing(embedded, targets, context, scale);
+        using var kept = ActivationStore.Create(offload, KeptBytes(ids.numel()), model.Device);
+        var hidden = model.Embedding.Forward(ids, model.ComputeType);
+        for (var first = 0; first < model.Blocks.Count; first += blocksPerSegment)
+            ForwardSegment(hidden, first, context, kept);
+        var loss = ChunkedCrossEntropy.Run(model, hidden, targets, scale);
+        var gradient = hidden; // it has become that
+        for (var first = (model.Blocks.Count - 1) / blocksPerSegment * blocksPerSegment; first >= 0; first -= blocksPerSegment)
+            BackwardSegment(gradient, first, context, kept);
         model.Embedding.Backward(ids, gradient);
         return loss.MoveToOuterDisposeScope();
     }
 
-    private (Tensor Loss, Tensor Gradient) RunRecomputing(Tensor embedded, Tensor targets, ForwardContext context, double scale)
-    {
-        var inputs = new Stack<(Tensor Input, int First)>();
-        var hidden = embedded;
-        for (var first = 0; first < model.Blocks.Count; first += blocksPerSegment)
-        {
-            inputs.Push((hidden, first));
-            hidden = Forward(hidden, first, context);
-        }
-        var (loss, gradient) = ChunkedCrossEntropy.Run(model, hidden, targets, scale);
-        hidden.Dispose();
-        while (inputs.TryPop(out var segment))
-        {
-            var next = Backward(segment.Input, segment.First, context, gradient);
-            gradient.Dispose();
-            segment.Input.Dispose();
-            gradient = next;
-        }
-        return (loss, gradient);
-    }
-
-    private (Tensor Loss, Tensor Gradient) RunKeeping(Tensor embedded, Tensor targets, ForwardContext context, double scale)
-    {
-        var leaf = embedded.detach().requires_grad_(true);
-        Tensor hidden;
-        using (enable_grad())
-            hidden = Segment(leaf, 0, model.Blocks.Count, context);
-        var (loss, gradient) = ChunkedCrossEntropy.Run(model, hidden.detach(), targets, scale);
-        hidden.backward([gradient]);
-        return (loss, leaf.grad!);
-    }
-
-    private Tensor Forward(Tensor input, int first, ForwardContext context)
+    private void ForwardSegment(Tensor hidden, int first, ForwardContext context, ActivationStore kept)
     {
         using var scope = NewDisposeScope();
-        return Segment(input, first, blocksPerSegment, context).MoveToOuterDisposeScope();
+        if (blocksPerSegment == 1)
+        {
+            ForwardBlock(hidden, first, context, kept);
+            return;
+        }
+        kept.Push(hidden.clone());
+        for (var i = first; i < Math.Min(first + blocksPerSegment, model.Blocks.Count); i++)
+        {
+            using var inner = NewDisposeScope();
+            BlockPass.Forward(model.Blocks[i], hidden, context);
+        }
     }
 
-    private Tensor Backward(Tensor input, int first, ForwardContext context, Tensor gradient)
+    private void BackwardSegment(Tensor gradient, int first, ForwardContext context, ActivationStore kept)
+    {
+        if (blocksPerSegment == 1)
+        {
+            BackwardBlock(gradient, first, context, kept);
+            return;
+        }
+        var end = Math.Min(first + blocksPerSegment, model.Blocks.Count);
+        using var segment = ActivationStore.Create(ActivationOffload.None, 0, model.Device);
+        using (var hidden = kept.Pop())
+        {
+            for (var i = first; i < end; i++)
+                ForwardBlock(hidden, i, context, segment);
+        }
+        for (var i = end - 1; i >= first; i--)
+            BackwardBlock(gradient, i, context, segment);
+    }
+
+    private void ForwardBlock(Tensor hidden, int block, ForwardContext context, ActivationStore kept)
     {
         using var scope = NewDisposeScope();
-        var leaf = input.detach().requires_grad_(true);
-        Tensor output;
-        using (enable_grad())
-            output = Segment(leaf, first, blocksPerSegment, context);
-        output.backward([gradient]);
-        return leaf.grad!.MoveToOuterDisposeScope();
+        kept.Push(hidden.clone());
+        var (output, logSumExp) = BlockPass.Forward(model.Blocks[block], hidden, context);
+        kept.Push(output);
+        if (logSumExp is not null)
+            kept.Push(logSumExp);
     }
 
-    private Tensor Segment(Tensor hidden, int first, int count, ForwardContext context)
+    private void BackwardBlock(Tensor gradient, int block, ForwardContext context, ActivationStore kept)
     {
-        for (var i = first; i < Math.Min(first + count, model.Blocks.Count); i++)
-            hidden = model.Blocks[i].Forward(hidden, context);
-        return hidden;
+        using var scope = NewDisposeScope();
+        var logSumExp = model.Device.type == DeviceType.CPU ? kept.Pop() : null;
+        var output = kept.Pop();
+        BlockPass.Backward(model.Blocks[block], kept.Pop(), new AttentionResult(output, logSumExp), gradient, context);
+    }
+
+    private long KeptBytes(long tokens)
+    {
+        long segments = (model.Blocks.Count + blocksPerSegment - 1) / blocksPerSegment;
+        var config = model.Config;
+        var perBlock = config.HiddenSize + (blocksPerSegment == 1 ? config.HeadCount * (config.HeadSize + 1L) : 0);
+        return tokens * segments * perBlock * model.ComputeType.ElementSize();
     }
 }

@@ -16,34 +16,34 @@ public static class ChunkedCrossEntropy
     /// <summary>Rows whose logits are held at once for a vocabulary of that size.</summary>
     public static long ChunkRows(long vocabulary) => Math.Max(64, LogitsPerChunk / vocabulary);
 
-    /// <summary>Adds the gradients of norm and head and returns the loss and the gradient of the hidden states.</summary>
+    /// <summary>Adds the gradients of norm and head, and turns the hidden states into their gradient, in place.</summary>
     /// <param name="model">Gives the final norm and the head.</param>
-    /// <param name="hidden">[B, L, D], the last block's output; not part of a graph.</param>
+    /// <param name="hidden">[B, L, D], the last block's output; becomes the gradient of the summed loss times <paramref name="scale"/>.</param>
     /// <param name="targets">[B L] ids to predict in each row; negative where there is nothing to predict.</param>
     /// <param name="scale">Factor on all gradients, such as 1 / number of targets.</param>
-    /// <returns>Sum of -log p(target), [] fp64, and the gradient of that sum times <paramref name="scale"/>, [B, L, D].</returns>
-    public static (Tensor LossSum, Tensor Gradient) Run(CausalLanguageModel model, Tensor hidden, Tensor targets, double scale)
+    /// <returns>Sum of -log p(target), [] fp64.</returns>
+    public static Tensor Run(CausalLanguageModel model, Tensor hidden, Tensor targets, double scale)
     {
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         var rows = hidden.view(-1, hidden.size(2));
-        var gradient = empty_like(rows);
         var lossSum = zeros([], ScalarType.Float64, hidden.device);
         long count = rows.size(0), chunk = ChunkRows(model.Head.OutputSize);
         for (long start = 0; start < count; start += chunk)
         {
             using var inner = NewDisposeScope();
-            var size = Math.Min(chunk, count - start);
-            var leaf = rows.narrow(0, start, size).detach().requires_grad_(true);
+            var piece = rows.narrow(0, start, Math.Min(chunk, count - start));
+            var leaf = piece.detach().requires_grad_(true);
             Tensor normed;
             using (enable_grad())
                 normed = model.FinalNorm.Forward(leaf); // -> [C, D]
-            var (loss, logitsGradient) = LossAndGradient(model.Head.Forward(normed.detach()), targets.narrow(0, start, size), scale);
+            var (loss, logitsGradient) = LossAndGradient(model.Head.Forward(normed.detach()), targets.narrow(0, start, piece.size(0)), scale);
             lossSum.add_(loss);
-            normed.backward([model.Head.Backward(normed.detach(), logitsGradient)]);
-            gradient.narrow(0, start, size).copy_(leaf.grad!);
+            model.Head.AccumulateGradients(normed.detach(), logitsGradient);
+            normed.backward([model.Head.InputGradient(logitsGradient)]);
+            piece.copy_(leaf.grad!);
         }
-        return (lossSum.MoveToOuterDisposeScope(), gradient.view(hidden.shape).MoveToOuterDisposeScope());
+        return lossSum.MoveToOuterDisposeScope();
     }
 
     /// <summary>Sum of -log p(target) over rows of logits, without gradients: for evaluation.</summary>

@@ -38,10 +38,9 @@ public class LlamaGoldenTests
     private static IAttention Attention(string name) => name == "full" ? new FullAttention() : new ShiftedSparseAttention(16);
 
     [Theory]
-    [InlineData("full", "full", 0)]
     [InlineData("full", "full", 1)]
     [InlineData("full", "full", 2)]
-    [InlineData("s2_flash", "s2", 0)]
+    [InlineData("s2_flash", "s2", 2)]
     [InlineData("s2_flash", "s2", 1)]
     [InlineData("s2_sft50", "s2", 1)]
     public void Training_pass_equals_golden(string file, string attention, int blocksPerSegment)

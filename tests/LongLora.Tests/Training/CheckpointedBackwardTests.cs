@@ -17,21 +17,11 @@ public class CheckpointedBackwardTests
         return randint(0, 128, [rows, length], ScalarType.Int64, generator: generator);
     }
 
-    // Whole graph, whole logits, PyTorch's own cross-entropy.
-    private static (double Loss, Tensor Gradients) Plain(CausalLanguageModel model, ParameterBuffer parameters, Tensor ids, ForwardContext context)
-    {
-        parameters.ClearGradients();
-        var logits = model.Logits(ids, context);
-        var loss = nn.functional.cross_entropy(logits.view(-1, logits.size(2)), LlamaGoldenTests.Targets(ids), ignore_index: -100);
-        loss.backward();
-        // A tied or looked-up weight collects gradients through autograd here.
-        return (loss.item<float>(), parameters.Gradients.clone());
-    }
-
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void Run_any_segment_length_equals_plain_pass(bool everything)
+    [InlineData(false, false)]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    public void Run_any_segment_length_and_store_equals_plain_pass(bool everything, bool documents)
     {
         using var scope = NewDisposeScope();
         using var model = LlamaGoldenTests.LoadTiny();
@@ -40,20 +30,54 @@ public class CheckpointedBackwardTests
             weight.Value.uniform_(-0.1, 0.1);
         using var parameters = new ParameterBuffer(set.Weights);
         var ids = Ids(2, 50);
+        var targets = LlamaGoldenTests.Targets(ids);
         using var positions = RotaryEmbedding.Create(model.Config, 50);
-        var context = new ForwardContext(new ShiftedSparseAttention(16), positions);
-        var (plainLoss, plainGradients) = Plain(model, parameters, ids, context);
+        var context = new ForwardContext(new ShiftedSparseAttention(16), positions, documents ? [[20, 30], [50]] : null);
+        var plainLoss = PlainPass.Loss(model, ids, targets, context);
+        plainLoss.backward();
+        var plain = parameters.Gradients.clone();
 
-        Tensor? kept = null;
-        foreach (var blocks in new[] { 0, 1, 2, 5 })
+        Tensor? first = null;
+        foreach (var (blocks, offload) in new[] { (1, ActivationOffload.None), (2, ActivationOffload.None), (5, ActivationOffload.None), (1, ActivationOffload.Disk), (2, ActivationOffload.Disk), (1, ActivationOffload.Auto) })
         {
             parameters.ClearGradients();
-            var loss = new CheckpointedBackward(model, blocks).Run(ids, LlamaGoldenTests.Targets(ids), context, 1.0 / 98).item<double>() / 98;
-            Assert.Equal(plainLoss, loss, 1e-6);
-            Near.AssertRelative(plainGradients, parameters.Gradients, 1e-5, $"{blocks} blocks a segment");
-            kept ??= parameters.Gradients.clone();
-            Assert.True(kept.equal(parameters.Gradients).all().item<bool>(), $"recomputing {blocks} blocks a segment changes bits");
+            var loss = new CheckpointedBackward(model, blocks, offload).Run(ids, targets, context, 1.0 / 98).item<double>() / 98;
+            Assert.Equal(plainLoss.item<float>(), loss, 1e-6);
+            Near.AssertRelative(plain, parameters.Gradients, 1e-5, $"{blocks} blocks a segment, {offload}");
+            first ??= parameters.Gradients.clone();
+            Assert.True(first.equal(parameters.Gradients).all().item<bool>(), $"{blocks} blocks a segment, kept {offload}, changes bits");
         }
+    }
+
+    // Long enough for several tiles of the MLP, several passes over the heads and several chunks of logits.
+    [Theory]
+    [InlineData(8, 8)]
+    [InlineData(8, 4)]
+    [InlineData(6, 3)]
+    public void Run_in_many_pieces_equals_plain_pass(int heads, int sharedHeads)
+    {
+        using var scope = NewDisposeScope();
+        var config = LlamaGoldenTests.TinyConfig with { HiddenSize = heads * 64, HeadSize = 64, HeadCount = heads, KeyValueHeadCount = sharedHeads, IntermediateSize = 1024, VocabularySize = 3000, MaxPositions = 12000 };
+        using var model = ModelLoader.Create(config, 1);
+        using var set = AdapterSet.Attach(model, new AdapterOptions(), 3);
+        foreach (var weight in set.Weights.Where(w => w.Name.EndsWith("lora_B.weight", StringComparison.Ordinal)))
+            weight.Value.uniform_(-0.1, 0.1);
+        using var parameters = new ParameterBuffer(set.Weights);
+        const int length = 12000;
+        using var generator = new Generator(4, CPU);
+        var ids = randint(0, 3000, [1, length], ScalarType.Int64, generator: generator);
+        var targets = LlamaGoldenTests.Targets(ids);
+        using var positions = RotaryEmbedding.Create(config, length);
+        var context = new ForwardContext(new ShiftedSparseAttention(256), positions);
+        using (var inner = NewDisposeScope())
+        {
+            var loss = PlainPass.Loss(model, ids, targets, context);
+            loss.backward();
+        }
+        var plain = parameters.Gradients.clone();
+        parameters.ClearGradients();
+        new CheckpointedBackward(model).Run(ids, targets, context, 1.0 / (length - 1));
+        Near.AssertRelative(plain, parameters.Gradients, 1e-5);
     }
 
     [Fact]

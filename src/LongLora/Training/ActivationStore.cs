@@ -1,0 +1,178 @@
+using LongLora.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.Training;
+
+/// <summary>Where the activations that the backward pass needs wait for it.</summary>
+public enum ActivationOffload
+{
+    /// <summary>Where the model computes.</summary>
+    None,
+
+    /// <summary>In the host's memory; the same as None on the CPU.</summary>
+    Host,
+
+    /// <summary>In a temporary file.</summary>
+    Disk,
+
+    /// <summary>None, while they take less than half of the memory that is free; else Host on CUDA and Disk on the CPU.</summary>
+    Auto,
+}
+
+/// <summary>A stack of tensors: what the forward pass keeps and the backward pass takes back in reverse.</summary>
+public abstract class ActivationStore : IDisposable
+{
+    /// <summary>Takes over a tensor; it must not be used any more.</summary>
+    public abstract void Push(Tensor tensor);
+
+    /// <summary>Gives the last tensor back, with the same strides and bits; the caller disposes it.</summary>
+    public abstract Tensor Pop();
+
+    /// <summary>Makes a store.</summary>
+    /// <param name="offload">Where to keep tensors.</param>
+    /// <param name="bytes">What will be kept at most, for <see cref="ActivationOffload.Auto"/>.</param>
+    /// <param name="device">Where the model computes.</param>
+    public static ActivationStore Create(ActivationOffload offload, long bytes, Device device)
+    {
+        var onCpu = device.type == DeviceType.CPU;
+        if (offload == ActivationOffload.Auto)
+        {
+            var free = onCpu ? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes - MemoryMeter.CurrentBytes : long.MaxValue;
+            offload = bytes < free / 2 ? ActivationOffload.None : onCpu ? ActivationOffload.Disk : ActivationOffload.Host;
+        }
+        return offload switch
+        {
+            ActivationOffload.Disk => new DiskStore(),
+            ActivationOffload.Host when !onCpu => new HostStore(device),
+            _ => new MemoryStore(),
+        };
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Frees what is still kept.</summary>
+    protected abstract void Dispose(bool disposing);
+
+    private sealed class MemoryStore : ActivationStore
+    {
+        private readonly Stack<Tensor> _kept = [];
+
+        public override void Push(Tensor tensor) => _kept.Push(tensor.DetachFromDisposeScope());
+
+        public override Tensor Pop() => DisposeScopeOf(_kept.Pop());
+
+        protected override void Dispose(bool disposing)
+        {
+            while (_kept.TryPop(out var tensor))
+                tensor.Dispose();
+        }
+    }
+
+    // Pinned, so that the copies run at the speed of the bus. Not tried on a GPU.
+    private sealed class HostStore(Device device) : ActivationStore
+    {
+        private readonly Stack<Tensor> _kept = [];
+
+        public override void Push(Tensor tensor)
+        {
+            using (tensor)
+            using (var host = tensor.cpu())
+                _kept.Push(host.pin_memory().DetachFromDisposeScope());
+        }
+
+        public override Tensor Pop()
+        {
+            using var host = _kept.Pop();
+            return host.to(device);
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            while (_kept.TryPop(out var tensor))
+                tensor.Dispose();
+        }
+    }
+
+    // One file, written and cut off at its end like a stack. Explicit reads and writes: mapped pages would count as the process's memory.
+    private sealed unsafe class DiskStore : ActivationStore
+    {
+        private const int Piece = 1 << 28;
+
+        private readonly FileStream _file = new(Path.Combine(Path.GetTempPath(), $"longlora-activations-{Guid.NewGuid():N}.bin"),
+            FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, 0, FileOptions.DeleteOnClose);
+
+        private readonly Stack<(long[] Shape, int[] Order, ScalarType Type, long Offset)> _kept = [];
+        private long _end;
+
+        public override void Push(Tensor tensor)
+        {
+            using (tensor)
+            using (NewDisposeScope())
+            {
+                // Dimensions in the order in which they lie in memory, so that nothing is rearranged.
+                var strides = tensor.stride();
+                int[] order = [.. Enumerable.Range(0, strides.Length).OrderByDescending(i => strides[i])];
+                var ordered = tensor.permute([.. order.Select(i => (long)i)]).cpu().contiguous();
+                var bytes = ordered.numel() * ordered.element_size();
+                var data = (byte*)NativeTensor.Data(ordered);
+                Guard(() =>
+                {
+                    for (long done = 0; done < bytes; done += Piece)
+                        RandomAccess.Write(_file.SafeFileHandle, new ReadOnlySpan<byte>(data + done, (int)Math.Min(Piece, bytes - done)), _end + done);
+                });
+                _kept.Push((ordered.shape, order, ordered.dtype, _end));
+                _end += bytes;
+            }
+        }
+
+        public override Tensor Pop()
+        {
+            var (shape, order, type, offset) = _kept.Pop();
+            using var scope = NewDisposeScope();
+            var tensor = empty(shape, type);
+            var bytes = _end - offset;
+            var data = (byte*)NativeTensor.Data(tensor);
+            Guard(() =>
+            {
+                for (long done = 0; done < bytes;)
+                {
+                    var read = RandomAccess.Read(_file.SafeFileHandle, new Span<byte>(data + done, (int)Math.Min(Piece, bytes - done)), offset + done);
+                    if (read == 0)
+                        throw new EndOfStreamException();
+                    done += read;
+                }
+            });
+            _end = offset;
+            return tensor.permute([.. Enumerable.Range(0, order.Length).Select(i => (long)Array.IndexOf(order, i))]).MoveToOuterDisposeScope();
+        }
+
+        protected override void Dispose(bool disposing) => _file.Dispose();
+
+        private void Guard(Action action)
+        {
+            try
+            {
+                action();
+            }
+            catch (IOException e)
+            {
+                throw new ConfigurationException($"Activations cannot be kept in '{_file.Name}': {e.Message} Make room there, set TMPDIR to a folder with room, "
+                    + "or use --activation-offload none.", e);
+            }
+        }
+    }
+
+    private static Tensor DisposeScopeOf(Tensor tensor)
+    {
+        // Back into the scope of whoever asks.
+        var alias = tensor.alias();
+        tensor.Dispose();
+        return alias;
+    }
+}
