@@ -1,33 +1,53 @@
 using LongLora.Runtime;
-using Microsoft.ML.Tokenizers;
 
 namespace LongLora.Tokenization;
 
-/// <summary>Loads the tokenizer of a model folder.</summary>
+/// <summary>
+/// Opens the tokenizer of a Hugging Face model folder. <c>tokenizer.json</c> is preferred: it is what transformers runs by default and the only
+/// file that describes the whole way from text to ids, with added tokens and the BOS/EOS template. <c>tokenizer.model</c> (SentencePiece) is used
+/// where there is no tokenizer.json, or one with a component that is not supported here. Both give the same ids for the families that have both.
+/// <para>
+/// BOS, EOS, PAD and further added tokens come from <c>tokenizer_config.json</c>, <c>special_tokens_map.json</c> and <c>added_tokens.json</c>;
+/// <c>add_bos_token</c> and <c>add_eos_token</c> overrule the template. Tokenizers may be used by several threads at once.
+/// </para>
+/// </summary>
 public static class TokenizerLoader
 {
-    /// <summary>The tokenizer of a folder, or null where it has none.</summary>
-    public static ITokenizer? LoadIfPresent(string folder)
+    /// <summary>Opens the tokenizer of a model folder.</summary>
+    /// <param name="modelDirectory">Folder with <c>tokenizer.json</c> or <c>tokenizer.model</c>.</param>
+    /// <exception cref="CheckpointException">The folder has no tokenizer, a file is damaged, or a component is not supported; the message names it.</exception>
+    public static ITokenizer Load(string modelDirectory)
     {
-        var path = Path.Combine(folder, "tokenizer.model");
-        return File.Exists(path) ? new Sp(path) : null;
+        if (!Directory.Exists(modelDirectory))
+            throw new CheckpointException($"{modelDirectory} is not a folder. Give the folder of a Hugging Face model.");
+        return LoadIfPresent(modelDirectory) ?? throw new CheckpointException(
+            $"{modelDirectory} has no tokenizer: neither tokenizer.json nor tokenizer.model. Copy the one that the model was trained with into the folder.");
     }
 
-    private sealed class Sp : ITokenizer
+    /// <summary>Opens the tokenizer of a model folder, or returns null where the folder has none; a model can then only be given token ids.</summary>
+    /// <param name="modelDirectory">The folder.</param>
+    /// <exception cref="CheckpointException">A file is damaged, or a component is not supported.</exception>
+    public static ITokenizer? LoadIfPresent(string modelDirectory)
     {
-        private readonly SentencePieceTokenizer _t;
-        internal Sp(string path)
+        var json = Path.Combine(modelDirectory, "tokenizer.json");
+        var model = Path.Combine(modelDirectory, "tokenizer.model");
+        var hasModel = File.Exists(model);
+        if (!hasModel && !File.Exists(json))
+            return null;
+        var settings = TokenizerSettings.Read(modelDirectory);
+        if (!File.Exists(json))
+            return SentencePieceTokenizer.Load(model, settings);
+        try
         {
-            using var s = File.OpenRead(path);
-            _t = SentencePieceTokenizer.Create(s, addBeginningOfSentence: false, addEndOfSentence: false);
+            return TokenizerJson.Load(json, settings);
         }
-        public int VocabularySize => _t.Vocabulary.Count;
-        public int? BosTokenId => _t.BeginningOfSentenceId;
-        public int? EosTokenId => _t.EndOfSentenceId;
-        public int? PadTokenId => null;
-        public IReadOnlyList<int> Encode(ReadOnlySpan<char> text, bool addSpecial = false, bool parseSpecial = false)
-            => _t.EncodeToIds(text, addBeginningOfSentence: addSpecial, addEndOfSentence: false);
-        public string Decode(ReadOnlySpan<int> ids, bool skipSpecial = true) => _t.Decode(ids.ToArray());
-        public int? FindToken(string token) => _t.Vocabulary.TryGetValue(token, out var id) ? id : null;
+        catch (NotSupportedException) when (hasModel)
+        {
+            return SentencePieceTokenizer.Load(model, settings);
+        }
+        catch (NotSupportedException e)
+        {
+            throw new CheckpointException($"{e.Message}.", e);
+        }
     }
 }

@@ -1,0 +1,93 @@
+using System.Buffers;
+using System.Text;
+
+namespace LongLora.Tokenization;
+
+/// <summary>A token that is found in the text as it is written, before the model proper sees anything.</summary>
+internal sealed record AddedToken(int Id, string Content)
+{
+    /// <summary>Whether it controls the model (<c>&lt;/s&gt;</c>): never recognised in ordinary text, left out of decoded text.</summary>
+    public bool Special { get; init; }
+
+    /// <summary>Whether it is recognised only between characters that belong to no word.</summary>
+    public bool SingleWord { get; init; }
+
+    /// <summary>Whether it swallows white space in front of it.</summary>
+    public bool LeftStrip { get; init; }
+
+    /// <summary>Whether it swallows white space behind it.</summary>
+    public bool RightStrip { get; init; }
+
+    /// <summary>Whether it is looked for in the normalised text, in its own normalised form.</summary>
+    public bool Normalized { get; init; }
+}
+
+/// <summary>Finds added tokens in a text: the leftmost, and there the longest. Immutable: several threads may share it.</summary>
+internal sealed class AddedTokenMatcher
+{
+    private readonly SearchValues<string> _all;
+    private readonly Dictionary<char, (string Pattern, AddedToken Token)[]> _byFirst;
+
+    private AddedTokenMatcher(List<(string Pattern, AddedToken Token)> patterns)
+    {
+        _all = SearchValues.Create(patterns.Select(p => p.Pattern).ToArray(), StringComparison.Ordinal);
+        _byFirst = patterns.GroupBy(p => p.Pattern[0]).ToDictionary(g => g.Key, g => g.OrderByDescending(p => p.Pattern.Length).ToArray());
+    }
+
+    /// <summary>A matcher of these tokens, or null where there are none.</summary>
+    /// <param name="tokens">The tokens.</param>
+    /// <param name="normalizer">Gives the form in which a token is written in the text that is searched; null for its own.</param>
+    public static AddedTokenMatcher? Create(IEnumerable<AddedToken> tokens, TextStep? normalizer = null)
+    {
+        var patterns = tokens.Select(t => (Pattern: TextStep.Rewrite(normalizer, t.Content), Token: t)).Where(p => p.Pattern.Length > 0).ToList();
+        return patterns.Count == 0 ? null : new(patterns);
+    }
+
+    /// <summary>Looks for the first token from <paramref name="from"/> on.</summary>
+    /// <param name="text">The whole text.</param>
+    /// <param name="from">Where the search begins; a token never swallows white space before it.</param>
+    /// <param name="start">Where the token begins, the white space that it swallows included.</param>
+    /// <param name="end">Where it ends.</param>
+    /// <param name="id">Its id.</param>
+    public bool TryFind(ReadOnlySpan<char> text, int from, out int start, out int end, out int id)
+    {
+        for (var search = from; search < text.Length;)
+        {
+            var skip = text[search..].IndexOfAny(_all);
+            if (skip < 0)
+                break;
+            start = search + skip;
+            var (pattern, token) = Longest(text[start..]);
+            end = start + pattern.Length;
+            search = end;
+            if (token.SingleWord && (EndsWithWord(text[..start]) || StartsWithWord(text[end..])))
+                continue;
+            if (token.LeftStrip)
+                start = from + text[from..start].TrimEnd().Length;
+            if (token.RightStrip)
+                end = text.Length - text[end..].TrimStart().Length;
+            id = token.Id;
+            return true;
+        }
+        (start, end, id) = (text.Length, text.Length, -1);
+        return false;
+    }
+
+    private (string Pattern, AddedToken Token) Longest(ReadOnlySpan<char> text)
+    {
+        foreach (var candidate in _byFirst[text[0]])
+        {
+            if (text.StartsWith(candidate.Pattern, StringComparison.Ordinal))
+                return candidate;
+        }
+        throw new InvalidOperationException("the search found a token that is not in the list");
+    }
+
+    private static bool EndsWithWord(ReadOnlySpan<char> text) =>
+        Rune.DecodeLastFromUtf16(text, out var rune, out _) == OperationStatus.Done && IsWord(rune);
+
+    private static bool StartsWithWord(ReadOnlySpan<char> text) =>
+        Rune.DecodeFromUtf16(text, out var rune, out _) == OperationStatus.Done && IsWord(rune);
+
+    private static bool IsWord(Rune rune) => Rune.IsLetterOrDigit(rune) || rune.Value == '_';
+}

@@ -1,0 +1,79 @@
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace LongLora.Tokenization;
+
+/// <summary>Byte pair encoding over characters, as SentencePiece has it (Llama 2, Mistral, Phi-3); what has no token becomes bytes or the unknown token.</summary>
+internal sealed class CharacterBpe : WordwiseModel
+{
+    // Marks a symbol that the user defined: found as it stands and never merged. Ids stay below this bit.
+    private const int Frozen = 1 << 30;
+
+    private readonly Dictionary<int, int> _characterIds;
+    private readonly MergeTable _merges;
+    private readonly SymbolMatcher? _userSymbols;
+
+    /// <param name="characterIds">Ids of the tokens of one character, by code point.</param>
+    /// <param name="merges">Pairs of ids; a character without a token takes part as <see cref="WithoutToken"/>.</param>
+    /// <param name="boundary">Where texts may be cut.</param>
+    /// <param name="unknown">What stands for a character without a token.</param>
+    /// <param name="userSymbols">Symbols that are found before any merge, if the model has such.</param>
+    public CharacterBpe(
+        Dictionary<int, int> characterIds, MergeTable merges, WordBoundary boundary, UnknownCharacters unknown, SymbolMatcher? userSymbols = null)
+        : base(boundary, unknown) =>
+        (_characterIds, _merges, _userSymbols) = (characterIds, merges, userSymbols);
+
+    /// <summary>The symbol of a character that has no token of its own but may be part of one.</summary>
+    public static int WithoutToken(int codePoint) => -1 - codePoint;
+
+    /// <inheritdoc/>
+    protected override void EncodePart(ReadOnlySpan<char> text, UnknownCharacters unknown, List<int> ids)
+    {
+        var symbols = new List<int>(text.Length);
+        for (var position = 0; position < text.Length;)
+        {
+            if (_userSymbols is not null && _userSymbols.TryMatch(text[position..], out var length, out var symbol))
+            {
+                symbols.Add(symbol | Frozen);
+            }
+            else
+            {
+                Rune.DecodeFromUtf16(text[position..], out var rune, out length);
+                symbols.Add(_characterIds.TryGetValue(rune.Value, out var id) ? id : WithoutToken(rune.Value));
+            }
+            position += length;
+        }
+        var row = CollectionsMarshal.AsSpan(symbols);
+        foreach (var symbol in row[..BpeMerger.Merge(row, _merges)])
+        {
+            if (symbol < 0)
+                unknown.Append(new Rune(-1 - symbol), ids);
+            else
+                ids.Add(symbol & ~Frozen);
+        }
+    }
+}
+
+/// <summary>Finds the longest of a few fixed symbols at the beginning of a text.</summary>
+internal sealed class SymbolMatcher(IEnumerable<KeyValuePair<string, int>> symbols)
+{
+    private readonly Dictionary<char, KeyValuePair<string, int>[]> _byFirst =
+        symbols.GroupBy(s => s.Key[0]).ToDictionary(g => g.Key, g => g.OrderByDescending(s => s.Key.Length).ToArray());
+
+    /// <summary>Whether a symbol stands at the beginning of <paramref name="text"/>, which is not empty; its length and id.</summary>
+    public bool TryMatch(ReadOnlySpan<char> text, out int length, out int id)
+    {
+        if (_byFirst.TryGetValue(text[0], out var candidates))
+        {
+            foreach (var (symbol, symbolId) in candidates)
+            {
+                if (!text.StartsWith(symbol, StringComparison.Ordinal))
+                    continue;
+                (length, id) = (symbol.Length, symbolId);
+                return true;
+            }
+        }
+        (length, id) = (0, -1);
+        return false;
+    }
+}

@@ -1,0 +1,63 @@
+namespace LongLora.Tokenization;
+
+/// <summary>
+/// Turns ids into text as they come, for chat: a character that spans several tokens is held back until it is whole. All pieces of text together
+/// are what <see cref="ITokenizer.Decode"/> gives for all ids. For one stream, and one thread at a time.
+/// </summary>
+public sealed class StreamingDecoder
+{
+    private readonly ITokenizer _tokenizer;
+    private readonly bool _skipSpecial;
+    private readonly List<int> _ids;
+    private int _given;
+
+    /// <summary>A decoder at the beginning of a stream.</summary>
+    /// <param name="tokenizer">The tokenizer.</param>
+    /// <param name="skipSpecial">Leaves out control tokens such as EOS.</param>
+    /// <param name="context">Ids that the stream goes on from, such as the end of the prompt: their text is not given out, but a space between it and the first word is.</param>
+    public StreamingDecoder(ITokenizer tokenizer, bool skipSpecial = true, ReadOnlySpan<int> context = default)
+    {
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        (_tokenizer, _skipSpecial, _ids) = (tokenizer, skipSpecial, [.. context]);
+        _given = Decoded().Length;
+    }
+
+    /// <summary>Takes the next id and returns the text that is now certain, which may be empty.</summary>
+    /// <param name="id">A token id.</param>
+    public string Append(int id)
+    {
+        _ids.Add(id);
+        var text = Decoded();
+        // The beginning of a character decodes to one U+FFFD at the end.
+        var complete = text.Length > 0 && text[^1] == '\uFFFD' ? text.Length - 1 : text.Length;
+        if (complete < _given)
+            return "";
+        var fresh = text[_given..complete];
+        _given = complete;
+        if (complete == text.Length && fresh.Length > 0)
+            Restart();
+        return fresh;
+    }
+
+    /// <summary>Ends the stream: returns what was held back, U+FFFD where a character stayed incomplete.</summary>
+    public string Finish()
+    {
+        var text = Decoded();
+        var rest = text[Math.Min(_given, text.Length)..];
+        _ids.Clear();
+        _given = 0;
+        return rest;
+    }
+
+    private string Decoded() => _tokenizer.Decode(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_ids), _skipSpecial);
+
+    /// <summary>After a whole character the last token is enough, if it tells the decoder that the next is not the first.</summary>
+    private void Restart()
+    {
+        var shown = _tokenizer.Decode([_ids[^1]], _skipSpecial).Length;
+        if (shown == 0)
+            return;
+        _ids.RemoveRange(0, _ids.Count - 1);
+        _given = shown;
+    }
+}

@@ -1,0 +1,173 @@
+using System.Buffers;
+using System.Text;
+
+namespace LongLora.Tokenization;
+
+/// <summary>What decoding does with the space that encoding may have written in front of a text.</summary>
+internal enum LeadingSpace
+{
+    /// <summary>Nothing: the encoder writes none.</summary>
+    Keep,
+
+    /// <summary>It is taken off the first token that is decoded.</summary>
+    StripOnce,
+
+    /// <summary>One is taken off every token until there is text (SentencePiece with <c>remove_extra_whitespaces</c>).</summary>
+    StripWhileEmpty,
+}
+
+/// <summary>The parts of one model's tokenizer, as <c>tokenizer.json</c> or <c>tokenizer.model</c> describe them.</summary>
+internal sealed record TokenizerParts
+{
+    public required TokenTable Tokens { get; init; }
+
+    public required ITokenModel Model { get; init; }
+
+    /// <summary>Rewrites text before normalised added tokens are looked for.</summary>
+    public TextStep? Normalizer { get; init; }
+
+    /// <summary>Rewrites text after that.</summary>
+    public TextStep? Preparation { get; init; }
+
+    /// <summary>Null where the model takes the whole text.</summary>
+    public WordSplitter? Splitter { get; init; }
+
+    public IReadOnlyList<AddedToken> AddedTokens { get; init; } = [];
+
+    public LeadingSpace LeadingSpace { get; init; }
+
+    /// <summary>Ids in front of every text.</summary>
+    public IReadOnlyList<int> Prefix { get; init; } = [];
+
+    /// <summary>Ids behind every text.</summary>
+    public IReadOnlyList<int> Suffix { get; init; } = [];
+
+    public int? BosTokenId { get; init; }
+
+    public int? EosTokenId { get; init; }
+
+    public int? PadTokenId { get; init; }
+}
+
+/// <summary>
+/// The one implementation of <see cref="ITokenizer"/>: text, added tokens, normaliser, words, model. Nothing changes after construction but the
+/// models' memory of words, which is safe to share: several threads may use one tokenizer at once.
+/// </summary>
+internal sealed class TextTokenizer : ITokenizer
+{
+    private readonly TokenizerParts _parts;
+    private readonly Matchers _ordinary;
+    private readonly Matchers _withSpecial;
+
+    public TextTokenizer(TokenizerParts parts)
+    {
+        _parts = parts;
+        _ordinary = new(parts, special: false);
+        _withSpecial = new(parts, special: true);
+    }
+
+    /// <inheritdoc/>
+    public int VocabularySize => _parts.Tokens.Count;
+
+    /// <inheritdoc/>
+    public int? BosTokenId => _parts.BosTokenId;
+
+    /// <inheritdoc/>
+    public int? EosTokenId => _parts.EosTokenId;
+
+    /// <inheritdoc/>
+    public int? PadTokenId => _parts.PadTokenId;
+
+    /// <inheritdoc/>
+    public int? FindToken(string token) => _parts.Tokens.Find(token);
+
+    /// <inheritdoc/>
+    public IReadOnlyList<int> Encode(ReadOnlySpan<char> text, bool addSpecial = false, bool parseSpecial = false)
+    {
+        // English takes a token for about four characters.
+        var ids = new List<int>(text.Length / 4 + 8);
+        if (addSpecial)
+            ids.AddRange(_parts.Prefix);
+        var matchers = parseSpecial ? _withSpecial : _ordinary;
+        var done = 0;
+        while (done < text.Length)
+        {
+            var (start, end, id) = (text.Length, text.Length, -1);
+            matchers.Raw?.TryFind(text, done, out start, out end, out id);
+            if (start > done)
+                EncodeOrdinary(text[done..start], done == 0, matchers.Normalized, ids);
+            if (id >= 0)
+                ids.Add(id);
+            done = end;
+        }
+        if (addSpecial)
+            ids.AddRange(_parts.Suffix);
+        return ids;
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>An id at or above <see cref="VocabularySize"/>, which a padded embedding matrix may produce, stands for no text.</remarks>
+    /// <exception cref="ArgumentOutOfRangeException">An id is negative.</exception>
+    public string Decode(ReadOnlySpan<int> ids, bool skipSpecial = true)
+    {
+        var bytes = new ArrayBufferWriter<byte>(4 * ids.Length + 16);
+        var stripping = _parts.LeadingSpace != LeadingSpace.Keep;
+        foreach (var id in ids)
+        {
+            ArgumentOutOfRangeException.ThrowIfNegative(id, nameof(ids));
+            if (skipSpecial && _parts.Tokens.IsSpecial(id))
+                continue;
+            var token = _parts.Tokens.Bytes(id);
+            if (stripping && token is [(byte)' ', ..])
+            {
+                token = token[1..];
+                stripping = _parts.LeadingSpace == LeadingSpace.StripWhileEmpty;
+            }
+            stripping &= token.IsEmpty;
+            bytes.Write(token);
+        }
+        return Encoding.UTF8.GetString(bytes.WrittenSpan);
+    }
+
+    private void EncodeOrdinary(ReadOnlySpan<char> text, bool atStart, AddedTokenMatcher? added, List<int> ids)
+    {
+        using var normalized = new TextBuffer();
+        if (_parts.Normalizer is not null && _parts.Normalizer.Apply(text, atStart, normalized))
+            text = normalized.Text;
+        var done = 0;
+        while (done < text.Length)
+        {
+            var (start, end, id) = (text.Length, text.Length, -1);
+            added?.TryFind(text, done, out start, out end, out id);
+            if (start > done)
+                EncodeWords(text[done..start], atStart && done == 0, ids);
+            if (id >= 0)
+                ids.Add(id);
+            done = end;
+        }
+    }
+
+    private void EncodeWords(ReadOnlySpan<char> text, bool atStart, List<int> ids)
+    {
+        using var prepared = new TextBuffer();
+        if (_parts.Preparation is not null && _parts.Preparation.Apply(text, atStart, prepared))
+            text = prepared.Text;
+        if (_parts.Splitter is null)
+        {
+            _parts.Model.Encode(text, ids);
+            return;
+        }
+        foreach (var (start, end) in _parts.Splitter.Split(text))
+            _parts.Model.Encode(text[start..end], ids);
+    }
+
+    /// <summary>The added tokens to look for before (Raw) and after (Normalized) the normaliser.</summary>
+    private sealed class Matchers(TokenizerParts parts, bool special)
+    {
+        public AddedTokenMatcher? Raw { get; } =
+            AddedTokenMatcher.Create(parts.AddedTokens.Where(t => !t.Normalized && (special || !t.Special)));
+
+        public AddedTokenMatcher? Normalized { get; } =
+            AddedTokenMatcher.Create(parts.AddedTokens.Where(t => t.Normalized && (special || !t.Special)), parts.Normalizer);
+    }
+}

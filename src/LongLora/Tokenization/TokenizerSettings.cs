@@ -1,0 +1,153 @@
+using LongLora.Runtime;
+
+namespace LongLora.Tokenization;
+
+/// <summary>
+/// What the small files beside a tokenizer say: <c>tokenizer_config.json</c> first, then <c>special_tokens_map.json</c>, <c>added_tokens.json</c>,
+/// and <c>config.json</c> for the ids of BOS and EOS where no other file names them. Each may be missing.
+/// </summary>
+internal sealed class TokenizerSettings
+{
+    private static readonly string[] Roles = ["bos_token", "eos_token", "pad_token"];
+    private readonly Dictionary<string, (string? Token, string File)> _roles = [];
+    private readonly Dictionary<string, int> _idsOfModel = [];
+    private readonly HashSet<string> _special = [];
+    private readonly Dictionary<string, AddedToken> _added = [];
+
+    /// <summary>Whether BOS is written in front of a text (<c>add_bos_token</c>); null where the files do not say.</summary>
+    public bool? AddBos { get; private set; }
+
+    /// <summary>Whether EOS is written behind a text (<c>add_eos_token</c>); null where the files do not say.</summary>
+    public bool? AddEos { get; private set; }
+
+    /// <summary>Whether text behind an added token gets a leading space too, as older Llama tokenizers do (<c>legacy</c>, default true).</summary>
+    public bool Legacy { get; private set; } = true;
+
+    /// <summary>Reads the files of a folder.</summary>
+    public static TokenizerSettings Read(string directory)
+    {
+        var settings = new TokenizerSettings();
+        settings.ReadAddedTokens(Path.Combine(directory, "added_tokens.json"));
+        settings.ReadConfig(Path.Combine(directory, "tokenizer_config.json"));
+        settings.ReadRoles(Path.Combine(directory, "special_tokens_map.json"));
+        settings.ReadModelConfig(Path.Combine(directory, "config.json"));
+        return settings;
+    }
+
+    /// <summary>The added tokens that these files list.</summary>
+    public IEnumerable<AddedToken> AddedTokens => _added.Values.Select(t => t with { Special = t.Special || _special.Contains(t.Content) });
+
+    /// <summary>Adds to a tokenizer's own added tokens those that only these files list, and the special tokens of its vocabulary that they name.</summary>
+    public List<AddedToken> Complete(List<AddedToken> own, TokenTable tokens)
+    {
+        var known = own.Select(t => t.Content).ToHashSet(StringComparer.Ordinal);
+        var named = _special.Where(content => tokens.Find(content) is not null).Select(content => new AddedToken(tokens.Find(content)!.Value, content) { Special = true });
+        var more = AddedTokens.Concat(named).DistinctBy(t => t.Content).Where(t => !known.Contains(t.Content)).ToList();
+        foreach (var token in more)
+            tokens.Set(token);
+        return [.. own, .. more];
+    }
+
+    /// <summary>What is written on one side of a text: as <paramref name="told"/>, or where no file tells, as <paramref name="template"/>.</summary>
+    public static IReadOnlyList<int> Around(bool? told, string role, int? id, IReadOnlyList<int> template) => told switch
+    {
+        null => template,
+        false => [],
+        true => [id ?? throw new CheckpointException($"tokenizer_config.json has add_{role} true, but no file names the {role}.")],
+    };
+
+    /// <summary>The id of the token in a role (<c>bos_token</c>, ...); <paramref name="fallback"/> where no file speaks of it.</summary>
+    /// <exception cref="CheckpointException">A file names a token that has no id.</exception>
+    public int? Find(string role, TokenTable tokens, string? fallback = null)
+    {
+        if (!_roles.TryGetValue(role, out var named))
+            return fallback is not null && tokens.Find(fallback) is { } id ? id : _idsOfModel.TryGetValue(role, out id) && id < tokens.Count ? id : null;
+        if (named.Token is null)
+            return null;
+        return tokens.Find(named.Token) ?? throw new CheckpointException(
+            $"{named.File}: {role} is \"{named.Token}\", which is not in the vocabulary. List it with its id in added_tokens.json beside it, or name another token.");
+    }
+
+    private void ReadConfig(string path)
+    {
+        using var document = TokenizerFiles.ReadJsonIfPresent(path);
+        if (document is null)
+            return;
+        var root = new JsonNode(path, "", document.RootElement);
+        (AddBos, AddEos, Legacy) = (root["add_bos_token"].FlagOrNull(), root["add_eos_token"].FlagOrNull(), root["legacy"].Flag(true));
+        ReadRoles(root);
+        if (root["added_tokens_decoder"] is not { IsNull: false } listed)
+            return;
+        foreach (var (name, node) in listed.Members())
+        {
+            if (!int.TryParse(name, out var id))
+                throw node.Fault("listed under a whole number");
+            Add(ReadAddedToken(node, id));
+        }
+    }
+
+    private void ReadAddedTokens(string path)
+    {
+        using var document = TokenizerFiles.ReadJsonIfPresent(path);
+        if (document is null)
+            return;
+        foreach (var (content, node) in new JsonNode(path, "", document.RootElement).Members())
+            Add(new AddedToken(node.Integer(), content));
+    }
+
+    private void ReadRoles(string path)
+    {
+        using var document = TokenizerFiles.ReadJsonIfPresent(path);
+        if (document is not null)
+            ReadRoles(new JsonNode(path, "", document.RootElement));
+    }
+
+    private void ReadRoles(JsonNode root)
+    {
+        foreach (var role in Roles)
+        {
+            if (root.Value.TryGetProperty(role, out _))
+                _roles.TryAdd(role, (Content(root[role]), root.File));
+        }
+        foreach (var role in (string[])[.. Roles, "unk_token"])
+        {
+            if (Content(root[role]) is { } token)
+                _special.Add(token);
+        }
+        if (root["additional_special_tokens"] is { IsNull: false } more && more.Value.ValueKind == System.Text.Json.JsonValueKind.Array)
+            _special.UnionWith(more.Items().Select(Content).OfType<string>());
+    }
+
+    private void ReadModelConfig(string path)
+    {
+        using var document = TokenizerFiles.ReadJsonIfPresent(path);
+        if (document is null)
+            return;
+        var root = new JsonNode(path, "", document.RootElement);
+        foreach (var role in Roles)
+        {
+            // A number or, for several ends, a list whose first is the one that is written.
+            var node = root[role + "_id"];
+            if (node.Value.ValueKind == System.Text.Json.JsonValueKind.Array)
+                node = node.Items().FirstOrDefault();
+            if (!node.IsNull && node.Integer() is >= 0 and var id)
+                _idsOfModel[role] = id;
+        }
+    }
+
+    private void Add(AddedToken token) => _added[token.Content] = token;
+
+    /// <summary>A token is written as a text or as an object with <c>content</c>.</summary>
+    private static string? Content(JsonNode node) =>
+        node.IsNull ? null : node.Value.ValueKind == System.Text.Json.JsonValueKind.Object ? node["content"].Text() : node.Text();
+
+    /// <summary>An added token as tokenizer.json and tokenizer_config.json describe it.</summary>
+    public static AddedToken ReadAddedToken(JsonNode node, int id) => new(id, node["content"].Text())
+    {
+        Special = node["special"].Flag(),
+        SingleWord = node["single_word"].Flag(),
+        LeftStrip = node["lstrip"].Flag(),
+        RightStrip = node["rstrip"].Flag(),
+        Normalized = node["normalized"].Flag(),
+    };
+}

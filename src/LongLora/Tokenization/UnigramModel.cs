@@ -1,0 +1,101 @@
+using System.Buffers;
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace LongLora.Tokenization;
+
+/// <summary>
+/// SentencePiece's Unigram model: of all ways to write a text in tokens, the one with the largest sum of log-probabilities (Kudo 2018,
+/// arXiv 1804.10959, section 3.2). The sums run over one word at a time, see <see cref="WordBoundary"/>; so a long text loses no precision.
+/// </summary>
+internal sealed class UnigramModel : WordwiseModel
+{
+    // What an unknown character costs beside the least likely token (SentencePiece).
+    private const float UnknownPenalty = 10;
+
+    private readonly Dictionary<ulong, int> _edges = [];
+    private readonly List<Node> _nodes = [new Node(-1, 0)];
+    private readonly double _unknownScore;
+
+    /// <param name="tokens">Every token that may be used, with its log-probability.</param>
+    /// <param name="lowestScore">The lowest log-probability of an ordinary token.</param>
+    /// <param name="boundary">Where texts may be cut.</param>
+    /// <param name="unknown">What stands for a character without a token.</param>
+    public UnigramModel(IEnumerable<(string Text, int Id, double Score)> tokens, float lowestScore, WordBoundary boundary, UnknownCharacters unknown)
+        : base(boundary, unknown)
+    {
+        _unknownScore = lowestScore - UnknownPenalty;
+        foreach (var (text, id, score) in tokens)
+        {
+            var node = 0;
+            foreach (var character in text)
+            {
+                ref var child = ref CollectionsMarshal.GetValueRefOrAddDefault(_edges, Edge(node, character), out var exists);
+                if (!exists)
+                {
+                    child = _nodes.Count;
+                    _nodes.Add(new Node(-1, 0));
+                }
+                node = child;
+            }
+            _nodes[node] = new Node(id, score);
+        }
+    }
+
+    private static ulong Edge(int node, char character) => ((ulong)(uint)node << 16) | character;
+
+    /// <summary>Viterbi: best[i] is the best way to write the first i characters, told by its last token.</summary>
+    protected override void EncodePart(ReadOnlySpan<char> text, UnknownCharacters unknown, List<int> ids)
+    {
+        var borrowed = ArrayPool<Step>.Shared.Rent(text.Length + 1);
+        var best = borrowed.AsSpan(0, text.Length + 1);
+        best.Fill(new Step(-1, -1, double.NegativeInfinity));
+        best[0] = new Step(0, -1, 0);
+        for (var start = 0; start < text.Length;)
+        {
+            Rune.DecodeFromUtf16(text[start..], out _, out var character);
+            Extend(text, start, character, best);
+            start += character;
+        }
+        var steps = new List<int>();
+        for (var end = text.Length; end > 0; end = best[end].Start)
+            steps.Add(end);
+        for (var i = steps.Count - 1; i >= 0; i--)
+        {
+            var step = best[steps[i]];
+            if (step.Id >= 0)
+            {
+                ids.Add(step.Id);
+            }
+            else
+            {
+                Rune.DecodeFromUtf16(text[step.Start..], out var rune, out _);
+                unknown.Append(rune, ids);
+            }
+        }
+        ArrayPool<Step>.Shared.Return(borrowed);
+    }
+
+    /// <summary>Tries every token that begins at <paramref name="start"/>; the first of equals stays.</summary>
+    private void Extend(ReadOnlySpan<char> text, int start, int character, Span<Step> best)
+    {
+        var (node, known) = (0, false);
+        for (var end = start; end < text.Length && _edges.TryGetValue(Edge(node, text[end]), out node);)
+        {
+            end++;
+            if (_nodes[node].Id < 0)
+                continue;
+            known |= end == start + character;
+            var score = best[start].Score + _nodes[node].Score;
+            if (score > best[end].Score)
+                best[end] = new Step(start, _nodes[node].Id, score);
+        }
+        var unknownScore = best[start].Score + _unknownScore;
+        if (!known && unknownScore > best[start + character].Score)
+            best[start + character] = new Step(start, -1, unknownScore);
+    }
+
+    private readonly record struct Node(int Id, double Score);
+
+    private readonly record struct Step(int Start, int Id, double Score);
+}

@@ -1,0 +1,43 @@
+namespace LongLora.Tokenization;
+
+/// <summary>
+/// Where a text may be cut without changing its tokens: before a space sign (U+2581) that no token contains behind the character at hand. What
+/// a token cannot span, no merge and no best path spans either; so words can be encoded, and remembered, one by one.
+/// </summary>
+internal sealed class WordBoundary
+{
+    private readonly char _space;
+    private readonly HashSet<char> _joined = [];
+
+    /// <param name="space">The sign that begins a word.</param>
+    /// <param name="tokens">Everything that a token may be.</param>
+    public WordBoundary(char space, IEnumerable<string> tokens)
+    {
+        _space = space;
+        foreach (var token in tokens)
+        {
+            for (var i = 1; i < token.Length; i++)
+            {
+                if (token[i] == space)
+                    _joined.Add(token[i - 1]);
+            }
+        }
+    }
+
+    /// <summary>The end of the word that begins at <paramref name="start"/>.</summary>
+    public int Next(ReadOnlySpan<char> text, int start)
+    {
+        var end = start + 1;
+        while (end < text.Length)
+        {
+            var skip = text[end..].IndexOf(_space);
+            if (skip < 0)
+                return text.Length;
+            end += skip;
+            if (!_joined.Contains(text[end - 1]))
+                return end;
+            end++;
+        }
+        return text.Length;
+    }
+}

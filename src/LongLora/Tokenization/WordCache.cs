@@ -1,0 +1,35 @@
+using System.Collections.Concurrent;
+
+namespace LongLora.Tokenization;
+
+/// <summary>
+/// Remembers the ids of words met before: text repeats itself, and looking up a word is many times faster than merging it. Holds at most
+/// <see cref="Capacity"/> words (some 8 MB) and then no new ones. Several threads may use it at once.
+/// </summary>
+internal sealed class WordCache
+{
+    /// <summary>Longer words are rare, and are not remembered.</summary>
+    public const int LongestWord = 32;
+
+    private const int Capacity = 1 << 16;
+    private readonly ConcurrentDictionary<string, int[]> _words = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, int[]>.AlternateLookup<ReadOnlySpan<char>> _lookup;
+    private int _count;
+
+    public WordCache() => _lookup = _words.GetAlternateLookup<ReadOnlySpan<char>>();
+
+    /// <summary>The ids of a word, if it is remembered.</summary>
+    public bool TryGet(ReadOnlySpan<char> word, out ReadOnlySpan<int> ids)
+    {
+        var found = _lookup.TryGetValue(word, out var known);
+        ids = known;
+        return found;
+    }
+
+    /// <summary>Remembers a word, if there is room.</summary>
+    public void Add(ReadOnlySpan<char> word, ReadOnlySpan<int> ids)
+    {
+        if (_count < Capacity && word.Length <= LongestWord && _lookup.TryAdd(word, ids.ToArray()))
+            Interlocked.Increment(ref _count);
+    }
+}
