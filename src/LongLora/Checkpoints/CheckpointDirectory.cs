@@ -1,129 +1,88 @@
-using System.Text.Json;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>A Hugging Face model folder: <c>config.json</c> and <c>model.safetensors</c>, whole or in shards, open for reading.</summary>
+/// <summary>
+/// A Hugging Face model folder: <c>config.json</c>, the weights in <c>model.safetensors</c> or in shards with an index, and the files that go along
+/// with them. Opening reads the headers alone; a file is mapped when its first tensor is opened.
+/// </summary>
 public sealed class CheckpointDirectory : ITensorSource
 {
-    private const string WholeFile = "model.safetensors", IndexFile = "model.safetensors.index.json";
+    /// <summary>Name of the config.</summary>
+    public const string ConfigFile = "config.json";
 
-    // What goes along with the weights into a merged or exported model.
+    /// <summary>Name of the weights where they are in one file.</summary>
+    public const string WeightsFile = "model.safetensors";
+
+    /// <summary>Name of the list of shards where there are several.</summary>
+    public const string IndexFile = "model.safetensors.index.json";
+
+    // What a tokenizer and a text generator need, and what a licence asks to be handed on. A README speaks of the original alone.
     private static readonly string[] s_companions =
     [
         "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-        "generation_config.json", "chat_template.jinja", "chat_template.json",
+        "chat_template.jinja", "chat_template.json", "generation_config.json",
     ];
 
-    private readonly List<SafetensorsReader> _files;
-    private readonly Dictionary<string, SafetensorsReader> _fileOf = [];
+    private static readonly string[] s_companionPatterns = ["LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*"];
 
-    private CheckpointDirectory(string path, ModelConfig config, List<SafetensorsReader> files)
-    {
-        (Path, Config, _files) = (path, config, files);
-        foreach (var file in files)
-        {
-            foreach (var name in file.Tensors.Keys)
-            {
-                if (!_fileOf.TryAdd(name, file))
-                    throw new CheckpointException($"'{name}' is both in {_fileOf[name].Path} and in {file.Path}.");
-            }
-        }
-        Tensors = _fileOf.ToDictionary(p => p.Key, p => p.Value.Tensors[p.Key]);
-    }
+    private readonly Dictionary<string, SafetensorsReader> _open = new(StringComparer.Ordinal);
+    private bool _disposed;
+
+    private CheckpointDirectory(string path, string configText, ModelConfig config, CheckpointShards shards) =>
+        (DirectoryPath, ConfigText, Config, Shards) = (path, configText, config, shards);
 
     /// <summary>The folder.</summary>
-    public string Path { get; }
+    public string DirectoryPath { get; }
 
     /// <summary>What <c>config.json</c> says.</summary>
     public ModelConfig Config { get; }
 
+    /// <summary>The text of <c>config.json</c>, for <see cref="ModelConfigWriter.Update"/>.</summary>
+    public string ConfigText { get; }
+
     /// <inheritdoc/>
-    public IReadOnlyDictionary<string, TensorInfo> Tensors { get; }
+    public IReadOnlyDictionary<string, TensorInfo> Tensors => Shards.Tensors;
 
-    /// <summary>The text of <c>config.json</c>.</summary>
-    public string ConfigText => File.ReadAllText(System.IO.Path.Combine(Path, "config.json"));
+    /// <summary>Full paths of the files with weights, in the order of their names.</summary>
+    public IReadOnlyList<string> WeightFiles => [.. Shards.Headers.Select(h => h.File)];
 
-    /// <summary>Files that belong to the model beside config and weights: tokenizer, chat template, generation defaults.</summary>
-    public IEnumerable<string> Companions => s_companions.Select(n => System.IO.Path.Combine(Path, n)).Where(File.Exists);
+    /// <summary>
+    /// Full paths of the files that a changed copy of the model needs beside config and weights: tokenizer, generation defaults, chat template, licence.
+    /// </summary>
+    public IReadOnlyList<string> CompanionFiles => ListCompanions(DirectoryPath);
 
-    /// <summary>Bytes of all tensors together.</summary>
-    public long DataBytes => _files.Sum(f => f.DataBytes);
+    internal CheckpointShards Shards { get; }
 
-    /// <summary>Opens a folder.</summary>
-    /// <param name="path">The folder.</param>
-    /// <param name="headersOnly">Reads names and shapes and maps nothing.</param>
-    /// <exception cref="CheckpointException">It is no model folder, a shard is missing, or a file is damaged or not understood.</exception>
-    public static CheckpointDirectory Open(string path, bool headersOnly = false)
+    /// <summary>Opens a folder: reads its config and all headers.</summary>
+    /// <exception cref="CheckpointException">The folder, its config, its weights or a shard is missing, damaged or unsupported.</exception>
+    public static CheckpointDirectory Open(string path)
     {
         if (!Directory.Exists(path))
-            throw new CheckpointException($"There is no model folder '{path}'. Give the folder that holds config.json and model.safetensors.");
-        var configFile = System.IO.Path.Combine(path, "config.json");
-        if (!File.Exists(configFile))
-            throw new CheckpointException($"'{path}' has no config.json: it is not a Hugging Face model folder.");
-        var config = ModelConfigReader.ReadFile(configFile);
-        var files = new List<SafetensorsReader>();
-        try
-        {
-            var index = System.IO.Path.Combine(path, IndexFile);
-            if (File.Exists(index))
-            {
-                OpenShards(path, index, headersOnly, files);
-            }
-            else
-            {
-                var whole = System.IO.Path.Combine(path, WholeFile);
-                if (!File.Exists(whole))
-                    throw new CheckpointException($"'{path}' has neither {WholeFile} nor {IndexFile}.{OtherWeights(path)}");
-                files.Add(new SafetensorsReader(whole, headersOnly));
-            }
-            return new CheckpointDirectory(path, config, files);
-        }
-        catch
-        {
-            files.ForEach(f => f.Dispose());
-            throw;
-        }
+            throw new CheckpointException(File.Exists(path)
+                ? $"{path} is a file; the folder of a Hugging Face model, with {ConfigFile} and {WeightsFile}, is needed."
+                : $"{path} does not exist; the folder of a Hugging Face model, with {ConfigFile} and {WeightsFile}, is needed.");
+        var configPath = Path.Combine(path, ConfigFile);
+        if (!File.Exists(configPath))
+            throw new CheckpointException($"{path} has no {ConfigFile}." + (File.Exists(Path.Combine(path, "adapter_config.json"))
+                ? " It is an adapter: give the folder of its base model, and this one as the adapter." : " The folder of a Hugging Face model is needed."));
+        var config = ModelConfigReader.Read(configPath);
+        return new CheckpointDirectory(path, File.ReadAllText(configPath), config, CheckpointShards.Find(path));
     }
 
     /// <inheritdoc/>
-    public Tensor Open(string name) => _fileOf.TryGetValue(name, out var file)
-        ? file.Open(name)
-        : throw new CheckpointException($"{Path}: there is no tensor '{name}'.");
+    public Tensor Open(string name, bool _) => Open(name);
 
-    private static void OpenShards(string path, string index, bool headersOnly, List<SafetensorsReader> files)
+    /// <inheritdoc/>
+    Tensor ITensorSource.Open(string name) => OpenTensor(name);
+
+    /// <inheritdoc/>
+    public void Dispose()
     {
-        Dictionary<string, string> map;
-        try
-        {
-            using var json = JsonDocument.Parse(File.ReadAllText(index));
-            map = json.RootElement.GetProperty("weight_map").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetString() ?? "");
-        }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or ArgumentException)
-        {
-            throw new CheckpointException($"{index} is not understood: {e.Message}", e);
-        }
-        var shards = map.Values.Distinct().Order(StringComparer.Ordinal).ToList();
-        var stray = shards.Find(s => s.Length == 0 || System.IO.Path.GetFileName(s) != s);
-        if (stray is not null)
-            throw new CheckpointException($"{index} names the shard '{stray}', which is not a file name.");
-        var missing = shards.Where(s => !File.Exists(System.IO.Path.Combine(path, s))).ToList();
-        if (missing.Count > 0)
-            throw new CheckpointException($"'{path}' lacks {string.Join(", ", missing)}: {missing.Count} of {shards.Count} shards that {IndexFile} names.");
-        foreach (var shard in shards)
-        {
-            var reader = new SafetensorsReader(System.IO.Path.Combine(path, shard), headersOnly);
-            files.Add(reader);
-            if (map.FirstOrDefault(p => p.Value == shard && !reader.Tensors.ContainsKey(p.Key)).Key is { } absent)
-                throw new CheckpointException($"{reader.Path} has no tensor '{absent}', which {IndexFile} places there.");
-        }
+        _disposed = true;
+        foreach (var reader in _open.Values)
+            reader.Dispose();
+        _open.Clear();
     }
-
-    private static string OtherWeights(string path) => Directory.EnumerateFiles(path, "pytorch_model*.bin").Any()
-        ? " It has pytorch_model.bin, which is not supported; convert it to safetensors."
-        : "";
-
-    /// <summary>Unmaps all files; a model on them must not be used any more.</summary>
-    public void Dispose() => _files.ForEach(f => f.Dispose());
 }
