@@ -4,37 +4,37 @@ using static TorchSharp.torch;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// A Hugging Face model folder: <c>config.json</c>, the weights in <c>model.safetensors</c> or in shards with an index, and the files that go along
-/// with them. Opening reads the headers alone; a file is mapped when its first tensor is opened.
+/// A Hugging Face model folder: <c>config.json</c>, the weights in <c>model.safetensors</c> or in shards with an index, and the files that go
+/// along with them. Opening it reads the headers alone; a file is mapped when its first tensor is opened.
 /// </summary>
 public sealed class CheckpointDirectory : ITensorSource
 {
-    /// <summary>Name of the config.</summary>
-    public const string ConfigFile = "config.json";
-
-    /// <summary>Name of the weights where they are in one file.</summary>
-    public const string WeightsFile = "model.safetensors";
-
-    /// <summary>Name of the list of shards where there are several.</summary>
-    public const string IndexFile = "model.safetensors.index.json";
+    internal const string ConfigFile = "config.json", WeightsFile = "model.safetensors", IndexFile = "model.safetensors.index.json";
 
     // What a tokenizer and a text generator need, and what a licence asks to be handed on. A README speaks of the original alone.
     private static readonly string[] s_companions =
     [
         "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-        "chat_template.jinja", "chat_template.json", "generation_config.json",
+        "chat_template.jinja", "chat_template.json", "generation_config.json", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*",
     ];
 
-    private static readonly string[] s_companionPatterns = ["LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*"];
+    private readonly Dictionary<string, SafetensorsReader> _mapped = new(StringComparer.Ordinal);
+    private readonly OrderedDictionary<string, TensorInfo> _tensors = new(StringComparer.Ordinal);
+    private readonly List<SafetensorsHeader> _headers;
+    private bool _closed;
 
-    private readonly Dictionary<string, SafetensorsReader> _open = new(StringComparer.Ordinal);
-    private bool _disposed;
-
-    private CheckpointDirectory(string path, string configText, ModelConfig config, CheckpointShards shards) =>
-        (DirectoryPath, ConfigText, Config, Shards) = (path, configText, config, shards);
+    private CheckpointDirectory(string path, string configText, ModelConfig config, List<SafetensorsHeader> headers)
+    {
+        (Path, ConfigText, Config, _headers) = (path, configText, config, headers);
+        foreach (var (name, info) in headers.SelectMany(h => h.Tensors))
+        {
+            if (!_tensors.TryAdd(name, info))
+                throw new CheckpointException($"'{name}' is both in {_tensors[name].File} and in {info.File}. Only one of them can hold; remove the other file, or mend the index.");
+        }
+    }
 
     /// <summary>The folder.</summary>
-    public string DirectoryPath { get; }
+    public string Path { get; }
 
     /// <summary>What <c>config.json</c> says.</summary>
     public ModelConfig Config { get; }
@@ -43,46 +43,106 @@ public sealed class CheckpointDirectory : ITensorSource
     public string ConfigText { get; }
 
     /// <inheritdoc/>
-    public IReadOnlyDictionary<string, TensorInfo> Tensors => Shards.Tensors;
+    public IReadOnlyDictionary<string, TensorInfo> Tensors => _tensors;
 
-    /// <summary>Full paths of the files with weights, in the order of their names.</summary>
-    public IReadOnlyList<string> WeightFiles => [.. Shards.Headers.Select(h => h.File)];
+    /// <summary>Full paths of the files with weights, shards in their order.</summary>
+    public IReadOnlyList<string> WeightFiles => [.. _headers.Select(h => h.Path)];
+
+    /// <summary>Bytes of all tensors together.</summary>
+    public long DataBytes => _headers.Sum(h => h.DataBytes);
 
     /// <summary>
-    /// Full paths of the files that a changed copy of the model needs beside config and weights: tokenizer, generation defaults, chat template, licence.
+    /// Full paths of the files that a changed copy of the model needs beside config and weights: tokenizer, chat template, generation defaults, licence.
     /// </summary>
-    public IReadOnlyList<string> CompanionFiles => ListCompanions(DirectoryPath);
+    public IReadOnlyList<string> Companions =>
+        [.. s_companions.SelectMany(pattern => Directory.EnumerateFiles(Path, pattern).Order(StringComparer.Ordinal))];
 
-    internal CheckpointShards Shards { get; }
-
-    /// <summary>Opens a folder: reads its config and all headers.</summary>
-    /// <exception cref="CheckpointException">The folder, its config, its weights or a shard is missing, damaged or unsupported.</exception>
-    public static CheckpointDirectory Open(string path)
+    /// <summary>Opens a folder.</summary>
+    /// <param name="path">The folder.</param>
+    /// <param name="headersOnly">To look at the folder alone: no tensor can be opened.</param>
+    /// <exception cref="CheckpointException">It is no model folder, a shard is missing, or a file is damaged or not supported.</exception>
+    public static CheckpointDirectory Open(string path, bool headersOnly = false)
     {
+        const string needed = "Give the folder of a Hugging Face model, with " + ConfigFile + " and " + WeightsFile + ".";
         if (!Directory.Exists(path))
-            throw new CheckpointException(File.Exists(path)
-                ? $"{path} is a file; the folder of a Hugging Face model, with {ConfigFile} and {WeightsFile}, is needed."
-                : $"{path} does not exist; the folder of a Hugging Face model, with {ConfigFile} and {WeightsFile}, is needed.");
-        var configPath = Path.Combine(path, ConfigFile);
-        if (!File.Exists(configPath))
-            throw new CheckpointException($"{path} has no {ConfigFile}." + (File.Exists(Path.Combine(path, "adapter_config.json"))
-                ? " It is an adapter: give the folder of its base model, and this one as the adapter." : " The folder of a Hugging Face model is needed."));
-        var config = ModelConfigReader.Read(configPath);
-        return new CheckpointDirectory(path, File.ReadAllText(configPath), config, CheckpointShards.Find(path));
+            throw new CheckpointException(File.Exists(path) ? $"'{path}' is a file. {needed}" : $"There is no folder '{path}'. {needed}");
+        var configFile = System.IO.Path.Combine(path, ConfigFile);
+        if (!File.Exists(configFile))
+        {
+            throw new CheckpointException($"'{path}' has no {ConfigFile}. " + (File.Exists(System.IO.Path.Combine(path, "adapter_config.json"))
+                ? "It is an adapter: give its base model as the model, and this folder as the adapter." : needed));
+        }
+        var config = ModelConfigReader.ReadFile(configFile);
+        return new CheckpointDirectory(path, File.ReadAllText(configFile), config, ReadHeaders(path)) { _closed = headersOnly };
     }
 
     /// <inheritdoc/>
-    public Tensor Open(string name, bool _) => Open(name);
+    public Tensor Open(string name)
+    {
+        ObjectDisposedException.ThrowIf(_closed, this);
+        if (!_tensors.TryGetValue(name, out var info))
+            throw new CheckpointException($"'{Path}' has no tensor '{name}'.{NearestName.Hint(name, _tensors.Keys)}");
+        if (!_mapped.TryGetValue(info.File, out var reader))
+            _mapped.Add(info.File, reader = new SafetensorsReader(info.File));
+        return reader.Open(name);
+    }
 
-    /// <inheritdoc/>
-    Tensor ITensorSource.Open(string name) => OpenTensor(name);
-
-    /// <inheritdoc/>
+    /// <summary>Unmaps all files; no tensor that came from them may be used afterwards.</summary>
     public void Dispose()
     {
-        _disposed = true;
-        foreach (var reader in _open.Values)
+        _closed = true;
+        foreach (var reader in _mapped.Values)
             reader.Dispose();
-        _open.Clear();
+        _mapped.Clear();
+    }
+
+    private static List<SafetensorsHeader> ReadHeaders(string path)
+    {
+        var whole = System.IO.Path.Combine(path, WeightsFile);
+        var index = System.IO.Path.Combine(path, IndexFile);
+        if (File.Exists(index))
+            return ReadShards(path, index);
+        return File.Exists(whole) ? [SafetensorsHeader.Read(whole)] : throw new CheckpointException(NoWeights(path));
+    }
+
+    private static List<SafetensorsHeader> ReadShards(string path, string index)
+    {
+        var map = CheckpointIndex.Read(index);
+        var shards = map.Values.Distinct().Order(StringComparer.Ordinal).ToList();
+        var missing = shards.Where(s => !File.Exists(System.IO.Path.Combine(path, s))).ToList();
+        if (missing.Count > 0)
+            throw new CheckpointException($"'{path}' lacks {string.Join(", ", missing)}: {missing.Count} of the {shards.Count} shards that {IndexFile} names. Fetch what is missing.");
+        if (File.Exists(System.IO.Path.Combine(path, WeightsFile)) && !shards.Contains(WeightsFile))
+            throw new CheckpointException($"'{path}' has both {WeightsFile} and {IndexFile} with other files: two sets of weights. Remove one of them.");
+
+        var headers = shards.ConvertAll(s => SafetensorsHeader.Read(System.IO.Path.Combine(path, s)));
+        for (var i = 0; i < shards.Count; i++)
+            CheckShard(headers[i], shards[i], map);
+        return headers;
+    }
+
+    private static void CheckShard(SafetensorsHeader header, string shard, Dictionary<string, string> map)
+    {
+        foreach (var (name, file) in map)
+        {
+            if (file == shard && !header.Tensors.ContainsKey(name))
+                throw new CheckpointException($"{header.Path} has no tensor '{name}', which {IndexFile} places there. The files do not belong together; fetch them again.");
+        }
+        foreach (var name in header.Tensors.Keys)
+        {
+            if (!map.TryGetValue(name, out var file))
+                throw new CheckpointException($"{header.Path} has a tensor '{name}' that {IndexFile} does not list. The files do not belong together; fetch them again.");
+            if (file != shard)
+                throw new CheckpointException($"{header.Path} has a tensor '{name}' that {IndexFile} places in {file}. The files do not belong together; fetch them again.");
+        }
+    }
+
+    private static string NoWeights(string path)
+    {
+        var shard = Directory.EnumerateFiles(path, "model-*-of-*.safetensors").Order(StringComparer.Ordinal).FirstOrDefault();
+        var why = shard is not null ? $"It has {System.IO.Path.GetFileName(shard)}, a shard, but the index of the shards is missing."
+            : Directory.EnumerateFiles(path, "pytorch_model*.bin").Any() ? "It has pytorch_model.bin, which is not supported yet; take or make the model in safetensors files."
+            : "The weights of the model are missing.";
+        return $"'{path}' has neither {WeightsFile} nor {IndexFile}. {why}";
     }
 }

@@ -123,7 +123,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
         if (unknown.Count == 0)
             return;
         var list = string.Join(", ", unknown.Select(p => $"'{path}{p.Name}' = {Shorten(p.Value)}"));
-        throw new CheckpointException($"{file}: {(unknown.Count == 1 ? "an unknown field" : "unknown fields")} of {where}: {list}.{Spelling.Suggest(unknown[0].Name, _known)} "
+        throw new CheckpointException($"{file}: {(unknown.Count == 1 ? "an unknown field" : "unknown fields")} of {where}: {list}.{NearestName.Hint(unknown[0].Name, _known)} "
             + "To ignore what could change the numbers would be wrong; remove it from the file if it is a mere note.");
     }
 
@@ -132,7 +132,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
     private CheckpointException Missing(string name)
     {
         var unknown = element.EnumerateObject().Select(p => p.Name).Where(n => !_known.Contains(n));
-        return new($"{file}: '{path}{name}' is missing.{(Spelling.Nearest(name, unknown) is { } near ? $" There is a '{near}'." : "")}");
+        return new($"{file}: '{path}{name}' is missing.{(NearestName.Find(name, unknown) is { } near ? $" There is a '{near}'." : "")}");
     }
 
     private JsonElement? Find(string name)

@@ -1,4 +1,3 @@
-using LongLora.Runtime;
 using TorchSharp;
 
 namespace LongLora.Checkpoints;
@@ -28,5 +27,5 @@ public sealed record TensorInfo(string Name, torch.ScalarType Type, IReadOnlyLis
     public long ElementCount => Shape.Aggregate(1L, (product, size) => product * size);
 
     /// <summary>Bytes that it takes in its file.</summary>
-    public long ByteCount => ElementCount * NativeTensor.ElementSize(Type);
+    public long ByteCount => ElementCount * SafetensorsTypes.Size(Type);
 }

@@ -16,7 +16,7 @@ public static class ModelConfigReader
 
     /// <summary>Reads a file.</summary>
     /// <exception cref="CheckpointException">The file is missing or no JSON, or a field is missing, unknown, of the wrong type or of an unsupported value.</exception>
-    public static ModelConfig Read(string path)
+    public static ModelConfig ReadFile(string path)
     {
         try
         {
@@ -31,8 +31,8 @@ public static class ModelConfigReader
     /// <summary>Reads the text of such a file.</summary>
     /// <param name="json">The text.</param>
     /// <param name="file">Name of the file, for messages.</param>
-    /// <exception cref="CheckpointException">As for <see cref="Read(string)"/>.</exception>
-    public static ModelConfig Parse(string json, string file)
+    /// <exception cref="CheckpointException">As for <see cref="ReadFile"/>.</exception>
+    public static ModelConfig Parse(string json, string file = "config.json")
     {
         try
         {

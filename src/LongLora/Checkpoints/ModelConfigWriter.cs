@@ -19,7 +19,7 @@ public static class ModelConfigWriter
     /// <summary>The complete text of a config for a model that has none.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="type">The type of the weights beside it.</param>
-    public static string Create(ModelConfig config, ScalarType type)
+    public static string Create(ModelConfig config, ScalarType type = ScalarType.Float32)
     {
         var root = Family(config);
         RopeConfig.Write(root, config);
@@ -28,8 +28,8 @@ public static class ModelConfigWriter
     }
 
     /// <summary>
-    /// The text of the original with what <paramref name="changed"/> changes, and nothing else: fields that are not known here stay, and so do the order and the
-    /// spelling of numbers. Rotary fields are written in the style of the original.
+    /// The text of the original with what <paramref name="changed"/> changes, and nothing else: every other field stays as it is, in its place
+    /// and with its spelling of numbers. Rotary fields are written in the style of the original.
     /// </summary>
     /// <param name="original">Text of the config that the model was read from.</param>
     /// <param name="changed">What the new one shall mean.</param>
@@ -37,29 +37,37 @@ public static class ModelConfigWriter
     /// <exception cref="LongLora.Runtime.CheckpointException">The original cannot be read.</exception>
     public static string Update(string original, ModelConfig changed, ScalarType? type = null)
     {
-        var present = ModelConfigReader.Parse(original, "config.json");
+        var present = ModelConfigReader.Parse(original);
         if (present.ModelType != changed.ModelType)
             throw new ArgumentException($"A {present.ModelType} config cannot become a {changed.ModelType} one.", nameof(changed));
         var root = JsonNode.Parse(original)!.AsObject();
-        var (before, after) = (Family(present), Family(changed));
-        foreach (var (name, value) in after)
+        var before = Family(present);
+        foreach (var (name, value) in Family(changed))
         {
             if (!JsonNode.DeepEquals(before[name], value))
                 root[name] = value?.DeepClone();
         }
-        if (RopeDiffers(present, changed))
+        if (!JsonNode.DeepEquals(Positions(present), Positions(changed)))
             RopeConfig.Write(root, changed);
         if (type is { } known)
             root[root.ContainsKey("dtype") ? "dtype" : "torch_dtype"] = NameOf(known);
         return Text(root);
     }
 
-    private static bool RopeDiffers(ModelConfig present, ModelConfig changed)
+    /// <summary>
+    /// Only the fields that a change of context changes: <c>max_position_embeddings</c>, <c>rope_theta</c>, <c>rope_scaling</c>, and
+    /// <c>original_max_position_embeddings</c>. Written over those of the base's config they give the new model's.
+    /// </summary>
+    public static JsonObject Positions(ModelConfig config)
     {
-        JsonObject before = [], after = [];
-        RopeConfig.Write(before, present);
-        RopeConfig.Write(after, changed);
-        return !JsonNode.DeepEquals(before, after);
+        var root = new JsonObject
+        {
+            ["max_position_embeddings"] = config.MaxPositions,
+            ["original_max_position_embeddings"] = null,
+            ["rope_scaling"] = new JsonObject { ["rope_type"] = "default" },
+        };
+        RopeConfig.Write(root, config);
+        return root;
     }
 
     private static JsonObject Family(ModelConfig config) => config.ModelType switch

@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Text.Json;
 using LongLora.Runtime;
-using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
@@ -15,32 +14,22 @@ public sealed class SafetensorsHeader
     public const long MaxHeaderBytes = 100_000_000;
 
     internal const int PrefixBytes = 8;
+    internal const string MetadataName = "__metadata__";
     private const int MaxDimensions = 64;
-
-    private static readonly Dictionary<string, ScalarType> s_types = new(StringComparer.Ordinal)
-    {
-        ["F64"] = ScalarType.Float64,
-        ["F32"] = ScalarType.Float32,
-        ["F16"] = ScalarType.Float16,
-        ["BF16"] = ScalarType.BFloat16,
-        ["I64"] = ScalarType.Int64,
-        ["I32"] = ScalarType.Int32,
-        ["I16"] = ScalarType.Int16,
-        ["I8"] = ScalarType.Int8,
-        ["U8"] = ScalarType.Byte,
-        ["BOOL"] = ScalarType.Bool,
-    };
 
     private readonly Dictionary<string, long> _offsets = new(StringComparer.Ordinal);
 
-    private SafetensorsHeader(string file, long fileBytes, long headerBytes) =>
-        (File, FileBytes, DataStart) = (file, fileBytes, PrefixBytes + headerBytes);
+    private SafetensorsHeader(string path, long fileBytes, long headerBytes) =>
+        (Path, FileBytes, DataStart) = (path, fileBytes, PrefixBytes + headerBytes);
 
     /// <summary>Path of the file.</summary>
-    public string File { get; }
+    public string Path { get; }
 
     /// <summary>Length of the whole file.</summary>
     public long FileBytes { get; }
+
+    /// <summary>Bytes of all tensors together.</summary>
+    public long DataBytes => FileBytes - DataStart;
 
     /// <summary>The file's own notes (<c>__metadata__</c>), such as <c>format: pt</c>; empty where it has none.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; private set; } = new Dictionary<string, string>();
@@ -66,7 +55,7 @@ public sealed class SafetensorsHeader
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CheckpointException(System.IO.File.Exists(path) ? $"{path} cannot be read: {e.Message}"
+            throw new CheckpointException(File.Exists(path) ? $"{path} cannot be read: {e.Message}"
                 : Directory.Exists(path) ? $"{path} is a folder; a .safetensors file is needed." : $"{path} does not exist.", e);
         }
     }
@@ -84,16 +73,6 @@ public sealed class SafetensorsHeader
     }
 
     internal long OffsetOf(string name) => _offsets[name];
-
-    internal static string NameOf(ScalarType type)
-    {
-        foreach (var (name, known) in s_types)
-        {
-            if (known == type)
-                return name;
-        }
-        throw new ShapeException($"safetensors files cannot hold {type}; they hold {string.Join(", ", s_types.Values)}.");
-    }
 
     private static SafetensorsHeader ReadChecked(FileStream stream, string path)
     {
@@ -130,8 +109,8 @@ public sealed class SafetensorsHeader
         while (tokens.NextName() is { } name)
         {
             if (!names.Add(name))
-                throw Bad(File, $"the header names '{name}' twice");
-            if (name == "__metadata__")
+                throw Bad(Path, $"the header names '{name}' twice");
+            if (name == MetadataName)
                 Metadata = ParseMetadata(ref tokens);
             else
                 entries.Add(ParseEntry(ref tokens, name));
@@ -144,11 +123,11 @@ public sealed class SafetensorsHeader
     private Dictionary<string, string> ParseMetadata(ref JsonTokens tokens)
     {
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal);
-        tokens.Expect(JsonTokenType.StartObject, "__metadata__");
+        tokens.Expect(JsonTokenType.StartObject, MetadataName);
         while (tokens.NextName() is { } key)
         {
             if (!metadata.TryAdd(key, tokens.NextText($"__metadata__ '{key}'")))
-                throw Bad(File, $"__metadata__ names '{key}' twice");
+                throw Bad(Path, $"__metadata__ names '{key}' twice");
         }
         return metadata;
     }
@@ -165,16 +144,16 @@ public sealed class SafetensorsHeader
                 "dtype" => Set(ref type, tokens.NextText($"dtype of '{name}'")),
                 "shape" => Set(ref shape, tokens.NextIntegers($"shape of '{name}'", MaxDimensions)),
                 "data_offsets" => Set(ref place, tokens.NextIntegers($"data_offsets of '{name}'", 2)),
-                _ => throw Bad(File, $"'{name}' has an unknown field '{field}'; dtype, shape and data_offsets are known"),
+                _ => throw Bad(Path, $"'{name}' has an unknown field '{field}'; dtype, shape and data_offsets are known"),
             };
             if (twice)
-                throw Bad(File, $"'{name}' has '{field}' twice");
+                throw Bad(Path, $"'{name}' has '{field}' twice");
         }
         if (type is null || shape is null || place is not { Count: 2 })
-            throw Bad(File, $"'{name}' lacks {(type is null ? "dtype" : shape is null ? "shape" : "data_offsets of two numbers")}");
-        if (!s_types.TryGetValue(type, out var scalar))
-            throw Bad(File, $"'{name}' is of type '{type}', which is not supported; the supported types are {string.Join(", ", s_types.Keys)}");
-        var info = new TensorInfo(name, scalar, shape, File);
+            throw Bad(Path, $"'{name}' lacks {(type is null ? "dtype" : shape is null ? "shape" : "data_offsets of two numbers")}");
+        if (SafetensorsTypes.FromCode(type) is not { } scalar)
+            throw Bad(Path, $"'{name}' is of type '{type}', which is not supported; the supported types are {SafetensorsTypes.Codes}");
+        var info = new TensorInfo(name, scalar, shape, Path);
         CheckSize(info, type, place[0], place[1]);
         return (info, place[0], place[1]);
     }
@@ -189,19 +168,19 @@ public sealed class SafetensorsHeader
     private void CheckSize(TensorInfo info, string type, long begin, long end)
     {
         var text = $"{type} [{string.Join(", ", info.Shape)}]";
-        UInt128 bytes = (UInt128)NativeTensor.ElementSize(info.Type), span = bytes;
+        UInt128 bytes = (UInt128)SafetensorsTypes.Size(info.Type), span = bytes;
         foreach (var size in info.Shape)
         {
             bytes *= (UInt128)size;
             // Strides are computed as if a size of 0 were 1, and must fit as well.
             span *= (UInt128)Math.Max(size, 1);
             if (span > long.MaxValue)
-                throw Bad(File, $"'{info.Name}', {text}, is larger than any file can be");
+                throw Bad(Path, $"'{info.Name}', {text}, is larger than any file can be");
         }
         if (end < begin)
-            throw Bad(File, $"'{info.Name}' ends at {end} before it begins at {begin}");
+            throw Bad(Path, $"'{info.Name}' ends at {end} before it begins at {begin}");
         if ((UInt128)(end - begin) != bytes)
-            throw Bad(File, $"'{info.Name}', {text}, takes {bytes} bytes, but its data_offsets [{begin}, {end}] span {end - begin}");
+            throw Bad(Path, $"'{info.Name}', {text}, takes {bytes} bytes, but its data_offsets [{begin}, {end}] span {end - begin}");
     }
 
     private OrderedDictionary<string, TensorInfo> CheckPlaces(List<(TensorInfo Info, long Begin, long End)> entries)
@@ -211,20 +190,19 @@ public sealed class SafetensorsHeader
         foreach (var (info, begin, end) in entries)
         {
             if (begin != position)
-                throw Bad(File, $"'{info.Name}' begins at data byte {begin}, but the tensors before it end at {position}: the data {(begin < position ? "overlap" : "have a gap")}");
+                throw Bad(Path, $"'{info.Name}' begins at data byte {begin}, but the tensors before it end at {position}: the data {(begin < position ? "overlap" : "have a gap")}");
             position = end;
             _offsets.Add(info.Name, begin);
             tensors.Add(info.Name, info);
         }
-        var dataBytes = FileBytes - DataStart;
-        if (position > dataBytes)
+        if (position > DataBytes)
         {
-            var first = entries.Find(e => e.End > dataBytes).Info.Name;
-            throw Bad(File, $"the file is cut off: its header promises {(UInt128)DataStart + (UInt128)position} bytes, and it is {FileBytes} bytes long "
+            var first = entries.Find(e => e.End > DataBytes).Info.Name;
+            throw Bad(Path, $"the file is cut off: its header promises {(UInt128)DataStart + (UInt128)position} bytes, and it is {FileBytes} bytes long "
                 + $"(the first tensor that is not whole is '{first}'). Fetch it again");
         }
-        if (position < dataBytes)
-            throw Bad(File, $"the file is {FileBytes} bytes long, but its header describes {DataStart + position}: {dataBytes - position} bytes belong to no tensor");
+        if (position < DataBytes)
+            throw Bad(Path, $"the file is {FileBytes} bytes long, but its header describes {DataStart + position}: {DataBytes - position} bytes belong to no tensor");
         return tensors;
     }
 

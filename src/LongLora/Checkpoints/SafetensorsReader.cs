@@ -43,6 +43,9 @@ public sealed class SafetensorsReader : ITensorSource
         _data = MapData();
     }
 
+    /// <summary>The file.</summary>
+    public string Path => Header.Path;
+
     /// <summary>The checked header.</summary>
     public SafetensorsHeader Header { get; }
 
@@ -52,20 +55,23 @@ public sealed class SafetensorsReader : ITensorSource
     /// <summary>The file's own notes (<c>__metadata__</c>); empty where it has none.</summary>
     public IReadOnlyDictionary<string, string> Metadata => Header.Metadata;
 
+    /// <summary>Bytes of all tensors together.</summary>
+    public long DataBytes => Header.DataBytes;
+
     /// <inheritdoc/>
     /// <remarks>A tensor whose place is not a multiple of its element's size, as some old files have it, is a private copy.</remarks>
     public Tensor Open(string name)
     {
         ObjectDisposedException.ThrowIf(_data == 0, this);
         if (!Tensors.TryGetValue(name, out var info))
-            throw new CheckpointException($"{Header.File}: there is no tensor '{name}'.{Spelling.Suggest(name, Tensors.Keys)}");
+            throw new CheckpointException($"{Header.Path}: there is no tensor '{name}'.{NearestName.Hint(name, Tensors.Keys)}");
         LibTorch.EnsureLoaded();
         long[] shape = [.. info.Shape];
         if (info.ElementCount == 0)
             return empty(shape, info.Type);
         var address = _data + (nint)Header.OffsetOf(name);
-        return address % NativeTensor.ElementSize(info.Type) == 0
-            ? NativeTensor.Wrap(address, shape, info.Type)
+        return address % SafetensorsTypes.Size(info.Type) == 0
+            ? NativeTensor.FromMemory(address, info.Type, shape)
             : Copy(address, shape, info);
     }
 
@@ -91,7 +97,7 @@ public sealed class SafetensorsReader : ITensorSource
     private static unsafe Tensor Copy(nint address, long[] shape, TensorInfo info)
     {
         var copy = empty(shape, info.Type);
-        Buffer.MemoryCopy((void*)address, (void*)NativeTensor.Address(copy), info.ByteCount, info.ByteCount);
+        Buffer.MemoryCopy((void*)address, (void*)NativeTensor.Data(copy), info.ByteCount, info.ByteCount);
         return copy;
     }
 }
