@@ -47,7 +47,7 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
 
     private static CheckpointSummary OfFile(string path)
     {
-        using var file = new SafetensorsReader(path, headerOnly: true);
+        var file = SafetensorsHeader.Read(path);
         List<(string, string)> facts = [("tensors", Count(file.Tensors.Count)), ("elements", Count(file.Tensors.Values.Sum(Elements))), ("size", Types(file.Tensors.Values))];
         facts.AddRange(file.Metadata.Where(m => m.Value.Length < 200).Select(m => (m.Key, m.Value)));
         return new("safetensors file", path, facts, Sorted(file.Tensors.Values));
@@ -55,7 +55,7 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
 
     private static CheckpointSummary OfAdapter(string path)
     {
-        using var file = new SafetensorsReader(System.IO.Path.Combine(path, "adapter_model.safetensors"), headerOnly: true);
+        var file = SafetensorsHeader.Read(System.IO.Path.Combine(path, "adapter_model.safetensors"));
         var config = JsonNode.Parse(File.ReadAllText(System.IO.Path.Combine(path, "adapter_config.json")))!;
         var whole = file.Tensors.Values.Where(t => !t.Name.Contains(".lora_", StringComparison.Ordinal)).ToList();
         var positions = config["longlora_model"];
