@@ -29,7 +29,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
             return null;
         return value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && double.IsFinite(number) && number >= minimum
             ? number
-            : throw Bad(name, value, $"a number of at least {Text(minimum)} is needed");
+            : throw Bad(name, value, minimum == double.Epsilon ? "a number above 0 is needed" : $"a number of at least {Text(minimum)} is needed");
     }
 
     public double? PositiveOrNull(string name) => NumberOrNull(name, double.Epsilon);
@@ -154,7 +154,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
         _ => false,
     };
 
-    private static string Text(double number) => number == double.Epsilon ? "more than 0" : number.ToString(CultureInfo.InvariantCulture);
+    private static string Text(double number) => number.ToString(CultureInfo.InvariantCulture);
 
     private static string Shorten(JsonElement value)
     {

@@ -38,7 +38,7 @@ public static class ModelConfigReader
         {
             using var document = JsonDocument.Parse(json, s_strict);
             if (document.RootElement.ValueKind != JsonValueKind.Object)
-                throw new CheckpointException($"{file}: an object is needed; a {document.RootElement.ValueKind} is seen.");
+                throw new CheckpointException($"{file}: a JSON object is needed, not {Kind(document.RootElement)}.");
             return Read(new ConfigFields(file, "", document.RootElement));
         }
         catch (JsonException e)
@@ -46,6 +46,14 @@ public static class ModelConfigReader
             throw new CheckpointException($"{file} is not valid JSON: {e.Message}", e);
         }
     }
+
+    private static string Kind(JsonElement element) => element.ValueKind switch
+    {
+        JsonValueKind.Array => "a list",
+        JsonValueKind.String => "a text",
+        JsonValueKind.Number => "a number",
+        _ => element.GetRawText(),
+    };
 
     // A family is one file like LlamaConfig and one arm here and in ModelConfigWriter.
     private static ModelConfig Read(ConfigFields fields)

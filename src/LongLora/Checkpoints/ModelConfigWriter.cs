@@ -63,10 +63,10 @@ public static class ModelConfigWriter
         var root = new JsonObject
         {
             ["max_position_embeddings"] = config.MaxPositions,
-            ["original_max_position_embeddings"] = null,
             ["rope_scaling"] = new JsonObject { ["rope_type"] = "default" },
         };
         RopeConfig.Write(root, config);
+        root.TryAdd("original_max_position_embeddings", null);
         return root;
     }
 
