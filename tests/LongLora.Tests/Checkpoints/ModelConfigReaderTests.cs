@@ -63,7 +63,7 @@ public class ModelConfigReaderTests
             }
             """;
         var config = ModelConfigReader.Parse(json);
-        var published = PublishedConfigs.ByName["llama-3.1-8b"];
+        var published = PublishedConfigs.Find("llama-3.1-8b");
         Assert.Equal(published with { EosTokenIds = config.EosTokenIds }, config);
         Assert.Equal([128001, 128008, 128009], config.EosTokenIds);
     }

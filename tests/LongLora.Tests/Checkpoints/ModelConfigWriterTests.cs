@@ -1,6 +1,5 @@
 using System.Text.Json.Nodes;
 using LongLora.Checkpoints;
-using LongLora.Models;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -108,17 +107,10 @@ public class ModelConfigWriterTests
         Assert.Throws<CheckpointException>(() => ModelConfigWriter.Update("{}", config));
     }
 
-    [Theory]
-    [InlineData("llama-2-7b", 6738415616)]
-    [InlineData("llama-2-13b", 13015864320)]
-    [InlineData("llama-2-70b", 68976648192)]
-    [InlineData("llama-3.1-8b", 8030261248)]
-    [InlineData("llama-3.1-405b", 405853388800)]
-    public void PublishedConfigs_have_the_published_number_of_parameters(string name, long parameters)
+    [Fact]
+    public void Create_of_every_published_config_is_read_as_it_was()
     {
-        var config = PublishedConfigs.ByName[name];
-        using var model = ModelLoader.Describe(config);
-        Assert.Equal(parameters, model.Weights.Sum(w => w.ElementCount));
-        Assert.Equivalent(config, ModelConfigReader.Parse(ModelConfigWriter.Create(config)), strict: true);
+        foreach (var config in PublishedConfigs.Names.Select(PublishedConfigs.Find))
+            Assert.Equivalent(config, ModelConfigReader.Parse(ModelConfigWriter.Create(config)), strict: true);
     }
 }
