@@ -65,7 +65,7 @@ public sealed class CheckpointDirectory : ITensorSource
     {
         const string needed = "Give the folder of a Hugging Face model, with " + ConfigFile + " and " + WeightsFile + ".";
         if (!Directory.Exists(path))
-            throw new CheckpointException(File.Exists(path) ? $"'{path}' is a file. {needed}" : $"There is no folder '{path}'. {needed}");
+            throw new CheckpointException(File.Exists(path) ? $"'{path}' is a file. {needed}" : $"There is no model folder '{path}'. {needed}");
         var configFile = System.IO.Path.Combine(path, ConfigFile);
         if (!File.Exists(configFile))
         {

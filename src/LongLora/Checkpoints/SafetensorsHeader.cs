@@ -86,7 +86,7 @@ public sealed class SafetensorsHeader
             throw Bad(path, $"the file claims a header of {claimed} bytes; 2 to {MaxHeaderBytes} are possible. It is no safetensors file, or damaged");
         var headerBytes = (long)claimed;
         if (headerBytes > fileBytes - PrefixBytes)
-            throw Bad(path, $"the file is cut off: its header alone ends at byte {PrefixBytes + headerBytes}, and it is {fileBytes} bytes long. Fetch it again");
+            throw Bad(path, $"the file is truncated: its header alone ends at byte {PrefixBytes + headerBytes}, and it is {fileBytes} bytes long. Fetch it again");
 
         var header = new SafetensorsHeader(path, fileBytes, headerBytes);
         try
@@ -198,7 +198,7 @@ public sealed class SafetensorsHeader
         if (position > DataBytes)
         {
             var first = entries.Find(e => e.End > DataBytes).Info.Name;
-            throw Bad(Path, $"the file is cut off: its header promises {(UInt128)DataStart + (UInt128)position} bytes, and it is {FileBytes} bytes long "
+            throw Bad(Path, $"the file is truncated: its header promises {(UInt128)DataStart + (UInt128)position} bytes, and it is {FileBytes} bytes long "
                 + $"(the first tensor that is not whole is '{first}'). Fetch it again");
         }
         if (position < DataBytes)

@@ -74,7 +74,7 @@ public class CheckpointDirectoryTests
     public void Open_places_that_are_no_model_folder_say_what_is_needed()
     {
         using var folder = new TemporaryFolder();
-        AssertRefused(folder["no"], "There is no folder '", "Give the folder of a Hugging Face model, with config.json and model.safetensors.");
+        AssertRefused(folder["no"], "There is no model folder '", "Give the folder of a Hugging Face model, with config.json and model.safetensors.");
         AssertRefused(folder.Text("file", ""), "is a file.");
         AssertRefused(folder.Root, "has no config.json.");
         folder.Text("adapter_config.json", "{}");
@@ -107,7 +107,7 @@ public class CheckpointDirectoryTests
         using var folder = Shards(400_000);
         using (var shard = File.OpenWrite(folder["model-00003-of-00003.safetensors"]))
             shard.SetLength(shard.Length - 1);
-        AssertRefused(folder.Root, folder["model-00003-of-00003.safetensors"] + ": the file is cut off");
+        AssertRefused(folder.Root, folder["model-00003-of-00003.safetensors"] + ": the file is truncated");
     }
 
     [Fact]

@@ -115,6 +115,19 @@ public class SafetensorsRoundTripTests
         }
     }
 
+    [Theory]
+    [InlineData("adapter_gemma3_270m_qkvo")]
+    [InlineData("adapter_gpt2_lora")]
+    public void Write_what_was_read_gives_the_bytes_of_the_format_s_own_library(string folder)
+    {
+        var path = SharedMaterial.Shared("models", folder, "adapter_model.safetensors");
+        using var output = new TemporaryFolder();
+        using var reader = new SafetensorsReader(path);
+        SafetensorsWriter.Write(output["x"],
+            [.. reader.Tensors.Values.Select(t => new TensorToWrite(t.Name, t.Type, t.Shape, () => reader.Open(t.Name)))], reader.Metadata);
+        Assert.Equal(File.ReadAllBytes(path), File.ReadAllBytes(output["x"]));
+    }
+
     [Fact]
     public void Open_makes_no_copy_unless_the_place_is_not_aligned()
     {
