@@ -162,7 +162,7 @@ public static class PeftFormat
             ["use_rslora"] = false,
             ["use_dora"] = false,
             ["revision"] = null,
-            [PositionsField] = JsonNode.Parse(ModelConfigWriter.Update("{}", model.Config)),
+            [PositionsField] = ModelConfigWriter.Positions(model.Config),
         };
     }
 

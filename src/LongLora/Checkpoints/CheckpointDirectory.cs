@@ -1,36 +1,36 @@
-using System.Text.Json;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>A Hugging Face model folder: <c>config.json</c> and <c>model.safetensors</c>, whole or in shards, open for reading.</summary>
+/// <summary>
+/// A Hugging Face model folder: <c>config.json</c>, the weights in <c>model.safetensors</c> or in shards with an index, and the files that go
+/// along with them. Opening it reads the headers alone; a file is mapped when its first tensor is opened.
+/// </summary>
 public sealed class CheckpointDirectory : ITensorSource
 {
-    private const string WholeFile = "model.safetensors", IndexFile = "model.safetensors.index.json";
+    internal const string ConfigFile = "config.json", WeightsFile = "model.safetensors", IndexFile = "model.safetensors.index.json";
 
-    // What goes along with the weights into a merged or exported model.
+    // What a tokenizer and a text generator need, and what a licence asks to be handed on. A README speaks of the original alone.
     private static readonly string[] s_companions =
     [
         "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-        "generation_config.json", "chat_template.jinja", "chat_template.json",
+        "chat_template.jinja", "chat_template.json", "generation_config.json", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*",
     ];
 
-    private readonly List<SafetensorsReader> _files;
-    private readonly Dictionary<string, SafetensorsReader> _fileOf = [];
+    private readonly Dictionary<string, SafetensorsReader> _mapped = new(StringComparer.Ordinal);
+    private readonly OrderedDictionary<string, TensorInfo> _tensors = new(StringComparer.Ordinal);
+    private readonly List<SafetensorsHeader> _headers;
+    private bool _closed;
 
-    private CheckpointDirectory(string path, ModelConfig config, List<SafetensorsReader> files)
+    private CheckpointDirectory(string path, string configText, ModelConfig config, List<SafetensorsHeader> headers)
     {
-        (Path, Config, _files) = (path, config, files);
-        foreach (var file in files)
+        (Path, ConfigText, Config, _headers) = (path, configText, config, headers);
+        foreach (var (name, info) in headers.SelectMany(h => h.Tensors))
         {
-            foreach (var name in file.Tensors.Keys)
-            {
-                if (!_fileOf.TryAdd(name, file))
-                    throw new CheckpointException($"'{name}' is both in {_fileOf[name].Path} and in {file.Path}.");
-            }
+            if (!_tensors.TryAdd(name, info))
+                throw new CheckpointException($"'{name}' is both in {_tensors[name].File} and in {info.File}. Only one of them can hold; remove the other file, or mend the index.");
         }
-        Tensors = _fileOf.ToDictionary(p => p.Key, p => p.Value.Tensors[p.Key]);
     }
 
     /// <summary>The folder.</summary>
@@ -39,91 +39,110 @@ public sealed class CheckpointDirectory : ITensorSource
     /// <summary>What <c>config.json</c> says.</summary>
     public ModelConfig Config { get; }
 
+    /// <summary>The text of <c>config.json</c>, for <see cref="ModelConfigWriter.Update"/>.</summary>
+    public string ConfigText { get; }
+
     /// <inheritdoc/>
-    public IReadOnlyDictionary<string, TensorInfo> Tensors { get; }
+    public IReadOnlyDictionary<string, TensorInfo> Tensors => _tensors;
 
-    /// <summary>The text of <c>config.json</c>.</summary>
-    public string ConfigText => File.ReadAllText(System.IO.Path.Combine(Path, "config.json"));
-
-    /// <summary>Files that belong to the model beside config and weights: tokenizer, chat template, generation defaults.</summary>
-    public IEnumerable<string> Companions => s_companions.Select(n => System.IO.Path.Combine(Path, n)).Where(File.Exists);
+    /// <summary>Full paths of the files with weights, shards in their order.</summary>
+    public IReadOnlyList<string> WeightFiles => [.. _headers.Select(h => h.Path)];
 
     /// <summary>Bytes of all tensors together.</summary>
-    public long DataBytes => _files.Sum(f => f.DataBytes);
+    public long DataBytes => _headers.Sum(h => h.DataBytes);
+
+    /// <summary>
+    /// Full paths of the files that a changed copy of the model needs beside config and weights: tokenizer, chat template, generation defaults, licence.
+    /// </summary>
+    public IReadOnlyList<string> Companions =>
+        [.. s_companions.SelectMany(pattern => Directory.EnumerateFiles(Path, pattern).Order(StringComparer.Ordinal))];
 
     /// <summary>Opens a folder.</summary>
     /// <param name="path">The folder.</param>
-    /// <param name="headersOnly">Reads names and shapes and maps nothing.</param>
-    /// <exception cref="CheckpointException">It is no model folder, a shard is missing, or a file is damaged or not understood.</exception>
+    /// <param name="headersOnly">To look at the folder alone: no tensor can be opened.</param>
+    /// <exception cref="CheckpointException">It is no model folder, a shard is missing, or a file is damaged or not supported.</exception>
     public static CheckpointDirectory Open(string path, bool headersOnly = false)
     {
+        const string needed = "Give the folder of a Hugging Face model, with " + ConfigFile + " and " + WeightsFile + ".";
         if (!Directory.Exists(path))
-            throw new CheckpointException($"There is no model folder '{path}'. Give the folder that holds config.json and model.safetensors.");
-        var configFile = System.IO.Path.Combine(path, "config.json");
+            throw new CheckpointException(File.Exists(path) ? $"'{path}' is a file. {needed}" : $"There is no model folder '{path}'. {needed}");
+        var configFile = System.IO.Path.Combine(path, ConfigFile);
         if (!File.Exists(configFile))
-            throw new CheckpointException($"'{path}' has no config.json: it is not a Hugging Face model folder.");
+        {
+            throw new CheckpointException($"'{path}' has no {ConfigFile}. " + (File.Exists(System.IO.Path.Combine(path, "adapter_config.json"))
+                ? "It is an adapter: give its base model as the model, and this folder as the adapter." : needed));
+        }
         var config = ModelConfigReader.ReadFile(configFile);
-        var files = new List<SafetensorsReader>();
-        try
-        {
-            var index = System.IO.Path.Combine(path, IndexFile);
-            if (File.Exists(index))
-            {
-                OpenShards(path, index, headersOnly, files);
-            }
-            else
-            {
-                var whole = System.IO.Path.Combine(path, WholeFile);
-                if (!File.Exists(whole))
-                    throw new CheckpointException($"'{path}' has neither {WholeFile} nor {IndexFile}.{OtherWeights(path)}");
-                files.Add(new SafetensorsReader(whole, headersOnly));
-            }
-            return new CheckpointDirectory(path, config, files);
-        }
-        catch
-        {
-            files.ForEach(f => f.Dispose());
-            throw;
-        }
+        return new CheckpointDirectory(path, File.ReadAllText(configFile), config, ReadHeaders(path)) { _closed = headersOnly };
     }
 
     /// <inheritdoc/>
-    public Tensor Open(string name) => _fileOf.TryGetValue(name, out var file)
-        ? file.Open(name)
-        : throw new CheckpointException($"{Path}: there is no tensor '{name}'.");
-
-    private static void OpenShards(string path, string index, bool headersOnly, List<SafetensorsReader> files)
+    public Tensor Open(string name)
     {
-        Dictionary<string, string> map;
-        try
-        {
-            using var json = JsonDocument.Parse(File.ReadAllText(index));
-            map = json.RootElement.GetProperty("weight_map").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetString() ?? "");
-        }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or ArgumentException)
-        {
-            throw new CheckpointException($"{index} is not understood: {e.Message}", e);
-        }
+        ObjectDisposedException.ThrowIf(_closed, this);
+        if (!_tensors.TryGetValue(name, out var info))
+            throw new CheckpointException($"'{Path}' has no tensor '{name}'.{NearestName.Hint(name, _tensors.Keys)}");
+        if (!_mapped.TryGetValue(info.File, out var reader))
+            _mapped.Add(info.File, reader = new SafetensorsReader(info.File));
+        return reader.Open(name);
+    }
+
+    /// <summary>Unmaps all files; no tensor that came from them may be used afterwards.</summary>
+    public void Dispose()
+    {
+        _closed = true;
+        foreach (var reader in _mapped.Values)
+            reader.Dispose();
+        _mapped.Clear();
+    }
+
+    private static List<SafetensorsHeader> ReadHeaders(string path)
+    {
+        var whole = System.IO.Path.Combine(path, WeightsFile);
+        var index = System.IO.Path.Combine(path, IndexFile);
+        if (File.Exists(index))
+            return ReadShards(path, index);
+        return File.Exists(whole) ? [SafetensorsHeader.Read(whole)] : throw new CheckpointException(NoWeights(path));
+    }
+
+    private static List<SafetensorsHeader> ReadShards(string path, string index)
+    {
+        var map = CheckpointIndex.Read(index);
         var shards = map.Values.Distinct().Order(StringComparer.Ordinal).ToList();
-        var stray = shards.Find(s => s.Length == 0 || System.IO.Path.GetFileName(s) != s);
-        if (stray is not null)
-            throw new CheckpointException($"{index} names the shard '{stray}', which is not a file name.");
         var missing = shards.Where(s => !File.Exists(System.IO.Path.Combine(path, s))).ToList();
         if (missing.Count > 0)
-            throw new CheckpointException($"'{path}' lacks {string.Join(", ", missing)}: {missing.Count} of {shards.Count} shards that {IndexFile} names.");
-        foreach (var shard in shards)
+            throw new CheckpointException($"'{path}' lacks {string.Join(", ", missing)}: {missing.Count} of the {shards.Count} shards that {IndexFile} names. Fetch what is missing.");
+        if (File.Exists(System.IO.Path.Combine(path, WeightsFile)) && !shards.Contains(WeightsFile))
+            throw new CheckpointException($"'{path}' has both {WeightsFile} and {IndexFile} with other files: two sets of weights. Remove one of them.");
+
+        var headers = shards.ConvertAll(s => SafetensorsHeader.Read(System.IO.Path.Combine(path, s)));
+        for (var i = 0; i < shards.Count; i++)
+            CheckShard(headers[i], shards[i], map);
+        return headers;
+    }
+
+    private static void CheckShard(SafetensorsHeader header, string shard, Dictionary<string, string> map)
+    {
+        foreach (var (name, file) in map)
         {
-            var reader = new SafetensorsReader(System.IO.Path.Combine(path, shard), headersOnly);
-            files.Add(reader);
-            if (map.FirstOrDefault(p => p.Value == shard && !reader.Tensors.ContainsKey(p.Key)).Key is { } absent)
-                throw new CheckpointException($"{reader.Path} has no tensor '{absent}', which {IndexFile} places there.");
+            if (file == shard && !header.Tensors.ContainsKey(name))
+                throw new CheckpointException($"{header.Path} has no tensor '{name}', which {IndexFile} places there. The files do not belong together; fetch them again.");
+        }
+        foreach (var name in header.Tensors.Keys)
+        {
+            if (!map.TryGetValue(name, out var file))
+                throw new CheckpointException($"{header.Path} has a tensor '{name}' that {IndexFile} does not list. The files do not belong together; fetch them again.");
+            if (file != shard)
+                throw new CheckpointException($"{header.Path} has a tensor '{name}' that {IndexFile} places in {file}. The files do not belong together; fetch them again.");
         }
     }
 
-    private static string OtherWeights(string path) => Directory.EnumerateFiles(path, "pytorch_model*.bin").Any()
-        ? " It has pytorch_model.bin, which is not supported; convert it to safetensors."
-        : "";
-
-    /// <summary>Unmaps all files; a model on them must not be used any more.</summary>
-    public void Dispose() => _files.ForEach(f => f.Dispose());
+    private static string NoWeights(string path)
+    {
+        var shard = Directory.EnumerateFiles(path, "model-*-of-*.safetensors").Order(StringComparer.Ordinal).FirstOrDefault();
+        var why = shard is not null ? $"It has {System.IO.Path.GetFileName(shard)}, a shard, but the index of the shards is missing."
+            : Directory.EnumerateFiles(path, "pytorch_model*.bin").Any() ? "It has pytorch_model.bin, which is not supported yet; take or make the model in safetensors files."
+            : "The weights of the model are missing.";
+        return $"'{path}' has neither {WeightsFile} nor {IndexFile}. {why}";
+    }
 }

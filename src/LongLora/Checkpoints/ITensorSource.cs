@@ -21,4 +21,11 @@ public interface ITensorSource : IDisposable
 /// <param name="Type">The stored type.</param>
 /// <param name="Shape">Its dimensions, outermost first.</param>
 /// <param name="File">The file that holds it, for messages.</param>
-public sealed record TensorInfo(string Name, torch.ScalarType Type, IReadOnlyList<long> Shape, string File);
+public sealed record TensorInfo(string Name, torch.ScalarType Type, IReadOnlyList<long> Shape, string File)
+{
+    /// <summary>Number of elements.</summary>
+    public long ElementCount => Shape.Aggregate(1L, (product, size) => product * size);
+
+    /// <summary>Bytes that it takes in its file.</summary>
+    public long ByteCount => ElementCount * SafetensorsTypes.Size(Type);
+}

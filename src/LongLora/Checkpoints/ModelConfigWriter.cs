@@ -1,95 +1,90 @@
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>Writes <c>config.json</c>.</summary>
+/// <summary>Writes a Hugging Face <c>config.json</c>.</summary>
 public static class ModelConfigWriter
 {
-    private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
-
-    /// <summary>A config with what may change in a model written anew, every other field as it was.</summary>
-    /// <param name="original">The text of the base model's <c>config.json</c>.</param>
-    /// <param name="config">The model as it is now.</param>
-    public static string Update(string original, ModelConfig config)
+    private static readonly JsonSerializerOptions s_style = new()
     {
-        var json = JsonNode.Parse(original)!.AsObject();
-        json["max_position_embeddings"] = config.MaxPositions;
-        json["vocab_size"] = config.VocabularySize;
-        var scaling = Scaling(config.RopeScaling);
-        if (json["rope_parameters"] is JsonObject)
-        {
-            var parameters = scaling ?? new JsonObject { ["rope_type"] = "default" };
-            parameters["rope_theta"] = config.RopeTheta;
-            json["rope_parameters"] = parameters;
-        }
-        else
-        {
-            json["rope_scaling"] = scaling;
-        }
-        return json.ToJsonString(s_indented) + "\n";
+        WriteIndented = true,
+        IndentSize = 2,
+        NewLine = "\n",
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
+
+    /// <summary>The complete text of a config for a model that has none.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="type">The type of the weights beside it.</param>
+    public static string Create(ModelConfig config, ScalarType type = ScalarType.Float32)
+    {
+        var root = Family(config);
+        RopeConfig.Write(root, config);
+        root["torch_dtype"] = NameOf(type);
+        return Text(root);
     }
 
-    /// <summary>A complete config for a model made here.</summary>
-    public static string Create(ModelConfig config)
+    /// <summary>
+    /// The text of the original with what <paramref name="changed"/> changes, and nothing else: every other field stays as it is, in its place
+    /// and with its spelling of numbers. Rotary fields are written in the style of the original.
+    /// </summary>
+    /// <param name="original">Text of the config that the model was read from.</param>
+    /// <param name="changed">What the new one shall mean.</param>
+    /// <param name="type">The type of the weights beside it; null to leave what is said of it.</param>
+    /// <exception cref="LongLora.Runtime.CheckpointException">The original cannot be read.</exception>
+    public static string Update(string original, ModelConfig changed, ScalarType? type = null)
     {
-        var json = new JsonObject
+        var present = ModelConfigReader.Parse(original);
+        if (present.ModelType != changed.ModelType)
+            throw new ArgumentException($"A {present.ModelType} config cannot become a {changed.ModelType} one.", nameof(changed));
+        var root = JsonNode.Parse(original)!.AsObject();
+        var before = Family(present);
+        foreach (var (name, value) in Family(changed))
         {
-            ["architectures"] = new JsonArray("LlamaForCausalLM"),
-            ["model_type"] = config.ModelType,
-            ["hidden_act"] = config.Activation,
-            ["hidden_size"] = config.HiddenSize,
-            ["intermediate_size"] = config.IntermediateSize,
-            ["num_hidden_layers"] = config.LayerCount,
-            ["num_attention_heads"] = config.HeadCount,
-            ["num_key_value_heads"] = config.KeyValueHeadCount,
-            ["head_dim"] = config.HeadSize,
-            ["vocab_size"] = config.VocabularySize,
+            if (!JsonNode.DeepEquals(before[name], value))
+                root[name] = value?.DeepClone();
+        }
+        if (!JsonNode.DeepEquals(Positions(present), Positions(changed)))
+            RopeConfig.Write(root, changed);
+        if (type is { } known)
+            root[root.ContainsKey("dtype") ? "dtype" : "torch_dtype"] = NameOf(known);
+        return Text(root);
+    }
+
+    /// <summary>
+    /// Only the fields that a change of context changes: <c>max_position_embeddings</c>, <c>rope_theta</c>, <c>rope_scaling</c>, and
+    /// <c>original_max_position_embeddings</c>. Written over those of the base's config they give the new model's.
+    /// </summary>
+    public static JsonObject Positions(ModelConfig config)
+    {
+        var root = new JsonObject
+        {
             ["max_position_embeddings"] = config.MaxPositions,
-            ["rms_norm_eps"] = config.NormEpsilon,
-            ["rope_theta"] = config.RopeTheta,
-            ["rope_scaling"] = Scaling(config.RopeScaling),
-            ["tie_word_embeddings"] = config.TiedEmbeddings,
-            ["attention_bias"] = config.AttentionBias,
-            ["mlp_bias"] = config.MlpBias,
-            ["bos_token_id"] = config.BosTokenId,
-            ["eos_token_id"] = config.EosTokenIds.Count switch
-            {
-                0 => null,
-                1 => config.EosTokenIds[0],
-                _ => new JsonArray([.. config.EosTokenIds.Select(id => (JsonNode)id)]),
-            },
-            ["initializer_range"] = config.InitializerRange,
-            ["torch_dtype"] = "float32",
+            ["rope_scaling"] = new JsonObject { ["rope_type"] = "default" },
         };
-        return json.ToJsonString(s_indented) + "\n";
+        RopeConfig.Write(root, config);
+        root.TryAdd("original_max_position_embeddings", null);
+        return root;
     }
 
-    // Both spellings of the kind: readers before transformers 4.43 know only "type".
-    private static JsonObject? Scaling(RopeScalingConfig scaling)
+    private static JsonObject Family(ModelConfig config) => config.ModelType switch
     {
-        if (scaling.Kind == "default")
-            return null;
-        var json = new JsonObject { ["rope_type"] = scaling.Kind, ["type"] = scaling.Kind };
-        void Add(string name, JsonNode? value)
-        {
-            if (value is not null)
-                json[name] = value;
-        }
-        Add("factor", scaling.Kind == "longrope" && scaling.Factor == 1 ? null : scaling.Factor);
-        Add("original_max_position_embeddings", scaling.OriginalMaxPositions);
-        Add("attention_factor", scaling.AttentionFactor);
-        Add("beta_fast", scaling.BetaFast);
-        Add("beta_slow", scaling.BetaSlow);
-        Add("mscale", scaling.Mscale);
-        Add("mscale_all_dim", scaling.MscaleAllDim);
-        Add("truncate", scaling.Truncate);
-        Add("low_freq_factor", scaling.LowFrequencyFactor);
-        Add("high_freq_factor", scaling.HighFrequencyFactor);
-        Add("short_factor", Numbers(scaling.ShortFactors));
-        Add("long_factor", Numbers(scaling.LongFactors));
-        return json;
-    }
+        LlamaConfig.ModelType => LlamaConfig.Write(config),
+        _ => throw new ArgumentException($"A config of type '{config.ModelType}' cannot be written; the types are {string.Join(", ", ModelConfigReader.Families)}.",
+            nameof(config)),
+    };
 
-    private static JsonArray? Numbers(IReadOnlyList<double>? numbers) => numbers is null ? null : new JsonArray([.. numbers.Select(x => (JsonNode)x)]);
+    private static string NameOf(ScalarType type) => type switch
+    {
+        ScalarType.Float32 => "float32",
+        ScalarType.Float16 => "float16",
+        ScalarType.BFloat16 => "bfloat16",
+        ScalarType.Float64 => "float64",
+        _ => throw new ArgumentException($"A model's weights cannot be {type}.", nameof(type)),
+    };
+
+    private static string Text(JsonObject root) => root.ToJsonString(s_style) + "\n";
 }

@@ -1,132 +1,161 @@
 using System.Buffers.Binary;
-using System.Text;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>A tensor that is to be written, made only when its turn comes.</summary>
+/// <summary>A tensor that is to be written, made only when its turn comes. Type and shape are told before, because a file begins with them.</summary>
 /// <param name="Name">Its name in the file.</param>
-/// <param name="Type">Its type in the file.</param>
-/// <param name="Shape">Its dimensions.</param>
+/// <param name="Type">Its type in the file; what is made is converted to it.</param>
+/// <param name="Shape">Its dimensions, outermost first.</param>
 /// <param name="Value">Makes it; called once, and the result is disposed after it is written.</param>
 public sealed record TensorToWrite(string Name, ScalarType Type, IReadOnlyList<long> Shape, Func<Tensor> Value)
 {
-    internal long Bytes => Shape.Aggregate((long)SafetensorsTypes.Size(Type), (product, size) => product * size);
+    /// <summary>Bytes that it takes in the file.</summary>
+    public long ByteCount => Shape.Aggregate((long)SafetensorsTypes.Size(Type), (product, size) => checked(product * size));
 
-    /// <summary>A tensor that exists: an alias of it is written.</summary>
+    /// <summary>A tensor that exists, which stays the caller's.</summary>
     public static TensorToWrite Of(string name, Tensor value) => new(name, value.dtype, value.shape, value.alias);
 }
 
-/// <summary>Writes safetensors files, one tensor in memory at a time, atomically, in shards where asked.</summary>
+/// <summary>Writes <c>.safetensors</c> files: streaming, with one tensor in memory at a time, and atomically.</summary>
 public static unsafe class SafetensorsWriter
 {
+    /// <summary>Largest file that <see cref="WriteModel"/> makes by default: 5 GB, as transformers does.</summary>
+    public const long DefaultShardBytes = 5_000_000_000;
+
+    // The data then begin at a multiple of 8 bytes, and with the widest types first every tensor lies at a multiple of its element's size.
     private const int Alignment = 8;
 
     /// <summary>Writes one file.</summary>
-    /// <param name="path">The file to replace.</param>
-    /// <param name="tensors">What to write, in this order.</param>
-    /// <param name="metadata">Goes into <c>__metadata__</c>; <c>format: pt</c>, which transformers wants, is always there.</param>
+    /// <param name="path">The file to make or replace.</param>
+    /// <param name="tensors">What to write, in this order within each size of element; the widest elements come first.</param>
+    /// <param name="metadata">Goes into <c>__metadata__</c>, after <c>format: pt</c>, which transformers wants.</param>
     /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
-    public static void Write(string path, IReadOnlyList<TensorToWrite> tensors, IReadOnlyDictionary<string, string>? metadata = null) =>
+    /// <exception cref="ShapeException">Two tensors have one name, or one is made of another shape than was told.</exception>
+    public static void Write(string path, IReadOnlyList<TensorToWrite> tensors, IReadOnlyDictionary<string, string>? metadata = null)
+    {
+        var ordered = tensors.OrderByDescending(t => SafetensorsTypes.Size(t.Type)).ToList();
+        var header = MakeHeader(path, ordered, metadata);
         AtomicFile.Write(path, stream =>
         {
-            WriteHeader(stream, tensors, metadata);
-            foreach (var tensor in tensors)
-                WriteTensor(stream, tensor, path);
+            stream.Write(header);
+            foreach (var tensor in ordered)
+                WriteTensor(stream, tensor);
         });
+    }
 
     /// <summary>
-    /// Writes <c>model.safetensors</c>, or <c>model-00001-of-0000N.safetensors</c>, ... with <c>model.safetensors.index.json</c>, as
-    /// transformers does.
+    /// Writes the weights of a model as transformers does: <c>model.safetensors</c>, or <c>model-00001-of-0000N.safetensors</c> and so on with
+    /// <c>model.safetensors.index.json</c>.
     /// </summary>
-    /// <param name="folder">Where to write.</param>
+    /// <param name="folder">Where to write. Other weights there are left, so use a new folder, as <see cref="AtomicFile.WriteDirectory"/> gives it.</param>
     /// <param name="tensors">What to write, in this order.</param>
-    /// <param name="maxShardBytes">Largest file, unless one tensor alone is larger. Default 5 GB.</param>
-    public static void WriteModel(string folder, IReadOnlyList<TensorToWrite> tensors, long maxShardBytes = 5_000_000_000)
+    /// <param name="maxShardBytes">Most bytes of tensors in one file; a larger tensor has a file of its own. Default 5 GB.</param>
+    /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
+    public static void WriteModel(string folder, IReadOnlyList<TensorToWrite> tensors, long maxShardBytes = DefaultShardBytes)
     {
-        var shards = new List<List<TensorToWrite>>();
-        long size = 0;
-        foreach (var tensor in tensors)
-        {
-            if (shards.Count == 0 || size + tensor.Bytes > maxShardBytes)
-            {
-                shards.Add([]);
-                size = 0;
-            }
-            shards[^1].Add(tensor);
-            size += tensor.Bytes;
-        }
+        var shards = Split(tensors, maxShardBytes);
         if (shards.Count <= 1)
         {
-            Write(Path.Combine(folder, "model.safetensors"), tensors);
+            Write(Path.Combine(folder, CheckpointDirectory.WeightsFile), tensors);
             return;
         }
         var map = new SortedDictionary<string, string>(StringComparer.Ordinal);
         for (var i = 0; i < shards.Count; i++)
         {
             var name = $"model-{i + 1:D5}-of-{shards.Count:D5}.safetensors";
-            Write(Path.Combine(folder, name), shards[i]);
             foreach (var tensor in shards[i])
-                map.Add(tensor.Name, name);
+            {
+                if (!map.TryAdd(tensor.Name, name))
+                    throw new ShapeException($"{folder}: two tensors have the name '{tensor.Name}'.");
+            }
         }
-        var index = new { metadata = new { total_size = tensors.Sum(t => t.Bytes) }, weight_map = map };
-        AtomicFile.WriteText(Path.Combine(folder, "model.safetensors.index.json"), JsonSerializer.Serialize(index, s_indented) + "\n");
+        foreach (var shard in shards)
+            Write(Path.Combine(folder, map[shard[0].Name]), shard);
+        AtomicFile.WriteText(Path.Combine(folder, CheckpointDirectory.IndexFile), CheckpointIndex.Text(tensors.Sum(t => t.ByteCount), map));
     }
 
-    private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
+    private static List<List<TensorToWrite>> Split(IReadOnlyList<TensorToWrite> tensors, long maxShardBytes)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(maxShardBytes, 1);
+        var shards = new List<List<TensorToWrite>>();
+        var filled = long.MaxValue;
+        foreach (var tensor in tensors)
+        {
+            if (tensor.ByteCount > maxShardBytes - filled || filled > maxShardBytes)
+            {
+                shards.Add([]);
+                filled = 0;
+            }
+            shards[^1].Add(tensor);
+            filled += tensor.ByteCount;
+        }
+        return shards;
+    }
 
-    private static void WriteHeader(Stream stream, IReadOnlyList<TensorToWrite> tensors, IReadOnlyDictionary<string, string>? metadata)
+    private static byte[] MakeHeader(string path, List<TensorToWrite> tensors, IReadOnlyDictionary<string, string>? metadata)
     {
         using var buffer = new MemoryStream();
-        using (var json = new Utf8JsonWriter(buffer))
+        buffer.Write(new byte[SafetensorsHeader.PrefixBytes]);
+        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
         {
             json.WriteStartObject();
-            json.WriteStartObject("__metadata__");
-            json.WriteString("format", "pt");
+            json.WriteStartObject(SafetensorsHeader.MetadataName);
+            if (metadata is null || !metadata.ContainsKey("format"))
+                json.WriteString("format", "pt");
             foreach (var (key, value) in metadata ?? new Dictionary<string, string>())
                 json.WriteString(key, value);
             json.WriteEndObject();
-            long offset = 0;
-            foreach (var tensor in tensors)
-            {
-                json.WriteStartObject(tensor.Name);
-                json.WriteString("dtype", SafetensorsTypes.ToCode(tensor.Type));
-                json.WriteStartArray("shape");
-                foreach (var dimension in tensor.Shape)
-                    json.WriteNumberValue(dimension);
-                json.WriteEndArray();
-                json.WriteStartArray("data_offsets");
-                json.WriteNumberValue(offset);
-                json.WriteNumberValue(offset += tensor.Bytes);
-                json.WriteEndArray();
-                json.WriteEndObject();
-            }
+            WriteEntries(json, path, tensors);
             json.WriteEndObject();
         }
-        buffer.Write(Encoding.ASCII.GetBytes(new string(' ', (int)((Alignment - buffer.Length % Alignment) % Alignment))));
-        Span<byte> prefix = stackalloc byte[8];
-        BinaryPrimitives.WriteUInt64LittleEndian(prefix, (ulong)buffer.Length);
-        stream.Write(prefix);
-        buffer.WriteTo(stream);
+        while (buffer.Length % Alignment != 0)
+            buffer.WriteByte((byte)' ');
+        var header = buffer.ToArray();
+        BinaryPrimitives.WriteUInt64LittleEndian(header, (ulong)(header.Length - SafetensorsHeader.PrefixBytes));
+        return header.Length - SafetensorsHeader.PrefixBytes <= SafetensorsHeader.MaxHeaderBytes
+            ? header
+            : throw new ShapeException($"{path}: a header of {header.Length} bytes is longer than the format's {SafetensorsHeader.MaxHeaderBytes}. Write several files.");
     }
 
-    private static void WriteTensor(Stream stream, TensorToWrite entry, string path)
+    private static void WriteEntries(Utf8JsonWriter json, string path, List<TensorToWrite> tensors)
     {
-        using var scope = NewDisposeScope();
-        var made = entry.Value();
-        if (!made.shape.SequenceEqual(entry.Shape))
-            throw new ShapeException($"'{entry.Name}' was announced as [{string.Join(", ", entry.Shape)}] and is [{string.Join(", ", made.shape)}].");
-        var value = made.detach().to(entry.Type).cpu().contiguous();
-        var at = (byte*)NativeTensor.Data(value);
-        for (long left = entry.Bytes; left > 0;)
+        var names = new HashSet<string>(StringComparer.Ordinal) { SafetensorsHeader.MetadataName };
+        var offset = 0L;
+        foreach (var tensor in tensors)
         {
-            var piece = (int)Math.Min(left, 1 << 30);
-            var from = (IntPtr)at;
-            AtomicFile.Guard(path, () => stream.Write(new ReadOnlySpan<byte>((void*)from, piece)));
-            at += piece;
-            left -= piece;
+            if (!names.Add(tensor.Name))
+                throw new ShapeException($"{path}: two tensors have the name '{tensor.Name}'.");
+            json.WriteStartObject(tensor.Name);
+            json.WriteString("dtype", SafetensorsTypes.ToCode(tensor.Type));
+            json.WriteStartArray("shape");
+            foreach (var size in tensor.Shape)
+                json.WriteNumberValue(size);
+            json.WriteEndArray();
+            json.WriteStartArray("data_offsets");
+            json.WriteNumberValue(offset);
+            offset = checked(offset + tensor.ByteCount);
+            json.WriteNumberValue(offset);
+            json.WriteEndArray();
+            json.WriteEndObject();
         }
+    }
+
+    private static void WriteTensor(Stream stream, TensorToWrite tensor)
+    {
+        const int pieceBytes = 1 << 26;
+        using var scope = NewDisposeScope();
+        using var made = tensor.Value();
+        if (!made.shape.SequenceEqual(tensor.Shape))
+            throw new ShapeException($"'{tensor.Name}' was told to be [{string.Join(", ", tensor.Shape)}], but [{string.Join(", ", made.shape)}] was made.");
+        if (tensor.ByteCount == 0)
+            return;
+        using var value = made.detach().to(tensor.Type).cpu().contiguous();
+        var data = (byte*)NativeTensor.Data(value);
+        for (var written = 0L; written < tensor.ByteCount; written += pieceBytes)
+            stream.Write(new ReadOnlySpan<byte>(data + written, (int)Math.Min(pieceBytes, tensor.ByteCount - written)));
     }
 }

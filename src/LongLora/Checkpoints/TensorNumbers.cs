@@ -1,30 +1,68 @@
+using System.Numerics;
+using System.Runtime.InteropServices;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
 /// <summary>Checks the numbers in a stored tensor: one NaN makes a whole model silently wrong.</summary>
-public static class TensorNumbers
+public static unsafe class TensorNumbers
 {
-    private const long ElementsPerPiece = 4 << 20;
+    private const int PieceBytes = 1 << 28;
 
-    /// <summary>Complains of the first element that is NaN or infinite; reads the tensor in pieces of 4 Mi elements.</summary>
+    /// <summary>
+    /// Complains of the first element that is NaN or infinite. A number is not finite where all bits of its exponent are set, so one pass over the
+    /// bits as integers tells, at the speed of the memory and without memory of its own.
+    /// </summary>
+    /// <param name="tensor">The numbers; of integers nothing is to be said.</param>
+    /// <param name="info">Where they come from, for the message.</param>
     /// <exception cref="CheckpointException">Names file, tensor, place and value.</exception>
     public static void RequireFinite(Tensor tensor, TensorInfo info)
     {
-        using var scope = NewDisposeScope();
-        var flat = tensor.view(-1);
-        for (long start = 0; start < flat.numel(); start += ElementsPerPiece)
+        using var value = tensor.detach().cpu().contiguous();
+        var first = value.dtype switch
         {
-            using var inner = NewDisposeScope();
-            var piece = flat.narrow(0, start, Math.Min(ElementsPerPiece, flat.numel() - start));
-            var finite = piece.isfinite();
-            if (finite.all().item<bool>())
-                continue;
-            var first = finite.logical_not().to(ScalarType.Byte).argmax().item<long>();
-            var value = piece[first].to(ScalarType.Float32).item<float>();
-            throw new CheckpointException($"{info.File}: '{info.Name}' [{string.Join(", ", info.Shape)}] has {value} at element {start + first}. "
-                + "The file is damaged or the model had diverged when it was saved.");
+            ScalarType.Float64 => FirstNotFinite<ulong>(value, 0x7FF0_0000_0000_0000),
+            ScalarType.Float32 => FirstNotFinite<uint>(value, 0x7F80_0000),
+            ScalarType.BFloat16 => FirstNotFinite<ushort>(value, 0x7F80),
+            ScalarType.Float16 => FirstNotFinite<ushort>(value, 0x7C00),
+            _ => -1,
+        };
+        if (first < 0)
+            return;
+        using var flat = value.view(-1);
+        using var seen = flat[first];
+        throw new CheckpointException($"{info.File}: '{info.Name}' [{string.Join(", ", info.Shape)}] has {seen.to(ScalarType.Float64).item<double>()} at element {first}. "
+            + "The file is damaged or the model had diverged when it was saved.");
+    }
+
+    private static long FirstNotFinite<T>(Tensor tensor, T exponent) where T : unmanaged, IBinaryInteger<T>
+    {
+        if (tensor.numel() == 0)
+            return -1;
+        var data = (T*)NativeTensor.Data(tensor);
+        var piece = PieceBytes / sizeof(T);
+        for (var start = 0L; start < tensor.numel(); start += piece)
+        {
+            var found = FirstWithAll(new ReadOnlySpan<T>(data + start, (int)Math.Min(piece, tensor.numel() - start)), exponent);
+            if (found >= 0)
+                return start + found;
         }
+        return -1;
+    }
+
+    private static int FirstWithAll<T>(ReadOnlySpan<T> numbers, T mask) where T : unmanaged, IBinaryInteger<T>
+    {
+        var vectors = MemoryMarshal.Cast<T, Vector<T>>(numbers);
+        var masks = new Vector<T>(mask);
+        var index = 0;
+        while (index < vectors.Length && !Vector.EqualsAny(vectors[index] & masks, masks))
+            index++;
+        for (var i = index * Vector<T>.Count; i < numbers.Length; i++)
+        {
+            if ((numbers[i] & mask) == mask)
+                return i;
+        }
+        return -1;
     }
 }

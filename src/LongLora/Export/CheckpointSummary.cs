@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using LongLora.Adapters;
 using LongLora.Checkpoints;
@@ -47,27 +48,39 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
 
     private static CheckpointSummary OfFile(string path)
     {
-        using var file = new SafetensorsReader(path, headerOnly: true);
-        List<(string, string)> facts = [("tensors", Count(file.Tensors.Count)), ("elements", Count(file.Tensors.Values.Sum(Elements))), ("size", Types(file.Tensors.Values))];
+        var file = SafetensorsHeader.Read(path);
+        List<(string, string)> facts = [("tensors", Count(file.Tensors.Count)), ("elements", Count(file.Tensors.Values.Sum(t => t.ElementCount))), ("size", Types(file.Tensors.Values))];
         facts.AddRange(file.Metadata.Where(m => m.Value.Length < 200).Select(m => (m.Key, m.Value)));
         return new("safetensors file", path, facts, Sorted(file.Tensors.Values));
     }
 
     private static CheckpointSummary OfAdapter(string path)
     {
-        using var file = new SafetensorsReader(System.IO.Path.Combine(path, "adapter_model.safetensors"), headerOnly: true);
-        var config = JsonNode.Parse(File.ReadAllText(System.IO.Path.Combine(path, "adapter_config.json")))!;
+        var file = SafetensorsHeader.Read(System.IO.Path.Combine(path, "adapter_model.safetensors"));
+        var config = ReadConfig(System.IO.Path.Combine(path, "adapter_config.json"));
         var whole = file.Tensors.Values.Where(t => !t.Name.Contains(".lora_", StringComparison.Ordinal)).ToList();
         var positions = config["longlora_model"];
         return new("PEFT adapter", path,
         [
             ("base", config["base_model_name_or_path"]?.ToString() ?? "not named"),
             ("LoRA", $"rank {config["r"]}, alpha {config["lora_alpha"]}, on {string.Join(", ", file.Tensors.Keys.Where(n => n.EndsWith(".lora_A.weight", StringComparison.Ordinal)).Select(n => n.Split('.')[^3]).Distinct())}"),
-            ("trained whole", whole.Count == 0 ? "nothing" : $"{whole.Count} weights ({Count(whole.Sum(Elements))} elements): embeddings, norms"),
-            ("parameters", Count(file.Tensors.Values.Sum(Elements))),
+            ("trained whole", whole.Count == 0 ? "nothing" : $"{whole.Count} weights ({Count(whole.Sum(t => t.ElementCount))} elements): embeddings, norms"),
+            ("parameters", Count(file.Tensors.Values.Sum(t => t.ElementCount))),
             ("size", Types(file.Tensors.Values)),
             ("context", positions is null ? "that of the base" : $"{positions["max_position_embeddings"]} tokens, RoPE {positions["rope_scaling"]?["rope_type"]?.ToString() ?? "default"} x{positions["rope_scaling"]?["factor"]?.ToString() ?? "1"}"),
         ], Sorted(file.Tensors.Values));
+    }
+
+    private static JsonObject ReadConfig(string path)
+    {
+        try
+        {
+            return JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("it is no object");
+        }
+        catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException($"{path} cannot be read: {e.Message}", e);
+        }
     }
 
     // The same check that loading makes, without reading the weights.
@@ -82,13 +95,11 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
         }
     }
 
-    private static long Elements(TensorInfo tensor) => tensor.Shape.Aggregate(1L, (product, size) => product * size);
-
     private static string Count(long number) => number >= 1_000_000_000 ? $"{number:N0} ({number / 1e9:F2} B)" : number >= 1_000_000 ? $"{number:N0} ({number / 1e6:F2} M)" : $"{number:N0}";
 
     private static string Types(IEnumerable<TensorInfo> tensors)
     {
-        var types = tensors.GroupBy(t => t.Type).Select(g => (Code: SafetensorsTypes.ToCode(g.Key), Bytes: g.Sum(t => Elements(t) * SafetensorsTypes.Size(g.Key)))).ToList();
+        var types = tensors.GroupBy(t => t.Type).Select(g => (Code: SafetensorsTypes.ToCode(g.Key), Bytes: g.Sum(t => t.ByteCount))).ToList();
         return $"{types.Sum(t => t.Bytes) / 1048576.0:N1} MiB, {string.Join(" and ", types.Select(t => t.Code))}";
     }
 

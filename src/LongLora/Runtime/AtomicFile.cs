@@ -1,31 +1,41 @@
+using System.Diagnostics;
+using System.Globalization;
+
 namespace LongLora.Runtime;
 
-/// <summary>Writes files and folders so that a reader sees the old one or the new one, never a part: aside, flushed to disk, renamed.</summary>
+/// <summary>
+/// Writes files and folders so that a reader sees the old one or the new one, never a part: aside under <c>NAME.partial-PROCESS</c>, flushed to disk,
+/// renamed. What a killed process has left aside goes with the next write of the same name.
+/// </summary>
 public static class AtomicFile
 {
-    /// <summary>Replaces <paramref name="path"/> by what <paramref name="write"/> puts into the stream.</summary>
+    private const string Partial = ".partial-", Old = ".old-";
+
+    /// <summary>Replaces <paramref name="path"/> by what <paramref name="write"/> puts into the stream; makes the folders above it where they lack.</summary>
     /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
     public static void Write(string path, Action<Stream> write)
     {
         var full = Path.GetFullPath(path);
-        var aside = $"{full}.partial-{Environment.ProcessId}";
-        Guard(full, () => Directory.CreateDirectory(Path.GetDirectoryName(full)!));
-        try
+        var aside = Beside(full, Partial);
+        Guard(full, () =>
         {
-            FileStream? stream = null;
-            Guard(full, () => stream = new FileStream(aside, FileMode.Create, FileAccess.ReadWrite, FileShare.None, 1 << 20));
-            using (stream)
+            Directory.CreateDirectory(Path.GetDirectoryName(full) ?? full);
+            RemoveLeft(full);
+            try
             {
-                write(stream!);
-                Guard(full, () => stream!.Flush(flushToDisk: true));
+                using (var stream = new FileStream(aside, FileMode.Create, FileAccess.ReadWrite, FileShare.None, 1 << 20))
+                {
+                    write(stream);
+                    stream.Flush(flushToDisk: true);
+                }
+                File.Move(aside, full, overwrite: true);
             }
-            Guard(full, () => File.Move(aside, full, overwrite: true));
-        }
-        catch
-        {
-            File.Delete(aside);
-            throw;
-        }
+            catch
+            {
+                TryRemove(aside);
+                throw;
+            }
+        });
     }
 
     /// <summary>Replaces <paramref name="path"/> by a text in UTF-8.</summary>
@@ -37,32 +47,38 @@ public static class AtomicFile
     });
 
     /// <summary>
-    /// Fills a folder aside and renames it to <paramref name="path"/>; a folder that was there before is replaced at the very end. Each
-    /// file in it must flush itself, as those of this class do.
+    /// Fills a folder aside, flushes its files, and renames it to <paramref name="path"/>; a folder that was there before is replaced at the very end.
     /// </summary>
+    /// <remarks>
+    /// File systems have no portable exchange of two folders: between two renames there is a moment without either. A process killed right
+    /// then leaves the earlier folder beside as <c>NAME.old-PROCESS</c>; the next write of that name puts it back first.
+    /// </remarks>
     /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
     public static void WriteDirectory(string path, Action<string> fill)
     {
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
-        string aside = $"{full}.partial-{Environment.ProcessId}", old = $"{full}.old-{Environment.ProcessId}";
-        Guard(full, () => RemoveDirectory(aside));
-        Guard(full, () => Directory.CreateDirectory(aside));
-        try
+        var aside = Beside(full, Partial);
+        Guard(full, () =>
         {
-            fill(aside);
-            Guard(full, () =>
+            Directory.CreateDirectory(Path.GetDirectoryName(full) ?? full);
+            RemoveLeft(full);
+            try
             {
-                if (Directory.Exists(full))
-                    Directory.Move(full, old);
-                Directory.Move(aside, full);
-                RemoveDirectory(old);
-            });
-        }
-        catch
-        {
-            RemoveDirectory(aside);
-            throw;
-        }
+                Directory.CreateDirectory(aside);
+                fill(aside);
+                foreach (var file in Directory.EnumerateFiles(aside, "*", SearchOption.AllDirectories))
+                {
+                    using var stream = new FileStream(file, FileMode.Open, FileAccess.ReadWrite, FileShare.Read, 0);
+                    stream.Flush(flushToDisk: true);
+                }
+                Replace(full, aside);
+            }
+            catch
+            {
+                TryRemove(aside);
+                throw;
+            }
+        });
     }
 
     /// <summary>Turns the system's refusals into a message about the place that was to be written.</summary>
@@ -72,15 +88,83 @@ public static class AtomicFile
         {
             action();
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new ConfigurationException($"Cannot write '{path}': {e.Message} Choose another output, or make room or rights there.", e);
         }
     }
 
-    private static void RemoveDirectory(string path)
+    private static void Replace(string full, string aside)
     {
-        if (Directory.Exists(path))
-            Directory.Delete(path, recursive: true);
+        if (!Directory.Exists(full))
+        {
+            Directory.Move(aside, full);
+            return;
+        }
+        var old = Beside(full, Old);
+        Directory.Move(full, old);
+        try
+        {
+            Directory.Move(aside, full);
+        }
+        catch
+        {
+            Directory.Move(old, full);
+            throw;
+        }
+        TryRemove(old);
+    }
+
+    private static string Beside(string full, string mark) => string.Create(CultureInfo.InvariantCulture, $"{full}{mark}{Environment.ProcessId}");
+
+    // Only what belongs to no running process: another one may be writing the same name.
+    private static void RemoveLeft(string full)
+    {
+        var (folder, name) = (Path.GetDirectoryName(full), Path.GetFileName(full));
+        if (folder is null)
+            return;
+        foreach (var mark in (ReadOnlySpan<string>)[Old, Partial])
+        {
+            foreach (var left in Directory.GetFileSystemEntries(folder, name + mark + "*").Where(entry => IsLeft(entry, mark)))
+            {
+                if (mark == Old && !Directory.Exists(full))
+                    Directory.Move(left, full);
+                else
+                    TryRemove(left);
+            }
+        }
+    }
+
+    private static bool IsLeft(string entry, string mark)
+    {
+        var start = entry.LastIndexOf(mark, StringComparison.Ordinal) + mark.Length;
+        if (!int.TryParse(entry.AsSpan(start), NumberStyles.None, CultureInfo.InvariantCulture, out var process))
+            return false;
+        if (process == Environment.ProcessId)
+            return true;
+        try
+        {
+            using var running = Process.GetProcessById(process);
+            return false;
+        }
+        catch (ArgumentException)
+        {
+            return true;
+        }
+    }
+
+    private static void TryRemove(string path)
+    {
+        try
+        {
+            if (Directory.Exists(path))
+                Directory.Delete(path, recursive: true);
+            else
+                File.Delete(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // It stays until the next write; the reason that brought us here matters more.
+        }
     }
 }

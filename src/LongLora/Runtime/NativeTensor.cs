@@ -1,50 +1,62 @@
 using System.Runtime.InteropServices;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Runtime;
 
-/// <summary>Tensors over memory that libtorch does not own.</summary>
+/// <summary>
+/// The way between tensors and plain memory, which TorchSharp does not have for all types and sizes: through the C functions
+/// <c>aoti_torch_create_tensor_from_blob</c> and <c>aoti_torch_get_data_ptr</c> that libtorch exports.
+/// </summary>
 internal static unsafe partial class NativeTensor
 {
-    /// <summary>A CPU tensor whose elements lie at <paramref name="data"/>; the memory must outlive it.</summary>
-    /// <param name="data">Address of the first element, aligned to the element's size.</param>
-    /// <param name="type">Element type.</param>
-    /// <param name="shape">Dimensions of a contiguous tensor.</param>
-    internal static Tensor FromMemory(IntPtr data, ScalarType type, IReadOnlyList<long> shape)
+    // c10::DeviceType::CPU; the types' codes are those of TorchSharp's ScalarType.
+    private const int Cpu = 0;
+
+    /// <summary>
+    /// A contiguous CPU tensor whose elements lie at <paramref name="data"/>: no copy. The memory must outlive the tensor and all views of
+    /// it; libtorch never frees it.
+    /// </summary>
+    /// <param name="data">Address of the first element, a multiple of the element's size.</param>
+    /// <param name="type">The type of the elements, which are in the machine's byte order.</param>
+    /// <param name="shape">Dimensions, outermost first; empty for a scalar.</param>
+    public static Tensor FromMemory(nint data, ScalarType type, IReadOnlyList<long> shape)
     {
-        const int cpu = 0;
         long[] sizes = [.. shape], strides = new long[sizes.Length];
-        long stride = 1;
+        var stride = 1L;
         for (var i = sizes.Length - 1; i >= 0; i--)
         {
             strides[i] = stride;
-            stride *= sizes[i];
+            stride = checked(stride * Math.Max(sizes[i], 1));
         }
-        IntPtr handle;
+        nint handle;
         int failed;
-        fixed (long* s = sizes)
-        fixed (long* t = strides)
-            failed = aoti_torch_create_tensor_from_blob(data, sizes.Length, s, t, 0, (int)type, cpu, 0, &handle);
-        if (failed != 0)
-            throw new InvalidOperationException($"libtorch could not make a {type} tensor [{string.Join(", ", shape)}] over mapped memory.");
-        return Tensor.UnsafeCreateTensor(handle);
+        fixed (long* sizesAt = sizes, stridesAt = strides)
+        {
+            failed = aoti_torch_create_tensor_from_blob((void*)data, sizes.Length, sizesAt, stridesAt, 0, (int)type, Cpu, 0, &handle);
+        }
+        return failed == 0
+            ? Tensor.UnsafeCreateTensor(handle)
+            : throw new ShapeException($"libtorch refused a {type} tensor of shape [{string.Join(", ", sizes)}] over given memory.");
     }
 
-    /// <summary>Address of the first element; the tensor must stay alive while it is used.</summary>
-    internal static IntPtr Data(Tensor tensor)
+    /// <summary>Address of the first element of a contiguous CPU tensor, valid while the tensor lives; 0 where it has no elements.</summary>
+    /// <exception cref="ShapeException">The tensor is on another device or has gaps.</exception>
+    public static nint Data(Tensor tensor)
     {
-        IntPtr data;
-        if (aoti_torch_get_data_ptr(tensor.Handle, &data) != 0)
-            throw new InvalidOperationException("libtorch gave no address for a tensor.");
-        return data;
+        if (tensor.device_type != TorchSharp.DeviceType.CPU || !tensor.is_contiguous())
+            throw new ShapeException($"A contiguous tensor on the CPU is needed; this one, [{string.Join(", ", tensor.shape)}], is "
+                + $"on {tensor.device}{(tensor.is_contiguous() ? "" : " and not contiguous")}.");
+        void* address;
+        if (aoti_torch_get_data_ptr(tensor.Handle, &address) != 0)
+            throw new ShapeException("libtorch gave no data pointer for the tensor.");
+        GC.KeepAlive(tensor);
+        return (nint)address;
     }
 
     [LibraryImport("torch_cpu")]
-    private static partial int aoti_torch_get_data_ptr(IntPtr tensor, IntPtr* data);
+    private static partial int aoti_torch_create_tensor_from_blob(void* data, long dimensions, long* sizes, long* strides,
+        long offset, int type, int deviceType, int deviceIndex, nint* result);
 
-    // TorchSharp's ScalarType has the numbers of c10::ScalarType, which are those of the C interface too.
     [LibraryImport("torch_cpu")]
-    private static partial int aoti_torch_create_tensor_from_blob(IntPtr data, long dimensions, long* sizes, long* strides, long offset,
-        int type, int deviceType, int deviceIndex, IntPtr* handle);
+    private static partial int aoti_torch_get_data_ptr(nint tensor, void** data);
 }

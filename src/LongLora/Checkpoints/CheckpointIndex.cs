@@ -1,0 +1,53 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using LongLora.Runtime;
+
+namespace LongLora.Checkpoints;
+
+/// <summary><c>model.safetensors.index.json</c>: which shard holds which tensor.</summary>
+internal static class CheckpointIndex
+{
+    private static readonly JsonSerializerOptions s_style = new()
+    {
+        WriteIndented = true,
+        IndentSize = 2,
+        NewLine = "\n",
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
+
+    /// <summary>The text of an index.</summary>
+    /// <param name="totalBytes">Bytes of all tensors together.</param>
+    /// <param name="shardOf">File name of each tensor's shard.</param>
+    public static string Text(long totalBytes, SortedDictionary<string, string> shardOf) =>
+        JsonSerializer.Serialize(new { metadata = new { total_size = totalBytes }, weight_map = shardOf }, s_style) + "\n";
+
+    /// <summary>The file name of each tensor's shard.</summary>
+    /// <exception cref="CheckpointException">The file is no such index, or names a file outside its folder.</exception>
+    public static Dictionary<string, string> Read(string path)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { AllowDuplicateProperties = false });
+            if (document.RootElement.ValueKind != JsonValueKind.Object
+                || !document.RootElement.TryGetProperty("weight_map", out var map) || map.ValueKind != JsonValueKind.Object || map.GetPropertyCount() == 0)
+                throw new CheckpointException($"{path}: a weight_map, an object from tensor names to file names, is needed.");
+            return map.EnumerateObject().ToDictionary(p => p.Name, p => FileName(path, p), StringComparer.Ordinal);
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+            throw new CheckpointException($"{path} is not valid JSON: {e.Message}", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException($"{path} cannot be read: {e.Message}", e);
+        }
+    }
+
+    private static string FileName(string path, JsonProperty entry)
+    {
+        var name = entry.Value.ValueKind == JsonValueKind.String ? entry.Value.GetString()! : "";
+        return name.Length > 0 && name is not ("." or "..") && !name.AsSpan().ContainsAny('/', '\\', ':')
+            ? name
+            : throw new CheckpointException($"{path}: '{entry.Name}' is placed in {entry.Value.GetRawText()}, which is no name of a file beside the index.");
+    }
+}

@@ -1,0 +1,112 @@
+using System.Text.Json;
+
+namespace LongLora.Checkpoints;
+
+/// <summary>
+/// The tokens of a JSON text of known length at a stream's position, through a small buffer that grows only with a single token: what is
+/// allocated follows what is really there, not what a file claims.
+/// </summary>
+internal ref struct JsonTokens
+{
+    private readonly Stream _stream;
+    private byte[] _buffer;
+    private int _filled;
+    private long _remaining;
+    private Utf8JsonReader _reader;
+
+    public JsonTokens(Stream stream, long length)
+    {
+        _stream = stream;
+        _remaining = length;
+        _buffer = new byte[Math.Min(length, 1 << 16)];
+        _reader = new Utf8JsonReader([], isFinalBlock: false, default);
+        Fill();
+    }
+
+    /// <summary>Takes the next token, which must be of this type.</summary>
+    public void Expect(JsonTokenType type, string what)
+    {
+        if (Next() != type)
+            throw Unexpected(what, type.ToString());
+    }
+
+    /// <summary>Takes the end of the text.</summary>
+    public void ExpectEnd()
+    {
+        if (Advance())
+            throw Unexpected("the end", "nothing");
+    }
+
+    /// <summary>The next property's name, or null where the object ends.</summary>
+    public string? NextName() => Next() switch
+    {
+        JsonTokenType.PropertyName => Text("a name"),
+        _ => null,
+    };
+
+    /// <summary>The next value, a string.</summary>
+    public string NextText(string what)
+    {
+        Expect(JsonTokenType.String, what);
+        return Text(what);
+    }
+
+    /// <summary>The next value, a list of at most <paramref name="limit"/> integers from 0.</summary>
+    public List<long> NextIntegers(string what, int limit)
+    {
+        Expect(JsonTokenType.StartArray, what);
+        var list = new List<long>();
+        while (Next() != JsonTokenType.EndArray)
+        {
+            if (_reader.TokenType != JsonTokenType.Number || !_reader.TryGetInt64(out var number) || number < 0)
+                throw Unexpected(what, "integers from 0 to 2^63 - 1");
+            if (list.Count == limit)
+                throw new JsonException($"{what} has more than {limit} numbers");
+            list.Add(number);
+        }
+        return list;
+    }
+
+    private readonly string Text(string what)
+    {
+        try
+        {
+            return _reader.GetString()!;
+        }
+        catch (InvalidOperationException e)
+        {
+            // Utf8JsonReader's word for bytes that are no UTF-8 and for half of a surrogate pair.
+            throw new JsonException($"{what} is not valid UTF-8", e);
+        }
+    }
+
+    private JsonTokenType Next() => Advance() ? _reader.TokenType : throw new JsonException("it ends too early");
+
+    private bool Advance()
+    {
+        while (!_reader.Read())
+        {
+            if (_reader.IsFinalBlock)
+                return false;
+            Fill();
+        }
+        return true;
+    }
+
+    private void Fill()
+    {
+        var consumed = (int)_reader.BytesConsumed;
+        var left = _filled - consumed;
+        Buffer.BlockCopy(_buffer, consumed, _buffer, 0, left);
+        if (left == _buffer.Length)
+            Array.Resize(ref _buffer, (int)Math.Min(2L * _buffer.Length, left + _remaining));
+        var wanted = (int)Math.Min(_buffer.Length - left, _remaining);
+        _stream.ReadExactly(_buffer, left, wanted);
+        _remaining -= wanted;
+        _filled = left + wanted;
+        _reader = new Utf8JsonReader(_buffer.AsSpan(0, _filled), isFinalBlock: _remaining == 0, _reader.CurrentState);
+    }
+
+    private readonly JsonException Unexpected(string what, string expected) =>
+        new($"{what}: {expected} expected, {_reader.TokenType} seen");
+}

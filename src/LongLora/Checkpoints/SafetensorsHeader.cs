@@ -1,0 +1,210 @@
+using System.Buffers.Binary;
+using System.Text.Json;
+using LongLora.Runtime;
+
+namespace LongLora.Checkpoints;
+
+/// <summary>
+/// What a <c>.safetensors</c> file says of itself, without its data: an 8-byte little-endian length, then that many bytes of JSON that give each
+/// tensor's type, shape and place. Everything is checked here, before anything is mapped or allocated by what the file claims.
+/// </summary>
+public sealed class SafetensorsHeader
+{
+    /// <summary>Longest header that is read: 100 MB, as in the format's own library.</summary>
+    public const long MaxHeaderBytes = 100_000_000;
+
+    internal const int PrefixBytes = 8;
+    internal const string MetadataName = "__metadata__";
+    private const int MaxDimensions = 64;
+
+    private readonly Dictionary<string, long> _offsets = new(StringComparer.Ordinal);
+
+    private SafetensorsHeader(string path, long fileBytes, long headerBytes) =>
+        (Path, FileBytes, DataStart) = (path, fileBytes, PrefixBytes + headerBytes);
+
+    /// <summary>Path of the file.</summary>
+    public string Path { get; }
+
+    /// <summary>Length of the whole file.</summary>
+    public long FileBytes { get; }
+
+    /// <summary>Bytes of all tensors together.</summary>
+    public long DataBytes => FileBytes - DataStart;
+
+    /// <summary>The file's own notes (<c>__metadata__</c>), such as <c>format: pt</c>; empty where it has none.</summary>
+    public IReadOnlyDictionary<string, string> Metadata { get; private set; } = new Dictionary<string, string>();
+
+    /// <summary>Every tensor by name, in the order of the data.</summary>
+    public IReadOnlyDictionary<string, TensorInfo> Tensors { get; private set; } = new Dictionary<string, TensorInfo>();
+
+    internal long DataStart { get; }
+
+    /// <summary>Reads and checks the header of a file; nothing is mapped and nothing of the data is read.</summary>
+    /// <exception cref="CheckpointException">There is no such file, it cannot be read, or it is damaged or of an unsupported type.</exception>
+    public static SafetensorsHeader Read(string path)
+    {
+        using var stream = OpenFile(path);
+        return Read(stream, path);
+    }
+
+    internal static FileStream OpenFile(string path)
+    {
+        try
+        {
+            return new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException(File.Exists(path) ? $"{path} cannot be read: {e.Message}"
+                : Directory.Exists(path) ? $"{path} is a folder; a .safetensors file is needed." : $"{path} does not exist.", e);
+        }
+    }
+
+    internal static SafetensorsHeader Read(FileStream stream, string path)
+    {
+        try
+        {
+            return ReadChecked(stream, path);
+        }
+        catch (IOException e)
+        {
+            throw new CheckpointException($"{path} cannot be read: {e.Message}", e);
+        }
+    }
+
+    internal long OffsetOf(string name) => _offsets[name];
+
+    private static SafetensorsHeader ReadChecked(FileStream stream, string path)
+    {
+        var fileBytes = stream.Length;
+        if (fileBytes < PrefixBytes)
+            throw Bad(path, $"the file is {fileBytes} bytes long, shorter than the {PrefixBytes} bytes that a safetensors file starts with");
+        Span<byte> prefix = stackalloc byte[PrefixBytes];
+        stream.ReadExactly(prefix);
+        var claimed = BinaryPrimitives.ReadUInt64LittleEndian(prefix);
+        if (claimed is < 2 or > MaxHeaderBytes)
+            throw Bad(path, $"the file claims a header of {claimed} bytes; 2 to {MaxHeaderBytes} are possible. It is no safetensors file, or damaged");
+        var headerBytes = (long)claimed;
+        if (headerBytes > fileBytes - PrefixBytes)
+            throw Bad(path, $"the file is truncated: its header alone ends at byte {PrefixBytes + headerBytes}, and it is {fileBytes} bytes long. Fetch it again");
+
+        var header = new SafetensorsHeader(path, fileBytes, headerBytes);
+        try
+        {
+            header.Parse(stream, headerBytes);
+        }
+        catch (JsonException e)
+        {
+            throw Bad(path, $"the header is not valid JSON ({e.Message.TrimEnd('.')}). It is no safetensors file, or damaged", e);
+        }
+        return header;
+    }
+
+    private void Parse(FileStream stream, long headerBytes)
+    {
+        var entries = new List<(TensorInfo Info, long Begin, long End)>();
+        var names = new HashSet<string>(StringComparer.Ordinal);
+        var tokens = new JsonTokens(stream, headerBytes);
+        tokens.Expect(JsonTokenType.StartObject, "the header");
+        while (tokens.NextName() is { } name)
+        {
+            if (!names.Add(name))
+                throw Bad(Path, $"the header names '{name}' twice");
+            if (name == MetadataName)
+                Metadata = ParseMetadata(ref tokens);
+            else
+                entries.Add(ParseEntry(ref tokens, name));
+        }
+        tokens.ExpectEnd();
+        entries.Sort((a, b) => a.Begin != b.Begin ? a.Begin.CompareTo(b.Begin) : a.End.CompareTo(b.End));
+        Tensors = CheckPlaces(entries);
+    }
+
+    private Dictionary<string, string> ParseMetadata(ref JsonTokens tokens)
+    {
+        var metadata = new Dictionary<string, string>(StringComparer.Ordinal);
+        tokens.Expect(JsonTokenType.StartObject, MetadataName);
+        while (tokens.NextName() is { } key)
+        {
+            if (!metadata.TryAdd(key, tokens.NextText($"__metadata__ '{key}'")))
+                throw Bad(Path, $"__metadata__ names '{key}' twice");
+        }
+        return metadata;
+    }
+
+    private (TensorInfo Info, long Begin, long End) ParseEntry(ref JsonTokens tokens, string name)
+    {
+        string? type = null;
+        List<long>? shape = null, place = null;
+        tokens.Expect(JsonTokenType.StartObject, $"'{name}'");
+        while (tokens.NextName() is { } field)
+        {
+            var twice = field switch
+            {
+                "dtype" => Set(ref type, tokens.NextText($"dtype of '{name}'")),
+                "shape" => Set(ref shape, tokens.NextIntegers($"shape of '{name}'", MaxDimensions)),
+                "data_offsets" => Set(ref place, tokens.NextIntegers($"data_offsets of '{name}'", 2)),
+                _ => throw Bad(Path, $"'{name}' has an unknown field '{field}'; dtype, shape and data_offsets are known"),
+            };
+            if (twice)
+                throw Bad(Path, $"'{name}' has '{field}' twice");
+        }
+        if (type is null || shape is null || place is not { Count: 2 })
+            throw Bad(Path, $"'{name}' lacks {(type is null ? "dtype" : shape is null ? "shape" : "data_offsets of two numbers")}");
+        if (SafetensorsTypes.FromCode(type) is not { } scalar)
+            throw Bad(Path, $"'{name}' is of type '{type}', which is not supported; the supported types are {SafetensorsTypes.Codes}");
+        var info = new TensorInfo(name, scalar, shape, Path);
+        CheckSize(info, type, place[0], place[1]);
+        return (info, place[0], place[1]);
+    }
+
+    private static bool Set<T>(ref T? field, T value) where T : class
+    {
+        var twice = field is not null;
+        field = value;
+        return twice;
+    }
+
+    private void CheckSize(TensorInfo info, string type, long begin, long end)
+    {
+        var text = $"{type} [{string.Join(", ", info.Shape)}]";
+        UInt128 bytes = (UInt128)SafetensorsTypes.Size(info.Type), span = bytes;
+        foreach (var size in info.Shape)
+        {
+            bytes *= (UInt128)size;
+            // Strides are computed as if a size of 0 were 1, and must fit as well.
+            span *= (UInt128)Math.Max(size, 1);
+            if (span > long.MaxValue)
+                throw Bad(Path, $"'{info.Name}', {text}, is larger than any file can be");
+        }
+        if (end < begin)
+            throw Bad(Path, $"'{info.Name}' ends at {end} before it begins at {begin}");
+        if ((UInt128)(end - begin) != bytes)
+            throw Bad(Path, $"'{info.Name}', {text}, takes {bytes} bytes, but its data_offsets [{begin}, {end}] span {end - begin}");
+    }
+
+    private OrderedDictionary<string, TensorInfo> CheckPlaces(List<(TensorInfo Info, long Begin, long End)> entries)
+    {
+        var tensors = new OrderedDictionary<string, TensorInfo>(entries.Count, StringComparer.Ordinal);
+        var position = 0L;
+        foreach (var (info, begin, end) in entries)
+        {
+            if (begin != position)
+                throw Bad(Path, $"'{info.Name}' begins at data byte {begin}, but the tensors before it end at {position}: the data {(begin < position ? "overlap" : "have a gap")}");
+            position = end;
+            _offsets.Add(info.Name, begin);
+            tensors.Add(info.Name, info);
+        }
+        if (position > DataBytes)
+        {
+            var first = entries.Find(e => e.End > DataBytes).Info.Name;
+            throw Bad(Path, $"the file is truncated: its header promises {(UInt128)DataStart + (UInt128)position} bytes, and it is {FileBytes} bytes long "
+                + $"(the first tensor that is not whole is '{first}'). Fetch it again");
+        }
+        if (position < DataBytes)
+            throw Bad(Path, $"the file is {FileBytes} bytes long, but its header describes {DataStart + position}: {DataBytes - position} bytes belong to no tensor");
+        return tensors;
+    }
+
+    private static CheckpointException Bad(string path, string what, Exception? inner = null) => new($"{path}: {what}.", inner);
+}

@@ -1,0 +1,114 @@
+using System.Diagnostics;
+using LongLora.Runtime;
+
+namespace LongLora.Tests.Runtime;
+
+public class AtomicFileTests
+{
+    // No process has this number: Linux has at most 2^22, and Windows' are multiples of 4.
+    private const int NoProcess = 2_000_000_001;
+
+    [Fact]
+    public void Write_new_file_makes_its_folders()
+    {
+        using var folder = new TemporaryFolder();
+        AtomicFile.WriteText(folder["a", "b", "c.txt"], "tëxt");
+        Assert.Equal("tëxt"u8.ToArray(), File.ReadAllBytes(folder["a", "b", "c.txt"]));
+    }
+
+    [Fact]
+    public void Write_exception_in_the_middle_leaves_the_old_file_and_nothing_else()
+    {
+        using var folder = new TemporaryFolder();
+        var path = folder.Text("x", "old");
+        Assert.Throws<InvalidOperationException>(() => AtomicFile.Write(path, stream =>
+        {
+            stream.Write("new"u8);
+            stream.Flush();
+            Assert.Equal("old", File.ReadAllText(path));
+            throw new InvalidOperationException();
+        }));
+        Assert.Equal("old", File.ReadAllText(path));
+        Assert.Equal([path], Directory.GetFileSystemEntries(folder.Root));
+    }
+
+    [Fact]
+    public void Write_unwritable_places_are_named_with_the_reason()
+    {
+        using var folder = new TemporaryFolder();
+        var file = folder.Text("file", "");
+        Directory.CreateDirectory(folder["folder"]);
+        var below = Assert.Throws<ConfigurationException>(() => AtomicFile.WriteText(Path.Combine(file, "x"), ""));
+        Assert.StartsWith($"Cannot write '{Path.Combine(file, "x")}': ", below.Message, StringComparison.Ordinal);
+        var onFolder = Assert.Throws<ConfigurationException>(() => AtomicFile.WriteText(folder["folder"], ""));
+        Assert.StartsWith($"Cannot write '{folder["folder"]}': ", onFolder.Message, StringComparison.Ordinal);
+        Assert.Throws<ConfigurationException>(() => AtomicFile.WriteDirectory(Path.Combine(file, "x"), _ => { }));
+        Assert.Equal(2, Directory.GetFileSystemEntries(folder.Root).Length);
+    }
+
+    [Fact]
+    public void Guard_full_disk_is_named()
+    {
+        Assert.SkipUnless(File.Exists("/dev/full"), "needs /dev/full");
+        var error = Assert.Throws<ConfigurationException>(() => AtomicFile.Guard("out", () =>
+        {
+            using var full = new FileStream("/dev/full", FileMode.Open, FileAccess.Write);
+            full.Write(new byte[10_000]);
+        }));
+        Assert.StartsWith("Cannot write 'out': No space left on device", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void WriteDirectory_replaces_the_whole_folder()
+    {
+        using var folder = new TemporaryFolder();
+        var path = folder["model"];
+        AtomicFile.WriteDirectory(path, aside => File.WriteAllText(Path.Combine(aside, "one"), "1"));
+        AtomicFile.WriteDirectory(path, aside =>
+        {
+            Assert.True(File.Exists(Path.Combine(path, "one")));
+            Directory.CreateDirectory(Path.Combine(aside, "deep"));
+            File.WriteAllText(Path.Combine(aside, "deep", "two"), "2");
+        });
+        Assert.Equal([folder["model"], folder["model", "deep"], folder["model", "deep", "two"]],
+            Directory.GetFileSystemEntries(folder.Root, "*", SearchOption.AllDirectories).Order());
+    }
+
+    [Fact]
+    public void WriteDirectory_exception_in_the_middle_leaves_the_old_folder_and_nothing_else()
+    {
+        using var folder = new TemporaryFolder();
+        AtomicFile.WriteDirectory(folder["model"], aside => File.WriteAllText(Path.Combine(aside, "one"), "1"));
+        Assert.Throws<InvalidOperationException>(() => AtomicFile.WriteDirectory(folder["model"], aside =>
+        {
+            File.WriteAllText(Path.Combine(aside, "two"), "2");
+            throw new InvalidOperationException();
+        }));
+        Assert.Equal([folder["model"], folder["model", "one"]], Directory.GetFileSystemEntries(folder.Root, "*", SearchOption.AllDirectories).Order());
+    }
+
+    [Fact]
+    public void Write_removes_what_a_dead_process_left_and_nothing_of_a_living_one()
+    {
+        using var folder = new TemporaryFolder();
+        using var living = Process.GetProcesses().First(p => p.Id > 0 && p.Id != Environment.ProcessId);
+        Directory.CreateDirectory(folder[$"x.partial-{NoProcess}"]);
+        folder.Text($"x.partial-{living.Id}", "");
+        folder.Text("x.partial-note", "");
+        folder.Text($"xy.partial-{NoProcess}", "");
+        AtomicFile.WriteText(folder["x"], "");
+        Assert.Equal(["x", $"x.partial-{living.Id}", "x.partial-note", $"xy.partial-{NoProcess}"],
+            Directory.GetFileSystemEntries(folder.Root).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public void WriteDirectory_process_killed_between_the_renames_loses_nothing()
+    {
+        using var folder = new TemporaryFolder();
+        Directory.CreateDirectory(folder[$"model.old-{NoProcess}"]);
+        File.WriteAllText(folder[$"model.old-{NoProcess}", "one"], "1");
+        Assert.Throws<InvalidOperationException>(() => AtomicFile.WriteDirectory(folder["model"], _ => throw new InvalidOperationException()));
+        Assert.Equal("1", File.ReadAllText(folder["model", "one"]));
+        Assert.Single(Directory.GetFileSystemEntries(folder.Root));
+    }
+}
