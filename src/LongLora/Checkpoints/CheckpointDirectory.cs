@@ -72,8 +72,8 @@ public sealed class CheckpointDirectory : ITensorSource
             throw new CheckpointException($"'{path}' has no {ConfigFile}. " + (File.Exists(System.IO.Path.Combine(path, "adapter_config.json"))
                 ? "It is an adapter: give its base model as the model, and this folder as the adapter." : needed));
         }
-        var config = ModelConfigReader.ReadFile(configFile);
-        return new CheckpointDirectory(path, File.ReadAllText(configFile), config, ReadHeaders(path)) { _closed = headersOnly };
+        var text = ModelConfigReader.ReadText(configFile);
+        return new CheckpointDirectory(path, text, ModelConfigReader.Parse(text, configFile), ReadHeaders(path)) { _closed = headersOnly };
     }
 
     /// <inheritdoc/>

@@ -16,11 +16,13 @@ public static class ModelConfigReader
 
     /// <summary>Reads a file.</summary>
     /// <exception cref="CheckpointException">The file is missing or no JSON, or a field is missing, unknown, of the wrong type or of an unsupported value.</exception>
-    public static ModelConfig ReadFile(string path)
+    public static ModelConfig ReadFile(string path) => Parse(ReadText(path), path);
+
+    internal static string ReadText(string path)
     {
         try
         {
-            return Parse(File.ReadAllText(path), path);
+            return File.ReadAllText(path);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -82,10 +82,10 @@ public static unsafe class SafetensorsWriter
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(maxShardBytes, 1);
         var shards = new List<List<TensorToWrite>>();
-        var filled = long.MaxValue;
+        var filled = 0L;
         foreach (var tensor in tensors)
         {
-            if (tensor.ByteCount > maxShardBytes - filled || filled > maxShardBytes)
+            if (shards.Count == 0 || tensor.ByteCount > maxShardBytes - filled)
             {
                 shards.Add([]);
                 filled = 0;

@@ -55,6 +55,19 @@ public class CheckpointDirectoryTests
     }
 
     [Fact]
+    public void WriteModel_tensors_without_elements_need_no_file_of_their_own()
+    {
+        using var folder = new TemporaryFolder();
+        using var nothing = empty(0);
+        using var one = ones(1);
+        SafetensorsWriter.WriteModel(folder.Root, [TensorToWrite.Of("a", nothing), TensorToWrite.Of("b", one), TensorToWrite.Of("c", nothing)], long.MaxValue);
+        Assert.Equal(["b", "a", "c"], SafetensorsHeader.Read(folder["model.safetensors"]).Tensors.Keys.OrderBy(n => n != "b"));
+        SafetensorsWriter.WriteModel(folder["two"], [TensorToWrite.Of("a", nothing), TensorToWrite.Of("b", one), TensorToWrite.Of("d", one)], 4);
+        Assert.Equal(["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"],
+            Directory.GetFiles(folder["two"]).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
     public void Open_headers_only_gives_no_tensor()
     {
         using var folder = CheckpointDirectory.Open(Stories, headersOnly: true);
