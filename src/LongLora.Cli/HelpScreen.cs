@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
 using System.Text;
+using System.Text.RegularExpressions;
 
 namespace LongLora.Cli;
 
@@ -18,9 +19,12 @@ internal sealed class Verb(string name, string description, params string[] exam
 }
 
 /// <summary>Writes the help of a command for a window of 80 columns: options under their headings, text beside them.</summary>
-internal sealed class HelpScreen : SynchronousCommandLineAction
+internal sealed partial class HelpScreen : SynchronousCommandLineAction
 {
     private const int Width = 80, TextColumn = 30;
+
+    // Help is what somebody asks for whose command is not complete yet.
+    public override bool ClearsParseErrors => true;
 
     public override int Invoke(ParseResult parseResult)
     {
@@ -43,7 +47,8 @@ internal sealed class HelpScreen : SynchronousCommandLineAction
             Section(text, "Arguments", command.Arguments.Select(a => (a.Name, a.Description)));
         if (command.Subcommands.Count > 0)
             Section(text, "Commands", command.Subcommands.Select(c => (c.Name, c.Description)));
-        foreach (var group in Options(command).Where(o => !o.Hidden).GroupBy(o => o is IGrouped { Group: var heading } ? heading : "Options"))
+        var groups = Options(command).Where(o => !o.Hidden).GroupBy(o => o is IGrouped { Group: var heading } ? heading : "Options");
+        foreach (var group in groups.OrderBy(g => g.Key == "Options"))
             Section(text, group.Key, group.Select(o => (Label(o), (string?)Text(o))));
         if (command.Subcommands.Count > 0)
             text.AppendLine().AppendLine($"Help on one of them: {Path(command)} <command> --help");
@@ -75,7 +80,7 @@ internal sealed class HelpScreen : SynchronousCommandLineAction
     private static string Label(Option option)
     {
         var names = string.Join(", ", option.Aliases.Where(a => a.Length == 2 && a[0] == '-').Append(option.Name));
-        return option.HelpName is { Length: > 0 } value && option.Arity.MinimumNumberOfValues > 0 ? $"{names} {value}" : names;
+        return option.HelpName is not { Length: > 0 } value ? names : option.Arity.MinimumNumberOfValues > 0 ? $"{names} {value}" : $"{names} [{value}]";
     }
 
     private static string Text(Option option) => option.Description + (option.Required ? "; required" : "");
@@ -94,10 +99,14 @@ internal sealed class HelpScreen : SynchronousCommandLineAction
         }
     }
 
+    // A word, or a short default in brackets, which is not broken.
+    [GeneratedRegex(@"\[[^\]]{1,46}\]|\S+")]
+    private static partial Regex Unit();
+
     private static void Wrap(StringBuilder text, string words, int indent)
     {
         var column = indent;
-        foreach (var word in words.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+        foreach (var word in Unit().Matches(words).Select(m => m.Value))
         {
             if (column > indent && column + 1 + word.Length >= Width)
             {

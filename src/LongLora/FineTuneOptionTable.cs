@@ -26,7 +26,7 @@ public sealed record FineTuneOption(string Name, string Group, string Placeholde
         null => "",
         IReadOnlyList<string> list => string.Join(", ", list),
         bool value => value ? "true" : "false",
-        double value => value.ToString("R", CultureInfo.InvariantCulture).Replace("E-0", "e-", StringComparison.Ordinal).Replace("E+", "e", StringComparison.Ordinal).Replace('E', 'e'),
+        double value => value.ToString("R", CultureInfo.InvariantCulture).ToLowerInvariant(),
         var value => Convert.ToString(value, CultureInfo.InvariantCulture)!,
     };
 }

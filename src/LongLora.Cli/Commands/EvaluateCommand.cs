@@ -29,7 +29,7 @@ internal static class EvaluateCommand
         var maxTokens = new Option<long?>("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
         var command = new Verb("perplexity", "Perplexity on text at several context lengths.",
-            "longlora evaluate perplexity --model Llama-2-7b-32k --data book.txt --context 4096,32768") { data, lengths, protocol, stride, maxTokens, json };
+            "longlora evaluate perplexity --model merged --data books --context 4096,32768") { data, lengths, protocol, stride, maxTokens, json };
         source.AddTo(command);
         command.SetAction(parsed =>
         {

@@ -11,7 +11,7 @@ internal static class InspectCommand
         var path = new Argument<string>("PATH") { Description = "model folder, adapter folder or .safetensors file" };
         var tensors = new Option<bool>("--tensors") { Description = "list every tensor" };
         var command = new Verb("inspect", "Show what a model, adapter or weight file is, without loading it.",
-            "longlora inspect runs/32k/adapter") { path, tensors };
+            "longlora inspect run32k/adapter") { path, tensors };
         command.SetAction(parsed =>
         {
             var summary = CheckpointSummary.Read(parsed.GetValue(path)!);

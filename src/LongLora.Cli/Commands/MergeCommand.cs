@@ -17,7 +17,7 @@ internal static class MergeCommand
         var adapter = new Option<string>("--adapter") { Description = "folder of the PEFT adapter", HelpName = "DIR", Required = true };
         var output = new Option<string>("--output") { Description = "folder to make, new or empty", HelpName = "DIR", Required = true };
         var command = new Verb("merge", "Merge an adapter into its base: a plain model folder that every engine loads.",
-            "longlora merge --model Llama-2-7b-hf --adapter runs/32k/adapter --output Llama-2-7b-32k") { model, adapter, output };
+            "longlora merge --model Llama-2-7b --adapter run32k/adapter --output merged") { model, adapter, output };
         command.SetAction(parsed =>
         {
             var target = parsed.GetValue(output)!;

@@ -10,9 +10,9 @@ internal static class TrainCommand
 {
     internal static Command Create(CliContext context)
     {
-        var recipe = new Option<FileInfo>("--recipe") { Description = "YAML file with any of the options below; flags override it", HelpName = "FILE" };
+        var recipe = new RecipeOption();
         var command = new Verb("train", "Fine-tune a model to a longer context.",
-            "longlora train --model Llama-2-7b-hf --data books --context 32768 --output runs/32k")
+            "longlora train --model Llama-2-7b --data books --context 32768 --output run32k")
         { recipe };
         var flags = FineTuneOptionTable.All.Select(option => new Flag(option)).ToList();
         flags.ForEach(command.Options.Add);
@@ -84,16 +84,27 @@ internal static class TrainCommand
         }
     }
 
+    private sealed class RecipeOption : Option<FileInfo>, IGrouped
+    {
+        internal RecipeOption() : base("--recipe")
+        {
+            Description = "YAML file with any of these options; flags override it";
+            HelpName = "FILE";
+        }
+
+        public string Group => "Run";
+    }
+
     // Takes text only: the option table parses it, with the same messages as for a recipe.
     private sealed class Flag : Option<string[]>, IGrouped
     {
         internal Flag(FineTuneOption option) : base("--" + option.Name)
         {
             Setting = option;
-            var standard = option.Format(FineTuneOptionTable.Defaults);
+            var standard = option.Format(FineTuneOptionTable.Defaults).Replace("e-0", "e-", StringComparison.Ordinal);
             var showDefault = standard.Length > 0 && option.Group != "Run" && !(option.IsSwitch && standard == "false");
             Description = option.Help + (showDefault ? $" [default: {standard}]" : "");
-            HelpName = option.IsSwitch ? "true|false" : option.Placeholder;
+            HelpName = !option.IsSwitch ? option.Placeholder : standard == "false" ? "" : "true|false";
             Arity = option.IsSwitch ? ArgumentArity.ZeroOrOne : option.IsList ? ArgumentArity.OneOrMore : ArgumentArity.ExactlyOne;
             AllowMultipleArgumentsPerToken = option.IsList;
             CustomParser = result => [.. result.Tokens.Select(t => t.Value)];
