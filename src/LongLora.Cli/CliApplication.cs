@@ -26,10 +26,29 @@ public static class ExitCode
 }
 
 /// <summary>What every command is given.</summary>
-/// <param name="Console">For results: rich in a terminal, plain text in a pipe.</param>
-/// <param name="Error">For messages about what went wrong.</param>
-/// <param name="Cancellation">Set by Ctrl-C.</param>
-public sealed record CliContext(IAnsiConsole Console, TextWriter Error, CancellationToken Cancellation);
+public sealed class CliContext
+{
+    internal CliContext(IAnsiConsole console, TextWriter output, TextWriter error, CancellationToken cancellation)
+    {
+        (Console, Output, Error, Cancellation) = (console, output, error, cancellation);
+        SayStopping = () => error.WriteLine("Stopping; press Ctrl-C again to stop at once, without saving.");
+    }
+
+    /// <summary>For tables and live displays: rich in a terminal, plain in a pipe.</summary>
+    public IAnsiConsole Console { get; }
+
+    /// <summary>For lines that must stay whole, such as commands to copy.</summary>
+    public TextWriter Output { get; }
+
+    /// <summary>For messages about what went wrong.</summary>
+    public TextWriter Error { get; }
+
+    /// <summary>Set by Ctrl-C.</summary>
+    public CancellationToken Cancellation { get; }
+
+    /// <summary>Tells the user that Ctrl-C was heard. A live display puts its own way here while it is shown, so that its lines stay whole.</summary>
+    public Action SayStopping { get; set; }
+}
 
 /// <summary>The <c>longlora</c> command: one file a verb under Commands/.</summary>
 public static class CliApplication
@@ -44,19 +63,21 @@ public static class CliApplication
     {
         var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) });
         if (!ReferenceEquals(output, Console.Out) || Console.IsOutputRedirected)
-            console.Profile.Width = 160; // a pipe has no edge to wrap at
-        var context = new CliContext(console, error, cancellation);
+            console.Profile.Width = 10_000; // a pipe has no edge to wrap at
+        var context = new CliContext(console, output, error, cancellation);
+        using var stopping = cancellation.Register(() => context.SayStopping());
+
         var verbose = new Option<bool>("--verbose") { Description = "show stack traces", Recursive = true };
         // Not a RootCommand: that one is called after the program file, not after the command that people type.
         var root = new Command("longlora", "Extends the context window of large language models with LongLoRA.")
         {
-            new HelpOption(),
-            new VersionOption(),
-            verbose,
             TrainCommand.Create(context),
             EvaluateCommand.Create(context),
             MergeCommand.Create(context),
             InspectCommand.Create(context),
+            verbose,
+            new HelpOption("--help", "-h", "-?") { Description = "show this help", Action = new HelpScreen() },
+            new VersionOption() { Description = "show version and commit" },
         };
         var parsed = root.Parse(args);
         if (parsed.Errors.Count > 0)
@@ -89,24 +110,28 @@ public static class CliApplication
 
     private static int ReportUsage(ParseResult parsed, TextWriter error)
     {
-        foreach (var problem in parsed.Errors)
-            error.WriteLine(problem.Message);
         var command = parsed.CommandResult.Command;
-        var names = command.Options.Select(o => o.Name).ToList();
-        foreach (var token in parsed.UnmatchedTokens.Where(t => t.StartsWith("--", StringComparison.Ordinal)))
+        if (parsed.UnmatchedTokens.Count == 0 && command.Subcommands.Count > 0)
         {
-            if (NearestName.Find(token, names) is { } nearest)
-                error.WriteLine($"Did you mean {nearest} for {token}?");
+            error.Write(HelpScreen.Write(command));
+            return ExitCode.Usage;
         }
-        error.WriteLine($"See: {Path(parsed)} --help");
+        // What follows an unknown flag is its value: one message is enough.
+        var flags = parsed.UnmatchedTokens.Where(t => t.StartsWith('-')).ToList();
+        foreach (var token in flags)
+            error.WriteLine($"There is no option {token}.{NearestName.Hint(token, command.Options.Select(o => o.Name))}");
+        if (flags.Count == 0 && parsed.UnmatchedTokens is [var word, ..])
+        {
+            error.WriteLine(command.Subcommands.Count > 0
+                ? $"There is no command '{word}'.{NearestName.Hint(word, command.Subcommands.Select(c => c.Name))}"
+                : $"'{word}' belongs to no option.");
+        }
+        if (parsed.UnmatchedTokens.Count == 0)
+        {
+            foreach (var problem in parsed.Errors)
+                error.WriteLine(problem.Message);
+        }
+        error.WriteLine($"See: {HelpScreen.Path(command)} --help");
         return ExitCode.Usage;
-    }
-
-    private static string Path(ParseResult parsed)
-    {
-        var names = new List<string>();
-        for (var result = parsed.CommandResult; result is not null; result = result.Parent as System.CommandLine.Parsing.CommandResult)
-            names.Insert(0, result.Command.Name);
-        return string.Join(' ', names);
     }
 }

@@ -1,16 +1,20 @@
 using System.Runtime.InteropServices;
+using System.Text;
 using LongLora.Cli;
 
-// The first Ctrl-C lets training save and exit with 130; the second one ends the process.
+if (OperatingSystem.IsWindows())
+    Console.OutputEncoding = Encoding.UTF8; // its old code pages have no bars
+
+// The first Ctrl-C, or the end of the terminal or of the machine, lets training save and exit with 130; the second one ends the process.
 using var cancellation = new CancellationTokenSource();
 void Cancel(PosixSignalContext signal)
 {
     if (cancellation.IsCancellationRequested)
         return;
     signal.Cancel = true;
-    Console.Error.WriteLine("\nStopping after this micro-batch; press Ctrl-C again to stop at once, without saving.");
     cancellation.Cancel();
 }
 using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Cancel);
 using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Cancel);
+using var hangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, Cancel);
 return CliApplication.Run(args, Console.Out, Console.Error, cancellation.Token);

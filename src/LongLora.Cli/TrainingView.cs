@@ -1,56 +1,94 @@
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Training;
-using Spectre.Console.Rendering;
 using Spectre.Console;
+using Spectre.Console.Rendering;
 
 namespace LongLora.Cli;
 
 /// <summary>Shows a training run: a live panel in a terminal, a line now and then in a pipe.</summary>
-internal sealed class TrainingView(IAnsiConsole console, FineTuneOptions options) : IProgress<TrainingStep>
+internal sealed class TrainingView(CliContext context, FineTuneOptions options) : IProgress<TrainingStep>
 {
-    private const int LinesInPipe = 50, SparkWidth = 48;
+    private const int LinesInPipe = 50, SparkWidth = 40;
+    private static readonly TimeSpan s_longestSilence = TimeSpan.FromMinutes(1);
 
+    // Steps come from the training thread, Ctrl-C from a thread of its own.
+    private readonly Lock _lock = new();
     private readonly List<TrainingStep> _steps = [];
     private LiveDisplayContext? _live;
+    private TimeSpan _lastLine;
     private double _smooth;
+    private bool _stopping;
 
     internal FineTuneResult Show(Func<IProgress<TrainingStep>, FineTuneResult> run)
     {
-        console.MarkupLineInterpolated($"[bold]{options.Model}[/] to [bold]{options.Context:N0}[/] tokens: {FineTuneOptionTable.Kebab(options.Tuning.ToString())}, {AttentionText()} attention, {options.Steps:N0} steps -> {options.Output}");
-        if (!console.Profile.Capabilities.Interactive || console.Profile.Out.IsTerminal == false)
+        context.Output.WriteLine($"{options.Model} to {options.Context:N0} tokens: {FineTuneOptionTable.Kebab(options.Tuning.ToString())}, {AttentionText()} attention, {options.Steps:N0} steps");
+        var profile = context.Console.Profile;
+        if (!profile.Out.IsTerminal || !profile.Capabilities.Interactive || !profile.Capabilities.Ansi)
             return run(this);
-        return console.Live(new Text("Reading the model and the data ...")).AutoClear(true).Start(live =>
+        var sayStopping = context.SayStopping;
+        try
         {
-            _live = live;
-            live.Refresh();
-            return run(this);
-        });
+            return context.Console.Live(new Text("Reading the model and the data ...")).AutoClear(true).Start(live =>
+            {
+                _live = live;
+                live.Refresh();
+                context.SayStopping = Stopping;
+                return run(this);
+            });
+        }
+        finally
+        {
+            (context.SayStopping, _live) = (sayStopping, null);
+        }
     }
 
     public void Report(TrainingStep value)
     {
-        _smooth = _steps.Count == 0 ? value.Loss : 0.9 * _smooth + 0.1 * value.Loss;
-        _steps.Add(value);
-        if (_live is not null)
-            _live.UpdateTarget(Panel(value));
-        else if (value.Step == 1 || value.Step == value.Steps || value.Step % Math.Max(1, value.Steps / LinesInPipe) == 0)
-            console.WriteLine($"step {value.Step}/{value.Steps}  loss {value.Loss:F4}  lr {value.LearningRate:G3}  grad {value.GradientNorm:F3}  {value.TokensPerSecond:N0} tokens/s  left {Span(Remaining(value))}  memory {Size(value.MemoryBytes)}");
+        lock (_lock)
+        {
+            _smooth = _steps.Count == 0 ? value.Loss : 0.9 * _smooth + 0.1 * value.Loss;
+            _steps.Add(value);
+            if (_live is not null)
+                _live.UpdateTarget(Panel(value));
+            else if (IsLineDue(value))
+            {
+                _lastLine = value.Elapsed;
+                context.Output.WriteLine($"step {value.Step}/{value.Steps}  loss {value.Loss:F4}  lr {value.LearningRate:G3}  grad {value.GradientNorm:F3}  {value.TokensPerSecond:N0} tokens/s  left {Span(Remaining(value))}  memory {Size(value.MemoryBytes)}");
+                context.Output.Flush();
+            }
+        }
     }
 
     internal void ShowResult(FineTuneResult result)
     {
-        if (_steps.Count > 0)
+        if (_steps is [.., var last])
         {
-            var last = _steps[^1];
-            console.WriteLine($"{last.Step} steps, loss {_smooth:F4} (smoothed), {last.Tokens:N0} tokens, {Span(last.Elapsed)}, peak memory {Size(last.PeakMemoryBytes)}, {result.TrainedParameters:N0} trained weights");
+            context.Output.WriteLine($"Done:   {last.Step:N0} steps, {last.Tokens:N0} tokens, {result.TrainedParameters:N0} trained weights, {Span(last.Elapsed)}, peak memory {Size(last.PeakMemoryBytes)}");
+            context.Output.WriteLine($"Loss:   {last.Loss:F4}, smoothed {_smooth:F4} nats per token; curve in {Quoted(Path.Combine(options.Output, "loss.png"))}");
         }
-        console.WriteLine($"Result: {result.Result}");
-        var target = options.Tuning == TuningMethod.Full ? $"--model {result.Result}" : $"--model {options.Model} --adapter {result.Result}";
-        console.WriteLine($"Next:   longlora evaluate perplexity {target} --data TEXT --context {options.Context}");
+        else
+            context.Output.WriteLine($"Done:   all {options.Steps:N0} steps were there already");
+        context.Output.WriteLine($"Result: {result.Result}");
+        var target = options.Tuning == TuningMethod.Full ? $"--model {Quoted(result.Result)}" : $"--model {Quoted(options.Model)} --adapter {Quoted(result.Result)}";
+        context.Output.WriteLine($"Next:   longlora evaluate perplexity {target} --data TEXT --context {options.Context}");
         if (options.Tuning != TuningMethod.Full)
-            console.WriteLine($"        longlora merge {target} --output MERGED");
+            context.Output.WriteLine($"        longlora merge {target} --output MERGED");
     }
+
+    private bool IsLineDue(TrainingStep step) => step.Step == step.Steps || _steps.Count == 1
+        || step.Step % Math.Max(1, step.Steps / LinesInPipe) == 0 || step.Elapsed - _lastLine >= s_longestSilence;
+
+    private void Stopping()
+    {
+        lock (_lock)
+        {
+            _stopping = true;
+            _live?.UpdateTarget(_steps is [.., var last] ? Panel(last) : StoppingText());
+        }
+    }
+
+    private static Markup StoppingText() => new("[yellow]stopping after this micro-batch, then saving; Ctrl-C again stops at once[/]");
 
     private Grid Panel(TrainingStep step)
     {
@@ -62,6 +100,8 @@ internal sealed class TrainingView(IAnsiConsole console, FineTuneOptions options
         Row("speed", new Text($"{step.TokensPerSecond:N0} tokens/s, {step.Tokens:N0} tokens seen"));
         Row("time", new Text($"{Span(step.Elapsed)} gone, {Span(Remaining(step))} left"));
         Row("memory", new Text($"{Size(step.MemoryBytes)}, peak {Size(step.PeakMemoryBytes)}"));
+        if (_stopping)
+            grid.AddRow(new Text(""), StoppingText());
         return grid;
     }
 
@@ -79,6 +119,8 @@ internal sealed class TrainingView(IAnsiConsole console, FineTuneOptions options
         double low = pieces.Min(), high = pieces.Max();
         return string.Concat(pieces.Select(p => bars[high > low ? (int)((p - low) / (high - low) * (bars.Length - 1)) : 0]));
     }
+
+    private static string Quoted(string path) => path.Any(char.IsWhiteSpace) ? $"\"{path}\"" : path;
 
     private string AttentionText() => options.Attention == AttentionKind.Full ? "full" : $"{FineTuneOptionTable.Kebab(options.Attention.ToString())} (groups of {options.ResolvedGroupSize:N0})";
 

@@ -1,3 +1,4 @@
+using LongLora.Runtime;
 using LongLora.Training;
 using ScottPlot;
 
@@ -42,7 +43,8 @@ public static class LossPlot
         rows.Set(loss, new GridCell(0, 0, 3, 1, 2, 1));
         rows.Set(rate, new GridCell(2, 0, 3, 1));
         figure.Layout = rows;
-        figure.SavePng(path, 1200, 700);
+        var image = figure.Render(1200, 700).GetImageBytes(ImageFormat.Png);
+        AtomicFile.Write(path, stream => stream.Write(image));
     }
 
     // Exponential mean with a span of a tenth of the run, corrected for its start.

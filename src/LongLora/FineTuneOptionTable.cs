@@ -47,14 +47,14 @@ public static class FineTuneOptionTable
         List("data", "Run", "PATH", "files and folders to train on: .txt, .md, .jsonl with 'text', token .bin; required", o => o.Data, (o, v) => o with { Data = v }),
         Whole("context", "Run", "new context in tokens; required", o => o.Context, (o, v) => o with { Context = v }),
         Text("output", "Run", "DIR", "run directory, new or empty unless --resume; required", o => o.Output, (o, v) => o with { Output = v }),
-        Switch("resume", "Run", "continue the run in the output from its newest checkpoint", o => o.Resume, (o, v) => o with { Resume = v ?? false }),
+        Switch("resume", "Run", "continue the run in the output from its newest checkpoint", o => o.Resume, (o, v) => o with { Resume = v }),
 
         Choice("attention", "Method", "attention while training", o => o.Attention, (o, v) => o with { Attention = v }),
-        Real("group-ratio", "Method", "attention group as a share of the context, above 0, at most 1", o => o.GroupRatio, (o, v) => o with { GroupRatio = v ?? 0.25 }),
+        Real("group-ratio", "Method", "attention group as a share of the context, above 0, at most 1", o => o.GroupRatio, (o, v) => o with { GroupRatio = v }),
         OptionalWhole("group-size", "Method", "attention group in tokens, even; overrides the ratio", o => o.GroupSize, (o, v) => o with { GroupSize = v }),
         Choice("tuning", "Method", "what is trained", o => o.Tuning, (o, v) => o with { Tuning = v }),
         Whole("rank", "Method", "rank of the LoRA matrices", o => o.Rank, (o, v) => o with { Rank = v }),
-        Real("alpha", "Method", "LoRA alpha; updates are scaled by alpha / rank", o => o.Alpha, (o, v) => o with { Alpha = v ?? 16 }),
+        Real("alpha", "Method", "LoRA alpha; updates are scaled by alpha / rank", o => o.Alpha, (o, v) => o with { Alpha = v }),
         List("target-modules", "Method", "NAME", "projections that get LoRA", o => o.TargetModules, (o, v) => o with { TargetModules = v }),
         OptionalSwitch("train-embeddings", "Method", "train the embeddings and a tied head; by default unless --tuning lora", o => o.TrainEmbeddings, (o, v) => o with { TrainEmbeddings = v }),
         OptionalSwitch("train-norms", "Method", "train the norms; by default unless --tuning lora", o => o.TrainNorms, (o, v) => o with { TrainNorms = v }),
@@ -64,16 +64,16 @@ public static class FineTuneOptionTable
         Whole("steps", "Training", "optimizer steps", o => o.Steps, (o, v) => o with { Steps = v }),
         Whole("batch-size", "Training", "sequences in one forward pass", o => o.BatchSize, (o, v) => o with { BatchSize = v }),
         Whole("gradient-accumulation", "Training", "forward passes in one step", o => o.GradientAccumulation, (o, v) => o with { GradientAccumulation = v }),
-        Real("learning-rate", "Training", "peak learning rate", o => o.LearningRate, (o, v) => o with { LearningRate = v ?? 2e-5 }),
+        Real("learning-rate", "Training", "peak learning rate", o => o.LearningRate, (o, v) => o with { LearningRate = v }),
         Whole("warmup-steps", "Training", "steps over which the learning rate rises from 0", o => o.WarmupSteps, (o, v) => o with { WarmupSteps = v }),
         Choice("schedule", "Training", "course of the learning rate", o => o.Schedule, (o, v) => o with { Schedule = v }),
-        Real("weight-decay", "Training", "AdamW's weight decay", o => o.WeightDecay, (o, v) => o with { WeightDecay = v ?? 0 }),
-        Real("beta1", "Training", "AdamW's decay of the first moment", o => o.Beta1, (o, v) => o with { Beta1 = v ?? 0.9 }),
-        Real("beta2", "Training", "AdamW's decay of the second moment", o => o.Beta2, (o, v) => o with { Beta2 = v ?? 0.95 }),
-        Real("epsilon", "Training", "AdamW's epsilon", o => o.Epsilon, (o, v) => o with { Epsilon = v ?? 1e-8 }),
-        Real("max-grad-norm", "Training", "gradient 2-norm above which gradients are scaled down; 0 for never", o => o.MaxGradNorm, (o, v) => o with { MaxGradNorm = v ?? 1 }),
+        Real("weight-decay", "Training", "AdamW's weight decay", o => o.WeightDecay, (o, v) => o with { WeightDecay = v }),
+        Real("beta1", "Training", "AdamW's decay of the first moment", o => o.Beta1, (o, v) => o with { Beta1 = v }),
+        Real("beta2", "Training", "AdamW's decay of the second moment", o => o.Beta2, (o, v) => o with { Beta2 = v }),
+        Real("epsilon", "Training", "AdamW's epsilon", o => o.Epsilon, (o, v) => o with { Epsilon = v }),
+        Real("max-grad-norm", "Training", "gradient 2-norm above which gradients are scaled down; 0 for never", o => o.MaxGradNorm, (o, v) => o with { MaxGradNorm = v }),
         Whole("seed", "Training", "seed of new weights and of the order of the data", o => o.Seed, (o, v) => o with { Seed = v }),
-        Switch("shuffle", "Training", "shuffle the sequences in each pass over the data", o => o.Shuffle, (o, v) => o with { Shuffle = v ?? true }),
+        Switch("shuffle", "Training", "shuffle the sequences in each pass over the data", o => o.Shuffle, (o, v) => o with { Shuffle = v }),
 
         Whole("save-every", "Machine", "steps between checkpoints; 0 for the end only", o => o.SaveEvery, (o, v) => o with { SaveEvery = v }),
         Whole("keep-checkpoints", "Machine", "newest checkpoints to keep", o => o.KeepCheckpoints, (o, v) => o with { KeepCheckpoints = v }),
@@ -104,13 +104,13 @@ public static class FineTuneOptionTable
     private static FineTuneOption OptionalWhole(string name, string group, string help, Func<FineTuneOptions, int?> get, Func<FineTuneOptions, int?, FineTuneOptions> set) =>
         new(name, group, "N", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseWhole(name, v)));
 
-    private static FineTuneOption Real(string name, string group, string help, Func<FineTuneOptions, double> get, Func<FineTuneOptions, double?, FineTuneOptions> set) =>
+    private static FineTuneOption Real(string name, string group, string help, Func<FineTuneOptions, double> get, Func<FineTuneOptions, double, FineTuneOptions> set) =>
         new(name, group, "X", help, o => get(o), (o, v) => set(o, ParseReal(name, v)));
 
     private static FineTuneOption OptionalReal(string name, string group, string help, Func<FineTuneOptions, double?> get, Func<FineTuneOptions, double?, FineTuneOptions> set) =>
         new(name, group, "X", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseReal(name, v)));
 
-    private static FineTuneOption Switch(string name, string group, string help, Func<FineTuneOptions, bool> get, Func<FineTuneOptions, bool?, FineTuneOptions> set) =>
+    private static FineTuneOption Switch(string name, string group, string help, Func<FineTuneOptions, bool> get, Func<FineTuneOptions, bool, FineTuneOptions> set) =>
         new(name, group, "", help, o => get(o), (o, v) => set(o, ParseSwitch(name, v)));
 
     private static FineTuneOption OptionalSwitch(string name, string group, string help, Func<FineTuneOptions, bool?> get, Func<FineTuneOptions, bool?, FineTuneOptions> set) =>

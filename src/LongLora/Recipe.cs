@@ -47,6 +47,7 @@ public static class Recipe
             throw new ConfigurationException($"{source} is empty; a recipe has lines such as 'context: 8192'.");
         if (stream.Documents.Count > 1 || stream.Documents[0].RootNode is not YamlMappingNode root)
             throw new ConfigurationException($"{source} is not one list of 'option: value' lines.");
+        var problems = new List<string>();
         foreach (var (key, value) in root.Children)
         {
             try
@@ -56,10 +57,10 @@ public static class Recipe
             }
             catch (Exception e) when (e is ConfigurationException or InvalidCastException)
             {
-                throw new ConfigurationException($"{source}:{key.Start.Line}: {e.Message}", e);
+                problems.Add($"{source}:{key.Start.Line}: {e.Message}");
             }
         }
-        return options;
+        return problems.Count == 0 ? options : throw new ConfigurationException(string.Join(Environment.NewLine, problems));
     }
 
     /// <summary>A recipe with every option, which gives the same run again.</summary>
@@ -86,11 +87,14 @@ public static class Recipe
         return writer.ToString().Replace("\n...\n", "\n", StringComparison.Ordinal);
     }
 
-    private static YamlScalarNode Scalar(string text) => new(text) { Style = text.Length == 0 ? ScalarStyle.DoubleQuoted : ScalarStyle.Any };
+    private static YamlScalarNode Scalar(string text) => new(text) { Style = IsNull(text) ? ScalarStyle.DoubleQuoted : ScalarStyle.Any };
+
+    // What YAML takes for "no value" unless it is quoted.
+    private static bool IsNull(string? text) => text is null or "" or "null" or "~";
 
     private static string Text(FineTuneOption option, YamlNode node) => (node, option.IsList) switch
     {
-        (YamlScalarNode scalar, _) => scalar.Value is null or "null" or "~" ? "" : scalar.Value,
+        (YamlScalarNode scalar, _) => scalar.Style == ScalarStyle.Plain && IsNull(scalar.Value) ? "" : scalar.Value ?? "",
         (YamlSequenceNode list, true) when list.Children.All(c => c is YamlScalarNode) => string.Join('\n', list.Children.Select(c => ((YamlScalarNode)c).Value)),
         _ => throw new ConfigurationException($"{option.Name} must be {(option.IsList ? "a list of texts" : "one value")}."),
     };

@@ -12,7 +12,7 @@ public class RecipeTests
         Model = "a model: with # signs",
         Data = ["books", "more/data.jsonl"],
         Context = 8192,
-        Output = "true",
+        Output = "null",
         Attention = AttentionKind.Grouped,
         GroupRatio = 1.0 / 3,
         GroupSize = 1024,
@@ -63,6 +63,14 @@ public class RecipeTests
         var settable = typeof(FineTuneOptions).GetProperties().Where(p => p.CanWrite).Select(p => FineTuneOptionTable.Kebab(p.Name)).Order();
         Assert.Equal(settable, FineTuneOptionTable.All.Select(o => o.Name).Order());
         Assert.All(FineTuneOptionTable.All, o => Assert.NotEqual(o.Format(FineTuneOptionTable.Defaults), o.Format(s_full)));
+    }
+
+    [Fact]
+    public void Parse_several_problems_are_all_told_each_with_its_line()
+    {
+        var message = Assert.Throws<ConfigurationException>(() => Recipe.Parse("rank: 8\nstep: 5\nalpha: none\n", "recipe", FineTuneOptionTable.Defaults)).Message;
+        Assert.Equal(["recipe:2: There is no option 'step'. Did you mean 'steps'?", "recipe:3: alpha is 'none'; it must be a number such as 0.5 or 2e-5."],
+            message.Split(Environment.NewLine));
     }
 
     [Theory]

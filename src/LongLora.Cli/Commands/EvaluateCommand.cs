@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json;
 using LongLora.Adapters;
 using LongLora.Checkpoints;
@@ -15,19 +16,20 @@ namespace LongLora.Cli.Commands;
 internal static class EvaluateCommand
 {
     internal static Command Create(CliContext context) =>
-        new("evaluate", "Measure a model, with full attention.") { CreatePerplexity(context) };
+        new Verb("evaluate", "Measure a model, with full attention.") { CreatePerplexity(context) };
 
-    private static Command CreatePerplexity(CliContext context)
+    private static Verb CreatePerplexity(CliContext context)
     {
         var source = new ModelArguments();
         var data = new Option<string[]>("--data") { Description = "files and folders: .txt, .md, .jsonl with 'text', token .bin", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
         var lengths = new Option<string>("--context") { Description = "context lengths in tokens, with commas between", HelpName = "N,N,...", Required = true };
-        var protocol = new Option<string>("--protocol") { Description = "longlora: mean over windows of the whole stream, as published; document: each token of each document once", HelpName = "longlora|document", DefaultValueFactory = _ => "longlora" };
+        var protocol = new Option<string>("--protocol") { Description = "longlora: mean over windows of the whole stream, as published; document: each token of each document once [default: longlora]", HelpName = "longlora|document", DefaultValueFactory = _ => "longlora" };
         protocol.AcceptOnlyFromAmong("longlora", "document");
         var stride = new Option<int?>("--stride") { Description = "tokens between windows [default: 256; for documents a quarter of the context]", HelpName = "S" };
         var maxTokens = new Option<long?>("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
-        var command = new Command("perplexity", "Perplexity on text at several context lengths.") { data, lengths, protocol, stride, maxTokens, json };
+        var command = new Verb("perplexity", "Perplexity on text at several context lengths.",
+            "longlora evaluate perplexity --model merged --data books --context 4096,32768") { data, lengths, protocol, stride, maxTokens, json };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
@@ -51,6 +53,7 @@ internal static class EvaluateCommand
     {
         if (!context.Console.Profile.Out.IsTerminal)
             return [.. lengths.Select(length => measure(length, null))];
+        context.SayStopping = () => { }; // the bar goes away and "Interrupted." follows at once
         return context.Console.Progress().AutoClear(true).Start(display => lengths.Select(length =>
         {
             var task = display.AddTask($"context {length:N0}");
@@ -62,7 +65,7 @@ internal static class EvaluateCommand
 
     private static void Show(CliContext context, List<PerplexityResult> results, PerplexityProtocol protocol, TokenStore tokens)
     {
-        context.Console.WriteLine($"{tokens.Count:N0} tokens in {tokens.Documents.Count:N0} documents, protocol {FineTuneOptionTable.Kebab(protocol.ToString()).Replace("long-lora", "longlora", StringComparison.Ordinal)}, full attention");
+        context.Output.WriteLine($"{tokens.Count:N0} tokens in {tokens.Documents.Count:N0} document{(tokens.Documents.Count == 1 ? "" : "s")}, protocol {FineTuneOptionTable.Kebab(protocol.ToString()).Replace("long-lora", "longlora", StringComparison.Ordinal)}, full attention");
         var table = new Table().Border(TableBorder.Simple);
         foreach (var name in new[] { "context", "loss", "perplexity", "scored tokens" })
             table.AddColumn(new TableColumn(name).RightAligned());
@@ -76,8 +79,14 @@ internal static class EvaluateCommand
         results = results.Select(r => new { context = r.Context, loss = r.Loss, perplexity = r.Perplexity, tokens = r.Tokens }),
     }) + "\n";
 
-    private static List<int> ParseLengths(string text) => [.. text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(part =>
-        int.TryParse(part, out var length) && length >= 2 ? length : throw new ConfigurationException($"context is '{text}'; give whole numbers of at least 2 with commas between, such as 512,1024."))];
+    private static List<int> ParseLengths(string text)
+    {
+        var parts = text.Split(',', StringSplitOptions.TrimEntries);
+        var lengths = parts.Select(p => int.TryParse(p, NumberStyles.None, CultureInfo.InvariantCulture, out var length) ? length : 0).ToList();
+        return lengths.TrueForAll(l => l >= 2)
+            ? lengths
+            : throw new ConfigurationException($"--context is '{text}'; give whole numbers of at least 2 with commas between, such as 512,1024.");
+    }
 
     private sealed class Listener(Action<PerplexityProgress> report) : IProgress<PerplexityProgress>
     {
@@ -90,7 +99,7 @@ internal sealed class ModelArguments
 {
     private readonly Option<string> _model = new("--model") { Description = "folder of a Hugging Face model", HelpName = "DIR", Required = true };
     private readonly Option<string> _adapter = new("--adapter") { Description = "folder of a PEFT adapter on it", HelpName = "DIR" };
-    private readonly Option<string> _device = new("--device") { Description = "auto, cpu, cuda or cuda:N", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
+    private readonly Option<string> _device = new("--device") { Description = "auto, cpu, cuda or cuda:N [default: auto]", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
 
     internal void AddTo(Command command)
     {

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using LongLora.Export;
-using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
@@ -11,19 +10,19 @@ internal static class InspectCommand
     {
         var path = new Argument<string>("PATH") { Description = "model folder, adapter folder or .safetensors file" };
         var tensors = new Option<bool>("--tensors") { Description = "list every tensor" };
-        var command = new Command("inspect", "Show what a model, adapter or weight file is, without loading it.") { path, tensors };
+        var command = new Verb("inspect", "Show what a model, adapter or weight file is, without loading it.",
+            "longlora inspect run32k/adapter") { path, tensors };
         command.SetAction(parsed =>
         {
             var summary = CheckpointSummary.Read(parsed.GetValue(path)!);
-            context.Console.WriteLine($"{summary.Kind}: {summary.Path}");
-            var grid = new Grid().AddColumn(new GridColumn().NoWrap()).AddColumn();
+            context.Output.WriteLine($"{summary.Kind}: {summary.Path}");
+            var width = summary.Facts.Max(f => f.Name.Length);
             foreach (var (name, value) in summary.Facts)
-                grid.AddRow(new Text("  " + name), new Text(value));
-            context.Console.Write(grid);
+                context.Output.WriteLine($"  {name.PadRight(width)}  {value}");
             if (parsed.GetValue(tensors))
             {
                 foreach (var tensor in summary.Tensors)
-                    context.Console.WriteLine($"  {tensor.Type,-9} [{string.Join(", ", tensor.Shape)}]  {tensor.Name}");
+                    context.Output.WriteLine($"  {tensor.Type,-9} [{string.Join(", ", tensor.Shape)}]  {tensor.Name}");
             }
             return ExitCode.Done;
         });

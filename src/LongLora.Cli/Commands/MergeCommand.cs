@@ -5,7 +5,6 @@ using LongLora.Export;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
-using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
@@ -17,7 +16,8 @@ internal static class MergeCommand
         var model = new Option<string>("--model") { Description = "folder of the base model", HelpName = "DIR", Required = true };
         var adapter = new Option<string>("--adapter") { Description = "folder of the PEFT adapter", HelpName = "DIR", Required = true };
         var output = new Option<string>("--output") { Description = "folder to make, new or empty", HelpName = "DIR", Required = true };
-        var command = new Command("merge", "Merge an adapter into its base: a plain model folder that every engine loads.") { model, adapter, output };
+        var command = new Verb("merge", "Merge an adapter into its base: a plain model folder that every engine loads.",
+            "longlora merge --model Llama-2-7b --adapter run32k/adapter --output merged") { model, adapter, output };
         command.SetAction(parsed =>
         {
             var target = parsed.GetValue(output)!;
@@ -27,8 +27,8 @@ internal static class MergeCommand
             using var merged = ModelLoader.Load(folder.Config, folder);
             using var set = PeftFormat.Attach(parsed.GetValue(adapter)!, merged);
             HuggingFaceExporter.Write(target, merged, folder);
-            context.Console.WriteLine($"{set.Adapters.Count} LoRA pairs and {set.ModelWeights.Count} trained weights merged; context {RopeScaling.CurrentContext(merged.Config):N0} tokens.");
-            context.Console.WriteLine($"Model: {target}");
+            context.Output.WriteLine($"{set.Adapters.Count} LoRA pairs and {set.ModelWeights.Count} trained weights merged; context {RopeScaling.CurrentContext(merged.Config):N0} tokens.");
+            context.Output.WriteLine($"Model: {target}");
             return ExitCode.Done;
         });
         return command;

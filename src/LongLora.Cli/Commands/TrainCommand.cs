@@ -1,9 +1,7 @@
 using System.CommandLine;
-using LongLora.Adapters;
 using LongLora.Reports;
 using LongLora.Runtime;
 using LongLora.Training;
-using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
@@ -12,60 +10,108 @@ internal static class TrainCommand
 {
     internal static Command Create(CliContext context)
     {
-        var recipe = new Option<FileInfo>("--recipe") { Description = "YAML file with any of these options; flags override it", HelpName = "FILE" };
-        var command = new Command("train", "Fine-tune a model to a longer context.") { recipe };
-        var flags = FineTuneOptionTable.All.Select(option => (Option: option, Flag: Flag(option))).ToList();
-        flags.ForEach(f => command.Options.Add(f.Flag));
+        var recipe = new RecipeOption();
+        var command = new Verb("train", "Fine-tune a model to a longer context.",
+            "longlora train --model Llama-2-7b --data books --context 32768 --output run32k")
+        { recipe };
+        var flags = FineTuneOptionTable.All.Select(option => new Flag(option)).ToList();
+        flags.ForEach(command.Options.Add);
         command.SetAction(parsed =>
         {
-            var options = FineTuneOptionTable.Defaults;
-            if (parsed.GetValue(recipe) is { } file)
-                options = Recipe.ReadFile(file.FullName, options);
-            foreach (var (option, flag) in flags)
-            {
-                if (parsed.GetResult(flag) is { Implicit: false } given)
-                    options = option.Apply(options, given.Tokens.Count == 0 && option.IsSwitch ? "true" : string.Join('\n', given.Tokens.Select(t => t.Value)));
-            }
+            var options = parsed.GetValue(recipe) is { } file ? Recipe.ReadFile(file.FullName, FineTuneOptionTable.Defaults) : FineTuneOptionTable.Defaults;
+            options = ApplyFlags(options, parsed, flags);
+            options.Validate();
             return Run(options, context);
         });
         return command;
     }
 
-    private static Option<string[]> Flag(FineTuneOption option)
+    private static FineTuneOptions ApplyFlags(FineTuneOptions options, ParseResult parsed, List<Flag> flags)
     {
-        var standard = option.Format(FineTuneOptionTable.Defaults);
-        var showDefault = standard.Length > 0 && option.Group != "Run" && !(option.IsSwitch && standard == "false");
-        return new Option<string[]>("--" + option.Name)
+        var problems = new List<string>();
+        foreach (var flag in flags)
         {
-            Description = option.Help + (showDefault ? $" [default: {standard}]" : ""),
-            HelpName = option.IsSwitch ? "true|false" : option.Placeholder,
-            Arity = option.IsSwitch ? ArgumentArity.ZeroOrOne : option.IsList ? ArgumentArity.OneOrMore : ArgumentArity.ExactlyOne,
-            AllowMultipleArgumentsPerToken = option.IsList,
-            CustomParser = result => [.. result.Tokens.Select(t => t.Value)],
-        };
+            if (parsed.GetResult(flag) is not { Implicit: false } given)
+                continue;
+            try
+            {
+                var values = given.Tokens.Select(t => t.Value).DefaultIfEmpty("true");
+                options = flag.Setting.Apply(options, string.Join('\n', values));
+            }
+            catch (ConfigurationException e)
+            {
+                problems.Add("--" + e.Message);
+            }
+        }
+        return problems.Count == 0 ? options : throw new ConfigurationException(string.Join(Environment.NewLine, problems));
     }
 
     private static int Run(FineTuneOptions options, CliContext context)
     {
-        var view = new TrainingView(context.Console, options);
+        var view = new TrainingView(context, options);
         try
         {
             var result = view.Show(progress => FineTune.Run(options, progress, context.Cancellation));
-            SavePlot(options);
+            SavePlot(options, context);
             view.ShowResult(result);
             return ExitCode.Done;
         }
-        catch (OperationCanceledException)
+        catch (OperationCanceledException) when (context.Cancellation.IsCancellationRequested)
         {
-            SavePlot(options);
-            context.Error.WriteLine($"Interrupted and saved. Continue with the same command and --resume.");
+            // Before the first step there is nothing to save; --resume then begins anew.
+            if (Directory.Exists(Path.Combine(options.Output, "checkpoints")))
+            {
+                SavePlot(options, context);
+                context.Error.WriteLine("Interrupted and saved. Continue with the same command and --resume.");
+            }
+            else
+                context.Error.WriteLine("Interrupted before the first step; nothing was saved. Begin again with the same command and --resume.");
             return ExitCode.Interrupted;
         }
     }
 
-    private static void SavePlot(FineTuneOptions options)
+    // A picture that cannot be drawn, for example without Skia's native library, takes nothing from a run that is done and saved.
+    private static void SavePlot(FineTuneOptions options, CliContext context)
     {
-        if (File.Exists(Path.Combine(options.Output, "metrics.jsonl")))
-            LossPlot.Save(Path.Combine(options.Output, "loss.png"), MetricsLog.Read(options.Output), $"{Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))} at {options.Context:N0} tokens");
+        try
+        {
+            var title = $"{Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))} at {options.Context:N0} tokens";
+            LossPlot.Save(Path.Combine(options.Output, "loss.png"), MetricsLog.Read(options.Output), title);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            context.Error.WriteLine($"loss.png was not drawn: {(e.InnerException ?? e).Message}");
+        }
+    }
+
+    private sealed class RecipeOption : Option<FileInfo>, IGrouped
+    {
+        internal RecipeOption() : base("--recipe")
+        {
+            Description = "YAML file with any of these options; flags override it";
+            HelpName = "FILE";
+        }
+
+        public string Group => "Run";
+    }
+
+    // Takes text only: the option table parses it, with the same messages as for a recipe.
+    private sealed class Flag : Option<string[]>, IGrouped
+    {
+        internal Flag(FineTuneOption option) : base("--" + option.Name)
+        {
+            Setting = option;
+            var standard = option.Format(FineTuneOptionTable.Defaults).Replace("e-0", "e-", StringComparison.Ordinal);
+            var showDefault = standard.Length > 0 && option.Group != "Run" && !(option.IsSwitch && standard == "false");
+            Description = option.Help + (showDefault ? $" [default: {standard}]" : "");
+            HelpName = !option.IsSwitch ? option.Placeholder : standard == "false" ? "" : "true|false";
+            Arity = option.IsSwitch ? ArgumentArity.ZeroOrOne : option.IsList ? ArgumentArity.OneOrMore : ArgumentArity.ExactlyOne;
+            AllowMultipleArgumentsPerToken = option.IsList;
+            CustomParser = result => [.. result.Tokens.Select(t => t.Value)];
+        }
+
+        internal FineTuneOption Setting { get; }
+
+        public string Group => Setting.Group;
     }
 }

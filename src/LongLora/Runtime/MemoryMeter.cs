@@ -7,10 +7,10 @@ namespace LongLora.Runtime;
 public static class MemoryMeter
 {
     /// <summary>Bytes now.</summary>
-    public static long CurrentBytes => ReadStatus("VmRSS:") ?? Refreshed().WorkingSet64;
+    public static long CurrentBytes => ReadStatus("VmRSS:") ?? OfProcess(p => p.WorkingSet64);
 
-    /// <summary>The most bytes since the process began, or since <see cref="ResetPeak"/>.</summary>
-    public static long PeakBytes => ReadStatus("VmHWM:") ?? Refreshed().PeakWorkingSet64;
+    /// <summary>The most bytes since the process began, or since <see cref="ResetPeak"/>. On macOS, which keeps no such number, those of now.</summary>
+    public static long PeakBytes => ReadStatus("VmHWM:") ?? OfProcess(p => Math.Max(p.PeakWorkingSet64, p.WorkingSet64));
 
     /// <summary>Begins a new measurement of the peak; does nothing where the system has no such thing (other than Linux).</summary>
     public static void ResetPeak()
@@ -38,10 +38,9 @@ public static class MemoryMeter
         return null;
     }
 
-    private static Process Refreshed()
+    private static long OfProcess(Func<Process, long> read)
     {
-        var process = Process.GetCurrentProcess();
-        process.Refresh();
-        return process;
+        using var process = Process.GetCurrentProcess();
+        return read(process);
     }
 }

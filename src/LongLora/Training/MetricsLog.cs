@@ -28,6 +28,7 @@ public sealed class MetricsLog : IProgress<TrainingStep>
             foreach (var step in kept)
                 stream.Write(Line(step));
         });
+        TensorBoardWriter.Resume(folder, resumedStep);
     }
 
     /// <summary>The steps in a run directory's log.</summary>

@@ -12,14 +12,43 @@ public static class TensorBoardWriter
 {
     private static readonly uint[] s_table = [.. Enumerable.Range(0, 256).Select(i => Enumerable.Range(0, 8).Aggregate((uint)i, (c, _) => (c & 1) != 0 ? (c >> 1) ^ 0x82F63B78 : c >> 1))];
 
+    // TensorBoard takes a file for an event file by "tfevents" in its name.
+    private const string FileName = "events.out.tfevents.longlora";
+
+    /// <summary>
+    /// Prepares the file for the steps after <paramref name="lastStep"/>: a frame that was cut short is removed, since nothing behind it could
+    /// be read, and a session start tells TensorBoard to forget the later steps that an interrupted run had shown.
+    /// </summary>
+    /// <param name="folder">The run directory.</param>
+    /// <param name="lastStep">Steps that the run has; 0 begins a new file.</param>
+    public static void Resume(string folder, long lastStep)
+    {
+        var path = Path.Combine(folder, FileName);
+        AtomicFile.Guard(path, () =>
+        {
+            if (lastStep == 0)
+                File.Delete(path);
+            if (!File.Exists(path))
+                return;
+            using var stream = new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.Read);
+            stream.SetLength(EndOfFrames(stream));
+            stream.Position = stream.Length;
+            // session_log = 7 { status = 1: START = 1 }
+            stream.Write(Frame(Event(lastStep + 1, o => WriteMessage(o, 7, log =>
+            {
+                log.WriteTag(1, WireFormat.WireType.Varint);
+                log.WriteInt32(1);
+            }))));
+        });
+    }
+
     /// <summary>Appends the scalars of one step to <c>events.out.tfevents.longlora</c>, which is made on first use.</summary>
     /// <param name="folder">The run directory.</param>
     /// <param name="step">The step.</param>
     /// <param name="scalars">Tags and values.</param>
     public static void Append(string folder, long step, IReadOnlyList<(string Tag, double Value)> scalars)
     {
-        // TensorBoard takes a file for an event file by "tfevents" in its name.
-        var path = Path.Combine(folder, "events.out.tfevents.longlora");
+        var path = Path.Combine(folder, FileName);
         AtomicFile.Guard(path, () =>
         {
             using var stream = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read);
@@ -48,6 +77,23 @@ public static class TensorBoardWriter
             crc = s_table[(byte)(crc ^ b)] ^ (crc >> 8);
         crc = ~crc;
         return ((crc >> 15) | (crc << 17)) + 0xA282EAD8;
+    }
+
+    // Where the last whole frame ends.
+    private static long EndOfFrames(FileStream stream)
+    {
+        var header = new byte[12];
+        for (var end = 0L; ;)
+        {
+            stream.Position = end;
+            if (stream.ReadAtLeast(header, header.Length, throwOnEndOfStream: false) < header.Length
+                || BinaryPrimitives.ReadUInt32LittleEndian(header.AsSpan(8)) != MaskedChecksum(header.AsSpan(0, 8)))
+                return end;
+            var next = end + 16 + (long)BinaryPrimitives.ReadUInt64LittleEndian(header);
+            if (next > stream.Length)
+                return end;
+            end = next;
+        }
     }
 
     private static byte[] Event(long step, Action<CodedOutputStream> what) => Message(o =>

@@ -1,3 +1,6 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
 namespace LongLora.Training;
 
 /// <summary>What is known of one optimizer step once it is done; one line of <c>metrics.jsonl</c>.</summary>
@@ -25,6 +28,7 @@ public sealed record TrainingStep
     public required double TokensPerSecond { get; init; }
 
     /// <summary>Time since the process began to train.</summary>
+    [JsonPropertyName("elapsed_seconds"), JsonConverter(typeof(SecondsConverter))]
     public required TimeSpan Elapsed { get; init; }
 
     /// <summary>Resident memory of the process in bytes.</summary>
@@ -32,4 +36,11 @@ public sealed record TrainingStep
 
     /// <summary>Largest resident memory so far in bytes.</summary>
     public required long PeakMemoryBytes { get; init; }
+
+    private sealed class SecondsConverter : JsonConverter<TimeSpan>
+    {
+        public override TimeSpan Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => TimeSpan.FromSeconds(reader.GetDouble());
+
+        public override void Write(Utf8JsonWriter writer, TimeSpan value, JsonSerializerOptions options) => writer.WriteNumberValue(value.TotalSeconds);
+    }
 }

@@ -45,10 +45,36 @@ public class MetricsTests : IDisposable
             events.Skip(1).SelectMany(e => e.Scalars.Select(s => (e.Step, s.Tag, s.Value))));
     }
 
-    // TFRecord and event.proto, from their descriptions.
-    private static List<(long Step, string Version, List<(string Tag, float Value)> Scalars)> ReadEvents(ReadOnlySpan<byte> file)
+    [Fact]
+    public void TensorBoardWriter_resumed_drops_a_torn_frame_and_marks_the_start()
     {
-        var events = new List<(long, string, List<(string, float)>)>();
+        var path = Path.Combine(_folder, "events.out.tfevents.longlora");
+        for (var i = 1; i <= 5; i++)
+            TensorBoardWriter.Append(_folder, i, [("train/loss", i)]);
+        var whole = File.ReadAllBytes(path);
+        for (var cut = 1; cut < 40; cut += 6)
+        {
+            File.WriteAllBytes(path, whole[..^cut]);
+            TensorBoardWriter.Resume(_folder, 3);
+            TensorBoardWriter.Append(_folder, 4, [("train/loss", 4.5)]);
+            Assert.Equal([(0L, false), (1, false), (2, false), (3, false), (4, false), (4, true), (4, false)], ReadEvents(File.ReadAllBytes(path)).Select(e => (e.Step, e.Start)));
+        }
+        TensorBoardWriter.Resume(_folder, 0);
+        Assert.False(File.Exists(path));
+    }
+
+    [Fact]
+    public void MetricsLog_line_has_the_documented_names()
+    {
+        new MetricsLog(_folder, 0, null).Report(Step(2));
+        Assert.Equal("""{"step":2,"steps":9,"loss":0.5,"learning_rate":0.001,"gradient_norm":2,"tokens":20,"tokens_per_second":5,"elapsed_seconds":2,"memory_bytes":3,"peak_memory_bytes":4}""" + "\n",
+            File.ReadAllText(Path.Combine(_folder, "metrics.jsonl")));
+    }
+
+    // TFRecord and event.proto, from their descriptions.
+    private static List<(long Step, string Version, bool Start, List<(string Tag, float Value)> Scalars)> ReadEvents(ReadOnlySpan<byte> file)
+    {
+        var events = new List<(long, string, bool, List<(string, float)>)>();
         while (file.Length > 0)
         {
             var length = (int)BinaryPrimitives.ReadUInt64LittleEndian(file);
@@ -61,9 +87,9 @@ public class MetricsTests : IDisposable
         return events;
     }
 
-    private static (long, string, List<(string, float)>) ReadEvent(byte[] data)
+    private static (long, string, bool, List<(string, float)>) ReadEvent(byte[] data)
     {
-        var (step, version, scalars) = (0L, "", new List<(string, float)>());
+        var (step, version, start, scalars) = (0L, "", false, new List<(string, float)>());
         var input = new CodedInputStream(data);
         for (uint tag; (tag = input.ReadTag()) != 0;)
         {
@@ -83,9 +109,10 @@ public class MetricsTests : IDisposable
                         scalars.Add((name, value.ReadFloat()));
                     }
                     break;
+                case 7: start = input.ReadBytes().ToByteArray() is [8, 1]; break;
             }
         }
-        return (step, version, scalars);
+        return (step, version, start, scalars);
     }
 
     // CRC-32C bit by bit.

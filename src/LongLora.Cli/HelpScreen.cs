@@ -1,0 +1,126 @@
+using System.CommandLine;
+using System.CommandLine.Invocation;
+using System.Text;
+using System.Text.RegularExpressions;
+
+namespace LongLora.Cli;
+
+/// <summary>An option that help shows under a heading.</summary>
+internal interface IGrouped
+{
+    /// <summary>The heading.</summary>
+    string Group { get; }
+}
+
+/// <summary>A command with examples, which help shows first: most people copy one.</summary>
+internal sealed class Verb(string name, string description, params string[] examples) : Command(name, description)
+{
+    internal IReadOnlyList<string> Examples { get; } = examples;
+}
+
+/// <summary>Writes the help of a command for a window of 80 columns: options under their headings, text beside them.</summary>
+internal sealed partial class HelpScreen : SynchronousCommandLineAction
+{
+    private const int Width = 80, TextColumn = 30;
+
+    // Help is what somebody asks for whose command is not complete yet.
+    public override bool ClearsParseErrors => true;
+
+    public override int Invoke(ParseResult parseResult)
+    {
+        parseResult.InvocationConfiguration.Output.Write(Write(parseResult.CommandResult.Command));
+        return ExitCode.Done;
+    }
+
+    internal static string Write(Command command)
+    {
+        var text = new StringBuilder();
+        Wrap(text, command.Description ?? "", 0);
+        text.AppendLine().AppendLine($"Usage: {Usage(command)}");
+        if (command is Verb { Examples.Count: > 0 } verb)
+        {
+            text.AppendLine().AppendLine("Example:");
+            foreach (var example in verb.Examples)
+                text.AppendLine("  " + example);
+        }
+        if (command.Arguments.Count > 0)
+            Section(text, "Arguments", command.Arguments.Select(a => (a.Name, a.Description)));
+        if (command.Subcommands.Count > 0)
+            Section(text, "Commands", command.Subcommands.Select(c => (c.Name, c.Description)));
+        var groups = Options(command).Where(o => !o.Hidden).GroupBy(o => o is IGrouped { Group: var heading } ? heading : "Options");
+        foreach (var group in groups.OrderBy(g => g.Key == "Options"))
+            Section(text, group.Key, group.Select(o => (Label(o), (string?)Text(o))));
+        if (command.Subcommands.Count > 0)
+            text.AppendLine().AppendLine($"Help on one of them: {Path(command)} <command> --help");
+        return text.ToString();
+    }
+
+    /// <summary>The words that call a command, such as <c>longlora evaluate perplexity</c>.</summary>
+    internal static string Path(Command command) => command.Parents.OfType<Command>().FirstOrDefault() is { } parent ? $"{Path(parent)} {command.Name}" : command.Name;
+
+    // Its own options, then those that every command has.
+    private static IEnumerable<Option> Options(Command command)
+    {
+        var inherited = new List<Option>();
+        for (var above = command.Parents.OfType<Command>().FirstOrDefault(); above is not null; above = above.Parents.OfType<Command>().FirstOrDefault())
+            inherited.AddRange(above.Options.Where(o => o.Recursive));
+        return command.Options.Concat(inherited);
+    }
+
+    private static string Usage(Command command)
+    {
+        var parts = new List<string> { Path(command) };
+        if (command.Subcommands.Count > 0)
+            parts.Add("<command>");
+        parts.AddRange(command.Arguments.Select(a => a.Name));
+        parts.Add("[options]");
+        return string.Join(' ', parts);
+    }
+
+    private static string Label(Option option)
+    {
+        var names = string.Join(", ", option.Aliases.Where(a => a.Length == 2 && a[0] == '-').Append(option.Name));
+        return option.HelpName is not { Length: > 0 } value ? names : option.Arity.MinimumNumberOfValues > 0 ? $"{names} {value}" : $"{names} [{value}]";
+    }
+
+    private static string Text(Option option) => option.Description + (option.Required ? "; required" : "");
+
+    private static void Section(StringBuilder text, string heading, IEnumerable<(string Label, string? Text)> rows)
+    {
+        text.AppendLine().AppendLine(heading + ":");
+        foreach (var (label, description) in rows)
+        {
+            text.Append("  ").Append(label);
+            if (label.Length + 4 > TextColumn)
+                text.AppendLine().Append(' ', TextColumn);
+            else
+                text.Append(' ', TextColumn - label.Length - 2);
+            Wrap(text, description ?? "", TextColumn);
+        }
+    }
+
+    // A word, or a short default in brackets, which is not broken.
+    [GeneratedRegex(@"\[[^\]]{1,46}\]|\S+")]
+    private static partial Regex Unit();
+
+    private static void Wrap(StringBuilder text, string words, int indent)
+    {
+        var column = indent;
+        foreach (var word in Unit().Matches(words).Select(m => m.Value))
+        {
+            if (column > indent && column + 1 + word.Length >= Width)
+            {
+                text.AppendLine().Append(' ', indent);
+                column = indent;
+            }
+            if (column > indent)
+            {
+                text.Append(' ');
+                column++;
+            }
+            text.Append(word);
+            column += word.Length;
+        }
+        text.AppendLine();
+    }
+}

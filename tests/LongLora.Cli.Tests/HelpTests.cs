@@ -1,0 +1,61 @@
+namespace LongLora.Cli.Tests;
+
+public class HelpTests : CliRun
+{
+    public static TheoryData<string> Commands => ["", "train", "evaluate", "evaluate perplexity", "merge", "inspect"];
+
+    [Theory]
+    [MemberData(nameof(Commands))]
+    public void Help_of_every_command_fits_80_columns_and_has_no_escapes(string command)
+    {
+        string[] words = command.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        var help = Succeed([.. words, "--help"]);
+        Assert.Contains($"Usage: {string.Join(' ', words.Prepend("longlora"))}", help, StringComparison.Ordinal);
+        Assert.All(help.Split('\n'), line => Assert.True(line.TrimEnd().Length <= 80, line));
+        Assert.DoesNotContain('\x1b', help);
+        Assert.Equal(help, Succeed([.. words, "-h"]));
+    }
+
+    [Fact]
+    public void Help_of_train_has_every_option_under_its_heading_with_its_default()
+    {
+        var help = Succeed("train", "--help");
+        var sections = help.Split("\n\n").ToDictionary(s => s.Split('\n')[0].TrimEnd(':'), s => string.Join(' ', s.Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries)));
+        Assert.All(FineTuneOptionTable.All, option => Assert.Contains($"--{option.Name} ", sections[option.Group], StringComparison.Ordinal));
+        Assert.Contains("--learning-rate X peak learning rate [default: 2e-5]", sections["Training"], StringComparison.Ordinal);
+        Assert.Contains("--attention shifted-sparse|full|grouped attention while training [default: shifted-sparse]", sections["Method"], StringComparison.Ordinal);
+        Assert.Contains("--recipe FILE", sections["Run"], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Version_is_that_of_the_recipe() => Assert.Equal(Recipe.Version, Succeed("--version").Trim());
+
+    [Fact]
+    public void Command_that_needs_another_word_shows_its_help()
+    {
+        Fail(ExitCode.Usage, ["Commands:", "train", "inspect"]);
+        Fail(ExitCode.Usage, ["Commands:", "perplexity"], "evaluate");
+    }
+
+    [Fact]
+    public void Unknown_words_are_refused_with_the_nearest()
+    {
+        Fail(ExitCode.Usage, ["There is no command 'tran'. Did you mean 'train'?"], "tran");
+        Fail(ExitCode.Usage, ["There is no command 'perplexty'. Did you mean 'perplexity'?"], "evaluate", "perplexty");
+        Fail(ExitCode.Usage, ["There is no option --contxt. Did you mean '--context'?", "longlora train --help"], "train", "--contxt", "600");
+        Fail(ExitCode.Usage, ["'600' belongs to no option."], "train", "600");
+        Fail(ExitCode.Usage, ["--model"], "merge", "--adapter", "a", "--output", "b");
+    }
+
+    [Fact]
+    public void Values_of_the_wrong_kind_are_all_named_at_once() =>
+        Fail(ExitCode.Usage, ["--rank is 'x'; it must be a whole number.", "--learning-rate is 'q'", "--shuffle is 'maybe'", "--tuning is 'lora+'; it can be lora-plus, lora, full."],
+            "train", "--rank", "x", "--learning-rate", "q", "--shuffle", "maybe", "--tuning", "lora+");
+
+    [Theory]
+    [InlineData(",")]
+    [InlineData("512,1")]
+    [InlineData("512;1024")]
+    public void Context_lengths_that_are_none_are_refused(string lengths) =>
+        Fail(ExitCode.Usage, [$"--context is '{lengths}'"], "evaluate", "perplexity", "--model", Stories, "--data", "x.txt", "--context", lengths);
+}
