@@ -4,14 +4,17 @@ using System.Text;
 namespace LongLora.Tokenization;
 
 /// <summary>Byte pair encoding over characters, as SentencePiece has it (Llama 2, Mistral, Phi-3); what has no token becomes bytes or the unknown token.</summary>
-internal sealed class CharacterBpe : WordwiseModel
+internal sealed class CharacterBpe : ITokenModel
 {
     // Marks a symbol that the user defined: found as it stands and never merged. Ids stay below this bit.
     private const int Frozen = 1 << 30;
 
     private readonly Dictionary<int, int> _characterIds;
     private readonly MergeTable _merges;
+    private readonly WordBoundary _boundary;
+    private readonly UnknownCharacters _unknown;
     private readonly SymbolMatcher? _userSymbols;
+    private readonly WordCache _cache = new();
 
     /// <param name="characterIds">Ids of the tokens of one character, by code point.</param>
     /// <param name="merges">Pairs of ids; a character without a token takes part as <see cref="WithoutToken"/>.</param>
@@ -19,15 +22,33 @@ internal sealed class CharacterBpe : WordwiseModel
     /// <param name="unknown">What stands for a character without a token.</param>
     /// <param name="userSymbols">Symbols that are found before any merge, if the model has such.</param>
     public CharacterBpe(
-        Dictionary<int, int> characterIds, MergeTable merges, WordBoundary boundary, UnknownCharacters unknown, SymbolMatcher? userSymbols = null)
-        : base(boundary, unknown) =>
-        (_characterIds, _merges, _userSymbols) = (characterIds, merges, userSymbols);
+        Dictionary<int, int> characterIds, MergeTable merges, WordBoundary boundary, UnknownCharacters unknown, SymbolMatcher? userSymbols = null) =>
+        (_characterIds, _merges, _boundary, _unknown, _userSymbols) = (characterIds, merges, boundary, unknown, userSymbols);
 
     /// <summary>The symbol of a character that has no token of its own but may be part of one.</summary>
     public static int WithoutToken(int codePoint) => -1 - codePoint;
 
     /// <inheritdoc/>
-    protected override void EncodePart(ReadOnlySpan<char> text, UnknownCharacters unknown, List<int> ids)
+    public void Encode(ReadOnlySpan<char> word, List<int> ids)
+    {
+        var first = ids.Count;
+        var scratch = new List<int>();
+        for (int start = 0, end; start < word.Length; start = end)
+        {
+            end = _boundary.Next(word, start);
+            var part = word[start..end];
+            if (!_cache.TryGet(part, out var known))
+            {
+                scratch.Clear();
+                EncodePart(part, scratch);
+                known = CollectionsMarshal.AsSpan(scratch);
+                _cache.Add(part, known);
+            }
+            _unknown.Join(known, first, ids);
+        }
+    }
+
+    private void EncodePart(ReadOnlySpan<char> text, List<int> ids)
     {
         var symbols = new List<int>(text.Length);
         for (var position = 0; position < text.Length;)
@@ -47,7 +68,7 @@ internal sealed class CharacterBpe : WordwiseModel
         foreach (var symbol in row[..BpeMerger.Merge(row, _merges)])
         {
             if (symbol < 0)
-                unknown.Append(new Rune(-1 - symbol), ids);
+                _unknown.Append(new Rune(-1 - symbol), ids);
             else
                 ids.Add(symbol & ~Frozen);
         }

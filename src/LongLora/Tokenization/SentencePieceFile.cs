@@ -53,6 +53,13 @@ internal sealed class SentencePieceFile
 
     public bool HasDenormalizer { get; private set; }
 
+    /// <summary>Whether a file may be a SentencePiece model: it begins with a piece (field 1), or is empty and so at least not of another kind.</summary>
+    public static bool IsLikely(string path)
+    {
+        using var stream = TokenizerFiles.Open(path);
+        return stream.ReadByte() is 0x0A or < 0;
+    }
+
     /// <summary>Reads a file.</summary>
     /// <exception cref="CheckpointException">It is not a SentencePiece model, or damaged.</exception>
     public static SentencePieceFile Read(string path)

@@ -3,7 +3,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Tokenization;
 
-/// <summary>Builds a tokenizer from SentencePiece's <c>tokenizer.model</c>, BPE or Unigram. What is not supported is a <see cref="CheckpointException"/> that names it.</summary>
+/// <summary>Builds a tokenizer from SentencePiece's <c>tokenizer.model</c>, BPE or Unigram. What is not supported is a <see cref="NotSupportedException"/> that names it.</summary>
 internal static class SentencePieceTokenizer
 {
     private const int Unigram = 1, Bpe = 2;
@@ -49,15 +49,15 @@ internal static class SentencePieceTokenizer
     private static void Check(SentencePieceFile file, string path)
     {
         if (file.ModelType is not (Unigram or Bpe))
-            throw new CheckpointException($"{path}: the SentencePiece model type {(file.ModelType == 3 ? "word" : file.ModelType == 4 ? "char" : file.ModelType)} is not supported; supported are BPE and Unigram.");
+            throw new NotSupportedException($"{path}: the SentencePiece model type {(file.ModelType == 3 ? "word" : file.ModelType == 4 ? "char" : file.ModelType)} is not supported; supported are BPE and Unigram");
         if (file.SpaceAsSuffix)
-            throw new CheckpointException($"{path}: treat_whitespace_as_suffix is not supported.");
+            throw new NotSupportedException($"{path}: treat_whitespace_as_suffix is not supported");
         if (file.HasDenormalizer)
-            throw new CheckpointException($"{path}: a denormalizer is not supported.");
+            throw new NotSupportedException($"{path}: a denormalizer is not supported");
         if (file.Pieces.Count(p => p.Kind == PieceKind.Unknown) != 1)
             throw new CheckpointException($"{path} has {file.Pieces.Count(p => p.Kind == PieceKind.Unknown)} unknown pieces instead of one. Fetch the file again.");
         if (file.ModelType == Bpe && file.Pieces.FindIndex(p => p.Kind == PieceKind.Unused) is >= 0 and var unused)
-            throw new CheckpointException($"{path}: piece {unused}, \"{file.Pieces[unused].Text}\", is of type UNUSED, which is not supported in a BPE model.");
+            throw new NotSupportedException($"{path}: piece {unused}, \"{file.Pieces[unused].Text}\", is of type UNUSED, which is not supported in a BPE model");
         if (file.ByteFallback && file.Pieces.Count(p => p.Kind == PieceKind.Byte) != 256)
             throw new CheckpointException($"{path} falls back to bytes but has {file.Pieces.Count(p => p.Kind == PieceKind.Byte)} of the 256 byte pieces. Fetch the file again.");
     }
@@ -88,7 +88,7 @@ internal static class SentencePieceTokenizer
         }
     }
 
-    private static WordwiseModel BuildModel(SentencePieceFile file, int unknown, SymbolMatcher? userSymbols)
+    private static ITokenModel BuildModel(SentencePieceFile file, int unknown, SymbolMatcher? userSymbols)
     {
         var bytes = file.ByteFallback ? new int[256] : null;
         foreach (var (id, piece) in file.Pieces.Index().Where(p => p.Item.Kind == PieceKind.Byte))
@@ -104,9 +104,11 @@ internal static class SentencePieceTokenizer
             return new CharacterBpe(SingleCharacters(ids), Merges(pieces.Select(p => (p.Text, p.Id, p.Score)), ids), boundary, unknowns, userSymbols);
         }
         var scores = pieces.Where(p => p.Kind == PieceKind.Normal).Select(p => p.Score).DefaultIfEmpty(0).ToList();
-        // A symbol of the user beats every other way to write it: its length in bytes times the best score (unigram_model.cc).
+        // A symbol of the user costs next to nothing: its length in bytes times the best score, which begins at FLT_MIN and so is never negative,
+        // less 0.1 (unigram_model.cc).
+        var best = Math.Max(1.17549435e-38f, scores.Max());
         return new UnigramModel(
-            pieces.Select(p => (p.Text, p.Id, p.Kind == PieceKind.UserDefined ? Encoding.UTF8.GetByteCount(p.Text) * scores.Max() - 0.1 : p.Score)),
+            pieces.Select(p => (p.Text, p.Id, p.Kind == PieceKind.UserDefined ? (double)(Encoding.UTF8.GetByteCount(p.Text) * best) - 0.1 : p.Score)),
             scores.Min(), boundary, unknowns);
     }
 

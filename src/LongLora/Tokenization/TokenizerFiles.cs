@@ -12,12 +12,20 @@ internal static class TokenizerFiles
     /// <summary>The bytes of a file.</summary>
     public static byte[] ReadAllBytes(string path)
     {
+        using var stream = Open(path);
+        if (stream.Length > LargestFile)
+            throw new CheckpointException($"{path} has {stream.Length} bytes; a tokenizer has at most {LargestFile}. Fetch the file again.");
+        var bytes = new byte[stream.Length];
+        stream.ReadExactly(bytes);
+        return bytes;
+    }
+
+    /// <summary>A file, open for reading.</summary>
+    public static FileStream Open(string path)
+    {
         try
         {
-            var length = new FileInfo(path).Length;
-            return length <= LargestFile
-                ? File.ReadAllBytes(path)
-                : throw new CheckpointException($"{path} has {length} bytes; a tokenizer has at most {LargestFile}. Fetch the file again.");
+            return File.OpenRead(path);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -3,9 +3,10 @@ using LongLora.Runtime;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Opens the tokenizer of a Hugging Face model folder. <c>tokenizer.json</c> is preferred: it is what transformers runs by default and the only
-/// file that describes the whole way from text to ids, with added tokens and the BOS/EOS template. <c>tokenizer.model</c> (SentencePiece) is used
-/// where there is no tokenizer.json, or one with a component that is not supported here. Both give the same ids for the families that have both.
+/// Opens the tokenizer of a Hugging Face model folder. A SentencePiece <c>tokenizer.model</c> is preferred: it is what the model was trained with,
+/// while the <c>tokenizer.json</c> beside it is a conversion, which in published folders is at times that of another model. <c>tokenizer.json</c> is
+/// used where there is no tokenizer.model (Llama 3, Qwen, GPT-NeoX), where that file is of another kind (Meta's own for Llama 3), or where it
+/// needs something that is not supported here.
 /// <para>
 /// BOS, EOS, PAD and further added tokens come from <c>tokenizer_config.json</c>, <c>special_tokens_map.json</c> and <c>added_tokens.json</c>;
 /// <c>add_bos_token</c> and <c>add_eos_token</c> overrule the template. Tokenizers may be used by several threads at once.
@@ -31,23 +32,31 @@ public static class TokenizerLoader
     {
         var json = Path.Combine(modelDirectory, "tokenizer.json");
         var model = Path.Combine(modelDirectory, "tokenizer.model");
-        var hasModel = File.Exists(model);
-        if (!hasModel && !File.Exists(json))
+        var (hasJson, hasModel) = (File.Exists(json), File.Exists(model));
+        if (!hasModel && !hasJson)
             return null;
         var settings = TokenizerSettings.Read(modelDirectory);
-        if (!File.Exists(json))
-            return SentencePieceTokenizer.Load(model, settings);
         try
         {
-            return TokenizerJson.Load(json, settings);
-        }
-        catch (NotSupportedException) when (hasModel)
-        {
-            return SentencePieceTokenizer.Load(model, settings);
+            return hasModel && (!hasJson || SentencePieceFile.IsLikely(model))
+                ? LoadModel(model, hasJson ? json : null, settings)
+                : TokenizerJson.Load(json, settings);
         }
         catch (NotSupportedException e)
         {
             throw new CheckpointException($"{e.Message}.", e);
+        }
+    }
+
+    private static TextTokenizer LoadModel(string model, string? json, TokenizerSettings settings)
+    {
+        try
+        {
+            return SentencePieceTokenizer.Load(model, settings);
+        }
+        catch (NotSupportedException) when (json is not null)
+        {
+            return TokenizerJson.Load(json, settings);
         }
     }
 }

@@ -6,25 +6,30 @@ namespace LongLora.Tokenization;
 
 /// <summary>
 /// SentencePiece's Unigram model: of all ways to write a text in tokens, the one with the largest sum of log-probabilities (Kudo 2018,
-/// arXiv 1804.10959, section 3.2). The sums run over one word at a time, see <see cref="WordBoundary"/>; so a long text loses no precision.
+/// arXiv 1804.10959, section 3.2). Ways of equal probability are common ("..." and "." in either order), and the reference decides between them
+/// by the rounding of its 32-bit sums; so the sums here are rounded as there.
 /// </summary>
-internal sealed class UnigramModel : WordwiseModel
+internal sealed class UnigramModel : ITokenModel
 {
     // What an unknown character costs beside the least likely token (SentencePiece).
     private const float UnknownPenalty = 10;
 
+    // The sums begin anew after so many characters, at the next place where all paths meet: over a whole book they would lose all precision.
+    private const int BlockLength = 1 << 13;
+
     private readonly Dictionary<ulong, int> _edges = [];
     private readonly List<Node> _nodes = [new Node(-1, 0)];
-    private readonly double _unknownScore;
+    private readonly WordBoundary _boundary;
+    private readonly UnknownCharacters _unknown;
+    private readonly float _unknownScore;
 
     /// <param name="tokens">Every token that may be used, with its log-probability.</param>
     /// <param name="lowestScore">The lowest log-probability of an ordinary token.</param>
     /// <param name="boundary">Where texts may be cut.</param>
     /// <param name="unknown">What stands for a character without a token.</param>
     public UnigramModel(IEnumerable<(string Text, int Id, double Score)> tokens, float lowestScore, WordBoundary boundary, UnknownCharacters unknown)
-        : base(boundary, unknown)
     {
-        _unknownScore = lowestScore - UnknownPenalty;
+        (_boundary, _unknown, _unknownScore) = (boundary, unknown, lowestScore - UnknownPenalty);
         foreach (var (text, id, score) in tokens)
         {
             var node = 0;
@@ -42,14 +47,28 @@ internal sealed class UnigramModel : WordwiseModel
         }
     }
 
+    /// <inheritdoc/>
+    public void Encode(ReadOnlySpan<char> word, List<int> ids)
+    {
+        var first = ids.Count;
+        var scratch = new List<int>();
+        for (int start = 0, end; start < word.Length; start = end)
+        {
+            end = start + BlockLength < word.Length ? _boundary.Next(word, start + BlockLength) : word.Length;
+            scratch.Clear();
+            EncodeBlock(word[start..end], scratch);
+            _unknown.Join(CollectionsMarshal.AsSpan(scratch), first, ids);
+        }
+    }
+
     private static ulong Edge(int node, char character) => ((ulong)(uint)node << 16) | character;
 
     /// <summary>Viterbi: best[i] is the best way to write the first i characters, told by its last token.</summary>
-    protected override void EncodePart(ReadOnlySpan<char> text, UnknownCharacters unknown, List<int> ids)
+    private void EncodeBlock(ReadOnlySpan<char> text, List<int> ids)
     {
         var borrowed = ArrayPool<Step>.Shared.Rent(text.Length + 1);
         var best = borrowed.AsSpan(0, text.Length + 1);
-        best.Fill(new Step(-1, -1, double.NegativeInfinity));
+        best.Fill(new Step(-1, -1, float.NegativeInfinity));
         best[0] = new Step(0, -1, 0);
         for (var start = 0; start < text.Length;)
         {
@@ -57,12 +76,12 @@ internal sealed class UnigramModel : WordwiseModel
             Extend(text, start, character, best);
             start += character;
         }
-        var steps = new List<int>();
+        var ends = new List<int>();
         for (var end = text.Length; end > 0; end = best[end].Start)
-            steps.Add(end);
-        for (var i = steps.Count - 1; i >= 0; i--)
+            ends.Add(end);
+        for (var i = ends.Count - 1; i >= 0; i--)
         {
-            var step = best[steps[i]];
+            var step = best[ends[i]];
             if (step.Id >= 0)
             {
                 ids.Add(step.Id);
@@ -70,7 +89,7 @@ internal sealed class UnigramModel : WordwiseModel
             else
             {
                 Rune.DecodeFromUtf16(text[step.Start..], out var rune, out _);
-                unknown.Append(rune, ids);
+                _unknown.Append(rune, ids);
             }
         }
         ArrayPool<Step>.Shared.Return(borrowed);
@@ -79,23 +98,23 @@ internal sealed class UnigramModel : WordwiseModel
     /// <summary>Tries every token that begins at <paramref name="start"/>; the first of equals stays.</summary>
     private void Extend(ReadOnlySpan<char> text, int start, int character, Span<Step> best)
     {
-        var (node, known) = (0, false);
+        var (node, known, before) = (0, false, best[start].Score);
         for (var end = start; end < text.Length && _edges.TryGetValue(Edge(node, text[end]), out node);)
         {
             end++;
             if (_nodes[node].Id < 0)
                 continue;
             known |= end == start + character;
-            var score = best[start].Score + _nodes[node].Score;
+            // The candidate is compared before it is rounded, as in the reference.
+            var score = _nodes[node].Score + before;
             if (score > best[end].Score)
-                best[end] = new Step(start, _nodes[node].Id, score);
+                best[end] = new Step(start, _nodes[node].Id, (float)score);
         }
-        var unknownScore = best[start].Score + _unknownScore;
-        if (!known && unknownScore > best[start + character].Score)
-            best[start + character] = new Step(start, -1, unknownScore);
+        if (!known && _unknownScore + before > best[start + character].Score)
+            best[start + character] = new Step(start, -1, _unknownScore + before);
     }
 
     private readonly record struct Node(int Id, double Score);
 
-    private readonly record struct Step(int Start, int Id, double Score);
+    private readonly record struct Step(int Start, int Id, float Score);
 }

@@ -1,13 +1,14 @@
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Where a text may be cut without changing its tokens: before a space sign (U+2581) that no token contains behind the character at hand. What
-/// a token cannot span, no merge and no best path spans either; so words can be encoded, and remembered, one by one.
+/// Where a text may be cut without changing its tokens: between two characters that follow each other in no token. What a token cannot span, no
+/// merge and no best path spans either; so words can be encoded, and remembered, one by one. Only places beside a space sign (U+2581) or a line
+/// feed are considered: enough to cut text into words.
 /// </summary>
 internal sealed class WordBoundary
 {
     private readonly char _space;
-    private readonly HashSet<char> _joined = [];
+    private readonly HashSet<(char, char)> _joined = [];
 
     /// <param name="space">The sign that begins a word.</param>
     /// <param name="tokens">Everything that a token may be.</param>
@@ -18,8 +19,8 @@ internal sealed class WordBoundary
         {
             for (var i = 1; i < token.Length; i++)
             {
-                if (token[i] == space)
-                    _joined.Add(token[i - 1]);
+                if (token[i] == space || token[i] == '\n' || token[i - 1] == '\n')
+                    _joined.Add((token[i - 1], token[i]));
             }
         }
     }
@@ -30,11 +31,14 @@ internal sealed class WordBoundary
         var end = start + 1;
         while (end < text.Length)
         {
-            var skip = text[end..].IndexOf(_space);
-            if (skip < 0)
-                return text.Length;
-            end += skip;
-            if (!_joined.Contains(text[end - 1]))
+            if (text[end - 1] != '\n')
+            {
+                var skip = text[end..].IndexOfAny(_space, '\n');
+                if (skip < 0)
+                    return text.Length;
+                end += skip;
+            }
+            if (!_joined.Contains((text[end - 1], text[end])))
                 return end;
             end++;
         }

@@ -4,14 +4,14 @@ namespace LongLora.Tokenization;
 
 /// <summary>
 /// Remembers the ids of words met before: text repeats itself, and looking up a word is many times faster than merging it. Holds at most
-/// <see cref="Capacity"/> words (some 8 MB) and then no new ones. Several threads may use it at once.
+/// <see cref="Capacity"/> words (some 16 MB); when full it forgets all and begins anew with the text at hand. Several threads may use it at once.
 /// </summary>
 internal sealed class WordCache
 {
     /// <summary>Longer words are rare, and are not remembered.</summary>
     public const int LongestWord = 32;
 
-    private const int Capacity = 1 << 16;
+    private const int Capacity = 1 << 17;
     private readonly ConcurrentDictionary<string, int[]> _words = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, int[]>.AlternateLookup<ReadOnlySpan<char>> _lookup;
     private int _count;
@@ -26,10 +26,12 @@ internal sealed class WordCache
         return found;
     }
 
-    /// <summary>Remembers a word, if there is room.</summary>
+    /// <summary>Remembers a word.</summary>
     public void Add(ReadOnlySpan<char> word, ReadOnlySpan<int> ids)
     {
-        if (_count < Capacity && word.Length <= LongestWord && _lookup.TryAdd(word, ids.ToArray()))
-            Interlocked.Increment(ref _count);
+        if (word.Length > LongestWord || !_lookup.TryAdd(word, ids.ToArray()) || Interlocked.Increment(ref _count) < Capacity)
+            return;
+        _words.Clear();
+        _count = 0;
     }
 }
