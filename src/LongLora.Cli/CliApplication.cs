@@ -57,6 +57,7 @@ public static class CliApplication
             EvaluateCommand.Create(context),
             MergeCommand.Create(context),
             InspectCommand.Create(context),
+            BenchCommand.Create(context),
         };
         var parsed = root.Parse(args);
         if (parsed.Errors.Count > 0)

@@ -76,7 +76,7 @@ internal static class EvaluateCommand
         results = results.Select(r => new { context = r.Context, loss = r.Loss, perplexity = r.Perplexity, tokens = r.Tokens }),
     }) + "\n";
 
-    private static List<int> ParseLengths(string text) => [.. text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(part =>
+    internal static List<int> ParseLengths(string text) => [.. text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(part =>
         int.TryParse(part, out var length) && length >= 2 ? length : throw new ConfigurationException($"context is '{text}'; give whole numbers of at least 2 with commas between, such as 512,1024."))];
 
     private sealed class Listener(Action<PerplexityProgress> report) : IProgress<PerplexityProgress>
