@@ -75,6 +75,7 @@ public static class CliApplication
             EvaluateCommand.Create(context),
             MergeCommand.Create(context),
             InspectCommand.Create(context),
+            BenchCommand.Create(context),
             verbose,
             new HelpOption("--help", "-h", "-?") { Description = "show this help", Action = new HelpScreen() },
             new VersionOption() { Description = "show version and commit" },

@@ -79,7 +79,7 @@ internal static class EvaluateCommand
         results = results.Select(r => new { context = r.Context, loss = r.Loss, perplexity = r.Perplexity, tokens = r.Tokens }),
     }) + "\n";
 
-    private static List<int> ParseLengths(string text)
+    internal static List<int> ParseLengths(string text)
     {
         var parts = text.Split(',', StringSplitOptions.TrimEntries);
         var lengths = parts.Select(p => int.TryParse(p, NumberStyles.None, CultureInfo.InvariantCulture, out var length) ? length : 0).ToList();

@@ -1,0 +1,130 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using LongLora.Checkpoints;
+using LongLora.Models;
+using LongLora.Runtime;
+using LongLora.Training;
+using Spectre.Console;
+
+namespace LongLora.Cli.Commands;
+
+/// <summary><c>longlora bench</c>: one subcommand a thing to measure.</summary>
+internal static class BenchCommand
+{
+    internal static Command Create(CliContext context) =>
+        new("bench", "Measure speed and memory on this machine.") { CreateStep(context) };
+
+    private static Command CreateStep(CliContext context)
+    {
+        var standard = new StepBenchmarkOptions();
+        var lengths = new Option<string>("--context") { Description = "context lengths in tokens, with commas between", HelpName = "N,N,...", Required = true };
+        var model = new Option<string>("--model") { Description = "folder of a Hugging Face model [default: random weights in the shape of stories15M]", HelpName = "DIR" };
+        var group = new Option<int>("--group-size") { Description = "tokens in an attention group [default: a quarter of the context]", HelpName = "G" };
+        var steps = new Option<int>("--steps") { Description = "timed steps, after one that is not", HelpName = "K", DefaultValueFactory = _ => standard.Steps };
+        var full = new Option<bool>("--full") { Description = "also measure full attention", HelpName = "true|false", DefaultValueFactory = _ => true };
+        var blocks = new Option<int>("--blocks-per-segment") { Description = "decoder blocks between two kept activations", HelpName = "K", DefaultValueFactory = _ => standard.BlocksPerSegment };
+        var offload = new Option<ActivationOffload>("--activation-offload") { Description = "where activations wait for the backward pass", HelpName = "none|host|disk|auto", DefaultValueFactory = _ => standard.Offload };
+        var device = new Option<string>("--device") { Description = "auto, cpu, cuda or cuda:N", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
+        var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
+        var peer = new Option<string>("--export-peer") { Description = "write weights, tokens and losses to this folder, for benchmarks/peer", HelpName = "DIR" };
+        var command = new Command("step", "Time one training step (LoRA+, batch 1), with shifted sparse and with full attention.")
+            { lengths, model, group, steps, full, blocks, offload, device, json, peer };
+        command.SetAction(parsed =>
+        {
+            var contexts = EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!);
+            var options = standard with
+            {
+                GroupSize = parsed.GetValue(group),
+                Steps = parsed.GetValue(steps),
+                Full = parsed.GetValue(full),
+                BlocksPerSegment = parsed.GetValue(blocks),
+                Offload = parsed.GetValue(offload),
+            };
+            var maker = Maker(parsed.GetValue(model), Devices.Parse(parsed.GetValue(device)!), contexts.Max());
+            if (parsed.GetValue(peer) is { } folder)
+                StepBenchmark.Export(folder, maker, contexts, options);
+            var results = contexts.Select(length => Measure(context, maker, length, options)).ToList();
+            Show(context, results, options);
+            if (parsed.GetValue(json) is { } file)
+                AtomicFile.WriteText(file, ToJson(results));
+            if (parsed.GetValue(peer) is { } peerFolder)
+                AtomicFile.WriteText(Path.Combine(peerFolder, "ours.json"), PeerJson(results));
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static Func<CausalLanguageModel> Maker(string? path, TorchSharp.torch.Device device, int context)
+    {
+        if (path is null)
+            return () => ModelLoader.Create(StepBenchmark.SmallLlama(context), seed: 0, device);
+        return () =>
+        {
+            var folder = CheckpointDirectory.Open(path);
+            return ModelLoader.Load(folder.Config, folder, device);
+        };
+    }
+
+    private static StepBenchmarkResult Measure(CliContext context, Func<CausalLanguageModel> maker, int length, StepBenchmarkOptions options)
+    {
+        if (!context.Console.Profile.Out.IsTerminal)
+            return StepBenchmark.Run(maker, length, options, context.Cancellation);
+        return context.Console.Status().Start($"context {length:N0}", _ => StepBenchmark.Run(maker, length, options, context.Cancellation));
+    }
+
+    private static void Show(CliContext context, List<StepBenchmarkResult> results, StepBenchmarkOptions options)
+    {
+        context.Console.WriteLine($"One training step: LoRA+ (rank {options.Tuning.Rank}), batch 1; shortest and median of {options.Steps} steps after one untimed step; "
+            + $"{TorchSharp.torch.get_num_threads()} threads. Products of 2048 x 2048 reach {GemmRate.MeasureSquare() / 1e9:F0} GFLOP/s.");
+        var table = new Table().Border(TableBorder.Simple);
+        foreach (var name in new[] { "context", "attention", "group", "seconds", "median", "needed GFLOP", "recomputed", "useful GFLOP/s", "of the products'", "peak memory", "loss" })
+            table.AddColumn(new TableColumn(name).RightAligned().NoWrap());
+        foreach (var result in results)
+        {
+            AddRow(table, result, "s2", $"{result.GroupSize:N0}", result.Sparse);
+            if (result.Full is { } full)
+                AddRow(table, result, "full", "", full);
+        }
+        context.Console.Write(table);
+        foreach (var result in results.Where(r => r.Full is not null))
+        {
+            double time = result.Full!.MinSeconds / result.Sparse.MinSeconds, needed = result.Full.Flops.Needed / result.Sparse.Flops.Needed;
+            context.Console.WriteLine($"context {result.Context:N0}: full takes {time:F2} times as long as s2, and needs {needed:F2} times the operations");
+        }
+        context.Console.WriteLine("GFLOP: matrix products and attention. Peak memory: above model, gradients and optimizer state.");
+    }
+
+    private static void AddRow(Table table, StepBenchmarkResult result, string name, string group, StepMeasurement step) => table.AddRow(
+        $"{result.Context:N0}", name, group, $"{step.MinSeconds:F3}", $"{step.MedianSeconds:F3}", $"{step.Flops.Needed / 1e9:N1}", $"{step.Flops.Recomputed / 1e9:N1}",
+        $"{step.UsefulRate / 1e9:F1}", $"{100 * step.UsefulRate / result.GemmRate:F0} % of {result.GemmRate / 1e9:F0}", $"{step.PeakBytes / (double)(1 << 20):N0} MiB", $"{step.Losses[0]:F4}");
+
+    private static string ToJson(List<StepBenchmarkResult> results) => JsonSerializer.Serialize(new
+    {
+        results = results.Select(r => new
+        {
+            context = r.Context,
+            s2_seconds = r.Sparse.MinSeconds,
+            full_seconds = r.Full?.MinSeconds,
+            s2_flops = r.Sparse.Flops.Needed,
+            full_flops = r.Full?.Flops.Needed,
+            s2_gflops_useful = r.Sparse.UsefulRate / 1e9,
+            gemm_gflops = r.GemmRate / 1e9,
+            s2_peak_bytes = r.Sparse.PeakBytes,
+            full_peak_bytes = r.Full?.PeakBytes,
+        }),
+    }) + "\n";
+
+    // By context and attention: what benchmarks/peer/compare.py puts beside the peer's.
+    private static string PeerJson(List<StepBenchmarkResult> results) => JsonSerializer.Serialize(results.ToDictionary(
+        r => r.Context.ToString(CultureInfo.InvariantCulture),
+        r => new { group = r.GroupSize, s2 = PeerRecord(r.Sparse), full = r.Full is null ? null : PeerRecord(r.Full) })) + "\n";
+
+    private static object PeerRecord(StepMeasurement step) => new
+    {
+        seconds = step.MinSeconds,
+        losses = step.Losses,
+        resident_bytes = step.ResidentBytes,
+        peak_resident_bytes = step.PeakResidentBytes,
+    };
+}

@@ -1,0 +1,63 @@
+using LongLora.Adapters;
+using LongLora.Attention;
+using LongLora.Checkpoints;
+using LongLora.Layers;
+using LongLora.Models;
+
+namespace LongLora.Training;
+
+// N rows (B L), I inputs, O outputs, r rank, H heads, K head size, P query-key pairs of one head
+
+/// <summary>
+/// Floating-point operations of the matrix products in one training step, a multiplication and an addition counted as two. What works on
+/// single elements (norms, rotary positions, softmax, activations, loss, optimizer) is not counted: it is of order N D where a product is of
+/// order N D², and a rate that leaves it out is never too high.
+/// </summary>
+/// <param name="Forward">Every linear layer 2 N I O, its LoRA update 2 N r (I + O), attention 4 H K P in each block.</param>
+/// <param name="ActivationGradients">The same again for the gradients of the inputs, and 8 H K P for those of q, k and v.</param>
+/// <param name="WeightGradients">2 N I O for each trained matrix, 2 N r (I + O) for each trained LoRA pair.</param>
+/// <param name="Recomputed">
+/// What <see cref="CheckpointedBackward"/> computes a second time to hold less: no part of <see cref="Needed"/>. It includes the attention
+/// scores, 2 H K P, which no fused kernel keeps.
+/// </param>
+public sealed record StepFlops(double Forward, double ActivationGradients, double WeightGradients, double Recomputed)
+{
+    /// <summary>What any way of doing the step must compute.</summary>
+    public double Needed => Forward + ActivationGradients + WeightGradients;
+
+    /// <summary>Counts the operations of a step.</summary>
+    /// <remarks>
+    /// Every layer is taken to pass the gradient on to its input, as it must when the embeddings are trained (LoRA+ and full fine-tuning).
+    /// LoRA alone could leave it out in the projections of the first block.
+    /// </remarks>
+    /// <param name="config">The architecture; nothing is allocated.</param>
+    /// <param name="attention">The attention in training.</param>
+    /// <param name="tuning">What is trained.</param>
+    /// <param name="length">L, tokens in a sequence.</param>
+    /// <param name="batch">B, sequences.</param>
+    /// <param name="blocksPerSegment">As given to <see cref="CheckpointedBackward"/>.</param>
+    public static StepFlops Count(ModelConfig config, IAttention attention, AdapterOptions tuning, int length, int batch = 1, int blocksPerSegment = 1)
+    {
+        using var model = ModelLoader.Describe(config);
+        double rows = (double)batch * length;
+        var adapted = tuning.TrainEverything || tuning.Rank == 0 ? [] : AdapterSet.Targets(model, tuning.TargetModules).ToHashSet();
+        double Dense(LinearLayer layer) => 2 * rows * layer.InputSize * layer.OutputSize;
+        double Update(LinearLayer layer) => adapted.Contains(layer) ? 2 * rows * tuning.Rank * (layer.InputSize + layer.OutputSize) : 0;
+        double Layer(LinearLayer layer) => Dense(layer) + Update(layer);
+
+        // A tied head is not among the linear layers, and is trained with the embeddings.
+        var layers = model.Linears.Contains(model.Head) ? model.Linears : [.. model.Linears, model.Head];
+        var headIsTrained = tuning.TrainEverything || (config.TiedEmbeddings && tuning.TrainEmbeddings);
+        var products = layers.Sum(Layer);
+        var trained = layers.Sum(l => Update(l) + (tuning.TrainEverything || (l == model.Head && headIsTrained) ? Dense(l) : 0));
+        var scores = 2 * batch * (double)config.LayerCount * config.HeadCount * config.HeadSize * attention.Pattern(length).PairsPerHead;
+
+        var kept = model.Blocks.Sum(b => Layer(b.MlpOutput) + (b.IsParallel ? Layer(b.AttentionOutput) : 0));
+        // The two output projections run without autograd: x Aᵀ and g B of their LoRA pairs are made again for the gradients of B and A.
+        var narrow = model.Blocks.Sum(b => Update(b.AttentionOutput) + Update(b.MlpOutput));
+        var recomputed = products - Layer(model.Head) - kept + narrow + scores;
+        if (blocksPerSegment > 1)
+            recomputed += products - Layer(model.Head) + 2 * scores;
+        return new(products + 2 * scores, products + 4 * scores, trained, recomputed);
+    }
+}
