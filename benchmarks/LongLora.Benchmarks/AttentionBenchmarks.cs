@@ -8,7 +8,6 @@ namespace LongLora.Benchmarks;
 // H heads, L tokens, K head size
 
 /// <summary>Forward and backward of one layer's attention, 6 heads of 48, S² in groups of a quarter of the text.</summary>
-[MemoryDiagnoser(displayGenColumns: false)]
 public class AttentionBenchmarks
 {
     private const int Heads = 6, HeadSize = 48;

@@ -12,7 +12,6 @@ namespace LongLora.Benchmarks;
 // L tokens, D model size 288, H heads 6, K head size 48, V vocabulary 32000
 
 /// <summary>What is done beside attention and the blocks' products, on 4096 tokens of the small Llama.</summary>
-[MemoryDiagnoser(displayGenColumns: false)]
 public class LayerBenchmarks
 {
     private const int Length = 4096, Size = 288, Heads = 6;
