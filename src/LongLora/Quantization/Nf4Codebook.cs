@@ -22,8 +22,13 @@ internal static class Nf4Codebook
         0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f,
     ];
 
-    // Halfway between neighbours: a weight above the i-th has a code above i.
-    private static readonly float[] s_thresholds = [.. s_values.Zip(s_values.Skip(1), (low, high) => (low + high) / 2)];
+    // Halfway between neighbours, in the digits of bitsandbytes' decision tree: the first is a tie that a computed mean would round the other way.
+    private static readonly float[] s_thresholds =
+    [
+        -0.8480964004993439f, -0.6106329262256622f, -0.4599952697753906f, -0.33967943489551544f, -0.23460740596055984f, -0.13791173323988914f,
+        -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f, 0.2035212516784668f, 0.2920137718319893f, 0.3893125355243683f,
+        0.5016634166240692f, 0.6427869200706482f, 0.8614784181118011f,
+    ];
 
     private static readonly Lazy<float[]> s_scaleValues = new(MakeScaleValues);
 
