@@ -4,7 +4,6 @@ using LongLora.Export;
 using LongLora.Models;
 using LongLora.Quantization;
 using LongLora.Runtime;
-using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
@@ -16,7 +15,8 @@ internal static class QuantizeCommand
         var model = new Option<string>("--model") { Description = "folder of a Hugging Face model", HelpName = "DIR", Required = true };
         var kind = QuantizationOption(QuantizationKind.Nf4);
         var output = new Option<string>("--output") { Description = "folder to make, new or empty", HelpName = "DIR", Required = true };
-        var command = new Command("quantize", "Write a model in 4 or 8 bits, in the layout of bitsandbytes.") { model, kind, output };
+        var command = new Verb("quantize", "Write a model in 4 or 8 bits, in the layout of bitsandbytes.",
+            "longlora quantize --model Llama-2-7b --output Llama-2-7b-nf4") { model, kind, output };
         command.SetAction(parsed =>
         {
             var target = parsed.GetValue(output)!;
@@ -27,8 +27,8 @@ internal static class QuantizeCommand
             QuantizedCheckpoint.Write(target, quantized, folder);
             var matrices = quantized.Linears.Select(l => l.Projection).OfType<QuantizedProjection>().ToList();
             var (bytes, weights) = (matrices.Sum(m => m.ByteCount), matrices.Sum(m => m.OutputSize * m.InputSize));
-            context.Console.WriteLine($"{matrices.Count} matrices of {weights:N0} weights in {bytes:N0} bytes: {(double)bytes / weights:F3} a weight.");
-            context.Console.WriteLine($"Model: {target}");
+            context.Output.WriteLine($"{matrices.Count} matrices of {weights:N0} weights in {bytes:N0} bytes: {(double)bytes / weights:F3} a weight.");
+            context.Output.WriteLine($"Model: {target}");
             return ExitCode.Done;
         });
         return command;

@@ -64,6 +64,17 @@ public class Nf4CodebookTests
         for (var i = 0; i < 256; i++)
             Assert.Equal(expected[i], values[i], 1e-6 * Math.Abs(expected[i]));
         Assert.Equal(0, values[127]);
+
+        // Some of the numbers that bitsandbytes stores in nested_quant_map, to the bit.
+        Dictionary<int, float> published = new()
+        {
+            [0] = -0.992968738079071f, [1] = -0.9789062738418579f, [20] = -0.7117187976837158f, [34] = -0.5148437023162842f, [63] = -0.10703125596046448f,
+            [64] = -0.09859374910593033f, [95] = -0.011406250298023224f, [111] = -0.001281249918974936f, [126] = -5.500000384017767e-07f,
+            [128] = 5.500000384017767e-07f, [130] = 7.749999895168003e-06f, [134] = 8.874999912222847e-05f, [138] = 0.000493750034365803f,
+            [142] = 0.0009437500848434865f, [150] = 0.0052187503315508366f, [159] = 0.011406250298023224f, [202] = 0.26171875f, [255] = 1,
+        };
+        foreach (var (place, value) in published)
+            Assert.Equal(value, values[place]);
         Assert.Equal(values, values.Distinct().Order());
     }
 
