@@ -74,6 +74,7 @@ public static class CliApplication
             TrainCommand.Create(context),
             EvaluateCommand.Create(context),
             MergeCommand.Create(context),
+            QuantizeCommand.Create(context),
             InspectCommand.Create(context),
             BenchCommand.Create(context),
             verbose,

@@ -37,7 +37,9 @@ public static class FineTune
 
         // Files -> weights: mapped, checked, and attached to the architecture that config.json describes.
         var folder = CheckpointDirectory.Open(options.Model);
-        using var model = ModelLoader.Load(folder.Config, folder, device);
+        using var model = ModelLoader.Load(folder.Config, folder, device, options.Quantization);
+        if (options.Tuning == TuningMethod.Full && model.IsQuantized)
+            throw new ConfigurationException($"tuning is full, but the matrices of '{options.Model}' are quantised and cannot be trained. Use lora-plus, or the model in full precision.");
         model.Config = LongerContext(model.Config, options);
 
         // Text -> tokens -> batches [B, L]. Host memory only.

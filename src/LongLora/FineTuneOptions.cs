@@ -1,5 +1,6 @@
 using LongLora.Adapters;
 using LongLora.Attention;
+using LongLora.Quantization;
 using LongLora.Runtime;
 using LongLora.Training;
 
@@ -111,6 +112,12 @@ public sealed record FineTuneOptions
     public string Device { get; init; } = "auto";
 
     /// <summary>
+    /// Form of the frozen matrices: none (as stored), nf4 (QLoRA: 0.516 bytes a weight), int8. Quantised while loading; not with full tuning.
+    /// A model that is stored in few bits is used as it is. Default none.
+    /// </summary>
+    public QuantizationKind Quantization { get; init; } = QuantizationKind.None;
+
+    /// <summary>
     /// Decoder blocks between two kept activations, at least 1. With 1 nothing costly is computed twice; more save memory in deep models and
     /// cost about a third more time. Default 1.
     /// </summary>
@@ -161,6 +168,8 @@ public sealed record FineTuneOptions
         Require(Epsilon > 0, $"epsilon is {Epsilon}; it must be above 0");
         Require(MaxGradNorm >= 0, $"max-grad-norm is {MaxGradNorm}; it must be 0 (no clipping) or more");
         Require(SaveEvery >= 0, $"save-every is {SaveEvery}; it must be 0 (only at the end) or more");
+        Require(Quantization == QuantizationKind.None || Tuning != TuningMethod.Full,
+            $"quantization is {Quantization.ToString().ToLowerInvariant()}, but tuning is full: quantised matrices cannot be trained; use lora-plus or lora, or no quantization");
         Require(KeepCheckpoints >= 1, $"keep-checkpoints is {KeepCheckpoints}; it must be at least 1");
         Require(BlocksPerSegment >= 1, $"blocks-per-segment is {BlocksPerSegment}; it must be at least 1");
         if (problems.Count > 0)

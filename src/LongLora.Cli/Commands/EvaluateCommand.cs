@@ -6,6 +6,7 @@ using LongLora.Checkpoints;
 using LongLora.Data;
 using LongLora.Evaluation;
 using LongLora.Models;
+using LongLora.Quantization;
 using LongLora.Runtime;
 using LongLora.Tokenization;
 using Spectre.Console;
@@ -100,11 +101,13 @@ internal sealed class ModelArguments
     private readonly Option<string> _model = new("--model") { Description = "folder of a Hugging Face model", HelpName = "DIR", Required = true };
     private readonly Option<string> _adapter = new("--adapter") { Description = "folder of a PEFT adapter on it", HelpName = "DIR" };
     private readonly Option<string> _device = new("--device") { Description = "auto, cpu, cuda or cuda:N [default: auto]", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
+    private readonly Option<QuantizationKind> _quantization = QuantizeCommand.QuantizationOption(QuantizationKind.None);
 
     internal void AddTo(Command command)
     {
         command.Options.Insert(0, _model);
         command.Options.Insert(1, _adapter);
+        command.Options.Add(_quantization);
         command.Options.Add(_device);
     }
 
@@ -112,7 +115,7 @@ internal sealed class ModelArguments
     {
         var path = parsed.GetValue(_model)!;
         var folder = CheckpointDirectory.Open(path);
-        var model = ModelLoader.Load(folder.Config, folder, Devices.Parse(parsed.GetValue(_device)!));
+        var model = ModelLoader.Load(folder.Config, folder, Devices.Parse(parsed.GetValue(_device)!), parsed.GetValue(_quantization));
         tokenizer = TokenizerLoader.LoadIfPresent(path);
         adapter = parsed.GetValue(_adapter) is { } adapterPath ? PeftFormat.Attach(adapterPath, model) : null;
         return model;

@@ -4,6 +4,7 @@ using LongLora.Checkpoints;
 using LongLora.Export;
 using LongLora.Models;
 using LongLora.Positions;
+using LongLora.Quantization;
 using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
@@ -16,15 +17,16 @@ internal static class MergeCommand
         var model = new Option<string>("--model") { Description = "folder of the base model", HelpName = "DIR", Required = true };
         var adapter = new Option<string>("--adapter") { Description = "folder of the PEFT adapter", HelpName = "DIR", Required = true };
         var output = new Option<string>("--output") { Description = "folder to make, new or empty", HelpName = "DIR", Required = true };
+        var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
         var command = new Verb("merge", "Merge an adapter into its base: a plain model folder that every engine loads.",
-            "longlora merge --model Llama-2-7b --adapter run32k/adapter --output merged") { model, adapter, output };
+            "longlora merge --model Llama-2-7b --adapter run32k/adapter --output merged") { model, adapter, output, kind };
         command.SetAction(parsed =>
         {
             var target = parsed.GetValue(output)!;
             if (Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any())
                 throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
             var folder = CheckpointDirectory.Open(parsed.GetValue(model)!);
-            using var merged = ModelLoader.Load(folder.Config, folder);
+            using var merged = ModelLoader.Load(folder.Config, folder, null, parsed.GetValue(kind));
             using var set = PeftFormat.Attach(parsed.GetValue(adapter)!, merged);
             HuggingFaceExporter.Write(target, merged, folder);
             context.Output.WriteLine($"{set.Adapters.Count} LoRA pairs and {set.ModelWeights.Count} trained weights merged; context {RopeScaling.CurrentContext(merged.Config):N0} tokens.");

@@ -107,6 +107,8 @@ public sealed class AdapterSet : IDisposable
 
     private static List<Weight> TrainedModelWeights(CausalLanguageModel model, AdapterOptions options)
     {
+        if (options.TrainEverything && model.IsQuantized)
+            throw new ConfigurationException("The model's matrices are quantised and cannot be trained: full fine-tuning needs it in full precision. Use LoRA.");
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
         bool IsTrained(Weight weight) => options.TrainEverything
             || (options.TrainEmbeddings && weight == model.Embedding.Weight)

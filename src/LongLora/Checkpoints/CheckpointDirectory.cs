@@ -80,11 +80,20 @@ public sealed class CheckpointDirectory : ITensorSource
     public Tensor Open(string name)
     {
         ObjectDisposedException.ThrowIf(_closed, this);
-        if (!_tensors.TryGetValue(name, out var info))
-            throw new CheckpointException($"'{Path}' has no tensor '{name}'.{NearestName.Hint(name, _tensors.Keys)}");
+        var info = Find(name);
         if (!_mapped.TryGetValue(info.File, out var reader))
             _mapped.Add(info.File, reader = new SafetensorsReader(info.File));
         return reader.Open(name);
+    }
+
+    /// <inheritdoc/>
+    public void Visit(string name, Action<Tensor> use)
+    {
+        ObjectDisposedException.ThrowIf(_closed, this);
+        // A mapping of its own, gone with its pages when the tensor has been read.
+        using var reader = new SafetensorsReader(Find(name).File);
+        using var tensor = reader.Open(name);
+        use(tensor);
     }
 
     /// <summary>Unmaps all files; no tensor that came from them may be used afterwards.</summary>
@@ -95,6 +104,9 @@ public sealed class CheckpointDirectory : ITensorSource
             reader.Dispose();
         _mapped.Clear();
     }
+
+    private TensorInfo Find(string name) => _tensors.TryGetValue(name, out var info) ? info
+        : throw new CheckpointException($"'{Path}' has no tensor '{name}'.{NearestName.Hint(name, _tensors.Keys)}");
 
     private static List<SafetensorsHeader> ReadHeaders(string path)
     {

@@ -35,11 +35,34 @@ internal static class CommonConfig
         fields.Fixed("cross_attention_hidden_size", 0, "only decoders alone are");
         fields.Fixed("tie_encoder_decoder", false, "only decoders alone are");
         fields.Fixed("chunk_size_feed_forward", 0, "the MLP is not cut by the file");
-        fields.Refuse("quantization_config", "quantized weights are not supported; take the model in bfloat16, float16 or float32");
+        if (fields.ObjectOrNull("quantization_config") is { } quantization)
+            CheckQuantization(quantization);
         fields.Refuse("auto_map", "this model computes by Python code of its own, which is not run here");
         var architectures = fields.Texts("architectures");
         fields.Require(architectures.Count == 0 || architectures.Any(a => a.EndsWith("ForCausalLM", StringComparison.OrdinalIgnoreCase)),
             "architectures", "a language model (...ForCausalLM) is needed");
+    }
+
+    // bitsandbytes' two forms; which matrices have them, and their numbers, the tensors themselves say.
+    private static void CheckQuantization(ConfigFields fields)
+    {
+        const string supported = "take the model in full precision, or quantised by bitsandbytes to nf4 or int8";
+        fields.Require(fields.TextOrNull("quant_method") is null or "bitsandbytes", "quant_method", supported);
+        var in4Bits = fields.FlagOrNull("load_in_4bit") ?? fields.FlagOrNull("_load_in_4bit") ?? false;
+        var in8Bits = fields.FlagOrNull("load_in_8bit") ?? fields.FlagOrNull("_load_in_8bit") ?? false;
+        fields.Require(in4Bits != in8Bits, "load_in_4bit", "it or load_in_8bit must be true; " + supported);
+        if (in4Bits)
+        {
+            fields.Choice("bnb_4bit_quant_type", "fp4", "nf4");
+            fields.Choice("bnb_4bit_quant_storage", "uint8", "uint8");
+        }
+        // How Python would compute; here activations are never quantised.
+        foreach (var name in (string[])["_load_in_4bit", "_load_in_8bit", "bnb_4bit_compute_dtype", "bnb_4bit_use_double_quant", "bnb_4bit_quant_type",
+            "bnb_4bit_quant_storage", "llm_int8_enable_fp32_cpu_offload", "llm_int8_has_fp16_weight", "llm_int8_skip_modules", "llm_int8_threshold"])
+        {
+            fields.Note(name);
+        }
+        fields.RefuseOthers("bitsandbytes models");
     }
 
     /// <summary>

@@ -54,6 +54,18 @@ public static class ModelConfigWriter
         return Text(root);
     }
 
+    /// <summary>The text of the original for weights in another form.</summary>
+    /// <param name="original">Text of a config.</param>
+    /// <param name="quantization">The new <c>quantization_config</c>; null for none.</param>
+    public static string WithQuantization(string original, JsonObject? quantization)
+    {
+        var root = JsonNode.Parse(original)!.AsObject();
+        root.Remove("quantization_config");
+        if (quantization is not null)
+            root["quantization_config"] = quantization;
+        return Text(root);
+    }
+
     /// <summary>
     /// Only the fields that a change of context changes: <c>max_position_embeddings</c>, <c>rope_theta</c>, <c>rope_scaling</c>, and
     /// <c>original_max_position_embeddings</c>. Written over those of the base's config they give the new model's.

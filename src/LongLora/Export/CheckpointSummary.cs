@@ -4,6 +4,7 @@ using LongLora.Adapters;
 using LongLora.Checkpoints;
 using LongLora.Models;
 using LongLora.Positions;
+using LongLora.Quantization;
 using LongLora.Runtime;
 
 namespace LongLora.Export;
@@ -42,6 +43,8 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
             ("vocabulary", $"{config.VocabularySize:N0}, head {(config.TiedEmbeddings ? "tied to the embeddings" : "of its own")}"),
             ("beside it", folder.Companions.Any() ? string.Join(", ", folder.Companions.Select(System.IO.Path.GetFileName)) : "no tokenizer"),
         ];
+        if (Quantized(folder) is { } quantized)
+            facts.Insert(3, ("quantization", quantized));
         CheckNames(folder, model);
         return new("Hugging Face model", path, facts, Sorted(folder.Tensors.Values));
     }
@@ -88,11 +91,19 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
     {
         foreach (var weight in model.Weights)
         {
+            if (QuantizedProjection.StoredKind(folder, weight.Name) != QuantizationKind.None)
+                continue; // its shape is not that of the matrix
             if (!folder.Tensors.TryGetValue(weight.Name, out var info))
                 throw new CheckpointException($"'{folder.Path}' has no tensor '{weight.Name}' [{string.Join(", ", weight.Shape)}], which config.json asks for.");
             if (!info.Shape.SequenceEqual(weight.Shape))
                 throw new CheckpointException($"{info.File}: '{weight.Name}' is [{string.Join(", ", info.Shape)}], but config.json asks for [{string.Join(", ", weight.Shape)}].");
         }
+    }
+
+    private static string? Quantized(CheckpointDirectory folder)
+    {
+        var kinds = folder.Tensors.Keys.CountBy(name => QuantizedProjection.StoredKind(folder, name)).Where(k => k.Key != QuantizationKind.None).ToList();
+        return kinds.Count == 0 ? null : string.Join(", ", kinds.Select(k => $"{k.Value} matrices in {k.Key.ToString().ToLowerInvariant()}"));
     }
 
     private static string Count(long number) => number >= 1_000_000_000 ? $"{number:N0} ({number / 1e9:F2} B)" : number >= 1_000_000 ? $"{number:N0} ({number / 1e6:F2} M)" : $"{number:N0}";

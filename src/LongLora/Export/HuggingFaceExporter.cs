@@ -1,6 +1,7 @@
 using LongLora.Checkpoints;
 using LongLora.Layers;
 using LongLora.Models;
+using LongLora.Quantization;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -20,19 +21,40 @@ public static class HuggingFaceExporter
     {
         var linears = model.Linears.ToDictionary(l => l.Name + ".weight");
         var tensors = model.Weights.Select(weight => new TensorToWrite(weight.Name, origin.Tensors[weight.Name].Type, weight.Shape,
-            () => linears.TryGetValue(weight.Name, out var layer) ? Merged(layer) : weight.Value.alias())).ToList();
+            () => linears.TryGetValue(weight.Name, out var layer) ? Merged(layer) : weight.Value.alias()))
+            .Concat(linears.Where(l => l.Value.Projection is QuantizedProjection).Select(l => Widened(l.Key, l.Value)));
         AtomicFile.WriteDirectory(output, folder =>
         {
-            SafetensorsWriter.WriteModel(folder, tensors);
-            AtomicFile.WriteText(Path.Combine(folder, "config.json"), ModelConfigWriter.Update(origin.ConfigText, model.Config));
-            foreach (var file in origin.Companions)
-                AtomicFile.Write(Path.Combine(folder, Path.GetFileName(file)), target =>
-                {
-                    using var source = File.OpenRead(file);
-                    source.CopyTo(target);
-                });
+            SafetensorsWriter.WriteModel(folder, InFileOrder(tensors, origin));
+            AtomicFile.WriteText(Path.Combine(folder, CheckpointDirectory.ConfigFile),
+                ModelConfigWriter.WithQuantization(ModelConfigWriter.Update(origin.ConfigText, model.Config), null));
+            CopyCompanions(folder, origin);
         });
     }
+
+    /// <summary>Copies tokenizer, chat template and licence.</summary>
+    internal static void CopyCompanions(string folder, CheckpointDirectory origin)
+    {
+        foreach (var file in origin.Companions)
+        {
+            AtomicFile.Write(Path.Combine(folder, Path.GetFileName(file)), target =>
+            {
+                using var source = File.OpenRead(file);
+                source.CopyTo(target);
+            });
+        }
+    }
+
+    /// <summary>The tensors in the order of the origin's files.</summary>
+    internal static List<TensorToWrite> InFileOrder(IEnumerable<TensorToWrite> tensors, CheckpointDirectory origin)
+    {
+        var places = origin.Tensors.Keys.Index().ToDictionary(p => p.Item, p => p.Index);
+        return [.. tensors.OrderBy(t => places.GetValueOrDefault(t.Name, int.MaxValue))];
+    }
+
+    // A quantised matrix goes back to the type that it was made of.
+    private static TensorToWrite Widened(string name, LinearLayer layer) =>
+        new(name, ((QuantizedProjection)layer.Projection).OriginalType, [layer.OutputSize, layer.InputSize], () => Merged(layer));
 
     // W + s B A in fp32; rounded once, to the stored type, when it is written.
     private static Tensor Merged(LinearLayer layer)

@@ -11,6 +11,13 @@ public abstract class WeightSource
     /// <summary>A tensor of that name and shape. <paramref name="role"/> tells a new model how to begin.</summary>
     public abstract Tensor Take(string name, WeightRole role, params long[] shape);
 
+    /// <summary>Lets <paramref name="use"/> read such a tensor once, where it is not kept in this form.</summary>
+    public virtual void Visit(string name, WeightRole role, Action<Tensor> use, params long[] shape)
+    {
+        using var value = Take(name, role, shape);
+        use(value);
+    }
+
     /// <summary>Called once the model is whole: a source of which something was left over complains.</summary>
     public virtual void Finish()
     {
@@ -41,6 +48,41 @@ public sealed class CheckpointWeights(ITensorSource source, Device device, Predi
     /// <inheritdoc/>
     public override Tensor Take(string name, WeightRole role, params long[] shape)
     {
+        var info = Check(name, shape);
+        var value = source.Open(name);
+        TensorNumbers.RequireFinite(value, info);
+        return Move(value);
+    }
+
+    /// <inheritdoc/>
+    public override void Visit(string name, WeightRole role, Action<Tensor> use, params long[] shape)
+    {
+        var info = Check(name, shape);
+        source.Visit(name, value =>
+        {
+            TensorNumbers.RequireFinite(value, info);
+            use(value);
+        });
+    }
+
+    /// <summary>What the files say of a tensor; null where they have none of that name.</summary>
+    public TensorInfo? Find(string name) => source.Tensors.GetValueOrDefault(name);
+
+    /// <summary>A tensor that is no plain weight, such as the codes of a quantised one, of exactly that type and shape.</summary>
+    public Tensor TakeStored(string name, ScalarType type, params long[] shape)
+    {
+        var info = Find(name) ?? throw new CheckpointException($"The checkpoint has no tensor '{name}', which belongs to a quantised weight that it has. Fetch the files again.");
+        if (info.Type != type || !info.Shape.SequenceEqual(shape))
+            throw new CheckpointException($"{info.File}: '{name}' is {info.Type} [{string.Join(", ", info.Shape)}]; {type} [{string.Join(", ", shape)}] is needed.");
+        _taken.Add(name);
+        var value = source.Open(name);
+        if (type == ScalarType.Float32)
+            TensorNumbers.RequireFinite(value, info);
+        return Move(value);
+    }
+
+    private TensorInfo Check(string name, long[] shape)
+    {
         if (!source.Tensors.TryGetValue(name, out var info))
             throw new CheckpointException($"The checkpoint has no tensor '{name}' of shape [{string.Join(", ", shape)}], which config.json asks for.");
         if (!info.Shape.SequenceEqual(shape))
@@ -48,8 +90,11 @@ public sealed class CheckpointWeights(ITensorSource source, Device device, Predi
         if (info.Type is not (ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Float64))
             throw new CheckpointException($"{info.File}: '{name}' is of type {info.Type}; weights must be F32, F16, BF16 or F64.");
         _taken.Add(name);
-        var value = source.Open(name);
-        TensorNumbers.RequireFinite(value, info);
+        return info;
+    }
+
+    private Tensor Move(Tensor value)
+    {
         if (device.type == DeviceType.CPU)
             return value;
         using (value)
@@ -98,12 +143,25 @@ public sealed class RandomWeights(double deviation, long seed, Device device) : 
     }
 }
 
+/// <summary>Makes matrices of a model in another form than dense ones.</summary>
+public interface IProjectionSource
+{
+    /// <summary>The matrix of a linear layer; null to have it dense.</summary>
+    /// <param name="source">Gives the weights.</param>
+    /// <param name="name">Module name without <c>.weight</c>.</param>
+    /// <param name="outputs">O.</param>
+    /// <param name="inputs">I.</param>
+    /// <param name="bias">Makes b [O], or gives null where the layer has none; to be called once.</param>
+    IProjection? Make(WeightSource source, string name, long outputs, long inputs, Func<Weight?> bias);
+}
+
 /// <summary>
 /// Makes the layers of a model under their full state-dict names and keeps the list of them. Names stand where a layer is made; there is no
 /// map from other names.
 /// </summary>
 /// <param name="source">Where the weights come from.</param>
-public sealed class LayerBuilder(WeightSource source)
+/// <param name="projections">Makes the matrices of the decoder blocks where they are not dense; null for dense ones.</param>
+public sealed class LayerBuilder(WeightSource source, IProjectionSource? projections = null) : IDisposable
 {
     private readonly List<Weight> _weights = [];
     private readonly List<LinearLayer> _linears = [];
@@ -119,20 +177,13 @@ public sealed class LayerBuilder(WeightSource source)
     public IReadOnlyList<INormLayer> Norms => _norms;
 
     /// <summary>A linear layer <c>name.weight</c> [outputs, inputs] and, if so, <c>name.bias</c>.</summary>
-    public LinearLayer Linear(string name, long inputs, long outputs, bool bias = false)
-    {
-        var weight = Add(name + ".weight", WeightRole.Matrix, outputs, inputs);
-        var layer = new LinearLayer(name, inputs, outputs,
-            new DenseProjection(weight, bias ? Add(name + ".bias", WeightRole.Bias, outputs) : null));
-        _linears.Add(layer);
-        return layer;
-    }
+    public LinearLayer Linear(string name, long inputs, long outputs, bool bias = false) => Linear(name, inputs, outputs, bias, projections);
 
     /// <summary>The output head: its own layer, or the embedding matrix where <paramref name="tied"/>.</summary>
     public LinearLayer Head(string name, EmbeddingLayer embedding, bool tied)
     {
         long vocabulary = embedding.Weight.Shape[0], size = embedding.Weight.Shape[1];
-        return tied ? new LinearLayer(name, size, vocabulary, new DenseProjection(embedding.Weight)) : Linear(name, size, vocabulary);
+        return tied ? new LinearLayer(name, size, vocabulary, new DenseProjection(embedding.Weight)) : Linear(name, size, vocabulary, false, null);
     }
 
     /// <summary>A token table <c>name.weight</c> [vocabulary, size].</summary>
@@ -144,6 +195,26 @@ public sealed class LayerBuilder(WeightSource source)
         var norm = new RmsNorm(Add(name + ".weight", WeightRole.Scale, size), epsilon);
         _norms.Add(norm);
         return norm;
+    }
+
+    /// <summary>Frees all weights and matrices.</summary>
+    public void Dispose()
+    {
+        foreach (var layer in _linears)
+            (layer.Projection as IDisposable)?.Dispose();
+        foreach (var weight in _weights)
+            weight.Dispose();
+    }
+
+    // The head and the embeddings are never quantised: they are trained, or a small part of a large model.
+    private LinearLayer Linear(string name, long inputs, long outputs, bool bias, IProjectionSource? forms)
+    {
+        Weight? Bias() => bias ? Add(name + ".bias", WeightRole.Bias, outputs) : null;
+        var projection = forms?.Make(source, name, outputs, inputs, Bias)
+            ?? new DenseProjection(Add(name + ".weight", WeightRole.Matrix, outputs, inputs), Bias());
+        var layer = new LinearLayer(name, inputs, outputs, projection);
+        _linears.Add(layer);
+        return layer;
     }
 
     private Weight Add(string name, WeightRole role, params long[] shape)

@@ -1,6 +1,7 @@
 using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Layers;
+using LongLora.Quantization;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -87,11 +88,14 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>The type of activations: fp32 on the CPU, bf16 on CUDA. Norms, RoPE angles and losses are fp32 everywhere.</summary>
     public ScalarType ComputeType { get; }
 
-    /// <summary>All weights in the checkpoint's order.</summary>
+    /// <summary>All weights in the checkpoint's order; quantised matrices are not among them.</summary>
     public IReadOnlyList<Weight> Weights => _layers.Weights;
 
     /// <summary>All linear layers; a tied head is not among them.</summary>
     public IReadOnlyList<LinearLayer> Linears => _layers.Linears;
+
+    /// <summary>Whether matrices of its decoder blocks are quantised, and therefore frozen.</summary>
+    public bool IsQuantized => Linears.Any(l => l.Projection is QuantizedProjection);
 
     /// <summary>All norms.</summary>
     public IReadOnlyList<INormLayer> Norms => _layers.Norms;
@@ -128,8 +132,7 @@ public sealed class CausalLanguageModel : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (var weight in Weights)
-            weight.Dispose();
+        _layers.Dispose();
         _files?.Dispose();
     }
 }

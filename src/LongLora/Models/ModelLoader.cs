@@ -1,5 +1,6 @@
 using LongLora.Checkpoints;
 using LongLora.Layers;
+using LongLora.Quantization;
 using LongLora.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -16,31 +17,43 @@ public static class ModelLoader
     /// The model that <paramref name="config"/> describes with the weights of <paramref name="source"/>. On the CPU its weights are the mapped
     /// files: loading takes no memory, and the model, which now owns the source, reads them as they are used.
     /// </summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="source">The weights.</param>
+    /// <param name="device">Where the model lives; null for the CPU.</param>
+    /// <param name="quantization">
+    /// Form of the decoder blocks' matrices: they are quantised one at a time, and the model in full precision never exists. A checkpoint that is
+    /// stored in few bits is taken as it is.
+    /// </param>
     /// <exception cref="CheckpointException">A tensor is missing, superfluous, of the wrong shape, or not finite.</exception>
-    public static CausalLanguageModel Load(ModelConfig config, ITensorSource source, Device? device = null)
+    public static CausalLanguageModel Load(ModelConfig config, ITensorSource source, Device? device = null, QuantizationKind quantization = QuantizationKind.None)
     {
         LibTorch.EnsureLoaded();
         device ??= CPU;
-        return Build(config, new CheckpointWeights(source, device, Llama.IsIgnored), device, source);
+        return Build(config, new CheckpointWeights(source, device, Llama.IsIgnored), device, source, new ProjectionQuantizer(quantization, device, MainType(source)));
     }
 
     /// <summary>The names and shapes that a config means, without memory.</summary>
-    public static CausalLanguageModel Describe(ModelConfig config) => Build(config, new MetaWeights(), META, null);
+    public static CausalLanguageModel Describe(ModelConfig config) => Build(config, new MetaWeights(), META, null, null);
 
     /// <summary>A new model with random weights.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="seed">The same seed gives the same weights.</param>
     /// <param name="device">Where it lives; null for the CPU.</param>
-    public static CausalLanguageModel Create(ModelConfig config, long seed, Device? device = null)
+    /// <param name="quantization">Form of the decoder blocks' matrices.</param>
+    public static CausalLanguageModel Create(ModelConfig config, long seed, Device? device = null, QuantizationKind quantization = QuantizationKind.None)
     {
         LibTorch.EnsureLoaded();
         device ??= CPU;
-        return Build(config, new RandomWeights(config.InitializerRange, seed, device), device, null);
+        return Build(config, new RandomWeights(config.InitializerRange, seed, device), device, null, new ProjectionQuantizer(quantization, device));
     }
 
-    private static CausalLanguageModel Build(ModelConfig config, WeightSource source, Device device, IDisposable? files)
+    // The type of the embeddings, the largest tensor that is never quantised.
+    private static ScalarType MainType(ITensorSource source) =>
+        source.Tensors.Values.Where(t => t.Type is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64).MaxBy(t => t.ElementCount)?.Type ?? ScalarType.BFloat16;
+
+    private static CausalLanguageModel Build(ModelConfig config, WeightSource source, Device device, IDisposable? files, IProjectionSource? projections)
     {
-        var layers = new LayerBuilder(source);
+        var layers = new LayerBuilder(source, projections);
         try
         {
             var (embedding, blocks, norm, head) = config.ModelType switch
@@ -54,8 +67,7 @@ public static class ModelLoader
         }
         catch
         {
-            foreach (var weight in layers.Weights)
-                weight.Dispose();
+            layers.Dispose();
             throw;
         }
     }

@@ -131,7 +131,7 @@ public class ModelConfigReaderTests
     [InlineData("pretraining_tp", "2", "'pretraining_tp' is 2; only 1 is supported")]
     [InlineData("is_encoder_decoder", "true", "'is_encoder_decoder' is true; only false is supported")]
     [InlineData("partial_rotary_factor", "0.5", "'partial_rotary_factor' is 0.5; only 1 is supported")]
-    [InlineData("quantization_config", "{\"quant_method\":\"awq\"}", "quantized weights are not supported")]
+    [InlineData("quantization_config", "{\"quant_method\":\"awq\"}", "quantised by bitsandbytes")]
     [InlineData("auto_map", "{\"AutoModel\":\"x.Y\"}", "Python code of its own")]
     [InlineData("architectures", "[\"LlamaForSequenceClassification\"]", "a language model (...ForCausalLM) is needed")]
     [InlineData("model_type", "\"mistral\"", "'model_type' is \"mistral\"; supported: llama.")]

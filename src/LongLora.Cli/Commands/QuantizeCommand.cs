@@ -1,0 +1,47 @@
+using System.CommandLine;
+using LongLora.Checkpoints;
+using LongLora.Export;
+using LongLora.Models;
+using LongLora.Quantization;
+using LongLora.Runtime;
+
+namespace LongLora.Cli.Commands;
+
+/// <summary><c>longlora quantize</c>: a model folder in 4 or 8 bits, in the layout of bitsandbytes.</summary>
+internal static class QuantizeCommand
+{
+    internal static Command Create(CliContext context)
+    {
+        var model = new Option<string>("--model") { Description = "folder of a Hugging Face model", HelpName = "DIR", Required = true };
+        var kind = QuantizationOption(QuantizationKind.Nf4);
+        var output = new Option<string>("--output") { Description = "folder to make, new or empty", HelpName = "DIR", Required = true };
+        var command = new Verb("quantize", "Write a model in 4 or 8 bits, in the layout of bitsandbytes.",
+            "longlora quantize --model Llama-2-7b --output Llama-2-7b-nf4") { model, kind, output };
+        command.SetAction(parsed =>
+        {
+            var target = parsed.GetValue(output)!;
+            if (Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any())
+                throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
+            var folder = CheckpointDirectory.Open(parsed.GetValue(model)!);
+            using var quantized = ModelLoader.Load(folder.Config, folder, null, parsed.GetValue(kind));
+            QuantizedCheckpoint.Write(target, quantized, folder);
+            var matrices = quantized.Linears.Select(l => l.Projection).OfType<QuantizedProjection>().ToList();
+            var (bytes, weights) = (matrices.Sum(m => m.ByteCount), matrices.Sum(m => m.OutputSize * m.InputSize));
+            context.Output.WriteLine($"{matrices.Count} matrices of {weights:N0} weights in {bytes:N0} bytes: {(double)bytes / weights:F3} a weight.");
+            context.Output.WriteLine($"Model: {target}");
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    /// <summary><c>--quantization</c>, in lower case as in recipes.</summary>
+    internal static Option<QuantizationKind> QuantizationOption(QuantizationKind standard) => new("--quantization")
+    {
+        Description = $"form of the decoder's matrices: none (as stored), nf4, int8 [default: {standard.ToString().ToLowerInvariant()}]",
+        HelpName = "none|nf4|int8",
+        CustomParser = result => Enum.TryParse<QuantizationKind>(result.Tokens[0].Value, ignoreCase: true, out var kind) && Enum.IsDefined(kind)
+            ? kind
+            : throw new ConfigurationException($"quantization is '{result.Tokens[0].Value}'; it can be none, nf4, int8."),
+        DefaultValueFactory = _ => standard,
+    };
+}

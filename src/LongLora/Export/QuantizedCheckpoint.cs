@@ -1,0 +1,63 @@
+using System.Text.Json.Nodes;
+using LongLora.Checkpoints;
+using LongLora.Models;
+using LongLora.Quantization;
+using LongLora.Runtime;
+
+namespace LongLora.Export;
+
+/// <summary>
+/// Writes a quantised model as a Hugging Face folder in the layout of bitsandbytes: it is loaded again without being quantised anew, and
+/// transformers loads it too. Embeddings, norms and head stay in their stored types.
+/// </summary>
+public static class QuantizedCheckpoint
+{
+    /// <summary>Writes the folder, all of it or nothing.</summary>
+    /// <param name="output">The folder to make; one that exists is replaced.</param>
+    /// <param name="model">A model with quantised matrices; adapters that are attached are not merged into it, and refused.</param>
+    /// <param name="origin">The folder that it was loaded from: gives config and tokenizer files.</param>
+    /// <exception cref="ConfigurationException">The model is not quantised, or has adapters.</exception>
+    public static void Write(string output, CausalLanguageModel model, CheckpointDirectory origin)
+    {
+        if (model.Linears.Any(l => l.Update is not null))
+            throw new ConfigurationException("The model has adapters, which cannot be merged into quantised matrices. Merge them into a plain model first, and quantise that.");
+        var quantized = model.Linears.Where(l => l.Projection is QuantizedProjection)
+            .Select(l => (l.Name, Matrix: (QuantizedProjection)l.Projection)).ToList();
+        if (quantized.Count == 0)
+            throw new ConfigurationException("The model is not quantised; load it with nf4 or int8.");
+        var tensors = model.Weights.Select(w => TensorToWrite.Of(w.Name, w.Value)).ToDictionary(t => t.Name);
+        var stored = quantized.SelectMany(q => q.Matrix.Stored(q.Name).Select(t => (Tensor: t, Weight: q.Name + ".weight"))).ToList();
+        var places = origin.Tensors.Keys.Index().ToDictionary(p => p.Item, p => p.Index);
+        List<TensorToWrite> ordered = [.. tensors.Values.Select(t => (Tensor: t, Weight: t.Name)).Concat(stored)
+            .OrderBy(t => places.GetValueOrDefault(t.Weight, int.MaxValue)).Select(t => t.Tensor)];
+        AtomicFile.WriteDirectory(output, folder =>
+        {
+            SafetensorsWriter.WriteModel(folder, ordered);
+            AtomicFile.WriteText(Path.Combine(folder, CheckpointDirectory.ConfigFile),
+                ModelConfigWriter.WithQuantization(ModelConfigWriter.Update(origin.ConfigText, model.Config), Config(quantized[0].Matrix)));
+            HuggingFaceExporter.CopyCompanions(folder, origin);
+        });
+    }
+
+    // transformers' BitsAndBytesConfig.
+    private static JsonObject Config(QuantizedProjection matrix)
+    {
+        var nf4 = matrix.Kind == QuantizationKind.Nf4;
+        return new JsonObject
+        {
+            ["_load_in_4bit"] = nf4,
+            ["_load_in_8bit"] = !nf4,
+            ["bnb_4bit_compute_dtype"] = Nf4Format.NameOf(matrix.OriginalType),
+            ["bnb_4bit_quant_storage"] = "uint8",
+            ["bnb_4bit_quant_type"] = nf4 ? "nf4" : "fp4",
+            ["bnb_4bit_use_double_quant"] = nf4,
+            ["llm_int8_enable_fp32_cpu_offload"] = false,
+            ["llm_int8_has_fp16_weight"] = false,
+            ["llm_int8_skip_modules"] = new JsonArray("lm_head"),
+            ["llm_int8_threshold"] = 6.0,
+            ["load_in_4bit"] = nf4,
+            ["load_in_8bit"] = !nf4,
+            ["quant_method"] = "bitsandbytes",
+        };
+    }
+}

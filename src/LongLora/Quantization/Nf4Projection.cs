@@ -1,0 +1,132 @@
+using System.Numerics;
+using LongLora.Checkpoints;
+using LongLora.Layers;
+using LongLora.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.Quantization;
+
+/// <summary>
+/// A matrix in NF4 with double quantisation (QLoRA, arXiv 2305.14314): 4 bits a weight, 8 a block of 64, 32 for 256 blocks, which is 0.516 bytes
+/// a weight. The numbers are those of bitsandbytes.
+/// </summary>
+/// <remarks>
+/// On CUDA the codes are looked up by tensor operations: exact, with a few times the memory traffic of a kernel of its own. That path is tested
+/// on the CPU and has not been tried on a GPU.
+/// </remarks>
+public sealed unsafe class Nf4Projection : QuantizedProjection
+{
+    private readonly Nf4Tensors _tensors;
+    private readonly float[] _values, _scaleValues;
+    private readonly Tensor _scaleTable;
+    private readonly int _blockSize, _nestedBlockSize;
+
+    internal Nf4Projection(Nf4Tensors tensors, long outputs, long inputs, ScalarType originalType, Weight? bias, float[]? values = null,
+        float[]? scaleValues = null, int blockSize = Nf4Codebook.BlockSize, int nestedBlockSize = Nf4Codebook.NestedBlockSize)
+        : base(outputs, inputs, tensors.Codes.device, originalType, bias)
+    {
+        (_values, _scaleValues) = (values ?? Nf4Codebook.Values, scaleValues ?? Nf4Codebook.ScaleValues);
+        (_blockSize, _nestedBlockSize) = (blockSize, nestedBlockSize);
+        foreach (var tensor in new[] { tensors.Codes, tensors.Scales, tensors.NestedScales })
+            tensor?.DetachFromDisposeScope();
+        _tensors = tensors;
+        _scaleTable = tensor(_scaleValues, device: Device).DetachFromDisposeScope();
+    }
+
+    /// <summary>Quantises a matrix.</summary>
+    /// <param name="weight">W [O, I] of any floating type; neither kept nor disposed.</param>
+    /// <param name="bias">b [O], or null.</param>
+    /// <param name="device">Where the result lives; null for the device of the matrix. The work is done on the CPU.</param>
+    public static Nf4Projection Quantize(Tensor weight, Weight? bias = null, Device? device = null)
+    {
+        RequireMatrix(weight);
+        using var scope = NewDisposeScope();
+        var made = Nf4Quantizer.Quantize(weight);
+        device ??= weight.device;
+        return new(new(made.Codes.to(device), made.Scales.to(device), made.NestedScales!.to(device), made.Offset), weight.size(0), weight.size(1), weight.dtype, bias);
+    }
+
+    /// <inheritdoc/>
+    public override QuantizationKind Kind => QuantizationKind.Nf4;
+
+    /// <inheritdoc/>
+    public override long ByteCount => new[] { _tensors.Codes, _tensors.Scales, _tensors.NestedScales, _scaleTable }.Sum(t => t is null ? 0 : t.numel() * t.element_size());
+
+    internal static void RequireMatrix(Tensor weight)
+    {
+        if (weight.dim() != 2)
+            throw new ShapeException($"A matrix [O, I] is quantised; seen [{string.Join(", ", weight.shape)}].");
+    }
+
+    private protected override Tensor Dequantize((long Start, long Count) rows, (long Start, long Count) columns) =>
+        Device.type == DeviceType.CPU ? DequantizeOnCpu(rows, columns, Nf4Kernel.Best) : DequantizeByLookup(rows, columns);
+
+    internal Tensor DequantizeOnCpu((long Start, long Count) rows, (long Start, long Count) columns, Nf4KernelLevel level)
+    {
+        var result = empty([rows.Count, columns.Count], ScalarType.Float32);
+        static nint Data(Tensor? tensor) => tensor is null ? 0 : NativeTensor.Data(tensor);
+        var plain = _tensors.NestedScales is null;
+        var memory = new Nf4Memory(Data(_tensors.Codes), plain ? 0 : Data(_tensors.Scales), plain ? Data(_tensors.Scales) : 0, Data(_tensors.NestedScales),
+            Data(_scaleTable), _tensors.Offset, BitOperations.Log2((uint)_blockSize), BitOperations.Log2((uint)_nestedBlockSize));
+        Nf4Kernel.Dequantize(memory, _values, InputSize, rows, columns, (float*)NativeTensor.Data(result), level);
+        return result;
+    }
+
+    /// <summary>The same numbers by tensor operations, for any device: whole blocks are widened and the rectangle is cut out.</summary>
+    internal Tensor DequantizeByLookup((long Start, long Count) rows, (long Start, long Count) columns)
+    {
+        using var scope = NewDisposeScope();
+        long begin = rows.Start * InputSize, end = begin + rows.Count * InputSize;
+        long firstBlock = begin / _blockSize, blocks = (end + _blockSize - 1) / _blockSize - firstBlock;
+        var bytes = _tensors.Codes.view(-1);
+        long firstByte = firstBlock * _blockSize / 2, byteCount = Math.Min(blocks * _blockSize / 2, bytes.numel() - firstByte);
+
+        // A byte is a pair of weights.
+        var pairs = new float[256 * 2];
+        for (var i = 0; i < 256; i++)
+            (pairs[2 * i], pairs[2 * i + 1]) = (_values[i >> 4], _values[i & 15]);
+        var values = tensor(pairs, device: Device).view(256, 2)
+            .index_select(0, bytes.narrow(0, firstByte, byteCount).to(ScalarType.Int32)).view(-1); // [bytes] -> [bytes, 2] -> [weights]
+        var scales = Scales(firstBlock, blocks);
+        if (values.numel() == blocks * _blockSize)
+            values = values.view(blocks, _blockSize).mul_(scales.unsqueeze(1)).view(-1);
+        else // the last block of the matrix is short
+            values.mul_(scales.repeat_interleave(_blockSize).narrow(0, 0, values.numel()));
+        return values.narrow(0, begin - firstBlock * _blockSize, end - begin).view(rows.Count, InputSize)
+            .narrow(1, columns.Start, columns.Count).contiguous().MoveToOuterDisposeScope();
+    }
+
+    private Tensor Scales(long first, long count)
+    {
+        if (_tensors.NestedScales is not { } nested)
+            return _tensors.Scales.narrow(0, first, count);
+        var groups = arange(first, first + count, ScalarType.Int64, Device).div(_nestedBlockSize, RoundingMode.floor);
+        return _scaleTable.index_select(0, _tensors.Scales.narrow(0, first, count).to(ScalarType.Int32))
+            .mul_(nested.index_select(0, groups)).add_(_tensors.Offset);
+    }
+
+    internal override IEnumerable<TensorToWrite> Stored(string name)
+    {
+        var weight = name + ".weight";
+        yield return TensorToWrite.Of(weight, _tensors.Codes);
+        yield return TensorToWrite.Of(weight + Nf4Format.Scales, _tensors.Scales);
+        yield return Nf4Format.Table(weight + Nf4Format.Values, _values);
+        if (_tensors.NestedScales is { } nested)
+        {
+            yield return TensorToWrite.Of(weight + Nf4Format.NestedScales, nested);
+            yield return Nf4Format.Table(weight + Nf4Format.NestedValues, _scaleValues);
+        }
+        yield return Nf4Format.State(weight + Nf4Format.StateSuffix, new(_blockSize, OriginalType, OutputSize, InputSize,
+            _tensors.NestedScales is null ? null : _nestedBlockSize, _tensors.Offset));
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        _tensors.Codes.Dispose();
+        _tensors.Scales.Dispose();
+        _tensors.NestedScales?.Dispose();
+        _scaleTable.Dispose();
+    }
+}

@@ -1,0 +1,125 @@
+using LongLora.Checkpoints;
+using LongLora.Layers;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.Quantization;
+
+// N rows, I inputs, O outputs
+
+/// <summary>
+/// A frozen matrix in few bits. It is widened where it is used, a tile at a time that stays in the CPU's cache, and multiplied by libtorch;
+/// the whole matrix never exists outside autograd.
+/// </summary>
+/// <remarks>
+/// Inside autograd, the graph needs the widened matrix until its backward pass, and it gets one of its own: a buffer shared between calls would be
+/// overwritten under it. Training recomputes one piece of one block at a time (<c>BlockPass</c>), so at most the widened q, k and v, or gate
+/// and up, of one block exist at once.
+/// </remarks>
+public abstract class QuantizedProjection : IProjection, IDisposable
+{
+    // 8 MiB in fp32: small beside the cache, large beside the cost of a call. On CUDA calls cost more and caches are not shared with them.
+    private const long TileElements = 2 << 20, CudaTileElements = 64 << 20;
+
+    private protected QuantizedProjection(long outputs, long inputs, Device device, ScalarType originalType, Weight? bias) =>
+        (OutputSize, InputSize, Device, OriginalType, Bias) = (outputs, inputs, device, originalType, bias);
+
+    /// <summary>The form.</summary>
+    public abstract QuantizationKind Kind { get; }
+
+    /// <summary>O.</summary>
+    public long OutputSize { get; }
+
+    /// <summary>I.</summary>
+    public long InputSize { get; }
+
+    /// <summary>The type of the weights before they were quantised: that of a merged model.</summary>
+    public ScalarType OriginalType { get; }
+
+    /// <summary>b [O], not quantised; or null.</summary>
+    public Weight? Bias { get; }
+
+    /// <summary>Bytes that the matrix takes with its scales.</summary>
+    public abstract long ByteCount { get; }
+
+    private protected Device Device { get; }
+
+    private long TileLength => Device.type == DeviceType.CUDA ? CudaTileElements : TileElements;
+
+    /// <inheritdoc/>
+    public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
+    {
+        using var scope = NewDisposeScope();
+        var (start, count) = outputs is { } o ? (o.Start, o.Count) : (0, OutputSize);
+        var bias = Bias?.Value.narrow(0, start, count).to(rows.dtype);
+        if (is_grad_enabled() && (rows.requires_grad || bias is { requires_grad: true }))
+            return nn.functional.linear(rows, Widen((start, count), (0, InputSize), rows.dtype), bias).MoveToOuterDisposeScope();
+        var result = empty([rows.size(0), count], rows.dtype, rows.device);
+        ForEachTile(count, InputSize, (first, size) =>
+            Multiply(result.narrow(1, first, size), rows, Widen((start + first, size), (0, InputSize), rows.dtype).t()));
+        if (bias is not null)
+            result.add_(bias);
+        return result.MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public void AccumulateGradients(Tensor rows, Tensor gradient)
+    {
+        if (Bias is { IsTrained: true })
+            Bias.Gradient().add_(gradient.sum(0, type: ScalarType.Float32));
+    }
+
+    /// <inheritdoc/>
+    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null)
+    {
+        using var scope = NewDisposeScope();
+        var (start, count) = inputs is { } i ? (i.Start, i.Count) : (0, InputSize);
+        var result = empty([gradient.size(0), count], gradient.dtype, gradient.device);
+        // Tiles of columns, not of rows: each column of the result is written once.
+        ForEachTile(count, OutputSize, (first, size) =>
+            Multiply(result.narrow(1, first, size), gradient, Widen((0, OutputSize), (start + first, size), gradient.dtype)));
+        return result.MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public Tensor ToDense() => Widen((0, OutputSize), (0, InputSize), ScalarType.Float32);
+
+    /// <summary>A rectangle of the matrix, a tensor of its own in fp32 on the matrix's device.</summary>
+    private protected abstract Tensor Dequantize((long Start, long Count) rows, (long Start, long Count) columns);
+
+    /// <summary>In which form a checkpoint holds the matrix <paramref name="weight"/>; None where it is plain, or no matrix.</summary>
+    /// <param name="files">The checkpoint.</param>
+    /// <param name="weight">Name with <c>.weight</c>.</param>
+    public static QuantizationKind StoredKind(ITensorSource files, string weight) =>
+        files.Tensors.ContainsKey(weight + Nf4Format.StateSuffix) ? QuantizationKind.Nf4
+        : files.Tensors.TryGetValue(weight, out var info) && info.Type == ScalarType.Int8 ? QuantizationKind.Int8
+        : QuantizationKind.None;
+
+    /// <summary>The tensors of a checkpoint that hold this matrix.</summary>
+    /// <param name="name">Module name without <c>.weight</c>.</param>
+    internal abstract IEnumerable<TensorToWrite> Stored(string name);
+
+    /// <inheritdoc/>
+    public abstract void Dispose();
+
+    private Tensor Widen((long Start, long Count) rows, (long Start, long Count) columns, ScalarType type)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        return Dequantize(rows, columns).to(type).MoveToOuterDisposeScope();
+    }
+
+    // A multiple of 64, so that no tile begins inside a block where rows are whole blocks.
+    private void ForEachTile(long total, long width, Action<long, long> action)
+    {
+        var tile = Math.Max(64, TileLength / width / 64 * 64);
+        for (long start = 0; start < total; start += tile)
+        {
+            using var scope = NewDisposeScope();
+            action(start, Math.Min(tile, total - start));
+        }
+    }
+
+    // With a factor of 0 the target's old content is not read.
+    private static void Multiply(Tensor target, Tensor a, Tensor b) => target.addmm_(a, b, 0, 1);
+}
