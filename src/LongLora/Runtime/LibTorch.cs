@@ -8,7 +8,8 @@ namespace LongLora.Runtime;
 /// </summary>
 /// <remarks>
 /// By default the library is the one that the application took as a package. <c>LONGLORA_LIBTORCH=DIR</c> names another, for example the
-/// <c>torch/lib</c> folder of a PyTorch install of the same version with its CUDA libraries.
+/// <c>torch/lib</c> folder of a PyTorch install of the same version with its CUDA libraries; the application is then built with
+/// <c>-p:TorchBackend=none</c>.
 /// </remarks>
 public static partial class LibTorch
 {
@@ -52,18 +53,24 @@ public static partial class LibTorch
         if (!File.Exists(core))
             throw new ConfigurationException($"{DirectoryVariable} is '{directory}', but there is no {Path.GetFileName(core)}. "
                 + "Give the folder that holds libtorch's libraries, such as site-packages/torch/lib.");
+        // TorchSharp would load the packaged one as well, and two in one process end it.
+        if (FindBeside(Path.GetFileName(core)) is { } packaged)
+        {
+            throw new ConfigurationException($"{DirectoryVariable} is '{directory}', but this build has a libtorch of its own ({packaged}). "
+                + "Build the application with -p:TorchBackend=none (LONGLORA_TORCH_BACKEND=none for ./longlora), or unset the variable.");
+        }
         foreach (var name in (ReadOnlySpan<string>)["c10", "torch_cpu", "c10_cuda", "torch_cuda", "torch"])
         {
             var path = Path.Combine(directory, prefix + name + suffix);
             if (File.Exists(path))
                 NativeLibrary.Load(path);
         }
-        var binding = FindBinding(prefix + "LibTorchSharp" + suffix)
+        var binding = FindBeside(prefix + "LibTorchSharp" + suffix)
             ?? throw new ConfigurationException($"{prefix}LibTorchSharp{suffix} is not beside the application ({AppContext.BaseDirectory}).");
         NativeLibrary.Load(binding);
     }
 
-    private static string? FindBinding(string file)
+    private static string? FindBeside(string file)
     {
         var candidates = new[]
         {
