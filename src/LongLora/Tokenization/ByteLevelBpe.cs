@@ -78,11 +78,11 @@ internal sealed class ByteLevelBpe : ITokenModel
 /// <summary>GPT-2's way of writing bytes as printable characters: those of Latin-1 that can be seen stand for themselves, the others from U+0100 on.</summary>
 internal static class ByteAlphabet
 {
-    private static readonly char[] Characters = Build();
-    private static readonly Dictionary<char, byte> Bytes = Characters.Select((c, b) => (c, b)).ToDictionary(p => p.c, p => (byte)p.b);
+    private static readonly char[] s_characters = Build();
+    private static readonly Dictionary<char, byte> s_bytes = s_characters.Select((c, b) => (c, b)).ToDictionary(p => p.c, p => (byte)p.b);
 
     /// <summary>The character that stands for a byte.</summary>
-    public static char Character(byte value) => Characters[value];
+    public static char Character(byte value) => s_characters[value];
 
     /// <summary>The bytes that a token is written for, or null where a character of it stands for no byte.</summary>
     public static byte[]? Read(string token)
@@ -90,7 +90,7 @@ internal static class ByteAlphabet
         var bytes = new byte[token.Length];
         for (var i = 0; i < token.Length; i++)
         {
-            if (!Bytes.TryGetValue(token[i], out bytes[i]))
+            if (!s_bytes.TryGetValue(token[i], out bytes[i]))
                 return null;
         }
         return bytes;

@@ -14,7 +14,7 @@ internal sealed class CanonicalForm : TextStep
     private const int SyllableBase = 0xAC00, LeadBase = 0x1100, VowelBase = 0x1161, TrailBase = 0x11A7;
     private const int LeadCount = 19, VowelCount = 21, TrailCount = 28, SyllableCount = LeadCount * VowelCount * TrailCount;
 
-    private static readonly Lazy<Tables> Data = new(Tables.Read);
+    private static readonly Lazy<Tables> s_tables = new(Tables.Read);
     private readonly bool _compose;
 
     private CanonicalForm(bool compose) => _compose = compose;
@@ -28,7 +28,7 @@ internal sealed class CanonicalForm : TextStep
     /// <inheritdoc/>
     public override bool Apply(ReadOnlySpan<char> text, bool atStart, TextBuffer output)
     {
-        var tables = Data.Value;
+        var tables = s_tables.Value;
         var first = FirstAffected(text, 0, tables);
         if (first < 0)
             return false;

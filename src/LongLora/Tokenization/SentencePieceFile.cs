@@ -53,6 +53,8 @@ internal sealed class SentencePieceFile
 
     public bool HasDenormalizer { get; private set; }
 
+    private bool HasTrainer { get; set; }
+
     /// <summary>Whether a file may be a SentencePiece model: it begins with a piece (field 1), or is empty and so at least not of another kind.</summary>
     public static bool IsLikely(string path)
     {
@@ -73,8 +75,9 @@ internal sealed class SentencePieceFile
         {
             throw new CheckpointException($"{path} is not a SentencePiece model, or damaged: {e.Message}. Fetch the file again.", e);
         }
-        if (file.Pieces.Count == 0)
-            throw new CheckpointException($"{path} is not a SentencePiece model, or damaged: it holds no pieces. Fetch the file again.");
+        // The trainer's settings follow the pieces: a file that was cut off lacks them, even where it was cut between two pieces.
+        if (file.Pieces.Count == 0 || !file.HasTrainer)
+            throw new CheckpointException($"{path} is not a SentencePiece model, or damaged: it holds {file.Pieces.Count} pieces and ends there. Fetch the file again.");
         return file;
     }
 
@@ -116,6 +119,7 @@ internal sealed class SentencePieceFile
 
     private void ReadTrainer(Message message)
     {
+        HasTrainer = true;
         while (message.Next(out var field))
         {
             switch (field)
@@ -163,7 +167,7 @@ internal sealed class SentencePieceFile
     /// <summary>A cursor over one protobuf message (the wire format of protobuf.dev/programming-guides/encoding).</summary>
     private ref struct Message(ReadOnlySpan<byte> bytes)
     {
-        private static readonly UTF8Encoding Strict = new(false, throwOnInvalidBytes: true);
+        private static readonly UTF8Encoding s_strict = new(false, throwOnInvalidBytes: true);
         private readonly ReadOnlySpan<byte> _bytes = bytes;
         private int _position;
         private int _wireType;
@@ -198,7 +202,7 @@ internal sealed class SentencePieceFile
             return length <= (ulong)_bytes.Length ? Take((int)length) : throw new FormatException($"a field of {length} bytes at byte {_position} of {_bytes.Length}");
         }
 
-        public string Text() => Strict.GetString(Bytes());
+        public string Text() => s_strict.GetString(Bytes());
 
         public Message Nested() => new(Bytes());
 

@@ -37,6 +37,7 @@ internal static class SentencePieceTokenizer
             Preparation = new SentencePieceNormalizer(file, userSymbols, settings.Legacy, ReadCharacterMap(file, path)),
             AddedTokens = added,
             LeadingSpace = file.RemoveExtraWhitespaces ? LeadingSpace.StripWhileEmpty : file.AddDummyPrefix ? LeadingSpace.StripOnce : LeadingSpace.Keep,
+            Unstripped = unknown,
             // transformers' LlamaTokenizer writes BOS unless told otherwise.
             Prefix = TokenizerSettings.Around(settings.AddBos ?? bos is not null, "bos_token", bos, []),
             Suffix = TokenizerSettings.Around(settings.AddEos, "eos_token", eos, []),

@@ -36,6 +36,9 @@ internal sealed record TokenizerParts
 
     public LeadingSpace LeadingSpace { get; init; }
 
+    /// <summary>A token whose text keeps its leading space whatever <see cref="LeadingSpace"/> says.</summary>
+    public int? Unstripped { get; init; }
+
     /// <summary>Ids in front of every text.</summary>
     public IReadOnlyList<int> Prefix { get; init; } = [];
 
@@ -118,7 +121,7 @@ internal sealed class TextTokenizer : ITokenizer
             if (skipSpecial && _parts.Tokens.IsSpecial(id))
                 continue;
             var token = _parts.Tokens.Bytes(id);
-            if (stripping && token is [(byte)' ', ..])
+            if (stripping && token is [(byte)' ', ..] && id != _parts.Unstripped)
             {
                 token = token[1..];
                 stripping = _parts.LeadingSpace == LeadingSpace.StripWhileEmpty;

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using System.Text.Json;
 using LongLora.Runtime;
 
 namespace LongLora.Tokenization;
@@ -13,7 +14,7 @@ internal static class TokenizerJson
     public static TextTokenizer Load(string path, TokenizerSettings settings)
     {
         using var document = TokenizerFiles.ReadJson(path);
-        var root = new JsonNode(path, "", document.RootElement);
+        var root = new JsonPlace(path, "", document.RootElement);
         var model = root["model"];
         if (model.IsNull)
             throw model.Fault("an object");
@@ -55,7 +56,7 @@ internal static class TokenizerJson
         });
     }
 
-    private static void CheckModel(JsonNode model)
+    private static void CheckModel(JsonPlace model)
     {
         // Files of before 2020 have no type; they are told by their merges.
         var type = model["type"].TextOrNull() ?? (model["merges"].IsNull ? "without a type" : "BPE");
@@ -70,15 +71,15 @@ internal static class TokenizerJson
         }
     }
 
-    private static Dictionary<string, int> ReadVocabulary(JsonNode node)
+    private static Dictionary<string, int> ReadVocabulary(JsonPlace node)
     {
         var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
-        foreach (var (token, id) in node.Members())
-            vocabulary[token] = id.Integer();
+        foreach (var member in node.Expect(JsonValueKind.Object).Value.EnumerateObject())
+            vocabulary[member.Name] = member.Value.ValueKind == JsonValueKind.Number && member.Value.TryGetInt32(out var id) ? id : node[member.Name].Integer();
         return vocabulary;
     }
 
-    private static ITokenModel BuildModel(JsonNode model, Dictionary<string, int> vocabulary, bool byteLevel)
+    private static ITokenModel BuildModel(JsonPlace model, Dictionary<string, int> vocabulary, bool byteLevel)
     {
         int? unknown = null;
         if (model["unk_token"].TextOrNull() is { } token)
@@ -100,20 +101,44 @@ internal static class TokenizerJson
         return new CharacterBpe(characters, merges, new WordBoundary('\u2581', vocabulary.Keys), new UnknownCharacters(bytes, unknown, model["fuse_unk"].Flag()));
     }
 
-    private static MergeTable ReadMerges(JsonNode node, Dictionary<string, int> vocabulary)
+    private static MergeTable ReadMerges(JsonPlace node, Dictionary<string, int> vocabulary)
     {
-        var table = new MergeTable(node.IsNull ? 0 : node.Value.ValueKind == System.Text.Json.JsonValueKind.Array ? node.Value.GetArrayLength() : 0);
+        var list = node.Expect(JsonValueKind.Array).Value;
+        var table = new MergeTable(list.GetArrayLength());
+        var lookup = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
+        using var whole = new TextBuffer();
         var rank = 0;
-        foreach (var merge in node.Items())
+        foreach (var merge in list.EnumerateArray())
         {
-            // "left right" in older files, ["left", "right"] in newer ones.
-            var parts = merge.Value.ValueKind == System.Text.Json.JsonValueKind.String ? merge.Text().Split(' ') : merge.Items().Select(part => part.Text()).ToArray();
-            if (parts.Length != 2 || !vocabulary.TryGetValue(parts[0], out var left) || !vocabulary.TryGetValue(parts[1], out var right)
-                || !vocabulary.TryGetValue(parts[0] + parts[1], out var merged))
-                throw merge.Fault("two tokens of the vocabulary that make a third");
+            whole.Truncate(0);
+            var cut = WriteMerge(merge, whole);
+            if (cut < 0 || !lookup.TryGetValue(whole.Text[..cut], out var left) || !lookup.TryGetValue(whole.Text[cut..], out var right)
+                || !lookup.TryGetValue(whole.Text, out var merged))
+                throw new JsonPlace(node.File, $"{node.Path}[{rank}]", merge).Fault("two tokens of the vocabulary that make a third");
             table.Add(left, right, rank++, merged);
         }
         return table;
+    }
+
+    /// <summary>Writes both tokens of a merge, "left right" in older files and ["left", "right"] in newer ones; returns where the second begins, or -1.</summary>
+    private static int WriteMerge(JsonElement merge, TextBuffer whole)
+    {
+        if (merge.ValueKind == JsonValueKind.String)
+        {
+            var text = merge.GetString()!;
+            var space = text.IndexOf(' ', StringComparison.Ordinal);
+            if (space < 0)
+                return -1;
+            whole.Append(text.AsSpan(0, space));
+            whole.Append(text.AsSpan(space + 1));
+            return space;
+        }
+        if (merge.ValueKind != JsonValueKind.Array || merge.GetArrayLength() != 2 || merge.EnumerateArray().Any(part => part.ValueKind != JsonValueKind.String))
+            return -1;
+        whole.Append(merge[0].GetString());
+        var cut = whole.Length;
+        whole.Append(merge[1].GetString());
+        return cut;
     }
 
     /// <summary>The 256 byte tokens, or null where one is missing: then no character falls back.</summary>

@@ -31,7 +31,7 @@ internal static class TokenizerJsonPipeline
         }
     }
 
-    public static TextStep? ReadNormalizer(JsonNode node)
+    public static TextStep? ReadNormalizer(JsonPlace node)
     {
         if (node.IsNull)
             return null;
@@ -51,7 +51,7 @@ internal static class TokenizerJsonPipeline
         }
     }
 
-    public static Cutting ReadPreTokenizer(JsonNode node)
+    public static Cutting ReadPreTokenizer(JsonPlace node)
     {
         var (byteLevel, steps, rules) = (false, new List<TextStep>(), new List<SplitRule>());
         foreach (var part in Flatten(node, "pretokenizers"))
@@ -89,7 +89,7 @@ internal static class TokenizerJsonPipeline
     }
 
     /// <summary>What the post-processor writes in front of a text and behind it.</summary>
-    public static (IReadOnlyList<int> Prefix, IReadOnlyList<int> Suffix) ReadPostProcessor(JsonNode node, TokenTable tokens)
+    public static (IReadOnlyList<int> Prefix, IReadOnlyList<int> Suffix) ReadPostProcessor(JsonPlace node, TokenTable tokens)
     {
         var (prefix, suffix) = (new List<int>(), new List<int>());
         foreach (var part in Flatten(node, "processors"))
@@ -118,7 +118,7 @@ internal static class TokenizerJsonPipeline
         return (prefix, suffix);
     }
 
-    public static Decoding ReadDecoder(JsonNode node)
+    public static Decoding ReadDecoder(JsonPlace node)
     {
         var decoding = new Decoding(false, false, false, LeadingSpace.Keep);
         var supported = "ByteLevel, Metaspace, ByteFallback, Fuse, Replace of U+2581 by a space, Strip of one leading space, and Sequence of these";
@@ -142,7 +142,7 @@ internal static class TokenizerJsonPipeline
         return decoding;
     }
 
-    private static void ReadMetaspace(JsonNode part, List<SplitRule> rules, List<TextStep> steps)
+    private static void ReadMetaspace(JsonPlace part, List<SplitRule> rules, List<TextStep> steps)
     {
         var sign = part["replacement"].Text();
         if (sign.Length != 1)
@@ -154,7 +154,7 @@ internal static class TokenizerJsonPipeline
             rules.Add(new SplitRule(Compile(part, Regex.Escape(sign)), SplitBehavior.MergedWithNext));
     }
 
-    private static PrependRule? Prepends(JsonNode metaspace)
+    private static PrependRule? Prepends(JsonPlace metaspace)
     {
         var scheme = metaspace["prepend_scheme"].TextOrNull() ?? (metaspace["add_prefix_space"].Flag(true) ? "always" : "never");
         return scheme switch
@@ -167,26 +167,26 @@ internal static class TokenizerJsonPipeline
     }
 
     /// <summary>Adds a step that rewrites; once the text is cut it would have to rewrite every word.</summary>
-    private static void Prepare(JsonNode part, List<SplitRule> rules, List<TextStep> steps, TextStep step)
+    private static void Prepare(JsonPlace part, List<SplitRule> rules, List<TextStep> steps, TextStep step)
     {
         if (rules.Count > 0)
             throw new NotSupportedException($"{part.File}: {part.Path}, a {part["type"].Text()} that rewrites text behind one that cuts it, is not supported");
         steps.Add(step);
     }
 
-    private static SplitBehavior ReadBehavior(JsonNode node) =>
+    private static SplitBehavior ReadBehavior(JsonPlace node) =>
         Enum.TryParse<SplitBehavior>(node.Text(), out var behavior) && Enum.IsDefined(behavior)
             ? behavior
             : throw node.Fault(string.Join(", ", Enum.GetNames<SplitBehavior>()));
 
-    private static Regex ReadPattern(JsonNode node)
+    private static Regex ReadPattern(JsonPlace node)
     {
         if (node["String"].TextOrNull() is { } text)
             return Compile(node, Regex.Escape(text));
         return Compile(node, node["Regex"].Text());
     }
 
-    private static Regex Compile(JsonNode node, string pattern)
+    private static Regex Compile(JsonPlace node, string pattern)
     {
         // Words are shown to the pattern without surrogates, see WordSplitter.
         if (pattern.Any(char.IsSurrogate))
@@ -201,10 +201,10 @@ internal static class TokenizerJsonPipeline
         }
     }
 
-    private static IEnumerable<JsonNode> Flatten(JsonNode node, string children) =>
+    private static IEnumerable<JsonPlace> Flatten(JsonPlace node, string children) =>
         node.IsNull ? [] : node["type"].Text() == "Sequence" ? node[children].Items().SelectMany(child => Flatten(child, children)) : [node];
 
-    private static NotSupportedException Unsupported(JsonNode node, string supported)
+    private static NotSupportedException Unsupported(JsonPlace node, string supported)
     {
         var text = node.Value.GetRawText();
         return new($"{node.File}: {node.Path} \"{node["type"].Text()}\" is not supported as it stands; supported are {supported}. It is {(text.Length > 200 ? text[..200] + "..." : text)}");

@@ -8,7 +8,7 @@ namespace LongLora.Tokenization;
 /// </summary>
 internal sealed class TokenizerSettings
 {
-    private static readonly string[] Roles = ["bos_token", "eos_token", "pad_token"];
+    private static readonly string[] s_roles = ["bos_token", "eos_token", "pad_token"];
     private readonly Dictionary<string, (string? Token, string File)> _roles = [];
     private readonly Dictionary<string, int> _idsOfModel = [];
     private readonly HashSet<string> _special = [];
@@ -73,7 +73,7 @@ internal sealed class TokenizerSettings
         using var document = TokenizerFiles.ReadJsonIfPresent(path);
         if (document is null)
             return;
-        var root = new JsonNode(path, "", document.RootElement);
+        var root = new JsonPlace(path, "", document.RootElement);
         (AddBos, AddEos, Legacy) = (root["add_bos_token"].FlagOrNull(), root["add_eos_token"].FlagOrNull(), root["legacy"].Flag(true));
         ReadRoles(root);
         if (root["added_tokens_decoder"] is not { IsNull: false } listed)
@@ -91,7 +91,7 @@ internal sealed class TokenizerSettings
         using var document = TokenizerFiles.ReadJsonIfPresent(path);
         if (document is null)
             return;
-        foreach (var (content, node) in new JsonNode(path, "", document.RootElement).Members())
+        foreach (var (content, node) in new JsonPlace(path, "", document.RootElement).Members())
             Add(new AddedToken(node.Integer(), content));
     }
 
@@ -99,17 +99,17 @@ internal sealed class TokenizerSettings
     {
         using var document = TokenizerFiles.ReadJsonIfPresent(path);
         if (document is not null)
-            ReadRoles(new JsonNode(path, "", document.RootElement));
+            ReadRoles(new JsonPlace(path, "", document.RootElement));
     }
 
-    private void ReadRoles(JsonNode root)
+    private void ReadRoles(JsonPlace root)
     {
-        foreach (var role in Roles)
+        foreach (var role in s_roles)
         {
             if (root.Value.TryGetProperty(role, out _))
                 _roles.TryAdd(role, (Content(root[role]), root.File));
         }
-        foreach (var role in (string[])[.. Roles, "unk_token"])
+        foreach (var role in (string[])[.. s_roles, "unk_token"])
         {
             if (Content(root[role]) is { } token)
                 _special.Add(token);
@@ -123,8 +123,8 @@ internal sealed class TokenizerSettings
         using var document = TokenizerFiles.ReadJsonIfPresent(path);
         if (document is null)
             return;
-        var root = new JsonNode(path, "", document.RootElement);
-        foreach (var role in Roles)
+        var root = new JsonPlace(path, "", document.RootElement);
+        foreach (var role in s_roles)
         {
             // A number or, for several ends, a list whose first is the one that is written.
             var node = root[role + "_id"];
@@ -138,11 +138,11 @@ internal sealed class TokenizerSettings
     private void Add(AddedToken token) => _added[token.Content] = token;
 
     /// <summary>A token is written as a text or as an object with <c>content</c>.</summary>
-    private static string? Content(JsonNode node) =>
+    private static string? Content(JsonPlace node) =>
         node.IsNull ? null : node.Value.ValueKind == System.Text.Json.JsonValueKind.Object ? node["content"].Text() : node.Text();
 
     /// <summary>An added token as tokenizer.json and tokenizer_config.json describe it.</summary>
-    public static AddedToken ReadAddedToken(JsonNode node, int id) => new(id, node["content"].Text())
+    public static AddedToken ReadAddedToken(JsonPlace node, int id) => new(id, node["content"].Text())
     {
         Special = node["special"].Flag(),
         SingleWord = node["single_word"].Flag(),
