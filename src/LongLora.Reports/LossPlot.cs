@@ -47,10 +47,10 @@ public static class LossPlot
         AtomicFile.Write(path, stream => stream.Write(image));
     }
 
-    // Exponential mean with a span of a tenth of the run, corrected for its start.
+    // Exponential mean with a span of a twentieth of the run, corrected for its start.
     private static double[] Smooth(double[] values)
     {
-        var keep = 1 - 2.0 / (Math.Clamp(values.Length / 10.0, 3, 100) + 1);
+        var keep = 1 - 2.0 / (Math.Clamp(values.Length / 20.0, 3, 100) + 1);
         var smooth = new double[values.Length];
         double sum = 0, weight = 0;
         for (var i = 0; i < values.Length; i++)

@@ -84,7 +84,11 @@ public static unsafe partial class Dispatcher
             throw new ShapeException($"{name} refused its arguments ({Describe(arguments)}); libtorch's reason is on the error stream.");
         var results = new Tensor[resultCount];
         for (var i = 0; i < resultCount; i++)
-            results[i] = Tensor.UnsafeCreateTensor((IntPtr)stack[i]);
+        {
+            // A tensor made from a handle belongs to no scope and would wait for the garbage collector, which does not feel its size.
+            using var unowned = Tensor.UnsafeCreateTensor((IntPtr)stack[i]);
+            results[i] = unowned.alias();
+        }
         return results;
     }
 
