@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using LongLora.Checkpoints;
 using LongLora.Models;
+using LongLora.Quantization;
 using LongLora.Runtime;
 using LongLora.Training;
 using Spectre.Console;
@@ -13,13 +14,14 @@ namespace LongLora.Cli.Commands;
 internal static class BenchCommand
 {
     internal static Command Create(CliContext context) =>
-        new("bench", "Measure speed and memory on this machine.") { CreateStep(context) };
+        new("bench", "Measure speed and memory on this machine.") { CreateStep(context), CreateDequantize(context) };
 
     private static Command CreateStep(CliContext context)
     {
         var standard = new StepBenchmarkOptions();
         var lengths = new Option<string>("--context") { Description = "context lengths in tokens, with commas between", HelpName = "N,N,...", Required = true };
         var model = new Option<string>("--model") { Description = "folder of a Hugging Face model [default: random weights in the shape of stories15M]", HelpName = "DIR" };
+        var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
         var group = new Option<int>("--group-size") { Description = "tokens in an attention group [default: a quarter of the context]", HelpName = "G" };
         var steps = new Option<int>("--steps") { Description = "timed steps, after one that is not", HelpName = "K", DefaultValueFactory = _ => standard.Steps };
         var full = new Option<bool>("--full") { Description = "also measure full attention", HelpName = "true|false", DefaultValueFactory = _ => true };
@@ -29,7 +31,7 @@ internal static class BenchCommand
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
         var peer = new Option<string>("--export-peer") { Description = "write weights, tokens and losses to this folder, for benchmarks/peer", HelpName = "DIR" };
         var command = new Command("step", "Time one training step (LoRA+, batch 1), with shifted sparse and with full attention.")
-            { lengths, model, group, steps, full, blocks, offload, device, json, peer };
+            { lengths, model, kind, group, steps, full, blocks, offload, device, json, peer };
         command.SetAction(parsed =>
         {
             var contexts = EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!);
@@ -41,7 +43,7 @@ internal static class BenchCommand
                 BlocksPerSegment = parsed.GetValue(blocks),
                 Offload = parsed.GetValue(offload),
             };
-            var maker = Maker(parsed.GetValue(model), Devices.Parse(parsed.GetValue(device)!), contexts.Max());
+            var maker = Maker(parsed.GetValue(model), Devices.Parse(parsed.GetValue(device)!), contexts.Max(), parsed.GetValue(kind));
             if (parsed.GetValue(peer) is { } folder)
                 StepBenchmark.Export(folder, maker, contexts, options);
             var results = contexts.Select(length => Measure(context, maker, length, options)).ToList();
@@ -55,14 +57,37 @@ internal static class BenchCommand
         return command;
     }
 
-    private static Func<CausalLanguageModel> Maker(string? path, TorchSharp.torch.Device device, int context)
+    private static Command CreateDequantize(CliContext context)
+    {
+        var size = new Option<int>("--size") { Description = "rows and columns of the matrix", HelpName = "N", DefaultValueFactory = _ => 4096 };
+        var rows = new Option<int>("--tokens") { Description = "tokens that are multiplied with it", HelpName = "N", DefaultValueFactory = _ => 512 };
+        var command = new Command("dequantize", "Time a product with a matrix in 4 and 8 bits against one in fp32, on the CPU.") { size, rows };
+        command.SetAction(parsed =>
+        {
+            var times = DequantizationBenchmark.Run(parsed.GetValue(size), parsed.GetValue(rows));
+            context.Output.WriteLine($"{times.Size} x {times.Size} matrix, {times.Rows} tokens, {TorchSharp.torch.get_num_threads()} threads; shortest of several runs");
+            void Line(string name, double seconds) => context.Output.WriteLine($"  {name,-36} {seconds * 1e3,9:F2} ms  {100 * seconds / times.Dense,6:F1} % of the fp32 product");
+            Line("product, fp32", times.Dense);
+            Line("product, nf4", times.Nf4);
+            Line("product, int8", times.Int8);
+            foreach (var (name, seconds) in times.Kernels)
+                Line($"widening nf4, {name.ToLowerInvariant()} code", seconds);
+            Line("widening nf4, tensor operations", times.Lookup);
+            Line("making nf4", times.Quantize);
+            context.Output.WriteLine($"  nf4 takes {times.BytesPerWeight:F4} bytes a weight");
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static Func<CausalLanguageModel> Maker(string? path, TorchSharp.torch.Device device, int context, QuantizationKind kind)
     {
         if (path is null)
-            return () => ModelLoader.Create(StepBenchmark.SmallLlama(context), seed: 0, device);
+            return () => ModelLoader.Create(StepBenchmark.SmallLlama(context), seed: 0, device, kind);
         return () =>
         {
             var folder = CheckpointDirectory.Open(path);
-            return ModelLoader.Load(folder.Config, folder, device);
+            return ModelLoader.Load(folder.Config, folder, device, kind);
         };
     }
 

@@ -70,6 +70,12 @@ public sealed class Int8Projection : QuantizedProjection
     {
         using var scope = NewDisposeScope();
         var scales = _magnitudes.narrow(0, rows.Start, rows.Count).div(Largest).unsqueeze(1);
+        if (Device.type == DeviceType.CPU)
+        {
+            var result = empty([rows.Count, columns.Count], ScalarType.Float32);
+            Int8Kernel.Dequantize(NativeTensor.Data(_codes), NativeTensor.Data(scales), InputSize, rows, columns, NativeTensor.Data(result));
+            return result.MoveToOuterDisposeScope();
+        }
         return _codes.narrow(0, rows.Start, rows.Count).narrow(1, columns.Start, columns.Count).to(ScalarType.Float32).contiguous().mul_(scales).MoveToOuterDisposeScope();
     }
 

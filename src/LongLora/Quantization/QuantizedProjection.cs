@@ -18,8 +18,8 @@ namespace LongLora.Quantization;
 /// </remarks>
 public abstract class QuantizedProjection : IProjection, IDisposable
 {
-    // 8 MiB in fp32: small beside the cache, large beside the cost of a call. On CUDA calls cost more and caches are not shared with them.
-    private const long TileElements = 2 << 20, CudaTileElements = 64 << 20;
+    // 32 MiB in fp32: about the last cache, and large beside the cost of a call. On CUDA the whole matrix as a rule.
+    private const long TileElements = 8 << 20, CudaTileElements = 64 << 20;
 
     private protected QuantizedProjection(long outputs, long inputs, Device device, ScalarType originalType, Weight? bias) =>
         (OutputSize, InputSize, Device, OriginalType, Bias) = (outputs, inputs, device, originalType, bias);

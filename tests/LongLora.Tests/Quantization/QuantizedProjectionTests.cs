@@ -94,6 +94,23 @@ public class QuantizedProjectionTests
     }
 
     [Fact]
+    public void Int8_kernel_with_and_without_vector_instructions_gives_the_same_bits()
+    {
+        using var scope = NewDisposeScope();
+        var codes = arange(-128, 128, ScalarType.Int64).repeat([1200]).to(ScalarType.Int8); // 307,200: two tasks
+        var scales = SlowNf4.Random(1, 600);
+        nint Data(Tensor tensor) => LongLora.Runtime.NativeTensor.Data(tensor);
+        foreach (var (first, count) in new[] { (0L, 512L), (3L, 501L) })
+        {
+            Tensor wide = zeros(590, count), narrow = zeros(590, count);
+            Int8Kernel.Dequantize(Data(codes), Data(scales), 512, (7, 590), (first, count), Data(wide));
+            Int8Kernel.Dequantize(Data(codes), Data(scales), 512, (7, 590), (first, count), Data(narrow), wide: false);
+            var expected = codes.view(600, 512).narrow(0, 7, 590).narrow(1, first, count).to(ScalarType.Float32).mul(scales.narrow(0, 0, 590).unsqueeze(1));
+            Assert.True(wide.equal(expected).all().item<bool>() && narrow.equal(expected).all().item<bool>());
+        }
+    }
+
+    [Fact]
     public void Trained_bias_gets_its_gradient()
     {
         using var scope = NewDisposeScope();

@@ -1,0 +1,56 @@
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace LongLora.Quantization;
+
+/// <summary>Weights out of 8-bit codes on the CPU: code · scale of the row, in fp32.</summary>
+internal static unsafe class Int8Kernel
+{
+    // Below this one core is faster than waking a second.
+    private const long ElementsPerTask = 128 << 10;
+
+    /// <summary>Writes a rectangle of a matrix, row by row without gaps, on all cores.</summary>
+    /// <param name="codes">[O, I] signed bytes.</param>
+    /// <param name="scales">One number a row of the rectangle.</param>
+    /// <param name="width">I.</param>
+    /// <param name="rows">First row and number of rows.</param>
+    /// <param name="columns">First column and number of columns.</param>
+    /// <param name="output">rows x columns numbers.</param>
+    /// <param name="wide">Whether vector instructions are used; they give the same bits.</param>
+    public static void Dequantize(nint codes, nint scales, long width, (long Start, long Count) rows, (long Start, long Count) columns, nint output, bool wide = true)
+    {
+        void Run(long row) => DequantizeRow((sbyte*)codes + (rows.Start + row) * width + columns.Start, ((float*)scales)[row], columns.Count,
+            (float*)output + row * columns.Count, wide);
+
+        var tasks = (int)Math.Min(Math.Min(Environment.ProcessorCount, rows.Count), rows.Count * columns.Count / ElementsPerTask);
+        if (tasks <= 1)
+        {
+            for (var row = 0L; row < rows.Count; row++)
+                Run(row);
+            return;
+        }
+        Parallel.For(0, tasks, task =>
+        {
+            var end = rows.Count * (task + 1) / tasks;
+            for (var row = rows.Count * task / tasks; row < end; row++)
+                Run(row);
+        });
+    }
+
+    private static void DequantizeRow(sbyte* codes, float scale, long count, float* output, bool wide)
+    {
+        long i = 0;
+        if (wide && Avx512F.IsSupported)
+        {
+            for (var factor = Vector512.Create(scale); i + 16 <= count; i += 16)
+                (Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(Vector128.Load(codes + i))) * factor).Store(output + i);
+        }
+        else if (wide && Avx2.IsSupported)
+        {
+            for (var factor = Vector256.Create(scale); i + 8 <= count; i += 8)
+                (Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(codes + i)) * factor).Store(output + i);
+        }
+        for (; i < count; i++)
+            output[i] = codes[i] * scale;
+    }
+}
