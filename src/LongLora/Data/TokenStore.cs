@@ -47,7 +47,10 @@ public sealed unsafe class TokenStore : IDisposable
     /// <param name="maxTokens">Stops there; null for no limit.</param>
     /// <param name="cancellation">Looked at once a document.</param>
     /// <exception cref="DataException">There is not one token.</exception>
-    public static TokenStore Build(IExampleSource source, int? separator, long? maxTokens = null, CancellationToken cancellation = default)
+    public static TokenStore Build(IExampleSource source, int? separator, long? maxTokens = null, CancellationToken cancellation = default) =>
+        Build(source, separator, maxTokens, TokensInMemory, cancellation);
+
+    internal static TokenStore Build(IExampleSource source, int? separator, long? maxTokens, int tokensInMemory, CancellationToken cancellation)
     {
         var tokens = new List<int>();
         var documents = new List<StoredDocument>();
@@ -75,7 +78,7 @@ public sealed unsafe class TokenStore : IDisposable
                 }
                 var room = Math.Min(example.Ids.Count, (maxTokens ?? long.MaxValue) - Position());
                 tokens.AddRange(example.Ids.Take((int)Math.Max(0, room)));
-                if (tokens.Count >= TokensInMemory)
+                if (tokens.Count >= tokensInMemory)
                 {
                     spool ??= TemporaryFile();
                     spool.Write(MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(tokens)));
