@@ -101,7 +101,7 @@ internal static class BenchCommand
     private static void Show(CliContext context, List<StepBenchmarkResult> results, StepBenchmarkOptions options)
     {
         context.Console.WriteLine($"One training step: LoRA+ (rank {options.Tuning.Rank}), batch 1; shortest and median of {options.Steps} steps after one untimed step; "
-            + $"{TorchSharp.torch.get_num_threads()} threads. Products of 2048 x 2048 reach {GemmRate.MeasureSquare() / 1e9:F0} GFLOP/s.");
+            + $"{TorchSharp.torch.get_num_threads()} threads. Products of 1024 x 1024 reach {GemmRate.MeasureSquare() / 1e9:F0} GFLOP/s.");
         var table = new Table().Border(TableBorder.Simple);
         foreach (var name in new[] { "context", "attention", "group", "seconds", "median", "needed GFLOP", "recomputed", "useful GFLOP/s", "of the products'", "peak memory", "loss" })
             table.AddColumn(new TableColumn(name).RightAligned().NoWrap());

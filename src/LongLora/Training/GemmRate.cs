@@ -50,7 +50,7 @@ public static class GemmRate
     /// <summary>Operations a second of a square product, fp32 on the CPU: what the machine reaches at best.</summary>
     /// <param name="size">Rows and columns.</param>
     /// <param name="device">Where to compute; null for the CPU.</param>
-    public static double MeasureSquare(int size = 2048, Device? device = null) =>
+    public static double MeasureSquare(int size = 1024, Device? device = null) =>
         Rate(new(size, size, size, Kind.InputGradient), device ?? CPU, device is { type: TorchSharp.DeviceType.CUDA } ? ScalarType.BFloat16 : ScalarType.Float32);
 
     private enum Kind
@@ -92,7 +92,7 @@ public static class GemmRate
         }
 
         Multiply();
-        var (best, repeats) = (0.0, (int)Math.Clamp(4e9 / product.Operations, 1, 64));
+        var (best, repeats) = (0.0, (int)Math.Clamp(2e9 / product.Operations, 1, 64));
         for (var round = 0; round < Rounds; round++)
         {
             Wait();
