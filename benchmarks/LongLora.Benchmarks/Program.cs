@@ -2,6 +2,12 @@ using BenchmarkDotNet.Running;
 using LongLora.Benchmarks;
 using LongLora.Runtime;
 
+// `tokenizers BOOKS MODEL...` reads a folder of books once, from a cold start.
+if (args is ["tokenizers", var books, .. var models])
+{
+    TokenizerThroughput.Run(books, models);
+    return;
+}
 LibTorch.EnsureLoaded();
 // In this process: a generated project would build without the native library that this one has.
 BenchmarkSwitcher.FromAssembly(typeof(AttentionBenchmarks).Assembly).Run(["--inProcess", .. args]);

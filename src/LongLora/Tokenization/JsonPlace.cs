@@ -28,7 +28,17 @@ internal readonly record struct JsonPlace(string File, string Path, JsonElement 
     }
 
     /// <summary>A text.</summary>
-    public string Text() => Expect(JsonValueKind.String).Value.GetString()!;
+    public string Text()
+    {
+        try
+        {
+            return Expect(JsonValueKind.String).Value.GetString()!;
+        }
+        catch (InvalidOperationException)
+        {
+            throw Fault("Unicode text");
+        }
+    }
 
     /// <summary>A text, or null where there is nothing.</summary>
     public string? TextOrNull() => IsNull ? null : Text();

@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace LongLora.Tokenization;
 
 /// <summary>
@@ -6,6 +8,9 @@ namespace LongLora.Tokenization;
 /// </summary>
 public sealed class StreamingDecoder
 {
+    // A character spans at most four tokens; the rest of the window is for control tokens between them.
+    private const int Window = 8;
+
     private readonly ITokenizer _tokenizer;
     private readonly bool _skipSpecial;
     private readonly List<int> _ids;
@@ -34,8 +39,8 @@ public sealed class StreamingDecoder
             return "";
         var fresh = text[_given..complete];
         _given = complete;
-        if (complete == text.Length && fresh.Length > 0)
-            Restart();
+        if (_ids.Count >= 2 * Window)
+            Shorten(text.Length - complete);
         return fresh;
     }
 
@@ -49,15 +54,16 @@ public sealed class StreamingDecoder
         return rest;
     }
 
-    private string Decoded() => _tokenizer.Decode(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_ids), _skipSpecial);
+    private string Decoded() => _tokenizer.Decode(CollectionsMarshal.AsSpan(_ids), _skipSpecial);
 
-    /// <summary>After a whole character the last token is enough, if it tells the decoder that the next is not the first.</summary>
-    private void Restart()
+    /// <summary>Forgets all but the last tokens, if these tell the decoder that they are not the first: so a stream of any length costs the same a token.</summary>
+    private void Shorten(int held)
     {
-        var shown = _tokenizer.Decode([_ids[^1]], _skipSpecial).Length;
-        if (shown == 0)
+        var last = _ids[^Window..];
+        var shown = _tokenizer.Decode(CollectionsMarshal.AsSpan(last), _skipSpecial).Length;
+        if (shown <= held)
             return;
-        _ids.RemoveRange(0, _ids.Count - 1);
-        _given = shown;
+        _ids.RemoveRange(0, _ids.Count - Window);
+        _given = shown - held;
     }
 }

@@ -15,9 +15,16 @@ internal static class TokenizerFiles
         using var stream = Open(path);
         if (stream.Length > LargestFile)
             throw new CheckpointException($"{path} has {stream.Length} bytes; a tokenizer has at most {LargestFile}. Fetch the file again.");
-        var bytes = new byte[stream.Length];
-        stream.ReadExactly(bytes);
-        return bytes;
+        try
+        {
+            var bytes = new byte[stream.Length];
+            stream.ReadExactly(bytes);
+            return bytes;
+        }
+        catch (IOException e)
+        {
+            throw new CheckpointException($"{path} cannot be read: {e.Message}", e);
+        }
     }
 
     /// <summary>A file, open for reading.</summary>

@@ -62,7 +62,7 @@ internal static class TokenizerJson
         var type = model["type"].TextOrNull() ?? (model["merges"].IsNull ? "without a type" : "BPE");
         if (type != "BPE")
             throw new NotSupportedException($"{model.File}: the model type \"{type}\" is not supported; supported is BPE");
-        if (!model["dropout"].IsNull && model["dropout"].Value.GetDouble() != 0)
+        if (!model["dropout"].IsNull && model["dropout"].Value.GetRawText() is not ("0" or "0.0"))
             throw new NotSupportedException($"{model.File}: model.dropout {model["dropout"].Value.GetRawText()} is not supported: the ids would be random; set it to null");
         foreach (var name in (string[])["continuing_subword_prefix", "end_of_word_suffix"])
         {

@@ -46,6 +46,10 @@ public static class TokenizerLoader
         {
             throw new CheckpointException($"{e.Message}.", e);
         }
+        catch (InvalidOperationException e) when (e.Source?.StartsWith("System.Text.Json", StringComparison.Ordinal) == true)
+        {
+            throw new CheckpointException($"{modelDirectory}: a file of the tokenizer holds text that is not Unicode: {e.Message} Fetch the files again.", e);
+        }
     }
 
     private static TextTokenizer LoadModel(string model, string? json, TokenizerSettings settings)
