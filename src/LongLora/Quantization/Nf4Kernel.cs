@@ -14,21 +14,22 @@ internal enum Nf4KernelLevel
 
 /// <summary>A matrix in NF4 as it lies in memory.</summary>
 /// <param name="Codes">Two weights a byte, the first in the high half.</param>
-/// <param name="Scales">One byte a block, an index into <paramref name="NestedValues"/>; null where <paramref name="PlainScales"/> are used.</param>
+/// <param name="Scales">One byte a block, an index into the table of scales; 0 where <paramref name="PlainScales"/> are used.</param>
 /// <param name="PlainScales">One number a block, without double quantisation.</param>
 /// <param name="NestedScales">One number for each group of scales.</param>
-/// <param name="NestedValues">256 values.</param>
 /// <param name="Offset">Added to every scale.</param>
 /// <param name="BlockShift">Base-2 logarithm of the weights in a block.</param>
 /// <param name="NestedShift">Base-2 logarithm of the scales in a group.</param>
-internal readonly unsafe record struct Nf4Memory(nint Codes, nint Scales, nint PlainScales, nint NestedScales, nint NestedValues, float Offset,
+internal readonly unsafe record struct Nf4Memory(nint Codes, nint Scales, nint PlainScales, nint NestedScales, float Offset,
     int BlockShift, int NestedShift)
 {
     /// <summary>The scale of a block: two roundings, as in bitsandbytes, so no fused multiply-add.</summary>
+    /// <param name="block">Which block.</param>
+    /// <param name="table">256 values.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public float Scale(long block) => PlainScales != 0
+    public float Scale(long block, float* table) => PlainScales != 0
         ? ((float*)PlainScales)[block]
-        : ((float*)NestedValues)[((byte*)Scales)[block]] * ((float*)NestedScales)[block >> NestedShift] + Offset;
+        : table[((byte*)Scales)[block]] * ((float*)NestedScales)[block >> NestedShift] + Offset;
 }
 
 /// <summary>Weights out of NF4 codes on the CPU: value[code] · scale of the block, in fp32.</summary>
@@ -44,12 +45,13 @@ internal static unsafe class Nf4Kernel
     /// <summary>Writes a rectangle of a matrix, row by row without gaps, on all cores.</summary>
     /// <param name="memory">The matrix.</param>
     /// <param name="values">16 values, one a code.</param>
+    /// <param name="scaleValues">256 values, one a code of a scale.</param>
     /// <param name="width">Weights in a row of the whole matrix.</param>
     /// <param name="rows">First row and number of rows.</param>
     /// <param name="columns">First column and number of columns.</param>
     /// <param name="output">rows x columns numbers.</param>
     /// <param name="level">Instructions to use; the machine must have them.</param>
-    public static void Dequantize(Nf4Memory memory, float[] values, long width, (long Start, long Count) rows, (long Start, long Count) columns,
+    public static void Dequantize(Nf4Memory memory, float[] values, float[] scaleValues, long width, (long Start, long Count) rows, (long Start, long Count) columns,
         float* output, Nf4KernelLevel level)
     {
         void Run(long first, long count)
@@ -58,11 +60,11 @@ internal static unsafe class Nf4Kernel
             var element = (rows.Start + first) * width + columns.Start;
             if (columns.Count == width)
             {
-                DequantizeRange(memory, values, element, count * width, target, level);
+                DequantizeRange(memory, values, scaleValues, element, count * width, target, level);
                 return;
             }
             for (var row = 0L; row < count; row++)
-                DequantizeRange(memory, values, element + row * width, columns.Count, target + row * columns.Count, level);
+                DequantizeRange(memory, values, scaleValues, element + row * width, columns.Count, target + row * columns.Count, level);
         }
 
         var tasks = (int)Math.Min(Math.Min(Environment.ProcessorCount, rows.Count), rows.Count * columns.Count / ElementsPerTask);
@@ -79,17 +81,17 @@ internal static unsafe class Nf4Kernel
     }
 
     /// <summary>Writes consecutive weights, from any one on.</summary>
-    public static void DequantizeRange(Nf4Memory memory, float[] values, long first, long count, float* output, Nf4KernelLevel level)
+    public static void DequantizeRange(Nf4Memory memory, float[] values, float[] scaleValues, long first, long count, float* output, Nf4KernelLevel level)
     {
         var codes = (byte*)memory.Codes;
         var blockMask = (1L << memory.BlockShift) - 1;
-        fixed (float* table = values)
+        fixed (float* table = values, scales = scaleValues)
         {
             for (var end = first + count; first < end;)
             {
                 // One block, or the part of it that is asked for; beyond it lies another scale.
                 var stop = Math.Min(end, (first | blockMask) + 1);
-                var scale = memory.Scale(first >> memory.BlockShift);
+                var scale = memory.Scale(first >> memory.BlockShift, scales);
                 if ((first & 1) != 0)
                     *output++ = table[codes[first++ >> 1] & 15] * scale;
                 var wide = (stop - first) & ~15L;

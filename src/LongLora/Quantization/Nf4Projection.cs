@@ -19,7 +19,6 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
 {
     private readonly Nf4Tensors _tensors;
     private readonly float[] _values, _scaleValues;
-    private readonly Tensor _scaleTable;
     private readonly int _blockSize, _nestedBlockSize;
 
     internal Nf4Projection(Nf4Tensors tensors, long outputs, long inputs, ScalarType originalType, Weight? bias, float[]? values = null,
@@ -31,7 +30,6 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
         foreach (var tensor in new[] { tensors.Codes, tensors.Scales, tensors.NestedScales })
             tensor?.DetachFromDisposeScope();
         _tensors = tensors;
-        _scaleTable = tensor(_scaleValues, device: Device).DetachFromDisposeScope();
     }
 
     /// <summary>Quantises a matrix.</summary>
@@ -51,7 +49,7 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
     public override QuantizationKind Kind => QuantizationKind.Nf4;
 
     /// <inheritdoc/>
-    public override long ByteCount => new[] { _tensors.Codes, _tensors.Scales, _tensors.NestedScales, _scaleTable }.Sum(t => t is null ? 0 : t.numel() * t.element_size());
+    public override long ByteCount => new[] { _tensors.Codes, _tensors.Scales, _tensors.NestedScales }.Sum(t => t is null ? 0 : t.numel() * t.element_size());
 
     internal static void RequireMatrix(Tensor weight)
     {
@@ -68,8 +66,8 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
         static nint Data(Tensor? tensor) => tensor is null ? 0 : NativeTensor.Data(tensor);
         var plain = _tensors.NestedScales is null;
         var memory = new Nf4Memory(Data(_tensors.Codes), plain ? 0 : Data(_tensors.Scales), plain ? Data(_tensors.Scales) : 0, Data(_tensors.NestedScales),
-            Data(_scaleTable), _tensors.Offset, BitOperations.Log2((uint)_blockSize), BitOperations.Log2((uint)_nestedBlockSize));
-        Nf4Kernel.Dequantize(memory, _values, InputSize, rows, columns, (float*)NativeTensor.Data(result), level);
+            _tensors.Offset, BitOperations.Log2((uint)_blockSize), BitOperations.Log2((uint)_nestedBlockSize));
+        Nf4Kernel.Dequantize(memory, _values, _scaleValues, InputSize, rows, columns, (float*)NativeTensor.Data(result), level);
         return result;
     }
 
@@ -102,7 +100,7 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
         if (_tensors.NestedScales is not { } nested)
             return _tensors.Scales.narrow(0, first, count);
         var groups = arange(first, first + count, ScalarType.Int64, Device).div(_nestedBlockSize, RoundingMode.floor);
-        return _scaleTable.index_select(0, _tensors.Scales.narrow(0, first, count).to(ScalarType.Int32))
+        return tensor(_scaleValues, device: Device).index_select(0, _tensors.Scales.narrow(0, first, count).to(ScalarType.Int32))
             .mul_(nested.index_select(0, groups)).add_(_tensors.Offset);
     }
 
@@ -127,6 +125,5 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
         _tensors.Codes.Dispose();
         _tensors.Scales.Dispose();
         _tensors.NestedScales?.Dispose();
-        _scaleTable.Dispose();
     }
 }
