@@ -26,6 +26,17 @@ public class GoldenTests
         }
     }
 
+    [Fact]
+    public void Encode_with_the_tokenizer_of_stories260K_equals_sentencepiece()
+    {
+        var tokenizer = TokenizerLoader.Load(SharedMaterial.Golden("stories260K-hf"));
+        Assert.Equal((512, 1, 2), (tokenizer.VocabularySize, tokenizer.BosTokenId, tokenizer.EosTokenId));
+        var cases = GoldenTokenizers.Read("stories260K.json").AsArray();
+        Assert.Equal(36, cases.Count);
+        foreach (var item in cases)
+            Equal([1, .. GoldenTokenizers.Ids(item!["ids"])], tokenizer.Encode(item["text"]!.GetValue<string>(), addSpecial: true), item["text"]!.GetValue<string>());
+    }
+
     [Theory]
     [MemberData(nameof(Variants))]
     public void Encode_and_decode_with_a_tokenizer_json_equal_Hugging_Face(string name)
