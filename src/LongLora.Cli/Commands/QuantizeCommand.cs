@@ -39,9 +39,14 @@ internal static class QuantizeCommand
     {
         Description = $"form of the decoder's matrices: none (as stored), nf4, int8 [default: {standard.ToString().ToLowerInvariant()}]",
         HelpName = "none|nf4|int8",
-        CustomParser = result => Enum.TryParse<QuantizationKind>(result.Tokens[0].Value, ignoreCase: true, out var kind) && Enum.IsDefined(kind)
-            ? kind
-            : throw new ConfigurationException($"quantization is '{result.Tokens[0].Value}'; it can be none, nf4, int8."),
+        CustomParser = result =>
+        {
+            var text = result.Tokens[0].Value;
+            if (Enum.TryParse<QuantizationKind>(text, ignoreCase: true, out var kind) && Enum.IsDefined(kind) && !char.IsDigit(text[0]))
+                return kind;
+            result.AddError($"quantization is '{text}'; it can be none, nf4, int8.");
+            return standard;
+        },
         DefaultValueFactory = _ => standard,
     };
 }
