@@ -7,11 +7,12 @@ namespace LongLora.Training;
 
 /// <summary>
 /// Final norm, output head and cross-entropy for training: loss and gradient in one pass over chunks of rows, so that logits exist for one
-/// chunk only. For a vocabulary of 32,000 the whole logits of 100k tokens would be 12.8 GB; a chunk is 64 MB.
+/// chunk only. For a vocabulary of 32,000 the whole logits of 100k tokens would be 12.8 GB; a chunk is 32 MB.
 /// </summary>
 public static class ChunkedCrossEntropy
 {
-    private const long LogitsPerChunk = 16 << 20;
+    // 32 MiB in fp32: what the C allocator keeps for the next chunk.
+    private const long LogitsPerChunk = 8 << 20;
 
     /// <summary>Rows whose logits are held at once for a vocabulary of that size.</summary>
     public static long ChunkRows(long vocabulary) => Math.Max(64, LogitsPerChunk / vocabulary);
