@@ -7,8 +7,8 @@ using LongLora.Runtime;
 namespace LongLora.Export;
 
 /// <summary>
-/// Writes a quantised model as a Hugging Face folder in the layout of bitsandbytes: it is loaded again without being quantised anew, and
-/// transformers loads it too. Embeddings, norms and head stay in their stored types.
+/// Writes a quantised model as a Hugging Face folder in the layout of bitsandbytes: it is loaded again without being quantised anew.
+/// The layout is the one that transformers reads; transformers itself has not been tried. Embeddings, norms and head stay in their stored types.
 /// </summary>
 public static class QuantizedCheckpoint
 {
