@@ -1,7 +1,6 @@
-using System.IO.Compression;
 using System.Runtime.InteropServices;
-using System.Text;
-using System.Text.Json;
+using ICSharpCode.SharpZipLib;
+using ICSharpCode.SharpZipLib.GZip;
 using LongLora.Runtime;
 using LongLora.Tokenization;
 
@@ -32,8 +31,7 @@ public static class ExampleSources
     {
         if (Directory.Exists(path))
         {
-            var files = Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories)
-                .Where(f => Extensions.Contains(Extension(f))).Order(StringComparer.Ordinal).ToList();
+            var files = FilesBelow(path).Where(f => Extensions.Contains(Extension(f))).Order(StringComparer.Ordinal).ToList();
             return files.Count > 0 ? files : throw new DataException(
                 $"The folder '{path}' holds no file that can be read ({string.Join(", ", Extensions)}, gzipped or not).");
         }
@@ -43,6 +41,26 @@ public static class ExampleSources
             $"'{path}' is of a kind that cannot be read; use {string.Join(", ", Extensions)}, gzipped or not.");
     }
 
+    // Links to files are followed, links to folders are not: one may lead back here.
+    private static List<string> FilesBelow(string folder)
+    {
+        try
+        {
+            var everything = new EnumerationOptions { AttributesToSkip = FileAttributes.None, IgnoreInaccessible = false };
+            var files = Directory.EnumerateFiles(folder, "*", everything).ToList();
+            foreach (var below in new DirectoryInfo(folder).EnumerateDirectories("*", everything))
+            {
+                if (below.LinkTarget is null)
+                    files.AddRange(FilesBelow(Path.Combine(folder, below.Name)));
+            }
+            return files;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new DataException($"Cannot list '{folder}': {e.Message}", e);
+        }
+    }
+
     private static bool IsGzip(string path) => path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase);
 
     private static string Extension(string path) =>
@@ -50,110 +68,77 @@ public static class ExampleSources
 
     private static bool IsTokens(string path) => Extension(path) == ".bin";
 
+    // Not GZipStream: it takes a file that is cut off for a whole one, and training would go on with the half.
     private static Stream OpenFile(string path)
     {
-        try
-        {
-            var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16, FileOptions.SequentialScan);
-            return IsGzip(path) ? new GZipStream(file, CompressionMode.Decompress) : file;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new DataException($"Cannot read '{path}': {e.Message}", e);
-        }
+        var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16, FileOptions.SequentialScan);
+        return IsGzip(path) ? new GZipInputStream(file, 1 << 16) : file;
     }
 
     private sealed class FileSource(List<string> files, ITokenizer? tokenizer, int vocabularySize) : IExampleSource
     {
-        private static readonly UTF8Encoding s_strict = new(false, throwOnInvalidBytes: true);
+        private readonly DocumentTokenizer? _tokenizer = tokenizer is null ? null : new DocumentTokenizer(tokenizer);
 
         public IEnumerable<TrainingExample> Read(CancellationToken cancellation)
         {
             foreach (var file in files)
             {
-                var documents = IsTokens(file) ? ReadTokens(file) : s_lines.Contains(Extension(file)) ? ReadLines(file) : ReadText(file);
-                foreach (var document in documents)
+                var read = IsTokens(file) ? ReadTokens(file) : s_lines.Contains(Extension(file)) ? ReadLines(file) : ReadText(file);
+                using var documents = read.GetEnumerator();
+                while (Next(documents, file))
                 {
                     cancellation.ThrowIfCancellationRequested();
-                    if (document.Ids.Count > 0)
-                        yield return document;
+                    if (documents.Current.Ids.Count > 0)
+                        yield return documents.Current;
                 }
+            }
+        }
+
+        private static bool Next(IEnumerator<TrainingExample> documents, string file)
+        {
+            try
+            {
+                return documents.MoveNext();
+            }
+            catch (Exception e) when (IsGzip(file) && e is SharpZipBaseException or EndOfStreamException)
+            {
+                throw new DataException($"{file} is not a whole gzip file: {e.Message}", e);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new DataException($"Cannot read '{file}': {e.Message}", e);
             }
         }
 
         private IEnumerable<TrainingExample> ReadText(string file)
         {
-            string text;
-            try
-            {
-                using var reader = new StreamReader(OpenFile(file), s_strict);
-                text = reader.ReadToEnd();
-            }
-            catch (DecoderFallbackException e)
-            {
-                throw new DataException($"{file}: byte {e.Index} is not UTF-8. Convert the file to UTF-8.", e);
-            }
-            catch (InvalidDataException e)
-            {
-                throw new DataException($"{file} is not a sound gzip file: {e.Message}", e);
-            }
-            yield return Encode(text, file);
+            using var reader = new Utf8TextReader(OpenFile(file), file);
+            foreach (var piece in Encode(reader, file))
+                yield return piece;
         }
 
         private IEnumerable<TrainingExample> ReadLines(string file)
         {
-            using var reader = new StreamReader(OpenFile(file), s_strict);
-            for (var line = 1; ; line++)
-            {
-                var origin = $"{file}:{line}";
-                string? text;
-                try
-                {
-                    text = reader.ReadLine();
-                }
-                catch (Exception e) when (e is DecoderFallbackException or InvalidDataException)
-                {
-                    throw new DataException($"{origin}: {e.Message}", e);
-                }
-                if (text is null)
-                    yield break;
-                if (text.Length > 0)
-                    yield return Encode(TextField(text, origin), origin);
-            }
+            using var stream = OpenFile(file);
+            foreach (var (text, origin) in JsonLines.Read(stream, file))
+                foreach (var piece in Encode(new StringReader(text), origin))
+                    yield return piece;
         }
 
-        private static string TextField(string line, string origin)
+        // A long text comes in pieces, the first of which begins the document.
+        private IEnumerable<TrainingExample> Encode(TextReader text, string origin)
         {
-            try
+            var continues = false;
+            foreach (var ids in _tokenizer!.Encode(text))
             {
-                using var json = JsonDocument.Parse(line);
-                if (json.RootElement.ValueKind != JsonValueKind.Object)
-                    throw new DataException($"{origin}: a JSON object with 'text' is expected; seen {json.RootElement.ValueKind}.");
-                if (!json.RootElement.TryGetProperty("text", out var text))
+                foreach (var id in ids)
                 {
-                    var names = string.Join(", ", json.RootElement.EnumerateObject().Select(p => p.Name));
-                    throw new DataException($"{origin}: there is no field 'text'; the fields are {names}.");
+                    if (id >= vocabularySize)
+                        throw new DataException($"{origin}: the tokenizer gives id {id}, but the model has {vocabularySize} ids. Tokenizer and model do not belong together.");
                 }
-                return text.ValueKind == JsonValueKind.String ? text.GetString()!
-                    : throw new DataException($"{origin}: 'text' is {text.ValueKind}; it must be a string.");
+                yield return new TrainingExample(ids, null, origin) { IsPiece = continues };
+                continues = true;
             }
-            catch (JsonException e)
-            {
-                throw new DataException($"{origin}: not valid JSON: {e.Message}", e);
-            }
-        }
-
-        private TrainingExample Encode(string text, string origin)
-        {
-            if (text.Length == 0)
-                return new TrainingExample([], null, origin);
-            var ids = tokenizer!.Encode(text, addSpecial: true);
-            foreach (var id in ids)
-            {
-                if (id >= vocabularySize)
-                    throw new DataException($"{origin}: the tokenizer gives id {id}, but the model has {vocabularySize} ids. Tokenizer and model do not belong together.");
-            }
-            return new TrainingExample(ids, null, origin);
         }
 
         // A stream of tokens has no documents: it is handed on in pieces without anything between them.

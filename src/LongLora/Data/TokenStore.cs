@@ -46,7 +46,7 @@ public sealed unsafe class TokenStore : IDisposable
     /// <param name="separator">Written after each document but the last, such as EOS; null for none.</param>
     /// <param name="maxTokens">Stops there; null for no limit.</param>
     /// <param name="cancellation">Looked at once a document.</param>
-    /// <exception cref="DataException">There is not one token.</exception>
+    /// <exception cref="DataException">There is not one token, or the temporary folder cannot take the tokens.</exception>
     public static TokenStore Build(IExampleSource source, int? separator, long? maxTokens = null, CancellationToken cancellation = default) =>
         Build(source, separator, maxTokens, TokensInMemory, cancellation);
 
@@ -95,9 +95,11 @@ public sealed unsafe class TokenStore : IDisposable
             spool.Flush();
             return new TokenStore(spool, documents);
         }
-        catch
+        catch (Exception e)
         {
             spool?.Dispose();
+            if (e is IOException or UnauthorizedAccessException)
+                throw new DataException($"The tokens cannot be written to '{Path.GetTempPath()}', which needs 4 bytes a token: {e.Message}", e);
             throw;
         }
     }
@@ -114,7 +116,7 @@ public sealed unsafe class TokenStore : IDisposable
             target[i] = tokens[i];
     }
 
-    // Unlinked when closed, also where the process is killed on Linux.
+    // Removed when closed; a killed process leaves it behind.
     private static FileStream TemporaryFile() => new(Path.Combine(Path.GetTempPath(), $"longlora-tokens-{Guid.NewGuid():N}.bin"),
         FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, 1 << 20, FileOptions.DeleteOnClose);
 

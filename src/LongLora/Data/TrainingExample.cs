@@ -9,7 +9,10 @@ public sealed record TrainingExample(IReadOnlyList<int> Ids, IReadOnlyList<int>?
     /// <summary>A label that adds nothing to the loss (the value that PyTorch and transformers use).</summary>
     public const int IgnoredLabel = -100;
 
-    /// <summary>Whether this is a piece of an endless token stream, to be joined to its neighbours as it is, rather than a document.</summary>
+    /// <summary>
+    /// Whether this is a piece of an endless token stream, or goes on with the long document of the example before it: joined as it is, without
+    /// a separator.
+    /// </summary>
     public bool IsPiece { get; init; }
 }
 

@@ -1,0 +1,132 @@
+using System.Buffers;
+using LongLora.Tokenization;
+
+namespace LongLora.Data;
+
+/// <summary>
+/// Tokenises documents of any length in flat memory: a long text is encoded in pieces whose ids, put together, are those of the whole text.
+/// <para>
+/// A cut is made where both sides tokenise alone as they do together, which is tried on the text around it before it is made. The best places
+/// are single line ends between two visible characters: no pre-tokenizer of the supported families and no SentencePiece piece reaches over them.
+/// What a tokenizer puts in front of every text (Llama 2's space) is kept out of later pieces: each is encoded with the character before it,
+/// and that character's own ids are taken off again.
+/// </para>
+/// </summary>
+internal sealed class DocumentTokenizer
+{
+    private const int Window = 128;
+    private const int Attempts = 16;
+
+    private readonly ITokenizer _tokenizer;
+    private readonly int[] _prefix, _suffix;
+    private readonly int _pieceLength;
+
+    /// <param name="tokenizer">The model's tokenizer.</param>
+    /// <param name="pieceLength">Longest text, in characters, that is encoded at once.</param>
+    public DocumentTokenizer(ITokenizer tokenizer, int pieceLength = 1 << 18)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(pieceLength, 4 * Window);
+        (_tokenizer, _pieceLength) = (tokenizer, pieceLength);
+        (_prefix, _suffix) = Frame(tokenizer);
+    }
+
+    /// <summary>The ids of one document, piece by piece; one empty piece for an empty text.</summary>
+    public IEnumerable<IReadOnlyList<int>> Encode(TextReader text)
+    {
+        var rented = ArrayPool<char>.Shared.Rent(_pieceLength);
+        try
+        {
+            var buffer = rented.AsMemory(0, _pieceLength);
+            int guard = 0, filled = 0;
+            for (var begins = true; ; begins = false)
+            {
+                filled += ReadBlock(text, buffer.Span[filled..]);
+                // Less than two free characters also end a block: a surrogate pair would not fit.
+                var ends = filled < _pieceLength - 1;
+                var cut = ends ? filled : FindCut(buffer.Span[..filled], guard);
+                var ids = EncodePiece(buffer.Span[..cut], guard);
+                yield return begins && filled == 0 ? [] : [.. begins ? _prefix : [], .. ids, .. ends ? _suffix : []];
+                if (ends)
+                    yield break;
+                guard = GuardBefore(buffer.Span, cut);
+                buffer.Span[(cut - guard)..filled].CopyTo(buffer.Span);
+                filled -= cut - guard;
+            }
+        }
+        finally
+        {
+            ArrayPool<char>.Shared.Return(rented);
+        }
+    }
+
+    private static int ReadBlock(TextReader text, Span<char> buffer)
+    {
+        var filled = 0;
+        while (buffer.Length - filled >= 2 && text.Read(buffer[filled..]) is > 0 and var read)
+            filled += read;
+        return filled;
+    }
+
+    // Ids of text[guard..] as they are after text[..guard].
+    private IReadOnlyList<int> EncodePiece(ReadOnlySpan<char> text, int guard) =>
+        guard == 0 ? _tokenizer.Encode(text) : EncodeAfter(text, guard) ?? _tokenizer.Encode(text[guard..]);
+
+    private int[]? EncodeAfter(ReadOnlySpan<char> text, int guard)
+    {
+        var head = _tokenizer.Encode(text[..guard]);
+        var all = _tokenizer.Encode(text);
+        return all.Take(head.Count).SequenceEqual(head) ? [.. all.Skip(head.Count)] : null;
+    }
+
+    private int FindCut(ReadOnlySpan<char> text, int guard)
+    {
+        var last = text.Length - Window;
+        var first = Math.Max(guard + 1, text.Length / 2);
+        foreach (var isPlace in (ReadOnlySpan<Func<ReadOnlySpan<char>, int, bool>>)[AfterLineEnd, BeforeSpace, BetweenCharacters])
+        {
+            var left = Attempts;
+            for (var cut = last; cut >= first && left > 0; cut--)
+            {
+                if (!isPlace(text, cut))
+                    continue;
+                left--;
+                if (PartsEqualWhole(text, cut))
+                    return cut;
+            }
+        }
+        // No place passes, as in a megabyte of one repeated letter: the tokens at the seam may then differ from the whole text's.
+        return BetweenCharacters(text, last) ? last : last - 1;
+    }
+
+    private bool PartsEqualWhole(ReadOnlySpan<char> text, int cut)
+    {
+        var from = Math.Max(0, cut - Window);
+        var to = cut + Window;
+        if (char.IsLowSurrogate(text[from]))
+            from++;
+        if (char.IsHighSurrogate(text[to - 1]))
+            to--;
+        var guard = GuardBefore(text, cut);
+        return EncodeAfter(text[(cut - guard)..to], guard) is { } right
+            && _tokenizer.Encode(text[from..to]).SequenceEqual(_tokenizer.Encode(text[from..cut]).Concat(right));
+    }
+
+    private static int GuardBefore(ReadOnlySpan<char> text, int cut) => char.IsLowSurrogate(text[cut - 1]) ? 2 : 1;
+
+    private static bool AfterLineEnd(ReadOnlySpan<char> text, int cut) =>
+        text[cut - 1] == '\n' && !char.IsWhiteSpace(text[cut - 2]) && !char.IsWhiteSpace(text[cut]);
+
+    private static bool BeforeSpace(ReadOnlySpan<char> text, int cut) =>
+        text[cut] == ' ' && !char.IsWhiteSpace(text[cut - 1]) && !char.IsWhiteSpace(text[cut + 1]);
+
+    private static bool BetweenCharacters(ReadOnlySpan<char> text, int cut) => !char.IsLowSurrogate(text[cut]);
+
+    // What the tokenizer adds before and after a text, seen on a text of one letter.
+    private static (int[] Prefix, int[] Suffix) Frame(ITokenizer tokenizer)
+    {
+        int[] plain = [.. tokenizer.Encode("a")];
+        int[] framed = [.. tokenizer.Encode("a", addSpecial: true)];
+        var at = framed.AsSpan().IndexOf(plain);
+        return at < 0 ? ([], []) : (framed[..at], framed[(at + plain.Length)..]);
+    }
+}

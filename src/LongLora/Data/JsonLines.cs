@@ -1,0 +1,78 @@
+using System.Text.Json;
+using System.Text.Unicode;
+using LongLora.Runtime;
+
+namespace LongLora.Data;
+
+/// <summary>The field <c>text</c> of a JSON object on each line; one line is in memory at a time.</summary>
+internal static class JsonLines
+{
+    /// <summary>Texts with their place, <c>file:line</c>; blank lines are passed over.</summary>
+    public static IEnumerable<(string Text, string Origin)> Read(Stream stream, string file)
+    {
+        foreach (var (line, number) in Lines(stream))
+        {
+            var origin = $"{file}:{number}";
+            if (line.Span.ContainsAnyExcept(" \t\r"u8))
+                yield return (Text(line, origin), origin);
+        }
+    }
+
+    private static string Text(ReadOnlyMemory<byte> line, string origin)
+    {
+        if (!Utf8.IsValid(line.Span))
+            throw new DataException($"{origin}: the line is not UTF-8. Convert the file to UTF-8.");
+        try
+        {
+            using var json = JsonDocument.Parse(line);
+            if (json.RootElement.ValueKind != JsonValueKind.Object)
+                throw new DataException($"{origin}: a JSON object with 'text' is expected; seen {json.RootElement.ValueKind}.");
+            if (!json.RootElement.TryGetProperty("text", out var text))
+            {
+                var names = string.Join(", ", json.RootElement.EnumerateObject().Select(p => p.Name));
+                throw new DataException($"{origin}: there is no field 'text'; the fields are {names}.");
+            }
+            return text.ValueKind == JsonValueKind.String ? text.GetString()!
+                : throw new DataException($"{origin}: 'text' is {text.ValueKind}; it must be a string.");
+        }
+        catch (JsonException e)
+        {
+            throw new DataException($"{origin}: not valid JSON: {e.Message}", e);
+        }
+        catch (InvalidOperationException e)
+        {
+            // Half a surrogate pair, written as an escape: JSON allows it, Unicode does not.
+            throw new DataException($"{origin}: 'text' is not valid Unicode: {e.Message}", e);
+        }
+    }
+
+    // Lines without their '\n'; a byte order mark is dropped. The memory is good until the next line is asked for.
+    private static IEnumerable<(ReadOnlyMemory<byte> Line, long Number)> Lines(Stream stream)
+    {
+        var buffer = new byte[1 << 16];
+        int start = 0, end = 0, searched = 0;
+        var ended = false;
+        for (var number = 1L; ;)
+        {
+            var length = buffer.AsSpan(start + searched, end - start - searched).IndexOf((byte)'\n');
+            if (length < 0 && !ended)
+            {
+                searched = end - start;
+                buffer.AsSpan(start, searched).CopyTo(buffer);
+                (start, end) = (0, searched);
+                if (end == buffer.Length)
+                    Array.Resize(ref buffer, 2 * buffer.Length);
+                var read = stream.Read(buffer, end, buffer.Length - end);
+                ended = read == 0;
+                end += read;
+                continue;
+            }
+            if (length < 0 && start == end)
+                yield break;
+            var lineEnd = length < 0 ? end : start + searched + length;
+            var from = number == 1 && buffer.AsSpan(start, lineEnd - start).StartsWith<byte>([0xEF, 0xBB, 0xBF]) ? start + 3 : start;
+            yield return (buffer.AsMemory(from, lineEnd - from), number++);
+            (start, searched) = (length < 0 ? end : lineEnd + 1, 0);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+using System.Buffers;
+using System.Text.Unicode;
+using LongLora.Runtime;
+
+namespace LongLora.Data;
+
+/// <summary>
+/// Reads UTF-8 strictly: a wrong byte is an error with its place in the file, which <see cref="StreamReader"/> cannot tell, since it decodes
+/// block by block. A byte order mark is dropped; line ends stay as they are.
+/// </summary>
+internal sealed class Utf8TextReader(Stream stream, string origin) : TextReader
+{
+    private readonly byte[] _bytes = new byte[64 * 1024];
+    private int _start, _end;
+    private bool _begun, _ended;
+    private long _offset, _line = 1;
+
+    /// <summary>Reads at least one character, or returns 0 at the end.</summary>
+    /// <param name="buffer">Two characters or more, so that a surrogate pair fits.</param>
+    public override int Read(Span<char> buffer)
+    {
+        if (!_begun)
+            Begin();
+        while (true)
+        {
+            var status = Utf8.ToUtf16(_bytes.AsSpan(_start, _end - _start), buffer, out var read, out var written, false, _ended);
+            _start += read;
+            _offset += read;
+            // What comes before a wrong byte is handed out first; the next call then stops at it.
+            if (written > 0)
+            {
+                _line += buffer[..written].Count('\n');
+                return written;
+            }
+            if (status == OperationStatus.InvalidData)
+                throw new DataException(
+                    $"{origin}:{_line}: byte {_offset} (0x{_bytes[_start]:X2}) is not UTF-8. Convert the file to UTF-8.");
+            if (_ended)
+                return 0;
+            Fill();
+        }
+    }
+
+    public override int Read(char[] buffer, int index, int count) => Read(buffer.AsSpan(index, count));
+
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+            stream.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private void Begin()
+    {
+        _begun = true;
+        Fill();
+        if (_bytes.AsSpan(0, _end).StartsWith<byte>([0xEF, 0xBB, 0xBF]))
+            _offset = _start = 3;
+    }
+
+    private void Fill()
+    {
+        _bytes.AsSpan(_start, _end - _start).CopyTo(_bytes);
+        (_start, _end) = (0, _end - _start);
+        var read = stream.ReadAtLeast(_bytes.AsSpan(_end), _bytes.Length - _end, throwOnEndOfStream: false);
+        _ended = read < _bytes.Length - _end;
+        _end += read;
+    }
+}
