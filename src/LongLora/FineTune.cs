@@ -55,7 +55,7 @@ public static class FineTune
             new AdamWOptions(options.Beta1, options.Beta2, options.Epsilon, options.WeightDecay, options.MaxGradNorm));
 
         // Batches -> loss -> gradients -> steps. Sparse attention here; everywhere else attention is full.
-        var run = RunDirectory.Open(options, tokens.Count, parameters.Count);
+        var run = RunDirectory.Open(options, tokens, parameters.Count);
         if (run.LatestCheckpoint is { } latest)
             sampler.State = TrainingState.Restore(latest, optimizer, parameters, run.Fingerprint);
         using var trainer = new Trainer(model, parameters, optimizer,

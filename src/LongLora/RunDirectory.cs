@@ -1,5 +1,6 @@
 using System.Globalization;
 using LongLora.Adapters;
+using LongLora.Data;
 using LongLora.Runtime;
 using LongLora.Training;
 
@@ -16,7 +17,7 @@ public sealed class RunDirectory
     private readonly FineTuneOptions _options;
     private readonly string _checkpoints;
 
-    private RunDirectory(FineTuneOptions options, long tokens)
+    private RunDirectory(FineTuneOptions options, TokenStore tokens)
     {
         _options = options;
         _checkpoints = Path.Combine(options.Output, "checkpoints");
@@ -34,16 +35,16 @@ public sealed class RunDirectory
 
     /// <summary>Makes the directory, or opens that of an earlier run.</summary>
     /// <param name="options">The options of this run.</param>
-    /// <param name="tokens">Tokens in the corpus.</param>
+    /// <param name="tokens">The corpus.</param>
     /// <param name="trainedParameters">Trained weights, for the recipe's head.</param>
     /// <exception cref="ConfigurationException">It cannot be written to, or holds another run and <see cref="FineTuneOptions.Resume"/> is off.</exception>
-    public static RunDirectory Open(FineTuneOptions options, long tokens, long trainedParameters)
+    public static RunDirectory Open(FineTuneOptions options, TokenStore tokens, long trainedParameters)
     {
         if (!options.Resume && Directory.Exists(options.Output) && Directory.EnumerateFileSystemEntries(options.Output).Any())
             throw new ConfigurationException($"The output '{options.Output}' is not empty. Resume the run in it with --resume, or choose another folder.");
         AtomicFile.Guard(options.Output, () => Directory.CreateDirectory(options.Output));
         var run = new RunDirectory(options, tokens);
-        AtomicFile.WriteText(Path.Combine(options.Output, "recipe.yaml"), Recipe.Write(options, $"{tokens} tokens of data; {trainedParameters} trained weights"));
+        AtomicFile.WriteText(Path.Combine(options.Output, "recipe.yaml"), Recipe.Write(options, $"{tokens.Count} tokens of data; {trainedParameters} trained weights"));
         return run;
     }
 
@@ -66,12 +67,12 @@ public sealed class RunDirectory
         .Where(c => c.Item1 >= 0).OrderBy(c => c.Item1);
 
     // Where the model lies, how often to save, and the number of steps do not change what a step computes, except through the schedule.
-    private static string MakeFingerprint(FineTuneOptions options, long tokens)
+    private static string MakeFingerprint(FineTuneOptions options, TokenStore tokens)
     {
         string[] free = ["model", "data", "output", "resume", "save-every", "keep-checkpoints", "device", "blocks-per-segment", "activation-offload"];
         var relevant = FineTuneOptionTable.All
             .Where(o => !free.Contains(o.Name) && !(o.Name == "steps" && options.Schedule == ScheduleKind.ConstantWithWarmup))
             .Select(o => $"{o.Name}: {o.Format(options)}");
-        return string.Join('\n', relevant.Append(string.Create(CultureInfo.InvariantCulture, $"tokens: {tokens}")));
+        return string.Join('\n', relevant.Append($"data: tokens of SHA-256 {tokens.Digest}"));
     }
 }

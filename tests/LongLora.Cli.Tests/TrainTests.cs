@@ -104,6 +104,17 @@ public class TrainTests : CliRun
     }
 
     [Fact]
+    public void Resume_on_other_data_of_the_same_length_is_refused()
+    {
+        WriteTokens("train.bin", 20_000);
+        Succeed(TrainArguments("run"));
+        var bytes = File.ReadAllBytes(At("train.bin"));
+        bytes[10_000] ^= 1;
+        File.WriteAllBytes(At("train.bin"), bytes);
+        Fail(ExitCode.Usage, ["data: tokens of SHA-256"], [.. TrainArguments("run"), "--resume"]);
+    }
+
+    [Fact]
     public void Train_text_without_tokenizer_is_refused_and_tokens_are_not()
     {
         var model = WriteModel("bare");

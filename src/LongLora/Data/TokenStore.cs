@@ -1,5 +1,6 @@
 using System.IO.MemoryMappedFiles;
 using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using LongLora.Runtime;
 
 namespace LongLora.Data;
@@ -23,11 +24,12 @@ public sealed unsafe class TokenStore : IDisposable
     private readonly MemoryMappedViewAccessor? _view;
     private readonly int* _data;
 
-    private TokenStore(int[] memory, List<StoredDocument> documents) => (_memory, Count, Documents) = (memory, memory.Length, documents);
+    private TokenStore(int[] memory, List<StoredDocument> documents, string digest) =>
+        (_memory, Count, Documents, Digest) = (memory, memory.Length, documents, digest);
 
-    private TokenStore(FileStream spool, List<StoredDocument> documents)
+    private TokenStore(FileStream spool, List<StoredDocument> documents, string digest)
     {
-        (Count, Documents) = (spool.Length / sizeof(int), documents);
+        (Count, Documents, Digest) = (spool.Length / sizeof(int), documents, digest);
         _file = MemoryMappedFile.CreateFromFile(spool, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
         _view = _file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
         byte* start = null;
@@ -40,6 +42,9 @@ public sealed unsafe class TokenStore : IDisposable
 
     /// <summary>The documents in order. A token stream is one document.</summary>
     public IReadOnlyList<StoredDocument> Documents { get; }
+
+    /// <summary>SHA-256 of all tokens, in hexadecimal: two corpora with the same digest give the same batches.</summary>
+    public string Digest { get; }
 
     /// <summary>Reads a whole corpus.</summary>
     /// <param name="source">The documents.</param>
@@ -56,10 +61,12 @@ public sealed unsafe class TokenStore : IDisposable
         var documents = new List<StoredDocument>();
         FileStream? spool = null;
         long spooled = 0;
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         try
         {
             var (open, start, origin) = (false, 0L, "");
             long Position() => spooled + tokens.Count;
+            ReadOnlySpan<byte> Bytes() => MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(tokens));
             void Close()
             {
                 if (open && Position() > start)
@@ -81,7 +88,8 @@ public sealed unsafe class TokenStore : IDisposable
                 if (tokens.Count >= tokensInMemory)
                 {
                     spool ??= TemporaryFile();
-                    spool.Write(MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(tokens)));
+                    spool.Write(Bytes());
+                    hash.AppendData(Bytes());
                     spooled += tokens.Count;
                     tokens.Clear();
                 }
@@ -89,11 +97,13 @@ public sealed unsafe class TokenStore : IDisposable
             Close();
             if (Position() == 0)
                 throw new DataException("The data holds no text at all: every file is empty.");
+            hash.AppendData(Bytes());
+            var digest = Convert.ToHexStringLower(hash.GetHashAndReset());
             if (spool is null)
-                return new TokenStore([.. tokens], documents);
-            spool.Write(MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(tokens)));
+                return new TokenStore([.. tokens], documents, digest);
+            spool.Write(Bytes());
             spool.Flush();
-            return new TokenStore(spool, documents);
+            return new TokenStore(spool, documents, digest);
         }
         catch (Exception e)
         {
