@@ -34,13 +34,13 @@ public static class FineTune
         options.Validate();
         LibTorch.EnsureLoaded();
         var device = Devices.Parse(options.Device);
+        var run = RunDirectory.Open(options);
 
         // Files -> weights: mapped, checked, and attached to the architecture that config.json describes.
         var folder = CheckpointDirectory.Open(options.Model);
-        using var model = ModelLoader.Load(folder.Config, folder, device, options.Quantization);
+        using var model = ModelLoader.Load(LongerContext(folder.Config, options), folder, device, options.Quantization);
         if (options.Tuning == TuningMethod.Full && model.IsQuantized)
             throw new ConfigurationException($"tuning is full, but the matrices of '{options.Model}' are quantised and cannot be trained. Use lora-plus, or the model in full precision.");
-        model.Config = LongerContext(model.Config, options);
 
         // Text -> tokens -> batches [B, L]. Host memory only.
         var tokenizer = TokenizerLoader.LoadIfPresent(options.Model);
@@ -55,9 +55,8 @@ public static class FineTune
             new AdamWOptions(options.Beta1, options.Beta2, options.Epsilon, options.WeightDecay, options.MaxGradNorm));
 
         // Batches -> loss -> gradients -> steps. Sparse attention here; everywhere else attention is full.
-        var run = RunDirectory.Open(options, tokens, parameters.Count);
-        if (run.LatestCheckpoint is { } latest)
-            sampler.State = TrainingState.Restore(latest, optimizer, parameters, run.Fingerprint);
+        if (run.Begin(tokens, optimizer, parameters) is { } place)
+            sampler.State = place;
         using var trainer = new Trainer(model, parameters, optimizer,
             new LearningRateSchedule(options.Schedule, options.WarmupSteps, options.Steps), Attention(options),
             new CheckpointedBackward(model, options.BlocksPerSegment, options.ActivationOffload),

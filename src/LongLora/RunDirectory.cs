@@ -17,42 +17,46 @@ public sealed class RunDirectory
     private readonly FineTuneOptions _options;
     private readonly string _checkpoints;
 
-    private RunDirectory(FineTuneOptions options, TokenStore tokens)
-    {
-        _options = options;
-        _checkpoints = Path.Combine(options.Output, "checkpoints");
-        Fingerprint = MakeFingerprint(options, tokens);
-    }
+    private string _fingerprint = "";
 
-    /// <summary>What the run's numbers depend on, as one text, line by line.</summary>
-    public string Fingerprint { get; }
+    private RunDirectory(FineTuneOptions options) => (_options, _checkpoints) = (options, Path.Combine(options.Output, "checkpoints"));
 
     /// <summary>The folder with the trained adapter, or model.</summary>
     public string ResultPath => Path.Combine(_options.Output, _options.Tuning == TuningMethod.Full ? "model" : "adapter");
 
-    /// <summary>The newest whole checkpoint, if the run is to be resumed and there is one.</summary>
-    public string? LatestCheckpoint => _options.Resume ? Checkpoints().LastOrDefault().Path : null;
-
-    /// <summary>Makes the directory, or opens that of an earlier run.</summary>
+    /// <summary>Makes the directory, or opens that of an earlier run. Comes first: nothing is read for an hour that cannot be written down.</summary>
     /// <param name="options">The options of this run.</param>
-    /// <param name="tokens">The corpus.</param>
-    /// <param name="trainedParameters">Trained weights, for the recipe's head.</param>
     /// <exception cref="ConfigurationException">It cannot be written to, or holds another run and <see cref="FineTuneOptions.Resume"/> is off.</exception>
-    public static RunDirectory Open(FineTuneOptions options, TokenStore tokens, long trainedParameters)
+    public static RunDirectory Open(FineTuneOptions options)
     {
         if (!options.Resume && Directory.Exists(options.Output) && Directory.EnumerateFileSystemEntries(options.Output).Any())
             throw new ConfigurationException($"The output '{options.Output}' is not empty. Resume the run in it with --resume, or choose another folder.");
         AtomicFile.Guard(options.Output, () => Directory.CreateDirectory(options.Output));
-        var run = new RunDirectory(options, tokens);
-        AtomicFile.WriteText(Path.Combine(options.Output, "recipe.yaml"), Recipe.Write(options, $"{tokens.Count} tokens of data; {trainedParameters} trained weights"));
-        return run;
+        return new RunDirectory(options);
+    }
+
+    /// <summary>Goes back to the newest whole checkpoint, if the run is to be resumed and there is one, and writes <c>recipe.yaml</c>.</summary>
+    /// <param name="tokens">The corpus.</param>
+    /// <param name="optimizer">Made as for a new run; gets moments and step.</param>
+    /// <param name="parameters">Made as for a new run; get their values.</param>
+    /// <returns>The place in the data, or null for a run that begins.</returns>
+    /// <exception cref="ConfigurationException">The checkpoint is of a run with other options or data; nothing was written.</exception>
+    public BatchSamplerState? Begin(TokenStore tokens, AdamW optimizer, ParameterBuffer parameters)
+    {
+        _fingerprint = MakeFingerprint(_options, tokens);
+        BatchSamplerState? place = _options.Resume && Checkpoints().LastOrDefault() is { Path: { } latest }
+            ? TrainingState.Restore(latest, optimizer, parameters, _fingerprint)
+            : null;
+        AtomicFile.WriteText(Path.Combine(_options.Output, "recipe.yaml"),
+            Recipe.Write(_options, $"{tokens.Count} tokens of data; {parameters.Count} trained weights"));
+        return place;
     }
 
     /// <summary>Saves a checkpoint, atomically, and removes all but the newest ones.</summary>
     public void SaveCheckpoint(TrainingState state)
     {
         var path = Path.Combine(_checkpoints, string.Create(CultureInfo.InvariantCulture, $"{StepPrefix}{state.Step:D6}"));
-        AtomicFile.WriteDirectory(path, folder => state.Save(folder, Fingerprint));
+        AtomicFile.WriteDirectory(path, folder => state.Save(folder, _fingerprint));
         foreach (var (_, old) in Checkpoints().SkipLast(_options.KeepCheckpoints))
             Directory.Delete(old, recursive: true);
     }

@@ -96,11 +96,35 @@ public class TrainTests : CliRun
     }
 
     [Fact]
+    public void Train_that_diverges_says_so_and_keeps_the_last_sound_step()
+    {
+        WriteTokens("train.bin", 20_000);
+        string[] arguments = [.. TrainArguments("run").Select(a => a == "2e-3" ? "1e20" : a)];
+        arguments[Array.IndexOf(arguments, "--save-every") + 1] = "0";
+        Fail(ExitCode.Input, ["diverged at step", "learning rate", "saved"], arguments);
+        var last = MetricsLog.Read(At("run"))[^1].Step;
+        Assert.True(last < 6);
+        Assert.Equal([$"step-{last:D6}"], Directory.GetDirectories(At("run", "checkpoints")).Select(Path.GetFileName));
+        Assert.False(Directory.Exists(At("run", "adapter")));
+    }
+
+    [Fact]
+    public void Train_wrong_output_or_context_is_told_before_the_data_are_read()
+    {
+        string[] arguments = ["train", "--model", Stories, "--data", At("absent.txt"), "--steps", "1"];
+        File.WriteAllText(At("file"), "");
+        Fail(ExitCode.Usage, ["Cannot write"], [.. arguments, "--context", "600", "--output", At("file", "run")]);
+        Fail(ExitCode.Usage, ["300", "512"], [.. arguments, "--context", "300", "--output", At("run")]);
+    }
+
+    [Fact]
     public void Resume_with_other_options_is_refused()
     {
         WriteTokens("train.bin", 20_000);
         Succeed(TrainArguments("run"));
+        var recipe = File.ReadAllText(At("run", "recipe.yaml"));
         Fail(ExitCode.Usage, ["learning-rate: 0.001"], TrainArguments("run").Select(a => a == "2e-3" ? "1e-3" : a).Append("--resume").ToArray());
+        Assert.Equal(recipe, File.ReadAllText(At("run", "recipe.yaml")));
     }
 
     [Fact]

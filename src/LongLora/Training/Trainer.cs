@@ -43,28 +43,24 @@ public sealed class Trainer : IDisposable
 
     /// <summary>Runs from the optimizer's step to the last one.</summary>
     /// <param name="sampler">Gives the batches; its position moves on only with whole steps.</param>
-    /// <param name="save">Called with the state at the end of a step that is to be kept; on cancellation too.</param>
+    /// <param name="save">Called with the state at the end of a step that is to be kept, and with that of the last whole step when the run ends early.</param>
     /// <param name="progress">Told of every step.</param>
     /// <param name="cancellation">Looked at once a micro-batch; a step that is cut short leaves no trace.</param>
     /// <exception cref="OperationCanceledException">The run was interrupted; its state was saved.</exception>
-    /// <exception cref="DataException">Loss or gradients are not finite; the weights are those of the step before.</exception>
+    /// <exception cref="DataException">Loss or gradients are not finite; the state of the step before was saved.</exception>
     public void Run(BatchSampler sampler, Action<TrainingState> save, IProgress<TrainingStep>? progress = null, CancellationToken cancellation = default)
     {
         var clock = Stopwatch.StartNew();
-        var saved = _optimizer.Steps;
+        var (saved, done, place) = (_optimizer.Steps, _optimizer.Steps, sampler.State);
         try
         {
             while (_optimizer.Steps < _options.Steps)
             {
-                var before = sampler.State;
+                (done, place) = (_optimizer.Steps, sampler.State);
                 var watch = Stopwatch.StartNew();
                 var batches = Enumerable.Range(0, _options.GradientAccumulation).Select(_ => sampler.Next()).ToList();
                 var learningRate = _options.LearningRate * _schedule.Factor(_optimizer.Steps);
-                if (Step(batches, learningRate, cancellation) is not { } result)
-                {
-                    sampler.State = before;
-                    throw new OperationCanceledException(cancellation);
-                }
+                var result = Step(batches, learningRate, cancellation) ?? throw new OperationCanceledException(cancellation);
                 var step = (int)_optimizer.Steps;
                 var tokens = batches.Sum(b => (long)b.BatchSize * b.Length);
                 progress?.Report(new TrainingStep
@@ -87,9 +83,12 @@ public sealed class Trainer : IDisposable
                 }
             }
         }
-        catch (OperationCanceledException)
+        catch (Exception e)
         {
-            if (saved != _optimizer.Steps || saved == 0)
+            // Whatever it was, the last whole step is not lost. A step that was begun gives its batches back.
+            if (_optimizer.Steps == done)
+                sampler.State = place;
+            if (saved != _optimizer.Steps || (saved == 0 && e is OperationCanceledException))
                 save(State(sampler));
             throw;
         }
@@ -167,8 +166,8 @@ public sealed class Trainer : IDisposable
     private DataException Divergence(string what)
     {
         _parameters.ClearGradients();
-        return new DataException($"Training diverged at step {_optimizer.Steps + 1}: {what}. The weights of step {_optimizer.Steps} are unharmed. "
-            + "Lower the learning rate, lengthen the warm-up, or look for damaged text.");
+        return new DataException($"Training diverged at step {_optimizer.Steps + 1}: {what}. The state of step {_optimizer.Steps} is sound and is saved. "
+            + "Begin again with a lower learning rate or a longer warm-up, or look for damaged text.");
     }
 
     /// <inheritdoc/>
