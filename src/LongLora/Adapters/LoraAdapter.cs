@@ -35,26 +35,25 @@ public sealed class LoraAdapter : ILinearUpdate
     {
         using var scope = NewDisposeScope();
         var narrow = nn.functional.linear(rows, A.Value.to(rows.dtype)); // [N, I] -> [N, r]
-        var b = outputs is { } o ? B.Value.narrow(0, o.Start, o.Count) : B.Value;
-        output.addmm_(narrow, b.to(rows.dtype).t(), 1, (float)Scale);
+        output.addmm_(narrow, outputs.Of(B.Value, 0).to(rows.dtype).t(), 1, (float)Scale);
     }
 
     /// <inheritdoc/>
-    public void AccumulateGradients(Tensor rows, Tensor gradient)
+    public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
         if (B.IsTrained)
-            DenseProjection.AddProduct(B.Gradient(), gradient.t(), rows.mm(A.Value.to(rows.dtype).t()), Scale);
+            DenseProjection.AddProduct(outputs.Of(B.Gradient(), 0), gradient.t(), rows.mm(A.Value.to(rows.dtype).t()), Scale);
         if (A.IsTrained)
-            DenseProjection.AddProduct(A.Gradient(), gradient.mm(B.Value.to(rows.dtype)).t(), rows, Scale);
+            DenseProjection.AddProduct(A.Gradient(), gradient.mm(outputs.Of(B.Value, 0).to(rows.dtype)).t(), rows, Scale);
     }
 
     /// <inheritdoc/>
-    public void AddInputGradient(Tensor gradient, Tensor inputGradient, FeatureSlice? inputs = null)
+    public void AddInputGradient(Tensor gradient, Tensor inputGradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
-        var a = inputs is { } i ? A.Value.narrow(1, i.Start, i.Count) : A.Value;
-        inputGradient.addmm_(gradient.mm(B.Value.to(gradient.dtype)), a.to(gradient.dtype), 1, (float)Scale);
+        var narrow = gradient.mm(outputs.Of(B.Value, 0).to(gradient.dtype)); // [N, O] -> [N, r]
+        inputGradient.addmm_(narrow, inputs.Of(A.Value, 1).to(gradient.dtype), 1, (float)Scale);
     }
 
     /// <inheritdoc/>

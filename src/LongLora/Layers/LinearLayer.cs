@@ -10,6 +10,13 @@ namespace LongLora.Layers;
 /// <param name="Count">Number of features.</param>
 public readonly record struct FeatureSlice(long Start, long Count);
 
+internal static class FeatureSliceExtensions
+{
+    /// <summary>The part of a tensor that a slice means, along one dimension; all of it for null. A view.</summary>
+    internal static Tensor Of(this FeatureSlice? slice, Tensor tensor, int dimension) =>
+        slice is { } s ? tensor.narrow(dimension, s.Start, s.Count) : tensor;
+}
+
 /// <summary>The frozen or trained matrix of a linear layer in one of its forms: dense, or quantised.</summary>
 public interface IProjection
 {
@@ -21,12 +28,14 @@ public interface IProjection
     /// <summary>Adds the gradients of its own trained weights: gᵀ x for W.</summary>
     /// <param name="rows">x [N, I], as given to <see cref="Forward"/>.</param>
     /// <param name="gradient">g [N, O], gradient of the output.</param>
-    void AccumulateGradients(Tensor rows, Tensor gradient);
+    /// <param name="outputs">Which outputs the gradient is of; null for all.</param>
+    void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null);
 
     /// <summary>The gradient g W of the input, [N, I], or some of its columns.</summary>
     /// <param name="gradient">g [N, O].</param>
     /// <param name="inputs">Which inputs to compute; null for all.</param>
-    Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null);
+    /// <param name="outputs">Which outputs the gradient is of; null for all.</param>
+    Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null);
 
     /// <summary>W [O, I] in fp32, a copy: for merging and export.</summary>
     Tensor ToDense();
@@ -39,10 +48,10 @@ public interface ILinearUpdate
     void AddTo(Tensor output, Tensor rows, FeatureSlice? outputs = null);
 
     /// <summary>Adds the gradients of its weights.</summary>
-    void AccumulateGradients(Tensor rows, Tensor gradient);
+    void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null);
 
     /// <summary>Adds its part of the input's gradient to <paramref name="inputGradient"/> in place.</summary>
-    void AddInputGradient(Tensor gradient, Tensor inputGradient, FeatureSlice? inputs = null);
+    void AddInputGradient(Tensor gradient, Tensor inputGradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null);
 
     /// <summary>What it adds to W: [O, I] in fp32.</summary>
     Tensor Delta();
@@ -86,13 +95,13 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
         return output.view(shape).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Adds the gradients of the trained weights for rows x [N, I] and the output's gradient g [N, O].</summary>
-    public void AccumulateGradients(Tensor rows, Tensor gradient)
+    /// <summary>Adds the gradients of the trained weights for rows x [N, I] and the gradient g [N, O] of the output, or of some outputs.</summary>
+    public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        Projection.AccumulateGradients(rows, gradient);
-        Update?.AccumulateGradients(rows, gradient);
+        Projection.AccumulateGradients(rows, gradient, outputs);
+        Update?.AccumulateGradients(rows, gradient, outputs);
     }
 
     /// <summary>
@@ -101,13 +110,14 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
     /// </summary>
     /// <param name="gradient">g [N, O].</param>
     /// <param name="inputs">Which inputs; null for all.</param>
+    /// <param name="outputs">Which outputs the gradient is of; null for all.</param>
     /// <returns>[N, I], or the columns of the slice.</returns>
-    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null)
+    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var result = Projection.InputGradient(gradient, inputs);
-        Update?.AddInputGradient(gradient, result, inputs);
+        var result = Projection.InputGradient(gradient, inputs, outputs);
+        Update?.AddInputGradient(gradient, result, inputs, outputs);
         return result.MoveToOuterDisposeScope();
     }
 }
@@ -127,24 +137,24 @@ public sealed class DenseProjection(Weight weight, Weight? bias = null) : IProje
     public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
-        Tensor Used(Tensor value) => (outputs is { } o ? value.narrow(0, o.Start, o.Count) : value).to(rows.dtype);
+        Tensor Used(Tensor value) => outputs.Of(value, 0).to(rows.dtype);
         return nn.functional.linear(rows, Used(Weight.Value), Bias is null ? null : Used(Bias.Value)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
-    public void AccumulateGradients(Tensor rows, Tensor gradient)
+    public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
     {
         if (Weight.IsTrained)
-            AddProduct(Weight.Gradient(), gradient.t(), rows, 1);
+            AddProduct(outputs.Of(Weight.Gradient(), 0), gradient.t(), rows, 1);
         if (Bias is { IsTrained: true })
-            Bias.Gradient().add_(gradient.sum(0, type: ScalarType.Float32));
+            outputs.Of(Bias.Gradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32));
     }
 
     /// <inheritdoc/>
-    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null)
+    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
-        var used = inputs is { } i ? Weight.Value.narrow(1, i.Start, i.Count) : Weight.Value;
+        var used = outputs.Of(inputs.Of(Weight.Value, 1), 0);
         return gradient.mm(used.to(gradient.dtype)).MoveToOuterDisposeScope();
     }
 

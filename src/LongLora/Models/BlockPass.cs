@@ -1,21 +1,22 @@
 using LongLora.Attention;
 using LongLora.Layers;
+using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Models;
 
-// B batch, L tokens, N = B L rows, D model size, H heads, K head size, F MLP size
+// B batch, L tokens, N = B L rows, l tokens of a tile, D model size, H heads, h some of them, K head size, F MLP size
 
 /// <summary>
-/// The passes through one decoder block that hold the least. The MLP runs on some tokens at a time, so nothing of size [L, F] exists; on long
-/// texts the heads run some at a time, so queries, keys, values and their gradients exist for these alone. The backward pass keeps the
-/// block's input and the attention's output, recomputes what is cheap (norms, projections, the MLP's first half) and never attention, nor the
-/// two output projections.
+/// The passes through one decoder block that hold the least. What works on each token alone (norms, projections, MLP) runs tile by tile, so nothing
+/// of size [L, F] exists, nor the norm's output; on long texts the heads run some at a time, so queries, keys, values and their gradients exist for
+/// these alone. The backward pass keeps the block's input and the attention's output, recomputes what is cheap (norms, projections, the
+/// MLP's first half) and never attention, nor the two output projections.
 /// </summary>
 public static class BlockPass
 {
-    // Elements of one activation [tile, F], and of q, k, v, their rotated copies and gradients together: 16 and 128 MiB in fp32.
-    private const long TileElements = 4 << 20, HeadElements = 32 << 20;
+    // Elements of one activation [l, F], and of q, k, v, their gradients and what the kernels return together: 16 and 64 MiB in fp32.
+    private const long TileElements = 4 << 20, HeadElements = 16 << 20;
 
     /// <summary>Adds both branches to <paramref name="hidden"/> in place, outside autograd.</summary>
     /// <param name="block">The block.</param>
@@ -29,9 +30,9 @@ public static class BlockPass
         var rows = Rows(hidden);
         var attended = Attend(block, hidden, context);
         // In a parallel block the MLP reads what came in.
-        var source = block.IsParallel ? rows.clone() : rows;
+        var source = block.IsParallel ? HostMemory.Apart(rows.clone) : rows;
         AddOutput(block.AttentionOutput, rows, attended);
-        ForEachTile(rows, block.MlpOutput.InputSize, (start, count) =>
+        ForEachTile(rows.size(0), block.MlpOutput.InputSize, (start, count) =>
         {
             var activated = block.Activate(block.MlpNorm.Forward(source.narrow(0, start, count)));
             rows.narrow(0, start, count).add_(block.MlpOutput.Forward(activated));
@@ -51,7 +52,7 @@ public static class BlockPass
         using var scope = NewDisposeScope();
         var rows = Rows(gradient);
         // In a parallel block the attention branch has the gradient that came in, without the MLP's part.
-        var outputGradient = block.IsParallel ? rows.clone() : rows;
+        var outputGradient = block.IsParallel ? HostMemory.Apart(rows.clone) : rows;
         MlpBackward(block, input, attended, rows);
         AttentionBackward(block, input, attended, outputGradient, rows, context);
     }
@@ -59,18 +60,16 @@ public static class BlockPass
     private static void MlpBackward(DecoderBlock block, Tensor input, AttentionResult attended, Tensor gradient)
     {
         using var scope = NewDisposeScope();
-        var middle = Rows(input);
-        if (!block.IsParallel)
+        var (source, heads) = (Rows(input), HeadRows(attended.Output));
+        ForEachTile(source.size(0), block.MlpOutput.InputSize, (start, count) =>
         {
-            middle = middle.clone();
-            AddOutput(block.AttentionOutput, middle, attended);
-        }
-        ForEachTile(middle, block.MlpOutput.InputSize, (start, count) =>
-        {
-            var leaf = middle.narrow(0, start, count).detach().requires_grad_(true);
+            var leaf = source.narrow(0, start, count).detach();
+            if (!block.IsParallel)
+                leaf = leaf + block.AttentionOutput.Forward(heads.narrow(0, start, count));
+            leaf.requires_grad_(true);
             Tensor activated;
             using (enable_grad())
-                activated = block.Activate(block.MlpNorm.Forward(leaf)); // [tile, D] -> [tile, F]
+                activated = block.Activate(block.MlpNorm.Forward(leaf)); // [l, D] -> [l, F]
             var tile = gradient.narrow(0, start, count);
             block.MlpOutput.AccumulateGradients(activated.detach(), tile);
             activated.backward([block.MlpOutput.InputGradient(tile)]);
@@ -82,32 +81,32 @@ public static class BlockPass
     {
         using var scope = NewDisposeScope();
         block.AttentionOutput.AccumulateGradients(HeadRows(attended.Output), outputGradient);
-        var normed = Norm(block.AttentionNorm, input).requires_grad_(true);
-        var normedGradient = zeros_like(normed);
-        normed.grad = normedGradient; // autograd adds to it, group by group
         var (batch, length) = (input.size(0), input.size(1));
+        var normedGradient = HostMemory.Apart(() => zeros_like(input));
         ForEachHeadGroup(block, input, (first, count) =>
         {
-            AttentionInputs projected;
-            using (enable_grad())
-                projected = block.Project(normed, first, count, context);
-            var heads = projected.Heads;
-            var headSize = projected.Query.size(3);
+            var (query, key, value, heads) = Project(block, input, first, count, context);
+            var headSize = query.size(3);
             var headGradient = block.AttentionOutput.InputGradient(outputGradient, new FeatureSlice(heads.First * headSize, heads.Count * headSize))
                 .view(batch, length, heads.Count, headSize).transpose(1, 2); // -> [B, h, L, K]
             var result = new AttentionResult(attended.Output.narrow(1, heads.First, heads.Count), attended.LogSumExp?.narrow(1, heads.First, heads.Count));
-            var (query, key, value) = context.Attention.Backward(headGradient, projected.Query.detach(), projected.Key.detach(), projected.Value.detach(),
-                result, context.Segments, heads);
-            autograd.backward([projected.Query, projected.Key, projected.Value], [query, key, value]);
+            var gradients = context.Attention.Backward(headGradient, query, key, value, result, context.Segments, heads);
+            ForEachTile(length, batch * input.size(2), (start, size) =>
+            {
+                Tensor Part(Tensor t) => t.narrow(2, start, size);
+                var normed = block.AttentionNorm.Forward(input.narrow(1, start, size));
+                normedGradient.narrow(1, start, size).add_(block.ProjectBackward(normed,
+                    new(Part(gradients.Query), Part(gradients.Key), Part(gradients.Value), heads), first, count, Tile(context, start, size)));
+            });
         });
-        var inputRows = Rows(input);
-        ForEachTile(inputRows, inputRows.size(1), (start, count) =>
+        var (inputRows, gradientRows) = (Rows(input), Rows(normedGradient));
+        ForEachTile(inputRows.size(0), inputRows.size(1), (start, count) =>
         {
             var leaf = inputRows.narrow(0, start, count).detach().requires_grad_(true);
             Tensor output;
             using (enable_grad())
                 output = block.AttentionNorm.Forward(leaf);
-            output.backward([Rows(normedGradient).narrow(0, start, count)]);
+            output.backward([gradientRows.narrow(0, start, count)]);
             gradient.narrow(0, start, count).add_(leaf.grad!);
         });
     }
@@ -115,46 +114,65 @@ public static class BlockPass
     private static AttentionResult Attend(DecoderBlock block, Tensor hidden, ForwardContext context)
     {
         using var scope = NewDisposeScope();
-        var normed = Norm(block.AttentionNorm, hidden);
         Tensor? output = null, logSumExp = null;
         ForEachHeadGroup(block, hidden, (first, count) =>
         {
-            var (query, key, value, heads) = block.Project(normed, first, count, context);
+            var (query, key, value, heads) = Project(block, hidden, first, count, context);
             var part = context.Attention.Forward(query, key, value, context.Segments, heads);
-            if (heads.Count == heads.Total)
-            {
-                (output, logSumExp) = (part.Output.MoveToOuterDisposeScope(), part.LogSumExp?.MoveToOuterDisposeScope());
-                return;
-            }
-            output ??= empty([query.size(0), query.size(2), heads.Total, query.size(3)], query.dtype, query.device).transpose(1, 2).MoveToOuterDisposeScope();
+            output ??= TokenMajor(query, heads.Total, query.dtype).MoveToOuterDisposeScope();
             output.narrow(1, heads.First, heads.Count).copy_(part.Output);
             if (part.LogSumExp is { } partial)
             {
-                logSumExp ??= empty([query.size(0), query.size(2), heads.Total], ScalarType.Float32).transpose(1, 2).MoveToOuterDisposeScope();
+                logSumExp ??= HostMemory.Apart(() => empty([query.size(0), query.size(2), heads.Total], ScalarType.Float32)).transpose(1, 2).MoveToOuterDisposeScope();
                 logSumExp.narrow(1, heads.First, heads.Count).copy_(partial);
             }
         });
         return new(output!.MoveToOuterDisposeScope(), logSumExp?.MoveToOuterDisposeScope());
     }
 
+    // Norm and projections of some head groups, tile by tile: the norm's output never exists whole.
+    private static AttentionInputs Project(DecoderBlock block, Tensor hidden, int first, int count, ForwardContext context)
+    {
+        using var scope = NewDisposeScope();
+        var length = hidden.size(1);
+        AttentionInputs? all = null;
+        ForEachTile(length, hidden.size(0) * hidden.size(2), (start, size) =>
+        {
+            var part = block.Project(block.AttentionNorm.Forward(hidden.narrow(1, start, size)), first, count, Tile(context, start, size));
+            if (size == length)
+            {
+                all = Move(part);
+                return;
+            }
+            Tensor Whole(Tensor tile) => empty([tile.size(0), length, tile.size(1), tile.size(3)], tile.dtype, tile.device).transpose(1, 2);
+            all ??= Move(new(Whole(part.Query), Whole(part.Key), Whole(part.Value), part.Heads));
+            all.Value.Query.narrow(2, start, size).copy_(part.Query);
+            all.Value.Key.narrow(2, start, size).copy_(part.Key);
+            all.Value.Value.narrow(2, start, size).copy_(part.Value);
+        });
+        return Move(all!.Value);
+    }
+
+    private static AttentionInputs Move(AttentionInputs inputs) => inputs with
+    {
+        Query = inputs.Query.MoveToOuterDisposeScope(),
+        Key = inputs.Key.MoveToOuterDisposeScope(),
+        Value = inputs.Value.MoveToOuterDisposeScope(),
+    };
+
+    private static ForwardContext Tile(ForwardContext context, long start, long count) =>
+        count == context.Positions.Length ? context : context with { Positions = context.Positions.Narrow(start, count) };
+
     // rows += output projection of the attention's output
     private static void AddOutput(LinearLayer layer, Tensor rows, AttentionResult attended)
     {
         var heads = HeadRows(attended.Output);
-        ForEachTile(rows, layer.OutputSize, (start, count) => rows.narrow(0, start, count).add_(layer.Forward(heads.narrow(0, start, count))));
+        ForEachTile(rows.size(0), layer.OutputSize, (start, count) => rows.narrow(0, start, count).add_(layer.Forward(heads.narrow(0, start, count))));
     }
 
-    private static Tensor Norm(INormLayer norm, Tensor hidden)
+    private static void ForEachTile(long total, long width, Action<long, long> action)
     {
-        using var scope = NewDisposeScope();
-        var (rows, result) = (Rows(hidden), empty_like(hidden));
-        ForEachTile(rows, rows.size(1), (start, count) => Rows(result).narrow(0, start, count).copy_(norm.Forward(rows.narrow(0, start, count))));
-        return result.MoveToOuterDisposeScope();
-    }
-
-    private static void ForEachTile(Tensor rows, long width, Action<long, long> action)
-    {
-        long total = rows.size(0), tile = Math.Max(64, TileElements / width);
+        var tile = Math.Max(64, TileElements / width);
         for (long start = 0; start < total; start += tile)
         {
             using var scope = NewDisposeScope();
@@ -173,6 +191,10 @@ public static class BlockPass
             action(first, Math.Min(size, block.HeadGroups - first));
         }
     }
+
+    // [B, H, L, K] with the strides of [B, L, H, K], to be kept
+    private static Tensor TokenMajor(Tensor like, long heads, ScalarType type) =>
+        HostMemory.Apart(() => empty([like.size(0), like.size(2), heads, like.size(3)], type, like.device)).transpose(1, 2);
 
     // [B, L, D] -> [B L, D]
     private static Tensor Rows(Tensor hidden) => hidden.view(-1, hidden.size(2));

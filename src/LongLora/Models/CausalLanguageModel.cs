@@ -47,6 +47,24 @@ public abstract class DecoderBlock
     /// <param name="context">Positions.</param>
     public abstract AttentionInputs Project(Tensor input, int firstGroup, int groupCount, ForwardContext context);
 
+    /// <summary>The gradient of what <see cref="Project"/> was given; adds the gradients of the weights that it used.</summary>
+    /// <remarks>The default runs Project again under autograd; a family that knows better does without.</remarks>
+    /// <param name="input">[B, L, D], as given to Project.</param>
+    /// <param name="gradients">Gradients of what Project returned.</param>
+    /// <param name="firstGroup">As given to Project.</param>
+    /// <param name="groupCount">As given to Project.</param>
+    /// <param name="context">As given to Project.</param>
+    /// <returns>[B, L, D].</returns>
+    public virtual Tensor ProjectBackward(Tensor input, AttentionInputs gradients, int firstGroup, int groupCount, ForwardContext context)
+    {
+        using var scope = NewDisposeScope();
+        using var gradient = enable_grad();
+        var leaf = input.detach().requires_grad_(true);
+        var (query, key, value, _) = Project(leaf, firstGroup, groupCount, context);
+        autograd.backward([query, key, value], [gradients.Query, gradients.Key, gradients.Value]);
+        return leaf.grad!.MoveToOuterDisposeScope();
+    }
+
     /// <summary>The MLP up to its output projection; each token alone. Differentiable. [.., D] normalised -> [.., F].</summary>
     public abstract Tensor Activate(Tensor input);
 }

@@ -71,6 +71,24 @@ internal static class Llama
             return new(query, key, value, new HeadSlice(firstHead, heads, _heads));
         }
 
+        public override Tensor ProjectBackward(Tensor input, AttentionInputs gradients, int firstGroup, int groupCount, ForwardContext context)
+        {
+            using var scope = NewDisposeScope();
+            var rows = input.reshape(-1, input.size(2));
+            Tensor InputGradient(LinearLayer layer, Tensor gradient, int first, int count) // [B, L, h, K] -> [B L, D]
+            {
+                var (outputs, flat) = (new FeatureSlice((long)first * _headSize, (long)count * _headSize), gradient.reshape(-1, (long)count * _headSize));
+                layer.AccumulateGradients(rows, flat, outputs);
+                return layer.InputGradient(flat, null, outputs);
+            }
+
+            var (firstHead, heads) = (firstGroup * _queriesPerGroup, groupCount * _queriesPerGroup);
+            return InputGradient(_query, context.Positions.RotateBack(gradients.Query.transpose(1, 2)), firstHead, heads)
+                .add_(InputGradient(_key, context.Positions.RotateBack(gradients.Key.transpose(1, 2)), firstGroup, groupCount))
+                .add_(InputGradient(_value, gradients.Value.transpose(1, 2), firstGroup, groupCount))
+                .view(input.shape).MoveToOuterDisposeScope();
+        }
+
         public override Tensor Activate(Tensor input)
         {
             using var scope = NewDisposeScope();

@@ -28,21 +28,17 @@ public sealed class RotaryEmbedding : IDisposable
         if (length < 1)
             throw new ShapeException($"Positions for {length} tokens were asked for; at least one is needed.");
         var (inverse, factor) = RopeScaling.Frequencies(config, length);
-        var half = inverse.Length;
-        float[] cos = new float[(long)length * half], sin = new float[(long)length * half];
-        Parallel.For(0, length, position =>
-        {
-            for (var i = 0; i < half; i++)
-            {
-                var (s, c) = Math.SinCos(position * inverse[i]);
-                cos[(long)position * half + i] = (float)(c * factor);
-                sin[(long)position * half + i] = (float)(s * factor);
-            }
-        });
         using var scope = NewDisposeScope();
-        Tensor Table(float[] values) => tensor(values, [length, 1, half], device: device ?? CPU).DetachFromDisposeScope();
-        return new(Table(cos), Table(sin));
+        var half = inverse.Length;
+        Tensor cos = empty(length, 1, half), sin = empty(length, 1, half);
+        Fill(cos, sin, inverse, factor, length);
+        return new(cos.to(device ?? CPU).DetachFromDisposeScope(), sin.to(device ?? CPU).DetachFromDisposeScope());
     }
+
+    /// <summary>The tables of some of the positions; views, which live as long as the dispose scope around them.</summary>
+    /// <param name="start">First position.</param>
+    /// <param name="count">Number of positions.</param>
+    public RotaryEmbedding Narrow(long start, long count) => new(_cos.narrow(0, start, count), _sin.narrow(0, start, count));
 
     /// <summary>Turns each head by the angle of its position: (a, b) becomes (a cos - b sin, b cos + a sin).</summary>
     /// <param name="heads">[B, L, H, K] of any floating-point type.</param>
@@ -50,10 +46,40 @@ public sealed class RotaryEmbedding : IDisposable
     public Tensor Rotate(Tensor heads)
     {
         using var scope = NewDisposeScope();
-        var half = heads.size(3) / 2;
-        Tensor a = heads.narrow(3, 0, half), b = heads.narrow(3, half, half);
-        Tensor cos = _cos.to(heads.dtype), sin = _sin.to(heads.dtype);
+        var (a, b, cos, sin) = Parts(heads);
         return cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin)], 3).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The gradient of what <see cref="Rotate"/> was given, for the gradient of what it returned: turned back by the same angles.</summary>
+    /// <param name="gradient">[B, L, H, K].</param>
+    /// <returns>[B, L, H, K], contiguous.</returns>
+    public Tensor RotateBack(Tensor gradient)
+    {
+        using var scope = NewDisposeScope();
+        var (a, b, cos, sin) = Parts(gradient);
+        return cat([(a * cos).add_(b * sin), (b * cos).sub_(a * sin)], 3).MoveToOuterDisposeScope();
+    }
+
+    private (Tensor A, Tensor B, Tensor Cos, Tensor Sin) Parts(Tensor heads)
+    {
+        var half = heads.size(3) / 2;
+        return (heads.narrow(3, 0, half), heads.narrow(3, half, half), _cos.to(heads.dtype), _sin.to(heads.dtype));
+    }
+
+    // Straight into the tensors: for a million positions managed arrays would take as much again.
+    private static unsafe void Fill(Tensor cos, Tensor sin, double[] inverse, double factor, int length)
+    {
+        nint cosAt = NativeTensor.Data(cos), sinAt = NativeTensor.Data(sin);
+        Parallel.For(0, length, position =>
+        {
+            var row = (long)position * inverse.Length;
+            for (var i = 0; i < inverse.Length; i++)
+            {
+                var (s, c) = Math.SinCos(position * inverse[i]);
+                ((float*)cosAt)[row + i] = (float)(c * factor);
+                ((float*)sinAt)[row + i] = (float)(s * factor);
+            }
+        });
     }
 
     /// <inheritdoc/>

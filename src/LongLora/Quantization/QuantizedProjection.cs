@@ -63,21 +63,22 @@ public abstract class QuantizedProjection : IProjection, IDisposable
     }
 
     /// <inheritdoc/>
-    public void AccumulateGradients(Tensor rows, Tensor gradient)
+    public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
     {
         if (Bias is { IsTrained: true })
-            Bias.Gradient().add_(gradient.sum(0, type: ScalarType.Float32));
+            outputs.Of(Bias.Gradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32));
     }
 
     /// <inheritdoc/>
-    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null)
+    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
         var (start, count) = inputs is { } i ? (i.Start, i.Count) : (0, InputSize);
+        var matrixRows = outputs is { } o ? (o.Start, o.Count) : (0, OutputSize);
         var result = empty([gradient.size(0), count], gradient.dtype, gradient.device);
         // Tiles of columns, not of rows: each column of the result is written once.
-        ForEachTile(count, OutputSize, (first, size) =>
-            Multiply(result.narrow(1, first, size), gradient, Widen((0, OutputSize), (start + first, size), gradient.dtype)));
+        ForEachTile(count, matrixRows.Item2, (first, size) =>
+            Multiply(result.narrow(1, first, size), gradient, Widen(matrixRows, (start + first, size), gradient.dtype)));
         return result.MoveToOuterDisposeScope();
     }
 

@@ -11,7 +11,7 @@ namespace LongLora.Runtime;
 /// <c>torch/lib</c> folder of a PyTorch install of the same version with its CUDA libraries; the application is then built with
 /// <c>-p:TorchBackend=none</c>.
 /// </remarks>
-public static partial class LibTorch
+public static class LibTorch
 {
     /// <summary>The environment variable that names a folder with an existing libtorch.</summary>
     public const string DirectoryVariable = "LONGLORA_LIBTORCH";
@@ -27,7 +27,7 @@ public static partial class LibTorch
 
     private static bool LoadOnce()
     {
-        KeepLargeBlocks();
+        HostMemory.Initialize();
         var directory = Environment.GetEnvironmentVariable(DirectoryVariable);
         var external = !string.IsNullOrEmpty(directory);
         try
@@ -96,30 +96,4 @@ public static partial class LibTorch
         }
         return e.Message.Split('\n')[0].TrimEnd() + ".";
     }
-
-    // glibc otherwise gives memory back and page-faults it anew at every op (an element-wise product of 32 MB takes 8 times longer), so results below
-    // 32 MiB come from a heap that is never trimmed. Larger ones, which live long, are mapped apart: on one heap with the temporaries they would
-    // break it into pieces. Kept so, a step of 32,768 tokens took 4.8 GB; mapped, what its tensors take.
-    private static void KeepLargeBlocks()
-    {
-        if (!OperatingSystem.IsLinux())
-            return;
-        const int mmapThreshold = -3, trimThreshold = -1;
-        try
-        {
-            _ = mallopt(mmapThreshold, 32 << 20);
-            _ = mallopt(trimThreshold, int.MaxValue);
-        }
-        catch (EntryPointNotFoundException)
-        {
-            // musl has no mallopt and does not need it.
-        }
-        catch (DllNotFoundException)
-        {
-        }
-    }
-
-    [LibraryImport("libc.so.6")]
-    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static partial int mallopt(int parameter, int value);
 }

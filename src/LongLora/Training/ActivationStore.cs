@@ -135,7 +135,7 @@ public abstract class ActivationStore : IDisposable
         {
             var (shape, order, type, offset) = _kept.Pop();
             using var scope = NewDisposeScope();
-            var tensor = empty(shape, type);
+            var tensor = HostMemory.Apart(() => empty(shape, type));
             var bytes = _end - offset;
             var data = (byte*)NativeTensor.Data(tensor);
             Guard(() =>

@@ -36,7 +36,7 @@ public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPe
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         using var kept = ActivationStore.Create(offload, KeptBytes(ids.numel()), model.Device);
-        var hidden = model.Embedding.Forward(ids, model.ComputeType);
+        var hidden = HostMemory.Apart(() => model.Embedding.Forward(ids, model.ComputeType));
         for (var first = 0; first < model.Blocks.Count; first += blocksPerSegment)
             ForwardSegment(hidden, first, context, kept);
         var loss = ChunkedCrossEntropy.Run(model, hidden, targets, scale);
@@ -55,7 +55,7 @@ public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPe
             ForwardBlock(hidden, first, context, kept);
             return;
         }
-        kept.Push(hidden.clone());
+        kept.Push(HostMemory.Apart(hidden.clone));
         for (var i = first; i < Math.Min(first + blocksPerSegment, model.Blocks.Count); i++)
         {
             using var inner = NewDisposeScope();
@@ -84,7 +84,7 @@ public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPe
     private void ForwardBlock(Tensor hidden, int block, ForwardContext context, ActivationStore kept)
     {
         using var scope = NewDisposeScope();
-        kept.Push(hidden.clone());
+        kept.Push(HostMemory.Apart(hidden.clone));
         var (output, logSumExp) = BlockPass.Forward(model.Blocks[block], hidden, context);
         kept.Push(output);
         if (logSumExp is not null)
