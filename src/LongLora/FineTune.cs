@@ -26,10 +26,12 @@ public static class FineTune
     /// <summary>Runs, or resumes, one fine-tuning.</summary>
     /// <param name="options">The options.</param>
     /// <param name="progress">Told of every optimizer step.</param>
+    /// <param name="readers">Readers of further kinds of data files, such as those of LongLora.Documents; null for none.</param>
     /// <param name="cancellation">Interrupts after the current micro-batch; the run directory can then be resumed.</param>
     /// <exception cref="LongLoraException">Something about the options, the model or the data is wrong; the message says what to do.</exception>
     /// <exception cref="OperationCanceledException">The run was interrupted and saved.</exception>
-    public static FineTuneResult Run(FineTuneOptions options, IProgress<TrainingStep>? progress = null, CancellationToken cancellation = default)
+    public static FineTuneResult Run(FineTuneOptions options, IProgress<TrainingStep>? progress = null,
+        IReadOnlyList<IDocumentReader>? readers = null, CancellationToken cancellation = default)
     {
         options.Validate();
         LibTorch.EnsureLoaded();
@@ -45,7 +47,8 @@ public static class FineTune
         // Text -> tokens -> batches [B, L]. Host memory only.
         var tokenizer = TokenizerLoader.LoadIfPresent(options.Model);
         var separator = tokenizer?.EosTokenId ?? model.Config.EosTokenIds.Cast<int?>().FirstOrDefault();
-        using var tokens = TokenStore.Build(ExampleSources.Open(options.Data, tokenizer, model.Config.VocabularySize), separator, null, cancellation);
+        var source = ExampleSources.Open(options.Data, tokenizer, model.Config.VocabularySize, readers);
+        using var tokens = TokenStore.Build(source, separator, null, cancellation);
         var sampler = new BatchSampler(tokens, options.Context, options.BatchSize, options.Seed, options.Shuffle);
 
         // What is trained: LoRA beside the projections, embeddings and norms themselves, all in one flat buffer.

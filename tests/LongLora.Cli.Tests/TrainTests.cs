@@ -69,7 +69,7 @@ public class TrainTests : CliRun
         // Interrupted in the middle of step 4: after the fourth look at the token past step 3.
         using var source = new CancellationTokenSource();
         var options = Recipe.ReadFile(At("straight", "recipe.yaml"), FineTuneOptionTable.Defaults) with { Output = At("broken") };
-        Assert.Throws<OperationCanceledException>(() => FineTune.Run(options, new CancelAfter(source, 3), source.Token));
+        Assert.Throws<OperationCanceledException>(() => FineTune.Run(options, new CancelAfter(source, 3), cancellation: source.Token));
         Assert.False(Directory.Exists(At("broken", "adapter")));
         Assert.Equal(3, MetricsLog.Read(At("broken")).Count);
         var (code, _, error) = Run(TrainArguments("broken", "--tuning", tuning));

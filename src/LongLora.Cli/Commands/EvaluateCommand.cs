@@ -4,6 +4,7 @@ using System.Text.Json;
 using LongLora.Adapters;
 using LongLora.Checkpoints;
 using LongLora.Data;
+using LongLora.Documents;
 using LongLora.Evaluation;
 using LongLora.Models;
 using LongLora.Quantization;
@@ -22,7 +23,7 @@ internal static class EvaluateCommand
     private static Verb CreatePerplexity(CliContext context)
     {
         var source = new ModelArguments();
-        var data = new Option<string[]>("--data") { Description = "files and folders: .txt, .md, .jsonl with 'text', token .bin", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
+        var data = new Option<string[]>("--data") { Description = "files and folders: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
         var lengths = new Option<string>("--context") { Description = "context lengths in tokens, with commas between", HelpName = "N,N,...", Required = true };
         var protocol = new Option<string>("--protocol") { Description = "longlora: mean over windows of the whole stream, as published; document: each token of each document once [default: longlora]", HelpName = "longlora|document", DefaultValueFactory = _ => "longlora" };
         protocol.AcceptOnlyFromAmong("longlora", "document");
@@ -38,7 +39,7 @@ internal static class EvaluateCommand
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
             var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
-            using var tokens = TokenStore.Build(ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize), separator, parsed.GetValue(maxTokens), context.Cancellation);
+            using var tokens = TokenStore.Build(ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All), separator, parsed.GetValue(maxTokens), context.Cancellation);
             var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;
             var results = Measure(context, contexts, (length, progress) =>
                 Perplexity.Evaluate(model, tokens, length, kind, parsed.GetValue(stride), null, progress, context.Cancellation));

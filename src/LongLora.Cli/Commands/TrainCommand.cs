@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Documents;
 using LongLora.Reports;
 using LongLora.Runtime;
 using LongLora.Training;
@@ -51,7 +52,7 @@ internal static class TrainCommand
         var view = new TrainingView(context, options);
         try
         {
-            var result = view.Show(progress => FineTune.Run(options, progress, context.Cancellation));
+            var result = view.Show(progress => FineTune.Run(options, progress, DocumentFormats.All, context.Cancellation));
             SavePlot(options, context);
             view.ShowResult(result);
             return ExitCode.Done;

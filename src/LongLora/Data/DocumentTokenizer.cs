@@ -12,7 +12,7 @@ namespace LongLora.Data;
 /// and that character's own ids are taken off again.
 /// </para>
 /// </summary>
-internal sealed class DocumentTokenizer
+public sealed class DocumentTokenizer
 {
     private const int Window = 128;
     private const int Attempts = 16;
@@ -21,6 +21,7 @@ internal sealed class DocumentTokenizer
     private readonly int[] _prefix, _suffix;
     private readonly int _pieceLength;
 
+    /// <summary>Makes one for a tokenizer; it may be used by several threads at once.</summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
     /// <param name="pieceLength">Longest text, in characters, that is encoded at once.</param>
     public DocumentTokenizer(ITokenizer tokenizer, int pieceLength = 1 << 18)

@@ -1,81 +1,40 @@
 using System.Runtime.InteropServices;
-using ICSharpCode.SharpZipLib;
-using ICSharpCode.SharpZipLib.GZip;
 using LongLora.Runtime;
 using LongLora.Tokenization;
 
 namespace LongLora.Data;
 
-/// <summary>Opens files and folders as documents: <c>.txt</c> and <c>.md</c>, <c>.jsonl</c> with <c>text</c>, token <c>.bin</c>, gzipped or not.</summary>
+/// <summary>
+/// Opens files and folders as tokenised documents: <c>.txt</c> and <c>.md</c>, <c>.jsonl</c> with <c>text</c>, token <c>.bin</c>, gzipped or not, and what
+/// further readers know.
+/// </summary>
 public static class ExampleSources
 {
-    private static readonly string[] s_text = [".txt", ".md", ".text"], s_lines = [".jsonl", ".ndjson"];
+    private const string Tokens = ".bin";
 
-    /// <summary>Extensions that are read; a folder stands for all such files below it.</summary>
-    public static IReadOnlyList<string> Extensions { get; } = [.. s_text, .. s_lines, ".bin"];
+    /// <summary>Extensions that are read without further readers; a folder stands for all such files below it.</summary>
+    public static IReadOnlyList<string> Extensions { get; } = ExtensionsOf(DocumentReaders.Plain);
 
     /// <summary>All documents of some paths, in the order given; those of a folder in the order of their names (ordinal).</summary>
     /// <param name="paths">Files and folders.</param>
     /// <param name="tokenizer">The model's tokenizer; null is enough for <c>.bin</c>.</param>
     /// <param name="vocabularySize">V: every id must be below it. A <c>.bin</c> holds uint16 up to 65,536 ids, uint32 above, as LongLoRA writes them.</param>
+    /// <param name="readers">Readers of further kinds, such as those of LongLora.Documents; null for none.</param>
     /// <exception cref="DataException">A path is missing, a folder holds nothing readable, or text comes without a tokenizer.</exception>
-    public static IExampleSource Open(IReadOnlyList<string> paths, ITokenizer? tokenizer, int vocabularySize)
+    public static IExampleSource Open(IReadOnlyList<string> paths, ITokenizer? tokenizer, int vocabularySize, IReadOnlyList<IDocumentReader>? readers = null)
     {
-        var files = paths.SelectMany(Expand).ToList();
+        IReadOnlyList<IDocumentReader> all = [.. DocumentReaders.Plain, .. readers ?? []];
+        var files = DataFiles.Expand(paths, ExtensionsOf(all)).ToList();
         if (tokenizer is null && files.Find(f => !IsTokens(f)) is { } text)
             throw new DataException($"'{text}' is text, but the model folder has no tokenizer.model or tokenizer.json. Add one, or give tokens as .bin.");
-        return new FileSource(files, tokenizer, vocabularySize);
+        return new FileSource(files, tokenizer, vocabularySize, all);
     }
 
-    private static IEnumerable<string> Expand(string path)
-    {
-        if (Directory.Exists(path))
-        {
-            var files = FilesBelow(path).Where(f => Extensions.Contains(Extension(f))).Order(StringComparer.Ordinal).ToList();
-            return files.Count > 0 ? files : throw new DataException(
-                $"The folder '{path}' holds no file that can be read ({string.Join(", ", Extensions)}, gzipped or not).");
-        }
-        if (!File.Exists(path))
-            throw new DataException($"There is no file or folder '{path}'.");
-        return Extensions.Contains(Extension(path)) ? [path] : throw new DataException(
-            $"'{path}' is of a kind that cannot be read; use {string.Join(", ", Extensions)}, gzipped or not.");
-    }
+    private static List<string> ExtensionsOf(IReadOnlyList<IDocumentReader> readers) => [.. readers.SelectMany(r => r.Extensions), Tokens];
 
-    // Links to files are followed, links to folders are not: one may lead back here.
-    private static List<string> FilesBelow(string folder)
-    {
-        try
-        {
-            var everything = new EnumerationOptions { AttributesToSkip = FileAttributes.None, IgnoreInaccessible = false };
-            var files = Directory.EnumerateFiles(folder, "*", everything).ToList();
-            foreach (var below in new DirectoryInfo(folder).EnumerateDirectories("*", everything))
-            {
-                if (below.LinkTarget is null)
-                    files.AddRange(FilesBelow(Path.Combine(folder, below.Name)));
-            }
-            return files;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new DataException($"Cannot list '{folder}': {e.Message}", e);
-        }
-    }
+    private static bool IsTokens(string path) => DataFiles.Extension(path) == Tokens;
 
-    private static bool IsGzip(string path) => path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase);
-
-    private static string Extension(string path) =>
-        Path.GetExtension(IsGzip(path) ? path[..^3] : path).ToLowerInvariant();
-
-    private static bool IsTokens(string path) => Extension(path) == ".bin";
-
-    // Not GZipStream: it takes a file that is cut off for a whole one, and training would go on with the half.
-    private static Stream OpenFile(string path)
-    {
-        var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16, FileOptions.SequentialScan);
-        return IsGzip(path) ? new GZipInputStream(file, 1 << 16) : file;
-    }
-
-    private sealed class FileSource(List<string> files, ITokenizer? tokenizer, int vocabularySize) : IExampleSource
+    private sealed class FileSource(List<string> files, ITokenizer? tokenizer, int vocabularySize, IReadOnlyList<IDocumentReader> readers) : IExampleSource
     {
         private readonly DocumentTokenizer? _tokenizer = tokenizer is null ? null : new DocumentTokenizer(tokenizer);
 
@@ -83,45 +42,21 @@ public static class ExampleSources
         {
             foreach (var file in files)
             {
-                var read = IsTokens(file) ? ReadTokens(file) : s_lines.Contains(Extension(file)) ? ReadLines(file) : ReadText(file);
-                using var documents = read.GetEnumerator();
-                while (Next(documents, file))
+                foreach (var example in DataFiles.Guard(IsTokens(file) ? ReadTokens(file) : ReadText(file), file))
                 {
                     cancellation.ThrowIfCancellationRequested();
-                    if (documents.Current.Ids.Count > 0)
-                        yield return documents.Current;
+                    if (example.Ids.Count > 0)
+                        yield return example;
                 }
-            }
-        }
-
-        private static bool Next(IEnumerator<TrainingExample> documents, string file)
-        {
-            try
-            {
-                return documents.MoveNext();
-            }
-            catch (Exception e) when (IsGzip(file) && e is SharpZipBaseException or EndOfStreamException)
-            {
-                throw new DataException($"{file} is not a whole gzip file: {e.Message}", e);
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                throw new DataException($"Cannot read '{file}': {e.Message}", e);
             }
         }
 
         private IEnumerable<TrainingExample> ReadText(string file)
         {
-            using var reader = new Utf8TextReader(OpenFile(file), file);
-            foreach (var piece in Encode(reader, file))
-                yield return piece;
-        }
-
-        private IEnumerable<TrainingExample> ReadLines(string file)
-        {
-            using var stream = OpenFile(file);
-            foreach (var (text, origin) in JsonLines.Read(stream, file))
-                foreach (var piece in Encode(new StringReader(text), origin))
+            var extension = DataFiles.Extension(file);
+            using var stream = DataFiles.Open(file);
+            foreach (var (text, origin) in readers.First(r => r.Extensions.Contains(extension)).Read(stream, file))
+                foreach (var piece in Encode(text, origin))
                     yield return piece;
         }
 
@@ -146,7 +81,7 @@ public static class ExampleSources
         {
             const int pieceTokens = 1 << 20;
             var size = vocabularySize <= 65536 ? 2 : 4;
-            using var stream = OpenFile(file);
+            using var stream = DataFiles.Open(file);
             var buffer = new byte[pieceTokens * size];
             for (long position = 0; ;)
             {

@@ -1,0 +1,73 @@
+using System.Text;
+
+namespace LongLora.Documents;
+
+/// <summary>
+/// Puts running text and blocks together as plain text in the manner of Markdown: one line a paragraph, an empty line between blocks, lines of a
+/// list one below the other. White space inside a paragraph is collapsed.
+/// </summary>
+internal sealed class BlockText
+{
+    private readonly StringBuilder _text = new();
+    private bool _space;
+    private int _lineEnds = 2;
+    private string _mark = "";
+
+    /// <summary>Adds running text; line ends in it are spaces.</summary>
+    public void Inline(ReadOnlySpan<char> text)
+    {
+        foreach (var c in text)
+        {
+            if (char.IsWhiteSpace(c))
+            {
+                _space = true;
+                continue;
+            }
+            BeginLine();
+            if (_space && _lineEnds == 0)
+                _text.Append(' ');
+            _text.Append(c);
+            (_space, _lineEnds) = (false, 0);
+        }
+    }
+
+    /// <summary>Adds lines as they are.</summary>
+    public void Verbatim(string text)
+    {
+        Block();
+        foreach (var line in text.ReplaceLineEndings("\n").Trim('\n').Split('\n'))
+        {
+            BeginLine();
+            _text.Append(line.TrimEnd());
+            _lineEnds = 0;
+            EndLine(1);
+        }
+        Block();
+    }
+
+    /// <summary>Ends the line, if one is begun.</summary>
+    public void Line() => EndLine(1);
+
+    /// <summary>Ends the block: an empty line follows.</summary>
+    public void Block() => EndLine(2);
+
+    /// <summary>What the next line begins with, such as <c># </c> or <c>- </c>.</summary>
+    public void Mark(string mark) => _mark = mark;
+
+    /// <summary>The whole text, without empty lines at its ends.</summary>
+    public override string ToString() => _text.ToString().Trim('\n');
+
+    private void BeginLine()
+    {
+        if (_mark.Length > 0)
+            _text.Append(_mark);
+        _mark = "";
+    }
+
+    private void EndLine(int lineEnds)
+    {
+        for (; _lineEnds < lineEnds; _lineEnds++)
+            _text.Append('\n');
+        (_space, _mark) = (false, "");
+    }
+}

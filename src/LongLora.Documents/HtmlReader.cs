@@ -1,0 +1,181 @@
+using System.Runtime.CompilerServices;
+using System.Text;
+using AngleSharp.Dom;
+using AngleSharp.Html.Parser;
+using LongLora.Data;
+using LongLora.Runtime;
+
+namespace LongLora.Documents;
+
+/// <summary>
+/// HTML as plain text: the main part of the page where it is marked (<c>main</c>, <c>article</c>), without menus, scripts, forms and footers;
+/// headings, lists and tables in the manner of Markdown, preformatted text as it is, formulas as the TeX that they carry.
+/// </summary>
+public sealed class HtmlReader : IDocumentReader
+{
+    private static readonly HashSet<string> s_left = new(StringComparer.OrdinalIgnoreCase)
+    {
+        "script", "style", "noscript", "template", "head", "nav", "footer", "aside", "form", "button", "input", "select", "textarea", "svg", "canvas",
+        "iframe", "object", "embed", "audio", "video", "dialog", "map", "img", "picture",
+    };
+
+    private static readonly HashSet<string> s_leftRoles = new(StringComparer.OrdinalIgnoreCase) { "navigation", "banner", "contentinfo", "search", "menu", "toolbar" };
+
+    private static readonly HashSet<string> s_blocks = new(StringComparer.OrdinalIgnoreCase)
+    {
+        "address", "article", "blockquote", "body", "center", "dd", "details", "div", "dl", "dt", "fieldset", "figcaption", "figure", "header", "hgroup", "hr",
+        "html", "legend", "main", "ol", "p", "section", "summary", "table", "caption", "tbody", "thead", "tfoot", "ul",
+    };
+
+    static HtmlReader() => Encoding.RegisterProvider(CodePagesEncodingProvider.Instance); // pages in windows-1252 and the like
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Extensions { get; } = [".html", ".htm", ".xhtml"];
+
+    /// <inheritdoc/>
+    public IEnumerable<OpenedDocument> Read(Stream stream, string file)
+    {
+        yield return new OpenedDocument(new StringReader(Text(stream, file)), file);
+    }
+
+    private static string Text(Stream stream, string file)
+    {
+        using var page = new HtmlParser().ParseDocument(stream);
+        var text = new BlockText();
+        try
+        {
+            foreach (var part in MainParts(page))
+                new Walk(text).Children(part);
+        }
+        catch (InsufficientExecutionStackException e)
+        {
+            throw new DataException($"{file}: elements lie in each other too deeply to be read.", e);
+        }
+        return text.ToString();
+    }
+
+    private static IElement[] MainParts(IDocument page)
+    {
+        IElement[] main = [.. page.QuerySelectorAll("main, [role=main]").Where(e => e.ParentElement?.Closest("main, [role=main]") is null)];
+        IElement[] articles = main.Length > 0 ? main : [.. page.QuerySelectorAll("article").Where(e => e.ParentElement?.Closest("article") is null)];
+        return articles.Length > 0 ? articles : page.Body is { } body ? [body] : [];
+    }
+
+    private sealed class Walk(BlockText text)
+    {
+        private int _listDepth;
+
+        public void Children(INode parent)
+        {
+            foreach (var node in parent.ChildNodes)
+                Visit(node);
+        }
+
+        private void Visit(INode node)
+        {
+            RuntimeHelpers.EnsureSufficientExecutionStack();
+            if (node is IText words)
+                text.Inline(words.Data);
+            else if (node is IElement element && !IsLeftOut(element))
+                Element(element);
+        }
+
+        private void Element(IElement element)
+        {
+            var name = element.LocalName;
+            switch (name)
+            {
+                case "br":
+                    text.Line();
+                    break;
+                case "pre":
+                    text.Verbatim(element.TextContent);
+                    break;
+                case "math":
+                    Formula(element);
+                    break;
+                case "tr":
+                    Row(element);
+                    break;
+                case "ul" or "ol":
+                    List(element, name == "ol");
+                    break;
+                case ['h', >= '1' and <= '6']:
+                    text.Block();
+                    text.Mark(new string('#', name[1] - '0') + " ");
+                    Children(element);
+                    text.Block();
+                    break;
+                default:
+                    var isBlock = s_blocks.Contains(name);
+                    if (isBlock)
+                        text.Block();
+                    Children(element);
+                    if (isBlock)
+                        text.Block();
+                    break;
+            }
+        }
+
+        private void List(IElement list, bool numbered)
+        {
+            var number = int.TryParse(list.GetAttribute("start"), out var start) ? start : 1;
+            if (_listDepth++ == 0)
+                text.Block();
+            else
+                text.Line();
+            foreach (var item in list.Children)
+            {
+                text.Line();
+                text.Mark(new string(' ', 2 * (_listDepth - 1)) + (numbered ? $"{number++}. " : "- "));
+                Item(item);
+            }
+            if (--_listDepth == 0)
+                text.Block();
+            else
+                text.Line();
+        }
+
+        // A paragraph that is all of an item adds no empty line to the list.
+        private void Item(IElement item)
+        {
+            foreach (var node in item.ChildNodes)
+            {
+                if (node is IElement { LocalName: "p" or "div" } inner)
+                {
+                    Children(inner);
+                    text.Line();
+                }
+                else
+                    Visit(node);
+            }
+        }
+
+        private void Row(IElement row)
+        {
+            text.Line();
+            var first = true;
+            foreach (var cell in row.Children.Where(c => c.LocalName is "td" or "th"))
+            {
+                if (!first)
+                    text.Inline(" | ");
+                first = false;
+                var inner = new BlockText();
+                new Walk(inner).Children(cell);
+                text.Inline(inner.ToString());
+            }
+            text.Line();
+        }
+
+        private void Formula(IElement math)
+        {
+            var tex = math.QuerySelectorAll("annotation").FirstOrDefault(a => a.GetAttribute("encoding") == "application/x-tex")?.TextContent
+                ?? math.GetAttribute("alttext");
+            text.Inline(tex is null ? math.TextContent : $"${tex.Trim()}$");
+        }
+
+        private static bool IsLeftOut(IElement element) =>
+            s_left.Contains(element.LocalName) || element.HasAttribute("hidden") || element.GetAttribute("aria-hidden") == "true"
+            || (element.GetAttribute("role") is { } role && s_leftRoles.Contains(role));
+    }
+}

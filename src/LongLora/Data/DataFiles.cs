@@ -1,0 +1,88 @@
+using ICSharpCode.SharpZipLib;
+using ICSharpCode.SharpZipLib.GZip;
+using LongLora.Runtime;
+
+namespace LongLora.Data;
+
+/// <summary>Finds and opens data files, gzipped or not.</summary>
+public static class DataFiles
+{
+    /// <summary>All files of some paths, in the order given; those of a folder in the order of their names (ordinal).</summary>
+    /// <param name="paths">Files and folders.</param>
+    /// <param name="extensions">What is read, as <see cref="Extension"/> gives it.</param>
+    /// <exception cref="DataException">A path is missing or of another kind, or a folder holds nothing readable.</exception>
+    public static IEnumerable<string> Expand(IEnumerable<string> paths, IReadOnlyList<string> extensions) => paths.SelectMany(path => Expand(path, extensions));
+
+    /// <summary>The ending of a file name in lower case with its dot, without <c>.gz</c>.</summary>
+    public static string Extension(string path) =>
+        Path.GetExtension(IsGzip(path) ? path[..^3] : path).ToLowerInvariant();
+
+    /// <summary>Opens a file for reading from beginning to end, unpacked.</summary>
+    public static Stream Open(string path)
+    {
+        var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16, FileOptions.SequentialScan);
+        // Not GZipStream: it takes a file that is cut off for a whole one, and training would go on with the half.
+        return IsGzip(path) ? new GZipInputStream(file, 1 << 16) : file;
+    }
+
+    /// <summary>Hands on what is read from a file; what the system or the unpacking has against it becomes a message about the file.</summary>
+    /// <exception cref="DataException">The file cannot be read.</exception>
+    public static IEnumerable<T> Guard<T>(IEnumerable<T> read, string file)
+    {
+        using var items = read.GetEnumerator();
+        while (Next(items, file))
+            yield return items.Current;
+    }
+
+    private static bool Next<T>(IEnumerator<T> items, string file)
+    {
+        try
+        {
+            return items.MoveNext();
+        }
+        catch (Exception e) when (IsGzip(file) && e is SharpZipBaseException or EndOfStreamException)
+        {
+            throw new DataException($"{file} is not a whole gzip file: {e.Message}", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new DataException($"Cannot read '{file}': {e.Message}", e);
+        }
+    }
+
+    private static List<string> Expand(string path, IReadOnlyList<string> extensions)
+    {
+        if (Directory.Exists(path))
+        {
+            var files = FilesBelow(path).Where(f => extensions.Contains(Extension(f))).Order(StringComparer.Ordinal).ToList();
+            return files.Count > 0 ? files : throw new DataException(
+                $"The folder '{path}' holds no file that can be read ({string.Join(", ", extensions)}, gzipped or not).");
+        }
+        if (!File.Exists(path))
+            throw new DataException($"There is no file or folder '{path}'.");
+        return extensions.Contains(Extension(path)) ? [path] : throw new DataException(
+            $"'{path}' is of a kind that cannot be read; use {string.Join(", ", extensions)}, gzipped or not.");
+    }
+
+    // Links to files are followed, links to folders are not: one may lead back here.
+    private static List<string> FilesBelow(string folder)
+    {
+        try
+        {
+            var everything = new EnumerationOptions { AttributesToSkip = FileAttributes.None, IgnoreInaccessible = false };
+            var files = Directory.EnumerateFiles(folder, "*", everything).ToList();
+            foreach (var below in new DirectoryInfo(folder).EnumerateDirectories("*", everything))
+            {
+                if (below.LinkTarget is null)
+                    files.AddRange(FilesBelow(Path.Combine(folder, below.Name)));
+            }
+            return files;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new DataException($"Cannot list '{folder}': {e.Message}", e);
+        }
+    }
+
+    private static bool IsGzip(string path) => path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase);
+}
