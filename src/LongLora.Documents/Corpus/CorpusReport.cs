@@ -1,0 +1,73 @@
+using LongLora.Data;
+
+namespace LongLora.Documents.Corpus;
+
+/// <summary>A file that is not in a corpus, and why.</summary>
+/// <param name="Name">The folder or file that was asked for, and the way from there.</param>
+/// <param name="Reason">What is wrong with it, and what to do.</param>
+public sealed record LeftOutFile(string Name, string Reason);
+
+/// <summary>What the files of one kind gave.</summary>
+/// <param name="Extension">The kind, such as <c>.pdf</c>.</param>
+/// <param name="Files">Files that could be read.</param>
+/// <param name="Documents">Documents in them.</param>
+/// <param name="Characters">Characters (UTF-16) of their texts.</param>
+/// <param name="Tokens">Their tokens; 0 without a tokenizer.</param>
+public sealed record KindTotal(string Extension, long Files, long Documents, long Characters, long Tokens);
+
+/// <summary>What a corpus holds.</summary>
+public sealed record CorpusReport
+{
+    /// <summary>The file, or the folder of text files, that holds the documents.</summary>
+    public required string Path { get; init; }
+
+    /// <summary>Totals by kind of file, most characters first.</summary>
+    public required IReadOnlyList<KindTotal> Kinds { get; init; }
+
+    /// <summary>Lengths of the documents: in tokens, or in characters without a tokenizer.</summary>
+    public required LengthHistogram Lengths { get; init; }
+
+    /// <summary>Whether lengths are tokens.</summary>
+    public required bool HasTokens { get; init; }
+
+    /// <summary>Bytes of a token where tokens were written, else null.</summary>
+    public required int? TokenWidth { get; init; }
+
+    /// <summary>Files that could not be read.</summary>
+    public required IReadOnlyList<LeftOutFile> LeftOut { get; init; }
+
+    /// <summary>Files that were taken over from an earlier run.</summary>
+    public required int TakenOver { get; init; }
+
+    /// <summary>Files in all.</summary>
+    public required int Files { get; init; }
+
+    /// <summary>Documents in all.</summary>
+    public long Documents => Kinds.Sum(k => k.Documents);
+
+    /// <summary>Characters in all.</summary>
+    public long Characters => Kinds.Sum(k => k.Characters);
+
+    /// <summary>Tokens in all; 0 without a tokenizer.</summary>
+    public long Tokens => Kinds.Sum(k => k.Tokens);
+
+    internal static CorpusReport Of(string path, IReadOnlyList<SourceRecord> records, CorpusTokenizer? tokenizer, bool writesTokens, int takenOver)
+    {
+        var lengths = new LengthHistogram();
+        foreach (var record in records)
+            lengths.Add(LengthHistogram.FromNumbers(record.Lengths) ?? new LengthHistogram());
+        return new CorpusReport
+        {
+            Path = path,
+            Kinds = [.. records.Where(r => r.Error is null).GroupBy(r => DataFiles.Extension(r.Name))
+                .Select(g => new KindTotal(g.Key, g.Count(), g.Sum(r => r.Documents), g.Sum(r => r.Characters), g.Sum(r => r.Tokens)))
+                .OrderByDescending(k => k.Characters).ThenBy(k => k.Extension, StringComparer.Ordinal)],
+            Lengths = lengths,
+            HasTokens = tokenizer is not null,
+            TokenWidth = writesTokens ? tokenizer!.Width : null,
+            LeftOut = [.. records.Where(r => r.Error is not null).Select(r => new LeftOutFile(r.Name, r.Error!))],
+            TakenOver = takenOver,
+            Files = records.Count,
+        };
+    }
+}

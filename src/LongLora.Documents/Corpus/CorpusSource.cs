@@ -1,0 +1,77 @@
+using LongLora.Data;
+using LongLora.Runtime;
+
+namespace LongLora.Documents.Corpus;
+
+/// <summary>One file that goes into a corpus.</summary>
+/// <param name="Path">Where it lies.</param>
+/// <param name="Name">The folder or file that was asked for, and the way from there: with <c>/</c>, the same on every machine.</param>
+/// <param name="Reader">What reads it.</param>
+/// <param name="Length">Bytes.</param>
+/// <param name="Modified">Last change, in ticks of UTC.</param>
+internal sealed record CorpusSource(string Path, string Name, IDocumentReader Reader, long Length, long Modified)
+{
+    /// <summary>Every reader that there is; the first that knows an extension takes it.</summary>
+    public static IReadOnlyList<IDocumentReader> Readers { get; } = [.. DocumentReaders.Plain, .. DocumentFormats.All, new SourceCodeReader()];
+
+    /// <summary>All files of some paths in the order given, those of a folder in the order of their names (ordinal); each file once.</summary>
+    /// <exception cref="DataException">A path is missing or of an unknown kind, or there is no readable file at all.</exception>
+    public static List<CorpusSource> Find(IReadOnlyList<string> paths)
+    {
+        var sources = new List<CorpusSource>();
+        foreach (var path in paths)
+        {
+            var full = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path));
+            var name = System.IO.Path.GetFileName(full);
+            if (Directory.Exists(full))
+                sources.AddRange(Walk(full, name).OrderBy(s => s.Name, StringComparer.Ordinal));
+            else if (!File.Exists(full))
+                throw new DataException($"There is no file or folder '{path}'.");
+            else
+                sources.Add(Open(full, name) ?? throw new DataException($"'{path}' is of a kind that cannot be read; use {Kinds()}."));
+        }
+        // Two files of one name are told apart by their places.
+        var names = new HashSet<string>(StringComparer.Ordinal);
+        var distinct = sources.DistinctBy(s => s.Path).Select(s => names.Add(s.Name) ? s : s with { Name = s.Path.Replace('\\', '/') }).ToList();
+        return distinct.Count > 0 ? distinct : throw new DataException($"There is nothing that can be read in {string.Join(", ", paths.Select(p => $"'{p}'"))}; readable are {Kinds()}.");
+    }
+
+    private static string Kinds() => string.Join(", ", Readers.Where(r => r is not SourceCodeReader).SelectMany(r => r.Extensions)) + ", gzipped or not, and source code";
+
+    private static CorpusSource? Open(string path, string name)
+    {
+        var extension = DataFiles.Extension(path);
+        if (Readers.FirstOrDefault(r => r.Extensions.Contains(extension)) is not { } reader)
+            return null;
+        var file = new FileInfo(path);
+        return new CorpusSource(path, name, reader, file.Length, file.LastWriteTimeUtc.Ticks);
+    }
+
+    private static List<CorpusSource> Walk(string root, string name)
+    {
+        var found = new List<CorpusSource>();
+        var pending = new Stack<(string Folder, string Name, IgnoreRules Rules, bool IsOutput)>([(root, name, new IgnoreRules(root), false)]);
+        try
+        {
+            while (pending.TryPop(out var at))
+            {
+                foreach (var entry in new DirectoryInfo(at.Folder).EnumerateFileSystemInfos())
+                {
+                    var isFolder = (entry.Attributes & FileAttributes.Directory) != 0;
+                    if (at.Rules.Ignores(entry.Name, isFolder))
+                        continue;
+                    // Links to files are followed, links to folders are not: one may lead back here.
+                    if (isFolder && entry.LinkTarget is null)
+                        pending.Push((entry.FullName, $"{at.Name}/{entry.Name}", new IgnoreRules(entry.FullName, at.Rules), at.IsOutput || IgnoreRules.IsOutput(entry.Name)));
+                    else if (!isFolder && Open(entry.FullName, $"{at.Name}/{entry.Name}") is { } source && !(at.IsOutput && source.Reader is SourceCodeReader))
+                        found.Add(source);
+                }
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new DataException($"Cannot list '{root}': {e.Message}", e);
+        }
+        return found;
+    }
+}

@@ -1,0 +1,282 @@
+using System.Globalization;
+using System.IO.Compression;
+using System.Xml;
+using System.Xml.Linq;
+using LongLora.Data;
+using LongLora.Runtime;
+
+namespace LongLora.Documents;
+
+/// <summary>
+/// Word documents as plain text: headings, lists and tables in the manner of Markdown, footnotes and endnotes at the end. Tracked deletions, hidden text,
+/// field codes, comments, page headers and footers are left out. The text is read piece by piece: a long document needs little memory.
+/// </summary>
+/// <remarks>Elements are known by their local names, which both forms of the standard (ECMA-376 transitional and strict) share.</remarks>
+public sealed class DocxReader : IDocumentReader
+{
+    private static readonly XmlReaderSettings s_settings = new() { DtdProcessing = DtdProcessing.Prohibit, XmlResolver = null, IgnoreComments = true };
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Extensions { get; } = [".docx", ".docm"];
+
+    /// <inheritdoc/>
+    public IEnumerable<OpenedDocument> Read(Stream stream, string file)
+    {
+        yield return new OpenedDocument(new StringReader(Text(Seekable(stream), file)), file);
+    }
+
+    /// <summary>The stream itself, or a copy in memory of one that cannot be searched, such as a gzipped one.</summary>
+    internal static Stream Seekable(Stream stream)
+    {
+        if (stream.CanSeek)
+            return stream;
+        var copy = new MemoryStream();
+        stream.CopyTo(copy);
+        copy.Position = 0;
+        return copy;
+    }
+
+    private static string Text(Stream stream, string file)
+    {
+        try
+        {
+            using var zip = new ZipArchive(stream, ZipArchiveMode.Read, leaveOpen: true);
+            if (zip.GetEntry("word/document.xml") is null)
+                throw new DataException($"{file} is a zip file without word/document.xml: no Word document.");
+            return new Body(zip).Read();
+        }
+        catch (Exception e) when (e is InvalidDataException or XmlException)
+        {
+            var isEncrypted = IsCompoundFile(stream);
+            throw new DataException(isEncrypted
+                ? $"{file} is encrypted with a password, or a Word document of the old kind (.doc). Save it as .docx without a password."
+                : $"{file} is not a Word document that can be read: {e.Message}", e);
+        }
+    }
+
+    // Encrypted documents and those of Word 97 are OLE compound files, not zip files.
+    private static bool IsCompoundFile(Stream stream)
+    {
+        var head = new byte[4];
+        stream.Position = 0;
+        return stream.ReadAtLeast(head, 4, throwOnEndOfStream: false) == 4 && head.AsSpan().SequenceEqual<byte>([0xD0, 0xCF, 0x11, 0xE0]);
+    }
+
+    private static IEnumerable<XElement> Elements(ZipArchive zip, string part, string parent)
+    {
+        if (zip.GetEntry(part) is not { } entry)
+            yield break;
+        using var xml = XmlReader.Create(entry.Open(), s_settings);
+        while (xml.Read())
+        {
+            if (xml.NodeType != XmlNodeType.Element || xml.LocalName != parent || xml.IsEmptyElement)
+                continue;
+            xml.Read();
+            while (xml.NodeType != XmlNodeType.EndElement && !xml.EOF)
+            {
+                if (xml.NodeType == XmlNodeType.Element)
+                    yield return (XElement)XNode.ReadFrom(xml);
+                else
+                    xml.Read();
+            }
+        }
+    }
+
+    private static XElement? Child(XElement? element, string name) => element?.Elements().FirstOrDefault(e => e.Name.LocalName == name);
+
+    private static string? Value(XElement? element, string attribute = "val") => element?.Attributes().FirstOrDefault(a => a.Name.LocalName == attribute)?.Value;
+
+    private static int? Number(string? text) => int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) ? number : null;
+
+    /// <summary>The walk through one document.</summary>
+    private sealed class Body(ZipArchive zip)
+    {
+        private readonly BlockText _text = new();
+        private readonly Dictionary<string, int> _headings = ReadHeadings(zip);
+        private readonly Dictionary<(string List, int Level), string> _formats = ReadNumbering(zip);
+        private readonly Dictionary<(string List, int Level), int> _counts = [];
+        private readonly List<(string Part, string Id)> _notes = [];
+        private string? _list;
+
+        public string Read()
+        {
+            foreach (var element in Elements(zip, "word/document.xml", "body"))
+                Block(element);
+            _text.Block();
+            Notes("word/footnotes.xml", "footnotes");
+            Notes("word/endnotes.xml", "endnotes");
+            return _text.ToString();
+        }
+
+        private void Block(XElement element)
+        {
+            switch (element.Name.LocalName)
+            {
+                case "p":
+                    Paragraph(element);
+                    break;
+                case "tbl":
+                    _text.Block();
+                    foreach (var row in element.Elements().Where(e => e.Name.LocalName == "tr"))
+                        Row(row);
+                    _text.Block();
+                    break;
+                case "sdt" or "sdtContent" or "customXml" or "ins" or "moveTo":
+                    foreach (var inner in element.Elements())
+                        Block(inner);
+                    break;
+            }
+        }
+
+        private void Paragraph(XElement paragraph)
+        {
+            var properties = Child(paragraph, "pPr");
+            var heading = Number(Value(Child(properties, "outlineLvl"))) is { } level and < 9 ? level + 1
+                : Value(Child(properties, "pStyle")) is { } style ? _headings.GetValueOrDefault(style) : 0;
+            var list = heading == 0 ? ListMark(Child(properties, "numPr")) : null;
+            // A list that another one follows, at its own level, has ended.
+            var isInner = list?.StartsWith(' ') == true;
+            var number = list is null ? null : Value(Child(Child(properties, "numPr"), "numId"));
+            if (list is null || (!isInner && number != _list))
+                _text.Block();
+            else
+                _text.Line();
+            _list = isInner ? _list : number;
+            _text.Mark(heading > 0 ? new string('#', Math.Min(heading, 6)) + " " : list ?? "");
+            Runs(paragraph);
+            if (list is null)
+                _text.Block();
+            else
+                _text.Line();
+        }
+
+        private string? ListMark(XElement? numbering)
+        {
+            if (Value(Child(numbering, "numId")) is not { } list || list == "0")
+                return null;
+            var level = Math.Clamp(Number(Value(Child(numbering, "ilvl"))) ?? 0, 0, 8);
+            var indent = new string(' ', 2 * level);
+            if (_formats.GetValueOrDefault((list, level), "bullet") is "bullet" or "none")
+                return indent + "- ";
+            var count = _counts[(list, level)] = _counts.GetValueOrDefault((list, level)) + 1;
+            for (var below = level + 1; below <= 8; below++)
+                _counts.Remove((list, below));
+            return string.Create(CultureInfo.InvariantCulture, $"{indent}{count}. ");
+        }
+
+        private void Runs(XElement parent)
+        {
+            foreach (var element in parent.Elements())
+            {
+                switch (element.Name.LocalName)
+                {
+                    case "pPr" or "rPr" or "del" or "moveFrom" or "instrText" or "delText" or "Fallback" or "drawing" when !HasTextBox(element):
+                        break;
+                    case "r" when Child(Child(element, "rPr"), "vanish") is { } hidden && Value(hidden) is not ("0" or "false"):
+                        break;
+                    case "t":
+                        _text.Inline(element.Value);
+                        break;
+                    case "tab":
+                        _text.Inline(" ");
+                        break;
+                    case "noBreakHyphen":
+                        _text.Inline("-");
+                        break;
+                    case "br" or "cr":
+                        _text.Line();
+                        break;
+                    case "footnoteReference" or "endnoteReference":
+                        _notes.Add((element.Name.LocalName[..^"Reference".Length], Value(element, "id") ?? ""));
+                        _text.Inline(string.Create(CultureInfo.InvariantCulture, $"[^{_notes.Count}]"));
+                        break;
+                    case "p":
+                        Paragraph(element); // in a text box
+                        break;
+                    case "tbl":
+                        Block(element);
+                        break;
+                    default:
+                        Runs(element);
+                        break;
+                }
+            }
+        }
+
+        private static bool HasTextBox(XElement element) => element.Name.LocalName == "drawing" && element.Descendants().Any(e => e.Name.LocalName == "txbxContent");
+
+        private void Row(XElement row)
+        {
+            _text.Line();
+            var first = true;
+            foreach (var cell in row.Descendants().Where(e => e.Name.LocalName == "tc" && e.Ancestors().First(a => a.Name.LocalName == "tr") == row))
+            {
+                if (!first)
+                    _text.Inline(" | ");
+                first = false;
+                foreach (var paragraph in cell.Descendants().Where(e => e.Name.LocalName == "p"))
+                {
+                    _text.Inline(" ");
+                    Runs(paragraph);
+                }
+            }
+            _text.Line();
+        }
+
+        private void Notes(string part, string parent)
+        {
+            var kind = parent[..^1];
+            var numbers = _notes.Select((n, i) => (n.Part, n.Id, Number: i + 1)).Where(n => n.Part == kind).ToLookup(n => n.Id, n => n.Number);
+            foreach (var note in Elements(zip, part, parent))
+            {
+                foreach (var number in numbers[Value(note, "id") ?? ""])
+                {
+                    _text.Block();
+                    _text.Mark(string.Create(CultureInfo.InvariantCulture, $"[^{number}]: "));
+                    foreach (var paragraph in note.Elements().Where(e => e.Name.LocalName == "p"))
+                    {
+                        Runs(paragraph);
+                        _text.Inline(" ");
+                    }
+                    _text.Block();
+                }
+            }
+        }
+
+        // Style id -> level of heading, from its outline level or from the names that Word gives, through the styles that it is based on.
+        private static Dictionary<string, int> ReadHeadings(ZipArchive zip)
+        {
+            var styles = Elements(zip, "word/styles.xml", "styles").Where(e => e.Name.LocalName == "style")
+                .Select(e => (Id: Value(e, "styleId") ?? "", Style: e)).DistinctBy(s => s.Id).ToDictionary(s => s.Id, s => s.Style);
+            int Level(string id, int depth)
+            {
+                if (depth > 10 || !styles.TryGetValue(id, out var style))
+                    return 0;
+                if (Number(Value(Child(Child(style, "pPr"), "outlineLvl"))) is { } level)
+                    return level < 9 ? level + 1 : 0;
+                var name = Value(Child(style, "name"))?.ToLowerInvariant() ?? "";
+                if (name == "title")
+                    return 1;
+                if (name.StartsWith("heading ", StringComparison.Ordinal) && Number(name[8..]) is { } number)
+                    return number;
+                return Value(Child(style, "basedOn")) is { } parent ? Level(parent, depth + 1) : 0;
+            }
+            return styles.Keys.ToDictionary(id => id, id => Level(id, 0));
+        }
+
+        private static Dictionary<(string List, int Level), string> ReadNumbering(ZipArchive zip)
+        {
+            var all = Elements(zip, "word/numbering.xml", "numbering").ToList();
+            var kinds = all.Where(e => e.Name.LocalName == "abstractNum").DistinctBy(e => Value(e, "abstractNumId")).ToDictionary(e => Value(e, "abstractNumId") ?? "");
+            var formats = new Dictionary<(string, int), string>();
+            foreach (var list in all.Where(e => e.Name.LocalName == "num"))
+            {
+                if (!kinds.TryGetValue(Value(Child(list, "abstractNumId")) ?? "", out var kind))
+                    continue;
+                foreach (var level in kind.Elements().Where(e => e.Name.LocalName == "lvl"))
+                    formats[(Value(list, "numId") ?? "", Number(Value(level, "ilvl")) ?? 0)] = Value(Child(level, "numFmt")) ?? "decimal";
+            }
+            return formats;
+        }
+    }
+}

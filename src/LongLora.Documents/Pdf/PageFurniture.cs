@@ -1,0 +1,101 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
+
+namespace LongLora.Documents.Pdf;
+
+/// <summary>
+/// Removes running headers, footers and page numbers: rows at the edge of a page that come again on other pages at the same height (digits apart), that
+/// carry the number of the page, or that are nothing but a number. It works from the edge inwards and stops at the first row that is none of these.
+/// </summary>
+internal static partial class PageFurniture
+{
+    private const int DeepestRow = 3;
+    private const double SameHeight = 4;
+
+    /// <summary>Takes the rows out of the regions of all pages of a document.</summary>
+    /// <param name="pages">Pages in order, each with its regions and its height in points.</param>
+    public static void Remove(IReadOnlyList<(double Height, List<PdfRegion> Regions)> pages)
+    {
+        var rows = new List<Row>();
+        for (var page = 0; page < pages.Count; page++)
+        {
+            var all = RowsOf(pages[page].Regions, page);
+            for (var i = 0; i < Math.Min(DeepestRow, (all.Count + 1) / 2); i++)
+            {
+                rows.Add(all[i] with { Rank = i, IsTop = true });
+                if (all.Count - 1 - i > i)
+                    rows.Add(all[all.Count - 1 - i] with { Rank = i, IsTop = false });
+            }
+        }
+        var offset = NumberOffset(rows, pages.Count);
+        var keys = rows.ToLookup(r => (r.Key, r.IsTop));
+        var dropped = new HashSet<PdfLine>(ReferenceEqualityComparer.Instance);
+        foreach (var edge in rows.GroupBy(r => (r.Page, r.IsTop)))
+        {
+            foreach (var row in edge.OrderBy(r => r.Rank).TakeWhile(r => Repeats(r, keys, pages.Count) || IsNumbered(r, offset) || IsLoneNumber(r, pages[r.Page].Height)))
+                dropped.UnionWith(row.Lines);
+        }
+        foreach (var (_, regions) in pages)
+        {
+            foreach (var region in regions)
+                region.Lines.RemoveAll(dropped.Contains);
+            regions.RemoveAll(r => r.Lines.Count == 0);
+        }
+    }
+
+    /// <summary>All lines of a page that stand at one height.</summary>
+    private sealed record Row(int Page, double Baseline, IReadOnlyList<PdfLine> Lines)
+    {
+        public int Rank { get; init; }
+
+        public bool IsTop { get; init; }
+
+        public string Text { get; } = string.Join(' ', Lines.OrderBy(l => l.Left).Select(l => l.Text));
+
+        public string Key => Digits().Replace(Text.ToLowerInvariant(), "#");
+    }
+
+    [GeneratedRegex(@"\d+|(?<![\p{L}\p{N}])[ivxlc]+(?![\p{L}\p{N}])")]
+    private static partial Regex Digits();
+
+    [GeneratedRegex(@"^(?:page\s+)?[-–—\[(]?\s*(?<n>\d{1,5}|[ivxlc]{1,8})\s*[-–—\])]?(?:\s*(?:of|/)\s*\d+)?\.?$", RegexOptions.IgnoreCase)]
+    private static partial Regex LoneNumber();
+
+    [GeneratedRegex(@"^(?<n>\d{1,5})(?!\S)|(?<!\S)(?<n>\d{1,5})(?:\s*(?:of|/)\s*\d+)?$")]
+    private static partial Regex EdgeNumber();
+
+    private static List<Row> RowsOf(List<PdfRegion> regions, int page)
+    {
+        var rows = new List<Row>();
+        foreach (var line in regions.SelectMany(r => r.Lines).OrderByDescending(l => l.Baseline))
+        {
+            if (rows.Count > 0 && rows[^1].Baseline - line.Baseline < 0.3 * line.Size)
+                rows[^1] = new Row(page, rows[^1].Baseline, [.. rows[^1].Lines, line]);
+            else
+                rows.Add(new Row(page, line.Baseline, [line]));
+        }
+        return rows;
+    }
+
+    private static IEnumerable<int> Numbers(Row row) =>
+        EdgeNumber().Matches(row.Text).Select(m => int.Parse(m.Groups["n"].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture));
+
+    // Printed number less place in the file: the same on most pages where pages are numbered.
+    private static int? NumberOffset(List<Row> rows, int pageCount)
+    {
+        var best = rows.SelectMany(r => Numbers(r).Select(n => (Offset: n - r.Page, r.Page))).Distinct().CountBy(o => o.Offset)
+            .OrderByDescending(o => o.Value).ThenBy(o => o.Key).FirstOrDefault();
+        return best.Value >= Math.Max(3, 0.4 * pageCount) ? best.Key : null;
+    }
+
+    private static bool IsNumbered(Row row, int? offset) => offset is { } o && Numbers(row).Contains(row.Page + o);
+
+    private static bool Repeats(Row row, ILookup<(string, bool), Row> keys, int pageCount)
+    {
+        var others = keys[(row.Key, row.IsTop)].Where(r => Math.Abs(r.Baseline - row.Baseline) <= SameHeight).DistinctBy(r => r.Page).Count();
+        return others >= (row.Rank == 0 || pageCount <= 5 ? 2 : 3);
+    }
+
+    private static bool IsLoneNumber(Row row, double height) =>
+        LoneNumber().IsMatch(row.Text) && (row.Baseline < 0.1 * height || row.Baseline > 0.9 * height);
+}

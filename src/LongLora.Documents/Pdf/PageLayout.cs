@@ -1,0 +1,177 @@
+using System.Text;
+
+namespace LongLora.Documents.Pdf;
+
+/// <summary>
+/// Words of a page -> regions in reading order. A gutter is a white stripe of at least 0.9 times the font size with lines of text on both sides; the
+/// one beside most lines is taken, and what lies above it, left of it, right of it and below it is cut further in the same way. A title or a wide
+/// figure therefore ends a pair of columns, and what is above it is read first. Nothing depends on the order in which the file draws.
+/// </summary>
+internal static class PageLayout
+{
+    private const double GutterWidth = 0.9, NarrowestColumn = 0.12;
+    private const int FewestRows = 3, DeepestCut = 12;
+
+    /// <summary>The regions of one page.</summary>
+    /// <param name="words">Words in any order.</param>
+    /// <param name="width">Width of the page in points.</param>
+    public static List<PdfRegion> Read(IReadOnlyList<PdfWord> words, double width)
+    {
+        var regions = new List<PdfRegion>();
+        if (words.Count > 0)
+            Cut([.. words.OrderByDescending(w => w.Baseline).ThenBy(w => w.Left)], new Page(width, BodySize(words)), regions, 0);
+        return regions;
+    }
+
+    private readonly record struct Page(double Width, double Size);
+
+    /// <summary>A white stripe and the heights between which it runs.</summary>
+    private readonly record struct Gutter(double Left, double Right, double Top, double Bottom, int Rows)
+    {
+        public double Middle => (Left + Right) / 2;
+    }
+
+    // Most letters of a page are its body text.
+    private static double BodySize(IReadOnlyList<PdfWord> words) =>
+        words.GroupBy(w => Math.Round(2 * w.Size) / 2, w => w.Text.Length).OrderByDescending(g => g.Sum()).ThenBy(g => g.Key).First().Key;
+
+    private static void Cut(List<PdfWord> words, Page page, List<PdfRegion> regions, int depth)
+    {
+        if (words.Count == 0)
+            return;
+        if (depth >= DeepestCut || FindGutter(words, page) is not { } gutter)
+        {
+            regions.Add(new PdfRegion(Lines.Of(words)));
+            return;
+        }
+        List<PdfWord> above = [], left = [], right = [], below = [];
+        foreach (var word in words)
+            (word.Baseline > gutter.Top ? above : word.Baseline < gutter.Bottom ? below : word.Right <= gutter.Middle ? left : right).Add(word);
+        Cut(above, page, regions, depth + 1);
+        Cut(left, page, regions, depth + 1);
+        Cut(right, page, regions, depth + 1);
+        Cut(below, page, regions, depth + 1);
+    }
+
+    private static Gutter? FindGutter(List<PdfWord> words, Page page)
+    {
+        var (from, to) = (words.Min(w => w.Left), words.Max(w => w.Right));
+        var (gap, narrowest) = (GutterWidth * page.Size, NarrowestColumn * page.Width);
+        Gutter? best = null;
+        for (var x = from + narrowest; x + gap <= to - narrowest; x += 2)
+        {
+            var start = 0;
+            for (var i = 0; i <= words.Count; i++)
+            {
+                if (i < words.Count && !(words[i].Left < x + gap && words[i].Right > x))
+                    continue;
+                // words[start..i] leave the stripe white; the words that stand on the lines of what ends it belong to those lines.
+                var top = start == 0 ? double.PositiveInfinity : words[start - 1].Baseline - 0.5 * page.Size;
+                var bottom = i == words.Count ? double.NegativeInfinity : words[i].Baseline + 0.5 * page.Size;
+                if (i - start >= 2 * FewestRows && Measure(words, start, i, x, x + gap, top, bottom, page) is { } gutter && (best is not { } b || IsBetter(gutter, b)))
+                    best = gutter;
+                start = i + 1;
+            }
+        }
+        return best;
+    }
+
+    private static bool IsBetter(Gutter a, Gutter b) => a.Rows > b.Rows || (a.Rows == b.Rows && a.Right - a.Left > b.Right - b.Left + 0.01);
+
+    private static Gutter? Measure(List<PdfWord> words, int start, int end, double x0, double x1, double top, double bottom, Page page)
+    {
+        Side left = new(page.Size), right = new(page.Size);
+        for (var i = start; i < end; i++)
+        {
+            var word = words[i];
+            if (word.Baseline > top || word.Baseline < bottom)
+                continue;
+            if (word.Right <= x0)
+                left.Add(word);
+            else
+                right.Add(word);
+        }
+        if (!left.IsColumn(page.Width) || !right.IsColumn(page.Width))
+            return null;
+        // The white stripe is cut at the ends of the shorter column: what follows on one side only may be read after either.
+        return new Gutter(left.Right, right.Left, top, bottom, Math.Min(left.Rows, right.Rows)) is { Left: var l, Right: var r } gutter && r > l ? gutter : null;
+    }
+
+    /// <summary>What stands on one side of a stripe, counted line by line. Words come from top to bottom.</summary>
+    private sealed class Side(double size)
+    {
+        private double _baseline = double.PositiveInfinity, _left = double.PositiveInfinity, _rowLeft, _rowRight, _covered;
+        private int _words;
+
+        public int Rows { get; private set; }
+
+        public double Left => _left;
+
+        public double Right { get; private set; } = double.NegativeInfinity;
+
+        public void Add(PdfWord word)
+        {
+            if (_baseline - word.Baseline > 0.5 * size)
+            {
+                _covered += _rowRight - _rowLeft;
+                (_rowLeft, _rowRight) = (word.Left, word.Right);
+                _baseline = word.Baseline;
+                Rows++;
+            }
+            (_rowLeft, _rowRight) = (Math.Min(_rowLeft, word.Left), Math.Max(_rowRight, word.Right));
+            (_left, Right) = (Math.Min(_left, word.Left), Math.Max(Right, word.Right));
+            _words++;
+        }
+
+        // Running text fills its column; the cells of a table, the labels of a list and the marks of an axis do not.
+        public bool IsColumn(double pageWidth) =>
+            Rows >= FewestRows && Right - _left >= NarrowestColumn * pageWidth && _words >= 2.5 * Rows && (_covered + _rowRight - _rowLeft) / Rows >= 0.5 * (Right - _left);
+    }
+
+    private static class Lines
+    {
+        public static List<PdfLine> Of(List<PdfWord> words)
+        {
+            var rows = new List<(double Baseline, double Size, List<PdfWord> Words)>();
+            var body = BodySize(words);
+            // Letters of full size make the lines; small ones, raised or lowered, then find the line that they belong to.
+            foreach (var word in words.Where(w => w.Size >= 0.8 * body))
+                Add(rows, word, 0.4);
+            foreach (var word in words.Where(w => w.Size < 0.8 * body))
+                Add(rows, word, 0.65);
+            return [.. rows.OrderByDescending(r => r.Baseline).Select(r => Line(r.Words, r.Baseline))];
+        }
+
+        private static void Add(List<(double Baseline, double Size, List<PdfWord> Words)> rows, PdfWord word, double reach)
+        {
+            var best = -1;
+            for (var i = rows.Count - 1; i >= 0; i--)
+            {
+                var distance = Math.Abs(rows[i].Baseline - word.Baseline);
+                if (distance <= reach * Math.Max(rows[i].Size, word.Size) && (best < 0 || distance < Math.Abs(rows[best].Baseline - word.Baseline)))
+                    best = i;
+            }
+            if (best < 0)
+                rows.Add((word.Baseline, word.Size, [word]));
+            else
+                rows[best].Words.Add(word);
+        }
+
+        private static PdfLine Line(List<PdfWord> words, double baseline)
+        {
+            words.Sort((a, b) => a.Left.CompareTo(b.Left));
+            var text = new StringBuilder();
+            var gap = 0.0;
+            for (var i = 0; i < words.Count; i++)
+            {
+                gap = i > 0 ? Math.Max(gap, words[i].Left - words[i - 1].Right) : 0;
+                if (i > 0 && PageWords.IsSpace(words[i].Left - words[i - 1].Right, Math.Max(words[i].Size, words[i - 1].Size)))
+                    text.Append(' ');
+                text.Append(words[i].Text);
+            }
+            var letters = words.Sum(w => w.Text.Length);
+            return new PdfLine(text.ToString(), words[0].Left, words.Max(w => w.Right), baseline, BodySize(words),
+                words.Where(w => w.IsBold).Sum(w => w.Text.Length) > 0.8 * letters, words[0].Right - words[0].Left, gap);
+        }
+    }
+}

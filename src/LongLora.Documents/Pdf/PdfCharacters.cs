@@ -1,0 +1,72 @@
+using System.Text;
+
+namespace LongLora.Documents.Pdf;
+
+/// <summary>Letters as fonts draw them -> letters as they are written: ligatures apart, accents that stand alone put on their letter.</summary>
+internal static class PdfCharacters
+{
+    private const string Letters = "AEIOUYaeiouycCnNsSzZgGrRtT";
+
+    // Accents that TeX's older fonts draw before the letter, each with what it makes of Letters ('.' where there is no such letter).
+    private static readonly Dictionary<char, string> s_accented = new()
+    {
+        ['\u00B4'] = "ÁÉÍÓÚÝáéíóúýćĆńŃśŚźŹǵǴŕŔ..",
+        ['`'] = "ÀÈÌÒÙỲàèìòùỳ..ǹǸ..........",
+        ['\u00A8'] = "ÄËÏÖÜŸäëïöüÿ............ẗ.",
+        ['\u02C6'] = "ÂÊÎÔÛŶâêîôûŷĉĈ..ŝŜẑẐĝĜ....",
+        ['\u02DC'] = "ÃẼĨÕŨỸãẽĩõũỹ..ñÑ..........",
+        ['\u02C7'] = "ǍĚǏǑǓ.ǎěǐǒǔ.čČňŇšŠžŽǧǦřŘťŤ",
+        ['\u00B8'] = ".Ȩ.....ȩ....çÇņŅşŞ..ģĢŗŖţŢ",
+        ['\u02DA'] = "Å...Ů.å...ůẙ..............",
+        ['\u02DD'] = "...ŐŰ....őű...............",
+        ['\u02D9'] = "ȦĖİȮ.Ẏȧė.ȯ.ẏċĊṅṄṡṠżŻġĠṙṘṫṪ",
+    };
+
+    /// <summary>The text of one word as it is written.</summary>
+    public static string Plain(string word)
+    {
+        var isPlain = true;
+        foreach (var c in word)
+            isPlain &= c is > ' ' and < '\u007F' and not '`';
+        if (isPlain)
+            return word;
+        var text = new StringBuilder(word.Length + 4);
+        for (var i = 0; i < word.Length; i++)
+        {
+            var c = word[i];
+            if (i + 1 < word.Length && Accented(c, word[i + 1]) is { } letter)
+            {
+                text.Append(letter);
+                i++;
+            }
+            else if (Ligature(c) is { } parts)
+                text.Append(parts);
+            else if (!char.IsControl(c) && c is not ('\uFEFF' or '\u200B' or '\u00AD'))
+                text.Append(c == '\u00A0' ? ' ' : c);
+            else if (c == '\u00AD' && i == word.Length - 1)
+                text.Append('-'); // a soft hyphen that is drawn
+        }
+        return text.ToString();
+    }
+
+    private static char? Accented(char accent, char letter)
+    {
+        if (!s_accented.TryGetValue(accent, out var made))
+            return null;
+        var at = Letters.IndexOf(letter is '\u0131' ? 'i' : letter, StringComparison.Ordinal);
+        return at >= 0 && made[at] != '.' ? made[at] : null;
+    }
+
+    private static string? Ligature(char c) => c switch
+    {
+        '\uFB00' => "ff",
+        '\uFB01' => "fi",
+        '\uFB02' => "fl",
+        '\uFB03' => "ffi",
+        '\uFB04' => "ffl",
+        '\uFB05' or '\uFB06' => "st",
+        '\u0132' => "IJ",
+        '\u0133' => "ij",
+        _ => null,
+    };
+}

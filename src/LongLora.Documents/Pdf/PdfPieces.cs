@@ -1,0 +1,50 @@
+namespace LongLora.Documents.Pdf;
+
+/// <summary>Letters that stand together. Lengths are points (1/72 inch) from the lower left corner of the page.</summary>
+/// <param name="Text">The letters.</param>
+/// <param name="Left">Left edge.</param>
+/// <param name="Right">Right edge.</param>
+/// <param name="Baseline">Height of the line that they stand on.</param>
+/// <param name="Size">Font size.</param>
+/// <param name="IsBold">Whether the font is bold.</param>
+internal readonly record struct PdfWord(string Text, double Left, double Right, double Baseline, double Size, bool IsBold);
+
+/// <summary>A stretch of one column without gutters: its lines are read from top to bottom. Its measures are taken when they are first asked for.</summary>
+internal sealed class PdfRegion(List<PdfLine> lines)
+{
+    private double? _right, _pitch;
+
+    /// <summary>From top to bottom.</summary>
+    public List<PdfLine> Lines { get; } = lines;
+
+    /// <summary>Right edge of the lines.</summary>
+    public double Right => _right ??= Lines.Max(l => l.Right);
+
+    /// <summary>Width from the leftmost to the rightmost edge.</summary>
+    public double Width => Right - Lines.Min(l => l.Left);
+
+    /// <summary>Distance between the baselines of neighbouring lines: the median, or 1.2 times the font size where there are too few lines to tell.</summary>
+    public double Pitch => _pitch ??= MedianPitch();
+
+    private double MedianPitch()
+    {
+        var steps = Lines.Zip(Lines.Skip(1), (a, b) => (Step: a.Baseline - b.Baseline, a.Size)).Where(s => s.Step > 0.5 * s.Size && s.Step < 2.5 * s.Size)
+            .Select(s => s.Step).Order().ToList();
+        return steps.Count >= 3 ? steps[steps.Count / 2] : 1.2 * Lines[0].Size;
+    }
+}
+
+/// <summary>One line of a region.</summary>
+/// <param name="Text">Its words with spaces between.</param>
+/// <param name="Left">Left edge.</param>
+/// <param name="Right">Right edge.</param>
+/// <param name="Baseline">Height that it stands on.</param>
+/// <param name="Size">Size of most of its letters.</param>
+/// <param name="IsBold">Whether nearly all letters are bold.</param>
+/// <param name="FirstWordWidth">Width of its first word: what would have had to fit on the line before.</param>
+/// <param name="WidestGap">Widest space between two of its words.</param>
+internal sealed record PdfLine(string Text, double Left, double Right, double Baseline, double Size, bool IsBold, double FirstWordWidth, double WidestGap)
+{
+    /// <summary>Whether it looks like the row of a table: no line of text has such gaps.</summary>
+    public bool IsTabular => WidestGap > 2.5 * Size;
+}

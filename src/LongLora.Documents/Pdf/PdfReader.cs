@@ -1,0 +1,70 @@
+using LongLora.Data;
+using LongLora.Runtime;
+using UglyToad.PdfPig;
+using UglyToad.PdfPig.Exceptions;
+
+namespace LongLora.Documents.Pdf;
+
+/// <summary>
+/// PDF as running text: columns in reading order, paragraphs in one piece over columns and pages, words joined that a hyphen cut; without running
+/// headers, page numbers and text that stands across. Formulas and tables come as their letters stand, line by line.
+/// </summary>
+/// <remarks>A file that is encrypted with a password, or that holds only pictures, is refused with a message that says so.</remarks>
+public sealed class PdfReader : IDocumentReader
+{
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Extensions { get; } = [".pdf"];
+
+    /// <inheritdoc/>
+    public IEnumerable<OpenedDocument> Read(Stream stream, string file)
+    {
+        yield return new OpenedDocument(new StringReader(Text(stream, file)), file);
+    }
+
+    private static string Text(Stream stream, string file)
+    {
+        using var pdf = Open(stream, file);
+        var pages = new List<(double Height, List<PdfRegion> Regions)>();
+        var (pictures, letters, unreadable) = (0, 0L, 0L);
+        for (var number = 1; number <= pdf.NumberOfPages; number++)
+        {
+            try
+            {
+                var page = pdf.GetPage(number);
+                var words = PageWords.Of(page);
+                pictures += page.NumberOfImages > 0 ? 1 : 0;
+                letters += words.Sum(w => w.Text.Length);
+                unreadable += words.Sum(w => w.Text.Count(IsUnreadable));
+                pages.Add((page.Height, PageLayout.Read(words, page.Width)));
+            }
+            catch (Exception e) when (e is not (OutOfMemoryException or DataException))
+            {
+                throw new DataException($"{file}: page {number} is damaged, or of a form that cannot be read: {e.Message}", e);
+            }
+        }
+        if (letters < 10 * pages.Count && pictures > pages.Count / 2)
+            throw new DataException($"{file} holds no text, only pictures of it: {pictures} of {pages.Count} pages. It is a scan; run text recognition (OCR) on it first.");
+        if (unreadable > 0.2 * letters)
+            throw new DataException($"{file}: {unreadable} of {letters} letters cannot be told, since its fonts do not say which letters they draw. Run text recognition (OCR) on it first.");
+        PageFurniture.Remove(pages);
+        return PdfParagraphs.Join([.. pages.SelectMany(p => p.Regions)]);
+    }
+
+    private static bool IsUnreadable(char c) => c is '\uFFFD' or (>= '\uE000' and <= '\uF8FF');
+
+    private static PdfDocument Open(Stream stream, string file)
+    {
+        try
+        {
+            return PdfDocument.Open(DocxReader.Seekable(stream), new ParsingOptions { UseLenientParsing = true, SkipMissingFonts = true });
+        }
+        catch (PdfDocumentEncryptedException e)
+        {
+            throw new DataException($"{file} is encrypted with a password. Save it without one (qpdf --decrypt, or print it to a new PDF).", e);
+        }
+        catch (Exception e) when (e is not (OutOfMemoryException or IOException or UnauthorizedAccessException))
+        {
+            throw new DataException($"{file} is not a PDF that can be read: {e.Message}", e);
+        }
+    }
+}

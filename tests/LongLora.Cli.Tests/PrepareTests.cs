@@ -1,0 +1,60 @@
+namespace LongLora.Cli.Tests;
+
+public class PrepareTests : CliRun
+{
+    private static string Paper => Repository.At("tests", "LongLora.Documents.Tests", "Material", "two-columns.pdf");
+
+    public PrepareTests()
+    {
+        Directory.CreateDirectory(At("in"));
+        File.WriteAllText(At("in", "story.txt"), string.Concat(Enumerable.Range(0, 60).Select(i => $"Once upon a time there was a girl with {i} cats.  \n")));
+        File.Copy(Paper, At("in", "paper.pdf"));
+    }
+
+    [Fact]
+    public void Prepare_writes_tokens_that_training_reads()
+    {
+        var text = Succeed("prepare", "--data", At("in"), "--model", Stories, "--output", At("corpus"));
+        Assert.Contains("tokens.bin (uint16)", text, StringComparison.Ordinal);
+        Assert.Contains(".pdf", text, StringComparison.Ordinal);
+        Assert.True(new FileInfo(At("corpus", "lengths.png")).Length > 5_000);
+        Succeed("train", "--model", Stories, "--data", At("corpus"), "--context", "600", "--output", At("run"), "--steps", "1", "--gradient-accumulation", "1");
+        Assert.Contains("were there already", Succeed("prepare", "--data", At("in"), "--model", Stories, "--output", At("corpus")), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Train_and_evaluate_read_a_folder_of_documents_as_they_are()
+    {
+        Succeed("train", "--model", Stories, "--data", At("in"), "--context", "600", "--output", At("run"), "--steps", "1", "--gradient-accumulation", "1");
+        Assert.Contains("2 documents", Succeed("evaluate", "perplexity", "--model", Stories, "--data", At("in"), "--context", "512", "--max-tokens", "20000"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Show_prints_documents_as_the_model_sees_them_and_writes_nothing()
+    {
+        var tokens = Succeed("prepare", "--data", At("in"), "--model", Stories, "--show", "2");
+        Assert.Contains("--- in/paper.pdf", tokens, StringComparison.Ordinal);
+        Assert.Contains("|<s>| Once| upon| a| time|", tokens, StringComparison.Ordinal);
+        Assert.Contains("Once upon a time there was a girl with 1 cats.\n", Succeed("prepare", "--data", At("in", "story.txt"), "--show", "1"), StringComparison.Ordinal);
+        Assert.Equal(["in"], Directory.EnumerateFileSystemEntries(Folder).Select(Path.GetFileName));
+    }
+
+    [Fact]
+    public void Unreadable_files_are_listed_and_change_the_exit_code()
+    {
+        File.WriteAllText(At("in", "broken.pdf"), "no PDF");
+        Fail(ExitCode.Input, ["1 of 3 files", "broken.pdf is not a PDF"], "prepare", "--data", At("in"), "--output", At("corpus"));
+        Assert.True(File.Exists(At("corpus", "documents.jsonl")));
+        Succeed("prepare", "--data", At("in"), "--output", At("corpus"), "--skip-unreadable");
+        Fail(ExitCode.Input, ["broken.pdf is not a PDF"], "train", "--model", Stories, "--data", At("in"), "--context", "600", "--output", At("run"));
+    }
+
+    [Fact]
+    public void Options_that_do_not_fit_are_refused()
+    {
+        Fail(ExitCode.Usage, ["--output"], "prepare", "--data", At("in"));
+        Fail(ExitCode.Usage, ["no model"], "prepare", "--data", At("in"), "--output", At("o"), "--format", "bin");
+        Fail(ExitCode.Input, ["nowhere"], "prepare", "--data", At("nowhere"), "--output", At("o"));
+        Fail(ExitCode.Usage, ["not empty"], "prepare", "--data", At("in"), "--output", At("in"));
+    }
+}

@@ -1,0 +1,143 @@
+using LongLora.Documents.Pdf;
+using LongLora.Runtime;
+using UglyToad.PdfPig.Content;
+using UglyToad.PdfPig.Core;
+using UglyToad.PdfPig.Fonts.Standard14Fonts;
+using UglyToad.PdfPig.Writer;
+
+namespace LongLora.Documents.Tests.Pdf;
+
+public class PdfReaderTests : TemporaryFolder
+{
+    private static string Read(string path)
+    {
+        using var stream = File.OpenRead(path);
+        return Read(stream, path);
+    }
+
+    private static string Read(Stream stream, string path = "made.pdf") => Assert.Single(new PdfReader().Read(stream, path)).Text.ReadToEnd();
+
+    [Fact]
+    public void Read_two_column_paper_gives_every_paragraph_whole_and_in_order()
+    {
+        var paragraphs = Read(Material("two-columns.pdf")).Split("\n\n");
+        var at = -1;
+        foreach (var expected in File.ReadLines(Material("two-columns.txt")))
+        {
+            at = Array.IndexOf(paragraphs, expected, at + 1);
+            Assert.True(at >= 0, $"missing or out of order: {expected}");
+        }
+        // What else there is: two lines of author, the date, two footnotes, the figure with its caption. No running header, no page number.
+        var rest = paragraphs.Except(File.ReadLines(Material("two-columns.txt"))).ToList();
+        Assert.Equal(
+            ["Charles Darwin", "Down House, Kent", "1859", "1A note", "2A second", "A wide figure", "Figure 1: A"],
+            rest.Select((r, i) => r[..Math.Min(r.Length, new[] { 99, 99, 99, 7, 9, 99, 11 }[i])]));
+    }
+
+    /// <summary>Draws lines of words at places, in the order given.</summary>
+    private static MemoryStream Draw(params (double X, double Y, string Text)[][] pages)
+    {
+        var builder = new PdfDocumentBuilder();
+        var font = builder.AddStandard14Font(Standard14Font.TimesRoman);
+        foreach (var lines in pages)
+        {
+            var page = builder.AddPage(PageSize.A4);
+            foreach (var (x, y, text) in lines)
+                page.AddText(text, 10, new PdfPoint(x, y), font);
+        }
+        return new MemoryStream(builder.Build());
+    }
+
+    private static (double, double, string)[] Column(double x, double top, params string[] lines) => [.. lines.Select((line, i) => (x, top - 12 * i, line))];
+
+    private static readonly string[] s_left =
+    [
+        "The first column begins with this line and", "goes on with the second, which ends in exam-", "ple, then a third line which is as long as the",
+        "others are, and it does not end here but on",
+    ];
+
+    private static readonly string[] s_right =
+    [
+        "the other side of the page, where the second", "column has more of it. A well-known and long-", "known word keeps its hyphen when it stands",
+        "elsewhere as long-known in the same text.",
+    ];
+
+    private const string Joined = "The first column begins with this line and goes on with the second, which ends in example, then a third line which is as long as the others are, and it does not end "
+        + "here but on the other side of the page, where the second column has more of it. A well-known and long-known word keeps its hyphen when it stands elsewhere as long-known in the same text.";
+
+    [Fact]
+    public void Read_columns_come_in_reading_order_whatever_the_order_of_drawing()
+    {
+        (double, double, string)[] left = Column(60, 700, s_left), right = Column(310, 700, s_right);
+        Assert.Equal(Joined, Read(Draw([.. left, .. right])));
+        Assert.Equal(Joined, Read(Draw([.. right, .. left])));
+        Assert.Equal(Joined, Read(Draw([.. left.Zip(right).SelectMany(p => new[] { p.Second, p.First })])));
+    }
+
+    [Fact]
+    public void Read_text_as_wide_as_the_page_ends_a_pair_of_columns()
+    {
+        var wide = "A line that is as wide as the page stands between two pairs of columns and is read after the first of them, before the second.";
+        var text = Read(Draw([.. Column(60, 700, s_left), .. Column(310, 700, s_right), (60, 640, wide), .. Column(60, 610, s_left), .. Column(310, 610, s_right)]));
+        Assert.Equal($"{Joined}\n\n{wide}\n\n{Joined}", text);
+    }
+
+    [Fact]
+    public void Read_running_headers_and_page_numbers_are_dropped()
+    {
+        var pages = Enumerable.Range(1, 4).Select(n => new (double, double, string)[]
+        {
+            (60, 800, n % 2 == 0 ? $"{n + 10} The Author" : $"A Title that Changes {n + 10}"), (60, 700, $"Page {"abcd"[n - 1]} has one sentence."), (290, 30, $"- {n + 10} -"),
+        });
+        Assert.Equal("Page a has one sentence.\n\nPage b has one sentence.\n\nPage c has one sentence.\n\nPage d has one sentence.", Read(Draw([.. pages])));
+    }
+
+    [Fact]
+    public void Read_lists_and_indented_paragraphs_begin_new_ones() => Assert.Equal(
+        "A paragraph of two lines, the second one of which is shorter than the first.\n\nAn indented line begins another paragraph, which is long enough to have a second line too.\n\n"
+            + "1. An item of a list whose text takes more than one line to be written out here\n\n2. Another item.",
+        Read(Draw([
+            (60, 700, "A paragraph of two lines, the second one of which is shorter"), (60, 688, "than the first."),
+            (75, 676, "An indented line begins another paragraph, which is long"), (60, 664, "enough to have a second line too."),
+            (60, 652, "1. An item of a list whose text takes more than one line to"), (72, 640, "be written out here"), (60, 628, "2. Another item.")])));
+
+    [Fact]
+    public void Read_table_comes_row_by_row() =>
+        Assert.Equal("name size\nalpha 1\nbeta 22\ngamma 333", Read(Draw([.. new[] { ("name", "size"), ("alpha", "1"), ("beta", "22"), ("gamma", "333") }
+            .SelectMany((r, i) => new[] { (60.0, 700 - 20.0 * i, r.Item1), (300.0, 700 - 20.0 * i, r.Item2) })])));
+
+    [Fact]
+    public void Read_encrypted_file_says_so() =>
+        Assert.Contains("password", Assert.Throws<DataException>(() => Read(Material("encrypted.pdf"))).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void Read_scan_says_that_it_holds_pictures_only()
+    {
+        // One grey pixel, as PNG.
+        var pixel = Convert.FromBase64String("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==");
+        var builder = new PdfDocumentBuilder();
+        for (var i = 0; i < 2; i++)
+            builder.AddPage(PageSize.A4).AddPng(pixel, new PdfRectangle(0, 0, 595, 842));
+        using var stream = new MemoryStream(builder.Build());
+        Assert.Contains("It is a scan", Assert.Throws<DataException>(() => Read(stream)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Read_damaged_file_is_refused_by_name()
+    {
+        using var stream = new MemoryStream("%PDF-1.5 and then nothing"u8.ToArray());
+        Assert.Contains("made.pdf", Assert.Throws<DataException>(() => Read(stream)).Message, StringComparison.Ordinal);
+        using var cut = new MemoryStream(File.ReadAllBytes(Material("two-columns.pdf"))[..20_000]);
+        Assert.Contains("made.pdf", Assert.Throws<DataException>(() => Read(cut)).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("eﬃcient ﬂow", "efficient flow")]
+    [InlineData("Poincar´e", "Poincaré")]
+    [InlineData("G¨odel", "Gödel")]
+    [InlineData("naı¨ve", "naı¨ve")]
+    [InlineData("\u00A8\u0131", "ï")]
+    [InlineData("so\u00ADft", "soft")]
+    [InlineData("cut\u00AD", "cut-")]
+    public void Plain_writes_letters_as_they_are_written(string drawn, string written) => Assert.Equal(written, PdfCharacters.Plain(drawn));
+}
