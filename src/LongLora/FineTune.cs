@@ -60,10 +60,10 @@ public static class FineTune
         // Batches -> loss -> gradients -> steps. Sparse attention here; everywhere else attention is full.
         if (run.Begin(tokens, optimizer, parameters) is { } place)
             sampler.State = place;
+        using var pass = new CheckpointedBackward(model, options.BlocksPerSegment, options.ActivationOffload);
         using var trainer = new Trainer(model, parameters, optimizer,
             new LearningRateSchedule(options.Schedule, options.WarmupSteps, options.Steps), Attention(options),
-            new CheckpointedBackward(model, options.BlocksPerSegment, options.ActivationOffload),
-            new TrainerOptions(options.Steps, options.GradientAccumulation, options.LearningRate, options.SaveEvery));
+            pass, new TrainerOptions(options.Steps, options.GradientAccumulation, options.LearningRate, options.SaveEvery));
         trainer.Run(sampler, state => run.SaveCheckpoint(state), run.Log(progress, optimizer.Steps), cancellation);
 
         // Weights -> files: a PEFT adapter, or a whole model.

@@ -7,7 +7,12 @@ namespace LongLora.Tests;
 internal static class SharedMaterial
 {
     [ModuleInitializer]
-    internal static void LoadLibTorch() => LibTorch.EnsureLoaded();
+    internal static void LoadLibTorch()
+    {
+        LibTorch.EnsureLoaded();
+        // Test classes run side by side; threads of libtorch on top of that would only wait for each other.
+        TorchSharp.torch.set_num_threads(1);
+    }
 
     /// <summary>A file of tests/LongLora.Tests/Goldens.</summary>
     public static string Golden(params string[] parts) => Path.Combine([AppContext.BaseDirectory, "Goldens", .. parts]);

@@ -20,7 +20,14 @@ public interface IAttention
     Tensor Attend(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null);
 
     /// <summary>As <see cref="Attend"/> outside autograd, keeping what <see cref="Backward"/> needs to compute nothing twice.</summary>
-    AttentionResult Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null);
+    /// <param name="query">[B, H, L, K], any strides with K innermost.</param>
+    /// <param name="key">[B, J, L, K].</param>
+    /// <param name="value">[B, J, L, K].</param>
+    /// <param name="segments">As for Attend.</param>
+    /// <param name="heads">As for Attend.</param>
+    /// <param name="into">Where the result is written; null for new tensors.</param>
+    AttentionResult Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null,
+        AttentionResult? into = null);
 
     /// <summary>Gradients of <see cref="Forward"/>'s arguments, in their layouts.</summary>
     /// <param name="gradient">[B, H, L, K], gradient of the output.</param>
@@ -30,8 +37,9 @@ public interface IAttention
     /// <param name="result">What Forward returned.</param>
     /// <param name="segments">As given to Forward.</param>
     /// <param name="heads">As given to Forward.</param>
+    /// <param name="into">Where the gradients are written, whatever was there; null for new tensors.</param>
     (Tensor Query, Tensor Key, Tensor Value) Backward(Tensor gradient, Tensor query, Tensor key, Tensor value, AttentionResult result,
-        IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null);
+        IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null, (Tensor Query, Tensor Key, Tensor Value)? into = null);
 
     /// <summary>The stretches of tokens in which the heads of each half attend: a row's pattern written down, for plans and tests.</summary>
     /// <param name="length">L.</param>

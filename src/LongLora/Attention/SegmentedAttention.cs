@@ -12,6 +12,9 @@ namespace LongLora.Attention;
 /// </summary>
 public abstract class SegmentedAttention : IAttention
 {
+    // Elements of one result of a kernel: 4 MiB in fp32.
+    private const long KernelElements = 1 << 20;
+
     /// <inheritdoc/>
     public abstract AttentionPattern Pattern(int length);
 
@@ -28,14 +31,19 @@ public abstract class SegmentedAttention : IAttention
     }
 
     /// <inheritdoc/>
-    public AttentionResult Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null)
+    public AttentionResult Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null,
+        AttentionResult? into = null)
     {
         using var noGradient = no_grad();
         if (query.device_type != DeviceType.CPU)
-            return new(Attend(query, key, value, segments, heads), null);
+        {
+            using var scope = NewDisposeScope();
+            var attended = Attend(query, key, value, segments, heads);
+            return new((into?.Output.copy_(attended) ?? attended).MoveToOuterDisposeScope(), null);
+        }
         CheckShapes(query, key, value);
-        var output = TokenMajor(query);
-        var logSumExp = empty([query.size(0), query.size(2), query.size(1)], ScalarType.Float32).transpose(1, 2); // [B, H, L], heads innermost
+        var output = into?.Output ?? TokenMajor(query);
+        var logSumExp = into?.LogSumExp ?? empty([query.size(0), query.size(2), query.size(1)], ScalarType.Float32).transpose(1, 2); // [B, H, L], heads innermost
         ForEachRun(query, key, segments, heads, (row, piece, run) =>
         {
             var (o, l) = Dispatcher.FlashAttentionCpu(piece.Queries(query, row, run), piece.Shared(key, row, run), piece.Shared(value, row, run), causal: true);
@@ -47,12 +55,17 @@ public abstract class SegmentedAttention : IAttention
 
     /// <inheritdoc/>
     public (Tensor Query, Tensor Key, Tensor Value) Backward(Tensor gradient, Tensor query, Tensor key, Tensor value, AttentionResult result,
-        IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null)
+        IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null, (Tensor Query, Tensor Key, Tensor Value)? into = null)
     {
-        if (result.LogSumExp is not { } logSumExp)
-            return BackwardByAutograd(gradient, query, key, value, segments, heads);
         using var noGradient = no_grad();
-        Tensor queryGradient = TokenMajor(query), keyGradient = TokenMajor(key).zero_(), valueGradient = TokenMajor(value).zero_();
+        var (queryGradient, keyGradient, valueGradient) = into ?? (TokenMajor(query), TokenMajor(key), TokenMajor(value));
+        if (result.LogSumExp is not { } logSumExp)
+        {
+            BackwardByAutograd(gradient, query, key, value, segments, heads, queryGradient, keyGradient, valueGradient);
+            return (queryGradient, keyGradient, valueGradient);
+        }
+        keyGradient.zero_();
+        valueGradient.zero_();
         ForEachRun(query, key, segments, heads, (row, piece, run) =>
         {
             var (q, k, v) = Dispatcher.FlashAttentionCpuBackward(piece.Queries(gradient, row, run), piece.Queries(query, row, run),
@@ -66,13 +79,16 @@ public abstract class SegmentedAttention : IAttention
         return (queryGradient, keyGradient, valueGradient);
     }
 
-    private (Tensor, Tensor, Tensor) BackwardByAutograd(Tensor gradient, Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments, HeadSlice? heads)
+    private void BackwardByAutograd(Tensor gradient, Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments, HeadSlice? heads,
+        Tensor queryGradient, Tensor keyGradient, Tensor valueGradient)
     {
         using var scope = NewDisposeScope();
         var leaves = new[] { query, key, value }.Select(t => t.detach().requires_grad_(true)).ToArray();
         using (enable_grad())
             Attend(leaves[0], leaves[1], leaves[2], segments, heads).backward([gradient]);
-        return (leaves[0].grad!.MoveToOuterDisposeScope(), leaves[1].grad!.MoveToOuterDisposeScope(), leaves[2].grad!.MoveToOuterDisposeScope());
+        queryGradient.copy_(leaves[0].grad!);
+        keyGradient.copy_(leaves[1].grad!);
+        valueGradient.copy_(leaves[2].grad!);
     }
 
     private void ForEachRun(Tensor query, Tensor key, IReadOnlyList<IReadOnlyList<int>>? segments, HeadSlice? heads, Action<RowRange, HeadPiece, Run> action)
@@ -81,7 +97,7 @@ public abstract class SegmentedAttention : IAttention
         {
             foreach (var piece in HeadPieces(query, key, row.Pattern, heads))
             {
-                foreach (var run in piece.Runs)
+                foreach (var run in piece.Runs.SelectMany(r => Parts(r, piece.Count * query.size(3))))
                 {
                     // Rows of a batch can be one view only where a run covers the row.
                     for (var first = 0; first < row.Count; first += Together(row, run, query.size(2)))
@@ -92,6 +108,14 @@ public abstract class SegmentedAttention : IAttention
                 }
             }
         }
+    }
+
+    // What the kernel returns is copied into place and short-lived: parts keep it small beside what waits.
+    private static IEnumerable<Run> Parts(Run run, long width)
+    {
+        var count = (int)Math.Clamp(KernelElements / (width * run.Length), 1, run.Count);
+        for (var first = 0; first < run.Count; first += count)
+            yield return run with { Start = run.Start + first * run.Length, Count = Math.Min(count, run.Count - first) };
     }
 
     private static int Together(RowRange row, Run run, long length) => run.Count == 1 || run.Length * (long)run.Count == length ? row.Count : 1;

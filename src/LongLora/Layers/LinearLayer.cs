@@ -167,6 +167,6 @@ public sealed class DenseProjection(Weight weight, Weight? bias = null) : IProje
         if (a.dtype == target.dtype)
             target.addmm_(a, b, 1, (float)scale);
         else
-            target.add_(a.mm(b), scale);
+            target.add_(a.mm(b), Scalars.Of(scale));
     }
 }

@@ -1,6 +1,7 @@
 using LongLora.Attention;
 using LongLora.Layers;
 using LongLora.Runtime;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Models;
@@ -16,21 +17,22 @@ namespace LongLora.Models;
 public static class BlockPass
 {
     // Elements of one activation [l, F], and of q, k, v, their gradients and what the kernels return together: 16 and 64 MiB in fp32.
-    private const long TileElements = 4 << 20, HeadElements = 16 << 20;
+    private const long TileElements = 1 << 20, HeadElements = 16 << 20;
 
     /// <summary>Adds both branches to <paramref name="hidden"/> in place, outside autograd.</summary>
     /// <param name="block">The block.</param>
     /// <param name="hidden">[B, L, D]; becomes the block's output.</param>
     /// <param name="context">Attention and positions.</param>
+    /// <param name="workspace">Buffers, the same for all blocks.</param>
     /// <returns>What <see cref="Backward"/> needs beside the block's input; dispose it where it is not wanted.</returns>
-    public static AttentionResult Forward(DecoderBlock block, Tensor hidden, ForwardContext context)
+    public static AttentionResult Forward(DecoderBlock block, Tensor hidden, ForwardContext context, Workspace workspace)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var rows = Rows(hidden);
-        var attended = Attend(block, hidden, context);
+        var attended = Attend(block, hidden, context, workspace);
         // In a parallel block the MLP reads what came in.
-        var source = block.IsParallel ? HostMemory.Apart(rows.clone) : rows;
+        var source = block.IsParallel ? workspace.Like("input", rows).copy_(rows) : rows;
         AddOutput(block.AttentionOutput, rows, attended);
         ForEachTile(rows.size(0), block.MlpOutput.InputSize, (start, count) =>
         {
@@ -46,15 +48,16 @@ public static class BlockPass
     /// <param name="attended">What <see cref="Forward"/> returned.</param>
     /// <param name="gradient">[B, L, D], contiguous; changed.</param>
     /// <param name="context">As given to Forward.</param>
-    public static void Backward(DecoderBlock block, Tensor input, AttentionResult attended, Tensor gradient, ForwardContext context)
+    /// <param name="workspace">As given to Forward.</param>
+    public static void Backward(DecoderBlock block, Tensor input, AttentionResult attended, Tensor gradient, ForwardContext context, Workspace workspace)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var rows = Rows(gradient);
         // In a parallel block the attention branch has the gradient that came in, without the MLP's part.
-        var outputGradient = block.IsParallel ? HostMemory.Apart(rows.clone) : rows;
+        var outputGradient = block.IsParallel ? workspace.Like("input", rows).copy_(rows) : rows;
         MlpBackward(block, input, attended, rows);
-        AttentionBackward(block, input, attended, outputGradient, rows, context);
+        AttentionBackward(block, input, attended, outputGradient, rows, context, workspace);
     }
 
     private static void MlpBackward(DecoderBlock block, Tensor input, AttentionResult attended, Tensor gradient)
@@ -77,26 +80,25 @@ public static class BlockPass
         });
     }
 
-    private static void AttentionBackward(DecoderBlock block, Tensor input, AttentionResult attended, Tensor outputGradient, Tensor gradient, ForwardContext context)
+    private static void AttentionBackward(DecoderBlock block, Tensor input, AttentionResult attended, Tensor outputGradient, Tensor gradient, ForwardContext context,
+        Workspace workspace)
     {
         using var scope = NewDisposeScope();
         block.AttentionOutput.AccumulateGradients(HeadRows(attended.Output), outputGradient);
         var (batch, length) = (input.size(0), input.size(1));
-        var normedGradient = HostMemory.Apart(() => zeros_like(input));
+        var normedGradient = workspace.Like("normed gradient", input).zero_();
         ForEachHeadGroup(block, input, (first, count) =>
         {
-            var (query, key, value, heads) = Project(block, input, first, count, context);
-            var headSize = query.size(3);
-            var headGradient = block.AttentionOutput.InputGradient(outputGradient, new FeatureSlice(heads.First * headSize, heads.Count * headSize))
-                .view(batch, length, heads.Count, headSize).transpose(1, 2); // -> [B, h, L, K]
-            var result = new AttentionResult(attended.Output.narrow(1, heads.First, heads.Count), attended.LogSumExp?.narrow(1, heads.First, heads.Count));
-            var gradients = context.Attention.Backward(headGradient, query, key, value, result, context.Segments, heads);
+            var (query, key, value, heads) = Project(block, input, first, count, context, workspace);
+            var gradients = context.Attention.Backward(HeadGradient(block.AttentionOutput, outputGradient, query, heads, workspace), query, key, value,
+                Part(attended, heads), context.Segments, heads, into: (workspace.Heads("query gradient", query, query.size(1), length),
+                workspace.Heads("key gradient", key, key.size(1), length), workspace.Heads("value gradient", value, value.size(1), length)));
             ForEachTile(length, batch * input.size(2), (start, size) =>
             {
-                Tensor Part(Tensor t) => t.narrow(2, start, size);
+                Tensor Tokens(Tensor heads) => heads.narrow(2, start, size);
                 var normed = block.AttentionNorm.Forward(input.narrow(1, start, size));
                 normedGradient.narrow(1, start, size).add_(block.ProjectBackward(normed,
-                    new(Part(gradients.Query), Part(gradients.Key), Part(gradients.Value), heads), first, count, Tile(context, start, size)));
+                    new(Tokens(gradients.Query), Tokens(gradients.Key), Tokens(gradients.Value), heads), first, count, Tile(context, start, size)));
             });
         });
         var (inputRows, gradientRows) = (Rows(input), Rows(normedGradient));
@@ -111,54 +113,60 @@ public static class BlockPass
         });
     }
 
-    private static AttentionResult Attend(DecoderBlock block, Tensor hidden, ForwardContext context)
+    private static AttentionResult Attend(DecoderBlock block, Tensor hidden, ForwardContext context, Workspace workspace)
     {
         using var scope = NewDisposeScope();
-        Tensor? output = null, logSumExp = null;
+        AttentionResult? all = null;
         ForEachHeadGroup(block, hidden, (first, count) =>
         {
-            var (query, key, value, heads) = Project(block, hidden, first, count, context);
-            var part = context.Attention.Forward(query, key, value, context.Segments, heads);
-            output ??= TokenMajor(query, heads.Total, query.dtype).MoveToOuterDisposeScope();
-            output.narrow(1, heads.First, heads.Count).copy_(part.Output);
-            if (part.LogSumExp is { } partial)
-            {
-                logSumExp ??= HostMemory.Apart(() => empty([query.size(0), query.size(2), heads.Total], ScalarType.Float32)).transpose(1, 2).MoveToOuterDisposeScope();
-                logSumExp.narrow(1, heads.First, heads.Count).copy_(partial);
-            }
+            var (query, key, value, heads) = Project(block, hidden, first, count, context, workspace);
+            all ??= NewResult(query, heads.Total);
+            context.Attention.Forward(query, key, value, context.Segments, heads, into: Part(all.Value, heads));
         });
-        return new(output!.MoveToOuterDisposeScope(), logSumExp?.MoveToOuterDisposeScope());
+        return new(all!.Value.Output.MoveToOuterDisposeScope(), all.Value.LogSumExp?.MoveToOuterDisposeScope());
     }
 
     // Norm and projections of some head groups, tile by tile: the norm's output never exists whole.
-    private static AttentionInputs Project(DecoderBlock block, Tensor hidden, int first, int count, ForwardContext context)
+    private static AttentionInputs Project(DecoderBlock block, Tensor hidden, int first, int count, ForwardContext context, Workspace workspace)
     {
         using var scope = NewDisposeScope();
         var length = hidden.size(1);
         AttentionInputs? all = null;
         ForEachTile(length, hidden.size(0) * hidden.size(2), (start, size) =>
         {
-            var part = block.Project(block.AttentionNorm.Forward(hidden.narrow(1, start, size)), first, count, Tile(context, start, size));
-            if (size == length)
-            {
-                all = Move(part);
-                return;
-            }
-            Tensor Whole(Tensor tile) => empty([tile.size(0), length, tile.size(1), tile.size(3)], tile.dtype, tile.device).transpose(1, 2);
-            all ??= Move(new(Whole(part.Query), Whole(part.Key), Whole(part.Value), part.Heads));
-            all.Value.Query.narrow(2, start, size).copy_(part.Query);
-            all.Value.Key.narrow(2, start, size).copy_(part.Key);
-            all.Value.Value.narrow(2, start, size).copy_(part.Value);
+            var (query, key, value, heads) = block.Project(block.AttentionNorm.Forward(hidden.narrow(1, start, size)), first, count, Tile(context, start, size));
+            Tensor Whole(string name, Tensor tile) => workspace.Heads(name, tile, tile.size(1), length).MoveToOuterDisposeScope();
+            all ??= new(Whole("query", query), Whole("key", key), Whole("value", value), heads);
+            all.Value.Query.narrow(2, start, size).copy_(query);
+            all.Value.Key.narrow(2, start, size).copy_(key);
+            all.Value.Value.narrow(2, start, size).copy_(value);
         });
-        return Move(all!.Value);
+        var made = all!.Value;
+        return made with { Query = made.Query.MoveToOuterDisposeScope(), Key = made.Key.MoveToOuterDisposeScope(), Value = made.Value.MoveToOuterDisposeScope() };
     }
 
-    private static AttentionInputs Move(AttentionInputs inputs) => inputs with
+    // [B L, D] -> [B, h, L, K]
+    private static Tensor HeadGradient(LinearLayer layer, Tensor outputGradient, Tensor query, HeadSlice heads, Workspace workspace)
     {
-        Query = inputs.Query.MoveToOuterDisposeScope(),
-        Key = inputs.Key.MoveToOuterDisposeScope(),
-        Value = inputs.Value.MoveToOuterDisposeScope(),
-    };
+        using var scope = NewDisposeScope();
+        var headSize = query.size(3);
+        var result = workspace.Heads("head gradient", query, heads.Count, query.size(2));
+        var rows = HeadRows(result);
+        ForEachTile(rows.size(0), layer.OutputSize, (start, count) => rows.narrow(0, start, count).copy_(
+            layer.InputGradient(outputGradient.narrow(0, start, count), new FeatureSlice(heads.First * headSize, heads.Count * headSize))));
+        return result.MoveToOuterDisposeScope();
+    }
+
+    // To be kept: in the layout in which the projections take and give heads.
+    private static AttentionResult NewResult(Tensor query, long heads)
+    {
+        var (batch, length, onCpu) = (query.size(0), query.size(2), query.device_type == DeviceType.CPU);
+        return new(HostMemory.Apart(() => empty([batch, length, heads, query.size(3)], query.dtype, query.device)).transpose(1, 2).MoveToOuterDisposeScope(),
+            onCpu ? HostMemory.Apart(() => empty([batch, length, heads], ScalarType.Float32)).transpose(1, 2).MoveToOuterDisposeScope() : null);
+    }
+
+    private static AttentionResult Part(AttentionResult all, HeadSlice heads) =>
+        new(all.Output.narrow(1, heads.First, heads.Count), all.LogSumExp?.narrow(1, heads.First, heads.Count));
 
     private static ForwardContext Tile(ForwardContext context, long start, long count) =>
         count == context.Positions.Length ? context : context with { Positions = context.Positions.Narrow(start, count) };
@@ -172,7 +180,7 @@ public static class BlockPass
 
     private static void ForEachTile(long total, long width, Action<long, long> action)
     {
-        var tile = Math.Max(64, TileElements / width);
+        var tile = Math.Max(512, TileElements / width);
         for (long start = 0; start < total; start += tile)
         {
             using var scope = NewDisposeScope();
@@ -191,10 +199,6 @@ public static class BlockPass
             action(first, Math.Min(size, block.HeadGroups - first));
         }
     }
-
-    // [B, H, L, K] with the strides of [B, L, H, K], to be kept
-    private static Tensor TokenMajor(Tensor like, long heads, ScalarType type) =>
-        HostMemory.Apart(() => empty([like.size(0), like.size(2), heads, like.size(3)], type, like.device)).transpose(1, 2);
 
     // [B, L, D] -> [B L, D]
     private static Tensor Rows(Tensor hidden) => hidden.view(-1, hidden.size(2));

@@ -127,9 +127,13 @@ public sealed class CausalLanguageModel : IDisposable
         CheckIds(ids, context);
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var hidden = Embedding.Forward(ids, ComputeType);
+        using var workspace = new Workspace();
+        var hidden = HostMemory.Apart(() => Embedding.Forward(ids, ComputeType));
         foreach (var block in Blocks)
-            BlockPass.Forward(block, hidden, context);
+        {
+            using var inner = NewDisposeScope();
+            BlockPass.Forward(block, hidden, context, workspace);
+        }
         return FinalNorm.Forward(hidden).MoveToOuterDisposeScope();
     }
 

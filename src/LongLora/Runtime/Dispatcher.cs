@@ -54,8 +54,8 @@ public static unsafe partial class Dispatcher
     /// <returns>Output [B, H, L, K] and the log-sum-exp of each row [B, L, H] or [B, H, L], for <see cref="FlashAttentionCpuBackward"/>.</returns>
     internal static (Tensor Output, Tensor LogSumExp) FlashAttentionCpu(Tensor query, Tensor key, Tensor value, bool causal)
     {
-        var results = Call("aten::_scaled_dot_product_flash_attention_for_cpu", "", 2,
-            [query, key, value, 0.0, causal, Argument.None, Argument.None]);
+        var results = Apart(query, () => Call("aten::_scaled_dot_product_flash_attention_for_cpu", "", 2,
+            [query, key, value, 0.0, causal, Argument.None, Argument.None]));
         return (results[0], results[1]);
     }
 
@@ -63,10 +63,13 @@ public static unsafe partial class Dispatcher
     internal static (Tensor Query, Tensor Key, Tensor Value) FlashAttentionCpuBackward(
         Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor output, Tensor logSumExp, bool causal)
     {
-        var results = Call("aten::_scaled_dot_product_flash_attention_for_cpu_backward", "", 3,
-            [gradient, query, key, value, output, logSumExp, 0.0, causal, Argument.None, Argument.None]);
+        var results = Apart(query, () => Call("aten::_scaled_dot_product_flash_attention_for_cpu_backward", "", 3,
+            [gradient, query, key, value, output, logSumExp, 0.0, causal, Argument.None, Argument.None]));
         return (results[0], results[1], results[2]);
     }
+
+    // Results over whole texts, in which no stretch is short, would leave holes in the heap.
+    private static Tensor[] Apart(Tensor like, Func<Tensor[]> call) => like.numel() > 1 << 20 ? HostMemory.Apart(call) : call();
 
     private static Tensor[] Call(string name, string overload, int resultCount, ReadOnlySpan<Argument> arguments)
     {

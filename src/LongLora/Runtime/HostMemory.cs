@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using static TorchSharp.torch;
 
 namespace LongLora.Runtime;
 
@@ -27,7 +26,7 @@ internal static partial class HostMemory
 
     /// <summary>Runs an operation whose result will live long; on the CPU its memory goes back to the system when it is disposed.</summary>
     /// <param name="make">Allocates little beside its result.</param>
-    internal static Tensor Apart(Func<Tensor> make)
+    internal static T Apart<T>(Func<T> make)
     {
         Set(MapThreshold, Lasting);
         try

@@ -26,6 +26,9 @@ public abstract class ActivationStore : IDisposable
     /// <summary>Takes over a tensor; it must not be used any more.</summary>
     public abstract void Push(Tensor tensor);
 
+    /// <summary>Keeps a copy of a tensor.</summary>
+    public abstract void PushCopy(Tensor tensor);
+
     /// <summary>Gives the last tensor back, with the same strides and bits; the caller disposes it.</summary>
     public abstract Tensor Pop();
 
@@ -65,6 +68,8 @@ public abstract class ActivationStore : IDisposable
 
         public override void Push(Tensor tensor) => _kept.Push(tensor.DetachFromDisposeScope());
 
+        public override void PushCopy(Tensor tensor) => Push(HostMemory.Apart(tensor.clone));
+
         public override Tensor Pop() => DisposeScopeOf(_kept.Pop());
 
         protected override void Dispose(bool disposing)
@@ -82,8 +87,13 @@ public abstract class ActivationStore : IDisposable
         public override void Push(Tensor tensor)
         {
             using (tensor)
-            using (var host = tensor.cpu())
-                _kept.Push(host.pin_memory().DetachFromDisposeScope());
+                PushCopy(tensor);
+        }
+
+        public override void PushCopy(Tensor tensor)
+        {
+            using var host = tensor.cpu();
+            _kept.Push(host.pin_memory().DetachFromDisposeScope());
         }
 
         public override Tensor Pop()
@@ -113,22 +123,25 @@ public abstract class ActivationStore : IDisposable
         public override void Push(Tensor tensor)
         {
             using (tensor)
-            using (NewDisposeScope())
+                PushCopy(tensor);
+        }
+
+        public override void PushCopy(Tensor tensor)
+        {
+            using var scope = NewDisposeScope();
+            // Dimensions in the order in which they lie in memory, so that nothing is rearranged.
+            var strides = tensor.stride();
+            int[] order = [.. Enumerable.Range(0, strides.Length).OrderByDescending(i => strides[i])];
+            var ordered = tensor.permute([.. order.Select(i => (long)i)]).cpu().contiguous();
+            var bytes = ordered.numel() * ordered.element_size();
+            var data = (byte*)NativeTensor.Data(ordered);
+            Guard(() =>
             {
-                // Dimensions in the order in which they lie in memory, so that nothing is rearranged.
-                var strides = tensor.stride();
-                int[] order = [.. Enumerable.Range(0, strides.Length).OrderByDescending(i => strides[i])];
-                var ordered = tensor.permute([.. order.Select(i => (long)i)]).cpu().contiguous();
-                var bytes = ordered.numel() * ordered.element_size();
-                var data = (byte*)NativeTensor.Data(ordered);
-                Guard(() =>
-                {
-                    for (long done = 0; done < bytes; done += Piece)
-                        RandomAccess.Write(_file.SafeFileHandle, new ReadOnlySpan<byte>(data + done, (int)Math.Min(Piece, bytes - done)), _end + done);
-                });
-                _kept.Push((ordered.shape, order, ordered.dtype, _end));
-                _end += bytes;
-            }
+                for (long done = 0; done < bytes; done += Piece)
+                    RandomAccess.Write(_file.SafeFileHandle, new ReadOnlySpan<byte>(data + done, (int)Math.Min(Piece, bytes - done)), _end + done);
+            });
+            _kept.Push((ordered.shape, order, ordered.dtype, _end));
+            _end += bytes;
         }
 
         public override Tensor Pop()

@@ -20,8 +20,10 @@ namespace LongLora.Training;
 /// <param name="model">The model; gradients are added to its trained weights.</param>
 /// <param name="blocksPerSegment">Blocks between two kept inputs, at least 1.</param>
 /// <param name="offload">Where activations wait.</param>
-public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPerSegment = 1, ActivationOffload offload = ActivationOffload.None)
+public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPerSegment = 1, ActivationOffload offload = ActivationOffload.None) : IDisposable
 {
+    private readonly Workspace _workspace = new();
+
     /// <summary>Adds the gradients of the summed loss, times <paramref name="scale"/>, to the trained weights.</summary>
     /// <param name="ids">[B, L].</param>
     /// <param name="targets">[B L] the id to predict at each place; negative where there is nothing to predict.</param>
@@ -55,11 +57,11 @@ public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPe
             ForwardBlock(hidden, first, context, kept);
             return;
         }
-        kept.Push(HostMemory.Apart(hidden.clone));
+        kept.PushCopy(hidden);
         for (var i = first; i < Math.Min(first + blocksPerSegment, model.Blocks.Count); i++)
         {
             using var inner = NewDisposeScope();
-            BlockPass.Forward(model.Blocks[i], hidden, context);
+            BlockPass.Forward(model.Blocks[i], hidden, context, _workspace);
         }
     }
 
@@ -84,8 +86,8 @@ public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPe
     private void ForwardBlock(Tensor hidden, int block, ForwardContext context, ActivationStore kept)
     {
         using var scope = NewDisposeScope();
-        kept.Push(HostMemory.Apart(hidden.clone));
-        var (output, logSumExp) = BlockPass.Forward(model.Blocks[block], hidden, context);
+        kept.PushCopy(hidden);
+        var (output, logSumExp) = BlockPass.Forward(model.Blocks[block], hidden, context, _workspace);
         kept.Push(output);
         if (logSumExp is not null)
             kept.Push(logSumExp);
@@ -96,7 +98,7 @@ public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPe
         using var scope = NewDisposeScope();
         var logSumExp = model.Device.type == DeviceType.CPU ? kept.Pop() : null;
         var output = kept.Pop();
-        BlockPass.Backward(model.Blocks[block], kept.Pop(), new AttentionResult(output, logSumExp), gradient, context);
+        BlockPass.Backward(model.Blocks[block], kept.Pop(), new AttentionResult(output, logSumExp), gradient, context, _workspace);
     }
 
     private long KeptBytes(long tokens)
@@ -106,4 +108,7 @@ public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPe
         var perBlock = config.HiddenSize + (blocksPerSegment == 1 ? config.HeadCount * (config.HeadSize + 1L) : 0);
         return tokens * segments * perBlock * model.ComputeType.ElementSize();
     }
+
+    /// <inheritdoc/>
+    public void Dispose() => _workspace.Dispose();
 }

@@ -1,4 +1,5 @@
 using LongLora.Models;
+using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Training;
@@ -55,24 +56,24 @@ public static class ChunkedCrossEntropy
     {
         using var scope = NewDisposeScope();
         var wide = logits.to(ScalarType.Float32);
-        var picked = wide.gather(1, targets.clamp(min: 0).unsqueeze(1)).squeeze(1).to(ScalarType.Float64);
+        var picked = wide.gather(1, targets.clamp(min: Scalars.Zero).unsqueeze(1)).squeeze(1).to(ScalarType.Float64);
         var losses = wide.logsumexp(1).to(ScalarType.Float64) - picked;
-        return losses.mul_(targets.ge(0)).MoveToOuterDisposeScope();
+        return losses.mul_(targets.ge(Scalars.Zero)).MoveToOuterDisposeScope();
     }
 
     // softmax minus one-hot, made in the memory of the logits: logits - max, exp, times mask * scale / sum, minus mask * scale at the target.
     private static (Tensor Loss, Tensor Gradient) LossAndGradient(Tensor raw, Tensor targets, double scale)
     {
         var logits = raw.to(ScalarType.Float32);
-        var counted = targets.ge(0).to(ScalarType.Float32).unsqueeze(1);
-        var index = targets.clamp(min: 0).unsqueeze(1);
+        var counted = targets.ge(Scalars.Zero).to(ScalarType.Float32).unsqueeze(1);
+        var index = targets.clamp(min: Scalars.Zero).unsqueeze(1);
         logits.sub_(logits.amax([1], keepdim: true));
         var picked = logits.gather(1, index);
         logits.exp_();
         var sum = logits.sum(1, keepdim: true);
         var loss = (sum.log() - picked).mul_(counted).sum(ScalarType.Float64);
-        logits.mul_(counted.mul(scale).div_(sum));
-        logits.scatter_add_(1, index, counted.mul(-scale));
+        logits.mul_(counted.mul(Scalars.Of(scale)).div_(sum));
+        logits.scatter_add_(1, index, counted.mul(Scalars.Of(-scale)));
         return (loss, logits.to(raw.dtype));
     }
 }

@@ -160,7 +160,7 @@ public static class StepBenchmark
         using var adapters = AdapterSet.Attach(model, options.Tuning, options.Seed);
         using var parameters = new ParameterBuffer(adapters.Weights);
         using var optimizer = new AdamW(parameters, new AdamWOptions());
-        var pass = new CheckpointedBackward(model, options.BlocksPerSegment, options.Offload);
+        using var pass = new CheckpointedBackward(model, options.BlocksPerSegment, options.Offload);
         using var trainer = new Trainer(model, parameters, optimizer, new LearningRateSchedule(ScheduleKind.ConstantWithWarmup, 0, options.Steps + 1), attention, pass,
             new TrainerOptions(options.Steps + 1, 1, options.LearningRate, 0));
         Prime(model, parameters, pass, attention, Math.Min(context, PrimingLength));

@@ -95,7 +95,7 @@ public class LlamaGoldenTests
         using var parameters = new ParameterBuffer(set.Weights);
         using var optimizer = new AdamW(parameters, new AdamWOptions(Beta2: beta2, MaxGradNorm: clip));
         var schedule = new LearningRateSchedule(ScheduleKind.ConstantWithWarmup, 2, 3);
-        var pass = new CheckpointedBackward(model);
+        using var pass = new CheckpointedBackward(model);
         for (var step = 1; step <= 3; step++)
         {
             var ids = golden[$"batch{step}"];
@@ -120,7 +120,8 @@ public class LlamaGoldenTests
             Near.AssertEqual(golden["logits"], model.Logits(ids, context), 1e-5, "logits");
         var targets = Targets(labels);
         var count = targets.ge(0).sum().item<long>();
-        var loss = new CheckpointedBackward(model, blocksPerSegment).Run(ids, targets, context, 1.0 / count).item<double>() / count;
+        using var pass = new CheckpointedBackward(model, blocksPerSegment);
+        var loss = pass.Run(ids, targets, context, 1.0 / count).item<double>() / count;
         Assert.Equal(golden["loss"].item<double>(), loss, 1e-6);
     }
 

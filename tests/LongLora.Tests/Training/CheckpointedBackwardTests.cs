@@ -41,7 +41,8 @@ public class CheckpointedBackwardTests
         foreach (var (blocks, offload) in new[] { (1, ActivationOffload.None), (2, ActivationOffload.None), (5, ActivationOffload.None), (1, ActivationOffload.Disk), (2, ActivationOffload.Disk), (1, ActivationOffload.Auto) })
         {
             parameters.ClearGradients();
-            var loss = new CheckpointedBackward(model, blocks, offload).Run(ids, targets, context, 1.0 / 98).item<double>() / 98;
+            using var pass = new CheckpointedBackward(model, blocks, offload);
+            var loss = pass.Run(ids, targets, context, 1.0 / 98).item<double>() / 98;
             Assert.Equal(plainLoss.item<float>(), loss, 1e-6);
             Near.AssertRelative(plain, parameters.Gradients, 1e-5, $"{blocks} blocks a segment, {offload}");
             first ??= parameters.Gradients.clone();
@@ -76,7 +77,8 @@ public class CheckpointedBackwardTests
         }
         var plain = parameters.Gradients.clone();
         parameters.ClearGradients();
-        new CheckpointedBackward(model).Run(ids, targets, context, 1.0 / (length - 1));
+        using var pass = new CheckpointedBackward(model);
+        pass.Run(ids, targets, context, 1.0 / (length - 1));
         Near.AssertRelative(plain, parameters.Gradients, 1e-5);
     }
 
@@ -89,7 +91,7 @@ public class CheckpointedBackwardTests
         using var optimizer = new AdamW(parameters, new AdamWOptions());
         using var positions = RotaryEmbedding.Create(model.Config, 50);
         var context = new ForwardContext(new ShiftedSparseAttention(16), positions);
-        var pass = new CheckpointedBackward(model);
+        using var pass = new CheckpointedBackward(model);
         static long Live() => DisposeScopeManager.Statistics.TensorStatistics.ThreadTotalLiveCount;
         using var ids = Ids(2, 50);
         using var targets = LlamaGoldenTests.Targets(ids);

@@ -48,7 +48,8 @@ public class FineTuneGoldenTests
         using var optimizer = new AdamW(parameters, new AdamWOptions(Beta2: 0.999));
         var schedule = new LearningRateSchedule(ScheduleKind.ConstantWithWarmup, 5, 60);
         IAttention attention = kind == "full" ? new FullAttention() : new ShiftedSparseAttention(256);
-        using var trainer = new Trainer(model, parameters, optimizer, schedule, attention, new CheckpointedBackward(model), new TrainerOptions(60, 1, 2e-3, 0));
+        using var pass = new CheckpointedBackward(model);
+        using var trainer = new Trainer(model, parameters, optimizer, schedule, attention, pass, new TrainerOptions(60, 1, 2e-3, 0));
 
         double[] losses = Numbers("losses"), norms = Numbers("grad_norms");
         for (var step = 0; step < 60; step++)
