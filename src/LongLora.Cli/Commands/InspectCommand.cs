@@ -8,7 +8,7 @@ internal static class InspectCommand
 {
     internal static Command Create(CliContext context)
     {
-        var path = new Argument<string>("PATH") { Description = "model folder, adapter folder or .safetensors file" };
+        var path = new Argument<string>("PATH") { Description = "model folder, adapter folder, .safetensors, .bin, .pt or .pth file" };
         var tensors = new Option<bool>("--tensors") { Description = "list every tensor" };
         var command = new Verb("inspect", "Show what a model, adapter or weight file is, without loading it.",
             "longlora inspect run32k/adapter") { path, tensors };

@@ -4,12 +4,14 @@ using static TorchSharp.torch;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// A Hugging Face model folder: <c>config.json</c>, the weights in <c>model.safetensors</c> or in shards with an index, and the files that go
-/// along with them. Opening it reads the headers alone; a file is mapped when its first tensor is opened.
+/// A Hugging Face model folder: <c>config.json</c>, the weights in <c>model.safetensors</c> or <c>pytorch_model.bin</c> or in shards of either with an index,
+/// and the files that go along with them. Opening it reads the headers alone; a file is mapped when its first tensor is opened.
 /// </summary>
+/// <remarks>Where a folder has its weights in both forms, safetensors is read and the other left aside.</remarks>
 public sealed class CheckpointDirectory : ITensorSource
 {
-    internal const string ConfigFile = "config.json", WeightsFile = "model.safetensors", IndexFile = "model.safetensors.index.json";
+    internal const string ConfigFile = "config.json", WeightsFile = "model.safetensors", IndexFile = "model.safetensors.index.json",
+        PickleFile = "pytorch_model.bin", PickleIndexFile = "pytorch_model.bin.index.json";
 
     // What a tokenizer and a text generator need, and what a licence asks to be handed on. A README speaks of the original alone.
     private static readonly string[] s_companions =
@@ -18,15 +20,17 @@ public sealed class CheckpointDirectory : ITensorSource
         "chat_template.jinja", "chat_template.json", "generation_config.json", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*",
     ];
 
-    private readonly Dictionary<string, SafetensorsReader> _mapped = new(StringComparer.Ordinal);
+    private static readonly string[] s_heads = ["lm_head.weight", "embed_out.weight"], s_embeddings = ["model.embed_tokens.weight", "gpt_neox.embed_in.weight"];
+
+    private readonly Dictionary<string, ITensorSource> _mapped = new(StringComparer.Ordinal);
     private readonly OrderedDictionary<string, TensorInfo> _tensors = new(StringComparer.Ordinal);
-    private readonly List<SafetensorsHeader> _headers;
+    private readonly List<WeightFile> _files;
     private bool _closed;
 
-    private CheckpointDirectory(string path, string configText, ModelConfig config, List<SafetensorsHeader> headers)
+    private CheckpointDirectory(string path, string configText, ModelConfig config, List<WeightFile> files)
     {
-        (Path, ConfigText, Config, _headers) = (path, configText, config, headers);
-        foreach (var (name, info) in headers.SelectMany(h => h.Tensors))
+        (Path, ConfigText, Config, _files) = (path, configText, config, files);
+        foreach (var (name, info) in files.SelectMany(f => f.Tensors))
         {
             if (!_tensors.TryAdd(name, info))
                 throw new CheckpointException($"'{name}' is both in {_tensors[name].File} and in {info.File}. Only one of them can hold; remove the other file, or mend the index.");
@@ -46,10 +50,10 @@ public sealed class CheckpointDirectory : ITensorSource
     public IReadOnlyDictionary<string, TensorInfo> Tensors => _tensors;
 
     /// <summary>Full paths of the files with weights, shards in their order.</summary>
-    public IReadOnlyList<string> WeightFiles => [.. _headers.Select(h => h.Path)];
+    public IReadOnlyList<string> WeightFiles => [.. _files.Select(f => f.Path)];
 
     /// <summary>Bytes of all tensors together.</summary>
-    public long DataBytes => _headers.Sum(h => h.DataBytes);
+    public long DataBytes => _files.Sum(f => f.DataBytes);
 
     /// <summary>
     /// Full paths of the files that a changed copy of the model needs beside config and weights: tokenizer, chat template, generation defaults, licence.
@@ -63,7 +67,7 @@ public sealed class CheckpointDirectory : ITensorSource
     /// <exception cref="CheckpointException">It is no model folder, a shard is missing, or a file is damaged or not supported.</exception>
     public static CheckpointDirectory Open(string path, bool headersOnly = false)
     {
-        const string needed = "Give the folder of a Hugging Face model, with " + ConfigFile + " and " + WeightsFile + ".";
+        const string needed = "Give the folder of a Hugging Face model, with " + ConfigFile + " and " + WeightsFile + " or " + PickleFile + ".";
         if (!Directory.Exists(path))
             throw new CheckpointException(File.Exists(path) ? $"'{path}' is a file. {needed}" : $"There is no model folder '{path}'. {needed}");
         var configFile = System.IO.Path.Combine(path, ConfigFile);
@@ -73,7 +77,10 @@ public sealed class CheckpointDirectory : ITensorSource
                 ? "It is an adapter: give its base model as the model, and this folder as the adapter." : needed));
         }
         var text = ModelConfigReader.ReadText(configFile);
-        return new CheckpointDirectory(path, text, ModelConfigReader.Parse(text, configFile), ReadHeaders(path)) { _closed = headersOnly };
+        var folder = new CheckpointDirectory(path, text, ModelConfigReader.Parse(text, configFile), ReadHeaders(path));
+        folder.DropTiedHead(headersOnly);
+        folder._closed = headersOnly;
+        return folder;
     }
 
     /// <inheritdoc/>
@@ -82,7 +89,7 @@ public sealed class CheckpointDirectory : ITensorSource
         ObjectDisposedException.ThrowIf(_closed, this);
         var info = Find(name);
         if (!_mapped.TryGetValue(info.File, out var reader))
-            _mapped.Add(info.File, reader = new SafetensorsReader(info.File));
+            _mapped.Add(info.File, reader = FileOf(info).Open());
         return reader.Open(name);
     }
 
@@ -91,7 +98,7 @@ public sealed class CheckpointDirectory : ITensorSource
     {
         ObjectDisposedException.ThrowIf(_closed, this);
         // A mapping of its own, gone with its pages when the tensor has been read.
-        using var reader = new SafetensorsReader(Find(name).File);
+        using var reader = FileOf(Find(name)).Open();
         using var tensor = reader.Open(name);
         use(tensor);
     }
@@ -108,53 +115,76 @@ public sealed class CheckpointDirectory : ITensorSource
     private TensorInfo Find(string name) => _tensors.TryGetValue(name, out var info) ? info
         : throw new CheckpointException($"'{Path}' has no tensor '{name}'.{NearestName.Hint(name, _tensors.Keys)}");
 
-    private static List<SafetensorsHeader> ReadHeaders(string path)
+    private WeightFile FileOf(TensorInfo info) => _files.First(f => f.Path == info.File);
+
+    // PyTorch's files hold the head of a tied model a second time, mostly as the same data under another name.
+    private void DropTiedHead(bool headersOnly)
     {
-        var whole = System.IO.Path.Combine(path, WeightsFile);
-        var index = System.IO.Path.Combine(path, IndexFile);
-        if (File.Exists(index))
-            return ReadShards(path, index);
-        return File.Exists(whole) ? [SafetensorsHeader.Read(whole)] : throw new CheckpointException(NoWeights(path));
+        var head = s_heads.FirstOrDefault(_tensors.ContainsKey);
+        var embedding = s_embeddings.FirstOrDefault(_tensors.ContainsKey);
+        if (!Config.TiedEmbeddings || head is null || embedding is null)
+            return;
+        if (_files.Exists(f => f.Aliases.GetValueOrDefault(head) == embedding || f.Aliases.GetValueOrDefault(embedding) == head))
+            _tensors.Remove(head);
+        else if (!headersOnly && _tensors[head] is var copy && copy.Type == _tensors[embedding].Type && copy.Shape.SequenceEqual(_tensors[embedding].Shape))
+        {
+            LibTorch.EnsureLoaded();
+            var same = false;
+            Visit(embedding, table => Visit(head, other => same = table.equal(other).all().item<bool>()));
+            if (same)
+                _tensors.Remove(head);
+        }
     }
 
-    private static List<SafetensorsHeader> ReadShards(string path, string index)
+    private static List<WeightFile> ReadHeaders(string path) =>
+        ReadHeaders(path, WeightsFile, IndexFile) ?? ReadHeaders(path, PickleFile, PickleIndexFile) ?? throw new CheckpointException(NoWeights(path));
+
+    private static List<WeightFile>? ReadHeaders(string path, string whole, string index)
     {
-        var map = CheckpointIndex.Read(index);
+        if (File.Exists(System.IO.Path.Combine(path, index)))
+            return ReadShards(path, whole, index);
+        var file = System.IO.Path.Combine(path, whole);
+        return File.Exists(file) ? [WeightFile.Read(file)] : null;
+    }
+
+    private static List<WeightFile> ReadShards(string path, string whole, string index)
+    {
+        var map = CheckpointIndex.Read(System.IO.Path.Combine(path, index));
         var shards = map.Values.Distinct().Order(StringComparer.Ordinal).ToList();
         var missing = shards.Where(s => !File.Exists(System.IO.Path.Combine(path, s))).ToList();
         if (missing.Count > 0)
-            throw new CheckpointException($"'{path}' lacks {string.Join(", ", missing)}: {missing.Count} of the {shards.Count} shards that {IndexFile} names. Fetch what is missing.");
-        if (File.Exists(System.IO.Path.Combine(path, WeightsFile)) && !shards.Contains(WeightsFile))
-            throw new CheckpointException($"'{path}' has both {WeightsFile} and {IndexFile} with other files: two sets of weights. Remove one of them.");
+            throw new CheckpointException($"'{path}' lacks {string.Join(", ", missing)}: {missing.Count} of the {shards.Count} shards that {index} names. Fetch what is missing.");
+        if (File.Exists(System.IO.Path.Combine(path, whole)) && !shards.Contains(whole))
+            throw new CheckpointException($"'{path}' has both {whole} and {index} with other files: two sets of weights. Remove one of them.");
 
-        var headers = shards.ConvertAll(s => SafetensorsHeader.Read(System.IO.Path.Combine(path, s)));
+        var files = shards.ConvertAll(s => WeightFile.Read(System.IO.Path.Combine(path, s)));
         for (var i = 0; i < shards.Count; i++)
-            CheckShard(headers[i], shards[i], map);
-        return headers;
+            CheckShard(files[i], shards[i], index, map);
+        return files;
     }
 
-    private static void CheckShard(SafetensorsHeader header, string shard, Dictionary<string, string> map)
+    private static void CheckShard(WeightFile header, string shard, string index, Dictionary<string, string> map)
     {
         foreach (var (name, file) in map)
         {
             if (file == shard && !header.Tensors.ContainsKey(name))
-                throw new CheckpointException($"{header.Path} has no tensor '{name}', which {IndexFile} places there. The files do not belong together; fetch them again.");
+                throw new CheckpointException($"{header.Path} has no tensor '{name}', which {index} places there. The files do not belong together; fetch them again.");
         }
         foreach (var name in header.Tensors.Keys)
         {
             if (!map.TryGetValue(name, out var file))
-                throw new CheckpointException($"{header.Path} has a tensor '{name}' that {IndexFile} does not list. The files do not belong together; fetch them again.");
+                throw new CheckpointException($"{header.Path} has a tensor '{name}' that {index} does not list. The files do not belong together; fetch them again.");
             if (file != shard)
-                throw new CheckpointException($"{header.Path} has a tensor '{name}' that {IndexFile} places in {file}. The files do not belong together; fetch them again.");
+                throw new CheckpointException($"{header.Path} has a tensor '{name}' that {index} places in {file}. The files do not belong together; fetch them again.");
         }
     }
 
     private static string NoWeights(string path)
     {
-        var shard = Directory.EnumerateFiles(path, "model-*-of-*.safetensors").Order(StringComparer.Ordinal).FirstOrDefault();
+        var shard = Directory.EnumerateFiles(path, "model-*-of-*.safetensors").Concat(Directory.EnumerateFiles(path, "pytorch_model-*-of-*.bin"))
+            .Order(StringComparer.Ordinal).FirstOrDefault();
         var why = shard is not null ? $"It has {System.IO.Path.GetFileName(shard)}, a shard, but the index of the shards is missing."
-            : Directory.EnumerateFiles(path, "pytorch_model*.bin").Any() ? "It has pytorch_model.bin, which is not supported yet; take or make the model in safetensors files."
             : "The weights of the model are missing.";
-        return $"'{path}' has neither {WeightsFile} nor {IndexFile}. {why}";
+        return $"'{path}' has neither {WeightsFile} nor {IndexFile}, nor {PickleFile} or {PickleIndexFile}. {why}";
     }
 }

@@ -47,16 +47,16 @@ public sealed class SafetensorsHeader
         return Read(stream, path);
     }
 
-    internal static FileStream OpenFile(string path)
+    internal static FileStream OpenFile(string path, int bufferSize = 0)
     {
         try
         {
-            return new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
+            return new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new CheckpointException(File.Exists(path) ? $"{path} cannot be read: {e.Message}"
-                : Directory.Exists(path) ? $"{path} is a folder; a .safetensors file is needed." : $"{path} does not exist.", e);
+                : Directory.Exists(path) ? $"{path} is a folder; a file is needed." : $"{path} does not exist.", e);
         }
     }
 

@@ -16,7 +16,7 @@ namespace LongLora.Export;
 /// <param name="Tensors">Every tensor.</param>
 public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(string Name, string Value)> Facts, IReadOnlyList<TensorInfo> Tensors)
 {
-    /// <summary>Looks at a model folder, an adapter folder, or a <c>.safetensors</c> file.</summary>
+    /// <summary>Looks at a model folder, an adapter folder, or a file of weights.</summary>
     /// <exception cref="CheckpointException">It is none of these, or damaged.</exception>
     public static CheckpointSummary Read(string path)
     {
@@ -51,10 +51,10 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
 
     private static CheckpointSummary OfFile(string path)
     {
-        var file = SafetensorsHeader.Read(path);
+        var file = WeightFile.Read(path);
         List<(string, string)> facts = [("tensors", Count(file.Tensors.Count)), ("elements", Count(file.Tensors.Values.Sum(t => t.ElementCount))), ("size", Types(file.Tensors.Values))];
-        facts.AddRange(file.Metadata.Where(m => m.Value.Length < 200).Select(m => (m.Key, m.Value)));
-        return new("safetensors file", path, facts, Sorted(file.Tensors.Values));
+        facts.AddRange(file.Notes.Where(m => m.Value.Length < 200).Select(m => (m.Key, m.Value)));
+        return new(file.Format, path, facts, Sorted(file.Tensors.Values));
     }
 
     private static CheckpointSummary OfAdapter(string path)

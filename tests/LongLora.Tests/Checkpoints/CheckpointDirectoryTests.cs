@@ -87,7 +87,7 @@ public class CheckpointDirectoryTests
     public void Open_places_that_are_no_model_folder_say_what_is_needed()
     {
         using var folder = new TemporaryFolder();
-        AssertRefused(folder["no"], "There is no model folder '", "Give the folder of a Hugging Face model, with config.json and model.safetensors.");
+        AssertRefused(folder["no"], "There is no model folder '", "Give the folder of a Hugging Face model, with config.json and model.safetensors or pytorch_model.bin.");
         AssertRefused(folder.Text("file", ""), "is a file.");
         AssertRefused(folder.Root, "has no config.json.");
         folder.Text("adapter_config.json", "{}");
@@ -99,9 +99,9 @@ public class CheckpointDirectoryTests
     {
         using var folder = new TemporaryFolder();
         File.Copy(Path.Combine(Stories, "config.json"), folder["config.json"]);
-        AssertRefused(folder.Root, "has neither model.safetensors nor model.safetensors.index.json. The weights of the model are missing.");
-        folder.Text("pytorch_model.bin", "");
-        AssertRefused(folder.Root, "It has pytorch_model.bin, which is not supported yet");
+        AssertRefused(folder.Root, "has neither model.safetensors nor model.safetensors.index.json, nor pytorch_model.bin or pytorch_model.bin.index.json. The weights of the model are missing.");
+        folder.Text("pytorch_model-00001-of-00002.bin", "");
+        AssertRefused(folder.Root, "It has pytorch_model-00001-of-00002.bin, a shard, but the index of the shards is missing.");
         folder.Text("model-00001-of-00002.safetensors", "");
         AssertRefused(folder.Root, "It has model-00001-of-00002.safetensors, a shard, but the index of the shards is missing.");
     }

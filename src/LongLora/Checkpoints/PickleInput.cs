@@ -1,0 +1,89 @@
+using System.Buffers.Binary;
+using System.Text;
+using LongLora.Runtime;
+
+namespace LongLora.Checkpoints;
+
+/// <summary>The bytes of a pickle, one by one: what is allocated follows what is really there, never what a length in the file claims.</summary>
+/// <param name="stream">A buffered stream at the pickle's start.</param>
+/// <param name="length">Most bytes that belong to it.</param>
+/// <param name="path">The file, for messages.</param>
+internal sealed class PickleInput(Stream stream, long length, string path)
+{
+    /// <summary>Longest text, such as a tensor's name.</summary>
+    private const int MaxTextBytes = 1 << 20;
+
+    private readonly byte[] _small = new byte[8];
+    private readonly long _length = length;
+    private long _left = length;
+
+    /// <summary>Bytes read so far.</summary>
+    public long Position => _length - _left;
+
+    public int Byte() => Take(1)[0];
+
+    public int Uint16() => BinaryPrimitives.ReadUInt16LittleEndian(Take(2));
+
+    public int Int32() => BinaryPrimitives.ReadInt32LittleEndian(Take(4));
+
+    public long Int64() => BinaryPrimitives.ReadInt64LittleEndian(Take(8));
+
+    // Floats alone are big-endian in a pickle.
+    public double Double() => BinaryPrimitives.ReadDoubleBigEndian(Take(8));
+
+    /// <summary>A text of so many bytes.</summary>
+    public string Text(long bytes)
+    {
+        if (bytes is < 0 or > MaxTextBytes || bytes > _left)
+            throw Bad($"a text of {bytes} bytes");
+        var buffer = new byte[bytes];
+        Fill(buffer);
+        return Encoding.UTF8.GetString(buffer);
+    }
+
+    /// <summary>A little-endian integer in two's complement; null where it has more than 64 bits.</summary>
+    public long? Integer(long bytes)
+    {
+        if (bytes is < 0 or > 255)
+            throw Bad($"an integer of {bytes} bytes");
+        Span<byte> buffer = stackalloc byte[(int)bytes];
+        Fill(buffer);
+        if (bytes > 8)
+            return null;
+        var value = bytes > 0 && buffer[^1] >= 128 ? -1L : 0;
+        for (var i = (int)bytes - 1; i >= 0; i--)
+            value = (value << 8) | buffer[i];
+        return value;
+    }
+
+    /// <summary>A text up to the end of the line.</summary>
+    public string Line()
+    {
+        var text = new StringBuilder();
+        for (int next; (next = Byte()) != '\n';)
+        {
+            if (text.Length == 1000)
+                throw Bad("a line of more than 1000 characters");
+            text.Append((char)next);
+        }
+        return text.ToString();
+    }
+
+    /// <summary>What to complain with.</summary>
+    public CheckpointException Bad(string what) =>
+        new($"{path}: the pickle has {what} at byte {Position}. It is damaged, or no file of PyTorch tensors.");
+
+    private ReadOnlySpan<byte> Take(int count)
+    {
+        var bytes = _small.AsSpan(0, count);
+        Fill(bytes);
+        return bytes;
+    }
+
+    private void Fill(Span<byte> bytes)
+    {
+        if (bytes.Length > _left || stream.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false) < bytes.Length)
+            throw Bad("its end too early");
+        _left -= bytes.Length;
+    }
+}
