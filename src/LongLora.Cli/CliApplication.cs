@@ -77,6 +77,7 @@ public static class CliApplication
             QuantizeCommand.Create(context),
             PrepareCommand.Create(context),
             InspectCommand.Create(context),
+            PlanCommand.Create(context),
             BenchCommand.Create(context),
             verbose,
             new HelpOption("--help", "-h", "-?") { Description = "show this help", Action = new HelpScreen() },

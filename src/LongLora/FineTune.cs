@@ -40,6 +40,8 @@ public static class FineTune
 
         // Files -> weights: mapped, checked, and attached to the architecture that config.json describes.
         var folder = CheckpointDirectory.Open(options.Model);
+        if (options.CheckMemory)
+            TrainingPlan.Make(options, folder).RequireFit();
         using var model = ModelLoader.Load(LongerContext(folder.Config, options), folder, device, options.Quantization);
         if (options.Tuning == TuningMethod.Full && model.IsQuantized)
             throw new ConfigurationException($"tuning is full, but the matrices of '{options.Model}' are quantised and cannot be trained. Use lora-plus, or the model in full precision.");
@@ -86,7 +88,7 @@ public static class FineTune
         return RopeScaling.Extend(config, options.RopeScaling, options.RopeFactor, options.Context);
     }
 
-    private static AdapterOptions Tuning(FineTuneOptions options) => new()
+    internal static AdapterOptions Tuning(FineTuneOptions options) => new()
     {
         Rank = options.Rank,
         Alpha = options.Alpha,
@@ -96,7 +98,7 @@ public static class FineTune
         TrainEverything = options.Tuning == TuningMethod.Full,
     };
 
-    private static IAttention Attention(FineTuneOptions options) => options.Attention switch
+    internal static IAttention Attention(FineTuneOptions options) => options.Attention switch
     {
         AttentionKind.ShiftedSparse => new ShiftedSparseAttention(options.ResolvedGroupSize),
         AttentionKind.Grouped => new GroupedAttention(options.ResolvedGroupSize),

@@ -81,6 +81,7 @@ public static class FineTuneOptionTable
         Whole("blocks-per-segment", "Machine", "decoder blocks between two kept activations; more save memory and cost time", o => o.BlocksPerSegment, (o, v) => o with { BlocksPerSegment = v }),
         Choice("quantization", "Machine", "form of the frozen matrices: as stored, 4 bits (QLoRA), 8 bits", o => o.Quantization, (o, v) => o with { Quantization = v }),
         Choice("activation-offload", "Machine", "where activations wait for the backward pass", o => o.ActivationOffload, (o, v) => o with { ActivationOffload = v }),
+        Switch("check-memory", "Machine", "refuse a run that needs more memory than the machine has; see longlora plan", o => o.CheckMemory, (o, v) => o with { CheckMemory = v }),
     ];
 
     /// <summary>The option of a name.</summary>

@@ -73,7 +73,7 @@ public sealed class RunDirectory
     // Where the model lies, how often to save, and the number of steps do not change what a step computes, except through the schedule.
     private static string MakeFingerprint(FineTuneOptions options, TokenStore tokens)
     {
-        string[] free = ["model", "data", "output", "resume", "save-every", "keep-checkpoints", "device", "blocks-per-segment", "activation-offload"];
+        string[] free = ["model", "data", "output", "resume", "save-every", "keep-checkpoints", "device", "blocks-per-segment", "activation-offload", "check-memory"];
         var relevant = FineTuneOptionTable.All
             .Where(o => !free.Contains(o.Name) && !(o.Name == "steps" && options.Schedule == ScheduleKind.ConstantWithWarmup))
             .Select(o => $"{o.Name}: {o.Format(options)}");

@@ -43,6 +43,7 @@ public class RecipeTests
         Device = "cpu",
         BlocksPerSegment = 2,
         ActivationOffload = ActivationOffload.Disk,
+        CheckMemory = false,
         Quantization = LongLora.Quantization.QuantizationKind.Int8,
     };
 

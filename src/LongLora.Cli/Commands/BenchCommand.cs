@@ -103,7 +103,7 @@ internal static class BenchCommand
         context.Console.WriteLine($"One training step: LoRA+ (rank {options.Tuning.Rank}), batch 1; shortest and median of {options.Steps} steps after one untimed step; "
             + $"{TorchSharp.torch.get_num_threads()} threads. Products of 1024 x 1024 reach {GemmRate.MeasureSquare() / 1e9:F0} GFLOP/s.");
         var table = new Table().Border(TableBorder.Simple);
-        foreach (var name in new[] { "context", "attention", "group", "seconds", "median", "needed GFLOP", "recomputed", "useful GFLOP/s", "of the products'", "peak memory", "loss" })
+        foreach (var name in new[] { "context", "attention", "group", "seconds", "median", "needed GFLOP", "recomputed", "useful GFLOP/s", "of the products'", "peak memory", "planned", "loss" })
             table.AddColumn(new TableColumn(name).RightAligned().NoWrap());
         foreach (var result in results)
         {
@@ -122,7 +122,7 @@ internal static class BenchCommand
 
     private static void AddRow(Table table, StepBenchmarkResult result, string name, string group, StepMeasurement step) => table.AddRow(
         $"{result.Context:N0}", name, group, $"{step.MinSeconds:F3}", $"{step.MedianSeconds:F3}", $"{step.Flops.Needed / 1e9:N1}", $"{step.Flops.Recomputed / 1e9:N1}",
-        $"{step.UsefulRate / 1e9:F1}", $"{100 * step.UsefulRate / result.GemmRate:F0} % of {result.GemmRate / 1e9:F0}", $"{step.PeakBytes / (double)(1 << 20):N0} MiB", $"{step.Losses[0]:F4}");
+        $"{step.UsefulRate / 1e9:F1}", $"{100 * step.UsefulRate / result.GemmRate:F0} % of {result.GemmRate / 1e9:F0}", $"{step.PeakBytes / (double)(1 << 20):N0} MiB", $"{step.Planned.Step / (double)(1 << 20):N0} MiB", $"{step.Losses[0]:F4}");
 
     private static string ToJson(List<StepBenchmarkResult> results) => JsonSerializer.Serialize(new
     {

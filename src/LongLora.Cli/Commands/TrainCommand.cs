@@ -11,20 +11,27 @@ internal static class TrainCommand
 {
     internal static Command Create(CliContext context)
     {
-        var recipe = new RecipeOption();
         var command = new Verb("train", "Fine-tune a model to a longer context.",
-            "longlora train --model Llama-2-7b --data books --context 32768 --output run32k")
-        { recipe };
-        var flags = FineTuneOptionTable.All.Select(option => new Flag(option)).ToList();
-        flags.ForEach(command.Options.Add);
-        command.SetAction(parsed =>
-        {
-            var options = parsed.GetValue(recipe) is { } file ? Recipe.ReadFile(file.FullName, FineTuneOptionTable.Defaults) : FineTuneOptionTable.Defaults;
-            options = ApplyFlags(options, parsed, flags);
-            options.Validate();
-            return Run(options, context);
-        });
+            "longlora train --model Llama-2-7b --data books --context 32768 --output run32k");
+        var read = AddOptions(command, FineTuneOptionTable.All);
+        command.SetAction(parsed => Run(Checked(read(parsed)), context));
         return command;
+    }
+
+    /// <summary>Gives a command a recipe and the flags of some options, and says how they are read.</summary>
+    internal static Func<ParseResult, FineTuneOptions> AddOptions(Verb command, IEnumerable<FineTuneOption> table)
+    {
+        var recipe = new RecipeOption();
+        command.Options.Add(recipe);
+        var flags = table.Select(option => new Flag(option)).ToList();
+        flags.ForEach(command.Options.Add);
+        return parsed => ApplyFlags(parsed.GetValue(recipe) is { } file ? Recipe.ReadFile(file.FullName, FineTuneOptionTable.Defaults) : FineTuneOptionTable.Defaults, parsed, flags);
+    }
+
+    private static FineTuneOptions Checked(FineTuneOptions options)
+    {
+        options.Validate();
+        return options;
     }
 
     private static FineTuneOptions ApplyFlags(FineTuneOptions options, ParseResult parsed, List<Flag> flags)
@@ -52,6 +59,8 @@ internal static class TrainCommand
         var view = new TrainingView(context, options);
         try
         {
+            if (TrainingPlan.Make(options).Warning is { } warning)
+                context.Error.WriteLine(warning);
             var result = view.Show(progress => FineTune.Run(options, progress, DocumentFormats.All, context.Cancellation));
             SavePlot(options, context);
             view.ShowResult(result);

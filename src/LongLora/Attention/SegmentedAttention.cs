@@ -13,7 +13,7 @@ namespace LongLora.Attention;
 public abstract class SegmentedAttention : IAttention
 {
     // Elements of one result of a kernel: 4 MiB in fp32.
-    private const long KernelElements = 1 << 20;
+    internal const long KernelElements = 1 << 20;
 
     /// <inheritdoc/>
     public abstract AttentionPattern Pattern(int length);

@@ -16,8 +16,24 @@ namespace LongLora.Models;
 /// </summary>
 public static class BlockPass
 {
-    // Elements of one activation [l, F], and of q, k, v, their gradients and what the kernels return together: 16 and 64 MiB in fp32.
+    // Elements of one activation [l, F], and of q, k, v, their gradients and what the kernels return together: 4 and 64 MiB in fp32.
     private const long TileElements = 1 << 20, HeadElements = 16 << 20;
+
+    // Fewer rows would leave the products of a large model waiting for its weights.
+    private const long MinTileRows = 512;
+
+    /// <summary>Rows that are worked on at once where a row has <paramref name="width"/> numbers.</summary>
+    internal static long TileRows(long width) => Math.Max(MinTileRows, TileElements / width);
+
+    /// <summary>Head groups that are worked on at once.</summary>
+    /// <param name="tokens">N = B L.</param>
+    /// <param name="width">H K.</param>
+    /// <param name="groups">All head groups of a block.</param>
+    internal static int GroupsAtOnce(long tokens, long width, int groups)
+    {
+        var passes = (int)Math.Clamp((8 * tokens * width + HeadElements - 1) / HeadElements, 1, groups);
+        return (groups + passes - 1) / passes;
+    }
 
     /// <summary>Adds both branches to <paramref name="hidden"/> in place, outside autograd.</summary>
     /// <param name="block">The block.</param>
@@ -180,19 +196,18 @@ public static class BlockPass
 
     private static void ForEachTile(long total, long width, Action<long, long> action)
     {
-        var tile = Math.Max(512, TileElements / width);
+        var tile = TileRows(width);
         for (long start = 0; start < total; start += tile)
         {
-            using var scope = NewDisposeScope();
-            action(start, Math.Min(tile, total - start));
+            using (NewDisposeScope())
+                action(start, Math.Min(tile, total - start));
+            HostMemory.TrimIfGrown();
         }
     }
 
     private static void ForEachHeadGroup(DecoderBlock block, Tensor hidden, Action<int, int> action)
     {
-        var elements = 8 * hidden.size(0) * hidden.size(1) * block.AttentionOutput.InputSize;
-        var passes = (int)Math.Clamp((elements + HeadElements - 1) / HeadElements, 1, block.HeadGroups);
-        var size = (block.HeadGroups + passes - 1) / passes;
+        var size = GroupsAtOnce(hidden.size(0) * hidden.size(1), block.AttentionOutput.InputSize, block.HeadGroups);
         for (var first = 0; first < block.HeadGroups; first += size)
         {
             using var scope = NewDisposeScope();

@@ -33,19 +33,24 @@ public static class ChunkedCrossEntropy
         long count = rows.size(0), chunk = ChunkRows(model.Head.OutputSize);
         for (long start = 0; start < count; start += chunk)
         {
-            using var inner = NewDisposeScope();
-            var piece = rows.narrow(0, start, Math.Min(chunk, count - start));
-            var leaf = piece.detach().requires_grad_(true);
-            Tensor normed;
-            using (enable_grad())
-                normed = model.FinalNorm.Forward(leaf); // -> [C, D]
-            var (loss, logitsGradient) = LossAndGradient(model.Head.Forward(normed.detach()), targets.narrow(0, start, piece.size(0)), scale);
-            lossSum.add_(loss);
-            model.Head.AccumulateGradients(normed.detach(), logitsGradient);
-            normed.backward([model.Head.InputGradient(logitsGradient)]);
-            piece.copy_(leaf.grad!);
+            RunChunk(model, rows.narrow(0, start, Math.Min(chunk, count - start)), targets.narrow(0, start, Math.Min(chunk, count - start)), scale, lossSum);
+            HostMemory.TrimIfGrown();
         }
         return lossSum.MoveToOuterDisposeScope();
+    }
+
+    private static void RunChunk(CausalLanguageModel model, Tensor piece, Tensor targets, double scale, Tensor lossSum)
+    {
+        using var scope = NewDisposeScope();
+        var leaf = piece.detach().requires_grad_(true);
+        Tensor normed;
+        using (enable_grad())
+            normed = model.FinalNorm.Forward(leaf); // -> [C, D]
+        var (loss, logitsGradient) = LossAndGradient(model.Head.Forward(normed.detach()), targets, scale);
+        lossSum.add_(loss);
+        model.Head.AccumulateGradients(normed.detach(), logitsGradient);
+        normed.backward([model.Head.InputGradient(logitsGradient)]);
+        piece.copy_(leaf.grad!);
     }
 
     /// <summary>Sum of -log p(target) over rows of logits, without gradients: for evaluation.</summary>

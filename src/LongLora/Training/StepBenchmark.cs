@@ -4,8 +4,10 @@ using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Data;
+using LongLora.Layers;
 using LongLora.Models;
 using LongLora.Positions;
+using LongLora.Quantization;
 using LongLora.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -49,7 +51,8 @@ public sealed record StepBenchmarkOptions
 /// <param name="Losses">Mean loss before each step in nats a token: of the untimed one first, then of the timed ones.</param>
 /// <param name="ResidentBytes">Resident memory of the process with model, gradients and optimizer state, before the first step.</param>
 /// <param name="PeakResidentBytes">Largest resident memory of the process in the first step.</param>
-public sealed record StepMeasurement(StepFlops Flops, IReadOnlyList<double> Seconds, IReadOnlyList<double> Losses, long ResidentBytes, long PeakResidentBytes)
+/// <param name="Planned">What <see cref="StepMemory"/> counts.</param>
+public sealed record StepMeasurement(StepFlops Flops, IReadOnlyList<double> Seconds, IReadOnlyList<double> Losses, long ResidentBytes, long PeakResidentBytes, StepMemory Planned)
 {
     /// <summary>The shortest step: the one that was disturbed least.</summary>
     public double MinSeconds => Seconds.Min();
@@ -187,7 +190,21 @@ public static class StepBenchmark
             seconds.Add(watch.Elapsed.TotalSeconds);
         }
         var flops = StepFlops.Count(model.Config, attention, options.Tuning, context, 1, options.BlocksPerSegment);
-        return new(flops, seconds, losses, resident, peak);
+        return new(flops, seconds, losses, resident, peak, Plan(model, attention, context, options));
+    }
+
+    private static StepMemory Plan(CausalLanguageModel model, IAttention attention, int context, StepBenchmarkOptions options)
+    {
+        var matrix = model.Blocks[0].MlpOutput.Projection;
+        return StepMemory.Count(model.Config, attention, context, new StepMemoryOptions
+        {
+            Tuning = options.Tuning,
+            BlocksPerSegment = options.BlocksPerSegment,
+            Offload = options.Offload,
+            Quantization = matrix is QuantizedProjection { Kind: var kind } ? kind : QuantizationKind.None,
+            StoredType = matrix is DenseProjection { Weight.Value.dtype: var type } ? type : ScalarType.Float32,
+            Cuda = model.Device.type == DeviceType.CUDA,
+        });
     }
 
     // Mapped weights, code pages and compiled methods are there before memory is measured; weights and optimizer state stay as they are.

@@ -1,0 +1,163 @@
+using LongLora.Adapters;
+using LongLora.Attention;
+using LongLora.Checkpoints;
+using LongLora.Models;
+using LongLora.Quantization;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.Training;
+
+// N tokens in a forward pass (B L), D model size, F MLP size, H heads, J key-value heads, K head size, V vocabulary
+
+/// <summary>What the memory of a training run depends on, beside the model.</summary>
+public sealed record StepMemoryOptions
+{
+    /// <summary>What is trained.</summary>
+    public AdapterOptions Tuning { get; init; } = new();
+
+    /// <summary>B, sequences in a forward pass. Default 1.</summary>
+    public int BatchSize { get; init; } = 1;
+
+    /// <summary>As given to <see cref="CheckpointedBackward"/>. Default 1.</summary>
+    public int BlocksPerSegment { get; init; } = 1;
+
+    /// <summary>Where activations wait; <see cref="ActivationOffload.Auto"/> counts as in memory. Default none.</summary>
+    public ActivationOffload Offload { get; init; } = ActivationOffload.None;
+
+    /// <summary>Form of the blocks' matrices. Default as stored.</summary>
+    public QuantizationKind Quantization { get; init; } = QuantizationKind.None;
+
+    /// <summary>The type in which the weights are stored. Default bf16, that of published models.</summary>
+    public ScalarType StoredType { get; init; } = ScalarType.BFloat16;
+
+    /// <summary>Whether the model computes on CUDA, in bf16. Default false: on the CPU, in fp32.</summary>
+    public bool Cuda { get; init; }
+}
+
+/// <summary>
+/// The bytes that a training run needs at its peak, by what they are for: counted from the shapes, as <see cref="BlockPass"/> and
+/// <see cref="CheckpointedBackward"/> hold them.
+/// </summary>
+/// <param name="Runtime">.NET, libtorch, code, small objects; measured once (docs/results/plan.md).</param>
+/// <param name="Weights">All weights as stored, or quantised. On the CPU they are pages of the mapped files.</param>
+/// <param name="Trained">fp32 values of what is trained.</param>
+/// <param name="Gradients">fp32.</param>
+/// <param name="Optimizer">AdamW's two moments, fp32.</param>
+/// <param name="Checkpoints">What the forward pass keeps for the backward pass, where it waits in memory; what of it is worked on, where it waits elsewhere.</param>
+/// <param name="Hidden">The hidden states that become their own gradient; token ids; rotary tables.</param>
+/// <param name="Attention">Queries, keys, values and gradients of the heads that are worked on at once; the gradient of the norm's output; the kernel's results.</param>
+/// <param name="Loss">Logits of one chunk.</param>
+/// <param name="Workspace">Tiles of the MLP, and matrices widened for use.</param>
+/// <param name="Offloaded">What waits on disk or in the host's memory, not part of the peak.</param>
+public sealed record StepMemory(long Runtime, long Weights, long Trained, long Gradients, long Optimizer, long Checkpoints, long Hidden, long Attention,
+    long Loss, long Workspace, long Offloaded)
+{
+    // On the CPU: resident when a model of a few kilobytes trains. On CUDA: the context and the libraries' workspaces; not measured by us.
+    private const long CpuRuntime = 215L << 20, CudaRuntime = 900L << 20;
+
+    /// <summary>What a step takes above model, gradients and optimizer state.</summary>
+    public long Step => Checkpoints + Hidden + Attention + Loss + Workspace;
+
+    /// <summary>Everything at its peak.</summary>
+    public long Peak => Runtime + Weights + Trained + Gradients + Optimizer + Step;
+
+    /// <summary>Names and bytes of the parts, in the order in which they are best read.</summary>
+    public IReadOnlyList<(string Name, long Bytes)> Parts =>
+    [
+        ("runtime", Runtime), ("weights", Weights), ("trained weights, fp32", Trained), ("gradients", Gradients), ("optimizer state", Optimizer),
+        ("activation checkpoints", Checkpoints), ("hidden states", Hidden), ("attention", Attention), ("loss", Loss), ("workspace", Workspace),
+    ];
+
+    /// <summary>Counts a run.</summary>
+    /// <param name="config">The architecture; nothing is allocated.</param>
+    /// <param name="attention">The attention in training.</param>
+    /// <param name="length">L.</param>
+    /// <param name="options">The rest.</param>
+    public static StepMemory Count(ModelConfig config, IAttention attention, int length, StepMemoryOptions options)
+    {
+        using var model = ModelLoader.Describe(config);
+        return Count(model, attention, length, options);
+    }
+
+    /// <summary>Counts a run for a model made by <see cref="ModelLoader.Describe"/>.</summary>
+    internal static StepMemory Count(CausalLanguageModel model, IAttention attention, int length, StepMemoryOptions options)
+    {
+        var config = model.Config;
+        long tokens = (long)options.BatchSize * length, size = options.Cuda ? 2 : 4, width = config.HiddenSize;
+        var (weights, trained) = WeightBytes(model, options);
+        var (kept, offloaded) = Kept(config, tokens, size, options);
+        var hidden = tokens * width * size + tokens * IdBytes + (long)length * config.HeadSize * 4;
+        return new(options.Cuda ? CudaRuntime : CpuRuntime, weights, trained, trained, 2 * trained, kept, hidden, AttentionBytes(model, attention, length, size, options),
+            LossBytes(model, tokens, size), WorkspaceBytes(model, tokens, size, options), offloaded);
+    }
+
+    // Ids and targets as tensors and as the arrays that they are made from, 8 bytes each.
+    private const long IdBytes = 32;
+
+    private static (long All, long Trained) WeightBytes(CausalLanguageModel model, StepMemoryOptions options)
+    {
+        var tuning = options.Tuning;
+        var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
+        bool IsTrained(Layers.Weight weight) => tuning.TrainEverything || (tuning.TrainEmbeddings && weight == model.Embedding.Weight) || (tuning.TrainNorms && norms.Contains(weight));
+        var trained = model.Weights.Where(IsTrained).Sum(w => w.ElementCount);
+        if (!tuning.TrainEverything && tuning.Rank > 0)
+            trained += AdapterSet.Targets(model, tuning.TargetModules).Sum(l => tuning.Rank * (l.InputSize + l.OutputSize));
+        var inBlocks = model.Linears.Where(l => l != model.Head).Sum(l => l.InputSize * l.OutputSize);
+        var perWeight = options.Quantization switch { QuantizationKind.Nf4 => Nf4Bytes, QuantizationKind.Int8 => 1.0, _ => options.StoredType.ElementSize() };
+        var others = model.Weights.Sum(w => w.ElementCount) - inBlocks;
+        return ((long)(inBlocks * perWeight) + others * options.StoredType.ElementSize(), trained * 4);
+    }
+
+    // 4 bits a weight, 8 a block of 64, 32 for 256 blocks.
+    private const double Nf4Bytes = 0.5 + 1.0 / 64 + 4.0 / (64 * 256);
+
+    private static (long Kept, long Offloaded) Kept(ModelConfig config, long tokens, long size, StepMemoryOptions options)
+    {
+        long input = tokens * config.HiddenSize * size;
+        var block = input + tokens * config.HeadCount * (config.HeadSize * size + (options.Cuda ? 0 : 4)); // and the log-sum-exp
+        var segments = (config.LayerCount + options.BlocksPerSegment - 1) / options.BlocksPerSegment;
+        var (waiting, working) = options.BlocksPerSegment == 1
+            ? (config.LayerCount * block, block)
+            : (segments * input, input + Math.Min(options.BlocksPerSegment, config.LayerCount) * block);
+        var inMemory = options.Offload is ActivationOffload.None or ActivationOffload.Auto || (options.Offload == ActivationOffload.Host && !options.Cuda);
+        if (!inMemory)
+            return (working, waiting);
+        // While the last segment is worked on, its own input has been taken from what waits.
+        return (options.BlocksPerSegment == 1 ? waiting : waiting + working - input, 0);
+    }
+
+    private static long AttentionBytes(CausalLanguageModel model, IAttention attention, int length, long size, StepMemoryOptions options)
+    {
+        var config = model.Config;
+        long tokens = (long)options.BatchSize * length, all = (long)config.HeadCount * config.HeadSize;
+        var groups = model.Blocks[0].HeadGroups;
+        var part = (double)BlockPass.GroupsAtOnce(tokens, all, groups) / groups;
+        long queries = (long)(tokens * all * part) * size, keys = (long)(tokens * config.KeyValueHeadCount * config.HeadSize * part) * size;
+        var longest = attention.Pattern(length) is var pattern ? pattern.Lower.Concat(pattern.Upper).Max(r => r.Length) : 0;
+        // Of one call at a time: an output, or three gradients; whole stretches.
+        var kernel = Math.Max(SegmentedAttention.KernelElements * size, (long)((double)longest / length * queries));
+        var normed = tokens * config.HiddenSize * size * (model.Blocks[0].IsParallel ? 2 : 1);
+        return normed + 3 * queries + 4 * keys + 3 * Math.Min(kernel, queries);
+    }
+
+    private static long LossBytes(CausalLanguageModel model, long tokens, long size)
+    {
+        var rows = Math.Min(tokens, ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize));
+        return rows * (model.Head.OutputSize * (size == 4 ? 4 : 8) + 6 * model.Head.InputSize * size);
+    }
+
+    private static long WorkspaceBytes(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
+    {
+        var mlp = model.Blocks[0].MlpOutput.InputSize;
+        var rows = Math.Min(tokens, BlockPass.TileRows(mlp));
+        // gate, up, their activation and product, their gradients; the tile itself, its norm and gradients
+        var tile = rows * (8 * mlp + 6 * model.Config.HiddenSize) * size;
+        if (options.Cuda || (options.Quantization == QuantizationKind.None && options.StoredType == ScalarType.Float32))
+            return tile;
+        // On the CPU the graph of a tile holds gate and up in fp32; a head that is not trained is widened for its product.
+        var head = options.Tuning.TrainEverything || (model.Config.TiedEmbeddings && options.Tuning.TrainEmbeddings) ? 0 : model.Head.InputSize * model.Head.OutputSize * 4;
+        var widened = options.Tuning.TrainEverything ? 0 : 3 * mlp * model.Config.HiddenSize * 4;
+        return tile + Math.Max(head, widened);
+    }
+}
