@@ -53,7 +53,7 @@ public class BenchTests : CliRun
     public void Step_with_wrong_numbers_is_refused()
     {
         Fail(ExitCode.Usage, ["context", "many"], "bench", "step", "--model", Stories, "--context", "many");
-        Fail(ExitCode.Usage, ["at least 1 step", "0"], "bench", "step", "--model", Stories, "--context", "64", "--steps", "0");
+        Fail(ExitCode.Usage, ["0 steps or more", "-1"], "bench", "step", "--model", Stories, "--context", "64", "--steps", "-1");
         Fail(ExitCode.Usage, ["group", "7"], "bench", "step", "--model", Stories, "--context", "64", "--group-size", "7");
     }
 }

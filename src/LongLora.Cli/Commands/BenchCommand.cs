@@ -23,7 +23,7 @@ internal static class BenchCommand
         var model = new Option<string>("--model") { Description = "folder of a Hugging Face model [default: random weights in the shape of stories15M]", HelpName = "DIR" };
         var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
         var group = new Option<int>("--group-size") { Description = "tokens in an attention group [default: a quarter of the context]", HelpName = "G" };
-        var steps = new Option<int>("--steps") { Description = "timed steps, after one that is not", HelpName = "K", DefaultValueFactory = _ => standard.Steps };
+        var steps = new Option<int>("--steps") { Description = "timed steps, after one that is not; 0 to time that one", HelpName = "K", DefaultValueFactory = _ => standard.Steps };
         var full = new Option<bool>("--full") { Description = "also measure full attention", HelpName = "true|false", DefaultValueFactory = _ => true };
         var blocks = new Option<int>("--blocks-per-segment") { Description = "decoder blocks between two kept activations", HelpName = "K", DefaultValueFactory = _ => standard.BlocksPerSegment };
         var offload = new Option<ActivationOffload>("--activation-offload") { Description = "where activations wait for the backward pass", HelpName = "none|host|disk|auto", DefaultValueFactory = _ => standard.Offload };
@@ -100,7 +100,7 @@ internal static class BenchCommand
 
     private static void Show(CliContext context, List<StepBenchmarkResult> results, StepBenchmarkOptions options)
     {
-        context.Console.WriteLine($"One training step: LoRA+ (rank {options.Tuning.Rank}), batch 1; shortest and median of {options.Steps} steps after one untimed step; "
+        context.Console.WriteLine($"One training step: LoRA+ (rank {options.Tuning.Rank}), batch 1; {(options.Steps == 0 ? "one step" : $"shortest and median of {options.Steps} steps after one untimed step")}; "
             + $"{TorchSharp.torch.get_num_threads()} threads. Products of 1024 x 1024 reach {GemmRate.MeasureSquare() / 1e9:F0} GFLOP/s.");
         var table = new Table().Border(TableBorder.Simple);
         foreach (var name in new[] { "context", "attention", "group", "seconds", "median", "needed GFLOP", "recomputed", "useful GFLOP/s", "of the products'", "peak memory", "planned", "loss" })

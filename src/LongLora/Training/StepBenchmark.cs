@@ -20,7 +20,7 @@ public sealed record StepBenchmarkOptions
     /// <summary>G, tokens in an attention group; 0 for a quarter of the context. Default 0.</summary>
     public int GroupSize { get; init; }
 
-    /// <summary>Timed steps of each variant, after one that is not. Default 3.</summary>
+    /// <summary>Timed steps of each variant, after one that is not; 0 to time that one: for contexts so long that one step must do. Default 3.</summary>
     public int Steps { get; init; } = 3;
 
     /// <summary>Whether full attention is measured beside S². Default true.</summary>
@@ -115,11 +115,11 @@ public static class StepBenchmark
     /// <param name="context">L.</param>
     /// <param name="options">What is measured.</param>
     /// <param name="cancellation">Looked at before each step.</param>
-    /// <exception cref="ConfigurationException">The context is too short for groups, or the number of steps is not positive.</exception>
+    /// <exception cref="ConfigurationException">The context is too short for groups, or the number of steps is negative.</exception>
     public static StepBenchmarkResult Run(Func<CausalLanguageModel> makeModel, int context, StepBenchmarkOptions options, CancellationToken cancellation = default)
     {
-        if (context < 8 || options.Steps < 1)
-            throw new ConfigurationException($"A benchmark needs a context of at least 8 tokens and at least 1 step; seen {context} and {options.Steps}.");
+        if (context < 8 || options.Steps < 0)
+            throw new ConfigurationException($"A benchmark needs a context of at least 8 tokens and 0 steps or more; seen {context} and {options.Steps}.");
         var group = options.ResolvedGroupSize(context);
         var before = MeasureProducts(makeModel, context, options);
         var sparse = Measure(makeModel, new ShiftedSparseAttention(group), context, options, cancellation);
@@ -180,9 +180,10 @@ public static class StepBenchmark
         MemoryMeter.ReturnFreeMemory();
         var resident = MemoryMeter.CurrentBytes;
         MemoryMeter.ResetPeak();
+        var first = Stopwatch.StartNew();
         var losses = new List<double> { Step() };
         var peak = MemoryMeter.PeakBytes;
-        var seconds = new List<double>();
+        List<double> seconds = options.Steps == 0 ? [first.Elapsed.TotalSeconds] : [];
         for (var i = 0; i < options.Steps; i++)
         {
             var watch = Stopwatch.StartNew();
