@@ -73,6 +73,7 @@ public static class CliApplication
         {
             TrainCommand.Create(context),
             EvaluateCommand.Create(context),
+            GenerateCommand.Create(context),
             MergeCommand.Create(context),
             QuantizeCommand.Create(context),
             PrepareCommand.Create(context),

@@ -40,6 +40,15 @@ public sealed class RotaryEmbedding : IDisposable
     /// <param name="count">Number of positions.</param>
     public RotaryEmbedding Narrow(long start, long count) => new(_cos.narrow(0, start, count), _sin.narrow(0, start, count));
 
+    /// <summary>The tables of one position for each row of a batch: [B, 1, H, K] heads are turned each by its own.</summary>
+    /// <param name="positions">B positions.</param>
+    public RotaryEmbedding OfRows(IReadOnlyList<int> positions)
+    {
+        using var rows = tensor(positions.Select(p => (long)p).ToArray(), device: _cos.device);
+        Tensor Pick(Tensor table) => table.index_select(0, rows).unsqueeze(1); // [L, 1, K/2] -> [B, 1, 1, K/2]
+        return new(Pick(_cos), Pick(_sin));
+    }
+
     /// <summary>Turns each head by the angle of its position: (a, b) becomes (a cos - b sin, b cos + a sin).</summary>
     /// <param name="heads">[B, L, H, K] of any floating-point type.</param>
     /// <returns>[B, L, H, K] of the same type, contiguous.</returns>

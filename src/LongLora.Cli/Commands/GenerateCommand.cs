@@ -1,0 +1,108 @@
+using System.CommandLine;
+using System.Diagnostics;
+using LongLora.Data;
+using LongLora.Documents;
+using LongLora.Generation;
+using LongLora.Runtime;
+
+namespace LongLora.Cli.Commands;
+
+/// <summary><c>longlora generate</c>: text goes on from a prompt, which may stand behind a document.</summary>
+internal static class GenerateCommand
+{
+    internal static Command Create(CliContext context)
+    {
+        var standard = new GenerationOptions();
+        var source = new ModelArguments();
+        var prompt = new Option<string>("--prompt") { Description = "text to go on from; \\n is a line break", HelpName = "TEXT" };
+        var promptFile = new Option<string>("--prompt-file") { Description = "file with the prompt", HelpName = "FILE" };
+        var material = new Option<string[]>("--material") { Description = "documents to put before the prompt: .txt, .md, .pdf, .docx, .html", HelpName = "FILE", AllowMultipleArgumentsPerToken = true };
+        var sampling = new SamplingArguments(standard);
+        var length = new Option<int?>("--context") { Description = "most tokens of prompt and answer together [default: the model's]", HelpName = "N" };
+        var command = new Verb("generate", "Generate text from a prompt, with full attention.",
+            "longlora generate --model merged --material book.pdf --prompt \"\\nThe book is about\" --max-tokens 100")
+        { prompt, promptFile, material, length };
+        source.AddTo(command);
+        sampling.AddTo(command);
+        command.SetAction(parsed =>
+        {
+            var options = sampling.Read(parsed);
+            options.Validate();
+            var text = Prompt(parsed.GetValue(prompt), parsed.GetValue(promptFile));
+            var before = string.Concat((parsed.GetValue(material) ?? []).Select(file => DocumentText.Read(file)));
+            using var model = source.Load(parsed, out var tokenizer, out var adapter);
+            using var owned = adapter;
+            if (tokenizer is null)
+                throw new CheckpointException("The model folder has no tokenizer.model or tokenizer.json; text needs one.");
+            using var generator = new TextGenerator(model, tokenizer, parsed.GetValue(length));
+            var watch = Stopwatch.StartNew();
+            TimeSpan? first = null;
+            var result = generator.Generate(before + text, options, piece =>
+            {
+                first ??= watch.Elapsed;
+                context.Output.Write(piece);
+                context.Output.Flush();
+            }, context.Cancellation);
+            context.Output.WriteLine();
+            Report(context, result, first ?? watch.Elapsed, watch.Elapsed);
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    // Beside the answer, so that a pipe gets the answer alone.
+    private static void Report(CliContext context, GenerationResult result, TimeSpan first, TimeSpan all)
+    {
+        var rest = (all - first).TotalSeconds;
+        var rate = result.Tokens.Count > 1 && rest > 0 ? $", then {(result.Tokens.Count - 1) / rest:N0} tokens/s" : "";
+        context.Error.WriteLine($"{result.PromptTokens:N0} tokens read in {first.TotalSeconds:N2} s{rate}; {result.Tokens.Count:N0} generated, ended by {(result.Finish == FinishReason.Stop ? "a stop" : "the length")}");
+    }
+
+    private static string Prompt(string? text, string? file) => (text, file) switch
+    {
+        ({ } given, null) => given.Replace("\\n", "\n", StringComparison.Ordinal),
+        (null, { } path) => File.Exists(path) ? File.ReadAllText(path) : throw new DataException($"There is no prompt file '{path}'."),
+        _ => throw new ConfigurationException("Give the prompt with --prompt, or with --prompt-file."),
+    };
+}
+
+/// <summary>The options of every command that generates text.</summary>
+internal sealed class SamplingArguments
+{
+    private readonly Option<int> _maxTokens, _topK, _seed;
+    private readonly Option<double> _temperature, _topP, _minP, _penalty;
+    private readonly Option<string[]> _stop = new("--stop") { Description = "text that ends the answer", HelpName = "TEXT", AllowMultipleArgumentsPerToken = true };
+
+    internal SamplingArguments(GenerationOptions standard)
+    {
+        _maxTokens = Whole("--max-tokens", "most tokens to generate", standard.MaxTokens);
+        _temperature = Real("--temperature", "randomness; 0 takes the likeliest token", standard.Temperature);
+        _topK = Whole("--top-k", "sample among the K likeliest tokens; 0 for all", standard.TopK);
+        _topP = Real("--top-p", "sample among the fewest tokens with this probability together", standard.TopP);
+        _minP = Real("--min-p", "leave out tokens below this share of the likeliest", standard.MinP);
+        _penalty = Real("--repetition-penalty", "above 1 for less repetition", standard.RepetitionPenalty);
+        _seed = Whole("--seed", "seed of the sampling", standard.Seed);
+    }
+
+    internal void AddTo(Command command)
+    {
+        foreach (var option in new Option[] { _maxTokens, _temperature, _topK, _topP, _minP, _penalty, _seed, _stop })
+            command.Options.Add(option);
+    }
+
+    internal GenerationOptions Read(ParseResult parsed) => new()
+    {
+        MaxTokens = parsed.GetValue(_maxTokens),
+        Temperature = parsed.GetValue(_temperature),
+        TopK = parsed.GetValue(_topK),
+        TopP = parsed.GetValue(_topP),
+        MinP = parsed.GetValue(_minP),
+        RepetitionPenalty = parsed.GetValue(_penalty),
+        Seed = parsed.GetValue(_seed),
+        Stop = [.. (parsed.GetValue(_stop) ?? []).Select(s => s.Replace("\\n", "\n", StringComparison.Ordinal))],
+    };
+
+    private static Option<int> Whole(string name, string help, int standard) => new(name) { Description = help, HelpName = "N", DefaultValueFactory = _ => standard };
+
+    private static Option<double> Real(string name, string help, double standard) => new(name) { Description = help, HelpName = "X", DefaultValueFactory = _ => standard };
+}

@@ -1,0 +1,219 @@
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+using static TorchSharp.torch;
+
+namespace LongLora.Generation;
+
+// B texts, l tokens read at once, n tokens so far, D model size, V vocabulary
+
+/// <summary>Why a generation ended.</summary>
+public enum FinishReason
+{
+    /// <summary>A token that ends texts, or a stop text.</summary>
+    Stop,
+
+    /// <summary>The most tokens were generated, or the context is full.</summary>
+    Length,
+}
+
+/// <summary>What was generated.</summary>
+/// <param name="Text">The answer, without the token or text that ended it.</param>
+/// <param name="Tokens">Its token ids, the last one included.</param>
+/// <param name="PromptTokens">Tokens of the prompt.</param>
+/// <param name="CachedTokens">Tokens of the prompt that the cache held already.</param>
+/// <param name="Finish">Why it ended.</param>
+public sealed record GenerationResult(string Text, IReadOnlyList<int> Tokens, int PromptTokens, int CachedTokens, FinishReason Finish);
+
+/// <summary>
+/// Generates text with a model: the prompt is read in chunks, then one token at a time, with keys and values kept. A later prompt that begins as the
+/// one before it goes on from there. One generation at a time; for one thread.
+/// </summary>
+public sealed class TextGenerator : IDisposable
+{
+    private readonly CausalLanguageModel _model;
+    private readonly ITokenizer _tokenizer;
+    private readonly HashSet<int> _ends;
+    private KeyValueCache? _cache;
+    private RotaryEmbedding? _positions;
+    private readonly List<List<int>> _held = [];
+
+    /// <summary>A generator.</summary>
+    /// <param name="model">The model, with its adapter merged or attached.</param>
+    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="context">Most tokens of prompt and answer together; null for the model's context.</param>
+    public TextGenerator(CausalLanguageModel model, ITokenizer tokenizer, int? context = null)
+    {
+        (_model, _tokenizer, Context) = (model, tokenizer, context ?? RopeScaling.CurrentContext(model.Config));
+        _ends = [.. model.Config.EosTokenIds];
+        if (tokenizer.EosTokenId is { } end)
+            _ends.Add(end);
+    }
+
+    /// <summary>Most tokens of prompt and answer together.</summary>
+    public int Context { get; }
+
+    /// <summary>Generates from a prompt of text, encoded with what the model's tokenizer puts in front (BOS).</summary>
+    /// <param name="prompt">The prompt.</param>
+    /// <param name="options">How.</param>
+    /// <param name="onText">Given each piece of the answer as soon as it is certain.</param>
+    /// <param name="cancellation">Looked at before every chunk and token.</param>
+    /// <exception cref="DataException">The prompt leaves no room in the context.</exception>
+    public GenerationResult Generate(string prompt, GenerationOptions options, Action<string>? onText = null, CancellationToken cancellation = default) =>
+        Generate([_tokenizer.Encode(prompt, addSpecial: true)], options, onText is null ? null : (_, text) => onText(text), cancellation)[0];
+
+    /// <summary>Generates from several prompts of token ids at once, which may have different lengths; each comes out as it would alone.</summary>
+    /// <param name="prompts">B prompts, each of at least one token.</param>
+    /// <param name="options">How.</param>
+    /// <param name="onText">Given the number of the prompt and each piece of its answer.</param>
+    /// <param name="cancellation">Looked at before every chunk and step.</param>
+    public IReadOnlyList<GenerationResult> Generate(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions options, Action<int, string>? onText = null,
+        CancellationToken cancellation = default)
+    {
+        options.Validate();
+        foreach (var prompt in prompts)
+            CheckPrompt(prompt);
+        Prepare(prompts, options);
+        var texts = prompts.Select((prompt, row) => new Answer(prompt, _tokenizer, new TokenSampler(options, row), options)).ToList();
+        for (var row = 0; row < prompts.Count; row++)
+        {
+            var cached = Reuse(row, prompts[row]);
+            texts[row].CachedTokens = cached;
+            var logits = Prefill(row, prompts[row], cached, options.PrefillChunk, cancellation);
+            Take(texts[row], row, logits, onText);
+        }
+        for (var active = Active(); active.Count > 0; active = Active())
+        {
+            cancellation.ThrowIfCancellationRequested();
+            var logits = Step(texts, active);
+            for (var i = 0; i < active.Count; i++)
+                Take(texts[active[i]], active[i], logits.AsSpan(i * _model.Config.VocabularySize, _model.Config.VocabularySize), onText);
+        }
+        return [.. texts.Select(t => t.Result())];
+
+        List<int> Active() => [.. Enumerable.Range(0, texts.Count).Where(row => texts[row].Finish is null)];
+    }
+
+    private void CheckPrompt(IReadOnlyList<int> prompt)
+    {
+        if (prompt.Count == 0)
+            throw new DataException("The prompt is empty and the tokenizer has no token that begins a text; give at least one character.");
+        if (prompt.Count >= Context)
+            throw new DataException($"The prompt has {prompt.Count:N0} tokens; the context of {Context:N0} tokens leaves no room for an answer. Shorten it, or extend the model (longlora train).");
+    }
+
+    // A cache is kept for the next generation while it is large enough.
+    private void Prepare(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions options)
+    {
+        // Tables depend on the length in some scalings, so that all generations share those for the whole context.
+        _positions ??= RotaryEmbedding.Create(_model.Config, Context, _model.Device);
+        var needed = (int)Math.Min(Context, prompts.Max(p => p.Count) + (long)options.MaxTokens);
+        if (_cache is null || _cache.Rows != prompts.Count || _cache.Capacity < needed)
+        {
+            _cache?.Dispose();
+            _cache = new KeyValueCache(_model, needed, prompts.Count);
+            _held.Clear();
+            _held.AddRange(prompts.Select(_ => new List<int>()));
+        }
+    }
+
+    // The last token is always read, for its logits.
+    private int Reuse(int row, IReadOnlyList<int> prompt)
+    {
+        var common = 0;
+        while (common < prompt.Count - 1 && common < _held[row].Count && _held[row][common] == prompt[common])
+            common++;
+        _cache!.Truncate(row, common);
+        _held[row].RemoveRange(common, _held[row].Count - common);
+        return common;
+    }
+
+    private float[] Prefill(int row, IReadOnlyList<int> prompt, int cached, int chunk, CancellationToken cancellation)
+    {
+        using var noGradient = no_grad();
+        float[] logits = [];
+        for (var start = cached; start < prompt.Count; start += chunk)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            using var scope = NewDisposeScope();
+            long[] ids = [.. prompt.Skip(start).Take(chunk).Select(id => (long)id)];
+            var hidden = CachedPass.Read(_model, ids, _cache!, row, _positions!);
+            _held[row].AddRange(ids.Select(id => (int)id));
+            if (start + ids.Length == prompt.Count)
+                logits = Logits(hidden.narrow(0, ids.Length - 1, 1));
+            HostMemory.TrimIfGrown();
+        }
+        return logits;
+    }
+
+    private float[] Step(List<Answer> texts, List<int> rows)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        long[] ids = [.. rows.Select(row => (long)texts[row].Tokens[^1])];
+        var hidden = CachedPass.Step(_model, ids, _cache!, rows, _positions!);
+        foreach (var row in rows)
+            _held[row].Add(texts[row].Tokens[^1]);
+        return Logits(hidden);
+    }
+
+    // [rows, D] -> rows V numbers
+    private float[] Logits(Tensor hidden) => _model.Head.Forward(hidden).to(ScalarType.Float32).cpu().data<float>().ToArray();
+
+    private void Take(Answer text, int row, Span<float> logits, Action<int, string>? onText)
+    {
+        var fresh = text.Add(logits, _ends, Context);
+        if (fresh.Length > 0)
+            onText?.Invoke(row, fresh);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _cache?.Dispose();
+        _positions?.Dispose();
+    }
+
+    // One text: its tokens, and what of its characters is certain.
+    private sealed class Answer(IReadOnlyList<int> prompt, ITokenizer tokenizer, TokenSampler sampler, GenerationOptions options)
+    {
+        private readonly StreamingDecoder _decoder = new(tokenizer, true, [.. prompt.TakeLast(8)]);
+        private readonly HashSet<int> _seen = [.. prompt];
+        private readonly StopText _text = new(options.Stop);
+
+        internal List<int> Tokens { get; } = [];
+
+        internal int CachedTokens { get; set; }
+
+        internal FinishReason? Finish { get; private set; }
+
+        // Chooses a token and returns the text that is now certain.
+        internal string Add(Span<float> logits, HashSet<int> ends, int context)
+        {
+            var id = sampler.Next(logits, _seen);
+            Tokens.Add(id);
+            _seen.Add(id);
+            if (ends.Contains(id) && !options.IgnoreEos)
+                return End(FinishReason.Stop);
+            var fresh = _text.Append(_decoder.Append(id));
+            if (_text.IsEnded)
+            {
+                Finish = FinishReason.Stop;
+                return fresh;
+            }
+            return Tokens.Count == options.MaxTokens || prompt.Count + Tokens.Count >= context ? fresh + End(FinishReason.Length) : fresh;
+        }
+
+        private string End(FinishReason reason)
+        {
+            Finish = reason;
+            var rest = _text.Append(_decoder.Finish());
+            if (_text.IsEnded)
+                Finish = FinishReason.Stop;
+            return rest + _text.Finish();
+        }
+
+        internal GenerationResult Result() => new(_text.Given, Tokens, prompt.Count, CachedTokens, Finish!.Value);
+    }
+}

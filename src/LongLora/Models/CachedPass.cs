@@ -1,0 +1,114 @@
+using LongLora.Layers;
+using LongLora.Positions;
+using LongLora.Attention;
+using LongLora.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.Models;
+
+// B rows, l new tokens of a row, n tokens of a row with them, D model size, H heads, J key-value heads, K head size
+
+/// <summary>
+/// The forward pass at inference: new tokens look at all that the cache holds and at each other, with full attention. Outside autograd.
+/// </summary>
+public static class CachedPass
+{
+    /// <summary>Reads the next tokens of one row.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="ids">l token ids, at least 1.</param>
+    /// <param name="cache">Keys and values; those of the new tokens are added.</param>
+    /// <param name="row">The row.</param>
+    /// <param name="positions">Tables for the whole capacity.</param>
+    /// <returns>[l, D], hidden states after the final norm.</returns>
+    public static Tensor Read(CausalLanguageModel model, ReadOnlySpan<long> ids, KeyValueCache cache, int row, RotaryEmbedding positions)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        var start = cache.Length(row);
+        Require(cache, row, ids.Length);
+        using var tokens = tensor(ids.ToArray(), [1, ids.Length], device: model.Device);
+        var hidden = Walk(model, tokens, cache, [row], positions.Narrow(start, ids.Length));
+        cache.Advance(row, ids.Length);
+        return hidden.squeeze(0).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Reads one token of each of several rows, which may have lengths of their own.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="ids">One token id a row.</param>
+    /// <param name="cache">Keys and values; those of the new tokens are added.</param>
+    /// <param name="rows">The rows, each once.</param>
+    /// <param name="positions">Tables for the whole capacity.</param>
+    /// <returns>[rows, D], hidden states after the final norm.</returns>
+    public static Tensor Step(CausalLanguageModel model, ReadOnlySpan<long> ids, KeyValueCache cache, IReadOnlyList<int> rows, RotaryEmbedding positions)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        foreach (var row in rows)
+            Require(cache, row, 1);
+        using var tokens = tensor(ids.ToArray(), [ids.Length, 1], device: model.Device);
+        var places = rows.Select(cache.Length).ToArray();
+        var hidden = Walk(model, tokens, cache, rows, rows.Count == 1 ? positions.Narrow(places[0], 1) : positions.OfRows(places));
+        foreach (var row in rows)
+            cache.Advance(row, 1);
+        return hidden.squeeze(1).MoveToOuterDisposeScope();
+    }
+
+    private static void Require(KeyValueCache cache, int row, int count)
+    {
+        if (cache.Length(row) + count > cache.Capacity)
+            throw new ShapeException($"The cache has room for {cache.Capacity} tokens; row {row} holds {cache.Length(row)} and {count} more were given.");
+    }
+
+    // ids [B, l] -> [B, l, D]
+    private static Tensor Walk(CausalLanguageModel model, Tensor ids, KeyValueCache cache, IReadOnlyList<int> rows, RotaryEmbedding positions)
+    {
+        using var scope = NewDisposeScope();
+        var hidden = model.Embedding.Forward(ids, model.ComputeType);
+        var context = new ForwardContext(s_full, positions);
+        for (var i = 0; i < model.Blocks.Count; i++)
+            Block(model.Blocks[i], i, hidden, cache, rows, context);
+        return model.FinalNorm.Forward(hidden).MoveToOuterDisposeScope();
+    }
+
+    private static readonly FullAttention s_full = new();
+
+    private static void Block(DecoderBlock block, int index, Tensor hidden, KeyValueCache cache, IReadOnlyList<int> rows, ForwardContext context)
+    {
+        using var scope = NewDisposeScope();
+        var (query, key, value, _) = block.Project(block.AttentionNorm.Forward(hidden), 0, block.HeadGroups, context);
+        var attended = rows.Select((row, b) =>
+        {
+            var (keys, values) = cache.Append(index, row, key.narrow(0, b, 1), value.narrow(0, b, 1));
+            return Attend(query.narrow(0, b, 1), keys, values);
+        }).ToList();
+        var heads = attended.Count == 1 ? attended[0] : cat(attended, 0); // [B, H, l, K]
+        var output = block.AttentionOutput.Forward(heads.transpose(1, 2).flatten(2, 3)); // -> [B, l, D]
+        if (!block.IsParallel)
+            hidden.add_(output);
+        var mlp = block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(hidden)));
+        if (block.IsParallel)
+            hidden.add_(output);
+        hidden.add_(mlp);
+    }
+
+    // [1, H, l, K] against [1, J, n, K]: the last l keys are those of the queries themselves.
+    private static Tensor Attend(Tensor query, Tensor key, Tensor value)
+    {
+        using var scope = NewDisposeScope();
+        long fresh = query.size(2), past = key.size(2) - fresh;
+        if (fresh == 1 || past == 0)
+            return Dispatcher.ScaledDotProductAttention(query, key, value, null, causal: fresh > 1).MoveToOuterDisposeScope();
+        if (query.device_type != DeviceType.CPU)
+        {
+            // The kernels align "causal" to the first key.
+            var mask = ones([fresh, past + fresh], ScalarType.Bool, query.device).tril(past);
+            return Dispatcher.ScaledDotProductAttention(query, key, value, mask, causal: false).MoveToOuterDisposeScope();
+        }
+        // All of the past, and the present causally, joined by their log-sum-exps: no mask, whose kernel is half as fast.
+        var (before, beforeSum) = Dispatcher.FlashAttentionCpu(query, key.narrow(2, 0, past), value.narrow(2, 0, past), causal: false);
+        var (present, presentSum) = Dispatcher.FlashAttentionCpu(query, key.narrow(2, past, fresh), value.narrow(2, past, fresh), causal: true);
+        var share = (beforeSum - presentSum).sigmoid().unsqueeze(3); // [1, H, l, 1]
+        return (present + (before - present) * share).MoveToOuterDisposeScope();
+    }
+}

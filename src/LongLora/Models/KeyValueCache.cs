@@ -1,0 +1,77 @@
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Models;
+
+// B rows, C capacity in tokens, J key-value heads, K head size
+
+/// <summary>
+/// Keys and values of the tokens that a model has read, for each row of a batch: room for all of them is taken once. Keys have their
+/// positions applied, with rotary tables made for the whole capacity, so that scalings which depend on the length of the text (dynamic NTK, longrope)
+/// are the same for every token.
+/// </summary>
+public sealed class KeyValueCache : IDisposable
+{
+    private readonly Tensor[] _keys, _values;
+    private readonly int[] _lengths;
+
+    /// <summary>An empty cache.</summary>
+    /// <param name="model">The model it is for.</param>
+    /// <param name="capacity">C, tokens of the longest row.</param>
+    /// <param name="rows">B. Default 1.</param>
+    public KeyValueCache(CausalLanguageModel model, int capacity, int rows = 1)
+    {
+        if (capacity < 1 || rows < 1)
+            throw new ShapeException($"A cache needs room for at least one token and row; seen {capacity} and {rows}.");
+        (Capacity, _lengths) = (capacity, new int[rows]);
+        var config = model.Config;
+        Tensor[] Make() => [.. model.Blocks.Select(_ => HostMemory.Apart(() =>
+            empty([rows, config.KeyValueHeadCount, capacity, config.HeadSize], model.ComputeType, model.Device)).DetachFromDisposeScope())];
+        (_keys, _values) = (Make(), Make());
+    }
+
+    /// <summary>C, tokens of the longest row.</summary>
+    public int Capacity { get; }
+
+    /// <summary>B.</summary>
+    public int Rows => _lengths.Length;
+
+    /// <summary>Bytes of all keys and values.</summary>
+    public long ByteCount => _keys.Concat(_values).Sum(t => t.numel() * t.element_size());
+
+    /// <summary>Tokens that a row holds.</summary>
+    public int Length(int row) => _lengths[row];
+
+    /// <summary>Forgets all but the first tokens of a row: what a text shares with the one before it need not be read again.</summary>
+    /// <param name="row">The row.</param>
+    /// <param name="length">Tokens to keep, at most those that it holds.</param>
+    public void Truncate(int row, int length)
+    {
+        if (length < 0 || length > _lengths[row])
+            throw new ShapeException($"Row {row} of the cache holds {_lengths[row]} tokens and cannot be cut to {length}.");
+        _lengths[row] = length;
+    }
+
+    /// <summary>Writes keys and values [1, J, l, K] of a block behind those that a row holds, and gives views of all, [1, J, n, K].</summary>
+    internal (Tensor Keys, Tensor Values) Append(int block, int row, Tensor key, Tensor value)
+    {
+        var (start, count) = (_lengths[row], key.size(2));
+        Tensor Write(Tensor all, Tensor part)
+        {
+            var heads = all.narrow(0, row, 1);
+            heads.narrow(2, start, count).copy_(part);
+            return heads.narrow(2, 0, start + count);
+        }
+        return (Write(_keys[block], key), Write(_values[block], value));
+    }
+
+    /// <summary>Counts tokens in that every block has written.</summary>
+    internal void Advance(int row, int count) => _lengths[row] += count;
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var tensor in _keys.Concat(_values))
+            tensor.Dispose();
+    }
+}

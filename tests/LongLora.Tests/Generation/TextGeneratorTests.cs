@@ -1,0 +1,123 @@
+using LongLora.Checkpoints;
+using LongLora.Generation;
+using LongLora.Models;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+using static TorchSharp.torch;
+
+namespace LongLora.Tests.Generation;
+
+/// <summary>On the real checkpoint of the goldens.</summary>
+public sealed class TextGeneratorTests : IDisposable
+{
+    private readonly CausalLanguageModel _model;
+    private readonly ITokenizer _tokenizer;
+
+    public TextGeneratorTests()
+    {
+        var path = SharedMaterial.Golden("stories260K-hf");
+        var folder = CheckpointDirectory.Open(path);
+        _model = ModelLoader.Load(folder.Config, folder);
+        _tokenizer = TokenizerLoader.Load(path);
+    }
+
+    public void Dispose() => _model.Dispose();
+
+    private static GenerationOptions Greedy(int tokens) => new() { MaxTokens = tokens };
+
+    [Fact]
+    public void Generate_greedily_from_bos_equals_golden()
+    {
+        using var golden = GoldenTensors.Read(SharedMaterial.Golden("stories260K_forward.safetensors"));
+        var wanted = golden["greedy_ids"].data<long>().Select(id => (int)id).ToList();
+        using var generator = new TextGenerator(_model, _tokenizer);
+        // Some builds of the golden begin with BOS.
+        var start = wanted[0] == _tokenizer.BosTokenId ? 1 : 0;
+        var made = generator.Generate([[_tokenizer.BosTokenId!.Value]], new GenerationOptions { MaxTokens = wanted.Count - start, IgnoreEos = true })[0];
+        Assert.Equal(wanted[start..], made.Tokens);
+    }
+
+    [Fact]
+    public void Generate_together_equals_each_alone()
+    {
+        IReadOnlyList<int>[] prompts = [.. new[] { "Once upon a time", "The dog", "Lily and Tom went to the park. They" }.Select(t => _tokenizer.Encode(t, addSpecial: true))];
+        using var together = new TextGenerator(_model, _tokenizer);
+        var all = together.Generate(prompts, Greedy(40));
+        for (var i = 0; i < prompts.Length; i++)
+        {
+            using var alone = new TextGenerator(_model, _tokenizer);
+            Assert.Equal(alone.Generate([prompts[i]], Greedy(40))[0].Tokens, all[i].Tokens);
+        }
+    }
+
+    [Fact]
+    public void Generate_reads_what_is_new_in_a_prompt_only()
+    {
+        using var generator = new TextGenerator(_model, _tokenizer);
+        var first = generator.Generate("Once upon a time there was a cat. The", Greedy(20));
+        Assert.Equal(0, first.CachedTokens);
+        var second = generator.Generate("Once upon a time there was a dog. The", Greedy(20));
+        Assert.InRange(second.CachedTokens, 5, second.PromptTokens - 2);
+        using var fresh = new TextGenerator(_model, _tokenizer);
+        Assert.Equal(fresh.Generate("Once upon a time there was a dog. The", Greedy(20)).Tokens, second.Tokens);
+    }
+
+    [Fact]
+    public void Generate_in_small_chunks_and_pieces_gives_the_same_text()
+    {
+        const string prompt = "Tim liked to play with his red ball. One day";
+        using var generator = new TextGenerator(_model, _tokenizer);
+        var whole = generator.Generate(prompt, Greedy(60));
+        var pieces = new List<string>();
+        using var other = new TextGenerator(_model, _tokenizer);
+        var made = other.Generate(prompt, Greedy(60) with { PrefillChunk = 3 }, pieces.Add);
+        Assert.Equal(whole.Tokens, made.Tokens);
+        Assert.Equal(made.Text, string.Concat(pieces));
+        Assert.True(pieces.Count > 20);
+        Assert.Equal(_tokenizer.Decode([.. _tokenizer.Encode(prompt), .. made.Tokens])[_tokenizer.Decode([.. _tokenizer.Encode(prompt)]).Length..], made.Text);
+    }
+
+    [Fact]
+    public void Generate_ends_before_a_stop_text_that_spans_tokens()
+    {
+        using var generator = new TextGenerator(_model, _tokenizer);
+        var free = generator.Generate("Once upon a time", Greedy(60));
+        var stop = free.Text[17..29];
+        var pieces = "";
+        var made = generator.Generate("Once upon a time", Greedy(60) with { Stop = ["never there", stop] }, piece => pieces += piece);
+        Assert.Equal(free.Text[..free.Text.IndexOf(stop, StringComparison.Ordinal)], made.Text);
+        Assert.Equal(made.Text, pieces);
+        Assert.Equal(FinishReason.Stop, made.Finish);
+        Assert.Equal(FinishReason.Length, free.Finish);
+    }
+
+    [Fact]
+    public void Generate_stops_where_the_context_is_full_and_refuses_a_prompt_that_fills_it()
+    {
+        using var generator = new TextGenerator(_model, _tokenizer, context: 24);
+        var made = generator.Generate([[.. Enumerable.Repeat(300, 20)]], new GenerationOptions { IgnoreEos = true })[0];
+        Assert.Equal((4, FinishReason.Length), (made.Tokens.Count, made.Finish));
+        var told = Assert.Throws<DataException>(() => generator.Generate([[.. Enumerable.Repeat(300, 24)]], Greedy(1)));
+        Assert.Contains("24 tokens", told.Message);
+    }
+
+    [Fact]
+    public void Generate_with_a_seed_repeats_itself_and_another_seed_does_not()
+    {
+        string Make(int seed)
+        {
+            using var generator = new TextGenerator(_model, _tokenizer);
+            return generator.Generate("Once upon a time", new GenerationOptions { MaxTokens = 40, Temperature = 1, TopP = 0.95, Seed = seed }).Text;
+        }
+        Assert.Equal(Make(1), Make(1));
+        Assert.NotEqual(Make(1), Make(2));
+    }
+
+    [Fact]
+    public void Generate_can_be_cancelled()
+    {
+        using var generator = new TextGenerator(_model, _tokenizer);
+        using var source = new CancellationTokenSource();
+        Assert.Throws<OperationCanceledException>(() => generator.Generate("Once", Greedy(500), _ => source.Cancel(), source.Token));
+    }
+}
