@@ -18,7 +18,13 @@ namespace LongLora.Cli.Commands;
 internal static class EvaluateCommand
 {
     internal static Command Create(CliContext context) =>
-        new Verb("evaluate", "Measure a model, with full attention.") { CreatePerplexity(context) };
+        new Verb("evaluate", "Measure a model, with full attention.")
+        {
+            CreatePerplexity(context),
+            EvaluateRetrieval.Create(context, new PasskeyTask(), "Find a number that stands once in a long text (LongLoRA's pass key)."),
+            EvaluateRetrieval.Create(context, new LinesTask(), "Find the value of one line in a long record (LongChat's lines)."),
+            EvaluateRetrieval.Create(context, new TopicsTask(), "Tell the first topic of a long conversation (LongChat's topics)."),
+        };
 
     private static Verb CreatePerplexity(CliContext context)
     {
@@ -81,13 +87,13 @@ internal static class EvaluateCommand
         results = results.Select(r => new { context = r.Context, loss = r.Loss, perplexity = r.Perplexity, tokens = r.Tokens }),
     }) + "\n";
 
-    internal static List<int> ParseLengths(string text)
+    internal static List<int> ParseLengths(string text, string option = "--context")
     {
         var parts = text.Split(',', StringSplitOptions.TrimEntries);
         var lengths = parts.Select(p => int.TryParse(p, NumberStyles.None, CultureInfo.InvariantCulture, out var length) ? length : 0).ToList();
         return lengths.TrueForAll(l => l >= 2)
             ? lengths
-            : throw new ConfigurationException($"--context is '{text}'; give whole numbers of at least 2 with commas between, such as 512,1024.");
+            : throw new ConfigurationException($"{option} is '{text}'; give whole numbers of at least 2 with commas between, such as 512,1024.");
     }
 
     private sealed class Listener(Action<PerplexityProgress> report) : IProgress<PerplexityProgress>

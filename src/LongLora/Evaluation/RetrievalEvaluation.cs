@@ -1,0 +1,143 @@
+using LongLora.Generation;
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+using LongLora.Training;
+using static TorchSharp.torch;
+
+namespace LongLora.Evaluation;
+
+// n prompt tokens, a answer tokens, D model size, V vocabulary
+
+/// <summary>How answers are judged.</summary>
+public enum RetrievalScoring
+{
+    /// <summary>The model answers in words (greedily), and the words are compared.</summary>
+    Generate,
+
+    /// <summary>The right answer must be likelier than every other candidate: for models too small to answer in words.</summary>
+    Likelihood,
+}
+
+/// <summary>One question.</summary>
+/// <param name="Seed">Of its document.</param>
+/// <param name="Depth">Where the answer stood, 0 to 1.</param>
+/// <param name="PromptTokens">Tokens of document and question.</param>
+/// <param name="IsRight">Whether it was answered rightly.</param>
+/// <param name="Answered">What the model said, or the candidate that it found likeliest.</param>
+public sealed record RetrievalTrial(int Seed, double Depth, int PromptTokens, bool IsRight, string Answered);
+
+/// <summary>All questions at one length.</summary>
+/// <param name="Length">Tokens that document, question and answer may take together.</param>
+/// <param name="Trials">The questions.</param>
+public sealed record RetrievalAtLength(int Length, IReadOnlyList<RetrievalTrial> Trials)
+{
+    /// <summary>Share of right answers.</summary>
+    public double Accuracy => Trials.Average(t => t.IsRight ? 1.0 : 0.0);
+}
+
+/// <summary>Asks a model about generated documents of given lengths, with full attention.</summary>
+public static class RetrievalEvaluation
+{
+    private const int LargestSize = 1 << 28;
+
+    /// <summary>Measures one length.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="tokenizer">Its tokenizer: lengths are counted in its tokens.</param>
+    /// <param name="task">What is asked.</param>
+    /// <param name="length">Tokens that document, question and answer may take together; documents are as long as fit.</param>
+    /// <param name="trials">Questions; seeds count up from <paramref name="seed"/>.</param>
+    /// <param name="seed">Seed of the first document.</param>
+    /// <param name="scoring">How answers are judged.</param>
+    /// <param name="progress">Told of every answer.</param>
+    /// <param name="cancellation">Looked at between chunks of a document.</param>
+    /// <exception cref="ConfigurationException">Not even the shortest document fits, or the numbers make no sense.</exception>
+    public static RetrievalAtLength Run(CausalLanguageModel model, ITokenizer tokenizer, RetrievalTask task, int length, int trials, int seed,
+        RetrievalScoring scoring = RetrievalScoring.Generate, IProgress<RetrievalTrial>? progress = null, CancellationToken cancellation = default)
+    {
+        if (trials < 1 || seed < 0)
+            throw new ConfigurationException($"An evaluation needs at least one trial and a seed of 0 or more; seen {trials} and {seed}.");
+        using var generator = new TextGenerator(model, tokenizer, length + 1);
+        using var positions = RotaryEmbedding.Create(model.Config, length + 1, model.Device);
+        var done = new List<RetrievalTrial>();
+        for (var i = 0; i < trials; i++)
+        {
+            var question = Fit(task, tokenizer, seed + i, length);
+            var ids = tokenizer.Encode(question.Prompt, addSpecial: true);
+            var answered = scoring == RetrievalScoring.Generate
+                ? generator.Generate([ids], new GenerationOptions { MaxTokens = Math.Min(task.AnswerTokens, length + 1 - ids.Count) }, null, cancellation)[0].Text
+                : Likeliest(model, tokenizer, question, ids, positions, length + 1, cancellation);
+            var trial = new RetrievalTrial(seed + i, question.Depth, ids.Count,
+                scoring == RetrievalScoring.Generate ? task.IsRight(question, answered) : answered == question.Answer, answered);
+            done.Add(trial);
+            progress?.Report(trial);
+        }
+        return new(length, done);
+    }
+
+    /// <summary>The longest document whose prompt and answer fit into a length.</summary>
+    internal static RetrievalCase Fit(RetrievalTask task, ITokenizer tokenizer, int seed, int length)
+    {
+        bool Fits(int size)
+        {
+            var made = task.Make(seed, size);
+            return tokenizer.Encode(made.Prompt, addSpecial: true).Count + tokenizer.Encode(made.Answer).Count + 1 <= length;
+        }
+
+        if (!Fits(task.SmallestSize))
+            throw new ConfigurationException($"A length of {length} tokens is too short for {task.Name}: not even {task.SmallestSize} {task.Unit} fit.");
+        // Tokens grow with the size, but not strictly: the search finds a size that fits beside one that does not.
+        int low = task.SmallestSize, high = low;
+        while (high < LargestSize && Fits(high = 2 * high + 1))
+            low = high;
+        while (high - low > 1)
+        {
+            var middle = low + (high - low) / 2;
+            if (Fits(middle))
+                low = middle;
+            else
+                high = middle;
+        }
+        return task.Make(seed, low);
+    }
+
+    // The prompt is read once; each candidate goes on from there.
+    private static string Likeliest(CausalLanguageModel model, ITokenizer tokenizer, RetrievalCase question, IReadOnlyList<int> ids, RotaryEmbedding positions, int capacity,
+        CancellationToken cancellation)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        var candidates = question.Candidates.Select(c => (Text: c, Ids: Continuation(tokenizer, question.Prompt, ids, c))).ToList();
+        using var cache = new KeyValueCache(model, Math.Max(capacity, ids.Count + candidates.Max(c => c.Ids.Length)));
+        const int chunk = 1024;
+        var prompt = ids.Select(id => (long)id).ToArray();
+        Tensor? last = null;
+        for (var start = 0; start < prompt.Length; start += chunk)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            using var inner = NewDisposeScope();
+            var hidden = CachedPass.Read(model, prompt.AsSpan(start, Math.Min(chunk, prompt.Length - start)), cache, 0, positions);
+            last = hidden.narrow(0, hidden.size(0) - 1, 1).clone().MoveToOuterDisposeScope(); // [1, D]
+        }
+        return candidates.MinBy(c => Loss(model, cache, prompt.Length, last!, c.Ids, positions)).Text;
+    }
+
+    // The summed loss of a candidate's tokens behind the prompt.
+    private static double Loss(CausalLanguageModel model, KeyValueCache cache, int promptLength, Tensor last, long[] answer, RotaryEmbedding positions)
+    {
+        using var scope = NewDisposeScope();
+        cache.Truncate(0, promptLength);
+        var hidden = answer.Length == 1 ? last : cat([last, CachedPass.Read(model, answer.AsSpan(0, answer.Length - 1), cache, 0, positions)], 0); // -> [a, D]
+        return ChunkedCrossEntropy.Losses(model.Head.Forward(hidden), tensor(answer, device: model.Device)).sum().item<double>();
+    }
+
+    // Tokens of a text behind the prompt, where no token of the tokenizer spans the two.
+    private static long[] Continuation(ITokenizer tokenizer, string prompt, IReadOnlyList<int> ids, string answer)
+    {
+        var both = tokenizer.Encode(prompt + answer, addSpecial: true);
+        return both.Take(ids.Count).SequenceEqual(ids)
+            ? [.. both.Skip(ids.Count).Select(id => (long)id)]
+            : [.. tokenizer.Encode(answer).Select(id => (long)id)];
+    }
+}

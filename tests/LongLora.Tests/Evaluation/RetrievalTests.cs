@@ -1,0 +1,142 @@
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using LongLora.Checkpoints;
+using LongLora.Evaluation;
+using LongLora.Models;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+
+namespace LongLora.Tests.Evaluation;
+
+public class RetrievalTests
+{
+    [Fact]
+    public void Between_draws_what_python_draws()
+    {
+        // python3 -c "import random; random.seed(7); print([random.randint(1, 100) for _ in range(8)])"
+        var random = new PythonRandom(7);
+        Assert.Equal([42, 20, 51, 84, 7, 10, 69, 13], Enumerable.Range(0, 8).Select(_ => random.Between(1, 100)));
+    }
+
+    [Fact]
+    public void Shuffle_and_choice_draw_what_python_draws()
+    {
+        // python3 -c "import random; random.seed(3); l = list(range(8)); random.shuffle(l); print(l, [random.choice('abcdef') for _ in range(5)])"
+        var random = new PythonRandom(3);
+        var list = Enumerable.Range(0, 8).ToList();
+        random.Shuffle(list);
+        Assert.Equal(ShuffledByPython, list);
+        Assert.Equal(ChosenByPython, string.Concat(Enumerable.Range(0, 5).Select(_ => random.Choice([.. "abcdef"]))));
+    }
+
+    private static readonly int[] ShuffledByPython = [0, 5, 7, 2, 1, 6, 4, 3];
+    private const string ChosenByPython = "feaea";
+
+    [Fact]
+    public void Passkey_prompts_are_those_of_the_published_evaluation()
+    {
+        using var golden = JsonDocument.Parse(File.ReadAllText(SharedMaterial.Golden("passkey_vectors.json")));
+        foreach (var vector in golden.RootElement.EnumerateArray())
+        {
+            var made = new PasskeyTask().Make(vector.GetProperty("seed").GetInt32(), vector.GetProperty("n_garbage").GetInt32());
+            Assert.Equal(vector.GetProperty("prompt_chars").GetInt32(), made.Prompt.Length);
+            Assert.Equal(vector.GetProperty("prompt_sha256").GetString(), Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(made.Prompt))));
+            Assert.Equal($" {vector.GetProperty("pass_key").GetInt32()}", made.Answer);
+            Assert.Equal(10, made.Candidates.Distinct().Count());
+            Assert.Contains(made.Answer, made.Candidates);
+        }
+    }
+
+    public static TheoryData<RetrievalTask> Tasks => [new PasskeyTask(), new LinesTask(), new TopicsTask()];
+
+    [Theory]
+    [MemberData(nameof(Tasks))]
+    public void Make_gives_the_same_document_for_the_same_seed_and_another_for_another(RetrievalTask task)
+    {
+        RetrievalCase one = task.Make(5, 40), same = task.Make(5, 40), other = task.Make(6, 40);
+        Assert.Equal((one.Prompt, one.Answer), (same.Prompt, same.Answer));
+        Assert.NotEqual(one.Answer, other.Answer);
+        Assert.Equal(one.Candidates, same.Candidates);
+        Assert.Contains(one.Answer, one.Candidates);
+        Assert.Contains(one.Answer.Trim(' ', '>'), one.Prompt);
+        Assert.True(task.IsRight(one, one.Answer));
+        Assert.All(one.Candidates.Where(c => c != one.Answer), c => Assert.False(task.IsRight(one, c)));
+    }
+
+    [Fact]
+    public void IsRight_takes_the_first_number_and_forgives_how_a_topic_is_written()
+    {
+        var lines = new RetrievalCase("", "2416>", 0, []);
+        Assert.True(new LinesTask().IsRight(lines, " 2416> is the content, not 17"));
+        Assert.False(new LinesTask().IsRight(lines, "24160"));
+        Assert.False(new LinesTask().IsRight(lines, "I do not know"));
+        var topic = new RetrievalCase("", " the history of wild bees", 0, []);
+        Assert.True(new TopicsTask().IsRight(topic, "\"The History of  Wild Bees\"."));
+        Assert.False(new TopicsTask().IsRight(topic, "the history of bees"));
+    }
+
+    [Fact]
+    public void Topics_asks_for_the_first_of_as_many_topics_as_asked_for()
+    {
+        var made = new TopicsTask().Make(1, 3);
+        var named = made.Prompt.Split("I would like to discuss the topic of ").Skip(2).Select(p => " " + p[..p.IndexOf(". ", StringComparison.Ordinal)]).ToList();
+        Assert.Equal(3, named.Count);
+        Assert.Equal(made.Answer, named[0]);
+    }
+
+    private static (CausalLanguageModel, ITokenizer) Stories()
+    {
+        var path = SharedMaterial.Golden("stories260K-hf");
+        var folder = CheckpointDirectory.Open(path);
+        return (ModelLoader.Load(folder.Config, folder), TokenizerLoader.Load(path));
+    }
+
+    [Theory]
+    [MemberData(nameof(Tasks))]
+    public void Fit_fills_the_length_and_no_more(RetrievalTask task)
+    {
+        var (model, tokenizer) = Stories();
+        using var owned = model;
+        foreach (var length in new[] { 1500, 4000 })
+        {
+            var made = RetrievalEvaluation.Fit(task, tokenizer, 3, length);
+            var tokens = tokenizer.Encode(made.Prompt + made.Answer, addSpecial: true).Count;
+            Assert.InRange(tokens, task is TopicsTask ? length - 900 : length - 60, length);
+        }
+        var told = Assert.Throws<ConfigurationException>(() => RetrievalEvaluation.Fit(task, tokenizer, 3, 20)).Message;
+        Assert.Contains(task.Name, told);
+    }
+
+    // A task that the model can do: the likelier of two ends of a sentence from its stories.
+    private sealed class Stories260 : RetrievalTask
+    {
+        public override string Name => "stories";
+        public override int AnswerTokens => 4;
+        public override string Unit => "names";
+        public override int SmallestSize => 1;
+        public override RetrievalCase Make(int seed, int size) =>
+            new(string.Concat(Enumerable.Repeat("Hello. ", size - 1)) + "Once upon a time, there was a little", seed % 2 == 0 ? " girl" : " xqzk", 0.5, [" girl", " xqzk", " zzzz"]);
+        public override bool IsRight(RetrievalCase question, string generated) => generated.StartsWith(question.Answer, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Run_counts_right_answers_both_ways()
+    {
+        var (model, tokenizer) = Stories();
+        using var owned = model;
+        foreach (var scoring in Enum.GetValues<RetrievalScoring>())
+        {
+            var seen = new List<RetrievalTrial>();
+            var result = RetrievalEvaluation.Run(model, tokenizer, new Stories260(), 24, 4, 0, scoring, new Listener(seen.Add));
+            Assert.Equal([true, false, true, false], result.Trials.Select(t => t.IsRight));
+            Assert.Equal(0.5, result.Accuracy);
+            Assert.Equal(result.Trials, seen);
+        }
+    }
+
+    private sealed class Listener(Action<RetrievalTrial> report) : IProgress<RetrievalTrial>
+    {
+        public void Report(RetrievalTrial value) => report(value);
+    }
+}
