@@ -56,4 +56,13 @@ public class BenchTests : CliRun
         Fail(ExitCode.Usage, ["0 steps or more", "-1"], "bench", "step", "--model", Stories, "--context", "64", "--steps", "-1");
         Fail(ExitCode.Usage, ["group", "7"], "bench", "step", "--model", Stories, "--context", "64", "--group-size", "7");
     }
+
+    [Fact]
+    public void Decode_shows_a_row_a_length()
+    {
+        var shown = Succeed("bench", "decode", "--model", Stories, "--context", "64,100", "--tokens", "3", "--prefill-chunk", "48", "--device", "cpu");
+        Assert.Contains("100", shown);
+        Assert.Contains("% of", shown);
+        Fail(ExitCode.Usage, ["at least 1 new token", "0"], "bench", "decode", "--model", Stories, "--context", "64", "--tokens", "0");
+    }
 }

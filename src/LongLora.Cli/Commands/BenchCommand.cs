@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using LongLora.Checkpoints;
+using LongLora.Evaluation;
 using LongLora.Models;
 using LongLora.Quantization;
 using LongLora.Runtime;
@@ -14,7 +15,7 @@ namespace LongLora.Cli.Commands;
 internal static class BenchCommand
 {
     internal static Command Create(CliContext context) =>
-        new("bench", "Measure speed and memory on this machine.") { CreateStep(context), CreateDequantize(context) };
+        new("bench", "Measure speed and memory on this machine.") { CreateStep(context), CreateDecode(context), CreateDequantize(context) };
 
     private static Command CreateStep(CliContext context)
     {
@@ -52,6 +53,38 @@ internal static class BenchCommand
                 AtomicFile.WriteText(file, ToJson(results));
             if (parsed.GetValue(peer) is { } peerFolder)
                 AtomicFile.WriteText(Path.Combine(peerFolder, "ours.json"), PeerJson(results));
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static readonly string[] s_decodeColumns = ["prompt", "seconds", "tokens/s", "GFLOP/s", "of the products'", "ms a token", "tokens/s after it", "cache"];
+
+    private static Command CreateDecode(CliContext context)
+    {
+        var lengths = new Option<string>("--context") { Description = "prompt lengths in tokens, with commas between", HelpName = "N,N,...", Required = true };
+        var model = new Option<string>("--model") { Description = "folder of a Hugging Face model [default: random weights in the shape of stories15M]", HelpName = "DIR" };
+        var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
+        var tokens = new Option<int>("--tokens") { Description = "tokens to make after the prompt", HelpName = "K", DefaultValueFactory = _ => 64 };
+        var chunk = new Option<int>("--prefill-chunk") { Description = "prompt tokens that are read at once", HelpName = "N", DefaultValueFactory = _ => 1024 };
+        var device = new Option<string>("--device") { Description = "auto, cpu, cuda or cuda:N", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
+        var command = new Command("decode", "Time the reading of a prompt, and one token after another.") { lengths, model, kind, tokens, chunk, device };
+        command.SetAction(parsed =>
+        {
+            var prompts = EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!);
+            using var made = Maker(parsed.GetValue(model), Devices.Parse(parsed.GetValue(device)!), prompts.Max() + parsed.GetValue(tokens), parsed.GetValue(kind))();
+            context.Output.WriteLine($"Full attention, batch 1; {TorchSharp.torch.get_num_threads()} threads.");
+            var table = new Table().Border(TableBorder.Simple);
+            foreach (var name in s_decodeColumns)
+                table.AddColumn(new TableColumn(name).RightAligned().NoWrap());
+            foreach (var length in prompts)
+            {
+                var m = DecodeBenchmark.Run(made, length, parsed.GetValue(tokens), parsed.GetValue(chunk), context.Cancellation);
+                var rate = m.PrefillFlops / m.PrefillSeconds;
+                table.AddRow($"{length:N0}", $"{m.PrefillSeconds:F3}", $"{length / m.PrefillSeconds:N0}", $"{rate / 1e9:F1}", $"{100 * rate / m.GemmRate:F0} % of {m.GemmRate / 1e9:F0}",
+                    $"{m.TokenSeconds * 1e3:F2}", $"{1 / m.TokenSeconds:N0}", TrainingPlan.Size(m.CacheBytes));
+            }
+            context.Console.Write(table);
             return ExitCode.Done;
         });
         return command;
