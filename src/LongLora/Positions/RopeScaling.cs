@@ -4,7 +4,7 @@ using LongLora.Runtime;
 namespace LongLora.Positions;
 
 /// <summary>The angle that each pair of dimensions turns by from one token to the next, and a factor on cosine and sine.</summary>
-/// <param name="Inverse">[K / 2] radians a token.</param>
+/// <param name="Inverse">[R / 2] radians a token.</param>
 /// <param name="AttentionFactor">Multiplies cosine and sine; 1 except for YaRN and LongRoPE.</param>
 public sealed record RopeFrequencies(double[] Inverse, double AttentionFactor);
 
@@ -18,7 +18,7 @@ public static class RopeScaling
     public static IReadOnlyList<string> Kinds { get; } = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"];
 
     /// <summary>Frequencies for a text of <paramref name="length"/> tokens.</summary>
-    /// <param name="config">Head size, base and scaling.</param>
+    /// <param name="config">Rotary size, base and scaling.</param>
     /// <param name="length">Tokens in the text: dynamic and longrope depend on it, the others do not.</param>
     /// <exception cref="ConfigurationException">The kind is unknown, or a parameter of it is missing.</exception>
     public static RopeFrequencies Frequencies(ModelConfig config, int length)
@@ -26,8 +26,8 @@ public static class RopeScaling
         var scaling = config.RopeScaling;
         return scaling.Kind switch
         {
-            "default" => new(Plain(config.RopeTheta, config.HeadSize), 1),
-            "linear" => new(Array.ConvertAll(Plain(config.RopeTheta, config.HeadSize), f => f / scaling.Factor), 1),
+            "default" => new(Plain(config.RopeTheta, config.RotarySize), 1),
+            "linear" => new(Array.ConvertAll(Plain(config.RopeTheta, config.RotarySize), f => f / scaling.Factor), 1),
             "dynamic" => new(Dynamic(config, length), 1),
             "yarn" => Yarn(config),
             "llama3" => new(Llama3(config), 1),
@@ -90,12 +90,12 @@ public static class RopeScaling
             : config with { RopeScaling = scaling, MaxPositions = context };
     }
 
-    // theta^(-2i/K)
-    private static double[] Plain(double theta, int headSize)
+    // theta^(-2i/R)
+    private static double[] Plain(double theta, int size)
     {
-        var inverse = new double[headSize / 2];
+        var inverse = new double[size / 2];
         for (var i = 0; i < inverse.Length; i++)
-            inverse[i] = Math.Pow(theta, -2.0 * i / headSize);
+            inverse[i] = Math.Pow(theta, -2.0 * i / size);
         return inverse;
     }
 
@@ -103,10 +103,10 @@ public static class RopeScaling
     private static double[] Dynamic(ModelConfig config, int length)
     {
         double native = config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
-        double factor = config.RopeScaling.Factor, size = config.HeadSize;
+        double factor = config.RopeScaling.Factor, size = config.RotarySize;
         var longest = Math.Max(length, native);
         var theta = config.RopeTheta * Math.Pow(factor * longest / native - (factor - 1), size / (size - 2));
-        return Plain(theta, config.HeadSize);
+        return Plain(theta, config.RotarySize);
     }
 
     // YaRN (arXiv 2309.00071), section 3.2 "NTK-by-parts" and 3.3 attention scaling.
@@ -114,7 +114,7 @@ public static class RopeScaling
     {
         var scaling = config.RopeScaling;
         double original = scaling.OriginalMaxPositions ?? config.MaxPositions;
-        var size = config.HeadSize;
+        var size = config.RotarySize;
         double Dimension(double rotations) => size * Math.Log(original / (rotations * 2 * Math.PI)) / (2 * Math.Log(config.RopeTheta));
 
         double low = Dimension(scaling.BetaFast ?? 32), high = Dimension(scaling.BetaSlow ?? 1);
@@ -145,7 +145,7 @@ public static class RopeScaling
         var scaling = config.RopeScaling;
         double low = Required(scaling.LowFrequencyFactor, "low_freq_factor"), high = Required(scaling.HighFrequencyFactor, "high_freq_factor");
         double original = Required(scaling.OriginalMaxPositions, "original_max_position_embeddings");
-        return Array.ConvertAll(Plain(config.RopeTheta, config.HeadSize), frequency =>
+        return Array.ConvertAll(Plain(config.RopeTheta, config.RotarySize), frequency =>
         {
             var wave = 2 * Math.PI / frequency;
             if (wave < original / high)
@@ -163,9 +163,9 @@ public static class RopeScaling
         var scaling = config.RopeScaling;
         var original = scaling.OriginalMaxPositions ?? config.MaxPositions;
         var divisors = length > original ? scaling.LongFactors : scaling.ShortFactors;
-        var inverse = Plain(config.RopeTheta, config.HeadSize);
+        var inverse = Plain(config.RopeTheta, config.RotarySize);
         if (divisors is null || divisors.Count != inverse.Length)
-            throw new ConfigurationException($"longrope needs short_factor and long_factor of {inverse.Length} numbers (half the head size); "
+            throw new ConfigurationException($"longrope needs short_factor and long_factor of {inverse.Length} numbers (half of the numbers of a head that turn); "
                 + $"seen {divisors?.Count.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "none"}.");
         for (var i = 0; i < inverse.Length; i++)
             inverse[i] /= divisors[i];

@@ -50,7 +50,8 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         var headIsTrained = tuning.TrainEverything || (config.TiedEmbeddings && tuning.TrainEmbeddings);
         var products = layers.Sum(Layer);
         var trained = layers.Sum(l => Update(l) + (tuning.TrainEverything || (l == model.Head && headIsTrained) ? Dense(l) : 0));
-        var scores = 2 * batch * (double)config.LayerCount * config.HeadCount * config.HeadSize * attention.Pattern(length).PairsPerHead;
+        double Pairs(DecoderBlock block) => (block.Window is { } window ? attention.Within(window) : attention).Pattern(length).PairsPerHead;
+        var scores = 2.0 * batch * config.HeadCount * config.HeadSize * model.Blocks.Sum(Pairs);
 
         var kept = model.Blocks.Sum(b => Layer(b.MlpOutput) + (b.IsParallel ? Layer(b.AttentionOutput) : 0));
         // The two output projections run without autograd: x Aᵀ and g B of their LoRA pairs are made again for the gradients of B and A.
