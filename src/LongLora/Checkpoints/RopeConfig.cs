@@ -69,9 +69,11 @@ internal static class RopeConfig
         var inner = Parameters(scaling);
         // Kinds with one parameter have their original context outside: transformers before 4.43 takes exactly two fields in rope_scaling.
         var single = scaling.Kind is "default" or "linear" or "dynamic";
-        if (single || root.ContainsKey("original_max_position_embeddings"))
+        // Phi-3's config class takes exactly three fields there (type and the two lists) before transformers 5.
+        var isOutside = single || config.ModelType == Phi3Config.ModelType;
+        if (isOutside || root.ContainsKey("original_max_position_embeddings"))
             SetOrRemove(root, "original_max_position_embeddings", scaling.OriginalMaxPositions);
-        if (!single)
+        if (!isOutside)
             inner["original_max_position_embeddings"] = scaling.OriginalMaxPositions;
         Drop(inner);
 
@@ -85,7 +87,7 @@ internal static class RopeConfig
             return;
         }
         root[ThetaName(config.ModelType)] = CommonConfig.Number(config.RopeTheta);
-        if (!single || root["rope_scaling"] is JsonObject old && old.ContainsKey("rope_type"))
+        if (!isOutside || root["rope_scaling"] is JsonObject old && old.ContainsKey("rope_type"))
             inner.Insert(0, "rope_type", scaling.Kind);
         inner.Insert(0, "type", scaling.Kind);
         root["rope_scaling"] = scaling.Kind == "default" ? null : inner;

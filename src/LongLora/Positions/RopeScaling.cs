@@ -53,7 +53,11 @@ public static class RopeScaling
     /// that was stretched before is not stretched twice. A context that the model already has changes nothing.
     /// </summary>
     /// <param name="config">The model.</param>
-    /// <param name="kind">One of <see cref="Kinds"/>, or <c>auto</c>: the kind that the model has, linear (position interpolation) where it has none.</param>
+    /// <param name="kind">
+    /// One of <see cref="Kinds"/>, or <c>auto</c>: the kind that the model has, linear (position interpolation) where it has none. Phi-3 without
+    /// scaling gets longrope with one divisor for all frequencies, which is linear with LongRoPE's attention factor: transformers takes no other
+    /// kind for Phi-3.
+    /// </param>
     /// <param name="factor">The factor; null for ceil(context / original context), LongLoRA's rule.</param>
     /// <param name="context">The new context in tokens.</param>
     /// <exception cref="ConfigurationException">The kind is unknown, or cannot be put upon the scaling that the model has.</exception>
@@ -61,16 +65,16 @@ public static class RopeScaling
     {
         var present = config.RopeScaling;
         if (kind == "auto")
-            kind = present.Kind == "default" ? "linear" : present.Kind;
+            kind = present.Kind != "default" ? present.Kind : config.ModelType == "phi3" ? "longrope" : "linear";
         if (!Kinds.Contains(kind))
             throw new ConfigurationException($"rope-scaling is '{kind}'; use one of auto, {string.Join(", ", Kinds)}.");
         if (context <= CurrentContext(config) && factor is null)
             return config;
         if (kind == "default")
             return config with { MaxPositions = context };
-        if (kind == "longrope")
-            throw new ConfigurationException("rope-scaling longrope needs one divisor for every frequency, which no rule gives: it can be read from a "
-                + $"model, not made here. This model has '{present.Kind}' and {CurrentContext(config)} tokens; use linear or yarn.");
+        if (kind == "longrope" && present.Kind == "longrope")
+            throw new ConfigurationException($"This model has LongRoPE for {CurrentContext(config)} tokens, with a divisor for every frequency that was searched for that context; "
+                + "no rule gives those of a longer one. Give a context of at most that, or take a model of the family without rope_scaling.");
         if (present.Kind != "default" && present.Kind != kind)
             throw new ConfigurationException($"rope-scaling {kind} cannot be put upon the model's own '{present.Kind}' scaling (factor {present.Factor}): "
                 + $"config.json holds one kind only. Use auto or {present.Kind}.");
@@ -82,6 +86,12 @@ public static class RopeScaling
             Factor = factor ?? Math.Max(Math.Ceiling((double)context / original), present.Factor),
             OriginalMaxPositions = original,
         };
+        if (kind == "longrope")
+        {
+            // The same divisors at every length: a model that was trained at the new context knows no others.
+            var divisors = Enumerable.Repeat(scaling.Factor, config.RotarySize / 2).ToArray();
+            scaling = scaling with { Factor = 1, ShortFactors = divisors, LongFactors = divisors };
+        }
         if (kind == "llama3" && present.Kind != "llama3")
             scaling = scaling with { LowFrequencyFactor = 1, HighFrequencyFactor = 4 };
         // transformers takes max_position_embeddings itself as dynamic scaling's original context.

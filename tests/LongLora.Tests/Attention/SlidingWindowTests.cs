@@ -41,13 +41,9 @@ public class SlidingWindowTests
         using var scope = NewDisposeScope();
         var attention = Create(kind).Within(window);
         Tensor query = Random(1, 2, Heads, Length, 16), key = Random(2, 2, 2, Length, 16), value = Random(3, 2, 2, Length, 16), gradient = Random(4, 2, Heads, Length, 16);
-        var mask = zeros(Heads, Length, Length);
-        for (var at = 0; at < Heads * Length * Length; at++)
-        {
-            int h = at / (Length * Length), q = at / Length % Length, k = at % Length;
-            if (!IsSeen(kind, window, h, q, k))
-                mask[h, q, k] = float.NegativeInfinity;
-        }
+        var pairs = Enumerable.Range(0, Heads * Length * Length)
+            .Select(at => IsSeen(kind, window, at / (Length * Length), at / Length % Length, at % Length) ? 0 : float.NegativeInfinity).ToArray();
+        var mask = tensor(pairs, [Heads, Length, Length]);
         Tensor[] ByAutograd(Func<Tensor, Tensor, Tensor, Tensor> attend)
         {
             var leaves = new[] { query, key, value }.Select(x => x.clone().requires_grad_(true)).ToArray();
