@@ -46,6 +46,9 @@ public abstract class DecoderBlock
     /// <summary>The linear layers of the attention branch: what LoRA goes on by default.</summary>
     public abstract IReadOnlyList<LinearLayer> AttentionLayers { get; }
 
+    /// <summary>Layers that <see cref="ProjectBackward"/> runs again for what lies behind them, such as a norm over heads.</summary>
+    public virtual IReadOnlyList<LinearLayer> RunAgain => [];
+
     /// <summary>Queries, keys and values, positions applied, of some head groups. Differentiable.</summary>
     /// <param name="input">[B, L, D], normalised.</param>
     /// <param name="firstGroup">First head group.</param>

@@ -55,6 +55,9 @@ internal sealed class GatedBlock(ModelConfig config, int layer) : DecoderBlock
     public override IReadOnlyList<LinearLayer> AttentionLayers => [.. new[] { Query.Layer, Key.Layer, Value.Layer, AttentionOutput }.Distinct()];
 
     /// <inheritdoc/>
+    public override IReadOnlyList<LinearLayer> RunAgain => [.. new[] { Query, Key, Value }.Where(p => p.Norm is not null).Select(p => p.Layer)];
+
+    /// <inheritdoc/>
     public override AttentionInputs Project(Tensor input, int firstGroup, int groupCount, ForwardContext context)
     {
         var (firstHead, heads) = (firstGroup * _queriesPerGroup, groupCount * _queriesPerGroup);

@@ -56,7 +56,8 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         var kept = model.Blocks.Sum(b => Layer(b.MlpOutput) + (b.IsParallel ? Layer(b.AttentionOutput) : 0));
         // The two output projections run without autograd: x Aᵀ and g B of their LoRA pairs are made again for the gradients of B and A.
         var narrow = model.Blocks.Sum(b => Update(b.AttentionOutput) + Update(b.MlpOutput));
-        var recomputed = products - Layer(model.Head) - kept + narrow + scores;
+        var again = model.Blocks.Sum(b => b.RunAgain.Sum(Layer));
+        var recomputed = products - Layer(model.Head) - kept + narrow + again + scores;
         if (blocksPerSegment > 1)
             recomputed += products - Layer(model.Head) + 2 * scores;
         return new(products + 2 * scores, products + 4 * scores, trained, recomputed);
