@@ -70,7 +70,7 @@ internal static class SlidingWindow
             var keys = start + count - from;
             var distance = arange(start, start + count, ScalarType.Int64, query.device).unsqueeze(1) - arange(from, from + keys, ScalarType.Int64, query.device);
             outputs.Add(Dispatcher.ScaledDotProductAttention(query.narrow(2, start, count), key.narrow(2, from, keys), value.narrow(2, from, keys),
-                distance.ge(0).logical_and_(distance.lt(window)), causal: false));
+                distance.ge(Scalars.Zero).logical_and_(distance.lt(Scalars.Of(window))), causal: false));
         }
         return cat(outputs, 2).MoveToOuterDisposeScope();
     }

@@ -73,7 +73,8 @@ public sealed class FamilyContractTests : IDisposable
             Near.AssertRelative(golden["logits"], model.Logits(ids, context), 1e-5, file);
             var targets = LlamaGoldenTests.Targets(ids);
             var count = targets.ge(0).sum().item<long>();
-            var loss = new CheckpointedBackward(model).Run(ids, targets, context, 1.0 / count).item<double>() / count;
+            using var pass = new CheckpointedBackward(model);
+            var loss = pass.Run(ids, targets, context, 1.0 / count).item<double>() / count;
             Assert.Equal(golden["loss"].item<double>(), loss, 1e-6);
             var stored = golden.Names.Where(n => n.StartsWith("grad.", StringComparison.Ordinal)).ToHashSet();
             foreach (var weight in set.Weights.Where(w => stored.Remove("grad." + w.Name)))
@@ -141,7 +142,8 @@ public sealed class FamilyContractTests : IDisposable
             {
                 parameters.ClearGradients();
                 var before = Live();
-                using (var loss = new CheckpointedBackward(model, blocks).Run(ids, targets, context, 1.0 / 86))
+                using (var pass = new CheckpointedBackward(model, blocks))
+                using (var loss = pass.Run(ids, targets, context, 1.0 / 86))
                     Assert.Equal(plainLoss.item<float>(), loss.item<double>() / 86, 2e-6);
                 Assert.Equal(before, Live());
                 foreach (var (weight, expected) in set.Weights.Zip(plain))
@@ -186,7 +188,8 @@ public sealed class FamilyContractTests : IDisposable
             PlainPass.Loss(model, ids, targets, context).backward();
         var plain = set.Weights.Select(w => w.Gradient().clone()).ToList();
         parameters.ClearGradients();
-        new CheckpointedBackward(model).Run(ids, targets, context, 1.0 / (length - 1));
+        using var pass = new CheckpointedBackward(model);
+        pass.Run(ids, targets, context, 1.0 / (length - 1));
         foreach (var (weight, expected) in set.Weights.Zip(plain))
             Near.AssertRelative(expected, weight.Gradient(), 2e-5, weight.Name);
     }
@@ -303,11 +306,12 @@ public sealed class FamilyContractTests : IDisposable
             return scores.softmax(-1).matmul(value.repeat_interleave(repeat, 1));
         }
 
-        public AttentionResult Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null) =>
-            throw new NotSupportedException();
+        public AttentionResult Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null,
+            AttentionResult? into = null) => throw new NotSupportedException();
 
         public (Tensor Query, Tensor Key, Tensor Value) Backward(Tensor gradient, Tensor query, Tensor key, Tensor value, AttentionResult result,
-            IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null) => throw new NotSupportedException();
+            IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null, (Tensor Query, Tensor Key, Tensor Value)? into = null) =>
+            throw new NotSupportedException();
 
         public AttentionPattern Pattern(int length) => throw new NotSupportedException();
     }
