@@ -71,7 +71,7 @@ public sealed class RotaryEmbedding : IDisposable
 
     private (Tensor A, Tensor B, Tensor[] Still, Tensor Cos, Tensor Sin) Parts(Tensor heads)
     {
-        long half = _cos.size(2), size = heads.size(3);
+        long half = _cos.size(-1), size = heads.size(3);
         Tensor[] rest = size > 2 * half ? [heads.narrow(3, 2 * half, size - 2 * half)] : [];
         return (heads.narrow(3, 0, half), heads.narrow(3, half, half), rest, _cos.to(heads.dtype), _sin.to(heads.dtype));
     }
