@@ -59,20 +59,29 @@ internal static class SlidingWindow
         return (queryGradient.MoveToOuterDisposeScope(), keyGradient.MoveToOuterDisposeScope(), valueGradient.MoveToOuterDisposeScope());
     }
 
-    /// <summary>The same under autograd and on any device, with a mask [W, 2 W - 1] for each W queries.</summary>
+    /// <summary>
+    /// The same under autograd and on any device, with a mask [W, 2 W - 1] for each W queries. There may be more keys than queries: the queries are the
+    /// last tokens then.
+    /// </summary>
     internal static Tensor Attend(Tensor query, Tensor key, Tensor value, int window)
     {
         using var scope = NewDisposeScope();
-        var (length, outputs) = (query.size(2), new List<Tensor>());
+        var (length, past, outputs) = (query.size(2), key.size(2) - query.size(2), new List<Tensor>());
         for (long start = 0; start < length; start += window)
         {
-            var (count, from) = (Math.Min(window, length - start), Math.Max(0, start - window + 1));
-            var keys = start + count - from;
-            var distance = arange(start, start + count, ScalarType.Int64, query.device).unsqueeze(1) - arange(from, from + keys, ScalarType.Int64, query.device);
+            var (count, first) = (Math.Min(window, length - start), past + start);
+            var from = Math.Max(0, first - window + 1);
+            var keys = first + count - from;
             outputs.Add(Dispatcher.ScaledDotProductAttention(query.narrow(2, start, count), key.narrow(2, from, keys), value.narrow(2, from, keys),
-                distance.ge(Scalars.Zero).logical_and_(distance.lt(Scalars.Of(window))), causal: false));
+                count == 1 ? null : Mask(first, count, from, keys, window, query.device), causal: false));
         }
         return cat(outputs, 2).MoveToOuterDisposeScope();
+    }
+
+    private static Tensor Mask(long firstQuery, long queries, long firstKey, long keys, int window, Device device)
+    {
+        var distance = arange(firstQuery, firstQuery + queries, ScalarType.Int64, device).unsqueeze(1) - arange(firstKey, firstKey + keys, ScalarType.Int64, device);
+        return distance.ge(Scalars.Zero).logical_and_(distance.lt(Scalars.Of(window)));
     }
 
     private static IEnumerable<Part> Parts(int length, int window)

@@ -122,6 +122,22 @@ public sealed class FamilyContractTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Families))]
+    public void Logits_with_a_cache_equal_those_without(string family)
+    {
+        using var scope = NewDisposeScope();
+        using var model = Load(SharedMaterial.Golden(family));
+        var ids = Ids(model, 1, 44);
+        using var positions = RotaryEmbedding.Create(model.Config, 44);
+        using var cache = new KeyValueCache(model, 44);
+        var parts = new List<Tensor>();
+        foreach (var count in new[] { 17, 1, 13, 1, 1, 11 })
+            parts.Add(CachedPass.Read(model, ids.narrow(1, cache.Length(0), count).data<long>().ToArray(), cache, 0, positions));
+        using var noGradient = no_grad();
+        Near.AssertRelative(Logits(model, ids, new FullAttention())[0], model.Head.Forward(cat(parts, 0)), 1e-5);
+    }
+
+    [Theory]
+    [MemberData(nameof(Families))]
     public void Lean_pass_has_the_gradients_of_plain_autograd_and_leaves_nothing_behind(string family)
     {
         static long Live() => DisposeScopeManager.Statistics.TensorStatistics.ThreadTotalLiveCount;
