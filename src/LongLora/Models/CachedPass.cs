@@ -10,7 +10,7 @@ namespace LongLora.Models;
 // B rows, l new tokens of a row, n tokens of a row with them, D model size, H heads, J key-value heads, K head size
 
 /// <summary>
-/// The forward pass at inference: new tokens look at all that the cache holds and at each other, with full attention. Outside autograd.
+/// The forward pass at inference: new tokens look at all that the cache holds and at each other, with full attention inside the model's window, if it has one. Outside autograd.
 /// </summary>
 public static class CachedPass
 {
@@ -80,7 +80,7 @@ public static class CachedPass
         var attended = rows.Select((row, b) =>
         {
             var (keys, values) = cache.Append(index, row, key.narrow(0, b, 1), value.narrow(0, b, 1));
-            return Attend(query.narrow(0, b, 1), keys, values);
+            return Attend(query.narrow(0, b, 1), keys, values, block.Window);
         }).ToList();
         var heads = attended.Count == 1 ? attended[0] : cat(attended, 0); // [B, H, l, K]
         var output = block.AttentionOutput.Forward(heads.transpose(1, 2).flatten(2, 3)); // -> [B, l, D]
@@ -93,9 +93,11 @@ public static class CachedPass
     }
 
     // [1, H, l, K] against [1, J, n, K]: the last l keys are those of the queries themselves.
-    private static Tensor Attend(Tensor query, Tensor key, Tensor value)
+    private static Tensor Attend(Tensor query, Tensor key, Tensor value, int? window)
     {
         using var scope = NewDisposeScope();
+        if (window < key.size(2))
+            return SlidingWindow.Attend(query, key, value, window.Value).MoveToOuterDisposeScope();
         long fresh = query.size(2), past = key.size(2) - fresh;
         if (fresh == 1 || past == 0)
             return Dispatcher.ScaledDotProductAttention(query, key, value, null, causal: fresh > 1).MoveToOuterDisposeScope();
