@@ -25,8 +25,8 @@ internal static class TrainCommand
     internal static Command CreateSft(CliContext context)
     {
         var command = new Verb("sft", "Fine-tune a model on conversations: questions are read, answers are learnt.",
-            "longlora sft --model Llama-2-7b --data LongAlpaca.json --template longalpaca --context 16384 --output run16k",
-            "longlora sft --model Llama-2-7b --data LongAlpaca.json --template longalpaca --context 16384 --show 3");
+            "longlora sft --model Llama-2-7b-chat --data LongAlpaca.json --context 16384 \\",
+            "             --template longalpaca --output run16k");
         var show = new Option<int?>("--show") { Description = "print the first examples as the model will see them, what is not learnt marked, and train nothing", HelpName = "N" };
         command.Options.Add(show);
         var read = AddOptions(command, FineTuneOptionTable.All.Where(o => o.Name is not ("task" or "keep-documents-apart")));

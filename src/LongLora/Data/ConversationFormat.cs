@@ -68,9 +68,9 @@ public sealed class ConversationFormat
     private List<Conversation> Parse(JsonElement json, string origin)
     {
         if (Member(json, "messages") is { } messages)
-            return [new(Messages(messages, json, origin), origin)];
+            return [new(Asked(Messages(messages, json, origin)), origin)];
         if (Member(json, "conversations") is { } turns)
-            return [new(Messages(turns, json, origin), origin)];
+            return [new(Asked(Messages(turns, json, origin)), origin)];
         if (Member(json, "instruction") is { } instruction)
         {
             if (Member(json, "instances") is { } instances)
@@ -128,7 +128,7 @@ public sealed class ConversationFormat
     private Conversation PromptAndCompletion(JsonElement prompt, JsonElement completion, JsonElement json, string origin)
     {
         if (prompt.ValueKind == JsonValueKind.Array && completion.ValueKind == JsonValueKind.Array)
-            return new Conversation([.. Messages(prompt, json, origin), .. Messages(completion, default, origin)], origin);
+            return new Conversation(Asked([.. Messages(prompt, json, origin), .. Messages(completion, default, origin)]), origin);
         return new Conversation([new("user", Text(prompt, "prompt", origin)), new(ChatMessage.Assistant, Text(completion, "completion", origin))], origin) { IsPlain = true };
     }
 
@@ -137,7 +137,12 @@ public sealed class ConversationFormat
         var messages = Items(list, "messages", origin).Select(m => Message(m, origin)).ToList();
         if (json.ValueKind == JsonValueKind.Object && OptionalText(json, "system", origin) is { Length: > 0 } system && messages.FirstOrDefault()?.Role != "system")
             messages.Insert(0, new ChatMessage("system", system));
-        // As published ShareGPT files are used: an answer that nobody asked for is left out.
+        return messages;
+    }
+
+    // As published ShareGPT files are used: an answer that nobody asked for is left out.
+    private static List<ChatMessage> Asked(List<ChatMessage> messages)
+    {
         var first = messages.FindIndex(m => m.Role != "system");
         while (first >= 0 && first < messages.Count && messages[first].Role == ChatMessage.Assistant)
             messages.RemoveAt(first);

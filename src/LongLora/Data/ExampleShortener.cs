@@ -6,19 +6,20 @@ namespace LongLora.Data;
 /// </summary>
 internal static class ExampleShortener
 {
-    // What is left on each side of a cut.
-    private const int Margin = 32;
+    // Most tokens that are left on each side of a cut.
+    private const int LargestMargin = 32;
 
     /// <summary>The example with at most <paramref name="length"/> tokens.</summary>
     public static TrainingExample Shorten(TrainingExample example, int length)
     {
+        var margin = Math.Clamp(length / 8, 1, LargestMargin);
         var labels = example.Labels ?? example.Ids;
         var kept = new bool[example.Ids.Count];
         Array.Fill(kept, true);
         var excess = kept.Length - length;
         foreach (var (start, end) in Read(labels).OrderByDescending(s => s.End - s.Start).ThenBy(s => s.Start))
         {
-            var cut = Math.Clamp(end - start - 2 * Margin, 0, Math.Max(0, excess));
+            var cut = Math.Clamp(end - start - 2 * margin, 0, Math.Max(0, excess));
             // In the middle of the stretch.
             Array.Fill(kept, false, start + (end - start - cut) / 2, cut);
             excess -= cut;
