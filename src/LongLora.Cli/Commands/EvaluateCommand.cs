@@ -18,7 +18,7 @@ namespace LongLora.Cli.Commands;
 internal static class EvaluateCommand
 {
     internal static Command Create(CliContext context) =>
-        new Verb("evaluate", "Measure a model, with full attention.") { CreatePerplexity(context) };
+        new Verb("evaluate", "Measure a model, with full attention.") { CreatePerplexity(context), EvaluateAnswersCommand.Create(context) };
 
     private static Verb CreatePerplexity(CliContext context)
     {
