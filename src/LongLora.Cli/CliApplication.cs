@@ -72,6 +72,7 @@ public static class CliApplication
         var root = new Command("longlora", "Extends the context window of large language models with LongLoRA.")
         {
             TrainCommand.Create(context),
+            TrainCommand.CreateSft(context),
             EvaluateCommand.Create(context),
             GenerateCommand.Create(context),
             MergeCommand.Create(context),

@@ -16,7 +16,11 @@ namespace LongLora;
 /// <param name="Result">The folder with the adapter, or with the model after full fine-tuning.</param>
 /// <param name="Config">The model's config with its new context.</param>
 /// <param name="TrainedParameters">Number of trained weights.</param>
-public sealed record FineTuneResult(string Result, ModelConfig Config, long TrainedParameters);
+public sealed record FineTuneResult(string Result, ModelConfig Config, long TrainedParameters)
+{
+    /// <summary>What was done to the data that its owner may want to know, such as examples that were shortened; sentences.</summary>
+    public IReadOnlyList<string> Notes { get; init; } = [];
+}
 
 /// <summary>
 /// The whole way from a model folder and text to a longer context. Read it from top to bottom: each line is one room of the house.
@@ -48,10 +52,8 @@ public static class FineTune
 
         // Text -> tokens -> batches [B, L]. Host memory only.
         var tokenizer = TokenizerLoader.LoadIfPresent(options.Model);
-        var separator = tokenizer?.EosTokenId ?? model.Config.EosTokenIds.Cast<int?>().FirstOrDefault();
-        var source = ExampleSources.Open(options.Data, tokenizer, model.Config.VocabularySize, readers);
-        using var tokens = TokenStore.Build(source, separator, null, cancellation);
-        var sampler = new BatchSampler(tokens, options.Context, options.BatchSize, options.Seed, options.Shuffle);
+        using var data = TrainingData.Open(options, tokenizer, model.Config, readers, cancellation);
+        var sampler = data.Sample();
 
         // What is trained: LoRA beside the projections, embeddings and norms themselves, all in one flat buffer.
         using var adapters = AdapterSet.Attach(model, Tuning(options), options.Seed);
@@ -60,7 +62,7 @@ public static class FineTune
             new AdamWOptions(options.Beta1, options.Beta2, options.Epsilon, options.WeightDecay, options.MaxGradNorm));
 
         // Batches -> loss -> gradients -> steps. Sparse attention here; everywhere else attention is full.
-        if (run.Begin(tokens, optimizer, parameters) is { } place)
+        if (run.Begin(data.Tokens, optimizer, parameters) is { } place)
             sampler.State = place;
         using var pass = new CheckpointedBackward(model, options.BlocksPerSegment, options.ActivationOffload);
         using var trainer = new Trainer(model, parameters, optimizer,
@@ -73,13 +75,15 @@ public static class FineTune
             HuggingFaceExporter.Write(run.ResultPath, model, folder);
         else
             AtomicFile.WriteDirectory(run.ResultPath, path => PeftFormat.Write(path, adapters, model, options.Model));
-        return new FineTuneResult(run.ResultPath, model.Config, parameters.Count);
+        return new FineTuneResult(run.ResultPath, model.Config, parameters.Count) { Notes = data.Notes };
     }
 
     /// <summary>The config with positions rescaled for the new context.</summary>
     internal static ModelConfig LongerContext(ModelConfig config, FineTuneOptions options)
     {
         var native = RopeScaling.CurrentContext(config);
+        if (options.Context < native && options.Task == TrainingTask.Sft)
+            return config;
         if (options.Context < native)
         {
             throw new ConfigurationException($"context is {options.Context}, but the model in '{options.Model}' already has {native} tokens. "

@@ -1,4 +1,5 @@
 using System.Globalization;
+using LongLora.Data;
 using LongLora.Positions;
 using LongLora.Runtime;
 
@@ -44,7 +45,8 @@ public static class FineTuneOptionTable
     public static IReadOnlyList<FineTuneOption> All { get; } =
     [
         Text("model", "Run", "DIR", "folder of the Hugging Face model to extend; required", o => o.Model, (o, v) => o with { Model = v }),
-        List("data", "Run", "PATH", "files and folders to train on: .txt, .md, .jsonl with 'text', token .bin; required", o => o.Data, (o, v) => o with { Data = v }),
+        Choice("task", "Run", "learn running text, or the answers of conversations (longlora sft)", o => o.Task, (o, v) => o with { Task = v }),
+        List("data", "Run", "PATH[@WEIGHT]", "files and folders to train on; with a weight, how often each is seen in a pass; required", o => [.. o.Data.Select(d => d.ToString())], (o, v) => o with { Data = [.. v.Select(DataSource.Parse)] }),
         Whole("context", "Run", "new context in tokens; required", o => o.Context, (o, v) => o with { Context = v }),
         Text("output", "Run", "DIR", "run directory, new or empty unless --resume; required", o => o.Output, (o, v) => o with { Output = v }),
         Switch("resume", "Run", "continue the run in the output from its newest checkpoint", o => o.Resume, (o, v) => o with { Resume = v }),
@@ -74,6 +76,11 @@ public static class FineTuneOptionTable
         Real("max-grad-norm", "Training", "gradient 2-norm above which gradients are scaled down; 0 for never", o => o.MaxGradNorm, (o, v) => o with { MaxGradNorm = v }),
         Whole("seed", "Training", "seed of new weights and of the order of the data", o => o.Seed, (o, v) => o with { Seed = v }),
         Switch("shuffle", "Training", "shuffle the sequences in each pass over the data", o => o.Shuffle, (o, v) => o with { Shuffle = v }),
+        Switch("keep-documents-apart", "Data", "documents that share a sequence do not see each other; for sft they never do", o => o.KeepDocumentsApart, (o, v) => o with { KeepDocumentsApart = v }),
+        Text("template", "Data", "NAME", "sft: auto (the model's own), llama2, llama3, chatml, mistral, phi3, alpaca, longalpaca, or a Jinja file", o => o.Template, (o, v) => o with { Template = v }),
+        List("columns", "Data", "NAME=COLUMN", "sft: other names of fields, such as output=answer", o => o.Columns, (o, v) => o with { Columns = v }),
+        OptionalWhole("token-bytes", "Data", "bytes a token in .bin data, 2 or 4; by default by the size of the vocabulary", o => o.TokenBytes, (o, v) => o with { TokenBytes = v }),
+        Text("token-cache", "Data", "DIR", "folder where tokens stay for later runs on the same data", o => o.TokenCache, (o, v) => o with { TokenCache = v }),
 
         Whole("save-every", "Machine", "steps between checkpoints; 0 for the end only", o => o.SaveEvery, (o, v) => o with { SaveEvery = v }),
         Whole("keep-checkpoints", "Machine", "newest checkpoints to keep", o => o.KeepCheckpoints, (o, v) => o with { KeepCheckpoints = v }),

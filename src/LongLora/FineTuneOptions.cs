@@ -1,5 +1,6 @@
 using LongLora.Adapters;
 using LongLora.Attention;
+using LongLora.Data;
 using LongLora.Quantization;
 using LongLora.Runtime;
 using LongLora.Training;
@@ -15,10 +16,20 @@ public sealed record FineTuneOptions
     /// <summary>Folder of the Hugging Face model to extend.</summary>
     public required string Model { get; init; }
 
-    /// <summary>Files and folders to train on: <c>.txt</c>, <c>.md</c>, <c>.jsonl</c> with <c>text</c>, token <c>.bin</c>; a folder stands for all of these below it.</summary>
-    public required IReadOnlyList<string> Data { get; init; }
+    /// <summary>What is learnt from the data. Default text; <c>longlora sft</c> sets it to sft.</summary>
+    public TrainingTask Task { get; init; }
 
-    /// <summary>Tokens in one training sequence, which becomes the model's new context. At least the native context.</summary>
+    /// <summary>
+    /// Files and folders to train on, each with a weight where it is to be seen more or less often than once in a pass. For text: <c>.txt</c>, <c>.md</c>,
+    /// <c>.jsonl</c> with <c>text</c>, token <c>.bin</c>; for sft: <c>.json</c> and <c>.jsonl</c>; both packed or not, and what further readers know. A folder
+    /// stands for all of these below it.
+    /// </summary>
+    public required IReadOnlyList<DataSource> Data { get; init; }
+
+    /// <summary>
+    /// Tokens in one training sequence, which becomes the model's new context. At least the native context; for sft less is allowed, and then shortens
+    /// examples but leaves the model's context alone.
+    /// </summary>
     public required int Context { get; init; }
 
     /// <summary>The run directory. Must be new or empty unless <see cref="Resume"/>.</summary>
@@ -99,6 +110,24 @@ public sealed record FineTuneOptions
     /// <summary>Whether sequences are shuffled, anew in each pass over the data. Default true.</summary>
     public bool Shuffle { get; init; } = true;
 
+    /// <summary>Whether documents that share a sequence do not see each other. Default false, as in the paper; for sft they never do.</summary>
+    public bool KeepDocumentsApart { get; init; }
+
+    /// <summary>
+    /// How conversations are written, for sft: auto for the model's own chat template, the name of a well-known one
+    /// (<see cref="Tokenization.ChatTemplate.Names"/>), or a Jinja file. Default auto.
+    /// </summary>
+    public string Template { get; init; } = "auto";
+
+    /// <summary>Other names for fields of the records, for sft, such as <c>output=answer</c>. Default none.</summary>
+    public IReadOnlyList<string> Columns { get; init; } = [];
+
+    /// <summary>Bytes a token in <c>.bin</c> data, 2 or 4; null for 2 where the vocabulary has at most 65,536 ids, else 4, as LongLoRA writes them.</summary>
+    public int? TokenBytes { get; init; }
+
+    /// <summary>Folder in which tokens stay for later runs on the same data; empty for none. Default none.</summary>
+    public string TokenCache { get; init; } = "";
+
     /// <summary>Steps between two saved checkpoints; 0 to save only at the end or when interrupted. Default 100.</summary>
     public int SaveEvery { get; init; } = 100;
 
@@ -151,6 +180,10 @@ public sealed record FineTuneOptions
 
         Require(Model.Length > 0, "model is empty; give the folder of a Hugging Face model");
         Require(Data.Count > 0, "data is empty; give at least one file or folder");
+        foreach (var (path, weight) in Data)
+            Require(weight > 0 && double.IsFinite(weight), $"data has '{path}' with the weight {weight}; it must be above 0");
+        Require(TokenBytes is null or 2 or 4, $"token-bytes is {TokenBytes}; it must be 2 or 4");
+        Require(Template.Length > 0, "template is empty; use auto for the model's own");
         Require(Output.Length > 0, "output is empty; give the run directory");
         Require(Context >= 2, $"context is {Context}; it must be at least 2 tokens");
         Require(GroupRatio is > 0 and <= 1, $"group-ratio is {GroupRatio}; it must be above 0 and at most 1");

@@ -73,10 +73,12 @@ public sealed class RunDirectory
     // Where the model lies, how often to save, and the number of steps do not change what a step computes, except through the schedule.
     private static string MakeFingerprint(FineTuneOptions options, TokenStore tokens)
     {
-        string[] free = ["model", "data", "output", "resume", "save-every", "keep-checkpoints", "device", "blocks-per-segment", "activation-offload", "check-memory"];
+        string[] free = ["model", "data", "output", "resume", "save-every", "keep-checkpoints", "device", "blocks-per-segment", "activation-offload", "check-memory", "token-cache"];
         var relevant = FineTuneOptionTable.All
             .Where(o => !free.Contains(o.Name) && !(o.Name == "steps" && options.Schedule == ScheduleKind.ConstantWithWarmup))
             .Select(o => $"{o.Name}: {o.Format(options)}");
-        return string.Join('\n', relevant.Append($"data: tokens of SHA-256 {tokens.Digest}"));
+        var apart = options.KeepDocumentsApart || options.Task == TrainingTask.Sft || options.Data.Any(d => d.Weight != 1);
+        return string.Join('\n', [.. relevant, $"data: tokens of SHA-256 {tokens.Digest}",
+            .. apart ? [$"documents: SHA-256 {tokens.LayoutDigest}, weights {string.Join(' ', options.Data.Select(d => d.Weight))}"] : Array.Empty<string>()]);
     }
 }

@@ -10,7 +10,13 @@ public class RecipeTests
     private static readonly FineTuneOptions s_full = new()
     {
         Model = "a model: with # signs",
-        Data = ["books", "more/data.jsonl"],
+        Task = LongLora.Data.TrainingTask.Sft,
+        Data = ["books", new("more/data.jsonl", 0.25), "named@2"],
+        KeepDocumentsApart = true,
+        Template = "llama2",
+        Columns = ["output=answer", "input=text"],
+        TokenBytes = 4,
+        TokenCache = "cache",
         Context = 8192,
         Output = "null",
         Attention = AttentionKind.Grouped,
@@ -54,8 +60,9 @@ public class RecipeTests
         {
             var read = Recipe.Parse(Recipe.Write(options, "test"), "recipe", FineTuneOptionTable.Defaults);
             Assert.Equal(options.Data, read.Data);
+            Assert.Equal(options.Columns, read.Columns);
             Assert.Equal(options.TargetModules, read.TargetModules);
-            Assert.Equal(options, read with { Data = options.Data, TargetModules = options.TargetModules });
+            Assert.Equal(options, read with { Data = options.Data, TargetModules = options.TargetModules, Columns = options.Columns });
         }
     }
 
@@ -75,7 +82,14 @@ public class RecipeTests
             message.Split(Environment.NewLine));
     }
 
+    [Fact]
+    public void Parse_data_with_weights_is_read_in_both_forms() =>
+        Assert.Equal([new("a"), new("b", 0.5), new("c", 2), new("d@3", 1)],
+            Recipe.Parse("data: [a, {path: b, weight: 0.5}, c@2, {path: d@3, weight: 1}]", "recipe", FineTuneOptionTable.Defaults).Data);
+
     [Theory]
+    [InlineData("data: [{path: a}]\n", "{path: PATH, weight: NUMBER}")]
+    [InlineData("data: [a@-1]\n", "above 0")]
     [InlineData("context: 8\ncontext: 9\n", "recipe:")]
     [InlineData("- a\n- b\n", "option: value")]
     [InlineData("context: [1, 2]\n", "recipe:1: context must be one value")]

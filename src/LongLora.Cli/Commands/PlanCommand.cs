@@ -13,7 +13,7 @@ internal static class PlanCommand
     // What a step reaches of a square product's rate on the CPU: docs/results/step-benchmark.md.
     private const double ShareOfProducts = 0.65;
 
-    private static readonly string[] s_irrelevant = ["data", "output", "resume", "seed", "shuffle", "save-every", "keep-checkpoints", "check-memory"];
+    private static readonly string[] s_irrelevant = ["data", "output", "resume", "seed", "shuffle", "save-every", "keep-checkpoints", "check-memory", "task", "template", "columns", "keep-documents-apart", "token-bytes", "token-cache"];
 
     internal static Command Create(CliContext context)
     {

@@ -1,12 +1,15 @@
 using System.CommandLine;
+using LongLora.Checkpoints;
+using LongLora.Data;
 using LongLora.Documents;
 using LongLora.Reports;
 using LongLora.Runtime;
+using LongLora.Tokenization;
 using LongLora.Training;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora train</c>: its flags are the option table, on top of a recipe.</summary>
+/// <summary><c>longlora train</c> and <c>longlora sft</c>: their flags are the option table, on top of a recipe.</summary>
 internal static class TrainCommand
 {
     internal static Command Create(CliContext context)
@@ -15,6 +18,23 @@ internal static class TrainCommand
             "longlora train --model Llama-2-7b --data books --context 32768 --output run32k");
         var read = AddOptions(command, FineTuneOptionTable.All);
         command.SetAction(parsed => Run(Checked(read(parsed)), context));
+        return command;
+    }
+
+    /// <summary>The same way from files to a result; what is learnt are the answers of conversations.</summary>
+    internal static Command CreateSft(CliContext context)
+    {
+        var command = new Verb("sft", "Fine-tune a model on conversations: questions are read, answers are learnt.",
+            "longlora sft --model Llama-2-7b-chat --data LongAlpaca.json --context 16384 \\",
+            "             --template longalpaca --output run16k");
+        var show = new Option<int?>("--show") { Description = "print the first examples as the model will see them, what is not learnt marked, and train nothing", HelpName = "N" };
+        command.Options.Add(show);
+        var read = AddOptions(command, FineTuneOptionTable.All.Where(o => o.Name is not ("task" or "keep-documents-apart")));
+        command.SetAction(parsed =>
+        {
+            var options = read(parsed) with { Task = TrainingTask.Sft };
+            return parsed.GetValue(show) is { } count ? Show(options, count, context) : Run(Checked(options), context);
+        });
         return command;
     }
 
@@ -32,6 +52,20 @@ internal static class TrainCommand
     {
         options.Validate();
         return options;
+    }
+
+    private static int Show(FineTuneOptions options, int count, CliContext context)
+    {
+        (options with { Output = "-" }).Validate();
+        var tokenizer = TokenizerLoader.Load(options.Model);
+        var config = CheckpointDirectory.Open(options.Model).Config;
+        foreach (var example in TrainingData.Sources(options, tokenizer, config, DocumentFormats.All).SelectMany(s => s.Read(context.Cancellation)).Take(count))
+        {
+            context.Output.WriteLine($"--- {example.Origin}");
+            context.Output.WriteLine(TokenLines.Of(example, tokenizer));
+            context.Output.WriteLine();
+        }
+        return ExitCode.Done;
     }
 
     private static FineTuneOptions ApplyFlags(FineTuneOptions options, ParseResult parsed, List<Flag> flags)
@@ -64,6 +98,8 @@ internal static class TrainCommand
             var result = view.Show(progress => FineTune.Run(options, progress, DocumentFormats.All, context.Cancellation));
             SavePlot(options, context);
             view.ShowResult(result);
+            foreach (var note in result.Notes)
+                context.Output.WriteLine(note);
             return ExitCode.Done;
         }
         catch (OperationCanceledException) when (context.Cancellation.IsCancellationRequested)

@@ -7,18 +7,30 @@ namespace LongLora.Data;
 /// <param name="Index">Sequences of this pass that were given out.</param>
 public readonly record struct BatchSamplerState(long Epoch, long Index);
 
+/// <summary>How a corpus becomes rows.</summary>
+public enum BatchLayout
+{
+    /// <summary>Cut every <c>context</c> tokens; documents in a row see each other, as in the paper. The tail that fills no sequence is left out.</summary>
+    Stream,
+
+    /// <summary>Cut every <c>context</c> tokens; documents in a row do not see each other.</summary>
+    Documents,
+
+    /// <summary>Whole documents (examples) one after the other up to <c>batch size * context</c> tokens, without padding; none sees another.</summary>
+    Examples,
+}
+
 /// <summary>
-/// Cuts a corpus every <c>context</c> tokens and gives the pieces out in batches, in an order that depends on the seed alone: the same on
-/// every machine and .NET version. Each pass over the corpus has its own order; the tail that fills no sequence is left out.
+/// Gives a corpus out in batches, in an order that depends on the seed alone: the same on every machine and .NET version. Each pass over the
+/// corpus has its own order.
 /// </summary>
 public sealed class BatchSampler
 {
     private readonly TokenStore _tokens;
-    private readonly int _context, _batchSize, _rank, _world;
-    private readonly long _seed;
-    private readonly bool _shuffle;
-    private int[]? _order;
-    private long _orderEpoch = -1;
+    private readonly int _batchSize, _rank, _world;
+    private readonly BatchLayout _layout;
+    private readonly IReadOnlyList<StoredCorpus> _corpora;
+    private readonly UnitOrder _order;
 
     /// <summary>Makes a sampler at the beginning.</summary>
     /// <param name="tokens">The corpus.</param>
@@ -28,18 +40,30 @@ public sealed class BatchSampler
     /// <param name="shuffle">Whether to shuffle; otherwise sequences come as they lie.</param>
     /// <param name="rank">Of several processes, this one: it gets every <paramref name="world"/>-th batch.</param>
     /// <param name="world">Number of processes; together they see what one process with as many micro-batches sees.</param>
-    /// <exception cref="DataException">The corpus is shorter than one sequence.</exception>
-    public BatchSampler(TokenStore tokens, int context, int batchSize, long seed, bool shuffle = true, int rank = 0, int world = 1)
+    /// <param name="layout">How the corpus becomes rows.</param>
+    /// <param name="weights">How often each of the store's corpora is seen in one pass, above 0; null for once each.</param>
+    /// <exception cref="DataException">The corpus is shorter than one sequence, or an example is longer.</exception>
+    public BatchSampler(TokenStore tokens, int context, int batchSize, long seed, bool shuffle = true, int rank = 0, int world = 1,
+        BatchLayout layout = BatchLayout.Stream, IReadOnlyList<double>? weights = null)
     {
-        (_tokens, _context, _batchSize, _seed, _shuffle, _rank, _world) = (tokens, context, batchSize, seed, shuffle, rank, world);
-        SequenceCount = tokens.Count / context;
+        (_tokens, Context, _batchSize, _rank, _world, _layout) = (tokens, context, batchSize, rank, world, layout);
+        if (weights is not null && weights.Count != tokens.Corpora.Count)
+            throw new ConfigurationException($"{weights.Count} weights were given for {tokens.Corpora.Count} corpora with text in them.");
+        // Where all count alike, a sequence may begin in one source and end in the next: the text is one.
+        var alike = weights is null || weights.All(w => w == 1);
+        _corpora = alike ? [new StoredCorpus(0, tokens.Documents.Count, 0, tokens.Count)] : tokens.Corpora;
+        _order = new UnitOrder([.. _corpora.Select(Units)], alike ? [1] : weights!, seed, shuffle);
+        SequenceCount = _order.Count(0);
         if (SequenceCount == 0)
             throw new DataException($"The data has {tokens.Count} tokens, but one training sequence takes {context}. Add text, or train with a smaller context.");
-        if (SequenceCount > int.MaxValue)
-            throw new DataException($"The data has {SequenceCount} sequences of {context} tokens; at most {int.MaxValue} can be shuffled.");
+        if (layout == BatchLayout.Examples)
+            CheckLengths();
     }
 
-    /// <summary>Sequences in one pass.</summary>
+    /// <summary>L, tokens in the longest sequence.</summary>
+    public int Context { get; }
+
+    /// <summary>Sequences, or examples, in the first pass; passes differ where a weight is no whole number.</summary>
     public long SequenceCount { get; }
 
     /// <summary>Where the sampler stands. Setting it goes back, or on, to that place.</summary>
@@ -51,52 +75,97 @@ public sealed class BatchSampler
         Batch? mine = null;
         for (var process = 0; process < _world; process++)
         {
-            var indices = new long[_batchSize];
-            for (var i = 0; i < _batchSize; i++)
-                indices[i] = NextSequence();
+            var units = _layout == BatchLayout.Examples ? NextExamples() : [.. Enumerable.Range(0, _batchSize).Select(_ => NextUnit())];
             if (process == _rank)
-                mine = Cut(indices);
+                mine = _layout == BatchLayout.Examples ? Pack(units) : Cut(units);
         }
         return mine!;
     }
 
-    private Batch Cut(long[] sequences)
+    private long Units(StoredCorpus corpus) => _layout == BatchLayout.Examples ? corpus.DocumentCount : corpus.Length / Context;
+
+    private Batch Cut(List<(int Corpus, long Unit)> sequences)
     {
-        var ids = new long[_batchSize * _context];
-        for (var row = 0; row < _batchSize; row++)
-            _tokens.CopyTo(sequences[row] * _context, ids.AsSpan(row * _context, _context));
-        return new Batch(ids, null, _batchSize, _context);
+        var starts = sequences.ConvertAll(s => _corpora[s.Corpus].Start + s.Unit * Context);
+        var ids = new long[starts.Count * Context];
+        var labels = _tokens.HasLabels ? new long[ids.Length] : null;
+        for (var row = 0; row < starts.Count; row++)
+        {
+            _tokens.CopyTo(starts[row], ids.AsSpan(row * Context, Context));
+            if (labels is not null)
+                _tokens.CopyLabels(starts[row], labels.AsSpan(row * Context, Context));
+        }
+        return new Batch(ids, labels, starts.Count, Context, _layout == BatchLayout.Documents ? starts.ConvertAll(DocumentLengths) : null);
     }
 
-    private long NextSequence()
+    // Documents of a sequence; each has the separator that ends it.
+    private IReadOnlyList<int> DocumentLengths(long start)
+    {
+        var lengths = new List<int>();
+        var end = start + Context;
+        for (int document = _tokens.DocumentAt(start) + 1; start < end; document++)
+        {
+            var next = document < _tokens.Documents.Count ? Math.Min(end, _tokens.Documents[document].Start) : end;
+            if (next > start)
+                lengths.Add((int)(next - start));
+            start = next;
+        }
+        return lengths;
+    }
+
+    // As many examples as fit; the one that does not begins the next row.
+    private List<(int, long)> NextExamples()
+    {
+        var taken = new List<(int, long)>();
+        var room = (long)_batchSize * Context;
+        while (true)
+        {
+            var before = State;
+            var (corpus, unit) = NextUnit();
+            var length = Document(corpus, unit).Length;
+            if (length > room)
+            {
+                State = before;
+                return taken;
+            }
+            taken.Add((corpus, unit));
+            room -= length;
+        }
+    }
+
+    private Batch Pack(List<(int Corpus, long Unit)> examples)
+    {
+        var documents = examples.ConvertAll(e => Document(e.Corpus, e.Unit));
+        var lengths = documents.ConvertAll(d => (int)d.Length);
+        var ids = new long[lengths.Sum()];
+        var labels = new long[ids.Length];
+        var at = 0;
+        foreach (var document in documents)
+        {
+            _tokens.CopyTo(document.Start, ids.AsSpan(at, (int)document.Length));
+            _tokens.CopyLabels(document.Start, labels.AsSpan(at, (int)document.Length));
+            at += (int)document.Length;
+        }
+        return new Batch(ids, labels, 1, ids.Length, [lengths]) { Context = Context };
+    }
+
+    private StoredDocument Document(int corpus, long unit) => _tokens.Documents[_corpora[corpus].FirstDocument + (int)unit];
+
+    private (int Corpus, long Unit) NextUnit()
     {
         var state = State;
-        if (state.Index >= SequenceCount)
+        while (state.Index >= _order.Count(state.Epoch))
             state = new BatchSamplerState(state.Epoch + 1, 0);
         State = state with { Index = state.Index + 1 };
-        return _shuffle ? Order(state.Epoch)[state.Index] : state.Index;
+        return _order.Unit(state.Epoch, state.Index);
     }
 
-    // Fisher-Yates, driven by SplitMix64 (Steele, Lea & Flood 2014): not System.Random, whose sequence may change between versions.
-    private int[] Order(long epoch)
+    private void CheckLengths()
     {
-        if (_order is not null && _orderEpoch == epoch)
-            return _order;
-        var order = new int[SequenceCount];
-        for (var i = 0; i < order.Length; i++)
-            order[i] = i;
-        var state = (ulong)_seed * 0x9E3779B97F4A7C15 + (ulong)epoch * 0xD1B54A32D192ED03;
-        for (var i = order.Length - 1; i > 0; i--)
+        foreach (var document in _tokens.Documents)
         {
-            state += 0x9E3779B97F4A7C15;
-            var z = state;
-            z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-            z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-            z ^= z >> 31;
-            var j = (int)Math.BigMul(z, (ulong)(i + 1), out _);
-            (order[i], order[j]) = (order[j], order[i]);
+            if (document.Length > Context)
+                throw new DataException($"{document.Origin}: the example has {document.Length} tokens; a row takes {Context}. Shorten it, or train with a larger context.");
         }
-        (_order, _orderEpoch) = (order, epoch);
-        return order;
     }
 }

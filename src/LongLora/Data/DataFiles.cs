@@ -1,10 +1,11 @@
 using ICSharpCode.SharpZipLib;
 using ICSharpCode.SharpZipLib.GZip;
 using LongLora.Runtime;
+using ZstdSharp;
 
 namespace LongLora.Data;
 
-/// <summary>Finds and opens data files, gzipped or not.</summary>
+/// <summary>Finds and opens data files, packed with gzip or Zstandard or not.</summary>
 public static class DataFiles
 {
     /// <summary>All files of some paths, in the order given; those of a folder in the order of their names (ordinal).</summary>
@@ -13,16 +14,16 @@ public static class DataFiles
     /// <exception cref="DataException">A path is missing or of another kind, or a folder holds nothing readable.</exception>
     public static IEnumerable<string> Expand(IEnumerable<string> paths, IReadOnlyList<string> extensions) => paths.SelectMany(path => Expand(path, extensions));
 
-    /// <summary>The ending of a file name in lower case with its dot, without <c>.gz</c>.</summary>
+    /// <summary>The ending of a file name in lower case with its dot, without <c>.gz</c> or <c>.zst</c>.</summary>
     public static string Extension(string path) =>
-        Path.GetExtension(IsGzip(path) ? path[..^3] : path).ToLowerInvariant();
+        Path.GetExtension(IsGzip(path) || IsZstandard(path) ? Path.GetFileNameWithoutExtension(path) : path).ToLowerInvariant();
 
     /// <summary>Opens a file for reading from beginning to end, unpacked.</summary>
     public static Stream Open(string path)
     {
         var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16, FileOptions.SequentialScan);
         // Not GZipStream: it takes a file that is cut off for a whole one, and training would go on with the half.
-        return IsGzip(path) ? new GZipInputStream(file, 1 << 16) : file;
+        return IsGzip(path) ? new GZipInputStream(file, 1 << 16) : IsZstandard(path) ? new DecompressionStream(file, leaveOpen: false) : file;
     }
 
     /// <summary>Hands on what is read from a file; what the system or the unpacking has against it becomes a message about the file.</summary>
@@ -44,6 +45,10 @@ public static class DataFiles
         {
             throw new DataException($"{file} is not a whole gzip file: {e.Message}", e);
         }
+        catch (Exception e) when (IsZstandard(file) && e is ZstdException or EndOfStreamException)
+        {
+            throw new DataException($"{file} is not a whole Zstandard file: {e.Message}", e);
+        }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new DataException($"Cannot read '{file}': {e.Message}", e);
@@ -56,12 +61,12 @@ public static class DataFiles
         {
             var files = FilesBelow(path).Where(f => extensions.Contains(Extension(f))).Order(StringComparer.Ordinal).ToList();
             return files.Count > 0 ? files : throw new DataException(
-                $"The folder '{path}' holds no file that can be read ({string.Join(", ", extensions)}, gzipped or not).");
+                $"The folder '{path}' holds no file that can be read ({string.Join(", ", extensions)}, packed with gzip or Zstandard or not).");
         }
         if (!File.Exists(path))
             throw new DataException($"There is no file or folder '{path}'.");
         return extensions.Contains(Extension(path)) ? [path] : throw new DataException(
-            $"'{path}' is of a kind that cannot be read; use {string.Join(", ", extensions)}, gzipped or not.");
+            $"'{path}' is of a kind that cannot be read; use {string.Join(", ", extensions)}, packed with gzip (.gz) or Zstandard (.zst) or not.");
     }
 
     // Links to files are followed, links to folders are not: one may lead back here.
@@ -83,6 +88,8 @@ public static class DataFiles
             throw new DataException($"Cannot list '{folder}': {e.Message}", e);
         }
     }
+
+    private static bool IsZstandard(string path) => path.EndsWith(".zst", StringComparison.OrdinalIgnoreCase);
 
     private static bool IsGzip(string path) => path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase);
 }

@@ -1,6 +1,5 @@
 using System.IO.MemoryMappedFiles;
 using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 using LongLora.Runtime;
 
 namespace LongLora.Data;
@@ -11,40 +10,55 @@ namespace LongLora.Data;
 /// <param name="Origin">Where it came from.</param>
 public readonly record struct StoredDocument(long Start, long Length, string Origin);
 
+/// <summary>The part of a <see cref="TokenStore"/> that came from one source.</summary>
+/// <param name="FirstDocument">Its first document.</param>
+/// <param name="DocumentCount">Number of documents.</param>
+/// <param name="Start">Its first token.</param>
+/// <param name="Length">Number of tokens, with the separators between its documents.</param>
+public readonly record struct StoredCorpus(int FirstDocument, int DocumentCount, long Start, long Length);
+
 /// <summary>
-/// The tokens of a corpus one after the other, with the end-of-text token between documents. In memory up to 16 Mi tokens; beyond that in a
-/// mapped temporary file, so that a corpus may be larger than memory and is tokenised once.
+/// The tokens of a corpus one after the other, with the end-of-text token between documents, and which of them are to be learnt. It lies in a
+/// file, which is mapped: a corpus may be larger than memory and is tokenised once. A token takes 2 bytes where every id is below 65,536, else 4.
 /// </summary>
 public sealed unsafe class TokenStore : IDisposable
 {
-    private const int TokensInMemory = 16 << 20;
+    private readonly MemoryMappedFile _file;
+    private readonly MemoryMappedViewAccessor _view;
+    private readonly byte* _data;
+    private readonly TokenFileFooter _footer;
 
-    private readonly int[]? _memory;
-    private readonly MemoryMappedFile? _file;
-    private readonly MemoryMappedViewAccessor? _view;
-    private readonly int* _data;
-
-    private TokenStore(int[] memory, List<StoredDocument> documents, string digest) =>
-        (_memory, Count, Documents, Digest) = (memory, memory.Length, documents, digest);
-
-    private TokenStore(FileStream spool, List<StoredDocument> documents, string digest)
+    internal TokenStore(FileStream file)
     {
-        (Count, Documents, Digest) = (spool.Length / sizeof(int), documents, digest);
-        _file = MemoryMappedFile.CreateFromFile(spool, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+        _footer = TokenFileFooter.Read(file);
+        _file = MemoryMappedFile.CreateFromFile(file, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
         _view = _file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
         byte* start = null;
         _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
-        _data = (int*)(start + _view.PointerOffset);
+        _data = start + _view.PointerOffset;
+        Documents = new DocumentList(this);
     }
 
     /// <summary>Number of tokens.</summary>
-    public long Count { get; }
+    public long Count => _footer.Count;
+
+    /// <summary>2 or 4.</summary>
+    public int BytesPerToken => _footer.TokenSize;
 
     /// <summary>The documents in order. A token stream is one document.</summary>
     public IReadOnlyList<StoredDocument> Documents { get; }
 
-    /// <summary>SHA-256 of all tokens, in hexadecimal: two corpora with the same digest give the same batches.</summary>
-    public string Digest { get; }
+    /// <summary>The sources in order.</summary>
+    public IReadOnlyList<StoredCorpus> Corpora => _footer.Corpora;
+
+    /// <summary>Whether some tokens are only read and not learnt, such as questions.</summary>
+    public bool HasLabels => _footer.HasLabels;
+
+    /// <summary>SHA-256 of all tokens, in hexadecimal, and where there are labels of these too: two corpora with the same digest give the same batches.</summary>
+    public string Digest => _footer.Digest;
+
+    /// <summary>SHA-256 of where documents begin and end, in hexadecimal.</summary>
+    public string LayoutDigest => _footer.LayoutDigest;
 
     /// <summary>Reads a whole corpus.</summary>
     /// <param name="source">The documents.</param>
@@ -53,65 +67,24 @@ public sealed unsafe class TokenStore : IDisposable
     /// <param name="cancellation">Looked at once a document.</param>
     /// <exception cref="DataException">There is not one token, or the temporary folder cannot take the tokens.</exception>
     public static TokenStore Build(IExampleSource source, int? separator, long? maxTokens = null, CancellationToken cancellation = default) =>
-        Build(source, separator, maxTokens, TokensInMemory, cancellation);
+        Build([source], separator, maxTokens, null, cancellation);
 
-    internal static TokenStore Build(IExampleSource source, int? separator, long? maxTokens, int tokensInMemory, CancellationToken cancellation)
+    /// <summary>Reads several corpora, one after the other.</summary>
+    /// <param name="sources">Where their documents come from.</param>
+    /// <param name="separator">Written after each document but the last of all, such as EOS; null for none.</param>
+    /// <param name="maxTokens">Stops there; null for no limit.</param>
+    /// <param name="cache">Where the tokens stay for later runs, and are looked for; null for a temporary file, which goes with the store.</param>
+    /// <param name="cancellation">Looked at once a document.</param>
+    /// <exception cref="DataException">There is not one token, or the folder cannot take the tokens.</exception>
+    public static TokenStore Build(IReadOnlyList<IExampleSource> sources, int? separator, long? maxTokens = null, TokenCache? cache = null,
+        CancellationToken cancellation = default)
     {
-        var tokens = new List<int>();
-        var documents = new List<StoredDocument>();
-        FileStream? spool = null;
-        long spooled = 0;
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        try
-        {
-            var (open, start, origin) = (false, 0L, "");
-            long Position() => spooled + tokens.Count;
-            ReadOnlySpan<byte> Bytes() => MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(tokens));
-            void Close()
-            {
-                if (open && Position() > start)
-                    documents.Add(new StoredDocument(start, Position() - start, origin));
-            }
-            foreach (var example in source.Read(cancellation))
-            {
-                if (maxTokens <= Position())
-                    break;
-                if (!(example.IsPiece && open && origin == example.Origin))
-                {
-                    Close();
-                    if (open && separator is { } id && !example.IsPiece)
-                        tokens.Add(id);
-                    (open, start, origin) = (true, Position(), example.Origin);
-                }
-                var room = Math.Min(example.Ids.Count, (maxTokens ?? long.MaxValue) - Position());
-                tokens.AddRange(example.Ids.Take((int)Math.Max(0, room)));
-                if (tokens.Count >= tokensInMemory)
-                {
-                    spool ??= TemporaryFile();
-                    spool.Write(Bytes());
-                    hash.AppendData(Bytes());
-                    spooled += tokens.Count;
-                    tokens.Clear();
-                }
-            }
-            Close();
-            if (Position() == 0)
-                throw new DataException("The data holds no text at all: every file is empty.");
-            hash.AppendData(Bytes());
-            var digest = Convert.ToHexStringLower(hash.GetHashAndReset());
-            if (spool is null)
-                return new TokenStore([.. tokens], documents, digest);
-            spool.Write(Bytes());
-            spool.Flush();
-            return new TokenStore(spool, documents, digest);
-        }
-        catch (Exception e)
-        {
-            spool?.Dispose();
-            if (e is IOException or UnauthorizedAccessException)
-                throw new DataException($"The tokens cannot be written to '{Path.GetTempPath()}', which needs 4 bytes a token: {e.Message}", e);
-            throw;
-        }
+        if (cache?.TryOpen() is { } kept)
+            return kept;
+        using var writer = new TokenStoreWriter(cache is null ? Path.GetTempPath() : cache.Folder, separator, maxTokens);
+        foreach (var source in sources)
+            writer.Add(source, cancellation);
+        return writer.Finish(cache);
     }
 
     /// <summary>Copies tokens.</summary>
@@ -121,22 +94,109 @@ public sealed unsafe class TokenStore : IDisposable
     {
         if (start < 0 || start + target.Length > Count)
             throw new ShapeException($"Tokens {start} to {start + target.Length} were asked for; there are {Count}.");
-        var tokens = _memory is not null ? _memory.AsSpan((int)start, target.Length) : new ReadOnlySpan<int>(_data + start, target.Length);
-        for (var i = 0; i < tokens.Length; i++)
-            target[i] = tokens[i];
+        if (BytesPerToken == sizeof(ushort))
+        {
+            var tokens = new ReadOnlySpan<ushort>((ushort*)_data + start, target.Length);
+            for (var i = 0; i < tokens.Length; i++)
+                target[i] = tokens[i];
+        }
+        else
+        {
+            var tokens = new ReadOnlySpan<int>((int*)_data + start, target.Length);
+            for (var i = 0; i < tokens.Length; i++)
+                target[i] = tokens[i];
+        }
     }
 
-    // Removed when closed; a killed process leaves it behind.
-    private static FileStream TemporaryFile() => new(Path.Combine(Path.GetTempPath(), $"longlora-tokens-{Guid.NewGuid():N}.bin"),
-        FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, 1 << 20, FileOptions.DeleteOnClose);
+    /// <summary>Copies labels: the id of each token that is to be learnt, <see cref="TrainingExample.IgnoredLabel"/> for the others.</summary>
+    /// <param name="start">First token.</param>
+    /// <param name="target">As many as fit in it; all must exist.</param>
+    public void CopyLabels(long start, Span<long> target)
+    {
+        CopyTo(start, target);
+        if (!HasLabels)
+            return;
+        var spans = Spans;
+        long end = start + target.Length, at = start;
+        for (var i = FirstSpanEndingAfter(spans, start); i < spans.Length && spans[i].Start < end; i++)
+        {
+            if (spans[i].Start > at)
+                target[(int)(at - start)..(int)(spans[i].Start - start)].Fill(TrainingExample.IgnoredLabel);
+            at = Math.Min(end, spans[i].End);
+        }
+        target[(int)(at - start)..].Fill(TrainingExample.IgnoredLabel);
+    }
+
+    /// <summary>The document that holds a token; a separator belongs to the document that it ends.</summary>
+    /// <param name="token">The token's place.</param>
+    public int DocumentAt(long token)
+    {
+        var records = Records;
+        int low = 0, high = records.Length - 1;
+        while (low < high)
+        {
+            var middle = (low + high + 1) / 2;
+            if (records[middle].Start <= token)
+                low = middle;
+            else
+                high = middle - 1;
+        }
+        return low;
+    }
+
+    private ReadOnlySpan<DocumentRecord> Records => new(_data + _footer.DocumentsAt, _footer.DocumentCount);
+
+    private ReadOnlySpan<LearntSpan> Spans => new(_data + _footer.SpansAt, _footer.SpanCount);
+
+    private static int FirstSpanEndingAfter(ReadOnlySpan<LearntSpan> spans, long token)
+    {
+        int low = 0, high = spans.Length;
+        while (low < high)
+        {
+            var middle = (low + high) / 2;
+            if (spans[middle].End <= token)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        return low;
+    }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        if (_view is null)
-            return;
         _view.SafeMemoryMappedViewHandle.ReleasePointer();
         _view.Dispose();
-        _file!.Dispose();
+        _file.Dispose();
+    }
+
+    private sealed class DocumentList(TokenStore store) : IReadOnlyList<StoredDocument>
+    {
+        public int Count => store._footer.DocumentCount;
+
+        public StoredDocument this[int index]
+        {
+            get
+            {
+                var record = store.Records[index];
+                return new StoredDocument(record.Start, record.Length, store._footer.Origin(record));
+            }
+        }
+
+        public IEnumerator<StoredDocument> GetEnumerator()
+        {
+            for (var i = 0; i < Count; i++)
+                yield return this[i];
+        }
+
+        System.Collections.IEnumerator System.Collections.IEnumerable.GetEnumerator() => GetEnumerator();
     }
 }
+
+/// <summary>A document as it lies in a token file; its origin is a text of the footer with a number behind it, or none where that is negative.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal readonly record struct DocumentRecord(long Start, long Length, int Origin, int Number);
+
+/// <summary>Tokens [Start, End) are to be learnt.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal readonly record struct LearntSpan(long Start, long End);

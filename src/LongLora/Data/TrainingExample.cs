@@ -2,7 +2,10 @@ namespace LongLora.Data;
 
 /// <summary>One tokenised document, or one question with its answer.</summary>
 /// <param name="Ids">Token ids.</param>
-/// <param name="Labels">The id to predict at each place, or <see cref="IgnoredLabel"/>; null where every token counts. Not shifted: label t is the target of position t - 1.</param>
+/// <param name="Labels">
+/// At each place its own id where it is to be learnt, or <see cref="IgnoredLabel"/>; null where every token counts. Not shifted: label t is the
+/// target of position t - 1.
+/// </param>
 /// <param name="Origin">Where it came from, such as <c>book.txt</c> or <c>data.jsonl:17</c>, for messages.</param>
 public sealed record TrainingExample(IReadOnlyList<int> Ids, IReadOnlyList<int>? Labels, string Origin)
 {
@@ -30,6 +33,11 @@ public interface IExampleSource
 /// <param name="BatchSize">B.</param>
 /// <param name="Length">L.</param>
 /// <param name="Segments">
-/// Lengths of the documents in each row where documents may not see each other, summing to L; null where a row is one stretch of text.
+/// Lengths of the documents in each row where documents may not see each other, summing to L; null where a row is one stretch of text. Positions
+/// begin at 0 in each.
 /// </param>
-public sealed record Batch(long[] InputIds, long[]? Labels, int BatchSize, int Length, IReadOnlyList<IReadOnlyList<int>>? Segments = null);
+public sealed record Batch(long[] InputIds, long[]? Labels, int BatchSize, int Length, IReadOnlyList<IReadOnlyList<int>>? Segments = null)
+{
+    /// <summary>The context that the run trains for: positions are scaled for a text of this length, whatever length a row has. Default L.</summary>
+    public int Context { get; init; } = Length;
+}

@@ -17,7 +17,7 @@ public sealed class RotaryEmbedding : IDisposable
     private RotaryEmbedding(Tensor cos, Tensor sin) => (_cos, _sin) = (cos, sin);
 
     /// <summary>Number of positions.</summary>
-    public long Length => _cos.size(0);
+    public long Length => _cos.size(-3);
 
     /// <summary>Tables for the positions 0 to <paramref name="length"/> - 1.</summary>
     /// <param name="config">Rotary size, base and scaling.</param>
@@ -38,7 +38,16 @@ public sealed class RotaryEmbedding : IDisposable
     /// <summary>The tables of some of the positions; views, which live as long as the dispose scope around them.</summary>
     /// <param name="start">First position.</param>
     /// <param name="count">Number of positions.</param>
-    public RotaryEmbedding Narrow(long start, long count) => new(_cos.narrow(0, start, count), _sin.narrow(0, start, count));
+    public RotaryEmbedding Narrow(long start, long count) => new(_cos.narrow(-3, start, count), _sin.narrow(-3, start, count));
+
+    /// <summary>The tables of any positions in any order, such as those of documents that each begin at 0; copies, which the caller disposes.</summary>
+    /// <param name="positions">[L] or [B, L], each below <see cref="Length"/>.</param>
+    public RotaryEmbedding At(Tensor positions)
+    {
+        using var scope = NewDisposeScope();
+        Tensor Pick(Tensor table) => table.index_select(0, positions.flatten()).view([.. positions.shape, 1, table.size(2)]).DetachFromDisposeScope();
+        return new(Pick(_cos), Pick(_sin));
+    }
 
     /// <summary>The tables of one position for each row of a batch: [B, 1, H, K] heads are turned each by its own.</summary>
     /// <param name="positions">B positions.</param>

@@ -61,12 +61,14 @@ internal sealed class TextTokenizer : ITokenizer
     private readonly TokenizerParts _parts;
     private readonly Matchers _ordinary;
     private readonly Matchers _withSpecial;
+    private readonly AddedTokenMatcher? _special;
 
     public TextTokenizer(TokenizerParts parts)
     {
         _parts = parts;
         _ordinary = new(parts, special: false);
         _withSpecial = new(parts, special: true);
+        _special = AddedTokenMatcher.Create(parts.AddedTokens.Where(t => t.Special));
     }
 
     /// <inheritdoc/>
@@ -91,18 +93,7 @@ internal sealed class TextTokenizer : ITokenizer
         var ids = new List<int>(text.Length / 4 + 8);
         if (addSpecial)
             ids.AddRange(_parts.Prefix);
-        var matchers = parseSpecial ? _withSpecial : _ordinary;
-        var done = 0;
-        while (done < text.Length)
-        {
-            var (start, end, id) = (text.Length, text.Length, -1);
-            matchers.Raw?.TryFind(text, done, out start, out end, out id);
-            if (start > done)
-                EncodeOrdinary(text[done..start], done == 0, matchers.Normalized, ids);
-            if (id >= 0)
-                ids.Add(id);
-            done = end;
-        }
+        EncodeTokens(text, true, parseSpecial ? _withSpecial : _ordinary, ids);
         if (addSpecial)
             ids.AddRange(_parts.Suffix);
         return ids;
@@ -130,6 +121,30 @@ internal sealed class TextTokenizer : ITokenizer
             bytes.Write(token);
         }
         return Encoding.UTF8.GetString(bytes.WrittenSpan);
+    }
+
+    /// <summary>Finds the special tokens of this tokenizer in a text as it is written; null where there are none.</summary>
+    internal AddedTokenMatcher? SpecialTokens => _special;
+
+    /// <summary>Appends the ids of a part of a text in which nothing is special.</summary>
+    /// <param name="text">The part.</param>
+    /// <param name="atStart">Whether it begins the text.</param>
+    /// <param name="ids">Get the ids.</param>
+    internal void EncodePart(ReadOnlySpan<char> text, bool atStart, List<int> ids) => EncodeTokens(text, atStart, _ordinary, ids);
+
+    private void EncodeTokens(ReadOnlySpan<char> text, bool atStart, Matchers matchers, List<int> ids)
+    {
+        var done = 0;
+        while (done < text.Length)
+        {
+            var (start, end, id) = (text.Length, text.Length, -1);
+            matchers.Raw?.TryFind(text, done, out start, out end, out id);
+            if (start > done)
+                EncodeOrdinary(text[done..start], atStart && done == 0, matchers.Normalized, ids);
+            if (id >= 0)
+                ids.Add(id);
+            done = end;
+        }
     }
 
     private void EncodeOrdinary(ReadOnlySpan<char> text, bool atStart, AddedTokenMatcher? added, List<int> ids)

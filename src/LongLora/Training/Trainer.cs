@@ -117,7 +117,8 @@ public sealed class Trainer : IDisposable
             using var inner = NewDisposeScope();
             var ids = tensor(batches[i].InputIds, [batches[i].BatchSize, batches[i].Length], device: _model.Device);
             var labels = tensor(targets[i], device: _model.Device);
-            var context = new ForwardContext(_attention, Positions(batches[i].Length), batches[i].Segments);
+            using var positions = Positions(batches[i]);
+            var context = new ForwardContext(_attention, positions, batches[i].Segments);
             lossSum += _pass.Run(ids, labels, context, 1.0 / count).item<double>();
         }
         if (!double.IsFinite(lossSum))
@@ -153,14 +154,25 @@ public sealed class Trainer : IDisposable
         return targets;
     }
 
-    private RotaryEmbedding Positions(int length)
+    // Positions are scaled for the context that the run trains for, not for a row's length, and begin at 0 in each document. Other positions for
+    // some documents, such as unscaled ones for short documents, would be chosen here.
+    private RotaryEmbedding Positions(Batch batch)
     {
-        if (_positions?.Length != length)
+        if (_positions?.Length != batch.Context)
         {
             _positions?.Dispose();
-            _positions = RotaryEmbedding.Create(_model.Config, length, _model.Device);
+            _positions = RotaryEmbedding.Create(_model.Config, batch.Context, _model.Device);
         }
-        return _positions;
+        if (batch.Segments is null)
+            return _positions.Narrow(0, batch.Length);
+        var places = new long[batch.InputIds.Length];
+        var at = 0;
+        foreach (var length in batch.Segments.SelectMany(row => row))
+        {
+            for (var i = 0; i < length; i++)
+                places[at++] = i;
+        }
+        return _positions.At(tensor(places, [batch.BatchSize, batch.Length], device: _model.Device));
     }
 
     private DataException Divergence(string what)

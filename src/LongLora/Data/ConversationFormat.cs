@@ -1,0 +1,187 @@
+using System.Text.Json;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+
+namespace LongLora.Data;
+
+/// <summary>
+/// Understands records as conversations, whichever of the usual layouts they have:
+/// <c>messages</c> (OpenAI: <c>role</c>, <c>content</c>), <c>conversations</c> (ShareGPT: <c>from</c>, <c>value</c>), <c>instruction</c>, <c>input</c>,
+/// <c>output</c> (Alpaca, LongAlpaca), <c>instruction</c> with <c>instances</c> (Self-Instruct), <c>prompt</c> and <c>completion</c>.
+/// </summary>
+public sealed class ConversationFormat
+{
+    private const string Layouts = "messages; conversations; instruction, input and output; instruction and instances; prompt and completion";
+
+    private static readonly string[] s_names =
+        ["messages", "conversations", "role", "content", "from", "value", "system", "instruction", "input", "output", "history", "instances", "prompt", "completion"];
+
+    private static readonly Dictionary<string, string> s_roles = new(StringComparer.OrdinalIgnoreCase)
+    {
+        ["human"] = "user",
+        ["gpt"] = ChatMessage.Assistant,
+        ["chatgpt"] = ChatMessage.Assistant,
+        ["bing"] = ChatMessage.Assistant,
+        ["bard"] = ChatMessage.Assistant,
+        ["model"] = ChatMessage.Assistant,
+        ["function_call"] = ChatMessage.Assistant,
+        ["observation"] = "tool",
+        ["function"] = "tool",
+        ["function_response"] = "tool",
+        ["developer"] = "system",
+    };
+
+    private readonly Dictionary<string, string> _columns = s_names.ToDictionary(n => n);
+
+    /// <summary>A format, with other names for some fields.</summary>
+    /// <param name="columns">Lines such as <c>output=answer</c>: what is called output here is the column answer.</param>
+    /// <exception cref="ConfigurationException">A line is no such pair, or the name on its left is none that is used here.</exception>
+    public ConversationFormat(IReadOnlyList<string>? columns = null)
+    {
+        foreach (var line in columns ?? [])
+        {
+            var at = line.IndexOf('=', StringComparison.Ordinal);
+            if (at <= 0 || at == line.Length - 1)
+                throw new ConfigurationException($"columns has '{line}'; write name=column, such as output=answer.");
+            var name = line[..at].Trim();
+            if (!_columns.ContainsKey(name))
+                throw new ConfigurationException($"columns has '{line}'; the name on the left can be {string.Join(", ", s_names)}.{NearestName.Hint(name, s_names)}");
+            _columns[name] = line[(at + 1)..].Trim();
+        }
+    }
+
+    /// <summary>The conversations of a record: one, or for Self-Instruct one an instance.</summary>
+    /// <exception cref="DataException">The record has none of the layouts, or a field is of a wrong type; the message names the fields that it has.</exception>
+    public IEnumerable<Conversation> Read(DataRecord record)
+    {
+        try
+        {
+            return Parse(record.Value, record.Origin);
+        }
+        catch (InvalidOperationException e)
+        {
+            // Half a surrogate pair, written as an escape: JSON allows it, Unicode does not.
+            throw new DataException($"{record.Origin}: a text is not valid Unicode: {e.Message}", e);
+        }
+    }
+
+    private List<Conversation> Parse(JsonElement json, string origin)
+    {
+        if (Member(json, "messages") is { } messages)
+            return [new(Asked(Messages(messages, json, origin)), origin)];
+        if (Member(json, "conversations") is { } turns)
+            return [new(Asked(Messages(turns, json, origin)), origin)];
+        if (Member(json, "instruction") is { } instruction)
+        {
+            if (Member(json, "instances") is { } instances)
+                return [.. Items(instances, "instances", origin).Select(i => Alpaca(instruction, i, json, origin))];
+            if (Member(json, "output") is not null)
+                return [Alpaca(instruction, json, json, origin)];
+        }
+        if (Member(json, "prompt") is { } prompt && Member(json, "completion") is { } completion)
+            return [PromptAndCompletion(prompt, completion, json, origin)];
+        throw new DataException($"{origin}: this record is no conversation: its fields are {string.Join(", ", json.EnumerateObject().Select(p => p.Name))}; "
+            + $"expected are {Layouts}. {Advice(json)}");
+    }
+
+    // A layout of which some fields are there under other names.
+    private static string Advice(JsonElement json)
+    {
+        var present = json.EnumerateObject().Select(p => p.Name).ToHashSet(StringComparer.Ordinal);
+        if (present.SetEquals(["text"]) || (present.Contains("text") && present.Count == 2))
+            return "It is plain text: use longlora train.";
+        (string Ours, string[] Theirs)[] known =
+        [
+            ("instruction", ["question", "query", "problem", "user", "instruct", "Question"]),
+            ("output", ["answer", "response", "solution", "target", "assistant", "Answer"]),
+            ("input", ["context", "document", "passage"]),
+            ("messages", ["dialog", "dialogue", "conversation", "chat"]),
+        ];
+        var pairs = known.Select(k => (k.Ours, Column: Array.Find(k.Theirs, present.Contains))).Where(k => k.Column is not null).Select(k => $"{k.Ours}={k.Column}").ToList();
+        return pairs.Count > 0 ? $"Tell which is which, perhaps: --columns {string.Join(' ', pairs)}" : "Tell which is which with --columns, such as --columns instruction=question output=answer.";
+    }
+
+    private Conversation Alpaca(JsonElement instruction, JsonElement instance, JsonElement json, string origin)
+    {
+        var (question, input) = (Text(instruction, "instruction", origin), OptionalText(instance, "input", origin) ?? "");
+        var messages = new List<ChatMessage>();
+        if (OptionalText(json, "system", origin) is { Length: > 0 } system)
+            messages.Add(new ChatMessage("system", system));
+        if (Member(json, "history") is { } history)
+        {
+            foreach (var turn in Items(history, "history", origin).Select(t => Items(t, "history", origin).ToList()))
+            {
+                if (turn.Count != 2)
+                    throw new DataException($"{origin}: 'history' must be a list of pairs, question and answer.");
+                messages.Add(new ChatMessage("user", Text(turn[0], "history", origin)));
+                messages.Add(new ChatMessage(ChatMessage.Assistant, Text(turn[1], "history", origin)));
+            }
+        }
+        var content = input.Length == 0 ? question : question.Length == 0 ? input : $"{question}\n{input}";
+        // Some templates write instruction and input apart.
+        messages.Add(new ChatMessage("user", content) { Further = new Dictionary<string, JsonElement> { ["instruction"] = instruction.Clone(), ["input"] = JsonSerializer.SerializeToElement(input) } });
+        var answer = Member(instance, "output") ?? throw new DataException($"{origin}: an instance has no '{_columns["output"]}'.");
+        messages.Add(new ChatMessage(ChatMessage.Assistant, Text(answer, "output", origin)));
+        return new Conversation(messages, origin);
+    }
+
+    private Conversation PromptAndCompletion(JsonElement prompt, JsonElement completion, JsonElement json, string origin)
+    {
+        if (prompt.ValueKind == JsonValueKind.Array && completion.ValueKind == JsonValueKind.Array)
+            return new Conversation(Asked([.. Messages(prompt, json, origin), .. Messages(completion, default, origin)]), origin);
+        return new Conversation([new("user", Text(prompt, "prompt", origin)), new(ChatMessage.Assistant, Text(completion, "completion", origin))], origin) { IsPlain = true };
+    }
+
+    private List<ChatMessage> Messages(JsonElement list, JsonElement json, string origin)
+    {
+        var messages = Items(list, "messages", origin).Select(m => Message(m, origin)).ToList();
+        if (json.ValueKind == JsonValueKind.Object && OptionalText(json, "system", origin) is { Length: > 0 } system && messages.FirstOrDefault()?.Role != "system")
+            messages.Insert(0, new ChatMessage("system", system));
+        return messages;
+    }
+
+    // As published ShareGPT files are used: an answer that nobody asked for is left out.
+    private static List<ChatMessage> Asked(List<ChatMessage> messages)
+    {
+        var first = messages.FindIndex(m => m.Role != "system");
+        while (first >= 0 && first < messages.Count && messages[first].Role == ChatMessage.Assistant)
+            messages.RemoveAt(first);
+        return messages;
+    }
+
+    private ChatMessage Message(JsonElement json, string origin)
+    {
+        if (json.ValueKind != JsonValueKind.Object)
+            throw new DataException($"{origin}: a message is {json.ValueKind}; it must be an object with role and content, or from and value.");
+        var (roleName, contentName) = Member(json, "from") is not null ? ("from", "value") : ("role", "content");
+        var role = Member(json, roleName) is { } r ? Text(r, roleName, origin)
+            : throw new DataException($"{origin}: a message has neither '{_columns["role"]}' nor '{_columns["from"]}'; its fields are {string.Join(", ", json.EnumerateObject().Select(p => p.Name))}.");
+        var content = Member(json, contentName) is { } c ? Content(c, origin) : "";
+        string[] own = [_columns[roleName], _columns[contentName]];
+        var further = json.EnumerateObject().Where(p => !own.Contains(p.Name) && p.Value.ValueKind != JsonValueKind.Null).ToDictionary(p => p.Name, p => p.Value.Clone());
+        return new ChatMessage(s_roles.GetValueOrDefault(role, role.ToLowerInvariant()), content) { Further = further.Count > 0 ? further : null };
+    }
+
+    private static string Content(JsonElement json, string origin)
+    {
+        if (json.ValueKind != JsonValueKind.Array)
+            return json.ValueKind == JsonValueKind.Null ? "" : Text(json, "content", origin);
+        return string.Concat(json.EnumerateArray().Select(part =>
+            part.ValueKind == JsonValueKind.Object && part.TryGetProperty("type", out var type) && type.ValueEquals("text"u8) && part.TryGetProperty("text", out var text)
+                ? Text(text, "text", origin)
+                : throw new DataException($"{origin}: a message has a part that is no text; this model reads texts only.")));
+    }
+
+    private JsonElement? Member(JsonElement json, string name) =>
+        json.ValueKind == JsonValueKind.Object && json.TryGetProperty(_columns[name], out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+
+    private string? OptionalText(JsonElement json, string name, string origin) => Member(json, name) is { } value ? Text(value, name, origin) : null;
+
+    private static List<JsonElement> Items(JsonElement json, string name, string origin) => json.ValueKind == JsonValueKind.Array
+        ? [.. json.EnumerateArray()]
+        : throw new DataException($"{origin}: '{name}' is {json.ValueKind}; it must be a list.");
+
+    private static string Text(JsonElement json, string name, string origin) => json.ValueKind == JsonValueKind.String
+        ? json.GetString()!
+        : throw new DataException($"{origin}: '{name}' is {json.ValueKind}; it must be a string.");
+}

@@ -1,0 +1,110 @@
+using LongLora.Runtime;
+using LongLora.Tokenization;
+
+namespace LongLora.Data;
+
+/// <summary>Conversations of some files as tokens, of which the answers are to be learnt.</summary>
+public sealed class ConversationSource : IExampleSource
+{
+    private readonly List<string> _files;
+    private readonly IReadOnlyList<IRecordReader> _readers;
+    private readonly ConversationFormat _format;
+    private readonly ChatTemplate? _template;
+    private readonly ITokenizer _tokenizer;
+    private readonly int _vocabularySize, _maxLength;
+
+    /// <summary>Opens files and folders.</summary>
+    /// <param name="paths">Files and folders: <c>.json</c>, <c>.jsonl</c>, packed or not, and what further readers know.</param>
+    /// <param name="format">The layouts and names of fields.</param>
+    /// <param name="template">Writes the conversations; null is enough where all are prompts and completions.</param>
+    /// <param name="tokenizer">The model's tokenizer.</param>
+    /// <param name="vocabularySize">V: every id must be below it.</param>
+    /// <param name="maxLength">Longer examples are shortened to so many tokens.</param>
+    /// <param name="readers">Readers of further kinds, such as that for Parquet; null for none.</param>
+    /// <exception cref="DataException">A path is missing, or a folder holds nothing readable.</exception>
+    public ConversationSource(IEnumerable<string> paths, ConversationFormat format, ChatTemplate? template, ITokenizer tokenizer, int vocabularySize, int maxLength,
+        IEnumerable<IRecordReader>? readers = null)
+    {
+        (_format, _template, _tokenizer, _vocabularySize, _maxLength) = (format, template, tokenizer, vocabularySize, maxLength);
+        _readers = [new JsonRecords(), .. readers ?? []];
+        _files = [.. DataFiles.Expand(paths, [.. _readers.SelectMany(r => r.Extensions)])];
+    }
+
+    /// <summary>Of the examples that the last reading gave out, those that were shortened.</summary>
+    public long Shortened { get; private set; }
+
+    /// <summary>Conversations of the last reading that have no answer to learn and were left out.</summary>
+    public long LeftOut { get; private set; }
+
+    /// <inheritdoc/>
+    public IEnumerable<TrainingExample> Read(CancellationToken cancellation = default)
+    {
+        (Shortened, LeftOut) = (0, 0);
+        foreach (var conversation in ReadConversations(cancellation))
+        {
+            if (Encode(conversation) is { } example)
+                yield return example;
+            else
+                LeftOut++;
+        }
+    }
+
+    /// <summary>The conversations as they stand in the files.</summary>
+    /// <param name="cancellation">Looked at once a conversation.</param>
+    public IEnumerable<Conversation> ReadConversations(CancellationToken cancellation = default)
+    {
+        foreach (var file in _files)
+        {
+            foreach (var conversation in DataFiles.Guard(ReadFile(file), file))
+            {
+                cancellation.ThrowIfCancellationRequested();
+                yield return conversation;
+            }
+        }
+    }
+
+    private IEnumerable<Conversation> ReadFile(string file)
+    {
+        var extension = DataFiles.Extension(file);
+        using var stream = DataFiles.Open(file);
+        foreach (var record in _readers.First(r => r.Extensions.Contains(extension)).ReadRecords(stream, file))
+        {
+            foreach (var conversation in _format.Read(record))
+                yield return conversation;
+        }
+    }
+
+    private TrainingExample? Encode(Conversation conversation)
+    {
+        var (ids, isAnswer) = Render(conversation).Encode(_tokenizer);
+        if (ids.FirstOrDefault(id => id >= _vocabularySize) is > 0 and var wrong)
+            throw new DataException($"{conversation.Origin}: the tokenizer gives id {wrong}, but the model has {_vocabularySize} ids. Tokenizer and model do not belong together.");
+        // What follows the last answer teaches nothing.
+        var length = isAnswer.ToList().LastIndexOf(true) + 1;
+        if (length == 0)
+            return null;
+        var labels = ids.Take(length).Select((id, i) => isAnswer[i] ? id : TrainingExample.IgnoredLabel);
+        var example = new TrainingExample([.. ids.Take(length)], [.. labels], conversation.Origin);
+        if (length <= _maxLength)
+            return example;
+        Shortened++;
+        return ExampleShortener.Shorten(example, _maxLength);
+    }
+
+    private RenderedChat Render(Conversation conversation)
+    {
+        if (conversation.IsPlain)
+            return RenderedChat.Plain(conversation.Messages[0].Content, conversation.Messages[1].Content, _tokenizer);
+        if (_template is null)
+            throw new ConfigurationException($"{conversation.Origin} is a conversation, and the model has no chat template. Choose one with template: {string.Join(", ", ChatTemplate.Names)}, or a file.");
+        try
+        {
+            return _template.Render(conversation.Messages, _tokenizer);
+        }
+        catch (DataException e)
+        {
+            var roles = string.Join(", ", conversation.Messages.Select(m => m.Role));
+            throw new DataException($"{conversation.Origin}: the conversation ({roles}) cannot be written with {e.Message}. Mend the record, or choose another template.", e);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+using System.Text.Json;
+using System.Text.Unicode;
+using LongLora.Runtime;
+
+namespace LongLora.Data;
+
+/// <summary>
+/// Objects of a JSON file: the elements of one array, or objects one after the other, a line each or not. What kind it is its first character tells,
+/// not its name: many published <c>.json</c> files are lines. One object is in memory at a time.
+/// </summary>
+public sealed class JsonRecords : IRecordReader
+{
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Extensions { get; } = [".json", ".jsonl", ".ndjson"];
+
+    /// <inheritdoc/>
+    public IEnumerable<DataRecord> ReadRecords(Stream stream, string file)
+    {
+        var values = new Values(stream, file);
+        while (values.Next() is { } value)
+        {
+            using var document = Parse(value.Bytes, value.Origin);
+            if (document.RootElement.ValueKind != JsonValueKind.Object)
+                throw new DataException($"{value.Origin}: a JSON object is expected; seen {document.RootElement.ValueKind}.");
+            yield return new DataRecord(document.RootElement, value.Origin);
+        }
+    }
+
+    private static JsonDocument Parse(ReadOnlyMemory<byte> bytes, string origin)
+    {
+        if (!Utf8.IsValid(bytes.Span))
+            throw new DataException($"{origin}: the record is not UTF-8. Convert the file to UTF-8.");
+        try
+        {
+            return JsonDocument.Parse(bytes);
+        }
+        catch (JsonException e)
+        {
+            throw new DataException($"{origin}: not valid JSON: {e.Message}", e);
+        }
+    }
+
+    // Finds where values begin and end; what is in them is for the parser.
+    private sealed class Values(Stream stream, string file)
+    {
+        private byte[] _buffer = new byte[1 << 16];
+        private int _at, _end;
+        private long _line = 1;
+        private bool _begun, _inArray, _arrayEnded;
+
+        public (ReadOnlyMemory<byte> Bytes, string Origin)? Next()
+        {
+            if (!_begun)
+                Begin();
+            while (Peek(0) is { } next && next is (byte)',' or (byte)' ' or (byte)'\t' or (byte)'\r' or (byte)'\n')
+                Skip();
+            var origin = $"{file}:{_line}";
+            if (Peek(0) is not { } first)
+                return _inArray && !_arrayEnded ? throw new DataException($"{origin}: the file ends within its array. It is cut off: fetch it again.") : null;
+            if (first == ']' && _inArray && !_arrayEnded)
+            {
+                _arrayEnded = true;
+                Skip();
+                return Next();
+            }
+            if (_arrayEnded)
+                throw new DataException($"{origin}: something follows the end of the array.");
+            var length = Length(origin);
+            var value = _buffer.AsMemory(_at, length);
+            _line += value.Span.Count((byte)'\n');
+            _at += length;
+            return (value, origin);
+        }
+
+        private void Begin()
+        {
+            _begun = true;
+            if (Peek(2) == 0xBF && Peek(0) == 0xEF && Peek(1) == 0xBB)
+                _at += 3;
+            while (Peek(0) is (byte)' ' or (byte)'\t' or (byte)'\r' or (byte)'\n')
+                Skip();
+            _inArray = Peek(0) == '[';
+            if (_inArray)
+                _at++;
+        }
+
+        private void Skip() => _line += _buffer[_at++] == '\n' ? 1 : 0;
+
+        private int Length(string origin)
+        {
+            var (depth, inText) = (0, false);
+            for (var i = 0; ; i++)
+            {
+                if (Peek(i) is not { } b)
+                    return depth == 0 && !inText ? i : throw new DataException($"{origin}: the file ends within this record. It is cut off: fetch it again.");
+                if (inText)
+                {
+                    if (b == '\\')
+                        i++;
+                    else if (b == '"')
+                        inText = false;
+                    else
+                        i += Plain(i);
+                }
+                else if (b == '"')
+                    inText = true;
+                else if (b is (byte)'{' or (byte)'[')
+                    depth++;
+                else if (b is (byte)'}' or (byte)']' && --depth <= 0)
+                    return depth < 0 ? i : i + 1;
+                else if (depth == 0 && b is (byte)',' or (byte)'\n')
+                    return i;
+            }
+        }
+
+        // How many further bytes of a text can be passed over at once.
+        private int Plain(int from)
+        {
+            var rest = _buffer.AsSpan(_at + from + 1, _end - _at - from - 1);
+            var found = rest.IndexOfAny((byte)'"', (byte)'\\');
+            return found < 0 ? rest.Length : found;
+        }
+
+        private byte? Peek(int offset)
+        {
+            while (_at + offset >= _end)
+            {
+                _buffer.AsSpan(_at, _end - _at).CopyTo(_buffer);
+                (_at, _end) = (0, _end - _at);
+                if (_end == _buffer.Length)
+                    Array.Resize(ref _buffer, 2 * _buffer.Length);
+                var read = stream.Read(_buffer, _end, _buffer.Length - _end);
+                if (read == 0)
+                    return null;
+                _end += read;
+            }
+            return _buffer[_at + offset];
+        }
+    }
+}

@@ -1,0 +1,63 @@
+using System.Security.Cryptography;
+using System.Text;
+using LongLora.Runtime;
+
+namespace LongLora.Data;
+
+/// <summary>
+/// A folder in which token files stay, so that a later run on the same data tokenises nothing. A file's name is the SHA-256 of what its tokens
+/// depend on; nothing in the folder is ever changed, and any file in it may be deleted.
+/// </summary>
+public sealed class TokenCache
+{
+    /// <summary>Names a place in a cache.</summary>
+    /// <param name="folder">The folder; made where it is absent.</param>
+    /// <param name="parts">What the tokens depend on: files with their lengths and times, the tokenizer, options.</param>
+    /// <exception cref="ConfigurationException">The folder cannot be made.</exception>
+    public TokenCache(string folder, IEnumerable<string> parts)
+    {
+        AtomicFile.Guard(folder, () => Directory.CreateDirectory(folder));
+        Folder = folder;
+        Key = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', parts))));
+    }
+
+    /// <summary>The folder.</summary>
+    public string Folder { get; }
+
+    /// <summary>SHA-256 of the parts, in hexadecimal.</summary>
+    public string Key { get; }
+
+    /// <summary>The file of these tokens.</summary>
+    public string FilePath => Path.Combine(Folder, Key + ".tokens");
+
+    /// <summary>What tells that a file is as it was: its full path, length and time of change.</summary>
+    public static string Mark(string path)
+    {
+        var file = new FileInfo(path);
+        return $"{file.FullName}\t{(file.Exists ? file.Length : -1)}\t{(file.Exists ? file.LastWriteTimeUtc.Ticks : 0)}";
+    }
+
+    /// <summary>The kept tokens, or null where there are none.</summary>
+    internal TokenStore? TryOpen()
+    {
+        if (!File.Exists(FilePath))
+            return null;
+        try
+        {
+            return new TokenStore(new FileStream(FilePath, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete));
+        }
+        catch (DataException)
+        {
+            return null; // cut off by a full disk, for example: it is written anew
+        }
+    }
+
+    /// <summary>Copies a finished token file into the cache and opens the copy.</summary>
+    internal TokenStore Keep(FileStream finished)
+    {
+        finished.Flush();
+        finished.Position = 0;
+        AtomicFile.Write(FilePath, finished.CopyTo);
+        return TryOpen() ?? throw new DataException($"The token file '{FilePath}' cannot be read back. Look at the disk, or run without a token cache.");
+    }
+}

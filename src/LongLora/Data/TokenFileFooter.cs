@@ -1,0 +1,83 @@
+using System.Buffers.Binary;
+using System.Text.Json;
+using LongLora.Runtime;
+
+namespace LongLora.Data;
+
+/// <summary>
+/// The end of a token file, which says what lies before it: tokens (uint16 or int32), document records, spans to be learnt, each from a multiple of
+/// 8 bytes; then this footer as JSON, its length as int32, and eight letters. All little-endian. Documents and spans are used where they lie.
+/// </summary>
+internal sealed record TokenFileFooter
+{
+    private static readonly byte[] s_magic = "LLTOKEN1"u8.ToArray();
+
+    public required string Key { get; init; }
+
+    public required long Count { get; init; }
+
+    public required int TokenSize { get; init; }
+
+    public required long DocumentsAt { get; init; }
+
+    public required int DocumentCount { get; init; }
+
+    public required long SpansAt { get; init; }
+
+    public required int SpanCount { get; init; }
+
+    public required bool HasLabels { get; init; }
+
+    public required string Digest { get; init; }
+
+    public required string LayoutDigest { get; init; }
+
+    public required IReadOnlyList<string> Origins { get; init; }
+
+    public required IReadOnlyList<StoredCorpus> Corpora { get; init; }
+
+    /// <summary>Where a document came from.</summary>
+    public string Origin(DocumentRecord record) => record.Number < 0 ? Origins[record.Origin] : $"{Origins[record.Origin]}:{record.Number}";
+
+    public void Write(Stream stream)
+    {
+        var json = JsonSerializer.SerializeToUtf8Bytes(this);
+        stream.Write(json);
+        var length = new byte[sizeof(int)];
+        BinaryPrimitives.WriteInt32LittleEndian(length, json.Length);
+        stream.Write(length);
+        stream.Write(s_magic);
+    }
+
+    /// <summary>Reads the footer of a file that this program wrote.</summary>
+    /// <exception cref="DataException">The file is not whole, or of another kind.</exception>
+    public static TokenFileFooter Read(FileStream file)
+    {
+        var tail = new byte[sizeof(int) + s_magic.Length];
+        if (file.Length < tail.Length)
+            throw Damaged(file);
+        file.Position = file.Length - tail.Length;
+        file.ReadExactly(tail);
+        var length = BinaryPrimitives.ReadInt32LittleEndian(tail);
+        if (!tail.AsSpan(sizeof(int)).SequenceEqual(s_magic) || length < 2 || length > file.Length - tail.Length)
+            throw Damaged(file);
+        file.Position = file.Length - tail.Length - length;
+        var json = new byte[length];
+        file.ReadExactly(json);
+        try
+        {
+            var footer = JsonSerializer.Deserialize<TokenFileFooter>(json);
+            return footer is not null && footer.Fits(file.Length - tail.Length - length) ? footer : throw Damaged(file);
+        }
+        catch (JsonException)
+        {
+            throw Damaged(file);
+        }
+    }
+
+    private unsafe bool Fits(long bytes) => TokenSize is sizeof(ushort) or sizeof(int) && Count >= 0 && Count <= bytes / TokenSize
+        && DocumentsAt >= Count * TokenSize && DocumentCount >= 0 && DocumentsAt + (long)DocumentCount * sizeof(DocumentRecord) <= SpansAt
+        && SpanCount >= 0 && SpansAt + (long)SpanCount * sizeof(LearntSpan) == bytes;
+
+    private static DataException Damaged(FileStream file) => new($"'{file.Name}' is not a whole token file of this program. Delete it.");
+}

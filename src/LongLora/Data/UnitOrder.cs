@@ -1,0 +1,96 @@
+using LongLora.Runtime;
+
+namespace LongLora.Data;
+
+/// <summary>
+/// The order in which the sequences, or examples, of several corpora are seen, pass after pass. A corpus of weight w is seen w times in a pass; of
+/// one with 0.5 each pass sees the other half. Within a corpus nothing is seen again before everything has been seen.
+/// </summary>
+/// <param name="counts">Units of each corpus.</param>
+/// <param name="weights">How often each is seen in one pass, above 0.</param>
+/// <param name="seed">Seed of the order.</param>
+/// <param name="shuffle">Whether to shuffle; otherwise units come as they lie, corpus after corpus.</param>
+internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double> weights, long seed, bool shuffle)
+{
+    private readonly long[] _starts = [.. Starts(counts)];
+    private int[]? _order;
+    private long _epoch = -1;
+
+    /// <summary>Units in one pass.</summary>
+    public long Count(long epoch) => counts.Select((count, corpus) => Drawn(corpus, epoch + 1) - Drawn(corpus, epoch)).Sum();
+
+    /// <summary>The unit at one place of one pass.</summary>
+    public (int Corpus, long Unit) Unit(long epoch, long index)
+    {
+        var unit = Order(epoch)[index];
+        var corpus = Array.FindLastIndex(_starts, start => start <= unit);
+        // Corpora without a unit begin where the next one does; the last of those that begin there has it.
+        return (corpus, unit - _starts[corpus]);
+    }
+
+    // How many units of a corpus all passes before this one have seen.
+    private long Drawn(int corpus, long epoch) => weights[corpus] == 1 ? epoch * counts[corpus] : (long)Math.Round(epoch * weights[corpus] * counts[corpus]);
+
+    private int[] Order(long epoch)
+    {
+        if (_order is not null && _epoch == epoch)
+            return _order;
+        var count = Count(epoch);
+        if (count > int.MaxValue || _starts[^1] + counts[^1] > int.MaxValue)
+            throw new DataException($"The data has {count} sequences in a pass; at most {int.MaxValue} can be shuffled. Use a larger context, or less data.");
+        var order = new int[count];
+        var at = 0;
+        for (var corpus = 0; corpus < counts.Count; corpus++)
+            at = Draw(order, at, corpus, epoch);
+        if (shuffle)
+            Shuffle(order, Mix(seed, epoch));
+        (_order, _epoch) = (order, epoch);
+        return order;
+    }
+
+    private int Draw(int[] order, int at, int corpus, long epoch)
+    {
+        int[]? own = null;
+        var round = -1L;
+        for (var drawn = Drawn(corpus, epoch); drawn < Drawn(corpus, epoch + 1); drawn++)
+        {
+            var (r, place) = Math.DivRem(drawn, counts[corpus]);
+            // Which half comes first is chosen by chance too, anew each time a corpus is gone through.
+            if (r != round && shuffle && weights[corpus] != 1)
+            {
+                own = [.. Enumerable.Range(0, (int)counts[corpus])];
+                Shuffle(own, Mix(seed ^ (corpus + 1) * 0x2545F4914F6CDD1D, r));
+            }
+            round = r;
+            order[at++] = (int)(_starts[corpus] + (own?[place] ?? place));
+        }
+        return at;
+    }
+
+    private static ulong Mix(long seed, long epoch) => (ulong)seed * 0x9E3779B97F4A7C15 + (ulong)epoch * 0xD1B54A32D192ED03;
+
+    // Fisher-Yates, driven by SplitMix64 (Steele, Lea & Flood 2014): not System.Random, whose sequence may change between versions.
+    private static void Shuffle(int[] order, ulong state)
+    {
+        for (var i = order.Length - 1; i > 0; i--)
+        {
+            state += 0x9E3779B97F4A7C15;
+            var z = state;
+            z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
+            z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+            z ^= z >> 31;
+            var j = (int)Math.BigMul(z, (ulong)(i + 1), out _);
+            (order[i], order[j]) = (order[j], order[i]);
+        }
+    }
+
+    private static IEnumerable<long> Starts(IReadOnlyList<long> counts)
+    {
+        var start = 0L;
+        foreach (var count in counts)
+        {
+            yield return start;
+            start += count;
+        }
+    }
+}

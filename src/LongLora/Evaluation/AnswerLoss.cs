@@ -1,0 +1,55 @@
+using LongLora.Attention;
+using LongLora.Data;
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Runtime;
+
+namespace LongLora.Evaluation;
+
+/// <summary>Loss on answers.</summary>
+/// <param name="Loss">Mean loss in nats over the tokens of all answers together.</param>
+/// <param name="Tokens">Scored tokens.</param>
+/// <param name="Examples">Examples with at least one scored token.</param>
+public sealed record AnswerLossResult(double Loss, long Tokens, int Examples)
+{
+    /// <summary>exp(loss).</summary>
+    public double Perplexity => Math.Exp(Loss);
+}
+
+/// <summary>How well a model predicts the answers of examples, each alone and with full attention.</summary>
+public static class AnswerLoss
+{
+    /// <summary>Measures a model.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="examples">Examples; without labels every token but the first is scored.</param>
+    /// <param name="progress">Told of the number of examples done.</param>
+    /// <param name="cancellation">Looked at once an example.</param>
+    /// <exception cref="DataException">No example has a token to score.</exception>
+    public static AnswerLossResult Evaluate(CausalLanguageModel model, IEnumerable<TrainingExample> examples, IProgress<int>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        var attention = new FullAttention();
+        var (sum, tokens, count) = (0.0, 0L, 0);
+        foreach (var example in examples)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            long[] ids = [.. example.Ids];
+            if (ids.Length < 2)
+                continue;
+            using var positions = RotaryEmbedding.Create(model.Config, ids.Length, model.Device);
+            var losses = TokenLosses.Compute(model, ids, new ForwardContext(attention, positions));
+            var scored = 0;
+            for (var i = 1; i < ids.Length; i++)
+            {
+                if (example.Labels is not null && example.Labels[i] == TrainingExample.IgnoredLabel)
+                    continue;
+                sum += losses[i - 1];
+                scored++;
+            }
+            tokens += scored;
+            count += scored > 0 ? 1 : 0;
+            progress?.Report(count);
+        }
+        return tokens > 0 ? new AnswerLossResult(sum / tokens, tokens, count) : throw new DataException("No example has an answer to score.");
+    }
+}

@@ -1,0 +1,88 @@
+using System.Globalization;
+
+namespace LongLora.Tokenization.Jinja;
+
+/// <summary>What transformers gives every chat template beside its messages, and what a loop knows of itself.</summary>
+internal static class JinjaEnvironment
+{
+    public static IReadOnlyDictionary<string, object?> Functions { get; } = new Dictionary<string, object?>
+    {
+        ["raise_exception"] = (JinjaCall)((a, _) => throw new JinjaException(JinjaValues.Text(a[0]).Text)),
+        ["namespace"] = (JinjaCall)((a, n) => new JinjaNamespace(Merged(a, n))),
+        ["dict"] = (JinjaCall)((a, n) => Merged(a, n)),
+        ["range"] = (JinjaCall)((a, _) => Range([.. a.Select(JinjaValues.Whole)])),
+        ["strftime_now"] = (JinjaCall)((a, _) => MarkedText.Of(Date(JinjaValues.Text(a[0]).Text, DateTime.Now))),
+    };
+
+    public static Dictionary<string, object?> Loop(List<object?> items, int index) => new()
+    {
+        ["index"] = index + 1L,
+        ["index0"] = (long)index,
+        ["revindex"] = (long)items.Count - index,
+        ["revindex0"] = items.Count - index - 1L,
+        ["first"] = index == 0,
+        ["last"] = index == items.Count - 1,
+        ["length"] = (long)items.Count,
+        ["previtem"] = index > 0 ? items[index - 1] : new JinjaUndefined("previtem"),
+        ["nextitem"] = index + 1 < items.Count ? items[index + 1] : new JinjaUndefined("nextitem"),
+        ["cycle"] = (JinjaCall)((a, _) => a[index % a.Count]),
+    };
+
+    private static Dictionary<string, object?> Merged(IReadOnlyList<object?> arguments, IReadOnlyDictionary<string, object?> named)
+    {
+        var all = new Dictionary<string, object?>(StringComparer.Ordinal);
+        foreach (var (name, value) in arguments.OfType<Dictionary<string, object?>>().SelectMany(m => m).Concat(named))
+            all[name] = value;
+        return all;
+    }
+
+    private static List<object?> Range(List<long> bounds)
+    {
+        var (from, to, step) = bounds switch
+        {
+            [var end] => (0L, end, 1L),
+            [var start, var end] => (start, end, 1L),
+            [var start, var end, var by] when by != 0 => (start, end, by),
+            _ => throw new JinjaException("'range' takes one to three whole numbers"),
+        };
+        const int limit = 100_000;
+        var items = new List<object?>();
+        for (var i = from; step > 0 ? i < to : i > to; i += step)
+        {
+            items.Add(i);
+            if (items.Count > limit)
+                throw new JinjaException($"'range' gives more than {limit} numbers");
+        }
+        return items;
+    }
+
+    private static string Date(string format, DateTime now)
+    {
+        var text = new System.Text.StringBuilder();
+        for (var i = 0; i < format.Length; i++)
+        {
+            if (format[i] != '%' || i + 1 == format.Length)
+            {
+                text.Append(format[i]);
+                continue;
+            }
+            var code = format[++i];
+            text.Append(code == '%' ? "%" : now.ToString(code switch
+            {
+                'd' => "dd",
+                'm' => "MM",
+                'Y' => "yyyy",
+                'y' => "yy",
+                'b' => "MMM",
+                'B' => "MMMM",
+                'H' => "HH",
+                'M' => "mm",
+                'S' => "ss",
+                'A' => "dddd",
+                'a' => "ddd",
+                _ => throw new JinjaException($"strftime_now: %{code} is not supported"),
+            }, CultureInfo.InvariantCulture));
+        }
+        return text.ToString();
+    }
+}

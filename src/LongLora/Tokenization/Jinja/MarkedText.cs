@@ -1,0 +1,110 @@
+using System.Text;
+
+namespace LongLora.Tokenization.Jinja;
+
+/// <summary>
+/// A text that knows of each character whether the template wrote it or which message it came from. So a rendered conversation has the exact
+/// places of its answers, and special tokens that somebody typed into a message stay ordinary text.
+/// </summary>
+internal sealed class MarkedText
+{
+    /// <summary>The owner of what a template wrote.</summary>
+    public const short Template = 0;
+
+    private readonly short[]? _owners;
+
+    private MarkedText(string text, short[]? owners) => (Text, _owners) = (text, owners);
+
+    /// <summary>The empty text.</summary>
+    public static MarkedText Empty { get; } = new("", null);
+
+    public string Text { get; }
+
+    public int Length => Text.Length;
+
+    /// <summary>A text of one owner.</summary>
+    public static MarkedText Of(string text, short owner = Template)
+    {
+        if (owner == Template)
+            return new(text, null);
+        var owners = new short[text.Length];
+        Array.Fill(owners, owner);
+        return new(text, owners);
+    }
+
+    /// <summary>Who wrote a character: <see cref="Template"/>, or a message's number.</summary>
+    public short Owner(int index) => _owners is null ? Template : _owners[index];
+
+    /// <summary>The message that some of the text came from, or <see cref="Template"/>.</summary>
+    public short AnyOwner => _owners?.FirstOrDefault(o => o != Template) ?? Template;
+
+    public MarkedText Slice(int start, int length) => start == 0 && length == Length ? this : new(Text.Substring(start, length), _owners?[start..(start + length)]);
+
+    /// <summary>Another text of the same length, character by character, such as the upper case.</summary>
+    public MarkedText With(string text) => text.Length == Length ? new(text, _owners) : Of(text, AnyOwner);
+
+    public MarkedText TrimStart(string characters) => TrimmedStart(characters) is var start && start > 0 ? Slice(start, Length - start) : this;
+
+    public MarkedText TrimEnd(string characters) => Slice(0, Text.TrimEnd(characters.ToCharArray()).Length);
+
+    public List<MarkedText> Split(string separator, int limit = int.MaxValue)
+    {
+        var parts = new List<MarkedText>();
+        var from = 0;
+        while (parts.Count < limit && Text.IndexOf(separator, from, StringComparison.Ordinal) is >= 0 and var at)
+        {
+            parts.Add(Slice(from, at - from));
+            from = at + separator.Length;
+        }
+        parts.Add(Slice(from, Length - from));
+        return parts;
+    }
+
+    public static MarkedText Join(IEnumerable<MarkedText> parts, MarkedText? separator = null)
+    {
+        var writer = new MarkedWriter();
+        var first = true;
+        foreach (var part in parts)
+        {
+            if (!first && separator is not null)
+                writer.Write(separator);
+            writer.Write(part);
+            first = false;
+        }
+        return writer.ToText();
+    }
+
+    private int TrimmedStart(string characters) => Length - Text.TrimStart(characters.ToCharArray()).Length;
+
+    public override bool Equals(object? obj) => obj is MarkedText other && other.Text == Text;
+
+    public override int GetHashCode() => Text.GetHashCode(StringComparison.Ordinal);
+
+    public override string ToString() => Text;
+
+    /// <summary>Puts texts together.</summary>
+    internal sealed class MarkedWriter
+    {
+        private readonly StringBuilder _text = new();
+        private readonly List<(int Start, short[] Owners)> _owned = [];
+
+        public int Length => _text.Length;
+
+        public void Write(MarkedText text)
+        {
+            if (text._owners is not null)
+                _owned.Add((_text.Length, text._owners));
+            _text.Append(text.Text);
+        }
+
+        public MarkedText ToText()
+        {
+            if (_owned.Count == 0)
+                return new(_text.ToString(), null);
+            var owners = new short[_text.Length];
+            foreach (var (start, part) in _owned)
+                part.CopyTo(owners, start);
+            return new(_text.ToString(), owners);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+using LongLora.Tokenization.Jinja;
+
+namespace LongLora.Tokenization;
+
+/// <summary>
+/// Tokenises a text as a whole and says which tokens belong to some places in it. Special tokens are recognised only where the template wrote
+/// them: <c>&lt;/s&gt;</c> in a message is ordinary text. A token that reaches over the edge of a place belongs to it.
+/// </summary>
+internal sealed class MaskedEncoding
+{
+    private readonly ITokenizer _tokenizer;
+    private readonly MarkedText _text;
+    private readonly IReadOnlyList<(int Start, int End)> _places;
+
+    private MaskedEncoding(ITokenizer tokenizer, MarkedText text, IReadOnlyList<(int Start, int End)> places) =>
+        (_tokenizer, _text, _places) = (tokenizer, text, places);
+
+    private List<int> Ids { get; } = [];
+
+    private List<bool> Inside { get; } = [];
+
+    /// <summary>Encodes a text.</summary>
+    /// <param name="tokenizer">The tokenizer.</param>
+    /// <param name="text">The text; nothing is added to it.</param>
+    /// <param name="places">Places of characters, in order, none within another.</param>
+    /// <returns>The ids, and of each whether it belongs to a place.</returns>
+    public static (List<int> Ids, List<bool> Inside) Encode(ITokenizer tokenizer, MarkedText text, IReadOnlyList<(int Start, int End)> places)
+    {
+        var encoding = new MaskedEncoding(tokenizer, text, places);
+        encoding.Run();
+        return (encoding.Ids, encoding.Inside);
+    }
+
+    private void Run()
+    {
+        var matcher = (_tokenizer as TextTokenizer)?.SpecialTokens;
+        int done = 0, search = 0;
+        while (done < _text.Length)
+        {
+            var (start, end, id) = (_text.Length, _text.Length, -1);
+            matcher?.TryFind(_text.Text, search, out start, out end, out id);
+            var (first, last) = id < 0 ? (start, end) : WithoutBlanks(start, end);
+            if (id >= 0 && !IsTemplate(first, last))
+            {
+                search = last;
+                continue;
+            }
+            if (start > done)
+                EncodePart(done, start);
+            if (id >= 0)
+            {
+                Ids.Add(id);
+                Inside.Add(_places.Any(p => p.Start < last && first < p.End));
+            }
+            done = search = end;
+        }
+    }
+
+    // A special token may swallow white space on its sides, which others wrote.
+    private (int, int) WithoutBlanks(int start, int end)
+    {
+        while (start < end && char.IsWhiteSpace(_text.Text[start]))
+            start++;
+        while (start < end && char.IsWhiteSpace(_text.Text[end - 1]))
+            end--;
+        return (start, end);
+    }
+
+    private bool IsTemplate(int start, int end)
+    {
+        for (var i = start; i < end; i++)
+        {
+            if (_text.Owner(i) != MarkedText.Template)
+                return false;
+        }
+        return true;
+    }
+
+    private void EncodePart(int start, int end)
+    {
+        var ids = Tokens(start, end);
+        var inside = new bool[ids.Count];
+        foreach (var place in _places.Where(p => p.Start < end && start < p.End))
+        {
+            var (first, _) = Edge(ids, start, end, Math.Max(start, place.Start));
+            var (_, last) = Edge(ids, start, end, Math.Min(end, place.End));
+            Array.Fill(inside, true, first, Math.Max(0, last - first));
+        }
+        Ids.AddRange(ids);
+        Inside.AddRange(inside);
+    }
+
+    // How many tokens end before a character, and how many begin before it.
+    private (int Whole, int Begun) Edge(List<int> ids, int start, int end, int at)
+    {
+        if (at == start)
+            return (0, 0);
+        if (at == end)
+            return (ids.Count, ids.Count);
+        var head = Tokens(start, at);
+        var same = 0;
+        while (same < head.Count && same < ids.Count && head[same] == ids[same])
+            same++;
+        if (same == head.Count)
+            return (same, same);
+        // A token reaches over the edge, or those before it are cut otherwise. From a few tokens before, texts are compared by length.
+        var from = Math.Max(0, same - 4);
+        int Length(List<int> tokens, int to) => _tokenizer.Decode([.. tokens[from..to]], skipSpecial: false).Length;
+        var length = Length(head, head.Count);
+        var whole = same;
+        while (whole < ids.Count && Length(ids, whole + 1) <= length)
+            whole++;
+        return whole < ids.Count && Length(ids, whole) < length ? (whole, whole + 1) : (whole, whole);
+    }
+
+    private List<int> Tokens(int start, int end)
+    {
+        var part = _text.Text.AsSpan(start, end - start);
+        if (_tokenizer is not TextTokenizer tokenizer)
+            return [.. _tokenizer.Encode(part)];
+        var ids = new List<int>();
+        tokenizer.EncodePart(part, start == 0, ids);
+        return ids;
+    }
+}

@@ -1,0 +1,82 @@
+using LongLora.Training;
+
+namespace LongLora.Cli.Tests;
+
+public class SftTests : CliRun
+{
+    private string WriteConversations(string name)
+    {
+        var colours = new[] { "red", "blue", "green" };
+        File.WriteAllLines(At(name), Enumerable.Range(0, 60).Select(i =>
+            $$"""{"instruction": "What colour has the {{(i % 2 == 0 ? "ball" : "hat")}} of {{i}}?", "input": "", "output": "It is {{colours[i % 3]}}."}"""));
+        return At(name);
+    }
+
+    private string[] Arguments(string output, params string[] more) =>
+    [
+        "sft", "--model", Stories, "--data", WriteConversations("train.jsonl"), "--template", "llama2", "--context", "600", "--output", At(output), "--steps", "6",
+        "--gradient-accumulation", "2", "--learning-rate", "4e-3", "--warmup-steps", "2", "--group-size", "32", "--save-every", "2", .. more,
+    ];
+
+    [Fact]
+    public void Sft_learns_and_its_recipe_repeats_the_run()
+    {
+        Succeed(Arguments("run"));
+        var losses = MetricsLog.Read(At("run")).Select(s => s.Loss).ToList();
+        Assert.True(losses[^1] < losses[0] - 0.5, $"the loss went from {losses[0]} to {losses[^1]}");
+        Assert.Contains("task: sft", File.ReadAllText(At("run", "recipe.yaml")), StringComparison.Ordinal);
+        Succeed("sft", "--recipe", At("run", "recipe.yaml"), "--output", At("again"), "--token-cache", At("cache"));
+        Assert.Equal(File.ReadAllBytes(At("run", "adapter", "adapter_model.safetensors")), File.ReadAllBytes(At("again", "adapter", "adapter_model.safetensors")));
+        Succeed("train", "--recipe", At("run", "recipe.yaml"), "--output", At("third"), "--token-cache", At("cache"));
+        Assert.Equal(File.ReadAllBytes(At("run", "adapter", "adapter_model.safetensors")), File.ReadAllBytes(At("third", "adapter", "adapter_model.safetensors")));
+        Assert.Single(Directory.GetFiles(At("cache")));
+    }
+
+    [Fact]
+    public void Sft_resumed_ends_with_the_same_bits()
+    {
+        Succeed(Arguments("straight"));
+        Succeed([.. Arguments("broken").Select(a => a == "6" ? "3" : a)]);
+        Directory.Delete(At("broken", "adapter"), recursive: true);
+        Succeed(Arguments("broken", "--resume"));
+        Assert.Equal(File.ReadAllBytes(At("straight", "adapter", "adapter_model.safetensors")), File.ReadAllBytes(At("broken", "adapter", "adapter_model.safetensors")));
+    }
+
+    [Fact]
+    public void Sft_context_below_the_model_shortens_examples_and_says_so()
+    {
+        var output = Succeed([.. Arguments("run").Select(a => a == "600" ? "40" : a == "32" ? "16" : a)]);
+        Assert.Contains("60 examples had more than 40 tokens", output, StringComparison.Ordinal);
+        Assert.Contains("512 tokens", Succeed("inspect", Stories), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Sft_show_prints_what_the_model_will_see_and_trains_nothing()
+    {
+        var output = Succeed("sft", "--model", Stories, "--data", WriteConversations("train.jsonl"), "--template", "longalpaca", "--context", "600", "--show", "2");
+        Assert.Contains("⟦|<s>|", output, StringComparison.Ordinal);
+        Assert.Contains("]⟧|", output, StringComparison.Ordinal);
+        Assert.Contains("|</s>", output, StringComparison.Ordinal);
+        Assert.Equal(2, output.Split("of them learnt").Length - 1);
+        Assert.Equal(["train.jsonl"], Directory.GetFileSystemEntries(Folder).Select(Path.GetFileName));
+    }
+
+    [Fact]
+    public void Sft_without_a_template_or_with_an_unknown_one_says_what_there_is()
+    {
+        string[] arguments = ["sft", "--model", Stories, "--data", WriteConversations("train.jsonl"), "--context", "600", "--output", At("run")];
+        Fail(ExitCode.Usage, ["no chat template", "llama2, llama3, chatml"], arguments);
+        Fail(ExitCode.Usage, ["There is no template 'lama2'", "Did you mean 'llama2'?"], [.. arguments[..^1], At("b"), "--template", "lama2"]);
+    }
+
+    [Fact]
+    public void Train_weights_and_documents_apart_run_and_are_written_down()
+    {
+        WriteTokens("a.bin", 9_000);
+        WriteTokens("b.bin", 5_000);
+        Succeed("train", "--model", Stories, "--data", At("a.bin") + "@0.5", At("b.bin"), "--context", "600", "--output", At("run"), "--steps", "2", "--gradient-accumulation", "1", "--keep-documents-apart");
+        var recipe = File.ReadAllText(At("run", "recipe.yaml"));
+        Assert.Contains("a.bin@0.5", recipe, StringComparison.Ordinal);
+        Assert.Contains("keep-documents-apart: true", recipe, StringComparison.Ordinal);
+    }
+}

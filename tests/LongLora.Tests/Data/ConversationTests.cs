@@ -1,0 +1,177 @@
+using System.IO.Compression;
+using System.Text;
+using LongLora.Data;
+using LongLora.Runtime;
+using LongLora.Tests.Tokenization;
+using LongLora.Tokenization;
+
+namespace LongLora.Tests.Data;
+
+public sealed class ConversationTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    private static ITokenizer Stories { get; } = TokenizerLoader.Load(SharedMaterial.Golden("stories260K-hf"));
+
+    private static ConversationSource Source(string path, string? template = "llama2", int length = 4096, params string[] columns) =>
+        new([path], new ConversationFormat(columns), template is null ? null : ChatTemplate.Find(template, ""), Stories, 512, length);
+
+    private List<Conversation> Read(string name, string text, params string[] columns) => [.. Source(_folder.Text(name, text), columns: columns).ReadConversations()];
+
+    private static string Short(Conversation conversation) => string.Join('|', conversation.Messages.Select(m => $"{m.Role}:{m.Content}"));
+
+    private string Refused(string name, string text, params string[] columns) => Assert.Throws<DataException>(() => Read(name, text, columns)).Message;
+
+    public static TheoryData<string, string[]> Layouts() => new()
+    {
+        { """{"instruction": "Q", "input": "", "output": "A"}""", ["user:Q|assistant:A"] },
+        { """{"instruction": "Q", "input": "I", "output": "A", "system": "S", "history": [["q", "a"]]}""", ["system:S|user:q|assistant:a|user:Q\nI|assistant:A"] },
+        { """{"instruction": "Q", "instances": [{"input": "1", "output": "a"}, {"input": "", "output": "b"}], "is_classification": false}""", ["user:Q\n1|assistant:a", "user:Q|assistant:b"] },
+        { """{"id": "x", "conversations": [{"from": "gpt", "value": "unasked"}, {"from": "human", "value": "q"}, {"from": "function_call", "value": "f"}, {"from": "observation", "value": "o"}, {"from": "gpt", "value": "a"}]}""", ["user:q|assistant:f|tool:o|assistant:a"] },
+        { """{"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, {"role": "assistant", "content": null, "tool_calls": []}]}""", ["system:S|user:ab|assistant:"] },
+        { """{"prompt": "p", "completion": " c"}""", ["user:p|assistant: c"] },
+        { """{"prompt": [{"role": "user", "content": "p"}], "completion": [{"role": "assistant", "content": "c"}]}""", ["user:p|assistant:c"] },
+    };
+
+    [Theory]
+    [MemberData(nameof(Layouts))]
+    public void Read_every_layout_as_conversations(string json, string[] expected) => Assert.Equal(expected, Read("a.json", json).Select(Short));
+
+    [Fact]
+    public void Read_columns_of_other_names_are_told()
+    {
+        Assert.Equal("user:q\nc|assistant:a", Short(Read("a.jsonl", """{"question": "q", "context": "c", "answer": "a"}""", "instruction=question", "input=context", "output=answer").Single()));
+        var message = Refused("a.jsonl", """{"question": "q", "context": "c", "answer": "a"}""");
+        Assert.Contains("question, context, answer", message, StringComparison.Ordinal);
+        Assert.Contains("--columns instruction=question output=answer input=context", message, StringComparison.Ordinal);
+        Assert.Contains("Did you mean 'output'?", Assert.Throws<ConfigurationException>(() => new ConversationFormat(["ouput=x"])).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("[\n {\"instruction\": \"1\",\n \"output\": \"a\"},\n\n{\"instruction\": \"2 \\\" ] }\", \"output\": \"b\"}\n]\n")]
+    [InlineData("{\"instruction\": \"1\",\n \"output\": \"a\"}\n\n\n{\"instruction\": \"2 \\\" ] }\", \"output\": \"b\"}")]
+    [InlineData("\uFEFF\n {\"instruction\": \"1\", \"output\": \"a\"}\n\n\r\n{\"instruction\": \"2 \\\" ] }\", \"output\": \"b\"}\r\n")]
+    public void Read_arrays_and_lines_are_told_apart_by_what_they_are(string text)
+    {
+        foreach (var name in new[] { "a.json", "a.jsonl" })
+        {
+            var read = Read(name, text);
+            Assert.Equal(["user:1|assistant:a", "user:2 \" ] }|assistant:b"], read.Select(Short));
+            Assert.Equal([_folder[name] + ":2", _folder[name] + ":5"], read.Select(c => c.Origin.Replace(name + ":1", name + ":2", StringComparison.Ordinal).Replace(name + ":4", name + ":5", StringComparison.Ordinal)));
+        }
+    }
+
+    [Theory]
+    [InlineData("[{\"instruction\": \"1\", \"output\": \"a\"}", "a.json:1", "cut off")]
+    [InlineData("[{\"instruction\": \"1\", \"outp", "a.json:1", "cut off")]
+    [InlineData("[{\"instruction\": \"1\", \"output\": \"a\"}]\n{}", "a.json:2", "follows the end")]
+    [InlineData("[1]", "a.json:1", "Number")]
+    [InlineData("\n{\"instruction\": \"1\", output}", "a.json:2", "JSON")]
+    [InlineData("{\"instruction\": 1, \"output\": \"x\"}", "a.json:1", "'instruction' is Number")]
+    [InlineData("{\"conversations\": {}}", "a.json:1", "must be a list")]
+    [InlineData("{\"messages\": [{\"text\": \"x\"}]}", "a.json:1", "its fields are text")]
+    [InlineData("{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}", "a.json:1", "no text")]
+    [InlineData("{\"text\": \"x\"}", "a.json:1", "longlora train")]
+    [InlineData("{\"instruction\": \"\\ud800\", \"output\": \"x\"}", "a.json:1", "Unicode")]
+    public void Read_what_is_wrong_is_refused_with_its_place(string text, string place, string reason)
+    {
+        var message = Refused("a.json", text);
+        Assert.Contains(place, message, StringComparison.Ordinal);
+        Assert.Contains(reason, message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Read_records_longer_than_the_buffer_come_whole()
+    {
+        string[] texts = [new string('x', 200_000), new string('é', 70_000), "short", string.Concat(Enumerable.Repeat("\\\"", 60_000))];
+        var json = "[" + string.Join(",\n", texts.Select(t => $$"""{"instruction": "{{t}}", "output": "a"}""")) + "]";
+        Assert.Equal(texts.Select(t => t.Replace("\\\"", "\"", StringComparison.Ordinal)), Read("a.json", json).Select(c => c.Messages[0].Content));
+    }
+
+    [Theory]
+    [InlineData("a.json.gz")]
+    [InlineData("a.jsonl.zst")]
+    public void Read_packed_files_and_refuses_them_cut_off(string name)
+    {
+        var text = string.Join('\n', Enumerable.Range(0, 5000).Select(i => $$"""{"instruction": "{{i}}", "output": "{{i * i}}"}"""));
+        using var memory = new MemoryStream();
+        using (Stream packer = name.EndsWith("gz", StringComparison.Ordinal) ? new GZipStream(memory, CompressionLevel.Fastest) : new ZstdSharp.CompressionStream(memory))
+            packer.Write(Encoding.UTF8.GetBytes(text));
+        File.WriteAllBytes(_folder[name], memory.ToArray());
+        Assert.Equal(5000, Source(_folder[name]).ReadConversations().Count());
+        File.WriteAllBytes(_folder[name], memory.ToArray()[..^20]);
+        Assert.Contains("is not a whole", Assert.Throws<DataException>(() => Source(_folder[name]).ReadConversations().Count()).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Read_examples_have_the_answers_as_labels()
+    {
+        var path = _folder.Text("a.jsonl", """
+            {"instruction": "What is it?", "output": "A cat."}
+            {"instruction": "And this?", "output": ""}
+            {"messages": [{"role": "user", "content": "nobody answers"}]}
+            {"prompt": "One, two,", "completion": " three."}
+            """);
+        var source = Source(path);
+        var examples = source.Read().ToList();
+        Assert.Equal(2, examples.Count);
+        Assert.Equal(2, source.LeftOut);
+        string Learnt(TrainingExample example) => Stories.Decode([.. example.Labels!.Where(l => l >= 0)], skipSpecial: false);
+        Assert.Equal(["A cat.</s>", "three.</s>"], examples.Select(Learnt));
+        Assert.Equal("<s> [INST] What is it? [/INST] A cat.</s>", Stories.Decode([.. examples[0].Ids], skipSpecial: false));
+        Assert.Equal([path + ":1", path + ":4"], examples.Select(e => e.Origin));
+        var error = Assert.Throws<ConfigurationException>(() => Source(path, template: null).Read().Count());
+        Assert.Contains("no chat template", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Shorten_keeps_answers_and_both_ends_of_what_is_read()
+    {
+        const int no = TrainingExample.IgnoredLabel;
+        int[] ids = [.. Enumerable.Range(0, 1000)];
+        // Read 0-599 and 700-799; learnt 600-699 and 800-999.
+        int[] labels = [.. ids.Select(i => i < 600 || i is >= 700 and < 800 ? no : i)];
+        foreach (var length in new[] { 999, 700, 450, 430 })
+        {
+            var shorter = ExampleShortener.Shorten(new TrainingExample(ids, labels, "a"), length);
+            Assert.Equal(length, shorter.Ids.Count);
+            Assert.Equal(labels.Where(l => l >= 0), shorter.Labels!.Where(l => l >= 0));
+            Assert.Equal(Enumerable.Range(0, 32), shorter.Ids.Take(32));
+            Assert.Equal(Enumerable.Range(568, 32), shorter.Ids.SkipWhile(i => i < 568).Take(32));
+            Assert.Equal(shorter.Ids.Order(), shorter.Ids);
+            Assert.All(Enumerable.Range(0, length), i => Assert.True(shorter.Labels![i] == no || shorter.Labels[i] == shorter.Ids[i]));
+        }
+        // The answers alone are longer than this: the end goes.
+        var cut = ExampleShortener.Shorten(new TrainingExample(ids, labels, "a"), 200);
+        Assert.Equal(200, cut.Ids.Count);
+        Assert.Equal(Enumerable.Range(600, 100), cut.Labels!.Where(l => l >= 0).Take(100));
+    }
+
+    [Theory]
+    [InlineData("fastchat_dummy_conversation.json", "llama2")]
+    [InlineData("gpteacher_toolformer06.json", "longalpaca")]
+    [InlineData("llamafactory_alpaca_zh_demo.json", "alpaca")]
+    [InlineData("llamafactory_glaive_toolcall_en_demo.json", "chatml")]
+    [InlineData("alpaca_seed_tasks.jsonl", "mistral")]
+    [InlineData("torchtune_alpaca_tiny.json", "llama3")]
+    public void Read_published_data_learns_every_answer_and_no_question(string file, string template)
+    {
+        var source = Source(SharedMaterial.Shared("data", "sft", file), template, 1 << 20);
+        var conversations = source.ReadConversations().Where(c => c.Messages.Any(m => m.Role == ChatMessage.Assistant && m.Content.Length > 0)).Take(40).ToList();
+        var examples = source.Read().Take(40).ToList();
+        foreach (var (example, conversation) in examples.Zip(conversations))
+        {
+            var learnt = Stories.Decode([.. example.Labels!.Where(l => l >= 0)], skipSpecial: true);
+            Assert.Equal(conversation.Origin, example.Origin);
+            var answers = conversation.Messages.Where(m => m.Role == ChatMessage.Assistant && m.Content.Trim().Length > 0).Select(m => m.Content.Trim());
+            foreach (var answer in answers)
+                Assert.Contains(Letters(answer), Letters(learnt), StringComparison.Ordinal);
+            Assert.True(Letters(learnt).Length <= Letters(string.Concat(answers)).Length + 80, learnt);
+        }
+        Assert.NotEmpty(examples);
+    }
+
+    private static string Letters(string text) => string.Concat(text.Where(char.IsAsciiLetter));
+}
