@@ -22,8 +22,8 @@ internal static class PageWords
         var drawn = new HashSet<(string, double, int, int)>();
         void End()
         {
-            if (text.Length > 0)
-                words.Add(word with { Text = PdfCharacters.Plain(text.ToString()) });
+            if (text.Length > 0 && PdfCharacters.Plain(text.ToString()) is { Length: > 0 } plain)
+                words.Add(word with { Text = plain });
             text.Clear();
         }
         foreach (var letter in page.Letters)
