@@ -4,6 +4,7 @@ using UglyToad.PdfPig.Content;
 using UglyToad.PdfPig.Core;
 using UglyToad.PdfPig.Fonts.Standard14Fonts;
 using UglyToad.PdfPig.Writer;
+using PdfLine = LongLora.Documents.Pdf.PdfLine;
 
 namespace LongLora.Documents.Tests.Pdf;
 
@@ -90,6 +91,30 @@ public class PdfReaderTests : TemporaryFolder
             (60, 800, n % 2 == 0 ? $"{n + 10} The Author" : $"A Title that Changes {n + 10}"), (60, 700, $"Page {"abcd"[n - 1]} has one sentence."), (290, 30, $"- {n + 10} -"),
         });
         Assert.Equal("Page a has one sentence.\n\nPage b has one sentence.\n\nPage c has one sentence.\n\nPage d has one sentence.", Read(Draw([.. pages])));
+    }
+
+    private static PdfLine Line(double baseline, string text) => new(text, 60, 60 + 5 * text.Length, baseline, 10, false, 20, 3);
+
+    private static List<string> WithoutFurniture(int pages, Func<int, IEnumerable<PdfLine>> page)
+    {
+        var all = Enumerable.Range(0, pages).Select(p => (Height: 800.0, Regions: new List<PdfRegion> { new([.. page(p)]) })).ToList();
+        PageFurniture.Remove(all);
+        return [.. all.SelectMany(p => p.Regions).SelectMany(r => r.Lines).Select(l => l.Text)];
+    }
+
+    [Fact]
+    public void Remove_keeps_first_and_last_lines_that_are_text()
+    {
+        // Numbers in the text, lines that come again at other heights, and digits of other scripts.
+        string[] texts = ["In 1859 it began", "a number of 4", "\u1A90 Tham digit", "17 of them", "the same words", "the same words", "last line"];
+        Assert.Equal(texts, WithoutFurniture(texts.Length, p => [Line(700 - 10 * p, texts[p])]));
+    }
+
+    [Fact]
+    public void Remove_takes_headers_that_change_with_the_chapter_by_their_page_number()
+    {
+        var kept = WithoutFurniture(8, p => [Line(780, p % 2 == 0 ? $"{p + 31} Chapter {"ABCD"[p / 2]}" : $"Section {p} of it {p + 31}"), Line(700, $"text {(char)('a' + p)}"), Line(690, $"more-{(char)('k' + p)}k")]);
+        Assert.Equal(Enumerable.Range(0, 8).SelectMany(p => new[] { $"text {(char)('a' + p)}", $"more-{(char)('k' + p)}k" }), kept);
     }
 
     [Fact]
