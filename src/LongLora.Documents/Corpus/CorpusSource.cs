@@ -50,7 +50,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
     private static List<CorpusSource> Walk(string root, string name)
     {
         var found = new List<CorpusSource>();
-        var pending = new Stack<(string Folder, string Name, IgnoreRules Rules, bool IsOutput)>([(root, name, new IgnoreRules(root), false)]);
+        var pending = new Stack<(string Folder, string Name, IgnoreRules Rules, bool IsOutput)>([(root, name, IgnoreRules.At(root), false)]);
         try
         {
             while (pending.TryPop(out var at))

@@ -36,15 +36,17 @@ public class PdfReaderTests : TemporaryFolder
     }
 
     /// <summary>Draws lines of words at places, in the order given.</summary>
-    private static MemoryStream Draw(params (double X, double Y, string Text)[][] pages)
+    private static MemoryStream Draw(params (double X, double Y, string Text)[][] pages) => Draw(_ => Standard14Font.TimesRoman, pages);
+
+    private static MemoryStream Draw(Func<string, Standard14Font> fontOf, params (double X, double Y, string Text)[][] pages)
     {
         var builder = new PdfDocumentBuilder();
-        var font = builder.AddStandard14Font(Standard14Font.TimesRoman);
+        var fonts = new[] { Standard14Font.TimesRoman, Standard14Font.Courier }.ToDictionary(f => f, builder.AddStandard14Font);
         foreach (var lines in pages)
         {
             var page = builder.AddPage(PageSize.A4);
             foreach (var (x, y, text) in lines)
-                page.AddText(text, 10, new PdfPoint(x, y), font);
+                page.AddText(text, 10, new PdfPoint(x, y), fonts[fontOf(text)]);
         }
         return new MemoryStream(builder.Build());
     }
@@ -93,7 +95,7 @@ public class PdfReaderTests : TemporaryFolder
         Assert.Equal("Page a has one sentence.\n\nPage b has one sentence.\n\nPage c has one sentence.\n\nPage d has one sentence.", Read(Draw([.. pages])));
     }
 
-    private static PdfLine Line(double baseline, string text) => new(text, 60, 60 + 5 * text.Length, baseline, 10, false, 20, 3);
+    private static PdfLine Line(double baseline, string text) => new(text, 60, 60 + 5 * text.Length, baseline, 10, false, 20);
 
     private static List<string> WithoutFurniture(int pages, Func<int, IEnumerable<PdfLine>> page)
     {
@@ -130,6 +132,15 @@ public class PdfReaderTests : TemporaryFolder
     public void Read_table_comes_row_by_row() =>
         Assert.Equal("name size\nalpha 1\nbeta 22\ngamma 333", Read(Draw([.. new[] { ("name", "size"), ("alpha", "1"), ("beta", "22"), ("gamma", "333") }
             .SelectMany((r, i) => new[] { (60.0, 700 - 20.0 * i, r.Item1), (300.0, 700 - 20.0 * i, r.Item2) })])));
+
+    [Fact]
+    public void Read_code_keeps_its_lines_and_indentation() => Assert.Equal("Above all this.\n\nAnd below it.\n\nA loop:\n\nfor x in y:\n    print(x)\n\nprint(y)\n\nand so on.", Read(Draw(
+        text => text.EndsWith('.') || text.StartsWith('A') ? Standard14Font.TimesRoman : Standard14Font.Courier,
+        [(60, 760, "Above all this."), (60, 730, "And below it."), (60, 700, "A loop:"), (60, 688, "for x in y:"), (84, 676, "print(x)"), (60, 652, "print(y)"), (60, 640, "and so on.")])));
+
+    [Fact]
+    public void Read_table_of_contents_keeps_its_lines() => Assert.Equal("1 Introduction ... 3\n2 What came before it ... 14", Read(Draw(
+        [(60, 700, "1 Introduction . . . . . . . . . . . . . . 3"), (60, 688, "2 What came before it . . . . . . . . . 14")])));
 
     [Fact]
     public void Read_encrypted_file_says_so() =>
