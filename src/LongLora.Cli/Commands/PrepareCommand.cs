@@ -119,7 +119,7 @@ internal static class PrepareCommand
 
     private static void Show(CliContext context, PrepareOptions options, int count)
     {
-        foreach (var document in CorpusBuilder.Preview(options, PreviewTokens).Take(count))
+        foreach (var document in CorpusBuilder.Preview(options, PreviewTokens, file => context.Error.WriteLine($"Left out: {file.Reason}")).Take(count))
         {
             context.Output.WriteLine($"--- {document.Name}");
             context.Output.WriteLine(document.Example is null ? document.Text : TokenLines.Of(document.Example, document.Tokenizer!));

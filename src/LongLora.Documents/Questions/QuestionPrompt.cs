@@ -2,7 +2,6 @@ using System.Security.Cryptography;
 using System.Text;
 using LongLora.Data;
 using LongLora.Documents.Corpus;
-using LongLora.Runtime;
 
 namespace LongLora.Documents.Questions;
 
@@ -43,27 +42,8 @@ internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Tas
         return new QuestionPrompt(Convert.ToHexStringLower(hash)[..24], source, task, text);
     }
 
-    private static IEnumerable<(string Source, string Text)> Chunks(QuestionOptions options, Action<LeftOutFile>? leftOut)
-    {
-        foreach (var source in CorpusSource.Find(options.Data))
-        {
-            using var chunks = DataFiles.Guard(Chunks(source, options.ChunkCharacters), source.Path).GetEnumerator();
-            while (true)
-            {
-                try
-                {
-                    if (!chunks.MoveNext())
-                        break;
-                }
-                catch (DataException e)
-                {
-                    leftOut?.Invoke(new LeftOutFile(source.Name, e.Message));
-                    break;
-                }
-                yield return chunks.Current;
-            }
-        }
-    }
+    private static IEnumerable<(string Source, string Text)> Chunks(QuestionOptions options, Action<LeftOutFile>? leftOut) =>
+        CorpusSource.Find(options.Data).SelectMany(source => source.Guard(Chunks(source, options.ChunkCharacters), leftOut));
 
     private static IEnumerable<(string Source, string Text)> Chunks(CorpusSource source, int length)
     {

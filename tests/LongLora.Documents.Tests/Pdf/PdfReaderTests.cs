@@ -173,6 +173,8 @@ public class PdfReaderTests : TemporaryFolder
     [InlineData("G¨odel", "Gödel")]
     [InlineData("naı¨ve", "naı¨ve")]
     [InlineData("\u00A8\u0131", "ï")]
+    [InlineData("𝑘+𝐀=𝜋𝟗𝛼", "k+A=π9α")]
+    [InlineData("𝓏𝖟𝚣𝕒𝜴𝝏", "zzzaΩ∂")]
     [InlineData("so\u00ADft", "soft")]
     [InlineData("cut\u00AD", "cut-")]
     public void Plain_writes_letters_as_they_are_written(string drawn, string written) => Assert.Equal(written, PdfCharacters.Plain(drawn));
