@@ -94,8 +94,7 @@ internal static partial class PageLayout
         }
         if (!left.IsColumn(page.Width) || !right.IsColumn(page.Width))
             return null;
-        // The white stripe is cut at the ends of the shorter column: what follows on one side only may be read after either.
-        return new Gutter(left.Right, right.Left, top, bottom, Math.Min(left.Rows, right.Rows)) is { Left: var l, Right: var r } gutter && r > l ? gutter : null;
+        return right.Left > left.Right ? new Gutter(left.Right, right.Left, top, bottom, Math.Min(left.Rows, right.Rows)) : null;
     }
 
     /// <summary>What stands on one side of a stripe, counted line by line. Words come from top to bottom.</summary>
