@@ -44,7 +44,7 @@ public static class FineTuneOptionTable
     public static IReadOnlyList<FineTuneOption> All { get; } =
     [
         Text("model", "Run", "DIR", "folder of the Hugging Face model to extend; required", o => o.Model, (o, v) => o with { Model = v }),
-        List("data", "Run", "PATH", "files and folders to train on: .txt, .md, .jsonl with 'text', token .bin; required", o => o.Data, (o, v) => o with { Data = v }),
+        List("data", "Run", "PATH", "files and folders to train on: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin; required", o => o.Data, (o, v) => o with { Data = v }),
         Whole("context", "Run", "new context in tokens; required", o => o.Context, (o, v) => o with { Context = v }),
         Text("output", "Run", "DIR", "run directory, new or empty unless --resume; required", o => o.Output, (o, v) => o with { Output = v }),
         Switch("resume", "Run", "continue the run in the output from its newest checkpoint", o => o.Resume, (o, v) => o with { Resume = v }),

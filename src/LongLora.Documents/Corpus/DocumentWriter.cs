@@ -81,7 +81,7 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
                     tokens = WriteJson(clean, origin, source.Name + origin[source.Path.Length..], cancellation);
                     break;
                 case CorpusFormat.Txt:
-                    // Which of several names a document gets is known once there is a second one: files of one kind only ever hold one, or many.
+                    // A file that is one document gives it its name; of a file of many documents each gets a number.
                     var path = TextFile(options.Output, source.Name, ++number, origin == source.Path);
                     AtomicFile.Write(path, target =>
                     {
