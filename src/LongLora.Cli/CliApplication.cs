@@ -117,7 +117,7 @@ public static class CliApplication
     private static int ReportUsage(ParseResult parsed, TextWriter error)
     {
         var command = parsed.CommandResult.Command;
-        if (parsed.UnmatchedTokens.Count == 0 && command.Subcommands.Count > 0)
+        if (parsed.UnmatchedTokens.Count == 0 && command.Subcommands.Count > 0 && command.Action is null)
         {
             error.Write(HelpScreen.Write(command));
             return ExitCode.Usage;

@@ -71,7 +71,7 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
     {
         var parts = new List<string> { Path(command) };
         if (command.Subcommands.Count > 0)
-            parts.Add("<command>");
+            parts.Add(command.Action is null ? "<command>" : "[command]");
         parts.AddRange(command.Arguments.Select(a => a.Name));
         parts.Add("[options]");
         return string.Join(' ', parts);

@@ -26,7 +26,8 @@ public class PrepareTests : CliRun
     public void Train_and_evaluate_read_a_folder_of_documents_as_they_are()
     {
         Succeed("train", "--model", Stories, "--data", At("in"), "--context", "600", "--output", At("run"), "--steps", "1", "--gradient-accumulation", "1");
-        Assert.Contains("2 documents", Succeed("evaluate", "perplexity", "--model", Stories, "--data", At("in"), "--context", "512", "--max-tokens", "20000"), StringComparison.Ordinal);
+        var word = Repository.At("tests", "LongLora.Documents.Tests", "Material", "pandoc.docx");
+        Assert.Contains("1 document,", Succeed("evaluate", "perplexity", "--model", Stories, "--data", word, "--context", "32", "--protocol", "document"), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -56,5 +57,26 @@ public class PrepareTests : CliRun
         Fail(ExitCode.Usage, ["no model"], "prepare", "--data", At("in"), "--output", At("o"), "--format", "bin");
         Fail(ExitCode.Input, ["nowhere"], "prepare", "--data", At("nowhere"), "--output", At("o"));
         Fail(ExitCode.Usage, ["not empty"], "prepare", "--data", At("in"), "--output", At("in"));
+    }
+
+    [Fact]
+    public void Questions_without_a_service_are_written_as_prompts()
+    {
+        Assert.Contains("3 prompts", Succeed("prepare", "qa", "--data", At("in"), "--output", At("prompts.jsonl"), "--chunk", "9000", "--tasks", "why", "find", "--limit", "3"), StringComparison.Ordinal);
+        Assert.Equal(3, File.ReadLines(At("prompts.jsonl")).Count());
+        Fail(ExitCode.Usage, ["'wy'", "Did you mean 'why'?"], "prepare", "qa", "--data", At("in"), "--output", At("q"), "--tasks", "wy");
+        Fail(ExitCode.Usage, ["endpoint is 'nowhere'"], "prepare", "qa", "--data", At("in"), "--output", At("q"), "--endpoint", "nowhere");
+        Fail(ExitCode.Usage, ["LONGLORA_NO_SUCH_KEY"], "prepare", "qa", "--data", At("in"), "--output", At("q"), "--api-key-variable", "LONGLORA_NO_SUCH_KEY");
+        Fail(ExitCode.Usage, ["cannot be reached"], "prepare", "qa", "--data", At("in"), "--output", At("q"), "--endpoint", "http://127.0.0.1:9/v1", "--retries", "0");
+    }
+
+    [Fact]
+    public void Help_of_a_command_with_commands_below_shows_both()
+    {
+        var help = Succeed("prepare", "--help");
+        Assert.Contains("longlora prepare [command] [options]", help, StringComparison.Ordinal);
+        Assert.Contains("--data", help, StringComparison.Ordinal);
+        Assert.Contains("  qa ", help, StringComparison.Ordinal);
+        Fail(ExitCode.Usage, ["--data"], "prepare");
     }
 }

@@ -24,7 +24,8 @@ internal static class PrepareCommand
         var show = new Option<int?>("--show") { Description = "print the first documents as the model will see them, and write nothing", HelpName = "N" };
         var skip = new Option<bool>("--skip-unreadable") { Description = "exit with 0 even if some files could not be read; they are listed either way" };
         var command = new Verb("prepare", "Turn documents into a corpus for training.",
-            "longlora prepare --data papers notes.docx --model Llama-2-7b --output corpus") { data, output, model, format, raw, parallel, show, skip };
+            "longlora prepare --data papers notes.docx --model Llama-2-7b --output corpus")
+        { data, output, model, format, raw, parallel, show, skip, PrepareQuestionsCommand.Create(context) };
         command.SetAction(parsed =>
         {
             var tokenizer = parsed.GetValue(model);
@@ -118,7 +119,7 @@ internal static class PrepareCommand
 
     private static void Show(CliContext context, PrepareOptions options, int count)
     {
-        foreach (var document in CorpusBuilder.Preview(options, PreviewTokens).Take(count))
+        foreach (var document in CorpusBuilder.Preview(options, PreviewTokens, file => context.Error.WriteLine($"Left out: {file.Reason}")).Take(count))
         {
             context.Output.WriteLine($"--- {document.Name}");
             context.Output.WriteLine(document.Example is null ? document.Text : TokenLines.Of(document.Example, document.Tokenizer!));

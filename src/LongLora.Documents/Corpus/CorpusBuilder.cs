@@ -28,31 +28,34 @@ public static class CorpusBuilder
         return new CorpusRun(options, tokenizer, CorpusSource.Find(options.Data), progress, cancellation).Execute();
     }
 
-    /// <summary>The first documents as the model would see them; writes nothing.</summary>
+    /// <summary>Documents as the model would see them, one after the other; writes nothing.</summary>
     /// <param name="options">The options; the output is not touched.</param>
     /// <param name="maxTokens">Tokens of a document after which it is cut off.</param>
-    public static IEnumerable<CorpusPreview> Preview(PrepareOptions options, int maxTokens)
+    /// <param name="leftOut">Told of files that cannot be read.</param>
+    public static IEnumerable<CorpusPreview> Preview(PrepareOptions options, int maxTokens, Action<LeftOutFile>? leftOut = null)
     {
         options.Validate();
         var tokenizer = options.Model is { } model ? new CorpusTokenizer(model) : null;
-        foreach (var source in CorpusSource.Find(options.Data))
+        return CorpusSource.Find(options.Data).SelectMany(source => source.Guard(Preview(source, options, tokenizer, maxTokens), leftOut));
+    }
+
+    private static IEnumerable<CorpusPreview> Preview(CorpusSource source, PrepareOptions options, CorpusTokenizer? tokenizer, int maxTokens)
+    {
+        using var file = DataFiles.Open(source.Path);
+        foreach (var (text, origin) in source.Reader.Read(file, source.Path))
         {
-            using var file = DataFiles.Open(source.Path);
-            foreach (var (text, origin) in DataFiles.Guard(source.Reader.Read(file, source.Path), source.Path))
+            using var clean = new CleanText(text, options.Raw);
+            if (clean.IsAtEnd)
+                continue;
+            var name = source.Name + origin[source.Path.Length..];
+            if (tokenizer is null)
             {
-                using var clean = new CleanText(text, options.Raw);
-                if (clean.IsAtEnd)
-                    continue;
-                var name = source.Name + origin[source.Path.Length..];
-                if (tokenizer is null)
-                {
-                    var start = new char[4 * maxTokens];
-                    yield return new CorpusPreview(name, new string(start, 0, clean.ReadBlock(start)), null, null);
-                    continue;
-                }
-                var ids = tokenizer.Encode(clean, origin).SelectMany(i => i).Take(maxTokens).ToList();
-                yield return new CorpusPreview(name, null, new TrainingExample(ids, null, name), tokenizer.Tokenizer);
+                var start = new char[4 * maxTokens];
+                yield return new CorpusPreview(name, new string(start, 0, clean.ReadBlock(start)), null, null);
+                continue;
             }
+            var ids = tokenizer.Encode(clean, origin).SelectMany(i => i).Take(maxTokens).ToList();
+            yield return new CorpusPreview(name, null, new TrainingExample(ids, null, name), tokenizer.Tokenizer);
         }
     }
 }

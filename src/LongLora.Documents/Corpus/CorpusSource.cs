@@ -36,6 +36,26 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
         return distinct.Count > 0 ? distinct : throw new DataException($"There is nothing that can be read in {string.Join(", ", paths.Select(p => $"'{p}'"))}; readable are {Kinds()}.");
     }
 
+    /// <summary>Hands on what is read from this file; where it cannot be read on, that is reported and reading ends.</summary>
+    public IEnumerable<T> Guard<T>(IEnumerable<T> read, Action<LeftOutFile>? leftOut)
+    {
+        using var items = DataFiles.Guard(read, Path).GetEnumerator();
+        while (true)
+        {
+            try
+            {
+                if (!items.MoveNext())
+                    yield break;
+            }
+            catch (DataException e)
+            {
+                leftOut?.Invoke(new LeftOutFile(Name, e.Message));
+                yield break;
+            }
+            yield return items.Current;
+        }
+    }
+
     private static string Kinds() => string.Join(", ", Readers.Where(r => r is not SourceCodeReader).SelectMany(r => r.Extensions)) + ", gzipped or not, and source code";
 
     private static CorpusSource? Open(string path, string name)
@@ -50,7 +70,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
     private static List<CorpusSource> Walk(string root, string name)
     {
         var found = new List<CorpusSource>();
-        var pending = new Stack<(string Folder, string Name, IgnoreRules Rules, bool IsOutput)>([(root, name, new IgnoreRules(root), false)]);
+        var pending = new Stack<(string Folder, string Name, IgnoreRules Rules, bool IsOutput)>([(root, name, IgnoreRules.At(root), false)]);
         try
         {
             while (pending.TryPop(out var at))

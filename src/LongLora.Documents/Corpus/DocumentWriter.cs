@@ -32,11 +32,12 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
                 characters += written;
             }
         }
-        catch (DataException e)
+        catch (Exception e) when (e is not (ConfigurationException or CheckpointException or OperationCanceledException or OutOfMemoryException))
         {
             stream.SetLength(start);
             stream.Position = start;
-            return record with { Error = e.Message };
+            // One odd file among thousands does not end the work on all of them.
+            return record with { Error = e is DataException ? e.Message : $"{source.Path} cannot be read, through a fault of LongLora: {e.GetType().Name}: {e.Message} Please report it with the file." };
         }
         return record with
         {
@@ -80,7 +81,7 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
                     tokens = WriteJson(clean, origin, source.Name + origin[source.Path.Length..], cancellation);
                     break;
                 case CorpusFormat.Txt:
-                    // Which of several names a document gets is known once there is a second one: files of one kind only ever hold one, or many.
+                    // A file that is one document gives it its name; of a file of many documents each gets a number.
                     var path = TextFile(options.Output, source.Name, ++number, origin == source.Path);
                     AtomicFile.Write(path, target =>
                     {

@@ -30,6 +30,20 @@ internal sealed class IgnoreRules
             Add(line.TrimEnd());
     }
 
+    /// <summary>The rules where a walk begins: those of the folders above hold too, up to the one with <c>.git</c>.</summary>
+    public static IgnoreRules At(string folder)
+    {
+        var above = new Stack<string>();
+        for (var at = new DirectoryInfo(folder); at is not null; at = at.Parent)
+        {
+            above.Push(at.FullName);
+            var git = Path.Combine(at.FullName, ".git");
+            if (Directory.Exists(git) || File.Exists(git))
+                return above.Aggregate((IgnoreRules?)null, (rules, name) => new IgnoreRules(name, rules))!;
+        }
+        return new IgnoreRules(folder);
+    }
+
     /// <summary>Whether a folder of this name usually holds build outputs or other people's code.</summary>
     public static bool IsOutput(string name) => s_outputs.Contains(name);
 

@@ -55,13 +55,13 @@ internal static partial class PageFurniture
         public string Key => Digits().Replace(Text.ToLowerInvariant(), "#");
     }
 
-    [GeneratedRegex(@"\d+|(?<![\p{L}\p{N}])[ivxlc]+(?![\p{L}\p{N}])")]
+    [GeneratedRegex(@"[0-9]+|(?<![\p{L}\p{N}])[ivxlc]+(?![\p{L}\p{N}])")]
     private static partial Regex Digits();
 
-    [GeneratedRegex(@"^(?:page\s+)?[-–—\[(]?\s*(?<n>\d{1,5}|[ivxlc]{1,8})\s*[-–—\])]?(?:\s*(?:of|/)\s*\d+)?\.?$", RegexOptions.IgnoreCase)]
+    [GeneratedRegex(@"^(?:page\s+)?[-–—\[(]?\s*(?<n>[0-9]{1,5}|[ivxlc]{1,8})\s*[-–—\])]?(?:\s*(?:of|/)\s*[0-9]+)?\.?$", RegexOptions.IgnoreCase)]
     private static partial Regex LoneNumber();
 
-    [GeneratedRegex(@"^(?<n>\d{1,5})(?!\S)|(?<!\S)(?<n>\d{1,5})(?:\s*(?:of|/)\s*\d+)?$")]
+    [GeneratedRegex(@"^(?<n>[0-9]{1,5})(?!\S)|(?<!\S)(?<n>[0-9]{1,5})(?:\s*(?:of|/)\s*[0-9]+)?$")]
     private static partial Regex EdgeNumber();
 
     private static List<Row> RowsOf(List<PdfRegion> regions, int page)

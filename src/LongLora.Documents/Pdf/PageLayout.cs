@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.RegularExpressions;
 
 namespace LongLora.Documents.Pdf;
 
@@ -7,9 +8,9 @@ namespace LongLora.Documents.Pdf;
 /// one beside most lines is taken, and what lies above it, left of it, right of it and below it is cut further in the same way. A title or a wide
 /// figure therefore ends a pair of columns, and what is above it is read first. Nothing depends on the order in which the file draws.
 /// </summary>
-internal static class PageLayout
+internal static partial class PageLayout
 {
-    private const double GutterWidth = 0.9, NarrowestColumn = 0.12;
+    private const double GutterWidth = 0.9, NarrowestColumn = 0.12, TableGap = 2.5;
     private const int FewestRows = 3, DeepestCut = 12;
 
     /// <summary>The regions of one page.</summary>
@@ -93,8 +94,7 @@ internal static class PageLayout
         }
         if (!left.IsColumn(page.Width) || !right.IsColumn(page.Width))
             return null;
-        // The white stripe is cut at the ends of the shorter column: what follows on one side only may be read after either.
-        return new Gutter(left.Right, right.Left, top, bottom, Math.Min(left.Rows, right.Rows)) is { Left: var l, Right: var r } gutter && r > l ? gutter : null;
+        return right.Left > left.Right ? new Gutter(left.Right, right.Left, top, bottom, Math.Min(left.Rows, right.Rows)) : null;
     }
 
     /// <summary>What stands on one side of a stripe, counted line by line. Words come from top to bottom.</summary>
@@ -127,6 +127,10 @@ internal static class PageLayout
         public bool IsColumn(double pageWidth) =>
             Rows >= FewestRows && Right - _left >= NarrowestColumn * pageWidth && _words >= 2.5 * Rows && (_covered + _rowRight - _rowLeft) / Rows >= 0.5 * (Right - _left);
     }
+
+    // Dots that lead from a heading to its page.
+    [GeneratedRegex(@"(?:\s?\.){4,}\s*")]
+    private static partial Regex Leaders();
 
     private static class Lines
     {
@@ -169,9 +173,13 @@ internal static class PageLayout
                     text.Append(' ');
                 text.Append(words[i].Text);
             }
-            var letters = words.Sum(w => w.Text.Length);
-            return new PdfLine(text.ToString(), words[0].Left, words.Max(w => w.Right), baseline, BodySize(words),
-                words.Where(w => w.IsBold).Sum(w => w.Text.Length) > 0.8 * letters, words[0].Right - words[0].Left, gap);
+            var (size, nearlyAll) = (BodySize(words), 0.8 * words.Sum(w => w.Text.Length));
+            var plain = Leaders().Replace(text.ToString(), " ... ");
+            return new PdfLine(plain, words[0].Left, words.Max(w => w.Right), baseline, size, words.Where(w => w.IsBold).Sum(w => w.Text.Length) > nearlyAll, words[0].Right - words[0].Left)
+            {
+                IsTabular = gap > TableGap * size || plain.Length != text.Length,
+                IsFixed = words.Where(w => w.IsFixed).Sum(w => w.Text.Length) > nearlyAll,
+            };
         }
     }
 }

@@ -12,6 +12,9 @@ internal static class PageWords
     // Share of the font size. TeX sets spaces of 0.2 to 0.5, letters that are moved together or apart differ by less than 0.1.
     private const double SpaceWidth = 0.14;
 
+    // What names of fonts tell; CMBX, CMTT and the like are TeX's.
+    private static readonly string[] s_bold = ["bold", "CMBX", "SFBX"], s_fixed = ["mono", "courier", "typewriter", "consol", "CMTT", "SFTT", "LMTT", "NimbusMon", "inconsolata"];
+
     /// <summary>The words in the order in which the file draws them.</summary>
     public static List<PdfWord> Of(Page page)
     {
@@ -22,8 +25,8 @@ internal static class PageWords
         var drawn = new HashSet<(string, double, int, int)>();
         void End()
         {
-            if (text.Length > 0)
-                words.Add(word with { Text = PdfCharacters.Plain(text.ToString()) });
+            if (text.Length > 0 && PdfCharacters.Plain(text.ToString()) is { Length: > 0 } plain)
+                words.Add(word with { Text = plain });
             text.Clear();
         }
         foreach (var letter in page.Letters)
@@ -69,10 +72,18 @@ internal static class PageWords
         };
         if (right <= left)
             right = left + Math.Max(letter.Width, 0.1 * size);
-        return new PdfWord("", left, right, baseline, size, IsBold(letter));
+        return new PdfWord("", left, right, baseline, size, IsBold(letter), HasName(letter, s_fixed));
     }
 
-    private static bool IsBold(Letter letter) =>
-        letter.FontDetails.IsBold || letter.FontName?.Contains("CMBX", StringComparison.OrdinalIgnoreCase) == true
-        || letter.FontName?.Contains("bold", StringComparison.OrdinalIgnoreCase) == true;
+    private static bool IsBold(Letter letter) => letter.FontDetails.IsBold || HasName(letter, s_bold);
+
+    private static bool HasName(Letter letter, string[] names)
+    {
+        foreach (var name in names)
+        {
+            if (letter.FontName?.Contains(name, StringComparison.OrdinalIgnoreCase) == true)
+                return true;
+        }
+        return false;
+    }
 }

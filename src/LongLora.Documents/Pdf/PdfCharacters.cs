@@ -2,10 +2,12 @@ using System.Text;
 
 namespace LongLora.Documents.Pdf;
 
-/// <summary>Letters as fonts draw them -> letters as they are written: ligatures apart, accents that stand alone put on their letter.</summary>
+/// <summary>Letters as fonts draw them -> letters as they are written: ligatures apart, accents that stand alone put on their letter, letters for formulas plain.</summary>
 internal static class PdfCharacters
 {
     private const string Letters = "AEIOUYaeiouycCnNsSzZgGrRtT";
+
+    private const string Greek = "ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΘΣΤΥΦΧΨΩ∇αβγδεζηθικλμνξοπρςστυφχψω∂εθκφρπ";
 
     // Accents that TeX's older fonts draw before the letter, each with what it makes of Letters ('.' where there is no such letter).
     private static readonly Dictionary<char, string> s_accented = new()
@@ -34,7 +36,7 @@ internal static class PdfCharacters
         for (var i = 0; i < word.Length; i++)
         {
             var c = word[i];
-            if (i + 1 < word.Length && Accented(c, word[i + 1]) is { } letter)
+            if (i + 1 < word.Length && (Accented(c, word[i + 1]) ?? Mathematical(c, word[i + 1])) is { } letter)
             {
                 text.Append(letter);
                 i++;
@@ -55,6 +57,18 @@ internal static class PdfCharacters
             return null;
         var at = Letters.IndexOf(letter is '\u0131' ? 'i' : letter, StringComparison.Ordinal);
         return at >= 0 && made[at] != '.' ? made[at] : null;
+    }
+
+    // Italic, bold and other letters for formulas (U+1D400 to U+1D7FF) as the letters that they are: 13 alphabets of Latin, 5 of Greek, 5 rows of digits.
+    private static char? Mathematical(char high, char low)
+    {
+        if (!char.IsSurrogatePair(high, low))
+            return null;
+        var code = char.ConvertToUtf32(high, low);
+        var (latin, greek, digit) = (code - 0x1D400, code - 0x1D6A8, code - 0x1D7CE);
+        return latin is >= 0 and < 13 * 52 ? (char)(latin % 52 < 26 ? 'A' + latin % 52 : 'a' + latin % 52 - 26)
+            : greek is >= 0 and < 5 * 58 ? Greek[greek % 58]
+            : digit is >= 0 and < 50 ? (char)('0' + digit % 10) : null;
     }
 
     private static string? Ligature(char c) => c switch

@@ -13,9 +13,12 @@ internal sealed partial class PdfParagraphs
 
     private readonly HashSet<string> _words = new(StringComparer.OrdinalIgnoreCase);
     private readonly double _bodySize;
+    private readonly bool _hasCode;
 
-    private PdfParagraphs(IEnumerable<PdfLine> lines)
+    private PdfParagraphs(List<PdfLine> lines)
     {
+        // Where all is set as by a typewriter, that says nothing.
+        _hasCode = lines.Count(l => l.IsFixed) < 0.5 * lines.Count;
         var sizes = new Dictionary<double, int>();
         foreach (var line in lines)
         {
@@ -32,7 +35,7 @@ internal sealed partial class PdfParagraphs
     /// <summary>The text of a document, paragraphs apart by an empty line.</summary>
     public static string Join(IReadOnlyList<PdfRegion> regions)
     {
-        var joiner = new PdfParagraphs(regions.SelectMany(r => r.Lines));
+        var joiner = new PdfParagraphs([.. regions.SelectMany(r => r.Lines)]);
         var paragraphs = regions.SelectMany(joiner.Split).ToList();
         joiner.Continue(paragraphs);
         var text = new StringBuilder();
@@ -53,6 +56,8 @@ internal sealed partial class PdfParagraphs
         public required PdfLine Last { get; set; }
 
         public bool IsIndented { get; init; }
+
+        public bool IsCode { get; init; }
     }
 
     [GeneratedRegex(@"\p{L}+(?:[-\u2010]\p{L}+)*")]
@@ -84,7 +89,13 @@ internal sealed partial class PdfParagraphs
         var (lines, paragraphs) = (region.Lines, new List<Paragraph>());
         for (var i = 0; i < lines.Count; i++)
         {
-            if (i == 0 || Breaks(region, i))
+            var code = _hasCode ? lines.Skip(i).TakeWhile(l => l.IsFixed).Count() : 0;
+            if (code >= 2)
+            {
+                paragraphs.Add(Code(region, lines.GetRange(i, code)));
+                i += code - 1;
+            }
+            else if (i == 0 || paragraphs[^1].IsCode || Breaks(region, i))
             {
                 paragraphs.Add(new Paragraph(region) { First = lines[i], Last = lines[i], IsIndented = IsIndented(lines, i) });
                 paragraphs[^1].Text.Append(lines[i].Text);
@@ -99,6 +110,21 @@ internal sealed partial class PdfParagraphs
             }
         }
         return paragraphs;
+    }
+
+    // Code keeps its lines, its empty lines and, by the width of its letters, its indentation.
+    private static Paragraph Code(PdfRegion region, List<PdfLine> lines)
+    {
+        var code = new Paragraph(region) { First = lines[0], Last = lines[^1], IsCode = true };
+        var left = lines.Min(l => l.Left);
+        var widths = lines.Select(l => (l.Right - l.Left) / l.Text.Length).Order().ToList();
+        for (var i = 0; i < lines.Count; i++)
+        {
+            if (i > 0)
+                code.Text.Append(lines[i - 1].Baseline - lines[i].Baseline > 1.6 * region.Pitch ? "\n\n" : "\n");
+            code.Text.Append(' ', Math.Min(80, (int)Math.Round((lines[i].Left - left) / widths[widths.Count / 2]))).Append(lines[i].Text);
+        }
+        return code;
     }
 
     private static bool IsIndented(List<PdfLine> lines, int i) =>
@@ -156,7 +182,7 @@ internal sealed partial class PdfParagraphs
         }
     }
 
-    private bool IsBody(Paragraph paragraph) => Math.Abs(paragraph.First.Size - _bodySize) <= 0.07 * _bodySize && !Caption().IsMatch(paragraph.First.Text);
+    private bool IsBody(Paragraph paragraph) => !paragraph.IsCode && Math.Abs(paragraph.First.Size - _bodySize) <= 0.07 * _bodySize && !Caption().IsMatch(paragraph.First.Text);
 
     private bool EndsRegion(List<Paragraph> paragraphs, int i)
     {

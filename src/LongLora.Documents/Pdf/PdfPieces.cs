@@ -7,7 +7,8 @@ namespace LongLora.Documents.Pdf;
 /// <param name="Baseline">Height of the line that they stand on.</param>
 /// <param name="Size">Font size.</param>
 /// <param name="IsBold">Whether the font is bold.</param>
-internal readonly record struct PdfWord(string Text, double Left, double Right, double Baseline, double Size, bool IsBold);
+/// <param name="IsFixed">Whether all letters of the font are equally wide, as in code.</param>
+internal readonly record struct PdfWord(string Text, double Left, double Right, double Baseline, double Size, bool IsBold, bool IsFixed);
 
 /// <summary>A stretch of one column without gutters: its lines are read from top to bottom. Its measures are taken when they are first asked for.</summary>
 internal sealed class PdfRegion(List<PdfLine> lines)
@@ -42,9 +43,11 @@ internal sealed class PdfRegion(List<PdfLine> lines)
 /// <param name="Size">Size of most of its letters.</param>
 /// <param name="IsBold">Whether nearly all letters are bold.</param>
 /// <param name="FirstWordWidth">Width of its first word: what would have had to fit on the line before.</param>
-/// <param name="WidestGap">Widest space between two of its words.</param>
-internal sealed record PdfLine(string Text, double Left, double Right, double Baseline, double Size, bool IsBold, double FirstWordWidth, double WidestGap)
+internal sealed record PdfLine(string Text, double Left, double Right, double Baseline, double Size, bool IsBold, double FirstWordWidth)
 {
-    /// <summary>Whether it looks like the row of a table: no line of text has such gaps.</summary>
-    public bool IsTabular => WidestGap > 2.5 * Size;
+    /// <summary>Whether it looks like a row of a table or of a table of contents: the next one of that kind is not joined to it.</summary>
+    public bool IsTabular { get; init; }
+
+    /// <summary>Whether nearly all letters are equally wide, as in code.</summary>
+    public bool IsFixed { get; init; }
 }

@@ -44,6 +44,8 @@ public sealed class PdfReader : IDocumentReader
         }
         if (letters < 10 * pages.Count && pictures > pages.Count / 2)
             throw new DataException($"{file} holds no text, only pictures of it: {pictures} of {pages.Count} pages. It is a scan; run text recognition (OCR) on it first.");
+        if (letters == 0)
+            throw new DataException($"{file} holds no text: its {pages.Count} pages are empty, or drawn without letters. Run text recognition (OCR) on it first.");
         if (unreadable > 0.2 * letters)
             throw new DataException($"{file}: {unreadable} of {letters} letters cannot be told, since its fonts do not say which letters they draw. Run text recognition (OCR) on it first.");
         PageFurniture.Remove(pages);

@@ -12,6 +12,8 @@ public class CorpusBuilderTests : TemporaryFolder
     private PrepareOptions Options(string output, CorpusFormat format = CorpusFormat.Jsonl, string? model = null) =>
         new() { Data = [At("in")], Output = At(output), Format = format, Model = model, Parallel = 2 };
 
+    private static string? ModelFor(CorpusFormat format) => format == CorpusFormat.Bin ? Stories : null;
+
     /// <summary>Some files of every kind; one is longer than what is tokenised at once.</summary>
     private void WriteInput()
     {
@@ -54,11 +56,12 @@ public class CorpusBuilderTests : TemporaryFolder
     {
         WriteInput();
         var report = CorpusBuilder.Build(Options("out", CorpusFormat.Bin, Stories));
-        CorpusBuilder.Build(Options("texts"));
+        var counted = CorpusBuilder.Build(Options("texts", model: Stories));
         var tokenizer = TokenizerLoader.Load(Stories);
         var expected = ReadJson(At("texts", "documents.jsonl")).SelectMany(d => tokenizer.Encode(d.Text, addSpecial: true)).Select(i => (ushort)i).ToArray();
         Assert.Equal(expected, MemoryMarshal.Cast<byte, ushort>(File.ReadAllBytes(At("out", "tokens.bin"))).ToArray());
         Assert.Equal((expected.Length, 2), (report.Tokens, report.TokenWidth));
+        Assert.Equal((expected.Length, null), (counted.Tokens, counted.TokenWidth));
         Assert.Equal(9, expected.Count(i => i == tokenizer.BosTokenId));
         // What training reads is what was written.
         Assert.Equal(expected.Select(i => (int)i), ExampleSources.Open([At("out")], null, 512).Read().SelectMany(e => e.Ids));
@@ -73,9 +76,9 @@ public class CorpusBuilderTests : TemporaryFolder
         WriteInput();
         for (var i = 0; i < 80; i++)
             Write($"in/many/{i}.txt", $"File number {i}.");
-        var first = Snapshot(CorpusBuilder.Build(Options("one", format, Stories) with { Parallel = 1 }).Path);
+        var first = Snapshot(CorpusBuilder.Build(Options("one", format, ModelFor(format)) with { Parallel = 1 }).Path);
         Assert.Equal(format == CorpusFormat.Txt ? 89 : 1, first.Count);
-        Assert.Equal(first, Snapshot(CorpusBuilder.Build(Options("four", format, Stories) with { Parallel = 4 }).Path));
+        Assert.Equal(first, Snapshot(CorpusBuilder.Build(Options("four", format, ModelFor(format)) with { Parallel = 4 }).Path));
     }
 
     private static List<(string, string)> Snapshot(string path) => File.Exists(path) ? [("", Convert.ToHexString(File.ReadAllBytes(path)))]
@@ -90,9 +93,9 @@ public class CorpusBuilderTests : TemporaryFolder
         WriteInput();
         for (var i = 0; i < 80; i++)
             Write($"in/many/{i}.txt", $"File number {i}.");
-        var whole = Snapshot(CorpusBuilder.Build(Options("whole", format, Stories)).Path);
+        var whole = Snapshot(CorpusBuilder.Build(Options("whole", format, ModelFor(format))).Path);
         using var stop = new CancellationTokenSource();
-        var options = Options("stopped", format, Stories) with { Parallel = 1 };
+        var options = Options("stopped", format, ModelFor(format)) with { Parallel = 1 };
         Assert.ThrowsAny<OperationCanceledException>(() => CorpusBuilder.Build(options, new Stopper(stop, 70), stop.Token));
         Assert.False(File.Exists(At("stopped", "manifest.json")) || File.Exists(At("stopped", "tokens.bin")) || File.Exists(At("stopped", "documents.jsonl")));
         Assert.Empty(Directory.EnumerateFiles(At("stopped"), "*.partial-*", SearchOption.AllDirectories));

@@ -47,4 +47,16 @@ public class IgnoreRulesTests : TemporaryFolder
             Assert.True(new IgnoreRules(At("deep", "z"), new IgnoreRules(At("deep"), new IgnoreRules(Root))).Ignores("y.c", isFolder: false));
         }
     }
+
+    [Fact]
+    public void At_rules_above_hold_up_to_the_repository()
+    {
+        Write("repository/.gitignore", "made/\n/a/x.txt\n");
+        Directory.CreateDirectory(At("repository", "a", "b"));
+        Assert.False(IgnoreRules.At(At("repository", "a")).Ignores("made", isFolder: true));
+        Directory.CreateDirectory(At("repository", ".git"));
+        Assert.True(IgnoreRules.At(At("repository", "a")).Ignores("made", isFolder: true));
+        Assert.True(IgnoreRules.At(At("repository", "a")).Ignores("x.txt", isFolder: false));
+        Assert.False(IgnoreRules.At(At("repository", "a", "b")).Ignores("x.txt", isFolder: false));
+    }
 }

@@ -4,6 +4,7 @@ using UglyToad.PdfPig.Content;
 using UglyToad.PdfPig.Core;
 using UglyToad.PdfPig.Fonts.Standard14Fonts;
 using UglyToad.PdfPig.Writer;
+using PdfLine = LongLora.Documents.Pdf.PdfLine;
 
 namespace LongLora.Documents.Tests.Pdf;
 
@@ -35,15 +36,17 @@ public class PdfReaderTests : TemporaryFolder
     }
 
     /// <summary>Draws lines of words at places, in the order given.</summary>
-    private static MemoryStream Draw(params (double X, double Y, string Text)[][] pages)
+    private static MemoryStream Draw(params (double X, double Y, string Text)[][] pages) => Draw(_ => Standard14Font.TimesRoman, pages);
+
+    private static MemoryStream Draw(Func<string, Standard14Font> fontOf, params (double X, double Y, string Text)[][] pages)
     {
         var builder = new PdfDocumentBuilder();
-        var font = builder.AddStandard14Font(Standard14Font.TimesRoman);
+        var fonts = new[] { Standard14Font.TimesRoman, Standard14Font.Courier }.ToDictionary(f => f, builder.AddStandard14Font);
         foreach (var lines in pages)
         {
             var page = builder.AddPage(PageSize.A4);
             foreach (var (x, y, text) in lines)
-                page.AddText(text, 10, new PdfPoint(x, y), font);
+                page.AddText(text, 10, new PdfPoint(x, y), fonts[fontOf(text)]);
         }
         return new MemoryStream(builder.Build());
     }
@@ -92,6 +95,30 @@ public class PdfReaderTests : TemporaryFolder
         Assert.Equal("Page a has one sentence.\n\nPage b has one sentence.\n\nPage c has one sentence.\n\nPage d has one sentence.", Read(Draw([.. pages])));
     }
 
+    private static PdfLine Line(double baseline, string text) => new(text, 60, 60 + 5 * text.Length, baseline, 10, false, 20);
+
+    private static List<string> WithoutFurniture(int pages, Func<int, IEnumerable<PdfLine>> page)
+    {
+        var all = Enumerable.Range(0, pages).Select(p => (Height: 800.0, Regions: new List<PdfRegion> { new([.. page(p)]) })).ToList();
+        PageFurniture.Remove(all);
+        return [.. all.SelectMany(p => p.Regions).SelectMany(r => r.Lines).Select(l => l.Text)];
+    }
+
+    [Fact]
+    public void Remove_keeps_first_and_last_lines_that_are_text()
+    {
+        // Numbers in the text, lines that come again at other heights, and digits of other scripts.
+        string[] texts = ["In 1859 it began", "a number of 4", "\u1A90 Tham digit", "17 of them", "the same words", "the same words", "last line"];
+        Assert.Equal(texts, WithoutFurniture(texts.Length, p => [Line(700 - 10 * p, texts[p])]));
+    }
+
+    [Fact]
+    public void Remove_takes_headers_that_change_with_the_chapter_by_their_page_number()
+    {
+        var kept = WithoutFurniture(8, p => [Line(780, p % 2 == 0 ? $"{p + 31} Chapter {"ABCD"[p / 2]}" : $"Section {p} of it {p + 31}"), Line(700, $"text {(char)('a' + p)}"), Line(690, $"more-{(char)('k' + p)}k")]);
+        Assert.Equal(Enumerable.Range(0, 8).SelectMany(p => new[] { $"text {(char)('a' + p)}", $"more-{(char)('k' + p)}k" }), kept);
+    }
+
     [Fact]
     public void Read_lists_and_indented_paragraphs_begin_new_ones() => Assert.Equal(
         "A paragraph of two lines, the second one of which is shorter than the first.\n\nAn indented line begins another paragraph, which is long enough to have a second line too.\n\n"
@@ -105,6 +132,15 @@ public class PdfReaderTests : TemporaryFolder
     public void Read_table_comes_row_by_row() =>
         Assert.Equal("name size\nalpha 1\nbeta 22\ngamma 333", Read(Draw([.. new[] { ("name", "size"), ("alpha", "1"), ("beta", "22"), ("gamma", "333") }
             .SelectMany((r, i) => new[] { (60.0, 700 - 20.0 * i, r.Item1), (300.0, 700 - 20.0 * i, r.Item2) })])));
+
+    [Fact]
+    public void Read_code_keeps_its_lines_and_indentation() => Assert.Equal("Above all this.\n\nAnd below it.\n\nA loop:\n\nfor x in y:\n    print(x)\n\nprint(y)\n\nand so on.", Read(Draw(
+        text => text.EndsWith('.') || text.StartsWith('A') ? Standard14Font.TimesRoman : Standard14Font.Courier,
+        [(60, 760, "Above all this."), (60, 730, "And below it."), (60, 700, "A loop:"), (60, 688, "for x in y:"), (84, 676, "print(x)"), (60, 652, "print(y)"), (60, 640, "and so on.")])));
+
+    [Fact]
+    public void Read_table_of_contents_keeps_its_lines() => Assert.Equal("1 Introduction ... 3\n2 What came before it ... 14", Read(Draw(
+        [(60, 700, "1 Introduction . . . . . . . . . . . . . . 3"), (60, 688, "2 What came before it . . . . . . . . . 14")])));
 
     [Fact]
     public void Read_encrypted_file_says_so() =>
@@ -137,6 +173,8 @@ public class PdfReaderTests : TemporaryFolder
     [InlineData("G¨odel", "Gödel")]
     [InlineData("naı¨ve", "naı¨ve")]
     [InlineData("\u00A8\u0131", "ï")]
+    [InlineData("𝑘+𝐀=𝜋𝟗𝛼", "k+A=π9α")]
+    [InlineData("𝓏𝖟𝚣𝕒𝜴𝝏", "zzzaΩ∂")]
     [InlineData("so\u00ADft", "soft")]
     [InlineData("cut\u00AD", "cut-")]
     public void Plain_writes_letters_as_they_are_written(string drawn, string written) => Assert.Equal(written, PdfCharacters.Plain(drawn));

@@ -1,0 +1,110 @@
+using LongLora.Runtime;
+
+namespace LongLora.Documents.Questions;
+
+/// <summary>What the documents are, which decides the words around them in an instruction.</summary>
+public enum MaterialKind
+{
+    /// <summary>Any text.</summary>
+    Material,
+
+    /// <summary>Scientific papers.</summary>
+    Paper,
+
+    /// <summary>Books.</summary>
+    Book,
+}
+
+/// <summary>Options of <see cref="QuestionBuilder"/>.</summary>
+public sealed record QuestionOptions
+{
+    /// <summary>Files and folders to ask about.</summary>
+    public required IReadOnlyList<string> Data { get; init; }
+
+    /// <summary>The file to write: questions and answers as a JSON array in Alpaca's form, or without an endpoint the prompts, one a line.</summary>
+    public required string Output { get; init; }
+
+    /// <summary>Base address of an OpenAI-compatible service, such as <c>http://127.0.0.1:8080/v1</c>; null to write prompts only.</summary>
+    public Uri? Endpoint { get; init; }
+
+    /// <summary>Name of the model that the service is asked for. Default <c>default</c>, which services of one model take.</summary>
+    public string Model { get; init; } = "default";
+
+    /// <summary>Secret that is sent as bearer token, or null. It is written nowhere.</summary>
+    public string? ApiKey { get; init; }
+
+    /// <summary>What is asked, in turn. Default: all of <see cref="QuestionTask.All"/>.</summary>
+    public IReadOnlyList<QuestionTask> Tasks { get; init; } = QuestionTask.All;
+
+    /// <summary>What the documents are. Default material.</summary>
+    public MaterialKind Kind { get; init; } = MaterialKind.Material;
+
+    /// <summary>Longest piece of a document in one prompt, in characters, at least 500. Default 32,000, about 8,000 tokens.</summary>
+    public int ChunkCharacters { get; init; } = 32_000;
+
+    /// <summary>Questions about each piece. Default 1.</summary>
+    public int PerChunk { get; init; } = 1;
+
+    /// <summary>Most questions in all; null for no limit.</summary>
+    public int? Limit { get; init; }
+
+    /// <summary>Requests at the same time. Default 4.</summary>
+    public int Parallel { get; init; } = 4;
+
+    /// <summary>How often a request is tried again that failed, or whose answer has another form. Default 4.</summary>
+    public int Retries { get; init; } = 4;
+
+    /// <summary>Sampling temperature. Default 0.7.</summary>
+    public double Temperature { get; init; } = 0.7;
+
+    /// <summary>Longest answer in tokens. Default 1024.</summary>
+    public int MaxTokens { get; init; } = 1024;
+
+    /// <summary>Wait before the first repetition; doubled each time, at most a minute. Default 1 s.</summary>
+    public TimeSpan FirstDelay { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>Checks what can be checked without opening a file.</summary>
+    /// <exception cref="ConfigurationException">Lists every problem at once.</exception>
+    public void Validate()
+    {
+        var problems = new List<string>();
+        void Require(bool holds, string problem)
+        {
+            if (!holds)
+                problems.Add(problem);
+        }
+        Require(Data.Count > 0, "data is empty; give at least one file or folder");
+        Require(Output.Length > 0, "output is empty; give the file to write");
+        Require(Endpoint is null or { IsAbsoluteUri: true, Scheme: "http" or "https" }, $"endpoint is {Endpoint}; it must be an address such as http://127.0.0.1:8080/v1");
+        Require(Tasks.Count > 0, "tasks is empty; give at least one");
+        Require(ChunkCharacters >= 500, $"chunk is {ChunkCharacters}; it must be at least 500 characters");
+        Require(PerChunk >= 1, $"per-chunk is {PerChunk}; it must be at least 1");
+        Require(Limit is null or >= 1, $"limit is {Limit}; it must be at least 1");
+        Require(Parallel >= 1, $"parallel is {Parallel}; it must be at least 1");
+        Require(Retries >= 0, $"retries is {Retries}; it must be 0 or more");
+        Require(Temperature >= 0, $"temperature is {Temperature}; it must be 0 or more");
+        Require(MaxTokens >= 1, $"max-tokens is {MaxTokens}; it must be at least 1");
+        if (problems.Count > 0)
+            throw new ConfigurationException(string.Join(Environment.NewLine, problems.Select(p => $"Option {p}.")));
+    }
+}
+
+/// <summary>One kind of question.</summary>
+/// <param name="Name">Its name on the command line.</param>
+/// <param name="Instruction">What the writing model is told.</param>
+public sealed record QuestionTask(string Name, string Instruction)
+{
+    /// <summary>All kinds, in the order in which they take turns.</summary>
+    public static IReadOnlyList<QuestionTask> All { get; } =
+    [
+        new("summarise", "Ask for a summary of the whole text, or of one thread that runs through it. The answer is that summary, in 100 to 250 words."),
+        new("find", "Ask for one fact that the text states in exactly one place, not near its beginning or end, and that cannot be guessed. The answer names it in one or two sentences."),
+        new("compare", "Ask to compare two people, things, claims or results that the text treats in different places. The answer says what they share and where they differ."),
+        new("why", "Ask why something in the text is so, or happened. The answer gives the reasons, put together from all places that name one."),
+    ];
+
+    /// <summary>The kind of that name.</summary>
+    /// <exception cref="ConfigurationException">There is none; the message lists all.</exception>
+    public static QuestionTask Of(string name) => All.FirstOrDefault(t => t.Name == name) ?? throw new ConfigurationException(
+        $"Option tasks has '{name}'; it can have {string.Join(", ", All.Select(t => t.Name))}.{NearestName.Hint(name, All.Select(t => t.Name))}");
+}
