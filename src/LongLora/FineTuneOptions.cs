@@ -42,8 +42,8 @@ public sealed record FineTuneOptions
     /// <summary>LoRA's alpha: the update is scaled by alpha / r. Default 16, the paper's.</summary>
     public double Alpha { get; init; } = 16;
 
-    /// <summary>Projections that get LoRA. Default q_proj, k_proj, v_proj, o_proj.</summary>
-    public IReadOnlyList<string> TargetModules { get; init; } = ["q_proj", "k_proj", "v_proj", "o_proj"];
+    /// <summary>Linear layers that get LoRA, by the last part of their names; <c>attention</c> stands for those of the attention branch. Default: these.</summary>
+    public IReadOnlyList<string> TargetModules { get; init; } = [AdapterOptions.AttentionLayers];
 
     /// <summary>Whether the embeddings (and a tied head) are trained. Default: yes, except with plain LoRA.</summary>
     public bool? TrainEmbeddings { get; init; }

@@ -15,8 +15,17 @@ public sealed record AdapterOptions
     /// <summary>alpha; updates are scaled by alpha / r. Default 16.</summary>
     public double Alpha { get; init; } = 16;
 
-    /// <summary>Last parts of the names of the layers that get LoRA. Default q_proj, k_proj, v_proj, o_proj.</summary>
-    public IReadOnlyList<string> TargetModules { get; init; } = ["q_proj", "k_proj", "v_proj", "o_proj"];
+    /// <summary>
+    /// Last parts of the names of the layers that get LoRA; <see cref="AttentionLayers"/> stands for all linear layers of the attention branch,
+    /// whatever they are called in the model's family. Default: these.
+    /// </summary>
+    public IReadOnlyList<string> TargetModules { get; init; } = [AttentionLayers];
+
+    /// <summary>
+    /// The target that stands for the attention's layers: q_proj, k_proj, v_proj, o_proj in Llama's relatives, qkv_proj, o_proj in Phi-3,
+    /// query_key_value, dense in GPT-NeoX.
+    /// </summary>
+    public const string AttentionLayers = "attention";
 
     /// <summary>Whether the token table, with a tied head, is trained. Default true (LoRA+).</summary>
     public bool TrainEmbeddings { get; init; } = true;
@@ -68,6 +77,7 @@ public sealed class AdapterSet : IDisposable
     public static AdapterSet Attach(CausalLanguageModel model, AdapterOptions options, long seed)
     {
         var adapters = new Dictionary<string, LoraAdapter>();
+        options = options with { TargetModules = Resolve(model, options.TargetModules) };
         if (!options.TrainEverything && options.Rank > 0)
         {
             using var generator = new Generator((ulong)seed, CPU);
@@ -85,16 +95,23 @@ public sealed class AdapterSet : IDisposable
     internal static IReadOnlyList<LinearLayer> Targets(CausalLanguageModel model, IReadOnlyList<string> targets)
     {
         static bool Matches(string name, string target) => name == target || name.EndsWith("." + target, StringComparison.Ordinal);
+        targets = Resolve(model, targets);
         foreach (var target in targets)
         {
             if (!model.Linears.Any(l => Matches(l.Name, target)))
             {
-                var names = model.Linears.Select(l => l.Name[(l.Name.LastIndexOf('.') + 1)..]).Distinct();
-                throw new ConfigurationException($"target-modules has '{target}', but the model's linear layers are called {string.Join(", ", names)}.");
+                var names = model.Linears.Select(LastPart).Distinct();
+                throw new ConfigurationException($"target-modules has '{target}', but the model's linear layers are called {string.Join(", ", names)}; "
+                    + $"'{AdapterOptions.AttentionLayers}' stands for {string.Join(", ", Resolve(model, [AdapterOptions.AttentionLayers]))}.");
             }
         }
         return [.. model.Linears.Where(l => targets.Any(t => Matches(l.Name, t)))];
     }
+
+    private static IReadOnlyList<string> Resolve(CausalLanguageModel model, IReadOnlyList<string> targets) =>
+        [.. targets.SelectMany(t => t == AdapterOptions.AttentionLayers ? model.Blocks[0].AttentionLayers.Select(LastPart) : [t]).Distinct()];
+
+    private static string LastPart(LinearLayer layer) => layer.Name[(layer.Name.LastIndexOf('.') + 1)..];
 
     private static LoraAdapter NewAdapter(LinearLayer layer, AdapterOptions options, Generator generator, Device device)
     {

@@ -290,10 +290,10 @@ public static class PeftFormat
             throw new CheckpointException($"{info.File}: '{info.Name}' is [{string.Join(", ", info.Shape)}]; this model needs [{string.Join(", ", shape)}].");
     }
 
-    // model.layers.0.input_layernorm.weight -> input_layernorm
+    // model.layers.0.input_layernorm.weight (or .bias) -> input_layernorm
     private static string ModuleName(string name)
     {
-        var module = name.EndsWith(".weight", StringComparison.Ordinal) ? name[..^".weight".Length] : name;
+        var module = name.EndsWith(".weight", StringComparison.Ordinal) || name.EndsWith(".bias", StringComparison.Ordinal) ? name[..name.LastIndexOf('.')] : name;
         return module[(module.LastIndexOf('.') + 1)..];
     }
 }

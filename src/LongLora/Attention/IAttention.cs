@@ -41,6 +41,10 @@ public interface IAttention
     (Tensor Query, Tensor Key, Tensor Value) Backward(Tensor gradient, Tensor query, Tensor key, Tensor value, AttentionResult result,
         IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null, (Tensor Query, Tensor Key, Tensor Value)? into = null);
 
+    /// <summary>The same attention in which a token looks at most at <paramref name="window"/> tokens, itself included: a model's sliding window.</summary>
+    /// <param name="window">W, at least 1.</param>
+    IAttention Within(int window);
+
     /// <summary>The stretches of tokens in which the heads of each half attend: a row's pattern written down, for plans and tests.</summary>
     /// <param name="length">L.</param>
     AttentionPattern Pattern(int length);
@@ -64,10 +68,15 @@ public readonly record struct AttentionResult(Tensor Output, Tensor? LogSumExp);
 /// <param name="Upper">Likewise; equal to Lower where all heads do the same.</param>
 public sealed record AttentionPattern(IReadOnlyList<Run> Lower, IReadOnlyList<Run> Upper)
 {
+    /// <summary>How many tokens a token looks at inside its stretch, itself included.</summary>
+    public int Window { get; init; } = int.MaxValue;
+
     /// <summary>Query-key pairs that one head of each half computes, on average: the cost of the pattern.</summary>
     public double PairsPerHead => (Pairs(Lower) + Pairs(Upper)) / 2;
 
-    private static double Pairs(IReadOnlyList<Run> runs) => runs.Sum(r => (double)r.Count * r.Length * (r.Length + 1) / 2);
+    private double Pairs(IReadOnlyList<Run> runs) => runs.Sum(r => r.Count * (Triangle(r.Length) - Triangle(Math.Max(0, r.Length - Window))));
+
+    private static double Triangle(double side) => side * (side + 1) / 2;
 }
 
 /// <summary>Equal stretches one after the other: [Start, Start + Length), [Start + Length, Start + 2 Length), ...</summary>

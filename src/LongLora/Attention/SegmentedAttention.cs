@@ -15,8 +15,24 @@ public abstract class SegmentedAttention : IAttention
     // Elements of one result of a kernel: 4 MiB in fp32.
     internal const long KernelElements = 1 << 20;
 
+    private int _window = int.MaxValue;
+
     /// <inheritdoc/>
-    public abstract AttentionPattern Pattern(int length);
+    public IAttention Within(int window)
+    {
+        if (window < 1)
+            throw new ShapeException($"The sliding window has {window} tokens; at least 1 is needed.");
+        var limited = (SegmentedAttention)MemberwiseClone();
+        limited._window = Math.Min(_window, window);
+        return limited;
+    }
+
+    /// <inheritdoc/>
+    public AttentionPattern Pattern(int length) => Stretches(length) with { Window = _window };
+
+    /// <summary>The pattern, any window aside.</summary>
+    /// <param name="length">L.</param>
+    protected abstract AttentionPattern Stretches(int length);
 
     /// <inheritdoc/>
     public Tensor Attend(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null)
@@ -46,7 +62,7 @@ public abstract class SegmentedAttention : IAttention
         var logSumExp = into?.LogSumExp ?? empty([query.size(0), query.size(2), query.size(1)], ScalarType.Float32).transpose(1, 2); // [B, H, L], heads innermost
         ForEachRun(query, key, segments, heads, (row, piece, run) =>
         {
-            var (o, l) = Dispatcher.FlashAttentionCpu(piece.Queries(query, row, run), piece.Shared(key, row, run), piece.Shared(value, row, run), causal: true);
+            var (o, l) = ForwardKernel(piece.Queries(query, row, run), piece.Shared(key, row, run), piece.Shared(value, row, run));
             piece.Queries(output, row, run).copy_(o);
             piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3).copy_(l);
         });
@@ -68,9 +84,9 @@ public abstract class SegmentedAttention : IAttention
         valueGradient.zero_();
         ForEachRun(query, key, segments, heads, (row, piece, run) =>
         {
-            var (q, k, v) = Dispatcher.FlashAttentionCpuBackward(piece.Queries(gradient, row, run), piece.Queries(query, row, run),
+            var (q, k, v) = BackwardKernel(piece.Queries(gradient, row, run), piece.Queries(query, row, run),
                 piece.Shared(key, row, run), piece.Shared(value, row, run), piece.Queries(result.Output, row, run),
-                piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3), causal: true);
+                piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3));
             piece.Queries(queryGradient, row, run).copy_(q);
             // Pieces may share a key-value head, where the cut at H/2 goes through its query heads.
             piece.Shared(keyGradient, row, run).add_(k);
@@ -174,9 +190,17 @@ public abstract class SegmentedAttention : IAttention
         ? output
         : output.unflatten(0, [batch, run.Count]).transpose(1, 2).flatten(2, 3);
 
-    private static Tensor Causal(Tensor query, Tensor key, Tensor value) => query.size(1) == key.size(1)
-        ? nn.functional.scaled_dot_product_attention(query, key, value, null, 0, query.size(2) > 1)
+    private Tensor Causal(Tensor query, Tensor key, Tensor value) => query.size(2) > _window ? SlidingWindow.Attend(query, key, value, _window)
+        : query.size(1) == key.size(1) ? nn.functional.scaled_dot_product_attention(query, key, value, null, 0, query.size(2) > 1)
         : Dispatcher.ScaledDotProductAttention(query, key, value, null, query.size(2) > 1);
+
+    private (Tensor Output, Tensor LogSumExp) ForwardKernel(Tensor query, Tensor key, Tensor value) => query.size(2) > _window
+        ? SlidingWindow.Forward(query, key, value, _window)
+        : Dispatcher.FlashAttentionCpu(query, key, value, causal: true);
+
+    private (Tensor, Tensor, Tensor) BackwardKernel(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor output, Tensor logSumExp) => query.size(2) > _window
+        ? SlidingWindow.Backward(gradient, query, key, value, output, logSumExp, _window)
+        : Dispatcher.FlashAttentionCpuBackward(gradient, query, key, value, output, logSumExp, causal: true);
 
     private static void CheckShapes(Tensor query, Tensor key, Tensor value)
     {
@@ -207,7 +231,7 @@ public abstract class SegmentedAttention : IAttention
 public sealed class FullAttention : SegmentedAttention
 {
     /// <inheritdoc/>
-    public override AttentionPattern Pattern(int length)
+    protected override AttentionPattern Stretches(int length)
     {
         Run[] all = [new(0, length, 1)];
         return new(all, all);
@@ -224,7 +248,7 @@ public sealed class ShiftedSparseAttention(int groupSize) : SegmentedAttention
     private readonly int _group = CheckedGroup(groupSize);
 
     /// <inheritdoc/>
-    public override AttentionPattern Pattern(int length)
+    protected override AttentionPattern Stretches(int length)
     {
         Run[] lower = [.. Run.Cover(0, length, _group)];
         if (length <= _group)
@@ -244,7 +268,7 @@ public sealed class GroupedAttention(int groupSize) : SegmentedAttention
     private readonly int _group = ShiftedSparseAttention.CheckedGroup(groupSize);
 
     /// <inheritdoc/>
-    public override AttentionPattern Pattern(int length)
+    protected override AttentionPattern Stretches(int length)
     {
         Run[] groups = [.. Run.Cover(0, length, _group)];
         return new(groups, groups);

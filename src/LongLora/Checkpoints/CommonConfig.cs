@@ -26,7 +26,9 @@ internal static class CommonConfig
     ];
 
     /// <summary>Takes the fields that all families share, and refuses the values that would make another model of it.</summary>
-    public static void Check(ConfigFields fields)
+    /// <param name="fields">The file.</param>
+    /// <param name="ownCode">Classes whose code in the model's folder does what transformers and this library do, too; others are refused.</param>
+    public static void Check(ConfigFields fields, params string[] ownCode)
     {
         foreach (var name in s_notes.Concat(s_generation))
             fields.Note(name);
@@ -37,10 +39,20 @@ internal static class CommonConfig
         fields.Fixed("chunk_size_feed_forward", 0, "the MLP is not cut by the file");
         if (fields.ObjectOrNull("quantization_config") is { } quantization)
             CheckQuantization(quantization);
-        fields.Refuse("auto_map", "this model computes by Python code of its own, which is not run here");
+        CheckCode(fields, ownCode);
         var architectures = fields.Texts("architectures");
         fields.Require(architectures.Count == 0 || architectures.Any(a => a.EndsWith("ForCausalLM", StringComparison.OrdinalIgnoreCase)),
             "architectures", "a language model (...ForCausalLM) is needed");
+    }
+
+    // Values are like "modeling_phi3.Phi3ForCausalLM".
+    private static void CheckCode(ConfigFields fields, string[] known)
+    {
+        if (fields.ObjectOrNull("auto_map") is { } map)
+        {
+            var classes = map.AllTexts().Select(text => text[(text.LastIndexOf('.') + 1)..]);
+            fields.Require(classes.All(known.Contains), "auto_map", "this model computes by Python code of its own, which is not run here");
+        }
     }
 
     // bitsandbytes' two forms; which matrices have them, and their numbers, the tensors themselves say.

@@ -17,6 +17,9 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
 
     public bool Has(string name) => Find(name) is not null;
 
+    /// <summary>Whether the file names the field at all, be it null.</summary>
+    public bool Names(string name) => element.TryGetProperty(name, out _);
+
     public int Integer(string name, int minimum = 1) => IntegerOrNull(name, minimum) ?? throw Missing(name);
 
     public int? IntegerOrNull(string name, int minimum = 1) => Find(name) is { } value ? ToInteger(name, value, minimum) : null;
@@ -81,6 +84,9 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
             : throw Bad(name, value, "a list of texts is needed");
     }
 
+    /// <summary>The values of all fields, which must be texts.</summary>
+    public IReadOnlyList<string> AllTexts() => [.. element.EnumerateObject().Select(p => TextOrNull(p.Name) ?? "")];
+
     public ConfigFields? ObjectOrNull(string name) => Find(name) is { } value
         ? value.ValueKind == JsonValueKind.Object ? new ConfigFields(file, path + name + ".", value) : throw Bad(name, value, "an object is needed")
         : null;
@@ -129,7 +135,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
 
     public CheckpointException Bad(string name, JsonElement value, string why) => new($"{file}: '{path}{name}' is {Shorten(value)}; {why}.");
 
-    private CheckpointException Missing(string name)
+    public CheckpointException Missing(string name)
     {
         var unknown = element.EnumerateObject().Select(p => p.Name).Where(n => !_known.Contains(n));
         return new($"{file}: '{path}{name}' is missing.{(NearestName.Find(name, unknown) is { } near ? $" There is a '{near}'." : "")}");

@@ -45,13 +45,31 @@ public sealed record ModelConfig
     /// <summary>Whether the output head is the embedding matrix (<c>tie_word_embeddings</c>, default false for Llama).</summary>
     public bool TiedEmbeddings { get; init; }
 
-    /// <summary>Whether q, k, v and o have a bias (<c>attention_bias</c>, default false).</summary>
+    /// <summary>
+    /// Whether q, k, v and o have a bias (<c>attention_bias</c>; default false, true for GPT-NeoX). Qwen2, whose q, k and v always have one and
+    /// whose o never has, does not look at it.
+    /// </summary>
     public bool AttentionBias { get; init; }
 
-    /// <summary>Whether gate, up and down have a bias (<c>mlp_bias</c>, default false).</summary>
+    /// <summary>Whether gate, up and down have a bias (<c>mlp_bias</c>, default false). GPT-NeoX, whose MLP always has biases, does not look at it.</summary>
     public bool MlpBias { get; init; }
 
-    /// <summary>The MLP's activation, such as <c>silu</c> (<c>hidden_act</c>).</summary>
+    /// <summary>
+    /// How many of a head's numbers turn with the position, the first ones; even, at most K (<c>partial_rotary_factor</c> or
+    /// <c>rotary_pct</c>, times K; default K).
+    /// </summary>
+    public int RotarySize { get => field > 0 ? field : HeadSize; init; }
+
+    /// <summary>How many tokens a position looks at, itself included, in layers with a sliding window; null where there is none (<c>sliding_window</c>).</summary>
+    public int? SlidingWindow { get; init; }
+
+    /// <summary>The first layer with a sliding window; those before it look at everything (<c>max_window_layers</c>, default 0).</summary>
+    public int FirstWindowedLayer { get; init; }
+
+    /// <summary>Whether the MLP reads the block's input beside attention, not after it (<c>use_parallel_residual</c>; GPT-NeoX).</summary>
+    public bool ParallelResidual { get; init; }
+
+    /// <summary>The MLP's activation, such as <c>silu</c> or <c>gelu</c> (<c>hidden_act</c>).</summary>
     public string Activation { get; init; } = "silu";
 
     /// <summary>Id of the token that begins a text, if any (<c>bos_token_id</c>).</summary>
@@ -62,6 +80,10 @@ public sealed record ModelConfig
 
     /// <summary>Standard deviation of a new model's weights (<c>initializer_range</c>, default 0.02).</summary>
     public double InitializerRange { get; init; } = 0.02;
+
+    /// <summary>The sliding window of one layer in tokens; null where it looks at everything.</summary>
+    /// <param name="layer">Index of the layer.</param>
+    public int? WindowOf(int layer) => layer >= FirstWindowedLayer ? SlidingWindow : null;
 }
 
 /// <summary>How rotary positions are rescaled; the union of the parameters of all kinds, as transformers' <c>rope_scaling</c> has them.</summary>

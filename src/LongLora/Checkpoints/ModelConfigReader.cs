@@ -10,7 +10,8 @@ namespace LongLora.Checkpoints;
 public static class ModelConfigReader
 {
     /// <summary>The families that can be read (<c>model_type</c>).</summary>
-    public static IReadOnlyList<string> Families { get; } = [LlamaConfig.ModelType];
+    public static IReadOnlyList<string> Families { get; } =
+        [LlamaConfig.ModelType, MistralConfig.ModelType, QwenConfig.Qwen2, QwenConfig.Qwen3, Phi3Config.ModelType, GptNeoXConfig.ModelType];
 
     private static readonly JsonDocumentOptions s_strict = new() { AllowDuplicateProperties = false };
 
@@ -64,6 +65,10 @@ public static class ModelConfigReader
         var config = family switch
         {
             LlamaConfig.ModelType => LlamaConfig.Read(fields),
+            MistralConfig.ModelType => MistralConfig.Read(fields),
+            QwenConfig.Qwen2 or QwenConfig.Qwen3 => QwenConfig.Read(fields, family),
+            Phi3Config.ModelType => Phi3Config.Read(fields),
+            GptNeoXConfig.ModelType => GptNeoXConfig.Read(fields),
             _ => throw new InvalidOperationException($"{family} is listed but has no reader."),
         };
         fields.RefuseOthers($"{family} models");

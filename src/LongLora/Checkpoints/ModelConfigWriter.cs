@@ -67,7 +67,7 @@ public static class ModelConfigWriter
     }
 
     /// <summary>
-    /// Only the fields that a change of context changes: <c>max_position_embeddings</c>, <c>rope_theta</c>, <c>rope_scaling</c>, and
+    /// Only the fields that a change of context changes: <c>max_position_embeddings</c>, <c>rope_theta</c> (GPT-NeoX: <c>rotary_emb_base</c>), <c>rope_scaling</c>, and
     /// <c>original_max_position_embeddings</c>. Written over those of the base's config they give the new model's.
     /// </summary>
     public static JsonObject Positions(ModelConfig config)
@@ -85,6 +85,10 @@ public static class ModelConfigWriter
     private static JsonObject Family(ModelConfig config) => config.ModelType switch
     {
         LlamaConfig.ModelType => LlamaConfig.Write(config),
+        MistralConfig.ModelType => MistralConfig.Write(config),
+        QwenConfig.Qwen2 or QwenConfig.Qwen3 => QwenConfig.Write(config),
+        Phi3Config.ModelType => Phi3Config.Write(config),
+        GptNeoXConfig.ModelType => GptNeoXConfig.Write(config),
         _ => throw new ArgumentException($"A config of type '{config.ModelType}' cannot be written; the types are {string.Join(", ", ModelConfigReader.Families)}.",
             nameof(config)),
     };

@@ -10,23 +10,52 @@ internal static class RopeConfig
 {
     private static readonly string[] s_kinds = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"];
 
-    public static (double Theta, RopeScalingConfig Scaling) Read(ConfigFields fields, int headSize)
+    /// <summary>Name of the base of the frequencies outside of <c>rope_parameters</c>.</summary>
+    private static string ThetaName(string modelType) => modelType == GptNeoXConfig.ModelType ? "rotary_emb_base" : "rope_theta";
+
+    /// <summary>Takes the rotary fields of a model into its config.</summary>
+    /// <param name="fields">The file.</param>
+    /// <param name="config">What is known of the model so far, its head size above all.</param>
+    /// <param name="partialName">Name of the share of each head that turns.</param>
+    /// <param name="partial">The share where the file does not say; null where heads always turn whole.</param>
+    public static ModelConfig Read(ConfigFields fields, ModelConfig config, string partialName = "partial_rotary_factor", double? partial = null)
     {
-        var theta = fields.PositiveOrNull("rope_theta");
+        var (theta, scaling, inner) = (fields.PositiveOrNull(ThetaName(config.ModelType)), fields.ObjectOrNull("rope_scaling"), fields.ObjectOrNull("rope_parameters"));
+        fields.Require(scaling is null || inner is null, "rope_scaling", "rope_parameters is there too, and only one of them can hold");
+        var rope = scaling ?? inner;
+        var size = RotarySize(fields, rope, config.HeadSize, partialName, partial);
+        var (readTheta, readScaling) = Read(fields, rope, theta, config.ModelType, optionalKind: inner is not null, size);
+        return config with { RopeTheta = readTheta, RopeScaling = readScaling, RotarySize = size == config.HeadSize ? 0 : size };
+    }
+
+    private static int RotarySize(ConfigFields fields, ConfigFields? rope, int headSize, string name, double? absent)
+    {
+        const string within = "partial_rotary_factor";
+        if (absent is null)
+        {
+            fields.Fixed(name, 1, "whole heads are turned");
+            rope?.Fixed(within, 1, "whole heads are turned");
+            return headSize;
+        }
+        var (outer, inner) = (fields.PositiveOrNull(name), rope?.PositiveOrNull(within));
+        rope?.Require(outer is null || inner is null || outer == inner, within, $"outside, {name} is {outer}");
+        var size = (int)(headSize * (inner ?? outer ?? absent.Value));
+        fields.Require(size >= 2 && size <= headSize && size % 2 == 0, name, $"of a head of {headSize} numbers it turns {size}; that must be even, at least 2 and at most {headSize}");
+        return size;
+    }
+
+    private static (double Theta, RopeScalingConfig Scaling) Read(ConfigFields fields, ConfigFields? rope, double? theta, string modelType, bool optionalKind, int headSize)
+    {
         var original = fields.IntegerOrNull("original_max_position_embeddings");
-        var scaling = fields.ObjectOrNull("rope_scaling");
-        var parameters = fields.ObjectOrNull("rope_parameters");
-        fields.Require(scaling is null || parameters is null, "rope_scaling", "rope_parameters is there too, and only one of them can hold");
-        if ((scaling ?? parameters) is not { } rope)
+        if (rope is null)
             return (theta ?? 10000, original is null ? RopeScalingConfig.None : new RopeScalingConfig { OriginalMaxPositions = original });
 
-        var kind = ReadKind(rope, optional: parameters is not null);
+        var kind = ReadKind(rope, optionalKind);
         var innerTheta = rope.PositiveOrNull("rope_theta");
-        rope.Require(theta is null || innerTheta is null || theta == innerTheta, "rope_theta", $"outside, rope_theta is {theta}");
+        rope.Require(theta is null || innerTheta is null || theta == innerTheta, "rope_theta", $"outside, {ThetaName(modelType)} is {theta}");
         var innerOriginal = rope.IntegerOrNull("original_max_position_embeddings");
         rope.Require(original is null || innerOriginal is null || original == innerOriginal, "original_max_position_embeddings",
             $"outside, original_max_position_embeddings is {original}");
-        rope.Fixed("partial_rotary_factor", 1, "whole heads are turned");
         var read = ReadParameters(rope, kind, headSize) with { OriginalMaxPositions = innerOriginal ?? original };
         rope.Require(kind != "llama3" || read.OriginalMaxPositions is not null, "original_max_position_embeddings", "llama3 needs it");
         rope.RefuseOthers($"'{kind}' scaling");
@@ -40,9 +69,11 @@ internal static class RopeConfig
         var inner = Parameters(scaling);
         // Kinds with one parameter have their original context outside: transformers before 4.43 takes exactly two fields in rope_scaling.
         var single = scaling.Kind is "default" or "linear" or "dynamic";
-        if (single || root.ContainsKey("original_max_position_embeddings"))
+        // Phi-3's config class takes exactly three fields there (type and the two lists) before transformers 5.
+        var isOutside = single || config.ModelType == Phi3Config.ModelType;
+        if (isOutside || root.ContainsKey("original_max_position_embeddings"))
             SetOrRemove(root, "original_max_position_embeddings", scaling.OriginalMaxPositions);
-        if (!single)
+        if (!isOutside)
             inner["original_max_position_embeddings"] = scaling.OriginalMaxPositions;
         Drop(inner);
 
@@ -50,11 +81,13 @@ internal static class RopeConfig
         {
             inner.Insert(0, "rope_theta", CommonConfig.Number(config.RopeTheta));
             inner.Insert(1, "rope_type", scaling.Kind);
+            if (config.RotarySize != config.HeadSize)
+                inner.Insert(2, "partial_rotary_factor", CommonConfig.Number((double)config.RotarySize / config.HeadSize));
             root["rope_parameters"] = inner;
             return;
         }
-        root["rope_theta"] = CommonConfig.Number(config.RopeTheta);
-        if (!single || root["rope_scaling"] is JsonObject old && old.ContainsKey("rope_type"))
+        root[ThetaName(config.ModelType)] = CommonConfig.Number(config.RopeTheta);
+        if (!isOutside || root["rope_scaling"] is JsonObject old && old.ContainsKey("rope_type"))
             inner.Insert(0, "rope_type", scaling.Kind);
         inner.Insert(0, "type", scaling.Kind);
         root["rope_scaling"] = scaling.Kind == "default" ? null : inner;

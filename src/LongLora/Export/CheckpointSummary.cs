@@ -28,25 +28,38 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
         using var folder = CheckpointDirectory.Open(path, headersOnly: true);
         using var model = ModelLoader.Describe(folder.Config);
         var config = folder.Config;
-        var scaling = config.RopeScaling;
         List<(string, string)> facts =
         [
             ("family", config.ModelType),
             ("parameters", Count(model.Weights.Sum(w => w.ElementCount))),
             ("size", Types(folder.Tensors.Values)),
             ("context", $"{RopeScaling.CurrentContext(config):N0} tokens"),
-            ("RoPE", scaling.Kind == "default"
-                ? $"theta {config.RopeTheta:R}"
-                : $"theta {config.RopeTheta:R}, {scaling.Kind} x{scaling.Factor:R} from {RopeScaling.OriginalContext(config):N0} tokens"),
-            ("layers", $"{config.LayerCount} of width {config.HiddenSize}, MLP {config.IntermediateSize}"),
+            ("RoPE", Positions(config)),
+            ("layers", $"{config.LayerCount} of width {config.HiddenSize}, MLP {config.IntermediateSize}{(config.ParallelResidual ? " beside attention" : "")}"),
             ("heads", $"{config.HeadCount} of size {config.HeadSize}, {config.KeyValueHeadCount} for keys and values"),
             ("vocabulary", $"{config.VocabularySize:N0}, head {(config.TiedEmbeddings ? "tied to the embeddings" : "of its own")}"),
             ("beside it", folder.Companions.Any() ? string.Join(", ", folder.Companions.Select(System.IO.Path.GetFileName)) : "no tokenizer"),
         ];
+        if (config.SlidingWindow is { } window)
+            facts.Insert(4, ("window", $"{window:N0} tokens in {(config.FirstWindowedLayer == 0 ? "every layer" : $"the layers from {config.FirstWindowedLayer} on")}"));
         if (Quantized(folder) is { } quantized)
             facts.Insert(3, ("quantization", quantized));
         CheckNames(folder, model);
         return new("Hugging Face model", path, facts, Sorted(folder.Tensors.Values));
+    }
+
+    private static string Positions(ModelConfig config)
+    {
+        var (scaling, text) = (config.RopeScaling, $"theta {config.RopeTheta:R}");
+        if (config.RotarySize != config.HeadSize)
+            text += $" on {config.RotarySize} of a head's {config.HeadSize} numbers";
+        var original = RopeScaling.OriginalContext(config);
+        return scaling.Kind switch
+        {
+            "default" => text,
+            "longrope" => $"{text}, longrope from {original:N0} tokens",
+            _ => $"{text}, {scaling.Kind} x{scaling.Factor:R} from {original:N0} tokens",
+        };
     }
 
     private static CheckpointSummary OfFile(string path)

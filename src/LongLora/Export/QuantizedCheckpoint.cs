@@ -34,13 +34,13 @@ public static class QuantizedCheckpoint
         {
             SafetensorsWriter.WriteModel(folder, ordered);
             AtomicFile.WriteText(Path.Combine(folder, CheckpointDirectory.ConfigFile),
-                ModelConfigWriter.WithQuantization(ModelConfigWriter.Update(origin.ConfigText, model.Config), Config(quantized[0].Matrix)));
+                ModelConfigWriter.WithQuantization(ModelConfigWriter.Update(origin.ConfigText, model.Config), Config(quantized[0].Matrix, model.Head.Name)));
             HuggingFaceExporter.CopyCompanions(folder, origin);
         });
     }
 
     // transformers' BitsAndBytesConfig.
-    private static JsonObject Config(QuantizedProjection matrix)
+    private static JsonObject Config(QuantizedProjection matrix, string head)
     {
         var nf4 = matrix.Kind == QuantizationKind.Nf4;
         return new JsonObject
@@ -53,7 +53,7 @@ public static class QuantizedCheckpoint
             ["bnb_4bit_use_double_quant"] = nf4,
             ["llm_int8_enable_fp32_cpu_offload"] = false,
             ["llm_int8_has_fp16_weight"] = false,
-            ["llm_int8_skip_modules"] = new JsonArray("lm_head"),
+            ["llm_int8_skip_modules"] = new JsonArray(head),
             ["llm_int8_threshold"] = 6.0,
             ["load_in_4bit"] = nf4,
             ["load_in_8bit"] = !nf4,

@@ -190,12 +190,11 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
     public EmbeddingLayer Embedding(string name, long vocabulary, long size) => new(Add(name + ".weight", WeightRole.Matrix, vocabulary, size));
 
     /// <summary>An RMSNorm <c>name.weight</c> [size].</summary>
-    public INormLayer RmsNorm(string name, long size, double epsilon)
-    {
-        var norm = new RmsNorm(Add(name + ".weight", WeightRole.Scale, size), epsilon);
-        _norms.Add(norm);
-        return norm;
-    }
+    public INormLayer RmsNorm(string name, long size, double epsilon) => Norm(new RmsNorm(Add(name + ".weight", WeightRole.Scale, size), epsilon));
+
+    /// <summary>A LayerNorm <c>name.weight</c> [size] and <c>name.bias</c> [size].</summary>
+    public INormLayer LayerNorm(string name, long size, double epsilon) =>
+        Norm(new LayerNorm(Add(name + ".weight", WeightRole.Scale, size), Add(name + ".bias", WeightRole.Bias, size), epsilon));
 
     /// <summary>Frees all weights and matrices.</summary>
     public void Dispose()
@@ -204,6 +203,12 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
             (layer.Projection as IDisposable)?.Dispose();
         foreach (var weight in _weights)
             weight.Dispose();
+    }
+
+    private INormLayer Norm(INormLayer norm)
+    {
+        _norms.Add(norm);
+        return norm;
     }
 
     // The head and the embeddings are never quantised: they are trained, or a small part of a large model.

@@ -106,7 +106,7 @@ public static class BlockPass
         ForEachHeadGroup(block, input, (first, count) =>
         {
             var (query, key, value, heads) = Project(block, input, first, count, context, workspace);
-            var gradients = context.Attention.Backward(HeadGradient(block.AttentionOutput, outputGradient, query, heads, workspace), query, key, value,
+            var gradients = Attention(block, context).Backward(HeadGradient(block.AttentionOutput, outputGradient, query, heads, workspace), query, key, value,
                 Part(attended, heads), context.Segments, heads, into: (workspace.Heads("query gradient", query, query.size(1), length),
                 workspace.Heads("key gradient", key, key.size(1), length), workspace.Heads("value gradient", value, value.size(1), length)));
             ForEachTile(length, batch * input.size(2), (start, size) =>
@@ -137,7 +137,7 @@ public static class BlockPass
         {
             var (query, key, value, heads) = Project(block, hidden, first, count, context, workspace);
             all ??= NewResult(query, heads.Total);
-            context.Attention.Forward(query, key, value, context.Segments, heads, into: Part(all.Value, heads));
+            Attention(block, context).Forward(query, key, value, context.Segments, heads, into: Part(all.Value, heads));
         });
         return new(all!.Value.Output.MoveToOuterDisposeScope(), all.Value.LogSumExp?.MoveToOuterDisposeScope());
     }
@@ -183,6 +183,8 @@ public static class BlockPass
 
     private static AttentionResult Part(AttentionResult all, HeadSlice heads) =>
         new(all.Output.narrow(1, heads.First, heads.Count), all.LogSumExp?.narrow(1, heads.First, heads.Count));
+
+    private static IAttention Attention(DecoderBlock block, ForwardContext context) => block.Window is { } window ? context.Attention.Within(window) : context.Attention;
 
     private static ForwardContext Tile(ForwardContext context, long start, long count) =>
         count == context.Positions.Length ? context : context with { Positions = context.Positions.Narrow(start, count) };

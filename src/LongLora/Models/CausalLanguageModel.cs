@@ -26,19 +26,28 @@ public abstract class DecoderBlock
     public virtual bool IsParallel => false;
 
     /// <summary>The norm before attention.</summary>
-    public abstract INormLayer AttentionNorm { get; }
+    public abstract INormLayer AttentionNorm { get; init; }
 
     /// <summary>[.., H K] -> [.., D], after attention.</summary>
-    public abstract LinearLayer AttentionOutput { get; }
+    public abstract LinearLayer AttentionOutput { get; init; }
 
     /// <summary>The norm before the MLP.</summary>
-    public abstract INormLayer MlpNorm { get; }
+    public abstract INormLayer MlpNorm { get; init; }
 
     /// <summary>[.., F] -> [.., D], after the activation.</summary>
-    public abstract LinearLayer MlpOutput { get; }
+    public abstract LinearLayer MlpOutput { get; init; }
 
     /// <summary>Into how many groups the heads can be divided that need nothing of each other: usually the key-value heads.</summary>
     public abstract int HeadGroups { get; }
+
+    /// <summary>How many tokens a position looks at, itself included; null for all.</summary>
+    public virtual int? Window => null;
+
+    /// <summary>The linear layers of the attention branch: what LoRA goes on by default.</summary>
+    public abstract IReadOnlyList<LinearLayer> AttentionLayers { get; }
+
+    /// <summary>Layers that <see cref="ProjectBackward"/> runs again for what lies behind them, such as a norm over heads.</summary>
+    public virtual IReadOnlyList<LinearLayer> RunAgain => [];
 
     /// <summary>Queries, keys and values, positions applied, of some head groups. Differentiable.</summary>
     /// <param name="input">[B, L, D], normalised.</param>
@@ -78,10 +87,10 @@ public sealed class CausalLanguageModel : IDisposable
     private readonly LayerBuilder _layers;
     private readonly IDisposable? _files;
 
-    internal CausalLanguageModel(ModelConfig config, LayerBuilder layers, EmbeddingLayer embedding, IReadOnlyList<DecoderBlock> blocks,
-        INormLayer finalNorm, LinearLayer head, Device device, IDisposable? files)
+    internal CausalLanguageModel(ModelConfig config, LayerBuilder layers, ModelParts parts, Device device, IDisposable? files)
     {
-        (Config, _layers, Embedding, Blocks, FinalNorm, Head, Device, _files) = (config, layers, embedding, blocks, finalNorm, head, device, files);
+        (Config, _layers, Device, _files) = (config, layers, device, files);
+        (Embedding, Blocks, FinalNorm, Head) = parts;
         ComputeType = device.type == TorchSharp.DeviceType.CUDA ? ScalarType.BFloat16 : ScalarType.Float32;
     }
 

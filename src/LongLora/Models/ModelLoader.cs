@@ -11,7 +11,7 @@ namespace LongLora.Models;
 public static class ModelLoader
 {
     /// <summary>The families that can be built, by <c>model_type</c>.</summary>
-    public static IReadOnlyList<string> Families { get; } = ["llama"];
+    public static IReadOnlyList<string> Families { get; } = ["llama", "mistral", "qwen2", "qwen3", "phi3", "gpt_neox"];
 
     /// <summary>
     /// The model that <paramref name="config"/> describes with the weights of <paramref name="source"/>. On the CPU its weights are the mapped
@@ -29,7 +29,9 @@ public static class ModelLoader
     {
         LibTorch.EnsureLoaded();
         device ??= CPU;
-        return Build(config, new CheckpointWeights(source, device, Llama.IsIgnored), device, source, new ProjectionQuantizer(quantization, device, MainType(source)));
+        var family = Family(config);
+        bool IsIgnored(string name) => family.IsIgnored(name) || (config.TiedEmbeddings && name == family.Head + ".weight");
+        return Build(config, new CheckpointWeights(source, device, IsIgnored), device, source, new ProjectionQuantizer(quantization, device, MainType(source)));
     }
 
     /// <summary>The names and shapes that a config means, without memory.</summary>
@@ -51,19 +53,26 @@ public static class ModelLoader
     private static ScalarType MainType(ITensorSource source) =>
         source.Tensors.Values.Where(t => t.Type is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64).MaxBy(t => t.ElementCount)?.Type ?? ScalarType.BFloat16;
 
+    private static ModelFamily Family(ModelConfig config) => config.ModelType switch
+    {
+        "llama" => Llama.Family,
+        "mistral" => Mistral.Family,
+        "qwen2" => Qwen2.Family,
+        "qwen3" => Qwen3.Family,
+        "phi3" => Phi3.Family,
+        "gpt_neox" => GptNeoX.Family,
+        _ => throw new CheckpointException(
+            $"Models of type '{config.ModelType}' are not supported; the supported types are {string.Join(", ", Families)}."),
+    };
+
     private static CausalLanguageModel Build(ModelConfig config, WeightSource source, Device device, IDisposable? files, IProjectionSource? projections)
     {
         var layers = new LayerBuilder(source, projections);
         try
         {
-            var (embedding, blocks, norm, head) = config.ModelType switch
-            {
-                "llama" => Llama.Build(config, layers),
-                _ => throw new CheckpointException(
-                    $"Models of type '{config.ModelType}' are not supported; the supported types are {string.Join(", ", Families)}."),
-            };
+            var parts = Family(config).Build(config, layers);
             source.Finish();
-            return new CausalLanguageModel(config, layers, embedding, blocks, norm, head, device, files);
+            return new CausalLanguageModel(config, layers, parts, device, files);
         }
         catch
         {

@@ -4,7 +4,7 @@ using LongLora.Runtime;
 namespace LongLora.Positions;
 
 /// <summary>The angle that each pair of dimensions turns by from one token to the next, and a factor on cosine and sine.</summary>
-/// <param name="Inverse">[K / 2] radians a token.</param>
+/// <param name="Inverse">[R / 2] radians a token.</param>
 /// <param name="AttentionFactor">Multiplies cosine and sine; 1 except for YaRN and LongRoPE.</param>
 public sealed record RopeFrequencies(double[] Inverse, double AttentionFactor);
 
@@ -18,7 +18,7 @@ public static class RopeScaling
     public static IReadOnlyList<string> Kinds { get; } = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"];
 
     /// <summary>Frequencies for a text of <paramref name="length"/> tokens.</summary>
-    /// <param name="config">Head size, base and scaling.</param>
+    /// <param name="config">Rotary size, base and scaling.</param>
     /// <param name="length">Tokens in the text: dynamic and longrope depend on it, the others do not.</param>
     /// <exception cref="ConfigurationException">The kind is unknown, or a parameter of it is missing.</exception>
     public static RopeFrequencies Frequencies(ModelConfig config, int length)
@@ -26,8 +26,8 @@ public static class RopeScaling
         var scaling = config.RopeScaling;
         return scaling.Kind switch
         {
-            "default" => new(Plain(config.RopeTheta, config.HeadSize), 1),
-            "linear" => new(Array.ConvertAll(Plain(config.RopeTheta, config.HeadSize), f => f / scaling.Factor), 1),
+            "default" => new(Plain(config.RopeTheta, config.RotarySize), 1),
+            "linear" => new(Array.ConvertAll(Plain(config.RopeTheta, config.RotarySize), f => f / scaling.Factor), 1),
             "dynamic" => new(Dynamic(config, length), 1),
             "yarn" => Yarn(config),
             "llama3" => new(Llama3(config), 1),
@@ -53,7 +53,11 @@ public static class RopeScaling
     /// that was stretched before is not stretched twice. A context that the model already has changes nothing.
     /// </summary>
     /// <param name="config">The model.</param>
-    /// <param name="kind">One of <see cref="Kinds"/>, or <c>auto</c>: the kind that the model has, linear (position interpolation) where it has none.</param>
+    /// <param name="kind">
+    /// One of <see cref="Kinds"/>, or <c>auto</c>: the kind that the model has, linear (position interpolation) where it has none. Phi-3 without
+    /// scaling gets longrope with one divisor for all frequencies, which is linear with LongRoPE's attention factor: transformers takes no other
+    /// kind for Phi-3.
+    /// </param>
     /// <param name="factor">The factor; null for ceil(context / original context), LongLoRA's rule.</param>
     /// <param name="context">The new context in tokens.</param>
     /// <exception cref="ConfigurationException">The kind is unknown, or cannot be put upon the scaling that the model has.</exception>
@@ -61,16 +65,16 @@ public static class RopeScaling
     {
         var present = config.RopeScaling;
         if (kind == "auto")
-            kind = present.Kind == "default" ? "linear" : present.Kind;
+            kind = present.Kind != "default" ? present.Kind : config.ModelType == "phi3" ? "longrope" : "linear";
         if (!Kinds.Contains(kind))
             throw new ConfigurationException($"rope-scaling is '{kind}'; use one of auto, {string.Join(", ", Kinds)}.");
         if (context <= CurrentContext(config) && factor is null)
             return config;
         if (kind == "default")
             return config with { MaxPositions = context };
-        if (kind == "longrope")
-            throw new ConfigurationException("rope-scaling longrope needs one divisor for every frequency, which no rule gives: it can be read from a "
-                + $"model, not made here. This model has '{present.Kind}' and {CurrentContext(config)} tokens; use linear or yarn.");
+        if (kind == "longrope" && present.Kind == "longrope")
+            throw new ConfigurationException($"This model has LongRoPE for {CurrentContext(config)} tokens, with a divisor for every frequency that was searched for that context; "
+                + "no rule gives those of a longer one. Give a context of at most that, or take a model of the family without rope_scaling.");
         if (present.Kind != "default" && present.Kind != kind)
             throw new ConfigurationException($"rope-scaling {kind} cannot be put upon the model's own '{present.Kind}' scaling (factor {present.Factor}): "
                 + $"config.json holds one kind only. Use auto or {present.Kind}.");
@@ -82,6 +86,12 @@ public static class RopeScaling
             Factor = factor ?? Math.Max(Math.Ceiling((double)context / original), present.Factor),
             OriginalMaxPositions = original,
         };
+        if (kind == "longrope")
+        {
+            // The same divisors at every length: a model that was trained at the new context knows no others.
+            var divisors = Enumerable.Repeat(scaling.Factor, config.RotarySize / 2).ToArray();
+            scaling = scaling with { Factor = 1, ShortFactors = divisors, LongFactors = divisors };
+        }
         if (kind == "llama3" && present.Kind != "llama3")
             scaling = scaling with { LowFrequencyFactor = 1, HighFrequencyFactor = 4 };
         // transformers takes max_position_embeddings itself as dynamic scaling's original context.
@@ -90,12 +100,12 @@ public static class RopeScaling
             : config with { RopeScaling = scaling, MaxPositions = context };
     }
 
-    // theta^(-2i/K)
-    private static double[] Plain(double theta, int headSize)
+    // theta^(-2i/R)
+    private static double[] Plain(double theta, int size)
     {
-        var inverse = new double[headSize / 2];
+        var inverse = new double[size / 2];
         for (var i = 0; i < inverse.Length; i++)
-            inverse[i] = Math.Pow(theta, -2.0 * i / headSize);
+            inverse[i] = Math.Pow(theta, -2.0 * i / size);
         return inverse;
     }
 
@@ -103,10 +113,10 @@ public static class RopeScaling
     private static double[] Dynamic(ModelConfig config, int length)
     {
         double native = config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
-        double factor = config.RopeScaling.Factor, size = config.HeadSize;
+        double factor = config.RopeScaling.Factor, size = config.RotarySize;
         var longest = Math.Max(length, native);
         var theta = config.RopeTheta * Math.Pow(factor * longest / native - (factor - 1), size / (size - 2));
-        return Plain(theta, config.HeadSize);
+        return Plain(theta, config.RotarySize);
     }
 
     // YaRN (arXiv 2309.00071), section 3.2 "NTK-by-parts" and 3.3 attention scaling.
@@ -114,7 +124,7 @@ public static class RopeScaling
     {
         var scaling = config.RopeScaling;
         double original = scaling.OriginalMaxPositions ?? config.MaxPositions;
-        var size = config.HeadSize;
+        var size = config.RotarySize;
         double Dimension(double rotations) => size * Math.Log(original / (rotations * 2 * Math.PI)) / (2 * Math.Log(config.RopeTheta));
 
         double low = Dimension(scaling.BetaFast ?? 32), high = Dimension(scaling.BetaSlow ?? 1);
@@ -145,7 +155,7 @@ public static class RopeScaling
         var scaling = config.RopeScaling;
         double low = Required(scaling.LowFrequencyFactor, "low_freq_factor"), high = Required(scaling.HighFrequencyFactor, "high_freq_factor");
         double original = Required(scaling.OriginalMaxPositions, "original_max_position_embeddings");
-        return Array.ConvertAll(Plain(config.RopeTheta, config.HeadSize), frequency =>
+        return Array.ConvertAll(Plain(config.RopeTheta, config.RotarySize), frequency =>
         {
             var wave = 2 * Math.PI / frequency;
             if (wave < original / high)
@@ -163,9 +173,9 @@ public static class RopeScaling
         var scaling = config.RopeScaling;
         var original = scaling.OriginalMaxPositions ?? config.MaxPositions;
         var divisors = length > original ? scaling.LongFactors : scaling.ShortFactors;
-        var inverse = Plain(config.RopeTheta, config.HeadSize);
+        var inverse = Plain(config.RopeTheta, config.RotarySize);
         if (divisors is null || divisors.Count != inverse.Length)
-            throw new ConfigurationException($"longrope needs short_factor and long_factor of {inverse.Length} numbers (half the head size); "
+            throw new ConfigurationException($"longrope needs short_factor and long_factor of {inverse.Length} numbers (half of the numbers of a head that turn); "
                 + $"seen {divisors?.Count.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "none"}.");
         for (var i = 0; i < inverse.Length; i++)
             inverse[i] /= divisors[i];

@@ -4,11 +4,11 @@ using static TorchSharp.torch;
 
 namespace LongLora.Positions;
 
-// L tokens, H heads, K head size
+// L tokens, H heads, K head size, R <= K numbers of a head that turn
 
 /// <summary>
 /// Cosines and sines of the rotary position embedding (RoFormer, arXiv 2104.09864; Llama's layout, in which dimension i is paired with
-/// i + K/2) for one run of positions. Angles are computed in double precision: at position 1,000,000 single precision is off by 0.03 rad.
+/// i + R/2; dimensions from R on stay as they are) for one run of positions. Angles are computed in double precision: at position 1,000,000 single precision is off by 0.03 rad.
 /// </summary>
 public sealed class RotaryEmbedding : IDisposable
 {
@@ -20,7 +20,7 @@ public sealed class RotaryEmbedding : IDisposable
     public long Length => _cos.size(0);
 
     /// <summary>Tables for the positions 0 to <paramref name="length"/> - 1.</summary>
-    /// <param name="config">Head size, base and scaling.</param>
+    /// <param name="config">Rotary size, base and scaling.</param>
     /// <param name="length">Number of positions; dynamic and longrope scaling take it as the length of the text.</param>
     /// <param name="device">Where the tables live; they are fp32 everywhere.</param>
     public static RotaryEmbedding Create(ModelConfig config, int length, Device? device = null)
@@ -55,8 +55,8 @@ public sealed class RotaryEmbedding : IDisposable
     public Tensor Rotate(Tensor heads)
     {
         using var scope = NewDisposeScope();
-        var (a, b, cos, sin) = Parts(heads);
-        return cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin)], 3).MoveToOuterDisposeScope();
+        var (a, b, rest, cos, sin) = Parts(heads);
+        return cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin), .. rest], 3).MoveToOuterDisposeScope();
     }
 
     /// <summary>The gradient of what <see cref="Rotate"/> was given, for the gradient of what it returned: turned back by the same angles.</summary>
@@ -65,14 +65,15 @@ public sealed class RotaryEmbedding : IDisposable
     public Tensor RotateBack(Tensor gradient)
     {
         using var scope = NewDisposeScope();
-        var (a, b, cos, sin) = Parts(gradient);
-        return cat([(a * cos).add_(b * sin), (b * cos).sub_(a * sin)], 3).MoveToOuterDisposeScope();
+        var (a, b, rest, cos, sin) = Parts(gradient);
+        return cat([(a * cos).add_(b * sin), (b * cos).sub_(a * sin), .. rest], 3).MoveToOuterDisposeScope();
     }
 
-    private (Tensor A, Tensor B, Tensor Cos, Tensor Sin) Parts(Tensor heads)
+    private (Tensor A, Tensor B, Tensor[] Still, Tensor Cos, Tensor Sin) Parts(Tensor heads)
     {
-        var half = heads.size(3) / 2;
-        return (heads.narrow(3, 0, half), heads.narrow(3, half, half), _cos.to(heads.dtype), _sin.to(heads.dtype));
+        long half = _cos.size(-1), size = heads.size(3);
+        Tensor[] rest = size > 2 * half ? [heads.narrow(3, 2 * half, size - 2 * half)] : [];
+        return (heads.narrow(3, 0, half), heads.narrow(3, half, half), rest, _cos.to(heads.dtype), _sin.to(heads.dtype));
     }
 
     // Straight into the tensors: for a million positions managed arrays would take as much again.

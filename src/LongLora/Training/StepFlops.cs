@@ -50,12 +50,14 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         var headIsTrained = tuning.TrainEverything || (config.TiedEmbeddings && tuning.TrainEmbeddings);
         var products = layers.Sum(Layer);
         var trained = layers.Sum(l => Update(l) + (tuning.TrainEverything || (l == model.Head && headIsTrained) ? Dense(l) : 0));
-        var scores = 2 * batch * (double)config.LayerCount * config.HeadCount * config.HeadSize * attention.Pattern(length).PairsPerHead;
+        double Pairs(DecoderBlock block) => (block.Window is { } window ? attention.Within(window) : attention).Pattern(length).PairsPerHead;
+        var scores = 2.0 * batch * config.HeadCount * config.HeadSize * model.Blocks.Sum(Pairs);
 
         var kept = model.Blocks.Sum(b => Layer(b.MlpOutput) + (b.IsParallel ? Layer(b.AttentionOutput) : 0));
         // The two output projections run without autograd: x Aᵀ and g B of their LoRA pairs are made again for the gradients of B and A.
         var narrow = model.Blocks.Sum(b => Update(b.AttentionOutput) + Update(b.MlpOutput));
-        var recomputed = products - Layer(model.Head) - kept + narrow + scores;
+        var again = model.Blocks.Sum(b => b.RunAgain.Sum(Layer));
+        var recomputed = products - Layer(model.Head) - kept + narrow + again + scores;
         if (blocksPerSegment > 1)
             recomputed += products - Layer(model.Head) + 2 * scores;
         return new(products + 2 * scores, products + 4 * scores, trained, recomputed);

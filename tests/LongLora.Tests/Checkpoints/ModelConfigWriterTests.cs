@@ -102,8 +102,8 @@ public class ModelConfigWriterTests
     public void Update_other_family_or_damaged_original_is_refused()
     {
         var config = ModelConfigReader.Parse(Original);
-        Assert.Throws<ArgumentException>(() => ModelConfigWriter.Update(Original, config with { ModelType = "gpt_neox" }));
-        Assert.Throws<ArgumentException>(() => ModelConfigWriter.Create(config with { ModelType = "gpt_neox" }));
+        Assert.Throws<ArgumentException>(() => ModelConfigWriter.Update(Original, config with { ModelType = "mistral" }));
+        Assert.Throws<ArgumentException>(() => ModelConfigWriter.Create(config with { ModelType = "mamba" }));
         Assert.Throws<CheckpointException>(() => ModelConfigWriter.Update("{}", config));
     }
 

@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using System.Text.Json;
 using LongLora.Checkpoints;
 using LongLora.Positions;
@@ -99,10 +100,29 @@ public class RopeScalingTests
     [Theory]
     [InlineData("sideways", "default", "sideways")]
     [InlineData("yarn", "linear", "config.json holds one kind only")]
-    [InlineData("longrope", "default", "no rule gives")]
+    [InlineData("auto", "longrope", "no rule gives")]
     public void Extend_what_cannot_be_is_refused(string asked, string kind, string reason)
     {
         var config = LlamaGoldenTests.TinyConfig with { RopeScaling = new RopeScalingConfig { Kind = kind, Factor = kind == "default" ? 1 : 2 } };
         Assert.Contains(reason, Assert.Throws<ConfigurationException>(() => RopeScaling.Extend(config, asked, null, 4096)).Message, StringComparison.Ordinal);
+    }
+
+    // transformers' Phi3Config refuses every kind but longrope, and wants exactly type, short_factor and long_factor.
+    [Fact]
+    public void Extend_phi3_without_scaling_gives_longrope_that_interpolates()
+    {
+        var config = PublishedConfigs.Find("phi-3-mini-4k");
+        var extended = RopeScaling.Extend(config, "auto", null, 16384);
+        Assert.Equal(("longrope", 16384, 4096), (extended.RopeScaling.Kind, extended.MaxPositions, extended.RopeScaling.OriginalMaxPositions));
+        foreach (var length in new[] { 100, 16384 })
+        {
+            var (inverse, factor) = RopeScaling.Frequencies(extended, length);
+            Assert.Equal(RopeScaling.Frequencies(config, length).Inverse.Select(f => f / 4), inverse);
+            Assert.Equal(Math.Sqrt(1 + Math.Log(4) / Math.Log(4096)), factor, 1e-15);
+        }
+        var root = JsonNode.Parse(ModelConfigWriter.Update(ModelConfigWriter.Create(config), extended))!;
+        Assert.Equal(["type", "short_factor", "long_factor"], root["rope_scaling"]!.AsObject().Select(p => p.Key));
+        Assert.Equal((4096, 16384), ((int)root["original_max_position_embeddings"]!, (int)root["max_position_embeddings"]!));
+        Assert.Equivalent(extended, ModelConfigReader.Parse(root.ToJsonString()), strict: true);
     }
 }

@@ -94,4 +94,42 @@ public class StepFlopsTests
         Assert.Equal(block - down + scores, StepFlops.Count(Config(false), attention, tuning, Length, Batch).Recomputed);
         Assert.Equal(2 * block - down + 3 * scores, StepFlops.Count(Config(false), attention, tuning, Length, Batch, blocksPerSegment: 2).Recomputed);
     }
+
+    // The families differ in names, and in what is fused, turned or normalised: the products are the same.
+    [Theory]
+    [InlineData("mistral")]
+    [InlineData("qwen2")]
+    [InlineData("phi3")]
+    [InlineData("qwen3")]
+    public void Count_of_a_relative_is_that_of_llama(string type)
+    {
+        var tuning = new AdapterOptions { TrainEverything = true };
+        var attention = new ShiftedSparseAttention(Group);
+        var expected = StepFlops.Count(Config(false), attention, tuning, Length, Batch);
+        // Behind the norms over heads, q and k are projected once more.
+        var again = type == "qwen3" ? 2 * (Product(Length * Batch, 64, 64) + Product(Length * Batch, 64, 32)) : 0;
+        Assert.Equal(expected with { Recomputed = expected.Recomputed + again }, StepFlops.Count(Config(false) with { ModelType = type }, attention, tuning, Length, Batch));
+    }
+
+    [Fact]
+    public void Count_with_a_window_in_one_layer_leaves_out_what_it_hides()
+    {
+        var tuning = new AdapterOptions { TrainEverything = true };
+        double Forward(int? window) => StepFlops.Count(Config(false) with { SlidingWindow = window, FirstWindowedLayer = 1 }, new FullAttention(), tuning, Length, Batch).Forward;
+        double hidden = Enumerable.Range(0, Length).Sum(query => Math.Max(0, query + 1 - 10)) * 4; // pairs further back than 10 tokens, in 4 heads
+        Assert.Equal(Batch * hidden * 2 * (16 + 16), Forward(null) - Forward(10));
+    }
+
+    [Fact]
+    public void Count_of_gpt_neox_equals_sum_over_shapes()
+    {
+        var config = Config(false) with { ModelType = "gpt_neox", KeyValueHeadCount = 4, Activation = "gelu", ParallelResidual = true };
+        var flops = StepFlops.Count(config, new FullAttention(), new AdapterOptions { Rank = 0, TargetModules = [] }, Length, Batch);
+        (int, int)[] block = [(64, 192), (64, 64), (64, 176), (176, 64)];
+        var products = 2 * block.Sum(b => Product(Length * Batch, b.Item1, b.Item2)) + Product(Length * Batch, 64, 128);
+        var scores = 2 * Batch * Pairs(false) * 2 * 16;
+        Assert.Equal(products + 2 * scores, flops.Forward);
+        // Both branches read the block's input: neither output projection is run again.
+        Assert.Equal(2 * (Product(Length * Batch, 64, 192) + Product(Length * Batch, 64, 176)) + scores, flops.Recomputed);
+    }
 }

@@ -1,0 +1,102 @@
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Attention;
+
+// N stretches, H query heads, J key-value heads (a divisor of H), S tokens of a stretch, K head size, W window
+
+/// <summary>
+/// Causal attention in which a token looks at itself and the W - 1 tokens before it, exactly, by the causal kernel alone: no mask of size
+/// [S, S], and no pair computed that is not looked at.
+/// </summary>
+/// <remarks>
+/// Queries are taken W at a time. Inside the W, attention is causal. Query a of a block also looks at keys c > a of the block before it: with both
+/// orders reversed, that is causal again. What two calls give is put together by their log-sum-exps, and the backward kernel takes the
+/// log-sum-exp of the whole, so that its probabilities are those of the whole (as in ring attention, arXiv 2310.01889).
+/// </remarks>
+internal static class SlidingWindow
+{
+    /// <summary>Output [N, H, S, K] and log-sum-exp [N, H, S] in fp32; outside autograd, on the CPU.</summary>
+    internal static (Tensor Output, Tensor LogSumExp) Forward(Tensor query, Tensor key, Tensor value, int window)
+    {
+        using var scope = NewDisposeScope();
+        var output = empty_like(query);
+        var logSumExp = empty([query.size(0), query.size(1), query.size(2)], ScalarType.Float32);
+        foreach (var part in Parts((int)query.size(2), window))
+        {
+            using var inner = NewDisposeScope();
+            var (o, l) = Dispatcher.FlashAttentionCpu(part.Queries(query), part.Keys(key), part.Keys(value), part.IsCausal);
+            (o, l) = (part.Reorder(o, 2), part.Reorder(l, 2));
+            var (whole, wholeLog) = (output.narrow(2, part.Query, part.QueryCount), logSumExp.narrow(2, part.Query, part.QueryCount));
+            if (part.IsFirst)
+            {
+                whole.copy_(o);
+                wholeLog.copy_(l);
+                continue;
+            }
+            // One part's share of the whole is exp(l - log(exp(l) + exp(l'))) = sigmoid(l - l').
+            var share = l.sub(wholeLog).sigmoid_().unsqueeze(3).to(o.dtype);
+            whole.add_(o.sub_(whole).mul_(share));
+            wholeLog.copy_(l.logaddexp(wholeLog));
+        }
+        return (output.MoveToOuterDisposeScope(), logSumExp.MoveToOuterDisposeScope());
+    }
+
+    /// <summary>Gradients of <see cref="Forward"/>'s arguments.</summary>
+    internal static (Tensor Query, Tensor Key, Tensor Value) Backward(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor output, Tensor logSumExp, int window)
+    {
+        using var scope = NewDisposeScope();
+        Tensor queryGradient = zeros_like(query), keyGradient = zeros_like(key), valueGradient = zeros_like(value);
+        foreach (var part in Parts((int)query.size(2), window))
+        {
+            using var inner = NewDisposeScope();
+            var (q, k, v) = Dispatcher.FlashAttentionCpuBackward(part.Queries(gradient), part.Queries(query), part.Keys(key), part.Keys(value),
+                part.Queries(output), part.Queries(logSumExp), part.IsCausal);
+            queryGradient.narrow(2, part.Query, part.QueryCount).add_(part.Reorder(q, 2));
+            keyGradient.narrow(2, part.Key, part.KeyCount).add_(part.Reorder(k, 2));
+            valueGradient.narrow(2, part.Key, part.KeyCount).add_(part.Reorder(v, 2));
+        }
+        return (queryGradient.MoveToOuterDisposeScope(), keyGradient.MoveToOuterDisposeScope(), valueGradient.MoveToOuterDisposeScope());
+    }
+
+    /// <summary>The same under autograd and on any device, with a mask [W, 2 W - 1] for each W queries.</summary>
+    internal static Tensor Attend(Tensor query, Tensor key, Tensor value, int window)
+    {
+        using var scope = NewDisposeScope();
+        var (length, outputs) = (query.size(2), new List<Tensor>());
+        for (long start = 0; start < length; start += window)
+        {
+            var (count, from) = (Math.Min(window, length - start), Math.Max(0, start - window + 1));
+            var keys = start + count - from;
+            var distance = arange(start, start + count, ScalarType.Int64, query.device).unsqueeze(1) - arange(from, from + keys, ScalarType.Int64, query.device);
+            outputs.Add(Dispatcher.ScaledDotProductAttention(query.narrow(2, start, count), key.narrow(2, from, keys), value.narrow(2, from, keys),
+                distance.ge(Scalars.Zero).logical_and_(distance.lt(Scalars.Of(window))), causal: false));
+        }
+        return cat(outputs, 2).MoveToOuterDisposeScope();
+    }
+
+    private static IEnumerable<Part> Parts(int length, int window)
+    {
+        for (var start = 0; start < length; start += window)
+        {
+            var count = Math.Min(window, length - start);
+            yield return new(start, count, start, count, IsCausal: true, IsFirst: true);
+            if (start == 0)
+                continue;
+            // Every query of a short last block looks at the newest keys of the block before it.
+            if (count < window)
+                yield return new(start, count, start - window + count, window - count);
+            if (count > 1)
+                yield return new(start, count - 1, start - window + 1, count - 1, IsCausal: true, IsReversed: true);
+        }
+    }
+
+    private readonly record struct Part(int Query, int QueryCount, int Key, int KeyCount, bool IsCausal = false, bool IsFirst = false, bool IsReversed = false)
+    {
+        internal Tensor Queries(Tensor heads) => Reorder(heads.narrow(2, Query, QueryCount), 2);
+
+        internal Tensor Keys(Tensor heads) => Reorder(heads.narrow(2, Key, KeyCount), 2);
+
+        internal Tensor Reorder(Tensor part, long dimension) => IsReversed ? part.flip(dimension) : part;
+    }
+}

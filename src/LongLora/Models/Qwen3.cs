@@ -1,0 +1,14 @@
+namespace LongLora.Models;
+
+/// <summary>
+/// The dense Qwen3 family (arXiv 2505.09388): Llama's layers with an RMSNorm over each query and key head before positions, and a head size
+/// of its own, so that all heads together may be wider or narrower than the model.
+/// </summary>
+internal static class Qwen3
+{
+    internal static ModelFamily Family { get; } = Llama.Family with
+    {
+        Build = (config, layers) => Llama.Build(config, layers,
+            (c, l, layer) => Llama.Block(c, l, layer, c.AttentionBias, c.AttentionBias, headNorms: true)),
+    };
+}

@@ -1,0 +1,100 @@
+using LongLora.Attention;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.Tests.Attention;
+
+/// <summary>Windows of every size against softmax over pairs that are asked one by one, inside each pattern.</summary>
+public class SlidingWindowTests
+{
+    private const int Length = 37, Group = 16, Heads = 4;
+
+    private static bool IsSeen(string kind, int window, int h, int q, int k)
+    {
+        var shift = kind == "full" || h < Heads / 2 ? 0 : Group / 2;
+        return k <= q && q - k < window && (kind == "full" || (q + shift) / Group == (k + shift) / Group);
+    }
+
+    private static IAttention Create(string kind) => kind == "full" ? new FullAttention() : new ShiftedSparseAttention(Group);
+
+    private static Tensor Random(int seed, params long[] shape)
+    {
+        using var generator = new Generator((ulong)seed, CPU);
+        return randn(shape, generator: generator);
+    }
+
+    public static TheoryData<string, int> Cases()
+    {
+        var data = new TheoryData<string, int>();
+        foreach (var kind in new[] { "full", "shifted-sparse" })
+        {
+            foreach (var window in new[] { 1, 2, 5, 9, 12, 36, 37, 100 })
+                data.Add(kind, window);
+        }
+        return data;
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Within_any_window_equals_dense_mask_with_gradients(string kind, int window)
+    {
+        using var scope = NewDisposeScope();
+        var attention = Create(kind).Within(window);
+        Tensor query = Random(1, 2, Heads, Length, 16), key = Random(2, 2, 2, Length, 16), value = Random(3, 2, 2, Length, 16), gradient = Random(4, 2, Heads, Length, 16);
+        var pairs = Enumerable.Range(0, Heads * Length * Length)
+            .Select(at => IsSeen(kind, window, at / (Length * Length), at / Length % Length, at % Length) ? 0 : float.NegativeInfinity).ToArray();
+        var mask = tensor(pairs, [Heads, Length, Length]);
+        Tensor[] ByAutograd(Func<Tensor, Tensor, Tensor, Tensor> attend)
+        {
+            var leaves = new[] { query, key, value }.Select(x => x.clone().requires_grad_(true)).ToArray();
+            var output = attend(leaves[0], leaves[1], leaves[2]);
+            output.backward([gradient]);
+            return [output, .. leaves.Select(l => l.grad!)];
+        }
+
+        var oracle = ByAutograd((q, k, v) => ((q.matmul(k.repeat_interleave(2, 1).transpose(2, 3)) / 4) + mask).softmax(-1).matmul(v.repeat_interleave(2, 1)));
+        var attended = ByAutograd((q, k, v) => attention.Attend(q, k, v));
+        var result = attention.Forward(query, key, value);
+        var (dq, dk, dv) = attention.Backward(gradient, query, key, value, result);
+        Tensor[] lean = [result.Output, dq, dk, dv];
+        for (var i = 0; i < oracle.Length; i++)
+        {
+            Near.AssertEqual(oracle[i], attended[i], 5e-6, $"autograd, result {i}");
+            Near.AssertEqual(oracle[i], lean[i], 5e-6, $"kernels, result {i}");
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void PairsPerHead_counts_what_a_window_leaves(string kind, int window)
+    {
+        double pairs = 0;
+        for (var at = 0; at < Heads * Length * Length; at++)
+            pairs += IsSeen(kind, window, at / (Length * Length), at / Length % Length, at % Length) ? 1 : 0;
+        Assert.Equal(pairs / Heads, Create(kind).Within(window).Pattern(Length).PairsPerHead);
+    }
+
+    [Fact]
+    public void Within_twice_is_the_smaller_window_and_the_first_is_left_alone()
+    {
+        var first = new FullAttention().Within(8);
+        Assert.Equal((8, 8, 3), (first.Pattern(20).Window, first.Within(9).Pattern(20).Window, first.Within(3).Pattern(20).Window));
+        Assert.Equal(8, first.Pattern(20).Window);
+    }
+
+    [Theory]
+    [InlineData(12)]
+    [InlineData(40)]
+    public void Within_documents_equal_each_alone(int window)
+    {
+        using var scope = NewDisposeScope();
+        var attention = new FullAttention().Within(window);
+        Tensor q = Random(1, 1, 4, 40, 8), k = Random(2, 1, 2, 40, 8), v = Random(3, 1, 2, 40, 8);
+        var together = attention.Forward(q, k, v, [[26, 14]]).Output;
+        foreach (var (start, length) in new[] { (0, 26), (26, 14) })
+        {
+            Tensor Cut(Tensor x) => x.narrow(2, start, length);
+            Near.AssertEqual(attention.Forward(Cut(q), Cut(k), Cut(v)).Output, Cut(together), 2e-6);
+        }
+    }
+}
