@@ -59,6 +59,76 @@ public class GgufTests
             file.Get<bool>("tokenizer.ggml.add_bos_token"), file.Get<bool>("tokenizer.ggml.add_eos_token")));
     }
 
+    // Through the tests' own way back from GGUF to Hugging Face's names and layout; the logits are the goldens' contract elsewhere.
+    [Theory]
+    [InlineData("mistral_tiny", "llama")]
+    [InlineData("qwen2_tiny", "qwen2")]
+    [InlineData("qwen3_tiny", "qwen3")]
+    [InlineData("phi3_tiny", "phi3")]
+    [InlineData("neox_tiny", "gptneox")]
+    [InlineData("neox_serial_tiny", "gptneox")]
+    public void Write_every_family_then_read_gives_the_same_weights(string golden, string architecture)
+    {
+        using var scope = NewDisposeScope();
+        using var output = new TemporaryFolder();
+        var folder = CheckpointDirectory.Open(SharedMaterial.Golden(golden));
+        var config = folder.Config;
+        using var model = ModelLoader.Load(config, folder);
+        var file = GgufExporter.Write(output["a.gguf"], model, folder, GgufType.F32);
+        Assert.Equal(architecture, file.Get<string>("general.architecture"));
+        Assert.Equal((uint)config.RotarySize, file.Get<uint>(architecture + ".rope.dimension_count"));
+        Assert.Equal((uint)Math.Min(RopeScaling.CurrentContext(config), config.SlidingWindow ?? int.MaxValue), file.Get<uint>(architecture + ".context_length"));
+        if (architecture == "gptneox")
+            Assert.Equal(config.ParallelResidual, file.Get<bool>("gptneox.use_parallel_residual"));
+        if (golden == "phi3_tiny")
+        {
+            Near.AssertEqual(tensor(config.RopeScaling.LongFactors!.ToArray()), file.Open("rope_factors_long.weight"), 1e-6);
+            Near.AssertEqual(tensor(config.RopeScaling.ShortFactors!.ToArray()), file.Open("rope_factors_short.weight"), 1e-6);
+            Assert.Equal((float)Math.Sqrt(1 + Math.Log(64 / 16.0) / Math.Log(16)), file.Get<float>("phi3.rope.scaling.attn_factor"), 1e-6);
+        }
+        var others = file.Tensors.Keys.Where(n => !n.StartsWith("rope_", StringComparison.Ordinal)).ToHashSet();
+        foreach (var weight in model.Weights)
+        {
+            var name = GgufArchitecture.TensorName(weight.Name);
+            Assert.True(others.Remove(name), name);
+            var value = file.Open(name);
+            if (architecture == "llama" && (name.Contains("attn_q.", StringComparison.Ordinal) || name.Contains("attn_k.", StringComparison.Ordinal)))
+                value = LlamaOfGguf.Halves(value, name.Contains("attn_q", StringComparison.Ordinal) ? config.HeadCount : config.KeyValueHeadCount);
+            if (architecture == "gptneox" && name.Contains("attn_qkv", StringComparison.Ordinal))
+                value = HeadByHead(value, config.HeadCount, config.HeadSize);
+            Near.AssertEqual(weight.Value, value, 0, weight.Name);
+        }
+        Assert.Empty(others);
+    }
+
+    // Row of part p, head h, place i: p H K + h K + i there, h 3 K + p K + i here.
+    private static Tensor HeadByHead(Tensor value, int heads, int size)
+    {
+        var from = new long[value.size(0)];
+        for (var row = 0; row < from.Length; row++)
+        {
+            var (part, head, place) = (row / (heads * size), row / size % heads, row % size);
+            from[head * 3 * size + part * size + place] = row;
+        }
+        return value.index_select(0, tensor(from));
+    }
+
+    [Fact]
+    public void Write_llama3_scaling_divides_each_frequency()
+    {
+        using var scope = NewDisposeScope();
+        using var output = new TemporaryFolder();
+        var folder = CheckpointDirectory.Open(Stories);
+        var scaling = new RopeScalingConfig { Kind = "llama3", Factor = 8, LowFrequencyFactor = 1, HighFrequencyFactor = 4, OriginalMaxPositions = 512 };
+        using var model = ModelLoader.Load(folder.Config with { MaxPositions = 4096, RopeScaling = scaling }, folder);
+        var file = GgufExporter.Write(output["a.gguf"], model, folder, GgufType.F32);
+        var divisors = file.Open("rope_freqs.weight");
+        Assert.Equal([4], divisors.shape);
+        var inverse = RopeScaling.Frequencies(model.Config, 4096).Inverse;
+        for (var i = 0; i < 4; i++)
+            Assert.Equal(Math.Pow(folder.Config.RopeTheta, -i / 4.0) / divisors[i].item<float>(), inverse[i], 1e-6 * inverse[i]);
+    }
+
     [Theory]
     [InlineData("llama3", "gpt2", "llama-bpe", 128000)]
     [InlineData("qwen3", "gpt2", "qwen2", 151643)]
