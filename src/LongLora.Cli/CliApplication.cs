@@ -76,6 +76,7 @@ public static class CliApplication
             EvaluateCommand.Create(context),
             GenerateCommand.Create(context),
             MergeCommand.Create(context),
+            ExportCommand.Create(context),
             QuantizeCommand.Create(context),
             PrepareCommand.Create(context),
             InspectCommand.Create(context),

@@ -108,6 +108,7 @@ internal sealed class ModelArguments
 {
     private readonly Option<string> _model = new("--model") { Description = "folder of a Hugging Face model", HelpName = "DIR", Required = true };
     private readonly Option<string> _adapter = new("--adapter") { Description = "folder of a PEFT adapter on it", HelpName = "DIR" };
+    private readonly AdapterArguments _reading = new();
     private readonly Option<string> _device = new("--device") { Description = "auto, cpu, cuda or cuda:N [default: auto]", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
     private readonly Option<QuantizationKind> _quantization = QuantizeCommand.QuantizationOption(QuantizationKind.None);
 
@@ -115,6 +116,7 @@ internal sealed class ModelArguments
     {
         command.Options.Insert(0, _model);
         command.Options.Insert(1, _adapter);
+        _reading.AddTo(command);
         command.Options.Add(_quantization);
         command.Options.Add(_device);
     }
@@ -125,7 +127,22 @@ internal sealed class ModelArguments
         var folder = CheckpointDirectory.Open(path);
         var model = ModelLoader.Load(folder.Config, folder, Devices.Parse(parsed.GetValue(_device)!), parsed.GetValue(_quantization));
         tokenizer = TokenizerLoader.LoadIfPresent(path);
-        adapter = parsed.GetValue(_adapter) is { } adapterPath ? PeftFormat.Attach(adapterPath, model) : null;
+        adapter = parsed.GetValue(_adapter) is { } adapterPath ? PeftFormat.Attach(adapterPath, model, _reading.Read(parsed)) : null;
         return model;
     }
+}
+
+/// <summary>The options that tell what the files of an adapter leave open.</summary>
+internal sealed class AdapterArguments
+{
+    private readonly Option<int?> _context = new("--adapter-context") { Description = "context that the adapter was trained for, where its files do not say (LongLoRA's own)", HelpName = "L" };
+    private readonly Option<bool> _keep = new("--keep-vocabulary") { Description = "leave embedding rows aside that the base does not have, such as that of [PAD]" };
+
+    internal void AddTo(Command command)
+    {
+        command.Options.Add(_context);
+        command.Options.Add(_keep);
+    }
+
+    internal AdapterReading Read(ParseResult parsed) => new() { Context = parsed.GetValue(_context), KeepVocabulary = parsed.GetValue(_keep) };
 }

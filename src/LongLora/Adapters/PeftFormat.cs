@@ -3,14 +3,31 @@ using System.Text.Json.Nodes;
 using LongLora.Checkpoints;
 using LongLora.Layers;
 using LongLora.Models;
+using LongLora.Positions;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Adapters;
 
+/// <summary>How to take what the files of an adapter leave open.</summary>
+public sealed record AdapterReading
+{
+    /// <summary>
+    /// The context in tokens that the adapter was trained for, where its files do not say (LongLoRA's own); null where they do, or for the base's.
+    /// </summary>
+    public int? Context { get; init; }
+
+    /// <summary>How positions were rescaled to <see cref="Context"/>. Default linear, as LongLoRA does.</summary>
+    public string Scaling { get; init; } = "linear";
+
+    /// <summary>Leaves rows of the embeddings that the base model does not have, such as that of <c>[PAD]</c>, aside. Default false.</summary>
+    public bool KeepVocabulary { get; init; }
+}
+
 /// <summary>
 /// The adapter folder of Python's PEFT: <c>adapter_config.json</c> and <c>adapter_model.safetensors</c>. Trained embeddings and norms are
 /// written as <c>modules_to_save</c>, so that PEFT loads them; a tied head is written beside the embeddings, because PEFT unties them.
+/// Read are also PEFT's older <c>adapter_model.bin</c> and LongLoRA's <c>trainable_params.bin</c> beside it.
 /// </summary>
 /// <remarks>
 /// Beyond PEFT's fields the config has <c>longlora_model</c> with the rescaled positions: PEFT ignores it, and without it an adapter would be
@@ -18,7 +35,8 @@ namespace LongLora.Adapters;
 /// </remarks>
 public static class PeftFormat
 {
-    private const string ConfigFile = "adapter_config.json", WeightFile = "adapter_model.safetensors", Prefix = "base_model.model.";
+    internal const string ConfigFile = "adapter_config.json";
+    private const string WeightFile = AdapterFiles.SafetensorsFile, Prefix = AdapterFiles.Prefix;
     private const string PositionsField = "longlora_model";
 
     private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
@@ -65,66 +83,58 @@ public static class PeftFormat
                 saved.Add(model.Head.Name);
             }
         }
-        foreach (var layer in model.Linears)
-        {
-            if (set.Adapters.TryGetValue(layer.Name, out var adapter))
-            {
-                tensors.Add(TensorToWrite.Of($"{Prefix}{layer.Name}.lora_A.weight", adapter.A.Value));
-                tensors.Add(TensorToWrite.Of($"{Prefix}{layer.Name}.lora_B.weight", adapter.B.Value));
-            }
-        }
+        tensors.AddRange(LoraTensors(set, model));
         SafetensorsWriter.Write(Path.Combine(folder, WeightFile), tensors);
-        AtomicFile.WriteText(Path.Combine(folder, ConfigFile), Config(set.Options, model, basePath, saved).ToJsonString(s_indented) + "\n");
+        WriteConfig(folder, set.Options, model, basePath, saved);
     }
 
+    /// <summary>A and B layer by layer under PEFT's names.</summary>
+    internal static IEnumerable<TensorToWrite> LoraTensors(AdapterSet set, CausalLanguageModel model)
+    {
+        foreach (var layer in model.Linears)
+        {
+            if (!set.Adapters.TryGetValue(layer.Name, out var adapter))
+                continue;
+            yield return TensorToWrite.Of($"{Prefix}{layer.Name}.lora_A.weight", adapter.A.Value);
+            yield return TensorToWrite.Of($"{Prefix}{layer.Name}.lora_B.weight", adapter.B.Value);
+        }
+    }
+
+    /// <summary>Writes <c>adapter_config.json</c>.</summary>
+    internal static void WriteConfig(string folder, AdapterOptions options, CausalLanguageModel model, string basePath, IEnumerable<string> saved) =>
+        AtomicFile.WriteText(Path.Combine(folder, ConfigFile), Config(options, model, basePath, saved).ToJsonString(s_indented) + "\n");
+
     /// <summary>Reads an adapter and attaches it, trained embeddings, norms and positions included.</summary>
+    /// <remarks>
+    /// Embeddings with more rows than the model's, such as those of LongLoRA's added <c>[PAD]</c>, give the model a larger vocabulary; the head's new rows are the
+    /// mean of the others, as LongLoRA has them.
+    /// </remarks>
     /// <param name="folder">The adapter's folder.</param>
     /// <param name="model">The base model.</param>
+    /// <param name="reading">How to take what the files leave open; null for the defaults.</param>
     /// <exception cref="CheckpointException">A file is missing or damaged, an option is not supported, or the adapter belongs to another model.</exception>
-    public static AdapterSet Attach(string folder, CausalLanguageModel model)
+    /// <exception cref="ConfigurationException">LongLoRA's files do not say for which context they were trained, and nobody else does.</exception>
+    public static AdapterSet Attach(string folder, CausalLanguageModel model, AdapterReading? reading = null)
     {
         var configPath = Path.Combine(folder, ConfigFile);
         if (!File.Exists(configPath))
             throw new CheckpointException($"'{folder}' has no {ConfigFile}: it is not an adapter.");
+        reading ??= new AdapterReading();
         var config = ReadConfig(configPath);
         var (rank, alpha) = ((int)(Number(config, "r", configPath) ?? 8), Number(config, "lora_alpha", configPath) ?? 8);
-        using var file = new SafetensorsReader(Path.Combine(folder, WeightFile));
+        using var files = AdapterFiles.Open(folder);
+        var positions = NewPositions(files, config[PositionsField] as JsonObject, model.Config, reading, configPath);
 
-        var stored = file.Tensors.Keys.ToDictionary(name => name.StartsWith(Prefix, StringComparison.Ordinal) ? name[Prefix.Length..] : name);
-        Tensor Take(string name)
-        {
-            stored.Remove(name, out var key);
-            var value = file.Open(key!);
-            TensorNumbers.RequireFinite(value, file.Tensors[key!]);
-            using (value)
-                return value.to(ScalarType.Float32, model.Device, copy: true);
-        }
-
-        var adapters = new Dictionary<string, LoraAdapter>();
-        foreach (var layer in model.Linears)
-        {
-            string a = layer.Name + ".lora_A.weight", b = layer.Name + ".lora_B.weight";
-            if (!stored.ContainsKey(a) || !stored.ContainsKey(b))
-                continue;
-            CheckShape(file, stored[a], rank, layer.InputSize);
-            CheckShape(file, stored[b], layer.OutputSize, rank);
-            adapters.Add(layer.Name, new LoraAdapter(new Weight(a, Take(a)), new Weight(b, Take(b)), alpha));
-        }
-        var replaced = new List<Weight>();
-        foreach (var weight in model.Weights.Where(w => stored.ContainsKey(w.Name)).ToList())
-        {
-            CheckShape(file, stored[weight.Name], [.. weight.Shape]);
-            weight.Replace(Take(weight.Name));
-            replaced.Add(weight);
-        }
-        TakeTiedHead(stored, file, model);
+        var stored = files.Tensors.ToDictionary();
+        var adapters = TakePairs(files, stored, model, rank, alpha);
+        var replaced = TakeWeights(files, stored, model, reading.KeepVocabulary);
+        TakeTiedHead(stored, files, model);
         if (stored.Count > 0)
-            throw new CheckpointException($"{file.Path}: '{stored.Values.First()}' belongs to no part of this model"
+            throw new CheckpointException($"{stored.Values.First().File}: '{stored.Values.First().Name}' belongs to no part of this model"
                 + $"{(stored.Count > 1 ? $", nor do {stored.Count - 1} other tensors" : "")}. The adapter was made for another base.");
         if (adapters.Count == 0 && replaced.Count == 0)
-            throw new CheckpointException($"{file.Path} holds no tensors: the adapter is empty.");
-        if (config[PositionsField] is JsonObject positions)
-            model.Config = ReadPositions(positions, model.Config, configPath);
+            throw new CheckpointException($"{files.Path} holds no tensors: the adapter is empty.");
+        model.Config = positions with { VocabularySize = model.Config.VocabularySize };
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
         var options = new AdapterOptions
         {
@@ -135,6 +145,64 @@ public static class PeftFormat
             TrainNorms = replaced.Exists(norms.Contains),
         };
         return AdapterSet.Attach(model, options, adapters, replaced);
+    }
+
+    private static Dictionary<string, LoraAdapter> TakePairs(AdapterFiles files, Dictionary<string, TensorInfo> stored, CausalLanguageModel model, int rank, double alpha)
+    {
+        var adapters = new Dictionary<string, LoraAdapter>();
+        foreach (var layer in model.Linears)
+        {
+            string a = layer.Name + ".lora_A.weight", b = layer.Name + ".lora_B.weight";
+            if (!stored.ContainsKey(a) || !stored.ContainsKey(b))
+                continue;
+            CheckShape(stored[a], rank, layer.InputSize);
+            CheckShape(stored[b], layer.OutputSize, rank);
+            adapters.Add(layer.Name, new LoraAdapter(new Weight(a, Take(files, stored, a, model)), new Weight(b, Take(files, stored, b, model)), alpha));
+        }
+        return adapters;
+    }
+
+    private static List<Weight> TakeWeights(AdapterFiles files, Dictionary<string, TensorInfo> stored, CausalLanguageModel model, bool keepVocabulary)
+    {
+        var rows = model.Embedding.Weight.Shape[0];
+        string[] tables = [model.Embedding.Weight.Name, model.Head.Name + ".weight"];
+        var most = tables.Max(t => stored.TryGetValue(t, out var table) && table.Shape.Count == 2 ? table.Shape[0] : 0);
+        if (most > rows && !keepVocabulary)
+            model.ResizeVocabulary((int)most);
+        var replaced = new List<Weight>();
+        foreach (var weight in model.Weights.Where(w => stored.ContainsKey(w.Name)).ToList())
+        {
+            var extra = keepVocabulary && tables.Contains(weight.Name) ? Math.Max(most - rows, 0) : 0;
+            CheckShape(stored[weight.Name], [weight.Shape[0] + extra, .. weight.Shape.Skip(1)]);
+            using var value = Take(files, stored, weight.Name, model);
+            weight.Replace(extra > 0 ? value.narrow(0, 0, rows).clone() : value.alias());
+            replaced.Add(weight);
+        }
+        return replaced;
+    }
+
+    private static Tensor Take(AdapterFiles files, Dictionary<string, TensorInfo> stored, string name, CausalLanguageModel model)
+    {
+        stored.Remove(name, out var info);
+        using var value = files.OpenTensor(name);
+        TensorNumbers.RequireFinite(value, info!);
+        return value.to(ScalarType.Float32, model.Device, copy: true);
+    }
+
+    // Our own adapters say which positions they were trained with; LongLoRA's pair does not, and without them its numbers are silently wrong.
+    private static ModelConfig NewPositions(AdapterFiles files, JsonObject? written, ModelConfig config, AdapterReading reading, string path)
+    {
+        if (written is not null)
+            return ReadPositions(written, config, path);
+        if (reading.Context is { } context)
+        {
+            return context >= RopeScaling.CurrentContext(config)
+                ? RopeScaling.Extend(config, reading.Scaling, null, context)
+                : throw new ConfigurationException($"The adapter's context is given as {context}, but the base model already has {RopeScaling.CurrentContext(config)} tokens.");
+        }
+        return !files.IsPair ? config : throw new ConfigurationException(
+            $"The adapter in '{Path.GetDirectoryName(path)}' is in LongLoRA's layout ({AdapterFiles.TrainedFile}), which does not say for which context it was trained, and its numbers are "
+            + $"wrong without. Give --adapter-context N, such as the 32768 of '...-32k'; {RopeScaling.CurrentContext(config)} if the base model's positions are already rescaled.");
     }
 
     private static JsonObject Config(AdapterOptions options, CausalLanguageModel model, string basePath, IEnumerable<string> saved)
@@ -202,21 +270,24 @@ public static class PeftFormat
         return ModelConfigReader.Parse(complete.ToJsonString(), $"{path}: {PositionsField}");
     }
 
-    private static void TakeTiedHead(Dictionary<string, string> stored, SafetensorsReader file, CausalLanguageModel model)
+    private static void TakeTiedHead(Dictionary<string, TensorInfo> stored, AdapterFiles files, CausalLanguageModel model)
     {
         var name = model.Head.Name + ".weight";
-        if (!model.Config.TiedEmbeddings || !stored.Remove(name, out var key))
+        if (!model.Config.TiedEmbeddings || !stored.Remove(name, out var info))
             return;
-        using var head = file.Open(key);
-        using var embedding = model.Embedding.Weight.Value.to(head.dtype);
+        using var scope = NewDisposeScope();
+        var head = files.OpenTensor(name);
+        var embedding = model.Embedding.Weight.Value.to(head.dtype);
+        if (head.size(0) > embedding.size(0)) // rows that were left aside
+            head = head.narrow(0, 0, embedding.size(0));
         if (!head.shape.SequenceEqual(embedding.shape) || !head.equal(embedding).all().item<bool>())
-            throw new CheckpointException($"{file.Path}: '{key}' differs from the embeddings, but the model's head is tied to them. Untie the base model first.");
+            throw new CheckpointException($"{info.File}: '{info.Name}' differs from the embeddings, but the model's head is tied to them. Untie the base model first.");
     }
 
-    private static void CheckShape(SafetensorsReader file, string key, params long[] shape)
+    private static void CheckShape(TensorInfo info, params long[] shape)
     {
-        if (!file.Tensors[key].Shape.SequenceEqual(shape))
-            throw new CheckpointException($"{file.Path}: '{key}' is [{string.Join(", ", file.Tensors[key].Shape)}]; this model needs [{string.Join(", ", shape)}].");
+        if (!info.Shape.SequenceEqual(shape))
+            throw new CheckpointException($"{info.File}: '{info.Name}' is [{string.Join(", ", info.Shape)}]; this model needs [{string.Join(", ", shape)}].");
     }
 
     // model.layers.0.input_layernorm.weight (or .bias) -> input_layernorm

@@ -14,11 +14,13 @@ public sealed class CheckpointDirectory : ITensorSource
         PickleFile = "pytorch_model.bin", PickleIndexFile = "pytorch_model.bin.index.json";
 
     // What a tokenizer and a text generator need, and what a licence asks to be handed on. A README speaks of the original alone.
-    private static readonly string[] s_companions =
+    internal static readonly string[] TokenizerFiles =
     [
         "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-        "chat_template.jinja", "chat_template.json", "generation_config.json", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*",
+        "chat_template.jinja", "chat_template.json",
     ];
+
+    private static readonly string[] s_companions = [.. TokenizerFiles, "generation_config.json", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*"];
 
     private static readonly string[] s_heads = ["lm_head.weight", "embed_out.weight"], s_embeddings = ["model.embed_tokens.weight", "gpt_neox.embed_in.weight"];
 
@@ -78,7 +80,7 @@ public sealed class CheckpointDirectory : ITensorSource
         }
         var text = ModelConfigReader.ReadText(configFile);
         var folder = new CheckpointDirectory(path, text, ModelConfigReader.Parse(text, configFile), ReadHeaders(path));
-        folder.DropTiedHead(headersOnly);
+        folder.DropTiedHead();
         folder._closed = headersOnly;
         return folder;
     }
@@ -117,21 +119,12 @@ public sealed class CheckpointDirectory : ITensorSource
 
     private WeightFile FileOf(TensorInfo info) => _files.First(f => f.Path == info.File);
 
-    // PyTorch's files hold the head of a tied model a second time, mostly as the same data under another name.
-    private void DropTiedHead(bool headersOnly)
+    // PyTorch's files hold the head of a tied model a second time, as the same data under another name.
+    private void DropTiedHead()
     {
-        var head = s_heads.FirstOrDefault(_tensors.ContainsKey);
-        var embedding = s_embeddings.FirstOrDefault(_tensors.ContainsKey);
-        if (!Config.TiedEmbeddings || head is null || embedding is null)
-            return;
-        if (_files.Exists(f => f.Aliases.GetValueOrDefault(head) == embedding || f.Aliases.GetValueOrDefault(embedding) == head))
-            _tensors.Remove(head);
-        else if (!headersOnly && _tensors[head] is var copy && copy.Type == _tensors[embedding].Type && copy.Shape.SequenceEqual(_tensors[embedding].Shape))
+        foreach (var head in s_heads.Where(_ => Config.TiedEmbeddings))
         {
-            LibTorch.EnsureLoaded();
-            var same = false;
-            Visit(embedding, table => Visit(head, other => same = table.equal(other).all().item<bool>()));
-            if (same)
+            if (_files.SelectMany(f => f.Aliases).Any(a => (a.Key == head && s_embeddings.Contains(a.Value)) || (a.Value == head && s_embeddings.Contains(a.Key))))
                 _tensors.Remove(head);
         }
     }

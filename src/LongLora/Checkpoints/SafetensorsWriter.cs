@@ -21,7 +21,7 @@ public sealed record TensorToWrite(string Name, ScalarType Type, IReadOnlyList<l
 }
 
 /// <summary>Writes <c>.safetensors</c> files: streaming, with one tensor in memory at a time, and atomically.</summary>
-public static unsafe class SafetensorsWriter
+public static class SafetensorsWriter
 {
     /// <summary>Largest file that <see cref="WriteModel"/> makes by default: 5 GB, as transformers does.</summary>
     public const long DefaultShardBytes = 5_000_000_000;
@@ -43,7 +43,7 @@ public static unsafe class SafetensorsWriter
         {
             stream.Write(header);
             foreach (var tensor in ordered)
-                WriteTensor(stream, tensor);
+                CheckpointShards.WriteData(tensor, piece => stream.Write(piece));
         });
     }
 
@@ -55,46 +55,8 @@ public static unsafe class SafetensorsWriter
     /// <param name="tensors">What to write, in this order.</param>
     /// <param name="maxShardBytes">Most bytes of tensors in one file; a larger tensor has a file of its own. Default 5 GB.</param>
     /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
-    public static void WriteModel(string folder, IReadOnlyList<TensorToWrite> tensors, long maxShardBytes = DefaultShardBytes)
-    {
-        var shards = Split(tensors, maxShardBytes);
-        if (shards.Count <= 1)
-        {
-            Write(Path.Combine(folder, CheckpointDirectory.WeightsFile), tensors);
-            return;
-        }
-        var map = new SortedDictionary<string, string>(StringComparer.Ordinal);
-        for (var i = 0; i < shards.Count; i++)
-        {
-            var name = $"model-{i + 1:D5}-of-{shards.Count:D5}.safetensors";
-            foreach (var tensor in shards[i])
-            {
-                if (!map.TryAdd(tensor.Name, name))
-                    throw new ShapeException($"{folder}: two tensors have the name '{tensor.Name}'.");
-            }
-        }
-        foreach (var shard in shards)
-            Write(Path.Combine(folder, map[shard[0].Name]), shard);
-        AtomicFile.WriteText(Path.Combine(folder, CheckpointDirectory.IndexFile), CheckpointIndex.Text(tensors.Sum(t => t.ByteCount), map));
-    }
-
-    private static List<List<TensorToWrite>> Split(IReadOnlyList<TensorToWrite> tensors, long maxShardBytes)
-    {
-        ArgumentOutOfRangeException.ThrowIfLessThan(maxShardBytes, 1);
-        var shards = new List<List<TensorToWrite>>();
-        var filled = 0L;
-        foreach (var tensor in tensors)
-        {
-            if (shards.Count == 0 || tensor.ByteCount > maxShardBytes - filled)
-            {
-                shards.Add([]);
-                filled = 0;
-            }
-            shards[^1].Add(tensor);
-            filled += tensor.ByteCount;
-        }
-        return shards;
-    }
+    public static void WriteModel(string folder, IReadOnlyList<TensorToWrite> tensors, long maxShardBytes = DefaultShardBytes) =>
+        CheckpointShards.Write(folder, tensors, maxShardBytes, CheckpointDirectory.WeightsFile, CheckpointDirectory.IndexFile, (path, shard) => Write(path, shard));
 
     private static byte[] MakeHeader(string path, List<TensorToWrite> tensors, IReadOnlyDictionary<string, string>? metadata)
     {
@@ -142,20 +104,5 @@ public static unsafe class SafetensorsWriter
             json.WriteEndArray();
             json.WriteEndObject();
         }
-    }
-
-    private static void WriteTensor(Stream stream, TensorToWrite tensor)
-    {
-        const int pieceBytes = 1 << 26;
-        using var scope = NewDisposeScope();
-        using var made = tensor.Value();
-        if (!made.shape.SequenceEqual(tensor.Shape))
-            throw new ShapeException($"'{tensor.Name}' was told to be [{string.Join(", ", tensor.Shape)}], but [{string.Join(", ", made.shape)}] was made.");
-        if (tensor.ByteCount == 0)
-            return;
-        using var value = made.detach().to(tensor.Type).cpu().contiguous();
-        var data = (byte*)NativeTensor.Data(value);
-        for (var written = 0L; written < tensor.ByteCount; written += pieceBytes)
-            stream.Write(new ReadOnlySpan<byte>(data + written, (int)Math.Min(pieceBytes, tensor.ByteCount - written)));
     }
 }

@@ -72,7 +72,7 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
 
     private static CheckpointSummary OfAdapter(string path)
     {
-        var file = SafetensorsHeader.Read(System.IO.Path.Combine(path, "adapter_model.safetensors"));
+        using var file = AdapterFiles.Open(path);
         var config = ReadConfig(System.IO.Path.Combine(path, "adapter_config.json"));
         var whole = file.Tensors.Values.Where(t => !t.Name.Contains(".lora_", StringComparison.Ordinal)).ToList();
         var positions = config["longlora_model"];

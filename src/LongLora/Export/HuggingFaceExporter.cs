@@ -7,6 +7,22 @@ using static TorchSharp.torch;
 
 namespace LongLora.Export;
 
+/// <summary>The form of a model's weights in a Hugging Face folder.</summary>
+public sealed record ExportOptions
+{
+    /// <summary>The type of all weights; null (the default) for those in which they are stored.</summary>
+    public ScalarType? Type { get; init; }
+
+    /// <summary>Most bytes of tensors in one file. Default 5 GB, as transformers has it.</summary>
+    public long MaxShardBytes { get; init; } = SafetensorsWriter.DefaultShardBytes;
+
+    /// <summary>Whether to write <c>pytorch_model.bin</c> for programs that are too old for safetensors. Default false.</summary>
+    public bool Pickle { get; init; }
+
+    /// <summary>A folder whose tokenizer, if it has one, takes the place of the base's: that of the adapter. Default null.</summary>
+    public string? TokenizerFolder { get; init; }
+}
+
 /// <summary>
 /// Writes a model, with whatever is attached to it merged in, as a plain Hugging Face folder that any engine loads: the base's config with
 /// the new positions and context, weights in their stored types, tokenizer files along.
@@ -17,19 +33,34 @@ public static class HuggingFaceExporter
     /// <param name="output">The folder to make; one that exists is replaced.</param>
     /// <param name="model">The model, with or without adapters.</param>
     /// <param name="origin">The base's folder: gives config, stored types, the order of tensors, and tokenizer files.</param>
-    public static void Write(string output, CausalLanguageModel model, CheckpointDirectory origin)
+    /// <param name="options">The form of the weights; null for the defaults.</param>
+    public static void Write(string output, CausalLanguageModel model, CheckpointDirectory origin, ExportOptions? options = null)
     {
-        var linears = model.Linears.ToDictionary(l => l.Name + ".weight");
-        var tensors = model.Weights.Select(weight => new TensorToWrite(weight.Name, origin.Tensors[weight.Name].Type, weight.Shape,
-            () => linears.TryGetValue(weight.Name, out var layer) ? Merged(layer) : weight.Value.alias()))
-            .Concat(linears.Where(l => l.Value.Projection is QuantizedProjection).Select(l => Widened(l.Key, l.Value)));
+        options ??= new ExportOptions();
         AtomicFile.WriteDirectory(output, folder =>
         {
-            SafetensorsWriter.WriteModel(folder, InFileOrder(tensors, origin));
+            var tensors = InFileOrder(Tensors(model, origin).Select(t => t with { Type = options.Type ?? t.Type }), origin);
+            if (options.Pickle)
+                TorchPickleWriter.WriteModel(folder, tensors, options.MaxShardBytes);
+            else
+                SafetensorsWriter.WriteModel(folder, tensors, options.MaxShardBytes);
             AtomicFile.WriteText(Path.Combine(folder, CheckpointDirectory.ConfigFile),
-                ModelConfigWriter.WithQuantization(ModelConfigWriter.Update(origin.ConfigText, model.Config), null));
+                ModelConfigWriter.WithQuantization(ModelConfigWriter.Update(origin.ConfigText, model.Config, options.Type), null));
             CopyCompanions(folder, origin);
+            if (options.TokenizerFolder is { } other)
+                CopyTokenizer(folder, other);
+            if (model.Config.VocabularySize > origin.Config.VocabularySize)
+                PaddingToken.AddIfMissing(folder, model.Config.VocabularySize);
         });
+    }
+
+    /// <summary>Every tensor of the model with its adapters merged, in its stored type, made when its turn comes.</summary>
+    internal static IEnumerable<TensorToWrite> Tensors(CausalLanguageModel model, CheckpointDirectory origin)
+    {
+        var linears = model.Linears.ToDictionary(l => l.Name + ".weight");
+        return model.Weights.Select(weight => new TensorToWrite(weight.Name, origin.Tensors[weight.Name].Type, weight.Shape,
+            () => linears.TryGetValue(weight.Name, out var layer) ? Merged(layer) : weight.Value.alias()))
+            .Concat(linears.Where(l => l.Value.Projection is QuantizedProjection).Select(l => Widened(l.Key, l.Value)));
     }
 
     /// <summary>Copies tokenizer, chat template and licence.</summary>
@@ -42,6 +73,19 @@ public static class HuggingFaceExporter
                 using var source = File.OpenRead(file);
                 source.CopyTo(target);
             });
+        }
+    }
+
+    // An adapter that brings a tokenizer was trained with it.
+    private static void CopyTokenizer(string folder, string from)
+    {
+        if (!File.Exists(Path.Combine(from, "tokenizer.model")) && !File.Exists(Path.Combine(from, "tokenizer.json")))
+            return;
+        foreach (var name in CheckpointDirectory.TokenizerFiles)
+        {
+            File.Delete(Path.Combine(folder, name));
+            if (File.Exists(Path.Combine(from, name)))
+                File.Copy(Path.Combine(from, name), Path.Combine(folder, name));
         }
     }
 

@@ -73,7 +73,7 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
     public long InputSize { get; } = inputSize;
 
     /// <summary>O, the size of an output row.</summary>
-    public long OutputSize { get; } = outputSize;
+    public long OutputSize { get; internal set; } = outputSize;
 
     /// <summary>The matrix.</summary>
     public IProjection Projection { get; set; } = projection;

@@ -4,7 +4,7 @@ namespace LongLora.Layers;
 
 /// <summary>
 /// One named tensor of a model or an adapter, in its stored type. Its value may be exchanged (trained weights become views of one flat
-/// buffer; a merge writes a new one), its name and shape may not.
+/// buffer; a merge writes a new one), its name may not, and its shape only with the vocabulary.
 /// </summary>
 /// <param name="name">Its Hugging Face state-dict name, such as <c>model.norm.weight</c>.</param>
 /// <param name="value">The tensor; the weight owns it from now on.</param>
@@ -14,7 +14,7 @@ public sealed class Weight(string name, Tensor value) : IDisposable
     public string Name { get; } = name;
 
     /// <summary>Its dimensions, outermost first.</summary>
-    public IReadOnlyList<long> Shape { get; } = value.shape;
+    public IReadOnlyList<long> Shape { get; private set; } = value.shape;
 
     /// <summary>The tensor. Owned by the weight: do not dispose it.</summary>
     public Tensor Value { get; private set; } = value.DetachFromDisposeScope();
@@ -32,6 +32,13 @@ public sealed class Weight(string name, Tensor value) : IDisposable
             throw new Runtime.ShapeException($"{Name} is [{string.Join(", ", Shape)}]; its new value is [{string.Join(", ", replacement.shape)}].");
         Value.Dispose();
         Value = replacement.DetachFromDisposeScope();
+    }
+
+    /// <summary>Exchanges a table of the vocabulary for one with more rows.</summary>
+    internal void ReplaceRows(Tensor replacement)
+    {
+        Shape = replacement.shape;
+        Replace(replacement);
     }
 
     /// <summary>

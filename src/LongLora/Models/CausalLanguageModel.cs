@@ -154,6 +154,23 @@ public sealed class CausalLanguageModel : IDisposable
         return Head.Forward(Forward(ids, context)).to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
+    /// <summary>Gives the model more token ids: the new rows of embeddings and head are the mean of the others, as LongLoRA makes that of its <c>[PAD]</c>.</summary>
+    /// <param name="size">The new V, not below the present one. Only before training: weights get new tensors.</param>
+    public void ResizeVocabulary(int size)
+    {
+        var added = size - Config.VocabularySize;
+        ArgumentOutOfRangeException.ThrowIfNegative(added, nameof(size));
+        using var noGradient = no_grad();
+        foreach (var weight in Weights.Where(w => w == Embedding.Weight || w.Name == Head.Name + ".weight" || w.Name == Head.Name + ".bias"))
+        {
+            using var scope = NewDisposeScope();
+            var mean = weight.Value.to(ScalarType.Float32).mean([0], keepdim: true).to(weight.Value.dtype);
+            weight.ReplaceRows(cat([weight.Value, mean.expand([added, .. weight.Shape.Skip(1)])]));
+        }
+        Head.OutputSize = size;
+        Config = Config with { VocabularySize = size };
+    }
+
     internal static void CheckIds(Tensor ids, ForwardContext context)
     {
         if (ids.dim() != 2 || ids.size(1) != context.Positions.Length)

@@ -1,0 +1,74 @@
+using LongLora.Checkpoints;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Adapters;
+
+/// <summary>
+/// The tensors of an adapter folder, whichever files they are in: <c>adapter_model.safetensors</c>, or PEFT's older <c>adapter_model.bin</c>, and
+/// beside it LongLoRA's <c>trainable_params.bin</c> with the embeddings and norms that PEFT did not save.
+/// </summary>
+internal sealed class AdapterFiles : IDisposable
+{
+    internal const string SafetensorsFile = "adapter_model.safetensors", PickleFile = "adapter_model.bin", TrainedFile = "trainable_params.bin";
+    internal const string Prefix = "base_model.model.";
+
+    private readonly List<ITensorSource> _sources = [];
+    private readonly Dictionary<string, (ITensorSource Source, TensorInfo Info)> _tensors = new(StringComparer.Ordinal);
+
+    private AdapterFiles(string path) => Path = path;
+
+    /// <summary>The file with the LoRA matrices.</summary>
+    public string Path { get; }
+
+    /// <summary>Whether weights lie in LongLoRA's second file.</summary>
+    public bool IsPair => _sources.Count > 1;
+
+    /// <summary>Every tensor, under the name of the base model's module.</summary>
+    public IReadOnlyDictionary<string, TensorInfo> Tensors => _tensors.ToDictionary(t => t.Key, t => t.Value.Info);
+
+    /// <summary>Opens the files of a folder. Where both forms are there, safetensors is read.</summary>
+    /// <exception cref="CheckpointException">A file is missing or damaged, or two hold the same tensor.</exception>
+    public static AdapterFiles Open(string folder)
+    {
+        string In(string name) => System.IO.Path.Combine(folder, name);
+        var main = File.Exists(In(SafetensorsFile)) ? SafetensorsFile : PickleFile;
+        if (!File.Exists(In(main)))
+            throw new CheckpointException($"'{folder}' has neither {SafetensorsFile} nor {PickleFile}: the weights of the adapter are missing.");
+        var files = new AdapterFiles(In(main));
+        try
+        {
+            files.Add(In(main));
+            if (File.Exists(In(TrainedFile)))
+                files.Add(In(TrainedFile));
+            return files;
+        }
+        catch
+        {
+            files.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>A tensor, mapped; the caller disposes it.</summary>
+    public Tensor OpenTensor(string name) => _tensors[name].Source.Open(_tensors[name].Info.Name);
+
+    /// <summary>Unmaps the files.</summary>
+    public void Dispose()
+    {
+        foreach (var source in _sources)
+            source.Dispose();
+    }
+
+    private void Add(string path)
+    {
+        var source = WeightFile.Read(path).Open();
+        _sources.Add(source);
+        foreach (var (key, info) in source.Tensors)
+        {
+            var name = key.StartsWith(Prefix, StringComparison.Ordinal) ? key[Prefix.Length..] : key;
+            if (!_tensors.TryAdd(name, (source, info)))
+                throw new CheckpointException($"'{name}' is both in {_tensors[name].Info.File} and in {info.File}. Only one of them can hold; remove the other file.");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Checkpoints;
+
+/// <summary>What the writers of weight files share: shards with an index, and a tensor's bytes piece by piece.</summary>
+internal static unsafe class CheckpointShards
+{
+    /// <summary>Writes one file, or shards with an index, by the names that transformers gives them.</summary>
+    public static void Write(string folder, IReadOnlyList<TensorToWrite> tensors, long maxShardBytes, string whole, string index, Action<string, IReadOnlyList<TensorToWrite>> write)
+    {
+        var shards = Split(tensors, maxShardBytes);
+        if (shards.Count <= 1)
+        {
+            write(Path.Combine(folder, whole), tensors);
+            return;
+        }
+        var map = new SortedDictionary<string, string>(StringComparer.Ordinal);
+        for (var i = 0; i < shards.Count; i++)
+        {
+            var name = $"{Path.GetFileNameWithoutExtension(whole)}-{i + 1:D5}-of-{shards.Count:D5}{Path.GetExtension(whole)}";
+            foreach (var tensor in shards[i])
+            {
+                if (!map.TryAdd(tensor.Name, name))
+                    throw new ShapeException($"{folder}: two tensors have the name '{tensor.Name}'.");
+            }
+        }
+        foreach (var shard in shards)
+            write(Path.Combine(folder, map[shard[0].Name]), shard);
+        AtomicFile.WriteText(Path.Combine(folder, index), CheckpointIndex.Text(tensors.Sum(t => t.ByteCount), map));
+    }
+
+    /// <summary>Makes a tensor and gives its bytes in its type.</summary>
+    public static void WriteData(TensorToWrite tensor, Action<ReadOnlySpan<byte>> sink)
+    {
+        const int pieceBytes = 1 << 26;
+        using var scope = NewDisposeScope();
+        using var made = tensor.Value();
+        if (!made.shape.SequenceEqual(tensor.Shape))
+            throw new ShapeException($"'{tensor.Name}' was told to be [{string.Join(", ", tensor.Shape)}], but [{string.Join(", ", made.shape)}] was made.");
+        if (tensor.ByteCount == 0)
+            return;
+        using var value = made.detach().to(tensor.Type).cpu().contiguous();
+        var data = (byte*)NativeTensor.Data(value);
+        for (var written = 0L; written < tensor.ByteCount; written += pieceBytes)
+            sink(new ReadOnlySpan<byte>(data + written, (int)Math.Min(pieceBytes, tensor.ByteCount - written)));
+    }
+
+    private static List<List<TensorToWrite>> Split(IReadOnlyList<TensorToWrite> tensors, long maxShardBytes)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(maxShardBytes, 1);
+        var shards = new List<List<TensorToWrite>>();
+        var filled = 0L;
+        foreach (var tensor in tensors)
+        {
+            if (shards.Count == 0 || tensor.ByteCount > maxShardBytes - filled)
+            {
+                shards.Add([]);
+                filled = 0;
+            }
+            shards[^1].Add(tensor);
+            filled += tensor.ByteCount;
+        }
+        return shards;
+    }
+}
