@@ -80,6 +80,8 @@ public static class CliApplication
             InspectCommand.Create(context),
             PlanCommand.Create(context),
             BenchCommand.Create(context),
+            TokenizerCommand.Create(context),
+            DataCommand.Create(context),
             verbose,
             new HelpOption("--help", "-h", "-?") { Description = "show this help", Action = new HelpScreen() },
             new VersionOption() { Description = "show version and commit" },

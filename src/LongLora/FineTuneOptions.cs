@@ -12,8 +12,17 @@ namespace LongLora;
 /// </summary>
 public sealed record FineTuneOptions
 {
-    /// <summary>Folder of the Hugging Face model to extend.</summary>
+    /// <summary>Folder of the Hugging Face model to extend. Empty with <see cref="FromScratch"/>.</summary>
     public required string Model { get; init; }
+
+    /// <summary>
+    /// A <c>config.json</c> of a new model that is trained from random weights instead of <see cref="Model"/>; its context is <see cref="Context"/>.
+    /// The new model is left in <c>initial/</c> of the output. Needs full tuning. Default null.
+    /// </summary>
+    public string? FromScratch { get; init; }
+
+    /// <summary>Folder of the tokenizer that a new model gets; null for none, with token <c>.bin</c> as data. Default null.</summary>
+    public string? Tokenizer { get; init; }
 
     /// <summary>Files and folders to train on: <c>.txt</c>, <c>.md</c>, <c>.jsonl</c> with <c>text</c>, token <c>.bin</c>; a folder stands for all of these below it.</summary>
     public required IReadOnlyList<string> Data { get; init; }
@@ -149,7 +158,10 @@ public sealed record FineTuneOptions
                 problems.Add(problem);
         }
 
-        Require(Model.Length > 0, "model is empty; give the folder of a Hugging Face model");
+        Require(Model.Length > 0 || FromScratch is not null, "model is empty; give the folder of a Hugging Face model");
+        Require(Model.Length == 0 || FromScratch is null, $"both model, '{Model}', and from-scratch, '{FromScratch}', are given; give one of them");
+        Require(FromScratch is null || Tuning == TuningMethod.Full, "from-scratch trains every weight; set tuning to full");
+        Require(FromScratch is not null || Tokenizer is null, "tokenizer is given, but a model that exists brings its own; leave it out");
         Require(Data.Count > 0, "data is empty; give at least one file or folder");
         Require(Output.Length > 0, "output is empty; give the run directory");
         Require(Context >= 2, $"context is {Context}; it must be at least 2 tokens");
