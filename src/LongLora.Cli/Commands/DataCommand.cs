@@ -68,7 +68,7 @@ internal static class DataCommand
         var weights = new Option<double[]>("--weights") { Description = "how often: repetition, facts, pass key, lines, topics [default: 1 1 1 1 1]", HelpName = "X", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [1, 1, 1, 1, 1] };
         var seed = Seed();
         var command = new Verb("windows", "Fill training windows with generated documents and running text.",
-            "longlora data windows --tokenizer tok --context 256 --windows 9999 --output t.bin") { tokenizer, data, window, count, share, weights, output, seed };
+            "longlora data windows --tokenizer t --context 256 --windows 999 --output t.bin") { tokenizer, data, window, count, share, weights, output, seed };
         command.SetAction(parsed =>
         {
             if (parsed.GetValue(weights)!.Length != Enum.GetValues<PracticeKind>().Length)

@@ -77,7 +77,6 @@ public sealed class BatchSampler
         return _shuffle ? Order(state.Epoch)[state.Index] : state.Index;
     }
 
-    // Fisher-Yates, driven by SplitMix64 (Steele, Lea & Flood 2014): not System.Random, whose sequence may change between versions.
     private int[] Order(long epoch)
     {
         if (_order is not null && _orderEpoch == epoch)
@@ -85,17 +84,7 @@ public sealed class BatchSampler
         var order = new int[SequenceCount];
         for (var i = 0; i < order.Length; i++)
             order[i] = i;
-        var state = (ulong)_seed * 0x9E3779B97F4A7C15 + (ulong)epoch * 0xD1B54A32D192ED03;
-        for (var i = order.Length - 1; i > 0; i--)
-        {
-            state += 0x9E3779B97F4A7C15;
-            var z = state;
-            z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-            z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-            z ^= z >> 31;
-            var j = (int)Math.BigMul(z, (ulong)(i + 1), out _);
-            (order[i], order[j]) = (order[j], order[i]);
-        }
+        new SplitMix64((ulong)_seed * 0x9E3779B97F4A7C15 + (ulong)epoch * 0xD1B54A32D192ED03).Shuffle<int>(order);
         (_order, _orderEpoch) = (order, epoch);
         return order;
     }
