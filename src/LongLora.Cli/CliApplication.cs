@@ -71,6 +71,7 @@ public static class CliApplication
         // Not a RootCommand: that one is called after the program file, not after the command that people type.
         var root = new Command("longlora", "Extends the context window of large language models with LongLoRA.")
         {
+            QuickstartCommand.Create(context),
             TrainCommand.Create(context),
             EvaluateCommand.Create(context),
             GenerateCommand.Create(context),

@@ -2,7 +2,7 @@ namespace LongLora.Cli.Tests;
 
 public class HelpTests : CliRun
 {
-    public static TheoryData<string> Commands => ["", "train", "evaluate", "evaluate perplexity", "merge", "inspect", "bench", "bench step", "tokenizer", "tokenizer train", "data", "data sdk-docs", "data practice", "data windows"];
+    public static TheoryData<string> Commands => ["", "train", "evaluate", "evaluate perplexity", "quickstart", "merge", "inspect", "bench", "bench step", "tokenizer", "tokenizer train", "data", "data sdk-docs", "data practice", "data windows"];
 
     [Theory]
     [MemberData(nameof(Commands))]

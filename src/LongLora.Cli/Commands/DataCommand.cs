@@ -83,20 +83,17 @@ internal static class DataCommand
             };
             var loaded = TokenizerLoader.Load(parsed.GetValue(tokenizer)!);
             var texts = PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation).Select(t => loaded.Encode(t)).ToList();
-            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            using var hash = SHA256.Create();
             AtomicFile.Write(parsed.GetValue(output)!, stream =>
             {
-                foreach (var ids in new PracticeWindows(loaded, texts, options).Make())
+                using var copy = new CryptoStream(stream, hash, CryptoStreamMode.Write, leaveOpen: true);
+                foreach (var window in new PracticeWindows(loaded, texts, options).Make())
                 {
                     context.Cancellation.ThrowIfCancellationRequested();
-                    var bytes = new byte[2 * ids.Length];
-                    for (var i = 0; i < ids.Length; i++)
-                        System.Buffers.Binary.BinaryPrimitives.WriteUInt16LittleEndian(bytes.AsSpan(2 * i), checked((ushort)ids[i]));
-                    stream.Write(bytes);
-                    hash.AppendData(bytes);
+                    PracticeWindows.Write(copy, window);
                 }
             });
-            context.Output.WriteLine($"{options.Windows:N0} windows of {options.Context} tokens; SHA-256 {Convert.ToHexStringLower(hash.GetHashAndReset())}");
+            context.Output.WriteLine($"{options.Windows:N0} windows of {options.Context} tokens; SHA-256 {Convert.ToHexStringLower(hash.Hash!)}");
             context.Output.WriteLine($"Tokens: {parsed.GetValue(output)}");
             return ExitCode.Done;
         });

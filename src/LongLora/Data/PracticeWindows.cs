@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using LongLora.Runtime;
 using LongLora.Tokenization;
 
@@ -56,6 +57,15 @@ public sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnl
             }
             yield return [.. window];
         }
+    }
+
+    /// <summary>Writes a window as tokens of LongLoRA's <c>.bin</c>: uint16, little-endian.</summary>
+    public static void Write(Stream stream, ReadOnlySpan<int> window)
+    {
+        var bytes = new byte[2 * window.Length];
+        for (var i = 0; i < window.Length; i++)
+            BinaryPrimitives.WriteUInt16LittleEndian(bytes.AsSpan(2 * i), checked((ushort)window[i]));
+        stream.Write(bytes);
     }
 
     // Null where nothing small enough came out: little room is left.
