@@ -71,6 +71,7 @@ public static class CliApplication
         // Not a RootCommand: that one is called after the program file, not after the command that people type.
         var root = new Command("longlora", "Extends the context window of large language models with LongLoRA.")
         {
+            QuickstartCommand.Create(context),
             TrainCommand.Create(context),
             TrainCommand.CreateSft(context),
             EvaluateCommand.Create(context),
@@ -82,6 +83,8 @@ public static class CliApplication
             InspectCommand.Create(context),
             PlanCommand.Create(context),
             BenchCommand.Create(context),
+            TokenizerCommand.Create(context),
+            DataCommand.Create(context),
             verbose,
             new HelpOption("--help", "-h", "-?") { Description = "show this help", Action = new HelpScreen() },
             new VersionOption() { Description = "show version and commit" },

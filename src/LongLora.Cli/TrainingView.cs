@@ -22,7 +22,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
 
     internal FineTuneResult Show(Func<IProgress<TrainingStep>, FineTuneResult> run)
     {
-        context.Output.WriteLine($"{options.Model} to {options.Context:N0} tokens: {FineTuneOptionTable.Kebab(options.Tuning.ToString())}, {AttentionText()} attention, {options.Steps:N0} steps");
+        context.Output.WriteLine($"{options.FromScratch ?? options.Model} to {options.Context:N0} tokens: {FineTuneOptionTable.Kebab(options.Tuning.ToString())}, {AttentionText()} attention, {options.Steps:N0} steps");
         var profile = context.Console.Profile;
         if (!profile.Out.IsTerminal || !profile.Capabilities.Interactive || !profile.Capabilities.Ansi)
             return run(this);

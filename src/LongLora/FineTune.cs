@@ -41,17 +41,18 @@ public static class FineTune
         LibTorch.EnsureLoaded();
         var device = Devices.Parse(options.Device);
         var run = RunDirectory.Open(options);
+        var basePath = run.BasePath();
 
         // Files -> weights: mapped, checked, and attached to the architecture that config.json describes.
-        var folder = CheckpointDirectory.Open(options.Model);
+        var folder = CheckpointDirectory.Open(basePath);
         if (options.CheckMemory)
             TrainingPlan.Make(options, folder).RequireFit();
         using var model = ModelLoader.Load(LongerContext(folder.Config, options), folder, device, options.Quantization);
         if (options.Tuning == TuningMethod.Full && model.IsQuantized)
-            throw new ConfigurationException($"tuning is full, but the matrices of '{options.Model}' are quantised and cannot be trained. Use lora-plus, or the model in full precision.");
+            throw new ConfigurationException($"tuning is full, but the matrices of '{basePath}' are quantised and cannot be trained. Use lora-plus, or the model in full precision.");
 
         // Text -> tokens -> batches [B, L]. Host memory only.
-        var tokenizer = TokenizerLoader.LoadIfPresent(options.Model);
+        var tokenizer = TokenizerLoader.LoadIfPresent(basePath);
         using var data = TrainingData.Open(options, tokenizer, model.Config, readers, cancellation);
         var sampler = data.Sample();
 
@@ -74,7 +75,7 @@ public static class FineTune
         if (options.Tuning == TuningMethod.Full)
             HuggingFaceExporter.Write(run.ResultPath, model, folder);
         else
-            AtomicFile.WriteDirectory(run.ResultPath, path => PeftFormat.Write(path, adapters, model, options.Model));
+            AtomicFile.WriteDirectory(run.ResultPath, path => PeftFormat.Write(path, adapters, model, basePath));
         return new FineTuneResult(run.ResultPath, model.Config, parameters.Count) { Notes = data.Notes };
     }
 

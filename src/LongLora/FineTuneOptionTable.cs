@@ -44,8 +44,10 @@ public static class FineTuneOptionTable
     /// <summary>The options in the order of help and recipe.</summary>
     public static IReadOnlyList<FineTuneOption> All { get; } =
     [
-        Text("model", "Run", "DIR", "folder of the Hugging Face model to extend; required", o => o.Model, (o, v) => o with { Model = v }),
+        Text("model", "Run", "DIR", "folder of the Hugging Face model to extend; required unless --from-scratch", o => o.Model, (o, v) => o with { Model = v }),
         Choice("task", "Run", "learn running text, or the answers of conversations (longlora sft)", o => o.Task, (o, v) => o with { Task = v }),
+        OptionalText("from-scratch", "Run", "CONFIG", "config.json of a new model to train instead; needs --tuning full", o => o.FromScratch, (o, v) => o with { FromScratch = v }),
+        OptionalText("tokenizer", "Run", "DIR", "folder of a new model's tokenizer", o => o.Tokenizer, (o, v) => o with { Tokenizer = v }),
         List("data", "Run", "PATH[@WEIGHT]", "files and folders to train on; with a weight, how often each is seen in a pass; required", o => [.. o.Data.Select(d => d.ToString())], (o, v) => o with { Data = [.. v.Select(DataSource.Parse)] }),
         Whole("context", "Run", "new context in tokens; required", o => o.Context, (o, v) => o with { Context = v }),
         Text("output", "Run", "DIR", "run directory, new or empty unless --resume; required", o => o.Output, (o, v) => o with { Output = v }),
@@ -102,6 +104,10 @@ public static class FineTuneOptionTable
 
     private static FineTuneOption Text(string name, string group, string placeholder, string help, Func<FineTuneOptions, string> get, Func<FineTuneOptions, string, FineTuneOptions> set) =>
         new(name, group, placeholder, help, get, set);
+
+    private static FineTuneOption OptionalText(string name, string group, string placeholder, string help, Func<FineTuneOptions, string?> get,
+        Func<FineTuneOptions, string?, FineTuneOptions> set) =>
+        new(name, group, placeholder, help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : v));
 
     private static FineTuneOption List(string name, string group, string placeholder, string help, Func<FineTuneOptions, IReadOnlyList<string>> get,
         Func<FineTuneOptions, IReadOnlyList<string>, FineTuneOptions> set) =>

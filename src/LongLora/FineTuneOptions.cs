@@ -13,11 +13,20 @@ namespace LongLora;
 /// </summary>
 public sealed record FineTuneOptions
 {
-    /// <summary>Folder of the Hugging Face model to extend.</summary>
+    /// <summary>Folder of the Hugging Face model to extend. Empty with <see cref="FromScratch"/>.</summary>
     public required string Model { get; init; }
 
     /// <summary>What is learnt from the data. Default text; <c>longlora sft</c> sets it to sft.</summary>
     public TrainingTask Task { get; init; }
+
+    /// <summary>
+    /// A <c>config.json</c> of a new model that is trained from random weights instead of <see cref="Model"/>; its context is <see cref="Context"/>.
+    /// The new model is left in <c>initial/</c> of the output. Needs full tuning. Default null.
+    /// </summary>
+    public string? FromScratch { get; init; }
+
+    /// <summary>Folder of the tokenizer that a new model gets; null for none, with token <c>.bin</c> as data. Default null.</summary>
+    public string? Tokenizer { get; init; }
 
     /// <summary>
     /// Files and folders to train on, each with a weight where it is to be seen more or less often than once in a pass. For text: <c>.txt</c>, <c>.md</c>,
@@ -178,7 +187,10 @@ public sealed record FineTuneOptions
                 problems.Add(problem);
         }
 
-        Require(Model.Length > 0, "model is empty; give the folder of a Hugging Face model");
+        Require(Model.Length > 0 || FromScratch is not null, "model is empty; give the folder of a Hugging Face model");
+        Require(Model.Length == 0 || FromScratch is null, $"both model, '{Model}', and from-scratch, '{FromScratch}', are given; give one of them");
+        Require(FromScratch is null || Tuning == TuningMethod.Full, "from-scratch trains every weight; set tuning to full");
+        Require(FromScratch is not null || Tokenizer is null, "tokenizer is given, but a model that exists brings its own; leave it out");
         Require(Data.Count > 0, "data is empty; give at least one file or folder");
         foreach (var (path, weight) in Data)
             Require(weight > 0 && double.IsFinite(weight), $"data has '{path}' with the weight {weight}; it must be above 0");

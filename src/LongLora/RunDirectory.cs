@@ -24,6 +24,17 @@ public sealed class RunDirectory
     /// <summary>The folder with the trained adapter, or model.</summary>
     public string ResultPath => Path.Combine(_options.Output, _options.Tuning == TuningMethod.Full ? "model" : "adapter");
 
+    /// <summary>The folder of the model that the run begins with: the one that was given, or the new one that is trained from scratch, made on first use.</summary>
+    public string BasePath()
+    {
+        if (_options.FromScratch is not { } config)
+            return _options.Model;
+        var path = Path.Combine(_options.Output, "initial");
+        if (!Directory.Exists(path))
+            NewModel.Write(path, config, _options.Tokenizer, _options.Context, _options.Seed);
+        return path;
+    }
+
     /// <summary>Makes the directory, or opens that of an earlier run. Comes first: nothing is read for an hour that cannot be written down.</summary>
     /// <param name="options">The options of this run.</param>
     /// <exception cref="ConfigurationException">It cannot be written to, or holds another run and <see cref="FineTuneOptions.Resume"/> is off.</exception>
@@ -73,7 +84,7 @@ public sealed class RunDirectory
     // Where the model lies, how often to save, and the number of steps do not change what a step computes, except through the schedule.
     private static string MakeFingerprint(FineTuneOptions options, TokenStore tokens)
     {
-        string[] free = ["model", "data", "output", "resume", "save-every", "keep-checkpoints", "device", "blocks-per-segment", "activation-offload", "check-memory", "token-cache"];
+        string[] free = ["model", "from-scratch", "tokenizer", "data", "output", "resume", "save-every", "keep-checkpoints", "device", "blocks-per-segment", "activation-offload", "check-memory", "token-cache"];
         var relevant = FineTuneOptionTable.All
             .Where(o => !free.Contains(o.Name) && !(o.Name == "steps" && options.Schedule == ScheduleKind.ConstantWithWarmup))
             .Select(o => $"{o.Name}: {o.Format(options)}");

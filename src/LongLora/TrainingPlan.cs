@@ -33,7 +33,7 @@ public sealed record TrainingPlan(ModelConfig Config, StepMemory Memory, long? A
     public bool Fits => Available is not { } available || Needed <= available;
 
     /// <summary>Plans a run. Nothing but headers is read.</summary>
-    /// <param name="options">The run; its model is a folder, or the name of a published model (<see cref="PublishedConfigs"/>).</param>
+    /// <param name="options">The run; its model is a folder, the name of a published model (<see cref="PublishedConfigs"/>), or the config of a new one.</param>
     /// <param name="available">Bytes that the device has; null to ask the machine, which can be asked for the CPU alone.</param>
     /// <exception cref="LongLoraException">The model is neither, or an option does not go with it.</exception>
     public static TrainingPlan Make(FineTuneOptions options, long? available = null)
@@ -41,6 +41,11 @@ public sealed record TrainingPlan(ModelConfig Config, StepMemory Memory, long? A
         LibTorch.EnsureLoaded();
         if (!Directory.Exists(options.Model) && PublishedConfigs.Names.Contains(options.Model))
             return Make(options, PublishedConfigs.Find(options.Model), ScalarType.BFloat16, options.Quantization, available);
+        if (options.FromScratch is { } file)
+        {
+            var config = ModelConfigReader.Parse(ModelConfigReader.ReadText(file), file) with { MaxPositions = options.Context };
+            return Make(options, config, ScalarType.Float32, options.Quantization, available);
+        }
         using var folder = CheckpointDirectory.Open(options.Model, headersOnly: true);
         return Make(options, folder, available);
     }

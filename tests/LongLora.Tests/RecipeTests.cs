@@ -46,6 +46,8 @@ public class RecipeTests
         SaveEvery = 5,
         KeepCheckpoints = 3,
         Resume = true,
+        FromScratch = "config.json",
+        Tokenizer = "words",
         Device = "cpu",
         BlocksPerSegment = 2,
         ActivationOffload = ActivationOffload.Disk,
@@ -56,7 +58,7 @@ public class RecipeTests
     [Fact]
     public void Write_and_parse_give_back_every_option()
     {
-        foreach (var options in new[] { s_full, s_full with { GroupSize = null, TrainEmbeddings = null, TrainNorms = null, RopeFactor = null } })
+        foreach (var options in new[] { s_full, s_full with { GroupSize = null, TrainEmbeddings = null, TrainNorms = null, RopeFactor = null, FromScratch = null, Tokenizer = null } })
         {
             var read = Recipe.Parse(Recipe.Write(options, "test"), "recipe", FineTuneOptionTable.Defaults);
             Assert.Equal(options.Data, read.Data);

@@ -121,7 +121,7 @@ internal static class TrainCommand
     {
         try
         {
-            var title = $"{Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))} at {options.Context:N0} tokens";
+            var title = $"{(options.FromScratch is null ? Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model)) : "A new model")} at {options.Context:N0} tokens";
             LossPlot.Save(Path.Combine(options.Output, "loss.png"), MetricsLog.Read(options.Output), title);
         }
         catch (Exception e) when (e is not OutOfMemoryException)

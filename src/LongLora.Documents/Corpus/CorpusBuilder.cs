@@ -25,7 +25,7 @@ public static class CorpusBuilder
     {
         options.Validate();
         var tokenizer = options.Model is { } model ? new CorpusTokenizer(model) : null;
-        return new CorpusRun(options, tokenizer, CorpusSource.Find(options.Data), progress, cancellation).Execute();
+        return new CorpusRun(options, tokenizer, CorpusSource.Find(options.Data, options.Output), progress, cancellation).Execute();
     }
 
     /// <summary>Documents as the model would see them, one after the other; writes nothing.</summary>
@@ -36,7 +36,7 @@ public static class CorpusBuilder
     {
         options.Validate();
         var tokenizer = options.Model is { } model ? new CorpusTokenizer(model) : null;
-        return CorpusSource.Find(options.Data).SelectMany(source => source.Guard(Preview(source, options, tokenizer, maxTokens), leftOut));
+        return CorpusSource.Find(options.Data, options.Output).SelectMany(source => source.Guard(Preview(source, options, tokenizer, maxTokens), leftOut));
     }
 
     private static IEnumerable<CorpusPreview> Preview(CorpusSource source, PrepareOptions options, CorpusTokenizer? tokenizer, int maxTokens)

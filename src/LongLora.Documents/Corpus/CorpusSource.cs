@@ -1,4 +1,5 @@
 using LongLora.Data;
+using LongLora.Documents.Questions;
 using LongLora.Runtime;
 
 namespace LongLora.Documents.Corpus;
@@ -15,16 +16,19 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
     public static IReadOnlyList<IDocumentReader> Readers { get; } = [.. DocumentReaders.Plain, .. DocumentFormats.All, new SourceCodeReader()];
 
     /// <summary>All files of some paths in the order given, those of a folder in the order of their names (ordinal); each file once.</summary>
+    /// <param name="paths">Files and folders.</param>
+    /// <param name="output">What is written: it is not read, even where it lies in one of the folders.</param>
     /// <exception cref="DataException">A path is missing or of an unknown kind, or there is no readable file at all.</exception>
-    public static List<CorpusSource> Find(IReadOnlyList<string> paths)
+    public static List<CorpusSource> Find(IReadOnlyList<string> paths, string output)
     {
         var sources = new List<CorpusSource>();
+        var written = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(output));
         foreach (var path in paths)
         {
             var full = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path));
             var name = System.IO.Path.GetFileName(full);
             if (Directory.Exists(full))
-                sources.AddRange(Walk(full, name).OrderBy(s => s.Name, StringComparer.Ordinal));
+                sources.AddRange(Walk(full, name, written).OrderBy(s => s.Name, StringComparer.Ordinal));
             else if (!File.Exists(full))
                 throw new DataException($"There is no file or folder '{path}'.");
             else
@@ -67,7 +71,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
         return new CorpusSource(path, name, reader, file.Length, file.LastWriteTimeUtc.Ticks);
     }
 
-    private static List<CorpusSource> Walk(string root, string name)
+    private static List<CorpusSource> Walk(string root, string name, string written)
     {
         var found = new List<CorpusSource>();
         var pending = new Stack<(string Folder, string Name, IgnoreRules Rules, bool IsOutput)>([(root, name, IgnoreRules.At(root), false)]);
@@ -78,7 +82,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
                 foreach (var entry in new DirectoryInfo(at.Folder).EnumerateFileSystemInfos())
                 {
                     var isFolder = (entry.Attributes & FileAttributes.Directory) != 0;
-                    if (at.Rules.Ignores(entry.Name, isFolder))
+                    if (entry.FullName == written || entry.FullName == written + QuestionBuilder.JournalEnding || at.Rules.Ignores(entry.Name, isFolder))
                         continue;
                     // Links to files are followed, links to folders are not: one may lead back here.
                     if (isFolder && entry.LinkTarget is null)

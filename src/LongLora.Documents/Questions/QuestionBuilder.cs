@@ -21,6 +21,8 @@ public sealed record QuestionReport(string Path, int Prompts, int Answered, int 
 /// </summary>
 public static class QuestionBuilder
 {
+    internal const string JournalEnding = ".answers.jsonl";
+
     internal static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.CamelCase, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Asks, or writes the prompts, and writes the output.</summary>
@@ -87,7 +89,7 @@ public static class QuestionBuilder
         return WriteAnswers(options, journal, taken);
     }
 
-    private static string JournalPath(string output) => output + ".answers.jsonl";
+    private static string JournalPath(string output) => output + JournalEnding;
 
     private static QuestionReport WritePrompts(QuestionOptions options, CancellationToken cancellation)
     {

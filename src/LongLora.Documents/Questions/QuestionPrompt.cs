@@ -43,7 +43,7 @@ internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Tas
     }
 
     private static IEnumerable<(string Source, string Text)> Chunks(QuestionOptions options, Action<LeftOutFile>? leftOut) =>
-        CorpusSource.Find(options.Data).SelectMany(source => source.Guard(Chunks(source, options.ChunkCharacters), leftOut));
+        CorpusSource.Find(options.Data, options.Output).SelectMany(source => source.Guard(Chunks(source, options.ChunkCharacters), leftOut));
 
     private static IEnumerable<(string Source, string Text)> Chunks(CorpusSource source, int length)
     {

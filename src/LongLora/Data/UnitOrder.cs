@@ -43,7 +43,7 @@ internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double
         for (var corpus = 0; corpus < counts.Count; corpus++)
             at = Draw(order, at, corpus, epoch);
         if (shuffle)
-            Shuffle(order, Mix(seed, epoch));
+            Generator(seed, epoch).Shuffle<int>(order);
         (_order, _epoch) = (order, epoch);
         return order;
     }
@@ -59,7 +59,7 @@ internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double
             if (r != round && shuffle && weights[corpus] != 1)
             {
                 own = [.. Enumerable.Range(0, (int)counts[corpus])];
-                Shuffle(own, Mix(seed ^ (corpus + 1) * 0x2545F4914F6CDD1D, r));
+                Generator(seed ^ (corpus + 1) * 0x2545F4914F6CDD1D, r).Shuffle<int>(own);
             }
             round = r;
             order[at++] = (int)(_starts[corpus] + (own?[place] ?? place));
@@ -67,22 +67,7 @@ internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double
         return at;
     }
 
-    private static ulong Mix(long seed, long epoch) => (ulong)seed * 0x9E3779B97F4A7C15 + (ulong)epoch * 0xD1B54A32D192ED03;
-
-    // Fisher-Yates, driven by SplitMix64 (Steele, Lea & Flood 2014): not System.Random, whose sequence may change between versions.
-    private static void Shuffle(int[] order, ulong state)
-    {
-        for (var i = order.Length - 1; i > 0; i--)
-        {
-            state += 0x9E3779B97F4A7C15;
-            var z = state;
-            z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-            z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-            z ^= z >> 31;
-            var j = (int)Math.BigMul(z, (ulong)(i + 1), out _);
-            (order[i], order[j]) = (order[j], order[i]);
-        }
-    }
+    private static SplitMix64 Generator(long seed, long epoch) => new((ulong)seed * 0x9E3779B97F4A7C15 + (ulong)epoch * 0xD1B54A32D192ED03);
 
     private static IEnumerable<long> Starts(IReadOnlyList<long> counts)
     {

@@ -83,7 +83,7 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
             ("trained whole", whole.Count == 0 ? "nothing" : $"{whole.Count} weights ({Count(whole.Sum(t => t.ElementCount))} elements): embeddings, norms"),
             ("parameters", Count(file.Tensors.Values.Sum(t => t.ElementCount))),
             ("size", Types(file.Tensors.Values)),
-            ("context", positions is null ? "that of the base" : $"{positions["max_position_embeddings"]} tokens, RoPE {positions["rope_scaling"]?["rope_type"]?.ToString() ?? "default"} x{positions["rope_scaling"]?["factor"]?.ToString() ?? "1"}"),
+            ("context", positions is null ? file.IsPair ? "not said in LongLoRA's files: give it as --adapter-context" : "that of the base" : $"{positions["max_position_embeddings"]} tokens, RoPE {positions["rope_scaling"]?["rope_type"]?.ToString() ?? "default"} x{positions["rope_scaling"]?["factor"]?.ToString() ?? "1"}"),
         ], Sorted(file.Tensors.Values));
     }
 

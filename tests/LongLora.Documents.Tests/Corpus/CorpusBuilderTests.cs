@@ -185,7 +185,15 @@ public class CorpusBuilderTests : TemporaryFolder
     }
 
     [Fact]
-    public void Build_raw_keeps_every_character_and_the_published_tokens()
+    public void Build_output_inside_the_data_is_not_read()
+    {
+        Write("in/a.txt", "text");
+        for (var run = 0; run < 2; run++)
+            Assert.Equal(1, CorpusBuilder.Build(Options("in") with { Output = At("in", "corpus") }).Files);
+    }
+
+    [Fact]
+    public void Build_raw_keeps_every_character()
     {
         Write("in/a.txt", "a  \r\n\n\n\n\nb ");
         CorpusBuilder.Build(Options("out") with { Raw = true });

@@ -112,6 +112,7 @@ public class LongLoraPairTests
     {
         var summary = CheckpointSummary.Read(Pair);
         Assert.Equal(22, summary.Tensors.Count);
+        Assert.Contains(summary.Facts, f => f.Name == "context" && f.Value.Contains("--adapter-context", StringComparison.Ordinal));
         Assert.Contains(summary.Facts, f => f.Name == "trained whole" && f.Value.StartsWith("6 weights", StringComparison.Ordinal));
     }
 

@@ -255,14 +255,16 @@ public class GgufTests
         Assert.Empty(Directory.GetFiles(output.Root));
     }
 
+    // 4,096 tokens of stories and as many of books, in windows of 512.
     private static double Measure(CausalLanguageModel model)
     {
+        const int windows = 16, length = 512;
         using var scope = NewDisposeScope();
-        using var golden = GoldenTensors.Read(SharedMaterial.Golden("stories260K_forward.safetensors"));
-        using var positions = RotaryEmbedding.Create(model.Config, 512);
-        var ids = golden["input_ids"].reshape(1, -1);
-        var logits = model.Logits(ids, new ForwardContext(new LongLora.Attention.FullAttention(), positions))[0].narrow(0, 0, 511);
-        return nn.functional.cross_entropy(logits, ids[0].narrow(0, 1, 511)).exp().item<float>();
+        using var golden = GoldenTensors.Read(SharedMaterial.Golden("ppl_tokens.safetensors"));
+        using var positions = RotaryEmbedding.Create(model.Config, length);
+        var ids = cat([golden["story"], golden["book"]]).to(ScalarType.Int64).view(windows, length);
+        var logits = model.Logits(ids, new ForwardContext(new LongLora.Attention.FullAttention(), positions)).narrow(1, 0, length - 1);
+        return nn.functional.cross_entropy(logits.reshape(-1, logits.size(2)), ids.narrow(1, 1, length - 1).flatten()).exp().item<float>();
     }
 
     /// <summary>The tensors of a llama GGUF under Hugging Face's names and in its layout: the tests' own way back, element by element.</summary>

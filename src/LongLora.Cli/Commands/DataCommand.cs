@@ -1,0 +1,124 @@
+using System.CommandLine;
+using System.Security.Cryptography;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using LongLora.Data;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+
+namespace LongLora.Cli.Commands;
+
+/// <summary><c>longlora data</c>: text and tokens for training a small model.</summary>
+internal static class DataCommand
+{
+    private static readonly JsonSerializerOptions s_json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    internal static Command Create(CliContext context) => new Verb("data", "Make training data.", "longlora data practice --output practice.jsonl")
+    {
+        CreateSdkDocumentation(context),
+        CreatePractice(context),
+        CreateWindows(context),
+    };
+
+    private static Verb CreateSdkDocumentation(CliContext context)
+    {
+        var output = Output("a .jsonl file with one document a line");
+        var every = new Option<int>("--every") { Description = "take each N-th document only [default: 1]", HelpName = "N", DefaultValueFactory = _ => 1 };
+        var offset = new Option<int>("--offset") { Description = "number of the first one taken [default: 0]", HelpName = "N", DefaultValueFactory = _ => 0 };
+        var command = new Verb("sdk-docs", "Write the .NET SDK's reference documentation as plain text.", "longlora data sdk-docs --output sdk.jsonl") { output, every, offset };
+        command.SetAction(parsed =>
+        {
+            var files = XmlDocumentation.SdkFiles();
+            if (files.Count == 0)
+                throw new DataException("This SDK has no XML documentation (packs/Microsoft.NETCore.App.Ref).");
+            var texts = files.SelectMany(XmlDocumentation.Read).Select(d => d.Text)
+                .Where((_, i) => i >= parsed.GetValue(offset) && (i - parsed.GetValue(offset)) % parsed.GetValue(every) == 0);
+            return WriteLines(context, parsed.GetValue(output)!, texts);
+        });
+        return command;
+    }
+
+    private static Verb CreatePractice(CliContext context)
+    {
+        var output = Output("a .jsonl file with one document a line");
+        var count = new Option<int>("--documents") { Description = "documents to write [default: 1000]", HelpName = "N", DefaultValueFactory = _ => 1000 };
+        var characters = new Option<int>("--characters") { Description = "most characters in one, roughly [default: 1500]", HelpName = "N", DefaultValueFactory = _ => 1500 };
+        var seed = Seed();
+        var command = new Verb("practice", "Write generated documents in which something is to be found again.",
+            "longlora data practice --output practice.jsonl") { output, count, characters, seed };
+        command.SetAction(parsed =>
+        {
+            var random = new SplitMix64((ulong)parsed.GetValue(seed));
+            var practice = new RetrievalPractice(random);
+            var kinds = Enum.GetValues<PracticeKind>();
+            return WriteLines(context, parsed.GetValue(output)!,
+                Enumerable.Range(0, parsed.GetValue(count)).Select(_ => practice.Write(random.Pick(kinds), random.Between(80, Math.Max(80, parsed.GetValue(characters))))));
+        });
+        return command;
+    }
+
+    private static Verb CreateWindows(CliContext context)
+    {
+        var output = Output("a .bin file of tokens (uint16)");
+        var tokenizer = new Option<string>("--tokenizer") { Description = "folder of the tokenizer", HelpName = "DIR", Required = true };
+        var data = new Option<string[]>("--data") { Description = "running text: files and folders", HelpName = "PATH", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
+        var window = new Option<int>("--context") { Description = "tokens in a window", HelpName = "N", Required = true };
+        var count = new Option<int>("--windows") { Description = "windows to make", HelpName = "N", Required = true };
+        var share = new Option<double>("--generated") { Description = "share of generated documents, 0 to 1 [default: 0.5]", HelpName = "X", DefaultValueFactory = _ => 0.5 };
+        var weights = new Option<double[]>("--weights") { Description = "how often: repetition, facts, pass key, lines, topics [default: 1 1 1 1 1]", HelpName = "X", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [1, 1, 1, 1, 1] };
+        var seed = Seed();
+        var command = new Verb("windows", "Fill training windows with generated documents and running text.",
+            "longlora data windows --tokenizer t --context 256 --windows 999 --output t.bin") { tokenizer, data, window, count, share, weights, output, seed };
+        command.SetAction(parsed =>
+        {
+            if (parsed.GetValue(weights)!.Length != Enum.GetValues<PracticeKind>().Length)
+                throw new ConfigurationException($"weights has {parsed.GetValue(weights)!.Length} numbers; one for each of {string.Join(", ", Enum.GetNames<PracticeKind>())} is needed.");
+            var options = new PracticeOptions
+            {
+                Context = parsed.GetValue(window),
+                Windows = parsed.GetValue(count),
+                Generated = parsed.GetValue(share),
+                Weights = parsed.GetValue(weights)!,
+                Seed = parsed.GetValue(seed),
+            };
+            var loaded = TokenizerLoader.Load(parsed.GetValue(tokenizer)!);
+            var texts = PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation).Select(t => loaded.Encode(t)).ToList();
+            using var hash = SHA256.Create();
+            AtomicFile.Write(parsed.GetValue(output)!, stream =>
+            {
+                using var copy = new CryptoStream(stream, hash, CryptoStreamMode.Write, leaveOpen: true);
+                foreach (var window in new PracticeWindows(loaded, texts, options).Make())
+                {
+                    context.Cancellation.ThrowIfCancellationRequested();
+                    PracticeWindows.Write(copy, window);
+                }
+            });
+            context.Output.WriteLine($"{options.Windows:N0} windows of {options.Context} tokens; SHA-256 {Convert.ToHexStringLower(hash.Hash!)}");
+            context.Output.WriteLine($"Tokens: {parsed.GetValue(output)}");
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static int WriteLines(CliContext context, string path, IEnumerable<string> texts)
+    {
+        long documents = 0, characters = 0;
+        AtomicFile.Write(path, stream =>
+        {
+            foreach (var text in texts)
+            {
+                context.Cancellation.ThrowIfCancellationRequested();
+                JsonSerializer.Serialize(stream, new { text }, s_json);
+                stream.WriteByte((byte)'\n');
+                (documents, characters) = (documents + 1, characters + text.Length);
+            }
+        });
+        context.Output.WriteLine($"{documents:N0} documents, {characters:N0} characters.");
+        context.Output.WriteLine($"Text: {path}");
+        return ExitCode.Done;
+    }
+
+    private static Option<string> Output(string what) => new("--output") { Description = what, HelpName = "FILE", Required = true };
+
+    private static Option<int> Seed() => new("--seed") { Description = "seed [default: 1]", HelpName = "N", DefaultValueFactory = _ => 1 };
+}

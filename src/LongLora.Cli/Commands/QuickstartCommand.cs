@@ -1,0 +1,88 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using LongLora.Reports;
+using LongLora.Runtime;
+using LongLora.Training;
+using Spectre.Console;
+
+namespace LongLora.Cli.Commands;
+
+/// <summary><c>longlora quickstart</c>: the method shown on the bundled model, in a few minutes and with nothing to download.</summary>
+internal static class QuickstartCommand
+{
+    internal static string BundledModel { get; } = Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny");
+
+    internal static Command Create(CliContext context)
+    {
+        var output = new Option<string>("--output") { Description = "folder for the run, new or empty [default: longlora-quickstart]", HelpName = "DIR", DefaultValueFactory = _ => "longlora-quickstart" };
+        var model = new Option<string>("--model") { Description = "another small model with a tokenizer [default: the bundled one]", HelpName = "DIR" };
+        var factor = new Option<int>("--factor") { Description = "how many times longer the context becomes [default: 8]", HelpName = "N", DefaultValueFactory = _ => 8 };
+        var steps = new Option<int>("--steps") { Description = "optimizer steps [default: 60]", HelpName = "N", DefaultValueFactory = _ => 60 };
+        var trials = new Option<int>("--trials") { Description = "pass keys asked for at each length [default: 20]", HelpName = "N", DefaultValueFactory = _ => 20 };
+        var command = new Verb("quickstart", "See the method work: measure a small bundled model, extend it 8 times, measure it again.", "longlora quickstart") { output, model, factor, steps, trials };
+        command.SetAction(parsed =>
+        {
+            if (parsed.GetValue(factor) < 2 || parsed.GetValue(steps) < 1 || parsed.GetValue(trials) < 1)
+                throw new ConfigurationException("factor must be at least 2, steps and trials at least 1.");
+            var options = new QuickstartOptions
+            {
+                Model = parsed.GetValue(model) ?? BundledModel,
+                Output = parsed.GetValue(output)!,
+                Factor = parsed.GetValue(factor),
+                Steps = parsed.GetValue(steps),
+                Trials = parsed.GetValue(trials),
+            };
+            var clock = System.Diagnostics.Stopwatch.StartNew();
+            var result = Quickstart.Run(options, new Told<string>(text => Say(context, $"{clock.Elapsed:m\\:ss}  {text} ...")), new Told<TrainingStep>(s => SayStep(context, s)), context.Cancellation);
+            Show(context, result);
+            Leave(context, options, result, clock.Elapsed);
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static void SayStep(CliContext context, TrainingStep step)
+    {
+        if (step.Step % Math.Max(1, step.Steps / 6) == 0 || step.Step == step.Steps)
+            Say(context, $"      step {step.Step}/{step.Steps}  loss {step.Loss:F3}  {step.TokensPerSecond:N0} tokens/s");
+    }
+
+    private static void Say(CliContext context, string line)
+    {
+        context.Output.WriteLine(line);
+        context.Output.Flush();
+    }
+
+    private static void Show(CliContext context, QuickstartResult result)
+    {
+        var table = new Table().Border(TableBorder.Simple);
+        foreach (var name in new[] { "tokens", "pass key before", "after", "perplexity before", "after" })
+            table.AddColumn(new TableColumn(name).RightAligned());
+        foreach (var (before, after) in result.Before.Zip(result.After))
+        {
+            table.AddRow($"{before.Length:N0}", $"{before.PassKey:P0}", $"{after.PassKey:P0}", $"{before.Perplexity:F2}", $"{after.Perplexity:F2}");
+        }
+        context.Output.WriteLine();
+        context.Console.Write(table);
+    }
+
+    private static void Leave(CliContext context, QuickstartOptions options, QuickstartResult result, TimeSpan elapsed)
+    {
+        string In(string name) => Path.Combine(options.Output, name);
+        AtomicFile.WriteText(In("quickstart.json"), JsonSerializer.Serialize(new { result.Before, result.After, result.TestText, TrainingSeconds = result.TrainingTime.TotalSeconds, Seconds = elapsed.TotalSeconds }) + "\n");
+        QuickstartPage.Write(In("report.html"), options, result, MetricsLog.Read(In("run")), elapsed);
+        var adapter = result.Training.Result;
+        context.Output.WriteLine($"{elapsed:m\\:ss} in all, {result.TrainingTime:m\\:ss} of it training; perplexity on {result.TestText}, held out.");
+        context.Output.WriteLine($"Report: {In("report.html")}");
+        context.Output.WriteLine("Next, on a model of yours (a Hugging Face folder) and text of yours:");
+        context.Output.WriteLine("  longlora train --model MODEL --data TEXT --context 32768 --output run");
+        context.Output.WriteLine("  longlora evaluate passkey --model MODEL --adapter run/adapter --lengths 4096,32768");
+        context.Output.WriteLine($"Or look at what was made here: longlora inspect {adapter}");
+    }
+
+    private sealed class Told<T>(Action<T> tell) : IProgress<T>
+    {
+        public void Report(T value) => tell(value);
+    }
+}

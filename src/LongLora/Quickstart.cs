@@ -1,0 +1,161 @@
+using LongLora.Adapters;
+using LongLora.Attention;
+using LongLora.Checkpoints;
+using LongLora.Data;
+using LongLora.Evaluation;
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+using LongLora.Training;
+
+namespace LongLora;
+
+/// <summary>What the quickstart does.</summary>
+public sealed record QuickstartOptions
+{
+    /// <summary>Folder of the small model that is extended.</summary>
+    public required string Model { get; init; }
+
+    /// <summary>Folder for the run; new or empty.</summary>
+    public required string Output { get; init; }
+
+    /// <summary>How many times longer the context becomes. Default 8.</summary>
+    public int Factor { get; init; } = 8;
+
+    /// <summary>Optimizer steps. Default 60.</summary>
+    public int Steps { get; init; } = 60;
+
+    /// <summary>Pass keys asked for at each length. Default 20.</summary>
+    public int Trials { get; init; } = 20;
+
+    /// <summary>Seed of everything. Default 1.</summary>
+    public int Seed { get; init; } = 1;
+}
+
+/// <summary>What a model does at one length.</summary>
+/// <param name="Length">Tokens.</param>
+/// <param name="PassKey">Share of pass keys found.</param>
+/// <param name="Perplexity">On held-out text, every token of the window counting alike; not a number where no text is that long.</param>
+public sealed record QuickstartMeasure(int Length, double PassKey, double Perplexity);
+
+/// <summary>What the quickstart found.</summary>
+/// <param name="Before">The model as it came, by length.</param>
+/// <param name="After">The extended model.</param>
+/// <param name="Training">What the training left.</param>
+/// <param name="TrainingTime">Time of the training alone.</param>
+/// <param name="TestText">What the perplexity was measured on.</param>
+public sealed record QuickstartResult(IReadOnlyList<QuickstartMeasure> Before, IReadOnlyList<QuickstartMeasure> After, FineTuneResult Training, TimeSpan TrainingTime, string TestText);
+
+/// <summary>
+/// The method shown on a model that is small enough for any machine: measure, extend with S²-Attn and LoRA+, measure again. It needs no
+/// network; its text is the .NET SDK's own documentation, and generated documents where the SDK has none.
+/// </summary>
+public static class Quickstart
+{
+    private const int TestTokens = 24_000;
+
+    /// <summary>Runs it all.</summary>
+    /// <param name="options">The options.</param>
+    /// <param name="stage">Told in words what is being done.</param>
+    /// <param name="progress">Told of every training step.</param>
+    /// <param name="cancellation">Interrupts it.</param>
+    public static QuickstartResult Run(QuickstartOptions options, IProgress<string>? stage = null, IProgress<TrainingStep>? progress = null, CancellationToken cancellation = default)
+    {
+        LibTorch.EnsureLoaded();
+        var config = CheckpointDirectory.Open(options.Model, headersOnly: true).Config;
+        var native = RopeScaling.CurrentContext(config);
+        var context = native * options.Factor;
+        int[] lengths = [.. Enumerable.Range(0, 32).Select(i => native << i).TakeWhile(length => length <= context)];
+        var training = Training(options, context);
+        training.Validate();
+        if (Directory.Exists(options.Output) && Directory.EnumerateFileSystemEntries(options.Output).Any())
+            throw new ConfigurationException($"The output '{options.Output}' is not empty; choose another folder.");
+
+        stage?.Report("Collecting text");
+        var tokenizer = TokenizerLoader.Load(options.Model);
+        var (train, test, origin) = Texts(tokenizer, options.Seed);
+        WriteWindows(training.Data[0], tokenizer, train, context, training.Steps * training.BatchSize * training.GradientAccumulation, options.Seed);
+        using var testTokens = TokenStore.Build(new Documents(test), tokenizer.EosTokenId, TestTokens, cancellation);
+
+        stage?.Report($"Measuring the model as it is, trained on {native} tokens, up to {context}");
+        var before = Measure(options, tokenizer, testTokens, lengths, null, cancellation);
+        stage?.Report($"Extending it to {context} tokens with S²-Attn and LoRA+");
+        var clock = System.Diagnostics.Stopwatch.StartNew();
+        var result = FineTune.Run(training, progress, cancellation: cancellation);
+        var time = clock.Elapsed;
+        stage?.Report("Measuring the extended model");
+        var after = Measure(options, tokenizer, testTokens, lengths, result.Result, cancellation);
+        return new QuickstartResult(before, after, result, time, origin);
+    }
+
+    /// <summary>The options of the training: those of the paper but for a higher learning rate, since the model is small and the run short.</summary>
+    internal static FineTuneOptions Training(QuickstartOptions options, int context) => new()
+    {
+        Model = options.Model,
+        Data = [Path.Combine(options.Output, "data", "train.bin")],
+        Context = context,
+        Output = Path.Combine(options.Output, "run"),
+        Rank = 16,
+        Alpha = 32,
+        LearningRate = 2e-3,
+        WarmupSteps = 5,
+        Steps = options.Steps,
+        GradientAccumulation = 2,
+        Schedule = ScheduleKind.Linear,
+        Shuffle = false,
+        SaveEvery = 0,
+        Seed = options.Seed,
+    };
+
+    // Every 20th document is kept for the test; long ones, so that far context can help.
+    private static (List<IReadOnlyList<int>> Train, List<IReadOnlyList<int>> Test, string Origin) Texts(ITokenizer tokenizer, int seed)
+    {
+        var (texts, origin) = (new List<string>(), "the .NET SDK's documentation");
+        foreach (var file in XmlDocumentation.SdkFiles())
+            texts.AddRange(XmlDocumentation.Read(file).Select(d => d.Text).Where(t => t.Length is > 8_000 and < 200_000));
+        if (texts.Count < 40)
+        {
+            var random = new SplitMix64((ulong)seed);
+            var practice = new RetrievalPractice(random);
+            texts = [.. Enumerable.Range(0, 200).Select(_ => practice.Write(PracticeKind.Facts, random.Between(4_000, 12_000)))];
+            origin = "generated text, since this SDK has no XML documentation";
+        }
+        List<IReadOnlyList<int>> train = [], test = [];
+        for (var i = 0; i < texts.Count; i++)
+        {
+            if (i % 20 == 7)
+                test.Add(tokenizer.Encode(texts[i], addSpecial: true));
+            else if (i % 4 == 0) // a quarter is more than is read
+                train.Add(tokenizer.Encode(texts[i]));
+        }
+        return (train, test, origin);
+    }
+
+    private static void WriteWindows(string path, ITokenizer tokenizer, List<IReadOnlyList<int>> texts, int context, int count, int seed)
+    {
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        var options = new PracticeOptions { Context = context, Windows = count, Generated = 0.6, Weights = [0, 2, 3, 1, 3], Seed = 1000 + seed };
+        AtomicFile.Write(path, stream =>
+        {
+            foreach (var window in new PracticeWindows(tokenizer, texts, options).Make())
+                PracticeWindows.Write(stream, window);
+        });
+    }
+
+    private static List<QuickstartMeasure> Measure(QuickstartOptions options, ITokenizer tokenizer, TokenStore test, int[] lengths, string? adapter, CancellationToken cancellation)
+    {
+        using var folder = CheckpointDirectory.Open(options.Model);
+        using var model = ModelLoader.Load(folder.Config, folder);
+        using var attached = adapter is null ? null : PeftFormat.Attach(adapter, model);
+        return [.. lengths.Select(length => new QuickstartMeasure(length,
+            RetrievalEvaluation.Run(model, tokenizer, new PasskeyTask(), length, options.Trials, options.Seed, cancellation: cancellation).Accuracy,
+            Perplexity.Evaluate(model, test, length, PerplexityProtocol.LongLora, Math.Max(length, 512), new FullAttention(), null, cancellation).Perplexity))];
+    }
+
+    private sealed class Documents(IReadOnlyList<IReadOnlyList<int>> documents) : IExampleSource
+    {
+        public IEnumerable<TrainingExample> Read(CancellationToken cancellation = default) =>
+            documents.Select((ids, i) => new TrainingExample(ids, null, $"document {i + 1}"));
+    }
+}

@@ -1,0 +1,116 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using LongLora.Runtime;
+
+namespace LongLora.Tokenization;
+
+/// <summary>
+/// Learns a byte-level BPE vocabulary (Sennrich et al., arXiv 1508.07909, on bytes as in GPT-2): begins with the 256 bytes and joins, again and
+/// again, the pair of neighbouring tokens that is most frequent inside the words of the text. Deterministic: of equally frequent pairs the one
+/// with the lower ids is taken, as Hugging Face's trainer does.
+/// </summary>
+public sealed class BpeTrainer
+{
+    private readonly List<int[]> _words = [];
+    private readonly List<long> _counts = [];
+    private readonly Dictionary<(int Left, int Right), long> _pairs = [];
+    private readonly Dictionary<(int Left, int Right), HashSet<int>> _places = [];
+
+    private BpeTrainer(IEnumerable<KeyValuePair<string, long>> words)
+    {
+        foreach (var (word, count) in words)
+        {
+            int[] symbols = [.. Encoding.UTF8.GetBytes(word).Select(b => (int)b)];
+            _words.Add(symbols);
+            _counts.Add(count);
+            Count(_words.Count - 1, symbols, count);
+        }
+    }
+
+    /// <summary>Counts the words of texts as the tokenizer will cut them (<see cref="ByteLevelTokenizerWriter.Pattern"/>).</summary>
+    /// <param name="texts">The texts.</param>
+    public static IReadOnlyDictionary<string, long> CountWords(IEnumerable<string> texts)
+    {
+        var splitter = ByteLevelTokenizerWriter.Splitter();
+        var counts = new Dictionary<string, long>(StringComparer.Ordinal);
+        var lookup = counts.GetAlternateLookup<ReadOnlySpan<char>>();
+        foreach (var text in texts)
+        {
+            foreach (var (start, end) in splitter.Split(text))
+                CollectionsMarshal.GetValueRefOrAddDefault(lookup, text.AsSpan(start, end - start), out _)++;
+        }
+        return counts;
+    }
+
+    /// <summary>The joins in the order in which they are learnt. Token 0 to 255 are the bytes; join i makes token 256 + i.</summary>
+    /// <param name="words">Words and how often each occurs.</param>
+    /// <param name="merges">Joins wanted.</param>
+    /// <param name="cancellation">Looked at once a join.</param>
+    /// <exception cref="DataException">The text is too small: no pair is left.</exception>
+    public static IReadOnlyList<(int Left, int Right)> Train(IReadOnlyDictionary<string, long> words, int merges, CancellationToken cancellation = default)
+    {
+        var trainer = new BpeTrainer(words);
+        var learnt = new List<(int, int)>(merges);
+        while (learnt.Count < merges)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            if (trainer._pairs.Count == 0)
+                throw new DataException($"The text has words for {learnt.Count} joins only, and {merges} were asked for. Give more text or a smaller vocabulary.");
+            var best = trainer.MostFrequent();
+            trainer.Join(best, 256 + learnt.Count);
+            learnt.Add(best);
+        }
+        return learnt;
+    }
+
+    private (int, int) MostFrequent()
+    {
+        var (best, most) = ((int.MaxValue, int.MaxValue), 0L);
+        foreach (var (pair, count) in _pairs)
+        {
+            if (count > most || (count == most && pair.CompareTo(best) < 0))
+                (best, most) = (pair, count);
+        }
+        return best;
+    }
+
+    // Only the words that hold the pair are counted anew.
+    private void Join((int Left, int Right) pair, int token)
+    {
+        foreach (var index in _places[pair].ToArray())
+        {
+            var (word, count) = (_words[index], _counts[index]);
+            Count(index, word, -count);
+            var joined = new List<int>(word.Length - 1);
+            for (var i = 0; i < word.Length; i++)
+            {
+                var here = i + 1 < word.Length && (word[i], word[i + 1]) == pair;
+                joined.Add(here ? token : word[i]);
+                i += here ? 1 : 0;
+            }
+            _words[index] = [.. joined];
+            Count(index, _words[index], count);
+        }
+    }
+
+    private void Count(int index, int[] word, long count)
+    {
+        for (var i = 0; i + 1 < word.Length; i++)
+        {
+            var pair = (word[i], word[i + 1]);
+            ref var total = ref CollectionsMarshal.GetValueRefOrAddDefault(_pairs, pair, out _);
+            total += count;
+            if (count > 0)
+            {
+                ref var places = ref CollectionsMarshal.GetValueRefOrAddDefault(_places, pair, out _);
+                (places ??= []).Add(index);
+                continue;
+            }
+            if (total == 0)
+                _pairs.Remove(pair);
+            // The word is gone from the places as a whole: what stays of the pair in it is counted when it comes back.
+            if (_places.TryGetValue(pair, out var held) && held.Remove(index) && held.Count == 0)
+                _places.Remove(pair);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+using LongLora.Runtime;
+
+namespace LongLora.Tokenization;
+
+/// <summary>
+/// Writes a byte-level BPE tokenizer as <c>tokenizer.json</c> with <c>tokenizer_config.json</c>, as Hugging Face's tokenizers and
+/// <see cref="TokenizerLoader"/> read them. Id 0 begins a text, id 1 ends one, 2 to 257 are the bytes, then come the joins in their order.
+/// </summary>
+public static class ByteLevelTokenizerWriter
+{
+    /// <summary>Begins every text.</summary>
+    public const string Bos = "<s>";
+
+    /// <summary>Ends a text.</summary>
+    public const string Eos = "</s>";
+
+    /// <summary>
+    /// How a text is cut into words: GPT-2's way, except that numbers are cut every two digits from their beginning and without the space before. A number is then the same
+    /// tokens wherever it stands, and few tokens: what copying it from far away needs.
+    /// </summary>
+    public const string Pattern = @"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+
+    private const int Reserved = 2;
+
+    private static readonly JsonSerializerOptions s_style = new() { WriteIndented = true, IndentSize = 1, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>Joins in a vocabulary of that size.</summary>
+    /// <exception cref="ConfigurationException">It is too small for the bytes.</exception>
+    public static int MergeCount(int vocabularySize) => vocabularySize >= Reserved + 256 ? vocabularySize - Reserved - 256
+        : throw new ConfigurationException($"vocabulary-size is {vocabularySize}; {Reserved + 256} ids are taken by the bytes, {Bos} and {Eos}.");
+
+    /// <summary>Writes the two files into a folder, which may hold others.</summary>
+    /// <param name="folder">The folder; made if need be.</param>
+    /// <param name="merges">The joins, as <see cref="BpeTrainer.Train"/> gives them.</param>
+    public static void Write(string folder, IReadOnlyList<(int Left, int Right)> merges)
+    {
+        var tokens = Enumerable.Range(0, 256).Select(b => ByteAlphabet.Character((byte)b).ToString()).ToList();
+        foreach (var (left, right) in merges)
+            tokens.Add(tokens[left] + tokens[right]);
+        AtomicFile.Guard(folder, () => Directory.CreateDirectory(folder));
+        AtomicFile.WriteText(Path.Combine(folder, "tokenizer.json"), Text(Tokenizer(tokens, merges)));
+        AtomicFile.WriteText(Path.Combine(folder, "tokenizer_config.json"), Text(new JsonObject
+        {
+            ["tokenizer_class"] = "PreTrainedTokenizerFast",
+            ["bos_token"] = Bos,
+            ["eos_token"] = Eos,
+            ["clean_up_tokenization_spaces"] = false,
+        }));
+    }
+
+    internal static WordSplitter Splitter() =>
+        new([new SplitRule(new Regex(Pattern, RegexOptions.Compiled | RegexOptions.CultureInvariant), SplitBehavior.Isolated)]);
+
+    private static string Text(JsonObject root) => root.ToJsonString(s_style) + "\n";
+
+    private static JsonObject Tokenizer(List<string> tokens, IReadOnlyList<(int Left, int Right)> merges)
+    {
+        var vocabulary = new JsonObject { [Bos] = 0, [Eos] = 1 };
+        for (var i = 0; i < tokens.Count; i++)
+            vocabulary[tokens[i]] = Reserved + i;
+        return new JsonObject
+        {
+            ["version"] = "1.0",
+            ["truncation"] = null,
+            ["padding"] = null,
+            ["added_tokens"] = new JsonArray(Added(0, Bos), Added(1, Eos)),
+            ["normalizer"] = null,
+            ["pre_tokenizer"] = new JsonObject
+            {
+                ["type"] = "Sequence",
+                ["pretokenizers"] = new JsonArray(
+                    new JsonObject { ["type"] = "Split", ["pattern"] = new JsonObject { ["Regex"] = Pattern }, ["behavior"] = "Isolated", ["invert"] = false },
+                    ByteLevel()),
+            },
+            ["post_processor"] = Template(),
+            ["decoder"] = ByteLevel(),
+            ["model"] = new JsonObject
+            {
+                ["type"] = "BPE",
+                ["dropout"] = null,
+                ["unk_token"] = null,
+                ["continuing_subword_prefix"] = null,
+                ["end_of_word_suffix"] = null,
+                ["fuse_unk"] = false,
+                ["byte_fallback"] = false,
+                ["ignore_merges"] = false,
+                ["vocab"] = vocabulary,
+                ["merges"] = new JsonArray([.. merges.Select(m => (JsonNode)new JsonArray(tokens[m.Left], tokens[m.Right]))]),
+            },
+        };
+    }
+
+    private static JsonObject Added(int id, string content) => new()
+    {
+        ["id"] = id,
+        ["content"] = content,
+        ["single_word"] = false,
+        ["lstrip"] = false,
+        ["rstrip"] = false,
+        ["normalized"] = false,
+        ["special"] = true,
+    };
+
+    private static JsonObject ByteLevel() => new() { ["type"] = "ByteLevel", ["add_prefix_space"] = false, ["trim_offsets"] = true, ["use_regex"] = false };
+
+    private static JsonObject Template()
+    {
+        static JsonObject Token() => new() { ["SpecialToken"] = new JsonObject { ["id"] = Bos, ["type_id"] = 0 } };
+        static JsonObject Sequence(string id) => new() { ["Sequence"] = new JsonObject { ["id"] = id, ["type_id"] = 0 } };
+        return new JsonObject
+        {
+            ["type"] = "TemplateProcessing",
+            ["single"] = new JsonArray(Token(), Sequence("A")),
+            ["pair"] = new JsonArray(Token(), Sequence("A"), Sequence("B")),
+            ["special_tokens"] = new JsonObject { [Bos] = new JsonObject { ["id"] = Bos, ["ids"] = new JsonArray(0), ["tokens"] = new JsonArray(Bos) } },
+        };
+    }
+}

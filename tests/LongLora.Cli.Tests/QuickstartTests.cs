@@ -1,0 +1,41 @@
+using System.Text.Json;
+
+namespace LongLora.Cli.Tests;
+
+public class QuickstartTests : CliRun
+{
+    [Fact]
+    public void Quickstart_leaves_measures_report_and_a_run_that_can_be_looked_at()
+    {
+        var output = Succeed("quickstart", "--model", Stories, "--factor", "2", "--steps", "1", "--trials", "1", "--output", At("q"));
+        Assert.Contains("Extending it to 1024 tokens", output, StringComparison.Ordinal);
+        Assert.Contains("longlora train --model MODEL", output, StringComparison.Ordinal);
+        using (var json = JsonDocument.Parse(File.ReadAllText(At("q", "quickstart.json"))))
+        {
+            foreach (var name in new[] { "Before", "After" })
+            {
+                var measures = json.RootElement.GetProperty(name).EnumerateArray().ToList();
+                Assert.Equal([512, 1024], measures.Select(m => m.GetProperty("Length").GetInt32()));
+                Assert.All(measures, m => Assert.InRange(m.GetProperty("Perplexity").GetDouble(), 2, 10_000));
+            }
+        }
+        var page = File.ReadAllText(At("q", "report.html"));
+        Assert.Contains("512 to 1,024 tokens", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("[[", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("http", page, StringComparison.Ordinal); // opens no network
+        Assert.DoesNotContain("NaN", page, StringComparison.Ordinal);
+        Succeed("inspect", At("q", "run", "adapter"));
+        Fail(ExitCode.Usage, ["is not empty"], "quickstart", "--model", Stories, "--output", At("q"));
+        Fail(ExitCode.Usage, ["factor must be at least 2"], "quickstart", "--model", Stories, "--factor", "1", "--output", At("r"));
+    }
+
+    [Fact]
+    public void Bundled_model_finds_the_pass_key_within_its_context_and_not_beyond()
+    {
+        Succeed("evaluate", "passkey", "--model", Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny"), "--lengths", "256,1024", "--trials", "10", "--seed", "500", "--json", At("b.json"));
+        using var json = JsonDocument.Parse(File.ReadAllText(At("b.json")));
+        var shares = json.RootElement.GetProperty("results").EnumerateArray().Select(r => r.GetProperty("accuracy").GetDouble()).ToList();
+        Assert.InRange(shares[0], 0.9, 1);
+        Assert.InRange(shares[1], 0, 0.4);
+    }
+}
