@@ -75,7 +75,7 @@ public static class Quickstart
         stage?.Report("Collecting text");
         var tokenizer = TokenizerLoader.Load(options.Model);
         var (train, test, origin) = Texts(tokenizer, options.Seed);
-        WriteWindows(training.Data[0], tokenizer, train, context, training.Steps * training.BatchSize * training.GradientAccumulation, options.Seed);
+        WriteWindows(training.Data[0].Path, tokenizer, train, context, training.Steps * training.BatchSize * training.GradientAccumulation, options.Seed);
         using var testTokens = TokenStore.Build(new Documents(test), tokenizer.EosTokenId, TestTokens, cancellation);
 
         stage?.Report($"Measuring the model as it is, trained on {native} tokens, up to {context}");

@@ -19,7 +19,7 @@ internal static class EvaluateRetrieval
         var scoring = new Option<RetrievalScoring>("--scoring") { Description = "generate: the model answers in words; likelihood: the right answer must be likelier than nine others", HelpName = "generate|likelihood", DefaultValueFactory = _ => RetrievalScoring.Generate };
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
         var picture = new Option<string>("--picture") { Description = "also draw length against depth to this .png", HelpName = "FILE" };
-        var command = new Verb(task.Name, description, $"longlora evaluate {task.Name} --model merged --lengths 4096,8192,16384 --picture {task.Name}.png") { lengths, trials, seed, scoring, json, picture };
+        var command = new Verb(task.Name, description, $"longlora evaluate {task.Name} --model merged --lengths 4096,8192 --picture p.png") { lengths, trials, seed, scoring, json, picture };
         source.AddTo(command);
         command.SetAction(parsed =>
         {

@@ -20,7 +20,8 @@ internal static class GenerateCommand
         var sampling = new SamplingArguments(standard);
         var length = new Option<int?>("--context") { Description = "most tokens of prompt and answer together [default: the model's]", HelpName = "N" };
         var command = new Verb("generate", "Generate text from a prompt, with full attention.",
-            "longlora generate --model merged --material book.pdf --prompt \"\\nThe book is about\" --max-tokens 100")
+            "longlora generate --model merged --material book.pdf \\",
+            "                  --prompt \"\\nThe book is about\" --max-tokens 100")
         { prompt, promptFile, material, length };
         source.AddTo(command);
         sampling.AddTo(command);

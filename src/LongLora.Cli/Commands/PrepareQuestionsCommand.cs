@@ -28,7 +28,8 @@ internal static class PrepareQuestionsCommand
         var maxTokens = Number("--max-tokens", $"longest answer in tokens [default: {standard.MaxTokens:N0}]", standard.MaxTokens);
         var results = new Option<string>("--results") { Description = "results of a batch that was made from the prompts: one JSON object a line", HelpName = "FILE" };
         var command = new Verb("qa", "Have a model write questions with answers about documents.",
-            "longlora prepare qa --data papers --kind paper --endpoint http://127.0.0.1:8080/v1 --output qa.json")
+            "longlora prepare qa --data papers --kind paper --output qa.json \\",
+            "                    --endpoint http://127.0.0.1:8080/v1")
         { data, output, endpoint, model, key, tasks, kind, chunk, perChunk, limit, parallel, retries, temperature, maxTokens, results };
         command.SetAction(parsed =>
         {
