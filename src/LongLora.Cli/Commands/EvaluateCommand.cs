@@ -21,6 +21,7 @@ internal static class EvaluateCommand
         new Verb("evaluate", "Measure a model, with full attention.")
         {
             CreatePerplexity(context),
+            EvaluateStreamingCommand.Create(context),
             EvaluateAnswersCommand.Create(context),
             EvaluateRetrieval.Create(context, new PasskeyTask(), "Find a number that stands once in a long text (LongLoRA's pass key)."),
             EvaluateRetrieval.Create(context, new LinesTask(), "Find the value of one line in a long record (LongChat's lines)."),

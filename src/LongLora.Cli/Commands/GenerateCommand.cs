@@ -19,12 +19,14 @@ internal static class GenerateCommand
         var material = new Option<string[]>("--material") { Description = "documents to put before the prompt: .txt, .md, .pdf, .docx, .html", HelpName = "FILE", AllowMultipleArgumentsPerToken = true };
         var sampling = new SamplingArguments(standard);
         var length = new Option<int?>("--context") { Description = "most tokens of prompt and answer together [default: the model's]", HelpName = "N" };
-        var command = new Verb("generate", "Generate text from a prompt, with full attention.",
+        var cache = new CacheArguments();
+        var command = new Verb("generate", "Generate text from a prompt, with full attention or without end.",
             "longlora generate --model merged --material book.pdf \\",
             "                  --prompt \"\\nThe book is about\" --max-tokens 100")
         { prompt, promptFile, material, length };
         source.AddTo(command);
         sampling.AddTo(command);
+        cache.AddTo(command);
         command.SetAction(parsed =>
         {
             var options = sampling.Read(parsed);
@@ -35,7 +37,7 @@ internal static class GenerateCommand
             using var owned = adapter;
             if (tokenizer is null)
                 throw new CheckpointException("The model folder has no tokenizer.model or tokenizer.json; text needs one.");
-            using var generator = new TextGenerator(model, tokenizer, parsed.GetValue(length));
+            using var generator = new TextGenerator(model, tokenizer, parsed.GetValue(length), cache.Type(parsed), cache.Streaming(parsed));
             var watch = Stopwatch.StartNew();
             TimeSpan? first = null;
             var result = generator.Generate(before + text, options, piece =>

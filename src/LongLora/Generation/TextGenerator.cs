@@ -35,17 +35,27 @@ public sealed class TextGenerator : IDisposable
     private readonly CausalLanguageModel _model;
     private readonly ITokenizer _tokenizer;
     private readonly HashSet<int> _ends;
+    private readonly KeyValueType? _cacheType;
+    private readonly StreamingOptions? _streaming;
     private KeyValueCache? _cache;
+    private StreamingCache[] _streams = [];
     private RotaryEmbedding? _positions;
     private readonly List<List<int>> _held = [];
 
     /// <summary>A generator.</summary>
     /// <param name="model">The model, with its adapter merged or attached.</param>
     /// <param name="tokenizer">Its tokenizer.</param>
-    /// <param name="context">Most tokens of prompt and answer together; null for the model's context.</param>
-    public TextGenerator(CausalLanguageModel model, ITokenizer tokenizer, int? context = null)
+    /// <param name="context">Most tokens of prompt and answer together; null for the model's context, or for no bound where the text is streamed.</param>
+    /// <param name="cacheType">In what numbers keys and values are kept; null for the type that the model computes in.</param>
+    /// <param name="streaming">
+    /// Keeps the first tokens and the last ones alone: a text can go on without end in constant memory, and what lies between is forgotten. Null keeps all.
+    /// </param>
+    /// <exception cref="ConfigurationException">Sinks and window of streaming are not inside the model's context.</exception>
+    public TextGenerator(CausalLanguageModel model, ITokenizer tokenizer, int? context = null, KeyValueType? cacheType = null, StreamingOptions? streaming = null)
     {
-        (_model, _tokenizer, Context) = (model, tokenizer, context ?? RopeScaling.CurrentContext(model.Config));
+        (_model, _tokenizer, _cacheType, _streaming) = (model, tokenizer, cacheType, streaming);
+        Context = context ?? (streaming is null ? RopeScaling.CurrentContext(model.Config) : int.MaxValue);
+        _ = streaming?.WindowFor(model.Config);
         _ends = [.. model.Config.EosTokenIds];
         if (tokenizer.EosTokenId is { } end)
             _ends.Add(end);
@@ -106,13 +116,24 @@ public sealed class TextGenerator : IDisposable
     // A cache is kept for the next generation while it is large enough.
     private void Prepare(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions options)
     {
+        if (_streaming is not null)
+        {
+            if (_streams.Length != prompts.Count)
+            {
+                DisposeStreams();
+                _streams = [.. prompts.Select(_ => new StreamingCache(_model, _streaming, _cacheType))];
+                _held.Clear();
+                _held.AddRange(prompts.Select(_ => new List<int>()));
+            }
+            return;
+        }
         // Tables depend on the length in some scalings, so that all generations share those for the whole context.
         _positions ??= RotaryEmbedding.Create(_model.Config, Context, _model.Device);
         var needed = (int)Math.Min(Context, prompts.Max(p => p.Count) + (long)options.MaxTokens);
         if (_cache is null || _cache.Rows != prompts.Count || _cache.Capacity < needed)
         {
             _cache?.Dispose();
-            _cache = new KeyValueCache(_model, needed, prompts.Count);
+            _cache = new KeyValueCache(_model, needed, prompts.Count, _cacheType);
             _held.Clear();
             _held.AddRange(prompts.Select(_ => new List<int>()));
         }
@@ -124,7 +145,13 @@ public sealed class TextGenerator : IDisposable
         var common = 0;
         while (common < prompt.Count - 1 && common < _held[row].Count && _held[row][common] == prompt[common])
             common++;
-        _cache!.Truncate(row, common);
+        if (_streaming is null)
+            _cache!.Truncate(row, common);
+        else if (!_streams[row].TryTruncate(common))
+        {
+            _streams[row].Clear();
+            common = 0;
+        }
         _held[row].RemoveRange(common, _held[row].Count - common);
         return common;
     }
@@ -138,7 +165,7 @@ public sealed class TextGenerator : IDisposable
             cancellation.ThrowIfCancellationRequested();
             using var scope = NewDisposeScope();
             long[] ids = [.. prompt.Skip(start).Take(chunk).Select(id => (long)id)];
-            var hidden = CachedPass.Read(_model, ids, _cache!, row, _positions!);
+            var hidden = _streaming is null ? CachedPass.Read(_model, ids, _cache!, row, _positions!) : CachedPass.Read(_model, ids, _streams[row], cancellation);
             _held[row].AddRange(ids.Select(id => (int)id));
             if (start + ids.Length == prompt.Count)
                 logits = Logits(hidden.narrow(0, ids.Length - 1, 1));
@@ -152,7 +179,9 @@ public sealed class TextGenerator : IDisposable
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         long[] ids = [.. rows.Select(row => (long)texts[row].Tokens[^1])];
-        var hidden = CachedPass.Step(_model, ids, _cache!, rows, _positions!);
+        var hidden = _streaming is null
+            ? CachedPass.Step(_model, ids, _cache!, rows, _positions!)
+            : cat([.. rows.Select((row, i) => CachedPass.Read(_model, ids.AsSpan(i, 1), _streams[row]))], 0);
         foreach (var row in rows)
             _held[row].Add(texts[row].Tokens[^1]);
         return Logits(hidden);
@@ -173,6 +202,13 @@ public sealed class TextGenerator : IDisposable
     {
         _cache?.Dispose();
         _positions?.Dispose();
+        DisposeStreams();
+    }
+
+    private void DisposeStreams()
+    {
+        foreach (var stream in _streams)
+            stream.Dispose();
     }
 
     // One text: its tokens, and what of its characters is certain.

@@ -10,7 +10,8 @@ namespace LongLora.Models;
 // B rows, l new tokens of a row, n tokens of a row with them, D model size, H heads, J key-value heads, K head size
 
 /// <summary>
-/// The forward pass at inference: new tokens look at all that the cache holds and at each other, with full attention inside the model's window, if it has one. Outside autograd.
+/// The forward pass at inference: new tokens look at all that the cache holds and at each other, with full attention inside the model's window, if it has
+/// one, or at sinks and a window of an endless text. Outside autograd.
 /// </summary>
 public static class CachedPass
 {
@@ -54,43 +55,74 @@ public static class CachedPass
         return hidden.squeeze(1).MoveToOuterDisposeScope();
     }
 
+    /// <summary>Reads the next tokens of an endless text.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="ids">l token ids, any number.</param>
+    /// <param name="cache">Sinks and window; what the new tokens leave of them.</param>
+    /// <param name="cancellation">Looked at between chunks.</param>
+    /// <returns>[l, D], hidden states after the final norm.</returns>
+    public static Tensor Read(CausalLanguageModel model, ReadOnlySpan<long> ids, StreamingCache cache, CancellationToken cancellation = default)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        if (ids.IsEmpty)
+            throw new ShapeException("No tokens were given to read; at least one is needed.");
+        var parts = new List<Tensor>();
+        for (var start = 0; start < ids.Length; start += cache.ChunkTokens)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            var chunk = ids[start..Math.Min(ids.Length, start + cache.ChunkTokens)];
+            using var step = cache.Begin(chunk.Length);
+            using var tokens = tensor(chunk.ToArray(), [1, chunk.Length], device: model.Device);
+            parts.Add(Walk(model, tokens, RotaryEmbedding.None, (block, inputs) => cache.Attend(block, inputs.Query, inputs.Key, inputs.Value, step)).squeeze(0));
+            cache.Advance(step);
+        }
+        return (parts.Count == 1 ? parts[0] : cat(parts, 0)).MoveToOuterDisposeScope();
+    }
+
     private static void Require(KeyValueCache cache, int row, int count)
     {
         if (cache.Length(row) + count > cache.Capacity)
             throw new ShapeException($"The cache has room for {cache.Capacity} tokens; row {row} holds {cache.Length(row)} and {count} more were given.");
     }
 
-    // ids [B, l] -> [B, l, D]
-    private static Tensor Walk(CausalLanguageModel model, Tensor ids, KeyValueCache cache, IReadOnlyList<int> rows, RotaryEmbedding positions)
+    private static Tensor Walk(CausalLanguageModel model, Tensor ids, KeyValueCache cache, IReadOnlyList<int> rows, RotaryEmbedding positions) =>
+        Walk(model, ids, positions, (block, inputs) =>
+        {
+            Tensor Row(int row, Tensor query, Tensor key, Tensor value)
+            {
+                var window = model.Blocks[block].Window;
+                var (keys, values) = cache.Append(block, row, key, value, window);
+                return Attend(query, keys, values, window);
+            }
+            return rows.Count == 1
+                ? Row(rows[0], inputs.Query, inputs.Key, inputs.Value)
+                : cat([.. rows.Select((row, b) => Row(row, inputs.Query.narrow(0, b, 1), inputs.Key.narrow(0, b, 1), inputs.Value.narrow(0, b, 1)))], 0);
+        });
+
+    // ids [B, l] -> [B, l, D]; attend gives [B, H, l, K] for a block and its heads
+    private static Tensor Walk(CausalLanguageModel model, Tensor ids, RotaryEmbedding positions, Func<int, AttentionInputs, Tensor> attend)
     {
         using var scope = NewDisposeScope();
         var hidden = model.Embedding.Forward(ids, model.ComputeType);
         var context = new ForwardContext(s_full, positions);
         for (var i = 0; i < model.Blocks.Count; i++)
-            Block(model.Blocks[i], i, hidden, cache, rows, context);
+        {
+            using var inner = NewDisposeScope();
+            var block = model.Blocks[i];
+            var heads = attend(i, block.Project(block.AttentionNorm.Forward(hidden), 0, block.HeadGroups, context));
+            var output = block.AttentionOutput.Forward(heads.transpose(1, 2).flatten(2, 3)); // -> [B, l, D]
+            if (!block.IsParallel)
+                hidden.add_(output);
+            var mlp = block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(hidden)));
+            if (block.IsParallel)
+                hidden.add_(output);
+            hidden.add_(mlp);
+        }
         return model.FinalNorm.Forward(hidden).MoveToOuterDisposeScope();
     }
 
     private static readonly FullAttention s_full = new();
-
-    private static void Block(DecoderBlock block, int index, Tensor hidden, KeyValueCache cache, IReadOnlyList<int> rows, ForwardContext context)
-    {
-        using var scope = NewDisposeScope();
-        var (query, key, value, _) = block.Project(block.AttentionNorm.Forward(hidden), 0, block.HeadGroups, context);
-        var attended = rows.Select((row, b) =>
-        {
-            var (keys, values) = cache.Append(index, row, key.narrow(0, b, 1), value.narrow(0, b, 1));
-            return Attend(query.narrow(0, b, 1), keys, values, block.Window);
-        }).ToList();
-        var heads = attended.Count == 1 ? attended[0] : cat(attended, 0); // [B, H, l, K]
-        var output = block.AttentionOutput.Forward(heads.transpose(1, 2).flatten(2, 3)); // -> [B, l, D]
-        if (!block.IsParallel)
-            hidden.add_(output);
-        var mlp = block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(hidden)));
-        if (block.IsParallel)
-            hidden.add_(output);
-        hidden.add_(mlp);
-    }
 
     // [1, H, l, K] against [1, J, n, K]: the last l keys are those of the queries themselves.
     private static Tensor Attend(Tensor query, Tensor key, Tensor value, int? window)

@@ -12,21 +12,20 @@ namespace LongLora.Models;
 /// </summary>
 public sealed class KeyValueCache : IDisposable
 {
-    private readonly Tensor[] _keys, _values;
+    private readonly CachedHeads[] _keys, _values;
     private readonly int[] _lengths;
 
     /// <summary>An empty cache.</summary>
     /// <param name="model">The model it is for.</param>
     /// <param name="capacity">C, tokens of the longest row.</param>
     /// <param name="rows">B. Default 1.</param>
-    public KeyValueCache(CausalLanguageModel model, int capacity, int rows = 1)
+    /// <param name="type">In what numbers they are kept; null for the type that the model computes in.</param>
+    public KeyValueCache(CausalLanguageModel model, int capacity, int rows = 1, KeyValueType? type = null)
     {
         if (capacity < 1 || rows < 1)
             throw new ShapeException($"A cache needs room for at least one token and row; seen {capacity} and {rows}.");
         (Capacity, _lengths) = (capacity, new int[rows]);
-        var config = model.Config;
-        Tensor[] Make() => [.. model.Blocks.Select(_ => HostMemory.Apart(() =>
-            empty([rows, config.KeyValueHeadCount, capacity, config.HeadSize], model.ComputeType, model.Device)).DetachFromDisposeScope())];
+        CachedHeads[] Make() => [.. model.Blocks.Select(_ => new CachedHeads(model, capacity, rows, type))];
         (_keys, _values) = (Make(), Make());
     }
 
@@ -37,7 +36,7 @@ public sealed class KeyValueCache : IDisposable
     public int Rows => _lengths.Length;
 
     /// <summary>Bytes of all keys and values.</summary>
-    public long ByteCount => _keys.Concat(_values).Sum(t => t.numel() * t.element_size());
+    public long ByteCount => _keys.Concat(_values).Sum(heads => heads.ByteCount);
 
     /// <summary>Tokens that a row holds.</summary>
     public int Length(int row) => _lengths[row];
@@ -52,17 +51,16 @@ public sealed class KeyValueCache : IDisposable
         _lengths[row] = length;
     }
 
-    /// <summary>Writes keys and values [1, J, l, K] of a block behind those that a row holds, and gives views of all, [1, J, n, K].</summary>
-    internal (Tensor Keys, Tensor Values) Append(int block, int row, Tensor key, Tensor value)
+    /// <summary>
+    /// Writes keys and values [1, J, l, K] of a block behind those that a row holds, and gives those that the new tokens look at, [1, J, n, K]: all,
+    /// or with a window W the last W + l - 1.
+    /// </summary>
+    internal (Tensor Keys, Tensor Values) Append(int block, int row, Tensor key, Tensor value, int? window)
     {
-        var (start, count) = (_lengths[row], key.size(2));
-        Tensor Write(Tensor all, Tensor part)
-        {
-            var heads = all.narrow(0, row, 1);
-            heads.narrow(2, start, count).copy_(part);
-            return heads.narrow(2, 0, start + count);
-        }
-        return (Write(_keys[block], key), Write(_values[block], value));
+        long start = _lengths[row], count = key.size(2), first = window is { } w ? Math.Max(0, start - w + 1) : 0;
+        _keys[block].Write(row, start, key);
+        _values[block].Write(row, start, value);
+        return (_keys[block].Read(row, first, start + count - first), _values[block].Read(row, first, start + count - first));
     }
 
     /// <summary>Counts tokens in that every block has written.</summary>
@@ -71,7 +69,7 @@ public sealed class KeyValueCache : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (var tensor in _keys.Concat(_values))
-            tensor.Dispose();
+        foreach (var heads in _keys.Concat(_values))
+            heads.Dispose();
     }
 }

@@ -14,6 +14,9 @@ public sealed class RotaryEmbedding : IDisposable
 {
     private readonly Tensor _cos, _sin;
 
+    /// <summary>Turns nothing: for who applies positions later. It has no length.</summary>
+    internal static RotaryEmbedding None { get; } = new(null!, null!);
+
     private RotaryEmbedding(Tensor cos, Tensor sin) => (_cos, _sin) = (cos, sin);
 
     /// <summary>Number of positions.</summary>
@@ -33,6 +36,23 @@ public sealed class RotaryEmbedding : IDisposable
         Tensor cos = empty(length, 1, half), sin = empty(length, 1, half);
         Fill(cos, sin, inverse, factor, length);
         return new(cos.to(device ?? CPU).DetachFromDisposeScope(), sin.to(device ?? CPU).DetachFromDisposeScope());
+    }
+
+    /// <summary>Tables for any positions, with frequencies that were found before; the caller disposes them.</summary>
+    /// <param name="frequencies">Those of the model.</param>
+    /// <param name="positions">Positions from 0 on; angles are exact to 1e-7 up to a thousand million.</param>
+    /// <param name="device">Where the tables live.</param>
+    internal static RotaryEmbedding At(RopeFrequencies frequencies, ReadOnlySpan<long> positions, Device device)
+    {
+        var half = frequencies.Inverse.Length;
+        float[] cos = new float[positions.Length * half], sin = new float[cos.Length];
+        for (var i = 0; i < cos.Length; i++)
+        {
+            var (s, c) = Math.SinCos(positions[i / half] * frequencies.Inverse[i % half]);
+            (cos[i], sin[i]) = ((float)(c * frequencies.AttentionFactor), (float)(s * frequencies.AttentionFactor));
+        }
+        long[] shape = [positions.Length, 1, half];
+        return new(tensor(cos, shape, device: device).DetachFromDisposeScope(), tensor(sin, shape, device: device).DetachFromDisposeScope());
     }
 
     /// <summary>The tables of some of the positions; views, which live as long as the dispose scope around them.</summary>
@@ -63,6 +83,8 @@ public sealed class RotaryEmbedding : IDisposable
     /// <returns>[B, L, H, K] of the same type, contiguous.</returns>
     public Tensor Rotate(Tensor heads)
     {
+        if (ReferenceEquals(this, None))
+            return heads.contiguous();
         using var scope = NewDisposeScope();
         var (a, b, rest, cos, sin) = Parts(heads);
         return cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin), .. rest], 3).MoveToOuterDisposeScope();

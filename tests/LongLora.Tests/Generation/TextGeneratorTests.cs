@@ -120,4 +120,36 @@ public sealed class TextGeneratorTests : IDisposable
         using var source = new CancellationTokenSource();
         Assert.Throws<OperationCanceledException>(() => generator.Generate("Once", Greedy(500), _ => source.Cancel(), source.Token));
     }
+
+    [Fact]
+    public void Generate_with_streaming_goes_on_beyond_the_context_and_begins_as_without()
+    {
+        using var streaming = new TextGenerator(_model, _tokenizer, streaming: new StreamingOptions { Window = 60 });
+        using var whole = new TextGenerator(_model, _tokenizer);
+        var options = Greedy(700) with { IgnoreEos = true };
+        var far = streaming.Generate("Once upon a time", options);
+        Assert.Equal((700, FinishReason.Length), (far.Tokens.Count, far.Finish));
+        Assert.Equal(whole.Generate("Once upon a time", Greedy(50)).Tokens.Take(50), far.Tokens.Take(50));
+        // Goes on where it stopped; a text that the sinks do not begin is read anew.
+        var text = (IReadOnlyList<int>)[.. _tokenizer.Encode("Once upon a time", addSpecial: true), .. far.Tokens];
+        Assert.Equal(text.Count - 1, streaming.Generate([text], Greedy(2))[0].CachedTokens);
+        var other = streaming.Generate("The dog", Greedy(20));
+        Assert.Equal(0, other.CachedTokens);
+        Assert.Equal(whole.Generate("The dog", Greedy(20)).Tokens, other.Tokens);
+        // A prompt beyond the window, and several at once.
+        var two = streaming.Generate([text, _tokenizer.Encode("The dog", addSpecial: true)], Greedy(20));
+        Assert.Equal(other.Tokens, two[1].Tokens);
+        using var alone = new TextGenerator(_model, _tokenizer, streaming: new StreamingOptions { Window = 60 });
+        Assert.Equal(alone.Generate([text], Greedy(20) with { PrefillChunk = 7 })[0].Tokens, two[0].Tokens);
+    }
+
+    [Theory]
+    [InlineData(KeyValueType.BF16)]
+    [InlineData(KeyValueType.Int8)]
+    public void Generate_with_a_smaller_cache_tells_the_same_story(KeyValueType type)
+    {
+        using var small = new TextGenerator(_model, _tokenizer, cacheType: type);
+        using var whole = new TextGenerator(_model, _tokenizer);
+        Assert.Equal(whole.Generate("Once upon a time", Greedy(30)).Text, small.Generate("Once upon a time", Greedy(30)).Text);
+    }
 }
