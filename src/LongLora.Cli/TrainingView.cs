@@ -1,5 +1,6 @@
 using LongLora.Adapters;
 using LongLora.Attention;
+using LongLora.Data;
 using LongLora.Training;
 using Spectre.Console;
 using Spectre.Console.Rendering;
@@ -71,7 +72,8 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
             context.Output.WriteLine($"Done:   all {options.Steps:N0} steps were there already");
         context.Output.WriteLine($"Result: {result.Result}");
         var target = options.Tuning == TuningMethod.Full ? $"--model {Quoted(result.Result)}" : $"--model {Quoted(options.Model)} --adapter {Quoted(result.Result)}";
-        context.Output.WriteLine($"Next:   longlora evaluate perplexity {target} --data TEXT --context {options.Context}");
+        var measure = options.Task == TrainingTask.Sft ? $"answers {target} --data CONVERSATIONS --template {options.Template}" : $"perplexity {target} --data TEXT";
+        context.Output.WriteLine($"Next:   longlora evaluate {measure} --context {options.Context}");
         if (options.Tuning != TuningMethod.Full)
             context.Output.WriteLine($"        longlora merge {target} --output MERGED");
     }
