@@ -21,8 +21,8 @@ public static class QuickstartPage
     {
         string[] lengths = [.. result.Before.Select(m => m.Length.ToString("N0", CultureInfo.InvariantCulture))];
         double[] Of(IReadOnlyList<QuickstartMeasure> measures, Func<QuickstartMeasure, double> value) => [.. measures.Select(value)];
-        var rows = string.Concat(result.Before.Zip(result.After).Select(p => Invariant(
-            $"<tr><td>{p.First.Length:N0}</td><td>{p.First.PassKey:P0}</td><td>{p.Second.PassKey:P0}</td><td>{p.First.Perplexity:F2}</td><td>{p.Second.Perplexity:F2}</td></tr>\n")));
+        var rows = string.Concat(result.Before.Zip(result.Rescaled, result.After).Select(p => Invariant(
+            $"<tr><td>{p.First.Length:N0}</td><td>{p.First.PassKey:P0}</td><td>{p.Second.PassKey:P0}</td><td>{p.Third.PassKey:P0}</td><td>{p.First.Perplexity:F2}</td><td>{p.Second.Perplexity:F2}</td><td>{p.Third.Perplexity:F2}</td></tr>\n")));
         var last = steps.Count > 0 ? steps[^1] : null;
         AtomicFile.WriteText(path, Invariant($"""
             <!DOCTYPE html>
@@ -48,13 +48,13 @@ public static class QuickstartPage
             <body>
             <h1>{result.Before[0].Length:N0} to {result.After[^1].Length:N0} tokens</h1>
             <p>A small language model, {WebUtility.HtmlEncode(Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model)))}, was trained on {result.Before[0].Length:N0} tokens. LongLoRA extended it:
-            shifted sparse attention in training, LoRA with embeddings and norms, interpolated positions. {result.Training.TrainedParameters:N0} weights were trained in
+            shifted sparse attention in training, LoRA with embeddings and norms, rescaled positions. {result.Training.TrainedParameters:N0} weights were trained in
             {last?.Step ?? 0} steps and {result.TrainingTime.TotalSeconds:F0} seconds; everything took {elapsed.TotalMinutes:F1} minutes. All measures use full attention.</p>
             <div class="wide"><table>
-            <tr><th rowspan="2">tokens</th><th colspan="2">pass key found</th><th colspan="2">perplexity</th></tr>
-            <tr><th>before</th><th>after</th><th>before</th><th>after</th></tr>
+            <tr><th rowspan="2">tokens</th><th colspan="3">pass key found</th><th colspan="3">perplexity</th></tr>
+            <tr><th>before</th><th>rescaled</th><th>after</th><th>before</th><th>rescaled</th><th>after</th></tr>
             {rows}</table></div>
-            <p>{options.Trials} pass keys at each length. Perplexity on {WebUtility.HtmlEncode(result.TestText)}, held out from the training.</p>
+            <p>{options.Trials} pass keys at each length. Perplexity on {WebUtility.HtmlEncode(result.TestText)}, held out from the training. <i>Rescaled</i> are the same weights with the longer positions (YaRN), before they were trained.</p>
             <h2>Pass key found, <b class="before">before</b> and <b class="after">after</b></h2>
             {Chart(lengths, [("before", Of(result.Before, m => m.PassKey)), ("after", Of(result.After, m => m.PassKey))], 0, 1, v => v.ToString("P0", CultureInfo.InvariantCulture), "tokens")}
             <h2>Loss by length, <b class="before">before</b> and <b class="after">after</b></h2>

@@ -57,12 +57,10 @@ internal static class QuickstartCommand
     private static void Show(CliContext context, QuickstartResult result)
     {
         var table = new Table().Border(TableBorder.Simple);
-        foreach (var name in new[] { "tokens", "pass key before", "after", "perplexity before", "after" })
+        foreach (var name in new[] { "tokens", "pass key before", "rescaled", "after", "perplexity before", "rescaled", "after" })
             table.AddColumn(new TableColumn(name).RightAligned());
-        foreach (var (before, after) in result.Before.Zip(result.After))
-        {
-            table.AddRow($"{before.Length:N0}", $"{before.PassKey:P0}", $"{after.PassKey:P0}", $"{before.Perplexity:F2}", $"{after.Perplexity:F2}");
-        }
+        foreach (var (before, rescaled, after) in result.Before.Zip(result.Rescaled, result.After))
+            table.AddRow($"{before.Length:N0}", $"{before.PassKey:P0}", $"{rescaled.PassKey:P0}", $"{after.PassKey:P0}", $"{before.Perplexity:F2}", $"{rescaled.Perplexity:F2}", $"{after.Perplexity:F2}");
         context.Output.WriteLine();
         context.Console.Write(table);
     }
@@ -70,10 +68,12 @@ internal static class QuickstartCommand
     private static void Leave(CliContext context, QuickstartOptions options, QuickstartResult result, TimeSpan elapsed)
     {
         string In(string name) => Path.Combine(options.Output, name);
-        AtomicFile.WriteText(In("quickstart.json"), JsonSerializer.Serialize(new { result.Before, result.After, result.TestText, TrainingSeconds = result.TrainingTime.TotalSeconds, Seconds = elapsed.TotalSeconds }) + "\n");
+        AtomicFile.WriteText(In("quickstart.json"), JsonSerializer.Serialize(new { result.Before, result.Rescaled, result.After, result.TestText, TrainingSeconds = result.TrainingTime.TotalSeconds, Seconds = elapsed.TotalSeconds }) + "\n");
         QuickstartPage.Write(In("report.html"), options, result, MetricsLog.Read(In("run")), elapsed);
         var adapter = result.Training.Result;
         context.Output.WriteLine($"{elapsed:m\\:ss} in all, {result.TrainingTime:m\\:ss} of it training; perplexity on {result.TestText}, held out.");
+        var change = result.After[0].Perplexity / result.Before[0].Perplexity - 1;
+        context.Output.WriteLine($"Rescaled: the same weights with YaRN's positions, before the training. Short text ({result.Before[0].Length} tokens) after it: perplexity {change:+0.0 %;-0.0 %}.");
         context.Output.WriteLine($"Report: {In("report.html")}");
         context.Output.WriteLine("Next, on a model of yours (a Hugging Face folder) and text of yours:");
         context.Output.WriteLine("  longlora train --model MODEL --data TEXT --context 32768 --output run");
