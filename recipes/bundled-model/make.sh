@@ -13,7 +13,9 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # sums depend on the number of th
 
 darwin="$books/Charles_Darwin_On_the_Origin_of_Species.txt"
 octopus="$books/Frank_Norris_The_Octopus.txt"
-all_books=("$octopus" "$darwin" "$books/Charles_Dickens_David_Copperfield.txt" "$books/George_Eliot_Middlemarch.txt" "$books/Herman_Melville_Moby_Dick.txt")
+copperfield="$books/Charles_Dickens_David_Copperfield.txt"
+middlemarch="$books/George_Eliot_Middlemarch.txt"
+whale="$books/Herman_Melville_Moby_Dick.txt"
 
 once() { # once FILE COMMAND...: runs the command unless the file is there
     [[ -e "$1" ]] || "${@:2}"
@@ -34,13 +36,17 @@ windows() { # windows NAME OPTIONS...
     once "$out/$1.bin" "$longlora" data windows --tokenizer "$out/tokenizer" --output "$out/$1.bin" "${@:2}"
 }
 windows first --data "$out/sdk-some.jsonl" "$octopus" --context 64 --windows 30000 --generated 0.9 --weights 5 4 1 0.5 0 --seed 1
-windows second --data "$out/sdk.jsonl" "${all_books[@]}" --context 256 --windows 27200 --generated 0.65 --weights 1.5 3 1.5 2 2.5 --seed 3
-windows third --data "$out/sdk.jsonl" "${all_books[@]}" --context 256 --windows 6000 --generated 0.72 --weights 0.5 2 1 2 5 --seed 4
+windows second --data "$out/sdk.jsonl" "$octopus" "$darwin" "$copperfield" "$middlemarch" "$whale" --context 256 --windows 27200 --generated 0.65 --weights 1.5 3 1.5 2 2.5 --seed 3
+windows third --data "$out/sdk.jsonl" "$octopus" "$darwin" "$copperfield" "$middlemarch" "$whale" --context 256 --windows 6000 --generated 0.72 --weights 0.5 2 1 2 5 --seed 4
+windows fourth --data "$out/sdk.jsonl" "$whale" "$octopus" "$darwin" "$middlemarch" "$copperfield" --context 512 --windows 17600 --generated 0.6 --weights 0.5 2 1 3 3 --seed 5
 
 # Copying is learnt on short windows, which is where it can be found at all; the context then grows.
 train first 1875 --from-scratch "$here/config.json" --tokenizer "$out/tokenizer" --data "$out/first.bin" --context 64 --batch-size 16 --learning-rate 2e-3 --warmup-steps 50 --save-every 300
 train second 900 --model "$out/first/model" --rope-scaling default --data "$out/second.bin" --context 256 --batch-size 4 --learning-rate 1.5e-3 --warmup-steps 30
-train final 1500 --model "$out/second/model" --rope-scaling default --data "$out/third.bin" --context 256 --batch-size 4 --learning-rate 1.5e-3 --warmup-steps 20 --schedule cosine
+train third 1500 --model "$out/second/model" --rope-scaling default --data "$out/third.bin" --context 256 --batch-size 4 --learning-rate 1.5e-3 --warmup-steps 20 --schedule cosine
+train final 4400 --model "$out/third/model" --rope-scaling default --data "$out/fourth.bin" --context 512 --batch-size 4 --learning-rate 1.5e-3 --warmup-steps 50 --schedule cosine --save-every 200
 
-"$longlora" evaluate passkey --model "$out/final/model" --lengths 128,256,512,1024 --trials 50 --seed 1000 --json "$out/passkey.json"
-"$longlora" evaluate perplexity --model "$out/final/model" --data "$out/sdk-test.jsonl" --context 64,256 --max-tokens 20000 --json "$out/perplexity-sdk.json"
+for task in passkey topics lines; do
+    "$longlora" evaluate $task --model "$out/final/model" --lengths 512,1024,2048,4096 --trials 50 --seed 1000 --json "$out/$task.json"
+done
+"$longlora" evaluate perplexity --model "$out/final/model" --data "$out/sdk-test.jsonl" --context 256,512,1024,2048,4096 --max-tokens 40000 --json "$out/perplexity-sdk.json"

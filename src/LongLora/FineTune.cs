@@ -68,7 +68,7 @@ public static class FineTune
         using var pass = new CheckpointedBackward(model, options.BlocksPerSegment, options.ActivationOffload);
         using var trainer = new Trainer(model, parameters, optimizer,
             new LearningRateSchedule(options.Schedule, options.WarmupSteps, options.Steps), Attention(options),
-            pass, new TrainerOptions(options.Steps, options.GradientAccumulation, options.LearningRate, options.SaveEvery));
+            pass, new TrainerOptions(options.Steps, options.GradientAccumulation, options.LearningRate, options.SaveEvery, options.ShortShare));
         trainer.Run(sampler, state => run.SaveCheckpoint(state), run.Log(progress, optimizer.Steps), cancellation);
 
         // Weights -> files: a PEFT adapter, or a whole model.

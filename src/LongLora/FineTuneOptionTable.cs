@@ -62,8 +62,9 @@ public static class FineTuneOptionTable
         List("target-modules", "Method", "NAME", "layers that get LoRA, such as q_proj; 'attention' is q, k, v, o under whatever names the model has", o => o.TargetModules, (o, v) => o with { TargetModules = v }),
         OptionalSwitch("train-embeddings", "Method", "train the embeddings and a tied head; by default unless --tuning lora", o => o.TrainEmbeddings, (o, v) => o with { TrainEmbeddings = v }),
         OptionalSwitch("train-norms", "Method", "train the norms; by default unless --tuning lora", o => o.TrainNorms, (o, v) => o with { TrainNorms = v }),
-        Text("rope-scaling", "Method", "KIND", $"how positions are rescaled: auto (the model's own kind, else linear), {string.Join(", ", RopeScaling.Kinds)}", o => o.RopeScaling, (o, v) => o with { RopeScaling = v }),
+        Text("rope-scaling", "Method", "KIND", $"how positions are rescaled: auto (the model's own kind, else linear), {string.Join(", ", RopeScaling.Kinds)}, {RopeScaling.ByLength} (YaRN, but text within the original context as before)", o => o.RopeScaling, (o, v) => o with { RopeScaling = v }),
         OptionalReal("rope-factor", "Method", "rescaling factor; by default ceil(context / original context)", o => o.RopeFactor, (o, v) => o with { RopeFactor = v }),
+        Real("short-share", "Method", "share of the sequences that are cut into windows of the original context", o => o.ShortShare, (o, v) => o with { ShortShare = v }),
 
         Whole("steps", "Training", "optimizer steps", o => o.Steps, (o, v) => o with { Steps = v }),
         Whole("batch-size", "Training", "sequences in one forward pass", o => o.BatchSize, (o, v) => o with { BatchSize = v }),

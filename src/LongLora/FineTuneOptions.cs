@@ -72,13 +72,19 @@ public sealed record FineTuneOptions
     public bool? TrainNorms { get; init; }
 
     /// <summary>
-    /// How positions are rescaled: auto, default (not at all), linear, dynamic, yarn, llama3. Default auto: the kind that the model has, and
-    /// linear, the paper's position interpolation, where it has none.
+    /// How positions are rescaled: auto, default (not at all), linear, dynamic, yarn, llama3, or by-length (YaRN beyond the original context and nothing within it).
+    /// Default auto: the kind that the model has, and linear, the paper's position interpolation, where it has none.
     /// </summary>
     public string RopeScaling { get; init; } = "auto";
 
     /// <summary>Rescaling factor; null for ceil(context / original context).</summary>
     public double? RopeFactor { get; init; }
+
+    /// <summary>
+    /// Share of the sequences, 0 to 1, that are cut into windows of the model's original context, so that it goes on learning short text too; with by-length scaling these
+    /// have the original positions. For running text. Default 0, as in the paper.
+    /// </summary>
+    public double ShortShare { get; init; }
 
     /// <summary>Optimizer steps. Default 1000, the paper's.</summary>
     public int Steps { get; init; } = 1000;
@@ -205,6 +211,8 @@ public sealed record FineTuneOptions
         Require(Alpha > 0, $"alpha is {Alpha}; it must be above 0");
         Require(TargetModules.Count > 0 || Tuning == TuningMethod.Full, "target-modules is empty; LoRA needs at least one projection");
         Require(RopeFactor is null or >= 1, $"rope-factor is {RopeFactor}; it must be at least 1");
+        Require(ShortShare is >= 0 and <= 1, $"short-share is {ShortShare}; it must be 0 to 1");
+        Require(ShortShare == 0 || (Task == TrainingTask.Text && !KeepDocumentsApart), "short-share cuts running text; documents that are kept apart and examples of sft have lengths of their own");
         Require(Steps >= 1, $"steps is {Steps}; it must be at least 1");
         Require(BatchSize >= 1, $"batch-size is {BatchSize}; it must be at least 1");
         Require(GradientAccumulation >= 1, $"gradient-accumulation is {GradientAccumulation}; it must be at least 1");

@@ -71,7 +71,8 @@ internal static class RopeConfig
         var single = scaling.Kind is "default" or "linear" or "dynamic";
         // Phi-3's config class takes exactly three fields there (type and the two lists) before transformers 5.
         var isOutside = single || config.ModelType == Phi3Config.ModelType;
-        if (isOutside || root.ContainsKey("original_max_position_embeddings"))
+        // transformers before 5 looks for LongRoPE's outside, whatever the family; without it a long text would have the short one's angles.
+        if (isOutside || scaling.Kind == "longrope" || root.ContainsKey("original_max_position_embeddings"))
             SetOrRemove(root, "original_max_position_embeddings", scaling.OriginalMaxPositions);
         if (!isOutside)
             inner["original_max_position_embeddings"] = scaling.OriginalMaxPositions;

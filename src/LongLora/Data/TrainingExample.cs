@@ -40,4 +40,17 @@ public sealed record Batch(long[] InputIds, long[]? Labels, int BatchSize, int L
 {
     /// <summary>The context that the run trains for: positions are scaled for a text of this length, whatever length a row has. Default L.</summary>
     public int Context { get; init; } = Length;
+
+    /// <summary>The same text in rows of <paramref name="length"/> tokens, each a text of its own; what does not fill a row is left out. Where L is not longer, the batch itself.</summary>
+    /// <exception cref="InvalidOperationException">Documents are kept apart: their lengths say already what is short.</exception>
+    public Batch Cut(int length)
+    {
+        if (Segments is not null)
+            throw new InvalidOperationException("A batch of documents that are kept apart cannot be cut.");
+        if (length >= Length)
+            return this;
+        var rows = Length / length;
+        long[] Pick(long[] from) => [.. Enumerable.Range(0, BatchSize).SelectMany(row => from.Skip(row * Length).Take(rows * length))];
+        return new Batch(Pick(InputIds), Labels is null ? null : Pick(Labels), BatchSize * rows, length);
+    }
 }

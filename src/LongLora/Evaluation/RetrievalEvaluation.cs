@@ -59,7 +59,7 @@ public static class RetrievalEvaluation
         if (trials < 1 || seed < 0)
             throw new ConfigurationException($"An evaluation needs at least one trial and a seed of 0 or more; seen {trials} and {seed}.");
         using var generator = new TextGenerator(model, tokenizer, length + 1);
-        using var positions = RotaryEmbedding.Create(model.Config, length + 1, model.Device);
+        using var positions = RotaryEmbedding.Create(model.Config, length + 1, model.Device, length);
         var done = new List<RetrievalTrial>();
         for (var i = 0; i < trials; i++)
         {

@@ -40,6 +40,7 @@ public sealed class TextGenerator : IDisposable
     private KeyValueCache? _cache;
     private StreamingCache[] _streams = [];
     private RotaryEmbedding? _positions;
+    private int _textLength;
     private readonly List<List<int>> _held = [];
 
     /// <summary>A generator.</summary>
@@ -84,21 +85,34 @@ public sealed class TextGenerator : IDisposable
         options.Validate();
         foreach (var prompt in prompts)
             CheckPrompt(prompt);
-        Prepare(prompts, options);
-        var texts = prompts.Select((prompt, row) => new Answer(prompt, _tokenizer, new TokenSampler(options, row), options)).ToList();
+        var results = new GenerationResult[prompts.Count];
+        foreach (var alike in Enumerable.Range(0, prompts.Count).GroupBy(number => TextLength(prompts[number], options)))
+        {
+            int[] numbers = [.. alike];
+            var made = Generate([.. numbers.Select(number => prompts[number])], numbers, alike.Key, options, onText, cancellation);
+            for (var i = 0; i < numbers.Length; i++)
+                results[numbers[i]] = made[i];
+        }
+        return results;
+    }
+
+    private GenerationResult[] Generate(IReadOnlyList<IReadOnlyList<int>> prompts, int[] numbers, int textLength, GenerationOptions options, Action<int, string>? onText, CancellationToken cancellation)
+    {
+        Prepare(prompts, textLength, options);
+        var texts = prompts.Select((prompt, row) => new Answer(prompt, _tokenizer, new TokenSampler(options, numbers[row]), options)).ToList();
         for (var row = 0; row < prompts.Count; row++)
         {
             var cached = Reuse(row, prompts[row]);
             texts[row].CachedTokens = cached;
             var logits = Prefill(row, prompts[row], cached, options.PrefillChunk, cancellation);
-            Take(texts[row], row, logits, onText);
+            Take(texts[row], numbers[row], logits, onText);
         }
         for (var active = Active(); active.Count > 0; active = Active())
         {
             cancellation.ThrowIfCancellationRequested();
             var logits = Step(texts, active);
             for (var i = 0; i < active.Count; i++)
-                Take(texts[active[i]], active[i], logits.AsSpan(i * _model.Config.VocabularySize, _model.Config.VocabularySize), onText);
+                Take(texts[active[i]], numbers[active[i]], logits.AsSpan(i * _model.Config.VocabularySize, _model.Config.VocabularySize), onText);
         }
         return [.. texts.Select(t => t.Result())];
 
@@ -113,8 +127,15 @@ public sealed class TextGenerator : IDisposable
             throw new DataException($"The prompt has {prompt.Count:N0} tokens; the context of {Context:N0} tokens leaves no room for an answer. Shorten it, or extend the model (longlora train).");
     }
 
+    // Where angles depend on the length, those of the whole context hold from the first token on, unless prompt and answer fit into the original context. The
+    // last token of an answer is not read.
+    private int TextLength(IReadOnlyList<int> prompt, GenerationOptions options) =>
+        _streaming is null && RopeScaling.DependsOnLength(_model.Config) ? RopeScaling.TextLength(_model.Config, Needed(prompt, options) - 1, Context) : Context;
+
+    private int Needed(IReadOnlyList<int> prompt, GenerationOptions options) => (int)Math.Min(Context, prompt.Count + (long)options.MaxTokens);
+
     // A cache is kept for the next generation while it is large enough.
-    private void Prepare(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions options)
+    private void Prepare(IReadOnlyList<IReadOnlyList<int>> prompts, int textLength, GenerationOptions options)
     {
         if (_streaming is not null)
         {
@@ -127,9 +148,13 @@ public sealed class TextGenerator : IDisposable
             }
             return;
         }
-        // Tables depend on the length in some scalings, so that all generations share those for the whole context.
-        _positions ??= RotaryEmbedding.Create(_model.Config, Context, _model.Device);
-        var needed = (int)Math.Min(Context, prompts.Max(p => p.Count) + (long)options.MaxTokens);
+        var needed = prompts.Max(prompt => Needed(prompt, options));
+        if (_positions is null || _textLength != textLength)
+        {
+            _positions?.Dispose();
+            (_positions, _textLength) = (RotaryEmbedding.Create(_model.Config, Context, _model.Device, textLength), textLength);
+            _held.ForEach(tokens => tokens.Clear());
+        }
         if (_cache is null || _cache.Rows != prompts.Count || _cache.Capacity < needed)
         {
             _cache?.Dispose();

@@ -17,6 +17,21 @@ public static class RopeScaling
     /// <summary>The kinds that can be computed.</summary>
     public static IReadOnlyList<string> Kinds { get; } = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"];
 
+    /// <summary>
+    /// Not a kind but a way to <see cref="Extend"/>: texts that fit into the original context keep its positions, longer ones have YaRN's frequencies. It is written as
+    /// longrope with short divisors of one, so the short text of an extended model is computed as it was before.
+    /// </summary>
+    public const string ByLength = "by-length";
+
+    /// <summary>Whether the frequencies depend on the length of the text.</summary>
+    public static bool DependsOnLength(ModelConfig config) => config.RopeScaling.Kind is "dynamic" or "longrope";
+
+    /// <summary>
+    /// The length that stands for a text of <paramref name="length"/> tokens that may still grow within <paramref name="context"/>: the original context where it fits
+    /// into that, else the whole context, so that a text's angles do not change while it grows.
+    /// </summary>
+    public static int TextLength(ModelConfig config, int length, int context) => length <= OriginalContext(config) ? Math.Min(OriginalContext(config), context) : context;
+
     /// <summary>Frequencies for a text of <paramref name="length"/> tokens.</summary>
     /// <param name="config">Rotary size, base and scaling.</param>
     /// <param name="length">Tokens in the text: dynamic and longrope depend on it, the others do not.</param>
@@ -54,7 +69,7 @@ public static class RopeScaling
     /// </summary>
     /// <param name="config">The model.</param>
     /// <param name="kind">
-    /// One of <see cref="Kinds"/>, or <c>auto</c>: the kind that the model has, linear (position interpolation) where it has none. Phi-3 without
+    /// One of <see cref="Kinds"/>, <see cref="ByLength"/>, or <c>auto</c>: the kind that the model has, linear (position interpolation) where it has none. Phi-3 without
     /// scaling gets longrope with one divisor for all frequencies, which is linear with LongRoPE's attention factor: transformers takes no other
     /// kind for Phi-3.
     /// </param>
@@ -66,12 +81,14 @@ public static class RopeScaling
         var present = config.RopeScaling;
         if (kind == "auto")
             kind = present.Kind != "default" ? present.Kind : config.ModelType == "phi3" ? "longrope" : "linear";
-        if (!Kinds.Contains(kind))
-            throw new ConfigurationException($"rope-scaling is '{kind}'; use one of auto, {string.Join(", ", Kinds)}.");
+        if (!Kinds.Contains(kind) && kind != ByLength)
+            throw new ConfigurationException($"rope-scaling is '{kind}'; use one of auto, {string.Join(", ", Kinds)}, {ByLength}.");
         if (context <= CurrentContext(config) && factor is null)
             return config;
         if (kind == "default")
             return config with { MaxPositions = context };
+        if (kind == ByLength)
+            return ExtendByLength(config, factor, context);
         if (kind == "longrope" && present.Kind == "longrope")
             throw new ConfigurationException($"This model has LongRoPE for {CurrentContext(config)} tokens, with a divisor for every frequency that was searched for that context; "
                 + "no rule gives those of a longer one. Give a context of at most that, or take a model of the family without rope_scaling.");
@@ -98,6 +115,30 @@ public static class RopeScaling
         return kind == "dynamic"
             ? config with { RopeScaling = scaling with { OriginalMaxPositions = null }, MaxPositions = original }
             : config with { RopeScaling = scaling, MaxPositions = context };
+    }
+
+    // YaRN's frequencies as LongRoPE's divisors. Its temperature is left out: LongRoPE's factor on cosine and sine is the same at every length, and short text needs 1.
+    private static ModelConfig ExtendByLength(ModelConfig config, double? factor, int context)
+    {
+        if (config.RopeScaling.Kind != "default" || config.ModelType == "phi3")
+            throw new ConfigurationException($"rope-scaling {ByLength} keeps the original positions of short text, which "
+                + (config.ModelType == "phi3" ? "Phi-3's config cannot say beside other ones for long text. Use auto." : $"this model's '{config.RopeScaling.Kind}' scaling has replaced already. Use auto or {config.RopeScaling.Kind}."));
+        var original = OriginalContext(config);
+        var stretch = factor ?? Math.Ceiling((double)context / original);
+        var yarn = Yarn(config with { RopeScaling = new RopeScalingConfig { Kind = "yarn", Factor = stretch, OriginalMaxPositions = original } });
+        return config with
+        {
+            MaxPositions = context,
+            RopeScaling = new RopeScalingConfig
+            {
+                Kind = "longrope",
+                Factor = stretch,
+                OriginalMaxPositions = original,
+                AttentionFactor = 1,
+                ShortFactors = [.. yarn.Inverse.Select(_ => 1.0)],
+                LongFactors = [.. Plain(config.RopeTheta, config.RotarySize).Zip(yarn.Inverse, (plain, slow) => plain / slow)],
+            },
+        };
     }
 
     // theta^(-2i/R)

@@ -24,13 +24,14 @@ public sealed class RotaryEmbedding : IDisposable
 
     /// <summary>Tables for the positions 0 to <paramref name="length"/> - 1.</summary>
     /// <param name="config">Rotary size, base and scaling.</param>
-    /// <param name="length">Number of positions; dynamic and longrope scaling take it as the length of the text.</param>
+    /// <param name="length">Number of positions.</param>
     /// <param name="device">Where the tables live; they are fp32 everywhere.</param>
-    public static RotaryEmbedding Create(ModelConfig config, int length, Device? device = null)
+    /// <param name="textLength">Length of the text, on which dynamic and longrope scaling depend; null for <paramref name="length"/>.</param>
+    public static RotaryEmbedding Create(ModelConfig config, int length, Device? device = null, int? textLength = null)
     {
         if (length < 1)
             throw new ShapeException($"Positions for {length} tokens were asked for; at least one is needed.");
-        var (inverse, factor) = RopeScaling.Frequencies(config, length);
+        var (inverse, factor) = RopeScaling.Frequencies(config, textLength ?? length);
         using var scope = NewDisposeScope();
         var half = inverse.Length;
         Tensor cos = empty(length, 1, half), sin = empty(length, 1, half);
@@ -68,6 +69,9 @@ public sealed class RotaryEmbedding : IDisposable
         Tensor Pick(Tensor table) => table.index_select(0, positions.flatten()).view([.. positions.shape, 1, table.size(2)]).DetachFromDisposeScope();
         return new(Pick(_cos), Pick(_sin));
     }
+
+    /// <summary>One run of positions behind another: position i of the second is i + <see cref="Length"/> of the first here; copies, which the caller disposes.</summary>
+    public static RotaryEmbedding Join(RotaryEmbedding first, RotaryEmbedding second) => new(cat([first._cos, second._cos], -3), cat([first._sin, second._sin], -3));
 
     /// <summary>The tables of one position for each row of a batch: [B, 1, H, K] heads are turned each by its own.</summary>
     /// <param name="positions">B positions.</param>

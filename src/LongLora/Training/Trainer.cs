@@ -13,7 +13,8 @@ namespace LongLora.Training;
 /// <param name="GradientAccumulation">Micro-batches in one step.</param>
 /// <param name="LearningRate">Peak learning rate.</param>
 /// <param name="SaveEvery">Steps between two checkpoints; 0 for none before the end.</param>
-public sealed record TrainerOptions(int Steps, int GradientAccumulation, double LearningRate, int SaveEvery);
+/// <param name="ShortShare">Share of the micro-batches, 0 to 1, that are cut into windows of the model's original context.</param>
+public sealed record TrainerOptions(int Steps, int GradientAccumulation, double LearningRate, int SaveEvery, double ShortShare = 0);
 
 /// <summary>
 /// The training loop: batches in, optimizer steps out. It knows no file: <see cref="TrainingState"/> is handed to whoever saves.
@@ -27,7 +28,7 @@ public sealed class Trainer : IDisposable
     private readonly IAttention _attention;
     private readonly CheckpointedBackward _pass;
     private readonly TrainerOptions _options;
-    private RotaryEmbedding? _positions;
+    private readonly Dictionary<int, RotaryEmbedding> _positions = [];
 
     /// <summary>Puts the parts together.</summary>
     /// <param name="model">The model with its adapters attached.</param>
@@ -58,7 +59,7 @@ public sealed class Trainer : IDisposable
             {
                 (done, place) = (_optimizer.Steps, sampler.State);
                 var watch = Stopwatch.StartNew();
-                var batches = Enumerable.Range(0, _options.GradientAccumulation).Select(_ => sampler.Next()).ToList();
+                var batches = Enumerable.Range(0, _options.GradientAccumulation).Select(i => MakeShort(sampler.Next(), _optimizer.Steps * _options.GradientAccumulation + i)).ToList();
                 var learningRate = _options.LearningRate * _schedule.Factor(_optimizer.Steps);
                 var result = Step(batches, learningRate, cancellation) ?? throw new OperationCanceledException(cancellation);
                 var step = (int)_optimizer.Steps;
@@ -154,25 +155,39 @@ public sealed class Trainer : IDisposable
         return targets;
     }
 
-    // Positions are scaled for the context that the run trains for, not for a row's length, and begin at 0 in each document. Other positions for
-    // some documents, such as unscaled ones for short documents, would be chosen here.
+    // Which micro-batches of a run are short depends on their number alone: evenly spread, and the same after a resume.
+    private Batch MakeShort(Batch batch, long number) => Math.Floor((number + 1) * _options.ShortShare) > Math.Floor(number * _options.ShortShare)
+        ? batch.Cut(RopeScaling.OriginalContext(_model.Config))
+        : batch;
+
+    // Positions are scaled for the context that the run trains for, not for a row's length, and begin at 0 in each document. Where the scaling depends on the
+    // length of the text, documents that fit into the original context have its positions, as at inference.
     private RotaryEmbedding Positions(Batch batch)
     {
-        if (_positions?.Length != batch.Context)
-        {
-            _positions?.Dispose();
-            _positions = RotaryEmbedding.Create(_model.Config, batch.Context, _model.Device);
-        }
         if (batch.Segments is null)
-            return _positions.Narrow(0, batch.Length);
+            return Tables(batch.Context).Narrow(0, batch.Length);
+        var original = RopeScaling.OriginalContext(_model.Config);
+        var isMixed = RopeScaling.DependsOnLength(_model.Config) && original < batch.Context;
         var places = new long[batch.InputIds.Length];
         var at = 0;
         foreach (var length in batch.Segments.SelectMany(row => row))
         {
+            var first = isMixed && length > original ? original : 0;
             for (var i = 0; i < length; i++)
-                places[at++] = i;
+                places[at++] = first + i;
         }
-        return _positions.At(tensor(places, [batch.BatchSize, batch.Length], device: _model.Device));
+        using var chosen = tensor(places, [batch.BatchSize, batch.Length], device: _model.Device);
+        if (!isMixed)
+            return Tables(batch.Context).At(chosen);
+        using var both = RotaryEmbedding.Join(Tables(original), Tables(batch.Context));
+        return both.At(chosen);
+    }
+
+    private RotaryEmbedding Tables(int context)
+    {
+        if (!_positions.TryGetValue(context, out var tables))
+            _positions[context] = tables = RotaryEmbedding.Create(_model.Config, context, _model.Device);
+        return tables;
     }
 
     private DataException Divergence(string what)
@@ -183,5 +198,9 @@ public sealed class Trainer : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _positions?.Dispose();
+    public void Dispose()
+    {
+        foreach (var tables in _positions.Values)
+            tables.Dispose();
+    }
 }
