@@ -61,10 +61,12 @@ public class TrainTests : CliRun
     [Theory]
     [InlineData("lora-plus")]
     [InlineData("full")]
-    public void Resume_after_interruption_ends_with_the_same_bits(string tuning)
+    [InlineData("lora", "--rope-scaling", "by-length", "--short-share", "0.4")]
+    public void Resume_after_interruption_ends_with_the_same_bits(string tuning, params string[] more)
     {
         WriteTokens("train.bin", 20_000);
-        Succeed(TrainArguments("straight", "--tuning", tuning));
+        more = ["--tuning", tuning, .. more];
+        Succeed(TrainArguments("straight", more));
 
         // Interrupted in the middle of step 4: after the fourth look at the token past step 3.
         using var source = new CancellationTokenSource();
@@ -72,11 +74,11 @@ public class TrainTests : CliRun
         Assert.Throws<OperationCanceledException>(() => FineTune.Run(options, new CancelAfter(source, 3), cancellation: source.Token));
         Assert.False(Directory.Exists(At("broken", "adapter")));
         Assert.Equal(3, MetricsLog.Read(At("broken")).Count);
-        var (code, _, error) = Run(TrainArguments("broken", "--tuning", tuning));
+        var (code, _, error) = Run(TrainArguments("broken", more));
         Assert.Equal(ExitCode.Usage, code);
         Assert.Contains("--resume", error, StringComparison.Ordinal);
 
-        Succeed(TrainArguments("broken", "--tuning", tuning, "--resume"));
+        Succeed(TrainArguments("broken", [.. more, "--resume"]));
         var file = tuning == "full" ? "model/model.safetensors" : "adapter/adapter_model.safetensors";
         Assert.Equal(File.ReadAllBytes(At("straight", file)), File.ReadAllBytes(At("broken", file)));
         Assert.Equal(MetricsLog.Read(At("straight")).Select(s => (s.Step, s.Loss, s.GradientNorm)), MetricsLog.Read(At("broken")).Select(s => (s.Step, s.Loss, s.GradientNorm)));

@@ -30,6 +30,7 @@ public class RecipeTests
         TrainNorms = false,
         RopeScaling = "yarn",
         RopeFactor = 3.5,
+        ShortShare = 0.125,
         Steps = 7,
         BatchSize = 2,
         GradientAccumulation = 3,

@@ -16,7 +16,7 @@ public sealed record PracticeOptions
     /// <summary>Share of the documents that are generated, 0 to 1; the others are stretches of the text. Default 0.5.</summary>
     public double Generated { get; init; } = 0.5;
 
-    /// <summary>How often each kind of generated document is drawn, in the order of <see cref="PracticeKind"/>. Default all alike.</summary>
+    /// <summary>How often each kind of generated document is drawn, in the order of <see cref="PracticeKind"/>; kinds without a number are never drawn. Default: all but the last alike.</summary>
     public IReadOnlyList<double> Weights { get; init; } = [1, 1, 1, 1, 1];
 
     /// <summary>Seed.</summary>

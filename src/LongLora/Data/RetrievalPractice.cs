@@ -19,6 +19,9 @@ public enum PracticeKind
 
     /// <summary>A record of conversations, whose first topic is asked for (LongChat's wording).</summary>
     Topics,
+
+    /// <summary>The same with several turns on each topic and an answer in a sentence, as LongChat's evaluation asks.</summary>
+    Conversations,
 }
 
 /// <summary>
@@ -44,6 +47,7 @@ public sealed class RetrievalPractice(SplitMix64 random)
         PracticeKind.PassKey => PassKey(characters),
         PracticeKind.Lines => Lines(characters),
         PracticeKind.Topics => Topics(characters),
+        PracticeKind.Conversations => Conversations(characters),
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, null),
     };
 
@@ -149,13 +153,47 @@ public sealed class RetrievalPractice(SplitMix64 random)
             topics.Add(topic);
             body.Append(" USER: I would like to discuss the topic of ").Append(topic).Append(". \n ASSISTANT: Sure, ").Append(Reply(topic)).Append(" \n");
         }
-        var text = new StringBuilder();
-        if (characters > 500 || random.Below(2) == 0)
-            text.Append("Below is a record of our previous conversation on ").Append(topics.Count)
-                .Append(" different topics. You are the ASSISTANT, and I am the USER. At the beginning of each topic, the USER will say 'I would like to discuss the topic of <TOPIC>'. Memorize each <TOPIC>. At the end of the record, I will ask you to retrieve the first topic. ");
+        var text = new StringBuilder(characters > 500 || random.Below(2) == 0 ? Introduction(topics.Count) : "");
         text.Append("Now the record start.").Append(body).Append(" USER: Now the record ends. What is the first topic we discussed? Only give me the topic name. Do not summarize yourself.");
         return text.Append(" \n ASSISTANT: ").Append(topics[0]).ToString();
     }
+
+    private string Conversations(int characters)
+    {
+        var topics = new List<string>();
+        var body = new StringBuilder();
+        while (topics.Count < 1 || body.Length < characters - 700)
+        {
+            var topic = PracticeWords.Topic(random);
+            topics.Add(topic);
+            body.Append(" USER: I would like to discuss the topic of ").Append(topic).Append(". \n ASSISTANT: Sure, ").Append(Reply(topic)).Append(" \n ");
+            for (var turns = random.Below(5); turns > 0 && body.Length < characters - 800; turns--)
+                body.Append("USER: ").Append(Question()).Append(" \n ASSISTANT: ").Append(Statement()).Append(' ').Append(Statement()).Append(" \n ");
+            body.Append("USER: Great, this is the end of our discussion on ").Append(topic).Append(". Let's talk about the next topic.");
+        }
+        var text = new StringBuilder(characters > 700 || random.Below(2) == 0 ? Introduction(topics.Count) : "");
+        text.Append("Now the record start.").Append(body).Append(" Now the record ends. What is the first topic we discussed? Only give me the topic name. Do not summarize yourself.\n ASSISTANT: ");
+        return text.Append("The first topic we discussed is ").Append(topics[0]).Append('.').ToString();
+    }
+
+    private static string Introduction(int topics) => $"Below is a record of our previous conversation on {topics} different topics. You are the ASSISTANT, and I am the USER. At the beginning of each topic, "
+        + "the USER will say 'I would like to discuss the topic of <TOPIC>'. Memorize each <TOPIC>. At the end of the record, I will ask you to retrieve the first topic. ";
+
+    private string Question() => random.Below(4) switch
+    {
+        0 => $"Is it like a {PracticeWords.Adjective(random)} {PracticeWords.Noun(random)}?",
+        1 => $"What does it do to a {PracticeWords.Noun(random)}?",
+        2 => "How did it begin?",
+        _ => $"Why is it {PracticeWords.Adjective(random)}?",
+    };
+
+    private string Statement() => random.Below(4) switch
+    {
+        0 => $"It is more like a {PracticeWords.Noun(random)} than a {PracticeWords.Noun(random)}.",
+        1 => $"Some say that it is {PracticeWords.Adjective(random)}, others that it is {PracticeWords.Adjective(random)}.",
+        2 => $"It began with a {PracticeWords.Adjective(random)} {PracticeWords.Noun(random)} some {random.Between(2, 90)} years ago.",
+        _ => $"A {PracticeWords.Noun(random)} shows it well.",
+    };
 
     private string Reply(string topic) => random.Below(5) switch
     {

@@ -80,7 +80,7 @@ public static class RopeScaling
     {
         var present = config.RopeScaling;
         if (kind == "auto")
-            kind = present.Kind != "default" ? present.Kind : config.ModelType == "phi3" ? "longrope" : "linear";
+            kind = IsByLength(config) ? ByLength : present.Kind != "default" ? present.Kind : config.ModelType == "phi3" ? "longrope" : "linear";
         if (!Kinds.Contains(kind) && kind != ByLength)
             throw new ConfigurationException($"rope-scaling is '{kind}'; use one of auto, {string.Join(", ", Kinds)}, {ByLength}.");
         if (context <= CurrentContext(config) && factor is null)
@@ -117,10 +117,12 @@ public static class RopeScaling
             : config with { RopeScaling = scaling, MaxPositions = context };
     }
 
+    private static bool IsByLength(ModelConfig config) => config.RopeScaling is { Kind: "longrope", AttentionFactor: 1, ShortFactors: { } divisors } && divisors.All(d => d == 1);
+
     // YaRN's frequencies as LongRoPE's divisors. Its temperature is left out: LongRoPE's factor on cosine and sine is the same at every length, and short text needs 1.
     private static ModelConfig ExtendByLength(ModelConfig config, double? factor, int context)
     {
-        if (config.RopeScaling.Kind != "default" || config.ModelType == "phi3")
+        if ((config.RopeScaling.Kind != "default" && !IsByLength(config)) || config.ModelType == "phi3")
             throw new ConfigurationException($"rope-scaling {ByLength} keeps the original positions of short text, which "
                 + (config.ModelType == "phi3" ? "Phi-3's config cannot say beside other ones for long text. Use auto." : $"this model's '{config.RopeScaling.Kind}' scaling has replaced already. Use auto or {config.RopeScaling.Kind}."));
         var original = OriginalContext(config);

@@ -158,6 +158,17 @@ public class DataTests : IDisposable
     }
 
     [Fact]
+    public void Cut_gives_whole_rows_of_each_text_and_leaves_the_rest()
+    {
+        var batch = new Batch([.. Enumerable.Range(0, 14).Select(i => (long)i)], [.. Enumerable.Range(20, 14).Select(i => (long)i)], 2, 7);
+        var cut = batch.Cut(3);
+        Assert.Equal((4, 3, 3), (cut.BatchSize, cut.Length, cut.Context));
+        Assert.Equal([0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12], cut.InputIds);
+        Assert.Equal([20, 21, 22, 23, 24, 25, 27, 28, 29, 30, 31, 32], cut.Labels!);
+        Assert.Same(batch, batch.Cut(7));
+    }
+
+    [Fact]
     public void BatchSampler_corpus_shorter_than_the_context_is_refused_with_both_numbers()
     {
         using var tokens = Numbers(9);

@@ -1,6 +1,7 @@
 using LongLora.Checkpoints;
 using LongLora.Generation;
 using LongLora.Models;
+using LongLora.Positions;
 using LongLora.Runtime;
 using LongLora.Tokenization;
 using static TorchSharp.torch;
@@ -48,6 +49,29 @@ public sealed class TextGeneratorTests : IDisposable
             using var alone = new TextGenerator(_model, _tokenizer);
             Assert.Equal(alone.Generate([prompts[i]], Greedy(40))[0].Tokens, all[i].Tokens);
         }
+    }
+
+    [Fact]
+    public void Generate_with_positions_by_length_answers_short_prompts_as_the_original_and_each_as_alone()
+    {
+        var path = SharedMaterial.Golden("stories260K-hf");
+        using var folder = CheckpointDirectory.Open(path);
+        using var extended = ModelLoader.Load(RopeScaling.Extend(folder.Config, RopeScaling.ByLength, null, 1024), folder);
+        var brief = _tokenizer.Encode("Once upon a time", addSpecial: true);
+        IReadOnlyList<int> lengthy = [.. Enumerable.Repeat(brief, 120).SelectMany(ids => ids)];
+        Assert.InRange(lengthy.Count, 513, 990);
+
+        using var original = new TextGenerator(_model, _tokenizer);
+        using var together = new TextGenerator(extended, _tokenizer);
+        var all = together.Generate([lengthy, brief, lengthy, brief], Greedy(30));
+        Assert.Equal(original.Generate([brief], Greedy(30))[0].Tokens, all[1].Tokens);
+        Assert.Equal(all[1].Tokens, all[3].Tokens);
+        using var alone = new TextGenerator(extended, _tokenizer);
+        Assert.Equal(alone.Generate([lengthy], Greedy(30))[0].Tokens, all[0].Tokens);
+        Assert.Equal(all[0].Tokens, all[2].Tokens);
+        // The same generator, long after short: nothing of the short text's cache is used.
+        var again = alone.Generate([brief], Greedy(30))[0];
+        Assert.Equal((0, all[1].Tokens), (again.CachedTokens, again.Tokens));
     }
 
     [Fact]

@@ -107,6 +107,31 @@ public class RopeScalingTests
         Assert.Contains(reason, Assert.Throws<ConfigurationException>(() => RopeScaling.Extend(config, asked, null, 4096)).Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void Extend_by_length_leaves_short_text_alone_and_gives_long_text_yarns_frequencies()
+    {
+        var config = LlamaGoldenTests.TinyConfig with { MaxPositions = 512, RopeScaling = RopeScalingConfig.None };
+        var extended = RopeScaling.Extend(config, RopeScaling.ByLength, null, 4000);
+        var yarn = RopeScaling.Frequencies(RopeScaling.Extend(config, "yarn", null, 4000), 4000);
+        var (shortText, shortFactor) = RopeScaling.Frequencies(extended, 512);
+        var (longText, longFactor) = RopeScaling.Frequencies(extended, 513);
+        Assert.Equal(RopeScaling.Frequencies(config, 512).Inverse, shortText);
+        Assert.Equal((1.0, 1.0), (shortFactor, longFactor));
+        for (var i = 0; i < longText.Length; i++)
+            Assert.Equal(yarn.Inverse[i], longText[i], yarn.Inverse[i] * 1e-15);
+
+        // Further from there: counted from the original context again.
+        var further = RopeScaling.Extend(extended, "auto", null, 8192);
+        Assert.Equivalent(RopeScaling.Extend(config, RopeScaling.ByLength, null, 8192), further, strict: true);
+
+        // transformers before 5 reads the original context outside of rope_scaling only.
+        var root = JsonNode.Parse(ModelConfigWriter.Update(ModelConfigWriter.Create(config), extended))!;
+        Assert.Equal((512, 512), ((int)root["original_max_position_embeddings"]!, (int)root["rope_scaling"]!["original_max_position_embeddings"]!));
+        Assert.Equivalent(extended, ModelConfigReader.Parse(root.ToJsonString()), strict: true);
+        Assert.Contains("has replaced already", Assert.Throws<ConfigurationException>(() => RopeScaling.Extend(RopeScaling.Extend(config, "linear", null, 1024), RopeScaling.ByLength, null, 2048)).Message, StringComparison.Ordinal);
+        Assert.Contains("Use auto", Assert.Throws<ConfigurationException>(() => RopeScaling.Extend(PublishedConfigs.Find("phi-3-mini-4k"), RopeScaling.ByLength, null, 16384)).Message, StringComparison.Ordinal);
+    }
+
     // transformers' Phi3Config refuses every kind but longrope, and wants exactly type, short_factor and long_factor.
     [Fact]
     public void Extend_phi3_without_scaling_gives_longrope_that_interpolates()
