@@ -30,7 +30,7 @@ public static class NewModel
         {
             var share = 1 / Math.Sqrt(2.0 * config.LayerCount);
             foreach (var layer in model.Blocks.SelectMany(b => new[] { b.AttentionOutput, b.MlpOutput }))
-                ((DenseProjection)layer.Projection).Weight.Value.mul_(share);
+                ((DenseProjection)layer.Projection).Weight.Value.mul_(Scalars.Of(share));
         }
         var type = TypeOf(text, configFile);
         AtomicFile.WriteDirectory(folder, path =>

@@ -73,7 +73,7 @@ public class FromScratchTests : CliRun
         Fail(ExitCode.Usage, ["from-scratch trains every weight; set tuning to full"], "train", "--from-scratch", At("config.json"), "--data", "x", "--context", "64", "--output", At("o"));
         Fail(ExitCode.Usage, ["both model, 'm', and from-scratch"], "train", "--from-scratch", At("config.json"), "--model", "m", "--tuning", "full", "--data", "x", "--context", "64", "--output", At("o"));
         Fail(ExitCode.Usage, ["a model that exists brings its own"], "train", "--model", "m", "--tokenizer", "t", "--data", "x", "--context", "64", "--output", At("o"));
-        Fail(ExitCode.Usage, ["weights has 2 numbers"], "data", "windows", "--tokenizer", "t", "--context", "64", "--windows", "1", "--weights", "1", "2", "--output", At("o"));
+        Fail(ExitCode.Usage, ["weights has 7 numbers"], "data", "windows", "--tokenizer", "t", "--context", "64", "--windows", "1", "--weights", "1", "2", "3", "4", "5", "6", "7", "--output", At("o"));
     }
 
     [Fact]

@@ -117,7 +117,7 @@ public sealed class AdapterSet : IDisposable
     {
         using var scope = NewDisposeScope();
         var bound = 1 / Math.Sqrt(layer.InputSize);
-        var a = rand([options.Rank, layer.InputSize], generator: generator).mul_(2 * bound).sub_(bound).to(device);
+        var a = rand([options.Rank, layer.InputSize], generator: generator).mul_(Scalars.Of(2 * bound)).sub_(Scalars.Of(bound)).to(device);
         var b = zeros([layer.OutputSize, options.Rank], device: device);
         return new LoraAdapter(new Weight(layer.Name + ".lora_A.weight", a), new Weight(layer.Name + ".lora_B.weight", b), options.Alpha);
     }

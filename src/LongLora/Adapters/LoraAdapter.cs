@@ -1,4 +1,5 @@
 using LongLora.Layers;
+using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Adapters;
@@ -60,6 +61,6 @@ public sealed class LoraAdapter : ILinearUpdate
     public Tensor Delta()
     {
         using var noGradient = no_grad();
-        return B.Value.to(ScalarType.Float32).mm(A.Value.to(ScalarType.Float32)).mul_(Scale);
+        return B.Value.to(ScalarType.Float32).mm(A.Value.to(ScalarType.Float32)).mul_(Scalars.Of(Scale));
     }
 }

@@ -89,8 +89,8 @@ public abstract class SegmentedAttention : IAttention
                 piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3));
             piece.Queries(queryGradient, row, run).copy_(q);
             // Pieces may share a key-value head, where the cut at H/2 goes through its query heads.
-            piece.Shared(keyGradient, row, run).add_(k);
-            piece.Shared(valueGradient, row, run).add_(v);
+            piece.Shared(keyGradient, row, run).add_(k, Scalars.One);
+            piece.Shared(valueGradient, row, run).add_(v, Scalars.One);
         });
         return (queryGradient, keyGradient, valueGradient);
     }

@@ -36,7 +36,7 @@ internal static class SlidingWindow
             }
             // One part's share of the whole is exp(l - log(exp(l) + exp(l'))) = sigmoid(l - l').
             var share = l.sub(wholeLog).sigmoid_().unsqueeze(3).to(o.dtype);
-            whole.add_(o.sub_(whole).mul_(share));
+            whole.add_(o.sub_(whole).mul_(share), Scalars.One);
             wholeLog.copy_(l.logaddexp(wholeLog));
         }
         return (output.MoveToOuterDisposeScope(), logSumExp.MoveToOuterDisposeScope());
@@ -52,9 +52,9 @@ internal static class SlidingWindow
             using var inner = NewDisposeScope();
             var (q, k, v) = Dispatcher.FlashAttentionCpuBackward(part.Queries(gradient), part.Queries(query), part.Keys(key), part.Keys(value),
                 part.Queries(output), part.Queries(logSumExp), part.IsCausal);
-            queryGradient.narrow(2, part.Query, part.QueryCount).add_(part.Reorder(q, 2));
-            keyGradient.narrow(2, part.Key, part.KeyCount).add_(part.Reorder(k, 2));
-            valueGradient.narrow(2, part.Key, part.KeyCount).add_(part.Reorder(v, 2));
+            queryGradient.narrow(2, part.Query, part.QueryCount).add_(part.Reorder(q, 2), Scalars.One);
+            keyGradient.narrow(2, part.Key, part.KeyCount).add_(part.Reorder(k, 2), Scalars.One);
+            valueGradient.narrow(2, part.Key, part.KeyCount).add_(part.Reorder(v, 2), Scalars.One);
         }
         return (queryGradient.MoveToOuterDisposeScope(), keyGradient.MoveToOuterDisposeScope(), valueGradient.MoveToOuterDisposeScope());
     }
@@ -80,7 +80,7 @@ internal static class SlidingWindow
 
     private static Tensor Mask(long firstQuery, long queries, long firstKey, long keys, int window, Device device)
     {
-        var distance = arange(firstQuery, firstQuery + queries, ScalarType.Int64, device).unsqueeze(1) - arange(firstKey, firstKey + keys, ScalarType.Int64, device);
+        var distance = Scalars.Range(firstQuery, queries, device).unsqueeze(1) - Scalars.Range(firstKey, keys, device);
         return distance.ge(Scalars.Zero).logical_and_(distance.lt(Scalars.Of(window)));
     }
 

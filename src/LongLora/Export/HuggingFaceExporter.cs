@@ -107,7 +107,7 @@ public static class HuggingFaceExporter
         using var scope = NewDisposeScope();
         var dense = layer.Projection.ToDense();
         if (layer.Update is { } update)
-            dense.add_(update.Delta());
+            dense.add_(update.Delta(), Scalars.One);
         return dense.MoveToOuterDisposeScope();
     }
 }

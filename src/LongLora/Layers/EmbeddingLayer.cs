@@ -1,3 +1,4 @@
+using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Layers;
@@ -26,6 +27,6 @@ public sealed class EmbeddingLayer(Weight weight)
             return;
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        Weight.Gradient().index_add_(0, ids.flatten(), gradient.reshape(-1, Weight.Shape[1]).to(ScalarType.Float32), 1);
+        Weight.Gradient().index_add_(0, ids.flatten(), gradient.reshape(-1, Weight.Shape[1]).to(ScalarType.Float32), Scalars.One);
     }
 }

@@ -137,7 +137,7 @@ public sealed class RandomWeights(double deviation, long seed, Device device) : 
         {
             WeightRole.Scale => ones(shape),
             WeightRole.Bias => zeros(shape),
-            _ => randn(shape, generator: generator).mul_(deviation),
+            _ => randn(shape, generator: generator).mul_(Scalars.Of(deviation)),
         };
         return value.to(device).MoveToOuterDisposeScope();
     }

@@ -147,7 +147,7 @@ public sealed class DenseProjection(Weight weight, Weight? bias = null) : IProje
         if (Weight.IsTrained)
             AddProduct(outputs.Of(Weight.Gradient(), 0), gradient.t(), rows, 1);
         if (Bias is { IsTrained: true })
-            outputs.Of(Bias.Gradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32));
+            outputs.Of(Bias.Gradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32), Scalars.One);
     }
 
     /// <inheritdoc/>

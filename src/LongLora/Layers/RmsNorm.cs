@@ -18,7 +18,7 @@ public sealed class RmsNorm(Weight weight, double epsilon) : INormLayer
     {
         using var scope = NewDisposeScope();
         var wide = input.to(ScalarType.Float32);
-        var scale = (wide * wide).mean([-1], keepdim: true).add_(Scalars.Of(epsilon)).rsqrt_();
+        var scale = (wide * wide).mean([-1], keepdim: true).add_(Scalars.Of(epsilon), Scalars.One).rsqrt_();
         return (wide * scale).mul(weight.Value.to(ScalarType.Float32)).to(input.dtype).MoveToOuterDisposeScope();
     }
 }

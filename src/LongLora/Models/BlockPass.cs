@@ -53,7 +53,7 @@ public static class BlockPass
         ForEachTile(rows.size(0), block.MlpOutput.InputSize, (start, count) =>
         {
             var activated = block.Activate(block.MlpNorm.Forward(source.narrow(0, start, count)));
-            rows.narrow(0, start, count).add_(block.MlpOutput.Forward(activated));
+            rows.narrow(0, start, count).add_(block.MlpOutput.Forward(activated), Scalars.One);
         });
         return new(attended.Output.MoveToOuterDisposeScope(), attended.LogSumExp?.MoveToOuterDisposeScope());
     }
@@ -84,7 +84,7 @@ public static class BlockPass
         {
             var leaf = source.narrow(0, start, count).detach();
             if (!block.IsParallel)
-                leaf = leaf + block.AttentionOutput.Forward(heads.narrow(0, start, count));
+                leaf = leaf.add(block.AttentionOutput.Forward(heads.narrow(0, start, count)), Scalars.One);
             leaf.requires_grad_(true);
             Tensor activated;
             using (enable_grad())
@@ -92,7 +92,7 @@ public static class BlockPass
             var tile = gradient.narrow(0, start, count);
             block.MlpOutput.AccumulateGradients(activated.detach(), tile);
             activated.backward([block.MlpOutput.InputGradient(tile)]);
-            tile.add_(leaf.grad!);
+            tile.add_(leaf.grad!, Scalars.One);
         });
     }
 
@@ -114,7 +114,7 @@ public static class BlockPass
                 Tensor Tokens(Tensor heads) => heads.narrow(2, start, size);
                 var normed = block.AttentionNorm.Forward(input.narrow(1, start, size));
                 normedGradient.narrow(1, start, size).add_(block.ProjectBackward(normed,
-                    new(Tokens(gradients.Query), Tokens(gradients.Key), Tokens(gradients.Value), heads), first, count, Tile(context, start, size)));
+                    new(Tokens(gradients.Query), Tokens(gradients.Key), Tokens(gradients.Value), heads), first, count, Tile(context, start, size)), Scalars.One);
             });
         });
         var (inputRows, gradientRows) = (Rows(input), Rows(normedGradient));
@@ -125,7 +125,7 @@ public static class BlockPass
             using (enable_grad())
                 output = block.AttentionNorm.Forward(leaf);
             output.backward([gradientRows.narrow(0, start, count)]);
-            gradient.narrow(0, start, count).add_(leaf.grad!);
+            gradient.narrow(0, start, count).add_(leaf.grad!, Scalars.One);
         });
     }
 
@@ -193,7 +193,7 @@ public static class BlockPass
     private static void AddOutput(LinearLayer layer, Tensor rows, AttentionResult attended)
     {
         var heads = HeadRows(attended.Output);
-        ForEachTile(rows.size(0), layer.OutputSize, (start, count) => rows.narrow(0, start, count).add_(layer.Forward(heads.narrow(0, start, count))));
+        ForEachTile(rows.size(0), layer.OutputSize, (start, count) => rows.narrow(0, start, count).add_(layer.Forward(heads.narrow(0, start, count)), Scalars.One));
     }
 
     private static void ForEachTile(long total, long width, Action<long, long> action)

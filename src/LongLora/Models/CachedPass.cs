@@ -113,11 +113,11 @@ public static class CachedPass
             var heads = attend(i, block.Project(block.AttentionNorm.Forward(hidden), 0, block.HeadGroups, context));
             var output = block.AttentionOutput.Forward(heads.transpose(1, 2).flatten(2, 3)); // -> [B, l, D]
             if (!block.IsParallel)
-                hidden.add_(output);
+                hidden.add_(output, Scalars.One);
             var mlp = block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(hidden)));
             if (block.IsParallel)
-                hidden.add_(output);
-            hidden.add_(mlp);
+                hidden.add_(output, Scalars.One);
+            hidden.add_(mlp, Scalars.One);
         }
         return model.FinalNorm.Forward(hidden).MoveToOuterDisposeScope();
     }
@@ -143,6 +143,6 @@ public static class CachedPass
         var (before, beforeSum) = Dispatcher.FlashAttentionCpu(query, key.narrow(2, 0, past), value.narrow(2, 0, past), causal: false);
         var (present, presentSum) = Dispatcher.FlashAttentionCpu(query, key.narrow(2, past, fresh), value.narrow(2, past, fresh), causal: true);
         var share = (beforeSum - presentSum).sigmoid().unsqueeze(3); // [1, H, l, 1]
-        return (present + (before - present) * share).MoveToOuterDisposeScope();
+        return present.add((before - present) * share, Scalars.One).MoveToOuterDisposeScope();
     }
 }

@@ -2,6 +2,7 @@ using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Layers;
 using LongLora.Positions;
+using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Models;
@@ -70,8 +71,8 @@ internal sealed class GatedBlock(ModelConfig config, int layer) : DecoderBlock
     {
         using var scope = NewDisposeScope();
         return Query.Backward(input, gradients.Query, firstGroup * _queriesPerGroup, groupCount * _queriesPerGroup, context.Positions)
-            .add_(Key.Backward(input, gradients.Key, firstGroup, groupCount, context.Positions))
-            .add_(Value.Backward(input, gradients.Value, firstGroup, groupCount, null))
+            .add_(Key.Backward(input, gradients.Key, firstGroup, groupCount, context.Positions), Scalars.One)
+            .add_(Value.Backward(input, gradients.Value, firstGroup, groupCount, null), Scalars.One)
             .view(input.shape).MoveToOuterDisposeScope();
     }
 

@@ -98,7 +98,7 @@ internal static class GptNeoX
         };
 
         // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x³))): the approximation of GPT-2 and GPT-NeoX-20B.
-        private static Tensor TanhGelu(Tensor x) => (x * x).mul(Scalars.Of(0.044715)).add(Scalars.Of(1)).mul(x).mul(Scalars.Of(Math.Sqrt(2 / Math.PI)))
-            .tanh().add(Scalars.Of(1)).mul(x).mul(Scalars.Of(0.5));
+        private static Tensor TanhGelu(Tensor x) => (x * x).mul(Scalars.Of(0.044715)).add(Scalars.One, Scalars.One).mul(x).mul(Scalars.Of(Math.Sqrt(2 / Math.PI)))
+            .tanh().add(Scalars.One, Scalars.One).mul(x).mul(Scalars.Of(0.5));
     }
 }

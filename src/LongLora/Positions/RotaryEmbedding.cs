@@ -91,7 +91,7 @@ public sealed class RotaryEmbedding : IDisposable
             return heads.contiguous();
         using var scope = NewDisposeScope();
         var (a, b, rest, cos, sin) = Parts(heads);
-        return cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin), .. rest], 3).MoveToOuterDisposeScope();
+        return cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin, Scalars.One), .. rest], 3).MoveToOuterDisposeScope();
     }
 
     /// <summary>The gradient of what <see cref="Rotate"/> was given, for the gradient of what it returned: turned back by the same angles.</summary>
@@ -101,7 +101,7 @@ public sealed class RotaryEmbedding : IDisposable
     {
         using var scope = NewDisposeScope();
         var (a, b, rest, cos, sin) = Parts(gradient);
-        return cat([(a * cos).add_(b * sin), (b * cos).sub_(a * sin), .. rest], 3).MoveToOuterDisposeScope();
+        return cat([(a * cos).add_(b * sin, Scalars.One), (b * cos).sub_(a * sin), .. rest], 3).MoveToOuterDisposeScope();
     }
 
     private (Tensor A, Tensor B, Tensor[] Still, Tensor Cos, Tensor Sin) Parts(Tensor heads)

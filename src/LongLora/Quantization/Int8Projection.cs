@@ -43,7 +43,7 @@ public sealed class Int8Projection : QuantizedProjection
             var largest = piece.abs().amax([1], keepdim: true);
             magnitudes.narrow(0, start, count).copy_(largest.squeeze(1));
             // A row of zeros has no scale; its codes are zero whatever it is.
-            codes.narrow(0, start, count).copy_(piece.mul(Largest).div_(largest.masked_fill(largest.eq(0), 1)).round_());
+            codes.narrow(0, start, count).copy_(piece.mul(Scalars.Of(Largest)).div_(largest.masked_fill(largest.eq(Scalars.Zero), Scalars.One)).round_());
         }
         return new(codes.MoveToOuterDisposeScope(), magnitudes.MoveToOuterDisposeScope(), weight.dtype, bias);
     }
@@ -69,7 +69,7 @@ public sealed class Int8Projection : QuantizedProjection
     private protected override Tensor Dequantize((long Start, long Count) rows, (long Start, long Count) columns)
     {
         using var scope = NewDisposeScope();
-        var scales = _magnitudes.narrow(0, rows.Start, rows.Count).div(Largest).unsqueeze(1);
+        var scales = _magnitudes.narrow(0, rows.Start, rows.Count).div(Scalars.Of(Largest)).unsqueeze(1);
         if (Device.type == DeviceType.CPU)
         {
             var result = empty([rows.Count, columns.Count], ScalarType.Float32);

@@ -67,8 +67,8 @@ internal static class Nf4Codebook
         for (var i = 0; i < powers; i++)
         {
             var bounds = linspace(0.1, 1, (1 << i) + 1, ScalarType.Float32);
-            var means = (bounds.narrow(0, 0, 1 << i) + bounds.narrow(0, 1, 1 << i)) / 2.0;
-            var scaled = means * Math.Pow(10, i + 1 - powers);
+            var means = bounds.narrow(0, 0, 1 << i).add(bounds.narrow(0, 1, 1 << i), Scalars.One).mul(Scalars.Of(0.5));
+            var scaled = means.mul(Scalars.Of(Math.Pow(10, i + 1 - powers)));
             values.AddRange(scaled.data<float>());
             values.AddRange(scaled.neg().data<float>());
         }

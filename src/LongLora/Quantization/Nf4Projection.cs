@@ -99,9 +99,9 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
     {
         if (_tensors.NestedScales is not { } nested)
             return _tensors.Scales.narrow(0, first, count);
-        var groups = arange(first, first + count, ScalarType.Int64, Device).div(_nestedBlockSize, RoundingMode.floor);
+        var groups = Scalars.Range(first, count, Device).div(Scalars.Of(_nestedBlockSize), RoundingMode.floor);
         return tensor(_scaleValues, device: Device).index_select(0, _tensors.Scales.narrow(0, first, count).to(ScalarType.Int32))
-            .mul_(nested.index_select(0, groups)).add_(_tensors.Offset);
+            .mul_(nested.index_select(0, groups)).add_(Scalars.Of(_tensors.Offset), Scalars.One);
     }
 
     internal override IEnumerable<TensorToWrite> Stored(string name)

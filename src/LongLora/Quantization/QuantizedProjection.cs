@@ -1,5 +1,6 @@
 using LongLora.Checkpoints;
 using LongLora.Layers;
+using LongLora.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -58,7 +59,7 @@ public abstract class QuantizedProjection : IProjection, IDisposable
         ForEachTile(count, InputSize, (first, size) =>
             Multiply(result.narrow(1, first, size), rows, Widen((start + first, size), (0, InputSize), rows.dtype).t()));
         if (bias is not null)
-            result.add_(bias);
+            result.add_(bias, Scalars.One);
         return result.MoveToOuterDisposeScope();
     }
 
@@ -66,7 +67,7 @@ public abstract class QuantizedProjection : IProjection, IDisposable
     public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
     {
         if (Bias is { IsTrained: true })
-            outputs.Of(Bias.Gradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32));
+            outputs.Of(Bias.Gradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32), Scalars.One);
     }
 
     /// <inheritdoc/>

@@ -43,7 +43,7 @@ public sealed class AdamW : IDisposable
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         if (_options.MaxGradNorm > 0 && norm > _options.MaxGradNorm)
-            _parameters.Gradients.mul_(_options.MaxGradNorm / (norm + 1e-6)); // PyTorch's clip_grad_norm_
+            Scalars.Multiply(_parameters.Gradients, _options.MaxGradNorm / (norm + 1e-6)); // PyTorch's clip_grad_norm_
         Steps++;
         var step = tensor((float)Steps, device: _parameters.Values.device);
         Dispatcher.FusedAdamW(_parameters.Values, _parameters.Gradients, FirstMoment, SecondMoment, step,

@@ -47,7 +47,7 @@ public static class ChunkedCrossEntropy
         using (enable_grad())
             normed = model.FinalNorm.Forward(leaf); // -> [C, D]
         var (loss, logitsGradient) = LossAndGradient(model.Head.Forward(normed.detach()), targets, scale);
-        lossSum.add_(loss);
+        lossSum.add_(loss, Scalars.One);
         model.Head.AccumulateGradients(normed.detach(), logitsGradient);
         normed.backward([model.Head.InputGradient(logitsGradient)]);
         piece.copy_(leaf.grad!);

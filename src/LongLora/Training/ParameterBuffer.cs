@@ -69,10 +69,13 @@ public sealed class ParameterBuffer : IDisposable
         if (whole > 0)
         {
             var norms = Gradients.narrow(0, 0, whole).view(-1, block).norm(1, keepdim: false, p: 2f).to(ScalarType.Float64);
-            squares += norms.square().sum().item<double>();
+            squares += norms.mul(norms).sum().item<double>();
         }
         if (whole < Count)
-            squares += Gradients.narrow(0, whole, Count - whole).to(ScalarType.Float64).square().sum().item<double>();
+        {
+            var rest = Gradients.narrow(0, whole, Count - whole).to(ScalarType.Float64);
+            squares += rest.mul(rest).sum().item<double>();
+        }
         return Math.Sqrt(squares);
     }
 

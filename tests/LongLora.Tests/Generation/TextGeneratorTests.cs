@@ -71,7 +71,8 @@ public sealed class TextGeneratorTests : IDisposable
         Assert.Equal(all[0].Tokens, all[2].Tokens);
         // The same generator, long after short: nothing of the short text's cache is used.
         var again = alone.Generate([brief], Greedy(30))[0];
-        Assert.Equal((0, all[1].Tokens), (again.CachedTokens, again.Tokens));
+        Assert.Equal(0, again.CachedTokens);
+        Assert.Equal(all[1].Tokens, again.Tokens);
     }
 
     [Fact]
