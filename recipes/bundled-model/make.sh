@@ -31,7 +31,7 @@ once "$out/sdk.jsonl" "$longlora" data sdk-docs --every 2 --offset 1 --output "$
 once "$out/sdk-test.jsonl" "$longlora" data sdk-docs --every 80 --offset 4 --output "$out/sdk-test.jsonl" # not among the former
 once "$out/tokenizer/tokenizer.json" "$longlora" tokenizer train --data "$out/practice.jsonl" "$out/sdk-some.jsonl" "$darwin" "$octopus" --vocabulary-size 2048 --output "$out/tokenizer"
 
-# Windows, each with its own mixture; the weights are those of repetition, facts, pass key, lines, topics.
+# Windows, each with its own mixture; the weights are those of repetition, facts, pass key, lines, topics, conversations.
 windows() { # windows NAME OPTIONS...
     once "$out/$1.bin" "$longlora" data windows --tokenizer "$out/tokenizer" --output "$out/$1.bin" "${@:2}"
 }
@@ -39,12 +39,14 @@ windows first --data "$out/sdk-some.jsonl" "$octopus" --context 64 --windows 300
 windows second --data "$out/sdk.jsonl" "$octopus" "$darwin" "$copperfield" "$middlemarch" "$whale" --context 256 --windows 27200 --generated 0.65 --weights 1.5 3 1.5 2 2.5 --seed 3
 windows third --data "$out/sdk.jsonl" "$octopus" "$darwin" "$copperfield" "$middlemarch" "$whale" --context 256 --windows 6000 --generated 0.72 --weights 0.5 2 1 2 5 --seed 4
 windows fourth --data "$out/sdk.jsonl" "$whale" "$octopus" "$darwin" "$middlemarch" "$copperfield" --context 512 --windows 17600 --generated 0.6 --weights 0.5 2 1 3 3 --seed 5
+windows fifth --data "$out/sdk.jsonl" "$octopus" "$darwin" "$copperfield" "$middlemarch" "$whale" --context 512 --windows 8000 --generated 0.6 --weights 0.2 1 1 3 0.5 5 --seed 6
 
 # Copying is learnt on short windows, which is where it can be found at all; the context then grows.
 train first 1875 --from-scratch "$here/config.json" --tokenizer "$out/tokenizer" --data "$out/first.bin" --context 64 --batch-size 16 --learning-rate 2e-3 --warmup-steps 50 --save-every 300
 train second 900 --model "$out/first/model" --rope-scaling default --data "$out/second.bin" --context 256 --batch-size 4 --learning-rate 1.5e-3 --warmup-steps 30
 train third 1500 --model "$out/second/model" --rope-scaling default --data "$out/third.bin" --context 256 --batch-size 4 --learning-rate 1.5e-3 --warmup-steps 20 --schedule cosine
-train final 4400 --model "$out/third/model" --rope-scaling default --data "$out/fourth.bin" --context 512 --batch-size 4 --learning-rate 1.5e-3 --warmup-steps 50 --schedule cosine --save-every 200
+train fourth 4400 --model "$out/third/model" --rope-scaling default --data "$out/fourth.bin" --context 512 --batch-size 4 --learning-rate 1.5e-3 --warmup-steps 50 --schedule cosine
+train final 2000 --model "$out/fourth/model" --rope-scaling default --data "$out/fifth.bin" --context 512 --batch-size 4 --learning-rate 1e-3 --warmup-steps 50 --schedule cosine
 
 for task in passkey topics lines; do
     "$longlora" evaluate $task --model "$out/final/model" --lengths 512,1024,2048,4096 --trials 50 --seed 1000 --json "$out/$task.json"

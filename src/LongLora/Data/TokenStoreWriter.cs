@@ -231,9 +231,8 @@ internal sealed class TokenStoreWriter : IDisposable
             file.WriteByte(0);
     }
 
-    // Removed when closed; a killed process leaves it behind.
-    private FileStream TemporaryFile() => new(Path.Combine(_folder, $"longlora-tokens-{Guid.NewGuid():N}.tmp"),
-        FileMode.CreateNew, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete, 1 << 20, FileOptions.DeleteOnClose);
+    // Removed when closed, and on Unix already nameless while it is open.
+    private FileStream TemporaryFile() => ScratchFile.Create(_folder, "tokens", 1 << 20);
 
     private void Guard(Action action)
     {

@@ -114,8 +114,7 @@ public abstract class ActivationStore : IDisposable
     {
         private const int Piece = 1 << 28;
 
-        private readonly FileStream _file = new(Path.Combine(Path.GetTempPath(), $"longlora-activations-{Guid.NewGuid():N}.bin"),
-            FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, 0, FileOptions.DeleteOnClose);
+        private readonly FileStream _file = ScratchFile.Create(Path.GetTempPath(), "activations");
 
         private readonly Stack<(long[] Shape, int[] Order, ScalarType Type, long Offset)> _kept = [];
         private long _end;
