@@ -104,7 +104,7 @@ public sealed class RotaryEmbedding : IDisposable
             return heads.contiguous();
         using var scope = NewDisposeScope();
         if (_bothCos is not null && heads.size(3) == _bothCos.size(-1))
-            return (heads * _bothCos).add_(heads.roll(_cos.size(-1), -1).mul_(_bothSin!)).MoveToOuterDisposeScope(); // the same bits: -x sin is exact
+            return (heads * _bothCos).add_(heads.roll(_cos.size(-1), -1).mul_(_bothSin!), Scalars.One).MoveToOuterDisposeScope(); // the same bits: -x sin is exact
         var (a, b, rest, cos, sin) = Parts(heads);
         return cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin, Scalars.One), .. rest], 3).MoveToOuterDisposeScope();
     }
