@@ -15,9 +15,9 @@ namespace LongLora.Cli.Commands;
 internal static class BenchCommand
 {
     internal static Command Create(CliContext context) =>
-        new("bench", "Measure speed and memory on this machine.") { CreateStep(context), CreateDecode(context), CreateDequantize(context) };
+        new Verb("bench", "Measure speed and memory on this machine.") { CreateStep(context), CreateDecode(context), CreateDequantize(context) };
 
-    private static Command CreateStep(CliContext context)
+    private static Verb CreateStep(CliContext context)
     {
         var standard = new StepBenchmarkOptions();
         var lengths = new Option<string>("--context") { Description = "context lengths in tokens, with commas between", HelpName = "N,N,...", Required = true };
@@ -31,7 +31,7 @@ internal static class BenchCommand
         var device = new Option<string>("--device") { Description = "auto, cpu, cuda or cuda:N", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
         var peer = new Option<string>("--export-peer") { Description = "write weights, tokens and losses to this folder, for benchmarks/peer", HelpName = "DIR" };
-        var command = new Command("step", "Time one training step (LoRA+, batch 1), with shifted sparse and with full attention.")
+        var command = new Verb("step", "Time one training step (LoRA+, batch 1), with shifted sparse and with full attention.")
             { lengths, model, kind, group, steps, full, blocks, offload, device, json, peer };
         command.SetAction(parsed =>
         {
@@ -58,17 +58,18 @@ internal static class BenchCommand
         return command;
     }
 
-    private static readonly string[] s_decodeColumns = ["prompt", "seconds", "tokens/s", "GFLOP/s", "of the products'", "ms a token", "tokens/s after it", "cache"];
+    private static readonly string[] s_decodeColumns = ["prompt", "seconds", "tokens/s", "GFLOP/s", "of the products'", "ms a token", "tokens/s after it", "outside kernels", "cache"];
 
-    private static Command CreateDecode(CliContext context)
+    private static Verb CreateDecode(CliContext context)
     {
         var lengths = new Option<string>("--context") { Description = "prompt lengths in tokens, with commas between", HelpName = "N,N,...", Required = true };
         var model = new Option<string>("--model") { Description = "folder of a Hugging Face model [default: random weights in the shape of stories15M]", HelpName = "DIR" };
         var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
         var tokens = new Option<int>("--tokens") { Description = "tokens to make after the prompt", HelpName = "K", DefaultValueFactory = _ => 64 };
+        var type = CacheArguments.CacheType();
         var chunk = new Option<int>("--prefill-chunk") { Description = "prompt tokens that are read at once", HelpName = "N", DefaultValueFactory = _ => 1024 };
         var device = new Option<string>("--device") { Description = "auto, cpu, cuda or cuda:N", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
-        var command = new Command("decode", "Time the reading of a prompt, and one token after another.") { lengths, model, kind, tokens, chunk, device };
+        var command = new Verb("decode", "Time the reading of a prompt, and one token after another.") { lengths, model, kind, tokens, chunk, type, device };
         command.SetAction(parsed =>
         {
             var prompts = EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!);
@@ -79,22 +80,23 @@ internal static class BenchCommand
                 table.AddColumn(new TableColumn(name).RightAligned().NoWrap());
             foreach (var length in prompts)
             {
-                var m = DecodeBenchmark.Run(made, length, parsed.GetValue(tokens), parsed.GetValue(chunk), context.Cancellation);
+                var m = DecodeBenchmark.Run(made, length, parsed.GetValue(tokens), parsed.GetValue(chunk), parsed.GetValue(type), context.Cancellation);
                 var rate = m.PrefillFlops / m.PrefillSeconds;
                 table.AddRow($"{length:N0}", $"{m.PrefillSeconds:F3}", $"{length / m.PrefillSeconds:N0}", $"{rate / 1e9:F1}", $"{100 * rate / m.GemmRate:F0} % of {m.GemmRate / 1e9:F0}",
-                    $"{m.TokenSeconds * 1e3:F2}", $"{1 / m.TokenSeconds:N0}", TrainingPlan.Size(m.CacheBytes));
+                    $"{m.TokenSeconds * 1e3:F2}", $"{1 / m.TokenSeconds:N0}", $"{100 * m.OverheadShare:F0} % of {m.ShortestTokenSeconds * 1e3:F2}", TrainingPlan.Size(m.CacheBytes));
             }
             context.Console.Write(table);
+            context.Output.WriteLine("Outside kernels: the shortest time of a token in a model with the same blocks and next to no numbers in its matrices, of that in this one (ms).");
             return ExitCode.Done;
         });
         return command;
     }
 
-    private static Command CreateDequantize(CliContext context)
+    private static Verb CreateDequantize(CliContext context)
     {
         var size = new Option<int>("--size") { Description = "rows and columns of the matrix", HelpName = "N", DefaultValueFactory = _ => 4096 };
         var rows = new Option<int>("--tokens") { Description = "tokens that are multiplied with it", HelpName = "N", DefaultValueFactory = _ => 512 };
-        var command = new Command("dequantize", "Time a product with a matrix in 4 and 8 bits against one in fp32, on the CPU.") { size, rows };
+        var command = new Verb("dequantize", "Time a product with a matrix in 4 and 8 bits against one in fp32, on the CPU.") { size, rows };
         command.SetAction(parsed =>
         {
             var times = DequantizationBenchmark.Run(parsed.GetValue(size), parsed.GetValue(rows));

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using LongLora.Adapters;
 using LongLora.Attention;
+using LongLora.Checkpoints;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -16,7 +17,16 @@ namespace LongLora.Evaluation;
 /// <param name="TokenSeconds">Time of one further token, its choice included: the median.</param>
 /// <param name="GemmRate">Operations a second of the model's matrix products alone, in the same process.</param>
 /// <param name="CacheBytes">Bytes of keys and values.</param>
-public sealed record DecodeMeasurement(int PromptTokens, double PrefillSeconds, double PrefillFlops, double TokenSeconds, double GemmRate, long CacheBytes);
+/// <param name="ShortestTokenSeconds">The shortest of those times.</param>
+/// <param name="EmptyTokenSeconds">
+/// Shortest time of one token of a model with the same blocks, in which every matrix and head has next to no numbers: the same calls, and nothing to compute. What is
+/// left is outside the kernels: this library, TorchSharp, and libtorch's own dispatch and fixed costs.
+/// </param>
+public sealed record DecodeMeasurement(int PromptTokens, double PrefillSeconds, double PrefillFlops, double TokenSeconds, double GemmRate, long CacheBytes, double ShortestTokenSeconds, double EmptyTokenSeconds)
+{
+    /// <summary>Share of a token's time outside the kernels, at most: the fixed costs of the kernels count as outside.</summary>
+    public double OverheadShare => EmptyTokenSeconds / ShortestTokenSeconds;
+}
 
 /// <summary>Times the reading of a prompt and the making of further tokens, with random tokens.</summary>
 public static class DecodeBenchmark
@@ -28,30 +38,48 @@ public static class DecodeBenchmark
     /// <param name="promptTokens">Tokens of the prompt, at least 2.</param>
     /// <param name="newTokens">Tokens to make after it.</param>
     /// <param name="chunk">Prompt tokens that are read at once.</param>
+    /// <param name="cacheType">In what numbers keys and values are kept; null for the type that the model computes in.</param>
     /// <param name="cancellation">Looked at before each chunk and token.</param>
-    public static DecodeMeasurement Run(CausalLanguageModel model, int promptTokens, int newTokens = 64, int chunk = 1024, CancellationToken cancellation = default)
+    public static DecodeMeasurement Run(CausalLanguageModel model, int promptTokens, int newTokens = 64, int chunk = 1024, KeyValueType? cacheType = null, CancellationToken cancellation = default)
     {
         if (promptTokens < 2 || newTokens < 1 || chunk < 1)
             throw new ConfigurationException($"A benchmark needs a prompt of at least 2 tokens, and at least 1 new token and 1 token a chunk; seen {promptTokens}, {newTokens} and {chunk}.");
         using var noGradient = no_grad();
         var gemm = GemmRate.Measure(model, promptTokens);
         using var positions = RotaryEmbedding.Create(model.Config, promptTokens + newTokens, model.Device);
-        using var cache = new KeyValueCache(model, promptTokens + newTokens);
+        using var cache = new KeyValueCache(model, promptTokens + newTokens, 1, cacheType);
         var random = new Random(0);
         long[] ids = [.. Enumerable.Range(0, promptTokens).Select(_ => random.NextInt64(model.Config.VocabularySize))];
         var prefill = Enumerable.Range(0, Rounds).Select(_ => Time(() => Prefill(model, ids, chunk, cache, positions, cancellation))).Min();
-        var times = new List<double>();
+        using var empty = ModelLoader.Create(WithoutNumbers(model.Config), 0, model.Device);
+        using var emptyPositions = RotaryEmbedding.Create(empty.Config, 1 + newTokens, model.Device);
+        using var emptyCache = new KeyValueCache(empty, 1 + newTokens, 1, cacheType);
+        Prefill(empty, [0], 1, emptyCache, emptyPositions, cancellation);
+        var (times, emptyTimes) = (new List<double>(), new List<double>());
         long next = 0;
         for (var i = 0; i < newTokens; i++)
         {
+            // In turns, so that both have the same load beside them.
             cancellation.ThrowIfCancellationRequested();
             times.Add(Time(() => next = Next(model, next, cache, positions)));
+            emptyTimes.Add(Time(() => Next(empty, 0, emptyCache, emptyPositions)));
         }
-        times.Sort();
         var head = 2.0 * model.Head.InputSize * model.Head.OutputSize;
         var flops = StepFlops.Count(model.Config, new FullAttention(), new AdapterOptions { Rank = 0, TrainEmbeddings = false, TrainNorms = false }, promptTokens).Forward - (promptTokens - 1) * head;
-        return new(promptTokens, prefill, flops, times[times.Count / 2], gemm, cache.ByteCount);
+        return new(promptTokens, prefill, flops, Median(times), gemm, cache.ByteCount, times.Min(), emptyTimes.Min());
     }
+
+    private static ModelConfig WithoutNumbers(ModelConfig config) => config with
+    {
+        HeadSize = 4,
+        RotarySize = 4,
+        HiddenSize = 4 * config.HeadCount,
+        IntermediateSize = 8,
+        VocabularySize = 8,
+        RopeScaling = RopeScalingConfig.None,
+    };
+
+    private static double Median(List<double> times) => times.Order().ElementAt(times.Count / 2);
 
     private static void Prefill(CausalLanguageModel model, long[] ids, int chunk, KeyValueCache cache, RotaryEmbedding positions, CancellationToken cancellation)
     {

@@ -16,7 +16,7 @@ public sealed class EmbeddingLayer(Weight weight)
     public Tensor Forward(Tensor ids, ScalarType type)
     {
         using var scope = NewDisposeScope();
-        var rows = Weight.Value.index_select(0, ids.flatten()).to(type);
+        var rows = Weight.Value.index_select(0, ids.flatten()).In(type);
         return rows.view([.. ids.shape, Weight.Shape[1]]).MoveToOuterDisposeScope();
     }
 

@@ -87,12 +87,14 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
         var shape = input.shape;
         if (shape[^1] != InputSize)
             throw new ShapeException($"{Name} takes rows of {InputSize} numbers; seen [{string.Join(", ", shape)}].");
+        if (outputs is { Start: 0, Count: var count } && count == OutputSize)
+            outputs = null;
         using var scope = NewDisposeScope();
-        var rows = input.reshape(-1, InputSize);
+        var rows = shape.Length == 2 ? input : input.reshape(-1, InputSize);
         var output = Projection.Forward(rows, outputs);
         Update?.AddTo(output, rows, outputs);
         shape[^1] = outputs?.Count ?? OutputSize;
-        return output.view(shape).MoveToOuterDisposeScope();
+        return (shape.Length == 2 ? output : output.view(shape)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Adds the gradients of the trained weights for rows x [N, I] and the gradient g [N, O] of the output, or of some outputs.</summary>
@@ -137,7 +139,7 @@ public sealed class DenseProjection(Weight weight, Weight? bias = null) : IProje
     public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
-        Tensor Used(Tensor value) => outputs.Of(value, 0).to(rows.dtype);
+        Tensor Used(Tensor value) => outputs.Of(value, 0).In(rows.dtype);
         return nn.functional.linear(rows, Used(Weight.Value), Bias is null ? null : Used(Bias.Value)).MoveToOuterDisposeScope();
     }
 
@@ -155,7 +157,7 @@ public sealed class DenseProjection(Weight weight, Weight? bias = null) : IProje
     {
         using var scope = NewDisposeScope();
         var used = outputs.Of(inputs.Of(Weight.Value, 1), 0);
-        return gradient.mm(used.to(gradient.dtype)).MoveToOuterDisposeScope();
+        return gradient.mm(used.In(gradient.dtype)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>

@@ -17,9 +17,9 @@ public sealed class RmsNorm(Weight weight, double epsilon) : INormLayer
     public Tensor Forward(Tensor input)
     {
         using var scope = NewDisposeScope();
-        var wide = input.to(ScalarType.Float32);
+        var wide = input.In(ScalarType.Float32);
         var scale = (wide * wide).mean([-1], keepdim: true).add_(Scalars.Of(epsilon), Scalars.One).rsqrt_();
-        return (wide * scale).mul(weight.Value.to(ScalarType.Float32)).to(input.dtype).MoveToOuterDisposeScope();
+        return (wide * scale).mul(weight.Value.In(ScalarType.Float32)).In(input.dtype).MoveToOuterDisposeScope();
     }
 }
 

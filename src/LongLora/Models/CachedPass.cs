@@ -31,7 +31,7 @@ public static class CachedPass
         using var tokens = tensor(ids.ToArray(), [1, ids.Length], device: model.Device);
         var hidden = Walk(model, tokens, cache, [row], positions.Narrow(start, ids.Length));
         cache.Advance(row, ids.Length);
-        return hidden.squeeze(0).MoveToOuterDisposeScope();
+        return hidden.MoveToOuterDisposeScope();
     }
 
     /// <summary>Reads one token of each of several rows, which may have lengths of their own.</summary>
@@ -52,7 +52,7 @@ public static class CachedPass
         var hidden = Walk(model, tokens, cache, rows, rows.Count == 1 ? positions.Narrow(places[0], 1) : positions.OfRows(places));
         foreach (var row in rows)
             cache.Advance(row, 1);
-        return hidden.squeeze(1).MoveToOuterDisposeScope();
+        return hidden.MoveToOuterDisposeScope();
     }
 
     /// <summary>Reads the next tokens of an endless text.</summary>
@@ -74,7 +74,7 @@ public static class CachedPass
             var chunk = ids[start..Math.Min(ids.Length, start + cache.ChunkTokens)];
             using var step = cache.Begin(chunk.Length);
             using var tokens = tensor(chunk.ToArray(), [1, chunk.Length], device: model.Device);
-            parts.Add(Walk(model, tokens, RotaryEmbedding.None, (block, inputs) => cache.Attend(block, inputs.Query, inputs.Key, inputs.Value, step)).squeeze(0));
+            parts.Add(Walk(model, tokens, RotaryEmbedding.None, (block, inputs) => cache.Attend(block, inputs.Query, inputs.Key, inputs.Value, step)));
             cache.Advance(step);
         }
         return (parts.Count == 1 ? parts[0] : cat(parts, 0)).MoveToOuterDisposeScope();
@@ -100,18 +100,21 @@ public static class CachedPass
                 : cat([.. rows.Select((row, b) => Row(row, inputs.Query.narrow(0, b, 1), inputs.Key.narrow(0, b, 1), inputs.Value.narrow(0, b, 1)))], 0);
         });
 
-    // ids [B, l] -> [B, l, D]; attend gives [B, H, l, K] for a block and its heads
+    // ids [B, l] -> [B l, D]; attend gives [B, H, l, K] for a block and its heads
     private static Tensor Walk(CausalLanguageModel model, Tensor ids, RotaryEmbedding positions, Func<int, AttentionInputs, Tensor> attend)
     {
         using var scope = NewDisposeScope();
-        var hidden = model.Embedding.Forward(ids, model.ComputeType);
+        long[] shape = [ids.size(0), ids.size(1), model.Config.HiddenSize];
+        var hidden = model.Embedding.Forward(ids, model.ComputeType).view(-1, shape[2]);
+        if (shape[1] == 1 && !ReferenceEquals(positions, RotaryEmbedding.None))
+            positions = positions.ForFewTokens(model.ComputeType);
         var context = new ForwardContext(s_full, positions);
         for (var i = 0; i < model.Blocks.Count; i++)
         {
             using var inner = NewDisposeScope();
             var block = model.Blocks[i];
-            var heads = attend(i, block.Project(block.AttentionNorm.Forward(hidden), 0, block.HeadGroups, context));
-            var output = block.AttentionOutput.Forward(heads.transpose(1, 2).flatten(2, 3)); // -> [B, l, D]
+            var heads = attend(i, block.Project(block.AttentionNorm.Forward(hidden).view(shape), 0, block.HeadGroups, context));
+            var output = block.AttentionOutput.Forward(heads.transpose(1, 2).reshape(-1, block.AttentionOutput.InputSize)); // -> [B l, D]
             if (!block.IsParallel)
                 hidden.add_(output, Scalars.One);
             var mlp = block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(hidden)));
@@ -131,8 +134,10 @@ public static class CachedPass
         if (window < key.size(2))
             return SlidingWindow.Attend(query, key, value, window.Value).MoveToOuterDisposeScope();
         long fresh = query.size(2), past = key.size(2) - fresh;
-        if (fresh == 1 || past == 0)
-            return Dispatcher.ScaledDotProductAttention(query, key, value, null, causal: fresh > 1).MoveToOuterDisposeScope();
+        if (fresh == 1)
+            return AttendOne(query, key, value).MoveToOuterDisposeScope();
+        if (past == 0)
+            return Dispatcher.ScaledDotProductAttention(query, key, value, null, causal: true).MoveToOuterDisposeScope();
         if (query.device_type != DeviceType.CPU)
         {
             // The kernels align "causal" to the first key.
@@ -144,5 +149,14 @@ public static class CachedPass
         var (present, presentSum) = Dispatcher.FlashAttentionCpu(query, key.narrow(2, past, fresh), value.narrow(2, past, fresh), causal: true);
         var share = (beforeSum - presentSum).sigmoid().unsqueeze(3); // [1, H, l, 1]
         return present.add((before - present) * share, Scalars.One).MoveToOuterDisposeScope();
+    }
+
+    // One token sees everything: the query heads of a key-value head are as good as so many tokens, which needs no repeated keys.
+    private static Tensor AttendOne(Tensor query, Tensor key, Tensor value)
+    {
+        long heads = query.size(1), groups = key.size(1), size = query.size(3);
+        var queries = heads == groups ? query : query.reshape(1, groups, heads / groups, size); // [1, H, 1, K] -> [1, J, H/J, K]
+        var output = nn.functional.scaled_dot_product_attention(queries, key, value);
+        return heads == groups ? output : output.reshape(1, heads, 1, size);
     }
 }

@@ -49,6 +49,9 @@ public abstract class DecoderBlock
     /// <summary>Layers that <see cref="ProjectBackward"/> runs again for what lies behind them, such as a norm over heads.</summary>
     public virtual IReadOnlyList<LinearLayer> RunAgain => [];
 
+    /// <summary>In how many products <see cref="Project"/> takes the outputs of an attention layer: 3 where one layer gives queries, keys and values one after the other.</summary>
+    internal virtual int SlicesOf(LinearLayer layer) => 1;
+
     /// <summary>Queries, keys and values, positions applied, of some head groups. Differentiable.</summary>
     /// <param name="input">[B, L, D], normalised.</param>
     /// <param name="firstGroup">First head group.</param>

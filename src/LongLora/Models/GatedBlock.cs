@@ -59,6 +59,9 @@ internal sealed class GatedBlock(ModelConfig config, int layer) : DecoderBlock
     public override IReadOnlyList<LinearLayer> RunAgain => [.. new[] { Query, Key, Value }.Where(p => p.Norm is not null).Select(p => p.Layer)];
 
     /// <inheritdoc/>
+    internal override int SlicesOf(LinearLayer layer) => new[] { Query, Key, Value }.Count(p => p.Layer == layer);
+
+    /// <inheritdoc/>
     public override AttentionInputs Project(Tensor input, int firstGroup, int groupCount, ForwardContext context)
     {
         var (firstHead, heads) = (firstGroup * _queriesPerGroup, groupCount * _queriesPerGroup);

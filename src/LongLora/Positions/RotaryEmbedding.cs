@@ -14,6 +14,9 @@ public sealed class RotaryEmbedding : IDisposable
 {
     private readonly Tensor _cos, _sin;
 
+    // (cos, cos) and (-sin, sin), so that few calls turn a few heads; null where calls do not matter.
+    private Tensor? _bothCos, _bothSin;
+
     /// <summary>Turns nothing: for who applies positions later. It has no length.</summary>
     internal static RotaryEmbedding None { get; } = new(null!, null!);
 
@@ -61,6 +64,16 @@ public sealed class RotaryEmbedding : IDisposable
     /// <param name="count">Number of positions.</param>
     public RotaryEmbedding Narrow(long start, long count) => new(_cos.narrow(-3, start, count), _sin.narrow(-3, start, count));
 
+    /// <summary>
+    /// The same tables, laid out so that heads outside autograd are turned in few calls: for single tokens, where calls are what takes the time. The new tensors
+    /// live as long as the dispose scope around them.
+    /// </summary>
+    internal RotaryEmbedding ForFewTokens(ScalarType type)
+    {
+        var (cos, sin) = (_cos.In(type), _sin.In(type));
+        return new(cos, sin) { _bothCos = cat([cos, cos], -1), _bothSin = cat([-sin, sin], -1) };
+    }
+
     /// <summary>The tables of any positions in any order, such as those of documents that each begin at 0; copies, which the caller disposes.</summary>
     /// <param name="positions">[L] or [B, L], each below <see cref="Length"/>.</param>
     public RotaryEmbedding At(Tensor positions)
@@ -90,6 +103,8 @@ public sealed class RotaryEmbedding : IDisposable
         if (ReferenceEquals(this, None))
             return heads.contiguous();
         using var scope = NewDisposeScope();
+        if (_bothCos is not null && heads.size(3) == _bothCos.size(-1))
+            return (heads * _bothCos).add_(heads.roll(_cos.size(-1), -1).mul_(_bothSin!), Scalars.One).MoveToOuterDisposeScope(); // the same bits: -x sin is exact
         var (a, b, rest, cos, sin) = Parts(heads);
         return cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin, Scalars.One), .. rest], 3).MoveToOuterDisposeScope();
     }
@@ -108,7 +123,7 @@ public sealed class RotaryEmbedding : IDisposable
     {
         long half = _cos.size(-1), size = heads.size(3);
         Tensor[] rest = size > 2 * half ? [heads.narrow(3, 2 * half, size - 2 * half)] : [];
-        return (heads.narrow(3, 0, half), heads.narrow(3, half, half), rest, _cos.to(heads.dtype), _sin.to(heads.dtype));
+        return (heads.narrow(3, 0, half), heads.narrow(3, half, half), rest, _cos.In(heads.dtype), _sin.In(heads.dtype));
     }
 
     // Straight into the tensors: for a million positions managed arrays would take as much again.

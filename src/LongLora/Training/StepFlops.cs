@@ -17,8 +17,8 @@ namespace LongLora.Training;
 /// <param name="ActivationGradients">The same again for the gradients of the inputs, and 8 H K P for those of q, k and v.</param>
 /// <param name="WeightGradients">2 N I O for each trained matrix, 2 N r (I + O) for each trained LoRA pair.</param>
 /// <param name="Recomputed">
-/// What <see cref="CheckpointedBackward"/> computes a second time to hold less: no part of <see cref="Needed"/>. It includes the attention
-/// scores, 2 H K P, which no fused kernel keeps.
+/// What <see cref="CheckpointedBackward"/> computes a second time to hold less: no part of <see cref="Needed"/>. It includes LoRA's narrow products that are
+/// made again, for each pass over some of the heads on long texts, and the attention scores, 2 H K P, which no fused kernel keeps.
 /// </param>
 public sealed record StepFlops(double Forward, double ActivationGradients, double WeightGradients, double Recomputed)
 {
@@ -53,13 +53,48 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         double Pairs(DecoderBlock block) => (block.Window is { } window ? attention.Within(window) : attention).Pattern(length).PairsPerHead;
         var scores = 2.0 * batch * config.HeadCount * config.HeadSize * model.Blocks.Sum(Pairs);
 
-        var kept = model.Blocks.Sum(b => Layer(b.MlpOutput) + (b.IsParallel ? Layer(b.AttentionOutput) : 0));
-        // The two output projections run without autograd: x Aᵀ and g B of their LoRA pairs are made again for the gradients of B and A.
-        var narrow = model.Blocks.Sum(b => Update(b.AttentionOutput) + Update(b.MlpOutput));
-        var again = model.Blocks.Sum(b => b.RunAgain.Sum(Layer));
-        var recomputed = products - Layer(model.Head) - kept + narrow + again + scores;
+        LayerFlops Parts(LinearLayer layer) => adapted.Contains(layer)
+            ? new(Dense(layer), 2 * rows * tuning.Rank * layer.InputSize, 2 * rows * tuning.Rank * layer.OutputSize)
+            : new(Dense(layer), 0, 0);
+        var blocks = products - Layer(model.Head);
+        var mlp = blocks - model.Blocks.Sum(b => b.AttentionLayers.Append(b.MlpOutput).Sum(Layer)); // the MLP's first half
+        // x Aᵀ and g B of an adapted head are made twice too.
+        var recomputed = mlp + model.Blocks.Sum(b => Again(b, Parts, rows)) + Update(model.Head) + scores;
         if (blocksPerSegment > 1)
-            recomputed += products - Layer(model.Head) + 2 * scores;
+            recomputed += blocks + model.Blocks.Sum(b => Heads(b).Sum(l => (Uses(b, l, rows) - 1) * Parts(l).In)) + 2 * scores;
         return new(products + 2 * scores, products + 4 * scores, trained, recomputed);
+    }
+
+    // What one layer's products take for all rows: x Wᵀ or g W, x Aᵀ, and (x Aᵀ) Bᵀ or g B.
+    private readonly record struct LayerFlops(double Dense, double In, double Out);
+
+    // The layers that heads come from.
+    private static IEnumerable<LinearLayer> Heads(DecoderBlock block) => block.AttentionLayers.Where(l => l != block.AttentionOutput);
+
+    // On long texts the heads run some at a time.
+    private static double Passes(DecoderBlock block, double rows) =>
+        Math.Ceiling((double)block.HeadGroups / BlockPass.GroupsAtOnce((long)rows, block.AttentionOutput.InputSize, block.HeadGroups));
+
+    // How often x Aᵀ is made for all the heads.
+    private static double Uses(DecoderBlock block, LinearLayer layer, double rows) => Passes(block, rows) * block.SlicesOf(layer);
+
+    // What BlockPass computes a second time in a block, the scores and the MLP's first half aside.
+    private static double Again(DecoderBlock block, Func<LinearLayer, LayerFlops> parts, double rows)
+    {
+        double sum = 0;
+        foreach (var layer in Heads(block))
+        {
+            var (flops, uses) = (parts(layer), Uses(block, layer, rows));
+            var projection = flops.Dense + flops.Out + uses * flops.In;
+            sum += (uses - 1) * flops.In; // in the forward pass
+            sum += projection * (block.RunAgain.Contains(layer) ? 2 : 1);
+            sum += uses * flops.In + flops.Out + 2 * (uses - 1) * flops.In; // x Aᵀ for the gradient of B, g B for that of x, parts of the gradients of A and x
+        }
+        // Run for the MLP's input; x Aᵀ once more for the gradient of B, and g B in each pass over the heads.
+        var output = parts(block.AttentionOutput);
+        sum += (block.IsParallel ? 0 : output.Dense + output.In + output.Out) + output.In + Passes(block, rows) * output.Out;
+        // Not run again itself.
+        var last = parts(block.MlpOutput);
+        return sum + last.In + last.Out;
     }
 }

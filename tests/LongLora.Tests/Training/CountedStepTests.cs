@@ -1,0 +1,121 @@
+using LongLora.Adapters;
+using LongLora.Attention;
+using LongLora.Layers;
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Tests.Models;
+using LongLora.Training;
+using static TorchSharp.torch;
+
+namespace LongLora.Tests.Training;
+
+/// <summary>
+/// The counts of <see cref="StepFlops"/> against a step in which every matrix counts the products that it is asked for. What autograd does behind an
+/// output that has a graph is counted where the output is made.
+/// </summary>
+public class CountedStepTests
+{
+    private const int Group = 16;
+
+    private sealed class Counter
+    {
+        internal double Flops { get; private set; }
+
+        internal void Product(long rows, long inner, long columns, int times = 1) => Flops += 2.0 * rows * inner * columns * times;
+    }
+
+    private sealed class CountedProjection(IProjection inner, LinearLayer layer, Counter counter) : IProjection
+    {
+        private bool IsTrained => inner is DenseProjection { Weight.IsTrained: true };
+
+        public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
+        {
+            var graph = is_grad_enabled() && (rows.requires_grad || IsTrained);
+            counter.Product(rows.size(0), layer.InputSize, outputs?.Count ?? layer.OutputSize, 1 + (graph && rows.requires_grad ? 1 : 0) + (graph && IsTrained ? 1 : 0));
+            return inner.Forward(rows, outputs);
+        }
+
+        public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
+        {
+            if (IsTrained)
+                counter.Product(gradient.size(1), rows.size(0), rows.size(1));
+            inner.AccumulateGradients(rows, gradient, outputs);
+        }
+
+        public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+        {
+            counter.Product(gradient.size(0), gradient.size(1), inputs?.Count ?? layer.InputSize);
+            return inner.InputGradient(gradient, inputs, outputs);
+        }
+
+        public Tensor ToDense() => inner.ToDense();
+    }
+
+    private sealed class CountedUpdate(ILinearUpdate inner, int rank, LinearLayer layer, Counter counter) : ILinearUpdate
+    {
+        public void AddTo(Tensor output, Tensor rows, FeatureSlice? outputs = null)
+        {
+            // With a graph, backward makes the gradients of both factors and both inputs: two more products of each size.
+            var times = is_grad_enabled() ? 3 : 1;
+            counter.Product(rows.size(0), layer.InputSize, rank, times);
+            counter.Product(rows.size(0), rank, outputs?.Count ?? layer.OutputSize, times);
+            inner.AddTo(output, rows, outputs);
+        }
+
+        public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
+        {
+            counter.Product(rows.size(0), layer.InputSize, rank, 2); // x Aᵀ, and (g B)ᵀ x
+            counter.Product(rows.size(0), rank, gradient.size(1), 2); // gᵀ (x Aᵀ), and g B
+            inner.AccumulateGradients(rows, gradient, outputs);
+        }
+
+        public void AddInputGradient(Tensor gradient, Tensor inputGradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+        {
+            counter.Product(gradient.size(0), gradient.size(1), rank);
+            counter.Product(gradient.size(0), rank, inputs?.Count ?? layer.InputSize);
+            inner.AddInputGradient(gradient, inputGradient, inputs, outputs);
+        }
+
+        public Tensor Delta() => inner.Delta();
+    }
+
+    [Theory]
+    [InlineData("llama", 100, 2, 1, true)]
+    [InlineData("llama", 100, 2, 1, false)]
+    [InlineData("llama", 100, 2, 2, false)]
+    [InlineData("llama", 34_000, 1, 2, false)] // heads in two passes
+    [InlineData("qwen3", 100, 2, 1, false)]
+    [InlineData("phi3", 100, 2, 1, false)]
+    [InlineData("phi3", 17_000, 2, 1, false)]
+    [InlineData("gpt_neox", 100, 2, 1, false)]
+    public void Count_equals_the_products_that_a_step_asks_for(string family, int length, int batch, int blocksPerSegment, bool attentionAlone)
+    {
+        using var scope = NewDisposeScope();
+        var config = LlamaGoldenTests.TinyConfig with { ModelType = family, IntermediateSize = 24, VocabularySize = 16 };
+        if (family == "gpt_neox")
+            config = config with { KeyValueHeadCount = 4, Activation = "gelu", ParallelResidual = true };
+        using var model = ModelLoader.Create(config, 1);
+        string[] targets = attentionAlone ? [AdapterOptions.AttentionLayers] : [.. model.Linears.Select(l => l.Name)];
+        var tuning = new AdapterOptions { Rank = 4, TargetModules = targets };
+        using var adapters = AdapterSet.Attach(model, tuning, 1);
+        using var parameters = new ParameterBuffer(adapters.Weights);
+        var counter = new Counter();
+        foreach (var layer in model.Linears)
+        {
+            layer.Projection = new CountedProjection(layer.Projection, layer, counter);
+            if (layer.Update is { } update)
+                layer.Update = new CountedUpdate(update, 4, layer, counter);
+        }
+
+        using var pass = new CheckpointedBackward(model, blocksPerSegment);
+        using var positions = RotaryEmbedding.Create(config, length);
+        var ids = zeros([batch, length], ScalarType.Int64);
+        var attention = new ShiftedSparseAttention(Group);
+        pass.Run(ids, ids.flatten(), new ForwardContext(attention, positions), 1);
+
+        var expected = StepFlops.Count(config, attention, tuning, length, batch, blocksPerSegment);
+        var scores = 2.0 * batch * config.HeadCount * config.HeadSize * config.LayerCount * attention.Pattern(length).PairsPerHead;
+        var attentions = (6 + 1 + (blocksPerSegment > 1 ? 2 : 0)) * scores; // 2 forward, 4 backward; the scores again, and the forward pass again
+        Assert.Equal(expected.Needed + expected.Recomputed - attentions, counter.Flops, 1e-9 * counter.Flops);
+    }
+}
