@@ -72,6 +72,7 @@ public static class CliApplication
         var root = new Command("longlora", "Extends the context window of large language models with LongLoRA.")
         {
             QuickstartCommand.Create(context),
+            ReproduceCommand.Create(context),
             TrainCommand.Create(context),
             TrainCommand.CreateSft(context),
             EvaluateCommand.Create(context),

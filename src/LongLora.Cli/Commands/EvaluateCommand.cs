@@ -26,6 +26,7 @@ internal static class EvaluateCommand
             EvaluateRetrieval.Create(context, new PasskeyTask(), "Find a number that stands once in a long text (LongLoRA's pass key)."),
             EvaluateRetrieval.Create(context, new LinesTask(), "Find the value of one line in a long record (LongChat's lines)."),
             EvaluateRetrieval.Create(context, new TopicsTask(), "Tell the first topic of a long conversation (LongChat's topics)."),
+            EvaluateRuler.Create(context),
         };
 
     private static Verb CreatePerplexity(CliContext context)

@@ -28,7 +28,7 @@ internal static class EvaluateRetrieval
             using var owned = adapter;
             if (tokenizer is null)
                 throw new CheckpointException("The model folder has no tokenizer.model or tokenizer.json; questions are text.");
-            var results = Measure(context, asked, parsed.GetValue(trials), (length, progress) => RetrievalEvaluation.Run(model, tokenizer, task, length,
+            var results = Measure(context, [.. asked.Select(length => (task.Name, length))], parsed.GetValue(trials), (_, length, progress) => RetrievalEvaluation.Run(model, tokenizer, task, length,
                 parsed.GetValue(trials), parsed.GetValue(seed), parsed.GetValue(scoring), progress, context.Cancellation));
             Show(context, task, results, parsed.GetValue(scoring));
             if (parsed.GetValue(json) is { } file)
@@ -40,15 +40,16 @@ internal static class EvaluateRetrieval
         return command;
     }
 
-    private static List<RetrievalAtLength> Measure(CliContext context, IReadOnlyList<int> lengths, int trials, Func<int, IProgress<RetrievalTrial>?, RetrievalAtLength> measure)
+    internal static List<RetrievalAtLength> Measure(CliContext context, IReadOnlyList<(string Task, int Length)> asked, int trials,
+        Func<string, int, IProgress<RetrievalTrial>?, RetrievalAtLength> measure)
     {
         if (!context.Console.Profile.Out.IsTerminal)
-            return [.. lengths.Select(length => measure(length, null))];
+            return [.. asked.Select(a => measure(a.Task, a.Length, null))];
         context.SayStopping = () => { }; // the bar goes away and "Interrupted." follows at once
-        return context.Console.Progress().AutoClear(true).Start(display => lengths.Select(length =>
+        return context.Console.Progress().AutoClear(true).Start(display => asked.Select(a =>
         {
-            var bar = display.AddTask($"{length:N0} tokens", maxValue: trials);
-            var result = measure(length, new Counter(() => bar.Increment(1)));
+            var bar = display.AddTask($"{a.Task} {a.Length:N0} tokens", maxValue: trials);
+            var result = measure(a.Task, a.Length, new Counter(() => bar.Increment(1)));
             bar.StopTask();
             return result;
         }).ToList());
@@ -69,13 +70,15 @@ internal static class EvaluateRetrieval
     {
         task = task.Name,
         scoring = scoring.ToString().ToLowerInvariant(),
-        results = results.Select(r => new
-        {
-            length = r.Length,
-            accuracy = r.Accuracy,
-            trials = r.Trials.Select(t => new { seed = t.Seed, depth = t.Depth, tokens = t.PromptTokens, right = t.IsRight, answered = t.Answered }),
-        }),
+        results = Results(results),
     }) + "\n";
+
+    internal static IEnumerable<object> Results(IReadOnlyList<RetrievalAtLength> results) => results.Select(r => new
+    {
+        length = r.Length,
+        accuracy = r.Accuracy,
+        trials = r.Trials.Select(t => new { seed = t.Seed, depth = t.Depth, tokens = t.PromptTokens, right = t.IsRight, score = t.Score, answered = t.Answered }),
+    });
 
     private sealed class Counter(Action count) : IProgress<RetrievalTrial>
     {

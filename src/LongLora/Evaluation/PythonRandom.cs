@@ -60,6 +60,21 @@ public sealed class PythonRandom
         }
     }
 
+    /// <summary>Different numbers below <paramref name="count"/>, in random order.</summary>
+    /// <param name="count">At least <paramref name="taken"/>.</param>
+    /// <param name="taken">How many.</param>
+    public List<int> Sample(int count, int taken)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(taken, count);
+        var all = Enumerable.Range(0, count).ToArray();
+        for (var i = 0; i < taken; i++)
+        {
+            var j = i + Below(count - i);
+            (all[i], all[j]) = (all[j], all[i]);
+        }
+        return [.. all.Take(taken)];
+    }
+
     private void Scramble(uint seed)
     {
         _state[0] = seed;

@@ -24,17 +24,21 @@ public enum RetrievalScoring
 /// <param name="Seed">Of its document.</param>
 /// <param name="Depth">Where the answer stood, 0 to 1.</param>
 /// <param name="PromptTokens">Tokens of document and question.</param>
-/// <param name="IsRight">Whether it was answered rightly.</param>
+/// <param name="IsRight">Whether it was answered rightly, and completely.</param>
 /// <param name="Answered">What the model said, or the candidate that it found likeliest.</param>
-public sealed record RetrievalTrial(int Seed, double Depth, int PromptTokens, bool IsRight, string Answered);
+public sealed record RetrievalTrial(int Seed, double Depth, int PromptTokens, bool IsRight, string Answered)
+{
+    /// <summary>How much of the answer was given, 0 to 1. Default: all or nothing.</summary>
+    public double Score { get; init; } = IsRight ? 1 : 0;
+}
 
 /// <summary>All questions at one length.</summary>
 /// <param name="Length">Tokens that document, question and answer may take together.</param>
 /// <param name="Trials">The questions.</param>
 public sealed record RetrievalAtLength(int Length, IReadOnlyList<RetrievalTrial> Trials)
 {
-    /// <summary>Share of right answers.</summary>
-    public double Accuracy => Trials.Average(t => t.IsRight ? 1.0 : 0.0);
+    /// <summary>Mean score: the share of right answers where an answer is right or wrong.</summary>
+    public double Accuracy => Trials.Average(t => t.Score);
 }
 
 /// <summary>Asks a model about generated documents of given lengths, with full attention.</summary>
@@ -65,11 +69,13 @@ public static class RetrievalEvaluation
         {
             var question = Fit(task, tokenizer, seed + i, length);
             var ids = tokenizer.Encode(question.Prompt, addSpecial: true);
+            if (scoring == RetrievalScoring.Likelihood && question.Candidates.Count == 0)
+                throw new ConfigurationException($"{task.Name} asks for several things at once: there are no candidates to choose among. Use --scoring generate.");
             var answered = scoring == RetrievalScoring.Generate
                 ? generator.Generate([ids], new GenerationOptions { MaxTokens = Math.Min(task.AnswerTokens, length + 1 - ids.Count) }, null, cancellation)[0].Text
                 : Likeliest(model, tokenizer, question, ids, positions, length + 1, cancellation);
-            var trial = new RetrievalTrial(seed + i, question.Depth, ids.Count,
-                scoring == RetrievalScoring.Generate ? task.IsRight(question, answered) : answered == question.Answer, answered);
+            var score = scoring == RetrievalScoring.Generate ? task.Score(question, answered) : answered == question.Answer ? 1 : 0;
+            var trial = new RetrievalTrial(seed + i, question.Depth, ids.Count, score == 1, answered) { Score = score };
             done.Add(trial);
             progress?.Report(trial);
         }
@@ -82,7 +88,8 @@ public static class RetrievalEvaluation
         bool Fits(int size)
         {
             var made = task.Make(seed, size);
-            return tokenizer.Encode(made.Prompt, addSpecial: true).Count + tokenizer.Encode(made.Answer).Count + 1 <= length;
+            var answer = Math.Max(task.ReservesAnswer ? task.AnswerTokens : 0, tokenizer.Encode(made.Answer).Count + 1);
+            return tokenizer.Encode(made.Prompt, addSpecial: true).Count + answer <= length;
         }
 
         if (!Fits(task.SmallestSize))

@@ -4,8 +4,12 @@ namespace LongLora.Evaluation;
 /// <param name="Prompt">Document and question, up to where the answer begins.</param>
 /// <param name="Answer">The right answer, as it goes on from the prompt.</param>
 /// <param name="Depth">Where in the document the answer stands: 0 at its beginning, 1 at its end.</param>
-/// <param name="Candidates">Answers to choose among for models that cannot answer in words; the right one is among them.</param>
-public sealed record RetrievalCase(string Prompt, string Answer, double Depth, IReadOnlyList<string> Candidates);
+/// <param name="Candidates">Answers to choose among for models that cannot answer in words; the right one is among them. Empty where there is no such choice.</param>
+public sealed record RetrievalCase(string Prompt, string Answer, double Depth, IReadOnlyList<string> Candidates)
+{
+    /// <summary>What an answer must hold, where several things are asked for. Default: the answer.</summary>
+    public IReadOnlyList<string> References { get; init; } = [Answer];
+}
 
 /// <summary>A kind of question about a long document. The same seed and size give the same document on every machine.</summary>
 public abstract class RetrievalTask
@@ -29,6 +33,12 @@ public abstract class RetrievalTask
 
     /// <summary>Whether a generated text is the answer.</summary>
     public abstract bool IsRight(RetrievalCase question, string generated);
+
+    /// <summary>How much of the answer a generated text has, 0 to 1. Default: all or nothing.</summary>
+    public virtual double Score(RetrievalCase question, string generated) => IsRight(question, generated) ? 1 : 0;
+
+    /// <summary>Whether documents leave room for <see cref="AnswerTokens"/>; otherwise for the right answer alone. Default false.</summary>
+    public virtual bool ReservesAnswer => false;
 
     // The first whole number of a text, or null.
     private protected static string? FirstNumber(string text) =>

@@ -1,0 +1,83 @@
+using System.CommandLine;
+using System.Text.Json;
+using LongLora.Data;
+using LongLora.Evaluation;
+using LongLora.Reports;
+using LongLora.Runtime;
+using Spectre.Console;
+
+namespace LongLora.Cli.Commands;
+
+/// <summary><c>longlora evaluate ruler</c>: RULER's synthetic tasks.</summary>
+internal static class EvaluateRuler
+{
+    internal static Verb Create(CliContext context)
+    {
+        var source = new ModelArguments();
+        var lengths = new Option<string>("--lengths") { Description = "lengths of document, question and room for the answer in tokens, with commas between", HelpName = "N,N,...", Required = true };
+        var tasks = new Option<string[]>("--tasks") { Description = $"tasks [default: all of {string.Join(", ", RulerTask.All().Select(t => t.Name))}]", HelpName = "NAME", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
+        var haystack = new Option<string[]>("--haystack") { Description = "text that hides the needles of the essay tasks: files and folders [default: sentences made here]", HelpName = "PATH", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
+        var trials = new Option<int>("--trials") { Description = "questions of each task at each length [default: 10]", HelpName = "N", DefaultValueFactory = _ => 10 };
+        var seed = new Option<int>("--seed") { Description = "seed of the first document [default: 42]", HelpName = "S", DefaultValueFactory = _ => 42 };
+        var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
+        var picture = new Option<string>("--picture") { Description = "also draw length against task to this .png", HelpName = "FILE" };
+        var command = new Verb("ruler", "RULER's synthetic tasks: needles, variable tracking, common and frequent words.",
+            "longlora evaluate ruler --model merged --lengths 4096,8192 --haystack book.txt --json ruler.json") { lengths, tasks, haystack, trials, seed, json, picture };
+        source.AddTo(command);
+        command.SetAction(parsed =>
+        {
+            var asked = EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!, "--lengths");
+            var chosen = Choose(parsed.GetValue(tasks)!, Book(parsed.GetValue(haystack)!, context.Cancellation));
+            using var model = source.Load(parsed, out var tokenizer, out var adapter);
+            using var owned = adapter;
+            if (tokenizer is null)
+                throw new CheckpointException("The model folder has no tokenizer.model or tokenizer.json; questions are text.");
+            var results = EvaluateRetrieval.Measure(context, [.. chosen.SelectMany(task => asked.Select(length => (task.Name, length)))], parsed.GetValue(trials),
+                (name, length, progress) => RetrievalEvaluation.Run(model, tokenizer, chosen.First(t => t.Name == name), length, parsed.GetValue(trials), parsed.GetValue(seed),
+                    RetrievalScoring.Generate, progress, context.Cancellation));
+            var byTask = chosen.Select((task, i) => (task.Name, Results: (IReadOnlyList<RetrievalAtLength>)results.GetRange(i * asked.Count, asked.Count))).ToList();
+            Show(context, byTask, asked);
+            if (parsed.GetValue(json) is { } file)
+                AtomicFile.WriteText(file, ToJson(byTask));
+            if (parsed.GetValue(picture) is { } image)
+                HeatMap.Save(image, byTask, "RULER: share of the answers found");
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static List<RulerTask> Choose(string[] names, IReadOnlyList<string>? book)
+    {
+        var all = RulerTask.All(book);
+        if (names.FirstOrDefault(n => all.All(t => t.Name != n)) is { } unknown)
+            throw new ConfigurationException($"There is no task '{unknown}'.{NearestName.Hint(unknown, all.Select(t => t.Name))}");
+        return [.. all.Where(t => names.Length == 0 || names.Contains(t.Name))];
+    }
+
+    private static IReadOnlyList<string>? Book(string[] paths, CancellationToken cancellation)
+    {
+        if (paths.Length == 0)
+            return null;
+        var sentences = RulerNeedleTask.Sentences(string.Join(' ', PlainTexts.Read(paths, cancellation)));
+        return sentences.Count >= 2 ? sentences : throw new DataException($"{string.Join(", ", paths)} has no two sentences.");
+    }
+
+    private static void Show(CliContext context, List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks, IReadOnlyList<int> lengths)
+    {
+        context.Output.WriteLine("RULER's tasks, mean share of the answers found, full attention");
+        var table = new Table().Border(TableBorder.Simple).AddColumn("task");
+        foreach (var length in lengths)
+            table.AddColumn(new TableColumn($"{length:N0}").RightAligned());
+        foreach (var (name, results) in tasks)
+            table.AddRow([name, .. results.Select(r => $"{r.Accuracy:P0}")]);
+        if (tasks.Count > 1)
+            table.AddRow(["mean", .. lengths.Select((_, i) => $"{tasks.Average(t => t.Results[i].Accuracy):P1}")]);
+        context.Console.Write(table);
+    }
+
+    private static string ToJson(List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks) => JsonSerializer.Serialize(new
+    {
+        task = "ruler",
+        tasks = tasks.Select(t => new { task = t.Name, scoring = "generate", results = EvaluateRetrieval.Results(t.Results) }),
+    }) + "\n";
+}

@@ -1,0 +1,77 @@
+using System.CommandLine;
+using LongLora.Reports;
+using LongLora.Training;
+using Spectre.Console;
+
+namespace LongLora.Cli.Commands;
+
+/// <summary><c>longlora reproduce</c>: the paper's tables on the bundled model.</summary>
+internal static class ReproduceCommand
+{
+    internal static Command Create(CliContext context)
+    {
+        var output = new Option<string>("--output") { Description = "folder of runs and results; what is there is gone on with [default: longlora-reproduce]", HelpName = "DIR", DefaultValueFactory = _ => "longlora-reproduce" };
+        var model = new Option<string>("--model") { Description = "another small model with a tokenizer [default: the bundled one]", HelpName = "DIR" };
+        var factor = new Option<int>("--factor") { Description = "how many times longer the context becomes, a multiple of 4 [default: 4]", HelpName = "N", DefaultValueFactory = _ => 4 };
+        var steps = new Option<int>("--steps") { Description = "optimizer steps of each run [default: 100]", HelpName = "N", DefaultValueFactory = _ => 100 };
+        var trials = new Option<int>("--trials") { Description = "pass keys asked for at each length [default: 10]", HelpName = "N", DefaultValueFactory = _ => 10 };
+        var only = new Option<string[]>("--only") { Description = "make these runs only [default: all]", HelpName = "NAME", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
+        var list = new Option<bool>("--list") { Description = "show the runs and what differs in them, and make none" };
+        var command = new Verb("reproduce", "Repeat the paper's tables on a small model; about an hour on two cores. Interrupted, it goes on where it was.",
+            "longlora reproduce", "longlora reproduce --only base lora lora-plus full-tuning") { output, model, factor, steps, trials, only, list };
+        command.SetAction(parsed =>
+        {
+            var options = new ReproductionOptions
+            {
+                Model = parsed.GetValue(model) ?? QuickstartCommand.BundledModel,
+                Output = parsed.GetValue(output)!,
+                Factor = parsed.GetValue(factor),
+                Steps = parsed.GetValue(steps),
+                Trials = parsed.GetValue(trials),
+                Only = parsed.GetValue(only)!,
+            };
+            var native = Reproduction.NativeContext(options);
+            if (parsed.GetValue(list))
+                return List(context, ReproductionGrid.Runs(native, options.Factor));
+            var clock = System.Diagnostics.Stopwatch.StartNew();
+            var results = new List<ReproductionResult>();
+            var file = Path.Combine(options.Output, "reproduce.md");
+            Reproduction.Run(options, new Told<string>(text => Say(context, $"{clock.Elapsed:h\\:mm\\:ss}  {text}")), new Told<TrainingStep>(s => SayStep(context, s)),
+                new Told<ReproductionResult>(r =>
+                {
+                    results.Add(r);
+                    ReproductionText.Write(file, options, native, results);
+                    Say(context, $"         perplexity {string.Join("  ", r.Measures.Select(m => $"{m.Perplexity:F3}"))}   pass key {string.Join("  ", r.Measures.Select(m => $"{m.PassKey:P0}"))}");
+                }), context.Cancellation);
+            Say(context, $"Tables: {file}");
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static int List(CliContext context, IReadOnlyList<ReproductionRun> runs)
+    {
+        var table = new Table().Border(TableBorder.Simple).AddColumns("run", "what differs");
+        foreach (var run in runs)
+            table.AddRow(run.Name, run.Settings is null ? $"not trained, positions {run.Stretch ?? "as they are"}" : run.Settings.Count == 0 ? "nothing: S²-Attn, LoRA+, YaRN" : string.Join(", ", run.Settings));
+        context.Console.Write(table);
+        return ExitCode.Done;
+    }
+
+    private static void SayStep(CliContext context, TrainingStep step)
+    {
+        if (step.Step % Math.Max(1, step.Steps / 3) == 0 || step.Step == step.Steps)
+            Say(context, $"         step {step.Step}/{step.Steps}  loss {step.Loss:F3}  {step.TokensPerSecond:N0} tokens/s");
+    }
+
+    private static void Say(CliContext context, string line)
+    {
+        context.Output.WriteLine(line);
+        context.Output.Flush();
+    }
+
+    private sealed class Told<T>(Action<T> tell) : IProgress<T>
+    {
+        public void Report(T value) => tell(value);
+    }
+}
