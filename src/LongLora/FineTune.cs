@@ -48,6 +48,7 @@ public static class FineTune
         if (options.CheckMemory)
             TrainingPlan.Make(options, folder).RequireFit();
         using var model = ModelLoader.Load(LongerContext(folder.Config, options), folder, device, options.Quantization);
+        model.ComputeOnCuda(options.CudaCompute);
         if (options.Tuning == TuningMethod.Full && model.IsQuantized)
             throw new ConfigurationException($"tuning is full, but the matrices of '{basePath}' are quantised and cannot be trained. Use lora-plus, or the model in full precision.");
 

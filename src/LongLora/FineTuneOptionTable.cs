@@ -88,6 +88,7 @@ public static class FineTuneOptionTable
         Whole("save-every", "Machine", "steps between checkpoints; 0 for the end only", o => o.SaveEvery, (o, v) => o with { SaveEvery = v }),
         Whole("keep-checkpoints", "Machine", "newest checkpoints to keep", o => o.KeepCheckpoints, (o, v) => o with { KeepCheckpoints = v }),
         Text("device", "Machine", "NAME", "auto, cpu, cuda or cuda:N", o => o.Device, (o, v) => o with { Device = v }),
+        Choice("cuda-compute", "Machine", "what CUDA computes in; the CPU computes in fp32", o => o.CudaCompute, (o, v) => o with { CudaCompute = v }),
         Whole("blocks-per-segment", "Machine", "decoder blocks between two kept activations; more save memory and cost time", o => o.BlocksPerSegment, (o, v) => o with { BlocksPerSegment = v }),
         Choice("quantization", "Machine", "form of the frozen matrices: as stored, 4 bits (QLoRA), 8 bits", o => o.Quantization, (o, v) => o with { Quantization = v }),
         Choice("activation-offload", "Machine", "where activations wait for the backward pass", o => o.ActivationOffload, (o, v) => o with { ActivationOffload = v }),

@@ -156,6 +156,12 @@ public sealed record FineTuneOptions
     public string Device { get; init; } = "auto";
 
     /// <summary>
+    /// What CUDA computes in: bf16, fp32 with the mantissas of products cut to 10 bits (tf32, the faster fp32), or fp32. Trained weights, gradients and
+    /// optimizer state are fp32 in each. The CPU always computes in fp32. Default bf16. Unverified on a GPU.
+    /// </summary>
+    public CudaCompute CudaCompute { get; init; } = CudaCompute.Bf16;
+
+    /// <summary>
     /// Form of the frozen matrices: none (as stored), nf4 (QLoRA: 0.516 bytes a weight), int8. Quantised while loading; not with full tuning.
     /// A model that is stored in few bits is used as it is. Default none.
     /// </summary>

@@ -115,8 +115,8 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>Where the weights live.</summary>
     public Device Device { get; }
 
-    /// <summary>The type of activations: fp32 on the CPU, bf16 on CUDA. Norms, RoPE angles and losses are fp32 everywhere.</summary>
-    public ScalarType ComputeType { get; }
+    /// <summary>The type of activations and of the products' operands, to which weights are converted where they are used: fp32 on the CPU, bf16 on CUDA unless fp32 was asked for. Norms, RoPE angles and losses are fp32 everywhere.</summary>
+    public ScalarType ComputeType { get; internal set; }
 
     /// <summary>All weights in the checkpoint's order; quantised matrices are not among them.</summary>
     public IReadOnlyList<Weight> Weights => _layers.Weights;
@@ -129,6 +129,15 @@ public sealed class CausalLanguageModel : IDisposable
 
     /// <summary>All norms.</summary>
     public IReadOnlyList<INormLayer> Norms => _layers.Norms;
+
+    /// <summary>Chooses what is computed in, for a model on CUDA; the CPU computes in fp32. The choice between fp32 and TF32 is the whole process's.</summary>
+    public void ComputeOnCuda(CudaCompute compute)
+    {
+        if (Device.type != TorchSharp.DeviceType.CUDA)
+            return;
+        ComputeType = compute == CudaCompute.Bf16 ? ScalarType.BFloat16 : ScalarType.Float32;
+        backends.cuda.matmul.allow_tf32 = compute == CudaCompute.Tf32;
+    }
 
     /// <summary>
     /// Hidden states after the final norm: [B, L] ids -> [B, L, D], outside autograd and with the least memory. Training walks the chain
