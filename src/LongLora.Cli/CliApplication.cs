@@ -81,6 +81,7 @@ public static class CliApplication
             ExportCommand.Create(context),
             QuantizeCommand.Create(context),
             PrepareCommand.Create(context),
+            ReportCommand.Create(context),
             InspectCommand.Create(context),
             PlanCommand.Create(context),
             BenchCommand.Create(context),

@@ -48,7 +48,7 @@ public static class LossPlot
     }
 
     // Exponential mean with a span of a twentieth of the run, corrected for its start.
-    private static double[] Smooth(double[] values)
+    internal static double[] Smooth(double[] values)
     {
         var keep = 1 - 2.0 / (Math.Clamp(values.Length / 20.0, 3, 100) + 1);
         var smooth = new double[values.Length];

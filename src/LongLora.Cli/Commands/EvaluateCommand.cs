@@ -8,6 +8,7 @@ using LongLora.Documents;
 using LongLora.Evaluation;
 using LongLora.Models;
 using LongLora.Quantization;
+using LongLora.Reports;
 using LongLora.Runtime;
 using LongLora.Tokenization;
 using Spectre.Console;
@@ -21,6 +22,7 @@ internal static class EvaluateCommand
         new Verb("evaluate", "Measure a model, with full attention.")
         {
             CreatePerplexity(context),
+            EvaluateShortCommand.Create(context),
             EvaluateStreamingCommand.Create(context),
             EvaluateAnswersCommand.Create(context),
             EvaluateRetrieval.Create(context, new PasskeyTask(), "Find a number that stands once in a long text (LongLoRA's pass key)."),
@@ -38,9 +40,11 @@ internal static class EvaluateCommand
         protocol.AcceptOnlyFromAmong("longlora", "document");
         var stride = new Option<int?>("--stride") { Description = "tokens between windows [default: 256; for documents a quarter of the context]", HelpName = "S" };
         var maxTokens = new Option<long?>("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
-        var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
+        var byPosition = new Option<bool>("--by-position") { Description = "also show the loss by the number of tokens before a token: whether far context is used" };
+        var json = new Option<string>("--json") { Description = "also write the results, those by position too, to this file", HelpName = "FILE" };
+        var picture = new Option<string>("--picture") { Description = "also draw the loss by position to this .png", HelpName = "FILE" };
         var command = new Verb("perplexity", "Perplexity on text at several context lengths.",
-            "longlora evaluate perplexity --model merged --data books --context 4096,32768") { data, lengths, protocol, stride, maxTokens, json };
+            "longlora evaluate perplexity --model merged --data books --context 4096,32768") { data, lengths, protocol, stride, maxTokens, byPosition, json, picture };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
@@ -53,8 +57,12 @@ internal static class EvaluateCommand
             var results = Measure(context, contexts, (length, progress) =>
                 Perplexity.Evaluate(model, tokens, length, kind, parsed.GetValue(stride), null, progress, context.Cancellation));
             Show(context, results, kind, tokens);
+            if (parsed.GetValue(byPosition))
+                ShowPositions(context, results);
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(results));
+                AtomicFile.WriteText(file, ToJson(results, source.Names(parsed)));
+            if (parsed.GetValue(picture) is { } image)
+                PositionPlot.Save(image, results, "Loss by position in the window");
             return ExitCode.Done;
         });
         return command;
@@ -85,9 +93,34 @@ internal static class EvaluateCommand
         context.Console.Write(table);
     }
 
-    private static string ToJson(List<PerplexityResult> results) => JsonSerializer.Serialize(new
+    private static void ShowPositions(CliContext context, List<PerplexityResult> results)
     {
-        results = results.Select(r => new { context = r.Context, loss = r.Loss, perplexity = r.Perplexity, tokens = r.Tokens }),
+        context.Output.WriteLine("loss in nats by the number of tokens before a token");
+        var table = new Table().Border(TableBorder.Simple);
+        foreach (var name in results.Select(r => $"context {r.Context:N0}").Prepend("tokens before"))
+            table.AddColumn(new TableColumn(name).RightAligned());
+        foreach (var from in results.SelectMany(r => r.ByPosition.Select(bin => bin.From)).Distinct().Order())
+        {
+            var bins = results.ConvertAll(r => r.ByPosition.FirstOrDefault(bin => bin.From == from));
+            var to = bins.Max(bin => bin?.To ?? 0);
+            table.AddRow([from == to ? $"{from:N0}" : $"{from:N0} to {to:N0}", .. bins.Select(bin => bin is null ? "" : $"{bin.Loss:F4}")]);
+        }
+        context.Console.Write(table);
+    }
+
+    private static string ToJson(List<PerplexityResult> results, (string Model, string? Adapter) names) => JsonSerializer.Serialize(new
+    {
+        task = "perplexity",
+        model = names.Model,
+        adapter = names.Adapter,
+        results = results.Select(r => new
+        {
+            context = r.Context,
+            loss = r.Loss,
+            perplexity = r.Perplexity,
+            tokens = r.Tokens,
+            positions = r.ByPosition.Select(bin => new { from = bin.From, to = bin.To, loss = bin.Loss, tokens = bin.Tokens }),
+        }),
     }) + "\n";
 
     internal static List<int> ParseLengths(string text, string option = "--context")
@@ -123,14 +156,23 @@ internal sealed class ModelArguments
         command.Options.Add(_device);
     }
 
+    /// <summary>The folders that were given.</summary>
+    internal (string Model, string? Adapter) Names(ParseResult parsed) => (parsed.GetValue(_model)!, parsed.GetValue(_adapter));
+
     internal CausalLanguageModel Load(ParseResult parsed, out ITokenizer? tokenizer, out AdapterSet? adapter)
     {
         var path = parsed.GetValue(_model)!;
-        var folder = CheckpointDirectory.Open(path);
-        var model = ModelLoader.Load(folder.Config, folder, Devices.Parse(parsed.GetValue(_device)!), parsed.GetValue(_quantization));
+        var model = Open(parsed, path);
         tokenizer = TokenizerLoader.LoadIfPresent(path);
         adapter = parsed.GetValue(_adapter) is { } adapterPath ? PeftFormat.Attach(adapterPath, model, _reading.Read(parsed)) : null;
         return model;
+    }
+
+    /// <summary>A model alone, on the device that was asked for.</summary>
+    internal CausalLanguageModel Open(ParseResult parsed, string path)
+    {
+        var folder = CheckpointDirectory.Open(path);
+        return ModelLoader.Load(folder.Config, folder, Devices.Parse(parsed.GetValue(_device)!), parsed.GetValue(_quantization));
     }
 }
 

@@ -32,7 +32,7 @@ internal static class EvaluateRetrieval
                 parsed.GetValue(trials), parsed.GetValue(seed), parsed.GetValue(scoring), progress, context.Cancellation));
             Show(context, task, results, parsed.GetValue(scoring));
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(task, results, parsed.GetValue(scoring)));
+                AtomicFile.WriteText(file, ToJson(task, results, parsed.GetValue(scoring), source.Names(parsed)));
             if (parsed.GetValue(picture) is { } image)
                 HeatMap.Save(image, results, $"{task.Name}: share of right answers");
             return ExitCode.Done;
@@ -66,9 +66,11 @@ internal static class EvaluateRetrieval
         context.Console.Write(table);
     }
 
-    private static string ToJson(RetrievalTask task, List<RetrievalAtLength> results, RetrievalScoring scoring) => JsonSerializer.Serialize(new
+    private static string ToJson(RetrievalTask task, List<RetrievalAtLength> results, RetrievalScoring scoring, (string Model, string? Adapter) names) => JsonSerializer.Serialize(new
     {
         task = task.Name,
+        model = names.Model,
+        adapter = names.Adapter,
         scoring = scoring.ToString().ToLowerInvariant(),
         results = Results(results),
     }) + "\n";

@@ -22,7 +22,7 @@ internal static class EvaluateRuler
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
         var picture = new Option<string>("--picture") { Description = "also draw length against task to this .png", HelpName = "FILE" };
         var command = new Verb("ruler", "RULER's synthetic tasks: needles, variable tracking, common and frequent words.",
-            "longlora evaluate ruler --model merged --lengths 4096,8192 --haystack book.txt --json ruler.json") { lengths, tasks, haystack, trials, seed, json, picture };
+            "longlora evaluate ruler --model merged --lengths 4096 --haystack book.txt") { lengths, tasks, haystack, trials, seed, json, picture };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
@@ -38,7 +38,7 @@ internal static class EvaluateRuler
             var byTask = chosen.Select((task, i) => (task.Name, Results: (IReadOnlyList<RetrievalAtLength>)results.GetRange(i * asked.Count, asked.Count))).ToList();
             Show(context, byTask, asked);
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(byTask));
+                AtomicFile.WriteText(file, ToJson(byTask, source.Names(parsed)));
             if (parsed.GetValue(picture) is { } image)
                 HeatMap.Save(image, byTask, "RULER: share of the answers found");
             return ExitCode.Done;
@@ -75,9 +75,11 @@ internal static class EvaluateRuler
         context.Console.Write(table);
     }
 
-    private static string ToJson(List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks) => JsonSerializer.Serialize(new
+    private static string ToJson(List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks, (string Model, string? Adapter) names) => JsonSerializer.Serialize(new
     {
         task = "ruler",
+        model = names.Model,
+        adapter = names.Adapter,
         tasks = tasks.Select(t => new { task = t.Name, scoring = "generate", results = EvaluateRetrieval.Results(t.Results) }),
     }) + "\n";
 }

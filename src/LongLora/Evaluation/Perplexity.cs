@@ -1,3 +1,4 @@
+using System.Numerics;
 using LongLora.Attention;
 using LongLora.Data;
 using LongLora.Models;
@@ -20,6 +21,17 @@ public enum PerplexityProtocol
     Document,
 }
 
+/// <summary>The loss on tokens that have about as much context.</summary>
+/// <param name="From">Least number of tokens before them in their window.</param>
+/// <param name="To">Greatest number.</param>
+/// <param name="Loss">Mean loss in nats.</param>
+/// <param name="Tokens">Scored tokens.</param>
+public sealed record PerplexityBin(int From, int To, double Loss, long Tokens)
+{
+    /// <summary>exp(loss).</summary>
+    public double Perplexity => Math.Exp(Loss);
+}
+
 /// <summary>Perplexity at one context length.</summary>
 /// <param name="Context">Tokens in a window.</param>
 /// <param name="Loss">Mean loss in nats over the scored tokens.</param>
@@ -28,6 +40,11 @@ public sealed record PerplexityResult(int Context, double Loss, long Tokens)
 {
     /// <summary>exp(loss).</summary>
     public double Perplexity => Math.Exp(Loss);
+
+    /// <summary>
+    /// The loss by position in the window, in bins that double: 1 token of context, 2 to 3, 4 to 7, ... Falling to the end it shows that far context is used.
+    /// </summary>
+    public IReadOnlyList<PerplexityBin> ByPosition { get; init; } = [];
 }
 
 /// <summary>How far an evaluation is.</summary>
@@ -69,6 +86,7 @@ public static class Perplexity
         attention ??= new FullAttention();
         double meanSum = 0, lossSum = 0;
         long scored = 0;
+        var bins = new (double Sum, long Tokens)[BitOperations.Log2((uint)context) + 1];
         RotaryEmbedding? positions = null;
         try
         {
@@ -85,8 +103,12 @@ public static class Perplexity
                 tokens.CopyTo(start, ids);
                 var losses = TokenLosses.Compute(model, ids, new ForwardContext(attention, positions)).AsSpan(first - 1);
                 var sum = 0.0;
-                foreach (var loss in losses)
-                    sum += loss;
+                for (var t = 0; t < losses.Length; t++)
+                {
+                    sum += losses[t];
+                    ref var bin = ref bins[BitOperations.Log2((uint)(first + t))];
+                    bin = (bin.Sum + losses[t], bin.Tokens + 1);
+                }
                 (lossSum, meanSum, scored) = (lossSum + sum, meanSum + sum / losses.Length, scored + losses.Length);
                 progress?.Report(new PerplexityProgress(context, i + 1, windows.Count));
             }
@@ -96,7 +118,10 @@ public static class Perplexity
             positions?.Dispose();
         }
         // LongLoRA's mean of windows is the mean of tokens: all its windows score equally many.
-        return new PerplexityResult(context, protocol == PerplexityProtocol.LongLora ? meanSum / windows.Count : lossSum / scored, scored);
+        return new PerplexityResult(context, protocol == PerplexityProtocol.LongLora ? meanSum / windows.Count : lossSum / scored, scored)
+        {
+            ByPosition = [.. bins.Select((bin, i) => new PerplexityBin(1 << i, Math.Min((2 << i) - 1, context - 1), bin.Sum / bin.Tokens, bin.Tokens)).Where(bin => bin.Tokens > 0)],
+        };
     }
 
     // Start, length, and the first token of the window that is scored (its own first token never is).

@@ -1,0 +1,28 @@
+using System.CommandLine;
+using LongLora.Reports;
+using LongLora.Runtime;
+
+namespace LongLora.Cli.Commands;
+
+/// <summary><c>longlora report</c>: one HTML page of one run or several.</summary>
+internal static class ReportCommand
+{
+    internal static Command Create(CliContext context)
+    {
+        var runs = new Argument<string[]>("run") { Description = "run directories", HelpName = "RUN_DIR", Arity = ArgumentArity.OneOrMore };
+        var output = new Option<string>("--output") { Description = "the page [default: report.html in the run directory; needed for several]", HelpName = "FILE" };
+        var command = new Verb("report", "Write one HTML page of a run: loss, speed, memory, recipe, and the evaluations (--json) that lie in its directory or in evaluations/ there.",
+            "longlora report runs/a", "longlora report runs/a runs/b --output both.html") { runs, output };
+        command.SetAction(parsed =>
+        {
+            var paths = parsed.GetValue(runs)!;
+            if (paths.Length > 1 && parsed.GetValue(output) is null)
+                throw new ConfigurationException($"{paths.Length} runs are given; tell where their page goes with --output FILE.");
+            var file = parsed.GetValue(output) ?? Path.Combine(paths[0], "report.html");
+            ReportPage.Write(file, [.. paths.Select(RunReader.Read)]);
+            context.Output.WriteLine($"Report: {file}");
+            return ExitCode.Done;
+        });
+        return command;
+    }
+}

@@ -1,0 +1,159 @@
+using System.Globalization;
+using LongLora.Evaluation;
+using LongLora.Training;
+
+namespace LongLora.Reports;
+
+/// <summary>
+/// What runs did, as one HTML page: what was trained, loss, perplexity by length and by position, retrieval, short text, memory and speed, recipe. Only
+/// what was measured is shown.
+/// </summary>
+public static class ReportPage
+{
+    private const int DepthBands = 5;
+
+    /// <summary>Writes the page.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="runs">The runs; several are compared above.</param>
+    public static void Write(string path, IReadOnlyList<ReportRun> runs)
+    {
+        var page = new HtmlPage(runs.Count == 1 ? $"{runs[0].Title} - LongLora" : $"{runs.Count} runs - LongLora");
+        if (runs.Count > 1)
+            AddComparison(page, runs);
+        foreach (var run in runs)
+            AddRun(page, run, runs.Count == 1 ? 1 : 2);
+        page.Paragraph($"LongLora {LongLora.Recipe.Version}", "note").Write(path);
+    }
+
+    private static void AddComparison(HtmlPage page, IReadOnlyList<ReportRun> runs)
+    {
+        page.Heading(1, $"{runs.Count} runs");
+        page.Add(HtmlPage.Table(["run", "steps", "loss at the end", "tokens/s", "peak memory", "training time"], runs.Select(r => (IReadOnlyList<string>)[r.Name, .. Training(r.Steps).Select(n => n.Value)])));
+        var figures = new List<(string, string)> { ("Loss", SvgChart.Draw([.. runs.Select((r, i) => Smoothed(r.Name, r.Steps, i % HtmlPage.Styles))], "optimizer step", isLog: false)) };
+        var perplexity = runs.SelectMany((r, i) => r.Perplexity.Where(p => p.State == RunReader.After).Select(p => Lengths(r.Name, p.Results, i % HtmlPage.Styles))).ToList();
+        if (perplexity.Count > 0)
+            figures.Add(("Perplexity by length, after", SvgChart.Draw(perplexity, "tokens", isLog: true)));
+        page.Figures(figures);
+    }
+
+    private static void AddRun(HtmlPage page, ReportRun run, int level)
+    {
+        page.Heading(level, level == 1 ? run.Title : $"{run.Name}: {run.Title}").Paragraph(run.Summary);
+        page.Numbers(Training(run.Steps));
+        AddMeasures(page, run);
+        var figures = new List<(string, string)>();
+        if (run.Perplexity.Count > 0)
+            figures.Add(("Perplexity by length", SvgChart.Draw([.. run.Perplexity.Select((p, i) => Lengths(p.State, p.Results, StyleOf(p.State, i)))], "tokens", isLog: true)));
+        foreach (var task in run.Retrieval.GroupBy(r => r.Task).Where(t => t.Any(r => r.Results.Count > 1)))
+        {
+            figures.Add(($"{Task(task.Key)} by length", SvgChart.Draw([.. task.Select((r, i) => new ChartLine(r.State, [.. r.Results.Select(x => ((double)x.Length, x.Score))], StyleOf(r.State, i)))],
+                "tokens", isLog: true, (0, 1), Percent)));
+        }
+        figures.AddRange(HeatMaps(run));
+        if (run.Perplexity.Any(p => p.Results.Any(r => r.ByPosition.Count > 0)))
+            figures.Add(("Loss by position: is far context used?", Positions(run)));
+        if (run.Steps.Count > 1)
+            figures.Add(("Training loss", SvgChart.Draw([new("each step", [.. run.Steps.Select(s => ((double)s.Step, s.Loss))], 1, IsFaint: true), Smoothed("smoothed", run.Steps, 1)], "optimizer step", isLog: false)));
+        page.Figures(figures);
+        if (run.ShortText.Count > 0)
+            page.Heading(3, "Short text").Add(HtmlPage.Table(["measure", "tokens", "before", "after", "change"], run.ShortText.Select(ShortRow)));
+        foreach (var note in run.Notes)
+            page.Paragraph(note, "note");
+        AddRecipe(page, run);
+    }
+
+    private static void AddMeasures(HtmlPage page, ReportRun run)
+    {
+        var lengths = run.Perplexity.SelectMany(p => p.Results.Select(r => r.Context)).Concat(run.Retrieval.SelectMany(r => r.Results.Select(x => x.Length))).Distinct().Order().ToList();
+        if (lengths.Count == 0)
+            return;
+        List<(string Head, Func<int, string> Cell)> columns =
+        [
+            .. run.Perplexity.Select(p => ($"perplexity {p.State}", (Func<int, string>)(length => Number(p.Results.FirstOrDefault(r => r.Context == length)?.Perplexity, "F2")))),
+            .. run.Retrieval.Select(r => ($"{Task(r.Task)} {r.State}", (Func<int, string>)(length => Number(r.Results.FirstOrDefault(x => x.Length == length)?.Score, "P0")))),
+        ];
+        page.Add(HtmlPage.Table(["tokens", .. columns.Select(c => c.Head)],
+            lengths.Select(length => (IReadOnlyList<string>)[length.ToString("N0", CultureInfo.InvariantCulture), .. columns.Select(c => c.Cell(length))])));
+    }
+
+    // Length against depth for a single task, length against task for a suite.
+    private static IEnumerable<(string, string)> HeatMaps(ReportRun run)
+    {
+        foreach (var states in run.Retrieval.GroupBy(r => r.State).Where(s => s.Count() > 3))
+        {
+            var tasks = states.ToList();
+            yield return ($"Retrieval, {states.Key}", HtmlPage.Heat([.. tasks[0].Results.Select(r => r.Length.ToString("N0", CultureInfo.InvariantCulture))],
+                [.. tasks.Select(t => (Task(t.Task), (IReadOnlyList<double?>)[.. t.Results.Select(r => (double?)r.Score)]))]));
+        }
+        foreach (var one in run.Retrieval.Where(r => r.Results.Any(x => x.Trials.Select(t => t.Depth).Distinct().Count() > 1) && run.Retrieval.Count(o => o.State == r.State) <= 3))
+        {
+            yield return ($"{Task(one.Task)} by depth, {one.State}", HtmlPage.Heat([.. one.Results.Select(r => r.Length.ToString("N0", CultureInfo.InvariantCulture))],
+                [.. Enumerable.Range(0, DepthBands).Select(band => ($"{100 * band / DepthBands} to {100 * (band + 1) / DepthBands} %", (IReadOnlyList<double?>)[.. one.Results.Select(r => InBand(r, band))]))]));
+        }
+    }
+
+    private static double? InBand(ReportRetrievalLength result, int band)
+    {
+        var scores = result.Trials.Where(t => Math.Min(DepthBands - 1, (int)(t.Depth * DepthBands)) == band).Select(t => t.Score).ToList();
+        return scores.Count > 0 ? scores.Average() : null;
+    }
+
+    private static string Positions(ReportRun run) => SvgChart.Draw([.. run.Perplexity.Where(p => p.Results.Any(r => r.ByPosition.Count > 0))
+        .Select((p, i) => (p.State, p.Results.Where(r => r.ByPosition.Count > 0).MaxBy(r => r.Context)!, Style: StyleOf(p.State, i)))
+        .Select(p => new ChartLine($"{p.State}, window of {p.Item2.Context.ToString("N0", CultureInfo.InvariantCulture)}", [.. p.Item2.ByPosition.Select(b => ((double)b.From, b.Loss))], p.Style))],
+        "tokens before, from", isLog: true);
+
+    private static void AddRecipe(HtmlPage page, ReportRun run)
+    {
+        if (run.Facts.Count > 0)
+            page.Add($"<details><summary>What was trained</summary>{HtmlPage.Table([], run.Facts.Select(f => (IReadOnlyList<string>)[f.Name, f.Value]), "options")}</details>");
+        if (run.Recipe.Length > 0)
+            page.Add($"<details><summary>The whole recipe</summary><pre>{HtmlPage.Encode(run.Recipe.TrimEnd())}</pre></details>");
+    }
+
+    private static IReadOnlyList<(string Name, string Value)> Training(IReadOnlyList<TrainingStep> steps)
+    {
+        if (steps.Count == 0)
+            return [];
+        // A resumed run's clock began again; tokens and rate of each step are always its own.
+        long before = 0;
+        var seconds = 0.0;
+        foreach (var step in steps)
+            (seconds, before) = (seconds + (step.Tokens - before) / step.TokensPerSecond, step.Tokens);
+        var rates = steps.Select(s => s.TokensPerSecond).Order().ToList();
+        return
+        [
+            ("optimizer steps", steps[^1].Step.ToString("N0", CultureInfo.InvariantCulture)),
+            ("loss at the end, smoothed", Smooth(steps)[^1].ToString("F3", CultureInfo.InvariantCulture)),
+            ("tokens a second, median", rates[rates.Count / 2].ToString("N0", CultureInfo.InvariantCulture)),
+            ("peak memory", TrainingPlan.Size(steps.Max(s => s.PeakMemoryBytes))),
+            ("training time", Duration(seconds)),
+        ];
+    }
+
+    private static string Duration(double seconds) => seconds < 90 ? string.Create(CultureInfo.InvariantCulture, $"{seconds:F0} s")
+        : seconds < 5400 ? string.Create(CultureInfo.InvariantCulture, $"{seconds / 60:F1} min") : string.Create(CultureInfo.InvariantCulture, $"{seconds / 3600:F1} h");
+
+    private static IReadOnlyList<string> ShortRow(ShortTextChange c) => c.Measure == "passkey"
+        ? [Task(c.Measure), c.Length.ToString("N0", CultureInfo.InvariantCulture), Percent(c.Before), Percent(c.After), string.Create(CultureInfo.InvariantCulture, $"{100 * (c.After - c.Before):+0;-0;0} points")]
+        : [c.Measure, c.Length.ToString("N0", CultureInfo.InvariantCulture), Number(c.Before, "F3"), Number(c.After, "F3"), string.Create(CultureInfo.InvariantCulture, $"{c.Percent:+0.00;-0.00;0.00} %")];
+
+    private static ChartLine Lengths(string name, IReadOnlyList<PerplexityResult> results, int style) => new(name, [.. results.Select(r => ((double)r.Context, r.Perplexity))], style);
+
+    private static ChartLine Smoothed(string name, IReadOnlyList<TrainingStep> steps, int style)
+    {
+        var smooth = Smooth(steps);
+        return new(name, [.. steps.Select((s, i) => ((double)s.Step, smooth[i]))], style);
+    }
+
+    private static double[] Smooth(IReadOnlyList<TrainingStep> steps) => LossPlot.Smooth([.. steps.Select(s => s.Loss)]);
+
+    // The state before is always the first colour, that after the second.
+    private static int StyleOf(string state, int place) => state == RunReader.Before ? 0 : state == RunReader.After ? 1 : 2 + place % (HtmlPage.Styles - 2);
+
+    private static string Task(string name) => name == "passkey" ? "pass key" : name;
+
+    private static string Percent(double value) => value.ToString("P0", CultureInfo.InvariantCulture);
+
+    private static string Number(double? value, string format) => value is { } number && double.IsFinite(number) ? number.ToString(format, CultureInfo.InvariantCulture) : "";
+}

@@ -1,0 +1,55 @@
+using LongLora.Evaluation;
+using LongLora.Training;
+
+namespace LongLora.Reports;
+
+/// <summary>Perplexity of one state of a model.</summary>
+/// <param name="State">Such as before and after.</param>
+/// <param name="Results">One result a context.</param>
+public sealed record ReportPerplexity(string State, IReadOnlyList<PerplexityResult> Results);
+
+/// <summary>One retrieval task of one state of a model.</summary>
+/// <param name="Task">Its name.</param>
+/// <param name="State">Such as before and after.</param>
+/// <param name="Results">One result a length.</param>
+public sealed record ReportRetrieval(string Task, string State, IReadOnlyList<ReportRetrievalLength> Results);
+
+/// <summary>A retrieval task at one length.</summary>
+/// <param name="Length">Tokens.</param>
+/// <param name="Score">Mean score, 0 to 1.</param>
+/// <param name="Trials">Depth and score of each question; empty where only the mean is known.</param>
+public sealed record ReportRetrievalLength(int Length, double Score, IReadOnlyList<(double Depth, double Score)> Trials);
+
+/// <summary>What a report shows of one run: read from its directory (<see cref="RunReader"/>), or put together by who made the run.</summary>
+public sealed record ReportRun
+{
+    /// <summary>Name of the run.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>Heading of its part of the page.</summary>
+    public required string Title { get; init; }
+
+    /// <summary>A sentence or two on what was done; plain text.</summary>
+    public required string Summary { get; init; }
+
+    /// <summary>Its options in the order of the table; empty where there is no recipe.</summary>
+    public IReadOnlyList<(string Name, string Value)> Facts { get; init; } = [];
+
+    /// <summary>The steps of the training.</summary>
+    public IReadOnlyList<TrainingStep> Steps { get; init; } = [];
+
+    /// <summary>Perplexity by context, one entry a state.</summary>
+    public IReadOnlyList<ReportPerplexity> Perplexity { get; init; } = [];
+
+    /// <summary>Retrieval by length, one entry a task and state.</summary>
+    public IReadOnlyList<ReportRetrieval> Retrieval { get; init; } = [];
+
+    /// <summary>What was lost on short text.</summary>
+    public IReadOnlyList<ShortTextChange> ShortText { get; init; } = [];
+
+    /// <summary>Notes under the measures; plain text.</summary>
+    public IReadOnlyList<string> Notes { get; init; } = [];
+
+    /// <summary>The recipe as it lies in the run directory; empty for none.</summary>
+    public string Recipe { get; init; } = "";
+}

@@ -1,0 +1,47 @@
+using System.Text.Json;
+
+namespace LongLora.Cli.Tests;
+
+public class ReportTests : CliRun
+{
+    [Fact]
+    public void Report_shows_training_and_every_evaluation_in_the_run_directory()
+    {
+        WriteTokens("train.bin", 5000);
+        WriteTokens("test.bin", 3000);
+        Succeed("train", "--model", Stories, "--data", At("train.bin"), "--context", "1024", "--steps", "3", "--gradient-accumulation", "1", "--output", At("run"));
+        string[] adapted = ["--model", Stories, "--adapter", At("run", "adapter")];
+        Succeed(["evaluate", "perplexity", "--model", Stories, "--data", At("test.bin"), "--context", "256,512", "--json", At("run", "base.json")]);
+        var shown = Succeed(["evaluate", "perplexity", .. adapted, "--data", At("test.bin"), "--context", "256,512", "--by-position", "--json", At("run", "after.json"), "--picture", At("p.png")]);
+        Assert.Contains("256 to 511", shown, StringComparison.Ordinal);
+        Assert.True(new FileInfo(At("p.png")).Length > 5000);
+        Succeed(["evaluate", "passkey", .. adapted, "--lengths", "384,512", "--trials", "2", "--json", At("run", "evaluations", "passkey.json")]);
+        Succeed(["evaluate", "ruler", .. adapted, "--tasks", "fwe", "vt", "--lengths", "512", "--trials", "1", "--json", At("run", "ruler.json"), "--picture", At("r.png")]);
+        var change = Succeed(["evaluate", "short", .. adapted, "--data", At("test.bin"), "--trials", "0", "--json", At("run", "short.json")]);
+        Assert.Contains("perplexity", change, StringComparison.Ordinal);
+
+        Assert.Contains("report.html", Succeed("report", At("run")), StringComparison.Ordinal);
+        var page = File.ReadAllText(At("run", "report.html"));
+        foreach (var wanted in new[] { "1,024 tokens", "Training loss", "Perplexity by length", "perplexity before", "perplexity after", "pass key after", "Loss by position", "Short text", "fwe after", "peak memory", "learning-rate" })
+            Assert.Contains(wanted, page, StringComparison.Ordinal);
+        Assert.DoesNotContain("NaN", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("http", page, StringComparison.Ordinal); // needs nothing from elsewhere
+        Assert.DoesNotContain("<script", page, StringComparison.Ordinal);
+        Fail(ExitCode.Usage, ["--output"], "report", At("run"), At("run"));
+        Succeed("report", At("run"), At("run"), "--output", At("two.html"));
+        Assert.Contains("2 runs", File.ReadAllText(At("two.html")), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Report_says_what_it_cannot_read()
+    {
+        Directory.CreateDirectory(At("none"));
+        Fail(ExitCode.Input, ["no metrics.jsonl"], "report", At("none"));
+        File.WriteAllText(At("none", "metrics.jsonl"), "{\"step\":1,\"steps\":2,\"loss\":3,\"learning_rate\":0.1,\"gradient_norm\":1,\"tokens\":8,\"tokens_per_second\":4,\"elapsed_seconds\":2,\"memory_bytes\":1,\"peak_memory_bytes\":1}\n");
+        File.WriteAllText(At("none", "notes.json"), "[1, 2]");
+        Succeed("report", At("none"));
+        File.WriteAllText(At("none", "bad.json"), JsonSerializer.Serialize(new { task = "perplexity" }));
+        Fail(ExitCode.Input, ["bad.json is not understood"], "report", At("none"));
+        Fail(ExitCode.Usage, ["--adapter"], "evaluate", "short", "--model", Stories, "--data", At("none"));
+    }
+}
