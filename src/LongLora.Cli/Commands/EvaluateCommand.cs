@@ -6,6 +6,7 @@ using LongLora.Checkpoints;
 using LongLora.Data;
 using LongLora.Documents;
 using LongLora.Evaluation;
+using LongLora.Generation;
 using LongLora.Models;
 using LongLora.Quantization;
 using LongLora.Reports;
@@ -158,6 +159,16 @@ internal sealed class ModelArguments
 
     /// <summary>The folders that were given.</summary>
     internal (string Model, string? Adapter) Names(ParseResult parsed) => (parsed.GetValue(_model)!, parsed.GetValue(_adapter));
+
+    /// <summary>The model with tokenizer and chat template.</summary>
+    internal ChatModelOptions Read(ParseResult parsed) => new()
+    {
+        Model = parsed.GetValue(_model)!,
+        Adapter = parsed.GetValue(_adapter),
+        AdapterReading = _reading.Read(parsed),
+        Quantization = parsed.GetValue(_quantization),
+        Device = parsed.GetValue(_device)!,
+    };
 
     internal CausalLanguageModel Load(ParseResult parsed, out ITokenizer? tokenizer, out AdapterSet? adapter)
     {

@@ -33,14 +33,16 @@ internal static class GenerateCommand
             options.Validate();
             var text = Prompt(parsed.GetValue(prompt), parsed.GetValue(promptFile));
             var before = string.Concat((parsed.GetValue(material) ?? []).Select(file => DocumentText.Read(file)));
-            using var model = source.Load(parsed, out var tokenizer, out var adapter);
-            using var owned = adapter;
-            if (tokenizer is null)
-                throw new CheckpointException("The model folder has no tokenizer.model or tokenizer.json; text needs one.");
-            using var generator = new TextGenerator(model, tokenizer, parsed.GetValue(length), cache.Type(parsed), cache.Streaming(parsed));
+            using var model = ChatModel.Open(source.Read(parsed) with
+            {
+                Template = null,
+                Context = parsed.GetValue(length),
+                CacheType = cache.Type(parsed),
+                Streaming = cache.Streaming(parsed),
+            });
             var watch = Stopwatch.StartNew();
             TimeSpan? first = null;
-            var result = generator.Generate(before + text, options, piece =>
+            var result = model.Complete(before + text, options, piece =>
             {
                 first ??= watch.Elapsed;
                 context.Output.Write(piece);

@@ -29,8 +29,17 @@ public sealed record GenerationOptions
     /// <summary>Texts that end the generation where they appear; they are not part of the answer. Default none.</summary>
     public IReadOnlyList<string> Stop { get; init; } = [];
 
+    /// <summary>Token ids that end the generation as the model's own end of text does. Default none.</summary>
+    public IReadOnlyList<int> StopTokens { get; init; } = [];
+
     /// <summary>Whether generation goes on behind a token that ends texts. Default false.</summary>
     public bool IgnoreEos { get; init; }
+
+    /// <summary>
+    /// Number of likeliest tokens whose log-probabilities are told with that of each chosen token; 0 for the chosen one alone, null for none. They are the
+    /// model's own, before penalty and temperature. Default null.
+    /// </summary>
+    public int? TopLogProbabilities { get; init; }
 
     /// <summary>Prompt tokens that are read at once: more is faster, and takes more memory. Default 1024.</summary>
     public int PrefillChunk { get; init; } = 1024;
@@ -52,6 +61,7 @@ public sealed record GenerationOptions
         Require(TopP is > 0 and <= 1, $"top-p is {TopP}; it must be above 0 and at most 1");
         Require(MinP is >= 0 and < 1, $"min-p is {MinP}; it must be at least 0 and below 1");
         Require(RepetitionPenalty > 0, $"repetition-penalty is {RepetitionPenalty}; it must be above 0");
+        Require(TopLogProbabilities is null or >= 0, $"top-logprobs is {TopLogProbabilities}; it must be 0 (the chosen token alone) or more");
         Require(Stop.All(s => s.Length > 0), "a stop text is empty");
         Require(PrefillChunk >= 1, $"prefill-chunk is {PrefillChunk}; it must be at least 1");
         if (problems.Count > 0)

@@ -24,7 +24,11 @@ public enum FinishReason
 /// <param name="PromptTokens">Tokens of the prompt.</param>
 /// <param name="CachedTokens">Tokens of the prompt that the cache held already.</param>
 /// <param name="Finish">Why it ended.</param>
-public sealed record GenerationResult(string Text, IReadOnlyList<int> Tokens, int PromptTokens, int CachedTokens, FinishReason Finish);
+public sealed record GenerationResult(string Text, IReadOnlyList<int> Tokens, int PromptTokens, int CachedTokens, FinishReason Finish)
+{
+    /// <summary>Log-probabilities of <see cref="Tokens"/>, one each; null where they were not asked for.</summary>
+    public IReadOnlyList<TokenLogProbability>? LogProbabilities { get; init; }
+}
 
 /// <summary>
 /// Generates text with a model: the prompt is read in chunks, then one token at a time, with keys and values kept. A later prompt that begins as the
@@ -155,12 +159,19 @@ public sealed class TextGenerator : IDisposable
             (_positions, _textLength) = (RotaryEmbedding.Create(_model.Config, Context, _model.Device, textLength), textLength);
             _held.ForEach(tokens => tokens.Clear());
         }
-        if (_cache is null || _cache.Rows != prompts.Count || _cache.Capacity < needed)
+        if (_cache is null || _cache.Rows != prompts.Count)
         {
             _cache?.Dispose();
             _cache = new KeyValueCache(_model, needed, prompts.Count, _cacheType);
             _held.Clear();
             _held.AddRange(prompts.Select(_ => new List<int>()));
+        }
+        else if (_cache.Capacity < needed)
+        {
+            // A conversation that goes on is copied now and then, not at each answer, and not read again.
+            var grown = _cache.Grow((int)Math.Min(Context, Math.Max(needed, _cache.Capacity * 3L / 2)));
+            _cache.Dispose();
+            _cache = grown;
         }
     }
 
@@ -242,6 +253,7 @@ public sealed class TextGenerator : IDisposable
         private readonly StreamingDecoder _decoder = new(tokenizer, true, [.. prompt.TakeLast(8)]);
         private readonly HashSet<int> _seen = [.. prompt];
         private readonly StopText _text = new(options.Stop);
+        private readonly List<TokenLogProbability>? _logProbabilities = options.TopLogProbabilities is null ? null : [];
 
         internal List<int> Tokens { get; } = [];
 
@@ -252,10 +264,13 @@ public sealed class TextGenerator : IDisposable
         // Chooses a token and returns the text that is now certain.
         internal string Add(Span<float> logits, HashSet<int> ends, int context)
         {
+            var measured = options.TopLogProbabilities is { } count ? new LogProbabilities(logits, count) : null;
             var id = sampler.Next(logits, _seen);
+            if (measured is not null)
+                _logProbabilities!.Add(measured.Of(id));
             Tokens.Add(id);
             _seen.Add(id);
-            if (ends.Contains(id) && !options.IgnoreEos)
+            if ((ends.Contains(id) && !options.IgnoreEos) || options.StopTokens.Contains(id))
                 return End(FinishReason.Stop);
             var fresh = _text.Append(_decoder.Append(id));
             if (_text.IsEnded)
@@ -275,6 +290,6 @@ public sealed class TextGenerator : IDisposable
             return rest + _text.Finish();
         }
 
-        internal GenerationResult Result() => new(_text.Given, Tokens, prompt.Count, CachedTokens, Finish!.Value);
+        internal GenerationResult Result() => new(_text.Given, Tokens, prompt.Count, CachedTokens, Finish!.Value) { LogProbabilities = _logProbabilities };
     }
 }

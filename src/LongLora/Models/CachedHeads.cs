@@ -79,6 +79,14 @@ internal sealed class CachedHeads : IDisposable
         return (_scales is null ? wide : wide.mul_(Places(_scales, row, start, count))).MoveToOuterDisposeScope();
     }
 
+    /// <summary>Takes the first places of all rows from another with the same rows and numbers.</summary>
+    internal void CopyFrom(CachedHeads other, long count)
+    {
+        using var scope = NewDisposeScope();
+        _numbers.narrow(2, 0, count).copy_(other._numbers.narrow(2, 0, count));
+        _scales?.narrow(2, 0, count).copy_(other._scales!.narrow(2, 0, count));
+    }
+
     private Tensor Places(Tensor all, int row, long start, long count) => (_rows == 1 ? all : all.narrow(0, row, 1)).narrow(2, start, count);
 
     private static long Bytes(Tensor tensor) => tensor.numel() * tensor.element_size();

@@ -14,6 +14,8 @@ public sealed class KeyValueCache : IDisposable
 {
     private readonly CachedHeads[] _keys, _values;
     private readonly int[] _lengths;
+    private readonly CausalLanguageModel _model;
+    private readonly KeyValueType? _type;
 
     /// <summary>An empty cache.</summary>
     /// <param name="model">The model it is for.</param>
@@ -24,7 +26,7 @@ public sealed class KeyValueCache : IDisposable
     {
         if (capacity < 1 || rows < 1)
             throw new ShapeException($"A cache needs room for at least one token and row; seen {capacity} and {rows}.");
-        (Capacity, _lengths) = (capacity, new int[rows]);
+        (_model, _type, Capacity, _lengths) = (model, type, capacity, new int[rows]);
         CachedHeads[] Make() => [.. model.Blocks.Select(_ => new CachedHeads(model, capacity, rows, type))];
         (_keys, _values) = (Make(), Make());
     }
@@ -49,6 +51,21 @@ public sealed class KeyValueCache : IDisposable
         if (length < 0 || length > _lengths[row])
             throw new ShapeException($"Row {row} of the cache holds {_lengths[row]} tokens and cannot be cut to {length}.");
         _lengths[row] = length;
+    }
+
+    /// <summary>A larger cache that holds the same.</summary>
+    /// <param name="capacity">C of the new one, at least that of this one.</param>
+    internal KeyValueCache Grow(int capacity)
+    {
+        var grown = new KeyValueCache(_model, capacity, Rows, _type);
+        var filled = _lengths.Max();
+        for (var block = 0; block < _keys.Length && filled > 0; block++)
+        {
+            grown._keys[block].CopyFrom(_keys[block], filled);
+            grown._values[block].CopyFrom(_values[block], filled);
+        }
+        _lengths.CopyTo(grown._lengths, 0);
+        return grown;
     }
 
     /// <summary>

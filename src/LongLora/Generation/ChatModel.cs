@@ -1,0 +1,192 @@
+using LongLora.Adapters;
+using LongLora.Checkpoints;
+using LongLora.Models;
+using LongLora.Quantization;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+
+namespace LongLora.Generation;
+
+/// <summary>What a <see cref="ChatModel"/> is made of.</summary>
+public sealed record ChatModelOptions
+{
+    /// <summary>Folder of a Hugging Face model with its tokenizer.</summary>
+    public required string Model { get; init; }
+
+    /// <summary>Folder of a PEFT adapter on it; null for none. Default null.</summary>
+    public string? Adapter { get; init; }
+
+    /// <summary>What the files of the adapter leave open; null for nothing. Default null.</summary>
+    public AdapterReading? AdapterReading { get; init; }
+
+    /// <summary>
+    /// The chat template: <c>auto</c> for the model's own if it has one, one of <see cref="ChatTemplate.Names"/>, or a file; null for none, where text is
+    /// only gone on with. Default <c>auto</c>.
+    /// </summary>
+    public string? Template { get; init; } = "auto";
+
+    /// <summary>Most tokens of conversation and answer together; null for the model's context, or for no bound where the text is streamed. Default null.</summary>
+    public int? Context { get; init; }
+
+    /// <summary>In what numbers keys and values are kept; null for the type that the model computes in. Default null.</summary>
+    public KeyValueType? CacheType { get; init; }
+
+    /// <summary>Keeps the first tokens and the last ones alone, so that a conversation can go on without end; null keeps all. Default null.</summary>
+    public StreamingOptions? Streaming { get; init; }
+
+    /// <summary>Form of the decoder blocks' matrices. Default none, as the files have them.</summary>
+    public QuantizationKind Quantization { get; init; } = QuantizationKind.None;
+
+    /// <summary><c>auto</c>, <c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>. Default <c>auto</c>.</summary>
+    public string Device { get; init; } = "auto";
+}
+
+/// <summary>
+/// A model folder, with an adapter if there is one, ready to answer: model, tokenizer and chat template. What a conversation shares with the one before
+/// it is not read again. It may be called from several threads; they are answered one after the other.
+/// </summary>
+public sealed class ChatModel : IDisposable
+{
+    private readonly CausalLanguageModel _model;
+    private readonly AdapterSet? _adapter;
+    private readonly ChatTemplate? _template;
+    private readonly TextGenerator _generator;
+    private readonly SemaphoreSlim _turn = new(1, 1);
+    private readonly IReadOnlyList<int> _endTokens;
+    private readonly IReadOnlyList<string> _endTexts;
+
+    private ChatModel(ChatModelOptions options, CausalLanguageModel model, AdapterSet? adapter, ITokenizer tokenizer, ChatTemplate? template)
+    {
+        (_model, _adapter, Tokenizer, _template) = (model, adapter, tokenizer, template);
+        Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.Model)));
+        Directory = options.Model;
+        (_endTokens, _endTexts) = template is null ? ([], []) : EndOfAnswer(template, tokenizer);
+        _generator = new TextGenerator(model, tokenizer, options.Context, options.CacheType, options.Streaming);
+    }
+
+    /// <summary>Opens a model.</summary>
+    /// <param name="options">What it is made of.</param>
+    /// <exception cref="CheckpointException">Model, adapter, tokenizer or template is missing, damaged or not supported.</exception>
+    /// <exception cref="ConfigurationException">There is no such template or device, or an option does not fit the model.</exception>
+    public static ChatModel Open(ChatModelOptions options)
+    {
+        if (options.Context < 2)
+            throw new ConfigurationException($"context is {options.Context}; it must be at least 2: one token of the prompt and one of the answer.");
+        var tokenizer = TokenizerLoader.Load(options.Model);
+        var template = options.Template switch
+        {
+            null => null,
+            "auto" => ChatTemplate.OfModel(options.Model),
+            var choice => ChatTemplate.Find(choice, options.Model),
+        };
+        using var folder = CheckpointDirectory.Open(options.Model);
+        var model = ModelLoader.Load(folder.Config, folder, Devices.Parse(options.Device), options.Quantization);
+        AdapterSet? adapter = null;
+        try
+        {
+            if (options.Adapter is { } path)
+                adapter = PeftFormat.Attach(path, model, options.AdapterReading);
+            return new ChatModel(options, model, adapter, tokenizer, template);
+        }
+        catch
+        {
+            adapter?.Dispose();
+            model.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Name of the model's folder.</summary>
+    public string Name { get; }
+
+    /// <summary>The model's folder as it was given.</summary>
+    public string Directory { get; }
+
+    /// <summary>Most tokens of conversation and answer together.</summary>
+    public int Context => _generator.Context;
+
+    /// <summary>The model's tokenizer.</summary>
+    public ITokenizer Tokenizer { get; }
+
+    /// <summary>Whether there is a chat template; without one only <see cref="Complete"/> works.</summary>
+    public bool HasTemplate => _template is not null;
+
+    /// <summary>A conversation as the model reads it, up to where its answer begins.</summary>
+    /// <param name="messages">The conversation; the last message asks.</param>
+    /// <exception cref="ConfigurationException">There is no chat template.</exception>
+    /// <exception cref="DataException">The conversation is empty, or the template refuses it.</exception>
+    public IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages)
+    {
+        if (_template is null)
+        {
+            throw new ConfigurationException($"'{Directory}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. "
+                + $"Choose one with --template: {string.Join(", ", ChatTemplate.Names)}, or a file.");
+        }
+        if (messages.Count == 0)
+            throw new DataException("The conversation is empty; give at least one message.");
+        return _template.Render(messages, Tokenizer, addGenerationPrompt: true).Encode(Tokenizer).Ids;
+    }
+
+    /// <summary>Answers a conversation.</summary>
+    /// <param name="messages">The conversation; the last message asks.</param>
+    /// <param name="options">How. What the template writes behind an answer ends it as well.</param>
+    /// <param name="onText">Given each piece of the answer as soon as it is certain, on the thread that calls.</param>
+    /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
+    /// <exception cref="ConfigurationException">There is no chat template, or an option is wrong.</exception>
+    /// <exception cref="DataException">The template refuses the conversation, or it leaves no room in the context.</exception>
+    public GenerationResult Answer(IReadOnlyList<ChatMessage> messages, GenerationOptions options, Action<string>? onText = null, CancellationToken cancellation = default) =>
+        Generate(Encode(messages), options with { StopTokens = [.. options.StopTokens, .. _endTokens], Stop = [.. options.Stop, .. _endTexts] }, onText, cancellation);
+
+    /// <summary>Goes on from a text, encoded with what the model's tokenizer puts in front (BOS).</summary>
+    /// <param name="prompt">The text.</param>
+    /// <param name="options">How.</param>
+    /// <param name="onText">Given each piece of the answer as soon as it is certain, on the thread that calls.</param>
+    /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
+    /// <exception cref="ConfigurationException">An option is wrong.</exception>
+    /// <exception cref="DataException">The prompt is empty, or leaves no room in the context.</exception>
+    public GenerationResult Complete(string prompt, GenerationOptions options, Action<string>? onText = null, CancellationToken cancellation = default) =>
+        Generate(Tokenizer.Encode(prompt, addSpecial: true), options, onText, cancellation);
+
+    private GenerationResult Generate(IReadOnlyList<int> prompt, GenerationOptions options, Action<string>? onText, CancellationToken cancellation)
+    {
+        _turn.Wait(cancellation);
+        try
+        {
+            return _generator.Generate([prompt], options, onText is null ? null : (_, text) => onText(text), cancellation)[0];
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    // What stands behind an answer: a token where the tokenizer has it, and text where it has not, as with a template by name on a model of another kind.
+    private static (IReadOnlyList<int> Tokens, IReadOnlyList<string> Texts) EndOfAnswer(ChatTemplate template, ITokenizer tokenizer)
+    {
+        const string Said = "said";
+        string text;
+        try
+        {
+            text = template.Render([new("user", "x"), new(ChatMessage.Assistant, Said)], tokenizer).Text;
+        }
+        catch (DataException)
+        {
+            return ([], []);
+        }
+        var end = text[(text.LastIndexOf(Said, StringComparison.Ordinal) + Said.Length)..].Trim();
+        var close = end.StartsWith('<') ? end.IndexOf('>', StringComparison.Ordinal) + 1 : 0;
+        if (close == 0)
+            return ([], []);
+        end = end[..close];
+        return tokenizer.FindToken(end) is { } token ? ([token], []) : ([], [end]);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _generator.Dispose();
+        _adapter?.Dispose();
+        _model.Dispose();
+        _turn.Dispose();
+    }
+}
