@@ -22,7 +22,7 @@ internal sealed class HtmlPage(string title)
         .numbers li { background: var(--card); border-radius: .6rem; padding: .6rem .8rem; color: var(--soft); font-size: .8125rem; } .numbers b { display: block; color: var(--ink); font-size: 1.2rem; font-variant-numeric: tabular-nums; }
         .wide { overflow-x: auto; }
         table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9375rem; }
-        th, td { text-align: right; padding: .3rem .55rem; border-bottom: 1px solid var(--rule); white-space: nowrap; } th { color: var(--soft); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
+        th, td { text-align: right; padding: .3rem .55rem; border-bottom: 1px solid var(--rule); white-space: nowrap; } th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom; } th:first-child, td:first-child { text-align: left; }
         table.heat { border-spacing: 2px; border-collapse: separate; } .heat td { border: 0; border-radius: .3rem; text-align: center; } .heat td:first-child { text-align: left; color: var(--soft); } .heat th { text-align: center; border: 0; }
         table.options td:last-child { text-align: left; white-space: normal; overflow-wrap: anywhere; } table.options { width: auto; }
         svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft); font: 13px system-ui, sans-serif; } svg .axis { stroke: var(--rule); }
