@@ -28,14 +28,17 @@ public static class ExitCode
 /// <summary>What every command is given.</summary>
 public sealed class CliContext
 {
-    internal CliContext(IAnsiConsole console, TextWriter output, TextWriter error, CancellationToken cancellation)
+    internal CliContext(IAnsiConsole console, TextReader input, TextWriter output, TextWriter error, Interruption interruption)
     {
-        (Console, Output, Error, Cancellation) = (console, output, error, cancellation);
+        (Console, Input, Output, Error, Interruption) = (console, input, output, error, interruption);
         SayStopping = () => error.WriteLine("Stopping; press Ctrl-C again to stop at once, without saving.");
     }
 
     /// <summary>For tables and live displays: rich in a terminal, plain in a pipe.</summary>
     public IAnsiConsole Console { get; }
+
+    /// <summary>Standard input.</summary>
+    public TextReader Input { get; }
 
     /// <summary>For lines that must stay whole, such as commands to copy.</summary>
     public TextWriter Output { get; }
@@ -43,8 +46,11 @@ public sealed class CliContext
     /// <summary>For messages about what went wrong.</summary>
     public TextWriter Error { get; }
 
-    /// <summary>Set by Ctrl-C.</summary>
-    public CancellationToken Cancellation { get; }
+    /// <summary>What Ctrl-C means.</summary>
+    public Interruption Interruption { get; }
+
+    /// <summary>Set when the command is to end.</summary>
+    public CancellationToken Cancellation => Interruption.Token;
 
     /// <summary>Tells the user that Ctrl-C was heard. A live display puts its own way here while it is shown, so that its lines stay whole.</summary>
     public Action SayStopping { get; set; }
@@ -55,17 +61,18 @@ public static class CliApplication
 {
     /// <summary>Runs one command line.</summary>
     /// <param name="args">The arguments.</param>
+    /// <param name="input">Standard input.</param>
     /// <param name="output">Standard output.</param>
     /// <param name="error">Standard error.</param>
-    /// <param name="cancellation">Set by Ctrl-C.</param>
+    /// <param name="interruption">Told of Ctrl-C.</param>
     /// <returns>The exit code.</returns>
-    public static int Run(string[] args, TextWriter output, TextWriter error, CancellationToken cancellation = default)
+    public static int Run(string[] args, TextReader input, TextWriter output, TextWriter error, Interruption interruption)
     {
         var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) });
         if (!ReferenceEquals(output, Console.Out) || Console.IsOutputRedirected)
             console.Profile.Width = 10_000; // a pipe has no edge to wrap at
-        var context = new CliContext(console, output, error, cancellation);
-        using var stopping = cancellation.Register(() => context.SayStopping());
+        var context = new CliContext(console, input, output, error, interruption);
+        using var stopping = interruption.Token.Register(() => context.SayStopping());
 
         var verbose = new Option<bool>("--verbose") { Description = "show stack traces", Recursive = true };
         // Not a RootCommand: that one is called after the program file, not after the command that people type.
@@ -76,6 +83,7 @@ public static class CliApplication
             TrainCommand.Create(context),
             TrainCommand.CreateSft(context),
             EvaluateCommand.Create(context),
+            ChatCommand.Create(context),
             GenerateCommand.Create(context),
             MergeCommand.Create(context),
             ExportCommand.Create(context),
@@ -99,7 +107,7 @@ public static class CliApplication
         {
             return parsed.Invoke(configuration);
         }
-        catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
+        catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
         {
             error.WriteLine("Interrupted.");
             return ExitCode.Interrupted;

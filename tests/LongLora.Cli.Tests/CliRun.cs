@@ -14,10 +14,14 @@ public abstract class CliRun : IDisposable
 
     protected static (int Code, string Output, string Error) Run(params string[] args) => Run(default, args);
 
-    protected static (int Code, string Output, string Error) Run(CancellationToken cancellation, params string[] args)
+    protected static (int Code, string Output, string Error) Run(CancellationToken cancellation, params string[] args) => RunWith("", cancellation, args);
+
+    protected static (int Code, string Output, string Error) RunWith(string input, CancellationToken cancellation, params string[] args)
     {
         using StringWriter output = new(), error = new();
-        var code = CliApplication.Run(args, output, error, cancellation);
+        using var interruption = new Interruption();
+        using var stop = cancellation.Register(() => interruption.Signal());
+        var code = CliApplication.Run(args, new StringReader(input), output, error, interruption);
         return (code, output.ToString(), error.ToString());
     }
 

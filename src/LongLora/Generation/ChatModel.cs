@@ -79,7 +79,7 @@ public sealed class ChatModel : IDisposable
             "auto" => ChatTemplate.OfModel(options.Model),
             var choice => ChatTemplate.Find(choice, options.Model),
         };
-        using var folder = CheckpointDirectory.Open(options.Model);
+        var folder = CheckpointDirectory.Open(options.Model); // the model owns it
         var model = ModelLoader.Load(folder.Config, folder, Devices.Parse(options.Device), options.Quantization);
         AdapterSet? adapter = null;
         try

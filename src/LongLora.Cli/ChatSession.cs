@@ -1,0 +1,107 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using LongLora.Documents;
+using LongLora.Generation;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+
+namespace LongLora.Cli;
+
+/// <summary>A conversation with a model: what was said, and the documents that go before the next question.</summary>
+internal sealed class ChatSession(ChatModel model, GenerationOptions options)
+{
+    private static readonly JsonSerializerOptions s_json = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    private readonly List<ChatMessage> _messages = [];
+    private readonly List<(string Name, string Text)> _documents = [];
+    private string? _system;
+
+    internal ChatModel Model => model;
+
+    /// <summary>Tokens of the conversation as the model read it last, with its answer.</summary>
+    internal int Used { get; private set; }
+
+    /// <summary>Told before everything else; an empty text takes it away. It begins the conversation again, since what was said was said without it.</summary>
+    internal void SetSystem(string text)
+    {
+        var before = _system;
+        _system = text.Length > 0 ? text : null;
+        try
+        {
+            model.Encode(Conversation([], "?"));
+        }
+        catch
+        {
+            _system = before;
+            throw;
+        }
+        _messages.Clear();
+        Used = 0;
+    }
+
+    /// <summary>Puts a document before the next question, if it fits.</summary>
+    /// <returns>Its tokens.</returns>
+    /// <exception cref="DataException">It cannot be read, or the context has no room for it.</exception>
+    internal int Load(string path)
+    {
+        var (text, name) = (DocumentText.Read(path), Path.GetFileName(path));
+        var tokens = model.Tokenizer.Encode(text).Count;
+        var needed = model.Encode(Conversation([.. _documents, (name, text)], "?")).Count;
+        if (needed >= model.Context)
+        {
+            throw new DataException($"'{name}' has {tokens:N0} tokens, with which the conversation has {needed:N0}; the context is {model.Context:N0}. "
+                + "Load a part of it, begin again with /reset, or use a model with a longer context (longlora train makes one).");
+        }
+        _documents.Add((name, text));
+        return tokens;
+    }
+
+    /// <summary>Forgets what was said and loaded; what the model is told first stays.</summary>
+    internal void Reset()
+    {
+        _messages.Clear();
+        _documents.Clear();
+        Used = 0;
+    }
+
+    /// <summary>Asks. A question that fails, or whose answer is stopped before it began, was not asked.</summary>
+    internal GenerationResult Ask(string question, Action<string> onText, CancellationToken cancellation)
+    {
+        var conversation = Conversation(_documents, question);
+        var said = new System.Text.StringBuilder();
+        GenerationResult result;
+        try
+        {
+            result = model.Answer(conversation, options, text =>
+            {
+                said.Append(text);
+                onText(text);
+            }, cancellation);
+        }
+        catch (OperationCanceledException) when (said.Length > 0)
+        {
+            Keep(conversation, said.ToString());
+            throw;
+        }
+        Keep(conversation, result.Text);
+        Used = result.PromptTokens + result.Tokens.Count;
+        return result;
+    }
+
+    /// <summary>Writes the conversation as <c>messages</c> in JSON, which <c>longlora sft</c> reads.</summary>
+    internal void Save(string path) =>
+        AtomicFile.WriteText(path, JsonSerializer.Serialize(new { messages = WithSystem(_messages).Select(m => new { role = m.Role, content = m.Content }) }, s_json) + "\n");
+
+    private void Keep(List<ChatMessage> conversation, string answer)
+    {
+        _messages.Clear();
+        _messages.AddRange(conversation.Skip(_system is null ? 0 : 1));
+        _messages.Add(new(ChatMessage.Assistant, answer));
+        _documents.Clear();
+    }
+
+    private List<ChatMessage> Conversation(IReadOnlyList<(string Name, string Text)> documents, string question) =>
+        WithSystem([.. _messages, new("user", string.Concat(documents.Select(d => d.Text.TrimEnd() + "\n\n")) + question)]);
+
+    private List<ChatMessage> WithSystem(IReadOnlyList<ChatMessage> messages) => _system is null ? [.. messages] : [new("system", _system), .. messages];
+}

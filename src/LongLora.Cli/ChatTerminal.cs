@@ -1,0 +1,151 @@
+using System.Diagnostics;
+using LongLora.Generation;
+using LongLora.Runtime;
+using Spectre.Console;
+
+namespace LongLora.Cli;
+
+/// <summary>
+/// A conversation in a terminal, or with a pipe: there lines that begin with a slash come first, the rest is one question, and its answer alone goes to
+/// standard output.
+/// </summary>
+internal sealed class ChatTerminal(CliContext context, ChatSession session)
+{
+    private static readonly (string Usage, string Text)[] s_commands =
+    [
+        ("/load FILE", "put a document before the next question: .txt, .md, .pdf, .docx, .html, or a folder"),
+        ("/system TEXT", "tell the model what it is to be, and begin again; nothing takes it away"),
+        ("/reset", "begin again, without what was said and loaded"),
+        ("/save FILE", "write the conversation as JSON, which longlora sft reads"),
+        ("/help", "this"),
+        ("/exit", "leave; so do Ctrl-D and Ctrl-C, which stops an answer first"),
+    ];
+
+    private readonly IAnsiConsole _console = context.Console;
+    private bool _isPiped;
+
+    internal int Run()
+    {
+        _isPiped = !ReferenceEquals(context.Input, Console.In) || Console.IsInputRedirected;
+        if (_isPiped)
+            return Piped(context.Input.ReadToEnd());
+        _console.MarkupLineInterpolated($"[bold]{session.Model.Name}[/]  [grey]{Room()}; /help for commands[/]");
+        while (Read() is { } line)
+        {
+            if (line.Trim() is not { Length: > 0 } text)
+                continue;
+            if (text is "/exit" or "/quit" or "/bye")
+                break;
+            try
+            {
+                if (text[0] == '/')
+                    Command(text);
+                else
+                    Ask(text);
+            }
+            catch (LongLoraException e)
+            {
+                _console.MarkupLineInterpolated($"[red]{e.Message}[/]");
+            }
+            catch (OperationCanceledException) when (!context.Cancellation.IsCancellationRequested)
+            {
+                _console.MarkupLine("\n[grey]stopped[/]");
+            }
+        }
+        return ExitCode.Done;
+    }
+
+    private int Piped(string text)
+    {
+        while (text.StartsWith('/'))
+        {
+            var end = text.IndexOf('\n', StringComparison.Ordinal);
+            var line = end < 0 ? text : text[..end];
+            Command(line.Trim());
+            text = end < 0 ? "" : text[(end + 1)..];
+        }
+        if (text.Trim() is not { Length: > 0 } question)
+            throw new ConfigurationException("There is no question on standard input.");
+        Ask(question);
+        return ExitCode.Done;
+    }
+
+    // Reading cannot be interrupted, so it waits elsewhere; the process ends without it.
+    private string? Read()
+    {
+        _console.Markup("[bold green]>[/] ");
+        var line = Task.Run(context.Input.ReadLine);
+        try
+        {
+            line.Wait(context.Cancellation);
+        }
+        catch (OperationCanceledException)
+        {
+            _console.WriteLine();
+            return null;
+        }
+        return line.Result;
+    }
+
+    private void Command(string line)
+    {
+        var (name, rest) = line.Split(' ', 2, StringSplitOptions.TrimEntries) is [var first, var second] ? (first, second) : (line, "");
+        switch (name)
+        {
+            case "/load" when rest.Length > 0:
+                Say($"{Path.GetFileName(rest)}: {session.Load(rest.Trim('"')):N0} tokens, before your next question");
+                break;
+            case "/system":
+                session.SetSystem(rest);
+                Say(rest.Length > 0 ? "told; a new conversation begins" : "taken away; a new conversation begins");
+                break;
+            case "/reset":
+                session.Reset();
+                Say(Room());
+                break;
+            case "/save" when rest.Length > 0:
+                session.Save(rest);
+                Say($"written to {rest}");
+                break;
+            case "/load" or "/save":
+                throw new ConfigurationException($"{name} needs a file.");
+            case "/help":
+                foreach (var (usage, text) in s_commands)
+                    Say($"{usage,-14}{text}");
+                break;
+            default:
+                throw new ConfigurationException($"There is no command {name}.{NearestName.Hint(name, s_commands.Select(c => c.Usage.Split(' ')[0]))} /help shows all.");
+        }
+    }
+
+    private void Ask(string question)
+    {
+        var clock = Stopwatch.StartNew();
+        TimeSpan? first = null;
+        var result = context.Interruption.Stoppable(stop => session.Ask(question, text =>
+        {
+            first ??= clock.Elapsed;
+            context.Output.Write(text);
+            context.Output.Flush();
+        }, stop));
+        context.Output.WriteLine();
+        Say(Speed(result, first ?? clock.Elapsed, clock.Elapsed));
+    }
+
+    private string Speed(GenerationResult result, TimeSpan first, TimeSpan all)
+    {
+        var rate = result.Tokens.Count > 1 && all > first ? $", then {(result.Tokens.Count - 1) / (all - first).TotalSeconds:N0} tokens/s" : "";
+        var cached = result.CachedTokens > 0 ? $" ({result.CachedTokens:N0} known already)" : "";
+        return $"{Room()}; {result.PromptTokens:N0} read{cached} in {first.TotalSeconds:N1} s{rate}{(result.Finish == FinishReason.Length ? "; cut off at the limit" : "")}";
+    }
+
+    private string Room() => session.Model.Context == int.MaxValue ? $"{session.Used:N0} tokens used, without end" : $"{session.Used:N0} of {session.Model.Context:N0} tokens used";
+
+    private void Say(string line)
+    {
+        if (_isPiped)
+            context.Error.WriteLine(line);
+        else
+            _console.MarkupLineInterpolated($"[grey]{line}[/]");
+    }
+}
