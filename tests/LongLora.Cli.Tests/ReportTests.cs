@@ -16,7 +16,7 @@ public class ReportTests : CliRun
         Assert.Contains("256 to 511", shown, StringComparison.Ordinal);
         Assert.True(new FileInfo(At("p.png")).Length > 5000);
         Succeed(["evaluate", "passkey", .. adapted, "--lengths", "384,512", "--trials", "2", "--json", At("run", "evaluations", "passkey.json")]);
-        Succeed(["evaluate", "ruler", .. adapted, "--tasks", "fwe", "vt", "--lengths", "512", "--trials", "1", "--json", At("run", "ruler.json"), "--picture", At("r.png")]);
+        Succeed(["evaluate", "ruler", .. adapted, "--tasks", "fwe", "niah_single_1", "--lengths", "512", "--trials", "1", "--json", At("run", "ruler.json"), "--picture", At("r.png")]);
         var change = Succeed(["evaluate", "short", .. adapted, "--data", At("test.bin"), "--trials", "0", "--json", At("run", "short.json")]);
         Assert.Contains("perplexity", change, StringComparison.Ordinal);
 

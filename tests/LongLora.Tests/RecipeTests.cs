@@ -52,6 +52,7 @@ public class RecipeTests
         Device = "cpu",
         BlocksPerSegment = 2,
         ActivationOffload = ActivationOffload.Disk,
+        CudaCompute = CudaCompute.Tf32,
         CheckMemory = false,
         Quantization = LongLora.Quantization.QuantizationKind.Int8,
     };
