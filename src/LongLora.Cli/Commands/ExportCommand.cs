@@ -60,8 +60,9 @@ internal static class ExportCommand
         var type = new Option<string>("--type") { Description = "f32, f16, bf16 or q8_0 [default: f16]", HelpName = "TYPE", DefaultValueFactory = _ => "f16" };
         type.AcceptOnlyFromAmong("f32", "f16", "bf16", "q8_0");
         var alone = new Option<bool>("--adapter-only") { Description = "write the LoRA matrices alone; refused where embeddings or norms were trained" };
+        var bare = new Option<bool>("--no-tokenizer") { Description = "leave the tokenizer out, where engines have none like it: they then take token ids" };
         var command = new Verb("gguf", "Write one GGUF file for llama.cpp and the engines around it.",
-            "longlora export gguf --model merged --output merged.gguf --type q8_0") { output, type, alone };
+            "longlora export gguf --model merged --output merged.gguf --type q8_0") { output, type, alone, bare };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
@@ -72,7 +73,7 @@ internal static class ExportCommand
             if (parsed.GetValue(alone) && set is null)
                 throw new ConfigurationException("--adapter-only needs an --adapter.");
             var written = parsed.GetValue(alone) ? GgufExporter.WriteAdapter(target, set!, model, kind)
-                : GgufExporter.Write(target, model, folder, kind, TokenizerFolder(source.Adapter(parsed)));
+                : GgufExporter.Write(target, model, folder, kind, TokenizerFolder(source.Adapter(parsed)), !parsed.GetValue(bare));
             var types = written.Tensors.Values.CountBy(t => t.Type).OrderBy(t => t.Key).Select(t => $"{t.Value} {(t.Key == GgufType.Q8 ? "Q8_0" : t.Key.ToString().ToUpperInvariant())}");
             context.Output.WriteLine($"{written.Tensors.Count} tensors ({string.Join(", ", types)}), {written.Keys.Count} keys, {new FileInfo(target).Length / 1048576.0:N1} MiB; read back and checked.");
             if (parsed.GetValue(alone) && !JsonNode.DeepEquals(ModelConfigWriter.Positions(model.Config), ModelConfigWriter.Positions(folder.Config)))

@@ -19,9 +19,10 @@ public static class GgufExporter
     /// <param name="origin">The base's folder.</param>
     /// <param name="type">Type of the matrices. Norms and biases are fp32; matrices whose rows are no multiple of 32 are fp16 where the others are Q8_0.</param>
     /// <param name="tokenizerFolder">A folder with another tokenizer than the base's; null for the base's.</param>
+    /// <param name="withTokenizer">False leaves the tokenizer out and says so in the file (<c>no_vocab</c>): engines then take and give token ids.</param>
     /// <exception cref="ConfigurationException">GGUF has no such architecture or RoPE scaling.</exception>
     /// <exception cref="CheckpointException">The tokenizer is of a kind that engines do not have.</exception>
-    public static GgufReader Write(string path, CausalLanguageModel model, CheckpointDirectory origin, GgufType type, string? tokenizerFolder = null)
+    public static GgufReader Write(string path, CausalLanguageModel model, CheckpointDirectory origin, GgufType type, string? tokenizerFolder = null, bool withTokenizer = true)
     {
         var architecture = GgufArchitecture.Of(model.Config);
         List<(string, object)> keys =
@@ -32,7 +33,7 @@ public static class GgufExporter
             ("general.file_type", GgufFormat.FileType(type)),
             ("general.quantization_version", QuantizationVersion),
             .. architecture.Keys(),
-            .. GgufTokenizer.Keys(tokenizerFolder ?? origin.Path, model.Config.VocabularySize),
+            .. withTokenizer ? GgufTokenizer.Keys(tokenizerFolder ?? origin.Path, model.Config.VocabularySize) : GgufTokenizer.None,
         ];
         List<GgufTensor> tensors =
         [
@@ -93,10 +94,11 @@ public static class GgufExporter
             var architecture = file.Get<string>("general.architecture");
             foreach (var key in (string[])["context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count"])
                 file.Get<uint>($"{architecture}.{key}");
+            var hasTokens = file.Keys.ContainsKey("tokenizer.ggml.model") && file.Get<string>("tokenizer.ggml.model") != GgufTokenizer.NoModel;
             var rows = file.Tensors.TryGetValue("token_embd.weight", out var table) ? table.Shape[0] : 0;
             foreach (var (key, count) in ((string, Func<string, int>)[])[("tokens", k => file.Get<IReadOnlyList<string>>(k).Count), ("scores", k => file.Get<IReadOnlyList<float>>(k).Count), ("token_type", k => file.Get<IReadOnlyList<int>>(k).Count)])
             {
-                if (file.Keys.ContainsKey("tokenizer.ggml.model") && count("tokenizer.ggml." + key) != rows)
+                if (hasTokens && count("tokenizer.ggml." + key) != rows)
                     problems.Add($"tokenizer.ggml.{key} has {count("tokenizer.ggml." + key)} items, and token_embd {rows} rows");
             }
             for (var i = 0u; i < file.Get<uint>(architecture + ".block_count"); i++)

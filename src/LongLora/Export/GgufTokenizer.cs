@@ -33,6 +33,12 @@ internal sealed class GgufTokenizer
         Array.Fill(_kinds, (int)PieceKind.Unused);
     }
 
+    /// <summary>The kind of tokenizer of a file that has none.</summary>
+    internal const string NoModel = "no_vocab";
+
+    /// <summary>The keys of a file that leaves its tokenizer out.</summary>
+    public static IReadOnlyList<(string Key, object Value)> None { get; } = [("tokenizer.ggml.model", NoModel)];
+
     /// <summary>The keys for a folder; none where it has no tokenizer.</summary>
     /// <param name="folder">The model's folder.</param>
     /// <param name="vocabularySize">V: rows without token get a name of their own, and tokens beyond it are an error.</param>
@@ -120,7 +126,7 @@ internal sealed class GgufTokenizer
         if (isPlain)
             return "gpt-2";
         return pattern is not null && s_rules.TryGetValue(pattern, out var rule) ? rule
-            : throw new CheckpointException($"{path}: engines have no name for the rule '{pattern ?? before.GetRawText()}' by which this tokenizer cuts words; known are those of GPT-2 (GPT-NeoX), Llama 3 and Qwen 2.");
+            : throw new CheckpointException($"{path}: engines have no name for the rule '{pattern ?? before.GetRawText()}' by which this tokenizer cuts words; known are those of GPT-2 (GPT-NeoX), Llama 3 and Qwen 2. --no-tokenizer leaves it out; engines then take token ids alone.");
     }
 
     private void TakeAddedTokens()

@@ -15,22 +15,30 @@ public class GgufTests
 {
     private static string Stories => SharedMaterial.Golden("stories260K-hf");
 
+    private static string Bundled => Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny");
+
     [Theory]
     [InlineData(GgufType.F32, 0, 0)]
     [InlineData(GgufType.F16, 1, 1e-3)]
     [InlineData(GgufType.Bf16, 32, 1e-3)]
     [InlineData(GgufType.Q8, 7, 5e-3)]
-    public void Write_real_checkpoint_keeps_its_perplexity(GgufType type, int fileType, double tolerance)
+    public void Write_real_models_keeps_their_perplexity(GgufType type, int fileType, double tolerance)
     {
-        using var output = new TemporaryFolder();
-        var folder = CheckpointDirectory.Open(Stories);
-        using var model = ModelLoader.Load(folder.Config, folder);
-        var file = GgufExporter.Write(output["a.gguf"], model, folder, type);
-        Assert.Equal((uint)fileType, file.Get<uint>("general.file_type"));
-        using var again = ModelLoader.Load(folder.Config, new LlamaOfGguf(file));
-        var (before, after) = (Measure(model), Measure(again));
-        Assert.True(Math.Abs(after / before - 1) <= tolerance, $"perplexity is {before} before and {after} after");
-        TestContext.Current.SendDiagnosticMessage($"{type}: {new FileInfo(output["a.gguf"]).Length} bytes, perplexity {before:F4} -> {after:F4} ({100 * (after / before - 1):F4} %)");
+        foreach (var path in new[] { Stories, Bundled })
+        {
+            using var output = new TemporaryFolder();
+            var folder = CheckpointDirectory.Open(path);
+            using var model = ModelLoader.Load(folder.Config, folder);
+            // Engines have no rule like that of the bundled tokenizer.
+            var file = GgufExporter.Write(output["a.gguf"], model, folder, type, withTokenizer: path == Stories);
+            Assert.Equal((uint)fileType, file.Get<uint>("general.file_type"));
+            Assert.Equal(path == Stories ? "llama" : "no_vocab", file.Get<string>("tokenizer.ggml.model"));
+            using var again = ModelLoader.Load(folder.Config, new LlamaOfGguf(file, folder.Config));
+            var tokenizer = TokenizerLoader.Load(path);
+            var (before, after) = (Measure(model, tokenizer), Measure(again, tokenizer));
+            Assert.True(Math.Abs(after / before - 1) <= tolerance, $"perplexity is {before} before and {after} after");
+            TestContext.Current.SendDiagnosticMessage($"{Path.GetFileName(path)} {type}: {new FileInfo(output["a.gguf"]).Length} bytes, perplexity {before:F4} -> {after:F4} ({100 * (after / before - 1):F4} %)");
+        }
     }
 
     [Fact]
@@ -255,20 +263,22 @@ public class GgufTests
         Assert.Empty(Directory.GetFiles(output.Root));
     }
 
-    // 4,096 tokens of stories and as many of books, in windows of 512.
-    private static double Measure(CausalLanguageModel model)
+    // Stories and a book, in windows of 512 tokens of the model's own.
+    private static double Measure(CausalLanguageModel model, ITokenizer tokenizer)
     {
-        const int windows = 16, length = 512;
+        const int length = 512;
         using var scope = NewDisposeScope();
         using var golden = GoldenTensors.Read(SharedMaterial.Golden("ppl_tokens.safetensors"));
         using var positions = RotaryEmbedding.Create(model.Config, length);
-        var ids = cat([golden["story"], golden["book"]]).to(ScalarType.Int64).view(windows, length);
+        int[] stored = [.. cat([golden["story"], golden["book"]]).to(ScalarType.Int32).data<int>()];
+        long[] own = [.. tokenizer.Encode(TokenizerLoader.Load(Stories).Decode(stored), addSpecial: false).Select(id => (long)id)];
+        var ids = tensor(own[..(own.Length / length * length)]).view(-1, length);
         var logits = model.Logits(ids, new ForwardContext(new LongLora.Attention.FullAttention(), positions)).narrow(1, 0, length - 1);
         return nn.functional.cross_entropy(logits.reshape(-1, logits.size(2)), ids.narrow(1, 1, length - 1).flatten()).exp().item<float>();
     }
 
     /// <summary>The tensors of a llama GGUF under Hugging Face's names and in its layout: the tests' own way back, element by element.</summary>
-    private sealed class LlamaOfGguf(GgufReader file) : ITensorSource
+    private sealed class LlamaOfGguf(GgufReader file, ModelConfig config) : ITensorSource
     {
         private readonly Dictionary<string, string> _names = file.Tensors.Keys.ToDictionary(n => n
             .Replace("token_embd", "model.embed_tokens").Replace("output_norm", "model.norm").Replace("blk.", "model.layers.")
@@ -281,7 +291,7 @@ public class GgufTests
         public Tensor Open(string name)
         {
             var value = file.Open(_names[name]);
-            var heads = name.Contains("q_proj", StringComparison.Ordinal) ? 8 : name.Contains("k_proj", StringComparison.Ordinal) ? 4 : 0;
+            var heads = name.Contains("q_proj", StringComparison.Ordinal) ? config.HeadCount : name.Contains("k_proj", StringComparison.Ordinal) ? config.KeyValueHeadCount : 0;
             return heads > 0 ? Halves(value, heads) : value;
         }
 
