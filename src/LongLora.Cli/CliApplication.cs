@@ -84,6 +84,7 @@ public static class CliApplication
             TrainCommand.CreateSft(context),
             EvaluateCommand.Create(context),
             ChatCommand.Create(context),
+            ServeCommand.Create(context),
             GenerateCommand.Create(context),
             MergeCommand.Create(context),
             ExportCommand.Create(context),

@@ -1,5 +1,6 @@
 using System.Text;
 using LongLora.Data;
+using LongLora.Runtime;
 
 namespace LongLora.Documents;
 
@@ -10,17 +11,35 @@ public static class DocumentText
 
     /// <summary>The text of a file, or of all files of a folder one after the other, with an empty line between documents.</summary>
     /// <param name="path">A text, Markdown, PDF, Word or HTML file, gzipped or not, or a folder of such.</param>
-    /// <exception cref="LongLora.Runtime.DataException">It is missing, damaged, or of a kind that cannot be read.</exception>
+    /// <exception cref="DataException">It is missing, damaged, or of a kind that cannot be read.</exception>
     public static string Read(string path)
     {
         var text = new StringBuilder();
         foreach (var file in DataFiles.Expand([path], [.. s_readers.SelectMany(r => r.Extensions)]))
         {
             using var stream = DataFiles.Open(file);
-            var reader = s_readers.First(r => r.Extensions.Contains(DataFiles.Extension(file)));
-            foreach (var (document, _) in DataFiles.Guard(reader.Read(stream, file), file))
-                text.Append(text.Length > 0 ? "\n\n" : "").Append(document.ReadToEnd());
+            Append(text, stream, file);
         }
         return text.ToString();
+    }
+
+    /// <summary>The text of a document that is no file here, such as one that was sent.</summary>
+    /// <param name="stream">Its bytes, unpacked.</param>
+    /// <param name="name">The name of its file, whose ending says what it is.</param>
+    /// <exception cref="DataException">It is damaged, or of a kind that cannot be read.</exception>
+    public static string Read(Stream stream, string name)
+    {
+        if (!s_readers.Any(r => r.Extensions.Contains(DataFiles.Extension(name))))
+            throw new DataException($"'{name}' is of no kind that can be read; there are {string.Join(", ", s_readers.SelectMany(r => r.Extensions).Distinct())}.");
+        var text = new StringBuilder();
+        Append(text, stream, name);
+        return text.ToString();
+    }
+
+    private static void Append(StringBuilder text, Stream stream, string file)
+    {
+        var reader = s_readers.First(r => r.Extensions.Contains(DataFiles.Extension(file)));
+        foreach (var (document, _) in DataFiles.Guard(reader.Read(stream, file), file))
+            text.Append(text.Length > 0 ? "\n\n" : "").Append(document.ReadToEnd());
     }
 }

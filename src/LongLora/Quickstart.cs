@@ -95,6 +95,8 @@ public static class Quickstart
     /// <summary>
     /// The options of the training: those of the paper but for a higher learning rate and rank, since the model is small and the run short, and YaRN instead of
     /// linear interpolation, from which so small a model does not recover within minutes: the heads that look one token back need the fast frequencies.
+    /// Positions are rescaled by half as much again as the context grows, because the model was sure of its first two thirds only: the largest distances
+    /// of a long text then fall where the model knows its way.
     /// </summary>
     internal static FineTuneOptions Training(QuickstartOptions options, int context) => new()
     {
@@ -105,6 +107,7 @@ public static class Quickstart
         Rank = 16,
         Alpha = 32,
         RopeScaling = Positions.RopeScaling.ByLength,
+        RopeFactor = 1.5 * options.Factor,
         ShortShare = 0.25,
         LearningRate = 1e-3,
         WarmupSteps = 5,

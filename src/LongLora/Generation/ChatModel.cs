@@ -34,6 +34,12 @@ public sealed record ChatModelOptions
     /// <summary>Keeps the first tokens and the last ones alone, so that a conversation can go on without end; null keeps all. Default null.</summary>
     public StreamingOptions? Streaming { get; init; }
 
+    /// <summary>
+    /// Conversations whose keys and values are kept, so that what goes on from one of them is not read again; the one that was used longest ago makes room.
+    /// Each takes the memory of a cache of its own length. Default 1.
+    /// </summary>
+    public int KeptConversations { get; init; } = 1;
+
     /// <summary>Form of the decoder blocks' matrices. Default none, as the files have them.</summary>
     public QuantizationKind Quantization { get; init; } = QuantizationKind.None;
 
@@ -50,7 +56,9 @@ public sealed class ChatModel : IDisposable
     private readonly CausalLanguageModel _model;
     private readonly AdapterSet? _adapter;
     private readonly ChatTemplate? _template;
-    private readonly TextGenerator _generator;
+    private readonly Func<TextGenerator> _newGenerator;
+    private readonly List<TextGenerator> _generators = []; // used last comes last
+    private readonly int _kept;
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly IReadOnlyList<int> _endTokens;
     private readonly IReadOnlyList<string> _endTexts;
@@ -61,7 +69,10 @@ public sealed class ChatModel : IDisposable
         Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.Model)));
         Directory = options.Model;
         (_endTokens, _endTexts) = template is null ? ([], []) : EndOfAnswer(template, tokenizer);
-        _generator = new TextGenerator(model, tokenizer, options.Context, options.CacheType, options.Streaming);
+        _kept = options.KeptConversations;
+        _newGenerator = () => new TextGenerator(model, tokenizer, options.Context, options.CacheType, options.Streaming);
+        _generators.Add(_newGenerator());
+        Context = _generators[0].Context;
     }
 
     /// <summary>Opens a model.</summary>
@@ -70,6 +81,8 @@ public sealed class ChatModel : IDisposable
     /// <exception cref="ConfigurationException">There is no such template or device, or an option does not fit the model.</exception>
     public static ChatModel Open(ChatModelOptions options)
     {
+        if (options.KeptConversations < 1)
+            throw new ConfigurationException($"kept conversations is {options.KeptConversations}; it must be at least 1.");
         if (options.Context < 2)
             throw new ConfigurationException($"context is {options.Context}; it must be at least 2: one token of the prompt and one of the answer.");
         var tokenizer = TokenizerLoader.Load(options.Model);
@@ -103,12 +116,12 @@ public sealed class ChatModel : IDisposable
     public string Directory { get; }
 
     /// <summary>Most tokens of conversation and answer together.</summary>
-    public int Context => _generator.Context;
+    public int Context { get; }
 
     /// <summary>The model's tokenizer.</summary>
     public ITokenizer Tokenizer { get; }
 
-    /// <summary>Whether there is a chat template; without one only <see cref="Complete"/> works.</summary>
+    /// <summary>Whether there is a chat template; without one only <c>Complete</c> works.</summary>
     public bool HasTemplate => _template is not null;
 
     /// <summary>A conversation as the model reads it, up to where its answer begins.</summary>
@@ -135,7 +148,17 @@ public sealed class ChatModel : IDisposable
     /// <exception cref="ConfigurationException">There is no chat template, or an option is wrong.</exception>
     /// <exception cref="DataException">The template refuses the conversation, or it leaves no room in the context.</exception>
     public GenerationResult Answer(IReadOnlyList<ChatMessage> messages, GenerationOptions options, Action<string>? onText = null, CancellationToken cancellation = default) =>
-        Generate(Encode(messages), options with { StopTokens = [.. options.StopTokens, .. _endTokens], Stop = [.. options.Stop, .. _endTexts] }, onText, cancellation);
+        AnswerTokens(Encode(messages), options, onText, cancellation);
+
+    /// <summary>Answers a conversation that <see cref="Encode"/> gave.</summary>
+    /// <param name="conversation">Its tokens.</param>
+    /// <param name="options">How. What the template writes behind an answer ends it as well.</param>
+    /// <param name="onText">Given each piece of the answer as soon as it is certain, on the thread that calls.</param>
+    /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
+    /// <exception cref="ConfigurationException">An option is wrong.</exception>
+    /// <exception cref="DataException">The conversation leaves no room in the context.</exception>
+    public GenerationResult AnswerTokens(IReadOnlyList<int> conversation, GenerationOptions options, Action<string>? onText = null, CancellationToken cancellation = default) =>
+        Generate(conversation, options with { StopTokens = [.. options.StopTokens, .. _endTokens], Stop = [.. options.Stop, .. _endTexts] }, onText, cancellation);
 
     /// <summary>Goes on from a text, encoded with what the model's tokenizer puts in front (BOS).</summary>
     /// <param name="prompt">The text.</param>
@@ -145,19 +168,42 @@ public sealed class ChatModel : IDisposable
     /// <exception cref="ConfigurationException">An option is wrong.</exception>
     /// <exception cref="DataException">The prompt is empty, or leaves no room in the context.</exception>
     public GenerationResult Complete(string prompt, GenerationOptions options, Action<string>? onText = null, CancellationToken cancellation = default) =>
-        Generate(Tokenizer.Encode(prompt, addSpecial: true), options, onText, cancellation);
+        CompleteTokens(Tokenizer.Encode(prompt, addSpecial: true), options, onText, cancellation);
+
+    /// <summary>Goes on from token ids.</summary>
+    /// <param name="prompt">The ids, with what begins a text.</param>
+    /// <param name="options">How.</param>
+    /// <param name="onText">Given each piece of the answer as soon as it is certain, on the thread that calls.</param>
+    /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
+    /// <exception cref="ConfigurationException">An option is wrong.</exception>
+    /// <exception cref="DataException">The prompt is empty, or leaves no room in the context.</exception>
+    public GenerationResult CompleteTokens(IReadOnlyList<int> prompt, GenerationOptions options, Action<string>? onText = null, CancellationToken cancellation = default) =>
+        Generate(prompt, options, onText, cancellation);
 
     private GenerationResult Generate(IReadOnlyList<int> prompt, GenerationOptions options, Action<string>? onText, CancellationToken cancellation)
     {
         _turn.Wait(cancellation);
         try
         {
-            return _generator.Generate([prompt], options, onText is null ? null : (_, text) => onText(text), cancellation)[0];
+            return Generator(prompt).Generate([prompt], options, onText is null ? null : (_, text) => onText(text), cancellation)[0];
         }
         finally
         {
             _turn.Release();
         }
+    }
+
+    // The one that holds the beginning of the prompt. One of which more than half would be thrown away is left alone while there is another way.
+    private TextGenerator Generator(IReadOnlyList<int> prompt)
+    {
+        var best = _generators.MaxBy(g => g.Common(prompt))!;
+        if (2 * best.Common(prompt) < Math.Min(best.Held, prompt.Count))
+        {
+            best = _generators.Count < _kept ? _newGenerator() : _generators[0];
+        }
+        _generators.Remove(best);
+        _generators.Add(best);
+        return best;
     }
 
     // What stands behind an answer: a token where the tokenizer has it, and text where it has not, as with a template by name on a model of another kind.
@@ -184,7 +230,7 @@ public sealed class ChatModel : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _generator.Dispose();
+        _generators.ForEach(g => g.Dispose());
         _adapter?.Dispose();
         _model.Dispose();
         _turn.Dispose();

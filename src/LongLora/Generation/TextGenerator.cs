@@ -69,6 +69,18 @@ public sealed class TextGenerator : IDisposable
     /// <summary>Most tokens of prompt and answer together.</summary>
     public int Context { get; }
 
+    /// <summary>Tokens of the text that is held.</summary>
+    internal int Held => _held.Count > 0 ? _held[0].Count : 0;
+
+    /// <summary>Tokens at the beginning of a prompt that the text that is held begins with.</summary>
+    internal int Common(IReadOnlyList<int> prompt)
+    {
+        var common = 0;
+        while (common < Held && common < prompt.Count && _held[0][common] == prompt[common])
+            common++;
+        return common;
+    }
+
     /// <summary>Generates from a prompt of text, encoded with what the model's tokenizer puts in front (BOS).</summary>
     /// <param name="prompt">The prompt.</param>
     /// <param name="options">How.</param>
