@@ -9,6 +9,8 @@ public class PageTests
     private static readonly string s_document = string.Join(' ', Enumerable.Repeat("The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.", 4))
         + "\n\nThe pass key is 48213. Remember it. 48213 is the pass key.\n\nThe grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 
+    static PageTests() => Assertions.SetDefaultExpectTimeout(30_000); // on a busy machine too
+
     private static string? Chromium { get; } = new[] { Environment.GetEnvironmentVariable("CHROMIUM"), "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome" }.FirstOrDefault(File.Exists);
 
     private static string Screenshot(string name) => Path.Combine(Directory.CreateDirectory(Path.Combine(AppContext.BaseDirectory, "screenshots")).FullName, name);
@@ -41,7 +43,7 @@ public class PageTests
 
         await page.FillAsync("#question", Question);
         await page.PressAsync("#question", "Enter");
-        await Assertions.Expect(page.Locator(".answer")).ToHaveTextAsync(new System.Text.RegularExpressions.Regex("^ 48213"));
+        await Assertions.Expect(page.Locator(".answer")).ToHaveTextAsync(new System.Text.RegularExpressions.Regex("^48213"));
         await Assertions.Expect(page.Locator(".facts")).ToContainTextAsync("tokens read");
         await page.ClickAsync("summary");
         await Assertions.Expect(page.Locator("blockquote").First).ToContainTextAsync("The pass key is 48213.");

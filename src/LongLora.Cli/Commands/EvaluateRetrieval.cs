@@ -16,7 +16,7 @@ internal static class EvaluateRetrieval
         var lengths = new Option<string>("--lengths") { Description = "lengths of document, question and answer in tokens, with commas between", HelpName = "N,N,...", Required = true };
         var trials = new Option<int>("--trials") { Description = "questions at each length", HelpName = "N", DefaultValueFactory = _ => 10 };
         var seed = new Option<int>("--seed") { Description = "seed of the first document", HelpName = "S", DefaultValueFactory = _ => 0 };
-        var scoring = new Option<RetrievalScoring>("--scoring") { Description = "generate: the model answers in words; likelihood: the right answer must be likelier than nine others", HelpName = "generate|likelihood", DefaultValueFactory = _ => RetrievalScoring.Generate };
+        var scoring = ScoringOption();
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
         var picture = new Option<string>("--picture") { Description = "also draw length against depth to this .png", HelpName = "FILE" };
         var command = new Verb(task.Name, description, $"longlora evaluate {task.Name} --model merged --lengths 4096,8192 --picture p.png") { lengths, trials, seed, scoring, json, picture };
@@ -54,6 +54,9 @@ internal static class EvaluateRetrieval
             return result;
         }).ToList());
     }
+
+    internal static Option<RetrievalScoring> ScoringOption() =>
+        new Option<RetrievalScoring>("--scoring") { Description = "generate: the model answers in words; likelihood: the right answer must be likelier than nine others", HelpName = "generate|likelihood", DefaultValueFactory = _ => RetrievalScoring.Generate };
 
     private static void Show(CliContext context, RetrievalTask task, List<RetrievalAtLength> results, RetrievalScoring scoring)
     {

@@ -19,26 +19,28 @@ internal static class EvaluateRuler
         var haystack = new Option<string[]>("--haystack") { Description = "text that hides the needles of the essay tasks: files and folders [default: sentences made here]", HelpName = "PATH", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
         var trials = new Option<int>("--trials") { Description = "questions of each task at each length [default: 10]", HelpName = "N", DefaultValueFactory = _ => 10 };
         var seed = new Option<int>("--seed") { Description = "seed of the first document [default: 42]", HelpName = "S", DefaultValueFactory = _ => 42 };
+        var scoring = EvaluateRetrieval.ScoringOption();
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
         var picture = new Option<string>("--picture") { Description = "also draw length against task to this .png", HelpName = "FILE" };
         var command = new Verb("ruler", "RULER's synthetic tasks: needles, variable tracking, common and frequent words.",
-            "longlora evaluate ruler --model merged --lengths 4096 --haystack book.txt") { lengths, tasks, haystack, trials, seed, json, picture };
+            "longlora evaluate ruler --model merged --lengths 4096 --haystack book.txt") { lengths, tasks, haystack, trials, seed, scoring, json, picture };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
             var asked = EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!, "--lengths");
-            var chosen = Choose(parsed.GetValue(tasks)!, Book(parsed.GetValue(haystack)!, context.Cancellation));
+            var way = parsed.GetValue(scoring);
+            var chosen = Choose(parsed.GetValue(tasks)!, way, Book(parsed.GetValue(haystack)!, context.Cancellation));
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
             if (tokenizer is null)
                 throw new CheckpointException("The model folder has no tokenizer.model or tokenizer.json; questions are text.");
             var results = EvaluateRetrieval.Measure(context, [.. chosen.SelectMany(task => asked.Select(length => (task.Name, length)))], parsed.GetValue(trials),
                 (name, length, progress) => RetrievalEvaluation.Run(model, tokenizer, chosen.First(t => t.Name == name), length, parsed.GetValue(trials), parsed.GetValue(seed),
-                    RetrievalScoring.Generate, progress, context.Cancellation));
+                    way, progress, context.Cancellation));
             var byTask = chosen.Select((task, i) => (task.Name, Results: (IReadOnlyList<RetrievalAtLength>)results.GetRange(i * asked.Count, asked.Count))).ToList();
-            Show(context, byTask, asked);
+            Show(context, byTask, asked, way);
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(byTask, source.Names(parsed)));
+                AtomicFile.WriteText(file, ToJson(byTask, way, source.Names(parsed)));
             if (parsed.GetValue(picture) is { } image)
                 HeatMap.Save(image, byTask, "RULER: share of the answers found");
             return ExitCode.Done;
@@ -46,12 +48,13 @@ internal static class EvaluateRuler
         return command;
     }
 
-    private static List<RulerTask> Choose(string[] names, IReadOnlyList<string>? book)
+    // By likelihood those tasks alone that ask for one thing, unless others are named.
+    private static List<RulerTask> Choose(string[] names, RetrievalScoring scoring, IReadOnlyList<string>? book)
     {
         var all = RulerTask.All(book);
         if (names.FirstOrDefault(n => all.All(t => t.Name != n)) is { } unknown)
             throw new ConfigurationException($"There is no task '{unknown}'.{NearestName.Hint(unknown, all.Select(t => t.Name))}");
-        return [.. all.Where(t => names.Length == 0 || names.Contains(t.Name))];
+        return [.. all.Where(t => names.Length > 0 ? names.Contains(t.Name) : scoring == RetrievalScoring.Generate || t.Make(0, Math.Max(t.SmallestSize, 50)).Candidates.Count > 0)];
     }
 
     private static IReadOnlyList<string>? Book(string[] paths, CancellationToken cancellation)
@@ -62,9 +65,9 @@ internal static class EvaluateRuler
         return sentences.Count >= 2 ? sentences : throw new DataException($"{string.Join(", ", paths)} has no two sentences.");
     }
 
-    private static void Show(CliContext context, List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks, IReadOnlyList<int> lengths)
+    private static void Show(CliContext context, List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks, IReadOnlyList<int> lengths, RetrievalScoring scoring)
     {
-        context.Output.WriteLine("RULER's tasks, mean share of the answers found, full attention");
+        context.Output.WriteLine($"RULER's tasks, {(scoring == RetrievalScoring.Generate ? "mean share of the answers found" : "share of right answers likelier than nine others")}, full attention");
         var table = new Table().Border(TableBorder.Simple).AddColumn("task");
         foreach (var length in lengths)
             table.AddColumn(new TableColumn($"{length:N0}").RightAligned());
@@ -75,11 +78,11 @@ internal static class EvaluateRuler
         context.Console.Write(table);
     }
 
-    private static string ToJson(List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks, (string Model, string? Adapter) names) => JsonSerializer.Serialize(new
+    private static string ToJson(List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks, RetrievalScoring scoring, (string Model, string? Adapter) names) => JsonSerializer.Serialize(new
     {
         task = "ruler",
         model = names.Model,
         adapter = names.Adapter,
-        tasks = tasks.Select(t => new { task = t.Name, scoring = "generate", results = EvaluateRetrieval.Results(t.Results) }),
+        tasks = tasks.Select(t => new { task = t.Name, scoring = scoring.ToString().ToLowerInvariant(), results = EvaluateRetrieval.Results(t.Results) }),
     }) + "\n";
 }
