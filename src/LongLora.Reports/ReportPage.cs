@@ -11,6 +11,7 @@ namespace LongLora.Reports;
 public static class ReportPage
 {
     private const int DepthBands = 5;
+    private static readonly string[] s_alone = ["passkey", "lines", "topics"];
 
     /// <summary>Writes the page.</summary>
     /// <param name="path">The file.</param>
@@ -44,7 +45,7 @@ public static class ReportPage
         var figures = new List<(string, string)>();
         if (run.Perplexity.Count > 0)
             figures.Add(("Perplexity by length", SvgChart.Draw([.. run.Perplexity.Select((p, i) => Lengths(p.State, p.Results, StyleOf(p.State, i)))], "tokens", isLog: true)));
-        foreach (var task in run.Retrieval.GroupBy(r => r.Task).Where(t => t.Any(r => r.Results.Count > 1)))
+        foreach (var task in run.Retrieval.Where(r => !IsOfSuite(run, r)).GroupBy(r => r.Task).Where(t => t.Any(r => r.Results.Count > 1)))
         {
             figures.Add(($"{Task(task.Key)} by length", SvgChart.Draw([.. task.Select((r, i) => new ChartLine(r.State, [.. r.Results.Select(x => ((double)x.Length, x.Score))], StyleOf(r.State, i)))],
                 "tokens", isLog: true, (0, 1), Percent)));
@@ -70,22 +71,25 @@ public static class ReportPage
         List<(string Head, Func<int, string> Cell)> columns =
         [
             .. run.Perplexity.Select(p => ($"perplexity {p.State}", (Func<int, string>)(length => Number(p.Results.FirstOrDefault(r => r.Context == length)?.Perplexity, "F2")))),
-            .. run.Retrieval.Select(r => ($"{Task(r.Task)} {r.State}", (Func<int, string>)(length => Number(r.Results.FirstOrDefault(x => x.Length == length)?.Score, "P0")))),
+            .. run.Retrieval.Where(r => !IsOfSuite(run, r)).Select(r => ($"{Task(r.Task)} {r.State}", (Func<int, string>)(length => Number(r.Results.FirstOrDefault(x => x.Length == length)?.Score, "P0")))),
         ];
         page.Add(HtmlPage.Table(["tokens", .. columns.Select(c => c.Head)],
             lengths.Select(length => (IReadOnlyList<string>)[length.ToString("N0", CultureInfo.InvariantCulture), .. columns.Select(c => c.Cell(length))])));
     }
 
+    // The tasks of a suite are shown together, as a map.
+    private static bool IsOfSuite(ReportRun run, ReportRetrieval task) => !s_alone.Contains(task.Task) && run.Retrieval.Count(r => r.State == task.State && !s_alone.Contains(r.Task)) > 3;
+
     // Length against depth for a single task, length against task for a suite.
     private static IEnumerable<(string, string)> HeatMaps(ReportRun run)
     {
-        foreach (var states in run.Retrieval.GroupBy(r => r.State).Where(s => s.Count() > 3))
+        foreach (var suite in run.Retrieval.Where(r => IsOfSuite(run, r)).GroupBy(r => r.State))
         {
-            var tasks = states.ToList();
-            yield return ($"Retrieval, {states.Key}", HtmlPage.Heat([.. tasks[0].Results.Select(r => r.Length.ToString("N0", CultureInfo.InvariantCulture))],
-                [.. tasks.Select(t => (Task(t.Task), (IReadOnlyList<double?>)[.. t.Results.Select(r => (double?)r.Score)]))]));
+            var lengths = suite.SelectMany(t => t.Results.Select(r => r.Length)).Distinct().Order().ToList();
+            yield return ($"Retrieval by task, {suite.Key}", HtmlPage.Heat([.. lengths.Select(l => l.ToString("N0", CultureInfo.InvariantCulture))],
+                [.. suite.Select(t => (Task(t.Task), (IReadOnlyList<double?>)[.. lengths.Select(l => t.Results.FirstOrDefault(r => r.Length == l)?.Score)]))]));
         }
-        foreach (var one in run.Retrieval.Where(r => r.Results.Any(x => x.Trials.Select(t => t.Depth).Distinct().Count() > 1) && run.Retrieval.Count(o => o.State == r.State) <= 3))
+        foreach (var one in run.Retrieval.Where(r => !IsOfSuite(run, r) && r.Results.Any(x => x.Trials.Select(t => t.Depth).Distinct().Count() > 1)))
         {
             yield return ($"{Task(one.Task)} by depth, {one.State}", HtmlPage.Heat([.. one.Results.Select(r => r.Length.ToString("N0", CultureInfo.InvariantCulture))],
                 [.. Enumerable.Range(0, DepthBands).Select(band => ($"{100 * band / DepthBands} to {100 * (band + 1) / DepthBands} %", (IReadOnlyList<double?>)[.. one.Results.Select(r => InBand(r, band))]))]));

@@ -17,7 +17,8 @@ public class LauncherTests : CliRun
         using var first = Start([.. arguments, "--steps", "1000000"]);
         while (!first.HasExited && !(File.Exists(At("a run", "metrics.jsonl")) && new FileInfo(At("a run", "metrics.jsonl")).Length > 0))
             Thread.Sleep(20);
-        using (var kill = Process.Start("kill", ["-INT", $"{first.Id}"]))
+        // Like Ctrl-C; but a test run in the background has children that ignore the interrupt itself.
+        using (var kill = Process.Start("kill", ["-TERM", $"{first.Id}"]))
             kill.WaitForExit();
         var (code, output, error) = Finish(first);
         Assert.True(code == ExitCode.Interrupted, $"exit code {code}: {error}");
