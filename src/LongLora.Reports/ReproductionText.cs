@@ -15,7 +15,7 @@ public static class ReproductionText
     public static void Write(string path, ReproductionOptions options, int native, IReadOnlyList<ReproductionResult> results)
     {
         var text = new StringBuilder(Invariant($"# LongLoRA's tables, {native:N0} to {native * options.Factor:N0} tokens\n\n"));
-        text.Append(Invariant($"Model {Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))}, {options.Steps} steps of {2 * native * options.Factor:N0} tokens a run, {options.Trials} pass keys a length, LongLora {Recipe.Version}. "));
+        text.Append(Invariant($"Model {Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))}, {options.Steps} steps of {2 * native * options.Factor:N0} tokens a run at a learning rate of {options.LearningRate:G3}, {options.Trials} pass keys a length, LongLora {Recipe.Version}. "));
         text.Append("Perplexity on held-out text, full attention; pass key: share found. Training: S²-Attn with groups of L/4, LoRA+ of rank 8 and YaRN, but for what a row says.\n");
         foreach (var table in ReproductionGrid.Tables(native, options.Factor))
         {

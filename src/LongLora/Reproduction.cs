@@ -28,6 +28,9 @@ public sealed record ReproductionOptions
     /// <summary>Optimizer steps of each run, of two windows of the long context each. Default 100.</summary>
     public int Steps { get; init; } = 100;
 
+    /// <summary>Largest learning rate, but for full fine-tuning, which has a quarter of it. Default 2e-3: small models and short runs want more than the paper's 2e-5.</summary>
+    public double LearningRate { get; init; } = 2e-3;
+
     /// <summary>Pass keys asked for at each length. Default 10.</summary>
     public int Trials { get; init; } = 10;
 
@@ -145,7 +148,7 @@ public static class Reproduction
             Context = native * options.Factor,
             Output = In(options, "runs", run.Name),
             RopeScaling = "yarn",
-            LearningRate = 2e-3,
+            LearningRate = run.IsFull ? options.LearningRate / 4 : options.LearningRate,
             WarmupSteps = Math.Min(5, options.Steps / 4),
             Steps = options.Steps,
             GradientAccumulation = 2,

@@ -8,7 +8,13 @@ namespace LongLora;
 /// What differs from the paper's method (S²-Attn with groups of L/4, LoRA+ of rank 8, interpolation), as lines of a recipe; null where nothing is trained.
 /// </param>
 /// <param name="Stretch">How positions are rescaled where nothing is trained; null for not at all.</param>
-public sealed record ReproductionRun(string Name, IReadOnlyList<string>? Settings, string? Stretch = null);
+public sealed record ReproductionRun(string Name, IReadOnlyList<string>? Settings, string? Stretch = null)
+{
+    /// <summary>Whether all weights are trained.</summary>
+    internal bool IsFull => Settings?.Contains(FullTuning) ?? false;
+
+    internal const string FullTuning = "tuning: full";
+}
 
 /// <summary>What a table of the reproduction shows of its runs.</summary>
 public enum ReproductionColumns
@@ -49,7 +55,7 @@ public static class ReproductionGrid
             new("native", [.. At(1), "rope-scaling: default", "attention: full"]),
             new("by-length", ["rope-scaling: by-length", "short-share: 0.25"]),
             new("lora", ["tuning: lora"]),
-            new("full-tuning", ["tuning: full", Line("learning-rate", 5e-4)]),
+            new("full-tuning", [ReproductionRun.FullTuning]),
             new("full-attention", ["attention: full"]),
             new("grouped", ["attention: grouped"]),
             new("linear", ["rope-scaling: linear"]),

@@ -14,11 +14,12 @@ internal static class ReproduceCommand
         var model = new Option<string>("--model") { Description = "another small model with a tokenizer [default: the bundled one]", HelpName = "DIR" };
         var factor = new Option<int>("--factor") { Description = "how many times longer the context becomes, a multiple of 4 [default: 4]", HelpName = "N", DefaultValueFactory = _ => 4 };
         var steps = new Option<int>("--steps") { Description = "optimizer steps of each run [default: 100]", HelpName = "N", DefaultValueFactory = _ => 100 };
+        var rate = new Option<double>("--learning-rate") { Description = "largest learning rate; full fine-tuning has a quarter of it [default: 0.002]", HelpName = "X", DefaultValueFactory = _ => 2e-3 };
         var trials = new Option<int>("--trials") { Description = "pass keys asked for at each length [default: 10]", HelpName = "N", DefaultValueFactory = _ => 10 };
         var only = new Option<string[]>("--only") { Description = "make these runs only [default: all]", HelpName = "NAME", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
         var list = new Option<bool>("--list") { Description = "show the runs and what differs in them, and make none" };
         var command = new Verb("reproduce", "Repeat the paper's tables on a small model; about an hour on two cores. Interrupted, it goes on where it was.",
-            "longlora reproduce", "longlora reproduce --only base lora lora-plus full-tuning") { output, model, factor, steps, trials, only, list };
+            "longlora reproduce", "longlora reproduce --only base lora lora-plus full-tuning") { output, model, factor, steps, rate, trials, only, list };
         command.SetAction(parsed =>
         {
             var options = new ReproductionOptions
@@ -27,6 +28,7 @@ internal static class ReproduceCommand
                 Output = parsed.GetValue(output)!,
                 Factor = parsed.GetValue(factor),
                 Steps = parsed.GetValue(steps),
+                LearningRate = parsed.GetValue(rate),
                 Trials = parsed.GetValue(trials),
                 Only = parsed.GetValue(only)!,
             };
