@@ -55,7 +55,7 @@ public sealed class SampleTests : IDisposable
     [Fact]
     public void Every_sample_is_listed_and_at_most_80_lines_long()
     {
-        var samples = Path.GetDirectoryName(Path.GetDirectoryName(Repository("samples", "01-extend-a-model", "Program.cs")))!;
+        var samples = Repository.At("samples");
         var list = File.ReadAllText(Path.Combine(samples, "README.md"));
         foreach (var sample in Directory.GetDirectories(samples))
         {
@@ -67,16 +67,6 @@ public sealed class SampleTests : IDisposable
     private static string Bundled => Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny");
 
     private string At(params string[] parts) => Path.Combine([_folder, .. parts]);
-
-    private static string Repository(params string[] parts)
-    {
-        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-        {
-            if (File.Exists(Path.Combine(folder.FullName, "LongLora.slnx")))
-                return Path.Combine([folder.FullName, .. parts]);
-        }
-        throw new DirectoryNotFoundException($"No folder above {AppContext.BaseDirectory} has LongLora.slnx.");
-    }
 
     // The console is the process's own; tests of one class run one after the other.
     private static string Run(string sample, string input, params string[] arguments)
