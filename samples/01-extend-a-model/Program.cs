@@ -1,5 +1,5 @@
 // Extends a small trained model from 512 to 2048 tokens, on text that every machine with the .NET SDK has: its reference documentation.
-// No download, no GPU; about a minute on two cores. Run it: dotnet run -c Release --project samples/01-extend-a-model [-- OUTPUT [STEPS]]
+// No download, no GPU; about a minute on two cores. Run it: dotnet run -c Release --project samples/01-extend-a-model [-- OUTPUT [STEPS [SHARE]]]
 using System.Xml.Linq;
 using LongLora;
 using LongLora.Adapters;
@@ -15,8 +15,8 @@ var repository = FindUp(AppContext.BaseDirectory, "LongLora.slnx");
 var model = Path.Combine(repository, "tests", "LongLora.Tests", "Goldens", "stories260K-hf");
 var output = args.Length > 0 ? args[0] : Path.Combine("runs", $"first-{DateTime.Now:yyyyMMdd-HHmmss}");
 var steps = args.Length > 1 ? int.Parse(args[1]) : 120;
-var (train, test) = WriteDocumentation(Path.Combine(output, "data"));
-
+var share = args.Length > 2 ? double.Parse(args[2]) : 1; // of the text
+var (train, test) = WriteDocumentation(Path.Combine(output, "data"), share);
 const int context = 2048;
 var before = Measure(null, c => c);
 var interpolated = Measure(null, c => RopeScaling.Extend(c, "auto", null, context));
@@ -46,20 +46,18 @@ double[] Measure(string? adapter, Func<ModelConfig, ModelConfig> change)
     using var loaded = ModelLoader.Load(folder.Config, folder);
     loaded.Config = change(loaded.Config);
     using var attached = adapter is null ? null : PeftFormat.Attach(adapter, loaded);
-    using var tokens = TokenStore.Build(ExampleSources.Open([test], TokenizerLoader.LoadIfPresent(model), loaded.Config.VocabularySize), 2, 40_000);
+    using var tokens = TokenStore.Build(ExampleSources.Open([test], TokenizerLoader.LoadIfPresent(model), loaded.Config.VocabularySize), 2, (long)(40_000 * share));
     return [.. new[] { 512, context }.Select(length => Perplexity.Evaluate(loaded, tokens, length, PerplexityProtocol.Document).Perplexity)];
 }
-
 static void Print(string name, double[] values) => Console.WriteLine($"  {name,-52} {values[0],11:F2} {values[1],13:F2}");
 
 // The text of the summaries and remarks, without tags; every tenth file is for measuring.
-static (string Train, string Test) WriteDocumentation(string folder)
+static (string Train, string Test) WriteDocumentation(string folder, double share)
 {
-    Directory.CreateDirectory(folder);
     var packs = Path.Combine(Path.GetDirectoryName(Environment.ProcessPath!)!, "packs");
-    if (!Directory.Exists(packs))
-        packs = Path.Combine(FindUp(System.Runtime.InteropServices.RuntimeEnvironment.GetRuntimeDirectory(), "packs"), "packs");
-    var files = Directory.GetFiles(Path.Combine(packs, "Microsoft.NETCore.App.Ref"), "System.*.xml", SearchOption.AllDirectories).Order(StringComparer.Ordinal).ToList();
+    packs = Directory.Exists(packs) ? packs : Path.Combine(FindUp(System.Runtime.InteropServices.RuntimeEnvironment.GetRuntimeDirectory(), "packs"), "packs");
+    string[] files = [.. Directory.GetFiles(Path.Combine(packs, "Microsoft.NETCore.App.Ref"), "System.*.xml", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
+    (files, folder) = (files[..(int)(files.Length * share)], Directory.CreateDirectory(folder).FullName);
     string Write(string name, IEnumerable<string> sources)
     {
         var texts = sources.SelectMany(f => XDocument.Load(f).Descendants("member")).Select(m => string.Join(' ', m.Value.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)));
@@ -69,8 +67,8 @@ static (string Train, string Test) WriteDocumentation(string folder)
     return (Write("train.txt", files.Where((_, i) => i % 10 != 0)), Write("test.txt", files.Where((_, i) => i % 10 == 0)));
 }
 
-static string FindUp(string folder, string name) => File.Exists(Path.Combine(folder, name)) || Directory.Exists(Path.Combine(folder, name))
-    ? folder : FindUp(Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(folder)) ?? throw new FileNotFoundException($"no {name} in any folder above"), name);
+static string FindUp(string folder, string name) => Path.Exists(Path.Combine(folder, name)) ? folder
+    : FindUp(Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(folder)) ?? throw new FileNotFoundException($"no {name} in any folder above"), name);
 
 internal sealed class Progress : IProgress<TrainingStep>
 {
