@@ -44,6 +44,26 @@ public sealed class SampleTests : IDisposable
     }
 
     [Fact]
+    public async Task Serve_answers_at_its_own_endpoint_and_at_that_of_OpenAI()
+    {
+        var stop = TestContext.Current.CancellationToken;
+        using var enter = new Enter();
+        using var said = new Said();
+        var serving = Task.Run(() => Run("04-serve", enter, said, Bundled, "0"), stop);
+        if (await Task.WhenAny(serving, said.Address) == serving)
+            await serving; // it did not start, and says why
+        var address = await said.Address;
+        using (var http = new HttpClient())
+        {
+            using var text = new StringContent("The pass key is 71432. Remember it. 71432 is the pass key.");
+            Assert.Contains("\"passKey\":\"71432\"", await (await http.PostAsync(new Uri(address + "/pass-key"), text, stop)).Content.ReadAsStringAsync(stop), StringComparison.Ordinal);
+            Assert.Contains("longlora-tiny", await http.GetStringAsync(new Uri(address + "/v1/models"), stop), StringComparison.Ordinal);
+        }
+        enter.Press();
+        await serving;
+    }
+
+    [Fact]
     public void Your_own_data_is_learnt()
     {
         var output = Run("05-your-own-data", "", At("run"));
@@ -71,9 +91,15 @@ public sealed class SampleTests : IDisposable
     // The console is the process's own; tests of one class run one after the other.
     private static string Run(string sample, string input, params string[] arguments)
     {
-        var (oldIn, oldOut) = (Console.In, Console.Out);
         using StringReader given = new(input);
         using StringWriter said = new();
+        Run(sample, given, said, arguments);
+        return said.ToString();
+    }
+
+    private static void Run(string sample, TextReader given, TextWriter said, params string[] arguments)
+    {
+        var (oldIn, oldOut) = (Console.In, Console.Out);
         Console.SetIn(given);
         Console.SetOut(said);
         try
@@ -85,7 +111,35 @@ public sealed class SampleTests : IDisposable
             Console.SetIn(oldIn);
             Console.SetOut(oldOut);
         }
-        return said.ToString();
+    }
+
+    // A reader whose line comes when it is told to.
+    private sealed class Enter : TextReader
+    {
+        private readonly ManualResetEventSlim _pressed = new();
+
+        internal void Press() => _pressed.Set();
+
+        public override string? ReadLine()
+        {
+            _pressed.Wait();
+            return "";
+        }
+    }
+
+    // A writer that looks for the address of a server.
+    private sealed class Said : StringWriter
+    {
+        private readonly TaskCompletionSource<string> _address = new();
+
+        internal Task<string> Address => _address.Task;
+
+        public override void WriteLine(string? value)
+        {
+            if (value?.IndexOf("http:", StringComparison.Ordinal) is >= 0 and var start)
+                _address.TrySetResult(value[start..value.IndexOf(';', start)]);
+            base.WriteLine(value);
+        }
     }
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
