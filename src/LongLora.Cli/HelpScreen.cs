@@ -46,7 +46,7 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
         if (command.Arguments.Count > 0)
             Section(text, "Arguments", command.Arguments.Select(a => (a.Name, a.Description)));
         if (command.Subcommands.Count > 0)
-            Section(text, "Commands", command.Subcommands.Select(c => (c.Name, c.Description)));
+            Section(text, "Commands", command.Subcommands.Select(c => (c.Name, FirstSentence(c.Description))));
         var groups = Options(command).Where(o => !o.Hidden).GroupBy(o => o is IGrouped { Group: var heading } ? heading : "Options");
         foreach (var group in groups.OrderBy(g => g.Key == "Options"))
             Section(text, group.Key, group.Select(o => (Label(o), (string?)Text(o))));
@@ -54,6 +54,9 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
             text.AppendLine().AppendLine($"Help on one of them: {Path(command)} <command> --help");
         return text.ToString();
     }
+
+    // The rest is told by the command's own help.
+    private static string? FirstSentence(string? text) => text?.IndexOf(". ", StringComparison.Ordinal) is { } end and >= 0 ? text[..(end + 1)] : text;
 
     /// <summary>The words that call a command, such as <c>longlora evaluate perplexity</c>.</summary>
     internal static string Path(Command command) => command.Parents.OfType<Command>().FirstOrDefault() is { } parent ? $"{Path(parent)} {command.Name}" : command.Name;

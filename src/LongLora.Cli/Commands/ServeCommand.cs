@@ -17,15 +17,15 @@ internal static class ServeCommand
         var standard = new ServerOptions();
         var source = new ModelArguments();
         var template = ChatCommand.TemplateOption();
-        var host = new Option<string>("--host") { Description = "address to listen on; 0.0.0.0 for every one", HelpName = "ADDRESS", DefaultValueFactory = _ => standard.Host };
-        var port = new Option<int>("--port") { Description = "port to listen on; 0 for any that is free", HelpName = "N", DefaultValueFactory = _ => standard.Port };
+        var host = new Option<string>("--host") { Description = $"address to listen on; 0.0.0.0 for every one [default: {standard.Host}]", HelpName = "ADDRESS", DefaultValueFactory = _ => standard.Host };
+        var port = new Option<int>("--port") { Description = $"port to listen on; 0 for any that is free [default: {standard.Port}]", HelpName = "N", DefaultValueFactory = _ => standard.Port };
         var key = new Option<string>("--api-key") { Description = "what clients must send as Authorization: Bearer; better in the variable LONGLORA_API_KEY", HelpName = "KEY" };
         var origins = new Option<string[]>("--allow-origin") { Description = "web pages of other origins that may call the API", HelpName = "URL", AllowMultipleArgumentsPerToken = true };
         var length = new Option<int?>("--context") { Description = "most tokens of conversation and answer [default: the model's]", HelpName = "N" };
         var limit = new Option<int?>("--limit-tokens") { Description = "most tokens that a request may ask for [default: no limit]", HelpName = "N" };
-        var body = new Option<long>("--limit-body") { Description = "most MiB of a request, documents included", HelpName = "MIB", DefaultValueFactory = _ => standard.MaxBodyBytes >> 20 };
-        var queue = new Option<int>("--queue") { Description = "requests that may wait; further ones are sent away", HelpName = "N", DefaultValueFactory = _ => standard.Queue };
-        var kept = new Option<int>("--kept-conversations") { Description = "conversations whose reading is kept in memory", HelpName = "N", DefaultValueFactory = _ => 4 };
+        var body = new Option<long>("--limit-body") { Description = $"most MiB of a request, documents included [default: {standard.MaxBodyBytes >> 20}]", HelpName = "MIB", DefaultValueFactory = _ => standard.MaxBodyBytes >> 20 };
+        var queue = new Option<int>("--queue") { Description = $"requests that may wait; further ones are sent away [default: {standard.Queue}]", HelpName = "N", DefaultValueFactory = _ => standard.Queue };
+        var kept = new Option<int>("--kept-conversations") { Description = "conversations whose reading is kept in memory [default: 4]", HelpName = "N", DefaultValueFactory = _ => 4 };
         var sampling = new SamplingArguments(standard.Defaults);
         var cache = new CacheArguments();
         var command = new Verb("serve", "Serve a model to OpenAI clients, with a page to ask about documents.",
