@@ -74,7 +74,7 @@ public static class ReproductionGrid
             new("lora-64", ["tuning: lora", "rank: 64", "alpha: 128"]),
             new("lora-1", ["tuning: lora", "rank: 1", "alpha: 2"]),
             new("by-length-long", ["rope-scaling: by-length"]),
-            new("train-quarter", At(factor / 4)),
+            .. factor > 4 ? new ReproductionRun[] { new("train-quarter", At(factor / 4)) } : [], // otherwise the original length again
             new("group-sixth", ["group-ratio: 0.16667"]),
         ];
     }
