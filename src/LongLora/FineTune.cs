@@ -108,7 +108,8 @@ public static class FineTune
     {
         AttentionKind.ShiftedSparse => new ShiftedSparseAttention(options.ResolvedGroupSize),
         AttentionKind.Grouped => new GroupedAttention(options.ResolvedGroupSize),
+        AttentionKind.Dilated => new DilatedAttention(options.ResolvedGroupSize),
         AttentionKind.Full => new FullAttention(),
-        _ => throw new ConfigurationException($"attention is {options.Attention}; use shifted-sparse, full or grouped."),
+        _ => throw new ConfigurationException($"attention is {options.Attention}; use shifted-sparse or full (grouped and dilated are ablations)."),
     };
 }

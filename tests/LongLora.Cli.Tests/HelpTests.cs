@@ -23,7 +23,7 @@ public class HelpTests : CliRun
         var sections = help.Split("\n\n").ToDictionary(s => s.Split('\n')[0].TrimEnd(':'), s => string.Join(' ', s.Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries)));
         Assert.All(FineTuneOptionTable.All, option => Assert.Contains($"--{option.Name} ", sections[option.Group], StringComparison.Ordinal));
         Assert.Contains("--learning-rate X peak learning rate [default: 2e-5]", sections["Training"], StringComparison.Ordinal);
-        Assert.Contains("--attention shifted-sparse|full|grouped attention while training [default: shifted-sparse]", sections["Method"], StringComparison.Ordinal);
+        Assert.Contains("--attention shifted-sparse|full|grouped|dilated attention while training [default: shifted-sparse]", sections["Method"], StringComparison.Ordinal);
         Assert.Contains("--recipe FILE", sections["Run"], StringComparison.Ordinal);
     }
 

@@ -11,4 +11,7 @@ public enum AttentionKind
 
     /// <summary>Groups without the shift: the ablation that shows why the shift is needed.</summary>
     Grouped,
+
+    /// <summary>Half of the heads in groups, the other half in groups of every second token: an ablation at the cost of S²-Attn.</summary>
+    Dilated,
 }

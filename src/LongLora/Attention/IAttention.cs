@@ -41,7 +41,7 @@ public interface IAttention
     (Tensor Query, Tensor Key, Tensor Value) Backward(Tensor gradient, Tensor query, Tensor key, Tensor value, AttentionResult result,
         IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null, (Tensor Query, Tensor Key, Tensor Value)? into = null);
 
-    /// <summary>The same attention in which a token looks at most at <paramref name="window"/> tokens, itself included: a model's sliding window.</summary>
+    /// <summary>The same attention in which a token looks back over <paramref name="window"/> tokens, itself included: a model's sliding window.</summary>
     /// <param name="window">W, at least 1.</param>
     IAttention Within(int window);
 
@@ -74,16 +74,22 @@ public sealed record AttentionPattern(IReadOnlyList<Run> Lower, IReadOnlyList<Ru
     /// <summary>Query-key pairs that one head of each half computes, on average: the cost of the pattern.</summary>
     public double PairsPerHead => (Pairs(Lower) + Pairs(Upper)) / 2;
 
-    private double Pairs(IReadOnlyList<Run> runs) => runs.Sum(r => r.Count * (Triangle(r.Length) - Triangle(Math.Max(0, r.Length - Window))));
+    private double Pairs(IReadOnlyList<Run> runs) => runs.Sum(r => r.Count * (Triangle(r.Length) - Triangle(Math.Max(0, r.Length - WindowInside(r, Window)))));
+
+    internal static int WindowInside(Run run, int window) => run.Interleaved && window < int.MaxValue ? (window + run.Count - 1) / run.Count : window;
 
     private static double Triangle(double side) => side * (side + 1) / 2;
 }
 
-/// <summary>Equal stretches one after the other: [Start, Start + Length), [Start + Length, Start + 2 Length), ...</summary>
+/// <summary>
+/// Equal stretches one after the other: [Start, Start + Length), [Start + Length, Start + 2 Length), ...; or, where
+/// <paramref name="Interleaved"/>, in turns: the first has the tokens Start, Start + Count, Start + 2 Count, ..., the second those after them.
+/// </summary>
 /// <param name="Start">First token.</param>
 /// <param name="Length">Tokens in one stretch.</param>
 /// <param name="Count">Number of stretches.</param>
-public readonly record struct Run(int Start, int Length, int Count)
+/// <param name="Interleaved">Whether the stretches take turns.</param>
+public readonly record struct Run(int Start, int Length, int Count, bool Interleaved = false)
 {
     /// <summary>The token after the last one.</summary>
     public int End => Start + Length * Count;

@@ -42,7 +42,7 @@ public abstract class SegmentedAttention : IAttention
         // Outputs are put together along L, then along H, then row by row.
         var rows = Rows(query, segments).Select(row => Concatenate(1, HeadPieces(query, key, row.Pattern, heads).Select(piece =>
             Concatenate(2, piece.Runs.Select(run =>
-                Unstretch(Causal(piece.Queries(query, row, run), piece.Shared(key, row, run), piece.Shared(value, row, run)), row.Count, run))))));
+                Unstretch(Causal(piece.Queries(query, row, run), piece.Shared(key, row, run), piece.Shared(value, row, run), Window(run)), row.Count, run))))));
         return Concatenate(0, rows).MoveToOuterDisposeScope();
     }
 
@@ -62,7 +62,7 @@ public abstract class SegmentedAttention : IAttention
         var logSumExp = into?.LogSumExp ?? empty([query.size(0), query.size(2), query.size(1)], ScalarType.Float32).transpose(1, 2); // [B, H, L], heads innermost
         ForEachRun(query, key, segments, heads, (row, piece, run) =>
         {
-            var (o, l) = ForwardKernel(piece.Queries(query, row, run), piece.Shared(key, row, run), piece.Shared(value, row, run));
+            var (o, l) = ForwardKernel(piece.Queries(query, row, run), piece.Shared(key, row, run), piece.Shared(value, row, run), Window(run));
             piece.Queries(output, row, run).copy_(o);
             piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3).copy_(l);
         });
@@ -86,7 +86,7 @@ public abstract class SegmentedAttention : IAttention
         {
             var (q, k, v) = BackwardKernel(piece.Queries(gradient, row, run), piece.Queries(query, row, run),
                 piece.Shared(key, row, run), piece.Shared(value, row, run), piece.Queries(result.Output, row, run),
-                piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3));
+                piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3), Window(run));
             piece.Queries(queryGradient, row, run).copy_(q);
             // Pieces may share a key-value head, where the cut at H/2 goes through its query heads.
             piece.Shared(keyGradient, row, run).add_(k, Scalars.One);
@@ -129,12 +129,13 @@ public abstract class SegmentedAttention : IAttention
     // What the kernel returns is copied into place and short-lived: parts keep it small beside what waits.
     private static IEnumerable<Run> Parts(Run run, long width)
     {
-        var count = (int)Math.Clamp(KernelElements / (width * run.Length), 1, run.Count);
+        var count = run.Interleaved ? run.Count : (int)Math.Clamp(KernelElements / (width * run.Length), 1, run.Count);
         for (var first = 0; first < run.Count; first += count)
             yield return run with { Start = run.Start + first * run.Length, Count = Math.Min(count, run.Count - first) };
     }
 
-    private static int Together(RowRange row, Run run, long length) => run.Count == 1 || run.Length * (long)run.Count == length ? row.Count : 1;
+    private static int Together(RowRange row, Run run, long length) =>
+        run.Count == 1 || (!run.Interleaved && run.Length * (long)run.Count == length) ? row.Count : 1;
 
     // Without documents all rows have one pattern and are computed together; with documents, one row at a time.
     private IEnumerable<RowRange> Rows(Tensor query, IReadOnlyList<IReadOnlyList<int>>? segments) => segments is null
@@ -186,21 +187,25 @@ public abstract class SegmentedAttention : IAttention
     }
 
     // [B n, H, G, K] -> [B, H, n G, K]
-    private static Tensor Unstretch(Tensor output, long batch, Run run) => run.Count == 1
-        ? output
+    private static Tensor Unstretch(Tensor output, long batch, Run run) => run.Count == 1 ? output
+        : run.Interleaved ? output.unflatten(0, [batch, run.Count]).permute(0, 2, 3, 1, 4).flatten(2, 3)
         : output.unflatten(0, [batch, run.Count]).transpose(1, 2).flatten(2, 3);
 
-    private Tensor Causal(Tensor query, Tensor key, Tensor value) => query.size(2) > _window ? SlidingWindow.Attend(query, key, value, _window)
+    // The window is in tokens of the text; of them an interleaved stretch has its share.
+    private int Window(Run run) => AttentionPattern.WindowInside(run, _window);
+
+    private static Tensor Causal(Tensor query, Tensor key, Tensor value, int window) => query.size(2) > window ? SlidingWindow.Attend(query, key, value, window)
         : query.size(1) == key.size(1) ? nn.functional.scaled_dot_product_attention(query, key, value, null, 0, query.size(2) > 1)
         : Dispatcher.ScaledDotProductAttention(query, key, value, null, query.size(2) > 1);
 
-    private (Tensor Output, Tensor LogSumExp) ForwardKernel(Tensor query, Tensor key, Tensor value) => query.size(2) > _window
-        ? SlidingWindow.Forward(query, key, value, _window)
+    private static (Tensor Output, Tensor LogSumExp) ForwardKernel(Tensor query, Tensor key, Tensor value, int window) => query.size(2) > window
+        ? SlidingWindow.Forward(query, key, value, window)
         : Dispatcher.FlashAttentionCpu(query, key, value, causal: true);
 
-    private (Tensor, Tensor, Tensor) BackwardKernel(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor output, Tensor logSumExp) => query.size(2) > _window
-        ? SlidingWindow.Backward(gradient, query, key, value, output, logSumExp, _window)
-        : Dispatcher.FlashAttentionCpuBackward(gradient, query, key, value, output, logSumExp, causal: true);
+    private static (Tensor, Tensor, Tensor) BackwardKernel(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor output, Tensor logSumExp, int window) =>
+        query.size(2) > window
+            ? SlidingWindow.Backward(gradient, query, key, value, output, logSumExp, window)
+            : Dispatcher.FlashAttentionCpuBackward(gradient, query, key, value, output, logSumExp, causal: true);
 
     private static void CheckShapes(Tensor query, Tensor key, Tensor value)
     {
@@ -222,7 +227,9 @@ public abstract class SegmentedAttention : IAttention
         private static Tensor Stretches(Tensor heads, Run run)
         {
             var tokens = heads.narrow(2, run.Start, run.Length * run.Count);
-            return run.Count == 1 ? tokens : tokens.unflatten(2, [run.Count, run.Length]).transpose(1, 2).flatten(0, 1);
+            return run.Count == 1 ? tokens
+                : run.Interleaved ? tokens.unflatten(2, [run.Length, run.Count]).permute(0, 3, 1, 2, 4).flatten(0, 1)
+                : tokens.unflatten(2, [run.Count, run.Length]).transpose(1, 2).flatten(0, 1);
         }
     }
 }
@@ -272,5 +279,24 @@ public sealed class GroupedAttention(int groupSize) : SegmentedAttention
     {
         Run[] groups = [.. Run.Cover(0, length, _group)];
         return new(groups, groups);
+    }
+}
+
+/// <summary>
+/// Heads [0, H/2) in groups, heads [H/2, H) in groups of every second token of a stretch twice as long: as far as S²-Attn reaches, at its cost,
+/// but no head crosses the stretches. The paper's ablation (section 4.3, table 6: dilation from 1 to 2 over the heads), not for use.
+/// </summary>
+/// <param name="groupSize">G, at least 2 and even; a text not longer than it gets full attention.</param>
+public sealed class DilatedAttention(int groupSize) : SegmentedAttention
+{
+    private readonly int _group = ShiftedSparseAttention.CheckedGroup(groupSize);
+
+    /// <inheritdoc/>
+    protected override AttentionPattern Stretches(int length)
+    {
+        var whole = length / (2 * _group);
+        // What is left at the end stays in groups without gaps.
+        return new([.. Run.Cover(0, length, _group)],
+            [.. Enumerable.Range(0, whole).Select(i => new Run(2 * _group * i, _group, 2, Interleaved: true)), .. Run.Cover(2 * _group * whole, length, _group)]);
     }
 }

@@ -13,6 +13,8 @@ public class AttentionTests
         FullAttention => true,
         GroupedAttention => q / group == k / group,
         ShiftedSparseAttention => length <= group || (h < heads / 2 ? q / group == k / group : (q + group / 2) / group == (k + group / 2) / group),
+        DilatedAttention when h < heads / 2 || q >= length / (2 * group) * 2 * group => q / group == k / group,
+        DilatedAttention => q / (2 * group) == k / (2 * group) && q % 2 == k % 2,
         _ => throw new InvalidOperationException(),
     };
 
@@ -39,6 +41,7 @@ public class AttentionTests
     {
         "full" => new FullAttention(),
         "grouped" => new GroupedAttention(group),
+        "dilated" => new DilatedAttention(group),
         _ => new ShiftedSparseAttention(group),
     };
 
@@ -52,7 +55,7 @@ public class AttentionTests
     public static TheoryData<string, int, int, int, int, int> Shapes()
     {
         var data = new TheoryData<string, int, int, int, int, int>();
-        foreach (var kind in new[] { "full", "grouped", "shifted-sparse" })
+        foreach (var kind in new[] { "full", "grouped", "dilated", "shifted-sparse" })
         {
             foreach (var (batch, heads, shared, length, group) in new[]
                 { (1, 4, 4, 32, 8), (2, 4, 2, 32, 8), (2, 4, 4, 37, 8), (1, 4, 1, 29, 8), (2, 6, 3, 40, 16), (1, 6, 2, 16, 16), (1, 5, 5, 24, 8), (1, 1, 1, 20, 4), (3, 2, 2, 7, 16), (1, 4, 2, 1, 4) })
@@ -87,6 +90,7 @@ public class AttentionTests
     [Theory]
     [InlineData("full")]
     [InlineData("grouped")]
+    [InlineData("dilated")]
     [InlineData("shifted-sparse")]
     public void Attend_segments_equal_each_document_alone(string kind)
     {
@@ -110,6 +114,7 @@ public class AttentionTests
     [Theory]
     [InlineData("full")]
     [InlineData("grouped")]
+    [InlineData("dilated")]
     [InlineData("shifted-sparse")]
     public void Attend_changing_a_token_changes_no_earlier_output(string kind)
     {

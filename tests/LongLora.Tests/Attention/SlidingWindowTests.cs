@@ -11,11 +11,22 @@ public class SlidingWindowTests
 
     private static bool IsSeen(string kind, int window, int h, int q, int k)
     {
-        var shift = kind == "full" || h < Heads / 2 ? 0 : Group / 2;
-        return k <= q && q - k < window && (kind == "full" || (q + shift) / Group == (k + shift) / Group);
+        var inFirstHalf = h < Heads / 2;
+        return k <= q && q - k < window && kind switch
+        {
+            "full" => true,
+            "dilated" when !inFirstHalf && q < 2 * Group => k % 2 == q % 2,
+            "shifted-sparse" when !inFirstHalf => (q + Group / 2) / Group == (k + Group / 2) / Group,
+            _ => q / Group == k / Group,
+        };
     }
 
-    private static IAttention Create(string kind) => kind == "full" ? new FullAttention() : new ShiftedSparseAttention(Group);
+    private static IAttention Create(string kind) => kind switch
+    {
+        "full" => new FullAttention(),
+        "dilated" => new DilatedAttention(Group),
+        _ => new ShiftedSparseAttention(Group),
+    };
 
     private static Tensor Random(int seed, params long[] shape)
     {
@@ -26,7 +37,7 @@ public class SlidingWindowTests
     public static TheoryData<string, int> Cases()
     {
         var data = new TheoryData<string, int>();
-        foreach (var kind in new[] { "full", "shifted-sparse" })
+        foreach (var kind in new[] { "full", "dilated", "shifted-sparse" })
         {
             foreach (var window in new[] { 1, 2, 5, 9, 12, 36, 37, 100 })
                 data.Add(kind, window);

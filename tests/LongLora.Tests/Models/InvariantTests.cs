@@ -28,12 +28,13 @@ public class InvariantTests : IDisposable
         return model.Logits(ids, new ForwardContext(attention, positions));
     }
 
-    public static TheoryData<string> Attentions { get; } = ["full", "grouped", "shifted-sparse"];
+    public static TheoryData<string> Attentions { get; } = ["full", "grouped", "dilated", "shifted-sparse"];
 
     private static IAttention Attention(string name) => name switch
     {
         "full" => new FullAttention(),
         "grouped" => new GroupedAttention(16),
+        "dilated" => new DilatedAttention(16),
         _ => new ShiftedSparseAttention(16),
     };
 
