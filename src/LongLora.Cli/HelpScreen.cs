@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
+using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
 
@@ -86,7 +87,23 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
         return option.HelpName is not { Length: > 0 } value ? names : option.Arity.MinimumNumberOfValues > 0 ? $"{names} {value}" : $"{names} [{value}]";
     }
 
-    private static string Text(Option option) => option.Description + (option.Required ? "; required" : "");
+    private static string Text(Option option) => option.Description + (option.Required ? "; required" : "") + Default(option);
+
+    // What the option takes when it is not given, unless its text says that in words.
+    private static string Default(Option option)
+    {
+        if (!option.HasDefaultValue || option.Description?.Contains("[default", StringComparison.Ordinal) == true)
+            return "";
+        var value = option.GetDefaultValue() switch
+        {
+            null or "" or false => null,
+            string text => text,
+            Enum or true => option.GetDefaultValue()!.ToString()!.ToLowerInvariant(),
+            IFormattable number => number.ToString(null, CultureInfo.InvariantCulture),
+            _ => null,
+        };
+        return value is null ? "" : $" [default: {value}]";
+    }
 
     private static void Section(StringBuilder text, string heading, IEnumerable<(string Label, string? Text)> rows)
     {

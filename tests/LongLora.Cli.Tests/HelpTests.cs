@@ -27,6 +27,14 @@ public class HelpTests : CliRun
         Assert.Contains("--recipe FILE", sections["Run"], StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("generate", "--max-tokens N most tokens to generate [default: 256]")]
+    [InlineData("generate", "--top-p X sample among the fewest tokens with this probability together [default: 1]")]
+    [InlineData("bench step", "--activation-offload none|host|disk|auto where activations wait for the backward pass [default: none]")]
+    [InlineData("bench step", "--full [true|false] also measure full attention [default: true]")]
+    public void Default_of_an_option_is_shown_where_its_text_does_not_say_it(string command, string expected) =>
+        Assert.Contains(expected, string.Join(' ', Succeed([.. command.Split(' '), "--help"]).Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries)), StringComparison.Ordinal);
+
     [Fact]
     public void Version_is_that_of_the_recipe() => Assert.Equal(Recipe.Version, Succeed("--version").Trim());
 
