@@ -69,10 +69,16 @@ public sealed record TrainingPlan(ModelConfig Config, StepMemory Memory, long? A
             + "With --check-memory false it begins all the same.");
     }
 
-    /// <summary>A sentence for a run that fits, but narrowly; null where there is nothing to say.</summary>
-    public string? Warning => Fits && Available is { } available && Memory.Peak > Comfortable * available
-        ? $"This run needs about {Size(Memory.Peak)} of the device's {Size(available)} at its peak: it may run out of memory. {Advice()}"
-        : null;
+    /// <summary>What to know of a run that fits, but narrowly; null where there is nothing to say.</summary>
+    public string? Warning => Available switch
+    {
+        { } available when Fits && Needed > Comfortable * available =>
+            $"This run needs about {Size(Needed)} of the device's {Size(available)} at its peak: it may run out of memory. {Advice()}",
+        { } available when Fits && Memory.Peak > Comfortable * available =>
+            $"Beside {Size(Needed)} that must be there, {Size(Memory.Weights)} of weights do not all stay in memory: they are read from their files again in every pass, at the speed of the disk. "
+            + "--quantization nf4 keeps them in a quarter of that.",
+        _ => null,
+    };
 
     /// <summary>Bytes as people read them.</summary>
     public static string Size(long bytes) => bytes >= 1L << 30 ? $"{bytes / (double)(1L << 30):N1} GiB" : $"{bytes / (double)(1L << 20):N0} MiB";

@@ -21,7 +21,7 @@ internal static class BenchCommand
     {
         var standard = new StepBenchmarkOptions();
         var lengths = new Option<string>("--context") { Description = "context lengths in tokens, with commas between", HelpName = "N,N,...", Required = true };
-        var model = new Option<string>("--model") { Description = "folder of a Hugging Face model [default: random weights in the shape of stories15M]", HelpName = "DIR" };
+        var model = new Option<string>("--model") { Description = "folder of a Hugging Face model, or the name of a published one (longlora plan --help) for random weights in its shape [default: that of stories15M]", HelpName = "DIR|NAME" };
         var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
         var group = new Option<int>("--group-size") { Description = "tokens in an attention group [default: a quarter of the context]", HelpName = "G" };
         var steps = new Option<int>("--steps") { Description = "timed steps, after one that is not; 0 to time that one", HelpName = "K", DefaultValueFactory = _ => standard.Steps };
@@ -63,7 +63,7 @@ internal static class BenchCommand
     private static Verb CreateDecode(CliContext context)
     {
         var lengths = new Option<string>("--context") { Description = "prompt lengths in tokens, with commas between", HelpName = "N,N,...", Required = true };
-        var model = new Option<string>("--model") { Description = "folder of a Hugging Face model [default: random weights in the shape of stories15M]", HelpName = "DIR" };
+        var model = new Option<string>("--model") { Description = "folder of a Hugging Face model, or the name of a published one (longlora plan --help) for random weights in its shape [default: that of stories15M]", HelpName = "DIR|NAME" };
         var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
         var tokens = new Option<int>("--tokens") { Description = "tokens to make after the prompt", HelpName = "K", DefaultValueFactory = _ => 64 };
         var type = CacheArguments.CacheType();
@@ -119,6 +119,8 @@ internal static class BenchCommand
     {
         if (path is null)
             return () => ModelLoader.Create(StepBenchmark.SmallLlama(context), seed: 0, device, kind);
+        if (!Directory.Exists(path) && PublishedConfigs.Names.Contains(path))
+            return () => ModelLoader.Create(PublishedConfigs.Find(path), seed: 0, device, kind, TorchSharp.torch.ScalarType.BFloat16);
         return () =>
         {
             var folder = CheckpointDirectory.Open(path);

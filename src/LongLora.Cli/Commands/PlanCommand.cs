@@ -78,7 +78,8 @@ internal static class PlanCommand
         < 120 => $"{seconds:N1} s",
         < 7200 => $"{seconds / 60:N0} min",
         < 48 * 3600 => $"{seconds / 3600:N1} h",
-        _ => $"{seconds / 86400:N1} days",
+        < 100 * 86400 => $"{seconds / 86400:N1} days",
+        _ => $"{seconds / 86400:N0} days",
     };
 
     private static string ToJson(TrainingPlan plan, double? rate) => JsonSerializer.Serialize(new

@@ -120,11 +120,12 @@ public sealed class MetaWeights : WeightSource
     public override Tensor Take(string name, WeightRole role, params long[] shape) => empty(shape, ScalarType.Float32, META);
 }
 
-/// <summary>A new model: matrices from a normal distribution, scales one, biases zero, in fp32; the same for the same seed.</summary>
+/// <summary>A new model: matrices from a normal distribution, scales one, biases zero; the same for the same seed.</summary>
 /// <param name="deviation">Standard deviation of the matrices.</param>
 /// <param name="seed">Seed.</param>
 /// <param name="device">Where the model lives; the numbers are drawn on the CPU.</param>
-public sealed class RandomWeights(double deviation, long seed, Device device) : WeightSource
+/// <param name="type">Type of the weights.</param>
+public sealed class RandomWeights(double deviation, long seed, Device device, ScalarType type = ScalarType.Float32) : WeightSource
 {
     private long _taken;
 
@@ -139,7 +140,7 @@ public sealed class RandomWeights(double deviation, long seed, Device device) : 
             WeightRole.Bias => zeros(shape),
             _ => randn(shape, generator: generator).mul_(Scalars.Of(deviation)),
         };
-        return value.to(device).MoveToOuterDisposeScope();
+        return value.to(type).to(device).MoveToOuterDisposeScope();
     }
 }
 

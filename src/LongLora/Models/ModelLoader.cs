@@ -42,11 +42,12 @@ public static class ModelLoader
     /// <param name="seed">The same seed gives the same weights.</param>
     /// <param name="device">Where it lives; null for the CPU.</param>
     /// <param name="quantization">Form of the decoder blocks' matrices.</param>
-    public static CausalLanguageModel Create(ModelConfig config, long seed, Device? device = null, QuantizationKind quantization = QuantizationKind.None)
+    /// <param name="type">Type of the weights.</param>
+    public static CausalLanguageModel Create(ModelConfig config, long seed, Device? device = null, QuantizationKind quantization = QuantizationKind.None, ScalarType type = ScalarType.Float32)
     {
         LibTorch.EnsureLoaded();
         device ??= CPU;
-        return Build(config, new RandomWeights(config.InitializerRange, seed, device), device, null, new ProjectionQuantizer(quantization, device));
+        return Build(config, new RandomWeights(config.InitializerRange, seed, device, type), device, null, new ProjectionQuantizer(quantization, device));
     }
 
     // The type of the embeddings, the largest tensor that is never quantised.

@@ -80,6 +80,16 @@ public class StepMemoryTests
     }
 
     [Fact]
+    public void Plan_that_fits_narrowly_warns_of_what_will_happen()
+    {
+        TrainingPlan Plan(long bytes) => TrainingPlan.Make(Options(32768) with { ActivationOffload = ActivationOffload.Disk }, bytes);
+        Assert.Null(Plan(64L << 30).Warning);
+        Assert.Contains("read from their files again", Plan(16L << 30).Warning);
+        var memory = Plan(64L << 30).Memory;
+        Assert.Contains("may run out of memory", Plan((memory.Peak - memory.Weights) * 21 / 20).Warning);
+    }
+
+    [Fact]
     public void Plan_auto_leaves_memory_where_activations_would_take_half_of_it()
     {
         Assert.Equal(ActivationOffload.None, TrainingPlan.Make(Options(4096), 64L << 30).Offload);

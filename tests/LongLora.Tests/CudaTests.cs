@@ -1,0 +1,158 @@
+using LongLora.Adapters;
+using LongLora.Attention;
+using LongLora.Checkpoints;
+using LongLora.Generation;
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Quantization;
+using LongLora.Runtime;
+using LongLora.Tests.Models;
+using LongLora.Tokenization;
+using LongLora.Training;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.Tests;
+
+/// <summary>
+/// The whole path on a GPU against the CPU, whose results are held against references elsewhere. Each test also runs with the CPU in the place of the GPU,
+/// so that it is known to work before it meets one; on CUDA it skips where there is none.
+/// </summary>
+public sealed class CudaTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    public static TheoryData<string, string, CudaCompute, QuantizationKind> Steps
+    {
+        get
+        {
+            var data = new TheoryData<string, string, CudaCompute, QuantizationKind>();
+            foreach (var device in new[] { "cpu", "cuda" })
+            {
+                foreach (var family in FamilyContractTests.Families)
+                    data.Add(device, family.Data, CudaCompute.Fp32, QuantizationKind.None);
+                foreach (var compute in Enum.GetValues<CudaCompute>())
+                    data.Add(device, "llama_tiny", compute, QuantizationKind.None);
+                data.Add(device, "llama_tiny", CudaCompute.Fp32, QuantizationKind.Nf4);
+                data.Add(device, "llama_tiny", CudaCompute.Bf16, QuantizationKind.Nf4);
+                data.Add(device, "llama_tiny", CudaCompute.Fp32, QuantizationKind.Int8);
+            }
+            return data;
+        }
+    }
+
+    private static Device Require(string name)
+    {
+        LibTorch.EnsureLoaded();
+        Assert.SkipUnless(name == "cpu" || cuda.is_available(), "there is no CUDA device, or the build has no libtorch with CUDA");
+        return new Device(name);
+    }
+
+    // Loss and gradients of two rows, one of them two documents, with S²-Attn; on the CPU.
+    private static (double Loss, Tensor Gradients) Step(string family, Device device, CudaCompute compute, QuantizationKind quantization, ActivationOffload offload = ActivationOffload.None)
+    {
+        var folder = CheckpointDirectory.Open(SharedMaterial.Golden(family));
+        using var model = ModelLoader.Load(folder.Config, folder, device, quantization);
+        model.ComputeOnCuda(compute);
+        using var set = AdapterSet.Attach(model, new AdapterOptions(), 3);
+        using (var generator = new Generator(8, CPU))
+        {
+            foreach (var weight in set.Weights.Where(w => w.Name.EndsWith("lora_B.weight", StringComparison.Ordinal)))
+                weight.Value.copy_(randn([.. weight.Shape], generator: generator).mul_(0.05));
+        }
+        using var parameters = new ParameterBuffer(set.Weights);
+        using var ids = randint(0, model.Config.VocabularySize, [2, 50], ScalarType.Int64, generator: new Generator(5, CPU)).to(device);
+        using var targets = LlamaGoldenTests.Targets(ids);
+        using var positions = RotaryEmbedding.Create(model.Config, 50, device);
+        using var pass = new CheckpointedBackward(model, 1, offload);
+        var loss = pass.Run(ids, targets, new ForwardContext(new ShiftedSparseAttention(16), positions, [[20, 30], [50]]), 1.0 / 98).item<double>() / 98;
+        return (loss, parameters.Gradients.cpu().clone());
+    }
+
+    [Theory]
+    [MemberData(nameof(Steps))]
+    public void Step_equals_that_of_the_CPU(string device, string family, CudaCompute compute, QuantizationKind quantization)
+    {
+        var place = Require(device);
+        using var scope = NewDisposeScope();
+        var expected = Step(family, CPU, CudaCompute.Fp32, quantization);
+        var seen = Step(family, place, compute, quantization);
+        // 24, 11 and 8 bits of mantissa, through two blocks and back.
+        var (loss, share) = compute switch { CudaCompute.Fp32 => (1e-5, 1e-4), CudaCompute.Tf32 => (2e-3, 5e-3), _ => (1e-2, 5e-2) };
+        Assert.Equal(expected.Loss, seen.Loss, loss);
+        var distance = (expected.Gradients - seen.Gradients).norm().item<float>() / expected.Gradients.norm().item<float>();
+        Assert.True(distance <= share, $"gradients differ by {distance:G3} of their norm, {share:G3} is allowed");
+    }
+
+    [Theory]
+    [InlineData("cpu")]
+    [InlineData("cuda")]
+    public void Activations_that_wait_elsewhere_come_back_with_the_same_bits(string device)
+    {
+        var place = Require(device);
+        using var scope = NewDisposeScope();
+        var expected = Step("llama_tiny", place, CudaCompute.Bf16, QuantizationKind.None);
+        foreach (var offload in new[] { ActivationOffload.Host, ActivationOffload.Disk, ActivationOffload.Auto })
+        {
+            var seen = Step("llama_tiny", place, CudaCompute.Bf16, QuantizationKind.None, offload);
+            Assert.Equal(expected.Loss, seen.Loss);
+            Assert.True(expected.Gradients.equal(seen.Gradients).all().item<bool>(), $"{offload} changes bits");
+        }
+    }
+
+    [Theory]
+    [InlineData("cpu")]
+    [InlineData("cuda")]
+    public void Run_from_files_to_an_adapter_resumes_and_learns(string device)
+    {
+        Require(device);
+        var text = _folder.Text("text.txt", string.Concat(Enumerable.Range(0, 400).Select(i => $"The cat sat on the mat and saw {i % 7} birds. ")));
+        var options = new FineTuneOptions
+        {
+            Model = SharedMaterial.Golden("stories260K-hf"),
+            Data = [text],
+            Context = 1024,
+            Output = _folder["run"],
+            Steps = 6,
+            GradientAccumulation = 1,
+            LearningRate = 5e-3,
+            WarmupSteps = 0,
+            SaveEvery = 3,
+            Device = device,
+            ActivationOffload = ActivationOffload.Host,
+        };
+        FineTune.Run(options with { Steps = 3 });
+        var losses = new List<TrainingStep>();
+        var result = FineTune.Run(options with { Resume = true }, new Now(losses.Add));
+        Assert.Equal([4, 5, 6], losses.Select(s => s.Step));
+        Assert.All(losses, step => Assert.True(step.MemoryBytes > 0 && step.PeakMemoryBytes >= step.MemoryBytes));
+        Assert.True(losses[^1].Loss < 3, $"loss {losses[^1].Loss}");
+        Assert.True(File.Exists(Path.Combine(result.Result, "adapter_model.safetensors")));
+    }
+
+    [Theory]
+    [InlineData("cpu", KeyValueType.F32)]
+    [InlineData("cpu", KeyValueType.BF16)]
+    [InlineData("cuda", KeyValueType.F32)]
+    [InlineData("cuda", KeyValueType.BF16)]
+    public void Greedy_text_equals_that_of_the_CPU(string device, KeyValueType type)
+    {
+        var place = Require(device);
+        string Text(Device where)
+        {
+            var folder = CheckpointDirectory.Open(SharedMaterial.Golden("stories260K-hf"));
+            using var model = ModelLoader.Load(folder.Config, folder, where);
+            model.ComputeOnCuda(CudaCompute.Fp32);
+            using var generator = new TextGenerator(model, TokenizerLoader.Load(SharedMaterial.Golden("stories260K-hf")), cacheType: type);
+            return generator.Generate("Once upon a time", new GenerationOptions { MaxTokens = 40 }).Text;
+        }
+        Assert.Equal(Text(CPU), Text(place));
+    }
+
+    private sealed class Now(Action<TrainingStep> told) : IProgress<TrainingStep>
+    {
+        public void Report(TrainingStep value) => told(value);
+    }
+}
