@@ -176,7 +176,7 @@ public sealed record FineTuneOptions
     /// <summary>Where activations wait for the backward pass. Default auto: in memory while they take less than half of what is free.</summary>
     public ActivationOffload ActivationOffload { get; init; } = ActivationOffload.Auto;
 
-    /// <summary>Whether a run is refused that needs more memory than the device has (<see cref="TrainingPlan"/>; on CUDA it is not known). Default true.</summary>
+    /// <summary>Whether a run is refused that needs more memory than the device has (<see cref="TrainingPlan"/>). Default true.</summary>
     public bool CheckMemory { get; init; } = true;
 
     /// <summary>Whether the embeddings are trained once the default is resolved.</summary>

@@ -61,15 +61,34 @@ public sealed record TrainingPlan(ModelConfig Config, StepMemory Memory, long? A
         return Make(options, folder.Config, main, stored == QuantizationKind.None ? options.Quantization : stored, available);
     }
 
-    /// <summary>Why the run should not begin.</summary>
+    /// <summary>Why the run should not begin on this machine.</summary>
     /// <exception cref="ConfigurationException">It does not fit; the message says what would.</exception>
     public void RequireFit()
     {
         if (Fits)
+        {
+            var scratch = Path.GetTempPath();
+            if (Offload == ActivationOffload.Disk)
+                RequireRoom($"the temporary folder '{scratch}'", new DriveInfo(OperatingSystem.IsWindows() ? Path.GetPathRoot(scratch)! : scratch).AvailableFreeSpace);
+            else if (OnCuda && MemoryMeter.AvailableBytes(DeviceType.CPU, 0) is { } host)
+                RequireRoom("the host's memory", host);
             return;
+        }
         throw new ConfigurationException($"This run needs about {Size(Needed)} at its peak, and the device has {Size(Available!.Value)} "
             + $"({string.Join(", ", Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {Size(p.Bytes)}"))}). {Advice()} "
             + "With --check-memory false it begins all the same.");
+    }
+
+    /// <summary>Looks whether what waits elsewhere than on the device finds room there.</summary>
+    /// <param name="place">Where it waits.</param>
+    /// <param name="free">Bytes that are free there.</param>
+    internal void RequireRoom(string place, long free)
+    {
+        if (Memory.Offloaded <= free)
+            return;
+        throw new ConfigurationException($"Activations that wait for the backward pass need {Size(Memory.Offloaded)}, and {place} has {Size(free)}. "
+            + (Offload == ActivationOffload.Disk ? "Set TMPDIR to a folder with room, take" : "Take")
+            + " more --blocks-per-segment or a shorter context. With --check-memory false the run begins all the same.");
     }
 
     /// <summary>Sentences for a run that fits, but narrowly or slowly; null where there is nothing to say.</summary>

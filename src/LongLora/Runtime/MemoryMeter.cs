@@ -11,13 +11,13 @@ public static partial class MemoryMeter
 {
     /// <summary>Bytes that a device's memory has; null where they are not known.</summary>
     internal static long? AvailableBytes(DeviceType type, int index) =>
-        type == DeviceType.CUDA ? CudaMemory.TotalBytes(index) : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        type == DeviceType.CUDA ? CudaDriver.TotalBytes(index) : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
 
     /// <summary>Bytes in use where a device computes: of this process on the CPU, of the whole device on CUDA.</summary>
-    internal static long CurrentBytesOf(Device device) => (device.type == DeviceType.CUDA ? CudaMemory.UsedBytes(device.index) : null) ?? CurrentBytes;
+    internal static long CurrentBytesOf(Device device) => (device.type == DeviceType.CUDA ? CudaDriver.UsedBytes(device.index) : null) ?? CurrentBytes;
 
     /// <summary>The most bytes in use: on CUDA those of now, as libtorch gives nothing back.</summary>
-    internal static long PeakBytesOf(Device device) => (device.type == DeviceType.CUDA ? CudaMemory.UsedBytes(device.index) : null) ?? PeakBytes;
+    internal static long PeakBytesOf(Device device) => (device.type == DeviceType.CUDA ? CudaDriver.UsedBytes(device.index) : null) ?? PeakBytes;
 
     /// <summary>Bytes now.</summary>
     public static long CurrentBytes => ReadStatus("VmRSS:") ?? OfProcess(p => p.WorkingSet64);

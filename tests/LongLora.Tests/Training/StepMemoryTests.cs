@@ -87,4 +87,23 @@ public class StepMemoryTests
         Assert.Equal(ActivationOffload.Disk, longer.Offload);
         Assert.True(longer.Memory.Offloaded > 32L << 30);
     }
+
+    [Fact]
+    public void Plan_whose_activations_find_no_room_on_disk_is_refused()
+    {
+        var plan = TrainingPlan.Make(Options(131072), 64L << 30);
+        plan.RequireRoom("'/scratch'", plan.Memory.Offloaded);
+        var told = Assert.Throws<ConfigurationException>(() => plan.RequireRoom("'/scratch'", 20L << 30)).Message;
+        foreach (var part in new[] { TrainingPlan.Size(plan.Memory.Offloaded), "'/scratch' has 20.0 GiB", "TMPDIR", "--check-memory false" })
+            Assert.Contains(part, told);
+    }
+
+    [Fact]
+    public void Plan_whose_weights_find_no_room_says_so()
+    {
+        var plan = TrainingPlan.Make(Options(8192), 12L << 30);
+        Assert.True(plan.Fits);
+        Assert.Contains("12.6 GiB of weights", plan.Warning);
+        Assert.Contains("read from the disk again", plan.Warning);
+    }
 }

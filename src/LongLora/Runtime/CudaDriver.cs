@@ -3,12 +3,23 @@ using System.Runtime.InteropServices;
 namespace LongLora.Runtime;
 
 /// <summary>
-/// What NVIDIA's driver says of a device's memory, which TorchSharp does not ask: the same device numbers as libtorch's, <c>CUDA_VISIBLE_DEVICES</c>
-/// included. Null where there is no driver or no such device. Not tried on a GPU.
+/// What NVIDIA's driver says of a device, which TorchSharp does not ask: the same device numbers as libtorch's, <c>CUDA_VISIBLE_DEVICES</c> included.
+/// Null where there is no driver or no such device. Not tried on a GPU.
 /// </summary>
-internal static unsafe class CudaMemory
+internal static unsafe class CudaDriver
 {
+    private const int CapabilityMajor = 75; // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+
     private static readonly Lazy<nint> s_driver = new(Load);
+
+    /// <summary>The first number of a device's compute capability; bf16 is at home from 8 (Ampere) on.</summary>
+    internal static int? Capability(int index)
+    {
+        if (Find(index) is not { } device)
+            return null;
+        int value;
+        return ((delegate* unmanaged<int*, int, int, int>)Function("cuDeviceGetAttribute"))(&value, CapabilityMajor, device) == 0 ? value : null;
+    }
 
     /// <summary>All bytes of a device.</summary>
     internal static long? TotalBytes(int index)
