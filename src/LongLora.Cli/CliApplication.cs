@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Help;
+using System.Runtime.InteropServices;
 using LongLora.Cli.Commands;
 using LongLora.Runtime;
 using Spectre.Console;
@@ -115,19 +116,28 @@ public static class CliApplication
         }
         catch (Exception e)
         {
-            error.WriteLine(e is LongLoraException ? e.Message : $"Internal fault: {e.GetType().Name}: {e.Message}");
+            var (isKnown, isMemory) = (e is LongLoraException, IsOutOfMemory(e));
+            error.WriteLine(isKnown ? e.Message : isMemory ? OutOfMemoryText(e) : $"Internal fault: {e.GetType().Name}: {e.Message}");
             if (parsed.GetValue(verbose))
                 error.WriteLine(e.ToString());
-            else if (e is not LongLoraException)
+            else if (!isKnown && !isMemory)
                 error.WriteLine("Run again with --verbose for details, and please report it.");
             return e switch
             {
                 ConfigurationException => ExitCode.Usage,
+                _ when isMemory => ExitCode.Usage,
                 CheckpointException or DataException => ExitCode.Input,
                 _ => ExitCode.Fault,
             };
         }
     }
+
+    // libtorch's words for the host's memory and for a GPU's.
+    private static bool IsOutOfMemory(Exception e) => e is OutOfMemoryException
+        || (e is ExternalException && (e.Message.Contains("can't allocate memory", StringComparison.Ordinal) || e.Message.Contains("out of memory", StringComparison.Ordinal)));
+
+    private static string OutOfMemoryText(Exception e) => $"Memory ran out: {e.Message.Split('\n')[0]} See what a training run takes with longlora plan. "
+        + "Less memory: a shorter --context, --activation-offload disk (host on CUDA), more --blocks-per-segment, --quantization nf4, a smaller --batch-size.";
 
     private static int ReportUsage(ParseResult parsed, TextWriter error)
     {

@@ -62,7 +62,7 @@ public sealed record FineTuneOptions
     /// <summary>LoRA's alpha: the update is scaled by alpha / r. Default 16, the paper's.</summary>
     public double Alpha { get; init; } = 16;
 
-    /// <summary>Linear layers that get LoRA, by the last part of their names; <c>attention</c> stands for those of the attention branch. Default: these.</summary>
+    /// <summary>Linear layers that get LoRA, by the last part of their names; <c>attention</c> stands for those of the attention branch, <c>all-linear</c> for all but the head. Default: attention.</summary>
     public IReadOnlyList<string> TargetModules { get; init; } = [AdapterOptions.AttentionLayers];
 
     /// <summary>Whether the embeddings (and a tied head) are trained. Default: yes, except with plain LoRA.</summary>
@@ -176,7 +176,7 @@ public sealed record FineTuneOptions
     /// <summary>Where activations wait for the backward pass. Default auto: in memory while they take less than half of what is free.</summary>
     public ActivationOffload ActivationOffload { get; init; } = ActivationOffload.Auto;
 
-    /// <summary>Whether a run is refused that needs more memory than the device has (<see cref="TrainingPlan"/>; on CUDA it is not known). Default true.</summary>
+    /// <summary>Whether a run is refused that needs more memory than the device has (<see cref="TrainingPlan"/>). Default true.</summary>
     public bool CheckMemory { get; init; } = true;
 
     /// <summary>Whether the embeddings are trained once the default is resolved.</summary>

@@ -29,12 +29,15 @@ public sealed record TrainingPlan(ModelConfig Config, StepMemory Memory, long? A
 
     private bool IsMapped { get; init; }
 
+    /// <summary>Whether the run computes on CUDA.</summary>
+    public bool OnCuda { get; init; }
+
     /// <summary>Whether the run fits; true where the device's memory is not known.</summary>
     public bool Fits => Available is not { } available || Needed <= available;
 
     /// <summary>Plans a run. Nothing but headers is read.</summary>
     /// <param name="options">The run; its model is a folder, the name of a published model (<see cref="PublishedConfigs"/>), or the config of a new one.</param>
-    /// <param name="available">Bytes that the device has; null to ask the machine, which can be asked for the CPU alone.</param>
+    /// <param name="available">Bytes that the device has; null to ask the machine.</param>
     /// <exception cref="LongLoraException">The model is neither, or an option does not go with it.</exception>
     public static TrainingPlan Make(FineTuneOptions options, long? available = null)
     {
@@ -58,38 +61,55 @@ public sealed record TrainingPlan(ModelConfig Config, StepMemory Memory, long? A
         return Make(options, folder.Config, main, stored == QuantizationKind.None ? options.Quantization : stored, available);
     }
 
-    /// <summary>Why the run should not begin.</summary>
+    /// <summary>Why the run should not begin on this machine.</summary>
     /// <exception cref="ConfigurationException">It does not fit; the message says what would.</exception>
     public void RequireFit()
     {
         if (Fits)
+        {
+            var scratch = Path.GetTempPath();
+            if (Offload == ActivationOffload.Disk)
+                RequireRoom($"the temporary folder '{scratch}'", new DriveInfo(OperatingSystem.IsWindows() ? Path.GetPathRoot(scratch)! : scratch).AvailableFreeSpace);
+            else if (OnCuda && MemoryMeter.AvailableBytes(DeviceType.CPU, 0) is { } host)
+                RequireRoom("the host's memory", host);
             return;
+        }
         throw new ConfigurationException($"This run needs about {Size(Needed)} at its peak, and the device has {Size(Available!.Value)} "
             + $"({string.Join(", ", Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {Size(p.Bytes)}"))}). {Advice()} "
             + "With --check-memory false it begins all the same.");
     }
 
-    /// <summary>What to know of a run that fits, but narrowly; null where there is nothing to say.</summary>
-    public string? Warning => Available switch
+    /// <summary>Looks whether what waits elsewhere than on the device finds room there.</summary>
+    /// <param name="place">Where it waits.</param>
+    /// <param name="free">Bytes that are free there.</param>
+    internal void RequireRoom(string place, long free)
     {
-        { } available when Fits && Needed > Comfortable * available =>
-            $"This run needs about {Size(Needed)} of the device's {Size(available)} at its peak: it may run out of memory. {Advice()}",
-        { } available when Fits && Memory.Peak > Comfortable * available =>
-            $"Beside {Size(Needed)} that must be there, {Size(Memory.Weights)} of weights do not all stay in memory: they are read from their files again in every pass, at the speed of the disk. "
-            + "--quantization nf4 keeps them in a quarter of that.",
-        _ => null,
-    };
+        if (Memory.Offloaded <= free)
+            return;
+        throw new ConfigurationException($"Activations that wait for the backward pass need {Size(Memory.Offloaded)}, and {place} has {Size(free)}. "
+            + (Offload == ActivationOffload.Disk ? "Set TMPDIR to a folder with room, take" : "Take")
+            + " more --blocks-per-segment or a shorter context. With --check-memory false the run begins all the same.");
+    }
+
+    /// <summary>Sentences for a run that fits, but narrowly or slowly; null where there is nothing to say.</summary>
+    public string? Warning => !Fits || Available is not { } available || Memory.Peak <= Comfortable * available ? null
+        : Needed > Comfortable * available ? $"This run needs about {Size(Needed)} of the device's {Size(available)} at its peak: it may run out of memory. {Advice()}"
+        : $"This run needs about {Size(Needed)} and {Size(Memory.Weights)} of weights, and the device has {Size(available)}: what of the weights finds no room is read from the disk again "
+            + $"in every pass, which may be very slow. {Remedies}";
 
     /// <summary>Bytes as people read them.</summary>
     public static string Size(long bytes) => bytes >= 1L << 30 ? $"{bytes / (double)(1L << 30):N1} GiB" : $"{bytes / (double)(1L << 20):N0} MiB";
 
     private string Advice() => (LargestContext > 0 ? $"The longest context that fits is {LargestContext:N0} tokens. " : "")
-        + "Less memory: --activation-offload disk (host on CUDA), more --blocks-per-segment, --quantization nf4, a smaller --batch-size.";
+        + Remedies;
+
+    private const string Remedies = "Less memory: --activation-offload disk (host on CUDA), more --blocks-per-segment, --quantization nf4, a smaller --batch-size.";
 
     private static TrainingPlan Make(FineTuneOptions options, ModelConfig config, ScalarType stored, QuantizationKind quantization, long? available)
     {
-        var cuda = Devices.Parse(options.Device).type == DeviceType.CUDA;
-        available ??= cuda ? null : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        var (device, index) = Devices.Meant(options.Device);
+        var cuda = device == DeviceType.CUDA;
+        available ??= MemoryMeter.AvailableBytes(device, index);
         var memory = new StepMemoryOptions
         {
             Tuning = FineTune.Tuning(options),
@@ -98,6 +118,7 @@ public sealed record TrainingPlan(ModelConfig Config, StepMemory Memory, long? A
             Quantization = quantization,
             StoredType = stored,
             Cuda = cuda,
+            CudaCompute = options.CudaCompute,
         };
         using var model = ModelLoader.Describe(config);
         (StepMemory Memory, ActivationOffload Offload) At(int context)
@@ -114,8 +135,8 @@ public sealed record TrainingPlan(ModelConfig Config, StepMemory Memory, long? A
         var (bytes, offload) = At(options.Context);
         var needsWeights = cuda || quantization != QuantizationKind.None;
         var largest = available is { } most ? Largest(context => At(context).Memory is var m && m.Peak - (needsWeights ? 0 : m.Weights) <= most) : (int?)null;
-        StepFlops Flops(IAttention attention) => StepFlops.Count(config, attention, memory.Tuning, options.Context, options.BatchSize, options.BlocksPerSegment);
-        return new(config, bytes, available, largest, offload, Flops(FineTune.Attention(options)), Flops(new FullAttention())) { IsMapped = !needsWeights };
+        StepFlops Flops(IAttention attention) => StepFlops.Count(config, attention, memory.Tuning, options.Context, options.BatchSize, options.BlocksPerSegment, cuda);
+        return new(config, bytes, available, largest, offload, Flops(FineTune.Attention(options)), Flops(new FullAttention())) { IsMapped = !needsWeights, OnCuda = cuda };
     }
 
     // Memory grows with the context, so that halving finds the border.

@@ -50,6 +50,10 @@ public class BenchTests : CliRun
     }
 
     [Fact]
+    public void Memory_that_runs_out_is_told_as_that() =>
+        Fail(ExitCode.Usage, ["Memory ran out", "longlora plan", "--context"], "bench", "dequantize", "--size", "100000000");
+
+    [Fact]
     public void Step_with_wrong_numbers_is_refused()
     {
         Fail(ExitCode.Usage, ["context", "many"], "bench", "step", "--model", Stories, "--context", "many");

@@ -23,6 +23,22 @@ public class PlanTests : CliRun
     }
 
     [Fact]
+    public void Plan_for_a_gpu_needs_none()
+    {
+        var shown = Succeed("plan", "--model", "llama-2-7b", "--context", "100000", "--device", "cuda", "--memory", "80");
+        foreach (var part in new[] { "Fits into 80.0 GiB", "--rate" })
+            Assert.Contains(part, shown);
+    }
+
+    [Fact]
+    public void Plan_says_that_weights_without_room_are_read_again()
+    {
+        var shown = Succeed("plan", "--model", "llama-2-70b", "--context", "8192", "--device", "cpu", "--memory", "24", "--rate", "100");
+        foreach (var part in new[] { "Fits into 24.0 GiB", "128.5 GiB of weights", "read from the disk again" })
+            Assert.Contains(part, shown);
+    }
+
+    [Fact]
     public void Plan_of_an_unknown_model_is_refused() => Fail(ExitCode.Input, ["no model folder 'llama-2-8b'"], "plan", "--model", "llama-2-8b", "--context", "1024");
 
     // A context that no machine holds, of a model that is tiny.

@@ -44,11 +44,12 @@ internal static class BenchCommand
                 BlocksPerSegment = parsed.GetValue(blocks),
                 Offload = parsed.GetValue(offload),
             };
-            var maker = Maker(parsed.GetValue(model), Devices.Parse(parsed.GetValue(device)!), contexts.Max(), parsed.GetValue(kind));
+            var place = Devices.Parse(parsed.GetValue(device)!);
+            var maker = Maker(parsed.GetValue(model), place, contexts.Max(), parsed.GetValue(kind));
             if (parsed.GetValue(peer) is { } folder)
                 StepBenchmark.Export(folder, maker, contexts, options);
             var results = contexts.Select(length => Measure(context, maker, length, options)).ToList();
-            Show(context, results, options);
+            Show(context, results, options, place);
             if (parsed.GetValue(json) is { } file)
                 AtomicFile.WriteText(file, ToJson(results));
             if (parsed.GetValue(peer) is { } peerFolder)
@@ -135,10 +136,11 @@ internal static class BenchCommand
         return context.Console.Status().Start($"context {length:N0}", _ => StepBenchmark.Run(maker, length, options, context.Cancellation));
     }
 
-    private static void Show(CliContext context, List<StepBenchmarkResult> results, StepBenchmarkOptions options)
+    private static void Show(CliContext context, List<StepBenchmarkResult> results, StepBenchmarkOptions options, TorchSharp.torch.Device device)
     {
+        var size = GemmRate.SquareSize(device);
         context.Console.WriteLine($"One training step: LoRA+ (rank {options.Tuning.Rank}), batch 1; {(options.Steps == 0 ? "one step" : $"shortest and median of {options.Steps} steps after one untimed step")}; "
-            + $"{TorchSharp.torch.get_num_threads()} threads. Products of 1024 x 1024 reach {GemmRate.MeasureSquare() / 1e9:F0} GFLOP/s.");
+            + $"{TorchSharp.torch.get_num_threads()} threads. Products of {size} x {size} reach {GemmRate.MeasureSquare(device) / 1e9:F0} GFLOP/s.");
         var table = new Table().Border(TableBorder.Simple);
         foreach (var name in new[] { "context", "attention", "group", "seconds", "median", "needed GFLOP", "recomputed", "useful GFLOP/s", "of the products'", "peak memory", "planned", "loss" })
             table.AddColumn(new TableColumn(name).RightAligned().NoWrap());

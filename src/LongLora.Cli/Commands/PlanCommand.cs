@@ -30,7 +30,7 @@ internal static class PlanCommand
             (options with { Data = ["-"], Output = "-" }).Validate();
             var bytes = parsed.GetValue(memory) is { } gibibytes ? (long)(gibibytes * (1L << 30)) : (long?)null;
             var plan = TrainingPlan.Make(options, bytes);
-            var speed = parsed.GetValue(rate) * 1e9 ?? (Devices.Parse(options.Device).type == TorchSharp.DeviceType.CPU ? ShareOfProducts * GemmRate.MeasureSquare() : (double?)null);
+            var speed = parsed.GetValue(rate) * 1e9 ?? (plan.OnCuda ? null : ShareOfProducts * GemmRate.MeasureSquare());
             Show(context, options, plan, speed, measured: parsed.GetValue(rate) is null);
             if (parsed.GetValue(json) is { } file)
                 AtomicFile.WriteText(file, ToJson(plan, speed));

@@ -17,7 +17,7 @@ public sealed record AdapterOptions
 
     /// <summary>
     /// Last parts of the names of the layers that get LoRA; <see cref="AttentionLayers"/> stands for all linear layers of the attention branch,
-    /// whatever they are called in the model's family. Default: these.
+    /// whatever they are called in the model's family, and <see cref="AllLayers"/> for those of the MLP too. Default: attention.
     /// </summary>
     public IReadOnlyList<string> TargetModules { get; init; } = [AttentionLayers];
 
@@ -26,6 +26,9 @@ public sealed record AdapterOptions
     /// query_key_value, dense in GPT-NeoX.
     /// </summary>
     public const string AttentionLayers = "attention";
+
+    /// <summary>The target that stands for all linear layers but the head, under PEFT's name for them: what QLoRA prescribes.</summary>
+    public const string AllLayers = "all-linear";
 
     /// <summary>Whether the token table, with a tied head, is trained. Default true (LoRA+).</summary>
     public bool TrainEmbeddings { get; init; } = true;
@@ -102,14 +105,20 @@ public sealed class AdapterSet : IDisposable
             {
                 var names = model.Linears.Select(LastPart).Distinct();
                 throw new ConfigurationException($"target-modules has '{target}', but the model's linear layers are called {string.Join(", ", names)}; "
-                    + $"'{AdapterOptions.AttentionLayers}' stands for {string.Join(", ", Resolve(model, [AdapterOptions.AttentionLayers]))}.");
+                    + $"'{AdapterOptions.AttentionLayers}' stands for {string.Join(", ", Resolve(model, [AdapterOptions.AttentionLayers]))}, "
+                    + $"'{AdapterOptions.AllLayers}' for {string.Join(", ", Resolve(model, [AdapterOptions.AllLayers]))}.");
             }
         }
         return [.. model.Linears.Where(l => targets.Any(t => Matches(l.Name, t)))];
     }
 
     private static IReadOnlyList<string> Resolve(CausalLanguageModel model, IReadOnlyList<string> targets) =>
-        [.. targets.SelectMany(t => t == AdapterOptions.AttentionLayers ? model.Blocks[0].AttentionLayers.Select(LastPart) : [t]).Distinct()];
+        [.. targets.SelectMany(t => t switch
+        {
+            AdapterOptions.AttentionLayers => model.Blocks[0].AttentionLayers.Select(LastPart),
+            AdapterOptions.AllLayers => model.Linears.Where(l => l != model.Head).Select(LastPart),
+            _ => [t],
+        }).Distinct()];
 
     private static string LastPart(LinearLayer layer) => layer.Name[(layer.Name.LastIndexOf('.') + 1)..];
 

@@ -25,9 +25,13 @@ public interface IAttention
     /// <param name="value">[B, J, L, K].</param>
     /// <param name="segments">As for Attend.</param>
     /// <param name="heads">As for Attend.</param>
-    /// <param name="into">Where the result is written; null for new tensors.</param>
+    /// <param name="into">Where the result is written, without log-sum-exp where it has none; null for new tensors.</param>
     AttentionResult Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null,
         AttentionResult? into = null);
+
+    /// <summary>Whether <see cref="Forward"/> gives log-sum-exps on a device, so that <see cref="Backward"/> computes nothing twice.</summary>
+    /// <param name="device">Where the heads are.</param>
+    bool KeepsLogSumExp(Device device);
 
     /// <summary>Gradients of <see cref="Forward"/>'s arguments, in their layouts.</summary>
     /// <param name="gradient">[B, H, L, K], gradient of the output.</param>

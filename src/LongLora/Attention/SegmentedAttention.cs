@@ -12,10 +12,16 @@ namespace LongLora.Attention;
 /// </summary>
 public abstract class SegmentedAttention : IAttention
 {
-    // Elements of one result of a kernel: 4 MiB in fp32.
-    internal const long KernelElements = 1 << 20;
-
     private int _window = int.MaxValue;
+
+    /// <summary>Elements of one result of a kernel: on the CPU 4 MiB in fp32; a GPU wants much work at once.</summary>
+    internal static long KernelElements(bool onGpu) => onGpu ? 256 << 20 : 1 << 20;
+
+    /// <inheritdoc/>
+    public bool KeepsLogSumExp(Device device) => device.type == DeviceType.CPU && !IsByAutograd;
+
+    /// <summary>Whether the CPU too goes the way of the devices whose kernels are not called directly: for tests of that way.</summary>
+    internal bool IsByAutograd { get; init; }
 
     /// <inheritdoc/>
     public IAttention Within(int window)
@@ -51,18 +57,19 @@ public abstract class SegmentedAttention : IAttention
         AttentionResult? into = null)
     {
         using var noGradient = no_grad();
-        if (query.device_type != DeviceType.CPU)
-        {
-            using var scope = NewDisposeScope();
-            var attended = Attend(query, key, value, segments, heads);
-            return new((into?.Output.copy_(attended) ?? attended).MoveToOuterDisposeScope(), null);
-        }
         CheckShapes(query, key, value);
-        var output = into?.Output ?? TokenMajor(query);
-        var logSumExp = into?.LogSumExp ?? empty([query.size(0), query.size(2), query.size(1)], ScalarType.Float32).transpose(1, 2); // [B, H, L], heads innermost
+        var (output, logSumExp) = into is { } given ? (given.Output, given.LogSumExp)
+            : (TokenMajor(query), KeepsLogSumExp(query.device)
+                ? empty([query.size(0), query.size(2), query.size(1)], ScalarType.Float32).transpose(1, 2) : null); // [B, H, L], heads innermost
         ForEachRun(query, key, segments, heads, (row, piece, run) =>
         {
-            var (o, l) = ForwardKernel(piece.Queries(query, row, run), piece.Shared(key, row, run), piece.Shared(value, row, run), Window(run));
+            Tensor q = piece.Queries(query, row, run), k = piece.Shared(key, row, run), v = piece.Shared(value, row, run);
+            if (logSumExp is null)
+            {
+                piece.Queries(output, row, run).copy_(Causal(q, k, v, Window(run)));
+                return;
+            }
+            var (o, l) = ForwardKernel(q, k, v, Window(run));
             piece.Queries(output, row, run).copy_(o);
             piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3).copy_(l);
         });
@@ -75,18 +82,14 @@ public abstract class SegmentedAttention : IAttention
     {
         using var noGradient = no_grad();
         var (queryGradient, keyGradient, valueGradient) = into ?? (TokenMajor(query), TokenMajor(key), TokenMajor(value));
-        if (result.LogSumExp is not { } logSumExp)
-        {
-            BackwardByAutograd(gradient, query, key, value, segments, heads, queryGradient, keyGradient, valueGradient);
-            return (queryGradient, keyGradient, valueGradient);
-        }
         keyGradient.zero_();
         valueGradient.zero_();
         ForEachRun(query, key, segments, heads, (row, piece, run) =>
         {
-            var (q, k, v) = BackwardKernel(piece.Queries(gradient, row, run), piece.Queries(query, row, run),
-                piece.Shared(key, row, run), piece.Shared(value, row, run), piece.Queries(result.Output, row, run),
-                piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3), Window(run));
+            Tensor g = piece.Queries(gradient, row, run), q = piece.Queries(query, row, run), k = piece.Shared(key, row, run), v = piece.Shared(value, row, run);
+            (q, k, v) = result.LogSumExp is { } logSumExp
+                ? BackwardKernel(g, q, k, v, piece.Queries(result.Output, row, run), piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3), Window(run))
+                : BackwardByAutograd(g, q, k, v, Window(run));
             piece.Queries(queryGradient, row, run).copy_(q);
             // Pieces may share a key-value head, where the cut at H/2 goes through its query heads.
             piece.Shared(keyGradient, row, run).add_(k, Scalars.One);
@@ -95,25 +98,13 @@ public abstract class SegmentedAttention : IAttention
         return (queryGradient, keyGradient, valueGradient);
     }
 
-    private void BackwardByAutograd(Tensor gradient, Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments, HeadSlice? heads,
-        Tensor queryGradient, Tensor keyGradient, Tensor valueGradient)
-    {
-        using var scope = NewDisposeScope();
-        var leaves = new[] { query, key, value }.Select(t => t.detach().requires_grad_(true)).ToArray();
-        using (enable_grad())
-            Attend(leaves[0], leaves[1], leaves[2], segments, heads).backward([gradient]);
-        queryGradient.copy_(leaves[0].grad!);
-        keyGradient.copy_(leaves[1].grad!);
-        valueGradient.copy_(leaves[2].grad!);
-    }
-
     private void ForEachRun(Tensor query, Tensor key, IReadOnlyList<IReadOnlyList<int>>? segments, HeadSlice? heads, Action<RowRange, HeadPiece, Run> action)
     {
         foreach (var row in Rows(query, segments))
         {
             foreach (var piece in HeadPieces(query, key, row.Pattern, heads))
             {
-                foreach (var run in piece.Runs.SelectMany(r => Parts(r, piece.Count * query.size(3))))
+                foreach (var run in piece.Runs.SelectMany(r => Parts(r, piece.Count * query.size(3), KernelElements(query.device_type != DeviceType.CPU))))
                 {
                     // Rows of a batch can be one view only where a run covers the row.
                     for (var first = 0; first < row.Count; first += Together(row, run, query.size(2)))
@@ -127,9 +118,9 @@ public abstract class SegmentedAttention : IAttention
     }
 
     // What the kernel returns is copied into place and short-lived: parts keep it small beside what waits.
-    private static IEnumerable<Run> Parts(Run run, long width)
+    private static IEnumerable<Run> Parts(Run run, long width, long most)
     {
-        var count = run.Interleaved ? run.Count : (int)Math.Clamp(KernelElements / (width * run.Length), 1, run.Count);
+        var count = run.Interleaved ? run.Count : (int)Math.Clamp(most / (width * run.Length), 1, run.Count);
         for (var first = 0; first < run.Count; first += count)
             yield return run with { Start = run.Start + first * run.Length, Count = Math.Min(count, run.Count - first) };
     }
@@ -194,9 +185,16 @@ public abstract class SegmentedAttention : IAttention
     // The window is in tokens of the text; of them an interleaved stretch has its share.
     private int Window(Run run) => AttentionPattern.WindowInside(run, _window);
 
-    private static Tensor Causal(Tensor query, Tensor key, Tensor value, int window) => query.size(2) > window ? SlidingWindow.Attend(query, key, value, window)
-        : query.size(1) == key.size(1) ? nn.functional.scaled_dot_product_attention(query, key, value, null, 0, query.size(2) > 1)
-        : Dispatcher.ScaledDotProductAttention(query, key, value, null, query.size(2) > 1);
+    private static Tensor Causal(Tensor query, Tensor key, Tensor value, int window)
+    {
+        if (query.size(2) > window)
+            return SlidingWindow.Attend(query, key, value, window);
+        // CUDA's flash kernel takes shared heads, but not fp32; its kernel for fp32 may not take shared heads, and without either the scores are a matrix [L, L].
+        var times = query.size(1) / key.size(1);
+        if (times > 1 && query.device_type != DeviceType.CPU && query.dtype == ScalarType.Float32)
+            (key, value) = (key.repeat_interleave(times, 1), value.repeat_interleave(times, 1));
+        return Dispatcher.ScaledDotProductAttention(query, key, value, null, query.size(2) > 1);
+    }
 
     private static (Tensor Output, Tensor LogSumExp) ForwardKernel(Tensor query, Tensor key, Tensor value, int window) => query.size(2) > window
         ? SlidingWindow.Forward(query, key, value, window)
@@ -206,6 +204,15 @@ public abstract class SegmentedAttention : IAttention
         query.size(2) > window
             ? SlidingWindow.Backward(gradient, query, key, value, output, logSumExp, window)
             : Dispatcher.FlashAttentionCpuBackward(gradient, query, key, value, output, logSumExp, causal: true);
+
+    // The forward pass once more, of one run alone.
+    private static (Tensor, Tensor, Tensor) BackwardByAutograd(Tensor gradient, Tensor query, Tensor key, Tensor value, int window)
+    {
+        Tensor[] leaves = [.. new[] { query, key, value }.Select(t => t.detach().requires_grad_(true))];
+        using (enable_grad())
+            Causal(leaves[0], leaves[1], leaves[2], window).backward([gradient]);
+        return (leaves[0].grad!, leaves[1].grad!, leaves[2].grad!);
+    }
 
     private static void CheckShapes(Tensor query, Tensor key, Tensor value)
     {

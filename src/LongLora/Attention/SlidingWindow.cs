@@ -72,8 +72,10 @@ internal static class SlidingWindow
             var (count, first) = (Math.Min(window, length - start), past + start);
             var from = Math.Max(0, first - window + 1);
             var keys = first + count - from;
-            outputs.Add(Dispatcher.ScaledDotProductAttention(query.narrow(2, start, count), key.narrow(2, from, keys), value.narrow(2, from, keys),
-                count == 1 ? null : Mask(first, count, from, keys, window, query.device), causal: false));
+            var (q, k, v) = (query.narrow(2, start, count), key.narrow(2, from, keys), value.narrow(2, from, keys));
+            outputs.Add(count == 1
+                ? Dispatcher.ScaledDotProductAttention(q, k, v, null, causal: false)
+                : MaskedAttention.Attend(q, k, v, Mask(first, count, from, keys, window, query.device)));
         }
         return cat(outputs, 2).MoveToOuterDisposeScope();
     }

@@ -242,7 +242,8 @@ internal sealed class TokenStoreWriter : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new DataException($"The tokens cannot be written to '{_folder}', which needs 2 to 4 bytes a token: {e.Message}", e);
+            throw new DataException($"The tokens cannot be written to '{_folder}', which needs 2 to 4 bytes a token: {e.Message} "
+                + "Make room there, or set TMPDIR to a folder with room.", e);
         }
     }
 
@@ -250,6 +251,13 @@ internal sealed class TokenStoreWriter : IDisposable
     public void Dispose()
     {
         _hash.Dispose();
-        _file?.Dispose();
+        try
+        {
+            _file?.Dispose();
+        }
+        catch (IOException)
+        {
+            // What could not be written before cannot be now: the reason has been told.
+        }
     }
 }

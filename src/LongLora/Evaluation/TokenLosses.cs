@@ -1,5 +1,6 @@
 using LongLora.Models;
 using LongLora.Training;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Evaluation;
@@ -18,7 +19,7 @@ public static class TokenLosses
         var ids = tensor(tokens.ToArray(), [1, tokens.Length], device: model.Device);
         var rows = model.Forward(ids, context).squeeze(0); // -> [L, D]
         var targets = ids.view(-1);
-        long count = tokens.Length - 1, chunk = ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize);
+        long count = tokens.Length - 1, chunk = ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize, model.Device.type == DeviceType.CUDA);
         var losses = new double[count];
         for (long start = 0; start < count; start += chunk)
         {

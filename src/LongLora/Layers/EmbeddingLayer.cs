@@ -9,6 +9,8 @@ namespace LongLora.Layers;
 /// <param name="weight">[V, D].</param>
 public sealed class EmbeddingLayer(Weight weight)
 {
+    private const long TileElements = 4 << 20;
+
     /// <summary>[V, D].</summary>
     public Weight Weight { get; } = weight;
 
@@ -16,8 +18,11 @@ public sealed class EmbeddingLayer(Weight weight)
     public Tensor Forward(Tensor ids, ScalarType type)
     {
         using var scope = NewDisposeScope();
-        var rows = Weight.Value.index_select(0, ids.flatten()).In(type);
-        return rows.view([.. ids.shape, Weight.Shape[1]]).MoveToOuterDisposeScope();
+        var (flat, width) = (ids.flatten(), Weight.Shape[1]);
+        var rows = Weight.Value.dtype == type ? Weight.Value.index_select(0, flat) : empty([flat.numel(), width], type, flat.device);
+        if (Weight.Value.dtype != type)
+            ForEachTile(flat.numel(), (start, count) => rows.narrow(0, start, count).copy_(Weight.Value.index_select(0, flat.narrow(0, start, count))));
+        return rows.view([.. ids.shape, width]).MoveToOuterDisposeScope();
     }
 
     /// <summary>Adds the gradient [B, L, D] of the rows to that of the table, if it is trained.</summary>
@@ -27,6 +32,19 @@ public sealed class EmbeddingLayer(Weight weight)
             return;
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        Weight.Gradient().index_add_(0, ids.flatten(), gradient.reshape(-1, Weight.Shape[1]).to(ScalarType.Float32), Scalars.One);
+        var (flat, rows, target) = (ids.flatten(), gradient.reshape(-1, Weight.Shape[1]), Weight.Gradient());
+        ForEachTile(flat.numel(), (start, count) =>
+            target.index_add_(0, flat.narrow(0, start, count), rows.narrow(0, start, count).to(ScalarType.Float32), Scalars.One));
+    }
+
+    // Where the types differ, no copy of the whole text in the wider one is made.
+    private void ForEachTile(long total, Action<long, long> action)
+    {
+        var tile = Math.Max(1, TileElements / Weight.Shape[1]);
+        for (long start = 0; start < total; start += tile)
+        {
+            using var scope = NewDisposeScope();
+            action(start, Math.Min(tile, total - start));
+        }
     }
 }

@@ -16,22 +16,27 @@ namespace LongLora.Models;
 /// </summary>
 public static class BlockPass
 {
-    // Elements of one activation [l, F], and of q, k, v, their gradients and what the kernels return together: 4 and 64 MiB in fp32.
-    private const long TileElements = 1 << 20, HeadElements = 16 << 20;
+    // Elements of one activation [l, F], and of q, k, v, their gradients and what the kernels return together: 4 and 64 MiB in fp32 on the CPU, whose caches
+    // like it small; 64 MiB and 1 GiB in bf16 on a GPU, which wants much work at once.
+    private static long TileElements(bool onGpu) => onGpu ? 32 << 20 : 1 << 20;
+
+    private static long HeadElements(bool onGpu) => onGpu ? 512 << 20 : 16 << 20;
 
     // Fewer rows would leave the products of a large model waiting for its weights.
     private const long MinTileRows = 512;
 
     /// <summary>Rows that are worked on at once where a row has <paramref name="width"/> numbers.</summary>
-    internal static long TileRows(long width) => Math.Max(MinTileRows, TileElements / width);
+    internal static long TileRows(long width, bool onGpu) => Math.Max(MinTileRows, TileElements(onGpu) / width);
 
     /// <summary>Head groups that are worked on at once.</summary>
     /// <param name="tokens">N = B L.</param>
     /// <param name="width">H K.</param>
     /// <param name="groups">All head groups of a block.</param>
-    internal static int GroupsAtOnce(long tokens, long width, int groups)
+    /// <param name="onGpu">Whether on a GPU.</param>
+    internal static int GroupsAtOnce(long tokens, long width, int groups, bool onGpu)
     {
-        var passes = (int)Math.Clamp((8 * tokens * width + HeadElements - 1) / HeadElements, 1, groups);
+        var most = HeadElements(onGpu);
+        var passes = (int)Math.Clamp((8 * tokens * width + most - 1) / most, 1, groups);
         return (groups + passes - 1) / passes;
     }
 
@@ -50,7 +55,7 @@ public static class BlockPass
         // In a parallel block the MLP reads what came in.
         var source = block.IsParallel ? workspace.Like("input", rows).copy_(rows) : rows;
         AddOutput(block.AttentionOutput, rows, attended);
-        ForEachTile(rows.size(0), block.MlpOutput.InputSize, (start, count) =>
+        ForEachTile(rows, rows.size(0), block.MlpOutput.InputSize, (start, count) =>
         {
             var activated = block.Activate(block.MlpNorm.Forward(source.narrow(0, start, count)));
             rows.narrow(0, start, count).add_(block.MlpOutput.Forward(activated), Scalars.One);
@@ -80,7 +85,7 @@ public static class BlockPass
     {
         using var scope = NewDisposeScope();
         var (source, heads) = (Rows(input), HeadRows(attended.Output));
-        ForEachTile(source.size(0), block.MlpOutput.InputSize, (start, count) =>
+        ForEachTile(source, source.size(0), block.MlpOutput.InputSize, (start, count) =>
         {
             var leaf = source.narrow(0, start, count).detach();
             if (!block.IsParallel)
@@ -109,7 +114,7 @@ public static class BlockPass
             var gradients = Attention(block, context).Backward(HeadGradient(block.AttentionOutput, outputGradient, query, heads, workspace), query, key, value,
                 Part(attended, heads), context.Segments, heads, into: (workspace.Heads("query gradient", query, query.size(1), length),
                 workspace.Heads("key gradient", key, key.size(1), length), workspace.Heads("value gradient", value, value.size(1), length)));
-            ForEachTile(length, batch * input.size(2), (start, size) =>
+            ForEachTile(input, length, batch * input.size(2), (start, size) =>
             {
                 Tensor Tokens(Tensor heads) => heads.narrow(2, start, size);
                 var normed = block.AttentionNorm.Forward(input.narrow(1, start, size));
@@ -118,7 +123,7 @@ public static class BlockPass
             });
         });
         var (inputRows, gradientRows) = (Rows(input), Rows(normedGradient));
-        ForEachTile(inputRows.size(0), inputRows.size(1), (start, count) =>
+        ForEachTile(inputRows, inputRows.size(0), inputRows.size(1), (start, count) =>
         {
             var leaf = inputRows.narrow(0, start, count).detach().requires_grad_(true);
             Tensor output;
@@ -136,7 +141,7 @@ public static class BlockPass
         ForEachHeadGroup(block, hidden, (first, count) =>
         {
             var (query, key, value, heads) = Project(block, hidden, first, count, context, workspace);
-            all ??= NewResult(query, heads.Total);
+            all ??= NewResult(query, heads.Total, context.Attention.KeepsLogSumExp(query.device));
             Attention(block, context).Forward(query, key, value, context.Segments, heads, into: Part(all.Value, heads));
         });
         return new(all!.Value.Output.MoveToOuterDisposeScope(), all.Value.LogSumExp?.MoveToOuterDisposeScope());
@@ -148,7 +153,7 @@ public static class BlockPass
         using var scope = NewDisposeScope();
         var length = hidden.size(1);
         AttentionInputs? all = null;
-        ForEachTile(length, hidden.size(0) * hidden.size(2), (start, size) =>
+        ForEachTile(hidden, length, hidden.size(0) * hidden.size(2), (start, size) =>
         {
             var (query, key, value, heads) = block.Project(block.AttentionNorm.Forward(hidden.narrow(1, start, size)), first, count, Tile(context, start, size));
             Tensor Whole(string name, Tensor tile) => workspace.Heads(name, tile, tile.size(1), length).MoveToOuterDisposeScope();
@@ -168,17 +173,17 @@ public static class BlockPass
         var headSize = query.size(3);
         var result = workspace.Heads("head gradient", query, heads.Count, query.size(2));
         var rows = HeadRows(result);
-        ForEachTile(rows.size(0), layer.OutputSize, (start, count) => rows.narrow(0, start, count).copy_(
+        ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) => rows.narrow(0, start, count).copy_(
             layer.InputGradient(outputGradient.narrow(0, start, count), new FeatureSlice(heads.First * headSize, heads.Count * headSize))));
         return result.MoveToOuterDisposeScope();
     }
 
     // To be kept: in the layout in which the projections take and give heads.
-    private static AttentionResult NewResult(Tensor query, long heads)
+    private static AttentionResult NewResult(Tensor query, long heads, bool withLogSumExp)
     {
-        var (batch, length, onCpu) = (query.size(0), query.size(2), query.device_type == DeviceType.CPU);
+        var (batch, length) = (query.size(0), query.size(2));
         return new(HostMemory.Apart(() => empty([batch, length, heads, query.size(3)], query.dtype, query.device)).transpose(1, 2).MoveToOuterDisposeScope(),
-            onCpu ? HostMemory.Apart(() => empty([batch, length, heads], ScalarType.Float32)).transpose(1, 2).MoveToOuterDisposeScope() : null);
+            withLogSumExp ? HostMemory.Apart(() => empty([batch, length, heads], ScalarType.Float32)).transpose(1, 2).MoveToOuterDisposeScope() : null);
     }
 
     private static AttentionResult Part(AttentionResult all, HeadSlice heads) =>
@@ -193,12 +198,12 @@ public static class BlockPass
     private static void AddOutput(LinearLayer layer, Tensor rows, AttentionResult attended)
     {
         var heads = HeadRows(attended.Output);
-        ForEachTile(rows.size(0), layer.OutputSize, (start, count) => rows.narrow(0, start, count).add_(layer.Forward(heads.narrow(0, start, count)), Scalars.One));
+        ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) => rows.narrow(0, start, count).add_(layer.Forward(heads.narrow(0, start, count)), Scalars.One));
     }
 
-    private static void ForEachTile(long total, long width, Action<long, long> action)
+    private static void ForEachTile(Tensor of, long total, long width, Action<long, long> action)
     {
-        var tile = TileRows(width);
+        var tile = TileRows(width, IsOnGpu(of));
         for (long start = 0; start < total; start += tile)
         {
             using (NewDisposeScope())
@@ -209,13 +214,15 @@ public static class BlockPass
 
     private static void ForEachHeadGroup(DecoderBlock block, Tensor hidden, Action<int, int> action)
     {
-        var size = GroupsAtOnce(hidden.size(0) * hidden.size(1), block.AttentionOutput.InputSize, block.HeadGroups);
+        var size = GroupsAtOnce(hidden.size(0) * hidden.size(1), block.AttentionOutput.InputSize, block.HeadGroups, IsOnGpu(hidden));
         for (var first = 0; first < block.HeadGroups; first += size)
         {
             using var scope = NewDisposeScope();
             action(first, Math.Min(size, block.HeadGroups - first));
         }
     }
+
+    private static bool IsOnGpu(Tensor tensor) => tensor.device_type != DeviceType.CPU;
 
     // [B, L, D] -> [B L, D]
     private static Tensor Rows(Tensor hidden) => hidden.view(-1, hidden.size(2));

@@ -142,7 +142,7 @@ public static class CachedPass
         {
             // The kernels align "causal" to the first key.
             var mask = ones([fresh, past + fresh], ScalarType.Bool, query.device).tril(past);
-            return Dispatcher.ScaledDotProductAttention(query, key, value, mask, causal: false).MoveToOuterDisposeScope();
+            return MaskedAttention.Attend(query, key, value, mask).MoveToOuterDisposeScope();
         }
         // All of the past, and the present causally, joined by their log-sum-exps: no mask, whose kernel is half as fast.
         var (before, beforeSum) = Dispatcher.FlashAttentionCpu(query, key.narrow(2, 0, past), value.narrow(2, 0, past), causal: false);

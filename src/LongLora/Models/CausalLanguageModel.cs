@@ -94,8 +94,11 @@ public sealed class CausalLanguageModel : IDisposable
     {
         (Config, _layers, Device, _files) = (config, layers, device, files);
         (Embedding, Blocks, FinalNorm, Head) = parts;
-        ComputeType = device.type == TorchSharp.DeviceType.CUDA ? ScalarType.BFloat16 : ScalarType.Float32;
+        ComputeType = device.type == TorchSharp.DeviceType.CUDA && HasBf16 ? ScalarType.BFloat16 : ScalarType.Float32;
     }
+
+    // The fused attention of older GPUs takes no bf16, and without it the scores are a matrix [L, L].
+    private bool HasBf16 => CudaDriver.Capability(Device.index) is not < 8;
 
     /// <summary>The architecture. Exchanged when positions are rescaled.</summary>
     public ModelConfig Config { get; set; }
@@ -115,7 +118,7 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>Where the weights live.</summary>
     public Device Device { get; }
 
-    /// <summary>The type of activations and of the products' operands, to which weights are converted where they are used: fp32 on the CPU, bf16 on CUDA unless fp32 was asked for. Norms, RoPE angles and losses are fp32 everywhere.</summary>
+    /// <summary>The type of activations and of the products' operands, to which weights are converted where they are used: fp32 on the CPU, bf16 on CUDA unless fp32 was asked for or the device is older than Ampere. Norms, RoPE angles and losses are fp32 everywhere.</summary>
     public ScalarType ComputeType { get; internal set; }
 
     /// <summary>All weights in the checkpoint's order; quantised matrices are not among them.</summary>
@@ -135,6 +138,8 @@ public sealed class CausalLanguageModel : IDisposable
     {
         if (Device.type != TorchSharp.DeviceType.CUDA)
             return;
+        if (compute == CudaCompute.Bf16 && !HasBf16)
+            throw new ConfigurationException($"cuda-compute is bf16, which the device {Device} is too old for (compute capability {CudaDriver.Capability(Device.index)}, 8 is needed); use fp32.");
         ComputeType = compute == CudaCompute.Bf16 ? ScalarType.BFloat16 : ScalarType.Float32;
         backends.cuda.matmul.allow_tf32 = compute == CudaCompute.Tf32;
     }

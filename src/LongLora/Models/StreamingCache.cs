@@ -1,3 +1,4 @@
+using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -160,7 +161,7 @@ public sealed class StreamingCache : IDisposable
         var sinks = Turn(_sinkKeys[block].narrow(2, 0, step.Sinks), step.SinkTurns);
         var queries = cat([Turn(query, step.PlaceTurns!), Turn(query, step.Turns)], 3).mul_(Scalars.Of(Math.Sqrt(2))); // the kernel divides by the root of 2 K
         var both = cat([cat([sinks, zeros_like(sinks)], 3), cat([zeros_like(keys), keys], 3)], 2); // -> [1, J, n, 2 K]
-        var result = Dispatcher.ScaledDotProductAttention(queries, both, cat([values, zeros_like(values)], 3), step.Mask, causal: false).narrow(3, 0, query.size(3));
+        var result = MaskedAttention.Attend(queries, both, cat([values, zeros_like(values)], 3), step.Mask!).narrow(3, 0, query.size(3));
         for (long written = 0, count; written < fresh; written += count)
         {
             // Up to the end of the ring, then from its beginning.

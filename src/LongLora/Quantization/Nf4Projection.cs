@@ -21,6 +21,9 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
     private readonly float[] _values, _scaleValues;
     private readonly int _blockSize, _nestedBlockSize;
 
+    // On the device, so that a lookup waits for no copy; made by the first.
+    private Tensor? _pairTable, _scaleTable;
+
     internal Nf4Projection(Nf4Tensors tensors, long outputs, long inputs, ScalarType originalType, Weight? bias, float[]? values = null,
         float[]? scaleValues = null, int blockSize = Nf4Codebook.BlockSize, int nestedBlockSize = Nf4Codebook.NestedBlockSize)
         : base(outputs, inputs, tensors.Codes.device, originalType, bias)
@@ -80,11 +83,7 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
         var bytes = _tensors.Codes.view(-1);
         long firstByte = firstBlock * _blockSize / 2, byteCount = Math.Min(blocks * _blockSize / 2, bytes.numel() - firstByte);
 
-        // A byte is a pair of weights.
-        var pairs = new float[256 * 2];
-        for (var i = 0; i < 256; i++)
-            (pairs[2 * i], pairs[2 * i + 1]) = (_values[i >> 4], _values[i & 15]);
-        var values = tensor(pairs, device: Device).view(256, 2)
+        var values = (_pairTable ??= PairTable())
             .index_select(0, bytes.narrow(0, firstByte, byteCount).to(ScalarType.Int32)).view(-1); // [bytes] -> [bytes, 2] -> [weights]
         var scales = Scales(firstBlock, blocks);
         if (values.numel() == blocks * _blockSize)
@@ -99,9 +98,19 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
     {
         if (_tensors.NestedScales is not { } nested)
             return _tensors.Scales.narrow(0, first, count);
-        var groups = Scalars.Range(first, count, Device).div(Scalars.Of(_nestedBlockSize), RoundingMode.floor);
-        return tensor(_scaleValues, device: Device).index_select(0, _tensors.Scales.narrow(0, first, count).to(ScalarType.Int32))
-            .mul_(nested.index_select(0, groups)).add_(Scalars.Of(_tensors.Offset), Scalars.One);
+        long firstGroup = first / _nestedBlockSize, groups = (first + count + _nestedBlockSize - 1) / _nestedBlockSize - firstGroup;
+        var factors = nested.narrow(0, firstGroup, groups).unsqueeze(1).expand(groups, _nestedBlockSize).reshape(-1).narrow(0, first - firstGroup * _nestedBlockSize, count);
+        return (_scaleTable ??= tensor(_scaleValues, device: Device).DetachFromDisposeScope()).index_select(0, _tensors.Scales.narrow(0, first, count).to(ScalarType.Int32))
+            .mul_(factors).add_(Scalars.Of(_tensors.Offset), Scalars.One);
+    }
+
+    // A byte is a pair of weights.
+    private Tensor PairTable()
+    {
+        var pairs = new float[256 * 2];
+        for (var i = 0; i < 256; i++)
+            (pairs[2 * i], pairs[2 * i + 1]) = (_values[i >> 4], _values[i & 15]);
+        return tensor(pairs, [256, 2], device: Device).DetachFromDisposeScope();
     }
 
     internal override IEnumerable<TensorToWrite> Stored(string name)
@@ -125,5 +134,7 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
         _tensors.Codes.Dispose();
         _tensors.Scales.Dispose();
         _tensors.NestedScales?.Dispose();
+        _pairTable?.Dispose();
+        _scaleTable?.Dispose();
     }
 }

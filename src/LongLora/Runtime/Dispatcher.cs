@@ -50,6 +50,15 @@ public static unsafe partial class Dispatcher
             [Argument.List(parameter), Argument.List(gradient), Argument.List(firstMoment), Argument.List(secondMoment), Argument.List(), Argument.List(step),
              learningRate, beta1, beta2, weightDecay, epsilon, false, false, Argument.None, Argument.None]);
 
+    /// <summary>A tensor in the host's memory with the shape, strides and type of another, its content whatever was there.</summary>
+    /// <param name="like">On any device.</param>
+    /// <param name="pinned">Whether a GPU can reach it at the speed of the bus; only where there is one.</param>
+    internal static Tensor EmptyOnHost(Tensor like, bool pinned) =>
+        Call("aten::empty_like", "", 1, [like, Argument.None, Argument.None, Argument.Optional(CpuDevice), Argument.Optional(pinned ? 1UL : 0UL), Argument.None])[0];
+
+    // c10::Device: type and index, both 0.
+    private const ulong CpuDevice = 0;
+
     /// <summary>Attention of the CPU's fused kernel, outside autograd, with what its backward pass needs.</summary>
     /// <returns>Output [B, H, L, K] and the log-sum-exp of each row [B, L, H] or [B, H, L], for <see cref="FlashAttentionCpuBackward"/>.</returns>
     internal static (Tensor Output, Tensor LogSumExp) FlashAttentionCpu(Tensor query, Tensor key, Tensor value, bool causal)
@@ -143,6 +152,8 @@ public static unsafe partial class Dispatcher
 
         public static Argument Optional(Tensor? tensor) => tensor is null ? None : new Argument(0, tensor, optional: true);
 
+        public static Argument Optional(ulong bits) => new(bits, optional: true);
+
         public static Argument List(params Tensor[] tensors) => new(0, list: tensors);
 
         [SuppressMessage("Usage", "CA2225", Justification = "private; conversions exist for collection expressions")]
@@ -156,13 +167,11 @@ public static unsafe partial class Dispatcher
         {
             if (_list is not null)
                 return NewList(_list);
-            if (Tensor is null)
-                return _bits;
-            var handle = NewHandle(Tensor);
+            var value = Tensor is null ? _bits : NewHandle(Tensor);
             if (!_optional)
-                return handle;
+                return value;
             var boxed = (ulong*)NativeMemory.Alloc(sizeof(ulong));
-            *boxed = handle;
+            *boxed = value;
             return (ulong)boxed;
         }
     }

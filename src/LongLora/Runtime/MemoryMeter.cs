@@ -1,12 +1,24 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
+using TorchSharp;
+using static TorchSharp.torch;
 
 namespace LongLora.Runtime;
 
-/// <summary>Resident memory of this process.</summary>
+/// <summary>Resident memory of this process, or memory in use on a GPU.</summary>
 public static partial class MemoryMeter
 {
+    /// <summary>Bytes that a device's memory has; null where they are not known.</summary>
+    internal static long? AvailableBytes(DeviceType type, int index) =>
+        type == DeviceType.CUDA ? CudaDriver.TotalBytes(index) : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+
+    /// <summary>Bytes in use where a device computes: of this process on the CPU, of the whole device on CUDA.</summary>
+    internal static long CurrentBytesOf(Device device) => (device.type == DeviceType.CUDA ? CudaDriver.UsedBytes(device.index) : null) ?? CurrentBytes;
+
+    /// <summary>The most bytes in use: on CUDA those of now, as libtorch gives nothing back.</summary>
+    internal static long PeakBytesOf(Device device) => (device.type == DeviceType.CUDA ? CudaDriver.UsedBytes(device.index) : null) ?? PeakBytes;
+
     /// <summary>Bytes now.</summary>
     public static long CurrentBytes => ReadStatus("VmRSS:") ?? OfProcess(p => p.WorkingSet64);
 

@@ -41,12 +41,12 @@ public abstract class ActivationStore : IDisposable
         var onCpu = device.type == DeviceType.CPU;
         if (offload == ActivationOffload.Auto)
         {
-            var free = onCpu ? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes - MemoryMeter.CurrentBytes : long.MaxValue;
+            var free = MemoryMeter.AvailableBytes(device.type, device.index) - MemoryMeter.CurrentBytesOf(device) ?? long.MaxValue;
             offload = bytes < free / 2 ? ActivationOffload.None : onCpu ? ActivationOffload.Disk : ActivationOffload.Host;
         }
         return offload switch
         {
-            ActivationOffload.Disk => new DiskStore(),
+            ActivationOffload.Disk => new DiskStore(device),
             ActivationOffload.Host when !onCpu => new HostStore(device),
             _ => new MemoryStore(),
         };
@@ -79,7 +79,8 @@ public abstract class ActivationStore : IDisposable
         }
     }
 
-    // Pinned, so that the copies run at the speed of the bus. Not tried on a GPU.
+    // Pinned, so that the copies run at the speed of the bus and nobody waits for them: they keep their order among the device's kernels, and libtorch keeps
+    // the memory of both ends until they are done. Not tried on a GPU.
     private sealed class HostStore(Device device) : ActivationStore
     {
         private readonly Stack<Tensor> _kept = [];
@@ -92,14 +93,15 @@ public abstract class ActivationStore : IDisposable
 
         public override void PushCopy(Tensor tensor)
         {
-            using var host = tensor.cpu();
-            _kept.Push(host.pin_memory().DetachFromDisposeScope());
+            var host = Dispatcher.EmptyOnHost(tensor, pinned: true).DetachFromDisposeScope();
+            host.copy_(tensor, true); // not blocking
+            _kept.Push(host);
         }
 
         public override Tensor Pop()
         {
             using var host = _kept.Pop();
-            return host.to(device);
+            return host.to(device, non_blocking: true);
         }
 
         protected override void Dispose(bool disposing)
@@ -110,7 +112,7 @@ public abstract class ActivationStore : IDisposable
     }
 
     // One file, written and cut off at its end like a stack. Explicit reads and writes: mapped pages would count as the process's memory.
-    private sealed unsafe class DiskStore : ActivationStore
+    private sealed unsafe class DiskStore(Device device) : ActivationStore
     {
         private const int Piece = 1 << 28;
 
@@ -161,6 +163,8 @@ public abstract class ActivationStore : IDisposable
                 }
             });
             _end = offset;
+            if (device.type != DeviceType.CPU)
+                tensor = tensor.to(device);
             return tensor.permute([.. Enumerable.Range(0, order.Length).Select(i => (long)Array.IndexOf(order, i))]).MoveToOuterDisposeScope();
         }
 

@@ -32,6 +32,9 @@ public sealed class AdamW : IDisposable
     /// <summary>Running mean of their squares, [n] fp32.</summary>
     public Tensor SecondMoment { get; }
 
+    /// <summary>Elements in one call: CUDA's kernel counts in 32 bits.</summary>
+    internal long ElementsAtOnce { get; init; } = 1 << 30;
+
     /// <summary>Steps taken.</summary>
     public long Steps { get; set; }
 
@@ -46,8 +49,13 @@ public sealed class AdamW : IDisposable
             Scalars.Multiply(_parameters.Gradients, _options.MaxGradNorm / (norm + 1e-6)); // PyTorch's clip_grad_norm_
         Steps++;
         var step = tensor((float)Steps, device: _parameters.Values.device);
-        Dispatcher.FusedAdamW(_parameters.Values, _parameters.Gradients, FirstMoment, SecondMoment, step,
-            learningRate, _options.Beta1, _options.Beta2, _options.WeightDecay, _options.Epsilon);
+        for (long start = 0; start < _parameters.Count; start += ElementsAtOnce)
+        {
+            var count = Math.Min(ElementsAtOnce, _parameters.Count - start);
+            Tensor Part(Tensor flat) => flat.narrow(0, start, count);
+            Dispatcher.FusedAdamW(Part(_parameters.Values), Part(_parameters.Gradients), Part(FirstMoment), Part(SecondMoment), step,
+                learningRate, _options.Beta1, _options.Beta2, _options.WeightDecay, _options.Epsilon);
+        }
         _parameters.ClearGradients();
     }
 

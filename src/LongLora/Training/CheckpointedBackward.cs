@@ -96,7 +96,7 @@ public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPe
     private void BackwardBlock(Tensor gradient, int block, ForwardContext context, ActivationStore kept)
     {
         using var scope = NewDisposeScope();
-        var logSumExp = model.Device.type == DeviceType.CPU ? kept.Pop() : null;
+        var logSumExp = context.Attention.KeepsLogSumExp(model.Device) ? kept.Pop() : null;
         var output = kept.Pop();
         BlockPass.Backward(model.Blocks[block], kept.Pop(), new AttentionResult(output, logSumExp), gradient, context, _workspace);
     }

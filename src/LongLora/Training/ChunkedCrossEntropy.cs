@@ -12,11 +12,13 @@ namespace LongLora.Training;
 /// </summary>
 public static class ChunkedCrossEntropy
 {
-    // 32 MiB in fp32: what the C allocator keeps for the next chunk.
-    private const long LogitsPerChunk = 8 << 20;
+    // 32 MiB in fp32: what the C allocator keeps for the next chunk. A GPU wants much work at once.
+    private static long LogitsPerChunk(bool cuda) => cuda ? 64 << 20 : 8 << 20;
 
     /// <summary>Rows whose logits are held at once for a vocabulary of that size.</summary>
-    public static long ChunkRows(long vocabulary) => Math.Max(64, LogitsPerChunk / vocabulary);
+    /// <param name="vocabulary">V.</param>
+    /// <param name="cuda">Whether on CUDA.</param>
+    public static long ChunkRows(long vocabulary, bool cuda = false) => Math.Max(64, LogitsPerChunk(cuda) / vocabulary);
 
     /// <summary>Adds the gradients of norm and head, and turns the hidden states into their gradient, in place.</summary>
     /// <param name="model">Gives the final norm and the head.</param>
@@ -30,7 +32,7 @@ public static class ChunkedCrossEntropy
         using var noGradient = no_grad();
         var rows = hidden.view(-1, hidden.size(2));
         var lossSum = zeros([], ScalarType.Float64, hidden.device);
-        long count = rows.size(0), chunk = ChunkRows(model.Head.OutputSize);
+        long count = rows.size(0), chunk = ChunkRows(model.Head.OutputSize, model.Device.type == TorchSharp.DeviceType.CUDA);
         for (long start = 0; start < count; start += chunk)
         {
             RunChunk(model, rows.narrow(0, start, Math.Min(chunk, count - start)), targets.narrow(0, start, Math.Min(chunk, count - start)), scale, lossSum);

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using LongLora.Layers;
 using LongLora.Models;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Training;
@@ -13,6 +14,9 @@ namespace LongLora.Training;
 public static class GemmRate
 {
     private const int RowsInProduct = 2048, Rounds = 3;
+
+    // Long enough that starting and waiting do not count.
+    private const double CpuOperations = 2e9, CudaOperations = 2e12;
 
     /// <summary>
     /// Operations a second over one step's mix of products: each linear layer's output x Wᵀ and input gradient g W, and for the head, where
@@ -30,7 +34,7 @@ public static class GemmRate
             products.Add(new(rows, layer.InputSize, layer.OutputSize, Kind.Output));
             products.Add(new(rows, layer.OutputSize, layer.InputSize, Kind.InputGradient));
         }
-        var (chunk, size, vocabulary) = (Math.Min(tokens, ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize)), model.Head.InputSize, model.Head.OutputSize);
+        var (chunk, size, vocabulary) = (Math.Min(tokens, ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize, model.Device.type == DeviceType.CUDA)), model.Head.InputSize, model.Head.OutputSize);
         products.Add(new(chunk, size, vocabulary, Kind.Output));
         products.Add(new(chunk, vocabulary, size, Kind.InputGradient));
         if (model.Head.Projection is DenseProjection { Weight.IsTrained: true })
@@ -47,11 +51,18 @@ public static class GemmRate
         return operations / seconds;
     }
 
-    /// <summary>Operations a second of a square product, fp32 on the CPU: what the machine reaches at best.</summary>
-    /// <param name="size">Rows and columns.</param>
+    /// <summary>Rows and columns of the square product that is timed.</summary>
+    /// <param name="device">Where.</param>
+    public static int SquareSize(Device device) => device.type == DeviceType.CUDA ? 8192 : 1024;
+
+    /// <summary>Operations a second of a square product, fp32 on the CPU, bf16 on CUDA: what the machine reaches at best.</summary>
     /// <param name="device">Where to compute; null for the CPU.</param>
-    public static double MeasureSquare(int size = 1024, Device? device = null) =>
-        Rate(new(size, size, size, Kind.InputGradient), device ?? CPU, device is { type: TorchSharp.DeviceType.CUDA } ? ScalarType.BFloat16 : ScalarType.Float32);
+    public static double MeasureSquare(Device? device = null)
+    {
+        device ??= CPU;
+        var size = SquareSize(device);
+        return Rate(new(size, size, size, Kind.InputGradient), device, device.type == DeviceType.CUDA ? ScalarType.BFloat16 : ScalarType.Float32);
+    }
 
     private enum Kind
     {
@@ -87,12 +98,12 @@ public static class GemmRate
         }
         void Wait()
         {
-            if (device.type == TorchSharp.DeviceType.CUDA)
+            if (device.type == DeviceType.CUDA)
                 cuda.synchronize(device);
         }
 
         Multiply();
-        var (best, repeats) = (0.0, (int)Math.Clamp(2e9 / product.Operations, 1, 64));
+        var (best, repeats) = (0.0, (int)Math.Clamp((device.type == DeviceType.CUDA ? CudaOperations : CpuOperations) / product.Operations, 1, 64));
         for (var round = 0; round < Rounds; round++)
         {
             Wait();

@@ -178,11 +178,11 @@ public static class StepBenchmark
         }
 
         MemoryMeter.ReturnFreeMemory();
-        var resident = MemoryMeter.CurrentBytes;
+        var resident = MemoryMeter.CurrentBytesOf(model.Device);
         MemoryMeter.ResetPeak();
         var first = Stopwatch.StartNew();
         var losses = new List<double> { Step() };
-        var peak = MemoryMeter.PeakBytes;
+        var peak = MemoryMeter.PeakBytesOf(model.Device);
         List<double> seconds = options.Steps == 0 ? [first.Elapsed.TotalSeconds] : [];
         for (var i = 0; i < options.Steps; i++)
         {
@@ -190,7 +190,7 @@ public static class StepBenchmark
             losses.Add(Step());
             seconds.Add(watch.Elapsed.TotalSeconds);
         }
-        var flops = StepFlops.Count(model.Config, attention, options.Tuning, context, 1, options.BlocksPerSegment);
+        var flops = StepFlops.Count(model.Config, attention, options.Tuning, context, 1, options.BlocksPerSegment, model.Device.type == DeviceType.CUDA);
         return new(flops, seconds, losses, resident, peak, Plan(model, attention, context, options));
     }
 

@@ -36,7 +36,8 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
     /// <param name="length">L, tokens in a sequence.</param>
     /// <param name="batch">B, sequences.</param>
     /// <param name="blocksPerSegment">As given to <see cref="CheckpointedBackward"/>.</param>
-    public static StepFlops Count(ModelConfig config, IAttention attention, AdapterOptions tuning, int length, int batch = 1, int blocksPerSegment = 1)
+    /// <param name="cuda">Whether on CUDA, where more heads are worked on at once, so that less is computed again.</param>
+    public static StepFlops Count(ModelConfig config, IAttention attention, AdapterOptions tuning, int length, int batch = 1, int blocksPerSegment = 1, bool cuda = false)
     {
         using var model = ModelLoader.Describe(config);
         double rows = (double)batch * length;
@@ -59,9 +60,12 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         var blocks = products - Layer(model.Head);
         var mlp = blocks - model.Blocks.Sum(b => b.AttentionLayers.Append(b.MlpOutput).Sum(Layer)); // the MLP's first half
         // x Aᵀ and g B of an adapted head are made twice too.
-        var recomputed = mlp + model.Blocks.Sum(b => Again(b, Parts, rows)) + Update(model.Head) + scores;
+        double Passes(DecoderBlock block) => StepFlops.Passes(block, (long)rows, cuda);
+        var recomputed = mlp + model.Blocks.Sum(b => Again(b, Parts, Passes(b))) + Update(model.Head) + scores;
+        if (cuda) // attention's forward pass, whose kernel's own notes autograd keeps to itself
+            recomputed += 2 * scores;
         if (blocksPerSegment > 1)
-            recomputed += blocks + model.Blocks.Sum(b => Heads(b).Sum(l => (Uses(b, l, rows) - 1) * Parts(l).In)) + 2 * scores;
+            recomputed += blocks + model.Blocks.Sum(b => Heads(b).Sum(l => (Passes(b) * b.SlicesOf(l) - 1) * Parts(l).In)) + 2 * scores;
         return new(products + 2 * scores, products + 4 * scores, trained, recomputed);
     }
 
@@ -72,19 +76,16 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
     private static IEnumerable<LinearLayer> Heads(DecoderBlock block) => block.AttentionLayers.Where(l => l != block.AttentionOutput);
 
     // On long texts the heads run some at a time.
-    private static double Passes(DecoderBlock block, double rows) =>
-        Math.Ceiling((double)block.HeadGroups / BlockPass.GroupsAtOnce((long)rows, block.AttentionOutput.InputSize, block.HeadGroups));
-
-    // How often x Aᵀ is made for all the heads.
-    private static double Uses(DecoderBlock block, LinearLayer layer, double rows) => Passes(block, rows) * block.SlicesOf(layer);
+    private static double Passes(DecoderBlock block, long rows, bool cuda) =>
+        Math.Ceiling((double)block.HeadGroups / BlockPass.GroupsAtOnce(rows, block.AttentionOutput.InputSize, block.HeadGroups, cuda));
 
     // What BlockPass computes a second time in a block, the scores and the MLP's first half aside.
-    private static double Again(DecoderBlock block, Func<LinearLayer, LayerFlops> parts, double rows)
+    private static double Again(DecoderBlock block, Func<LinearLayer, LayerFlops> parts, double passes)
     {
         double sum = 0;
         foreach (var layer in Heads(block))
         {
-            var (flops, uses) = (parts(layer), Uses(block, layer, rows));
+            var (flops, uses) = (parts(layer), passes * block.SlicesOf(layer)); // how often x Aᵀ is made for all the heads
             var projection = flops.Dense + flops.Out + uses * flops.In;
             sum += (uses - 1) * flops.In; // in the forward pass
             sum += projection * (block.RunAgain.Contains(layer) ? 2 : 1);
@@ -92,7 +93,7 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         }
         // Run for the MLP's input; x Aᵀ once more for the gradient of B, and g B in each pass over the heads.
         var output = parts(block.AttentionOutput);
-        sum += (block.IsParallel ? 0 : output.Dense + output.In + output.Out) + output.In + Passes(block, rows) * output.Out;
+        sum += (block.IsParallel ? 0 : output.Dense + output.In + output.Out) + output.In + passes * output.Out;
         // Not run again itself.
         var last = parts(block.MlpOutput);
         return sum + last.In + last.Out;

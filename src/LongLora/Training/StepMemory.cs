@@ -3,6 +3,7 @@ using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Models;
 using LongLora.Quantization;
+using LongLora.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -31,8 +32,11 @@ public sealed record StepMemoryOptions
     /// <summary>The type in which the weights are stored. Default bf16, that of published models.</summary>
     public ScalarType StoredType { get; init; } = ScalarType.BFloat16;
 
-    /// <summary>Whether the model computes on CUDA, in bf16. Default false: on the CPU, in fp32.</summary>
+    /// <summary>Whether the model computes on CUDA. Default false: on the CPU, in fp32.</summary>
     public bool Cuda { get; init; }
+
+    /// <summary>What CUDA computes in. Default bf16.</summary>
+    public CudaCompute CudaCompute { get; init; } = CudaCompute.Bf16;
 }
 
 /// <summary>
@@ -84,12 +88,12 @@ public sealed record StepMemory(long Runtime, long Weights, long Trained, long G
     internal static StepMemory Count(CausalLanguageModel model, IAttention attention, int length, StepMemoryOptions options)
     {
         var config = model.Config;
-        long tokens = (long)options.BatchSize * length, size = options.Cuda ? 2 : 4, width = config.HiddenSize;
+        long tokens = (long)options.BatchSize * length, size = options is { Cuda: true, CudaCompute: CudaCompute.Bf16 } ? 2 : 4, width = config.HiddenSize;
         var (weights, trained) = WeightBytes(model, options);
         var (kept, offloaded) = Kept(config, tokens, size, options);
         var hidden = tokens * width * size + tokens * IdBytes + (long)length * config.HeadSize * 4;
         return new(options.Cuda ? CudaRuntime : CpuRuntime, weights, trained, trained, 2 * trained, kept, hidden, AttentionBytes(model, attention, length, size, options),
-            LossBytes(model, tokens, size), WorkspaceBytes(model, tokens, size, options), offloaded);
+            LossBytes(model, tokens, size, options), WorkspaceBytes(model, tokens, size, options), offloaded);
     }
 
     // Ids and targets as tensors and as the arrays that they are made from, 8 bytes each.
@@ -132,32 +136,39 @@ public sealed record StepMemory(long Runtime, long Weights, long Trained, long G
         var config = model.Config;
         long tokens = (long)options.BatchSize * length, all = (long)config.HeadCount * config.HeadSize;
         var groups = model.Blocks[0].HeadGroups;
-        var part = (double)BlockPass.GroupsAtOnce(tokens, all, groups) / groups;
+        var part = (double)BlockPass.GroupsAtOnce(tokens, all, groups, options.Cuda) / groups;
         long queries = (long)(tokens * all * part) * size, keys = (long)(tokens * config.KeyValueHeadCount * config.HeadSize * part) * size;
         var longest = attention.Pattern(length) is var pattern ? pattern.Lower.Concat(pattern.Upper).Max(r => r.Length) : 0;
-        // Of one call at a time: an output, or three gradients; whole stretches.
-        var kernel = Math.Max(SegmentedAttention.KernelElements * size, (long)((double)longest / length * queries));
+        // Of one call at a time, of whole stretches: an output, or three gradients. On CUDA the output once more, its gradient in order, and the kernel's sums in fp32.
+        var (kernel, results) = (Math.Max(SegmentedAttention.KernelElements(options.Cuda) * size, (long)((double)longest / length * queries)), options.Cuda ? 7 : 3);
         var normed = tokens * config.HiddenSize * size * (model.Blocks[0].IsParallel ? 2 : 1);
-        return normed + 3 * queries + 4 * keys + 3 * Math.Min(kernel, queries);
+        return normed + 3 * queries + 4 * keys + results * Math.Min(kernel, queries);
     }
 
-    private static long LossBytes(CausalLanguageModel model, long tokens, long size)
+    private static long LossBytes(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
     {
-        var rows = Math.Min(tokens, ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize));
+        var rows = Math.Min(tokens, ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize, options.Cuda));
         return rows * (model.Head.OutputSize * (size == 4 ? 4 : 8) + 6 * model.Head.InputSize * size);
     }
 
     private static long WorkspaceBytes(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
     {
         var mlp = model.Blocks[0].MlpOutput.InputSize;
-        var rows = Math.Min(tokens, BlockPass.TileRows(mlp));
+        var rows = Math.Min(tokens, BlockPass.TileRows(mlp, options.Cuda));
         // gate, up, their activation and product, their gradients; the tile itself, its norm and gradients
         var tile = rows * (8 * mlp + 6 * model.Config.HiddenSize) * size;
-        if (options.Cuda || (options.Quantization == QuantizationKind.None && options.StoredType == ScalarType.Float32))
+        var (matrix, head) = (mlp * model.Config.HiddenSize, model.Head.InputSize * model.Head.OutputSize);
+        var headIsTrained = options.Tuning.TrainEverything || (model.Config.TiedEmbeddings && options.Tuning.TrainEmbeddings);
+        if (options.Cuda)
+        {
+            // A matrix that is looked up by tensor operations, or matrices in another type than that of the products.
+            var looked = options.Quantization == QuantizationKind.None ? 0 : 16 * matrix;
+            var narrowed = options.Quantization == QuantizationKind.None && (options.Tuning.TrainEverything || options.StoredType.ElementSize() != size) ? 3 * matrix * size : 0;
+            return tile + Math.Max(headIsTrained ? head * size : 0, looked + narrowed);
+        }
+        if (options.Quantization == QuantizationKind.None && options.StoredType == ScalarType.Float32)
             return tile;
         // On the CPU the graph of a tile holds gate and up in fp32; a head that is not trained is widened for its product.
-        var head = options.Tuning.TrainEverything || (model.Config.TiedEmbeddings && options.Tuning.TrainEmbeddings) ? 0 : model.Head.InputSize * model.Head.OutputSize * 4;
-        var widened = options.Tuning.TrainEverything ? 0 : 3 * mlp * model.Config.HiddenSize * 4;
-        return tile + Math.Max(head, widened);
+        return tile + Math.Max(headIsTrained ? 0 : head * 4, options.Tuning.TrainEverything ? 0 : 3 * matrix * 4);
     }
 }

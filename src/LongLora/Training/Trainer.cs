@@ -74,8 +74,8 @@ public sealed class Trainer : IDisposable
                     Tokens = tokens * step,
                     TokensPerSecond = tokens / watch.Elapsed.TotalSeconds,
                     Elapsed = clock.Elapsed,
-                    MemoryBytes = MemoryMeter.CurrentBytes,
-                    PeakMemoryBytes = MemoryMeter.PeakBytes,
+                    MemoryBytes = MemoryMeter.CurrentBytesOf(_model.Device),
+                    PeakMemoryBytes = MemoryMeter.PeakBytesOf(_model.Device),
                 });
                 if (step == _options.Steps || (_options.SaveEvery > 0 && step % _options.SaveEvery == 0))
                 {

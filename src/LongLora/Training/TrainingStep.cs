@@ -31,10 +31,10 @@ public sealed record TrainingStep
     [JsonPropertyName("elapsed_seconds"), JsonConverter(typeof(SecondsConverter))]
     public required TimeSpan Elapsed { get; init; }
 
-    /// <summary>Resident memory of the process in bytes.</summary>
+    /// <summary>Resident memory of the process in bytes; on CUDA memory in use on the device.</summary>
     public required long MemoryBytes { get; init; }
 
-    /// <summary>Largest resident memory so far in bytes.</summary>
+    /// <summary>The largest so far in bytes.</summary>
     public required long PeakMemoryBytes { get; init; }
 
     private sealed class SecondsConverter : JsonConverter<TimeSpan>

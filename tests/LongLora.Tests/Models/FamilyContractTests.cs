@@ -329,6 +329,8 @@ public sealed class FamilyContractTests : IDisposable
             IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null, (Tensor Query, Tensor Key, Tensor Value)? into = null) =>
             throw new NotSupportedException();
 
+        public bool KeepsLogSumExp(Device device) => throw new NotSupportedException();
+
         public AttentionPattern Pattern(int length) => throw new NotSupportedException();
     }
 }

@@ -84,7 +84,6 @@ public class StepMemoryTests
     {
         TrainingPlan Plan(long bytes) => TrainingPlan.Make(Options(32768) with { ActivationOffload = ActivationOffload.Disk }, bytes);
         Assert.Null(Plan(64L << 30).Warning);
-        Assert.Contains("read from their files again", Plan(16L << 30).Warning);
         var memory = Plan(64L << 30).Memory;
         Assert.Contains("may run out of memory", Plan((memory.Peak - memory.Weights) * 21 / 20).Warning);
     }
@@ -96,5 +95,24 @@ public class StepMemoryTests
         var longer = TrainingPlan.Make(Options(131072), 64L << 30);
         Assert.Equal(ActivationOffload.Disk, longer.Offload);
         Assert.True(longer.Memory.Offloaded > 32L << 30);
+    }
+
+    [Fact]
+    public void Plan_whose_activations_find_no_room_on_disk_is_refused()
+    {
+        var plan = TrainingPlan.Make(Options(131072), 64L << 30);
+        plan.RequireRoom("'/scratch'", plan.Memory.Offloaded);
+        var told = Assert.Throws<ConfigurationException>(() => plan.RequireRoom("'/scratch'", 20L << 30)).Message;
+        foreach (var part in new[] { TrainingPlan.Size(plan.Memory.Offloaded), "'/scratch' has 20.0 GiB", "TMPDIR", "--check-memory false" })
+            Assert.Contains(part, told);
+    }
+
+    [Fact]
+    public void Plan_whose_weights_find_no_room_says_so()
+    {
+        var plan = TrainingPlan.Make(Options(8192), 12L << 30);
+        Assert.True(plan.Fits);
+        Assert.Contains("12.6 GiB of weights", plan.Warning);
+        Assert.Contains("read from the disk again", plan.Warning);
     }
 }

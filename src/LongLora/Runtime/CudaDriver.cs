@@ -1,0 +1,72 @@
+using System.Runtime.InteropServices;
+
+namespace LongLora.Runtime;
+
+/// <summary>
+/// What NVIDIA's driver says of a device, which TorchSharp does not ask: the same device numbers as libtorch's, <c>CUDA_VISIBLE_DEVICES</c> included.
+/// Null where there is no driver or no such device. Not tried on a GPU.
+/// </summary>
+internal static unsafe class CudaDriver
+{
+    private const int CapabilityMajor = 75; // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+
+    private static readonly Lazy<nint> s_driver = new(Load);
+
+    /// <summary>The first number of a device's compute capability; bf16 is at home from 8 (Ampere) on.</summary>
+    internal static int? Capability(int index)
+    {
+        if (Find(index) is not { } device)
+            return null;
+        int value;
+        return ((delegate* unmanaged<int*, int, int, int>)Function("cuDeviceGetAttribute"))(&value, CapabilityMajor, device) == 0 ? value : null;
+    }
+
+    /// <summary>All bytes of a device.</summary>
+    internal static long? TotalBytes(int index)
+    {
+        if (Find(index) is not { } device)
+            return null;
+        nuint bytes;
+        return ((delegate* unmanaged<nuint*, int, int>)Function("cuDeviceTotalMem_v2"))(&bytes, device) == 0 ? (long)bytes : null;
+    }
+
+    /// <summary>
+    /// Bytes in use, by all processes. libtorch keeps what it has once taken, so after a step this is what the step took at its peak.
+    /// </summary>
+    internal static long? UsedBytes(int index)
+    {
+        if (Find(index) is not { } device)
+            return null;
+        // The context is the one that libtorch's runtime uses.
+        nint context;
+        if (((delegate* unmanaged<nint*, int, int>)Function("cuDevicePrimaryCtxRetain"))(&context, device) != 0)
+            return null;
+        nuint free = 0, total = 0;
+        var failed = ((delegate* unmanaged<nint, int>)Function("cuCtxPushCurrent_v2"))(context);
+        if (failed == 0)
+        {
+            failed = ((delegate* unmanaged<nuint*, nuint*, int>)Function("cuMemGetInfo_v2"))(&free, &total);
+            _ = ((delegate* unmanaged<nint*, int>)Function("cuCtxPopCurrent_v2"))(&context);
+        }
+        _ = ((delegate* unmanaged<int, int>)Function("cuDevicePrimaryCtxRelease_v2"))(device);
+        return failed == 0 ? (long)(total - free) : null;
+    }
+
+    private static int? Find(int index)
+    {
+        if (s_driver.Value == 0 || index < 0)
+            return null;
+        int device;
+        return ((delegate* unmanaged<int*, int, int>)Function("cuDeviceGet"))(&device, index) == 0 ? device : null;
+    }
+
+    private static nint Load()
+    {
+        var name = OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1";
+        if (!NativeLibrary.TryLoad(name, out var driver))
+            return 0;
+        return NativeLibrary.TryGetExport(driver, "cuInit", out var initialize) && ((delegate* unmanaged<uint, int>)initialize)(0) == 0 ? driver : 0;
+    }
+
+    private static void* Function(string name) => (void*)NativeLibrary.GetExport(s_driver.Value, name);
+}
