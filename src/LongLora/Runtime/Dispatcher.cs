@@ -93,7 +93,7 @@ public static unsafe partial class Dispatcher
         }
         GC.KeepAlive(arguments.Length > 0 ? arguments[0].Tensor : null);
         if (failed != 0)
-            throw new ShapeException($"{name} refused its arguments ({Describe(arguments)}); libtorch's reason is on the error stream.");
+            throw new ShapeException($"{name} refused its arguments ({Describe(arguments)}), or found no memory for its results; libtorch's reason is on the error stream.");
         var results = new Tensor[resultCount];
         for (var i = 0; i < resultCount; i++)
         {
