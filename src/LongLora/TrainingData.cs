@@ -65,17 +65,24 @@ public sealed class TrainingData : IDisposable
             .Concat(options.Data.SelectMany(d => Directory.Exists(d.Path) ? Directory.EnumerateFiles(d.Path, "*", SearchOption.AllDirectories) : [d.Path]));
         if (File.Exists(options.Template))
             files = files.Append(options.Template);
-        return ["tokens 1", Recipe.Version, $"vocabulary: {config.VocabularySize}", $"ends: {string.Join(' ', config.EosTokenIds)}",
+        return ["tokens 2", Recipe.Version, $"vocabulary: {config.VocabularySize}", $"ends: {string.Join(' ', config.EosTokenIds)}",
             .. FineTuneOptionTable.All.Where(o => keys.Contains(o.Name)).Select(o => $"{o.Name}: {o.Format(options)}"), .. files.Order(StringComparer.Ordinal).Select(TokenCache.Mark)];
     }
 
-    private static IEnumerable<string> NotesOn(FineTuneOptions options, IReadOnlyList<IExampleSource> sources)
+    /// <summary>What was done to the data as far as it was read, in sentences.</summary>
+    /// <param name="options">The options.</param>
+    /// <param name="sources">The sources of a run.</param>
+    public static IEnumerable<string> NotesOn(FineTuneOptions options, IReadOnlyList<IExampleSource> sources)
     {
         var conversations = sources.OfType<ConversationSource>().ToList();
         if (conversations.Sum(s => s.Shortened) is > 0 and var shortened)
             yield return $"{shortened:N0} examples had more than {options.Context:N0} tokens; the middle of what is only read was left out of them.";
         if (conversations.Sum(s => s.LeftOut) is > 0 and var leftOut)
             yield return $"{leftOut:N0} conversations without an answer to learn were left out.";
+        if (conversations.Sum(s => s.WithoutTools) is > 0 and var withoutTools)
+            yield return $"{withoutTools:N0} conversations have tools, for which the template has no place: the model does not see them.";
+        if (conversations.Sum(s => s.WithoutEnd) is > 0 and var withoutEnd)
+            yield return $"{withoutEnd:N0} examples end without a token that ends an answer, since the template writes none: from them the model does not learn to stop.";
     }
 
     /// <inheritdoc/>

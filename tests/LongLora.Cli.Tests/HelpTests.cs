@@ -2,7 +2,7 @@ namespace LongLora.Cli.Tests;
 
 public class HelpTests : CliRun
 {
-    public static TheoryData<string> Commands => ["", "quickstart", "reproduce", "train", "sft", "evaluate", "evaluate perplexity", "evaluate short", "evaluate passkey", "evaluate lines", "evaluate topics", "evaluate ruler", "evaluate answers", "evaluate streaming", "chat", "serve", "generate", "merge", "export", "quantize", "prepare", "prepare qa", "report", "inspect", "plan", "bench", "bench step", "bench decode", "tokenizer", "tokenizer train", "data", "data practice", "data sdk-docs", "data windows"];
+    public static TheoryData<string> Commands => ["", "quickstart", "reproduce", "train", "sft", "evaluate", "evaluate perplexity", "evaluate short", "evaluate passkey", "evaluate lines", "evaluate topics", "evaluate ruler", "evaluate answers", "evaluate streaming", "chat", "serve", "generate", "merge", "export", "quantize", "prepare", "prepare qa", "report", "inspect", "plan", "bench", "bench step", "bench decode", "tokenizer", "tokenizer train", "data", "data practice", "data sdk-docs", "data windows", "data questions"];
 
     [Theory]
     [MemberData(nameof(Commands))]

@@ -62,6 +62,33 @@ public class SftTests : CliRun
     }
 
     [Fact]
+    public void Prepare_show_prints_conversations_with_what_is_not_learnt_marked()
+    {
+        File.WriteAllText(At("qa.json"), "[" + string.Join(',', File.ReadLines(WriteConversations("train.jsonl"))) + "]");
+        foreach (var name in new[] { "train.jsonl", "qa.json" })
+        {
+            var output = Succeed("prepare", "--model", Stories, "--data", At(name), "--template", "longalpaca", "--show", "3");
+            Assert.Equal(3, output.Split("of them learnt").Length - 1);
+            Assert.Contains("]⟧|", output, StringComparison.Ordinal);
+        }
+        Fail(ExitCode.Usage, ["conversations", "--model"], "prepare", "--data", At("qa.json"), "--show", "3");
+        Fail(ExitCode.Input, ["longlora sft"], "prepare", "--data", At("qa.json"), "--output", At("corpus"));
+        File.WriteAllText(At("bad.json"), """[{"instruction": "q"}]""");
+        Fail(ExitCode.Input, ["bad.json:1", "its fields are instruction"], "prepare", "--model", Stories, "--template", "alpaca", "--data", At("bad.json"), "--show", "3");
+    }
+
+    [Fact]
+    public void Questions_about_documents_are_written_and_answers_scored()
+    {
+        File.WriteAllLines(At("text.txt"), Enumerable.Range(0, 200).Select(i => $"Paragraph {i} says little."));
+        Succeed("data", "questions", "--data", At("text.txt"), "--examples", "5", "--shortest", "100", "--longest", "300", "--output", At("qa.json"));
+        var scores = Succeed("evaluate", "answers", "--model", Stories, "--data", At("qa.json"), "--template", "longalpaca", "--context", "1024");
+        Assert.Contains("5 examples,", scores, StringComparison.Ordinal);
+        Assert.Contains("0 examples answered word for word", scores, StringComparison.Ordinal);
+        Fail(ExitCode.Usage, ["longest 1"], "data", "questions", "--data", At("text.txt"), "--longest", "1", "--output", At("x.json"));
+    }
+
+    [Fact]
     public void Sft_without_a_template_or_with_an_unknown_one_says_what_there_is()
     {
         string[] arguments = ["sft", "--model", Stories, "--data", WriteConversations("train.jsonl"), "--context", "600", "--output", At("run")];

@@ -13,11 +13,14 @@ internal static class DataCommand
 {
     private static readonly JsonSerializerOptions s_json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
+    private static readonly JsonSerializerOptions s_questions = new(s_json) { PropertyNamingPolicy = JsonNamingPolicy.CamelCase, WriteIndented = true };
+
     internal static Command Create(CliContext context) => new Verb("data", "Make training data.", "longlora data practice --output practice.jsonl")
     {
         CreateSdkDocumentation(context),
         CreatePractice(context),
         CreateWindows(context),
+        CreateQuestions(context),
     };
 
     private static Verb CreateSdkDocumentation(CliContext context)
@@ -96,6 +99,35 @@ internal static class DataCommand
             });
             context.Output.WriteLine($"{options.Windows:N0} windows of {options.Context} tokens; SHA-256 {Convert.ToHexStringLower(hash.Hash!)}");
             context.Output.WriteLine($"Tokens: {parsed.GetValue(output)}");
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static Verb CreateQuestions(CliContext context)
+    {
+        var output = Output("a .json file in LongAlpaca's layout, for sft");
+        var data = new Option<string[]>("--data") { Description = "running text: files and folders", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
+        var count = new Option<int>("--examples") { Description = "questions to write [default: 1000]", HelpName = "N", DefaultValueFactory = _ => 1000 };
+        var shortest = new Option<int>("--shortest") { Description = "fewest characters of a document, roughly [default: 600]", HelpName = "N", DefaultValueFactory = _ => 600 };
+        var longest = new Option<int>("--longest") { Description = "most characters of a document, roughly [default: 5000]", HelpName = "N", DefaultValueFactory = _ => 5000 };
+        var asked = new Option<int>("--most-asked") { Description = "most facts that one question asks for [default: 4]", HelpName = "N", DefaultValueFactory = _ => 4 };
+        var seed = Seed();
+        var command = new Verb("questions", "Write questions about long documents, with answers that are known to be right.",
+            "longlora data questions --data books --output questions.json") { data, output, count, shortest, longest, asked, seed };
+        command.SetAction(parsed =>
+        {
+            var (from, to) = (parsed.GetValue(shortest), parsed.GetValue(longest));
+            if (from < 0 || to < from || parsed.GetValue(asked) < 1)
+                throw new ConfigurationException($"shortest is {from}, longest {to}, most-asked {parsed.GetValue(asked)}; the first must not be negative, the second not below it, the third at least 1.");
+            List<string> texts = [.. PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation).Where(t => !string.IsNullOrWhiteSpace(t))];
+            if (texts.Count == 0)
+                throw new DataException("The data holds no text at all: every file is empty.");
+            var random = new SplitMix64((ulong)parsed.GetValue(seed));
+            var questions = new DocumentQuestions(random, texts, parsed.GetValue(asked));
+            AtomicFile.Write(parsed.GetValue(output)!, stream => JsonSerializer.Serialize(stream,
+                Enumerable.Range(0, parsed.GetValue(count)).Select(_ => { context.Cancellation.ThrowIfCancellationRequested(); return questions.Write(random.Between(from, to)); }), s_questions));
+            context.Output.WriteLine($"Questions: {parsed.GetValue(output)}");
             return ExitCode.Done;
         });
         return command;

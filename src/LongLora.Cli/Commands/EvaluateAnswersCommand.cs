@@ -38,9 +38,9 @@ internal static class EvaluateAnswersCommand
             options.Validate();
             var examples = TrainingData.Sources(options, tokenizer, model.Config, DocumentFormats.All).SelectMany(s => s.Read(context.Cancellation));
             var result = AnswerLoss.Evaluate(model, examples, null, context.Cancellation);
-            context.Output.WriteLine($"{result.Examples:N0} examples, {result.Tokens:N0} tokens of answers: loss {result.Loss:F4}, perplexity {result.Perplexity:F3}");
+            context.Output.WriteLine($"{result.Examples:N0} examples, {result.Tokens:N0} tokens of answers: loss {result.Loss:F4}, perplexity {result.Perplexity:F3}; {result.Exact:N0} examples answered word for word");
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, JsonSerializer.Serialize(new { loss = result.Loss, perplexity = result.Perplexity, tokens = result.Tokens, examples = result.Examples }) + "\n");
+                AtomicFile.WriteText(file, JsonSerializer.Serialize(new { loss = result.Loss, perplexity = result.Perplexity, tokens = result.Tokens, examples = result.Examples, exact = result.Exact }) + "\n");
             return ExitCode.Done;
         });
         return command;

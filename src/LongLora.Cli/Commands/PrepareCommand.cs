@@ -1,5 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
+using LongLora.Data;
+using LongLora.Documents;
 using LongLora.Documents.Corpus;
 using LongLora.Reports;
 using LongLora.Runtime;
@@ -21,11 +23,12 @@ internal static class PrepareCommand
         format.AcceptOnlyFromAmong("bin", "jsonl", "txt");
         var raw = new Option<bool>("--raw") { Description = "write texts as they are read, without cleaning" };
         var parallel = new Option<int>("--parallel") { Description = $"files to read at the same time [default: {Environment.ProcessorCount}]", HelpName = "N", DefaultValueFactory = _ => Environment.ProcessorCount };
-        var show = new Option<int?>("--show") { Description = "print the first documents as the model will see them, and write nothing", HelpName = "N" };
+        var show = new Option<int?>("--show") { Description = "print the first documents as the model will see them, and write nothing; conversations too, what is not learnt marked", HelpName = "N" };
+        var template = new Option<string>("--template") { Description = "with --show, how conversations are written: auto (the model's own), a name, or a Jinja file [default: auto]", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
         var skip = new Option<bool>("--skip-unreadable") { Description = "exit with 0 even if some files could not be read; they are listed either way" };
         var command = new Verb("prepare", "Turn documents into a corpus for training.",
             "longlora prepare --data papers notes.docx --model Llama-2-7b --output corpus")
-        { data, output, model, format, raw, parallel, show, skip, PrepareQuestionsCommand.Create(context) };
+        { data, output, model, format, raw, parallel, show, template, skip, PrepareQuestionsCommand.Create(context) };
         command.SetAction(parsed =>
         {
             var tokenizer = parsed.GetValue(model);
@@ -41,6 +44,8 @@ internal static class PrepareCommand
             };
             if (parsed.GetValue(show) is { } count)
             {
+                if (AreConversations(options.Data))
+                    return ShowConversations(context, options, parsed.GetValue(template)!, count);
                 Show(context, options, count);
                 return ExitCode.Done;
             }
@@ -116,6 +121,26 @@ internal static class PrepareCommand
     // Powers of two: 512, 1k, 2k, ... 1M.
     private static string Short(long length) => length < 1024 ? length.ToString(CultureInfo.InvariantCulture)
         : length < 1 << 20 ? string.Create(CultureInfo.InvariantCulture, $"{length >> 10}k") : string.Create(CultureInfo.InvariantCulture, $"{length >> 20}M");
+
+    // Files that can be nothing else, or whose first record is a conversation.
+    private static bool AreConversations(IReadOnlyList<string> paths)
+    {
+        try
+        {
+            return paths.All(p => DataFiles.Extension(p) == ".json") || paths.All(File.Exists) && new ConversationFiles(paths, new ConversationFormat(), DocumentFormats.All.OfType<IRecordReader>()).Read().Any();
+        }
+        catch (DataException)
+        {
+            return false;
+        }
+    }
+
+    private static int ShowConversations(CliContext context, PrepareOptions options, string template, int count)
+    {
+        var model = options.Model ?? throw new ConfigurationException("These are conversations; name the model that is to see them with --model.");
+        var data = options.Data.Select(path => new DataSource(path));
+        return TrainCommand.Show(new FineTuneOptions { Model = model, Data = [.. data], Task = TrainingTask.Sft, Template = template, Context = 1 << 20, Output = "-" }, count, context);
+    }
 
     private static void Show(CliContext context, PrepareOptions options, int count)
     {

@@ -54,17 +54,21 @@ internal static class TrainCommand
         return options;
     }
 
-    private static int Show(FineTuneOptions options, int count, CliContext context)
+    /// <summary>Prints conversations as the model will see them, and what a run would say about those.</summary>
+    internal static int Show(FineTuneOptions options, int count, CliContext context)
     {
         (options with { Output = "-" }).Validate();
         var tokenizer = TokenizerLoader.Load(options.Model);
         var config = CheckpointDirectory.Open(options.Model).Config;
-        foreach (var example in TrainingData.Sources(options, tokenizer, config, DocumentFormats.All).SelectMany(s => s.Read(context.Cancellation)).Take(count))
+        var sources = TrainingData.Sources(options, tokenizer, config, DocumentFormats.All);
+        foreach (var example in sources.SelectMany(s => s.Read(context.Cancellation)).Take(count))
         {
             context.Output.WriteLine($"--- {example.Origin}");
             context.Output.WriteLine(TokenLines.Of(example, tokenizer));
             context.Output.WriteLine();
         }
+        foreach (var note in TrainingData.NotesOn(options, sources))
+            context.Output.WriteLine(note);
         return ExitCode.Done;
     }
 

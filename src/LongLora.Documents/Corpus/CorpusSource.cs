@@ -32,7 +32,8 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
             else if (!File.Exists(full))
                 throw new DataException($"There is no file or folder '{path}'.");
             else
-                sources.Add(Open(full, name) ?? throw new DataException($"'{path}' is of a kind that cannot be read; use {Kinds()}."));
+                sources.Add(Open(full, name) ?? throw new DataException($"'{path}' is of a kind that cannot be read; use {Kinds()}."
+                    + (DataFiles.Extension(path) == ".json" ? " Conversations need no corpus: longlora sft reads them as they are, and --show prints them." : "")));
         }
         // Two files of one name are told apart by their places.
         var names = new HashSet<string>(StringComparer.Ordinal);

@@ -76,7 +76,9 @@ public sealed class CheckpointDirectory : ITensorSource
         if (!File.Exists(configFile))
         {
             throw new CheckpointException($"'{path}' has no {ConfigFile}. " + (File.Exists(System.IO.Path.Combine(path, "adapter_config.json"))
-                ? "It is an adapter: give its base model as the model, and this folder as the adapter." : needed));
+                ? "It is an adapter: give its base model as the model, and this folder as the adapter."
+                : File.Exists(System.IO.Path.Combine(path, "params.json")) ? "With params.json it is a checkpoint in Meta's own layout: convert it to Hugging Face's first, with the script convert_llama_weights_to_hf.py of transformers."
+                : needed));
         }
         var text = ModelConfigReader.ReadText(configFile);
         var folder = new CheckpointDirectory(path, text, ModelConfigReader.Parse(text, configFile), ReadHeaders(path));

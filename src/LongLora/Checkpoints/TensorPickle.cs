@@ -161,7 +161,11 @@ internal sealed class TensorPickle
                 if (Top() is not PickledDictionary)
                     throw _input.Bad("attributes of something that is no dictionary");
                 break;
-            case 'o' or 'i' or 0x81 or 0x92:
+            case 'i': // INST: the names stand in the opcode itself.
+                var inside = _input.Line();
+                Known(inside, _input.Line());
+                throw Refused("an object of a class, which only Python could make");
+            case 'o' or 0x81 or 0x92:
                 throw Refused("an object of a class, which only Python could make");
             case 'C' or 'B' or 0x8E or 0x96:
                 throw Refused("raw bytes, which are no tensor");
@@ -225,7 +229,9 @@ internal sealed class TensorPickle
                 throw _input.Bad($"a tensor [{string.Join(", ", shape)}], larger than any file");
         }
         // Through strides of 0 a small storage can stand for a tensor of any size.
-        if (count > 0 && (last >= (UInt128)storage.Count || count > (UInt128)storage.Count))
+        if (count > (UInt128)storage.Count && last < (UInt128)storage.Count)
+            throw _input.Bad($"a tensor [{string.Join(", ", shape)}] of more elements than the {storage.Count} of its storage (if it was expanded, call contiguous() on it before saving)");
+        if (count > 0 && last >= (UInt128)storage.Count)
             throw _input.Bad($"a tensor [{string.Join(", ", shape)}] at element {offset} that reaches beyond its storage of {storage.Count} elements");
         return new PickledTensor(storage, offset, shape, strides);
     }

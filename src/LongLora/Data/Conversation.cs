@@ -1,3 +1,4 @@
+using System.Text.Json;
 using LongLora.Tokenization;
 
 namespace LongLora.Data;
@@ -9,4 +10,7 @@ public sealed record Conversation(IReadOnlyList<ChatMessage> Messages, string Or
 {
     /// <summary>Whether no template is to be put around it: a prompt and its completion, one after the other as they are.</summary>
     public bool IsPlain { get; init; }
+
+    /// <summary>The tools that may be called, a list as OpenAI writes it; null for none.</summary>
+    public JsonElement? Tools { get; init; }
 }

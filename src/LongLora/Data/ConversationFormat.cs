@@ -11,10 +11,11 @@ namespace LongLora.Data;
 /// </summary>
 public sealed class ConversationFormat
 {
+    private const string FunctionCall = "function_call";
     private const string Layouts = "messages; conversations; instruction, input and output; instruction and instances; prompt and completion";
 
     private static readonly string[] s_names =
-        ["messages", "conversations", "role", "content", "from", "value", "system", "instruction", "input", "output", "history", "instances", "prompt", "completion"];
+        ["messages", "conversations", "role", "content", "from", "value", "system", "tools", "instruction", "input", "output", "history", "instances", "prompt", "completion"];
 
     private static readonly Dictionary<string, string> s_roles = new(StringComparer.OrdinalIgnoreCase)
     {
@@ -24,7 +25,7 @@ public sealed class ConversationFormat
         ["bing"] = ChatMessage.Assistant,
         ["bard"] = ChatMessage.Assistant,
         ["model"] = ChatMessage.Assistant,
-        ["function_call"] = ChatMessage.Assistant,
+        [FunctionCall] = ChatMessage.Assistant,
         ["observation"] = "tool",
         ["function"] = "tool",
         ["function_response"] = "tool",
@@ -67,16 +68,19 @@ public sealed class ConversationFormat
 
     private List<Conversation> Parse(JsonElement json, string origin)
     {
-        if (Member(json, "messages") is { } messages)
-            return [new(Asked(Messages(messages, json, origin)), origin)];
-        if (Member(json, "conversations") is { } turns)
-            return [new(Asked(Messages(turns, json, origin)), origin)];
+        foreach (var name in (string[])["messages", "conversations"])
+        {
+            if (Member(json, name) is { } messages)
+                return [new(Asked(Messages(messages, name, json, origin)), origin) { Tools = Tools(json, origin) }];
+        }
         if (Member(json, "instruction") is { } instruction)
         {
             if (Member(json, "instances") is { } instances)
                 return [.. Items(instances, "instances", origin).Select(i => Alpaca(instruction, i, json, origin))];
             if (Member(json, "output") is not null)
                 return [Alpaca(instruction, json, json, origin)];
+            if (json.TryGetProperty(_columns["output"], out _))
+                throw new DataException($"{origin}: '{_columns["output"]}' is null; it must be a string. Leave records without an answer out.");
         }
         if (Member(json, "prompt") is { } prompt && Member(json, "completion") is { } completion)
             return [PromptAndCompletion(prompt, completion, json, origin)];
@@ -128,13 +132,29 @@ public sealed class ConversationFormat
     private Conversation PromptAndCompletion(JsonElement prompt, JsonElement completion, JsonElement json, string origin)
     {
         if (prompt.ValueKind == JsonValueKind.Array && completion.ValueKind == JsonValueKind.Array)
-            return new Conversation(Asked([.. Messages(prompt, json, origin), .. Messages(completion, default, origin)]), origin);
+            return new Conversation(Asked([.. Messages(prompt, "prompt", json, origin), .. Messages(completion, "completion", default, origin)]), origin) { Tools = Tools(json, origin) };
         return new Conversation([new("user", Text(prompt, "prompt", origin)), new(ChatMessage.Assistant, Text(completion, "completion", origin))], origin) { IsPlain = true };
     }
 
-    private List<ChatMessage> Messages(JsonElement list, JsonElement json, string origin)
+    // A list, or the text of one.
+    private JsonElement? Tools(JsonElement json, string origin)
     {
-        var messages = Items(list, "messages", origin).Select(m => Message(m, origin)).ToList();
+        if (Member(json, "tools") is not { } tools || tools is { ValueKind: JsonValueKind.String } && tools.GetString()!.Trim().Length == 0)
+            return null;
+        try
+        {
+            using var inside = tools.ValueKind == JsonValueKind.String ? JsonDocument.Parse(tools.GetString()!) : null;
+            return Items(inside?.RootElement ?? tools, "tools", origin).Count > 0 ? (inside?.RootElement ?? tools).Clone() : null;
+        }
+        catch (JsonException e)
+        {
+            throw new DataException($"{origin}: '{_columns["tools"]}' is a text, but not the text of a list: {e.Message}", e);
+        }
+    }
+
+    private List<ChatMessage> Messages(JsonElement list, string name, JsonElement json, string origin)
+    {
+        var messages = Items(list, name, origin).Select(m => Message(m, origin)).ToList();
         if (json.ValueKind == JsonValueKind.Object && OptionalText(json, "system", origin) is { Length: > 0 } system && messages.FirstOrDefault()?.Role != "system")
             messages.Insert(0, new ChatMessage("system", system));
         return messages;
@@ -158,11 +178,14 @@ public sealed class ConversationFormat
             : throw new DataException($"{origin}: a message has neither '{_columns["role"]}' nor '{_columns["from"]}'; its fields are {string.Join(", ", json.EnumerateObject().Select(p => p.Name))}.");
         var content = Member(json, contentName) is { } c ? Content(c, origin) : "";
         string[] own = [_columns[roleName], _columns[contentName]];
-        var further = json.EnumerateObject().Where(p => !own.Contains(p.Name) && p.Value.ValueKind != JsonValueKind.Null).ToDictionary(p => p.Name, p => p.Value.Clone());
+        var further = json.EnumerateObject().Where(p => !own.Contains(p.Name) && p.Value.ValueKind != JsonValueKind.Null)
+            .ToDictionary(p => p.Name, p => p.Name == ToolCalls.Member ? ToolCalls.WithObjects(p.Value) : p.Value.Clone());
+        if (role.Equals(FunctionCall, StringComparison.OrdinalIgnoreCase) && ToolCalls.Parse(content) is { } calls)
+            (content, further[ToolCalls.Member]) = ("", calls);
         return new ChatMessage(s_roles.GetValueOrDefault(role, role.ToLowerInvariant()), content) { Further = further.Count > 0 ? further : null };
     }
 
-    private static string Content(JsonElement json, string origin)
+    private string Content(JsonElement json, string origin)
     {
         if (json.ValueKind != JsonValueKind.Array)
             return json.ValueKind == JsonValueKind.Null ? "" : Text(json, "content", origin);
@@ -177,11 +200,11 @@ public sealed class ConversationFormat
 
     private string? OptionalText(JsonElement json, string name, string origin) => Member(json, name) is { } value ? Text(value, name, origin) : null;
 
-    private static List<JsonElement> Items(JsonElement json, string name, string origin) => json.ValueKind == JsonValueKind.Array
+    private List<JsonElement> Items(JsonElement json, string name, string origin) => json.ValueKind == JsonValueKind.Array
         ? [.. json.EnumerateArray()]
-        : throw new DataException($"{origin}: '{name}' is {json.ValueKind}; it must be a list.");
+        : throw new DataException($"{origin}: '{_columns[name]}' is {json.ValueKind}; it must be a list.");
 
-    private static string Text(JsonElement json, string name, string origin) => json.ValueKind == JsonValueKind.String
+    private string Text(JsonElement json, string name, string origin) => json.ValueKind == JsonValueKind.String
         ? json.GetString()!
-        : throw new DataException($"{origin}: '{name}' is {json.ValueKind}; it must be a string.");
+        : throw new DataException($"{origin}: '{_columns.GetValueOrDefault(name, name)}' is {json.ValueKind}; it must be a string.");
 }

@@ -6,9 +6,7 @@ namespace LongLora.Data;
 /// <summary>Conversations of some files as tokens, of which the answers are to be learnt.</summary>
 public sealed class ConversationSource : IExampleSource
 {
-    private readonly List<string> _files;
-    private readonly IReadOnlyList<IRecordReader> _readers;
-    private readonly ConversationFormat _format;
+    private readonly ConversationFiles _files;
     private readonly ChatTemplate? _template;
     private readonly ITokenizer _tokenizer;
     private readonly int _vocabularySize, _maxLength;
@@ -25,9 +23,8 @@ public sealed class ConversationSource : IExampleSource
     public ConversationSource(IEnumerable<string> paths, ConversationFormat format, ChatTemplate? template, ITokenizer tokenizer, int vocabularySize, int maxLength,
         IEnumerable<IRecordReader>? readers = null)
     {
-        (_format, _template, _tokenizer, _vocabularySize, _maxLength) = (format, template, tokenizer, vocabularySize, maxLength);
-        _readers = [new JsonRecords(), .. readers ?? []];
-        _files = [.. DataFiles.Expand(paths, [.. _readers.SelectMany(r => r.Extensions)])];
+        (_template, _tokenizer, _vocabularySize, _maxLength) = (template, tokenizer, vocabularySize, maxLength);
+        _files = new ConversationFiles(paths, format, readers);
     }
 
     /// <summary>Of the examples that the last reading gave out, those that were shortened.</summary>
@@ -36,43 +33,35 @@ public sealed class ConversationSource : IExampleSource
     /// <summary>Conversations of the last reading that have no answer to learn and were left out.</summary>
     public long LeftOut { get; private set; }
 
+    /// <summary>Conversations of the last reading whose list of tools the template does not write.</summary>
+    public long WithoutTools { get; private set; }
+
+    /// <summary>Of the examples that the last reading gave out, those whose last answer does not end with a token of its own, so that nothing teaches the model to stop.</summary>
+    public long WithoutEnd { get; private set; }
+
     /// <inheritdoc/>
+    /// <exception cref="DataException">A record is wrong, or there is nothing to learn.</exception>
     public IEnumerable<TrainingExample> Read(CancellationToken cancellation = default)
     {
-        (Shortened, LeftOut) = (0, 0);
-        foreach (var conversation in ReadConversations(cancellation))
+        (Shortened, LeftOut, WithoutTools, WithoutEnd) = (0, 0, 0, 0);
+        var isEmpty = true;
+        foreach (var conversation in _files.Read(cancellation))
         {
-            if (Encode(conversation) is { } example)
-                yield return example;
-            else
+            if (Encode(conversation) is not { } example)
+            {
                 LeftOut++;
+                continue;
+            }
+            isEmpty = false;
+            yield return example;
         }
+        if (isEmpty)
+            throw new DataException($"{_files}: there is nothing to learn: {(LeftOut == 0 ? "no record is there" : $"none of {LeftOut:N0} conversations has an answer")}.");
     }
 
     /// <summary>The conversations as they stand in the files.</summary>
     /// <param name="cancellation">Looked at once a conversation.</param>
-    public IEnumerable<Conversation> ReadConversations(CancellationToken cancellation = default)
-    {
-        foreach (var file in _files)
-        {
-            foreach (var conversation in DataFiles.Guard(ReadFile(file), file))
-            {
-                cancellation.ThrowIfCancellationRequested();
-                yield return conversation;
-            }
-        }
-    }
-
-    private IEnumerable<Conversation> ReadFile(string file)
-    {
-        var extension = DataFiles.Extension(file);
-        using var stream = DataFiles.Open(file);
-        foreach (var record in _readers.First(r => r.Extensions.Contains(extension)).ReadRecords(stream, file))
-        {
-            foreach (var conversation in _format.Read(record))
-                yield return conversation;
-        }
-    }
+    public IEnumerable<Conversation> ReadConversations(CancellationToken cancellation = default) => _files.Read(cancellation);
 
     private TrainingExample? Encode(Conversation conversation)
     {
@@ -83,6 +72,7 @@ public sealed class ConversationSource : IExampleSource
         var length = isAnswer.ToList().LastIndexOf(true) + 1;
         if (length == 0)
             return null;
+        WithoutEnd += _tokenizer.Decode([ids[length - 1]]).Length > 0 ? 1 : 0;
         var labels = ids.Take(length).Select((id, i) => isAnswer[i] ? id : TrainingExample.IgnoredLabel);
         var example = new TrainingExample([.. ids.Take(length)], [.. labels], conversation.Origin);
         if (length <= _maxLength)
@@ -99,7 +89,8 @@ public sealed class ConversationSource : IExampleSource
             throw new ConfigurationException($"{conversation.Origin} is a conversation, and the model has no chat template. Choose one with template: {string.Join(", ", ChatTemplate.Names)}, or a file.");
         try
         {
-            return _template.Render(conversation.Messages, _tokenizer);
+            WithoutTools += conversation.Tools is not null && !_template.WritesTools ? 1 : 0;
+            return _template.Render(conversation.Messages, _tokenizer, tools: conversation.Tools);
         }
         catch (DataException e)
         {

@@ -45,7 +45,7 @@ public sealed class JsonRecords : IRecordReader
     {
         private byte[] _buffer = new byte[1 << 16];
         private int _at, _end;
-        private long _line = 1;
+        private long _line = 1, _records, _lastLine;
         private bool _begun, _inArray, _arrayEnded;
 
         public (ReadOnlyMemory<byte> Bytes, string Origin)? Next()
@@ -54,7 +54,8 @@ public sealed class JsonRecords : IRecordReader
                 Begin();
             while (Peek(0) is { } next && next is (byte)',' or (byte)' ' or (byte)'\t' or (byte)'\r' or (byte)'\n')
                 Skip();
-            var origin = $"{file}:{_line}";
+            // Whole files of one line are common: there the line alone says nothing.
+            var origin = _line == _lastLine ? $"{file}:{_line} (record {_records + 1:N0})" : $"{file}:{_line}";
             if (Peek(0) is not { } first)
                 return _inArray && !_arrayEnded ? throw new DataException($"{origin}: the file ends within its array. It is cut off: fetch it again.") : null;
             if (first == ']' && _inArray && !_arrayEnded)
@@ -67,7 +68,8 @@ public sealed class JsonRecords : IRecordReader
                 throw new DataException($"{origin}: something follows the end of the array.");
             var length = Length(origin);
             var value = _buffer.AsMemory(_at, length);
-            _line += value.Span.Count((byte)'\n');
+            _lastLine = _line += value.Span.Count((byte)'\n');
+            _records++;
             _at += length;
             return (value, origin);
         }

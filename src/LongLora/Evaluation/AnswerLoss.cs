@@ -10,7 +10,8 @@ namespace LongLora.Evaluation;
 /// <param name="Loss">Mean loss in nats over the tokens of all answers together.</param>
 /// <param name="Tokens">Scored tokens.</param>
 /// <param name="Examples">Examples with at least one scored token.</param>
-public sealed record AnswerLossResult(double Loss, long Tokens, int Examples)
+/// <param name="Exact">Of these, those whose every scored token is the likeliest one: greedy decoding would write the answers word for word.</param>
+public sealed record AnswerLossResult(double Loss, long Tokens, int Examples, int Exact)
 {
     /// <summary>exp(loss).</summary>
     public double Perplexity => Math.Exp(Loss);
@@ -29,7 +30,7 @@ public static class AnswerLoss
         CancellationToken cancellation = default)
     {
         var attention = new FullAttention();
-        var (sum, tokens, count) = (0.0, 0L, 0);
+        var (sum, tokens, count, exact) = (0.0, 0L, 0, 0);
         foreach (var example in examples)
         {
             cancellation.ThrowIfCancellationRequested();
@@ -37,19 +38,22 @@ public static class AnswerLoss
             if (ids.Length < 2)
                 continue;
             using var positions = RotaryEmbedding.Create(model.Config, ids.Length, model.Device);
-            var losses = TokenLosses.Compute(model, ids, new ForwardContext(attention, positions));
-            var scored = 0;
+            var likeliest = new bool[ids.Length - 1];
+            var losses = TokenLosses.Compute(model, ids, new ForwardContext(attention, positions), likeliest);
+            var (scored, missed) = (0, 0);
             for (var i = 1; i < ids.Length; i++)
             {
                 if (example.Labels is not null && example.Labels[i] == TrainingExample.IgnoredLabel)
                     continue;
                 sum += losses[i - 1];
                 scored++;
+                missed += likeliest[i - 1] ? 0 : 1;
             }
             tokens += scored;
             count += scored > 0 ? 1 : 0;
+            exact += scored > 0 && missed == 0 ? 1 : 0;
             progress?.Report(count);
         }
-        return tokens > 0 ? new AnswerLossResult(sum / tokens, tokens, count) : throw new DataException("No example has an answer to score.");
+        return tokens > 0 ? new AnswerLossResult(sum / tokens, tokens, count, exact) : throw new DataException("No example has an answer to score.");
     }
 }

@@ -12,7 +12,14 @@ public static class TokenLosses
     /// <param name="model">The model.</param>
     /// <param name="tokens">L token ids, at least 2.</param>
     /// <param name="context">Attention and positions for L tokens.</param>
-    public static double[] Compute(CausalLanguageModel model, ReadOnlySpan<long> tokens, ForwardContext context)
+    public static double[] Compute(CausalLanguageModel model, ReadOnlySpan<long> tokens, ForwardContext context) => Compute(model, tokens, context, null);
+
+    /// <summary>The same; and of each token whether it is the one that the model finds likeliest.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="tokens">L token ids, at least 2.</param>
+    /// <param name="context">Attention and positions for L tokens.</param>
+    /// <param name="likeliest">L - 1 places to write to; null where nobody asks.</param>
+    public static double[] Compute(CausalLanguageModel model, ReadOnlySpan<long> tokens, ForwardContext context, bool[]? likeliest)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
@@ -26,7 +33,10 @@ public static class TokenLosses
             using var inner = NewDisposeScope();
             var size = Math.Min(chunk, count - start);
             var logits = model.Head.Forward(rows.narrow(0, start, size));
-            ChunkedCrossEntropy.Losses(logits, targets.narrow(0, start + 1, size)).cpu().data<double>().CopyTo(losses.AsSpan((int)start));
+            var wanted = targets.narrow(0, start + 1, size);
+            if (likeliest is not null)
+                logits.argmax(1).eq(wanted).cpu().data<bool>().CopyTo(likeliest.AsSpan((int)start));
+            ChunkedCrossEntropy.Losses(logits, wanted).cpu().data<double>().CopyTo(losses.AsSpan((int)start));
         }
         return losses;
     }

@@ -66,6 +66,8 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
     {
         var file = WeightFile.Read(path);
         List<(string, string)> facts = [("tensors", Count(file.Tensors.Count)), ("elements", Count(file.Tensors.Values.Sum(t => t.ElementCount))), ("size", Types(file.Tensors.Values))];
+        if (TensorNames.IsMeta(file.Tensors.Keys))
+            facts.Add(("names", "Meta's own (tok_embeddings.weight, ...): to be converted to Hugging Face's layout before it can be used"));
         facts.AddRange(file.Notes.Where(m => m.Value.Length < 200).Select(m => (m.Key, m.Value)));
         return new(file.Format, path, facts, Sorted(file.Tensors.Values));
     }
@@ -107,7 +109,7 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
             if (QuantizedProjection.StoredKind(folder, weight.Name) != QuantizationKind.None)
                 continue; // its shape is not that of the matrix
             if (!folder.Tensors.TryGetValue(weight.Name, out var info))
-                throw new CheckpointException($"'{folder.Path}' has no tensor '{weight.Name}' [{string.Join(", ", weight.Shape)}], which config.json asks for.");
+                throw new CheckpointException($"'{folder.Path}' has no tensor '{weight.Name}' [{string.Join(", ", weight.Shape)}], which config.json asks for. {TensorNames.Advice(folder.Tensors.Keys)}");
             if (!info.Shape.SequenceEqual(weight.Shape))
                 throw new CheckpointException($"{info.File}: '{weight.Name}' is [{string.Join(", ", info.Shape)}], but config.json asks for [{string.Join(", ", weight.Shape)}].");
         }

@@ -84,7 +84,7 @@ public sealed class CheckpointWeights(ITensorSource source, Device device, Predi
     private TensorInfo Check(string name, long[] shape)
     {
         if (!source.Tensors.TryGetValue(name, out var info))
-            throw new CheckpointException($"The checkpoint has no tensor '{name}' of shape [{string.Join(", ", shape)}], which config.json asks for.");
+            throw new CheckpointException($"The checkpoint has no tensor '{name}' of shape [{string.Join(", ", shape)}], which config.json asks for. {TensorNames.Advice(source.Tensors.Keys)}");
         if (!info.Shape.SequenceEqual(shape))
             throw new CheckpointException($"{info.File}: '{name}' is [{string.Join(", ", info.Shape)}], but config.json asks for [{string.Join(", ", shape)}].");
         if (info.Type is not (ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Float64))

@@ -11,8 +11,12 @@ namespace LongLora.Tokenization;
 /// </summary>
 public sealed partial class ChatTemplate
 {
+    // Owner of what stands in the list of tools: nobody's message, and not the template's either.
+    private const short Tools = -1;
+    private const string Eos = "<eos>";
+
     private readonly JinjaTemplate _template;
-    private readonly Lazy<string> _generationPrompt;
+    private readonly Lazy<string> _generationPrompt, _turnEnd;
 
     private ChatTemplate(string source, string origin)
     {
@@ -25,7 +29,8 @@ public sealed partial class ChatTemplate
         {
             throw new CheckpointException($"{origin}: the chat template cannot be used: {e.Message}. Give a template by name ({string.Join(", ", Names)}) or as a file.", e);
         }
-        _generationPrompt = new Lazy<string>(GenerationPrompt);
+        (_generationPrompt, _turnEnd) = (new Lazy<string>(GenerationPrompt), new Lazy<string>(EndOfOneAnswer));
+        (WritesTools, WritesToolCalls) = (ToolsVariable().IsMatch(source), source.Contains(ToolCalls.Member, StringComparison.Ordinal));
     }
 
     /// <summary>Templates that go by name.</summary>
@@ -36,6 +41,12 @@ public sealed partial class ChatTemplate
 
     /// <summary>Where it came from, for messages.</summary>
     public string Origin { get; }
+
+    /// <summary>Whether it has a place for the list of tools that a model may call.</summary>
+    public bool WritesTools { get; }
+
+    /// <summary>Whether it writes <c>tool_calls</c> in a form of its own. Where it does not, an answer that calls tools is the JSON of its calls.</summary>
+    public bool WritesToolCalls { get; }
 
     /// <summary>Finds a template.</summary>
     /// <param name="choice"><c>auto</c> for the model's own, one of <see cref="Names"/>, or a file.</param>
@@ -85,10 +96,11 @@ public sealed partial class ChatTemplate
     /// <param name="messages">The messages.</param>
     /// <param name="tokenizer">Gives the written forms of BOS and EOS.</param>
     /// <param name="addGenerationPrompt">Ends with what comes before the model's next answer.</param>
+    /// <param name="tools">The tools that the model may call, a list as OpenAI writes it; null for none.</param>
     /// <exception cref="DataException">The template refuses the conversation.</exception>
-    public RenderedChat Render(IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer, bool addGenerationPrompt = false)
+    public RenderedChat Render(IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer, bool addGenerationPrompt = false, JsonElement? tools = null)
     {
-        var text = Render(messages, Written(tokenizer, tokenizer.BosTokenId), Written(tokenizer, tokenizer.EosTokenId), addGenerationPrompt, out var generated);
+        var text = Render(messages, Written(tokenizer, tokenizer.BosTokenId), Written(tokenizer, tokenizer.EosTokenId), addGenerationPrompt, tools, out var generated);
         return new RenderedChat(text, generated.Count > 0 ? generated : Answers(text, messages, tokenizer));
     }
 
@@ -104,7 +116,8 @@ public sealed partial class ChatTemplate
 
     private static string Written(ITokenizer tokenizer, int? id) => id is { } token ? tokenizer.Decode([token], skipSpecial: false) : "";
 
-    private MarkedText Render(IReadOnlyList<ChatMessage> messages, string bos, string eos, bool addGenerationPrompt, out List<(int Start, int End)> generated)
+    private MarkedText Render(IReadOnlyList<ChatMessage> messages, string bos, string eos, bool addGenerationPrompt, JsonElement? tools,
+        out List<(int Start, int End)> generated)
     {
         try
         {
@@ -114,7 +127,7 @@ public sealed partial class ChatTemplate
                 ["bos_token"] = MarkedText.Of(bos),
                 ["eos_token"] = MarkedText.Of(eos),
                 ["add_generation_prompt"] = addGenerationPrompt,
-                ["tools"] = null,
+                ["tools"] = tools is { } list ? Value(list, Tools) : null,
                 ["documents"] = null,
             }, out generated);
         }
@@ -124,8 +137,10 @@ public sealed partial class ChatTemplate
         }
     }
 
-    private static Dictionary<string, object?> Value(ChatMessage message, short owner)
+    private Dictionary<string, object?> Value(ChatMessage message, short owner)
     {
+        if (!WritesToolCalls)
+            message = ToolCalls.InContent(message);
         var value = new Dictionary<string, object?>(StringComparer.Ordinal)
         {
             ["role"] = MarkedText.Of(message.Role),
@@ -152,13 +167,15 @@ public sealed partial class ChatTemplate
     {
         var answers = new List<(int, int)>();
         var before = 0;
-        foreach (var (owner, start, end) in Owned(text))
+        var owned = Owned(text);
+        for (var i = 0; i < owned.Count; i++)
         {
-            if (messages[owner - 1].Role == ChatMessage.Assistant)
+            var (owner, start, end) = owned[i];
+            if (owner != Tools && messages[owner - 1].Role == ChatMessage.Assistant)
             {
                 var prompt = _generationPrompt.Value;
                 var at = prompt.Length > 0 ? text.Text.LastIndexOf(prompt, start, start - before, StringComparison.Ordinal) : -1;
-                answers.Add((at >= before ? at + prompt.Length : start, EndOfTurn(text, end, tokenizer)));
+                answers.Add((at >= before ? at + prompt.Length : start, EndOfTurn(text, end, i + 1 < owned.Count ? owned[i + 1].Start : text.Length, tokenizer)));
             }
             before = end;
         }
@@ -182,8 +199,12 @@ public sealed partial class ChatTemplate
         return owned;
     }
 
-    private static int EndOfTurn(MarkedText text, int end, ITokenizer tokenizer)
+    // The token that ends answers, wherever it stands before the next message: the template may close a call of a tool before it.
+    private int EndOfTurn(MarkedText text, int end, int next, ITokenizer tokenizer)
     {
+        var token = _turnEnd.Value == Eos ? Written(tokenizer, tokenizer.EosTokenId) : _turnEnd.Value;
+        if (token.Length > 0 && tokenizer.FindToken(token) is not null && text.Text.IndexOf(token, end, next - end, StringComparison.Ordinal) is >= 0 and var at)
+            return at + token.Length;
         var match = TurnEnd().Match(text.Text, end);
         if (match.Success && text.Owner(match.Index + match.Length - 1) == MarkedText.Template && tokenizer.FindToken(match.Groups[1].Value) is not null)
             return match.Index + match.Length;
@@ -197,7 +218,7 @@ public sealed partial class ChatTemplate
         ChatMessage[] one = [new("user", "x")];
         try
         {
-            var (without, with) = (Render(one, "", "", false, out _).Text, Render(one, "", "", true, out _).Text);
+            var (without, with) = (Render(one, "", "", false, null, out _).Text, Render(one, "", "", true, null, out _).Text);
             return with.StartsWith(without, StringComparison.Ordinal) ? with[without.Length..] : "";
         }
         catch (DataException)
@@ -205,6 +226,24 @@ public sealed partial class ChatTemplate
             return "";
         }
     }
+
+    // Seen on an answer of one word; empty where the template writes none.
+    private string EndOfOneAnswer()
+    {
+        const string said = "said";
+        try
+        {
+            var text = Render([new("user", "x"), new(ChatMessage.Assistant, said)], "", Eos, false, null, out _).Text;
+            return TurnEnd().Match(text, text.LastIndexOf(said, StringComparison.Ordinal) + said.Length).Groups[1].Value;
+        }
+        catch (DataException)
+        {
+            return "";
+        }
+    }
+
+    [GeneratedRegex(@"\btools\b")]
+    private static partial Regex ToolsVariable();
 
     [GeneratedRegex(@"\G\s*(<[^<>\s]+>)")]
     private static partial Regex TurnEnd();

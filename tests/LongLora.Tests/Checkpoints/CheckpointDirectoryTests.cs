@@ -90,6 +90,8 @@ public class CheckpointDirectoryTests
         AssertRefused(folder["no"], "There is no model folder '", "Give the folder of a Hugging Face model, with config.json and model.safetensors or pytorch_model.bin.");
         AssertRefused(folder.Text("file", ""), "is a file.");
         AssertRefused(folder.Root, "has no config.json.");
+        folder.Text("params.json", "{}");
+        AssertRefused(folder.Root, "Meta's own layout", "convert_llama_weights_to_hf.py");
         folder.Text("adapter_config.json", "{}");
         AssertRefused(folder.Root, "It is an adapter: give its base model as the model");
     }

@@ -74,6 +74,10 @@ public sealed class ConversationTests : IDisposable
     [InlineData("{\"messages\": [{\"text\": \"x\"}]}", "a.json:1", "its fields are text")]
     [InlineData("{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}", "a.json:1", "no text")]
     [InlineData("{\"text\": \"x\"}", "a.json:1", "longlora train")]
+    [InlineData("[{\"instruction\": \"1\", \"output\": \"a\"}, {\"instruction\": \"1\"}]", "a.json:1 (record 2)", "its fields are instruction")]
+    [InlineData("{\"instruction\": \"1\", \"output\": null}", "a.json:1", "'output' is null")]
+    [InlineData("{\"conversations\": \"x\"}", "a.json:1", "'conversations' is String")]
+    [InlineData("{\"messages\": [], \"tools\": \"f()\"}", "a.json:1", "'tools' is a text")]
     [InlineData("{\"instruction\": \"\\ud800\", \"output\": \"x\"}", "a.json:1", "Unicode")]
     public void Read_what_is_wrong_is_refused_with_its_place(string text, string place, string reason)
     {
@@ -81,6 +85,41 @@ public sealed class ConversationTests : IDisposable
         Assert.Contains(place, message, StringComparison.Ordinal);
         Assert.Contains(reason, message, StringComparison.Ordinal);
     }
+
+    [Fact]
+    public void Read_tools_and_their_calls_are_kept_as_openai_writes_them()
+    {
+        var read = Read("a.jsonl", """
+            {"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {\"a\": 1}}"}, {"from": "observation", "value": "o"}], "tools": "[{\"name\": \"f\"}]"}
+            {"messages": [{"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}}]}, {"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}}]}], "tools": [{"name": "f"}]}
+            {"messages": [{"role": "user", "content": "q"}], "tools": ""}
+            """);
+        Assert.Equal("""[{"name": "f"}]""", read[0].Tools!.Value.GetRawText());
+        Assert.Equal("""[{"name": "f"}]""", read[1].Tools!.Value.GetRawText());
+        Assert.Null(read[2].Tools);
+        Assert.Equal("user:q|assistant:|tool:o", Short(read[0]));
+        foreach (var call in new[] { read[0].Messages[1], read[1].Messages[1] })
+            Assert.Equal("""[{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}]""", call.Further![ToolCalls.Member].GetRawText());
+    }
+
+    [Fact]
+    public void Read_counts_what_the_template_does_not_write()
+    {
+        var path = _folder.Text("a.json", """[{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "tools": [{"name": "f"}]}]""");
+        var ended = Source(path);
+        Assert.Single(ended.Read());
+        Assert.Equal((1, 0), (ended.WithoutTools, ended.WithoutEnd));
+        var endless = Source(path, _folder.Text("endless.jinja", "{{ tools }}{% for m in messages %}{{ m.content }}\n{% endfor %}"));
+        Assert.Single(endless.Read());
+        Assert.Equal((0, 1), (endless.WithoutTools, endless.WithoutEnd));
+    }
+
+    [Theory]
+    [InlineData("", "no record is there")]
+    [InlineData("[]", "no record is there")]
+    [InlineData("{\"instruction\": \"q\", \"output\": \"\"}", "none of 1 conversations has an answer")]
+    public void Read_data_without_an_answer_is_refused(string text, string reason) =>
+        Assert.Contains(reason, Assert.Throws<DataException>(() => Source(_folder.Text("a.json", text)).Read().Count()).Message, StringComparison.Ordinal);
 
     [Fact]
     public void Read_records_longer_than_the_buffer_come_whole()
@@ -159,13 +198,13 @@ public sealed class ConversationTests : IDisposable
     public void Read_published_data_learns_every_answer_and_no_question(string file, string template)
     {
         var source = Source(SharedMaterial.Shared("data", "sft", file), template, 1 << 20);
-        var conversations = source.ReadConversations().Where(c => c.Messages.Any(m => m.Role == ChatMessage.Assistant && m.Content.Length > 0)).Take(40).ToList();
+        var conversations = source.ReadConversations().Where(c => c.Messages.Select(ToolCalls.InContent).Any(m => m.Role == ChatMessage.Assistant && m.Content.Length > 0)).Take(40).ToList();
         var examples = source.Read().Take(40).ToList();
         foreach (var (example, conversation) in examples.Zip(conversations))
         {
             var learnt = Stories.Decode([.. example.Labels!.Where(l => l >= 0)], skipSpecial: true);
             Assert.Equal(conversation.Origin, example.Origin);
-            var answers = conversation.Messages.Where(m => m.Role == ChatMessage.Assistant && m.Content.Trim().Length > 0).Select(m => m.Content.Trim());
+            var answers = conversation.Messages.Select(ToolCalls.InContent).Where(m => m.Role == ChatMessage.Assistant && m.Content.Trim().Length > 0).Select(m => m.Content.Trim());
             foreach (var answer in answers)
                 Assert.Contains(Letters(answer), Letters(learnt), StringComparison.Ordinal);
             Assert.True(Letters(learnt).Length <= Letters(string.Concat(answers)).Length + 80, learnt);

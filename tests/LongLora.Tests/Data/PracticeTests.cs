@@ -42,6 +42,24 @@ public partial class PracticeTests
     }
 
     [Fact]
+    public void Questions_ask_for_facts_that_stand_in_their_documents()
+    {
+        string[] texts = [string.Join('\n', Enumerable.Range(0, 400).Select(i => $"Paragraph {i} says little.")), "\n \nOne line."];
+        List<DocumentQuestion> Make(ulong seed) => [.. Enumerable.Range(0, 50).Select(i => new DocumentQuestions(new SplitMix64(seed + (ulong)i), texts, 3).Write(100 * i))];
+        var questions = Make(5);
+        Assert.Equal(questions, Make(5));
+        for (var i = 0; i < questions.Count; i++)
+        {
+            var (document, question) = (questions[i].Instruction.Split("\nNow the document ends.\n") is var parts ? parts[0] : "", parts[1]);
+            var answers = questions[i].Output.Split(". ").Select(a => a.TrimEnd('.') + ".").ToList();
+            Assert.InRange(answers.Count, 1, 3);
+            Assert.All(answers, answer => Assert.Contains($"\n{answer}", document, StringComparison.Ordinal));
+            Assert.All(answers, answer => Assert.Contains(answer.Split(' ')[3], question, StringComparison.Ordinal));
+            Assert.InRange(document.Length, 100 * i, 100 * i + 800);
+        }
+    }
+
+    [Fact]
     public void Answers_stand_in_the_documents_that_ask_for_them()
     {
         var practice = new RetrievalPractice(new SplitMix64(11));

@@ -22,6 +22,19 @@ public class CheckpointSummaryTests
     }
 
     [Fact]
+    public void Read_checkpoint_with_metas_names_says_so()
+    {
+        using var folder = new TemporaryFolder();
+        using var one = TorchSharp.torch.ones(1);
+        SafetensorsWriter.WriteModel(folder.Root, [TensorToWrite.Of("tok_embeddings.weight", one), TensorToWrite.Of("output.weight", one)], long.MaxValue);
+        Assert.Contains(CheckpointSummary.Read(folder["model.safetensors"]).Facts, f => f.Name == "names" && f.Value.StartsWith("Meta's own", StringComparison.Ordinal));
+        File.Copy(Path.Combine(SharedMaterial.Golden("stories260K-hf"), "config.json"), folder["config.json"]);
+        var message = Assert.Throws<CheckpointException>(() => CheckpointSummary.Read(folder.Root)).Message;
+        Assert.Contains("which config.json asks for. It has Meta's own names", message, StringComparison.Ordinal);
+        Assert.Equal("It has 'a', 'b', 'c' and 1 more.", TensorNames.Advice(["d", "c", "b", "a"]));
+    }
+
+    [Fact]
     public void Read_rescaled_model_tells_the_scaling()
     {
         var facts = CheckpointSummary.Read(SharedMaterial.Golden("llama_tiny")).Facts.ToDictionary(f => f.Name, f => f.Value);

@@ -146,4 +146,51 @@ public class ChatTemplateTests
         var error = Assert.Throws<DataException>(() => ChatTemplate.Find("llama2", "").Render([new("tool", "x")], Llama2));
         Assert.Contains("tool", error.Message, StringComparison.Ordinal);
     }
+
+    // As Qwen and others write calls: the end of the turn comes behind what the template closes.
+    private const string CallsTemplate = """
+        {%- if tools %}{{ '<s>tools:' }}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{{ '</s>' }}{% endif %}
+        {%- for m in messages %}{{ '<s>' + m.role + ':' + m.content }}
+        {%- for call in m.tool_calls or [] %}{{ '<call>' }}{{ call.function | tojson }}{{ '<call/>' }}{% endfor %}{{ '</s>' }}
+        {%- endfor %}{% if add_generation_prompt %}{{ '<s>assistant:' }}{% endif %}
+        """;
+
+    private static ChatMessage Call(string calls) =>
+        new(ChatMessage.Assistant, "") { Further = new Dictionary<string, JsonElement> { [ToolCalls.Member] = ToolCalls.WithObjects(JsonDocument.Parse(calls).RootElement) } };
+
+    [Fact]
+    public void Render_calls_of_tools_are_learnt_to_the_end_of_the_turn()
+    {
+        var call = Call("""[{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}}]""");
+        var tools = JsonDocument.Parse("""[{"name": "f</s>"}]""").RootElement;
+        ChatMessage[] messages = [new("user", "x"), call, new("tool", "y"), new("assistant", "z")];
+        var template = ChatTemplate.Parse(CallsTemplate, "test");
+        var chat = template.Render(messages, Llama2, tools: tools);
+        Assert.Equal("""<s>tools:{"name": "f</s>"}</s><s>user:x</s><s>assistant:<call>{"name": "f", "arguments": {"a": 1}}<call/></s><s>tool:y</s><s>assistant:z</s>""", chat.Text);
+        Assert.Equal(["""<call>{"name": "f", "arguments": {"a": 1}}<call/></s>""", "z</s>"], Learnt(chat));
+        Assert.Equal(5, chat.Encode(Llama2).Ids.Count(id => id == Llama2.EosTokenId)); // the one in the tool's name is text
+        Assert.True(template.WritesTools && template.WritesToolCalls);
+    }
+
+    [Fact]
+    public void Render_calls_of_tools_are_json_where_the_template_has_no_form_for_them()
+    {
+        var template = ChatTemplate.Find("chatml", "");
+        Assert.False(template.WritesTools || template.WritesToolCalls);
+        var calls = ToolCalls.Parse("""[{"name": "f", "arguments": {"a":  "é"}}, {"name": "g"}]""")!.Value;
+        var message = new ChatMessage(ChatMessage.Assistant, "See.") { Further = new Dictionary<string, JsonElement> { [ToolCalls.Member] = calls } };
+        Assert.Contains("<|im_start|>assistant\nSee.\n{\"name\": \"f\", \"arguments\": {\"a\":  \"é\"}}\n{\"name\": \"g\"}<|im_end|>", template.Render([new("user", "x"), message], Llama2).Text, StringComparison.Ordinal);
+        Assert.Null(ToolCalls.Parse("no call"));
+        Assert.Null(ToolCalls.Parse("[1]"));
+        Assert.Null(ToolCalls.Parse("{}"));
+    }
+
+    [Fact]
+    public void Render_qwen3_learns_a_call_with_its_end()
+    {
+        var folder = SharedMaterial.Shared("tokenizers", "qwen3");
+        var tokenizer = Tokenizers.Open("qwen3", "tokenizer.json");
+        var chat = ChatTemplate.Find("auto", folder).Render([new("user", "x"), Call("""[{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}]"""), new("tool", "y"), new("assistant", "z")], tokenizer);
+        Assert.Equal("<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call><|im_end|>", Learnt(chat)[0]);
+    }
 }
