@@ -34,7 +34,7 @@ internal static class QuickstartCommand
                 Trials = parsed.GetValue(trials),
             };
             var clock = System.Diagnostics.Stopwatch.StartNew();
-            var result = Quickstart.Run(options, new Told<string>(text => Say(context, $"{clock.Elapsed:m\\:ss}  {text} ...")), new Told<TrainingStep>(s => SayStep(context, s)), context.Cancellation);
+            var result = Quickstart.Run(options, new Told<string>(text => Say(context, $"{clock.Elapsed:m\\:ss}  {text}")), new Told<TrainingStep>(s => SayStep(context, s)), context.Cancellation);
             Show(context, result);
             Leave(context, options, result, clock.Elapsed);
             return ExitCode.Done;
@@ -45,8 +45,10 @@ internal static class QuickstartCommand
     private static void SayStep(CliContext context, TrainingStep step)
     {
         if (step.Step % Math.Max(1, step.Steps / 6) == 0 || step.Step == step.Steps)
-            Say(context, $"      step {step.Step}/{step.Steps}  loss {step.Loss:F3}  {step.TokensPerSecond:N0} tokens/s");
+            Say(context, $"        step {step.Step}/{step.Steps}  loss {step.Loss:F3}  {step.TokensPerSecond:N0} tokens/s{Rest(step)}");
     }
+
+    private static string Rest(TrainingStep step) => step.Step == step.Steps ? "" : $"  {step.Elapsed * ((double)(step.Steps - step.Step) / step.Step):m\\:ss} of training left";
 
     private static void Say(CliContext context, string line)
     {
