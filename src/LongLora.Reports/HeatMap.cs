@@ -16,8 +16,10 @@ public static class HeatMap
     public static void Save(string path, IReadOnlyList<RetrievalAtLength> results, string title)
     {
         var all = Shares(results);
-        // Topics asks for the first one always: bands without any question are not drawn.
+        // Topics asks for the first one always: one band says it all. Elsewhere a band without questions is drawn as such.
         int[] bands = [.. Enumerable.Range(0, DepthBands).Where(band => Enumerable.Range(0, results.Count).Any(column => !double.IsNaN(all[band, column])))];
+        if (bands.Length > 1)
+            bands = [.. Enumerable.Range(0, DepthBands)];
         var shares = new double[bands.Length, results.Count];
         for (var row = 0; row < bands.Length; row++)
         {

@@ -23,8 +23,8 @@ public sealed record QuickstartOptions
     /// <summary>How many times longer the context becomes. Default 8.</summary>
     public int Factor { get; init; } = 8;
 
-    /// <summary>Optimizer steps. Default 60.</summary>
-    public int Steps { get; init; } = 60;
+    /// <summary>Optimizer steps. Default 36.</summary>
+    public int Steps { get; init; } = 36;
 
     /// <summary>Pass keys asked for at each length. Default 20.</summary>
     public int Trials { get; init; } = 20;
@@ -69,7 +69,7 @@ public static class Quickstart
         var training = Training(options, context);
         training.Validate();
         if (Directory.Exists(options.Output) && Directory.EnumerateFileSystemEntries(options.Output).Any())
-            throw new ConfigurationException($"The output '{options.Output}' is not empty; choose another folder.");
+            throw new ConfigurationException($"The output '{options.Output}' is not empty; choose another folder with --output, or remove it.");
 
         stage?.Report("Collecting text ...");
         var tokenizer = TokenizerLoader.Load(options.Model);
@@ -100,7 +100,7 @@ public static class Quickstart
     /// The options of the training: those of the paper but for a higher learning rate and rank, since the model is small and the run short, and YaRN instead of
     /// linear interpolation, from which so small a model does not recover within minutes: the heads that look one token back need the fast frequencies.
     /// Positions are rescaled by half as much again as the context grows, because the model was sure of its first two thirds only: the largest distances
-    /// of a long text then fall where the model knows its way.
+    /// of a long text then fall where the model knows its way. Every second batch is short, since so quick a training would otherwise take from short texts what it gives to long ones.
     /// </summary>
     internal static FineTuneOptions Training(QuickstartOptions options, int context) => new()
     {
@@ -112,7 +112,7 @@ public static class Quickstart
         Alpha = 32,
         RopeScaling = Positions.RopeScaling.ByLength,
         RopeFactor = 1.5 * options.Factor,
-        ShortShare = 0.25,
+        ShortShare = 0.5,
         LearningRate = 1e-3,
         WarmupSteps = 5,
         Steps = options.Steps,

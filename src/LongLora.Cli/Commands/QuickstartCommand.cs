@@ -18,7 +18,7 @@ internal static class QuickstartCommand
         var output = new Option<string>("--output") { Description = "folder for the run, new or empty [default: longlora-quickstart]", HelpName = "DIR", DefaultValueFactory = _ => "longlora-quickstart" };
         var model = new Option<string>("--model") { Description = "another small model with a tokenizer [default: the bundled one]", HelpName = "DIR" };
         var factor = new Option<int>("--factor") { Description = "how many times longer the context becomes [default: 8]", HelpName = "N", DefaultValueFactory = _ => 8 };
-        var steps = new Option<int>("--steps") { Description = "optimizer steps [default: 60]", HelpName = "N", DefaultValueFactory = _ => 60 };
+        var steps = new Option<int>("--steps") { Description = "optimizer steps [default: 36]", HelpName = "N", DefaultValueFactory = _ => 36 };
         var trials = new Option<int>("--trials") { Description = "pass keys asked for at each length [default: 20]", HelpName = "N", DefaultValueFactory = _ => 20 };
         var command = new Verb("quickstart", "See the method work: measure a small bundled model, extend it 8 times, measure it again.", "longlora quickstart") { output, model, factor, steps, trials };
         command.SetAction(parsed =>
