@@ -13,8 +13,21 @@ public static class HeatMap
     /// <param name="path">A .png file.</param>
     /// <param name="results">One result a length.</param>
     /// <param name="title">Shown above.</param>
-    public static void Save(string path, IReadOnlyList<RetrievalAtLength> results, string title) =>
-        Draw(path, Shares(results), [.. Enumerable.Range(0, DepthBands).Select(BandName)], [.. results.Select(r => $"{r.Length:N0}")], title, "depth of the answer");
+    public static void Save(string path, IReadOnlyList<RetrievalAtLength> results, string title)
+    {
+        var all = Shares(results);
+        // Topics asks for the first one always: one band says it all. Elsewhere a band without questions is drawn as such.
+        int[] bands = [.. Enumerable.Range(0, DepthBands).Where(band => Enumerable.Range(0, results.Count).Any(column => !double.IsNaN(all[band, column])))];
+        if (bands.Length > 1)
+            bands = [.. Enumerable.Range(0, DepthBands)];
+        var shares = new double[bands.Length, results.Count];
+        for (var row = 0; row < bands.Length; row++)
+        {
+            for (var column = 0; column < results.Count; column++)
+                shares[row, column] = all[bands[row], column];
+        }
+        Draw(path, shares, [.. bands.Select(BandName)], [.. results.Select(r => $"{r.Length:N0}")], title, "depth of the answer");
+    }
 
     /// <summary>Draws and saves the picture of several tasks: length against task.</summary>
     /// <param name="path">A .png file.</param>

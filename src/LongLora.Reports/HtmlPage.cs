@@ -20,10 +20,11 @@ internal sealed class HtmlPage(string title)
         .figure { background: var(--card); border-radius: .6rem; padding: .9rem 1rem; min-width: 0; }
         .numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .6rem; margin: 1rem 0; padding: 0; list-style: none; }
         .numbers li { background: var(--card); border-radius: .6rem; padding: .6rem .8rem; color: var(--soft); font-size: .8125rem; } .numbers b { display: block; color: var(--ink); font-size: 1.2rem; font-variant-numeric: tabular-nums; }
+        .found { grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); } .found b { font-size: 1.6rem; } .found li { border-left: .25rem solid var(--c1); }
         .wide { overflow-x: auto; }
         table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9375rem; }
-        th, td { text-align: right; padding: .3rem .55rem; border-bottom: 1px solid var(--rule); white-space: nowrap; } th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom; } th:first-child, td:first-child { text-align: left; }
-        table.heat { border-spacing: 2px; border-collapse: separate; } .heat td { border: 0; border-radius: .3rem; text-align: center; } .heat td:first-child { text-align: left; color: var(--soft); } .heat th { text-align: center; border: 0; }
+        th, td { text-align: right; padding: .3rem .55rem; border-bottom: 1px solid var(--rule); white-space: nowrap; } th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom; } th:first-child { text-align: left; } th[scope=row] { color: var(--ink); font-weight: 400; white-space: nowrap; }
+        table.heat { border-spacing: 2px; border-collapse: separate; } .heat td { border: 0; border-radius: .3rem; text-align: center; } .heat th { text-align: center; border: 0; } .heat th[scope=row] { text-align: left; color: var(--soft); }
         table.options td:last-child { text-align: left; white-space: normal; overflow-wrap: anywhere; } table.options { width: auto; }
         svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft); font: 13px system-ui, sans-serif; } svg .axis { stroke: var(--rule); }
         svg .line { fill: none; stroke: currentColor; stroke-width: 2.5; stroke-linejoin: round; } svg .faint { stroke-width: 1; opacity: .45; } svg .dot { fill: currentColor; }
@@ -55,18 +56,18 @@ internal sealed class HtmlPage(string title)
         : Add($"<div class=\"figures\">{string.Concat(figures.Select(f => $"<div class=\"figure\"><h3>{Encode(f.Title)}</h3>\n{f.Html}</div>\n"))}</div>");
 
     /// <summary>Single numbers with what they are.</summary>
-    internal HtmlPage Numbers(IReadOnlyList<(string Name, string Value)> numbers) => numbers.Count == 0 ? this
-        : Add($"<ul class=\"numbers\">{string.Concat(numbers.Select(n => $"<li><b>{Encode(n.Value)}</b>{Encode(n.Name)}</li>"))}</ul>");
+    internal HtmlPage Numbers(IReadOnlyList<(string Name, string Value)> numbers, string style = "numbers") => numbers.Count == 0 ? this
+        : Add($"<ul class=\"{style}\">{string.Concat(numbers.Select(n => $"<li><b>{Encode(n.Value)}</b>{Encode(n.Name)}</li>"))}</ul>");
 
     /// <summary>A table that scrolls by itself where it is too wide.</summary>
     internal static string Table(IReadOnlyList<string> heads, IEnumerable<IReadOnlyList<string>> rows, string style = "") =>
-        $"<div class=\"wide\"><table{(style.Length > 0 ? $" class=\"{style}\"" : "")}>{(heads.Count > 0 ? $"<tr>{string.Concat(heads.Select(h => $"<th>{Encode(h)}</th>"))}</tr>\n" : "")}"
-        + $"{string.Concat(rows.Select(r => $"<tr>{string.Concat(r.Select(c => $"<td>{Encode(c)}</td>"))}</tr>\n"))}</table></div>";
+        $"<div class=\"wide\"><table{(style.Length > 0 ? $" class=\"{style}\"" : "")}>{(heads.Count > 0 ? $"<tr>{string.Concat(heads.Select(h => $"<th scope=\"col\">{Encode(h)}</th>"))}</tr>\n" : "")}"
+        + $"{string.Concat(rows.Select(r => $"<tr><th scope=\"row\">{Encode(r[0])}</th>{string.Concat(r.Skip(1).Select(c => $"<td>{Encode(c)}</td>"))}</tr>\n"))}</table></div>";
 
     /// <summary>Scores from 0 to 1 as a table of colours; null where there is none.</summary>
     internal static string Heat(IReadOnlyList<string> columns, IReadOnlyList<(string Name, IReadOnlyList<double?> Scores)> rows) =>
-        $"<div class=\"wide\"><table class=\"heat\"><tr><th></th>{string.Concat(columns.Select(c => $"<th>{Encode(c)}</th>"))}</tr>\n"
-        + $"{string.Concat(rows.Select(r => $"<tr><td>{Encode(r.Name)}</td>{string.Concat(r.Scores.Select(Cell))}</tr>\n"))}</table></div>";
+        $"<div class=\"wide\"><table class=\"heat\"><tr><td></td>{string.Concat(columns.Select(c => $"<th scope=\"col\">{Encode(c)}</th>"))}</tr>\n"
+        + $"{string.Concat(rows.Select(r => $"<tr><th scope=\"row\">{Encode(r.Name)}</th>{string.Concat(r.Scores.Select(Cell))}</tr>\n"))}</table></div>";
 
     // Viridis between dark blue (0) and yellow (1), in five steps with straight lines between.
     private static string Cell(double? score)
@@ -81,5 +82,5 @@ internal sealed class HtmlPage(string title)
     }
 
     internal void Write(string path) => AtomicFile.WriteText(path,
-        $"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{Encode(title)}</title>\n{Head}\n</head>\n<body>\n{_body}</body>\n</html>\n");
+        $"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{Encode(title)}</title>\n{Head}\n</head>\n<body>\n<main>\n{_body}</main>\n</body>\n</html>\n");
 }

@@ -33,21 +33,21 @@ public static class ReportPage
         var figures = new List<(string, string)> { ("Loss", SvgChart.Draw([.. runs.Select((r, i) => Smoothed(r.Name, r.Steps, i % HtmlPage.Styles))], "optimizer step", isLog: false)) };
         var perplexity = runs.SelectMany((r, i) => r.Perplexity.Where(p => p.State == RunReader.After).Select(p => Lengths(r.Name, p.Results, i % HtmlPage.Styles))).ToList();
         if (perplexity.Count > 0)
-            figures.Add(("Perplexity by length, after", SvgChart.Draw(perplexity, "tokens", isLog: true)));
+            figures.Add(("Perplexity by length, after", SvgChart.Draw(perplexity, "tokens", isLog: true, isWide: true)));
         page.Figures(figures);
     }
 
     private static void AddRun(HtmlPage page, ReportRun run, int level)
     {
         page.Heading(level, level == 1 ? run.Title : $"{run.Name}: {run.Title}").Paragraph(run.Summary);
-        page.Numbers(Training(run.Steps));
+        page.Numbers(Found(run), "numbers found");
         AddMeasures(page, run);
         var figures = new List<(string, string)>();
         if (run.Perplexity.Count > 0)
-            figures.Add(("Perplexity by length", SvgChart.Draw([.. run.Perplexity.Select((p, i) => Lengths(p.State, p.Results, StyleOf(p.State, i)))], "tokens", isLog: true)));
+            figures.Add(("Perplexity by length", SvgChart.Draw([.. run.Perplexity.Select((p, i) => Lengths(p.State, p.Results, StyleOf(p.State, i)))], "tokens", isLog: true, isWide: true)));
         foreach (var task in run.Retrieval.Where(r => !IsOfSuite(run, r)).GroupBy(r => r.Task).Where(t => t.Any(r => r.Results.Count > 1)))
         {
-            figures.Add(($"{Task(task.Key)} by length", SvgChart.Draw([.. task.Select((r, i) => new ChartLine(r.State, [.. r.Results.Select(x => ((double)x.Length, x.Score))], StyleOf(r.State, i)))],
+            figures.Add(($"{Title(task.Key)} by length", SvgChart.Draw([.. task.Select((r, i) => new ChartLine(r.State, [.. r.Results.Select(x => ((double)x.Length, x.Score))], StyleOf(r.State, i)))],
                 "tokens", isLog: true, (0, 1), Percent)));
         }
         figures.AddRange(HeatMaps(run));
@@ -56,12 +56,35 @@ public static class ReportPage
         if (run.Steps.Count > 1)
             figures.Add(("Training loss", SvgChart.Draw([new("each step", [.. run.Steps.Select(s => ((double)s.Step, s.Loss))], 1, IsFaint: true), Smoothed("smoothed", run.Steps, 1)], "optimizer step", isLog: false)));
         page.Figures(figures);
+        page.Numbers(Training(run.Steps));
         if (run.ShortText.Count > 0)
             page.Heading(3, "Short text").Add(HtmlPage.Table(["measure", "tokens", "before", "after", "change"], run.ShortText.Select(ShortRow)));
         foreach (var note in run.Notes)
             page.Paragraph(note, "note");
         AddRecipe(page, run);
     }
+
+    // What the page is about in a few numbers: before and after at the greatest length that both have.
+    private static List<(string Name, string Value)> Found(ReportRun run)
+    {
+        var found = new List<(string, string)>();
+        foreach (var task in run.Retrieval.GroupBy(r => r.Task).Where(t => s_alone.Contains(t.Key)))
+        {
+            if (Pair(task.FirstOrDefault(r => r.State == RunReader.Before)?.Results, task.FirstOrDefault(r => r.State == RunReader.After)?.Results, r => r.Length) is { } pair)
+                found.Add(($"{Task(task.Key)} at {Whole(pair.Before.Length)} tokens", $"{Percent(pair.Before.Score)} → {Percent(pair.After.Score)}"));
+        }
+        IReadOnlyList<PerplexityResult>? before = run.Perplexity.FirstOrDefault(p => p.State == RunReader.Before)?.Results, after = run.Perplexity.FirstOrDefault(p => p.State == RunReader.After)?.Results;
+        if (Pair(before, after, r => r.Context) is { } loss)
+            found.Add(($"perplexity at {Whole(loss.Before.Context)} tokens", $"{Number(loss.Before.Perplexity, "F2")} → {Number(loss.After.Perplexity, "F2")}"));
+        if (Pair(before, after, r => -r.Context) is { } brief && brief.Before.Context < before!.Max(r => r.Context))
+            found.Add(($"perplexity at {Whole(brief.Before.Context)} tokens", $"{Number(brief.Before.Perplexity, "F2")} → {Number(brief.After.Perplexity, "F2")}"));
+        return found;
+    }
+
+    private static (T Before, T After)? Pair<T>(IReadOnlyList<T>? before, IReadOnlyList<T>? after, Func<T, int> length) where T : class =>
+        (before ?? []).OrderByDescending(length).Select(b => (b, (after ?? []).FirstOrDefault(a => length(a) == length(b)))).FirstOrDefault(p => p.Item2 is not null) is ({ } one, { } other) ? (one, other) : null;
+
+    private static string Whole(int number) => number.ToString("N0", CultureInfo.InvariantCulture);
 
     private static void AddMeasures(HtmlPage page, ReportRun run)
     {
@@ -91,7 +114,7 @@ public static class ReportPage
         }
         foreach (var one in run.Retrieval.Where(r => !IsOfSuite(run, r) && r.Results.Any(x => x.Trials.Select(t => t.Depth).Distinct().Count() > 1)))
         {
-            yield return ($"{Task(one.Task)} by depth, {one.State}", HtmlPage.Heat([.. one.Results.Select(r => r.Length.ToString("N0", CultureInfo.InvariantCulture))],
+            yield return ($"{Title(one.Task)} by depth, {one.State}", HtmlPage.Heat([.. one.Results.Select(r => r.Length.ToString("N0", CultureInfo.InvariantCulture))],
                 [.. Enumerable.Range(0, DepthBands).Select(band => ($"{100 * band / DepthBands} to {100 * (band + 1) / DepthBands} %", (IReadOnlyList<double?>)[.. one.Results.Select(r => InBand(r, band))]))]));
         }
     }
@@ -156,6 +179,8 @@ public static class ReportPage
     private static int StyleOf(string state, int place) => state == RunReader.Before ? 0 : state == RunReader.After ? 1 : 2 + place % (HtmlPage.Styles - 2);
 
     private static string Task(string name) => name == "passkey" ? "pass key" : name;
+
+    private static string Title(string task) => Task(task) is var name ? char.ToUpperInvariant(name[0]) + name[1..] : "";
 
     private static string Percent(double value) => value.ToString("P0", CultureInfo.InvariantCulture);
 

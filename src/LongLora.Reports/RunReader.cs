@@ -38,8 +38,11 @@ public static class RunReader
         string[] folders = [path, Path.Combine(path, "evaluations")];
         foreach (var file in folders.Where(Directory.Exists).SelectMany(f => Directory.EnumerateFiles(f, "*.json")).Order(StringComparer.Ordinal))
             run = Add(run, file, path);
-        return run;
+        return run with { Perplexity = [.. run.Perplexity.OrderBy(p => Place(p.State))], Retrieval = [.. run.Retrieval.GroupBy(r => r.Task).SelectMany(task => task.OrderBy(r => Place(r.State)))] };
     }
+
+    // Whatever the files are called.
+    private static int Place(string state) => state == Before ? 0 : state == After ? 2 : 1;
 
     private static string Name(string path) => Path.GetFileName(Path.TrimEndingDirectorySeparator(path));
 

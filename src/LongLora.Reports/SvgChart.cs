@@ -22,7 +22,8 @@ internal static class SvgChart
     /// <param name="isLog">Whether the x axis is logarithmic; each x then has a tick.</param>
     /// <param name="range">Least and greatest y; null for round numbers around what is there.</param>
     /// <param name="format">How y is written; null for a plain number.</param>
-    internal static string Draw(IReadOnlyList<ChartLine> lines, string xTitle, bool isLog, (double Low, double High)? range = null, Func<double, string>? format = null)
+    /// <param name="isWide">Whether y becomes logarithmic where its greatest value is more than three times the least: otherwise one steep line would press the others flat.</param>
+    internal static string Draw(IReadOnlyList<ChartLine> lines, string xTitle, bool isLog, (double Low, double High)? range = null, Func<double, string>? format = null, bool isWide = false)
     {
         lines = [.. lines.Select(l => l with { Points = [.. l.Points.Where(p => double.IsFinite(p.Y) && double.IsFinite(p.X))] }).Where(l => l.Points.Count > 0)];
         if (lines.Count == 0)
@@ -30,12 +31,15 @@ internal static class SvgChart
         double Place(double x) => isLog ? Math.Log2(Math.Max(x, 1e-9)) : x;
         var xs = lines.SelectMany(l => l.Points.Select(p => p.X)).Distinct().Order().ToList();
         var (first, last) = (Place(xs[0]), Place(xs[^1]));
-        var ticks = range is { } given ? Enumerable.Range(0, YTicks + 1).Select(i => given.Low + (given.High - given.Low) * i / YTicks).ToList() : Round(lines.SelectMany(l => l.Points.Select(p => p.Y)));
+        var ys = lines.SelectMany(l => l.Points.Select(p => p.Y)).ToList();
+        var isLogY = isWide && ys.Min() > 0 && ys.Max() > 3 * ys.Min();
+        var ticks = range is { } given ? Enumerable.Range(0, YTicks + 1).Select(i => given.Low + (given.High - given.Low) * i / YTicks).ToList() : isLogY ? Doubling(ys) : Round(ys);
         double X(double x) => Left + 8 + (last > first ? (Place(x) - first) / (last - first) : 0.5) * (Width - Left - Right - 16);
-        double Y(double y) => Top + (ticks[^1] - y) / (ticks[^1] - ticks[0]) * (Height - Top - Bottom);
+        double High(double y) => isLogY ? Math.Log2(y) : y;
+        double Y(double y) => Top + (High(ticks[^1]) - High(y)) / (High(ticks[^1]) - High(ticks[0])) * (Height - Top - Bottom);
         format ??= Plain(ticks[1] - ticks[0]);
 
-        var svg = new StringBuilder(Invariant($"<svg viewBox=\"0 0 {Width} {Height}\" role=\"img\" aria-label=\"{WebUtility.HtmlEncode(string.Join(", ", lines.Select(l => l.Name)))}\">\n"));
+        var svg = new StringBuilder(Invariant($"<svg viewBox=\"0 0 {Width} {Height}\" role=\"img\" aria-label=\"{WebUtility.HtmlEncode(Words(lines, xTitle))}\">\n"));
         foreach (var tick in ticks)
             svg.Append(Invariant($"<line class=\"axis\" x1=\"{Left}\" x2=\"{Width - Right}\" y1=\"{Y(tick):F1}\" y2=\"{Y(tick):F1}\"/><text x=\"{Left - 7}\" y=\"{Y(tick) + 4:F1}\" text-anchor=\"end\">{format(tick)}</text>\n"));
         foreach (var x in isLog ? Spread(xs) : Round(xs).Where(t => t >= xs[0] && t <= xs[^1]))
@@ -50,6 +54,10 @@ internal static class SvgChart
         }
         return svg.Append("</svg>").Append(Legend(lines)).ToString();
     }
+
+    // The chart for who cannot see it: each line's numbers, or those of its ends where there are many.
+    private static string Words(IReadOnlyList<ChartLine> lines, string xTitle) => $"By {xTitle}. " + string.Join("; ", lines.Where(l => !l.IsFaint).Select(l =>
+        $"{l.Name}: " + string.Join(", ", (l.Points.Count <= 16 ? l.Points : [l.Points[0], l.Points[^1]]).Select(p => Invariant($"{p.Y:0.###} at {p.X:N0}")))));
 
     private static string Legend(IReadOnlyList<ChartLine> lines)
     {
@@ -71,6 +79,17 @@ internal static class SvgChart
         for (var i = Math.Floor(low / step + 1e-9); ticks.Count == 0 || ticks[^1] < high - step * 1e-9; i++)
             ticks.Add(i * step);
         return ticks;
+    }
+
+    /// <summary>Numbers that double, from below the least value to above the greatest.</summary>
+    internal static List<double> Doubling(IReadOnlyList<double> values)
+    {
+        var tick = Math.Pow(2, Math.Floor(Math.Log2(values.Min()) + 1e-9));
+        var ticks = new List<double> { tick };
+        while (tick < values.Max() * (1 - 1e-9))
+            ticks.Add(tick *= 2);
+        var every = (ticks.Count + 6) / 8;
+        return [.. ticks.Where((_, i) => (ticks.Count - 1 - i) % Math.Max(1, every) == 0 || i == 0)];
     }
 
     // At most eight labels of an axis of doubled lengths.

@@ -65,5 +65,5 @@ public class HelpTests : CliRun
     [InlineData("512,1")]
     [InlineData("512;1024")]
     public void Context_lengths_that_are_none_are_refused(string lengths) =>
-        Fail(ExitCode.Usage, [$"--context is '{lengths}'"], "evaluate", "perplexity", "--model", Stories, "--data", "x.txt", "--context", lengths);
+        Fail(ExitCode.Usage, [$"--lengths is '{lengths}'"], "evaluate", "perplexity", "--model", Stories, "--data", "x.txt", "--context", lengths);
 }

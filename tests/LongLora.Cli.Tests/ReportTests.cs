@@ -27,9 +27,35 @@ public class ReportTests : CliRun
         Assert.DoesNotContain("NaN", page, StringComparison.Ordinal);
         Assert.DoesNotContain("http", page, StringComparison.Ordinal); // needs nothing from elsewhere
         Assert.DoesNotContain("<script", page, StringComparison.Ordinal);
+        Assert.True(page.IndexOf("<th scope=\"col\">perplexity before", StringComparison.Ordinal) < page.IndexOf("<th scope=\"col\">perplexity after", StringComparison.Ordinal), "after.json is read first, but before comes first");
+        Assert.Matches("<li><b>[0-9.]+ → [0-9.]+</b>perplexity at 512 tokens", page);
+        Assert.Matches("aria-label=\"By tokens. before: [0-9.]+ at 256, [0-9.]+ at 512; after: [0-9.]+ at 256, [0-9.]+ at 512\"", page); // a chart for who cannot see it
         Fail(ExitCode.Usage, ["--output"], "report", At("run"), At("run"));
         Succeed("report", At("run"), At("run"), "--output", At("two.html"));
         Assert.Contains("2 runs", File.ReadAllText(At("two.html")), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Evaluate_asks_questions_of_a_file_as_they_are()
+    {
+        var lines = Enumerable.Range(0, 3).Select(i => JsonSerializer.Serialize(new { prompt = $"line a-b: REGISTER_CONTENT is <{70 + i}>\nline c-d: REGISTER_CONTENT is <12>\nWhat is in line a-b? ", expected_number = 70 + i }));
+        File.WriteAllLines(At("cases.jsonl"), lines);
+        var shown = Succeed("evaluate", "lines", "--model", Stories, "--cases", At("cases.jsonl"), "--trials", "2", "--scoring", "likelihood", "--json", At("lines.json"), "--picture", At("l.png"));
+        Assert.Contains("cases.jsonl", shown, StringComparison.Ordinal);
+        using var json = JsonDocument.Parse(File.ReadAllText(At("lines.json")));
+        Assert.Equal(2, json.RootElement.GetProperty("results")[0].GetProperty("trials").GetArrayLength());
+        Fail(ExitCode.Usage, ["--lengths", "--cases"], "evaluate", "lines", "--model", Stories);
+        Fail(ExitCode.Input, ["cases.jsonl:1", "\"topics\""], "evaluate", "topics", "--model", Stories, "--cases", At("cases.jsonl"));
+    }
+
+    [Fact]
+    public void Evaluate_refuses_what_it_could_not_write_before_it_measures()
+    {
+        string[] command = ["evaluate", "passkey", "--model", At("none"), "--lengths", "512"]; // not even the model is looked for
+        Fail(ExitCode.Usage, ["pictures are written as .png"], [.. command, "--picture", At("p.svg")]);
+        Fail(ExitCode.Usage, ["is a folder"], [.. command, "--json", At()]);
+        WriteTokens("test.bin", 1000);
+        Assert.Contains("Lengths above 512 are beyond the context", Succeed("evaluate", "perplexity", "--model", Stories, "--data", At("test.bin"), "--lengths", "512,600", "--stride", "100"), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -23,6 +23,7 @@ internal static class EvaluateAnswersCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
+            EvaluationOutput.Require(parsed.GetValue(json));
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
             var options = new FineTuneOptions

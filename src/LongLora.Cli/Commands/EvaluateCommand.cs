@@ -26,9 +26,9 @@ internal static class EvaluateCommand
             EvaluateShortCommand.Create(context),
             EvaluateStreamingCommand.Create(context),
             EvaluateAnswersCommand.Create(context),
-            EvaluateRetrieval.Create(context, new PasskeyTask(), "Find a number that stands once in a long text (LongLoRA's pass key)."),
-            EvaluateRetrieval.Create(context, new LinesTask(), "Find the value of one line in a long record (LongChat's lines)."),
-            EvaluateRetrieval.Create(context, new TopicsTask(), "Tell the first topic of a long conversation (LongChat's topics)."),
+            EvaluateRetrieval.Create(context, new PasskeyTask(), null, "Find a number that stands once in a long text (LongLoRA's pass key)."),
+            EvaluateRetrieval.Create(context, new LinesTask(), new LinesTask { AsPublished = true }, "Find the value of one line in a long record (LongChat's lines)."),
+            EvaluateRetrieval.Create(context, new TopicsTask(), new TopicsTask(), "Tell the first topic of a long conversation (LongChat's topics)."),
             EvaluateRuler.Create(context),
         };
 
@@ -36,7 +36,7 @@ internal static class EvaluateCommand
     {
         var source = new ModelArguments();
         var data = new Option<string[]>("--data") { Description = "files and folders: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
-        var lengths = new Option<string>("--context") { Description = "context lengths in tokens, with commas between", HelpName = "N,N,...", Required = true };
+        var lengths = new Option<string>("--lengths", "--context") { Description = "context lengths in tokens, with commas between; also --context", HelpName = "N,N,...", Required = true };
         var protocol = new Option<string>("--protocol") { Description = "longlora: mean over windows of the whole stream, as published; document: each token of each document once [default: longlora]", HelpName = "longlora|document", DefaultValueFactory = _ => "longlora" };
         protocol.AcceptOnlyFromAmong("longlora", "document");
         var stride = new Option<int?>("--stride") { Description = "tokens between windows [default: 256; for documents a quarter of the context]", HelpName = "S" };
@@ -45,11 +45,12 @@ internal static class EvaluateCommand
         var json = new Option<string>("--json") { Description = "also write the results, those by position too, to this file", HelpName = "FILE" };
         var picture = new Option<string>("--picture") { Description = "also draw the loss by position to this .png", HelpName = "FILE" };
         var command = new Verb("perplexity", "Perplexity on text at several context lengths.",
-            "longlora evaluate perplexity --model merged --data books --context 4096,32768") { data, lengths, protocol, stride, maxTokens, byPosition, json, picture };
+            "longlora evaluate perplexity --model merged --data books --lengths 4096,32768") { data, lengths, protocol, stride, maxTokens, byPosition, json, picture };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
             var contexts = ParseLengths(parsed.GetValue(lengths)!);
+            EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
             var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
@@ -60,6 +61,7 @@ internal static class EvaluateCommand
             Show(context, results, kind, tokens);
             if (parsed.GetValue(byPosition))
                 ShowPositions(context, results);
+            EvaluationOutput.NoteContext(context, model, contexts);
             if (parsed.GetValue(json) is { } file)
                 AtomicFile.WriteText(file, ToJson(results, source.Names(parsed)));
             if (parsed.GetValue(picture) is { } image)
@@ -124,13 +126,13 @@ internal static class EvaluateCommand
         }),
     }) + "\n";
 
-    internal static List<int> ParseLengths(string text, string option = "--context")
+    internal static List<int> ParseLengths(string text)
     {
         var parts = text.Split(',', StringSplitOptions.TrimEntries);
         var lengths = parts.Select(p => int.TryParse(p, NumberStyles.None, CultureInfo.InvariantCulture, out var length) ? length : 0).ToList();
         return lengths.TrueForAll(l => l >= 2)
             ? lengths
-            : throw new ConfigurationException($"{option} is '{text}'; give whole numbers of at least 2 with commas between, such as 512,1024.");
+            : throw new ConfigurationException($"--lengths is '{text}'; give whole numbers of at least 2 with commas between, such as 512,1024.");
     }
 
     private sealed class Listener(Action<PerplexityProgress> report) : IProgress<PerplexityProgress>

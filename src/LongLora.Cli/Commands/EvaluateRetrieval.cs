@@ -10,29 +10,46 @@ namespace LongLora.Cli.Commands;
 /// <summary><c>longlora evaluate passkey|lines|topics</c>: questions about generated documents.</summary>
 internal static class EvaluateRetrieval
 {
-    internal static Verb Create(CliContext context, RetrievalTask task, string description)
+    /// <param name="context">Output, and what interrupts.</param>
+    /// <param name="task">What is asked.</param>
+    /// <param name="given">How questions of a file are judged; null where there are no such files.</param>
+    /// <param name="description">For the help.</param>
+    internal static Verb Create(CliContext context, RetrievalTask task, RetrievalTask? given, string description)
     {
         var source = new ModelArguments();
-        var lengths = new Option<string>("--lengths") { Description = "lengths of document, question and answer in tokens, with commas between", HelpName = "N,N,...", Required = true };
-        var trials = new Option<int>("--trials") { Description = "questions at each length", HelpName = "N", DefaultValueFactory = _ => 10 };
-        var seed = new Option<int>("--seed") { Description = "seed of the first document", HelpName = "S", DefaultValueFactory = _ => 0 };
+        var lengths = new Option<string>("--lengths") { Description = "lengths of document, question and answer in tokens, with commas between", HelpName = "N,N,...", Required = given is null };
+        var cases = new Option<string[]>("--cases") { Description = "files of questions in LongChat's layout, asked as they are, instead of documents made here", HelpName = "FILE", AllowMultipleArgumentsPerToken = true, Hidden = given is null };
+        var trials = new Option<int?>("--trials") { Description = "questions at each length [default: 10]", HelpName = "N" };
+        var seed = new Option<int>("--seed") { Description = "seed of the first document [default: 0]", HelpName = "S", DefaultValueFactory = _ => 0 };
         var scoring = ScoringOption();
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
         var picture = new Option<string>("--picture") { Description = "also draw length against depth to this .png", HelpName = "FILE" };
         var command = new Verb(task.Name, description, $"longlora evaluate {task.Name} --model merged --lengths 4096,8192 --picture p.png") { lengths, trials, seed, scoring, json, picture };
+        if (given is not null)
+            command.Options.Insert(1, cases);
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var asked = EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!, "--lengths");
+            var files = given is null ? [] : parsed.GetValue(cases) ?? [];
+            if (parsed.GetValue(lengths) is null == (files.Length == 0))
+                throw new ConfigurationException("Give --lengths for documents made here, or --cases for questions of your own.");
+            var asked = files.Length > 0 ? [] : EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!);
+            EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
+            var questions = files.ToDictionary(file => file, file => (IReadOnlyList<RetrievalCase>)[.. LongChatCases.Read(file, task).Take(parsed.GetValue(trials) ?? int.MaxValue)]);
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
-            if (tokenizer is null)
-                throw new CheckpointException("The model folder has no tokenizer.model or tokenizer.json; questions are text.");
-            var results = Measure(context, [.. asked.Select(length => (task.Name, length))], parsed.GetValue(trials), (_, length, progress) => RetrievalEvaluation.Run(model, tokenizer, task, length,
-                parsed.GetValue(trials), parsed.GetValue(seed), parsed.GetValue(scoring), progress, context.Cancellation));
-            Show(context, task, results, parsed.GetValue(scoring));
+            _ = tokenizer ?? throw NoTokenizer(source.Names(parsed).Model);
+            var count = parsed.GetValue(trials) ?? 10;
+            var way = parsed.GetValue(scoring);
+            var results = files.Length > 0
+                ? Measure(context, [.. files.Select(file => (Path.GetFileName(file), questions[file].Count))], (i, progress) =>
+                    RetrievalEvaluation.Ask(model, tokenizer, given!, questions[files[i]], way, progress, context.Cancellation))
+                : Measure(context, [.. asked.Select(length => ($"{task.Name} {length:N0} tokens", count))], (i, progress) =>
+                    RetrievalEvaluation.Run(model, tokenizer, task, asked[i], count, parsed.GetValue(seed), way, progress, context.Cancellation));
+            Show(context, task, results, way, files);
+            EvaluationOutput.NoteContext(context, model, results.Select(r => r.Length));
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(task, results, parsed.GetValue(scoring), source.Names(parsed)));
+                AtomicFile.WriteText(file, ToJson(task, results, way, source.Names(parsed)));
             if (parsed.GetValue(picture) is { } image)
                 HeatMap.Save(image, results, $"{task.Name}: share of right answers");
             return ExitCode.Done;
@@ -40,32 +57,43 @@ internal static class EvaluateRetrieval
         return command;
     }
 
-    internal static List<RetrievalAtLength> Measure(CliContext context, IReadOnlyList<(string Task, int Length)> asked, int trials,
-        Func<string, int, IProgress<RetrievalTrial>?, RetrievalAtLength> measure)
+    internal static CheckpointException NoTokenizer(string model) =>
+        new($"The model folder '{model}' has no tokenizer.model or tokenizer.json; questions are text. Put the tokenizer's files beside the weights.");
+
+    /// <summary>Measures one thing after the other, with a bar for each in a terminal.</summary>
+    /// <param name="context">Where the bars are shown.</param>
+    /// <param name="asked">Name and number of questions of each.</param>
+    /// <param name="measure">Given the number of the thing.</param>
+    internal static List<RetrievalAtLength> Measure(CliContext context, IReadOnlyList<(string Name, int Questions)> asked, Func<int, IProgress<RetrievalTrial>?, RetrievalAtLength> measure)
     {
         if (!context.Console.Profile.Out.IsTerminal)
-            return [.. asked.Select(a => measure(a.Task, a.Length, null))];
+            return [.. asked.Select((_, i) => measure(i, null))];
         context.SayStopping = () => { }; // the bar goes away and "Interrupted." follows at once
-        return context.Console.Progress().AutoClear(true).Start(display => asked.Select(a =>
+        return context.Console.Progress().AutoClear(true).Start(display => asked.Select((a, i) =>
         {
-            var bar = display.AddTask($"{a.Task} {a.Length:N0} tokens", maxValue: trials);
-            var result = measure(a.Task, a.Length, new Counter(() => bar.Increment(1)));
+            var bar = display.AddTask(Markup.Escape(a.Name), maxValue: a.Questions);
+            var result = measure(i, new Counter(() => bar.Increment(1)));
             bar.StopTask();
             return result;
         }).ToList());
     }
 
     internal static Option<RetrievalScoring> ScoringOption() =>
-        new Option<RetrievalScoring>("--scoring") { Description = "generate: the model answers in words; likelihood: the right answer must be likelier than nine others", HelpName = "generate|likelihood", DefaultValueFactory = _ => RetrievalScoring.Generate };
+        new Option<RetrievalScoring>("--scoring") { Description = "generate: the model answers in words; likelihood: the right answer must be likelier than nine others [default: generate]", HelpName = "generate|likelihood", DefaultValueFactory = _ => RetrievalScoring.Generate };
 
-    private static void Show(CliContext context, RetrievalTask task, List<RetrievalAtLength> results, RetrievalScoring scoring)
+    private static void Show(CliContext context, RetrievalTask task, List<RetrievalAtLength> results, RetrievalScoring scoring, string[] files)
     {
         context.Output.WriteLine($"{task.Name}, {(scoring == RetrievalScoring.Generate ? "generated answers" : "likeliest of ten answers")}, full attention");
         var table = new Table().Border(TableBorder.Simple);
-        foreach (var name in new[] { "length", "right", "of", "share" })
+        if (files.Length > 0)
+            table.AddColumn("questions of");
+        foreach (var name in new[] { files.Length > 0 ? "up to" : "length", "right", "of", "share" })
             table.AddColumn(new TableColumn(name).RightAligned());
-        foreach (var result in results)
-            table.AddRow($"{result.Length:N0}", $"{result.Trials.Count(t => t.IsRight)}", $"{result.Trials.Count}", $"{result.Accuracy:P0}");
+        foreach (var (result, i) in results.Select((r, i) => (r, i)))
+        {
+            string[] cells = [$"{result.Length:N0}", $"{result.Trials.Count(t => t.IsRight)}", $"{result.Trials.Count}", $"{result.Accuracy:P0}"];
+            table.AddRow(files.Length > 0 ? [Markup.Escape(Path.GetFileName(files[i])), .. cells] : cells);
+        }
         context.Console.Write(table);
     }
 

@@ -27,18 +27,19 @@ internal static class EvaluateRuler
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var asked = EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!, "--lengths");
+            var asked = EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!);
+            EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
             var way = parsed.GetValue(scoring);
             var chosen = Choose(parsed.GetValue(tasks)!, way, Book(parsed.GetValue(haystack)!, context.Cancellation));
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
-            if (tokenizer is null)
-                throw new CheckpointException("The model folder has no tokenizer.model or tokenizer.json; questions are text.");
-            var results = EvaluateRetrieval.Measure(context, [.. chosen.SelectMany(task => asked.Select(length => (task.Name, length)))], parsed.GetValue(trials),
-                (name, length, progress) => RetrievalEvaluation.Run(model, tokenizer, chosen.First(t => t.Name == name), length, parsed.GetValue(trials), parsed.GetValue(seed),
-                    way, progress, context.Cancellation));
+            _ = tokenizer ?? throw EvaluateRetrieval.NoTokenizer(source.Names(parsed).Model);
+            var pairs = chosen.SelectMany(task => asked.Select(length => (Task: task, Length: length))).ToList();
+            var results = EvaluateRetrieval.Measure(context, [.. pairs.Select(p => ($"{p.Task.Name} {p.Length:N0} tokens", parsed.GetValue(trials)))], (i, progress) =>
+                RetrievalEvaluation.Run(model, tokenizer, pairs[i].Task, pairs[i].Length, parsed.GetValue(trials), parsed.GetValue(seed), way, progress, context.Cancellation));
             var byTask = chosen.Select((task, i) => (task.Name, Results: (IReadOnlyList<RetrievalAtLength>)results.GetRange(i * asked.Count, asked.Count))).ToList();
             Show(context, byTask, asked, way);
+            EvaluationOutput.NoteContext(context, model, asked);
             if (parsed.GetValue(json) is { } file)
                 AtomicFile.WriteText(file, ToJson(byTask, way, source.Names(parsed)));
             if (parsed.GetValue(picture) is { } image)

@@ -18,8 +18,8 @@ internal static class EvaluateShortCommand
         var extended = new Option<string>("--extended") { Description = "folder of the extended model, where it is no adapter", HelpName = "DIR" };
         var data = new Option<string[]>("--data") { Description = "files and folders: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
         var maxTokens = new Option<long?>("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
-        var trials = new Option<int>("--trials") { Description = "pass keys to find; 0 for none", HelpName = "N", DefaultValueFactory = _ => 10 };
-        var seed = new Option<int>("--seed") { Description = "seed of the first pass key", HelpName = "S", DefaultValueFactory = _ => 0 };
+        var trials = new Option<int>("--trials") { Description = "pass keys to find; 0 for none [default: 10]", HelpName = "N", DefaultValueFactory = _ => 10 };
+        var seed = new Option<int>("--seed") { Description = "seed of the first pass key [default: 0]", HelpName = "S", DefaultValueFactory = _ => 0 };
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
         var command = new Verb("short", "What a model lost on short text: the same measures before and after it was extended.",
             "longlora evaluate short --model base --adapter run/adapter --data held-out") { extended, data, maxTokens, trials, seed, json };
@@ -29,6 +29,7 @@ internal static class EvaluateShortCommand
             var (basePath, adapterPath) = source.Names(parsed);
             if (adapterPath is null == parsed.GetValue(extended) is null)
                 throw new ConfigurationException("Give what the model has become: --adapter, or --extended for a whole model.");
+            EvaluationOutput.Require(parsed.GetValue(json));
             IReadOnlyList<(string, int, double)> before, after;
             int native;
             TokenStore? tokens = null;

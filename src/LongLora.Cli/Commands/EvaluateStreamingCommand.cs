@@ -31,6 +31,7 @@ internal static class EvaluateStreamingCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
+            EvaluationOutput.Require(parsed.GetValue(json));
             var counts = ParseSinks(parsed.GetValue(sinks)!);
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;

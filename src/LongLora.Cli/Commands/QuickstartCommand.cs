@@ -18,7 +18,7 @@ internal static class QuickstartCommand
         var output = new Option<string>("--output") { Description = "folder for the run, new or empty [default: longlora-quickstart]", HelpName = "DIR", DefaultValueFactory = _ => "longlora-quickstart" };
         var model = new Option<string>("--model") { Description = "another small model with a tokenizer [default: the bundled one]", HelpName = "DIR" };
         var factor = new Option<int>("--factor") { Description = "how many times longer the context becomes [default: 8]", HelpName = "N", DefaultValueFactory = _ => 8 };
-        var steps = new Option<int>("--steps") { Description = "optimizer steps [default: 60]", HelpName = "N", DefaultValueFactory = _ => 60 };
+        var steps = new Option<int>("--steps") { Description = "optimizer steps [default: 36]", HelpName = "N", DefaultValueFactory = _ => 36 };
         var trials = new Option<int>("--trials") { Description = "pass keys asked for at each length [default: 20]", HelpName = "N", DefaultValueFactory = _ => 20 };
         var command = new Verb("quickstart", "See the method work: measure a small bundled model, extend it 8 times, measure it again.", "longlora quickstart") { output, model, factor, steps, trials };
         command.SetAction(parsed =>
@@ -34,7 +34,7 @@ internal static class QuickstartCommand
                 Trials = parsed.GetValue(trials),
             };
             var clock = System.Diagnostics.Stopwatch.StartNew();
-            var result = Quickstart.Run(options, new Told<string>(text => Say(context, $"{clock.Elapsed:m\\:ss}  {text} ...")), new Told<TrainingStep>(s => SayStep(context, s)), context.Cancellation);
+            var result = Quickstart.Run(options, new Told<string>(text => Say(context, $"{clock.Elapsed:m\\:ss}  {text}")), new Told<TrainingStep>(s => SayStep(context, s)), context.Cancellation);
             Show(context, result);
             Leave(context, options, result, clock.Elapsed);
             return ExitCode.Done;
@@ -45,8 +45,10 @@ internal static class QuickstartCommand
     private static void SayStep(CliContext context, TrainingStep step)
     {
         if (step.Step % Math.Max(1, step.Steps / 6) == 0 || step.Step == step.Steps)
-            Say(context, $"      step {step.Step}/{step.Steps}  loss {step.Loss:F3}  {step.TokensPerSecond:N0} tokens/s");
+            Say(context, $"        step {step.Step}/{step.Steps}  loss {step.Loss:F3}  {step.TokensPerSecond:N0} tokens/s{Rest(step)}");
     }
+
+    private static string Rest(TrainingStep step) => step.Step == step.Steps ? "" : $"  {step.Elapsed * ((double)(step.Steps - step.Step) / step.Step):m\\:ss} of training left";
 
     private static void Say(CliContext context, string line)
     {

@@ -40,6 +40,9 @@ public abstract class RetrievalTask
     /// <summary>Whether documents leave room for <see cref="AnswerTokens"/>; otherwise for the right answer alone. Default false.</summary>
     public virtual bool ReservesAnswer => false;
 
+    private protected static string? LastNumber(string text) =>
+        string.Concat(text.Reverse().SkipWhile(c => !char.IsAsciiDigit(c)).TakeWhile(char.IsAsciiDigit).Reverse()) is { Length: > 0 } digits ? digits : null;
+
     // The first whole number of a text, or null.
     private protected static string? FirstNumber(string text) =>
         string.Concat(text.SkipWhile(c => !char.IsAsciiDigit(c)).TakeWhile(char.IsAsciiDigit)) is { Length: > 0 } digits ? digits : null;
@@ -104,8 +107,14 @@ public sealed class LinesTask : RetrievalTask
     /// <inheritdoc/>
     public override string Name => "lines";
 
+    /// <summary>
+    /// Whether answers are judged as LongChat does: the last whole number of up to 100 tokens. For prompts of its own files, which leave the model to say more than the
+    /// number. Default false: the first number, since documents made here end where it begins.
+    /// </summary>
+    public bool AsPublished { get; init; }
+
     /// <inheritdoc/>
-    public override int AnswerTokens => 24;
+    public override int AnswerTokens => AsPublished ? 100 : 24;
 
     /// <inheritdoc/>
     public override string Unit => "lines";
@@ -137,7 +146,7 @@ public sealed class LinesTask : RetrievalTask
     }
 
     /// <inheritdoc/>
-    public override bool IsRight(RetrievalCase question, string generated) => FirstNumber(generated) == FirstNumber(question.Answer);
+    public override bool IsRight(RetrievalCase question, string generated) => (AsPublished ? LastNumber(generated) : FirstNumber(generated)) == FirstNumber(question.Answer);
 }
 
 /// <summary>

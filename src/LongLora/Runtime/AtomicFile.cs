@@ -46,6 +46,22 @@ public static class AtomicFile
         writer.Write(text);
     });
 
+    /// <summary>Finds out whether a file can be written to, before the work whose result it takes; makes the folders above it where they lack.</summary>
+    /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
+    public static void RequireWritable(string path)
+    {
+        var full = Path.GetFullPath(path);
+        if (Directory.Exists(full))
+            throw new ConfigurationException($"'{path}' is a folder; give the name of a file.");
+        Guard(full, () =>
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(full) ?? full);
+            var aside = Beside(full, Partial);
+            File.Create(aside).Dispose();
+            File.Delete(aside);
+        });
+    }
+
     /// <summary>
     /// Fills a folder aside, flushes its files, and renames it to <paramref name="path"/>; a folder that was there before is replaced at the very end.
     /// </summary>

@@ -77,6 +77,63 @@ public class RetrievalTests
     }
 
     [Fact]
+    public void IsRight_as_published_takes_the_last_number()
+    {
+        var lines = new RetrievalCase("", "2416", 0, []);
+        var task = new LinesTask { AsPublished = true };
+        Assert.True(task.IsRight(lines, "The <REGISTER_CONTENT> in line 7-torpid-kid is <2416>."));
+        Assert.False(task.IsRight(lines, "2416, or rather 17"));
+        Assert.False(task.IsRight(lines, "none"));
+    }
+
+    [Fact]
+    public void LongChats_files_are_read_as_they_are()
+    {
+        var lines = LongChatCases.Read(SharedMaterial.Shared("data/longchat/lines/200_lines.jsonl"), new LinesTask());
+        Assert.Equal(50, lines.Count);
+        Assert.Equal("2416", lines[0].Answer);
+        Assert.EndsWith("in line torpid-kid? I need the number. ", lines[0].Prompt, StringComparison.Ordinal);
+        Assert.InRange(lines[0].Depth, 0.01, 0.99);
+        Assert.Equal(10, lines[0].Candidates.Distinct().Count());
+        var topics = LongChatCases.Read(SharedMaterial.Shared("data/longchat/topics/5_topics.jsonl"), new TopicsTask());
+        Assert.Equal("The psychology of creativity", topics[0].Answer);
+        Assert.True(new TopicsTask().IsRight(topics[0], " the psychology of creativity."));
+    }
+
+    [Theory]
+    [InlineData("{", "lines")]
+    [InlineData("[]", "lines")]
+    [InlineData("{\"prompt\":\"p\"}", "lines")]
+    [InlineData("{\"prompt\":\"p\",\"expected_number\":\"7\"}", "lines")]
+    [InlineData("{\"prompt\":\"p\",\"topics\":[]}", "topics")]
+    [InlineData("{\"topics\":[\"a\"]}", "topics")]
+    public void LongChats_files_with_something_else_name_the_line(string second, string name)
+    {
+        using var folder = new TemporaryFolder();
+        var path = folder["cases.jsonl"];
+        RetrievalTask task = name == "lines" ? new LinesTask() : new TopicsTask();
+        File.WriteAllText(path, "{\"prompt\":\"p\",\"expected_number\":7,\"topics\":[\"a\"]}\n" + second);
+        var told = Assert.Throws<DataException>(() => LongChatCases.Read(path, task)).Message;
+        Assert.Contains("cases.jsonl:2", told, StringComparison.Ordinal);
+        Assert.Contains(name == "lines" ? "expected_number" : "topics", told, StringComparison.Ordinal);
+        Assert.Contains("There is no file", Assert.Throws<DataException>(() => LongChatCases.Read(path + "x", task)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Ask_asks_what_is_given_in_order()
+    {
+        var (model, tokenizer) = Stories();
+        using var owned = model;
+        RetrievalCase[] questions = [new Stories260().Make(0, 3), new Stories260().Make(1, 9)];
+        foreach (var scoring in Enum.GetValues<RetrievalScoring>())
+        {
+            var result = RetrievalEvaluation.Ask(model, tokenizer, new Stories260(), questions, scoring);
+            Assert.Equal([true, false], result.Trials.Select(t => t.IsRight));
+            Assert.Equal(tokenizer.Encode(questions[1].Prompt, addSpecial: true).Count + 4, result.Length);
+        }
+    }
+
+    [Fact]
     public void Topics_asks_for_the_first_of_as_many_topics_as_asked_for()
     {
         var made = new TopicsTask().Make(1, 3);
@@ -106,6 +163,7 @@ public class RetrievalTests
         }
         var told = Assert.Throws<ConfigurationException>(() => RetrievalEvaluation.Fit(task, tokenizer, 3, 20)).Message;
         Assert.Contains(task.Name, told);
+        Assert.Matches("its shortest question takes [0-9]+ with the answer", told);
     }
 
     // A task that the model can do: the likelier of two ends of a sentence from its stories.
@@ -131,7 +189,7 @@ public class RetrievalTests
             var result = RetrievalEvaluation.Run(model, tokenizer, new Stories260(), 24, 4, 0, scoring, new Listener(seen.Add));
             Assert.Equal([true, false, true, false], result.Trials.Select(t => t.IsRight));
             Assert.Equal(0.5, result.Accuracy);
-            Assert.Equal(result.Trials, seen);
+            Assert.Equal(result.Trials, seen.OrderBy(t => t.Seed));
         }
     }
 
