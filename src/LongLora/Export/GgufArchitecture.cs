@@ -162,7 +162,7 @@ internal sealed partial class GgufArchitecture
                     ("rope.scaling.yarn_beta_fast", (float)(scaling.BetaFast ?? 32)), ("rope.scaling.yarn_beta_slow", (float)(scaling.BetaSlow ?? 1)),
                 ];
             case "longrope" when Name is "llama" or "phi3":
-                return [("rope.scaling.original_context_length", original), ("rope.scaling.attn_factor", (float)RopeScaling.Frequencies(_config, RopeScaling.CurrentContext(_config)).AttentionFactor)];
+                return [("rope.scaling.type", "longrope"), ("rope.scaling.original_context_length", original), ("rope.scaling.attn_factor", (float)RopeScaling.Frequencies(_config, RopeScaling.CurrentContext(_config)).AttentionFactor)];
             default:
                 throw new ConfigurationException($"RoPE scaling '{scaling.Kind}'{(scaling.Kind == "yarn" ? " with an attention factor of its own" : "")} has no counterpart in GGUF for {Name}, and engines would compute other numbers. "
                     + "Linear and plain yarn have, llama3 for Llama and Mistral, longrope for these and Phi-3.");

@@ -92,6 +92,7 @@ public class GgufTests
         {
             Near.AssertEqual(tensor(config.RopeScaling.LongFactors!.ToArray()), file.Open("rope_factors_long.weight"), 1e-6);
             Near.AssertEqual(tensor(config.RopeScaling.ShortFactors!.ToArray()), file.Open("rope_factors_short.weight"), 1e-6);
+            Assert.Equal("longrope", file.Get<string>("phi3.rope.scaling.type"));
             Assert.Equal((float)Math.Sqrt(1 + Math.Log(64 / 16.0) / Math.Log(16)), file.Get<float>("phi3.rope.scaling.attn_factor"), 1e-6);
         }
         var others = file.Tensors.Keys.Where(n => !n.StartsWith("rope_", StringComparison.Ordinal)).ToHashSet();

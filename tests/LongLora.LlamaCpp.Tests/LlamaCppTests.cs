@@ -1,0 +1,210 @@
+using LongLora.Adapters;
+using LongLora.Attention;
+using LongLora.Checkpoints;
+using LongLora.Export;
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Tests;
+using LongLora.Tokenization;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.LlamaCpp.Tests;
+
+// L tokens, V vocabulary
+
+/// <summary>What <c>export gguf</c> writes, opened by llama.cpp itself: its logits and tokens are ours.</summary>
+public sealed class LlamaCppTests : IDisposable
+{
+    // llama.cpp looks GELU up in a table of fp16 numbers, and has its tanh form only.
+    private const double Exact = 2e-5, WithGelu = 1e-3;
+
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    private static string Stories => SharedMaterial.Golden("stories260K-hf");
+
+    private static string Bundled => Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny");
+
+    [Theory]
+    [InlineData("llama_tiny", Exact)]
+    [InlineData("mistral_tiny", Exact)]
+    [InlineData("qwen2_tiny", Exact)]
+    [InlineData("qwen3_tiny", Exact)]
+    [InlineData("phi3_tiny", Exact)]
+    [InlineData("neox_tiny", WithGelu)]
+    [InlineData("neox_serial_tiny", WithGelu)]
+    public void Logits_of_every_family_are_ours(string family, double tolerance) => Compare(SharedMaterial.Golden(family), tolerance);
+
+    [Theory]
+    [InlineData("linear")]
+    [InlineData("yarn")]
+    [InlineData("llama3")]
+    [InlineData("longrope")]
+    [InlineData(RopeScaling.ByLength)]
+    public void Logits_under_every_scaling_are_ours(string kind) =>
+        Compare(Stories, Exact, config => RopeScaling.Extend(config, kind, null, 1024));
+
+    // An engine that is given no more than the original context takes the divisors of short text, as we do for a text of that length.
+    [Theory]
+    [InlineData("longrope")]
+    [InlineData(RopeScaling.ByLength)]
+    public void Logits_of_short_text_under_longrope_are_ours(string kind) =>
+        Compare(Stories, Exact, config => RopeScaling.Extend(config, kind, null, 1024), 512);
+
+    [Theory]
+    [InlineData("mistral_tiny", "yarn", Exact)]
+    [InlineData("mistral_tiny", "llama3", Exact)]
+    [InlineData("mistral_tiny", "longrope", Exact)]
+    [InlineData("qwen2_tiny", "linear", Exact)]
+    [InlineData("qwen2_tiny", "yarn", Exact)]
+    [InlineData("qwen3_tiny", "yarn", Exact)]
+    [InlineData("neox_tiny", "linear", WithGelu)]
+    [InlineData("neox_tiny", "yarn", WithGelu)]
+    public void Logits_of_stretched_families_are_ours(string family, string kind, double tolerance) =>
+        Compare(SharedMaterial.Golden(family), tolerance, config => RopeScaling.Extend(config with { SlidingWindow = null }, kind, null, 256));
+
+    private void Compare(string path, double tolerance, Func<ModelConfig, ModelConfig>? change = null, int? length = null)
+    {
+        using var scope = NewDisposeScope();
+        var folder = CheckpointDirectory.Open(path);
+        using var model = ModelLoader.Load(change?.Invoke(folder.Config) ?? folder.Config, folder);
+        var file = GgufExporter.Write(_folder["a.gguf"], model, folder, GgufType.F32, withTokenizer: false);
+        var context = length ?? (int)file.Get<uint>(file.Get<string>("general.architecture") + ".context_length");
+        var random = new Random(5);
+        int[] ids = [.. Enumerable.Range(0, context).Select(_ => random.Next(model.Config.VocabularySize))];
+        using var engine = new Engine(_folder["a.gguf"], context);
+        var ours = Logits(model, ids);
+        var difference = ((ours - engine.Logits(ids)).abs().max() / ours.abs().max()).item<float>();
+        TestContext.Current.SendDiagnosticMessage($"{Path.GetFileName(path)} {model.Config.RopeScaling.Kind} {context}: {difference:G3}");
+        Assert.True(difference <= tolerance, $"the largest difference of logits is {difference} of the largest");
+    }
+
+    // A book in the model's whole context. llama.cpp rounds what it multiplies with F16, BF16 and Q8_0 to 16 and 8 bits.
+    [Theory]
+    [InlineData(GgufType.F32, 1e-5)]
+    [InlineData(GgufType.F16, 1e-3)]
+    [InlineData(GgufType.Bf16, 5e-3)]
+    [InlineData(GgufType.Q8, 5e-3)]
+    public void Perplexity_of_real_models_is_ours(GgufType type, double tolerance)
+    {
+        foreach (var path in (string[])[Stories, Bundled])
+        {
+            using var scope = NewDisposeScope();
+            var folder = CheckpointDirectory.Open(path);
+            using var model = ModelLoader.Load(folder.Config, folder);
+            GgufExporter.Write(_folder["a.gguf"], model, folder, type, withTokenizer: false);
+            using var engine = new Engine(_folder["a.gguf"], 512);
+            var ids = TokenizerLoader.Load(path).Encode(Book(), addSpecial: false);
+            double ours = 0, theirs = 0;
+            var windows = 0;
+            for (; (windows + 1) * 512 <= ids.Count && windows < 3; windows++)
+            {
+                int[] window = [.. ids.Skip(windows * 512).Take(512)];
+                (ours, theirs) = (ours + Loss(Logits(model, window), window), theirs + Loss(engine.Logits(window), window));
+            }
+            (ours, theirs) = (Math.Exp(ours / windows), Math.Exp(theirs / windows));
+            TestContext.Current.SendDiagnosticMessage($"{Path.GetFileName(path)} {type}: {new FileInfo(_folder["a.gguf"]).Length} bytes, {windows} windows, perplexity {ours:F4}, in llama.cpp {theirs:F4} ({100 * (theirs / ours - 1):F4} %)");
+            Assert.InRange(Math.Abs(theirs / ours - 1), 0, tolerance);
+        }
+    }
+
+    [Fact]
+    public void Greedy_answer_and_tokens_of_the_real_checkpoint_are_ours()
+    {
+        using var scope = NewDisposeScope();
+        var folder = CheckpointDirectory.Open(Stories);
+        using var model = ModelLoader.Load(folder.Config, folder);
+        GgufExporter.Write(_folder["a.gguf"], model, folder, GgufType.F32);
+        using var engine = new Engine(_folder["a.gguf"], 512);
+        var tokenizer = TokenizerLoader.Load(Stories);
+        var prompt = tokenizer.Encode("Once upon a time, there was a", addSpecial: true);
+        Assert.Equal(prompt, engine.Tokens("Once upon a time, there was a", addSpecial: true));
+        Assert.Equal(tokenizer.Encode(Book()), engine.Tokens(Book()));
+        var expected = new List<int>();
+        for (var i = 0; i < 30; i++)
+            expected.Add((int)Logits(model, [.. prompt, .. expected])[^1].argmax().item<long>());
+        Assert.Equal(expected, engine.Greedy(prompt, 30));
+    }
+
+    [Theory]
+    [InlineData("llama_tiny", "llama_tiny_lora", Exact)]
+    [InlineData("mistral_tiny", null, Exact)]
+    [InlineData("qwen2_tiny", null, Exact)]
+    [InlineData("qwen3_tiny", null, Exact)]
+    [InlineData("phi3_tiny", null, Exact)]
+    [InlineData("neox_tiny", null, WithGelu)]
+    public void Logits_with_an_adapter_of_its_own_file_are_ours(string family, string? adapter, double tolerance)
+    {
+        using var scope = NewDisposeScope();
+        var folder = CheckpointDirectory.Open(SharedMaterial.Golden(family));
+        using var model = ModelLoader.Load(folder.Config with { SlidingWindow = null }, folder);
+        GgufExporter.Write(_folder["base.gguf"], model, folder, GgufType.F32, withTokenizer: false);
+        int[] ids = [.. Enumerable.Range(0, 30).Select(i => i * 7 % model.Config.VocabularySize)];
+        var plain = Logits(model, ids);
+        using var set = adapter is null ? AdapterSet.Attach(model, new AdapterOptions { Rank = 4, TrainEmbeddings = false, TrainNorms = false }, 3) : PeftFormat.Attach(SharedMaterial.Golden(adapter), model);
+        using var generator = new Generator(8, CPU);
+        foreach (var weight in set.Weights.Where(_ => adapter is null))
+            weight.Value.add_(randn([.. weight.Shape], generator: generator).mul_(0.1));
+        GgufExporter.WriteAdapter(_folder["adapter.gguf"], set, model, GgufType.F32);
+        var ours = Logits(model, ids);
+        using var engine = new Engine(_folder["base.gguf"], 64, _folder["adapter.gguf"]);
+        var (largest, difference) = (ours.abs().max().item<float>(), (ours - engine.Logits(ids)).abs().max().item<float>());
+        Assert.True((ours - plain).abs().max().item<float>() > 1e-2 * largest, "the adapter does nothing");
+        Assert.True(difference <= tolerance * largest, $"the largest difference of logits is {difference / largest} of the largest");
+    }
+
+    [Theory]
+    [InlineData("llama2", "llama-spm")]
+    [InlineData("llama3", "llama-bpe")]
+    [InlineData("qwen3", "qwen2")]
+    [InlineData("gpt_neox", "gpt-2")]
+    public void Tokens_of_real_tokenizers_are_ours(string name, string vectors)
+    {
+        var path = SharedMaterial.Shared("tokenizers", name);
+        var texts = File.ReadAllText(SharedMaterial.Shared("tokenizers", "vectors", $"ggml-vocab-{vectors}.gguf.inp")).Split("\n__ggml_vocab_test__\n").ToList();
+        texts.Add(Book());
+        texts.AddRange(["<|im_start|>user\nHi<|im_end|>", "<|begin_of_text|>x<|eot_id|>", "a<|endoftext|>b"]);
+        if (name == "llama2")
+            texts.Add("<s>a</s>"); // a word like others to Qwen 3, which llama.cpp takes for the end of a text all the same
+        var tokenizer = TokenizerLoader.Load(path);
+        var size = tokenizer.VocabularySize + 5;
+        _folder.Text("config.json", $$"""
+            { "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
+              "num_key_value_heads": 1, "vocab_size": {{size}}, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true, "torch_dtype": "float32" }
+            """);
+        NewModel.Write(_folder["model"], _folder["config.json"], path, 64, 1);
+        var folder = CheckpointDirectory.Open(_folder["model"]);
+        using (var model = ModelLoader.Load(folder.Config, folder))
+            GgufExporter.Write(_folder["a.gguf"], model, folder, GgufType.F16);
+        using var engine = new Engine(_folder["a.gguf"], 64);
+        var wrong = new List<string>();
+        foreach (var text in texts)
+        {
+            foreach (var (addSpecial, parseSpecial) in ((bool, bool)[])[(true, false), (false, true)])
+            {
+                var (ours, theirs) = (tokenizer.Encode(text, addSpecial, parseSpecial), engine.Tokens(text, addSpecial, parseSpecial));
+                if (!ours.SequenceEqual(theirs))
+                    wrong.Add($"{(text.Length > 60 ? text[..60] : text)}: {string.Join(' ', ours.Take(20))} | {string.Join(' ', theirs.Take(20))}");
+            }
+        }
+        Assert.True(wrong.Count == 0, string.Join('\n', wrong));
+    }
+
+    private static string Book()
+    {
+        using var scope = NewDisposeScope();
+        using var file = GoldenTensors.Read(SharedMaterial.Golden("ppl_tokens.safetensors"));
+        return TokenizerLoader.Load(Stories).Decode([.. file["book"].to(ScalarType.Int32).data<int>()]);
+    }
+
+    private static double Loss(Tensor logits, int[] ids) =>
+        nn.functional.cross_entropy(logits[..^1], tensor(ids[1..], ScalarType.Int64)).item<float>();
+
+    private static Tensor Logits(CausalLanguageModel model, int[] ids)
+    {
+        using var positions = RotaryEmbedding.Create(model.Config, ids.Length);
+        return model.Logits(tensor(ids, ScalarType.Int64).unsqueeze(0), new ForwardContext(new FullAttention(), positions))[0];
+    }
+}
