@@ -59,7 +59,7 @@ public static class FineTuneOptionTable
         Choice("tuning", "Method", "what is trained", o => o.Tuning, (o, v) => o with { Tuning = v }),
         Whole("rank", "Method", "rank of the LoRA matrices", o => o.Rank, (o, v) => o with { Rank = v }),
         Real("alpha", "Method", "LoRA alpha; updates are scaled by alpha / rank", o => o.Alpha, (o, v) => o with { Alpha = v }),
-        List("target-modules", "Method", "NAME", "layers that get LoRA, such as q_proj; 'attention' is q, k, v, o under whatever names the model has, 'all-linear' those and the MLP (better with nf4)", o => o.TargetModules, (o, v) => o with { TargetModules = v }),
+        List("target-modules", "Method", "NAME", "layers that get LoRA, such as q_proj; 'attention' is q, k, v, o under whatever names the model has, 'all-linear' those and the MLP's", o => o.TargetModules, (o, v) => o with { TargetModules = v }),
         OptionalSwitch("train-embeddings", "Method", "train the embeddings and a tied head; by default unless --tuning lora", o => o.TrainEmbeddings, (o, v) => o with { TrainEmbeddings = v }),
         OptionalSwitch("train-norms", "Method", "train the norms; by default unless --tuning lora", o => o.TrainNorms, (o, v) => o with { TrainNorms = v }),
         Text("rope-scaling", "Method", "KIND", $"how positions are rescaled: auto (the model's own kind, else linear), {string.Join(", ", RopeScaling.Kinds)}, {RopeScaling.ByLength} (YaRN, but text within the original context as before)", o => o.RopeScaling, (o, v) => o with { RopeScaling = v }),

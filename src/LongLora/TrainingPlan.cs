@@ -125,11 +125,10 @@ public sealed record TrainingPlan(ModelConfig Config, StepMemory Memory, long? A
         {
             var attention = FineTune.Attention(options with { Context = context });
             StepMemory Count(ActivationOffload offload) => StepMemory.Count(model, attention, context, memory with { Offload = offload });
-            if (options.ActivationOffload != ActivationOffload.Auto)
-                return (Count(options.ActivationOffload), options.ActivationOffload);
-            var inMemory = Count(ActivationOffload.None);
-            var elsewhere = cuda ? ActivationOffload.Host : ActivationOffload.Disk;
-            return available is { } limit && inMemory.Checkpoints >= (limit - inMemory.Runtime) / 2 ? (Count(elsewhere), elsewhere) : (inMemory, ActivationOffload.None);
+            var elsewhere = Count(cuda ? ActivationOffload.Host : ActivationOffload.Disk);
+            // As the run will find it before its first step.
+            var offload = ActivationStore.Resolve(options.ActivationOffload, elsewhere.Offloaded, available - (elsewhere.Peak - elsewhere.Step), cuda);
+            return (Count(offload), offload);
         }
 
         var (bytes, offload) = At(options.Context);

@@ -32,25 +32,25 @@ public abstract class ActivationStore : IDisposable
     /// <summary>Gives the last tensor back, with the same strides and bits; the caller disposes it.</summary>
     public abstract Tensor Pop();
 
+    /// <summary>Where tensors wait, once <see cref="ActivationOffload.Auto"/> is resolved.</summary>
+    /// <param name="offload">What was asked for.</param>
+    /// <param name="bytes">What will be kept at most.</param>
+    /// <param name="free">Bytes that are free on the device before the first step; null where they are not known.</param>
+    /// <param name="cuda">Whether the model computes on CUDA.</param>
+    internal static ActivationOffload Resolve(ActivationOffload offload, long bytes, long? free, bool cuda) =>
+        offload != ActivationOffload.Auto ? offload
+        : bytes < (free ?? long.MaxValue) / 2 ? ActivationOffload.None
+        : cuda ? ActivationOffload.Host : ActivationOffload.Disk;
+
     /// <summary>Makes a store.</summary>
-    /// <param name="offload">Where to keep tensors.</param>
-    /// <param name="bytes">What will be kept at most, for <see cref="ActivationOffload.Auto"/>.</param>
+    /// <param name="offload">Where to keep tensors; Auto must be resolved.</param>
     /// <param name="device">Where the model computes.</param>
-    public static ActivationStore Create(ActivationOffload offload, long bytes, Device device)
+    internal static ActivationStore Create(ActivationOffload offload, Device device) => offload switch
     {
-        var onCpu = device.type == DeviceType.CPU;
-        if (offload == ActivationOffload.Auto)
-        {
-            var free = MemoryMeter.AvailableBytes(device.type, device.index) - MemoryMeter.CurrentBytesOf(device) ?? long.MaxValue;
-            offload = bytes < free / 2 ? ActivationOffload.None : onCpu ? ActivationOffload.Disk : ActivationOffload.Host;
-        }
-        return offload switch
-        {
-            ActivationOffload.Disk => new DiskStore(device),
-            ActivationOffload.Host when !onCpu => new HostStore(device),
-            _ => new MemoryStore(),
-        };
-    }
+        ActivationOffload.Disk => new DiskStore(device),
+        ActivationOffload.Host when device.type != DeviceType.CPU => new HostStore(device),
+        _ => new MemoryStore(),
+    };
 
     /// <inheritdoc/>
     public void Dispose()

@@ -23,6 +23,7 @@ namespace LongLora.Training;
 public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPerSegment = 1, ActivationOffload offload = ActivationOffload.None) : IDisposable
 {
     private readonly Workspace _workspace = new();
+    private long? _free;
 
     /// <summary>Adds the gradients of the summed loss, times <paramref name="scale"/>, to the trained weights.</summary>
     /// <param name="ids">[B, L].</param>
@@ -37,7 +38,9 @@ public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPe
             throw new ShapeException($"{ids.numel()} ids need as many targets; seen {targets.numel()}.");
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        using var kept = ActivationStore.Create(offload, KeptBytes(ids.numel()), model.Device);
+        // Asked once: after a step libtorch holds on to a GPU's memory, and what is free would seem less.
+        _free ??= MemoryMeter.AvailableBytes(model.Device.type, model.Device.index) - MemoryMeter.CurrentBytesOf(model.Device);
+        using var kept = ActivationStore.Create(ActivationStore.Resolve(offload, KeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA), model.Device);
         var hidden = HostMemory.Apart(() => model.Embedding.Forward(ids, model.ComputeType));
         for (var first = 0; first < model.Blocks.Count; first += blocksPerSegment)
             ForwardSegment(hidden, first, context, kept);
@@ -73,7 +76,7 @@ public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPe
             return;
         }
         var end = Math.Min(first + blocksPerSegment, model.Blocks.Count);
-        using var segment = ActivationStore.Create(ActivationOffload.None, 0, model.Device);
+        using var segment = ActivationStore.Create(ActivationOffload.None, model.Device);
         using (var hidden = kept.Pop())
         {
             for (var i = first; i < end; i++)

@@ -164,7 +164,7 @@ public sealed record StepMemory(long Runtime, long Weights, long Trained, long G
             // A matrix that is looked up by tensor operations, or matrices in another type than that of the products.
             var looked = options.Quantization == QuantizationKind.None ? 0 : 16 * matrix;
             var narrowed = options.Quantization == QuantizationKind.None && (options.Tuning.TrainEverything || options.StoredType.ElementSize() != size) ? 3 * matrix * size : 0;
-            return tile + Math.Max(headIsTrained ? head * size : 0, looked + narrowed);
+            return tile + Math.Max(headIsTrained ? 2 * head * size : 0, looked + narrowed);
         }
         if (options.Quantization == QuantizationKind.None && options.StoredType == ScalarType.Float32)
             return tile;
