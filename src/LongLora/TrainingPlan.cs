@@ -69,7 +69,7 @@ public sealed record TrainingPlan(ModelConfig Config, StepMemory Memory, long? A
         {
             var scratch = Path.GetTempPath();
             if (Offload == ActivationOffload.Disk)
-                RequireRoom($"the temporary folder '{scratch}'", new DriveInfo(OperatingSystem.IsWindows() ? Path.GetPathRoot(scratch)! : scratch).AvailableFreeSpace);
+                RequireRoom($"the temporary folder '{scratch}'", FreeSpace(scratch));
             else if (OnCuda && MemoryMeter.AvailableBytes(DeviceType.CPU, 0) is { } host)
                 RequireRoom("the host's memory", host);
             return;
@@ -77,6 +77,19 @@ public sealed record TrainingPlan(ModelConfig Config, StepMemory Memory, long? A
         throw new ConfigurationException($"This run needs about {Size(Needed)} at its peak, and the device has {Size(Available!.Value)} "
             + $"({string.Join(", ", Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {Size(p.Bytes)}"))}). {Advice()} "
             + "With --check-memory false it begins all the same.");
+    }
+
+    // A folder that is not there is told of when it is written to.
+    private static long FreeSpace(string folder)
+    {
+        try
+        {
+            return new DriveInfo(OperatingSystem.IsWindows() ? Path.GetPathRoot(folder)! : folder).AvailableFreeSpace;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            return long.MaxValue;
+        }
     }
 
     /// <summary>Looks whether what waits elsewhere than on the device finds room there.</summary>

@@ -116,7 +116,7 @@ public abstract class ActivationStore : IDisposable
     {
         private const int Piece = 1 << 28;
 
-        private readonly FileStream _file = ScratchFile.Create(Path.GetTempPath(), "activations");
+        private readonly FileStream _file = Guard(() => ScratchFile.Create(Path.GetTempPath(), "activations"));
 
         private readonly Stack<(long[] Shape, int[] Order, ScalarType Type, long Offset)> _kept = [];
         private long _end;
@@ -140,6 +140,7 @@ public abstract class ActivationStore : IDisposable
             {
                 for (long done = 0; done < bytes; done += Piece)
                     RandomAccess.Write(_file.SafeFileHandle, new ReadOnlySpan<byte>(data + done, (int)Math.Min(Piece, bytes - done)), _end + done);
+                return bytes;
             });
             _kept.Push((ordered.shape, order, ordered.dtype, _end));
             _end += bytes;
@@ -161,6 +162,7 @@ public abstract class ActivationStore : IDisposable
                         throw new EndOfStreamException();
                     done += read;
                 }
+                return bytes;
             });
             _end = offset;
             if (device.type != DeviceType.CPU)
@@ -170,15 +172,15 @@ public abstract class ActivationStore : IDisposable
 
         protected override void Dispose(bool disposing) => _file.Dispose();
 
-        private void Guard(Action action)
+        private static T Guard<T>(Func<T> action)
         {
             try
             {
-                action();
+                return action();
             }
-            catch (IOException e)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                throw new ConfigurationException($"Activations cannot be kept in '{_file.Name}': {e.Message} Make room there, set TMPDIR to a folder with room, "
+                throw new ConfigurationException($"Activations cannot be kept in '{Path.GetTempPath()}': {e.Message} Make room there, set TMPDIR to a folder with room, "
                     + "or use --activation-offload none.", e);
             }
         }
