@@ -47,6 +47,8 @@ public class PrepareTests : CliRun
         Fail(ExitCode.Input, ["1 of 3 files", "broken.pdf is not a PDF"], "prepare", "--data", At("in"), "--output", At("corpus"));
         Assert.True(File.Exists(At("corpus", "documents.jsonl")));
         Succeed("prepare", "--data", At("in"), "--output", At("corpus"), "--skip-unreadable");
+        Fail(ExitCode.Input, ["broken.pdf is not a PDF"], "prepare", "--data", At("in"), "--show", "3");
+        Succeed("prepare", "--data", At("in"), "--show", "3", "--skip-unreadable");
         Fail(ExitCode.Input, ["broken.pdf is not a PDF"], "train", "--model", Stories, "--data", At("in"), "--context", "600", "--output", At("run"));
     }
 

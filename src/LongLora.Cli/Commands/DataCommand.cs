@@ -109,7 +109,7 @@ internal static class DataCommand
         var output = Output("a .json file in LongAlpaca's layout, for sft");
         var data = new Option<string[]>("--data") { Description = "running text: files and folders", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
         var count = new Option<int>("--examples") { Description = "questions to write [default: 1000]", HelpName = "N", DefaultValueFactory = _ => 1000 };
-        var shortest = new Option<int>("--shortest") { Description = "fewest characters of a document, roughly [default: 600]", HelpName = "N", DefaultValueFactory = _ => 600 };
+        var shortest = new Option<int>("--shortest") { Description = "fewest characters of a document, roughly; all scales alike [default: 200]", HelpName = "N", DefaultValueFactory = _ => 200 };
         var longest = new Option<int>("--longest") { Description = "most characters of a document, roughly [default: 5000]", HelpName = "N", DefaultValueFactory = _ => 5000 };
         var asked = new Option<int>("--most-asked") { Description = "most facts that one question asks for [default: 4]", HelpName = "N", DefaultValueFactory = _ => 4 };
         var seed = Seed();
@@ -118,15 +118,15 @@ internal static class DataCommand
         command.SetAction(parsed =>
         {
             var (from, to) = (parsed.GetValue(shortest), parsed.GetValue(longest));
-            if (from < 0 || to < from || parsed.GetValue(asked) < 1)
-                throw new ConfigurationException($"shortest is {from}, longest {to}, most-asked {parsed.GetValue(asked)}; the first must not be negative, the second not below it, the third at least 1.");
+            if (from < 1 || to < from || parsed.GetValue(asked) < 1)
+                throw new ConfigurationException($"shortest is {from}, longest {to}, most-asked {parsed.GetValue(asked)}; the first must be at least 1, the second not below it, the third at least 1.");
             List<string> texts = [.. PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation).Where(t => !string.IsNullOrWhiteSpace(t))];
             if (texts.Count == 0)
                 throw new DataException("The data holds no text at all: every file is empty.");
             var random = new SplitMix64((ulong)parsed.GetValue(seed));
             var questions = new DocumentQuestions(random, texts, parsed.GetValue(asked));
             AtomicFile.Write(parsed.GetValue(output)!, stream => JsonSerializer.Serialize(stream,
-                Enumerable.Range(0, parsed.GetValue(count)).Select(_ => { context.Cancellation.ThrowIfCancellationRequested(); return questions.Write(random.Between(from, to)); }), s_questions));
+                Enumerable.Range(0, parsed.GetValue(count)).Select(_ => { context.Cancellation.ThrowIfCancellationRequested(); return questions.Write((int)(from * Math.Pow((double)to / from, random.Share()))); }), s_questions));
             context.Output.WriteLine($"Questions: {parsed.GetValue(output)}");
             return ExitCode.Done;
         });

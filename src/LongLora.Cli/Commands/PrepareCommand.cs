@@ -46,8 +46,7 @@ internal static class PrepareCommand
             {
                 if (AreConversations(options.Data))
                     return ShowConversations(context, options, parsed.GetValue(template)!, count);
-                Show(context, options, count);
-                return ExitCode.Done;
+                return Show(context, options, count) || parsed.GetValue(skip) ? ExitCode.Done : ExitCode.Input;
             }
             var report = Build(context, options);
             Print(context, report, options);
@@ -142,14 +141,22 @@ internal static class PrepareCommand
         return TrainCommand.Show(new FineTuneOptions { Model = model, Data = [.. data], Task = TrainingTask.Sft, Template = template, Context = 1 << 20, Output = "-" }, count, context);
     }
 
-    private static void Show(CliContext context, PrepareOptions options, int count)
+    // Whether every file that it came to could be read.
+    private static bool Show(CliContext context, PrepareOptions options, int count)
     {
-        foreach (var document in CorpusBuilder.Preview(options, PreviewTokens, file => context.Error.WriteLine($"Left out: {file.Reason}")).Take(count))
+        var isWhole = true;
+        void LeftOut(LeftOutFile file)
+        {
+            isWhole = false;
+            context.Error.WriteLine($"Left out: {file.Reason}");
+        }
+        foreach (var document in CorpusBuilder.Preview(options, PreviewTokens, LeftOut).Take(count))
         {
             context.Output.WriteLine($"--- {document.Name}");
             context.Output.WriteLine(document.Example is null ? document.Text : TokenLines.Of(document.Example, document.Tokenizer!));
             context.Output.WriteLine();
         }
+        return isWhole;
     }
 
     private sealed class Listener(Action<PrepareProgress> report) : IProgress<PrepareProgress>

@@ -5,7 +5,8 @@ namespace LongLora.Data;
 /// <summary>Where a <see cref="BatchSampler"/> stands: enough to go on with the very next batch.</summary>
 /// <param name="Epoch">Passes over the corpus that are complete.</param>
 /// <param name="Index">Sequences of this pass that were given out.</param>
-public readonly record struct BatchSamplerState(long Epoch, long Index);
+/// <param name="Tokens">Tokens that were learnt from so far, as the trainer counts them; rows of whole examples differ in length.</param>
+public readonly record struct BatchSamplerState(long Epoch, long Index, long Tokens = 0);
 
 /// <summary>How a corpus becomes rows.</summary>
 public enum BatchLayout
@@ -155,7 +156,7 @@ public sealed class BatchSampler
     {
         var state = State;
         while (state.Index >= _order.Count(state.Epoch))
-            state = new BatchSamplerState(state.Epoch + 1, 0);
+            state = state with { Epoch = state.Epoch + 1, Index = 0 };
         State = state with { Index = state.Index + 1 };
         return _order.Unit(state.Epoch, state.Index);
     }

@@ -15,7 +15,7 @@ public sealed record DocumentQuestion(string Instruction, string Input, string O
 /// <param name="mostAsked">Most facts that one question asks for.</param>
 public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> texts, int mostAsked)
 {
-    private const int MostFacts = 8, FewestFacts = 3;
+    private const int MostFacts = 4;
     private const int ShortestStretch = 600, LongestStretch = 3000;
 
     private static readonly string[] s_relations = ["number", "secret", "code", "password", "ticket", "key"];
@@ -26,7 +26,7 @@ public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> t
     {
         var paragraphs = Paragraphs(characters);
         var relation = random.Pick(s_relations);
-        var facts = Facts(random.Between(FewestFacts, MostFacts), relation);
+        var facts = Facts(random.Between(1, MostFacts), relation);
         foreach (var (_, statement) in facts)
             paragraphs.Insert(random.Below(paragraphs.Count + 1), statement);
         random.Shuffle<(string Name, string Statement)>(facts);
@@ -44,7 +44,7 @@ public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> t
         while (facts.Count < count)
         {
             var name = PracticeWords.Name(random);
-            facts[name] = $"The {relation} of {name} is {PracticeWords.Value(random)}.";
+            facts[name] = $"The {relation} of {name} is {PracticeWords.Number(random)}.";
         }
         return [.. facts.Select(f => (f.Key, f.Value))];
     }

@@ -64,6 +64,7 @@ public sealed class Trainer : IDisposable
                 var result = Step(batches, learningRate, cancellation) ?? throw new OperationCanceledException(cancellation);
                 var step = (int)_optimizer.Steps;
                 var tokens = batches.Sum(b => (long)b.BatchSize * b.Length);
+                sampler.State = sampler.State with { Tokens = sampler.State.Tokens + tokens };
                 progress?.Report(new TrainingStep
                 {
                     Step = step,
@@ -71,7 +72,7 @@ public sealed class Trainer : IDisposable
                     Loss = result.Loss,
                     LearningRate = learningRate,
                     GradientNorm = result.GradientNorm,
-                    Tokens = tokens * step,
+                    Tokens = sampler.State.Tokens,
                     TokensPerSecond = tokens / watch.Elapsed.TotalSeconds,
                     Elapsed = clock.Elapsed,
                     MemoryBytes = MemoryMeter.CurrentBytesOf(_model.Device),

@@ -36,6 +36,7 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
                 ["step"] = Step.ToString(CultureInfo.InvariantCulture),
                 ["epoch"] = sampler.Epoch.ToString(CultureInfo.InvariantCulture),
                 ["index"] = sampler.Index.ToString(CultureInfo.InvariantCulture),
+                ["tokens"] = sampler.Tokens.ToString(CultureInfo.InvariantCulture),
                 ["layout"] = LayoutText(parameters),
                 ["fingerprint"] = fingerprint,
             });
@@ -58,8 +59,9 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
         parameters.Values.copy_(reader.Open("values"));
         optimizer.FirstMoment.copy_(reader.Open("first_moment"));
         optimizer.SecondMoment.copy_(reader.Open("second_moment"));
-        optimizer.Steps = long.Parse(Text("step"), CultureInfo.InvariantCulture);
-        return new BatchSamplerState(long.Parse(Text("epoch"), CultureInfo.InvariantCulture), long.Parse(Text("index"), CultureInfo.InvariantCulture));
+        long Number(string key) => long.Parse(Text(key), CultureInfo.InvariantCulture);
+        optimizer.Steps = Number("step");
+        return new BatchSamplerState(Number("epoch"), Number("index"), Number("tokens"));
     }
 
     private static string LayoutText(ParameterBuffer parameters) =>
