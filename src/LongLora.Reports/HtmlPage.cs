@@ -30,6 +30,7 @@ internal sealed class HtmlPage(string title)
         svg .line { fill: none; stroke: currentColor; stroke-width: 2.5; stroke-linejoin: round; } svg .faint { stroke-width: 1; opacity: .45; } svg .dot { fill: currentColor; }
         .s0 { color: var(--c0); } .s1 { color: var(--c1); } .s2 { color: var(--c2); } .s3 { color: var(--c3); } .s4 { color: var(--c4); } .s5 { color: var(--c5); }
         .legend { margin: .4rem 0 0; font-size: .875rem; display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; } .legend i { display: inline-block; width: 1.1rem; height: .2rem; background: currentColor; margin-right: .4rem; vertical-align: middle; }
+        @media (max-width: 30rem) { table { font-size: .8125rem; } th, td { padding: .3rem .25rem; } svg text { font-size: 18px; } }
         details { margin: 1rem 0; } summary { cursor: pointer; color: var(--soft); } pre { background: var(--card); border-radius: .6rem; padding: .8rem 1rem; overflow-x: auto; font-size: .8125rem; line-height: 1.45; }
         </style>
         """;
@@ -61,12 +62,12 @@ internal sealed class HtmlPage(string title)
 
     /// <summary>A table that scrolls by itself where it is too wide.</summary>
     internal static string Table(IReadOnlyList<string> heads, IEnumerable<IReadOnlyList<string>> rows, string style = "") =>
-        $"<div class=\"wide\"><table{(style.Length > 0 ? $" class=\"{style}\"" : "")}>{(heads.Count > 0 ? $"<tr>{string.Concat(heads.Select(h => $"<th scope=\"col\">{Encode(h)}</th>"))}</tr>\n" : "")}"
+        $"<div class=\"wide\" tabindex=\"0\"><table{(style.Length > 0 ? $" class=\"{style}\"" : "")}>{(heads.Count > 0 ? $"<tr>{string.Concat(heads.Select(h => $"<th scope=\"col\">{Encode(h)}</th>"))}</tr>\n" : "")}"
         + $"{string.Concat(rows.Select(r => $"<tr><th scope=\"row\">{Encode(r[0])}</th>{string.Concat(r.Skip(1).Select(c => $"<td>{Encode(c)}</td>"))}</tr>\n"))}</table></div>";
 
     /// <summary>Scores from 0 to 1 as a table of colours; null where there is none.</summary>
     internal static string Heat(IReadOnlyList<string> columns, IReadOnlyList<(string Name, IReadOnlyList<double?> Scores)> rows) =>
-        $"<div class=\"wide\"><table class=\"heat\"><tr><td></td>{string.Concat(columns.Select(c => $"<th scope=\"col\">{Encode(c)}</th>"))}</tr>\n"
+        $"<div class=\"wide\" tabindex=\"0\"><table class=\"heat\"><tr><td></td>{string.Concat(columns.Select(c => $"<th scope=\"col\">{Encode(c)}</th>"))}</tr>\n"
         + $"{string.Concat(rows.Select(r => $"<tr><th scope=\"row\">{Encode(r.Name)}</th>{string.Concat(r.Scores.Select(Cell))}</tr>\n"))}</table></div>";
 
     // Viridis between dark blue (0) and yellow (1), in five steps with straight lines between.

@@ -29,12 +29,38 @@ public static class ReportPage
     private static void AddComparison(HtmlPage page, IReadOnlyList<ReportRun> runs)
     {
         page.Heading(1, $"{runs.Count} runs");
-        page.Add(HtmlPage.Table(["run", "steps", "loss at the end", "tokens/s", "peak memory", "training time"], runs.Select(r => (IReadOnlyList<string>)[r.Name, .. Training(r.Steps).Select(n => n.Value)])));
+        var after = Afterwards(runs);
+        page.Add(HtmlPage.Table(["run", .. after.Select(c => c.Head), "steps", "loss at the end", "tokens/s", "peak memory", "training time"],
+            runs.Select(r => (IReadOnlyList<string>)[r.Name, .. after.Select(c => c.Cell(r)), .. Training(r.Steps).Select(n => n.Value)])));
         var figures = new List<(string, string)> { ("Loss", SvgChart.Draw([.. runs.Select((r, i) => Smoothed(r.Name, r.Steps, i % HtmlPage.Styles))], "optimizer step", isLog: false)) };
         var perplexity = runs.SelectMany((r, i) => r.Perplexity.Where(p => p.State == RunReader.After).Select(p => Lengths(r.Name, p.Results, i % HtmlPage.Styles))).ToList();
         if (perplexity.Count > 0)
             figures.Add(("Perplexity by length, after", SvgChart.Draw(perplexity, "tokens", isLog: true, isWide: true)));
+        foreach (var task in s_alone)
+        {
+            var lines = runs.SelectMany((r, i) => r.Retrieval.Where(x => x.Task == task && x.State == RunReader.After).Select(x => Scores(r.Name, x, i % HtmlPage.Styles))).ToList();
+            if (lines.Count > 0)
+                figures.Add(($"{Title(task)} by length, after", SvgChart.Draw(lines, "tokens", isLog: true, (0, 1), Percent)));
+        }
         page.Figures(figures);
+    }
+
+    // What the runs have become, at the greatest length that all of them were measured at.
+    private static List<(string Head, Func<ReportRun, string> Cell)> Afterwards(IReadOnlyList<ReportRun> runs)
+    {
+        static int? Greatest(IEnumerable<IEnumerable<int>> lengths) => lengths.Aggregate((one, other) => one.Intersect(other)).Select(l => (int?)l).Max();
+        static IReadOnlyList<PerplexityResult> Perplexity(ReportRun run) => run.Perplexity.FirstOrDefault(p => p.State == RunReader.After)?.Results ?? [];
+        static IReadOnlyList<ReportRetrievalLength> Found(ReportRun run, string task) => run.Retrieval.FirstOrDefault(r => r.Task == task && r.State == RunReader.After)?.Results ?? [];
+
+        var columns = new List<(string, Func<ReportRun, string>)>();
+        if (Greatest(runs.Select(r => Perplexity(r).Select(p => p.Context))) is { } context)
+            columns.Add(($"perplexity at {Whole(context)}", r => Number(Perplexity(r).First(p => p.Context == context).Perplexity, "F2")));
+        foreach (var task in s_alone)
+        {
+            if (Greatest(runs.Select(r => Found(r, task).Select(f => f.Length))) is { } length)
+                columns.Add(($"{Task(task)} at {Whole(length)}", r => Percent(Found(r, task).First(f => f.Length == length).Score)));
+        }
+        return columns;
     }
 
     private static void AddRun(HtmlPage page, ReportRun run, int level)
@@ -47,7 +73,7 @@ public static class ReportPage
             figures.Add(("Perplexity by length", SvgChart.Draw([.. run.Perplexity.Select((p, i) => Lengths(p.State, p.Results, StyleOf(p.State, i)))], "tokens", isLog: true, isWide: true)));
         foreach (var task in run.Retrieval.Where(r => !IsOfSuite(run, r)).GroupBy(r => r.Task).Where(t => t.Any(r => r.Results.Count > 1)))
         {
-            figures.Add(($"{Title(task.Key)} by length", SvgChart.Draw([.. task.Select((r, i) => new ChartLine(r.State, [.. r.Results.Select(x => ((double)x.Length, x.Score))], StyleOf(r.State, i)))],
+            figures.Add(($"{Title(task.Key)} by length", SvgChart.Draw([.. task.Select((r, i) => Scores(r.State, r, StyleOf(r.State, i)))],
                 "tokens", isLog: true, (0, 1), Percent)));
         }
         figures.AddRange(HeatMaps(run));
@@ -166,6 +192,8 @@ public static class ReportPage
         : [c.Measure, c.Length.ToString("N0", CultureInfo.InvariantCulture), Number(c.Before, "F3"), Number(c.After, "F3"), string.Create(CultureInfo.InvariantCulture, $"{c.Percent:+0.00;-0.00;0.00} %")];
 
     private static ChartLine Lengths(string name, IReadOnlyList<PerplexityResult> results, int style) => new(name, [.. results.Select(r => ((double)r.Context, r.Perplexity))], style);
+
+    private static ChartLine Scores(string name, ReportRetrieval task, int style) => new(name, [.. task.Results.Select(r => ((double)r.Length, r.Score))], style);
 
     private static ChartLine Smoothed(string name, IReadOnlyList<TrainingStep> steps, int style)
     {

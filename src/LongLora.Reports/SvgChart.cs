@@ -14,7 +14,7 @@ internal sealed record ChartLine(string Name, IReadOnlyList<(double X, double Y)
 /// <summary>Line charts as inline SVG, in the colours of the page around them.</summary>
 internal static class SvgChart
 {
-    private const int Width = 520, Height = 250, Left = 52, Right = 14, Top = 10, Bottom = 40, YTicks = 4;
+    private const int Width = 520, Height = 250, Left = 56, Right = 14, Top = 10, Bottom = 48, YTicks = 4;
 
     /// <summary>A chart with its legend.</summary>
     /// <param name="lines">The lines; the chart is empty text where none has a point.</param>
@@ -43,8 +43,8 @@ internal static class SvgChart
         foreach (var tick in ticks)
             svg.Append(Invariant($"<line class=\"axis\" x1=\"{Left}\" x2=\"{Width - Right}\" y1=\"{Y(tick):F1}\" y2=\"{Y(tick):F1}\"/><text x=\"{Left - 7}\" y=\"{Y(tick) + 4:F1}\" text-anchor=\"end\">{format(tick)}</text>\n"));
         foreach (var x in isLog ? Spread(xs) : Round(xs).Where(t => t >= xs[0] && t <= xs[^1]))
-            svg.Append(Invariant($"<text x=\"{X(x):F1}\" y=\"{Height - 22}\" text-anchor=\"middle\">{x:N0}</text>\n"));
-        svg.Append(Invariant($"<text x=\"{(Width + Left) / 2}\" y=\"{Height - 5}\" text-anchor=\"middle\" class=\"title\">{WebUtility.HtmlEncode(xTitle)}</text>\n"));
+            svg.Append(Invariant($"<text x=\"{X(x):F1}\" y=\"{Height - 27}\" text-anchor=\"middle\">{x:N0}</text>\n"));
+        svg.Append(Invariant($"<text x=\"{(Width + Left) / 2}\" y=\"{Height - 6}\" text-anchor=\"middle\" class=\"title\">{WebUtility.HtmlEncode(xTitle)}</text>\n"));
         foreach (var line in lines)
         {
             var style = line.IsFaint ? $"line s{line.Style} faint" : $"line s{line.Style}";

@@ -73,7 +73,8 @@ public static class Quickstart
 
         stage?.Report("Collecting text ...");
         var tokenizer = TokenizerLoader.Load(options.Model);
-        var (train, test, origin) = Texts(tokenizer, options.Seed);
+        var (train, test, origin) = Texts(tokenizer, options.Seed, XmlDocumentation.SdkFiles());
+        stage?.Report($"Text: {origin}.");
         WriteWindows(training.Data[0].Path, tokenizer, train, context, training.Steps * training.BatchSize * training.GradientAccumulation, options.Seed);
         using var measure = new QuickstartMeasurement(options, tokenizer, new Documents(test), lengths, stage, cancellation);
 
@@ -124,10 +125,10 @@ public static class Quickstart
     };
 
     // Every 20th document is kept for the test; long ones, so that far context can help.
-    private static (List<IReadOnlyList<int>> Train, List<IReadOnlyList<int>> Test, string Origin) Texts(ITokenizer tokenizer, int seed)
+    internal static (List<IReadOnlyList<int>> Train, List<IReadOnlyList<int>> Test, string Origin) Texts(ITokenizer tokenizer, int seed, IReadOnlyList<string> files)
     {
         var (texts, origin) = (new List<string>(), "the .NET SDK's documentation");
-        foreach (var file in XmlDocumentation.SdkFiles())
+        foreach (var file in files)
             texts.AddRange(XmlDocumentation.Read(file).Select(d => d.Text).Where(t => t.Length is > 8_000 and < 200_000));
         if (texts.Count < 40)
         {
