@@ -65,14 +65,14 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
     }
 
     /// <summary>Asks. A question that fails, or whose answer is stopped before it began, was not asked.</summary>
-    internal GenerationResult Ask(string question, Action<string> onText, CancellationToken cancellation)
+    internal GenerationResult Ask(string question, IProgress<PromptProgress> reading, Action<string> onText, CancellationToken cancellation)
     {
         var conversation = Conversation(_documents, question);
         var said = new System.Text.StringBuilder();
         GenerationResult result;
         try
         {
-            result = model.Answer(conversation, options, text =>
+            result = model.Answer(conversation, options with { PromptProgress = reading }, text =>
             {
                 said.Append(text);
                 onText(text);

@@ -29,6 +29,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         _isPiped = !ReferenceEquals(context.Input, Console.In) || Console.IsInputRedirected;
         if (_isPiped)
             return Piped(context.Input.ReadToEnd());
+        context.SayStopping = () => { }; // there is nothing to save
         _console.MarkupLineInterpolated($"[bold]{session.Model.Name}[/]  [grey]{Room()}; /help for commands[/]");
         while (Read() is { } line)
         {
@@ -49,7 +50,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
             }
             catch (OperationCanceledException) when (!context.Cancellation.IsCancellationRequested)
             {
-                _console.MarkupLine("\n[grey]stopped[/]");
+                _console.MarkupLine("[grey]stopped[/]");
             }
         }
         return ExitCode.Done;
@@ -110,8 +111,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
             case "/load" or "/save":
                 throw new ConfigurationException($"{name} needs a file.");
             case "/help":
-                foreach (var (usage, text) in s_commands)
-                    Say($"{usage,-14}{text}");
+                Help();
                 break;
             default:
                 throw new ConfigurationException($"There is no command {name}.{NearestName.Hint(name, s_commands.Select(c => c.Usage.Split(' ')[0]))} /help shows all.");
@@ -122,13 +122,29 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
     {
         var clock = Stopwatch.StartNew();
         TimeSpan? first = null;
-        var result = context.Interruption.Stoppable(stop => session.Ask(question, text =>
+        using var reading = new ReadingLine(_console, isShown: !_isPiped);
+        var wrapped = new WrappedText(context.Output, _console.Profile.Width);
+        GenerationResult result;
+        try
         {
-            first ??= clock.Elapsed;
-            context.Output.Write(text);
-            context.Output.Flush();
-        }, stop));
-        context.Output.WriteLine();
+            result = context.Interruption.Stoppable(stop => session.Ask(question, reading, text =>
+            {
+                first ??= clock.Elapsed;
+                reading.Dispose();
+                if (_isPiped)
+                    context.Output.Write(text);
+                else
+                    wrapped.Write(text);
+                context.Output.Flush();
+            }, stop));
+        }
+        finally
+        {
+            if (first is not null)
+                wrapped.End();
+        }
+        if (first is null)
+            context.Output.WriteLine();
         Say(Speed(result, first ?? clock.Elapsed, clock.Elapsed));
     }
 
@@ -141,11 +157,43 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
 
     private string Room() => session.Model.Context == int.MaxValue ? $"{session.Used:N0} tokens used, without end" : $"{session.Used:N0} of {session.Model.Context:N0} tokens used";
 
+    private void Help()
+    {
+        var grid = new Grid().AddColumn(new GridColumn().NoWrap()).AddColumn();
+        foreach (var (usage, text) in s_commands)
+            grid.AddRow(new Text(usage), new Text(text, new Style(Color.Grey)));
+        _console.Write(grid);
+    }
+
     private void Say(string line)
     {
         if (_isPiped)
             context.Error.WriteLine(line);
         else
             _console.MarkupLineInterpolated($"[grey]{line}[/]");
+    }
+
+    // How much of a long prompt has been read, on one line that goes away when the answer begins.
+    private sealed class ReadingLine(IAnsiConsole console, bool isShown) : IProgress<PromptProgress>, IDisposable
+    {
+        private const int Short = 1024; // read before anyone could look
+
+        private bool _isThere;
+
+        public void Report(PromptProgress value)
+        {
+            if (!isShown || !console.Profile.Capabilities.Ansi || (!_isThere && value.Tokens - value.Read <= Short))
+                return;
+            console.Write(new ControlCode("\r"));
+            console.MarkupInterpolated($"[grey]reading, {value.Read:N0} of {value.Tokens:N0} tokens[/]");
+            _isThere = true;
+        }
+
+        public void Dispose()
+        {
+            if (_isThere)
+                console.Write(new ControlCode("\r\e[2K"));
+            _isThere = false;
+        }
     }
 }

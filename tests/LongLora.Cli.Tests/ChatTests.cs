@@ -54,6 +54,33 @@ public class ChatTests : CliRun
     }
 
     [Fact]
+    public void Chat_notes_a_context_that_the_model_was_not_made_for()
+    {
+        Assert.Contains("stories260K-hf was made for 512 tokens", Ask("Tell me of a dog.", "--context", "4000").Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("was made for", Ask("Tell me of a dog.", "--context", "400").Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("one two three", "one two|three|")]
+    [InlineData("one\n\ntwo  three", "one||two|three|")]
+    [InlineData("  a\n  b c d e", "  a|  b c d|e|")]
+    [InlineData("incomprehensible it is", "incomprehensible|it is|")]
+    [InlineData("\u6f22\u5b57\u6f22\u5b57\u6f22\u5b57", "\u6f22\u5b57\u6f22\u5b57|\u6f22\u5b57|")]
+    [InlineData("12345678 1", "12345678|1|")]
+    public void Wrapped_text_breaks_between_words_however_it_comes(string text, string lines)
+    {
+        for (var piece = 1; piece <= 3; piece++)
+        {
+            using var output = new StringWriter { NewLine = "|" };
+            var wrapped = new WrappedText(output, 8);
+            foreach (var part in text.Chunk(piece))
+                wrapped.Write(new string(part));
+            wrapped.End();
+            Assert.Equal(lines, output.ToString());
+        }
+    }
+
+    [Fact]
     public void Stoppable_work_is_stopped_first_and_the_command_after_it()
     {
         using var interruption = new Interruption();

@@ -26,7 +26,7 @@ public class ExportTests : CliRun
         }
         var expected = Loss(trained);
         Assert.Equal(expected, Loss("--model", At("bin")), 1e-5 * expected); // a merged matrix is rounded once
-        Assert.Equal(expected, Loss("--model", Stories, "--adapter", At("pair"), "--keep-vocabulary"));
+        Assert.Equal(expected, Loss("--model", Stories, "--adapter", At("pair"), "--keep-vocabulary", "--adapter-context", "512"));
     }
 
     [Theory]

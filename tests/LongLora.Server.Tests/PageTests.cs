@@ -52,14 +52,65 @@ public class PageTests
         // A long answer is stopped as soon as it begins; what there is of it stays, and the next question can be asked.
         await page.RouteAsync("**/v1/chat/completions", async route => await route.ContinueAsync(new() { PostData = System.Text.Encoding.UTF8.GetBytes(route.Request.PostData!.Replace("\"stream\":true", "\"stream\":true,\"max_tokens\":250", StringComparison.Ordinal)) }));
         await page.EvaluateAsync("new MutationObserver(() => { const last = [...document.querySelectorAll('.answer')].pop(); if (last?.textContent.length > 5) document.getElementById('stop').click(); }).observe(document.getElementById('messages'), { childList: true, subtree: true, characterData: true })");
+        var room = await page.Locator("#room").TextContentAsync();
         await page.FillAsync("#question", "The grass is green. The sky is");
         await page.ClickAsync("#send");
-        await Assertions.Expect(page.Locator("#status")).ToHaveTextAsync("stopped");
         await Assertions.Expect(page.Locator(".facts").Last).ToHaveTextAsync("stopped");
+        await Assertions.Expect(page.Locator("#room")).Not.ToHaveTextAsync(room!); // counted, though the server sent no numbers
         Assert.InRange((await page.Locator(".answer").Last.TextContentAsync())!.Length, 1, 600);
         await Assertions.Expect(page.Locator("#send")).ToBeVisibleAsync();
         await page.ClickAsync("#again");
         await Assertions.Expect(page.Locator("#room")).ToHaveTextAsync("0 of 512 tokens, 0 %");
+        Assert.Empty(faults);
+    }
+
+    private static string Event(string choice, string more = "") => $"data: {{\"choices\":[{choice}]{more}}}\n\n";
+
+    [Fact]
+    public async Task Page_keeps_what_is_dropped_meanwhile_for_the_next_question_and_says_when_an_answer_breaks_off()
+    {
+        Assert.SkipWhen(Chromium is null, "There is no Chromium here (Debian: apt install chromium); CHROMIUM can name one.");
+        await using var server = await RunningServer.Start(o => o, Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny"));
+        using var playwright = await Playwright.CreateAsync();
+        await using var browser = await playwright.Chromium.LaunchAsync(new() { ExecutablePath = Chromium, Args = ["--no-sandbox"] });
+        var page = await browser.NewPageAsync();
+        var faults = new List<string>();
+        page.PageError += (_, error) => faults.Add(error);
+        await page.GotoAsync(server.Address.ToString());
+        FilePayload File(string name, string text) => new() { Name = name, MimeType = "text/plain", Buffer = System.Text.Encoding.UTF8.GetBytes(text) };
+
+        // Two that cannot be had: both are named.
+        await page.SetInputFilesAsync("#file", [File("a.zip", "?"), File("b.exe", "?")]);
+        await Assertions.Expect(page.Locator("#problem")).ToContainTextAsync("a.zip");
+        await Assertions.Expect(page.Locator("#problem")).ToContainTextAsync("b.exe");
+
+        var bodies = new List<string>();
+        await page.RouteAsync("**/v1/chat/completions", async route =>
+        {
+            bodies.Add(route.Request.PostData!);
+            if (bodies.Count == 1)
+            {
+                await page.SetInputFilesAsync("#file", File("later.txt", "Tim had a red dog."));
+                await Assertions.Expect(page.Locator("#documents")).ToContainTextAsync("later.txt");
+                Assert.Equal(0, await page.Locator("#documents button").CountAsync()); // none is taken out while one is read
+            }
+            var usage = ",\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1,\"total_tokens\":4,\"prompt_tokens_details\":{\"cached_tokens\":0}}";
+            var text = Event("{\"delta\":{\"content\":\"Yes\"}}");
+            await (bodies.Count == 3 ? route.AbortAsync() : route.FulfillAsync(new() { ContentType = "text/event-stream", Body = bodies.Count == 1 ? text + Event("", usage) + "data: [DONE]\n\n" : text }));
+        });
+        await page.FillAsync("#question", "One?");
+        await page.ClickAsync("#send");
+        await Assertions.Expect(page.Locator(".facts")).ToContainTextAsync("3 tokens read");
+        await page.FillAsync("#question", "Two?");
+        await page.ClickAsync("#send");
+        await Assertions.Expect(page.Locator(".facts").Last).ToHaveTextAsync("broken off");
+        await Assertions.Expect(page.Locator("#failure")).ToContainTextAsync("broke off");
+        Assert.DoesNotContain("red dog", bodies[0], StringComparison.Ordinal);
+        Assert.Contains("red dog", bodies[1], StringComparison.Ordinal);
+        await page.FillAsync("#question", "Three?");
+        await page.ClickAsync("#send");
+        await Assertions.Expect(page.Locator("#failure")).ToContainTextAsync("does not answer");
+        await Assertions.Expect(page.Locator("#question")).ToHaveValueAsync("Three?"); // to ask again
         Assert.Empty(faults);
     }
 

@@ -13,13 +13,12 @@ internal static class ChatCommand
         var template = TemplateOption();
         var load = new Option<string[]>("--load") { Description = "documents to begin with: .txt, .md, .pdf, .docx, .html", HelpName = "FILE", AllowMultipleArgumentsPerToken = true };
         var system = new Option<string>("--system") { Description = "what the model is told before everything else", HelpName = "TEXT" };
-        var length = new Option<int?>("--context") { Description = "most tokens of conversation and answer [default: the model's]", HelpName = "N" };
         var sampling = new SamplingArguments(new GenerationOptions { MaxTokens = 512 });
         var cache = new CacheArguments();
         var command = new Verb("chat", "Talk with a model, about documents too. A question from a pipe is answered, and that is all.",
             "longlora chat --model merged --load book.pdf",
             "echo \"Who is Ishmael?\" | longlora chat --model merged --load moby.txt")
-        { load, system, template, length };
+        { load, system, template };
         source.AddTo(command);
         sampling.AddTo(command);
         cache.AddTo(command);
@@ -27,13 +26,7 @@ internal static class ChatCommand
         {
             var options = sampling.Read(parsed);
             options.Validate();
-            using var model = ChatModel.Open(source.Read(parsed) with
-            {
-                Template = parsed.GetValue(template),
-                Context = parsed.GetValue(length),
-                CacheType = cache.Type(parsed),
-                Streaming = cache.Streaming(parsed),
-            });
+            using var model = cache.Open(context, parsed, source.Read(parsed) with { Template = parsed.GetValue(template) });
             var session = new ChatSession(model, options);
             if (parsed.GetValue(system) is { } text)
                 session.SetSystem(text);

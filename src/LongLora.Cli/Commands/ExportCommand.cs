@@ -112,6 +112,8 @@ internal static class ExportCommand
                     PeftFormat.Write(path, owned, model, folder.Path);
             });
             context.Output.WriteLine($"{owned.Adapters.Count} LoRA pairs and {owned.ModelWeights.Count} trained weights{(isPair && padding ? ", embeddings with a row for [PAD]" : "")}.");
+            if (isPair)
+                context.Output.WriteLine($"Context: {RopeScaling.CurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}. LongLoRA's files do not say so: give --adapter-context when they are read.");
             context.Output.WriteLine($"Adapter: {target}");
             return ExitCode.Done;
         });

@@ -18,12 +18,11 @@ internal static class GenerateCommand
         var promptFile = new Option<string>("--prompt-file") { Description = "file with the prompt", HelpName = "FILE" };
         var material = new Option<string[]>("--material") { Description = "documents to put before the prompt: .txt, .md, .pdf, .docx, .html", HelpName = "FILE", AllowMultipleArgumentsPerToken = true };
         var sampling = new SamplingArguments(standard);
-        var length = new Option<int?>("--context") { Description = "most tokens of prompt and answer together [default: the model's]", HelpName = "N" };
         var cache = new CacheArguments();
         var command = new Verb("generate", "Generate text from a prompt, with full attention or without end.",
             "longlora generate --model merged --material book.pdf \\",
             "                  --prompt \"\\nThe book is about\" --max-tokens 100")
-        { prompt, promptFile, material, length };
+        { prompt, promptFile, material };
         source.AddTo(command);
         sampling.AddTo(command);
         cache.AddTo(command);
@@ -33,13 +32,7 @@ internal static class GenerateCommand
             options.Validate();
             var text = Prompt(parsed.GetValue(prompt), parsed.GetValue(promptFile));
             var before = string.Concat((parsed.GetValue(material) ?? []).Select(file => DocumentText.Read(file)));
-            using var model = ChatModel.Open(source.Read(parsed) with
-            {
-                Template = null,
-                Context = parsed.GetValue(length),
-                CacheType = cache.Type(parsed),
-                Streaming = cache.Streaming(parsed),
-            });
+            using var model = cache.Open(context, parsed, source.Read(parsed) with { Template = null });
             var watch = Stopwatch.StartNew();
             TimeSpan? first = null;
             var result = model.Complete(before + text, options, piece =>

@@ -21,7 +21,6 @@ internal static class ServeCommand
         var port = new Option<int>("--port") { Description = $"port to listen on; 0 for any that is free [default: {standard.Port}]", HelpName = "N", DefaultValueFactory = _ => standard.Port };
         var key = new Option<string>("--api-key") { Description = "what clients must send as Authorization: Bearer; better in the variable LONGLORA_API_KEY", HelpName = "KEY" };
         var origins = new Option<string[]>("--allow-origin") { Description = "web pages of other origins that may call the API", HelpName = "URL", AllowMultipleArgumentsPerToken = true };
-        var length = new Option<int?>("--context") { Description = "most tokens of conversation and answer [default: the model's]", HelpName = "N" };
         var limit = new Option<int?>("--limit-tokens") { Description = "most tokens that a request may ask for [default: no limit]", HelpName = "N" };
         var body = new Option<long>("--limit-body") { Description = $"most MiB of a request, documents included [default: {standard.MaxBodyBytes >> 20}]", HelpName = "MIB", DefaultValueFactory = _ => standard.MaxBodyBytes >> 20 };
         var queue = new Option<int>("--queue") { Description = $"requests that may wait; further ones are sent away [default: {standard.Queue}]", HelpName = "N", DefaultValueFactory = _ => standard.Queue };
@@ -31,7 +30,7 @@ internal static class ServeCommand
         var command = new Verb("serve", "Serve a model to OpenAI clients, with a page to ask about documents.",
             "longlora serve --model merged",
             "longlora serve --model Llama-2-7b-chat --adapter run/adapter --port 9000")
-        { template, host, port, key, origins, length, limit, body, queue, kept };
+        { template, host, port, key, origins, limit, body, queue, kept };
         source.AddTo(command);
         sampling.AddTo(command);
         cache.AddTo(command);
@@ -49,14 +48,7 @@ internal static class ServeCommand
                 Queue = parsed.GetValue(queue),
             };
             options.Validate();
-            using var model = ChatModel.Open(source.Read(parsed) with
-            {
-                Template = parsed.GetValue(template),
-                Context = parsed.GetValue(length),
-                CacheType = cache.Type(parsed),
-                Streaming = cache.Streaming(parsed),
-                KeptConversations = parsed.GetValue(kept),
-            });
+            using var model = cache.Open(context, parsed, source.Read(parsed) with { Template = parsed.GetValue(template), KeptConversations = parsed.GetValue(kept) });
             Serve(context, options, model).GetAwaiter().GetResult();
             return ExitCode.Done;
         });

@@ -2,6 +2,7 @@
 "use strict";
 
 const at = id => document.getElementById(id);
+const hint = at("hint");
 const documents = [];  // { name, text, tokens }
 let messages = [];     // what was said: { role, content }
 let asked = 0;         // how many documents stand in the conversation already
@@ -17,9 +18,10 @@ async function call(path, body, options = {}) {
   throw new Error(error?.error?.message ?? `The server answered with ${response.status}.`);
 }
 
-function problem(text) {
-  at("problem").hidden = !text;
-  at("problem").textContent = text ?? "";
+// What went wrong, where it was tried: with a document, or with a question.
+function problem(text, place = "problem") {
+  at(place).hidden = !text;
+  at(place).textContent = text ?? "";
 }
 
 function number(value) { return value.toLocaleString("en"); }
@@ -34,6 +36,8 @@ function show() {
   at("meter").setAttribute("aria-valuetext", `${number(all)} of ${number(context)} tokens`);
   at("room").textContent = `${number(all)} of ${number(context)} tokens, ${Math.round(share(all))} %`;
   at("again").disabled = !!running || (messages.length === 0 && documents.length === 0);
+  at("question").placeholder = documents.length ? "Ask about the document" : "Ask a question";
+  at("drop").classList.toggle("small", documents.length > 0);
   at("documents").replaceChildren(...documents.map((d, i) => {
     const item = document.createElement("li"), text = document.createElement("div"), name = document.createElement("b"), size = document.createElement("span");
     name.textContent = d.name;
@@ -41,7 +45,7 @@ function show() {
     size.textContent = `${number(d.tokens)} tokens, ${share(d.tokens).toFixed(0)} %`;
     text.append(name, size);
     item.append(text);
-    if (i >= asked) {
+    if (i >= asked && !running) {
       const remove = document.createElement("button");
       remove.type = "button";
       remove.textContent = "×";
@@ -55,6 +59,7 @@ function show() {
 
 async function add(files) {
   problem();
+  const problems = [];
   for (const file of files) {
     at("status").textContent = `reading ${file.name}`;
     try {
@@ -65,10 +70,11 @@ async function add(files) {
         throw new Error(`${made.name} has ${number(made.tokens)} tokens; ${number(Math.max(0, context - before))} of the context are free. Take a part of it, or a model with a longer context.`);
       documents.push(made);
     } catch (error) {
-      problem(error.message);
+      problems.push(error.message);
     }
   }
-  at("status").textContent = "";
+  problem(problems.join("\n"));
+  at("status").textContent = running ? "answering" : "";
   show();
 }
 
@@ -87,9 +93,9 @@ function scroll() {
 }
 
 async function ask(question) {
-  problem();
-  at("hint")?.remove();
-  const fresh = documents.slice(asked);
+  problem("", "failure");
+  hint.remove();
+  const fresh = documents.slice(asked), sent = documents.length;
   const content = fresh.map(d => d.text.trimEnd() + "\n\n").join("") + question;
   const conversation = [...messages, { role: "user", content }];
   const heading = element("p", "question", question), answer = element("p", "answer busy", "");
@@ -97,9 +103,9 @@ async function ask(question) {
   running = new AbortController();
   at("send").hidden = true;
   at("stop").hidden = false;
-  at("status").textContent = fresh.length ? "reading the document" : "reading";
+  at("status").textContent = fresh.length ? `reading ${number(fresh.reduce((sum, d) => sum + d.tokens, 0))} tokens` : "reading";
   show();
-  let text = "", usage = null, reason = "", stopped = false;
+  let text = "", usage = null, reason = "", stopped = false, fault = "";
   const began = performance.now();
   let first = 0;
   try {
@@ -117,22 +123,24 @@ async function ask(question) {
         scroll();
       }
     }
+    if (!usage) fault = "The answer broke off: the server ended it.";
   } catch (error) {
     stopped = running.signal.aborted;
-    if (!stopped) problem(error.message);
+    fault = stopped ? "" : error instanceof TypeError ? "The server does not answer. Is it still running?" : error.message;
   }
+  problem(fault, "failure");
   running = null;
   at("send").hidden = false;
   at("stop").hidden = true;
   answer.classList.remove("busy");
-  at("status").textContent = stopped ? "stopped" : "";
+  at("status").textContent = "";
   if (text || usage) {
     messages = [...conversation, { role: "assistant", content: text }];
-    asked = documents.length;
-    if (usage) used = usage.total_tokens;
+    asked = sent;
+    used = usage?.total_tokens ?? await count();
     const seconds = (performance.now() - (first || began)) / 1000;
     const known = usage?.prompt_tokens_details.cached_tokens;
-    element("p", "facts", stopped ? "stopped" : `${number(usage.prompt_tokens)} tokens read${known ? ` (${number(known)} known already)` : ""}, ${number(usage.completion_tokens)} written, ${(usage.completion_tokens / Math.max(seconds, 1e-3)).toFixed(0)} a second${reason === "length" ? "; cut off at the limit" : ""}`);
+    element("p", "facts", stopped ? "stopped" : !usage ? "broken off" : `${number(usage.prompt_tokens)} tokens read${known ? ` (${number(known)} known already)` : ""}, ${number(usage.completion_tokens)} written, ${(usage.completion_tokens / Math.max(seconds, 1e-3)).toFixed(0)} a second${reason === "length" ? "; cut off at the limit" : ""}`);
     passages(question, text);
   } else {
     heading.remove();
@@ -142,6 +150,15 @@ async function ask(question) {
   show();
   scroll();
   at("question").focus();
+}
+
+// Tokens of a conversation whose answer was cut short, for which the server sent no numbers.
+async function count() {
+  try {
+    return (await (await call("/tokens", JSON.stringify({ messages }))).json()).tokens;
+  } catch {
+    return used;
+  }
 }
 
 // Server-sent events of a response, until [DONE].
@@ -172,6 +189,7 @@ function passages(question, answer) {
   const weight = word => counts.has(word) ? Math.max(0, Math.log(parts.length / counts.get(word))) : 0;
   const wanted = new Map([...new Set(words(question))].map(w => [w, weight(w)]));
   for (const word of new Set(words(answer))) wanted.set(word, (wanted.get(word) ?? 0) + weight(word));
+  const isRare = word => weight(word) > Math.log(parts.length) / 2;
   const score = part => [...part.words].reduce((sum, w) => sum + (wanted.get(w) ?? 0), 0) / Math.sqrt(8 + part.words.size);
   const best = parts.map(part => ({ part, score: score(part) })).filter(p => p.score > 0.5).sort((a, b) => b.score - a.score).slice(0, 3);
   if (best.length === 0) return;
@@ -181,8 +199,8 @@ function passages(question, answer) {
     const quote = document.createElement("blockquote"), from = document.createElement("cite");
     const cut = part.text.length > 500 ? part.text.slice(0, 500) + " ..." : part.text;
     for (const piece of cut.split(/([\p{L}\p{N}]+)/u)) {
-      const isWanted = (wanted.get(piece.toLowerCase()) ?? 0) > 1;
-      if (!isWanted) { quote.append(piece); continue; }
+      const word = piece.toLowerCase();
+      if (!wanted.has(word) || !isRare(word)) { quote.append(piece); continue; }
       const mark = document.createElement("mark");
       mark.textContent = piece;
       quote.append(mark);
@@ -203,7 +221,7 @@ async function connect() {
     show();
   } catch (error) {
     at("model").textContent = "not connected";
-    problem(error.message);
+    problem(error instanceof TypeError ? "The server does not answer. Is it still running?" : error.message);
   }
 }
 
@@ -228,8 +246,9 @@ at("stop").onclick = () => running?.abort();
 at("again").onclick = () => {
   messages = [];
   documents.length = asked = used = 0;
-  at("messages").replaceChildren();
+  at("messages").replaceChildren(hint);
   problem();
+  problem("", "failure");
   show();
   at("question").focus();
 };

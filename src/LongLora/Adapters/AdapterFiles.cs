@@ -24,6 +24,9 @@ internal sealed class AdapterFiles : IDisposable
     /// <summary>Whether weights lie in LongLoRA's second file.</summary>
     public bool IsPair => _sources.Count > 1;
 
+    /// <summary>What the safetensors file notes of itself; nothing for the older form.</summary>
+    public IReadOnlyDictionary<string, string> Notes => (_sources[0] as SafetensorsReader)?.Metadata ?? new Dictionary<string, string>();
+
     /// <summary>Every tensor, under the name of the base model's module.</summary>
     public IReadOnlyDictionary<string, TensorInfo> Tensors => _tensors.ToDictionary(t => t.Key, t => t.Value.Info);
 

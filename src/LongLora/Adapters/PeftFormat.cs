@@ -30,14 +30,15 @@ public sealed record AdapterReading
 /// Read are also PEFT's older <c>adapter_model.bin</c> and LongLoRA's <c>trainable_params.bin</c> beside it.
 /// </summary>
 /// <remarks>
-/// Beyond PEFT's fields the config has <c>longlora_model</c> with the rescaled positions: PEFT ignores it, and without it an adapter would be
-/// silently wrong on a base whose <c>config.json</c> still has the old positions.
+/// The rescaled positions stand in the notes of the safetensors file (<c>longlora_model</c> in <c>__metadata__</c>): without them an adapter would be silently wrong on a base
+/// whose <c>config.json</c> still has the old ones. They cannot stand in <c>adapter_config.json</c>, of which PEFT 0.6 to 0.13 refuse every field that they do not know; for the
+/// same reason it has no field that is younger than PEFT 0.4.
 /// </remarks>
 public static class PeftFormat
 {
     internal const string ConfigFile = "adapter_config.json";
     private const string WeightFile = AdapterFiles.SafetensorsFile, Prefix = AdapterFiles.Prefix;
-    private const string PositionsField = "longlora_model";
+    private const string PositionsNote = "longlora_model";
 
     private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
 
@@ -84,7 +85,8 @@ public static class PeftFormat
             }
         }
         tensors.AddRange(LoraTensors(set, model));
-        SafetensorsWriter.Write(Path.Combine(folder, WeightFile), tensors);
+        var positions = ModelConfigWriter.Positions(model.Config).ToJsonString();
+        SafetensorsWriter.Write(Path.Combine(folder, WeightFile), tensors, new Dictionary<string, string> { [PositionsNote] = positions });
         WriteConfig(folder, set.Options, model, basePath, saved);
     }
 
@@ -123,7 +125,7 @@ public static class PeftFormat
         var config = ReadConfig(configPath);
         var (rank, alpha) = ((int)(Number(config, "r", configPath) ?? 8), Number(config, "lora_alpha", configPath) ?? 8);
         using var files = AdapterFiles.Open(folder);
-        var positions = NewPositions(files, config[PositionsField] as JsonObject, model.Config, reading, configPath);
+        var positions = NewPositions(files, config, model.Config, reading);
 
         var stored = files.Tensors.ToDictionary();
         var adapters = TakePairs(files, stored, model, rank, alpha);
@@ -190,10 +192,10 @@ public static class PeftFormat
     }
 
     // Our own adapters say which positions they were trained with; LongLoRA's pair does not, and without them its numbers are silently wrong.
-    private static ModelConfig NewPositions(AdapterFiles files, JsonObject? written, ModelConfig config, AdapterReading reading, string path)
+    private static ModelConfig NewPositions(AdapterFiles files, JsonObject adapter, ModelConfig config, AdapterReading reading)
     {
-        if (written is not null)
-            return ReadPositions(written, config, path);
+        if (WrittenPositions(files, adapter) is { } written)
+            return ReadPositions(written, config, files.Path);
         if (reading.Context is { } context)
         {
             return context >= RopeScaling.CurrentContext(config)
@@ -201,9 +203,12 @@ public static class PeftFormat
                 : throw new ConfigurationException($"The adapter's context is given as {context}, but the base model already has {RopeScaling.CurrentContext(config)} tokens.");
         }
         return !files.IsPair ? config : throw new ConfigurationException(
-            $"The adapter in '{Path.GetDirectoryName(path)}' is in LongLoRA's layout ({AdapterFiles.TrainedFile}), which does not say for which context it was trained, and its numbers are "
+            $"The adapter in '{Path.GetDirectoryName(files.Path)}' is in LongLoRA's layout ({AdapterFiles.TrainedFile}), which does not say for which context it was trained, and its numbers are "
             + $"wrong without. Give --adapter-context N, such as the 32768 of '...-32k'; {RopeScaling.CurrentContext(config)} if the base model's positions are already rescaled.");
     }
+
+    /// <summary>The rescaled positions as the adapter's files give them, or null. The first adapters had them in their config.</summary>
+    internal static string? WrittenPositions(AdapterFiles files, JsonObject adapter) => files.Notes.GetValueOrDefault(PositionsNote) ?? adapter[PositionsNote]?.ToJsonString();
 
     private static JsonObject Config(AdapterOptions options, CausalLanguageModel model, string basePath, IEnumerable<string> saved)
     {
@@ -223,14 +228,6 @@ public static class PeftFormat
             ["fan_in_fan_out"] = false,
             ["inference_mode"] = true,
             ["init_lora_weights"] = true,
-            ["layers_to_transform"] = null,
-            ["layers_pattern"] = null,
-            ["rank_pattern"] = new JsonObject(),
-            ["alpha_pattern"] = new JsonObject(),
-            ["use_rslora"] = false,
-            ["use_dora"] = false,
-            ["revision"] = null,
-            [PositionsField] = ModelConfigWriter.Positions(model.Config),
         };
     }
 
@@ -262,12 +259,21 @@ public static class PeftFormat
         var other => throw new CheckpointException($"{path}: '{name}' is {other.ToJsonString()}; it must be a number above 0."),
     };
 
-    private static ModelConfig ReadPositions(JsonObject positions, ModelConfig config, string path)
+    private static ModelConfig ReadPositions(string written, ModelConfig config, string path)
     {
+        JsonObject positions;
+        try
+        {
+            positions = JsonNode.Parse(written) as JsonObject ?? throw new JsonException("not an object");
+        }
+        catch (JsonException e)
+        {
+            throw new CheckpointException($"{path}: its note '{PositionsNote}' is not understood: {e.Message}", e);
+        }
         var complete = JsonNode.Parse(ModelConfigWriter.Create(config))!.AsObject();
         foreach (var (name, value) in positions)
             complete[name] = value?.DeepClone();
-        return ModelConfigReader.Parse(complete.ToJsonString(), $"{path}: {PositionsField}");
+        return ModelConfigReader.Parse(complete.ToJsonString(), $"{path}: {PositionsNote}");
     }
 
     private static void TakeTiedHead(Dictionary<string, TensorInfo> stored, AdapterFiles files, CausalLanguageModel model)

@@ -77,7 +77,7 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
         using var file = AdapterFiles.Open(path);
         var config = ReadConfig(System.IO.Path.Combine(path, "adapter_config.json"));
         var whole = file.Tensors.Values.Where(t => !t.Name.Contains(".lora_", StringComparison.Ordinal)).ToList();
-        var positions = config["longlora_model"];
+        var positions = PeftFormat.WrittenPositions(file, config) is { } written ? JsonNode.Parse(written) : null;
         return new("PEFT adapter", path,
         [
             ("base", config["base_model_name_or_path"]?.ToString() ?? "not named"),

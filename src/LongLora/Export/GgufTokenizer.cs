@@ -121,13 +121,20 @@ internal sealed class GgufTokenizer
         var before = root.GetProperty("pre_tokenizer");
         var steps = before.TryGetProperty("pretokenizers", out var several) ? several.EnumerateArray().ToList() : [before];
         var splits = steps.FindAll(s => s.GetProperty("type").GetString() == "Split");
-        var isPlain = steps is [var only] && only.GetProperty("type").GetString() == "ByteLevel" && !(only.TryGetProperty("use_regex", out var uses) && uses.ValueKind == JsonValueKind.False);
         var pattern = splits is [var split] && split.GetProperty("pattern").TryGetProperty("Regex", out var regex) ? regex.GetString()! : null;
-        if (isPlain)
+        if (steps is [var only] && CutsWords(only))
             return "gpt-2";
+        if (steps is [var first, var second] && IsDigitByDigit(first) && CutsWords(second))
+            return "smollm";
         return pattern is not null && s_rules.TryGetValue(pattern, out var rule) ? rule
-            : throw new CheckpointException($"{path}: engines have no name for the rule '{pattern ?? before.GetRawText()}' by which this tokenizer cuts words; known are those of GPT-2 (GPT-NeoX), Llama 3 and Qwen 2. --no-tokenizer leaves it out; engines then take token ids alone.");
+            : throw new CheckpointException($"{path}: engines have no name for the rule '{pattern ?? before.GetRawText()}' by which this tokenizer cuts words; known are those of GPT-2 (GPT-NeoX), Llama 3, Qwen 2 and SmolLM. --no-tokenizer leaves it out; engines then take token ids alone.");
     }
+
+    private static bool CutsWords(JsonElement step) =>
+        step.GetProperty("type").GetString() == "ByteLevel" && !(step.TryGetProperty("use_regex", out var uses) && uses.ValueKind == JsonValueKind.False);
+
+    private static bool IsDigitByDigit(JsonElement step) =>
+        step.GetProperty("type").GetString() == "Digits" && step.TryGetProperty("individual_digits", out var each) && each.ValueKind == JsonValueKind.True;
 
     private void TakeAddedTokens()
     {

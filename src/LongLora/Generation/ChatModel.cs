@@ -1,6 +1,7 @@
 using LongLora.Adapters;
 using LongLora.Checkpoints;
 using LongLora.Models;
+using LongLora.Positions;
 using LongLora.Quantization;
 using LongLora.Runtime;
 using LongLora.Tokenization;
@@ -73,6 +74,7 @@ public sealed class ChatModel : IDisposable
         _newGenerator = () => new TextGenerator(model, tokenizer, options.Context, options.CacheType, options.Streaming);
         _generators.Add(_newGenerator());
         Context = _generators[0].Context;
+        TrainedContext = RopeScaling.CurrentContext(model.Config);
     }
 
     /// <summary>Opens a model.</summary>
@@ -117,6 +119,9 @@ public sealed class ChatModel : IDisposable
 
     /// <summary>Most tokens of conversation and answer together.</summary>
     public int Context { get; }
+
+    /// <summary>Tokens that the model was made for, by its config.</summary>
+    public int TrainedContext { get; }
 
     /// <summary>The model's tokenizer.</summary>
     public ITokenizer Tokenizer { get; }

@@ -2,6 +2,11 @@ using LongLora.Runtime;
 
 namespace LongLora.Generation;
 
+/// <summary>How far a prompt has been read.</summary>
+/// <param name="Read">Tokens that are known.</param>
+/// <param name="Tokens">Tokens of the prompt.</param>
+public readonly record struct PromptProgress(int Read, int Tokens);
+
 /// <summary>How text is generated.</summary>
 public sealed record GenerationOptions
 {
@@ -43,6 +48,9 @@ public sealed record GenerationOptions
 
     /// <summary>Prompt tokens that are read at once: more is faster, and takes more memory. Default 1024.</summary>
     public int PrefillChunk { get; init; } = 1024;
+
+    /// <summary>Told how much of the prompt is known before each chunk of it is read, on the thread that generates. Default null.</summary>
+    public IProgress<PromptProgress>? PromptProgress { get; init; }
 
     /// <summary>Checks all options.</summary>
     /// <exception cref="ConfigurationException">Lists every problem at once.</exception>

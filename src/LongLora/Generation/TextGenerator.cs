@@ -120,7 +120,7 @@ public sealed class TextGenerator : IDisposable
         {
             var cached = Reuse(row, prompts[row]);
             texts[row].CachedTokens = cached;
-            var logits = Prefill(row, prompts[row], cached, options.PrefillChunk, cancellation);
+            var logits = Prefill(row, prompts[row], cached, options, cancellation);
             Take(texts[row], numbers[row], logits, onText);
         }
         for (var active = Active(); active.Count > 0; active = Active())
@@ -204,15 +204,16 @@ public sealed class TextGenerator : IDisposable
         return common;
     }
 
-    private float[] Prefill(int row, IReadOnlyList<int> prompt, int cached, int chunk, CancellationToken cancellation)
+    private float[] Prefill(int row, IReadOnlyList<int> prompt, int cached, GenerationOptions options, CancellationToken cancellation)
     {
         using var noGradient = no_grad();
         float[] logits = [];
-        for (var start = cached; start < prompt.Count; start += chunk)
+        for (var start = cached; start < prompt.Count; start += options.PrefillChunk)
         {
             cancellation.ThrowIfCancellationRequested();
+            options.PromptProgress?.Report(new(start, prompt.Count));
             using var scope = NewDisposeScope();
-            long[] ids = [.. prompt.Skip(start).Take(chunk).Select(id => (long)id)];
+            long[] ids = [.. prompt.Skip(start).Take(options.PrefillChunk).Select(id => (long)id)];
             var hidden = _streaming is null ? CachedPass.Read(_model, ids, _cache!, row, _positions!) : CachedPass.Read(_model, ids, _streams[row], cancellation);
             _held[row].AddRange(ids.Select(id => (int)id));
             if (start + ids.Length == prompt.Count)

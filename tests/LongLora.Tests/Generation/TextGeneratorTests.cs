@@ -39,6 +39,24 @@ public sealed class TextGeneratorTests : IDisposable
     }
 
     [Fact]
+    public void Generate_tells_how_far_the_prompt_is_read()
+    {
+        using var generator = new TextGenerator(_model, _tokenizer);
+        var seen = new List<PromptProgress>();
+        var options = Greedy(1) with { PrefillChunk = 4, PromptProgress = new Listener(seen) };
+        generator.Generate([[1, 10, 11, 12, 13, 14, 15, 16, 17, 18]], options);
+        Assert.Equal([new(0, 10), new(4, 10), new(8, 10)], seen);
+        seen.Clear();
+        generator.Generate([[1, 10, 11, 12, 13, 14, 15, 16, 17, 20]], options); // all but the last token are known
+        Assert.Equal([new(9, 10)], seen);
+    }
+
+    private sealed class Listener(List<PromptProgress> seen) : IProgress<PromptProgress>
+    {
+        public void Report(PromptProgress value) => seen.Add(value);
+    }
+
+    [Fact]
     public void Generate_together_equals_each_alone()
     {
         IReadOnlyList<int>[] prompts = [.. new[] { "Once upon a time", "The dog", "Lily and Tom went to the park. They" }.Select(t => _tokenizer.Encode(t, addSpecial: true))];

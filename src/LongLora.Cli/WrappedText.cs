@@ -1,0 +1,69 @@
+using System.Text;
+
+namespace LongLora.Cli;
+
+/// <summary>Writes a text as it comes, and breaks its lines between words; a terminal alone would break them inside.</summary>
+/// <param name="output">Where to.</param>
+/// <param name="width">Columns of a line.</param>
+public sealed class WrappedText(TextWriter output, int width)
+{
+    private readonly StringBuilder _word = new();
+    private int _column, _spaces; // columns of the line, and those that wait for a word behind them
+
+    /// <summary>Writes what is whole of the words so far.</summary>
+    public void Write(string text)
+    {
+        foreach (var c in text)
+        {
+            if (char.IsWhiteSpace(c))
+            {
+                EndWord();
+                Space(c);
+                continue;
+            }
+            if (IsWide(c))
+                EndWord(); // scripts without spaces: a line may begin with any character
+            _word.Append(c);
+        }
+    }
+
+    /// <summary>Writes the last word and ends the line.</summary>
+    public void End()
+    {
+        EndWord();
+        EndLine();
+    }
+
+    private void Space(char c)
+    {
+        if (c == '\n')
+            EndLine();
+        else if (c != '\r')
+            _spaces += c == '\t' ? 4 : 1;
+    }
+
+    private void EndWord()
+    {
+        if (_word.Length == 0)
+            return;
+        var columns = 0;
+        for (var i = 0; i < _word.Length; i++)
+            columns += IsWide(_word[i]) ? 2 : 1;
+        if (_column > 0 && _column + _spaces + columns > width)
+            EndLine();
+        output.Write(new string(' ', _spaces));
+        output.Write(_word);
+        _word.Clear();
+        _column = (_column + _spaces + columns - 1) % width + 1; // a word longer than a line is broken by the terminal
+        _spaces = 0;
+    }
+
+    private void EndLine()
+    {
+        output.WriteLine();
+        _column = _spaces = 0;
+    }
+
+    // Hangul, kana, CJK and full-width forms take two columns; so do the two halves of most characters beyond 16 bits.
+    private static bool IsWide(char c) => c is (>= '\u1100' and <= '\u115F') or (>= '\u2E80' and <= '\uA4CF') or (>= '\uAC00' and <= '\uD7A3') or (>= '\uF900' and <= '\uFAFF') or (>= '\uFF00' and <= '\uFF60');
+}
