@@ -30,7 +30,7 @@ internal sealed class HtmlPage(string title)
         svg .line { fill: none; stroke: currentColor; stroke-width: 2.5; stroke-linejoin: round; } svg .faint { stroke-width: 1; opacity: .45; } svg .dot { fill: currentColor; }
         .s0 { color: var(--c0); } .s1 { color: var(--c1); } .s2 { color: var(--c2); } .s3 { color: var(--c3); } .s4 { color: var(--c4); } .s5 { color: var(--c5); }
         .legend { margin: .4rem 0 0; font-size: .875rem; display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; } .legend i { display: inline-block; width: 1.1rem; height: .2rem; background: currentColor; margin-right: .4rem; vertical-align: middle; }
-        @media (max-width: 30rem) { table { font-size: .8125rem; } th, td { padding: .3rem .25rem; } svg text { font-size: 18px; } }
+        @media (max-width: 30rem) { table { font-size: .8125rem; } th, td { padding: .3rem .25rem; } svg text { font-size: 16px; } }
         details { margin: 1rem 0; } summary { cursor: pointer; color: var(--soft); } pre { background: var(--card); border-radius: .6rem; padding: .8rem 1rem; overflow-x: auto; font-size: .8125rem; line-height: 1.45; }
         </style>
         """;

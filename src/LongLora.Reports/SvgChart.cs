@@ -14,7 +14,7 @@ internal sealed record ChartLine(string Name, IReadOnlyList<(double X, double Y)
 /// <summary>Line charts as inline SVG, in the colours of the page around them.</summary>
 internal static class SvgChart
 {
-    private const int Width = 520, Height = 250, Left = 56, Right = 14, Top = 10, Bottom = 48, YTicks = 4;
+    private const int Width = 520, Height = 250, Left = 56, Right = 20, Top = 10, Bottom = 48, YTicks = 4;
 
     /// <summary>A chart with its legend.</summary>
     /// <param name="lines">The lines; the chart is empty text where none has a point.</param>
