@@ -64,6 +64,9 @@ public class HelpTests : CliRun
     [InlineData(",")]
     [InlineData("512,1")]
     [InlineData("512;1024")]
-    public void Context_lengths_that_are_none_are_refused(string lengths) =>
-        Fail(ExitCode.Usage, [$"--lengths is '{lengths}'"], "evaluate", "perplexity", "--model", Stories, "--data", "x.txt", "--context", lengths);
+    public void Lengths_that_are_none_are_refused_under_the_name_that_was_given(string lengths)
+    {
+        foreach (var option in new[] { "--context", "--lengths" })
+            Fail(ExitCode.Usage, [$"{option} is '{lengths}'"], "evaluate", "perplexity", "--model", Stories, "--data", "x.txt", option, lengths);
+    }
 }

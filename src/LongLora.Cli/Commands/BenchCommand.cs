@@ -35,7 +35,7 @@ internal static class BenchCommand
             { lengths, model, kind, group, steps, full, blocks, offload, device, json, peer };
         command.SetAction(parsed =>
         {
-            var contexts = EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!);
+            var contexts = EvaluateCommand.ParseLengths(parsed, lengths);
             var options = standard with
             {
                 GroupSize = parsed.GetValue(group),
@@ -73,7 +73,7 @@ internal static class BenchCommand
         var command = new Verb("decode", "Time the reading of a prompt, and one token after another.") { lengths, model, kind, tokens, chunk, type, device };
         command.SetAction(parsed =>
         {
-            var prompts = EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!);
+            var prompts = EvaluateCommand.ParseLengths(parsed, lengths);
             using var made = Maker(parsed.GetValue(model), Devices.Parse(parsed.GetValue(device)!), prompts.Max() + parsed.GetValue(tokens), parsed.GetValue(kind))();
             context.Output.WriteLine($"Full attention, batch 1; {TorchSharp.torch.get_num_threads()} threads.");
             var table = new Table().Border(TableBorder.Simple);

@@ -49,7 +49,7 @@ internal static class EvaluateCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var contexts = ParseLengths(parsed.GetValue(lengths)!);
+            var contexts = ParseLengths(parsed, lengths);
             EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
@@ -126,13 +126,15 @@ internal static class EvaluateCommand
         }),
     }) + "\n";
 
-    internal static List<int> ParseLengths(string text)
+    /// <summary>The lengths that an option was given.</summary>
+    internal static List<int> ParseLengths(ParseResult parsed, Option<string> option)
     {
+        var text = parsed.GetValue(option)!;
         var parts = text.Split(',', StringSplitOptions.TrimEntries);
         var lengths = parts.Select(p => int.TryParse(p, NumberStyles.None, CultureInfo.InvariantCulture, out var length) ? length : 0).ToList();
         return lengths.TrueForAll(l => l >= 2)
             ? lengths
-            : throw new ConfigurationException($"--lengths is '{text}'; give whole numbers of at least 2 with commas between, such as 512,1024.");
+            : throw new ConfigurationException($"{parsed.GetResult(option)?.IdentifierToken?.Value ?? option.Name} is '{text}'; give whole numbers of at least 2 with commas between, such as 512,1024.");
     }
 
     private sealed class Listener(Action<PerplexityProgress> report) : IProgress<PerplexityProgress>

@@ -33,7 +33,7 @@ internal static class EvaluateRetrieval
             var files = given is null ? [] : parsed.GetValue(cases) ?? [];
             if (parsed.GetValue(lengths) is null == (files.Length == 0))
                 throw new ConfigurationException("Give --lengths for documents made here, or --cases for questions of your own.");
-            var asked = files.Length > 0 ? [] : EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!);
+            var asked = files.Length > 0 ? [] : EvaluateCommand.ParseLengths(parsed, lengths);
             EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
             var questions = files.ToDictionary(file => file, file => (IReadOnlyList<RetrievalCase>)[.. LongChatCases.Read(file, task).Take(parsed.GetValue(trials) ?? int.MaxValue)]);
             using var model = source.Load(parsed, out var tokenizer, out var adapter);

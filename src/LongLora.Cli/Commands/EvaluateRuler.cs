@@ -27,7 +27,7 @@ internal static class EvaluateRuler
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var asked = EvaluateCommand.ParseLengths(parsed.GetValue(lengths)!);
+            var asked = EvaluateCommand.ParseLengths(parsed, lengths);
             EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
             var way = parsed.GetValue(scoring);
             var chosen = Choose(parsed.GetValue(tasks)!, way, Book(parsed.GetValue(haystack)!, context.Cancellation));
