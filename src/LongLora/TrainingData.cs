@@ -76,13 +76,13 @@ public sealed class TrainingData : IDisposable
     {
         var conversations = sources.OfType<ConversationSource>().ToList();
         if (conversations.Sum(s => s.Shortened) is > 0 and var shortened)
-            yield return $"{shortened:N0} examples had more than {options.Context:N0} tokens; the middle of what is only read was left out of them.";
+            yield return $"Examples of more than {options.Context:N0} tokens: {shortened:N0}; the middle of what is only read was left out of them.";
         if (conversations.Sum(s => s.LeftOut) is > 0 and var leftOut)
-            yield return $"{leftOut:N0} conversations without an answer to learn were left out.";
+            yield return $"Conversations without an answer to learn, left out: {leftOut:N0}.";
         if (conversations.Sum(s => s.WithoutTools) is > 0 and var withoutTools)
-            yield return $"{withoutTools:N0} conversations have tools, for which the template has no place: the model does not see them.";
+            yield return $"Conversations with tools, for which the template has no place, so that the model does not see them: {withoutTools:N0}.";
         if (conversations.Sum(s => s.WithoutEnd) is > 0 and var withoutEnd)
-            yield return $"{withoutEnd:N0} examples end without a token that ends an answer, since the template writes none: from them the model does not learn to stop.";
+            yield return $"Examples that no token ends, since the template writes none, so that they do not teach the model to stop: {withoutEnd:N0}.";
     }
 
     /// <inheritdoc/>

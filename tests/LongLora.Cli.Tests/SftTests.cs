@@ -49,7 +49,7 @@ public class SftTests : CliRun
     public void Sft_context_below_the_model_shortens_examples_and_says_so()
     {
         var output = Succeed([.. Arguments("run").Select(a => a == "600" ? "40" : a == "32" ? "16" : a)]);
-        Assert.Contains("60 examples had more than 40 tokens", output, StringComparison.Ordinal);
+        Assert.Contains("Examples of more than 40 tokens: 60;", output, StringComparison.Ordinal);
         Assert.Contains("512 tokens", Succeed("inspect", Stories), StringComparison.Ordinal);
     }
 

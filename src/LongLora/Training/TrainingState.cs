@@ -61,7 +61,8 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
         optimizer.SecondMoment.copy_(reader.Open("second_moment"));
         long Number(string key) => long.Parse(Text(key), CultureInfo.InvariantCulture);
         optimizer.Steps = Number("step");
-        return new BatchSamplerState(Number("epoch"), Number("index"), Number("tokens"));
+        // States of the first version do not have the count: the tokens before them are then not counted, and nothing else is lost.
+        return new BatchSamplerState(Number("epoch"), Number("index"), reader.Metadata.ContainsKey("tokens") ? Number("tokens") : 0);
     }
 
     private static string LayoutText(ParameterBuffer parameters) =>
