@@ -10,9 +10,13 @@ namespace LongLora.Benchmarks;
 /// <summary>Forward and backward of one layer's attention, 6 heads of 48, S² in groups of a quarter of the text.</summary>
 public class AttentionBenchmarks
 {
-    private const int Heads = 6, HeadSize = 48;
+    private const int Heads = 6,
+        HeadSize = 48;
 
-    private Tensor _query = null!, _key = null!, _value = null!, _gradient = null!;
+    private Tensor _query = null!,
+        _key = null!,
+        _value = null!,
+        _gradient = null!;
     private ShiftedSparseAttention _sparse = null!;
 
     /// <summary>L.</summary>

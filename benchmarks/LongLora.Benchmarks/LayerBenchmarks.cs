@@ -14,7 +14,9 @@ namespace LongLora.Benchmarks;
 /// <summary>What is done beside attention and the blocks' products, on 4096 tokens of the small Llama.</summary>
 public class LayerBenchmarks
 {
-    private const int Length = 4096, Size = 288, Heads = 6;
+    private const int Length = 4096,
+        Size = 288,
+        Heads = 6;
 
     private CausalLanguageModel _model = null!;
     private AdapterSet _adapters = null!;
@@ -22,7 +24,10 @@ public class LayerBenchmarks
     private AdamW _optimizer = null!;
     private RotaryEmbedding _positions = null!;
     private RmsNorm _norm = null!;
-    private Tensor _hidden = null!, _gradient = null!, _targets = null!, _heads = null!;
+    private Tensor _hidden = null!,
+        _gradient = null!,
+        _targets = null!,
+        _heads = null!;
 
     /// <summary>A model, its trained weights, and random activations.</summary>
     [GlobalSetup]
@@ -45,7 +50,21 @@ public class LayerBenchmarks
     [GlobalCleanup]
     public void Cleanup()
     {
-        foreach (var owned in new IDisposable[] { _hidden, _gradient, _targets, _heads, _norm.Weights[0], _positions, _optimizer, _parameters, _adapters, _model })
+        foreach (
+            var owned in new IDisposable[]
+            {
+                _hidden,
+                _gradient,
+                _targets,
+                _heads,
+                _norm.Weights[0],
+                _positions,
+                _optimizer,
+                _parameters,
+                _adapters,
+                _model,
+            }
+        )
             owned.Dispose();
     }
 

@@ -9,5 +9,6 @@ if (args is ["tokenizers", var books, .. var models])
     return;
 }
 LibTorch.EnsureLoaded();
+
 // In this process: a generated project would build without the native library that this one has.
 BenchmarkSwitcher.FromAssembly(typeof(AttentionBenchmarks).Assembly).Run(["--inProcess", .. args]);

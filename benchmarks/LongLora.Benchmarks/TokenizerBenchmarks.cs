@@ -3,7 +3,9 @@ using LongLora.Tokenization;
 
 namespace LongLora.Benchmarks;
 
-/// <summary>One book in one call, with the words met before: what a long corpus settles to. Needs the folder <c>shared</c> beside the project.</summary>
+/// <summary>
+/// One book in one call, with the words met before: what a long corpus settles to. Needs the folder <c>shared</c> beside the project.
+/// </summary>
 [MemoryDiagnoser]
 public class TokenizerBenchmarks
 {
@@ -22,7 +24,10 @@ public class TokenizerBenchmarks
         var folder = new DirectoryInfo(AppContext.BaseDirectory);
         while (folder is not null && !Directory.Exists(Path.Combine(folder.FullName, "shared")))
             folder = folder.Parent;
-        var shared = Path.Combine(folder?.FullName ?? throw new DirectoryNotFoundException("no folder 'shared' beside the project"), "shared");
+        var shared = Path.Combine(
+            folder?.FullName ?? throw new DirectoryNotFoundException("no folder 'shared' beside the project"),
+            "shared"
+        );
         _tokenizer = TokenizerLoader.Load(Path.Combine(shared, "tokenizers", Model));
         _book = File.ReadAllText(Path.Combine(shared, "data", "books", "train", "Adam_Smith_The_Wealth_of_Nations.txt"));
         _ids = [.. _tokenizer.Encode(_book)];

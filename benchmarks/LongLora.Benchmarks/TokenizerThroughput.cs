@@ -7,13 +7,19 @@ namespace LongLora.Benchmarks;
 /// <summary>What tokenising a corpus once costs, from a cold start: each book in one call, on one thread.</summary>
 internal static class TokenizerThroughput
 {
-    /// <summary>Prints one line a model: MB of UTF-8 a second of processor time (all threads of the process, compiler and collector included) and of wall time.</summary>
+    /// <summary>
+    /// Prints one line a model: MB of UTF-8 a second of processor time (all threads of the process, compiler and collector included) and
+    /// of wall time.
+    /// </summary>
     /// <param name="books">Folder with <c>.txt</c> files, searched with its subfolders.</param>
     /// <param name="models">Model folders.</param>
     public static void Run(string books, IReadOnlyList<string> models)
     {
         var files = Directory.GetFiles(books, "*.txt", SearchOption.AllDirectories).Order(StringComparer.Ordinal).ToList();
-        Console.WriteLine("model | load s | files | MB | tokens | encode MB/CPU-s | encode MB/s | decode MB/s | allocated MB a MB | round trips that differ");
+        Console.WriteLine(
+            "model | load s | files | MB | tokens | encode MB/CPU-s | encode MB/s | decode MB/s | allocated MB a MB | round trips that "
+                + "differ"
+        );
         foreach (var model in models)
         {
             var clock = Stopwatch.StartNew();
@@ -40,8 +46,12 @@ internal static class TokenizerThroughput
                     differ++;
             }
             var megabytes = bytes / 1e6;
-            Console.WriteLine($"{Path.GetFileName(Path.TrimEndingDirectorySeparator(model))} | {load:F2} | {files.Count} | {megabytes:F1} | {tokens} | {megabytes / processor.TotalSeconds:F1} | "
-                + $"{megabytes / encoding.TotalSeconds:F1} | {megabytes / decoding.TotalSeconds:F1} | {(double)allocated / bytes:F1} | {differ}");
+            Console.WriteLine(
+                $"{Path.GetFileName(Path.TrimEndingDirectorySeparator(model))} | {load:F2} | {files.Count} | {megabytes:F1} | {tokens} "
+                    + $"| {megabytes / processor.TotalSeconds:F1} | "
+                    + $"{megabytes / encoding.TotalSeconds:F1} | {megabytes / decoding.TotalSeconds:F1} | "
+                    + $"{(double)allocated / bytes:F1} | {differ}"
+            );
         }
     }
 

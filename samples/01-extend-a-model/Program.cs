@@ -1,5 +1,6 @@
 // Extends a small trained model from 512 to 2048 tokens, on text that every machine with the .NET SDK has: its reference documentation.
-// No download, no GPU; about a minute on two cores. Run it: dotnet run -c Release --project samples/01-extend-a-model [-- OUTPUT [STEPS [SHARE]]]
+// No download, no GPU; about a minute on two cores. Run it: dotnet run -c Release --project samples/01-extend-a-model [-- OUTPUT [STEPS
+// [SHARE]]]
 using System.Xml.Linq;
 using LongLora;
 using LongLora.Adapters;
@@ -20,18 +21,21 @@ var (train, test) = WriteDocumentation(Path.Combine(output, "data"), share);
 const int context = 2048;
 var before = Measure(null, c => c);
 var interpolated = Measure(null, c => RopeScaling.Extend(c, "auto", null, context));
-var result = FineTune.Run(new FineTuneOptions
-{
-    Model = model,
-    Data = [train],
-    Context = context,
-    Output = Path.Combine(output, "run"),
-    Steps = steps,
-    GradientAccumulation = 2,
-    LearningRate = 2e-3, // a model of 260 thousand parameters; 2e-5 is right for 7 billion
-    WarmupSteps = 10,
-    Schedule = ScheduleKind.Cosine,
-}, new Progress());
+var result = FineTune.Run(
+    new FineTuneOptions
+    {
+        Model = model,
+        Data = [train],
+        Context = context,
+        Output = Path.Combine(output, "run"),
+        Steps = steps,
+        GradientAccumulation = 2,
+        LearningRate = 2e-3, // a model of 260 thousand parameters; 2e-5 is right for 7 billion
+        WarmupSteps = 10,
+        Schedule = ScheduleKind.Cosine,
+    },
+    new Progress()
+);
 var after = Measure(result.Result, c => c);
 
 Console.WriteLine($"perplexity on documentation that was not trained on     512 tokens   {context} tokens");
@@ -46,35 +50,57 @@ double[] Measure(string? adapter, Func<ModelConfig, ModelConfig> change)
     using var loaded = ModelLoader.Load(folder.Config, folder);
     loaded.Config = change(loaded.Config);
     using var attached = adapter is null ? null : PeftFormat.Attach(adapter, loaded);
-    using var tokens = TokenStore.Build(ExampleSources.Open([test], TokenizerLoader.LoadIfPresent(model), loaded.Config.VocabularySize), 2, (long)(40_000 * share));
-    return [.. new[] { 512, context }.Select(length => Perplexity.Evaluate(loaded, tokens, length, PerplexityProtocol.Document).Perplexity)];
+    using var tokens = TokenStore.Build(
+        ExampleSources.Open([test], TokenizerLoader.LoadIfPresent(model), loaded.Config.VocabularySize),
+        2,
+        (long)(40_000 * share)
+    );
+    return
+    [
+        .. new[] { 512, context }.Select(length => Perplexity.Evaluate(loaded, tokens, length, PerplexityProtocol.Document).Perplexity),
+    ];
 }
-static void Print(string name, double[] values) => Console.WriteLine($"  {name,-52} {values[0],11:F2} {values[1],13:F2}");
+static void Print(string name, double[] values) => Console.WriteLine($"  {name, -52} {values[0], 11:F2} {values[1], 13:F2}");
 
 // The text of the summaries and remarks, without tags; every tenth file is for measuring.
 static (string Train, string Test) WriteDocumentation(string folder, double share)
 {
     var packs = Path.Combine(Path.GetDirectoryName(Environment.ProcessPath!)!, "packs");
-    packs = Directory.Exists(packs) ? packs : Path.Combine(FindUp(System.Runtime.InteropServices.RuntimeEnvironment.GetRuntimeDirectory(), "packs"), "packs");
-    string[] files = [.. Directory.GetFiles(Path.Combine(packs, "Microsoft.NETCore.App.Ref"), "System.*.xml", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
+    packs = Directory.Exists(packs)
+        ? packs
+        : Path.Combine(FindUp(System.Runtime.InteropServices.RuntimeEnvironment.GetRuntimeDirectory(), "packs"), "packs");
+    string[] files =
+    [
+        .. Directory
+            .GetFiles(Path.Combine(packs, "Microsoft.NETCore.App.Ref"), "System.*.xml", SearchOption.AllDirectories)
+            .Order(StringComparer.Ordinal),
+    ];
     (files, folder) = (files[..(int)(files.Length * share)], Directory.CreateDirectory(folder).FullName);
     string Write(string name, IEnumerable<string> sources)
     {
-        var texts = sources.SelectMany(f => XDocument.Load(f).Descendants("member")).Select(m => string.Join(' ', m.Value.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)));
+        var texts = sources
+            .SelectMany(f => XDocument.Load(f).Descendants("member"))
+            .Select(m => string.Join(' ', m.Value.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)));
         File.WriteAllLines(Path.Combine(folder, name), texts.Where(t => t.Length > 0));
         return Path.Combine(folder, name);
     }
     return (Write("train.txt", files.Where((_, i) => i % 10 != 0)), Write("test.txt", files.Where((_, i) => i % 10 == 0)));
 }
 
-static string FindUp(string folder, string name) => Path.Exists(Path.Combine(folder, name)) ? folder
-    : FindUp(Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(folder)) ?? throw new FileNotFoundException($"no {name} in any folder above"), name);
+static string FindUp(string folder, string name) =>
+    Path.Exists(Path.Combine(folder, name))
+        ? folder
+        : FindUp(
+            Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(folder))
+                ?? throw new FileNotFoundException($"no {name} in any folder above"),
+            name
+        );
 
 internal sealed class Progress : IProgress<TrainingStep>
 {
     public void Report(TrainingStep value)
     {
         if (value.Step % 10 == 1 || value.Step == value.Steps)
-            Console.WriteLine($"step {value.Step,4}/{value.Steps}  loss {value.Loss:F3}  {value.TokensPerSecond:N0} tokens/s");
+            Console.WriteLine($"step {value.Step, 4}/{value.Steps}  loss {value.Loss:F3}  {value.TokensPerSecond:N0} tokens/s");
     }
 }

@@ -20,7 +20,13 @@ var steps = args.Length > 3 ? int.Parse(args[3]) : 40;
 
 // The last tenth of the documents is not trained on: what the model says about it is what it has learnt, not what it remembers.
 string[] known = [.. ExampleSources.Extensions, .. DocumentFormats.All.SelectMany(r => r.Extensions)];
-string[] files = [.. Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Where(f => known.Contains(Path.GetExtension(f).ToLowerInvariant())).Order(StringComparer.Ordinal)];
+string[] files =
+[
+    .. Directory
+        .GetFiles(folder, "*", SearchOption.AllDirectories)
+        .Where(f => known.Contains(Path.GetExtension(f).ToLowerInvariant()))
+        .Order(StringComparer.Ordinal),
+];
 if (files.Length < 2)
     throw new ArgumentException($"'{folder}' has {files.Length} documents; at least two are needed, one to train on and one to measure.");
 var kept = Math.Max(1, files.Length / 10);
@@ -36,10 +42,10 @@ var options = new FineTuneOptions
     Context = context,
     Output = Path.Combine(output, "run"),
     RopeScaling = RopeScaling.ByLength, // short text keeps the positions that it has
-    ShortShare = 0.25,                  // and a quarter of the training is short
+    ShortShare = 0.25, // and a quarter of the training is short
     Steps = steps,
     GradientAccumulation = 2,
-    LearningRate = 1e-3,                // for the small model; for one of 7 billion weights 2e-5, the default, is right
+    LearningRate = 1e-3, // for the small model; for one of 7 billion weights 2e-5, the default, is right
     WarmupSteps = 5,
     Schedule = ScheduleKind.Cosine,
 };
@@ -58,18 +64,24 @@ double Measure(string? adapter)
     var files = CheckpointDirectory.Open(model);
     using var loaded = ModelLoader.Load(files.Config, files);
     using var attached = adapter is null ? null : PeftFormat.Attach(adapter, loaded);
-    using var tokens = TokenStore.Build(ExampleSources.Open(test, TokenizerLoader.Load(model), loaded.Config.VocabularySize, DocumentFormats.All), null, 40_000);
+    using var tokens = TokenStore.Build(
+        ExampleSources.Open(test, TokenizerLoader.Load(model), loaded.Config.VocabularySize, DocumentFormats.All),
+        null,
+        40_000
+    );
     return Perplexity.Evaluate(loaded, tokens, (int)Math.Min(context, tokens.Count), PerplexityProtocol.Document).Perplexity;
 }
 
-static string FindUp(string folder, string name) => Directory.Exists(Path.Combine(folder, name))
-    ? Path.Combine(folder, name) : FindUp(Path.GetDirectoryName(folder) ?? throw new DirectoryNotFoundException($"no {name} in any folder above"), name);
+static string FindUp(string folder, string name) =>
+    Directory.Exists(Path.Combine(folder, name))
+        ? Path.Combine(folder, name)
+        : FindUp(Path.GetDirectoryName(folder) ?? throw new DirectoryNotFoundException($"no {name} in any folder above"), name);
 
 internal sealed class Progress : IProgress<TrainingStep>
 {
     public void Report(TrainingStep value)
     {
         if (value.Step % 10 == 1 || value.Step == value.Steps)
-            Console.WriteLine($"step {value.Step,4}/{value.Steps}  loss {value.Loss:F3}  {value.TokensPerSecond:N0} tokens/s");
+            Console.WriteLine($"step {value.Step, 4}/{value.Steps}  loss {value.Loss:F3}  {value.TokensPerSecond:N0} tokens/s");
     }
 }

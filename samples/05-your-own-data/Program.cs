@@ -1,6 +1,6 @@
 // Trains on data that comes from anywhere: a class that gives examples one after the other, here from a table, is all that is needed.
-// It also shows the parts that FineTune.Run puts together. Run it: dotnet run -c Release --project samples/05-your-own-data [-- OUTPUT [STEPS]]
-// The small bundled model learns where things lie; about ten seconds.
+// It also shows the parts that FineTune.Run puts together. Run it: dotnet run -c Release --project samples/05-your-own-data [-- OUTPUT
+// [STEPS]] The small bundled model learns where things lie; about ten seconds.
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
@@ -15,8 +15,18 @@ var output = args.Length > 0 ? args[0] : Path.Combine("runs", $"own-data-{DateTi
 var steps = args.Length > 1 ? int.Parse(args[1]) : 60;
 (string Thing, string Place)[] table =
 [
-    ("hammer", "cellar"), ("ladder", "garage"), ("kettle", "kitchen"), ("blanket", "bedroom"), ("lantern", "attic"), ("bicycle", "garage"),
-    ("rake", "garden"), ("piano", "hall"), ("bucket", "cellar"), ("mirror", "hall"), ("towel", "bathroom"), ("spade", "garden"),
+    ("hammer", "cellar"),
+    ("ladder", "garage"),
+    ("kettle", "kitchen"),
+    ("blanket", "bedroom"),
+    ("lantern", "attic"),
+    ("bicycle", "garage"),
+    ("rake", "garden"),
+    ("piano", "hall"),
+    ("bucket", "cellar"),
+    ("mirror", "hall"),
+    ("towel", "bathroom"),
+    ("spade", "garden"),
 ];
 
 var path = Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny");
@@ -32,8 +42,15 @@ using var parameters = new ParameterBuffer(adapters.Weights);
 using var optimizer = new AdamW(parameters, new AdamWOptions());
 using var tokens = TokenStore.Build(source, separator: null);
 using var pass = new CheckpointedBackward(model);
-using var trainer = new Trainer(model, parameters, optimizer, new LearningRateSchedule(ScheduleKind.Cosine, 5, steps), new FullAttention(), pass,
-    new TrainerOptions(steps, GradientAccumulation: 1, LearningRate: 2e-3, SaveEvery: 0));
+using var trainer = new Trainer(
+    model,
+    parameters,
+    optimizer,
+    new LearningRateSchedule(ScheduleKind.Cosine, 5, steps),
+    new FullAttention(),
+    pass,
+    new TrainerOptions(steps, GradientAccumulation: 1, LearningRate: 2e-3, SaveEvery: 0)
+);
 trainer.Run(new BatchSampler(tokens, context: 128, batchSize: 1, seed: 1, layout: BatchLayout.Examples), save: _ => { });
 PeftFormat.Write(Path.Combine(output, "adapter"), adapters, model, path);
 Show("after");
@@ -60,8 +77,13 @@ internal sealed class TableSource(IEnumerable<(string Thing, string Place)> rows
         foreach (var (thing, place) in rows) // a database, a queue, a web service: only what is asked for is read
         {
             cancellation.ThrowIfCancellationRequested();
-            IReadOnlyList<int> question = tokenizer.Encode(Question(thing), addSpecial: true), answer = tokenizer.Encode($" {place}.");
-            yield return new TrainingExample([.. question, .. answer], [.. question.Select(_ => TrainingExample.IgnoredLabel), .. answer], $"row '{thing}'");
+            IReadOnlyList<int> question = tokenizer.Encode(Question(thing), addSpecial: true),
+                answer = tokenizer.Encode($" {place}.");
+            yield return new TrainingExample(
+                [.. question, .. answer],
+                [.. question.Select(_ => TrainingExample.IgnoredLabel), .. answer],
+                $"row '{thing}'"
+            );
         }
     }
 }

@@ -10,7 +10,11 @@ namespace LongLora.Cli;
 /// <summary>A conversation with a model: what was said, and the documents that go before the next question.</summary>
 internal sealed class ChatSession(ChatModel model, GenerationOptions options)
 {
-    private static readonly JsonSerializerOptions s_json = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions s_json = new()
+    {
+        WriteIndented = true,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     private readonly List<ChatMessage> _messages = [];
     private readonly List<(string Name, string Text)> _documents = [];
@@ -21,7 +25,10 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
     /// <summary>Tokens of the conversation as the model read it last, with its answer.</summary>
     internal int Used { get; private set; }
 
-    /// <summary>Told before everything else; an empty text takes it away. It begins the conversation again, since what was said was said without it.</summary>
+    /// <summary>
+    /// Told before everything else; an empty text takes it away. It begins the conversation again, since what was said was said without
+    /// it.
+    /// </summary>
     internal void SetSystem(string text)
     {
         var before = _system;
@@ -49,8 +56,10 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
         var needed = model.Encode(Conversation([.. _documents, (name, text)], "?")).Count;
         if (needed >= model.Context)
         {
-            throw new DataException($"'{name}' has {tokens:N0} tokens, with which the conversation has {needed:N0}; the context is {model.Context:N0}. "
-                + "Load a part of it, begin again with /reset, or use a model with a longer context (longlora train makes one).");
+            throw new DataException(
+                $"'{name}' has {tokens:N0} tokens, with which the conversation has {needed:N0}; the context is {model.Context:N0}. "
+                    + "Load a part of it, begin again with /reset, or use a model with a longer context (longlora train makes one)."
+            );
         }
         _documents.Add((name, text));
         return tokens;
@@ -72,11 +81,19 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
         GenerationResult result;
         try
         {
-            result = model.Answer(conversation, options with { PromptProgress = reading }, text =>
-            {
-                said.Append(text);
-                onText(text);
-            }, cancellation);
+            result = model.Answer(
+                conversation,
+                options with
+                {
+                    PromptProgress = reading,
+                },
+                text =>
+                {
+                    said.Append(text);
+                    onText(text);
+                },
+                cancellation
+            );
         }
         catch (OperationCanceledException) when (said.Length > 0)
         {
@@ -90,7 +107,13 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
 
     /// <summary>Writes the conversation as <c>messages</c> in JSON, which <c>longlora sft</c> reads.</summary>
     internal void Save(string path) =>
-        AtomicFile.WriteText(path, JsonSerializer.Serialize(new { messages = WithSystem(_messages).Select(m => new { role = m.Role, content = m.Content }) }, s_json) + "\n");
+        AtomicFile.WriteText(
+            path,
+            JsonSerializer.Serialize(
+                new { messages = WithSystem(_messages).Select(m => new { role = m.Role, content = m.Content }) },
+                s_json
+            ) + "\n"
+        );
 
     private void Keep(List<ChatMessage> conversation, string answer)
     {
@@ -103,5 +126,6 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
     private List<ChatMessage> Conversation(IReadOnlyList<(string Name, string Text)> documents, string question) =>
         WithSystem([.. _messages, new("user", string.Concat(documents.Select(d => d.Text.TrimEnd() + "\n\n")) + question)]);
 
-    private List<ChatMessage> WithSystem(IReadOnlyList<ChatMessage> messages) => _system is null ? [.. messages] : [new("system", _system), .. messages];
+    private List<ChatMessage> WithSystem(IReadOnlyList<ChatMessage> messages) =>
+        _system is null ? [.. messages] : [new("system", _system), .. messages];
 }

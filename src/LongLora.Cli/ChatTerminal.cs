@@ -6,8 +6,8 @@ using Spectre.Console;
 namespace LongLora.Cli;
 
 /// <summary>
-/// A conversation in a terminal, or with a pipe: there lines that begin with a slash come first, the rest is one question, and its answer alone goes to
-/// standard output.
+/// A conversation in a terminal, or with a pipe: there lines that begin with a slash come first, the rest is one question, and its answer
+/// alone goes to standard output.
 /// </summary>
 internal sealed class ChatTerminal(CliContext context, ChatSession session)
 {
@@ -114,7 +114,9 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
                 Help();
                 break;
             default:
-                throw new ConfigurationException($"There is no command {name}.{NearestName.Hint(name, s_commands.Select(c => c.Usage.Split(' ')[0]))} /help shows all.");
+                throw new ConfigurationException(
+                    $"There is no command {name}.{NearestName.Hint(name, s_commands.Select(c => c.Usage.Split(' ')[0]))} /help shows all."
+                );
         }
     }
 
@@ -127,16 +129,23 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         GenerationResult result;
         try
         {
-            result = context.Interruption.Stoppable(stop => session.Ask(question, reading, text =>
-            {
-                first ??= clock.Elapsed;
-                reading.Dispose();
-                if (_isPiped)
-                    context.Output.Write(text);
-                else
-                    wrapped.Write(text);
-                context.Output.Flush();
-            }, stop));
+            result = context.Interruption.Stoppable(stop =>
+                session.Ask(
+                    question,
+                    reading,
+                    text =>
+                    {
+                        first ??= clock.Elapsed;
+                        reading.Dispose();
+                        if (_isPiped)
+                            context.Output.Write(text);
+                        else
+                            wrapped.Write(text);
+                        context.Output.Flush();
+                    },
+                    stop
+                )
+            );
         }
         finally
         {
@@ -150,12 +159,17 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
 
     private string Speed(GenerationResult result, TimeSpan first, TimeSpan all)
     {
-        var rate = result.Tokens.Count > 1 && all > first ? $", then {(result.Tokens.Count - 1) / (all - first).TotalSeconds:N0} tokens/s" : "";
+        var rate =
+            result.Tokens.Count > 1 && all > first ? $", then {(result.Tokens.Count - 1) / (all - first).TotalSeconds:N0} tokens/s" : "";
         var cached = result.CachedTokens > 0 ? $" ({result.CachedTokens:N0} known already)" : "";
-        return $"{Room()}; {result.PromptTokens:N0} read{cached} in {first.TotalSeconds:N1} s{rate}{(result.Finish == FinishReason.Length ? "; cut off at the limit" : "")}";
+        return $"{Room()}; {result.PromptTokens:N0} read{cached} in {first.TotalSeconds:N1} "
+            + $"s{rate}{(result.Finish == FinishReason.Length ? "; cut off at the limit" : "")}";
     }
 
-    private string Room() => session.Model.Context == int.MaxValue ? $"{session.Used:N0} tokens used, without end" : $"{session.Used:N0} of {session.Model.Context:N0} tokens used";
+    private string Room() =>
+        session.Model.Context == int.MaxValue
+            ? $"{session.Used:N0} tokens used, without end"
+            : $"{session.Used:N0} of {session.Model.Context:N0} tokens used";
 
     private void Help()
     {

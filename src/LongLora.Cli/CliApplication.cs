@@ -53,7 +53,9 @@ public sealed class CliContext
     /// <summary>Set when the command is to end.</summary>
     public CancellationToken Cancellation => Interruption.Token;
 
-    /// <summary>Tells the user that Ctrl-C was heard. A live display puts its own way here while it is shown, so that its lines stay whole.</summary>
+    /// <summary>
+    /// Tells the user that Ctrl-C was heard. A live display puts its own way here while it is shown, so that its lines stay whole.
+    /// </summary>
     public Action SayStopping { get; set; }
 }
 
@@ -104,7 +106,13 @@ public static class CliApplication
         var parsed = root.Parse(args);
         if (parsed.Errors.Count > 0)
             return ReportUsage(parsed, error);
-        var configuration = new InvocationConfiguration { Output = output, Error = error, EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
+        var configuration = new InvocationConfiguration
+        {
+            Output = output,
+            Error = error,
+            EnableDefaultExceptionHandler = false,
+            ProcessTerminationTimeout = null,
+        };
         try
         {
             return parsed.Invoke(configuration);
@@ -117,7 +125,11 @@ public static class CliApplication
         catch (Exception e)
         {
             var (isKnown, isMemory) = (e is LongLoraException, IsOutOfMemory(e));
-            error.WriteLine(isKnown ? e.Message : isMemory ? OutOfMemoryText(e) : $"Internal fault: {e.GetType().Name}: {e.Message}");
+            error.WriteLine(
+                isKnown ? e.Message
+                : isMemory ? OutOfMemoryText(e)
+                : $"Internal fault: {e.GetType().Name}: {e.Message}"
+            );
             if (parsed.GetValue(verbose))
                 error.WriteLine(e.ToString());
             else if (!isKnown && !isMemory)
@@ -133,11 +145,20 @@ public static class CliApplication
     }
 
     // libtorch's words for the host's memory and for a GPU's.
-    private static bool IsOutOfMemory(Exception e) => e is OutOfMemoryException
-        || (e is ExternalException && (e.Message.Contains("can't allocate memory", StringComparison.Ordinal) || e.Message.Contains("out of memory", StringComparison.Ordinal)));
+    private static bool IsOutOfMemory(Exception e) =>
+        e is OutOfMemoryException
+        || (
+            e is ExternalException
+            && (
+                e.Message.Contains("can't allocate memory", StringComparison.Ordinal)
+                || e.Message.Contains("out of memory", StringComparison.Ordinal)
+            )
+        );
 
-    private static string OutOfMemoryText(Exception e) => $"Memory ran out: {e.Message.Split('\n')[0]} See what a training run takes with longlora plan. "
-        + "Less memory: a shorter --context, --activation-offload disk (host on CUDA), more --blocks-per-segment, --quantization nf4, a smaller --batch-size.";
+    private static string OutOfMemoryText(Exception e) =>
+        $"Memory ran out: {e.Message.Split('\n')[0]} See what a training run takes with longlora plan. "
+        + "Less memory: a shorter --context, --activation-offload disk (host on CUDA), more --blocks-per-segment, --quantization nf4, a "
+        + "smaller --batch-size.";
 
     private static int ReportUsage(ParseResult parsed, TextWriter error)
     {
@@ -153,9 +174,11 @@ public static class CliApplication
             error.WriteLine($"There is no option {token}.{NearestName.Hint(token, command.Options.Select(o => o.Name))}");
         if (flags.Count == 0 && parsed.UnmatchedTokens is [var word, ..])
         {
-            error.WriteLine(command.Subcommands.Count > 0
-                ? $"There is no command '{word}'.{NearestName.Hint(word, command.Subcommands.Select(c => c.Name))}"
-                : $"'{word}' belongs to no option.");
+            error.WriteLine(
+                command.Subcommands.Count > 0
+                    ? $"There is no command '{word}'.{NearestName.Hint(word, command.Subcommands.Select(c => c.Name))}"
+                    : $"'{word}' belongs to no option."
+            );
         }
         if (parsed.UnmatchedTokens.Count == 0)
         {

@@ -22,7 +22,8 @@ internal sealed class Verb(string name, string description, params string[] exam
 /// <summary>Writes the help of a command for a window of 80 columns: options under their headings, text beside them.</summary>
 internal sealed partial class HelpScreen : SynchronousCommandLineAction
 {
-    private const int Width = 80, TextColumn = 30;
+    private const int Width = 80,
+        TextColumn = 30;
 
     // Help is what somebody asks for whose command is not complete yet.
     public override bool ClearsParseErrors => true;
@@ -57,16 +58,22 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
     }
 
     // The rest is told by the command's own help.
-    private static string? FirstSentence(string? text) => text?.IndexOf(". ", StringComparison.Ordinal) is { } end and >= 0 ? text[..(end + 1)] : text;
+    private static string? FirstSentence(string? text) =>
+        text?.IndexOf(". ", StringComparison.Ordinal) is { } end and >= 0 ? text[..(end + 1)] : text;
 
     /// <summary>The words that call a command, such as <c>longlora evaluate perplexity</c>.</summary>
-    internal static string Path(Command command) => command.Parents.OfType<Command>().FirstOrDefault() is { } parent ? $"{Path(parent)} {command.Name}" : command.Name;
+    internal static string Path(Command command) =>
+        command.Parents.OfType<Command>().FirstOrDefault() is { } parent ? $"{Path(parent)} {command.Name}" : command.Name;
 
     // Its own options, then those that every command has.
     private static IEnumerable<Option> Options(Command command)
     {
         var inherited = new List<Option>();
-        for (var above = command.Parents.OfType<Command>().FirstOrDefault(); above is not null; above = above.Parents.OfType<Command>().FirstOrDefault())
+        for (
+            var above = command.Parents.OfType<Command>().FirstOrDefault();
+            above is not null;
+            above = above.Parents.OfType<Command>().FirstOrDefault()
+        )
             inherited.AddRange(above.Options.Where(o => o.Recursive));
         return command.Options.Concat(inherited);
     }
@@ -84,7 +91,9 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
     private static string Label(Option option)
     {
         var names = string.Join(", ", option.Aliases.Where(a => a.Length == 2 && a[0] == '-').Append(option.Name));
-        return option.HelpName is not { Length: > 0 } value ? names : option.Arity.MinimumNumberOfValues > 0 ? $"{names} {value}" : $"{names} [{value}]";
+        return option.HelpName is not { Length: > 0 } value ? names
+            : option.Arity.MinimumNumberOfValues > 0 ? $"{names} {value}"
+            : $"{names} [{value}]";
     }
 
     private static string Text(Option option) => option.Description + (option.Required ? "; required" : "") + Default(option);

@@ -5,8 +5,8 @@ using LongLora.Tokenization;
 namespace LongLora.Cli;
 
 /// <summary>
-/// Tokens of an example for people to read: each token between bars, line ends written out as well as made, so that the text keeps its form; what the model is
-/// not trained to predict stands in <c>⟦ ⟧</c>.
+/// Tokens of an example for people to read: each token between bars, line ends written out as well as made, so that the text keeps its
+/// form; what the model is not trained to predict stands in <c>⟦ ⟧</c>.
 /// </summary>
 internal static class TokenLines
 {

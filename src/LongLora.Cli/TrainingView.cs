@@ -10,7 +10,8 @@ namespace LongLora.Cli;
 /// <summary>Shows a training run: a live panel in a terminal, a line now and then in a pipe.</summary>
 internal sealed class TrainingView(CliContext context, FineTuneOptions options) : IProgress<TrainingStep>
 {
-    private const int LinesInPipe = 50, SparkWidth = 40;
+    private const int LinesInPipe = 50,
+        SparkWidth = 40;
     private static readonly TimeSpan s_longestSilence = TimeSpan.FromMinutes(1);
 
     // Steps come from the training thread, Ctrl-C from a thread of its own.
@@ -23,20 +24,26 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
 
     internal FineTuneResult Show(Func<IProgress<TrainingStep>, FineTuneResult> run)
     {
-        context.Output.WriteLine($"{options.FromScratch ?? options.Model} to {options.Context:N0} tokens: {FineTuneOptionTable.Kebab(options.Tuning.ToString())}, {AttentionText()} attention, {options.Steps:N0} steps");
+        context.Output.WriteLine(
+            $"{options.FromScratch ?? options.Model} to {options.Context:N0} tokens: "
+                + $"{FineTuneOptionTable.Kebab(options.Tuning.ToString())}, {AttentionText()} attention, {options.Steps:N0} steps"
+        );
         var profile = context.Console.Profile;
         if (!profile.Out.IsTerminal || !profile.Capabilities.Interactive || !profile.Capabilities.Ansi)
             return run(this);
         var sayStopping = context.SayStopping;
         try
         {
-            return context.Console.Live(new Text("Reading the model and the data ...")).AutoClear(true).Start(live =>
-            {
-                _live = live;
-                live.Refresh();
-                context.SayStopping = Stopping;
-                return run(this);
-            });
+            return context
+                .Console.Live(new Text("Reading the model and the data ..."))
+                .AutoClear(true)
+                .Start(live =>
+                {
+                    _live = live;
+                    live.Refresh();
+                    context.SayStopping = Stopping;
+                    return run(this);
+                });
         }
         finally
         {
@@ -55,7 +62,10 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
             else if (IsLineDue(value))
             {
                 _lastLine = value.Elapsed;
-                context.Output.WriteLine($"step {value.Step}/{value.Steps}  loss {value.Loss:F4}  lr {value.LearningRate:G3}  grad {value.GradientNorm:F3}  {value.TokensPerSecond:N0} tokens/s  left {Span(Remaining(value))}  memory {Size(value.MemoryBytes)}");
+                context.Output.WriteLine(
+                    $"step {value.Step}/{value.Steps}  loss {value.Loss:F4}  lr {value.LearningRate:G3}  grad {value.GradientNorm:F3}  "
+                        + $"{value.TokensPerSecond:N0} tokens/s  left {Span(Remaining(value))}  memory {Size(value.MemoryBytes)}"
+                );
                 context.Output.Flush();
             }
         }
@@ -65,21 +75,35 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     {
         if (_steps is [.., var last])
         {
-            context.Output.WriteLine($"Done:   {last.Step:N0} steps, {last.Tokens:N0} tokens, {result.TrainedParameters:N0} trained weights, {Span(last.Elapsed)}, peak memory {Size(last.PeakMemoryBytes)}");
-            context.Output.WriteLine($"Loss:   {last.Loss:F4}, smoothed {_smooth:F4} nats per token; curve in {Quoted(Path.Combine(options.Output, "loss.png"))}");
+            context.Output.WriteLine(
+                $"Done:   {last.Step:N0} steps, {last.Tokens:N0} tokens, {result.TrainedParameters:N0} trained weights, "
+                    + $"{Span(last.Elapsed)}, peak memory {Size(last.PeakMemoryBytes)}"
+            );
+            context.Output.WriteLine(
+                $"Loss:   {last.Loss:F4}, smoothed {_smooth:F4} nats per token; curve in {Quoted(Path.Combine(options.Output, "loss.png"))}"
+            );
         }
         else
             context.Output.WriteLine($"Done:   all {options.Steps:N0} steps were there already");
         context.Output.WriteLine($"Result: {result.Result}");
-        var target = options.Tuning == TuningMethod.Full ? $"--model {Quoted(result.Result)}" : $"--model {Quoted(options.Model)} --adapter {Quoted(result.Result)}";
-        var measure = options.Task == TrainingTask.Sft ? $"answers {target} --data CONVERSATIONS --template {options.Template}" : $"perplexity {target} --data TEXT";
+        var target =
+            options.Tuning == TuningMethod.Full
+                ? $"--model {Quoted(result.Result)}"
+                : $"--model {Quoted(options.Model)} --adapter {Quoted(result.Result)}";
+        var measure =
+            options.Task == TrainingTask.Sft
+                ? $"answers {target} --data CONVERSATIONS --template {options.Template}"
+                : $"perplexity {target} --data TEXT";
         context.Output.WriteLine($"Next:   longlora evaluate {measure} --context {options.Context}");
         if (options.Tuning != TuningMethod.Full)
             context.Output.WriteLine($"        longlora merge {target} --output MERGED");
     }
 
-    private bool IsLineDue(TrainingStep step) => step.Step == step.Steps || _steps.Count == 1
-        || step.Step % Math.Max(1, step.Steps / LinesInPipe) == 0 || step.Elapsed - _lastLine >= s_longestSilence;
+    private bool IsLineDue(TrainingStep step) =>
+        step.Step == step.Steps
+        || _steps.Count == 1
+        || step.Step % Math.Max(1, step.Steps / LinesInPipe) == 0
+        || step.Elapsed - _lastLine >= s_longestSilence;
 
     private void Stopping()
     {
@@ -118,25 +142,32 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     {
         const string bars = "▁▂▃▄▅▆▇█";
         var pieces = _steps.Chunk(Math.Max(1, (_steps.Count + SparkWidth - 1) / SparkWidth)).Select(c => c.Average(s => s.Loss)).ToList();
-        double low = pieces.Min(), high = pieces.Max();
+        double low = pieces.Min(),
+            high = pieces.Max();
         return string.Concat(pieces.Select(p => bars[high > low ? (int)((p - low) / (high - low) * (bars.Length - 1)) : 0]));
     }
 
     private static string Quoted(string path) => path.Any(char.IsWhiteSpace) ? $"\"{path}\"" : path;
 
-    private string AttentionText() => options.Attention == AttentionKind.Full ? "full" : $"{FineTuneOptionTable.Kebab(options.Attention.ToString())} (groups of {options.ResolvedGroupSize:N0})";
+    private string AttentionText() =>
+        options.Attention == AttentionKind.Full
+            ? "full"
+            : $"{FineTuneOptionTable.Kebab(options.Attention.ToString())} (groups of {options.ResolvedGroupSize:N0})";
 
     // From the speed of the last steps: the first ones are slower.
     private TimeSpan Remaining(TrainingStep step)
     {
         var recent = _steps.TakeLast(20).ToList();
-        var seconds = recent.Count > 1
-            ? (recent[^1].Elapsed - recent[0].Elapsed).TotalSeconds / (recent.Count - 1)
-            : step.Elapsed.TotalSeconds;
+        var seconds =
+            recent.Count > 1 ? (recent[^1].Elapsed - recent[0].Elapsed).TotalSeconds / (recent.Count - 1) : step.Elapsed.TotalSeconds;
         return TimeSpan.FromSeconds(seconds * (step.Steps - step.Step));
     }
 
-    private static string Span(TimeSpan time) => time.TotalHours >= 1 ? $"{(int)time.TotalHours}h {time.Minutes:D2}m" : time.TotalMinutes >= 1 ? $"{time.Minutes}m {time.Seconds:D2}s" : $"{time.TotalSeconds:F1}s";
+    private static string Span(TimeSpan time) =>
+        time.TotalHours >= 1 ? $"{(int)time.TotalHours}h {time.Minutes:D2}m"
+        : time.TotalMinutes >= 1 ? $"{time.Minutes}m {time.Seconds:D2}s"
+        : $"{time.TotalSeconds:F1}s";
 
-    private static string Size(long bytes) => bytes >= 1L << 30 ? $"{bytes / (double)(1L << 30):F2} GiB" : $"{bytes / (double)(1L << 20):F0} MiB";
+    private static string Size(long bytes) =>
+        bytes >= 1L << 30 ? $"{bytes / (double)(1L << 30):F2} GiB" : $"{bytes / (double)(1L << 20):F0} MiB";
 }

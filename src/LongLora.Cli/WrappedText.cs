@@ -8,7 +8,8 @@ namespace LongLora.Cli;
 public sealed class WrappedText(TextWriter output, int width)
 {
     private readonly StringBuilder _word = new();
-    private int _column, _spaces; // columns of the line, and those that wait for a word behind them
+    private int _column,
+        _spaces; // columns of the line, and those that wait for a word behind them
 
     /// <summary>Writes what is whole of the words so far.</summary>
     public void Write(string text)
@@ -65,5 +66,11 @@ public sealed class WrappedText(TextWriter output, int width)
     }
 
     // Hangul, kana, CJK and full-width forms take two columns; so do the two halves of most characters beyond 16 bits.
-    private static bool IsWide(char c) => c is (>= '\u1100' and <= '\u115F') or (>= '\u2E80' and <= '\uA4CF') or (>= '\uAC00' and <= '\uD7A3') or (>= '\uF900' and <= '\uFAFF') or (>= '\uFF00' and <= '\uFF60');
+    private static bool IsWide(char c) =>
+        c
+            is (>= '\u1100' and <= '\u115F')
+                or (>= '\u2E80' and <= '\uA4CF')
+                or (>= '\uAC00' and <= '\uD7A3')
+                or (>= '\uF900' and <= '\uFAFF')
+                or (>= '\uFF00' and <= '\uFF60');
 }

@@ -3,8 +3,8 @@ using System.Text;
 namespace LongLora.Documents;
 
 /// <summary>
-/// Puts running text and blocks together as plain text in the manner of Markdown: one line a paragraph, an empty line between blocks, lines of a
-/// list one below the other. White space inside a paragraph is collapsed.
+/// Puts running text and blocks together as plain text in the manner of Markdown: one line a paragraph, an empty line between blocks,
+/// lines of a list one below the other. White space inside a paragraph is collapsed.
 /// </summary>
 internal sealed class BlockText
 {

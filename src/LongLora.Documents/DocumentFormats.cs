@@ -6,6 +6,8 @@ namespace LongLora.Documents;
 /// <summary>The kinds of documents that need more than the base library. All readers may be used by several threads at once.</summary>
 public static class DocumentFormats
 {
-    /// <summary>PDF (<c>.pdf</c>), Word (<c>.docx</c>, <c>.docm</c>), HTML (<c>.html</c>, <c>.htm</c>, <c>.xhtml</c>), Parquet (<c>.parquet</c>).</summary>
+    /// <summary>
+    /// PDF (<c>.pdf</c>), Word (<c>.docx</c>, <c>.docm</c>), HTML (<c>.html</c>, <c>.htm</c>, <c>.xhtml</c>), Parquet (<c>.parquet</c>).
+    /// </summary>
     public static IReadOnlyList<IDocumentReader> All { get; } = [new PdfReader(), new DocxReader(), new HtmlReader(), new ParquetReader()];
 }

@@ -30,7 +30,10 @@ public static class DocumentText
     public static string Read(Stream stream, string name)
     {
         if (!s_readers.Any(r => r.Extensions.Contains(DataFiles.Extension(name))))
-            throw new DataException($"'{name}' is of no kind that can be read; there are {string.Join(", ", s_readers.SelectMany(r => r.Extensions).Distinct())}.");
+            throw new DataException(
+                $"'{name}' is of no kind that can be read; there are "
+                    + $"{string.Join(", ", s_readers.SelectMany(r => r.Extensions).Distinct())}."
+            );
         var text = new StringBuilder();
         Append(text, stream, name);
         return text.ToString();

@@ -8,13 +8,19 @@ using LongLora.Runtime;
 namespace LongLora.Documents;
 
 /// <summary>
-/// Word documents as plain text: headings, lists and tables in the manner of Markdown, footnotes and endnotes at the end. Tracked deletions, hidden text,
-/// field codes, comments, page headers and footers are left out. The text is read piece by piece: a long document needs little memory.
+/// Word documents as plain text: headings, lists and tables in the manner of Markdown, footnotes and endnotes at the end. Tracked
+/// deletions, hidden text, field codes, comments, page headers and footers are left out. The text is read piece by piece: a long document
+/// needs little memory.
 /// </summary>
 /// <remarks>Elements are known by their local names, which both forms of the standard (ECMA-376 transitional and strict) share.</remarks>
 public sealed class DocxReader : IDocumentReader
 {
-    private static readonly XmlReaderSettings s_settings = new() { DtdProcessing = DtdProcessing.Prohibit, XmlResolver = null, IgnoreComments = true };
+    private static readonly XmlReaderSettings s_settings = new()
+    {
+        DtdProcessing = DtdProcessing.Prohibit,
+        XmlResolver = null,
+        IgnoreComments = true,
+    };
 
     /// <inheritdoc/>
     public IReadOnlyList<string> Extensions { get; } = [".docx", ".docm"];
@@ -48,9 +54,13 @@ public sealed class DocxReader : IDocumentReader
         catch (Exception e) when (e is InvalidDataException or XmlException)
         {
             var isEncrypted = IsCompoundFile(stream);
-            throw new DataException(isEncrypted
-                ? $"{file} is encrypted with a password, or a Word document of the old kind (.doc). Save it as .docx without a password."
-                : $"{file} is not a Word document that can be read: {e.Message}", e);
+            throw new DataException(
+                isEncrypted
+                    ? $"{file} is encrypted with a password, or a Word document of the old kind (.doc). Save it as .docx without a "
+                        + $"password."
+                    : $"{file} is not a Word document that can be read: {e.Message}",
+                e
+            );
         }
     }
 
@@ -84,9 +94,11 @@ public sealed class DocxReader : IDocumentReader
 
     private static XElement? Child(XElement? element, string name) => element?.Elements().FirstOrDefault(e => e.Name.LocalName == name);
 
-    private static string? Value(XElement? element, string attribute = "val") => element?.Attributes().FirstOrDefault(a => a.Name.LocalName == attribute)?.Value;
+    private static string? Value(XElement? element, string attribute = "val") =>
+        element?.Attributes().FirstOrDefault(a => a.Name.LocalName == attribute)?.Value;
 
-    private static int? Number(string? text) => int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) ? number : null;
+    private static int? Number(string? text) =>
+        int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) ? number : null;
 
     /// <summary>The walk through one document.</summary>
     private sealed class Body(ZipArchive zip)
@@ -131,8 +143,10 @@ public sealed class DocxReader : IDocumentReader
         private void Paragraph(XElement paragraph)
         {
             var properties = Child(paragraph, "pPr");
-            var heading = Number(Value(Child(properties, "outlineLvl"))) is { } level and < 9 ? level + 1
-                : Value(Child(properties, "pStyle")) is { } style ? _headings.GetValueOrDefault(style) : 0;
+            var heading =
+                Number(Value(Child(properties, "outlineLvl"))) is { } level and < 9 ? level + 1
+                : Value(Child(properties, "pStyle")) is { } style ? _headings.GetValueOrDefault(style)
+                : 0;
             var list = heading == 0 ? ListMark(Child(properties, "numPr")) : null;
             // A list that another one follows, at its own level, has ended.
             var isInner = list?.StartsWith(' ') == true;
@@ -170,7 +184,14 @@ public sealed class DocxReader : IDocumentReader
             {
                 switch (element.Name.LocalName)
                 {
-                    case "pPr" or "rPr" or "del" or "moveFrom" or "instrText" or "delText" or "Fallback" or "drawing" when !HasTextBox(element):
+                    case "pPr"
+                    or "rPr"
+                    or "del"
+                    or "moveFrom"
+                    or "instrText"
+                    or "delText"
+                    or "Fallback"
+                    or "drawing" when !HasTextBox(element):
                         break;
                     case "r" when Child(Child(element, "rPr"), "vanish") is { } hidden && Value(hidden) is not ("0" or "false"):
                         break;
@@ -203,13 +224,17 @@ public sealed class DocxReader : IDocumentReader
             }
         }
 
-        private static bool HasTextBox(XElement element) => element.Name.LocalName == "drawing" && element.Descendants().Any(e => e.Name.LocalName == "txbxContent");
+        private static bool HasTextBox(XElement element) =>
+            element.Name.LocalName == "drawing" && element.Descendants().Any(e => e.Name.LocalName == "txbxContent");
 
         private void Row(XElement row)
         {
             _text.Line();
             var first = true;
-            foreach (var cell in row.Descendants().Where(e => e.Name.LocalName == "tc" && e.Ancestors().First(a => a.Name.LocalName == "tr") == row))
+            foreach (
+                var cell in row.Descendants()
+                    .Where(e => e.Name.LocalName == "tc" && e.Ancestors().First(a => a.Name.LocalName == "tr") == row)
+            )
             {
                 if (!first)
                     _text.Inline(" | ");
@@ -226,7 +251,10 @@ public sealed class DocxReader : IDocumentReader
         private void Notes(string part, string parent)
         {
             var kind = parent[..^1];
-            var numbers = _notes.Select((n, i) => (n.Part, n.Id, Number: i + 1)).Where(n => n.Part == kind).ToLookup(n => n.Id, n => n.Number);
+            var numbers = _notes
+                .Select((n, i) => (n.Part, n.Id, Number: i + 1))
+                .Where(n => n.Part == kind)
+                .ToLookup(n => n.Id, n => n.Number);
             foreach (var note in Elements(zip, part, parent))
             {
                 foreach (var number in numbers[Value(note, "id") ?? ""])
@@ -246,8 +274,11 @@ public sealed class DocxReader : IDocumentReader
         // Style id -> level of heading, from its outline level or from the names that Word gives, through the styles that it is based on.
         private static Dictionary<string, int> ReadHeadings(ZipArchive zip)
         {
-            var styles = Elements(zip, "word/styles.xml", "styles").Where(e => e.Name.LocalName == "style")
-                .Select(e => (Id: Value(e, "styleId") ?? "", Style: e)).DistinctBy(s => s.Id).ToDictionary(s => s.Id, s => s.Style);
+            var styles = Elements(zip, "word/styles.xml", "styles")
+                .Where(e => e.Name.LocalName == "style")
+                .Select(e => (Id: Value(e, "styleId") ?? "", Style: e))
+                .DistinctBy(s => s.Id)
+                .ToDictionary(s => s.Id, s => s.Style);
             int Level(string id, int depth)
             {
                 if (depth > 10 || !styles.TryGetValue(id, out var style))
@@ -267,7 +298,9 @@ public sealed class DocxReader : IDocumentReader
         private static Dictionary<(string List, int Level), string> ReadNumbering(ZipArchive zip)
         {
             var all = Elements(zip, "word/numbering.xml", "numbering").ToList();
-            var kinds = all.Where(e => e.Name.LocalName == "abstractNum").DistinctBy(e => Value(e, "abstractNumId")).ToDictionary(e => Value(e, "abstractNumId") ?? "");
+            var kinds = all.Where(e => e.Name.LocalName == "abstractNum")
+                .DistinctBy(e => Value(e, "abstractNumId"))
+                .ToDictionary(e => Value(e, "abstractNumId") ?? "");
             var formats = new Dictionary<(string, int), string>();
             foreach (var list in all.Where(e => e.Name.LocalName == "num"))
             {

@@ -8,23 +8,80 @@ using LongLora.Runtime;
 namespace LongLora.Documents;
 
 /// <summary>
-/// HTML as plain text: the main part of the page where it is marked (<c>main</c>, <c>article</c>), without menus, scripts, forms and footers;
-/// headings, lists and tables in the manner of Markdown, preformatted text as it is, formulas as the TeX that they carry.
+/// HTML as plain text: the main part of the page where it is marked (<c>main</c>, <c>article</c>), without menus, scripts, forms and
+/// footers; headings, lists and tables in the manner of Markdown, preformatted text as it is, formulas as the TeX that they carry.
 /// </summary>
 public sealed class HtmlReader : IDocumentReader
 {
     private static readonly HashSet<string> s_left = new(StringComparer.OrdinalIgnoreCase)
     {
-        "script", "style", "noscript", "template", "head", "nav", "footer", "aside", "form", "button", "input", "select", "textarea", "svg", "canvas",
-        "iframe", "object", "embed", "audio", "video", "dialog", "map", "img", "picture",
+        "script",
+        "style",
+        "noscript",
+        "template",
+        "head",
+        "nav",
+        "footer",
+        "aside",
+        "form",
+        "button",
+        "input",
+        "select",
+        "textarea",
+        "svg",
+        "canvas",
+        "iframe",
+        "object",
+        "embed",
+        "audio",
+        "video",
+        "dialog",
+        "map",
+        "img",
+        "picture",
     };
 
-    private static readonly HashSet<string> s_leftRoles = new(StringComparer.OrdinalIgnoreCase) { "navigation", "banner", "contentinfo", "search", "menu", "toolbar" };
+    private static readonly HashSet<string> s_leftRoles = new(StringComparer.OrdinalIgnoreCase)
+    {
+        "navigation",
+        "banner",
+        "contentinfo",
+        "search",
+        "menu",
+        "toolbar",
+    };
 
     private static readonly HashSet<string> s_blocks = new(StringComparer.OrdinalIgnoreCase)
     {
-        "address", "article", "blockquote", "body", "center", "dd", "details", "div", "dl", "dt", "fieldset", "figcaption", "figure", "header", "hgroup", "hr",
-        "html", "legend", "main", "ol", "p", "section", "summary", "table", "caption", "tbody", "thead", "tfoot", "ul",
+        "address",
+        "article",
+        "blockquote",
+        "body",
+        "center",
+        "dd",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "header",
+        "hgroup",
+        "hr",
+        "html",
+        "legend",
+        "main",
+        "ol",
+        "p",
+        "section",
+        "summary",
+        "table",
+        "caption",
+        "tbody",
+        "thead",
+        "tfoot",
+        "ul",
     };
 
     static HtmlReader() => Encoding.RegisterProvider(CodePagesEncodingProvider.Instance); // pages in windows-1252 and the like
@@ -57,8 +114,11 @@ public sealed class HtmlReader : IDocumentReader
     private static IElement[] MainParts(IDocument page)
     {
         IElement[] main = [.. page.QuerySelectorAll("main, [role=main]").Where(e => e.ParentElement?.Closest("main, [role=main]") is null)];
-        IElement[] articles = main.Length > 0 ? main : [.. page.QuerySelectorAll("article").Where(e => e.ParentElement?.Closest("article") is null)];
-        return articles.Length > 0 ? articles : page.Body is { } body ? [body] : [];
+        IElement[] articles =
+            main.Length > 0 ? main : [.. page.QuerySelectorAll("article").Where(e => e.ParentElement?.Closest("article") is null)];
+        return articles.Length > 0 ? articles
+            : page.Body is { } body ? [body]
+            : [];
     }
 
     private sealed class Walk(BlockText text)
@@ -169,13 +229,17 @@ public sealed class HtmlReader : IDocumentReader
 
         private void Formula(IElement math)
         {
-            var tex = math.QuerySelectorAll("annotation").FirstOrDefault(a => a.GetAttribute("encoding") == "application/x-tex")?.TextContent
+            var tex = math.QuerySelectorAll("annotation")
+                .FirstOrDefault(a => a.GetAttribute("encoding") == "application/x-tex")
+                ?.TextContent
                 ?? math.GetAttribute("alttext");
             text.Inline(tex is null ? math.TextContent : $"${tex.Trim()}$");
         }
 
         private static bool IsLeftOut(IElement element) =>
-            s_left.Contains(element.LocalName) || element.HasAttribute("hidden") || element.GetAttribute("aria-hidden") == "true"
+            s_left.Contains(element.LocalName)
+            || element.HasAttribute("hidden")
+            || element.GetAttribute("aria-hidden") == "true"
             || (element.GetAttribute("role") is { } role && s_leftRoles.Contains(role));
     }
 }

@@ -8,8 +8,8 @@ using Parquet.Serialization;
 namespace LongLora.Documents;
 
 /// <summary>
-/// Reads Parquet: rows as records for conversations, or their column <c>text</c> as documents. One row group is in memory at a time. Packing inside the
-/// file (Snappy, Zstandard, gzip, ...) is Parquet's own; a packed Parquet file is not read.
+/// Reads Parquet: rows as records for conversations, or their column <c>text</c> as documents. One row group is in memory at a time.
+/// Packing inside the file (Snappy, Zstandard, gzip, ...) is Parquet's own; a packed Parquet file is not read.
 /// </summary>
 public sealed class ParquetReader : IDocumentReader, IRecordReader
 {
@@ -22,7 +22,10 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
         foreach (var record in ReadRecords(stream, file))
         {
             if (!record.Value.TryGetProperty("text", out var text) || text.ValueKind != JsonValueKind.String)
-                throw new DataException($"{record.Origin}: there is no column 'text' with texts; the columns are {string.Join(", ", record.Value.EnumerateObject().Select(p => p.Name))}.");
+                throw new DataException(
+                    $"{record.Origin}: there is no column 'text' with texts; the columns are "
+                        + $"{string.Join(", ", record.Value.EnumerateObject().Select(p => p.Name))}."
+                );
             yield return new OpenedDocument(new StringReader(text.GetString()!), record.Origin);
         }
     }

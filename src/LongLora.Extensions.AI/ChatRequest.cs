@@ -12,7 +12,13 @@ namespace LongLora.Extensions.AI;
 /// <param name="Options">How to answer.</param>
 internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, GenerationOptions Options)
 {
-    internal static ChatRequest Read(IEnumerable<ChatMessage> messages, ChatOptions? options, GenerationOptions defaults, string modelName, IChatClient client)
+    internal static ChatRequest Read(
+        IEnumerable<ChatMessage> messages,
+        ChatOptions? options,
+        GenerationOptions defaults,
+        string modelName,
+        IChatClient client
+    )
     {
         ArgumentNullException.ThrowIfNull(messages);
         Refuse(options, modelName);
@@ -38,7 +44,10 @@ internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, Gene
         {
             null => defaults,
             GenerationOptions own => own,
-            var other => throw new NotSupportedException($"{nameof(ChatOptions.RawRepresentationFactory)} gives {other.GetType()}; a LongLora model takes {typeof(GenerationOptions)}."),
+            var other => throw new NotSupportedException(
+                $"{nameof(ChatOptions.RawRepresentationFactory)} gives {other.GetType()}; a LongLora model takes "
+                    + $"{typeof(GenerationOptions)}."
+            ),
         };
         return start with
         {
@@ -65,21 +74,39 @@ internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, Gene
 
         Check(options.Tools is { Count: > 0 }, "tools: it calls none");
         Check(options.ToolMode is RequiredChatToolMode, "a required tool: it calls none");
-        Check(options.ResponseFormat is not (null or ChatResponseFormatText), "a response format: its text is not bound to a schema; ask for JSON in the message and check it");
-        Check(options.ConversationId is not null, "a conversation id: it keeps no conversations; give all messages each time, what was read is not read again");
-        Check(options.FrequencyPenalty is not (null or 0), $"a frequency penalty: give {nameof(GenerationOptions)}.{nameof(GenerationOptions.RepetitionPenalty)} by {nameof(ChatOptions.RawRepresentationFactory)}");
-        Check(options.PresencePenalty is not (null or 0), $"a presence penalty: give {nameof(GenerationOptions)}.{nameof(GenerationOptions.RepetitionPenalty)} by {nameof(ChatOptions.RawRepresentationFactory)}");
+        Check(
+            options.ResponseFormat is not (null or ChatResponseFormatText),
+            "a response format: its text is not bound to a schema; ask for JSON in the message and check it"
+        );
+        Check(
+            options.ConversationId is not null,
+            "a conversation id: it keeps no conversations; give all messages each time, what was read is not read again"
+        );
+        Check(
+            options.FrequencyPenalty is not (null or 0),
+            $"a frequency penalty: give {nameof(GenerationOptions)}.{nameof(GenerationOptions.RepetitionPenalty)} by "
+                + $"{nameof(ChatOptions.RawRepresentationFactory)}"
+        );
+        Check(
+            options.PresencePenalty is not (null or 0),
+            $"a presence penalty: give {nameof(GenerationOptions)}.{nameof(GenerationOptions.RepetitionPenalty)} by "
+                + $"{nameof(ChatOptions.RawRepresentationFactory)}"
+        );
         Check(options.Reasoning?.Effort is not (null or ReasoningEffort.None), "an effort of reasoning: ask for it in the message");
         Check(options.ModelId is { } id && id != modelName, $"the model '{options.ModelId}': there is one, '{modelName}'");
-        Check(options.AdditionalProperties is { Count: > 0 }, $"additional properties ({string.Join(", ", options.AdditionalProperties?.Keys ?? [])}): "
-            + $"give {nameof(GenerationOptions)} by {nameof(ChatOptions.RawRepresentationFactory)}");
+        Check(
+            options.AdditionalProperties is { Count: > 0 },
+            $"additional properties ({string.Join(", ", options.AdditionalProperties?.Keys ?? [])}): "
+                + $"give {nameof(GenerationOptions)} by {nameof(ChatOptions.RawRepresentationFactory)}"
+        );
         if (refused.Count > 0)
             throw new NotSupportedException($"A local LongLora model does not support {string.Join("; nor ", refused)}.");
     }
 
     private static TemplateMessage Read(ChatMessage message)
     {
-        StringBuilder text = new(), reasoning = new();
+        StringBuilder text = new(),
+            reasoning = new();
         foreach (var content in message.Contents)
         {
             switch (content)
@@ -94,7 +121,10 @@ internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, Gene
                     text.Append(Decode(data));
                     break;
                 case DataContent data:
-                    throw new NotSupportedException($"A message has data of type {data.MediaType}; a LongLora model reads text. LongLora.Documents makes text of PDF, Word and HTML.");
+                    throw new NotSupportedException(
+                        $"A message has data of type {data.MediaType}; a LongLora model reads text. LongLora.Documents makes text of "
+                            + $"PDF, Word and HTML."
+                    );
                 case UsageContent:
                     break; // the bookkeeping of an earlier answer
                 default:
@@ -104,8 +134,13 @@ internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, Gene
         return new TemplateMessage(message.Role.Value, text.ToString())
         {
             // Under the name by which templates of models that reason know it.
-            Further = reasoning.Length == 0 ? null
-                : new Dictionary<string, JsonElement> { ["reasoning_content"] = JsonSerializer.SerializeToElement(reasoning.ToString()) },
+            Further =
+                reasoning.Length == 0
+                    ? null
+                    : new Dictionary<string, JsonElement>
+                    {
+                        ["reasoning_content"] = JsonSerializer.SerializeToElement(reasoning.ToString()),
+                    },
         };
     }
 

@@ -7,12 +7,14 @@ using Microsoft.Extensions.AI;
 namespace LongLora.Extensions.AI;
 
 /// <summary>
-/// A local model as <see cref="IChatClient"/>: everything that is written for Microsoft.Extensions.AI talks to it, in this process, without a server.
+/// A local model as <see cref="IChatClient"/>: everything that is written for Microsoft.Extensions.AI talks to it, in this process,
+/// without a server.
 /// </summary>
 /// <remarks>
-/// It keeps no conversation: each call brings all its messages. What they share with the call before is not read again, so that a second question on a long
-/// document costs the question alone; <see cref="UsageDetails.CachedInputTokenCount"/> says how much was kept. Calls from several threads are answered one
-/// after the other, in the order of arrival, and no thread waits for its turn. Each answer is made on a thread of its own.
+/// It keeps no conversation: each call brings all its messages. What they share with the call before is not read again, so that a second
+/// question on a long document costs the question alone; <see cref="UsageDetails.CachedInputTokenCount"/> says how much was kept. Calls
+/// from several threads are answered one after the other, in the order of arrival, and no thread waits for its turn. Each answer is made
+/// on a thread of its own.
 /// </remarks>
 public sealed class LongLoraChatClient : IChatClient
 {
@@ -27,15 +29,20 @@ public sealed class LongLoraChatClient : IChatClient
     /// <summary>A client over a model that is open.</summary>
     /// <param name="model">The model; it has a chat template.</param>
     /// <param name="ownsModel">Whether the model is disposed with the client. Default: it is not.</param>
-    /// <param name="defaults">What holds where <see cref="ChatOptions"/> say nothing; null for greedy answers of at most 256 tokens.</param>
+    /// <param name="defaults">
+    /// What holds where <see cref="ChatOptions"/> say nothing; null for greedy answers of at most 256 tokens.
+    /// </param>
     /// <exception cref="ConfigurationException">The model has no chat template, or a default is wrong.</exception>
     public LongLoraChatClient(ChatModel model, bool ownsModel = false, GenerationOptions? defaults = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         if (!model.HasTemplate)
         {
-            throw new ConfigurationException($"'{model.Directory}' has no chat template, so that it cannot answer messages. Open it with "
-                + $"{nameof(ChatModelOptions)}.{nameof(ChatModelOptions.Template)} = one of {string.Join(", ", Tokenization.ChatTemplate.Names)}, or a file.");
+            throw new ConfigurationException(
+                $"'{model.Directory}' has no chat template, so that it cannot answer messages. Open it with "
+                    + $"{nameof(ChatModelOptions)}.{nameof(ChatModelOptions.Template)} = one of "
+                    + $"{string.Join(", ", Tokenization.ChatTemplate.Names)}, or a file."
+            );
         }
         (_model, _ownsModel, _defaults) = (model, ownsModel, defaults ?? new GenerationOptions());
         _defaults.Validate();
@@ -44,7 +51,9 @@ public sealed class LongLoraChatClient : IChatClient
 
     /// <summary>Opens a model and a client that owns it.</summary>
     /// <param name="options">What the model is made of.</param>
-    /// <param name="defaults">What holds where <see cref="ChatOptions"/> say nothing; null for greedy answers of at most 256 tokens.</param>
+    /// <param name="defaults">
+    /// What holds where <see cref="ChatOptions"/> say nothing; null for greedy answers of at most 256 tokens.
+    /// </param>
     /// <exception cref="CheckpointException">Model, adapter, tokenizer or template is missing, damaged or not supported.</exception>
     /// <exception cref="ConfigurationException">The model has no chat template, or an option does not fit it.</exception>
     public static LongLoraChatClient Open(ChatModelOptions options, GenerationOptions? defaults = null)
@@ -65,16 +74,23 @@ public sealed class LongLoraChatClient : IChatClient
     /// <param name="messages">The conversation, the question last. Texts, and data of type <c>text/*</c>; nothing else.</param>
     /// <param name="options">
     /// Honoured: <see cref="ChatOptions.Instructions"/> (they begin the system message), <see cref="ChatOptions.Temperature"/>,
-    /// <see cref="ChatOptions.TopP"/>, <see cref="ChatOptions.TopK"/>, <see cref="ChatOptions.Seed"/> (its lower 32 bits), <see cref="ChatOptions.StopSequences"/>,
-    /// <see cref="ChatOptions.MaxOutputTokens"/>, and <see cref="ChatOptions.RawRepresentationFactory"/> where it gives <see cref="GenerationOptions"/>, which the
-    /// others then override.
+    /// <see cref="ChatOptions.TopP"/>, <see cref="ChatOptions.TopK"/>, <see cref="ChatOptions.Seed"/> (its lower 32 bits),
+    /// <see cref="ChatOptions.StopSequences"/>,
+    /// <see cref="ChatOptions.MaxOutputTokens"/>, and <see cref="ChatOptions.RawRepresentationFactory"/> where it gives
+    /// <see cref="GenerationOptions"/>, which the others then override.
     /// </param>
     /// <param name="cancellationToken">Looked at before every chunk of the prompt and every token.</param>
-    /// <exception cref="NotSupportedException">The options or a message ask for what a local model cannot give, such as tools, a response format or an image.</exception>
+    /// <exception cref="NotSupportedException">
+    /// The options or a message ask for what a local model cannot give, such as tools, a response format or an image.
+    /// </exception>
     /// <exception cref="ConfigurationException">An option is out of its range.</exception>
     /// <exception cref="DataException">The template refuses the conversation, or it leaves no room in the context.</exception>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
-    public async Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+    public async Task<ChatResponse> GetResponseAsync(
+        IEnumerable<ChatMessage> messages,
+        ChatOptions? options = null,
+        CancellationToken cancellationToken = default
+    )
     {
         var request = ChatRequest.Read(messages, options, _defaults, _model.Name, this);
         var result = await GenerateAsync(request, null, cancellationToken).ConfigureAwait(false);
@@ -93,24 +109,32 @@ public sealed class LongLoraChatClient : IChatClient
     /// <summary>Answers a conversation piece by piece: each is handed on as soon as later tokens cannot change it.</summary>
     /// <param name="messages">As for <see cref="GetResponseAsync"/>.</param>
     /// <param name="options">As for <see cref="GetResponseAsync"/>.</param>
-    /// <param name="cancellationToken">Looked at before every chunk of the prompt and every token. Leaving the enumeration ends the generation as well.</param>
+    /// <param name="cancellationToken">
+    /// Looked at before every chunk of the prompt and every token. Leaving the enumeration ends the generation as well.
+    /// </param>
     /// <returns>Pieces of text, and a last update without text that has the finish reason and the usage.</returns>
-    /// <exception cref="NotSupportedException">As for <see cref="GetResponseAsync"/>; it and all others come with the first update.</exception>
-    public async IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null,
-        [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    /// <exception cref="NotSupportedException">
+    /// As for <see cref="GetResponseAsync"/>; it and all others come with the first update.
+    /// </exception>
+    public async IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(
+        IEnumerable<ChatMessage> messages,
+        ChatOptions? options = null,
+        [EnumeratorCancellation] CancellationToken cancellationToken = default
+    )
     {
         var request = ChatRequest.Read(messages, options, _defaults, _model.Name, this);
         var pieces = Channel.CreateUnbounded<string>(new UnboundedChannelOptions { SingleReader = true, SingleWriter = true });
         using var left = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var generation = WriteAsync(request, pieces.Writer, left.Token);
         var (id, created) = (NewId(), DateTimeOffset.UtcNow);
-        ChatResponseUpdate Update(AIContent content) => new(ChatRole.Assistant, [content])
-        {
-            ResponseId = id,
-            MessageId = id,
-            ModelId = _model.Name,
-            CreatedAt = created,
-        };
+        ChatResponseUpdate Update(AIContent content) =>
+            new(ChatRole.Assistant, [content])
+            {
+                ResponseId = id,
+                MessageId = id,
+                ModelId = _model.Name,
+                CreatedAt = created,
+            };
         try
         {
             await foreach (var piece in pieces.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false))
@@ -163,8 +187,14 @@ public sealed class LongLoraChatClient : IChatClient
             await _turn.WaitAsync(stop.Token).ConfigureAwait(false);
             try
             {
-                return await Task.Factory.StartNew(() => _model.Answer(request.Messages, request.Options, onText, stop.Token), stop.Token,
-                    TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+                return await Task
+                    .Factory.StartNew(
+                        () => _model.Answer(request.Messages, request.Options, onText, stop.Token),
+                        stop.Token,
+                        TaskCreationOptions.LongRunning,
+                        TaskScheduler.Default
+                    )
+                    .ConfigureAwait(false);
             }
             finally
             {
@@ -181,15 +211,17 @@ public sealed class LongLoraChatClient : IChatClient
 
     private static string NewId() => Guid.NewGuid().ToString("N");
 
-    private static ChatFinishReason Finish(GenerationResult result) => result.Finish == FinishReason.Length ? ChatFinishReason.Length : ChatFinishReason.Stop;
+    private static ChatFinishReason Finish(GenerationResult result) =>
+        result.Finish == FinishReason.Length ? ChatFinishReason.Length : ChatFinishReason.Stop;
 
-    private static UsageDetails Usage(GenerationResult result) => new()
-    {
-        InputTokenCount = result.PromptTokens,
-        CachedInputTokenCount = result.CachedTokens,
-        OutputTokenCount = result.Tokens.Count,
-        TotalTokenCount = result.PromptTokens + result.Tokens.Count,
-    };
+    private static UsageDetails Usage(GenerationResult result) =>
+        new()
+        {
+            InputTokenCount = result.PromptTokens,
+            CachedInputTokenCount = result.CachedTokens,
+            OutputTokenCount = result.Tokens.Count,
+            TotalTokenCount = result.PromptTokens + result.Tokens.Count,
+        };
 
     /// <summary>Ends what is being answered, waits for it, and disposes the model if the client owns it.</summary>
     public void Dispose()

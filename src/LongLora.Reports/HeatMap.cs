@@ -7,7 +7,9 @@ namespace LongLora.Reports;
 /// <summary>Scores by the length of the document, and by the depth of the answer in it or by the task.</summary>
 public static class HeatMap
 {
-    private const int Width = 900, Height = 480, DepthBands = 5;
+    private const int Width = 900,
+        Height = 480,
+        DepthBands = 5;
 
     /// <summary>Draws and saves the picture of one task: length against depth.</summary>
     /// <param name="path">A .png file.</param>
@@ -17,7 +19,12 @@ public static class HeatMap
     {
         var all = Shares(results);
         // Topics asks for the first one always: one band says it all. Elsewhere a band without questions is drawn as such.
-        int[] bands = [.. Enumerable.Range(0, DepthBands).Where(band => Enumerable.Range(0, results.Count).Any(column => !double.IsNaN(all[band, column])))];
+        int[] bands =
+        [
+            .. Enumerable
+                .Range(0, DepthBands)
+                .Where(band => Enumerable.Range(0, results.Count).Any(column => !double.IsNaN(all[band, column]))),
+        ];
         if (bands.Length > 1)
             bands = [.. Enumerable.Range(0, DepthBands)];
         var shares = new double[bands.Length, results.Count];

@@ -4,7 +4,10 @@ using LongLora.Runtime;
 
 namespace LongLora.Reports;
 
-/// <summary>One HTML page that needs nothing else: no script, no font, no other file. Light or dark as the reader's system is, and readable on a phone.</summary>
+/// <summary>
+/// One HTML page that needs nothing else: no script, no font, no other file. Light or dark as the reader's system is, and readable on a
+/// phone.
+/// </summary>
 internal sealed class HtmlPage(string title)
 {
     // Colours of lines: two that stay apart for the colour-blind come first, then further ones.
@@ -50,15 +53,22 @@ internal sealed class HtmlPage(string title)
 
     internal HtmlPage Heading(int level, string text) => Add($"<h{level}>{Encode(text)}</h{level}>");
 
-    internal HtmlPage Paragraph(string text, string style = "lead") => text.Length == 0 ? this : Add($"<p class=\"{style}\">{Encode(text)}</p>");
+    internal HtmlPage Paragraph(string text, string style = "lead") =>
+        text.Length == 0 ? this : Add($"<p class=\"{style}\">{Encode(text)}</p>");
 
     /// <summary>Boxes beside each other where there is room.</summary>
-    internal HtmlPage Figures(IReadOnlyList<(string Title, string Html)> figures) => figures.Count == 0 ? this
-        : Add($"<div class=\"figures\">{string.Concat(figures.Select(f => $"<div class=\"figure\"><h3>{Encode(f.Title)}</h3>\n{f.Html}</div>\n"))}</div>");
+    internal HtmlPage Figures(IReadOnlyList<(string Title, string Html)> figures) =>
+        figures.Count == 0
+            ? this
+            : Add(
+                $"<div class=\"figures\">{string.Concat(figures.Select(f => $"<div class=\"figure\"><h3>{Encode(f.Title)}</h3>\n{f.Html}</div>\n"))}</div>"
+            );
 
     /// <summary>Single numbers with what they are.</summary>
-    internal HtmlPage Numbers(IReadOnlyList<(string Name, string Value)> numbers, string style = "numbers") => numbers.Count == 0 ? this
-        : Add($"<ul class=\"{style}\">{string.Concat(numbers.Select(n => $"<li><b>{Encode(n.Value)}</b>{Encode(n.Name)}</li>"))}</ul>");
+    internal HtmlPage Numbers(IReadOnlyList<(string Name, string Value)> numbers, string style = "numbers") =>
+        numbers.Count == 0
+            ? this
+            : Add($"<ul class=\"{style}\">{string.Concat(numbers.Select(n => $"<li><b>{Encode(n.Value)}</b>{Encode(n.Name)}</li>"))}</ul>");
 
     /// <summary>A table that scrolls by itself where it is too wide.</summary>
     internal static string Table(IReadOnlyList<string> heads, IEnumerable<IReadOnlyList<string>> rows, string style = "") =>
@@ -67,7 +77,8 @@ internal sealed class HtmlPage(string title)
 
     /// <summary>Scores from 0 to 1 as a table of colours; null where there is none.</summary>
     internal static string Heat(IReadOnlyList<string> columns, IReadOnlyList<(string Name, IReadOnlyList<double?> Scores)> rows) =>
-        $"<div class=\"wide\" tabindex=\"0\"><table class=\"heat\"><tr><td></td>{string.Concat(columns.Select(c => $"<th scope=\"col\">{Encode(c)}</th>"))}</tr>\n"
+        $"<div class=\"wide\" tabindex=\"0\"><table "
+        + $"class=\"heat\"><tr><td></td>{string.Concat(columns.Select(c => $"<th scope=\"col\">{Encode(c)}</th>"))}</tr>\n"
         + $"{string.Concat(rows.Select(r => $"<tr><th scope=\"row\">{Encode(r.Name)}</th>{string.Concat(r.Scores.Select(Cell))}</tr>\n"))}</table></div>";
 
     // Viridis between dark blue (0) and yellow (1), in five steps with straight lines between.
@@ -78,10 +89,16 @@ internal sealed class HtmlPage(string title)
         (int R, int G, int B)[] colours = [(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)];
         var place = Math.Clamp(value, 0, 1) * (colours.Length - 1);
         var (low, share) = ((int)Math.Min(place, colours.Length - 2), place - Math.Min((int)place, colours.Length - 2));
-        int Mix(Func<(int R, int G, int B), int> part) => (int)Math.Round(part(colours[low]) * (1 - share) + part(colours[low + 1]) * share);
+        int Mix(Func<(int R, int G, int B), int> part) =>
+            (int)Math.Round(part(colours[low]) * (1 - share) + part(colours[low + 1]) * share);
         return $"<td style=\"background:rgb({Mix(c => c.R)},{Mix(c => c.G)},{Mix(c => c.B)});color:{(value > 0.6 ? "#000" : "#fff")}\">{(int)Math.Round(100 * value)} %</td>";
     }
 
-    internal void Write(string path) => AtomicFile.WriteText(path,
-        $"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{Encode(title)}</title>\n{Head}\n</head>\n<body>\n<main>\n{_body}</main>\n</body>\n</html>\n");
+    internal void Write(string path) =>
+        AtomicFile.WriteText(
+            path,
+            $"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
+                + $"content=\"width=device-width, "
+                + $"initial-scale=1\">\n<title>{Encode(title)}</title>\n{Head}\n</head>\n<body>\n<main>\n{_body}</main>\n</body>\n</html>\n"
+        );
 }

@@ -6,7 +6,9 @@ namespace LongLora.Reports;
 /// <summary>How long the documents of a corpus are, as a picture.</summary>
 public static class LengthPlot
 {
-    /// <summary>Draws two bars for each range of lengths, its share of the documents and of all tokens, and writes a PNG of 1000 x 500 pixels.</summary>
+    /// <summary>
+    /// Draws two bars for each range of lengths, its share of the documents and of all tokens, and writes a PNG of 1000 x 500 pixels.
+    /// </summary>
     /// <param name="path">The file to write.</param>
     /// <param name="bins">Name of each range, its documents, and their lengths together; with none nothing is written.</param>
     /// <param name="unit">What lengths are: tokens or characters.</param>
@@ -19,7 +21,10 @@ public static class LengthPlot
         plot.Title(title);
         Bars(plot, bins.Select(b => b.Documents), -0.2, Colors.SteelBlue, "of the documents");
         Bars(plot, bins.Select(b => b.Length), 0.2, Colors.DarkOrange, $"of all {unit}");
-        plot.Axes.Bottom.TickGenerator = new ScottPlot.TickGenerators.NumericManual([.. bins.Select((_, i) => (double)i)], [.. bins.Select(b => b.Range)]);
+        plot.Axes.Bottom.TickGenerator = new ScottPlot.TickGenerators.NumericManual(
+            [.. bins.Select((_, i) => (double)i)],
+            [.. bins.Select(b => b.Range)]
+        );
         plot.Axes.Bottom.MajorTickStyle.Length = 0;
         plot.XLabel($"{unit} in a document, from");
         plot.YLabel("share (%)");
@@ -35,7 +40,17 @@ public static class LengthPlot
     private static void Bars(Plot plot, IEnumerable<long> values, double offset, Color color, string name)
     {
         double[] counts = [.. values.Select(v => (double)v)];
-        var bars = counts.Select((count, i) => new Bar { Position = i + offset, Value = 100 * count / counts.Sum(), Size = 0.38, FillColor = color, LineWidth = 0 });
+        var bars = counts.Select(
+            (count, i) =>
+                new Bar
+                {
+                    Position = i + offset,
+                    Value = 100 * count / counts.Sum(),
+                    Size = 0.38,
+                    FillColor = color,
+                    LineWidth = 0,
+                }
+        );
         plot.Add.Bars(bars.ToList()).LegendText = name;
     }
 }

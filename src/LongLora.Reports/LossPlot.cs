@@ -15,13 +15,19 @@ public static class LossPlot
     {
         if (steps.Count == 0)
             return;
-        double[] x = [.. steps.Select(s => (double)s.Step)], losses = [.. steps.Select(s => s.Loss)];
+        double[] x = [.. steps.Select(s => (double)s.Step)],
+            losses = [.. steps.Select(s => s.Loss)];
         var figure = new Multiplot();
         figure.AddPlots(2);
         var loss = figure.GetPlot(0);
         loss.Title(title);
         var raw = loss.Add.Scatter(x, losses);
-        (raw.MarkerSize, raw.LineWidth, raw.Color, raw.LegendText) = (steps.Count == 1 ? 6 : 0, 1, Colors.SteelBlue.WithAlpha(0.45), "each step");
+        (raw.MarkerSize, raw.LineWidth, raw.Color, raw.LegendText) = (
+            steps.Count == 1 ? 6 : 0,
+            1,
+            Colors.SteelBlue.WithAlpha(0.45),
+            "each step"
+        );
         if (steps.Count > 4)
         {
             var smooth = loss.Add.Scatter(x, Smooth(losses));
@@ -52,7 +58,8 @@ public static class LossPlot
     {
         var keep = 1 - 2.0 / (Math.Clamp(values.Length / 20.0, 3, 100) + 1);
         var smooth = new double[values.Length];
-        double sum = 0, weight = 0;
+        double sum = 0,
+            weight = 0;
         for (var i = 0; i < values.Length; i++)
         {
             sum = keep * sum + (1 - keep) * values[i];

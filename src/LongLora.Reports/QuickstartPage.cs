@@ -13,22 +13,58 @@ public static class QuickstartPage
     /// <param name="result">What was found.</param>
     /// <param name="steps">The training's steps.</param>
     /// <param name="elapsed">Time of everything.</param>
-    public static void Write(string path, QuickstartOptions options, QuickstartResult result, IReadOnlyList<TrainingStep> steps, TimeSpan elapsed)
+    public static void Write(
+        string path,
+        QuickstartOptions options,
+        QuickstartResult result,
+        IReadOnlyList<TrainingStep> steps,
+        TimeSpan elapsed
+    )
     {
-        (string State, IReadOnlyList<QuickstartMeasure> Measures)[] states = [(RunReader.Before, result.Before), ("rescaled, not trained", result.Rescaled), (RunReader.After, result.After)];
-        var run = RunReader.Read(Path.Combine(options.Output, "run"));
-        ReportPage.Write(path,
+        (string State, IReadOnlyList<QuickstartMeasure> Measures)[] states =
         [
-            run with
-            {
-                Title = Invariant($"{result.Before[0].Length:N0} to {result.After[^1].Length:N0} tokens"),
-                Summary = Invariant($"A small language model, {Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))}, was trained on {result.Before[0].Length:N0} tokens. LongLoRA extended it: shifted sparse attention in training, LoRA with embeddings and norms, rescaled positions. {result.Training.TrainedParameters:N0} weights were trained; everything took {elapsed.TotalMinutes:F1} minutes. All measures use full attention."),
-                Steps = steps,
-                Perplexity = [.. states.Select(s => new ReportPerplexity(s.State, [.. s.Measures.Select(m => new PerplexityResult(m.Length, Math.Log(m.Perplexity), 0))]))],
-                Retrieval = [.. states.Select(s => new ReportRetrieval("passkey", s.State, [.. s.Measures.Select(m => new ReportRetrievalLength(m.Length, m.PassKey, []))]))],
-                Notes = [Invariant($"{options.Trials} pass keys at each length. Perplexity on {result.TestText}, held out from the training.")],
-            },
-        ]);
+            (RunReader.Before, result.Before),
+            ("rescaled, not trained", result.Rescaled),
+            (RunReader.After, result.After),
+        ];
+        var run = RunReader.Read(Path.Combine(options.Output, "run"));
+        ReportPage.Write(
+            path,
+            [
+                run with
+                {
+                    Title = Invariant($"{result.Before[0].Length:N0} to {result.After[^1].Length:N0} tokens"),
+                    Summary = Invariant(
+                        $"A small language model, {Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))}, was trained on "
+                            + $"{result.Before[0].Length:N0} tokens. LongLoRA extended it: shifted sparse attention in training, LoRA "
+                            + $"with embeddings and norms, rescaled positions. {result.Training.TrainedParameters:N0} weights were "
+                            + $"trained; everything took {elapsed.TotalMinutes:F1} minutes. All measures use full attention."
+                    ),
+                    Steps = steps,
+                    Perplexity =
+                    [
+                        .. states.Select(s => new ReportPerplexity(
+                            s.State,
+                            [.. s.Measures.Select(m => new PerplexityResult(m.Length, Math.Log(m.Perplexity), 0))]
+                        )),
+                    ],
+                    Retrieval =
+                    [
+                        .. states.Select(s => new ReportRetrieval(
+                            "passkey",
+                            s.State,
+                            [.. s.Measures.Select(m => new ReportRetrievalLength(m.Length, m.PassKey, []))]
+                        )),
+                    ],
+                    Notes =
+                    [
+                        Invariant(
+                            $"{options.Trials} pass keys at each length. Perplexity on {result.TestText}, held out from the training."
+                        ),
+                    ],
+                },
+            ]
+        );
     }
 
     private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

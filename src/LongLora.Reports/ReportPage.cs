@@ -5,8 +5,8 @@ using LongLora.Training;
 namespace LongLora.Reports;
 
 /// <summary>
-/// What runs did, as one HTML page: what was trained, loss, perplexity by length and by position, retrieval, short text, memory and speed, recipe. Only
-/// what was measured is shown.
+/// What runs did, as one HTML page: what was trained, loss, perplexity by length and by position, retrieval, short text, memory and
+/// speed, recipe. Only what was measured is shown.
 /// </summary>
 public static class ReportPage
 {
@@ -30,15 +30,36 @@ public static class ReportPage
     {
         page.Heading(1, $"{runs.Count} runs");
         var after = Afterwards(runs);
-        page.Add(HtmlPage.Table(["run", .. after.Select(c => c.Head), "steps", "loss at the end", "tokens/s", "peak memory", "training time"],
-            runs.Select(r => (IReadOnlyList<string>)[r.Name, .. after.Select(c => c.Cell(r)), .. Training(r.Steps).Select(n => n.Value)])));
-        var figures = new List<(string, string)> { ("Loss", SvgChart.Draw([.. runs.Select((r, i) => Smoothed(r.Name, r.Steps, i % HtmlPage.Styles))], "optimizer step", isLog: false)) };
-        var perplexity = runs.SelectMany((r, i) => r.Perplexity.Where(p => p.State == RunReader.After).Select(p => Lengths(r.Name, p.Results, i % HtmlPage.Styles))).ToList();
+        page.Add(
+            HtmlPage.Table(
+                ["run", .. after.Select(c => c.Head), "steps", "loss at the end", "tokens/s", "peak memory", "training time"],
+                runs.Select(r =>
+                    (IReadOnlyList<string>)[r.Name, .. after.Select(c => c.Cell(r)), .. Training(r.Steps).Select(n => n.Value)]
+                )
+            )
+        );
+        var figures = new List<(string, string)>
+        {
+            (
+                "Loss",
+                SvgChart.Draw([.. runs.Select((r, i) => Smoothed(r.Name, r.Steps, i % HtmlPage.Styles))], "optimizer step", isLog: false)
+            ),
+        };
+        var perplexity = runs.SelectMany(
+                (r, i) => r.Perplexity.Where(p => p.State == RunReader.After).Select(p => Lengths(r.Name, p.Results, i % HtmlPage.Styles))
+            )
+            .ToList();
         if (perplexity.Count > 0)
             figures.Add(("Perplexity by length, after", SvgChart.Draw(perplexity, "tokens", isLog: true, isWide: true)));
         foreach (var task in s_alone)
         {
-            var lines = runs.SelectMany((r, i) => r.Retrieval.Where(x => x.Task == task && x.State == RunReader.After).Select(x => Scores(r.Name, x, i % HtmlPage.Styles))).ToList();
+            var lines = runs.SelectMany(
+                    (r, i) =>
+                        r
+                            .Retrieval.Where(x => x.Task == task && x.State == RunReader.After)
+                            .Select(x => Scores(r.Name, x, i % HtmlPage.Styles))
+                )
+                .ToList();
             if (lines.Count > 0)
                 figures.Add(($"{Title(task)} by length, after", SvgChart.Draw(lines, "tokens", isLog: true, (0, 1), Percent)));
         }
@@ -48,9 +69,12 @@ public static class ReportPage
     // What the runs have become, at the greatest length that all of them were measured at.
     private static List<(string Head, Func<ReportRun, string> Cell)> Afterwards(IReadOnlyList<ReportRun> runs)
     {
-        static int? Greatest(IEnumerable<IEnumerable<int>> lengths) => lengths.Aggregate((one, other) => one.Intersect(other)).Select(l => (int?)l).Max();
-        static IReadOnlyList<PerplexityResult> Perplexity(ReportRun run) => run.Perplexity.FirstOrDefault(p => p.State == RunReader.After)?.Results ?? [];
-        static IReadOnlyList<ReportRetrievalLength> Found(ReportRun run, string task) => run.Retrieval.FirstOrDefault(r => r.Task == task && r.State == RunReader.After)?.Results ?? [];
+        static int? Greatest(IEnumerable<IEnumerable<int>> lengths) =>
+            lengths.Aggregate((one, other) => one.Intersect(other)).Select(l => (int?)l).Max();
+        static IReadOnlyList<PerplexityResult> Perplexity(ReportRun run) =>
+            run.Perplexity.FirstOrDefault(p => p.State == RunReader.After)?.Results ?? [];
+        static IReadOnlyList<ReportRetrievalLength> Found(ReportRun run, string task) =>
+            run.Retrieval.FirstOrDefault(r => r.Task == task && r.State == RunReader.After)?.Results ?? [];
 
         var columns = new List<(string, Func<ReportRun, string>)>();
         if (Greatest(runs.Select(r => Perplexity(r).Select(p => p.Context))) is { } context)
@@ -70,21 +94,54 @@ public static class ReportPage
         AddMeasures(page, run);
         var figures = new List<(string, string)>();
         if (run.Perplexity.Count > 0)
-            figures.Add(("Perplexity by length", SvgChart.Draw([.. run.Perplexity.Select((p, i) => Lengths(p.State, p.Results, StyleOf(p.State, i)))], "tokens", isLog: true, isWide: true)));
+            figures.Add(
+                (
+                    "Perplexity by length",
+                    SvgChart.Draw(
+                        [.. run.Perplexity.Select((p, i) => Lengths(p.State, p.Results, StyleOf(p.State, i)))],
+                        "tokens",
+                        isLog: true,
+                        isWide: true
+                    )
+                )
+            );
         foreach (var task in run.Retrieval.Where(r => !IsOfSuite(run, r)).GroupBy(r => r.Task).Where(t => t.Any(r => r.Results.Count > 1)))
         {
-            figures.Add(($"{Title(task.Key)} by length", SvgChart.Draw([.. task.Select((r, i) => Scores(r.State, r, StyleOf(r.State, i)))],
-                "tokens", isLog: true, (0, 1), Percent)));
+            figures.Add(
+                (
+                    $"{Title(task.Key)} by length",
+                    SvgChart.Draw(
+                        [.. task.Select((r, i) => Scores(r.State, r, StyleOf(r.State, i)))],
+                        "tokens",
+                        isLog: true,
+                        (0, 1),
+                        Percent
+                    )
+                )
+            );
         }
         figures.AddRange(HeatMaps(run));
         if (run.Perplexity.Any(p => p.Results.Any(r => r.ByPosition.Count > 0)))
             figures.Add(("Loss by position: is far context used?", Positions(run)));
         if (run.Steps.Count > 1)
-            figures.Add(("Training loss", SvgChart.Draw([new("each step", [.. run.Steps.Select(s => ((double)s.Step, s.Loss))], 1, IsFaint: true), Smoothed("smoothed", run.Steps, 1)], "optimizer step", isLog: false)));
+            figures.Add(
+                (
+                    "Training loss",
+                    SvgChart.Draw(
+                        [
+                            new("each step", [.. run.Steps.Select(s => ((double)s.Step, s.Loss))], 1, IsFaint: true),
+                            Smoothed("smoothed", run.Steps, 1),
+                        ],
+                        "optimizer step",
+                        isLog: false
+                    )
+                )
+            );
         page.Figures(figures);
         page.Numbers(Training(run.Steps));
         if (run.ShortText.Count > 0)
-            page.Heading(3, "Short text").Add(HtmlPage.Table(["measure", "tokens", "before", "after", "change"], run.ShortText.Select(ShortRow)));
+            page.Heading(3, "Short text")
+                .Add(HtmlPage.Table(["measure", "tokens", "before", "after", "change"], run.ShortText.Select(ShortRow)));
         foreach (var note in run.Notes)
             page.Paragraph(note, "note");
         AddRecipe(page, run);
@@ -96,38 +153,92 @@ public static class ReportPage
         var found = new List<(string, string)>();
         foreach (var task in run.Retrieval.GroupBy(r => r.Task).Where(t => s_alone.Contains(t.Key)))
         {
-            if (Pair(task.FirstOrDefault(r => r.State == RunReader.Before)?.Results, task.FirstOrDefault(r => r.State == RunReader.After)?.Results, r => r.Length) is { } pair)
-                found.Add(($"{Task(task.Key)} at {Whole(pair.Before.Length)} tokens", $"{Percent(pair.Before.Score)} → {Percent(pair.After.Score)}"));
+            if (
+                Pair(
+                    task.FirstOrDefault(r => r.State == RunReader.Before)?.Results,
+                    task.FirstOrDefault(r => r.State == RunReader.After)?.Results,
+                    r => r.Length
+                ) is
+                { } pair
+            )
+                found.Add(
+                    (
+                        $"{Task(task.Key)} at {Whole(pair.Before.Length)} tokens",
+                        $"{Percent(pair.Before.Score)} → {Percent(pair.After.Score)}"
+                    )
+                );
         }
-        IReadOnlyList<PerplexityResult>? before = run.Perplexity.FirstOrDefault(p => p.State == RunReader.Before)?.Results, after = run.Perplexity.FirstOrDefault(p => p.State == RunReader.After)?.Results;
+        IReadOnlyList<PerplexityResult>? before = run.Perplexity.FirstOrDefault(p => p.State == RunReader.Before)?.Results,
+            after = run.Perplexity.FirstOrDefault(p => p.State == RunReader.After)?.Results;
         if (Pair(before, after, r => r.Context) is { } loss)
-            found.Add(($"perplexity at {Whole(loss.Before.Context)} tokens", $"{Number(loss.Before.Perplexity, "F2")} → {Number(loss.After.Perplexity, "F2")}"));
+            found.Add(
+                (
+                    $"perplexity at {Whole(loss.Before.Context)} tokens",
+                    $"{Number(loss.Before.Perplexity, "F2")} → {Number(loss.After.Perplexity, "F2")}"
+                )
+            );
         if (Pair(before, after, r => -r.Context) is { } brief && brief.Before.Context < before!.Max(r => r.Context))
-            found.Add(($"perplexity at {Whole(brief.Before.Context)} tokens", $"{Number(brief.Before.Perplexity, "F2")} → {Number(brief.After.Perplexity, "F2")}"));
+            found.Add(
+                (
+                    $"perplexity at {Whole(brief.Before.Context)} tokens",
+                    $"{Number(brief.Before.Perplexity, "F2")} → {Number(brief.After.Perplexity, "F2")}"
+                )
+            );
         return found;
     }
 
-    private static (T Before, T After)? Pair<T>(IReadOnlyList<T>? before, IReadOnlyList<T>? after, Func<T, int> length) where T : class =>
-        (before ?? []).OrderByDescending(length).Select(b => (b, (after ?? []).FirstOrDefault(a => length(a) == length(b)))).FirstOrDefault(p => p.Item2 is not null) is ({ } one, { } other) ? (one, other) : null;
+    private static (T Before, T After)? Pair<T>(IReadOnlyList<T>? before, IReadOnlyList<T>? after, Func<T, int> length)
+        where T : class =>
+        (before ?? [])
+            .OrderByDescending(length)
+            .Select(b => (b, (after ?? []).FirstOrDefault(a => length(a) == length(b))))
+            .FirstOrDefault(p => p.Item2 is not null)
+            is ({ } one, { } other)
+            ? (one, other)
+            : null;
 
     private static string Whole(int number) => number.ToString("N0", CultureInfo.InvariantCulture);
 
     private static void AddMeasures(HtmlPage page, ReportRun run)
     {
-        var lengths = run.Perplexity.SelectMany(p => p.Results.Select(r => r.Context)).Concat(run.Retrieval.SelectMany(r => r.Results.Select(x => x.Length))).Distinct().Order().ToList();
+        var lengths = run
+            .Perplexity.SelectMany(p => p.Results.Select(r => r.Context))
+            .Concat(run.Retrieval.SelectMany(r => r.Results.Select(x => x.Length)))
+            .Distinct()
+            .Order()
+            .ToList();
         if (lengths.Count == 0)
             return;
         List<(string Head, Func<int, string> Cell)> columns =
         [
-            .. run.Perplexity.Select(p => ($"perplexity {p.State}", (Func<int, string>)(length => Number(p.Results.FirstOrDefault(r => r.Context == length)?.Perplexity, "F2")))),
-            .. run.Retrieval.Where(r => !IsOfSuite(run, r)).Select(r => ($"{Task(r.Task)} {r.State}", (Func<int, string>)(length => Number(r.Results.FirstOrDefault(x => x.Length == length)?.Score, "P0")))),
+            .. run.Perplexity.Select(p =>
+                (
+                    $"perplexity {p.State}",
+                    (Func<int, string>)(length => Number(p.Results.FirstOrDefault(r => r.Context == length)?.Perplexity, "F2"))
+                )
+            ),
+            .. run
+                .Retrieval.Where(r => !IsOfSuite(run, r))
+                .Select(r =>
+                    (
+                        $"{Task(r.Task)} {r.State}",
+                        (Func<int, string>)(length => Number(r.Results.FirstOrDefault(x => x.Length == length)?.Score, "P0"))
+                    )
+                ),
         ];
-        page.Add(HtmlPage.Table(["tokens", .. columns.Select(c => c.Head)],
-            lengths.Select(length => (IReadOnlyList<string>)[length.ToString("N0", CultureInfo.InvariantCulture), .. columns.Select(c => c.Cell(length))])));
+        page.Add(
+            HtmlPage.Table(
+                ["tokens", .. columns.Select(c => c.Head)],
+                lengths.Select(length =>
+                    (IReadOnlyList<string>)[length.ToString("N0", CultureInfo.InvariantCulture), .. columns.Select(c => c.Cell(length))]
+                )
+            )
+        );
     }
 
     // The tasks of a suite are shown together, as a map.
-    private static bool IsOfSuite(ReportRun run, ReportRetrieval task) => !s_alone.Contains(task.Task) && run.Retrieval.Count(r => r.State == task.State && !s_alone.Contains(r.Task)) > 3;
+    private static bool IsOfSuite(ReportRun run, ReportRetrieval task) =>
+        !s_alone.Contains(task.Task) && run.Retrieval.Count(r => r.State == task.State && !s_alone.Contains(r.Task)) > 3;
 
     // Length against depth for a single task, length against task for a suite.
     private static IEnumerable<(string, string)> HeatMaps(ReportRun run)
@@ -135,13 +246,43 @@ public static class ReportPage
         foreach (var suite in run.Retrieval.Where(r => IsOfSuite(run, r)).GroupBy(r => r.State))
         {
             var lengths = suite.SelectMany(t => t.Results.Select(r => r.Length)).Distinct().Order().ToList();
-            yield return ($"Retrieval by task, {suite.Key}", HtmlPage.Heat([.. lengths.Select(l => l.ToString("N0", CultureInfo.InvariantCulture))],
-                [.. suite.Select(t => (Task(t.Task), (IReadOnlyList<double?>)[.. lengths.Select(l => t.Results.FirstOrDefault(r => r.Length == l)?.Score)]))]));
+            yield return (
+                $"Retrieval by task, {suite.Key}",
+                HtmlPage.Heat(
+                    [.. lengths.Select(l => l.ToString("N0", CultureInfo.InvariantCulture))],
+                    [
+                        .. suite.Select(t =>
+                            (
+                                Task(t.Task),
+                                (IReadOnlyList<double?>)[.. lengths.Select(l => t.Results.FirstOrDefault(r => r.Length == l)?.Score)]
+                            )
+                        ),
+                    ]
+                )
+            );
         }
-        foreach (var one in run.Retrieval.Where(r => !IsOfSuite(run, r) && r.Results.Any(x => x.Trials.Select(t => t.Depth).Distinct().Count() > 1)))
+        foreach (
+            var one in run.Retrieval.Where(r =>
+                !IsOfSuite(run, r) && r.Results.Any(x => x.Trials.Select(t => t.Depth).Distinct().Count() > 1)
+            )
+        )
         {
-            yield return ($"{Title(one.Task)} by depth, {one.State}", HtmlPage.Heat([.. one.Results.Select(r => r.Length.ToString("N0", CultureInfo.InvariantCulture))],
-                [.. Enumerable.Range(0, DepthBands).Select(band => ($"{100 * band / DepthBands} to {100 * (band + 1) / DepthBands} %", (IReadOnlyList<double?>)[.. one.Results.Select(r => InBand(r, band))]))]));
+            yield return (
+                $"{Title(one.Task)} by depth, {one.State}",
+                HtmlPage.Heat(
+                    [.. one.Results.Select(r => r.Length.ToString("N0", CultureInfo.InvariantCulture))],
+                    [
+                        .. Enumerable
+                            .Range(0, DepthBands)
+                            .Select(band =>
+                                (
+                                    $"{100 * band / DepthBands} to {100 * (band + 1) / DepthBands} %",
+                                    (IReadOnlyList<double?>)[.. one.Results.Select(r => InBand(r, band))]
+                                )
+                            ),
+                    ]
+                )
+            );
         }
     }
 
@@ -151,15 +292,30 @@ public static class ReportPage
         return scores.Count > 0 ? scores.Average() : null;
     }
 
-    private static string Positions(ReportRun run) => SvgChart.Draw([.. run.Perplexity.Where(p => p.Results.Any(r => r.ByPosition.Count > 0))
-        .Select((p, i) => (p.State, p.Results.Where(r => r.ByPosition.Count > 0).MaxBy(r => r.Context)!, Style: StyleOf(p.State, i)))
-        .Select(p => new ChartLine($"{p.State}, window of {p.Item2.Context.ToString("N0", CultureInfo.InvariantCulture)}", [.. p.Item2.ByPosition.Select(b => ((double)b.From, b.Loss))], p.Style))],
-        "tokens before, from", isLog: true);
+    private static string Positions(ReportRun run) =>
+        SvgChart.Draw(
+            [
+                .. run
+                    .Perplexity.Where(p => p.Results.Any(r => r.ByPosition.Count > 0))
+                    .Select(
+                        (p, i) => (p.State, p.Results.Where(r => r.ByPosition.Count > 0).MaxBy(r => r.Context)!, Style: StyleOf(p.State, i))
+                    )
+                    .Select(p => new ChartLine(
+                        $"{p.State}, window of {p.Item2.Context.ToString("N0", CultureInfo.InvariantCulture)}",
+                        [.. p.Item2.ByPosition.Select(b => ((double)b.From, b.Loss))],
+                        p.Style
+                    )),
+            ],
+            "tokens before, from",
+            isLog: true
+        );
 
     private static void AddRecipe(HtmlPage page, ReportRun run)
     {
         if (run.Facts.Count > 0)
-            page.Add($"<details><summary>What was trained</summary>{HtmlPage.Table([], run.Facts.Select(f => (IReadOnlyList<string>)[f.Name, f.Value]), "options")}</details>");
+            page.Add(
+                $"<details><summary>What was trained</summary>{HtmlPage.Table([], run.Facts.Select(f => (IReadOnlyList<string>)[f.Name, f.Value]), "options")}</details>"
+            );
         if (run.Recipe.Length > 0)
             page.Add($"<details><summary>The whole recipe</summary><pre>{HtmlPage.Encode(run.Recipe.TrimEnd())}</pre></details>");
     }
@@ -184,16 +340,35 @@ public static class ReportPage
         ];
     }
 
-    private static string Duration(double seconds) => seconds < 90 ? string.Create(CultureInfo.InvariantCulture, $"{seconds:F0} s")
-        : seconds < 5400 ? string.Create(CultureInfo.InvariantCulture, $"{seconds / 60:F1} min") : string.Create(CultureInfo.InvariantCulture, $"{seconds / 3600:F1} h");
+    private static string Duration(double seconds) =>
+        seconds < 90 ? string.Create(CultureInfo.InvariantCulture, $"{seconds:F0} s")
+        : seconds < 5400 ? string.Create(CultureInfo.InvariantCulture, $"{seconds / 60:F1} min")
+        : string.Create(CultureInfo.InvariantCulture, $"{seconds / 3600:F1} h");
 
-    private static IReadOnlyList<string> ShortRow(ShortTextChange c) => c.Measure == "passkey"
-        ? [Task(c.Measure), c.Length.ToString("N0", CultureInfo.InvariantCulture), Percent(c.Before), Percent(c.After), string.Create(CultureInfo.InvariantCulture, $"{100 * (c.After - c.Before):+0;-0;0} points")]
-        : [c.Measure, c.Length.ToString("N0", CultureInfo.InvariantCulture), Number(c.Before, "F3"), Number(c.After, "F3"), string.Create(CultureInfo.InvariantCulture, $"{c.Percent:+0.00;-0.00;0.00} %")];
+    private static IReadOnlyList<string> ShortRow(ShortTextChange c) =>
+        c.Measure == "passkey"
+            ?
+            [
+                Task(c.Measure),
+                c.Length.ToString("N0", CultureInfo.InvariantCulture),
+                Percent(c.Before),
+                Percent(c.After),
+                string.Create(CultureInfo.InvariantCulture, $"{100 * (c.After - c.Before):+0;-0;0} points"),
+            ]
+            :
+            [
+                c.Measure,
+                c.Length.ToString("N0", CultureInfo.InvariantCulture),
+                Number(c.Before, "F3"),
+                Number(c.After, "F3"),
+                string.Create(CultureInfo.InvariantCulture, $"{c.Percent:+0.00;-0.00;0.00} %"),
+            ];
 
-    private static ChartLine Lengths(string name, IReadOnlyList<PerplexityResult> results, int style) => new(name, [.. results.Select(r => ((double)r.Context, r.Perplexity))], style);
+    private static ChartLine Lengths(string name, IReadOnlyList<PerplexityResult> results, int style) =>
+        new(name, [.. results.Select(r => ((double)r.Context, r.Perplexity))], style);
 
-    private static ChartLine Scores(string name, ReportRetrieval task, int style) => new(name, [.. task.Results.Select(r => ((double)r.Length, r.Score))], style);
+    private static ChartLine Scores(string name, ReportRetrieval task, int style) =>
+        new(name, [.. task.Results.Select(r => ((double)r.Length, r.Score))], style);
 
     private static ChartLine Smoothed(string name, IReadOnlyList<TrainingStep> steps, int style)
     {
@@ -204,7 +379,10 @@ public static class ReportPage
     private static double[] Smooth(IReadOnlyList<TrainingStep> steps) => LossPlot.Smooth([.. steps.Select(s => s.Loss)]);
 
     // The state before is always the first colour, that after the second.
-    private static int StyleOf(string state, int place) => state == RunReader.Before ? 0 : state == RunReader.After ? 1 : 2 + place % (HtmlPage.Styles - 2);
+    private static int StyleOf(string state, int place) =>
+        state == RunReader.Before ? 0
+        : state == RunReader.After ? 1
+        : 2 + place % (HtmlPage.Styles - 2);
 
     private static string Task(string name) => name == "passkey" ? "pass key" : name;
 
@@ -212,5 +390,6 @@ public static class ReportPage
 
     private static string Percent(double value) => value.ToString("P0", CultureInfo.InvariantCulture);
 
-    private static string Number(double? value, string format) => value is { } number && double.IsFinite(number) ? number.ToString(format, CultureInfo.InvariantCulture) : "";
+    private static string Number(double? value, string format) =>
+        value is { } number && double.IsFinite(number) ? number.ToString(format, CultureInfo.InvariantCulture) : "";
 }

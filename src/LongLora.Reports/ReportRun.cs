@@ -20,7 +20,9 @@ public sealed record ReportRetrieval(string Task, string State, IReadOnlyList<Re
 /// <param name="Trials">Depth and score of each question; empty where only the mean is known.</param>
 public sealed record ReportRetrievalLength(int Length, double Score, IReadOnlyList<(double Depth, double Score)> Trials);
 
-/// <summary>What a report shows of one run: read from its directory (<see cref="RunReader"/>), or put together by who made the run.</summary>
+/// <summary>
+/// What a report shows of one run: read from its directory (<see cref="RunReader"/>), or put together by who made the run.
+/// </summary>
 public sealed record ReportRun
 {
     /// <summary>Name of the run.</summary>

@@ -5,13 +5,21 @@ internal sealed class ApiException(int status, string message, string? parameter
 {
     internal int Status => status;
 
-    internal ApiErrorBody Body => new(new(Message, status switch
-    {
-        401 or 403 => "authentication_error",
-        429 => "rate_limit_error",
-        >= 500 => "server_error",
-        _ => "invalid_request_error",
-    }, parameter, code));
+    internal ApiErrorBody Body =>
+        new(
+            new(
+                Message,
+                status switch
+                {
+                    401 or 403 => "authentication_error",
+                    429 => "rate_limit_error",
+                    >= 500 => "server_error",
+                    _ => "invalid_request_error",
+                },
+                parameter,
+                code
+            )
+        );
 }
 
 /// <summary>The form of an error.</summary>

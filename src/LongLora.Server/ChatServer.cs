@@ -15,7 +15,8 @@ using OpenTelemetry.Metrics;
 namespace LongLora.Server;
 
 /// <summary>
-/// A model behind HTTP: OpenAI's <c>/v1/models</c>, <c>/v1/chat/completions</c> and <c>/v1/completions</c>; <c>/documents</c> and <c>/tokens</c> for the page at
+/// A model behind HTTP: OpenAI's <c>/v1/models</c>, <c>/v1/chat/completions</c> and <c>/v1/completions</c>; <c>/documents</c> and
+/// <c>/tokens</c> for the page at
 /// <c>/</c>; <c>/health</c>; <c>/metrics</c> for Prometheus.
 /// </summary>
 public static class ChatServer
@@ -38,8 +39,18 @@ public static class ChatServer
         });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = options.ShutdownTime);
         builder.Services.AddSingleton(_ => new GenerationQueue(model, options.Queue));
-        builder.Services.AddOpenTelemetry().WithMetrics(metrics => metrics
-            .AddMeter(GenerationQueue.MeterName, "Microsoft.AspNetCore.Hosting", "Microsoft.AspNetCore.Server.Kestrel", "System.Runtime").AddPrometheusExporter());
+        builder
+            .Services.AddOpenTelemetry()
+            .WithMetrics(metrics =>
+                metrics
+                    .AddMeter(
+                        GenerationQueue.MeterName,
+                        "Microsoft.AspNetCore.Hosting",
+                        "Microsoft.AspNetCore.Server.Kestrel",
+                        "System.Runtime"
+                    )
+                    .AddPrometheusExporter()
+            );
         configure?.Invoke(builder);
 
         var app = builder.Build();
@@ -48,7 +59,11 @@ public static class ChatServer
         app.MapGet("/health", () => Json(new { status = "ok" }));
         app.MapPrometheusScrapingEndpoint();
         app.MapGet("/v1/models", () => Json(new { @object = "list", data = new[] { Describe(model) } }));
-        app.MapGet("/v1/models/{name}", (string name) => name == model.Name ? Json(Describe(model)) : throw new ApiException(404, $"There is no model '{name}'; there is '{model.Name}'.", "model", "model_not_found"));
+        app.MapGet("/v1/models/{name}", (string name) =>
+            name == model.Name
+                ? Json(Describe(model))
+                : throw new ApiException(404, $"There is no model '{name}'; there is '{model.Name}'.", "model", "model_not_found")
+        );
         app.MapPost("/v1/chat/completions", context => Complete(context, model, body => GenerationRequest.Chat(body, model, options)));
         app.MapPost("/v1/completions", context => Complete(context, model, body => GenerationRequest.Completion(body, model, options)));
         app.MapPost("/tokens", async Task<IResult> (HttpContext context, CancellationToken _) => Count(await Body(context), model));
@@ -59,7 +74,16 @@ public static class ChatServer
 
     private static readonly DateTimeOffset s_started = DateTimeOffset.UtcNow;
 
-    private static object Describe(ChatModel model) => new { id = model.Name, @object = "model", created = s_started.ToUnixTimeSeconds(), owned_by = "longlora", context_length = model.Context, chat = model.HasTemplate };
+    private static object Describe(ChatModel model) =>
+        new
+        {
+            id = model.Name,
+            @object = "model",
+            created = s_started.ToUnixTimeSeconds(),
+            owned_by = "longlora",
+            context_length = model.Context,
+            chat = model.HasTemplate,
+        };
 
     private static IResult Json(object value) => Results.Json(value, Answers.Json);
 
@@ -82,7 +106,13 @@ public static class ChatServer
     {
         var request = read(await Body(context));
         var queue = context.RequestServices.GetRequiredService<GenerationQueue>();
-        var answers = new Answers((request.IsChat ? "chatcmpl-" : "cmpl-") + Guid.NewGuid().ToString("N"), DateTimeOffset.UtcNow.ToUnixTimeSeconds(), model.Name, model.Tokenizer, request.IsChat);
+        var answers = new Answers(
+            (request.IsChat ? "chatcmpl-" : "cmpl-") + Guid.NewGuid().ToString("N"),
+            DateTimeOffset.UtcNow.ToUnixTimeSeconds(),
+            model.Name,
+            model.Tokenizer,
+            request.IsChat
+        );
         if (request.IsStream)
             await Stream(context, queue, request, answers);
         else
@@ -160,7 +190,15 @@ public static class ChatServer
         try
         {
             var text = await Task.Run(() => DocumentText.Read(bytes, Path.GetFileName(name)));
-            return Json(new { name = Path.GetFileName(name), text, tokens = model.Tokenizer.Encode(text).Count, context = model.Context });
+            return Json(
+                new
+                {
+                    name = Path.GetFileName(name),
+                    text,
+                    tokens = model.Tokenizer.Encode(text).Count,
+                    context = model.Context,
+                }
+            );
         }
         catch (LongLoraException e)
         {

@@ -14,16 +14,29 @@ namespace LongLora.Server;
 /// <param name="SendsUsage">Whether a stream ends with the numbers of tokens.</param>
 internal sealed record GenerationRequest(IReadOnlyList<int> Prompt, bool IsChat, GenerationOptions Options, bool IsStream, bool SendsUsage)
 {
-    private const int MostStops = 16, MostLogProbabilities = 20;
+    private const int MostStops = 16,
+        MostLogProbabilities = 20;
     private static readonly string[] s_roles = ["system", "developer", "user", "assistant"];
 
     /// <summary>Reads a request for <c>/v1/chat/completions</c>.</summary>
     internal static GenerationRequest Chat(JsonElement body, ChatModel model, ServerOptions server)
     {
         var fields = new RequestFields(body);
-        fields.Refuse("tools", v => v.ValueKind == JsonValueKind.Array && v.GetArrayLength() == 0, "the model is not asked to call functions.");
-        fields.Refuse("functions", v => v.ValueKind == JsonValueKind.Array && v.GetArrayLength() == 0, "the model is not asked to call functions.");
-        fields.Refuse("response_format", v => v.ValueKind == JsonValueKind.Object && v.TryGetProperty("type", out var type) && type.ValueEquals("text"), "answers are text.");
+        fields.Refuse(
+            "tools",
+            v => v.ValueKind == JsonValueKind.Array && v.GetArrayLength() == 0,
+            "the model is not asked to call functions."
+        );
+        fields.Refuse(
+            "functions",
+            v => v.ValueKind == JsonValueKind.Array && v.GetArrayLength() == 0,
+            "the model is not asked to call functions."
+        );
+        fields.Refuse(
+            "response_format",
+            v => v.ValueKind == JsonValueKind.Object && v.TryGetProperty("type", out var type) && type.ValueEquals("text"),
+            "answers are text."
+        );
         var options = ReadOptions(fields, server, fields.Whole("max_completion_tokens", 1));
         if (fields.Switch("logprobs"))
             options = options with { TopLogProbabilities = fields.Whole("top_logprobs", 0, MostLogProbabilities) ?? 0 };
@@ -57,7 +70,12 @@ internal sealed record GenerationRequest(IReadOnlyList<int> Prompt, bool IsChat,
     internal static List<ChatMessage> Messages(RequestFields fields)
     {
         if (fields.Find("messages") is not { ValueKind: JsonValueKind.Array } messages || messages.GetArrayLength() == 0)
-            throw new ApiException(400, "messages is missing or empty; give the conversation as an array of objects with role and content.", "messages", "invalid_value");
+            throw new ApiException(
+                400,
+                "messages is missing or empty; give the conversation as an array of objects with role and content.",
+                "messages",
+                "invalid_value"
+            );
         return [.. messages.EnumerateArray().Select(Message)];
     }
 
@@ -68,8 +86,13 @@ internal sealed record GenerationRequest(IReadOnlyList<int> Prompt, bool IsChat,
             throw RequestFields.Wrong(name, message, "an object with role and content");
         if (!message.TryGetProperty("role", out var role) || role.ValueKind != JsonValueKind.String || !s_roles.Contains(role.GetString()))
         {
-            throw new ApiException(400, $"{name}.role is {(role.ValueKind == JsonValueKind.Undefined ? "missing" : role.GetRawText())}; it must be one of {string.Join(", ", s_roles)}.", name + ".role",
-                "invalid_value");
+            throw new ApiException(
+                400,
+                $"{name}.role is {(role.ValueKind == JsonValueKind.Undefined ? "missing" : role.GetRawText())}; it must be one of "
+                    + $"{string.Join(", ", s_roles)}.",
+                name + ".role",
+                "invalid_value"
+            );
         }
         if (!message.TryGetProperty("content", out var content))
             throw new ApiException(400, $"{name}.content is missing.", name + ".content", "invalid_value");
@@ -86,8 +109,13 @@ internal sealed record GenerationRequest(IReadOnlyList<int> Prompt, bool IsChat,
         var text = new StringBuilder();
         foreach (var part in content.EnumerateArray())
         {
-            if (part.ValueKind != JsonValueKind.Object || !part.TryGetProperty("type", out var type) || !type.ValueEquals("text")
-                || !part.TryGetProperty("text", out var value) || value.ValueKind != JsonValueKind.String)
+            if (
+                part.ValueKind != JsonValueKind.Object
+                || !part.TryGetProperty("type", out var type)
+                || !type.ValueEquals("text")
+                || !part.TryGetProperty("text", out var value)
+                || value.ValueKind != JsonValueKind.String
+            )
                 throw RequestFields.Wrong(name, part, "parts of type text; this model reads nothing else");
             text.Append(value.GetString());
         }
@@ -98,14 +126,23 @@ internal sealed record GenerationRequest(IReadOnlyList<int> Prompt, bool IsChat,
     {
         if (fields.Find("prompt") is not { } prompt)
             throw new ApiException(400, "prompt is missing.", "prompt", "invalid_value");
-        if (prompt.ValueKind == JsonValueKind.Array && prompt.GetArrayLength() == 1 && prompt[0].ValueKind is JsonValueKind.String or JsonValueKind.Array)
+        if (
+            prompt.ValueKind == JsonValueKind.Array
+            && prompt.GetArrayLength() == 1
+            && prompt[0].ValueKind is JsonValueKind.String or JsonValueKind.Array
+        )
             prompt = prompt[0];
         if (prompt.ValueKind == JsonValueKind.String)
             return model.Tokenizer.Encode(prompt.GetString()!, addSpecial: true);
         var ids = new List<int>();
         foreach (var id in prompt.ValueKind == JsonValueKind.Array ? prompt.EnumerateArray() : default)
         {
-            if (id.ValueKind != JsonValueKind.Number || !id.TryGetInt32(out var number) || number < 0 || number >= model.Tokenizer.VocabularySize)
+            if (
+                id.ValueKind != JsonValueKind.Number
+                || !id.TryGetInt32(out var number)
+                || number < 0
+                || number >= model.Tokenizer.VocabularySize
+            )
                 throw RequestFields.Wrong("prompt", id, $"token ids from 0 to {model.Tokenizer.VocabularySize - 1}");
             ids.Add(number);
         }
@@ -117,11 +154,20 @@ internal sealed record GenerationRequest(IReadOnlyList<int> Prompt, bool IsChat,
         fields.Refuse("n", v => v.ValueKind == JsonValueKind.Number && v.GetRawText() == "1", "one answer is made; ask again for another.");
         foreach (var name in (string[])["presence_penalty", "frequency_penalty"])
             fields.Refuse(name, v => v.ValueKind == JsonValueKind.Number && v.GetDouble() == 0, "use repetition_penalty.");
-        fields.Refuse("logit_bias", v => v.ValueKind == JsonValueKind.Object && !v.EnumerateObject().Any(), "tokens are not weighted by hand.");
+        fields.Refuse(
+            "logit_bias",
+            v => v.ValueKind == JsonValueKind.Object && !v.EnumerateObject().Any(),
+            "tokens are not weighted by hand."
+        );
         var standard = server.Defaults;
         maxTokens ??= fields.Whole("max_tokens", 1);
         if (maxTokens > server.MaxTokens)
-            throw new ApiException(400, $"{maxTokens:N0} tokens are asked for; this server gives at most {server.MaxTokens:N0}.", "max_tokens", "invalid_value");
+            throw new ApiException(
+                400,
+                $"{maxTokens:N0} tokens are asked for; this server gives at most {server.MaxTokens:N0}.",
+                "max_tokens",
+                "invalid_value"
+            );
         return standard with
         {
             MaxTokens = maxTokens ?? Math.Min(standard.MaxTokens, server.MaxTokens ?? int.MaxValue),
@@ -135,16 +181,44 @@ internal sealed record GenerationRequest(IReadOnlyList<int> Prompt, bool IsChat,
         };
     }
 
-    private static GenerationRequest Finish(IReadOnlyList<int> prompt, bool isChat, GenerationOptions options, RequestFields fields, ChatModel model, ServerOptions server)
+    private static GenerationRequest Finish(
+        IReadOnlyList<int> prompt,
+        bool isChat,
+        GenerationOptions options,
+        RequestFields fields,
+        ChatModel model,
+        ServerOptions server
+    )
     {
         if (prompt.Count == 0)
-            throw new ApiException(400, "The prompt is empty, and the model has no token that begins a text.", isChat ? "messages" : "prompt", "invalid_value");
+            throw new ApiException(
+                400,
+                "The prompt is empty, and the model has no token that begins a text.",
+                isChat ? "messages" : "prompt",
+                "invalid_value"
+            );
         if (prompt.Count >= model.Context)
         {
-            throw new ApiException(400, $"This model's context is {model.Context:N0} tokens, and the {(isChat ? "messages have" : "prompt has")} {prompt.Count:N0}, which leaves no room for an answer.",
-                isChat ? "messages" : "prompt", "context_length_exceeded");
+            throw new ApiException(
+                400,
+                $"This model's context is {model.Context:N0} tokens, and the {(isChat ? "messages have" : "prompt has")} "
+                    + $"{prompt.Count:N0}, which leaves no room for an answer.",
+                isChat ? "messages" : "prompt",
+                "context_length_exceeded"
+            );
         }
-        var usage = fields.Find("stream_options") is { ValueKind: JsonValueKind.Object } stream && new RequestFields(stream).Switch("include_usage");
-        return new(prompt, isChat, options with { MaxTokens = Math.Min(options.MaxTokens, server.MaxTokens ?? int.MaxValue) }, fields.Switch("stream"), usage);
+        var usage =
+            fields.Find("stream_options") is { ValueKind: JsonValueKind.Object } stream
+            && new RequestFields(stream).Switch("include_usage");
+        return new(
+            prompt,
+            isChat,
+            options with
+            {
+                MaxTokens = Math.Min(options.MaxTokens, server.MaxTokens ?? int.MaxValue),
+            },
+            fields.Switch("stream"),
+            usage
+        );
     }
 }

@@ -23,7 +23,9 @@ internal static class Page
             var bytes = Read(file);
             app.MapGet(path, (HttpContext context) =>
             {
-                context.Response.Headers.ContentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                context.Response.Headers.ContentSecurityPolicy =
+                    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "
+                    + "form-action 'none'; frame-ancestors 'none'";
                 context.Response.Headers.XContentTypeOptions = "nosniff";
                 context.Response.Headers["Referrer-Policy"] = "no-referrer";
                 context.Response.Headers.CacheControl = "no-cache";

@@ -3,7 +3,9 @@ using System.Text.Json;
 
 namespace LongLora.Server;
 
-/// <summary>The fields of a JSON request, each checked as it is read, so that an error names the field, what it was and what it may be.</summary>
+/// <summary>
+/// The fields of a JSON request, each checked as it is read, so that an error names the field, what it was and what it may be.
+/// </summary>
 internal sealed class RequestFields
 {
     private readonly JsonElement _root;
@@ -16,14 +18,19 @@ internal sealed class RequestFields
     }
 
     /// <summary>A field that is there and not null.</summary>
-    internal JsonElement? Find(string name) => _root.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    internal JsonElement? Find(string name) =>
+        _root.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
 
     internal int? Whole(string name, int least, int most = int.MaxValue)
     {
         if (Find(name) is not { } value)
             return null;
         if (value.ValueKind != JsonValueKind.Number || !value.TryGetInt32(out var number) || number < least || number > most)
-            throw Wrong(name, value, most == int.MaxValue ? $"a whole number of at least {least}" : $"a whole number from {least} to {most}");
+            throw Wrong(
+                name,
+                value,
+                most == int.MaxValue ? $"a whole number of at least {least}" : $"a whole number from {least} to {most}"
+            );
         return number;
     }
 
@@ -36,13 +43,14 @@ internal sealed class RequestFields
         return number;
     }
 
-    internal bool Switch(string name) => Find(name) switch
-    {
-        null => false,
-        { ValueKind: JsonValueKind.True } => true,
-        { ValueKind: JsonValueKind.False } => false,
-        { } value => throw Wrong(name, value, "true or false"),
-    };
+    internal bool Switch(string name) =>
+        Find(name) switch
+        {
+            null => false,
+            { ValueKind: JsonValueKind.True } => true,
+            { ValueKind: JsonValueKind.False } => false,
+            { } value => throw Wrong(name, value, "true or false"),
+        };
 
     /// <summary>A text, or several.</summary>
     internal IReadOnlyList<string> Texts(string name, int most)
@@ -51,7 +59,11 @@ internal sealed class RequestFields
             return [];
         if (value.ValueKind == JsonValueKind.String)
             return [value.GetString()!];
-        if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() > most || value.EnumerateArray().Any(t => t.ValueKind != JsonValueKind.String))
+        if (
+            value.ValueKind != JsonValueKind.Array
+            || value.GetArrayLength() > most
+            || value.EnumerateArray().Any(t => t.ValueKind != JsonValueKind.String)
+        )
             throw Wrong(name, value, $"a text, or at most {most} of them");
         return [.. value.EnumerateArray().Select(t => t.GetString()!)];
     }
@@ -66,6 +78,11 @@ internal sealed class RequestFields
     internal static ApiException Wrong(string name, JsonElement value, string expected)
     {
         var seen = value.GetRawText();
-        return new ApiException(400, $"{name} is {(seen.Length > 60 ? seen[..60] + "..." : seen)}; it must be {expected}.", name, "invalid_value");
+        return new ApiException(
+            400,
+            $"{name} is {(seen.Length > 60 ? seen[..60] + "..." : seen)}; it must be {expected}.",
+            name,
+            "invalid_value"
+        );
     }
 }

@@ -18,7 +18,10 @@ public sealed record ServerOptions
     /// <summary>Web pages of other origins that may call the API, such as <c>https://chat.example</c>. Default none.</summary>
     public IReadOnlyList<string> AllowedOrigins { get; init; } = [];
 
-    /// <summary>How answers are generated where a request does not say; its <see cref="GenerationOptions.MaxTokens"/> too. Default: greedy, at most 512 tokens.</summary>
+    /// <summary>
+    /// How answers are generated where a request does not say; its <see cref="GenerationOptions.MaxTokens"/> too. Default: greedy, at
+    /// most 512 tokens.
+    /// </summary>
     public GenerationOptions Defaults { get; init; } = new() { MaxTokens = 512 };
 
     /// <summary>Most tokens of an answer that a request may ask for. Default: what the context leaves.</summary>
@@ -41,11 +44,15 @@ public sealed record ServerOptions
         if (Port is < 0 or > 65535)
             throw new ConfigurationException($"port is {Port}; it must be between 0 and 65535.");
         if (MaxTokens < 1 || MaxBodyBytes < 1 || Queue < 0)
-            throw new ConfigurationException($"max-tokens is {MaxTokens}, max-body {MaxBodyBytes}, queue {Queue}; the first two must be at least 1, the queue at least 0.");
+            throw new ConfigurationException(
+                $"max-tokens is {MaxTokens}, max-body {MaxBodyBytes}, queue {Queue}; the first two must be at least 1, the queue at "
+                    + $"least 0."
+            );
         if (ApiKey is { Length: 0 })
             throw new ConfigurationException("The API key is empty; leave it out for none.");
     }
 
     /// <summary>Whether only programs on this machine can connect.</summary>
-    internal bool IsLocal => Host is "localhost" || (System.Net.IPAddress.TryParse(Host, out var address) && System.Net.IPAddress.IsLoopback(address));
+    internal bool IsLocal =>
+        Host is "localhost" || (System.Net.IPAddress.TryParse(Host, out var address) && System.Net.IPAddress.IsLoopback(address));
 }

@@ -32,10 +32,16 @@ public static class FineTune
     /// <param name="progress">Told of every optimizer step.</param>
     /// <param name="readers">Readers of further kinds of data files, such as those of LongLora.Documents; null for none.</param>
     /// <param name="cancellation">Interrupts after the current micro-batch; the run directory can then be resumed.</param>
-    /// <exception cref="LongLoraException">Something about the options, the model or the data is wrong; the message says what to do.</exception>
+    /// <exception cref="LongLoraException">
+    /// Something about the options, the model or the data is wrong; the message says what to do.
+    /// </exception>
     /// <exception cref="OperationCanceledException">The run was interrupted and saved.</exception>
-    public static FineTuneResult Run(FineTuneOptions options, IProgress<TrainingStep>? progress = null,
-        IReadOnlyList<IDocumentReader>? readers = null, CancellationToken cancellation = default)
+    public static FineTuneResult Run(
+        FineTuneOptions options,
+        IProgress<TrainingStep>? progress = null,
+        IReadOnlyList<IDocumentReader>? readers = null,
+        CancellationToken cancellation = default
+    )
     {
         options.Validate();
         LibTorch.EnsureLoaded();
@@ -50,7 +56,10 @@ public static class FineTune
         using var model = ModelLoader.Load(LongerContext(folder.Config, options), folder, device, options.Quantization);
         model.ComputeOnCuda(options.CudaCompute);
         if (options.Tuning == TuningMethod.Full && model.IsQuantized)
-            throw new ConfigurationException($"tuning is full, but the matrices of '{basePath}' are quantised and cannot be trained. Use lora-plus, or the model in full precision.");
+            throw new ConfigurationException(
+                $"tuning is full, but the matrices of '{basePath}' are quantised and cannot be trained. Use lora-plus, or the model in "
+                    + $"full precision."
+            );
 
         // Text -> tokens -> batches [B, L]. Host memory only.
         var tokenizer = TokenizerLoader.LoadIfPresent(basePath);
@@ -60,16 +69,24 @@ public static class FineTune
         // What is trained: LoRA beside the projections, embeddings and norms themselves, all in one flat buffer.
         using var adapters = AdapterSet.Attach(model, Tuning(options), options.Seed);
         using var parameters = new ParameterBuffer(adapters.Weights);
-        using var optimizer = new AdamW(parameters,
-            new AdamWOptions(options.Beta1, options.Beta2, options.Epsilon, options.WeightDecay, options.MaxGradNorm));
+        using var optimizer = new AdamW(
+            parameters,
+            new AdamWOptions(options.Beta1, options.Beta2, options.Epsilon, options.WeightDecay, options.MaxGradNorm)
+        );
 
         // Batches -> loss -> gradients -> steps. Sparse attention here; everywhere else attention is full.
         if (run.Begin(data.Tokens, optimizer, parameters) is { } place)
             sampler.State = place;
         using var pass = new CheckpointedBackward(model, options.BlocksPerSegment, options.ActivationOffload);
-        using var trainer = new Trainer(model, parameters, optimizer,
-            new LearningRateSchedule(options.Schedule, options.WarmupSteps, options.Steps), Attention(options),
-            pass, new TrainerOptions(options.Steps, options.GradientAccumulation, options.LearningRate, options.SaveEvery, options.ShortShare));
+        using var trainer = new Trainer(
+            model,
+            parameters,
+            optimizer,
+            new LearningRateSchedule(options.Schedule, options.WarmupSteps, options.Steps),
+            Attention(options),
+            pass,
+            new TrainerOptions(options.Steps, options.GradientAccumulation, options.LearningRate, options.SaveEvery, options.ShortShare)
+        );
         trainer.Run(sampler, state => run.SaveCheckpoint(state), run.Log(progress, optimizer.Steps), cancellation);
 
         // Weights -> files: a PEFT adapter, or a whole model.
@@ -88,28 +105,34 @@ public static class FineTune
             return config;
         if (options.Context < native)
         {
-            throw new ConfigurationException($"context is {options.Context}, but the model in '{options.Model}' already has {native} tokens. "
-                + $"Give a context of at least {native}.");
+            throw new ConfigurationException(
+                $"context is {options.Context}, but the model in '{options.Model}' already has {native} tokens. "
+                    + $"Give a context of at least {native}."
+            );
         }
         return RopeScaling.Extend(config, options.RopeScaling, options.RopeFactor, options.Context);
     }
 
-    internal static AdapterOptions Tuning(FineTuneOptions options) => new()
-    {
-        Rank = options.Rank,
-        Alpha = options.Alpha,
-        TargetModules = options.TargetModules,
-        TrainEmbeddings = options.TrainsEmbeddings,
-        TrainNorms = options.TrainsNorms,
-        TrainEverything = options.Tuning == TuningMethod.Full,
-    };
+    internal static AdapterOptions Tuning(FineTuneOptions options) =>
+        new()
+        {
+            Rank = options.Rank,
+            Alpha = options.Alpha,
+            TargetModules = options.TargetModules,
+            TrainEmbeddings = options.TrainsEmbeddings,
+            TrainNorms = options.TrainsNorms,
+            TrainEverything = options.Tuning == TuningMethod.Full,
+        };
 
-    internal static IAttention Attention(FineTuneOptions options) => options.Attention switch
-    {
-        AttentionKind.ShiftedSparse => new ShiftedSparseAttention(options.ResolvedGroupSize),
-        AttentionKind.Grouped => new GroupedAttention(options.ResolvedGroupSize),
-        AttentionKind.Dilated => new DilatedAttention(options.ResolvedGroupSize),
-        AttentionKind.Full => new FullAttention(),
-        _ => throw new ConfigurationException($"attention is {options.Attention}; use shifted-sparse or full (grouped and dilated are ablations)."),
-    };
+    internal static IAttention Attention(FineTuneOptions options) =>
+        options.Attention switch
+        {
+            AttentionKind.ShiftedSparse => new ShiftedSparseAttention(options.ResolvedGroupSize),
+            AttentionKind.Grouped => new GroupedAttention(options.ResolvedGroupSize),
+            AttentionKind.Dilated => new DilatedAttention(options.ResolvedGroupSize),
+            AttentionKind.Full => new FullAttention(),
+            _ => throw new ConfigurationException(
+                $"attention is {options.Attention}; use shifted-sparse or full (grouped and dilated are ablations)."
+            ),
+        };
 }

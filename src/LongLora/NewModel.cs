@@ -11,12 +11,15 @@ namespace LongLora;
 public static class NewModel
 {
     /// <summary>
-    /// Writes the folder: the config with the given context, random weights, and the tokenizer's files. Matrices are normal with the config's
-    /// <c>initializer_range</c>, those that write into the residual stream divided by sqrt(2 layers), as in GPT-2 (so that its size does not
-    /// grow with depth); norms are one.
+    /// Writes the folder: the config with the given context, random weights, and the tokenizer's files. Matrices are normal with the
+    /// config's
+    /// <c>initializer_range</c>, those that write into the residual stream divided by sqrt(2 layers), as in GPT-2 (so that its size does
+    /// not grow with depth); norms are one.
     /// </summary>
     /// <param name="folder">The folder to make.</param>
-    /// <param name="configFile">A <c>config.json</c>; its <c>torch_dtype</c> is the type of the weights, now and after training. Default float32.</param>
+    /// <param name="configFile">
+    /// A <c>config.json</c>; its <c>torch_dtype</c> is the type of the weights, now and after training. Default float32.
+    /// </param>
     /// <param name="tokenizer">Folder of the tokenizer, whose files are copied; null for none.</param>
     /// <param name="context">Tokens in a sequence: the new model's context.</param>
     /// <param name="seed">The same seed gives the same weights.</param>
@@ -45,7 +48,10 @@ public static class NewModel
     private static ScalarType TypeOf(string config, string file)
     {
         using var json = System.Text.Json.JsonDocument.Parse(config);
-        var name = json.RootElement.TryGetProperty("dtype", out var value) || json.RootElement.TryGetProperty("torch_dtype", out value) ? value.GetString() : null;
+        var name =
+            json.RootElement.TryGetProperty("dtype", out var value) || json.RootElement.TryGetProperty("torch_dtype", out value)
+                ? value.GetString()
+                : null;
         return name switch
         {
             null or "float32" => ScalarType.Float32,
@@ -59,6 +65,8 @@ public static class NewModel
     {
         string[] known = ["tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
         string[] files = [.. known.Select(name => Path.Combine(tokenizer, name)).Where(File.Exists)];
-        return files.Length > 0 ? files : throw new ConfigurationException($"tokenizer is '{tokenizer}', which holds neither tokenizer.json nor tokenizer.model.");
+        return files.Length > 0
+            ? files
+            : throw new ConfigurationException($"tokenizer is '{tokenizer}', which holds neither tokenizer.json nor tokenizer.model.");
     }
 }

@@ -17,7 +17,9 @@ public static class Recipe
     /// <summary>Reads a recipe on top of some options.</summary>
     /// <param name="path">The file.</param>
     /// <param name="options">Options for the keys that the recipe does not have.</param>
-    /// <exception cref="ConfigurationException">The file is missing or not YAML, or a key or value is unknown; with file and line.</exception>
+    /// <exception cref="ConfigurationException">
+    /// The file is missing or not YAML, or a key or value is unknown; with file and line.
+    /// </exception>
     public static FineTuneOptions ReadFile(string path, FineTuneOptions options)
     {
         try
@@ -84,7 +86,9 @@ public static class Recipe
         }
         using var writer = new StringWriter { NewLine = "\n" };
         writer.WriteLine($"# LongLora {Version}; {remark}.");
-        writer.WriteLine($"# Run again with: longlora {(options.Task == TrainingTask.Sft ? "sft" : "train")} --recipe recipe.yaml --output NEW_DIR");
+        writer.WriteLine(
+            $"# Run again with: longlora {(options.Task == TrainingTask.Sft ? "sft" : "train")} --recipe recipe.yaml --output NEW_DIR"
+        );
         new YamlStream(new YamlDocument(root)).Save(writer, assignAnchors: false);
         return writer.ToString().Replace("\n...\n", "\n", StringComparison.Ordinal);
     }
@@ -94,21 +98,33 @@ public static class Recipe
     // What YAML takes for "no value" unless it is quoted.
     private static bool IsNull(string? text) => text is null or "" or "null" or "~";
 
-    private static string Text(FineTuneOption option, YamlNode node) => (node, option.IsList) switch
-    {
-        (YamlScalarNode scalar, _) => scalar.Style == ScalarStyle.Plain && IsNull(scalar.Value) ? "" : scalar.Value ?? "",
-        (YamlSequenceNode list, true) when list.Children.All(c => c is YamlScalarNode || option.Name == "data") => string.Join('\n', list.Children.Select(Item)),
-        _ => throw new ConfigurationException($"{option.Name} must be {(option.IsList ? "a list of texts" : "one value")}."),
-    };
+    private static string Text(FineTuneOption option, YamlNode node) =>
+        (node, option.IsList) switch
+        {
+            (YamlScalarNode scalar, _) => scalar.Style == ScalarStyle.Plain && IsNull(scalar.Value) ? "" : scalar.Value ?? "",
+            (YamlSequenceNode list, true) when list.Children.All(c => c is YamlScalarNode || option.Name == "data") => string.Join(
+                '\n',
+                list.Children.Select(Item)
+            ),
+            _ => throw new ConfigurationException($"{option.Name} must be {(option.IsList ? "a list of texts" : "one value")}."),
+        };
 
     // A text, or data with a weight: {path: books, weight: 0.5}.
     private static string? Item(YamlNode node)
     {
         if (node is YamlScalarNode scalar)
             return scalar.Value;
-        var fields = (node as YamlMappingNode)?.Children.ToDictionary(p => (p.Key as YamlScalarNode)?.Value ?? "", p => (p.Value as YamlScalarNode)?.Value ?? "");
-        if (fields is null || !fields.Remove("path", out var path) || !fields.Remove("weight", out var weight) || fields.Count > 0
-            || !double.TryParse(weight, NumberStyles.Float, CultureInfo.InvariantCulture, out var value))
+        var fields = (node as YamlMappingNode)?.Children.ToDictionary(
+            p => (p.Key as YamlScalarNode)?.Value ?? "",
+            p => (p.Value as YamlScalarNode)?.Value ?? ""
+        );
+        if (
+            fields is null
+            || !fields.Remove("path", out var path)
+            || !fields.Remove("weight", out var weight)
+            || fields.Count > 0
+            || !double.TryParse(weight, NumberStyles.Float, CultureInfo.InvariantCulture, out var value)
+        )
             throw new ConfigurationException("data must be a list of paths, or of {path: PATH, weight: NUMBER}.");
         return new DataSource(path, value).ToString();
     }

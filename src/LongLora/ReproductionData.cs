@@ -5,15 +5,24 @@ using LongLora.Tokenization;
 namespace LongLora;
 
 /// <summary>
-/// Text of the reproduction: windows of the long context for training, every fourth of which is made of texts that fit the original context, and
-/// held-out text. Documents with an even number are the test's: the bundled model has seen the others alone.
+/// Text of the reproduction: windows of the long context for training, every fourth of which is made of texts that fit the original
+/// context, and held-out text. Documents with an even number are the test's: the bundled model has seen the others alone.
 /// </summary>
 internal static class ReproductionData
 {
     private const int TestDocuments = 6;
 
     /// <summary>Writes both files unless they are there, and says what the text is.</summary>
-    internal static string Write(string train, string test, ITokenizer tokenizer, int native, int context, int windows, int seed, CancellationToken cancellation)
+    internal static string Write(
+        string train,
+        string test,
+        ITokenizer tokenizer,
+        int native,
+        int context,
+        int windows,
+        int seed,
+        CancellationToken cancellation
+    )
     {
         var (texts, origin) = Texts(seed);
         if (File.Exists(train) && File.Exists(test))
@@ -26,14 +35,19 @@ internal static class ReproductionData
         });
         // A few hundred thousand tokens are read; these are more.
         List<IReadOnlyList<int>> learnt = [.. texts.Where((_, i) => i % 8 == 1).Select(t => tokenizer.Encode(t))];
-        PracticeWindows Windows(int length, int offset) => new(tokenizer, learnt, new PracticeOptions
-        {
-            Context = length,
-            Windows = windows * (context / length),
-            Generated = 0.5,
-            Weights = [0, 2, 3, 1, 2],
-            Seed = seed + offset,
-        });
+        PracticeWindows Windows(int length, int offset) =>
+            new(
+                tokenizer,
+                learnt,
+                new PracticeOptions
+                {
+                    Context = length,
+                    Windows = windows * (context / length),
+                    Generated = 0.5,
+                    Weights = [0, 2, 3, 1, 2],
+                    Seed = seed + offset,
+                }
+            );
         using var longWindows = Windows(context, 0).Make().GetEnumerator();
         using var shortWindows = Windows(native, 1).Make().GetEnumerator();
         AtomicFile.Write(train, stream =>
@@ -49,8 +63,8 @@ internal static class ReproductionData
         return origin;
     }
 
-    // Documents spread over all that have an even number, each cut to the long context, so that no window reaches into another document. One more
-    // than is scored: LongLoRA's protocol leaves the end of the stream out.
+    // Documents spread over all that have an even number, each cut to the long context, so that no window reaches into another document.
+    // One more than is scored: LongLoRA's protocol leaves the end of the stream out.
     private static IEnumerable<int[]> Held(List<string> texts, ITokenizer tokenizer, int context)
     {
         var candidates = texts.Where((t, i) => i % 2 == 0 && t.Length > 3 * context).ToList();
@@ -75,7 +89,9 @@ internal static class ReproductionData
             return (texts, "the .NET SDK's documentation");
         var random = new SplitMix64((ulong)seed);
         var practice = new RetrievalPractice(random);
-        return ([.. Enumerable.Range(0, 400).Select(_ => practice.Write(PracticeKind.Facts, random.Between(6_000, 24_000)))],
-            "generated text, since this SDK has no XML documentation");
+        return (
+            [.. Enumerable.Range(0, 400).Select(_ => practice.Write(PracticeKind.Facts, random.Between(6_000, 24_000)))],
+            "generated text, since this SDK has no XML documentation"
+        );
     }
 }

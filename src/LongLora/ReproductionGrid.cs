@@ -5,7 +5,8 @@ namespace LongLora;
 /// <summary>One training of the reproduction.</summary>
 /// <param name="Name">Names its files.</param>
 /// <param name="Settings">
-/// What differs from the paper's method (S²-Attn with groups of L/4, LoRA+ of rank 8, interpolation), as lines of a recipe; null where nothing is trained.
+/// What differs from the paper's method (S²-Attn with groups of L/4, LoRA+ of rank 8, interpolation), as lines of a recipe; null where
+/// nothing is trained.
 /// </param>
 /// <param name="Stretch">How positions are rescaled where nothing is trained; null for not at all.</param>
 public sealed record ReproductionRun(string Name, IReadOnlyList<string>? Settings, string? Stretch = null)
@@ -37,7 +38,12 @@ public enum ReproductionColumns
 /// <param name="Columns">What it shows.</param>
 /// <param name="Rows">Label, run, and the paper's figure; empty where it has none.</param>
 /// <param name="Paper">What the paper's figures are, and where.</param>
-public sealed record ReproductionTable(string Title, ReproductionColumns Columns, IReadOnlyList<(string Label, string Run, string Paper)> Rows, string Paper);
+public sealed record ReproductionTable(
+    string Title,
+    ReproductionColumns Columns,
+    IReadOnlyList<(string Label, string Run, string Paper)> Rows,
+    string Paper
+);
 
 /// <summary>All runs and tables: LongLoRA's (arXiv 2309.12307), and how text of the original length fares.</summary>
 public static class ReproductionGrid
@@ -84,39 +90,94 @@ public static class ReproductionGrid
     /// <param name="native">The model's context before.</param>
     /// <param name="factor">How many times longer it becomes.</param>
     public static IReadOnlyList<ReproductionTable> Tables(int native, int factor) =>
-    [
-        new("Training length", ReproductionColumns.Lengths,
         [
-            ("not trained", "base", ""), ("not trained, positions interpolated", "untrained-linear", ""), ("not trained, YaRN", "untrained-yarn", ""),
-            (Length(native), "native", ""), (Length(native * factor / 4), "train-quarter", ""), (Length(native * factor / 2), "train-half", ""), (Length(native * factor), "lora-plus", ""),
-        ], "PG19, 7B, perplexity at 2k, 4k, 8k, 16k, 32k. Trained at 8k: 7.70, 7.35, 7.14; at 16k: 7.65, 7.28, 7.02, 6.86; at 32k: 8.29, 7.83, 7.54, 7.35, 7.22 (table 3)."),
-        new("What is trained", ReproductionColumns.Lengths,
-        [
-            ("LoRA, r 1", "lora-1", ""), ("LoRA, r 8", "lora", "11.44"), ("LoRA, r 64", "lora-64", "11.98 (r 256)"), ("LoRA + norms", "lora-norms", "10.49"), ("LoRA + embeddings", "lora-embeddings", "8.29"),
-            ("LoRA + both (LoRA+)", "lora-plus", "8.12"), ("full fine-tuning", "full-tuning", "8.08"),
-        ], "7B at 32k, PG19 validation (table 2)."),
-        new("Attention while training", ReproductionColumns.OwnPattern,
-        [
-            ("full", "full-attention", "8.02"), ("S² (groups, half of the heads shifted)", "lora-plus", "8.04"), ("groups without the shift", "grouped", ""),
-            ("groups, half of the heads dilated by 2", "dilated", "9.70 (own pattern)"),
-        ], "7B at 8k, full fine-tuning, tested with full attention: S² and full within 0.05. Tested with its own pattern at 32k S² has 8.64 instead of 8.12 (section 4.3, table 6)."),
-        new("Group size", ReproductionColumns.Lengths,
-        [
-            ("L (full attention)", "full-attention", "8.02"), ("L/2", "group-half", "8.04"), ("L/4", "lora-plus", "8.04"), ("L/6", "group-sixth", "8.10"), ("L/8", "group-eighth", "8.16"),
-        ], "7B at 8k, PG19 validation (table 7)."),
-        new("Cost of training", ReproductionColumns.Cost,
-        [
-            ("full", "full-attention", "92.5 h"), ("S², L/2", "group-half", ""), ("S², L/4", "lora-plus", "52.4 h"), ("S², L/8", "group-eighth", ""), ("full fine-tuning, S²", "full-tuning", "out of memory"),
-        ], "7B, 1000 steps at 65,536 tokens, eight A100, FlashAttention-2 (table 5): LoRA with full attention and LongLoRA."),
-        new("Short text: what its perplexity loses", ReproductionColumns.ShortLoss,
-        [
-            ("not trained", "base", ""), ("not trained, linear", "untrained-linear", ""), ("not trained, dynamic NTK", "untrained-dynamic", ""), ("not trained, YaRN", "untrained-yarn", ""),
-            ("trained at the original length (the yardstick)", "native", ""),
-            ("linear interpolation", "linear", "+9.8 %"), ("dynamic NTK", "dynamic", ""), ("dynamic NTK, a quarter short windows", "dynamic-short", ""),
-            ("YaRN", "lora-plus", ""), ("YaRN, a quarter short windows", "yarn-short", ""),
-            ("by length, no short windows", "by-length-long", ""), ("by length, a quarter short windows (mixed windows)", "by-length", ""), ("by length, half short windows", "by-length-half", ""),
-        ], "7B at 2k: 7.55 after full fine-tuning for 8k, 8.29 after LongLoRA for 32k (table 3). Positions by length with short windows in training are LongRoPE2's mixed windows (arXiv 2502.20082), which keeps 98.6 % of short-text quality."),
-    ];
+            new(
+                "Training length",
+                ReproductionColumns.Lengths,
+                [
+                    ("not trained", "base", ""),
+                    ("not trained, positions interpolated", "untrained-linear", ""),
+                    ("not trained, YaRN", "untrained-yarn", ""),
+                    (Length(native), "native", ""),
+                    (Length(native * factor / 4), "train-quarter", ""),
+                    (Length(native * factor / 2), "train-half", ""),
+                    (Length(native * factor), "lora-plus", ""),
+                ],
+                "PG19, 7B, perplexity at 2k, 4k, 8k, 16k, 32k. Trained at 8k: 7.70, 7.35, 7.14; at 16k: 7.65, 7.28, 7.02, 6.86; at 32k: "
+                    + "8.29, 7.83, 7.54, 7.35, 7.22 (table 3)."
+            ),
+            new(
+                "What is trained",
+                ReproductionColumns.Lengths,
+                [
+                    ("LoRA, r 1", "lora-1", ""),
+                    ("LoRA, r 8", "lora", "11.44"),
+                    ("LoRA, r 64", "lora-64", "11.98 (r 256)"),
+                    ("LoRA + norms", "lora-norms", "10.49"),
+                    ("LoRA + embeddings", "lora-embeddings", "8.29"),
+                    ("LoRA + both (LoRA+)", "lora-plus", "8.12"),
+                    ("full fine-tuning", "full-tuning", "8.08"),
+                ],
+                "7B at 32k, PG19 validation (table 2)."
+            ),
+            new(
+                "Attention while training",
+                ReproductionColumns.OwnPattern,
+                [
+                    ("full", "full-attention", "8.02"),
+                    ("S² (groups, half of the heads shifted)", "lora-plus", "8.04"),
+                    ("groups without the shift", "grouped", ""),
+                    ("groups, half of the heads dilated by 2", "dilated", "9.70 (own pattern)"),
+                ],
+                "7B at 8k, full fine-tuning, tested with full attention: S² and full within 0.05. Tested with its own pattern at 32k S² "
+                    + "has 8.64 instead of 8.12 (section 4.3, table 6)."
+            ),
+            new(
+                "Group size",
+                ReproductionColumns.Lengths,
+                [
+                    ("L (full attention)", "full-attention", "8.02"),
+                    ("L/2", "group-half", "8.04"),
+                    ("L/4", "lora-plus", "8.04"),
+                    ("L/6", "group-sixth", "8.10"),
+                    ("L/8", "group-eighth", "8.16"),
+                ],
+                "7B at 8k, PG19 validation (table 7)."
+            ),
+            new(
+                "Cost of training",
+                ReproductionColumns.Cost,
+                [
+                    ("full", "full-attention", "92.5 h"),
+                    ("S², L/2", "group-half", ""),
+                    ("S², L/4", "lora-plus", "52.4 h"),
+                    ("S², L/8", "group-eighth", ""),
+                    ("full fine-tuning, S²", "full-tuning", "out of memory"),
+                ],
+                "7B, 1000 steps at 65,536 tokens, eight A100, FlashAttention-2 (table 5): LoRA with full attention and LongLoRA."
+            ),
+            new(
+                "Short text: what its perplexity loses",
+                ReproductionColumns.ShortLoss,
+                [
+                    ("not trained", "base", ""),
+                    ("not trained, linear", "untrained-linear", ""),
+                    ("not trained, dynamic NTK", "untrained-dynamic", ""),
+                    ("not trained, YaRN", "untrained-yarn", ""),
+                    ("trained at the original length (the yardstick)", "native", ""),
+                    ("linear interpolation", "linear", "+9.8 %"),
+                    ("dynamic NTK", "dynamic", ""),
+                    ("dynamic NTK, a quarter short windows", "dynamic-short", ""),
+                    ("YaRN", "lora-plus", ""),
+                    ("YaRN, a quarter short windows", "yarn-short", ""),
+                    ("by length, no short windows", "by-length-long", ""),
+                    ("by length, a quarter short windows (mixed windows)", "by-length", ""),
+                    ("by length, half short windows", "by-length-half", ""),
+                ],
+                "7B at 2k: 7.55 after full fine-tuning for 8k, 8.29 after LongLoRA for 32k (table 3). Positions by length with short "
+                    + "windows in training are LongRoPE2's mixed windows (arXiv 2502.20082), which keeps 98.6 % of short-text quality."
+            ),
+        ];
 
     private static string Length(int tokens) => string.Create(CultureInfo.InvariantCulture, $"{tokens:N0} tokens");
 

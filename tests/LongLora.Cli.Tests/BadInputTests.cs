@@ -7,7 +7,22 @@ namespace LongLora.Cli.Tests;
 public class BadInputTests : CliRun
 {
     private string[] Train(string model, params string[] more) =>
-        ["train", "--model", model, "--data", At("train.bin"), "--context", "600", "--output", At("run"), "--steps", "1", "--gradient-accumulation", "1", .. more];
+        [
+            "train",
+            "--model",
+            model,
+            "--data",
+            At("train.bin"),
+            "--context",
+            "600",
+            "--output",
+            At("run"),
+            "--steps",
+            "1",
+            "--gradient-accumulation",
+            "1",
+            .. more,
+        ];
 
     public BadInputTests() => WriteTokens("train.bin", 5_000);
 
@@ -42,7 +57,9 @@ public class BadInputTests : CliRun
     public void Missing_and_superfluous_tensors_are_named()
     {
         Fail(ExitCode.Input, ["model.norm.weight"], Train(WriteModel("less", change: t => t.Name == "model.norm.weight" ? null : t)));
-        var more = WriteModel("more", config: c => c.Replace("\"num_hidden_layers\": 5", "\"num_hidden_layers\": 4", StringComparison.Ordinal));
+        var more = WriteModel("more", config: c =>
+            c.Replace("\"num_hidden_layers\": 5", "\"num_hidden_layers\": 4", StringComparison.Ordinal)
+        );
         Fail(ExitCode.Input, ["model.layers.4.", "belongs to no part"], Train(more));
     }
 
@@ -63,14 +80,18 @@ public class BadInputTests : CliRun
     [Fact]
     public void Unknown_config_field_is_refused_with_its_value()
     {
-        var model = WriteModel("field", config: c => c.Replace("\"vocab_size\"", "\"residual_multiplier\": 0.22, \"vocab_size\"", StringComparison.Ordinal));
+        var model = WriteModel("field", config: c =>
+            c.Replace("\"vocab_size\"", "\"residual_multiplier\": 0.22, \"vocab_size\"", StringComparison.Ordinal)
+        );
         Fail(ExitCode.Input, ["residual_multiplier", "0.22", "config.json"], Train(model));
     }
 
     [Fact]
     public void Unsupported_family_is_refused_with_those_that_are_supported()
     {
-        var model = WriteModel("family", config: c => c.Replace("\"model_type\": \"llama\"", "\"model_type\": \"mamba\"", StringComparison.Ordinal));
+        var model = WriteModel("family", config: c =>
+            c.Replace("\"model_type\": \"llama\"", "\"model_type\": \"mamba\"", StringComparison.Ordinal)
+        );
         Fail(ExitCode.Input, ["mamba", "llama"], Train(model));
     }
 
@@ -94,7 +115,11 @@ public class BadInputTests : CliRun
 
     [Fact]
     public void All_wrong_options_are_listed_at_once() =>
-        Fail(ExitCode.Usage, ["rank is 0", "beta2 is 1", "group-size is 7", "warmup-steps is -1"], Train(Stories, "--rank", "0", "--beta2", "1", "--group-size", "7", "--warmup-steps", "-1"));
+        Fail(
+            ExitCode.Usage,
+            ["rank is 0", "beta2 is 1", "group-size is 7", "warmup-steps is -1"],
+            Train(Stories, "--rank", "0", "--beta2", "1", "--group-size", "7", "--warmup-steps", "-1")
+        );
 
     [Fact]
     public void Corpus_that_is_empty_short_or_missing_is_refused()
@@ -110,18 +135,59 @@ public class BadInputTests : CliRun
         Fail(ExitCode.Input, ["ids.bin", "65535", "512"], Data(At("ids.bin")));
     }
 
-    private string[] Data(string path) => ["train", "--model", Stories, "--data", path, "--context", "600", "--output", At("run"), "--steps", "1"];
+    private string[] Data(string path) =>
+        ["train", "--model", Stories, "--data", path, "--context", "600", "--output", At("run"), "--steps", "1"];
 
     [Fact]
     public void Context_below_the_native_one_is_refused() =>
-        Fail(ExitCode.Usage, ["300", "512"], "train", "--model", Stories, "--data", At("train.bin"), "--context", "300", "--output", At("run"));
+        Fail(
+            ExitCode.Usage,
+            ["300", "512"],
+            "train",
+            "--model",
+            Stories,
+            "--data",
+            At("train.bin"),
+            "--context",
+            "300",
+            "--output",
+            At("run")
+        );
 
     [Fact]
     public void Output_that_cannot_be_written_is_refused()
     {
         File.WriteAllText(At("file"), "");
-        Fail(ExitCode.Usage, ["Cannot write", "file"], "train", "--model", Stories, "--data", At("train.bin"), "--context", "600", "--output", At("file", "run"), "--steps", "1");
-        Fail(ExitCode.Usage, ["not empty"], "train", "--model", Stories, "--data", At("train.bin"), "--context", "600", "--output", Folder, "--steps", "1");
+        Fail(
+            ExitCode.Usage,
+            ["Cannot write", "file"],
+            "train",
+            "--model",
+            Stories,
+            "--data",
+            At("train.bin"),
+            "--context",
+            "600",
+            "--output",
+            At("file", "run"),
+            "--steps",
+            "1"
+        );
+        Fail(
+            ExitCode.Usage,
+            ["not empty"],
+            "train",
+            "--model",
+            Stories,
+            "--data",
+            At("train.bin"),
+            "--context",
+            "600",
+            "--output",
+            Folder,
+            "--steps",
+            "1"
+        );
     }
 
     [Fact]
@@ -137,9 +203,22 @@ public class BadInputTests : CliRun
     public void Adapter_of_another_model_is_refused()
     {
         var adapter = Path.Combine(AppContext.BaseDirectory, "Goldens", "llama_tiny_lora");
-        var model = WriteModel("one", c => c.Replace("\"num_hidden_layers\": 5", "\"num_hidden_layers\": 1", StringComparison.Ordinal),
-            t => System.Text.RegularExpressions.Regex.IsMatch(t.Name, "layers\\.[1-4]") ? null : t);
-        Fail(ExitCode.Input, ["adapter_model.safetensors", "layers.1", "another base"], "merge", "--model", model, "--adapter", adapter, "--output", At("m"));
+        var model = WriteModel(
+            "one",
+            c => c.Replace("\"num_hidden_layers\": 5", "\"num_hidden_layers\": 1", StringComparison.Ordinal),
+            t => System.Text.RegularExpressions.Regex.IsMatch(t.Name, "layers\\.[1-4]") ? null : t
+        );
+        Fail(
+            ExitCode.Input,
+            ["adapter_model.safetensors", "layers.1", "another base"],
+            "merge",
+            "--model",
+            model,
+            "--adapter",
+            adapter,
+            "--output",
+            At("m")
+        );
         Assert.False(Directory.Exists(At("m")));
     }
 }

@@ -5,7 +5,17 @@ namespace LongLora.Cli.Tests;
 public class BenchTests : CliRun
 {
     private static readonly string[] s_fields =
-        ["context", "s2_seconds", "full_seconds", "s2_flops", "full_flops", "s2_gflops_useful", "gemm_gflops", "s2_peak_bytes", "full_peak_bytes"];
+    [
+        "context",
+        "s2_seconds",
+        "full_seconds",
+        "s2_flops",
+        "full_flops",
+        "s2_gflops_useful",
+        "gemm_gflops",
+        "s2_peak_bytes",
+        "full_peak_bytes",
+    ];
 
     private JsonElement Results(string file) => JsonDocument.Parse(File.ReadAllText(At(file))).RootElement.GetProperty("results");
 
@@ -31,7 +41,22 @@ public class BenchTests : CliRun
     [Fact]
     public void Step_without_full_attention_leaves_its_fields_empty()
     {
-        Succeed("bench", "step", "--model", Stories, "--context", "64", "--steps", "1", "--full", "false", "--group-size", "32", "--json", At("step.json"));
+        Succeed(
+            "bench",
+            "step",
+            "--model",
+            Stories,
+            "--context",
+            "64",
+            "--steps",
+            "1",
+            "--full",
+            "false",
+            "--group-size",
+            "32",
+            "--json",
+            At("step.json")
+        );
         var result = Results("step.json")[0];
         Assert.Equal(s_fields, result.EnumerateObject().Select(p => p.Name));
         Assert.Equal(JsonValueKind.Null, result.GetProperty("full_seconds").ValueKind);
@@ -64,7 +89,20 @@ public class BenchTests : CliRun
     [Fact]
     public void Decode_shows_a_row_a_length()
     {
-        var shown = Succeed("bench", "decode", "--model", Stories, "--context", "64,100", "--tokens", "3", "--prefill-chunk", "48", "--device", "cpu");
+        var shown = Succeed(
+            "bench",
+            "decode",
+            "--model",
+            Stories,
+            "--context",
+            "64,100",
+            "--tokens",
+            "3",
+            "--prefill-chunk",
+            "48",
+            "--device",
+            "cpu"
+        );
         Assert.Contains("100", shown);
         Assert.Contains("% of", shown);
         Fail(ExitCode.Usage, ["at least 1 new token", "0"], "bench", "decode", "--model", Stories, "--context", "64", "--tokens", "0");

@@ -4,7 +4,8 @@ namespace LongLora.Cli.Tests;
 
 public class ChatTests : CliRun
 {
-    private static string[] Chat(params string[] more) => ["chat", "--model", Stories, "--template", "llama2", "--max-tokens", "12", .. more];
+    private static string[] Chat(params string[] more) =>
+        ["chat", "--model", Stories, "--template", "llama2", "--max-tokens", "12", .. more];
 
     private static (string Output, string Error) Ask(string input, params string[] more)
     {
@@ -56,7 +57,11 @@ public class ChatTests : CliRun
     [Fact]
     public void Chat_notes_a_context_that_the_model_was_not_made_for()
     {
-        Assert.Contains("stories260K-hf was made for 512 tokens", Ask("Tell me of a dog.", "--context", "4000").Error, StringComparison.Ordinal);
+        Assert.Contains(
+            "stories260K-hf was made for 512 tokens",
+            Ask("Tell me of a dog.", "--context", "4000").Error,
+            StringComparison.Ordinal
+        );
         Assert.DoesNotContain("was made for", Ask("Tell me of a dog.", "--context", "400").Error, StringComparison.Ordinal);
     }
 
@@ -84,11 +89,13 @@ public class ChatTests : CliRun
     public void Stoppable_work_is_stopped_first_and_the_command_after_it()
     {
         using var interruption = new Interruption();
-        Assert.True(interruption.Stoppable(stop =>
-        {
-            Assert.True(interruption.Signal());
-            return stop.IsCancellationRequested;
-        }));
+        Assert.True(
+            interruption.Stoppable(stop =>
+            {
+                Assert.True(interruption.Signal());
+                return stop.IsCancellationRequested;
+            })
+        );
         Assert.False(interruption.Token.IsCancellationRequested);
         Assert.True(interruption.Signal());
         Assert.True(interruption.Token.IsCancellationRequested);

@@ -14,11 +14,13 @@ public abstract class CliRun : IDisposable
 
     protected static (int Code, string Output, string Error) Run(params string[] args) => Run(default, args);
 
-    protected static (int Code, string Output, string Error) Run(CancellationToken cancellation, params string[] args) => RunWith("", cancellation, args);
+    protected static (int Code, string Output, string Error) Run(CancellationToken cancellation, params string[] args) =>
+        RunWith("", cancellation, args);
 
     protected static (int Code, string Output, string Error) RunWith(string input, CancellationToken cancellation, params string[] args)
     {
-        using StringWriter output = new(), error = new();
+        using StringWriter output = new(),
+            error = new();
         using var interruption = new Interruption();
         using var stop = cancellation.Register(() => interruption.Signal());
         var code = CliApplication.Run(args, new StringReader(input), output, error, interruption);
@@ -56,13 +58,22 @@ public abstract class CliRun : IDisposable
     }
 
     /// <summary>A copy of stories260K without its tokenizer, with some tensors or config text changed.</summary>
-    protected string WriteModel(string name, Func<string, string>? config = null, Func<TensorToWrite, TensorToWrite?>? change = null, long? maxShardBytes = null)
+    protected string WriteModel(
+        string name,
+        Func<string, string>? config = null,
+        Func<TensorToWrite, TensorToWrite?>? change = null,
+        long? maxShardBytes = null
+    )
     {
         using var origin = CheckpointDirectory.Open(Stories);
         Directory.CreateDirectory(At(name));
         File.WriteAllText(At(name, "config.json"), (config ?? (t => t))(origin.ConfigText));
-        var tensors = origin.Tensors.Keys.Order(StringComparer.Ordinal).Select(n => TensorToWrite.Of(n, origin.Open(n)))
-            .Select(t => change is null ? t : change(t)).OfType<TensorToWrite>().ToList();
+        var tensors = origin
+            .Tensors.Keys.Order(StringComparer.Ordinal)
+            .Select(n => TensorToWrite.Of(n, origin.Open(n)))
+            .Select(t => change is null ? t : change(t))
+            .OfType<TensorToWrite>()
+            .ToList();
         SafetensorsWriter.WriteModel(At(name), tensors, maxShardBytes ?? long.MaxValue);
         return At(name);
     }

@@ -17,14 +17,57 @@ public class FromScratchTests : CliRun
     {
         Succeed("data", "practice", "--documents", "80", "--characters", "600", "--output", At("practice.jsonl"));
         Succeed("tokenizer", "train", "--data", At("practice.jsonl"), "--vocabulary-size", "320", "--output", At("tokenizer"));
-        string[] windows = ["data", "windows", "--tokenizer", At("tokenizer"), "--data", At("practice.jsonl"), "--weights", "4", "2", "1", "0", "0"];
+        string[] windows =
+        [
+            "data",
+            "windows",
+            "--tokenizer",
+            At("tokenizer"),
+            "--data",
+            At("practice.jsonl"),
+            "--weights",
+            "4",
+            "2",
+            "1",
+            "0",
+            "0",
+        ];
         var made = Succeed([.. windows, "--context", "64", "--windows", "200", "--output", At("a.bin")]);
         Assert.Equal(200 * 64 * 2, new FileInfo(At("a.bin")).Length);
-        Assert.Equal(made.Split('\n')[0], Succeed([.. windows, "--context", "64", "--windows", "200", "--output", At("b.bin")]).Split('\n')[0]);
+        Assert.Equal(
+            made.Split('\n')[0],
+            Succeed([.. windows, "--context", "64", "--windows", "200", "--output", At("b.bin")]).Split('\n')[0]
+        );
 
         File.WriteAllText(At("config.json"), Config);
-        string[] common = ["--tuning", "full", "--attention", "full", "--batch-size", "8", "--gradient-accumulation", "1", "--learning-rate", "5e-3", "--warmup-steps", "2"];
-        string[] train = ["train", "--from-scratch", At("config.json"), "--tokenizer", At("tokenizer"), "--data", At("a.bin"), "--context", "64", .. common];
+        string[] common =
+        [
+            "--tuning",
+            "full",
+            "--attention",
+            "full",
+            "--batch-size",
+            "8",
+            "--gradient-accumulation",
+            "1",
+            "--learning-rate",
+            "5e-3",
+            "--warmup-steps",
+            "2",
+        ];
+        string[] train =
+        [
+            "train",
+            "--from-scratch",
+            At("config.json"),
+            "--tokenizer",
+            At("tokenizer"),
+            "--data",
+            At("a.bin"),
+            "--context",
+            "64",
+            .. common,
+        ];
         Succeed([.. train, "--steps", "12", "--save-every", "6", "--output", At("run")]);
         var losses = MetricsLog.Read(At("run")).Select(s => s.Loss).ToList();
         Assert.Equal(Math.Log(320), losses[0], 0.2); // knows nothing yet
@@ -40,10 +83,28 @@ public class FromScratchTests : CliRun
         // A run that was cut short goes on to the same bits.
         Succeed([.. train, "--steps", "6", "--output", At("short")]);
         Succeed([.. train, "--steps", "12", "--output", At("short"), "--resume"]);
-        Assert.Equal(File.ReadAllBytes(At("run", "model", "model.safetensors")), File.ReadAllBytes(At("short", "model", "model.safetensors")));
+        Assert.Equal(
+            File.ReadAllBytes(At("run", "model", "model.safetensors")),
+            File.ReadAllBytes(At("short", "model", "model.safetensors"))
+        );
 
         Succeed([.. windows, "--context", "128", "--windows", "60", "--output", At("c.bin")]);
-        Succeed(["train", "--model", At("run", "model"), "--rope-scaling", "default", "--data", At("c.bin"), "--context", "128", .. common, "--steps", "2", "--output", At("longer")]);
+        Succeed([
+            "train",
+            "--model",
+            At("run", "model"),
+            "--rope-scaling",
+            "default",
+            "--data",
+            At("c.bin"),
+            "--context",
+            "128",
+            .. common,
+            "--steps",
+            "2",
+            "--output",
+            At("longer"),
+        ]);
         var longer = ModelConfigReader.ReadFile(At("longer", "model", "config.json"));
         Assert.Equal((128, "default"), (longer.MaxPositions, longer.RopeScaling.Kind));
     }
@@ -70,10 +131,73 @@ public class FromScratchTests : CliRun
     public void Options_that_do_not_go_together_are_refused()
     {
         File.WriteAllText(At("config.json"), Config);
-        Fail(ExitCode.Usage, ["from-scratch trains every weight; set tuning to full"], "train", "--from-scratch", At("config.json"), "--data", "x", "--context", "64", "--output", At("o"));
-        Fail(ExitCode.Usage, ["both model, 'm', and from-scratch"], "train", "--from-scratch", At("config.json"), "--model", "m", "--tuning", "full", "--data", "x", "--context", "64", "--output", At("o"));
-        Fail(ExitCode.Usage, ["a model that exists brings its own"], "train", "--model", "m", "--tokenizer", "t", "--data", "x", "--context", "64", "--output", At("o"));
-        Fail(ExitCode.Usage, ["weights has 7 numbers"], "data", "windows", "--tokenizer", "t", "--context", "64", "--windows", "1", "--weights", "1", "2", "3", "4", "5", "6", "7", "--output", At("o"));
+        Fail(
+            ExitCode.Usage,
+            ["from-scratch trains every weight; set tuning to full"],
+            "train",
+            "--from-scratch",
+            At("config.json"),
+            "--data",
+            "x",
+            "--context",
+            "64",
+            "--output",
+            At("o")
+        );
+        Fail(
+            ExitCode.Usage,
+            ["both model, 'm', and from-scratch"],
+            "train",
+            "--from-scratch",
+            At("config.json"),
+            "--model",
+            "m",
+            "--tuning",
+            "full",
+            "--data",
+            "x",
+            "--context",
+            "64",
+            "--output",
+            At("o")
+        );
+        Fail(
+            ExitCode.Usage,
+            ["a model that exists brings its own"],
+            "train",
+            "--model",
+            "m",
+            "--tokenizer",
+            "t",
+            "--data",
+            "x",
+            "--context",
+            "64",
+            "--output",
+            At("o")
+        );
+        Fail(
+            ExitCode.Usage,
+            ["weights has 7 numbers"],
+            "data",
+            "windows",
+            "--tokenizer",
+            "t",
+            "--context",
+            "64",
+            "--windows",
+            "1",
+            "--weights",
+            "1",
+            "2",
+            "3",
+            "4",
+            "5",
+            "6",
+            "7",
+            "--output",
+            At("o")
+        );
     }
 
     [Fact]
@@ -81,7 +205,9 @@ public class FromScratchTests : CliRun
     {
         Assert.SkipWhen(Data.XmlDocumentation.SdkFiles().Count == 0, "this SDK has no XML documentation");
         Succeed("data", "sdk-docs", "--every", "200", "--output", At("sdk.jsonl"));
-        var texts = File.ReadLines(At("sdk.jsonl")).Select(l => JsonDocument.Parse(l).RootElement.GetProperty("text").GetString()!).ToList();
+        var texts = File.ReadLines(At("sdk.jsonl"))
+            .Select(l => JsonDocument.Parse(l).RootElement.GetProperty("text").GetString()!)
+            .ToList();
         Assert.InRange(texts.Count, 10, 200);
         Assert.Contains(texts, t => t.Contains("Returns: ", StringComparison.Ordinal));
         Assert.All(texts, t => Assert.DoesNotContain("<see", t, StringComparison.Ordinal));

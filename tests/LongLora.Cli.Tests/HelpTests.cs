@@ -2,7 +2,44 @@ namespace LongLora.Cli.Tests;
 
 public class HelpTests : CliRun
 {
-    public static TheoryData<string> Commands => ["", "quickstart", "reproduce", "train", "sft", "evaluate", "evaluate perplexity", "evaluate short", "evaluate passkey", "evaluate lines", "evaluate topics", "evaluate ruler", "evaluate answers", "evaluate streaming", "chat", "serve", "generate", "merge", "export", "quantize", "prepare", "prepare qa", "report", "inspect", "plan", "bench", "bench step", "bench decode", "tokenizer", "tokenizer train", "data", "data practice", "data sdk-docs", "data windows", "data questions"];
+    public static TheoryData<string> Commands =>
+        [
+            "",
+            "quickstart",
+            "reproduce",
+            "train",
+            "sft",
+            "evaluate",
+            "evaluate perplexity",
+            "evaluate short",
+            "evaluate passkey",
+            "evaluate lines",
+            "evaluate topics",
+            "evaluate ruler",
+            "evaluate answers",
+            "evaluate streaming",
+            "chat",
+            "serve",
+            "generate",
+            "merge",
+            "export",
+            "quantize",
+            "prepare",
+            "prepare qa",
+            "report",
+            "inspect",
+            "plan",
+            "bench",
+            "bench step",
+            "bench decode",
+            "tokenizer",
+            "tokenizer train",
+            "data",
+            "data practice",
+            "data sdk-docs",
+            "data windows",
+            "data questions",
+        ];
 
     [Theory]
     [MemberData(nameof(Commands))]
@@ -20,10 +57,20 @@ public class HelpTests : CliRun
     public void Help_of_train_has_every_option_under_its_heading_with_its_default()
     {
         var help = Succeed("train", "--help");
-        var sections = help.Split("\n\n").ToDictionary(s => s.Split('\n')[0].TrimEnd(':'), s => string.Join(' ', s.Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries)));
-        Assert.All(FineTuneOptionTable.All, option => Assert.Contains($"--{option.Name} ", sections[option.Group], StringComparison.Ordinal));
+        var sections = help.Split("\n\n")
+            .ToDictionary(
+                s => s.Split('\n')[0].TrimEnd(':'),
+                s => string.Join(' ', s.Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries))
+            );
+        Assert.All(FineTuneOptionTable.All, option =>
+            Assert.Contains($"--{option.Name} ", sections[option.Group], StringComparison.Ordinal)
+        );
         Assert.Contains("--learning-rate X peak learning rate [default: 2e-5]", sections["Training"], StringComparison.Ordinal);
-        Assert.Contains("--attention shifted-sparse|full|grouped|dilated attention while training [default: shifted-sparse]", sections["Method"], StringComparison.Ordinal);
+        Assert.Contains(
+            "--attention shifted-sparse|full|grouped|dilated attention while training [default: shifted-sparse]",
+            sections["Method"],
+            StringComparison.Ordinal
+        );
         Assert.Contains("--recipe FILE", sections["Run"], StringComparison.Ordinal);
     }
 
@@ -33,7 +80,11 @@ public class HelpTests : CliRun
     [InlineData("bench step", "--activation-offload none|host|disk|auto where activations wait for the backward pass [default: none]")]
     [InlineData("bench step", "--full [true|false] also measure full attention [default: true]")]
     public void Default_of_an_option_is_shown_where_its_text_does_not_say_it(string command, string expected) =>
-        Assert.Contains(expected, string.Join(' ', Succeed([.. command.Split(' '), "--help"]).Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries)), StringComparison.Ordinal);
+        Assert.Contains(
+            expected,
+            string.Join(' ', Succeed([.. command.Split(' '), "--help"]).Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries)),
+            StringComparison.Ordinal
+        );
 
     [Fact]
     public void Version_is_that_of_the_recipe() => Assert.Equal(Recipe.Version, Succeed("--version").Trim());
@@ -50,15 +101,37 @@ public class HelpTests : CliRun
     {
         Fail(ExitCode.Usage, ["There is no command 'tran'. Did you mean 'train'?"], "tran");
         Fail(ExitCode.Usage, ["There is no command 'perplexty'. Did you mean 'perplexity'?"], "evaluate", "perplexty");
-        Fail(ExitCode.Usage, ["There is no option --contxt. Did you mean '--context'?", "longlora train --help"], "train", "--contxt", "600");
+        Fail(
+            ExitCode.Usage,
+            ["There is no option --contxt. Did you mean '--context'?", "longlora train --help"],
+            "train",
+            "--contxt",
+            "600"
+        );
         Fail(ExitCode.Usage, ["'600' belongs to no option."], "train", "600");
         Fail(ExitCode.Usage, ["--model"], "merge", "--adapter", "a", "--output", "b");
     }
 
     [Fact]
     public void Values_of_the_wrong_kind_are_all_named_at_once() =>
-        Fail(ExitCode.Usage, ["--rank is 'x'; it must be a whole number.", "--learning-rate is 'q'", "--shuffle is 'maybe'", "--tuning is 'lora+'; it can be lora-plus, lora, full."],
-            "train", "--rank", "x", "--learning-rate", "q", "--shuffle", "maybe", "--tuning", "lora+");
+        Fail(
+            ExitCode.Usage,
+            [
+                "--rank is 'x'; it must be a whole number.",
+                "--learning-rate is 'q'",
+                "--shuffle is 'maybe'",
+                "--tuning is 'lora+'; it can be lora-plus, lora, full.",
+            ],
+            "train",
+            "--rank",
+            "x",
+            "--learning-rate",
+            "q",
+            "--shuffle",
+            "maybe",
+            "--tuning",
+            "lora+"
+        );
 
     [Theory]
     [InlineData(",")]
@@ -67,6 +140,17 @@ public class HelpTests : CliRun
     public void Lengths_that_are_none_are_refused_under_the_name_that_was_given(string lengths)
     {
         foreach (var option in new[] { "--context", "--lengths" })
-            Fail(ExitCode.Usage, [$"{option} is '{lengths}'"], "evaluate", "perplexity", "--model", Stories, "--data", "x.txt", option, lengths);
+            Fail(
+                ExitCode.Usage,
+                [$"{option} is '{lengths}'"],
+                "evaluate",
+                "perplexity",
+                "--model",
+                Stories,
+                "--data",
+                "x.txt",
+                option,
+                lengths
+            );
     }
 }

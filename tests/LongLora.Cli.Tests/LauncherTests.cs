@@ -12,7 +12,22 @@ public class LauncherTests : CliRun
         Assert.SkipWhen(OperatingSystem.IsWindows(), "the launcher of Windows is longlora.cmd");
         WriteTokens("train.bin", 20_000);
         File.CreateSymbolicLink(At("link"), Repository.At("longlora"));
-        string[] arguments = ["train", "--model", Stories, "--data", "train.bin", "--context", "512", "--output", "a run", "--gradient-accumulation", "1", "--device", "cpu"];
+        string[] arguments =
+        [
+            "train",
+            "--model",
+            Stories,
+            "--data",
+            "train.bin",
+            "--context",
+            "512",
+            "--output",
+            "a run",
+            "--gradient-accumulation",
+            "1",
+            "--device",
+            "cpu",
+        ];
 
         using var first = Start([.. arguments, "--steps", "1000000"]);
         while (!first.HasExited && !(File.Exists(At("a run", "metrics.jsonl")) && new FileInfo(At("a run", "metrics.jsonl")).Length > 0))
@@ -36,7 +51,14 @@ public class LauncherTests : CliRun
     }
 
     private Process Start(string[] arguments) =>
-        Process.Start(new ProcessStartInfo(At("link"), arguments) { WorkingDirectory = Folder, RedirectStandardOutput = true, RedirectStandardError = true })!;
+        Process.Start(
+            new ProcessStartInfo(At("link"), arguments)
+            {
+                WorkingDirectory = Folder,
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+            }
+        )!;
 
     private static (int Code, string Output, string Error) Finish(Process process)
     {

@@ -6,26 +6,28 @@ namespace LongLora.Cli.Tests;
 
 public class LossPlotTests : CliRun
 {
-    private static TrainingStep Step(int number, double loss) => new()
-    {
-        Step = number,
-        Steps = 100,
-        Loss = loss,
-        LearningRate = 1e-3,
-        GradientNorm = 1,
-        Tokens = 1,
-        TokensPerSecond = 1,
-        Elapsed = TimeSpan.Zero,
-        MemoryBytes = 1,
-        PeakMemoryBytes = 1,
-    };
+    private static TrainingStep Step(int number, double loss) =>
+        new()
+        {
+            Step = number,
+            Steps = 100,
+            Loss = loss,
+            LearningRate = 1e-3,
+            GradientNorm = 1,
+            Tokens = 1,
+            TokensPerSecond = 1,
+            Elapsed = TimeSpan.Zero,
+            MemoryBytes = 1,
+            PeakMemoryBytes = 1,
+        };
 
     [Fact]
     public void Save_draws_curve_and_text_without_fonts_of_the_system()
     {
         LossPlot.Save(At("with.png"), [.. Enumerable.Range(1, 100).Select(i => Step(i, 5 - Math.Log10(i)))], "A title to be read");
         LossPlot.Save(At("without.png"), [.. Enumerable.Range(1, 100).Select(i => Step(i, 5 - Math.Log10(i)))], ".");
-        using SKBitmap with = SKBitmap.Decode(At("with.png")), without = SKBitmap.Decode(At("without.png"));
+        using SKBitmap with = SKBitmap.Decode(At("with.png")),
+            without = SKBitmap.Decode(At("without.png"));
         Assert.Equal((1200, 700), (with.Width, with.Height));
         var smoothed = Pixels(with, 0, with.Height, c => c is { Blue: > 100, Red: < 40, Green: < 40 });
         Assert.True(smoothed > 1000, $"{smoothed} pixels of the smoothed curve");

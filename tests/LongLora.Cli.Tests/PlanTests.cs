@@ -7,11 +7,28 @@ public class PlanTests : CliRun
     [Fact]
     public void Plan_of_a_published_model_shows_parts_and_largest_context()
     {
-        var shown = Succeed("plan", "--model", "llama-2-7b", "--context", "32768", "--device", "cpu", "--memory", "64", "--rate", "100", "--json", At("plan.json"));
+        var shown = Succeed(
+            "plan",
+            "--model",
+            "llama-2-7b",
+            "--context",
+            "32768",
+            "--device",
+            "cpu",
+            "--memory",
+            "64",
+            "--rate",
+            "100",
+            "--json",
+            At("plan.json")
+        );
         foreach (var part in new[] { "weights", "12.6 GiB", "activation checkpoints", "Fits into 64.0 GiB", "with full attention" })
             Assert.Contains(part, shown);
         using var json = JsonDocument.Parse(File.ReadAllText(At("plan.json")));
-        Assert.Equal(json.RootElement.GetProperty("peak_bytes").GetInt64(), json.RootElement.GetProperty("parts").EnumerateObject().Sum(p => p.Value.GetInt64()));
+        Assert.Equal(
+            json.RootElement.GetProperty("peak_bytes").GetInt64(),
+            json.RootElement.GetProperty("parts").EnumerateObject().Sum(p => p.Value.GetInt64())
+        );
         Assert.True(json.RootElement.GetProperty("full_flops").GetDouble() > json.RootElement.GetProperty("flops").GetDouble());
     }
 
@@ -39,14 +56,30 @@ public class PlanTests : CliRun
     }
 
     [Fact]
-    public void Plan_of_an_unknown_model_is_refused() => Fail(ExitCode.Input, ["no model folder 'llama-2-8b'"], "plan", "--model", "llama-2-8b", "--context", "1024");
+    public void Plan_of_an_unknown_model_is_refused() =>
+        Fail(ExitCode.Input, ["no model folder 'llama-2-8b'"], "plan", "--model", "llama-2-8b", "--context", "1024");
 
     // A context that no machine holds, of a model that is tiny.
     [Fact]
     public void Train_that_cannot_fit_is_refused_before_it_begins()
     {
         WriteTokens("train.bin", 5_000);
-        Fail(ExitCode.Usage, ["This run needs about", "--check-memory false"], "train", "--model", WriteModel("model"), "--data", At("train.bin"),
-            "--context", "2000000000", "--output", At("run"), "--steps", "1", "--activation-offload", "none");
+        Fail(
+            ExitCode.Usage,
+            ["This run needs about", "--check-memory false"],
+            "train",
+            "--model",
+            WriteModel("model"),
+            "--data",
+            At("train.bin"),
+            "--context",
+            "2000000000",
+            "--output",
+            At("run"),
+            "--steps",
+            "1",
+            "--activation-offload",
+            "none"
+        );
     }
 }

@@ -7,7 +7,10 @@ public class PrepareTests : CliRun
     public PrepareTests()
     {
         Directory.CreateDirectory(At("in"));
-        File.WriteAllText(At("in", "story.txt"), string.Concat(Enumerable.Range(0, 60).Select(i => $"Once upon a time there was a girl with {i} cats.  \n")));
+        File.WriteAllText(
+            At("in", "story.txt"),
+            string.Concat(Enumerable.Range(0, 60).Select(i => $"Once upon a time there was a girl with {i} cats.  \n"))
+        );
         File.Copy(Paper, At("in", "paper.pdf"));
     }
 
@@ -18,16 +21,52 @@ public class PrepareTests : CliRun
         Assert.Contains("tokens.bin (uint16)", text, StringComparison.Ordinal);
         Assert.Contains(".pdf", text, StringComparison.Ordinal);
         Assert.True(new FileInfo(At("corpus", "lengths.png")).Length > 5_000);
-        Succeed("train", "--model", Stories, "--data", At("corpus"), "--context", "600", "--output", At("run"), "--steps", "1", "--gradient-accumulation", "1");
-        Assert.Contains("were there already", Succeed("prepare", "--data", At("in"), "--model", Stories, "--output", At("corpus")), StringComparison.Ordinal);
+        Succeed(
+            "train",
+            "--model",
+            Stories,
+            "--data",
+            At("corpus"),
+            "--context",
+            "600",
+            "--output",
+            At("run"),
+            "--steps",
+            "1",
+            "--gradient-accumulation",
+            "1"
+        );
+        Assert.Contains(
+            "were there already",
+            Succeed("prepare", "--data", At("in"), "--model", Stories, "--output", At("corpus")),
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
     public void Train_and_evaluate_read_a_folder_of_documents_as_they_are()
     {
-        Succeed("train", "--model", Stories, "--data", At("in"), "--context", "600", "--output", At("run"), "--steps", "1", "--gradient-accumulation", "1");
+        Succeed(
+            "train",
+            "--model",
+            Stories,
+            "--data",
+            At("in"),
+            "--context",
+            "600",
+            "--output",
+            At("run"),
+            "--steps",
+            "1",
+            "--gradient-accumulation",
+            "1"
+        );
         var word = Repository.At("tests", "LongLora.Documents.Tests", "Material", "pandoc.docx");
-        Assert.Contains("1 document,", Succeed("evaluate", "perplexity", "--model", Stories, "--data", word, "--context", "32", "--protocol", "document"), StringComparison.Ordinal);
+        Assert.Contains(
+            "1 document,",
+            Succeed("evaluate", "perplexity", "--model", Stories, "--data", word, "--context", "32", "--protocol", "document"),
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -36,7 +75,11 @@ public class PrepareTests : CliRun
         var tokens = Succeed("prepare", "--data", At("in"), "--model", Stories, "--show", "2");
         Assert.Contains("--- in/paper.pdf", tokens, StringComparison.Ordinal);
         Assert.Contains("|<s>| Once| upon| a| time|", tokens, StringComparison.Ordinal);
-        Assert.Contains("Once upon a time there was a girl with 1 cats.\n", Succeed("prepare", "--data", At("in", "story.txt"), "--show", "1"), StringComparison.Ordinal);
+        Assert.Contains(
+            "Once upon a time there was a girl with 1 cats.\n",
+            Succeed("prepare", "--data", At("in", "story.txt"), "--show", "1"),
+            StringComparison.Ordinal
+        );
         Assert.Equal(["in"], Directory.EnumerateFileSystemEntries(Folder).Select(Path.GetFileName));
     }
 
@@ -49,7 +92,19 @@ public class PrepareTests : CliRun
         Succeed("prepare", "--data", At("in"), "--output", At("corpus"), "--skip-unreadable");
         Fail(ExitCode.Input, ["broken.pdf is not a PDF"], "prepare", "--data", At("in"), "--show", "3");
         Succeed("prepare", "--data", At("in"), "--show", "3", "--skip-unreadable");
-        Fail(ExitCode.Input, ["broken.pdf is not a PDF"], "train", "--model", Stories, "--data", At("in"), "--context", "600", "--output", At("run"));
+        Fail(
+            ExitCode.Input,
+            ["broken.pdf is not a PDF"],
+            "train",
+            "--model",
+            Stories,
+            "--data",
+            At("in"),
+            "--context",
+            "600",
+            "--output",
+            At("run")
+        );
     }
 
     [Fact]
@@ -64,12 +119,54 @@ public class PrepareTests : CliRun
     [Fact]
     public void Questions_without_a_service_are_written_as_prompts()
     {
-        Assert.Contains("3 prompts", Succeed("prepare", "qa", "--data", At("in"), "--output", At("prompts.jsonl"), "--chunk", "9000", "--tasks", "why", "find", "--limit", "3"), StringComparison.Ordinal);
+        Assert.Contains(
+            "3 prompts",
+            Succeed(
+                "prepare",
+                "qa",
+                "--data",
+                At("in"),
+                "--output",
+                At("prompts.jsonl"),
+                "--chunk",
+                "9000",
+                "--tasks",
+                "why",
+                "find",
+                "--limit",
+                "3"
+            ),
+            StringComparison.Ordinal
+        );
         Assert.Equal(3, File.ReadLines(At("prompts.jsonl")).Count());
         Fail(ExitCode.Usage, ["'wy'", "Did you mean 'why'?"], "prepare", "qa", "--data", At("in"), "--output", At("q"), "--tasks", "wy");
         Fail(ExitCode.Usage, ["endpoint is 'nowhere'"], "prepare", "qa", "--data", At("in"), "--output", At("q"), "--endpoint", "nowhere");
-        Fail(ExitCode.Usage, ["LONGLORA_NO_SUCH_KEY"], "prepare", "qa", "--data", At("in"), "--output", At("q"), "--api-key-variable", "LONGLORA_NO_SUCH_KEY");
-        Fail(ExitCode.Usage, ["cannot be reached"], "prepare", "qa", "--data", At("in"), "--output", At("q"), "--endpoint", "http://127.0.0.1:9/v1", "--retries", "0");
+        Fail(
+            ExitCode.Usage,
+            ["LONGLORA_NO_SUCH_KEY"],
+            "prepare",
+            "qa",
+            "--data",
+            At("in"),
+            "--output",
+            At("q"),
+            "--api-key-variable",
+            "LONGLORA_NO_SUCH_KEY"
+        );
+        Fail(
+            ExitCode.Usage,
+            ["cannot be reached"],
+            "prepare",
+            "qa",
+            "--data",
+            At("in"),
+            "--output",
+            At("q"),
+            "--endpoint",
+            "http://127.0.0.1:9/v1",
+            "--retries",
+            "0"
+        );
     }
 
     [Fact]

@@ -20,8 +20,27 @@ public class QuantizeTests : CliRun
         // Quantised while loading, or before: the same numbers.
         Assert.Equal(Perplexity(data, "--model", Stories, "--quantization", "nf4"), Perplexity(data, "--model", At("nf4")));
 
-        Succeed("train", "--model", Stories, "--quantization", "nf4", "--data", data, "--context", "512", "--steps", "2", "--gradient-accumulation", "1",
-            "--learning-rate", "1e-3", "--warmup-steps", "0", "--output", At("run"));
+        Succeed(
+            "train",
+            "--model",
+            Stories,
+            "--quantization",
+            "nf4",
+            "--data",
+            data,
+            "--context",
+            "512",
+            "--steps",
+            "2",
+            "--gradient-accumulation",
+            "1",
+            "--learning-rate",
+            "1e-3",
+            "--warmup-steps",
+            "0",
+            "--output",
+            At("run")
+        );
         Succeed("merge", "--model", At("nf4"), "--adapter", At("run", "adapter"), "--output", At("merged"));
         var trained = Perplexity(data, "--model", At("nf4"), "--adapter", At("run", "adapter"));
         Assert.Equal(trained, Perplexity(data, "--model", At("merged")), 1e-4 * trained);
@@ -31,8 +50,34 @@ public class QuantizeTests : CliRun
     [Fact]
     public void Quantisation_that_cannot_be_is_refused()
     {
-        Fail(ExitCode.Usage, ["quantization is 'nf5'", "none, nf4, int8"], "quantize", "--model", Stories, "--quantization", "nf5", "--output", At("x"));
+        Fail(
+            ExitCode.Usage,
+            ["quantization is 'nf5'", "none, nf4, int8"],
+            "quantize",
+            "--model",
+            Stories,
+            "--quantization",
+            "nf5",
+            "--output",
+            At("x")
+        );
         Fail(ExitCode.Usage, ["not quantised"], "quantize", "--model", Stories, "--quantization", "none", "--output", At("x"));
-        Fail(ExitCode.Usage, ["tuning is full"], "train", "--model", Stories, "--quantization", "int8", "--tuning", "full", "--data", "d", "--context", "512", "--output", At("run"));
+        Fail(
+            ExitCode.Usage,
+            ["tuning is full"],
+            "train",
+            "--model",
+            Stories,
+            "--quantization",
+            "int8",
+            "--tuning",
+            "full",
+            "--data",
+            "d",
+            "--context",
+            "512",
+            "--output",
+            At("run")
+        );
     }
 }

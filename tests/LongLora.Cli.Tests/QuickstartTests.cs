@@ -7,7 +7,18 @@ public class QuickstartTests : CliRun
     [Fact]
     public void Bundled_model_finds_the_pass_key_within_its_context_and_not_beyond()
     {
-        Succeed("evaluate", "passkey", "--model", Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny"), "--lengths", "512,1024", "--trials", "10", "--json", At("k.json"));
+        Succeed(
+            "evaluate",
+            "passkey",
+            "--model",
+            Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny"),
+            "--lengths",
+            "512,1024",
+            "--trials",
+            "10",
+            "--json",
+            At("k.json")
+        );
         using var json = JsonDocument.Parse(File.ReadAllText(At("k.json")));
         double[] found = [.. json.RootElement.GetProperty("results").EnumerateArray().Select(r => r.GetProperty("accuracy").GetDouble())];
         Assert.InRange(found[0], 0.85, 1);

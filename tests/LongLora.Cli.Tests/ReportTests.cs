@@ -9,39 +9,165 @@ public class ReportTests : CliRun
     {
         WriteTokens("train.bin", 5000);
         WriteTokens("test.bin", 3000);
-        Succeed("train", "--model", Stories, "--data", At("train.bin"), "--context", "1024", "--steps", "3", "--gradient-accumulation", "1", "--output", At("run"));
+        Succeed(
+            "train",
+            "--model",
+            Stories,
+            "--data",
+            At("train.bin"),
+            "--context",
+            "1024",
+            "--steps",
+            "3",
+            "--gradient-accumulation",
+            "1",
+            "--output",
+            At("run")
+        );
         string[] adapted = ["--model", Stories, "--adapter", At("run", "adapter")];
-        Succeed(["evaluate", "perplexity", "--model", Stories, "--data", At("test.bin"), "--context", "256,512", "--json", At("run", "base.json")]);
-        var shown = Succeed(["evaluate", "perplexity", .. adapted, "--data", At("test.bin"), "--context", "256,512", "--by-position", "--json", At("run", "after.json"), "--picture", At("p.png")]);
+        Succeed([
+            "evaluate",
+            "perplexity",
+            "--model",
+            Stories,
+            "--data",
+            At("test.bin"),
+            "--context",
+            "256,512",
+            "--json",
+            At("run", "base.json"),
+        ]);
+        var shown = Succeed([
+            "evaluate",
+            "perplexity",
+            .. adapted,
+            "--data",
+            At("test.bin"),
+            "--context",
+            "256,512",
+            "--by-position",
+            "--json",
+            At("run", "after.json"),
+            "--picture",
+            At("p.png"),
+        ]);
         Assert.Contains("256 to 511", shown, StringComparison.Ordinal);
         Assert.True(new FileInfo(At("p.png")).Length > 5000);
-        Succeed(["evaluate", "passkey", .. adapted, "--lengths", "384,512", "--trials", "2", "--json", At("run", "evaluations", "passkey.json")]);
-        Succeed(["evaluate", "ruler", .. adapted, "--tasks", "fwe", "niah_single_1", "--lengths", "512", "--trials", "1", "--json", At("run", "ruler.json"), "--picture", At("r.png")]);
-        var change = Succeed(["evaluate", "short", .. adapted, "--data", At("test.bin"), "--trials", "0", "--json", At("run", "short.json")]);
+        Succeed([
+            "evaluate",
+            "passkey",
+            .. adapted,
+            "--lengths",
+            "384,512",
+            "--trials",
+            "2",
+            "--json",
+            At("run", "evaluations", "passkey.json"),
+        ]);
+        Succeed([
+            "evaluate",
+            "ruler",
+            .. adapted,
+            "--tasks",
+            "fwe",
+            "niah_single_1",
+            "--lengths",
+            "512",
+            "--trials",
+            "1",
+            "--json",
+            At("run", "ruler.json"),
+            "--picture",
+            At("r.png"),
+        ]);
+        var change = Succeed([
+            "evaluate",
+            "short",
+            .. adapted,
+            "--data",
+            At("test.bin"),
+            "--trials",
+            "0",
+            "--json",
+            At("run", "short.json"),
+        ]);
         Assert.Contains("perplexity", change, StringComparison.Ordinal);
 
         Assert.Contains("report.html", Succeed("report", At("run")), StringComparison.Ordinal);
         var page = File.ReadAllText(At("run", "report.html"));
-        foreach (var wanted in new[] { "1,024 tokens", "Training loss", "Perplexity by length", "perplexity before", "perplexity after", "pass key after", "Loss by position", "Short text", "fwe after", "peak memory", "learning-rate" })
+        foreach (
+            var wanted in new[]
+            {
+                "1,024 tokens",
+                "Training loss",
+                "Perplexity by length",
+                "perplexity before",
+                "perplexity after",
+                "pass key after",
+                "Loss by position",
+                "Short text",
+                "fwe after",
+                "peak memory",
+                "learning-rate",
+            }
+        )
             Assert.Contains(wanted, page, StringComparison.Ordinal);
         Assert.DoesNotContain("NaN", page, StringComparison.Ordinal);
         Assert.DoesNotContain("http", page, StringComparison.Ordinal); // needs nothing from elsewhere
         Assert.DoesNotContain("<script", page, StringComparison.Ordinal);
-        Assert.True(page.IndexOf("<th scope=\"col\">perplexity before", StringComparison.Ordinal) < page.IndexOf("<th scope=\"col\">perplexity after", StringComparison.Ordinal), "after.json is read first, but before comes first");
+        Assert.True(
+            page.IndexOf("<th scope=\"col\">perplexity before", StringComparison.Ordinal)
+                < page.IndexOf("<th scope=\"col\">perplexity after", StringComparison.Ordinal),
+            "after.json is read first, but before comes first"
+        );
         Assert.Matches("<li><b>[0-9.]+ → [0-9.]+</b>perplexity at 512 tokens", page);
-        Assert.Matches("aria-label=\"By tokens. before: [0-9.]+ at 256, [0-9.]+ at 512; after: [0-9.]+ at 256, [0-9.]+ at 512\"", page); // a chart for who cannot see it
+        // a chart for who cannot see it
+        Assert.Matches("aria-label=\"By tokens. before: [0-9.]+ at 256, [0-9.]+ at 512; after: [0-9.]+ at 256, [0-9.]+ at 512\"", page);
         Fail(ExitCode.Usage, ["--output"], "report", At("run"), At("run"));
         Succeed("report", At("run"), At("run"), "--output", At("two.html"));
-        foreach (var wanted in new[] { "2 runs", "<th scope=\"col\">perplexity at 512", "<th scope=\"col\">pass key at 512", "Pass key by length, after" })
+        foreach (
+            var wanted in new[]
+            {
+                "2 runs",
+                "<th scope=\"col\">perplexity at 512",
+                "<th scope=\"col\">pass key at 512",
+                "Pass key by length, after",
+            }
+        )
             Assert.Contains(wanted, File.ReadAllText(At("two.html")), StringComparison.Ordinal);
     }
 
     [Fact]
     public void Evaluate_asks_questions_of_a_file_as_they_are()
     {
-        var lines = Enumerable.Range(0, 3).Select(i => JsonSerializer.Serialize(new { prompt = $"line a-b: REGISTER_CONTENT is <{70 + i}>\nline c-d: REGISTER_CONTENT is <12>\nWhat is in line a-b? ", expected_number = 70 + i }));
+        var lines = Enumerable
+            .Range(0, 3)
+            .Select(i =>
+                JsonSerializer.Serialize(
+                    new
+                    {
+                        prompt = $"line a-b: REGISTER_CONTENT is <{70 + i}>\nline c-d: REGISTER_CONTENT is <12>\nWhat is in line a-b? ",
+                        expected_number = 70 + i,
+                    }
+                )
+            );
         File.WriteAllLines(At("cases.jsonl"), lines);
-        var shown = Succeed("evaluate", "lines", "--model", Stories, "--cases", At("cases.jsonl"), "--trials", "2", "--scoring", "likelihood", "--json", At("lines.json"), "--picture", At("l.png"));
+        var shown = Succeed(
+            "evaluate",
+            "lines",
+            "--model",
+            Stories,
+            "--cases",
+            At("cases.jsonl"),
+            "--trials",
+            "2",
+            "--scoring",
+            "likelihood",
+            "--json",
+            At("lines.json"),
+            "--picture",
+            At("l.png")
+        );
         Assert.Contains("cases.jsonl", shown, StringComparison.Ordinal);
         using var json = JsonDocument.Parse(File.ReadAllText(At("lines.json")));
         Assert.Equal(2, json.RootElement.GetProperty("results")[0].GetProperty("trials").GetArrayLength());
@@ -56,7 +182,11 @@ public class ReportTests : CliRun
         Fail(ExitCode.Usage, ["pictures are written as .png"], [.. command, "--picture", At("p.svg")]);
         Fail(ExitCode.Usage, ["is a folder"], [.. command, "--json", At()]);
         WriteTokens("test.bin", 1000);
-        Assert.Contains("Lengths above 512 are beyond the context", Succeed("evaluate", "perplexity", "--model", Stories, "--data", At("test.bin"), "--lengths", "512,600", "--stride", "100"), StringComparison.Ordinal);
+        Assert.Contains(
+            "Lengths above 512 are beyond the context",
+            Succeed("evaluate", "perplexity", "--model", Stories, "--data", At("test.bin"), "--lengths", "512,600", "--stride", "100"),
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -64,7 +194,10 @@ public class ReportTests : CliRun
     {
         Directory.CreateDirectory(At("none"));
         Fail(ExitCode.Input, ["no metrics.jsonl"], "report", At("none"));
-        File.WriteAllText(At("none", "metrics.jsonl"), "{\"step\":1,\"steps\":2,\"loss\":3,\"learning_rate\":0.1,\"gradient_norm\":1,\"tokens\":8,\"tokens_per_second\":4,\"elapsed_seconds\":2,\"memory_bytes\":1,\"peak_memory_bytes\":1}\n");
+        File.WriteAllText(
+            At("none", "metrics.jsonl"),
+            "{\"step\":1,\"steps\":2,\"loss\":3,\"learning_rate\":0.1,\"gradient_norm\":1,\"tokens\":8,\"tokens_per_second\":4,\"elapsed_seconds\":2,\"memory_bytes\":1,\"peak_memory_bytes\":1}\n"
+        );
         File.WriteAllText(At("none", "notes.json"), "[1, 2]");
         Succeed("report", At("none"));
         File.WriteAllText(At("none", "bad.json"), JsonSerializer.Serialize(new { task = "perplexity" }));

@@ -7,16 +7,44 @@ public class SftTests : CliRun
     private string WriteConversations(string name)
     {
         var colours = new[] { "red", "blue", "green" };
-        File.WriteAllLines(At(name), Enumerable.Range(0, 60).Select(i =>
-            $$"""{"instruction": "What colour has the {{(i % 2 == 0 ? "ball" : "hat")}} of {{i}}?", "input": "", "output": "It is {{colours[i % 3]}}."}"""));
+        File.WriteAllLines(
+            At(name),
+            Enumerable
+                .Range(0, 60)
+                .Select(i =>
+                    $$"""{"instruction": "What colour has the {{(i % 2 == 0 ? "ball" : "hat")}} of {{i}}?", "input": "", "output": "It is {{colours[i % 3]}}."}"""
+                )
+        );
         return At(name);
     }
 
     private string[] Arguments(string output, params string[] more) =>
-    [
-        "sft", "--model", Stories, "--data", WriteConversations("train.jsonl"), "--template", "llama2", "--context", "600", "--output", At(output), "--steps", "6",
-        "--gradient-accumulation", "2", "--learning-rate", "4e-3", "--warmup-steps", "2", "--group-size", "32", "--save-every", "2", .. more,
-    ];
+        [
+            "sft",
+            "--model",
+            Stories,
+            "--data",
+            WriteConversations("train.jsonl"),
+            "--template",
+            "llama2",
+            "--context",
+            "600",
+            "--output",
+            At(output),
+            "--steps",
+            "6",
+            "--gradient-accumulation",
+            "2",
+            "--learning-rate",
+            "4e-3",
+            "--warmup-steps",
+            "2",
+            "--group-size",
+            "32",
+            "--save-every",
+            "2",
+            .. more,
+        ];
 
     [Fact]
     public void Sft_learns_and_its_recipe_repeats_the_run()
@@ -26,9 +54,15 @@ public class SftTests : CliRun
         Assert.True(losses[^1] < losses[0] - 0.5, $"the loss went from {losses[0]} to {losses[^1]}");
         Assert.Contains("task: sft", File.ReadAllText(At("run", "recipe.yaml")), StringComparison.Ordinal);
         Succeed("sft", "--recipe", At("run", "recipe.yaml"), "--output", At("again"), "--token-cache", At("cache"));
-        Assert.Equal(File.ReadAllBytes(At("run", "adapter", "adapter_model.safetensors")), File.ReadAllBytes(At("again", "adapter", "adapter_model.safetensors")));
+        Assert.Equal(
+            File.ReadAllBytes(At("run", "adapter", "adapter_model.safetensors")),
+            File.ReadAllBytes(At("again", "adapter", "adapter_model.safetensors"))
+        );
         Succeed("train", "--recipe", At("run", "recipe.yaml"), "--output", At("third"), "--token-cache", At("cache"));
-        Assert.Equal(File.ReadAllBytes(At("run", "adapter", "adapter_model.safetensors")), File.ReadAllBytes(At("third", "adapter", "adapter_model.safetensors")));
+        Assert.Equal(
+            File.ReadAllBytes(At("run", "adapter", "adapter_model.safetensors")),
+            File.ReadAllBytes(At("third", "adapter", "adapter_model.safetensors"))
+        );
         Assert.Single(Directory.GetFiles(At("cache")));
     }
 
@@ -41,14 +75,24 @@ public class SftTests : CliRun
         var counted = MetricsLog.Read(At("straight")).Select(s => s.Tokens).ToList();
         Assert.Equal(counted.Order().Distinct(), counted); // rows of whole examples differ in length
         Succeed(Arguments("broken", "--resume"));
-        Assert.Equal(File.ReadAllBytes(At("straight", "adapter", "adapter_model.safetensors")), File.ReadAllBytes(At("broken", "adapter", "adapter_model.safetensors")));
+        Assert.Equal(
+            File.ReadAllBytes(At("straight", "adapter", "adapter_model.safetensors")),
+            File.ReadAllBytes(At("broken", "adapter", "adapter_model.safetensors"))
+        );
         Assert.Equal(counted, MetricsLog.Read(At("broken")).Select(s => s.Tokens));
     }
 
     [Fact]
     public void Sft_context_below_the_model_shortens_examples_and_says_so()
     {
-        var output = Succeed([.. Arguments("run").Select(a => a == "600" ? "40" : a == "32" ? "16" : a)]);
+        var output = Succeed([
+            .. Arguments("run")
+                .Select(a =>
+                    a == "600" ? "40"
+                    : a == "32" ? "16"
+                    : a
+                ),
+        ]);
         Assert.Contains("Examples of more than 40 tokens: 60;", output, StringComparison.Ordinal);
         Assert.Contains("512 tokens", Succeed("inspect", Stories), StringComparison.Ordinal);
     }
@@ -56,7 +100,19 @@ public class SftTests : CliRun
     [Fact]
     public void Sft_show_prints_what_the_model_will_see_and_trains_nothing()
     {
-        var output = Succeed("sft", "--model", Stories, "--data", WriteConversations("train.jsonl"), "--template", "longalpaca", "--context", "600", "--show", "2");
+        var output = Succeed(
+            "sft",
+            "--model",
+            Stories,
+            "--data",
+            WriteConversations("train.jsonl"),
+            "--template",
+            "longalpaca",
+            "--context",
+            "600",
+            "--show",
+            "2"
+        );
         Assert.Contains("⟦|<s>|", output, StringComparison.Ordinal);
         Assert.Contains("]⟧|", output, StringComparison.Ordinal);
         Assert.Contains("|</s>", output, StringComparison.Ordinal);
@@ -77,15 +133,51 @@ public class SftTests : CliRun
         Fail(ExitCode.Usage, ["conversations", "--model"], "prepare", "--data", At("qa.json"), "--show", "3");
         Fail(ExitCode.Input, ["longlora sft"], "prepare", "--data", At("qa.json"), "--output", At("corpus"));
         File.WriteAllText(At("bad.json"), """[{"instruction": "q"}]""");
-        Fail(ExitCode.Input, ["bad.json:1", "its fields are instruction"], "prepare", "--model", Stories, "--template", "alpaca", "--data", At("bad.json"), "--show", "3");
+        Fail(
+            ExitCode.Input,
+            ["bad.json:1", "its fields are instruction"],
+            "prepare",
+            "--model",
+            Stories,
+            "--template",
+            "alpaca",
+            "--data",
+            At("bad.json"),
+            "--show",
+            "3"
+        );
     }
 
     [Fact]
     public void Questions_about_documents_are_written_and_answers_scored()
     {
         File.WriteAllLines(At("text.txt"), Enumerable.Range(0, 200).Select(i => $"Paragraph {i} says little."));
-        Succeed("data", "questions", "--data", At("text.txt"), "--examples", "5", "--shortest", "100", "--longest", "300", "--output", At("qa.json"));
-        var scores = Succeed("evaluate", "answers", "--model", Stories, "--data", At("qa.json"), "--template", "longalpaca", "--context", "1024");
+        Succeed(
+            "data",
+            "questions",
+            "--data",
+            At("text.txt"),
+            "--examples",
+            "5",
+            "--shortest",
+            "100",
+            "--longest",
+            "300",
+            "--output",
+            At("qa.json")
+        );
+        var scores = Succeed(
+            "evaluate",
+            "answers",
+            "--model",
+            Stories,
+            "--data",
+            At("qa.json"),
+            "--template",
+            "longalpaca",
+            "--context",
+            "1024"
+        );
         Assert.Contains("5 examples,", scores, StringComparison.Ordinal);
         Assert.Contains("0 examples answered word for word", scores, StringComparison.Ordinal);
         Fail(ExitCode.Usage, ["longest 1"], "data", "questions", "--data", At("text.txt"), "--longest", "1", "--output", At("x.json"));
@@ -94,9 +186,24 @@ public class SftTests : CliRun
     [Fact]
     public void Sft_without_a_template_or_with_an_unknown_one_says_what_there_is()
     {
-        string[] arguments = ["sft", "--model", Stories, "--data", WriteConversations("train.jsonl"), "--context", "600", "--output", At("run")];
+        string[] arguments =
+        [
+            "sft",
+            "--model",
+            Stories,
+            "--data",
+            WriteConversations("train.jsonl"),
+            "--context",
+            "600",
+            "--output",
+            At("run"),
+        ];
         Fail(ExitCode.Usage, ["no chat template", "llama2, llama3, chatml"], arguments);
-        Fail(ExitCode.Usage, ["There is no template 'lama2'", "Did you mean 'llama2'?"], [.. arguments[..^1], At("b"), "--template", "lama2"]);
+        Fail(
+            ExitCode.Usage,
+            ["There is no template 'lama2'", "Did you mean 'llama2'?"],
+            [.. arguments[..^1], At("b"), "--template", "lama2"]
+        );
     }
 
     [Fact]
@@ -104,7 +211,23 @@ public class SftTests : CliRun
     {
         WriteTokens("a.bin", 9_000);
         WriteTokens("b.bin", 5_000);
-        Succeed("train", "--model", Stories, "--data", At("a.bin") + "@0.5", At("b.bin"), "--context", "600", "--output", At("run"), "--steps", "2", "--gradient-accumulation", "1", "--keep-documents-apart");
+        Succeed(
+            "train",
+            "--model",
+            Stories,
+            "--data",
+            At("a.bin") + "@0.5",
+            At("b.bin"),
+            "--context",
+            "600",
+            "--output",
+            At("run"),
+            "--steps",
+            "2",
+            "--gradient-accumulation",
+            "1",
+            "--keep-documents-apart"
+        );
         var recipe = File.ReadAllText(At("run", "recipe.yaml"));
         Assert.Contains("a.bin@0.5", recipe, StringComparison.Ordinal);
         Assert.Contains("keep-documents-apart: true", recipe, StringComparison.Ordinal);

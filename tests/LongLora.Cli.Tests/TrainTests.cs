@@ -8,10 +8,28 @@ namespace LongLora.Cli.Tests;
 public class TrainTests : CliRun
 {
     private string[] TrainArguments(string output, params string[] more) =>
-    [
-        "train", "--model", Stories, "--data", At("train.bin"), "--context", "600", "--output", At(output), "--steps", "6", "--gradient-accumulation", "2",
-        "--learning-rate", "2e-3", "--warmup-steps", "2", "--save-every", "2", .. more,
-    ];
+        [
+            "train",
+            "--model",
+            Stories,
+            "--data",
+            At("train.bin"),
+            "--context",
+            "600",
+            "--output",
+            At(output),
+            "--steps",
+            "6",
+            "--gradient-accumulation",
+            "2",
+            "--learning-rate",
+            "2e-3",
+            "--warmup-steps",
+            "2",
+            "--save-every",
+            "2",
+            .. more,
+        ];
 
     [Fact]
     public void Train_evaluate_merge_inspect_agree_with_each_other()
@@ -20,7 +38,18 @@ public class TrainTests : CliRun
         WriteTokens("test.bin", 3_000);
         var output = Succeed(TrainArguments("run"));
         Assert.Contains("step 6/6", output, StringComparison.Ordinal);
-        foreach (var file in new[] { "recipe.yaml", "metrics.jsonl", "loss.png", "events.out.tfevents.longlora", "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "checkpoints/step-000006/training_state.safetensors" })
+        foreach (
+            var file in new[]
+            {
+                "recipe.yaml",
+                "metrics.jsonl",
+                "loss.png",
+                "events.out.tfevents.longlora",
+                "adapter/adapter_config.json",
+                "adapter/adapter_model.safetensors",
+                "checkpoints/step-000006/training_state.safetensors",
+            }
+        )
             Assert.True(File.Exists(At("run", file)), file);
         var losses = MetricsLog.Read(At("run")).Select(s => s.Loss).ToList();
         Assert.Equal(6, losses.Count);
@@ -38,24 +67,52 @@ public class TrainTests : CliRun
             Assert.Equal(Math.Exp(attached[i].Loss), attached[i].Perplexity, 1e-9);
         }
         var config = ModelConfigReader.ReadFile(At("merged", "config.json"));
-        Assert.Equal((600, "linear", 2.0, 512), (config.MaxPositions, config.RopeScaling.Kind, config.RopeScaling.Factor, config.RopeScaling.OriginalMaxPositions!.Value));
+        Assert.Equal(
+            (600, "linear", 2.0, 512),
+            (config.MaxPositions, config.RopeScaling.Kind, config.RopeScaling.Factor, config.RopeScaling.OriginalMaxPositions!.Value)
+        );
         Assert.True(File.Exists(At("merged", "tokenizer.model")));
         Assert.Contains("600 tokens", Succeed("inspect", At("merged")), StringComparison.Ordinal);
         Assert.Contains("rank 8, alpha 16", Succeed("inspect", At("run", "adapter")), StringComparison.Ordinal);
         // The recipe that the run left gives the same run again.
         Succeed("train", "--recipe", At("run", "recipe.yaml"), "--output", At("again"));
-        Assert.Equal(File.ReadAllBytes(At("run", "adapter", "adapter_model.safetensors")), File.ReadAllBytes(At("again", "adapter", "adapter_model.safetensors")));
+        Assert.Equal(
+            File.ReadAllBytes(At("run", "adapter", "adapter_model.safetensors")),
+            File.ReadAllBytes(At("again", "adapter", "adapter_model.safetensors"))
+        );
     }
 
     private List<(int Context, double Loss, double Perplexity)> Perplexities(string json, params string[] model)
     {
-        Succeed(["evaluate", "perplexity", .. model, "--data", At("test.bin"), "--context", "256,600", "--protocol", "document", "--json", At(json)]);
+        Succeed([
+            "evaluate",
+            "perplexity",
+            .. model,
+            "--data",
+            At("test.bin"),
+            "--context",
+            "256,600",
+            "--protocol",
+            "document",
+            "--json",
+            At(json),
+        ]);
         using var document = JsonDocument.Parse(File.ReadAllText(At(json)));
-        return [.. document.RootElement.GetProperty("results").EnumerateArray().Select(r =>
-        {
-            Assert.Equal(2999, r.GetProperty("tokens").GetInt64());
-            return (r.GetProperty("context").GetInt32(), r.GetProperty("loss").GetDouble(), r.GetProperty("perplexity").GetDouble());
-        })];
+        return
+        [
+            .. document
+                .RootElement.GetProperty("results")
+                .EnumerateArray()
+                .Select(r =>
+                {
+                    Assert.Equal(2999, r.GetProperty("tokens").GetInt64());
+                    return (
+                        r.GetProperty("context").GetInt32(),
+                        r.GetProperty("loss").GetDouble(),
+                        r.GetProperty("perplexity").GetDouble()
+                    );
+                }),
+        ];
     }
 
     [Theory]
@@ -81,7 +138,10 @@ public class TrainTests : CliRun
         Succeed(TrainArguments("broken", [.. more, "--resume"]));
         var file = tuning == "full" ? "model/model.safetensors" : "adapter/adapter_model.safetensors";
         Assert.Equal(File.ReadAllBytes(At("straight", file)), File.ReadAllBytes(At("broken", file)));
-        Assert.Equal(MetricsLog.Read(At("straight")).Select(s => (s.Step, s.Loss, s.GradientNorm)), MetricsLog.Read(At("broken")).Select(s => (s.Step, s.Loss, s.GradientNorm)));
+        Assert.Equal(
+            MetricsLog.Read(At("straight")).Select(s => (s.Step, s.Loss, s.GradientNorm)),
+            MetricsLog.Read(At("broken")).Select(s => (s.Step, s.Loss, s.GradientNorm))
+        );
         if (tuning == "full")
             Succeed("inspect", At("broken", "model"));
     }
@@ -125,7 +185,11 @@ public class TrainTests : CliRun
         WriteTokens("train.bin", 20_000);
         Succeed(TrainArguments("run"));
         var recipe = File.ReadAllText(At("run", "recipe.yaml"));
-        Fail(ExitCode.Usage, ["learning-rate: 0.001"], TrainArguments("run").Select(a => a == "2e-3" ? "1e-3" : a).Append("--resume").ToArray());
+        Fail(
+            ExitCode.Usage,
+            ["learning-rate: 0.001"],
+            TrainArguments("run").Select(a => a == "2e-3" ? "1e-3" : a).Append("--resume").ToArray()
+        );
         Assert.Equal(recipe, File.ReadAllText(At("run", "recipe.yaml")));
     }
 

@@ -9,7 +9,9 @@ public class DocxReaderTests : TemporaryFolder
 
     private static string Read(string body, params (string Name, string Xml)[] parts)
     {
-        const string w = "xmlns:w=\"http://schemas.openxmlformats.org/wordprocessingml/2006/main\" xmlns:mc=\"http://schemas.openxmlformats.org/markup-compatibility/2006\"";
+        const string w =
+            "xmlns:w=\"http://schemas.openxmlformats.org/wordprocessingml/2006/main\" "
+            + "xmlns:mc=\"http://schemas.openxmlformats.org/markup-compatibility/2006\"";
         var stream = new MemoryStream();
         using (var zip = new ZipArchive(stream, ZipArchiveMode.Create, leaveOpen: true))
         {
@@ -23,47 +25,92 @@ public class DocxReaderTests : TemporaryFolder
         return Read(stream);
     }
 
-    private static string P(string text, string properties = "") => $"<w:p><w:pPr>{properties}</w:pPr><w:r><w:t xml:space=\"preserve\">{text}</w:t></w:r></w:p>";
+    private static string P(string text, string properties = "") =>
+        $"<w:p><w:pPr>{properties}</w:pPr><w:r><w:t xml:space=\"preserve\">{text}</w:t></w:r></w:p>";
 
     [Fact]
     public void Read_document_of_pandoc_gives_its_structure()
     {
         using var stream = File.OpenRead(Material("pandoc.docx"));
         Assert.Equal(
-            "# Title of it\n\nSome text with a note.[^1] And “quotes” – H2O.\n\n## Lists\n\n- one\n- two\n  1. inner a\n  2. inner b\n- three\n\n1. first\n2. second\n\n"
+            "# Title of it\n\nSome text with a note.[^1] And “quotes” – H2O.\n\n## Lists\n\n- one\n- two\n  1. inner a\n  2. inner b\n- "
+                + "three\n\n1. first\n2. second\n\n"
                 + "name | size\nx | 1\ny z | 2\n\nAfter a2+b2 the table.\n\n[^1]: The note itself.",
-            Read(stream));
+            Read(stream)
+        );
     }
 
     [Fact]
-    public void Read_tracked_deletions_hidden_text_and_field_codes_are_left_out() => Assert.Equal("kept and added, page 3", Read(
-        "<w:p><w:r><w:t>kept</w:t></w:r><w:del><w:r><w:delText> gone</w:delText></w:r></w:del><w:ins><w:r><w:t xml:space=\"preserve\"> and added</w:t></w:r></w:ins>"
-        + "<w:r><w:rPr><w:vanish/></w:rPr><w:t>hidden</w:t></w:r><w:r><w:t>, page </w:t></w:r><w:r><w:instrText>PAGE</w:instrText></w:r><w:r><w:t>3</w:t></w:r></w:p>"));
+    public void Read_tracked_deletions_hidden_text_and_field_codes_are_left_out() =>
+        Assert.Equal(
+            "kept and added, page 3",
+            Read(
+                "<w:p><w:r><w:t>kept</w:t></w:r><w:del><w:r><w:delText> gone</w:delText></w:r></w:del><w:ins><w:r><w:t "
+                    + "xml:space=\"preserve\"> and added</w:t></w:r></w:ins>"
+                    + "<w:r><w:rPr><w:vanish/></w:rPr><w:t>hidden</w:t></w:r><w:r><w:t>, page "
+                    + "</w:t></w:r><w:r><w:instrText>PAGE</w:instrText></w:r><w:r><w:t>3</w:t></w:r></w:p>"
+            )
+        );
 
     [Fact]
     public void Read_words_split_over_runs_stay_whole_and_tabs_are_spaces() =>
-        Assert.Equal("Long\nLora here", Read("<w:p><w:r><w:t>Lo</w:t></w:r><w:r><w:t>ng</w:t><w:br/><w:t>Lo</w:t></w:r><w:r><w:t>ra</w:t><w:tab/><w:t>here</w:t></w:r></w:p>"));
+        Assert.Equal(
+            "Long\nLora here",
+            Read(
+                "<w:p><w:r><w:t>Lo</w:t></w:r><w:r><w:t>ng</w:t><w:br/><w:t>Lo</w:t></w:r><w:r><w:t>ra</w:t><w:tab/><w:t>here</w:t></w:r></w:p>"
+            )
+        );
 
     [Fact]
     public void Read_headings_come_from_styles_and_those_they_are_based_on()
     {
-        const string styles = "<w:styles><w:style w:styleId=\"H\"><w:name w:val=\"heading 2\"/></w:style><w:style w:styleId=\"Mine\"><w:name w:val=\"mine\"/><w:basedOn w:val=\"H\"/></w:style></w:styles>";
-        Assert.Equal("## One\n\nText.\n\n### Two", Read(P("One", "<w:pStyle w:val=\"Mine\"/>") + P("Text.") + P("Two", "<w:outlineLvl w:val=\"2\"/>"), ("styles", styles)));
+        const string styles =
+            "<w:styles><w:style w:styleId=\"H\"><w:name w:val=\"heading 2\"/></w:style><w:style w:styleId=\"Mine\"><w:name "
+            + "w:val=\"mine\"/><w:basedOn w:val=\"H\"/></w:style></w:styles>";
+        Assert.Equal(
+            "## One\n\nText.\n\n### Two",
+            Read(P("One", "<w:pStyle w:val=\"Mine\"/>") + P("Text.") + P("Two", "<w:outlineLvl w:val=\"2\"/>"), ("styles", styles))
+        );
     }
 
     [Fact]
-    public void Read_text_box_is_read_once() => Assert.Equal("before\n\nboxed\n\nafter", Read(
-        "<w:p><w:r><w:t>before</w:t></w:r><w:r><mc:AlternateContent><mc:Choice><w:drawing><w:txbxContent>" + P("boxed") + "</w:txbxContent></w:drawing></mc:Choice><mc:Fallback><w:pict><w:txbxContent>"
-        + P("boxed") + "</w:txbxContent></w:pict></mc:Fallback></mc:AlternateContent></w:r></w:p>" + P("after")));
+    public void Read_text_box_is_read_once() =>
+        Assert.Equal(
+            "before\n\nboxed\n\nafter",
+            Read(
+                "<w:p><w:r><w:t>before</w:t></w:r><w:r><mc:AlternateContent><mc:Choice><w:drawing><w:txbxContent>"
+                    + P("boxed")
+                    + "</w:txbxContent></w:drawing></mc:Choice><mc:Fallback><w:pict><w:txbxContent>"
+                    + P("boxed")
+                    + "</w:txbxContent></w:pict></mc:Fallback></mc:AlternateContent></w:r></w:p>"
+                    + P("after")
+            )
+        );
 
     [Fact]
     public void Read_other_files_are_refused_with_what_they_are()
     {
-        Assert.Contains("made.docx", Assert.Throws<DataException>(() => Read(new MemoryStream("no zip"u8.ToArray()))).Message, StringComparison.Ordinal);
-        Assert.Contains("encrypted", Assert.Throws<DataException>(() => Read(new MemoryStream([0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1]))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "made.docx",
+            Assert.Throws<DataException>(() => Read(new MemoryStream("no zip"u8.ToArray()))).Message,
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "encrypted",
+            Assert.Throws<DataException>(() => Read(new MemoryStream([0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1]))).Message,
+            StringComparison.Ordinal
+        );
         var empty = new MemoryStream();
         new ZipArchive(empty, ZipArchiveMode.Create, leaveOpen: true).Dispose();
         Assert.Contains("word/document.xml", Assert.Throws<DataException>(() => Read(empty)).Message, StringComparison.Ordinal);
-        Assert.Contains("DTD", Assert.Throws<DataException>(() => Read("", ("document2", "<x>"), ("styles", "<!DOCTYPE x [<!ENTITY a \"b\">]><w:styles></w:styles>"))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "DTD",
+            Assert
+                .Throws<DataException>(() =>
+                    Read("", ("document2", "<x>"), ("styles", "<!DOCTYPE x [<!ENTITY a \"b\">]><w:styles></w:styles>"))
+                )
+                .Message,
+            StringComparison.Ordinal
+        );
     }
 }

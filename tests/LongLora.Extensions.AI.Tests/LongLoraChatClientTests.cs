@@ -15,7 +15,8 @@ public class LongLoraChatClientTests
 
     private static CancellationToken Cancelled => TestContext.Current.CancellationToken;
 
-    private static GenerationResult Below(string question, GenerationOptions options) => Model.Answer([new TemplateMessage("user", question)], options);
+    private static GenerationResult Below(string question, GenerationOptions options) =>
+        Model.Answer([new TemplateMessage("user", question)], options);
 
     [Fact]
     public async Task GetResponse_is_the_answer_of_the_model_with_usage_and_reason()
@@ -28,7 +29,10 @@ public class LongLoraChatClientTests
         Assert.Equal(ChatRole.Assistant, Assert.Single(answer.Messages).Role);
         Assert.Equal((ChatFinishReason.Length, "stories260K-hf"), (answer.FinishReason, answer.ModelId));
         var usage = answer.Usage!;
-        Assert.Equal((expected.PromptTokens, 30, expected.PromptTokens + 30, 0), (usage.InputTokenCount, usage.OutputTokenCount, usage.TotalTokenCount, usage.CachedInputTokenCount));
+        Assert.Equal(
+            (expected.PromptTokens, 30, expected.PromptTokens + 30, 0),
+            (usage.InputTokenCount, usage.OutputTokenCount, usage.TotalTokenCount, usage.CachedInputTokenCount)
+        );
         Assert.Equal(expected.Tokens, Assert.IsType<GenerationResult>(answer.RawRepresentation).Tokens);
 
         // The next call of the conversation reads what is new alone.
@@ -45,9 +49,14 @@ public class LongLoraChatClientTests
         var whole = updates.ToChatResponse();
         var plain = await client.GetResponseAsync(s_question, options, Cancelled);
         Assert.True(updates.Count > 10, $"{updates.Count} updates");
-        Assert.All(updates, u => Assert.Equal((ChatRole.Assistant, updates[0].ResponseId, updates[0].MessageId), (u.Role, u.ResponseId, u.MessageId)));
+        Assert.All(updates, u =>
+            Assert.Equal((ChatRole.Assistant, updates[0].ResponseId, updates[0].MessageId), (u.Role, u.ResponseId, u.MessageId))
+        );
         Assert.Equal((plain.Text, plain.FinishReason), (whole.Text, whole.FinishReason));
-        Assert.Equal((plain.Usage!.InputTokenCount, plain.Usage.OutputTokenCount), (whole.Usage!.InputTokenCount, whole.Usage.OutputTokenCount));
+        Assert.Equal(
+            (plain.Usage!.InputTokenCount, plain.Usage.OutputTokenCount),
+            (whole.Usage!.InputTokenCount, whole.Usage.OutputTokenCount)
+        );
         Assert.Equal(ChatFinishReason.Length, Assert.Single(updates, u => u.FinishReason is not null).FinishReason);
     }
 
@@ -55,8 +64,22 @@ public class LongLoraChatClientTests
     public async Task Options_are_those_of_the_generation()
     {
         using var client = Stories.Open();
-        var sampled = new GenerationOptions { MaxTokens = 25, Temperature = 0.5, TopP = 0.75, TopK = 20, Seed = 5 };
-        var options = new ChatOptions { MaxOutputTokens = 25, Temperature = 0.5f, TopP = 0.75f, TopK = 20, Seed = 5 };
+        var sampled = new GenerationOptions
+        {
+            MaxTokens = 25,
+            Temperature = 0.5,
+            TopP = 0.75,
+            TopK = 20,
+            Seed = 5,
+        };
+        var options = new ChatOptions
+        {
+            MaxOutputTokens = 25,
+            Temperature = 0.5f,
+            TopP = 0.75f,
+            TopK = 20,
+            Seed = 5,
+        };
         var expected = Below("Tell me of a dog.", sampled);
         Assert.Equal(expected.Text, (await client.GetResponseAsync(s_question, options, Cancelled)).Text);
 
@@ -66,7 +89,10 @@ public class LongLoraChatClientTests
         var word = expected.Text.Split(' ', StringSplitOptions.RemoveEmptyEntries)[4];
         options.StopSequences = [word];
         var stopped = await client.GetResponseAsync(s_question, options, Cancelled);
-        Assert.Equal((expected.Text[..expected.Text.IndexOf(word, StringComparison.Ordinal)], ChatFinishReason.Stop), (stopped.Text, stopped.FinishReason));
+        Assert.Equal(
+            (expected.Text[..expected.Text.IndexOf(word, StringComparison.Ordinal)], ChatFinishReason.Stop),
+            (stopped.Text, stopped.FinishReason)
+        );
 
         // What Microsoft.Extensions.AI has no name for comes by the model's own options.
         var own = sampled with { RepetitionPenalty = 1.5, MinP = 0.05 };
@@ -81,30 +107,81 @@ public class LongLoraChatClientTests
     {
         using var client = Stories.Open();
         async Task<long?> Read(ChatOptions? options, params ChatMessage[] messages) =>
-            (await client.GetResponseAsync(messages, new ChatOptions { MaxOutputTokens = 1, Instructions = options?.Instructions }, Cancelled)).Usage!.InputTokenCount;
+            (
+                await client.GetResponseAsync(
+                    messages,
+                    new ChatOptions { MaxOutputTokens = 1, Instructions = options?.Instructions },
+                    Cancelled
+                )
+            )
+                .Usage!
+                .InputTokenCount;
         int Count(params TemplateMessage[] messages) => Model.Encode(messages).Count;
 
         var user = new TemplateMessage("user", "Hello");
-        Assert.Equal(Count(new("system", "Be kind."), user), await Read(new() { Instructions = "Be kind." }, new ChatMessage(ChatRole.User, "Hello")));
-        Assert.Equal(Count(new("system", "Be kind.\n\nBe short."), user),
-            await Read(new() { Instructions = "Be kind." }, new ChatMessage(ChatRole.System, "Be short."), new ChatMessage(ChatRole.User, "Hello")));
+        Assert.Equal(
+            Count(new("system", "Be kind."), user),
+            await Read(new() { Instructions = "Be kind." }, new ChatMessage(ChatRole.User, "Hello"))
+        );
+        Assert.Equal(
+            Count(new("system", "Be kind.\n\nBe short."), user),
+            await Read(
+                new() { Instructions = "Be kind." },
+                new ChatMessage(ChatRole.System, "Be short."),
+                new ChatMessage(ChatRole.User, "Hello")
+            )
+        );
         var document = new DataContent("A dog ran.\n"u8.ToArray(), "text/markdown");
-        Assert.Equal(Count(new TemplateMessage("user", "A dog ran.\nWho ran?")), await Read(null, new ChatMessage(ChatRole.User, [document, new TextContent("Who ran?")])));
+        Assert.Equal(
+            Count(new TemplateMessage("user", "A dog ran.\nWho ran?")),
+            await Read(null, new ChatMessage(ChatRole.User, [document, new TextContent("Who ran?")]))
+        );
     }
 
-    public static TheoryData<string, ChatOptions> Impossible => new()
-    {
-        { "tools", new ChatOptions { Tools = [AIFunctionFactory.Create(() => 1, "one")] } },
-        { "required tool", new ChatOptions { ToolMode = ChatToolMode.RequireAny } },
-        { "response format", new ChatOptions { ResponseFormat = ChatResponseFormat.Json } },
-        { "conversation id", new ChatOptions { ConversationId = "7" } },
-        { "frequency penalty", new ChatOptions { FrequencyPenalty = 0.5f } },
-        { "presence penalty", new ChatOptions { PresencePenalty = 0.5f } },
-        { "effort of reasoning", new ChatOptions { Reasoning = new() { Effort = ReasoningEffort.High } } },
-        { "'gpt'", new ChatOptions { ModelId = "gpt" } },
-        { "top_a", new ChatOptions { AdditionalProperties = new() { ["top_a"] = 1 } } },
-        { "System.String", new ChatOptions { RawRepresentationFactory = _ => "text" } },
-    };
+    public static TheoryData<string, ChatOptions> Impossible =>
+        new()
+        {
+            {
+                "tools",
+                new ChatOptions { Tools = [AIFunctionFactory.Create(() => 1, "one")] }
+            },
+            {
+                "required tool",
+                new ChatOptions { ToolMode = ChatToolMode.RequireAny }
+            },
+            {
+                "response format",
+                new ChatOptions { ResponseFormat = ChatResponseFormat.Json }
+            },
+            {
+                "conversation id",
+                new ChatOptions { ConversationId = "7" }
+            },
+            {
+                "frequency penalty",
+                new ChatOptions { FrequencyPenalty = 0.5f }
+            },
+            {
+                "presence penalty",
+                new ChatOptions { PresencePenalty = 0.5f }
+            },
+            {
+                "effort of reasoning",
+                new ChatOptions { Reasoning = new() { Effort = ReasoningEffort.High } }
+            },
+            {
+                "'gpt'",
+                new ChatOptions { ModelId = "gpt" }
+            },
+            {
+                "top_a",
+                new ChatOptions { AdditionalProperties = new() { ["top_a"] = 1 } }
+            },
+            {
+                "System.String",
+                new ChatOptions { RawRepresentationFactory = _ => "text" }
+            },
+        };
 
     [Theory]
     [MemberData(nameof(Impossible))]
@@ -113,7 +190,9 @@ public class LongLoraChatClientTests
         using var client = Stories.Open();
         var told = await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync(s_question, options, Cancelled));
         Assert.Contains(named, told.Message, StringComparison.Ordinal);
-        await Assert.ThrowsAsync<NotSupportedException>(async () => await client.GetStreamingResponseAsync(s_question, options, Cancelled).ToListAsync(Cancelled));
+        await Assert.ThrowsAsync<NotSupportedException>(async () =>
+            await client.GetStreamingResponseAsync(s_question, options, Cancelled).ToListAsync(Cancelled)
+        );
     }
 
     [Fact]
@@ -121,16 +200,29 @@ public class LongLoraChatClientTests
     {
         using var client = Stories.Open();
         var image = new ChatMessage(ChatRole.User, [new DataContent(new byte[] { 1 }, "image/png")]);
-        Assert.Contains("image/png", (await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync([image], cancellationToken: Cancelled))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "image/png",
+            (await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync([image], cancellationToken: Cancelled))).Message,
+            StringComparison.Ordinal
+        );
         var call = new ChatMessage(ChatRole.Tool, [new FunctionResultContent("1", "x")]);
-        Assert.Contains("FunctionResultContent", (await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync([call], cancellationToken: Cancelled))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "FunctionResultContent",
+            (await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync([call], cancellationToken: Cancelled))).Message,
+            StringComparison.Ordinal
+        );
         var rubbish = new ChatMessage(ChatRole.User, [new DataContent(new byte[] { 0xff, 0xfe, 0xff }, "text/plain")]);
         await Assert.ThrowsAsync<DataException>(() => client.GetResponseAsync([rubbish], cancellationToken: Cancelled));
         await Assert.ThrowsAsync<ConfigurationException>(() => client.GetResponseAsync(s_question, new() { TopP = 2 }, Cancelled));
         await Assert.ThrowsAsync<DataException>(() => client.GetResponseAsync([], cancellationToken: Cancelled));
         var long1 = new ChatMessage(ChatRole.User, string.Concat(Enumerable.Repeat("a dog ran home. ", 300)));
-        await Assert.ThrowsAsync<DataException>(async () => await client.GetStreamingResponseAsync([long1], cancellationToken: Cancelled).ToListAsync(Cancelled));
-        Assert.Equal(Below("Tell me of a dog.", new() { MaxTokens = 5 }).Text, (await client.GetResponseAsync(s_question, new() { MaxOutputTokens = 5 }, Cancelled)).Text);
+        await Assert.ThrowsAsync<DataException>(async () =>
+            await client.GetStreamingResponseAsync([long1], cancellationToken: Cancelled).ToListAsync(Cancelled)
+        );
+        Assert.Equal(
+            Below("Tell me of a dog.", new() { MaxTokens = 5 }).Text,
+            (await client.GetResponseAsync(s_question, new() { MaxOutputTokens = 5 }, Cancelled)).Text
+        );
     }
 
     [Fact]
@@ -155,7 +247,10 @@ public class LongLoraChatClientTests
         await already.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => client.GetResponseAsync(s_question, options, already.Token));
         // Nothing runs any more: the model answers at once, and as ever.
-        Assert.Equal(Below("Tell me of a dog.", new() { MaxTokens = 5 }).Text, (await client.GetResponseAsync(s_question, new() { MaxOutputTokens = 5 }, Cancelled)).Text);
+        Assert.Equal(
+            Below("Tell me of a dog.", new() { MaxTokens = 5 }).Text,
+            (await client.GetResponseAsync(s_question, new() { MaxOutputTokens = 5 }, Cancelled)).Text
+        );
     }
 
     [Fact]
@@ -163,9 +258,18 @@ public class LongLoraChatClientTests
     {
         using var client = Stories.Open();
         string[] questions = [.. Enumerable.Range(0, 12).Select(i => $"Tell me of {i} dogs.")];
-        var together = await Task.WhenAll(questions.Select(async (question, i) => i % 2 == 0
-            ? (await client.GetResponseAsync(question, new() { MaxOutputTokens = 12 }, Cancelled)).Text
-            : (await client.GetStreamingResponseAsync(question, new() { MaxOutputTokens = 12 }, Cancelled).ToChatResponseAsync(Cancelled)).Text));
+        var together = await Task.WhenAll(
+            questions.Select(
+                async (question, i) =>
+                    i % 2 == 0
+                        ? (await client.GetResponseAsync(question, new() { MaxOutputTokens = 12 }, Cancelled)).Text
+                        : (
+                            await client
+                                .GetStreamingResponseAsync(question, new() { MaxOutputTokens = 12 }, Cancelled)
+                                .ToChatResponseAsync(Cancelled)
+                        ).Text
+            )
+        );
         Assert.Equal(questions.Select(q => Below(q, new() { MaxTokens = 12 }).Text), together);
     }
 
@@ -180,9 +284,7 @@ public class LongLoraChatClientTests
         client.Dispose();
         await Assert.ThrowsAsync<ObjectDisposedException>(async () =>
         {
-            while (await stream.MoveNextAsync())
-            {
-            }
+            while (await stream.MoveNextAsync()) { }
         });
         await stream.DisposeAsync();
         await Assert.ThrowsAsync<ObjectDisposedException>(() => client.GetResponseAsync(s_question, cancellationToken: Cancelled));

@@ -8,7 +8,13 @@ internal static class Stories
 {
     internal static string Folder { get; } = Path.Combine(AppContext.BaseDirectory, "Goldens", "stories260K-hf");
 
-    internal static ChatModelOptions Options { get; } = new() { Model = Folder, Template = "llama2", Device = "cpu" };
+    internal static ChatModelOptions Options { get; } =
+        new()
+        {
+            Model = Folder,
+            Template = "llama2",
+            Device = "cpu",
+        };
 
     internal static LongLoraChatClient Open(GenerationOptions? defaults = null)
     {

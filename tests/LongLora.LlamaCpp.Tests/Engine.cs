@@ -13,11 +13,14 @@ internal sealed class Engine : IDisposable
     private readonly LLamaWeights _weights;
     private readonly string? _adapter;
 
-    static Engine() => NativeLibraryConfig.All.WithLogCallback((level, text) =>
-    {
-        if (level is LLamaLogLevel.Error or LLamaLogLevel.Warning)
-            Log.Add(text.TrimEnd());
-    });
+    static Engine() =>
+        NativeLibraryConfig.All.WithLogCallback(
+            (level, text) =>
+            {
+                if (level is LLamaLogLevel.Error or LLamaLogLevel.Warning)
+                    Log.Add(text.TrimEnd());
+            }
+        );
 
     /// <summary>Opens a file, with an adapter or without.</summary>
     public Engine(string path, int context, string? adapter = null)

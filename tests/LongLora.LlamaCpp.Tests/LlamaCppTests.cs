@@ -18,7 +18,8 @@ namespace LongLora.LlamaCpp.Tests;
 public sealed class LlamaCppTests : IDisposable
 {
     // llama.cpp looks GELU up in a table of fp16 numbers, and has its tanh form only.
-    private const double Exact = 2e-5, WithGelu = 1e-3;
+    private const double Exact = 2e-5,
+        WithGelu = 1e-3;
 
     private readonly TemporaryFolder _folder = new();
 
@@ -64,7 +65,9 @@ public sealed class LlamaCppTests : IDisposable
     [InlineData("neox_tiny", "linear", WithGelu)]
     [InlineData("neox_tiny", "yarn", WithGelu)]
     public void Logits_of_stretched_families_are_ours(string family, string kind, double tolerance) =>
-        Compare(SharedMaterial.Golden(family), tolerance, config => RopeScaling.Extend(config with { SlidingWindow = null }, kind, null, 256));
+        Compare(SharedMaterial.Golden(family), tolerance, config =>
+            RopeScaling.Extend(config with { SlidingWindow = null }, kind, null, 256)
+        );
 
     private void Compare(string path, double tolerance, Func<ModelConfig, ModelConfig>? change = null, int? length = null)
     {
@@ -98,7 +101,8 @@ public sealed class LlamaCppTests : IDisposable
             GgufExporter.Write(_folder["a.gguf"], model, folder, type, withTokenizer: false);
             using var engine = new Engine(_folder["a.gguf"], 512);
             var ids = TokenizerLoader.Load(path).Encode(Book(), addSpecial: false);
-            double ours = 0, theirs = 0;
+            double ours = 0,
+                theirs = 0;
             var windows = 0;
             for (; (windows + 1) * 512 <= ids.Count && windows < 3; windows++)
             {
@@ -106,7 +110,10 @@ public sealed class LlamaCppTests : IDisposable
                 (ours, theirs) = (ours + Loss(Logits(model, window), window), theirs + Loss(engine.Logits(window), window));
             }
             (ours, theirs) = (Math.Exp(ours / windows), Math.Exp(theirs / windows));
-            TestContext.Current.SendDiagnosticMessage($"{Path.GetFileName(path)} {type}: {new FileInfo(_folder["a.gguf"]).Length} bytes, {windows} windows, perplexity {ours:F4}, in llama.cpp {theirs:F4} ({100 * (theirs / ours - 1):F4} %)");
+            TestContext.Current.SendDiagnosticMessage(
+                $"{Path.GetFileName(path)} {type}: {new FileInfo(_folder["a.gguf"]).Length} bytes, {windows} windows, perplexity "
+                    + $"{ours:F4}, in llama.cpp {theirs:F4} ({100 * (theirs / ours - 1):F4} %)"
+            );
             Assert.InRange(Math.Abs(theirs / ours - 1), 0, tolerance);
         }
     }
@@ -144,7 +151,18 @@ public sealed class LlamaCppTests : IDisposable
         GgufExporter.Write(_folder["base.gguf"], model, folder, GgufType.F32, withTokenizer: false);
         int[] ids = [.. Enumerable.Range(0, 30).Select(i => i * 7 % model.Config.VocabularySize)];
         var plain = Logits(model, ids);
-        using var set = adapter is null ? AdapterSet.Attach(model, new AdapterOptions { Rank = 4, TrainEmbeddings = false, TrainNorms = false }, 3) : PeftFormat.Attach(SharedMaterial.Golden(adapter), model);
+        using var set = adapter is null
+            ? AdapterSet.Attach(
+                model,
+                new AdapterOptions
+                {
+                    Rank = 4,
+                    TrainEmbeddings = false,
+                    TrainNorms = false,
+                },
+                3
+            )
+            : PeftFormat.Attach(SharedMaterial.Golden(adapter), model);
         using var generator = new Generator(8, CPU);
         foreach (var weight in set.Weights.Where(_ => adapter is null))
             weight.Value.add_(randn([.. weight.Shape], generator: generator).mul_(0.1));
@@ -164,18 +182,24 @@ public sealed class LlamaCppTests : IDisposable
     [InlineData("smollm", "gpt-2")]
     public void Tokens_of_real_tokenizers_are_ours(string name, string vectors)
     {
-        var path = name == "smollm" ? DigitByDigit(SharedMaterial.Shared("tokenizers", "gpt_neox")) : SharedMaterial.Shared("tokenizers", name);
-        var texts = File.ReadAllText(SharedMaterial.Shared("tokenizers", "vectors", $"ggml-vocab-{vectors}.gguf.inp")).Split("\n__ggml_vocab_test__\n").ToList();
+        var path =
+            name == "smollm" ? DigitByDigit(SharedMaterial.Shared("tokenizers", "gpt_neox")) : SharedMaterial.Shared("tokenizers", name);
+        var texts = File.ReadAllText(SharedMaterial.Shared("tokenizers", "vectors", $"ggml-vocab-{vectors}.gguf.inp"))
+            .Split("\n__ggml_vocab_test__\n")
+            .ToList();
         texts.Add(Book());
         texts.AddRange(["<|im_start|>user\nHi<|im_end|>", "<|begin_of_text|>x<|eot_id|>", "a<|endoftext|>b"]);
         if (name == "llama2")
             texts.Add("<s>a</s>"); // a word like others to Qwen 3, which llama.cpp takes for the end of a text all the same
         var tokenizer = TokenizerLoader.Load(path);
         var size = tokenizer.VocabularySize + 5;
-        _folder.Text("config.json", $$"""
+        _folder.Text(
+            "config.json",
+            $$"""
             { "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
               "num_key_value_heads": 1, "vocab_size": {{size}}, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true, "torch_dtype": "float32" }
-            """);
+            """
+        );
         NewModel.Write(_folder["model"], _folder["config.json"], path, 64, 1);
         var folder = CheckpointDirectory.Open(_folder["model"]);
         using (var model = ModelLoader.Load(folder.Config, folder))
@@ -188,7 +212,9 @@ public sealed class LlamaCppTests : IDisposable
             {
                 var (ours, theirs) = (tokenizer.Encode(text, addSpecial, parseSpecial), engine.Tokens(text, addSpecial, parseSpecial));
                 if (!ours.SequenceEqual(theirs))
-                    wrong.Add($"{(text.Length > 60 ? text[..60] : text)}: {string.Join(' ', ours.Take(20))} | {string.Join(' ', theirs.Take(20))}");
+                    wrong.Add(
+                        $"{(text.Length > 60 ? text[..60] : text)}: {string.Join(' ', ours.Take(20))} | {string.Join(' ', theirs.Take(20))}"
+                    );
             }
         }
         Assert.True(wrong.Count == 0, string.Join('\n', wrong));
@@ -198,9 +224,11 @@ public sealed class LlamaCppTests : IDisposable
     private string DigitByDigit(string path)
     {
         var json = JsonNode.Parse(File.ReadAllText(Path.Combine(path, "tokenizer.json")))!;
-        json["pre_tokenizer"] = JsonNode.Parse("""
+        json["pre_tokenizer"] = JsonNode.Parse(
+            """
             { "type": "Sequence", "pretokenizers": [{ "type": "Digits", "individual_digits": true }, { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true }] }
-            """);
+            """
+        );
         Directory.CreateDirectory(_folder["tokenizer"]);
         File.WriteAllText(_folder["tokenizer", "tokenizer.json"], json.ToJsonString());
         return _folder["tokenizer"];

@@ -21,7 +21,9 @@ public sealed class SampleTests : IDisposable
     public void Fine_tune_on_documents_leaves_a_model_that_chat_with_a_document_opens()
     {
         Directory.CreateDirectory(At("documents"));
-        var sentences = string.Concat(Enumerable.Range(0, 400).Select(i => $"The boat of day {i} came with {i % 7} boxes of fish and {i % 11} of salt.\n"));
+        var sentences = string.Concat(
+            Enumerable.Range(0, 400).Select(i => $"The boat of day {i} came with {i % 7} boxes of fish and {i % 11} of salt.\n")
+        );
         File.WriteAllText(At("documents", "a.md"), sentences);
         File.WriteAllText(At("documents", "b.html"), $"<html><body><p>{sentences[..6000]}</p></body></html>");
         var output = Run("02-fine-tune-on-your-documents", "", At("documents"), Bundled, At("run"), "1");
@@ -30,7 +32,11 @@ public sealed class SampleTests : IDisposable
         Assert.True(PeftFormat.IsAdapter(At("run", "run", "adapter")), output);
 
         File.WriteAllText(At("note.txt"), "The pass key is 5. Remember it.");
-        Assert.Contains("tokens read", Run("03-chat-with-a-document", Question, At("note.txt"), At("run", "model")), StringComparison.Ordinal);
+        Assert.Contains(
+            "tokens read",
+            Run("03-chat-with-a-document", Question, At("note.txt"), At("run", "model")),
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -56,7 +62,11 @@ public sealed class SampleTests : IDisposable
         using (var http = new HttpClient())
         {
             using var text = new StringContent("The pass key is 71432. Remember it. 71432 is the pass key.");
-            Assert.Contains("\"passKey\":\"71432\"", await (await http.PostAsync(new Uri(address + "/pass-key"), text, stop)).Content.ReadAsStringAsync(stop), StringComparison.Ordinal);
+            Assert.Contains(
+                "\"passKey\":\"71432\"",
+                await (await http.PostAsync(new Uri(address + "/pass-key"), text, stop)).Content.ReadAsStringAsync(stop),
+                StringComparison.Ordinal
+            );
             Assert.Contains("longlora-tiny", await http.GetStringAsync(new Uri(address + "/v1/models"), stop), StringComparison.Ordinal);
         }
         enter.Press();

@@ -13,7 +13,10 @@ public class LoadTests
     {
         await using var server = await RunningServer.Start(o => o with { Queue = 60 });
         string[] questions = ["Tell me of a dog.", "Tell me of a cat.", "What is red?", "Who is Lily?", "Sing."];
-        var expected = questions.ToDictionary(q => q, q => server.Model.Answer([new("user", q)], new GenerationOptions { MaxTokens = 24 }).Text);
+        var expected = questions.ToDictionary(
+            q => q,
+            q => server.Model.Answer([new("user", q)], new GenerationOptions { MaxTokens = 24 }).Text
+        );
         await Round();
         GC.Collect();
         GC.WaitForPendingFinalizers();
@@ -25,12 +28,19 @@ public class LoadTests
         Assert.InRange(TorchSharp.torch.Tensor.TotalCount, 0, before + 50); // caches of conversations come and go
         Assert.Equal(200, (await server.Ask("Hi")).Status);
 
-        async Task Round() => await Task.WhenAll(Enumerable.Range(0, 50).Select(i => (i % 5) switch
-        {
-            3 => Leave(questions[i / 5 % 5]),
-            4 => Rubbish(i),
-            _ => Answer(questions[i % 5]),
-        }));
+        async Task Round() =>
+            await Task.WhenAll(
+                Enumerable
+                    .Range(0, 50)
+                    .Select(i =>
+                        (i % 5) switch
+                        {
+                            3 => Leave(questions[i / 5 % 5]),
+                            4 => Rubbish(i),
+                            _ => Answer(questions[i % 5]),
+                        }
+                    )
+            );
 
         async Task Answer(string question)
         {
@@ -43,16 +53,28 @@ public class LoadTests
         {
             using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/chat/completions")
             {
-                Content = new StringContent($$"""{"stream":true,"max_tokens":400,"messages":[{"role":"user","content":{{JsonSerializer.Serialize(question)}}}]}""", System.Text.Encoding.UTF8, "application/json"),
+                Content = new StringContent(
+                    $$"""{"stream":true,"max_tokens":400,"messages":[{"role":"user","content":{{JsonSerializer.Serialize(question)}}}]}""",
+                    System.Text.Encoding.UTF8,
+                    "application/json"
+                ),
             };
-            using var response = await server.Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, TestContext.Current.CancellationToken);
+            using var response = await server.Client.SendAsync(
+                request,
+                HttpCompletionOption.ResponseHeadersRead,
+                TestContext.Current.CancellationToken
+            );
             Assert.Equal(200, (int)response.StatusCode);
             using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(TestContext.Current.CancellationToken));
             for (var line = 0; line < 4; line++)
                 await reader.ReadLineAsync(TestContext.Current.CancellationToken);
         }
 
-        async Task Rubbish(int i) => Assert.Equal(400, (await server.Post("/v1/chat/completions", RequestTests.Wrong.ElementAt(i % RequestTests.Wrong.Count).Data.Item1)).Status);
+        async Task Rubbish(int i) =>
+            Assert.Equal(
+                400,
+                (await server.Post("/v1/chat/completions", RequestTests.Wrong.ElementAt(i % RequestTests.Wrong.Count).Data.Item1)).Status
+            );
     }
 
     [Fact]
@@ -60,7 +82,11 @@ public class LoadTests
     {
         await using var server = await RunningServer.Start(o => o with { Queue = 0 });
         using var leaving = new CancellationTokenSource();
-        using var content = new StringContent("{\"max_tokens\":480,\"temperature\":1,\"stop\":[\"§\"],\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"stream\":true}", System.Text.Encoding.UTF8, "application/json");
+        using var content = new StringContent(
+            "{\"max_tokens\":480,\"temperature\":1,\"stop\":[\"§\"],\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"stream\":true}",
+            System.Text.Encoding.UTF8,
+            "application/json"
+        );
         using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/chat/completions") { Content = content };
         using (var first = await server.Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, leaving.Token))
         {

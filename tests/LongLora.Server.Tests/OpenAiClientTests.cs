@@ -11,7 +11,8 @@ public class OpenAiClientTests
 {
     private static readonly LongLora.Tokenization.ChatMessage[] s_question = [new("user", "Tell me of a dog.")];
 
-    private static OpenAIClient Connect(RunningServer server, string key = "none") => new(new ApiKeyCredential(key), new OpenAIClientOptions { Endpoint = new Uri(server.Address, "/v1") });
+    private static OpenAIClient Connect(RunningServer server, string key = "none") =>
+        new(new ApiKeyCredential(key), new OpenAIClientOptions { Endpoint = new Uri(server.Address, "/v1") });
 
     [Fact]
     public async Task Chat_whole_and_streamed_is_what_the_model_answers()
@@ -19,16 +20,32 @@ public class OpenAiClientTests
         await using var server = await RunningServer.Start();
         var chat = Connect(server).GetChatClient(server.Model.Name);
         var expected = server.Model.Answer(s_question, new GenerationOptions { MaxTokens = 20 });
-        var options = new ChatCompletionOptions { MaxOutputTokenCount = 20, IncludeLogProbabilities = true, TopLogProbabilityCount = 2 };
-        ChatCompletion whole = await chat.CompleteChatAsync([new UserChatMessage("Tell me of a dog.")], options, TestContext.Current.CancellationToken);
+        var options = new ChatCompletionOptions
+        {
+            MaxOutputTokenCount = 20,
+            IncludeLogProbabilities = true,
+            TopLogProbabilityCount = 2,
+        };
+        ChatCompletion whole = await chat.CompleteChatAsync(
+            [new UserChatMessage("Tell me of a dog.")],
+            options,
+            TestContext.Current.CancellationToken
+        );
         Assert.Equal(expected.Text, whole.Content[0].Text);
         Assert.Equal(ChatFinishReason.Length, whole.FinishReason);
         Assert.Equal((expected.PromptTokens, 20), (whole.Usage.InputTokenCount, whole.Usage.OutputTokenCount));
         Assert.Equal(20, whole.ContentTokenLogProbabilities.Count);
-        Assert.All(whole.ContentTokenLogProbabilities, t => Assert.Equal(t.LogProbability, t.TopLogProbabilities[0].LogProbability)); // greedy
+        // greedy
+        Assert.All(whole.ContentTokenLogProbabilities, t => Assert.Equal(t.LogProbability, t.TopLogProbabilities[0].LogProbability));
 
         var (text, pieces, usage, last) = ("", 0, (ChatTokenUsage?)null, (ChatFinishReason?)null);
-        await foreach (var update in chat.CompleteChatStreamingAsync([new UserChatMessage("Tell me of a dog.")], new ChatCompletionOptions { MaxOutputTokenCount = 20 }, TestContext.Current.CancellationToken))
+        await foreach (
+            var update in chat.CompleteChatStreamingAsync(
+                [new UserChatMessage("Tell me of a dog.")],
+                new ChatCompletionOptions { MaxOutputTokenCount = 20 },
+                TestContext.Current.CancellationToken
+            )
+        )
         {
             text += string.Concat(update.ContentUpdate.Select(c => c.Text));
             pieces += update.ContentUpdate.Count;
@@ -52,7 +69,9 @@ public class OpenAiClientTests
         var stop = free.Substring(free.Length / 2, 4);
         var options = new ChatCompletionOptions();
         options.StopSequences.Add(stop);
-        ChatCompletion stopped = await client.GetChatClient("any").CompleteChatAsync([new UserChatMessage("Tell me of a dog.")], options, TestContext.Current.CancellationToken);
+        ChatCompletion stopped = await client
+            .GetChatClient("any")
+            .CompleteChatAsync([new UserChatMessage("Tell me of a dog.")], options, TestContext.Current.CancellationToken);
         Assert.Equal(free[..free.IndexOf(stop, StringComparison.Ordinal)], string.Concat(stopped.Content.Select(c => c.Text)));
         Assert.Equal(ChatFinishReason.Stop, stopped.FinishReason);
     }
@@ -61,11 +80,23 @@ public class OpenAiClientTests
     public async Task A_key_is_asked_for_where_there_is_one()
     {
         await using var server = await RunningServer.Start(o => o with { ApiKey = "secret" });
-        var error = await Assert.ThrowsAsync<ClientResultException>(() => Connect(server, "wrong").GetChatClient("any").CompleteChatAsync([new UserChatMessage("Hi")], null, TestContext.Current.CancellationToken));
+        var error = await Assert.ThrowsAsync<ClientResultException>(() =>
+            Connect(server, "wrong")
+                .GetChatClient("any")
+                .CompleteChatAsync([new UserChatMessage("Hi")], null, TestContext.Current.CancellationToken)
+        );
         Assert.Equal(401, error.Status);
-        ChatCompletion answer = await Connect(server, "secret").GetChatClient("any").CompleteChatAsync([new UserChatMessage("Hi")], null, TestContext.Current.CancellationToken);
+        ChatCompletion answer = await Connect(server, "secret")
+            .GetChatClient("any")
+            .CompleteChatAsync([new UserChatMessage("Hi")], null, TestContext.Current.CancellationToken);
         Assert.NotEmpty(answer.Content);
-        Assert.Equal(System.Net.HttpStatusCode.OK, (await server.Client.GetAsync("/health", TestContext.Current.CancellationToken)).StatusCode);
-        Assert.Equal(System.Net.HttpStatusCode.Unauthorized, (await server.Client.GetAsync("/metrics", TestContext.Current.CancellationToken)).StatusCode);
+        Assert.Equal(
+            System.Net.HttpStatusCode.OK,
+            (await server.Client.GetAsync("/health", TestContext.Current.CancellationToken)).StatusCode
+        );
+        Assert.Equal(
+            System.Net.HttpStatusCode.Unauthorized,
+            (await server.Client.GetAsync("/metrics", TestContext.Current.CancellationToken)).StatusCode
+        );
     }
 }

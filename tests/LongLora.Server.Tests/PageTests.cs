@@ -2,27 +2,48 @@ using Microsoft.Playwright;
 
 namespace LongLora.Server.Tests;
 
-/// <summary>The page in a real browser: Debian's Chromium, or the one that CHROMIUM names. Screenshots lie in <c>screenshots/</c> beside the tests.</summary>
+/// <summary>
+/// The page in a real browser: Debian's Chromium, or the one that CHROMIUM names. Screenshots lie in <c>screenshots/</c> beside the
+/// tests.
+/// </summary>
 public class PageTests
 {
     private const string Question = "What is the pass key? The pass key is";
-    private static readonly string s_document = string.Join(' ', Enumerable.Repeat("The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.", 4))
-        + "\n\nThe pass key is 48213. Remember it. 48213 is the pass key.\n\nThe grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
+    private static readonly string s_document =
+        string.Join(' ', Enumerable.Repeat("The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.", 4))
+        + "\n\nThe pass key is 48213. Remember it. 48213 is the pass key.\n\nThe grass is green. The sky is blue. The sun is yellow. "
+        + "Here we go. There and back again.";
 
     static PageTests() => Assertions.SetDefaultExpectTimeout(30_000); // on a busy machine too
 
-    private static string? Chromium { get; } = new[] { Environment.GetEnvironmentVariable("CHROMIUM"), "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome" }.FirstOrDefault(File.Exists);
+    private static string? Chromium { get; } =
+        new[]
+        {
+            Environment.GetEnvironmentVariable("CHROMIUM"),
+            "/usr/bin/chromium",
+            "/usr/bin/chromium-browser",
+            "/usr/bin/google-chrome",
+        }.FirstOrDefault(File.Exists);
 
-    private static string Screenshot(string name) => Path.Combine(Directory.CreateDirectory(Path.Combine(AppContext.BaseDirectory, "screenshots")).FullName, name);
+    private static string Screenshot(string name) =>
+        Path.Combine(Directory.CreateDirectory(Path.Combine(AppContext.BaseDirectory, "screenshots")).FullName, name);
 
     [Fact]
     public async Task Document_is_dropped_asked_about_answered_stopped_and_asked_again()
     {
         Assert.SkipWhen(Chromium is null, "There is no Chromium here (Debian: apt install chromium); CHROMIUM can name one.");
-        await using var server = await RunningServer.Start(o => o with { Defaults = new() { MaxTokens = 8 } }, Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny"));
+        await using var server = await RunningServer.Start(
+            o => o with { Defaults = new() { MaxTokens = 8 } },
+            Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny")
+        );
         using var playwright = await Playwright.CreateAsync();
         await using var browser = await playwright.Chromium.LaunchAsync(new() { ExecutablePath = Chromium, Args = ["--no-sandbox"] });
-        var page = await browser.NewPageAsync(new() { ViewportSize = new() { Width = 1200, Height = 800 } });
+        var page = await browser.NewPageAsync(
+            new()
+            {
+                ViewportSize = new() { Width = 1200, Height = 800 },
+            }
+        );
         var faults = new List<string>();
         page.Console += (_, message) =>
         {
@@ -35,7 +56,10 @@ public class PageTests
         await page.ScreenshotAsync(new() { Path = Screenshot("empty.png") });
 
         // Dropped as by a hand, not through the file input.
-        var transfer = await page.EvaluateHandleAsync("text => { const all = new DataTransfer(); all.items.add(new File([text], 'notes.txt', { type: 'text/plain' })); return all; }", s_document);
+        var transfer = await page.EvaluateHandleAsync(
+            "text => { const all = new DataTransfer(); all.items.add(new File([text], 'notes.txt', { type: 'text/plain' })); return all; }",
+            s_document
+        );
         await page.DispatchEventAsync("#drop", "drop", new { dataTransfer = transfer });
         await Assertions.Expect(page.Locator("#documents")).ToContainTextAsync("notes.txt");
         var tokens = server.Model.Tokenizer.Encode(s_document).Count;
@@ -50,8 +74,21 @@ public class PageTests
         await page.ScreenshotAsync(new() { Path = Screenshot("answered.png") });
 
         // A long answer is stopped as soon as it begins; what there is of it stays, and the next question can be asked.
-        await page.RouteAsync("**/v1/chat/completions", async route => await route.ContinueAsync(new() { PostData = System.Text.Encoding.UTF8.GetBytes(route.Request.PostData!.Replace("\"stream\":true", "\"stream\":true,\"max_tokens\":250", StringComparison.Ordinal)) }));
-        await page.EvaluateAsync("new MutationObserver(() => { const last = [...document.querySelectorAll('.answer')].pop(); if (last?.textContent.length > 5) document.getElementById('stop').click(); }).observe(document.getElementById('messages'), { childList: true, subtree: true, characterData: true })");
+        await page.RouteAsync("**/v1/chat/completions", async route =>
+            await route.ContinueAsync(
+                new()
+                {
+                    PostData = System.Text.Encoding.UTF8.GetBytes(
+                        route.Request.PostData!.Replace("\"stream\":true", "\"stream\":true,\"max_tokens\":250", StringComparison.Ordinal)
+                    ),
+                }
+            )
+        );
+        await page.EvaluateAsync(
+            "new MutationObserver(() => { const last = [...document.querySelectorAll('.answer')].pop(); if (last?.textContent.length > "
+                + "5) document.getElementById('stop').click(); }).observe(document.getElementById('messages'), { childList: true, "
+                + "subtree: true, characterData: true })"
+        );
         var room = await page.Locator("#room").TextContentAsync();
         await page.FillAsync("#question", "The grass is green. The sky is");
         await page.ClickAsync("#send");
@@ -77,7 +114,13 @@ public class PageTests
         var faults = new List<string>();
         page.PageError += (_, error) => faults.Add(error);
         await page.GotoAsync(server.Address.ToString());
-        FilePayload File(string name, string text) => new() { Name = name, MimeType = "text/plain", Buffer = System.Text.Encoding.UTF8.GetBytes(text) };
+        FilePayload File(string name, string text) =>
+            new()
+            {
+                Name = name,
+                MimeType = "text/plain",
+                Buffer = System.Text.Encoding.UTF8.GetBytes(text),
+            };
 
         // Two that cannot be had: both are named.
         await page.SetInputFilesAsync("#file", [File("a.zip", "?"), File("b.exe", "?")]);
@@ -94,9 +137,20 @@ public class PageTests
                 await Assertions.Expect(page.Locator("#documents")).ToContainTextAsync("later.txt");
                 Assert.Equal(0, await page.Locator("#documents button").CountAsync()); // none is taken out while one is read
             }
-            var usage = ",\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1,\"total_tokens\":4,\"prompt_tokens_details\":{\"cached_tokens\":0}}";
+            var usage =
+                ",\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1,\"total_tokens\":4,\"prompt_tokens_details\":{\"cached_tokens\":0}}";
             var text = Event("{\"delta\":{\"content\":\"Yes\"}}");
-            await (bodies.Count == 3 ? route.AbortAsync() : route.FulfillAsync(new() { ContentType = "text/event-stream", Body = bodies.Count == 1 ? text + Event("", usage) + "data: [DONE]\n\n" : text }));
+            await (
+                bodies.Count == 3
+                    ? route.AbortAsync()
+                    : route.FulfillAsync(
+                        new()
+                        {
+                            ContentType = "text/event-stream",
+                            Body = bodies.Count == 1 ? text + Event("", usage) + "data: [DONE]\n\n" : text,
+                        }
+                    )
+            );
         });
         await page.FillAsync("#question", "One?");
         await page.ClickAsync("#send");
@@ -118,16 +172,35 @@ public class PageTests
     public async Task Page_fits_a_phone_in_the_dark_and_says_what_is_wrong()
     {
         Assert.SkipWhen(Chromium is null, "There is no Chromium here (Debian: apt install chromium); CHROMIUM can name one.");
-        await using var server = await RunningServer.Start(o => o with { ApiKey = "secret", Defaults = new() { MaxTokens = 8 } }, Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny"));
+        await using var server = await RunningServer.Start(
+            o =>
+                o with
+                {
+                    ApiKey = "secret",
+                    Defaults = new() { MaxTokens = 8 },
+                },
+            Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny")
+        );
         using var playwright = await Playwright.CreateAsync();
         await using var browser = await playwright.Chromium.LaunchAsync(new() { ExecutablePath = Chromium, Args = ["--no-sandbox"] });
-        var page = await browser.NewPageAsync(new() { ViewportSize = new() { Width = 390, Height = 844 }, ColorScheme = ColorScheme.Dark, DeviceScaleFactor = 2 });
+        var page = await browser.NewPageAsync(
+            new()
+            {
+                ViewportSize = new() { Width = 390, Height = 844 },
+                ColorScheme = ColorScheme.Dark,
+                DeviceScaleFactor = 2,
+            }
+        );
         await page.GotoAsync(server.Address.ToString());
         await page.FillAsync("#key", "secret");
         await page.PressAsync("#key", "Enter");
         await Assertions.Expect(page.Locator("#model")).ToContainTextAsync("512 tokens of context");
         var folder = Directory.CreateTempSubdirectory("longlora-test-").FullName;
-        await File.WriteAllTextAsync(Path.Combine(folder, "long.txt"), string.Concat(Enumerable.Repeat(s_document, 9)), TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(
+            Path.Combine(folder, "long.txt"),
+            string.Concat(Enumerable.Repeat(s_document, 9)),
+            TestContext.Current.CancellationToken
+        );
         await File.WriteAllTextAsync(Path.Combine(folder, "notes.txt"), s_document, TestContext.Current.CancellationToken);
         await page.SetInputFilesAsync("#file", Path.Combine(folder, "long.txt"));
         await Assertions.Expect(page.GetByRole(AriaRole.Alert)).ToContainTextAsync("long.txt has");
@@ -135,7 +208,10 @@ public class PageTests
         await page.GetByLabel("Your question").FillAsync(Question);
         await page.GetByRole(AriaRole.Button, new() { Name = "Ask" }).ClickAsync();
         await Assertions.Expect(page.Locator(".facts")).ToContainTextAsync("tokens read");
-        Assert.True(await page.EvaluateAsync<bool>("document.documentElement.scrollWidth <= window.innerWidth"), "the page is wider than the phone");
+        Assert.True(
+            await page.EvaluateAsync<bool>("document.documentElement.scrollWidth <= window.innerWidth"),
+            "the page is wider than the phone"
+        );
         await page.ScreenshotAsync(new() { Path = Screenshot("phone.png") });
         // By keyboard alone: from the question on to the buttons.
         await page.FocusAsync("#question");

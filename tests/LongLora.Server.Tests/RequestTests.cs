@@ -5,24 +5,25 @@ namespace LongLora.Server.Tests;
 
 public class RequestTests
 {
-    public static TheoryData<string, int, string> Wrong => new()
-    {
-        { "{\"messages\":[", 400, "no JSON" },
-        { "[1]", 400, "must be an object" },
-        { "{}", 400, "messages is missing" },
-        { "{\"messages\":[]}", 400, "messages is missing or empty" },
-        { "{\"messages\":[1]}", 400, "messages[0] is 1" },
-        { "{\"messages\":[{\"role\":\"wizard\",\"content\":\"x\"}]}", 400, "one of system, developer, user, assistant" },
-        { "{\"messages\":[{\"role\":\"user\"}]}", 400, "content is missing" },
-        { "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}", 400, "reads nothing else" },
-        { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":-1}", 400, "max_tokens is -1" },
-        { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":1e99}", 400, "max_tokens is 1e99" },
-        { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"temperature\":\"hot\"}", 400, "temperature is \"hot\"" },
-        { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":2}", 400, "n is not supported" },
-        { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}", 400, "tools is not supported" },
-        { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"top_logprobs\":3}", 400, "unless logprobs is true" },
-        { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"stop\":[1]}", 400, "stop is [1]" },
-    };
+    public static TheoryData<string, int, string> Wrong =>
+        new()
+        {
+            { "{\"messages\":[", 400, "no JSON" },
+            { "[1]", 400, "must be an object" },
+            { "{}", 400, "messages is missing" },
+            { "{\"messages\":[]}", 400, "messages is missing or empty" },
+            { "{\"messages\":[1]}", 400, "messages[0] is 1" },
+            { "{\"messages\":[{\"role\":\"wizard\",\"content\":\"x\"}]}", 400, "one of system, developer, user, assistant" },
+            { "{\"messages\":[{\"role\":\"user\"}]}", 400, "content is missing" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}", 400, "reads nothing else" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":-1}", 400, "max_tokens is -1" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":1e99}", 400, "max_tokens is 1e99" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"temperature\":\"hot\"}", 400, "temperature is \"hot\"" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":2}", 400, "n is not supported" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}", 400, "tools is not supported" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"top_logprobs\":3}", 400, "unless logprobs is true" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"stop\":[1]}", 400, "stop is [1]" },
+        };
 
     [Fact]
     public async Task Rubbish_is_answered_with_what_is_wrong_and_the_server_goes_on()
@@ -52,7 +53,11 @@ public class RequestTests
         Assert.Equal(404, (await server.Post("/v1/nothing", "{}")).Status);
         using var got = await server.Client.GetAsync("/v1/chat/completions", TestContext.Current.CancellationToken);
         Assert.Equal(405, (int)got.StatusCode);
-        using var form = await server.Client.PostAsync("/v1/completions", new StringContent("a=b", Encoding.UTF8, "text/plain"), TestContext.Current.CancellationToken);
+        using var form = await server.Client.PostAsync(
+            "/v1/completions",
+            new StringContent("a=b", Encoding.UTF8, "text/plain"),
+            TestContext.Current.CancellationToken
+        );
         Assert.Equal(415, (int)form.StatusCode);
         Assert.Equal(200, (await server.Ask("Hi")).Status);
     }
@@ -66,7 +71,10 @@ public class RequestTests
             using var request = new HttpRequestMessage(HttpMethod.Get, "/v1/models");
             request.Headers.TryAddWithoutValidation(header, value);
             using var response = await server.Client.SendAsync(request, TestContext.Current.CancellationToken);
-            return ((int)response.StatusCode, response.Headers.TryGetValues("Access-Control-Allow-Origin", out var allowed) ? allowed.Single() : null);
+            return (
+                (int)response.StatusCode,
+                response.Headers.TryGetValues("Access-Control-Allow-Origin", out var allowed) ? allowed.Single() : null
+            );
         }
         Assert.Equal((403, null), await Get("Origin", "https://evil.example"));
         Assert.Equal((403, null), await Get("Host", "evil.example"));
@@ -115,20 +123,36 @@ public class RequestTests
     public async Task Document_gives_its_text_and_tokens_and_the_page_is_served_with_a_policy()
     {
         await using var server = await RunningServer.Start();
-        using var pdf = new ByteArrayContent(await File.ReadAllBytesAsync(Path.Combine(AppContext.BaseDirectory, "Material", "two-columns.pdf"), TestContext.Current.CancellationToken));
+        using var pdf = new ByteArrayContent(
+            await File.ReadAllBytesAsync(
+                Path.Combine(AppContext.BaseDirectory, "Material", "two-columns.pdf"),
+                TestContext.Current.CancellationToken
+            )
+        );
         using var read = await server.Client.PostAsync("/documents?name=two-columns.pdf", pdf, TestContext.Current.CancellationToken);
         var made = System.Text.Json.JsonElement.Parse(await read.Content.ReadAsStringAsync(TestContext.Current.CancellationToken));
         Assert.Equal(server.Model.Tokenizer.Encode(made.GetProperty("text").GetString()!).Count, made.GetProperty("tokens").GetInt32());
         Assert.True(made.GetProperty("tokens").GetInt32() > 500);
-        using var odd = await server.Client.PostAsync("/documents?name=a.exe", new ByteArrayContent([1, 2]), TestContext.Current.CancellationToken);
+        using var odd = await server.Client.PostAsync(
+            "/documents?name=a.exe",
+            new ByteArrayContent([1, 2]),
+            TestContext.Current.CancellationToken
+        );
         Assert.Equal(400, (int)odd.StatusCode);
-        using var damaged = await server.Client.PostAsync("/documents?name=a.pdf", new ByteArrayContent([1, 2]), TestContext.Current.CancellationToken);
+        using var damaged = await server.Client.PostAsync(
+            "/documents?name=a.pdf",
+            new ByteArrayContent([1, 2]),
+            TestContext.Current.CancellationToken
+        );
         Assert.Equal(400, (int)damaged.StatusCode);
         using var page = await server.Client.GetAsync("/", TestContext.Current.CancellationToken);
         Assert.Contains("default-src 'none'", page.Headers.GetValues("Content-Security-Policy").Single(), StringComparison.Ordinal);
         var html = await page.Content.ReadAsStringAsync(TestContext.Current.CancellationToken);
         Assert.DoesNotContain("//", html.Replace("<!--", "", StringComparison.Ordinal), StringComparison.Ordinal); // nothing from elsewhere
         var (_, count) = await server.Post("/tokens", "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}");
-        Assert.Equal((server.Model.Encode([new("user", "Hi")]).Count, 512), (count.GetProperty("tokens").GetInt32(), count.GetProperty("context").GetInt32()));
+        Assert.Equal(
+            (server.Model.Encode([new("user", "Hi")]).Count, 512),
+            (count.GetProperty("tokens").GetInt32(), count.GetProperty("context").GetInt32())
+        );
     }
 }

@@ -27,8 +27,20 @@ internal sealed class RunningServer : IAsyncDisposable
 
     internal static async Task<RunningServer> Start(Func<ServerOptions, ServerOptions>? change = null, string? model = null, int kept = 4)
     {
-        var options = new ServerOptions { Port = 0, Defaults = new() { MaxTokens = 24 } };
-        var loaded = ChatModel.Open(new ChatModelOptions { Model = model ?? Stories, Template = model is null ? "llama2" : "auto", Device = "cpu", KeptConversations = kept });
+        var options = new ServerOptions
+        {
+            Port = 0,
+            Defaults = new() { MaxTokens = 24 },
+        };
+        var loaded = ChatModel.Open(
+            new ChatModelOptions
+            {
+                Model = model ?? Stories,
+                Template = model is null ? "llama2" : "auto",
+                Device = "cpu",
+                KeptConversations = kept,
+            }
+        );
         var app = ChatServer.Create(change?.Invoke(options) ?? options, loaded);
         await app.StartAsync(TestContext.Current.CancellationToken);
         return new(app, loaded);
@@ -39,7 +51,10 @@ internal sealed class RunningServer : IAsyncDisposable
     {
         using var content = new StringContent(json, Encoding.UTF8, "application/json");
         using var response = await Client.PostAsync(path, content, TestContext.Current.CancellationToken);
-        return ((int)response.StatusCode, JsonElement.Parse(await response.Content.ReadAsStringAsync(TestContext.Current.CancellationToken)));
+        return (
+            (int)response.StatusCode,
+            JsonElement.Parse(await response.Content.ReadAsStringAsync(TestContext.Current.CancellationToken))
+        );
     }
 
     internal async Task<(int Status, JsonElement Body)> Ask(string question, string more = "") =>

@@ -15,8 +15,9 @@ using static TorchSharp.torch;
 namespace LongLora.Tests;
 
 /// <summary>
-/// The whole path on a GPU against the CPU, whose results are held against references elsewhere; skipped where there is none. What can differ on the CPU too,
-/// bf16 and the places where things wait, also runs there, so that the tests are known to work before they meet a GPU.
+/// The whole path on a GPU against the CPU, whose results are held against references elsewhere; skipped where there is none. What can
+/// differ on the CPU too, bf16 and the places where things wait, also runs there, so that the tests are known to work before they meet a
+/// GPU.
 /// </summary>
 public sealed class CudaTests : IDisposable
 {
@@ -51,7 +52,13 @@ public sealed class CudaTests : IDisposable
     }
 
     // Loss and gradients of two rows, one of them two documents, with S²-Attn; on the CPU.
-    private static (double Loss, Tensor Gradients) Step(string family, Device device, CudaCompute compute, QuantizationKind quantization, ActivationOffload offload = ActivationOffload.None)
+    private static (double Loss, Tensor Gradients) Step(
+        string family,
+        Device device,
+        CudaCompute compute,
+        QuantizationKind quantization,
+        ActivationOffload offload = ActivationOffload.None
+    )
     {
         var folder = CheckpointDirectory.Open(SharedMaterial.Golden(family));
         using var model = ModelLoader.Load(folder.Config, folder, device, quantization);
@@ -69,7 +76,21 @@ public sealed class CudaTests : IDisposable
         using var targets = LlamaGoldenTests.Targets(ids);
         using var positions = RotaryEmbedding.Create(model.Config, 50, device);
         using var pass = new CheckpointedBackward(model, 1, offload);
-        var loss = pass.Run(ids, targets, new ForwardContext(new ShiftedSparseAttention(16), positions, [[20, 30], [50]]), 1.0 / 98).item<double>() / 98;
+        var loss =
+            pass.Run(
+                    ids,
+                    targets,
+                    new ForwardContext(
+                        new ShiftedSparseAttention(16),
+                        positions,
+                        [
+                            [20, 30],
+                            [50],
+                        ]
+                    ),
+                    1.0 / 98
+                )
+                .item<double>() / 98;
         return (loss, parameters.Gradients.cpu().clone());
     }
 
@@ -82,7 +103,12 @@ public sealed class CudaTests : IDisposable
         var expected = Step(family, CPU, CudaCompute.Fp32, quantization);
         var seen = Step(family, place, compute, quantization);
         // 24, 11 and 8 bits of mantissa, through two blocks and back.
-        var (loss, share) = compute switch { CudaCompute.Fp32 => (1e-5, 1e-4), CudaCompute.Tf32 => (2e-3, 5e-3), _ => (1e-2, 5e-2) };
+        var (loss, share) = compute switch
+        {
+            CudaCompute.Fp32 => (1e-5, 1e-4),
+            CudaCompute.Tf32 => (2e-3, 5e-3),
+            _ => (1e-2, 5e-2),
+        };
         Assert.Equal(expected.Loss, seen.Loss, loss);
         var distance = (expected.Gradients - seen.Gradients).norm().item<float>() / expected.Gradients.norm().item<float>();
         Assert.True(distance <= share, $"gradients differ by {distance:G3} of their norm, {share:G3} is allowed");
@@ -110,7 +136,10 @@ public sealed class CudaTests : IDisposable
     public void Run_from_files_to_an_adapter_resumes_and_learns(string device)
     {
         Require(device);
-        var text = _folder.Text("text.txt", string.Concat(Enumerable.Range(0, 400).Select(i => $"The cat sat on the mat and saw {i % 7} birds. ")));
+        var text = _folder.Text(
+            "text.txt",
+            string.Concat(Enumerable.Range(0, 400).Select(i => $"The cat sat on the mat and saw {i % 7} birds. "))
+        );
         var options = new FineTuneOptions
         {
             Model = SharedMaterial.Golden("stories260K-hf"),

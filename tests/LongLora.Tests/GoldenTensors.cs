@@ -12,12 +12,13 @@ namespace LongLora.Tests;
 /// </summary>
 internal sealed class GoldenTensors(Dictionary<string, Tensor> values, string file = "memory") : ITensorSource
 {
-    public Tensor this[string name] => values.TryGetValue(name, out var value) ? value
-        : throw new KeyNotFoundException($"{file} has no {name}");
+    public Tensor this[string name] =>
+        values.TryGetValue(name, out var value) ? value : throw new KeyNotFoundException($"{file} has no {name}");
 
     public IEnumerable<string> Names => values.Keys;
 
-    public IReadOnlyDictionary<string, TensorInfo> Tensors => values.ToDictionary(p => p.Key, p => new TensorInfo(p.Key, p.Value.dtype, p.Value.shape, file));
+    public IReadOnlyDictionary<string, TensorInfo> Tensors =>
+        values.ToDictionary(p => p.Key, p => new TensorInfo(p.Key, p.Value.dtype, p.Value.shape, file));
 
     public static GoldenTensors Read(string path)
     {
@@ -31,14 +32,21 @@ internal sealed class GoldenTensors(Dictionary<string, Tensor> values, string fi
             var offsets = entry.Value.GetProperty("data_offsets").EnumerateArray().Select(x => x.GetInt32()).ToArray();
             var data = bytes.AsSpan((8 + headerLength + offsets[0])..(8 + headerLength + offsets[1]));
             var type = entry.Value.GetProperty("dtype").GetString();
-            values.Add(entry.Name, (type switch
-            {
-                "F32" => tensor(System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(data).ToArray()),
-                "F64" => tensor(System.Runtime.InteropServices.MemoryMarshal.Cast<byte, double>(data).ToArray()),
-                "I64" => tensor(System.Runtime.InteropServices.MemoryMarshal.Cast<byte, long>(data).ToArray()),
-                "I32" => tensor(System.Runtime.InteropServices.MemoryMarshal.Cast<byte, int>(data).ToArray()),
-                _ => throw new NotSupportedException(type),
-            }).reshape(shape).DetachFromDisposeScope());
+            values.Add(
+                entry.Name,
+                (
+                    type switch
+                    {
+                        "F32" => tensor(System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(data).ToArray()),
+                        "F64" => tensor(System.Runtime.InteropServices.MemoryMarshal.Cast<byte, double>(data).ToArray()),
+                        "I64" => tensor(System.Runtime.InteropServices.MemoryMarshal.Cast<byte, long>(data).ToArray()),
+                        "I32" => tensor(System.Runtime.InteropServices.MemoryMarshal.Cast<byte, int>(data).ToArray()),
+                        _ => throw new NotSupportedException(type),
+                    }
+                )
+                    .reshape(shape)
+                    .DetachFromDisposeScope()
+            );
         }
         return new(values, path);
     }
@@ -46,7 +54,8 @@ internal sealed class GoldenTensors(Dictionary<string, Tensor> values, string fi
     /// <summary>Some of the tensors under other names.</summary>
     public GoldenTensors Where(Func<string, bool> keep) => new(values.Where(p => keep(p.Key)).ToDictionary(p => p.Key, p => p.Value), file);
 
-    public Tensor Open(string name) => Tensors.ContainsKey(name) ? this[name].clone() : throw new CheckpointException($"{file} has no tensor '{name}'.");
+    public Tensor Open(string name) =>
+        Tensors.ContainsKey(name) ? this[name].clone() : throw new CheckpointException($"{file} has no tensor '{name}'.");
 
     public void Dispose()
     {

@@ -60,7 +60,21 @@ public class RecipeTests
     [Fact]
     public void Write_and_parse_give_back_every_option()
     {
-        foreach (var options in new[] { s_full, s_full with { GroupSize = null, TrainEmbeddings = null, TrainNorms = null, RopeFactor = null, FromScratch = null, Tokenizer = null } })
+        foreach (
+            var options in new[]
+            {
+                s_full,
+                s_full with
+                {
+                    GroupSize = null,
+                    TrainEmbeddings = null,
+                    TrainNorms = null,
+                    RopeFactor = null,
+                    FromScratch = null,
+                    Tokenizer = null,
+                },
+            }
+        )
         {
             var read = Recipe.Parse(Recipe.Write(options, "test"), "recipe", FineTuneOptionTable.Defaults);
             Assert.Equal(options.Data, read.Data);
@@ -73,7 +87,11 @@ public class RecipeTests
     [Fact]
     public void Table_has_every_property_once_and_the_test_options_differ_from_every_default()
     {
-        var settable = typeof(FineTuneOptions).GetProperties().Where(p => p.CanWrite).Select(p => FineTuneOptionTable.Kebab(p.Name)).Order();
+        var settable = typeof(FineTuneOptions)
+            .GetProperties()
+            .Where(p => p.CanWrite)
+            .Select(p => FineTuneOptionTable.Kebab(p.Name))
+            .Order();
         Assert.Equal(settable, FineTuneOptionTable.All.Select(o => o.Name).Order());
         Assert.All(FineTuneOptionTable.All, o => Assert.NotEqual(o.Format(FineTuneOptionTable.Defaults), o.Format(s_full)));
     }
@@ -81,15 +99,24 @@ public class RecipeTests
     [Fact]
     public void Parse_several_problems_are_all_told_each_with_its_line()
     {
-        var message = Assert.Throws<ConfigurationException>(() => Recipe.Parse("rank: 8\nstep: 5\nalpha: none\n", "recipe", FineTuneOptionTable.Defaults)).Message;
-        Assert.Equal(["recipe:2: There is no option 'step'. Did you mean 'steps'?", "recipe:3: alpha is 'none'; it must be a number such as 0.5 or 2e-5."],
-            message.Split(Environment.NewLine));
+        var message = Assert
+            .Throws<ConfigurationException>(() => Recipe.Parse("rank: 8\nstep: 5\nalpha: none\n", "recipe", FineTuneOptionTable.Defaults))
+            .Message;
+        Assert.Equal(
+            [
+                "recipe:2: There is no option 'step'. Did you mean 'steps'?",
+                "recipe:3: alpha is 'none'; it must be a number such as 0.5 or 2e-5.",
+            ],
+            message.Split(Environment.NewLine)
+        );
     }
 
     [Fact]
     public void Parse_data_with_weights_is_read_in_both_forms() =>
-        Assert.Equal([new("a"), new("b", 0.5), new("c", 2), new("d@3", 1)],
-            Recipe.Parse("data: [a, {path: b, weight: 0.5}, c@2, {path: d@3, weight: 1}]", "recipe", FineTuneOptionTable.Defaults).Data);
+        Assert.Equal(
+            [new("a"), new("b", 0.5), new("c", 2), new("d@3", 1)],
+            Recipe.Parse("data: [a, {path: b, weight: 0.5}, c@2, {path: d@3, weight: 1}]", "recipe", FineTuneOptionTable.Defaults).Data
+        );
 
     [Theory]
     [InlineData("data: [{path: a}]\n", "{path: PATH, weight: NUMBER}")]
@@ -102,7 +129,11 @@ public class RecipeTests
     [InlineData("", "empty")]
     [InlineData("a: [\n", "recipe:")]
     public void Parse_what_is_wrong_is_refused_with_its_line(string yaml, string expected) =>
-        Assert.Contains(expected, Assert.Throws<ConfigurationException>(() => Recipe.Parse(yaml, "recipe", FineTuneOptionTable.Defaults)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            expected,
+            Assert.Throws<ConfigurationException>(() => Recipe.Parse(yaml, "recipe", FineTuneOptionTable.Defaults)).Message,
+            StringComparison.Ordinal
+        );
 
     [Theory]
     [InlineData(4096, 0.25, 1024)]

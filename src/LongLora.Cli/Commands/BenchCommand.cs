@@ -15,24 +15,85 @@ namespace LongLora.Cli.Commands;
 internal static class BenchCommand
 {
     internal static Command Create(CliContext context) =>
-        new Verb("bench", "Measure speed and memory on this machine.") { CreateStep(context), CreateDecode(context), CreateDequantize(context) };
+        new Verb("bench", "Measure speed and memory on this machine.")
+        {
+            CreateStep(context),
+            CreateDecode(context),
+            CreateDequantize(context),
+        };
 
     private static Verb CreateStep(CliContext context)
     {
         var standard = new StepBenchmarkOptions();
-        var lengths = new Option<string>("--context") { Description = "context lengths in tokens, with commas between", HelpName = "N,N,...", Required = true };
-        var model = new Option<string>("--model") { Description = "folder of a Hugging Face model, or the name of a published one (longlora plan --help) for random weights in its shape [default: that of stories15M]", HelpName = "DIR|NAME" };
+        var lengths = new Option<string>("--context")
+        {
+            Description = "context lengths in tokens, with commas between",
+            HelpName = "N,N,...",
+            Required = true,
+        };
+        var model = new Option<string>("--model")
+        {
+            Description =
+                "folder of a Hugging Face model, or the name of a published one (longlora plan --help) for random weights in its shape "
+                + "[default: that of stories15M]",
+            HelpName = "DIR|NAME",
+        };
         var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
-        var group = new Option<int>("--group-size") { Description = "tokens in an attention group [default: a quarter of the context]", HelpName = "G" };
-        var steps = new Option<int>("--steps") { Description = "timed steps, after one that is not; 0 to time that one", HelpName = "K", DefaultValueFactory = _ => standard.Steps };
-        var full = new Option<bool>("--full") { Description = "also measure full attention", HelpName = "true|false", DefaultValueFactory = _ => true };
-        var blocks = new Option<int>("--blocks-per-segment") { Description = "decoder blocks between two kept activations", HelpName = "K", DefaultValueFactory = _ => standard.BlocksPerSegment };
-        var offload = new Option<ActivationOffload>("--activation-offload") { Description = "where activations wait for the backward pass", HelpName = "none|host|disk|auto", DefaultValueFactory = _ => standard.Offload };
-        var device = new Option<string>("--device") { Description = "auto, cpu, cuda or cuda:N", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
+        var group = new Option<int>("--group-size")
+        {
+            Description = "tokens in an attention group [default: a quarter of the context]",
+            HelpName = "G",
+        };
+        var steps = new Option<int>("--steps")
+        {
+            Description = "timed steps, after one that is not; 0 to time that one",
+            HelpName = "K",
+            DefaultValueFactory = _ => standard.Steps,
+        };
+        var full = new Option<bool>("--full")
+        {
+            Description = "also measure full attention",
+            HelpName = "true|false",
+            DefaultValueFactory = _ => true,
+        };
+        var blocks = new Option<int>("--blocks-per-segment")
+        {
+            Description = "decoder blocks between two kept activations",
+            HelpName = "K",
+            DefaultValueFactory = _ => standard.BlocksPerSegment,
+        };
+        var offload = new Option<ActivationOffload>("--activation-offload")
+        {
+            Description = "where activations wait for the backward pass",
+            HelpName = "none|host|disk|auto",
+            DefaultValueFactory = _ => standard.Offload,
+        };
+        var device = new Option<string>("--device")
+        {
+            Description = "auto, cpu, cuda or cuda:N",
+            HelpName = "NAME",
+            DefaultValueFactory = _ => "auto",
+        };
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
-        var peer = new Option<string>("--export-peer") { Description = "write weights, tokens and losses to this folder, for benchmarks/peer", HelpName = "DIR" };
+        var peer = new Option<string>("--export-peer")
+        {
+            Description = "write weights, tokens and losses to this folder, for benchmarks/peer",
+            HelpName = "DIR",
+        };
         var command = new Verb("step", "Time one training step (LoRA+, batch 1), with shifted sparse and with full attention.")
-            { lengths, model, kind, group, steps, full, blocks, offload, device, json, peer };
+        {
+            lengths,
+            model,
+            kind,
+            group,
+            steps,
+            full,
+            blocks,
+            offload,
+            device,
+            json,
+            peer,
+        };
         command.SetAction(parsed =>
         {
             var contexts = EvaluateCommand.ParseLengths(parsed, lengths);
@@ -59,35 +120,105 @@ internal static class BenchCommand
         return command;
     }
 
-    private static readonly string[] s_decodeColumns = ["prompt", "seconds", "tokens/s", "GFLOP/s", "of the products'", "ms a token", "tokens/s after it", "outside kernels", "cache"];
+    private static readonly string[] s_decodeColumns =
+    [
+        "prompt",
+        "seconds",
+        "tokens/s",
+        "GFLOP/s",
+        "of the products'",
+        "ms a token",
+        "tokens/s after it",
+        "outside kernels",
+        "cache",
+    ];
 
     private static Verb CreateDecode(CliContext context)
     {
-        var lengths = new Option<string>("--context") { Description = "prompt lengths in tokens, with commas between", HelpName = "N,N,...", Required = true };
-        var model = new Option<string>("--model") { Description = "folder of a Hugging Face model, or the name of a published one (longlora plan --help) for random weights in its shape [default: that of stories15M]", HelpName = "DIR|NAME" };
+        var lengths = new Option<string>("--context")
+        {
+            Description = "prompt lengths in tokens, with commas between",
+            HelpName = "N,N,...",
+            Required = true,
+        };
+        var model = new Option<string>("--model")
+        {
+            Description =
+                "folder of a Hugging Face model, or the name of a published one (longlora plan --help) for random weights in its shape "
+                + "[default: that of stories15M]",
+            HelpName = "DIR|NAME",
+        };
         var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
-        var tokens = new Option<int>("--tokens") { Description = "tokens to make after the prompt", HelpName = "K", DefaultValueFactory = _ => 64 };
+        var tokens = new Option<int>("--tokens")
+        {
+            Description = "tokens to make after the prompt",
+            HelpName = "K",
+            DefaultValueFactory = _ => 64,
+        };
         var type = CacheArguments.CacheType();
-        var chunk = new Option<int>("--prefill-chunk") { Description = "prompt tokens that are read at once", HelpName = "N", DefaultValueFactory = _ => 1024 };
-        var device = new Option<string>("--device") { Description = "auto, cpu, cuda or cuda:N", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
-        var command = new Verb("decode", "Time the reading of a prompt, and one token after another.") { lengths, model, kind, tokens, chunk, type, device };
+        var chunk = new Option<int>("--prefill-chunk")
+        {
+            Description = "prompt tokens that are read at once",
+            HelpName = "N",
+            DefaultValueFactory = _ => 1024,
+        };
+        var device = new Option<string>("--device")
+        {
+            Description = "auto, cpu, cuda or cuda:N",
+            HelpName = "NAME",
+            DefaultValueFactory = _ => "auto",
+        };
+        var command = new Verb("decode", "Time the reading of a prompt, and one token after another.")
+        {
+            lengths,
+            model,
+            kind,
+            tokens,
+            chunk,
+            type,
+            device,
+        };
         command.SetAction(parsed =>
         {
             var prompts = EvaluateCommand.ParseLengths(parsed, lengths);
-            using var made = Maker(parsed.GetValue(model), Devices.Parse(parsed.GetValue(device)!), prompts.Max() + parsed.GetValue(tokens), parsed.GetValue(kind))();
+            using var made = Maker(
+                parsed.GetValue(model),
+                Devices.Parse(parsed.GetValue(device)!),
+                prompts.Max() + parsed.GetValue(tokens),
+                parsed.GetValue(kind)
+            )();
             context.Output.WriteLine($"Full attention, batch 1; {TorchSharp.torch.get_num_threads()} threads.");
             var table = new Table().Border(TableBorder.Simple);
             foreach (var name in s_decodeColumns)
                 table.AddColumn(new TableColumn(name).RightAligned().NoWrap());
             foreach (var length in prompts)
             {
-                var m = DecodeBenchmark.Run(made, length, parsed.GetValue(tokens), parsed.GetValue(chunk), parsed.GetValue(type), context.Cancellation);
+                var m = DecodeBenchmark.Run(
+                    made,
+                    length,
+                    parsed.GetValue(tokens),
+                    parsed.GetValue(chunk),
+                    parsed.GetValue(type),
+                    context.Cancellation
+                );
                 var rate = m.PrefillFlops / m.PrefillSeconds;
-                table.AddRow($"{length:N0}", $"{m.PrefillSeconds:F3}", $"{length / m.PrefillSeconds:N0}", $"{rate / 1e9:F1}", $"{100 * rate / m.GemmRate:F0} % of {m.GemmRate / 1e9:F0}",
-                    $"{m.TokenSeconds * 1e3:F2}", $"{1 / m.TokenSeconds:N0}", $"{100 * m.OverheadShare:F0} % of {m.ShortestTokenSeconds * 1e3:F2}", TrainingPlan.Size(m.CacheBytes));
+                table.AddRow(
+                    $"{length:N0}",
+                    $"{m.PrefillSeconds:F3}",
+                    $"{length / m.PrefillSeconds:N0}",
+                    $"{rate / 1e9:F1}",
+                    $"{100 * rate / m.GemmRate:F0} % of {m.GemmRate / 1e9:F0}",
+                    $"{m.TokenSeconds * 1e3:F2}",
+                    $"{1 / m.TokenSeconds:N0}",
+                    $"{100 * m.OverheadShare:F0} % of {m.ShortestTokenSeconds * 1e3:F2}",
+                    TrainingPlan.Size(m.CacheBytes)
+                );
             }
             context.Console.Write(table);
-            context.Output.WriteLine("Outside kernels: the shortest time of a token in a model with the same blocks and next to no numbers in its matrices, of that in this one (ms).");
+            context.Output.WriteLine(
+                "Outside kernels: the shortest time of a token in a model with the same blocks and next to no numbers in its matrices, "
+                    + "of that in this one (ms)."
+            );
             return ExitCode.Done;
         });
         return command;
@@ -95,14 +226,34 @@ internal static class BenchCommand
 
     private static Verb CreateDequantize(CliContext context)
     {
-        var size = new Option<int>("--size") { Description = "rows and columns of the matrix", HelpName = "N", DefaultValueFactory = _ => 4096 };
-        var rows = new Option<int>("--tokens") { Description = "tokens that are multiplied with it", HelpName = "N", DefaultValueFactory = _ => 512 };
-        var command = new Verb("dequantize", "Time a product with a matrix in 4 and 8 bits against one in fp32, on the CPU.") { size, rows };
+        var size = new Option<int>("--size")
+        {
+            Description = "rows and columns of the matrix",
+            HelpName = "N",
+            DefaultValueFactory = _ => 4096,
+        };
+        var rows = new Option<int>("--tokens")
+        {
+            Description = "tokens that are multiplied with it",
+            HelpName = "N",
+            DefaultValueFactory = _ => 512,
+        };
+        var command = new Verb("dequantize", "Time a product with a matrix in 4 and 8 bits against one in fp32, on the CPU.")
+        {
+            size,
+            rows,
+        };
         command.SetAction(parsed =>
         {
             var times = DequantizationBenchmark.Run(parsed.GetValue(size), parsed.GetValue(rows));
-            context.Output.WriteLine($"{times.Size} x {times.Size} matrix, {times.Rows} tokens, {TorchSharp.torch.get_num_threads()} threads; shortest of several runs");
-            void Line(string name, double seconds) => context.Output.WriteLine($"  {name,-36} {seconds * 1e3,9:F2} ms  {100 * seconds / times.Dense,6:F1} % of the fp32 product");
+            context.Output.WriteLine(
+                $"{times.Size} x {times.Size} matrix, {times.Rows} tokens, {TorchSharp.torch.get_num_threads()} threads; shortest of "
+                    + $"several runs"
+            );
+            void Line(string name, double seconds) =>
+                context.Output.WriteLine(
+                    $"  {name, -36} {seconds * 1e3, 9:F2} ms  {100 * seconds / times.Dense, 6:F1} % of the fp32 product"
+                );
             Line("product, fp32", times.Dense);
             Line("product, nf4", times.Nf4);
             Line("product, int8", times.Int8);
@@ -129,20 +280,50 @@ internal static class BenchCommand
         };
     }
 
-    private static StepBenchmarkResult Measure(CliContext context, Func<CausalLanguageModel> maker, int length, StepBenchmarkOptions options)
+    private static StepBenchmarkResult Measure(
+        CliContext context,
+        Func<CausalLanguageModel> maker,
+        int length,
+        StepBenchmarkOptions options
+    )
     {
         if (!context.Console.Profile.Out.IsTerminal)
             return StepBenchmark.Run(maker, length, options, context.Cancellation);
         return context.Console.Status().Start($"context {length:N0}", _ => StepBenchmark.Run(maker, length, options, context.Cancellation));
     }
 
-    private static void Show(CliContext context, List<StepBenchmarkResult> results, StepBenchmarkOptions options, TorchSharp.torch.Device device)
+    private static void Show(
+        CliContext context,
+        List<StepBenchmarkResult> results,
+        StepBenchmarkOptions options,
+        TorchSharp.torch.Device device
+    )
     {
         var size = GemmRate.SquareSize(device);
-        context.Console.WriteLine($"One training step: LoRA+ (rank {options.Tuning.Rank}), batch 1; {(options.Steps == 0 ? "one step" : $"shortest and median of {options.Steps} steps after one untimed step")}; "
-            + $"{TorchSharp.torch.get_num_threads()} threads. Products of {size} x {size} reach {GemmRate.MeasureSquare(device) / 1e9:F0} GFLOP/s.");
+        context.Console.WriteLine(
+            $"One training step: LoRA+ (rank {options.Tuning.Rank}), batch 1; "
+                + $"{(options.Steps == 0 ? "one step" : $"shortest and median of {options.Steps} steps after one untimed step")}; "
+                + $"{TorchSharp.torch.get_num_threads()} threads. Products of {size} x {size} reach "
+                + $"{GemmRate.MeasureSquare(device) / 1e9:F0} GFLOP/s."
+        );
         var table = new Table().Border(TableBorder.Simple);
-        foreach (var name in new[] { "context", "attention", "group", "seconds", "median", "needed GFLOP", "recomputed", "useful GFLOP/s", "of the products'", "peak memory", "planned", "loss" })
+        foreach (
+            var name in new[]
+            {
+                "context",
+                "attention",
+                "group",
+                "seconds",
+                "median",
+                "needed GFLOP",
+                "recomputed",
+                "useful GFLOP/s",
+                "of the products'",
+                "peak memory",
+                "planned",
+                "loss",
+            }
+        )
             table.AddColumn(new TableColumn(name).RightAligned().NoWrap());
         foreach (var result in results)
         {
@@ -153,42 +334,70 @@ internal static class BenchCommand
         context.Console.Write(table);
         foreach (var result in results.Where(r => r.Full is not null))
         {
-            double time = result.Full!.MinSeconds / result.Sparse.MinSeconds, needed = result.Full.Flops.Needed / result.Sparse.Flops.Needed;
-            context.Console.WriteLine($"context {result.Context:N0}: full takes {time:F2} times as long as s2, and needs {needed:F2} times the operations");
+            double time = result.Full!.MinSeconds / result.Sparse.MinSeconds,
+                needed = result.Full.Flops.Needed / result.Sparse.Flops.Needed;
+            context.Console.WriteLine(
+                $"context {result.Context:N0}: full takes {time:F2} times as long as s2, and needs {needed:F2} times the operations"
+            );
         }
         context.Console.WriteLine("GFLOP: matrix products and attention. Peak memory: above model, gradients and optimizer state.");
     }
 
-    private static void AddRow(Table table, StepBenchmarkResult result, string name, string group, StepMeasurement step) => table.AddRow(
-        $"{result.Context:N0}", name, group, $"{step.MinSeconds:F3}", $"{step.MedianSeconds:F3}", $"{step.Flops.Needed / 1e9:N1}", $"{step.Flops.Recomputed / 1e9:N1}",
-        $"{step.UsefulRate / 1e9:F1}", $"{100 * step.UsefulRate / result.GemmRate:F0} % of {result.GemmRate / 1e9:F0}", $"{step.PeakBytes / (double)(1 << 20):N0} MiB", $"{step.Planned.Step / (double)(1 << 20):N0} MiB", $"{step.Losses[0]:F4}");
+    private static void AddRow(Table table, StepBenchmarkResult result, string name, string group, StepMeasurement step) =>
+        table.AddRow(
+            $"{result.Context:N0}",
+            name,
+            group,
+            $"{step.MinSeconds:F3}",
+            $"{step.MedianSeconds:F3}",
+            $"{step.Flops.Needed / 1e9:N1}",
+            $"{step.Flops.Recomputed / 1e9:N1}",
+            $"{step.UsefulRate / 1e9:F1}",
+            $"{100 * step.UsefulRate / result.GemmRate:F0} % of {result.GemmRate / 1e9:F0}",
+            $"{step.PeakBytes / (double)(1 << 20):N0} MiB",
+            $"{step.Planned.Step / (double)(1 << 20):N0} MiB",
+            $"{step.Losses[0]:F4}"
+        );
 
-    private static string ToJson(List<StepBenchmarkResult> results) => JsonSerializer.Serialize(new
-    {
-        results = results.Select(r => new
-        {
-            context = r.Context,
-            s2_seconds = r.Sparse.MinSeconds,
-            full_seconds = r.Full?.MinSeconds,
-            s2_flops = r.Sparse.Flops.Needed,
-            full_flops = r.Full?.Flops.Needed,
-            s2_gflops_useful = r.Sparse.UsefulRate / 1e9,
-            gemm_gflops = r.GemmRate / 1e9,
-            s2_peak_bytes = r.Sparse.PeakBytes,
-            full_peak_bytes = r.Full?.PeakBytes,
-        }),
-    }) + "\n";
+    private static string ToJson(List<StepBenchmarkResult> results) =>
+        JsonSerializer.Serialize(
+            new
+            {
+                results = results.Select(r => new
+                {
+                    context = r.Context,
+                    s2_seconds = r.Sparse.MinSeconds,
+                    full_seconds = r.Full?.MinSeconds,
+                    s2_flops = r.Sparse.Flops.Needed,
+                    full_flops = r.Full?.Flops.Needed,
+                    s2_gflops_useful = r.Sparse.UsefulRate / 1e9,
+                    gemm_gflops = r.GemmRate / 1e9,
+                    s2_peak_bytes = r.Sparse.PeakBytes,
+                    full_peak_bytes = r.Full?.PeakBytes,
+                }),
+            }
+        ) + "\n";
 
     // By context and attention: what benchmarks/peer/compare.py puts beside the peer's.
-    private static string PeerJson(List<StepBenchmarkResult> results) => JsonSerializer.Serialize(results.ToDictionary(
-        r => r.Context.ToString(CultureInfo.InvariantCulture),
-        r => new { group = r.GroupSize, s2 = PeerRecord(r.Sparse), full = r.Full is null ? null : PeerRecord(r.Full) })) + "\n";
+    private static string PeerJson(List<StepBenchmarkResult> results) =>
+        JsonSerializer.Serialize(
+            results.ToDictionary(
+                r => r.Context.ToString(CultureInfo.InvariantCulture),
+                r => new
+                {
+                    group = r.GroupSize,
+                    s2 = PeerRecord(r.Sparse),
+                    full = r.Full is null ? null : PeerRecord(r.Full),
+                }
+            )
+        ) + "\n";
 
-    private static object PeerRecord(StepMeasurement step) => new
-    {
-        seconds = step.MinSeconds,
-        losses = step.Losses,
-        resident_bytes = step.ResidentBytes,
-        peak_resident_bytes = step.PeakResidentBytes,
-    };
+    private static object PeerRecord(StepMeasurement step) =>
+        new
+        {
+            seconds = step.MinSeconds,
+            losses = step.Losses,
+            resident_bytes = step.ResidentBytes,
+            peak_resident_bytes = step.PeakResidentBytes,
+        };
 }

@@ -11,14 +11,26 @@ internal static class ChatCommand
     {
         var source = new ModelArguments();
         var template = TemplateOption();
-        var load = new Option<string[]>("--load") { Description = "documents to begin with: .txt, .md, .pdf, .docx, .html", HelpName = "FILE", AllowMultipleArgumentsPerToken = true };
+        var load = new Option<string[]>("--load")
+        {
+            Description = "documents to begin with: .txt, .md, .pdf, .docx, .html",
+            HelpName = "FILE",
+            AllowMultipleArgumentsPerToken = true,
+        };
         var system = new Option<string>("--system") { Description = "what the model is told before everything else", HelpName = "TEXT" };
         var sampling = new SamplingArguments(new GenerationOptions { MaxTokens = 512 });
         var cache = new CacheArguments();
-        var command = new Verb("chat", "Talk with a model, about documents too. A question from a pipe is answered, and that is all.",
+        var command = new Verb(
+            "chat",
+            "Talk with a model, about documents too. A question from a pipe is answered, and that is all.",
             "longlora chat --model merged --load book.pdf",
-            "echo \"Who is Ishmael?\" | longlora chat --model merged --load moby.txt")
-        { load, system, template };
+            "echo \"Who is Ishmael?\" | longlora chat --model merged --load moby.txt"
+        )
+        {
+            load,
+            system,
+            template,
+        };
         source.AddTo(command);
         sampling.AddTo(command);
         cache.AddTo(command);
@@ -37,10 +49,11 @@ internal static class ChatCommand
         return command;
     }
 
-    internal static Option<string> TemplateOption() => new("--template")
-    {
-        Description = $"chat template: auto (the model's own), {string.Join(", ", ChatTemplate.Names)}, or a file",
-        HelpName = "NAME",
-        DefaultValueFactory = _ => "auto",
-    };
+    internal static Option<string> TemplateOption() =>
+        new("--template")
+        {
+            Description = $"chat template: auto (the model's own), {string.Join(", ", ChatTemplate.Names)}, or a file",
+            HelpName = "NAME",
+            DefaultValueFactory = _ => "auto",
+        };
 }

@@ -13,28 +13,54 @@ internal static class DataCommand
 {
     private static readonly JsonSerializerOptions s_json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    private static readonly JsonSerializerOptions s_questions = new(s_json) { PropertyNamingPolicy = JsonNamingPolicy.CamelCase, WriteIndented = true };
-
-    internal static Command Create(CliContext context) => new Verb("data", "Make training data.", "longlora data practice --output practice.jsonl")
+    private static readonly JsonSerializerOptions s_questions = new(s_json)
     {
-        CreateSdkDocumentation(context),
-        CreatePractice(context),
-        CreateWindows(context),
-        CreateQuestions(context),
+        PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+        WriteIndented = true,
     };
+
+    internal static Command Create(CliContext context) =>
+        new Verb("data", "Make training data.", "longlora data practice --output practice.jsonl")
+        {
+            CreateSdkDocumentation(context),
+            CreatePractice(context),
+            CreateWindows(context),
+            CreateQuestions(context),
+        };
 
     private static Verb CreateSdkDocumentation(CliContext context)
     {
         var output = Output("a .jsonl file with one document a line");
-        var every = new Option<int>("--every") { Description = "take each N-th document only [default: 1]", HelpName = "N", DefaultValueFactory = _ => 1 };
-        var offset = new Option<int>("--offset") { Description = "number of the first one taken [default: 0]", HelpName = "N", DefaultValueFactory = _ => 0 };
-        var command = new Verb("sdk-docs", "Write the .NET SDK's reference documentation as plain text.", "longlora data sdk-docs --output sdk.jsonl") { output, every, offset };
+        var every = new Option<int>("--every")
+        {
+            Description = "take each N-th document only [default: 1]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 1,
+        };
+        var offset = new Option<int>("--offset")
+        {
+            Description = "number of the first one taken [default: 0]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 0,
+        };
+        var command = new Verb(
+            "sdk-docs",
+            "Write the .NET SDK's reference documentation as plain text.",
+            "longlora data sdk-docs --output sdk.jsonl"
+        )
+        {
+            output,
+            every,
+            offset,
+        };
         command.SetAction(parsed =>
         {
             var files = XmlDocumentation.SdkFiles();
             if (files.Count == 0)
                 throw new DataException("This SDK has no XML documentation (packs/Microsoft.NETCore.App.Ref).");
-            var texts = files.SelectMany(XmlDocumentation.Read).Select(d => d.Text)
+            var texts = files
+                .SelectMany(XmlDocumentation.Read)
+                .Select(d => d.Text)
                 .Where((_, i) => i >= parsed.GetValue(offset) && (i - parsed.GetValue(offset)) % parsed.GetValue(every) == 0);
             return WriteLines(context, parsed.GetValue(output)!, texts);
         });
@@ -44,19 +70,50 @@ internal static class DataCommand
     private static Verb CreatePractice(CliContext context)
     {
         var output = Output("a .jsonl file with one document a line");
-        var count = new Option<int>("--documents") { Description = "documents to write [default: 1000]", HelpName = "N", DefaultValueFactory = _ => 1000 };
-        var characters = new Option<int>("--characters") { Description = "most characters in one, roughly [default: 1500]", HelpName = "N", DefaultValueFactory = _ => 1500 };
+        var count = new Option<int>("--documents")
+        {
+            Description = "documents to write [default: 1000]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 1000,
+        };
+        var characters = new Option<int>("--characters")
+        {
+            Description = "most characters in one, roughly [default: 1500]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 1500,
+        };
         var seed = Seed();
-        var command = new Verb("practice", "Write generated documents in which something is to be found again.",
-            "longlora data practice --output practice.jsonl") { output, count, characters, seed };
+        var command = new Verb(
+            "practice",
+            "Write generated documents in which something is to be found again.",
+            "longlora data practice --output practice.jsonl"
+        )
+        {
+            output,
+            count,
+            characters,
+            seed,
+        };
         command.SetAction(parsed =>
         {
             var random = new SplitMix64((ulong)parsed.GetValue(seed));
             var practice = new RetrievalPractice(random);
             // Those that the bundled tokenizer was learnt from; another kind would change it.
-            PracticeKind[] kinds = [PracticeKind.Repetition, PracticeKind.Facts, PracticeKind.PassKey, PracticeKind.Lines, PracticeKind.Topics];
-            return WriteLines(context, parsed.GetValue(output)!,
-                Enumerable.Range(0, parsed.GetValue(count)).Select(_ => practice.Write(random.Pick(kinds), random.Between(80, Math.Max(80, parsed.GetValue(characters))))));
+            PracticeKind[] kinds =
+            [
+                PracticeKind.Repetition,
+                PracticeKind.Facts,
+                PracticeKind.PassKey,
+                PracticeKind.Lines,
+                PracticeKind.Topics,
+            ];
+            return WriteLines(
+                context,
+                parsed.GetValue(output)!,
+                Enumerable
+                    .Range(0, parsed.GetValue(count))
+                    .Select(_ => practice.Write(random.Pick(kinds), random.Between(80, Math.Max(80, parsed.GetValue(characters)))))
+            );
         });
         return command;
     }
@@ -64,19 +121,66 @@ internal static class DataCommand
     private static Verb CreateWindows(CliContext context)
     {
         var output = Output("a .bin file of tokens (uint16)");
-        var tokenizer = new Option<string>("--tokenizer") { Description = "folder of the tokenizer", HelpName = "DIR", Required = true };
-        var data = new Option<string[]>("--data") { Description = "running text: files and folders", HelpName = "PATH", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
-        var window = new Option<int>("--context") { Description = "tokens in a window", HelpName = "N", Required = true };
-        var count = new Option<int>("--windows") { Description = "windows to make", HelpName = "N", Required = true };
-        var share = new Option<double>("--generated") { Description = "share of generated documents, 0 to 1 [default: 0.5]", HelpName = "X", DefaultValueFactory = _ => 0.5 };
-        var weights = new Option<double[]>("--weights") { Description = "how often: repetition, facts, pass key, lines, topics, conversations; none is 0 [default: 1 1 1 1 1]", HelpName = "X", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [1, 1, 1, 1, 1] };
+        var tokenizer = new Option<string>("--tokenizer")
+        {
+            Description = "folder of the tokenizer",
+            HelpName = "DIR",
+            Required = true,
+        };
+        var data = new Option<string[]>("--data")
+        {
+            Description = "running text: files and folders",
+            HelpName = "PATH",
+            AllowMultipleArgumentsPerToken = true,
+            DefaultValueFactory = _ => [],
+        };
+        var window = new Option<int>("--context")
+        {
+            Description = "tokens in a window",
+            HelpName = "N",
+            Required = true,
+        };
+        var count = new Option<int>("--windows")
+        {
+            Description = "windows to make",
+            HelpName = "N",
+            Required = true,
+        };
+        var share = new Option<double>("--generated")
+        {
+            Description = "share of generated documents, 0 to 1 [default: 0.5]",
+            HelpName = "X",
+            DefaultValueFactory = _ => 0.5,
+        };
+        var weights = new Option<double[]>("--weights")
+        {
+            Description = "how often: repetition, facts, pass key, lines, topics, conversations; none is 0 [default: 1 1 1 1 1]",
+            HelpName = "X",
+            AllowMultipleArgumentsPerToken = true,
+            DefaultValueFactory = _ => [1, 1, 1, 1, 1],
+        };
         var seed = Seed();
-        var command = new Verb("windows", "Fill training windows with generated documents and running text.",
-            "longlora data windows --tokenizer t --context 256 --windows 999 --output t.bin") { tokenizer, data, window, count, share, weights, output, seed };
+        var command = new Verb(
+            "windows",
+            "Fill training windows with generated documents and running text.",
+            "longlora data windows --tokenizer t --context 256 --windows 999 --output t.bin"
+        )
+        {
+            tokenizer,
+            data,
+            window,
+            count,
+            share,
+            weights,
+            output,
+            seed,
+        };
         command.SetAction(parsed =>
         {
             if (parsed.GetValue(weights)!.Length > Enum.GetValues<PracticeKind>().Length)
-                throw new ConfigurationException($"weights has {parsed.GetValue(weights)!.Length} numbers; there are {string.Join(", ", Enum.GetNames<PracticeKind>())}.");
+                throw new ConfigurationException(
+                    $"weights has {parsed.GetValue(weights)!.Length} numbers; there are {string.Join(", ", Enum.GetNames<PracticeKind>())}."
+                );
             var options = new PracticeOptions
             {
                 Context = parsed.GetValue(window),
@@ -97,7 +201,9 @@ internal static class DataCommand
                     PracticeWindows.Write(copy, window);
                 }
             });
-            context.Output.WriteLine($"{options.Windows:N0} windows of {options.Context} tokens; SHA-256 {Convert.ToHexStringLower(hash.Hash!)}");
+            context.Output.WriteLine(
+                $"{options.Windows:N0} windows of {options.Context} tokens; SHA-256 {Convert.ToHexStringLower(hash.Hash!)}"
+            );
             context.Output.WriteLine($"Tokens: {parsed.GetValue(output)}");
             return ExitCode.Done;
         });
@@ -107,26 +213,79 @@ internal static class DataCommand
     private static Verb CreateQuestions(CliContext context)
     {
         var output = Output("a .json file in LongAlpaca's layout, for sft");
-        var data = new Option<string[]>("--data") { Description = "running text: files and folders", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
-        var count = new Option<int>("--examples") { Description = "questions to write [default: 1000]", HelpName = "N", DefaultValueFactory = _ => 1000 };
-        var shortest = new Option<int>("--shortest") { Description = "fewest characters of a document, roughly; all scales alike [default: 200]", HelpName = "N", DefaultValueFactory = _ => 200 };
-        var longest = new Option<int>("--longest") { Description = "most characters of a document, roughly [default: 5000]", HelpName = "N", DefaultValueFactory = _ => 5000 };
-        var asked = new Option<int>("--most-asked") { Description = "most facts that one question asks for [default: 4]", HelpName = "N", DefaultValueFactory = _ => 4 };
+        var data = new Option<string[]>("--data")
+        {
+            Description = "running text: files and folders",
+            HelpName = "PATH",
+            Required = true,
+            AllowMultipleArgumentsPerToken = true,
+        };
+        var count = new Option<int>("--examples")
+        {
+            Description = "questions to write [default: 1000]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 1000,
+        };
+        var shortest = new Option<int>("--shortest")
+        {
+            Description = "fewest characters of a document, roughly; all scales alike [default: 200]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 200,
+        };
+        var longest = new Option<int>("--longest")
+        {
+            Description = "most characters of a document, roughly [default: 5000]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 5000,
+        };
+        var asked = new Option<int>("--most-asked")
+        {
+            Description = "most facts that one question asks for [default: 4]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 4,
+        };
         var seed = Seed();
-        var command = new Verb("questions", "Write questions about long documents, with answers that are known to be right.",
-            "longlora data questions --data books --output questions.json") { data, output, count, shortest, longest, asked, seed };
+        var command = new Verb(
+            "questions",
+            "Write questions about long documents, with answers that are known to be right.",
+            "longlora data questions --data books --output questions.json"
+        )
+        {
+            data,
+            output,
+            count,
+            shortest,
+            longest,
+            asked,
+            seed,
+        };
         command.SetAction(parsed =>
         {
             var (from, to) = (parsed.GetValue(shortest), parsed.GetValue(longest));
             if (from < 1 || to < from || parsed.GetValue(asked) < 1)
-                throw new ConfigurationException($"shortest is {from}, longest {to}, most-asked {parsed.GetValue(asked)}; the first must be at least 1, the second not below it, the third at least 1.");
-            List<string> texts = [.. PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation).Where(t => !string.IsNullOrWhiteSpace(t))];
+                throw new ConfigurationException(
+                    $"shortest is {from}, longest {to}, most-asked {parsed.GetValue(asked)}; the first must be at least 1, the second "
+                        + $"not below it, the third at least 1."
+                );
+            List<string> texts =
+            [
+                .. PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation).Where(t => !string.IsNullOrWhiteSpace(t)),
+            ];
             if (texts.Count == 0)
                 throw new DataException("The data holds no text at all: every file is empty.");
             var random = new SplitMix64((ulong)parsed.GetValue(seed));
             var questions = new DocumentQuestions(random, texts, parsed.GetValue(asked));
-            AtomicFile.Write(parsed.GetValue(output)!, stream => JsonSerializer.Serialize(stream,
-                Enumerable.Range(0, parsed.GetValue(count)).Select(_ => { context.Cancellation.ThrowIfCancellationRequested(); return questions.Write((int)(from * Math.Pow((double)to / from, random.Share()))); }), s_questions));
+            AtomicFile.Write(parsed.GetValue(output)!, stream => JsonSerializer.Serialize(
+                    stream,
+                    Enumerable
+                        .Range(0, parsed.GetValue(count))
+                        .Select(_ =>
+                        {
+                            context.Cancellation.ThrowIfCancellationRequested();
+                            return questions.Write((int)(from * Math.Pow((double)to / from, random.Share())));
+                        }),
+                    s_questions
+                ));
             context.Output.WriteLine($"Questions: {parsed.GetValue(output)}");
             return ExitCode.Done;
         });
@@ -135,7 +294,8 @@ internal static class DataCommand
 
     private static int WriteLines(CliContext context, string path, IEnumerable<string> texts)
     {
-        long documents = 0, characters = 0;
+        long documents = 0,
+            characters = 0;
         AtomicFile.Write(path, stream =>
         {
             foreach (var text in texts)
@@ -151,7 +311,19 @@ internal static class DataCommand
         return ExitCode.Done;
     }
 
-    private static Option<string> Output(string what) => new("--output") { Description = what, HelpName = "FILE", Required = true };
+    private static Option<string> Output(string what) =>
+        new("--output")
+        {
+            Description = what,
+            HelpName = "FILE",
+            Required = true,
+        };
 
-    private static Option<int> Seed() => new("--seed") { Description = "seed [default: 1]", HelpName = "N", DefaultValueFactory = _ => 1 };
+    private static Option<int> Seed() =>
+        new("--seed")
+        {
+            Description = "seed [default: 1]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 1,
+        };
 }

@@ -13,13 +13,44 @@ internal static class EvaluateAnswersCommand
     internal static Command Create(CliContext context)
     {
         var source = new ModelArguments();
-        var data = new Option<string[]>("--data") { Description = "files and folders of conversations, as sft reads them", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
-        var length = new Option<int>("--context") { Description = "longer examples are shortened to so many tokens", HelpName = "N", Required = true };
-        var template = new Option<string>("--template") { Description = "auto (the model's own), a name, or a Jinja file [default: auto]", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
-        var columns = new Option<string[]>("--columns") { Description = "other names of fields, such as output=answer", HelpName = "NAME=COLUMN", AllowMultipleArgumentsPerToken = true };
+        var data = new Option<string[]>("--data")
+        {
+            Description = "files and folders of conversations, as sft reads them",
+            HelpName = "PATH",
+            Required = true,
+            AllowMultipleArgumentsPerToken = true,
+        };
+        var length = new Option<int>("--context")
+        {
+            Description = "longer examples are shortened to so many tokens",
+            HelpName = "N",
+            Required = true,
+        };
+        var template = new Option<string>("--template")
+        {
+            Description = "auto (the model's own), a name, or a Jinja file [default: auto]",
+            HelpName = "NAME",
+            DefaultValueFactory = _ => "auto",
+        };
+        var columns = new Option<string[]>("--columns")
+        {
+            Description = "other names of fields, such as output=answer",
+            HelpName = "NAME=COLUMN",
+            AllowMultipleArgumentsPerToken = true,
+        };
         var json = new Option<string>("--json") { Description = "also write the result to this file", HelpName = "FILE" };
-        var command = new Verb("answers", "Loss on the answers of conversations.",
-            "longlora evaluate answers --model merged --data held-out.jsonl --context 8192") { data, length, template, columns, json };
+        var command = new Verb(
+            "answers",
+            "Loss on the answers of conversations.",
+            "longlora evaluate answers --model merged --data held-out.jsonl --context 8192"
+        )
+        {
+            data,
+            length,
+            template,
+            columns,
+            json,
+        };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
@@ -37,11 +68,28 @@ internal static class EvaluateAnswersCommand
                 Columns = parsed.GetValue(columns) ?? [],
             };
             options.Validate();
-            var examples = TrainingData.Sources(options, tokenizer, model.Config, DocumentFormats.All).SelectMany(s => s.Read(context.Cancellation));
+            var examples = TrainingData
+                .Sources(options, tokenizer, model.Config, DocumentFormats.All)
+                .SelectMany(s => s.Read(context.Cancellation));
             var result = AnswerLoss.Evaluate(model, examples, null, context.Cancellation);
-            context.Output.WriteLine($"{result.Examples:N0} examples, {result.Tokens:N0} tokens of answers: loss {result.Loss:F4}, perplexity {result.Perplexity:F3}; {result.Exact:N0} examples answered word for word");
+            context.Output.WriteLine(
+                $"{result.Examples:N0} examples, {result.Tokens:N0} tokens of answers: loss {result.Loss:F4}, perplexity "
+                    + $"{result.Perplexity:F3}; {result.Exact:N0} examples answered word for word"
+            );
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, JsonSerializer.Serialize(new { loss = result.Loss, perplexity = result.Perplexity, tokens = result.Tokens, examples = result.Examples, exact = result.Exact }) + "\n");
+                AtomicFile.WriteText(
+                    file,
+                    JsonSerializer.Serialize(
+                        new
+                        {
+                            loss = result.Loss,
+                            perplexity = result.Perplexity,
+                            tokens = result.Tokens,
+                            examples = result.Examples,
+                            exact = result.Exact,
+                        }
+                    ) + "\n"
+                );
             return ExitCode.Done;
         });
         return command;

@@ -26,26 +26,83 @@ internal static class EvaluateCommand
             EvaluateShortCommand.Create(context),
             EvaluateStreamingCommand.Create(context),
             EvaluateAnswersCommand.Create(context),
-            EvaluateRetrieval.Create(context, new PasskeyTask(), null, "Find a number that stands once in a long text (LongLoRA's pass key)."),
-            EvaluateRetrieval.Create(context, new LinesTask(), new LinesTask { AsPublished = true }, "Find the value of one line in a long record (LongChat's lines)."),
-            EvaluateRetrieval.Create(context, new TopicsTask(), new TopicsTask(), "Tell the first topic of a long conversation (LongChat's topics)."),
+            EvaluateRetrieval.Create(
+                context,
+                new PasskeyTask(),
+                null,
+                "Find a number that stands once in a long text (LongLoRA's pass key)."
+            ),
+            EvaluateRetrieval.Create(
+                context,
+                new LinesTask(),
+                new LinesTask { AsPublished = true },
+                "Find the value of one line in a long record (LongChat's lines)."
+            ),
+            EvaluateRetrieval.Create(
+                context,
+                new TopicsTask(),
+                new TopicsTask(),
+                "Tell the first topic of a long conversation (LongChat's topics)."
+            ),
             EvaluateRuler.Create(context),
         };
 
     private static Verb CreatePerplexity(CliContext context)
     {
         var source = new ModelArguments();
-        var data = new Option<string[]>("--data") { Description = "files and folders: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
-        var lengths = new Option<string>("--lengths", "--context") { Description = "context lengths in tokens, with commas between; also --context", HelpName = "N,N,...", Required = true };
-        var protocol = new Option<string>("--protocol") { Description = "longlora: mean over windows of the whole stream, as published; document: each token of each document once [default: longlora]", HelpName = "longlora|document", DefaultValueFactory = _ => "longlora" };
+        var data = new Option<string[]>("--data")
+        {
+            Description = "files and folders: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin",
+            HelpName = "PATH",
+            Required = true,
+            AllowMultipleArgumentsPerToken = true,
+        };
+        var lengths = new Option<string>("--lengths", "--context")
+        {
+            Description = "context lengths in tokens, with commas between; also --context",
+            HelpName = "N,N,...",
+            Required = true,
+        };
+        var protocol = new Option<string>("--protocol")
+        {
+            Description =
+                "longlora: mean over windows of the whole stream, as published; document: each token of each document once [default: "
+                + "longlora]",
+            HelpName = "longlora|document",
+            DefaultValueFactory = _ => "longlora",
+        };
         protocol.AcceptOnlyFromAmong("longlora", "document");
-        var stride = new Option<int?>("--stride") { Description = "tokens between windows [default: 256; for documents a quarter of the context]", HelpName = "S" };
+        var stride = new Option<int?>("--stride")
+        {
+            Description = "tokens between windows [default: 256; for documents a quarter of the context]",
+            HelpName = "S",
+        };
         var maxTokens = new Option<long?>("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
-        var byPosition = new Option<bool>("--by-position") { Description = "also show the loss by the number of tokens before a token: whether far context is used" };
-        var json = new Option<string>("--json") { Description = "also write the results, those by position too, to this file", HelpName = "FILE" };
+        var byPosition = new Option<bool>("--by-position")
+        {
+            Description = "also show the loss by the number of tokens before a token: whether far context is used",
+        };
+        var json = new Option<string>("--json")
+        {
+            Description = "also write the results, those by position too, to this file",
+            HelpName = "FILE",
+        };
         var picture = new Option<string>("--picture") { Description = "also draw the loss by position to this .png", HelpName = "FILE" };
-        var command = new Verb("perplexity", "Perplexity on text at several context lengths.",
-            "longlora evaluate perplexity --model merged --data books --lengths 4096,32768") { data, lengths, protocol, stride, maxTokens, byPosition, json, picture };
+        var command = new Verb(
+            "perplexity",
+            "Perplexity on text at several context lengths.",
+            "longlora evaluate perplexity --model merged --data books --lengths 4096,32768"
+        )
+        {
+            data,
+            lengths,
+            protocol,
+            stride,
+            maxTokens,
+            byPosition,
+            json,
+            picture,
+        };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
@@ -54,10 +111,16 @@ internal static class EvaluateCommand
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
             var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
-            using var tokens = TokenStore.Build(ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All), separator, parsed.GetValue(maxTokens), context.Cancellation);
+            using var tokens = TokenStore.Build(
+                ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All),
+                separator,
+                parsed.GetValue(maxTokens),
+                context.Cancellation
+            );
             var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;
             var results = Measure(context, contexts, (length, progress) =>
-                Perplexity.Evaluate(model, tokens, length, kind, parsed.GetValue(stride), null, progress, context.Cancellation));
+                Perplexity.Evaluate(model, tokens, length, kind, parsed.GetValue(stride), null, progress, context.Cancellation)
+            );
             Show(context, results, kind, tokens);
             if (parsed.GetValue(byPosition))
                 ShowPositions(context, results);
@@ -71,23 +134,38 @@ internal static class EvaluateCommand
         return command;
     }
 
-    private static List<PerplexityResult> Measure(CliContext context, IReadOnlyList<int> lengths, Func<int, IProgress<PerplexityProgress>?, PerplexityResult> measure)
+    private static List<PerplexityResult> Measure(
+        CliContext context,
+        IReadOnlyList<int> lengths,
+        Func<int, IProgress<PerplexityProgress>?, PerplexityResult> measure
+    )
     {
         if (!context.Console.Profile.Out.IsTerminal)
             return [.. lengths.Select(length => measure(length, null))];
         context.SayStopping = () => { }; // the bar goes away and "Interrupted." follows at once
-        return context.Console.Progress().AutoClear(true).Start(display => lengths.Select(length =>
-        {
-            var task = display.AddTask($"context {length:N0}");
-            var result = measure(length, new Listener(p => task.Value = 100.0 * p.Done / p.Total));
-            task.StopTask();
-            return result;
-        }).ToList());
+        return context
+            .Console.Progress()
+            .AutoClear(true)
+            .Start(display =>
+                lengths
+                    .Select(length =>
+                    {
+                        var task = display.AddTask($"context {length:N0}");
+                        var result = measure(length, new Listener(p => task.Value = 100.0 * p.Done / p.Total));
+                        task.StopTask();
+                        return result;
+                    })
+                    .ToList()
+            );
     }
 
     private static void Show(CliContext context, List<PerplexityResult> results, PerplexityProtocol protocol, TokenStore tokens)
     {
-        context.Output.WriteLine($"{tokens.Count:N0} tokens in {tokens.Documents.Count:N0} document{(tokens.Documents.Count == 1 ? "" : "s")}, protocol {FineTuneOptionTable.Kebab(protocol.ToString()).Replace("long-lora", "longlora", StringComparison.Ordinal)}, full attention");
+        context.Output.WriteLine(
+            $"{tokens.Count:N0} tokens in {tokens.Documents.Count:N0} document{(tokens.Documents.Count == 1 ? "" : "s")}, protocol "
+                + $"{FineTuneOptionTable.Kebab(protocol.ToString()).Replace("long-lora", "longlora", StringComparison.Ordinal)}, full "
+                + $"attention"
+        );
         var table = new Table().Border(TableBorder.Simple);
         foreach (var name in new[] { "context", "loss", "perplexity", "scored tokens" })
             table.AddColumn(new TableColumn(name).RightAligned());
@@ -111,30 +189,44 @@ internal static class EvaluateCommand
         context.Console.Write(table);
     }
 
-    private static string ToJson(List<PerplexityResult> results, (string Model, string? Adapter) names) => JsonSerializer.Serialize(new
-    {
-        task = "perplexity",
-        model = names.Model,
-        adapter = names.Adapter,
-        results = results.Select(r => new
-        {
-            context = r.Context,
-            loss = r.Loss,
-            perplexity = r.Perplexity,
-            tokens = r.Tokens,
-            positions = r.ByPosition.Select(bin => new { from = bin.From, to = bin.To, loss = bin.Loss, tokens = bin.Tokens }),
-        }),
-    }) + "\n";
+    private static string ToJson(List<PerplexityResult> results, (string Model, string? Adapter) names) =>
+        JsonSerializer.Serialize(
+            new
+            {
+                task = "perplexity",
+                model = names.Model,
+                adapter = names.Adapter,
+                results = results.Select(r => new
+                {
+                    context = r.Context,
+                    loss = r.Loss,
+                    perplexity = r.Perplexity,
+                    tokens = r.Tokens,
+                    positions = r.ByPosition.Select(bin => new
+                    {
+                        from = bin.From,
+                        to = bin.To,
+                        loss = bin.Loss,
+                        tokens = bin.Tokens,
+                    }),
+                }),
+            }
+        ) + "\n";
 
     /// <summary>The lengths that an option was given.</summary>
     internal static List<int> ParseLengths(ParseResult parsed, Option<string> option)
     {
         var text = parsed.GetValue(option)!;
         var parts = text.Split(',', StringSplitOptions.TrimEntries);
-        var lengths = parts.Select(p => int.TryParse(p, NumberStyles.None, CultureInfo.InvariantCulture, out var length) ? length : 0).ToList();
+        var lengths = parts
+            .Select(p => int.TryParse(p, NumberStyles.None, CultureInfo.InvariantCulture, out var length) ? length : 0)
+            .ToList();
         return lengths.TrueForAll(l => l >= 2)
             ? lengths
-            : throw new ConfigurationException($"{parsed.GetResult(option)?.IdentifierToken?.Value ?? option.Name} is '{text}'; give whole numbers of at least 2 with commas between, such as 512,1024.");
+            : throw new ConfigurationException(
+                $"{parsed.GetResult(option)?.IdentifierToken?.Value ?? option.Name} is '{text}'; give whole numbers of at least 2 with "
+                    + $"commas between, such as 512,1024."
+            );
     }
 
     private sealed class Listener(Action<PerplexityProgress> report) : IProgress<PerplexityProgress>
@@ -146,10 +238,20 @@ internal static class EvaluateCommand
 /// <summary>The options of every command that opens a model.</summary>
 internal sealed class ModelArguments
 {
-    private readonly Option<string> _model = new("--model") { Description = "folder of a Hugging Face model", HelpName = "DIR", Required = true };
+    private readonly Option<string> _model = new("--model")
+    {
+        Description = "folder of a Hugging Face model",
+        HelpName = "DIR",
+        Required = true,
+    };
     private readonly Option<string> _adapter = new("--adapter") { Description = "folder of a PEFT adapter on it", HelpName = "DIR" };
     private readonly AdapterArguments _reading = new();
-    private readonly Option<string> _device = new("--device") { Description = "auto, cpu, cuda or cuda:N [default: auto]", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
+    private readonly Option<string> _device = new("--device")
+    {
+        Description = "auto, cpu, cuda or cuda:N [default: auto]",
+        HelpName = "NAME",
+        DefaultValueFactory = _ => "auto",
+    };
     private readonly Option<QuantizationKind> _quantization = QuantizeCommand.QuantizationOption(QuantizationKind.None);
 
     internal void AddTo(Command command)
@@ -165,14 +267,15 @@ internal sealed class ModelArguments
     internal (string Model, string? Adapter) Names(ParseResult parsed) => (parsed.GetValue(_model)!, parsed.GetValue(_adapter));
 
     /// <summary>The model with tokenizer and chat template.</summary>
-    internal ChatModelOptions Read(ParseResult parsed) => new()
-    {
-        Model = parsed.GetValue(_model)!,
-        Adapter = parsed.GetValue(_adapter),
-        AdapterReading = _reading.Read(parsed),
-        Quantization = parsed.GetValue(_quantization),
-        Device = parsed.GetValue(_device)!,
-    };
+    internal ChatModelOptions Read(ParseResult parsed) =>
+        new()
+        {
+            Model = parsed.GetValue(_model)!,
+            Adapter = parsed.GetValue(_adapter),
+            AdapterReading = _reading.Read(parsed),
+            Quantization = parsed.GetValue(_quantization),
+            Device = parsed.GetValue(_device)!,
+        };
 
     internal CausalLanguageModel Load(ParseResult parsed, out ITokenizer? tokenizer, out AdapterSet? adapter)
     {
@@ -194,8 +297,15 @@ internal sealed class ModelArguments
 /// <summary>The options that tell what the files of an adapter leave open.</summary>
 internal sealed class AdapterArguments
 {
-    private readonly Option<int?> _context = new("--adapter-context") { Description = "context that the adapter was trained for, where its files do not say (LongLoRA's own)", HelpName = "L" };
-    private readonly Option<bool> _keep = new("--keep-vocabulary") { Description = "leave embedding rows aside that the base does not have, such as that of [PAD]" };
+    private readonly Option<int?> _context = new("--adapter-context")
+    {
+        Description = "context that the adapter was trained for, where its files do not say (LongLoRA's own)",
+        HelpName = "L",
+    };
+    private readonly Option<bool> _keep = new("--keep-vocabulary")
+    {
+        Description = "leave embedding rows aside that the base does not have, such as that of [PAD]",
+    };
 
     internal void AddTo(Command command)
     {
@@ -203,5 +313,6 @@ internal sealed class AdapterArguments
         command.Options.Add(_keep);
     }
 
-    internal AdapterReading Read(ParseResult parsed) => new() { Context = parsed.GetValue(_context), KeepVocabulary = parsed.GetValue(_keep) };
+    internal AdapterReading Read(ParseResult parsed) =>
+        new() { Context = parsed.GetValue(_context), KeepVocabulary = parsed.GetValue(_keep) };
 }

@@ -17,14 +17,38 @@ internal static class EvaluateRetrieval
     internal static Verb Create(CliContext context, RetrievalTask task, RetrievalTask? given, string description)
     {
         var source = new ModelArguments();
-        var lengths = new Option<string>("--lengths") { Description = "lengths of document, question and answer in tokens, with commas between", HelpName = "N,N,...", Required = given is null };
-        var cases = new Option<string[]>("--cases") { Description = "files of questions in LongChat's layout, asked as they are, instead of documents made here", HelpName = "FILE", AllowMultipleArgumentsPerToken = true, Hidden = given is null };
+        var lengths = new Option<string>("--lengths")
+        {
+            Description = "lengths of document, question and answer in tokens, with commas between",
+            HelpName = "N,N,...",
+            Required = given is null,
+        };
+        var cases = new Option<string[]>("--cases")
+        {
+            Description = "files of questions in LongChat's layout, asked as they are, instead of documents made here",
+            HelpName = "FILE",
+            AllowMultipleArgumentsPerToken = true,
+            Hidden = given is null,
+        };
         var trials = new Option<int?>("--trials") { Description = "questions at each length [default: 10]", HelpName = "N" };
-        var seed = new Option<int>("--seed") { Description = "seed of the first document [default: 0]", HelpName = "S", DefaultValueFactory = _ => 0 };
+        var seed = new Option<int>("--seed")
+        {
+            Description = "seed of the first document [default: 0]",
+            HelpName = "S",
+            DefaultValueFactory = _ => 0,
+        };
         var scoring = ScoringOption();
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
         var picture = new Option<string>("--picture") { Description = "also draw length against depth to this .png", HelpName = "FILE" };
-        var command = new Verb(task.Name, description, $"longlora evaluate {task.Name} --model merged --lengths 4096,8192 --picture p.png") { lengths, trials, seed, scoring, json, picture };
+        var command = new Verb(task.Name, description, $"longlora evaluate {task.Name} --model merged --lengths 4096,8192 --picture p.png")
+        {
+            lengths,
+            trials,
+            seed,
+            scoring,
+            json,
+            picture,
+        };
         if (given is not null)
             command.Options.Insert(1, cases);
         source.AddTo(command);
@@ -35,17 +59,33 @@ internal static class EvaluateRetrieval
                 throw new ConfigurationException("Give --lengths for documents made here, or --cases for questions of your own.");
             var asked = files.Length > 0 ? [] : EvaluateCommand.ParseLengths(parsed, lengths);
             EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
-            var questions = files.ToDictionary(file => file, file => (IReadOnlyList<RetrievalCase>)[.. LongChatCases.Read(file, task).Take(parsed.GetValue(trials) ?? int.MaxValue)]);
+            var questions = files.ToDictionary(
+                file => file,
+                file => (IReadOnlyList<RetrievalCase>)[.. LongChatCases.Read(file, task).Take(parsed.GetValue(trials) ?? int.MaxValue)]
+            );
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
             _ = tokenizer ?? throw NoTokenizer(source.Names(parsed).Model);
             var count = parsed.GetValue(trials) ?? 10;
             var way = parsed.GetValue(scoring);
-            var results = files.Length > 0
-                ? Measure(context, [.. files.Select(file => (Path.GetFileName(file), questions[file].Count))], (i, progress) =>
-                    RetrievalEvaluation.Ask(model, tokenizer, given!, questions[files[i]], way, progress, context.Cancellation))
-                : Measure(context, [.. asked.Select(length => ($"{task.Name} {length:N0} tokens", count))], (i, progress) =>
-                    RetrievalEvaluation.Run(model, tokenizer, task, asked[i], count, parsed.GetValue(seed), way, progress, context.Cancellation));
+            var results =
+                files.Length > 0
+                    ? Measure(context, [.. files.Select(file => (Path.GetFileName(file), questions[file].Count))], (i, progress) =>
+                        RetrievalEvaluation.Ask(model, tokenizer, given!, questions[files[i]], way, progress, context.Cancellation)
+                    )
+                    : Measure(context, [.. asked.Select(length => ($"{task.Name} {length:N0} tokens", count))], (i, progress) =>
+                        RetrievalEvaluation.Run(
+                            model,
+                            tokenizer,
+                            task,
+                            asked[i],
+                            count,
+                            parsed.GetValue(seed),
+                            way,
+                            progress,
+                            context.Cancellation
+                        )
+                    );
             Show(context, task, results, way, files);
             EvaluationOutput.NoteContext(context, model, results.Select(r => r.Length));
             if (parsed.GetValue(json) is { } file)
@@ -58,32 +98,62 @@ internal static class EvaluateRetrieval
     }
 
     internal static CheckpointException NoTokenizer(string model) =>
-        new($"The model folder '{model}' has no tokenizer.model or tokenizer.json; questions are text. Put the tokenizer's files beside the weights.");
+        new(
+            $"The model folder '{model}' has no tokenizer.model or tokenizer.json; questions are text. Put the tokenizer's files beside "
+                + $"the weights."
+        );
 
     /// <summary>Measures one thing after the other, with a bar for each in a terminal.</summary>
     /// <param name="context">Where the bars are shown.</param>
     /// <param name="asked">Name and number of questions of each.</param>
     /// <param name="measure">Given the number of the thing.</param>
-    internal static List<RetrievalAtLength> Measure(CliContext context, IReadOnlyList<(string Name, int Questions)> asked, Func<int, IProgress<RetrievalTrial>?, RetrievalAtLength> measure)
+    internal static List<RetrievalAtLength> Measure(
+        CliContext context,
+        IReadOnlyList<(string Name, int Questions)> asked,
+        Func<int, IProgress<RetrievalTrial>?, RetrievalAtLength> measure
+    )
     {
         if (!context.Console.Profile.Out.IsTerminal)
             return [.. asked.Select((_, i) => measure(i, null))];
         context.SayStopping = () => { }; // the bar goes away and "Interrupted." follows at once
-        return context.Console.Progress().AutoClear(true).Start(display => asked.Select((a, i) =>
-        {
-            var bar = display.AddTask(Markup.Escape(a.Name), maxValue: a.Questions);
-            var result = measure(i, new Counter(() => bar.Increment(1)));
-            bar.StopTask();
-            return result;
-        }).ToList());
+        return context
+            .Console.Progress()
+            .AutoClear(true)
+            .Start(display =>
+                asked
+                    .Select(
+                        (a, i) =>
+                        {
+                            var bar = display.AddTask(Markup.Escape(a.Name), maxValue: a.Questions);
+                            var result = measure(i, new Counter(() => bar.Increment(1)));
+                            bar.StopTask();
+                            return result;
+                        }
+                    )
+                    .ToList()
+            );
     }
 
     internal static Option<RetrievalScoring> ScoringOption() =>
-        new Option<RetrievalScoring>("--scoring") { Description = "generate: the model answers in words; likelihood: the right answer must be likelier than nine others [default: generate]", HelpName = "generate|likelihood", DefaultValueFactory = _ => RetrievalScoring.Generate };
+        new Option<RetrievalScoring>("--scoring")
+        {
+            Description =
+                "generate: the model answers in words; likelihood: the right answer must be likelier than nine others [default: generate]",
+            HelpName = "generate|likelihood",
+            DefaultValueFactory = _ => RetrievalScoring.Generate,
+        };
 
-    private static void Show(CliContext context, RetrievalTask task, List<RetrievalAtLength> results, RetrievalScoring scoring, string[] files)
+    private static void Show(
+        CliContext context,
+        RetrievalTask task,
+        List<RetrievalAtLength> results,
+        RetrievalScoring scoring,
+        string[] files
+    )
     {
-        context.Output.WriteLine($"{task.Name}, {(scoring == RetrievalScoring.Generate ? "generated answers" : "likeliest of ten answers")}, full attention");
+        context.Output.WriteLine(
+            $"{task.Name}, {(scoring == RetrievalScoring.Generate ? "generated answers" : "likeliest of ten answers")}, full attention"
+        );
         var table = new Table().Border(TableBorder.Simple);
         if (files.Length > 0)
             table.AddColumn("questions of");
@@ -91,27 +161,50 @@ internal static class EvaluateRetrieval
             table.AddColumn(new TableColumn(name).RightAligned());
         foreach (var (result, i) in results.Select((r, i) => (r, i)))
         {
-            string[] cells = [$"{result.Length:N0}", $"{result.Trials.Count(t => t.IsRight)}", $"{result.Trials.Count}", $"{result.Accuracy:P0}"];
+            string[] cells =
+            [
+                $"{result.Length:N0}",
+                $"{result.Trials.Count(t => t.IsRight)}",
+                $"{result.Trials.Count}",
+                $"{result.Accuracy:P0}",
+            ];
             table.AddRow(files.Length > 0 ? [Markup.Escape(Path.GetFileName(files[i])), .. cells] : cells);
         }
         context.Console.Write(table);
     }
 
-    private static string ToJson(RetrievalTask task, List<RetrievalAtLength> results, RetrievalScoring scoring, (string Model, string? Adapter) names) => JsonSerializer.Serialize(new
-    {
-        task = task.Name,
-        model = names.Model,
-        adapter = names.Adapter,
-        scoring = scoring.ToString().ToLowerInvariant(),
-        results = Results(results),
-    }) + "\n";
+    private static string ToJson(
+        RetrievalTask task,
+        List<RetrievalAtLength> results,
+        RetrievalScoring scoring,
+        (string Model, string? Adapter) names
+    ) =>
+        JsonSerializer.Serialize(
+            new
+            {
+                task = task.Name,
+                model = names.Model,
+                adapter = names.Adapter,
+                scoring = scoring.ToString().ToLowerInvariant(),
+                results = Results(results),
+            }
+        ) + "\n";
 
-    internal static IEnumerable<object> Results(IReadOnlyList<RetrievalAtLength> results) => results.Select(r => new
-    {
-        length = r.Length,
-        accuracy = r.Accuracy,
-        trials = r.Trials.Select(t => new { seed = t.Seed, depth = t.Depth, tokens = t.PromptTokens, right = t.IsRight, score = t.Score, answered = t.Answered }),
-    });
+    internal static IEnumerable<object> Results(IReadOnlyList<RetrievalAtLength> results) =>
+        results.Select(r => new
+        {
+            length = r.Length,
+            accuracy = r.Accuracy,
+            trials = r.Trials.Select(t => new
+            {
+                seed = t.Seed,
+                depth = t.Depth,
+                tokens = t.PromptTokens,
+                right = t.IsRight,
+                score = t.Score,
+                answered = t.Answered,
+            }),
+        });
 
     private sealed class Counter(Action count) : IProgress<RetrievalTrial>
     {

@@ -14,16 +14,56 @@ internal static class EvaluateRuler
     internal static Verb Create(CliContext context)
     {
         var source = new ModelArguments();
-        var lengths = new Option<string>("--lengths") { Description = "lengths of document, question and room for the answer in tokens, with commas between", HelpName = "N,N,...", Required = true };
-        var tasks = new Option<string[]>("--tasks") { Description = $"tasks [default: all of {string.Join(", ", RulerTask.All().Select(t => t.Name))}]", HelpName = "NAME", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
-        var haystack = new Option<string[]>("--haystack") { Description = "text that hides the needles of the essay tasks: files and folders [default: sentences made here]", HelpName = "PATH", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
-        var trials = new Option<int>("--trials") { Description = "questions of each task at each length [default: 10]", HelpName = "N", DefaultValueFactory = _ => 10 };
-        var seed = new Option<int>("--seed") { Description = "seed of the first document [default: 42]", HelpName = "S", DefaultValueFactory = _ => 42 };
+        var lengths = new Option<string>("--lengths")
+        {
+            Description = "lengths of document, question and room for the answer in tokens, with commas between",
+            HelpName = "N,N,...",
+            Required = true,
+        };
+        var tasks = new Option<string[]>("--tasks")
+        {
+            Description = $"tasks [default: all of {string.Join(", ", RulerTask.All().Select(t => t.Name))}]",
+            HelpName = "NAME",
+            AllowMultipleArgumentsPerToken = true,
+            DefaultValueFactory = _ => [],
+        };
+        var haystack = new Option<string[]>("--haystack")
+        {
+            Description = "text that hides the needles of the essay tasks: files and folders [default: sentences made here]",
+            HelpName = "PATH",
+            AllowMultipleArgumentsPerToken = true,
+            DefaultValueFactory = _ => [],
+        };
+        var trials = new Option<int>("--trials")
+        {
+            Description = "questions of each task at each length [default: 10]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 10,
+        };
+        var seed = new Option<int>("--seed")
+        {
+            Description = "seed of the first document [default: 42]",
+            HelpName = "S",
+            DefaultValueFactory = _ => 42,
+        };
         var scoring = EvaluateRetrieval.ScoringOption();
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
         var picture = new Option<string>("--picture") { Description = "also draw length against task to this .png", HelpName = "FILE" };
-        var command = new Verb("ruler", "RULER's synthetic tasks: needles, variable tracking, common and frequent words.",
-            "longlora evaluate ruler --model merged --lengths 4096 --haystack book.txt") { lengths, tasks, haystack, trials, seed, scoring, json, picture };
+        var command = new Verb(
+            "ruler",
+            "RULER's synthetic tasks: needles, variable tracking, common and frequent words.",
+            "longlora evaluate ruler --model merged --lengths 4096 --haystack book.txt"
+        )
+        {
+            lengths,
+            tasks,
+            haystack,
+            trials,
+            seed,
+            scoring,
+            json,
+            picture,
+        };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
@@ -35,9 +75,25 @@ internal static class EvaluateRuler
             using var owned = adapter;
             _ = tokenizer ?? throw EvaluateRetrieval.NoTokenizer(source.Names(parsed).Model);
             var pairs = chosen.SelectMany(task => asked.Select(length => (Task: task, Length: length))).ToList();
-            var results = EvaluateRetrieval.Measure(context, [.. pairs.Select(p => ($"{p.Task.Name} {p.Length:N0} tokens", parsed.GetValue(trials)))], (i, progress) =>
-                RetrievalEvaluation.Run(model, tokenizer, pairs[i].Task, pairs[i].Length, parsed.GetValue(trials), parsed.GetValue(seed), way, progress, context.Cancellation));
-            var byTask = chosen.Select((task, i) => (task.Name, Results: (IReadOnlyList<RetrievalAtLength>)results.GetRange(i * asked.Count, asked.Count))).ToList();
+            var results = EvaluateRetrieval.Measure(
+                context,
+                [.. pairs.Select(p => ($"{p.Task.Name} {p.Length:N0} tokens", parsed.GetValue(trials)))],
+                (i, progress) =>
+                    RetrievalEvaluation.Run(
+                        model,
+                        tokenizer,
+                        pairs[i].Task,
+                        pairs[i].Length,
+                        parsed.GetValue(trials),
+                        parsed.GetValue(seed),
+                        way,
+                        progress,
+                        context.Cancellation
+                    )
+            );
+            var byTask = chosen
+                .Select((task, i) => (task.Name, Results: (IReadOnlyList<RetrievalAtLength>)results.GetRange(i * asked.Count, asked.Count)))
+                .ToList();
             Show(context, byTask, asked, way);
             EvaluationOutput.NoteContext(context, model, asked);
             if (parsed.GetValue(json) is { } file)
@@ -55,7 +111,14 @@ internal static class EvaluateRuler
         var all = RulerTask.All(book);
         if (names.FirstOrDefault(n => all.All(t => t.Name != n)) is { } unknown)
             throw new ConfigurationException($"There is no task '{unknown}'.{NearestName.Hint(unknown, all.Select(t => t.Name))}");
-        return [.. all.Where(t => names.Length > 0 ? names.Contains(t.Name) : scoring == RetrievalScoring.Generate || t.Make(0, Math.Max(t.SmallestSize, 50)).Candidates.Count > 0)];
+        return
+        [
+            .. all.Where(t =>
+                names.Length > 0
+                    ? names.Contains(t.Name)
+                    : scoring == RetrievalScoring.Generate || t.Make(0, Math.Max(t.SmallestSize, 50)).Candidates.Count > 0
+            ),
+        ];
     }
 
     private static IReadOnlyList<string>? Book(string[] paths, CancellationToken cancellation)
@@ -66,9 +129,16 @@ internal static class EvaluateRuler
         return sentences.Count >= 2 ? sentences : throw new DataException($"{string.Join(", ", paths)} has no two sentences.");
     }
 
-    private static void Show(CliContext context, List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks, IReadOnlyList<int> lengths, RetrievalScoring scoring)
+    private static void Show(
+        CliContext context,
+        List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks,
+        IReadOnlyList<int> lengths,
+        RetrievalScoring scoring
+    )
     {
-        context.Output.WriteLine($"RULER's tasks, {(scoring == RetrievalScoring.Generate ? "mean share of the answers found" : "share of right answers likelier than nine others")}, full attention");
+        context.Output.WriteLine(
+            $"RULER's tasks, {(scoring == RetrievalScoring.Generate ? "mean share of the answers found" : "share of right answers likelier than nine others")}, full attention"
+        );
         var table = new Table().Border(TableBorder.Simple).AddColumn("task");
         foreach (var length in lengths)
             table.AddColumn(new TableColumn($"{length:N0}").RightAligned());
@@ -79,11 +149,23 @@ internal static class EvaluateRuler
         context.Console.Write(table);
     }
 
-    private static string ToJson(List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks, RetrievalScoring scoring, (string Model, string? Adapter) names) => JsonSerializer.Serialize(new
-    {
-        task = "ruler",
-        model = names.Model,
-        adapter = names.Adapter,
-        tasks = tasks.Select(t => new { task = t.Name, scoring = scoring.ToString().ToLowerInvariant(), results = EvaluateRetrieval.Results(t.Results) }),
-    }) + "\n";
+    private static string ToJson(
+        List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks,
+        RetrievalScoring scoring,
+        (string Model, string? Adapter) names
+    ) =>
+        JsonSerializer.Serialize(
+            new
+            {
+                task = "ruler",
+                model = names.Model,
+                adapter = names.Adapter,
+                tasks = tasks.Select(t => new
+                {
+                    task = t.Name,
+                    scoring = scoring.ToString().ToLowerInvariant(),
+                    results = EvaluateRetrieval.Results(t.Results),
+                }),
+            }
+        ) + "\n";
 }

@@ -18,16 +18,48 @@ internal static class EvaluateStreamingCommand
     internal static Verb Create(CliContext context)
     {
         var source = new ModelArguments();
-        var data = new Option<string[]>("--data") { Description = "files and folders: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
-        var window = new Option<int?>("--window") { Description = "last tokens that are kept [default: what the model's context leaves]", HelpName = "N" };
-        var sinks = new Option<string>("--sink-tokens") { Description = "first tokens that are kept; with commas between, each number is measured, 0 being a plain window", HelpName = "N,N,...", DefaultValueFactory = _ => new StreamingOptions().SinkTokens.ToString(CultureInfo.InvariantCulture) };
+        var data = new Option<string[]>("--data")
+        {
+            Description = "files and folders: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin",
+            HelpName = "PATH",
+            Required = true,
+            AllowMultipleArgumentsPerToken = true,
+        };
+        var window = new Option<int?>("--window")
+        {
+            Description = "last tokens that are kept [default: what the model's context leaves]",
+            HelpName = "N",
+        };
+        var sinks = new Option<string>("--sink-tokens")
+        {
+            Description = "first tokens that are kept; with commas between, each number is measured, 0 being a plain window",
+            HelpName = "N,N,...",
+            DefaultValueFactory = _ => new StreamingOptions().SinkTokens.ToString(CultureInfo.InvariantCulture),
+        };
         var full = new Option<bool>("--full") { Description = "also keep everything, as without streaming" };
-        var stretch = new Option<long?>("--stretch") { Description = "tokens in a row of the table [default: sinks and window together]", HelpName = "N" };
+        var stretch = new Option<long?>("--stretch")
+        {
+            Description = "tokens in a row of the table [default: sinks and window together]",
+            HelpName = "N",
+        };
         var maxTokens = new Option<long?>("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
         var type = CacheArguments.CacheType();
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
-        var command = new Verb("streaming", "Perplexity along a text without end: attention sinks and a window.",
-            "longlora evaluate streaming --model merged --data book.txt --sink-tokens 4,0") { data, window, sinks, full, stretch, maxTokens, type, json };
+        var command = new Verb(
+            "streaming",
+            "Perplexity along a text without end: attention sinks and a window.",
+            "longlora evaluate streaming --model merged --data book.txt --sink-tokens 4,0"
+        )
+        {
+            data,
+            window,
+            sinks,
+            full,
+            stretch,
+            maxTokens,
+            type,
+            json,
+        };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
@@ -36,15 +68,37 @@ internal static class EvaluateStreamingCommand
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
             var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
-            using var tokens = TokenStore.Build(ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All), separator, parsed.GetValue(maxTokens), context.Cancellation);
+            using var tokens = TokenStore.Build(
+                ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All),
+                separator,
+                parsed.GetValue(maxTokens),
+                context.Cancellation
+            );
             // Every column keeps as many tokens: a plain window is longer by the sinks that it does not have.
             var most = counts.Max();
             var held = most + new StreamingOptions { SinkTokens = most, Window = parsed.GetValue(window) }.WindowFor(model.Config);
             var rows = parsed.GetValue(stretch) ?? held;
-            var columns = counts.Select(count => new Column(count == 0 ? $"window of {held:N0}" : $"{count} sinks + {held - count:N0}", StreamingPerplexity.Evaluate(
-                model, tokens, new StreamingOptions { SinkTokens = count, Window = held - count }, rows, parsed.GetValue(type), null, context.Cancellation))).ToList();
+            var columns = counts
+                .Select(count => new Column(
+                    count == 0 ? $"window of {held:N0}" : $"{count} sinks + {held - count:N0}",
+                    StreamingPerplexity.Evaluate(
+                        model,
+                        tokens,
+                        new StreamingOptions { SinkTokens = count, Window = held - count },
+                        rows,
+                        parsed.GetValue(type),
+                        null,
+                        context.Cancellation
+                    )
+                ))
+                .ToList();
             if (parsed.GetValue(full))
-                columns.Add(new("everything", StreamingPerplexity.EvaluateFull(model, tokens, rows, parsed.GetValue(type), null, context.Cancellation)));
+                columns.Add(
+                    new(
+                        "everything",
+                        StreamingPerplexity.EvaluateFull(model, tokens, rows, parsed.GetValue(type), null, context.Cancellation)
+                    )
+                );
             Show(context, columns, tokens);
             if (parsed.GetValue(json) is { } file)
                 AtomicFile.WriteText(file, ToJson(columns));
@@ -62,22 +116,45 @@ internal static class EvaluateStreamingCommand
         for (var i = 0; i < columns[0].Stretches.Count; i++)
         {
             var first = columns[0].Stretches[i];
-            table.AddRow([$"{first.Start:N0} to {first.Start + first.Tokens - 1:N0}", .. columns.Select(c => $"{c.Stretches[i].Perplexity:F3}")]);
+            table.AddRow([
+                $"{first.Start:N0} to {first.Start + first.Tokens - 1:N0}",
+                .. columns.Select(c => $"{c.Stretches[i].Perplexity:F3}"),
+            ]);
         }
-        table.AddRow(["all", .. columns.Select(c => $"{Math.Exp(c.Stretches.Sum(s => s.Loss * s.Tokens) / c.Stretches.Sum(s => s.Tokens)):F3}")]);
+        table.AddRow([
+            "all",
+            .. columns.Select(c => $"{Math.Exp(c.Stretches.Sum(s => s.Loss * s.Tokens) / c.Stretches.Sum(s => s.Tokens)):F3}"),
+        ]);
         context.Console.Write(table);
     }
 
-    private static string ToJson(List<Column> columns) => JsonSerializer.Serialize(new
-    {
-        results = columns.Select(c => new { kept = c.Name, stretches = c.Stretches.Select(s => new { start = s.Start, tokens = s.Tokens, loss = s.Loss, perplexity = s.Perplexity }) }),
-    }) + "\n";
+    private static string ToJson(List<Column> columns) =>
+        JsonSerializer.Serialize(
+            new
+            {
+                results = columns.Select(c => new
+                {
+                    kept = c.Name,
+                    stretches = c.Stretches.Select(s => new
+                    {
+                        start = s.Start,
+                        tokens = s.Tokens,
+                        loss = s.Loss,
+                        perplexity = s.Perplexity,
+                    }),
+                }),
+            }
+        ) + "\n";
 
     private static List<int> ParseSinks(string text)
     {
-        var counts = text.Split(',', StringSplitOptions.TrimEntries).Select(p => int.TryParse(p, NumberStyles.None, CultureInfo.InvariantCulture, out var count) ? count : -1).ToList();
+        var counts = text.Split(',', StringSplitOptions.TrimEntries)
+            .Select(p => int.TryParse(p, NumberStyles.None, CultureInfo.InvariantCulture, out var count) ? count : -1)
+            .ToList();
         return counts.TrueForAll(c => c >= 0)
             ? counts
-            : throw new ConfigurationException($"--sink-tokens is '{text}'; give whole numbers of at least 0 with commas between, such as 4,0.");
+            : throw new ConfigurationException(
+                $"--sink-tokens is '{text}'; give whole numbers of at least 0 with commas between, such as 4,0."
+            );
     }
 }

@@ -12,25 +12,43 @@ using static TorchSharp.torch;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora export</c>: a model, adapters merged, or an adapter, in the files of other programs. One subcommand a format.</summary>
+/// <summary>
+/// <c>longlora export</c>: a model, adapters merged, or an adapter, in the files of other programs. One subcommand a format.
+/// </summary>
 internal static class ExportCommand
 {
-    internal static Command Create(CliContext context) => new Verb("export", "Write a model or an adapter in the files that other programs read.")
-    {
-        CreateFolder(context, "safetensors", "Write a Hugging Face folder with safetensors files."),
-        CreateFolder(context, "pytorch", "Write a Hugging Face folder with pytorch_model.bin, for programs too old for safetensors."),
-        CreateGguf(context),
-        CreateAdapter(context),
-    };
+    internal static Command Create(CliContext context) =>
+        new Verb("export", "Write a model or an adapter in the files that other programs read.")
+        {
+            CreateFolder(context, "safetensors", "Write a Hugging Face folder with safetensors files."),
+            CreateFolder(context, "pytorch", "Write a Hugging Face folder with pytorch_model.bin, for programs too old for safetensors."),
+            CreateGguf(context),
+            CreateAdapter(context),
+        };
 
     private static Verb CreateFolder(CliContext context, string format, string description)
     {
         var source = new Source();
-        var output = new Option<string>("--output") { Description = "folder to make, new or empty", HelpName = "DIR", Required = true };
-        var shard = new Option<string>("--shard-size") { Description = "most bytes of tensors in one file, such as 500MB or 2GB [default: 5GB]", HelpName = "SIZE", DefaultValueFactory = _ => "5GB" };
+        var output = new Option<string>("--output")
+        {
+            Description = "folder to make, new or empty",
+            HelpName = "DIR",
+            Required = true,
+        };
+        var shard = new Option<string>("--shard-size")
+        {
+            Description = "most bytes of tensors in one file, such as 500MB or 2GB [default: 5GB]",
+            HelpName = "SIZE",
+            DefaultValueFactory = _ => "5GB",
+        };
         var type = new Option<string?>("--type") { Description = "f32, f16 or bf16 [default: as stored]", HelpName = "TYPE" };
         type.AcceptOnlyFromAmong("f32", "f16", "bf16");
-        var command = new Verb(format, description, $"longlora export {format} --model merged --output out --shard-size 2GB") { output, shard, type };
+        var command = new Verb(format, description, $"longlora export {format} --model merged --output out --shard-size 2GB")
+        {
+            output,
+            shard,
+            type,
+        };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
@@ -38,15 +56,29 @@ internal static class ExportCommand
             var bytes = ParseSize(parsed.GetValue(shard)!);
             using var model = source.Load(parsed, out var folder, out var set);
             using var owned = set;
-            HuggingFaceExporter.Write(target, model, folder, new ExportOptions
-            {
-                Pickle = format == "pytorch",
-                MaxShardBytes = bytes,
-                Type = parsed.GetValue(type) switch { "f32" => ScalarType.Float32, "f16" => ScalarType.Float16, "bf16" => ScalarType.BFloat16, _ => null },
-                TokenizerFolder = source.Adapter(parsed),
-            });
+            HuggingFaceExporter.Write(
+                target,
+                model,
+                folder,
+                new ExportOptions
+                {
+                    Pickle = format == "pytorch",
+                    MaxShardBytes = bytes,
+                    Type = parsed.GetValue(type) switch
+                    {
+                        "f32" => ScalarType.Float32,
+                        "f16" => ScalarType.Float16,
+                        "bf16" => ScalarType.BFloat16,
+                        _ => null,
+                    },
+                    TokenizerFolder = source.Adapter(parsed),
+                }
+            );
             using var written = CheckpointDirectory.Open(target, headersOnly: true);
-            context.Output.WriteLine($"{written.WeightFiles.Count} file{(written.WeightFiles.Count == 1 ? "" : "s")}, {written.Tensors.Count} tensors, {written.DataBytes / 1048576.0:N1} MiB; context {RopeScaling.CurrentContext(model.Config):N0} tokens.");
+            context.Output.WriteLine(
+                $"{written.WeightFiles.Count} file{(written.WeightFiles.Count == 1 ? "" : "s")}, {written.Tensors.Count} tensors, "
+                    + $"{written.DataBytes / 1048576.0:N1} MiB; context {RopeScaling.CurrentContext(model.Config):N0} tokens."
+            );
             context.Output.WriteLine($"Model: {target}");
             return ExitCode.Done;
         });
@@ -56,30 +88,74 @@ internal static class ExportCommand
     private static Verb CreateGguf(CliContext context)
     {
         var source = new Source();
-        var output = new Option<string>("--output") { Description = "file to make", HelpName = "FILE", Required = true };
-        var type = new Option<string>("--type") { Description = "f32, f16, bf16 or q8_0 [default: f16]", HelpName = "TYPE", DefaultValueFactory = _ => "f16" };
+        var output = new Option<string>("--output")
+        {
+            Description = "file to make",
+            HelpName = "FILE",
+            Required = true,
+        };
+        var type = new Option<string>("--type")
+        {
+            Description = "f32, f16, bf16 or q8_0 [default: f16]",
+            HelpName = "TYPE",
+            DefaultValueFactory = _ => "f16",
+        };
         type.AcceptOnlyFromAmong("f32", "f16", "bf16", "q8_0");
-        var alone = new Option<bool>("--adapter-only") { Description = "write the LoRA matrices alone; refused where embeddings or norms were trained" };
-        var bare = new Option<bool>("--no-tokenizer") { Description = "leave the tokenizer out, where engines have none like it: they then take token ids" };
-        var command = new Verb("gguf", "Write one GGUF file for llama.cpp and the engines around it.",
-            "longlora export gguf --model merged --output merged.gguf --type q8_0") { output, type, alone, bare };
+        var alone = new Option<bool>("--adapter-only")
+        {
+            Description = "write the LoRA matrices alone; refused where embeddings or norms were trained",
+        };
+        var bare = new Option<bool>("--no-tokenizer")
+        {
+            Description = "leave the tokenizer out, where engines have none like it: they then take token ids",
+        };
+        var command = new Verb(
+            "gguf",
+            "Write one GGUF file for llama.cpp and the engines around it.",
+            "longlora export gguf --model merged --output merged.gguf --type q8_0"
+        )
+        {
+            output,
+            type,
+            alone,
+            bare,
+        };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var kind = parsed.GetValue(type) switch { "f32" => GgufType.F32, "bf16" => GgufType.Bf16, "q8_0" => GgufType.Q8, _ => GgufType.F16 };
+            var kind = parsed.GetValue(type) switch
+            {
+                "f32" => GgufType.F32,
+                "bf16" => GgufType.Bf16,
+                "q8_0" => GgufType.Q8,
+                _ => GgufType.F16,
+            };
             using var model = source.Load(parsed, out var folder, out var set);
             using var owned = set;
             var target = parsed.GetValue(output)!;
             if (parsed.GetValue(alone) && set is null)
                 throw new ConfigurationException("--adapter-only needs an --adapter.");
-            var written = parsed.GetValue(alone) ? GgufExporter.WriteAdapter(target, set!, model, kind)
+            var written = parsed.GetValue(alone)
+                ? GgufExporter.WriteAdapter(target, set!, model, kind)
                 : GgufExporter.Write(target, model, folder, kind, TokenizerFolder(source.Adapter(parsed)), !parsed.GetValue(bare));
-            var types = written.Tensors.Values.CountBy(t => t.Type).OrderBy(t => t.Key).Select(t => $"{t.Value} {(t.Key == GgufType.Q8 ? "Q8_0" : t.Key.ToString().ToUpperInvariant())}");
-            context.Output.WriteLine($"{written.Tensors.Count} tensors ({string.Join(", ", types)}), {written.Keys.Count} keys, {new FileInfo(target).Length / 1048576.0:N1} MiB; read back and checked.");
-            if (parsed.GetValue(alone) && !JsonNode.DeepEquals(ModelConfigWriter.Positions(model.Config), ModelConfigWriter.Positions(folder.Config)))
+            var types = written
+                .Tensors.Values.CountBy(t => t.Type)
+                .OrderBy(t => t.Key)
+                .Select(t => $"{t.Value} {(t.Key == GgufType.Q8 ? "Q8_0" : t.Key.ToString().ToUpperInvariant())}");
+            context.Output.WriteLine(
+                $"{written.Tensors.Count} tensors ({string.Join(", ", types)}), {written.Keys.Count} keys, "
+                    + $"{new FileInfo(target).Length / 1048576.0:N1} MiB; read back and checked."
+            );
+            if (
+                parsed.GetValue(alone)
+                && !JsonNode.DeepEquals(ModelConfigWriter.Positions(model.Config), ModelConfigWriter.Positions(folder.Config))
+            )
             {
-                context.Output.WriteLine($"The adapter was trained with RoPE {model.Config.RopeScaling.Kind} x{model.Config.RopeScaling.Factor} for {RopeScaling.CurrentContext(model.Config):N0} tokens, which a GGUF adapter cannot say: "
-                    + "use it on a base with these positions, or set them in the engine.");
+                context.Output.WriteLine(
+                    $"The adapter was trained with RoPE {model.Config.RopeScaling.Kind} x{model.Config.RopeScaling.Factor} for "
+                        + $"{RopeScaling.CurrentContext(model.Config):N0} tokens, which a GGUF adapter cannot say: "
+                        + "use it on a base with these positions, or set them in the engine."
+                );
             }
             context.Output.WriteLine($"GGUF: {target}");
             return ExitCode.Done;
@@ -90,12 +166,33 @@ internal static class ExportCommand
     private static Verb CreateAdapter(CliContext context)
     {
         var source = new Source(adapterRequired: true);
-        var output = new Option<string>("--output") { Description = "folder to make, new or empty", HelpName = "DIR", Required = true };
-        var layout = new Option<string>("--layout") { Description = "peft: adapter_model.safetensors; longlora: adapter_model.bin and trainable_params.bin [default: peft]", HelpName = "peft|longlora", DefaultValueFactory = _ => "peft" };
+        var output = new Option<string>("--output")
+        {
+            Description = "folder to make, new or empty",
+            HelpName = "DIR",
+            Required = true,
+        };
+        var layout = new Option<string>("--layout")
+        {
+            Description = "peft: adapter_model.safetensors; longlora: adapter_model.bin and trainable_params.bin [default: peft]",
+            HelpName = "peft|longlora",
+            DefaultValueFactory = _ => "peft",
+        };
         layout.AcceptOnlyFromAmong("peft", "longlora");
-        var bare = new Option<bool>("--no-padding-row") { Description = "longlora: do not add the embedding of [PAD] that LongLoRA's scripts expect of tokenizers without padding" };
-        var command = new Verb("adapter", "Write an adapter in another layout.",
-            "longlora export adapter --model base --adapter run/adapter --output pair") { output, layout, bare };
+        var bare = new Option<bool>("--no-padding-row")
+        {
+            Description = "longlora: do not add the embedding of [PAD] that LongLoRA's scripts expect of tokenizers without padding",
+        };
+        var command = new Verb(
+            "adapter",
+            "Write an adapter in another layout.",
+            "longlora export adapter --model base --adapter run/adapter --output pair"
+        )
+        {
+            output,
+            layout,
+            bare,
+        };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
@@ -103,7 +200,10 @@ internal static class ExportCommand
             using var model = source.Load(parsed, out var folder, out var set);
             using var owned = set!;
             var isPair = parsed.GetValue(layout) == "longlora";
-            var padding = !parsed.GetValue(bare) && model.Config.VocabularySize == folder.Config.VocabularySize && TokenizerLoader.LoadIfPresent(folder.Path)?.PadTokenId is null;
+            var padding =
+                !parsed.GetValue(bare)
+                && model.Config.VocabularySize == folder.Config.VocabularySize
+                && TokenizerLoader.LoadIfPresent(folder.Path)?.PadTokenId is null;
             AtomicFile.WriteDirectory(target, path =>
             {
                 if (isPair)
@@ -111,25 +211,36 @@ internal static class ExportCommand
                 else
                     PeftFormat.Write(path, owned, model, folder.Path);
             });
-            context.Output.WriteLine($"{owned.Adapters.Count} LoRA pairs and {owned.ModelWeights.Count} trained weights{(isPair && padding ? ", embeddings with a row for [PAD]" : "")}.");
+            context.Output.WriteLine(
+                $"{owned.Adapters.Count} LoRA pairs and {owned.ModelWeights.Count} trained "
+                    + $"weights{(isPair && padding ? ", embeddings with a row for [PAD]" : "")}."
+            );
             if (isPair)
-                context.Output.WriteLine($"Context: {RopeScaling.CurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}. LongLoRA's files do not say so: give --adapter-context when they are read.");
+                context.Output.WriteLine(
+                    $"Context: {RopeScaling.CurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}. LongLoRA's "
+                        + $"files do not say so: give --adapter-context when they are read."
+                );
             context.Output.WriteLine($"Adapter: {target}");
             return ExitCode.Done;
         });
         return command;
     }
 
-    private static string? TokenizerFolder(string? adapter) => adapter is not null && TokenizerLoader.LoadIfPresent(adapter) is not null ? adapter : null;
+    private static string? TokenizerFolder(string? adapter) =>
+        adapter is not null && TokenizerLoader.LoadIfPresent(adapter) is not null ? adapter : null;
 
-    private static string NewFolder(string target) => !Directory.Exists(target) || !Directory.EnumerateFileSystemEntries(target).Any() ? target
-        : throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
+    private static string NewFolder(string target) =>
+        !Directory.Exists(target) || !Directory.EnumerateFileSystemEntries(target).Any()
+            ? target
+            : throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
 
     private static long ParseSize(string text)
     {
         (string Unit, double Bytes)[] units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3), ("B", 1), ("", 1)];
         var (unit, bytes) = units.First(u => text.EndsWith(u.Unit, StringComparison.OrdinalIgnoreCase));
-        return double.TryParse(text[..^unit.Length], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number) && number * bytes is >= 1 and < long.MaxValue
+        return
+            double.TryParse(text[..^unit.Length], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number)
+            && number * bytes is >= 1 and < long.MaxValue
             ? (long)(number * bytes)
             : throw new ConfigurationException($"--shard-size is '{text}'; give a size such as 500MB or 2GB.");
     }
@@ -137,8 +248,18 @@ internal static class ExportCommand
     /// <summary>The options that say what is exported.</summary>
     private sealed class Source(bool adapterRequired = false)
     {
-        private readonly Option<string> _model = new("--model") { Description = "folder of a Hugging Face model", HelpName = "DIR", Required = true };
-        private readonly Option<string?> _adapter = new("--adapter") { Description = "folder of a PEFT or LongLoRA adapter on it", HelpName = "DIR", Required = adapterRequired };
+        private readonly Option<string> _model = new("--model")
+        {
+            Description = "folder of a Hugging Face model",
+            HelpName = "DIR",
+            Required = true,
+        };
+        private readonly Option<string?> _adapter = new("--adapter")
+        {
+            Description = "folder of a PEFT or LongLoRA adapter on it",
+            HelpName = "DIR",
+            Required = adapterRequired,
+        };
         private readonly AdapterArguments _reading = new();
 
         internal void AddTo(Command command)

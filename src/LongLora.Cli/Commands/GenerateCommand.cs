@@ -16,13 +16,25 @@ internal static class GenerateCommand
         var source = new ModelArguments();
         var prompt = new Option<string>("--prompt") { Description = "text to go on from; \\n is a line break", HelpName = "TEXT" };
         var promptFile = new Option<string>("--prompt-file") { Description = "file with the prompt", HelpName = "FILE" };
-        var material = new Option<string[]>("--material") { Description = "documents to put before the prompt: .txt, .md, .pdf, .docx, .html", HelpName = "FILE", AllowMultipleArgumentsPerToken = true };
+        var material = new Option<string[]>("--material")
+        {
+            Description = "documents to put before the prompt: .txt, .md, .pdf, .docx, .html",
+            HelpName = "FILE",
+            AllowMultipleArgumentsPerToken = true,
+        };
         var sampling = new SamplingArguments(standard);
         var cache = new CacheArguments();
-        var command = new Verb("generate", "Generate text from a prompt, with full attention or without end.",
+        var command = new Verb(
+            "generate",
+            "Generate text from a prompt, with full attention or without end.",
             "longlora generate --model merged --material book.pdf \\",
-            "                  --prompt \"\\nThe book is about\" --max-tokens 100")
-        { prompt, promptFile, material };
+            "                  --prompt \"\\nThe book is about\" --max-tokens 100"
+        )
+        {
+            prompt,
+            promptFile,
+            material,
+        };
         source.AddTo(command);
         sampling.AddTo(command);
         cache.AddTo(command);
@@ -35,12 +47,17 @@ internal static class GenerateCommand
             using var model = cache.Open(context, parsed, source.Read(parsed) with { Template = null });
             var watch = Stopwatch.StartNew();
             TimeSpan? first = null;
-            var result = model.Complete(before + text, options, piece =>
-            {
-                first ??= watch.Elapsed;
-                context.Output.Write(piece);
-                context.Output.Flush();
-            }, context.Cancellation);
+            var result = model.Complete(
+                before + text,
+                options,
+                piece =>
+                {
+                    first ??= watch.Elapsed;
+                    context.Output.Write(piece);
+                    context.Output.Flush();
+                },
+                context.Cancellation
+            );
             context.Output.WriteLine();
             Report(context, result, first ?? watch.Elapsed, watch.Elapsed);
             return ExitCode.Done;
@@ -53,23 +70,37 @@ internal static class GenerateCommand
     {
         var rest = (all - first).TotalSeconds;
         var rate = result.Tokens.Count > 1 && rest > 0 ? $", then {(result.Tokens.Count - 1) / rest:N0} tokens/s" : "";
-        context.Error.WriteLine($"{result.PromptTokens:N0} tokens read in {first.TotalSeconds:N2} s{rate}; {result.Tokens.Count:N0} generated, ended by {(result.Finish == FinishReason.Stop ? "a stop" : "the length")}");
+        context.Error.WriteLine(
+            $"{result.PromptTokens:N0} tokens read in {first.TotalSeconds:N2} s{rate}; {result.Tokens.Count:N0} generated, ended by "
+                + $"{(result.Finish == FinishReason.Stop ? "a stop" : "the length")}"
+        );
     }
 
-    private static string Prompt(string? text, string? file) => (text, file) switch
-    {
-        ({ } given, null) => given.Replace("\\n", "\n", StringComparison.Ordinal),
-        (null, { } path) => File.Exists(path) ? File.ReadAllText(path) : throw new DataException($"There is no prompt file '{path}'."),
-        _ => throw new ConfigurationException("Give the prompt with --prompt, or with --prompt-file."),
-    };
+    private static string Prompt(string? text, string? file) =>
+        (text, file) switch
+        {
+            ({ } given, null) => given.Replace("\\n", "\n", StringComparison.Ordinal),
+            (null, { } path) => File.Exists(path) ? File.ReadAllText(path) : throw new DataException($"There is no prompt file '{path}'."),
+            _ => throw new ConfigurationException("Give the prompt with --prompt, or with --prompt-file."),
+        };
 }
 
 /// <summary>The options of every command that generates text.</summary>
 internal sealed class SamplingArguments
 {
-    private readonly Option<int> _maxTokens, _topK, _seed;
-    private readonly Option<double> _temperature, _topP, _minP, _penalty;
-    private readonly Option<string[]> _stop = new("--stop") { Description = "text that ends the answer", HelpName = "TEXT", AllowMultipleArgumentsPerToken = true };
+    private readonly Option<int> _maxTokens,
+        _topK,
+        _seed;
+    private readonly Option<double> _temperature,
+        _topP,
+        _minP,
+        _penalty;
+    private readonly Option<string[]> _stop = new("--stop")
+    {
+        Description = "text that ends the answer",
+        HelpName = "TEXT",
+        AllowMultipleArgumentsPerToken = true,
+    };
 
     internal SamplingArguments(GenerationOptions standard)
     {
@@ -88,19 +119,32 @@ internal sealed class SamplingArguments
             command.Options.Add(option);
     }
 
-    internal GenerationOptions Read(ParseResult parsed) => new()
-    {
-        MaxTokens = parsed.GetValue(_maxTokens),
-        Temperature = parsed.GetValue(_temperature),
-        TopK = parsed.GetValue(_topK),
-        TopP = parsed.GetValue(_topP),
-        MinP = parsed.GetValue(_minP),
-        RepetitionPenalty = parsed.GetValue(_penalty),
-        Seed = parsed.GetValue(_seed),
-        Stop = [.. (parsed.GetValue(_stop) ?? []).Select(s => s.Replace("\\n", "\n", StringComparison.Ordinal))],
-    };
+    internal GenerationOptions Read(ParseResult parsed) =>
+        new()
+        {
+            MaxTokens = parsed.GetValue(_maxTokens),
+            Temperature = parsed.GetValue(_temperature),
+            TopK = parsed.GetValue(_topK),
+            TopP = parsed.GetValue(_topP),
+            MinP = parsed.GetValue(_minP),
+            RepetitionPenalty = parsed.GetValue(_penalty),
+            Seed = parsed.GetValue(_seed),
+            Stop = [.. (parsed.GetValue(_stop) ?? []).Select(s => s.Replace("\\n", "\n", StringComparison.Ordinal))],
+        };
 
-    private static Option<int> Whole(string name, string help, int standard) => new(name) { Description = help, HelpName = "N", DefaultValueFactory = _ => standard };
+    private static Option<int> Whole(string name, string help, int standard) =>
+        new(name)
+        {
+            Description = help,
+            HelpName = "N",
+            DefaultValueFactory = _ => standard,
+        };
 
-    private static Option<double> Real(string name, string help, double standard) => new(name) { Description = help, HelpName = "X", DefaultValueFactory = _ => standard };
+    private static Option<double> Real(string name, string help, double standard) =>
+        new(name)
+        {
+            Description = help,
+            HelpName = "X",
+            DefaultValueFactory = _ => standard,
+        };
 }

@@ -10,8 +10,15 @@ internal static class InspectCommand
     {
         var path = new Argument<string>("PATH") { Description = "model folder, adapter folder, .safetensors, .bin, .pt or .pth file" };
         var tensors = new Option<bool>("--tensors") { Description = "list every tensor" };
-        var command = new Verb("inspect", "Show what a model, adapter or weight file is, without loading it.",
-            "longlora inspect run32k/adapter") { path, tensors };
+        var command = new Verb(
+            "inspect",
+            "Show what a model, adapter or weight file is, without loading it.",
+            "longlora inspect run32k/adapter"
+        )
+        {
+            path,
+            tensors,
+        };
         command.SetAction(parsed =>
         {
             var summary = CheckpointSummary.Read(parsed.GetValue(path)!);
@@ -22,7 +29,7 @@ internal static class InspectCommand
             if (parsed.GetValue(tensors))
             {
                 foreach (var tensor in summary.Tensors)
-                    context.Output.WriteLine($"  {tensor.Type,-9} [{string.Join(", ", tensor.Shape)}]  {tensor.Name}");
+                    context.Output.WriteLine($"  {tensor.Type, -9} [{string.Join(", ", tensor.Shape)}]  {tensor.Name}");
             }
             return ExitCode.Done;
         });

@@ -14,12 +14,36 @@ internal static class MergeCommand
 {
     internal static Command Create(CliContext context)
     {
-        var model = new Option<string>("--model") { Description = "folder of the base model", HelpName = "DIR", Required = true };
-        var adapter = new Option<string>("--adapter") { Description = "folder of the PEFT or LongLoRA adapter", HelpName = "DIR", Required = true };
-        var output = new Option<string>("--output") { Description = "folder to make, new or empty", HelpName = "DIR", Required = true };
+        var model = new Option<string>("--model")
+        {
+            Description = "folder of the base model",
+            HelpName = "DIR",
+            Required = true,
+        };
+        var adapter = new Option<string>("--adapter")
+        {
+            Description = "folder of the PEFT or LongLoRA adapter",
+            HelpName = "DIR",
+            Required = true,
+        };
+        var output = new Option<string>("--output")
+        {
+            Description = "folder to make, new or empty",
+            HelpName = "DIR",
+            Required = true,
+        };
         var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
-        var command = new Verb("merge", "Merge an adapter into its base: a plain model folder that every engine loads.",
-            "longlora merge --model Llama-2-7b --adapter run32k/adapter --output merged") { model, adapter, output, kind };
+        var command = new Verb(
+            "merge",
+            "Merge an adapter into its base: a plain model folder that every engine loads.",
+            "longlora merge --model Llama-2-7b --adapter run32k/adapter --output merged"
+        )
+        {
+            model,
+            adapter,
+            output,
+            kind,
+        };
         var reading = new AdapterArguments();
         reading.AddTo(command);
         command.SetAction(parsed =>
@@ -31,7 +55,10 @@ internal static class MergeCommand
             using var merged = ModelLoader.Load(folder.Config, folder, null, parsed.GetValue(kind));
             using var set = PeftFormat.Attach(parsed.GetValue(adapter)!, merged, reading.Read(parsed));
             HuggingFaceExporter.Write(target, merged, folder, new ExportOptions { TokenizerFolder = parsed.GetValue(adapter) });
-            context.Output.WriteLine($"{set.Adapters.Count} LoRA pairs and {set.ModelWeights.Count} trained weights merged; context {RopeScaling.CurrentContext(merged.Config):N0} tokens.");
+            context.Output.WriteLine(
+                $"{set.Adapters.Count} LoRA pairs and {set.ModelWeights.Count} trained weights merged; context "
+                    + $"{RopeScaling.CurrentContext(merged.Config):N0} tokens."
+            );
             context.Output.WriteLine($"Model: {target}");
             return ExitCode.Done;
         });

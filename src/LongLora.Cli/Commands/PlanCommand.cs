@@ -13,16 +13,48 @@ internal static class PlanCommand
     // What a step reaches of a square product's rate on the CPU: docs/results/step-benchmark.md.
     private const double ShareOfProducts = 0.65;
 
-    private static readonly string[] s_irrelevant = ["data", "output", "resume", "seed", "shuffle", "save-every", "keep-checkpoints", "check-memory", "task", "template", "columns", "keep-documents-apart", "token-bytes", "token-cache"];
+    private static readonly string[] s_irrelevant =
+    [
+        "data",
+        "output",
+        "resume",
+        "seed",
+        "shuffle",
+        "save-every",
+        "keep-checkpoints",
+        "check-memory",
+        "task",
+        "template",
+        "columns",
+        "keep-documents-apart",
+        "token-bytes",
+        "token-cache",
+    ];
 
     internal static Command Create(CliContext context)
     {
-        var memory = new Option<double?>("--memory") { Description = "memory of the device in GiB [default: this machine's; needed for CUDA]", HelpName = "GIB" };
-        var rate = new Option<double?>("--rate") { Description = "useful operations a second in GFLOP/s [default: measured on the CPU]", HelpName = "GFLOPS" };
+        var memory = new Option<double?>("--memory")
+        {
+            Description = "memory of the device in GiB [default: this machine's; needed for CUDA]",
+            HelpName = "GIB",
+        };
+        var rate = new Option<double?>("--rate")
+        {
+            Description = "useful operations a second in GFLOP/s [default: measured on the CPU]",
+            HelpName = "GFLOPS",
+        };
         var json = new Option<string>("--json") { Description = "also write the plan to this file", HelpName = "FILE" };
-        var command = new Verb("plan", $"Show the memory and the time that a training run will take. The model is a folder, or one of {string.Join(", ", PublishedConfigs.Names)}.",
-            "longlora plan --model llama-2-7b --context 100000 --device cuda --memory 80")
-        { memory, rate, json };
+        var command = new Verb(
+            "plan",
+            $"Show the memory and the time that a training run will take. The model is a folder, or one of "
+                + $"{string.Join(", ", PublishedConfigs.Names)}.",
+            "longlora plan --model llama-2-7b --context 100000 --device cuda --memory 80"
+        )
+        {
+            memory,
+            rate,
+            json,
+        };
         var read = TrainCommand.AddOptions(command, FineTuneOptionTable.All.Where(o => !s_irrelevant.Contains(o.Name)));
         command.SetAction(parsed =>
         {
@@ -41,7 +73,11 @@ internal static class PlanCommand
 
     private static void Show(CliContext context, FineTuneOptions options, TrainingPlan plan, double? rate, bool measured)
     {
-        var table = new Table().Border(TableBorder.Simple).AddColumn("memory at the peak").AddColumn(new TableColumn("").RightAligned()).AddColumn(new TableColumn("a token").RightAligned());
+        var table = new Table()
+            .Border(TableBorder.Simple)
+            .AddColumn("memory at the peak")
+            .AddColumn(new TableColumn("").RightAligned())
+            .AddColumn(new TableColumn("a token").RightAligned());
         var perToken = new HashSet<string>(["activation checkpoints", "hidden states", "attention"]);
         foreach (var (name, bytes) in plan.Memory.Parts)
         {
@@ -51,9 +87,16 @@ internal static class PlanCommand
         table.AddEmptyRow().AddRow("[bold]together[/]", $"[bold]{TrainingPlan.Size(plan.Memory.Peak)}[/]", "");
         context.Console.Write(table);
         if (plan.Memory.Offloaded > 0)
-            context.Output.WriteLine($"Activations wait {(plan.Offload == ActivationOffload.Disk ? "on disk" : "in the host's memory")}: {TrainingPlan.Size(plan.Memory.Offloaded)}.");
-        context.Output.WriteLine(plan.Available is not { } available ? "Give the device's memory with --memory to see whether this fits."
-            : $"{(plan.Fits ? "Fits" : "Does not fit")} into {TrainingPlan.Size(available)}; the longest context that does is {plan.LargestContext:N0} tokens.");
+            context.Output.WriteLine(
+                $"Activations wait {(plan.Offload == ActivationOffload.Disk ? "on disk" : "in the host's memory")}: "
+                    + $"{TrainingPlan.Size(plan.Memory.Offloaded)}."
+            );
+        context.Output.WriteLine(
+            plan.Available is not { } available
+                ? "Give the device's memory with --memory to see whether this fits."
+                : $"{(plan.Fits ? "Fits" : "Does not fit")} into {TrainingPlan.Size(available)}; the longest context that does is "
+                    + $"{plan.LargestContext:N0} tokens."
+        );
         if (plan.Warning is { } warning)
             context.Output.WriteLine(warning);
         ShowTime(context, options, plan, rate, measured);
@@ -62,36 +105,46 @@ internal static class PlanCommand
     private static void ShowTime(CliContext context, FineTuneOptions options, TrainingPlan plan, double? rate, bool measured)
     {
         var passes = (double)options.GradientAccumulation;
-        context.Output.WriteLine($"An optimizer step of {options.GradientAccumulation} x {options.BatchSize} sequences needs {plan.Step.Needed * passes / 1e12:N2} TFLOP; with full attention {plan.FullStep.Needed * passes / 1e12:N2}.");
+        context.Output.WriteLine(
+            $"An optimizer step of {options.GradientAccumulation} x {options.BatchSize} sequences needs "
+                + $"{plan.Step.Needed * passes / 1e12:N2} TFLOP; with full attention {plan.FullStep.Needed * passes / 1e12:N2}."
+        );
         if (rate is not { } perSecond)
         {
             context.Output.WriteLine("Give the rate with --rate to see how long it takes.");
             return;
         }
         string Time(StepFlops step) => TimeText(step.Needed * passes / perSecond);
-        context.Output.WriteLine($"At {perSecond / 1e9:N0} GFLOP/s ({(measured ? "65 % of this machine's products" : "as given")}) it takes {Time(plan.Step)}, with full attention {Time(plan.FullStep)}; "
-            + $"{options.Steps:N0} steps take {TimeText(plan.Step.Needed * passes / perSecond * options.Steps)}.");
+        context.Output.WriteLine(
+            $"At {perSecond / 1e9:N0} GFLOP/s ({(measured ? "65 % of this machine's products" : "as given")}) it takes "
+                + $"{Time(plan.Step)}, with full attention {Time(plan.FullStep)}; "
+                + $"{options.Steps:N0} steps take {TimeText(plan.Step.Needed * passes / perSecond * options.Steps)}."
+        );
     }
 
-    private static string TimeText(double seconds) => seconds switch
-    {
-        < 120 => $"{seconds:N1} s",
-        < 7200 => $"{seconds / 60:N0} min",
-        < 48 * 3600 => $"{seconds / 3600:N1} h",
-        < 100 * 86400 => $"{seconds / 86400:N1} days",
-        _ => $"{seconds / 86400:N0} days",
-    };
+    private static string TimeText(double seconds) =>
+        seconds switch
+        {
+            < 120 => $"{seconds:N1} s",
+            < 7200 => $"{seconds / 60:N0} min",
+            < 48 * 3600 => $"{seconds / 3600:N1} h",
+            < 100 * 86400 => $"{seconds / 86400:N1} days",
+            _ => $"{seconds / 86400:N0} days",
+        };
 
-    private static string ToJson(TrainingPlan plan, double? rate) => JsonSerializer.Serialize(new
-    {
-        parts = plan.Memory.Parts.ToDictionary(p => p.Name, p => p.Bytes),
-        peak_bytes = plan.Memory.Peak,
-        offloaded_bytes = plan.Memory.Offloaded,
-        available_bytes = plan.Available,
-        fits = plan.Fits,
-        largest_context = plan.LargestContext,
-        flops = plan.Step.Needed,
-        full_flops = plan.FullStep.Needed,
-        rate,
-    }) + "\n";
+    private static string ToJson(TrainingPlan plan, double? rate) =>
+        JsonSerializer.Serialize(
+            new
+            {
+                parts = plan.Memory.Parts.ToDictionary(p => p.Name, p => p.Bytes),
+                peak_bytes = plan.Memory.Peak,
+                offloaded_bytes = plan.Memory.Offloaded,
+                available_bytes = plan.Available,
+                fits = plan.Fits,
+                largest_context = plan.LargestContext,
+                flops = plan.Step.Needed,
+                full_flops = plan.FullStep.Needed,
+                rate,
+            }
+        ) + "\n";
 }

@@ -16,19 +16,67 @@ internal static class PrepareCommand
 
     internal static Command Create(CliContext context)
     {
-        var data = new Option<string[]>("--data") { Description = "files and folders: .txt, .md, .html, .pdf, .docx, .jsonl with 'text', source code", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
+        var data = new Option<string[]>("--data")
+        {
+            Description = "files and folders: .txt, .md, .html, .pdf, .docx, .jsonl with 'text', source code",
+            HelpName = "PATH",
+            Required = true,
+            AllowMultipleArgumentsPerToken = true,
+        };
         var output = new Option<string>("--output") { Description = "folder to make, or to bring up to date", HelpName = "DIR" };
-        var model = new Option<string>("--model") { Description = "model folder whose tokenizer makes and counts the tokens", HelpName = "DIR" };
-        var format = new Option<string>("--format") { Description = "bin: tokens, as LongLoRA reads them; jsonl: one object a document; txt: one file a document [default: bin with --model, else jsonl]", HelpName = "bin|jsonl|txt" };
+        var model = new Option<string>("--model")
+        {
+            Description = "model folder whose tokenizer makes and counts the tokens",
+            HelpName = "DIR",
+        };
+        var format = new Option<string>("--format")
+        {
+            Description =
+                "bin: tokens, as LongLoRA reads them; jsonl: one object a document; txt: one file a document [default: bin with "
+                + "--model, else jsonl]",
+            HelpName = "bin|jsonl|txt",
+        };
         format.AcceptOnlyFromAmong("bin", "jsonl", "txt");
         var raw = new Option<bool>("--raw") { Description = "write texts as they are read, without cleaning" };
-        var parallel = new Option<int>("--parallel") { Description = $"files to read at the same time [default: {Environment.ProcessorCount}]", HelpName = "N", DefaultValueFactory = _ => Environment.ProcessorCount };
-        var show = new Option<int?>("--show") { Description = "print the first documents as the model will see them, and write nothing; conversations too, what is not learnt marked", HelpName = "N" };
-        var template = new Option<string>("--template") { Description = "with --show, how conversations are written: auto (the model's own), a name, or a Jinja file [default: auto]", HelpName = "NAME", DefaultValueFactory = _ => "auto" };
-        var skip = new Option<bool>("--skip-unreadable") { Description = "exit with 0 even if some files could not be read; they are listed either way" };
-        var command = new Verb("prepare", "Turn documents into a corpus for training.",
-            "longlora prepare --data papers notes.docx --model Llama-2-7b --output corpus")
-        { data, output, model, format, raw, parallel, show, template, skip, PrepareQuestionsCommand.Create(context) };
+        var parallel = new Option<int>("--parallel")
+        {
+            Description = $"files to read at the same time [default: {Environment.ProcessorCount}]",
+            HelpName = "N",
+            DefaultValueFactory = _ => Environment.ProcessorCount,
+        };
+        var show = new Option<int?>("--show")
+        {
+            Description =
+                "print the first documents as the model will see them, and write nothing; conversations too, what is not learnt marked",
+            HelpName = "N",
+        };
+        var template = new Option<string>("--template")
+        {
+            Description = "with --show, how conversations are written: auto (the model's own), a name, or a Jinja file [default: auto]",
+            HelpName = "NAME",
+            DefaultValueFactory = _ => "auto",
+        };
+        var skip = new Option<bool>("--skip-unreadable")
+        {
+            Description = "exit with 0 even if some files could not be read; they are listed either way",
+        };
+        var command = new Verb(
+            "prepare",
+            "Turn documents into a corpus for training.",
+            "longlora prepare --data papers notes.docx --model Llama-2-7b --output corpus"
+        )
+        {
+            data,
+            output,
+            model,
+            format,
+            raw,
+            parallel,
+            show,
+            template,
+            skip,
+            PrepareQuestionsCommand.Create(context),
+        };
         command.SetAction(parsed =>
         {
             var tokenizer = parsed.GetValue(model);
@@ -36,7 +84,12 @@ internal static class PrepareCommand
             var options = new PrepareOptions
             {
                 Data = parsed.GetValue(data)!,
-                Output = parsed.GetValue(output) ?? (parsed.GetValue(show) is null ? throw new ConfigurationException("Option '--output' is required, except with --show.") : "-"),
+                Output = parsed.GetValue(output)
+                    ?? (
+                        parsed.GetValue(show) is null
+                            ? throw new ConfigurationException("Option '--output' is required, except with --show.")
+                            : "-"
+                    ),
                 Format = Enum.Parse<CorpusFormat>(name, ignoreCase: true),
                 Model = tokenizer,
                 Raw = parsed.GetValue(raw),
@@ -59,15 +112,22 @@ internal static class PrepareCommand
     {
         if (!context.Console.Profile.Out.IsTerminal)
             return CorpusBuilder.Build(options, null, context.Cancellation);
-        return context.Console.Progress().AutoClear(true)
-            .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn()).Start(display =>
+        return context
+            .Console.Progress()
+            .AutoClear(true)
+            .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
+            .Start(display =>
             {
                 var task = display.AddTask("reading");
-                return CorpusBuilder.Build(options, new Listener(p =>
-                {
-                    task.Description = $"{p.Files:N0} of {p.AllFiles:N0} files";
-                    task.Value = p.AllBytes == 0 ? 100 : 100.0 * p.Bytes / p.AllBytes;
-                }), context.Cancellation);
+                return CorpusBuilder.Build(
+                    options,
+                    new Listener(p =>
+                    {
+                        task.Description = $"{p.Files:N0} of {p.AllFiles:N0} files";
+                        task.Value = p.AllBytes == 0 ? 100 : 100.0 * p.Bytes / p.AllBytes;
+                    }),
+                    context.Cancellation
+                );
             });
     }
 
@@ -75,21 +135,42 @@ internal static class PrepareCommand
     {
         var unit = report.HasTokens ? "tokens" : "characters";
         var files = new Table().Border(TableBorder.Simple).AddColumn("kind");
-        foreach (var column in report.HasTokens ? (string[])["files", "documents", "characters", "tokens"] : ["files", "documents", "characters"])
+        foreach (
+            var column in report.HasTokens ? (string[])["files", "documents", "characters", "tokens"] : ["files", "documents", "characters"]
+        )
             files.AddColumn(new TableColumn(column).RightAligned());
         foreach (var kind in report.Kinds)
-            files.AddRow([kind.Extension, $"{kind.Files:N0}", $"{kind.Documents:N0}", $"{kind.Characters:N0}", .. report.HasTokens ? (string[])[$"{kind.Tokens:N0}"] : []]);
+            files.AddRow([
+                kind.Extension,
+                $"{kind.Files:N0}",
+                $"{kind.Documents:N0}",
+                $"{kind.Characters:N0}",
+                .. report.HasTokens ? (string[])[$"{kind.Tokens:N0}"] : [],
+            ]);
         if (report.Kinds.Count > 1)
-            files.AddRow(["all", $"{report.Kinds.Sum(k => k.Files):N0}", $"{report.Documents:N0}", $"{report.Characters:N0}", .. report.HasTokens ? (string[])[$"{report.Tokens:N0}"] : []]);
+            files.AddRow([
+                "all",
+                $"{report.Kinds.Sum(k => k.Files):N0}",
+                $"{report.Documents:N0}",
+                $"{report.Characters:N0}",
+                .. report.HasTokens ? (string[])[$"{report.Tokens:N0}"] : [],
+            ]);
         context.Console.Write(files);
 
         var lengths = new Table().Border(TableBorder.Simple);
         foreach (var column in (string[])[$"{unit} in a document", "documents", unit, $"share of all {unit}"])
             lengths.AddColumn(new TableColumn(column).RightAligned());
         foreach (var bin in report.Lengths.Bins)
-            lengths.AddRow($"{bin.From:N0} to {bin.Below - 1:N0}", $"{bin.Documents:N0}", $"{bin.Length:N0}", $"{100.0 * bin.Length / report.Lengths.Length:F1} %");
+            lengths.AddRow(
+                $"{bin.From:N0} to {bin.Below - 1:N0}",
+                $"{bin.Documents:N0}",
+                $"{bin.Length:N0}",
+                $"{100.0 * bin.Length / report.Lengths.Length:F1} %"
+            );
         context.Console.Write(lengths);
-        context.Output.WriteLine($"Longest document: {report.Lengths.Longest:N0} {unit}; mean {(double)report.Lengths.Length / report.Documents:N0}.");
+        context.Output.WriteLine(
+            $"Longest document: {report.Lengths.Longest:N0} {unit}; mean {(double)report.Lengths.Length / report.Documents:N0}."
+        );
         if (report.TakenOver > 0)
             context.Output.WriteLine($"{report.TakenOver:N0} of {report.Files:N0} files were there already.");
         SavePlot(context, report, options, unit);
@@ -107,8 +188,12 @@ internal static class PrepareCommand
         var path = Path.Combine(options.Output, "lengths.png");
         try
         {
-            LengthPlot.Save(path, [.. report.Lengths.Bins.Select(b => (Short(b.From), b.Documents, b.Length))], unit,
-                $"{report.Documents:N0} documents, {(report.HasTokens ? report.Tokens : report.Characters):N0} {unit}");
+            LengthPlot.Save(
+                path,
+                [.. report.Lengths.Bins.Select(b => (Short(b.From), b.Documents, b.Length))],
+                unit,
+                $"{report.Documents:N0} documents, {(report.HasTokens ? report.Tokens : report.Characters):N0} {unit}"
+            );
             context.Output.WriteLine($"Picture: {path}");
         }
         catch (Exception e) when (e is not OutOfMemoryException)
@@ -118,15 +203,19 @@ internal static class PrepareCommand
     }
 
     // Powers of two: 512, 1k, 2k, ... 1M.
-    private static string Short(long length) => length < 1024 ? length.ToString(CultureInfo.InvariantCulture)
-        : length < 1 << 20 ? string.Create(CultureInfo.InvariantCulture, $"{length >> 10}k") : string.Create(CultureInfo.InvariantCulture, $"{length >> 20}M");
+    private static string Short(long length) =>
+        length < 1024 ? length.ToString(CultureInfo.InvariantCulture)
+        : length < 1 << 20 ? string.Create(CultureInfo.InvariantCulture, $"{length >> 10}k")
+        : string.Create(CultureInfo.InvariantCulture, $"{length >> 20}M");
 
     // Files that can be nothing else, or whose first record is a conversation.
     private static bool AreConversations(IReadOnlyList<string> paths)
     {
         try
         {
-            return paths.All(p => DataFiles.Extension(p) == ".json") || paths.All(File.Exists) && new ConversationFiles(paths, new ConversationFormat(), DocumentFormats.All.OfType<IRecordReader>()).Read().Any();
+            return paths.All(p => DataFiles.Extension(p) == ".json")
+                || paths.All(File.Exists)
+                    && new ConversationFiles(paths, new ConversationFormat(), DocumentFormats.All.OfType<IRecordReader>()).Read().Any();
         }
         catch (DataException)
         {
@@ -136,9 +225,22 @@ internal static class PrepareCommand
 
     private static int ShowConversations(CliContext context, PrepareOptions options, string template, int count)
     {
-        var model = options.Model ?? throw new ConfigurationException("These are conversations; name the model that is to see them with --model.");
+        var model = options.Model
+            ?? throw new ConfigurationException("These are conversations; name the model that is to see them with --model.");
         var data = options.Data.Select(path => new DataSource(path));
-        return TrainCommand.Show(new FineTuneOptions { Model = model, Data = [.. data], Task = TrainingTask.Sft, Template = template, Context = 1 << 20, Output = "-" }, count, context);
+        return TrainCommand.Show(
+            new FineTuneOptions
+            {
+                Model = model,
+                Data = [.. data],
+                Task = TrainingTask.Sft,
+                Template = template,
+                Context = 1 << 20,
+                Output = "-",
+            },
+            count,
+            context
+        );
     }
 
     // Whether every file that it came to could be read.

@@ -11,26 +11,94 @@ internal static class PrepareQuestionsCommand
     internal static Command Create(CliContext context)
     {
         var standard = new QuestionOptions { Data = [], Output = "" };
-        var data = new Option<string[]>("--data") { Description = "files and folders, as for prepare", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
-        var output = new Option<string>("--output") { Description = "JSON file to write; without --endpoint, prompts as JSON lines", HelpName = "FILE", Required = true };
-        var endpoint = new Option<string>("--endpoint") { Description = "base address of an OpenAI-compatible service, such as http://127.0.0.1:8080/v1: a server of your own model, or one elsewhere", HelpName = "URL" };
-        var model = new Option<string>("--endpoint-model") { Description = $"model to ask there [default: {standard.Model}]", HelpName = "NAME", DefaultValueFactory = _ => standard.Model };
-        var key = new Option<string>("--api-key-variable") { Description = "environment variable that holds the key of the service [default: OPENAI_API_KEY]", HelpName = "NAME" };
-        var tasks = new Option<string[]>("--tasks") { Description = $"what to ask, in turn [default: {string.Join(' ', QuestionTask.All.Select(t => t.Name))}]", HelpName = "NAME", AllowMultipleArgumentsPerToken = true };
-        var kind = new Option<string>("--kind") { Description = "what the documents are, for the words around them [default: material]", HelpName = "material|paper|book", DefaultValueFactory = _ => "material" };
+        var data = new Option<string[]>("--data")
+        {
+            Description = "files and folders, as for prepare",
+            HelpName = "PATH",
+            Required = true,
+            AllowMultipleArgumentsPerToken = true,
+        };
+        var output = new Option<string>("--output")
+        {
+            Description = "JSON file to write; without --endpoint, prompts as JSON lines",
+            HelpName = "FILE",
+            Required = true,
+        };
+        var endpoint = new Option<string>("--endpoint")
+        {
+            Description =
+                "base address of an OpenAI-compatible service, such as http://127.0.0.1:8080/v1: a server of your own model, or one "
+                + "elsewhere",
+            HelpName = "URL",
+        };
+        var model = new Option<string>("--endpoint-model")
+        {
+            Description = $"model to ask there [default: {standard.Model}]",
+            HelpName = "NAME",
+            DefaultValueFactory = _ => standard.Model,
+        };
+        var key = new Option<string>("--api-key-variable")
+        {
+            Description = "environment variable that holds the key of the service [default: OPENAI_API_KEY]",
+            HelpName = "NAME",
+        };
+        var tasks = new Option<string[]>("--tasks")
+        {
+            Description = $"what to ask, in turn [default: {string.Join(' ', QuestionTask.All.Select(t => t.Name))}]",
+            HelpName = "NAME",
+            AllowMultipleArgumentsPerToken = true,
+        };
+        var kind = new Option<string>("--kind")
+        {
+            Description = "what the documents are, for the words around them [default: material]",
+            HelpName = "material|paper|book",
+            DefaultValueFactory = _ => "material",
+        };
         kind.AcceptOnlyFromAmong("material", "paper", "book");
-        var chunk = Number("--chunk", $"longest piece of a document in one prompt, in characters [default: {standard.ChunkCharacters:N0}]", standard.ChunkCharacters);
+        var chunk = Number(
+            "--chunk",
+            $"longest piece of a document in one prompt, in characters [default: {standard.ChunkCharacters:N0}]",
+            standard.ChunkCharacters
+        );
         var perChunk = Number("--per-chunk", "questions about each piece [default: 1]", standard.PerChunk);
         var limit = new Option<int?>("--limit") { Description = "most questions in all", HelpName = "N" };
         var parallel = Number("--parallel", $"requests at the same time [default: {standard.Parallel}]", standard.Parallel);
         var retries = Number("--retries", $"how often to ask again after a failure [default: {standard.Retries}]", standard.Retries);
-        var temperature = new Option<double>("--temperature") { Description = $"sampling temperature [default: {standard.Temperature}]", HelpName = "T", DefaultValueFactory = _ => standard.Temperature };
+        var temperature = new Option<double>("--temperature")
+        {
+            Description = $"sampling temperature [default: {standard.Temperature}]",
+            HelpName = "T",
+            DefaultValueFactory = _ => standard.Temperature,
+        };
         var maxTokens = Number("--max-tokens", $"longest answer in tokens [default: {standard.MaxTokens:N0}]", standard.MaxTokens);
-        var results = new Option<string>("--results") { Description = "results of a batch that was made from the prompts: one JSON object a line", HelpName = "FILE" };
-        var command = new Verb("qa", "Have a model write questions with answers about documents.",
+        var results = new Option<string>("--results")
+        {
+            Description = "results of a batch that was made from the prompts: one JSON object a line",
+            HelpName = "FILE",
+        };
+        var command = new Verb(
+            "qa",
+            "Have a model write questions with answers about documents.",
             "longlora prepare qa --data papers --kind paper --output qa.json \\",
-            "                    --endpoint http://127.0.0.1:8080/v1")
-        { data, output, endpoint, model, key, tasks, kind, chunk, perChunk, limit, parallel, retries, temperature, maxTokens, results };
+            "                    --endpoint http://127.0.0.1:8080/v1"
+        )
+        {
+            data,
+            output,
+            endpoint,
+            model,
+            key,
+            tasks,
+            kind,
+            chunk,
+            perChunk,
+            limit,
+            parallel,
+            retries,
+            temperature,
+            maxTokens,
+            results,
+        };
         command.SetAction(parsed =>
         {
             var options = standard with
@@ -56,33 +124,55 @@ internal static class PrepareQuestionsCommand
         return command;
     }
 
-    private static Option<int> Number(string name, string description, int standard) => new(name) { Description = description, HelpName = "N", DefaultValueFactory = _ => standard };
+    private static Option<int> Number(string name, string description, int standard) =>
+        new(name)
+        {
+            Description = description,
+            HelpName = "N",
+            DefaultValueFactory = _ => standard,
+        };
 
-    private static Uri AddressOf(string text) => Uri.TryCreate(text, UriKind.Absolute, out var address) ? address
-        : throw new ConfigurationException($"Option endpoint is '{text}'; it must be an address such as http://127.0.0.1:8080/v1.");
+    private static Uri AddressOf(string text) =>
+        Uri.TryCreate(text, UriKind.Absolute, out var address)
+            ? address
+            : throw new ConfigurationException($"Option endpoint is '{text}'; it must be an address such as http://127.0.0.1:8080/v1.");
 
     // A variable that was named must be there; the usual one may be absent, as servers of one's own need no key.
-    private static string? KeyIn(string? variable) => Environment.GetEnvironmentVariable(variable ?? "OPENAI_API_KEY") is { Length: > 0 } key ? key
-        : variable is null ? null : throw new ConfigurationException($"The environment variable '{variable}' is not set; --api-key-variable names it.");
+    private static string? KeyIn(string? variable) =>
+        Environment.GetEnvironmentVariable(variable ?? "OPENAI_API_KEY") is { Length: > 0 } key ? key
+        : variable is null ? null
+        : throw new ConfigurationException($"The environment variable '{variable}' is not set; --api-key-variable names it.");
 
     private static QuestionReport Build(CliContext context, QuestionOptions options)
     {
         if (!context.Console.Profile.Out.IsTerminal)
             return QuestionBuilder.BuildAsync(options, null, context.Cancellation).GetAwaiter().GetResult();
-        return context.Console.Status().Start("reading", status => QuestionBuilder.BuildAsync(options,
-            new Listener(done => status.Status = $"{done:N0} questions"), context.Cancellation).GetAwaiter().GetResult());
+        return context
+            .Console.Status()
+            .Start("reading", status =>
+                QuestionBuilder
+                    .BuildAsync(options, new Listener(done => status.Status = $"{done:N0} questions"), context.Cancellation)
+                    .GetAwaiter()
+                    .GetResult()
+            );
     }
 
     private static int Print(CliContext context, QuestionReport report, bool isAnswered)
     {
-        context.Output.WriteLine(isAnswered
-            ? $"{report.Answered:N0} of {report.Prompts:N0} questions have an answer; {report.Asked:N0} are new."
-            : $"{report.Prompts:N0} prompts. Send them to a service as a batch and give the results with --results, or run again with --endpoint.");
+        context.Output.WriteLine(
+            isAnswered
+                ? $"{report.Answered:N0} of {report.Prompts:N0} questions have an answer; {report.Asked:N0} are new."
+                : $"{report.Prompts:N0} prompts. Send them to a service as a batch and give the results with --results, or run again "
+                    + $"with --endpoint."
+        );
         context.Output.WriteLine($"{(isAnswered ? "Questions" : "Prompts")}: {report.Path}");
         foreach (var file in report.LeftOut)
             context.Error.WriteLine($"Left out: {file.Reason}");
         if (isAnswered && report.Answered < report.Prompts)
-            context.Error.WriteLine($"{report.Prompts - report.Answered:N0} questions have no answer in the form that was asked for; the same command asks for them again.");
+            context.Error.WriteLine(
+                $"{report.Prompts - report.Answered:N0} questions have no answer in the form that was asked for; the same command asks "
+                    + $"for them again."
+            );
         return report.LeftOut.Count > 0 || (isAnswered && report.Answered < report.Prompts) ? ExitCode.Input : ExitCode.Done;
     }
 

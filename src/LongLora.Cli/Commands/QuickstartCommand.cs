@@ -15,12 +15,47 @@ internal static class QuickstartCommand
 
     internal static Command Create(CliContext context)
     {
-        var output = new Option<string>("--output") { Description = "folder for the run, new or empty [default: longlora-quickstart]", HelpName = "DIR", DefaultValueFactory = _ => "longlora-quickstart" };
-        var model = new Option<string>("--model") { Description = "another small model with a tokenizer [default: the bundled one]", HelpName = "DIR" };
-        var factor = new Option<int>("--factor") { Description = "how many times longer the context becomes [default: 8]", HelpName = "N", DefaultValueFactory = _ => 8 };
-        var steps = new Option<int>("--steps") { Description = "optimizer steps [default: 36]", HelpName = "N", DefaultValueFactory = _ => 36 };
-        var trials = new Option<int>("--trials") { Description = "pass keys asked for at each length [default: 20]", HelpName = "N", DefaultValueFactory = _ => 20 };
-        var command = new Verb("quickstart", "See the method work: measure a small bundled model, extend it 8 times, measure it again.", "longlora quickstart") { output, model, factor, steps, trials };
+        var output = new Option<string>("--output")
+        {
+            Description = "folder for the run, new or empty [default: longlora-quickstart]",
+            HelpName = "DIR",
+            DefaultValueFactory = _ => "longlora-quickstart",
+        };
+        var model = new Option<string>("--model")
+        {
+            Description = "another small model with a tokenizer [default: the bundled one]",
+            HelpName = "DIR",
+        };
+        var factor = new Option<int>("--factor")
+        {
+            Description = "how many times longer the context becomes [default: 8]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 8,
+        };
+        var steps = new Option<int>("--steps")
+        {
+            Description = "optimizer steps [default: 36]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 36,
+        };
+        var trials = new Option<int>("--trials")
+        {
+            Description = "pass keys asked for at each length [default: 20]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 20,
+        };
+        var command = new Verb(
+            "quickstart",
+            "See the method work: measure a small bundled model, extend it 8 times, measure it again.",
+            "longlora quickstart"
+        )
+        {
+            output,
+            model,
+            factor,
+            steps,
+            trials,
+        };
         command.SetAction(parsed =>
         {
             if (parsed.GetValue(factor) < 2 || parsed.GetValue(steps) < 1 || parsed.GetValue(trials) < 1)
@@ -34,7 +69,12 @@ internal static class QuickstartCommand
                 Trials = parsed.GetValue(trials),
             };
             var clock = System.Diagnostics.Stopwatch.StartNew();
-            var result = Quickstart.Run(options, new Told<string>(text => Say(context, $"{clock.Elapsed:m\\:ss}  {text}")), new Told<TrainingStep>(s => SayStep(context, s)), context.Cancellation);
+            var result = Quickstart.Run(
+                options,
+                new Told<string>(text => Say(context, $"{clock.Elapsed:m\\:ss}  {text}")),
+                new Told<TrainingStep>(s => SayStep(context, s)),
+                context.Cancellation
+            );
             Show(context, result);
             Leave(context, options, result, clock.Elapsed);
             return ExitCode.Done;
@@ -48,7 +88,8 @@ internal static class QuickstartCommand
             Say(context, $"        step {step.Step}/{step.Steps}  loss {step.Loss:F3}  {step.TokensPerSecond:N0} tokens/s{Rest(step)}");
     }
 
-    private static string Rest(TrainingStep step) => step.Step == step.Steps ? "" : $"  {step.Elapsed * ((double)(step.Steps - step.Step) / step.Step):m\\:ss} of training left";
+    private static string Rest(TrainingStep step) =>
+        step.Step == step.Steps ? "" : $"  {step.Elapsed * ((double)(step.Steps - step.Step) / step.Step):m\\:ss} of training left";
 
     private static void Say(CliContext context, string line)
     {
@@ -62,7 +103,15 @@ internal static class QuickstartCommand
         foreach (var name in new[] { "tokens", "pass key before", "rescaled", "after", "perplexity before", "rescaled", "after" })
             table.AddColumn(new TableColumn(name).RightAligned());
         foreach (var (before, rescaled, after) in result.Before.Zip(result.Rescaled, result.After))
-            table.AddRow($"{before.Length:N0}", $"{before.PassKey:P0}", $"{rescaled.PassKey:P0}", $"{after.PassKey:P0}", $"{before.Perplexity:F2}", $"{rescaled.Perplexity:F2}", $"{after.Perplexity:F2}");
+            table.AddRow(
+                $"{before.Length:N0}",
+                $"{before.PassKey:P0}",
+                $"{rescaled.PassKey:P0}",
+                $"{after.PassKey:P0}",
+                $"{before.Perplexity:F2}",
+                $"{rescaled.Perplexity:F2}",
+                $"{after.Perplexity:F2}"
+            );
         context.Output.WriteLine();
         context.Console.Write(table);
     }
@@ -70,12 +119,30 @@ internal static class QuickstartCommand
     private static void Leave(CliContext context, QuickstartOptions options, QuickstartResult result, TimeSpan elapsed)
     {
         string In(string name) => Path.Combine(options.Output, name);
-        AtomicFile.WriteText(In("quickstart.json"), JsonSerializer.Serialize(new { result.Before, result.Rescaled, result.After, result.TestText, TrainingSeconds = result.TrainingTime.TotalSeconds, Seconds = elapsed.TotalSeconds }) + "\n");
+        AtomicFile.WriteText(
+            In("quickstart.json"),
+            JsonSerializer.Serialize(
+                new
+                {
+                    result.Before,
+                    result.Rescaled,
+                    result.After,
+                    result.TestText,
+                    TrainingSeconds = result.TrainingTime.TotalSeconds,
+                    Seconds = elapsed.TotalSeconds,
+                }
+            ) + "\n"
+        );
         QuickstartPage.Write(In("report.html"), options, result, MetricsLog.Read(In("run")), elapsed);
         var adapter = result.Training.Result;
-        context.Output.WriteLine($"{elapsed:m\\:ss} in all, {result.TrainingTime:m\\:ss} of it training; perplexity on {result.TestText}, held out.");
+        context.Output.WriteLine(
+            $"{elapsed:m\\:ss} in all, {result.TrainingTime:m\\:ss} of it training; perplexity on {result.TestText}, held out."
+        );
         var change = result.After[0].Perplexity / result.Before[0].Perplexity - 1;
-        context.Output.WriteLine($"Rescaled: the same weights with YaRN's positions, before the training. Short text ({result.Before[0].Length} tokens) after it: perplexity {change:+0.0 %;-0.0 %}.");
+        context.Output.WriteLine(
+            $"Rescaled: the same weights with YaRN's positions, before the training. Short text ({result.Before[0].Length} tokens) "
+                + $"after it: perplexity {change:+0.0 %;-0.0 %}."
+        );
         context.Output.WriteLine($"Report: {In("report.html")}");
         context.Output.WriteLine("Next, on a model of yours (a Hugging Face folder) and text of yours:");
         context.Output.WriteLine("  longlora train --model MODEL --data TEXT --context 32768 --output run");

@@ -9,10 +9,28 @@ internal static class ReportCommand
 {
     internal static Command Create(CliContext context)
     {
-        var runs = new Argument<string[]>("run") { Description = "run directories", HelpName = "RUN_DIR", Arity = ArgumentArity.OneOrMore };
-        var output = new Option<string>("--output") { Description = "the page [default: report.html in the run directory; needed for several]", HelpName = "FILE" };
-        var command = new Verb("report", "Write one HTML page of a run: loss, speed, memory, recipe, and the evaluations (--json) that lie in its directory or in evaluations/ there.",
-            "longlora report runs/a", "longlora report runs/a runs/b --output both.html") { runs, output };
+        var runs = new Argument<string[]>("run")
+        {
+            Description = "run directories",
+            HelpName = "RUN_DIR",
+            Arity = ArgumentArity.OneOrMore,
+        };
+        var output = new Option<string>("--output")
+        {
+            Description = "the page [default: report.html in the run directory; needed for several]",
+            HelpName = "FILE",
+        };
+        var command = new Verb(
+            "report",
+            "Write one HTML page of a run: loss, speed, memory, recipe, and the evaluations (--json) that lie in its directory or in "
+                + "evaluations/ there.",
+            "longlora report runs/a",
+            "longlora report runs/a runs/b --output both.html"
+        )
+        {
+            runs,
+            output,
+        };
         command.SetAction(parsed =>
         {
             var paths = parsed.GetValue(runs)!;

@@ -10,16 +10,65 @@ internal static class ReproduceCommand
 {
     internal static Command Create(CliContext context)
     {
-        var output = new Option<string>("--output") { Description = "folder of runs and results; what is there is gone on with [default: longlora-reproduce]", HelpName = "DIR", DefaultValueFactory = _ => "longlora-reproduce" };
-        var model = new Option<string>("--model") { Description = "another small model with a tokenizer [default: the bundled one]", HelpName = "DIR" };
-        var factor = new Option<int>("--factor") { Description = "how many times longer the context becomes, a multiple of 4 [default: 4]", HelpName = "N", DefaultValueFactory = _ => 4 };
-        var steps = new Option<int>("--steps") { Description = "optimizer steps of each run [default: 100]", HelpName = "N", DefaultValueFactory = _ => 100 };
-        var rate = new Option<double>("--learning-rate") { Description = "largest learning rate; full fine-tuning has a quarter of it [default: 0.002]", HelpName = "X", DefaultValueFactory = _ => 2e-3 };
-        var trials = new Option<int>("--trials") { Description = "pass keys asked for at each length [default: 10]", HelpName = "N", DefaultValueFactory = _ => 10 };
-        var only = new Option<string[]>("--only") { Description = "make these runs only [default: all]", HelpName = "NAME", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [] };
+        var output = new Option<string>("--output")
+        {
+            Description = "folder of runs and results; what is there is gone on with [default: longlora-reproduce]",
+            HelpName = "DIR",
+            DefaultValueFactory = _ => "longlora-reproduce",
+        };
+        var model = new Option<string>("--model")
+        {
+            Description = "another small model with a tokenizer [default: the bundled one]",
+            HelpName = "DIR",
+        };
+        var factor = new Option<int>("--factor")
+        {
+            Description = "how many times longer the context becomes, a multiple of 4 [default: 4]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 4,
+        };
+        var steps = new Option<int>("--steps")
+        {
+            Description = "optimizer steps of each run [default: 100]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 100,
+        };
+        var rate = new Option<double>("--learning-rate")
+        {
+            Description = "largest learning rate; full fine-tuning has a quarter of it [default: 0.002]",
+            HelpName = "X",
+            DefaultValueFactory = _ => 2e-3,
+        };
+        var trials = new Option<int>("--trials")
+        {
+            Description = "pass keys asked for at each length [default: 10]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 10,
+        };
+        var only = new Option<string[]>("--only")
+        {
+            Description = "make these runs only [default: all]",
+            HelpName = "NAME",
+            AllowMultipleArgumentsPerToken = true,
+            DefaultValueFactory = _ => [],
+        };
         var list = new Option<bool>("--list") { Description = "show the runs and what differs in them, and make none" };
-        var command = new Verb("reproduce", "Repeat the paper's tables on a small model; about an hour on two cores. Interrupted, it goes on where it was.",
-            "longlora reproduce", "longlora reproduce --only base lora lora-plus full-tuning") { output, model, factor, steps, rate, trials, only, list };
+        var command = new Verb(
+            "reproduce",
+            "Repeat the paper's tables on a small model; about an hour on two cores. Interrupted, it goes on where it was.",
+            "longlora reproduce",
+            "longlora reproduce --only base lora lora-plus full-tuning"
+        )
+        {
+            output,
+            model,
+            factor,
+            steps,
+            rate,
+            trials,
+            only,
+            list,
+        };
         command.SetAction(parsed =>
         {
             var options = new ReproductionOptions
@@ -38,13 +87,22 @@ internal static class ReproduceCommand
             var clock = System.Diagnostics.Stopwatch.StartNew();
             var results = new List<ReproductionResult>();
             var file = Path.Combine(options.Output, "reproduce.md");
-            Reproduction.Run(options, new Told<string>(text => Say(context, $"{clock.Elapsed:h\\:mm\\:ss}  {text}")), new Told<TrainingStep>(s => SayStep(context, s)),
+            Reproduction.Run(
+                options,
+                new Told<string>(text => Say(context, $"{clock.Elapsed:h\\:mm\\:ss}  {text}")),
+                new Told<TrainingStep>(s => SayStep(context, s)),
                 new Told<ReproductionResult>(r =>
                 {
                     results.Add(r);
                     ReproductionText.Write(file, options, native, results);
-                    Say(context, $"         perplexity {string.Join("  ", r.Measures.Select(m => $"{m.Perplexity:F3}"))}   pass key {string.Join("  ", r.Measures.Select(m => $"{m.PassKey:P0}"))}");
-                }), context.Cancellation);
+                    Say(
+                        context,
+                        $"         perplexity {string.Join("  ", r.Measures.Select(m => $"{m.Perplexity:F3}"))}   pass key "
+                            + $"{string.Join("  ", r.Measures.Select(m => $"{m.PassKey:P0}"))}"
+                    );
+                }),
+                context.Cancellation
+            );
             Say(context, $"Tables: {file}");
             return ExitCode.Done;
         });
@@ -55,7 +113,12 @@ internal static class ReproduceCommand
     {
         var table = new Table().Border(TableBorder.Simple).AddColumns("run", "what differs");
         foreach (var run in runs)
-            table.AddRow(run.Name, run.Settings is null ? $"not trained, positions {run.Stretch ?? "as they are"}" : run.Settings.Count == 0 ? "nothing: S²-Attn, LoRA+, YaRN" : string.Join(", ", run.Settings));
+            table.AddRow(
+                run.Name,
+                run.Settings is null ? $"not trained, positions {run.Stretch ?? "as they are"}"
+                    : run.Settings.Count == 0 ? "nothing: S²-Attn, LoRA+, YaRN"
+                    : string.Join(", ", run.Settings)
+            );
         context.Console.Write(table);
         return ExitCode.Done;
     }

@@ -7,24 +7,48 @@ namespace LongLora.Cli.Commands;
 /// <summary><c>longlora tokenizer</c>: learns a vocabulary for a model that is trained from scratch.</summary>
 internal static class TokenizerCommand
 {
-    internal static Command Create(CliContext context) => new Verb("tokenizer", "Make a tokenizer.", "longlora tokenizer train --data books --output tokenizer")
-    {
-        CreateTrain(context),
-    };
+    internal static Command Create(CliContext context) =>
+        new Verb("tokenizer", "Make a tokenizer.", "longlora tokenizer train --data books --output tokenizer") { CreateTrain(context) };
 
     private static Verb CreateTrain(CliContext context)
     {
-        var data = new Option<string[]>("--data") { Description = "files and folders with text", HelpName = "PATH", Required = true, AllowMultipleArgumentsPerToken = true };
-        var size = new Option<int>("--vocabulary-size") { Description = "number of tokens, 258 of which are the bytes, BOS and EOS [default: 2048]", HelpName = "N", DefaultValueFactory = _ => 2048 };
-        var output = new Option<string>("--output") { Description = "folder that gets tokenizer.json and tokenizer_config.json", HelpName = "DIR", Required = true };
-        var command = new Verb("train", "Learn a byte-level BPE vocabulary from text.",
-            "longlora tokenizer train --data books --output tokenizer") { data, size, output };
+        var data = new Option<string[]>("--data")
+        {
+            Description = "files and folders with text",
+            HelpName = "PATH",
+            Required = true,
+            AllowMultipleArgumentsPerToken = true,
+        };
+        var size = new Option<int>("--vocabulary-size")
+        {
+            Description = "number of tokens, 258 of which are the bytes, BOS and EOS [default: 2048]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 2048,
+        };
+        var output = new Option<string>("--output")
+        {
+            Description = "folder that gets tokenizer.json and tokenizer_config.json",
+            HelpName = "DIR",
+            Required = true,
+        };
+        var command = new Verb(
+            "train",
+            "Learn a byte-level BPE vocabulary from text.",
+            "longlora tokenizer train --data books --output tokenizer"
+        )
+        {
+            data,
+            size,
+            output,
+        };
         command.SetAction(parsed =>
         {
             var merges = ByteLevelTokenizerWriter.MergeCount(parsed.GetValue(size));
             var words = BpeTrainer.CountWords(PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation));
             ByteLevelTokenizerWriter.Write(parsed.GetValue(output)!, BpeTrainer.Train(words, merges, context.Cancellation));
-            context.Output.WriteLine($"{parsed.GetValue(size)} tokens learnt from {words.Values.Sum():N0} words, {words.Count:N0} of them different.");
+            context.Output.WriteLine(
+                $"{parsed.GetValue(size)} tokens learnt from {words.Values.Sum():N0} words, {words.Count:N0} of them different."
+            );
             context.Output.WriteLine($"Tokenizer: {parsed.GetValue(output)}");
             return ExitCode.Done;
         });

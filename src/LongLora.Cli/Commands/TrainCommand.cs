@@ -14,8 +14,11 @@ internal static class TrainCommand
 {
     internal static Command Create(CliContext context)
     {
-        var command = new Verb("train", "Fine-tune a model to a longer context.",
-            "longlora train --model Llama-2-7b --data books --context 32768 --output run32k");
+        var command = new Verb(
+            "train",
+            "Fine-tune a model to a longer context.",
+            "longlora train --model Llama-2-7b --data books --context 32768 --output run32k"
+        );
         var read = AddOptions(command, FineTuneOptionTable.All);
         command.SetAction(parsed => Run(Checked(read(parsed)), context));
         return command;
@@ -24,10 +27,17 @@ internal static class TrainCommand
     /// <summary>The same way from files to a result; what is learnt are the answers of conversations.</summary>
     internal static Command CreateSft(CliContext context)
     {
-        var command = new Verb("sft", "Fine-tune a model on conversations: questions are read, answers are learnt.",
+        var command = new Verb(
+            "sft",
+            "Fine-tune a model on conversations: questions are read, answers are learnt.",
             "longlora sft --model Llama-2-7b-chat --data LongAlpaca.json --context 16384 \\",
-            "             --template longalpaca --output run16k");
-        var show = new Option<int?>("--show") { Description = "print the first examples as the model will see them, what is not learnt marked, and train nothing", HelpName = "N" };
+            "             --template longalpaca --output run16k"
+        );
+        var show = new Option<int?>("--show")
+        {
+            Description = "print the first examples as the model will see them, what is not learnt marked, and train nothing",
+            HelpName = "N",
+        };
         command.Options.Add(show);
         var read = AddOptions(command, FineTuneOptionTable.All.Where(o => o.Name is not ("task" or "keep-documents-apart")));
         command.SetAction(parsed =>
@@ -45,7 +55,14 @@ internal static class TrainCommand
         command.Options.Add(recipe);
         var flags = table.Select(option => new Flag(option)).ToList();
         flags.ForEach(command.Options.Add);
-        return parsed => ApplyFlags(parsed.GetValue(recipe) is { } file ? Recipe.ReadFile(file.FullName, FineTuneOptionTable.Defaults) : FineTuneOptionTable.Defaults, parsed, flags);
+        return parsed =>
+            ApplyFlags(
+                parsed.GetValue(recipe) is { } file
+                    ? Recipe.ReadFile(file.FullName, FineTuneOptionTable.Defaults)
+                    : FineTuneOptionTable.Defaults,
+                parsed,
+                flags
+            );
     }
 
     private static FineTuneOptions Checked(FineTuneOptions options)
@@ -115,7 +132,9 @@ internal static class TrainCommand
                 context.Error.WriteLine("Interrupted and saved. Continue with the same command and --resume.");
             }
             else
-                context.Error.WriteLine("Interrupted before the first step; nothing was saved. Begin again with the same command and --resume.");
+                context.Error.WriteLine(
+                    "Interrupted before the first step; nothing was saved. Begin again with the same command and --resume."
+                );
             return ExitCode.Interrupted;
         }
     }
@@ -125,7 +144,9 @@ internal static class TrainCommand
     {
         try
         {
-            var title = $"{(options.FromScratch is null ? Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model)) : "A new model")} at {options.Context:N0} tokens";
+            var title =
+                $"{(options.FromScratch is null ? Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model)) : "A new model")} "
+                + $"at {options.Context:N0} tokens";
             LossPlot.Save(Path.Combine(options.Output, "loss.png"), MetricsLog.Read(options.Output), title);
         }
         catch (Exception e) when (e is not OutOfMemoryException)
@@ -136,7 +157,8 @@ internal static class TrainCommand
 
     private sealed class RecipeOption : Option<FileInfo>, IGrouped
     {
-        internal RecipeOption() : base("--recipe")
+        internal RecipeOption()
+            : base("--recipe")
         {
             Description = "YAML file with any of these options; flags override it";
             HelpName = "FILE";
@@ -148,14 +170,21 @@ internal static class TrainCommand
     // Takes text only: the option table parses it, with the same messages as for a recipe.
     private sealed class Flag : Option<string[]>, IGrouped
     {
-        internal Flag(FineTuneOption option) : base("--" + option.Name)
+        internal Flag(FineTuneOption option)
+            : base("--" + option.Name)
         {
             Setting = option;
             var standard = option.Format(FineTuneOptionTable.Defaults).Replace("e-0", "e-", StringComparison.Ordinal);
             var showDefault = standard.Length > 0 && option.Group != "Run" && !(option.IsSwitch && standard == "false");
             Description = option.Help + (showDefault ? $" [default: {standard}]" : "");
-            HelpName = !option.IsSwitch ? option.Placeholder : standard == "false" ? "" : "true|false";
-            Arity = option.IsSwitch ? ArgumentArity.ZeroOrOne : option.IsList ? ArgumentArity.OneOrMore : ArgumentArity.ExactlyOne;
+            HelpName =
+                !option.IsSwitch ? option.Placeholder
+                : standard == "false" ? ""
+                : "true|false";
+            Arity =
+                option.IsSwitch ? ArgumentArity.ZeroOrOne
+                : option.IsList ? ArgumentArity.OneOrMore
+                : ArgumentArity.ExactlyOne;
             AllowMultipleArgumentsPerToken = option.IsList;
             CustomParser = result => [.. result.Tokens.Select(t => t.Value)];
         }

@@ -1,22 +1,26 @@
 namespace LongLora.Documents.Corpus;
 
 /// <summary>
-/// Text with what no model should learn taken out, as it is read: line ends become <c>\n</c>, blanks before them go, at most two empty lines follow one
-/// another, none stand at the ends; control characters and invisible marks (byte order marks, zero-width spaces, soft hyphens) go, no-break spaces become
-/// spaces. Everything else stays as it is, indentation too.
+/// Text with what no model should learn taken out, as it is read: line ends become <c>\n</c>, blanks before them go, at most two empty
+/// lines follow one another, none stand at the ends; control characters and invisible marks (byte order marks, zero-width spaces, soft
+/// hyphens) go, no-break spaces become spaces. Everything else stays as it is, indentation too.
 /// </summary>
 /// <param name="text">The text; it is read once.</param>
 /// <param name="asItIs">Changes nothing.</param>
 internal sealed class CleanText(TextReader text, bool asItIs = false) : TextReader
 {
-    private const int MostLineEnds = 3, LongestBlank = 1024;
+    private const int MostLineEnds = 3,
+        LongestBlank = 1024;
     private const char Unknown = '\uFFFD';
 
     private readonly char[] _read = new char[1 << 14];
     private readonly char[] _clean = new char[(1 << 14) + LongestBlank + 8];
     private readonly List<char> _blanks = [];
-    private int _start, _end, _lineEnds;
-    private bool _begun, _afterReturn;
+    private int _start,
+        _end,
+        _lineEnds;
+    private bool _begun,
+        _afterReturn;
     private char _high;
 
     /// <summary>Characters handed out so far.</summary>
@@ -131,5 +135,6 @@ internal sealed class CleanText(TextReader text, bool asItIs = false) : TextRead
     // What comes out is never longer than what went in, but for what waits from the block before.
     private void Append(char c) => _clean[_end++] = c;
 
-    private static bool IsInvisible(char c) => c is < ' ' or '\u007F' or '\uFEFF' or '\u200B' or '\u2060' or '\u00AD' || (c is >= '\u0080' and <= '\u009F');
+    private static bool IsInvisible(char c) =>
+        c is < ' ' or '\u007F' or '\uFEFF' or '\u200B' or '\u2060' or '\u00AD' || (c is >= '\u0080' and <= '\u009F');
 }

@@ -5,12 +5,13 @@ using LongLora.Tokenization;
 namespace LongLora.Documents.Corpus;
 
 /// <summary>
-/// Makes a corpus from files of many kinds: reads them side by side, cleans their texts, and writes them in one order, which depends on their names alone.
+/// Makes a corpus from files of many kinds: reads them side by side, cleans their texts, and writes them in one order, which depends on
+/// their names alone.
 /// <para>
-/// Work is cut into units of neighbouring files. A unit's documents go to a part file under <c>.parts</c>, whole or not at all; when all are there they are
-/// joined and the parts go away. A run that was stopped goes on where it was; a run over a finished corpus reads only files that are new or changed, and takes
-/// the documents of all others from the corpus itself. Memory does not grow with the corpus, nor with a long text; a PDF, DOCX or HTML file is in memory while
-/// it is read.
+/// Work is cut into units of neighbouring files. A unit's documents go to a part file under <c>.parts</c>, whole or not at all; when all
+/// are there they are joined and the parts go away. A run that was stopped goes on where it was; a run over a finished corpus reads only
+/// files that are new or changed, and takes the documents of all others from the corpus itself. Memory does not grow with the corpus, nor
+/// with a long text; a PDF, DOCX or HTML file is in memory while it is read.
 /// </para>
 /// </summary>
 public static class CorpusBuilder
@@ -21,7 +22,11 @@ public static class CorpusBuilder
     /// <param name="cancellation">Stops the work; what is done stays and is not done again.</param>
     /// <exception cref="DataException">A path is missing, or not one file could be read.</exception>
     /// <exception cref="ConfigurationException">The output holds something else, or cannot be written.</exception>
-    public static CorpusReport Build(PrepareOptions options, IProgress<PrepareProgress>? progress = null, CancellationToken cancellation = default)
+    public static CorpusReport Build(
+        PrepareOptions options,
+        IProgress<PrepareProgress>? progress = null,
+        CancellationToken cancellation = default
+    )
     {
         options.Validate();
         var tokenizer = options.Model is { } model ? new CorpusTokenizer(model) : null;
@@ -36,10 +41,17 @@ public static class CorpusBuilder
     {
         options.Validate();
         var tokenizer = options.Model is { } model ? new CorpusTokenizer(model) : null;
-        return CorpusSource.Find(options.Data, options.Output).SelectMany(source => source.Guard(Preview(source, options, tokenizer, maxTokens), leftOut));
+        return CorpusSource
+            .Find(options.Data, options.Output)
+            .SelectMany(source => source.Guard(Preview(source, options, tokenizer, maxTokens), leftOut));
     }
 
-    private static IEnumerable<CorpusPreview> Preview(CorpusSource source, PrepareOptions options, CorpusTokenizer? tokenizer, int maxTokens)
+    private static IEnumerable<CorpusPreview> Preview(
+        CorpusSource source,
+        PrepareOptions options,
+        CorpusTokenizer? tokenizer,
+        int maxTokens
+    )
     {
         using var file = DataFiles.Open(source.Path);
         foreach (var (text, origin) in source.Reader.Read(file, source.Path))

@@ -40,8 +40,8 @@ internal sealed record SourceRecord
 }
 
 /// <summary>
-/// <c>manifest.json</c> of a corpus: how it was made, and what each file gave, in the order of the corpus. It is written last, and taken away before the corpus
-/// is replaced: where it is there, it tells of the corpus beside it.
+/// <c>manifest.json</c> of a corpus: how it was made, and what each file gave, in the order of the corpus. It is written last, and taken
+/// away before the corpus is replaced: where it is there, it tells of the corpus beside it.
 /// </summary>
 /// <param name="Settings">What the corpus depends on besides the files.</param>
 /// <param name="Files">What each file gave.</param>
@@ -73,11 +73,11 @@ internal sealed record CorpusManifest(string Settings, IReadOnlyList<SourceRecor
 
     /// <summary>Writes it, a file a line.</summary>
     public void Write(string path) => AtomicFile.Write(path, stream =>
-    {
-        using var writer = new StreamWriter(stream, leaveOpen: true);
-        writer.Write($"{{\"settings\":{JsonSerializer.Serialize(Settings, s_json)},\"files\":[\n");
-        for (var i = 0; i < Files.Count; i++)
-            writer.Write(JsonSerializer.Serialize(Files[i], s_json) + (i < Files.Count - 1 ? ",\n" : "\n"));
-        writer.Write("]}\n");
-    });
+        {
+            using var writer = new StreamWriter(stream, leaveOpen: true);
+            writer.Write($"{{\"settings\":{JsonSerializer.Serialize(Settings, s_json)},\"files\":[\n");
+            for (var i = 0; i < Files.Count; i++)
+                writer.Write(JsonSerializer.Serialize(Files[i], s_json) + (i < Files.Count - 1 ? ",\n" : "\n"));
+            writer.Write("]}\n");
+        });
 }

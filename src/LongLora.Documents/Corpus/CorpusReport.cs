@@ -51,7 +51,13 @@ public sealed record CorpusReport
     /// <summary>Tokens in all; 0 without a tokenizer.</summary>
     public long Tokens => Kinds.Sum(k => k.Tokens);
 
-    internal static CorpusReport Of(string path, IReadOnlyList<SourceRecord> records, CorpusTokenizer? tokenizer, bool writesTokens, int takenOver)
+    internal static CorpusReport Of(
+        string path,
+        IReadOnlyList<SourceRecord> records,
+        CorpusTokenizer? tokenizer,
+        bool writesTokens,
+        int takenOver
+    )
     {
         var lengths = new LengthHistogram();
         foreach (var record in records)
@@ -59,9 +65,15 @@ public sealed record CorpusReport
         return new CorpusReport
         {
             Path = path,
-            Kinds = [.. records.Where(r => r.Error is null).GroupBy(r => DataFiles.Extension(r.Name))
-                .Select(g => new KindTotal(g.Key, g.Count(), g.Sum(r => r.Documents), g.Sum(r => r.Characters), g.Sum(r => r.Tokens)))
-                .OrderByDescending(k => k.Characters).ThenBy(k => k.Extension, StringComparer.Ordinal)],
+            Kinds =
+            [
+                .. records
+                    .Where(r => r.Error is null)
+                    .GroupBy(r => DataFiles.Extension(r.Name))
+                    .Select(g => new KindTotal(g.Key, g.Count(), g.Sum(r => r.Documents), g.Sum(r => r.Characters), g.Sum(r => r.Tokens)))
+                    .OrderByDescending(k => k.Characters)
+                    .ThenBy(k => k.Extension, StringComparer.Ordinal),
+            ],
             Lengths = lengths,
             HasTokens = tokenizer is not null,
             TokenWidth = writesTokens ? tokenizer!.Width : null,

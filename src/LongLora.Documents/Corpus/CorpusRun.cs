@@ -8,13 +8,22 @@ using LongLora.Runtime;
 namespace LongLora.Documents.Corpus;
 
 /// <summary>One run of <see cref="CorpusBuilder"/>.</summary>
-internal sealed class CorpusRun(PrepareOptions options, CorpusTokenizer? tokenizer, List<CorpusSource> sources, IProgress<PrepareProgress>? progress, CancellationToken cancellation)
+internal sealed class CorpusRun(
+    PrepareOptions options,
+    CorpusTokenizer? tokenizer,
+    List<CorpusSource> sources,
+    IProgress<PrepareProgress>? progress,
+    CancellationToken cancellation
+)
 {
     private const long UnitBytes = 4 << 20;
     private const int UnitFiles = 32;
 
-    private readonly string _settings = string.Create(CultureInfo.InvariantCulture,
-        $"longlora corpus 1, {options.Format.ToString().ToLowerInvariant()}{(options.Raw ? ", raw" : "")}, tokenizer {tokenizer?.Identity ?? "none"}");
+    private readonly string _settings = string.Create(
+        CultureInfo.InvariantCulture,
+        $"longlora corpus 1, {options.Format.ToString().ToLowerInvariant()}{(options.Raw ? ", raw" : "")}, tokenizer "
+            + $"{tokenizer?.Identity ?? "none"}"
+    );
 
     private readonly string _manifest = Path.Combine(options.Output, "manifest.json");
     private readonly string _parts = Path.Combine(options.Output, ".parts");
@@ -23,13 +32,23 @@ internal sealed class CorpusRun(PrepareOptions options, CorpusTokenizer? tokeniz
     private int _files;
     private long _bytes;
 
-    private string Target => Path.Combine(options.Output, options.Format switch { CorpusFormat.Bin => "tokens.bin", CorpusFormat.Jsonl => "documents.jsonl", _ => "text" });
+    private string Target =>
+        Path.Combine(
+            options.Output,
+            options.Format switch
+            {
+                CorpusFormat.Bin => "tokens.bin",
+                CorpusFormat.Jsonl => "documents.jsonl",
+                _ => "text",
+            }
+        );
 
     public CorpusReport Execute()
     {
         var before = ReadBefore();
         var known = before?.Files.ToDictionary(f => f.Name, StringComparer.Ordinal) ?? [];
-        SourceRecord? Unchanged(CorpusSource s) => known.TryGetValue(s.Name, out var record) && record.IsOf(s) && HasTextFiles(record) ? record : null;
+        SourceRecord? Unchanged(CorpusSource s) =>
+            known.TryGetValue(s.Name, out var record) && record.IsOf(s) && HasTextFiles(record) ? record : null;
 
         var records = new SourceRecord?[sources.Count];
         var fresh = new List<int>();
@@ -47,7 +66,9 @@ internal sealed class CorpusRun(PrepareOptions options, CorpusTokenizer? tokeniz
         if (records.All(r => r!.Documents == 0))
             throw NothingRead(records);
         // A file that cannot be read is tried again each time, which changes nothing as long as it stays so.
-        var isSame = fresh.TrueForAll(i => records[i]!.Error is not null) && before?.Files.Select(f => (f.Name, f.Bytes)).SequenceEqual(records.Select(r => (r!.Name, r.Bytes))) == true;
+        var isSame =
+            fresh.TrueForAll(i => records[i]!.Error is not null)
+            && before?.Files.Select(f => (f.Name, f.Bytes)).SequenceEqual(records.Select(r => (r!.Name, r.Bytes))) == true;
         if (!isSame)
         {
             Join(before, units, records);
@@ -65,10 +86,15 @@ internal sealed class CorpusRun(PrepareOptions options, CorpusTokenizer? tokeniz
             return null;
         var before = CorpusManifest.Read(_manifest);
         if (before is not null && before.Settings != _settings)
-            throw new ConfigurationException($"The output '{options.Output}' holds a corpus that was made otherwise: {before.Settings}. This one would be: {_settings}. Choose another folder, or remove that one.");
+            throw new ConfigurationException(
+                $"The output '{options.Output}' holds a corpus that was made otherwise: {before.Settings}. This one would be: "
+                    + $"{_settings}. Choose another folder, or remove that one."
+            );
         if (before is null && !Directory.Exists(_parts) && Directory.EnumerateFileSystemEntries(options.Output).Any())
             throw new ConfigurationException($"The output '{options.Output}' is not empty, and holds no corpus. Choose another folder.");
-        var isWhole = options.Format == CorpusFormat.Txt || (File.Exists(Target) && before is not null && new FileInfo(Target).Length == before.Files.Sum(f => f.Bytes));
+        var isWhole =
+            options.Format == CorpusFormat.Txt
+            || (File.Exists(Target) && before is not null && new FileInfo(Target).Length == before.Files.Sum(f => f.Bytes));
         return isWhole ? before : null;
     }
 
@@ -77,8 +103,11 @@ internal sealed class CorpusRun(PrepareOptions options, CorpusTokenizer? tokeniz
     private IEnumerable<string> TextFiles(SourceRecord record)
     {
         var only = DocumentWriter.TextFile(options.Output, record.Name, 1, isOnly: true);
-        return record.Documents == 1 && File.Exists(only) ? [only]
-            : Enumerable.Range(1, (int)record.Documents).Select(n => DocumentWriter.TextFile(options.Output, record.Name, n, isOnly: false));
+        return record.Documents == 1 && File.Exists(only)
+            ? [only]
+            : Enumerable
+                .Range(1, (int)record.Documents)
+                .Select(n => DocumentWriter.TextFile(options.Output, record.Name, n, isOnly: false));
     }
 
     private sealed record Unit(string Data, string Record, List<int> Sources);
@@ -119,10 +148,14 @@ internal sealed class CorpusRun(PrepareOptions options, CorpusTokenizer? tokeniz
             return;
         try
         {
-            Parallel.ForEach(Partitioner.Create(units, EnumerablePartitionerOptions.NoBuffering),
-                new ParallelOptions { MaxDegreeOfParallelism = options.Parallel, CancellationToken = cancellation }, unit => Process(unit, records));
+            Parallel.ForEach(
+                Partitioner.Create(units, EnumerablePartitionerOptions.NoBuffering),
+                new ParallelOptions { MaxDegreeOfParallelism = options.Parallel, CancellationToken = cancellation },
+                unit => Process(unit, records)
+            );
         }
-        catch (AggregateException e) when (e.InnerExceptions.FirstOrDefault(i => i is LongLoraException or OperationCanceledException) is { } first)
+        catch (AggregateException e)
+            when (e.InnerExceptions.FirstOrDefault(i => i is LongLoraException or OperationCanceledException) is { } first)
         {
             ExceptionDispatchInfo.Throw(first);
         }
@@ -130,8 +163,13 @@ internal sealed class CorpusRun(PrepareOptions options, CorpusTokenizer? tokeniz
 
     private void Process(Unit unit, SourceRecord?[] records)
     {
-        if (CorpusManifest.Read(unit.Record) is { } done && done.Files.Count == unit.Sources.Count && File.Exists(unit.Data) && new FileInfo(unit.Data).Length == done.Files.Sum(f => f.Bytes)
-            && done.Files.All(f => f.Error is null && HasTextFiles(f)))
+        if (
+            CorpusManifest.Read(unit.Record) is { } done
+            && done.Files.Count == unit.Sources.Count
+            && File.Exists(unit.Data)
+            && new FileInfo(unit.Data).Length == done.Files.Sum(f => f.Bytes)
+            && done.Files.All(f => f.Error is null && HasTextFiles(f))
+        )
         {
             for (var i = 0; i < unit.Sources.Count; i++)
             {
@@ -227,8 +265,10 @@ internal sealed class CorpusRun(PrepareOptions options, CorpusTokenizer? tokeniz
     private static DataException NothingRead(SourceRecord?[] records)
     {
         var reasons = records.Where(r => r!.Error is not null).Select(r => r!.Error!).Take(5).ToList();
-        return new DataException(reasons.Count == 0
-            ? "The data holds no text at all: every file is empty, or was written by a program."
-            : $"Not one file could be read. {string.Join(' ', reasons)}");
+        return new DataException(
+            reasons.Count == 0
+                ? "The data holds no text at all: every file is empty, or was written by a program."
+                : $"Not one file could be read. {string.Join(' ', reasons)}"
+        );
     }
 }

@@ -13,9 +13,12 @@ namespace LongLora.Documents.Corpus;
 internal sealed record CorpusSource(string Path, string Name, IDocumentReader Reader, long Length, long Modified)
 {
     /// <summary>Every reader that there is; the first that knows an extension takes it.</summary>
-    public static IReadOnlyList<IDocumentReader> Readers { get; } = [.. DocumentReaders.Plain, .. DocumentFormats.All, new SourceCodeReader()];
+    public static IReadOnlyList<IDocumentReader> Readers { get; } =
+    [.. DocumentReaders.Plain, .. DocumentFormats.All, new SourceCodeReader()];
 
-    /// <summary>All files of some paths in the order given, those of a folder in the order of their names (ordinal); each file once.</summary>
+    /// <summary>
+    /// All files of some paths in the order given, those of a folder in the order of their names (ordinal); each file once.
+    /// </summary>
     /// <param name="paths">Files and folders.</param>
     /// <param name="output">What is written: it is not read, even where it lies in one of the folders.</param>
     /// <exception cref="DataException">A path is missing or of an unknown kind, or there is no readable file at all.</exception>
@@ -32,13 +35,29 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
             else if (!File.Exists(full))
                 throw new DataException($"There is no file or folder '{path}'.");
             else
-                sources.Add(Open(full, name) ?? throw new DataException($"'{path}' is of a kind that cannot be read; use {Kinds()}."
-                    + (DataFiles.Extension(path) == ".json" ? " Conversations need no corpus: longlora sft reads them as they are, and --show prints them." : "")));
+                sources.Add(
+                    Open(full, name)
+                        ?? throw new DataException(
+                            $"'{path}' is of a kind that cannot be read; use {Kinds()}."
+                                + (
+                                    DataFiles.Extension(path) == ".json"
+                                        ? " Conversations need no corpus: longlora sft reads them as they are, and --show prints them."
+                                        : ""
+                                )
+                        )
+                );
         }
         // Two files of one name are told apart by their places.
         var names = new HashSet<string>(StringComparer.Ordinal);
-        var distinct = sources.DistinctBy(s => s.Path).Select(s => names.Add(s.Name) ? s : s with { Name = s.Path.Replace('\\', '/') }).ToList();
-        return distinct.Count > 0 ? distinct : throw new DataException($"There is nothing that can be read in {string.Join(", ", paths.Select(p => $"'{p}'"))}; readable are {Kinds()}.");
+        var distinct = sources
+            .DistinctBy(s => s.Path)
+            .Select(s => names.Add(s.Name) ? s : s with { Name = s.Path.Replace('\\', '/') })
+            .ToList();
+        return distinct.Count > 0
+            ? distinct
+            : throw new DataException(
+                $"There is nothing that can be read in {string.Join(", ", paths.Select(p => $"'{p}'"))}; readable are {Kinds()}."
+            );
     }
 
     /// <summary>Hands on what is read from this file; where it cannot be read on, that is reported and reading ends.</summary>
@@ -61,7 +80,9 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
         }
     }
 
-    private static string Kinds() => string.Join(", ", Readers.Where(r => r is not SourceCodeReader).SelectMany(r => r.Extensions)) + ", gzipped or not, and source code";
+    private static string Kinds() =>
+        string.Join(", ", Readers.Where(r => r is not SourceCodeReader).SelectMany(r => r.Extensions))
+        + ", gzipped or not, and source code";
 
     private static CorpusSource? Open(string path, string name)
     {
@@ -75,7 +96,9 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
     private static List<CorpusSource> Walk(string root, string name, string written)
     {
         var found = new List<CorpusSource>();
-        var pending = new Stack<(string Folder, string Name, IgnoreRules Rules, bool IsOutput)>([(root, name, IgnoreRules.At(root), false)]);
+        var pending = new Stack<(string Folder, string Name, IgnoreRules Rules, bool IsOutput)>([
+            (root, name, IgnoreRules.At(root), false),
+        ]);
         try
         {
             while (pending.TryPop(out var at))
@@ -83,12 +106,27 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
                 foreach (var entry in new DirectoryInfo(at.Folder).EnumerateFileSystemInfos())
                 {
                     var isFolder = (entry.Attributes & FileAttributes.Directory) != 0;
-                    if (entry.FullName == written || entry.FullName == written + QuestionBuilder.JournalEnding || at.Rules.Ignores(entry.Name, isFolder))
+                    if (
+                        entry.FullName == written
+                        || entry.FullName == written + QuestionBuilder.JournalEnding
+                        || at.Rules.Ignores(entry.Name, isFolder)
+                    )
                         continue;
                     // Links to files are followed, links to folders are not: one may lead back here.
                     if (isFolder && entry.LinkTarget is null)
-                        pending.Push((entry.FullName, $"{at.Name}/{entry.Name}", new IgnoreRules(entry.FullName, at.Rules), at.IsOutput || IgnoreRules.IsOutput(entry.Name)));
-                    else if (!isFolder && Open(entry.FullName, $"{at.Name}/{entry.Name}") is { } source && !(at.IsOutput && source.Reader is SourceCodeReader))
+                        pending.Push(
+                            (
+                                entry.FullName,
+                                $"{at.Name}/{entry.Name}",
+                                new IgnoreRules(entry.FullName, at.Rules),
+                                at.IsOutput || IgnoreRules.IsOutput(entry.Name)
+                            )
+                        );
+                    else if (
+                        !isFolder
+                        && Open(entry.FullName, $"{at.Name}/{entry.Name}") is { } source
+                        && !(at.IsOutput && source.Reader is SourceCodeReader)
+                    )
                         found.Add(source);
                 }
             }

@@ -7,15 +7,23 @@ using LongLora.Tokenization;
 namespace LongLora.Documents.Corpus;
 
 /// <summary>
-/// The tokens of documents as they stand in a corpus: BOS in front, as LongLoRA writes them; behind each document EOS where the model has no BOS. May be
-/// used by several threads at once.
+/// The tokens of documents as they stand in a corpus: BOS in front, as LongLoRA writes them; behind each document EOS where the model has
+/// no BOS. May be used by several threads at once.
 /// </summary>
 internal sealed class CorpusTokenizer
 {
-    private static readonly string[] s_files = ["tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+    private static readonly string[] s_files =
+    [
+        "tokenizer.model",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ];
 
     private readonly DocumentTokenizer _documents;
-    private readonly int? _begin, _end;
+    private readonly int? _begin,
+        _end;
     private readonly int _vocabularySize;
 
     /// <summary>Opens the tokenizer of a model folder.</summary>
@@ -53,7 +61,10 @@ internal sealed class CorpusTokenizer
             foreach (var id in ids)
             {
                 if (id >= _vocabularySize)
-                    throw new DataException($"{origin}: the tokenizer gives id {id}, but the model has {_vocabularySize} ids. Tokenizer and model do not belong together.");
+                    throw new DataException(
+                        $"{origin}: the tokenizer gives id {id}, but the model has {_vocabularySize} ids. Tokenizer and model do not "
+                            + $"belong together."
+                    );
             }
             yield return ids;
         }

@@ -8,10 +8,14 @@ using LongLora.Runtime;
 
 namespace LongLora.Documents.Corpus;
 
-/// <summary>Reads one file after the other and writes its documents in one format, in flat memory however long a document is. For one thread.</summary>
+/// <summary>
+/// Reads one file after the other and writes its documents in one format, in flat memory however long a document is. For one thread.
+/// </summary>
 /// <param name="options">The options.</param>
 /// <param name="tokenizer">Makes or counts tokens; null to do neither.</param>
-/// <param name="stream">Where documents go in the formats of one file. Must be seekable: what an unreadable file has written is taken back.</param>
+/// <param name="stream">
+/// Where documents go in the formats of one file. Must be seekable: what an unreadable file has written is taken back.
+/// </param>
 internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? tokenizer, Stream stream)
 {
     private static readonly JsonWriterOptions s_json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
@@ -23,7 +27,12 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
     {
         var start = stream.Position;
         var (lengths, characters) = (new LengthHistogram(), 0L);
-        var record = new SourceRecord { Name = source.Name, Length = source.Length, Modified = source.Modified };
+        var record = new SourceRecord
+        {
+            Name = source.Name,
+            Length = source.Length,
+            Modified = source.Modified,
+        };
         try
         {
             foreach (var (length, written) in DataFiles.Guard(WriteAll(source, cancellation), source.Path))
@@ -32,12 +41,20 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
                 characters += written;
             }
         }
-        catch (Exception e) when (e is not (ConfigurationException or CheckpointException or OperationCanceledException or OutOfMemoryException))
+        catch (Exception e)
+            when (e is not (ConfigurationException or CheckpointException or OperationCanceledException or OutOfMemoryException))
         {
             stream.SetLength(start);
             stream.Position = start;
             // One odd file among thousands does not end the work on all of them.
-            return record with { Error = e is DataException ? e.Message : $"{source.Path} cannot be read, through a fault of LongLora: {e.GetType().Name}: {e.Message} Please report it with the file." };
+            return record with
+            {
+                Error =
+                    e is DataException
+                        ? e.Message
+                        : $"{source.Path} cannot be read, through a fault of LongLora: {e.GetType().Name}: {e.Message} Please report it "
+                            + $"with the file.",
+            };
         }
         return record with
         {
@@ -51,7 +68,12 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
 
     /// <summary>The file of one document in the format of one file a document.</summary>
     public static string TextFile(string output, string source, long number, bool isOnly) =>
-        Path.Combine([output, "text", .. SafeParts(source), .. isOnly ? (string[])[] : [number.ToString("D6", CultureInfo.InvariantCulture)]]) + ".txt";
+        Path.Combine([
+            output,
+            "text",
+            .. SafeParts(source),
+            .. isOnly ? (string[])[] : [number.ToString("D6", CultureInfo.InvariantCulture)],
+        ]) + ".txt";
 
     private static IEnumerable<string> SafeParts(string name) =>
         name.Split('/', StringSplitOptions.RemoveEmptyEntries).Select(p => p is "." or ".." ? "_" : p.Replace(':', '_'));
@@ -120,12 +142,17 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
         using var json = new Utf8JsonWriter(stream, s_json);
         json.WriteStartObject();
         json.WritePropertyName("text");
-        var tokens = Pass(text, origin, chars =>
-        {
-            json.WriteStringValueSegment(chars, isFinalSegment: false);
-            if (json.BytesPending > 1 << 16)
-                json.Flush();
-        }, cancellation);
+        var tokens = Pass(
+            text,
+            origin,
+            chars =>
+            {
+                json.WriteStringValueSegment(chars, isFinalSegment: false);
+                if (json.BytesPending > 1 << 16)
+                    json.Flush();
+            },
+            cancellation
+        );
         json.WriteStringValueSegment(ReadOnlySpan<char>.Empty, isFinalSegment: true);
         json.WriteString("source", name);
         json.WriteEndObject();

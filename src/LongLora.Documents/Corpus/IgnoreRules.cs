@@ -4,16 +4,32 @@ using System.Text.RegularExpressions;
 namespace LongLora.Documents.Corpus;
 
 /// <summary>
-/// What a walk through folders passes over: hidden files and folders, folders of installed packages, and what <c>.gitignore</c> files name; for source
-/// code also folders of build outputs.
+/// What a walk through folders passes over: hidden files and folders, folders of installed packages, and what <c>.gitignore</c> files
+/// name; for source code also folders of build outputs.
 /// </summary>
 internal sealed class IgnoreRules
 {
     private static readonly HashSet<string> s_packages = new(StringComparer.OrdinalIgnoreCase)
-        { "node_modules", "bower_components", "__pycache__", "site-packages", "venv" };
+    {
+        "node_modules",
+        "bower_components",
+        "__pycache__",
+        "site-packages",
+        "venv",
+    };
 
     private static readonly HashSet<string> s_outputs = new(StringComparer.OrdinalIgnoreCase)
-        { "bin", "obj", "build", "dist", "out", "target", "vendor", "third_party", "generated" };
+    {
+        "bin",
+        "obj",
+        "build",
+        "dist",
+        "out",
+        "target",
+        "vendor",
+        "third_party",
+        "generated",
+    };
 
     private readonly IgnoreRules? _above;
     private readonly string _name;
@@ -80,7 +96,13 @@ internal sealed class IgnoreRules
             return;
         // A slash before the end ties the pattern to this folder; otherwise it may match at any depth.
         var isTied = pattern.Contains('/', StringComparison.Ordinal);
-        _patterns.Add((new Regex($"^{(isTied ? "" : "(?:.*/)?")}{ToRegex(pattern.TrimStart('/'))}$", RegexOptions.CultureInvariant), isFolderOnly, isKept));
+        _patterns.Add(
+            (
+                new Regex($"^{(isTied ? "" : "(?:.*/)?")}{ToRegex(pattern.TrimStart('/'))}$", RegexOptions.CultureInvariant),
+                isFolderOnly,
+                isKept
+            )
+        );
     }
 
     private static string ToRegex(string pattern)
@@ -102,11 +124,22 @@ internal sealed class IgnoreRules
             }
             else if (rest[0] == '[' && close > 1)
             {
-                regex.Append('[').Append(rest[1] == '!' ? "^" : "").Append(Regex.Escape(rest[(rest[1] == '!' ? 2 : 1)..close].ToString()).Replace("\\-", "-", StringComparison.Ordinal)).Append(']');
+                regex
+                    .Append('[')
+                    .Append(rest[1] == '!' ? "^" : "")
+                    .Append(Regex.Escape(rest[(rest[1] == '!' ? 2 : 1)..close].ToString()).Replace("\\-", "-", StringComparison.Ordinal))
+                    .Append(']');
                 i += close;
             }
             else
-                regex.Append(rest[0] switch { '*' => "[^/]*", '?' => "[^/]", var c => Regex.Escape(c.ToString()) });
+                regex.Append(
+                    rest[0] switch
+                    {
+                        '*' => "[^/]*",
+                        '?' => "[^/]",
+                        var c => Regex.Escape(c.ToString()),
+                    }
+                );
         }
         return regex.ToString();
     }

@@ -10,7 +10,8 @@ public readonly record struct LengthBin(long From, long Below, long Documents, l
 /// <summary>How many documents are how long, by powers of two: of constant size however large the corpus.</summary>
 public sealed class LengthHistogram
 {
-    private readonly long[] _documents = new long[64], _lengths = new long[64];
+    private readonly long[] _documents = new long[64],
+        _lengths = new long[64];
 
     /// <summary>The longest document.</summary>
     public long Longest { get; private set; }
@@ -27,7 +28,14 @@ public sealed class LengthHistogram
         get
         {
             var (first, last) = (Array.FindIndex(_documents, d => d > 0), Array.FindLastIndex(_documents, d => d > 0));
-            return first < 0 ? [] : [.. Enumerable.Range(first, last - first + 1).Select(i => new LengthBin(1L << i, 1L << (i + 1), _documents[i], _lengths[i]))];
+            return first < 0
+                ? []
+                :
+                [
+                    .. Enumerable
+                        .Range(first, last - first + 1)
+                        .Select(i => new LengthBin(1L << i, 1L << (i + 1), _documents[i], _lengths[i])),
+                ];
         }
     }
 
@@ -52,8 +60,11 @@ public sealed class LengthHistogram
         Longest = Math.Max(Longest, other.Longest);
     }
 
-    /// <summary>The counts as numbers in a row: the longest length, then for each bin that is not empty its exponent, documents and length.</summary>
-    internal long[] ToNumbers() => [Longest, .. Enumerable.Range(0, 64).Where(i => _documents[i] > 0).SelectMany(i => (long[])[i, _documents[i], _lengths[i]])];
+    /// <summary>
+    /// The counts as numbers in a row: the longest length, then for each bin that is not empty its exponent, documents and length.
+    /// </summary>
+    internal long[] ToNumbers() =>
+        [Longest, .. Enumerable.Range(0, 64).Where(i => _documents[i] > 0).SelectMany(i => (long[])[i, _documents[i], _lengths[i]])];
 
     /// <summary>Reads what <see cref="ToNumbers"/> wrote; null where it is something else.</summary>
     internal static LengthHistogram? FromNumbers(IReadOnlyList<long>? numbers)

@@ -11,7 +11,10 @@ public enum CorpusFormat
     /// <summary>A folder <c>text</c> with one file a document.</summary>
     Txt,
 
-    /// <summary><c>tokens.bin</c>: the tokens of all documents one after the other, uint16 up to 65,536 ids and uint32 above, each document behind BOS: LongLoRA's layout.</summary>
+    /// <summary>
+    /// <c>tokens.bin</c>: the tokens of all documents one after the other, uint16 up to 65,536 ids and uint32 above, each document behind
+    /// BOS: LongLoRA's layout.
+    /// </summary>
     Bin,
 }
 
@@ -27,10 +30,14 @@ public sealed record PrepareOptions
     /// <summary>What to write. Default jsonl.</summary>
     public CorpusFormat Format { get; init; } = CorpusFormat.Jsonl;
 
-    /// <summary>Model folder whose tokenizer counts the tokens, and makes them for <see cref="CorpusFormat.Bin"/>; null to count characters only.</summary>
+    /// <summary>
+    /// Model folder whose tokenizer counts the tokens, and makes them for <see cref="CorpusFormat.Bin"/>; null to count characters only.
+    /// </summary>
     public string? Model { get; init; }
 
-    /// <summary>Whether texts are written as they are read, without the cleaning that <c>.txt</c> and the other plain kinds get. Default false.</summary>
+    /// <summary>
+    /// Whether texts are written as they are read, without the cleaning that <c>.txt</c> and the other plain kinds get. Default false.
+    /// </summary>
     public bool Raw { get; init; }
 
     /// <summary>Files that are read at the same time. Default: the number of processors. The result does not depend on it.</summary>

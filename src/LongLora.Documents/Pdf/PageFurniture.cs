@@ -4,8 +4,9 @@ using System.Text.RegularExpressions;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// Removes running headers, footers and page numbers: rows at the edge of a page that come again on other pages at the same height (digits apart), that
-/// carry the number of the page, or that are nothing but a number. It works from the edge inwards and stops at the first row that is none of these.
+/// Removes running headers, footers and page numbers: rows at the edge of a page that come again on other pages at the same height
+/// (digits apart), that carry the number of the page, or that are nothing but a number. It works from the edge inwards and stops at the
+/// first row that is none of these.
 /// </summary>
 internal static partial class PageFurniture
 {
@@ -32,7 +33,10 @@ internal static partial class PageFurniture
         var dropped = new HashSet<PdfLine>(ReferenceEqualityComparer.Instance);
         foreach (var edge in rows.GroupBy(r => (r.Page, r.IsTop)))
         {
-            foreach (var row in edge.OrderBy(r => r.Rank).TakeWhile(r => Repeats(r, keys, pages.Count) || IsNumbered(r, offset) || IsLoneNumber(r, pages[r.Page].Height)))
+            foreach (
+                var row in edge.OrderBy(r => r.Rank)
+                    .TakeWhile(r => Repeats(r, keys, pages.Count) || IsNumbered(r, offset) || IsLoneNumber(r, pages[r.Page].Height))
+            )
                 dropped.UnionWith(row.Lines);
         }
         foreach (var (_, regions) in pages)
@@ -58,7 +62,10 @@ internal static partial class PageFurniture
     [GeneratedRegex(@"[0-9]+|(?<![\p{L}\p{N}])[ivxlc]+(?![\p{L}\p{N}])")]
     private static partial Regex Digits();
 
-    [GeneratedRegex(@"^(?:page\s+)?[-–—\[(]?\s*(?<n>[0-9]{1,5}|[ivxlc]{1,8})\s*[-–—\])]?(?:\s*(?:of|/)\s*[0-9]+)?\.?$", RegexOptions.IgnoreCase)]
+    [GeneratedRegex(
+        @"^(?:page\s+)?[-–—\[(]?\s*(?<n>[0-9]{1,5}|[ivxlc]{1,8})\s*[-–—\])]?(?:\s*(?:of|/)\s*[0-9]+)?\.?$",
+        RegexOptions.IgnoreCase
+    )]
     private static partial Regex LoneNumber();
 
     [GeneratedRegex(@"^(?<n>[0-9]{1,5})(?!\S)|(?<!\S)(?<n>[0-9]{1,5})(?:\s*(?:of|/)\s*[0-9]+)?$")]
@@ -83,8 +90,12 @@ internal static partial class PageFurniture
     // Printed number less place in the file: the same on most pages where pages are numbered.
     private static int? NumberOffset(List<Row> rows, int pageCount)
     {
-        var best = rows.SelectMany(r => Numbers(r).Select(n => (Offset: n - r.Page, r.Page))).Distinct().CountBy(o => o.Offset)
-            .OrderByDescending(o => o.Value).ThenBy(o => o.Key).FirstOrDefault();
+        var best = rows.SelectMany(r => Numbers(r).Select(n => (Offset: n - r.Page, r.Page)))
+            .Distinct()
+            .CountBy(o => o.Offset)
+            .OrderByDescending(o => o.Value)
+            .ThenBy(o => o.Key)
+            .FirstOrDefault();
         return best.Value >= Math.Max(3, 0.4 * pageCount) ? best.Key : null;
     }
 
@@ -92,7 +103,10 @@ internal static partial class PageFurniture
 
     private static bool Repeats(Row row, ILookup<(string, bool), Row> keys, int pageCount)
     {
-        var others = keys[(row.Key, row.IsTop)].Where(r => Math.Abs(r.Baseline - row.Baseline) <= SameHeight).DistinctBy(r => r.Page).Count();
+        var others = keys[(row.Key, row.IsTop)]
+            .Where(r => Math.Abs(r.Baseline - row.Baseline) <= SameHeight)
+            .DistinctBy(r => r.Page)
+            .Count();
         return others >= (row.Rank == 0 || pageCount <= 5 ? 2 : 3);
     }
 

@@ -4,14 +4,18 @@ using System.Text.RegularExpressions;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// Words of a page -> regions in reading order. A gutter is a white stripe of at least 0.9 times the font size with lines of text on both sides; the
-/// one beside most lines is taken, and what lies above it, left of it, right of it and below it is cut further in the same way. A title or a wide
-/// figure therefore ends a pair of columns, and what is above it is read first. Nothing depends on the order in which the file draws.
+/// Words of a page -> regions in reading order. A gutter is a white stripe of at least 0.9 times the font size with lines of text on both
+/// sides; the one beside most lines is taken, and what lies above it, left of it, right of it and below it is cut further in the same
+/// way. A title or a wide figure therefore ends a pair of columns, and what is above it is read first. Nothing depends on the order in
+/// which the file draws.
 /// </summary>
 internal static partial class PageLayout
 {
-    private const double GutterWidth = 0.9, NarrowestColumn = 0.12, TableGap = 2.5;
-    private const int FewestRows = 3, DeepestCut = 12;
+    private const double GutterWidth = 0.9,
+        NarrowestColumn = 0.12,
+        TableGap = 2.5;
+    private const int FewestRows = 3,
+        DeepestCut = 12;
 
     /// <summary>The regions of one page.</summary>
     /// <param name="words">Words in any order.</param>
@@ -45,9 +49,17 @@ internal static partial class PageLayout
             regions.Add(new PdfRegion(Lines.Of(words)));
             return;
         }
-        List<PdfWord> above = [], left = [], right = [], below = [];
+        List<PdfWord> above = [],
+            left = [],
+            right = [],
+            below = [];
         foreach (var word in words)
-            (word.Baseline > gutter.Top ? above : word.Baseline < gutter.Bottom ? below : word.Right <= gutter.Middle ? left : right).Add(word);
+            (
+                word.Baseline > gutter.Top ? above
+                : word.Baseline < gutter.Bottom ? below
+                : word.Right <= gutter.Middle ? left
+                : right
+            ).Add(word);
         Cut(above, page, regions, depth + 1);
         Cut(left, page, regions, depth + 1);
         Cut(right, page, regions, depth + 1);
@@ -69,7 +81,11 @@ internal static partial class PageLayout
                 // words[start..i] leave the stripe white; the words that stand on the lines of what ends it belong to those lines.
                 var top = start == 0 ? double.PositiveInfinity : words[start - 1].Baseline - 0.5 * page.Size;
                 var bottom = i == words.Count ? double.NegativeInfinity : words[i].Baseline + 0.5 * page.Size;
-                if (i - start >= 2 * FewestRows && Measure(words, start, i, x, x + gap, top, bottom, page) is { } gutter && (best is not { } b || IsBetter(gutter, b)))
+                if (
+                    i - start >= 2 * FewestRows
+                    && Measure(words, start, i, x, x + gap, top, bottom, page) is { } gutter
+                    && (best is not { } b || IsBetter(gutter, b))
+                )
                     best = gutter;
                 start = i + 1;
             }
@@ -81,7 +97,8 @@ internal static partial class PageLayout
 
     private static Gutter? Measure(List<PdfWord> words, int start, int end, double x0, double x1, double top, double bottom, Page page)
     {
-        Side left = new(page.Size), right = new(page.Size);
+        Side left = new(page.Size),
+            right = new(page.Size);
         for (var i = start; i < end; i++)
         {
             var word = words[i];
@@ -100,7 +117,11 @@ internal static partial class PageLayout
     /// <summary>What stands on one side of a stripe, counted line by line. Words come from top to bottom.</summary>
     private sealed class Side(double size)
     {
-        private double _baseline = double.PositiveInfinity, _left = double.PositiveInfinity, _rowLeft, _rowRight, _covered;
+        private double _baseline = double.PositiveInfinity,
+            _left = double.PositiveInfinity,
+            _rowLeft,
+            _rowRight,
+            _covered;
         private int _words;
 
         public int Rows { get; private set; }
@@ -125,7 +146,10 @@ internal static partial class PageLayout
 
         // Running text fills its column; the cells of a table, the labels of a list and the marks of an axis do not.
         public bool IsColumn(double pageWidth) =>
-            Rows >= FewestRows && Right - _left >= NarrowestColumn * pageWidth && _words >= 2.5 * Rows && (_covered + _rowRight - _rowLeft) / Rows >= 0.5 * (Right - _left);
+            Rows >= FewestRows
+            && Right - _left >= NarrowestColumn * pageWidth
+            && _words >= 2.5 * Rows
+            && (_covered + _rowRight - _rowLeft) / Rows >= 0.5 * (Right - _left);
     }
 
     // Dots that lead from a heading to its page.
@@ -152,7 +176,10 @@ internal static partial class PageLayout
             for (var i = rows.Count - 1; i >= 0; i--)
             {
                 var distance = Math.Abs(rows[i].Baseline - word.Baseline);
-                if (distance <= reach * Math.Max(rows[i].Size, word.Size) && (best < 0 || distance < Math.Abs(rows[best].Baseline - word.Baseline)))
+                if (
+                    distance <= reach * Math.Max(rows[i].Size, word.Size)
+                    && (best < 0 || distance < Math.Abs(rows[best].Baseline - word.Baseline))
+                )
                     best = i;
             }
             if (best < 0)
@@ -175,7 +202,15 @@ internal static partial class PageLayout
             }
             var (size, nearlyAll) = (BodySize(words), 0.8 * words.Sum(w => w.Text.Length));
             var plain = Leaders().Replace(text.ToString(), " ... ");
-            return new PdfLine(plain, words[0].Left, words.Max(w => w.Right), baseline, size, words.Where(w => w.IsBold).Sum(w => w.Text.Length) > nearlyAll, words[0].Right - words[0].Left)
+            return new PdfLine(
+                plain,
+                words[0].Left,
+                words.Max(w => w.Right),
+                baseline,
+                size,
+                words.Where(w => w.IsBold).Sum(w => w.Text.Length) > nearlyAll,
+                words[0].Right - words[0].Left
+            )
             {
                 IsTabular = gap > TableGap * size || plain.Length != text.Length,
                 IsFixed = words.Where(w => w.IsFixed).Sum(w => w.Text.Length) > nearlyAll,

@@ -4,8 +4,8 @@ using UglyToad.PdfPig.Content;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// Letters of a page -> words, in the direction that most letters have: a page that lies on its side is turned; text that stands across, such as the
-/// stamp in the margin of a preprint, is left out.
+/// Letters of a page -> words, in the direction that most letters have: a page that lies on its side is turned; text that stands across,
+/// such as the stamp in the margin of a preprint, is left out.
 /// </summary>
 internal static class PageWords
 {
@@ -13,7 +13,8 @@ internal static class PageWords
     private const double SpaceWidth = 0.14;
 
     // What names of fonts tell; CMBX, CMTT and the like are TeX's.
-    private static readonly string[] s_bold = ["bold", "CMBX", "SFBX"], s_fixed = ["mono", "courier", "typewriter", "consol", "CMTT", "SFTT", "LMTT", "NimbusMon", "inconsolata"];
+    private static readonly string[] s_bold = ["bold", "CMBX", "SFBX"],
+        s_fixed = ["mono", "courier", "typewriter", "consol", "CMTT", "SFTT", "LMTT", "NimbusMon", "inconsolata"];
 
     /// <summary>The words in the order in which the file draws them.</summary>
     public static List<PdfWord> Of(Page page)
@@ -38,7 +39,16 @@ internal static class PageWords
             }
             var next = Place(letter, orientation, page);
             // Poor man's bold: the same letter again, a hair beside.
-            if (!drawn.Add((letter.Value, next.Size, (int)Math.Round(next.Left / (0.15 * next.Size)), (int)Math.Round(next.Baseline / (0.15 * next.Size)))))
+            if (
+                !drawn.Add(
+                    (
+                        letter.Value,
+                        next.Size,
+                        (int)Math.Round(next.Left / (0.15 * next.Size)),
+                        (int)Math.Round(next.Baseline / (0.15 * next.Size))
+                    )
+                )
+            )
                 continue;
             if (text.Length > 0 && !Continues(word, next))
                 End();
@@ -55,8 +65,10 @@ internal static class PageWords
     private static bool Continues(PdfWord word, PdfWord next)
     {
         var size = Math.Max(word.Size, next.Size);
-        return Math.Abs(word.Baseline - next.Baseline) < 0.1 * size && Math.Abs(word.Size - next.Size) < 0.2 * size
-            && !IsSpace(next.Left - word.Right, size) && next.Left > word.Right - 0.6 * size;
+        return Math.Abs(word.Baseline - next.Baseline) < 0.1 * size
+            && Math.Abs(word.Size - next.Size) < 0.2 * size
+            && !IsSpace(next.Left - word.Right, size)
+            && next.Left > word.Right - 0.6 * size;
     }
 
     private static PdfWord Place(Letter letter, TextOrientation orientation, Page page)

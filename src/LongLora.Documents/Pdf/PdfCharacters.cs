@@ -2,7 +2,10 @@ using System.Text;
 
 namespace LongLora.Documents.Pdf;
 
-/// <summary>Letters as fonts draw them -> letters as they are written: ligatures apart, accents that stand alone put on their letter, letters for formulas plain.</summary>
+/// <summary>
+/// Letters as fonts draw them -> letters as they are written: ligatures apart, accents that stand alone put on their letter, letters for
+/// formulas plain.
+/// </summary>
 internal static class PdfCharacters
 {
     private const string Letters = "AEIOUYaeiouycCnNsSzZgGrRtT";
@@ -59,7 +62,8 @@ internal static class PdfCharacters
         return at >= 0 && made[at] != '.' ? made[at] : null;
     }
 
-    // Italic, bold and other letters for formulas (U+1D400 to U+1D7FF) as the letters that they are: 13 alphabets of Latin, 5 of Greek, 5 rows of digits.
+    // Italic, bold and other letters for formulas (U+1D400 to U+1D7FF) as the letters that they are: 13 alphabets of Latin, 5 of Greek, 5
+    // rows of digits.
     private static char? Mathematical(char high, char low)
     {
         if (!char.IsSurrogatePair(high, low))
@@ -68,19 +72,21 @@ internal static class PdfCharacters
         var (latin, greek, digit) = (code - 0x1D400, code - 0x1D6A8, code - 0x1D7CE);
         return latin is >= 0 and < 13 * 52 ? (char)(latin % 52 < 26 ? 'A' + latin % 52 : 'a' + latin % 52 - 26)
             : greek is >= 0 and < 5 * 58 ? Greek[greek % 58]
-            : digit is >= 0 and < 50 ? (char)('0' + digit % 10) : null;
+            : digit is >= 0 and < 50 ? (char)('0' + digit % 10)
+            : null;
     }
 
-    private static string? Ligature(char c) => c switch
-    {
-        '\uFB00' => "ff",
-        '\uFB01' => "fi",
-        '\uFB02' => "fl",
-        '\uFB03' => "ffi",
-        '\uFB04' => "ffl",
-        '\uFB05' or '\uFB06' => "st",
-        '\u0132' => "IJ",
-        '\u0133' => "ij",
-        _ => null,
-    };
+    private static string? Ligature(char c) =>
+        c switch
+        {
+            '\uFB00' => "ff",
+            '\uFB01' => "fi",
+            '\uFB02' => "fl",
+            '\uFB03' => "ffi",
+            '\uFB04' => "ffl",
+            '\uFB05' or '\uFB06' => "st",
+            '\u0132' => "IJ",
+            '\u0133' => "ij",
+            _ => null,
+        };
 }

@@ -4,8 +4,8 @@ using System.Text.RegularExpressions;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// Lines in reading order -> paragraphs, one line of text each. A paragraph that goes on in the next column or on the next page is put together, over
-/// the footnotes and captions that stand between; these follow it. Words cut by a hyphen are joined.
+/// Lines in reading order -> paragraphs, one line of text each. A paragraph that goes on in the next column or on the next page is put
+/// together, over the footnotes and captions that stand between; these follow it. Words cut by a hyphen are joined.
 /// </summary>
 internal sealed partial class PdfParagraphs
 {
@@ -97,7 +97,14 @@ internal sealed partial class PdfParagraphs
             }
             else if (i == 0 || paragraphs[^1].IsCode || Breaks(region, i))
             {
-                paragraphs.Add(new Paragraph(region) { First = lines[i], Last = lines[i], IsIndented = IsIndented(lines, i) });
+                paragraphs.Add(
+                    new Paragraph(region)
+                    {
+                        First = lines[i],
+                        Last = lines[i],
+                        IsIndented = IsIndented(lines, i),
+                    }
+                );
                 paragraphs[^1].Text.Append(lines[i].Text);
             }
             else
@@ -115,7 +122,12 @@ internal sealed partial class PdfParagraphs
     // Code keeps its lines, its empty lines and, by the width of its letters, its indentation.
     private static Paragraph Code(PdfRegion region, List<PdfLine> lines)
     {
-        var code = new Paragraph(region) { First = lines[0], Last = lines[^1], IsCode = true };
+        var code = new Paragraph(region)
+        {
+            First = lines[0],
+            Last = lines[^1],
+            IsCode = true,
+        };
         var left = lines.Min(l => l.Left);
         var widths = lines.Select(l => (l.Right - l.Left) / l.Text.Length).Order().ToList();
         for (var i = 0; i < lines.Count; i++)
@@ -128,7 +140,9 @@ internal sealed partial class PdfParagraphs
     }
 
     private static bool IsIndented(List<PdfLine> lines, int i) =>
-        i + 1 < lines.Count && lines[i].Left - lines[i + 1].Left > 0.7 * lines[i].Size && lines[i].Left - lines[i + 1].Left < 4 * lines[i].Size;
+        i + 1 < lines.Count
+        && lines[i].Left - lines[i + 1].Left > 0.7 * lines[i].Size
+        && lines[i].Left - lines[i + 1].Left < 4 * lines[i].Size;
 
     private static bool Breaks(PdfRegion region, int i)
     {
@@ -136,7 +150,11 @@ internal sealed partial class PdfParagraphs
         var size = Math.Max(before.Size, line.Size);
         if (before.Baseline - line.Baseline > 1.3 * Math.Max(region.Pitch, 1.05 * Math.Min(before.Size, line.Size)))
             return true;
-        if (Math.Abs(before.Size - line.Size) > 0.12 * size || (before.IsBold != line.IsBold && !IsCut(before)) || Bullet().IsMatch(line.Text))
+        if (
+            Math.Abs(before.Size - line.Size) > 0.12 * size
+            || (before.IsBold != line.IsBold && !IsCut(before))
+            || Bullet().IsMatch(line.Text)
+        )
             return true;
         if (IsCut(before))
             return false;
@@ -182,7 +200,8 @@ internal sealed partial class PdfParagraphs
         }
     }
 
-    private bool IsBody(Paragraph paragraph) => !paragraph.IsCode && Math.Abs(paragraph.First.Size - _bodySize) <= 0.07 * _bodySize && !Caption().IsMatch(paragraph.First.Text);
+    private bool IsBody(Paragraph paragraph) =>
+        !paragraph.IsCode && Math.Abs(paragraph.First.Size - _bodySize) <= 0.07 * _bodySize && !Caption().IsMatch(paragraph.First.Text);
 
     private bool EndsRegion(List<Paragraph> paragraphs, int i)
     {
@@ -212,7 +231,9 @@ internal sealed partial class PdfParagraphs
         var cut = CutWord().Match(tail);
         if (!cut.Success || OpenAddress().IsMatch(tail) || next.Length == 0 || FirstLetters().Match(next) is not { Success: true } rest)
         {
-            var isOneWord = next.Length > 0 && ((tail.EndsWith('-') && char.IsDigit(next[0])) || (OpenAddress().IsMatch(tail) && char.IsAsciiLetterOrDigit(next[0])));
+            var isOneWord =
+                next.Length > 0
+                && ((tail.EndsWith('-') && char.IsDigit(next[0])) || (OpenAddress().IsMatch(tail) && char.IsAsciiLetterOrDigit(next[0])));
             text.Append(isOneWord ? "" : " ").Append(next);
             return;
         }

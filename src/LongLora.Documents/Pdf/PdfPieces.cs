@@ -10,10 +10,13 @@ namespace LongLora.Documents.Pdf;
 /// <param name="IsFixed">Whether all letters of the font are equally wide, as in code.</param>
 internal readonly record struct PdfWord(string Text, double Left, double Right, double Baseline, double Size, bool IsBold, bool IsFixed);
 
-/// <summary>A stretch of one column without gutters: its lines are read from top to bottom. Its measures are taken when they are first asked for.</summary>
+/// <summary>
+/// A stretch of one column without gutters: its lines are read from top to bottom. Its measures are taken when they are first asked for.
+/// </summary>
 internal sealed class PdfRegion(List<PdfLine> lines)
 {
-    private double? _right, _pitch;
+    private double? _right,
+        _pitch;
 
     /// <summary>From top to bottom.</summary>
     public List<PdfLine> Lines { get; } = lines;
@@ -24,13 +27,20 @@ internal sealed class PdfRegion(List<PdfLine> lines)
     /// <summary>Width from the leftmost to the rightmost edge.</summary>
     public double Width => Right - Lines.Min(l => l.Left);
 
-    /// <summary>Distance between the baselines of neighbouring lines: the median, or 1.2 times the font size where there are too few lines to tell.</summary>
+    /// <summary>
+    /// Distance between the baselines of neighbouring lines: the median, or 1.2 times the font size where there are too few lines to
+    /// tell.
+    /// </summary>
     public double Pitch => _pitch ??= MedianPitch();
 
     private double MedianPitch()
     {
-        var steps = Lines.Zip(Lines.Skip(1), (a, b) => (Step: a.Baseline - b.Baseline, a.Size)).Where(s => s.Step > 0.5 * s.Size && s.Step < 2.5 * s.Size)
-            .Select(s => s.Step).Order().ToList();
+        var steps = Lines
+            .Zip(Lines.Skip(1), (a, b) => (Step: a.Baseline - b.Baseline, a.Size))
+            .Where(s => s.Step > 0.5 * s.Size && s.Step < 2.5 * s.Size)
+            .Select(s => s.Step)
+            .Order()
+            .ToList();
         return steps.Count >= 3 ? steps[steps.Count / 2] : 1.2 * Lines[0].Size;
     }
 }

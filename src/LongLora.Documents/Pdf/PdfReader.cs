@@ -6,8 +6,8 @@ using UglyToad.PdfPig.Exceptions;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// PDF as running text: columns in reading order, paragraphs in one piece over columns and pages, words joined that a hyphen cut; without running
-/// headers, page numbers and text that stands across. Formulas and tables come as their letters stand, line by line.
+/// PDF as running text: columns in reading order, paragraphs in one piece over columns and pages, words joined that a hyphen cut; without
+/// running headers, page numbers and text that stands across. Formulas and tables come as their letters stand, line by line.
 /// </summary>
 /// <remarks>A file that is encrypted with a password, or that holds only pictures, is refused with a message that says so.</remarks>
 public sealed class PdfReader : IDocumentReader
@@ -43,11 +43,20 @@ public sealed class PdfReader : IDocumentReader
             }
         }
         if (letters < 10 * pages.Count && pictures > pages.Count / 2)
-            throw new DataException($"{file} holds no text, only pictures of it: {pictures} of {pages.Count} pages. It is a scan; run text recognition (OCR) on it first.");
+            throw new DataException(
+                $"{file} holds no text, only pictures of it: {pictures} of {pages.Count} pages. It is a scan; run text recognition "
+                    + $"(OCR) on it first."
+            );
         if (letters == 0)
-            throw new DataException($"{file} holds no text: its {pages.Count} pages are empty, or drawn without letters. Run text recognition (OCR) on it first.");
+            throw new DataException(
+                $"{file} holds no text: its {pages.Count} pages are empty, or drawn without letters. Run text recognition (OCR) on it "
+                    + $"first."
+            );
         if (unreadable > 0.2 * letters)
-            throw new DataException($"{file}: {unreadable} of {letters} letters cannot be told, since its fonts do not say which letters they draw. Run text recognition (OCR) on it first.");
+            throw new DataException(
+                $"{file}: {unreadable} of {letters} letters cannot be told, since its fonts do not say which letters they draw. Run "
+                    + $"text recognition (OCR) on it first."
+            );
         PageFurniture.Remove(pages);
         return PdfParagraphs.Join([.. pages.SelectMany(p => p.Regions)]);
     }
@@ -62,7 +71,10 @@ public sealed class PdfReader : IDocumentReader
         }
         catch (PdfDocumentEncryptedException e)
         {
-            throw new DataException($"{file} is encrypted with a password. Save it without one (qpdf --decrypt, or print it to a new PDF).", e);
+            throw new DataException(
+                $"{file} is encrypted with a password. Save it without one (qpdf --decrypt, or print it to a new PDF).",
+                e
+            );
         }
         catch (Exception e) when (e is not (OutOfMemoryException or IOException or UnauthorizedAccessException))
         {

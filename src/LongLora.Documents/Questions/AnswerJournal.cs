@@ -5,7 +5,8 @@ using LongLora.Runtime;
 namespace LongLora.Documents.Questions;
 
 /// <summary>
-/// Answers that were given, one a line, written as they come: each cost time or money. A line that a killed process left half is dropped. For several threads.
+/// Answers that were given, one a line, written as they come: each cost time or money. A line that a killed process left half is dropped.
+/// For several threads.
 /// </summary>
 internal sealed class AnswerJournal : IDisposable
 {
@@ -65,7 +66,10 @@ internal sealed class AnswerJournal : IDisposable
     {
         try
         {
-            return JsonSerializer.Deserialize<Line>(line, QuestionBuilder.Json) is { Id: not null, Question: not null, Answer: not null } whole ? whole : null;
+            return
+                JsonSerializer.Deserialize<Line>(line, QuestionBuilder.Json) is { Id: not null, Question: not null, Answer: not null } whole
+                ? whole
+                : null;
         }
         catch (JsonException)
         {

@@ -8,8 +8,8 @@ using LongLora.Runtime;
 namespace LongLora.Documents.Questions;
 
 /// <summary>
-/// Asks an OpenAI-compatible service for chat completions. Requests that fail for a while (no connection, time-outs, 408, 409, 429, 5xx) are tried again after
-/// the time that the service names, or a growing one; a refusal is reported at once with the words of the service.
+/// Asks an OpenAI-compatible service for chat completions. Requests that fail for a while (no connection, time-outs, 408, 409, 429, 5xx)
+/// are tried again after the time that the service names, or a growing one; a refusal is reported at once with the words of the service.
 /// </summary>
 internal sealed class ChatEndpoint : IDisposable
 {
@@ -33,7 +33,8 @@ internal sealed class ChatEndpoint : IDisposable
     /// <param name="cancellation">Stops waiting.</param>
     /// <returns>What <paramref name="accept"/> made of it, or null where no answer had the right form.</returns>
     /// <exception cref="ConfigurationException">The service refuses, or cannot be reached.</exception>
-    public async Task<T?> AskAsync<T>(QuestionPrompt prompt, Func<string, T?> accept, CancellationToken cancellation) where T : class
+    public async Task<T?> AskAsync<T>(QuestionPrompt prompt, Func<string, T?> accept, CancellationToken cancellation)
+        where T : class
     {
         for (var attempt = 0; ; attempt++)
         {
@@ -41,7 +42,12 @@ internal sealed class ChatEndpoint : IDisposable
             if (text is not null && accept(text) is { } answer)
                 return answer;
             if (attempt >= _options.Retries)
-                return failure is null ? null : throw new ConfigurationException($"{_address}: {failure} It was asked {attempt + 1} times. What was answered is kept: run the same command again to go on.");
+                return failure is null
+                    ? null
+                    : throw new ConfigurationException(
+                        $"{_address}: {failure} It was asked {attempt + 1} times. What was answered is kept: run the same command again "
+                            + $"to go on."
+                    );
             var delay = failure is null ? TimeSpan.Zero : wait ?? _options.FirstDelay * Math.Pow(2, attempt);
             await Task.Delay(delay < s_longestDelay ? delay : s_longestDelay, cancellation).ConfigureAwait(false);
         }
@@ -74,15 +80,17 @@ internal sealed class ChatEndpoint : IDisposable
     }
 
     /// <summary>The request as JSON, as the service and the batch files of such services have it.</summary>
-    public static string Body(QuestionPrompt prompt, QuestionOptions options) => JsonSerializer.Serialize(BodyObject(prompt, options), QuestionBuilder.Json);
+    public static string Body(QuestionPrompt prompt, QuestionOptions options) =>
+        JsonSerializer.Serialize(BodyObject(prompt, options), QuestionBuilder.Json);
 
-    public static object BodyObject(QuestionPrompt prompt, QuestionOptions options) => new
-    {
-        model = options.Model,
-        messages = new[] { new { role = "system", content = QuestionPrompt.System }, new { role = "user", content = prompt.User } },
-        temperature = options.Temperature,
-        max_tokens = options.MaxTokens,
-    };
+    public static object BodyObject(QuestionPrompt prompt, QuestionOptions options) =>
+        new
+        {
+            model = options.Model,
+            messages = new[] { new { role = "system", content = QuestionPrompt.System }, new { role = "user", content = prompt.User } },
+            temperature = options.Temperature,
+            max_tokens = options.MaxTokens,
+        };
 
     /// <summary>The text of the first choice of a completion, or null where there is none.</summary>
     public static string? AnswerOf(string json)
@@ -99,21 +107,30 @@ internal sealed class ChatEndpoint : IDisposable
     }
 
     public static string? AnswerOf(JsonElement completion) =>
-        completion.ValueKind == JsonValueKind.Object && completion.TryGetProperty("choices", out var choices) && choices.ValueKind == JsonValueKind.Array && choices.GetArrayLength() > 0
-        && choices[0].TryGetProperty("message", out var message) && message.ValueKind == JsonValueKind.Object
-        && message.TryGetProperty("content", out var content) && content.ValueKind == JsonValueKind.String ? content.GetString() : null;
+        completion.ValueKind == JsonValueKind.Object
+        && completion.TryGetProperty("choices", out var choices)
+        && choices.ValueKind == JsonValueKind.Array
+        && choices.GetArrayLength() > 0
+        && choices[0].TryGetProperty("message", out var message)
+        && message.ValueKind == JsonValueKind.Object
+        && message.TryGetProperty("content", out var content)
+        && content.ValueKind == JsonValueKind.String
+            ? content.GetString()
+            : null;
 
     private static TimeSpan? WaitOf(RetryConditionHeaderValue? after) =>
         after?.Delta ?? (after?.Date is { } date && date > DateTimeOffset.UtcNow ? date - DateTimeOffset.UtcNow : null);
 
-    private static string Advice(HttpStatusCode code) => code switch
-    {
-        HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden => "Check the key in the variable that --api-key-variable names.",
-        HttpStatusCode.NotFound => "Check the address, which usually ends in /v1, and the name of the model.",
-        _ => "Perhaps the text is too long for the model: try a smaller --chunk.",
-    };
+    private static string Advice(HttpStatusCode code) =>
+        code switch
+        {
+            HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden => "Check the key in the variable that --api-key-variable names.",
+            HttpStatusCode.NotFound => "Check the address, which usually ends in /v1, and the name of the model.",
+            _ => "Perhaps the text is too long for the model: try a smaller --chunk.",
+        };
 
-    private static string Short(string text) => string.Create(CultureInfo.InvariantCulture, $"{(text.Length > 300 ? text[..300] + "..." : text).ReplaceLineEndings(" ").Trim()}.");
+    private static string Short(string text) =>
+        string.Create(CultureInfo.InvariantCulture, $"{(text.Length > 300 ? text[..300] + "..." : text).ReplaceLineEndings(" ").Trim()}.");
 
     public void Dispose() => _http.Dispose();
 }

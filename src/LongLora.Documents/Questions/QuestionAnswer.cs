@@ -7,7 +7,10 @@ namespace LongLora.Documents.Questions;
 /// <param name="Answer">The answer.</param>
 internal sealed record QuestionAnswer(string Question, string Answer)
 {
-    /// <summary>Finds the object with <c>question</c> and <c>answer</c> in what a model replied: after its thinking, in a fence or among other words; null where there is none.</summary>
+    /// <summary>
+    /// Finds the object with <c>question</c> and <c>answer</c> in what a model replied: after its thinking, in a fence or among other
+    /// words; null where there is none.
+    /// </summary>
     public static QuestionAnswer? Parse(string reply)
     {
         var thought = reply.LastIndexOf("</think>", StringComparison.Ordinal);
@@ -39,5 +42,9 @@ internal sealed record QuestionAnswer(string Question, string Answer)
     }
 
     private static string? Text(JsonElement element, string name) =>
-        element.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String && value.GetString()!.Trim() is { Length: > 0 } text ? text : null;
+        element.TryGetProperty(name, out var value)
+        && value.ValueKind == JsonValueKind.String
+        && value.GetString()!.Trim() is { Length: > 0 } text
+            ? text
+            : null;
 }

@@ -14,16 +14,22 @@ namespace LongLora.Documents.Questions;
 public sealed record QuestionReport(string Path, int Prompts, int Answered, int Asked, IReadOnlyList<LeftOutFile> LeftOut);
 
 /// <summary>
-/// Turns documents into questions with answers for supervised fine-tuning: cuts them into pieces, has a model write a question and its answer about each, and
-/// writes them in Alpaca's form with the piece in the instruction, as LongAlpaca has it. Without a service it writes the prompts in the form of batch files
-/// (<c>custom_id</c>, <c>method</c>, <c>url</c>, <c>body</c>), and <see cref="TakeBatch"/> takes the results.
-/// <para>Answers are kept in <c>OUTPUT.answers.jsonl</c> as they come; a run that was stopped, or one over more documents, asks only for what is not there.</para>
+/// Turns documents into questions with answers for supervised fine-tuning: cuts them into pieces, has a model write a question and its
+/// answer about each, and writes them in Alpaca's form with the piece in the instruction, as LongAlpaca has it. Without a service it
+/// writes the prompts in the form of batch files (<c>custom_id</c>, <c>method</c>, <c>url</c>, <c>body</c>), and <see cref="TakeBatch"/>
+/// takes the results.
+/// <para>Answers are kept in <c>OUTPUT.answers.jsonl</c> as they come; a run that was stopped, or one over more documents, asks only for
+/// what is not there.</para>
 /// </summary>
 public static class QuestionBuilder
 {
     internal const string JournalEnding = ".answers.jsonl";
 
-    internal static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.CamelCase, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    internal static readonly JsonSerializerOptions Json = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     /// <summary>Asks, or writes the prompts, and writes the output.</summary>
     /// <param name="options">The options.</param>
@@ -31,7 +37,11 @@ public static class QuestionBuilder
     /// <param name="cancellation">Stops the work; what was answered stays.</param>
     /// <exception cref="DataException">A path is missing, or there is no text to ask about.</exception>
     /// <exception cref="ConfigurationException">The service refuses or cannot be reached, or the output cannot be written.</exception>
-    public static async Task<QuestionReport> BuildAsync(QuestionOptions options, IProgress<int>? progress = null, CancellationToken cancellation = default)
+    public static async Task<QuestionReport> BuildAsync(
+        QuestionOptions options,
+        IProgress<int>? progress = null,
+        CancellationToken cancellation = default
+    )
     {
         options.Validate();
         if (options.Endpoint is null)
@@ -41,20 +51,28 @@ public static class QuestionBuilder
         var (done, asked) = (0, 0);
         var counting = new Lock();
         var all = new ParallelOptions { MaxDegreeOfParallelism = options.Parallel, CancellationToken = cancellation };
-        await Parallel.ForEachAsync(QuestionPrompt.Of(options, null), all, async (prompt, stop) =>
-        {
-            if (journal.Find(prompt.Id) is null && await endpoint.AskAsync(prompt, QuestionAnswer.Parse, stop).ConfigureAwait(false) is { } answer)
+        await Parallel
+            .ForEachAsync(QuestionPrompt.Of(options, null), all, async (prompt, stop) =>
             {
-                journal.Add(prompt.Id, answer);
-                Interlocked.Increment(ref asked);
-            }
-            lock (counting)
-                progress?.Report(++done);
-        }).ConfigureAwait(false);
+                if (
+                    journal.Find(prompt.Id) is null
+                    && await endpoint.AskAsync(prompt, QuestionAnswer.Parse, stop).ConfigureAwait(false) is { } answer
+                )
+                {
+                    journal.Add(prompt.Id, answer);
+                    Interlocked.Increment(ref asked);
+                }
+                lock (counting)
+                    progress?.Report(++done);
+            })
+            .ConfigureAwait(false);
         return WriteAnswers(options, journal, asked);
     }
 
-    /// <summary>Takes the results of a batch: a file with <c>custom_id</c> and <c>response.body</c> on each line. Then writes the output from all answers that there are.</summary>
+    /// <summary>
+    /// Takes the results of a batch: a file with <c>custom_id</c> and <c>response.body</c> on each line. Then writes the output from all
+    /// answers that there are.
+    /// </summary>
     /// <param name="options">The options that the prompts were made with.</param>
     /// <param name="results">The file.</param>
     /// <exception cref="DataException">The file is of another form.</exception>
@@ -74,8 +92,13 @@ public static class QuestionBuilder
             {
                 using var json = JsonDocument.Parse(line);
                 var id = json.RootElement.GetProperty("custom_id").GetString()!;
-                if (json.RootElement.TryGetProperty("response", out var response) && response.ValueKind == JsonValueKind.Object && response.TryGetProperty("body", out var body)
-                    && ChatEndpoint.AnswerOf(body) is { } text && QuestionAnswer.Parse(text) is { } answer)
+                if (
+                    json.RootElement.TryGetProperty("response", out var response)
+                    && response.ValueKind == JsonValueKind.Object
+                    && response.TryGetProperty("body", out var body)
+                    && ChatEndpoint.AnswerOf(body) is { } text
+                    && QuestionAnswer.Parse(text) is { } answer
+                )
                 {
                     journal.Add(id, answer);
                     taken++;
@@ -83,7 +106,10 @@ public static class QuestionBuilder
             }
             catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException)
             {
-                throw new DataException($"{results}:{number}: a result of a batch with 'custom_id' and 'response' is expected: {e.Message}", e);
+                throw new DataException(
+                    $"{results}:{number}: a result of a batch with 'custom_id' and 'response' is expected: {e.Message}",
+                    e
+                );
             }
         }
         return WriteAnswers(options, journal, taken);
@@ -99,7 +125,13 @@ public static class QuestionBuilder
             foreach (var prompt in QuestionPrompt.Of(options, leftOut.Add))
             {
                 cancellation.ThrowIfCancellationRequested();
-                var line = new { custom_id = prompt.Id, method = "POST", url = "/v1/chat/completions", body = ChatEndpoint.BodyObject(prompt, options) };
+                var line = new
+                {
+                    custom_id = prompt.Id,
+                    method = "POST",
+                    url = "/v1/chat/completions",
+                    body = ChatEndpoint.BodyObject(prompt, options),
+                };
                 JsonSerializer.Serialize(stream, line, Json);
                 stream.WriteByte((byte)'\n');
                 count++;
@@ -123,7 +155,14 @@ public static class QuestionBuilder
                     continue;
                 if (answered++ > 0)
                     stream.Write(",\n"u8);
-                var example = new { instruction = QuestionPrompt.Instruction(options.Kind, prompt.Material, answer.Question), input = "", output = answer.Answer, task = prompt.Task.Name, source = prompt.Source };
+                var example = new
+                {
+                    instruction = QuestionPrompt.Instruction(options.Kind, prompt.Material, answer.Question),
+                    input = "",
+                    output = answer.Answer,
+                    task = prompt.Task.Name,
+                    source = prompt.Source,
+                };
                 JsonSerializer.Serialize(stream, example, Json);
             }
             stream.Write("\n]\n"u8);
@@ -135,6 +174,10 @@ public static class QuestionBuilder
     private static void RequireText(int count, List<LeftOutFile> leftOut)
     {
         if (count == 0)
-            throw new DataException(leftOut.Count == 0 ? "The data holds no text at all: every file is empty." : $"Not one file could be read. {string.Join(' ', leftOut.Take(5).Select(f => f.Reason))}");
+            throw new DataException(
+                leftOut.Count == 0
+                    ? "The data holds no text at all: every file is empty."
+                    : $"Not one file could be read. {string.Join(' ', leftOut.Take(5).Select(f => f.Reason))}"
+            );
     }
 }

@@ -21,10 +21,14 @@ public sealed record QuestionOptions
     /// <summary>Files and folders to ask about.</summary>
     public required IReadOnlyList<string> Data { get; init; }
 
-    /// <summary>The file to write: questions and answers as a JSON array in Alpaca's form, or without an endpoint the prompts, one a line.</summary>
+    /// <summary>
+    /// The file to write: questions and answers as a JSON array in Alpaca's form, or without an endpoint the prompts, one a line.
+    /// </summary>
     public required string Output { get; init; }
 
-    /// <summary>Base address of an OpenAI-compatible service, such as <c>http://127.0.0.1:8080/v1</c>; null to write prompts only.</summary>
+    /// <summary>
+    /// Base address of an OpenAI-compatible service, such as <c>http://127.0.0.1:8080/v1</c>; null to write prompts only.
+    /// </summary>
     public Uri? Endpoint { get; init; }
 
     /// <summary>Name of the model that the service is asked for. Default <c>default</c>, which services of one model take.</summary>
@@ -75,7 +79,10 @@ public sealed record QuestionOptions
         }
         Require(Data.Count > 0, "data is empty; give at least one file or folder");
         Require(Output.Length > 0, "output is empty; give the file to write");
-        Require(Endpoint is null or { IsAbsoluteUri: true, Scheme: "http" or "https" }, $"endpoint is {Endpoint}; it must be an address such as http://127.0.0.1:8080/v1");
+        Require(
+            Endpoint is null or { IsAbsoluteUri: true, Scheme: "http" or "https" },
+            $"endpoint is {Endpoint}; it must be an address such as http://127.0.0.1:8080/v1"
+        );
         Require(Tasks.Count > 0, "tasks is empty; give at least one");
         Require(ChunkCharacters >= 500, $"chunk is {ChunkCharacters}; it must be at least 500 characters");
         Require(PerChunk >= 1, $"per-chunk is {PerChunk}; it must be at least 1");
@@ -97,14 +104,32 @@ public sealed record QuestionTask(string Name, string Instruction)
     /// <summary>All kinds, in the order in which they take turns.</summary>
     public static IReadOnlyList<QuestionTask> All { get; } =
     [
-        new("summarise", "Ask for a summary of the whole text, or of one thread that runs through it. The answer is that summary, in 100 to 250 words."),
-        new("find", "Ask for one fact that the text states in exactly one place, not near its beginning or end, and that cannot be guessed. The answer names it in one or two sentences."),
-        new("compare", "Ask to compare two people, things, claims or results that the text treats in different places. The answer says what they share and where they differ."),
-        new("why", "Ask why something in the text is so, or happened. The answer gives the reasons, put together from all places that name one."),
+        new(
+            "summarise",
+            "Ask for a summary of the whole text, or of one thread that runs through it. The answer is that summary, in 100 to 250 words."
+        ),
+        new(
+            "find",
+            "Ask for one fact that the text states in exactly one place, not near its beginning or end, and that cannot be guessed. The "
+                + "answer names it in one or two sentences."
+        ),
+        new(
+            "compare",
+            "Ask to compare two people, things, claims or results that the text treats in different places. The answer says what they "
+                + "share and where they differ."
+        ),
+        new(
+            "why",
+            "Ask why something in the text is so, or happened. The answer gives the reasons, put together from all places that name one."
+        ),
     ];
 
     /// <summary>The kind of that name.</summary>
     /// <exception cref="ConfigurationException">There is none; the message lists all.</exception>
-    public static QuestionTask Of(string name) => All.FirstOrDefault(t => t.Name == name) ?? throw new ConfigurationException(
-        $"Option tasks has '{name}'; it can have {string.Join(", ", All.Select(t => t.Name))}.{NearestName.Hint(name, All.Select(t => t.Name))}");
+    public static QuestionTask Of(string name) =>
+        All.FirstOrDefault(t => t.Name == name)
+        ?? throw new ConfigurationException(
+            $"Option tasks has '{name}'; it can have "
+                + $"{string.Join(", ", All.Select(t => t.Name))}.{NearestName.Hint(name, All.Select(t => t.Name))}"
+        );
 }

@@ -13,27 +13,45 @@ namespace LongLora.Documents.Questions;
 internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Task, string Material)
 {
     /// <summary>What the writing model is, and the form of its answer.</summary>
-    public const string System = "You write training data for language models that read long documents. You are given a text and write one question about it together with its answer. "
-        + "The question stands on its own: it does not mention these instructions. The answer rests on the text alone and says nothing that the text does not support. "
-        + "Write in the language of the text. Reply with one JSON object with the two strings \"question\" and \"answer\", and with nothing else.";
+    public const string System =
+        "You write training data for language models that read long documents. You are given a text and write one question about it "
+        + "together with its answer. "
+        + "The question stands on its own: it does not mention these instructions. The answer rests on the text alone and says nothing "
+        + "that the text does not support. "
+        + "Write in the language of the text. Reply with one JSON object with the two strings \"question\" and \"answer\", and with "
+        + "nothing else.";
 
     /// <summary>What it is told to do.</summary>
-    public string User => $"The text begins.\n\n{Material}\n\nThe text ends.\n\n{Task.Instruction} Reply with {{\"question\": \"...\", \"answer\": \"...\"}}.";
+    public string User =>
+        $"The text begins.\n\n{Material}\n\nThe text ends.\n\n{Task.Instruction} Reply with {{\"question\": \"...\", \"answer\": "
+        + $"\"...\"}}.";
 
-    /// <summary>The words that LongLoRA puts around a text and a question (its <c>format_prompt</c>), so that a model trained on them is asked as it was taught.</summary>
-    public static string Instruction(MaterialKind kind, string material, string question) => kind switch
-    {
-        MaterialKind.Paper => $"Below is a paper. Memorize the material and answer my question after the paper.\n {material} \n Now the material ends. {question}",
-        MaterialKind.Book => $"Below is some paragraphs in the book. Memorize the content and answer my question after the book.\n {material} \n Now the material ends. {question}",
-        _ => $"Below is a material. Memorize the material and answer my question after the material. \n {material} \n Now the material ends. {question}",
-    };
+    /// <summary>
+    /// The words that LongLoRA puts around a text and a question (its <c>format_prompt</c>), so that a model trained on them is asked as
+    /// it was taught.
+    /// </summary>
+    public static string Instruction(MaterialKind kind, string material, string question) =>
+        kind switch
+        {
+            MaterialKind.Paper =>
+                $"Below is a paper. Memorize the material and answer my question after the paper.\n {material} \n Now the material "
+                    + $"ends. {question}",
+            MaterialKind.Book =>
+                $"Below is some paragraphs in the book. Memorize the content and answer my question after the book.\n {material} \n Now "
+                    + $"the material ends. {question}",
+            _ => $"Below is a material. Memorize the material and answer my question after the material. \n {material} \n Now the "
+                + $"material ends. {question}",
+        };
 
     /// <summary>All prompts of some documents, in order; files that cannot be read are reported and passed over.</summary>
     public static IEnumerable<QuestionPrompt> Of(QuestionOptions options, Action<LeftOutFile>? leftOut)
     {
         var turn = 0;
-        return Chunks(options, leftOut).SelectMany(chunk => Enumerable.Range(0, options.PerChunk)
-            .Select(_ => Of(options.Tasks[turn++ % options.Tasks.Count], chunk.Source, chunk.Text))).Take(options.Limit ?? int.MaxValue);
+        return Chunks(options, leftOut)
+            .SelectMany(chunk =>
+                Enumerable.Range(0, options.PerChunk).Select(_ => Of(options.Tasks[turn++ % options.Tasks.Count], chunk.Source, chunk.Text))
+            )
+            .Take(options.Limit ?? int.MaxValue);
     }
 
     private static QuestionPrompt Of(QuestionTask task, string source, string text)
@@ -43,7 +61,9 @@ internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Tas
     }
 
     private static IEnumerable<(string Source, string Text)> Chunks(QuestionOptions options, Action<LeftOutFile>? leftOut) =>
-        CorpusSource.Find(options.Data, options.Output).SelectMany(source => source.Guard(Chunks(source, options.ChunkCharacters), leftOut));
+        CorpusSource
+            .Find(options.Data, options.Output)
+            .SelectMany(source => source.Guard(Chunks(source, options.ChunkCharacters), leftOut));
 
     private static IEnumerable<(string Source, string Text)> Chunks(CorpusSource source, int length)
     {
@@ -57,8 +77,9 @@ internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Tas
     }
 
     /// <summary>
-    /// A text in pieces of at most so many characters: cut at an empty line in the second half, else at a line end, else at the end of a sentence, else at a
-    /// space. A last piece shorter than a quarter is too little to ask about and is left out, unless it is the only one.
+    /// A text in pieces of at most so many characters: cut at an empty line in the second half, else at a line end, else at the end of a
+    /// sentence, else at a space. A last piece shorter than a quarter is too little to ask about and is left out, unless it is the only
+    /// one.
     /// </summary>
     internal static IEnumerable<string> Cut(TextReader text, int length)
     {

@@ -5,12 +5,14 @@ using static TorchSharp.torch;
 namespace LongLora.Adapters;
 
 /// <summary>
-/// The tensors of an adapter folder, whichever files they are in: <c>adapter_model.safetensors</c>, or PEFT's older <c>adapter_model.bin</c>, and
-/// beside it LongLoRA's <c>trainable_params.bin</c> with the embeddings and norms that PEFT did not save.
+/// The tensors of an adapter folder, whichever files they are in: <c>adapter_model.safetensors</c>, or PEFT's older
+/// <c>adapter_model.bin</c>, and beside it LongLoRA's <c>trainable_params.bin</c> with the embeddings and norms that PEFT did not save.
 /// </summary>
 internal sealed class AdapterFiles : IDisposable
 {
-    internal const string SafetensorsFile = "adapter_model.safetensors", PickleFile = "adapter_model.bin", TrainedFile = "trainable_params.bin";
+    internal const string SafetensorsFile = "adapter_model.safetensors",
+        PickleFile = "adapter_model.bin",
+        TrainedFile = "trainable_params.bin";
     internal const string Prefix = "base_model.model.";
 
     private readonly List<ITensorSource> _sources = [];
@@ -37,7 +39,9 @@ internal sealed class AdapterFiles : IDisposable
         string In(string name) => System.IO.Path.Combine(folder, name);
         var main = File.Exists(In(SafetensorsFile)) ? SafetensorsFile : PickleFile;
         if (!File.Exists(In(main)))
-            throw new CheckpointException($"'{folder}' has neither {SafetensorsFile} nor {PickleFile}: the weights of the adapter are missing.");
+            throw new CheckpointException(
+                $"'{folder}' has neither {SafetensorsFile} nor {PickleFile}: the weights of the adapter are missing."
+            );
         var files = new AdapterFiles(In(main));
         try
         {
@@ -71,7 +75,9 @@ internal sealed class AdapterFiles : IDisposable
         {
             var name = key.StartsWith(Prefix, StringComparison.Ordinal) ? key[Prefix.Length..] : key;
             if (!_tensors.TryAdd(name, (source, info)))
-                throw new CheckpointException($"'{name}' is both in {_tensors[name].Info.File} and in {info.File}. Only one of them can hold; remove the other file.");
+                throw new CheckpointException(
+                    $"'{name}' is both in {_tensors[name].Info.File} and in {info.File}. Only one of them can hold; remove the other file."
+                );
         }
     }
 }

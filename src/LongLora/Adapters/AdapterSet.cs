@@ -16,8 +16,8 @@ public sealed record AdapterOptions
     public double Alpha { get; init; } = 16;
 
     /// <summary>
-    /// Last parts of the names of the layers that get LoRA; <see cref="AttentionLayers"/> stands for all linear layers of the attention branch,
-    /// whatever they are called in the model's family, and <see cref="AllLayers"/> for those of the MLP too. Default: attention.
+    /// Last parts of the names of the layers that get LoRA; <see cref="AttentionLayers"/> stands for all linear layers of the attention
+    /// branch, whatever they are called in the model's family, and <see cref="AllLayers"/> for those of the MLP too. Default: attention.
     /// </summary>
     public IReadOnlyList<string> TargetModules { get; init; } = [AttentionLayers];
 
@@ -49,12 +49,23 @@ public sealed class AdapterSet : IDisposable
     private readonly CausalLanguageModel _model;
     private readonly Dictionary<string, LoraAdapter> _adapters;
 
-    private AdapterSet(CausalLanguageModel model, AdapterOptions options, Dictionary<string, LoraAdapter> adapters, IReadOnlyList<Weight> modelWeights)
+    private AdapterSet(
+        CausalLanguageModel model,
+        AdapterOptions options,
+        Dictionary<string, LoraAdapter> adapters,
+        IReadOnlyList<Weight> modelWeights
+    )
     {
         (_model, Options, _adapters, ModelWeights) = (model, options, adapters, modelWeights);
         foreach (var layer in model.Linears)
             layer.Update = adapters.GetValueOrDefault(layer.Name);
-        Weights = [.. modelWeights, .. model.Linears.SelectMany(l => adapters.TryGetValue(l.Name, out var adapter) ? [adapter.A, adapter.B] : Array.Empty<Weight>())];
+        Weights =
+        [
+            .. modelWeights,
+            .. model.Linears.SelectMany(l =>
+                adapters.TryGetValue(l.Name, out var adapter) ? [adapter.A, adapter.B] : Array.Empty<Weight>()
+            ),
+        ];
     }
 
     /// <summary>How it was made.</summary>
@@ -91,8 +102,12 @@ public sealed class AdapterSet : IDisposable
     }
 
     /// <summary>Attaches LoRA matrices that exist, such as those of a file; the given model weights replace the model's own.</summary>
-    internal static AdapterSet Attach(CausalLanguageModel model, AdapterOptions options, Dictionary<string, LoraAdapter> adapters, IReadOnlyList<Weight> modelWeights) =>
-        new(model, options, adapters, modelWeights);
+    internal static AdapterSet Attach(
+        CausalLanguageModel model,
+        AdapterOptions options,
+        Dictionary<string, LoraAdapter> adapters,
+        IReadOnlyList<Weight> modelWeights
+    ) => new(model, options, adapters, modelWeights);
 
     /// <summary>The layers whose names end in one of the targets, or equal it.</summary>
     internal static IReadOnlyList<LinearLayer> Targets(CausalLanguageModel model, IReadOnlyList<string> targets)
@@ -104,21 +119,30 @@ public sealed class AdapterSet : IDisposable
             if (!model.Linears.Any(l => Matches(l.Name, target)))
             {
                 var names = model.Linears.Select(LastPart).Distinct();
-                throw new ConfigurationException($"target-modules has '{target}', but the model's linear layers are called {string.Join(", ", names)}; "
-                    + $"'{AdapterOptions.AttentionLayers}' stands for {string.Join(", ", Resolve(model, [AdapterOptions.AttentionLayers]))}, "
-                    + $"'{AdapterOptions.AllLayers}' for {string.Join(", ", Resolve(model, [AdapterOptions.AllLayers]))}.");
+                throw new ConfigurationException(
+                    $"target-modules has '{target}', but the model's linear layers are called {string.Join(", ", names)}; "
+                        + $"'{AdapterOptions.AttentionLayers}' stands for "
+                        + $"{string.Join(", ", Resolve(model, [AdapterOptions.AttentionLayers]))}, "
+                        + $"'{AdapterOptions.AllLayers}' for {string.Join(", ", Resolve(model, [AdapterOptions.AllLayers]))}."
+                );
             }
         }
         return [.. model.Linears.Where(l => targets.Any(t => Matches(l.Name, t)))];
     }
 
     private static IReadOnlyList<string> Resolve(CausalLanguageModel model, IReadOnlyList<string> targets) =>
-        [.. targets.SelectMany(t => t switch
-        {
-            AdapterOptions.AttentionLayers => model.Blocks[0].AttentionLayers.Select(LastPart),
-            AdapterOptions.AllLayers => model.Linears.Where(l => l != model.Head).Select(LastPart),
-            _ => [t],
-        }).Distinct()];
+        [
+            .. targets
+                .SelectMany(t =>
+                    t switch
+                    {
+                        AdapterOptions.AttentionLayers => model.Blocks[0].AttentionLayers.Select(LastPart),
+                        AdapterOptions.AllLayers => model.Linears.Where(l => l != model.Head).Select(LastPart),
+                        _ => [t],
+                    }
+                )
+                .Distinct(),
+        ];
 
     private static string LastPart(LinearLayer layer) => layer.Name[(layer.Name.LastIndexOf('.') + 1)..];
 
@@ -134,9 +158,12 @@ public sealed class AdapterSet : IDisposable
     private static List<Weight> TrainedModelWeights(CausalLanguageModel model, AdapterOptions options)
     {
         if (options.TrainEverything && model.IsQuantized)
-            throw new ConfigurationException("The model's matrices are quantised and cannot be trained: full fine-tuning needs it in full precision. Use LoRA.");
+            throw new ConfigurationException(
+                "The model's matrices are quantised and cannot be trained: full fine-tuning needs it in full precision. Use LoRA."
+            );
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
-        bool IsTrained(Weight weight) => options.TrainEverything
+        bool IsTrained(Weight weight) =>
+            options.TrainEverything
             || (options.TrainEmbeddings && weight == model.Embedding.Weight)
             || (options.TrainNorms && norms.Contains(weight));
         var trained = model.Weights.Where(IsTrained).ToList();

@@ -6,8 +6,9 @@ using static TorchSharp.torch;
 namespace LongLora.Adapters;
 
 /// <summary>
-/// The two files in which LongLoRA publishes an adapter, beside PEFT's <c>adapter_config.json</c>: <c>adapter_model.bin</c> with the LoRA matrices, as PEFT wrote it before
-/// safetensors, and <c>trainable_params.bin</c> with embeddings and norms under the base model's own names. LongLoRA's merge script reads both.
+/// The two files in which LongLoRA publishes an adapter, beside PEFT's <c>adapter_config.json</c>: <c>adapter_model.bin</c> with the LoRA
+/// matrices, as PEFT wrote it before safetensors, and <c>trainable_params.bin</c> with embeddings and norms under the base model's own
+/// names. LongLoRA's merge script reads both.
 /// <see cref="PeftFormat.Attach"/> reads them here.
 /// </summary>
 public static class LongLoraPair
@@ -18,7 +19,8 @@ public static class LongLoraPair
     /// <param name="model">The model that they are attached to.</param>
     /// <param name="basePath">Where the base model is, for <c>base_model_name_or_path</c>.</param>
     /// <param name="paddingRow">
-    /// Whether the embeddings get one more row, the mean of the others: LongLoRA's scripts add a token <c>[PAD]</c> to any tokenizer without padding, and take only tables that have its row.
+    /// Whether the embeddings get one more row, the mean of the others: LongLoRA's scripts add a token <c>[PAD]</c> to any tokenizer
+    /// without padding, and take only tables that have its row.
     /// </param>
     /// <exception cref="ConfigurationException">Every weight is trained, or there is no LoRA.</exception>
     public static void Write(string folder, AdapterSet set, CausalLanguageModel model, string basePath, bool paddingRow)
@@ -26,15 +28,23 @@ public static class LongLoraPair
         if (set.Options.TrainEverything || set.Adapters.Count == 0)
             throw new ConfigurationException("LongLoRA's layout holds LoRA matrices, and there are none. Save the model itself.");
         TorchPickleWriter.Write(Path.Combine(folder, AdapterFiles.PickleFile), [.. PeftFormat.LoraTensors(set, model)]);
-        TorchPickleWriter.Write(Path.Combine(folder, AdapterFiles.TrainedFile), [.. set.ModelWeights.Select(w =>
-            paddingRow && (w == model.Embedding.Weight || w.Name == model.Head.Name + ".weight") ? WithMeanRow(w.Name, w.Value) : TensorToWrite.Of(w.Name, w.Value))]);
+        TorchPickleWriter.Write(
+            Path.Combine(folder, AdapterFiles.TrainedFile),
+            [
+                .. set.ModelWeights.Select(w =>
+                    paddingRow && (w == model.Embedding.Weight || w.Name == model.Head.Name + ".weight")
+                        ? WithMeanRow(w.Name, w.Value)
+                        : TensorToWrite.Of(w.Name, w.Value)
+                ),
+            ]
+        );
         PeftFormat.WriteConfig(folder, set.Options, model, basePath, []);
     }
 
     private static TensorToWrite WithMeanRow(string name, Tensor table) => new(name, table.dtype, [table.size(0) + 1, table.size(1)], () =>
-    {
-        using var noGradient = no_grad();
-        using var scope = NewDisposeScope();
-        return cat([table, table.mean([0], keepdim: true)]).MoveToOuterDisposeScope();
-    });
+        {
+            using var noGradient = no_grad();
+            using var scope = NewDisposeScope();
+            return cat([table, table.mean([0], keepdim: true)]).MoveToOuterDisposeScope();
+        });
 }

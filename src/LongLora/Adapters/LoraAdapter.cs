@@ -18,7 +18,10 @@ public sealed class LoraAdapter : ILinearUpdate
     public LoraAdapter(Weight a, Weight b, double alpha)
     {
         if (a.Shape.Count != 2 || b.Shape.Count != 2 || a.Shape[0] != b.Shape[1])
-            throw new Runtime.ShapeException($"LoRA needs A [r, I] and B [O, r]; seen {a.Name} [{string.Join(", ", a.Shape)}] and {b.Name} [{string.Join(", ", b.Shape)}].");
+            throw new Runtime.ShapeException(
+                $"LoRA needs A [r, I] and B [O, r]; seen {a.Name} [{string.Join(", ", a.Shape)}] and {b.Name} "
+                    + $"[{string.Join(", ", b.Shape)}]."
+            );
         (A, B, Scale) = (a, b, alpha / a.Shape[0]);
     }
 

@@ -13,14 +13,17 @@ namespace LongLora.Adapters;
 public sealed record AdapterReading
 {
     /// <summary>
-    /// The context in tokens that the adapter was trained for, where its files do not say (LongLoRA's own); null where they do, or for the base's.
+    /// The context in tokens that the adapter was trained for, where its files do not say (LongLoRA's own); null where they do, or for
+    /// the base's.
     /// </summary>
     public int? Context { get; init; }
 
     /// <summary>How positions were rescaled to <see cref="Context"/>. Default linear, as LongLoRA does.</summary>
     public string Scaling { get; init; } = "linear";
 
-    /// <summary>Leaves rows of the embeddings that the base model does not have, such as that of <c>[PAD]</c>, aside. Default false.</summary>
+    /// <summary>
+    /// Leaves rows of the embeddings that the base model does not have, such as that of <c>[PAD]</c>, aside. Default false.
+    /// </summary>
     public bool KeepVocabulary { get; init; }
 }
 
@@ -30,14 +33,16 @@ public sealed record AdapterReading
 /// Read are also PEFT's older <c>adapter_model.bin</c> and LongLoRA's <c>trainable_params.bin</c> beside it.
 /// </summary>
 /// <remarks>
-/// The rescaled positions stand in the notes of the safetensors file (<c>longlora_model</c> in <c>__metadata__</c>): without them an adapter would be silently wrong on a base
-/// whose <c>config.json</c> still has the old ones. They cannot stand in <c>adapter_config.json</c>, of which PEFT 0.6 to 0.13 refuse every field that they do not know; for the
-/// same reason it has no field that is younger than PEFT 0.4.
+/// The rescaled positions stand in the notes of the safetensors file (<c>longlora_model</c> in <c>__metadata__</c>): without them an
+/// adapter would be silently wrong on a base whose <c>config.json</c> still has the old ones. They cannot stand in
+/// <c>adapter_config.json</c>, of which PEFT 0.6 to 0.13 refuse every field that they do not know; for the same reason it has no field
+/// that is younger than PEFT 0.4.
 /// </remarks>
 public static class PeftFormat
 {
     internal const string ConfigFile = "adapter_config.json";
-    private const string WeightFile = AdapterFiles.SafetensorsFile, Prefix = AdapterFiles.Prefix;
+    private const string WeightFile = AdapterFiles.SafetensorsFile,
+        Prefix = AdapterFiles.Prefix;
     private const string PositionsNote = "longlora_model";
 
     private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
@@ -103,19 +108,28 @@ public static class PeftFormat
     }
 
     /// <summary>Writes <c>adapter_config.json</c>.</summary>
-    internal static void WriteConfig(string folder, AdapterOptions options, CausalLanguageModel model, string basePath, IEnumerable<string> saved) =>
-        AtomicFile.WriteText(Path.Combine(folder, ConfigFile), Config(options, model, basePath, saved).ToJsonString(s_indented) + "\n");
+    internal static void WriteConfig(
+        string folder,
+        AdapterOptions options,
+        CausalLanguageModel model,
+        string basePath,
+        IEnumerable<string> saved
+    ) => AtomicFile.WriteText(Path.Combine(folder, ConfigFile), Config(options, model, basePath, saved).ToJsonString(s_indented) + "\n");
 
     /// <summary>Reads an adapter and attaches it, trained embeddings, norms and positions included.</summary>
     /// <remarks>
-    /// Embeddings with more rows than the model's, such as those of LongLoRA's added <c>[PAD]</c>, give the model a larger vocabulary; the head's new rows are the
-    /// mean of the others, as LongLoRA has them.
+    /// Embeddings with more rows than the model's, such as those of LongLoRA's added <c>[PAD]</c>, give the model a larger vocabulary;
+    /// the head's new rows are the mean of the others, as LongLoRA has them.
     /// </remarks>
     /// <param name="folder">The adapter's folder.</param>
     /// <param name="model">The base model.</param>
     /// <param name="reading">How to take what the files leave open; null for the defaults.</param>
-    /// <exception cref="CheckpointException">A file is missing or damaged, an option is not supported, or the adapter belongs to another model.</exception>
-    /// <exception cref="ConfigurationException">LongLoRA's files do not say for which context they were trained, and nobody else does.</exception>
+    /// <exception cref="CheckpointException">
+    /// A file is missing or damaged, an option is not supported, or the adapter belongs to another model.
+    /// </exception>
+    /// <exception cref="ConfigurationException">
+    /// LongLoRA's files do not say for which context they were trained, and nobody else does.
+    /// </exception>
     public static AdapterSet Attach(string folder, CausalLanguageModel model, AdapterReading? reading = null)
     {
         var configPath = Path.Combine(folder, ConfigFile);
@@ -132,8 +146,10 @@ public static class PeftFormat
         var replaced = TakeWeights(files, stored, model, reading.KeepVocabulary);
         TakeTiedHead(stored, files, model);
         if (stored.Count > 0)
-            throw new CheckpointException($"{stored.Values.First().File}: '{stored.Values.First().Name}' belongs to no part of this model"
-                + $"{(stored.Count > 1 ? $", nor do {stored.Count - 1} other tensors" : "")}. The adapter was made for another base.");
+            throw new CheckpointException(
+                $"{stored.Values.First().File}: '{stored.Values.First().Name}' belongs to no part of this model"
+                    + $"{(stored.Count > 1 ? $", nor do {stored.Count - 1} other tensors" : "")}. The adapter was made for another base."
+            );
         if (adapters.Count == 0 && replaced.Count == 0)
             throw new CheckpointException($"{files.Path} holds no tensors: the adapter is empty.");
         model.Config = positions with { VocabularySize = model.Config.VocabularySize };
@@ -149,22 +165,37 @@ public static class PeftFormat
         return AdapterSet.Attach(model, options, adapters, replaced);
     }
 
-    private static Dictionary<string, LoraAdapter> TakePairs(AdapterFiles files, Dictionary<string, TensorInfo> stored, CausalLanguageModel model, int rank, double alpha)
+    private static Dictionary<string, LoraAdapter> TakePairs(
+        AdapterFiles files,
+        Dictionary<string, TensorInfo> stored,
+        CausalLanguageModel model,
+        int rank,
+        double alpha
+    )
     {
         var adapters = new Dictionary<string, LoraAdapter>();
         foreach (var layer in model.Linears)
         {
-            string a = layer.Name + ".lora_A.weight", b = layer.Name + ".lora_B.weight";
+            string a = layer.Name + ".lora_A.weight",
+                b = layer.Name + ".lora_B.weight";
             if (!stored.ContainsKey(a) || !stored.ContainsKey(b))
                 continue;
             CheckShape(stored[a], rank, layer.InputSize);
             CheckShape(stored[b], layer.OutputSize, rank);
-            adapters.Add(layer.Name, new LoraAdapter(new Weight(a, Take(files, stored, a, model)), new Weight(b, Take(files, stored, b, model)), alpha));
+            adapters.Add(
+                layer.Name,
+                new LoraAdapter(new Weight(a, Take(files, stored, a, model)), new Weight(b, Take(files, stored, b, model)), alpha)
+            );
         }
         return adapters;
     }
 
-    private static List<Weight> TakeWeights(AdapterFiles files, Dictionary<string, TensorInfo> stored, CausalLanguageModel model, bool keepVocabulary)
+    private static List<Weight> TakeWeights(
+        AdapterFiles files,
+        Dictionary<string, TensorInfo> stored,
+        CausalLanguageModel model,
+        bool keepVocabulary
+    )
     {
         var rows = model.Embedding.Weight.Shape[0];
         string[] tables = [model.Embedding.Weight.Name, model.Head.Name + ".weight"];
@@ -191,7 +222,8 @@ public static class PeftFormat
         return value.to(ScalarType.Float32, model.Device, copy: true);
     }
 
-    // Our own adapters say which positions they were trained with; LongLoRA's pair does not, and without them its numbers are silently wrong.
+    // Our own adapters say which positions they were trained with; LongLoRA's pair does not, and without them its numbers are silently
+    // wrong.
     private static ModelConfig NewPositions(AdapterFiles files, JsonObject adapter, ModelConfig config, AdapterReading reading)
     {
         if (WrittenPositions(files, adapter) is { } written)
@@ -200,15 +232,24 @@ public static class PeftFormat
         {
             return context >= RopeScaling.CurrentContext(config)
                 ? RopeScaling.Extend(config, reading.Scaling, null, context)
-                : throw new ConfigurationException($"The adapter's context is given as {context}, but the base model already has {RopeScaling.CurrentContext(config)} tokens.");
+                : throw new ConfigurationException(
+                    $"The adapter's context is given as {context}, but the base model already has {RopeScaling.CurrentContext(config)} "
+                        + $"tokens."
+                );
         }
-        return !files.IsPair ? config : throw new ConfigurationException(
-            $"The adapter in '{Path.GetDirectoryName(files.Path)}' is in LongLoRA's layout ({AdapterFiles.TrainedFile}), which does not say for which context it was trained, and its numbers are "
-            + $"wrong without. Give --adapter-context N, such as the 32768 of '...-32k'; {RopeScaling.CurrentContext(config)} if the base model's positions are already rescaled.");
+        return !files.IsPair
+            ? config
+            : throw new ConfigurationException(
+                $"The adapter in '{Path.GetDirectoryName(files.Path)}' is in LongLoRA's layout ({AdapterFiles.TrainedFile}), which does "
+                    + $"not say for which context it was trained, and its numbers are "
+                    + $"wrong without. Give --adapter-context N, such as the 32768 of '...-32k'; {RopeScaling.CurrentContext(config)} "
+                    + $"if the base model's positions are already rescaled."
+            );
     }
 
     /// <summary>The rescaled positions as the adapter's files give them, or null. The first adapters had them in their config.</summary>
-    internal static string? WrittenPositions(AdapterFiles files, JsonObject adapter) => files.Notes.GetValueOrDefault(PositionsNote) ?? adapter[PositionsNote]?.ToJsonString();
+    internal static string? WrittenPositions(AdapterFiles files, JsonObject adapter) =>
+        files.Notes.GetValueOrDefault(PositionsNote) ?? adapter[PositionsNote]?.ToJsonString();
 
     private static JsonObject Config(AdapterOptions options, CausalLanguageModel model, string basePath, IEnumerable<string> saved)
     {
@@ -243,21 +284,26 @@ public static class PeftFormat
             throw new CheckpointException($"{path} is not understood: {e.Message}", e);
         }
         if (config["peft_type"]?.ToString() is not "LORA")
-            throw new CheckpointException($"{path}: peft_type is {config["peft_type"]?.ToJsonString() ?? "absent"}; only LORA is supported.");
+            throw new CheckpointException(
+                $"{path}: peft_type is {config["peft_type"]?.ToJsonString() ?? "absent"}; only LORA is supported."
+            );
         foreach (var (name, allowed) in s_onlyValue)
         {
             if (config.TryGetPropertyValue(name, out var value) && !allowed.Contains(value?.ToJsonString() ?? "null"))
-                throw new CheckpointException($"{path}: '{name}' is {value?.ToJsonString()}, which is not supported; only {string.Join(" or ", allowed)} is.");
+                throw new CheckpointException(
+                    $"{path}: '{name}' is {value?.ToJsonString()}, which is not supported; only {string.Join(" or ", allowed)} is."
+                );
         }
         return config;
     }
 
-    private static double? Number(JsonObject config, string name, string path) => config[name] switch
-    {
-        null => null,
-        JsonValue value when value.GetValueKind() == JsonValueKind.Number && value.GetValue<double>() > 0 => value.GetValue<double>(),
-        var other => throw new CheckpointException($"{path}: '{name}' is {other.ToJsonString()}; it must be a number above 0."),
-    };
+    private static double? Number(JsonObject config, string name, string path) =>
+        config[name] switch
+        {
+            null => null,
+            JsonValue value when value.GetValueKind() == JsonValueKind.Number && value.GetValue<double>() > 0 => value.GetValue<double>(),
+            var other => throw new CheckpointException($"{path}: '{name}' is {other.ToJsonString()}; it must be a number above 0."),
+        };
 
     private static ModelConfig ReadPositions(string written, ModelConfig config, string path)
     {
@@ -287,19 +333,26 @@ public static class PeftFormat
         if (head.size(0) > embedding.size(0)) // rows that were left aside
             head = head.narrow(0, 0, embedding.size(0));
         if (!head.shape.SequenceEqual(embedding.shape) || !head.equal(embedding).all().item<bool>())
-            throw new CheckpointException($"{info.File}: '{info.Name}' differs from the embeddings, but the model's head is tied to them. Untie the base model first.");
+            throw new CheckpointException(
+                $"{info.File}: '{info.Name}' differs from the embeddings, but the model's head is tied to them. Untie the base model first."
+            );
     }
 
     private static void CheckShape(TensorInfo info, params long[] shape)
     {
         if (!info.Shape.SequenceEqual(shape))
-            throw new CheckpointException($"{info.File}: '{info.Name}' is [{string.Join(", ", info.Shape)}]; this model needs [{string.Join(", ", shape)}].");
+            throw new CheckpointException(
+                $"{info.File}: '{info.Name}' is [{string.Join(", ", info.Shape)}]; this model needs [{string.Join(", ", shape)}]."
+            );
     }
 
     // model.layers.0.input_layernorm.weight (or .bias) -> input_layernorm
     private static string ModuleName(string name)
     {
-        var module = name.EndsWith(".weight", StringComparison.Ordinal) || name.EndsWith(".bias", StringComparison.Ordinal) ? name[..name.LastIndexOf('.')] : name;
+        var module =
+            name.EndsWith(".weight", StringComparison.Ordinal) || name.EndsWith(".bias", StringComparison.Ordinal)
+                ? name[..name.LastIndexOf('.')]
+                : name;
         return module[(module.LastIndexOf('.') + 1)..];
     }
 }

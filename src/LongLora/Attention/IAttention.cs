@@ -14,7 +14,9 @@ public interface IAttention
     /// <param name="query">[B, H, L, K], any strides with K innermost.</param>
     /// <param name="key">[B, J, L, K].</param>
     /// <param name="value">[B, J, L, K].</param>
-    /// <param name="segments">Document lengths in each row, summing to L, where documents may not see each other; null for one document a row.</param>
+    /// <param name="segments">
+    /// Document lengths in each row, summing to L, where documents may not see each other; null for one document a row.
+    /// </param>
     /// <param name="heads">Which of the layer's heads the queries are; null for all of them.</param>
     /// <returns>[B, H, L, K].</returns>
     Tensor Attend(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null);
@@ -26,10 +28,18 @@ public interface IAttention
     /// <param name="segments">As for Attend.</param>
     /// <param name="heads">As for Attend.</param>
     /// <param name="into">Where the result is written, without log-sum-exp where it has none; null for new tensors.</param>
-    AttentionResult Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null,
-        AttentionResult? into = null);
+    AttentionResult Forward(
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        IReadOnlyList<IReadOnlyList<int>>? segments = null,
+        HeadSlice? heads = null,
+        AttentionResult? into = null
+    );
 
-    /// <summary>Whether <see cref="Forward"/> gives log-sum-exps on a device, so that <see cref="Backward"/> computes nothing twice.</summary>
+    /// <summary>
+    /// Whether <see cref="Forward"/> gives log-sum-exps on a device, so that <see cref="Backward"/> computes nothing twice.
+    /// </summary>
     /// <param name="device">Where the heads are.</param>
     bool KeepsLogSumExp(Device device);
 
@@ -42,14 +52,26 @@ public interface IAttention
     /// <param name="segments">As given to Forward.</param>
     /// <param name="heads">As given to Forward.</param>
     /// <param name="into">Where the gradients are written, whatever was there; null for new tensors.</param>
-    (Tensor Query, Tensor Key, Tensor Value) Backward(Tensor gradient, Tensor query, Tensor key, Tensor value, AttentionResult result,
-        IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null, (Tensor Query, Tensor Key, Tensor Value)? into = null);
+    (Tensor Query, Tensor Key, Tensor Value) Backward(
+        Tensor gradient,
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        AttentionResult result,
+        IReadOnlyList<IReadOnlyList<int>>? segments = null,
+        HeadSlice? heads = null,
+        (Tensor Query, Tensor Key, Tensor Value)? into = null
+    );
 
-    /// <summary>The same attention in which a token looks back over <paramref name="window"/> tokens, itself included: a model's sliding window.</summary>
+    /// <summary>
+    /// The same attention in which a token looks back over <paramref name="window"/> tokens, itself included: a model's sliding window.
+    /// </summary>
     /// <param name="window">W, at least 1.</param>
     IAttention Within(int window);
 
-    /// <summary>The stretches of tokens in which the heads of each half attend: a row's pattern written down, for plans and tests.</summary>
+    /// <summary>
+    /// The stretches of tokens in which the heads of each half attend: a row's pattern written down, for plans and tests.
+    /// </summary>
     /// <param name="length">L.</param>
     AttentionPattern Pattern(int length);
 }
@@ -66,7 +88,8 @@ public readonly record struct HeadSlice(int First, int Count, int Total);
 public readonly record struct AttentionResult(Tensor Output, Tensor? LogSumExp);
 
 /// <summary>
-/// A pattern of causal attention inside stretches of tokens: heads [0, H/2) use <paramref name="Lower"/>, heads [H/2, H) <paramref name="Upper"/>.
+/// A pattern of causal attention inside stretches of tokens: heads [0, H/2) use <paramref name="Lower"/>, heads [H/2, H)
+/// <paramref name="Upper"/>.
 /// </summary>
 /// <param name="Lower">Runs that cover the tokens once, in order.</param>
 /// <param name="Upper">Likewise; equal to Lower where all heads do the same.</param>
@@ -78,16 +101,19 @@ public sealed record AttentionPattern(IReadOnlyList<Run> Lower, IReadOnlyList<Ru
     /// <summary>Query-key pairs that one head of each half computes, on average: the cost of the pattern.</summary>
     public double PairsPerHead => (Pairs(Lower) + Pairs(Upper)) / 2;
 
-    private double Pairs(IReadOnlyList<Run> runs) => runs.Sum(r => r.Count * (Triangle(r.Length) - Triangle(Math.Max(0, r.Length - WindowInside(r, Window)))));
+    private double Pairs(IReadOnlyList<Run> runs) =>
+        runs.Sum(r => r.Count * (Triangle(r.Length) - Triangle(Math.Max(0, r.Length - WindowInside(r, Window)))));
 
-    internal static int WindowInside(Run run, int window) => run.Interleaved && window < int.MaxValue ? (window + run.Count - 1) / run.Count : window;
+    internal static int WindowInside(Run run, int window) =>
+        run.Interleaved && window < int.MaxValue ? (window + run.Count - 1) / run.Count : window;
 
     private static double Triangle(double side) => side * (side + 1) / 2;
 }
 
 /// <summary>
 /// Equal stretches one after the other: [Start, Start + Length), [Start + Length, Start + 2 Length), ...; or, where
-/// <paramref name="Interleaved"/>, in turns: the first has the tokens Start, Start + Count, Start + 2 Count, ..., the second those after them.
+/// <paramref name="Interleaved"/>, in turns: the first has the tokens Start, Start + Count, Start + 2 Count, ..., the second those after
+/// them.
 /// </summary>
 /// <param name="Start">First token.</param>
 /// <param name="Length">Tokens in one stretch.</param>
@@ -98,7 +124,9 @@ public readonly record struct Run(int Start, int Length, int Count, bool Interle
     /// <summary>The token after the last one.</summary>
     public int End => Start + Length * Count;
 
-    /// <summary>Covers [start, end) by stretches of <paramref name="length"/> tokens, the last one shorter where it does not divide.</summary>
+    /// <summary>
+    /// Covers [start, end) by stretches of <paramref name="length"/> tokens, the last one shorter where it does not divide.
+    /// </summary>
     public static IEnumerable<Run> Cover(int start, int end, int length)
     {
         var whole = (end - start) / length;

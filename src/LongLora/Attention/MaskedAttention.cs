@@ -20,8 +20,8 @@ internal static class MaskedAttention
             : AttendFolded(query, key, value, mask);
 
     /// <summary>
-    /// The same for CUDA, whose kernel that takes masks may not take shared heads, and which would make the scores of all heads instead: the query heads of
-    /// a key-value head are so many more queries of one head.
+    /// The same for CUDA, whose kernel that takes masks may not take shared heads, and which would make the scores of all heads instead:
+    /// the query heads of a key-value head are so many more queries of one head.
     /// </summary>
     internal static Tensor AttendFolded(Tensor query, Tensor key, Tensor value, Tensor mask)
     {
@@ -29,6 +29,9 @@ internal static class MaskedAttention
         long[] shape = query.shape;
         var times = shape[1] / key.size(1);
         var folded = query.reshape(shape[0], key.size(1), times * shape[2], shape[3]); // [B, H, l, K] -> [B, J, H/J l, K]
-        return Dispatcher.ScaledDotProductAttention(folded, key, value, mask.repeat(times, 1), causal: false).reshape(shape).MoveToOuterDisposeScope();
+        return Dispatcher
+            .ScaledDotProductAttention(folded, key, value, mask.repeat(times, 1), causal: false)
+            .reshape(shape)
+            .MoveToOuterDisposeScope();
     }
 }

@@ -41,29 +41,69 @@ public abstract class SegmentedAttention : IAttention
     protected abstract AttentionPattern Stretches(int length);
 
     /// <inheritdoc/>
-    public Tensor Attend(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null)
+    public Tensor Attend(
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        IReadOnlyList<IReadOnlyList<int>>? segments = null,
+        HeadSlice? heads = null
+    )
     {
         CheckShapes(query, key, value);
         using var scope = NewDisposeScope();
         // Outputs are put together along L, then along H, then row by row.
-        var rows = Rows(query, segments).Select(row => Concatenate(1, HeadPieces(query, key, row.Pattern, heads).Select(piece =>
-            Concatenate(2, piece.Runs.Select(run =>
-                Unstretch(Causal(piece.Queries(query, row, run), piece.Shared(key, row, run), piece.Shared(value, row, run), Window(run)), row.Count, run))))));
+        var rows = Rows(query, segments)
+            .Select(row =>
+                Concatenate(
+                    1,
+                    HeadPieces(query, key, row.Pattern, heads)
+                        .Select(piece =>
+                            Concatenate(
+                                2,
+                                piece.Runs.Select(run =>
+                                    Unstretch(
+                                        Causal(
+                                            piece.Queries(query, row, run),
+                                            piece.Shared(key, row, run),
+                                            piece.Shared(value, row, run),
+                                            Window(run)
+                                        ),
+                                        row.Count,
+                                        run
+                                    )
+                                )
+                            )
+                        )
+                )
+            );
         return Concatenate(0, rows).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
-    public AttentionResult Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null,
-        AttentionResult? into = null)
+    public AttentionResult Forward(
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        IReadOnlyList<IReadOnlyList<int>>? segments = null,
+        HeadSlice? heads = null,
+        AttentionResult? into = null
+    )
     {
         using var noGradient = no_grad();
         CheckShapes(query, key, value);
-        var (output, logSumExp) = into is { } given ? (given.Output, given.LogSumExp)
-            : (TokenMajor(query), KeepsLogSumExp(query.device)
-                ? empty([query.size(0), query.size(2), query.size(1)], ScalarType.Float32).transpose(1, 2) : null); // [B, H, L], heads innermost
+        var (output, logSumExp) = into is { } given
+            ? (given.Output, given.LogSumExp)
+            : (
+                TokenMajor(query),
+                KeepsLogSumExp(query.device)
+                    ? empty([query.size(0), query.size(2), query.size(1)], ScalarType.Float32).transpose(1, 2)
+                    : null
+            ); // [B, H, L], heads innermost
         ForEachRun(query, key, segments, heads, (row, piece, run) =>
         {
-            Tensor q = piece.Queries(query, row, run), k = piece.Shared(key, row, run), v = piece.Shared(value, row, run);
+            Tensor q = piece.Queries(query, row, run),
+                k = piece.Shared(key, row, run),
+                v = piece.Shared(value, row, run);
             if (logSumExp is null)
             {
                 piece.Queries(output, row, run).copy_(Causal(q, k, v, Window(run)));
@@ -77,8 +117,16 @@ public abstract class SegmentedAttention : IAttention
     }
 
     /// <inheritdoc/>
-    public (Tensor Query, Tensor Key, Tensor Value) Backward(Tensor gradient, Tensor query, Tensor key, Tensor value, AttentionResult result,
-        IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null, (Tensor Query, Tensor Key, Tensor Value)? into = null)
+    public (Tensor Query, Tensor Key, Tensor Value) Backward(
+        Tensor gradient,
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        AttentionResult result,
+        IReadOnlyList<IReadOnlyList<int>>? segments = null,
+        HeadSlice? heads = null,
+        (Tensor Query, Tensor Key, Tensor Value)? into = null
+    )
     {
         using var noGradient = no_grad();
         var (queryGradient, keyGradient, valueGradient) = into ?? (TokenMajor(query), TokenMajor(key), TokenMajor(value));
@@ -86,9 +134,20 @@ public abstract class SegmentedAttention : IAttention
         valueGradient.zero_();
         ForEachRun(query, key, segments, heads, (row, piece, run) =>
         {
-            Tensor g = piece.Queries(gradient, row, run), q = piece.Queries(query, row, run), k = piece.Shared(key, row, run), v = piece.Shared(value, row, run);
+            Tensor g = piece.Queries(gradient, row, run),
+                q = piece.Queries(query, row, run),
+                k = piece.Shared(key, row, run),
+                v = piece.Shared(value, row, run);
             (q, k, v) = result.LogSumExp is { } logSumExp
-                ? BackwardKernel(g, q, k, v, piece.Queries(result.Output, row, run), piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3), Window(run))
+                ? BackwardKernel(
+                    g,
+                    q,
+                    k,
+                    v,
+                    piece.Queries(result.Output, row, run),
+                    piece.Queries(logSumExp.unsqueeze(3), row, run).squeeze(3),
+                    Window(run)
+                )
                 : BackwardByAutograd(g, q, k, v, Window(run));
             piece.Queries(queryGradient, row, run).copy_(q);
             // Pieces may share a key-value head, where the cut at H/2 goes through its query heads.
@@ -98,13 +157,23 @@ public abstract class SegmentedAttention : IAttention
         return (queryGradient, keyGradient, valueGradient);
     }
 
-    private void ForEachRun(Tensor query, Tensor key, IReadOnlyList<IReadOnlyList<int>>? segments, HeadSlice? heads, Action<RowRange, HeadPiece, Run> action)
+    private void ForEachRun(
+        Tensor query,
+        Tensor key,
+        IReadOnlyList<IReadOnlyList<int>>? segments,
+        HeadSlice? heads,
+        Action<RowRange, HeadPiece, Run> action
+    )
     {
         foreach (var row in Rows(query, segments))
         {
             foreach (var piece in HeadPieces(query, key, row.Pattern, heads))
             {
-                foreach (var run in piece.Runs.SelectMany(r => Parts(r, piece.Count * query.size(3), KernelElements(query.device_type != DeviceType.CPU))))
+                foreach (
+                    var run in piece.Runs.SelectMany(r =>
+                        Parts(r, piece.Count * query.size(3), KernelElements(query.device_type != DeviceType.CPU))
+                    )
+                )
                 {
                     // Rows of a batch can be one view only where a run covers the row.
                     for (var first = 0; first < row.Count; first += Together(row, run, query.size(2)))
@@ -122,21 +191,27 @@ public abstract class SegmentedAttention : IAttention
     {
         var count = run.Interleaved ? run.Count : (int)Math.Clamp(most / (width * run.Length), 1, run.Count);
         for (var first = 0; first < run.Count; first += count)
-            yield return run with { Start = run.Start + first * run.Length, Count = Math.Min(count, run.Count - first) };
+            yield return run with
+            {
+                Start = run.Start + first * run.Length,
+                Count = Math.Min(count, run.Count - first),
+            };
     }
 
     private static int Together(RowRange row, Run run, long length) =>
         run.Count == 1 || (!run.Interleaved && run.Length * (long)run.Count == length) ? row.Count : 1;
 
     // Without documents all rows have one pattern and are computed together; with documents, one row at a time.
-    private IEnumerable<RowRange> Rows(Tensor query, IReadOnlyList<IReadOnlyList<int>>? segments) => segments is null
-        ? [new RowRange(0, (int)query.size(0), Pattern((int)query.size(2)))]
-        : segments.Select((documents, row) => new RowRange(row, 1, Pattern(documents)));
+    private IEnumerable<RowRange> Rows(Tensor query, IReadOnlyList<IReadOnlyList<int>>? segments) =>
+        segments is null
+            ? [new RowRange(0, (int)query.size(0), Pattern((int)query.size(2)))]
+            : segments.Select((documents, row) => new RowRange(row, 1, Pattern(documents)));
 
     // The documents of a row one after the other: each has the pattern of its own length.
     private AttentionPattern Pattern(IReadOnlyList<int> documents)
     {
-        List<Run> lower = [], upper = [];
+        List<Run> lower = [],
+            upper = [];
         var start = 0;
         foreach (var length in documents.Where(d => d > 0))
         {
@@ -152,16 +227,20 @@ public abstract class SegmentedAttention : IAttention
     // this head is then given to both sides.
     private static IEnumerable<HeadPiece> HeadPieces(Tensor query, Tensor key, AttentionPattern pattern, HeadSlice? heads)
     {
-        long count = query.size(1), group = count / key.size(1);
+        long count = query.size(1),
+            group = count / key.size(1);
         var half = Math.Clamp((heads?.Total ?? count) / 2 - (heads?.First ?? 0), 0, count);
         if (pattern.Lower.SequenceEqual(pattern.Upper))
             half = 0;
         foreach (var (from, to, runs) in new[] { (0L, half, pattern.Lower), (half, count, pattern.Upper) })
         {
-            for (var at = from; at < to;)
+            for (var at = from; at < to; )
             {
                 // Up to the end of a shared head that is begun, or all whole shared heads, or what is left of the last one.
-                var end = at % group != 0 ? Math.Min(to, (at / group + 1) * group) : to - at >= group ? to - (to - at) % group : to;
+                var end =
+                    at % group != 0 ? Math.Min(to, (at / group + 1) * group)
+                    : to - at >= group ? to - (to - at) % group
+                    : to;
                 yield return new(at, end - at, at / group, (end - at + group - 1) / group, runs);
                 at = end;
             }
@@ -169,7 +248,8 @@ public abstract class SegmentedAttention : IAttention
     }
 
     // [B, H, L, K] with the strides of [B, L, H, K], as projections give and take it.
-    private static Tensor TokenMajor(Tensor like) => empty([like.size(0), like.size(2), like.size(1), like.size(3)], like.dtype, like.device).transpose(1, 2);
+    private static Tensor TokenMajor(Tensor like) =>
+        empty([like.size(0), like.size(2), like.size(1), like.size(3)], like.dtype, like.device).transpose(1, 2);
 
     private static Tensor Concatenate(long dimension, IEnumerable<Tensor> parts)
     {
@@ -178,7 +258,8 @@ public abstract class SegmentedAttention : IAttention
     }
 
     // [B n, H, G, K] -> [B, H, n G, K]
-    private static Tensor Unstretch(Tensor output, long batch, Run run) => run.Count == 1 ? output
+    private static Tensor Unstretch(Tensor output, long batch, Run run) =>
+        run.Count == 1 ? output
         : run.Interleaved ? output.unflatten(0, [batch, run.Count]).permute(0, 2, 3, 1, 4).flatten(2, 3)
         : output.unflatten(0, [batch, run.Count]).transpose(1, 2).flatten(2, 3);
 
@@ -189,18 +270,28 @@ public abstract class SegmentedAttention : IAttention
     {
         if (query.size(2) > window)
             return SlidingWindow.Attend(query, key, value, window);
-        // CUDA's flash kernel takes shared heads, but not fp32; its kernel for fp32 may not take shared heads, and without either the scores are a matrix [L, L].
+        // CUDA's flash kernel takes shared heads, but not fp32; its kernel for fp32 may not take shared heads, and without either the
+        // scores are a matrix [L, L].
         var times = query.size(1) / key.size(1);
         if (times > 1 && query.device_type != DeviceType.CPU && query.dtype == ScalarType.Float32)
             (key, value) = (key.repeat_interleave(times, 1), value.repeat_interleave(times, 1));
         return Dispatcher.ScaledDotProductAttention(query, key, value, null, query.size(2) > 1);
     }
 
-    private static (Tensor Output, Tensor LogSumExp) ForwardKernel(Tensor query, Tensor key, Tensor value, int window) => query.size(2) > window
-        ? SlidingWindow.Forward(query, key, value, window)
-        : Dispatcher.FlashAttentionCpu(query, key, value, causal: true);
+    private static (Tensor Output, Tensor LogSumExp) ForwardKernel(Tensor query, Tensor key, Tensor value, int window) =>
+        query.size(2) > window
+            ? SlidingWindow.Forward(query, key, value, window)
+            : Dispatcher.FlashAttentionCpu(query, key, value, causal: true);
 
-    private static (Tensor, Tensor, Tensor) BackwardKernel(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor output, Tensor logSumExp, int window) =>
+    private static (Tensor, Tensor, Tensor) BackwardKernel(
+        Tensor gradient,
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        Tensor output,
+        Tensor logSumExp,
+        int window
+    ) =>
         query.size(2) > window
             ? SlidingWindow.Backward(gradient, query, key, value, output, logSumExp, window)
             : Dispatcher.FlashAttentionCpuBackward(gradient, query, key, value, output, logSumExp, causal: true);
@@ -216,19 +307,34 @@ public abstract class SegmentedAttention : IAttention
 
     private static void CheckShapes(Tensor query, Tensor key, Tensor value)
     {
-        long[] q = query.shape, k = key.shape, v = value.shape;
-        if (q.Length != 4 || k.Length != 4 || !k.SequenceEqual(v) || k[1] == 0 || q[1] % k[1] != 0 || q[0] != k[0] || q[2] != k[2] || q[3] != k[3])
-            throw new ShapeException($"Attention needs query [B, H, L, K] and key and value [B, J, L, K] with J a divisor of H; seen "
-                + $"[{string.Join(", ", q)}], [{string.Join(", ", k)}], [{string.Join(", ", v)}].");
+        long[] q = query.shape,
+            k = key.shape,
+            v = value.shape;
+        if (
+            q.Length != 4
+            || k.Length != 4
+            || !k.SequenceEqual(v)
+            || k[1] == 0
+            || q[1] % k[1] != 0
+            || q[0] != k[0]
+            || q[2] != k[2]
+            || q[3] != k[3]
+        )
+            throw new ShapeException(
+                $"Attention needs query [B, H, L, K] and key and value [B, J, L, K] with J a divisor of H; seen "
+                    + $"[{string.Join(", ", q)}], [{string.Join(", ", k)}], [{string.Join(", ", v)}]."
+            );
     }
 
     private readonly record struct RowRange(int First, int Count, AttentionPattern Pattern);
 
     private readonly record struct HeadPiece(long First, long Count, long SharedFirst, long SharedCount, IReadOnlyList<Run> Runs)
     {
-        internal Tensor Queries(Tensor heads, RowRange row, Run run) => Stretches(heads.narrow(0, row.First, row.Count).narrow(1, First, Count), run);
+        internal Tensor Queries(Tensor heads, RowRange row, Run run) =>
+            Stretches(heads.narrow(0, row.First, row.Count).narrow(1, First, Count), run);
 
-        internal Tensor Shared(Tensor heads, RowRange row, Run run) => Stretches(heads.narrow(0, row.First, row.Count).narrow(1, SharedFirst, SharedCount), run);
+        internal Tensor Shared(Tensor heads, RowRange row, Run run) =>
+            Stretches(heads.narrow(0, row.First, row.Count).narrow(1, SharedFirst, SharedCount), run);
 
         // [B, H, L, K] -> [B n, H, G, K]; a view where B = 1 or the run covers the row, else a copy.
         private static Tensor Stretches(Tensor heads, Run run)
@@ -271,8 +377,10 @@ public sealed class ShiftedSparseAttention(int groupSize) : SegmentedAttention
         return new(lower, [new(0, shift, 1), .. Run.Cover(shift, length, _group)]);
     }
 
-    internal static int CheckedGroup(int size) => size >= 2 && size % 2 == 0 ? size
-        : throw new ConfigurationException($"The attention group has {size} tokens; it must be even and at least 2.");
+    internal static int CheckedGroup(int size) =>
+        size >= 2 && size % 2 == 0
+            ? size
+            : throw new ConfigurationException($"The attention group has {size} tokens; it must be even and at least 2.");
 }
 
 /// <summary>Groups without the shift: no information passes from one group to the next. The paper's ablation, not for use.</summary>
@@ -290,8 +398,8 @@ public sealed class GroupedAttention(int groupSize) : SegmentedAttention
 }
 
 /// <summary>
-/// Heads [0, H/2) in groups, heads [H/2, H) in groups of every second token of a stretch twice as long: as far as S²-Attn reaches, at its cost,
-/// but no head crosses the stretches. The paper's ablation (section 4.3, table 6: dilation from 1 to 2 over the heads), not for use.
+/// Heads [0, H/2) in groups, heads [H/2, H) in groups of every second token of a stretch twice as long: as far as S²-Attn reaches, at its
+/// cost, but no head crosses the stretches. The paper's ablation (section 4.3, table 6: dilation from 1 to 2 over the heads), not for use.
 /// </summary>
 /// <param name="groupSize">G, at least 2 and even; a text not longer than it gets full attention.</param>
 public sealed class DilatedAttention(int groupSize) : SegmentedAttention
@@ -303,7 +411,12 @@ public sealed class DilatedAttention(int groupSize) : SegmentedAttention
     {
         var whole = length / (2 * _group);
         // What is left at the end stays in groups without gaps.
-        return new([.. Run.Cover(0, length, _group)],
-            [.. Enumerable.Range(0, whole).Select(i => new Run(2 * _group * i, _group, 2, Interleaved: true)), .. Run.Cover(2 * _group * whole, length, _group)]);
+        return new(
+            [.. Run.Cover(0, length, _group)],
+            [
+                .. Enumerable.Range(0, whole).Select(i => new Run(2 * _group * i, _group, 2, Interleaved: true)),
+                .. Run.Cover(2 * _group * whole, length, _group),
+            ]
+        );
     }
 }

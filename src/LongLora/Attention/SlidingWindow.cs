@@ -10,9 +10,9 @@ namespace LongLora.Attention;
 /// [S, S], and no pair computed that is not looked at.
 /// </summary>
 /// <remarks>
-/// Queries are taken W at a time. Inside the W, attention is causal. Query a of a block also looks at keys c > a of the block before it: with both
-/// orders reversed, that is causal again. What two calls give is put together by their log-sum-exps, and the backward kernel takes the
-/// log-sum-exp of the whole, so that its probabilities are those of the whole (as in ring attention, arXiv 2310.01889).
+/// Queries are taken W at a time. Inside the W, attention is causal. Query a of a block also looks at keys c > a of the block before it:
+/// with both orders reversed, that is causal again. What two calls give is put together by their log-sum-exps, and the backward kernel
+/// takes the log-sum-exp of the whole, so that its probabilities are those of the whole (as in ring attention, arXiv 2310.01889).
 /// </remarks>
 internal static class SlidingWindow
 {
@@ -43,15 +43,32 @@ internal static class SlidingWindow
     }
 
     /// <summary>Gradients of <see cref="Forward"/>'s arguments.</summary>
-    internal static (Tensor Query, Tensor Key, Tensor Value) Backward(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor output, Tensor logSumExp, int window)
+    internal static (Tensor Query, Tensor Key, Tensor Value) Backward(
+        Tensor gradient,
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        Tensor output,
+        Tensor logSumExp,
+        int window
+    )
     {
         using var scope = NewDisposeScope();
-        Tensor queryGradient = zeros_like(query), keyGradient = zeros_like(key), valueGradient = zeros_like(value);
+        Tensor queryGradient = zeros_like(query),
+            keyGradient = zeros_like(key),
+            valueGradient = zeros_like(value);
         foreach (var part in Parts((int)query.size(2), window))
         {
             using var inner = NewDisposeScope();
-            var (q, k, v) = Dispatcher.FlashAttentionCpuBackward(part.Queries(gradient), part.Queries(query), part.Keys(key), part.Keys(value),
-                part.Queries(output), part.Queries(logSumExp), part.IsCausal);
+            var (q, k, v) = Dispatcher.FlashAttentionCpuBackward(
+                part.Queries(gradient),
+                part.Queries(query),
+                part.Keys(key),
+                part.Keys(value),
+                part.Queries(output),
+                part.Queries(logSumExp),
+                part.IsCausal
+            );
             queryGradient.narrow(2, part.Query, part.QueryCount).add_(part.Reorder(q, 2), Scalars.One);
             keyGradient.narrow(2, part.Key, part.KeyCount).add_(part.Reorder(k, 2), Scalars.One);
             valueGradient.narrow(2, part.Key, part.KeyCount).add_(part.Reorder(v, 2), Scalars.One);
@@ -60,8 +77,8 @@ internal static class SlidingWindow
     }
 
     /// <summary>
-    /// The same under autograd and on any device, with a mask [W, 2 W - 1] for each W queries. There may be more keys than queries: the queries are the
-    /// last tokens then.
+    /// The same under autograd and on any device, with a mask [W, 2 W - 1] for each W queries. There may be more keys than queries: the
+    /// queries are the last tokens then.
     /// </summary>
     internal static Tensor Attend(Tensor query, Tensor key, Tensor value, int window)
     {
@@ -73,9 +90,11 @@ internal static class SlidingWindow
             var from = Math.Max(0, first - window + 1);
             var keys = first + count - from;
             var (q, k, v) = (query.narrow(2, start, count), key.narrow(2, from, keys), value.narrow(2, from, keys));
-            outputs.Add(count == 1
-                ? Dispatcher.ScaledDotProductAttention(q, k, v, null, causal: false)
-                : MaskedAttention.Attend(q, k, v, Mask(first, count, from, keys, window, query.device)));
+            outputs.Add(
+                count == 1
+                    ? Dispatcher.ScaledDotProductAttention(q, k, v, null, causal: false)
+                    : MaskedAttention.Attend(q, k, v, Mask(first, count, from, keys, window, query.device))
+            );
         }
         return cat(outputs, 2).MoveToOuterDisposeScope();
     }
@@ -102,7 +121,15 @@ internal static class SlidingWindow
         }
     }
 
-    private readonly record struct Part(int Query, int QueryCount, int Key, int KeyCount, bool IsCausal = false, bool IsFirst = false, bool IsReversed = false)
+    private readonly record struct Part(
+        int Query,
+        int QueryCount,
+        int Key,
+        int KeyCount,
+        bool IsCausal = false,
+        bool IsFirst = false,
+        bool IsReversed = false
+    )
     {
         internal Tensor Queries(Tensor heads) => Reorder(heads.narrow(2, Query, QueryCount), 2);
 

@@ -4,25 +4,45 @@ using static TorchSharp.torch;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// A Hugging Face model folder: <c>config.json</c>, the weights in <c>model.safetensors</c> or <c>pytorch_model.bin</c> or in shards of either with an index,
-/// and the files that go along with them. Opening it reads the headers alone; a file is mapped when its first tensor is opened.
+/// A Hugging Face model folder: <c>config.json</c>, the weights in <c>model.safetensors</c> or <c>pytorch_model.bin</c> or in shards of
+/// either with an index, and the files that go along with them. Opening it reads the headers alone; a file is mapped when its first
+/// tensor is opened.
 /// </summary>
 /// <remarks>Where a folder has its weights in both forms, safetensors is read and the other left aside.</remarks>
 public sealed class CheckpointDirectory : ITensorSource
 {
-    internal const string ConfigFile = "config.json", WeightsFile = "model.safetensors", IndexFile = "model.safetensors.index.json",
-        PickleFile = "pytorch_model.bin", PickleIndexFile = "pytorch_model.bin.index.json";
+    internal const string ConfigFile = "config.json",
+        WeightsFile = "model.safetensors",
+        IndexFile = "model.safetensors.index.json",
+        PickleFile = "pytorch_model.bin",
+        PickleIndexFile = "pytorch_model.bin.index.json";
 
     // What a tokenizer and a text generator need, and what a licence asks to be handed on. A README speaks of the original alone.
     internal static readonly string[] TokenizerFiles =
     [
-        "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-        "chat_template.jinja", "chat_template.json",
+        "tokenizer.model",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.json",
+        "merges.txt",
+        "chat_template.jinja",
+        "chat_template.json",
     ];
 
-    private static readonly string[] s_companions = [.. TokenizerFiles, "generation_config.json", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*"];
+    private static readonly string[] s_companions =
+    [
+        .. TokenizerFiles,
+        "generation_config.json",
+        "LICENSE*",
+        "LICENCE*",
+        "NOTICE*",
+        "USE_POLICY*",
+    ];
 
-    private static readonly string[] s_heads = ["lm_head.weight", "embed_out.weight"], s_embeddings = ["model.embed_tokens.weight", "gpt_neox.embed_in.weight"];
+    private static readonly string[] s_heads = ["lm_head.weight", "embed_out.weight"],
+        s_embeddings = ["model.embed_tokens.weight", "gpt_neox.embed_in.weight"];
 
     private readonly Dictionary<string, ITensorSource> _mapped = new(StringComparer.Ordinal);
     private readonly OrderedDictionary<string, TensorInfo> _tensors = new(StringComparer.Ordinal);
@@ -35,7 +55,10 @@ public sealed class CheckpointDirectory : ITensorSource
         foreach (var (name, info) in files.SelectMany(f => f.Tensors))
         {
             if (!_tensors.TryAdd(name, info))
-                throw new CheckpointException($"'{name}' is both in {_tensors[name].File} and in {info.File}. Only one of them can hold; remove the other file, or mend the index.");
+                throw new CheckpointException(
+                    $"'{name}' is both in {_tensors[name].File} and in {info.File}. Only one of them can hold; remove the other file, "
+                        + $"or mend the index."
+                );
         }
     }
 
@@ -58,7 +81,8 @@ public sealed class CheckpointDirectory : ITensorSource
     public long DataBytes => _files.Sum(f => f.DataBytes);
 
     /// <summary>
-    /// Full paths of the files that a changed copy of the model needs beside config and weights: tokenizer, chat template, generation defaults, licence.
+    /// Full paths of the files that a changed copy of the model needs beside config and weights: tokenizer, chat template, generation
+    /// defaults, licence.
     /// </summary>
     public IReadOnlyList<string> Companions =>
         [.. s_companions.SelectMany(pattern => Directory.EnumerateFiles(Path, pattern).Order(StringComparer.Ordinal))];
@@ -69,16 +93,26 @@ public sealed class CheckpointDirectory : ITensorSource
     /// <exception cref="CheckpointException">It is no model folder, a shard is missing, or a file is damaged or not supported.</exception>
     public static CheckpointDirectory Open(string path, bool headersOnly = false)
     {
-        const string needed = "Give the folder of a Hugging Face model, with " + ConfigFile + " and " + WeightsFile + " or " + PickleFile + ".";
+        const string needed =
+            "Give the folder of a Hugging Face model, with " + ConfigFile + " and " + WeightsFile + " or " + PickleFile + ".";
         if (!Directory.Exists(path))
-            throw new CheckpointException(File.Exists(path) ? $"'{path}' is a file. {needed}" : $"There is no model folder '{path}'. {needed}");
+            throw new CheckpointException(
+                File.Exists(path) ? $"'{path}' is a file. {needed}" : $"There is no model folder '{path}'. {needed}"
+            );
         var configFile = System.IO.Path.Combine(path, ConfigFile);
         if (!File.Exists(configFile))
         {
-            throw new CheckpointException($"'{path}' has no {ConfigFile}. " + (File.Exists(System.IO.Path.Combine(path, "adapter_config.json"))
-                ? "It is an adapter: give its base model as the model, and this folder as the adapter."
-                : File.Exists(System.IO.Path.Combine(path, "params.json")) ? "With params.json it is a checkpoint in Meta's own layout: convert it to Hugging Face's first, with the script convert_llama_weights_to_hf.py of transformers."
-                : needed));
+            throw new CheckpointException(
+                $"'{path}' has no {ConfigFile}. "
+                    + (
+                        File.Exists(System.IO.Path.Combine(path, "adapter_config.json"))
+                            ? "It is an adapter: give its base model as the model, and this folder as the adapter."
+                        : File.Exists(System.IO.Path.Combine(path, "params.json"))
+                            ? "With params.json it is a checkpoint in Meta's own layout: convert it to Hugging Face's first, with the "
+                                + "script convert_llama_weights_to_hf.py of transformers."
+                        : needed
+                    )
+            );
         }
         var text = ModelConfigReader.ReadText(configFile);
         var folder = new CheckpointDirectory(path, text, ModelConfigReader.Parse(text, configFile), ReadHeaders(path));
@@ -116,8 +150,10 @@ public sealed class CheckpointDirectory : ITensorSource
         _mapped.Clear();
     }
 
-    private TensorInfo Find(string name) => _tensors.TryGetValue(name, out var info) ? info
-        : throw new CheckpointException($"'{Path}' has no tensor '{name}'.{NearestName.Hint(name, _tensors.Keys)}");
+    private TensorInfo Find(string name) =>
+        _tensors.TryGetValue(name, out var info)
+            ? info
+            : throw new CheckpointException($"'{Path}' has no tensor '{name}'.{NearestName.Hint(name, _tensors.Keys)}");
 
     private WeightFile FileOf(TensorInfo info) => _files.First(f => f.Path == info.File);
 
@@ -126,13 +162,19 @@ public sealed class CheckpointDirectory : ITensorSource
     {
         foreach (var head in s_heads.Where(_ => Config.TiedEmbeddings))
         {
-            if (_files.SelectMany(f => f.Aliases).Any(a => (a.Key == head && s_embeddings.Contains(a.Value)) || (a.Value == head && s_embeddings.Contains(a.Key))))
+            if (
+                _files
+                    .SelectMany(f => f.Aliases)
+                    .Any(a => (a.Key == head && s_embeddings.Contains(a.Value)) || (a.Value == head && s_embeddings.Contains(a.Key)))
+            )
                 _tensors.Remove(head);
         }
     }
 
     private static List<WeightFile> ReadHeaders(string path) =>
-        ReadHeaders(path, WeightsFile, IndexFile) ?? ReadHeaders(path, PickleFile, PickleIndexFile) ?? throw new CheckpointException(NoWeights(path));
+        ReadHeaders(path, WeightsFile, IndexFile)
+        ?? ReadHeaders(path, PickleFile, PickleIndexFile)
+        ?? throw new CheckpointException(NoWeights(path));
 
     private static List<WeightFile>? ReadHeaders(string path, string whole, string index)
     {
@@ -148,9 +190,14 @@ public sealed class CheckpointDirectory : ITensorSource
         var shards = map.Values.Distinct().Order(StringComparer.Ordinal).ToList();
         var missing = shards.Where(s => !File.Exists(System.IO.Path.Combine(path, s))).ToList();
         if (missing.Count > 0)
-            throw new CheckpointException($"'{path}' lacks {string.Join(", ", missing)}: {missing.Count} of the {shards.Count} shards that {index} names. Fetch what is missing.");
+            throw new CheckpointException(
+                $"'{path}' lacks {string.Join(", ", missing)}: {missing.Count} of the {shards.Count} shards that {index} names. Fetch "
+                    + $"what is missing."
+            );
         if (File.Exists(System.IO.Path.Combine(path, whole)) && !shards.Contains(whole))
-            throw new CheckpointException($"'{path}' has both {whole} and {index} with other files: two sets of weights. Remove one of them.");
+            throw new CheckpointException(
+                $"'{path}' has both {whole} and {index} with other files: two sets of weights. Remove one of them."
+            );
 
         var files = shards.ConvertAll(s => WeightFile.Read(System.IO.Path.Combine(path, s)));
         for (var i = 0; i < shards.Count; i++)
@@ -163,22 +210,33 @@ public sealed class CheckpointDirectory : ITensorSource
         foreach (var (name, file) in map)
         {
             if (file == shard && !header.Tensors.ContainsKey(name))
-                throw new CheckpointException($"{header.Path} has no tensor '{name}', which {index} places there. The files do not belong together; fetch them again.");
+                throw new CheckpointException(
+                    $"{header.Path} has no tensor '{name}', which {index} places there. The files do not belong together; fetch them again."
+                );
         }
         foreach (var name in header.Tensors.Keys)
         {
             if (!map.TryGetValue(name, out var file))
-                throw new CheckpointException($"{header.Path} has a tensor '{name}' that {index} does not list. The files do not belong together; fetch them again.");
+                throw new CheckpointException(
+                    $"{header.Path} has a tensor '{name}' that {index} does not list. The files do not belong together; fetch them again."
+                );
             if (file != shard)
-                throw new CheckpointException($"{header.Path} has a tensor '{name}' that {index} places in {file}. The files do not belong together; fetch them again.");
+                throw new CheckpointException(
+                    $"{header.Path} has a tensor '{name}' that {index} places in {file}. The files do not belong together; fetch them "
+                        + $"again."
+                );
         }
     }
 
     private static string NoWeights(string path)
     {
-        var shard = Directory.EnumerateFiles(path, "model-*-of-*.safetensors").Concat(Directory.EnumerateFiles(path, "pytorch_model-*-of-*.bin"))
-            .Order(StringComparer.Ordinal).FirstOrDefault();
-        var why = shard is not null ? $"It has {System.IO.Path.GetFileName(shard)}, a shard, but the index of the shards is missing."
+        var shard = Directory
+            .EnumerateFiles(path, "model-*-of-*.safetensors")
+            .Concat(Directory.EnumerateFiles(path, "pytorch_model-*-of-*.bin"))
+            .Order(StringComparer.Ordinal)
+            .FirstOrDefault();
+        var why = shard is not null
+            ? $"It has {System.IO.Path.GetFileName(shard)}, a shard, but the index of the shards is missing."
             : "The weights of the model are missing.";
         return $"'{path}' has neither {WeightsFile} nor {IndexFile}, nor {PickleFile} or {PickleIndexFile}. {why}";
     }

@@ -28,8 +28,12 @@ internal static class CheckpointIndex
         try
         {
             using var document = JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { AllowDuplicateProperties = false });
-            if (document.RootElement.ValueKind != JsonValueKind.Object
-                || !document.RootElement.TryGetProperty("weight_map", out var map) || map.ValueKind != JsonValueKind.Object || map.GetPropertyCount() == 0)
+            if (
+                document.RootElement.ValueKind != JsonValueKind.Object
+                || !document.RootElement.TryGetProperty("weight_map", out var map)
+                || map.ValueKind != JsonValueKind.Object
+                || map.GetPropertyCount() == 0
+            )
                 throw new CheckpointException($"{path}: a weight_map, an object from tensor names to file names, is needed.");
             return map.EnumerateObject().ToDictionary(p => p.Name, p => FileName(path, p), StringComparer.Ordinal);
         }
@@ -48,6 +52,8 @@ internal static class CheckpointIndex
         var name = entry.Value.ValueKind == JsonValueKind.String ? entry.Value.GetString()! : "";
         return name.Length > 0 && name is not ("." or "..") && !name.AsSpan().ContainsAny('/', '\\', ':')
             ? name
-            : throw new CheckpointException($"{path}: '{entry.Name}' is placed in {entry.Value.GetRawText()}, which is no name of a file beside the index.");
+            : throw new CheckpointException(
+                $"{path}: '{entry.Name}' is placed in {entry.Value.GetRawText()}, which is no name of a file beside the index."
+            );
     }
 }

@@ -7,7 +7,14 @@ namespace LongLora.Checkpoints;
 internal static unsafe class CheckpointShards
 {
     /// <summary>Writes one file, or shards with an index, by the names that transformers gives them.</summary>
-    public static void Write(string folder, IReadOnlyList<TensorToWrite> tensors, long maxShardBytes, string whole, string index, Action<string, IReadOnlyList<TensorToWrite>> write)
+    public static void Write(
+        string folder,
+        IReadOnlyList<TensorToWrite> tensors,
+        long maxShardBytes,
+        string whole,
+        string index,
+        Action<string, IReadOnlyList<TensorToWrite>> write
+    )
     {
         var shards = Split(tensors, maxShardBytes);
         if (shards.Count <= 1)
@@ -37,7 +44,9 @@ internal static unsafe class CheckpointShards
         using var scope = NewDisposeScope();
         using var made = tensor.Value();
         if (!made.shape.SequenceEqual(tensor.Shape))
-            throw new ShapeException($"'{tensor.Name}' was told to be [{string.Join(", ", tensor.Shape)}], but [{string.Join(", ", made.shape)}] was made.");
+            throw new ShapeException(
+                $"'{tensor.Name}' was told to be [{string.Join(", ", tensor.Shape)}], but [{string.Join(", ", made.shape)}] was made."
+            );
         if (tensor.ByteCount == 0)
             return;
         using var value = made.detach().to(tensor.Type).cpu().contiguous();

@@ -32,24 +32,35 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
             return null;
         return value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && double.IsFinite(number) && number >= minimum
             ? number
-            : throw Bad(name, value, minimum == double.Epsilon ? "a number above 0 is needed" : $"a number of at least {Text(minimum)} is needed");
+            : throw Bad(
+                name,
+                value,
+                minimum == double.Epsilon ? "a number above 0 is needed" : $"a number of at least {Text(minimum)} is needed"
+            );
     }
 
     public double? PositiveOrNull(string name) => NumberOrNull(name, double.Epsilon);
 
-    public bool? FlagOrNull(string name) => Find(name) is { } value
-        ? value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : throw Bad(name, value, "true or false is needed")
-        : null;
+    public bool? FlagOrNull(string name) =>
+        Find(name) is { } value
+            ? value.ValueKind is JsonValueKind.True or JsonValueKind.False
+                ? value.GetBoolean()
+                : throw Bad(name, value, "true or false is needed")
+            : null;
 
-    public string? TextOrNull(string name) => Find(name) is { } value
-        ? value.ValueKind == JsonValueKind.String ? value.GetString() : throw Bad(name, value, "a text is needed")
-        : null;
+    public string? TextOrNull(string name) =>
+        Find(name) is { } value
+            ? value.ValueKind == JsonValueKind.String
+                ? value.GetString()
+                : throw Bad(name, value, "a text is needed")
+            : null;
 
     /// <summary>A text out of a list.</summary>
     public string Choice(string name, string absent, params string[] choices)
     {
         var text = TextOrNull(name) ?? absent;
-        return choices.Contains(text) ? text
+        return choices.Contains(text)
+            ? text
             : throw (Find(name) is { } value ? Bad(name, value, $"supported: {string.Join(", ", choices)}") : Missing(name));
     }
 
@@ -70,9 +81,16 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
         var needed = $"a list of {count} numbers above 0 is needed";
         if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() != count)
             throw Bad(name, value, needed);
-        return [.. value.EnumerateArray().Select(item => item.ValueKind == JsonValueKind.Number && item.GetDouble() is > 0 and < double.PositiveInfinity
-            ? item.GetDouble()
-            : throw Bad(name, item, needed))];
+        return
+        [
+            .. value
+                .EnumerateArray()
+                .Select(item =>
+                    item.ValueKind == JsonValueKind.Number && item.GetDouble() is > 0 and < double.PositiveInfinity
+                        ? item.GetDouble()
+                        : throw Bad(name, item, needed)
+                ),
+        ];
     }
 
     public IReadOnlyList<string> Texts(string name)
@@ -87,9 +105,12 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
     /// <summary>The values of all fields, which must be texts.</summary>
     public IReadOnlyList<string> AllTexts() => [.. element.EnumerateObject().Select(p => TextOrNull(p.Name) ?? "")];
 
-    public ConfigFields? ObjectOrNull(string name) => Find(name) is { } value
-        ? value.ValueKind == JsonValueKind.Object ? new ConfigFields(file, path + name + ".", value) : throw Bad(name, value, "an object is needed")
-        : null;
+    public ConfigFields? ObjectOrNull(string name) =>
+        Find(name) is { } value
+            ? value.ValueKind == JsonValueKind.Object
+                ? new ConfigFields(file, path + name + ".", value)
+                : throw Bad(name, value, "an object is needed")
+            : null;
 
     /// <summary>Knows a field that says nothing about the numbers that the model computes.</summary>
     public void Note(string name) => _known.Add(name);
@@ -129,11 +150,15 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
         if (unknown.Count == 0)
             return;
         var list = string.Join(", ", unknown.Select(p => $"'{path}{p.Name}' = {Shorten(p.Value)}"));
-        throw new CheckpointException($"{file}: {(unknown.Count == 1 ? "an unknown field" : "unknown fields")} of {where}: {list}.{NearestName.Hint(unknown[0].Name, _known)} "
-            + "To ignore what could change the numbers would be wrong; remove it from the file if it is a mere note.");
+        throw new CheckpointException(
+            $"{file}: {(unknown.Count == 1 ? "an unknown field" : "unknown fields")} of {where}: "
+                + $"{list}.{NearestName.Hint(unknown[0].Name, _known)} "
+                + "To ignore what could change the numbers would be wrong; remove it from the file if it is a mere note."
+        );
     }
 
-    public CheckpointException Bad(string name, JsonElement value, string why) => new($"{file}: '{path}{name}' is {Shorten(value)}; {why}.");
+    public CheckpointException Bad(string name, JsonElement value, string why) =>
+        new($"{file}: '{path}{name}' is {Shorten(value)}; {why}.");
 
     public CheckpointException Missing(string name)
     {
@@ -152,13 +177,14 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
             ? number
             : throw Bad(name, value, $"a whole number of at least {minimum} is needed");
 
-    private static bool IsEmpty(JsonElement value) => value.ValueKind switch
-    {
-        JsonValueKind.Null => true,
-        JsonValueKind.Array => value.GetArrayLength() == 0,
-        JsonValueKind.Object => value.GetPropertyCount() == 0,
-        _ => false,
-    };
+    private static bool IsEmpty(JsonElement value) =>
+        value.ValueKind switch
+        {
+            JsonValueKind.Null => true,
+            JsonValueKind.Array => value.GetArrayLength() == 0,
+            JsonValueKind.Object => value.GetPropertyCount() == 0,
+            _ => false,
+        };
 
     private static string Text(double number) => number.ToString(CultureInfo.InvariantCulture);
 

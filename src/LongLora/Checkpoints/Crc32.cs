@@ -16,8 +16,15 @@ internal static class Crc32
         for (; bytes.Length >= Slices; bytes = bytes[Slices..])
         {
             var (low, high) = (BinaryPrimitives.ReadUInt32LittleEndian(bytes) ^ sum, BinaryPrimitives.ReadUInt32LittleEndian(bytes[4..]));
-            sum = t[7][low & 0xFF] ^ t[6][(low >> 8) & 0xFF] ^ t[5][(low >> 16) & 0xFF] ^ t[4][low >> 24]
-                ^ t[3][high & 0xFF] ^ t[2][(high >> 8) & 0xFF] ^ t[1][(high >> 16) & 0xFF] ^ t[0][high >> 24];
+            sum =
+                t[7][low & 0xFF]
+                ^ t[6][(low >> 8) & 0xFF]
+                ^ t[5][(low >> 16) & 0xFF]
+                ^ t[4][low >> 24]
+                ^ t[3][high & 0xFF]
+                ^ t[2][(high >> 8) & 0xFF]
+                ^ t[1][(high >> 16) & 0xFF]
+                ^ t[0][high >> 24];
         }
         foreach (var b in bytes)
             sum = (sum >> 8) ^ t[0][(sum ^ b) & 0xFF];

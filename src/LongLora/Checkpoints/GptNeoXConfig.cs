@@ -14,7 +14,8 @@ internal static class GptNeoXConfig
             fields.Fixed(name, 0, "there is no dropout");
         fields.Note("classifier_dropout");
         fields.Note("gradient_checkpointing");
-        int width = fields.Integer("hidden_size"), heads = fields.Integer("num_attention_heads");
+        int width = fields.Integer("hidden_size"),
+            heads = fields.Integer("num_attention_heads");
         fields.Require(width % heads == 0, "hidden_size", $"it must be a multiple of num_attention_heads, {heads}");
 
         var config = new ModelConfig
@@ -41,24 +42,25 @@ internal static class GptNeoXConfig
         return RopeConfig.Read(fields, config, "rotary_pct", partial: 0.25);
     }
 
-    public static JsonObject Write(ModelConfig config) => new()
-    {
-        ["architectures"] = new JsonArray("GPTNeoXForCausalLM"),
-        ["model_type"] = ModelType,
-        ["hidden_act"] = config.Activation,
-        ["hidden_size"] = config.HiddenSize,
-        ["intermediate_size"] = config.IntermediateSize,
-        ["num_hidden_layers"] = config.LayerCount,
-        ["num_attention_heads"] = config.HeadCount,
-        ["vocab_size"] = config.VocabularySize,
-        ["max_position_embeddings"] = config.MaxPositions,
-        ["layer_norm_eps"] = CommonConfig.Number(config.NormEpsilon),
-        ["rotary_pct"] = CommonConfig.Number((double)config.RotarySize / config.HeadSize),
-        ["use_parallel_residual"] = config.ParallelResidual,
-        ["tie_word_embeddings"] = config.TiedEmbeddings,
-        ["attention_bias"] = config.AttentionBias,
-        ["bos_token_id"] = config.BosTokenId,
-        ["eos_token_id"] = CommonConfig.Ids(config.EosTokenIds),
-        ["initializer_range"] = CommonConfig.Number(config.InitializerRange),
-    };
+    public static JsonObject Write(ModelConfig config) =>
+        new()
+        {
+            ["architectures"] = new JsonArray("GPTNeoXForCausalLM"),
+            ["model_type"] = ModelType,
+            ["hidden_act"] = config.Activation,
+            ["hidden_size"] = config.HiddenSize,
+            ["intermediate_size"] = config.IntermediateSize,
+            ["num_hidden_layers"] = config.LayerCount,
+            ["num_attention_heads"] = config.HeadCount,
+            ["vocab_size"] = config.VocabularySize,
+            ["max_position_embeddings"] = config.MaxPositions,
+            ["layer_norm_eps"] = CommonConfig.Number(config.NormEpsilon),
+            ["rotary_pct"] = CommonConfig.Number((double)config.RotarySize / config.HeadSize),
+            ["use_parallel_residual"] = config.ParallelResidual,
+            ["tie_word_embeddings"] = config.TiedEmbeddings,
+            ["attention_bias"] = config.AttentionBias,
+            ["bos_token_id"] = config.BosTokenId,
+            ["eos_token_id"] = CommonConfig.Ids(config.EosTokenIds),
+            ["initializer_range"] = CommonConfig.Number(config.InitializerRange),
+        };
 }

@@ -16,7 +16,8 @@ public interface ITensorSource : IDisposable
     torch.Tensor Open(string name);
 
     /// <summary>
-    /// Lets <paramref name="use"/> read a tensor once, and keeps nothing of it: pages of the file that were read do not stay with the process.
+    /// Lets <paramref name="use"/> read a tensor once, and keeps nothing of it: pages of the file that were read do not stay with the
+    /// process.
     /// </summary>
     /// <exception cref="LongLora.Runtime.CheckpointException">There is no tensor of that name.</exception>
     void Visit(string name, Action<torch.Tensor> use)

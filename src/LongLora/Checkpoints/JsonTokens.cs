@@ -38,11 +38,12 @@ internal ref struct JsonTokens
     }
 
     /// <summary>The next property's name, or null where the object ends.</summary>
-    public string? NextName() => Next() switch
-    {
-        JsonTokenType.PropertyName => Text("a name"),
-        _ => null,
-    };
+    public string? NextName() =>
+        Next() switch
+        {
+            JsonTokenType.PropertyName => Text("a name"),
+            _ => null,
+        };
 
     /// <summary>The next value, a string.</summary>
     public string NextText(string what)

@@ -13,12 +13,15 @@ internal static class LlamaConfig
         fields.Fixed("rope_interleaved", false, "Hugging Face's layout of q and k is needed");
         fields.Note("is_llama_config");
         fields.Note("max_sequence_length");
-        return RopeConfig.Read(fields, ReadShape(fields, ModelType) with
-        {
-            MaxPositions = fields.IntegerOrNull("max_position_embeddings") ?? 2048,
-            AttentionBias = fields.FlagOrNull("attention_bias") ?? false,
-            MlpBias = fields.FlagOrNull("mlp_bias") ?? false,
-        });
+        return RopeConfig.Read(
+            fields,
+            ReadShape(fields, ModelType) with
+            {
+                MaxPositions = fields.IntegerOrNull("max_position_embeddings") ?? 2048,
+                AttentionBias = fields.FlagOrNull("attention_bias") ?? false,
+                MlpBias = fields.FlagOrNull("mlp_bias") ?? false,
+            }
+        );
     }
 
     /// <summary>The fields that Llama and its relatives share, rotary ones and biases aside.</summary>
@@ -34,7 +37,11 @@ internal static class LlamaConfig
         var keyValueHeads = fields.IntegerOrNull("num_key_value_heads") ?? heads;
         fields.Require(heads % keyValueHeads == 0, "num_key_value_heads", $"it must divide num_attention_heads, {heads}");
         var givenHeadSize = fields.IntegerOrNull("head_dim");
-        fields.Require(givenHeadSize is not null || width % heads == 0, "hidden_size", $"without a head_dim it must be a multiple of num_attention_heads, {heads}");
+        fields.Require(
+            givenHeadSize is not null || width % heads == 0,
+            "hidden_size",
+            $"without a head_dim it must be a multiple of num_attention_heads, {heads}"
+        );
         var headSize = givenHeadSize ?? width / heads;
         fields.Require(headSize % 2 == 0, "head_dim", $"a head of {headSize} numbers cannot be turned in pairs");
 
@@ -67,23 +74,24 @@ internal static class LlamaConfig
     }
 
     /// <summary>What <see cref="ReadShape"/> reads.</summary>
-    public static JsonObject WriteShape(ModelConfig config, string architecture) => new()
-    {
-        ["architectures"] = new JsonArray(architecture),
-        ["model_type"] = config.ModelType,
-        ["hidden_act"] = config.Activation,
-        ["hidden_size"] = config.HiddenSize,
-        ["intermediate_size"] = config.IntermediateSize,
-        ["num_hidden_layers"] = config.LayerCount,
-        ["num_attention_heads"] = config.HeadCount,
-        ["num_key_value_heads"] = config.KeyValueHeadCount,
-        ["head_dim"] = config.HeadSize,
-        ["vocab_size"] = config.VocabularySize,
-        ["max_position_embeddings"] = config.MaxPositions,
-        ["rms_norm_eps"] = CommonConfig.Number(config.NormEpsilon),
-        ["tie_word_embeddings"] = config.TiedEmbeddings,
-        ["bos_token_id"] = config.BosTokenId,
-        ["eos_token_id"] = CommonConfig.Ids(config.EosTokenIds),
-        ["initializer_range"] = CommonConfig.Number(config.InitializerRange),
-    };
+    public static JsonObject WriteShape(ModelConfig config, string architecture) =>
+        new()
+        {
+            ["architectures"] = new JsonArray(architecture),
+            ["model_type"] = config.ModelType,
+            ["hidden_act"] = config.Activation,
+            ["hidden_size"] = config.HiddenSize,
+            ["intermediate_size"] = config.IntermediateSize,
+            ["num_hidden_layers"] = config.LayerCount,
+            ["num_attention_heads"] = config.HeadCount,
+            ["num_key_value_heads"] = config.KeyValueHeadCount,
+            ["head_dim"] = config.HeadSize,
+            ["vocab_size"] = config.VocabularySize,
+            ["max_position_embeddings"] = config.MaxPositions,
+            ["rms_norm_eps"] = CommonConfig.Number(config.NormEpsilon),
+            ["tie_word_embeddings"] = config.TiedEmbeddings,
+            ["bos_token_id"] = config.BosTokenId,
+            ["eos_token_id"] = CommonConfig.Ids(config.EosTokenIds),
+            ["initializer_range"] = CommonConfig.Number(config.InitializerRange),
+        };
 }

@@ -14,11 +14,14 @@ internal static class MistralConfig
     {
         var config = LlamaConfig.ReadShape(fields, ModelType);
         fields.Integer("num_key_value_heads");
-        return RopeConfig.Read(fields, config with
-        {
-            MaxPositions = fields.Integer("max_position_embeddings"),
-            SlidingWindow = fields.Names("sliding_window") ? fields.IntegerOrNull("sliding_window") : AbsentWindow,
-        });
+        return RopeConfig.Read(
+            fields,
+            config with
+            {
+                MaxPositions = fields.Integer("max_position_embeddings"),
+                SlidingWindow = fields.Names("sliding_window") ? fields.IntegerOrNull("sliding_window") : AbsentWindow,
+            }
+        );
     }
 
     public static JsonObject Write(ModelConfig config)

@@ -39,28 +39,41 @@ public sealed record ModelConfig
     /// <summary>Base of the rotary frequencies (<c>rope_theta</c>, default 10000).</summary>
     public double RopeTheta { get; init; } = 10000;
 
-    /// <summary>The scaling of the rotary positions; <see cref="RopeScalingConfig.None"/> when absent (<c>rope_scaling</c> or <c>rope_parameters</c>).</summary>
+    /// <summary>
+    /// The scaling of the rotary positions; <see cref="RopeScalingConfig.None"/> when absent (<c>rope_scaling</c> or
+    /// <c>rope_parameters</c>).
+    /// </summary>
     public RopeScalingConfig RopeScaling { get; init; } = RopeScalingConfig.None;
 
     /// <summary>Whether the output head is the embedding matrix (<c>tie_word_embeddings</c>, default false for Llama).</summary>
     public bool TiedEmbeddings { get; init; }
 
     /// <summary>
-    /// Whether q, k, v and o have a bias (<c>attention_bias</c>; default false, true for GPT-NeoX). Qwen2, whose q, k and v always have one and
-    /// whose o never has, does not look at it.
+    /// Whether q, k, v and o have a bias (<c>attention_bias</c>; default false, true for GPT-NeoX). Qwen2, whose q, k and v always have
+    /// one and whose o never has, does not look at it.
     /// </summary>
     public bool AttentionBias { get; init; }
 
-    /// <summary>Whether gate, up and down have a bias (<c>mlp_bias</c>, default false). GPT-NeoX, whose MLP always has biases, does not look at it.</summary>
+    /// <summary>
+    /// Whether gate, up and down have a bias (<c>mlp_bias</c>, default false). GPT-NeoX, whose MLP always has biases, does not look at
+    /// it.
+    /// </summary>
     public bool MlpBias { get; init; }
 
     /// <summary>
     /// How many of a head's numbers turn with the position, the first ones; even, at most K (<c>partial_rotary_factor</c> or
     /// <c>rotary_pct</c>, times K; default K).
     /// </summary>
-    public int RotarySize { get => field > 0 ? field : HeadSize; init; }
+    public int RotarySize
+    {
+        get => field > 0 ? field : HeadSize;
+        init;
+    }
 
-    /// <summary>How many tokens a position looks at, itself included, in layers with a sliding window; null where there is none (<c>sliding_window</c>).</summary>
+    /// <summary>
+    /// How many tokens a position looks at, itself included, in layers with a sliding window; null where there is none
+    /// (<c>sliding_window</c>).
+    /// </summary>
     public int? SlidingWindow { get; init; }
 
     /// <summary>The first layer with a sliding window; those before it look at everything (<c>max_window_layers</c>, default 0).</summary>
@@ -75,7 +88,10 @@ public sealed record ModelConfig
     /// <summary>Id of the token that begins a text, if any (<c>bos_token_id</c>).</summary>
     public int? BosTokenId { get; init; }
 
-    /// <summary>Ids of the tokens that end a text; the first is the one written between training documents (<c>eos_token_id</c>, a number or a list).</summary>
+    /// <summary>
+    /// Ids of the tokens that end a text; the first is the one written between training documents (<c>eos_token_id</c>, a number or a
+    /// list).
+    /// </summary>
     public IReadOnlyList<int> EosTokenIds { get; init; } = [];
 
     /// <summary>Standard deviation of a new model's weights (<c>initializer_range</c>, default 0.02).</summary>
@@ -86,19 +102,27 @@ public sealed record ModelConfig
     public int? WindowOf(int layer) => layer >= FirstWindowedLayer ? SlidingWindow : null;
 }
 
-/// <summary>How rotary positions are rescaled; the union of the parameters of all kinds, as transformers' <c>rope_scaling</c> has them.</summary>
+/// <summary>
+/// How rotary positions are rescaled; the union of the parameters of all kinds, as transformers' <c>rope_scaling</c> has them.
+/// </summary>
 public sealed record RopeScalingConfig
 {
     /// <summary>No rescaling.</summary>
     public static RopeScalingConfig None { get; } = new();
 
-    /// <summary>One of <c>default</c>, <c>linear</c>, <c>dynamic</c>, <c>yarn</c>, <c>llama3</c>, <c>longrope</c> (<c>rope_type</c>, formerly <c>type</c>; <c>su</c> is read as <c>longrope</c>).</summary>
+    /// <summary>
+    /// One of <c>default</c>, <c>linear</c>, <c>dynamic</c>, <c>yarn</c>, <c>llama3</c>, <c>longrope</c> (<c>rope_type</c>, formerly
+    /// <c>type</c>; <c>su</c> is read as <c>longrope</c>).
+    /// </summary>
     public string Kind { get; init; } = "default";
 
     /// <summary>How many times longer the new context is than <see cref="OriginalMaxPositions"/> (<c>factor</c>).</summary>
     public double Factor { get; init; } = 1;
 
-    /// <summary>The context in tokens before rescaling (<c>original_max_position_embeddings</c>); null where the file leaves it to <c>max_position_embeddings</c>.</summary>
+    /// <summary>
+    /// The context in tokens before rescaling (<c>original_max_position_embeddings</c>); null where the file leaves it to
+    /// <c>max_position_embeddings</c>.
+    /// </summary>
     public int? OriginalMaxPositions { get; init; }
 
     /// <summary>YaRN and LongRoPE: factor on cosine and sine (<c>attention_factor</c>); null for the published formula.</summary>

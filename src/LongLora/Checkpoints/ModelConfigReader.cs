@@ -4,19 +4,22 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// Reads a Hugging Face <c>config.json</c> strictly. A field is either part of the architecture, known to say nothing about the numbers, or an
-/// error that names it: a number, a flag, a text or an object that is not known is refused. Only null and empty values are passed over.
+/// Reads a Hugging Face <c>config.json</c> strictly. A field is either part of the architecture, known to say nothing about the numbers,
+/// or an error that names it: a number, a flag, a text or an object that is not known is refused. Only null and empty values are passed
+/// over.
 /// </summary>
 public static class ModelConfigReader
 {
     /// <summary>The families that can be read (<c>model_type</c>).</summary>
     public static IReadOnlyList<string> Families { get; } =
-        [LlamaConfig.ModelType, MistralConfig.ModelType, QwenConfig.Qwen2, QwenConfig.Qwen3, Phi3Config.ModelType, GptNeoXConfig.ModelType];
+    [LlamaConfig.ModelType, MistralConfig.ModelType, QwenConfig.Qwen2, QwenConfig.Qwen3, Phi3Config.ModelType, GptNeoXConfig.ModelType];
 
     private static readonly JsonDocumentOptions s_strict = new() { AllowDuplicateProperties = false };
 
     /// <summary>Reads a file.</summary>
-    /// <exception cref="CheckpointException">The file is missing or no JSON, or a field is missing, unknown, of the wrong type or of an unsupported value.</exception>
+    /// <exception cref="CheckpointException">
+    /// The file is missing or no JSON, or a field is missing, unknown, of the wrong type or of an unsupported value.
+    /// </exception>
     public static ModelConfig ReadFile(string path) => Parse(ReadText(path), path);
 
     internal static string ReadText(string path)
@@ -50,13 +53,14 @@ public static class ModelConfigReader
         }
     }
 
-    private static string Kind(JsonElement element) => element.ValueKind switch
-    {
-        JsonValueKind.Array => "a list",
-        JsonValueKind.String => "a text",
-        JsonValueKind.Number => "a number",
-        _ => element.GetRawText(),
-    };
+    private static string Kind(JsonElement element) =>
+        element.ValueKind switch
+        {
+            JsonValueKind.Array => "a list",
+            JsonValueKind.String => "a text",
+            JsonValueKind.Number => "a number",
+            _ => element.GetRawText(),
+        };
 
     // A family is one file like LlamaConfig and one arm here and in ModelConfigWriter.
     private static ModelConfig Read(ConfigFields fields)

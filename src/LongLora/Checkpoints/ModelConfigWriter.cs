@@ -28,8 +28,8 @@ public static class ModelConfigWriter
     }
 
     /// <summary>
-    /// The text of the original with what <paramref name="changed"/> changes, and nothing else: every other field stays as it is, in its place
-    /// and with its spelling of numbers. Rotary fields are written in the style of the original.
+    /// The text of the original with what <paramref name="changed"/> changes, and nothing else: every other field stays as it is, in its
+    /// place and with its spelling of numbers. Rotary fields are written in the style of the original.
     /// </summary>
     /// <param name="original">Text of the config that the model was read from.</param>
     /// <param name="changed">What the new one shall mean.</param>
@@ -67,7 +67,8 @@ public static class ModelConfigWriter
     }
 
     /// <summary>
-    /// Only the fields that a change of context changes: <c>max_position_embeddings</c>, <c>rope_theta</c> (GPT-NeoX: <c>rotary_emb_base</c>), <c>rope_scaling</c>, and
+    /// Only the fields that a change of context changes: <c>max_position_embeddings</c>, <c>rope_theta</c> (GPT-NeoX:
+    /// <c>rotary_emb_base</c>), <c>rope_scaling</c>, and
     /// <c>original_max_position_embeddings</c>. Written over those of the base's config they give the new model's.
     /// </summary>
     public static JsonObject Positions(ModelConfig config)
@@ -82,25 +83,29 @@ public static class ModelConfigWriter
         return root;
     }
 
-    private static JsonObject Family(ModelConfig config) => config.ModelType switch
-    {
-        LlamaConfig.ModelType => LlamaConfig.Write(config),
-        MistralConfig.ModelType => MistralConfig.Write(config),
-        QwenConfig.Qwen2 or QwenConfig.Qwen3 => QwenConfig.Write(config),
-        Phi3Config.ModelType => Phi3Config.Write(config),
-        GptNeoXConfig.ModelType => GptNeoXConfig.Write(config),
-        _ => throw new ArgumentException($"A config of type '{config.ModelType}' cannot be written; the types are {string.Join(", ", ModelConfigReader.Families)}.",
-            nameof(config)),
-    };
+    private static JsonObject Family(ModelConfig config) =>
+        config.ModelType switch
+        {
+            LlamaConfig.ModelType => LlamaConfig.Write(config),
+            MistralConfig.ModelType => MistralConfig.Write(config),
+            QwenConfig.Qwen2 or QwenConfig.Qwen3 => QwenConfig.Write(config),
+            Phi3Config.ModelType => Phi3Config.Write(config),
+            GptNeoXConfig.ModelType => GptNeoXConfig.Write(config),
+            _ => throw new ArgumentException(
+                $"A config of type '{config.ModelType}' cannot be written; the types are {string.Join(", ", ModelConfigReader.Families)}.",
+                nameof(config)
+            ),
+        };
 
-    private static string NameOf(ScalarType type) => type switch
-    {
-        ScalarType.Float32 => "float32",
-        ScalarType.Float16 => "float16",
-        ScalarType.BFloat16 => "bfloat16",
-        ScalarType.Float64 => "float64",
-        _ => throw new ArgumentException($"A model's weights cannot be {type}.", nameof(type)),
-    };
+    private static string NameOf(ScalarType type) =>
+        type switch
+        {
+            ScalarType.Float32 => "float32",
+            ScalarType.Float16 => "float16",
+            ScalarType.BFloat16 => "bfloat16",
+            ScalarType.Float64 => "float64",
+            _ => throw new ArgumentException($"A model's weights cannot be {type}.", nameof(type)),
+        };
 
     private static string Text(JsonObject root) => root.ToJsonString(s_style) + "\n";
 }

@@ -19,14 +19,23 @@ internal static class Phi3Config
         // Phi-4-mini's; transformers has no such fields.
         fields.Fixed("full_attn_mod", 1, "every layer is alike");
         fields.Fixed("interpolate_factor", 1, "positions are rescaled by rope_scaling");
-        config = RopeConfig.Read(fields, config with
-        {
-            MaxPositions = fields.Integer("max_position_embeddings"),
-            SlidingWindow = fields.IntegerOrNull("sliding_window"),
-        }, partial: 1);
+        config = RopeConfig.Read(
+            fields,
+            config with
+            {
+                MaxPositions = fields.Integer("max_position_embeddings"),
+                SlidingWindow = fields.IntegerOrNull("sliding_window"),
+            },
+            partial: 1
+        );
         // A longrope config without it has it from transformers' default.
         var scaling = config.RopeScaling;
-        return scaling is { Kind: "longrope", OriginalMaxPositions: null } ? config with { RopeScaling = scaling with { OriginalMaxPositions = 4096 } } : config;
+        return scaling is { Kind: "longrope", OriginalMaxPositions: null }
+            ? config with
+            {
+                RopeScaling = scaling with { OriginalMaxPositions = 4096 },
+            }
+            : config;
     }
 
     public static JsonObject Write(ModelConfig config)

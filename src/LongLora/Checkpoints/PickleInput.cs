@@ -4,7 +4,9 @@ using LongLora.Runtime;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>The bytes of a pickle, one by one: what is allocated follows what is really there, never what a length in the file claims.</summary>
+/// <summary>
+/// The bytes of a pickle, one by one: what is allocated follows what is really there, never what a length in the file claims.
+/// </summary>
 /// <param name="stream">A buffered stream at the pickle's start.</param>
 /// <param name="length">Most bytes that belong to it.</param>
 /// <param name="path">The file, for messages.</param>
@@ -60,7 +62,7 @@ internal sealed class PickleInput(Stream stream, long length, string path)
     public string Line()
     {
         var text = new StringBuilder();
-        for (int next; (next = Byte()) != '\n';)
+        for (int next; (next = Byte()) != '\n'; )
         {
             if (text.Length == 1000)
                 throw Bad("a line of more than 1000 characters");

@@ -2,12 +2,16 @@ using System.Text.Json.Nodes;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>The fields of a Qwen2 or Qwen3 <c>config.json</c> (transformers' <c>Qwen2Config</c> and <c>Qwen3Config</c>), read and written.</summary>
+/// <summary>
+/// The fields of a Qwen2 or Qwen3 <c>config.json</c> (transformers' <c>Qwen2Config</c> and <c>Qwen3Config</c>), read and written.
+/// </summary>
 internal static class QwenConfig
 {
-    public const string Qwen2 = "qwen2", Qwen3 = "qwen3";
+    public const string Qwen2 = "qwen2",
+        Qwen3 = "qwen3";
 
-    private const string Full = "full_attention", Sliding = "sliding_attention";
+    private const string Full = "full_attention",
+        Sliding = "sliding_attention";
 
     public static ModelConfig Read(ConfigFields fields, string modelType)
     {
@@ -30,7 +34,11 @@ internal static class QwenConfig
         var window = fields.IntegerOrNull("sliding_window");
         var first = fields.IntegerOrNull("max_window_layers", minimum: 0);
         var layers = fields.Texts("layer_types");
-        fields.Require(layers.Count == 0 || layers.Count == config.LayerCount, "layer_types", $"{config.LayerCount} are needed, one a layer");
+        fields.Require(
+            layers.Count == 0 || layers.Count == config.LayerCount,
+            "layer_types",
+            $"{config.LayerCount} are needed, one a layer"
+        );
         fields.Require(layers.All(l => l is Full or Sliding), "layer_types", $"supported: {Full}, {Sliding}");
         if (!isUsed || window is null)
         {

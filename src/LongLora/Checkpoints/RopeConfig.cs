@@ -3,8 +3,9 @@ using System.Text.Json.Nodes;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// The rotary fields of a config: <c>rope_theta</c> with <c>rope_scaling</c>, or both in one <c>rope_parameters</c> (transformers 5). The parameters of each kind are
-/// those of transformers' <c>modeling_rope_utils</c>: a missing one is refused, and so is one that the kind does not have.
+/// The rotary fields of a config: <c>rope_theta</c> with <c>rope_scaling</c>, or both in one <c>rope_parameters</c> (transformers 5). The
+/// parameters of each kind are those of transformers' <c>modeling_rope_utils</c>: a missing one is refused, and so is one that the kind
+/// does not have.
 /// </summary>
 internal static class RopeConfig
 {
@@ -18,9 +19,18 @@ internal static class RopeConfig
     /// <param name="config">What is known of the model so far, its head size above all.</param>
     /// <param name="partialName">Name of the share of each head that turns.</param>
     /// <param name="partial">The share where the file does not say; null where heads always turn whole.</param>
-    public static ModelConfig Read(ConfigFields fields, ModelConfig config, string partialName = "partial_rotary_factor", double? partial = null)
+    public static ModelConfig Read(
+        ConfigFields fields,
+        ModelConfig config,
+        string partialName = "partial_rotary_factor",
+        double? partial = null
+    )
     {
-        var (theta, scaling, inner) = (fields.PositiveOrNull(ThetaName(config.ModelType)), fields.ObjectOrNull("rope_scaling"), fields.ObjectOrNull("rope_parameters"));
+        var (theta, scaling, inner) = (
+            fields.PositiveOrNull(ThetaName(config.ModelType)),
+            fields.ObjectOrNull("rope_scaling"),
+            fields.ObjectOrNull("rope_parameters")
+        );
         fields.Require(scaling is null || inner is null, "rope_scaling", "rope_parameters is there too, and only one of them can hold");
         var rope = scaling ?? inner;
         var size = RotarySize(fields, rope, config.HeadSize, partialName, partial);
@@ -40,11 +50,22 @@ internal static class RopeConfig
         var (outer, inner) = (fields.PositiveOrNull(name), rope?.PositiveOrNull(within));
         rope?.Require(outer is null || inner is null || outer == inner, within, $"outside, {name} is {outer}");
         var size = (int)(headSize * (inner ?? outer ?? absent.Value));
-        fields.Require(size >= 2 && size <= headSize && size % 2 == 0, name, $"of a head of {headSize} numbers it turns {size}; that must be even, at least 2 and at most {headSize}");
+        fields.Require(
+            size >= 2 && size <= headSize && size % 2 == 0,
+            name,
+            $"of a head of {headSize} numbers it turns {size}; that must be even, at least 2 and at most {headSize}"
+        );
         return size;
     }
 
-    private static (double Theta, RopeScalingConfig Scaling) Read(ConfigFields fields, ConfigFields? rope, double? theta, string modelType, bool optionalKind, int headSize)
+    private static (double Theta, RopeScalingConfig Scaling) Read(
+        ConfigFields fields,
+        ConfigFields? rope,
+        double? theta,
+        string modelType,
+        bool optionalKind,
+        int headSize
+    )
     {
         var original = fields.IntegerOrNull("original_max_position_embeddings");
         if (rope is null)
@@ -52,10 +73,17 @@ internal static class RopeConfig
 
         var kind = ReadKind(rope, optionalKind);
         var innerTheta = rope.PositiveOrNull("rope_theta");
-        rope.Require(theta is null || innerTheta is null || theta == innerTheta, "rope_theta", $"outside, {ThetaName(modelType)} is {theta}");
+        rope.Require(
+            theta is null || innerTheta is null || theta == innerTheta,
+            "rope_theta",
+            $"outside, {ThetaName(modelType)} is {theta}"
+        );
         var innerOriginal = rope.IntegerOrNull("original_max_position_embeddings");
-        rope.Require(original is null || innerOriginal is null || original == innerOriginal, "original_max_position_embeddings",
-            $"outside, original_max_position_embeddings is {original}");
+        rope.Require(
+            original is null || innerOriginal is null || original == innerOriginal,
+            "original_max_position_embeddings",
+            $"outside, original_max_position_embeddings is {original}"
+        );
         var read = ReadParameters(rope, kind, headSize) with { OriginalMaxPositions = innerOriginal ?? original };
         rope.Require(kind != "llama3" || read.OriginalMaxPositions is not null, "original_max_position_embeddings", "llama3 needs it");
         rope.RefuseOthers($"'{kind}' scaling");
@@ -71,7 +99,8 @@ internal static class RopeConfig
         var single = scaling.Kind is "default" or "linear" or "dynamic";
         // Phi-3's config class takes exactly three fields there (type and the two lists) before transformers 5.
         var isOutside = single || config.ModelType == Phi3Config.ModelType;
-        // transformers before 5 looks for LongRoPE's outside, whatever the family; without it a long text would have the short one's angles.
+        // transformers before 5 looks for LongRoPE's outside, whatever the family; without it a long text would have the short one's
+        // angles.
         if (isOutside || scaling.Kind == "longrope" || root.ContainsKey("original_max_position_embeddings"))
             SetOrRemove(root, "original_max_position_embeddings", scaling.OriginalMaxPositions);
         if (!isOutside)
@@ -135,7 +164,11 @@ internal static class RopeConfig
                     LowFrequencyFactor = rope.Number("low_freq_factor", double.Epsilon),
                     HighFrequencyFactor = rope.Number("high_freq_factor", double.Epsilon),
                 };
-                rope.Require(scaling.HighFrequencyFactor > scaling.LowFrequencyFactor, "high_freq_factor", "it must be above low_freq_factor");
+                rope.Require(
+                    scaling.HighFrequencyFactor > scaling.LowFrequencyFactor,
+                    "high_freq_factor",
+                    "it must be above low_freq_factor"
+                );
                 return scaling;
             case "longrope":
                 scaling = scaling with
@@ -154,39 +187,43 @@ internal static class RopeConfig
     }
 
     // Every parameter that the kind may have; null where it is left out.
-    private static JsonObject Parameters(RopeScalingConfig scaling) => scaling.Kind switch
-    {
-        "default" => [],
-        "linear" or "dynamic" => new() { ["factor"] = CommonConfig.Number(scaling.Factor) },
-        "yarn" => new()
+    private static JsonObject Parameters(RopeScalingConfig scaling) =>
+        scaling.Kind switch
         {
-            ["factor"] = CommonConfig.Number(scaling.Factor),
-            ["attention_factor"] = Optional(scaling.AttentionFactor),
-            ["beta_fast"] = Optional(scaling.BetaFast),
-            ["beta_slow"] = Optional(scaling.BetaSlow),
-            ["mscale"] = Optional(scaling.Mscale),
-            ["mscale_all_dim"] = Optional(scaling.MscaleAllDim),
-            ["truncate"] = scaling.Truncate,
-        },
-        "llama3" => new()
-        {
-            ["factor"] = CommonConfig.Number(scaling.Factor),
-            ["low_freq_factor"] = Optional(scaling.LowFrequencyFactor),
-            ["high_freq_factor"] = Optional(scaling.HighFrequencyFactor),
-        },
-        "longrope" => new()
-        {
-            ["factor"] = scaling.Factor > 1 ? CommonConfig.Number(scaling.Factor) : null,
-            ["attention_factor"] = Optional(scaling.AttentionFactor),
-            ["short_factor"] = List(scaling.ShortFactors),
-            ["long_factor"] = List(scaling.LongFactors),
-        },
-        _ => throw new Runtime.ConfigurationException($"RoPE scaling '{scaling.Kind}' cannot be written; the kinds are {string.Join(", ", s_kinds)}."),
-    };
+            "default" => [],
+            "linear" or "dynamic" => new() { ["factor"] = CommonConfig.Number(scaling.Factor) },
+            "yarn" => new()
+            {
+                ["factor"] = CommonConfig.Number(scaling.Factor),
+                ["attention_factor"] = Optional(scaling.AttentionFactor),
+                ["beta_fast"] = Optional(scaling.BetaFast),
+                ["beta_slow"] = Optional(scaling.BetaSlow),
+                ["mscale"] = Optional(scaling.Mscale),
+                ["mscale_all_dim"] = Optional(scaling.MscaleAllDim),
+                ["truncate"] = scaling.Truncate,
+            },
+            "llama3" => new()
+            {
+                ["factor"] = CommonConfig.Number(scaling.Factor),
+                ["low_freq_factor"] = Optional(scaling.LowFrequencyFactor),
+                ["high_freq_factor"] = Optional(scaling.HighFrequencyFactor),
+            },
+            "longrope" => new()
+            {
+                ["factor"] = scaling.Factor > 1 ? CommonConfig.Number(scaling.Factor) : null,
+                ["attention_factor"] = Optional(scaling.AttentionFactor),
+                ["short_factor"] = List(scaling.ShortFactors),
+                ["long_factor"] = List(scaling.LongFactors),
+            },
+            _ => throw new Runtime.ConfigurationException(
+                $"RoPE scaling '{scaling.Kind}' cannot be written; the kinds are {string.Join(", ", s_kinds)}."
+            ),
+        };
 
     private static JsonNode? Optional(double? number) => number is { } value ? CommonConfig.Number(value) : null;
 
-    private static JsonArray? List(IReadOnlyList<double>? numbers) => numbers is null ? null : new([.. numbers.Select(CommonConfig.Number)]);
+    private static JsonArray? List(IReadOnlyList<double>? numbers) =>
+        numbers is null ? null : new([.. numbers.Select(CommonConfig.Number)]);
 
     private static void SetOrRemove(JsonObject target, string name, int? value)
     {

@@ -5,8 +5,8 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// What a <c>.safetensors</c> file says of itself, without its data: an 8-byte little-endian length, then that many bytes of JSON that give each
-/// tensor's type, shape and place. Everything is checked here, before anything is mapped or allocated by what the file claims.
+/// What a <c>.safetensors</c> file says of itself, without its data: an 8-byte little-endian length, then that many bytes of JSON that
+/// give each tensor's type, shape and place. Everything is checked here, before anything is mapped or allocated by what the file claims.
 /// </summary>
 public sealed class SafetensorsHeader
 {
@@ -40,7 +40,9 @@ public sealed class SafetensorsHeader
     internal long DataStart { get; }
 
     /// <summary>Reads and checks the header of a file; nothing is mapped and nothing of the data is read.</summary>
-    /// <exception cref="CheckpointException">There is no such file, it cannot be read, or it is damaged or of an unsupported type.</exception>
+    /// <exception cref="CheckpointException">
+    /// There is no such file, it cannot be read, or it is damaged or of an unsupported type.
+    /// </exception>
     public static SafetensorsHeader Read(string path)
     {
         using var stream = OpenFile(path);
@@ -55,8 +57,12 @@ public sealed class SafetensorsHeader
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CheckpointException(File.Exists(path) ? $"{path} cannot be read: {e.Message}"
-                : Directory.Exists(path) ? $"{path} is a folder; a file is needed." : $"{path} does not exist.", e);
+            throw new CheckpointException(
+                File.Exists(path) ? $"{path} cannot be read: {e.Message}"
+                    : Directory.Exists(path) ? $"{path} is a folder; a file is needed."
+                    : $"{path} does not exist.",
+                e
+            );
         }
     }
 
@@ -78,15 +84,25 @@ public sealed class SafetensorsHeader
     {
         var fileBytes = stream.Length;
         if (fileBytes < PrefixBytes)
-            throw Bad(path, $"the file is {fileBytes} bytes long, shorter than the {PrefixBytes} bytes that a safetensors file starts with");
+            throw Bad(
+                path,
+                $"the file is {fileBytes} bytes long, shorter than the {PrefixBytes} bytes that a safetensors file starts with"
+            );
         Span<byte> prefix = stackalloc byte[PrefixBytes];
         stream.ReadExactly(prefix);
         var claimed = BinaryPrimitives.ReadUInt64LittleEndian(prefix);
         if (claimed is < 2 or > MaxHeaderBytes)
-            throw Bad(path, $"the file claims a header of {claimed} bytes; 2 to {MaxHeaderBytes} are possible. It is no safetensors file, or damaged");
+            throw Bad(
+                path,
+                $"the file claims a header of {claimed} bytes; 2 to {MaxHeaderBytes} are possible. It is no safetensors file, or damaged"
+            );
         var headerBytes = (long)claimed;
         if (headerBytes > fileBytes - PrefixBytes)
-            throw Bad(path, $"the file is truncated: its header alone ends at byte {PrefixBytes + headerBytes}, and it is {fileBytes} bytes long. Fetch it again");
+            throw Bad(
+                path,
+                $"the file is truncated: its header alone ends at byte {PrefixBytes + headerBytes}, and it is {fileBytes} bytes long. "
+                    + $"Fetch it again"
+            );
 
         var header = new SafetensorsHeader(path, fileBytes, headerBytes);
         try
@@ -135,7 +151,8 @@ public sealed class SafetensorsHeader
     private (TensorInfo Info, long Begin, long End) ParseEntry(ref JsonTokens tokens, string name)
     {
         string? type = null;
-        List<long>? shape = null, place = null;
+        List<long>? shape = null,
+            place = null;
         tokens.Expect(JsonTokenType.StartObject, $"'{name}'");
         while (tokens.NextName() is { } field)
         {
@@ -158,7 +175,8 @@ public sealed class SafetensorsHeader
         return (info, place[0], place[1]);
     }
 
-    private static bool Set<T>(ref T? field, T value) where T : class
+    private static bool Set<T>(ref T? field, T value)
+        where T : class
     {
         var twice = field is not null;
         field = value;
@@ -168,7 +186,8 @@ public sealed class SafetensorsHeader
     private void CheckSize(TensorInfo info, string type, long begin, long end)
     {
         var text = $"{type} [{string.Join(", ", info.Shape)}]";
-        UInt128 bytes = (UInt128)SafetensorsTypes.Size(info.Type), span = bytes;
+        UInt128 bytes = (UInt128)SafetensorsTypes.Size(info.Type),
+            span = bytes;
         foreach (var size in info.Shape)
         {
             bytes *= (UInt128)size;
@@ -190,7 +209,11 @@ public sealed class SafetensorsHeader
         foreach (var (info, begin, end) in entries)
         {
             if (begin != position)
-                throw Bad(Path, $"'{info.Name}' begins at data byte {begin}, but the tensors before it end at {position}: the data {(begin < position ? "overlap" : "have a gap")}");
+                throw Bad(
+                    Path,
+                    $"'{info.Name}' begins at data byte {begin}, but the tensors before it end at {position}: the data "
+                        + $"{(begin < position ? "overlap" : "have a gap")}"
+                );
             position = end;
             _offsets.Add(info.Name, begin);
             tensors.Add(info.Name, info);
@@ -198,11 +221,19 @@ public sealed class SafetensorsHeader
         if (position > DataBytes)
         {
             var first = entries.Find(e => e.End > DataBytes).Info.Name;
-            throw Bad(Path, $"the file is truncated: its header promises {(UInt128)DataStart + (UInt128)position} bytes, and it is {FileBytes} bytes long "
-                + $"(the first tensor that is not whole is '{first}'). Fetch it again");
+            throw Bad(
+                Path,
+                $"the file is truncated: its header promises {(UInt128)DataStart + (UInt128)position} bytes, and it is {FileBytes} "
+                    + $"bytes long "
+                    + $"(the first tensor that is not whole is '{first}'). Fetch it again"
+            );
         }
         if (position < DataBytes)
-            throw Bad(Path, $"the file is {FileBytes} bytes long, but its header describes {DataStart + position}: {DataBytes - position} bytes belong to no tensor");
+            throw Bad(
+                Path,
+                $"the file is {FileBytes} bytes long, but its header describes {DataStart + position}: {DataBytes - position} bytes "
+                    + $"belong to no tensor"
+            );
         return tensors;
     }
 

@@ -5,12 +5,13 @@ using static TorchSharp.torch;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// A <c>.safetensors</c> file whose tensors are the mapped file: opening costs no memory and no time, and the system reads pages as they are used.
+/// A <c>.safetensors</c> file whose tensors are the mapped file: opening costs no memory and no time, and the system reads pages as they
+/// are used.
 /// </summary>
 /// <remarks>
-/// The mapping is read-only: it is not counted against memory however large the file, its pages can be dropped and read again, and no slip can
-/// change the file. (A private copy-on-write mapping would be counted in full: on Linux a file larger than the memory could then not
-/// be mapped.) Writing to a mapped tensor therefore ends the process; clone it first.
+/// The mapping is read-only: it is not counted against memory however large the file, its pages can be dropped and read again, and no
+/// slip can change the file. (A private copy-on-write mapping would be counted in full: on Linux a file larger than the memory could then
+/// not be mapped.) Writing to a mapped tensor therefore ends the process; clone it first.
 /// </remarks>
 public sealed class SafetensorsReader : ITensorSource
 {
@@ -19,14 +20,23 @@ public sealed class SafetensorsReader : ITensorSource
     private nint _data;
 
     /// <summary>Opens a file and checks its header; maps the file.</summary>
-    /// <exception cref="CheckpointException">There is no such file, it cannot be read, or it is damaged or of an unsupported type.</exception>
+    /// <exception cref="CheckpointException">
+    /// There is no such file, it cannot be read, or it is damaged or of an unsupported type.
+    /// </exception>
     public SafetensorsReader(string path)
     {
         var stream = SafetensorsHeader.OpenFile(path);
         try
         {
             Header = SafetensorsHeader.Read(stream, path);
-            _file = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+            _file = MemoryMappedFile.CreateFromFile(
+                stream,
+                null,
+                0,
+                MemoryMappedFileAccess.Read,
+                HandleInheritability.None,
+                leaveOpen: false
+            );
             _view = _file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -86,7 +96,8 @@ public sealed class SafetensorsReader : ITensorSource
         _file.Dispose();
     }
 
-    // The pointer is taken once and for all: should the reader be forgotten while its tensors live, the mapping stays rather than vanish under them.
+    // The pointer is taken once and for all: should the reader be forgotten while its tensors live, the mapping stays rather than vanish
+    // under them.
     private unsafe nint MapData()
     {
         byte* start = null;

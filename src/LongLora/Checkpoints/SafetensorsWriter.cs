@@ -6,7 +6,9 @@ using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>A tensor that is to be written, made only when its turn comes. Type and shape are told before, because a file begins with them.</summary>
+/// <summary>
+/// A tensor that is to be written, made only when its turn comes. Type and shape are told before, because a file begins with them.
+/// </summary>
 /// <param name="Name">Its name in the file.</param>
 /// <param name="Type">Its type in the file; what is made is converted to it.</param>
 /// <param name="Shape">Its dimensions, outermost first.</param>
@@ -48,15 +50,25 @@ public static class SafetensorsWriter
     }
 
     /// <summary>
-    /// Writes the weights of a model as transformers does: <c>model.safetensors</c>, or <c>model-00001-of-0000N.safetensors</c> and so on with
+    /// Writes the weights of a model as transformers does: <c>model.safetensors</c>, or <c>model-00001-of-0000N.safetensors</c> and so on
+    /// with
     /// <c>model.safetensors.index.json</c>.
     /// </summary>
-    /// <param name="folder">Where to write. Other weights there are left, so use a new folder, as <see cref="AtomicFile.WriteDirectory"/> gives it.</param>
+    /// <param name="folder">
+    /// Where to write. Other weights there are left, so use a new folder, as <see cref="AtomicFile.WriteDirectory"/> gives it.
+    /// </param>
     /// <param name="tensors">What to write, in this order.</param>
     /// <param name="maxShardBytes">Most bytes of tensors in one file; a larger tensor has a file of its own. Default 5 GB.</param>
     /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
     public static void WriteModel(string folder, IReadOnlyList<TensorToWrite> tensors, long maxShardBytes = DefaultShardBytes) =>
-        CheckpointShards.Write(folder, tensors, maxShardBytes, CheckpointDirectory.WeightsFile, CheckpointDirectory.IndexFile, (path, shard) => Write(path, shard));
+        CheckpointShards.Write(
+            folder,
+            tensors,
+            maxShardBytes,
+            CheckpointDirectory.WeightsFile,
+            CheckpointDirectory.IndexFile,
+            (path, shard) => Write(path, shard)
+        );
 
     private static byte[] MakeHeader(string path, List<TensorToWrite> tensors, IReadOnlyDictionary<string, string>? metadata)
     {
@@ -80,7 +92,10 @@ public static class SafetensorsWriter
         BinaryPrimitives.WriteUInt64LittleEndian(header, (ulong)(header.Length - SafetensorsHeader.PrefixBytes));
         return header.Length - SafetensorsHeader.PrefixBytes <= SafetensorsHeader.MaxHeaderBytes
             ? header
-            : throw new ShapeException($"{path}: a header of {header.Length} bytes is longer than the format's {SafetensorsHeader.MaxHeaderBytes}. Write several files.");
+            : throw new ShapeException(
+                $"{path}: a header of {header.Length} bytes is longer than the format's {SafetensorsHeader.MaxHeaderBytes}. Write "
+                    + $"several files."
+            );
     }
 
     private static void WriteEntries(Utf8JsonWriter json, string path, List<TensorToWrite> tensors)

@@ -10,10 +10,18 @@ namespace LongLora.Checkpoints;
 /// </summary>
 internal sealed class StoredZip
 {
-    internal const uint LocalSignature = 0x04034B50, CentralSignature = 0x02014B50, EndSignature = 0x06054B50,
-        End64Signature = 0x06064B50, Locator64Signature = 0x07064B50;
+    internal const uint LocalSignature = 0x04034B50,
+        CentralSignature = 0x02014B50,
+        EndSignature = 0x06054B50,
+        End64Signature = 0x06064B50,
+        Locator64Signature = 0x07064B50;
 
-    private const int LocalBytes = 30, CentralBytes = 46, EndBytes = 22, End64Bytes = 56, Locator64Bytes = 20, MaxCommentBytes = 65535;
+    private const int LocalBytes = 30,
+        CentralBytes = 46,
+        EndBytes = 22,
+        End64Bytes = 56,
+        Locator64Bytes = 20,
+        MaxCommentBytes = 65535;
 
     /// <summary>Longest table that is read: 100 MB, a million members.</summary>
     private const long MaxTableBytes = 100_000_000;
@@ -92,7 +100,9 @@ internal sealed class StoredZip
     {
         if (entry.Length < CentralBytes || Uint32(entry, 0) != CentralSignature)
             throw Bad("the archive's table is damaged");
-        int nameBytes = Uint16(entry, 28), extraBytes = Uint16(entry, 30), used = CentralBytes + nameBytes + extraBytes + Uint16(entry, 32);
+        int nameBytes = Uint16(entry, 28),
+            extraBytes = Uint16(entry, 30),
+            used = CentralBytes + nameBytes + extraBytes + Uint16(entry, 32);
         if (used > entry.Length)
             throw Bad("the archive's table is damaged");
         var name = Encoding.UTF8.GetString(entry.Slice(CentralBytes, nameBytes));
@@ -101,7 +111,10 @@ internal sealed class StoredZip
         (long stored, long bytes, long offset) = (Uint32(entry, 20), Uint32(entry, 24), Uint32(entry, 42));
         Widen(entry.Slice(CentralBytes + nameBytes, extraBytes), ref bytes, ref stored, ref offset);
         if (Uint16(entry, 10) != 0 || stored != bytes)
-            throw Bad($"'{name}' in the archive is compressed; PyTorch stores its files plainly. Unpack the archive and pack it without compression, or save the model again");
+            throw Bad(
+                $"'{name}' in the archive is compressed; PyTorch stores its files plainly. Unpack the archive and pack it without "
+                    + $"compression, or save the model again"
+            );
         if (!_members.TryAdd(name, (DataOffset(name, offset, bytes), bytes)))
             throw Bad($"the archive has '{name}' twice");
         return used;
@@ -143,8 +156,11 @@ internal sealed class StoredZip
         if (Uint32(local, 0) != LocalSignature)
             throw Bad($"'{name}' does not lie where the archive's table says");
         var start = offset + LocalBytes + Uint16(local, 26) + Uint16(local, 28);
-        return bytes <= _fileBytes - start ? start
-            : throw Bad($"'{name}' claims {bytes} bytes from {start} on, and the file is {_fileBytes} bytes long. It is damaged; fetch it again");
+        return bytes <= _fileBytes - start
+            ? start
+            : throw Bad(
+                $"'{name}' claims {bytes} bytes from {start} on, and the file is {_fileBytes} bytes long. It is damaged; fetch it again"
+            );
     }
 
     private void ReadAt(long position, Span<byte> target)

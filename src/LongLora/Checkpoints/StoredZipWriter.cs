@@ -3,15 +3,19 @@ using System.Text;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// Writes a zip archive whose members are stored as they are and begin at multiples of 64 bytes, as PyTorch's do, so that they can be mapped.
-/// Sizes and places of 4 GiB and more are written in zip64's fields.
+/// Writes a zip archive whose members are stored as they are and begin at multiples of 64 bytes, as PyTorch's do, so that they can be
+/// mapped. Sizes and places of 4 GiB and more are written in zip64's fields.
 /// </summary>
 /// <param name="target">Where to write; must be able to seek, and be at its start.</param>
 /// <param name="wide">From which number on zip64's fields are used; smaller only in tests.</param>
 internal sealed class StoredZipWriter(Stream target, long wide = uint.MaxValue)
 {
-    private const int Alignment = 64, LocalBytes = 30, ChecksumPlace = 14;
-    private const ushort FirstDay = 0x0021, PaddingField = 0x4246, Wide64Field = 1; // 1 January 1980: the same tensors give the same bytes
+    private const int Alignment = 64,
+        LocalBytes = 30,
+        ChecksumPlace = 14;
+    private const ushort FirstDay = 0x0021,
+        PaddingField = 0x4246,
+        Wide64Field = 1; // 1 January 1980: the same tensors give the same bytes
     private readonly List<(byte[] Name, uint Sum, long Bytes, long Offset)> _members = [];
 
     /// <summary>Adds a member of a length that is known before.</summary>

@@ -11,8 +11,8 @@ public static unsafe class TensorNumbers
     private const int PieceBytes = 1 << 28;
 
     /// <summary>
-    /// Complains of the first element that is NaN or infinite. A number is not finite where all bits of its exponent are set, so one pass over the
-    /// bits as integers tells, at the speed of the memory and without memory of its own.
+    /// Complains of the first element that is NaN or infinite. A number is not finite where all bits of its exponent are set, so one pass
+    /// over the bits as integers tells, at the speed of the memory and without memory of its own.
     /// </summary>
     /// <param name="tensor">The numbers; of integers nothing is to be said.</param>
     /// <param name="info">Where they come from, for the message.</param>
@@ -32,11 +32,15 @@ public static unsafe class TensorNumbers
             return;
         using var flat = value.view(-1);
         using var seen = flat[first];
-        throw new CheckpointException($"{info.File}: '{info.Name}' [{string.Join(", ", info.Shape)}] has {seen.to(ScalarType.Float64).item<double>()} at element {first}. "
-            + "The file is damaged or the model had diverged when it was saved.");
+        throw new CheckpointException(
+            $"{info.File}: '{info.Name}' [{string.Join(", ", info.Shape)}] has {seen.to(ScalarType.Float64).item<double>()} at element "
+                + $"{first}. "
+                + "The file is damaged or the model had diverged when it was saved."
+        );
     }
 
-    private static long FirstNotFinite<T>(Tensor tensor, T exponent) where T : unmanaged, IBinaryInteger<T>
+    private static long FirstNotFinite<T>(Tensor tensor, T exponent)
+        where T : unmanaged, IBinaryInteger<T>
     {
         if (tensor.numel() == 0)
             return -1;
@@ -51,7 +55,8 @@ public static unsafe class TensorNumbers
         return -1;
     }
 
-    private static int FirstWithAll<T>(ReadOnlySpan<T> numbers, T mask) where T : unmanaged, IBinaryInteger<T>
+    private static int FirstWithAll<T>(ReadOnlySpan<T> numbers, T mask)
+        where T : unmanaged, IBinaryInteger<T>
     {
         var vectors = MemoryMarshal.Cast<T, Vector<T>>(numbers);
         var masks = new Vector<T>(mask);

@@ -18,20 +18,28 @@ internal sealed class PickledDictionary
 }
 
 /// <summary>
-/// Reads a Python pickle for the tensors in it, and for nothing else. A pickle is a program for a stack machine that may call whatever it names;
-/// this machine knows the few names with which PyTorch rebuilds tensors, computes their meaning itself, and refuses every other name before
-/// anything comes of it. Nothing is ever loaded, looked up or executed.
+/// Reads a Python pickle for the tensors in it, and for nothing else. A pickle is a program for a stack machine that may call whatever it
+/// names; this machine knows the few names with which PyTorch rebuilds tensors, computes their meaning itself, and refuses every other
+/// name before anything comes of it. Nothing is ever loaded, looked up or executed.
 /// </summary>
-/// <remarks>Opcodes as CPython's <c>pickletools</c> documents them; the layout of the calls as <c>torch/_utils.py</c> and <c>torch/serialization.py</c> have them.</remarks>
+/// <remarks>
+/// Opcodes as CPython's <c>pickletools</c> documents them; the layout of the calls as <c>torch/_utils.py</c> and
+/// <c>torch/serialization.py</c> have them.
+/// </remarks>
 internal sealed class TensorPickle
 {
-    private const int MaxDimensions = 64, MaxDepth = 1 << 20;
+    private const int MaxDimensions = 64,
+        MaxDepth = 1 << 20;
     private const long MaxValues = 20_000_000;
 
     private static readonly HashSet<string> s_calls = new(StringComparer.Ordinal)
     {
-        "collections.OrderedDict", "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter",
-        "torch._utils._rebuild_parameter_with_state", "torch.Size",
+        "collections.OrderedDict",
+        "torch._utils._rebuild_tensor",
+        "torch._utils._rebuild_tensor_v2",
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
+        "torch.Size",
     };
 
     private static readonly object s_mark = new();
@@ -49,7 +57,9 @@ internal sealed class TensorPickle
     private sealed record Sequence(List<object?> Items, bool IsTuple);
 
     /// <summary>Runs one pickle; the input then stands behind it.</summary>
-    /// <returns>null, a bool, long, double, string, list of these, <see cref="PickledDictionary"/> or <see cref="PickledTensor"/>.</returns>
+    /// <returns>
+    /// null, a bool, long, double, string, list of these, <see cref="PickledDictionary"/> or <see cref="PickledTensor"/>.
+    /// </returns>
     /// <exception cref="CheckpointException">The pickle is damaged, or names something that is no part of a tensor.</exception>
     public static object? Read(PickleInput input, string path)
     {
@@ -78,22 +88,40 @@ internal sealed class TensorPickle
     {
         switch (opcode)
         {
-            case 0x80: _input.Byte(); return true; // PROTO
-            case 0x95: _input.Int64(); return true; // FRAME
-            case 'N': return Push(null);
-            case 0x88: return Push(true);
-            case 0x89: return Push(false);
-            case 'J': return Push((long)_input.Int32());
-            case 'K': return Push((long)_input.Byte());
-            case 'M': return Push((long)_input.Uint16());
-            case 0x8A: return Push(LongInteger(_input.Byte()));
-            case 0x8B: return Push(LongInteger(_input.Int32()));
-            case 'G': return Push(_input.Double());
-            case 'X': return Push(_input.Text((uint)_input.Int32()));
-            case 0x8C or 'U': return Push(_input.Text(_input.Byte()));
-            case 'T': return Push(_input.Text(_input.Int32()));
-            case 0x8D: return Push(_input.Text(_input.Int64()));
-            default: return false;
+            case 0x80:
+                _input.Byte();
+                return true; // PROTO
+            case 0x95:
+                _input.Int64();
+                return true; // FRAME
+            case 'N':
+                return Push(null);
+            case 0x88:
+                return Push(true);
+            case 0x89:
+                return Push(false);
+            case 'J':
+                return Push((long)_input.Int32());
+            case 'K':
+                return Push((long)_input.Byte());
+            case 'M':
+                return Push((long)_input.Uint16());
+            case 0x8A:
+                return Push(LongInteger(_input.Byte()));
+            case 0x8B:
+                return Push(LongInteger(_input.Int32()));
+            case 'G':
+                return Push(_input.Double());
+            case 'X':
+                return Push(_input.Text((uint)_input.Int32()));
+            case 0x8C or 'U':
+                return Push(_input.Text(_input.Byte()));
+            case 'T':
+                return Push(_input.Text(_input.Int32()));
+            case 0x8D:
+                return Push(_input.Text(_input.Int64()));
+            default:
+                return false;
         }
     }
 
@@ -104,25 +132,45 @@ internal sealed class TensorPickle
     {
         switch (opcode)
         {
-            case '(': return Push(s_mark);
-            case ')': return Push(new Sequence([], true));
-            case ']': return Push(new Sequence([], false));
-            case '}': return Push(new PickledDictionary());
-            case 't': return Push(new Sequence(PopToMark(), true));
-            case 'l': return Push(new Sequence(PopToMark(), false));
-            case 0x85 or 0x86 or 0x87: return Push(new Sequence(PopMany(opcode - 0x84), true));
-            case 'd': return Push(Fill(new PickledDictionary(), PopToMark()));
-            case 'a': List(PopMany(1)); return true;
-            case 'e': List(PopToMark()); return true;
-            case 's': Fill(Peek<PickledDictionary>(out var one, 2), one); return true;
+            case '(':
+                return Push(s_mark);
+            case ')':
+                return Push(new Sequence([], true));
+            case ']':
+                return Push(new Sequence([], false));
+            case '}':
+                return Push(new PickledDictionary());
+            case 't':
+                return Push(new Sequence(PopToMark(), true));
+            case 'l':
+                return Push(new Sequence(PopToMark(), false));
+            case 0x85 or 0x86 or 0x87:
+                return Push(new Sequence(PopMany(opcode - 0x84), true));
+            case 'd':
+                return Push(Fill(new PickledDictionary(), PopToMark()));
+            case 'a':
+                List(PopMany(1));
+                return true;
+            case 'e':
+                List(PopToMark());
+                return true;
+            case 's':
+                Fill(Peek<PickledDictionary>(out var one, 2), one);
+                return true;
             case 'u':
                 var items = PopToMark();
                 Fill(Peek<PickledDictionary>(out _, 0), items);
                 return true;
-            case '0': Pop(); return true;
-            case '1': PopToMark(); return true;
-            case '2': return Push(Top());
-            default: return false;
+            case '0':
+                Pop();
+                return true;
+            case '1':
+                PopToMark();
+                return true;
+            case '2':
+                return Push(Top());
+            default:
+                return false;
         }
     }
 
@@ -130,12 +178,21 @@ internal sealed class TensorPickle
     {
         switch (opcode)
         {
-            case 'q': _memo[_input.Byte()] = Top(); return true;
-            case 'r': _memo[(uint)_input.Int32()] = Top(); return true;
-            case 0x94: _memo[_memo.Count] = Top(); return true;
-            case 'h': return Push(Remembered(_input.Byte()));
-            case 'j': return Push(Remembered((uint)_input.Int32()));
-            default: return false;
+            case 'q':
+                _memo[_input.Byte()] = Top();
+                return true;
+            case 'r':
+                _memo[(uint)_input.Int32()] = Top();
+                return true;
+            case 0x94:
+                _memo[_memo.Count] = Top();
+                return true;
+            case 'h':
+                return Push(Remembered(_input.Byte()));
+            case 'j':
+                return Push(Remembered((uint)_input.Int32()));
+            default:
+                return false;
         }
     }
 
@@ -151,7 +208,9 @@ internal sealed class TensorPickle
                 var names = PopMany(2);
                 Push(Known(names[0] as string ?? "", names[1] as string ?? ""));
                 break;
-            case 'Q': Push(Storage(Pop())); break;
+            case 'Q':
+                Push(Storage(Pop()));
+                break;
             case 'R':
                 var pair = PopMany(2);
                 Push(Apply(pair[0], pair[1]));
@@ -196,7 +255,10 @@ internal sealed class TensorPickle
             case "collections.OrderedDict" when items is [Sequence { Items: var pairs }]:
                 var dictionary = new PickledDictionary();
                 foreach (var pair in pairs)
-                    Fill(dictionary, pair is Sequence { Items: { Count: 2 } two } ? two : throw _input.Bad("an OrderedDict of something else than pairs"));
+                    Fill(
+                        dictionary,
+                        pair is Sequence { Items: { Count: 2 } two } ? two : throw _input.Bad("an OrderedDict of something else than pairs")
+                    );
                 return dictionary;
             case "torch._utils._rebuild_tensor" when items.Count == 4:
             case "torch._utils._rebuild_tensor_v2" when items.Count is 6 or 7:
@@ -230,9 +292,14 @@ internal sealed class TensorPickle
         }
         // Through strides of 0 a small storage can stand for a tensor of any size.
         if (count > (UInt128)storage.Count && last < (UInt128)storage.Count)
-            throw _input.Bad($"a tensor [{string.Join(", ", shape)}] of more elements than the {storage.Count} of its storage (if it was expanded, call contiguous() on it before saving)");
+            throw _input.Bad(
+                $"a tensor [{string.Join(", ", shape)}] of more elements than the {storage.Count} of its storage (if it was expanded, "
+                    + $"call contiguous() on it before saving)"
+            );
         if (count > 0 && last >= (UInt128)storage.Count)
-            throw _input.Bad($"a tensor [{string.Join(", ", shape)}] at element {offset} that reaches beyond its storage of {storage.Count} elements");
+            throw _input.Bad(
+                $"a tensor [{string.Join(", ", shape)}] at element {offset} that reaches beyond its storage of {storage.Count} elements"
+            );
         return new PickledTensor(storage, offset, shape, strides);
     }
 
@@ -245,7 +312,11 @@ internal sealed class TensorPickle
 
     private PickledStorage Storage(object? id)
     {
-        if (id is not Sequence { Items: var items } || items is not ["storage", Name { Text: var type }, string key, string, long count, ..] || count < 0)
+        if (
+            id is not Sequence { Items: var items }
+            || items is not ["storage", Name { Text: var type }, string key, string, long count, ..]
+            || count < 0
+        )
             throw _input.Bad("a storage that is not described as PyTorch does");
         if (items.Count > 5 && items[5] is not null)
             throw Refused("a storage that is a view of another, as PyTorch before 0.4 wrote; save the model again with a newer PyTorch,");
@@ -260,13 +331,16 @@ internal sealed class TensorPickle
         if (items.Count % 2 != 0)
             throw _input.Bad("a key without value");
         for (var i = 0; i < items.Count; i += 2)
-            target.Items[items[i] is string or long or double or bool ? items[i]! : throw _input.Bad("a key that is no text")] = items[i + 1];
+            target.Items[items[i] is string or long or double or bool ? items[i]! : throw _input.Bad("a key that is no text")] = items[
+                i + 1
+            ];
         return target;
     }
 
     private void List(List<object?> items) => Peek<Sequence>(out _, 0).Items.AddRange(items);
 
-    private T Peek<T>(out List<object?> above, int count) where T : class
+    private T Peek<T>(out List<object?> above, int count)
+        where T : class
     {
         above = PopMany(count);
         return Top() as T ?? throw _input.Bad($"items for something that is no {typeof(T).Name}");
@@ -303,8 +377,13 @@ internal sealed class TensorPickle
         return items;
     }
 
-    private object? Remembered(long key) => _memo.TryGetValue(key, out var value) ? value : throw _input.Bad($"a reference to value {key}, which is not there");
+    private object? Remembered(long key) =>
+        _memo.TryGetValue(key, out var value) ? value : throw _input.Bad($"a reference to value {key}, which is not there");
 
-    private CheckpointException Refused(string what) => new($"{_path}: the pickle asks for {what} at byte {_input.Position}. Only tensors in dictionaries are read from "
-        + "PyTorch files, and nothing in them is ever executed. If you trust the file, load it in Python and save its state_dict alone; if not, keep away from it.");
+    private CheckpointException Refused(string what) =>
+        new(
+            $"{_path}: the pickle asks for {what} at byte {_input.Position}. Only tensors in dictionaries are read from "
+                + "PyTorch files, and nothing in them is ever executed. If you trust the file, load it in Python and save its "
+                + "state_dict alone; if not, keep away from it."
+        );
 }

@@ -3,13 +3,14 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// What a file of PyTorch's <c>torch.save</c> says of itself (<c>pytorch_model.bin</c>, <c>.pt</c>, <c>.pth</c>), without its data: a zip archive with a pickle
-/// and one stored member for each storage, or, before PyTorch 1.6, pickles with the storages behind them. Everything is checked here, before
-/// anything is mapped or allocated by what the file claims; nothing in the file is executed (<see cref="TensorPickle"/>).
+/// What a file of PyTorch's <c>torch.save</c> says of itself (<c>pytorch_model.bin</c>, <c>.pt</c>, <c>.pth</c>), without its data: a zip
+/// archive with a pickle and one stored member for each storage, or, before PyTorch 1.6, pickles with the storages behind them.
+/// Everything is checked here, before anything is mapped or allocated by what the file claims; nothing in the file is executed
+/// (<see cref="TensorPickle"/>).
 /// </summary>
 /// <remarks>
-/// The file must hold a dictionary of tensors, as <c>model.state_dict()</c> is, or one under <c>state_dict</c>, <c>model</c>, <c>model_state_dict</c> or <c>module</c>.
-/// What else such a dictionary holds (counters, an optimizer's state) is passed over.
+/// The file must hold a dictionary of tensors, as <c>model.state_dict()</c> is, or one under <c>state_dict</c>, <c>model</c>,
+/// <c>model_state_dict</c> or <c>module</c>. What else such a dictionary holds (counters, an optimizer's state) is passed over.
 /// </remarks>
 public sealed class TorchPickleHeader
 {
@@ -80,15 +81,19 @@ public sealed class TorchPickleHeader
         var pickles = zip.Members.Keys.Where(n => n == "data.pkl" || n.EndsWith("/data.pkl", StringComparison.Ordinal)).ToList();
         if (pickles.Count != 1)
         {
-            throw new CheckpointException(zip.Members.Keys.Any(n => n.EndsWith("/constants.pkl", StringComparison.Ordinal))
-                ? $"{path} is a TorchScript program, not a checkpoint. Save its state_dict."
-                : $"{path} is a zip archive with {pickles.Count} files data.pkl; one of PyTorch's has one.");
+            throw new CheckpointException(
+                zip.Members.Keys.Any(n => n.EndsWith("/constants.pkl", StringComparison.Ordinal))
+                    ? $"{path} is a TorchScript program, not a checkpoint. Save its state_dict."
+                    : $"{path} is a zip archive with {pickles.Count} files data.pkl; one of PyTorch's has one."
+            );
         }
         var folder = pickles[0][..^"data.pkl".Length];
         CheckByteOrder(stream, zip, folder, path);
         var (offset, bytes) = zip.Members[pickles[0]];
         if (bytes > MaxPickleBytes)
-            throw new CheckpointException($"{path}: {pickles[0]} claims {bytes} bytes; at most {MaxPickleBytes} are read. It is damaged, or no checkpoint.");
+            throw new CheckpointException(
+                $"{path}: {pickles[0]} claims {bytes} bytes; at most {MaxPickleBytes} are read. It is damaged, or no checkpoint."
+            );
         stream.Position = offset;
         var header = new TorchPickleHeader(path, stream.Length);
         var root = TensorPickle.Read(new PickleInput(stream, bytes, path), path);
@@ -98,8 +103,12 @@ public sealed class TorchPickleHeader
             if (!zip.Members.TryGetValue(name, out var member))
                 throw new CheckpointException($"{path} has no member '{name}', which its pickle speaks of. It is damaged; fetch it again.");
             var needed = (UInt128)storage.Count * (UInt128)SafetensorsTypes.Size(TorchTypes.OfStorage(storage.Type));
-            return needed <= (UInt128)member.Bytes ? member.Offset
-                : throw new CheckpointException($"{path}: '{name}' has {member.Bytes} bytes, but {storage.Count} elements of {storage.Type} take {needed}. It is damaged; fetch it again.");
+            return needed <= (UInt128)member.Bytes
+                ? member.Offset
+                : throw new CheckpointException(
+                    $"{path}: '{name}' has {member.Bytes} bytes, but {storage.Count} elements of {storage.Type} take {needed}. It is "
+                        + $"damaged; fetch it again."
+                );
         });
         return header;
     }
@@ -111,10 +120,13 @@ public sealed class TorchPickleHeader
         stream.Position = member.Offset;
         var order = new PickleInput(stream, member.Bytes, path).Text(Math.Min(member.Bytes, 16));
         if (order != "little")
-            throw new CheckpointException($"{path} is in byte order '{order}'; only little-endian files are supported. Save it again on a common machine.");
+            throw new CheckpointException(
+                $"{path} is in byte order '{order}'; only little-endian files are supported. Save it again on a common machine."
+            );
     }
 
-    // Five pickles: magic number, version, the writer's machine, the tensors, the storages' keys in order; then the storages, each with its length.
+    // Five pickles: magic number, version, the writer's machine, the tensors, the storages' keys in order; then the storages, each with
+    // its length.
     private static TorchPickleHeader ReadLegacy(FileStream stream, string path)
     {
         const string magic = "large integer";
@@ -122,7 +134,9 @@ public sealed class TorchPickleHeader
         if (Next() is not magic || Next() is not 1001L || Next() is not PickledDictionary machine)
             throw new CheckpointException($"{path} is a pickle, but not of PyTorch's making. A file written by torch.save is needed.");
         if (machine.Items.GetValueOrDefault("little_endian") is not true)
-            throw new CheckpointException($"{path} is in big-endian byte order; only little-endian files are supported. Save it again on a common machine.");
+            throw new CheckpointException(
+                $"{path} is in big-endian byte order; only little-endian files are supported. Save it again on a common machine."
+            );
         var root = Next();
         if (Next() is not List<object?> keys || keys.Exists(k => k is not string))
             throw new CheckpointException($"{path}: the list of storages is missing. It is damaged; fetch it again.");
@@ -141,16 +155,23 @@ public sealed class TorchPickleHeader
         foreach (var key in keys)
         {
             if (!sizes.TryGetValue(key, out var storage))
-                throw new CheckpointException($"{path}: a storage '{key}' belongs to no tensor, so that its size is not known. Save the model's state_dict alone.");
+                throw new CheckpointException(
+                    $"{path}: a storage '{key}' belongs to no tensor, so that its size is not known. Save the model's state_dict alone."
+                );
             var count = new PickleInput(stream, 8, path).Int64();
             var bytes = (UInt128)storage.Count * (UInt128)SafetensorsTypes.Size(TorchTypes.OfStorage(storage.Type));
             if (count != storage.Count || bytes > (UInt128)(stream.Length - stream.Position))
-                throw new CheckpointException($"{path}: a storage of {storage.Count} elements of {storage.Type} is not whole (the file says {count} there, and is {stream.Length} bytes long). Fetch it again.");
+                throw new CheckpointException(
+                    $"{path}: a storage of {storage.Count} elements of {storage.Type} is not whole (the file says {count} there, and is "
+                        + $"{stream.Length} bytes long). Fetch it again."
+                );
             places[key] = stream.Position;
             stream.Position += (long)bytes;
         }
-        return storage => places.TryGetValue(storage.Key, out var place) ? place
-            : throw new CheckpointException($"{path}: the storage '{storage.Key}' is missing. It is damaged; fetch it again.");
+        return storage =>
+            places.TryGetValue(storage.Key, out var place)
+                ? place
+                : throw new CheckpointException($"{path}: the storage '{storage.Key}' is missing. It is damaged; fetch it again.");
     }
 
     // Dictionaries may refer to one another in a circle.
@@ -191,21 +212,26 @@ public sealed class TorchPickleHeader
 
     private PickledDictionary Find(object? root)
     {
-        static bool HasTensors(object? value) => value is PickledDictionary dictionary && dictionary.Items.Values.Any(v => v is PickledTensor);
+        static bool HasTensors(object? value) =>
+            value is PickledDictionary dictionary && dictionary.Items.Values.Any(v => v is PickledTensor);
         if (HasTensors(root))
             return (PickledDictionary)root!;
         var inner = root is PickledDictionary outer ? s_wrappers.Where(w => HasTensors(outer.Items.GetValueOrDefault(w))).ToList() : [];
         return inner.Count == 1
             ? (PickledDictionary)((PickledDictionary)root!).Items[inner[0]]!
-            : throw new CheckpointException($"{Path} holds {Describe(root)}, but a dictionary of tensors is needed, or one under {string.Join(", ", s_wrappers)}. Save the model's state_dict.");
+            : throw new CheckpointException(
+                $"{Path} holds {Describe(root)}, but a dictionary of tensors is needed, or one under {string.Join(", ", s_wrappers)}. "
+                    + $"Save the model's state_dict."
+            );
     }
 
-    private static string Describe(object? root) => root switch
-    {
-        PickledDictionary { Items.Count: 0 } => "an empty dictionary",
-        PickledDictionary dictionary => $"a dictionary of {string.Join(", ", dictionary.Items.Keys.Take(5))}",
-        PickledTensor tensor => $"a single tensor [{string.Join(", ", tensor.Shape)}] without name",
-        null => "nothing",
-        _ => "something else",
-    };
+    private static string Describe(object? root) =>
+        root switch
+        {
+            PickledDictionary { Items.Count: 0 } => "an empty dictionary",
+            PickledDictionary dictionary => $"a dictionary of {string.Join(", ", dictionary.Items.Keys.Take(5))}",
+            PickledTensor tensor => $"a single tensor [{string.Join(", ", tensor.Shape)}] without name",
+            null => "nothing",
+            _ => "something else",
+        };
 }

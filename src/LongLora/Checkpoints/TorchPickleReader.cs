@@ -5,12 +5,12 @@ using static TorchSharp.torch;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// A file of PyTorch's <c>torch.save</c> whose tensors are the mapped file: the members of the archive are not compressed, so opening costs no memory, as
-/// with safetensors. Nothing in the file is executed; see <see cref="TorchPickleHeader"/>.
+/// A file of PyTorch's <c>torch.save</c> whose tensors are the mapped file: the members of the archive are not compressed, so opening
+/// costs no memory, as with safetensors. Nothing in the file is executed; see <see cref="TorchPickleHeader"/>.
 /// </summary>
 /// <remarks>
-/// The mapping is read-only, for the reasons that <see cref="SafetensorsReader"/> gives. A view with gaps or in another order than its memory (a
-/// transposed matrix), and data that lie at a place that is no multiple of the element's size, come as private copies.
+/// The mapping is read-only, for the reasons that <see cref="SafetensorsReader"/> gives. A view with gaps or in another order than its
+/// memory (a transposed matrix), and data that lie at a place that is no multiple of the element's size, come as private copies.
 /// </remarks>
 public sealed class TorchPickleReader : ITensorSource
 {
@@ -28,7 +28,14 @@ public sealed class TorchPickleReader : ITensorSource
         {
             if (stream.Length != Header.FileBytes)
                 throw new CheckpointException($"{path} has changed while it was read: {Header.FileBytes} bytes, then {stream.Length}.");
-            _file = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+            _file = MemoryMappedFile.CreateFromFile(
+                stream,
+                null,
+                0,
+                MemoryMappedFileAccess.Read,
+                HandleInheritability.None,
+                leaveOpen: false
+            );
             _view = _file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

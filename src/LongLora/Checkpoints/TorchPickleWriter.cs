@@ -6,8 +6,8 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// Writes files that <c>torch.load</c> reads, also with <c>weights_only=True</c>: a zip archive with a pickled dictionary of tensors, each with a storage of its own.
-/// Streaming, with one tensor in memory at a time, and atomically; the same tensors give the same bytes.
+/// Writes files that <c>torch.load</c> reads, also with <c>weights_only=True</c>: a zip archive with a pickled dictionary of tensors,
+/// each with a storage of its own. Streaming, with one tensor in memory at a time, and atomically; the same tensors give the same bytes.
 /// </summary>
 public static class TorchPickleWriter
 {
@@ -21,15 +21,19 @@ public static class TorchPickleWriter
     public static void Write(string path, IReadOnlyList<TensorToWrite> tensors) => Write(path, tensors, uint.MaxValue);
 
     /// <summary>
-    /// Writes the weights of a model as transformers once did: <c>pytorch_model.bin</c>, or <c>pytorch_model-00001-of-0000N.bin</c> and so on with
+    /// Writes the weights of a model as transformers once did: <c>pytorch_model.bin</c>, or <c>pytorch_model-00001-of-0000N.bin</c> and
+    /// so on with
     /// <c>pytorch_model.bin.index.json</c>.
     /// </summary>
     /// <param name="folder">Where to write; a new folder, as <see cref="AtomicFile.WriteDirectory"/> gives it.</param>
     /// <param name="tensors">What to write, in this order.</param>
     /// <param name="maxShardBytes">Most bytes of tensors in one file; a larger tensor has a file of its own. Default 5 GB.</param>
     /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
-    public static void WriteModel(string folder, IReadOnlyList<TensorToWrite> tensors, long maxShardBytes = SafetensorsWriter.DefaultShardBytes) =>
-        CheckpointShards.Write(folder, tensors, maxShardBytes, CheckpointDirectory.PickleFile, CheckpointDirectory.PickleIndexFile, Write);
+    public static void WriteModel(
+        string folder,
+        IReadOnlyList<TensorToWrite> tensors,
+        long maxShardBytes = SafetensorsWriter.DefaultShardBytes
+    ) => CheckpointShards.Write(folder, tensors, maxShardBytes, CheckpointDirectory.PickleFile, CheckpointDirectory.PickleIndexFile, Write);
 
     internal static void Write(string path, IReadOnlyList<TensorToWrite> tensors, long wide)
     {
@@ -45,7 +49,9 @@ public static class TorchPickleWriter
             zip.Add(Folder + "data.pkl", Pickle(tensors));
             zip.Add(Folder + "byteorder", "little"u8.ToArray());
             for (var i = 0; i < tensors.Count; i++)
-                zip.Add(string.Create(CultureInfo.InvariantCulture, $"{Folder}data/{i}"), tensors[i].ByteCount, sink => CheckpointShards.WriteData(tensors[i], sink));
+                zip.Add(string.Create(CultureInfo.InvariantCulture, $"{Folder}data/{i}"), tensors[i].ByteCount, sink =>
+                    CheckpointShards.WriteData(tensors[i], sink)
+                );
             zip.Add(Folder + "version", "3\n"u8.ToArray());
             zip.Finish();
         });

@@ -7,10 +7,16 @@ internal static class TorchTypes
 {
     private static readonly (string Storage, string Name, ScalarType Type)[] s_types =
     [
-        ("FloatStorage", "float32", ScalarType.Float32), ("HalfStorage", "float16", ScalarType.Float16),
-        ("BFloat16Storage", "bfloat16", ScalarType.BFloat16), ("DoubleStorage", "float64", ScalarType.Float64),
-        ("LongStorage", "int64", ScalarType.Int64), ("IntStorage", "int32", ScalarType.Int32), ("ShortStorage", "int16", ScalarType.Int16),
-        ("CharStorage", "int8", ScalarType.Int8), ("ByteStorage", "uint8", ScalarType.Byte), ("BoolStorage", "bool", ScalarType.Bool),
+        ("FloatStorage", "float32", ScalarType.Float32),
+        ("HalfStorage", "float16", ScalarType.Float16),
+        ("BFloat16Storage", "bfloat16", ScalarType.BFloat16),
+        ("DoubleStorage", "float64", ScalarType.Float64),
+        ("LongStorage", "int64", ScalarType.Int64),
+        ("IntStorage", "int32", ScalarType.Int32),
+        ("ShortStorage", "int16", ScalarType.Int16),
+        ("CharStorage", "int8", ScalarType.Int8),
+        ("ByteStorage", "uint8", ScalarType.Byte),
+        ("BoolStorage", "bool", ScalarType.Bool),
     ];
 
     /// <summary>Whether it is a class of raw memory whose type is supported.</summary>
@@ -23,6 +29,7 @@ internal static class TorchTypes
     public static ScalarType OfStorage(string name) => s_types.First(t => t.Storage == name).Type;
 
     /// <summary>The storage class of a type.</summary>
-    public static string StorageOf(ScalarType type) => s_types.FirstOrDefault(t => t.Type == type).Storage
+    public static string StorageOf(ScalarType type) =>
+        s_types.FirstOrDefault(t => t.Type == type).Storage
         ?? throw new Runtime.ShapeException($"PyTorch files are not written for {type}.");
 }

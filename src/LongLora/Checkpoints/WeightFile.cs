@@ -9,8 +9,14 @@ namespace LongLora.Checkpoints;
 /// <param name="DataBytes">Bytes of all tensors together.</param>
 /// <param name="Aliases">Tensors that are the same data as another, with the name of that one.</param>
 /// <param name="Notes">The file's own notes.</param>
-internal sealed record WeightFile(string Path, string Format, IReadOnlyDictionary<string, TensorInfo> Tensors, long DataBytes,
-    IReadOnlyDictionary<string, string> Aliases, IReadOnlyDictionary<string, string> Notes)
+internal sealed record WeightFile(
+    string Path,
+    string Format,
+    IReadOnlyDictionary<string, TensorInfo> Tensors,
+    long DataBytes,
+    IReadOnlyDictionary<string, string> Aliases,
+    IReadOnlyDictionary<string, string> Notes
+)
 {
     private static readonly Dictionary<string, string> s_none = [];
 
@@ -23,7 +29,17 @@ internal sealed record WeightFile(string Path, string Format, IReadOnlyDictionar
         if (TorchPickleHeader.IsLikely(path))
         {
             var pickle = TorchPickleHeader.Read(path);
-            return new(path, pickle.IsLegacy ? "PyTorch file of the form before 1.6" : "PyTorch file", pickle.Tensors, pickle.DataBytes, pickle.Aliases, s_none) { IsPickle = true };
+            return new(
+                path,
+                pickle.IsLegacy ? "PyTorch file of the form before 1.6" : "PyTorch file",
+                pickle.Tensors,
+                pickle.DataBytes,
+                pickle.Aliases,
+                s_none
+            )
+            {
+                IsPickle = true,
+            };
         }
         if (!path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase))
             RefuseUnknown(path);
@@ -43,8 +59,14 @@ internal sealed record WeightFile(string Path, string Format, IReadOnlyDictionar
         if (read == start.Length && start[8] == (byte)'{')
             return;
         var seen = start[..read];
-        throw new CheckpointException($"{path} is neither a file of PyTorch's (a zip archive or a pickle) nor a safetensors file. "
-            + (seen.StartsWith("version h"u8) ? "It is a Git LFS pointer: the file itself has not been fetched. Run 'git lfs pull' in its folder."
-                : read == 0 ? "It is empty." : "It is damaged, or of another kind; fetch it again."));
+        throw new CheckpointException(
+            $"{path} is neither a file of PyTorch's (a zip archive or a pickle) nor a safetensors file. "
+                + (
+                    seen.StartsWith("version h"u8)
+                        ? "It is a Git LFS pointer: the file itself has not been fetched. Run 'git lfs pull' in its folder."
+                    : read == 0 ? "It is empty."
+                    : "It is damaged, or of another kind; fetch it again."
+                )
+        );
     }
 }

@@ -11,24 +11,30 @@ public readonly record struct BatchSamplerState(long Epoch, long Index, long Tok
 /// <summary>How a corpus becomes rows.</summary>
 public enum BatchLayout
 {
-    /// <summary>Cut every <c>context</c> tokens; documents in a row see each other, as in the paper. The tail that fills no sequence is left out.</summary>
+    /// <summary>
+    /// Cut every <c>context</c> tokens; documents in a row see each other, as in the paper. The tail that fills no sequence is left out.
+    /// </summary>
     Stream,
 
     /// <summary>Cut every <c>context</c> tokens; documents in a row do not see each other.</summary>
     Documents,
 
-    /// <summary>Whole documents (examples) one after the other up to <c>batch size * context</c> tokens, without padding; none sees another.</summary>
+    /// <summary>
+    /// Whole documents (examples) one after the other up to <c>batch size * context</c> tokens, without padding; none sees another.
+    /// </summary>
     Examples,
 }
 
 /// <summary>
-/// Gives a corpus out in batches, in an order that depends on the seed alone: the same on every machine and .NET version. Each pass over the
-/// corpus has its own order.
+/// Gives a corpus out in batches, in an order that depends on the seed alone: the same on every machine and .NET version. Each pass over
+/// the corpus has its own order.
 /// </summary>
 public sealed class BatchSampler
 {
     private readonly TokenStore _tokens;
-    private readonly int _batchSize, _rank, _world;
+    private readonly int _batchSize,
+        _rank,
+        _world;
     private readonly BatchLayout _layout;
     private readonly IReadOnlyList<StoredCorpus> _corpora;
     private readonly UnitOrder _order;
@@ -44,8 +50,17 @@ public sealed class BatchSampler
     /// <param name="layout">How the corpus becomes rows.</param>
     /// <param name="weights">How often each of the store's corpora is seen in one pass, above 0; null for once each.</param>
     /// <exception cref="DataException">The corpus is shorter than one sequence, or an example is longer.</exception>
-    public BatchSampler(TokenStore tokens, int context, int batchSize, long seed, bool shuffle = true, int rank = 0, int world = 1,
-        BatchLayout layout = BatchLayout.Stream, IReadOnlyList<double>? weights = null)
+    public BatchSampler(
+        TokenStore tokens,
+        int context,
+        int batchSize,
+        long seed,
+        bool shuffle = true,
+        int rank = 0,
+        int world = 1,
+        BatchLayout layout = BatchLayout.Stream,
+        IReadOnlyList<double>? weights = null
+    )
     {
         (_tokens, Context, _batchSize, _rank, _world, _layout) = (tokens, context, batchSize, rank, world, layout);
         if (weights is not null && weights.Count != tokens.Corpora.Count)
@@ -56,7 +71,9 @@ public sealed class BatchSampler
         _order = new UnitOrder([.. _corpora.Select(Units)], alike ? [1] : weights!, seed, shuffle);
         SequenceCount = _order.Count(0);
         if (SequenceCount == 0)
-            throw new DataException($"The data has {tokens.Count} tokens, but one training sequence takes {context}. Add text, or train with a smaller context.");
+            throw new DataException(
+                $"The data has {tokens.Count} tokens, but one training sequence takes {context}. Add text, or train with a smaller context."
+            );
         if (layout == BatchLayout.Examples)
             CheckLengths();
     }
@@ -166,7 +183,10 @@ public sealed class BatchSampler
         foreach (var document in _tokens.Documents)
         {
             if (document.Length > Context)
-                throw new DataException($"{document.Origin}: the example has {document.Length} tokens; a row takes {Context}. Shorten it, or train with a larger context.");
+                throw new DataException(
+                    $"{document.Origin}: the example has {document.Length} tokens; a row takes {Context}. Shorten it, or train with a "
+                        + $"larger context."
+                );
         }
     }
 }

@@ -6,16 +6,34 @@ namespace LongLora.Data;
 
 /// <summary>
 /// Understands records as conversations, whichever of the usual layouts they have:
-/// <c>messages</c> (OpenAI: <c>role</c>, <c>content</c>), <c>conversations</c> (ShareGPT: <c>from</c>, <c>value</c>), <c>instruction</c>, <c>input</c>,
+/// <c>messages</c> (OpenAI: <c>role</c>, <c>content</c>), <c>conversations</c> (ShareGPT: <c>from</c>, <c>value</c>), <c>instruction</c>,
+/// <c>input</c>,
 /// <c>output</c> (Alpaca, LongAlpaca), <c>instruction</c> with <c>instances</c> (Self-Instruct), <c>prompt</c> and <c>completion</c>.
 /// </summary>
 public sealed class ConversationFormat
 {
     private const string FunctionCall = "function_call";
-    private const string Layouts = "messages; conversations; instruction, input and output; instruction and instances; prompt and completion";
+    private const string Layouts =
+        "messages; conversations; instruction, input and output; instruction and instances; prompt and completion";
 
     private static readonly string[] s_names =
-        ["messages", "conversations", "role", "content", "from", "value", "system", "tools", "instruction", "input", "output", "history", "instances", "prompt", "completion"];
+    [
+        "messages",
+        "conversations",
+        "role",
+        "content",
+        "from",
+        "value",
+        "system",
+        "tools",
+        "instruction",
+        "input",
+        "output",
+        "history",
+        "instances",
+        "prompt",
+        "completion",
+    ];
 
     private static readonly Dictionary<string, string> s_roles = new(StringComparer.OrdinalIgnoreCase)
     {
@@ -46,13 +64,17 @@ public sealed class ConversationFormat
                 throw new ConfigurationException($"columns has '{line}'; write name=column, such as output=answer.");
             var name = line[..at].Trim();
             if (!_columns.ContainsKey(name))
-                throw new ConfigurationException($"columns has '{line}'; the name on the left can be {string.Join(", ", s_names)}.{NearestName.Hint(name, s_names)}");
+                throw new ConfigurationException(
+                    $"columns has '{line}'; the name on the left can be {string.Join(", ", s_names)}.{NearestName.Hint(name, s_names)}"
+                );
             _columns[name] = line[(at + 1)..].Trim();
         }
     }
 
     /// <summary>The conversations of a record: one, or for Self-Instruct one an instance.</summary>
-    /// <exception cref="DataException">The record has none of the layouts, or a field is of a wrong type; the message names the fields that it has.</exception>
+    /// <exception cref="DataException">
+    /// The record has none of the layouts, or a field is of a wrong type; the message names the fields that it has.
+    /// </exception>
     public IEnumerable<Conversation> Read(DataRecord record)
     {
         try
@@ -80,12 +102,16 @@ public sealed class ConversationFormat
             if (Member(json, "output") is not null)
                 return [Alpaca(instruction, json, json, origin)];
             if (json.TryGetProperty(_columns["output"], out _))
-                throw new DataException($"{origin}: '{_columns["output"]}' is null; it must be a string. Leave records without an answer out.");
+                throw new DataException(
+                    $"{origin}: '{_columns["output"]}' is null; it must be a string. Leave records without an answer out."
+                );
         }
         if (Member(json, "prompt") is { } prompt && Member(json, "completion") is { } completion)
             return [PromptAndCompletion(prompt, completion, json, origin)];
-        throw new DataException($"{origin}: this record is no conversation: its fields are {string.Join(", ", json.EnumerateObject().Select(p => p.Name))}; "
-            + $"expected are {Layouts}. {Advice(json)}");
+        throw new DataException(
+            $"{origin}: this record is no conversation: its fields are {string.Join(", ", json.EnumerateObject().Select(p => p.Name))}; "
+                + $"expected are {Layouts}. {Advice(json)}"
+        );
     }
 
     // A layout of which some fields are there under other names.
@@ -101,8 +127,14 @@ public sealed class ConversationFormat
             ("input", ["context", "document", "passage"]),
             ("messages", ["dialog", "dialogue", "conversation", "chat"]),
         ];
-        var pairs = known.Select(k => (k.Ours, Column: Array.Find(k.Theirs, present.Contains))).Where(k => k.Column is not null).Select(k => $"{k.Ours}={k.Column}").ToList();
-        return pairs.Count > 0 ? $"Tell which is which, perhaps: --columns {string.Join(' ', pairs)}" : "Tell which is which with --columns, such as --columns instruction=question output=answer.";
+        var pairs = known
+            .Select(k => (k.Ours, Column: Array.Find(k.Theirs, present.Contains)))
+            .Where(k => k.Column is not null)
+            .Select(k => $"{k.Ours}={k.Column}")
+            .ToList();
+        return pairs.Count > 0
+            ? $"Tell which is which, perhaps: --columns {string.Join(' ', pairs)}"
+            : "Tell which is which with --columns, such as --columns instruction=question output=answer.";
     }
 
     private Conversation Alpaca(JsonElement instruction, JsonElement instance, JsonElement json, string origin)
@@ -121,9 +153,21 @@ public sealed class ConversationFormat
                 messages.Add(new ChatMessage(ChatMessage.Assistant, Text(turn[1], "history", origin)));
             }
         }
-        var content = input.Length == 0 ? question : question.Length == 0 ? input : $"{question}\n{input}";
+        var content =
+            input.Length == 0 ? question
+            : question.Length == 0 ? input
+            : $"{question}\n{input}";
         // Some templates write instruction and input apart.
-        messages.Add(new ChatMessage("user", content) { Further = new Dictionary<string, JsonElement> { ["instruction"] = instruction.Clone(), ["input"] = JsonSerializer.SerializeToElement(input) } });
+        messages.Add(
+            new ChatMessage("user", content)
+            {
+                Further = new Dictionary<string, JsonElement>
+                {
+                    ["instruction"] = instruction.Clone(),
+                    ["input"] = JsonSerializer.SerializeToElement(input),
+                },
+            }
+        );
         var answer = Member(instance, "output") ?? throw new DataException($"{origin}: an instance has no '{_columns["output"]}'.");
         messages.Add(new ChatMessage(ChatMessage.Assistant, Text(answer, "output", origin)));
         return new Conversation(messages, origin);
@@ -132,8 +176,20 @@ public sealed class ConversationFormat
     private Conversation PromptAndCompletion(JsonElement prompt, JsonElement completion, JsonElement json, string origin)
     {
         if (prompt.ValueKind == JsonValueKind.Array && completion.ValueKind == JsonValueKind.Array)
-            return new Conversation(Asked([.. Messages(prompt, "prompt", json, origin), .. Messages(completion, "completion", default, origin)]), origin) { Tools = Tools(json, origin) };
-        return new Conversation([new("user", Text(prompt, "prompt", origin)), new(ChatMessage.Assistant, Text(completion, "completion", origin))], origin) { IsPlain = true };
+            return new Conversation(
+                Asked([.. Messages(prompt, "prompt", json, origin), .. Messages(completion, "completion", default, origin)]),
+                origin
+            )
+            {
+                Tools = Tools(json, origin),
+            };
+        return new Conversation(
+            [new("user", Text(prompt, "prompt", origin)), new(ChatMessage.Assistant, Text(completion, "completion", origin))],
+            origin
+        )
+        {
+            IsPlain = true,
+        };
     }
 
     // A list, or the text of one.
@@ -155,7 +211,11 @@ public sealed class ConversationFormat
     private List<ChatMessage> Messages(JsonElement list, string name, JsonElement json, string origin)
     {
         var messages = Items(list, name, origin).Select(m => Message(m, origin)).ToList();
-        if (json.ValueKind == JsonValueKind.Object && OptionalText(json, "system", origin) is { Length: > 0 } system && messages.FirstOrDefault()?.Role != "system")
+        if (
+            json.ValueKind == JsonValueKind.Object
+            && OptionalText(json, "system", origin) is { Length: > 0 } system
+            && messages.FirstOrDefault()?.Role != "system"
+        )
             messages.Insert(0, new ChatMessage("system", system));
         return messages;
     }
@@ -172,39 +232,63 @@ public sealed class ConversationFormat
     private ChatMessage Message(JsonElement json, string origin)
     {
         if (json.ValueKind != JsonValueKind.Object)
-            throw new DataException($"{origin}: a message is {json.ValueKind}; it must be an object with role and content, or from and value.");
+            throw new DataException(
+                $"{origin}: a message is {json.ValueKind}; it must be an object with role and content, or from and value."
+            );
         var (roleName, contentName) = Member(json, "from") is not null ? ("from", "value") : ("role", "content");
-        var role = Member(json, roleName) is { } r ? Text(r, roleName, origin)
-            : throw new DataException($"{origin}: a message has neither '{_columns["role"]}' nor '{_columns["from"]}'; its fields are {string.Join(", ", json.EnumerateObject().Select(p => p.Name))}.");
+        var role = Member(json, roleName) is { } r
+            ? Text(r, roleName, origin)
+            : throw new DataException(
+                $"{origin}: a message has neither '{_columns["role"]}' nor '{_columns["from"]}'; its fields are "
+                    + $"{string.Join(", ", json.EnumerateObject().Select(p => p.Name))}."
+            );
         var content = Member(json, contentName) is { } c ? Content(c, origin) : "";
         string[] own = [_columns[roleName], _columns[contentName]];
-        var further = json.EnumerateObject().Where(p => !own.Contains(p.Name) && p.Value.ValueKind != JsonValueKind.Null)
+        var further = json.EnumerateObject()
+            .Where(p => !own.Contains(p.Name) && p.Value.ValueKind != JsonValueKind.Null)
             .ToDictionary(p => p.Name, p => p.Name == ToolCalls.Member ? ToolCalls.WithObjects(p.Value) : p.Value.Clone());
         if (role.Equals(FunctionCall, StringComparison.OrdinalIgnoreCase) && ToolCalls.Parse(content) is { } calls)
             (content, further[ToolCalls.Member]) = ("", calls);
-        return new ChatMessage(s_roles.GetValueOrDefault(role, role.ToLowerInvariant()), content) { Further = further.Count > 0 ? further : null };
+        return new ChatMessage(s_roles.GetValueOrDefault(role, role.ToLowerInvariant()), content)
+        {
+            Further = further.Count > 0 ? further : null,
+        };
     }
 
     private string Content(JsonElement json, string origin)
     {
         if (json.ValueKind != JsonValueKind.Array)
             return json.ValueKind == JsonValueKind.Null ? "" : Text(json, "content", origin);
-        return string.Concat(json.EnumerateArray().Select(part =>
-            part.ValueKind == JsonValueKind.Object && part.TryGetProperty("type", out var type) && type.ValueEquals("text"u8) && part.TryGetProperty("text", out var text)
-                ? Text(text, "text", origin)
-                : throw new DataException($"{origin}: a message has a part that is no text; this model reads texts only.")));
+        return string.Concat(
+            json.EnumerateArray()
+                .Select(part =>
+                    part.ValueKind == JsonValueKind.Object
+                    && part.TryGetProperty("type", out var type)
+                    && type.ValueEquals("text"u8)
+                    && part.TryGetProperty("text", out var text)
+                        ? Text(text, "text", origin)
+                        : throw new DataException($"{origin}: a message has a part that is no text; this model reads texts only.")
+                )
+        );
     }
 
     private JsonElement? Member(JsonElement json, string name) =>
-        json.ValueKind == JsonValueKind.Object && json.TryGetProperty(_columns[name], out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+        json.ValueKind == JsonValueKind.Object
+        && json.TryGetProperty(_columns[name], out var value)
+        && value.ValueKind != JsonValueKind.Null
+            ? value
+            : null;
 
-    private string? OptionalText(JsonElement json, string name, string origin) => Member(json, name) is { } value ? Text(value, name, origin) : null;
+    private string? OptionalText(JsonElement json, string name, string origin) =>
+        Member(json, name) is { } value ? Text(value, name, origin) : null;
 
-    private List<JsonElement> Items(JsonElement json, string name, string origin) => json.ValueKind == JsonValueKind.Array
-        ? [.. json.EnumerateArray()]
-        : throw new DataException($"{origin}: '{_columns[name]}' is {json.ValueKind}; it must be a list.");
+    private List<JsonElement> Items(JsonElement json, string name, string origin) =>
+        json.ValueKind == JsonValueKind.Array
+            ? [.. json.EnumerateArray()]
+            : throw new DataException($"{origin}: '{_columns[name]}' is {json.ValueKind}; it must be a list.");
 
-    private string Text(JsonElement json, string name, string origin) => json.ValueKind == JsonValueKind.String
-        ? json.GetString()!
-        : throw new DataException($"{origin}: '{_columns.GetValueOrDefault(name, name)}' is {json.ValueKind}; it must be a string.");
+    private string Text(JsonElement json, string name, string origin) =>
+        json.ValueKind == JsonValueKind.String
+            ? json.GetString()!
+            : throw new DataException($"{origin}: '{_columns.GetValueOrDefault(name, name)}' is {json.ValueKind}; it must be a string.");
 }

@@ -9,7 +9,8 @@ public sealed class ConversationSource : IExampleSource
     private readonly ConversationFiles _files;
     private readonly ChatTemplate? _template;
     private readonly ITokenizer _tokenizer;
-    private readonly int _vocabularySize, _maxLength;
+    private readonly int _vocabularySize,
+        _maxLength;
 
     /// <summary>Opens files and folders.</summary>
     /// <param name="paths">Files and folders: <c>.json</c>, <c>.jsonl</c>, packed or not, and what further readers know.</param>
@@ -20,8 +21,15 @@ public sealed class ConversationSource : IExampleSource
     /// <param name="maxLength">Longer examples are shortened to so many tokens.</param>
     /// <param name="readers">Readers of further kinds, such as that for Parquet; null for none.</param>
     /// <exception cref="DataException">A path is missing, or a folder holds nothing readable.</exception>
-    public ConversationSource(IEnumerable<string> paths, ConversationFormat format, ChatTemplate? template, ITokenizer tokenizer, int vocabularySize, int maxLength,
-        IEnumerable<IRecordReader>? readers = null)
+    public ConversationSource(
+        IEnumerable<string> paths,
+        ConversationFormat format,
+        ChatTemplate? template,
+        ITokenizer tokenizer,
+        int vocabularySize,
+        int maxLength,
+        IEnumerable<IRecordReader>? readers = null
+    )
     {
         (_template, _tokenizer, _vocabularySize, _maxLength) = (template, tokenizer, vocabularySize, maxLength);
         _files = new ConversationFiles(paths, format, readers);
@@ -36,7 +44,10 @@ public sealed class ConversationSource : IExampleSource
     /// <summary>Conversations of the last reading whose list of tools the template does not write.</summary>
     public long WithoutTools { get; private set; }
 
-    /// <summary>Of the examples that the last reading gave out, those whose last answer does not end with a token of its own, so that nothing teaches the model to stop.</summary>
+    /// <summary>
+    /// Of the examples that the last reading gave out, those whose last answer does not end with a token of its own, so that nothing
+    /// teaches the model to stop.
+    /// </summary>
     public long WithoutEnd { get; private set; }
 
     /// <inheritdoc/>
@@ -56,7 +67,10 @@ public sealed class ConversationSource : IExampleSource
             yield return example;
         }
         if (isEmpty)
-            throw new DataException($"{_files}: there is nothing to learn: {(LeftOut == 0 ? "no record is there" : $"none of {LeftOut:N0} conversations has an answer")}.");
+            throw new DataException(
+                $"{_files}: there is nothing to learn: "
+                    + $"{(LeftOut == 0 ? "no record is there" : $"none of {LeftOut:N0} conversations has an answer")}."
+            );
     }
 
     /// <summary>The conversations as they stand in the files.</summary>
@@ -67,7 +81,10 @@ public sealed class ConversationSource : IExampleSource
     {
         var (ids, isAnswer) = Render(conversation).Encode(_tokenizer);
         if (ids.FirstOrDefault(id => id >= _vocabularySize) is > 0 and var wrong)
-            throw new DataException($"{conversation.Origin}: the tokenizer gives id {wrong}, but the model has {_vocabularySize} ids. Tokenizer and model do not belong together.");
+            throw new DataException(
+                $"{conversation.Origin}: the tokenizer gives id {wrong}, but the model has {_vocabularySize} ids. Tokenizer and model "
+                    + $"do not belong together."
+            );
         // What follows the last answer teaches nothing.
         var length = isAnswer.ToList().LastIndexOf(true) + 1;
         if (length == 0)
@@ -86,7 +103,10 @@ public sealed class ConversationSource : IExampleSource
         if (conversation.IsPlain)
             return RenderedChat.Plain(conversation.Messages[0].Content, conversation.Messages[1].Content, _tokenizer);
         if (_template is null)
-            throw new ConfigurationException($"{conversation.Origin} is a conversation, and the model has no chat template. Choose one with template: {string.Join(", ", ChatTemplate.Names)}, or a file.");
+            throw new ConfigurationException(
+                $"{conversation.Origin} is a conversation, and the model has no chat template. Choose one with template: "
+                    + $"{string.Join(", ", ChatTemplate.Names)}, or a file."
+            );
         try
         {
             WithoutTools += conversation.Tools is not null && !_template.WritesTools ? 1 : 0;
@@ -95,7 +115,11 @@ public sealed class ConversationSource : IExampleSource
         catch (DataException e)
         {
             var roles = string.Join(", ", conversation.Messages.Select(m => m.Role));
-            throw new DataException($"{conversation.Origin}: the conversation ({roles}) cannot be written with {e.Message}. Mend the record, or choose another template.", e);
+            throw new DataException(
+                $"{conversation.Origin}: the conversation ({roles}) cannot be written with {e.Message}. Mend the record, or choose "
+                    + $"another template.",
+                e
+            );
         }
     }
 }

@@ -12,7 +12,8 @@ public static class DataFiles
     /// <param name="paths">Files and folders.</param>
     /// <param name="extensions">What is read, as <see cref="Extension"/> gives it.</param>
     /// <exception cref="DataException">A path is missing or of another kind, or a folder holds nothing readable.</exception>
-    public static IEnumerable<string> Expand(IEnumerable<string> paths, IReadOnlyList<string> extensions) => paths.SelectMany(path => Expand(path, extensions));
+    public static IEnumerable<string> Expand(IEnumerable<string> paths, IReadOnlyList<string> extensions) =>
+        paths.SelectMany(path => Expand(path, extensions));
 
     /// <summary>The ending of a file name in lower case with its dot, without <c>.gz</c> or <c>.zst</c>.</summary>
     public static string Extension(string path) =>
@@ -23,10 +24,14 @@ public static class DataFiles
     {
         var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16, FileOptions.SequentialScan);
         // Not GZipStream: it takes a file that is cut off for a whole one, and training would go on with the half.
-        return IsGzip(path) ? new GZipInputStream(file, 1 << 16) : IsZstandard(path) ? new DecompressionStream(file, leaveOpen: false) : file;
+        return IsGzip(path) ? new GZipInputStream(file, 1 << 16)
+            : IsZstandard(path) ? new DecompressionStream(file, leaveOpen: false)
+            : file;
     }
 
-    /// <summary>Hands on what is read from a file; what the system or the unpacking has against it becomes a message about the file.</summary>
+    /// <summary>
+    /// Hands on what is read from a file; what the system or the unpacking has against it becomes a message about the file.
+    /// </summary>
     /// <exception cref="DataException">The file cannot be read.</exception>
     public static IEnumerable<T> Guard<T>(IEnumerable<T> read, string file)
     {
@@ -60,13 +65,21 @@ public static class DataFiles
         if (Directory.Exists(path))
         {
             var files = FilesBelow(path).Where(f => extensions.Contains(Extension(f))).Order(StringComparer.Ordinal).ToList();
-            return files.Count > 0 ? files : throw new DataException(
-                $"The folder '{path}' holds no file that can be read ({string.Join(", ", extensions)}, packed with gzip or Zstandard or not).");
+            return files.Count > 0
+                ? files
+                : throw new DataException(
+                    $"The folder '{path}' holds no file that can be read ({string.Join(", ", extensions)}, packed with gzip or "
+                        + $"Zstandard or not)."
+                );
         }
         if (!File.Exists(path))
             throw new DataException($"There is no file or folder '{path}'.");
-        return extensions.Contains(Extension(path)) ? [path] : throw new DataException(
-            $"'{path}' is of a kind that cannot be read; use {string.Join(", ", extensions)}, packed with gzip (.gz) or Zstandard (.zst) or not.");
+        return extensions.Contains(Extension(path))
+            ? [path]
+            : throw new DataException(
+                $"'{path}' is of a kind that cannot be read; use {string.Join(", ", extensions)}, packed with gzip (.gz) or Zstandard "
+                    + $"(.zst) or not."
+            );
     }
 
     // Links to files are followed, links to folders are not: one may lead back here.

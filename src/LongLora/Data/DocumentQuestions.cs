@@ -7,8 +7,9 @@ namespace LongLora.Data;
 public sealed record DocumentQuestion(string Instruction, string Input, string Output);
 
 /// <summary>
-/// Makes questions about long documents whose answers are known to be right: facts of invented names are put between the paragraphs of running text, and
-/// some are asked for after it. Which ones, and in which order, is random, so an answer has to be looked up over the length of the document.
+/// Makes questions about long documents whose answers are known to be right: facts of invented names are put between the paragraphs of
+/// running text, and some are asked for after it. Which ones, and in which order, is random, so an answer has to be looked up over the
+/// length of the document.
 /// </summary>
 /// <param name="random">Draws everything; the same sequence gives the same questions on every machine.</param>
 /// <param name="texts">Running text; paragraphs are its lines.</param>
@@ -16,7 +17,8 @@ public sealed record DocumentQuestion(string Instruction, string Input, string O
 public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> texts, int mostAsked)
 {
     private const int MostFacts = 4;
-    private const int ShortestStretch = 600, LongestStretch = 3000;
+    private const int ShortestStretch = 600,
+        LongestStretch = 3000;
 
     private static readonly string[] s_relations = ["number", "secret", "code", "password", "ticket", "key"];
 
@@ -31,11 +33,16 @@ public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> t
             paragraphs.Insert(random.Below(paragraphs.Count + 1), statement);
         random.Shuffle<(string Name, string Statement)>(facts);
         var asked = facts[..random.Between(1, Math.Min(mostAsked, facts.Length))];
-        var names = string.Join(" and ", ((string[])[string.Join(", ", asked[..^1].Select(f => f.Name)), asked[^1].Name]).Where(n => n.Length > 0));
+        var names = string.Join(
+            " and ",
+            ((string[])[string.Join(", ", asked[..^1].Select(f => f.Name)), asked[^1].Name]).Where(n => n.Length > 0)
+        );
         return new DocumentQuestion(
-            $"Below is a document. Read it, and answer my question after it.\n{string.Join('\n', paragraphs)}\nNow the document ends.\nWhat is the {relation} of {names}?",
+            $"Below is a document. Read it, and answer my question after it.\n{string.Join('\n', paragraphs)}\nNow the document "
+                + $"ends.\nWhat is the {relation} of {names}?",
             "",
-            string.Join(' ', asked.Select(f => f.Statement)));
+            string.Join(' ', asked.Select(f => f.Statement))
+        );
     }
 
     private (string Name, string Statement)[] Facts(int count, string relation)

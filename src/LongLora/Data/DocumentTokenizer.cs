@@ -6,10 +6,10 @@ namespace LongLora.Data;
 /// <summary>
 /// Tokenises documents of any length in flat memory: a long text is encoded in pieces whose ids, put together, are those of the whole text.
 /// <para>
-/// A cut is made where both sides tokenise alone as they do together, which is tried on the text around it before it is made. The best places
-/// are single line ends between two visible characters: no pre-tokenizer of the supported families and no SentencePiece piece reaches over them.
-/// What a tokenizer puts in front of every text (Llama 2's space) is kept out of later pieces: each is encoded with the character before it,
-/// and that character's own ids are taken off again.
+/// A cut is made where both sides tokenise alone as they do together, which is tried on the text around it before it is made. The best
+/// places are single line ends between two visible characters: no pre-tokenizer of the supported families and no SentencePiece piece
+/// reaches over them. What a tokenizer puts in front of every text (Llama 2's space) is kept out of later pieces: each is encoded with
+/// the character before it, and that character's own ids are taken off again.
 /// </para>
 /// </summary>
 public sealed class DocumentTokenizer
@@ -18,7 +18,8 @@ public sealed class DocumentTokenizer
     private const int Attempts = 16;
 
     private readonly ITokenizer _tokenizer;
-    private readonly int[] _prefix, _suffix;
+    private readonly int[] _prefix,
+        _suffix;
     private readonly int _pieceLength;
 
     /// <summary>Makes one for a tokenizer; it may be used by several threads at once.</summary>
@@ -38,7 +39,8 @@ public sealed class DocumentTokenizer
         try
         {
             var buffer = rented.AsMemory(0, _pieceLength);
-            int guard = 0, filled = 0;
+            int guard = 0,
+                filled = 0;
             for (var begins = true; ; begins = false)
             {
                 filled += ReadBlock(text, buffer.Span[filled..]);

@@ -1,8 +1,9 @@
 namespace LongLora.Data;
 
 /// <summary>
-/// Shortens examples and keeps their answers: tokens are taken from the middle of what is only read, the longest stretch first, so that its beginning
-/// (the template's head) and its end (where questions about a document stand) remain. Only where this is not enough the end of the example goes.
+/// Shortens examples and keeps their answers: tokens are taken from the middle of what is only read, the longest stretch first, so that
+/// its beginning (the template's head) and its end (where questions about a document stand) remain. Only where this is not enough the end
+/// of the example goes.
 /// </summary>
 internal static class ExampleShortener
 {

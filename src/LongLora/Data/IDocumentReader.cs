@@ -6,8 +6,9 @@ namespace LongLora.Data;
 public readonly record struct OpenedDocument(TextReader Text, string Origin);
 
 /// <summary>
-/// Reads one kind of file as texts. Readers that need nothing else are in <see cref="DocumentReaders.Plain"/>; those for PDF, DOCX and HTML are
-/// in LongLora.Documents, and an application hands them to <see cref="ExampleSources.Open"/>. A reader may be used by several threads at once.
+/// Reads one kind of file as texts. Readers that need nothing else are in <see cref="DocumentReaders.Plain"/>; those for PDF, DOCX and
+/// HTML are in LongLora.Documents, and an application hands them to <see cref="ExampleSources.Open"/>. A reader may be used by several
+/// threads at once.
 /// </summary>
 public interface IDocumentReader
 {
@@ -24,7 +25,10 @@ public interface IDocumentReader
 /// <summary>The readers that need nothing but the base library.</summary>
 public static class DocumentReaders
 {
-    /// <summary><c>.txt</c>, <c>.md</c> and <c>.text</c>: one document each, as it is; <c>.jsonl</c> and <c>.ndjson</c> with <c>text</c>: one document a line.</summary>
+    /// <summary>
+    /// <c>.txt</c>, <c>.md</c> and <c>.text</c>: one document each, as it is; <c>.jsonl</c> and <c>.ndjson</c> with <c>text</c>: one
+    /// document a line.
+    /// </summary>
     public static IReadOnlyList<IDocumentReader> Plain { get; } = [new PlainText(), new TextLines()];
 
     private sealed class PlainText : IDocumentReader

@@ -8,8 +8,8 @@ namespace LongLora.Data;
 public readonly record struct DataRecord(JsonElement Value, string Origin);
 
 /// <summary>
-/// Reads one kind of file as records. <see cref="JsonRecords"/> is the one that needs nothing else; that for Parquet is in LongLora.Documents. A reader
-/// may be used by several threads at once.
+/// Reads one kind of file as records. <see cref="JsonRecords"/> is the one that needs nothing else; that for Parquet is in
+/// LongLora.Documents. A reader may be used by several threads at once.
 /// </summary>
 public interface IRecordReader
 {

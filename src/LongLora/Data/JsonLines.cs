@@ -32,7 +32,8 @@ internal static class JsonLines
                 var names = string.Join(", ", json.RootElement.EnumerateObject().Select(p => p.Name));
                 throw new DataException($"{origin}: there is no field 'text'; the fields are {names}.");
             }
-            return text.ValueKind == JsonValueKind.String ? text.GetString()!
+            return text.ValueKind == JsonValueKind.String
+                ? text.GetString()!
                 : throw new DataException($"{origin}: 'text' is {text.ValueKind}; it must be a string.");
         }
         catch (JsonException e)
@@ -50,9 +51,11 @@ internal static class JsonLines
     private static IEnumerable<(ReadOnlyMemory<byte> Line, long Number)> Lines(Stream stream)
     {
         var buffer = new byte[1 << 16];
-        int start = 0, end = 0, searched = 0;
+        int start = 0,
+            end = 0,
+            searched = 0;
         var ended = false;
-        for (var number = 1L; ;)
+        for (var number = 1L; ; )
         {
             var length = buffer.AsSpan(start + searched, end - start - searched).IndexOf((byte)'\n');
             if (length < 0 && !ended)

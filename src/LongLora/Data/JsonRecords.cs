@@ -5,8 +5,8 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// Objects of a JSON file: the elements of one array, or objects one after the other, a line each or not. What kind it is its first character tells,
-/// not its name: many published <c>.json</c> files are lines. One object is in memory at a time.
+/// Objects of a JSON file: the elements of one array, or objects one after the other, a line each or not. What kind it is its first
+/// character tells, not its name: many published <c>.json</c> files are lines. One object is in memory at a time.
 /// </summary>
 public sealed class JsonRecords : IRecordReader
 {
@@ -44,9 +44,14 @@ public sealed class JsonRecords : IRecordReader
     private sealed class Values(Stream stream, string file)
     {
         private byte[] _buffer = new byte[1 << 16];
-        private int _at, _end;
-        private long _line = 1, _records, _lastLine;
-        private bool _begun, _inArray, _arrayEnded;
+        private int _at,
+            _end;
+        private long _line = 1,
+            _records,
+            _lastLine;
+        private bool _begun,
+            _inArray,
+            _arrayEnded;
 
         public (ReadOnlyMemory<byte> Bytes, string Origin)? Next()
         {
@@ -57,7 +62,9 @@ public sealed class JsonRecords : IRecordReader
             // Whole files of one line are common: there the line alone says nothing.
             var origin = _line == _lastLine ? $"{file}:{_line} (record {_records + 1:N0})" : $"{file}:{_line}";
             if (Peek(0) is not { } first)
-                return _inArray && !_arrayEnded ? throw new DataException($"{origin}: the file ends within its array. It is cut off: fetch it again.") : null;
+                return _inArray && !_arrayEnded
+                    ? throw new DataException($"{origin}: the file ends within its array. It is cut off: fetch it again.")
+                    : null;
             if (first == ']' && _inArray && !_arrayEnded)
             {
                 _arrayEnded = true;
@@ -94,7 +101,9 @@ public sealed class JsonRecords : IRecordReader
             for (var i = 0; ; i++)
             {
                 if (Peek(i) is not { } b)
-                    return depth == 0 && !inText ? i : throw new DataException($"{origin}: the file ends within this record. It is cut off: fetch it again.");
+                    return depth == 0 && !inText
+                        ? i
+                        : throw new DataException($"{origin}: the file ends within this record. It is cut off: fetch it again.");
                 if (inText)
                 {
                     if (b == '\\')

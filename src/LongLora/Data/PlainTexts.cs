@@ -2,10 +2,15 @@ using LongLora.Runtime;
 
 namespace LongLora.Data;
 
-/// <summary>The characters of a corpus, for what works on text and not on tokens: <c>.txt</c>, <c>.md</c>, <c>.jsonl</c> with <c>text</c>, and .NET's <c>.xml</c> documentation.</summary>
+/// <summary>
+/// The characters of a corpus, for what works on text and not on tokens: <c>.txt</c>, <c>.md</c>, <c>.jsonl</c> with <c>text</c>, and
+/// .NET's <c>.xml</c> documentation.
+/// </summary>
 public static class PlainTexts
 {
-    /// <summary>All documents of some files and folders, in the order given; those of a folder in the order of their names (ordinal).</summary>
+    /// <summary>
+    /// All documents of some files and folders, in the order given; those of a folder in the order of their names (ordinal).
+    /// </summary>
     /// <param name="paths">Files and folders; of a folder only the files directly in it.</param>
     /// <param name="cancellation">Looked at once a document.</param>
     /// <exception cref="DataException">A path is missing or of another kind, or a file is damaged.</exception>
@@ -20,15 +25,19 @@ public static class PlainTexts
 
     private static IEnumerable<string> Files(string path) =>
         Directory.Exists(path) ? Directory.EnumerateFiles(path).Order(StringComparer.Ordinal)
-        : File.Exists(path) ? [path] : throw new DataException($"There is no file or folder '{path}'.");
+        : File.Exists(path) ? [path]
+        : throw new DataException($"There is no file or folder '{path}'.");
 
-    private static IEnumerable<string> ReadFile(string path) => Path.GetExtension(path).ToLowerInvariant() switch
-    {
-        ".txt" or ".md" or ".text" => [ReadText(path)],
-        ".jsonl" => ReadLines(path),
-        ".xml" => XmlDocumentation.Read(path).Select(d => d.Text),
-        _ => throw new DataException($"'{path}' is of a kind that cannot be read as text; use .txt, .md, .jsonl or .NET's .xml documentation."),
-    };
+    private static IEnumerable<string> ReadFile(string path) =>
+        Path.GetExtension(path).ToLowerInvariant() switch
+        {
+            ".txt" or ".md" or ".text" => [ReadText(path)],
+            ".jsonl" => ReadLines(path),
+            ".xml" => XmlDocumentation.Read(path).Select(d => d.Text),
+            _ => throw new DataException(
+                $"'{path}' is of a kind that cannot be read as text; use .txt, .md, .jsonl or .NET's .xml documentation."
+            ),
+        };
 
     private static string ReadText(string path)
     {

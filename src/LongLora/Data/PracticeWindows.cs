@@ -16,7 +16,10 @@ public sealed record PracticeOptions
     /// <summary>Share of the documents that are generated, 0 to 1; the others are stretches of the text. Default 0.5.</summary>
     public double Generated { get; init; } = 0.5;
 
-    /// <summary>How often each kind of generated document is drawn, in the order of <see cref="PracticeKind"/>; kinds without a number are never drawn. Default: all but the last alike.</summary>
+    /// <summary>
+    /// How often each kind of generated document is drawn, in the order of <see cref="PracticeKind"/>; kinds without a number are never
+    /// drawn. Default: all but the last alike.
+    /// </summary>
     public IReadOnlyList<double> Weights { get; init; } = [1, 1, 1, 1, 1];
 
     /// <summary>Seed.</summary>
@@ -24,8 +27,9 @@ public sealed record PracticeOptions
 }
 
 /// <summary>
-/// Windows of exactly one context for training a small model: whole generated documents of all lengths that fit, each between BOS and EOS, and
-/// stretches of running text that fill what is left. No generated document is cut, so no question stands without its answer's source.
+/// Windows of exactly one context for training a small model: whole generated documents of all lengths that fit, each between BOS and
+/// EOS, and stretches of running text that fill what is left. No generated document is cut, so no question stands without its answer's
+/// source.
 /// </summary>
 /// <param name="tokenizer">Makes the tokens; needs BOS and EOS.</param>
 /// <param name="texts">Running text, such as books; may be empty where everything is generated.</param>
@@ -36,8 +40,10 @@ public sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnl
     private const int Attempts = 6;
 
     private readonly SplitMix64 _random = new((ulong)options.Seed * 0x9E3779B97F4A7C15);
-    private readonly int _bos = tokenizer.BosTokenId ?? throw new ConfigurationException("The tokenizer has no BOS; practice windows need one.");
-    private readonly int _eos = tokenizer.EosTokenId ?? throw new ConfigurationException("The tokenizer has no EOS; practice windows need one.");
+    private readonly int _bos = tokenizer.BosTokenId
+        ?? throw new ConfigurationException("The tokenizer has no BOS; practice windows need one.");
+    private readonly int _eos = tokenizer.EosTokenId
+        ?? throw new ConfigurationException("The tokenizer has no EOS; practice windows need one.");
     private readonly long _textTokens = texts.Sum(t => (long)t.Count);
 
     /// <summary>The windows, one after the other; each has exactly <see cref="PracticeOptions.Context"/> ids.</summary>

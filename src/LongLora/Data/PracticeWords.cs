@@ -6,37 +6,48 @@ namespace LongLora.Data;
 /// <summary>Words and numbers for generated documents: common ones, and made-up ones that only copying can get right.</summary>
 internal static class PracticeWords
 {
-    private static readonly string[] s_nouns = Split("""
+    private static readonly string[] s_nouns = Split(
+        """
         river mountain garden window teacher doctor village market engine bridge letter island forest kitchen library captain harbour station
         painter farmer soldier merchant castle valley winter summer morning evening shadow silver copper marble cotton leather paper bottle
         mirror basket hammer ladder carpet blanket candle lantern compass journal ticket whistle trumpet violin piano drum flag tower tunnel
         canal desert meadow orchard stable cottage palace temple prison school hospital theatre museum factory office planet comet rocket
         satellite telescope microscope computer network keyboard protocol memory signal battery magnet crystal diamond pearl emerald tiger
         lion eagle falcon sparrow rabbit turtle dolphin whale salmon spider butterfly monkey camel donkey horse
-        """);
+        """
+    );
 
-    private static readonly string[] s_adjectives = Split("""
+    private static readonly string[] s_adjectives = Split(
+        """
         quiet bright ancient narrow gentle bitter clever distant golden hollow humble jolly lonely mellow noble orange patient purple rapid rusty
         silent simple slender smooth solid spare steady stormy strange sudden tender tiny vivid warm weary wild windy wise wooden yellow young
         brave calm careful cheap clean cold common crooked curious daily dark dear deep dry dull early empty equal fair false famous fierce
         final firm flat free fresh full grand green grey happy hard heavy honest huge icy large late lazy light little long loud lovely lucky
         modern narrow neat new odd old open pale plain polite poor proud public pure quick rare rich ripe rough round royal sad safe scarlet
-        """);
+        """
+    );
 
-    private static readonly string[] s_subjects = Split("""
+    private static readonly string[] s_subjects = Split(
+        """
         technology education music climate poetry history medicine travel religion cooking photography architecture football chess psychology
         economics democracy gardening astronomy biology chemistry fashion television advertising agriculture energy transport housing sleep
         exercise nutrition language literature painting sculpture cinema theatre privacy security banking insurance farming fishing
-        """);
+        """
+    );
 
-    private static readonly string[] s_targets = Split("""
+    private static readonly string[] s_targets = Split(
+        """
         society children families cities communication creativity health memory happiness work friendship language culture nature business
         politics science art learning relationships oceans forests animals schools workers villages markets food water air
-        """);
+        """
+    );
 
-    private static readonly string[] s_aspects = Split("impact role history future psychology benefits effects meaning origins dangers art science ethics importance cost value");
+    private static readonly string[] s_aspects = Split(
+        "impact role history future psychology benefits effects meaning origins dangers art science ethics importance cost value"
+    );
 
-    private const string Consonants = "bcdfghjklmnprstvwz", Vowels = "aeiou";
+    private const string Consonants = "bcdfghjklmnprstvwz",
+        Vowels = "aeiou";
 
     public static string Noun(SplitMix64 random) => random.Pick(s_nouns);
 
@@ -62,22 +73,24 @@ internal static class PracticeWords
     public static string Number(SplitMix64 random) => random.Between(1, 50000).ToString(CultureInfo.InvariantCulture);
 
     /// <summary>Something to remember: a number, an invented word, or two common ones.</summary>
-    public static string Value(SplitMix64 random) => random.Below(4) switch
-    {
-        0 => Invented(random),
-        1 => $"{Adjective(random)} {Noun(random)}",
-        _ => Number(random),
-    };
+    public static string Value(SplitMix64 random) =>
+        random.Below(4) switch
+        {
+            0 => Invented(random),
+            1 => $"{Adjective(random)} {Noun(random)}",
+            _ => Number(random),
+        };
 
     /// <summary>Something to talk about, such as <c>the impact of chess on memory</c>.</summary>
-    public static string Topic(SplitMix64 random) => random.Below(5) switch
-    {
-        0 => $"the {random.Pick(s_aspects)} of {random.Pick(s_subjects)}",
-        1 => $"the {random.Pick(s_aspects)} of {Adjective(random)} {random.Pick(s_subjects)}",
-        2 => $"the {random.Pick(s_aspects)} of the {Adjective(random)} {Noun(random)}",
-        3 => $"{random.Pick(s_subjects)} and {random.Pick(s_targets)}",
-        _ => $"the {random.Pick(s_aspects)} of {random.Pick(s_subjects)} on {random.Pick(s_targets)}",
-    };
+    public static string Topic(SplitMix64 random) =>
+        random.Below(5) switch
+        {
+            0 => $"the {random.Pick(s_aspects)} of {random.Pick(s_subjects)}",
+            1 => $"the {random.Pick(s_aspects)} of {Adjective(random)} {random.Pick(s_subjects)}",
+            2 => $"the {random.Pick(s_aspects)} of the {Adjective(random)} {Noun(random)}",
+            3 => $"{random.Pick(s_subjects)} and {random.Pick(s_targets)}",
+            _ => $"the {random.Pick(s_aspects)} of {random.Pick(s_subjects)} on {random.Pick(s_targets)}",
+        };
 
     private static string[] Split(string words) => [.. words.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Distinct()];
 }

@@ -5,8 +5,8 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// A folder in which token files stay, so that a later run on the same data tokenises nothing. A file's name is the SHA-256 of what its tokens
-/// depend on; nothing in the folder is ever changed, and any file in it may be deleted.
+/// A folder in which token files stay, so that a later run on the same data tokenises nothing. A file's name is the SHA-256 of what its
+/// tokens depend on; nothing in the folder is ever changed, and any file in it may be deleted.
 /// </summary>
 public sealed class TokenCache
 {
@@ -58,6 +58,7 @@ public sealed class TokenCache
         finished.Flush();
         finished.Position = 0;
         AtomicFile.Write(FilePath, finished.CopyTo);
-        return TryOpen() ?? throw new DataException($"The token file '{FilePath}' cannot be read back. Look at the disk, or run without a token cache.");
+        return TryOpen()
+            ?? throw new DataException($"The token file '{FilePath}' cannot be read back. Look at the disk, or run without a token cache.");
     }
 }

@@ -5,8 +5,9 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// The end of a token file, which says what lies before it: tokens (uint16 or int32), document records, spans to be learnt, each from a multiple of
-/// 8 bytes; then this footer as JSON, its length as int32, and eight letters. All little-endian. Documents and spans are used where they lie.
+/// The end of a token file, which says what lies before it: tokens (uint16 or int32), document records, spans to be learnt, each from a
+/// multiple of 8 bytes; then this footer as JSON, its length as int32, and eight letters. All little-endian. Documents and spans are used
+/// where they lie.
 /// </summary>
 internal sealed record TokenFileFooter
 {
@@ -75,9 +76,15 @@ internal sealed record TokenFileFooter
         }
     }
 
-    private unsafe bool Fits(long bytes) => TokenSize is sizeof(ushort) or sizeof(int) && Count >= 0 && Count <= bytes / TokenSize
-        && DocumentsAt >= Count * TokenSize && DocumentCount >= 0 && DocumentsAt + (long)DocumentCount * sizeof(DocumentRecord) <= SpansAt
-        && SpanCount >= 0 && SpansAt + (long)SpanCount * sizeof(LearntSpan) == bytes;
+    private unsafe bool Fits(long bytes) =>
+        TokenSize is sizeof(ushort) or sizeof(int)
+        && Count >= 0
+        && Count <= bytes / TokenSize
+        && DocumentsAt >= Count * TokenSize
+        && DocumentCount >= 0
+        && DocumentsAt + (long)DocumentCount * sizeof(DocumentRecord) <= SpansAt
+        && SpanCount >= 0
+        && SpansAt + (long)SpanCount * sizeof(LearntSpan) == bytes;
 
     private static DataException Damaged(FileStream file) => new($"'{file.Name}' is not a whole token file of this program. Delete it.");
 }

@@ -18,8 +18,9 @@ public readonly record struct StoredDocument(long Start, long Length, string Ori
 public readonly record struct StoredCorpus(int FirstDocument, int DocumentCount, long Start, long Length);
 
 /// <summary>
-/// The tokens of a corpus one after the other, with the end-of-text token between documents, and which of them are to be learnt. It lies in a
-/// file, which is mapped: a corpus may be larger than memory and is tokenised once. A token takes 2 bytes where every id is below 65,536, else 4.
+/// The tokens of a corpus one after the other, with the end-of-text token between documents, and which of them are to be learnt. It lies
+/// in a file, which is mapped: a corpus may be larger than memory and is tokenised once. A token takes 2 bytes where every id is below
+/// 65,536, else 4.
 /// </summary>
 public sealed unsafe class TokenStore : IDisposable
 {
@@ -54,7 +55,10 @@ public sealed unsafe class TokenStore : IDisposable
     /// <summary>Whether some tokens are only read and not learnt, such as questions.</summary>
     public bool HasLabels => _footer.HasLabels;
 
-    /// <summary>SHA-256 of all tokens, in hexadecimal, and where there are labels of these too: two corpora with the same digest give the same batches.</summary>
+    /// <summary>
+    /// SHA-256 of all tokens, in hexadecimal, and where there are labels of these too: two corpora with the same digest give the same
+    /// batches.
+    /// </summary>
     public string Digest => _footer.Digest;
 
     /// <summary>SHA-256 of where documents begin and end, in hexadecimal.</summary>
@@ -66,18 +70,29 @@ public sealed unsafe class TokenStore : IDisposable
     /// <param name="maxTokens">Stops there; null for no limit.</param>
     /// <param name="cancellation">Looked at once a document.</param>
     /// <exception cref="DataException">There is not one token, or the temporary folder cannot take the tokens.</exception>
-    public static TokenStore Build(IExampleSource source, int? separator, long? maxTokens = null, CancellationToken cancellation = default) =>
-        Build([source], separator, maxTokens, null, cancellation);
+    public static TokenStore Build(
+        IExampleSource source,
+        int? separator,
+        long? maxTokens = null,
+        CancellationToken cancellation = default
+    ) => Build([source], separator, maxTokens, null, cancellation);
 
     /// <summary>Reads several corpora, one after the other.</summary>
     /// <param name="sources">Where their documents come from.</param>
     /// <param name="separator">Written after each document but the last of all, such as EOS; null for none.</param>
     /// <param name="maxTokens">Stops there; null for no limit.</param>
-    /// <param name="cache">Where the tokens stay for later runs, and are looked for; null for a temporary file, which goes with the store.</param>
+    /// <param name="cache">
+    /// Where the tokens stay for later runs, and are looked for; null for a temporary file, which goes with the store.
+    /// </param>
     /// <param name="cancellation">Looked at once a document.</param>
     /// <exception cref="DataException">There is not one token, or the folder cannot take the tokens.</exception>
-    public static TokenStore Build(IReadOnlyList<IExampleSource> sources, int? separator, long? maxTokens = null, TokenCache? cache = null,
-        CancellationToken cancellation = default)
+    public static TokenStore Build(
+        IReadOnlyList<IExampleSource> sources,
+        int? separator,
+        long? maxTokens = null,
+        TokenCache? cache = null,
+        CancellationToken cancellation = default
+    )
     {
         if (cache?.TryOpen() is { } kept)
             return kept;
@@ -108,7 +123,9 @@ public sealed unsafe class TokenStore : IDisposable
         }
     }
 
-    /// <summary>Copies labels: the id of each token that is to be learnt, <see cref="TrainingExample.IgnoredLabel"/> for the others.</summary>
+    /// <summary>
+    /// Copies labels: the id of each token that is to be learnt, <see cref="TrainingExample.IgnoredLabel"/> for the others.
+    /// </summary>
     /// <param name="start">First token.</param>
     /// <param name="target">As many as fit in it; all must exist.</param>
     public void CopyLabels(long start, Span<long> target)
@@ -117,7 +134,8 @@ public sealed unsafe class TokenStore : IDisposable
         if (!HasLabels)
             return;
         var spans = Spans;
-        long end = start + target.Length, at = start;
+        long end = start + target.Length,
+            at = start;
         for (var i = FirstSpanEndingAfter(spans, start); i < spans.Length && spans[i].Start < end; i++)
         {
             if (spans[i].Start > at)
@@ -132,7 +150,8 @@ public sealed unsafe class TokenStore : IDisposable
     public int DocumentAt(long token)
     {
         var records = Records;
-        int low = 0, high = records.Length - 1;
+        int low = 0,
+            high = records.Length - 1;
         while (low < high)
         {
             var middle = (low + high + 1) / 2;
@@ -150,7 +169,8 @@ public sealed unsafe class TokenStore : IDisposable
 
     private static int FirstSpanEndingAfter(ReadOnlySpan<LearntSpan> spans, long token)
     {
-        int low = 0, high = spans.Length;
+        int low = 0,
+            high = spans.Length;
         while (low < high)
         {
             var middle = (low + high) / 2;
@@ -193,7 +213,9 @@ public sealed unsafe class TokenStore : IDisposable
     }
 }
 
-/// <summary>A document as it lies in a token file; its origin is a text of the footer with a number behind it, or none where that is negative.</summary>
+/// <summary>
+/// A document as it lies in a token file; its origin is a text of the footer with a number behind it, or none where that is negative.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal readonly record struct DocumentRecord(long Start, long Length, int Origin, int Number);
 

@@ -6,8 +6,8 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// Writes a token file while its documents are read. In memory are a block of tokens, 24 bytes a document and 16 bytes a stretch that is to be
-/// learnt; all else goes to the file at once.
+/// Writes a token file while its documents are read. In memory are a block of tokens, 24 bytes a document and 16 bytes a stretch that is
+/// to be learnt; all else goes to the file at once.
 /// </summary>
 internal sealed class TokenStoreWriter : IDisposable
 {
@@ -24,9 +24,13 @@ internal sealed class TokenStoreWriter : IDisposable
     private readonly Dictionary<string, int> _originIds = new(StringComparer.Ordinal);
     private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
     private FileStream? _file;
-    private int _tokenSize = sizeof(ushort), _filled;
-    private long _written, _documentStart;
-    private bool _open, _hasLabels, _hasSeparator;
+    private int _tokenSize = sizeof(ushort),
+        _filled;
+    private long _written,
+        _documentStart;
+    private bool _open,
+        _hasLabels,
+        _hasSeparator;
     private string _origin = "";
 
     /// <param name="folder">Where the file is made.</param>
@@ -128,7 +132,10 @@ internal sealed class TokenStoreWriter : IDisposable
             var id = example.Ids[i];
             var label = example.Labels?[i] ?? id;
             if (label != id && label != TrainingExample.IgnoredLabel)
-                throw new ShapeException($"{example.Origin}: the label of token {i} is {label}; it can be the token's id, {id}, or {TrainingExample.IgnoredLabel}.");
+                throw new ShapeException(
+                    $"{example.Origin}: the label of token {i} is {label}; it can be the token's id, {id}, or "
+                        + $"{TrainingExample.IgnoredLabel}."
+                );
             AppendToken(id, label == id);
         }
     }
@@ -168,7 +175,11 @@ internal sealed class TokenStoreWriter : IDisposable
     {
         var colon = text.LastIndexOf(':');
         var number = -1;
-        if (colon > 0 && int.TryParse(text.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var parsed) && text[colon + 1] != '0')
+        if (
+            colon > 0
+            && int.TryParse(text.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var parsed)
+            && text[colon + 1] != '0'
+        )
             number = parsed;
         var name = number < 0 ? text : text[..colon];
         if (!_originIds.TryGetValue(name, out var id))
@@ -201,7 +212,7 @@ internal sealed class TokenStoreWriter : IDisposable
         narrow.Position = 0;
         var wide = TemporaryFile();
         var buffer = new ushort[BlockTokens];
-        for (var left = _written; left > 0;)
+        for (var left = _written; left > 0; )
         {
             var piece = buffer.AsSpan(0, (int)Math.Min(left, BlockTokens));
             narrow.ReadExactly(MemoryMarshal.AsBytes(piece));
@@ -242,8 +253,11 @@ internal sealed class TokenStoreWriter : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new DataException($"The tokens cannot be written to '{_folder}', which needs 2 to 4 bytes a token: {e.Message} "
-                + "Make room there, or set TMPDIR to a folder with room.", e);
+            throw new DataException(
+                $"The tokens cannot be written to '{_folder}', which needs 2 to 4 bytes a token: {e.Message} "
+                    + "Make room there, or set TMPDIR to a folder with room.",
+                e
+            );
         }
     }
 

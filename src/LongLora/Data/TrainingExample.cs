@@ -3,8 +3,8 @@ namespace LongLora.Data;
 /// <summary>One tokenised document, or one question with its answer.</summary>
 /// <param name="Ids">Token ids.</param>
 /// <param name="Labels">
-/// At each place its own id where it is to be learnt, or <see cref="IgnoredLabel"/>; null where every token counts. Not shifted: label t is the
-/// target of position t - 1.
+/// At each place its own id where it is to be learnt, or <see cref="IgnoredLabel"/>; null where every token counts. Not shifted: label t
+/// is the target of position t - 1.
 /// </param>
 /// <param name="Origin">Where it came from, such as <c>book.txt</c> or <c>data.jsonl:17</c>, for messages.</param>
 public sealed record TrainingExample(IReadOnlyList<int> Ids, IReadOnlyList<int>? Labels, string Origin)
@@ -13,8 +13,8 @@ public sealed record TrainingExample(IReadOnlyList<int> Ids, IReadOnlyList<int>?
     public const int IgnoredLabel = -100;
 
     /// <summary>
-    /// Whether this is a piece of an endless token stream, or goes on with the long document of the example before it: joined as it is, without
-    /// a separator.
+    /// Whether this is a piece of an endless token stream, or goes on with the long document of the example before it: joined as it is,
+    /// without a separator.
     /// </summary>
     public bool IsPiece { get; init; }
 }
@@ -23,25 +23,34 @@ public sealed record TrainingExample(IReadOnlyList<int> Ids, IReadOnlyList<int>?
 public interface IExampleSource
 {
     /// <summary>Reads from the beginning.</summary>
-    /// <exception cref="LongLora.Runtime.DataException">A line or file cannot be read; the message names it as <c>file:line</c>.</exception>
+    /// <exception cref="LongLora.Runtime.DataException">
+    /// A line or file cannot be read; the message names it as <c>file:line</c>.
+    /// </exception>
     IEnumerable<TrainingExample> Read(CancellationToken cancellation = default);
 }
 
 /// <summary>Token ids for one micro-batch, on the host.</summary>
 /// <param name="InputIds">[B, L], row by row.</param>
-/// <param name="Labels">[B, L], not shifted, <see cref="TrainingExample.IgnoredLabel"/> where nothing is to be learnt; null where every token counts.</param>
+/// <param name="Labels">
+/// [B, L], not shifted, <see cref="TrainingExample.IgnoredLabel"/> where nothing is to be learnt; null where every token counts.
+/// </param>
 /// <param name="BatchSize">B.</param>
 /// <param name="Length">L.</param>
 /// <param name="Segments">
-/// Lengths of the documents in each row where documents may not see each other, summing to L; null where a row is one stretch of text. Positions
-/// begin at 0 in each.
+/// Lengths of the documents in each row where documents may not see each other, summing to L; null where a row is one stretch of text.
+/// Positions begin at 0 in each.
 /// </param>
 public sealed record Batch(long[] InputIds, long[]? Labels, int BatchSize, int Length, IReadOnlyList<IReadOnlyList<int>>? Segments = null)
 {
-    /// <summary>The context that the run trains for: positions are scaled for a text of this length, whatever length a row has. Default L.</summary>
+    /// <summary>
+    /// The context that the run trains for: positions are scaled for a text of this length, whatever length a row has. Default L.
+    /// </summary>
     public int Context { get; init; } = Length;
 
-    /// <summary>The same text in rows of <paramref name="length"/> tokens, each a text of its own; what does not fill a row is left out. Where L is not longer, the batch itself.</summary>
+    /// <summary>
+    /// The same text in rows of <paramref name="length"/> tokens, each a text of its own; what does not fill a row is left out. Where L
+    /// is not longer, the batch itself.
+    /// </summary>
     /// <exception cref="InvalidOperationException">Documents are kept apart: their lengths say already what is short.</exception>
     public Batch Cut(int length)
     {

@@ -3,8 +3,8 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// The order in which the sequences, or examples, of several corpora are seen, pass after pass. A corpus of weight w is seen w times in a pass; of
-/// one with 0.5 each pass sees the other half. Within a corpus nothing is seen again before everything has been seen.
+/// The order in which the sequences, or examples, of several corpora are seen, pass after pass. A corpus of weight w is seen w times in a
+/// pass; of one with 0.5 each pass sees the other half. Within a corpus nothing is seen again before everything has been seen.
 /// </summary>
 /// <param name="counts">Units of each corpus.</param>
 /// <param name="weights">How often each is seen in one pass, above 0.</param>
@@ -29,7 +29,8 @@ internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double
     }
 
     // How many units of a corpus all passes before this one have seen.
-    private long Drawn(int corpus, long epoch) => weights[corpus] == 1 ? epoch * counts[corpus] : (long)Math.Round(epoch * weights[corpus] * counts[corpus]);
+    private long Drawn(int corpus, long epoch) =>
+        weights[corpus] == 1 ? epoch * counts[corpus] : (long)Math.Round(epoch * weights[corpus] * counts[corpus]);
 
     private int[] Order(long epoch)
     {
@@ -37,7 +38,9 @@ internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double
             return _order;
         var count = Count(epoch);
         if (count > int.MaxValue || _starts[^1] + counts[^1] > int.MaxValue)
-            throw new DataException($"The data has {count} sequences in a pass; at most {int.MaxValue} can be shuffled. Use a larger context, or less data.");
+            throw new DataException(
+                $"The data has {count} sequences in a pass; at most {int.MaxValue} can be shuffled. Use a larger context, or less data."
+            );
         var order = new int[count];
         var at = 0;
         for (var corpus = 0; corpus < counts.Count; corpus++)

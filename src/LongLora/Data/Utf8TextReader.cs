@@ -5,15 +5,18 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// Reads UTF-8 strictly: a wrong byte is an error with its place in the file, which <see cref="StreamReader"/> cannot tell, since it decodes
-/// block by block. A byte order mark is dropped; line ends stay as they are.
+/// Reads UTF-8 strictly: a wrong byte is an error with its place in the file, which <see cref="StreamReader"/> cannot tell, since it
+/// decodes block by block. A byte order mark is dropped; line ends stay as they are.
 /// </summary>
 internal sealed class Utf8TextReader(Stream stream, string origin) : TextReader
 {
     private readonly byte[] _bytes = new byte[64 * 1024];
-    private int _start, _end;
-    private bool _begun, _ended;
-    private long _offset, _line = 1;
+    private int _start,
+        _end;
+    private bool _begun,
+        _ended;
+    private long _offset,
+        _line = 1;
 
     /// <summary>Reads at least one character, or returns 0 at the end.</summary>
     /// <param name="buffer">Two characters or more, so that a surrogate pair fits.</param>
@@ -34,7 +37,8 @@ internal sealed class Utf8TextReader(Stream stream, string origin) : TextReader
             }
             if (status == OperationStatus.InvalidData)
                 throw new DataException(
-                    $"{origin}:{_line}: byte {_offset} (0x{_bytes[_start]:X2}) is not UTF-8. Convert the file to UTF-8.");
+                    $"{origin}:{_line}: byte {_offset} (0x{_bytes[_start]:X2}) is not UTF-8. Convert the file to UTF-8."
+                );
             if (_ended)
                 return 0;
             Fill();

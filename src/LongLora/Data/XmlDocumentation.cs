@@ -6,8 +6,9 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// Reads .NET's XML documentation as plain text: one document for each type, its members one after the other, each with its signature and what
-/// is said of it. The SDK carries some 30 MB of it (<c>packs/Microsoft.NETCore.App.Ref</c>): real technical prose on every machine that builds this.
+/// Reads .NET's XML documentation as plain text: one document for each type, its members one after the other, each with its signature and
+/// what is said of it. The SDK carries some 30 MB of it (<c>packs/Microsoft.NETCore.App.Ref</c>): real technical prose on every machine
+/// that builds this.
 /// </summary>
 public static partial class XmlDocumentation
 {
@@ -35,7 +36,9 @@ public static partial class XmlDocumentation
             yield return (text.ToString(), $"{path}:{type}");
     }
 
-    /// <summary>The files of the newest SDK documentation below a .NET root, in the order of their names; none where there is none.</summary>
+    /// <summary>
+    /// The files of the newest SDK documentation below a .NET root, in the order of their names; none where there is none.
+    /// </summary>
     /// <param name="root">The folder of <c>dotnet</c>; null for that of this process.</param>
     public static IReadOnlyList<string> SdkFiles(string? root = null)
     {
@@ -43,8 +46,13 @@ public static partial class XmlDocumentation
         var pack = Path.Combine(root, "packs", "Microsoft.NETCore.App.Ref");
         if (!Directory.Exists(pack))
             return [];
-        var newest = Directory.EnumerateDirectories(pack).OrderBy(p => Version.TryParse(Path.GetFileName(p), out var v) ? v : new Version()).LastOrDefault();
-        return newest is null ? [] : [.. Directory.EnumerateFiles(newest, "*.xml", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
+        var newest = Directory
+            .EnumerateDirectories(pack)
+            .OrderBy(p => Version.TryParse(Path.GetFileName(p), out var v) ? v : new Version())
+            .LastOrDefault();
+        return newest is null
+            ? []
+            : [.. Directory.EnumerateFiles(newest, "*.xml", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
     }
 
     private static XmlDocument Load(string path)
@@ -52,7 +60,10 @@ public static partial class XmlDocumentation
         try
         {
             var document = new XmlDocument { XmlResolver = null };
-            using var reader = XmlReader.Create(path, new XmlReaderSettings { DtdProcessing = DtdProcessing.Prohibit, IgnoreWhitespace = false });
+            using var reader = XmlReader.Create(
+                path,
+                new XmlReaderSettings { DtdProcessing = DtdProcessing.Prohibit, IgnoreWhitespace = false }
+            );
             document.Load(reader);
             return document;
         }
@@ -81,29 +92,33 @@ public static partial class XmlDocumentation
         return (type, text.Append('\n').ToString());
     }
 
-    private static string Label(XmlElement part) => part.Name switch
-    {
-        "param" or "typeparam" => part.GetAttribute("name") + ": ",
-        "returns" => "Returns: ",
-        "value" => "Value: ",
-        "exception" => ShortName(part.GetAttribute("cref")) + ": ",
-        _ => "",
-    };
+    private static string Label(XmlElement part) =>
+        part.Name switch
+        {
+            "param" or "typeparam" => part.GetAttribute("name") + ": ",
+            "returns" => "Returns: ",
+            "value" => "Value: ",
+            "exception" => ShortName(part.GetAttribute("cref")) + ": ",
+            _ => "",
+        };
 
     private static string Words(XmlNode node)
     {
         var text = new StringBuilder();
         foreach (XmlNode child in node.ChildNodes)
         {
-            text.Append(child switch
-            {
-                XmlCharacterData data => data.Value,
-                XmlElement { Name: "see" or "seealso" } link when link.InnerText.Length == 0 =>
-                    link.HasAttribute("langword") ? link.GetAttribute("langword") : ShortName(link.GetAttribute("cref")),
-                XmlElement { Name: "paramref" or "typeparamref" } named => named.GetAttribute("name"),
-                XmlElement { Name: "para" or "item" or "br" } block => " " + Words(block) + " ",
-                _ => Words(child),
-            });
+            text.Append(
+                child switch
+                {
+                    XmlCharacterData data => data.Value,
+                    XmlElement { Name: "see" or "seealso" } link when link.InnerText.Length == 0 => link.HasAttribute("langword")
+                        ? link.GetAttribute("langword")
+                        : ShortName(link.GetAttribute("cref")),
+                    XmlElement { Name: "paramref" or "typeparamref" } named => named.GetAttribute("name"),
+                    XmlElement { Name: "para" or "item" or "br" } block => " " + Words(block) + " ",
+                    _ => Words(child),
+                }
+            );
         }
         return text.ToString();
     }

@@ -10,7 +10,9 @@ namespace LongLora.Evaluation;
 /// <param name="Loss">Mean loss in nats over the tokens of all answers together.</param>
 /// <param name="Tokens">Scored tokens.</param>
 /// <param name="Examples">Examples with at least one scored token.</param>
-/// <param name="Exact">Of these, those whose every scored token is the likeliest one: greedy decoding would write the answers word for word.</param>
+/// <param name="Exact">
+/// Of these, those whose every scored token is the likeliest one: greedy decoding would write the answers word for word.
+/// </param>
 public sealed record AnswerLossResult(double Loss, long Tokens, int Examples, int Exact)
 {
     /// <summary>exp(loss).</summary>
@@ -26,8 +28,12 @@ public static class AnswerLoss
     /// <param name="progress">Told of the number of examples done.</param>
     /// <param name="cancellation">Looked at once an example.</param>
     /// <exception cref="DataException">No example has a token to score.</exception>
-    public static AnswerLossResult Evaluate(CausalLanguageModel model, IEnumerable<TrainingExample> examples, IProgress<int>? progress = null,
-        CancellationToken cancellation = default)
+    public static AnswerLossResult Evaluate(
+        CausalLanguageModel model,
+        IEnumerable<TrainingExample> examples,
+        IProgress<int>? progress = null,
+        CancellationToken cancellation = default
+    )
     {
         var attention = new FullAttention();
         var (sum, tokens, count, exact) = (0.0, 0L, 0, 0);
@@ -54,6 +60,8 @@ public static class AnswerLoss
             exact += scored > 0 && missed == 0 ? 1 : 0;
             progress?.Report(count);
         }
-        return tokens > 0 ? new AnswerLossResult(sum / tokens, tokens, count, exact) : throw new DataException("No example has an answer to score.");
+        return tokens > 0
+            ? new AnswerLossResult(sum / tokens, tokens, count, exact)
+            : throw new DataException("No example has an answer to score.");
     }
 }

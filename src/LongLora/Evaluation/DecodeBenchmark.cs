@@ -19,10 +19,19 @@ namespace LongLora.Evaluation;
 /// <param name="CacheBytes">Bytes of keys and values.</param>
 /// <param name="ShortestTokenSeconds">The shortest of those times.</param>
 /// <param name="EmptyTokenSeconds">
-/// Shortest time of one token of a model with the same blocks, in which every matrix and head has next to no numbers: the same calls, and nothing to compute. What is
-/// left is outside the kernels: this library, TorchSharp, and libtorch's own dispatch and fixed costs.
+/// Shortest time of one token of a model with the same blocks, in which every matrix and head has next to no numbers: the same calls, and
+/// nothing to compute. What is left is outside the kernels: this library, TorchSharp, and libtorch's own dispatch and fixed costs.
 /// </param>
-public sealed record DecodeMeasurement(int PromptTokens, double PrefillSeconds, double PrefillFlops, double TokenSeconds, double GemmRate, long CacheBytes, double ShortestTokenSeconds, double EmptyTokenSeconds)
+public sealed record DecodeMeasurement(
+    int PromptTokens,
+    double PrefillSeconds,
+    double PrefillFlops,
+    double TokenSeconds,
+    double GemmRate,
+    long CacheBytes,
+    double ShortestTokenSeconds,
+    double EmptyTokenSeconds
+)
 {
     /// <summary>Share of a token's time outside the kernels, at most: the fixed costs of the kernels count as outside.</summary>
     public double OverheadShare => EmptyTokenSeconds / ShortestTokenSeconds;
@@ -40,10 +49,20 @@ public static class DecodeBenchmark
     /// <param name="chunk">Prompt tokens that are read at once.</param>
     /// <param name="cacheType">In what numbers keys and values are kept; null for the type that the model computes in.</param>
     /// <param name="cancellation">Looked at before each chunk and token.</param>
-    public static DecodeMeasurement Run(CausalLanguageModel model, int promptTokens, int newTokens = 64, int chunk = 1024, KeyValueType? cacheType = null, CancellationToken cancellation = default)
+    public static DecodeMeasurement Run(
+        CausalLanguageModel model,
+        int promptTokens,
+        int newTokens = 64,
+        int chunk = 1024,
+        KeyValueType? cacheType = null,
+        CancellationToken cancellation = default
+    )
     {
         if (promptTokens < 2 || newTokens < 1 || chunk < 1)
-            throw new ConfigurationException($"A benchmark needs a prompt of at least 2 tokens, and at least 1 new token and 1 token a chunk; seen {promptTokens}, {newTokens} and {chunk}.");
+            throw new ConfigurationException(
+                $"A benchmark needs a prompt of at least 2 tokens, and at least 1 new token and 1 token a chunk; seen {promptTokens}, "
+                    + $"{newTokens} and {chunk}."
+            );
         using var noGradient = no_grad();
         var gemm = GemmRate.Measure(model, promptTokens);
         using var positions = RotaryEmbedding.Create(model.Config, promptTokens + newTokens, model.Device);
@@ -65,23 +84,45 @@ public static class DecodeBenchmark
             emptyTimes.Add(Time(() => Next(empty, 0, emptyCache, emptyPositions)));
         }
         var head = 2.0 * model.Head.InputSize * model.Head.OutputSize;
-        var flops = StepFlops.Count(model.Config, new FullAttention(), new AdapterOptions { Rank = 0, TrainEmbeddings = false, TrainNorms = false }, promptTokens).Forward - (promptTokens - 1) * head;
+        var flops =
+            StepFlops
+                .Count(
+                    model.Config,
+                    new FullAttention(),
+                    new AdapterOptions
+                    {
+                        Rank = 0,
+                        TrainEmbeddings = false,
+                        TrainNorms = false,
+                    },
+                    promptTokens
+                )
+                .Forward
+            - (promptTokens - 1) * head;
         return new(promptTokens, prefill, flops, Median(times), gemm, cache.ByteCount, times.Min(), emptyTimes.Min());
     }
 
-    private static ModelConfig WithoutNumbers(ModelConfig config) => config with
-    {
-        HeadSize = 4,
-        RotarySize = 4,
-        HiddenSize = 4 * config.HeadCount,
-        IntermediateSize = 8,
-        VocabularySize = 8,
-        RopeScaling = RopeScalingConfig.None,
-    };
+    private static ModelConfig WithoutNumbers(ModelConfig config) =>
+        config with
+        {
+            HeadSize = 4,
+            RotarySize = 4,
+            HiddenSize = 4 * config.HeadCount,
+            IntermediateSize = 8,
+            VocabularySize = 8,
+            RopeScaling = RopeScalingConfig.None,
+        };
 
     private static double Median(List<double> times) => times.Order().ElementAt(times.Count / 2);
 
-    private static void Prefill(CausalLanguageModel model, long[] ids, int chunk, KeyValueCache cache, RotaryEmbedding positions, CancellationToken cancellation)
+    private static void Prefill(
+        CausalLanguageModel model,
+        long[] ids,
+        int chunk,
+        KeyValueCache cache,
+        RotaryEmbedding positions,
+        CancellationToken cancellation
+    )
     {
         cache.Truncate(0, 0);
         for (var start = 0; start < ids.Length; start += chunk)

@@ -5,7 +5,8 @@ using LongLora.Runtime;
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// Questions from a file in LongChat's layout, asked as they stand there: JSON lines with <c>prompt</c> and, for <see cref="LinesTask"/>, <c>expected_number</c>, for
+/// Questions from a file in LongChat's layout, asked as they stand there: JSON lines with <c>prompt</c> and, for <see cref="LinesTask"/>,
+/// <c>expected_number</c>, for
 /// <see cref="TopicsTask"/>, <c>topics</c>, the first of which is wanted.
 /// </summary>
 public static partial class LongChatCases
@@ -27,8 +28,13 @@ public static partial class LongChatCases
             number++;
             if (string.IsNullOrWhiteSpace(line))
                 continue;
-            cases.Add(Parse(line, task) ?? throw new DataException($"{path}:{number}: not a question of LongChat's {task.Name}. A line is a JSON object with \"prompt\" and "
-                + (task is LinesTask ? "\"expected_number\", a number." : "\"topics\", a list of their names in order.")));
+            cases.Add(
+                Parse(line, task)
+                    ?? throw new DataException(
+                        $"{path}:{number}: not a question of LongChat's {task.Name}. A line is a JSON object with \"prompt\" and "
+                            + (task is LinesTask ? "\"expected_number\", a number." : "\"topics\", a list of their names in order.")
+                    )
+            );
         }
         return cases.Count > 0 ? cases : throw new DataException($"{path} holds no question.");
     }
@@ -38,11 +44,19 @@ public static partial class LongChatCases
         try
         {
             using var json = JsonDocument.Parse(line);
-            if (json.RootElement.ValueKind != JsonValueKind.Object || !json.RootElement.TryGetProperty("prompt", out var text) || text.GetString() is not { Length: > 0 } prompt)
+            if (
+                json.RootElement.ValueKind != JsonValueKind.Object
+                || !json.RootElement.TryGetProperty("prompt", out var text)
+                || text.GetString() is not { Length: > 0 } prompt
+            )
                 return null;
             return task is LinesTask
-                ? json.RootElement.TryGetProperty("expected_number", out var value) ? Line(prompt, value.GetInt32()) : null
-                : json.RootElement.TryGetProperty("topics", out var list) && list.GetArrayLength() > 0 ? Topic(prompt, [.. list.EnumerateArray().Select(t => t.GetString() ?? "")]) : null;
+                ? json.RootElement.TryGetProperty("expected_number", out var value)
+                    ? Line(prompt, value.GetInt32())
+                    : null
+                : json.RootElement.TryGetProperty("topics", out var list) && list.GetArrayLength() > 0
+                    ? Topic(prompt, [.. list.EnumerateArray().Select(t => t.GetString() ?? "")])
+                    : null;
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
         {
@@ -53,8 +67,14 @@ public static partial class LongChatCases
     private static RetrievalCase Line(string prompt, int value)
     {
         var values = Register().Matches(prompt);
-        var place = values.TakeWhile(m => m.Groups[1].ValueSpan is var digits && !(int.TryParse(digits, out var seen) && seen == value)).Count();
-        List<string> candidates = [$"{value}", .. values.Select(m => m.Groups[1].Value).Where(v => v != $"{value}").Distinct().Take(CandidateCount - 1)];
+        var place = values
+            .TakeWhile(m => m.Groups[1].ValueSpan is var digits && !(int.TryParse(digits, out var seen) && seen == value))
+            .Count();
+        List<string> candidates =
+        [
+            $"{value}",
+            .. values.Select(m => m.Groups[1].Value).Where(v => v != $"{value}").Distinct().Take(CandidateCount - 1),
+        ];
         return new(prompt, $"{value}", (double)place / Math.Max(1, values.Count - 1), candidates);
     }
 

@@ -42,7 +42,8 @@ public sealed record PerplexityResult(int Context, double Loss, long Tokens)
     public double Perplexity => Math.Exp(Loss);
 
     /// <summary>
-    /// The loss by position in the window, in bins that double: 1 token of context, 2 to 3, 4 to 7, ... Falling to the end it shows that far context is used.
+    /// The loss by position in the window, in bins that double: 1 token of context, 2 to 3, 4 to 7, ... Falling to the end it shows that
+    /// far context is used.
     /// </summary>
     public IReadOnlyList<PerplexityBin> ByPosition { get; init; } = [];
 }
@@ -69,22 +70,38 @@ public static class Perplexity
     /// <param name="progress">Told of every window.</param>
     /// <param name="cancellation">Looked at once a window.</param>
     /// <exception cref="DataException">The text is too short for one window.</exception>
-    public static PerplexityResult Evaluate(CausalLanguageModel model, TokenStore tokens, int context, PerplexityProtocol protocol,
-        int? stride = null, IAttention? attention = null, IProgress<PerplexityProgress>? progress = null, CancellationToken cancellation = default)
+    public static PerplexityResult Evaluate(
+        CausalLanguageModel model,
+        TokenStore tokens,
+        int context,
+        PerplexityProtocol protocol,
+        int? stride = null,
+        IAttention? attention = null,
+        IProgress<PerplexityProgress>? progress = null,
+        CancellationToken cancellation = default
+    )
     {
         if (context < 2)
             throw new ConfigurationException($"context is {context}; perplexity needs at least 2 tokens.");
         var step = stride ?? (protocol == PerplexityProtocol.LongLora ? LongLoraStride : Math.Max(1, context / 4));
         if (step < 1 || (protocol == PerplexityProtocol.Document && step >= context))
-            throw new ConfigurationException($"stride is {step}; it must be at least 1 and, for documents, below the context, {context}: other tokens would never be scored.");
-        var windows = protocol == PerplexityProtocol.LongLora ? StreamWindows(tokens, context, step) : DocumentWindows(tokens, context, step);
+            throw new ConfigurationException(
+                $"stride is {step}; it must be at least 1 and, for documents, below the context, {context}: other tokens would never be "
+                    + $"scored."
+            );
+        var windows =
+            protocol == PerplexityProtocol.LongLora ? StreamWindows(tokens, context, step) : DocumentWindows(tokens, context, step);
         if (windows.Count == 0)
-            throw new DataException(protocol == PerplexityProtocol.LongLora
-                ? $"The text has {tokens.Count} tokens; windows of {context} by LongLoRA's protocol need more than {context + step}. Give more text or a smaller context."
-                : "No document has two tokens: there is nothing to score.");
+            throw new DataException(
+                protocol == PerplexityProtocol.LongLora
+                    ? $"The text has {tokens.Count} tokens; windows of {context} by LongLoRA's protocol need more than "
+                        + $"{context + step}. Give more text or a smaller context."
+                    : "No document has two tokens: there is nothing to score."
+            );
 
         attention ??= new FullAttention();
-        double meanSum = 0, lossSum = 0;
+        double meanSum = 0,
+            lossSum = 0;
         long scored = 0;
         var bins = new (double Sum, long Tokens)[BitOperations.Log2((uint)context) + 1];
         RotaryEmbedding? positions = null;
@@ -120,7 +137,11 @@ public static class Perplexity
         // LongLoRA's mean of windows is the mean of tokens: all its windows score equally many.
         return new PerplexityResult(context, protocol == PerplexityProtocol.LongLora ? meanSum / windows.Count : lossSum / scored, scored)
         {
-            ByPosition = [.. bins.Select((bin, i) => new PerplexityBin(1 << i, Math.Min((2 << i) - 1, context - 1), bin.Sum / bin.Tokens, bin.Tokens)).Where(bin => bin.Tokens > 0)],
+            ByPosition =
+            [
+                .. bins.Select((bin, i) => new PerplexityBin(1 << i, Math.Min((2 << i) - 1, context - 1), bin.Sum / bin.Tokens, bin.Tokens))
+                    .Where(bin => bin.Tokens > 0),
+            ],
         };
     }
 

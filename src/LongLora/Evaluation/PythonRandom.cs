@@ -1,12 +1,13 @@
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// Python's <c>random</c> for whole numbers: the Mersenne Twister (MT19937) seeded as CPython seeds it, so that evaluations whose documents Python
-/// draws are the same here.
+/// Python's <c>random</c> for whole numbers: the Mersenne Twister (MT19937) seeded as CPython seeds it, so that evaluations whose
+/// documents Python draws are the same here.
 /// </summary>
 public sealed class PythonRandom
 {
-    private const int Size = 624, Middle = 397;
+    private const int Size = 624,
+        Middle = 397;
 
     private readonly uint[] _state = new uint[Size];
     private int _next = Size;
@@ -41,8 +42,7 @@ public sealed class PythonRandom
     {
         var bits = 32 - System.Numerics.BitOperations.LeadingZeroCount((uint)count);
         uint drawn;
-        do
-            drawn = NextBits() >> (32 - bits);
+        do drawn = NextBits() >> (32 - bits);
         while (drawn >= count);
         return (int)drawn;
     }

@@ -57,18 +57,43 @@ public static class RetrievalEvaluation
     /// <param name="progress">Told of every answer.</param>
     /// <param name="cancellation">Looked at between chunks of a document.</param>
     /// <exception cref="ConfigurationException">Not even the shortest document fits, or the numbers make no sense.</exception>
-    public static RetrievalAtLength Run(CausalLanguageModel model, ITokenizer tokenizer, RetrievalTask task, int length, int trials, int seed,
-        RetrievalScoring scoring = RetrievalScoring.Generate, IProgress<RetrievalTrial>? progress = null, CancellationToken cancellation = default)
+    public static RetrievalAtLength Run(
+        CausalLanguageModel model,
+        ITokenizer tokenizer,
+        RetrievalTask task,
+        int length,
+        int trials,
+        int seed,
+        RetrievalScoring scoring = RetrievalScoring.Generate,
+        IProgress<RetrievalTrial>? progress = null,
+        CancellationToken cancellation = default
+    )
     {
         if (trials < 1)
             throw new ConfigurationException($"trials is {trials}; an evaluation needs at least one question at each length.");
         if (seed < 0)
             throw new ConfigurationException($"seed is {seed}; it must be 0 or more.");
-        return Ask(model, tokenizer, task, Questions(task, tokenizer, length, trials, seed, cancellation), length, scoring, progress, cancellation);
+        return Ask(
+            model,
+            tokenizer,
+            task,
+            Questions(task, tokenizer, length, trials, seed, cancellation),
+            length,
+            scoring,
+            progress,
+            cancellation
+        );
     }
 
     /// <summary>Questions of one length, with their seeds: the same for every model with this tokenizer.</summary>
-    internal static IReadOnlyList<(int Seed, RetrievalCase Question)> Questions(RetrievalTask task, ITokenizer tokenizer, int length, int trials, int seed, CancellationToken cancellation = default)
+    internal static IReadOnlyList<(int Seed, RetrievalCase Question)> Questions(
+        RetrievalTask task,
+        ITokenizer tokenizer,
+        int length,
+        int trials,
+        int seed,
+        CancellationToken cancellation = default
+    )
     {
         var questions = new List<(int, RetrievalCase)>();
         for (var i = 0; i < trials; i++)
@@ -88,8 +113,15 @@ public static class RetrievalEvaluation
     /// <param name="progress">Told of every answer.</param>
     /// <param name="cancellation">Looked at between chunks of a document.</param>
     /// <returns>The length is that of the longest question, with its answer.</returns>
-    public static RetrievalAtLength Ask(CausalLanguageModel model, ITokenizer tokenizer, RetrievalTask task, IReadOnlyList<RetrievalCase> questions,
-        RetrievalScoring scoring = RetrievalScoring.Generate, IProgress<RetrievalTrial>? progress = null, CancellationToken cancellation = default)
+    public static RetrievalAtLength Ask(
+        CausalLanguageModel model,
+        ITokenizer tokenizer,
+        RetrievalTask task,
+        IReadOnlyList<RetrievalCase> questions,
+        RetrievalScoring scoring = RetrievalScoring.Generate,
+        IProgress<RetrievalTrial>? progress = null,
+        CancellationToken cancellation = default
+    )
     {
         if (questions.Count == 0)
             throw new ConfigurationException("There is no question to ask.");
@@ -97,9 +129,19 @@ public static class RetrievalEvaluation
         return Ask(model, tokenizer, task, [.. questions.Select((question, i) => (i, question))], longest, scoring, progress, cancellation);
     }
 
-    /// <summary>Asks questions that are made already; they are told in the order in which they are asked, and come back in their own.</summary>
-    internal static RetrievalAtLength Ask(CausalLanguageModel model, ITokenizer tokenizer, RetrievalTask task, IReadOnlyList<(int Seed, RetrievalCase Question)> questions, int length,
-        RetrievalScoring scoring = RetrievalScoring.Generate, IProgress<RetrievalTrial>? progress = null, CancellationToken cancellation = default)
+    /// <summary>
+    /// Asks questions that are made already; they are told in the order in which they are asked, and come back in their own.
+    /// </summary>
+    internal static RetrievalAtLength Ask(
+        CausalLanguageModel model,
+        ITokenizer tokenizer,
+        RetrievalTask task,
+        IReadOnlyList<(int Seed, RetrievalCase Question)> questions,
+        int length,
+        RetrievalScoring scoring = RetrievalScoring.Generate,
+        IProgress<RetrievalTrial>? progress = null,
+        CancellationToken cancellation = default
+    )
     {
         using var generator = new TextGenerator(model, tokenizer, length + 1);
         using var positions = RotaryEmbedding.Create(model.Config, length + 1, model.Device, length);
@@ -109,11 +151,24 @@ public static class RetrievalEvaluation
         {
             var ids = tokenizer.Encode(question.Prompt, addSpecial: true);
             if (scoring == RetrievalScoring.Likelihood && question.Candidates.Count == 0)
-                throw new ConfigurationException($"{task.Name} asks for several things at once: there are no candidates to choose among. Use --scoring generate.");
-            var answered = scoring == RetrievalScoring.Generate
-                ? generator.Generate([ids], new GenerationOptions { MaxTokens = Math.Min(task.AnswerTokens, length + 1 - ids.Count) }, null, cancellation)[0].Text
-                : Likeliest(model, tokenizer, question, ids, positions, length + 1, cancellation);
-            var score = scoring == RetrievalScoring.Generate ? task.Score(question, answered) : answered == question.Answer ? 1 : 0;
+                throw new ConfigurationException(
+                    $"{task.Name} asks for several things at once: there are no candidates to choose among. Use --scoring generate."
+                );
+            var answered =
+                scoring == RetrievalScoring.Generate
+                    ? generator
+                        .Generate(
+                            [ids],
+                            new GenerationOptions { MaxTokens = Math.Min(task.AnswerTokens, length + 1 - ids.Count) },
+                            null,
+                            cancellation
+                        )[0]
+                        .Text
+                    : Likeliest(model, tokenizer, question, ids, positions, length + 1, cancellation);
+            var score =
+                scoring == RetrievalScoring.Generate ? task.Score(question, answered)
+                : answered == question.Answer ? 1
+                : 0;
             var trial = new RetrievalTrial(seed, question.Depth, ids.Count, score == 1, answered) { Score = score };
             done.Add(trial);
             progress?.Report(trial);
@@ -134,9 +189,13 @@ public static class RetrievalEvaluation
         bool Fits(int size) => Tokens(size) <= length;
 
         if (!Fits(task.SmallestSize))
-            throw new ConfigurationException($"A length of {length} tokens is too short for {task.Name}: its shortest question takes {Tokens(task.SmallestSize)} with the answer.");
+            throw new ConfigurationException(
+                $"A length of {length} tokens is too short for {task.Name}: its shortest question takes {Tokens(task.SmallestSize)} "
+                    + $"with the answer."
+            );
         // Tokens grow with the size, but not strictly: the search finds a size that fits beside one that does not.
-        int low = task.SmallestSize, high = low;
+        int low = task.SmallestSize,
+            high = low;
         while (high < LargestSize && Fits(high = 2 * high + 1))
             low = high;
         while (high - low > 1)
@@ -151,8 +210,15 @@ public static class RetrievalEvaluation
     }
 
     // The prompt is read once; each candidate goes on from there.
-    private static string Likeliest(CausalLanguageModel model, ITokenizer tokenizer, RetrievalCase question, IReadOnlyList<int> ids, RotaryEmbedding positions, int capacity,
-        CancellationToken cancellation)
+    private static string Likeliest(
+        CausalLanguageModel model,
+        ITokenizer tokenizer,
+        RetrievalCase question,
+        IReadOnlyList<int> ids,
+        RotaryEmbedding positions,
+        int capacity,
+        CancellationToken cancellation
+    )
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
@@ -172,11 +238,22 @@ public static class RetrievalEvaluation
     }
 
     // The summed loss of a candidate's tokens behind the prompt.
-    private static double Loss(CausalLanguageModel model, KeyValueCache cache, int promptLength, Tensor last, long[] answer, RotaryEmbedding positions)
+    private static double Loss(
+        CausalLanguageModel model,
+        KeyValueCache cache,
+        int promptLength,
+        Tensor last,
+        long[] answer,
+        RotaryEmbedding positions
+    )
     {
         using var scope = NewDisposeScope();
         cache.Truncate(0, promptLength);
-        var hidden = answer.Length == 1 ? last : cat([last, CachedPass.Read(model, answer.AsSpan(0, answer.Length - 1), cache, 0, positions)], 0); // -> [a, D]
+        var hidden =
+            // -> [a, D]
+            answer.Length == 1
+                ? last
+                : cat([last, CachedPass.Read(model, answer.AsSpan(0, answer.Length - 1), cache, 0, positions)], 0);
         return ChunkedCrossEntropy.Losses(model.Head.Forward(hidden), tensor(answer, device: model.Device)).sum().item<double>();
     }
 

@@ -4,7 +4,9 @@ namespace LongLora.Evaluation;
 /// <param name="Prompt">Document and question, up to where the answer begins.</param>
 /// <param name="Answer">The right answer, as it goes on from the prompt.</param>
 /// <param name="Depth">Where in the document the answer stands: 0 at its beginning, 1 at its end.</param>
-/// <param name="Candidates">Answers to choose among for models that cannot answer in words; the right one is among them. Empty where there is no such choice.</param>
+/// <param name="Candidates">
+/// Answers to choose among for models that cannot answer in words; the right one is among them. Empty where there is no such choice.
+/// </param>
 public sealed record RetrievalCase(string Prompt, string Answer, double Depth, IReadOnlyList<string> Candidates)
 {
     /// <summary>What an answer must hold, where several things are asked for. Default: the answer.</summary>
@@ -41,7 +43,9 @@ public abstract class RetrievalTask
     public virtual bool ReservesAnswer => false;
 
     private protected static string? LastNumber(string text) =>
-        string.Concat(text.Reverse().SkipWhile(c => !char.IsAsciiDigit(c)).TakeWhile(char.IsAsciiDigit).Reverse()) is { Length: > 0 } digits ? digits : null;
+        string.Concat(text.Reverse().SkipWhile(c => !char.IsAsciiDigit(c)).TakeWhile(char.IsAsciiDigit).Reverse()) is { Length: > 0 } digits
+            ? digits
+            : null;
 
     // The first whole number of a text, or null.
     private protected static string? FirstNumber(string text) =>
@@ -49,8 +53,8 @@ public abstract class RetrievalTask
 }
 
 /// <summary>
-/// LongLoRA's pass key: a number stands once among filler sentences. Prompts are those of its published evaluation, letter by letter (seeded as there
-/// with Python's generator); the size is the filler's length in characters.
+/// LongLoRA's pass key: a number stands once among filler sentences. Prompts are those of its published evaluation, letter by letter
+/// (seeded as there with Python's generator); the size is the filler's length in characters.
 /// </summary>
 public sealed class PasskeyTask : RetrievalTask
 {
@@ -78,7 +82,8 @@ public sealed class PasskeyTask : RetrievalTask
         var filler = string.Join(' ', Enumerable.Repeat(Filler, size / (Filler.Length + 1) + 2));
         string[] lines =
         [
-            "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you about the important information there.",
+            "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you about the "
+                + "important information there.",
             filler[..before],
             $"The pass key is {key}. Remember it. {key} is the pass key.",
             filler[..(size - before)],
@@ -108,8 +113,8 @@ public sealed class LinesTask : RetrievalTask
     public override string Name => "lines";
 
     /// <summary>
-    /// Whether answers are judged as LongChat does: the last whole number of up to 100 tokens. For prompts of its own files, which leave the model to say more than the
-    /// number. Default false: the first number, since documents made here end where it begins.
+    /// Whether answers are judged as LongChat does: the last whole number of up to 100 tokens. For prompts of its own files, which leave
+    /// the model to say more than the number. Default false: the first number, since documents made here end where it begins.
     /// </summary>
     public bool AsPublished { get; init; }
 
@@ -135,10 +140,14 @@ public sealed class LinesTask : RetrievalTask
         }
         var lines = names.Select(name => (Name: name, Value: random.Between(1, 50000))).ToList();
         var asked = random.Below(size);
-        var prompt = "Below is a record of lines I want you to remember. Each line begins with 'line <line index>' and contains a '<REGISTER_CONTENT>' at the end of the line as a numerical value. "
-            + "For each line index, memorize its corresponding <REGISTER_CONTENT>. At the end of the record, I will ask you to retrieve the corresponding <REGISTER_CONTENT> of a certain line index. Now the record start:\n\n"
+        var prompt =
+            "Below is a record of lines I want you to remember. Each line begins with 'line <line index>' and contains a "
+            + "'<REGISTER_CONTENT>' at the end of the line as a numerical value. "
+            + "For each line index, memorize its corresponding <REGISTER_CONTENT>. At the end of the record, I will ask you to retrieve "
+            + "the corresponding <REGISTER_CONTENT> of a certain line index. Now the record start:\n\n"
             + string.Concat(lines.Select(l => $"line {l.Name}: REGISTER_CONTENT is <{l.Value}>\n"))
-            + $"\nNow the record is over. Tell me what is the <REGISTER_CONTENT> in line {lines[asked].Name}? I need the number. The <REGISTER_CONTENT> in line {lines[asked].Name} is <";
+            + $"\nNow the record is over. Tell me what is the <REGISTER_CONTENT> in line {lines[asked].Name}? I need the number. The "
+            + $"<REGISTER_CONTENT> in line {lines[asked].Name} is <";
         var others = lines.Where(l => l.Value != lines[asked].Value).Select(l => $"{l.Value}>").Distinct().ToList();
         random.Shuffle(others);
         var answer = $"{lines[asked].Value}>";
@@ -146,16 +155,18 @@ public sealed class LinesTask : RetrievalTask
     }
 
     /// <inheritdoc/>
-    public override bool IsRight(RetrievalCase question, string generated) => (AsPublished ? LastNumber(generated) : FirstNumber(generated)) == FirstNumber(question.Answer);
+    public override bool IsRight(RetrievalCase question, string generated) =>
+        (AsPublished ? LastNumber(generated) : FirstNumber(generated)) == FirstNumber(question.Answer);
 }
 
 /// <summary>
-/// LongChat's topics: a long conversation goes through several topics, and the first one is asked for. The conversations are made here; the size is the
-/// number of topics.
+/// LongChat's topics: a long conversation goes through several topics, and the first one is asked for. The conversations are made here;
+/// the size is the number of topics.
 /// </summary>
 public sealed class TopicsTask : RetrievalTask
 {
-    private const int CandidateCount = 10, TurnsInTopic = 4;
+    private const int CandidateCount = 10,
+        TurnsInTopic = 4;
 
     /// <inheritdoc/>
     public override string Name => "topics";
@@ -180,25 +191,38 @@ public sealed class TopicsTask : RetrievalTask
             if (!topics.Contains(topic))
                 topics.Add(topic);
         }
-        var prompt = $"Below is a record of our previous conversation on {size} different topics. You are the ASSISTANT, and I am the USER. At the beginning of each topic, the USER will say "
-            + "'I would like to discuss the topic of <TOPIC>'. Memorize each <TOPIC>. At the end of the record, I will ask you to retrieve the first topic. Now the record start. "
+        var prompt =
+            $"Below is a record of our previous conversation on {size} different topics. You are the ASSISTANT, and I am the USER. At "
+            + $"the beginning of each topic, the USER will say "
+            + "'I would like to discuss the topic of <TOPIC>'. Memorize each <TOPIC>. At the end of the record, I will ask you to "
+            + "retrieve the first topic. Now the record start. "
             + string.Concat(topics.Take(size).Select(topic => Conversation(topic, random)))
-            + "Now the record ends. What is the first topic we discussed? Only give me the topic name. Do not summarize yourself.\n ASSISTANT: The first topic we discussed is";
+            + "Now the record ends. What is the first topic we discussed? Only give me the topic name. Do not summarize yourself.\n "
+            + "ASSISTANT: The first topic we discussed is";
         return new(prompt, $" {topics[0]}", 0, [.. topics.Take(CandidateCount).Select(t => $" {t}")]);
     }
 
     /// <inheritdoc/>
     public override bool IsRight(RetrievalCase question, string generated)
     {
-        static string Plain(string text) => string.Join(' ', text.ToLowerInvariant().Split(Array.FindAll([.. text.Distinct()], c => !char.IsLetter(c)), StringSplitOptions.RemoveEmptyEntries));
+        static string Plain(string text) =>
+            string.Join(
+                ' ',
+                text.ToLowerInvariant()
+                    .Split(Array.FindAll([.. text.Distinct()], c => !char.IsLetter(c)), StringSplitOptions.RemoveEmptyEntries)
+            );
         return Plain(generated).Contains(Plain(question.Answer), StringComparison.Ordinal);
     }
 
     private static string Conversation(string topic, PythonRandom random)
     {
-        var text = $"USER: I would like to discuss the topic of {topic}. \n ASSISTANT: Sure, I'd be happy to talk about that with you! What specifically would you like to know? \n ";
+        var text =
+            $"USER: I would like to discuss the topic of {topic}. \n ASSISTANT: Sure, I'd be happy to talk about that with you! What "
+            + $"specifically would you like to know? \n ";
         for (var turn = 0; turn < TurnsInTopic; turn++)
-            text += $"USER: {random.Choice(EvaluationWords.Questions)} \n ASSISTANT: {random.Choice(EvaluationWords.Answers)} {random.Choice(EvaluationWords.Answers)} \n ";
+            text +=
+                $"USER: {random.Choice(EvaluationWords.Questions)} \n ASSISTANT: {random.Choice(EvaluationWords.Answers)} "
+                + $"{random.Choice(EvaluationWords.Answers)} \n ";
         return text + $"USER: Great, this is the end of our discussion on {topic}. Let's talk about the next topic. ";
     }
 }

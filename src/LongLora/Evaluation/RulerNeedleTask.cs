@@ -16,13 +16,14 @@ public enum RulerHaystack
 }
 
 /// <summary>
-/// RULER's needles in a haystack: sentences that give magic numbers (or UUIDs) to keys, one or several of which are asked for. The size counts sentences,
-/// lines or needles of the haystack.
+/// RULER's needles in a haystack: sentences that give magic numbers (or UUIDs) to keys, one or several of which are asked for. The size
+/// counts sentences, lines or needles of the haystack.
 /// </summary>
 /// <param name="name">RULER's name of the task.</param>
 public sealed partial class RulerNeedleTask(string name) : RulerTask
 {
-    private const int CandidateCount = 10, Depths = 40;
+    private const int CandidateCount = 10,
+        Depths = 40;
 
     /// <inheritdoc/>
     public override string Name => name;
@@ -31,7 +32,13 @@ public sealed partial class RulerNeedleTask(string name) : RulerTask
     public override int AnswerTokens => 128;
 
     /// <inheritdoc/>
-    public override string Unit => Haystack switch { RulerHaystack.Essay => "sentences", RulerHaystack.Noise => "lines of noise", _ => "needles" };
+    public override string Unit =>
+        Haystack switch
+        {
+            RulerHaystack.Essay => "sentences",
+            RulerHaystack.Noise => "lines of noise",
+            _ => "needles",
+        };
 
     /// <inheritdoc/>
     public override int SmallestSize => Keys * Values;
@@ -39,7 +46,9 @@ public sealed partial class RulerNeedleTask(string name) : RulerTask
     /// <summary>What hides the needles. Default essay.</summary>
     public RulerHaystack Haystack { get; init; }
 
-    /// <summary>Sentences of the essay; null for sentences made here. It is begun at a random sentence and gone through again where it ends.</summary>
+    /// <summary>
+    /// Sentences of the essay; null for sentences made here. It is begun at a random sentence and gone through again where it ends.
+    /// </summary>
     public IReadOnlyList<string>? Book { get; init; }
 
     /// <summary>Keys with needles. Default 1.</summary>
@@ -78,7 +87,15 @@ public sealed partial class RulerNeedleTask(string name) : RulerTask
         random.Shuffle(needles);
         var (text, depth) = Hide(random, needles, first, keys, size);
         var answers = values.Take(Queries).SelectMany(v => v).ToList();
-        return new(Prompt(keys.Take(Queries).ToList(), text, answers.Count == 1), $" {string.Join(", ", answers)}", depth, Candidates(random, answers)) { References = answers };
+        return new(
+            Prompt(keys.Take(Queries).ToList(), text, answers.Count == 1),
+            $" {string.Join(", ", answers)}",
+            depth,
+            Candidates(random, answers)
+        )
+        {
+            References = answers,
+        };
     }
 
     private string Kind => HasUuidValues ? "uuids" : "numbers";
@@ -93,10 +110,14 @@ public sealed partial class RulerNeedleTask(string name) : RulerTask
     {
         var asked = keys.Count == 1 ? keys[0] : $"{string.Join(", ", keys[..^1])}, and {keys[^1]}";
         return isOne
-            ? $"A special magic {Kind[..^1]} is hidden within the following text. Make sure to memorize it. I will quiz you about the {Kind[..^1]} afterwards.\n{text}\n"
-                + $"What is the special magic {Kind[..^1]} for {asked} mentioned in the provided text? The special magic {Kind[..^1]} for {asked} mentioned in the provided text is"
-            : $"Some special magic {Kind} are hidden within the following text. Make sure to memorize it. I will quiz you about the {Kind} afterwards.\n{text}\n"
-                + $"What are all the special magic {Kind} for {asked} mentioned in the provided text? The special magic {Kind} for {asked} mentioned in the provided text are";
+            ? $"A special magic {Kind[..^1]} is hidden within the following text. Make sure to memorize it. I will quiz you about the "
+                + $"{Kind[..^1]} afterwards.\n{text}\n"
+                + $"What is the special magic {Kind[..^1]} for {asked} mentioned in the provided text? The special magic {Kind[..^1]} "
+                + $"for {asked} mentioned in the provided text is"
+            : $"Some special magic {Kind} are hidden within the following text. Make sure to memorize it. I will quiz you about the "
+                + $"{Kind} afterwards.\n{text}\n"
+                + $"What are all the special magic {Kind} for {asked} mentioned in the provided text? The special magic {Kind} for "
+                + $"{asked} mentioned in the provided text are";
     }
 
     private (string Text, double Depth) Hide(PythonRandom random, List<string> needles, string first, List<string> keys, int size)
@@ -119,14 +140,16 @@ public sealed partial class RulerNeedleTask(string name) : RulerTask
         {
             Insert(lines, needles, random);
         }
-        return (string.Join(Haystack == RulerHaystack.Essay ? ' ' : '\n', lines), (double)lines.IndexOf(first) / Math.Max(1, lines.Count - 1));
+        return (
+            string.Join(Haystack == RulerHaystack.Essay ? ' ' : '\n', lines),
+            (double)lines.IndexOf(first) / Math.Max(1, lines.Count - 1)
+        );
     }
 
     private string Other(PythonRandom random, List<string> keys)
     {
         string key;
-        do
-            key = Key(random);
+        do key = Key(random);
         while (keys.Contains(key));
         return key;
     }
@@ -164,12 +187,14 @@ internal static class RulerHaystackText
         {
             0 => $"The {A()} {N()} stood beside the {N()} for as long as anybody in the {N()} could remember.",
             1 => $"Nobody knew why the {N()} was so {A()}, but the {A()} {N()} seemed to have something to do with it.",
-            2 => $"In the evening they carried the {N()} past the {A()} {N()} and spoke of the {random.Choice(EvaluationWords.Aspects)} of {random.Choice(EvaluationWords.Subjects)}.",
+            2 => $"In the evening they carried the {N()} past the {A()} {N()} and spoke of the {random.Choice(EvaluationWords.Aspects)} "
+                + $"of {random.Choice(EvaluationWords.Subjects)}.",
             3 => $"A {A()} {N()} is worth more than a {A()} one, as every {N()} maker will tell you.",
             4 => random.Choice(EvaluationWords.Answers),
             5 => $"She looked at the {A()} {N()} and thought of the {N()} that her father had brought from the {A()} {N()}.",
             6 => $"When the {N()} is {A()}, the {N()} is {A()} too, and there is little that one can do about either.",
-            _ => $"He had read about the {random.Choice(EvaluationWords.Aspects)} of {random.Choice(EvaluationWords.Subjects)}, and found it {A()} and rather {A()}.",
+            _ => $"He had read about the {random.Choice(EvaluationWords.Aspects)} of {random.Choice(EvaluationWords.Subjects)}, and "
+                + $"found it {A()} and rather {A()}.",
         };
     }
 }

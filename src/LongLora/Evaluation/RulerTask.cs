@@ -3,27 +3,38 @@ using System.Text;
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// RULER's synthetic tasks (arXiv 2404.06654), in its words and with its scoring: the share of the wanted answers that stand in what the model writes, case
-/// aside. Documents are drawn here (Python's generator, lists of words of our own), so that scores compare with RULER's in kind, not to the digit.
+/// RULER's synthetic tasks (arXiv 2404.06654), in its words and with its scoring: the share of the wanted answers that stand in what the
+/// model writes, case aside. Documents are drawn here (Python's generator, lists of words of our own), so that scores compare with
+/// RULER's in kind, not to the digit.
 /// </summary>
 public abstract class RulerTask : RetrievalTask
 {
     /// <summary>All tasks in RULER's order.</summary>
     /// <param name="book">Sentences of the text that hides the needles of the essay tasks; null for sentences made here.</param>
     public static IReadOnlyList<RulerTask> All(IReadOnlyList<string>? book = null) =>
-    [
-        new RulerNeedleTask("niah_single_1") { Haystack = RulerHaystack.Noise },
-        new RulerNeedleTask("niah_single_2") { Book = book },
-        new RulerNeedleTask("niah_single_3") { Book = book, HasUuidValues = true },
-        new RulerNeedleTask("niah_multikey_1") { Book = book, Keys = 4 },
-        new RulerNeedleTask("niah_multikey_2") { Haystack = RulerHaystack.Needles },
-        new RulerNeedleTask("niah_multikey_3") { Haystack = RulerHaystack.Needles, HasUuidKeys = true, HasUuidValues = true },
-        new RulerNeedleTask("niah_multivalue") { Book = book, Values = 4 },
-        new RulerNeedleTask("niah_multiquery") { Book = book, Keys = 4, Queries = 4 },
-        new RulerVariableTask(),
-        new RulerCommonWordsTask(),
-        new RulerFrequentWordsTask(),
-    ];
+        [
+            new RulerNeedleTask("niah_single_1") { Haystack = RulerHaystack.Noise },
+            new RulerNeedleTask("niah_single_2") { Book = book },
+            new RulerNeedleTask("niah_single_3") { Book = book, HasUuidValues = true },
+            new RulerNeedleTask("niah_multikey_1") { Book = book, Keys = 4 },
+            new RulerNeedleTask("niah_multikey_2") { Haystack = RulerHaystack.Needles },
+            new RulerNeedleTask("niah_multikey_3")
+            {
+                Haystack = RulerHaystack.Needles,
+                HasUuidKeys = true,
+                HasUuidValues = true,
+            },
+            new RulerNeedleTask("niah_multivalue") { Book = book, Values = 4 },
+            new RulerNeedleTask("niah_multiquery")
+            {
+                Book = book,
+                Keys = 4,
+                Queries = 4,
+            },
+            new RulerVariableTask(),
+            new RulerCommonWordsTask(),
+            new RulerFrequentWordsTask(),
+        ];
 
     /// <inheritdoc/>
     public override bool ReservesAnswer => true;
@@ -35,7 +46,9 @@ public abstract class RulerTask : RetrievalTask
     /// <inheritdoc/>
     public override bool IsRight(RetrievalCase question, string generated) => Score(question, generated) == 1;
 
-    /// <summary>Puts pieces between the elements of a list: piece i before the element that had the i-th of some random places, in order.</summary>
+    /// <summary>
+    /// Puts pieces between the elements of a list: piece i before the element that had the i-th of some random places, in order.
+    /// </summary>
     private protected static void Insert(List<string> list, IReadOnlyList<string> pieces, PythonRandom random)
     {
         var places = random.Sample(list.Count, pieces.Count);
@@ -45,10 +58,13 @@ public abstract class RulerTask : RetrievalTask
     }
 }
 
-/// <summary>RULER's variable tracking: one chain of assignments in noise; every name of it is wanted. The size is the number of noise lines.</summary>
+/// <summary>
+/// RULER's variable tracking: one chain of assignments in noise; every name of it is wanted. The size is the number of noise lines.
+/// </summary>
 public sealed class RulerVariableTask : RulerTask
 {
-    private const int Hops = 4, ExampleNoise = 5;
+    private const int Hops = 4,
+        ExampleNoise = 5;
 
     /// <inheritdoc/>
     public override string Name => "vt";
@@ -81,11 +97,17 @@ public sealed class RulerVariableTask : RulerTask
                 names.Add(name);
         }
         var lines = Enumerable.Repeat(RulerHaystackText.NoiseLine, noise).ToList();
-        List<string> chain = [$"VAR {names[0]} = {value}", .. Enumerable.Range(1, Hops).Select(i => $"VAR {names[i]} = VAR {names[i - 1]} ")];
+        List<string> chain =
+        [
+            $"VAR {names[0]} = {value}",
+            .. Enumerable.Range(1, Hops).Select(i => $"VAR {names[i]} = VAR {names[i - 1]} "),
+        ];
         Insert(lines, chain, random);
-        var prompt = $"Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n{string.Join('\n', lines)}\n"
+        var prompt =
+            $"Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n{string.Join('\n', lines)}\n"
             + $"Question: Find all variables that are assigned the value {value} in the text above."
-            + $" Answer: According to the chain(s) of variable assignment in the text above, {Hops + 1} variables are assigned the value {value}, they are: ";
+            + $" Answer: According to the chain(s) of variable assignment in the text above, {Hops + 1} variables are assigned the "
+            + $"value {value}, they are: ";
         return (prompt, names, (double)lines.IndexOf(chain[0]) / lines.Count);
     }
 }
@@ -126,15 +148,21 @@ public sealed class RulerCommonWordsTask : RulerTask
         var words = RulerWords.Draw(random, Wanted + others);
         var list = words.SelectMany((word, i) => Enumerable.Repeat(word, i < Wanted ? often : seldom)).ToList();
         random.Shuffle(list);
-        var prompt = "Below is a numbered list of words. In these words, some appear more often than others. Memorize the ones that appear most often.\n"
-            + $"{Numbered(list)}\nQuestion: What are the 10 most common words in the above list? Answer: The top 10 words that appear most often in the list are:";
+        var prompt =
+            "Below is a numbered list of words. In these words, some appear more often than others. Memorize the ones that appear most "
+            + "often.\n"
+            + $"{Numbered(list)}\nQuestion: What are the 10 most common words in the above list? Answer: The top 10 words that appear "
+            + $"most often in the list are:";
         return (prompt, words[..Wanted]);
     }
 
     private static string Numbered(List<string> words) => string.Join(' ', words.Select((word, i) => $"{i + 1}. {word}"));
 }
 
-/// <summary>RULER's frequent words: made-up words as often as Zipf's law with exponent 2 has it; the three most frequent are wanted. The size is the number of words.</summary>
+/// <summary>
+/// RULER's frequent words: made-up words as often as Zipf's law with exponent 2 has it; the three most frequent are wanted. The size is
+/// the number of words.
+/// </summary>
 public sealed class RulerFrequentWordsTask : RulerTask
 {
     private const double Zeta2 = Math.PI * Math.PI / 6;
@@ -169,8 +197,11 @@ public sealed class RulerFrequentWordsTask : RulerTask
             text.AddRange(Enumerable.Repeat(word, count));
         }
         random.Shuffle(text);
-        var prompt = $"Read the following coded text and track the frequency of each coded word. Find the three most frequently appeared coded words. {string.Join(' ', text)}\n"
-            + "Question: Do not provide any explanation. Please ignore the dots '....'. What are the three most frequently appeared words in the above coded text?"
+        var prompt =
+            $"Read the following coded text and track the frequency of each coded word. Find the three most frequently appeared coded "
+            + $"words. {string.Join(' ', text)}\n"
+            + "Question: Do not provide any explanation. Please ignore the dots '....'. What are the three most frequently appeared "
+            + "words in the above coded text?"
             + " Answer: According to the coded text above, the three most frequently appeared words are:";
         var wanted = ranked.GetRange(1, 3);
         return new(prompt, $" {string.Join(' ', wanted)}", 0.5, []) { References = wanted };
@@ -197,7 +228,8 @@ internal static class RulerWords
         return words;
     }
 
-    internal static string Key(PythonRandom random) => $"{random.Choice(EvaluationWords.Adjectives)}-{random.Choice(EvaluationWords.Nouns)}";
+    internal static string Key(PythonRandom random) =>
+        $"{random.Choice(EvaluationWords.Adjectives)}-{random.Choice(EvaluationWords.Nouns)}";
 
     internal static string Number(PythonRandom random) => $"{random.Between(1_000_000, 9_999_999)}";
 
@@ -209,7 +241,11 @@ internal static class RulerWords
         {
             if (i is 8 or 12 or 16 or 20)
                 text.Append('-');
-            text.Append(i == 12 ? '4' : i == 16 ? "89ab"[random.Below(4)] : "0123456789abcdef"[random.Below(16)]);
+            text.Append(
+                i == 12 ? '4'
+                : i == 16 ? "89ab"[random.Below(4)]
+                : "0123456789abcdef"[random.Below(16)]
+            );
         }
         return text.ToString();
     }

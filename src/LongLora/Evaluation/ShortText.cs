@@ -21,20 +21,41 @@ public static class ShortText
 {
     /// <summary>Measures one model, at the context that it had at first and at halves of it.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="tokens">The text; windows of it one after the other are scored (LongLoRA's protocol with a stride of one window).</param>
+    /// <param name="tokens">
+    /// The text; windows of it one after the other are scored (LongLoRA's protocol with a stride of one window).
+    /// </param>
     /// <param name="native">The context before the extension.</param>
     /// <param name="tokenizer">For pass keys; null for none.</param>
     /// <param name="trials">Pass keys to ask for; 0 for none.</param>
     /// <param name="seed">Seed of the first pass key.</param>
     /// <param name="cancellation">Interrupts it.</param>
-    public static IReadOnlyList<(string Measure, int Length, double Value)> Measure(CausalLanguageModel model, TokenStore tokens, int native, ITokenizer? tokenizer = null, int trials = 0,
-        int seed = 0, CancellationToken cancellation = default)
+    public static IReadOnlyList<(string Measure, int Length, double Value)> Measure(
+        CausalLanguageModel model,
+        TokenStore tokens,
+        int native,
+        ITokenizer? tokenizer = null,
+        int trials = 0,
+        int seed = 0,
+        CancellationToken cancellation = default
+    )
     {
         var measures = new List<(string, int, double)>();
         foreach (var length in new[] { native / 4, native / 2, native }.Where(length => length >= 2))
-            measures.Add(("perplexity", length, Perplexity.Evaluate(model, tokens, length, PerplexityProtocol.LongLora, length, null, null, cancellation).Perplexity));
+            measures.Add(
+                (
+                    "perplexity",
+                    length,
+                    Perplexity.Evaluate(model, tokens, length, PerplexityProtocol.LongLora, length, null, null, cancellation).Perplexity
+                )
+            );
         if (tokenizer is not null && trials > 0)
-            measures.Add(("passkey", native, RetrievalEvaluation.Run(model, tokenizer, new PasskeyTask(), native, trials, seed, cancellation: cancellation).Accuracy));
+            measures.Add(
+                (
+                    "passkey",
+                    native,
+                    RetrievalEvaluation.Run(model, tokenizer, new PasskeyTask(), native, trials, seed, cancellation: cancellation).Accuracy
+                )
+            );
         return measures;
     }
 
@@ -42,7 +63,10 @@ public static class ShortText
     /// <param name="before">Of the model as it was.</param>
     /// <param name="after">Of the extended model.</param>
     /// <exception cref="ConfigurationException">They are not the same measures.</exception>
-    public static IReadOnlyList<ShortTextChange> Compare(IReadOnlyList<(string Measure, int Length, double Value)> before, IReadOnlyList<(string Measure, int Length, double Value)> after) =>
+    public static IReadOnlyList<ShortTextChange> Compare(
+        IReadOnlyList<(string Measure, int Length, double Value)> before,
+        IReadOnlyList<(string Measure, int Length, double Value)> after
+    ) =>
         before.Select(b => (b.Measure, b.Length)).SequenceEqual(after.Select(a => (a.Measure, a.Length)))
             ? [.. before.Zip(after, (b, a) => new ShortTextChange(b.Measure, b.Length, b.Value, a.Value))]
             : throw new ConfigurationException("The two models were not measured at the same lengths.");

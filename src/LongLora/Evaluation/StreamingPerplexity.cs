@@ -19,8 +19,8 @@ public sealed record StreamingStretch(long Start, long Tokens, double Loss)
 }
 
 /// <summary>
-/// Perplexity of a text that is read once from its beginning to its end, each token with what is held at its time: the measure of StreamingLLM
-/// (arXiv 2309.17453, figure 5). A stable model has the same loss everywhere.
+/// Perplexity of a text that is read once from its beginning to its end, each token with what is held at its time: the measure of
+/// StreamingLLM (arXiv 2309.17453, figure 5). A stable model has the same loss everywhere.
 /// </summary>
 public static class StreamingPerplexity
 {
@@ -33,8 +33,15 @@ public static class StreamingPerplexity
     /// <param name="progress">Told how many tokens are read.</param>
     /// <param name="cancellation">Looked at once a chunk.</param>
     /// <exception cref="DataException">The text has less than two tokens.</exception>
-    public static IReadOnlyList<StreamingStretch> Evaluate(CausalLanguageModel model, TokenStore tokens, StreamingOptions options, long stretch,
-        KeyValueType? type = null, IProgress<long>? progress = null, CancellationToken cancellation = default)
+    public static IReadOnlyList<StreamingStretch> Evaluate(
+        CausalLanguageModel model,
+        TokenStore tokens,
+        StreamingOptions options,
+        long stretch,
+        KeyValueType? type = null,
+        IProgress<long>? progress = null,
+        CancellationToken cancellation = default
+    )
     {
         using var cache = new StreamingCache(model, options, type);
         return Evaluate(model, tokens, stretch, cache.ChunkTokens, ids => CachedPass.Read(model, ids, cache), progress, cancellation);
@@ -48,8 +55,14 @@ public static class StreamingPerplexity
     /// <param name="progress">Told how many tokens are read.</param>
     /// <param name="cancellation">Looked at once a chunk.</param>
     /// <exception cref="DataException">The text has less than two tokens.</exception>
-    public static IReadOnlyList<StreamingStretch> EvaluateFull(CausalLanguageModel model, TokenStore tokens, long stretch,
-        KeyValueType? type = null, IProgress<long>? progress = null, CancellationToken cancellation = default)
+    public static IReadOnlyList<StreamingStretch> EvaluateFull(
+        CausalLanguageModel model,
+        TokenStore tokens,
+        long stretch,
+        KeyValueType? type = null,
+        IProgress<long>? progress = null,
+        CancellationToken cancellation = default
+    )
     {
         const int chunk = 512;
         var length = (int)Math.Min(tokens.Count, int.MaxValue);
@@ -60,7 +73,15 @@ public static class StreamingPerplexity
 
     private delegate Tensor Reader(ReadOnlySpan<long> ids);
 
-    private static List<StreamingStretch> Evaluate(CausalLanguageModel model, TokenStore tokens, long stretch, int chunk, Reader read, IProgress<long>? progress, CancellationToken cancellation)
+    private static List<StreamingStretch> Evaluate(
+        CausalLanguageModel model,
+        TokenStore tokens,
+        long stretch,
+        int chunk,
+        Reader read,
+        IProgress<long>? progress,
+        CancellationToken cancellation
+    )
     {
         if (stretch < 1)
             throw new ConfigurationException($"stretch is {stretch}; it must be at least 1 token.");

@@ -12,7 +12,8 @@ public static class TokenLosses
     /// <param name="model">The model.</param>
     /// <param name="tokens">L token ids, at least 2.</param>
     /// <param name="context">Attention and positions for L tokens.</param>
-    public static double[] Compute(CausalLanguageModel model, ReadOnlySpan<long> tokens, ForwardContext context) => Compute(model, tokens, context, null);
+    public static double[] Compute(CausalLanguageModel model, ReadOnlySpan<long> tokens, ForwardContext context) =>
+        Compute(model, tokens, context, null);
 
     /// <summary>The same; and of each token whether it is the one that the model finds likeliest.</summary>
     /// <param name="model">The model.</param>
@@ -26,7 +27,8 @@ public static class TokenLosses
         var ids = tensor(tokens.ToArray(), [1, tokens.Length], device: model.Device);
         var rows = model.Forward(ids, context).squeeze(0); // -> [L, D]
         var targets = ids.view(-1);
-        long count = tokens.Length - 1, chunk = ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize, model.Device.type == DeviceType.CUDA);
+        long count = tokens.Length - 1,
+            chunk = ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize, model.Device.type == DeviceType.CUDA);
         var losses = new double[count];
         for (long start = 0; start < count; start += chunk)
         {

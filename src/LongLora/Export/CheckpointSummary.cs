@@ -14,7 +14,12 @@ namespace LongLora.Export;
 /// <param name="Path">What was looked at.</param>
 /// <param name="Facts">Names and values to show, in order.</param>
 /// <param name="Tensors">Every tensor.</param>
-public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(string Name, string Value)> Facts, IReadOnlyList<TensorInfo> Tensors)
+public sealed record CheckpointSummary(
+    string Kind,
+    string Path,
+    IReadOnlyList<(string Name, string Value)> Facts,
+    IReadOnlyList<TensorInfo> Tensors
+)
 {
     /// <summary>Looks at a model folder, an adapter folder, or a file of weights.</summary>
     /// <exception cref="CheckpointException">It is none of these, or damaged.</exception>
@@ -35,13 +40,26 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
             ("size", Types(folder.Tensors.Values)),
             ("context", $"{RopeScaling.CurrentContext(config):N0} tokens"),
             ("RoPE", Positions(config)),
-            ("layers", $"{config.LayerCount} of width {config.HiddenSize}, MLP {config.IntermediateSize}{(config.ParallelResidual ? " beside attention" : "")}"),
+            (
+                "layers",
+                $"{config.LayerCount} of width {config.HiddenSize}, MLP "
+                    + $"{config.IntermediateSize}{(config.ParallelResidual ? " beside attention" : "")}"
+            ),
             ("heads", $"{config.HeadCount} of size {config.HeadSize}, {config.KeyValueHeadCount} for keys and values"),
             ("vocabulary", $"{config.VocabularySize:N0}, head {(config.TiedEmbeddings ? "tied to the embeddings" : "of its own")}"),
-            ("beside it", folder.Companions.Any() ? string.Join(", ", folder.Companions.Select(System.IO.Path.GetFileName)) : "no tokenizer"),
+            (
+                "beside it",
+                folder.Companions.Any() ? string.Join(", ", folder.Companions.Select(System.IO.Path.GetFileName)) : "no tokenizer"
+            ),
         ];
         if (config.SlidingWindow is { } window)
-            facts.Insert(4, ("window", $"{window:N0} tokens in {(config.FirstWindowedLayer == 0 ? "every layer" : $"the layers from {config.FirstWindowedLayer} on")}"));
+            facts.Insert(
+                4,
+                (
+                    "window",
+                    $"{window:N0} tokens in {(config.FirstWindowedLayer == 0 ? "every layer" : $"the layers from {config.FirstWindowedLayer} on")}"
+                )
+            );
         if (Quantized(folder) is { } quantized)
             facts.Insert(3, ("quantization", quantized));
         CheckNames(folder, model);
@@ -65,7 +83,12 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
     private static CheckpointSummary OfFile(string path)
     {
         var file = WeightFile.Read(path);
-        List<(string, string)> facts = [("tensors", Count(file.Tensors.Count)), ("elements", Count(file.Tensors.Values.Sum(t => t.ElementCount))), ("size", Types(file.Tensors.Values))];
+        List<(string, string)> facts =
+        [
+            ("tensors", Count(file.Tensors.Count)),
+            ("elements", Count(file.Tensors.Values.Sum(t => t.ElementCount))),
+            ("size", Types(file.Tensors.Values)),
+        ];
         if (TensorNames.IsMeta(file.Tensors.Keys))
             facts.Add(("names", "Meta's own (tok_embeddings.weight, ...): to be converted to Hugging Face's layout before it can be used"));
         facts.AddRange(file.Notes.Where(m => m.Value.Length < 200).Select(m => (m.Key, m.Value)));
@@ -78,15 +101,36 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
         var config = ReadConfig(System.IO.Path.Combine(path, "adapter_config.json"));
         var whole = file.Tensors.Values.Where(t => !t.Name.Contains(".lora_", StringComparison.Ordinal)).ToList();
         var positions = PeftFormat.WrittenPositions(file, config) is { } written ? JsonNode.Parse(written) : null;
-        return new("PEFT adapter", path,
-        [
-            ("base", config["base_model_name_or_path"]?.ToString() ?? "not named"),
-            ("LoRA", $"rank {config["r"]}, alpha {config["lora_alpha"]}, on {string.Join(", ", file.Tensors.Keys.Where(n => n.EndsWith(".lora_A.weight", StringComparison.Ordinal)).Select(n => n.Split('.')[^3]).Distinct())}"),
-            ("trained whole", whole.Count == 0 ? "nothing" : $"{whole.Count} weights ({Count(whole.Sum(t => t.ElementCount))} elements): embeddings, norms"),
-            ("parameters", Count(file.Tensors.Values.Sum(t => t.ElementCount))),
-            ("size", Types(file.Tensors.Values)),
-            ("context", positions is null ? file.IsPair ? "not said in LongLoRA's files: give it as --adapter-context" : "that of the base" : $"{positions["max_position_embeddings"]} tokens, RoPE {positions["rope_scaling"]?["rope_type"]?.ToString() ?? "default"} x{positions["rope_scaling"]?["factor"]?.ToString() ?? "1"}"),
-        ], Sorted(file.Tensors.Values));
+        return new(
+            "PEFT adapter",
+            path,
+            [
+                ("base", config["base_model_name_or_path"]?.ToString() ?? "not named"),
+                (
+                    "LoRA",
+                    $"rank {config["r"]}, alpha {config["lora_alpha"]}, on {string.Join(", ", file.Tensors.Keys.Where(n => n.EndsWith(".lora_A.weight", StringComparison.Ordinal)).Select(n => n.Split('.')[^3]).Distinct())}"
+                ),
+                (
+                    "trained whole",
+                    whole.Count == 0
+                        ? "nothing"
+                        : $"{whole.Count} weights ({Count(whole.Sum(t => t.ElementCount))} elements): embeddings, norms"
+                ),
+                ("parameters", Count(file.Tensors.Values.Sum(t => t.ElementCount))),
+                ("size", Types(file.Tensors.Values)),
+                (
+                    "context",
+                    positions is null
+                        ? file.IsPair
+                            ? "not said in LongLoRA's files: give it as --adapter-context"
+                            : "that of the base"
+                        : $"{positions["max_position_embeddings"]} tokens, RoPE "
+                            + $"{positions["rope_scaling"]?["rope_type"]?.ToString() ?? "default"} "
+                            + $"x{positions["rope_scaling"]?["factor"]?.ToString() ?? "1"}"
+                ),
+            ],
+            Sorted(file.Tensors.Values)
+        );
     }
 
     private static JsonObject ReadConfig(string path)
@@ -109,23 +153,40 @@ public sealed record CheckpointSummary(string Kind, string Path, IReadOnlyList<(
             if (QuantizedProjection.StoredKind(folder, weight.Name) != QuantizationKind.None)
                 continue; // its shape is not that of the matrix
             if (!folder.Tensors.TryGetValue(weight.Name, out var info))
-                throw new CheckpointException($"'{folder.Path}' has no tensor '{weight.Name}' [{string.Join(", ", weight.Shape)}], which config.json asks for. {TensorNames.Advice(folder.Tensors.Keys)}");
+                throw new CheckpointException(
+                    $"'{folder.Path}' has no tensor '{weight.Name}' [{string.Join(", ", weight.Shape)}], which config.json asks for. "
+                        + $"{TensorNames.Advice(folder.Tensors.Keys)}"
+                );
             if (!info.Shape.SequenceEqual(weight.Shape))
-                throw new CheckpointException($"{info.File}: '{weight.Name}' is [{string.Join(", ", info.Shape)}], but config.json asks for [{string.Join(", ", weight.Shape)}].");
+                throw new CheckpointException(
+                    $"{info.File}: '{weight.Name}' is [{string.Join(", ", info.Shape)}], but config.json asks for "
+                        + $"[{string.Join(", ", weight.Shape)}]."
+                );
         }
     }
 
     private static string? Quantized(CheckpointDirectory folder)
     {
-        var kinds = folder.Tensors.Keys.CountBy(name => QuantizedProjection.StoredKind(folder, name)).Where(k => k.Key != QuantizationKind.None).ToList();
-        return kinds.Count == 0 ? null : string.Join(", ", kinds.Select(k => $"{k.Value} matrices in {k.Key.ToString().ToLowerInvariant()}"));
+        var kinds = folder
+            .Tensors.Keys.CountBy(name => QuantizedProjection.StoredKind(folder, name))
+            .Where(k => k.Key != QuantizationKind.None)
+            .ToList();
+        return kinds.Count == 0
+            ? null
+            : string.Join(", ", kinds.Select(k => $"{k.Value} matrices in {k.Key.ToString().ToLowerInvariant()}"));
     }
 
-    private static string Count(long number) => number >= 1_000_000_000 ? $"{number:N0} ({number / 1e9:F2} B)" : number >= 1_000_000 ? $"{number:N0} ({number / 1e6:F2} M)" : $"{number:N0}";
+    private static string Count(long number) =>
+        number >= 1_000_000_000 ? $"{number:N0} ({number / 1e9:F2} B)"
+        : number >= 1_000_000 ? $"{number:N0} ({number / 1e6:F2} M)"
+        : $"{number:N0}";
 
     private static string Types(IEnumerable<TensorInfo> tensors)
     {
-        var types = tensors.GroupBy(t => t.Type).Select(g => (Code: SafetensorsTypes.ToCode(g.Key), Bytes: g.Sum(t => t.ByteCount))).ToList();
+        var types = tensors
+            .GroupBy(t => t.Type)
+            .Select(g => (Code: SafetensorsTypes.ToCode(g.Key), Bytes: g.Sum(t => t.ByteCount)))
+            .ToList();
         return $"{types.Sum(t => t.Bytes) / 1048576.0:N1} MiB, {string.Join(" and ", types.Select(t => t.Code))}";
     }
 

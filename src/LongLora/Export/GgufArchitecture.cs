@@ -9,11 +9,13 @@ namespace LongLora.Export;
 
 // O outputs, I inputs, H heads, K head size
 
-/// <summary>How one model family is written down in GGUF: the name of its architecture, its metadata, the names and the layout of its tensors.</summary>
+/// <summary>
+/// How one model family is written down in GGUF: the name of its architecture, its metadata, the names and the layout of its tensors.
+/// </summary>
 /// <remarks>
-/// Names and keys as ggml's GGUF documentation and gguf-py's constants list them. Two layouts differ from Hugging Face's: the llama architecture turns neighbouring
-/// numbers of a head, where Hugging Face turns the first half with the second, so rows of q and k change places; and gptneox has all q before all k before all v, where
-/// Hugging Face has them head by head.
+/// Names and keys as ggml's GGUF documentation and gguf-py's constants list them. Two layouts differ from Hugging Face's: the llama
+/// architecture turns neighbouring numbers of a head, where Hugging Face turns the first half with the second, so rows of q and k change
+/// places; and gptneox has all q before all k before all v, where Hugging Face has them head by head.
 /// </remarks>
 internal sealed partial class GgufArchitecture
 {
@@ -57,20 +59,31 @@ internal sealed partial class GgufArchitecture
 
     /// <summary>The architecture of a model.</summary>
     /// <exception cref="ConfigurationException">GGUF has none for the family, or none for its positions.</exception>
-    public static GgufArchitecture Of(ModelConfig config) => new(config, config.ModelType switch
-    {
-        "llama" or "mistral" => "llama",
-        "qwen2" => "qwen2",
-        "qwen3" => "qwen3",
-        "phi3" => "phi3",
-        "gpt_neox" => "gptneox",
-        _ => throw new ConfigurationException($"Models of type '{config.ModelType}' cannot be written as GGUF; llama, mistral, qwen2, qwen3, phi3 and gpt_neox can."),
-    });
+    public static GgufArchitecture Of(ModelConfig config) =>
+        new(
+            config,
+            config.ModelType switch
+            {
+                "llama" or "mistral" => "llama",
+                "qwen2" => "qwen2",
+                "qwen3" => "qwen3",
+                "phi3" => "phi3",
+                "gpt_neox" => "gptneox",
+                _ => throw new ConfigurationException(
+                    $"Models of type '{config.ModelType}' cannot be written as GGUF; llama, mistral, qwen2, qwen3, phi3 and gpt_neox can."
+                ),
+            }
+        );
 
     /// <summary>
-    /// The context that engines are told. They compute full attention in these architectures, so with a sliding window only as far as it reaches are their numbers the model's.
+    /// The context that engines are told. They compute full attention in these architectures, so with a sliding window only as far as it
+    /// reaches are their numbers the model's.
     /// </summary>
-    private int Context => Math.Min(RopeScaling.CurrentContext(_config), _config.SlidingWindow is { } window && _config.FirstWindowedLayer < _config.LayerCount ? window : int.MaxValue);
+    private int Context =>
+        Math.Min(
+            RopeScaling.CurrentContext(_config),
+            _config.SlidingWindow is { } window && _config.FirstWindowedLayer < _config.LayerCount ? window : int.MaxValue
+        );
 
     /// <summary>The name of a tensor, such as <c>blk.0.attn_q.weight</c> for <c>model.layers.0.self_attn.q_proj.weight</c>.</summary>
     public static string TensorName(string name)
@@ -85,7 +98,9 @@ internal sealed partial class GgufArchitecture
             : throw new InvalidOperationException($"'{name}' has no name in GGUF.");
     }
 
-    /// <summary>The rows of a tensor, a matrix or a bias of outputs, in the architecture's order; the tensor itself where that is Hugging Face's.</summary>
+    /// <summary>
+    /// The rows of a tensor, a matrix or a bias of outputs, in the architecture's order; the tensor itself where that is Hugging Face's.
+    /// </summary>
     public Tensor Arranged(string name, Tensor value)
     {
         var module = name[..name.LastIndexOf('.')];
@@ -135,7 +150,10 @@ internal sealed partial class GgufArchitecture
         if (scaling.Kind == "llama3")
         {
             var plain = RopeScaling.Frequencies(_config with { RopeScaling = RopeScalingConfig.None }, _config.MaxPositions).Inverse;
-            yield return ("rope_freqs.weight", [.. plain.Zip(RopeScaling.Frequencies(_config, _config.MaxPositions).Inverse, (p, s) => p / s)]);
+            yield return (
+                "rope_freqs.weight",
+                [.. plain.Zip(RopeScaling.Frequencies(_config, _config.MaxPositions).Inverse, (p, s) => p / s)]
+            );
         }
         if (scaling.Kind == "longrope")
         {
@@ -154,18 +172,37 @@ internal sealed partial class GgufArchitecture
             case "llama3" when Name == "llama":
                 return [];
             case "linear":
-                return [("rope.scaling.type", "linear"), ("rope.scaling.factor", (float)scaling.Factor), ("rope.scaling.original_context_length", original)];
+                return
+                [
+                    ("rope.scaling.type", "linear"),
+                    ("rope.scaling.factor", (float)scaling.Factor),
+                    ("rope.scaling.original_context_length", original),
+                ];
             case "yarn" when scaling is { AttentionFactor: null, Mscale: null, MscaleAllDim: null, Truncate: null or true }:
                 return
                 [
-                    ("rope.scaling.type", "yarn"), ("rope.scaling.factor", (float)scaling.Factor), ("rope.scaling.original_context_length", original),
-                    ("rope.scaling.yarn_beta_fast", (float)(scaling.BetaFast ?? 32)), ("rope.scaling.yarn_beta_slow", (float)(scaling.BetaSlow ?? 1)),
+                    ("rope.scaling.type", "yarn"),
+                    ("rope.scaling.factor", (float)scaling.Factor),
+                    ("rope.scaling.original_context_length", original),
+                    ("rope.scaling.yarn_beta_fast", (float)(scaling.BetaFast ?? 32)),
+                    ("rope.scaling.yarn_beta_slow", (float)(scaling.BetaSlow ?? 1)),
                 ];
             case "longrope" when Name is "llama" or "phi3":
-                return [("rope.scaling.type", "longrope"), ("rope.scaling.original_context_length", original), ("rope.scaling.attn_factor", (float)RopeScaling.Frequencies(_config, RopeScaling.CurrentContext(_config)).AttentionFactor)];
+                return
+                [
+                    ("rope.scaling.type", "longrope"),
+                    ("rope.scaling.original_context_length", original),
+                    (
+                        "rope.scaling.attn_factor",
+                        (float)RopeScaling.Frequencies(_config, RopeScaling.CurrentContext(_config)).AttentionFactor
+                    ),
+                ];
             default:
-                throw new ConfigurationException($"RoPE scaling '{scaling.Kind}'{(scaling.Kind == "yarn" ? " with an attention factor of its own" : "")} has no counterpart in GGUF for {Name}, and engines would compute other numbers. "
-                    + "Linear and plain yarn have, llama3 for Llama and Mistral, longrope for these and Phi-3.");
+                throw new ConfigurationException(
+                    $"RoPE scaling '{scaling.Kind}'{(scaling.Kind == "yarn" ? " with an attention factor of its own" : "")} has no "
+                        + $"counterpart in GGUF for {Name}, and engines would compute other numbers. "
+                        + "Linear and plain yarn have, llama3 for Llama and Mistral, longrope for these and Phi-3."
+                );
         }
     }
 

@@ -2,7 +2,10 @@ using System.Buffers.Binary;
 
 namespace LongLora.Export;
 
-/// <summary>Q8_0 as ggml's reference code has it: each 32 numbers share the scale max|x| / 127 in fp16, and are rounded to whole multiples of it, halves away from zero.</summary>
+/// <summary>
+/// Q8_0 as ggml's reference code has it: each 32 numbers share the scale max|x| / 127 in fp16, and are rounded to whole multiples of it,
+/// halves away from zero.
+/// </summary>
 internal static class GgufBlocks
 {
     /// <summary>Writes numbers, a multiple of 32, as blocks.</summary>

@@ -8,7 +8,10 @@ using static TorchSharp.torch;
 
 namespace LongLora.Export;
 
-/// <summary>Writes a model, adapters merged, or an adapter alone, as one GGUF file for llama.cpp and the engines around it; the file is read back and checked.</summary>
+/// <summary>
+/// Writes a model, adapters merged, or an adapter alone, as one GGUF file for llama.cpp and the engines around it; the file is read back
+/// and checked.
+/// </summary>
 public static class GgufExporter
 {
     private const uint QuantizationVersion = 2;
@@ -17,12 +20,23 @@ public static class GgufExporter
     /// <param name="path">The file to make or replace.</param>
     /// <param name="model">The model, with or without adapters.</param>
     /// <param name="origin">The base's folder.</param>
-    /// <param name="type">Type of the matrices. Norms and biases are fp32; matrices whose rows are no multiple of 32 are fp16 where the others are Q8_0.</param>
+    /// <param name="type">
+    /// Type of the matrices. Norms and biases are fp32; matrices whose rows are no multiple of 32 are fp16 where the others are Q8_0.
+    /// </param>
     /// <param name="tokenizerFolder">A folder with another tokenizer than the base's; null for the base's.</param>
-    /// <param name="withTokenizer">False leaves the tokenizer out and says so in the file (<c>no_vocab</c>): engines then take and give token ids.</param>
+    /// <param name="withTokenizer">
+    /// False leaves the tokenizer out and says so in the file (<c>no_vocab</c>): engines then take and give token ids.
+    /// </param>
     /// <exception cref="ConfigurationException">GGUF has no such architecture or RoPE scaling.</exception>
     /// <exception cref="CheckpointException">The tokenizer is of a kind that engines do not have.</exception>
-    public static GgufReader Write(string path, CausalLanguageModel model, CheckpointDirectory origin, GgufType type, string? tokenizerFolder = null, bool withTokenizer = true)
+    public static GgufReader Write(
+        string path,
+        CausalLanguageModel model,
+        CheckpointDirectory origin,
+        GgufType type,
+        string? tokenizerFolder = null,
+        bool withTokenizer = true
+    )
     {
         var architecture = GgufArchitecture.Of(model.Config);
         List<(string, object)> keys =
@@ -37,8 +51,12 @@ public static class GgufExporter
         ];
         List<GgufTensor> tensors =
         [
-            .. architecture.Frequencies().Select(f => new GgufTensor(new(f.Name, GgufType.F32, [f.Divisors.Length]), () => tensor(f.Divisors, ScalarType.Float32))),
-            .. HuggingFaceExporter.InFileOrder(HuggingFaceExporter.Tensors(model, origin), origin).Select(t => Tensor(architecture, t, type)),
+            .. architecture
+                .Frequencies()
+                .Select(f => new GgufTensor(new(f.Name, GgufType.F32, [f.Divisors.Length]), () => tensor(f.Divisors, ScalarType.Float32))),
+            .. HuggingFaceExporter
+                .InFileOrder(HuggingFaceExporter.Tensors(model, origin), origin)
+                .Select(t => Tensor(architecture, t, type)),
         ];
         GgufWriter.Write(path, keys, tensors);
         return Checked(path);
@@ -54,8 +72,11 @@ public static class GgufExporter
     {
         if (set.ModelWeights.Count > 0)
         {
-            throw new ConfigurationException($"The adapter holds {set.ModelWeights.Count} trained embeddings and norms besides LoRA. Engines ignore these in a GGUF adapter without a word, and the result is "
-                + "silently wrong. Export the merged model: longlora export gguf --model BASE --adapter ADAPTER.");
+            throw new ConfigurationException(
+                $"The adapter holds {set.ModelWeights.Count} trained embeddings and norms besides LoRA. Engines ignore these in a GGUF "
+                    + $"adapter without a word, and the result is "
+                    + "silently wrong. Export the merged model: longlora export gguf --model BASE --adapter ADAPTER."
+            );
         }
         if (type == GgufType.Q8)
             throw new ConfigurationException("LoRA matrices are small, and their error counts twice: export them as f32, f16 or bf16.");
@@ -72,8 +93,14 @@ public static class GgufExporter
         foreach (var (name, adapter) in set.Adapters)
         {
             var weight = name + ".weight";
-            tensors.Add(Of(GgufArchitecture.TensorName(weight) + ".lora_a", type, adapter.A.Shape, () => adapter.A.Value.to(ScalarType.Float32)));
-            tensors.Add(Of(GgufArchitecture.TensorName(weight) + ".lora_b", type, adapter.B.Shape, () => Arranged(architecture, weight, adapter.B.Value.alias())));
+            tensors.Add(
+                Of(GgufArchitecture.TensorName(weight) + ".lora_a", type, adapter.A.Shape, () => adapter.A.Value.to(ScalarType.Float32))
+            );
+            tensors.Add(
+                Of(GgufArchitecture.TensorName(weight) + ".lora_b", type, adapter.B.Shape, () =>
+                    Arranged(architecture, weight, adapter.B.Value.alias())
+                )
+            );
         }
         GgufWriter.Write(path, keys, tensors);
         return Checked(path);
@@ -92,11 +119,21 @@ public static class GgufExporter
         if (file.Get<string>("general.type") == "model")
         {
             var architecture = file.Get<string>("general.architecture");
-            foreach (var key in (string[])["context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count"])
+            foreach (
+                var key in (string[])["context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count"]
+            )
                 file.Get<uint>($"{architecture}.{key}");
-            var hasTokens = file.Keys.ContainsKey("tokenizer.ggml.model") && file.Get<string>("tokenizer.ggml.model") != GgufTokenizer.NoModel;
+            var hasTokens =
+                file.Keys.ContainsKey("tokenizer.ggml.model") && file.Get<string>("tokenizer.ggml.model") != GgufTokenizer.NoModel;
             var rows = file.Tensors.TryGetValue("token_embd.weight", out var table) ? table.Shape[0] : 0;
-            foreach (var (key, count) in ((string, Func<string, int>)[])[("tokens", k => file.Get<IReadOnlyList<string>>(k).Count), ("scores", k => file.Get<IReadOnlyList<float>>(k).Count), ("token_type", k => file.Get<IReadOnlyList<int>>(k).Count)])
+            foreach (
+                var (key, count) in ((string, Func<string, int>)[])
+                    [
+                        ("tokens", k => file.Get<IReadOnlyList<string>>(k).Count),
+                        ("scores", k => file.Get<IReadOnlyList<float>>(k).Count),
+                        ("token_type", k => file.Get<IReadOnlyList<int>>(k).Count),
+                    ]
+            )
             {
                 if (hasTokens && count("tokenizer.ggml." + key) != rows)
                     problems.Add($"tokenizer.ggml.{key} has {count("tokenizer.ggml." + key)} items, and token_embd {rows} rows");
@@ -120,11 +157,17 @@ public static class GgufExporter
 
     private static GgufTensor Tensor(GgufArchitecture architecture, TensorToWrite tensor, GgufType type)
     {
-        var fitting = tensor.Shape.Count == 1 ? GgufType.F32 : type == GgufType.Q8 && tensor.Shape[^1] % GgufFormat.BlockSize != 0 ? GgufType.F16 : type;
-        return Of(GgufArchitecture.TensorName(tensor.Name), fitting, tensor.Shape, () => Arranged(architecture, tensor.Name, tensor.Value()));
+        var fitting =
+            tensor.Shape.Count == 1 ? GgufType.F32
+            : type == GgufType.Q8 && tensor.Shape[^1] % GgufFormat.BlockSize != 0 ? GgufType.F16
+            : type;
+        return Of(GgufArchitecture.TensorName(tensor.Name), fitting, tensor.Shape, () =>
+            Arranged(architecture, tensor.Name, tensor.Value())
+        );
     }
 
-    private static GgufTensor Of(string name, GgufType type, IReadOnlyList<long> shape, Func<Tensor> value) => new(new GgufTensorInfo(name, type, shape), value);
+    private static GgufTensor Of(string name, GgufType type, IReadOnlyList<long> shape, Func<Tensor> value) =>
+        new(new GgufTensorInfo(name, type, shape), value);
 
     private static Tensor Arranged(GgufArchitecture architecture, string name, Tensor value)
     {

@@ -8,9 +8,9 @@ using static TorchSharp.torch;
 namespace LongLora.Export;
 
 /// <summary>
-/// A GGUF file (version 2 or 3), read by the format's rules and nothing taken on trust: counts and lengths are held against what is really there before anything is
-/// allocated; names and keys occur once; each tensor lies where the sizes before it say, and the file ends with the last one.
-/// Types that are not among <see cref="GgufType"/> are refused.
+/// A GGUF file (version 2 or 3), read by the format's rules and nothing taken on trust: counts and lengths are held against what is
+/// really there before anything is allocated; names and keys occur once; each tensor lies where the sizes before it say, and the file
+/// ends with the last one. Types that are not among <see cref="GgufType"/> are refused.
 /// </summary>
 public sealed class GgufReader
 {
@@ -49,9 +49,12 @@ public sealed class GgufReader
 
     /// <summary>A key's value.</summary>
     /// <exception cref="CheckpointException">It is missing or of another type.</exception>
-    public T Get<T>(string key) => _keys.TryGetValue(key, out var value)
-        ? value is T typed ? typed : throw Bad($"'{key}' is {value.GetType().Name}, but {typeof(T).Name} is needed")
-        : throw Bad($"'{key}' is missing");
+    public T Get<T>(string key) =>
+        _keys.TryGetValue(key, out var value)
+            ? value is T typed
+                ? typed
+                : throw Bad($"'{key}' is {value.GetType().Name}, but {typeof(T).Name} is needed")
+            : throw Bad($"'{key}' is missing");
 
     /// <summary>A tensor in fp32.</summary>
     /// <exception cref="CheckpointException">There is none of that name.</exception>
@@ -72,7 +75,12 @@ public sealed class GgufReader
         }
         fixed (byte* data = bytes)
         {
-            var type = place.Info.Type switch { GgufType.F16 => ScalarType.Float16, GgufType.Bf16 => ScalarType.BFloat16, _ => ScalarType.Float32 };
+            var type = place.Info.Type switch
+            {
+                GgufType.F16 => ScalarType.Float16,
+                GgufType.Bf16 => ScalarType.BFloat16,
+                _ => ScalarType.Float32,
+            };
             using var borrowed = NativeTensor.FromMemory((nint)data, type, shape);
             return borrowed.to(ScalarType.Float32, copy: true);
         }
@@ -112,7 +120,9 @@ public sealed class GgufReader
             if (!_tensors.TryAdd(info.Name, (info, start + offset)))
                 throw Bad($"it has the tensor '{info.Name}' twice");
             if (info.ByteCount > _stream.Length - start - offset)
-                throw Bad($"it is truncated: '{info.Name}' ends at {start + offset + info.ByteCount}, and the file is {_stream.Length} bytes long");
+                throw Bad(
+                    $"it is truncated: '{info.Name}' ends at {start + offset + info.ByteCount}, and the file is {_stream.Length} bytes long"
+                );
             expected = checked(expected + Padded(info.ByteCount));
         }
         Tensors = _tensors.ToDictionary(t => t.Key, t => t.Value.Info);
@@ -137,36 +147,49 @@ public sealed class GgufReader
         }
         var type = (int)UInt32();
         if (!Enum.IsDefined((GgufType)type))
-            throw Bad($"'{name}' is of type {type}; the supported ones are {string.Join(", ", Enum.GetValues<GgufType>().Select(t => $"{(int)t} ({t})"))}");
+            throw Bad(
+                $"'{name}' is of type {type}; the supported ones are "
+                    + $"{string.Join(", ", Enum.GetValues<GgufType>().Select(t => $"{(int)t} ({t})"))}"
+            );
         if (type == (int)GgufType.Q8 && shape[^1] % GgufFormat.BlockSize != 0)
             throw Bad($"'{name}' has rows of {shape[^1]} numbers, no multiple of Q8_0's {GgufFormat.BlockSize}");
         return new GgufTensorInfo(name, (GgufType)type, shape);
     }
 
-    private object Value(int type, string key) => type switch
-    {
-        GgufFormat.UInt8 => Bytes(1)[0],
-        GgufFormat.Int8 => (sbyte)Bytes(1)[0],
-        GgufFormat.UInt16 => BinaryPrimitives.ReadUInt16LittleEndian(Bytes(2)),
-        GgufFormat.Int16 => BinaryPrimitives.ReadInt16LittleEndian(Bytes(2)),
-        GgufFormat.UInt32 => UInt32(),
-        GgufFormat.Int32 => (int)UInt32(),
-        GgufFormat.Float32 => BinaryPrimitives.ReadSingleLittleEndian(Bytes(4)),
-        GgufFormat.Bool => Bytes(1)[0] <= 1 ? _small[0] == 1 : throw Bad($"'{key}' is a flag of value {_small[0]}"),
-        GgufFormat.Text => Text(),
-        GgufFormat.UInt64 => BinaryPrimitives.ReadUInt64LittleEndian(Bytes(8)),
-        GgufFormat.Int64 => Int64(),
-        GgufFormat.Float64 => BinaryPrimitives.ReadDoubleLittleEndian(Bytes(8)),
-        GgufFormat.List => ReadList(key),
-        _ => throw Bad($"'{key}' is of type {type}, which the format does not have"),
-    };
+    private object Value(int type, string key) =>
+        type switch
+        {
+            GgufFormat.UInt8 => Bytes(1)[0],
+            GgufFormat.Int8 => (sbyte)Bytes(1)[0],
+            GgufFormat.UInt16 => BinaryPrimitives.ReadUInt16LittleEndian(Bytes(2)),
+            GgufFormat.Int16 => BinaryPrimitives.ReadInt16LittleEndian(Bytes(2)),
+            GgufFormat.UInt32 => UInt32(),
+            GgufFormat.Int32 => (int)UInt32(),
+            GgufFormat.Float32 => BinaryPrimitives.ReadSingleLittleEndian(Bytes(4)),
+            GgufFormat.Bool => Bytes(1)[0] <= 1 ? _small[0] == 1 : throw Bad($"'{key}' is a flag of value {_small[0]}"),
+            GgufFormat.Text => Text(),
+            GgufFormat.UInt64 => BinaryPrimitives.ReadUInt64LittleEndian(Bytes(8)),
+            GgufFormat.Int64 => Int64(),
+            GgufFormat.Float64 => BinaryPrimitives.ReadDoubleLittleEndian(Bytes(8)),
+            GgufFormat.List => ReadList(key),
+            _ => throw Bad($"'{key}' is of type {type}, which the format does not have"),
+        };
 
     private object ReadList(string key)
     {
         var type = (int)UInt32();
         if (type == GgufFormat.List)
             throw Bad($"'{key}' is a list of lists");
-        var count = Count(type switch { GgufFormat.UInt8 or GgufFormat.Int8 or GgufFormat.Bool => 1, GgufFormat.UInt16 or GgufFormat.Int16 => 2, GgufFormat.UInt32 or GgufFormat.Int32 or GgufFormat.Float32 => 4, _ => 8 }, key);
+        var count = Count(
+            type switch
+            {
+                GgufFormat.UInt8 or GgufFormat.Int8 or GgufFormat.Bool => 1,
+                GgufFormat.UInt16 or GgufFormat.Int16 => 2,
+                GgufFormat.UInt32 or GgufFormat.Int32 or GgufFormat.Float32 => 4,
+                _ => 8,
+            },
+            key
+        );
         IReadOnlyList<T> Items<T>()
         {
             var list = new List<T>();
@@ -187,7 +210,8 @@ public sealed class GgufReader
     private long Count(int leastBytes, string what)
     {
         var count = Int64();
-        return count >= 0 && count <= (_stream.Length - _stream.Position) / leastBytes ? count
+        return count >= 0 && count <= (_stream.Length - _stream.Position) / leastBytes
+            ? count
             : throw Bad($"it claims {count} items of {what}, more than fit into its {_stream.Length} bytes");
     }
 

@@ -6,13 +6,14 @@ using LongLora.Tokenization;
 namespace LongLora.Export;
 
 /// <summary>
-/// The tokenizer of a model folder as GGUF metadata: SentencePiece BPE as <c>llama</c> (pieces with scores), byte-level BPE as <c>gpt2</c> (merges, and the name of the rule
-/// that cuts a text into words, which engines have built in), and the chat template.
+/// The tokenizer of a model folder as GGUF metadata: SentencePiece BPE as <c>llama</c> (pieces with scores), byte-level BPE as
+/// <c>gpt2</c> (merges, and the name of the rule that cuts a text into words, which engines have built in), and the chat template.
 /// </summary>
 internal sealed class GgufTokenizer
 {
     // The rules by their patterns; \p{N}{1,3} against \p{N} is the difference of Llama 3 and Qwen. A ByteLevel step of its own is GPT-2's.
-    private const string Contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|", Rest = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+    private const string Contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|",
+        Rest = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
     private static readonly Dictionary<string, string> s_rules = new(StringComparer.Ordinal)
     {
@@ -42,7 +43,9 @@ internal sealed class GgufTokenizer
     /// <summary>The keys for a folder; none where it has no tokenizer.</summary>
     /// <param name="folder">The model's folder.</param>
     /// <param name="vocabularySize">V: rows without token get a name of their own, and tokens beyond it are an error.</param>
-    /// <exception cref="CheckpointException">The tokenizer is damaged, larger than the vocabulary, or of a kind that GGUF's engines do not have.</exception>
+    /// <exception cref="CheckpointException">
+    /// The tokenizer is damaged, larger than the vocabulary, or of a kind that GGUF's engines do not have.
+    /// </exception>
     public static IReadOnlyList<(string Key, object Value)> Keys(string folder, int vocabularySize)
     {
         var (model, json) = (Path.Combine(folder, "tokenizer.model"), Path.Combine(folder, "tokenizer.json"));
@@ -50,7 +53,10 @@ internal sealed class GgufTokenizer
             return [];
         var tokenizer = TokenizerLoader.Load(folder);
         if (tokenizer.VocabularySize > vocabularySize)
-            throw new CheckpointException($"The tokenizer in '{folder}' has {tokenizer.VocabularySize} tokens, but the model has rows for {vocabularySize}: they do not belong together.");
+            throw new CheckpointException(
+                $"The tokenizer in '{folder}' has {tokenizer.VocabularySize} tokens, but the model has rows for {vocabularySize}: they "
+                    + $"do not belong together."
+            );
         var table = new GgufTokenizer(folder, vocabularySize);
         if (File.Exists(model) && SentencePieceFile.IsLikely(model))
             table.TakeSentencePiece(SentencePieceFile.Read(model), model);
@@ -64,7 +70,9 @@ internal sealed class GgufTokenizer
     private void TakeSentencePiece(SentencePieceFile file, string path)
     {
         if (file.ModelType != 2)
-            throw new CheckpointException($"{path} is not a BPE model (type {file.ModelType}); engines take SentencePiece BPE for these architectures.");
+            throw new CheckpointException(
+                $"{path} is not a BPE model (type {file.ModelType}); engines take SentencePiece BPE for these architectures."
+            );
         foreach (var (id, piece) in file.Pieces.Index())
             Set(id, piece.Text, (int)piece.Kind, piece.Score);
         _keys.Add(("tokenizer.ggml.model", "llama"));
@@ -80,7 +88,11 @@ internal sealed class GgufTokenizer
         var model = root.GetProperty("model");
         foreach (var token in model.GetProperty("vocab").EnumerateObject())
             Set(token.Value.GetInt32(), token.Name, (int)PieceKind.Normal, 0);
-        var merges = model.GetProperty("merges").EnumerateArray().Select(m => m.ValueKind == JsonValueKind.String ? m.GetString()! : $"{m[0].GetString()} {m[1].GetString()}").ToList();
+        var merges = model
+            .GetProperty("merges")
+            .EnumerateArray()
+            .Select(m => m.ValueKind == JsonValueKind.String ? m.GetString()! : $"{m[0].GetString()} {m[1].GetString()}")
+            .ToList();
         if (model.TryGetProperty("byte_fallback", out var fallback) && fallback.ValueKind == JsonValueKind.True)
         {
             TakeRanks(model, merges);
@@ -92,7 +104,11 @@ internal sealed class GgufTokenizer
             _keys.Add(("tokenizer.ggml.merges", merges));
         }
         foreach (var token in root.GetProperty("added_tokens").EnumerateArray())
-            AddToken(token.GetProperty("id").GetInt32(), token.GetProperty("content").GetString()!, token.GetProperty("special").GetBoolean());
+            AddToken(
+                token.GetProperty("id").GetInt32(),
+                token.GetProperty("content").GetString()!,
+                token.GetProperty("special").GetBoolean()
+            );
     }
 
     // A converted SentencePiece model: its merges stand in the order of the pieces' scores, and the order is all that the scores are for.
@@ -109,7 +125,11 @@ internal sealed class GgufTokenizer
         }
         _keys.Add(("tokenizer.ggml.model", "llama"));
         _keys.Add(("tokenizer.ggml.pre", "default"));
-        if (model.TryGetProperty("unk_token", out var unknown) && unknown.GetString() is { } text2 && ids.TryGetValue(text2, out var unknownId))
+        if (
+            model.TryGetProperty("unk_token", out var unknown)
+            && unknown.GetString() is { } text2
+            && ids.TryGetValue(text2, out var unknownId)
+        )
         {
             _kinds[unknownId] = (int)PieceKind.Unknown;
             AddUnknown(unknownId);
@@ -121,20 +141,29 @@ internal sealed class GgufTokenizer
         var before = root.GetProperty("pre_tokenizer");
         var steps = before.TryGetProperty("pretokenizers", out var several) ? several.EnumerateArray().ToList() : [before];
         var splits = steps.FindAll(s => s.GetProperty("type").GetString() == "Split");
-        var pattern = splits is [var split] && split.GetProperty("pattern").TryGetProperty("Regex", out var regex) ? regex.GetString()! : null;
+        var pattern =
+            splits is [var split] && split.GetProperty("pattern").TryGetProperty("Regex", out var regex) ? regex.GetString()! : null;
         if (steps is [var only] && CutsWords(only))
             return "gpt-2";
         if (steps is [var first, var second] && IsDigitByDigit(first) && CutsWords(second))
             return "smollm";
-        return pattern is not null && s_rules.TryGetValue(pattern, out var rule) ? rule
-            : throw new CheckpointException($"{path}: engines have no name for the rule '{pattern ?? before.GetRawText()}' by which this tokenizer cuts words; known are those of GPT-2 (GPT-NeoX), Llama 3, Qwen 2 and SmolLM. --no-tokenizer leaves it out; engines then take token ids alone.");
+        return pattern is not null && s_rules.TryGetValue(pattern, out var rule)
+            ? rule
+            : throw new CheckpointException(
+                $"{path}: engines have no name for the rule '{pattern ?? before.GetRawText()}' by which this tokenizer cuts words; "
+                    + $"known are those of GPT-2 (GPT-NeoX), Llama 3, Qwen 2 and SmolLM. --no-tokenizer leaves it out; engines then "
+                    + $"take token ids alone."
+            );
     }
 
     private static bool CutsWords(JsonElement step) =>
-        step.GetProperty("type").GetString() == "ByteLevel" && !(step.TryGetProperty("use_regex", out var uses) && uses.ValueKind == JsonValueKind.False);
+        step.GetProperty("type").GetString() == "ByteLevel"
+        && !(step.TryGetProperty("use_regex", out var uses) && uses.ValueKind == JsonValueKind.False);
 
     private static bool IsDigitByDigit(JsonElement step) =>
-        step.GetProperty("type").GetString() == "Digits" && step.TryGetProperty("individual_digits", out var each) && each.ValueKind == JsonValueKind.True;
+        step.GetProperty("type").GetString() == "Digits"
+        && step.TryGetProperty("individual_digits", out var each)
+        && each.ValueKind == JsonValueKind.True;
 
     private void TakeAddedTokens()
     {
@@ -195,7 +224,11 @@ internal sealed class GgufTokenizer
         return template.ValueKind switch
         {
             JsonValueKind.String => template.GetString(),
-            JsonValueKind.Array => template.EnumerateArray().Where(t => t.GetProperty("name").GetString() == "default").Select(t => t.GetProperty("template").GetString()).FirstOrDefault(),
+            JsonValueKind.Array => template
+                .EnumerateArray()
+                .Where(t => t.GetProperty("name").GetString() == "default")
+                .Select(t => t.GetProperty("template").GetString())
+                .FirstOrDefault(),
             _ => null,
         };
     }

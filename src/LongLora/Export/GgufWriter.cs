@@ -20,8 +20,14 @@ internal static unsafe class GgufWriter
     {
         foreach (var tensor in tensors)
         {
-            if (Encoding.UTF8.GetByteCount(tensor.Info.Name) > GgufFormat.MaxNameBytes || tensor.Info.Shape.Count is 0 or > GgufFormat.MaxDimensions)
-                throw new ShapeException($"'{tensor.Info.Name}' [{string.Join(", ", tensor.Info.Shape)}] does not fit GGUF: names have at most {GgufFormat.MaxNameBytes} bytes, tensors 1 to {GgufFormat.MaxDimensions} dimensions.");
+            if (
+                Encoding.UTF8.GetByteCount(tensor.Info.Name) > GgufFormat.MaxNameBytes
+                || tensor.Info.Shape.Count is 0 or > GgufFormat.MaxDimensions
+            )
+                throw new ShapeException(
+                    $"'{tensor.Info.Name}' [{string.Join(", ", tensor.Info.Shape)}] does not fit GGUF: names have at most "
+                        + $"{GgufFormat.MaxNameBytes} bytes, tensors 1 to {GgufFormat.MaxDimensions} dimensions."
+                );
         }
         AtomicFile.Write(path, stream =>
         {
@@ -64,16 +70,41 @@ internal static unsafe class GgufWriter
     {
         switch (value)
         {
-            case uint number: w.Write(GgufFormat.UInt32); w.Write(number); break;
-            case int number: w.Write(GgufFormat.Int32); w.Write(number); break;
-            case ulong number: w.Write(GgufFormat.UInt64); w.Write(number); break;
-            case float number: w.Write(GgufFormat.Float32); w.Write(number); break;
-            case bool flag: w.Write(GgufFormat.Bool); w.Write(flag); break;
-            case string text: w.Write(GgufFormat.Text); Text(w, text); break;
-            case IReadOnlyList<int> list: List(w, GgufFormat.Int32, list, w.Write); break;
-            case IReadOnlyList<float> list: List(w, GgufFormat.Float32, list, w.Write); break;
-            case IReadOnlyList<string> list: List(w, GgufFormat.Text, list, text => Text(w, text)); break;
-            default: throw new ArgumentException($"GGUF metadata cannot be {value.GetType().Name}.", nameof(value));
+            case uint number:
+                w.Write(GgufFormat.UInt32);
+                w.Write(number);
+                break;
+            case int number:
+                w.Write(GgufFormat.Int32);
+                w.Write(number);
+                break;
+            case ulong number:
+                w.Write(GgufFormat.UInt64);
+                w.Write(number);
+                break;
+            case float number:
+                w.Write(GgufFormat.Float32);
+                w.Write(number);
+                break;
+            case bool flag:
+                w.Write(GgufFormat.Bool);
+                w.Write(flag);
+                break;
+            case string text:
+                w.Write(GgufFormat.Text);
+                Text(w, text);
+                break;
+            case IReadOnlyList<int> list:
+                List(w, GgufFormat.Int32, list, w.Write);
+                break;
+            case IReadOnlyList<float> list:
+                List(w, GgufFormat.Float32, list, w.Write);
+                break;
+            case IReadOnlyList<string> list:
+                List(w, GgufFormat.Text, list, text => Text(w, text));
+                break;
+            default:
+                throw new ArgumentException($"GGUF metadata cannot be {value.GetType().Name}.", nameof(value));
         }
     }
 
@@ -98,26 +129,36 @@ internal static unsafe class GgufWriter
         var (info, make) = tensor;
         if (info.Type != GgufType.Q8)
         {
-            var type = info.Type switch { GgufType.F16 => ScalarType.Float16, GgufType.Bf16 => ScalarType.BFloat16, _ => ScalarType.Float32 };
-            CheckpointShards.WriteData(new TensorToWrite(info.Name, type, info.Shape, () => InRange(info, make(), type)), piece => stream.Write(piece));
+            var type = info.Type switch
+            {
+                GgufType.F16 => ScalarType.Float16,
+                GgufType.Bf16 => ScalarType.BFloat16,
+                _ => ScalarType.Float32,
+            };
+            CheckpointShards.WriteData(new TensorToWrite(info.Name, type, info.Shape, () => InRange(info, make(), type)), piece =>
+                stream.Write(piece)
+            );
             return;
         }
         const int pieceBlocks = 1 << 16;
         var numbers = new float[pieceBlocks * GgufFormat.BlockSize];
         var blocks = new byte[pieceBlocks * GgufFormat.BlockBytes];
         var filled = 0;
-        CheckpointShards.WriteData(new TensorToWrite(info.Name, ScalarType.Float32, info.Shape, () => InRange(info, make(), ScalarType.Float16, 127)), piece =>
-        {
-            for (var values = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(piece); values.Length > 0;)
+        CheckpointShards.WriteData(
+            new TensorToWrite(info.Name, ScalarType.Float32, info.Shape, () => InRange(info, make(), ScalarType.Float16, 127)),
+            piece =>
             {
-                var count = Math.Min(values.Length, numbers.Length - filled);
-                values[..count].CopyTo(numbers.AsSpan(filled));
-                values = values[count..];
-                filled += count;
-                if (filled == numbers.Length)
-                    Flush();
+                for (var values = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(piece); values.Length > 0; )
+                {
+                    var count = Math.Min(values.Length, numbers.Length - filled);
+                    values[..count].CopyTo(numbers.AsSpan(filled));
+                    values = values[count..];
+                    filled += count;
+                    if (filled == numbers.Length)
+                        Flush();
+                }
             }
-        });
+        );
         Flush();
 
         void Flush()
@@ -136,8 +177,11 @@ internal static unsafe class GgufWriter
             return value;
         using var scope = NewDisposeScope();
         var largest = value.abs().max().to(ScalarType.Float64).item<double>();
-        return largest < 65504 * times ? value
-            : throw new ShapeException($"'{info.Name}' has a number of size {largest:G4}, which {info.Type} cannot hold. Export as bf16 or f32.");
+        return largest < 65504 * times
+            ? value
+            : throw new ShapeException(
+                $"'{info.Name}' has a number of size {largest:G4}, which {info.Type} cannot hold. Export as bf16 or f32."
+            );
     }
 
     private static void Pad(Stream stream) => stream.Write(stackalloc byte[(int)(GgufFormat.Padded(stream.Position) - stream.Position)]);

@@ -44,8 +44,10 @@ public static class HuggingFaceExporter
                 TorchPickleWriter.WriteModel(folder, tensors, options.MaxShardBytes);
             else
                 SafetensorsWriter.WriteModel(folder, tensors, options.MaxShardBytes);
-            AtomicFile.WriteText(Path.Combine(folder, CheckpointDirectory.ConfigFile),
-                ModelConfigWriter.WithQuantization(ModelConfigWriter.Update(origin.ConfigText, model.Config, options.Type), null));
+            AtomicFile.WriteText(
+                Path.Combine(folder, CheckpointDirectory.ConfigFile),
+                ModelConfigWriter.WithQuantization(ModelConfigWriter.Update(origin.ConfigText, model.Config, options.Type), null)
+            );
             CopyCompanions(folder, origin);
             if (options.TokenizerFolder is { } other)
                 CopyTokenizer(folder, other);
@@ -58,8 +60,10 @@ public static class HuggingFaceExporter
     internal static IEnumerable<TensorToWrite> Tensors(CausalLanguageModel model, CheckpointDirectory origin)
     {
         var linears = model.Linears.ToDictionary(l => l.Name + ".weight");
-        return model.Weights.Select(weight => new TensorToWrite(weight.Name, origin.Tensors[weight.Name].Type, weight.Shape,
-            () => linears.TryGetValue(weight.Name, out var layer) ? Merged(layer) : weight.Value.alias()))
+        return model
+            .Weights.Select(weight => new TensorToWrite(weight.Name, origin.Tensors[weight.Name].Type, weight.Shape, () =>
+                linears.TryGetValue(weight.Name, out var layer) ? Merged(layer) : weight.Value.alias()
+            ))
             .Concat(linears.Where(l => l.Value.Projection is QuantizedProjection).Select(l => Widened(l.Key, l.Value)));
     }
 

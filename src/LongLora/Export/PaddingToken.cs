@@ -7,20 +7,30 @@ using LongLora.Tokenization;
 namespace LongLora.Export;
 
 /// <summary>
-/// Adds LongLoRA's <c>[PAD]</c> to the tokenizer files of a folder whose model has one row more than its tokenizer has tokens: without it Python shrinks or mistakes the vocabulary.
+/// Adds LongLoRA's <c>[PAD]</c> to the tokenizer files of a folder whose model has one row more than its tokenizer has tokens: without it
+/// Python shrinks or mistakes the vocabulary.
 /// </summary>
 internal static class PaddingToken
 {
     private const string Text = "[PAD]";
 
-    private static readonly JsonSerializerOptions s_style = new() { WriteIndented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions s_style = new()
+    {
+        WriteIndented = true,
+        NewLine = "\n",
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     /// <summary>Adds it as the last token, where it is what is missing.</summary>
     /// <param name="folder">Folder with tokenizer files.</param>
     /// <param name="vocabularySize">V of the model.</param>
     public static void AddIfMissing(string folder, int vocabularySize)
     {
-        if (TokenizerLoader.LoadIfPresent(folder) is not { } tokenizer || tokenizer.VocabularySize != vocabularySize - 1 || tokenizer.FindToken(Text) is not null)
+        if (
+            TokenizerLoader.LoadIfPresent(folder) is not { } tokenizer
+            || tokenizer.VocabularySize != vocabularySize - 1
+            || tokenizer.FindToken(Text) is not null
+        )
             return;
         var id = tokenizer.VocabularySize;
         var token = new JsonObject

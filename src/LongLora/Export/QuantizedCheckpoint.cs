@@ -8,7 +8,8 @@ namespace LongLora.Export;
 
 /// <summary>
 /// Writes a quantised model as a Hugging Face folder in the layout of bitsandbytes: it is loaded again without being quantised anew.
-/// The layout is the one that transformers reads; transformers itself has not been tried. Embeddings, norms and head stay in their stored types.
+/// The layout is the one that transformers reads; transformers itself has not been tried. Embeddings, norms and head stay in their stored
+/// types.
 /// </summary>
 public static class QuantizedCheckpoint
 {
@@ -20,21 +21,37 @@ public static class QuantizedCheckpoint
     public static void Write(string output, CausalLanguageModel model, CheckpointDirectory origin)
     {
         if (model.Linears.Any(l => l.Update is not null))
-            throw new ConfigurationException("The model has adapters, which cannot be merged into quantised matrices. Merge them into a plain model first, and quantise that.");
-        var quantized = model.Linears.Where(l => l.Projection is QuantizedProjection)
-            .Select(l => (l.Name, Matrix: (QuantizedProjection)l.Projection)).ToList();
+            throw new ConfigurationException(
+                "The model has adapters, which cannot be merged into quantised matrices. Merge them into a plain model first, and "
+                    + "quantise that."
+            );
+        var quantized = model
+            .Linears.Where(l => l.Projection is QuantizedProjection)
+            .Select(l => (l.Name, Matrix: (QuantizedProjection)l.Projection))
+            .ToList();
         if (quantized.Count == 0)
             throw new ConfigurationException("The model is not quantised; load it with nf4 or int8.");
         var tensors = model.Weights.Select(w => TensorToWrite.Of(w.Name, w.Value)).ToDictionary(t => t.Name);
         var stored = quantized.SelectMany(q => q.Matrix.Stored(q.Name).Select(t => (Tensor: t, Weight: q.Name + ".weight"))).ToList();
         var places = origin.Tensors.Keys.Index().ToDictionary(p => p.Item, p => p.Index);
-        List<TensorToWrite> ordered = [.. tensors.Values.Select(t => (Tensor: t, Weight: t.Name)).Concat(stored)
-            .OrderBy(t => places.GetValueOrDefault(t.Weight, int.MaxValue)).Select(t => t.Tensor)];
+        List<TensorToWrite> ordered =
+        [
+            .. tensors
+                .Values.Select(t => (Tensor: t, Weight: t.Name))
+                .Concat(stored)
+                .OrderBy(t => places.GetValueOrDefault(t.Weight, int.MaxValue))
+                .Select(t => t.Tensor),
+        ];
         AtomicFile.WriteDirectory(output, folder =>
         {
             SafetensorsWriter.WriteModel(folder, ordered);
-            AtomicFile.WriteText(Path.Combine(folder, CheckpointDirectory.ConfigFile),
-                ModelConfigWriter.WithQuantization(ModelConfigWriter.Update(origin.ConfigText, model.Config), Config(quantized[0].Matrix, model.Head.Name)));
+            AtomicFile.WriteText(
+                Path.Combine(folder, CheckpointDirectory.ConfigFile),
+                ModelConfigWriter.WithQuantization(
+                    ModelConfigWriter.Update(origin.ConfigText, model.Config),
+                    Config(quantized[0].Matrix, model.Head.Name)
+                )
+            );
             HuggingFaceExporter.CopyCompanions(folder, origin);
         });
     }

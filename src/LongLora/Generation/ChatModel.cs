@@ -21,23 +21,28 @@ public sealed record ChatModelOptions
     public AdapterReading? AdapterReading { get; init; }
 
     /// <summary>
-    /// The chat template: <c>auto</c> for the model's own if it has one, one of <see cref="ChatTemplate.Names"/>, or a file; null for none, where text is
-    /// only gone on with. Default <c>auto</c>.
+    /// The chat template: <c>auto</c> for the model's own if it has one, one of <see cref="ChatTemplate.Names"/>, or a file; null for
+    /// none, where text is only gone on with. Default <c>auto</c>.
     /// </summary>
     public string? Template { get; init; } = "auto";
 
-    /// <summary>Most tokens of conversation and answer together; null for the model's context, or for no bound where the text is streamed. Default null.</summary>
+    /// <summary>
+    /// Most tokens of conversation and answer together; null for the model's context, or for no bound where the text is streamed. Default
+    /// null.
+    /// </summary>
     public int? Context { get; init; }
 
     /// <summary>In what numbers keys and values are kept; null for the type that the model computes in. Default null.</summary>
     public KeyValueType? CacheType { get; init; }
 
-    /// <summary>Keeps the first tokens and the last ones alone, so that a conversation can go on without end; null keeps all. Default null.</summary>
+    /// <summary>
+    /// Keeps the first tokens and the last ones alone, so that a conversation can go on without end; null keeps all. Default null.
+    /// </summary>
     public StreamingOptions? Streaming { get; init; }
 
     /// <summary>
-    /// Conversations whose keys and values are kept, so that what goes on from one of them is not read again; the one that was used longest ago makes room.
-    /// Each takes the memory of a cache of its own length. Default 1.
+    /// Conversations whose keys and values are kept, so that what goes on from one of them is not read again; the one that was used
+    /// longest ago makes room. Each takes the memory of a cache of its own length. Default 1.
     /// </summary>
     public int KeptConversations { get; init; } = 1;
 
@@ -49,8 +54,8 @@ public sealed record ChatModelOptions
 }
 
 /// <summary>
-/// A model folder, with an adapter if there is one, ready to answer: model, tokenizer and chat template. What a conversation shares with the one before
-/// it is not read again. It may be called from several threads; they are answered one after the other.
+/// A model folder, with an adapter if there is one, ready to answer: model, tokenizer and chat template. What a conversation shares with
+/// the one before it is not read again. It may be called from several threads; they are answered one after the other.
 /// </summary>
 public sealed class ChatModel : IDisposable
 {
@@ -64,7 +69,13 @@ public sealed class ChatModel : IDisposable
     private readonly IReadOnlyList<int> _endTokens;
     private readonly IReadOnlyList<string> _endTexts;
 
-    private ChatModel(ChatModelOptions options, CausalLanguageModel model, AdapterSet? adapter, ITokenizer tokenizer, ChatTemplate? template)
+    private ChatModel(
+        ChatModelOptions options,
+        CausalLanguageModel model,
+        AdapterSet? adapter,
+        ITokenizer tokenizer,
+        ChatTemplate? template
+    )
     {
         (_model, _adapter, Tokenizer, _template) = (model, adapter, tokenizer, template);
         Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.Model)));
@@ -86,7 +97,9 @@ public sealed class ChatModel : IDisposable
         if (options.KeptConversations < 1)
             throw new ConfigurationException($"kept conversations is {options.KeptConversations}; it must be at least 1.");
         if (options.Context < 2)
-            throw new ConfigurationException($"context is {options.Context}; it must be at least 2: one token of the prompt and one of the answer.");
+            throw new ConfigurationException(
+                $"context is {options.Context}; it must be at least 2: one token of the prompt and one of the answer."
+            );
         var tokenizer = TokenizerLoader.Load(options.Model);
         var template = options.Template switch
         {
@@ -137,8 +150,10 @@ public sealed class ChatModel : IDisposable
     {
         if (_template is null)
         {
-            throw new ConfigurationException($"'{Directory}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. "
-                + $"Choose one with --template: {string.Join(", ", ChatTemplate.Names)}, or a file.");
+            throw new ConfigurationException(
+                $"'{Directory}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. "
+                    + $"Choose one with --template: {string.Join(", ", ChatTemplate.Names)}, or a file."
+            );
         }
         if (messages.Count == 0)
             throw new DataException("The conversation is empty; give at least one message.");
@@ -152,8 +167,12 @@ public sealed class ChatModel : IDisposable
     /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
     /// <exception cref="ConfigurationException">There is no chat template, or an option is wrong.</exception>
     /// <exception cref="DataException">The template refuses the conversation, or it leaves no room in the context.</exception>
-    public GenerationResult Answer(IReadOnlyList<ChatMessage> messages, GenerationOptions options, Action<string>? onText = null, CancellationToken cancellation = default) =>
-        AnswerTokens(Encode(messages), options, onText, cancellation);
+    public GenerationResult Answer(
+        IReadOnlyList<ChatMessage> messages,
+        GenerationOptions options,
+        Action<string>? onText = null,
+        CancellationToken cancellation = default
+    ) => AnswerTokens(Encode(messages), options, onText, cancellation);
 
     /// <summary>Answers a conversation that <see cref="Encode"/> gave.</summary>
     /// <param name="conversation">Its tokens.</param>
@@ -162,8 +181,22 @@ public sealed class ChatModel : IDisposable
     /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
     /// <exception cref="ConfigurationException">An option is wrong.</exception>
     /// <exception cref="DataException">The conversation leaves no room in the context.</exception>
-    public GenerationResult AnswerTokens(IReadOnlyList<int> conversation, GenerationOptions options, Action<string>? onText = null, CancellationToken cancellation = default) =>
-        Generate(conversation, options with { StopTokens = [.. options.StopTokens, .. _endTokens], Stop = [.. options.Stop, .. _endTexts] }, onText, cancellation);
+    public GenerationResult AnswerTokens(
+        IReadOnlyList<int> conversation,
+        GenerationOptions options,
+        Action<string>? onText = null,
+        CancellationToken cancellation = default
+    ) =>
+        Generate(
+            conversation,
+            options with
+            {
+                StopTokens = [.. options.StopTokens, .. _endTokens],
+                Stop = [.. options.Stop, .. _endTexts],
+            },
+            onText,
+            cancellation
+        );
 
     /// <summary>Goes on from a text, encoded with what the model's tokenizer puts in front (BOS).</summary>
     /// <param name="prompt">The text.</param>
@@ -172,8 +205,12 @@ public sealed class ChatModel : IDisposable
     /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
     /// <exception cref="ConfigurationException">An option is wrong.</exception>
     /// <exception cref="DataException">The prompt is empty, or leaves no room in the context.</exception>
-    public GenerationResult Complete(string prompt, GenerationOptions options, Action<string>? onText = null, CancellationToken cancellation = default) =>
-        CompleteTokens(Tokenizer.Encode(prompt, addSpecial: true), options, onText, cancellation);
+    public GenerationResult Complete(
+        string prompt,
+        GenerationOptions options,
+        Action<string>? onText = null,
+        CancellationToken cancellation = default
+    ) => CompleteTokens(Tokenizer.Encode(prompt, addSpecial: true), options, onText, cancellation);
 
     /// <summary>Goes on from token ids.</summary>
     /// <param name="prompt">The ids, with what begins a text.</param>
@@ -182,10 +219,19 @@ public sealed class ChatModel : IDisposable
     /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
     /// <exception cref="ConfigurationException">An option is wrong.</exception>
     /// <exception cref="DataException">The prompt is empty, or leaves no room in the context.</exception>
-    public GenerationResult CompleteTokens(IReadOnlyList<int> prompt, GenerationOptions options, Action<string>? onText = null, CancellationToken cancellation = default) =>
-        Generate(prompt, options, onText, cancellation);
+    public GenerationResult CompleteTokens(
+        IReadOnlyList<int> prompt,
+        GenerationOptions options,
+        Action<string>? onText = null,
+        CancellationToken cancellation = default
+    ) => Generate(prompt, options, onText, cancellation);
 
-    private GenerationResult Generate(IReadOnlyList<int> prompt, GenerationOptions options, Action<string>? onText, CancellationToken cancellation)
+    private GenerationResult Generate(
+        IReadOnlyList<int> prompt,
+        GenerationOptions options,
+        Action<string>? onText,
+        CancellationToken cancellation
+    )
     {
         _turn.Wait(cancellation);
         try
@@ -198,7 +244,8 @@ public sealed class ChatModel : IDisposable
         }
     }
 
-    // The one that holds the beginning of the prompt. One of which more than half would be thrown away is left alone while there is another way.
+    // The one that holds the beginning of the prompt. One of which more than half would be thrown away is left alone while there is
+    // another way.
     private TextGenerator Generator(IReadOnlyList<int> prompt)
     {
         var best = _generators.MaxBy(g => g.Common(prompt))!;
@@ -211,7 +258,8 @@ public sealed class ChatModel : IDisposable
         return best;
     }
 
-    // What stands behind an answer: a token where the tokenizer has it, and text where it has not, as with a template by name on a model of another kind.
+    // What stands behind an answer: a token where the tokenizer has it, and text where it has not, as with a template by name on a model
+    // of another kind.
     private static (IReadOnlyList<int> Tokens, IReadOnlyList<string> Texts) EndOfAnswer(ChatTemplate template, ITokenizer tokenizer)
     {
         const string Said = "said";

@@ -19,13 +19,18 @@ public sealed record GenerationOptions
     /// <summary>Samples among the likeliest tokens only; 0 for all. Default 0.</summary>
     public int TopK { get; init; }
 
-    /// <summary>Samples among the fewest tokens whose probabilities sum to this (arXiv 1904.09751), above 0, at most 1. Default 1.</summary>
+    /// <summary>
+    /// Samples among the fewest tokens whose probabilities sum to this (arXiv 1904.09751), above 0, at most 1. Default 1.
+    /// </summary>
     public double TopP { get; init; } = 1;
 
     /// <summary>Leaves out tokens less likely than this share of the likeliest (arXiv 2407.01082), from 0 to below 1. Default 0.</summary>
     public double MinP { get; init; }
 
-    /// <summary>Divides positive and multiplies negative logits of tokens that are in the text already (arXiv 1909.05858), at least 1 for less repetition. Default 1.</summary>
+    /// <summary>
+    /// Divides positive and multiplies negative logits of tokens that are in the text already (arXiv 1909.05858), at least 1 for less
+    /// repetition. Default 1.
+    /// </summary>
     public double RepetitionPenalty { get; init; } = 1;
 
     /// <summary>Seed of the sampling. Default 0.</summary>
@@ -41,8 +46,8 @@ public sealed record GenerationOptions
     public bool IgnoreEos { get; init; }
 
     /// <summary>
-    /// Number of likeliest tokens whose log-probabilities are told with that of each chosen token; 0 for the chosen one alone, null for none. They are the
-    /// model's own, before penalty and temperature. Default null.
+    /// Number of likeliest tokens whose log-probabilities are told with that of each chosen token; 0 for the chosen one alone, null for
+    /// none. They are the model's own, before penalty and temperature. Default null.
     /// </summary>
     public int? TopLogProbabilities { get; init; }
 
@@ -69,7 +74,10 @@ public sealed record GenerationOptions
         Require(TopP is > 0 and <= 1, $"top-p is {TopP}; it must be above 0 and at most 1");
         Require(MinP is >= 0 and < 1, $"min-p is {MinP}; it must be at least 0 and below 1");
         Require(RepetitionPenalty > 0, $"repetition-penalty is {RepetitionPenalty}; it must be above 0");
-        Require(TopLogProbabilities is null or >= 0, $"top-logprobs is {TopLogProbabilities}; it must be 0 (the chosen token alone) or more");
+        Require(
+            TopLogProbabilities is null or >= 0,
+            $"top-logprobs is {TopLogProbabilities}; it must be 0 (the chosen token alone) or more"
+        );
         Require(Stop.All(s => s.Length > 0), "a stop text is empty");
         Require(PrefillChunk >= 1, $"prefill-chunk is {PrefillChunk}; it must be at least 1");
         if (problems.Count > 0)

@@ -2,7 +2,9 @@ using System.Text;
 
 namespace LongLora.Generation;
 
-/// <summary>Passes text on until one of several texts appears in it; what may be the beginning of one is held back until it is clear.</summary>
+/// <summary>
+/// Passes text on until one of several texts appears in it; what may be the beginning of one is held back until it is clear.
+/// </summary>
 internal sealed class StopText(IReadOnlyList<string> stops)
 {
     private readonly StringBuilder _given = new();

@@ -31,8 +31,8 @@ public sealed record GenerationResult(string Text, IReadOnlyList<int> Tokens, in
 }
 
 /// <summary>
-/// Generates text with a model: the prompt is read in chunks, then one token at a time, with keys and values kept. A later prompt that begins as the
-/// one before it goes on from there. One generation at a time; for one thread.
+/// Generates text with a model: the prompt is read in chunks, then one token at a time, with keys and values kept. A later prompt that
+/// begins as the one before it goes on from there. One generation at a time; for one thread.
 /// </summary>
 public sealed class TextGenerator : IDisposable
 {
@@ -50,13 +50,22 @@ public sealed class TextGenerator : IDisposable
     /// <summary>A generator.</summary>
     /// <param name="model">The model, with its adapter merged or attached.</param>
     /// <param name="tokenizer">Its tokenizer.</param>
-    /// <param name="context">Most tokens of prompt and answer together; null for the model's context, or for no bound where the text is streamed.</param>
+    /// <param name="context">
+    /// Most tokens of prompt and answer together; null for the model's context, or for no bound where the text is streamed.
+    /// </param>
     /// <param name="cacheType">In what numbers keys and values are kept; null for the type that the model computes in.</param>
     /// <param name="streaming">
-    /// Keeps the first tokens and the last ones alone: a text can go on without end in constant memory, and what lies between is forgotten. Null keeps all.
+    /// Keeps the first tokens and the last ones alone: a text can go on without end in constant memory, and what lies between is
+    /// forgotten. Null keeps all.
     /// </param>
     /// <exception cref="ConfigurationException">Sinks and window of streaming are not inside the model's context.</exception>
-    public TextGenerator(CausalLanguageModel model, ITokenizer tokenizer, int? context = null, KeyValueType? cacheType = null, StreamingOptions? streaming = null)
+    public TextGenerator(
+        CausalLanguageModel model,
+        ITokenizer tokenizer,
+        int? context = null,
+        KeyValueType? cacheType = null,
+        StreamingOptions? streaming = null
+    )
     {
         (_model, _tokenizer, _cacheType, _streaming) = (model, tokenizer, cacheType, streaming);
         Context = context ?? (streaming is null ? RopeScaling.CurrentContext(model.Config) : int.MaxValue);
@@ -87,16 +96,29 @@ public sealed class TextGenerator : IDisposable
     /// <param name="onText">Given each piece of the answer as soon as it is certain.</param>
     /// <param name="cancellation">Looked at before every chunk and token.</param>
     /// <exception cref="DataException">The prompt leaves no room in the context.</exception>
-    public GenerationResult Generate(string prompt, GenerationOptions options, Action<string>? onText = null, CancellationToken cancellation = default) =>
-        Generate([_tokenizer.Encode(prompt, addSpecial: true)], options, onText is null ? null : (_, text) => onText(text), cancellation)[0];
+    public GenerationResult Generate(
+        string prompt,
+        GenerationOptions options,
+        Action<string>? onText = null,
+        CancellationToken cancellation = default
+    ) =>
+        Generate([_tokenizer.Encode(prompt, addSpecial: true)], options, onText is null ? null : (_, text) => onText(text), cancellation)[
+            0
+        ];
 
-    /// <summary>Generates from several prompts of token ids at once, which may have different lengths; each comes out as it would alone.</summary>
+    /// <summary>
+    /// Generates from several prompts of token ids at once, which may have different lengths; each comes out as it would alone.
+    /// </summary>
     /// <param name="prompts">B prompts, each of at least one token.</param>
     /// <param name="options">How.</param>
     /// <param name="onText">Given the number of the prompt and each piece of its answer.</param>
     /// <param name="cancellation">Looked at before every chunk and step.</param>
-    public IReadOnlyList<GenerationResult> Generate(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions options, Action<int, string>? onText = null,
-        CancellationToken cancellation = default)
+    public IReadOnlyList<GenerationResult> Generate(
+        IReadOnlyList<IReadOnlyList<int>> prompts,
+        GenerationOptions options,
+        Action<int, string>? onText = null,
+        CancellationToken cancellation = default
+    )
     {
         options.Validate();
         foreach (var prompt in prompts)
@@ -112,10 +134,19 @@ public sealed class TextGenerator : IDisposable
         return results;
     }
 
-    private GenerationResult[] Generate(IReadOnlyList<IReadOnlyList<int>> prompts, int[] numbers, int textLength, GenerationOptions options, Action<int, string>? onText, CancellationToken cancellation)
+    private GenerationResult[] Generate(
+        IReadOnlyList<IReadOnlyList<int>> prompts,
+        int[] numbers,
+        int textLength,
+        GenerationOptions options,
+        Action<int, string>? onText,
+        CancellationToken cancellation
+    )
     {
         Prepare(prompts, textLength, options);
-        var texts = prompts.Select((prompt, row) => new Answer(prompt, _tokenizer, new TokenSampler(options, numbers[row]), options)).ToList();
+        var texts = prompts
+            .Select((prompt, row) => new Answer(prompt, _tokenizer, new TokenSampler(options, numbers[row]), options))
+            .ToList();
         for (var row = 0; row < prompts.Count; row++)
         {
             var cached = Reuse(row, prompts[row]);
@@ -128,7 +159,12 @@ public sealed class TextGenerator : IDisposable
             cancellation.ThrowIfCancellationRequested();
             var logits = Step(texts, active);
             for (var i = 0; i < active.Count; i++)
-                Take(texts[active[i]], numbers[active[i]], logits.AsSpan(i * _model.Config.VocabularySize, _model.Config.VocabularySize), onText);
+                Take(
+                    texts[active[i]],
+                    numbers[active[i]],
+                    logits.AsSpan(i * _model.Config.VocabularySize, _model.Config.VocabularySize),
+                    onText
+                );
         }
         return [.. texts.Select(t => t.Result())];
 
@@ -140,15 +176,21 @@ public sealed class TextGenerator : IDisposable
         if (prompt.Count == 0)
             throw new DataException("The prompt is empty and the tokenizer has no token that begins a text; give at least one character.");
         if (prompt.Count >= Context)
-            throw new DataException($"The prompt has {prompt.Count:N0} tokens; the context of {Context:N0} tokens leaves no room for an answer. Shorten it, or extend the model (longlora train).");
+            throw new DataException(
+                $"The prompt has {prompt.Count:N0} tokens; the context of {Context:N0} tokens leaves no room for an answer. Shorten it, "
+                    + $"or extend the model (longlora train)."
+            );
     }
 
-    // Where angles depend on the length, those of the whole context hold from the first token on, unless prompt and answer fit into the original context. The
-    // last token of an answer is not read.
+    // Where angles depend on the length, those of the whole context hold from the first token on, unless prompt and answer fit into the
+    // original context. The last token of an answer is not read.
     private int TextLength(IReadOnlyList<int> prompt, GenerationOptions options) =>
-        _streaming is null && RopeScaling.DependsOnLength(_model.Config) ? RopeScaling.TextLength(_model.Config, Needed(prompt, options) - 1, Context) : Context;
+        _streaming is null && RopeScaling.DependsOnLength(_model.Config)
+            ? RopeScaling.TextLength(_model.Config, Needed(prompt, options) - 1, Context)
+            : Context;
 
-    private int Needed(IReadOnlyList<int> prompt, GenerationOptions options) => (int)Math.Min(Context, prompt.Count + (long)options.MaxTokens);
+    private int Needed(IReadOnlyList<int> prompt, GenerationOptions options) =>
+        (int)Math.Min(Context, prompt.Count + (long)options.MaxTokens);
 
     // A cache is kept for the next generation while it is large enough.
     private void Prepare(IReadOnlyList<IReadOnlyList<int>> prompts, int textLength, GenerationOptions options)
@@ -214,7 +256,9 @@ public sealed class TextGenerator : IDisposable
             options.PromptProgress?.Report(new(start, prompt.Count));
             using var scope = NewDisposeScope();
             long[] ids = [.. prompt.Skip(start).Take(options.PrefillChunk).Select(id => (long)id)];
-            var hidden = _streaming is null ? CachedPass.Read(_model, ids, _cache!, row, _positions!) : CachedPass.Read(_model, ids, _streams[row], cancellation);
+            var hidden = _streaming is null
+                ? CachedPass.Read(_model, ids, _cache!, row, _positions!)
+                : CachedPass.Read(_model, ids, _streams[row], cancellation);
             _held[row].AddRange(ids.Select(id => (int)id));
             if (start + ids.Length == prompt.Count)
                 logits = Logits(hidden.narrow(0, ids.Length - 1, 1));
@@ -303,6 +347,7 @@ public sealed class TextGenerator : IDisposable
             return rest + _text.Finish();
         }
 
-        internal GenerationResult Result() => new(_text.Given, Tokens, prompt.Count, CachedTokens, Finish!.Value) { LogProbabilities = _logProbabilities };
+        internal GenerationResult Result() =>
+            new(_text.Given, Tokens, prompt.Count, CachedTokens, Finish!.Value) { LogProbabilities = _logProbabilities };
     }
 }

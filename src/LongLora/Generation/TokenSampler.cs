@@ -3,8 +3,8 @@ namespace LongLora.Generation;
 // V vocabulary
 
 /// <summary>
-/// Chooses the next token from logits. The order is that of common engines: repetition penalty, temperature, top-k, top-p, min-p, draw. The same seed
-/// draws the same tokens from the same logits on every machine.
+/// Chooses the next token from logits. The order is that of common engines: repetition penalty, temperature, top-k, top-p, min-p, draw.
+/// The same seed draws the same tokens from the same logits on every machine.
 /// </summary>
 public sealed class TokenSampler
 {
@@ -16,7 +16,8 @@ public sealed class TokenSampler
     /// <summary>A sampler at its beginning.</summary>
     /// <param name="options">How to choose.</param>
     /// <param name="stream">Number of the text, so that the texts of a batch are drawn independently.</param>
-    public TokenSampler(GenerationOptions options, int stream = 0) => (_options, _random) = (options, new Random(unchecked(options.Seed + 1_000_003 * stream)));
+    public TokenSampler(GenerationOptions options, int stream = 0) =>
+        (_options, _random) = (options, new Random(unchecked(options.Seed + 1_000_003 * stream)));
 
     /// <summary>The next token.</summary>
     /// <param name="logits">[V]; changed.</param>

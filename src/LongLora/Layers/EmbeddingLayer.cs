@@ -21,7 +21,9 @@ public sealed class EmbeddingLayer(Weight weight)
         var (flat, width) = (ids.flatten(), Weight.Shape[1]);
         var rows = Weight.Value.dtype == type ? Weight.Value.index_select(0, flat) : empty([flat.numel(), width], type, flat.device);
         if (Weight.Value.dtype != type)
-            ForEachTile(flat.numel(), (start, count) => rows.narrow(0, start, count).copy_(Weight.Value.index_select(0, flat.narrow(0, start, count))));
+            ForEachTile(flat.numel(), (start, count) =>
+                rows.narrow(0, start, count).copy_(Weight.Value.index_select(0, flat.narrow(0, start, count)))
+            );
         return rows.view([.. ids.shape, width]).MoveToOuterDisposeScope();
     }
 
@@ -34,7 +36,8 @@ public sealed class EmbeddingLayer(Weight weight)
         using var scope = NewDisposeScope();
         var (flat, rows, target) = (ids.flatten(), gradient.reshape(-1, Weight.Shape[1]), Weight.Gradient());
         ForEachTile(flat.numel(), (start, count) =>
-            target.index_add_(0, flat.narrow(0, start, count), rows.narrow(0, start, count).to(ScalarType.Float32), Scalars.One));
+            target.index_add_(0, flat.narrow(0, start, count), rows.narrow(0, start, count).to(ScalarType.Float32), Scalars.One)
+        );
     }
 
     // Where the types differ, no copy of the whole text in the wider one is made.

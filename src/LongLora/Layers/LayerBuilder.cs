@@ -19,9 +19,7 @@ public abstract class WeightSource
     }
 
     /// <summary>Called once the model is whole: a source of which something was left over complains.</summary>
-    public virtual void Finish()
-    {
-    }
+    public virtual void Finish() { }
 }
 
 /// <summary>What a weight is, as far as its first value goes.</summary>
@@ -37,7 +35,9 @@ public enum WeightRole
     Bias,
 }
 
-/// <summary>Weights of a checkpoint: mapped, not copied, on the CPU; copied to any other device. Shapes, names and values are checked.</summary>
+/// <summary>
+/// Weights of a checkpoint: mapped, not copied, on the CPU; copied to any other device. Shapes, names and values are checked.
+/// </summary>
 /// <param name="source">The files; they must stay open as long as the model.</param>
 /// <param name="device">Where the model lives.</param>
 /// <param name="ignored">Stored tensors that the model does not need, such as old rotary tables.</param>
@@ -71,9 +71,14 @@ public sealed class CheckpointWeights(ITensorSource source, Device device, Predi
     /// <summary>A tensor that is no plain weight, such as the codes of a quantised one, of exactly that type and shape.</summary>
     public Tensor TakeStored(string name, ScalarType type, params long[] shape)
     {
-        var info = Find(name) ?? throw new CheckpointException($"The checkpoint has no tensor '{name}', which belongs to a quantised weight that it has. Fetch the files again.");
+        var info = Find(name)
+            ?? throw new CheckpointException(
+                $"The checkpoint has no tensor '{name}', which belongs to a quantised weight that it has. Fetch the files again."
+            );
         if (info.Type != type || !info.Shape.SequenceEqual(shape))
-            throw new CheckpointException($"{info.File}: '{name}' is {info.Type} [{string.Join(", ", info.Shape)}]; {type} [{string.Join(", ", shape)}] is needed.");
+            throw new CheckpointException(
+                $"{info.File}: '{name}' is {info.Type} [{string.Join(", ", info.Shape)}]; {type} [{string.Join(", ", shape)}] is needed."
+            );
         _taken.Add(name);
         var value = source.Open(name);
         if (type == ScalarType.Float32)
@@ -84,9 +89,14 @@ public sealed class CheckpointWeights(ITensorSource source, Device device, Predi
     private TensorInfo Check(string name, long[] shape)
     {
         if (!source.Tensors.TryGetValue(name, out var info))
-            throw new CheckpointException($"The checkpoint has no tensor '{name}' of shape [{string.Join(", ", shape)}], which config.json asks for. {TensorNames.Advice(source.Tensors.Keys)}");
+            throw new CheckpointException(
+                $"The checkpoint has no tensor '{name}' of shape [{string.Join(", ", shape)}], which config.json asks for. "
+                    + $"{TensorNames.Advice(source.Tensors.Keys)}"
+            );
         if (!info.Shape.SequenceEqual(shape))
-            throw new CheckpointException($"{info.File}: '{name}' is [{string.Join(", ", info.Shape)}], but config.json asks for [{string.Join(", ", shape)}].");
+            throw new CheckpointException(
+                $"{info.File}: '{name}' is [{string.Join(", ", info.Shape)}], but config.json asks for [{string.Join(", ", shape)}]."
+            );
         if (info.Type is not (ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Float64))
             throw new CheckpointException($"{info.File}: '{name}' is of type {info.Type}; weights must be F32, F16, BF16 or F64.");
         _taken.Add(name);
@@ -107,8 +117,10 @@ public sealed class CheckpointWeights(ITensorSource source, Device device, Predi
         var left = source.Tensors.Values.Where(t => !_taken.Contains(t.Name) && ignored?.Invoke(t.Name) != true).ToList();
         if (left.Count > 0)
         {
-            throw new CheckpointException($"{left[0].File}: '{left[0].Name}' [{string.Join(", ", left[0].Shape)}] belongs to no part of the model that "
-                + $"config.json describes{(left.Count > 1 ? $", nor do {left.Count - 1} other tensors" : "")}.");
+            throw new CheckpointException(
+                $"{left[0].File}: '{left[0].Name}' [{string.Join(", ", left[0].Shape)}] belongs to no part of the model that "
+                    + $"config.json describes{(left.Count > 1 ? $", nor do {left.Count - 1} other tensors" : "")}."
+            );
         }
     }
 }
@@ -178,20 +190,26 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
     public IReadOnlyList<INormLayer> Norms => _norms;
 
     /// <summary>A linear layer <c>name.weight</c> [outputs, inputs] and, if so, <c>name.bias</c>.</summary>
-    public LinearLayer Linear(string name, long inputs, long outputs, bool bias = false) => Linear(name, inputs, outputs, bias, projections);
+    public LinearLayer Linear(string name, long inputs, long outputs, bool bias = false) =>
+        Linear(name, inputs, outputs, bias, projections);
 
     /// <summary>The output head: its own layer, or the embedding matrix where <paramref name="tied"/>.</summary>
     public LinearLayer Head(string name, EmbeddingLayer embedding, bool tied)
     {
-        long vocabulary = embedding.Weight.Shape[0], size = embedding.Weight.Shape[1];
-        return tied ? new LinearLayer(name, size, vocabulary, new DenseProjection(embedding.Weight)) : Linear(name, size, vocabulary, false, null);
+        long vocabulary = embedding.Weight.Shape[0],
+            size = embedding.Weight.Shape[1];
+        return tied
+            ? new LinearLayer(name, size, vocabulary, new DenseProjection(embedding.Weight))
+            : Linear(name, size, vocabulary, false, null);
     }
 
     /// <summary>A token table <c>name.weight</c> [vocabulary, size].</summary>
-    public EmbeddingLayer Embedding(string name, long vocabulary, long size) => new(Add(name + ".weight", WeightRole.Matrix, vocabulary, size));
+    public EmbeddingLayer Embedding(string name, long vocabulary, long size) =>
+        new(Add(name + ".weight", WeightRole.Matrix, vocabulary, size));
 
     /// <summary>An RMSNorm <c>name.weight</c> [size].</summary>
-    public INormLayer RmsNorm(string name, long size, double epsilon) => Norm(new RmsNorm(Add(name + ".weight", WeightRole.Scale, size), epsilon));
+    public INormLayer RmsNorm(string name, long size, double epsilon) =>
+        Norm(new RmsNorm(Add(name + ".weight", WeightRole.Scale, size), epsilon));
 
     /// <summary>A LayerNorm <c>name.weight</c> [size] and <c>name.bias</c> [size].</summary>
     public INormLayer LayerNorm(string name, long size, double epsilon) =>

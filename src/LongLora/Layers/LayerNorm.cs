@@ -18,7 +18,9 @@ public sealed class LayerNorm(Weight weight, Weight bias, double epsilon) : INor
     {
         using var scope = NewDisposeScope();
         static Tensor Wide(Tensor value) => value.to(ScalarType.Float32);
-        return nn.functional.layer_norm(Wide(input), [input.size(-1)], Wide(weight.Value), Wide(bias.Value), epsilon)
-            .to(input.dtype).MoveToOuterDisposeScope();
+        return nn
+            .functional.layer_norm(Wide(input), [input.size(-1)], Wide(weight.Value), Wide(bias.Value), epsilon)
+            .to(input.dtype)
+            .MoveToOuterDisposeScope();
     }
 }

@@ -44,7 +44,9 @@ public interface IProjection
 /// <summary>A trained update that is added to a projection's output: LoRA.</summary>
 public interface ILinearUpdate
 {
-    /// <summary>Adds the update's output for <paramref name="rows"/> [N, I] to <paramref name="output"/> in place; differentiable.</summary>
+    /// <summary>
+    /// Adds the update's output for <paramref name="rows"/> [N, I] to <paramref name="output"/> in place; differentiable.
+    /// </summary>
     void AddTo(Tensor output, Tensor rows, FeatureSlice? outputs = null);
 
     /// <summary>Adds the gradients of its weights.</summary>
@@ -97,7 +99,9 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
         return (shape.Length == 2 ? output : output.view(shape)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Adds the gradients of the trained weights for rows x [N, I] and the gradient g [N, O] of the output, or of some outputs.</summary>
+    /// <summary>
+    /// Adds the gradients of the trained weights for rows x [N, I] and the gradient g [N, O] of the output, or of some outputs.
+    /// </summary>
     public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
     {
         using var noGradient = no_grad();
@@ -107,8 +111,8 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
     }
 
     /// <summary>
-    /// The gradient of the input for the output's gradient g [N, O], without autograd: the output itself is not needed, so a layer at the end of
-    /// a recomputed piece is not run again.
+    /// The gradient of the input for the output's gradient g [N, O], without autograd: the output itself is not needed, so a layer at the
+    /// end of a recomputed piece is not run again.
     /// </summary>
     /// <param name="gradient">g [N, O].</param>
     /// <param name="inputs">Which inputs; null for all.</param>

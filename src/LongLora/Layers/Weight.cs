@@ -29,7 +29,9 @@ public sealed class Weight(string name, Tensor value) : IDisposable
     public void Replace(Tensor replacement)
     {
         if (!replacement.shape.SequenceEqual(Shape))
-            throw new Runtime.ShapeException($"{Name} is [{string.Join(", ", Shape)}]; its new value is [{string.Join(", ", replacement.shape)}].");
+            throw new Runtime.ShapeException(
+                $"{Name} is [{string.Join(", ", Shape)}]; its new value is [{string.Join(", ", replacement.shape)}]."
+            );
         Value.Dispose();
         Value = replacement.DetachFromDisposeScope();
     }

@@ -9,15 +9,15 @@ namespace LongLora.Models;
 // B batch, L tokens, N = B L rows, l tokens of a tile, D model size, H heads, h some of them, K head size, F MLP size
 
 /// <summary>
-/// The passes through one decoder block that hold the least. What works on each token alone (norms, projections, MLP) runs tile by tile, so nothing
-/// of size [L, F] exists, nor the norm's output; on long texts the heads run some at a time, so queries, keys, values and their gradients exist for
-/// these alone. The backward pass keeps the block's input and the attention's output, recomputes what is cheap (norms, projections, the
-/// MLP's first half) and never attention, nor the two output projections.
+/// The passes through one decoder block that hold the least. What works on each token alone (norms, projections, MLP) runs tile by tile,
+/// so nothing of size [L, F] exists, nor the norm's output; on long texts the heads run some at a time, so queries, keys, values and
+/// their gradients exist for these alone. The backward pass keeps the block's input and the attention's output, recomputes what is cheap
+/// (norms, projections, the MLP's first half) and never attention, nor the two output projections.
 /// </summary>
 public static class BlockPass
 {
-    // Elements of one activation [l, F], and of q, k, v, their gradients and what the kernels return together: 4 and 64 MiB in fp32 on the CPU, whose caches
-    // like it small; 64 MiB and 1 GiB in bf16 on a GPU, which wants much work at once.
+    // Elements of one activation [l, F], and of q, k, v, their gradients and what the kernels return together: 4 and 64 MiB in fp32 on
+    // the CPU, whose caches like it small; 64 MiB and 1 GiB in bf16 on a GPU, which wants much work at once.
     private static long TileElements(bool onGpu) => onGpu ? 32 << 20 : 1 << 20;
 
     private static long HeadElements(bool onGpu) => onGpu ? 512 << 20 : 16 << 20;
@@ -63,14 +63,23 @@ public static class BlockPass
         return new(attended.Output.MoveToOuterDisposeScope(), attended.LogSumExp?.MoveToOuterDisposeScope());
     }
 
-    /// <summary>Turns the gradient of the block's output into that of its input, in place, and adds the gradients of trained weights.</summary>
+    /// <summary>
+    /// Turns the gradient of the block's output into that of its input, in place, and adds the gradients of trained weights.
+    /// </summary>
     /// <param name="block">The block.</param>
     /// <param name="input">[B, L, D], the block's input.</param>
     /// <param name="attended">What <see cref="Forward"/> returned.</param>
     /// <param name="gradient">[B, L, D], contiguous; changed.</param>
     /// <param name="context">As given to Forward.</param>
     /// <param name="workspace">As given to Forward.</param>
-    public static void Backward(DecoderBlock block, Tensor input, AttentionResult attended, Tensor gradient, ForwardContext context, Workspace workspace)
+    public static void Backward(
+        DecoderBlock block,
+        Tensor input,
+        AttentionResult attended,
+        Tensor gradient,
+        ForwardContext context,
+        Workspace workspace
+    )
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
@@ -101,8 +110,15 @@ public static class BlockPass
         });
     }
 
-    private static void AttentionBackward(DecoderBlock block, Tensor input, AttentionResult attended, Tensor outputGradient, Tensor gradient, ForwardContext context,
-        Workspace workspace)
+    private static void AttentionBackward(
+        DecoderBlock block,
+        Tensor input,
+        AttentionResult attended,
+        Tensor outputGradient,
+        Tensor gradient,
+        ForwardContext context,
+        Workspace workspace
+    )
     {
         using var scope = NewDisposeScope();
         block.AttentionOutput.AccumulateGradients(HeadRows(attended.Output), outputGradient);
@@ -111,15 +127,37 @@ public static class BlockPass
         ForEachHeadGroup(block, input, (first, count) =>
         {
             var (query, key, value, heads) = Project(block, input, first, count, context, workspace);
-            var gradients = Attention(block, context).Backward(HeadGradient(block.AttentionOutput, outputGradient, query, heads, workspace), query, key, value,
-                Part(attended, heads), context.Segments, heads, into: (workspace.Heads("query gradient", query, query.size(1), length),
-                workspace.Heads("key gradient", key, key.size(1), length), workspace.Heads("value gradient", value, value.size(1), length)));
+            var gradients = Attention(block, context)
+                .Backward(
+                    HeadGradient(block.AttentionOutput, outputGradient, query, heads, workspace),
+                    query,
+                    key,
+                    value,
+                    Part(attended, heads),
+                    context.Segments,
+                    heads,
+                    into: (
+                        workspace.Heads("query gradient", query, query.size(1), length),
+                        workspace.Heads("key gradient", key, key.size(1), length),
+                        workspace.Heads("value gradient", value, value.size(1), length)
+                    )
+                );
             ForEachTile(input, length, batch * input.size(2), (start, size) =>
             {
                 Tensor Tokens(Tensor heads) => heads.narrow(2, start, size);
                 var normed = block.AttentionNorm.Forward(input.narrow(1, start, size));
-                normedGradient.narrow(1, start, size).add_(block.ProjectBackward(normed,
-                    new(Tokens(gradients.Query), Tokens(gradients.Key), Tokens(gradients.Value), heads), first, count, Tile(context, start, size)), Scalars.One);
+                normedGradient
+                    .narrow(1, start, size)
+                    .add_(
+                        block.ProjectBackward(
+                            normed,
+                            new(Tokens(gradients.Query), Tokens(gradients.Key), Tokens(gradients.Value), heads),
+                            first,
+                            count,
+                            Tile(context, start, size)
+                        ),
+                        Scalars.One
+                    );
             });
         });
         var (inputRows, gradientRows) = (Rows(input), Rows(normedGradient));
@@ -148,14 +186,26 @@ public static class BlockPass
     }
 
     // Norm and projections of some head groups, tile by tile: the norm's output never exists whole.
-    private static AttentionInputs Project(DecoderBlock block, Tensor hidden, int first, int count, ForwardContext context, Workspace workspace)
+    private static AttentionInputs Project(
+        DecoderBlock block,
+        Tensor hidden,
+        int first,
+        int count,
+        ForwardContext context,
+        Workspace workspace
+    )
     {
         using var scope = NewDisposeScope();
         var length = hidden.size(1);
         AttentionInputs? all = null;
         ForEachTile(hidden, length, hidden.size(0) * hidden.size(2), (start, size) =>
         {
-            var (query, key, value, heads) = block.Project(block.AttentionNorm.Forward(hidden.narrow(1, start, size)), first, count, Tile(context, start, size));
+            var (query, key, value, heads) = block.Project(
+                block.AttentionNorm.Forward(hidden.narrow(1, start, size)),
+                first,
+                count,
+                Tile(context, start, size)
+            );
             Tensor Whole(string name, Tensor tile) => workspace.Heads(name, tile, tile.size(1), length).MoveToOuterDisposeScope();
             all ??= new(Whole("query", query), Whole("key", key), Whole("value", value), heads);
             all.Value.Query.narrow(2, start, size).copy_(query);
@@ -163,7 +213,12 @@ public static class BlockPass
             all.Value.Value.narrow(2, start, size).copy_(value);
         });
         var made = all!.Value;
-        return made with { Query = made.Query.MoveToOuterDisposeScope(), Key = made.Key.MoveToOuterDisposeScope(), Value = made.Value.MoveToOuterDisposeScope() };
+        return made with
+        {
+            Query = made.Query.MoveToOuterDisposeScope(),
+            Key = made.Key.MoveToOuterDisposeScope(),
+            Value = made.Value.MoveToOuterDisposeScope(),
+        };
     }
 
     // [B L, D] -> [B, h, L, K]
@@ -173,8 +228,15 @@ public static class BlockPass
         var headSize = query.size(3);
         var result = workspace.Heads("head gradient", query, heads.Count, query.size(2));
         var rows = HeadRows(result);
-        ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) => rows.narrow(0, start, count).copy_(
-            layer.InputGradient(outputGradient.narrow(0, start, count), new FeatureSlice(heads.First * headSize, heads.Count * headSize))));
+        ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) =>
+            rows.narrow(0, start, count)
+                .copy_(
+                    layer.InputGradient(
+                        outputGradient.narrow(0, start, count),
+                        new FeatureSlice(heads.First * headSize, heads.Count * headSize)
+                    )
+                )
+        );
         return result.MoveToOuterDisposeScope();
     }
 
@@ -182,14 +244,22 @@ public static class BlockPass
     private static AttentionResult NewResult(Tensor query, long heads, bool withLogSumExp)
     {
         var (batch, length) = (query.size(0), query.size(2));
-        return new(HostMemory.Apart(() => empty([batch, length, heads, query.size(3)], query.dtype, query.device)).transpose(1, 2).MoveToOuterDisposeScope(),
-            withLogSumExp ? HostMemory.Apart(() => empty([batch, length, heads], ScalarType.Float32)).transpose(1, 2).MoveToOuterDisposeScope() : null);
+        return new(
+            HostMemory
+                .Apart(() => empty([batch, length, heads, query.size(3)], query.dtype, query.device))
+                .transpose(1, 2)
+                .MoveToOuterDisposeScope(),
+            withLogSumExp
+                ? HostMemory.Apart(() => empty([batch, length, heads], ScalarType.Float32)).transpose(1, 2).MoveToOuterDisposeScope()
+                : null
+        );
     }
 
     private static AttentionResult Part(AttentionResult all, HeadSlice heads) =>
         new(all.Output.narrow(1, heads.First, heads.Count), all.LogSumExp?.narrow(1, heads.First, heads.Count));
 
-    private static IAttention Attention(DecoderBlock block, ForwardContext context) => block.Window is { } window ? context.Attention.Within(window) : context.Attention;
+    private static IAttention Attention(DecoderBlock block, ForwardContext context) =>
+        block.Window is { } window ? context.Attention.Within(window) : context.Attention;
 
     private static ForwardContext Tile(ForwardContext context, long start, long count) =>
         count == context.Positions.Length ? context : context with { Positions = context.Positions.Narrow(start, count) };
@@ -198,7 +268,9 @@ public static class BlockPass
     private static void AddOutput(LinearLayer layer, Tensor rows, AttentionResult attended)
     {
         var heads = HeadRows(attended.Output);
-        ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) => rows.narrow(0, start, count).add_(layer.Forward(heads.narrow(0, start, count)), Scalars.One));
+        ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) =>
+            rows.narrow(0, start, count).add_(layer.Forward(heads.narrow(0, start, count)), Scalars.One)
+        );
     }
 
     private static void ForEachTile(Tensor of, long total, long width, Action<long, long> action)

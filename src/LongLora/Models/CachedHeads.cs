@@ -14,7 +14,9 @@ public enum KeyValueType
     /// <summary>16-bit floating point with 8 bits of precision: half the memory, what CUDA computes in.</summary>
     BF16,
 
-    /// <summary>8-bit integers with one fp32 scale a token and head, largest magnitude / 127: a little more than a quarter of the memory.</summary>
+    /// <summary>
+    /// 8-bit integers with one fp32 scale a token and head, largest magnitude / 127: a little more than a quarter of the memory.
+    /// </summary>
     Int8,
 }
 
@@ -42,8 +44,10 @@ internal sealed class CachedHeads : IDisposable
             KeyValueType.Int8 => ScalarType.Int8,
             _ => throw new ConfigurationException($"The cache type {type} is unknown; use F32, BF16 or Int8."),
         };
-        Tensor Make(long size, ScalarType kind) => HostMemory.Apart(() =>
-            empty([rows, model.Config.KeyValueHeadCount, capacity, size], kind, model.Device)).DetachFromDisposeScope();
+        Tensor Make(long size, ScalarType kind) =>
+            HostMemory
+                .Apart(() => empty([rows, model.Config.KeyValueHeadCount, capacity, size], kind, model.Device))
+                .DetachFromDisposeScope();
         _numbers = Make(model.Config.HeadSize, stored);
         if (stored == ScalarType.Int8)
             _scales = Make(1, ScalarType.Float32);
@@ -68,7 +72,9 @@ internal sealed class CachedHeads : IDisposable
         places.copy_(part.mul(largest.reciprocal().mul_(Scalars.Of(127)).nan_to_num(0, 0, 0)).round_());
     }
 
-    /// <summary>The heads of some places, [1, J, n, K]: a view where they are kept in the type that is computed in, a copy elsewhere.</summary>
+    /// <summary>
+    /// The heads of some places, [1, J, n, K]: a view where they are kept in the type that is computed in, a copy elsewhere.
+    /// </summary>
     internal Tensor Read(int row, long start, long count)
     {
         var places = Places(_numbers, row, start, count);
@@ -87,7 +93,8 @@ internal sealed class CachedHeads : IDisposable
         _scales?.narrow(2, 0, count).copy_(other._scales!.narrow(2, 0, count));
     }
 
-    private Tensor Places(Tensor all, int row, long start, long count) => (_rows == 1 ? all : all.narrow(0, row, 1)).narrow(2, start, count);
+    private Tensor Places(Tensor all, int row, long start, long count) =>
+        (_rows == 1 ? all : all.narrow(0, row, 1)).narrow(2, start, count);
 
     private static long Bytes(Tensor tensor) => tensor.numel() * tensor.element_size();
 

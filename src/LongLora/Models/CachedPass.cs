@@ -1,6 +1,6 @@
+using LongLora.Attention;
 using LongLora.Layers;
 using LongLora.Positions;
-using LongLora.Attention;
 using LongLora.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -10,8 +10,8 @@ namespace LongLora.Models;
 // B rows, l new tokens of a row, n tokens of a row with them, D model size, H heads, J key-value heads, K head size
 
 /// <summary>
-/// The forward pass at inference: new tokens look at all that the cache holds and at each other, with full attention inside the model's window, if it has
-/// one, or at sinks and a window of an endless text. Outside autograd.
+/// The forward pass at inference: new tokens look at all that the cache holds and at each other, with full attention inside the model's
+/// window, if it has one, or at sinks and a window of an endless text. Outside autograd.
 /// </summary>
 public static class CachedPass
 {
@@ -41,7 +41,13 @@ public static class CachedPass
     /// <param name="rows">The rows, each once.</param>
     /// <param name="positions">Tables for the whole capacity.</param>
     /// <returns>[rows, D], hidden states after the final norm.</returns>
-    public static Tensor Step(CausalLanguageModel model, ReadOnlySpan<long> ids, KeyValueCache cache, IReadOnlyList<int> rows, RotaryEmbedding positions)
+    public static Tensor Step(
+        CausalLanguageModel model,
+        ReadOnlySpan<long> ids,
+        KeyValueCache cache,
+        IReadOnlyList<int> rows,
+        RotaryEmbedding positions
+    )
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
@@ -61,7 +67,12 @@ public static class CachedPass
     /// <param name="cache">Sinks and window; what the new tokens leave of them.</param>
     /// <param name="cancellation">Looked at between chunks.</param>
     /// <returns>[l, D], hidden states after the final norm.</returns>
-    public static Tensor Read(CausalLanguageModel model, ReadOnlySpan<long> ids, StreamingCache cache, CancellationToken cancellation = default)
+    public static Tensor Read(
+        CausalLanguageModel model,
+        ReadOnlySpan<long> ids,
+        StreamingCache cache,
+        CancellationToken cancellation = default
+    )
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
@@ -74,7 +85,11 @@ public static class CachedPass
             var chunk = ids[start..Math.Min(ids.Length, start + cache.ChunkTokens)];
             using var step = cache.Begin(chunk.Length);
             using var tokens = tensor(chunk.ToArray(), [1, chunk.Length], device: model.Device);
-            parts.Add(Walk(model, tokens, RotaryEmbedding.None, (block, inputs) => cache.Attend(block, inputs.Query, inputs.Key, inputs.Value, step)));
+            parts.Add(
+                Walk(model, tokens, RotaryEmbedding.None, (block, inputs) =>
+                    cache.Attend(block, inputs.Query, inputs.Key, inputs.Value, step)
+                )
+            );
             cache.Advance(step);
         }
         return (parts.Count == 1 ? parts[0] : cat(parts, 0)).MoveToOuterDisposeScope();
@@ -83,11 +98,18 @@ public static class CachedPass
     private static void Require(KeyValueCache cache, int row, int count)
     {
         if (cache.Length(row) + count > cache.Capacity)
-            throw new ShapeException($"The cache has room for {cache.Capacity} tokens; row {row} holds {cache.Length(row)} and {count} more were given.");
+            throw new ShapeException(
+                $"The cache has room for {cache.Capacity} tokens; row {row} holds {cache.Length(row)} and {count} more were given."
+            );
     }
 
-    private static Tensor Walk(CausalLanguageModel model, Tensor ids, KeyValueCache cache, IReadOnlyList<int> rows, RotaryEmbedding positions) =>
-        Walk(model, ids, positions, (block, inputs) =>
+    private static Tensor Walk(
+        CausalLanguageModel model,
+        Tensor ids,
+        KeyValueCache cache,
+        IReadOnlyList<int> rows,
+        RotaryEmbedding positions
+    ) => Walk(model, ids, positions, (block, inputs) =>
         {
             Tensor Row(int row, Tensor query, Tensor key, Tensor value)
             {
@@ -97,7 +119,14 @@ public static class CachedPass
             }
             return rows.Count == 1
                 ? Row(rows[0], inputs.Query, inputs.Key, inputs.Value)
-                : cat([.. rows.Select((row, b) => Row(row, inputs.Query.narrow(0, b, 1), inputs.Key.narrow(0, b, 1), inputs.Value.narrow(0, b, 1)))], 0);
+                : cat(
+                    [
+                        .. rows.Select(
+                            (row, b) => Row(row, inputs.Query.narrow(0, b, 1), inputs.Key.narrow(0, b, 1), inputs.Value.narrow(0, b, 1))
+                        ),
+                    ],
+                    0
+                );
         });
 
     // ids [B, l] -> [B l, D]; attend gives [B, H, l, K] for a block and its heads
@@ -133,7 +162,8 @@ public static class CachedPass
         using var scope = NewDisposeScope();
         if (window < key.size(2))
             return SlidingWindow.Attend(query, key, value, window.Value).MoveToOuterDisposeScope();
-        long fresh = query.size(2), past = key.size(2) - fresh;
+        long fresh = query.size(2),
+            past = key.size(2) - fresh;
         if (fresh == 1)
             return AttendOne(query, key, value).MoveToOuterDisposeScope();
         if (past == 0)
@@ -146,7 +176,12 @@ public static class CachedPass
         }
         // All of the past, and the present causally, joined by their log-sum-exps: no mask, whose kernel is half as fast.
         var (before, beforeSum) = Dispatcher.FlashAttentionCpu(query, key.narrow(2, 0, past), value.narrow(2, 0, past), causal: false);
-        var (present, presentSum) = Dispatcher.FlashAttentionCpu(query, key.narrow(2, past, fresh), value.narrow(2, past, fresh), causal: true);
+        var (present, presentSum) = Dispatcher.FlashAttentionCpu(
+            query,
+            key.narrow(2, past, fresh),
+            value.narrow(2, past, fresh),
+            causal: true
+        );
         var share = (beforeSum - presentSum).sigmoid().unsqueeze(3); // [1, H, l, 1]
         return present.add((before - present) * share, Scalars.One).MoveToOuterDisposeScope();
     }
@@ -154,7 +189,9 @@ public static class CachedPass
     // One token sees everything: the query heads of a key-value head are as good as so many tokens, which needs no repeated keys.
     private static Tensor AttendOne(Tensor query, Tensor key, Tensor value)
     {
-        long heads = query.size(1), groups = key.size(1), size = query.size(3);
+        long heads = query.size(1),
+            groups = key.size(1),
+            size = query.size(3);
         var queries = heads == groups ? query : query.reshape(1, groups, heads / groups, size); // [1, H, 1, K] -> [1, J, H/J, K]
         var output = nn.functional.scaled_dot_product_attention(queries, key, value);
         return heads == groups ? output : output.reshape(1, heads, 1, size);

@@ -22,7 +22,9 @@ public readonly record struct AttentionInputs(Tensor Query, Tensor Key, Tensor V
 /// </summary>
 public abstract class DecoderBlock
 {
-    /// <summary>Whether both branches read the block's input (GPT-NeoX); otherwise the second reads the sum of input and first branch.</summary>
+    /// <summary>
+    /// Whether both branches read the block's input (GPT-NeoX); otherwise the second reads the sum of input and first branch.
+    /// </summary>
     public virtual bool IsParallel => false;
 
     /// <summary>The norm before attention.</summary>
@@ -49,7 +51,10 @@ public abstract class DecoderBlock
     /// <summary>Layers that <see cref="ProjectBackward"/> runs again for what lies behind them, such as a norm over heads.</summary>
     public virtual IReadOnlyList<LinearLayer> RunAgain => [];
 
-    /// <summary>In how many products <see cref="Project"/> takes the outputs of an attention layer: 3 where one layer gives queries, keys and values one after the other.</summary>
+    /// <summary>
+    /// In how many products <see cref="Project"/> takes the outputs of an attention layer: 3 where one layer gives queries, keys and
+    /// values one after the other.
+    /// </summary>
     internal virtual int SlicesOf(LinearLayer layer) => 1;
 
     /// <summary>Queries, keys and values, positions applied, of some head groups. Differentiable.</summary>
@@ -118,7 +123,10 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>Where the weights live.</summary>
     public Device Device { get; }
 
-    /// <summary>The type of activations and of the products' operands, to which weights are converted where they are used: fp32 on the CPU, bf16 on CUDA unless fp32 was asked for or the device is older than Ampere. Norms, RoPE angles and losses are fp32 everywhere.</summary>
+    /// <summary>
+    /// The type of activations and of the products' operands, to which weights are converted where they are used: fp32 on the CPU, bf16
+    /// on CUDA unless fp32 was asked for or the device is older than Ampere. Norms, RoPE angles and losses are fp32 everywhere.
+    /// </summary>
     public ScalarType ComputeType { get; internal set; }
 
     /// <summary>All weights in the checkpoint's order; quantised matrices are not among them.</summary>
@@ -133,13 +141,19 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>All norms.</summary>
     public IReadOnlyList<INormLayer> Norms => _layers.Norms;
 
-    /// <summary>Chooses what is computed in, for a model on CUDA; the CPU computes in fp32. The choice between fp32 and TF32 is the whole process's.</summary>
+    /// <summary>
+    /// Chooses what is computed in, for a model on CUDA; the CPU computes in fp32. The choice between fp32 and TF32 is the whole
+    /// process's.
+    /// </summary>
     public void ComputeOnCuda(CudaCompute compute)
     {
         if (Device.type != TorchSharp.DeviceType.CUDA)
             return;
         if (compute == CudaCompute.Bf16 && !HasBf16)
-            throw new ConfigurationException($"cuda-compute is bf16, which the device {Device} is too old for (compute capability {CudaDriver.Capability(Device.index)}, 8 is needed); use fp32.");
+            throw new ConfigurationException(
+                $"cuda-compute is bf16, which the device {Device} is too old for (compute capability "
+                    + $"{CudaDriver.Capability(Device.index)}, 8 is needed); use fp32."
+            );
         ComputeType = compute == CudaCompute.Bf16 ? ScalarType.BFloat16 : ScalarType.Float32;
         backends.cuda.matmul.allow_tf32 = compute == CudaCompute.Tf32;
     }
@@ -163,7 +177,10 @@ public sealed class CausalLanguageModel : IDisposable
         return FinalNorm.Forward(hidden).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Logits for every position: [B, L] ids -> [B, L, V] in fp32. For long texts use chunks of <see cref="Forward"/>'s result and <see cref="Head"/>.</summary>
+    /// <summary>
+    /// Logits for every position: [B, L] ids -> [B, L, V] in fp32. For long texts use chunks of <see cref="Forward"/>'s result and
+    /// <see cref="Head"/>.
+    /// </summary>
     public Tensor Logits(Tensor ids, ForwardContext context)
     {
         using var noGradient = no_grad();
@@ -171,14 +188,19 @@ public sealed class CausalLanguageModel : IDisposable
         return Head.Forward(Forward(ids, context)).to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Gives the model more token ids: the new rows of embeddings and head are the mean of the others, as LongLoRA makes that of its <c>[PAD]</c>.</summary>
+    /// <summary>
+    /// Gives the model more token ids: the new rows of embeddings and head are the mean of the others, as LongLoRA makes that of its
+    /// <c>[PAD]</c>.
+    /// </summary>
     /// <param name="size">The new V, not below the present one. Only before training: weights get new tensors.</param>
     public void ResizeVocabulary(int size)
     {
         var added = size - Config.VocabularySize;
         ArgumentOutOfRangeException.ThrowIfNegative(added, nameof(size));
         using var noGradient = no_grad();
-        foreach (var weight in Weights.Where(w => w == Embedding.Weight || w.Name == Head.Name + ".weight" || w.Name == Head.Name + ".bias"))
+        foreach (
+            var weight in Weights.Where(w => w == Embedding.Weight || w.Name == Head.Name + ".weight" || w.Name == Head.Name + ".bias")
+        )
         {
             using var scope = NewDisposeScope();
             var mean = weight.Value.to(ScalarType.Float32).mean([0], keepdim: true).to(weight.Value.dtype);
@@ -191,7 +213,10 @@ public sealed class CausalLanguageModel : IDisposable
     internal static void CheckIds(Tensor ids, ForwardContext context)
     {
         if (ids.dim() != 2 || ids.size(1) != context.Positions.Length)
-            throw new ShapeException($"The model takes ids [B, L] with rotary tables for L positions; seen [{string.Join(", ", ids.shape)}] and {context.Positions.Length}.");
+            throw new ShapeException(
+                $"The model takes ids [B, L] with rotary tables for L positions; seen [{string.Join(", ", ids.shape)}] and "
+                    + $"{context.Positions.Length}."
+            );
     }
 
     /// <inheritdoc/>

@@ -10,14 +10,15 @@ namespace LongLora.Models;
 // B batch, L tokens, h some of the H heads, K head size, D model size, F MLP size
 
 /// <summary>
-/// The block of Llama and its relatives: a norm before each branch, rotary positions, grouped-query attention, an MLP down(silu(gate) · up). A
-/// family says which layers there are; what is computed stands here.
+/// The block of Llama and its relatives: a norm before each branch, rotary positions, grouped-query attention, an MLP down(silu(gate) ·
+/// up). A family says which layers there are; what is computed stands here.
 /// </summary>
 /// <param name="config">The architecture.</param>
 /// <param name="layer">Index of the layer.</param>
 internal sealed class GatedBlock(ModelConfig config, int layer) : DecoderBlock
 {
-    private readonly int _queriesPerGroup = config.HeadCount / config.KeyValueHeadCount, _heads = config.HeadCount;
+    private readonly int _queriesPerGroup = config.HeadCount / config.KeyValueHeadCount,
+        _heads = config.HeadCount;
 
     /// <inheritdoc/>
     public override required INormLayer AttentionNorm { get; init; }
@@ -53,10 +54,12 @@ internal sealed class GatedBlock(ModelConfig config, int layer) : DecoderBlock
     public override int? Window { get; } = config.WindowOf(layer);
 
     /// <inheritdoc/>
-    public override IReadOnlyList<LinearLayer> AttentionLayers => [.. new[] { Query.Layer, Key.Layer, Value.Layer, AttentionOutput }.Distinct()];
+    public override IReadOnlyList<LinearLayer> AttentionLayers =>
+        [.. new[] { Query.Layer, Key.Layer, Value.Layer, AttentionOutput }.Distinct()];
 
     /// <inheritdoc/>
-    public override IReadOnlyList<LinearLayer> RunAgain => [.. new[] { Query, Key, Value }.Where(p => p.Norm is not null).Select(p => p.Layer)];
+    public override IReadOnlyList<LinearLayer> RunAgain =>
+        [.. new[] { Query, Key, Value }.Where(p => p.Norm is not null).Select(p => p.Layer)];
 
     /// <inheritdoc/>
     internal override int SlicesOf(LinearLayer layer) => new[] { Query, Key, Value }.Count(p => p.Layer == layer);
@@ -65,18 +68,24 @@ internal sealed class GatedBlock(ModelConfig config, int layer) : DecoderBlock
     public override AttentionInputs Project(Tensor input, int firstGroup, int groupCount, ForwardContext context)
     {
         var (firstHead, heads) = (firstGroup * _queriesPerGroup, groupCount * _queriesPerGroup);
-        return new(Query.Forward(input, firstHead, heads, context.Positions), Key.Forward(input, firstGroup, groupCount, context.Positions),
-            Value.Forward(input, firstGroup, groupCount, null), new HeadSlice(firstHead, heads, _heads));
+        return new(
+            Query.Forward(input, firstHead, heads, context.Positions),
+            Key.Forward(input, firstGroup, groupCount, context.Positions),
+            Value.Forward(input, firstGroup, groupCount, null),
+            new HeadSlice(firstHead, heads, _heads)
+        );
     }
 
     /// <inheritdoc/>
     public override Tensor ProjectBackward(Tensor input, AttentionInputs gradients, int firstGroup, int groupCount, ForwardContext context)
     {
         using var scope = NewDisposeScope();
-        return Query.Backward(input, gradients.Query, firstGroup * _queriesPerGroup, groupCount * _queriesPerGroup, context.Positions)
+        return Query
+            .Backward(input, gradients.Query, firstGroup * _queriesPerGroup, groupCount * _queriesPerGroup, context.Positions)
             .add_(Key.Backward(input, gradients.Key, firstGroup, groupCount, context.Positions), Scalars.One)
             .add_(Value.Backward(input, gradients.Value, firstGroup, groupCount, null), Scalars.One)
-            .view(input.shape).MoveToOuterDisposeScope();
+            .view(input.shape)
+            .MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
@@ -90,7 +99,9 @@ internal sealed class GatedBlock(ModelConfig config, int layer) : DecoderBlock
     }
 }
 
-/// <summary>Heads that consecutive outputs of a linear layer make: head h is the outputs [FirstOutput + h K, FirstOutput + (h + 1) K).</summary>
+/// <summary>
+/// Heads that consecutive outputs of a linear layer make: head h is the outputs [FirstOutput + h K, FirstOutput + (h + 1) K).
+/// </summary>
 /// <param name="Layer">The layer; several projections may share one.</param>
 /// <param name="HeadSize">K.</param>
 /// <param name="FirstOutput">Where head 0 begins.</param>
@@ -106,7 +117,9 @@ internal sealed record HeadProjection(LinearLayer Layer, int HeadSize, long Firs
         return (positions?.Rotate(heads) ?? heads).transpose(1, 2).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The gradient of the input for that of the heads, [B, h, L, K] -> [B L, D], outside autograd; adds the gradients of the weights.</summary>
+    /// <summary>
+    /// The gradient of the input for that of the heads, [B, h, L, K] -> [B L, D], outside autograd; adds the gradients of the weights.
+    /// </summary>
     internal Tensor Backward(Tensor input, Tensor gradient, int first, int count, RotaryEmbedding? positions)
     {
         using var scope = NewDisposeScope();

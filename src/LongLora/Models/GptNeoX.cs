@@ -9,8 +9,9 @@ namespace LongLora.Models;
 // B batch, L tokens, h some of the H heads, K head size, D model size, F MLP size
 
 /// <summary>
-/// The GPT-NeoX family (GPT-NeoX-20B, arXiv 2204.06745; Pythia, Dolly 2, RedPajama-INCITE, StableLM alpha): LayerNorm with bias, attention and MLP
-/// side by side or one after the other, rotary positions on a part of each head, one layer for q, k and v, an MLP with GELU.
+/// The GPT-NeoX family (GPT-NeoX-20B, arXiv 2204.06745; Pythia, Dolly 2, RedPajama-INCITE, StableLM alpha): LayerNorm with bias,
+/// attention and MLP side by side or one after the other, rotary positions on a part of each head, one layer for q, k and v, an MLP with
+/// GELU.
 /// </summary>
 internal static class GptNeoX
 {
@@ -27,19 +28,28 @@ internal static class GptNeoX
     }
 
     // Rotary table and causal mask, stored by early exports.
-    private static bool IsIgnored(string name) => name.EndsWith(".attention.rotary_emb.inv_freq", StringComparison.Ordinal)
-        || name.EndsWith(".attention.bias", StringComparison.Ordinal) || name.EndsWith(".attention.masked_bias", StringComparison.Ordinal);
+    private static bool IsIgnored(string name) =>
+        name.EndsWith(".attention.rotary_emb.inv_freq", StringComparison.Ordinal)
+        || name.EndsWith(".attention.bias", StringComparison.Ordinal)
+        || name.EndsWith(".attention.masked_bias", StringComparison.Ordinal);
 
     private sealed class Block : DecoderBlock
     {
         private readonly int _headSize;
-        private readonly LinearLayer _all, _wide;
+        private readonly LinearLayer _all,
+            _wide;
         private readonly Func<Tensor, Tensor> _activation;
 
         internal Block(ModelConfig config, LayerBuilder layers, string name)
         {
-            (IsParallel, HeadGroups, _headSize, _activation) = (config.ParallelResidual, config.HeadCount, config.HeadSize, Activation(config.Activation));
-            int model = config.HiddenSize, mlp = config.IntermediateSize;
+            (IsParallel, HeadGroups, _headSize, _activation) = (
+                config.ParallelResidual,
+                config.HeadCount,
+                config.HeadSize,
+                Activation(config.Activation)
+            );
+            int model = config.HiddenSize,
+                mlp = config.IntermediateSize;
             AttentionNorm = layers.LayerNorm(name + ".input_layernorm", model, config.NormEpsilon);
             _all = layers.Linear(name + ".attention.query_key_value", model, 3L * model, config.AttentionBias); // head by head: q, k, v
             AttentionOutput = layers.Linear(name + ".attention.dense", model, model, config.AttentionBias);
@@ -65,18 +75,36 @@ internal static class GptNeoX
         public override AttentionInputs Project(Tensor input, int firstGroup, int groupCount, ForwardContext context)
         {
             using var scope = NewDisposeScope();
-            var heads = _all.Forward(input, Outputs(firstGroup, groupCount)).unflatten(2, [groupCount, 3, _headSize]); // [B, L, D] -> [B, L, h, 3, K]
-            Tensor Turned(int part) => context.Positions.Rotate(heads.select(3, part)).transpose(1, 2).MoveToOuterDisposeScope(); // -> [B, h, L, K]
+            // [B, L, D] -> [B, L, h, 3, K]
+            var heads = _all.Forward(input, Outputs(firstGroup, groupCount)).unflatten(2, [groupCount, 3, _headSize]);
+            // -> [B, h, L, K]
+            Tensor Turned(int part) => context.Positions.Rotate(heads.select(3, part)).transpose(1, 2).MoveToOuterDisposeScope();
             // Copied, so that the three in one can go.
-            return new(Turned(0), Turned(1), heads.select(3, 2).contiguous().transpose(1, 2).MoveToOuterDisposeScope(),
-                new HeadSlice(firstGroup, groupCount, HeadGroups));
+            return new(
+                Turned(0),
+                Turned(1),
+                heads.select(3, 2).contiguous().transpose(1, 2).MoveToOuterDisposeScope(),
+                new HeadSlice(firstGroup, groupCount, HeadGroups)
+            );
         }
 
-        public override Tensor ProjectBackward(Tensor input, AttentionInputs gradients, int firstGroup, int groupCount, ForwardContext context)
+        public override Tensor ProjectBackward(
+            Tensor input,
+            AttentionInputs gradients,
+            int firstGroup,
+            int groupCount,
+            ForwardContext context
+        )
         {
             using var scope = NewDisposeScope();
-            var heads = stack([context.Positions.RotateBack(gradients.Query.transpose(1, 2)), context.Positions.RotateBack(gradients.Key.transpose(1, 2)),
-                gradients.Value.transpose(1, 2)], 3); // [B, h, L, K] -> [B, L, h, 3, K]
+            var heads = stack(
+                [
+                    context.Positions.RotateBack(gradients.Query.transpose(1, 2)),
+                    context.Positions.RotateBack(gradients.Key.transpose(1, 2)),
+                    gradients.Value.transpose(1, 2),
+                ],
+                3
+            ); // [B, h, L, K] -> [B, L, h, 3, K]
             var (flat, outputs) = (heads.view(-1, 3L * groupCount * _headSize), Outputs(firstGroup, groupCount));
             _all.AccumulateGradients(input.reshape(-1, input.size(2)), flat, outputs);
             return _all.InputGradient(flat, null, outputs).view(input.shape).MoveToOuterDisposeScope();
@@ -90,15 +118,26 @@ internal static class GptNeoX
 
         private FeatureSlice Outputs(int first, int count) => new(3L * first * _headSize, 3L * count * _headSize);
 
-        private static Func<Tensor, Tensor> Activation(string name) => name switch
-        {
-            "gelu" => x => nn.functional.gelu(x),
-            "gelu_new" or "gelu_fast" or "gelu_pytorch_tanh" => TanhGelu,
-            _ => throw new CheckpointException($"A GPT-NeoX model with the activation '{name}' is not supported; the supported ones are gelu, gelu_new, gelu_fast."),
-        };
+        private static Func<Tensor, Tensor> Activation(string name) =>
+            name switch
+            {
+                "gelu" => x => nn.functional.gelu(x),
+                "gelu_new" or "gelu_fast" or "gelu_pytorch_tanh" => TanhGelu,
+                _ => throw new CheckpointException(
+                    $"A GPT-NeoX model with the activation '{name}' is not supported; the supported ones are gelu, gelu_new, gelu_fast."
+                ),
+            };
 
         // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x³))): the approximation of GPT-2 and GPT-NeoX-20B.
-        private static Tensor TanhGelu(Tensor x) => (x * x).mul(Scalars.Of(0.044715)).add(Scalars.One, Scalars.One).mul(x).mul(Scalars.Of(Math.Sqrt(2 / Math.PI)))
-            .tanh().add(Scalars.One, Scalars.One).mul(x).mul(Scalars.Of(0.5));
+        private static Tensor TanhGelu(Tensor x) =>
+            (x * x)
+                .mul(Scalars.Of(0.044715))
+                .add(Scalars.One, Scalars.One)
+                .mul(x)
+                .mul(Scalars.Of(Math.Sqrt(2 / Math.PI)))
+                .tanh()
+                .add(Scalars.One, Scalars.One)
+                .mul(x)
+                .mul(Scalars.Of(0.5));
     }
 }

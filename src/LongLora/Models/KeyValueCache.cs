@@ -7,12 +7,13 @@ namespace LongLora.Models;
 
 /// <summary>
 /// Keys and values of the tokens that a model has read, for each row of a batch: room for all of them is taken once. Keys have their
-/// positions applied, with rotary tables made for the whole capacity, so that scalings which depend on the length of the text (dynamic NTK, longrope)
-/// are the same for every token.
+/// positions applied, with rotary tables made for the whole capacity, so that scalings which depend on the length of the text (dynamic
+/// NTK, longrope) are the same for every token.
 /// </summary>
 public sealed class KeyValueCache : IDisposable
 {
-    private readonly CachedHeads[] _keys, _values;
+    private readonly CachedHeads[] _keys,
+        _values;
     private readonly int[] _lengths;
     private readonly CausalLanguageModel _model;
     private readonly KeyValueType? _type;
@@ -69,12 +70,14 @@ public sealed class KeyValueCache : IDisposable
     }
 
     /// <summary>
-    /// Writes keys and values [1, J, l, K] of a block behind those that a row holds, and gives those that the new tokens look at, [1, J, n, K]: all,
-    /// or with a window W the last W + l - 1.
+    /// Writes keys and values [1, J, l, K] of a block behind those that a row holds, and gives those that the new tokens look at, [1, J,
+    /// n, K]: all, or with a window W the last W + l - 1.
     /// </summary>
     internal (Tensor Keys, Tensor Values) Append(int block, int row, Tensor key, Tensor value, int? window)
     {
-        long start = _lengths[row], count = key.size(2), first = window is { } w ? Math.Max(0, start - w + 1) : 0;
+        long start = _lengths[row],
+            count = key.size(2),
+            first = window is { } w ? Math.Max(0, start - w + 1) : 0;
         _keys[block].Write(row, start, key);
         _values[block].Write(row, start, value);
         return (_keys[block].Read(row, first, start + count - first), _values[block].Read(row, first, start + count - first));

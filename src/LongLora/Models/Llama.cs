@@ -27,7 +27,8 @@ internal static class Llama
     /// <summary>Stored by early exports, computed here from the config.</summary>
     internal static bool IsIgnored(string name) => name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal);
 
-    private static GatedBlock Block(ModelConfig config, LayerBuilder layers, int layer) => Block(config, layers, layer, config.AttentionBias, config.AttentionBias);
+    private static GatedBlock Block(ModelConfig config, LayerBuilder layers, int layer) =>
+        Block(config, layers, layer, config.AttentionBias, config.AttentionBias);
 
     /// <summary>A block with q, k, v, gate and up in layers of their own.</summary>
     /// <param name="config">The architecture.</param>
@@ -36,13 +37,24 @@ internal static class Llama
     /// <param name="inputBias">Whether q, k and v have a bias.</param>
     /// <param name="outputBias">Whether o has one.</param>
     /// <param name="headNorms">Whether each query and key head has an RMSNorm of its own.</param>
-    internal static GatedBlock Block(ModelConfig config, LayerBuilder layers, int layer, bool inputBias, bool outputBias, bool headNorms = false)
+    internal static GatedBlock Block(
+        ModelConfig config,
+        LayerBuilder layers,
+        int layer,
+        bool inputBias,
+        bool outputBias,
+        bool headNorms = false
+    )
     {
         var name = $"model.layers.{layer}";
-        int model = config.HiddenSize, mlp = config.IntermediateSize;
-        HeadProjection Heads(string letter, int count, bool norm = false) => new(
-            layers.Linear($"{name}.self_attn.{letter}_proj", model, (long)count * config.HeadSize, inputBias), config.HeadSize,
-            Norm: norm ? layers.RmsNorm($"{name}.self_attn.{letter}_norm", config.HeadSize, config.NormEpsilon) : null);
+        int model = config.HiddenSize,
+            mlp = config.IntermediateSize;
+        HeadProjection Heads(string letter, int count, bool norm = false) =>
+            new(
+                layers.Linear($"{name}.self_attn.{letter}_proj", model, (long)count * config.HeadSize, inputBias),
+                config.HeadSize,
+                Norm: norm ? layers.RmsNorm($"{name}.self_attn.{letter}_norm", config.HeadSize, config.NormEpsilon) : null
+            );
 
         return new GatedBlock(config, layer)
         {

@@ -14,24 +14,35 @@ public static class ModelLoader
     public static IReadOnlyList<string> Families { get; } = ["llama", "mistral", "qwen2", "qwen3", "phi3", "gpt_neox"];
 
     /// <summary>
-    /// The model that <paramref name="config"/> describes with the weights of <paramref name="source"/>. On the CPU its weights are the mapped
-    /// files: loading takes no memory, and the model, which now owns the source, reads them as they are used.
+    /// The model that <paramref name="config"/> describes with the weights of <paramref name="source"/>. On the CPU its weights are the
+    /// mapped files: loading takes no memory, and the model, which now owns the source, reads them as they are used.
     /// </summary>
     /// <param name="config">The architecture.</param>
     /// <param name="source">The weights.</param>
     /// <param name="device">Where the model lives; null for the CPU.</param>
     /// <param name="quantization">
-    /// Form of the decoder blocks' matrices: they are quantised one at a time, and the model in full precision never exists. A checkpoint that is
-    /// stored in few bits is taken as it is.
+    /// Form of the decoder blocks' matrices: they are quantised one at a time, and the model in full precision never exists. A checkpoint
+    /// that is stored in few bits is taken as it is.
     /// </param>
     /// <exception cref="CheckpointException">A tensor is missing, superfluous, of the wrong shape, or not finite.</exception>
-    public static CausalLanguageModel Load(ModelConfig config, ITensorSource source, Device? device = null, QuantizationKind quantization = QuantizationKind.None)
+    public static CausalLanguageModel Load(
+        ModelConfig config,
+        ITensorSource source,
+        Device? device = null,
+        QuantizationKind quantization = QuantizationKind.None
+    )
     {
         LibTorch.EnsureLoaded();
         device ??= CPU;
         var family = Family(config);
         bool IsIgnored(string name) => family.IsIgnored(name) || (config.TiedEmbeddings && name == family.Head + ".weight");
-        return Build(config, new CheckpointWeights(source, device, IsIgnored), device, source, new ProjectionQuantizer(quantization, device, MainType(source)));
+        return Build(
+            config,
+            new CheckpointWeights(source, device, IsIgnored),
+            device,
+            source,
+            new ProjectionQuantizer(quantization, device, MainType(source))
+        );
     }
 
     /// <summary>The names and shapes that a config means, without memory.</summary>
@@ -43,30 +54,54 @@ public static class ModelLoader
     /// <param name="device">Where it lives; null for the CPU.</param>
     /// <param name="quantization">Form of the decoder blocks' matrices.</param>
     /// <param name="type">Type of the weights.</param>
-    public static CausalLanguageModel Create(ModelConfig config, long seed, Device? device = null, QuantizationKind quantization = QuantizationKind.None, ScalarType type = ScalarType.Float32)
+    public static CausalLanguageModel Create(
+        ModelConfig config,
+        long seed,
+        Device? device = null,
+        QuantizationKind quantization = QuantizationKind.None,
+        ScalarType type = ScalarType.Float32
+    )
     {
         LibTorch.EnsureLoaded();
         device ??= CPU;
-        return Build(config, new RandomWeights(config.InitializerRange, seed, device, type), device, null, new ProjectionQuantizer(quantization, device));
+        return Build(
+            config,
+            new RandomWeights(config.InitializerRange, seed, device, type),
+            device,
+            null,
+            new ProjectionQuantizer(quantization, device)
+        );
     }
 
     // The type of the embeddings, the largest tensor that is never quantised.
     private static ScalarType MainType(ITensorSource source) =>
-        source.Tensors.Values.Where(t => t.Type is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64).MaxBy(t => t.ElementCount)?.Type ?? ScalarType.BFloat16;
+        source
+            .Tensors.Values.Where(t => t.Type is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64)
+            .MaxBy(t => t.ElementCount)
+            ?.Type
+        ?? ScalarType.BFloat16;
 
-    private static ModelFamily Family(ModelConfig config) => config.ModelType switch
-    {
-        "llama" => Llama.Family,
-        "mistral" => Mistral.Family,
-        "qwen2" => Qwen2.Family,
-        "qwen3" => Qwen3.Family,
-        "phi3" => Phi3.Family,
-        "gpt_neox" => GptNeoX.Family,
-        _ => throw new CheckpointException(
-            $"Models of type '{config.ModelType}' are not supported; the supported types are {string.Join(", ", Families)}."),
-    };
+    private static ModelFamily Family(ModelConfig config) =>
+        config.ModelType switch
+        {
+            "llama" => Llama.Family,
+            "mistral" => Mistral.Family,
+            "qwen2" => Qwen2.Family,
+            "qwen3" => Qwen3.Family,
+            "phi3" => Phi3.Family,
+            "gpt_neox" => GptNeoX.Family,
+            _ => throw new CheckpointException(
+                $"Models of type '{config.ModelType}' are not supported; the supported types are {string.Join(", ", Families)}."
+            ),
+        };
 
-    private static CausalLanguageModel Build(ModelConfig config, WeightSource source, Device device, IDisposable? files, IProjectionSource? projections)
+    private static CausalLanguageModel Build(
+        ModelConfig config,
+        WeightSource source,
+        Device device,
+        IDisposable? files,
+        IProjectionSource? projections
+    )
     {
         var layers = new LayerBuilder(source, projections);
         try

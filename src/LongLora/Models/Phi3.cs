@@ -14,8 +14,11 @@ internal static class Phi3
     private static GatedBlock Block(ModelConfig config, LayerBuilder layers, int layer)
     {
         var name = $"model.layers.{layer}";
-        int model = config.HiddenSize, mlp = config.IntermediateSize, size = config.HeadSize;
-        long queries = (long)config.HeadCount * size, shared = (long)config.KeyValueHeadCount * size;
+        int model = config.HiddenSize,
+            mlp = config.IntermediateSize,
+            size = config.HeadSize;
+        long queries = (long)config.HeadCount * size,
+            shared = (long)config.KeyValueHeadCount * size;
         var norm = layers.RmsNorm(name + ".input_layernorm", model, config.NormEpsilon);
         var all = layers.Linear(name + ".self_attn.qkv_proj", model, queries + 2 * shared); // q, then k, then v
         return new GatedBlock(config, layer)

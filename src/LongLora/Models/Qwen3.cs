@@ -6,9 +6,10 @@ namespace LongLora.Models;
 /// </summary>
 internal static class Qwen3
 {
-    internal static ModelFamily Family { get; } = Llama.Family with
-    {
-        Build = (config, layers) => Llama.Build(config, layers,
-            (c, l, layer) => Llama.Block(c, l, layer, c.AttentionBias, c.AttentionBias, headNorms: true)),
-    };
+    internal static ModelFamily Family { get; } =
+        Llama.Family with
+        {
+            Build = (config, layers) =>
+                Llama.Build(config, layers, (c, l, layer) => Llama.Block(c, l, layer, c.AttentionBias, c.AttentionBias, headNorms: true)),
+        };
 }

@@ -14,7 +14,9 @@ public sealed record StreamingOptions
     /// <summary>S, first tokens of the text that are never forgotten: attention that has nowhere to go rests on them. Default 4.</summary>
     public int SinkTokens { get; init; } = 4;
 
-    /// <summary>W, last tokens of the text, the one that is read included. Default null: as many as fit into the model's context beside the sinks.</summary>
+    /// <summary>
+    /// W, last tokens of the text, the one that is read included. Default null: as many as fit into the model's context beside the sinks.
+    /// </summary>
     public int? Window { get; init; }
 
     /// <summary>W for a model.</summary>
@@ -25,30 +27,41 @@ public sealed record StreamingOptions
         var narrowest = Enumerable.Range(0, config.LayerCount).Select(config.WindowOf).Min() ?? int.MaxValue;
         var window = Window ?? Math.Min(context, narrowest) - SinkTokens;
         if (SinkTokens < 0 || window < 1)
-            throw new ConfigurationException($"Streaming needs 0 sink tokens or more and a window of at least 1; seen {SinkTokens} and {window}.");
+            throw new ConfigurationException(
+                $"Streaming needs 0 sink tokens or more and a window of at least 1; seen {SinkTokens} and {window}."
+            );
         if ((long)SinkTokens + window > context)
-            throw new ConfigurationException($"{SinkTokens} sink tokens and a window of {window:N0} need {SinkTokens + (long)window:N0} positions; the model has learnt {context:N0}. Take a smaller window.");
+            throw new ConfigurationException(
+                $"{SinkTokens} sink tokens and a window of {window:N0} need {SinkTokens + (long)window:N0} positions; the model has "
+                    + $"learnt {context:N0}. Take a smaller window."
+            );
         if ((long)SinkTokens + window > narrowest)
-            throw new ConfigurationException($"The model's layers look at {narrowest:N0} tokens (sliding window); sinks and window of streaming must fit in, and are {SinkTokens} and {window:N0}.");
+            throw new ConfigurationException(
+                $"The model's layers look at {narrowest:N0} tokens (sliding window); sinks and window of streaming must fit in, and are "
+                    + $"{SinkTokens} and {window:N0}."
+            );
         return window;
     }
 }
 
 /// <summary>
-/// Keys and values of the first tokens of a text (attention sinks) and of the last ones, in memory that does not grow. A token looks at the S sinks
-/// and at W tokens up to itself, and positions are places among these: sinks have 0 to S - 1, the token that is read at most S + W - 1.
+/// Keys and values of the first tokens of a text (attention sinks) and of the last ones, in memory that does not grow. A token looks at
+/// the S sinks and at W tokens up to itself, and positions are places among these: sinks have 0 to S - 1, the token that is read at most
+/// S + W - 1.
 /// </summary>
 /// <remarks>
-/// Attention feels differences of positions alone. So keys of the window are kept turned by their own place in the text, for good, in a ring that new
-/// tokens write over; and it is the sinks, kept as they are before positions, that are turned anew to stand right before the window. The published code
-/// turns all keys at every token instead; the scores are the same, and here a token costs S turned keys and not S + W.
+/// Attention feels differences of positions alone. So keys of the window are kept turned by their own place in the text, for good, in a
+/// ring that new tokens write over; and it is the sinks, kept as they are before positions, that are turned anew to stand right before
+/// the window. The published code turns all keys at every token instead; the scores are the same, and here a token costs S turned keys
+/// and not S + W.
 /// </remarks>
 public sealed class StreamingCache : IDisposable
 {
     // A chunk looks at W keys before it and at itself: longer ones are no cheaper a token, and take a larger mask.
     private const int LargestChunk = 512;
 
-    private readonly CachedHeads[] _keys, _values; // places 0 to S - 1: sinks; S + i mod W: token S + i
+    private readonly CachedHeads[] _keys,
+        _values; // places 0 to S - 1: sinks; S + i mod W: token S + i
     private readonly Tensor[] _sinkKeys; // [1, J, S, K], not turned
     private readonly RopeFrequencies _frequencies;
     private readonly Device _device;
@@ -65,7 +78,13 @@ public sealed class StreamingCache : IDisposable
         _frequencies = RopeScaling.Frequencies(model.Config, SinkTokens + Window);
         CachedHeads[] Make() => [.. model.Blocks.Select(_ => new CachedHeads(model, SinkTokens + Window, 1, type))];
         (_keys, _values) = (Make(), Make());
-        _sinkKeys = [.. model.Blocks.Select(_ => empty([1, model.Config.KeyValueHeadCount, SinkTokens, model.Config.HeadSize], model.ComputeType, _device).DetachFromDisposeScope())];
+        _sinkKeys =
+        [
+            .. model.Blocks.Select(_ =>
+                empty([1, model.Config.KeyValueHeadCount, SinkTokens, model.Config.HeadSize], model.ComputeType, _device)
+                    .DetachFromDisposeScope()
+            ),
+        ];
     }
 
     /// <summary>S.</summary>
@@ -81,9 +100,12 @@ public sealed class StreamingCache : IDisposable
     public int ChunkTokens => Math.Min(Window, LargestChunk);
 
     /// <summary>Bytes of all keys and values, whatever the length of the text.</summary>
-    public long ByteCount => _keys.Concat(_values).Sum(heads => heads.ByteCount) + _sinkKeys.Sum(keys => keys.numel() * keys.element_size());
+    public long ByteCount =>
+        _keys.Concat(_values).Sum(heads => heads.ByteCount) + _sinkKeys.Sum(keys => keys.numel() * keys.element_size());
 
-    /// <summary>Forgets the text from a token on, if everything before it is still held: that is so while sinks and window have not filled.</summary>
+    /// <summary>
+    /// Forgets the text from a token on, if everything before it is still held: that is so while sinks and window have not filled.
+    /// </summary>
     /// <param name="length">Tokens to keep.</param>
     /// <returns>Whether it was done; if not, nothing has changed, and <see cref="Clear"/> begins anew.</returns>
     public bool TryTruncate(long length)
@@ -114,7 +136,9 @@ public sealed class StreamingCache : IDisposable
         (Length, _sinkPlace) = (Length + step.Count, step.Count == 1 ? step.SinkPlace : -1);
     }
 
-    /// <summary>Attention of a block's next tokens, [1, H, l, K], to sinks, window and each other; their keys and values are kept.</summary>
+    /// <summary>
+    /// Attention of a block's next tokens, [1, H, l, K], to sinks, window and each other; their keys and values are kept.
+    /// </summary>
     /// <param name="block">Index of the block.</param>
     /// <param name="query">[1, H, l, K], not turned.</param>
     /// <param name="key">[1, J, l, K], not turned.</param>
@@ -146,7 +170,13 @@ public sealed class StreamingCache : IDisposable
             _values[block].Write(0, Place(Length), value);
         }
         var held = Math.Min(Length + 1, SinkTokens + Window);
-        return Dispatcher.ScaledDotProductAttention(Turn(query, step.Turns), _keys[block].Read(0, 0, held), _values[block].Read(0, 0, held), null, causal: false);
+        return Dispatcher.ScaledDotProductAttention(
+            Turn(query, step.Turns),
+            _keys[block].Read(0, 0, held),
+            _values[block].Read(0, 0, held),
+            null,
+            causal: false
+        );
     }
 
     // One fused call: a query is both of its turned forms one behind the other, and a key has zeros where it is not meant.
@@ -159,7 +189,8 @@ public sealed class StreamingCache : IDisposable
         var keys = cat([_keys[block].Read(0, SinkTokens, step.Ring), newKeys], 2);
         var values = cat([_values[block].Read(0, 0, step.Sinks), _values[block].Read(0, SinkTokens, step.Ring), newValues], 2);
         var sinks = Turn(_sinkKeys[block].narrow(2, 0, step.Sinks), step.SinkTurns);
-        var queries = cat([Turn(query, step.PlaceTurns!), Turn(query, step.Turns)], 3).mul_(Scalars.Of(Math.Sqrt(2))); // the kernel divides by the root of 2 K
+        // the kernel divides by the root of 2 K
+        var queries = cat([Turn(query, step.PlaceTurns!), Turn(query, step.Turns)], 3).mul_(Scalars.Of(Math.Sqrt(2)));
         var both = cat([cat([sinks, zeros_like(sinks)], 3), cat([zeros_like(keys), keys], 3)], 2); // -> [1, J, n, 2 K]
         var result = MaskedAttention.Attend(queries, both, cat([values, zeros_like(values)], 3), step.Mask!).narrow(3, 0, query.size(3));
         for (long written = 0, count; written < fresh; written += count)
@@ -261,7 +292,11 @@ internal sealed class StreamingStep : IDisposable
             SinkPlace = 0,
             Turns = RotaryEmbedding.At(frequencies, tokens, device),
             SinkTurns = RotaryEmbedding.At(frequencies, [.. Enumerable.Range(0, sinks).Select(j => (long)j)], device),
-            PlaceTurns = RotaryEmbedding.At(frequencies, [.. tokens.Select(t => Math.Min(t, cache.SinkTokens + cache.Window - 1L))], device),
+            PlaceTurns = RotaryEmbedding.At(
+                frequencies,
+                [.. tokens.Select(t => Math.Min(t, cache.SinkTokens + cache.Window - 1L))],
+                device
+            ),
             Mask = tensor(mask, [count, sinks + keys.Length], device: device).DetachFromDisposeScope(),
         };
     }

@@ -6,8 +6,8 @@ namespace LongLora.Models;
 // B batch, L tokens, H heads, K head size
 
 /// <summary>
-/// The large buffers that the passes through a model's blocks use one after the other, each mapped once: a walk over the blocks that took them
-/// from the allocator anew would page-fault its whole memory many times over, or break the heap into pieces.
+/// The large buffers that the passes through a model's blocks use one after the other, each mapped once: a walk over the blocks that took
+/// them from the allocator anew would page-fault its whole memory many times over, or break the heap into pieces.
 /// </summary>
 public sealed class Workspace : IDisposable
 {

@@ -18,8 +18,9 @@ public static class RopeScaling
     public static IReadOnlyList<string> Kinds { get; } = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"];
 
     /// <summary>
-    /// Not a kind but a way to <see cref="Extend"/>: texts that fit into the original context keep its positions, longer ones have YaRN's frequencies. It is written as
-    /// longrope with short divisors of one, so the short text of an extended model is computed as it was before.
+    /// Not a kind but a way to <see cref="Extend"/>: texts that fit into the original context keep its positions, longer ones have YaRN's
+    /// frequencies. It is written as longrope with short divisors of one, so the short text of an extended model is computed as it was
+    /// before.
     /// </summary>
     public const string ByLength = "by-length";
 
@@ -27,10 +28,11 @@ public static class RopeScaling
     public static bool DependsOnLength(ModelConfig config) => config.RopeScaling.Kind is "dynamic" or "longrope";
 
     /// <summary>
-    /// The length that stands for a text of <paramref name="length"/> tokens that may still grow within <paramref name="context"/>: the original context where it fits
-    /// into that, else the whole context, so that a text's angles do not change while it grows.
+    /// The length that stands for a text of <paramref name="length"/> tokens that may still grow within <paramref name="context"/>: the
+    /// original context where it fits into that, else the whole context, so that a text's angles do not change while it grows.
     /// </summary>
-    public static int TextLength(ModelConfig config, int length, int context) => length <= OriginalContext(config) ? Math.Min(OriginalContext(config), context) : context;
+    public static int TextLength(ModelConfig config, int length, int context) =>
+        length <= OriginalContext(config) ? Math.Min(OriginalContext(config), context) : context;
 
     /// <summary>Frequencies for a text of <paramref name="length"/> tokens.</summary>
     /// <param name="config">Rotary size, base and scaling.</param>
@@ -48,7 +50,8 @@ public static class RopeScaling
             "llama3" => new(Llama3(config), 1),
             "longrope" => LongRope(config, length),
             _ => throw new ConfigurationException(
-                $"RoPE scaling '{scaling.Kind}' is not supported; use one of {string.Join(", ", Kinds)}."),
+                $"RoPE scaling '{scaling.Kind}' is not supported; use one of {string.Join(", ", Kinds)}."
+            ),
         };
     }
 
@@ -59,9 +62,10 @@ public static class RopeScaling
     /// The context in tokens that the model has now. Where a linear scaling does not name its original context,
     /// <c>max_position_embeddings</c> is the original one, as in LongLoRA's published models.
     /// </summary>
-    public static int CurrentContext(ModelConfig config) => config.RopeScaling is { Kind: "linear", OriginalMaxPositions: null } linear
-        ? (int)(config.MaxPositions * linear.Factor)
-        : config.MaxPositions;
+    public static int CurrentContext(ModelConfig config) =>
+        config.RopeScaling is { Kind: "linear", OriginalMaxPositions: null } linear
+            ? (int)(config.MaxPositions * linear.Factor)
+            : config.MaxPositions;
 
     /// <summary>
     /// The same model with positions rescaled for <paramref name="context"/> tokens, counted from the context before any rescaling: a model
@@ -69,9 +73,9 @@ public static class RopeScaling
     /// </summary>
     /// <param name="config">The model.</param>
     /// <param name="kind">
-    /// One of <see cref="Kinds"/>, <see cref="ByLength"/>, or <c>auto</c>: the kind that the model has, linear (position interpolation) where it has none. Phi-3 without
-    /// scaling gets longrope with one divisor for all frequencies, which is linear with LongRoPE's attention factor: transformers takes no other
-    /// kind for Phi-3.
+    /// One of <see cref="Kinds"/>, <see cref="ByLength"/>, or <c>auto</c>: the kind that the model has, linear (position interpolation)
+    /// where it has none. Phi-3 without scaling gets longrope with one divisor for all frequencies, which is linear with LongRoPE's
+    /// attention factor: transformers takes no other kind for Phi-3.
     /// </param>
     /// <param name="factor">The factor; null for ceil(context / original context), LongLoRA's rule.</param>
     /// <param name="context">The new context in tokens.</param>
@@ -80,7 +84,11 @@ public static class RopeScaling
     {
         var present = config.RopeScaling;
         if (kind == "auto")
-            kind = IsByLength(config) ? ByLength : present.Kind != "default" ? present.Kind : config.ModelType == "phi3" ? "longrope" : "linear";
+            kind =
+                IsByLength(config) ? ByLength
+                : present.Kind != "default" ? present.Kind
+                : config.ModelType == "phi3" ? "longrope"
+                : "linear";
         if (!Kinds.Contains(kind) && kind != ByLength)
             throw new ConfigurationException($"rope-scaling is '{kind}'; use one of auto, {string.Join(", ", Kinds)}, {ByLength}.");
         if (context <= CurrentContext(config) && factor is null)
@@ -90,11 +98,17 @@ public static class RopeScaling
         if (kind == ByLength)
             return ExtendByLength(config, factor, context);
         if (kind == "longrope" && present.Kind == "longrope")
-            throw new ConfigurationException($"This model has LongRoPE for {CurrentContext(config)} tokens, with a divisor for every frequency that was searched for that context; "
-                + "no rule gives those of a longer one. Give a context of at most that, or take a model of the family without rope_scaling.");
+            throw new ConfigurationException(
+                $"This model has LongRoPE for {CurrentContext(config)} tokens, with a divisor for every frequency that was searched for "
+                    + $"that context; "
+                    + "no rule gives those of a longer one. Give a context of at most that, or take a model of the family without "
+                    + "rope_scaling."
+            );
         if (present.Kind != "default" && present.Kind != kind)
-            throw new ConfigurationException($"rope-scaling {kind} cannot be put upon the model's own '{present.Kind}' scaling (factor {present.Factor}): "
-                + $"config.json holds one kind only. Use auto or {present.Kind}.");
+            throw new ConfigurationException(
+                $"rope-scaling {kind} cannot be put upon the model's own '{present.Kind}' scaling (factor {present.Factor}): "
+                    + $"config.json holds one kind only. Use auto or {present.Kind}."
+            );
 
         var original = OriginalContext(config);
         var scaling = present with
@@ -113,21 +127,48 @@ public static class RopeScaling
             scaling = scaling with { LowFrequencyFactor = 1, HighFrequencyFactor = 4 };
         // transformers takes max_position_embeddings itself as dynamic scaling's original context.
         return kind == "dynamic"
-            ? config with { RopeScaling = scaling with { OriginalMaxPositions = null }, MaxPositions = original }
-            : config with { RopeScaling = scaling, MaxPositions = context };
+            ? config with
+            {
+                RopeScaling = scaling with { OriginalMaxPositions = null },
+                MaxPositions = original,
+            }
+            : config with
+            {
+                RopeScaling = scaling,
+                MaxPositions = context,
+            };
     }
 
-    private static bool IsByLength(ModelConfig config) => config.RopeScaling is { Kind: "longrope", AttentionFactor: 1, ShortFactors: { } divisors } && divisors.All(d => d == 1);
+    private static bool IsByLength(ModelConfig config) =>
+        config.RopeScaling is { Kind: "longrope", AttentionFactor: 1, ShortFactors: { } divisors } && divisors.All(d => d == 1);
 
-    // YaRN's frequencies as LongRoPE's divisors. Its temperature is left out: LongRoPE's factor on cosine and sine is the same at every length, and short text needs 1.
+    // YaRN's frequencies as LongRoPE's divisors. Its temperature is left out: LongRoPE's factor on cosine and sine is the same at every
+    // length, and short text needs 1.
     private static ModelConfig ExtendByLength(ModelConfig config, double? factor, int context)
     {
         if ((config.RopeScaling.Kind != "default" && !IsByLength(config)) || config.ModelType == "phi3")
-            throw new ConfigurationException($"rope-scaling {ByLength} keeps the original positions of short text, which "
-                + (config.ModelType == "phi3" ? "Phi-3's config cannot say beside other ones for long text. Use auto." : $"this model's '{config.RopeScaling.Kind}' scaling has replaced already. Use auto or {config.RopeScaling.Kind}."));
+            throw new ConfigurationException(
+                $"rope-scaling {ByLength} keeps the original positions of short text, which "
+                    + (
+                        config.ModelType == "phi3"
+                            ? "Phi-3's config cannot say beside other ones for long text. Use auto."
+                            : $"this model's '{config.RopeScaling.Kind}' scaling has replaced already. Use auto or "
+                                + $"{config.RopeScaling.Kind}."
+                    )
+            );
         var original = OriginalContext(config);
         var stretch = factor ?? Math.Ceiling((double)context / original);
-        var yarn = Yarn(config with { RopeScaling = new RopeScalingConfig { Kind = "yarn", Factor = stretch, OriginalMaxPositions = original } });
+        var yarn = Yarn(
+            config with
+            {
+                RopeScaling = new RopeScalingConfig
+                {
+                    Kind = "yarn",
+                    Factor = stretch,
+                    OriginalMaxPositions = original,
+                },
+            }
+        );
         return config with
         {
             MaxPositions = context,
@@ -156,7 +197,8 @@ public static class RopeScaling
     private static double[] Dynamic(ModelConfig config, int length)
     {
         double native = config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
-        double factor = config.RopeScaling.Factor, size = config.RotarySize;
+        double factor = config.RopeScaling.Factor,
+            size = config.RotarySize;
         var longest = Math.Max(length, native);
         var theta = config.RopeTheta * Math.Pow(factor * longest / native - (factor - 1), size / (size - 2));
         return Plain(theta, config.RotarySize);
@@ -170,7 +212,8 @@ public static class RopeScaling
         var size = config.RotarySize;
         double Dimension(double rotations) => size * Math.Log(original / (rotations * 2 * Math.PI)) / (2 * Math.Log(config.RopeTheta));
 
-        double low = Dimension(scaling.BetaFast ?? 32), high = Dimension(scaling.BetaSlow ?? 1);
+        double low = Dimension(scaling.BetaFast ?? 32),
+            high = Dimension(scaling.BetaSlow ?? 1);
         if (scaling.Truncate ?? true)
             (low, high) = (Math.Floor(low), Math.Ceiling(high));
         (low, high) = (Math.Max(low, 0), Math.Min(high, size - 1));
@@ -196,7 +239,8 @@ public static class RopeScaling
     private static double[] Llama3(ModelConfig config)
     {
         var scaling = config.RopeScaling;
-        double low = Required(scaling.LowFrequencyFactor, "low_freq_factor"), high = Required(scaling.HighFrequencyFactor, "high_freq_factor");
+        double low = Required(scaling.LowFrequencyFactor, "low_freq_factor"),
+            high = Required(scaling.HighFrequencyFactor, "high_freq_factor");
         double original = Required(scaling.OriginalMaxPositions, "original_max_position_embeddings");
         return Array.ConvertAll(Plain(config.RopeTheta, config.RotarySize), frequency =>
         {
@@ -218,14 +262,16 @@ public static class RopeScaling
         var divisors = length > original ? scaling.LongFactors : scaling.ShortFactors;
         var inverse = Plain(config.RopeTheta, config.RotarySize);
         if (divisors is null || divisors.Count != inverse.Length)
-            throw new ConfigurationException($"longrope needs short_factor and long_factor of {inverse.Length} numbers (half of the numbers of a head that turn); "
-                + $"seen {divisors?.Count.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "none"}.");
+            throw new ConfigurationException(
+                $"longrope needs short_factor and long_factor of {inverse.Length} numbers (half of the numbers of a head that turn); "
+                    + $"seen {divisors?.Count.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "none"}."
+            );
         for (var i = 0; i < inverse.Length; i++)
             inverse[i] /= divisors[i];
         var stretch = scaling.Factor > 1 ? scaling.Factor : (double)config.MaxPositions / original;
         return new(inverse, scaling.AttentionFactor ?? (stretch <= 1 ? 1 : Math.Sqrt(1 + Math.Log(stretch) / Math.Log(original))));
     }
 
-    private static double Required(double? value, string name) => value ?? throw new ConfigurationException(
-        $"RoPE scaling needs '{name}'; give it in rope_scaling of config.json.");
+    private static double Required(double? value, string name) =>
+        value ?? throw new ConfigurationException($"RoPE scaling needs '{name}'; give it in rope_scaling of config.json.");
 }

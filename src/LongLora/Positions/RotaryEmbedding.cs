@@ -8,14 +8,17 @@ namespace LongLora.Positions;
 
 /// <summary>
 /// Cosines and sines of the rotary position embedding (RoFormer, arXiv 2104.09864; Llama's layout, in which dimension i is paired with
-/// i + R/2; dimensions from R on stay as they are) for one run of positions. Angles are computed in double precision: at position 1,000,000 single precision is off by 0.03 rad.
+/// i + R/2; dimensions from R on stay as they are) for one run of positions. Angles are computed in double precision: at position
+/// 1,000,000 single precision is off by 0.03 rad.
 /// </summary>
 public sealed class RotaryEmbedding : IDisposable
 {
-    private readonly Tensor _cos, _sin;
+    private readonly Tensor _cos,
+        _sin;
 
     // (cos, cos) and (-sin, sin), so that few calls turn a few heads; null where calls do not matter.
-    private Tensor? _bothCos, _bothSin;
+    private Tensor? _bothCos,
+        _bothSin;
 
     /// <summary>Turns nothing: for who applies positions later. It has no length.</summary>
     internal static RotaryEmbedding None { get; } = new(null!, null!);
@@ -29,7 +32,9 @@ public sealed class RotaryEmbedding : IDisposable
     /// <param name="config">Rotary size, base and scaling.</param>
     /// <param name="length">Number of positions.</param>
     /// <param name="device">Where the tables live; they are fp32 everywhere.</param>
-    /// <param name="textLength">Length of the text, on which dynamic and longrope scaling depend; null for <paramref name="length"/>.</param>
+    /// <param name="textLength">
+    /// Length of the text, on which dynamic and longrope scaling depend; null for <paramref name="length"/>.
+    /// </param>
     public static RotaryEmbedding Create(ModelConfig config, int length, Device? device = null, int? textLength = null)
     {
         if (length < 1)
@@ -37,7 +42,8 @@ public sealed class RotaryEmbedding : IDisposable
         var (inverse, factor) = RopeScaling.Frequencies(config, textLength ?? length);
         using var scope = NewDisposeScope();
         var half = inverse.Length;
-        Tensor cos = empty(length, 1, half), sin = empty(length, 1, half);
+        Tensor cos = empty(length, 1, half),
+            sin = empty(length, 1, half);
         Fill(cos, sin, inverse, factor, length);
         return new(cos.to(device ?? CPU).DetachFromDisposeScope(), sin.to(device ?? CPU).DetachFromDisposeScope());
     }
@@ -49,14 +55,18 @@ public sealed class RotaryEmbedding : IDisposable
     internal static RotaryEmbedding At(RopeFrequencies frequencies, ReadOnlySpan<long> positions, Device device)
     {
         var half = frequencies.Inverse.Length;
-        float[] cos = new float[positions.Length * half], sin = new float[cos.Length];
+        float[] cos = new float[positions.Length * half],
+            sin = new float[cos.Length];
         for (var i = 0; i < cos.Length; i++)
         {
             var (s, c) = Math.SinCos(positions[i / half] * frequencies.Inverse[i % half]);
             (cos[i], sin[i]) = ((float)(c * frequencies.AttentionFactor), (float)(s * frequencies.AttentionFactor));
         }
         long[] shape = [positions.Length, 1, half];
-        return new(tensor(cos, shape, device: device).DetachFromDisposeScope(), tensor(sin, shape, device: device).DetachFromDisposeScope());
+        return new(
+            tensor(cos, shape, device: device).DetachFromDisposeScope(),
+            tensor(sin, shape, device: device).DetachFromDisposeScope()
+        );
     }
 
     /// <summary>The tables of some of the positions; views, which live as long as the dispose scope around them.</summary>
@@ -65,8 +75,8 @@ public sealed class RotaryEmbedding : IDisposable
     public RotaryEmbedding Narrow(long start, long count) => new(_cos.narrow(-3, start, count), _sin.narrow(-3, start, count));
 
     /// <summary>
-    /// The same tables, laid out so that heads outside autograd are turned in few calls: for single tokens, where calls are what takes the time. The new tensors
-    /// live as long as the dispose scope around them.
+    /// The same tables, laid out so that heads outside autograd are turned in few calls: for single tokens, where calls are what takes
+    /// the time. The new tensors live as long as the dispose scope around them.
     /// </summary>
     internal RotaryEmbedding ForFewTokens(ScalarType type)
     {
@@ -74,17 +84,24 @@ public sealed class RotaryEmbedding : IDisposable
         return new(cos, sin) { _bothCos = cat([cos, cos], -1), _bothSin = cat([-sin, sin], -1) };
     }
 
-    /// <summary>The tables of any positions in any order, such as those of documents that each begin at 0; copies, which the caller disposes.</summary>
+    /// <summary>
+    /// The tables of any positions in any order, such as those of documents that each begin at 0; copies, which the caller disposes.
+    /// </summary>
     /// <param name="positions">[L] or [B, L], each below <see cref="Length"/>.</param>
     public RotaryEmbedding At(Tensor positions)
     {
         using var scope = NewDisposeScope();
-        Tensor Pick(Tensor table) => table.index_select(0, positions.flatten()).view([.. positions.shape, 1, table.size(2)]).DetachFromDisposeScope();
+        Tensor Pick(Tensor table) =>
+            table.index_select(0, positions.flatten()).view([.. positions.shape, 1, table.size(2)]).DetachFromDisposeScope();
         return new(Pick(_cos), Pick(_sin));
     }
 
-    /// <summary>One run of positions behind another: position i of the second is i + <see cref="Length"/> of the first here; copies, which the caller disposes.</summary>
-    public static RotaryEmbedding Join(RotaryEmbedding first, RotaryEmbedding second) => new(cat([first._cos, second._cos], -3), cat([first._sin, second._sin], -3));
+    /// <summary>
+    /// One run of positions behind another: position i of the second is i + <see cref="Length"/> of the first here; copies, which the
+    /// caller disposes.
+    /// </summary>
+    public static RotaryEmbedding Join(RotaryEmbedding first, RotaryEmbedding second) =>
+        new(cat([first._cos, second._cos], -3), cat([first._sin, second._sin], -3));
 
     /// <summary>The tables of one position for each row of a batch: [B, 1, H, K] heads are turned each by its own.</summary>
     /// <param name="positions">B positions.</param>
@@ -104,12 +121,15 @@ public sealed class RotaryEmbedding : IDisposable
             return heads.contiguous();
         using var scope = NewDisposeScope();
         if (_bothCos is not null && heads.size(3) == _bothCos.size(-1))
-            return (heads * _bothCos).add_(heads.roll(_cos.size(-1), -1).mul_(_bothSin!), Scalars.One).MoveToOuterDisposeScope(); // the same bits: -x sin is exact
+            // the same bits: -x sin is exact
+            return (heads * _bothCos).add_(heads.roll(_cos.size(-1), -1).mul_(_bothSin!), Scalars.One).MoveToOuterDisposeScope();
         var (a, b, rest, cos, sin) = Parts(heads);
         return cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin, Scalars.One), .. rest], 3).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The gradient of what <see cref="Rotate"/> was given, for the gradient of what it returned: turned back by the same angles.</summary>
+    /// <summary>
+    /// The gradient of what <see cref="Rotate"/> was given, for the gradient of what it returned: turned back by the same angles.
+    /// </summary>
     /// <param name="gradient">[B, L, H, K].</param>
     /// <returns>[B, L, H, K], contiguous.</returns>
     public Tensor RotateBack(Tensor gradient)
@@ -121,7 +141,8 @@ public sealed class RotaryEmbedding : IDisposable
 
     private (Tensor A, Tensor B, Tensor[] Still, Tensor Cos, Tensor Sin) Parts(Tensor heads)
     {
-        long half = _cos.size(-1), size = heads.size(3);
+        long half = _cos.size(-1),
+            size = heads.size(3);
         Tensor[] rest = size > 2 * half ? [heads.narrow(3, 2 * half, size - 2 * half)] : [];
         return (heads.narrow(3, 0, half), heads.narrow(3, half, half), rest, _cos.In(heads.dtype), _sin.In(heads.dtype));
     }
@@ -129,7 +150,8 @@ public sealed class RotaryEmbedding : IDisposable
     // Straight into the tensors: for a million positions managed arrays would take as much again.
     private static unsafe void Fill(Tensor cos, Tensor sin, double[] inverse, double factor, int length)
     {
-        nint cosAt = NativeTensor.Data(cos), sinAt = NativeTensor.Data(sin);
+        nint cosAt = NativeTensor.Data(cos),
+            sinAt = NativeTensor.Data(sin);
         Parallel.For(0, length, position =>
         {
             var row = (long)position * inverse.Length;

@@ -14,8 +14,17 @@ namespace LongLora.Quantization;
 /// <param name="Lookup">The same by tensor operations.</param>
 /// <param name="Quantize">Making NF4 of the matrix.</param>
 /// <param name="BytesPerWeight">Of the NF4 matrix.</param>
-public sealed record DequantizationTimes(long Size, long Rows, double Dense, double Nf4, double Int8, IReadOnlyDictionary<string, double> Kernels,
-    double Lookup, double Quantize, double BytesPerWeight);
+public sealed record DequantizationTimes(
+    long Size,
+    long Rows,
+    double Dense,
+    double Nf4,
+    double Int8,
+    IReadOnlyDictionary<string, double> Kernels,
+    double Lookup,
+    double Quantize,
+    double BytesPerWeight
+);
 
 /// <summary>What quantised matrices cost in time on this machine's CPU.</summary>
 public static class DequantizationBenchmark
@@ -57,7 +66,16 @@ public static class DequantizationBenchmark
             }
         }
         var kernels = Enum.GetNames<Nf4KernelLevel>().Where(shortest.ContainsKey).ToDictionary(name => name, name => shortest[name]);
-        return new(size, rowCount, shortest["dense"], shortest["nf4"], shortest["int8"], kernels, shortest["lookup"], shortest["quantize"],
-            (double)nf4.ByteCount / (size * size));
+        return new(
+            size,
+            rowCount,
+            shortest["dense"],
+            shortest["nf4"],
+            shortest["int8"],
+            kernels,
+            shortest["lookup"],
+            shortest["quantize"],
+            (double)nf4.ByteCount / (size * size)
+        );
     }
 }

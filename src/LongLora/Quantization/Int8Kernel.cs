@@ -17,10 +17,24 @@ internal static unsafe class Int8Kernel
     /// <param name="columns">First column and number of columns.</param>
     /// <param name="output">rows x columns numbers.</param>
     /// <param name="wide">Whether vector instructions are used; they give the same bits.</param>
-    public static void Dequantize(nint codes, nint scales, long width, (long Start, long Count) rows, (long Start, long Count) columns, nint output, bool wide = true)
+    public static void Dequantize(
+        nint codes,
+        nint scales,
+        long width,
+        (long Start, long Count) rows,
+        (long Start, long Count) columns,
+        nint output,
+        bool wide = true
+    )
     {
-        void Run(long row) => DequantizeRow((sbyte*)codes + (rows.Start + row) * width + columns.Start, ((float*)scales)[row], columns.Count,
-            (float*)output + row * columns.Count, wide);
+        void Run(long row) =>
+            DequantizeRow(
+                (sbyte*)codes + (rows.Start + row) * width + columns.Start,
+                ((float*)scales)[row],
+                columns.Count,
+                (float*)output + row * columns.Count,
+                wide
+            );
 
         var tasks = (int)Math.Min(Math.Min(Environment.ProcessorCount, rows.Count), rows.Count * columns.Count / ElementsPerTask);
         if (tasks <= 1)

@@ -8,14 +8,17 @@ namespace LongLora.Quantization;
 
 /// <summary>
 /// A matrix in 8 bits, one scale a row: w = code · m / 127 with m the row's largest magnitude. Stored as bitsandbytes stores it
-/// (LLM.int8, arXiv 2208.07339): <c>weight</c> I8 [O, I], <c>SCB</c> F32 [O] with m, and <c>weight_format</c> 0. Activations are never quantised here.
+/// (LLM.int8, arXiv 2208.07339): <c>weight</c> I8 [O, I], <c>SCB</c> F32 [O] with m, and <c>weight_format</c> 0. Activations are never
+/// quantised here.
 /// </summary>
 public sealed class Int8Projection : QuantizedProjection
 {
-    internal const string ScaleSuffix = ".SCB", FormatSuffix = ".weight_format";
+    internal const string ScaleSuffix = ".SCB",
+        FormatSuffix = ".weight_format";
     private const int Largest = 127;
 
-    private readonly Tensor _codes, _magnitudes;
+    private readonly Tensor _codes,
+        _magnitudes;
 
     internal Int8Projection(Tensor codes, Tensor magnitudes, ScalarType originalType, Weight? bias)
         : base(codes.size(0), codes.size(1), codes.device, originalType, bias) =>
@@ -43,7 +46,9 @@ public sealed class Int8Projection : QuantizedProjection
             var largest = piece.abs().amax([1], keepdim: true);
             magnitudes.narrow(0, start, count).copy_(largest.squeeze(1));
             // A row of zeros has no scale; its codes are zero whatever it is.
-            codes.narrow(0, start, count).copy_(piece.mul(Scalars.Of(Largest)).div_(largest.masked_fill(largest.eq(Scalars.Zero), Scalars.One)).round_());
+            codes
+                .narrow(0, start, count)
+                .copy_(piece.mul(Scalars.Of(Largest)).div_(largest.masked_fill(largest.eq(Scalars.Zero), Scalars.One)).round_());
         }
         return new(codes.MoveToOuterDisposeScope(), magnitudes.MoveToOuterDisposeScope(), weight.dtype, bias);
     }
@@ -54,16 +59,31 @@ public sealed class Int8Projection : QuantizedProjection
     /// <inheritdoc/>
     public override long ByteCount => _codes.numel() + sizeof(float) * _magnitudes.numel();
 
-    internal static Int8Projection Read(CheckpointWeights files, string name, long outputs, long inputs, ScalarType originalType, Weight? bias)
+    internal static Int8Projection Read(
+        CheckpointWeights files,
+        string name,
+        long outputs,
+        long inputs,
+        ScalarType originalType,
+        Weight? bias
+    )
     {
         using var scope = NewDisposeScope();
         if (files.Find(name + FormatSuffix) is { } format)
         {
             using var value = files.TakeStored(format.Name, ScalarType.Byte, [.. format.Shape]).cpu();
             if (value.numel() != 1 || value.item<byte>() != 0)
-                throw new CheckpointException($"{format.File}: '{format.Name}' is not 0; only rows in their order are supported. Save the model with a newer bitsandbytes.");
+                throw new CheckpointException(
+                    $"{format.File}: '{format.Name}' is not 0; only rows in their order are supported. Save the model with a newer "
+                        + $"bitsandbytes."
+                );
         }
-        return new(files.TakeStored(name + ".weight", ScalarType.Int8, outputs, inputs), files.TakeStored(name + ScaleSuffix, ScalarType.Float32, outputs), originalType, bias);
+        return new(
+            files.TakeStored(name + ".weight", ScalarType.Int8, outputs, inputs),
+            files.TakeStored(name + ScaleSuffix, ScalarType.Float32, outputs),
+            originalType,
+            bias
+        );
     }
 
     private protected override Tensor Dequantize((long Start, long Count) rows, (long Start, long Count) columns)
@@ -73,10 +93,23 @@ public sealed class Int8Projection : QuantizedProjection
         if (Device.type == DeviceType.CPU)
         {
             var result = empty([rows.Count, columns.Count], ScalarType.Float32);
-            Int8Kernel.Dequantize(NativeTensor.Data(_codes), NativeTensor.Data(scales), InputSize, rows, columns, NativeTensor.Data(result));
+            Int8Kernel.Dequantize(
+                NativeTensor.Data(_codes),
+                NativeTensor.Data(scales),
+                InputSize,
+                rows,
+                columns,
+                NativeTensor.Data(result)
+            );
             return result.MoveToOuterDisposeScope();
         }
-        return _codes.narrow(0, rows.Start, rows.Count).narrow(1, columns.Start, columns.Count).to(ScalarType.Float32).contiguous().mul_(scales).MoveToOuterDisposeScope();
+        return _codes
+            .narrow(0, rows.Start, rows.Count)
+            .narrow(1, columns.Start, columns.Count)
+            .to(ScalarType.Float32)
+            .contiguous()
+            .mul_(scales)
+            .MoveToOuterDisposeScope();
     }
 
     internal override IEnumerable<TensorToWrite> Stored(string name)

@@ -19,19 +19,29 @@ namespace LongLora.Quantization;
 internal sealed record Nf4State(int BlockSize, ScalarType OriginalType, long Outputs, long Inputs, int? NestedBlockSize, float Offset);
 
 /// <summary>
-/// 4-bit matrices as bitsandbytes stores them in Hugging Face checkpoints: <c>weight</c> U8 [ceil(n / 2), 1], <c>weight.absmax</c> U8 (F32 without
-/// double quantisation), <c>weight.quant_map</c> F32 [16], <c>weight.nested_absmax</c> F32, <c>weight.nested_quant_map</c> F32 [256], and
+/// 4-bit matrices as bitsandbytes stores them in Hugging Face checkpoints: <c>weight</c> U8 [ceil(n / 2), 1], <c>weight.absmax</c> U8
+/// (F32 without double quantisation), <c>weight.quant_map</c> F32 [16], <c>weight.nested_absmax</c> F32, <c>weight.nested_quant_map</c>
+/// F32 [256], and
 /// <c>weight.quant_state.bitsandbytes__nf4</c>.
 /// </summary>
 internal static class Nf4Format
 {
-    public const string Scales = ".absmax", Values = ".quant_map", NestedScales = ".nested_absmax", NestedValues = ".nested_quant_map",
-        StateSuffix = ".quant_state.bitsandbytes__nf4", Fp4StateSuffix = ".quant_state.bitsandbytes__fp4";
+    public const string Scales = ".absmax",
+        Values = ".quant_map",
+        NestedScales = ".nested_absmax",
+        NestedValues = ".nested_quant_map",
+        StateSuffix = ".quant_state.bitsandbytes__nf4",
+        Fp4StateSuffix = ".quant_state.bitsandbytes__fp4";
 
     private const int LongestState = 4096;
 
     private static readonly (ScalarType Type, string Name)[] s_types =
-        [(ScalarType.Float32, "float32"), (ScalarType.Float16, "float16"), (ScalarType.BFloat16, "bfloat16"), (ScalarType.Float64, "float64")];
+    [
+        (ScalarType.Float32, "float32"),
+        (ScalarType.Float16, "float16"),
+        (ScalarType.BFloat16, "bfloat16"),
+        (ScalarType.Float64, "float64"),
+    ];
 
     /// <summary>Reads a matrix; on the CPU its codes stay in the mapped file.</summary>
     public static Nf4Projection Read(CheckpointWeights files, string weight, long outputs, long inputs, Weight? bias)
@@ -40,7 +50,9 @@ internal static class Nf4Format
         var info = files.Find(weight + StateSuffix)!;
         var state = ReadState(files, info);
         if (state.Outputs != outputs || state.Inputs != inputs)
-            throw new CheckpointException($"{info.File}: '{weight}' holds [{state.Outputs}, {state.Inputs}], but config.json asks for [{outputs}, {inputs}].");
+            throw new CheckpointException(
+                $"{info.File}: '{weight}' holds [{state.Outputs}, {state.Inputs}], but config.json asks for [{outputs}, {inputs}]."
+            );
         var count = outputs * inputs;
         var blocks = (count + state.BlockSize - 1) / state.BlockSize;
         Tensor Take(string suffix, ScalarType type, params long[] shape) => files.TakeStored(weight + suffix, type, shape);
@@ -48,10 +60,32 @@ internal static class Nf4Format
         var codes = Take("", ScalarType.Byte, (count + 1) / 2, 1);
         var values = Take(Values, ScalarType.Float32, 16).cpu().data<float>().ToArray();
         if (state.NestedBlockSize is not { } group)
-            return new(new(codes, Take(Scales, ScalarType.Float32, blocks), null, 0), outputs, inputs, state.OriginalType, bias, Shared(values, Nf4Codebook.Values), blockSize: state.BlockSize);
+            return new(
+                new(codes, Take(Scales, ScalarType.Float32, blocks), null, 0),
+                outputs,
+                inputs,
+                state.OriginalType,
+                bias,
+                Shared(values, Nf4Codebook.Values),
+                blockSize: state.BlockSize
+            );
         var scaleValues = Take(NestedValues, ScalarType.Float32, 256).cpu().data<float>().ToArray();
-        return new(new(codes, Take(Scales, ScalarType.Byte, blocks), Take(NestedScales, ScalarType.Float32, (blocks + group - 1) / group), state.Offset),
-            outputs, inputs, state.OriginalType, bias, Shared(values, Nf4Codebook.Values), Shared(scaleValues, Nf4Codebook.ScaleValues), state.BlockSize, group);
+        return new(
+            new(
+                codes,
+                Take(Scales, ScalarType.Byte, blocks),
+                Take(NestedScales, ScalarType.Float32, (blocks + group - 1) / group),
+                state.Offset
+            ),
+            outputs,
+            inputs,
+            state.OriginalType,
+            bias,
+            Shared(values, Nf4Codebook.Values),
+            Shared(scaleValues, Nf4Codebook.ScaleValues),
+            state.BlockSize,
+            group
+        );
     }
 
     public static TensorToWrite Table(string name, float[] values) => new(name, ScalarType.Float32, [values.Length], () => tensor(values));
@@ -60,22 +94,31 @@ internal static class Nf4Format
     public static TensorToWrite State(string name, Nf4State state)
     {
         var nested = state.NestedBlockSize is { } size
-            ? string.Create(CultureInfo.InvariantCulture, $", \"nested_blocksize\": {size}, \"nested_dtype\": \"float32\", \"nested_offset\": {(double)state.Offset:R}")
+            ? string.Create(
+                CultureInfo.InvariantCulture,
+                $", \"nested_blocksize\": {size}, \"nested_dtype\": \"float32\", \"nested_offset\": {(double)state.Offset:R}"
+            )
             : "";
-        var text = string.Create(CultureInfo.InvariantCulture,
-            $"{{\"quant_type\": \"nf4\", \"blocksize\": {state.BlockSize}, \"dtype\": \"{NameOf(state.OriginalType)}\", \"shape\": [{state.Outputs}, {state.Inputs}]{nested}}}");
+        var text = string.Create(
+            CultureInfo.InvariantCulture,
+            $"{{\"quant_type\": \"nf4\", \"blocksize\": {state.BlockSize}, \"dtype\": \"{NameOf(state.OriginalType)}\", \"shape\": "
+                + $"[{state.Outputs}, {state.Inputs}]{nested}}}"
+        );
         var bytes = Encoding.UTF8.GetBytes(text);
         return new(name, ScalarType.Byte, [bytes.Length], () => tensor(bytes));
     }
 
     /// <summary>PyTorch's name of a floating type.</summary>
-    public static string NameOf(ScalarType type) => Array.Find(s_types, t => t.Type == type).Name
-        ?? throw new ShapeException($"{type} is not among the types that are quantised.");
+    public static string NameOf(ScalarType type) =>
+        Array.Find(s_types, t => t.Type == type).Name ?? throw new ShapeException($"{type} is not among the types that are quantised.");
 
     private static Nf4State ReadState(CheckpointWeights files, TensorInfo info)
     {
         if (info.Type != ScalarType.Byte || info.Shape.Count != 1 || info.ElementCount > LongestState)
-            throw new CheckpointException($"{info.File}: '{info.Name}' is {info.Type} [{string.Join(", ", info.Shape)}]; a text of at most {LongestState} bytes is needed.");
+            throw new CheckpointException(
+                $"{info.File}: '{info.Name}' is {info.Type} [{string.Join(", ", info.Shape)}]; a text of at most {LongestState} bytes "
+                    + $"is needed."
+            );
         using var bytes = files.TakeStored(info.Name, ScalarType.Byte, [.. info.Shape]).cpu();
         try
         {
@@ -84,10 +127,21 @@ internal static class Nf4Format
             var shape = json.GetProperty("shape").EnumerateArray().Select(x => x.GetInt64()).ToArray();
             var type = Array.Find(s_types, t => t.Name == json.GetProperty("dtype").GetString());
             var nested = json.TryGetProperty("nested_blocksize", out var size);
-            var state = new Nf4State(json.GetProperty("blocksize").GetInt32(), type.Type, shape.ElementAtOrDefault(0), shape.ElementAtOrDefault(1),
-                nested ? size.GetInt32() : null, nested ? json.GetProperty("nested_offset").GetSingle() : 0);
+            var state = new Nf4State(
+                json.GetProperty("blocksize").GetInt32(),
+                type.Type,
+                shape.ElementAtOrDefault(0),
+                shape.ElementAtOrDefault(1),
+                nested ? size.GetInt32() : null,
+                nested ? json.GetProperty("nested_offset").GetSingle() : 0
+            );
             static bool IsBlock(int value) => value is >= 2 and <= 1 << 20 && BitOperations.IsPow2(value);
-            return type.Name is not null && shape.Length == 2 && json.GetProperty("quant_type").GetString() == "nf4" && IsBlock(state.BlockSize) && IsBlock(state.NestedBlockSize ?? 2)
+            return
+                type.Name is not null
+                && shape.Length == 2
+                && json.GetProperty("quant_type").GetString() == "nf4"
+                && IsBlock(state.BlockSize)
+                && IsBlock(state.NestedBlockSize ?? 2)
                 ? state
                 : throw new FormatException($"{json.GetRawText()} is not supported");
         }

@@ -20,16 +20,24 @@ internal enum Nf4KernelLevel
 /// <param name="Offset">Added to every scale.</param>
 /// <param name="BlockShift">Base-2 logarithm of the weights in a block.</param>
 /// <param name="NestedShift">Base-2 logarithm of the scales in a group.</param>
-internal readonly unsafe record struct Nf4Memory(nint Codes, nint Scales, nint PlainScales, nint NestedScales, float Offset,
-    int BlockShift, int NestedShift)
+internal readonly unsafe record struct Nf4Memory(
+    nint Codes,
+    nint Scales,
+    nint PlainScales,
+    nint NestedScales,
+    float Offset,
+    int BlockShift,
+    int NestedShift
+)
 {
     /// <summary>The scale of a block: two roundings, as in bitsandbytes, so no fused multiply-add.</summary>
     /// <param name="block">Which block.</param>
     /// <param name="table">256 values.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public float Scale(long block, float* table) => PlainScales != 0
-        ? ((float*)PlainScales)[block]
-        : table[((byte*)Scales)[block]] * ((float*)NestedScales)[block >> NestedShift] + Offset;
+    public float Scale(long block, float* table) =>
+        PlainScales != 0
+            ? ((float*)PlainScales)[block]
+            : table[((byte*)Scales)[block]] * ((float*)NestedScales)[block >> NestedShift] + Offset;
 }
 
 /// <summary>Weights out of NF4 codes on the CPU: value[code] · scale of the block, in fp32.</summary>
@@ -40,7 +48,9 @@ internal static unsafe class Nf4Kernel
 
     /// <summary>The widest instructions that this machine has.</summary>
     public static Nf4KernelLevel Best { get; } =
-        Avx512F.IsSupported ? Nf4KernelLevel.Avx512 : Avx2.IsSupported ? Nf4KernelLevel.Avx2 : Nf4KernelLevel.Scalar;
+        Avx512F.IsSupported ? Nf4KernelLevel.Avx512
+        : Avx2.IsSupported ? Nf4KernelLevel.Avx2
+        : Nf4KernelLevel.Scalar;
 
     /// <summary>Writes a rectangle of a matrix, row by row without gaps, on all cores.</summary>
     /// <param name="memory">The matrix.</param>
@@ -51,8 +61,16 @@ internal static unsafe class Nf4Kernel
     /// <param name="columns">First column and number of columns.</param>
     /// <param name="output">rows x columns numbers.</param>
     /// <param name="level">Instructions to use; the machine must have them.</param>
-    public static void Dequantize(Nf4Memory memory, float[] values, float[] scaleValues, long width, (long Start, long Count) rows, (long Start, long Count) columns,
-        float* output, Nf4KernelLevel level)
+    public static void Dequantize(
+        Nf4Memory memory,
+        float[] values,
+        float[] scaleValues,
+        long width,
+        (long Start, long Count) rows,
+        (long Start, long Count) columns,
+        float* output,
+        Nf4KernelLevel level
+    )
     {
         void Run(long first, long count)
         {
@@ -75,19 +93,31 @@ internal static unsafe class Nf4Kernel
         }
         Parallel.For(0, tasks, task =>
         {
-            long start = rows.Count * task / tasks, end = rows.Count * (task + 1) / tasks;
+            long start = rows.Count * task / tasks,
+                end = rows.Count * (task + 1) / tasks;
             Run(start, end - start);
         });
     }
 
     /// <summary>Writes consecutive weights, from any one on.</summary>
-    public static void DequantizeRange(Nf4Memory memory, float[] values, float[] scaleValues, long first, long count, float* output, Nf4KernelLevel level)
+    public static void DequantizeRange(
+        Nf4Memory memory,
+        float[] values,
+        float[] scaleValues,
+        long first,
+        long count,
+        float* output,
+        Nf4KernelLevel level
+    )
     {
         var codes = (byte*)memory.Codes;
         var blockMask = (1L << memory.BlockShift) - 1;
-        fixed (float* table = values, scales = scaleValues)
+        fixed (
+            float* table = values,
+                scales = scaleValues
+        )
         {
-            for (var end = first + count; first < end;)
+            for (var end = first + count; first < end; )
             {
                 // One block, or the part of it that is asked for; beyond it lies another scale.
                 var stop = Math.Min(end, (first | blockMask) + 1);
@@ -143,7 +173,11 @@ internal static unsafe class Nf4Kernel
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Half256(Vector256<int> indexes, Vector256<float> low, Vector256<float> high) =>
-        Avx.BlendVariable(Avx2.PermuteVar8x32(low, indexes), Avx2.PermuteVar8x32(high, indexes), Avx2.ShiftLeftLogical(indexes, 28).AsSingle());
+        Avx.BlendVariable(
+            Avx2.PermuteVar8x32(low, indexes),
+            Avx2.PermuteVar8x32(high, indexes),
+            Avx2.ShiftLeftLogical(indexes, 28).AsSingle()
+        );
 
     // 8 bytes -> 16 codes in order, one a byte
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -8,24 +8,36 @@ using static TorchSharp.torch;
 namespace LongLora.Quantization;
 
 /// <summary>
-/// A matrix in NF4 with double quantisation (QLoRA, arXiv 2305.14314): 4 bits a weight, 8 a block of 64, 32 for 256 blocks, which is 0.516 bytes
-/// a weight. The numbers are those of bitsandbytes.
+/// A matrix in NF4 with double quantisation (QLoRA, arXiv 2305.14314): 4 bits a weight, 8 a block of 64, 32 for 256 blocks, which is
+/// 0.516 bytes a weight. The numbers are those of bitsandbytes.
 /// </summary>
 /// <remarks>
-/// On CUDA the codes are looked up by tensor operations: exact, with a few times the memory traffic of a kernel of its own. That path is tested
-/// on the CPU and has not been tried on a GPU.
+/// On CUDA the codes are looked up by tensor operations: exact, with a few times the memory traffic of a kernel of its own. That path is
+/// tested on the CPU and has not been tried on a GPU.
 /// </remarks>
 public sealed unsafe class Nf4Projection : QuantizedProjection
 {
     private readonly Nf4Tensors _tensors;
-    private readonly float[] _values, _scaleValues;
-    private readonly int _blockSize, _nestedBlockSize;
+    private readonly float[] _values,
+        _scaleValues;
+    private readonly int _blockSize,
+        _nestedBlockSize;
 
     // On the device, so that a lookup waits for no copy; made by the first.
-    private Tensor? _pairTable, _scaleTable;
+    private Tensor? _pairTable,
+        _scaleTable;
 
-    internal Nf4Projection(Nf4Tensors tensors, long outputs, long inputs, ScalarType originalType, Weight? bias, float[]? values = null,
-        float[]? scaleValues = null, int blockSize = Nf4Codebook.BlockSize, int nestedBlockSize = Nf4Codebook.NestedBlockSize)
+    internal Nf4Projection(
+        Nf4Tensors tensors,
+        long outputs,
+        long inputs,
+        ScalarType originalType,
+        Weight? bias,
+        float[]? values = null,
+        float[]? scaleValues = null,
+        int blockSize = Nf4Codebook.BlockSize,
+        int nestedBlockSize = Nf4Codebook.NestedBlockSize
+    )
         : base(outputs, inputs, tensors.Codes.device, originalType, bias)
     {
         (_values, _scaleValues) = (values ?? Nf4Codebook.Values, scaleValues ?? Nf4Codebook.ScaleValues);
@@ -45,14 +57,21 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
         using var scope = NewDisposeScope();
         var made = Nf4Quantizer.Quantize(weight);
         device ??= weight.device;
-        return new(new(made.Codes.to(device), made.Scales.to(device), made.NestedScales!.to(device), made.Offset), weight.size(0), weight.size(1), weight.dtype, bias);
+        return new(
+            new(made.Codes.to(device), made.Scales.to(device), made.NestedScales!.to(device), made.Offset),
+            weight.size(0),
+            weight.size(1),
+            weight.dtype,
+            bias
+        );
     }
 
     /// <inheritdoc/>
     public override QuantizationKind Kind => QuantizationKind.Nf4;
 
     /// <inheritdoc/>
-    public override long ByteCount => new[] { _tensors.Codes, _tensors.Scales, _tensors.NestedScales }.Sum(t => t is null ? 0 : t.numel() * t.element_size());
+    public override long ByteCount =>
+        new[] { _tensors.Codes, _tensors.Scales, _tensors.NestedScales }.Sum(t => t is null ? 0 : t.numel() * t.element_size());
 
     internal static void RequireMatrix(Tensor weight)
     {
@@ -68,8 +87,15 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
         var result = empty([rows.Count, columns.Count], ScalarType.Float32);
         static nint Data(Tensor? tensor) => tensor is null ? 0 : NativeTensor.Data(tensor);
         var plain = _tensors.NestedScales is null;
-        var memory = new Nf4Memory(Data(_tensors.Codes), plain ? 0 : Data(_tensors.Scales), plain ? Data(_tensors.Scales) : 0, Data(_tensors.NestedScales),
-            _tensors.Offset, BitOperations.Log2((uint)_blockSize), BitOperations.Log2((uint)_nestedBlockSize));
+        var memory = new Nf4Memory(
+            Data(_tensors.Codes),
+            plain ? 0 : Data(_tensors.Scales),
+            plain ? Data(_tensors.Scales) : 0,
+            Data(_tensors.NestedScales),
+            _tensors.Offset,
+            BitOperations.Log2((uint)_blockSize),
+            BitOperations.Log2((uint)_nestedBlockSize)
+        );
         Nf4Kernel.Dequantize(memory, _values, _scaleValues, InputSize, rows, columns, (float*)NativeTensor.Data(result), level);
         return result;
     }
@@ -78,30 +104,45 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
     internal Tensor DequantizeByLookup((long Start, long Count) rows, (long Start, long Count) columns)
     {
         using var scope = NewDisposeScope();
-        long begin = rows.Start * InputSize, end = begin + rows.Count * InputSize;
-        long firstBlock = begin / _blockSize, blocks = (end + _blockSize - 1) / _blockSize - firstBlock;
+        long begin = rows.Start * InputSize,
+            end = begin + rows.Count * InputSize;
+        long firstBlock = begin / _blockSize,
+            blocks = (end + _blockSize - 1) / _blockSize - firstBlock;
         var bytes = _tensors.Codes.view(-1);
-        long firstByte = firstBlock * _blockSize / 2, byteCount = Math.Min(blocks * _blockSize / 2, bytes.numel() - firstByte);
+        long firstByte = firstBlock * _blockSize / 2,
+            byteCount = Math.Min(blocks * _blockSize / 2, bytes.numel() - firstByte);
 
-        var values = (_pairTable ??= PairTable())
-            .index_select(0, bytes.narrow(0, firstByte, byteCount).to(ScalarType.Int32)).view(-1); // [bytes] -> [bytes, 2] -> [weights]
+        // [bytes] -> [bytes, 2] -> [weights]
+        var values = (_pairTable ??= PairTable()).index_select(0, bytes.narrow(0, firstByte, byteCount).to(ScalarType.Int32)).view(-1);
         var scales = Scales(firstBlock, blocks);
         if (values.numel() == blocks * _blockSize)
             values = values.view(blocks, _blockSize).mul_(scales.unsqueeze(1)).view(-1);
         else // the last block of the matrix is short
             values.mul_(scales.repeat_interleave(_blockSize).narrow(0, 0, values.numel()));
-        return values.narrow(0, begin - firstBlock * _blockSize, end - begin).view(rows.Count, InputSize)
-            .narrow(1, columns.Start, columns.Count).contiguous().MoveToOuterDisposeScope();
+        return values
+            .narrow(0, begin - firstBlock * _blockSize, end - begin)
+            .view(rows.Count, InputSize)
+            .narrow(1, columns.Start, columns.Count)
+            .contiguous()
+            .MoveToOuterDisposeScope();
     }
 
     private Tensor Scales(long first, long count)
     {
         if (_tensors.NestedScales is not { } nested)
             return _tensors.Scales.narrow(0, first, count);
-        long firstGroup = first / _nestedBlockSize, groups = (first + count + _nestedBlockSize - 1) / _nestedBlockSize - firstGroup;
-        var factors = nested.narrow(0, firstGroup, groups).unsqueeze(1).expand(groups, _nestedBlockSize).reshape(-1).narrow(0, first - firstGroup * _nestedBlockSize, count);
-        return (_scaleTable ??= tensor(_scaleValues, device: Device).DetachFromDisposeScope()).index_select(0, _tensors.Scales.narrow(0, first, count).to(ScalarType.Int32))
-            .mul_(factors).add_(Scalars.Of(_tensors.Offset), Scalars.One);
+        long firstGroup = first / _nestedBlockSize,
+            groups = (first + count + _nestedBlockSize - 1) / _nestedBlockSize - firstGroup;
+        var factors = nested
+            .narrow(0, firstGroup, groups)
+            .unsqueeze(1)
+            .expand(groups, _nestedBlockSize)
+            .reshape(-1)
+            .narrow(0, first - firstGroup * _nestedBlockSize, count);
+        return (_scaleTable ??= tensor(_scaleValues, device: Device).DetachFromDisposeScope())
+            .index_select(0, _tensors.Scales.narrow(0, first, count).to(ScalarType.Int32))
+            .mul_(factors)
+            .add_(Scalars.Of(_tensors.Offset), Scalars.One);
     }
 
     // A byte is a pair of weights.
@@ -124,8 +165,10 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
             yield return TensorToWrite.Of(weight + Nf4Format.NestedScales, nested);
             yield return Nf4Format.Table(weight + Nf4Format.NestedValues, _scaleValues);
         }
-        yield return Nf4Format.State(weight + Nf4Format.StateSuffix, new(_blockSize, OriginalType, OutputSize, InputSize,
-            _tensors.NestedScales is null ? null : _nestedBlockSize, _tensors.Offset));
+        yield return Nf4Format.State(
+            weight + Nf4Format.StateSuffix,
+            new(_blockSize, OriginalType, OutputSize, InputSize, _tensors.NestedScales is null ? null : _nestedBlockSize, _tensors.Offset)
+        );
     }
 
     /// <inheritdoc/>

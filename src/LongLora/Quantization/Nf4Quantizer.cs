@@ -11,7 +11,9 @@ namespace LongLora.Quantization;
 /// <param name="Offset">Added to every scale.</param>
 internal sealed record Nf4Tensors(Tensor Codes, Tensor Scales, Tensor? NestedScales, float Offset);
 
-/// <summary>Makes NF4 of a matrix: blocks of 64 weights divided by their largest magnitude, the magnitudes less their mean quantised in turn.</summary>
+/// <summary>
+/// Makes NF4 of a matrix: blocks of 64 weights divided by their largest magnitude, the magnitudes less their mean quantised in turn.
+/// </summary>
 internal static unsafe class Nf4Quantizer
 {
     // A whole number of blocks; 16 MiB once it is fp32.
@@ -27,16 +29,27 @@ internal static unsafe class Nf4Quantizer
         var count = flat.numel();
         var codes = empty([(count + 1) / 2, 1], ScalarType.Byte);
         var magnitudes = empty([(count + Nf4Codebook.BlockSize - 1) / Nf4Codebook.BlockSize], ScalarType.Float32);
-        nint codesAt = NativeTensor.Data(codes), magnitudesAt = NativeTensor.Data(magnitudes);
+        nint codesAt = NativeTensor.Data(codes),
+            magnitudesAt = NativeTensor.Data(magnitudes);
         for (long start = 0; start < count; start += ElementsPerPiece)
         {
             using var piece = flat.narrow(0, start, Math.Min(ElementsPerPiece, count - start));
             using var wide = piece.to(ScalarType.Float32).cpu().contiguous();
-            QuantizePiece(NativeTensor.Data(wide), wide.numel(), codesAt + (nint)(start / 2), magnitudesAt + (nint)(start / Nf4Codebook.BlockSize * sizeof(float)));
+            QuantizePiece(
+                NativeTensor.Data(wide),
+                wide.numel(),
+                codesAt + (nint)(start / 2),
+                magnitudesAt + (nint)(start / Nf4Codebook.BlockSize * sizeof(float))
+            );
         }
         var offset = magnitudes.mean();
         var (scales, nested) = QuantizeScales(magnitudes.sub_(offset));
-        return new(codes.MoveToOuterDisposeScope(), scales.MoveToOuterDisposeScope(), nested.MoveToOuterDisposeScope(), offset.item<float>());
+        return new(
+            codes.MoveToOuterDisposeScope(),
+            scales.MoveToOuterDisposeScope(),
+            nested.MoveToOuterDisposeScope(),
+            offset.item<float>()
+        );
     }
 
     private static void QuantizePiece(nint values, long count, nint codes, nint magnitudes)

@@ -6,13 +6,14 @@ using static TorchSharp.torch;
 namespace LongLora.Quantization;
 
 /// <summary>
-/// Gives a model that is being built its matrices in few bits: those of a quantised checkpoint as they are, others quantised one at a time, so
-/// that the model in full precision never exists.
+/// Gives a model that is being built its matrices in few bits: those of a quantised checkpoint as they are, others quantised one at a
+/// time, so that the model in full precision never exists.
 /// </summary>
 /// <param name="kind">The wanted form; None leaves every matrix as it is stored.</param>
 /// <param name="device">Where the model lives.</param>
 /// <param name="storedType">The type of the model before it was quantised, where its files do not say (int8).</param>
-public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, ScalarType storedType = ScalarType.BFloat16) : IProjectionSource
+public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, ScalarType storedType = ScalarType.BFloat16)
+    : IProjectionSource
 {
     /// <inheritdoc/>
     public IProjection? Make(WeightSource source, string name, long outputs, long inputs, Func<Weight?> bias)
@@ -22,7 +23,10 @@ public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, Sc
             if (kind != QuantizationKind.None && stored.Kind != kind)
             {
                 stored.Dispose();
-                throw new ConfigurationException($"quantization is {kind.ToString().ToLowerInvariant()}, but the checkpoint is stored in {stored.Kind.ToString().ToLowerInvariant()}; leave the option away.");
+                throw new ConfigurationException(
+                    $"quantization is {kind.ToString().ToLowerInvariant()}, but the checkpoint is stored in "
+                        + $"{stored.Kind.ToString().ToLowerInvariant()}; leave the option away."
+                );
             }
             return stored;
         }
@@ -33,12 +37,13 @@ public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, Sc
         return made;
     }
 
-    private QuantizedProjection Quantize(Tensor weight, Weight? bias) => kind switch
-    {
-        QuantizationKind.Nf4 => Nf4Projection.Quantize(weight, bias, device),
-        QuantizationKind.Int8 => Int8Projection.Quantize(weight, bias, device),
-        _ => throw new ConfigurationException($"quantization is {kind}; use none, nf4 or int8."),
-    };
+    private QuantizedProjection Quantize(Tensor weight, Weight? bias) =>
+        kind switch
+        {
+            QuantizationKind.Nf4 => Nf4Projection.Quantize(weight, bias, device),
+            QuantizationKind.Int8 => Int8Projection.Quantize(weight, bias, device),
+            _ => throw new ConfigurationException($"quantization is {kind}; use none, nf4 or int8."),
+        };
 
     private QuantizedProjection? Stored(CheckpointWeights files, string name, long outputs, long inputs, Func<Weight?> bias)
     {
@@ -46,7 +51,9 @@ public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, Sc
         if (files.Find(weight + Nf4Format.StateSuffix) is not null)
             return Nf4Format.Read(files, weight, outputs, inputs, bias());
         if (files.Find(weight + Nf4Format.Fp4StateSuffix) is { } fp4)
-            throw new CheckpointException($"{fp4.File}: '{weight}' is stored in fp4; nf4 and int8 are supported. Take the model in full precision, or one in nf4.");
+            throw new CheckpointException(
+                $"{fp4.File}: '{weight}' is stored in fp4; nf4 and int8 are supported. Take the model in full precision, or one in nf4."
+            );
         return files.Find(weight)?.Type == ScalarType.Int8 ? Int8Projection.Read(files, name, outputs, inputs, storedType, bias()) : null;
     }
 }

@@ -13,14 +13,15 @@ namespace LongLora.Quantization;
 /// the whole matrix never exists outside autograd.
 /// </summary>
 /// <remarks>
-/// Inside autograd, the graph needs the widened matrix until its backward pass, and it gets one of its own: a buffer shared between calls would be
-/// overwritten under it. Training recomputes one piece of one block at a time (<c>BlockPass</c>), so at most the widened q, k and v, or gate
-/// and up, of one block exist at once.
+/// Inside autograd, the graph needs the widened matrix until its backward pass, and it gets one of its own: a buffer shared between calls
+/// would be overwritten under it. Training recomputes one piece of one block at a time (<c>BlockPass</c>), so at most the widened q, k
+/// and v, or gate and up, of one block exist at once.
 /// </remarks>
 public abstract class QuantizedProjection : IProjection, IDisposable
 {
     // 32 MiB in fp32: about the last cache, and large beside the cost of a call. On CUDA the whole matrix as a rule.
-    private const long TileElements = 8 << 20, CudaTileElements = 64 << 20;
+    private const long TileElements = 8 << 20,
+        CudaTileElements = 64 << 20;
 
     private protected QuantizedProjection(long outputs, long inputs, Device device, ScalarType originalType, Weight? bias) =>
         (OutputSize, InputSize, Device, OriginalType, Bias) = (outputs, inputs, device, originalType, bias);
@@ -57,7 +58,8 @@ public abstract class QuantizedProjection : IProjection, IDisposable
             return nn.functional.linear(rows, Widen((start, count), (0, InputSize), rows.dtype), bias).MoveToOuterDisposeScope();
         var result = empty([rows.size(0), count], rows.dtype, rows.device);
         ForEachTile(count, InputSize, (first, size) =>
-            Multiply(result.narrow(1, first, size), rows, Widen((start + first, size), (0, InputSize), rows.dtype).t()));
+            Multiply(result.narrow(1, first, size), rows, Widen((start + first, size), (0, InputSize), rows.dtype).t())
+        );
         if (bias is not null)
             result.add_(bias, Scalars.One);
         return result.MoveToOuterDisposeScope();
@@ -79,7 +81,8 @@ public abstract class QuantizedProjection : IProjection, IDisposable
         var result = empty([gradient.size(0), count], gradient.dtype, gradient.device);
         // Tiles of columns, not of rows: each column of the result is written once.
         ForEachTile(count, matrixRows.Item2, (first, size) =>
-            Multiply(result.narrow(1, first, size), gradient, Widen(matrixRows, (start + first, size), gradient.dtype)));
+            Multiply(result.narrow(1, first, size), gradient, Widen(matrixRows, (start + first, size), gradient.dtype))
+        );
         return result.MoveToOuterDisposeScope();
     }
 

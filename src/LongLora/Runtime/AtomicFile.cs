@@ -4,14 +4,18 @@ using System.Globalization;
 namespace LongLora.Runtime;
 
 /// <summary>
-/// Writes files and folders so that a reader sees the old one or the new one, never a part: aside under <c>NAME.partial-PROCESS</c>, flushed to disk,
-/// renamed. What a killed process has left aside goes with the next write of the same name.
+/// Writes files and folders so that a reader sees the old one or the new one, never a part: aside under <c>NAME.partial-PROCESS</c>,
+/// flushed to disk, renamed. What a killed process has left aside goes with the next write of the same name.
 /// </summary>
 public static class AtomicFile
 {
-    private const string Partial = ".partial-", Old = ".old-";
+    private const string Partial = ".partial-",
+        Old = ".old-";
 
-    /// <summary>Replaces <paramref name="path"/> by what <paramref name="write"/> puts into the stream; makes the folders above it where they lack.</summary>
+    /// <summary>
+    /// Replaces <paramref name="path"/> by what <paramref name="write"/> puts into the stream; makes the folders above it where they
+    /// lack.
+    /// </summary>
     /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
     public static void Write(string path, Action<Stream> write)
     {
@@ -41,12 +45,14 @@ public static class AtomicFile
     /// <summary>Replaces <paramref name="path"/> by a text in UTF-8.</summary>
     /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
     public static void WriteText(string path, string text) => Write(path, stream =>
-    {
-        using var writer = new StreamWriter(stream, leaveOpen: true);
-        writer.Write(text);
-    });
+        {
+            using var writer = new StreamWriter(stream, leaveOpen: true);
+            writer.Write(text);
+        });
 
-    /// <summary>Finds out whether a file can be written to, before the work whose result it takes; makes the folders above it where they lack.</summary>
+    /// <summary>
+    /// Finds out whether a file can be written to, before the work whose result it takes; makes the folders above it where they lack.
+    /// </summary>
     /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
     public static void RequireWritable(string path)
     {
@@ -63,7 +69,8 @@ public static class AtomicFile
     }
 
     /// <summary>
-    /// Fills a folder aside, flushes its files, and renames it to <paramref name="path"/>; a folder that was there before is replaced at the very end.
+    /// Fills a folder aside, flushes its files, and renames it to <paramref name="path"/>; a folder that was there before is replaced at
+    /// the very end.
     /// </summary>
     /// <remarks>
     /// File systems have no portable exchange of two folders: between two renames there is a moment without either. A process killed right
@@ -131,7 +138,8 @@ public static class AtomicFile
         TryRemove(old);
     }
 
-    private static string Beside(string full, string mark) => string.Create(CultureInfo.InvariantCulture, $"{full}{mark}{Environment.ProcessId}");
+    private static string Beside(string full, string mark) =>
+        string.Create(CultureInfo.InvariantCulture, $"{full}{mark}{Environment.ProcessId}");
 
     // Only what belongs to no running process: another one may be writing the same name.
     private static void RemoveLeft(string full)

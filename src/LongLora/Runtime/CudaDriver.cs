@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace LongLora.Runtime;
 
 /// <summary>
-/// What NVIDIA's driver says of a device, which TorchSharp does not ask: the same device numbers as libtorch's, <c>CUDA_VISIBLE_DEVICES</c> included.
-/// Null where there is no driver or no such device. Not tried on a GPU.
+/// What NVIDIA's driver says of a device, which TorchSharp does not ask: the same device numbers as libtorch's,
+/// <c>CUDA_VISIBLE_DEVICES</c> included. Null where there is no driver or no such device. Not tried on a GPU.
 /// </summary>
 internal static unsafe class CudaDriver
 {
@@ -18,7 +18,9 @@ internal static unsafe class CudaDriver
         if (Find(index) is not { } device)
             return null;
         int value;
-        return ((delegate* unmanaged<int*, int, int, int>)Function("cuDeviceGetAttribute"))(&value, CapabilityMajor, device) == 0 ? value : null;
+        return ((delegate* unmanaged<int*, int, int, int>)Function("cuDeviceGetAttribute"))(&value, CapabilityMajor, device) == 0
+            ? value
+            : null;
     }
 
     /// <summary>All bytes of a device.</summary>
@@ -41,7 +43,8 @@ internal static unsafe class CudaDriver
         nint context;
         if (((delegate* unmanaged<nint*, int, int>)Function("cuDevicePrimaryCtxRetain"))(&context, device) != 0)
             return null;
-        nuint free = 0, total = 0;
+        nuint free = 0,
+            total = 0;
         var failed = ((delegate* unmanaged<nint, int>)Function("cuCtxPushCurrent_v2"))(context);
         if (failed == 0)
         {
@@ -65,7 +68,9 @@ internal static unsafe class CudaDriver
         var name = OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1";
         if (!NativeLibrary.TryLoad(name, out var driver))
             return 0;
-        return NativeLibrary.TryGetExport(driver, "cuInit", out var initialize) && ((delegate* unmanaged<uint, int>)initialize)(0) == 0 ? driver : 0;
+        return NativeLibrary.TryGetExport(driver, "cuInit", out var initialize) && ((delegate* unmanaged<uint, int>)initialize)(0) == 0
+            ? driver
+            : 0;
     }
 
     private static void* Function(string name) => (void*)NativeLibrary.GetExport(s_driver.Value, name);

@@ -16,13 +16,17 @@ public static class Devices
             return CPU;
         if (!cuda.is_available() || index >= cuda.device_count())
         {
-            throw new ConfigurationException($"device is '{name}', but this process sees {(cuda.is_available() ? cuda.device_count() : 0)} CUDA devices. "
-                + $"Build with -p:TorchBackend=cuda, or set {LibTorch.DirectoryVariable} to a libtorch with CUDA.");
+            throw new ConfigurationException(
+                $"device is '{name}', but this process sees {(cuda.is_available() ? cuda.device_count() : 0)} CUDA devices. "
+                    + $"Build with -p:TorchBackend=cuda, or set {LibTorch.DirectoryVariable} to a libtorch with CUDA."
+            );
         }
         return new Device(DeviceType.CUDA, index);
     }
 
-    /// <summary>What a name means, whether such a device is there or not: enough for a plan, which may be made elsewhere than the run.</summary>
+    /// <summary>
+    /// What a name means, whether such a device is there or not: enough for a plan, which may be made elsewhere than the run.
+    /// </summary>
     /// <param name="name">As for <see cref="Parse"/>.</param>
     /// <exception cref="ConfigurationException">The name is unknown.</exception>
     internal static (DeviceType Type, int Index) Meant(string name)
@@ -31,7 +35,9 @@ public static class Devices
         if (name is "cpu" || (name is "auto" && !cuda.is_available()))
             return (DeviceType.CPU, 0);
         var index = 0;
-        return name is "auto" or "cuda" || (name.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(name.AsSpan(5), out index) && index >= 0)
+        return
+            name is "auto" or "cuda"
+            || (name.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(name.AsSpan(5), out index) && index >= 0)
             ? (DeviceType.CUDA, index)
             : throw new ConfigurationException($"device is '{name}'; use auto, cpu, cuda or cuda:N.");
     }

@@ -10,8 +10,8 @@ namespace LongLora.Runtime;
 /// (its "stable ABI"). Autograd works as in any other call. Each use has a typed method here; there is no other way to the dispatcher.
 /// </summary>
 /// <remarks>
-/// Arguments and results lie on a stack of 64-bit values: a tensor is an owned handle, a floating-point number its bits, an optional is 0 or
-/// a pointer to a value that the callee frees, and a list is a handle that the callee takes over.
+/// Arguments and results lie on a stack of 64-bit values: a tensor is an owned handle, a floating-point number its bits, an optional is 0
+/// or a pointer to a value that the callee frees, and a list is a handle that the callee takes over.
 /// </remarks>
 public static unsafe partial class Dispatcher
 {
@@ -28,8 +28,12 @@ public static unsafe partial class Dispatcher
     /// <param name="causal">Query t sees keys 0..t (aligned top-left: for L = S only).</param>
     /// <returns>[B, H, L, K].</returns>
     public static Tensor ScaledDotProductAttention(Tensor query, Tensor key, Tensor value, Tensor? mask, bool causal) =>
-        Call("aten::scaled_dot_product_attention", "", 1,
-            [query, key, value, Argument.Optional(mask), 0.0, causal, Argument.None, key.size(1) != query.size(1)])[0];
+        Call(
+            "aten::scaled_dot_product_attention",
+            "",
+            1,
+            [query, key, value, Argument.Optional(mask), 0.0, causal, Argument.None, key.size(1) != query.size(1)]
+        )[0];
 
     /// <summary>
     /// One fused AdamW step in place (decoupled weight decay, bias correction), on any device.
@@ -44,36 +48,86 @@ public static unsafe partial class Dispatcher
     /// <param name="beta2">Decay of the second moment.</param>
     /// <param name="weightDecay">Decoupled weight decay.</param>
     /// <param name="epsilon">Added to the root of the second moment.</param>
-    public static void FusedAdamW(Tensor parameter, Tensor gradient, Tensor firstMoment, Tensor secondMoment, Tensor step,
-        double learningRate, double beta1, double beta2, double weightDecay, double epsilon) =>
-        Call("aten::_fused_adamw_", "", 0,
-            [Argument.List(parameter), Argument.List(gradient), Argument.List(firstMoment), Argument.List(secondMoment), Argument.List(), Argument.List(step),
-             learningRate, beta1, beta2, weightDecay, epsilon, false, false, Argument.None, Argument.None]);
+    public static void FusedAdamW(
+        Tensor parameter,
+        Tensor gradient,
+        Tensor firstMoment,
+        Tensor secondMoment,
+        Tensor step,
+        double learningRate,
+        double beta1,
+        double beta2,
+        double weightDecay,
+        double epsilon
+    ) =>
+        Call(
+            "aten::_fused_adamw_",
+            "",
+            0,
+            [
+                Argument.List(parameter),
+                Argument.List(gradient),
+                Argument.List(firstMoment),
+                Argument.List(secondMoment),
+                Argument.List(),
+                Argument.List(step),
+                learningRate,
+                beta1,
+                beta2,
+                weightDecay,
+                epsilon,
+                false,
+                false,
+                Argument.None,
+                Argument.None,
+            ]
+        );
 
     /// <summary>A tensor in the host's memory with the shape, strides and type of another, its content whatever was there.</summary>
     /// <param name="like">On any device.</param>
     /// <param name="pinned">Whether a GPU can reach it at the speed of the bus; only where there is one.</param>
     internal static Tensor EmptyOnHost(Tensor like, bool pinned) =>
-        Call("aten::empty_like", "", 1, [like, Argument.None, Argument.None, Argument.Optional(CpuDevice), Argument.Optional(pinned ? 1UL : 0UL), Argument.None])[0];
+        Call(
+            "aten::empty_like",
+            "",
+            1,
+            [like, Argument.None, Argument.None, Argument.Optional(CpuDevice), Argument.Optional(pinned ? 1UL : 0UL), Argument.None]
+        )[0];
 
     // c10::Device: type and index, both 0.
     private const ulong CpuDevice = 0;
 
     /// <summary>Attention of the CPU's fused kernel, outside autograd, with what its backward pass needs.</summary>
-    /// <returns>Output [B, H, L, K] and the log-sum-exp of each row [B, L, H] or [B, H, L], for <see cref="FlashAttentionCpuBackward"/>.</returns>
+    /// <returns>
+    /// Output [B, H, L, K] and the log-sum-exp of each row [B, L, H] or [B, H, L], for <see cref="FlashAttentionCpuBackward"/>.
+    /// </returns>
     internal static (Tensor Output, Tensor LogSumExp) FlashAttentionCpu(Tensor query, Tensor key, Tensor value, bool causal)
     {
-        var results = Apart(query, () => Call("aten::_scaled_dot_product_flash_attention_for_cpu", "", 2,
-            [query, key, value, 0.0, causal, Argument.None, Argument.None]));
+        var results = Apart(query, () =>
+            Call("aten::_scaled_dot_product_flash_attention_for_cpu", "", 2, [query, key, value, 0.0, causal, Argument.None, Argument.None])
+        );
         return (results[0], results[1]);
     }
 
     /// <summary>Gradients of <see cref="FlashAttentionCpu"/>.</summary>
     internal static (Tensor Query, Tensor Key, Tensor Value) FlashAttentionCpuBackward(
-        Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor output, Tensor logSumExp, bool causal)
+        Tensor gradient,
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        Tensor output,
+        Tensor logSumExp,
+        bool causal
+    )
     {
-        var results = Apart(query, () => Call("aten::_scaled_dot_product_flash_attention_for_cpu_backward", "", 3,
-            [gradient, query, key, value, output, logSumExp, 0.0, causal, Argument.None, Argument.None]));
+        var results = Apart(query, () =>
+            Call(
+                "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
+                "",
+                3,
+                [gradient, query, key, value, output, logSumExp, 0.0, causal, Argument.None, Argument.None]
+            )
+        );
         return (results[0], results[1], results[2]);
     }
 
@@ -93,7 +147,10 @@ public static unsafe partial class Dispatcher
         }
         GC.KeepAlive(arguments.Length > 0 ? arguments[0].Tensor : null);
         if (failed != 0)
-            throw new ShapeException($"{name} refused its arguments ({Describe(arguments)}), or found no memory for its results; libtorch's reason is on the error stream.");
+            throw new ShapeException(
+                $"{name} refused its arguments ({Describe(arguments)}), or found no memory for its results; libtorch's reason is on the "
+                    + $"error stream."
+            );
         var results = new Tensor[resultCount];
         for (var i = 0; i < resultCount; i++)
         {

@@ -5,17 +5,19 @@ using Microsoft.Win32.SafeHandles;
 namespace LongLora.Runtime;
 
 /// <summary>
-/// How the C allocator (glibc's) serves libtorch. Results of operations come and go: they lie on a heap that keeps what is freed, since memory
-/// that is given back is page-faulted anew at every operation (an element-wise product of 32 MB takes 8 times longer). What waits long,
-/// activations above all, is mapped apart: among the results it would break the heap into pieces, which once made a step of 32,768 tokens take 4.8 GB
-/// instead of 0.7. Elsewhere than on glibc nothing is changed.
+/// How the C allocator (glibc's) serves libtorch. Results of operations come and go: they lie on a heap that keeps what is freed, since
+/// memory that is given back is page-faulted anew at every operation (an element-wise product of 32 MB takes 8 times longer). What waits
+/// long, activations above all, is mapped apart: among the results it would break the heap into pieces, which once made a step of 32,768
+/// tokens take 4.8 GB instead of 0.7. Elsewhere than on glibc nothing is changed.
 /// </summary>
 internal static partial class HostMemory
 {
-    private const int TrimThreshold = -1, MapThreshold = -3;
+    private const int TrimThreshold = -1,
+        MapThreshold = -3;
 
     // glibc's largest; the smallest at which a mapping of its own costs nothing that one would notice.
-    private const int Results = 32 << 20, Lasting = 1 << 20;
+    private const int Results = 32 << 20,
+        Lasting = 1 << 20;
 
     private static readonly long GrowthPages = (128L << 20) / Environment.SystemPageSize;
 
@@ -46,9 +48,9 @@ internal static partial class HostMemory
     }
 
     /// <summary>
-    /// Gives free pieces of the heap back to the system if resident memory has grown by 128 MiB since the last time. To be called between pieces of
-    /// work of 10 ms and more, when their results are gone: libtorch asks for aligned blocks, which glibc cannot put back exactly where one was freed, so a
-    /// heap that is never trimmed grows to several times what was ever in use.
+    /// Gives free pieces of the heap back to the system if resident memory has grown by 128 MiB since the last time. To be called between
+    /// pieces of work of 10 ms and more, when their results are gone: libtorch asks for aligned blocks, which glibc cannot put back
+    /// exactly where one was freed, so a heap that is never trimmed grows to several times what was ever in use.
     /// </summary>
     internal static void TrimIfGrown()
     {

@@ -36,11 +36,17 @@ public static class LibTorch
                 LoadFrom(directory!);
             torch.zeros(1).Dispose();
         }
-        catch (Exception e) when (e is NotSupportedException or DllNotFoundException or TypeInitializationException or BadImageFormatException)
+        catch (Exception e)
+            when (e is NotSupportedException or DllNotFoundException or TypeInitializationException or BadImageFormatException)
         {
             throw new ConfigurationException(
-                "The native libtorch could not be loaded. " + Reason(e) + " Reference a libtorch package (libtorch-cpu-linux-x64, "
-                + $"TorchSharp-cuda-linux, ...) in the application, or set {DirectoryVariable} to a folder that has one of the same version.", e);
+                "The native libtorch could not be loaded. "
+                    + Reason(e)
+                    + " Reference a libtorch package (libtorch-cpu-linux-x64, "
+                    + $"TorchSharp-cuda-linux, ...) in the application, or set {DirectoryVariable} to a folder that has one of the same "
+                    + $"version.",
+                e
+            );
         }
         return external;
     }
@@ -48,16 +54,23 @@ public static class LibTorch
     // TorchSharp finds its own libLibTorchSharp beside the application and takes a libtorch that is already in the process.
     private static void LoadFrom(string directory)
     {
-        var (prefix, suffix) = OperatingSystem.IsWindows() ? ("", ".dll") : OperatingSystem.IsMacOS() ? ("lib", ".dylib") : ("lib", ".so");
+        var (prefix, suffix) =
+            OperatingSystem.IsWindows() ? ("", ".dll")
+            : OperatingSystem.IsMacOS() ? ("lib", ".dylib")
+            : ("lib", ".so");
         var core = Path.Combine(directory, prefix + "torch_cpu" + suffix);
         if (!File.Exists(core))
-            throw new ConfigurationException($"{DirectoryVariable} is '{directory}', but there is no {Path.GetFileName(core)}. "
-                + "Give the folder that holds libtorch's libraries, such as site-packages/torch/lib.");
+            throw new ConfigurationException(
+                $"{DirectoryVariable} is '{directory}', but there is no {Path.GetFileName(core)}. "
+                    + "Give the folder that holds libtorch's libraries, such as site-packages/torch/lib."
+            );
         // TorchSharp would load the packaged one as well, and two in one process end it.
         if (FindBeside(Path.GetFileName(core)) is { } packaged)
         {
-            throw new ConfigurationException($"{DirectoryVariable} is '{directory}', but this build has a libtorch of its own ({packaged}). "
-                + "Build the application with -p:TorchBackend=none (LONGLORA_TORCH_BACKEND=none for ./longlora), or unset the variable.");
+            throw new ConfigurationException(
+                $"{DirectoryVariable} is '{directory}', but this build has a libtorch of its own ({packaged}). "
+                    + "Build the application with -p:TorchBackend=none (LONGLORA_TORCH_BACKEND=none for ./longlora), or unset the variable."
+            );
         }
         foreach (var name in (ReadOnlySpan<string>)["c10", "torch_cpu", "c10_cuda", "torch_cuda", "torch"])
         {
@@ -66,7 +79,9 @@ public static class LibTorch
                 NativeLibrary.Load(path);
         }
         var binding = FindBeside(prefix + "LibTorchSharp" + suffix)
-            ?? throw new ConfigurationException($"{prefix}LibTorchSharp{suffix} is not beside the application ({AppContext.BaseDirectory}).");
+            ?? throw new ConfigurationException(
+                $"{prefix}LibTorchSharp{suffix} is not beside the application ({AppContext.BaseDirectory})."
+            );
         NativeLibrary.Load(binding);
     }
 
@@ -83,7 +98,10 @@ public static class LibTorch
 
     private static string PortableIdentifier()
     {
-        var system = OperatingSystem.IsWindows() ? "win" : OperatingSystem.IsMacOS() ? "osx" : "linux";
+        var system =
+            OperatingSystem.IsWindows() ? "win"
+            : OperatingSystem.IsMacOS() ? "osx"
+            : "linux";
         return system + (RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? "-arm64" : "-x64");
     }
 

@@ -6,7 +6,9 @@ public abstract class LongLoraException(string message, Exception? inner = null)
 /// <summary>An option, a recipe or a combination of them that cannot be run. The command line exits with 2.</summary>
 public sealed class ConfigurationException(string message, Exception? inner = null) : LongLoraException(message, inner);
 
-/// <summary>A model folder, weight file, adapter or saved training state that is missing, damaged or unsupported. The command line exits with 3.</summary>
+/// <summary>
+/// A model folder, weight file, adapter or saved training state that is missing, damaged or unsupported. The command line exits with 3.
+/// </summary>
 public sealed class CheckpointException(string message, Exception? inner = null) : LongLoraException(message, inner);
 
 /// <summary>Training or evaluation data that is missing, damaged or too short. The command line exits with 3.</summary>

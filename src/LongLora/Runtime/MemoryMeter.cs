@@ -14,15 +14,19 @@ public static partial class MemoryMeter
         type == DeviceType.CUDA ? CudaDriver.TotalBytes(index) : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
 
     /// <summary>Bytes in use where a device computes: of this process on the CPU, of the whole device on CUDA.</summary>
-    internal static long CurrentBytesOf(Device device) => (device.type == DeviceType.CUDA ? CudaDriver.UsedBytes(device.index) : null) ?? CurrentBytes;
+    internal static long CurrentBytesOf(Device device) =>
+        (device.type == DeviceType.CUDA ? CudaDriver.UsedBytes(device.index) : null) ?? CurrentBytes;
 
     /// <summary>The most bytes in use: on CUDA those of now, as libtorch gives nothing back.</summary>
-    internal static long PeakBytesOf(Device device) => (device.type == DeviceType.CUDA ? CudaDriver.UsedBytes(device.index) : null) ?? PeakBytes;
+    internal static long PeakBytesOf(Device device) =>
+        (device.type == DeviceType.CUDA ? CudaDriver.UsedBytes(device.index) : null) ?? PeakBytes;
 
     /// <summary>Bytes now.</summary>
     public static long CurrentBytes => ReadStatus("VmRSS:") ?? OfProcess(p => p.WorkingSet64);
 
-    /// <summary>The most bytes since the process began, or since <see cref="ResetPeak"/>. On macOS, which keeps no such number, those of now.</summary>
+    /// <summary>
+    /// The most bytes since the process began, or since <see cref="ResetPeak"/>. On macOS, which keeps no such number, those of now.
+    /// </summary>
     public static long PeakBytes => ReadStatus("VmHWM:") ?? OfProcess(p => Math.Max(p.PeakWorkingSet64, p.WorkingSet64));
 
     /// <summary>Begins a new measurement of the peak; does nothing where the system has no such thing (other than Linux).</summary>
@@ -40,8 +44,8 @@ public static partial class MemoryMeter
     }
 
     /// <summary>
-    /// Collects managed garbage and hands the C allocator's free blocks back to the system, so that resident memory is what is in use. Slow to
-    /// recover from: for measurements, not for use between steps. Without glibc only the garbage is collected.
+    /// Collects managed garbage and hands the C allocator's free blocks back to the system, so that resident memory is what is in use.
+    /// Slow to recover from: for measurements, not for use between steps. Without glibc only the garbage is collected.
     /// </summary>
     public static void ReturnFreeMemory()
     {
@@ -71,7 +75,8 @@ public static partial class MemoryMeter
         foreach (var line in File.ReadLines("/proc/self/status"))
         {
             if (line.StartsWith(field, StringComparison.Ordinal))
-                return 1024 * long.Parse(line.AsSpan(field.Length).Trim()[..^3], NumberStyles.Integer, CultureInfo.InvariantCulture); // "  1234 kB"
+                // "  1234 kB"
+                return 1024 * long.Parse(line.AsSpan(field.Length).Trim()[..^3], NumberStyles.Integer, CultureInfo.InvariantCulture);
         }
         return null;
     }

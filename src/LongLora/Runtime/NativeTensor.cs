@@ -21,7 +21,8 @@ internal static unsafe partial class NativeTensor
     /// <param name="shape">Dimensions, outermost first; empty for a scalar.</param>
     public static Tensor FromMemory(nint data, ScalarType type, IReadOnlyList<long> shape)
     {
-        long[] sizes = [.. shape], strides = new long[sizes.Length];
+        long[] sizes = [.. shape],
+            strides = new long[sizes.Length];
         var stride = 1L;
         for (var i = sizes.Length - 1; i >= 0; i--)
         {
@@ -30,7 +31,10 @@ internal static unsafe partial class NativeTensor
         }
         nint handle;
         int failed;
-        fixed (long* sizesAt = sizes, stridesAt = strides)
+        fixed (
+            long* sizesAt = sizes,
+                stridesAt = strides
+        )
         {
             failed = aoti_torch_create_tensor_from_blob((void*)data, sizes.Length, sizesAt, stridesAt, 0, (int)type, Cpu, 0, &handle);
         }
@@ -39,13 +43,17 @@ internal static unsafe partial class NativeTensor
             : throw new ShapeException($"libtorch refused a {type} tensor of shape [{string.Join(", ", sizes)}] over given memory.");
     }
 
-    /// <summary>Address of the first element of a contiguous CPU tensor, valid while the tensor lives; 0 where it has no elements.</summary>
+    /// <summary>
+    /// Address of the first element of a contiguous CPU tensor, valid while the tensor lives; 0 where it has no elements.
+    /// </summary>
     /// <exception cref="ShapeException">The tensor is on another device or has gaps.</exception>
     public static nint Data(Tensor tensor)
     {
         if (tensor.device_type != TorchSharp.DeviceType.CPU || !tensor.is_contiguous())
-            throw new ShapeException($"A contiguous tensor on the CPU is needed; this one, [{string.Join(", ", tensor.shape)}], is "
-                + $"on {tensor.device}{(tensor.is_contiguous() ? "" : " and not contiguous")}.");
+            throw new ShapeException(
+                $"A contiguous tensor on the CPU is needed; this one, [{string.Join(", ", tensor.shape)}], is "
+                    + $"on {tensor.device}{(tensor.is_contiguous() ? "" : " and not contiguous")}."
+            );
         void* address;
         if (aoti_torch_get_data_ptr(tensor.Handle, &address) != 0)
             throw new ShapeException("libtorch gave no data pointer for the tensor.");
@@ -54,8 +62,17 @@ internal static unsafe partial class NativeTensor
     }
 
     [LibraryImport("torch_cpu")]
-    private static partial int aoti_torch_create_tensor_from_blob(void* data, long dimensions, long* sizes, long* strides,
-        long offset, int type, int deviceType, int deviceIndex, nint* result);
+    private static partial int aoti_torch_create_tensor_from_blob(
+        void* data,
+        long dimensions,
+        long* sizes,
+        long* strides,
+        long offset,
+        int type,
+        int deviceType,
+        int deviceIndex,
+        nint* result
+    );
 
     [LibraryImport("torch_cpu")]
     private static partial int aoti_torch_get_data_ptr(nint tensor, void** data);

@@ -3,7 +3,9 @@ namespace LongLora.Runtime;
 /// <summary>Finds what somebody probably meant.</summary>
 public static class NearestName
 {
-    /// <summary>The candidate with the fewest changed letters, or null where none is near (more than a third of its letters differ).</summary>
+    /// <summary>
+    /// The candidate with the fewest changed letters, or null where none is near (more than a third of its letters differ).
+    /// </summary>
     public static string? Find(string name, IEnumerable<string> candidates)
     {
         var (best, distance) = candidates.Select(c => (Name: c, Distance: Distance(name, c))).OrderBy(c => c.Distance).FirstOrDefault();
@@ -11,7 +13,8 @@ public static class NearestName
     }
 
     /// <summary><c> Did you mean 'x'?</c> with a space in front, or nothing.</summary>
-    public static string Hint(string name, IEnumerable<string> candidates) => Find(name, candidates) is { } nearest ? $" Did you mean '{nearest}'?" : "";
+    public static string Hint(string name, IEnumerable<string> candidates) =>
+        Find(name, candidates) is { } nearest ? $" Did you mean '{nearest}'?" : "";
 
     // Levenshtein's distance, row by row.
     private static int Distance(string a, string b)

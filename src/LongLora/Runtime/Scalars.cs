@@ -5,10 +5,11 @@ using static TorchSharp.torch;
 namespace LongLora.Runtime;
 
 /// <summary>
-/// Numbers as operands of tensor operations, each made once and never collected. TorchSharp turns a number into a native scalar with a finalizer and
-/// passes its address on without keeping the object alive: if garbage is collected at that moment, the operation reads freed memory, and fails or,
-/// worse, computes with another number (docs/decisions/0006). So no other code of the library makes one, nor calls a method of TorchSharp that does,
-/// such as <c>add_(tensor)</c> with its hidden factor of 1; a test reads the compiled code to keep it so.
+/// Numbers as operands of tensor operations, each made once and never collected. TorchSharp turns a number into a native scalar with a
+/// finalizer and passes its address on without keeping the object alive: if garbage is collected at that moment, the operation reads
+/// freed memory, and fails or, worse, computes with another number (docs/decisions/0006). So no other code of the library makes one, nor
+/// calls a method of TorchSharp that does, such as <c>add_(tensor)</c> with its hidden factor of 1; a test reads the compiled code to
+/// keep it so.
 /// </summary>
 internal static class Scalars
 {

@@ -10,7 +10,14 @@ internal static class ScratchFile
     internal static FileStream Create(string folder, string kind, int bufferSize = 0)
     {
         var path = Path.Combine(folder, $"longlora-{kind}-{Guid.NewGuid():N}.tmp");
-        var file = new FileStream(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete, bufferSize, FileOptions.DeleteOnClose);
+        var file = new FileStream(
+            path,
+            FileMode.CreateNew,
+            FileAccess.ReadWrite,
+            FileShare.ReadWrite | FileShare.Delete,
+            bufferSize,
+            FileOptions.DeleteOnClose
+        );
         // Open files need no name here, so that a killed process leaves none.
         if (!OperatingSystem.IsWindows())
             File.Delete(path);

@@ -39,7 +39,10 @@ internal sealed class AddedTokenMatcher
     /// <param name="normalizer">Gives the form in which a token is written in the text that is searched; null for its own.</param>
     public static AddedTokenMatcher? Create(IEnumerable<AddedToken> tokens, TextStep? normalizer = null)
     {
-        var patterns = tokens.Select(t => (Pattern: TextStep.Rewrite(normalizer, t.Content), Token: t)).Where(p => p.Pattern.Length > 0).ToList();
+        var patterns = tokens
+            .Select(t => (Pattern: TextStep.Rewrite(normalizer, t.Content), Token: t))
+            .Where(p => p.Pattern.Length > 0)
+            .ToList();
         return patterns.Count == 0 ? null : new(patterns);
     }
 
@@ -51,7 +54,7 @@ internal sealed class AddedTokenMatcher
     /// <param name="id">Its id.</param>
     public bool TryFind(ReadOnlySpan<char> text, int from, out int start, out int end, out int id)
     {
-        for (var search = from; search < text.Length;)
+        for (var search = from; search < text.Length; )
         {
             var skip = text[search..].IndexOfAny(_all);
             if (skip < 0)

@@ -33,7 +33,13 @@ internal sealed class MergeTable
             _count++;
         else if (entry.Rank <= rank)
             return;
-        entry = new Entry { Key = Key(left, right), Rank = rank, Merged = merged, Used = 1 };
+        entry = new Entry
+        {
+            Key = Key(left, right),
+            Rank = rank,
+            Merged = merged,
+            Used = 1,
+        };
     }
 
     /// <summary>The rank of a pair, 0 the first to merge, and the symbol it becomes; <see cref="Never"/> where it does not merge.</summary>
@@ -155,7 +161,14 @@ internal static class BpeMerger
         return kept;
     }
 
-    private static void Offer(int left, Span<int> symbols, Span<int> next, Span<int> ranks, MergeTable table, PriorityQueue<int, long> queue)
+    private static void Offer(
+        int left,
+        Span<int> symbols,
+        Span<int> next,
+        Span<int> ranks,
+        MergeTable table,
+        PriorityQueue<int, long> queue
+    )
     {
         ranks[left] = next[left] < symbols.Length ? table.Rank(symbols[left], symbols[next[left]], out _) : MergeTable.Never;
         if (ranks[left] != MergeTable.Never)

@@ -5,9 +5,9 @@ using LongLora.Runtime;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Learns a byte-level BPE vocabulary (Sennrich et al., arXiv 1508.07909, on bytes as in GPT-2): begins with the 256 bytes and joins, again and
-/// again, the pair of neighbouring tokens that is most frequent inside the words of the text. Deterministic: of equally frequent pairs the one
-/// with the lower ids is taken, as Hugging Face's trainer does.
+/// Learns a byte-level BPE vocabulary (Sennrich et al., arXiv 1508.07909, on bytes as in GPT-2): begins with the 256 bytes and joins,
+/// again and again, the pair of neighbouring tokens that is most frequent inside the words of the text. Deterministic: of equally
+/// frequent pairs the one with the lower ids is taken, as Hugging Face's trainer does.
 /// </summary>
 public sealed class BpeTrainer
 {
@@ -47,7 +47,11 @@ public sealed class BpeTrainer
     /// <param name="merges">Joins wanted.</param>
     /// <param name="cancellation">Looked at once a join.</param>
     /// <exception cref="DataException">The text is too small: no pair is left.</exception>
-    public static IReadOnlyList<(int Left, int Right)> Train(IReadOnlyDictionary<string, long> words, int merges, CancellationToken cancellation = default)
+    public static IReadOnlyList<(int Left, int Right)> Train(
+        IReadOnlyDictionary<string, long> words,
+        int merges,
+        CancellationToken cancellation = default
+    )
     {
         var trainer = new BpeTrainer(words);
         var learnt = new List<(int, int)>(merges);
@@ -55,7 +59,10 @@ public sealed class BpeTrainer
         {
             cancellation.ThrowIfCancellationRequested();
             if (trainer._pairs.Count == 0)
-                throw new DataException($"The text has words for {learnt.Count} joins only, and {merges} were asked for. Give more text or a smaller vocabulary.");
+                throw new DataException(
+                    $"The text has words for {learnt.Count} joins only, and {merges} were asked for. Give more text or a smaller "
+                        + $"vocabulary."
+                );
             var best = trainer.MostFrequent();
             trainer.Join(best, 256 + learnt.Count);
             learnt.Add(best);

@@ -75,7 +75,10 @@ internal sealed class ByteLevelBpe : ITokenModel
     }
 }
 
-/// <summary>GPT-2's way of writing bytes as printable characters: those of Latin-1 that can be seen stand for themselves, the others from U+0100 on.</summary>
+/// <summary>
+/// GPT-2's way of writing bytes as printable characters: those of Latin-1 that can be seen stand for themselves, the others from U+0100
+/// on.
+/// </summary>
 internal static class ByteAlphabet
 {
     private static readonly char[] s_characters = Build();

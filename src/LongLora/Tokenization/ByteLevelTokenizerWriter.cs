@@ -19,19 +19,29 @@ public static class ByteLevelTokenizerWriter
     public const string Eos = "</s>";
 
     /// <summary>
-    /// How a text is cut into words: GPT-2's way, except that numbers are cut every two digits from their beginning and without the space before. A number is then the same
-    /// tokens wherever it stands, and few tokens: what copying it from far away needs.
+    /// How a text is cut into words: GPT-2's way, except that numbers are cut every two digits from their beginning and without the space
+    /// before. A number is then the same tokens wherever it stands, and few tokens: what copying it from far away needs.
     /// </summary>
     public const string Pattern = @"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
     private const int Reserved = 2;
 
-    private static readonly JsonSerializerOptions s_style = new() { WriteIndented = true, IndentSize = 1, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions s_style = new()
+    {
+        WriteIndented = true,
+        IndentSize = 1,
+        NewLine = "\n",
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     /// <summary>Joins in a vocabulary of that size.</summary>
     /// <exception cref="ConfigurationException">It is too small for the bytes.</exception>
-    public static int MergeCount(int vocabularySize) => vocabularySize >= Reserved + 256 ? vocabularySize - Reserved - 256
-        : throw new ConfigurationException($"vocabulary-size is {vocabularySize}; {Reserved + 256} ids are taken by the bytes, {Bos} and {Eos}.");
+    public static int MergeCount(int vocabularySize) =>
+        vocabularySize >= Reserved + 256
+            ? vocabularySize - Reserved - 256
+            : throw new ConfigurationException(
+                $"vocabulary-size is {vocabularySize}; {Reserved + 256} ids are taken by the bytes, {Bos} and {Eos}."
+            );
 
     /// <summary>Writes the two files into a folder, which may hold others.</summary>
     /// <param name="folder">The folder; made if need be.</param>
@@ -43,13 +53,18 @@ public static class ByteLevelTokenizerWriter
             tokens.Add(tokens[left] + tokens[right]);
         AtomicFile.Guard(folder, () => Directory.CreateDirectory(folder));
         AtomicFile.WriteText(Path.Combine(folder, "tokenizer.json"), Text(Tokenizer(tokens, merges)));
-        AtomicFile.WriteText(Path.Combine(folder, "tokenizer_config.json"), Text(new JsonObject
-        {
-            ["tokenizer_class"] = "PreTrainedTokenizerFast",
-            ["bos_token"] = Bos,
-            ["eos_token"] = Eos,
-            ["clean_up_tokenization_spaces"] = false,
-        }));
+        AtomicFile.WriteText(
+            Path.Combine(folder, "tokenizer_config.json"),
+            Text(
+                new JsonObject
+                {
+                    ["tokenizer_class"] = "PreTrainedTokenizerFast",
+                    ["bos_token"] = Bos,
+                    ["eos_token"] = Eos,
+                    ["clean_up_tokenization_spaces"] = false,
+                }
+            )
+        );
     }
 
     internal static WordSplitter Splitter() =>
@@ -73,8 +88,15 @@ public static class ByteLevelTokenizerWriter
             {
                 ["type"] = "Sequence",
                 ["pretokenizers"] = new JsonArray(
-                    new JsonObject { ["type"] = "Split", ["pattern"] = new JsonObject { ["Regex"] = Pattern }, ["behavior"] = "Isolated", ["invert"] = false },
-                    ByteLevel()),
+                    new JsonObject
+                    {
+                        ["type"] = "Split",
+                        ["pattern"] = new JsonObject { ["Regex"] = Pattern },
+                        ["behavior"] = "Isolated",
+                        ["invert"] = false,
+                    },
+                    ByteLevel()
+                ),
             },
             ["post_processor"] = Template(),
             ["decoder"] = ByteLevel(),
@@ -94,29 +116,53 @@ public static class ByteLevelTokenizerWriter
         };
     }
 
-    private static JsonObject Added(int id, string content) => new()
-    {
-        ["id"] = id,
-        ["content"] = content,
-        ["single_word"] = false,
-        ["lstrip"] = false,
-        ["rstrip"] = false,
-        ["normalized"] = false,
-        ["special"] = true,
-    };
+    private static JsonObject Added(int id, string content) =>
+        new()
+        {
+            ["id"] = id,
+            ["content"] = content,
+            ["single_word"] = false,
+            ["lstrip"] = false,
+            ["rstrip"] = false,
+            ["normalized"] = false,
+            ["special"] = true,
+        };
 
-    private static JsonObject ByteLevel() => new() { ["type"] = "ByteLevel", ["add_prefix_space"] = false, ["trim_offsets"] = true, ["use_regex"] = false };
+    private static JsonObject ByteLevel() =>
+        new()
+        {
+            ["type"] = "ByteLevel",
+            ["add_prefix_space"] = false,
+            ["trim_offsets"] = true,
+            ["use_regex"] = false,
+        };
 
     private static JsonObject Template()
     {
-        static JsonObject Token() => new() { ["SpecialToken"] = new JsonObject { ["id"] = Bos, ["type_id"] = 0 } };
-        static JsonObject Sequence(string id) => new() { ["Sequence"] = new JsonObject { ["id"] = id, ["type_id"] = 0 } };
+        static JsonObject Token() =>
+            new()
+            {
+                ["SpecialToken"] = new JsonObject { ["id"] = Bos, ["type_id"] = 0 },
+            };
+        static JsonObject Sequence(string id) =>
+            new()
+            {
+                ["Sequence"] = new JsonObject { ["id"] = id, ["type_id"] = 0 },
+            };
         return new JsonObject
         {
             ["type"] = "TemplateProcessing",
             ["single"] = new JsonArray(Token(), Sequence("A")),
             ["pair"] = new JsonArray(Token(), Sequence("A"), Sequence("B")),
-            ["special_tokens"] = new JsonObject { [Bos] = new JsonObject { ["id"] = Bos, ["ids"] = new JsonArray(0), ["tokens"] = new JsonArray(Bos) } },
+            ["special_tokens"] = new JsonObject
+            {
+                [Bos] = new JsonObject
+                {
+                    ["id"] = Bos,
+                    ["ids"] = new JsonArray(0),
+                    ["tokens"] = new JsonArray(Bos),
+                },
+            },
         };
     }
 }

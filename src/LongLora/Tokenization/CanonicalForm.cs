@@ -11,8 +11,14 @@ namespace LongLora.Tokenization;
 internal sealed class CanonicalForm : TextStep
 {
     // Hangul syllables are composed by arithmetic (The Unicode Standard, section 3.12).
-    private const int SyllableBase = 0xAC00, LeadBase = 0x1100, VowelBase = 0x1161, TrailBase = 0x11A7;
-    private const int LeadCount = 19, VowelCount = 21, TrailCount = 28, SyllableCount = LeadCount * VowelCount * TrailCount;
+    private const int SyllableBase = 0xAC00,
+        LeadBase = 0x1100,
+        VowelBase = 0x1161,
+        TrailBase = 0x11A7;
+    private const int LeadCount = 19,
+        VowelCount = 21,
+        TrailCount = 28,
+        SyllableCount = LeadCount * VowelCount * TrailCount;
 
     private static readonly Lazy<Tables> s_tables = new(Tables.Read);
     private readonly bool _compose;
@@ -66,9 +72,11 @@ internal sealed class CanonicalForm : TextStep
         return -1;
     }
 
-    private bool IsAffected(int codePoint, Tables tables) => _compose
-        ? tables.Unstable.Contains(codePoint) || codePoint is >= VowelBase and < VowelBase + VowelCount or > TrailBase and < TrailBase + TrailCount
-        : tables.Classes.ContainsKey(codePoint) || tables.Decompositions.ContainsKey(codePoint) || IsSyllable(codePoint);
+    private bool IsAffected(int codePoint, Tables tables) =>
+        _compose
+            ? tables.Unstable.Contains(codePoint)
+                || codePoint is >= VowelBase and < VowelBase + VowelCount or > TrailBase and < TrailBase + TrailCount
+            : tables.Classes.ContainsKey(codePoint) || tables.Decompositions.ContainsKey(codePoint) || IsSyllable(codePoint);
 
     private static int PreviousBoundary(ReadOnlySpan<char> text, int position)
     {
@@ -144,7 +152,9 @@ internal sealed class CanonicalForm : TextStep
         }
     }
 
-    /// <summary>Composes in place: a mark joins the last starter unless a mark of the same or a higher class, or a starter, lies between.</summary>
+    /// <summary>
+    /// Composes in place: a mark joins the last starter unless a mark of the same or a higher class, or a starter, lies between.
+    /// </summary>
     private static void Compose(List<(int CodePoint, int Class)> run, Tables tables)
     {
         var (starter, count, lastClass) = (-1, 0, -1);
@@ -179,7 +189,8 @@ internal sealed class CanonicalForm : TextStep
         FrozenDictionary<int, (int First, int Second)> Decompositions,
         FrozenDictionary<(int First, int Second), int> Compositions,
         FrozenDictionary<int, int> Classes,
-        FrozenSet<int> Unstable)
+        FrozenSet<int> Unstable
+    )
     {
         public static Tables Read()
         {
@@ -187,7 +198,9 @@ internal sealed class CanonicalForm : TextStep
             var compositions = new Dictionary<(int, int), int>();
             var classes = new Dictionary<int, int>();
             var excluded = new HashSet<int>();
-            using var stream = typeof(CanonicalForm).Assembly.GetManifestResourceStream("LongLora.Tokenization.CanonicalDecompositions.txt")!;
+            using var stream = typeof(CanonicalForm).Assembly.GetManifestResourceStream(
+                "LongLora.Tokenization.CanonicalDecompositions.txt"
+            )!;
             using var reader = new StreamReader(stream);
             while (reader.ReadLine() is { } line)
             {
@@ -213,7 +226,12 @@ internal sealed class CanonicalForm : TextStep
             var unstable = new HashSet<int>(classes.Keys);
             unstable.UnionWith(decompositions.Keys.Except(compositions.Values));
             unstable.UnionWith(compositions.Keys.Select(pair => pair.Item2));
-            return new(decompositions.ToFrozenDictionary(), compositions.ToFrozenDictionary(), classes.ToFrozenDictionary(), unstable.ToFrozenSet());
+            return new(
+                decompositions.ToFrozenDictionary(),
+                compositions.ToFrozenDictionary(),
+                classes.ToFrozenDictionary(),
+                unstable.ToFrozenSet()
+            );
         }
 
         private static int Hex(string text) => int.Parse(text, NumberStyles.HexNumber, CultureInfo.InvariantCulture);

@@ -3,7 +3,10 @@ using System.Text;
 
 namespace LongLora.Tokenization;
 
-/// <summary>Byte pair encoding over characters, as SentencePiece has it (Llama 2, Mistral, Phi-3); what has no token becomes bytes or the unknown token.</summary>
+/// <summary>
+/// Byte pair encoding over characters, as SentencePiece has it (Llama 2, Mistral, Phi-3); what has no token becomes bytes or the unknown
+/// token.
+/// </summary>
 internal sealed class CharacterBpe : ITokenModel
 {
     // Marks a symbol that the user defined: found as it stands and never merged. Ids stay below this bit.
@@ -22,8 +25,12 @@ internal sealed class CharacterBpe : ITokenModel
     /// <param name="unknown">What stands for a character without a token.</param>
     /// <param name="userSymbols">Symbols that are found before any merge, if the model has such.</param>
     public CharacterBpe(
-        Dictionary<int, int> characterIds, MergeTable merges, WordBoundary boundary, UnknownCharacters unknown, SymbolMatcher? userSymbols = null) =>
-        (_characterIds, _merges, _boundary, _unknown, _userSymbols) = (characterIds, merges, boundary, unknown, userSymbols);
+        Dictionary<int, int> characterIds,
+        MergeTable merges,
+        WordBoundary boundary,
+        UnknownCharacters unknown,
+        SymbolMatcher? userSymbols = null
+    ) => (_characterIds, _merges, _boundary, _unknown, _userSymbols) = (characterIds, merges, boundary, unknown, userSymbols);
 
     /// <summary>The symbol of a character that has no token of its own but may be part of one.</summary>
     public static int WithoutToken(int codePoint) => -1 - codePoint;
@@ -51,7 +58,7 @@ internal sealed class CharacterBpe : ITokenModel
     private void EncodePart(ReadOnlySpan<char> text, List<int> ids)
     {
         var symbols = new List<int>(text.Length);
-        for (var position = 0; position < text.Length;)
+        for (var position = 0; position < text.Length; )
         {
             if (_userSymbols is not null && _userSymbols.TryMatch(text[position..], out var length, out var symbol))
             {
@@ -78,8 +85,9 @@ internal sealed class CharacterBpe : ITokenModel
 /// <summary>Finds the longest of a few fixed symbols at the beginning of a text.</summary>
 internal sealed class SymbolMatcher(IEnumerable<KeyValuePair<string, int>> symbols)
 {
-    private readonly Dictionary<char, KeyValuePair<string, int>[]> _byFirst =
-        symbols.GroupBy(s => s.Key[0]).ToDictionary(g => g.Key, g => g.OrderByDescending(s => s.Key.Length).ToArray());
+    private readonly Dictionary<char, KeyValuePair<string, int>[]> _byFirst = symbols
+        .GroupBy(s => s.Key[0])
+        .ToDictionary(g => g.Key, g => g.OrderByDescending(s => s.Key.Length).ToArray());
 
     /// <summary>Whether a symbol stands at the beginning of <paramref name="text"/>, which is not empty; its length and id.</summary>
     public bool TryMatch(ReadOnlySpan<char> text, out int length, out int id)

@@ -6,8 +6,8 @@ using LongLora.Tokenization.Jinja;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Writes conversations as a model was taught to read them. The model's own Jinja template is rendered as transformers does it; where a model
-/// has none, some well-known ones go by name. A template may be used by several threads at once.
+/// Writes conversations as a model was taught to read them. The model's own Jinja template is rendered as transformers does it; where a
+/// model has none, some well-known ones go by name. A template may be used by several threads at once.
 /// </summary>
 public sealed partial class ChatTemplate
 {
@@ -16,7 +16,8 @@ public sealed partial class ChatTemplate
     private const string Eos = "<eos>";
 
     private readonly JinjaTemplate _template;
-    private readonly Lazy<string> _generationPrompt, _turnEnd;
+    private readonly Lazy<string> _generationPrompt,
+        _turnEnd;
 
     private ChatTemplate(string source, string origin)
     {
@@ -27,7 +28,11 @@ public sealed partial class ChatTemplate
         }
         catch (JinjaException e)
         {
-            throw new CheckpointException($"{origin}: the chat template cannot be used: {e.Message}. Give a template by name ({string.Join(", ", Names)}) or as a file.", e);
+            throw new CheckpointException(
+                $"{origin}: the chat template cannot be used: {e.Message}. Give a template by name ({string.Join(", ", Names)}) or as a "
+                    + $"file.",
+                e
+            );
         }
         (_generationPrompt, _turnEnd) = (new Lazy<string>(GenerationPrompt), new Lazy<string>(EndOfOneAnswer));
         (WritesTools, WritesToolCalls) = (ToolsVariable().IsMatch(source), source.Contains(ToolCalls.Member, StringComparison.Ordinal));
@@ -45,7 +50,9 @@ public sealed partial class ChatTemplate
     /// <summary>Whether it has a place for the list of tools that a model may call.</summary>
     public bool WritesTools { get; }
 
-    /// <summary>Whether it writes <c>tool_calls</c> in a form of its own. Where it does not, an answer that calls tools is the JSON of its calls.</summary>
+    /// <summary>
+    /// Whether it writes <c>tool_calls</c> in a form of its own. Where it does not, an answer that calls tools is the JSON of its calls.
+    /// </summary>
     public bool WritesToolCalls { get; }
 
     /// <summary>Finds a template.</summary>
@@ -57,17 +64,26 @@ public sealed partial class ChatTemplate
     {
         if (choice == "auto")
         {
-            return OfModel(modelDirectory) ?? throw new ConfigurationException(
-                $"'{modelDirectory}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. Choose one with template: {string.Join(", ", Names)}, or a file.");
+            return OfModel(modelDirectory)
+                ?? throw new ConfigurationException(
+                    $"'{modelDirectory}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. Choose one "
+                        + $"with template: {string.Join(", ", Names)}, or a file."
+                );
         }
         if (NamedTemplates.All.TryGetValue(choice, out var source))
             return new ChatTemplate(source, $"template '{choice}'");
         if (File.Exists(choice))
             return new ChatTemplate(File.ReadAllText(choice), choice);
-        throw new ConfigurationException($"There is no template '{choice}'; use auto (the model's own), {string.Join(", ", Names)}, or a file.{NearestName.Hint(choice, Names)}");
+        throw new ConfigurationException(
+            $"There is no template '{choice}'; use auto (the model's own), {string.Join(", ", Names)}, or a "
+                + $"file.{NearestName.Hint(choice, Names)}"
+        );
     }
 
-    /// <summary>The template of a model folder (<c>chat_template.jinja</c>, or <c>chat_template</c> in <c>tokenizer_config.json</c>), or null where it has none.</summary>
+    /// <summary>
+    /// The template of a model folder (<c>chat_template.jinja</c>, or <c>chat_template</c> in <c>tokenizer_config.json</c>), or null
+    /// where it has none.
+    /// </summary>
     /// <exception cref="CheckpointException">It uses what is not supported, or a file is damaged.</exception>
     public static ChatTemplate? OfModel(string modelDirectory)
     {
@@ -76,14 +92,20 @@ public sealed partial class ChatTemplate
             return new ChatTemplate(File.ReadAllText(file), file);
         var config = Path.Combine(modelDirectory, "tokenizer_config.json");
         using var document = TokenizerFiles.ReadJsonIfPresent(config);
-        if (document is null || document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty("chat_template", out var node))
+        if (
+            document is null
+            || document.RootElement.ValueKind != JsonValueKind.Object
+            || !document.RootElement.TryGetProperty("chat_template", out var node)
+        )
             return null;
         return node.ValueKind switch
         {
             JsonValueKind.String => new ChatTemplate(node.GetString()!, config),
             JsonValueKind.Array => OfList(node, config),
             JsonValueKind.Null => null,
-            _ => throw new CheckpointException($"{config}: chat_template is {node.ValueKind}; it must be a string or a list of named templates."),
+            _ => throw new CheckpointException(
+                $"{config}: chat_template is {node.ValueKind}; it must be a string or a list of named templates."
+            ),
         };
     }
 
@@ -98,9 +120,21 @@ public sealed partial class ChatTemplate
     /// <param name="addGenerationPrompt">Ends with what comes before the model's next answer.</param>
     /// <param name="tools">The tools that the model may call, a list as OpenAI writes it; null for none.</param>
     /// <exception cref="DataException">The template refuses the conversation.</exception>
-    public RenderedChat Render(IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer, bool addGenerationPrompt = false, JsonElement? tools = null)
+    public RenderedChat Render(
+        IReadOnlyList<ChatMessage> messages,
+        ITokenizer tokenizer,
+        bool addGenerationPrompt = false,
+        JsonElement? tools = null
+    )
     {
-        var text = Render(messages, Written(tokenizer, tokenizer.BosTokenId), Written(tokenizer, tokenizer.EosTokenId), addGenerationPrompt, tools, out var generated);
+        var text = Render(
+            messages,
+            Written(tokenizer, tokenizer.BosTokenId),
+            Written(tokenizer, tokenizer.EosTokenId),
+            addGenerationPrompt,
+            tools,
+            out var generated
+        );
         return new RenderedChat(text, generated.Count > 0 ? generated : Answers(text, messages, tokenizer));
     }
 
@@ -108,7 +142,11 @@ public sealed partial class ChatTemplate
     {
         foreach (var item in list.EnumerateArray())
         {
-            if (item.TryGetProperty("name", out var name) && name.GetString() == "default" && item.TryGetProperty("template", out var template))
+            if (
+                item.TryGetProperty("name", out var name)
+                && name.GetString() == "default"
+                && item.TryGetProperty("template", out var template)
+            )
                 return new ChatTemplate(template.GetString() ?? "", config);
         }
         return null;
@@ -116,20 +154,29 @@ public sealed partial class ChatTemplate
 
     private static string Written(ITokenizer tokenizer, int? id) => id is { } token ? tokenizer.Decode([token], skipSpecial: false) : "";
 
-    private MarkedText Render(IReadOnlyList<ChatMessage> messages, string bos, string eos, bool addGenerationPrompt, JsonElement? tools,
-        out List<(int Start, int End)> generated)
+    private MarkedText Render(
+        IReadOnlyList<ChatMessage> messages,
+        string bos,
+        string eos,
+        bool addGenerationPrompt,
+        JsonElement? tools,
+        out List<(int Start, int End)> generated
+    )
     {
         try
         {
-            return _template.Render(new Dictionary<string, object?>
-            {
-                ["messages"] = messages.Select(object? (m, i) => Value(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
-                ["bos_token"] = MarkedText.Of(bos),
-                ["eos_token"] = MarkedText.Of(eos),
-                ["add_generation_prompt"] = addGenerationPrompt,
-                ["tools"] = tools is { } list ? Value(list, Tools) : null,
-                ["documents"] = null,
-            }, out generated);
+            return _template.Render(
+                new Dictionary<string, object?>
+                {
+                    ["messages"] = messages.Select(object? (m, i) => Value(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
+                    ["bos_token"] = MarkedText.Of(bos),
+                    ["eos_token"] = MarkedText.Of(eos),
+                    ["add_generation_prompt"] = addGenerationPrompt,
+                    ["tools"] = tools is { } list ? Value(list, Tools) : null,
+                    ["documents"] = null,
+                },
+                out generated
+            );
         }
         catch (JinjaException e)
         {
@@ -151,16 +198,17 @@ public sealed partial class ChatTemplate
         return value;
     }
 
-    private static object? Value(JsonElement json, short owner) => json.ValueKind switch
-    {
-        JsonValueKind.String => MarkedText.Of(json.GetString()!, owner),
-        JsonValueKind.Number => json.TryGetInt64(out var whole) ? (object)whole : json.GetDouble(),
-        JsonValueKind.True => true,
-        JsonValueKind.False => false,
-        JsonValueKind.Array => json.EnumerateArray().Select(item => Value(item, owner)).ToList(),
-        JsonValueKind.Object => json.EnumerateObject().ToDictionary(p => p.Name, p => Value(p.Value, owner)),
-        _ => null,
-    };
+    private static object? Value(JsonElement json, short owner) =>
+        json.ValueKind switch
+        {
+            JsonValueKind.String => MarkedText.Of(json.GetString()!, owner),
+            JsonValueKind.Number => json.TryGetInt64(out var whole) ? (object)whole : json.GetDouble(),
+            JsonValueKind.True => true,
+            JsonValueKind.False => false,
+            JsonValueKind.Array => json.EnumerateArray().Select(item => Value(item, owner)).ToList(),
+            JsonValueKind.Object => json.EnumerateObject().ToDictionary(p => p.Name, p => Value(p.Value, owner)),
+            _ => null,
+        };
 
     // An answer begins where the model begins to write, behind the prompt for it, and ends with the token that ends its turn.
     private List<(int Start, int End)> Answers(MarkedText text, IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer)
@@ -175,7 +223,12 @@ public sealed partial class ChatTemplate
             {
                 var prompt = _generationPrompt.Value;
                 var at = prompt.Length > 0 ? text.Text.LastIndexOf(prompt, start, start - before, StringComparison.Ordinal) : -1;
-                answers.Add((at >= before ? at + prompt.Length : start, EndOfTurn(text, end, i + 1 < owned.Count ? owned[i + 1].Start : text.Length, tokenizer)));
+                answers.Add(
+                    (
+                        at >= before ? at + prompt.Length : start,
+                        EndOfTurn(text, end, i + 1 < owned.Count ? owned[i + 1].Start : text.Length, tokenizer)
+                    )
+                );
             }
             before = end;
         }
@@ -203,16 +256,25 @@ public sealed partial class ChatTemplate
     private int EndOfTurn(MarkedText text, int end, int next, ITokenizer tokenizer)
     {
         var token = _turnEnd.Value == Eos ? Written(tokenizer, tokenizer.EosTokenId) : _turnEnd.Value;
-        if (token.Length > 0 && tokenizer.FindToken(token) is not null && text.Text.IndexOf(token, end, next - end, StringComparison.Ordinal) is >= 0 and var at)
+        if (
+            token.Length > 0
+            && tokenizer.FindToken(token) is not null
+            && text.Text.IndexOf(token, end, next - end, StringComparison.Ordinal) is >= 0 and var at
+        )
             return at + token.Length;
         var match = TurnEnd().Match(text.Text, end);
-        if (match.Success && text.Owner(match.Index + match.Length - 1) == MarkedText.Template && tokenizer.FindToken(match.Groups[1].Value) is not null)
+        if (
+            match.Success
+            && text.Owner(match.Index + match.Length - 1) == MarkedText.Template
+            && tokenizer.FindToken(match.Groups[1].Value) is not null
+        )
             return match.Index + match.Length;
         var eos = Written(tokenizer, tokenizer.EosTokenId);
         return eos.Length > 0 && string.CompareOrdinal(text.Text, end, eos, 0, eos.Length) == 0 ? end + eos.Length : end;
     }
 
-    // What a template writes to ask for an answer, seen on a conversation of one word. It lacks where the template writes it always, or never.
+    // What a template writes to ask for an answer, seen on a conversation of one word. It lacks where the template writes it always, or
+    // never.
     private string GenerationPrompt()
     {
         ChatMessage[] one = [new("user", "x")];

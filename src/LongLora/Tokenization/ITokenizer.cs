@@ -20,7 +20,9 @@ public interface ITokenizer
     /// </summary>
     /// <param name="text">Any text, the empty one included.</param>
     /// <param name="addSpecial">Adds what the model's own tokenizer adds around a text: usually BOS in front.</param>
-    /// <param name="parseSpecial">Recognises special tokens such as <c>&lt;/s&gt;</c> in the text; only for text that the program itself wrote.</param>
+    /// <param name="parseSpecial">
+    /// Recognises special tokens such as <c>&lt;/s&gt;</c> in the text; only for text that the program itself wrote.
+    /// </param>
     IReadOnlyList<int> Encode(ReadOnlySpan<char> text, bool addSpecial = false, bool parseSpecial = false);
 
     /// <summary>The text of <paramref name="ids"/>; bytes that are not valid UTF-8 become U+FFFD.</summary>

@@ -11,7 +11,11 @@ internal readonly record struct JsonPlace(string File, string Path, JsonElement 
 
     /// <summary>A member, which may be missing.</summary>
     public JsonPlace this[string name] =>
-        new(File, Path.Length == 0 ? name : $"{Path}.{name}", Expect(JsonValueKind.Object).Value.TryGetProperty(name, out var member) ? member : default);
+        new(
+            File,
+            Path.Length == 0 ? name : $"{Path}.{name}",
+            Expect(JsonValueKind.Object).Value.TryGetProperty(name, out var member) ? member : default
+        );
 
     /// <summary>The elements of a list.</summary>
     public IEnumerable<JsonPlace> Items()
@@ -50,27 +54,36 @@ internal readonly record struct JsonPlace(string File, string Path, JsonElement 
     public bool Flag(bool absent = false) => FlagOrNull() ?? absent;
 
     /// <summary>Yes or no, or null where there is nothing.</summary>
-    public bool? FlagOrNull() => Value.ValueKind switch
-    {
-        JsonValueKind.True => true,
-        JsonValueKind.False => false,
-        JsonValueKind.Null or JsonValueKind.Undefined => null,
-        _ => throw Fault("true or false"),
-    };
+    public bool? FlagOrNull() =>
+        Value.ValueKind switch
+        {
+            JsonValueKind.True => true,
+            JsonValueKind.False => false,
+            JsonValueKind.Null or JsonValueKind.Undefined => null,
+            _ => throw Fault("true or false"),
+        };
 
     /// <summary>The error that something else stands here.</summary>
     public CheckpointException Fault(string expected)
     {
         var seen = Value.ValueKind == JsonValueKind.Undefined ? "nothing" : Value.GetRawText();
-        return new($"{File}: {Path} must be {expected}, but is {(seen.Length > 100 ? seen[..100] + "..." : seen)}. The file is damaged, or of an unknown version.");
+        return new(
+            $"{File}: {Path} must be {expected}, but is {(seen.Length > 100 ? seen[..100] + "..." : seen)}. The file is damaged, or of "
+                + $"an unknown version."
+        );
     }
 
     /// <summary>This place, once it is known to hold that kind of value.</summary>
-    public JsonPlace Expect(JsonValueKind kind) => Value.ValueKind == kind ? this : throw Fault(kind switch
-    {
-        JsonValueKind.Object => "an object",
-        JsonValueKind.Array => "a list",
-        JsonValueKind.String => "a text",
-        _ => "a number",
-    });
+    public JsonPlace Expect(JsonValueKind kind) =>
+        Value.ValueKind == kind
+            ? this
+            : throw Fault(
+                kind switch
+                {
+                    JsonValueKind.Object => "an object",
+                    JsonValueKind.Array => "a list",
+                    JsonValueKind.String => "a text",
+                    _ => "a number",
+                }
+            );
 }

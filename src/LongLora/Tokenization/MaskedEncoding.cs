@@ -3,8 +3,8 @@ using LongLora.Tokenization.Jinja;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Tokenises a text as a whole and says which tokens belong to some places in it. Special tokens are recognised only where the template wrote
-/// them: <c>&lt;/s&gt;</c> in a message is ordinary text. A token that reaches over the edge of a place belongs to it.
+/// Tokenises a text as a whole and says which tokens belong to some places in it. Special tokens are recognised only where the template
+/// wrote them: <c>&lt;/s&gt;</c> in a message is ordinary text. A token that reaches over the edge of a place belongs to it.
 /// </summary>
 internal sealed class MaskedEncoding
 {
@@ -24,7 +24,11 @@ internal sealed class MaskedEncoding
     /// <param name="text">The text; nothing is added to it.</param>
     /// <param name="places">Places of characters, in order, none within another.</param>
     /// <returns>The ids, and of each whether it belongs to a place.</returns>
-    public static (List<int> Ids, List<bool> Inside) Encode(ITokenizer tokenizer, MarkedText text, IReadOnlyList<(int Start, int End)> places)
+    public static (List<int> Ids, List<bool> Inside) Encode(
+        ITokenizer tokenizer,
+        MarkedText text,
+        IReadOnlyList<(int Start, int End)> places
+    )
     {
         var encoding = new MaskedEncoding(tokenizer, text, places);
         encoding.Run();
@@ -34,7 +38,8 @@ internal sealed class MaskedEncoding
     private void Run()
     {
         var matcher = (_tokenizer as TextTokenizer)?.SpecialTokens;
-        int done = 0, search = 0;
+        int done = 0,
+            search = 0;
         while (done < _text.Length)
         {
             var (start, end, id) = (_text.Length, _text.Length, -1);

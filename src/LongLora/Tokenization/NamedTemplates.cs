@@ -76,14 +76,15 @@ internal static class NamedTemplates
         """;
 
     /// <summary>Templates by name.</summary>
-    public static IReadOnlyDictionary<string, string> All { get; } = new Dictionary<string, string>
-    {
-        ["llama2"] = Llama2,
-        ["llama3"] = Llama3,
-        ["chatml"] = ChatMl,
-        ["mistral"] = Mistral,
-        ["phi3"] = Phi3,
-        ["alpaca"] = Alpaca,
-        ["longalpaca"] = LongAlpaca,
-    };
+    public static IReadOnlyDictionary<string, string> All { get; } =
+        new Dictionary<string, string>
+        {
+            ["llama2"] = Llama2,
+            ["llama3"] = Llama3,
+            ["chatml"] = ChatMl,
+            ["mistral"] = Mistral,
+            ["phi3"] = Phi3,
+            ["alpaca"] = Alpaca,
+            ["longalpaca"] = LongAlpaca,
+        };
 }

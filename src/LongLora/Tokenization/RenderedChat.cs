@@ -12,7 +12,9 @@ public sealed class RenderedChat
     /// <summary>The text, special tokens written out.</summary>
     public string Text => _text.Text;
 
-    /// <summary>Where the model is to write by itself: [start, end) in characters, in order, each with the token that ends the turn.</summary>
+    /// <summary>
+    /// Where the model is to write by itself: [start, end) in characters, in order, each with the token that ends the turn.
+    /// </summary>
     public IReadOnlyList<(int Start, int End)> Answers { get; }
 
     /// <summary>A text that is not written by a template: a question, and the answer that follows it as it is.</summary>
@@ -23,13 +25,20 @@ public sealed class RenderedChat
     {
         string Written(int? id) => id is { } token ? tokenizer.Decode([token], skipSpecial: false) : "";
         var bos = tokenizer.Encode("a", addSpecial: true) is [var first, ..] && first == tokenizer.BosTokenId ? Written(first) : "";
-        var text = MarkedText.Join([MarkedText.Of(bos), MarkedText.Of(prompt, 1), MarkedText.Of(answer, 2), MarkedText.Of(Written(tokenizer.EosTokenId))]);
+        var text = MarkedText.Join([
+            MarkedText.Of(bos),
+            MarkedText.Of(prompt, 1),
+            MarkedText.Of(answer, 2),
+            MarkedText.Of(Written(tokenizer.EosTokenId)),
+        ]);
         return new RenderedChat(text, [(bos.Length + prompt.Length, text.Length)]);
     }
 
     /// <summary>
-    /// The ids of the whole text, and of each whether it belongs to an answer. Special tokens that somebody wrote into a message stay ordinary text.
+    /// The ids of the whole text, and of each whether it belongs to an answer. Special tokens that somebody wrote into a message stay
+    /// ordinary text.
     /// </summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
-    public (IReadOnlyList<int> Ids, IReadOnlyList<bool> IsAnswer) Encode(ITokenizer tokenizer) => MaskedEncoding.Encode(tokenizer, _text, Answers);
+    public (IReadOnlyList<int> Ids, IReadOnlyList<bool> IsAnswer) Encode(ITokenizer tokenizer) =>
+        MaskedEncoding.Encode(tokenizer, _text, Answers);
 }

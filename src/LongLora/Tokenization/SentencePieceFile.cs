@@ -19,8 +19,8 @@ internal enum PieceKind
 internal readonly record struct Piece(string Text, float Score, PieceKind Kind);
 
 /// <summary>
-/// What a SentencePiece <c>tokenizer.model</c> holds: a protobuf of <c>sentencepiece_model.proto</c>, read here field by field because nothing
-/// more than numbers, strings and nesting occurs in it. Fields that are not named below do not change the ids of a text.
+/// What a SentencePiece <c>tokenizer.model</c> holds: a protobuf of <c>sentencepiece_model.proto</c>, read here field by field because
+/// nothing more than numbers, strings and nesting occurs in it. Fields that are not named below do not change the ids of a text.
 /// </summary>
 internal sealed class SentencePieceFile
 {
@@ -55,7 +55,9 @@ internal sealed class SentencePieceFile
 
     private bool HasTrainer { get; set; }
 
-    /// <summary>Whether a file may be a SentencePiece model: it begins with a piece (field 1), or is empty and so at least not of another kind.</summary>
+    /// <summary>
+    /// Whether a file may be a SentencePiece model: it begins with a piece (field 1), or is empty and so at least not of another kind.
+    /// </summary>
     public static bool IsLikely(string path)
     {
         using var stream = TokenizerFiles.Open(path);
@@ -77,7 +79,10 @@ internal sealed class SentencePieceFile
         }
         // The trainer's settings follow the pieces: a file that was cut off lacks them, even where it was cut between two pieces.
         if (file.Pieces.Count == 0 || !file.HasTrainer)
-            throw new CheckpointException($"{path} is not a SentencePiece model, or damaged: it holds {file.Pieces.Count} pieces and ends there. Fetch the file again.");
+            throw new CheckpointException(
+                $"{path} is not a SentencePiece model, or damaged: it holds {file.Pieces.Count} pieces and ends there. Fetch the file "
+                    + $"again."
+            );
         return file;
     }
 
@@ -124,14 +129,30 @@ internal sealed class SentencePieceFile
         {
             switch (field)
             {
-                case 3: ModelType = (int)message.Integer(); break;
-                case 24: SpaceAsSuffix = message.Integer() != 0; break;
-                case 35: ByteFallback = message.Integer() != 0; break;
-                case 44: UnknownSurface = message.Text(); break;
-                case 46: BosPiece = message.Text(); break;
-                case 47: EosPiece = message.Text(); break;
-                case 48: PadPiece = message.Text(); break;
-                default: message.Skip(); break;
+                case 3:
+                    ModelType = (int)message.Integer();
+                    break;
+                case 24:
+                    SpaceAsSuffix = message.Integer() != 0;
+                    break;
+                case 35:
+                    ByteFallback = message.Integer() != 0;
+                    break;
+                case 44:
+                    UnknownSurface = message.Text();
+                    break;
+                case 46:
+                    BosPiece = message.Text();
+                    break;
+                case 47:
+                    EosPiece = message.Text();
+                    break;
+                case 48:
+                    PadPiece = message.Text();
+                    break;
+                default:
+                    message.Skip();
+                    break;
             }
         }
     }
@@ -142,11 +163,21 @@ internal sealed class SentencePieceFile
         {
             switch (field)
             {
-                case 2: CharacterMap = message.Bytes().ToArray(); break;
-                case 3: AddDummyPrefix = message.Integer() != 0; break;
-                case 4: RemoveExtraWhitespaces = message.Integer() != 0; break;
-                case 5: EscapeWhitespaces = message.Integer() != 0; break;
-                default: message.Skip(); break;
+                case 2:
+                    CharacterMap = message.Bytes().ToArray();
+                    break;
+                case 3:
+                    AddDummyPrefix = message.Integer() != 0;
+                    break;
+                case 4:
+                    RemoveExtraWhitespaces = message.Integer() != 0;
+                    break;
+                case 5:
+                    EscapeWhitespaces = message.Integer() != 0;
+                    break;
+                default:
+                    message.Skip();
+                    break;
             }
         }
     }
@@ -199,7 +230,9 @@ internal sealed class SentencePieceFile
         {
             Expect(2);
             var length = Varint();
-            return length <= (ulong)_bytes.Length ? Take((int)length) : throw new FormatException($"a field of {length} bytes at byte {_position} of {_bytes.Length}");
+            return length <= (ulong)_bytes.Length
+                ? Take((int)length)
+                : throw new FormatException($"a field of {length} bytes at byte {_position} of {_bytes.Length}");
         }
 
         public string Text() => s_strict.GetString(Bytes());
@@ -210,11 +243,20 @@ internal sealed class SentencePieceFile
         {
             switch (_wireType)
             {
-                case 0: Varint(); break;
-                case 1: Take(8); break;
-                case 2: Bytes(); break;
-                case 5: Take(4); break;
-                default: throw new FormatException($"an impossible field at byte {_position}");
+                case 0:
+                    Varint();
+                    break;
+                case 1:
+                    Take(8);
+                    break;
+                case 2:
+                    Bytes();
+                    break;
+                case 5:
+                    Take(4);
+                    break;
+                default:
+                    throw new FormatException($"an impossible field at byte {_position}");
             }
         }
 

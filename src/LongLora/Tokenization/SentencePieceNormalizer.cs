@@ -7,7 +7,8 @@ namespace LongLora.Tokenization;
 /// SentencePiece's normaliser: its character map (NFKC and the like, compiled to a table), white space, the space sign U+2581 and the space
 /// that it writes in front of every text. The user's own symbols pass unchanged.
 /// </summary>
-internal sealed class SentencePieceNormalizer(SentencePieceFile file, SymbolMatcher? userSymbols, bool prefixEverywhere, CharacterMap? map) : TextStep
+internal sealed class SentencePieceNormalizer(SentencePieceFile file, SymbolMatcher? userSymbols, bool prefixEverywhere, CharacterMap? map)
+    : TextStep
 {
     private readonly char _space = file.EscapeWhitespaces ? '\u2581' : ' ';
 
@@ -62,8 +63,8 @@ internal sealed class SentencePieceNormalizer(SentencePieceFile file, SymbolMatc
 }
 
 /// <summary>
-/// A <c>precompiled_charsmap</c>: the length of a double-array trie (Aoe 1989, in the layout of darts-clone), the trie over UTF-8 bytes, and the
-/// replacements, each ended by a zero byte.
+/// A <c>precompiled_charsmap</c>: the length of a double-array trie (Aoe 1989, in the layout of darts-clone), the trie over UTF-8 bytes,
+/// and the replacements, each ended by a zero byte.
 /// </summary>
 internal sealed class CharacterMap
 {
@@ -80,7 +81,7 @@ internal sealed class CharacterMap
         for (var i = 0; i < _units.Length; i++)
             _units[i] = BinaryPrimitives.ReadUInt32LittleEndian(blob[(4 + 4 * i)..]);
         var texts = blob[(4 + (int)length)..];
-        for (var start = 0; start < texts.Length;)
+        for (var start = 0; start < texts.Length; )
         {
             var end = texts[start..].IndexOf((byte)0);
             end = end < 0 ? texts.Length : start + end;

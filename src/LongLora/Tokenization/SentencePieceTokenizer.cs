@@ -3,10 +3,14 @@ using LongLora.Runtime;
 
 namespace LongLora.Tokenization;
 
-/// <summary>Builds a tokenizer from SentencePiece's <c>tokenizer.model</c>, BPE or Unigram. What is not supported is a <see cref="NotSupportedException"/> that names it.</summary>
+/// <summary>
+/// Builds a tokenizer from SentencePiece's <c>tokenizer.model</c>, BPE or Unigram. What is not supported is a
+/// <see cref="NotSupportedException"/> that names it.
+/// </summary>
 internal static class SentencePieceTokenizer
 {
-    private const int Unigram = 1, Bpe = 2;
+    private const int Unigram = 1,
+        Bpe = 2;
 
     public static TextTokenizer Load(string path, TokenizerSettings settings)
     {
@@ -16,51 +20,77 @@ internal static class SentencePieceTokenizer
         for (var id = 0; id < file.Pieces.Count; id++)
         {
             if (tokens.Find(file.Pieces[id].Text) is { } twin)
-                throw new CheckpointException($"{path}: the pieces {twin} and {id} are both \"{file.Pieces[id].Text}\". Fetch the file again.");
+                throw new CheckpointException(
+                    $"{path}: the pieces {twin} and {id} are both \"{file.Pieces[id].Text}\". Fetch the file again."
+                );
             tokens.Set(id, file.Pieces[id].Text, Bytes(file, id, path), file.Pieces[id].Kind == PieceKind.Control);
         }
         // Control pieces are never found in ordinary text; the files beside the model may list them, too, and more.
-        var own = file.Pieces.Index().Where(p => p.Item.Kind is PieceKind.Control or PieceKind.Unknown)
-            .Select(p => settings.AddedTokens.FirstOrDefault(t => t.Content == p.Item.Text && t.Id == p.Index) ?? new AddedToken(p.Index, p.Item.Text) { Special = true });
+        var own = file
+            .Pieces.Index()
+            .Where(p => p.Item.Kind is PieceKind.Control or PieceKind.Unknown)
+            .Select(p =>
+                settings.AddedTokens.FirstOrDefault(t => t.Content == p.Item.Text && t.Id == p.Index)
+                ?? new AddedToken(p.Index, p.Item.Text) { Special = true }
+            );
         var added = settings.Complete(own.ToList(), tokens);
         var unknown = file.Pieces.FindIndex(p => p.Kind == PieceKind.Unknown);
         tokens.Set(unknown, file.Pieces[unknown].Text, Encoding.UTF8.GetBytes(file.UnknownSurface), special: false);
 
         var bos = settings.Find("bos_token", tokens, Control(file, file.BosPiece));
         var eos = settings.Find("eos_token", tokens, Control(file, file.EosPiece));
-        var userPieces = file.Pieces.Index().Where(p => p.Item.Kind == PieceKind.UserDefined).Select(p => KeyValuePair.Create(p.Item.Text, p.Index)).ToList();
+        var userPieces = file
+            .Pieces.Index()
+            .Where(p => p.Item.Kind == PieceKind.UserDefined)
+            .Select(p => KeyValuePair.Create(p.Item.Text, p.Index))
+            .ToList();
         var userSymbols = userPieces.Count == 0 ? null : new SymbolMatcher(userPieces);
-        return new TextTokenizer(new TokenizerParts
-        {
-            Tokens = tokens,
-            Model = BuildModel(file, unknown, userSymbols),
-            Preparation = new SentencePieceNormalizer(file, userSymbols, settings.Legacy, ReadCharacterMap(file, path)),
-            AddedTokens = added,
-            LeadingSpace = file.RemoveExtraWhitespaces ? LeadingSpace.StripWhileEmpty : file.AddDummyPrefix ? LeadingSpace.StripOnce : LeadingSpace.Keep,
-            Unstripped = unknown,
-            // transformers' LlamaTokenizer writes BOS unless told otherwise.
-            Prefix = TokenizerSettings.Around(settings.AddBos ?? bos is not null, "bos_token", bos, []),
-            Suffix = TokenizerSettings.Around(settings.AddEos, "eos_token", eos, []),
-            BosTokenId = bos,
-            EosTokenId = eos,
-            PadTokenId = settings.Find("pad_token", tokens, Control(file, file.PadPiece)),
-        });
+        return new TextTokenizer(
+            new TokenizerParts
+            {
+                Tokens = tokens,
+                Model = BuildModel(file, unknown, userSymbols),
+                Preparation = new SentencePieceNormalizer(file, userSymbols, settings.Legacy, ReadCharacterMap(file, path)),
+                AddedTokens = added,
+                LeadingSpace =
+                    file.RemoveExtraWhitespaces ? LeadingSpace.StripWhileEmpty
+                    : file.AddDummyPrefix ? LeadingSpace.StripOnce
+                    : LeadingSpace.Keep,
+                Unstripped = unknown,
+                // transformers' LlamaTokenizer writes BOS unless told otherwise.
+                Prefix = TokenizerSettings.Around(settings.AddBos ?? bos is not null, "bos_token", bos, []),
+                Suffix = TokenizerSettings.Around(settings.AddEos, "eos_token", eos, []),
+                BosTokenId = bos,
+                EosTokenId = eos,
+                PadTokenId = settings.Find("pad_token", tokens, Control(file, file.PadPiece)),
+            }
+        );
     }
 
     private static void Check(SentencePieceFile file, string path)
     {
         if (file.ModelType is not (Unigram or Bpe))
-            throw new NotSupportedException($"{path}: the SentencePiece model type {(file.ModelType == 3 ? "word" : file.ModelType == 4 ? "char" : file.ModelType)} is not supported; supported are BPE and Unigram");
+            throw new NotSupportedException(
+                $"{path}: the SentencePiece model type {(file.ModelType == 3 ? "word" : file.ModelType == 4 ? "char" : file.ModelType)} "
+                    + $"is not supported; supported are BPE and Unigram"
+            );
         if (file.SpaceAsSuffix)
             throw new NotSupportedException($"{path}: treat_whitespace_as_suffix is not supported");
         if (file.HasDenormalizer)
             throw new NotSupportedException($"{path}: a denormalizer is not supported");
         if (file.Pieces.Count(p => p.Kind == PieceKind.Unknown) != 1)
-            throw new CheckpointException($"{path} has {file.Pieces.Count(p => p.Kind == PieceKind.Unknown)} unknown pieces instead of one. Fetch the file again.");
+            throw new CheckpointException(
+                $"{path} has {file.Pieces.Count(p => p.Kind == PieceKind.Unknown)} unknown pieces instead of one. Fetch the file again."
+            );
         if (file.ModelType == Bpe && file.Pieces.FindIndex(p => p.Kind == PieceKind.Unused) is >= 0 and var unused)
-            throw new NotSupportedException($"{path}: piece {unused}, \"{file.Pieces[unused].Text}\", is of type UNUSED, which is not supported in a BPE model");
+            throw new NotSupportedException(
+                $"{path}: piece {unused}, \"{file.Pieces[unused].Text}\", is of type UNUSED, which is not supported in a BPE model"
+            );
         if (file.ByteFallback && file.Pieces.Count(p => p.Kind == PieceKind.Byte) != 256)
-            throw new CheckpointException($"{path} falls back to bytes but has {file.Pieces.Count(p => p.Kind == PieceKind.Byte)} of the 256 byte pieces. Fetch the file again.");
+            throw new CheckpointException(
+                $"{path} falls back to bytes but has {file.Pieces.Count(p => p.Kind == PieceKind.Byte)} of the 256 byte pieces. Fetch "
+                    + $"the file again."
+            );
     }
 
     private static byte[] Bytes(SentencePieceFile file, int id, string path)
@@ -68,7 +98,11 @@ internal static class SentencePieceTokenizer
         var piece = file.Pieces[id];
         return piece.Kind switch
         {
-            PieceKind.Byte => [TokenizerJson.ReadByteToken(piece.Text) ?? throw new CheckpointException($"{path}: the byte piece {id} is \"{piece.Text}\" instead of the like of <0x0A>.")],
+            PieceKind.Byte =>
+            [
+                TokenizerJson.ReadByteToken(piece.Text)
+                    ?? throw new CheckpointException($"{path}: the byte piece {id} is \"{piece.Text}\" instead of the like of <0x0A>."),
+            ],
             PieceKind.Control => Encoding.UTF8.GetBytes(piece.Text),
             _ => Encoding.UTF8.GetBytes(piece.Text.Replace('\u2581', ' ')),
         };
@@ -95,22 +129,36 @@ internal static class SentencePieceTokenizer
         foreach (var (id, piece) in file.Pieces.Index().Where(p => p.Item.Kind == PieceKind.Byte))
             bytes?[TokenizerJson.ReadByteToken(piece.Text)!.Value] = id;
         // The pieces that text may become.
-        var pieces = file.Pieces.Index().Where(p => p.Item.Kind is PieceKind.Normal or PieceKind.UserDefined)
-            .Select(p => (p.Item.Text, Id: p.Index, p.Item.Score, p.Item.Kind)).ToList();
+        var pieces = file
+            .Pieces.Index()
+            .Where(p => p.Item.Kind is PieceKind.Normal or PieceKind.UserDefined)
+            .Select(p => (p.Item.Text, Id: p.Index, p.Item.Score, p.Item.Kind))
+            .ToList();
         var boundary = new WordBoundary(file.EscapeWhitespaces ? '\u2581' : ' ', pieces.Select(p => p.Text));
         var unknowns = new UnknownCharacters(bytes, unknown, Fuse: true);
         if (file.ModelType == Bpe)
         {
             var ids = pieces.ToDictionary(p => p.Text, p => p.Id, StringComparer.Ordinal);
-            return new CharacterBpe(SingleCharacters(ids), Merges(pieces.Select(p => (p.Text, p.Id, p.Score)), ids), boundary, unknowns, userSymbols);
+            return new CharacterBpe(
+                SingleCharacters(ids),
+                Merges(pieces.Select(p => (p.Text, p.Id, p.Score)), ids),
+                boundary,
+                unknowns,
+                userSymbols
+            );
         }
         var scores = pieces.Where(p => p.Kind == PieceKind.Normal).Select(p => p.Score).DefaultIfEmpty(0).ToList();
-        // A symbol of the user costs next to nothing: its length in bytes times the best score, which begins at FLT_MIN and so is never negative,
-        // less 0.1 (unigram_model.cc).
+        // A symbol of the user costs next to nothing: its length in bytes times the best score, which begins at FLT_MIN and so is never
+        // negative, less 0.1 (unigram_model.cc).
         var best = Math.Max(1.17549435e-38f, scores.Max());
         return new UnigramModel(
-            pieces.Select(p => (p.Text, p.Id, p.Kind == PieceKind.UserDefined ? (double)(Encoding.UTF8.GetByteCount(p.Text) * best) - 0.1 : p.Score)),
-            scores.Min(), boundary, unknowns);
+            pieces.Select(p =>
+                (p.Text, p.Id, p.Kind == PieceKind.UserDefined ? (double)(Encoding.UTF8.GetByteCount(p.Text) * best) - 0.1 : p.Score)
+            ),
+            scores.Min(),
+            boundary,
+            unknowns
+        );
     }
 
     private static Dictionary<int, int> SingleCharacters(Dictionary<string, int> ids)
@@ -127,8 +175,8 @@ internal static class SentencePieceTokenizer
     private static bool IsOneCharacter(ReadOnlySpan<char> text) => text.Length == (char.IsHighSurrogate(text[0]) ? 2 : 1);
 
     /// <summary>
-    /// SentencePiece merges two neighbours wherever their concatenation is a piece, the highest score first; so every way to cut a piece in two
-    /// symbols is a merge, ranked by the score of the piece.
+    /// SentencePiece merges two neighbours wherever their concatenation is a piece, the highest score first; so every way to cut a piece
+    /// in two symbols is a merge, ranked by the score of the piece.
     /// </summary>
     private static MergeTable Merges(IEnumerable<(string Text, int Id, float Score)> pieces, Dictionary<string, int> ids)
     {

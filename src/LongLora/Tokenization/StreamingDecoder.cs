@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Turns ids into text as they come, for chat: a character that spans several tokens is held back until it is whole. All pieces of text together
-/// are what <see cref="ITokenizer.Decode"/> gives for all ids. For one stream, and one thread at a time.
+/// Turns ids into text as they come, for chat: a character that spans several tokens is held back until it is whole. All pieces of text
+/// together are what <see cref="ITokenizer.Decode"/> gives for all ids. For one stream, and one thread at a time.
 /// </summary>
 public sealed class StreamingDecoder
 {
@@ -19,7 +19,10 @@ public sealed class StreamingDecoder
     /// <summary>A decoder at the beginning of a stream.</summary>
     /// <param name="tokenizer">The tokenizer.</param>
     /// <param name="skipSpecial">Leaves out control tokens such as EOS.</param>
-    /// <param name="context">Ids that the stream goes on from, such as the end of the prompt: their text is not given out, but a space between it and the first word is.</param>
+    /// <param name="context">
+    /// Ids that the stream goes on from, such as the end of the prompt: their text is not given out, but a space between it and the first
+    /// word is.
+    /// </param>
     public StreamingDecoder(ITokenizer tokenizer, bool skipSpecial = true, ReadOnlySpan<int> context = default)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
@@ -56,7 +59,10 @@ public sealed class StreamingDecoder
 
     private string Decoded() => _tokenizer.Decode(CollectionsMarshal.AsSpan(_ids), _skipSpecial);
 
-    /// <summary>Forgets all but the last tokens, if these tell the decoder that they are not the first: so a stream of any length costs the same a token.</summary>
+    /// <summary>
+    /// Forgets all but the last tokens, if these tell the decoder that they are not the first: so a stream of any length costs the same a
+    /// token.
+    /// </summary>
     private void Shorten(int held)
     {
         var last = _ids[^Window..];

@@ -2,7 +2,9 @@ using System.Text.RegularExpressions;
 
 namespace LongLora.Tokenization;
 
-/// <summary>One rewriting of a text before it is cut into words, such as "spaces become U+2581". Immutable: several threads may share it.</summary>
+/// <summary>
+/// One rewriting of a text before it is cut into words, such as "spaces become U+2581". Immutable: several threads may share it.
+/// </summary>
 internal abstract class TextStep
 {
     /// <summary>Rewrites <paramref name="text"/>.</summary>
@@ -64,8 +66,11 @@ internal sealed class PrependStep(string prefix, PrependRule rule) : TextStep
     /// <inheritdoc/>
     public override bool Apply(ReadOnlySpan<char> text, bool atStart, TextBuffer output)
     {
-        if (text.IsEmpty || (rule != PrependRule.Always && text.StartsWith(prefix, StringComparison.Ordinal))
-            || (rule == PrependRule.WhereMissingAtStart && !atStart))
+        if (
+            text.IsEmpty
+            || (rule != PrependRule.Always && text.StartsWith(prefix, StringComparison.Ordinal))
+            || (rule == PrependRule.WhereMissingAtStart && !atStart)
+        )
             return false;
         output.Append(prefix);
         output.Append(text);

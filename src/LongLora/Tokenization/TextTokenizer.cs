@@ -53,8 +53,8 @@ internal sealed record TokenizerParts
 }
 
 /// <summary>
-/// The one implementation of <see cref="ITokenizer"/>: text, added tokens, normaliser, words, model. Nothing changes after construction but the
-/// models' memory of words, which is safe to share: several threads may use one tokenizer at once.
+/// The one implementation of <see cref="ITokenizer"/>: text, added tokens, normaliser, words, model. Nothing changes after construction
+/// but the models' memory of words, which is safe to share: several threads may use one tokenizer at once.
 /// </summary>
 internal sealed class TextTokenizer : ITokenizer
 {

@@ -14,7 +14,9 @@ internal static class TokenizerFiles
     {
         using var stream = Open(path);
         if (stream.Length > LargestFile)
-            throw new CheckpointException($"{path} has {stream.Length} bytes; a tokenizer has at most {LargestFile}. Fetch the file again.");
+            throw new CheckpointException(
+                $"{path} has {stream.Length} bytes; a tokenizer has at most {LargestFile}. Fetch the file again."
+            );
         try
         {
             var bytes = new byte[stream.Length];

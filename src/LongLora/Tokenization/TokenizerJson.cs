@@ -6,8 +6,9 @@ using LongLora.Runtime;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Builds a tokenizer from Hugging Face's <c>tokenizer.json</c>: BPE over bytes (GPT-NeoX, Llama 3, Qwen) or over characters as SentencePiece has
-/// it (Llama 2, Mistral, Phi-3). A component that is not supported is a <see cref="NotSupportedException"/> that names it.
+/// Builds a tokenizer from Hugging Face's <c>tokenizer.json</c>: BPE over bytes (GPT-NeoX, Llama 3, Qwen) or over characters as
+/// SentencePiece has it (Llama 2, Mistral, Phi-3). A component that is not supported is a <see cref="NotSupportedException"/> that names
+/// it.
 /// </summary>
 internal static class TokenizerJson
 {
@@ -23,7 +24,9 @@ internal static class TokenizerJson
         var cutting = TokenizerJsonPipeline.ReadPreTokenizer(root["pre_tokenizer"]);
         var decoding = TokenizerJsonPipeline.ReadDecoder(root["decoder"]);
         if (decoding.ByteLevel != cutting.ByteLevel)
-            throw new NotSupportedException($"{path}: only one of pre_tokenizer and decoder is ByteLevel, which is not supported; both must be, or none");
+            throw new NotSupportedException(
+                $"{path}: only one of pre_tokenizer and decoder is ByteLevel, which is not supported; both must be, or none"
+            );
 
         var tokens = new TokenTable(path);
         foreach (var (token, id) in vocabulary)
@@ -39,21 +42,23 @@ internal static class TokenizerJson
         var eos = settings.Find("eos_token", tokens);
         // Llama 3 folders written before Meta mended their post-processor lack BOS, with which the model was trained.
         var forgotten = prefix.Count == 0 && bos is not null && bos == tokens.Find("<|begin_of_text|>");
-        return new TextTokenizer(new TokenizerParts
-        {
-            Tokens = tokens,
-            Model = BuildModel(model, vocabulary, cutting.ByteLevel),
-            Normalizer = TokenizerJsonPipeline.ReadNormalizer(root["normalizer"]),
-            Preparation = cutting.Preparation,
-            Splitter = cutting.Splitter,
-            AddedTokens = added,
-            LeadingSpace = decoding.LeadingSpace,
-            Prefix = TokenizerSettings.Around(settings.AddBos ?? (forgotten ? true : null), "bos_token", bos, prefix),
-            Suffix = TokenizerSettings.Around(settings.AddEos, "eos_token", eos, suffix),
-            BosTokenId = bos,
-            EosTokenId = eos,
-            PadTokenId = settings.Find("pad_token", tokens),
-        });
+        return new TextTokenizer(
+            new TokenizerParts
+            {
+                Tokens = tokens,
+                Model = BuildModel(model, vocabulary, cutting.ByteLevel),
+                Normalizer = TokenizerJsonPipeline.ReadNormalizer(root["normalizer"]),
+                Preparation = cutting.Preparation,
+                Splitter = cutting.Splitter,
+                AddedTokens = added,
+                LeadingSpace = decoding.LeadingSpace,
+                Prefix = TokenizerSettings.Around(settings.AddBos ?? (forgotten ? true : null), "bos_token", bos, prefix),
+                Suffix = TokenizerSettings.Around(settings.AddEos, "eos_token", eos, suffix),
+                BosTokenId = bos,
+                EosTokenId = eos,
+                PadTokenId = settings.Find("pad_token", tokens),
+            }
+        );
     }
 
     private static void CheckModel(JsonPlace model)
@@ -63,7 +68,10 @@ internal static class TokenizerJson
         if (type != "BPE")
             throw new NotSupportedException($"{model.File}: the model type \"{type}\" is not supported; supported is BPE");
         if (!model["dropout"].IsNull && model["dropout"].Value.GetRawText() is not ("0" or "0.0"))
-            throw new NotSupportedException($"{model.File}: model.dropout {model["dropout"].Value.GetRawText()} is not supported: the ids would be random; set it to null");
+            throw new NotSupportedException(
+                $"{model.File}: model.dropout {model["dropout"].Value.GetRawText()} is not supported: the ids would be random; set it "
+                    + $"to null"
+            );
         foreach (var name in (string[])["continuing_subword_prefix", "end_of_word_suffix"])
         {
             if (model[name].TextOrNull() is { Length: > 0 } mark)
@@ -75,7 +83,8 @@ internal static class TokenizerJson
     {
         var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
         foreach (var member in node.Expect(JsonValueKind.Object).Value.EnumerateObject())
-            vocabulary[member.Name] = member.Value.ValueKind == JsonValueKind.Number && member.Value.TryGetInt32(out var id) ? id : node[member.Name].Integer();
+            vocabulary[member.Name] =
+                member.Value.ValueKind == JsonValueKind.Number && member.Value.TryGetInt32(out var id) ? id : node[member.Name].Integer();
         return vocabulary;
     }
 
@@ -98,7 +107,12 @@ internal static class TokenizerJson
                 characters[rune.Value] = id;
         }
         var bytes = model["byte_fallback"].Flag() ? ByteTokens(vocabulary) : null;
-        return new CharacterBpe(characters, merges, new WordBoundary('\u2581', vocabulary.Keys), new UnknownCharacters(bytes, unknown, model["fuse_unk"].Flag()));
+        return new CharacterBpe(
+            characters,
+            merges,
+            new WordBoundary('\u2581', vocabulary.Keys),
+            new UnknownCharacters(bytes, unknown, model["fuse_unk"].Flag())
+        );
     }
 
     private static MergeTable ReadMerges(JsonPlace node, Dictionary<string, int> vocabulary)
@@ -112,15 +126,22 @@ internal static class TokenizerJson
         {
             whole.Truncate(0);
             var cut = WriteMerge(merge, whole);
-            if (cut < 0 || !lookup.TryGetValue(whole.Text[..cut], out var left) || !lookup.TryGetValue(whole.Text[cut..], out var right)
-                || !lookup.TryGetValue(whole.Text, out var merged))
+            if (
+                cut < 0
+                || !lookup.TryGetValue(whole.Text[..cut], out var left)
+                || !lookup.TryGetValue(whole.Text[cut..], out var right)
+                || !lookup.TryGetValue(whole.Text, out var merged)
+            )
                 throw new JsonPlace(node.File, $"{node.Path}[{rank}]", merge).Fault("two tokens of the vocabulary that make a third");
             table.Add(left, right, rank++, merged);
         }
         return table;
     }
 
-    /// <summary>Writes both tokens of a merge, "left right" in older files and ["left", "right"] in newer ones; returns where the second begins, or -1.</summary>
+    /// <summary>
+    /// Writes both tokens of a merge, "left right" in older files and ["left", "right"] in newer ones; returns where the second begins,
+    /// or -1.
+    /// </summary>
     private static int WriteMerge(JsonElement merge, TextBuffer whole)
     {
         if (merge.ValueKind == JsonValueKind.String)
@@ -133,7 +154,11 @@ internal static class TokenizerJson
             whole.Append(text.AsSpan(space + 1));
             return space;
         }
-        if (merge.ValueKind != JsonValueKind.Array || merge.GetArrayLength() != 2 || merge.EnumerateArray().Any(part => part.ValueKind != JsonValueKind.String))
+        if (
+            merge.ValueKind != JsonValueKind.Array
+            || merge.GetArrayLength() != 2
+            || merge.EnumerateArray().Any(part => part.ValueKind != JsonValueKind.String)
+        )
             return -1;
         whole.Append(merge[0].GetString());
         var cut = whole.Length;
@@ -158,5 +183,8 @@ internal static class TokenizerJson
 
     /// <summary>The byte that a token of that form stands for, or null.</summary>
     public static byte? ReadByteToken(string token) =>
-        token is ['<', '0', 'x', _, _, '>'] && byte.TryParse(token.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var value) ? value : null;
+        token is ['<', '0', 'x', _, _, '>']
+        && byte.TryParse(token.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var value)
+            ? value
+            : null;
 }

@@ -37,13 +37,19 @@ internal static class TokenizerJsonPipeline
             return null;
         switch (node["type"].Text())
         {
-            case "NFC": return CanonicalForm.C;
-            case "NFD": return CanonicalForm.D;
-            case "Prepend": return new PrependStep(node["prepend"].Text(), PrependRule.Always);
-            case "Strip": return new TrimStep(node["strip_left"].Flag(true), node["strip_right"].Flag(true));
+            case "NFC":
+                return CanonicalForm.C;
+            case "NFD":
+                return CanonicalForm.D;
+            case "Prepend":
+                return new PrependStep(node["prepend"].Text(), PrependRule.Always);
+            case "Strip":
+                return new TrimStep(node["strip_left"].Flag(true), node["strip_right"].Flag(true));
             case "Replace":
                 var (from, to) = (node["pattern"]["String"].TextOrNull(), node["content"].Text());
-                return from?.Length == 1 && to.Length == 1 ? new ReplaceCharacterStep(from[0], to[0]) : new ReplacePatternStep(ReadPattern(node["pattern"]), to);
+                return from?.Length == 1 && to.Length == 1
+                    ? new ReplaceCharacterStep(from[0], to[0])
+                    : new ReplacePatternStep(ReadPattern(node["pattern"]), to);
             case "Sequence":
                 return new StepSequence(node["normalizers"].Items().Select(ReadNormalizer).OfType<TextStep>().ToList());
             default:
@@ -72,7 +78,12 @@ internal static class TokenizerJsonPipeline
                     rules.Add(new SplitRule(ReadPattern(part["pattern"]), ReadBehavior(part["behavior"]), part["invert"].Flag()));
                     break;
                 case "Digits":
-                    rules.Add(new SplitRule(Compile(part, @"\p{N}"), part["individual_digits"].Flag() ? SplitBehavior.Isolated : SplitBehavior.Contiguous));
+                    rules.Add(
+                        new SplitRule(
+                            Compile(part, @"\p{N}"),
+                            part["individual_digits"].Flag() ? SplitBehavior.Isolated : SplitBehavior.Contiguous
+                        )
+                    );
                     break;
                 case "Punctuation":
                     var behavior = part["behavior"].IsNull ? SplitBehavior.Isolated : ReadBehavior(part["behavior"]);
@@ -121,7 +132,8 @@ internal static class TokenizerJsonPipeline
     public static Decoding ReadDecoder(JsonPlace node)
     {
         var decoding = new Decoding(false, false, false, LeadingSpace.Keep);
-        var supported = "ByteLevel, Metaspace, ByteFallback, Fuse, Replace of U+2581 by a space, Strip of one leading space, and Sequence of these";
+        var supported =
+            "ByteLevel, Metaspace, ByteFallback, Fuse, Replace of U+2581 by a space, Strip of one leading space, and Sequence of these";
         if (node.IsNull)
             throw new NotSupportedException($"{node.File}: a tokenizer without a decoder is not supported; supported are {supported}");
         foreach (var part in Flatten(node, "decoders"))
@@ -131,11 +143,24 @@ internal static class TokenizerJsonPipeline
                 "ByteLevel" => decoding with { ByteLevel = true },
                 "ByteFallback" => decoding with { ByteFallback = true },
                 "Fuse" => decoding,
-                "Replace" when part["pattern"]["String"].TextOrNull() is "\u2581" && part["content"].Text() is " " => decoding with { SpaceSign = true },
-                "Metaspace" when part["replacement"].Text() is "\u2581" =>
-                    decoding with { SpaceSign = true, LeadingSpace = Prepends(part) is null ? LeadingSpace.Keep : LeadingSpace.StripOnce },
-                "Strip" when part["content"].Text() is " " && part["start"].Integer() is 0 or 1 && part["stop"].Integer() == 0 =>
-                    part["start"].Integer() == 1 ? decoding with { LeadingSpace = LeadingSpace.StripOnce } : decoding,
+                "Replace" when part["pattern"]["String"].TextOrNull() is "\u2581" && part["content"].Text() is " " => decoding with
+                {
+                    SpaceSign = true,
+                },
+                "Metaspace" when part["replacement"].Text() is "\u2581" => decoding with
+                {
+                    SpaceSign = true,
+                    LeadingSpace = Prepends(part) is null ? LeadingSpace.Keep : LeadingSpace.StripOnce,
+                },
+                "Strip" when part["content"].Text() is " " && part["start"].Integer() is 0 or 1 && part["stop"].Integer() == 0 => part[
+                    "start"
+                ]
+                    .Integer() == 1
+                    ? decoding with
+                    {
+                        LeadingSpace = LeadingSpace.StripOnce,
+                    }
+                    : decoding,
                 _ => throw Unsupported(part, supported),
             };
         }
@@ -170,7 +195,9 @@ internal static class TokenizerJsonPipeline
     private static void Prepare(JsonPlace part, List<SplitRule> rules, List<TextStep> steps, TextStep step)
     {
         if (rules.Count > 0)
-            throw new NotSupportedException($"{part.File}: {part.Path}, a {part["type"].Text()} that rewrites text behind one that cuts it, is not supported");
+            throw new NotSupportedException(
+                $"{part.File}: {part.Path}, a {part["type"].Text()} that rewrites text behind one that cuts it, is not supported"
+            );
         steps.Add(step);
     }
 
@@ -190,7 +217,9 @@ internal static class TokenizerJsonPipeline
     {
         // Words are shown to the pattern without surrogates, see WordSplitter.
         if (pattern.Any(char.IsSurrogate))
-            throw new NotSupportedException($"{node.File}: {node.Path} has a pattern with characters beyond U+FFFF, which is not supported: {pattern}");
+            throw new NotSupportedException(
+                $"{node.File}: {node.Path} has a pattern with characters beyond U+FFFF, which is not supported: {pattern}"
+            );
         try
         {
             return new Regex(pattern, RegexOptions.Compiled | RegexOptions.CultureInvariant);
@@ -202,11 +231,16 @@ internal static class TokenizerJsonPipeline
     }
 
     private static IEnumerable<JsonPlace> Flatten(JsonPlace node, string children) =>
-        node.IsNull ? [] : node["type"].Text() == "Sequence" ? node[children].Items().SelectMany(child => Flatten(child, children)) : [node];
+        node.IsNull ? []
+        : node["type"].Text() == "Sequence" ? node[children].Items().SelectMany(child => Flatten(child, children))
+        : [node];
 
     private static NotSupportedException Unsupported(JsonPlace node, string supported)
     {
         var text = node.Value.GetRawText();
-        return new($"{node.File}: {node.Path} \"{node["type"].Text()}\" is not supported as it stands; supported are {supported}. It is {(text.Length > 200 ? text[..200] + "..." : text)}");
+        return new(
+            $"{node.File}: {node.Path} \"{node["type"].Text()}\" is not supported as it stands; supported are {supported}. It is "
+                + $"{(text.Length > 200 ? text[..200] + "..." : text)}"
+        );
     }
 }

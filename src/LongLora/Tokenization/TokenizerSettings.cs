@@ -3,8 +3,8 @@ using LongLora.Runtime;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// What the small files beside a tokenizer say: <c>tokenizer_config.json</c> first, then <c>special_tokens_map.json</c>, <c>added_tokens.json</c>,
-/// and <c>config.json</c> for the ids of BOS and EOS where no other file names them. Each may be missing.
+/// What the small files beside a tokenizer say: <c>tokenizer_config.json</c> first, then <c>special_tokens_map.json</c>,
+/// <c>added_tokens.json</c>, and <c>config.json</c> for the ids of BOS and EOS where no other file names them. Each may be missing.
 /// </summary>
 internal sealed class TokenizerSettings
 {
@@ -20,7 +20,9 @@ internal sealed class TokenizerSettings
     /// <summary>Whether EOS is written behind a text (<c>add_eos_token</c>); null where the files do not say.</summary>
     public bool? AddEos { get; private set; }
 
-    /// <summary>Whether text behind an added token gets a leading space too, as older Llama tokenizers do (<c>legacy</c>, default true).</summary>
+    /// <summary>
+    /// Whether text behind an added token gets a leading space too, as older Llama tokenizers do (<c>legacy</c>, default true).
+    /// </summary>
     public bool Legacy { get; private set; } = true;
 
     /// <summary>Reads the files of a folder.</summary>
@@ -37,35 +39,47 @@ internal sealed class TokenizerSettings
     /// <summary>The added tokens that these files list.</summary>
     public IEnumerable<AddedToken> AddedTokens => _added.Values.Select(t => t with { Special = t.Special || _special.Contains(t.Content) });
 
-    /// <summary>Adds to a tokenizer's own added tokens those that only these files list, and the special tokens of its vocabulary that they name.</summary>
+    /// <summary>
+    /// Adds to a tokenizer's own added tokens those that only these files list, and the special tokens of its vocabulary that they name.
+    /// </summary>
     public List<AddedToken> Complete(List<AddedToken> own, TokenTable tokens)
     {
         var known = own.Select(t => t.Content).ToHashSet(StringComparer.Ordinal);
-        var named = _special.Where(content => tokens.Find(content) is not null).Select(content => new AddedToken(tokens.Find(content)!.Value, content) { Special = true });
+        var named = _special
+            .Where(content => tokens.Find(content) is not null)
+            .Select(content => new AddedToken(tokens.Find(content)!.Value, content) { Special = true });
         var more = AddedTokens.Concat(named).DistinctBy(t => t.Content).Where(t => !known.Contains(t.Content)).ToList();
         foreach (var token in more)
             tokens.Set(token);
         return [.. own, .. more];
     }
 
-    /// <summary>What is written on one side of a text: as <paramref name="told"/>, or where no file tells, as <paramref name="template"/>.</summary>
-    public static IReadOnlyList<int> Around(bool? told, string role, int? id, IReadOnlyList<int> template) => told switch
-    {
-        null => template,
-        false => [],
-        true => [id ?? throw new CheckpointException($"tokenizer_config.json has add_{role} true, but no file names the {role}.")],
-    };
+    /// <summary>
+    /// What is written on one side of a text: as <paramref name="told"/>, or where no file tells, as <paramref name="template"/>.
+    /// </summary>
+    public static IReadOnlyList<int> Around(bool? told, string role, int? id, IReadOnlyList<int> template) =>
+        told switch
+        {
+            null => template,
+            false => [],
+            true => [id ?? throw new CheckpointException($"tokenizer_config.json has add_{role} true, but no file names the {role}.")],
+        };
 
     /// <summary>The id of the token in a role (<c>bos_token</c>, ...); <paramref name="fallback"/> where no file speaks of it.</summary>
     /// <exception cref="CheckpointException">A file names a token that has no id.</exception>
     public int? Find(string role, TokenTable tokens, string? fallback = null)
     {
         if (!_roles.TryGetValue(role, out var named))
-            return fallback is not null && tokens.Find(fallback) is { } id ? id : _idsOfModel.TryGetValue(role, out id) && id < tokens.Count ? id : null;
+            return fallback is not null && tokens.Find(fallback) is { } id ? id
+                : _idsOfModel.TryGetValue(role, out id) && id < tokens.Count ? id
+                : null;
         if (named.Token is null)
             return null;
-        return tokens.Find(named.Token) ?? throw new CheckpointException(
-            $"{named.File}: {role} is \"{named.Token}\", which is not in the vocabulary. List it with its id in added_tokens.json beside it, or name another token.");
+        return tokens.Find(named.Token)
+            ?? throw new CheckpointException(
+                $"{named.File}: {role} is \"{named.Token}\", which is not in the vocabulary. List it with its id in added_tokens.json "
+                    + $"beside it, or name another token."
+            );
     }
 
     private void ReadConfig(string path)
@@ -139,15 +153,18 @@ internal sealed class TokenizerSettings
 
     /// <summary>A token is written as a text or as an object with <c>content</c>.</summary>
     private static string? Content(JsonPlace node) =>
-        node.IsNull ? null : node.Value.ValueKind == System.Text.Json.JsonValueKind.Object ? node["content"].Text() : node.Text();
+        node.IsNull ? null
+        : node.Value.ValueKind == System.Text.Json.JsonValueKind.Object ? node["content"].Text()
+        : node.Text();
 
     /// <summary>An added token as tokenizer.json and tokenizer_config.json describe it.</summary>
-    public static AddedToken ReadAddedToken(JsonPlace node, int id) => new(id, node["content"].Text())
-    {
-        Special = node["special"].Flag(),
-        SingleWord = node["single_word"].Flag(),
-        LeftStrip = node["lstrip"].Flag(),
-        RightStrip = node["rstrip"].Flag(),
-        Normalized = node["normalized"].Flag(),
-    };
+    public static AddedToken ReadAddedToken(JsonPlace node, int id) =>
+        new(id, node["content"].Text())
+        {
+            Special = node["special"].Flag(),
+            SingleWord = node["single_word"].Flag(),
+            LeftStrip = node["lstrip"].Flag(),
+            RightStrip = node["rstrip"].Flag(),
+            Normalized = node["normalized"].Flag(),
+        };
 }

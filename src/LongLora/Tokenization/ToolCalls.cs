@@ -3,34 +3,51 @@ using System.Text.Json;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Calls of tools in answers. They are held as OpenAI writes them, <c>tool_calls: [{type, function: {name, arguments}}]</c>, with the arguments as an object:
-/// templates expect one, and would write a text as a text in quotes.
+/// Calls of tools in answers. They are held as OpenAI writes them, <c>tool_calls: [{type, function: {name, arguments}}]</c>, with the
+/// arguments as an object: templates expect one, and would write a text as a text in quotes.
 /// </summary>
 public static class ToolCalls
 {
     /// <summary>The member of a message that has them.</summary>
     public const string Member = "tool_calls";
 
-    /// <summary>Reads calls that stand in a file as text: <c>{"name": ..., "arguments": ...}</c>, or a list of such; null where the text is something else.</summary>
+    /// <summary>
+    /// Reads calls that stand in a file as text: <c>{"name": ..., "arguments": ...}</c>, or a list of such; null where the text is
+    /// something else.
+    /// </summary>
     public static JsonElement? Parse(string text)
     {
         if (ParseJson(text) is not { } json)
             return null;
         JsonElement[] calls = json.ValueKind == JsonValueKind.Array ? [.. json.EnumerateArray()] : [json];
-        return calls.Length > 0 && calls.All(c => c.ValueKind == JsonValueKind.Object && c.TryGetProperty("name", out var name) && name.ValueKind == JsonValueKind.String)
+        return
+            calls.Length > 0
+            && calls.All(c =>
+                c.ValueKind == JsonValueKind.Object && c.TryGetProperty("name", out var name) && name.ValueKind == JsonValueKind.String
+            )
             ? ParseJson($"[{string.Join(", ", calls.Select(call => $"{{\"type\": \"function\", \"function\": {call.GetRawText()}}}"))}]")
             : null;
     }
 
-    /// <summary>The same calls; arguments that are written as a text, as OpenAI's service gives them, become the object that the text says.</summary>
+    /// <summary>
+    /// The same calls; arguments that are written as a text, as OpenAI's service gives them, become the object that the text says.
+    /// </summary>
     public static JsonElement WithObjects(JsonElement calls) => ParseJson(Rewritten(calls))!.Value;
 
     /// <summary>The message with its calls as JSON behind what it says, for templates that have no other form for them.</summary>
     public static ChatMessage InContent(ChatMessage message)
     {
-        if (message.Further is not { } further || !further.TryGetValue(Member, out var calls) || calls.ValueKind != JsonValueKind.Array || calls.GetArrayLength() == 0)
+        if (
+            message.Further is not { } further
+            || !further.TryGetValue(Member, out var calls)
+            || calls.ValueKind != JsonValueKind.Array
+            || calls.GetArrayLength() == 0
+        )
             return message;
-        var texts = calls.EnumerateArray().Select(c => c.ValueKind == JsonValueKind.Object && c.TryGetProperty("function", out var function) ? function : c).Select(Spaced);
+        var texts = calls
+            .EnumerateArray()
+            .Select(c => c.ValueKind == JsonValueKind.Object && c.TryGetProperty("function", out var function) ? function : c)
+            .Select(Spaced);
         return message with
         {
             Content = string.Join('\n', texts.Prepend(message.Content).Where(t => t.Length > 0)),
@@ -39,20 +56,24 @@ public static class ToolCalls
     }
 
     // As most data sets space it; what is within stays as it was written.
-    private static string Spaced(JsonElement call) => call.ValueKind == JsonValueKind.Object ? Object(call, p => p.Value.GetRawText()) : call.GetRawText();
+    private static string Spaced(JsonElement call) =>
+        call.ValueKind == JsonValueKind.Object ? Object(call, p => p.Value.GetRawText()) : call.GetRawText();
 
-    private static string Rewritten(JsonElement json) => json.ValueKind switch
-    {
-        JsonValueKind.Array => $"[{string.Join(", ", json.EnumerateArray().Select(Rewritten))}]",
-        JsonValueKind.Object => Object(json, p => p.Name == "arguments" ? Arguments(p.Value).GetRawText() : Rewritten(p.Value)),
-        _ => json.GetRawText(),
-    };
+    private static string Rewritten(JsonElement json) =>
+        json.ValueKind switch
+        {
+            JsonValueKind.Array => $"[{string.Join(", ", json.EnumerateArray().Select(Rewritten))}]",
+            JsonValueKind.Object => Object(json, p => p.Name == "arguments" ? Arguments(p.Value).GetRawText() : Rewritten(p.Value)),
+            _ => json.GetRawText(),
+        };
 
     private static string Object(JsonElement json, Func<JsonProperty, string> value) =>
         $"{{{string.Join(", ", json.EnumerateObject().Select(p => $"{JsonSerializer.Serialize(p.Name)}: {value(p)}"))}}}";
 
     private static JsonElement Arguments(JsonElement json) =>
-        json.ValueKind == JsonValueKind.String && ParseJson(json.GetString()!) is { ValueKind: JsonValueKind.Object } inside ? inside : json;
+        json.ValueKind == JsonValueKind.String && ParseJson(json.GetString()!) is { ValueKind: JsonValueKind.Object } inside
+            ? inside
+            : json;
 
     private static JsonElement? ParseJson(string text)
     {

@@ -6,15 +6,16 @@ namespace LongLora.Tokenization;
 
 /// <summary>
 /// SentencePiece's Unigram model: of all ways to write a text in tokens, the one with the largest sum of log-probabilities (Kudo 2018,
-/// arXiv 1804.10959, section 3.2). Ways of equal probability are common ("..." and "." in either order), and the reference decides between them
-/// by the rounding of its 32-bit sums; so the sums here are rounded as there.
+/// arXiv 1804.10959, section 3.2). Ways of equal probability are common ("..." and "." in either order), and the reference decides
+/// between them by the rounding of its 32-bit sums; so the sums here are rounded as there.
 /// </summary>
 internal sealed class UnigramModel : ITokenModel
 {
     // What an unknown character costs beside the least likely token (SentencePiece).
     private const float UnknownPenalty = 10;
 
-    // The sums begin anew after so many characters, at the next place where all paths meet: over a whole book they would lose all precision.
+    // The sums begin anew after so many characters, at the next place where all paths meet: over a whole book they would lose all
+    // precision.
     private const int BlockLength = 1 << 13;
 
     private readonly Dictionary<ulong, int> _edges = [];
@@ -27,7 +28,12 @@ internal sealed class UnigramModel : ITokenModel
     /// <param name="lowestScore">The lowest log-probability of an ordinary token.</param>
     /// <param name="boundary">Where texts may be cut.</param>
     /// <param name="unknown">What stands for a character without a token.</param>
-    public UnigramModel(IEnumerable<(string Text, int Id, double Score)> tokens, float lowestScore, WordBoundary boundary, UnknownCharacters unknown)
+    public UnigramModel(
+        IEnumerable<(string Text, int Id, double Score)> tokens,
+        float lowestScore,
+        WordBoundary boundary,
+        UnknownCharacters unknown
+    )
     {
         (_boundary, _unknown, _unknownScore) = (boundary, unknown, lowestScore - UnknownPenalty);
         foreach (var (text, id, score) in tokens)
@@ -70,7 +76,7 @@ internal sealed class UnigramModel : ITokenModel
         var best = borrowed.AsSpan(0, text.Length + 1);
         best.Fill(new Step(-1, -1, float.NegativeInfinity));
         best[0] = new Step(0, -1, 0);
-        for (var start = 0; start < text.Length;)
+        for (var start = 0; start < text.Length; )
         {
             Rune.DecodeFromUtf16(text[start..], out _, out var character);
             Extend(text, start, character, best);
@@ -99,7 +105,7 @@ internal sealed class UnigramModel : ITokenModel
     private void Extend(ReadOnlySpan<char> text, int start, int character, Span<Step> best)
     {
         var (node, known, before) = (0, false, best[start].Score);
-        for (var end = start; end < text.Length && _edges.TryGetValue(Edge(node, text[end]), out node);)
+        for (var end = start; end < text.Length && _edges.TryGetValue(Edge(node, text[end]), out node); )
         {
             end++;
             if (_nodes[node].Id < 0)

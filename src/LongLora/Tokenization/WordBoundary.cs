@@ -1,9 +1,9 @@
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Where a text may be cut without changing its tokens: between two characters that follow each other in no token. What a token cannot span, no
-/// merge and no best path spans either; so words can be encoded, and remembered, one by one. Only places beside a space sign (U+2581) or a line
-/// feed are considered: enough to cut text into words.
+/// Where a text may be cut without changing its tokens: between two characters that follow each other in no token. What a token cannot
+/// span, no merge and no best path spans either; so words can be encoded, and remembered, one by one. Only places beside a space sign
+/// (U+2581) or a line feed are considered: enough to cut text into words.
 /// </summary>
 internal sealed class WordBoundary
 {

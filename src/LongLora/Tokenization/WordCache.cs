@@ -4,7 +4,8 @@ namespace LongLora.Tokenization;
 
 /// <summary>
 /// Remembers the ids of words met before: text repeats itself, and looking up a word is many times faster than merging it. Holds at most
-/// <see cref="Capacity"/> words (some 16 MB); when full it forgets all and begins anew with the text at hand. Several threads may use it at once.
+/// <see cref="Capacity"/> words (some 16 MB); when full it forgets all and begins anew with the text at hand. Several threads may use it
+/// at once.
 /// </summary>
 internal sealed class WordCache
 {

@@ -28,7 +28,8 @@ internal sealed record SplitRule(Regex Pattern, SplitBehavior Behavior, bool Inv
 
 /// <summary>
 /// Cuts a text into words by the patterns of a tokenizer.json. .NET's patterns see UTF-16 units, the published ones code points: characters
-/// beyond U+FFFF are therefore shown to the pattern as one stand-in of the same general category, so that a mathematical letter is a letter.
+/// beyond U+FFFF are therefore shown to the pattern as one stand-in of the same general category, so that a mathematical letter is a
+/// letter.
 /// </summary>
 internal sealed class WordSplitter(IReadOnlyList<SplitRule> rules)
 {
@@ -55,7 +56,9 @@ internal sealed class WordSplitter(IReadOnlyList<SplitRule> rules)
         return words;
     }
 
-    /// <summary>Writes what the patterns see; returns the positions of the stand-ins, or null where the text can be shown as it is.</summary>
+    /// <summary>
+    /// Writes what the patterns see; returns the positions of the stand-ins, or null where the text can be shown as it is.
+    /// </summary>
     private static List<int>? Show(ReadOnlySpan<char> text, TextBuffer shown)
     {
         var next = text.IndexOfAnyInRange('\uD800', '\uDFFF');
@@ -115,13 +118,15 @@ internal sealed class WordSplitter(IReadOnlyList<SplitRule> rules)
         void Add(int start, int stop, bool matched)
         {
             // Whether this piece continues the word before it.
-            var joins = words.Count > first && rule.Behavior switch
-            {
-                SplitBehavior.MergedWithPrevious => matched && !previousMatched,
-                SplitBehavior.MergedWithNext => !matched && previousMatched,
-                SplitBehavior.Contiguous => matched == previousMatched,
-                _ => false,
-            };
+            var joins =
+                words.Count > first
+                && rule.Behavior switch
+                {
+                    SplitBehavior.MergedWithPrevious => matched && !previousMatched,
+                    SplitBehavior.MergedWithNext => !matched && previousMatched,
+                    SplitBehavior.Contiguous => matched == previousMatched,
+                    _ => false,
+                };
             previousMatched = matched;
             if (joins)
                 words[^1] = (words[^1].Start, offset + stop);

@@ -40,17 +40,19 @@ public abstract class ActivationStore : IDisposable
     internal static ActivationOffload Resolve(ActivationOffload offload, long bytes, long? free, bool cuda) =>
         offload != ActivationOffload.Auto ? offload
         : bytes < (free ?? long.MaxValue) / 2 ? ActivationOffload.None
-        : cuda ? ActivationOffload.Host : ActivationOffload.Disk;
+        : cuda ? ActivationOffload.Host
+        : ActivationOffload.Disk;
 
     /// <summary>Makes a store.</summary>
     /// <param name="offload">Where to keep tensors; Auto must be resolved.</param>
     /// <param name="device">Where the model computes.</param>
-    internal static ActivationStore Create(ActivationOffload offload, Device device) => offload switch
-    {
-        ActivationOffload.Disk => new DiskStore(device),
-        ActivationOffload.Host when device.type != DeviceType.CPU => new HostStore(device),
-        _ => new MemoryStore(),
-    };
+    internal static ActivationStore Create(ActivationOffload offload, Device device) =>
+        offload switch
+        {
+            ActivationOffload.Disk => new DiskStore(device),
+            ActivationOffload.Host when device.type != DeviceType.CPU => new HostStore(device),
+            _ => new MemoryStore(),
+        };
 
     /// <inheritdoc/>
     public void Dispose()
@@ -79,8 +81,8 @@ public abstract class ActivationStore : IDisposable
         }
     }
 
-    // Pinned, so that the copies run at the speed of the bus and nobody waits for them: they keep their order among the device's kernels, and libtorch keeps
-    // the memory of both ends until they are done. Not tried on a GPU.
+    // Pinned, so that the copies run at the speed of the bus and nobody waits for them: they keep their order among the device's kernels,
+    // and libtorch keeps the memory of both ends until they are done. Not tried on a GPU.
     private sealed class HostStore(Device device) : ActivationStore
     {
         private readonly Stack<Tensor> _kept = [];
@@ -139,7 +141,11 @@ public abstract class ActivationStore : IDisposable
             Guard(() =>
             {
                 for (long done = 0; done < bytes; done += Piece)
-                    RandomAccess.Write(_file.SafeFileHandle, new ReadOnlySpan<byte>(data + done, (int)Math.Min(Piece, bytes - done)), _end + done);
+                    RandomAccess.Write(
+                        _file.SafeFileHandle,
+                        new ReadOnlySpan<byte>(data + done, (int)Math.Min(Piece, bytes - done)),
+                        _end + done
+                    );
                 return bytes;
             });
             _kept.Push((ordered.shape, order, ordered.dtype, _end));
@@ -155,9 +161,13 @@ public abstract class ActivationStore : IDisposable
             var data = (byte*)NativeTensor.Data(tensor);
             Guard(() =>
             {
-                for (long done = 0; done < bytes;)
+                for (long done = 0; done < bytes; )
                 {
-                    var read = RandomAccess.Read(_file.SafeFileHandle, new Span<byte>(data + done, (int)Math.Min(Piece, bytes - done)), offset + done);
+                    var read = RandomAccess.Read(
+                        _file.SafeFileHandle,
+                        new Span<byte>(data + done, (int)Math.Min(Piece, bytes - done)),
+                        offset + done
+                    );
                     if (read == 0)
                         throw new EndOfStreamException();
                     done += read;
@@ -167,7 +177,9 @@ public abstract class ActivationStore : IDisposable
             _end = offset;
             if (device.type != DeviceType.CPU)
                 tensor = tensor.to(device);
-            return tensor.permute([.. Enumerable.Range(0, order.Length).Select(i => (long)Array.IndexOf(order, i))]).MoveToOuterDisposeScope();
+            return tensor
+                .permute([.. Enumerable.Range(0, order.Length).Select(i => (long)Array.IndexOf(order, i))])
+                .MoveToOuterDisposeScope();
         }
 
         protected override void Dispose(bool disposing) => _file.Dispose();
@@ -180,8 +192,11 @@ public abstract class ActivationStore : IDisposable
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                throw new ConfigurationException($"Activations cannot be kept in '{Path.GetTempPath()}': {e.Message} Make room there, set TMPDIR to a folder with room, "
-                    + "or use --activation-offload none.", e);
+                throw new ConfigurationException(
+                    $"Activations cannot be kept in '{Path.GetTempPath()}': {e.Message} Make room there, set TMPDIR to a folder with room, "
+                        + "or use --activation-offload none.",
+                    e
+                );
             }
         }
     }

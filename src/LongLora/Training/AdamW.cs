@@ -9,7 +9,13 @@ namespace LongLora.Training;
 /// <param name="Epsilon">Added to the root of the second moment.</param>
 /// <param name="WeightDecay">Decoupled weight decay, times the learning rate.</param>
 /// <param name="MaxGradNorm">2-norm above which gradients are scaled down; 0 for never.</param>
-public sealed record AdamWOptions(double Beta1 = 0.9, double Beta2 = 0.95, double Epsilon = 1e-8, double WeightDecay = 0, double MaxGradNorm = 1);
+public sealed record AdamWOptions(
+    double Beta1 = 0.9,
+    double Beta2 = 0.95,
+    double Epsilon = 1e-8,
+    double WeightDecay = 0,
+    double MaxGradNorm = 1
+);
 
 /// <summary>AdamW (arXiv 1711.05101) over a <see cref="ParameterBuffer"/>: one fused pass, fp32 moments.</summary>
 public sealed class AdamW : IDisposable
@@ -53,8 +59,18 @@ public sealed class AdamW : IDisposable
         {
             var count = Math.Min(ElementsAtOnce, _parameters.Count - start);
             Tensor Part(Tensor flat) => flat.narrow(0, start, count);
-            Dispatcher.FusedAdamW(Part(_parameters.Values), Part(_parameters.Gradients), Part(FirstMoment), Part(SecondMoment), step,
-                learningRate, _options.Beta1, _options.Beta2, _options.WeightDecay, _options.Epsilon);
+            Dispatcher.FusedAdamW(
+                Part(_parameters.Values),
+                Part(_parameters.Gradients),
+                Part(FirstMoment),
+                Part(SecondMoment),
+                step,
+                learningRate,
+                _options.Beta1,
+                _options.Beta2,
+                _options.WeightDecay,
+                _options.Epsilon
+            );
         }
         _parameters.ClearGradients();
     }

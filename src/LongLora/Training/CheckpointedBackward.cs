@@ -13,14 +13,18 @@ namespace LongLora.Training;
 /// without gradients; then the loss and its gradient chunk by chunk; then the blocks in reverse, each given the gradient of its output.
 /// </summary>
 /// <remarks>
-/// With one block a segment the walk keeps each block's input and attention output, 2 D numbers a token and block, and runs nothing that costs
-/// much twice. With k blocks it keeps each k-th block's input, D numbers, and runs the blocks of a segment forward once more: less memory in
-/// deep models for about a third more time.
+/// With one block a segment the walk keeps each block's input and attention output, 2 D numbers a token and block, and runs nothing that
+/// costs much twice. With k blocks it keeps each k-th block's input, D numbers, and runs the blocks of a segment forward once more: less
+/// memory in deep models for about a third more time.
 /// </remarks>
 /// <param name="model">The model; gradients are added to its trained weights.</param>
 /// <param name="blocksPerSegment">Blocks between two kept inputs, at least 1.</param>
 /// <param name="offload">Where activations wait.</param>
-public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPerSegment = 1, ActivationOffload offload = ActivationOffload.None) : IDisposable
+public sealed class CheckpointedBackward(
+    CausalLanguageModel model,
+    int blocksPerSegment = 1,
+    ActivationOffload offload = ActivationOffload.None
+) : IDisposable
 {
     private readonly Workspace _workspace = new();
     private long? _free;
@@ -40,7 +44,10 @@ public sealed class CheckpointedBackward(CausalLanguageModel model, int blocksPe
         using var noGradient = no_grad();
         // Asked once: after a step libtorch holds on to a GPU's memory, and what is free would seem less.
         _free ??= MemoryMeter.AvailableBytes(model.Device.type, model.Device.index) - MemoryMeter.CurrentBytesOf(model.Device);
-        using var kept = ActivationStore.Create(ActivationStore.Resolve(offload, KeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA), model.Device);
+        using var kept = ActivationStore.Create(
+            ActivationStore.Resolve(offload, KeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA),
+            model.Device
+        );
         var hidden = HostMemory.Apart(() => model.Embedding.Forward(ids, model.ComputeType));
         for (var first = 0; first < model.Blocks.Count; first += blocksPerSegment)
             ForwardSegment(hidden, first, context, kept);

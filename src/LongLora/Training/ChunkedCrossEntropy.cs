@@ -22,7 +22,9 @@ public static class ChunkedCrossEntropy
 
     /// <summary>Adds the gradients of norm and head, and turns the hidden states into their gradient, in place.</summary>
     /// <param name="model">Gives the final norm and the head.</param>
-    /// <param name="hidden">[B, L, D], the last block's output; becomes the gradient of the summed loss times <paramref name="scale"/>.</param>
+    /// <param name="hidden">
+    /// [B, L, D], the last block's output; becomes the gradient of the summed loss times <paramref name="scale"/>.
+    /// </param>
     /// <param name="targets">[B L] ids to predict in each row; negative where there is nothing to predict.</param>
     /// <param name="scale">Factor on all gradients, such as 1 / number of targets.</param>
     /// <returns>Sum of -log p(target), [] fp64.</returns>
@@ -32,10 +34,17 @@ public static class ChunkedCrossEntropy
         using var noGradient = no_grad();
         var rows = hidden.view(-1, hidden.size(2));
         var lossSum = zeros([], ScalarType.Float64, hidden.device);
-        long count = rows.size(0), chunk = ChunkRows(model.Head.OutputSize, model.Device.type == TorchSharp.DeviceType.CUDA);
+        long count = rows.size(0),
+            chunk = ChunkRows(model.Head.OutputSize, model.Device.type == TorchSharp.DeviceType.CUDA);
         for (long start = 0; start < count; start += chunk)
         {
-            RunChunk(model, rows.narrow(0, start, Math.Min(chunk, count - start)), targets.narrow(0, start, Math.Min(chunk, count - start)), scale, lossSum);
+            RunChunk(
+                model,
+                rows.narrow(0, start, Math.Min(chunk, count - start)),
+                targets.narrow(0, start, Math.Min(chunk, count - start)),
+                scale,
+                lossSum
+            );
             HostMemory.TrimIfGrown();
         }
         return lossSum.MoveToOuterDisposeScope();
@@ -68,7 +77,8 @@ public static class ChunkedCrossEntropy
         return losses.mul_(targets.ge(Scalars.Zero)).MoveToOuterDisposeScope();
     }
 
-    // softmax minus one-hot, made in the memory of the logits: logits - max, exp, times mask * scale / sum, minus mask * scale at the target.
+    // softmax minus one-hot, made in the memory of the logits: logits - max, exp, times mask * scale / sum, minus mask * scale at the
+    // target.
     private static (Tensor Loss, Tensor Gradient) LossAndGradient(Tensor raw, Tensor targets, double scale)
     {
         var logits = raw.to(ScalarType.Float32);

@@ -13,10 +13,12 @@ namespace LongLora.Training;
 /// </summary>
 public static class GemmRate
 {
-    private const int RowsInProduct = 2048, Rounds = 3;
+    private const int RowsInProduct = 2048,
+        Rounds = 3;
 
     // Long enough that starting and waiting do not count.
-    private const double CpuOperations = 2e9, CudaOperations = 2e12;
+    private const double CpuOperations = 2e9,
+        CudaOperations = 2e12;
 
     /// <summary>
     /// Operations a second over one step's mix of products: each linear layer's output x Wᵀ and input gradient g W, and for the head, where
@@ -24,7 +26,9 @@ public static class GemmRate
     /// runs, and weighted with the number of layers that have it.
     /// </summary>
     /// <param name="model">Gives shapes, device and type; nothing is computed with its weights.</param>
-    /// <param name="tokens">Tokens in the step; products have at most 2048 rows, those of the head as many as the loss has in a chunk.</param>
+    /// <param name="tokens">
+    /// Tokens in the step; products have at most 2048 rows, those of the head as many as the loss has in a chunk.
+    /// </param>
     public static double Measure(CausalLanguageModel model, long tokens)
     {
         var rows = Math.Min(tokens, RowsInProduct);
@@ -34,13 +38,18 @@ public static class GemmRate
             products.Add(new(rows, layer.InputSize, layer.OutputSize, Kind.Output));
             products.Add(new(rows, layer.OutputSize, layer.InputSize, Kind.InputGradient));
         }
-        var (chunk, size, vocabulary) = (Math.Min(tokens, ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize, model.Device.type == DeviceType.CUDA)), model.Head.InputSize, model.Head.OutputSize);
+        var (chunk, size, vocabulary) = (
+            Math.Min(tokens, ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize, model.Device.type == DeviceType.CUDA)),
+            model.Head.InputSize,
+            model.Head.OutputSize
+        );
         products.Add(new(chunk, size, vocabulary, Kind.Output));
         products.Add(new(chunk, vocabulary, size, Kind.InputGradient));
         if (model.Head.Projection is DenseProjection { Weight.IsTrained: true })
             products.Add(new(vocabulary, chunk, size, Kind.WeightGradient));
 
-        double operations = 0, seconds = 0;
+        double operations = 0,
+            seconds = 0;
         foreach (var shape in products.GroupBy(p => p))
         {
             // Per token, so that the head and the layers weigh as in the step.
@@ -61,7 +70,11 @@ public static class GemmRate
     {
         device ??= CPU;
         var size = SquareSize(device);
-        return Rate(new(size, size, size, Kind.InputGradient), device, device.type == DeviceType.CUDA ? ScalarType.BFloat16 : ScalarType.Float32);
+        return Rate(
+            new(size, size, size, Kind.InputGradient),
+            device,
+            device.type == DeviceType.CUDA ? ScalarType.BFloat16 : ScalarType.Float32
+        );
     }
 
     private enum Kind
@@ -103,7 +116,10 @@ public static class GemmRate
         }
 
         Multiply();
-        var (best, repeats) = (0.0, (int)Math.Clamp((device.type == DeviceType.CUDA ? CudaOperations : CpuOperations) / product.Operations, 1, 64));
+        var (best, repeats) = (
+            0.0,
+            (int)Math.Clamp((device.type == DeviceType.CUDA ? CudaOperations : CpuOperations) / product.Operations, 1, 64)
+        );
         for (var round = 0; round < Rounds; round++)
         {
             Wait();

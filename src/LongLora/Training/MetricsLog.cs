@@ -12,12 +12,15 @@ public sealed class MetricsLog : IProgress<TrainingStep>
     private const string FileName = "metrics.jsonl";
     private static readonly JsonSerializerOptions s_names = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
 
-    private readonly string _path, _folder;
+    private readonly string _path,
+        _folder;
     private readonly IProgress<TrainingStep>? _next;
 
     /// <summary>Opens the log of a run directory.</summary>
     /// <param name="folder">The run directory.</param>
-    /// <param name="resumedStep">Steps that the run has; lines after it, of steps that were lost when it was interrupted, are removed.</param>
+    /// <param name="resumedStep">
+    /// Steps that the run has; lines after it, of steps that were lost when it was interrupted, are removed.
+    /// </param>
     /// <param name="next">Told after the files are written.</param>
     public MetricsLog(string folder, long resumedStep, IProgress<TrainingStep>? next)
     {
@@ -67,8 +70,16 @@ public sealed class MetricsLog : IProgress<TrainingStep>
             stream.Write(Line(value));
             stream.Flush(flushToDisk: true);
         });
-        TensorBoardWriter.Append(_folder, value.Step,
-            [("train/loss", value.Loss), ("train/learning_rate", value.LearningRate), ("train/gradient_norm", value.GradientNorm), ("train/tokens_per_second", value.TokensPerSecond)]);
+        TensorBoardWriter.Append(
+            _folder,
+            value.Step,
+            [
+                ("train/loss", value.Loss),
+                ("train/learning_rate", value.LearningRate),
+                ("train/gradient_norm", value.GradientNorm),
+                ("train/tokens_per_second", value.TokensPerSecond),
+            ]
+        );
         _next?.Report(value);
     }
 

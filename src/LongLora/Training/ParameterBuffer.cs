@@ -16,7 +16,9 @@ public sealed class ParameterBuffer : IDisposable
     public ParameterBuffer(IReadOnlyList<Weight> weights)
     {
         if (weights.Count == 0)
-            throw new ConfigurationException("Nothing is trained: no LoRA targets, no embeddings, no norms. Choose a tuning method or targets.");
+            throw new ConfigurationException(
+                "Nothing is trained: no LoRA targets, no embeddings, no norms. Choose a tuning method or targets."
+            );
         _weights = weights;
         using var scope = NewDisposeScope();
         var device = weights[0].Value.device;

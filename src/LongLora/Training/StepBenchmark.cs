@@ -20,7 +20,9 @@ public sealed record StepBenchmarkOptions
     /// <summary>G, tokens in an attention group; 0 for a quarter of the context. Default 0.</summary>
     public int GroupSize { get; init; }
 
-    /// <summary>Timed steps of each variant, after one that is not; 0 to time that one: for contexts so long that one step must do. Default 3.</summary>
+    /// <summary>
+    /// Timed steps of each variant, after one that is not; 0 to time that one: for contexts so long that one step must do. Default 3.
+    /// </summary>
     public int Steps { get; init; } = 3;
 
     /// <summary>Whether full attention is measured beside S². Default true.</summary>
@@ -52,7 +54,14 @@ public sealed record StepBenchmarkOptions
 /// <param name="ResidentBytes">Resident memory of the process with model, gradients and optimizer state, before the first step.</param>
 /// <param name="PeakResidentBytes">Largest resident memory of the process in the first step.</param>
 /// <param name="Planned">What <see cref="StepMemory"/> counts.</param>
-public sealed record StepMeasurement(StepFlops Flops, IReadOnlyList<double> Seconds, IReadOnlyList<double> Losses, long ResidentBytes, long PeakResidentBytes, StepMemory Planned)
+public sealed record StepMeasurement(
+    StepFlops Flops,
+    IReadOnlyList<double> Seconds,
+    IReadOnlyList<double> Losses,
+    long ResidentBytes,
+    long PeakResidentBytes,
+    StepMemory Planned
+)
 {
     /// <summary>The shortest step: the one that was disturbed least.</summary>
     public double MinSeconds => Seconds.Min();
@@ -83,8 +92,8 @@ public sealed record StepMeasurement(StepFlops Flops, IReadOnlyList<double> Seco
 public sealed record StepBenchmarkResult(int Context, int GroupSize, StepMeasurement Sparse, StepMeasurement? Full, double GemmRate);
 
 /// <summary>
-/// Times one whole training step (batch 1, random tokens) with S²-Attn and with full attention, and compares the time with the operations that
-/// the step needs.
+/// Times one whole training step (batch 1, random tokens) with S²-Attn and with full attention, and compares the time with the operations
+/// that the step needs.
 /// </summary>
 public static class StepBenchmark
 {
@@ -93,22 +102,23 @@ public static class StepBenchmark
 
     /// <summary>The shape of stories15M, a small Llama: D 288, 6 layers, 6 heads, F 768, V 32000, tied embeddings.</summary>
     /// <param name="context">L; the model is made for it, so positions are not rescaled.</param>
-    public static ModelConfig SmallLlama(int context) => new()
-    {
-        ModelType = "llama",
-        HiddenSize = 288,
-        IntermediateSize = 768,
-        LayerCount = 6,
-        HeadCount = 6,
-        KeyValueHeadCount = 6,
-        HeadSize = 48,
-        VocabularySize = 32000,
-        MaxPositions = context,
-        NormEpsilon = 1e-5,
-        TiedEmbeddings = true,
-        BosTokenId = 1,
-        EosTokenIds = [2],
-    };
+    public static ModelConfig SmallLlama(int context) =>
+        new()
+        {
+            ModelType = "llama",
+            HiddenSize = 288,
+            IntermediateSize = 768,
+            LayerCount = 6,
+            HeadCount = 6,
+            KeyValueHeadCount = 6,
+            HeadSize = 48,
+            VocabularySize = 32000,
+            MaxPositions = context,
+            NormEpsilon = 1e-5,
+            TiedEmbeddings = true,
+            BosTokenId = 1,
+            EosTokenIds = [2],
+        };
 
     /// <summary>Measures one context.</summary>
     /// <param name="makeModel">Makes the model anew for each variant, with the same weights.</param>
@@ -116,10 +126,17 @@ public static class StepBenchmark
     /// <param name="options">What is measured.</param>
     /// <param name="cancellation">Looked at before each step.</param>
     /// <exception cref="ConfigurationException">The context is too short for groups, or the number of steps is negative.</exception>
-    public static StepBenchmarkResult Run(Func<CausalLanguageModel> makeModel, int context, StepBenchmarkOptions options, CancellationToken cancellation = default)
+    public static StepBenchmarkResult Run(
+        Func<CausalLanguageModel> makeModel,
+        int context,
+        StepBenchmarkOptions options,
+        CancellationToken cancellation = default
+    )
     {
         if (context < 8 || options.Steps < 0)
-            throw new ConfigurationException($"A benchmark needs a context of at least 8 tokens and 0 steps or more; seen {context} and {options.Steps}.");
+            throw new ConfigurationException(
+                $"A benchmark needs a context of at least 8 tokens and 0 steps or more; seen {context} and {options.Steps}."
+            );
         var group = options.ResolvedGroupSize(context);
         var before = MeasureProducts(makeModel, context, options);
         var sparse = Measure(makeModel, new ShiftedSparseAttention(group), context, options, cancellation);
@@ -130,8 +147,8 @@ public static class StepBenchmark
     }
 
     /// <summary>
-    /// Writes what another implementation needs to do the same step: <c>step.safetensors</c> with the weights under their state-dict names, LoRA
-    /// matrices as <c>....lora_A.weight</c>, and <c>input_ids.L</c> for each context; and the model's <c>config.json</c>.
+    /// Writes what another implementation needs to do the same step: <c>step.safetensors</c> with the weights under their state-dict
+    /// names, LoRA matrices as <c>....lora_A.weight</c>, and <c>input_ids.L</c> for each context; and the model's <c>config.json</c>.
     /// </summary>
     public static void Export(string folder, Func<CausalLanguageModel> makeModel, IReadOnlyList<int> contexts, StepBenchmarkOptions options)
     {
@@ -140,12 +157,20 @@ public static class StepBenchmark
         using var model = makeModel();
         using var adapters = AdapterSet.Attach(model, options.Tuning, options.Seed);
         var weights = model.Weights.Concat(adapters.Weights).DistinctBy(w => w.Name).Select(w => TensorToWrite.Of(w.Name, w.Value));
-        var ids = contexts.Distinct().Select(context => TensorToWrite.Of($"input_ids.{context}", tensor(Ids(model.Config, context, options).InputIds, [1, context])));
-        SafetensorsWriter.Write(Path.Combine(folder, "step.safetensors"), [.. weights, .. ids], new Dictionary<string, string>
-        {
-            ["lora_scale"] = (options.Tuning.Alpha / options.Tuning.Rank).ToString("R", CultureInfo.InvariantCulture),
-            ["learning_rate"] = options.LearningRate.ToString("R", CultureInfo.InvariantCulture),
-        });
+        var ids = contexts
+            .Distinct()
+            .Select(context =>
+                TensorToWrite.Of($"input_ids.{context}", tensor(Ids(model.Config, context, options).InputIds, [1, context]))
+            );
+        SafetensorsWriter.Write(
+            Path.Combine(folder, "step.safetensors"),
+            [.. weights, .. ids],
+            new Dictionary<string, string>
+            {
+                ["lora_scale"] = (options.Tuning.Alpha / options.Tuning.Rank).ToString("R", CultureInfo.InvariantCulture),
+                ["learning_rate"] = options.LearningRate.ToString("R", CultureInfo.InvariantCulture),
+            }
+        );
         AtomicFile.WriteText(Path.Combine(folder, "config.json"), ModelConfigWriter.Create(model.Config));
     }
 
@@ -157,21 +182,35 @@ public static class StepBenchmark
         return GemmRate.Measure(model, context);
     }
 
-    private static StepMeasurement Measure(Func<CausalLanguageModel> makeModel, IAttention attention, int context, StepBenchmarkOptions options, CancellationToken cancellation)
+    private static StepMeasurement Measure(
+        Func<CausalLanguageModel> makeModel,
+        IAttention attention,
+        int context,
+        StepBenchmarkOptions options,
+        CancellationToken cancellation
+    )
     {
         using var model = makeModel();
         using var adapters = AdapterSet.Attach(model, options.Tuning, options.Seed);
         using var parameters = new ParameterBuffer(adapters.Weights);
         using var optimizer = new AdamW(parameters, new AdamWOptions());
         using var pass = new CheckpointedBackward(model, options.BlocksPerSegment, options.Offload);
-        using var trainer = new Trainer(model, parameters, optimizer, new LearningRateSchedule(ScheduleKind.ConstantWithWarmup, 0, options.Steps + 1), attention, pass,
-            new TrainerOptions(options.Steps + 1, 1, options.LearningRate, 0));
+        using var trainer = new Trainer(
+            model,
+            parameters,
+            optimizer,
+            new LearningRateSchedule(ScheduleKind.ConstantWithWarmup, 0, options.Steps + 1),
+            attention,
+            pass,
+            new TrainerOptions(options.Steps + 1, 1, options.LearningRate, 0)
+        );
         Prime(model, parameters, pass, attention, Math.Min(context, PrimingLength));
         var batch = Ids(model.Config, context, options);
 
         double Step()
         {
-            var loss = trainer.Step([batch], options.LearningRate, cancellation)?.Loss ?? throw new OperationCanceledException(cancellation);
+            var loss = trainer.Step([batch], options.LearningRate, cancellation)?.Loss
+                ?? throw new OperationCanceledException(cancellation);
             if (model.Device.type == DeviceType.CUDA)
                 cuda.synchronize(model.Device);
             return loss;
@@ -190,26 +229,45 @@ public static class StepBenchmark
             losses.Add(Step());
             seconds.Add(watch.Elapsed.TotalSeconds);
         }
-        var flops = StepFlops.Count(model.Config, attention, options.Tuning, context, 1, options.BlocksPerSegment, model.Device.type == DeviceType.CUDA);
+        var flops = StepFlops.Count(
+            model.Config,
+            attention,
+            options.Tuning,
+            context,
+            1,
+            options.BlocksPerSegment,
+            model.Device.type == DeviceType.CUDA
+        );
         return new(flops, seconds, losses, resident, peak, Plan(model, attention, context, options));
     }
 
     private static StepMemory Plan(CausalLanguageModel model, IAttention attention, int context, StepBenchmarkOptions options)
     {
         var matrix = model.Blocks[0].MlpOutput.Projection;
-        return StepMemory.Count(model.Config, attention, context, new StepMemoryOptions
-        {
-            Tuning = options.Tuning,
-            BlocksPerSegment = options.BlocksPerSegment,
-            Offload = options.Offload,
-            Quantization = matrix is QuantizedProjection { Kind: var kind } ? kind : QuantizationKind.None,
-            StoredType = matrix is DenseProjection { Weight.Value.dtype: var type } ? type : ScalarType.Float32,
-            Cuda = model.Device.type == DeviceType.CUDA,
-        });
+        return StepMemory.Count(
+            model.Config,
+            attention,
+            context,
+            new StepMemoryOptions
+            {
+                Tuning = options.Tuning,
+                BlocksPerSegment = options.BlocksPerSegment,
+                Offload = options.Offload,
+                Quantization = matrix is QuantizedProjection { Kind: var kind } ? kind : QuantizationKind.None,
+                StoredType = matrix is DenseProjection { Weight.Value.dtype: var type } ? type : ScalarType.Float32,
+                Cuda = model.Device.type == DeviceType.CUDA,
+            }
+        );
     }
 
     // Mapped weights, code pages and compiled methods are there before memory is measured; weights and optimizer state stay as they are.
-    private static void Prime(CausalLanguageModel model, ParameterBuffer parameters, CheckpointedBackward pass, IAttention attention, int length)
+    private static void Prime(
+        CausalLanguageModel model,
+        ParameterBuffer parameters,
+        CheckpointedBackward pass,
+        IAttention attention,
+        int length
+    )
     {
         using var scope = NewDisposeScope();
         using var positions = RotaryEmbedding.Create(model.Config, length, model.Device);

@@ -10,15 +10,16 @@ namespace LongLora.Training;
 
 /// <summary>
 /// Floating-point operations of the matrix products in one training step, a multiplication and an addition counted as two. What works on
-/// single elements (norms, rotary positions, softmax, activations, loss, optimizer) is not counted: it is of order N D where a product is of
-/// order N D², and a rate that leaves it out is never too high.
+/// single elements (norms, rotary positions, softmax, activations, loss, optimizer) is not counted: it is of order N D where a product is
+/// of order N D², and a rate that leaves it out is never too high.
 /// </summary>
 /// <param name="Forward">Every linear layer 2 N I O, its LoRA update 2 N r (I + O), attention 4 H K P in each block.</param>
 /// <param name="ActivationGradients">The same again for the gradients of the inputs, and 8 H K P for those of q, k and v.</param>
 /// <param name="WeightGradients">2 N I O for each trained matrix, 2 N r (I + O) for each trained LoRA pair.</param>
 /// <param name="Recomputed">
-/// What <see cref="CheckpointedBackward"/> computes a second time to hold less: no part of <see cref="Needed"/>. It includes LoRA's narrow products that are
-/// made again, for each pass over some of the heads on long texts, and the attention scores, 2 H K P, which no fused kernel keeps.
+/// What <see cref="CheckpointedBackward"/> computes a second time to hold less: no part of <see cref="Needed"/>. It includes LoRA's
+/// narrow products that are made again, for each pass over some of the heads on long texts, and the attention scores, 2 H K P, which no
+/// fused kernel keeps.
 /// </param>
 public sealed record StepFlops(double Forward, double ActivationGradients, double WeightGradients, double Recomputed)
 {
@@ -37,7 +38,15 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
     /// <param name="batch">B, sequences.</param>
     /// <param name="blocksPerSegment">As given to <see cref="CheckpointedBackward"/>.</param>
     /// <param name="cuda">Whether on CUDA, where more heads are worked on at once, so that less is computed again.</param>
-    public static StepFlops Count(ModelConfig config, IAttention attention, AdapterOptions tuning, int length, int batch = 1, int blocksPerSegment = 1, bool cuda = false)
+    public static StepFlops Count(
+        ModelConfig config,
+        IAttention attention,
+        AdapterOptions tuning,
+        int length,
+        int batch = 1,
+        int blocksPerSegment = 1,
+        bool cuda = false
+    )
     {
         using var model = ModelLoader.Describe(config);
         double rows = (double)batch * length;
@@ -51,12 +60,14 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         var headIsTrained = tuning.TrainEverything || (config.TiedEmbeddings && tuning.TrainEmbeddings);
         var products = layers.Sum(Layer);
         var trained = layers.Sum(l => Update(l) + (tuning.TrainEverything || (l == model.Head && headIsTrained) ? Dense(l) : 0));
-        double Pairs(DecoderBlock block) => (block.Window is { } window ? attention.Within(window) : attention).Pattern(length).PairsPerHead;
+        double Pairs(DecoderBlock block) =>
+            (block.Window is { } window ? attention.Within(window) : attention).Pattern(length).PairsPerHead;
         var scores = 2.0 * batch * config.HeadCount * config.HeadSize * model.Blocks.Sum(Pairs);
 
-        LayerFlops Parts(LinearLayer layer) => adapted.Contains(layer)
-            ? new(Dense(layer), 2 * rows * tuning.Rank * layer.InputSize, 2 * rows * tuning.Rank * layer.OutputSize)
-            : new(Dense(layer), 0, 0);
+        LayerFlops Parts(LinearLayer layer) =>
+            adapted.Contains(layer)
+                ? new(Dense(layer), 2 * rows * tuning.Rank * layer.InputSize, 2 * rows * tuning.Rank * layer.OutputSize)
+                : new(Dense(layer), 0, 0);
         var blocks = products - Layer(model.Head);
         var mlp = blocks - model.Blocks.Sum(b => b.AttentionLayers.Append(b.MlpOutput).Sum(Layer)); // the MLP's first half
         // x Aᵀ and g B of an adapted head are made twice too.
@@ -89,7 +100,8 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
             var projection = flops.Dense + flops.Out + uses * flops.In;
             sum += (uses - 1) * flops.In; // in the forward pass
             sum += projection * (block.RunAgain.Contains(layer) ? 2 : 1);
-            sum += uses * flops.In + flops.Out + 2 * (uses - 1) * flops.In; // x Aᵀ for the gradient of B, g B for that of x, parts of the gradients of A and x
+            // x Aᵀ for the gradient of B, g B for that of x, parts of the gradients of A and x
+            sum += uses * flops.In + flops.Out + 2 * (uses - 1) * flops.In;
         }
         // Run for the MLP's input; x Aᵀ once more for the gradient of B, and g B in each pass over the heads.
         var output = parts(block.AttentionOutput);

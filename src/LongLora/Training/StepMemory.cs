@@ -48,17 +48,33 @@ public sealed record StepMemoryOptions
 /// <param name="Trained">fp32 values of what is trained.</param>
 /// <param name="Gradients">fp32.</param>
 /// <param name="Optimizer">AdamW's two moments, fp32.</param>
-/// <param name="Checkpoints">What the forward pass keeps for the backward pass, where it waits in memory; what of it is worked on, where it waits elsewhere.</param>
+/// <param name="Checkpoints">
+/// What the forward pass keeps for the backward pass, where it waits in memory; what of it is worked on, where it waits elsewhere.
+/// </param>
 /// <param name="Hidden">The hidden states that become their own gradient; token ids; rotary tables.</param>
-/// <param name="Attention">Queries, keys, values and gradients of the heads that are worked on at once; the gradient of the norm's output; the kernel's results.</param>
+/// <param name="Attention">
+/// Queries, keys, values and gradients of the heads that are worked on at once; the gradient of the norm's output; the kernel's results.
+/// </param>
 /// <param name="Loss">Logits of one chunk.</param>
 /// <param name="Workspace">Tiles of the MLP, and matrices widened for use.</param>
 /// <param name="Offloaded">What waits on disk or in the host's memory, not part of the peak.</param>
-public sealed record StepMemory(long Runtime, long Weights, long Trained, long Gradients, long Optimizer, long Checkpoints, long Hidden, long Attention,
-    long Loss, long Workspace, long Offloaded)
+public sealed record StepMemory(
+    long Runtime,
+    long Weights,
+    long Trained,
+    long Gradients,
+    long Optimizer,
+    long Checkpoints,
+    long Hidden,
+    long Attention,
+    long Loss,
+    long Workspace,
+    long Offloaded
+)
 {
     // On the CPU: resident when a model of a few kilobytes trains. On CUDA: the context and the libraries' workspaces; not measured by us.
-    private const long CpuRuntime = 215L << 20, CudaRuntime = 900L << 20;
+    private const long CpuRuntime = 215L << 20,
+        CudaRuntime = 900L << 20;
 
     /// <summary>What a step takes above model, gradients and optimizer state.</summary>
     public long Step => Checkpoints + Hidden + Attention + Loss + Workspace;
@@ -68,10 +84,18 @@ public sealed record StepMemory(long Runtime, long Weights, long Trained, long G
 
     /// <summary>Names and bytes of the parts, in the order in which they are best read.</summary>
     public IReadOnlyList<(string Name, long Bytes)> Parts =>
-    [
-        ("runtime", Runtime), ("weights", Weights), ("trained weights, fp32", Trained), ("gradients", Gradients), ("optimizer state", Optimizer),
-        ("activation checkpoints", Checkpoints), ("hidden states", Hidden), ("attention", Attention), ("loss", Loss), ("workspace", Workspace),
-    ];
+        [
+            ("runtime", Runtime),
+            ("weights", Weights),
+            ("trained weights, fp32", Trained),
+            ("gradients", Gradients),
+            ("optimizer state", Optimizer),
+            ("activation checkpoints", Checkpoints),
+            ("hidden states", Hidden),
+            ("attention", Attention),
+            ("loss", Loss),
+            ("workspace", Workspace),
+        ];
 
     /// <summary>Counts a run.</summary>
     /// <param name="config">The architecture; nothing is allocated.</param>
@@ -88,12 +112,25 @@ public sealed record StepMemory(long Runtime, long Weights, long Trained, long G
     internal static StepMemory Count(CausalLanguageModel model, IAttention attention, int length, StepMemoryOptions options)
     {
         var config = model.Config;
-        long tokens = (long)options.BatchSize * length, size = options is { Cuda: true, CudaCompute: CudaCompute.Bf16 } ? 2 : 4, width = config.HiddenSize;
+        long tokens = (long)options.BatchSize * length,
+            size = options is { Cuda: true, CudaCompute: CudaCompute.Bf16 } ? 2 : 4,
+            width = config.HiddenSize;
         var (weights, trained) = WeightBytes(model, options);
         var (kept, offloaded) = Kept(config, tokens, size, options);
         var hidden = tokens * width * size + tokens * IdBytes + (long)length * config.HeadSize * 4;
-        return new(options.Cuda ? CudaRuntime : CpuRuntime, weights, trained, trained, 2 * trained, kept, hidden, AttentionBytes(model, attention, length, size, options),
-            LossBytes(model, tokens, size, options), WorkspaceBytes(model, tokens, size, options), offloaded);
+        return new(
+            options.Cuda ? CudaRuntime : CpuRuntime,
+            weights,
+            trained,
+            trained,
+            2 * trained,
+            kept,
+            hidden,
+            AttentionBytes(model, attention, length, size, options),
+            LossBytes(model, tokens, size, options),
+            WorkspaceBytes(model, tokens, size, options),
+            offloaded
+        );
     }
 
     // Ids and targets as tensors and as the arrays that they are made from, 8 bytes each.
@@ -103,12 +140,20 @@ public sealed record StepMemory(long Runtime, long Weights, long Trained, long G
     {
         var tuning = options.Tuning;
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
-        bool IsTrained(Layers.Weight weight) => tuning.TrainEverything || (tuning.TrainEmbeddings && weight == model.Embedding.Weight) || (tuning.TrainNorms && norms.Contains(weight));
+        bool IsTrained(Layers.Weight weight) =>
+            tuning.TrainEverything
+            || (tuning.TrainEmbeddings && weight == model.Embedding.Weight)
+            || (tuning.TrainNorms && norms.Contains(weight));
         var trained = model.Weights.Where(IsTrained).Sum(w => w.ElementCount);
         if (!tuning.TrainEverything && tuning.Rank > 0)
             trained += AdapterSet.Targets(model, tuning.TargetModules).Sum(l => tuning.Rank * (l.InputSize + l.OutputSize));
         var inBlocks = model.Linears.Where(l => l != model.Head).Sum(l => l.InputSize * l.OutputSize);
-        var perWeight = options.Quantization switch { QuantizationKind.Nf4 => Nf4Bytes, QuantizationKind.Int8 => 1.0, _ => options.StoredType.ElementSize() };
+        var perWeight = options.Quantization switch
+        {
+            QuantizationKind.Nf4 => Nf4Bytes,
+            QuantizationKind.Int8 => 1.0,
+            _ => options.StoredType.ElementSize(),
+        };
         var others = model.Weights.Sum(w => w.ElementCount) - inBlocks;
         return ((long)(inBlocks * perWeight) + others * options.StoredType.ElementSize(), trained * 4);
     }
@@ -121,10 +166,13 @@ public sealed record StepMemory(long Runtime, long Weights, long Trained, long G
         long input = tokens * config.HiddenSize * size;
         var block = input + tokens * config.HeadCount * (config.HeadSize * size + (options.Cuda ? 0 : 4)); // and the log-sum-exp
         var segments = (config.LayerCount + options.BlocksPerSegment - 1) / options.BlocksPerSegment;
-        var (waiting, working) = options.BlocksPerSegment == 1
-            ? (config.LayerCount * block, block)
-            : (segments * input, input + Math.Min(options.BlocksPerSegment, config.LayerCount) * block);
-        var inMemory = options.Offload is ActivationOffload.None or ActivationOffload.Auto || (options.Offload == ActivationOffload.Host && !options.Cuda);
+        var (waiting, working) =
+            options.BlocksPerSegment == 1
+                ? (config.LayerCount * block, block)
+                : (segments * input, input + Math.Min(options.BlocksPerSegment, config.LayerCount) * block);
+        var inMemory =
+            options.Offload is ActivationOffload.None or ActivationOffload.Auto
+            || (options.Offload == ActivationOffload.Host && !options.Cuda);
         if (!inMemory)
             return (working, waiting);
         // While the last segment is worked on, its own input has been taken from what waits.
@@ -134,13 +182,19 @@ public sealed record StepMemory(long Runtime, long Weights, long Trained, long G
     private static long AttentionBytes(CausalLanguageModel model, IAttention attention, int length, long size, StepMemoryOptions options)
     {
         var config = model.Config;
-        long tokens = (long)options.BatchSize * length, all = (long)config.HeadCount * config.HeadSize;
+        long tokens = (long)options.BatchSize * length,
+            all = (long)config.HeadCount * config.HeadSize;
         var groups = model.Blocks[0].HeadGroups;
         var part = (double)BlockPass.GroupsAtOnce(tokens, all, groups, options.Cuda) / groups;
-        long queries = (long)(tokens * all * part) * size, keys = (long)(tokens * config.KeyValueHeadCount * config.HeadSize * part) * size;
+        long queries = (long)(tokens * all * part) * size,
+            keys = (long)(tokens * config.KeyValueHeadCount * config.HeadSize * part) * size;
         var longest = attention.Pattern(length) is var pattern ? pattern.Lower.Concat(pattern.Upper).Max(r => r.Length) : 0;
-        // Of one call at a time, of whole stretches: an output, or three gradients. On CUDA the output once more, its gradient in order, and the kernel's sums in fp32.
-        var (kernel, results) = (Math.Max(SegmentedAttention.KernelElements(options.Cuda) * size, (long)((double)longest / length * queries)), options.Cuda ? 7 : 3);
+        // Of one call at a time, of whole stretches: an output, or three gradients. On CUDA the output once more, its gradient in order,
+        // and the kernel's sums in fp32.
+        var (kernel, results) = (
+            Math.Max(SegmentedAttention.KernelElements(options.Cuda) * size, (long)((double)longest / length * queries)),
+            options.Cuda ? 7 : 3
+        );
         var normed = tokens * config.HiddenSize * size * (model.Blocks[0].IsParallel ? 2 : 1);
         return normed + 3 * queries + 4 * keys + results * Math.Min(kernel, queries);
     }
@@ -163,7 +217,11 @@ public sealed record StepMemory(long Runtime, long Weights, long Trained, long G
         {
             // A matrix that is looked up by tensor operations, or matrices in another type than that of the products.
             var looked = options.Quantization == QuantizationKind.None ? 0 : 16 * matrix;
-            var narrowed = options.Quantization == QuantizationKind.None && (options.Tuning.TrainEverything || options.StoredType.ElementSize() != size) ? 3 * matrix * size : 0;
+            var narrowed =
+                options.Quantization == QuantizationKind.None
+                && (options.Tuning.TrainEverything || options.StoredType.ElementSize() != size)
+                    ? 3 * matrix * size
+                    : 0;
             return tile + Math.Max(headIsTrained ? 2 * head * size : 0, looked + narrowed);
         }
         if (options.Quantization == QuantizationKind.None && options.StoredType == ScalarType.Float32)

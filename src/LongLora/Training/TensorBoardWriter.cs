@@ -10,14 +10,19 @@ namespace LongLora.Training;
 /// </summary>
 public static class TensorBoardWriter
 {
-    private static readonly uint[] s_table = [.. Enumerable.Range(0, 256).Select(i => Enumerable.Range(0, 8).Aggregate((uint)i, (c, _) => (c & 1) != 0 ? (c >> 1) ^ 0x82F63B78 : c >> 1))];
+    private static readonly uint[] s_table =
+    [
+        .. Enumerable
+            .Range(0, 256)
+            .Select(i => Enumerable.Range(0, 8).Aggregate((uint)i, (c, _) => (c & 1) != 0 ? (c >> 1) ^ 0x82F63B78 : c >> 1)),
+    ];
 
     // TensorBoard takes a file for an event file by "tfevents" in its name.
     private const string FileName = "events.out.tfevents.longlora";
 
     /// <summary>
-    /// Prepares the file for the steps after <paramref name="lastStep"/>: a frame that was cut short is removed, since nothing behind it could
-    /// be read, and a session start tells TensorBoard to forget the later steps that an interrupted run had shown.
+    /// Prepares the file for the steps after <paramref name="lastStep"/>: a frame that was cut short is removed, since nothing behind it
+    /// could be read, and a session start tells TensorBoard to forget the later steps that an interrupted run had shown.
     /// </summary>
     /// <param name="folder">The run directory.</param>
     /// <param name="lastStep">Steps that the run has; 0 begins a new file.</param>
@@ -35,10 +40,10 @@ public static class TensorBoardWriter
             stream.Position = stream.Length;
             // session_log = 7 { status = 1: START = 1 }
             stream.Write(Frame(Event(lastStep + 1, o => WriteMessage(o, 7, log =>
-            {
-                log.WriteTag(1, WireFormat.WireType.Varint);
-                log.WriteInt32(1);
-            }))));
+                        {
+                            log.WriteTag(1, WireFormat.WireType.Varint);
+                            log.WriteInt32(1);
+                        }))));
         });
     }
 
@@ -55,17 +60,17 @@ public static class TensorBoardWriter
             if (stream.Length == 0)
                 stream.Write(Frame(Event(0, o => WriteString(o, 3, "brain.Event:2"))));
             stream.Write(Frame(Event(step, o => WriteMessage(o, 5, summary =>
-            {
-                foreach (var (tag, value) in scalars)
-                {
-                    WriteMessage(summary, 1, entry =>
-                    {
-                        WriteString(entry, 1, tag);
-                        entry.WriteTag(2, WireFormat.WireType.Fixed32);
-                        entry.WriteFloat((float)value);
-                    });
-                }
-            }))));
+                        {
+                            foreach (var (tag, value) in scalars)
+                            {
+                                WriteMessage(summary, 1, entry =>
+                                {
+                                    WriteString(entry, 1, tag);
+                                    entry.WriteTag(2, WireFormat.WireType.Fixed32);
+                                    entry.WriteFloat((float)value);
+                                });
+                            }
+                        }))));
         });
     }
 
@@ -83,11 +88,13 @@ public static class TensorBoardWriter
     private static long EndOfFrames(FileStream stream)
     {
         var header = new byte[12];
-        for (var end = 0L; ;)
+        for (var end = 0L; ; )
         {
             stream.Position = end;
-            if (stream.ReadAtLeast(header, header.Length, throwOnEndOfStream: false) < header.Length
-                || BinaryPrimitives.ReadUInt32LittleEndian(header.AsSpan(8)) != MaskedChecksum(header.AsSpan(0, 8)))
+            if (
+                stream.ReadAtLeast(header, header.Length, throwOnEndOfStream: false) < header.Length
+                || BinaryPrimitives.ReadUInt32LittleEndian(header.AsSpan(8)) != MaskedChecksum(header.AsSpan(0, 8))
+            )
                 return end;
             var next = end + 16 + (long)BinaryPrimitives.ReadUInt64LittleEndian(header);
             if (next > stream.Length)
@@ -96,14 +103,15 @@ public static class TensorBoardWriter
         }
     }
 
-    private static byte[] Event(long step, Action<CodedOutputStream> what) => Message(o =>
-    {
-        o.WriteTag(1, WireFormat.WireType.Fixed64);
-        o.WriteDouble(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() / 1000.0);
-        o.WriteTag(2, WireFormat.WireType.Varint);
-        o.WriteInt64(step);
-        what(o);
-    });
+    private static byte[] Event(long step, Action<CodedOutputStream> what) =>
+        Message(o =>
+        {
+            o.WriteTag(1, WireFormat.WireType.Fixed64);
+            o.WriteDouble(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() / 1000.0);
+            o.WriteTag(2, WireFormat.WireType.Varint);
+            o.WriteInt64(step);
+            what(o);
+        });
 
     private static byte[] Frame(byte[] data)
     {

@@ -38,18 +38,40 @@ public sealed class Trainer : IDisposable
     /// <param name="attention">Attention while training.</param>
     /// <param name="pass">Forward and backward.</param>
     /// <param name="options">Steps, accumulation, learning rate, saving.</param>
-    public Trainer(CausalLanguageModel model, ParameterBuffer parameters, AdamW optimizer, LearningRateSchedule schedule, IAttention attention,
-        CheckpointedBackward pass, TrainerOptions options) =>
-        (_model, _parameters, _optimizer, _schedule, _attention, _pass, _options) = (model, parameters, optimizer, schedule, attention, pass, options);
+    public Trainer(
+        CausalLanguageModel model,
+        ParameterBuffer parameters,
+        AdamW optimizer,
+        LearningRateSchedule schedule,
+        IAttention attention,
+        CheckpointedBackward pass,
+        TrainerOptions options
+    ) =>
+        (_model, _parameters, _optimizer, _schedule, _attention, _pass, _options) = (
+            model,
+            parameters,
+            optimizer,
+            schedule,
+            attention,
+            pass,
+            options
+        );
 
     /// <summary>Runs from the optimizer's step to the last one.</summary>
     /// <param name="sampler">Gives the batches; its position moves on only with whole steps.</param>
-    /// <param name="save">Called with the state at the end of a step that is to be kept, and with that of the last whole step when the run ends early.</param>
+    /// <param name="save">
+    /// Called with the state at the end of a step that is to be kept, and with that of the last whole step when the run ends early.
+    /// </param>
     /// <param name="progress">Told of every step.</param>
     /// <param name="cancellation">Looked at once a micro-batch; a step that is cut short leaves no trace.</param>
     /// <exception cref="OperationCanceledException">The run was interrupted; its state was saved.</exception>
     /// <exception cref="DataException">Loss or gradients are not finite; the state of the step before was saved.</exception>
-    public void Run(BatchSampler sampler, Action<TrainingState> save, IProgress<TrainingStep>? progress = null, CancellationToken cancellation = default)
+    public void Run(
+        BatchSampler sampler,
+        Action<TrainingState> save,
+        IProgress<TrainingStep>? progress = null,
+        CancellationToken cancellation = default
+    )
     {
         var clock = Stopwatch.StartNew();
         var (saved, done, place) = (_optimizer.Steps, _optimizer.Steps, sampler.State);
@@ -59,25 +81,30 @@ public sealed class Trainer : IDisposable
             {
                 (done, place) = (_optimizer.Steps, sampler.State);
                 var watch = Stopwatch.StartNew();
-                var batches = Enumerable.Range(0, _options.GradientAccumulation).Select(i => MakeShort(sampler.Next(), _optimizer.Steps * _options.GradientAccumulation + i)).ToList();
+                var batches = Enumerable
+                    .Range(0, _options.GradientAccumulation)
+                    .Select(i => MakeShort(sampler.Next(), _optimizer.Steps * _options.GradientAccumulation + i))
+                    .ToList();
                 var learningRate = _options.LearningRate * _schedule.Factor(_optimizer.Steps);
                 var result = Step(batches, learningRate, cancellation) ?? throw new OperationCanceledException(cancellation);
                 var step = (int)_optimizer.Steps;
                 var tokens = batches.Sum(b => (long)b.BatchSize * b.Length);
                 sampler.State = sampler.State with { Tokens = sampler.State.Tokens + tokens };
-                progress?.Report(new TrainingStep
-                {
-                    Step = step,
-                    Steps = _options.Steps,
-                    Loss = result.Loss,
-                    LearningRate = learningRate,
-                    GradientNorm = result.GradientNorm,
-                    Tokens = sampler.State.Tokens,
-                    TokensPerSecond = tokens / watch.Elapsed.TotalSeconds,
-                    Elapsed = clock.Elapsed,
-                    MemoryBytes = MemoryMeter.CurrentBytesOf(_model.Device),
-                    PeakMemoryBytes = MemoryMeter.PeakBytesOf(_model.Device),
-                });
+                progress?.Report(
+                    new TrainingStep
+                    {
+                        Step = step,
+                        Steps = _options.Steps,
+                        Loss = result.Loss,
+                        LearningRate = learningRate,
+                        GradientNorm = result.GradientNorm,
+                        Tokens = sampler.State.Tokens,
+                        TokensPerSecond = tokens / watch.Elapsed.TotalSeconds,
+                        Elapsed = clock.Elapsed,
+                        MemoryBytes = MemoryMeter.CurrentBytesOf(_model.Device),
+                        PeakMemoryBytes = MemoryMeter.PeakBytesOf(_model.Device),
+                    }
+                );
                 if (step == _options.Steps || (_options.SaveEvery > 0 && step % _options.SaveEvery == 0))
                 {
                     save(State(sampler));
@@ -101,7 +128,11 @@ public sealed class Trainer : IDisposable
     /// <param name="learningRate">Learning rate of this step.</param>
     /// <param name="cancellation">Looked at once a micro-batch.</param>
     /// <returns>Mean loss in nats a token and gradient norm before clipping, or null if cancelled: then nothing has changed.</returns>
-    public (double Loss, double GradientNorm)? Step(IReadOnlyList<Batch> batches, double learningRate, CancellationToken cancellation = default)
+    public (double Loss, double GradientNorm)? Step(
+        IReadOnlyList<Batch> batches,
+        double learningRate,
+        CancellationToken cancellation = default
+    )
     {
         using var scope = NewDisposeScope();
         var targets = batches.Select(Targets).ToList();
@@ -157,12 +188,13 @@ public sealed class Trainer : IDisposable
     }
 
     // Which micro-batches of a run are short depends on their number alone: evenly spread, and the same after a resume.
-    private Batch MakeShort(Batch batch, long number) => Math.Floor((number + 1) * _options.ShortShare) > Math.Floor(number * _options.ShortShare)
-        ? batch.Cut(RopeScaling.OriginalContext(_model.Config))
-        : batch;
+    private Batch MakeShort(Batch batch, long number) =>
+        Math.Floor((number + 1) * _options.ShortShare) > Math.Floor(number * _options.ShortShare)
+            ? batch.Cut(RopeScaling.OriginalContext(_model.Config))
+            : batch;
 
-    // Positions are scaled for the context that the run trains for, not for a row's length, and begin at 0 in each document. Where the scaling depends on the
-    // length of the text, documents that fit into the original context have its positions, as at inference.
+    // Positions are scaled for the context that the run trains for, not for a row's length, and begin at 0 in each document. Where the
+    // scaling depends on the length of the text, documents that fit into the original context have its positions, as at inference.
     private RotaryEmbedding Positions(Batch batch)
     {
         if (batch.Segments is null)
@@ -194,8 +226,10 @@ public sealed class Trainer : IDisposable
     private DataException Divergence(string what)
     {
         _parameters.ClearGradients();
-        return new DataException($"Training diverged at step {_optimizer.Steps + 1}: {what}. The state of step {_optimizer.Steps} is sound and is saved. "
-            + "Begin again with a lower learning rate or a longer warm-up, or look for damaged text.");
+        return new DataException(
+            $"Training diverged at step {_optimizer.Steps + 1}: {what}. The state of step {_optimizer.Steps} is sound and is saved. "
+                + "Begin again with a lower learning rate or a longer warm-up, or look for damaged text."
+        );
     }
 
     /// <inheritdoc/>

@@ -25,7 +25,8 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
     /// <param name="folder">Where to write.</param>
     /// <param name="fingerprint">What the run's numbers depend on, as one text; a resume with another one is refused.</param>
     public void Save(string folder, string fingerprint) =>
-        SafetensorsWriter.Write(Path.Combine(folder, FileName),
+        SafetensorsWriter.Write(
+            Path.Combine(folder, FileName),
             [
                 TensorToWrite.Of("values", parameters.Values),
                 TensorToWrite.Of("first_moment", optimizer.FirstMoment),
@@ -39,7 +40,8 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
                 ["tokens"] = sampler.Tokens.ToString(CultureInfo.InvariantCulture),
                 ["layout"] = LayoutText(parameters),
                 ["fingerprint"] = fingerprint,
-            });
+            }
+        );
 
     /// <summary>Reads a state into parts that were made as for a new run.</summary>
     /// <returns>The place in the data.</returns>
@@ -50,10 +52,14 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
         using var noGradient = no_grad();
         var path = Path.Combine(folder, FileName);
         using var reader = new SafetensorsReader(path);
-        string Text(string key) => reader.Metadata.TryGetValue(key, out var value) ? value
-            : throw new CheckpointException($"{path} has no '{key}' in its metadata: it is not a training state of this program.");
+        string Text(string key) =>
+            reader.Metadata.TryGetValue(key, out var value)
+                ? value
+                : throw new CheckpointException($"{path} has no '{key}' in its metadata: it is not a training state of this program.");
         if (Text("layout") != LayoutText(parameters))
-            throw new CheckpointException($"{path} holds other trained weights than this run has. Resume with the options of the first run, or choose another output.");
+            throw new CheckpointException(
+                $"{path} holds other trained weights than this run has. Resume with the options of the first run, or choose another output."
+            );
         if (Text("fingerprint") != fingerprint)
             throw new ConfigurationException(FingerprintDifference(path, Text("fingerprint"), fingerprint));
         parameters.Values.copy_(reader.Open("values"));

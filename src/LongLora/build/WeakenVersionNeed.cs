@@ -16,9 +16,11 @@ namespace LongLora.Build
     /// </summary>
     public class WeakenVersionNeed : Microsoft.Build.Utilities.Task
     {
-        [Required] public ITaskItem[] Libraries { get; set; } = Array.Empty<ITaskItem>();
+        [Required]
+        public ITaskItem[] Libraries { get; set; } = Array.Empty<ITaskItem>();
 
-        [Required] public string VersionName { get; set; } = "";
+        [Required]
+        public string VersionName { get; set; } = "";
 
         public override bool Execute()
         {
@@ -35,7 +37,12 @@ namespace LongLora.Build
                             Log.LogMessage(MessageImportance.Low, "{0}: {1} is now optional.", path, VersionName);
                             break;
                         case WeakenResult.Refused:
-                            Log.LogWarning("{0} was left as it is: {1}. It may fail to load on systems without {2}.", path, reason, VersionName);
+                            Log.LogWarning(
+                                "{0} was left as it is: {1}. It may fail to load on systems without {2}.",
+                                path,
+                                reason,
+                                VersionName
+                            );
                             break;
                     }
                 }
@@ -58,15 +65,25 @@ namespace LongLora.Build
         }
     }
 
-    public enum WeakenResult { Changed, NothingToDo, Refused }
+    public enum WeakenResult
+    {
+        Changed,
+        NothingToDo,
+        Refused,
+    }
 
     /// <summary>Reads just enough of a 64-bit little-endian ELF file to find and mark one version requirement.</summary>
     public static class ElfVersionNeed
     {
-        private const uint DynamicSymbols = 11, Relocations = 4, VersionNeeds = 0x6ffffffe, VersionTable = 0x6fffffff;
+        private const uint DynamicSymbols = 11,
+            Relocations = 4,
+            VersionNeeds = 0x6ffffffe,
+            VersionTable = 0x6fffffff;
         private const ushort WeakFlag = 2;
 
-        /// <summary>Marks <paramref name="versionName"/> weak in <paramref name="image"/>; says in <paramref name="reason"/> why it did not.</summary>
+        /// <summary>
+        /// Marks <paramref name="versionName"/> weak in <paramref name="image"/>; says in <paramref name="reason"/> why it did not.
+        /// </summary>
         public static WeakenResult Weaken(byte[] image, string versionName, out string reason)
         {
             try
@@ -83,7 +100,15 @@ namespace LongLora.Build
         private static WeakenResult WeakenChecked(byte[] image, string versionName, out string reason)
         {
             reason = "it is not a 64-bit little-endian ELF file";
-            if (image.Length < 64 || image[0] != 0x7f || image[1] != 'E' || image[2] != 'L' || image[3] != 'F' || image[4] != 2 || image[5] != 1)
+            if (
+                image.Length < 64
+                || image[0] != 0x7f
+                || image[1] != 'E'
+                || image[2] != 'L'
+                || image[3] != 'F'
+                || image[4] != 2
+                || image[5] != 1
+            )
                 return WeakenResult.Refused;
 
             var sections = Sections(image);
@@ -120,7 +145,7 @@ namespace LongLora.Build
         // Offset of the Elf64_Vernaux {hash u32, flags u16, other u16, name u32, next u32} of that name, or -1.
         private static int FindNeed(byte[] image, Section needs, Section names, string versionName)
         {
-            for (var need = needs.Offset; ;)
+            for (var need = needs.Offset; ; )
             {
                 var aux = need + (int)BitConverter.ToUInt32(image, need + 8);
                 for (var left = BitConverter.ToUInt16(image, need + 2); left > 0; left--)
@@ -159,20 +184,23 @@ namespace LongLora.Build
         private static List<Section> Sections(byte[] image)
         {
             var start = checked((int)BitConverter.ToUInt64(image, 40));
-            int size = BitConverter.ToUInt16(image, 58), count = BitConverter.ToUInt16(image, 60);
+            int size = BitConverter.ToUInt16(image, 58),
+                count = BitConverter.ToUInt16(image, 60);
             if (size != 64 || count == 0)
                 throw new ArgumentException("unusual section table");
             var sections = new List<Section>();
             for (var i = 0; i < count; i++)
             {
                 var at = start + i * size;
-                sections.Add(new Section
-                {
-                    Type = BitConverter.ToUInt32(image, at + 4),
-                    Offset = checked((int)BitConverter.ToUInt64(image, at + 24)),
-                    Size = checked((int)BitConverter.ToUInt64(image, at + 32)),
-                    Link = BitConverter.ToUInt32(image, at + 40),
-                });
+                sections.Add(
+                    new Section
+                    {
+                        Type = BitConverter.ToUInt32(image, at + 4),
+                        Offset = checked((int)BitConverter.ToUInt64(image, at + 24)),
+                        Size = checked((int)BitConverter.ToUInt64(image, at + 32)),
+                        Link = BitConverter.ToUInt32(image, at + 40),
+                    }
+                );
             }
             return sections;
         }
@@ -185,8 +213,10 @@ namespace LongLora.Build
 
         private sealed class Section
         {
-            public uint Type, Link;
-            public int Offset, Size;
+            public uint Type,
+                Link;
+            public int Offset,
+                Size;
         }
     }
 }

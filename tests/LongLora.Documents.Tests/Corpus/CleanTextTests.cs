@@ -25,7 +25,18 @@ public class CleanTextTests
         var random = new Random(7);
         var text = new StringBuilder();
         for (var i = 0; i < 40_000; i++)
-            text.Append(random.Next(9) switch { 0 => "\r\n", 1 => "  ", 2 => "\t", 3 => "𝓝", 4 => "\u00AD", 5 => "\n\n\n\n", _ => ((char)random.Next('a', 'z')).ToString() });
+            text.Append(
+                random.Next(9) switch
+                {
+                    0 => "\r\n",
+                    1 => "  ",
+                    2 => "\t",
+                    3 => "𝓝",
+                    4 => "\u00AD",
+                    5 => "\n\n\n\n",
+                    _ => ((char)random.Next('a', 'z')).ToString(),
+                }
+            );
         var whole = Clean(text.ToString(), 1 << 20);
         foreach (var block in (int[])[1, 2, 7, 1 << 14])
             Assert.Equal(whole, Clean(text.ToString(), block));

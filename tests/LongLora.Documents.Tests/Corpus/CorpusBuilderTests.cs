@@ -10,7 +10,14 @@ namespace LongLora.Documents.Tests.Corpus;
 public class CorpusBuilderTests : TemporaryFolder
 {
     private PrepareOptions Options(string output, CorpusFormat format = CorpusFormat.Jsonl, string? model = null) =>
-        new() { Data = [At("in")], Output = At(output), Format = format, Model = model, Parallel = 2 };
+        new()
+        {
+            Data = [At("in")],
+            Output = At(output),
+            Format = format,
+            Model = model,
+            Parallel = 2,
+        };
 
     private static string? ModelFor(CorpusFormat format) => format == CorpusFormat.Bin ? Stories : null;
 
@@ -31,7 +38,11 @@ public class CorpusBuilderTests : TemporaryFolder
     }
 
     private static List<(string Source, string Text)> ReadJson(string path) =>
-        [.. File.ReadLines(path).Select(l => JsonDocument.Parse(l).RootElement).Select(e => (e.GetProperty("source").GetString()!, e.GetProperty("text").GetString()!))];
+        [
+            .. File.ReadLines(path)
+                .Select(l => JsonDocument.Parse(l).RootElement)
+                .Select(e => (e.GetProperty("source").GetString()!, e.GetProperty("text").GetString()!)),
+        ];
 
     [Fact]
     public void Build_reads_every_kind_in_order_of_names_and_cleans_it()
@@ -39,7 +50,20 @@ public class CorpusBuilderTests : TemporaryFolder
         WriteInput();
         var report = CorpusBuilder.Build(Options("out"));
         var documents = ReadJson(At("out", "documents.jsonl"));
-        Assert.Equal(["in/a.md", "in/b.txt", "in/code/x.py", "in/lines.jsonl:1", "in/lines.jsonl:3", "in/long.txt", "in/page.html", "in/paper.pdf", "in/word.docx"], documents.Select(d => d.Source));
+        Assert.Equal(
+            [
+                "in/a.md",
+                "in/b.txt",
+                "in/code/x.py",
+                "in/lines.jsonl:1",
+                "in/lines.jsonl:3",
+                "in/long.txt",
+                "in/page.html",
+                "in/paper.pdf",
+                "in/word.docx",
+            ],
+            documents.Select(d => d.Source)
+        );
         Assert.Equal("Second.\nline\n\n\nend", documents[1].Text);
         Assert.Equal("def f():\n    return 1", documents[2].Text);
         Assert.Equal("From a page.", documents[6].Text);
@@ -48,7 +72,10 @@ public class CorpusBuilderTests : TemporaryFolder
         Assert.Equal((9, report.Characters), (report.Lengths.Documents, report.Lengths.Length));
         Assert.Equal(documents.Max(d => d.Text.Length), report.Lengths.Longest);
         Assert.Empty(report.LeftOut);
-        Assert.Equal(["documents.jsonl", "manifest.json"], Directory.EnumerateFileSystemEntries(At("out")).Select(Path.GetFileName).Order());
+        Assert.Equal(
+            ["documents.jsonl", "manifest.json"],
+            Directory.EnumerateFileSystemEntries(At("out")).Select(Path.GetFileName).Order()
+        );
     }
 
     [Fact]
@@ -58,7 +85,10 @@ public class CorpusBuilderTests : TemporaryFolder
         var report = CorpusBuilder.Build(Options("out", CorpusFormat.Bin, Stories));
         var counted = CorpusBuilder.Build(Options("texts", model: Stories));
         var tokenizer = TokenizerLoader.Load(Stories);
-        var expected = ReadJson(At("texts", "documents.jsonl")).SelectMany(d => tokenizer.Encode(d.Text, addSpecial: true)).Select(i => (ushort)i).ToArray();
+        var expected = ReadJson(At("texts", "documents.jsonl"))
+            .SelectMany(d => tokenizer.Encode(d.Text, addSpecial: true))
+            .Select(i => (ushort)i)
+            .ToArray();
         Assert.Equal(expected, MemoryMarshal.Cast<byte, ushort>(File.ReadAllBytes(At("out", "tokens.bin"))).ToArray());
         Assert.Equal((expected.Length, 2), (report.Tokens, report.TokenWidth));
         Assert.Equal((expected.Length, null), (counted.Tokens, counted.TokenWidth));
@@ -81,8 +111,16 @@ public class CorpusBuilderTests : TemporaryFolder
         Assert.Equal(first, Snapshot(CorpusBuilder.Build(Options("four", format, ModelFor(format)) with { Parallel = 4 }).Path));
     }
 
-    private static List<(string, string)> Snapshot(string path) => File.Exists(path) ? [("", Convert.ToHexString(File.ReadAllBytes(path)))]
-        : [.. Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal).Select(f => (Path.GetRelativePath(path, f), File.ReadAllText(f)))];
+    private static List<(string, string)> Snapshot(string path) =>
+        File.Exists(path)
+            ? [("", Convert.ToHexString(File.ReadAllBytes(path)))]
+            :
+            [
+                .. Directory
+                    .EnumerateFiles(path, "*", SearchOption.AllDirectories)
+                    .Order(StringComparer.Ordinal)
+                    .Select(f => (Path.GetRelativePath(path, f), File.ReadAllText(f))),
+            ];
 
     [Theory]
     [InlineData(CorpusFormat.Jsonl)]
@@ -97,9 +135,14 @@ public class CorpusBuilderTests : TemporaryFolder
         using var stop = new CancellationTokenSource();
         var options = Options("stopped", format, ModelFor(format)) with { Parallel = 1 };
         Assert.ThrowsAny<OperationCanceledException>(() => CorpusBuilder.Build(options, new Stopper(stop, 70), stop.Token));
-        Assert.False(File.Exists(At("stopped", "manifest.json")) || File.Exists(At("stopped", "tokens.bin")) || File.Exists(At("stopped", "documents.jsonl")));
+        Assert.False(
+            File.Exists(At("stopped", "manifest.json"))
+                || File.Exists(At("stopped", "tokens.bin"))
+                || File.Exists(At("stopped", "documents.jsonl"))
+        );
         Assert.Empty(Directory.EnumerateFiles(At("stopped"), "*.partial-*", SearchOption.AllDirectories));
-        // A file of the first unit becomes another one that looks the same from outside: the result does not change, so nobody has read it again.
+        // A file of the first unit becomes another one that looks the same from outside: the result does not change, so nobody has read
+        // it again.
         var (path, time) = (At("in", "a.md"), File.GetLastWriteTimeUtc(At("in", "a.md")));
         File.WriteAllText(path, new string('x', (int)new FileInfo(path).Length));
         File.SetLastWriteTimeUtc(path, time);
@@ -156,10 +199,22 @@ public class CorpusBuilderTests : TemporaryFolder
     {
         WriteInput();
         CorpusBuilder.Build(Options("out"));
-        Assert.Contains("made otherwise", Assert.Throws<ConfigurationException>(() => CorpusBuilder.Build(Options("out", model: Stories))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "made otherwise",
+            Assert.Throws<ConfigurationException>(() => CorpusBuilder.Build(Options("out", model: Stories))).Message,
+            StringComparison.Ordinal
+        );
         Write("theirs/letter.txt", "x");
-        Assert.Contains("not empty", Assert.Throws<ConfigurationException>(() => CorpusBuilder.Build(Options("theirs"))).Message, StringComparison.Ordinal);
-        Assert.Contains("no model", Assert.Throws<ConfigurationException>(() => CorpusBuilder.Build(Options("new", CorpusFormat.Bin))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "not empty",
+            Assert.Throws<ConfigurationException>(() => CorpusBuilder.Build(Options("theirs"))).Message,
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "no model",
+            Assert.Throws<ConfigurationException>(() => CorpusBuilder.Build(Options("new", CorpusFormat.Bin))).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -180,8 +235,16 @@ public class CorpusBuilderTests : TemporaryFolder
         Write("in/x.unknown", "");
         Assert.Contains(".pdf", Assert.Throws<DataException>(() => CorpusBuilder.Build(Options("out"))).Message, StringComparison.Ordinal);
         Write("in/x.txt", " ");
-        Assert.Contains("no text at all", Assert.Throws<DataException>(() => CorpusBuilder.Build(Options("out"))).Message, StringComparison.Ordinal);
-        Assert.Contains("nowhere", Assert.Throws<DataException>(() => CorpusBuilder.Build(Options("out") with { Data = [At("nowhere")] })).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "no text at all",
+            Assert.Throws<DataException>(() => CorpusBuilder.Build(Options("out"))).Message,
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "nowhere",
+            Assert.Throws<DataException>(() => CorpusBuilder.Build(Options("out") with { Data = [At("nowhere")] })).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]

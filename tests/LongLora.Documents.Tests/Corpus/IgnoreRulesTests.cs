@@ -36,7 +36,13 @@ public class IgnoreRulesTests : TemporaryFolder
         Write(".gitignore", rule);
         Directory.CreateDirectory(At("sub", "other"));
         var below = new IgnoreRules(At("sub", "other"), new IgnoreRules(At("sub"), new IgnoreRules(Root)));
-        var name = rule switch { "deep/**/y.c" => null, "**/b" => "b", "sub/inner" => null, _ => "x.txt" };
+        var name = rule switch
+        {
+            "deep/**/y.c" => null,
+            "**/b" => "b",
+            "sub/inner" => null,
+            _ => "x.txt",
+        };
         if (name is not null)
             Assert.Equal(expected, below.Ignores(name, isFolder: false));
         else if (rule == "sub/inner")
@@ -44,7 +50,9 @@ public class IgnoreRulesTests : TemporaryFolder
         else
         {
             Directory.CreateDirectory(At("deep", "z"));
-            Assert.True(new IgnoreRules(At("deep", "z"), new IgnoreRules(At("deep"), new IgnoreRules(Root))).Ignores("y.c", isFolder: false));
+            Assert.True(
+                new IgnoreRules(At("deep", "z"), new IgnoreRules(At("deep"), new IgnoreRules(Root))).Ignores("y.c", isFolder: false)
+            );
         }
     }
 

@@ -16,7 +16,8 @@ public class PdfReaderTests : TemporaryFolder
         return Read(stream, path);
     }
 
-    private static string Read(Stream stream, string path = "made.pdf") => Assert.Single(new PdfReader().Read(stream, path)).Text.ReadToEnd();
+    private static string Read(Stream stream, string path = "made.pdf") =>
+        Assert.Single(new PdfReader().Read(stream, path)).Text.ReadToEnd();
 
     [Fact]
     public void Read_two_column_paper_gives_every_paragraph_whole_and_in_order()
@@ -32,7 +33,8 @@ public class PdfReaderTests : TemporaryFolder
         var rest = paragraphs.Except(File.ReadLines(Material("two-columns.txt"))).ToList();
         Assert.Equal(
             ["Charles Darwin", "Down House, Kent", "1859", "1A note", "2A second", "A wide figure", "Figure 1: A"],
-            rest.Select((r, i) => r[..Math.Min(r.Length, new[] { 99, 99, 99, 7, 9, 99, 11 }[i])]));
+            rest.Select((r, i) => r[..Math.Min(r.Length, new[] { 99, 99, 99, 7, 9, 99, 11 }[i])])
+        );
     }
 
     /// <summary>Draws lines of words at places, in the order given.</summary>
@@ -51,27 +53,36 @@ public class PdfReaderTests : TemporaryFolder
         return new MemoryStream(builder.Build());
     }
 
-    private static (double, double, string)[] Column(double x, double top, params string[] lines) => [.. lines.Select((line, i) => (x, top - 12 * i, line))];
+    private static (double, double, string)[] Column(double x, double top, params string[] lines) =>
+        [.. lines.Select((line, i) => (x, top - 12 * i, line))];
 
     private static readonly string[] s_left =
     [
-        "The first column begins with this line and", "goes on with the second, which ends in exam-", "ple, then a third line which is as long as the",
+        "The first column begins with this line and",
+        "goes on with the second, which ends in exam-",
+        "ple, then a third line which is as long as the",
         "others are, and it does not end here but on",
     ];
 
     private static readonly string[] s_right =
     [
-        "the other side of the page, where the second", "column has more of it. A well-known and long-", "known word keeps its hyphen when it stands",
+        "the other side of the page, where the second",
+        "column has more of it. A well-known and long-",
+        "known word keeps its hyphen when it stands",
         "elsewhere as long-known in the same text.",
     ];
 
-    private const string Joined = "The first column begins with this line and goes on with the second, which ends in example, then a third line which is as long as the others are, and it does not end "
-        + "here but on the other side of the page, where the second column has more of it. A well-known and long-known word keeps its hyphen when it stands elsewhere as long-known in the same text.";
+    private const string Joined =
+        "The first column begins with this line and goes on with the second, which ends in example, then a third line which is as long "
+        + "as the others are, and it does not end "
+        + "here but on the other side of the page, where the second column has more of it. A well-known and long-known word keeps its "
+        + "hyphen when it stands elsewhere as long-known in the same text.";
 
     [Fact]
     public void Read_columns_come_in_reading_order_whatever_the_order_of_drawing()
     {
-        (double, double, string)[] left = Column(60, 700, s_left), right = Column(310, 700, s_right);
+        (double, double, string)[] left = Column(60, 700, s_left),
+            right = Column(310, 700, s_right);
         Assert.Equal(Joined, Read(Draw([.. left, .. right])));
         Assert.Equal(Joined, Read(Draw([.. right, .. left])));
         Assert.Equal(Joined, Read(Draw([.. left.Zip(right).SelectMany(p => new[] { p.Second, p.First })])));
@@ -80,19 +91,38 @@ public class PdfReaderTests : TemporaryFolder
     [Fact]
     public void Read_text_as_wide_as_the_page_ends_a_pair_of_columns()
     {
-        var wide = "A line that is as wide as the page stands between two pairs of columns and is read after the first of them, before the second.";
-        var text = Read(Draw([.. Column(60, 700, s_left), .. Column(310, 700, s_right), (60, 640, wide), .. Column(60, 610, s_left), .. Column(310, 610, s_right)]));
+        var wide =
+            "A line that is as wide as the page stands between two pairs of columns and is read after the first of them, before the "
+            + "second.";
+        var text = Read(
+            Draw([
+                .. Column(60, 700, s_left),
+                .. Column(310, 700, s_right),
+                (60, 640, wide),
+                .. Column(60, 610, s_left),
+                .. Column(310, 610, s_right),
+            ])
+        );
         Assert.Equal($"{Joined}\n\n{wide}\n\n{Joined}", text);
     }
 
     [Fact]
     public void Read_running_headers_and_page_numbers_are_dropped()
     {
-        var pages = Enumerable.Range(1, 4).Select(n => new (double, double, string)[]
-        {
-            (60, 800, n % 2 == 0 ? $"{n + 10} The Author" : $"A Title that Changes {n + 10}"), (60, 700, $"Page {"abcd"[n - 1]} has one sentence."), (290, 30, $"- {n + 10} -"),
-        });
-        Assert.Equal("Page a has one sentence.\n\nPage b has one sentence.\n\nPage c has one sentence.\n\nPage d has one sentence.", Read(Draw([.. pages])));
+        var pages = Enumerable
+            .Range(1, 4)
+            .Select(n =>
+                new (double, double, string)[]
+                {
+                    (60, 800, n % 2 == 0 ? $"{n + 10} The Author" : $"A Title that Changes {n + 10}"),
+                    (60, 700, $"Page {"abcd"[n - 1]} has one sentence."),
+                    (290, 30, $"- {n + 10} -"),
+                }
+            );
+        Assert.Equal(
+            "Page a has one sentence.\n\nPage b has one sentence.\n\nPage c has one sentence.\n\nPage d has one sentence.",
+            Read(Draw([.. pages]))
+        );
     }
 
     private static PdfLine Line(double baseline, string text) => new(text, 60, 60 + 5 * text.Length, baseline, 10, false, 20);
@@ -108,39 +138,90 @@ public class PdfReaderTests : TemporaryFolder
     public void Remove_keeps_first_and_last_lines_that_are_text()
     {
         // Numbers in the text, lines that come again at other heights, and digits of other scripts.
-        string[] texts = ["In 1859 it began", "a number of 4", "\u1A90 Tham digit", "17 of them", "the same words", "the same words", "last line"];
+        string[] texts =
+        [
+            "In 1859 it began",
+            "a number of 4",
+            "\u1A90 Tham digit",
+            "17 of them",
+            "the same words",
+            "the same words",
+            "last line",
+        ];
         Assert.Equal(texts, WithoutFurniture(texts.Length, p => [Line(700 - 10 * p, texts[p])]));
     }
 
     [Fact]
     public void Remove_takes_headers_that_change_with_the_chapter_by_their_page_number()
     {
-        var kept = WithoutFurniture(8, p => [Line(780, p % 2 == 0 ? $"{p + 31} Chapter {"ABCD"[p / 2]}" : $"Section {p} of it {p + 31}"), Line(700, $"text {(char)('a' + p)}"), Line(690, $"more-{(char)('k' + p)}k")]);
+        var kept = WithoutFurniture(8, p =>
+            [
+                Line(780, p % 2 == 0 ? $"{p + 31} Chapter {"ABCD"[p / 2]}" : $"Section {p} of it {p + 31}"),
+                Line(700, $"text {(char)('a' + p)}"),
+                Line(690, $"more-{(char)('k' + p)}k"),
+            ]
+        );
         Assert.Equal(Enumerable.Range(0, 8).SelectMany(p => new[] { $"text {(char)('a' + p)}", $"more-{(char)('k' + p)}k" }), kept);
     }
 
     [Fact]
-    public void Read_lists_and_indented_paragraphs_begin_new_ones() => Assert.Equal(
-        "A paragraph of two lines, the second one of which is shorter than the first.\n\nAn indented line begins another paragraph, which is long enough to have a second line too.\n\n"
-            + "1. An item of a list whose text takes more than one line to be written out here\n\n2. Another item.",
-        Read(Draw([
-            (60, 700, "A paragraph of two lines, the second one of which is shorter"), (60, 688, "than the first."),
-            (75, 676, "An indented line begins another paragraph, which is long"), (60, 664, "enough to have a second line too."),
-            (60, 652, "1. An item of a list whose text takes more than one line to"), (72, 640, "be written out here"), (60, 628, "2. Another item.")])));
+    public void Read_lists_and_indented_paragraphs_begin_new_ones() =>
+        Assert.Equal(
+            "A paragraph of two lines, the second one of which is shorter than the first.\n\nAn indented line begins another paragraph, "
+                + "which is long enough to have a second line too.\n\n"
+                + "1. An item of a list whose text takes more than one line to be written out here\n\n2. Another item.",
+            Read(
+                Draw([
+                    (60, 700, "A paragraph of two lines, the second one of which is shorter"),
+                    (60, 688, "than the first."),
+                    (75, 676, "An indented line begins another paragraph, which is long"),
+                    (60, 664, "enough to have a second line too."),
+                    (60, 652, "1. An item of a list whose text takes more than one line to"),
+                    (72, 640, "be written out here"),
+                    (60, 628, "2. Another item."),
+                ])
+            )
+        );
 
     [Fact]
     public void Read_table_comes_row_by_row() =>
-        Assert.Equal("name size\nalpha 1\nbeta 22\ngamma 333", Read(Draw([.. new[] { ("name", "size"), ("alpha", "1"), ("beta", "22"), ("gamma", "333") }
-            .SelectMany((r, i) => new[] { (60.0, 700 - 20.0 * i, r.Item1), (300.0, 700 - 20.0 * i, r.Item2) })])));
+        Assert.Equal(
+            "name size\nalpha 1\nbeta 22\ngamma 333",
+            Read(
+                Draw([
+                    .. new[] { ("name", "size"), ("alpha", "1"), ("beta", "22"), ("gamma", "333") }.SelectMany(
+                        (r, i) => new[] { (60.0, 700 - 20.0 * i, r.Item1), (300.0, 700 - 20.0 * i, r.Item2) }
+                    ),
+                ])
+            )
+        );
 
     [Fact]
-    public void Read_code_keeps_its_lines_and_indentation() => Assert.Equal("Above all this.\n\nAnd below it.\n\nA loop:\n\nfor x in y:\n    print(x)\n\nprint(y)\n\nand so on.", Read(Draw(
-        text => text.EndsWith('.') || text.StartsWith('A') ? Standard14Font.TimesRoman : Standard14Font.Courier,
-        [(60, 760, "Above all this."), (60, 730, "And below it."), (60, 700, "A loop:"), (60, 688, "for x in y:"), (84, 676, "print(x)"), (60, 652, "print(y)"), (60, 640, "and so on.")])));
+    public void Read_code_keeps_its_lines_and_indentation() =>
+        Assert.Equal(
+            "Above all this.\n\nAnd below it.\n\nA loop:\n\nfor x in y:\n    print(x)\n\nprint(y)\n\nand so on.",
+            Read(
+                Draw(
+                    text => text.EndsWith('.') || text.StartsWith('A') ? Standard14Font.TimesRoman : Standard14Font.Courier,
+                    [
+                        (60, 760, "Above all this."),
+                        (60, 730, "And below it."),
+                        (60, 700, "A loop:"),
+                        (60, 688, "for x in y:"),
+                        (84, 676, "print(x)"),
+                        (60, 652, "print(y)"),
+                        (60, 640, "and so on."),
+                    ]
+                )
+            )
+        );
 
     [Fact]
-    public void Read_table_of_contents_keeps_its_lines() => Assert.Equal("1 Introduction ... 3\n2 What came before it ... 14", Read(Draw(
-        [(60, 700, "1 Introduction . . . . . . . . . . . . . . 3"), (60, 688, "2 What came before it . . . . . . . . . 14")])));
+    public void Read_table_of_contents_keeps_its_lines() =>
+        Assert.Equal(
+            "1 Introduction ... 3\n2 What came before it ... 14",
+            Read(Draw([(60, 700, "1 Introduction . . . . . . . . . . . . . . 3"), (60, 688, "2 What came before it . . . . . . . . . 14")]))
+        );
 
     [Fact]
     public void Read_encrypted_file_says_so() =>
@@ -150,7 +231,9 @@ public class PdfReaderTests : TemporaryFolder
     public void Read_scan_says_that_it_holds_pictures_only()
     {
         // One grey pixel, as PNG.
-        var pixel = Convert.FromBase64String("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==");
+        var pixel = Convert.FromBase64String(
+            "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+        );
         var builder = new PdfDocumentBuilder();
         for (var i = 0; i < 2; i++)
             builder.AddPage(PageSize.A4).AddPng(pixel, new PdfRectangle(0, 0, 595, 842));

@@ -12,7 +12,9 @@ internal sealed class FakeEndpoint : IDisposable
     private readonly Func<int, JsonElement, (int Status, string Text)> _answer;
     private int _requests;
 
-    /// <param name="answer">From the number of the request (0, 1, ...) and its body to a status and the text of the reply, or the body of an error.</param>
+    /// <param name="answer">
+    /// From the number of the request (0, 1, ...) and its body to a status and the text of the reply, or the body of an error.
+    /// </param>
     public FakeEndpoint(Func<int, JsonElement, (int Status, string Text)> answer)
     {
         _answer = answer;
@@ -62,7 +64,12 @@ internal sealed class FakeEndpoint : IDisposable
             context.Response.StatusCode = reply.Status;
             if (reply.Status == 429)
                 context.Response.Headers["Retry-After"] = "0";
-            var text = reply.Status == 200 ? JsonSerializer.Serialize(new { choices = new[] { new { message = new { role = "assistant", content = reply.Text } } } }) : reply.Text;
+            var text =
+                reply.Status == 200
+                    ? JsonSerializer.Serialize(
+                        new { choices = new[] { new { message = new { role = "assistant", content = reply.Text } } } }
+                    )
+                    : reply.Text;
             await context.Response.OutputStream.WriteAsync(Encoding.UTF8.GetBytes(text));
             context.Response.Close();
         }

@@ -13,7 +13,8 @@ namespace LongLora.Tests.Adapters;
 
 public class LongLoraPairTests
 {
-    private const string Table = "model.embed_tokens.weight", Head = "lm_head.weight";
+    private const string Table = "model.embed_tokens.weight",
+        Head = "lm_head.weight";
 
     private static string Pair => SharedMaterial.Golden("torch", "longlora_pair");
 
@@ -72,7 +73,10 @@ public class LongLoraPairTests
         using var model = Tiny(out _);
         using var set = PeftFormat.Attach(Pair, model, new AdapterReading { Context = 128, KeepVocabulary = true });
         LongLoraPair.Write(output.Root, set, model, "base", paddingRow);
-        Assert.Equal(["adapter_config.json", "adapter_model.bin", "trainable_params.bin"], Directory.GetFiles(output.Root).Select(Path.GetFileName).Order());
+        Assert.Equal(
+            ["adapter_config.json", "adapter_model.bin", "trainable_params.bin"],
+            Directory.GetFiles(output.Root).Select(Path.GetFileName).Order()
+        );
 
         using var again = Tiny(out _);
         using var read = PeftFormat.Attach(output.Root, again, new AdapterReading { Context = 128 });

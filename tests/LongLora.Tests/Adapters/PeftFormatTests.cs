@@ -13,8 +13,22 @@ public sealed class PeftFormatTests : IDisposable
     // The fields of PEFT 0.4, all of which later ones have. From 0.6 to 0.13 PEFT refuses a file with any field that it does not know.
     private static readonly string[] s_known =
     [
-        "peft_type", "task_type", "base_model_name_or_path", "inference_mode", "r", "lora_alpha", "lora_dropout", "bias", "target_modules", "modules_to_save", "fan_in_fan_out", "init_lora_weights",
-        "layers_to_transform", "layers_pattern", "revision", "auto_mapping",
+        "peft_type",
+        "task_type",
+        "base_model_name_or_path",
+        "inference_mode",
+        "r",
+        "lora_alpha",
+        "lora_dropout",
+        "bias",
+        "target_modules",
+        "modules_to_save",
+        "fan_in_fan_out",
+        "init_lora_weights",
+        "layers_to_transform",
+        "layers_pattern",
+        "revision",
+        "auto_mapping",
     ];
 
     private readonly TemporaryFolder _folder = new();
@@ -38,7 +52,9 @@ public sealed class PeftFormatTests : IDisposable
         using var again = Stories(512);
         using var read = PeftFormat.Attach(_folder.Root, again);
         Assert.Equal((2048, 4.0), (RopeScaling.CurrentContext(again.Config), again.Config.RopeScaling.Factor));
-        Assert.Contains(CheckpointSummary.Read(_folder.Root).Facts, f => f.Name == "context" && f.Value.StartsWith("2048 tokens, RoPE linear x4", StringComparison.Ordinal));
+        Assert.Contains(CheckpointSummary.Read(_folder.Root).Facts, f =>
+            f.Name == "context" && f.Value.StartsWith("2048 tokens, RoPE linear x4", StringComparison.Ordinal)
+        );
     }
 
     [Fact]
@@ -48,7 +64,10 @@ public sealed class PeftFormatTests : IDisposable
         using (var set = AdapterSet.Attach(model, new AdapterOptions(), 1))
             PeftFormat.Write(_folder.Root, set, model, "base");
         using (var file = new SafetensorsReader(_folder["adapter_model.safetensors"]))
-            SafetensorsWriter.Write(_folder["copy"], [.. file.Tensors.Values.Select(t => new TensorToWrite(t.Name, t.Type, t.Shape, () => file.Open(t.Name).clone()))]);
+            SafetensorsWriter.Write(
+                _folder["copy"],
+                [.. file.Tensors.Values.Select(t => new TensorToWrite(t.Name, t.Type, t.Shape, () => file.Open(t.Name).clone()))]
+            );
         File.Move(_folder["copy"], _folder["adapter_model.safetensors"], overwrite: true);
         var config = Config();
         using (var stretched = Stories(1024))

@@ -13,7 +13,12 @@ public class TargetModulesTests
     [InlineData("gpt_neox", 2, 4)]
     public void Words_stand_for_the_layers_of_any_family(string family, int attention, int all)
     {
-        var config = LlamaGoldenTests.TinyConfig with { ModelType = family, Activation = family == "gpt_neox" ? "gelu" : "silu", TiedEmbeddings = false };
+        var config = LlamaGoldenTests.TinyConfig with
+        {
+            ModelType = family,
+            Activation = family == "gpt_neox" ? "gelu" : "silu",
+            TiedEmbeddings = false,
+        };
         using var model = ModelLoader.Describe(config);
         Assert.Equal(attention * config.LayerCount, AdapterSet.Targets(model, [AdapterOptions.AttentionLayers]).Count);
         var every = AdapterSet.Targets(model, [AdapterOptions.AllLayers]);

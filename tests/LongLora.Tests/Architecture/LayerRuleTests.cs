@@ -7,8 +7,21 @@ public partial class LayerRuleTests
     // The rooms of src/LongLora from the ground up: each uses only those before it.
     private static readonly string[] s_rooms =
     [
-        "Runtime", "Checkpoints", "Layers", "Quantization", "Positions", "Attention", "Models", "Adapters", "Tokenization", "Data", "Distributed",
-        "Training", "Generation", "Evaluation", "Export",
+        "Runtime",
+        "Checkpoints",
+        "Layers",
+        "Quantization",
+        "Positions",
+        "Attention",
+        "Models",
+        "Adapters",
+        "Tokenization",
+        "Data",
+        "Distributed",
+        "Training",
+        "Generation",
+        "Evaluation",
+        "Export",
     ];
 
     [GeneratedRegex(@"\b(?:using LongLora\.|LongLora\.|(?<![\w.])(?=(?:Runtime|Training|Evaluation|Export)\.[A-Z]))(?<room>[A-Z]\w+)")]

@@ -9,8 +9,8 @@ using TorchSharp;
 namespace LongLora.Tests.Architecture;
 
 /// <summary>
-/// Reads the compiled code: no method of the library but those of <c>Runtime/Scalars</c> makes a TorchSharp scalar, or calls one of TorchSharp's methods that makes
-/// one inside (docs/decisions/0006).
+/// Reads the compiled code: no method of the library but those of <c>Runtime/Scalars</c> makes a TorchSharp scalar, or calls one of
+/// TorchSharp's methods that makes one inside (docs/decisions/0006).
 /// </summary>
 public class ScalarRuleTests
 {
@@ -19,17 +19,23 @@ public class ScalarRuleTests
     {
         var inside = Calls(typeof(torch).Assembly).ToLookup(c => c.Caller, c => c.Callee);
         var makers = inside.Where(calls => calls.Any(MakesScalar)).Select(calls => calls.Key).ToHashSet();
-        while (inside.Where(calls => !makers.Contains(calls.Key) && calls.Any(makers.Contains)).Select(calls => calls.Key).ToList() is { Count: > 0 } more)
+        while (
+            inside.Where(calls => !makers.Contains(calls.Key) && calls.Any(makers.Contains)).Select(calls => calls.Key).ToList()
+                is { Count: > 0 } more
+        )
             makers.UnionWith(more);
         Assert.Contains("Tensor.add_(Tensor)", makers); // the reader sees what it should
         Assert.DoesNotContain("Tensor.add_(Tensor,Scalar)", makers);
 
-        var found = Calls(typeof(FineTune).Assembly).Where(c => (MakesScalar(c.Callee) || makers.Contains(c.Callee)) && !c.Place.StartsWith("Scalars", StringComparison.Ordinal))
+        var found = Calls(typeof(FineTune).Assembly)
+            .Where(c => (MakesScalar(c.Callee) || makers.Contains(c.Callee)) && !c.Place.StartsWith("Scalars", StringComparison.Ordinal))
             .Select(c => $"{c.Place} {c.Caller} calls {c.Callee}");
         Assert.Empty(found.Distinct());
     }
 
-    private static bool MakesScalar(string method) => method.StartsWith("Scalar.op_Implicit", StringComparison.Ordinal) || method.StartsWith("Scalar..ctor", StringComparison.Ordinal)
+    private static bool MakesScalar(string method) =>
+        method.StartsWith("Scalar.op_Implicit", StringComparison.Ordinal)
+        || method.StartsWith("Scalar..ctor", StringComparison.Ordinal)
         || method.StartsWith("ScalarExtensionMethods.ToScalar", StringComparison.Ordinal);
 
     // Every call in an assembly; a place is the outermost type.
@@ -63,19 +69,22 @@ public class ScalarRuleTests
         return $"{TypeName(reader, member.Parent)}.{reader.GetString(member.Name)}({string.Join(',', member.DecodeMethodSignature(new TypeNames(), null).ParameterTypes)})";
     }
 
-    private static string TypeName(MetadataReader reader, EntityHandle type) => type.Kind switch
-    {
-        HandleKind.TypeReference => reader.GetString(reader.GetTypeReference((TypeReferenceHandle)type).Name),
-        HandleKind.TypeDefinition => reader.GetString(reader.GetTypeDefinition((TypeDefinitionHandle)type).Name),
-        _ => "",
-    };
+    private static string TypeName(MetadataReader reader, EntityHandle type) =>
+        type.Kind switch
+        {
+            HandleKind.TypeReference => reader.GetString(reader.GetTypeReference((TypeReferenceHandle)type).Name),
+            HandleKind.TypeDefinition => reader.GetString(reader.GetTypeDefinition((TypeDefinitionHandle)type).Name),
+            _ => "",
+        };
 
-    private static readonly Dictionary<short, OpCode> s_codes =
-        typeof(OpCodes).GetFields(BindingFlags.Public | BindingFlags.Static).Select(f => (OpCode)f.GetValue(null)!).ToDictionary(code => code.Value);
+    private static readonly Dictionary<short, OpCode> s_codes = typeof(OpCodes)
+        .GetFields(BindingFlags.Public | BindingFlags.Static)
+        .Select(f => (OpCode)f.GetValue(null)!)
+        .ToDictionary(code => code.Value);
 
     private static IEnumerable<EntityHandle> MethodTokens(byte[] code)
     {
-        for (var at = 0; at < code.Length;)
+        for (var at = 0; at < code.Length; )
         {
             short value = code[at++];
             if (value == 0xFE)
@@ -98,18 +107,38 @@ public class ScalarRuleTests
     private sealed class TypeNames : ISignatureTypeProvider<string, object?>
     {
         public string GetArrayType(string elementType, ArrayShape shape) => elementType + "[,]";
+
         public string GetByReferenceType(string elementType) => elementType + "&";
+
         public string GetFunctionPointerType(MethodSignature<string> signature) => "*";
-        public string GetGenericInstantiation(string genericType, ImmutableArray<string> typeArguments) => $"{genericType}<{string.Join(';', typeArguments)}>";
+
+        public string GetGenericInstantiation(string genericType, ImmutableArray<string> typeArguments) =>
+            $"{genericType}<{string.Join(';', typeArguments)}>";
+
         public string GetGenericMethodParameter(object? genericContext, int index) => $"!!{index}";
+
         public string GetGenericTypeParameter(object? genericContext, int index) => $"!{index}";
+
         public string GetModifiedType(string modifier, string unmodifiedType, bool isRequired) => unmodifiedType;
+
         public string GetPinnedType(string elementType) => elementType;
+
         public string GetPointerType(string elementType) => elementType + "*";
+
         public string GetPrimitiveType(PrimitiveTypeCode typeCode) => typeCode.ToString();
+
         public string GetSZArrayType(string elementType) => elementType + "[]";
-        public string GetTypeFromDefinition(MetadataReader reader, TypeDefinitionHandle handle, byte rawTypeKind) => TypeName(reader, handle);
+
+        public string GetTypeFromDefinition(MetadataReader reader, TypeDefinitionHandle handle, byte rawTypeKind) =>
+            TypeName(reader, handle);
+
         public string GetTypeFromReference(MetadataReader reader, TypeReferenceHandle handle, byte rawTypeKind) => TypeName(reader, handle);
-        public string GetTypeFromSpecification(MetadataReader reader, object? genericContext, TypeSpecificationHandle handle, byte rawTypeKind) => "";
+
+        public string GetTypeFromSpecification(
+            MetadataReader reader,
+            object? genericContext,
+            TypeSpecificationHandle handle,
+            byte rawTypeKind
+        ) => "";
     }
 }

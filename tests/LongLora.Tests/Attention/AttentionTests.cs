@@ -7,20 +7,25 @@ namespace LongLora.Tests.Attention;
 
 public class AttentionTests
 {
-    // The definition in docs/architecture.md, written apart from the code: may query q of head h look at key k? One group is full attention.
-    private static bool Allowed(IAttention kind, int group, int heads, int length, int h, int q, int k) => k <= q && kind switch
-    {
-        FullAttention => true,
-        GroupedAttention => q / group == k / group,
-        ShiftedSparseAttention => length <= group || (h < heads / 2 ? q / group == k / group : (q + group / 2) / group == (k + group / 2) / group),
-        DilatedAttention when h < heads / 2 || q >= length / (2 * group) * 2 * group => q / group == k / group,
-        DilatedAttention => q / (2 * group) == k / (2 * group) && q % 2 == k % 2,
-        _ => throw new InvalidOperationException(),
-    };
+    // The definition in docs/architecture.md, written apart from the code: may query q of head h look at key k? One group is full
+    // attention.
+    private static bool Allowed(IAttention kind, int group, int heads, int length, int h, int q, int k) =>
+        k <= q
+        && kind switch
+        {
+            FullAttention => true,
+            GroupedAttention => q / group == k / group,
+            ShiftedSparseAttention => length <= group
+                || (h < heads / 2 ? q / group == k / group : (q + group / 2) / group == (k + group / 2) / group),
+            DilatedAttention when h < heads / 2 || q >= length / (2 * group) * 2 * group => q / group == k / group,
+            DilatedAttention => q / (2 * group) == k / (2 * group) && q % 2 == k % 2,
+            _ => throw new InvalidOperationException(),
+        };
 
     private static Tensor Oracle(Tensor query, Tensor key, Tensor value, Func<int, int, int, bool> allowed)
     {
-        int heads = (int)query.size(1), length = (int)query.size(2);
+        int heads = (int)query.size(1),
+            length = (int)query.size(2);
         var repeat = query.size(1) / key.size(1);
         var keys = key.repeat_interleave(repeat, 1);
         var values = value.repeat_interleave(repeat, 1);
@@ -33,17 +38,19 @@ public class AttentionTests
                     mask[(h * length + q) * length + k] = allowed(h, q, k) ? 0 : float.NegativeInfinity;
             }
         }
-        var scores = query.matmul(keys.transpose(2, 3)) / Math.Sqrt(query.size(3)) + tensor(mask, [1, heads, length, length]).to(query.dtype);
+        var scores =
+            query.matmul(keys.transpose(2, 3)) / Math.Sqrt(query.size(3)) + tensor(mask, [1, heads, length, length]).to(query.dtype);
         return scores.softmax(-1).matmul(values);
     }
 
-    private static IAttention Create(string kind, int group) => kind switch
-    {
-        "full" => new FullAttention(),
-        "grouped" => new GroupedAttention(group),
-        "dilated" => new DilatedAttention(group),
-        _ => new ShiftedSparseAttention(group),
-    };
+    private static IAttention Create(string kind, int group) =>
+        kind switch
+        {
+            "full" => new FullAttention(),
+            "grouped" => new GroupedAttention(group),
+            "dilated" => new DilatedAttention(group),
+            _ => new ShiftedSparseAttention(group),
+        };
 
     private static Tensor Random(int seed, params long[] shape)
     {
@@ -57,8 +64,21 @@ public class AttentionTests
         var data = new TheoryData<string, int, int, int, int, int>();
         foreach (var kind in new[] { "full", "grouped", "dilated", "shifted-sparse" })
         {
-            foreach (var (batch, heads, shared, length, group) in new[]
-                { (1, 4, 4, 32, 8), (2, 4, 2, 32, 8), (2, 4, 4, 37, 8), (1, 4, 1, 29, 8), (2, 6, 3, 40, 16), (1, 6, 2, 16, 16), (1, 5, 5, 24, 8), (1, 1, 1, 20, 4), (3, 2, 2, 7, 16), (1, 4, 2, 1, 4) })
+            foreach (
+                var (batch, heads, shared, length, group) in new[]
+                {
+                    (1, 4, 4, 32, 8),
+                    (2, 4, 2, 32, 8),
+                    (2, 4, 4, 37, 8),
+                    (1, 4, 1, 29, 8),
+                    (2, 6, 3, 40, 16),
+                    (1, 6, 2, 16, 16),
+                    (1, 5, 5, 24, 8),
+                    (1, 1, 1, 20, 4),
+                    (3, 2, 2, 7, 16),
+                    (1, 4, 2, 1, 4),
+                }
+            )
                 data.Add(kind, batch, heads, shared, length, group);
         }
         return data;
@@ -96,8 +116,14 @@ public class AttentionTests
     {
         using var scope = NewDisposeScope();
         var attention = Create(kind, 8);
-        Tensor q = Random(1, 2, 4, 40, 8), k = Random(2, 2, 2, 40, 8), v = Random(3, 2, 2, 40, 8);
-        IReadOnlyList<IReadOnlyList<int>> segments = [[13, 27], [3, 0, 30, 7]];
+        Tensor q = Random(1, 2, 4, 40, 8),
+            k = Random(2, 2, 2, 40, 8),
+            v = Random(3, 2, 2, 40, 8);
+        IReadOnlyList<IReadOnlyList<int>> segments =
+        [
+            [13, 27],
+            [3, 0, 30, 7],
+        ];
         var together = attention.Attend(q, k, v, segments);
         for (var row = 0; row < 2; row++)
         {
@@ -120,7 +146,9 @@ public class AttentionTests
     {
         using var scope = NewDisposeScope();
         var attention = Create(kind, 8);
-        Tensor q = Random(1, 1, 4, 37, 8), k = Random(2, 1, 2, 37, 8), v = Random(3, 1, 2, 37, 8);
+        Tensor q = Random(1, 1, 4, 37, 8),
+            k = Random(2, 1, 2, 37, 8),
+            v = Random(3, 1, 2, 37, 8);
         var before = attention.Attend(q, k, v);
         for (var t = 0; t < 37; t += 6)
         {
@@ -140,7 +168,9 @@ public class AttentionTests
     public void Attend_shifted_sparse_with_one_group_equals_full_to_the_bit()
     {
         using var scope = NewDisposeScope();
-        Tensor q = Random(1, 2, 4, 24, 8), k = Random(2, 2, 2, 24, 8), v = Random(3, 2, 2, 24, 8);
+        Tensor q = Random(1, 2, 4, 24, 8),
+            k = Random(2, 2, 2, 24, 8),
+            v = Random(3, 2, 2, 24, 8);
         Assert.True(new ShiftedSparseAttention(24).Attend(q, k, v).equal(new FullAttention().Attend(q, k, v)).all().item<bool>());
     }
 
@@ -159,14 +189,19 @@ public class AttentionTests
     [InlineData(7)]
     [InlineData(-4)]
     public void ShiftedSparseAttention_odd_or_empty_group_is_refused(int group) =>
-        Assert.Contains(group.ToString(System.Globalization.CultureInfo.InvariantCulture),
-            Assert.Throws<ConfigurationException>(() => new ShiftedSparseAttention(group)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            group.ToString(System.Globalization.CultureInfo.InvariantCulture),
+            Assert.Throws<ConfigurationException>(() => new ShiftedSparseAttention(group)).Message,
+            StringComparison.Ordinal
+        );
 
     [Fact]
     public void Attend_heads_that_do_not_divide_are_refused_with_their_shapes()
     {
         using var scope = NewDisposeScope();
-        var error = Assert.Throws<ShapeException>(() => new FullAttention().Attend(zeros(1, 4, 8, 2), zeros(1, 3, 8, 2), zeros(1, 3, 8, 2)));
+        var error = Assert.Throws<ShapeException>(() =>
+            new FullAttention().Attend(zeros(1, 4, 8, 2), zeros(1, 3, 8, 2), zeros(1, 3, 8, 2))
+        );
         Assert.Contains("[1, 4, 8, 2]", error.Message, StringComparison.Ordinal);
     }
 }

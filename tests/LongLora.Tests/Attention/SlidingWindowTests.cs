@@ -7,26 +7,31 @@ namespace LongLora.Tests.Attention;
 /// <summary>Windows of every size against softmax over pairs that are asked one by one, inside each pattern.</summary>
 public class SlidingWindowTests
 {
-    private const int Length = 37, Group = 16, Heads = 4;
+    private const int Length = 37,
+        Group = 16,
+        Heads = 4;
 
     private static bool IsSeen(string kind, int window, int h, int q, int k)
     {
         var inFirstHalf = h < Heads / 2;
-        return k <= q && q - k < window && kind switch
-        {
-            "full" => true,
-            "dilated" when !inFirstHalf && q < 2 * Group => k % 2 == q % 2,
-            "shifted-sparse" when !inFirstHalf => (q + Group / 2) / Group == (k + Group / 2) / Group,
-            _ => q / Group == k / Group,
-        };
+        return k <= q
+            && q - k < window
+            && kind switch
+            {
+                "full" => true,
+                "dilated" when !inFirstHalf && q < 2 * Group => k % 2 == q % 2,
+                "shifted-sparse" when !inFirstHalf => (q + Group / 2) / Group == (k + Group / 2) / Group,
+                _ => q / Group == k / Group,
+            };
     }
 
-    private static IAttention Create(string kind) => kind switch
-    {
-        "full" => new FullAttention(),
-        "dilated" => new DilatedAttention(Group),
-        _ => new ShiftedSparseAttention(Group),
-    };
+    private static IAttention Create(string kind) =>
+        kind switch
+        {
+            "full" => new FullAttention(),
+            "dilated" => new DilatedAttention(Group),
+            _ => new ShiftedSparseAttention(Group),
+        };
 
     private static Tensor Random(int seed, params long[] shape)
     {
@@ -51,9 +56,14 @@ public class SlidingWindowTests
     {
         using var scope = NewDisposeScope();
         var attention = Create(kind).Within(window);
-        Tensor query = Random(1, 2, Heads, Length, 16), key = Random(2, 2, 2, Length, 16), value = Random(3, 2, 2, Length, 16), gradient = Random(4, 2, Heads, Length, 16);
-        var pairs = Enumerable.Range(0, Heads * Length * Length)
-            .Select(at => IsSeen(kind, window, at / (Length * Length), at / Length % Length, at % Length) ? 0 : float.NegativeInfinity).ToArray();
+        Tensor query = Random(1, 2, Heads, Length, 16),
+            key = Random(2, 2, 2, Length, 16),
+            value = Random(3, 2, 2, Length, 16),
+            gradient = Random(4, 2, Heads, Length, 16);
+        var pairs = Enumerable
+            .Range(0, Heads * Length * Length)
+            .Select(at => IsSeen(kind, window, at / (Length * Length), at / Length % Length, at % Length) ? 0 : float.NegativeInfinity)
+            .ToArray();
         var mask = tensor(pairs, [Heads, Length, Length]);
         Tensor[] ByAutograd(Func<Tensor, Tensor, Tensor, Tensor> attend)
         {
@@ -63,7 +73,9 @@ public class SlidingWindowTests
             return [output, .. leaves.Select(l => l.grad!)];
         }
 
-        var oracle = ByAutograd((q, k, v) => ((q.matmul(k.repeat_interleave(2, 1).transpose(2, 3)) / 4) + mask).softmax(-1).matmul(v.repeat_interleave(2, 1)));
+        var oracle = ByAutograd(
+            (q, k, v) => ((q.matmul(k.repeat_interleave(2, 1).transpose(2, 3)) / 4) + mask).softmax(-1).matmul(v.repeat_interleave(2, 1))
+        );
         var attended = ByAutograd((q, k, v) => attention.Attend(q, k, v));
         var result = attention.Forward(query, key, value);
         var (dq, dk, dv) = attention.Backward(gradient, query, key, value, result);
@@ -100,8 +112,19 @@ public class SlidingWindowTests
     {
         using var scope = NewDisposeScope();
         var attention = new FullAttention().Within(window);
-        Tensor q = Random(1, 1, 4, 40, 8), k = Random(2, 1, 2, 40, 8), v = Random(3, 1, 2, 40, 8);
-        var together = attention.Forward(q, k, v, [[26, 14]]).Output;
+        Tensor q = Random(1, 1, 4, 40, 8),
+            k = Random(2, 1, 2, 40, 8),
+            v = Random(3, 1, 2, 40, 8);
+        var together = attention
+            .Forward(
+                q,
+                k,
+                v,
+                [
+                    [26, 14],
+                ]
+            )
+            .Output;
         foreach (var (start, length) in new[] { (0, 26), (26, 14) })
         {
             Tensor Cut(Tensor x) => x.narrow(2, start, length);

@@ -5,7 +5,8 @@ namespace LongLora.Tests.Build;
 public class ElfVersionNeedTests
 {
     private static readonly string? s_library = Directory
-        .EnumerateFiles(AppContext.BaseDirectory, "libLibTorchSharp.so", SearchOption.AllDirectories).FirstOrDefault();
+        .EnumerateFiles(AppContext.BaseDirectory, "libLibTorchSharp.so", SearchOption.AllDirectories)
+        .FirstOrDefault();
 
     [Fact]
     public void Weaken_library_of_this_build_was_already_mended()

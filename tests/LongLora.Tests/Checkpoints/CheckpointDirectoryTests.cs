@@ -18,8 +18,10 @@ public class CheckpointDirectoryTests
         Assert.Equal(folder.Tensors.Values.Sum(t => t.ByteCount), folder.DataBytes);
         using var embedding = folder.Open("model.embed_tokens.weight");
         Assert.Equal([512, 64], embedding.shape);
-        Assert.Equal(["tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "LICENSE"],
-            folder.Companions.Select(Path.GetFileName));
+        Assert.Equal(
+            ["tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "LICENSE"],
+            folder.Companions.Select(Path.GetFileName)
+        );
     }
 
     [Theory]
@@ -60,11 +62,21 @@ public class CheckpointDirectoryTests
         using var folder = new TemporaryFolder();
         using var nothing = empty(0);
         using var one = ones(1);
-        SafetensorsWriter.WriteModel(folder.Root, [TensorToWrite.Of("a", nothing), TensorToWrite.Of("b", one), TensorToWrite.Of("c", nothing)], long.MaxValue);
+        SafetensorsWriter.WriteModel(
+            folder.Root,
+            [TensorToWrite.Of("a", nothing), TensorToWrite.Of("b", one), TensorToWrite.Of("c", nothing)],
+            long.MaxValue
+        );
         Assert.Equal(["b", "a", "c"], SafetensorsHeader.Read(folder["model.safetensors"]).Tensors.Keys.OrderBy(n => n != "b"));
-        SafetensorsWriter.WriteModel(folder["two"], [TensorToWrite.Of("a", nothing), TensorToWrite.Of("b", one), TensorToWrite.Of("d", one)], 4);
-        Assert.Equal(["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"],
-            Directory.GetFiles(folder["two"]).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        SafetensorsWriter.WriteModel(
+            folder["two"],
+            [TensorToWrite.Of("a", nothing), TensorToWrite.Of("b", one), TensorToWrite.Of("d", one)],
+            4
+        );
+        Assert.Equal(
+            ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"],
+            Directory.GetFiles(folder["two"]).Select(Path.GetFileName).Order(StringComparer.Ordinal)
+        );
     }
 
     [Fact]
@@ -79,15 +91,21 @@ public class CheckpointDirectoryTests
     public void Open_unknown_tensor_is_named()
     {
         using var folder = CheckpointDirectory.Open(Stories);
-        Assert.Equal($"'{Stories}' has no tensor 'model.norm.wight'. Did you mean 'model.norm.weight'?",
-            Assert.Throws<CheckpointException>(() => folder.Open("model.norm.wight")).Message);
+        Assert.Equal(
+            $"'{Stories}' has no tensor 'model.norm.wight'. Did you mean 'model.norm.weight'?",
+            Assert.Throws<CheckpointException>(() => folder.Open("model.norm.wight")).Message
+        );
     }
 
     [Fact]
     public void Open_places_that_are_no_model_folder_say_what_is_needed()
     {
         using var folder = new TemporaryFolder();
-        AssertRefused(folder["no"], "There is no model folder '", "Give the folder of a Hugging Face model, with config.json and model.safetensors or pytorch_model.bin.");
+        AssertRefused(
+            folder["no"],
+            "There is no model folder '",
+            "Give the folder of a Hugging Face model, with config.json and model.safetensors or pytorch_model.bin."
+        );
         AssertRefused(folder.Text("file", ""), "is a file.");
         AssertRefused(folder.Root, "has no config.json.");
         folder.Text("params.json", "{}");
@@ -101,7 +119,11 @@ public class CheckpointDirectoryTests
     {
         using var folder = new TemporaryFolder();
         File.Copy(Path.Combine(Stories, "config.json"), folder["config.json"]);
-        AssertRefused(folder.Root, "has neither model.safetensors nor model.safetensors.index.json, nor pytorch_model.bin or pytorch_model.bin.index.json. The weights of the model are missing.");
+        AssertRefused(
+            folder.Root,
+            "has neither model.safetensors nor model.safetensors.index.json, nor pytorch_model.bin or pytorch_model.bin.index.json. The "
+                + "weights of the model are missing."
+        );
         folder.Text("pytorch_model-00001-of-00002.bin", "");
         AssertRefused(folder.Root, "It has pytorch_model-00001-of-00002.bin, a shard, but the index of the shards is missing.");
         folder.Text("model-00001-of-00002.safetensors", "");
@@ -130,7 +152,10 @@ public class CheckpointDirectoryTests
     {
         using var folder = Shards(400_000);
         EditMap(folder, map => map["model.extra.weight"] = "model-00001-of-00003.safetensors");
-        AssertRefused(folder.Root, "model-00001-of-00003.safetensors has no tensor 'model.extra.weight', which model.safetensors.index.json places there.");
+        AssertRefused(
+            folder.Root,
+            "model-00001-of-00003.safetensors has no tensor 'model.extra.weight', which model.safetensors.index.json places there."
+        );
         EditMap(folder, map => map.Remove("model.extra.weight"));
         EditMap(folder, map => map.Remove("model.norm.weight"));
         AssertRefused(folder.Root, "has a tensor 'model.norm.weight' that model.safetensors.index.json does not list.");
@@ -146,7 +171,10 @@ public class CheckpointDirectoryTests
         using (var reader = new SafetensorsReader(path))
             tensors = [.. reader.Tensors.Keys.Select(name => TensorToWrite.Of(name, reader.Open(name).clone()))];
         SafetensorsWriter.Write(path, [.. tensors, TensorToWrite.Of("model.norm.weight", more)]);
-        AssertRefused(folder.Root, "has a tensor 'model.norm.weight' that model.safetensors.index.json places in model-00003-of-00003.safetensors.");
+        AssertRefused(
+            folder.Root,
+            "has a tensor 'model.norm.weight' that model.safetensors.index.json places in model-00003-of-00003.safetensors."
+        );
     }
 
     [Fact]
@@ -160,7 +188,10 @@ public class CheckpointDirectoryTests
     [Theory]
     [InlineData("{", "is not valid JSON")]
     [InlineData("""{"weight_map":{}}""", "a weight_map, an object from tensor names to file names, is needed.")]
-    [InlineData("""{"weight_map":{"a":"../model.safetensors"}}""", "'a' is placed in \"../model.safetensors\", which is no name of a file beside the index.")]
+    [InlineData(
+        """{"weight_map":{"a":"../model.safetensors"}}""",
+        "'a' is placed in \"../model.safetensors\", which is no name of a file beside the index."
+    )]
     [InlineData("""{"weight_map":{"a":"/etc/passwd"}}""", "which is no name of a file beside the index.")]
     [InlineData("""{"weight_map":{"a":7}}""", "'a' is placed in 7, which is no name")]
     [InlineData("""{"weight_map":{"a":"x","a":"y"}}""", "is not valid JSON")]
@@ -177,8 +208,11 @@ public class CheckpointDirectoryTests
         var folder = new TemporaryFolder();
         using var whole = CheckpointDirectory.Open(Stories);
         File.Copy(Path.Combine(Stories, "config.json"), folder["config.json"]);
-        SafetensorsWriter.WriteModel(folder.Root,
-            [.. whole.Tensors.Values.Select(t => new TensorToWrite(t.Name, t.Type, t.Shape, () => whole.Open(t.Name)))], maxShardBytes);
+        SafetensorsWriter.WriteModel(
+            folder.Root,
+            [.. whole.Tensors.Values.Select(t => new TensorToWrite(t.Name, t.Type, t.Shape, () => whole.Open(t.Name)))],
+            maxShardBytes
+        );
         return folder;
     }
 

@@ -14,22 +14,25 @@ public class ModelConfigReaderTests
     public void ReadFile_real_checkpoint_gives_every_field()
     {
         var config = ModelConfigReader.ReadFile(SharedMaterial.Golden("stories260K-hf", "config.json"));
-        Assert.Equal(new ModelConfig
-        {
-            ModelType = "llama",
-            HiddenSize = 64,
-            IntermediateSize = 172,
-            LayerCount = 5,
-            HeadCount = 8,
-            KeyValueHeadCount = 4,
-            HeadSize = 8,
-            VocabularySize = 512,
-            MaxPositions = 512,
-            NormEpsilon = 1e-5,
-            TiedEmbeddings = true,
-            BosTokenId = 1,
-            EosTokenIds = config.EosTokenIds,
-        }, config);
+        Assert.Equal(
+            new ModelConfig
+            {
+                ModelType = "llama",
+                HiddenSize = 64,
+                IntermediateSize = 172,
+                LayerCount = 5,
+                HeadCount = 8,
+                KeyValueHeadCount = 4,
+                HeadSize = 8,
+                VocabularySize = 512,
+                MaxPositions = 512,
+                NormEpsilon = 1e-5,
+                TiedEmbeddings = true,
+                BosTokenId = 1,
+                EosTokenIds = config.EosTokenIds,
+            },
+            config
+        );
         Assert.Equal([2], config.EosTokenIds);
     }
 
@@ -73,9 +76,21 @@ public class ModelConfigReaderTests
     [InlineData("""{"rope_type":"linear","type":"linear","factor":4.0}""", "linear", 4)]
     [InlineData("""{"type":"dynamic","factor":2.0}""", "dynamic", 2)]
     [InlineData("""{"rope_type":"default"}""", "default", 1)]
-    [InlineData("""{"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":32}""", "llama3", 8)]
-    [InlineData("""{"type":"su","short_factor":[1,1,1,1,1,1,1,1],"long_factor":[2,2,2,2,2,2,2,2],"original_max_position_embeddings":32}""", "longrope", 1)]
-    [InlineData("""{"rope_type":"yarn","factor":16.0,"original_max_position_embeddings":32,"attention_factor":1.1,"beta_fast":32,"beta_slow":1,"mscale":1.0,"mscale_all_dim":0,"truncate":false}""", "yarn", 16)]
+    [InlineData(
+        """{"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":32}""",
+        "llama3",
+        8
+    )]
+    [InlineData(
+        """{"type":"su","short_factor":[1,1,1,1,1,1,1,1],"long_factor":[2,2,2,2,2,2,2,2],"original_max_position_embeddings":32}""",
+        "longrope",
+        1
+    )]
+    [InlineData(
+        """{"rope_type":"yarn","factor":16.0,"original_max_position_embeddings":32,"attention_factor":1.1,"beta_fast":32,"beta_slow":1,"mscale":1.0,"mscale_all_dim":0,"truncate":false}""",
+        "yarn",
+        16
+    )]
     public void Parse_rope_scaling_of_every_kind(string scaling, string kind, double factor)
     {
         foreach (var field in (string[])["rope_scaling", "rope_parameters"])
@@ -85,7 +100,10 @@ public class ModelConfigReaderTests
             Assert.Equal(factor, read.Factor);
             Assert.Equal(kind is "llama3" or "longrope" or "yarn" ? 32 : null, read.OriginalMaxPositions);
             if (kind == "yarn")
-                Assert.Equal((1.1, 32.0, 1.0, 1.0, null, false), (read.AttentionFactor, read.BetaFast, read.BetaSlow, read.Mscale, read.MscaleAllDim, read.Truncate));
+                Assert.Equal(
+                    (1.1, 32.0, 1.0, 1.0, null, false),
+                    (read.AttentionFactor, read.BetaFast, read.BetaSlow, read.Mscale, read.MscaleAllDim, read.Truncate)
+                );
             if (kind == "longrope")
                 Assert.Equal([2, 2, 2, 2, 2, 2, 2, 2], read.LongFactors);
         }
@@ -97,7 +115,11 @@ public class ModelConfigReaderTests
         Assert.Equal(5e5, ModelConfigReader.Parse(With("rope_parameters", """{"rope_theta":500000.0}""")).RopeTheta);
         var both = JsonNode.Parse(With("rope_parameters", """{"rope_theta":500000.0,"rope_type":"default"}"""))!;
         both["rope_theta"] = 1e6;
-        Assert.Contains("'rope_parameters.rope_theta' is 500000.0; outside, rope_theta is 1000000.", Message(both.ToJsonString()), StringComparison.Ordinal);
+        Assert.Contains(
+            "'rope_parameters.rope_theta' is 500000.0; outside, rope_theta is 1000000.",
+            Message(both.ToJsonString()),
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -107,7 +129,11 @@ public class ModelConfigReaderTests
         json["original_max_position_embeddings"] = 16;
         Assert.Equal(16, ModelConfigReader.Parse(json.ToJsonString()).RopeScaling.OriginalMaxPositions);
         json["rope_scaling"]!["original_max_position_embeddings"] = 17;
-        Assert.Contains("'rope_scaling.original_max_position_embeddings' is 17; outside", Message(json.ToJsonString()), StringComparison.Ordinal);
+        Assert.Contains(
+            "'rope_scaling.original_max_position_embeddings' is 17; outside",
+            Message(json.ToJsonString()),
+            StringComparison.Ordinal
+        );
     }
 
     [Theory]
@@ -144,7 +170,10 @@ public class ModelConfigReaderTests
     }
 
     [Theory]
-    [InlineData("""{"factor":4.0}""", "'rope_scaling.rope_type' is absent; one of default, linear, dynamic, yarn, llama3, longrope is needed.")]
+    [InlineData(
+        """{"factor":4.0}""",
+        "'rope_scaling.rope_type' is absent; one of default, linear, dynamic, yarn, llama3, longrope is needed."
+    )]
     [InlineData("""{"type":"mrope","factor":4.0}""", "'rope_scaling.type' is \"mrope\"; supported: default, linear")]
     [InlineData("""{"type":"linear","rope_type":"yarn","factor":4.0}""", "'rope_scaling.type' is \"linear\"; rope_type is 'yarn'.")]
     [InlineData("""{"type":"linear"}""", "'rope_scaling.factor' is missing.")]
@@ -153,10 +182,22 @@ public class ModelConfigReaderTests
     [InlineData("""{"type":"linear","factor":2,"beta_fast":32}""", "an unknown field of 'linear' scaling: 'rope_scaling.beta_fast' = 32.")]
     [InlineData("""{"type":"default","factor":2.0}""", "an unknown field of 'default' scaling: 'rope_scaling.factor' = 2.0.")]
     [InlineData("""{"type":"yarn","factor":2,"beta_fast":1,"beta_slow":2}""", "'rope_scaling.beta_fast' is 1; it must be above beta_slow.")]
-    [InlineData("""{"type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4}""", "'rope_scaling.original_max_position_embeddings' is absent; llama3 needs it.")]
-    [InlineData("""{"type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4,"original_max_position_embeddings":32}""", "it must be above low_freq_factor")]
-    [InlineData("""{"type":"longrope","short_factor":[1,1,1,1,1,1,1,1]}""", "'rope_scaling.long_factor' is absent; longrope needs it: 8 numbers.")]
-    [InlineData("""{"type":"longrope","short_factor":[1,1],"long_factor":[1,1]}""", "'rope_scaling.short_factor' is [1,1]; a list of 8 numbers above 0 is needed.")]
+    [InlineData(
+        """{"type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4}""",
+        "'rope_scaling.original_max_position_embeddings' is absent; llama3 needs it."
+    )]
+    [InlineData(
+        """{"type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4,"original_max_position_embeddings":32}""",
+        "it must be above low_freq_factor"
+    )]
+    [InlineData(
+        """{"type":"longrope","short_factor":[1,1,1,1,1,1,1,1]}""",
+        "'rope_scaling.long_factor' is absent; longrope needs it: 8 numbers."
+    )]
+    [InlineData(
+        """{"type":"longrope","short_factor":[1,1],"long_factor":[1,1]}""",
+        "'rope_scaling.short_factor' is [1,1]; a list of 8 numbers above 0 is needed."
+    )]
     [InlineData("\"linear\"", "'rope_scaling' is \"linear\"; an object is needed.")]
     public void Parse_wrong_rope_scaling_is_refused(string scaling, string message) =>
         Assert.Contains(message, Message(With("rope_scaling", scaling)), StringComparison.Ordinal);
@@ -177,7 +218,11 @@ public class ModelConfigReaderTests
         json["beta_scale"] = true;
         json["note"] = null;
         json["list"] = new JsonArray();
-        Assert.Contains("unknown fields of llama models: 'alpha_scale' = 2, 'beta_scale' = true.", Message(json.ToJsonString()), StringComparison.Ordinal);
+        Assert.Contains(
+            "unknown fields of llama models: 'alpha_scale' = 2, 'beta_scale' = true.",
+            Message(json.ToJsonString()),
+            StringComparison.Ordinal
+        );
     }
 
     [Theory]
@@ -201,11 +246,15 @@ public class ModelConfigReaderTests
     [InlineData("[]", "a JSON object is needed, not a list")]
     [InlineData("{\"vocab_size\":1,\"vocab_size\":2}", "is not valid JSON")]
     [InlineData("", "is not valid JSON")]
-    public void Parse_text_that_is_no_config_is_refused(string json, string message) => Assert.Contains(message, Message(json), StringComparison.Ordinal);
+    public void Parse_text_that_is_no_config_is_refused(string json, string message) =>
+        Assert.Contains(message, Message(json), StringComparison.Ordinal);
 
     [Fact]
     public void ReadFile_missing_file_is_named() =>
-        Assert.Equal("no/config.json does not exist.", Assert.Throws<CheckpointException>(() => ModelConfigReader.ReadFile("no/config.json")).Message);
+        Assert.Equal(
+            "no/config.json does not exist.",
+            Assert.Throws<CheckpointException>(() => ModelConfigReader.ReadFile("no/config.json")).Message
+        );
 
     private static string With(string field, string value)
     {
@@ -214,5 +263,6 @@ public class ModelConfigReaderTests
         return json.ToJsonString();
     }
 
-    private static string Message(string json) => Assert.Throws<CheckpointException>(() => ModelConfigReader.Parse(json, "folder/config.json")).Message;
+    private static string Message(string json) =>
+        Assert.Throws<CheckpointException>(() => ModelConfigReader.Parse(json, "folder/config.json")).Message;
 }

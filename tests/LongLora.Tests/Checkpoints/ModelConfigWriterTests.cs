@@ -7,18 +7,48 @@ namespace LongLora.Tests.Checkpoints;
 
 public class ModelConfigWriterTests
 {
-    private static readonly RopeScalingConfig s_linear = new() { Kind = "linear", Factor = 4, OriginalMaxPositions = 512 };
+    private static readonly RopeScalingConfig s_linear = new()
+    {
+        Kind = "linear",
+        Factor = 4,
+        OriginalMaxPositions = 512,
+    };
 
     public static TheoryData<RopeScalingConfig> Scalings =>
-    [
-        RopeScalingConfig.None,
-        s_linear,
-        new RopeScalingConfig { Kind = "linear", Factor = 2.5 },
-        new RopeScalingConfig { Kind = "dynamic", Factor = 3 },
-        new RopeScalingConfig { Kind = "yarn", Factor = 8, OriginalMaxPositions = 512, BetaFast = 16, BetaSlow = 2, AttentionFactor = 1.25, Mscale = 0.7, MscaleAllDim = 0.9, Truncate = false },
-        new RopeScalingConfig { Kind = "llama3", Factor = 8, OriginalMaxPositions = 512, LowFrequencyFactor = 1, HighFrequencyFactor = 4 },
-        new RopeScalingConfig { Kind = "longrope", OriginalMaxPositions = 512, ShortFactors = [1, 1, 1, 1], LongFactors = [1.5, 2, 2.5, 3], AttentionFactor = 1.1 },
-    ];
+        [
+            RopeScalingConfig.None,
+            s_linear,
+            new RopeScalingConfig { Kind = "linear", Factor = 2.5 },
+            new RopeScalingConfig { Kind = "dynamic", Factor = 3 },
+            new RopeScalingConfig
+            {
+                Kind = "yarn",
+                Factor = 8,
+                OriginalMaxPositions = 512,
+                BetaFast = 16,
+                BetaSlow = 2,
+                AttentionFactor = 1.25,
+                Mscale = 0.7,
+                MscaleAllDim = 0.9,
+                Truncate = false,
+            },
+            new RopeScalingConfig
+            {
+                Kind = "llama3",
+                Factor = 8,
+                OriginalMaxPositions = 512,
+                LowFrequencyFactor = 1,
+                HighFrequencyFactor = 4,
+            },
+            new RopeScalingConfig
+            {
+                Kind = "longrope",
+                OriginalMaxPositions = 512,
+                ShortFactors = [1, 1, 1, 1],
+                LongFactors = [1.5, 2, 2.5, 3],
+                AttentionFactor = 1.1,
+            },
+        ];
 
     private static string Original => File.ReadAllText(SharedMaterial.Golden("stories260K-hf", "config.json"));
 
@@ -26,21 +56,36 @@ public class ModelConfigWriterTests
     [MemberData(nameof(Scalings))]
     public void Create_and_Update_are_read_as_what_was_meant(RopeScalingConfig scaling)
     {
-        var meant = ModelConfigReader.Parse(Original) with { RopeScaling = scaling, RopeTheta = 12345.5, MaxPositions = 2048, VocabularySize = 520 };
+        var meant = ModelConfigReader.Parse(Original) with
+        {
+            RopeScaling = scaling,
+            RopeTheta = 12345.5,
+            MaxPositions = 2048,
+            VocabularySize = 520,
+        };
         var newStyle = JsonNode.Parse(Original)!.AsObject();
         newStyle.Remove("rope_scaling");
         newStyle.Remove("rope_theta");
         newStyle["rope_parameters"] = new JsonObject { ["rope_theta"] = 10000.0, ["rope_type"] = "default" };
         string[] texts =
         [
-            ModelConfigWriter.Create(meant), ModelConfigWriter.Update(Original, meant), ModelConfigWriter.Update(newStyle.ToJsonString(), meant),
+            ModelConfigWriter.Create(meant),
+            ModelConfigWriter.Update(Original, meant),
+            ModelConfigWriter.Update(newStyle.ToJsonString(), meant),
         ];
         foreach (var text in texts)
         {
             var read = ModelConfigReader.Parse(text);
             Assert.Equivalent(meant, read, strict: true);
             // And back again: nothing is left over from the scaling.
-            Assert.Equivalent(meant with { RopeScaling = s_linear }, ModelConfigReader.Parse(ModelConfigWriter.Update(text, meant with { RopeScaling = s_linear })), strict: true);
+            Assert.Equivalent(
+                meant with
+                {
+                    RopeScaling = s_linear,
+                },
+                ModelConfigReader.Parse(ModelConfigWriter.Update(text, meant with { RopeScaling = s_linear })),
+                strict: true
+            );
         }
         Assert.True(JsonNode.Parse(texts[2])!.AsObject().ContainsKey("rope_parameters"));
         Assert.False(JsonNode.Parse(texts[2])!.AsObject().ContainsKey("rope_scaling"));
@@ -57,12 +102,26 @@ public class ModelConfigWriterTests
     public void Update_changes_only_what_changed()
     {
         var original = Original.Replace("\"use_cache\"", "\"_name_or_path\": \"日本/x<y\",\n  \"use_cache\"", StringComparison.Ordinal);
-        var updated = ModelConfigWriter.Update(original, ModelConfigReader.Parse(original) with { RopeScaling = s_linear, MaxPositions = 2048 }, ScalarType.BFloat16);
-        var expected = original
-            .Replace("\"max_position_embeddings\": 512", "\"max_position_embeddings\": 2048", StringComparison.Ordinal)
-            .Replace("\"rope_scaling\": null", "\"rope_scaling\": {\n    \"type\": \"linear\",\n    \"factor\": 4.0\n  }", StringComparison.Ordinal)
-            .Replace("\"torch_dtype\": \"float32\"", "\"torch_dtype\": \"bfloat16\"", StringComparison.Ordinal)
-            .Replace("\"4.34.0\"\n}", "\"4.34.0\",\n  \"original_max_position_embeddings\": 512\n}", StringComparison.Ordinal).TrimEnd() + "\n";
+        var updated = ModelConfigWriter.Update(
+            original,
+            ModelConfigReader.Parse(original) with
+            {
+                RopeScaling = s_linear,
+                MaxPositions = 2048,
+            },
+            ScalarType.BFloat16
+        );
+        var expected =
+            original
+                .Replace("\"max_position_embeddings\": 512", "\"max_position_embeddings\": 2048", StringComparison.Ordinal)
+                .Replace(
+                    "\"rope_scaling\": null",
+                    "\"rope_scaling\": {\n    \"type\": \"linear\",\n    \"factor\": 4.0\n  }",
+                    StringComparison.Ordinal
+                )
+                .Replace("\"torch_dtype\": \"float32\"", "\"torch_dtype\": \"bfloat16\"", StringComparison.Ordinal)
+                .Replace("\"4.34.0\"\n}", "\"4.34.0\",\n  \"original_max_position_embeddings\": 512\n}", StringComparison.Ordinal)
+                .TrimEnd() + "\n";
         Assert.Equal(expected, updated);
     }
 
@@ -79,10 +138,30 @@ public class ModelConfigWriterTests
     {
         var json = JsonNode.Parse(Original)!;
         json["rope_scaling"] = new JsonObject { ["rope_type"] = "linear", ["factor"] = 2.0 };
-        var text = ModelConfigWriter.Update(json.ToJsonString(), ModelConfigReader.Parse(json.ToJsonString()) with { RopeScaling = s_linear });
+        var text = ModelConfigWriter.Update(
+            json.ToJsonString(),
+            ModelConfigReader.Parse(json.ToJsonString()) with
+            {
+                RopeScaling = s_linear,
+            }
+        );
         Assert.Equal("""{"type":"linear","rope_type":"linear","factor":4.0}""", JsonNode.Parse(text)!["rope_scaling"]!.ToJsonString());
-        var yarn = ModelConfigWriter.Update(Original, ModelConfigReader.Parse(Original) with { RopeScaling = new() { Kind = "yarn", Factor = 4, OriginalMaxPositions = 512 } });
-        Assert.Equal("""{"type":"yarn","rope_type":"yarn","factor":4.0,"original_max_position_embeddings":512}""", JsonNode.Parse(yarn)!["rope_scaling"]!.ToJsonString());
+        var yarn = ModelConfigWriter.Update(
+            Original,
+            ModelConfigReader.Parse(Original) with
+            {
+                RopeScaling = new()
+                {
+                    Kind = "yarn",
+                    Factor = 4,
+                    OriginalMaxPositions = 512,
+                },
+            }
+        );
+        Assert.Equal(
+            """{"type":"yarn","rope_type":"yarn","factor":4.0,"original_max_position_embeddings":512}""",
+            JsonNode.Parse(yarn)!["rope_scaling"]!.ToJsonString()
+        );
     }
 
     [Fact]
@@ -90,7 +169,9 @@ public class ModelConfigWriterTests
     {
         foreach (var row in Scalings)
         {
-            var root = JsonNode.Parse(ModelConfigWriter.Create(ModelConfigReader.Parse(Original) with { RopeScaling = s_linear, RopeTheta = 7 }))!.AsObject();
+            var root = JsonNode
+                .Parse(ModelConfigWriter.Create(ModelConfigReader.Parse(Original) with { RopeScaling = s_linear, RopeTheta = 7 }))!
+                .AsObject();
             var meant = ModelConfigReader.Parse(Original) with { RopeScaling = row.Data, MaxPositions = 999 };
             foreach (var (name, value) in ModelConfigWriter.Positions(meant))
                 root[name] = value?.DeepClone();

@@ -9,7 +9,8 @@ namespace LongLora.Tests.Checkpoints;
 public class PublishedFileTests
 {
     // Common to the files, in one piece to keep the rest short.
-    private const string Common = "\"initializer_range\":0.02,\"torch_dtype\":\"bfloat16\",\"transformers_version\":\"4.37.0\",\"use_cache\":true,";
+    private const string Common =
+        "\"initializer_range\":0.02,\"torch_dtype\":\"bfloat16\",\"transformers_version\":\"4.37.0\",\"use_cache\":true,";
 
     private static readonly Dictionary<string, string> s_files = new()
     {
@@ -100,7 +101,14 @@ public class PublishedFileTests
         var read = ModelConfigReader.Parse(File(name));
         var expected = PublishedConfigs.Find(name);
         // The only field that a file may have without meaning: a default scaling's original context.
-        Assert.Equivalent(expected, read with { RopeScaling = read.RopeScaling.Kind == "default" ? expected.RopeScaling : read.RopeScaling }, strict: true);
+        Assert.Equivalent(
+            expected,
+            read with
+            {
+                RopeScaling = read.RopeScaling.Kind == "default" ? expected.RopeScaling : read.RopeScaling,
+            },
+            strict: true
+        );
         Assert.Equal(expected.RopeScaling.Kind, read.RopeScaling.Kind);
     }
 
@@ -119,7 +127,9 @@ public class PublishedFileTests
         var read = ModelConfigReader.Parse(root.ToJsonString());
         Assert.Equal((131072, 5), (read.SlidingWindow, read.FirstWindowedLayer));
         Assert.Equal((null, 131072), (read.WindowOf(4), read.WindowOf(5)));
-        root["layer_types"] = JsonSerializer.SerializeToNode(Enumerable.Range(0, 28).Select(i => i < 7 ? "full_attention" : "sliding_attention"));
+        root["layer_types"] = JsonSerializer.SerializeToNode(
+            Enumerable.Range(0, 28).Select(i => i < 7 ? "full_attention" : "sliding_attention")
+        );
         Assert.Equal(7, ModelConfigReader.Parse(root.ToJsonString()).FirstWindowedLayer);
     }
 
@@ -149,5 +159,9 @@ public class PublishedFileTests
     [InlineData("pythia-6.9b", "rotary_pct", "0.001", "of a head of 128 numbers it turns 0")]
     [InlineData("pythia-6.9b", "hidden_dropout", "0.1", "'hidden_dropout' is 0.1; only 0 is supported")]
     public void Parse_what_would_be_another_model_is_refused(string name, string field, string? value, string message) =>
-        Assert.Contains(message, Assert.Throws<CheckpointException>(() => ModelConfigReader.Parse(With(name, field, value))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            message,
+            Assert.Throws<CheckpointException>(() => ModelConfigReader.Parse(With(name, field, value))).Message,
+            StringComparison.Ordinal
+        );
 }

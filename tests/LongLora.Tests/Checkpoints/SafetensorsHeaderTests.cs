@@ -6,7 +6,8 @@ namespace LongLora.Tests.Checkpoints;
 
 public class SafetensorsHeaderTests
 {
-    private const string Good = """{"__metadata__":{"format":"pt"},"b":{"dtype":"F16","shape":[2,3],"data_offsets":[8,20]},"a":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}""";
+    private const string Good =
+        """{"__metadata__":{"format":"pt"},"b":{"dtype":"F16","shape":[2,3],"data_offsets":[8,20]},"a":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}""";
 
     [Fact]
     public void Read_good_file_tells_types_shapes_and_order_of_data()
@@ -38,19 +39,43 @@ public class SafetensorsHeaderTests
     [InlineData("""{"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}}""", 8, "shape of 'a': integers from 0")]
     [InlineData("""{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}""", 8, "shape of 'a': integers from 0")]
     [InlineData("""{"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,8]}}""", 8, "shape of 'a': integers from 0")]
-    [InlineData("""{"a":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}""", 2, "'a' is of type 'F8_E4M3', which is not supported; the supported types are F64, F32, F16, BF16")]
+    [InlineData(
+        """{"a":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}""",
+        2,
+        "'a' is of type 'F8_E4M3', which is not supported; the supported types are F64, F32, F16, BF16"
+    )]
     [InlineData("""{"a":{"dtype":"F32","data_offsets":[0,8]}}""", 8, "'a' lacks shape")]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0]}}""", 8, "'a' lacks data_offsets of two numbers")]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8,9]}}""", 8, "data_offsets of 'a' has more than 2 numbers")]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}}""", 8, "'a' has 'shape' twice")]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"scale":1}}""", 8, "'a' has an unknown field 'scale'")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}""", 8, "'a', F32 [3], takes 12 bytes, but its data_offsets [0, 8] span 8")]
+    [InlineData(
+        """{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}""",
+        8,
+        "'a', F32 [3], takes 12 bytes, but its data_offsets [0, 8] span 8"
+    )]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}""", 8, "'a' ends at 0 before it begins at 8")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}""", 8, "'a', F32 [4294967296, 4294967296], is larger than any file")]
+    [InlineData(
+        """{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}""",
+        8,
+        "'a', F32 [4294967296, 4294967296], is larger than any file"
+    )]
     [InlineData("""{"a":{"dtype":"F32","shape":[0,4294967296,4294967296],"data_offsets":[0,0]}}""", 0, "is larger than any file")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12, "'a' begins at data byte 4, but the tensors before it end at 0: the data have a gap")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12, "'b' begins at data byte 4, but the tensors before it end at 8: the data overlap")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}""", 16, "the header names 'a' twice")]
+    [InlineData(
+        """{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""",
+        12,
+        "'a' begins at data byte 4, but the tensors before it end at 0: the data have a gap"
+    )]
+    [InlineData(
+        """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""",
+        12,
+        "'b' begins at data byte 4, but the tensors before it end at 8: the data overlap"
+    )]
+    [InlineData(
+        """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}""",
+        16,
+        "the header names 'a' twice"
+    )]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 11, "3 bytes belong to no tensor")]
     [InlineData("""{"__metadata__":{"n":1}}""", 0, "__metadata__ 'n': String expected, Number seen")]
     [InlineData("""{"__metadata__":{"n":"1","n":"2"}}""", 0, "__metadata__ names 'n' twice")]
@@ -74,7 +99,11 @@ public class SafetensorsHeaderTests
         using (var file = File.OpenWrite(path))
             file.SetLength(whole - 5);
         var error = Assert.Throws<CheckpointException>(() => SafetensorsHeader.Read(path));
-        Assert.Contains($"its header promises {whole} bytes, and it is {whole - 5} bytes long (the first tensor that is not whole is 'b')", error.Message, StringComparison.Ordinal);
+        Assert.Contains(
+            $"its header promises {whole} bytes, and it is {whole - 5} bytes long (the first tensor that is not whole is 'b')",
+            error.Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Theory]
@@ -94,8 +123,15 @@ public class SafetensorsHeaderTests
     public void Read_missing_file_and_folder_are_named()
     {
         using var folder = new TemporaryFolder();
-        Assert.Equal($"{folder["no"]} does not exist.", Assert.Throws<CheckpointException>(() => SafetensorsHeader.Read(folder["no"])).Message);
-        Assert.Contains("is a folder", Assert.Throws<CheckpointException>(() => SafetensorsHeader.Read(folder.Root)).Message, StringComparison.Ordinal);
+        Assert.Equal(
+            $"{folder["no"]} does not exist.",
+            Assert.Throws<CheckpointException>(() => SafetensorsHeader.Read(folder["no"])).Message
+        );
+        Assert.Contains(
+            "is a folder",
+            Assert.Throws<CheckpointException>(() => SafetensorsHeader.Read(folder.Root)).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Theory]

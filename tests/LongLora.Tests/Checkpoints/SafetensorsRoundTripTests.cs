@@ -10,10 +10,18 @@ namespace LongLora.Tests.Checkpoints;
 public class SafetensorsRoundTripTests
 {
     public static TheoryData<ScalarType> Types =>
-    [
-        ScalarType.Float64, ScalarType.Float32, ScalarType.Float16, ScalarType.BFloat16, ScalarType.Int64, ScalarType.Int32, ScalarType.Int16,
-        ScalarType.Int8, ScalarType.Byte, ScalarType.Bool,
-    ];
+        [
+            ScalarType.Float64,
+            ScalarType.Float32,
+            ScalarType.Float16,
+            ScalarType.BFloat16,
+            ScalarType.Int64,
+            ScalarType.Int32,
+            ScalarType.Int16,
+            ScalarType.Int8,
+            ScalarType.Byte,
+            ScalarType.Bool,
+        ];
 
     [Theory]
     [MemberData(nameof(Types))]
@@ -22,7 +30,10 @@ public class SafetensorsRoundTripTests
         using var scope = NewDisposeScope();
         using var folder = new TemporaryFolder();
         var written = (randn(7, 3) * 40).to(type);
-        SafetensorsWriter.Write(folder["x"], [TensorToWrite.Of("odd", ones(3, ScalarType.Byte)), TensorToWrite.Of("x", written), TensorToWrite.Of("one", tensor(5).to(type))]);
+        SafetensorsWriter.Write(
+            folder["x"],
+            [TensorToWrite.Of("odd", ones(3, ScalarType.Byte)), TensorToWrite.Of("x", written), TensorToWrite.Of("one", tensor(5).to(type))]
+        );
         using var reader = new SafetensorsReader(folder["x"]);
         using var read = reader.Open("x");
         Assert.Equal(type, read.dtype);
@@ -49,11 +60,15 @@ public class SafetensorsRoundTripTests
         using var scope = NewDisposeScope();
         using var folder = new TemporaryFolder();
         var whole = arange(12, ScalarType.Float32).view(3, 4);
-        SafetensorsWriter.Write(folder["x"],
-        [
-            TensorToWrite.Of("column", whole.narrow(1, 1, 2)), TensorToWrite.Of("turned", whole.t()),
-            new TensorToWrite("half", ScalarType.BFloat16, [3, 4], () => whole + 0.5f), TensorToWrite.Of("empty", empty(0, 5)),
-        ]);
+        SafetensorsWriter.Write(
+            folder["x"],
+            [
+                TensorToWrite.Of("column", whole.narrow(1, 1, 2)),
+                TensorToWrite.Of("turned", whole.t()),
+                new TensorToWrite("half", ScalarType.BFloat16, [3, 4], () => whole + 0.5f),
+                TensorToWrite.Of("empty", empty(0, 5)),
+            ]
+        );
         using var reader = new SafetensorsReader(folder["x"]);
         Assert.Equal([1f, 2, 5, 6, 9, 10], reader.Open("column").data<float>().ToArray());
         Assert.Equal(whole.t().contiguous().data<float>().ToArray(), reader.Open("turned").data<float>().ToArray());
@@ -66,8 +81,11 @@ public class SafetensorsRoundTripTests
     {
         using var scope = NewDisposeScope();
         using var folder = new TemporaryFolder();
-        SafetensorsWriter.Write(folder["x"], [TensorToWrite.Of("b", ones(3, ScalarType.Byte)), TensorToWrite.Of("ä", ones(2, ScalarType.Float32))],
-            new Dictionary<string, string> { ["step"] = "7" });
+        SafetensorsWriter.Write(
+            folder["x"],
+            [TensorToWrite.Of("b", ones(3, ScalarType.Byte)), TensorToWrite.Of("ä", ones(2, ScalarType.Float32))],
+            new Dictionary<string, string> { ["step"] = "7" }
+        );
         var bytes = File.ReadAllBytes(folder["x"]);
         var length = (int)BinaryPrimitives.ReadUInt64LittleEndian(bytes);
         Assert.Equal(0, (8 + length) % 8);
@@ -123,8 +141,11 @@ public class SafetensorsRoundTripTests
         var path = SharedMaterial.Shared("models", folder, "adapter_model.safetensors");
         using var output = new TemporaryFolder();
         using var reader = new SafetensorsReader(path);
-        SafetensorsWriter.Write(output["x"],
-            [.. reader.Tensors.Values.Select(t => new TensorToWrite(t.Name, t.Type, t.Shape, () => reader.Open(t.Name)))], reader.Metadata);
+        SafetensorsWriter.Write(
+            output["x"],
+            [.. reader.Tensors.Values.Select(t => new TensorToWrite(t.Name, t.Type, t.Shape, () => reader.Open(t.Name)))],
+            reader.Metadata
+        );
         Assert.Equal(File.ReadAllBytes(path), File.ReadAllBytes(output["x"]));
     }
 
@@ -156,25 +177,35 @@ public class SafetensorsRoundTripTests
     [Fact]
     public void Write_then_read_random_files_agree()
     {
-        var names = Gen.String[Gen.Char.AlphaNumeric, 0, 12].Select(Gen.String[0, 3], (a, b) => a + new string([.. b.Where(c => !char.IsSurrogate(c))]));
+        var names = Gen.String[Gen.Char.AlphaNumeric, 0, 12]
+            .Select(Gen.String[0, 3], (a, b) => a + new string([.. b.Where(c => !char.IsSurrogate(c))]));
         var types = Gen.Int[0, Types.Count - 1].Select(i => Types.ElementAt(i).Data);
-        Gen.Select(names, types, Gen.Long[0, 5].Array[0, 4], Gen.Int[0, 1 << 20]).Array[0, 12].Sample(entries =>
-        {
-            using var scope = NewDisposeScope();
-            using var folder = new TemporaryFolder();
-            var tensors = entries.DistinctBy(e => e.Item1).Where(e => e.Item1 != "__metadata__")
-                .Select(e => (Name: e.Item1, Value: (rand(e.Item3, generator: new Generator((ulong)e.Item4)) * 3).to(e.Item2))).ToList();
-            SafetensorsWriter.Write(folder["x"], [.. tensors.Select(t => TensorToWrite.Of(t.Name, t.Value))]);
-            using var reader = new SafetensorsReader(folder["x"]);
-            Assert.Equal(tensors.Count, reader.Tensors.Count);
-            foreach (var (name, value) in tensors)
-            {
-                using var read = reader.Open(name);
-                Assert.Equal(value.dtype, read.dtype);
-                Assert.Equal(value.shape, read.shape);
-                Assert.Equal(Bytes(value), Bytes(read));
-            }
-        }, iter: 200, threads: 1);
+        Gen.Select(names, types, Gen.Long[0, 5].Array[0, 4], Gen.Int[0, 1 << 20])
+            .Array[0, 12]
+            .Sample(
+                entries =>
+                {
+                    using var scope = NewDisposeScope();
+                    using var folder = new TemporaryFolder();
+                    var tensors = entries
+                        .DistinctBy(e => e.Item1)
+                        .Where(e => e.Item1 != "__metadata__")
+                        .Select(e => (Name: e.Item1, Value: (rand(e.Item3, generator: new Generator((ulong)e.Item4)) * 3).to(e.Item2)))
+                        .ToList();
+                    SafetensorsWriter.Write(folder["x"], [.. tensors.Select(t => TensorToWrite.Of(t.Name, t.Value))]);
+                    using var reader = new SafetensorsReader(folder["x"]);
+                    Assert.Equal(tensors.Count, reader.Tensors.Count);
+                    foreach (var (name, value) in tensors)
+                    {
+                        using var read = reader.Open(name);
+                        Assert.Equal(value.dtype, read.dtype);
+                        Assert.Equal(value.shape, read.shape);
+                        Assert.Equal(Bytes(value), Bytes(read));
+                    }
+                },
+                iter: 200,
+                threads: 1
+            );
     }
 
     [Fact]
@@ -184,11 +215,22 @@ public class SafetensorsRoundTripTests
         using var folder = new TemporaryFolder();
         var path = folder.Text("x", "old");
         var one = TensorToWrite.Of("a", ones(2));
-        Assert.Contains("two tensors have the name 'a'", Assert.Throws<ShapeException>(() => SafetensorsWriter.Write(path, [one, one])).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "two tensors have the name 'a'",
+            Assert.Throws<ShapeException>(() => SafetensorsWriter.Write(path, [one, one])).Message,
+            StringComparison.Ordinal
+        );
         var wrong = new TensorToWrite("b", ScalarType.Float32, [2], () => ones(3));
-        Assert.Equal("'b' was told to be [2], but [3] was made.", Assert.Throws<ShapeException>(() => SafetensorsWriter.Write(path, [one, wrong])).Message);
-        Assert.Throws<InvalidOperationException>(() => SafetensorsWriter.Write(path,
-            [one, new TensorToWrite("b", ScalarType.Float32, [2], () => throw new InvalidOperationException())]));
+        Assert.Equal(
+            "'b' was told to be [2], but [3] was made.",
+            Assert.Throws<ShapeException>(() => SafetensorsWriter.Write(path, [one, wrong])).Message
+        );
+        Assert.Throws<InvalidOperationException>(() =>
+            SafetensorsWriter.Write(
+                path,
+                [one, new TensorToWrite("b", ScalarType.Float32, [2], () => throw new InvalidOperationException())]
+            )
+        );
         Assert.Equal("old", File.ReadAllText(path));
         Assert.Equal([path], Directory.GetFileSystemEntries(folder.Root));
     }
@@ -204,7 +246,10 @@ public class SafetensorsRoundTripTests
             made.Add(ones(8));
             return made[^1];
         }
-        SafetensorsWriter.Write(folder["x"], [.. Enumerable.Range(0, 20).Select(i => new TensorToWrite($"t{i}", ScalarType.Float32, [8], Make))]);
+        SafetensorsWriter.Write(
+            folder["x"],
+            [.. Enumerable.Range(0, 20).Select(i => new TensorToWrite($"t{i}", ScalarType.Float32, [8], Make))]
+        );
         Assert.Equal(20, made.Count(tensor => tensor.IsInvalid));
     }
 

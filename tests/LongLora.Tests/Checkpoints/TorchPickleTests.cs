@@ -90,7 +90,10 @@ public class TorchPickleTests
     public void Read_pickle_that_asks_for_anything_else_is_refused_by_name(string pickle, string named)
     {
         using var folder = new TemporaryFolder();
-        foreach (var path in (string[])[Zip(folder, "zip.bin", "\x80\x02" + pickle), Bytes(folder, "plain.bin", "\x80\x02" + pickle + "        ")])
+        foreach (
+            var path in (string[])
+                [Zip(folder, "zip.bin", "\x80\x02" + pickle), Bytes(folder, "plain.bin", "\x80\x02" + pickle + "        ")]
+        )
         {
             var message = Assert.Throws<CheckpointException>(() => new TorchPickleReader(path)).Message;
             Assert.StartsWith($"{path}: the pickle asks for {named}", message);
@@ -110,7 +113,10 @@ public class TorchPickleTests
     [InlineData("X\xff\xff\xff\x7f.", "a text of 2147483647 bytes")]
     [InlineData("X\xff\xff\xff\xff.", "a text of 4294967295 bytes")]
     [InlineData("(ccollections\nOrderedDict\nK\x01\x85R.", "a call of collections.OrderedDict with arguments that it does not take")]
-    [InlineData("(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuJ\xff\xff\xff\xfftQ.", "a storage that is not described as PyTorch does")]
+    [InlineData(
+        "(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuJ\xff\xff\xff\xfftQ.",
+        "a storage that is not described as PyTorch does"
+    )]
     public void Read_damaged_pickle_is_refused(string pickle, string what)
     {
         using var folder = new TemporaryFolder();
@@ -128,7 +134,8 @@ public class TorchPickleTests
     [InlineData(0, 4, 1, -1, "has no member 'a/data/0'")]
     public void Read_tensor_that_does_not_fit_its_storage_is_refused(int offset, int size, int stride, int bytes, string? message)
     {
-        const string text = "\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nHalfStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x04tQ";
+        const string text =
+            "\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nHalfStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x04tQ";
         var pickle = $"{text}K{(char)offset}K{(char)size}\x85K{(char)stride}\x85\u0089ccollections\nOrderedDict\n)RtRs.";
         using var folder = new TemporaryFolder();
         var path = Zip(folder, "a.bin", pickle, bytes);
@@ -210,7 +217,10 @@ public class TorchPickleTests
             stream.SetLength(2L << 30);
         }
         var before = GC.GetAllocatedBytesForCurrentThread();
-        Assert.Contains("a text of 1879048191 bytes", Assert.Throws<CheckpointException>(() => new TorchPickleReader(folder["big.bin"])).Message);
+        Assert.Contains(
+            "a text of 1879048191 bytes",
+            Assert.Throws<CheckpointException>(() => new TorchPickleReader(folder["big.bin"])).Message
+        );
         Assert.True(GC.GetAllocatedBytesForCurrentThread() - before < 4_000_000);
     }
 
@@ -219,7 +229,10 @@ public class TorchPickleTests
     {
         using var folder = new TemporaryFolder();
         var path = Zip(folder, "a.bin", new string('}', 500), level: CompressionLevel.Optimal);
-        Assert.Contains("'a/data.pkl' in the archive is compressed", Assert.Throws<CheckpointException>(() => new TorchPickleReader(path)).Message);
+        Assert.Contains(
+            "'a/data.pkl' in the archive is compressed",
+            Assert.Throws<CheckpointException>(() => new TorchPickleReader(path)).Message
+        );
     }
 
     [Theory]
@@ -239,11 +252,20 @@ public class TorchPickleTests
     {
         using var folder = new TemporaryFolder();
         var path = Zip(folder, "a.bin", "\x80\x02}X\x05\0\0\0epochK\x03s.");
-        Assert.Contains("holds a dictionary of epoch, but a dictionary of tensors is needed", Assert.Throws<CheckpointException>(() => new TorchPickleReader(path)).Message);
+        Assert.Contains(
+            "holds a dictionary of epoch, but a dictionary of tensors is needed",
+            Assert.Throws<CheckpointException>(() => new TorchPickleReader(path)).Message
+        );
     }
 
     /// <summary>An archive like PyTorch's with this pickle (each character a byte), and a storage 0 of so many zero bytes.</summary>
-    private static string Zip(TemporaryFolder folder, string name, string pickle, int storageBytes = -1, CompressionLevel level = CompressionLevel.NoCompression)
+    private static string Zip(
+        TemporaryFolder folder,
+        string name,
+        string pickle,
+        int storageBytes = -1,
+        CompressionLevel level = CompressionLevel.NoCompression
+    )
     {
         using var archive = new ZipArchive(File.Create(folder[name]), ZipArchiveMode.Create);
         using (var stream = archive.CreateEntry("a/data.pkl", level).Open())

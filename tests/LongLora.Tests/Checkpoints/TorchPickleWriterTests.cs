@@ -10,7 +10,16 @@ public class TorchPickleWriterTests
 {
     private static readonly ScalarType[] s_types =
     [
-        ScalarType.Float32, ScalarType.Float64, ScalarType.Float16, ScalarType.BFloat16, ScalarType.Int64, ScalarType.Int32, ScalarType.Int16, ScalarType.Int8, ScalarType.Byte, ScalarType.Bool,
+        ScalarType.Float32,
+        ScalarType.Float64,
+        ScalarType.Float16,
+        ScalarType.BFloat16,
+        ScalarType.Int64,
+        ScalarType.Int32,
+        ScalarType.Int16,
+        ScalarType.Int8,
+        ScalarType.Byte,
+        ScalarType.Bool,
     ];
 
     [Theory]
@@ -58,7 +67,14 @@ public class TorchPickleWriterTests
     {
         using var folder = new TemporaryFolder();
         using var one = ones(1);
-        Assert.Contains("'a'", Assert.Throws<ShapeException>(() => TorchPickleWriter.Write(folder["a.bin"], [TensorToWrite.Of("a", one), TensorToWrite.Of("a", one)])).Message);
+        Assert.Contains(
+            "'a'",
+            Assert
+                .Throws<ShapeException>(() =>
+                    TorchPickleWriter.Write(folder["a.bin"], [TensorToWrite.Of("a", one), TensorToWrite.Of("a", one)])
+                )
+                .Message
+        );
     }
 
     [Fact]
@@ -76,9 +92,16 @@ public class TorchPickleWriterTests
         using var folder = new TemporaryFolder();
         using var whole = CheckpointDirectory.Open(SharedMaterial.Golden("stories260K-hf"));
         File.Copy(Path.Combine(whole.Path, "config.json"), folder["config.json"]);
-        TorchPickleWriter.WriteModel(folder.Root, [.. whole.Tensors.Values.Select(t => new TensorToWrite(t.Name, t.Type, t.Shape, () => whole.Open(t.Name)))], 400_000);
+        TorchPickleWriter.WriteModel(
+            folder.Root,
+            [.. whole.Tensors.Values.Select(t => new TensorToWrite(t.Name, t.Type, t.Shape, () => whole.Open(t.Name)))],
+            400_000
+        );
         using var shards = CheckpointDirectory.Open(folder.Root);
-        Assert.Equal(["pytorch_model-00001-of-00003.bin", "pytorch_model-00002-of-00003.bin", "pytorch_model-00003-of-00003.bin"], shards.WeightFiles.Select(Path.GetFileName));
+        Assert.Equal(
+            ["pytorch_model-00001-of-00003.bin", "pytorch_model-00002-of-00003.bin", "pytorch_model-00003-of-00003.bin"],
+            shards.WeightFiles.Select(Path.GetFileName)
+        );
         Assert.Equal(whole.DataBytes, shards.DataBytes);
         foreach (var name in whole.Tensors.Keys)
             Near.AssertEqual(whole.Open(name), shards.Open(name), 0, name);
@@ -128,7 +151,11 @@ public class TorchPickleWriterTests
     {
         var bytes = new List<byte>();
         CheckpointShards.WriteData(tensor, piece => bytes.AddRange(piece));
-        var type = tensor.Type switch { ScalarType.Byte => "uint8", var other => other.ToString().ToLowerInvariant() };
+        var type = tensor.Type switch
+        {
+            ScalarType.Byte => "uint8",
+            var other => other.ToString().ToLowerInvariant(),
+        };
         return $"{tensor.Name} {type} {string.Join('x', tensor.Shape)} {Convert.ToHexStringLower([.. bytes])}";
     }
 

@@ -7,8 +7,8 @@ namespace LongLora.Tests.Data;
 public sealed class BatchLayoutTests
 {
     // Example i has the ids 100 i, 100 i + 1, ... and learns all but the first.
-    private static TokenStore Examples(params int[] lengths) => TokenStore.Build(new Memory(
-        [.. lengths.Select((n, i) => Answer($"e:{i + 1}", 1, [.. Enumerable.Range(100 * i, n)]))]), null);
+    private static TokenStore Examples(params int[] lengths) =>
+        TokenStore.Build(new Memory([.. lengths.Select((n, i) => Answer($"e:{i + 1}", 1, [.. Enumerable.Range(100 * i, n)]))]), null);
 
     [Fact]
     public void Examples_each_pass_has_every_example_once_whole_and_resumes_anywhere()
@@ -58,14 +58,21 @@ public sealed class BatchLayoutTests
     public void Examples_longer_than_a_row_are_refused_with_their_place()
     {
         using var tokens = Examples(4, 11);
-        Assert.Contains("e:2: the example has 11 tokens; a row takes 10", Assert.Throws<DataException>(() => new BatchSampler(tokens, 10, 1, 5, layout: BatchLayout.Examples)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "e:2: the example has 11 tokens; a row takes 10",
+            Assert.Throws<DataException>(() => new BatchSampler(tokens, 10, 1, 5, layout: BatchLayout.Examples)).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
     public void Documents_are_cut_like_a_stream_and_their_lengths_are_told()
     {
         // 0..3 sep | 5..6 sep | 8..12 sep | 14..19
-        using var tokens = TokenStore.Build(new Memory(Example("a", 0, 1, 2, 3), Example("b", 5, 6), Example("c", 8, 9, 10, 11, 12), Example("d", 14, 15, 16, 17, 18, 19)), 99);
+        using var tokens = TokenStore.Build(
+            new Memory(Example("a", 0, 1, 2, 3), Example("b", 5, 6), Example("c", 8, 9, 10, 11, 12), Example("d", 14, 15, 16, 17, 18, 19)),
+            99
+        );
         var stream = new BatchSampler(tokens, 6, 1, 5, shuffle: false);
         var apart = new BatchSampler(tokens, 6, 1, 5, shuffle: false, layout: BatchLayout.Documents);
         foreach (var expected in new[] { new[] { 5, 1 }, [2, 4], [2, 4] })
@@ -79,14 +86,20 @@ public sealed class BatchLayoutTests
     [Fact]
     public void Weights_say_how_often_each_corpus_is_seen_in_a_pass()
     {
-        TokenStore Two() => TokenStore.Build([new Memory(Example("a", [.. Enumerable.Range(0, 50)])), new Memory(Example("b", [.. Enumerable.Range(1000, 70)]))], null);
+        TokenStore Two() =>
+            TokenStore.Build(
+                [new Memory(Example("a", [.. Enumerable.Range(0, 50)])), new Memory(Example("b", [.. Enumerable.Range(1000, 70)]))],
+                null
+            );
         using var tokens = Two();
         BatchSampler New() => new(tokens, 10, 1, 5, weights: [2, 0.5]);
         var sampler = New();
-        // Two passes: everything in a four times; of the 7 sequences of b, 4 in the first pass and the other 3 in the second (7 halves, rounded to even).
+        // Two passes: everything in a four times; of the 7 sequences of b, 4 in the first pass and the other 3 in the second (7 halves,
+        // rounded to even).
         List<long> Pass(int count) => [.. Enumerable.Range(0, count).Select(_ => sampler.Next().InputIds[0])];
         Assert.Equal(10 + 4, sampler.SequenceCount);
-        List<long> first = Pass(14), second = Pass(13);
+        List<long> first = Pass(14),
+            second = Pass(13);
         foreach (var pass in new[] { first, second })
             Assert.Equal(Enumerable.Range(0, 5).SelectMany(i => new[] { 10L * i, 10L * i }), pass.Where(x => x < 1000).Order());
         Assert.Equal(Enumerable.Range(0, 7).Select(i => 1000 + 10L * i), first.Concat(second).Where(x => x >= 1000).Order());
@@ -100,7 +113,10 @@ public sealed class BatchLayoutTests
     [Fact]
     public void Weights_of_one_leave_the_order_as_it_is()
     {
-        using var tokens = TokenStore.Build([new Memory(Example("a", [.. Enumerable.Range(0, 55)])), new Memory(Example("b", [.. Enumerable.Range(1000, 70)]))], null);
+        using var tokens = TokenStore.Build(
+            [new Memory(Example("a", [.. Enumerable.Range(0, 55)])), new Memory(Example("b", [.. Enumerable.Range(1000, 70)]))],
+            null
+        );
         var plain = new BatchSampler(tokens, 10, 1, 5);
         var weighted = new BatchSampler(tokens, 10, 1, 5, weights: [1, 1]);
         for (var i = 0; i < 30; i++)

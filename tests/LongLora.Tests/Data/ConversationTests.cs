@@ -18,35 +18,70 @@ public sealed class ConversationTests : IDisposable
     private static ConversationSource Source(string path, string? template = "llama2", int length = 4096, params string[] columns) =>
         new([path], new ConversationFormat(columns), template is null ? null : ChatTemplate.Find(template, ""), Stories, 512, length);
 
-    private List<Conversation> Read(string name, string text, params string[] columns) => [.. Source(_folder.Text(name, text), columns: columns).ReadConversations()];
+    private List<Conversation> Read(string name, string text, params string[] columns) =>
+        [.. Source(_folder.Text(name, text), columns: columns).ReadConversations()];
 
     private static string Short(Conversation conversation) => string.Join('|', conversation.Messages.Select(m => $"{m.Role}:{m.Content}"));
 
-    private string Refused(string name, string text, params string[] columns) => Assert.Throws<DataException>(() => Read(name, text, columns)).Message;
+    private string Refused(string name, string text, params string[] columns) =>
+        Assert.Throws<DataException>(() => Read(name, text, columns)).Message;
 
-    public static TheoryData<string, string[]> Layouts() => new()
-    {
-        { """{"instruction": "Q", "input": "", "output": "A"}""", ["user:Q|assistant:A"] },
-        { """{"instruction": "Q", "input": "I", "output": "A", "system": "S", "history": [["q", "a"]]}""", ["system:S|user:q|assistant:a|user:Q\nI|assistant:A"] },
-        { """{"instruction": "Q", "instances": [{"input": "1", "output": "a"}, {"input": "", "output": "b"}], "is_classification": false}""", ["user:Q\n1|assistant:a", "user:Q|assistant:b"] },
-        { """{"id": "x", "conversations": [{"from": "gpt", "value": "unasked"}, {"from": "human", "value": "q"}, {"from": "function_call", "value": "f"}, {"from": "observation", "value": "o"}, {"from": "gpt", "value": "a"}]}""", ["user:q|assistant:f|tool:o|assistant:a"] },
-        { """{"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, {"role": "assistant", "content": null, "tool_calls": []}]}""", ["system:S|user:ab|assistant:"] },
-        { """{"prompt": "p", "completion": " c"}""", ["user:p|assistant: c"] },
-        { """{"prompt": [{"role": "user", "content": "p"}], "completion": [{"role": "assistant", "content": "c"}]}""", ["user:p|assistant:c"] },
-    };
+    public static TheoryData<string, string[]> Layouts() =>
+        new()
+        {
+            { """{"instruction": "Q", "input": "", "output": "A"}""", ["user:Q|assistant:A"] },
+            {
+                """{"instruction": "Q", "input": "I", "output": "A", "system": "S", "history": [["q", "a"]]}""",
+                ["system:S|user:q|assistant:a|user:Q\nI|assistant:A"]
+            },
+            {
+                """{"instruction": "Q", "instances": [{"input": "1", "output": "a"}, {"input": "", "output": "b"}], "is_classification": false}""",
+                ["user:Q\n1|assistant:a", "user:Q|assistant:b"]
+            },
+            {
+                """{"id": "x", "conversations": [{"from": "gpt", "value": "unasked"}, {"from": "human", "value": "q"}, {"from": "function_call", "value": "f"}, {"from": "observation", "value": "o"}, {"from": "gpt", "value": "a"}]}""",
+                ["user:q|assistant:f|tool:o|assistant:a"]
+            },
+            {
+                """{"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, {"role": "assistant", "content": null, "tool_calls": []}]}""",
+                ["system:S|user:ab|assistant:"]
+            },
+            { """{"prompt": "p", "completion": " c"}""", ["user:p|assistant: c"] },
+            {
+                """{"prompt": [{"role": "user", "content": "p"}], "completion": [{"role": "assistant", "content": "c"}]}""",
+                ["user:p|assistant:c"]
+            },
+        };
 
     [Theory]
     [MemberData(nameof(Layouts))]
-    public void Read_every_layout_as_conversations(string json, string[] expected) => Assert.Equal(expected, Read("a.json", json).Select(Short));
+    public void Read_every_layout_as_conversations(string json, string[] expected) =>
+        Assert.Equal(expected, Read("a.json", json).Select(Short));
 
     [Fact]
     public void Read_columns_of_other_names_are_told()
     {
-        Assert.Equal("user:q\nc|assistant:a", Short(Read("a.jsonl", """{"question": "q", "context": "c", "answer": "a"}""", "instruction=question", "input=context", "output=answer").Single()));
+        Assert.Equal(
+            "user:q\nc|assistant:a",
+            Short(
+                Read(
+                        "a.jsonl",
+                        """{"question": "q", "context": "c", "answer": "a"}""",
+                        "instruction=question",
+                        "input=context",
+                        "output=answer"
+                    )
+                    .Single()
+            )
+        );
         var message = Refused("a.jsonl", """{"question": "q", "context": "c", "answer": "a"}""");
         Assert.Contains("question, context, answer", message, StringComparison.Ordinal);
         Assert.Contains("--columns instruction=question output=answer input=context", message, StringComparison.Ordinal);
-        Assert.Contains("Did you mean 'output'?", Assert.Throws<ConfigurationException>(() => new ConversationFormat(["ouput=x"])).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "Did you mean 'output'?",
+            Assert.Throws<ConfigurationException>(() => new ConversationFormat(["ouput=x"])).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Theory]
@@ -59,7 +94,13 @@ public sealed class ConversationTests : IDisposable
         {
             var read = Read(name, text);
             Assert.Equal(["user:1|assistant:a", "user:2 \" ] }|assistant:b"], read.Select(Short));
-            Assert.Equal([_folder[name] + ":2", _folder[name] + ":5"], read.Select(c => c.Origin.Replace(name + ":1", name + ":2", StringComparison.Ordinal).Replace(name + ":4", name + ":5", StringComparison.Ordinal)));
+            Assert.Equal(
+                [_folder[name] + ":2", _folder[name] + ":5"],
+                read.Select(c =>
+                    c.Origin.Replace(name + ":1", name + ":2", StringComparison.Ordinal)
+                        .Replace(name + ":4", name + ":5", StringComparison.Ordinal)
+                )
+            );
         }
     }
 
@@ -74,7 +115,11 @@ public sealed class ConversationTests : IDisposable
     [InlineData("{\"messages\": [{\"text\": \"x\"}]}", "a.json:1", "its fields are text")]
     [InlineData("{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}", "a.json:1", "no text")]
     [InlineData("{\"text\": \"x\"}", "a.json:1", "longlora train")]
-    [InlineData("[{\"instruction\": \"1\", \"output\": \"a\"}, {\"instruction\": \"1\"}]", "a.json:1 (record 2)", "its fields are instruction")]
+    [InlineData(
+        "[{\"instruction\": \"1\", \"output\": \"a\"}, {\"instruction\": \"1\"}]",
+        "a.json:1 (record 2)",
+        "its fields are instruction"
+    )]
     [InlineData("{\"instruction\": \"1\", \"output\": null}", "a.json:1", "'output' is null")]
     [InlineData("{\"conversations\": \"x\"}", "a.json:1", "'conversations' is String")]
     [InlineData("{\"messages\": [], \"tools\": \"f()\"}", "a.json:1", "'tools' is a text")]
@@ -89,23 +134,32 @@ public sealed class ConversationTests : IDisposable
     [Fact]
     public void Read_tools_and_their_calls_are_kept_as_openai_writes_them()
     {
-        var read = Read("a.jsonl", """
+        var read = Read(
+            "a.jsonl",
+            """
             {"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {\"a\": 1}}"}, {"from": "observation", "value": "o"}], "tools": "[{\"name\": \"f\"}]"}
             {"messages": [{"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}}]}, {"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}}]}], "tools": [{"name": "f"}]}
             {"messages": [{"role": "user", "content": "q"}], "tools": ""}
-            """);
+            """
+        );
         Assert.Equal("""[{"name": "f"}]""", read[0].Tools!.Value.GetRawText());
         Assert.Equal("""[{"name": "f"}]""", read[1].Tools!.Value.GetRawText());
         Assert.Null(read[2].Tools);
         Assert.Equal("user:q|assistant:|tool:o", Short(read[0]));
         foreach (var call in new[] { read[0].Messages[1], read[1].Messages[1] })
-            Assert.Equal("""[{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}]""", call.Further![ToolCalls.Member].GetRawText());
+            Assert.Equal(
+                """[{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}]""",
+                call.Further![ToolCalls.Member].GetRawText()
+            );
     }
 
     [Fact]
     public void Read_counts_what_the_template_does_not_write()
     {
-        var path = _folder.Text("a.json", """[{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "tools": [{"name": "f"}]}]""");
+        var path = _folder.Text(
+            "a.json",
+            """[{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "tools": [{"name": "f"}]}]"""
+        );
         var ended = Source(path);
         Assert.Single(ended.Read());
         Assert.Equal((1, 0), (ended.WithoutTools, ended.WithoutEnd));
@@ -119,14 +173,21 @@ public sealed class ConversationTests : IDisposable
     [InlineData("[]", "no record is there")]
     [InlineData("{\"instruction\": \"q\", \"output\": \"\"}", "none of 1 conversations has an answer")]
     public void Read_data_without_an_answer_is_refused(string text, string reason) =>
-        Assert.Contains(reason, Assert.Throws<DataException>(() => Source(_folder.Text("a.json", text)).Read().Count()).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            reason,
+            Assert.Throws<DataException>(() => Source(_folder.Text("a.json", text)).Read().Count()).Message,
+            StringComparison.Ordinal
+        );
 
     [Fact]
     public void Read_records_longer_than_the_buffer_come_whole()
     {
         string[] texts = [new string('x', 200_000), new string('é', 70_000), "short", string.Concat(Enumerable.Repeat("\\\"", 60_000))];
         var json = "[" + string.Join(",\n", texts.Select(t => $$"""{"instruction": "{{t}}", "output": "a"}""")) + "]";
-        Assert.Equal(texts.Select(t => t.Replace("\\\"", "\"", StringComparison.Ordinal)), Read("a.json", json).Select(c => c.Messages[0].Content));
+        Assert.Equal(
+            texts.Select(t => t.Replace("\\\"", "\"", StringComparison.Ordinal)),
+            Read("a.json", json).Select(c => c.Messages[0].Content)
+        );
     }
 
     [Theory]
@@ -136,23 +197,34 @@ public sealed class ConversationTests : IDisposable
     {
         var text = string.Join('\n', Enumerable.Range(0, 5000).Select(i => $$"""{"instruction": "{{i}}", "output": "{{i * i}}"}"""));
         using var memory = new MemoryStream();
-        using (Stream packer = name.EndsWith("gz", StringComparison.Ordinal) ? new GZipStream(memory, CompressionLevel.Fastest) : new ZstdSharp.CompressionStream(memory))
+        using (
+            Stream packer = name.EndsWith("gz", StringComparison.Ordinal)
+                ? new GZipStream(memory, CompressionLevel.Fastest)
+                : new ZstdSharp.CompressionStream(memory)
+        )
             packer.Write(Encoding.UTF8.GetBytes(text));
         File.WriteAllBytes(_folder[name], memory.ToArray());
         Assert.Equal(5000, Source(_folder[name]).ReadConversations().Count());
         File.WriteAllBytes(_folder[name], memory.ToArray()[..^20]);
-        Assert.Contains("is not a whole", Assert.Throws<DataException>(() => Source(_folder[name]).ReadConversations().Count()).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "is not a whole",
+            Assert.Throws<DataException>(() => Source(_folder[name]).ReadConversations().Count()).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
     public void Read_examples_have_the_answers_as_labels()
     {
-        var path = _folder.Text("a.jsonl", """
+        var path = _folder.Text(
+            "a.jsonl",
+            """
             {"instruction": "What is it?", "output": "A cat."}
             {"instruction": "And this?", "output": ""}
             {"messages": [{"role": "user", "content": "nobody answers"}]}
             {"prompt": "One, two,", "completion": " three."}
-            """);
+            """
+        );
         var source = Source(path);
         var examples = source.Read().ToList();
         Assert.Equal(2, examples.Count);
@@ -198,13 +270,20 @@ public sealed class ConversationTests : IDisposable
     public void Read_published_data_learns_every_answer_and_no_question(string file, string template)
     {
         var source = Source(SharedMaterial.Shared("data", "sft", file), template, 1 << 20);
-        var conversations = source.ReadConversations().Where(c => c.Messages.Select(ToolCalls.InContent).Any(m => m.Role == ChatMessage.Assistant && m.Content.Length > 0)).Take(40).ToList();
+        var conversations = source
+            .ReadConversations()
+            .Where(c => c.Messages.Select(ToolCalls.InContent).Any(m => m.Role == ChatMessage.Assistant && m.Content.Length > 0))
+            .Take(40)
+            .ToList();
         var examples = source.Read().Take(40).ToList();
         foreach (var (example, conversation) in examples.Zip(conversations))
         {
             var learnt = Stories.Decode([.. example.Labels!.Where(l => l >= 0)], skipSpecial: true);
             Assert.Equal(conversation.Origin, example.Origin);
-            var answers = conversation.Messages.Select(ToolCalls.InContent).Where(m => m.Role == ChatMessage.Assistant && m.Content.Trim().Length > 0).Select(m => m.Content.Trim());
+            var answers = conversation
+                .Messages.Select(ToolCalls.InContent)
+                .Where(m => m.Role == ChatMessage.Assistant && m.Content.Trim().Length > 0)
+                .Select(m => m.Content.Trim());
             foreach (var answer in answers)
                 Assert.Contains(Letters(answer), Letters(learnt), StringComparison.Ordinal);
             Assert.True(Letters(learnt).Length <= Letters(string.Concat(answers)).Length + 80, learnt);

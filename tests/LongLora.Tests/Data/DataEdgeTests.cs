@@ -102,7 +102,8 @@ public sealed class DataEdgeTests : IDisposable
         Assert.Single(Read(_folder));
     }
 
-    private static string Text(TrainingExample example) => Encoding.UTF8.GetString([.. example.Ids.Where(id => id < 256).Select(id => (byte)id)]);
+    private static string Text(TrainingExample example) =>
+        Encoding.UTF8.GetString([.. example.Ids.Where(id => id < 256).Select(id => (byte)id)]);
 
     private sealed class Bytes : ITokenizer
     {

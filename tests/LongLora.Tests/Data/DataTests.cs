@@ -23,9 +23,11 @@ public class DataTests : IDisposable
         return At(name);
     }
 
-    private static List<TrainingExample> Read(params string[] paths) => [.. ExampleSources.Open(paths, new ByteTokenizer(), Vocabulary).Read()];
+    private static List<TrainingExample> Read(params string[] paths) =>
+        [.. ExampleSources.Open(paths, new ByteTokenizer(), Vocabulary).Read()];
 
-    private static string Text(TrainingExample example) => Encoding.UTF8.GetString([.. example.Ids.Where(id => id < 256).Select(id => (byte)id)]);
+    private static string Text(TrainingExample example) =>
+        Encoding.UTF8.GetString([.. example.Ids.Where(id => id < 256).Select(id => (byte)id)]);
 
     [Fact]
     public void Open_folder_reads_every_kind_in_the_order_of_names()
@@ -40,7 +42,10 @@ public class DataTests : IDisposable
         WriteFile("empty.txt", "");
         var documents = Read(_folder);
         Assert.Equal(["one\r\nline", "# head", "two", "three", "packed"], documents.Select(Text));
-        Assert.Equal([At("a.txt"), At("c/a.md"), At("c/b.jsonl") + ":1", At("c/b.jsonl") + ":3", At("z.txt.gz")], documents.Select(d => d.Origin));
+        Assert.Equal(
+            [At("a.txt"), At("c/a.md"), At("c/b.jsonl") + ":1", At("c/b.jsonl") + ":3", At("z.txt.gz")],
+            documents.Select(d => d.Origin)
+        );
         Assert.All(documents, d => Assert.Equal(256, d.Ids[0])); // the tokenizer's own BOS
     }
 
@@ -50,7 +55,10 @@ public class DataTests : IDisposable
         WriteFile("a.txt", "ab");
         WriteFile("b.txt", "c");
         WriteFile("c.bin", [7, 0, 8, 0, 9, 0]);
-        using var tokens = TokenStore.Build(ExampleSources.Open([At("a.txt"), At("b.txt"), At("c.bin")], new ByteTokenizer(), Vocabulary), 257);
+        using var tokens = TokenStore.Build(
+            ExampleSources.Open([At("a.txt"), At("b.txt"), At("c.bin")], new ByteTokenizer(), Vocabulary),
+            257
+        );
         Assert.Equal([256, 'a', 'b', 257, 256, 'c', 7, 8, 9], All(tokens));
         Assert.Equal([(0, 3), (4, 2), (6, 3)], tokens.Documents.Select(d => (d.Start, d.Length)));
         using var limited = TokenStore.Build(ExampleSources.Open([At("a.txt"), At("b.txt")], new ByteTokenizer(), Vocabulary), 257, 5);
@@ -63,8 +71,11 @@ public class DataTests : IDisposable
         var ids = Enumerable.Range(0, 2_500_000).Select(i => (ushort)(i * 31 % 299)).ToArray();
         WriteFile("long.bin", System.Runtime.InteropServices.MemoryMarshal.AsBytes(ids.AsSpan()).ToArray());
         var source = ExampleSources.Open([At("long.bin")], null, Vocabulary);
-        var digest = Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(
-            System.Runtime.InteropServices.MemoryMarshal.AsBytes(Array.ConvertAll(ids, i => (int)i).AsSpan())));
+        var digest = Convert.ToHexStringLower(
+            System.Security.Cryptography.SHA256.HashData(
+                System.Runtime.InteropServices.MemoryMarshal.AsBytes(Array.ConvertAll(ids, i => (int)i).AsSpan())
+            )
+        );
         using var tokens = TokenStore.Build(source, 257);
         Assert.Equal(ids.Select(i => (long)i), All(tokens));
         Assert.Equal(digest, tokens.Digest);
@@ -80,18 +91,19 @@ public class DataTests : IDisposable
         Assert.Equal([65537, 2], All(tokens));
     }
 
-    public static TheoryData<string, byte[], string[]> BadFiles() => new()
-    {
-        { "x.jsonl", "{\"text\": \"a\"}\n{\"text\": 5}\n"u8.ToArray(), ["x.jsonl:2", "Number"] },
-        { "x.jsonl", "{\"text\": \"a\"}\n{broken\n"u8.ToArray(), ["x.jsonl:2", "JSON"] },
-        { "x.jsonl", "[1]\n"u8.ToArray(), ["x.jsonl:1", "Array"] },
-        { "x.jsonl", "{\"content\": \"a\", \"id\": 1}\n"u8.ToArray(), ["x.jsonl:1", "content, id"] },
-        { "x.txt", [65, 66, 0xff, 67], ["x.txt", "UTF-8"] },
-        { "x.txt.gz", [1, 2, 3, 4], ["x.txt.gz"] },
-        { "x.bin", [1, 0, 2], ["x.bin", "3 bytes", "uint16"] },
-        { "x.bin", [1, 0, 44, 1], ["x.bin", "token 1 is 300", "300 ids"] },
-        { "x.docx", [1], ["x.docx", ".txt"] },
-    };
+    public static TheoryData<string, byte[], string[]> BadFiles() =>
+        new()
+        {
+            { "x.jsonl", "{\"text\": \"a\"}\n{\"text\": 5}\n"u8.ToArray(), ["x.jsonl:2", "Number"] },
+            { "x.jsonl", "{\"text\": \"a\"}\n{broken\n"u8.ToArray(), ["x.jsonl:2", "JSON"] },
+            { "x.jsonl", "[1]\n"u8.ToArray(), ["x.jsonl:1", "Array"] },
+            { "x.jsonl", "{\"content\": \"a\", \"id\": 1}\n"u8.ToArray(), ["x.jsonl:1", "content, id"] },
+            { "x.txt", [65, 66, 0xff, 67], ["x.txt", "UTF-8"] },
+            { "x.txt.gz", [1, 2, 3, 4], ["x.txt.gz"] },
+            { "x.bin", [1, 0, 2], ["x.bin", "3 bytes", "uint16"] },
+            { "x.bin", [1, 0, 44, 1], ["x.bin", "token 1 is 300", "300 ids"] },
+            { "x.docx", [1], ["x.docx", ".txt"] },
+        };
 
     [Theory]
     [MemberData(nameof(BadFiles))]
@@ -106,11 +118,25 @@ public class DataTests : IDisposable
     public void Open_without_tokenizer_or_files_is_refused()
     {
         var text = WriteFile("a.txt", "x");
-        Assert.Contains("no tokenizer", Assert.Throws<DataException>(() => ExampleSources.Open([text], null, Vocabulary)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "no tokenizer",
+            Assert.Throws<DataException>(() => ExampleSources.Open([text], null, Vocabulary)).Message,
+            StringComparison.Ordinal
+        );
         Directory.CreateDirectory(At("nothing"));
-        Assert.Contains("no file that can be read", Assert.Throws<DataException>(() => Read(At("nothing"))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "no file that can be read",
+            Assert.Throws<DataException>(() => Read(At("nothing"))).Message,
+            StringComparison.Ordinal
+        );
         WriteFile("none.txt", "");
-        Assert.Contains("empty", Assert.Throws<DataException>(() => TokenStore.Build(ExampleSources.Open([At("none.txt")], new ByteTokenizer(), Vocabulary), null)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "empty",
+            Assert
+                .Throws<DataException>(() => TokenStore.Build(ExampleSources.Open([At("none.txt")], new ByteTokenizer(), Vocabulary), null))
+                .Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Theory]
@@ -135,7 +161,12 @@ public class DataTests : IDisposable
         Assert.All(sequences, s => Assert.Equal(Enumerable.Range((int)s[0], 10).Select(x => (long)x), s));
         Assert.Equal(!shuffle, sequences.Take(100).Select(s => s[0]).SequenceEqual(sequences.Skip(100).Take(100).Select(s => s[0])));
         for (var i = 0; i < 100; i += 7)
-            Assert.Equal(batches[i].InputIds, new BatchSampler(tokens, 10, 3, 5, shuffle) { State = states[i] }.Next().InputIds);
+            Assert.Equal(
+                batches[i].InputIds,
+                new BatchSampler(tokens, 10, 3, 5, shuffle) { State = states[i] }
+                    .Next()
+                    .InputIds
+            );
     }
 
     [Fact]
@@ -144,7 +175,10 @@ public class DataTests : IDisposable
         using var tokens = Numbers(100);
         var sampler = new BatchSampler(tokens, 10, 1, 42);
         // From an independent computation of SplitMix64 and Fisher-Yates.
-        Assert.Equal(Reference(42, 0, 10).Concat(Reference(42, 1, 10)), Enumerable.Range(0, 20).Select(_ => sampler.Next().InputIds[0] / 10));
+        Assert.Equal(
+            Reference(42, 0, 10).Concat(Reference(42, 1, 10)),
+            Enumerable.Range(0, 20).Select(_ => sampler.Next().InputIds[0] / 10)
+        );
     }
 
     [Fact]
@@ -180,7 +214,10 @@ public class DataTests : IDisposable
     private static long[] Reference(long seed, long epoch, int count)
     {
         var order = Enumerable.Range(0, count).Select(i => (long)i).ToArray();
-        System.Numerics.BigInteger mask = ulong.MaxValue, state = (seed * new System.Numerics.BigInteger(0x9E3779B97F4A7C15) + epoch * new System.Numerics.BigInteger(0xD1B54A32D192ED03)) & mask;
+        System.Numerics.BigInteger mask = ulong.MaxValue,
+            state =
+                (seed * new System.Numerics.BigInteger(0x9E3779B97F4A7C15) + epoch * new System.Numerics.BigInteger(0xD1B54A32D192ED03))
+                & mask;
         for (var i = count - 1; i > 0; i--)
         {
             state = (state + 0x9E3779B97F4A7C15) & mask;
@@ -210,7 +247,8 @@ public class DataTests : IDisposable
 
     private sealed class Numbered(int count) : IExampleSource
     {
-        public IEnumerable<TrainingExample> Read(CancellationToken cancellation = default) => [new([.. Enumerable.Range(0, count)], null, "numbers")];
+        public IEnumerable<TrainingExample> Read(CancellationToken cancellation = default) =>
+            [new([.. Enumerable.Range(0, count)], null, "numbers")];
     }
 
     // One id a byte; BOS 256.

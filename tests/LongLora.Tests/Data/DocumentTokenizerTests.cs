@@ -15,14 +15,36 @@ public sealed partial class DocumentTokenizerTests
     public void Encode_pieces_equal_the_whole_on_any_text_with_spaces(bool dummyPrefix)
     {
         var tokenizer = new StretchTokenizer(dummyPrefix);
-        string[] parts = ["a", "the", "Hawaiʻi", "12345", "end.", "\n", "\n\n", "  ", " ", "\t", " \n ", "\r\n", "😀", "---", "naïve", "don't", "日本語"];
-        Gen.Int[0, parts.Length - 1].Array[0, 1500].Sample(
-            picks =>
-            {
-                var text = string.Concat(picks.Select((pick, i) => i % 3 == 0 ? parts[pick] + " " : parts[pick]));
-                return Pieces(tokenizer, text).SelectMany(ids => ids).SequenceEqual(Whole(tokenizer, text));
-            },
-            iter: 300);
+        string[] parts =
+        [
+            "a",
+            "the",
+            "Hawaiʻi",
+            "12345",
+            "end.",
+            "\n",
+            "\n\n",
+            "  ",
+            " ",
+            "\t",
+            " \n ",
+            "\r\n",
+            "😀",
+            "---",
+            "naïve",
+            "don't",
+            "日本語",
+        ];
+        Gen.Int[0, parts.Length - 1]
+            .Array[0, 1500]
+            .Sample(
+                picks =>
+                {
+                    var text = string.Concat(picks.Select((pick, i) => i % 3 == 0 ? parts[pick] + " " : parts[pick]));
+                    return Pieces(tokenizer, text).SelectMany(ids => ids).SequenceEqual(Whole(tokenizer, text));
+                },
+                iter: 300
+            );
     }
 
     [Theory]
@@ -73,7 +95,8 @@ public sealed partial class DocumentTokenizerTests
     private static List<IReadOnlyList<int>> Pieces(ITokenizer tokenizer, string text) =>
         [.. new DocumentTokenizer(tokenizer, Piece).Encode(new StringReader(text))];
 
-    private static IReadOnlyList<int> Whole(ITokenizer tokenizer, string text) => text.Length == 0 ? [] : tokenizer.Encode(text, addSpecial: true);
+    private static IReadOnlyList<int> Whole(ITokenizer tokenizer, string text) =>
+        text.Length == 0 ? [] : tokenizer.Encode(text, addSpecial: true);
 
     /// <summary>
     /// One id for each stretch that GPT-2's pre-tokenizer finds, so that a cut in the wrong place shows at once; with

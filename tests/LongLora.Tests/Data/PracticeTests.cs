@@ -12,7 +12,10 @@ public partial class PracticeTests
     {
         // The first outputs of SplitMix64 for seed 1234567, as in its reference implementation's test vectors.
         var random = new SplitMix64(1234567);
-        Assert.Equal([6457827717110365317, 3203168211198807973, 9817491932198370423], new[] { random.Next(), random.Next(), random.Next() });
+        Assert.Equal(
+            [6457827717110365317, 3203168211198807973, 9817491932198370423],
+            new[] { random.Next(), random.Next(), random.Next() }
+        );
     }
 
     [Fact]
@@ -45,12 +48,16 @@ public partial class PracticeTests
     public void Questions_ask_for_facts_that_stand_in_their_documents()
     {
         string[] texts = [string.Join('\n', Enumerable.Range(0, 400).Select(i => $"Paragraph {i} says little.")), "\n \nOne line."];
-        List<DocumentQuestion> Make(ulong seed) => [.. Enumerable.Range(0, 50).Select(i => new DocumentQuestions(new SplitMix64(seed + (ulong)i), texts, 3).Write(100 * i))];
+        List<DocumentQuestion> Make(ulong seed) =>
+            [.. Enumerable.Range(0, 50).Select(i => new DocumentQuestions(new SplitMix64(seed + (ulong)i), texts, 3).Write(100 * i))];
         var questions = Make(5);
         Assert.Equal(questions, Make(5));
         for (var i = 0; i < questions.Count; i++)
         {
-            var (document, question) = (questions[i].Instruction.Split("\nNow the document ends.\n") is var parts ? parts[0] : "", parts[1]);
+            var (document, question) = (
+                questions[i].Instruction.Split("\nNow the document ends.\n") is var parts ? parts[0] : "",
+                parts[1]
+            );
             var answers = questions[i].Output.Split(". ").Select(a => a.TrimEnd('.') + ".").ToList();
             Assert.InRange(answers.Count, 1, 3);
             Assert.All(answers, answer => Assert.Contains($"\n{answer}", document, StringComparison.Ordinal));
@@ -71,7 +78,11 @@ public partial class PracticeTests
 
             var topics = practice.Write(PracticeKind.Topics, 60 * i % 1500);
             var asked = topics[(topics.LastIndexOf("ASSISTANT: ", StringComparison.Ordinal) + 11)..];
-            Assert.Contains($"Now the record start. USER: I would like to discuss the topic of {asked}. \n", topics, StringComparison.Ordinal);
+            Assert.Contains(
+                $"Now the record start. USER: I would like to discuss the topic of {asked}. \n",
+                topics,
+                StringComparison.Ordinal
+            );
 
             var lines = practice.Write(PracticeKind.Lines, 60 * i % 1500);
             foreach (Match answer in LineAnswer().Matches(lines))
@@ -86,7 +97,19 @@ public partial class PracticeTests
         ByteLevelTokenizerWriter.Write(folder.Root, []);
         var tokenizer = TokenizerLoader.Load(folder.Root);
         IReadOnlyList<int> text = [.. Enumerable.Repeat(2 + 'x', 5000)];
-        List<int[]> Make(int seed) => [.. new PracticeWindows(tokenizer, [text], new PracticeOptions { Context = 700, Windows = 20, Seed = seed }).Make()];
+        List<int[]> Make(int seed) =>
+            [
+                .. new PracticeWindows(
+                    tokenizer,
+                    [text],
+                    new PracticeOptions
+                    {
+                        Context = 700,
+                        Windows = 20,
+                        Seed = seed,
+                    }
+                ).Make(),
+            ];
         var windows = Make(1);
         Assert.Equal(20, windows.Count);
         Assert.Equal(windows, Make(1));
@@ -96,7 +119,17 @@ public partial class PracticeTests
         {
             Assert.Equal(700, window.Length);
             Assert.Equal(0, window[0]);
-            foreach (var document in tokenizer.Decode([.. window.Select(id => id == 0 ? 2 + '\x01' : id == 1 ? 2 + '\x02' : id)]).Split('\x01', StringSplitOptions.RemoveEmptyEntries))
+            foreach (
+                var document in tokenizer
+                    .Decode([
+                        .. window.Select(id =>
+                            id == 0 ? 2 + '\x01'
+                            : id == 1 ? 2 + '\x02'
+                            : id
+                        ),
+                    ])
+                    .Split('\x01', StringSplitOptions.RemoveEmptyEntries)
+            )
             {
                 if (document.TrimEnd('\x02').All(c => c == 'x'))
                     continue;
@@ -111,7 +144,9 @@ public partial class PracticeTests
     public void Documentation_becomes_one_text_a_type()
     {
         using var folder = new TemporaryFolder();
-        var path = folder.Text("A.xml", """
+        var path = folder.Text(
+            "A.xml",
+            """
             <?xml version="1.0" encoding="utf-8"?>
             <doc><assembly><name>A</name></assembly><members>
               <member name="T:N.List`1"><summary>A <see cref="T:N.Thing" /> list,
@@ -120,10 +155,17 @@ public partial class PracticeTests
                 <returns>Whether.</returns><exception cref="T:N.TooMany">It is full.</exception></member>
               <member name="T:N.Thing"><summary>See <see cref="M:N.List`1.Add(`0,N.Thing)" />.</summary></member>
             </members></doc>
-            """);
+            """
+        );
         var documents = XmlDocumentation.Read(path).ToList();
-        Assert.Equal(["N.List\nA Thing list, null too.\nT: The kind.\n\nAdd(,N.Thing)\nAdds item.\nitem: What.\nReturns: Whether.\nTooMany: It is full.\n\n", "N.Thing\nSee List.Add.\n\n"],
-            documents.Select(d => d.Text));
+        Assert.Equal(
+            [
+                "N.List\nA Thing list, null too.\nT: The kind.\n\nAdd(,N.Thing)\nAdds item.\nitem: What.\nReturns: Whether.\nTooMany: "
+                    + "It is full.\n\n",
+                "N.Thing\nSee List.Add.\n\n",
+            ],
+            documents.Select(d => d.Text)
+        );
         Assert.Equal(path + ":N.List", documents[0].Origin);
         Assert.Throws<DataException>(() => XmlDocumentation.Read(folder.Text("b.xml", "<doc>")).ToList());
     }

@@ -47,7 +47,10 @@ public sealed class TokenStoreTests
     [Fact]
     public void Build_several_sources_keeps_where_each_lies()
     {
-        using var tokens = TokenStore.Build([new Memory(Example("a:3", 1, 2), Example("a:7", 3)), new Memory(), new Memory(Example("b", 4, 5))], 9);
+        using var tokens = TokenStore.Build(
+            [new Memory(Example("a:3", 1, 2), Example("a:7", 3)), new Memory(), new Memory(Example("b", 4, 5))],
+            9
+        );
         Assert.Equal([new StoredCorpus(0, 2, 0, 4), new StoredCorpus(2, 1, 5, 2)], tokens.Corpora);
         Assert.Equal([new StoredDocument(0, 2, "a:3"), new StoredDocument(3, 1, "a:7"), new StoredDocument(5, 2, "b")], tokens.Documents);
         Assert.Equal([0, 0, 0, 1, 1, 2, 2], Enumerable.Range(0, 7).Select(i => tokens.DocumentAt(i)));
@@ -90,7 +93,11 @@ public sealed class TokenStoreTests
 
     [Fact]
     public void Build_label_that_is_another_id_is_refused() =>
-        Assert.Contains("label of token 1 is 7", Assert.Throws<ShapeException>(() => TokenStore.Build(new Memory(new TrainingExample([1, 2], [1, 7], "a")), null)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "label of token 1 is 7",
+            Assert.Throws<ShapeException>(() => TokenStore.Build(new Memory(new TrainingExample([1, 2], [1, 7], "a")), null)).Message,
+            StringComparison.Ordinal
+        );
 
     internal sealed class Memory(params TrainingExample[] examples) : IExampleSource
     {

@@ -1,7 +1,7 @@
 using System.Text.Json;
 using LongLora.Attention;
-using LongLora.Evaluation;
 using LongLora.Data;
+using LongLora.Evaluation;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -23,12 +23,26 @@ public class PerplexityTests
             if (attention is not ("full" or "s2_flash"))
                 continue; // the published roll leaks; it is an oracle to differ from
             var context = entry.GetProperty("context").GetInt32();
-            using var model = FineTuneGoldenTests.LoadStories(config => entry.GetProperty("rope_scaling") is { ValueKind: JsonValueKind.Object } scaling
-                ? config with { RopeScaling = new() { Kind = (scaling.TryGetProperty("type", out var t) ? t : scaling.GetProperty("rope_type")).GetString()!, Factor = scaling.GetProperty("factor").GetDouble() } }
-                : config);
+            using var model = FineTuneGoldenTests.LoadStories(config =>
+                entry.GetProperty("rope_scaling") is { ValueKind: JsonValueKind.Object } scaling
+                    ? config with
+                    {
+                        RopeScaling = new()
+                        {
+                            Kind = (scaling.TryGetProperty("type", out var t) ? t : scaling.GetProperty("rope_type")).GetString()!,
+                            Factor = scaling.GetProperty("factor").GetDouble(),
+                        },
+                    }
+                    : config
+            );
             using var tokens = FineTuneGoldenTests.Store(entry.GetProperty("text").GetString()!);
-            var result = Perplexity.Evaluate(model, tokens, context, PerplexityProtocol.LongLora,
-                attention: attention == "full" ? new FullAttention() : new ShiftedSparseAttention(entry.GetProperty("group").GetInt32()));
+            var result = Perplexity.Evaluate(
+                model,
+                tokens,
+                context,
+                PerplexityProtocol.LongLora,
+                attention: attention == "full" ? new FullAttention() : new ShiftedSparseAttention(entry.GetProperty("group").GetInt32())
+            );
             Assert.Equal(entry.GetProperty("mean_nll").GetDouble(), result.Loss, 1e-5);
             Assert.Equal(entry.GetProperty("windows").GetInt64() * (context - 1), result.Tokens);
             compared++;
@@ -70,7 +84,15 @@ public class PerplexityTests
     {
         using var model = FineTuneGoldenTests.LoadStories();
         using var tokens = TokenStore.Build(new FineTuneGoldenTests.MemorySource([1, 2, 3, 4]), null);
-        Assert.Contains("4 tokens", Assert.Throws<DataException>(() => Perplexity.Evaluate(model, tokens, 64, PerplexityProtocol.LongLora)).Message, StringComparison.Ordinal);
-        Assert.Contains("stride is 64", Assert.Throws<ConfigurationException>(() => Perplexity.Evaluate(model, tokens, 64, PerplexityProtocol.Document, 64)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "4 tokens",
+            Assert.Throws<DataException>(() => Perplexity.Evaluate(model, tokens, 64, PerplexityProtocol.LongLora)).Message,
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "stride is 64",
+            Assert.Throws<ConfigurationException>(() => Perplexity.Evaluate(model, tokens, 64, PerplexityProtocol.Document, 64)).Message,
+            StringComparison.Ordinal
+        );
     }
 }

@@ -22,7 +22,8 @@ public class RetrievalTests
     [Fact]
     public void Shuffle_and_choice_draw_what_python_draws()
     {
-        // python3 -c "import random; random.seed(3); l = list(range(8)); random.shuffle(l); print(l, [random.choice('abcdef') for _ in range(5)])"
+        // python3 -c "import random; random.seed(3); l = list(range(8)); random.shuffle(l); print(l, [random.choice('abcdef') for _ in
+        // range(5)])"
         var random = new PythonRandom(3);
         var list = Enumerable.Range(0, 8).ToList();
         random.Shuffle(list);
@@ -41,7 +42,10 @@ public class RetrievalTests
         {
             var made = new PasskeyTask().Make(vector.GetProperty("seed").GetInt32(), vector.GetProperty("n_garbage").GetInt32());
             Assert.Equal(vector.GetProperty("prompt_chars").GetInt32(), made.Prompt.Length);
-            Assert.Equal(vector.GetProperty("prompt_sha256").GetString(), Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(made.Prompt))));
+            Assert.Equal(
+                vector.GetProperty("prompt_sha256").GetString(),
+                Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(made.Prompt)))
+            );
             Assert.Equal($" {vector.GetProperty("pass_key").GetInt32()}", made.Answer);
             Assert.Equal(10, made.Candidates.Distinct().Count());
             Assert.Contains(made.Answer, made.Candidates);
@@ -54,7 +58,9 @@ public class RetrievalTests
     [MemberData(nameof(Tasks))]
     public void Make_gives_the_same_document_for_the_same_seed_and_another_for_another(RetrievalTask task)
     {
-        RetrievalCase one = task.Make(5, 40), same = task.Make(5, 40), other = task.Make(6, 40);
+        RetrievalCase one = task.Make(5, 40),
+            same = task.Make(5, 40),
+            other = task.Make(6, 40);
         Assert.Equal((one.Prompt, one.Answer), (same.Prompt, same.Answer));
         Assert.NotEqual(one.Answer, other.Answer);
         Assert.Equal(one.Candidates, same.Candidates);
@@ -116,7 +122,11 @@ public class RetrievalTests
         var told = Assert.Throws<DataException>(() => LongChatCases.Read(path, task)).Message;
         Assert.Contains("cases.jsonl:2", told, StringComparison.Ordinal);
         Assert.Contains(name == "lines" ? "expected_number" : "topics", told, StringComparison.Ordinal);
-        Assert.Contains("There is no file", Assert.Throws<DataException>(() => LongChatCases.Read(path + "x", task)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "There is no file",
+            Assert.Throws<DataException>(() => LongChatCases.Read(path + "x", task)).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -137,7 +147,11 @@ public class RetrievalTests
     public void Topics_asks_for_the_first_of_as_many_topics_as_asked_for()
     {
         var made = new TopicsTask().Make(1, 3);
-        var named = made.Prompt.Split("I would like to discuss the topic of ").Skip(2).Select(p => " " + p[..p.IndexOf(". ", StringComparison.Ordinal)]).ToList();
+        var named = made
+            .Prompt.Split("I would like to discuss the topic of ")
+            .Skip(2)
+            .Select(p => " " + p[..p.IndexOf(". ", StringComparison.Ordinal)])
+            .ToList();
         Assert.Equal(3, named.Count);
         Assert.Equal(made.Answer, named[0]);
     }
@@ -173,9 +187,17 @@ public class RetrievalTests
         public override int AnswerTokens => 4;
         public override string Unit => "names";
         public override int SmallestSize => 1;
+
         public override RetrievalCase Make(int seed, int size) =>
-            new(string.Concat(Enumerable.Repeat("Hello. ", size - 1)) + "Once upon a time, there was a little", seed % 2 == 0 ? " girl" : " xqzk", 0.5, [" girl", " xqzk", " zzzz"]);
-        public override bool IsRight(RetrievalCase question, string generated) => generated.StartsWith(question.Answer, StringComparison.Ordinal);
+            new(
+                string.Concat(Enumerable.Repeat("Hello. ", size - 1)) + "Once upon a time, there was a little",
+                seed % 2 == 0 ? " girl" : " xqzk",
+                0.5,
+                [" girl", " xqzk", " zzzz"]
+            );
+
+        public override bool IsRight(RetrievalCase question, string generated) =>
+            generated.StartsWith(question.Answer, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -20,7 +20,10 @@ public partial class RulerTests
     public void Make_gives_the_same_document_for_the_same_seed_and_full_score_for_its_answer(string name)
     {
         var task = Task(name);
-        RetrievalCase one = task.Make(5, 60), same = task.Make(5, 60), other = task.Make(6, 60), larger = task.Make(5, 90);
+        RetrievalCase one = task.Make(5, 60),
+            same = task.Make(5, 60),
+            other = task.Make(6, 60),
+            larger = task.Make(5, 90);
         Assert.Equal((one.Prompt, one.Answer), (same.Prompt, same.Answer));
         Assert.NotEqual(one.Answer, other.Answer);
         Assert.True(larger.Prompt.Length > one.Prompt.Length);
@@ -57,14 +60,23 @@ public partial class RulerTests
     public void Needles_are_asked_for_in_rulers_words()
     {
         var single = Task("niah_single_1").Make(3, 4);
-        Assert.Matches(@"^A special magic number is hidden within the following text\. Make sure to memorize it\. I will quiz you about the number afterwards\.\n", single.Prompt);
-        Assert.Matches(@"\nWhat is the special magic number for (\w+-\w+) mentioned in the provided text\? The special magic number for \1 mentioned in the provided text is$", single.Prompt);
+        Assert.Matches(
+            @"^A special magic number is hidden within the following text\. Make sure to memorize it\. I will quiz you about the number afterwards\.\n",
+            single.Prompt
+        );
+        Assert.Matches(
+            @"\nWhat is the special magic number for (\w+-\w+) mentioned in the provided text\? The special magic number for \1 mentioned in the provided text is$",
+            single.Prompt
+        );
         Assert.Matches(@"\nOne of the special magic numbers for \w+-\w+ is: " + single.Answer.Trim() + @"\.\n", single.Prompt);
         Assert.Equal(4, Regex.Count(single.Prompt, "The grass is green"));
         Assert.Equal(10, single.Candidates.Distinct().Count());
 
         var several = Task("niah_multiquery").Make(3, 50);
-        Assert.Matches(@"What are all the special magic numbers for [\w-]+, [\w-]+, [\w-]+, and [\w-]+ mentioned in the provided text\? The special magic numbers for .* are$", several.Prompt);
+        Assert.Matches(
+            @"What are all the special magic numbers for [\w-]+, [\w-]+, [\w-]+, and [\w-]+ mentioned in the provided text\? The special magic numbers for .* are$",
+            several.Prompt
+        );
         Assert.Equal(4, several.References.Distinct().Count());
         Assert.Empty(several.Candidates);
 
@@ -100,7 +112,10 @@ public partial class RulerTests
     public void Variables_form_one_chain_whose_names_are_all_wanted()
     {
         var made = Task("vt").Make(7, 30);
-        var assignments = Regex.Matches(made.Prompt, @"^VAR ([A-Z]{5}) = (?:VAR )?(\w+) ?$", RegexOptions.Multiline).Select(m => (m.Groups[1].Value, Of: m.Groups[2].Value)).ToList();
+        var assignments = Regex
+            .Matches(made.Prompt, @"^VAR ([A-Z]{5}) = (?:VAR )?(\w+) ?$", RegexOptions.Multiline)
+            .Select(m => (m.Groups[1].Value, Of: m.Groups[2].Value))
+            .ToList();
         Assert.Equal(made.References, assignments.Select(a => a.Value)); // in order
         Assert.Matches(@"^\d{5}$", assignments[0].Of);
         Assert.Equal(assignments.SkipLast(1).Select(a => a.Value), assignments.Skip(1).Select(a => a.Of));
@@ -135,8 +150,10 @@ public partial class RulerTests
     [Fact]
     public void Sentences_end_where_the_next_begins()
     {
-        Assert.Equal(["Call me Ishmael.", "\"Why?\"", "\"I paid 3.50 for it!\"", "Some years ago - never mind how long."],
-            RulerNeedleTask.Sentences("Call me  Ishmael. \"Why?\"\n\n\"I paid 3.50 for it!\" Some years ago - never mind how long."));
+        Assert.Equal(
+            ["Call me Ishmael.", "\"Why?\"", "\"I paid 3.50 for it!\"", "Some years ago - never mind how long."],
+            RulerNeedleTask.Sentences("Call me  Ishmael. \"Why?\"\n\n\"I paid 3.50 for it!\" Some years ago - never mind how long.")
+        );
     }
 
     [Fact]
@@ -149,7 +166,9 @@ public partial class RulerTests
         var trial = Assert.Single(RetrievalEvaluation.Run(model, tokenizer, Task("fwe"), 512, 1, 42).Trials);
         Assert.InRange(trial.PromptTokens, 400, 512 - 50);
         Assert.InRange(trial.Score, 0, 1);
-        var refused = Assert.Throws<ConfigurationException>(() => RetrievalEvaluation.Run(model, tokenizer, Task("fwe"), 512, 1, 42, RetrievalScoring.Likelihood));
+        var refused = Assert.Throws<ConfigurationException>(() =>
+            RetrievalEvaluation.Run(model, tokenizer, Task("fwe"), 512, 1, 42, RetrievalScoring.Likelihood)
+        );
         Assert.Contains("no candidates", refused.Message, StringComparison.Ordinal);
     }
 

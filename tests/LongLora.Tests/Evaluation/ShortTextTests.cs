@@ -10,7 +10,13 @@ namespace LongLora.Tests.Evaluation;
 
 public class ShortTextTests
 {
-    private static TokenStore Text(int count) => TokenStore.Build(new FineTuneGoldenTests.MemorySource([[.. Enumerable.Range(0, count).Select(i => i * i * 7 % 500 + 3)]]), null);
+    private static TokenStore Text(int count) =>
+        TokenStore.Build(
+            new FineTuneGoldenTests.MemorySource([
+                [.. Enumerable.Range(0, count).Select(i => i * i * 7 % 500 + 3)],
+            ]),
+            null
+        );
 
     [Fact]
     public void Evaluate_by_position_is_the_mean_loss_of_the_tokens_with_so_much_context()
@@ -26,7 +32,9 @@ public class ShortTextTests
         {
             var ids = new long[20];
             tokens.CopyTo(start, ids);
-            losses.AddRange(TokenLosses.Compute(model, ids, new ForwardContext(new FullAttention(), positions)).Select((loss, i) => (i + 1, loss)));
+            losses.AddRange(
+                TokenLosses.Compute(model, ids, new ForwardContext(new FullAttention(), positions)).Select((loss, i) => (i + 1, loss))
+            );
         }
         Assert.Equal([(1, 1), (2, 3), (4, 7), (8, 15), (16, 19)], result.ByPosition.Select(bin => (bin.From, bin.To)));
         foreach (var bin in result.ByPosition)
@@ -41,7 +49,10 @@ public class ShortTextTests
     [Fact]
     public void Compare_tells_what_was_lost_in_percent()
     {
-        var changes = ShortText.Compare([("perplexity", 128, 8.0), ("perplexity", 256, 5.0), ("passkey", 256, 1.0)], [("perplexity", 128, 8.4), ("perplexity", 256, 4.5), ("passkey", 256, 0.9)]);
+        var changes = ShortText.Compare(
+            [("perplexity", 128, 8.0), ("perplexity", 256, 5.0), ("passkey", 256, 1.0)],
+            [("perplexity", 128, 8.4), ("perplexity", 256, 4.5), ("passkey", 256, 0.9)]
+        );
         Assert.Equal([5, -10, -10], changes.Select(c => Math.Round(c.Percent, 9)));
         Assert.Throws<ConfigurationException>(() => ShortText.Compare([("perplexity", 128, 8.0)], [("perplexity", 256, 8.0)]));
     }

@@ -10,7 +10,8 @@ namespace LongLora.Tests.Evaluation;
 
 public class StreamingPerplexityTests
 {
-    private static TokenStore Numbers(int count) => TokenStore.Build(new FineTuneGoldenTests.MemorySource([.. Enumerable.Range(0, count).Select(i => i * i * 7 % 500 + 3)]), null);
+    private static TokenStore Numbers(int count) =>
+        TokenStore.Build(new FineTuneGoldenTests.MemorySource([.. Enumerable.Range(0, count).Select(i => i * i * 7 % 500 + 3)]), null);
 
     [Fact]
     public void Evaluate_of_a_text_that_fits_equals_its_perplexity()
@@ -46,7 +47,10 @@ public class StreamingPerplexityTests
 
         using var start = TokenStore.Build(ExampleSources.Open([text], TokenizerLoader.Load(path), 512), 2, 4097);
         var full = StreamingPerplexity.EvaluateFull(model, start, 2048);
-        Assert.True(full[1].Perplexity > 20 * streamed[1].Perplexity, $"full attention has {full[1].Perplexity:F1} where streaming has {streamed[1].Perplexity:F1}");
+        Assert.True(
+            full[1].Perplexity > 20 * streamed[1].Perplexity,
+            $"full attention has {full[1].Perplexity:F1} where streaming has {streamed[1].Perplexity:F1}"
+        );
     }
 
     [Fact]
@@ -55,7 +59,15 @@ public class StreamingPerplexityTests
         using var model = FineTuneGoldenTests.LoadStories();
         using var one = Numbers(1);
         using var some = Numbers(9);
-        Assert.Contains("1 tokens", Assert.Throws<DataException>(() => StreamingPerplexity.Evaluate(model, one, new(), 10)).Message, StringComparison.Ordinal);
-        Assert.Contains("stretch is 0", Assert.Throws<ConfigurationException>(() => StreamingPerplexity.EvaluateFull(model, some, 0)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "1 tokens",
+            Assert.Throws<DataException>(() => StreamingPerplexity.Evaluate(model, one, new(), 10)).Message,
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "stretch is 0",
+            Assert.Throws<ConfigurationException>(() => StreamingPerplexity.EvaluateFull(model, some, 0)).Message,
+            StringComparison.Ordinal
+        );
     }
 }

@@ -26,8 +26,14 @@ public class CheckpointSummaryTests
     {
         using var folder = new TemporaryFolder();
         using var one = TorchSharp.torch.ones(1);
-        SafetensorsWriter.WriteModel(folder.Root, [TensorToWrite.Of("tok_embeddings.weight", one), TensorToWrite.Of("output.weight", one)], long.MaxValue);
-        Assert.Contains(CheckpointSummary.Read(folder["model.safetensors"]).Facts, f => f.Name == "names" && f.Value.StartsWith("Meta's own", StringComparison.Ordinal));
+        SafetensorsWriter.WriteModel(
+            folder.Root,
+            [TensorToWrite.Of("tok_embeddings.weight", one), TensorToWrite.Of("output.weight", one)],
+            long.MaxValue
+        );
+        Assert.Contains(CheckpointSummary.Read(folder["model.safetensors"]).Facts, f =>
+            f.Name == "names" && f.Value.StartsWith("Meta's own", StringComparison.Ordinal)
+        );
         File.Copy(Path.Combine(SharedMaterial.Golden("stories260K-hf"), "config.json"), folder["config.json"]);
         var message = Assert.Throws<CheckpointException>(() => CheckpointSummary.Read(folder.Root)).Message;
         Assert.Contains("which config.json asks for. It has Meta's own names", message, StringComparison.Ordinal);
@@ -56,7 +62,9 @@ public class CheckpointSummaryTests
     [Fact]
     public void Read_real_peft_adapter_of_another_family_is_described()
     {
-        var facts = CheckpointSummary.Read(SharedMaterial.Shared("models", "adapter_gemma3_270m_qkvo")).Facts.ToDictionary(f => f.Name, f => f.Value);
+        var facts = CheckpointSummary
+            .Read(SharedMaterial.Shared("models", "adapter_gemma3_270m_qkvo"))
+            .Facts.ToDictionary(f => f.Name, f => f.Value);
         Assert.StartsWith("rank 4, alpha 16, on ", facts["LoRA"], StringComparison.Ordinal);
         Assert.Equal("nothing", facts["trained whole"]);
     }
@@ -80,6 +88,10 @@ public class CheckpointSummaryTests
         Assert.Throws<CheckpointException>(() => CheckpointSummary.Read(folder.Text("text", "no weights at all")));
         File.Copy(SharedMaterial.Golden("llama_tiny_lora", "adapter_model.safetensors"), folder["adapter_model.safetensors"]);
         var config = folder.Text("adapter_config.json", "[");
-        Assert.StartsWith(config + " cannot be read", Assert.Throws<CheckpointException>(() => CheckpointSummary.Read(folder.Root)).Message, StringComparison.Ordinal);
+        Assert.StartsWith(
+            config + " cannot be read",
+            Assert.Throws<CheckpointException>(() => CheckpointSummary.Read(folder.Root)).Message,
+            StringComparison.Ordinal
+        );
     }
 }

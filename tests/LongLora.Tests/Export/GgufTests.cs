@@ -37,7 +37,10 @@ public class GgufTests
             var tokenizer = TokenizerLoader.Load(path);
             var (before, after) = (Measure(model, tokenizer), Measure(again, tokenizer));
             Assert.True(Math.Abs(after / before - 1) <= tolerance, $"perplexity is {before} before and {after} after");
-            TestContext.Current.SendDiagnosticMessage($"{Path.GetFileName(path)} {type}: {new FileInfo(output["a.gguf"]).Length} bytes, perplexity {before:F4} -> {after:F4} ({100 * (after / before - 1):F4} %)");
+            TestContext.Current.SendDiagnosticMessage(
+                $"{Path.GetFileName(path)} {type}: {new FileInfo(output["a.gguf"]).Length} bytes, perplexity {before:F4} -> {after:F4} "
+                    + $"({100 * (after / before - 1):F4} %)"
+            );
         }
     }
 
@@ -49,9 +52,25 @@ public class GgufTests
         using var model = ModelLoader.Load(RopeScaling.Extend(folder.Config, "linear", null, 2048), folder);
         var file = GgufExporter.Write(output["a.gguf"], model, folder, GgufType.Q8);
         Assert.Equal("llama", file.Get<string>("general.architecture"));
-        Assert.Equal((2048u, 64u, 5u, 8u, 4u, 8u), (file.Get<uint>("llama.context_length"), file.Get<uint>("llama.embedding_length"), file.Get<uint>("llama.block_count"),
-            file.Get<uint>("llama.attention.head_count"), file.Get<uint>("llama.attention.head_count_kv"), file.Get<uint>("llama.rope.dimension_count")));
-        Assert.Equal(("linear", 4f, 512u), (file.Get<string>("llama.rope.scaling.type"), file.Get<float>("llama.rope.scaling.factor"), file.Get<uint>("llama.rope.scaling.original_context_length")));
+        Assert.Equal(
+            (2048u, 64u, 5u, 8u, 4u, 8u),
+            (
+                file.Get<uint>("llama.context_length"),
+                file.Get<uint>("llama.embedding_length"),
+                file.Get<uint>("llama.block_count"),
+                file.Get<uint>("llama.attention.head_count"),
+                file.Get<uint>("llama.attention.head_count_kv"),
+                file.Get<uint>("llama.rope.dimension_count")
+            )
+        );
+        Assert.Equal(
+            ("linear", 4f, 512u),
+            (
+                file.Get<string>("llama.rope.scaling.type"),
+                file.Get<float>("llama.rope.scaling.factor"),
+                file.Get<uint>("llama.rope.scaling.original_context_length")
+            )
+        );
         Assert.DoesNotContain("output.weight", file.Tensors.Keys); // tied
         Assert.Equal(GgufType.F32, file.Tensors["blk.0.attn_norm.weight"].Type);
         Assert.Equal(GgufType.Q8, file.Tensors["blk.0.attn_q.weight"].Type);
@@ -63,8 +82,15 @@ public class GgufTests
         Assert.Equal(pieces.Select(p => p.Text), file.Get<IReadOnlyList<string>>("tokenizer.ggml.tokens"));
         Assert.Equal(pieces.Select(p => p.Score), file.Get<IReadOnlyList<float>>("tokenizer.ggml.scores"));
         Assert.Equal(pieces.Select(p => (int)p.Kind), file.Get<IReadOnlyList<int>>("tokenizer.ggml.token_type"));
-        Assert.Equal((1u, 2u, true, false), (file.Get<uint>("tokenizer.ggml.bos_token_id"), file.Get<uint>("tokenizer.ggml.eos_token_id"),
-            file.Get<bool>("tokenizer.ggml.add_bos_token"), file.Get<bool>("tokenizer.ggml.add_eos_token")));
+        Assert.Equal(
+            (1u, 2u, true, false),
+            (
+                file.Get<uint>("tokenizer.ggml.bos_token_id"),
+                file.Get<uint>("tokenizer.ggml.eos_token_id"),
+                file.Get<bool>("tokenizer.ggml.add_bos_token"),
+                file.Get<bool>("tokenizer.ggml.add_eos_token")
+            )
+        );
     }
 
     // Through the tests' own way back from GGUF to Hugging Face's names and layout; the logits are the goldens' contract elsewhere.
@@ -85,7 +111,10 @@ public class GgufTests
         var file = GgufExporter.Write(output["a.gguf"], model, folder, GgufType.F32);
         Assert.Equal(architecture, file.Get<string>("general.architecture"));
         Assert.Equal((uint)config.RotarySize, file.Get<uint>(architecture + ".rope.dimension_count"));
-        Assert.Equal((uint)Math.Min(RopeScaling.CurrentContext(config), config.SlidingWindow ?? int.MaxValue), file.Get<uint>(architecture + ".context_length"));
+        Assert.Equal(
+            (uint)Math.Min(RopeScaling.CurrentContext(config), config.SlidingWindow ?? int.MaxValue),
+            file.Get<uint>(architecture + ".context_length")
+        );
         if (architecture == "gptneox")
             Assert.Equal(config.ParallelResidual, file.Get<bool>("gptneox.use_parallel_residual"));
         if (golden == "phi3_tiny")
@@ -101,8 +130,14 @@ public class GgufTests
             var name = GgufArchitecture.TensorName(weight.Name);
             Assert.True(others.Remove(name), name);
             var value = file.Open(name);
-            if (architecture == "llama" && (name.Contains("attn_q.", StringComparison.Ordinal) || name.Contains("attn_k.", StringComparison.Ordinal)))
-                value = LlamaOfGguf.Halves(value, name.Contains("attn_q", StringComparison.Ordinal) ? config.HeadCount : config.KeyValueHeadCount);
+            if (
+                architecture == "llama"
+                && (name.Contains("attn_q.", StringComparison.Ordinal) || name.Contains("attn_k.", StringComparison.Ordinal))
+            )
+                value = LlamaOfGguf.Halves(
+                    value,
+                    name.Contains("attn_q", StringComparison.Ordinal) ? config.HeadCount : config.KeyValueHeadCount
+                );
             if (architecture == "gptneox" && name.Contains("attn_qkv", StringComparison.Ordinal))
                 value = HeadByHead(value, config.HeadCount, config.HeadSize);
             Near.AssertEqual(weight.Value, value, 0, weight.Name);
@@ -128,7 +163,14 @@ public class GgufTests
         using var scope = NewDisposeScope();
         using var output = new TemporaryFolder();
         var folder = CheckpointDirectory.Open(Stories);
-        var scaling = new RopeScalingConfig { Kind = "llama3", Factor = 8, LowFrequencyFactor = 1, HighFrequencyFactor = 4, OriginalMaxPositions = 512 };
+        var scaling = new RopeScalingConfig
+        {
+            Kind = "llama3",
+            Factor = 8,
+            LowFrequencyFactor = 1,
+            HighFrequencyFactor = 4,
+            OriginalMaxPositions = 512,
+        };
         using var model = ModelLoader.Load(folder.Config with { MaxPositions = 4096, RopeScaling = scaling }, folder);
         var file = GgufExporter.Write(output["a.gguf"], model, folder, GgufType.F32);
         var divisors = file.Open("rope_freqs.weight");
@@ -169,12 +211,23 @@ public class GgufTests
         var (tokens, scores) = ((IReadOnlyList<string>)keys["tokenizer.ggml.tokens"], (IReadOnlyList<float>)keys["tokenizer.ggml.scores"]);
         var ids = tokens.Index().ToDictionary(t => t.Item, t => t.Index);
         var tokenizer = TokenizerLoader.Load(copy.Root);
-        foreach (var text in (string[])["Call me Ishmael. Some years ago, never mind how long precisely", "internationalisation of unbelievable   spaces", "def f(x): return x ** 2  # 1234567"])
+        foreach (
+            var text in (string[])
+                [
+                    "Call me Ishmael. Some years ago, never mind how long precisely",
+                    "internationalisation of unbelievable   spaces",
+                    "def f(x): return x ** 2  # 1234567",
+                ]
+        )
         {
             var pieces = ("\u2581" + text.Replace(' ', '\u2581')).Select(c => $"{c}").ToList();
             while (true)
             {
-                var best = Enumerable.Range(0, pieces.Count - 1).Where(i => ids.ContainsKey(pieces[i] + pieces[i + 1])).DefaultIfEmpty(-1).MaxBy(i => i < 0 ? 0 : scores[ids[pieces[i] + pieces[i + 1]]]);
+                var best = Enumerable
+                    .Range(0, pieces.Count - 1)
+                    .Where(i => ids.ContainsKey(pieces[i] + pieces[i + 1]))
+                    .DefaultIfEmpty(-1)
+                    .MaxBy(i => i < 0 ? 0 : scores[ids[pieces[i] + pieces[i + 1]]]);
                 if (best < 0)
                     break;
                 pieces[best] += pieces[best + 1];
@@ -194,18 +247,31 @@ public class GgufTests
         using (var set = PeftFormat.Attach(SharedMaterial.Golden("llama_tiny_lora"), model))
         {
             var file = GgufExporter.WriteAdapter(output["a.gguf"], set, model, GgufType.F32);
-            Assert.Equal(("adapter", "lora", 16f), (file.Get<string>("general.type"), file.Get<string>("adapter.type"), file.Get<float>("adapter.lora.alpha")));
+            Assert.Equal(
+                ("adapter", "lora", 16f),
+                (file.Get<string>("general.type"), file.Get<string>("adapter.type"), file.Get<float>("adapter.lora.alpha"))
+            );
             Assert.Equal(16, file.Tensors.Count);
             foreach (var layer in model.Linears.Where(l => l.Update is not null))
             {
                 var name = GgufArchitecture.TensorName(layer.Name + ".weight");
                 var delta = file.Open(name + ".lora_b").mm(file.Open(name + ".lora_a")).mul(2);
-                var heads = layer.Name.EndsWith("q_proj", StringComparison.Ordinal) ? 4 : layer.Name.EndsWith("k_proj", StringComparison.Ordinal) ? 2 : 0;
+                var heads =
+                    layer.Name.EndsWith("q_proj", StringComparison.Ordinal) ? 4
+                    : layer.Name.EndsWith("k_proj", StringComparison.Ordinal) ? 2
+                    : 0;
                 Near.AssertEqual(layer.Update!.Delta(), heads > 0 ? LlamaOfGguf.Halves(delta, heads) : delta, 1e-6, layer.Name);
             }
         }
-        using var trained = PeftFormat.Attach(SharedMaterial.Golden("torch", "longlora_pair"), model, new AdapterReading { Context = 64, KeepVocabulary = true });
-        Assert.Contains("Export the merged model", Assert.Throws<ConfigurationException>(() => GgufExporter.WriteAdapter(output["b.gguf"], trained, model, GgufType.F16)).Message);
+        using var trained = PeftFormat.Attach(
+            SharedMaterial.Golden("torch", "longlora_pair"),
+            model,
+            new AdapterReading { Context = 64, KeepVocabulary = true }
+        );
+        Assert.Contains(
+            "Export the merged model",
+            Assert.Throws<ConfigurationException>(() => GgufExporter.WriteAdapter(output["b.gguf"], trained, model, GgufType.F16)).Message
+        );
     }
 
     [Fact]
@@ -222,7 +288,8 @@ public class GgufTests
         {
             var largest = numbers.Skip(block * 32).Take(32).Max(Math.Abs);
             for (var i = block * 32; i < (block + 1) * 32; i++)
-                Assert.InRange(Math.Abs(back[i] - numbers[i]), 0, largest / 127 * (0.5 + 127.0 / 2048)); // half a step, and the scale's own rounding to fp16
+                // half a step, and the scale's own rounding to fp16
+                Assert.InRange(Math.Abs(back[i] - numbers[i]), 0, largest / 127 * (0.5 + 127.0 / 2048));
         }
     }
 
@@ -260,7 +327,10 @@ public class GgufTests
         using var model = ModelLoader.Load(folder.Config, folder);
         using var large = full([8, 8], 70000f);
         model.Linears[0].Projection = new LongLora.Layers.DenseProjection(new LongLora.Layers.Weight("x", large.clone()));
-        Assert.Contains("Export as bf16 or f32", Assert.Throws<ShapeException>(() => GgufExporter.Write(output["a.gguf"], model, folder, GgufType.F16)).Message);
+        Assert.Contains(
+            "Export as bf16 or f32",
+            Assert.Throws<ShapeException>(() => GgufExporter.Write(output["a.gguf"], model, folder, GgufType.F16)).Message
+        );
         Assert.Empty(Directory.GetFiles(output.Root));
     }
 
@@ -278,21 +348,36 @@ public class GgufTests
         return nn.functional.cross_entropy(logits.reshape(-1, logits.size(2)), ids.narrow(1, 1, length - 1).flatten()).exp().item<float>();
     }
 
-    /// <summary>The tensors of a llama GGUF under Hugging Face's names and in its layout: the tests' own way back, element by element.</summary>
+    /// <summary>
+    /// The tensors of a llama GGUF under Hugging Face's names and in its layout: the tests' own way back, element by element.
+    /// </summary>
     private sealed class LlamaOfGguf(GgufReader file, ModelConfig config) : ITensorSource
     {
-        private readonly Dictionary<string, string> _names = file.Tensors.Keys.ToDictionary(n => n
-            .Replace("token_embd", "model.embed_tokens").Replace("output_norm", "model.norm").Replace("blk.", "model.layers.")
-            .Replace("attn_norm", "input_layernorm").Replace("ffn_norm", "post_attention_layernorm").Replace("attn_output", "self_attn.o_proj")
-            .Replace("attn_q", "self_attn.q_proj").Replace("attn_k", "self_attn.k_proj").Replace("attn_v", "self_attn.v_proj")
-            .Replace("ffn_gate", "mlp.gate_proj").Replace("ffn_up", "mlp.up_proj").Replace("ffn_down", "mlp.down_proj"));
+        private readonly Dictionary<string, string> _names = file.Tensors.Keys.ToDictionary(n =>
+            n.Replace("token_embd", "model.embed_tokens")
+                .Replace("output_norm", "model.norm")
+                .Replace("blk.", "model.layers.")
+                .Replace("attn_norm", "input_layernorm")
+                .Replace("ffn_norm", "post_attention_layernorm")
+                .Replace("attn_output", "self_attn.o_proj")
+                .Replace("attn_q", "self_attn.q_proj")
+                .Replace("attn_k", "self_attn.k_proj")
+                .Replace("attn_v", "self_attn.v_proj")
+                .Replace("ffn_gate", "mlp.gate_proj")
+                .Replace("ffn_up", "mlp.up_proj")
+                .Replace("ffn_down", "mlp.down_proj")
+        );
 
-        public IReadOnlyDictionary<string, TensorInfo> Tensors => _names.ToDictionary(n => n.Key, n => new TensorInfo(n.Key, ScalarType.Float32, file.Tensors[n.Value].Shape, file.Path));
+        public IReadOnlyDictionary<string, TensorInfo> Tensors =>
+            _names.ToDictionary(n => n.Key, n => new TensorInfo(n.Key, ScalarType.Float32, file.Tensors[n.Value].Shape, file.Path));
 
         public Tensor Open(string name)
         {
             var value = file.Open(_names[name]);
-            var heads = name.Contains("q_proj", StringComparison.Ordinal) ? config.HeadCount : name.Contains("k_proj", StringComparison.Ordinal) ? config.KeyValueHeadCount : 0;
+            var heads =
+                name.Contains("q_proj", StringComparison.Ordinal) ? config.HeadCount
+                : name.Contains("k_proj", StringComparison.Ordinal) ? config.KeyValueHeadCount
+                : 0;
             return heads > 0 ? Halves(value, heads) : value;
         }
 
@@ -309,8 +394,6 @@ public class GgufTests
             return value.index_select(0, tensor(from));
         }
 
-        public void Dispose()
-        {
-        }
+        public void Dispose() { }
     }
 }

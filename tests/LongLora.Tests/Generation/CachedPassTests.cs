@@ -29,7 +29,10 @@ public class CachedPassTests
     public void Read_in_any_chunks_equals_the_pass_without_cache(string scaling)
     {
         using var scope = NewDisposeScope();
-        using var model = ModelLoader.Create(RopeScaling.Extend(LlamaGoldenTests.TinyConfig with { RopeScaling = RopeScalingConfig.None }, scaling, 2, 64), 5);
+        using var model = ModelLoader.Create(
+            RopeScaling.Extend(LlamaGoldenTests.TinyConfig with { RopeScaling = RopeScalingConfig.None }, scaling, 2, 64),
+            5
+        );
         using var positions = RotaryEmbedding.Create(model.Config, 48);
         var ids = Ids(Length, 1);
         var plain = Plain(model, ids, positions);

@@ -11,7 +11,12 @@ namespace LongLora.Tests.Generation;
 /// <summary>On the real checkpoint of the goldens, with a template by name.</summary>
 public class ChatModelTests
 {
-    private static readonly ChatModelOptions s_stories = new() { Model = SharedMaterial.Golden("stories260K-hf"), Template = "llama2", Device = "cpu" };
+    private static readonly ChatModelOptions s_stories = new()
+    {
+        Model = SharedMaterial.Golden("stories260K-hf"),
+        Template = "llama2",
+        Device = "cpu",
+    };
     private static readonly ChatMessage[] s_question = [new("user", "Tell me of a dog.")];
 
     private static GenerationOptions Greedy(int tokens) => new() { MaxTokens = tokens };
@@ -88,7 +93,16 @@ public class ChatModelTests
     {
         using var scope = NewDisposeScope();
         using var model = ChatModel.Open(s_stories);
-        var made = model.Complete("Once upon a time", Greedy(12) with { Temperature = 1.3, RepetitionPenalty = 1.2, Seed = 3, TopLogProbabilities = 3 });
+        var made = model.Complete(
+            "Once upon a time",
+            Greedy(12) with
+            {
+                Temperature = 1.3,
+                RepetitionPenalty = 1.2,
+                Seed = 3,
+                TopLogProbabilities = 3,
+            }
+        );
         using var folder = CheckpointDirectory.Open(s_stories.Model);
         using var plain = ModelLoader.Load(folder.Config, folder);
         long[] ids = [.. model.Tokenizer.Encode("Once upon a time", addSpecial: true).Concat(made.Tokens).Select(id => (long)id)];
@@ -138,7 +152,11 @@ public class ChatModelTests
         Assert.NotEmpty(model.Complete("Once", Greedy(3)).Text);
         var told = Assert.Throws<ConfigurationException>(() => model.Answer(s_question, Greedy(3)));
         Assert.Contains("--template", told.Message, StringComparison.Ordinal);
-        Assert.Throws<DataException>(() => { using var chat = ChatModel.Open(s_stories); return chat.Encode([]); });
+        Assert.Throws<DataException>(() =>
+        {
+            using var chat = ChatModel.Open(s_stories);
+            return chat.Encode([]);
+        });
         Assert.Throws<ConfigurationException>(() => ChatModel.Open(s_stories with { Context = 1 }));
     }
 }

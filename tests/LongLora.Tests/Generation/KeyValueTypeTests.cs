@@ -14,7 +14,11 @@ public class KeyValueTypeTests
         long[] ids = [.. Enumerable.Range(0, 44).Select(_ => random.NextInt64(128))];
         using var positions = RotaryEmbedding.Create(model.Config, 48);
         using var cache = new KeyValueCache(model, 48, 1, type);
-        var parts = new List<Tensor> { CachedPass.Read(model, ids.AsSpan(0, 20), cache, 0, positions), CachedPass.Read(model, ids.AsSpan(20, 20), cache, 0, positions) };
+        var parts = new List<Tensor>
+        {
+            CachedPass.Read(model, ids.AsSpan(0, 20), cache, 0, positions),
+            CachedPass.Read(model, ids.AsSpan(20, 20), cache, 0, positions),
+        };
         for (var i = 40; i < 44; i++)
             parts.Add(CachedPass.Step(model, ids.AsSpan(i, 1), cache, [0], positions));
         return (cat(parts, 0).MoveToOuterDisposeScope(), cache.ByteCount);

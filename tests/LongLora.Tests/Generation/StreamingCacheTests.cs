@@ -38,14 +38,23 @@ public class StreamingCacheTests
             for (var layer = 0; layer < model.Blocks.Count; layer++)
             {
                 var block = model.Blocks[layer];
-                var (query, key, value, _) = block.Project(block.AttentionNorm.Forward(hidden), 0, block.HeadGroups, new(new LongLora.Attention.FullAttention(), unturned));
+                var (query, key, value, _) = block.Project(
+                    block.AttentionNorm.Forward(hidden),
+                    0,
+                    block.HeadGroups,
+                    new(new LongLora.Attention.FullAttention(), unturned)
+                );
                 keys[layer].Add(key);
                 values[layer].Add(value);
                 Tensor Turned(Tensor heads, int place) => turns.Narrow(place, 1).Rotate(heads.transpose(1, 2)).transpose(1, 2);
                 var repeats = query.size(1) / key.size(1);
                 Tensor All(IEnumerable<Tensor> heads) => cat([.. heads], 2).repeat_interleave(repeats, 1);
-                var scores = Turned(query, seen.Count - 1).matmul(All(seen.Select((i, place) => Turned(keys[layer][i], place))).transpose(2, 3)) / Math.Sqrt(query.size(3));
-                var output = block.AttentionOutput.Forward(scores.softmax(-1).matmul(All(seen.Select(i => values[layer][i]))).transpose(1, 2).flatten(2, 3));
+                var scores =
+                    Turned(query, seen.Count - 1).matmul(All(seen.Select((i, place) => Turned(keys[layer][i], place))).transpose(2, 3))
+                    / Math.Sqrt(query.size(3));
+                var output = block.AttentionOutput.Forward(
+                    scores.softmax(-1).matmul(All(seen.Select(i => values[layer][i]))).transpose(1, 2).flatten(2, 3)
+                );
                 var mlp = block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(block.IsParallel ? hidden : hidden + output)));
                 hidden = hidden + output + mlp;
             }
@@ -95,7 +104,10 @@ public class StreamingCacheTests
     public void Read_under_each_scaling_equals_the_whole_text_while_it_fits(string scaling)
     {
         using var scope = NewDisposeScope();
-        using var model = ModelLoader.Create(RopeScaling.Extend(LlamaGoldenTests.TinyConfig with { RopeScaling = RopeScalingConfig.None }, scaling, 2, 64), 5);
+        using var model = ModelLoader.Create(
+            RopeScaling.Extend(LlamaGoldenTests.TinyConfig with { RopeScaling = RopeScalingConfig.None }, scaling, 2, 64),
+            5
+        );
         var context = RopeScaling.CurrentContext(model.Config); // 64; 32 where the scaling begins beyond it
         var ids = Ids(128, Math.Min(Length, context));
         using var positions = RotaryEmbedding.Create(model.Config, context);
@@ -116,11 +128,17 @@ public class StreamingCacheTests
         using var model = ModelLoader.Create(LlamaGoldenTests.TinyConfig with { LayerCount = 1 }, 5);
         var ids = Ids(128, 50_000);
         var options = new StreamingOptions { SinkTokens = 0, Window = 32 };
-        using StreamingCache far = new(model, options), near = new(model, options);
+        using StreamingCache far = new(model, options),
+            near = new(model, options);
         CachedPass.Read(model, ids.AsSpan(0, 49_990), far);
         CachedPass.Read(model, ids.AsSpan(49_900, 90), near);
         for (var i = 49_990; i < 50_000; i++)
-            Near.AssertRelative(CachedPass.Read(model, ids.AsSpan(i, 1), near), CachedPass.Read(model, ids.AsSpan(i, 1), far), 1e-4, $"token {i}");
+            Near.AssertRelative(
+                CachedPass.Read(model, ids.AsSpan(i, 1), near),
+                CachedPass.Read(model, ids.AsSpan(i, 1), far),
+                1e-4,
+                $"token {i}"
+            );
     }
 
     [Fact]
@@ -129,7 +147,8 @@ public class StreamingCacheTests
         using var scope = NewDisposeScope();
         using var model = Load("llama_tiny");
         var options = new StreamingOptions { SinkTokens = 4, Window = 20 };
-        using StreamingCache cache = new(model, options), fresh = new(model, options);
+        using StreamingCache cache = new(model, options),
+            fresh = new(model, options);
         var (ids, other) = (Ids(128), Ids(128, seed: 2));
         Read(model, ids[..24], cache, 7);
         Assert.True(cache.TryTruncate(2));
@@ -155,7 +174,8 @@ public class StreamingCacheTests
             CachedPass.Read(model, ids.AsSpan(i, 1), cache).Dispose();
         CachedPass.Read(model, ids.AsSpan(400), cache).Dispose();
         Assert.Equal((before, bytes), (Live(), cache.ByteCount));
-        Assert.Equal(2L * 2 * 2 * 16 * 16 * sizeof(float) + 2L * 2 * 4 * 16 * sizeof(float), bytes); // blocks, keys and values, heads, places, head size; sinks
+        // blocks, keys and values, heads, places, head size; sinks
+        Assert.Equal(2L * 2 * 2 * 16 * 16 * sizeof(float) + 2L * 2 * 4 * 16 * sizeof(float), bytes);
     }
 
     [Fact]
@@ -169,7 +189,13 @@ public class StreamingCacheTests
         Assert.Contains("seen 4 and 0", Refuse(new() { Window = 0 }), StringComparison.Ordinal);
         Assert.Equal(context - 4, new StreamingOptions().WindowFor(model.Config));
         using var windowed = Load("mistral_tiny");
-        Assert.Contains("sliding window", Assert.Throws<ConfigurationException>(() => new StreamingCache(windowed, new() { Window = windowed.Config.SlidingWindow })).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "sliding window",
+            Assert
+                .Throws<ConfigurationException>(() => new StreamingCache(windowed, new() { Window = windowed.Config.SlidingWindow }))
+                .Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Theory]
@@ -181,7 +207,8 @@ public class StreamingCacheTests
         using var model = Load("llama_tiny");
         var ids = Ids(128);
         var options = new StreamingOptions { SinkTokens = 4, Window = 12 };
-        using StreamingCache exact = new(model, options), lean = new(model, options, type);
+        using StreamingCache exact = new(model, options),
+            lean = new(model, options, type);
         var expected = Read(model, ids, exact, 5, 1);
         var found = Read(model, ids, lean, 5, 1);
         Near.AssertRelative(expected, found, tolerance);

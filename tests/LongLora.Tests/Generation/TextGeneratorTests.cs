@@ -34,7 +34,12 @@ public sealed class TextGeneratorTests : IDisposable
         using var generator = new TextGenerator(_model, _tokenizer);
         // Some builds of the golden begin with BOS.
         var start = wanted[0] == _tokenizer.BosTokenId ? 1 : 0;
-        var made = generator.Generate([[_tokenizer.BosTokenId!.Value]], new GenerationOptions { MaxTokens = wanted.Count - start, IgnoreEos = true })[0];
+        var made = generator.Generate(
+            [
+                [_tokenizer.BosTokenId!.Value],
+            ],
+            new GenerationOptions { MaxTokens = wanted.Count - start, IgnoreEos = true }
+        )[0];
         Assert.Equal(wanted[start..], made.Tokens);
     }
 
@@ -44,10 +49,20 @@ public sealed class TextGeneratorTests : IDisposable
         using var generator = new TextGenerator(_model, _tokenizer);
         var seen = new List<PromptProgress>();
         var options = Greedy(1) with { PrefillChunk = 4, PromptProgress = new Listener(seen) };
-        generator.Generate([[1, 10, 11, 12, 13, 14, 15, 16, 17, 18]], options);
+        generator.Generate(
+            [
+                [1, 10, 11, 12, 13, 14, 15, 16, 17, 18],
+            ],
+            options
+        );
         Assert.Equal([new(0, 10), new(4, 10), new(8, 10)], seen);
         seen.Clear();
-        generator.Generate([[1, 10, 11, 12, 13, 14, 15, 16, 17, 20]], options); // all but the last token are known
+        generator.Generate(
+            [
+                [1, 10, 11, 12, 13, 14, 15, 16, 17, 20],
+            ],
+            options
+        ); // all but the last token are known
         Assert.Equal([new(9, 10)], seen);
     }
 
@@ -59,7 +74,12 @@ public sealed class TextGeneratorTests : IDisposable
     [Fact]
     public void Generate_together_equals_each_alone()
     {
-        IReadOnlyList<int>[] prompts = [.. new[] { "Once upon a time", "The dog", "Lily and Tom went to the park. They" }.Select(t => _tokenizer.Encode(t, addSpecial: true))];
+        IReadOnlyList<int>[] prompts =
+        [
+            .. new[] { "Once upon a time", "The dog", "Lily and Tom went to the park. They" }.Select(t =>
+                _tokenizer.Encode(t, addSpecial: true)
+            ),
+        ];
         using var together = new TextGenerator(_model, _tokenizer);
         var all = together.Generate(prompts, Greedy(40));
         for (var i = 0; i < prompts.Length; i++)
@@ -117,7 +137,10 @@ public sealed class TextGeneratorTests : IDisposable
         Assert.Equal(whole.Tokens, made.Tokens);
         Assert.Equal(made.Text, string.Concat(pieces));
         Assert.True(pieces.Count > 20);
-        Assert.Equal(_tokenizer.Decode([.. _tokenizer.Encode(prompt), .. made.Tokens])[_tokenizer.Decode([.. _tokenizer.Encode(prompt)]).Length..], made.Text);
+        Assert.Equal(
+            _tokenizer.Decode([.. _tokenizer.Encode(prompt), .. made.Tokens])[_tokenizer.Decode([.. _tokenizer.Encode(prompt)]).Length..],
+            made.Text
+        );
     }
 
     [Fact]
@@ -138,9 +161,21 @@ public sealed class TextGeneratorTests : IDisposable
     public void Generate_stops_where_the_context_is_full_and_refuses_a_prompt_that_fills_it()
     {
         using var generator = new TextGenerator(_model, _tokenizer, context: 24);
-        var made = generator.Generate([[.. Enumerable.Repeat(300, 20)]], new GenerationOptions { IgnoreEos = true })[0];
+        var made = generator.Generate(
+            [
+                [.. Enumerable.Repeat(300, 20)],
+            ],
+            new GenerationOptions { IgnoreEos = true }
+        )[0];
         Assert.Equal((4, FinishReason.Length), (made.Tokens.Count, made.Finish));
-        var told = Assert.Throws<DataException>(() => generator.Generate([[.. Enumerable.Repeat(300, 24)]], Greedy(1)));
+        var told = Assert.Throws<DataException>(() =>
+            generator.Generate(
+                [
+                    [.. Enumerable.Repeat(300, 24)],
+                ],
+                Greedy(1)
+            )
+        );
         Assert.Contains("24 tokens", told.Message);
     }
 
@@ -150,7 +185,18 @@ public sealed class TextGeneratorTests : IDisposable
         string Make(int seed)
         {
             using var generator = new TextGenerator(_model, _tokenizer);
-            return generator.Generate("Once upon a time", new GenerationOptions { MaxTokens = 40, Temperature = 1, TopP = 0.95, Seed = seed }).Text;
+            return generator
+                .Generate(
+                    "Once upon a time",
+                    new GenerationOptions
+                    {
+                        MaxTokens = 40,
+                        Temperature = 1,
+                        TopP = 0.95,
+                        Seed = seed,
+                    }
+                )
+                .Text;
         }
         Assert.Equal(Make(1), Make(1));
         Assert.NotEqual(Make(1), Make(2));

@@ -59,7 +59,17 @@ public class TokenSamplerTests
     [Fact]
     public void Validate_lists_every_problem()
     {
-        var options = new GenerationOptions { MaxTokens = 0, Temperature = -1, TopP = 0, MinP = 1, TopK = -1, RepetitionPenalty = 0, Stop = [""], PrefillChunk = 0 };
+        var options = new GenerationOptions
+        {
+            MaxTokens = 0,
+            Temperature = -1,
+            TopP = 0,
+            MinP = 1,
+            TopK = -1,
+            RepetitionPenalty = 0,
+            Stop = [""],
+            PrefillChunk = 0,
+        };
         Assert.Equal(8, Assert.Throws<ConfigurationException>(options.Validate).Message.Split(Environment.NewLine).Length);
     }
 }

@@ -13,8 +13,8 @@ using static TorchSharp.torch;
 namespace LongLora.Tests.Models;
 
 /// <summary>
-/// What every family must do, each a tiny model folder with what an independent implementation computes from it (Goldens/README.md). A new family
-/// is one more folder in the list.
+/// What every family must do, each a tiny model folder with what an independent implementation computes from it (Goldens/README.md). A
+/// new family is one more folder in the list.
 /// </summary>
 public sealed class FamilyContractTests : IDisposable
 {
@@ -25,9 +25,13 @@ public sealed class FamilyContractTests : IDisposable
     public void Dispose() => _folder.Dispose();
 
     public static TheoryData<string> Families { get; } =
-        ["llama_tiny", "mistral_tiny", "qwen2_tiny", "qwen3_tiny", "phi3_tiny", "neox_tiny", "neox_serial_tiny"];
+    ["llama_tiny", "mistral_tiny", "qwen2_tiny", "qwen3_tiny", "phi3_tiny", "neox_tiny", "neox_serial_tiny"];
 
-    private static CausalLanguageModel Load(string path, QuantizationKind quantization = QuantizationKind.None, Func<ModelConfig, ModelConfig>? change = null)
+    private static CausalLanguageModel Load(
+        string path,
+        QuantizationKind quantization = QuantizationKind.None,
+        Func<ModelConfig, ModelConfig>? change = null
+    )
     {
         var folder = CheckpointDirectory.Open(path);
         return ModelLoader.Load(change?.Invoke(folder.Config) ?? folder.Config, folder, null, quantization);
@@ -60,7 +64,13 @@ public sealed class FamilyContractTests : IDisposable
     [MemberData(nameof(Families))]
     public void Logits_loss_and_gradients_equal_golden(string family)
     {
-        foreach (var (file, attention) in new (string, IAttention)[] { ("full", new FullAttention()), ("s2_flash", new ShiftedSparseAttention(Group)) })
+        foreach (
+            var (file, attention) in new (string, IAttention)[]
+            {
+                ("full", new FullAttention()),
+                ("s2_flash", new ShiftedSparseAttention(Group)),
+            }
+        )
         {
             using var scope = NewDisposeScope();
             using var golden = GoldenTensors.Read(SharedMaterial.Golden(family, file + ".safetensors"));
@@ -141,7 +151,13 @@ public sealed class FamilyContractTests : IDisposable
     public void Lean_pass_has_the_gradients_of_plain_autograd_and_leaves_nothing_behind(string family)
     {
         static long Live() => DisposeScopeManager.Statistics.TensorStatistics.ThreadTotalLiveCount;
-        foreach (var options in new[] { new AdapterOptions { Rank = 4 }, new AdapterOptions { TrainEverything = true } })
+        foreach (
+            var options in new[]
+            {
+                new AdapterOptions { Rank = 4 },
+                new AdapterOptions { TrainEverything = true },
+            }
+        )
         {
             using var scope = NewDisposeScope();
             using var model = Load(SharedMaterial.Golden(family));
@@ -150,7 +166,14 @@ public sealed class FamilyContractTests : IDisposable
             var ids = Ids(model, 2, 44);
             var targets = LlamaGoldenTests.Targets(ids);
             using var positions = RotaryEmbedding.Create(model.Config, 44);
-            var context = new ForwardContext(new ShiftedSparseAttention(Group), positions, [[20, 24], [44]]);
+            var context = new ForwardContext(
+                new ShiftedSparseAttention(Group),
+                positions,
+                [
+                    [20, 24],
+                    [44],
+                ]
+            );
             var plainLoss = PlainPass.Loss(model, ids, targets, context);
             plainLoss.backward();
             var plain = set.Weights.Select(w => w.Gradient().clone()).ToList();
@@ -175,25 +198,30 @@ public sealed class FamilyContractTests : IDisposable
     [InlineData("gpt_neox")]
     public void Lean_pass_in_many_pieces_has_the_gradients_of_plain_autograd(string type)
     {
-        const int length = 8300, heads = 8, size = 32;
+        const int length = 8300,
+            heads = 8,
+            size = 32;
         using var scope = NewDisposeScope();
-        using var model = ModelLoader.Create(new ModelConfig
-        {
-            ModelType = type,
-            HiddenSize = type == "gpt_neox" ? heads * size : size,
-            IntermediateSize = 1024,
-            LayerCount = 1,
-            HeadCount = heads,
-            KeyValueHeadCount = type == "gpt_neox" ? heads : 4,
-            HeadSize = size,
-            RotarySize = type == "qwen3" ? size : size / 4,
-            VocabularySize = 100,
-            MaxPositions = length,
-            AttentionBias = type == "gpt_neox",
-            ParallelResidual = true,
-            Activation = type == "gpt_neox" ? "gelu" : "silu",
-            SlidingWindow = type == "gpt_neox" ? null : 100,
-        }, 1);
+        using var model = ModelLoader.Create(
+            new ModelConfig
+            {
+                ModelType = type,
+                HiddenSize = type == "gpt_neox" ? heads * size : size,
+                IntermediateSize = 1024,
+                LayerCount = 1,
+                HeadCount = heads,
+                KeyValueHeadCount = type == "gpt_neox" ? heads : 4,
+                HeadSize = size,
+                RotarySize = type == "qwen3" ? size : size / 4,
+                VocabularySize = 100,
+                MaxPositions = length,
+                AttentionBias = type == "gpt_neox",
+                ParallelResidual = true,
+                Activation = type == "gpt_neox" ? "gelu" : "silu",
+                SlidingWindow = type == "gpt_neox" ? null : 100,
+            },
+            1
+        );
         using var set = AttachTrained(model, new AdapterOptions { Rank = 4 });
         using var parameters = new ParameterBuffer(set.Weights);
         var ids = Ids(model, 1, length);
@@ -217,7 +245,8 @@ public sealed class FamilyContractTests : IDisposable
         using var scope = NewDisposeScope();
         var path = SharedMaterial.Golden(family);
         ModelConfig Longer(ModelConfig c) => c.RopeScaling.Kind == "longrope" ? c : RopeScaling.Extend(c, "auto", null, 150);
-        Tensor ids, attached;
+        Tensor ids,
+            attached;
         using (var model = Load(path, change: Longer))
         using (var origin = CheckpointDirectory.Open(path))
         {
@@ -258,7 +287,10 @@ public sealed class FamilyContractTests : IDisposable
             Assert.True(SameBits(first.Open(name), second.Open(name)), name);
         }
         Assert.Equal(ModelConfigWriter.Create(first.Config), ModelConfigWriter.Create(second.Config));
-        Assert.Equal(ModelConfigWriter.Create(first.Config), ModelConfigWriter.Create(ModelConfigReader.Parse(ModelConfigWriter.Create(first.Config))));
+        Assert.Equal(
+            ModelConfigWriter.Create(first.Config),
+            ModelConfigWriter.Create(ModelConfigReader.Parse(ModelConfigWriter.Create(first.Config)))
+        );
     }
 
     [Theory]
@@ -308,26 +340,52 @@ public sealed class FamilyContractTests : IDisposable
     {
         public IAttention Within(int tokens) => new DenseMaskAttention(group, tokens);
 
-        public Tensor Attend(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null)
+        public Tensor Attend(
+            Tensor query,
+            Tensor key,
+            Tensor value,
+            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            HeadSlice? heads = null
+        )
         {
-            long count = query.size(1), length = query.size(2), repeat = count / key.size(1);
+            long count = query.size(1),
+                length = query.size(2),
+                repeat = count / key.size(1);
             var mask = new float[count * length * length];
             for (var at = 0; at < mask.Length; at++)
             {
-                long h = at / (length * length), q = at / length % length, k = at % length, shift = h < count / 2 ? 0 : group / 2;
+                long h = at / (length * length),
+                    q = at / length % length,
+                    k = at % length,
+                    shift = h < count / 2 ? 0 : group / 2;
                 var isSeen = k <= q && q - k < window && (length <= group || (q + shift) / group == (k + shift) / group);
                 mask[at] = isSeen ? 0 : float.NegativeInfinity;
             }
-            var scores = query.matmul(key.repeat_interleave(repeat, 1).transpose(2, 3)) / Math.Sqrt(query.size(3)) + tensor(mask, [count, length, length]);
+            var scores =
+                query.matmul(key.repeat_interleave(repeat, 1).transpose(2, 3)) / Math.Sqrt(query.size(3))
+                + tensor(mask, [count, length, length]);
             return scores.softmax(-1).matmul(value.repeat_interleave(repeat, 1));
         }
 
-        public AttentionResult Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null,
-            AttentionResult? into = null) => throw new NotSupportedException();
+        public AttentionResult Forward(
+            Tensor query,
+            Tensor key,
+            Tensor value,
+            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            HeadSlice? heads = null,
+            AttentionResult? into = null
+        ) => throw new NotSupportedException();
 
-        public (Tensor Query, Tensor Key, Tensor Value) Backward(Tensor gradient, Tensor query, Tensor key, Tensor value, AttentionResult result,
-            IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null, (Tensor Query, Tensor Key, Tensor Value)? into = null) =>
-            throw new NotSupportedException();
+        public (Tensor Query, Tensor Key, Tensor Value) Backward(
+            Tensor gradient,
+            Tensor query,
+            Tensor key,
+            Tensor value,
+            AttentionResult result,
+            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            HeadSlice? heads = null,
+            (Tensor Query, Tensor Key, Tensor Value)? into = null
+        ) => throw new NotSupportedException();
 
         public bool KeepsLogSumExp(Device device) => throw new NotSupportedException();
 

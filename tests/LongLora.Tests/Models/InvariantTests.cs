@@ -10,7 +10,9 @@ using static TorchSharp.torch;
 
 namespace LongLora.Tests.Models;
 
-/// <summary>What must hold under every attention, on a trained model. What every family must do stands in <see cref="FamilyContractTests"/>.</summary>
+/// <summary>
+/// What must hold under every attention, on a trained model. What every family must do stands in <see cref="FamilyContractTests"/>.
+/// </summary>
 public class InvariantTests : IDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("longlora-test-").FullName;
@@ -30,13 +32,14 @@ public class InvariantTests : IDisposable
 
     public static TheoryData<string> Attentions { get; } = ["full", "grouped", "dilated", "shifted-sparse"];
 
-    private static IAttention Attention(string name) => name switch
-    {
-        "full" => new FullAttention(),
-        "grouped" => new GroupedAttention(16),
-        "dilated" => new DilatedAttention(16),
-        _ => new ShiftedSparseAttention(16),
-    };
+    private static IAttention Attention(string name) =>
+        name switch
+        {
+            "full" => new FullAttention(),
+            "grouped" => new GroupedAttention(16),
+            "dilated" => new DilatedAttention(16),
+            _ => new ShiftedSparseAttention(16),
+        };
 
     [Theory]
     [MemberData(nameof(Attentions))]
@@ -87,7 +90,10 @@ public class InvariantTests : IDisposable
         using (var model = FineTuneGoldenTests.LoadStories())
         using (PeftFormat.Attach(Path.Combine(_folder, "adapter"), model))
         {
-            Assert.Equal(("linear", 4.0, 2048), (model.Config.RopeScaling.Kind, model.Config.RopeScaling.Factor, model.Config.MaxPositions));
+            Assert.Equal(
+                ("linear", 4.0, 2048),
+                (model.Config.RopeScaling.Kind, model.Config.RopeScaling.Factor, model.Config.MaxPositions)
+            );
             Assert.True(attached.equal(Logits(model, ids, new FullAttention())).all().item<bool>(), "the saved adapter gives other bits");
         }
 
@@ -98,7 +104,10 @@ public class InvariantTests : IDisposable
             using var again = CheckpointDirectory.Open(Path.Combine(_folder, "merged"));
             HuggingFaceExporter.Write(Path.Combine(_folder, "copy"), merged, again);
         }
-        Assert.Equal(File.ReadAllBytes(Path.Combine(_folder, "merged", "model.safetensors")), File.ReadAllBytes(Path.Combine(_folder, "copy", "model.safetensors")));
+        Assert.Equal(
+            File.ReadAllBytes(Path.Combine(_folder, "merged", "model.safetensors")),
+            File.ReadAllBytes(Path.Combine(_folder, "copy", "model.safetensors"))
+        );
     }
 
     [Fact]
@@ -135,7 +144,10 @@ public class InvariantTests : IDisposable
         using var scope = NewDisposeScope();
         using var wide = FineTuneGoldenTests.LoadStories();
         using var origin = CheckpointDirectory.Open(SharedMaterial.Golden("stories260K-hf"));
-        SafetensorsWriter.WriteModel(_folder, [.. origin.Tensors.Keys.Select(n => new TensorToWrite(n, type, origin.Tensors[n].Shape, () => origin.Open(n)))]);
+        SafetensorsWriter.WriteModel(
+            _folder,
+            [.. origin.Tensors.Keys.Select(n => new TensorToWrite(n, type, origin.Tensors[n].Shape, () => origin.Open(n)))]
+        );
         File.WriteAllText(Path.Combine(_folder, "config.json"), origin.ConfigText);
         var folder = CheckpointDirectory.Open(_folder);
         using var narrow = ModelLoader.Load(folder.Config, folder);

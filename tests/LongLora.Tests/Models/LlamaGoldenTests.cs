@@ -15,22 +15,23 @@ namespace LongLora.Tests.Models;
 /// </summary>
 public class LlamaGoldenTests
 {
-    internal static ModelConfig TinyConfig { get; } = new()
-    {
-        ModelType = "llama",
-        HiddenSize = 64,
-        IntermediateSize = 176,
-        LayerCount = 2,
-        HeadCount = 4,
-        KeyValueHeadCount = 2,
-        HeadSize = 16,
-        VocabularySize = 128,
-        MaxPositions = 32,
-        NormEpsilon = 1e-5,
-        RopeScaling = new() { Kind = "linear", Factor = 2 },
-        EosTokenIds = [2],
-        BosTokenId = 1,
-    };
+    internal static ModelConfig TinyConfig { get; } =
+        new()
+        {
+            ModelType = "llama",
+            HiddenSize = 64,
+            IntermediateSize = 176,
+            LayerCount = 2,
+            HeadCount = 4,
+            KeyValueHeadCount = 2,
+            HeadSize = 16,
+            VocabularySize = 128,
+            MaxPositions = 32,
+            NormEpsilon = 1e-5,
+            RopeScaling = new() { Kind = "linear", Factor = 2 },
+            EosTokenIds = [2],
+            BosTokenId = 1,
+        };
 
     internal static CausalLanguageModel LoadTiny() =>
         ModelLoader.Load(TinyConfig, GoldenTensors.Read(SharedMaterial.Golden("llama_tiny", "model.safetensors")));
@@ -107,11 +108,24 @@ public class LlamaGoldenTests
             Assert.Equal(golden[$"grad_norm{step}"].item<double>(), norm, 1e-5);
             optimizer.Step(1e-3 * schedule.Factor(step - 1), norm);
             foreach (var weight in set.Weights)
-                Near.AssertEqual(golden[$"step{step}.{(weight.Name.Contains("lora_", StringComparison.Ordinal) ? "base_model.model." : "")}{weight.Name}"], weight.Value.detach(), 2e-6, $"step {step}: {weight.Name}");
+                Near.AssertEqual(
+                    golden[
+                        $"step{step}.{(weight.Name.Contains("lora_", StringComparison.Ordinal) ? "base_model.model." : "")}{weight.Name}"
+                    ],
+                    weight.Value.detach(),
+                    2e-6,
+                    $"step {step}: {weight.Name}"
+                );
         }
     }
 
-    private static void AssertPass(CausalLanguageModel model, GoldenTensors golden, IAttention attention, Tensor labels, int blocksPerSegment)
+    private static void AssertPass(
+        CausalLanguageModel model,
+        GoldenTensors golden,
+        IAttention attention,
+        Tensor labels,
+        int blocksPerSegment
+    )
     {
         var ids = golden["input_ids"];
         using var positions = RotaryEmbedding.Create(model.Config, (int)ids.size(1));
@@ -136,7 +150,8 @@ public class LlamaGoldenTests
             Near.AssertRelative(golden["grad." + GoldenName(weight.Name)], weight.Gradient(), 1e-4, weight.Name);
     }
 
-    private static string GoldenName(string name) => name.Replace("lora_A.weight", "lora_A", StringComparison.Ordinal).Replace("lora_B.weight", "lora_B", StringComparison.Ordinal);
+    private static string GoldenName(string name) =>
+        name.Replace("lora_A.weight", "lora_A", StringComparison.Ordinal).Replace("lora_B.weight", "lora_B", StringComparison.Ordinal);
 
     internal static AdapterSet AttachGolden(CausalLanguageModel model)
     {

@@ -1,5 +1,5 @@
-using System.Text.Json.Nodes;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using LongLora.Checkpoints;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -52,7 +52,13 @@ public class RopeScalingTests
         {
             HeadSize = 4,
             MaxPositions = 131072,
-            RopeScaling = new() { Kind = "longrope", OriginalMaxPositions = 4096, ShortFactors = [1, 2], LongFactors = [4, 8] },
+            RopeScaling = new()
+            {
+                Kind = "longrope",
+                OriginalMaxPositions = 4096,
+                ShortFactors = [1, 2],
+                LongFactors = [4, 8],
+            },
         };
         Assert.Equal([1, 0.01 / 2], RopeScaling.Frequencies(config, 4096).Inverse);
         Assert.Equal([0.25, 0.01 / 8], RopeScaling.Frequencies(config, 4097).Inverse);
@@ -67,7 +73,8 @@ public class RopeScalingTests
         using var generator = new Generator(5, CPU);
         var q = randn([1, 1, 2, 16], generator: generator).expand(1, 64, 2, 16);
         var k = randn([1, 1, 2, 16], generator: generator).expand(1, 64, 2, 16);
-        Tensor turnedQ = rotary.Rotate(q), turnedK = rotary.Rotate(k);
+        Tensor turnedQ = rotary.Rotate(q),
+            turnedK = rotary.Rotate(k);
         Near.AssertEqual(q.square().sum(-1), turnedQ.square().sum(-1), 1e-5);
         var products = einsum("blhk,bmhk->hlm", turnedQ, turnedK);
         for (var distance = 0; distance < 60; distance += 7)
@@ -83,17 +90,40 @@ public class RopeScalingTests
     [InlineData("linear", "linear", 4, 512, 2048, 5000, "linear", 10.0, 512)]
     [InlineData("yarn", "default", 1, null, 512, 1000, "yarn", 2.0, 512)]
     [InlineData("auto", "llama3", 8, 8192, 131072, 262144, "llama3", 32.0, 8192)]
-    public void Extend_counts_from_the_context_before_any_rescaling(string asked, string kind, double factor, int? original, int max, int context,
-        string newKind, double newFactor, int newOriginal)
+    public void Extend_counts_from_the_context_before_any_rescaling(
+        string asked,
+        string kind,
+        double factor,
+        int? original,
+        int max,
+        int context,
+        string newKind,
+        double newFactor,
+        int newOriginal
+    )
     {
         var config = LlamaGoldenTests.TinyConfig with
         {
             MaxPositions = max,
-            RopeScaling = new() { Kind = kind, Factor = factor, OriginalMaxPositions = original, LowFrequencyFactor = 1, HighFrequencyFactor = 4 },
+            RopeScaling = new()
+            {
+                Kind = kind,
+                Factor = factor,
+                OriginalMaxPositions = original,
+                LowFrequencyFactor = 1,
+                HighFrequencyFactor = 4,
+            },
         };
         var extended = RopeScaling.Extend(config, asked, null, context);
-        Assert.Equal((newKind, newFactor, newOriginal, context),
-            (extended.RopeScaling.Kind, extended.RopeScaling.Factor, extended.RopeScaling.OriginalMaxPositions!.Value, extended.MaxPositions));
+        Assert.Equal(
+            (newKind, newFactor, newOriginal, context),
+            (
+                extended.RopeScaling.Kind,
+                extended.RopeScaling.Factor,
+                extended.RopeScaling.OriginalMaxPositions!.Value,
+                extended.MaxPositions
+            )
+        );
         Assert.Same(extended, RopeScaling.Extend(extended, asked, null, context));
     }
 
@@ -103,8 +133,15 @@ public class RopeScalingTests
     [InlineData("auto", "longrope", "no rule gives")]
     public void Extend_what_cannot_be_is_refused(string asked, string kind, string reason)
     {
-        var config = LlamaGoldenTests.TinyConfig with { RopeScaling = new RopeScalingConfig { Kind = kind, Factor = kind == "default" ? 1 : 2 } };
-        Assert.Contains(reason, Assert.Throws<ConfigurationException>(() => RopeScaling.Extend(config, asked, null, 4096)).Message, StringComparison.Ordinal);
+        var config = LlamaGoldenTests.TinyConfig with
+        {
+            RopeScaling = new RopeScalingConfig { Kind = kind, Factor = kind == "default" ? 1 : 2 },
+        };
+        Assert.Contains(
+            reason,
+            Assert.Throws<ConfigurationException>(() => RopeScaling.Extend(config, asked, null, 4096)).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -126,10 +163,29 @@ public class RopeScalingTests
 
         // transformers before 5 reads the original context outside of rope_scaling only.
         var root = JsonNode.Parse(ModelConfigWriter.Update(ModelConfigWriter.Create(config), extended))!;
-        Assert.Equal((512, 512), ((int)root["original_max_position_embeddings"]!, (int)root["rope_scaling"]!["original_max_position_embeddings"]!));
+        Assert.Equal(
+            (512, 512),
+            ((int)root["original_max_position_embeddings"]!, (int)root["rope_scaling"]!["original_max_position_embeddings"]!)
+        );
         Assert.Equivalent(extended, ModelConfigReader.Parse(root.ToJsonString()), strict: true);
-        Assert.Contains("has replaced already", Assert.Throws<ConfigurationException>(() => RopeScaling.Extend(RopeScaling.Extend(config, "linear", null, 1024), RopeScaling.ByLength, null, 2048)).Message, StringComparison.Ordinal);
-        Assert.Contains("Use auto", Assert.Throws<ConfigurationException>(() => RopeScaling.Extend(PublishedConfigs.Find("phi-3-mini-4k"), RopeScaling.ByLength, null, 16384)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "has replaced already",
+            Assert
+                .Throws<ConfigurationException>(() =>
+                    RopeScaling.Extend(RopeScaling.Extend(config, "linear", null, 1024), RopeScaling.ByLength, null, 2048)
+                )
+                .Message,
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "Use auto",
+            Assert
+                .Throws<ConfigurationException>(() =>
+                    RopeScaling.Extend(PublishedConfigs.Find("phi-3-mini-4k"), RopeScaling.ByLength, null, 16384)
+                )
+                .Message,
+            StringComparison.Ordinal
+        );
     }
 
     // transformers' Phi3Config refuses every kind but longrope, and wants exactly type, short_factor and long_factor.
@@ -138,7 +194,10 @@ public class RopeScalingTests
     {
         var config = PublishedConfigs.Find("phi-3-mini-4k");
         var extended = RopeScaling.Extend(config, "auto", null, 16384);
-        Assert.Equal(("longrope", 16384, 4096), (extended.RopeScaling.Kind, extended.MaxPositions, extended.RopeScaling.OriginalMaxPositions));
+        Assert.Equal(
+            ("longrope", 16384, 4096),
+            (extended.RopeScaling.Kind, extended.MaxPositions, extended.RopeScaling.OriginalMaxPositions)
+        );
         foreach (var length in new[] { 100, 16384 })
         {
             var (inverse, factor) = RopeScaling.Frequencies(extended, length);

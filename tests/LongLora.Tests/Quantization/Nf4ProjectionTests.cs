@@ -10,7 +10,17 @@ namespace LongLora.Tests.Quantization;
 public class Nf4ProjectionTests
 {
     // Whole blocks, blocks across rows, a short last block, an odd count, several groups of scales.
-    public static TheoryData<int, int> Shapes => new() { { 64, 64 }, { 172, 64 }, { 64, 172 }, { 7, 9 }, { 33, 130 }, { 600, 192 }, { 1, 1 } };
+    public static TheoryData<int, int> Shapes =>
+        new()
+        {
+            { 64, 64 },
+            { 172, 64 },
+            { 64, 172 },
+            { 7, 9 },
+            { 33, 130 },
+            { 600, 192 },
+            { 1, 1 },
+        };
 
     [Theory]
     [MemberData(nameof(Shapes))]
@@ -44,15 +54,28 @@ public class Nf4ProjectionTests
         using var scope = NewDisposeScope();
         using var projection = Nf4Projection.Quantize(SlowNf4.Random(3, outputs, inputs));
         var expected = tensor(SlowNf4.Dequantize(SlowNf4.Tensors(projection.Stored("w")), "w.weight")).view(outputs, inputs);
-        void AssertSame(Tensor actual, Tensor wanted, string what) => Assert.True(actual.shape.SequenceEqual(wanted.shape) && actual.equal(wanted).all().item<bool>(), what);
+        void AssertSame(Tensor actual, Tensor wanted, string what) =>
+            Assert.True(actual.shape.SequenceEqual(wanted.shape) && actual.equal(wanted).all().item<bool>(), what);
 
         AssertSame(projection.ToDense(), expected, "whole");
-        foreach (var (firstRow, rows, firstColumn, columns) in new[] { (0, outputs, 0, inputs), (outputs / 3, outputs - outputs / 3, 0, inputs), (outputs / 2, 1, inputs / 3, inputs - inputs / 3), (0, outputs, inputs / 2, 1) })
+        foreach (
+            var (firstRow, rows, firstColumn, columns) in new[]
+            {
+                (0, outputs, 0, inputs),
+                (outputs / 3, outputs - outputs / 3, 0, inputs),
+                (outputs / 2, 1, inputs / 3, inputs - inputs / 3),
+                (0, outputs, inputs / 2, 1),
+            }
+        )
         {
             var wanted = expected.narrow(0, firstRow, rows).narrow(1, firstColumn, columns);
             AssertSame(projection.DequantizeByLookup((firstRow, rows), (firstColumn, columns)), wanted, "tensor operations");
             foreach (var level in Levels())
-                AssertSame(projection.DequantizeOnCpu((firstRow, rows), (firstColumn, columns), level), wanted, $"{level} [{firstRow}+{rows}, {firstColumn}+{columns}]");
+                AssertSame(
+                    projection.DequantizeOnCpu((firstRow, rows), (firstColumn, columns), level),
+                    wanted,
+                    $"{level} [{firstRow}+{rows}, {firstColumn}+{columns}]"
+                );
         }
     }
 
@@ -62,7 +85,13 @@ public class Nf4ProjectionTests
         using var scope = NewDisposeScope();
         using var projection = Nf4Projection.Quantize(SlowNf4.Random(5, 1000, 1111));
         Assert.True(projection.ToDense().equal(projection.DequantizeByLookup((0, 1000), (0, 1111))).all().item<bool>());
-        Assert.True(projection.DequantizeOnCpu((3, 990), (5, 1001), Nf4Kernel.Best).equal(projection.DequantizeByLookup((3, 990), (5, 1001))).all().item<bool>());
+        Assert.True(
+            projection
+                .DequantizeOnCpu((3, 990), (5, 1001), Nf4Kernel.Best)
+                .equal(projection.DequantizeByLookup((3, 990), (5, 1001)))
+                .all()
+                .item<bool>()
+        );
     }
 
     [Theory]

@@ -72,8 +72,11 @@ public sealed class QuantizedModelTests : IDisposable
         const string name = "model.layers.0.mlp.gate_proj.weight"; // [172, 64]
         (string, ScalarType, long[])[] expected =
         [
-            ("", ScalarType.Byte, [172 * 32, 1]), (".absmax", ScalarType.Byte, [172]), (".quant_map", ScalarType.Float32, [16]),
-            (".nested_absmax", ScalarType.Float32, [1]), (".nested_quant_map", ScalarType.Float32, [256]),
+            ("", ScalarType.Byte, [172 * 32, 1]),
+            (".absmax", ScalarType.Byte, [172]),
+            (".quant_map", ScalarType.Float32, [16]),
+            (".nested_absmax", ScalarType.Float32, [1]),
+            (".nested_quant_map", ScalarType.Float32, [256]),
         ];
         foreach (var (suffix, type, shape) in expected)
         {
@@ -81,10 +84,21 @@ public sealed class QuantizedModelTests : IDisposable
             Assert.Equal(shape, files.Tensors[name + suffix].Shape);
         }
         var state = System.Text.Encoding.UTF8.GetString(files.Open(name + ".quant_state.bitsandbytes__nf4").data<byte>().ToArray());
-        Assert.StartsWith("{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [172, 64], \"nested_blocksize\": 256, \"nested_dtype\": \"float32\", \"nested_offset\": 0.", state);
+        Assert.StartsWith(
+            "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [172, 64], \"nested_blocksize\": 256, "
+                + "\"nested_dtype\": \"float32\", \"nested_offset\": 0.",
+            state
+        );
         var config = JsonNode.Parse(files.ConfigText)!["quantization_config"]!;
-        Assert.Equal(("bitsandbytes", "nf4", true, true), ((string?)config["quant_method"], (string?)config["bnb_4bit_quant_type"],
-            (bool)config["load_in_4bit"]!, (bool)config["bnb_4bit_use_double_quant"]!));
+        Assert.Equal(
+            ("bitsandbytes", "nf4", true, true),
+            (
+                (string?)config["quant_method"],
+                (string?)config["bnb_4bit_quant_type"],
+                (bool)config["load_in_4bit"]!,
+                (bool)config["bnb_4bit_use_double_quant"]!
+            )
+        );
         Assert.Equal(ScalarType.Float32, files.Tensors["model.embed_tokens.weight"].Type);
 
         // The values, read by the slow version from the file alone.
@@ -102,14 +116,18 @@ public sealed class QuantizedModelTests : IDisposable
         var magnitudes = weight.view(-1, 128).abs().amax([1]);
         var codes = weight.view(-1, 128).div(magnitudes.unsqueeze(1)).view(-1).data<float>().Select(SlowNf4.Code).ToArray();
         var bytes = codes.Chunk(2).Select(pair => (byte)(pair[0] << 4 | pair[1])).ToArray();
-        var state = System.Text.Encoding.UTF8.GetBytes("{\"quant_type\": \"nf4\", \"blocksize\": 128, \"dtype\": \"float16\", \"shape\": [8, 128]}");
-        using var files = new GoldenTensors(new()
-        {
-            ["a.weight"] = tensor(bytes).view(-1, 1).DetachFromDisposeScope(),
-            ["a.weight.absmax"] = magnitudes.DetachFromDisposeScope(),
-            ["a.weight.quant_map"] = tensor(SlowNf4.Table).DetachFromDisposeScope(),
-            ["a.weight.quant_state.bitsandbytes__nf4"] = tensor(state).DetachFromDisposeScope(),
-        });
+        var state = System.Text.Encoding.UTF8.GetBytes(
+            "{\"quant_type\": \"nf4\", \"blocksize\": 128, \"dtype\": \"float16\", \"shape\": [8, 128]}"
+        );
+        using var files = new GoldenTensors(
+            new()
+            {
+                ["a.weight"] = tensor(bytes).view(-1, 1).DetachFromDisposeScope(),
+                ["a.weight.absmax"] = magnitudes.DetachFromDisposeScope(),
+                ["a.weight.quant_map"] = tensor(SlowNf4.Table).DetachFromDisposeScope(),
+                ["a.weight.quant_state.bitsandbytes__nf4"] = tensor(state).DetachFromDisposeScope(),
+            }
+        );
         var source = new LongLora.Layers.CheckpointWeights(files, CPU);
         using var projection = (Nf4Projection)new ProjectionQuantizer(QuantizationKind.None, CPU).Make(source, "a", 8, 128, () => null)!;
         source.Finish();
@@ -140,7 +158,8 @@ public sealed class QuantizedModelTests : IDisposable
             using var parameters = new ParameterBuffer(set.Weights);
             using var positions = RotaryEmbedding.Create(used.Config, 100);
             using var pass = new CheckpointedBackward(used);
-            var loss = pass.Run(Ids(), LlamaGoldenTests.Targets(Ids()), new ForwardContext(new ShiftedSparseAttention(32), positions), 0.01).item<double>();
+            var loss = pass.Run(Ids(), LlamaGoldenTests.Targets(Ids()), new ForwardContext(new ShiftedSparseAttention(32), positions), 0.01)
+                .item<double>();
             if (ReferenceEquals(used, model))
                 HuggingFaceExporter.Write(_folder["merged"], used, origin);
             return (loss, parameters.Gradients.clone());
@@ -168,14 +187,20 @@ public sealed class QuantizedModelTests : IDisposable
     public void Full_fine_tuning_of_a_quantised_model_is_refused()
     {
         using var model = Load(s_stories, QuantizationKind.Nf4);
-        Assert.Contains("full precision", Assert.Throws<ConfigurationException>(() => AdapterSet.Attach(model, new AdapterOptions { TrainEverything = true }, 1)).Message);
+        Assert.Contains(
+            "full precision",
+            Assert.Throws<ConfigurationException>(() => AdapterSet.Attach(model, new AdapterOptions { TrainEverything = true }, 1)).Message
+        );
         var options = FineTuneOptionTable.Defaults with { Tuning = TuningMethod.Full, Quantization = QuantizationKind.Nf4 };
         Assert.Contains("quantization is nf4, but tuning is full", Assert.Throws<ConfigurationException>(options.Validate).Message);
     }
 
     [Fact]
     public void Other_kind_than_stored_is_refused() =>
-        Assert.Contains("stored in nf4", Assert.Throws<ConfigurationException>(() => Load(Quantized(QuantizationKind.Nf4), QuantizationKind.Int8)).Message);
+        Assert.Contains(
+            "stored in nf4",
+            Assert.Throws<ConfigurationException>(() => Load(Quantized(QuantizationKind.Nf4), QuantizationKind.Int8)).Message
+        );
 
     [Fact]
     public void Writing_a_model_with_adapters_or_without_quantisation_is_refused()
@@ -183,9 +208,15 @@ public sealed class QuantizedModelTests : IDisposable
         var folder = CheckpointDirectory.Open(s_stories);
         using var model = ModelLoader.Load(folder.Config, folder, null, QuantizationKind.Nf4);
         using var set = AdapterSet.Attach(model, new AdapterOptions(), 1);
-        Assert.Contains("adapters", Assert.Throws<ConfigurationException>(() => QuantizedCheckpoint.Write(_folder["x"], model, folder)).Message);
+        Assert.Contains(
+            "adapters",
+            Assert.Throws<ConfigurationException>(() => QuantizedCheckpoint.Write(_folder["x"], model, folder)).Message
+        );
         using var plain = Load(s_stories);
-        Assert.Contains("not quantised", Assert.Throws<ConfigurationException>(() => QuantizedCheckpoint.Write(_folder["x"], plain, folder)).Message);
+        Assert.Contains(
+            "not quantised",
+            Assert.Throws<ConfigurationException>(() => QuantizedCheckpoint.Write(_folder["x"], plain, folder)).Message
+        );
     }
 
     [Theory]
@@ -194,7 +225,12 @@ public sealed class QuantizedModelTests : IDisposable
     public void Config_of_another_quantisation_is_refused(string type, string method, string field)
     {
         var config = JsonNode.Parse(File.ReadAllText(Path.Combine(s_stories, "config.json")))!;
-        config["quantization_config"] = new JsonObject { ["quant_method"] = method, ["load_in_4bit"] = true, ["bnb_4bit_quant_type"] = type };
+        config["quantization_config"] = new JsonObject
+        {
+            ["quant_method"] = method,
+            ["load_in_4bit"] = true,
+            ["bnb_4bit_quant_type"] = type,
+        };
         Assert.Contains(field, Assert.Throws<CheckpointException>(() => ModelConfigReader.Parse(config.ToJsonString())).Message);
     }
 

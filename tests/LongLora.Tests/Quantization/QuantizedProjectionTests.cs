@@ -25,18 +25,25 @@ public class QuantizedProjectionTests
         using var projection = Quantize(kind, SlowNf4.Random(1, outputs, inputs), bias);
         using var matrix = new Weight("w", projection.ToDense());
         var dense = new DenseProjection(matrix, bias);
-        Tensor rows = SlowNf4.Random(3, 21, inputs).mul_(50), gradient = SlowNf4.Random(4, 21, outputs).mul_(50);
+        Tensor rows = SlowNf4.Random(3, 21, inputs).mul_(50),
+            gradient = SlowNf4.Random(4, 21, outputs).mul_(50);
         var slices = new FeatureSlice?[] { null, new(outputs / 4, outputs / 2 + 1), new(0, 1) };
         using (no_grad())
         {
             foreach (var slice in slices)
                 Near.AssertRelative(dense.Forward(rows, slice), projection.Forward(rows, slice), 1e-6, $"forward {slice}");
             foreach (var slice in new FeatureSlice?[] { null, new(inputs / 4, inputs / 2 + 1), new(0, 1) })
-                Near.AssertRelative(dense.InputGradient(gradient, slice), projection.InputGradient(gradient, slice), 1e-6, $"input gradient {slice}");
+                Near.AssertRelative(
+                    dense.InputGradient(gradient, slice),
+                    projection.InputGradient(gradient, slice),
+                    1e-6,
+                    $"input gradient {slice}"
+                );
         }
         foreach (var slice in slices)
         {
-            Tensor first = rows.detach().clone().requires_grad_(true), second = rows.detach().clone().requires_grad_(true);
+            Tensor first = rows.detach().clone().requires_grad_(true),
+                second = rows.detach().clone().requires_grad_(true);
             var used = slice is { } s ? gradient.narrow(1, s.Start, s.Count) : gradient;
             dense.Forward(first, slice).backward([used]);
             var output = projection.Forward(second, slice);
@@ -102,10 +109,16 @@ public class QuantizedProjectionTests
         nint Data(Tensor tensor) => LongLora.Runtime.NativeTensor.Data(tensor);
         foreach (var (first, count) in new[] { (0L, 512L), (3L, 501L) })
         {
-            Tensor wide = zeros(590, count), narrow = zeros(590, count);
+            Tensor wide = zeros(590, count),
+                narrow = zeros(590, count);
             Int8Kernel.Dequantize(Data(codes), Data(scales), 512, (7, 590), (first, count), Data(wide));
             Int8Kernel.Dequantize(Data(codes), Data(scales), 512, (7, 590), (first, count), Data(narrow), wide: false);
-            var expected = codes.view(600, 512).narrow(0, 7, 590).narrow(1, first, count).to(ScalarType.Float32).mul(scales.narrow(0, 0, 590).unsqueeze(1));
+            var expected = codes
+                .view(600, 512)
+                .narrow(0, 7, 590)
+                .narrow(1, first, count)
+                .to(ScalarType.Float32)
+                .mul(scales.narrow(0, 0, 590).unsqueeze(1));
             Assert.True(wide.equal(expected).all().item<bool>() && narrow.equal(expected).all().item<bool>());
         }
     }

@@ -10,8 +10,22 @@ internal static class SlowNf4
     // QLoRA, appendix E; the table is written down once more on purpose.
     public static readonly float[] Table =
     [
-        -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
-        0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f,
+        -1.0f,
+        -0.6961928009986877f,
+        -0.5250730514526367f,
+        -0.39491748809814453f,
+        -0.28444138169288635f,
+        -0.18477343022823334f,
+        -0.09105003625154495f,
+        0.0f,
+        0.07958029955625534f,
+        0.16093020141124725f,
+        0.24611230194568634f,
+        0.33791524171829224f,
+        0.44070982933044434f,
+        0.5626170039176941f,
+        0.7229568362236023f,
+        1.0f,
     ];
 
     public static int Code(float normalised) => Enumerable.Range(0, 16).MinBy(i => Math.Abs((double)normalised - Table[i]));
@@ -44,7 +58,8 @@ internal static class SlowNf4
         return result;
     }
 
-    public static Dictionary<string, Tensor> Tensors(IEnumerable<TensorToWrite> stored) => stored.ToDictionary(t => t.Name, t => t.Value().DetachFromDisposeScope());
+    public static Dictionary<string, Tensor> Tensors(IEnumerable<TensorToWrite> stored) =>
+        stored.ToDictionary(t => t.Name, t => t.Value().DetachFromDisposeScope());
 
     public static Tensor Random(long seed, params long[] shape)
     {

@@ -22,12 +22,12 @@ public class AtomicFileTests
         using var folder = new TemporaryFolder();
         var path = folder.Text("x", "old");
         Assert.Throws<InvalidOperationException>(() => AtomicFile.Write(path, stream =>
-        {
-            stream.Write("new"u8);
-            stream.Flush();
-            Assert.Equal("old", File.ReadAllText(path));
-            throw new InvalidOperationException();
-        }));
+            {
+                stream.Write("new"u8);
+                stream.Flush();
+                Assert.Equal("old", File.ReadAllText(path));
+                throw new InvalidOperationException();
+            }));
         Assert.Equal("old", File.ReadAllText(path));
         Assert.Equal([path], Directory.GetFileSystemEntries(folder.Root));
     }
@@ -51,10 +51,10 @@ public class AtomicFileTests
     {
         Assert.SkipUnless(File.Exists("/dev/full"), "needs /dev/full");
         var error = Assert.Throws<ConfigurationException>(() => AtomicFile.Guard("out", () =>
-        {
-            using var full = new FileStream("/dev/full", FileMode.Open, FileAccess.Write);
-            full.Write(new byte[10_000]);
-        }));
+            {
+                using var full = new FileStream("/dev/full", FileMode.Open, FileAccess.Write);
+                full.Write(new byte[10_000]);
+            }));
         Assert.StartsWith("Cannot write 'out': No space left on device", error.Message, StringComparison.Ordinal);
     }
 
@@ -70,8 +70,10 @@ public class AtomicFileTests
             Directory.CreateDirectory(Path.Combine(aside, "deep"));
             File.WriteAllText(Path.Combine(aside, "deep", "two"), "2");
         });
-        Assert.Equal([folder["model"], folder["model", "deep"], folder["model", "deep", "two"]],
-            Directory.GetFileSystemEntries(folder.Root, "*", SearchOption.AllDirectories).Order());
+        Assert.Equal(
+            [folder["model"], folder["model", "deep"], folder["model", "deep", "two"]],
+            Directory.GetFileSystemEntries(folder.Root, "*", SearchOption.AllDirectories).Order()
+        );
     }
 
     [Fact]
@@ -80,11 +82,14 @@ public class AtomicFileTests
         using var folder = new TemporaryFolder();
         AtomicFile.WriteDirectory(folder["model"], aside => File.WriteAllText(Path.Combine(aside, "one"), "1"));
         Assert.Throws<InvalidOperationException>(() => AtomicFile.WriteDirectory(folder["model"], aside =>
-        {
-            File.WriteAllText(Path.Combine(aside, "two"), "2");
-            throw new InvalidOperationException();
-        }));
-        Assert.Equal([folder["model"], folder["model", "one"]], Directory.GetFileSystemEntries(folder.Root, "*", SearchOption.AllDirectories).Order());
+            {
+                File.WriteAllText(Path.Combine(aside, "two"), "2");
+                throw new InvalidOperationException();
+            }));
+        Assert.Equal(
+            [folder["model"], folder["model", "one"]],
+            Directory.GetFileSystemEntries(folder.Root, "*", SearchOption.AllDirectories).Order()
+        );
     }
 
     [Fact]
@@ -97,8 +102,10 @@ public class AtomicFileTests
         folder.Text("x.partial-note", "");
         folder.Text($"xy.partial-{NoProcess}", "");
         AtomicFile.WriteText(folder["x"], "");
-        Assert.Equal(["x", $"x.partial-{living.Id}", "x.partial-note", $"xy.partial-{NoProcess}"],
-            Directory.GetFileSystemEntries(folder.Root).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal(
+            ["x", $"x.partial-{living.Id}", "x.partial-note", $"xy.partial-{NoProcess}"],
+            Directory.GetFileSystemEntries(folder.Root).Select(Path.GetFileName).Order(StringComparer.Ordinal)
+        );
     }
 
     [Fact]
@@ -107,7 +114,9 @@ public class AtomicFileTests
         using var folder = new TemporaryFolder();
         Directory.CreateDirectory(folder[$"model.old-{NoProcess}"]);
         File.WriteAllText(folder[$"model.old-{NoProcess}", "one"], "1");
-        Assert.Throws<InvalidOperationException>(() => AtomicFile.WriteDirectory(folder["model"], _ => throw new InvalidOperationException()));
+        Assert.Throws<InvalidOperationException>(() =>
+            AtomicFile.WriteDirectory(folder["model"], _ => throw new InvalidOperationException())
+        );
         Assert.Equal("1", File.ReadAllText(folder["model", "one"]));
         Assert.Single(Directory.GetFileSystemEntries(folder.Root));
     }

@@ -16,7 +16,10 @@ public class DispatcherTests
     public void FlashAttentionCpu_and_its_backward_equal_autograd_of_repeated_heads()
     {
         using var scope = NewDisposeScope();
-        Tensor q = Heads(1, 6), k = Heads(2, 3), v = Heads(3, 3), gradient = Heads(4, 6);
+        Tensor q = Heads(1, 6),
+            k = Heads(2, 3),
+            v = Heads(3, 3),
+            gradient = Heads(4, 6);
         var (output, logSumExp) = Dispatcher.FlashAttentionCpu(q, k, v, causal: true);
         var ours = Dispatcher.FlashAttentionCpuBackward(gradient, q, k, v, output, logSumExp, causal: true);
 
@@ -36,9 +39,14 @@ public class DispatcherTests
     public void FusedAdamW_equals_the_formula()
     {
         using var scope = NewDisposeScope();
-        double[] weights = [1, -2, 3], gradients = [0.1, -0.2, 0.3], m = [0.01, 0.02, 0.03], v = [0.1, 0.2, 0.3];
+        double[] weights = [1, -2, 3],
+            gradients = [0.1, -0.2, 0.3],
+            m = [0.01, 0.02, 0.03],
+            v = [0.1, 0.2, 0.3];
         Tensor Single(double[] values) => tensor(Array.ConvertAll(values, x => (float)x));
-        Tensor w = Single(weights), first = Single(m), second = Single(v);
+        Tensor w = Single(weights),
+            first = Single(m),
+            second = Single(v);
         Dispatcher.FusedAdamW(w, Single(gradients), first, second, tensor(3f), 0.01, 0.9, 0.95, 0.1, 1e-8);
         for (var i = 0; i < 3; i++)
         {

@@ -11,16 +11,19 @@ public class BpeMergerTests
     {
         // Few symbols and ranks, so that merges feed on each other and ties are common. Symbol 0 to 5 are read, 6 to 19 are made.
         var merges = Gen.Select(Gen.Int[0, 19], Gen.Int[0, 19], Gen.Int[0, 9], Gen.Int[6, 19]).Array[0, 60];
-        Gen.Select(merges, Gen.Int[0, 5].Array[1, 200]).Sample((pairs, row) =>
-        {
-            var table = new MergeTable(1);
-            foreach (var (left, right, rank, merged) in pairs)
-                table.Add(left, right, rank, merged);
-            var (shorter, longer) = ((int[])row.Clone(), (int[])row.Clone());
-            var length = BpeMerger.MergeShort(shorter, table);
-            Assert.Equal(length, BpeMerger.MergeLong(longer, table));
-            Assert.Equal(shorter[..length], longer[..length]);
-        });
+        Gen.Select(merges, Gen.Int[0, 5].Array[1, 200])
+            .Sample(
+                (pairs, row) =>
+                {
+                    var table = new MergeTable(1);
+                    foreach (var (left, right, rank, merged) in pairs)
+                        table.Add(left, right, rank, merged);
+                    var (shorter, longer) = ((int[])row.Clone(), (int[])row.Clone());
+                    var length = BpeMerger.MergeShort(shorter, table);
+                    Assert.Equal(length, BpeMerger.MergeLong(longer, table));
+                    Assert.Equal(shorter[..length], longer[..length]);
+                }
+            );
     }
 
     [Fact]
@@ -58,12 +61,17 @@ public class BpeMergerTests
     {
         // An independent implementation; its patterns see surrogates and it does not normalise, so the text is plain.
         var model = GoldenTokenizers.Read("bytes.model.json");
-        var theirs = BpeTokenizer.Create(new BpeOptions(model["vocab"]!.AsObject().Select(p => KeyValuePair.Create(p.Key, p.Value!.GetValue<int>())))
-        {
-            Merges = model["merges"]!.AsArray().Select(m => m!.GetValue<string>()),
-            ByteLevel = true,
-            PreTokenizer = new RegexPreTokenizer(new(@"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"), null),
-        });
+        var theirs = BpeTokenizer.Create(
+            new BpeOptions(model["vocab"]!.AsObject().Select(p => KeyValuePair.Create(p.Key, p.Value!.GetValue<int>())))
+            {
+                Merges = model["merges"]!.AsArray().Select(m => m!.GetValue<string>()),
+                ByteLevel = true,
+                PreTokenizer = new RegexPreTokenizer(
+                    new(@"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"),
+                    null
+                ),
+            }
+        );
         var json = GoldenTokenizers.Json("gpt-neox");
         json["added_tokens"]!.AsArray().Clear();
         json["normalizer"] = null;

@@ -16,7 +16,10 @@ public class BpeTrainerTests
     public void Train_joins_what_counting_everything_anew_joins()
     {
         var random = new Random(5);
-        var texts = Enumerable.Range(0, 40).Select(_ => string.Concat(Enumerable.Range(0, 200).Select(_ => "aab ccd e12ö"[random.Next(12)]))).Append(Text);
+        var texts = Enumerable
+            .Range(0, 40)
+            .Select(_ => string.Concat(Enumerable.Range(0, 200).Select(_ => "aab ccd e12ö"[random.Next(12)])))
+            .Append(Text);
         var words = BpeTrainer.CountWords(texts);
         Assert.Equal(SlowTrain(words, 150), BpeTrainer.Train(words, 150));
     }
@@ -25,7 +28,12 @@ public class BpeTrainerTests
     public void Train_of_a_known_case_gives_the_known_joins()
     {
         // ab 5 times, bc and abc once: a b; then ab c and b c tie at one each, and b (98) is below ab (256).
-        var words = new Dictionary<string, long> { ["ab"] = 5, ["abc"] = 1, ["bc"] = 1 };
+        var words = new Dictionary<string, long>
+        {
+            ["ab"] = 5,
+            ["abc"] = 1,
+            ["bc"] = 1,
+        };
         Assert.Equal([('a', 'b'), ('b', 'c'), (256, 'c')], BpeTrainer.Train(words, 3));
     }
 
@@ -71,8 +79,13 @@ public class BpeTrainerTests
         var learnt = new List<(int, int)>();
         while (learnt.Count < merges)
         {
-            var best = symbols.SelectMany(w => w.Ids.Zip(w.Ids.Skip(1), (a, b) => (Pair: (a, b), w.Value)))
-                .GroupBy(p => p.Pair, p => p.Value).OrderByDescending(g => g.Sum()).ThenBy(g => g.Key).First().Key;
+            var best = symbols
+                .SelectMany(w => w.Ids.Zip(w.Ids.Skip(1), (a, b) => (Pair: (a, b), w.Value)))
+                .GroupBy(p => p.Pair, p => p.Value)
+                .OrderByDescending(g => g.Sum())
+                .ThenBy(g => g.Key)
+                .First()
+                .Key;
             symbols.ForEach(w => Join(w.Ids, best, 256 + learnt.Count));
             learnt.Add(best);
         }

@@ -13,7 +13,9 @@ public class CanonicalFormTests
         Assert.True(lines.Count > 500);
         foreach (var line in lines)
         {
-            var (source, composed, decomposed) = line.Split(';').Select(Read).ToArray() is [var a, var b, var c] ? (a, b, c) : throw new FormatException(line);
+            var (source, composed, decomposed) = line.Split(';').Select(Read).ToArray() is [var a, var b, var c]
+                ? (a, b, c)
+                : throw new FormatException(line);
             // Between digits, which compose with nothing, and twice, so that what is around counts too.
             foreach (var (before, after) in (ReadOnlySpan<(string, string)>)[("", ""), ("1", "2"), ("\u4E00" + composed + "1", "\u4E00")])
             {
@@ -33,6 +35,10 @@ public class CanonicalFormTests
         Assert.Equal("q" + new string('\u0323', 100_000) + new string('\u0301', 100_000), ordered);
     }
 
-    private static string Read(string codePoints) => string.Concat(
-        codePoints.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(c => new Rune(int.Parse(c, NumberStyles.HexNumber, CultureInfo.InvariantCulture)).ToString()));
+    private static string Read(string codePoints) =>
+        string.Concat(
+            codePoints
+                .Split(' ', StringSplitOptions.RemoveEmptyEntries)
+                .Select(c => new Rune(int.Parse(c, NumberStyles.HexNumber, CultureInfo.InvariantCulture)).ToString())
+        );
 }

@@ -6,7 +6,13 @@ namespace LongLora.Tests.Tokenization;
 
 public class ChatTemplateTests
 {
-    private static readonly ChatMessage[] s_two = [new("user", "Who?"), new("assistant", "Me."), new("user", "Why?"), new("assistant", "So.")];
+    private static readonly ChatMessage[] s_two =
+    [
+        new("user", "Who?"),
+        new("assistant", "Me."),
+        new("user", "Why?"),
+        new("assistant", "So."),
+    ];
 
     private static ITokenizer Llama2 => Tokenizers.Open("llama2", "tokenizer.model");
 
@@ -33,7 +39,12 @@ public class ChatTemplateTests
     [Theory]
     [InlineData("llama2", "<s>[INST] Who? [/INST] Me. </s><s>[INST] Why? [/INST] So. </s>", "Me. </s>")]
     [InlineData("mistral", "<s>[INST] Who? [/INST] Me.</s>[INST] Why? [/INST] So.</s>", "Me.</s>")]
-    [InlineData("alpaca", "<s>Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\nWho?\n\n### Response:Me.</s>", "Me.</s>")]
+    [InlineData(
+        "alpaca",
+        "<s>Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### "
+            + "Instruction:\nWho?\n\n### Response:Me.</s>",
+        "Me.</s>"
+    )]
     [InlineData("longalpaca", "<s>[INST]Who?[/INST]Me.</s>[INST]Why?[/INST]So.</s>", "Me.</s>")]
     public void Render_named_template_of_llama2_has_its_answers(string name, string begin, string first)
     {
@@ -45,11 +56,35 @@ public class ChatTemplateTests
     }
 
     [Theory]
-    [InlineData("chatml", "qwen3", "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\nMe.<|im_end|>\n", "Me.<|im_end|>", "So.<|im_end|>")]
-    [InlineData("llama3", "llama3", "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nMe.<|eot_id|>", "Me.<|eot_id|>", "So.<|eot_id|>")]
-    [InlineData("auto", "llama3", "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nMe.<|eot_id|>", "Me.<|eot_id|>", "So.<|eot_id|>")]
+    [InlineData(
+        "chatml",
+        "qwen3",
+        "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\nMe.<|im_end|>\n",
+        "Me.<|im_end|>",
+        "So.<|im_end|>"
+    )]
+    [InlineData(
+        "llama3",
+        "llama3",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nMe.<|eot_id|>",
+        "Me.<|eot_id|>",
+        "So.<|eot_id|>"
+    )]
+    [InlineData(
+        "auto",
+        "llama3",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nMe.<|eot_id|>",
+        "Me.<|eot_id|>",
+        "So.<|eot_id|>"
+    )]
     // The last answer has the empty thought that the model is to write there.
-    [InlineData("auto", "qwen3", "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\nMe.<|im_end|>\n", "Me.<|im_end|>", "<think>\n\n</think>\n\nSo.<|im_end|>")]
+    [InlineData(
+        "auto",
+        "qwen3",
+        "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\nMe.<|im_end|>\n",
+        "Me.<|im_end|>",
+        "<think>\n\n</think>\n\nSo.<|im_end|>"
+    )]
     public void Render_template_with_turn_tokens_has_its_answers(string name, string model, string begin, string first, string second)
     {
         var folder = SharedMaterial.Shared("tokenizers", model);
@@ -71,7 +106,14 @@ public class ChatTemplateTests
         {
             string Text(string name) => vector.GetProperty(name).GetString()!;
             var content = Text("input").Length > 0 ? Text("instruction") + "\n" + Text("input") : Text("instruction");
-            var user = new ChatMessage("user", content) { Further = new Dictionary<string, JsonElement> { ["instruction"] = vector.GetProperty("instruction"), ["input"] = vector.GetProperty("input") } };
+            var user = new ChatMessage("user", content)
+            {
+                Further = new Dictionary<string, JsonElement>
+                {
+                    ["instruction"] = vector.GetProperty("instruction"),
+                    ["input"] = vector.GetProperty("input"),
+                },
+            };
             var (ids, isAnswer) = template.Render([user, new("assistant", Text("output"))], Llama2).Encode(Llama2);
             Assert.Equal(vector.GetProperty("input_ids").EnumerateArray().Select(i => i.GetInt32()), ids);
             var source = vector.GetProperty("source_len").GetInt32();
@@ -98,7 +140,11 @@ public class ChatTemplateTests
     public void Encode_token_over_the_edge_of_an_answer_is_learnt()
     {
         // "]" and "(" are one token where they meet.
-        var template = ChatTemplate.Parse("{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% else %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}", "test");
+        var template = ChatTemplate.Parse(
+            "{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% else %}{{ m.content }}{{ eos_token }}{% endif %}{% "
+                + "endfor %}",
+            "test"
+        );
         var chat = template.Render([new("user", "a"), new("assistant", "(b)")], Llama2);
         var (ids, isAnswer) = chat.Encode(Llama2);
         var merged = Llama2.FindToken("](")!.Value;
@@ -133,7 +179,10 @@ public class ChatTemplateTests
     public void Find_own_template_is_read_wherever_it_stands()
     {
         using var folder = new TemporaryFolder();
-        folder.Text("tokenizer_config.json", "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"t\"}, {\"name\": \"default\", \"template\": \"d\"}]}");
+        folder.Text(
+            "tokenizer_config.json",
+            "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"t\"}, {\"name\": \"default\", \"template\": \"d\"}]}"
+        );
         Assert.Equal("d", ChatTemplate.Find("auto", folder.Root).Source);
         folder.Text("chat_template.jinja", "j");
         Assert.Equal("j", ChatTemplate.Find("auto", folder.Root).Source);
@@ -156,7 +205,13 @@ public class ChatTemplateTests
         """;
 
     private static ChatMessage Call(string calls) =>
-        new(ChatMessage.Assistant, "") { Further = new Dictionary<string, JsonElement> { [ToolCalls.Member] = ToolCalls.WithObjects(JsonDocument.Parse(calls).RootElement) } };
+        new(ChatMessage.Assistant, "")
+        {
+            Further = new Dictionary<string, JsonElement>
+            {
+                [ToolCalls.Member] = ToolCalls.WithObjects(JsonDocument.Parse(calls).RootElement),
+            },
+        };
 
     [Fact]
     public void Render_calls_of_tools_are_learnt_to_the_end_of_the_turn()
@@ -166,7 +221,10 @@ public class ChatTemplateTests
         ChatMessage[] messages = [new("user", "x"), call, new("tool", "y"), new("assistant", "z")];
         var template = ChatTemplate.Parse(CallsTemplate, "test");
         var chat = template.Render(messages, Llama2, tools: tools);
-        Assert.Equal("""<s>tools:{"name": "f</s>"}</s><s>user:x</s><s>assistant:<call>{"name": "f", "arguments": {"a": 1}}<call/></s><s>tool:y</s><s>assistant:z</s>""", chat.Text);
+        Assert.Equal(
+            """<s>tools:{"name": "f</s>"}</s><s>user:x</s><s>assistant:<call>{"name": "f", "arguments": {"a": 1}}<call/></s><s>tool:y</s><s>assistant:z</s>""",
+            chat.Text
+        );
         Assert.Equal(["""<call>{"name": "f", "arguments": {"a": 1}}<call/></s>""", "z</s>"], Learnt(chat));
         Assert.Equal(5, chat.Encode(Llama2).Ids.Count(id => id == Llama2.EosTokenId)); // the one in the tool's name is text
         Assert.True(template.WritesTools && template.WritesToolCalls);
@@ -178,8 +236,15 @@ public class ChatTemplateTests
         var template = ChatTemplate.Find("chatml", "");
         Assert.False(template.WritesTools || template.WritesToolCalls);
         var calls = ToolCalls.Parse("""[{"name": "f", "arguments": {"a":  "é"}}, {"name": "g"}]""")!.Value;
-        var message = new ChatMessage(ChatMessage.Assistant, "See.") { Further = new Dictionary<string, JsonElement> { [ToolCalls.Member] = calls } };
-        Assert.Contains("<|im_start|>assistant\nSee.\n{\"name\": \"f\", \"arguments\": {\"a\":  \"é\"}}\n{\"name\": \"g\"}<|im_end|>", template.Render([new("user", "x"), message], Llama2).Text, StringComparison.Ordinal);
+        var message = new ChatMessage(ChatMessage.Assistant, "See.")
+        {
+            Further = new Dictionary<string, JsonElement> { [ToolCalls.Member] = calls },
+        };
+        Assert.Contains(
+            "<|im_start|>assistant\nSee.\n{\"name\": \"f\", \"arguments\": {\"a\":  \"é\"}}\n{\"name\": \"g\"}<|im_end|>",
+            template.Render([new("user", "x"), message], Llama2).Text,
+            StringComparison.Ordinal
+        );
         Assert.Null(ToolCalls.Parse("no call"));
         Assert.Null(ToolCalls.Parse("[1]"));
         Assert.Null(ToolCalls.Parse("{}"));
@@ -190,7 +255,17 @@ public class ChatTemplateTests
     {
         var folder = SharedMaterial.Shared("tokenizers", "qwen3");
         var tokenizer = Tokenizers.Open("qwen3", "tokenizer.json");
-        var chat = ChatTemplate.Find("auto", folder).Render([new("user", "x"), Call("""[{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}]"""), new("tool", "y"), new("assistant", "z")], tokenizer);
+        var chat = ChatTemplate
+            .Find("auto", folder)
+            .Render(
+                [
+                    new("user", "x"),
+                    Call("""[{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}]"""),
+                    new("tool", "y"),
+                    new("assistant", "z"),
+                ],
+                tokenizer
+            );
         Assert.Equal("<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call><|im_end|>", Learnt(chat)[0]);
     }
 }

@@ -3,7 +3,10 @@ using LongLora.Tokenization;
 
 namespace LongLora.Tests.Tokenization;
 
-/// <summary>Ids and texts computed by the references, Debian's sentencepiece 0.1.97 and Hugging Face's tokenizers 0.23.2, over small vocabularies of our own.</summary>
+/// <summary>
+/// Ids and texts computed by the references, Debian's sentencepiece 0.1.97 and Hugging Face's tokenizers 0.23.2, over small vocabularies
+/// of our own.
+/// </summary>
 public class GoldenTests
 {
     public static TheoryData<string> Models => [.. GoldenTokenizers.SentencePieceModels];
@@ -34,7 +37,11 @@ public class GoldenTests
         var cases = GoldenTokenizers.Read("stories260K.json").AsArray();
         Assert.Equal(36, cases.Count);
         foreach (var item in cases)
-            Equal([1, .. GoldenTokenizers.Ids(item!["ids"])], tokenizer.Encode(item["text"]!.GetValue<string>(), addSpecial: true), item["text"]!.GetValue<string>());
+            Equal(
+                [1, .. GoldenTokenizers.Ids(item!["ids"])],
+                tokenizer.Encode(item["text"]!.GetValue<string>(), addSpecial: true),
+                item["text"]!.GetValue<string>()
+            );
     }
 
     [Theory]
@@ -68,5 +75,8 @@ public class GoldenTests
     }
 
     private static void Equal(IReadOnlyList<int> expected, IReadOnlyList<int> actual, string text) =>
-        Assert.True(expected.SequenceEqual(actual), $"{JsonSerializer.Serialize(text)}: {string.Join(' ', expected)}, but {string.Join(' ', actual)}");
+        Assert.True(
+            expected.SequenceEqual(actual),
+            $"{JsonSerializer.Serialize(text)}: {string.Join(' ', expected)}, but {string.Join(' ', actual)}"
+        );
 }

@@ -11,7 +11,18 @@ internal static class GoldenTokenizers
     public static readonly string[] SentencePieceModels = ["bpe", "unigram", "unknown"];
 
     /// <summary>Ways to tokenise over two vocabularies, as tokenizer.json describes them.</summary>
-    public static readonly string[] JsonVariants = ["gpt-neox", "llama3", "qwen", "mixed", "words", "mistral", "llama2", "metaspace", "unfused"];
+    public static readonly string[] JsonVariants =
+    [
+        "gpt-neox",
+        "llama3",
+        "qwen",
+        "mixed",
+        "words",
+        "mistral",
+        "llama2",
+        "metaspace",
+        "unfused",
+    ];
 
     /// <summary>A golden file as JSON.</summary>
     public static JsonNode Read(string name) => JsonNode.Parse(File.ReadAllText(SharedMaterial.Golden("tokenizers", name)))!;
@@ -27,7 +38,11 @@ internal static class GoldenTokenizers
         foreach (var (name, value) in described["model"]!.AsObject())
             model[name] = value?.DeepClone();
         if (described["mergePairs"]!.GetValue<bool>())
-            model["merges"] = new JsonArray([.. model["merges"]!.AsArray().Select(m => new JsonArray([.. m!.GetValue<string>().Split(' ').Select(p => JsonValue.Create(p))]))]);
+            model["merges"] = new JsonArray([
+                .. model["merges"]!
+                    .AsArray()
+                    .Select(m => new JsonArray([.. m!.GetValue<string>().Split(' ').Select(p => JsonValue.Create(p))])),
+            ]);
         var json = new JsonObject { ["version"] = "1.0", ["model"] = model };
         foreach (var (name, value) in described["set"]!.AsObject())
             json[name] = value?.DeepClone();

@@ -6,24 +6,32 @@ namespace LongLora.Tests.Tokenization;
 /// <summary>Against Jinja2 3.1.6 in Python, set up as transformers sets it up for chat templates (Goldens/chat).</summary>
 public class JinjaTests
 {
-    private static readonly Lazy<JsonElement> s_golden = new(() => JsonDocument.Parse(File.ReadAllText(SharedMaterial.Golden("chat", "chat_templates.json"))).RootElement);
+    private static readonly Lazy<JsonElement> s_golden = new(() =>
+        JsonDocument.Parse(File.ReadAllText(SharedMaterial.Golden("chat", "chat_templates.json"))).RootElement
+    );
 
     public static TheoryData<string, string> Snippets() =>
-        [.. s_golden.Value.GetProperty("snippets").EnumerateArray().Select(s => (s.GetProperty("source").GetString()!, s.GetProperty("text").GetString()!))];
+        [
+            .. s_golden
+                .Value.GetProperty("snippets")
+                .EnumerateArray()
+                .Select(s => (s.GetProperty("source").GetString()!, s.GetProperty("text").GetString()!)),
+        ];
 
     public static TheoryData<string> Templates() =>
         [.. s_golden.Value.GetProperty("cases").EnumerateArray().Select(c => c.GetProperty("template").GetString()!).Distinct()];
 
-    private static object? Value(JsonElement json) => json.ValueKind switch
-    {
-        JsonValueKind.String => MarkedText.Of(json.GetString()!),
-        JsonValueKind.Number => json.TryGetInt64(out var whole) ? (object)whole : json.GetDouble(),
-        JsonValueKind.True => true,
-        JsonValueKind.False => false,
-        JsonValueKind.Array => json.EnumerateArray().Select(Value).ToList(),
-        JsonValueKind.Object => json.EnumerateObject().ToDictionary(p => p.Name, p => Value(p.Value)),
-        _ => null,
-    };
+    private static object? Value(JsonElement json) =>
+        json.ValueKind switch
+        {
+            JsonValueKind.String => MarkedText.Of(json.GetString()!),
+            JsonValueKind.Number => json.TryGetInt64(out var whole) ? (object)whole : json.GetDouble(),
+            JsonValueKind.True => true,
+            JsonValueKind.False => false,
+            JsonValueKind.Array => json.EnumerateArray().Select(Value).ToList(),
+            JsonValueKind.Object => json.EnumerateObject().ToDictionary(p => p.Name, p => Value(p.Value)),
+            _ => null,
+        };
 
     private static string Render(string source, params (string Name, object? Value)[] values) =>
         JinjaTemplate.Parse(source).Render(values.ToDictionary(v => v.Name, v => v.Value), out _).Text;
@@ -37,15 +45,26 @@ public class JinjaTests
     public void Render_published_template_equals_jinja2_on_every_conversation(string name)
     {
         var source = name.StartsWith("shared:", StringComparison.Ordinal)
-            ? JsonDocument.Parse(File.ReadAllText(SharedMaterial.Shared("tokenizers", name[7..], "tokenizer_config.json"))).RootElement.GetProperty("chat_template").GetString()!
+            ? JsonDocument
+                .Parse(File.ReadAllText(SharedMaterial.Shared("tokenizers", name[7..], "tokenizer_config.json")))
+                .RootElement.GetProperty("chat_template")
+                .GetString()!
             : s_golden.Value.GetProperty("templates").GetProperty(name).GetString()!;
         var cases = s_golden.Value.GetProperty("cases").EnumerateArray().Where(c => c.GetProperty("template").GetString() == name).ToList();
         Assert.Equal(14, cases.Count);
         foreach (var golden in cases)
         {
             var conversation = golden.GetProperty("conversation").GetString()!;
-            string Run() => Render(source, ("messages", Value(s_golden.Value.GetProperty("conversations").GetProperty(conversation))), ("bos_token", MarkedText.Of("<s>")),
-                ("eos_token", MarkedText.Of("</s>")), ("add_generation_prompt", golden.GetProperty("generation_prompt").GetBoolean()), ("tools", null), ("documents", null));
+            string Run() =>
+                Render(
+                    source,
+                    ("messages", Value(s_golden.Value.GetProperty("conversations").GetProperty(conversation))),
+                    ("bos_token", MarkedText.Of("<s>")),
+                    ("eos_token", MarkedText.Of("</s>")),
+                    ("add_generation_prompt", golden.GetProperty("generation_prompt").GetBoolean()),
+                    ("tools", null),
+                    ("documents", null)
+                );
             if (golden.TryGetProperty("text", out var text))
                 Assert.Equal(text.GetString(), Run());
             else
@@ -82,7 +101,9 @@ public class JinjaTests
     public void Render_every_character_knows_where_it_came_from()
     {
         var message = new Dictionary<string, object?> { ["content"] = MarkedText.Of("  aXbXc  ", 3) };
-        var text = JinjaTemplate.Parse("<{{ (m.content|trim).split('X')[1:]|join('-') + m.content.upper()[2:4] }}>{{ m|tojson }}").Render(new Dictionary<string, object?> { ["m"] = message }, out _);
+        var text = JinjaTemplate
+            .Parse("<{{ (m.content|trim).split('X')[1:]|join('-') + m.content.upper()[2:4] }}>{{ m|tojson }}")
+            .Render(new Dictionary<string, object?> { ["m"] = message }, out _);
         Assert.Equal("<b-cAX>{\"content\": \"  aXbXc  \"}", text.Text);
         Assert.Equal("0303330" + new string('3', 24), string.Concat(Enumerable.Range(0, text.Length).Select(i => text.Owner(i))));
     }
@@ -90,7 +111,9 @@ public class JinjaTests
     [Fact]
     public void Render_generation_blocks_are_told()
     {
-        JinjaTemplate.Parse("ab{% for x in [1, 2] %}{% generation %}{{ x }}{{ x }}{% endgeneration %}-{% endfor %}").Render(new Dictionary<string, object?>(), out var generated);
+        JinjaTemplate
+            .Parse("ab{% for x in [1, 2] %}{% generation %}{{ x }}{{ x }}{% endgeneration %}-{% endfor %}")
+            .Render(new Dictionary<string, object?>(), out var generated);
         Assert.Equal([(2, 4), (5, 7)], generated);
     }
 }

@@ -61,7 +61,11 @@ public class RoundTripTests
         string[] files =
         [
             .. Directory.GetFiles(SharedMaterial.Shared("data", "books", "validation"), "*.txt").Order(StringComparer.Ordinal).Take(3),
-            .. Directory.GetFiles(SharedMaterial.Shared("data", "proofs"), "*", SearchOption.AllDirectories).Where(f => !f.EndsWith(".json", StringComparison.Ordinal)).Order(StringComparer.Ordinal).Where((_, i) => i % 20 == 0),
+            .. Directory
+                .GetFiles(SharedMaterial.Shared("data", "proofs"), "*", SearchOption.AllDirectories)
+                .Where(f => !f.EndsWith(".json", StringComparison.Ordinal))
+                .Order(StringComparer.Ordinal)
+                .Where((_, i) => i % 20 == 0),
         ];
         return files.Select(file => File.ReadAllText(file, Encoding.UTF8)).Select(text => text[..Math.Min(text.Length, 60_000)]);
     }

@@ -36,12 +36,16 @@ public class StreamingDecoderTests
     {
         // Mostly bytes that are no characters: what an untrained model says.
         var tokenizer = GoldenTokenizers.Open(name);
-        Gen.Select(Gen.Int[0, tokenizer.VocabularySize - 1].Array[0, 80], Gen.Bool).Sample((ids, skipSpecial) =>
-        {
-            var decoder = new StreamingDecoder(tokenizer, skipSpecial);
-            var streamed = string.Concat(ids.Select(decoder.Append)) + decoder.Finish();
-            Assert.Equal(tokenizer.Decode(ids, skipSpecial), streamed);
-        }, iter: 300);
+        Gen.Select(Gen.Int[0, tokenizer.VocabularySize - 1].Array[0, 80], Gen.Bool)
+            .Sample(
+                (ids, skipSpecial) =>
+                {
+                    var decoder = new StreamingDecoder(tokenizer, skipSpecial);
+                    var streamed = string.Concat(ids.Select(decoder.Append)) + decoder.Finish();
+                    Assert.Equal(tokenizer.Decode(ids, skipSpecial), streamed);
+                },
+                iter: 300
+            );
     }
 
     [Fact]

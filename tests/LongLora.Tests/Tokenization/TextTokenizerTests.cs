@@ -43,8 +43,17 @@ public class TextTokenizerTests
         {
             var size = GoldenTokenizers.Open(name).VocabularySize;
             var tokenizer = GoldenTokenizers.Open(
-                name, ("added_tokens.json", $$"""{"[PAD]": {{size}}}"""), ("special_tokens_map.json", """{"pad_token": {"content": "[PAD]", "lstrip": false}, "bos_token": "<s>", "eos_token": "</s>"}"""));
-            Assert.Equal((size + 1, (int?)size, (int?)size), (tokenizer.VocabularySize, tokenizer.PadTokenId, tokenizer.FindToken("[PAD]")));
+                name,
+                ("added_tokens.json", $$"""{"[PAD]": {{size}}}"""),
+                (
+                    "special_tokens_map.json",
+                    """{"pad_token": {"content": "[PAD]", "lstrip": false}, "bos_token": "<s>", "eos_token": "</s>"}"""
+                )
+            );
+            Assert.Equal(
+                (size + 1, (int?)size, (int?)size),
+                (tokenizer.VocabularySize, tokenizer.PadTokenId, tokenizer.FindToken("[PAD]"))
+            );
             Assert.Equal((1, 2), (tokenizer.BosTokenId, tokenizer.EosTokenId));
             Assert.DoesNotContain(size, tokenizer.Encode("a [PAD]"));
             Assert.Contains(size, tokenizer.Encode("a [PAD]", parseSpecial: true));
@@ -57,7 +66,10 @@ public class TextTokenizerTests
     {
         foreach (var name in (string[])["bpe", "mistral"])
         {
-            var config = ("tokenizer_config.json", """{"add_bos_token": false, "add_eos_token": true, "bos_token": "<s>", "eos_token": {"content": "</s>"}}""");
+            var config = (
+                "tokenizer_config.json",
+                """{"add_bos_token": false, "add_eos_token": true, "bos_token": "<s>", "eos_token": {"content": "</s>"}}"""
+            );
             var tokenizer = GoldenTokenizers.Open(name, config);
             Assert.Equal([.. tokenizer.Encode("sea"), 2], tokenizer.Encode("sea", addSpecial: true));
         }
@@ -68,7 +80,11 @@ public class TextTokenizerTests
     {
         var tokenizer = GoldenTokenizers.Open("gpt-neox", ("config.json", """{"bos_token_id": 5, "eos_token_id": [757, 6]}"""));
         Assert.Equal((5, 757, null), (tokenizer.BosTokenId, tokenizer.EosTokenId, tokenizer.PadTokenId));
-        var silenced = GoldenTokenizers.Open("gpt-neox", ("config.json", """{"bos_token_id": 5}"""), ("tokenizer_config.json", """{"bos_token": null}"""));
+        var silenced = GoldenTokenizers.Open(
+            "gpt-neox",
+            ("config.json", """{"bos_token_id": 5}"""),
+            ("tokenizer_config.json", """{"bos_token": null}""")
+        );
         Assert.Null(silenced.BosTokenId);
     }
 
@@ -156,7 +172,9 @@ public class TextTokenizerTests
     [Fact]
     public void Encode_with_a_BOS_that_no_file_names_fails()
     {
-        var e = Assert.Throws<CheckpointException>(() => GoldenTokenizers.Open("qwen", ("tokenizer_config.json", """{"add_bos_token": true}""")));
+        var e = Assert.Throws<CheckpointException>(() =>
+            GoldenTokenizers.Open("qwen", ("tokenizer_config.json", """{"add_bos_token": true}"""))
+        );
         Assert.Contains("add_bos_token", e.Message);
     }
 }

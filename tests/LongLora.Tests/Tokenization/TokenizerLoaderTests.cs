@@ -41,7 +41,10 @@ public class TokenizerLoaderTests
     {
         using var folder = new TemporaryFolder();
         // The first field of the trainer's settings that is read last wins: model_type 4, characters.
-        File.WriteAllBytes(folder["tokenizer.model"], [.. File.ReadAllBytes(SharedMaterial.Golden("tokenizers", "bpe.model")), 0x12, 2, 3 << 3, 4]);
+        File.WriteAllBytes(
+            folder["tokenizer.model"],
+            [.. File.ReadAllBytes(SharedMaterial.Golden("tokenizers", "bpe.model")), 0x12, 2, 3 << 3, 4]
+        );
         var e = Assert.Throws<CheckpointException>(() => TokenizerLoader.Load(folder.Root));
         Assert.Contains("\"char\"", e.Message.Replace("type char", "type \"char\"", StringComparison.Ordinal));
         GoldenTokenizers.Write(folder, "qwen");
@@ -84,7 +87,10 @@ public class TokenizerLoaderTests
     [InlineData("""{"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}, "decoder": {"type": "Fuse"}}""", "id -1")]
     [InlineData("""{"model": {"type": "BPE", "vocab": {"a": 2000000000}, "merges": []}, "decoder": {"type": "Fuse"}}""", "id 2000000000")]
     [InlineData("""{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}, "decoder": {"type": "Fuse"}}""", "model.merges[0]")]
-    [InlineData("""{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "unk_token": "u"}, "decoder": {"type": "Fuse"}}""", "model.unk_token")]
+    [InlineData(
+        """{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "unk_token": "u"}, "decoder": {"type": "Fuse"}}""",
+        "model.unk_token"
+    )]
     [InlineData("""{"model": {"type": "BPE", "vocab": {"\ud800": 0}, "merges": []}, "decoder": {"type": "Fuse"}}""", "not Unicode")]
     [InlineData("""{"model": {"type": "B\ud800", "vocab": {}, "merges": []}}""", "Unicode text")]
     [InlineData("""{"model": {"type": "WordPiece", "vocab": {}}}""", "WordPiece")]
@@ -102,11 +108,19 @@ public class TokenizerLoaderTests
 
     [Theory]
     [InlineData("normalizer", """{"type": "NFKC"}""", "NFKC")]
-    [InlineData("normalizer", """{"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "BertNormalizer"}]}""", "normalizer.normalizers[1]")]
+    [InlineData(
+        "normalizer",
+        """{"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "BertNormalizer"}]}""",
+        "normalizer.normalizers[1]"
+    )]
     [InlineData("pre_tokenizer", """{"type": "BertPreTokenizer"}""", "BertPreTokenizer")]
     [InlineData("pre_tokenizer", """{"type": "Split", "pattern": {"Regex": "\\p{Han}+"}, "behavior": "Isolated"}""", "\\p{Han}")]
     [InlineData("pre_tokenizer", """{"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Shuffled"}""", "behavior")]
-    [InlineData("pre_tokenizer", """{"type": "Sequence", "pretokenizers": [{"type": "Digits"}, {"type": "ByteLevel", "add_prefix_space": true}]}""", "pretokenizers[1]")]
+    [InlineData(
+        "pre_tokenizer",
+        """{"type": "Sequence", "pretokenizers": [{"type": "Digits"}, {"type": "ByteLevel", "add_prefix_space": true}]}""",
+        "pretokenizers[1]"
+    )]
     [InlineData("post_processor", """{"type": "BertProcessing"}""", "BertProcessing")]
     [InlineData("decoder", """{"type": "WordPiece"}""", "WordPiece")]
     [InlineData("decoder", """{"type": "Fuse"}""", "ByteLevel")]

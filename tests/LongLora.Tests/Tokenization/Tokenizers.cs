@@ -10,16 +10,18 @@ internal static class Tokenizers
     /// <summary>A tokenizer by its folder and the file to use; skips the test where it is absent.</summary>
     public static ITokenizer Open(string folder, string file)
     {
-        var path = folder == "stories260K" ? SharedMaterial.Shared("models", "stories260K-hf") : SharedMaterial.Shared("tokenizers", folder);
+        var path =
+            folder == "stories260K" ? SharedMaterial.Shared("models", "stories260K-hf") : SharedMaterial.Shared("tokenizers", folder);
         lock (Opened)
         {
             if (!Opened.TryGetValue((folder, file), out var tokenizer))
             {
                 // What the loader does, with the choice of the file taken from it.
                 var settings = TokenizerSettings.Read(path);
-                tokenizer = file == "tokenizer.json"
-                    ? TokenizerJson.Load(Path.Combine(path, file), settings)
-                    : SentencePieceTokenizer.Load(Path.Combine(path, file), settings);
+                tokenizer =
+                    file == "tokenizer.json"
+                        ? TokenizerJson.Load(Path.Combine(path, file), settings)
+                        : SentencePieceTokenizer.Load(Path.Combine(path, file), settings);
                 Opened.Add((folder, file), tokenizer);
             }
             return tokenizer;

@@ -3,7 +3,10 @@ using LongLora.Tokenization;
 
 namespace LongLora.Tests.Tokenization;
 
-/// <summary>Ids computed by others: llama.cpp's own test cases, and sentencepiece. The vocabularies are their vendors', so they lie beside the project.</summary>
+/// <summary>
+/// Ids computed by others: llama.cpp's own test cases, and sentencepiece. The vocabularies are their vendors', so they lie beside the
+/// project.
+/// </summary>
 public class VectorTests
 {
     private const string Separator = "\n__ggml_vocab_test__\n";
@@ -19,13 +22,18 @@ public class VectorTests
     public void Encode_llama_cpp_cases_gives_their_ids(string folder, string file, string vectors)
     {
         var tokenizer = Tokenizers.Open(folder, file);
-        var texts = File.ReadAllText(SharedMaterial.Shared("tokenizers", "vectors", $"ggml-vocab-{vectors}.gguf.inp")).Split(Separator)[..^1];
+        var texts = File.ReadAllText(SharedMaterial.Shared("tokenizers", "vectors", $"ggml-vocab-{vectors}.gguf.inp")).Split(Separator)[
+            ..^1
+        ];
         var expected = File.ReadAllLines(SharedMaterial.Shared("tokenizers", "vectors", $"ggml-vocab-{vectors}.gguf.out"));
         Assert.Equal((46, 46), (texts.Length, expected.Length));
         for (var i = 0; i < texts.Length; i++)
         {
             var ids = expected[i].Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(int.Parse);
-            Assert.True(ids.SequenceEqual(tokenizer.Encode(texts[i])), $"case {i}: {JsonSerializer.Serialize(texts[i])}: {expected[i]}, but {string.Join(' ', tokenizer.Encode(texts[i]))}");
+            Assert.True(
+                ids.SequenceEqual(tokenizer.Encode(texts[i])),
+                $"case {i}: {JsonSerializer.Serialize(texts[i])}: {expected[i]}, but {string.Join(' ', tokenizer.Encode(texts[i]))}"
+            );
         }
     }
 
@@ -41,7 +49,10 @@ public class VectorTests
         {
             var text = item.GetProperty("text").GetString()!;
             var ids = item.GetProperty(key).EnumerateArray().Select(id => id.GetInt32()).ToArray();
-            Assert.True(ids.SequenceEqual(tokenizer.Encode(text)), $"{JsonSerializer.Serialize(text)}: {string.Join(' ', ids)}, but {string.Join(' ', tokenizer.Encode(text))}");
+            Assert.True(
+                ids.SequenceEqual(tokenizer.Encode(text)),
+                $"{JsonSerializer.Serialize(text)}: {string.Join(' ', ids)}, but {string.Join(' ', tokenizer.Encode(text))}"
+            );
         }
     }
 }

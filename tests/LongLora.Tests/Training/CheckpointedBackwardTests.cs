@@ -32,13 +32,33 @@ public class CheckpointedBackwardTests
         var ids = Ids(2, 50);
         var targets = LlamaGoldenTests.Targets(ids);
         using var positions = RotaryEmbedding.Create(model.Config, 50);
-        var context = new ForwardContext(new ShiftedSparseAttention(16), positions, documents ? [[20, 30], [50]] : null);
+        var context = new ForwardContext(
+            new ShiftedSparseAttention(16),
+            positions,
+            documents
+                ?
+                [
+                    [20, 30],
+                    [50],
+                ]
+                : null
+        );
         var plainLoss = PlainPass.Loss(model, ids, targets, context);
         plainLoss.backward();
         var plain = parameters.Gradients.clone();
 
         Tensor? first = null;
-        foreach (var (blocks, offload) in new[] { (1, ActivationOffload.None), (2, ActivationOffload.None), (5, ActivationOffload.None), (1, ActivationOffload.Disk), (2, ActivationOffload.Disk), (1, ActivationOffload.Auto) })
+        foreach (
+            var (blocks, offload) in new[]
+            {
+                (1, ActivationOffload.None),
+                (2, ActivationOffload.None),
+                (5, ActivationOffload.None),
+                (1, ActivationOffload.Disk),
+                (2, ActivationOffload.Disk),
+                (1, ActivationOffload.Auto),
+            }
+        )
         {
             parameters.ClearGradients();
             using var pass = new CheckpointedBackward(model, blocks, offload);
@@ -58,7 +78,16 @@ public class CheckpointedBackwardTests
     public void Run_in_many_pieces_equals_plain_pass(int heads, int sharedHeads)
     {
         using var scope = NewDisposeScope();
-        var config = LlamaGoldenTests.TinyConfig with { HiddenSize = heads * 64, HeadSize = 64, HeadCount = heads, KeyValueHeadCount = sharedHeads, IntermediateSize = 1024, VocabularySize = 3000, MaxPositions = 12000 };
+        var config = LlamaGoldenTests.TinyConfig with
+        {
+            HiddenSize = heads * 64,
+            HeadSize = 64,
+            HeadCount = heads,
+            KeyValueHeadCount = sharedHeads,
+            IntermediateSize = 1024,
+            VocabularySize = 3000,
+            MaxPositions = 12000,
+        };
         using var model = ModelLoader.Create(config, 1);
         using var set = AdapterSet.Attach(model, new AdapterOptions(), 3);
         foreach (var weight in set.Weights.Where(w => w.Name.EndsWith("lora_B.weight", StringComparison.Ordinal)))

@@ -15,7 +15,8 @@ public class CombinationTests
 {
     private static readonly (int Heads, int Shared)[] s_heads = [(4, 4), (4, 2), (6, 3), (4, 1)];
 
-    // Every value meets most values of every other one. Rows of 700 tokens are two tiles of the MLP, and two chunks of logits at 20,000 ids.
+    // Every value meets most values of every other one. Rows of 700 tokens are two tiles of the MLP, and two chunks of logits at 20,000
+    // ids.
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
@@ -37,9 +38,16 @@ public class CombinationTests
         var (batch, length, blocks) = (Choose(1, 2), Choose(700, 513), Choose(1, 2, 3));
         var kind = (QuantizationKind)(seed % 3);
         var offload = seed / 3 % 2 == 0 ? ActivationOffload.Disk : ActivationOffload.None;
-        var (documents, tied, window, full) = (Choose(false, true), Choose(false, true), Choose<int?>(null, null, 100), Choose(false, false, true));
+        var (documents, tied, window, full) = (
+            Choose(false, true),
+            Choose(false, true),
+            Choose<int?>(null, null, 100),
+            Choose(false, false, true)
+        );
         var everything = kind == QuantizationKind.None && Choose(false, true);
-        var what = $"{heads}/{shared} heads, {batch} x {length}, {blocks} blocks, {kind}, {offload}, documents {documents}, tied {tied}, window {window}, full {full}, everything {everything}";
+        var what =
+            $"{heads}/{shared} heads, {batch} x {length}, {blocks} blocks, {kind}, {offload}, documents {documents}, tied {tied}, "
+            + $"window {window}, full {full}, everything {everything}";
 
         using var scope = NewDisposeScope();
         var config = LlamaGoldenTests.TinyConfig with
@@ -54,7 +62,15 @@ public class CombinationTests
             MaxPositions = 700,
         };
         using var model = ModelLoader.Create(config, seed, quantization: kind);
-        using var set = AdapterSet.Attach(model, new AdapterOptions { TrainEverything = everything, TargetModules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] }, 3);
+        using var set = AdapterSet.Attach(
+            model,
+            new AdapterOptions
+            {
+                TrainEverything = everything,
+                TargetModules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+            },
+            3
+        );
         foreach (var adapter in set.Adapters.Values)
             adapter.B.Value.uniform_(-0.1, 0.1);
         using var parameters = new ParameterBuffer(set.Weights);
@@ -62,8 +78,16 @@ public class CombinationTests
         var ids = randint(0, config.VocabularySize, [batch, length], ScalarType.Int64, generator: generator);
         var targets = LlamaGoldenTests.Targets(ids);
         using var positions = RotaryEmbedding.Create(config, length);
-        IReadOnlyList<int>[] rows = [[length / 3, length - length / 3], [length]];
-        var context = new ForwardContext(full ? new FullAttention() : new ShiftedSparseAttention(128), positions, documents ? rows[..batch] : null);
+        IReadOnlyList<int>[] rows =
+        [
+            [length / 3, length - length / 3],
+            [length],
+        ];
+        var context = new ForwardContext(
+            full ? new FullAttention() : new ShiftedSparseAttention(128),
+            positions,
+            documents ? rows[..batch] : null
+        );
         var loss = PlainPass.Loss(model, ids, targets, context);
         loss.backward();
         var plain = parameters.Gradients.clone();

@@ -10,8 +10,8 @@ using static TorchSharp.torch;
 namespace LongLora.Tests.Training;
 
 /// <summary>
-/// The counts of <see cref="StepFlops"/> against a step in which every matrix counts the products that it is asked for. What autograd does behind an
-/// output that has a graph is counted where the output is made.
+/// The counts of <see cref="StepFlops"/> against a step in which every matrix counts the products that it is asked for. What autograd
+/// does behind an output that has a graph is counted where the output is made.
 /// </summary>
 public class CountedStepTests
 {
@@ -31,7 +31,12 @@ public class CountedStepTests
         public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
         {
             var graph = is_grad_enabled() && (rows.requires_grad || IsTrained);
-            counter.Product(rows.size(0), layer.InputSize, outputs?.Count ?? layer.OutputSize, 1 + (graph && rows.requires_grad ? 1 : 0) + (graph && IsTrained ? 1 : 0));
+            counter.Product(
+                rows.size(0),
+                layer.InputSize,
+                outputs?.Count ?? layer.OutputSize,
+                1 + (graph && rows.requires_grad ? 1 : 0) + (graph && IsTrained ? 1 : 0)
+            );
             return inner.Forward(rows, outputs);
         }
 
@@ -88,7 +93,13 @@ public class CountedStepTests
     [InlineData("phi3", 100, 2, 1, false)]
     [InlineData("phi3", 17_000, 2, 1, false)]
     [InlineData("gpt_neox", 100, 2, 1, false)]
-    public void Count_equals_the_products_that_a_step_asks_for(string family, int length, int batch, int blocksPerSegment, bool attentionAlone)
+    public void Count_equals_the_products_that_a_step_asks_for(
+        string family,
+        int length,
+        int batch,
+        int blocksPerSegment,
+        bool attentionAlone
+    )
     {
         using var scope = NewDisposeScope();
         var config = LlamaGoldenTests.TinyConfig with { ModelType = family, IntermediateSize = 24, VocabularySize = 16 };
@@ -115,7 +126,8 @@ public class CountedStepTests
 
         var expected = StepFlops.Count(config, attention, tuning, length, batch, blocksPerSegment);
         var scores = 2.0 * batch * config.HeadCount * config.HeadSize * config.LayerCount * attention.Pattern(length).PairsPerHead;
-        var attentions = (6 + 1 + (blocksPerSegment > 1 ? 2 : 0)) * scores; // 2 forward, 4 backward; the scores again, and the forward pass again
+        // 2 forward, 4 backward; the scores again, and the forward pass again
+        var attentions = (6 + 1 + (blocksPerSegment > 1 ? 2 : 0)) * scores;
         Assert.Equal(expected.Needed + expected.Recomputed - attentions, counter.Flops, 1e-9 * counter.Flops);
     }
 }

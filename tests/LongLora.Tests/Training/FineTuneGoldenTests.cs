@@ -51,7 +51,8 @@ public class FineTuneGoldenTests
         using var pass = new CheckpointedBackward(model);
         using var trainer = new Trainer(model, parameters, optimizer, schedule, attention, pass, new TrainerOptions(60, 1, 2e-3, 0));
 
-        double[] losses = Numbers("losses"), norms = Numbers("grad_norms");
+        double[] losses = Numbers("losses"),
+            norms = Numbers("grad_norms");
         for (var step = 0; step < 60; step++)
         {
             long[] ids = [.. batches["input_ids"][step].to(ScalarType.Int64).data<long>()];
@@ -80,6 +81,7 @@ public class FineTuneGoldenTests
 
     internal sealed class MemorySource(params int[][] documents) : IExampleSource
     {
-        public IEnumerable<TrainingExample> Read(CancellationToken cancellation = default) => documents.Select((d, i) => new TrainingExample(d, null, $"document {i}"));
+        public IEnumerable<TrainingExample> Read(CancellationToken cancellation = default) =>
+            documents.Select((d, i) => new TrainingExample(d, null, $"document {i}"));
     }
 }

@@ -18,7 +18,13 @@ public class GpuPathTests
 {
     private const int Length = 600;
 
-    private static ModelConfig Config { get; } = LlamaGoldenTests.TinyConfig with { LayerCount = 3, VocabularySize = 500, MaxPositions = Length };
+    private static ModelConfig Config { get; } =
+        LlamaGoldenTests.TinyConfig with
+        {
+            LayerCount = 3,
+            VocabularySize = 500,
+            MaxPositions = Length,
+        };
 
     private static Tensor Ids(int rows)
     {
@@ -48,7 +54,17 @@ public class GpuPathTests
         var ids = Ids(2);
         var targets = LlamaGoldenTests.Targets(ids);
         using var positions = RotaryEmbedding.Create(model.Config, Length);
-        var context = new ForwardContext(new ShiftedSparseAttention(128) { IsByAutograd = true }, positions, documents ? [[200, 400], [Length]] : null);
+        var context = new ForwardContext(
+            new ShiftedSparseAttention(128) { IsByAutograd = true },
+            positions,
+            documents
+                ?
+                [
+                    [200, 400],
+                    [Length],
+                ]
+                : null
+        );
         var loss = PlainPass.Loss(model, ids, targets, context);
         loss.backward();
         var plain = parameters.Gradients.clone();
@@ -139,7 +155,12 @@ public class GpuPathTests
     {
         using var scope = NewDisposeScope();
         using var generator = new Generator(2, CPU);
-        Tensor[] inputs = [randn([2, 6, 5, 8], generator: generator), randn([2, 2, 9, 8], generator: generator), randn([2, 2, 9, 8], generator: generator)];
+        Tensor[] inputs =
+        [
+            randn([2, 6, 5, 8], generator: generator),
+            randn([2, 2, 9, 8], generator: generator),
+            randn([2, 2, 9, 8], generator: generator),
+        ];
         var mask = ones([5, 9], ScalarType.Bool).tril(4);
         Tensor[] Run(Func<Tensor, Tensor, Tensor, Tensor, Tensor> attend)
         {
@@ -156,13 +177,16 @@ public class GpuPathTests
     public void Embedding_in_another_type_is_that_of_the_whole_table_tile_by_tile()
     {
         using var scope = NewDisposeScope();
-        const int tokens = 9000, width = 512; // more than one tile
+        const int tokens = 9000,
+            width = 512; // more than one tile
         using var generator = new Generator(3, CPU);
         using var weight = new Weight("w", randn([50, width], generator: generator));
         var ids = randint(0, 50, [1, tokens], ScalarType.Int64, generator: generator);
         var layer = new EmbeddingLayer(weight);
         var rows = layer.Forward(ids, ScalarType.BFloat16);
-        Assert.True(weight.Value.to(ScalarType.BFloat16).index_select(0, ids.view(-1)).view(1, tokens, width).equal(rows).all().item<bool>());
+        Assert.True(
+            weight.Value.to(ScalarType.BFloat16).index_select(0, ids.view(-1)).view(1, tokens, width).equal(rows).all().item<bool>()
+        );
 
         weight.Value.requires_grad_(true);
         layer.Backward(ids, rows);
@@ -192,11 +216,24 @@ public class GpuPathTests
     [Fact]
     public void Plan_for_a_device_that_is_not_there()
     {
-        FineTuneOptions Options(CudaCompute compute) => FineTuneOptionTable.Defaults with { Model = "llama-2-7b", Context = 32768, Device = "cuda:7", CudaCompute = compute };
+        FineTuneOptions Options(CudaCompute compute) =>
+            FineTuneOptionTable.Defaults with
+            {
+                Model = "llama-2-7b",
+                Context = 32768,
+                Device = "cuda:7",
+                CudaCompute = compute,
+            };
         var narrow = TrainingPlan.Make(Options(CudaCompute.Bf16), 80L << 30);
         Assert.True(narrow.OnCuda && narrow.Fits);
-        Assert.Equal(2 * narrow.Memory.Checkpoints, TrainingPlan.Make(Options(CudaCompute.Tf32) with { ActivationOffload = narrow.Offload }, 80L << 30).Memory.Checkpoints);
-        Assert.Contains("cuda:N", Assert.Throws<ConfigurationException>(() => TrainingPlan.Make(Options(CudaCompute.Bf16) with { Device = "gpu" })).Message);
+        Assert.Equal(
+            2 * narrow.Memory.Checkpoints,
+            TrainingPlan.Make(Options(CudaCompute.Tf32) with { ActivationOffload = narrow.Offload }, 80L << 30).Memory.Checkpoints
+        );
+        Assert.Contains(
+            "cuda:N",
+            Assert.Throws<ConfigurationException>(() => TrainingPlan.Make(Options(CudaCompute.Bf16) with { Device = "gpu" })).Message
+        );
     }
 
     /// <summary>Of the right shapes and types, and no attention: libtorch's has no form without memory.</summary>
@@ -206,11 +243,25 @@ public class GpuPathTests
 
         public bool KeepsLogSumExp(Device device) => false;
 
-        public AttentionResult Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null,
-            AttentionResult? into = null) => new(into!.Value.Output.copy_(query), null);
+        public AttentionResult Forward(
+            Tensor query,
+            Tensor key,
+            Tensor value,
+            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            HeadSlice? heads = null,
+            AttentionResult? into = null
+        ) => new(into!.Value.Output.copy_(query), null);
 
-        public (Tensor Query, Tensor Key, Tensor Value) Backward(Tensor gradient, Tensor query, Tensor key, Tensor value, AttentionResult result,
-            IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null, (Tensor Query, Tensor Key, Tensor Value)? into = null)
+        public (Tensor Query, Tensor Key, Tensor Value) Backward(
+            Tensor gradient,
+            Tensor query,
+            Tensor key,
+            Tensor value,
+            AttentionResult result,
+            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            HeadSlice? heads = null,
+            (Tensor Query, Tensor Key, Tensor Value)? into = null
+        )
         {
             into!.Value.Query.copy_(gradient.add(query));
             into.Value.Key.copy_(key);
@@ -218,8 +269,13 @@ public class GpuPathTests
             return into.Value;
         }
 
-        public Tensor Attend(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null) =>
-            throw new NotSupportedException();
+        public Tensor Attend(
+            Tensor query,
+            Tensor key,
+            Tensor value,
+            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            HeadSlice? heads = null
+        ) => throw new NotSupportedException();
 
         public AttentionPattern Pattern(int length) => throw new NotSupportedException();
     }

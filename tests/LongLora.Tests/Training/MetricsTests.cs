@@ -8,19 +8,20 @@ public class MetricsTests : IDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("longlora-test-").FullName;
 
-    private static TrainingStep Step(int number) => new()
-    {
-        Step = number,
-        Steps = 9,
-        Loss = 1.0 / number,
-        LearningRate = 1e-3,
-        GradientNorm = 2,
-        Tokens = number * 10,
-        TokensPerSecond = 5,
-        Elapsed = TimeSpan.FromSeconds(number),
-        MemoryBytes = 3,
-        PeakMemoryBytes = 4,
-    };
+    private static TrainingStep Step(int number) =>
+        new()
+        {
+            Step = number,
+            Steps = 9,
+            Loss = 1.0 / number,
+            LearningRate = 1e-3,
+            GradientNorm = 2,
+            Tokens = number * 10,
+            TokensPerSecond = 5,
+            Elapsed = TimeSpan.FromSeconds(number),
+            MemoryBytes = 3,
+            PeakMemoryBytes = 4,
+        };
 
     [Fact]
     public void MetricsLog_resumed_cuts_off_lost_steps_and_a_torn_line()
@@ -41,8 +42,17 @@ public class MetricsTests : IDisposable
             TensorBoardWriter.Append(_folder, i, [("train/loss", 0.5 * i), ("train/rate", 7)]);
         var events = ReadEvents(File.ReadAllBytes(Path.Combine(_folder, "events.out.tfevents.longlora")));
         Assert.Equal("brain.Event:2", events[0].Version);
-        Assert.Equal([(1L, "train/loss", 0.5f), (1, "train/rate", 7), (2, "train/loss", 1), (2, "train/rate", 7), (3, "train/loss", 1.5f), (3, "train/rate", 7)],
-            events.Skip(1).SelectMany(e => e.Scalars.Select(s => (e.Step, s.Tag, s.Value))));
+        Assert.Equal(
+            [
+                (1L, "train/loss", 0.5f),
+                (1, "train/rate", 7),
+                (2, "train/loss", 1),
+                (2, "train/rate", 7),
+                (3, "train/loss", 1.5f),
+                (3, "train/rate", 7),
+            ],
+            events.Skip(1).SelectMany(e => e.Scalars.Select(s => (e.Step, s.Tag, s.Value)))
+        );
     }
 
     [Fact]
@@ -57,7 +67,10 @@ public class MetricsTests : IDisposable
             File.WriteAllBytes(path, whole[..^cut]);
             TensorBoardWriter.Resume(_folder, 3);
             TensorBoardWriter.Append(_folder, 4, [("train/loss", 4.5)]);
-            Assert.Equal([(0L, false), (1, false), (2, false), (3, false), (4, false), (4, true), (4, false)], ReadEvents(File.ReadAllBytes(path)).Select(e => (e.Step, e.Start)));
+            Assert.Equal(
+                [(0L, false), (1, false), (2, false), (3, false), (4, false), (4, true), (4, false)],
+                ReadEvents(File.ReadAllBytes(path)).Select(e => (e.Step, e.Start))
+            );
         }
         TensorBoardWriter.Resume(_folder, 0);
         Assert.False(File.Exists(path));
@@ -67,12 +80,17 @@ public class MetricsTests : IDisposable
     public void MetricsLog_line_has_the_documented_names()
     {
         new MetricsLog(_folder, 0, null).Report(Step(2));
-        Assert.Equal("""{"step":2,"steps":9,"loss":0.5,"learning_rate":0.001,"gradient_norm":2,"tokens":20,"tokens_per_second":5,"elapsed_seconds":2,"memory_bytes":3,"peak_memory_bytes":4}""" + "\n",
-            File.ReadAllText(Path.Combine(_folder, "metrics.jsonl")));
+        Assert.Equal(
+            """{"step":2,"steps":9,"loss":0.5,"learning_rate":0.001,"gradient_norm":2,"tokens":20,"tokens_per_second":5,"elapsed_seconds":2,"memory_bytes":3,"peak_memory_bytes":4}"""
+                + "\n",
+            File.ReadAllText(Path.Combine(_folder, "metrics.jsonl"))
+        );
     }
 
     // TFRecord and event.proto, from their descriptions.
-    private static List<(long Step, string Version, bool Start, List<(string Tag, float Value)> Scalars)> ReadEvents(ReadOnlySpan<byte> file)
+    private static List<(long Step, string Version, bool Start, List<(string Tag, float Value)> Scalars)> ReadEvents(
+        ReadOnlySpan<byte> file
+    )
     {
         var events = new List<(long, string, bool, List<(string, float)>)>();
         while (file.Length > 0)
@@ -91,13 +109,19 @@ public class MetricsTests : IDisposable
     {
         var (step, version, start, scalars) = (0L, "", false, new List<(string, float)>());
         var input = new CodedInputStream(data);
-        for (uint tag; (tag = input.ReadTag()) != 0;)
+        for (uint tag; (tag = input.ReadTag()) != 0; )
         {
             switch (WireFormat.GetTagFieldNumber(tag))
             {
-                case 1: Assert.True(input.ReadDouble() > 1.7e9); break;
-                case 2: step = input.ReadInt64(); break;
-                case 3: version = input.ReadString(); break;
+                case 1:
+                    Assert.True(input.ReadDouble() > 1.7e9);
+                    break;
+                case 2:
+                    step = input.ReadInt64();
+                    break;
+                case 3:
+                    version = input.ReadString();
+                    break;
                 case 5:
                     var summary = new CodedInputStream(input.ReadBytes().ToByteArray());
                     while (summary.ReadTag() != 0)
@@ -109,7 +133,9 @@ public class MetricsTests : IDisposable
                         scalars.Add((name, value.ReadFloat()));
                     }
                     break;
-                case 7: start = input.ReadBytes().ToByteArray() is [8, 1]; break;
+                case 7:
+                    start = input.ReadBytes().ToByteArray() is [8, 1];
+                    break;
             }
         }
         return (step, version, start, scalars);

@@ -14,12 +14,24 @@ public class PackingTests
     // Lengths around the group of 8: shorter, equal, no multiple, long.
     private static readonly int[] s_lengths = [5, 8, 21, 1, 16, 13];
 
-    private static long[] Ids(int seed, int length) => [.. Enumerable.Range(0, length).Select(i => (long)((seed * 7919 + i * i * 31 + i) % 128))];
+    private static long[] Ids(int seed, int length) =>
+        [.. Enumerable.Range(0, length).Select(i => (long)((seed * 7919 + i * i * 31 + i) % 128))];
 
     private static long[] Labels(long[] ids) => [.. ids.Select((id, i) => i < ids.Length / 3 ? No : id)];
 
     private static Batch Row(IReadOnlyList<long[]> examples) =>
-        new([.. examples.SelectMany(e => e)], [.. examples.SelectMany(Labels)], 1, examples.Sum(e => e.Length), [[.. examples.Select(e => e.Length)]]) { Context = 32 };
+        new(
+            [.. examples.SelectMany(e => e)],
+            [.. examples.SelectMany(Labels)],
+            1,
+            examples.Sum(e => e.Length),
+            [
+                [.. examples.Select(e => e.Length)],
+            ]
+        )
+        {
+            Context = 32,
+        };
 
     // Gradients of one step at learning rate 0, and its loss.
     private static (double Loss, Tensor Gradients) Gradients(IReadOnlyList<Batch> batches)
@@ -29,8 +41,15 @@ public class PackingTests
         using var parameters = new ParameterBuffer(set.Weights);
         // The first moment after one step from nothing is the gradient times 1 - beta.
         using var optimizer = new AdamW(parameters, new AdamWOptions(Beta1: 0, MaxGradNorm: 0));
-        using var trainer = new Trainer(model, parameters, optimizer, new LearningRateSchedule(ScheduleKind.ConstantWithWarmup, 0, 1), new ShiftedSparseAttention(8),
-            new CheckpointedBackward(model), new TrainerOptions(1, 1, 0, 0));
+        using var trainer = new Trainer(
+            model,
+            parameters,
+            optimizer,
+            new LearningRateSchedule(ScheduleKind.ConstantWithWarmup, 0, 1),
+            new ShiftedSparseAttention(8),
+            new CheckpointedBackward(model),
+            new TrainerOptions(1, 1, 0, 0)
+        );
         var (loss, _) = trainer.Step(batches, 0)!.Value;
         return (loss, optimizer.FirstMoment.clone());
     }
@@ -56,7 +75,17 @@ public class PackingTests
     {
         using var scope = NewDisposeScope();
         long[][] examples = [Ids(1, 10), Ids(2, 14), Ids(3, 17), Ids(4, 7)];
-        Batch Two(IReadOnlyList<long[]> rows) => new([.. rows.SelectMany(e => e)], null, 2, 24, [[10, 14], [17, 7]]);
+        Batch Two(IReadOnlyList<long[]> rows) =>
+            new(
+                [.. rows.SelectMany(e => e)],
+                null,
+                2,
+                24,
+                [
+                    [10, 14],
+                    [17, 7],
+                ]
+            );
         var together = Gradients([Two(examples)]);
         var alone = Gradients([.. examples.Select(e => new Batch(e, null, 1, e.Length) { Context = 24 })]);
         Assert.Equal(alone.Loss, together.Loss, 1e-6);

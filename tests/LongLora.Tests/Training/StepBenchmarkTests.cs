@@ -35,7 +35,10 @@ public class StepBenchmarkTests
 
     [Fact]
     public void Median_of_an_even_number_is_the_middle_of_two() =>
-        Assert.Equal(2.5, new StepMeasurement(new(1, 1, 1, 0), [4, 1, 3, 2], [], 0, 0, new StepMemory(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)).MedianSeconds);
+        Assert.Equal(
+            2.5,
+            new StepMeasurement(new(1, 1, 1, 0), [4, 1, 3, 2], [], 0, 0, new StepMemory(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)).MedianSeconds
+        );
 
     [Fact]
     public void Export_holds_weights_adapters_and_tokens()

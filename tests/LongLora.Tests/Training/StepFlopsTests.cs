@@ -9,11 +9,21 @@ namespace LongLora.Tests.Training;
 /// <summary>The counts against matrix shapes written down by hand and pairs counted one by one.</summary>
 public class StepFlopsTests
 {
-    private const int Length = 50, Batch = 3, Group = 16;
+    private const int Length = 50,
+        Batch = 3,
+        Group = 16;
 
     // D 64, F 176, 4 heads of 16, 2 key-value heads, 2 layers, V 128.
     private static readonly (int Inputs, int Outputs, bool Adapted)[] s_block =
-        [(64, 64, true), (64, 32, true), (64, 32, true), (64, 64, true), (64, 176, false), (64, 176, false), (176, 64, false)];
+    [
+        (64, 64, true),
+        (64, 32, true),
+        (64, 32, true),
+        (64, 64, true),
+        (64, 176, false),
+        (64, 176, false),
+        (176, 64, false),
+    ];
 
     private static ModelConfig Config(bool tied) => LlamaGoldenTests.TinyConfig with { TiedEmbeddings = tied };
 
@@ -47,7 +57,9 @@ public class StepFlopsTests
     {
         IAttention attention = sparse ? new ShiftedSparseAttention(Group) : new FullAttention();
         var flops = StepFlops.Count(Config(tied), attention, new AdapterOptions { Rank = 8 }, Length, Batch);
-        double forward = 0, activations = 0, weights = 0;
+        double forward = 0,
+            activations = 0,
+            weights = 0;
         const double rows = Length * Batch;
         for (var layer = 0; layer < 2; layer++)
         {
@@ -92,7 +104,10 @@ public class StepFlopsTests
         var down = 2 * Product(Length * Batch, 176, 64);
         var scores = 2 * Batch * Pairs(true) * 2 * 16;
         Assert.Equal(block - down + scores, StepFlops.Count(Config(false), attention, tuning, Length, Batch).Recomputed);
-        Assert.Equal(2 * block - down + 3 * scores, StepFlops.Count(Config(false), attention, tuning, Length, Batch, blocksPerSegment: 2).Recomputed);
+        Assert.Equal(
+            2 * block - down + 3 * scores,
+            StepFlops.Count(Config(false), attention, tuning, Length, Batch, blocksPerSegment: 2).Recomputed
+        );
     }
 
     // The families differ in names, and in what is fused, turned or normalised: the products are the same.
@@ -108,15 +123,25 @@ public class StepFlopsTests
         var expected = StepFlops.Count(Config(false), attention, tuning, Length, Batch);
         // Behind the norms over heads, q and k are projected once more.
         var again = type == "qwen3" ? 2 * (Product(Length * Batch, 64, 64) + Product(Length * Batch, 64, 32)) : 0;
-        Assert.Equal(expected with { Recomputed = expected.Recomputed + again }, StepFlops.Count(Config(false) with { ModelType = type }, attention, tuning, Length, Batch));
+        Assert.Equal(
+            expected with
+            {
+                Recomputed = expected.Recomputed + again,
+            },
+            StepFlops.Count(Config(false) with { ModelType = type }, attention, tuning, Length, Batch)
+        );
     }
 
     [Fact]
     public void Count_with_a_window_in_one_layer_leaves_out_what_it_hides()
     {
         var tuning = new AdapterOptions { TrainEverything = true };
-        double Forward(int? window) => StepFlops.Count(Config(false) with { SlidingWindow = window, FirstWindowedLayer = 1 }, new FullAttention(), tuning, Length, Batch).Forward;
-        double hidden = Enumerable.Range(0, Length).Sum(query => Math.Max(0, query + 1 - 10)) * 4; // pairs further back than 10 tokens, in 4 heads
+        double Forward(int? window) =>
+            StepFlops
+                .Count(Config(false) with { SlidingWindow = window, FirstWindowedLayer = 1 }, new FullAttention(), tuning, Length, Batch)
+                .Forward;
+        // pairs further back than 10 tokens, in 4 heads
+        double hidden = Enumerable.Range(0, Length).Sum(query => Math.Max(0, query + 1 - 10)) * 4;
         Assert.Equal(Batch * hidden * 2 * (16 + 16), Forward(null) - Forward(10));
     }
 

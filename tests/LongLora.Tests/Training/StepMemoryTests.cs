@@ -11,7 +11,12 @@ namespace LongLora.Tests.Training;
 public class StepMemoryTests
 {
     private static StepMemory Count(string model, int length, StepMemoryOptions options, bool full = false) =>
-        StepMemory.Count(PublishedConfigs.Find(model), full ? new FullAttention() : new ShiftedSparseAttention(length / 4), length, options);
+        StepMemory.Count(
+            PublishedConfigs.Find(model),
+            full ? new FullAttention() : new ShiftedSparseAttention(length / 4),
+            length,
+            options
+        );
 
     // By hand, from the published shapes: 6,738,415,616 weights, 202,383,360 + 32000 * 4096 of them outside the blocks' matrices.
     [Fact]
@@ -19,7 +24,9 @@ public class StepMemoryTests
     {
         var plain = Count("llama-2-7b", 8192, new());
         Assert.Equal(6_738_415_616 * 2, plain.Weights);
-        const long lora = 32L * 4 * 8 * (4096 + 4096), embeddings = 32000L * 4096, norms = 65L * 4096;
+        const long lora = 32L * 4 * 8 * (4096 + 4096),
+            embeddings = 32000L * 4096,
+            norms = 65L * 4096;
         Assert.Equal(4 * (lora + embeddings + norms), plain.Trained);
         Assert.Equal(plain.Trained, plain.Gradients);
         Assert.Equal(2 * plain.Trained, plain.Optimizer);
@@ -35,7 +42,8 @@ public class StepMemoryTests
     [Fact]
     public void Count_checkpoints_by_segments_and_place()
     {
-        const long tokens = 16384, width = 4096;
+        const long tokens = 16384,
+            width = 4096;
         var each = Count("llama-2-7b", (int)tokens, new() { Cuda = true });
         Assert.Equal(32 * tokens * 2 * width * 2, each.Checkpoints);
         var segments = Count("llama-2-7b", (int)tokens, new() { Cuda = true, BlocksPerSegment = 4 });
@@ -50,11 +58,18 @@ public class StepMemoryTests
     public void Count_grows_linearly_with_the_context()
     {
         long Peak(int length) => Count("llama-3.2-1b", length, new(), full: false).Peak;
-        double first = Peak(131072) - Peak(65536), second = Peak(262144) - Peak(196608);
+        double first = Peak(131072) - Peak(65536),
+            second = Peak(262144) - Peak(196608);
         Assert.Equal(1, first / second, 0.02);
     }
 
-    private static FineTuneOptions Options(int context) => FineTuneOptionTable.Defaults with { Model = "llama-2-7b", Context = context, Device = "cpu" };
+    private static FineTuneOptions Options(int context) =>
+        FineTuneOptionTable.Defaults with
+        {
+            Model = "llama-2-7b",
+            Context = context,
+            Device = "cpu",
+        };
 
     [Fact]
     public void Plan_largest_context_fits_and_the_next_does_not()
@@ -67,7 +82,9 @@ public class StepMemoryTests
         Assert.InRange(largest, 8192, 200_000);
         Assert.True(TrainingPlan.Make(Options(largest) with { ActivationOffload = ActivationOffload.None }, available).Fits);
         Assert.False(TrainingPlan.Make(Options(largest + 1024) with { ActivationOffload = ActivationOffload.None }, available).Fits);
-        Assert.True(TrainingPlan.Make(Options(8192) with { ActivationOffload = ActivationOffload.Disk }, available).LargestContext > largest);
+        Assert.True(
+            TrainingPlan.Make(Options(8192) with { ActivationOffload = ActivationOffload.Disk }, available).LargestContext > largest
+        );
     }
 
     [Fact]
@@ -75,7 +92,16 @@ public class StepMemoryTests
     {
         var plan = TrainingPlan.Make(Options(1_000_000) with { ActivationOffload = ActivationOffload.None }, 32L << 30);
         var told = Assert.Throws<ConfigurationException>(plan.RequireFit).Message;
-        foreach (var part in new[] { "32.0 GiB", "activation checkpoints", $"{plan.LargestContext:N0} tokens", "--activation-offload disk", "--check-memory false" })
+        foreach (
+            var part in new[]
+            {
+                "32.0 GiB",
+                "activation checkpoints",
+                $"{plan.LargestContext:N0} tokens",
+                "--activation-offload disk",
+                "--check-memory false",
+            }
+        )
             Assert.Contains(part, told);
     }
 
@@ -103,7 +129,9 @@ public class StepMemoryTests
         var plan = TrainingPlan.Make(Options(131072), 64L << 30);
         plan.RequireRoom("'/scratch'", plan.Memory.Offloaded);
         var told = Assert.Throws<ConfigurationException>(() => plan.RequireRoom("'/scratch'", 20L << 30)).Message;
-        foreach (var part in new[] { TrainingPlan.Size(plan.Memory.Offloaded), "'/scratch' has 20.0 GiB", "TMPDIR", "--check-memory false" })
+        foreach (
+            var part in new[] { TrainingPlan.Size(plan.Memory.Offloaded), "'/scratch' has 20.0 GiB", "TMPDIR", "--check-memory false" }
+        )
             Assert.Contains(part, told);
     }
 

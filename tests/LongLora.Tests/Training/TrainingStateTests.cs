@@ -48,6 +48,9 @@ public sealed class TrainingStateTests : IDisposable
         }
         File.Move(_folder["old"], file, overwrite: true);
         Assert.Equal(place with { Tokens = 0 }, Restore());
-        Assert.Contains("other options", Assert.Throws<ConfigurationException>(() => TrainingState.Restore(_folder.Root, optimizer, parameters, "others")).Message);
+        Assert.Contains(
+            "other options",
+            Assert.Throws<ConfigurationException>(() => TrainingState.Restore(_folder.Root, optimizer, parameters, "others")).Message
+        );
     }
 }

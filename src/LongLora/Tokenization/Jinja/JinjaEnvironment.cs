@@ -5,28 +5,30 @@ namespace LongLora.Tokenization.Jinja;
 /// <summary>What transformers gives every chat template beside its messages, and what a loop knows of itself.</summary>
 internal static class JinjaEnvironment
 {
-    public static IReadOnlyDictionary<string, object?> Functions { get; } = new Dictionary<string, object?>
-    {
-        ["raise_exception"] = (JinjaCall)((a, _) => throw new JinjaException(JinjaValues.Text(a[0]).Text)),
-        ["namespace"] = (JinjaCall)((a, n) => new JinjaNamespace(Merged(a, n))),
-        ["dict"] = (JinjaCall)((a, n) => Merged(a, n)),
-        ["range"] = (JinjaCall)((a, _) => Range([.. a.Select(JinjaValues.Whole)])),
-        ["strftime_now"] = (JinjaCall)((a, _) => MarkedText.Of(Date(JinjaValues.Text(a[0]).Text, DateTime.Now))),
-    };
+    public static IReadOnlyDictionary<string, object?> Functions { get; } =
+        new Dictionary<string, object?>
+        {
+            ["raise_exception"] = (JinjaCall)((a, _) => throw new JinjaException(JinjaValues.Text(a[0]).Text)),
+            ["namespace"] = (JinjaCall)((a, n) => new JinjaNamespace(Merged(a, n))),
+            ["dict"] = (JinjaCall)((a, n) => Merged(a, n)),
+            ["range"] = (JinjaCall)((a, _) => Range([.. a.Select(JinjaValues.Whole)])),
+            ["strftime_now"] = (JinjaCall)((a, _) => MarkedText.Of(Date(JinjaValues.Text(a[0]).Text, DateTime.Now))),
+        };
 
-    public static Dictionary<string, object?> Loop(List<object?> items, int index) => new()
-    {
-        ["index"] = index + 1L,
-        ["index0"] = (long)index,
-        ["revindex"] = (long)items.Count - index,
-        ["revindex0"] = items.Count - index - 1L,
-        ["first"] = index == 0,
-        ["last"] = index == items.Count - 1,
-        ["length"] = (long)items.Count,
-        ["previtem"] = index > 0 ? items[index - 1] : new JinjaUndefined("previtem"),
-        ["nextitem"] = index + 1 < items.Count ? items[index + 1] : new JinjaUndefined("nextitem"),
-        ["cycle"] = (JinjaCall)((a, _) => a[index % a.Count]),
-    };
+    public static Dictionary<string, object?> Loop(List<object?> items, int index) =>
+        new()
+        {
+            ["index"] = index + 1L,
+            ["index0"] = (long)index,
+            ["revindex"] = (long)items.Count - index,
+            ["revindex0"] = items.Count - index - 1L,
+            ["first"] = index == 0,
+            ["last"] = index == items.Count - 1,
+            ["length"] = (long)items.Count,
+            ["previtem"] = index > 0 ? items[index - 1] : new JinjaUndefined("previtem"),
+            ["nextitem"] = index + 1 < items.Count ? items[index + 1] : new JinjaUndefined("nextitem"),
+            ["cycle"] = (JinjaCall)((a, _) => a[index % a.Count]),
+        };
 
     private static Dictionary<string, object?> Merged(IReadOnlyList<object?> arguments, IReadOnlyDictionary<string, object?> named)
     {
@@ -67,21 +69,28 @@ internal static class JinjaEnvironment
                 continue;
             }
             var code = format[++i];
-            text.Append(code == '%' ? "%" : now.ToString(code switch
-            {
-                'd' => "dd",
-                'm' => "MM",
-                'Y' => "yyyy",
-                'y' => "yy",
-                'b' => "MMM",
-                'B' => "MMMM",
-                'H' => "HH",
-                'M' => "mm",
-                'S' => "ss",
-                'A' => "dddd",
-                'a' => "ddd",
-                _ => throw new JinjaException($"strftime_now: %{code} is not supported"),
-            }, CultureInfo.InvariantCulture));
+            text.Append(
+                code == '%'
+                    ? "%"
+                    : now.ToString(
+                        code switch
+                        {
+                            'd' => "dd",
+                            'm' => "MM",
+                            'Y' => "yyyy",
+                            'y' => "yy",
+                            'b' => "MMM",
+                            'B' => "MMMM",
+                            'H' => "HH",
+                            'M' => "mm",
+                            'S' => "ss",
+                            'A' => "dddd",
+                            'a' => "ddd",
+                            _ => throw new JinjaException($"strftime_now: %{code} is not supported"),
+                        },
+                        CultureInfo.InvariantCulture
+                    )
+            );
         }
         return text.ToString();
     }

@@ -5,7 +5,10 @@ namespace LongLora.Tokenization.Jinja;
 /// <summary>Computes a value.</summary>
 internal delegate object? JinjaExpression(JinjaScope scope);
 
-/// <summary>Parses expressions with Jinja2's precedences: condition, or, and, not, comparison, sum, ~, product, power, sign, postfix with filters and tests.</summary>
+/// <summary>
+/// Parses expressions with Jinja2's precedences: condition, or, and, not, comparison, sum, ~, product, power, sign, postfix with filters
+/// and tests.
+/// </summary>
 internal class JinjaExpressions(List<JinjaToken> tokens)
 {
     private int _at;
@@ -34,7 +37,8 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
             throw Fault($"'{text}' is expected; seen '{Current.Text}'");
     }
 
-    protected string ExpectName() => Current.Kind == JinjaTokenKind.Name ? Take().Text : throw Fault($"a name is expected; seen '{Current.Text}'");
+    protected string ExpectName() =>
+        Current.Kind == JinjaTokenKind.Name ? Take().Text : throw Fault($"a name is expected; seen '{Current.Text}'");
 
     protected JinjaException Fault(string what) => new($"line {Current.Line}: {what}");
 
@@ -199,13 +203,14 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         }
     }
 
-    private static JinjaExpression Name(string name) => name switch
-    {
-        "true" or "True" => _ => true,
-        "false" or "False" => _ => false,
-        "none" or "None" => _ => null,
-        _ => scope => scope.Get(name),
-    };
+    private static JinjaExpression Name(string name) =>
+        name switch
+        {
+            "true" or "True" => _ => true,
+            "false" or "False" => _ => false,
+            "none" or "None" => _ => null,
+            _ => scope => scope.Get(name),
+        };
 
     private JinjaExpression ListLiteral()
     {
@@ -286,12 +291,13 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
     private JinjaExpression Call(JinjaExpression function)
     {
         var (arguments, named) = Arguments();
-        return scope => function(scope) switch
-        {
-            JinjaCall call => call(arguments.ConvertAll(a => a(scope)), named.ToDictionary(n => n.Key, n => n.Value(scope))),
-            JinjaUndefined u => throw new JinjaException($"there is no function '{u.Name}'"),
-            _ => throw new JinjaException("a value that is no function is called"),
-        };
+        return scope =>
+            function(scope) switch
+            {
+                JinjaCall call => call(arguments.ConvertAll(a => a(scope)), named.ToDictionary(n => n.Key, n => n.Value(scope))),
+                JinjaUndefined u => throw new JinjaException($"there is no function '{u.Name}'"),
+                _ => throw new JinjaException("a value that is no function is called"),
+            };
     }
 
     protected (List<JinjaExpression> Arguments, Dictionary<string, JinjaExpression> Named) Arguments()
@@ -345,8 +351,11 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         List<JinjaExpression> arguments = [];
         if (Skip("("))
             arguments = Arguments().Arguments;
-        else if (Current.Kind is JinjaTokenKind.Text or JinjaTokenKind.Integer or JinjaTokenKind.Number || Is("[")
-            || (Current.Kind == JinjaTokenKind.Name && Current.Text is not ("and" or "or" or "else" or "is" or "if" or "in" or "not")))
+        else if (
+            Current.Kind is JinjaTokenKind.Text or JinjaTokenKind.Integer or JinjaTokenKind.Number
+            || Is("[")
+            || (Current.Kind == JinjaTokenKind.Name && Current.Text is not ("and" or "or" or "else" or "is" or "if" or "in" or "not"))
+        )
             arguments.Add(Postfix(Primary()));
         return scope => test(value(scope), arguments.ConvertAll(a => a(scope))) != negated;
     }

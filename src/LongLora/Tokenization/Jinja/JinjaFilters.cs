@@ -6,96 +6,122 @@ namespace LongLora.Tokenization.Jinja;
 internal static class JinjaFilters
 {
     /// <summary>A filter by its name, or null. The value comes first among the arguments.</summary>
-    public static JinjaCall? Find(string name) => name switch
-    {
-        "trim" => (a, _) => Method(a[0], "strip", [.. a.Skip(1)]),
-        "upper" or "lower" or "title" or "capitalize" => (a, _) => Method(a[0], name, []),
-        "replace" => (a, _) => Method(a[0], name, [.. a.Skip(1)]),
-        "length" or "count" => (a, _) => Length(a[0]),
-        "tojson" => (a, n) => MarkedText.Of(JinjaValues.Json(a[0], Option(a, n, 1, "indent") is { } indent ? JinjaValues.Whole(indent) : null), JinjaValues.Owner(a[0])),
-        "string" => (a, _) => JinjaValues.Text(a[0]),
-        "safe" => (a, _) => a[0],
-        "int" => (a, n) => Integer(a[0], Option(a, n, 1, "default") ?? 0L),
-        "float" => (a, n) => Real(a[0], Option(a, n, 1, "default") ?? 0.0),
-        "abs" => (a, _) => a[0] is double d ? (object)Math.Abs(d) : Math.Abs(JinjaValues.Whole(a[0])),
-        "default" or "d" => (a, n) => a[0] is JinjaUndefined || (JinjaValues.IsTrue(Option(a, n, 2, "boolean")) && !JinjaValues.IsTrue(a[0])) ? Option(a, n, 1, "default_value") ?? MarkedText.Empty : a[0],
-        "first" => (a, _) => JinjaValues.Items(a[0]) is [var first, ..] ? first : new JinjaUndefined("first"),
-        "last" => (a, _) => JinjaValues.Items(a[0]) is [.., var last] ? last : new JinjaUndefined("last"),
-        "list" => (a, _) => new List<object?>(JinjaValues.Items(a[0])),
-        "reverse" => (a, _) => a[0] is MarkedText ? JinjaValues.Slice(a[0], null, null, -1L) : JinjaValues.Items(a[0]).AsEnumerable().Reverse().ToList(),
-        "unique" => (a, _) => Unique(JinjaValues.Items(a[0])),
-        "items" => (a, _) => a[0] is Dictionary<string, object?> map ? JinjaMethods.Pairs(map) : a[0] is JinjaUndefined ? new List<object?>() : throw new JinjaException("'items' needs a mapping"),
-        "dictsort" => (a, _) => a[0] is Dictionary<string, object?> map
-            ? JinjaMethods.Pairs(map).OrderBy(p => JinjaValues.Text(((List<object?>)p!)[0]).Text, StringComparer.OrdinalIgnoreCase).ToList()
-            : throw new JinjaException("'dictsort' needs a mapping"),
-        "join" => (a, n) => MarkedText.Join(Mapped(JinjaValues.Items(a[0]), Option(a, n, 2, "attribute")).Select(JinjaValues.Text), JinjaValues.Text(Option(a, n, 1, "d") ?? MarkedText.Empty)),
-        "map" => Map,
-        "select" => (a, _) => Selected(a, byAttribute: false, keep: true),
-        "reject" => (a, _) => Selected(a, byAttribute: false, keep: false),
-        "selectattr" => (a, _) => Selected(a, byAttribute: true, keep: true),
-        "rejectattr" => (a, _) => Selected(a, byAttribute: true, keep: false),
-        "indent" => Indent,
-        _ => null,
-    };
+    public static JinjaCall? Find(string name) =>
+        name switch
+        {
+            "trim" => (a, _) => Method(a[0], "strip", [.. a.Skip(1)]),
+            "upper" or "lower" or "title" or "capitalize" => (a, _) => Method(a[0], name, []),
+            "replace" => (a, _) => Method(a[0], name, [.. a.Skip(1)]),
+            "length" or "count" => (a, _) => Length(a[0]),
+            "tojson" => (a, n) =>
+                MarkedText.Of(
+                    JinjaValues.Json(a[0], Option(a, n, 1, "indent") is { } indent ? JinjaValues.Whole(indent) : null),
+                    JinjaValues.Owner(a[0])
+                ),
+            "string" => (a, _) => JinjaValues.Text(a[0]),
+            "safe" => (a, _) => a[0],
+            "int" => (a, n) => Integer(a[0], Option(a, n, 1, "default") ?? 0L),
+            "float" => (a, n) => Real(a[0], Option(a, n, 1, "default") ?? 0.0),
+            "abs" => (a, _) => a[0] is double d ? (object)Math.Abs(d) : Math.Abs(JinjaValues.Whole(a[0])),
+            "default" or "d" => (a, n) =>
+                a[0] is JinjaUndefined || (JinjaValues.IsTrue(Option(a, n, 2, "boolean")) && !JinjaValues.IsTrue(a[0]))
+                    ? Option(a, n, 1, "default_value") ?? MarkedText.Empty
+                    : a[0],
+            "first" => (a, _) => JinjaValues.Items(a[0]) is [var first, ..] ? first : new JinjaUndefined("first"),
+            "last" => (a, _) => JinjaValues.Items(a[0]) is [.., var last] ? last : new JinjaUndefined("last"),
+            "list" => (a, _) => new List<object?>(JinjaValues.Items(a[0])),
+            "reverse" => (a, _) =>
+                a[0] is MarkedText ? JinjaValues.Slice(a[0], null, null, -1L) : JinjaValues.Items(a[0]).AsEnumerable().Reverse().ToList(),
+            "unique" => (a, _) => Unique(JinjaValues.Items(a[0])),
+            "items" => (a, _) =>
+                a[0] is Dictionary<string, object?> map ? JinjaMethods.Pairs(map)
+                : a[0] is JinjaUndefined ? new List<object?>()
+                : throw new JinjaException("'items' needs a mapping"),
+            "dictsort" => (a, _) =>
+                a[0] is Dictionary<string, object?> map
+                    ? JinjaMethods
+                        .Pairs(map)
+                        .OrderBy(p => JinjaValues.Text(((List<object?>)p!)[0]).Text, StringComparer.OrdinalIgnoreCase)
+                        .ToList()
+                    : throw new JinjaException("'dictsort' needs a mapping"),
+            "join" => (a, n) =>
+                MarkedText.Join(
+                    Mapped(JinjaValues.Items(a[0]), Option(a, n, 2, "attribute")).Select(JinjaValues.Text),
+                    JinjaValues.Text(Option(a, n, 1, "d") ?? MarkedText.Empty)
+                ),
+            "map" => Map,
+            "select" => (a, _) => Selected(a, byAttribute: false, keep: true),
+            "reject" => (a, _) => Selected(a, byAttribute: false, keep: false),
+            "selectattr" => (a, _) => Selected(a, byAttribute: true, keep: true),
+            "rejectattr" => (a, _) => Selected(a, byAttribute: true, keep: false),
+            "indent" => Indent,
+            _ => null,
+        };
 
     /// <summary>A test by its name, or null.</summary>
-    public static Func<object?, IReadOnlyList<object?>, bool>? FindTest(string name) => name switch
-    {
-        "defined" => (v, _) => v is not JinjaUndefined,
-        "undefined" => (v, _) => v is JinjaUndefined,
-        "none" => (v, _) => v is null,
-        "string" => (v, _) => v is MarkedText,
-        "mapping" => (v, _) => v is Dictionary<string, object?>,
-        "sequence" or "iterable" => (v, _) => v is MarkedText or List<object?> or Dictionary<string, object?>,
-        "number" => (v, _) => v is long or double or bool,
-        "integer" => (v, _) => v is long,
-        "float" => (v, _) => v is double,
-        "boolean" => (v, _) => v is bool,
-        "true" => (v, _) => v is true,
-        "false" => (v, _) => v is false,
-        "callable" => (v, _) => v is JinjaCall,
-        "equalto" or "eq" or "==" => (v, a) => JinjaValues.AreEqual(v, a[0]),
-        "ne" => (v, a) => !JinjaValues.AreEqual(v, a[0]),
-        "sameas" => (v, a) => (v, a[0]) is (bool x, bool y) ? x == y : v is null && a[0] is null,
-        "gt" or "greaterthan" => (v, a) => JinjaValues.Compare(">", v, a[0]),
-        "ge" => (v, a) => JinjaValues.Compare(">=", v, a[0]),
-        "lt" or "lessthan" => (v, a) => JinjaValues.Compare("<", v, a[0]),
-        "le" => (v, a) => JinjaValues.Compare("<=", v, a[0]),
-        "in" => (v, a) => JinjaValues.Compare("in", v, a[0]),
-        "even" => (v, _) => JinjaValues.Whole(v) % 2 == 0,
-        "odd" => (v, _) => JinjaValues.Whole(v) % 2 != 0,
-        "divisibleby" => (v, a) => JinjaValues.Whole(v) % JinjaValues.Whole(a[0]) == 0,
-        _ => null,
-    };
+    public static Func<object?, IReadOnlyList<object?>, bool>? FindTest(string name) =>
+        name switch
+        {
+            "defined" => (v, _) => v is not JinjaUndefined,
+            "undefined" => (v, _) => v is JinjaUndefined,
+            "none" => (v, _) => v is null,
+            "string" => (v, _) => v is MarkedText,
+            "mapping" => (v, _) => v is Dictionary<string, object?>,
+            "sequence" or "iterable" => (v, _) => v is MarkedText or List<object?> or Dictionary<string, object?>,
+            "number" => (v, _) => v is long or double or bool,
+            "integer" => (v, _) => v is long,
+            "float" => (v, _) => v is double,
+            "boolean" => (v, _) => v is bool,
+            "true" => (v, _) => v is true,
+            "false" => (v, _) => v is false,
+            "callable" => (v, _) => v is JinjaCall,
+            "equalto" or "eq" or "==" => (v, a) => JinjaValues.AreEqual(v, a[0]),
+            "ne" => (v, a) => !JinjaValues.AreEqual(v, a[0]),
+            "sameas" => (v, a) => (v, a[0]) is (bool x, bool y) ? x == y : v is null && a[0] is null,
+            "gt" or "greaterthan" => (v, a) => JinjaValues.Compare(">", v, a[0]),
+            "ge" => (v, a) => JinjaValues.Compare(">=", v, a[0]),
+            "lt" or "lessthan" => (v, a) => JinjaValues.Compare("<", v, a[0]),
+            "le" => (v, a) => JinjaValues.Compare("<=", v, a[0]),
+            "in" => (v, a) => JinjaValues.Compare("in", v, a[0]),
+            "even" => (v, _) => JinjaValues.Whole(v) % 2 == 0,
+            "odd" => (v, _) => JinjaValues.Whole(v) % 2 != 0,
+            "divisibleby" => (v, a) => JinjaValues.Whole(v) % JinjaValues.Whole(a[0]) == 0,
+            _ => null,
+        };
 
     private static object? Option(IReadOnlyList<object?> arguments, IReadOnlyDictionary<string, object?> named, int place, string name) =>
-        named.TryGetValue(name, out var value) ? value : place < arguments.Count ? arguments[place] : null;
+        named.TryGetValue(name, out var value) ? value
+        : place < arguments.Count ? arguments[place]
+        : null;
 
     private static object? Method(object? value, string name, List<object?> arguments) =>
         JinjaMethods.OfText(JinjaValues.Text(value), name)!(arguments, new Dictionary<string, object?>());
 
-    private static long Length(object? value) => value switch
-    {
-        MarkedText text => text.Text.EnumerateRunes().Count(),
-        JinjaUndefined => 0,
-        _ => JinjaValues.Items(value).Count,
-    };
+    private static long Length(object? value) =>
+        value switch
+        {
+            MarkedText text => text.Text.EnumerateRunes().Count(),
+            JinjaUndefined => 0,
+            _ => JinjaValues.Items(value).Count,
+        };
 
-    private static object? Integer(object? value, object? otherwise) => value switch
-    {
-        double d => (long)d,
-        long or bool => JinjaValues.Whole(value),
-        MarkedText t when long.TryParse(t.Text, NumberStyles.Integer, CultureInfo.InvariantCulture, out var n) => n,
-        _ => otherwise,
-    };
+    private static object? Integer(object? value, object? otherwise) =>
+        value switch
+        {
+            double d => (long)d,
+            long or bool => JinjaValues.Whole(value),
+            MarkedText t when long.TryParse(t.Text, NumberStyles.Integer, CultureInfo.InvariantCulture, out var n) => n,
+            _ => otherwise,
+        };
 
-    private static object? Real(object? value, object? otherwise) => value switch
-    {
-        double => value,
-        long or bool => (double)JinjaValues.Whole(value),
-        MarkedText t when double.TryParse(t.Text, NumberStyles.Float, CultureInfo.InvariantCulture, out var d) => d,
-        _ => otherwise,
-    };
+    private static object? Real(object? value, object? otherwise) =>
+        value switch
+        {
+            double => value,
+            long or bool => (double)JinjaValues.Whole(value),
+            MarkedText t when double.TryParse(t.Text, NumberStyles.Float, CultureInfo.InvariantCulture, out var d) => d,
+            _ => otherwise,
+        };
 
     private static List<object?> Unique(List<object?> items)
     {
@@ -114,7 +140,9 @@ internal static class JinjaFilters
         var items = JinjaValues.Items(arguments[0]);
         if (named.TryGetValue("attribute", out var attribute))
             return [.. Mapped(items, attribute)];
-        var name = JinjaValues.Text(arguments.Count > 1 ? arguments[1] : throw new JinjaException("'map' needs a filter or an attribute")).Text;
+        var name = JinjaValues
+            .Text(arguments.Count > 1 ? arguments[1] : throw new JinjaException("'map' needs a filter or an attribute"))
+            .Text;
         var filter = Find(name) ?? throw new JinjaException($"the filter '{name}' is not supported");
         return items.ConvertAll(i => filter([i, .. arguments.Skip(2)], named));
     }
@@ -140,6 +168,9 @@ internal static class JinjaFilters
         var first = JinjaValues.IsTrue(Option(arguments, named, 2, "first"));
         var blank = JinjaValues.IsTrue(Option(arguments, named, 3, "blank"));
         var lines = JinjaValues.Text(arguments[0]).Split("\n");
-        return MarkedText.Join(lines.Select((line, i) => (i == 0 ? first : blank || line.Length > 0) ? MarkedText.Join([MarkedText.Of(blanks), line]) : line), MarkedText.Of("\n"));
+        return MarkedText.Join(
+            lines.Select((line, i) => (i == 0 ? first : blank || line.Length > 0) ? MarkedText.Join([MarkedText.Of(blanks), line]) : line),
+            MarkedText.Of("\n")
+        );
     }
 }

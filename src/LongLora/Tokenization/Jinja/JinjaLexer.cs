@@ -27,12 +27,40 @@ internal enum JinjaTokenKind
 internal readonly record struct JinjaToken(JinjaTokenKind Kind, string Text, int Line);
 
 /// <summary>
-/// Cuts a template into tokens as Jinja2 does with <c>trim_blocks</c> and <c>lstrip_blocks</c> on, which is how transformers renders chat templates: a
-/// line end behind a block goes, blanks in front of a block that begins a line go, and a minus at a tag takes all white space on its side.
+/// Cuts a template into tokens as Jinja2 does with <c>trim_blocks</c> and <c>lstrip_blocks</c> on, which is how transformers renders chat
+/// templates: a line end behind a block goes, blanks in front of a block that begins a line go, and a minus at a tag takes all white
+/// space on its side.
 /// </summary>
 internal static class JinjaLexer
 {
-    private static readonly string[] s_operators = ["==", "!=", "<=", ">=", "//", "**", "+", "-", "*", "/", "%", "~", "<", ">", "=", "(", ")", "[", "]", "{", "}", ",", ".", ":", "|"];
+    private static readonly string[] s_operators =
+    [
+        "==",
+        "!=",
+        "<=",
+        ">=",
+        "//",
+        "**",
+        "+",
+        "-",
+        "*",
+        "/",
+        "%",
+        "~",
+        "<",
+        ">",
+        "=",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        ".",
+        ":",
+        "|",
+    ];
 
     public static List<JinjaToken> Read(string source)
     {
@@ -121,8 +149,12 @@ internal static class JinjaLexer
                 at = ReadName(source, at, tokens);
             else
             {
-                var sign = Array.Find(s_operators, o => string.CompareOrdinal(source, at, o, 0, o.Length) == 0) ?? throw Fault(source, at, $"'{c}' is not understood");
-                depth += sign is "{" or "[" or "(" ? 1 : sign is "}" or "]" or ")" ? -1 : 0;
+                var sign = Array.Find(s_operators, o => string.CompareOrdinal(source, at, o, 0, o.Length) == 0)
+                    ?? throw Fault(source, at, $"'{c}' is not understood");
+                depth +=
+                    sign is "{" or "[" or "(" ? 1
+                    : sign is "}" or "]" or ")" ? -1
+                    : 0;
                 tokens.Add(new(JinjaTokenKind.Operator, sign, Line(source, at)));
                 at += sign.Length;
             }
@@ -173,15 +205,27 @@ internal static class JinjaLexer
             i++;
             switch (source[i])
             {
-                case 'n': text.Append('\n'); break;
-                case 't': text.Append('\t'); break;
-                case 'r': text.Append('\r'); break;
-                case '\\' or '\'' or '"': text.Append(source[i]); break;
-                case 'u' when i + 4 < source.Length && ushort.TryParse(source.AsSpan(i + 1, 4), System.Globalization.NumberStyles.HexNumber, null, out var code):
+                case 'n':
+                    text.Append('\n');
+                    break;
+                case 't':
+                    text.Append('\t');
+                    break;
+                case 'r':
+                    text.Append('\r');
+                    break;
+                case '\\' or '\'' or '"':
+                    text.Append(source[i]);
+                    break;
+                case 'u'
+                    when i + 4 < source.Length
+                        && ushort.TryParse(source.AsSpan(i + 1, 4), System.Globalization.NumberStyles.HexNumber, null, out var code):
                     text.Append((char)code);
                     i += 4;
                     break;
-                default: text.Append('\\').Append(source[i]); break;
+                default:
+                    text.Append('\\').Append(source[i]);
+                    break;
             }
         }
         throw Fault(source, at, "the text has no end");

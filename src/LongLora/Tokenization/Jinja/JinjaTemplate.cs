@@ -4,8 +4,8 @@ namespace LongLora.Tokenization.Jinja;
 
 /// <summary>
 /// A small, strict interpreter of Jinja2 for chat templates, as transformers renders them: expressions, <c>for</c>, <c>if</c>, <c>set</c>,
-/// <c>macro</c>, <c>break</c>, <c>continue</c> and transformers' own <c>generation</c>. A construct that it does not know is refused by name when the
-/// template is read. Nothing can be reached from a template but the values that it is given.
+/// <c>macro</c>, <c>break</c>, <c>continue</c> and transformers' own <c>generation</c>. A construct that it does not know is refused by
+/// name when the template is read. Nothing can be reached from a template but the values that it is given.
 /// </summary>
 internal sealed class JinjaTemplate
 {
@@ -105,11 +105,12 @@ internal sealed class JinjaTemplate
             };
         }
 
-        private static Statement Writing(Action<JinjaScope, MarkedWriter> action) => (scope, output) =>
-        {
-            action(scope, output);
-            return Flow.Next;
-        };
+        private static Statement Writing(Action<JinjaScope, MarkedWriter> action) =>
+            (scope, output) =>
+            {
+                action(scope, output);
+                return Flow.Next;
+            };
 
         private void EndTag() => Expect("%}", JinjaTokenKind.Close);
 
@@ -238,7 +239,11 @@ internal sealed class JinjaTemplate
                 Expect("=");
                 var given = Tuple();
                 EndTag();
-                return Writing((scope, _) => (scope.Get(space) as JinjaNamespace ?? throw new JinjaException($"'{space}' is no namespace")).Values[member] = given(scope));
+                return Writing(
+                    (scope, _) =>
+                        (scope.Get(space) as JinjaNamespace ?? throw new JinjaException($"'{space}' is no namespace")).Values[member] =
+                            given(scope)
+                );
             }
             var names = Targets();
             if (Skip("="))
@@ -250,12 +255,14 @@ internal sealed class JinjaTemplate
             EndTag();
             var body = Body();
             End("endset");
-            return Writing((scope, _) =>
-            {
-                var text = new MarkedWriter();
-                body(new JinjaScope(scope), text);
-                Assign(scope, names, text.ToText());
-            });
+            return Writing(
+                (scope, _) =>
+                {
+                    var text = new MarkedWriter();
+                    body(new JinjaScope(scope), text);
+                    Assign(scope, names, text.ToText());
+                }
+            );
         }
 
         private Statement Macro()
@@ -273,19 +280,32 @@ internal sealed class JinjaTemplate
             EndTag();
             var body = Body();
             End("endmacro");
-            return Writing((scope, _) => scope.Set(name, (JinjaCall)((arguments, named) =>
-            {
-                var inner = new JinjaScope(scope);
-                for (var i = 0; i < parameters.Count; i++)
-                {
-                    var (parameter, standard) = parameters[i];
-                    inner.Set(parameter, i < arguments.Count ? arguments[i] : named.TryGetValue(parameter, out var value) ? value
-                        : standard is not null ? standard(inner) : new JinjaUndefined(parameter));
-                }
-                var text = new MarkedWriter();
-                body(inner, text);
-                return text.ToText();
-            })));
+            return Writing(
+                (scope, _) =>
+                    scope.Set(
+                        name,
+                        (JinjaCall)(
+                            (arguments, named) =>
+                            {
+                                var inner = new JinjaScope(scope);
+                                for (var i = 0; i < parameters.Count; i++)
+                                {
+                                    var (parameter, standard) = parameters[i];
+                                    inner.Set(
+                                        parameter,
+                                        i < arguments.Count ? arguments[i]
+                                            : named.TryGetValue(parameter, out var value) ? value
+                                            : standard is not null ? standard(inner)
+                                            : new JinjaUndefined(parameter)
+                                    );
+                                }
+                                var text = new MarkedWriter();
+                                body(inner, text);
+                                return text.ToText();
+                            }
+                        )
+                    )
+            );
         }
 
         private Statement Generation()

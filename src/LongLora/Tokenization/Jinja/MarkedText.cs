@@ -3,8 +3,8 @@ using System.Text;
 namespace LongLora.Tokenization.Jinja;
 
 /// <summary>
-/// A text that knows of each character whether the template wrote it or which message it came from. So a rendered conversation has the exact
-/// places of its answers, and special tokens that somebody typed into a message stay ordinary text.
+/// A text that knows of each character whether the template wrote it or which message it came from. So a rendered conversation has the
+/// exact places of its answers, and special tokens that somebody typed into a message stay ordinary text.
 /// </summary>
 internal sealed class MarkedText
 {
@@ -38,12 +38,14 @@ internal sealed class MarkedText
     /// <summary>The message that some of the text came from, or <see cref="Template"/>.</summary>
     public short AnyOwner => _owners?.FirstOrDefault(o => o != Template) ?? Template;
 
-    public MarkedText Slice(int start, int length) => start == 0 && length == Length ? this : new(Text.Substring(start, length), _owners?[start..(start + length)]);
+    public MarkedText Slice(int start, int length) =>
+        start == 0 && length == Length ? this : new(Text.Substring(start, length), _owners?[start..(start + length)]);
 
     /// <summary>Another text of the same length, character by character, such as the upper case.</summary>
     public MarkedText With(string text) => text.Length == Length ? new(text, _owners) : Of(text, AnyOwner);
 
-    public MarkedText TrimStart(string characters) => TrimmedStart(characters) is var start && start > 0 ? Slice(start, Length - start) : this;
+    public MarkedText TrimStart(string characters) =>
+        TrimmedStart(characters) is var start && start > 0 ? Slice(start, Length - start) : this;
 
     public MarkedText TrimEnd(string characters) => Slice(0, Text.TrimEnd(characters.ToCharArray()).Length);
 
