@@ -1,6 +1,5 @@
 using BenchmarkDotNet.Attributes;
 using LongLora.Attention;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Benchmarks;

@@ -3,8 +3,8 @@ using LongLora.Adapters;
 using LongLora.Layers;
 using LongLora.Models;
 using LongLora.Positions;
+using LongLora.Studies;
 using LongLora.Training;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Benchmarks;

@@ -9,6 +9,7 @@ using LongLora.Documents;
 using LongLora.Evaluation;
 using LongLora.Export;
 using LongLora.Models;
+using LongLora.Options;
 using LongLora.Positions;
 using LongLora.Tokenization;
 using LongLora.Training;

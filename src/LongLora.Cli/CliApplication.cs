@@ -7,58 +7,6 @@ using Spectre.Console;
 
 namespace LongLora.Cli;
 
-/// <summary>Exit codes; others script against them.</summary>
-public static class ExitCode
-{
-    /// <summary>Done.</summary>
-    public const int Done = 0;
-
-    /// <summary>A fault of this program.</summary>
-    public const int Fault = 1;
-
-    /// <summary>Wrong usage, recipe or option.</summary>
-    public const int Usage = 2;
-
-    /// <summary>A model or data file that is missing, damaged or not supported.</summary>
-    public const int Input = 3;
-
-    /// <summary>Interrupted; a training run can be resumed.</summary>
-    public const int Interrupted = 130;
-}
-
-/// <summary>What every command is given.</summary>
-public sealed class CliContext
-{
-    internal CliContext(IAnsiConsole console, TextReader input, TextWriter output, TextWriter error, Interruption interruption)
-    {
-        (Console, Input, Output, Error, Interruption) = (console, input, output, error, interruption);
-        SayStopping = () => error.WriteLine("Stopping; press Ctrl-C again to stop at once, without saving.");
-    }
-
-    /// <summary>For tables and live displays: rich in a terminal, plain in a pipe.</summary>
-    public IAnsiConsole Console { get; }
-
-    /// <summary>Standard input.</summary>
-    public TextReader Input { get; }
-
-    /// <summary>For lines that must stay whole, such as commands to copy.</summary>
-    public TextWriter Output { get; }
-
-    /// <summary>For messages about what went wrong.</summary>
-    public TextWriter Error { get; }
-
-    /// <summary>What Ctrl-C means.</summary>
-    public Interruption Interruption { get; }
-
-    /// <summary>Set when the command is to end.</summary>
-    public CancellationToken Cancellation => Interruption.Token;
-
-    /// <summary>
-    /// Tells the user that Ctrl-C was heard. A live display puts its own way here while it is shown, so that its lines stay whole.
-    /// </summary>
-    public Action SayStopping { get; set; }
-}
-
 /// <summary>The <c>longlora</c> command: one file a verb under Commands/.</summary>
 public static class CliApplication
 {

@@ -1,6 +1,7 @@
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Data;
+using LongLora.Options;
 using LongLora.Training;
 using Spectre.Console;
 using Spectre.Console.Rendering;

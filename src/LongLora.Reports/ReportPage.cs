@@ -1,5 +1,6 @@
 using System.Globalization;
 using LongLora.Evaluation;
+using LongLora.Runs;
 using LongLora.Training;
 
 namespace LongLora.Reports;
@@ -23,7 +24,7 @@ public static class ReportPage
             AddComparison(page, runs);
         foreach (var run in runs)
             AddRun(page, run, runs.Count == 1 ? 1 : 2);
-        page.Paragraph($"LongLora {LongLora.Recipe.Version}", "note").Write(path);
+        page.Paragraph($"LongLora {Options.Recipe.Version}", "note").Write(path);
     }
 
     private static void AddComparison(HtmlPage page, IReadOnlyList<ReportRun> runs)

@@ -3,23 +3,6 @@ using LongLora.Training;
 
 namespace LongLora.Reports;
 
-/// <summary>Perplexity of one state of a model.</summary>
-/// <param name="State">Such as before and after.</param>
-/// <param name="Results">One result a context.</param>
-public sealed record ReportPerplexity(string State, IReadOnlyList<PerplexityResult> Results);
-
-/// <summary>One retrieval task of one state of a model.</summary>
-/// <param name="Task">Its name.</param>
-/// <param name="State">Such as before and after.</param>
-/// <param name="Results">One result a length.</param>
-public sealed record ReportRetrieval(string Task, string State, IReadOnlyList<ReportRetrievalLength> Results);
-
-/// <summary>A retrieval task at one length.</summary>
-/// <param name="Length">Tokens.</param>
-/// <param name="Score">Mean score, 0 to 1.</param>
-/// <param name="Trials">Depth and score of each question; empty where only the mean is known.</param>
-public sealed record ReportRetrievalLength(int Length, double Score, IReadOnlyList<(double Depth, double Score)> Trials);
-
 /// <summary>
 /// What a report shows of one run: read from its directory (<see cref="RunReader"/>), or put together by who made the run.
 /// </summary>

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using LongLora.Data;
 using LongLora.Evaluation;
+using LongLora.Options;
 using LongLora.Runtime;
 using LongLora.Training;
 
@@ -46,7 +47,7 @@ public static class RunReader
         var steps = MetricsLog.Read(path);
         var recipePath = Path.Combine(path, "recipe.yaml");
         var recipe = File.Exists(recipePath) ? File.ReadAllText(recipePath) : "";
-        var options = recipe.Length > 0 ? LongLora.Recipe.ReadFile(recipePath, FineTuneOptionTable.Defaults) : null;
+        var options = recipe.Length > 0 ? Options.Recipe.ReadFile(recipePath, FineTuneOptionTable.Defaults) : null;
         var run = new ReportRun
         {
             Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path))),
@@ -56,13 +57,7 @@ public static class RunReader
             Summary = options is null ? "" : Summary(options),
             Facts = options is null
                 ? []
-                :
-                [
-                    .. s_facts
-                        .Select(LongLora.FineTuneOptionTable.Find)
-                        .Select(o => (o.Name, o.Format(options)))
-                        .Where(f => f.Item2.Length > 0),
-                ],
+                : [.. s_facts.Select(FineTuneOptionTable.Find).Select(o => (o.Name, o.Format(options))).Where(f => f.Item2.Length > 0)],
             Steps = steps,
             Recipe = recipe,
         };

@@ -64,19 +64,29 @@ internal static class SvgChart
         format ??= Plain(ticks[1] - ticks[0]);
 
         var svg = new StringBuilder(
-            Invariant($"<svg viewBox=\"0 0 {Width} {Height}\" role=\"img\" aria-label=\"{WebUtility.HtmlEncode(Words(lines, xTitle))}\">\n")
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"<svg viewBox=\"0 0 {Width} {Height}\" role=\"img\" aria-label=\"{WebUtility.HtmlEncode(Words(lines, xTitle))}\">\n"
+            )
         );
         foreach (var tick in ticks)
             svg.Append(
-                Invariant(
+                string.Create(
+                    CultureInfo.InvariantCulture,
                     $"<line class=\"axis\" x1=\"{Left}\" x2=\"{Width - Right}\" y1=\"{Y(tick):F1}\" y2=\"{Y(tick):F1}\"/><text "
                         + $"x=\"{Left - 7}\" y=\"{Y(tick) + 4:F1}\" text-anchor=\"end\">{format(tick)}</text>\n"
                 )
             );
         foreach (var x in isLog ? Spread(xs) : Round(xs).Where(t => t >= xs[0] && t <= xs[^1]))
-            svg.Append(Invariant($"<text x=\"{X(x):F1}\" y=\"{Height - 27}\" text-anchor=\"middle\">{x:N0}</text>\n"));
+            svg.Append(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"<text x=\"{X(x):F1}\" y=\"{Height - 27}\" text-anchor=\"middle\">{x:N0}</text>\n"
+                )
+            );
         svg.Append(
-            Invariant(
+            string.Create(
+                CultureInfo.InvariantCulture,
                 $"<text x=\"{(Width + Left) / 2}\" y=\"{Height - 6}\" text-anchor=\"middle\" "
                     + $"class=\"title\">{WebUtility.HtmlEncode(xTitle)}</text>\n"
             )
@@ -85,15 +95,17 @@ internal static class SvgChart
         {
             var style = line.IsFaint ? $"line s{line.Style} faint" : $"line s{line.Style}";
             svg.Append(
-                Invariant(
-                    $"<polyline class=\"{style}\" points=\"{string.Join(' ', line.Points.Select(p => Invariant($"{X(p.X):F1},{Y(Math.Clamp(p.Y, ticks[0], ticks[^1])):F1}")))}\"/>\n"
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"<polyline class=\"{style}\" points=\"{string.Join(' ', line.Points.Select(p => string.Create(CultureInfo.InvariantCulture, $"{X(p.X):F1},{Y(Math.Clamp(p.Y, ticks[0], ticks[^1])):F1}")))}\"/>\n"
                 )
             );
             if (line.Points.Count <= 16 && !line.IsFaint)
                 svg.Append(
                         string.Concat(
                             line.Points.Select(p =>
-                                Invariant(
+                                string.Create(
+                                    CultureInfo.InvariantCulture,
                                     $"<circle class=\"dot s{line.Style}\" cx=\"{X(p.X):F1}\" "
                                         + $"cy=\"{Y(Math.Clamp(p.Y, ticks[0], ticks[^1])):F1}\" r=\"3.5\"/>"
                                 )
@@ -116,7 +128,9 @@ internal static class SvgChart
                     $"{l.Name}: "
                     + string.Join(
                         ", ",
-                        (l.Points.Count <= 16 ? l.Points : [l.Points[0], l.Points[^1]]).Select(p => Invariant($"{p.Y:0.###} at {p.X:N0}"))
+                        (l.Points.Count <= 16 ? l.Points : [l.Points[0], l.Points[^1]]).Select(p =>
+                            string.Create(CultureInfo.InvariantCulture, $"{p.Y:0.###} at {p.X:N0}")
+                        )
                     )
                 )
         );
@@ -169,6 +183,4 @@ internal static class SvgChart
         digits += Math.Abs(step * Math.Pow(10, digits) % 1) > 1e-6 ? 1 : 0; // steps of 2.5
         return value => value.ToString("N" + digits, CultureInfo.InvariantCulture);
     }
-
-    private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }

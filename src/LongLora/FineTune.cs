@@ -1,26 +1,18 @@
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Data;
 using LongLora.Export;
 using LongLora.Models;
+using LongLora.Options;
 using LongLora.Positions;
+using LongLora.Runs;
 using LongLora.Runtime;
 using LongLora.Tokenization;
 using LongLora.Training;
-using static TorchSharp.torch;
 
 namespace LongLora;
-
-/// <summary>What a finished run leaves.</summary>
-/// <param name="Result">The folder with the adapter, or with the model after full fine-tuning.</param>
-/// <param name="Config">The model's config with its new context.</param>
-/// <param name="TrainedParameters">Number of trained weights.</param>
-public sealed record FineTuneResult(string Result, ModelConfig Config, long TrainedParameters)
-{
-    /// <summary>What was done to the data that its owner may want to know, such as examples that were shortened; sentences.</summary>
-    public IReadOnlyList<string> Notes { get; init; } = [];
-}
 
 /// <summary>
 /// The whole way from a model folder and text to a longer context. Read it from top to bottom: each line is one room of the house.

@@ -1,5 +1,7 @@
 using System.Text.Json;
 using LongLora.Checkpoints;
+using LongLora.Configs;
+using LongLora.Runs;
 using LongLora.Training;
 using static TorchSharp.torch;
 

@@ -1,3 +1,5 @@
+using LongLora.Options;
+
 namespace LongLora.Cli.Tests;
 
 public class HelpTests : CliRun

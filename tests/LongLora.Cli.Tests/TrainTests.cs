@@ -1,7 +1,7 @@
 using System.Text.Json;
-using LongLora.Checkpoints;
+using LongLora.Configs;
+using LongLora.Options;
 using LongLora.Training;
-using static TorchSharp.torch;
 
 namespace LongLora.Cli.Tests;
 

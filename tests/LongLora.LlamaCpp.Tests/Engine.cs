@@ -1,7 +1,6 @@
 using LLama;
 using LLama.Common;
 using LLama.Native;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.LlamaCpp.Tests;

@@ -2,12 +2,13 @@ using System.Text.Json.Nodes;
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Export;
 using LongLora.Models;
 using LongLora.Positions;
+using LongLora.Runs;
 using LongLora.Tests;
 using LongLora.Tokenization;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.LlamaCpp.Tests;

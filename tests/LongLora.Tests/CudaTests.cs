@@ -3,13 +3,13 @@ using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Generation;
 using LongLora.Models;
+using LongLora.Options;
 using LongLora.Positions;
 using LongLora.Quantization;
 using LongLora.Runtime;
 using LongLora.Tests.Models;
 using LongLora.Tokenization;
 using LongLora.Training;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Tests;

@@ -2,10 +2,13 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using LongLora.Checkpoints;
-using LongLora.Evaluation;
+using LongLora.Cli.Arguments;
+using LongLora.Configs;
 using LongLora.Models;
 using LongLora.Quantization;
+using LongLora.Runs;
 using LongLora.Runtime;
+using LongLora.Studies;
 using LongLora.Training;
 using Spectre.Console;
 

@@ -1,8 +1,11 @@
 using System.CommandLine;
 using System.Text.Json;
+using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Documents;
 using LongLora.Evaluation;
+using LongLora.Options;
+using LongLora.Runs;
 using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;

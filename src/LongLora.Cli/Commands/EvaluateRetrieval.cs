@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using LongLora.Cli.Arguments;
 using LongLora.Evaluation;
 using LongLora.Reports;
 using LongLora.Runtime;

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Documents;
 using LongLora.Evaluation;

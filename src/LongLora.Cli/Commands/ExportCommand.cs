@@ -3,6 +3,8 @@ using System.Globalization;
 using System.Text.Json.Nodes;
 using LongLora.Adapters;
 using LongLora.Checkpoints;
+using LongLora.Cli.Arguments;
+using LongLora.Configs;
 using LongLora.Export;
 using LongLora.Models;
 using LongLora.Positions;

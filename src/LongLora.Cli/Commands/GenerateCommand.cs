@@ -1,6 +1,6 @@
 using System.CommandLine;
 using System.Diagnostics;
-using LongLora.Data;
+using LongLora.Cli.Arguments;
 using LongLora.Documents;
 using LongLora.Generation;
 using LongLora.Runtime;
@@ -82,69 +82,5 @@ internal static class GenerateCommand
             ({ } given, null) => given.Replace("\\n", "\n", StringComparison.Ordinal),
             (null, { } path) => File.Exists(path) ? File.ReadAllText(path) : throw new DataException($"There is no prompt file '{path}'."),
             _ => throw new ConfigurationException("Give the prompt with --prompt, or with --prompt-file."),
-        };
-}
-
-/// <summary>The options of every command that generates text.</summary>
-internal sealed class SamplingArguments
-{
-    private readonly Option<int> _maxTokens,
-        _topK,
-        _seed;
-    private readonly Option<double> _temperature,
-        _topP,
-        _minP,
-        _penalty;
-    private readonly Option<string[]> _stop = new("--stop")
-    {
-        Description = "text that ends the answer",
-        HelpName = "TEXT",
-        AllowMultipleArgumentsPerToken = true,
-    };
-
-    internal SamplingArguments(GenerationOptions standard)
-    {
-        _maxTokens = Whole("--max-tokens", "most tokens to generate", standard.MaxTokens);
-        _temperature = Real("--temperature", "randomness; 0 takes the likeliest token", standard.Temperature);
-        _topK = Whole("--top-k", "sample among the K likeliest tokens; 0 for all", standard.TopK);
-        _topP = Real("--top-p", "sample among the fewest tokens with this probability together", standard.TopP);
-        _minP = Real("--min-p", "leave out tokens below this share of the likeliest", standard.MinP);
-        _penalty = Real("--repetition-penalty", "above 1 for less repetition", standard.RepetitionPenalty);
-        _seed = Whole("--seed", "seed of the sampling", standard.Seed);
-    }
-
-    internal void AddTo(Command command)
-    {
-        foreach (var option in new Option[] { _maxTokens, _temperature, _topK, _topP, _minP, _penalty, _seed, _stop })
-            command.Options.Add(option);
-    }
-
-    internal GenerationOptions Read(ParseResult parsed) =>
-        new()
-        {
-            MaxTokens = parsed.GetValue(_maxTokens),
-            Temperature = parsed.GetValue(_temperature),
-            TopK = parsed.GetValue(_topK),
-            TopP = parsed.GetValue(_topP),
-            MinP = parsed.GetValue(_minP),
-            RepetitionPenalty = parsed.GetValue(_penalty),
-            Seed = parsed.GetValue(_seed),
-            Stop = [.. (parsed.GetValue(_stop) ?? []).Select(s => s.Replace("\\n", "\n", StringComparison.Ordinal))],
-        };
-
-    private static Option<int> Whole(string name, string help, int standard) =>
-        new(name)
-        {
-            Description = help,
-            HelpName = "N",
-            DefaultValueFactory = _ => standard,
-        };
-
-    private static Option<double> Real(string name, string help, double standard) =>
-        new(name)
-        {
-            Description = help,
-            HelpName = "X",
-            DefaultValueFactory = _ => standard,
         };
 }

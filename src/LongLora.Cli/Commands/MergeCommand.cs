@@ -1,6 +1,7 @@
 using System.CommandLine;
 using LongLora.Adapters;
 using LongLora.Checkpoints;
+using LongLora.Cli.Arguments;
 using LongLora.Export;
 using LongLora.Models;
 using LongLora.Positions;

@@ -1,7 +1,10 @@
 using System.CommandLine;
 using System.Text.Json;
-using LongLora.Checkpoints;
+using LongLora.Configs;
+using LongLora.Options;
+using LongLora.Runs;
 using LongLora.Runtime;
+using LongLora.Studies;
 using LongLora.Training;
 using Spectre.Console;
 

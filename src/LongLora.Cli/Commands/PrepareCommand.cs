@@ -3,6 +3,7 @@ using System.Globalization;
 using LongLora.Data;
 using LongLora.Documents;
 using LongLora.Documents.Corpus;
+using LongLora.Options;
 using LongLora.Reports;
 using LongLora.Runtime;
 using Spectre.Console;

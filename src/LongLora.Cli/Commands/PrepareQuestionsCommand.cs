@@ -1,5 +1,6 @@
 using System.CommandLine;
 using LongLora.Documents.Questions;
+using LongLora.Layers;
 using LongLora.Runtime;
 using Spectre.Console;
 

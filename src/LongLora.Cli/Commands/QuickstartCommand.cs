@@ -1,8 +1,7 @@
 using System.CommandLine;
-using System.Globalization;
 using System.Text.Json;
-using LongLora.Reports;
 using LongLora.Runtime;
+using LongLora.Studies;
 using LongLora.Training;
 using Spectre.Console;
 

@@ -1,5 +1,5 @@
 using System.CommandLine;
-using LongLora.Reports;
+using LongLora.Studies;
 using LongLora.Training;
 using Spectre.Console;
 

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Cli.Arguments;
 using LongLora.Generation;
 using LongLora.Runtime;
 using LongLora.Server;

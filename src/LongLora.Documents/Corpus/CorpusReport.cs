@@ -2,19 +2,6 @@ using LongLora.Data;
 
 namespace LongLora.Documents.Corpus;
 
-/// <summary>A file that is not in a corpus, and why.</summary>
-/// <param name="Name">The folder or file that was asked for, and the way from there.</param>
-/// <param name="Reason">What is wrong with it, and what to do.</param>
-public sealed record LeftOutFile(string Name, string Reason);
-
-/// <summary>What the files of one kind gave.</summary>
-/// <param name="Extension">The kind, such as <c>.pdf</c>.</param>
-/// <param name="Files">Files that could be read.</param>
-/// <param name="Documents">Documents in them.</param>
-/// <param name="Characters">Characters (UTF-16) of their texts.</param>
-/// <param name="Tokens">Their tokens; 0 without a tokenizer.</param>
-public sealed record KindTotal(string Extension, long Files, long Documents, long Characters, long Tokens);
-
 /// <summary>What a corpus holds.</summary>
 public sealed record CorpusReport
 {

@@ -1,5 +1,5 @@
 using System.Security.Cryptography;
-using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Data;
 using LongLora.Runtime;
 using LongLora.Tokenization;

@@ -2,22 +2,6 @@ using LongLora.Runtime;
 
 namespace LongLora.Documents.Corpus;
 
-/// <summary>What a prepared corpus consists of.</summary>
-public enum CorpusFormat
-{
-    /// <summary><c>documents.jsonl</c>: one object a document, with <c>text</c> and <c>source</c>.</summary>
-    Jsonl,
-
-    /// <summary>A folder <c>text</c> with one file a document.</summary>
-    Txt,
-
-    /// <summary>
-    /// <c>tokens.bin</c>: the tokens of all documents one after the other, uint16 up to 65,536 ids and uint32 above, each document behind
-    /// BOS: LongLoRA's layout.
-    /// </summary>
-    Bin,
-}
-
 /// <summary>Options of <see cref="CorpusBuilder"/>.</summary>
 public sealed record PrepareOptions
 {
@@ -60,10 +44,3 @@ public sealed record PrepareOptions
             throw new ConfigurationException(string.Join(Environment.NewLine, problems.Select(p => $"Option {p}.")));
     }
 }
-
-/// <summary>How far a corpus is.</summary>
-/// <param name="Files">Files that are done.</param>
-/// <param name="AllFiles">Files in all.</param>
-/// <param name="Bytes">Bytes of these files that are done.</param>
-/// <param name="AllBytes">Bytes of all files.</param>
-public readonly record struct PrepareProgress(int Files, int AllFiles, long Bytes, long AllBytes);

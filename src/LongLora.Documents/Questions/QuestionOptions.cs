@@ -2,19 +2,6 @@ using LongLora.Runtime;
 
 namespace LongLora.Documents.Questions;
 
-/// <summary>What the documents are, which decides the words around them in an instruction.</summary>
-public enum MaterialKind
-{
-    /// <summary>Any text.</summary>
-    Material,
-
-    /// <summary>Scientific papers.</summary>
-    Paper,
-
-    /// <summary>Books.</summary>
-    Book,
-}
-
 /// <summary>Options of <see cref="QuestionBuilder"/>.</summary>
 public sealed record QuestionOptions
 {
@@ -94,42 +81,4 @@ public sealed record QuestionOptions
         if (problems.Count > 0)
             throw new ConfigurationException(string.Join(Environment.NewLine, problems.Select(p => $"Option {p}.")));
     }
-}
-
-/// <summary>One kind of question.</summary>
-/// <param name="Name">Its name on the command line.</param>
-/// <param name="Instruction">What the writing model is told.</param>
-public sealed record QuestionTask(string Name, string Instruction)
-{
-    /// <summary>All kinds, in the order in which they take turns.</summary>
-    public static IReadOnlyList<QuestionTask> All { get; } =
-    [
-        new(
-            "summarise",
-            "Ask for a summary of the whole text, or of one thread that runs through it. The answer is that summary, in 100 to 250 words."
-        ),
-        new(
-            "find",
-            "Ask for one fact that the text states in exactly one place, not near its beginning or end, and that cannot be guessed. The "
-                + "answer names it in one or two sentences."
-        ),
-        new(
-            "compare",
-            "Ask to compare two people, things, claims or results that the text treats in different places. The answer says what they "
-                + "share and where they differ."
-        ),
-        new(
-            "why",
-            "Ask why something in the text is so, or happened. The answer gives the reasons, put together from all places that name one."
-        ),
-    ];
-
-    /// <summary>The kind of that name.</summary>
-    /// <exception cref="ConfigurationException">There is none; the message lists all.</exception>
-    public static QuestionTask Of(string name) =>
-        All.FirstOrDefault(t => t.Name == name)
-        ?? throw new ConfigurationException(
-            $"Option tasks has '{name}'; it can have "
-                + $"{string.Join(", ", All.Select(t => t.Name))}.{NearestName.Hint(name, All.Select(t => t.Name))}"
-        );
 }

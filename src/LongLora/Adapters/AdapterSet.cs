@@ -1,44 +1,9 @@
 using LongLora.Layers;
 using LongLora.Models;
 using LongLora.Runtime;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Adapters;
-
-/// <summary>What is trained on a model.</summary>
-public sealed record AdapterOptions
-{
-    /// <summary>r; 0 for no LoRA at all. Default 8.</summary>
-    public int Rank { get; init; } = 8;
-
-    /// <summary>alpha; updates are scaled by alpha / r. Default 16.</summary>
-    public double Alpha { get; init; } = 16;
-
-    /// <summary>
-    /// Last parts of the names of the layers that get LoRA; <see cref="AttentionLayers"/> stands for all linear layers of the attention
-    /// branch, whatever they are called in the model's family, and <see cref="AllLayers"/> for those of the MLP too. Default: attention.
-    /// </summary>
-    public IReadOnlyList<string> TargetModules { get; init; } = [AttentionLayers];
-
-    /// <summary>
-    /// The target that stands for the attention's layers: q_proj, k_proj, v_proj, o_proj in Llama's relatives, qkv_proj, o_proj in Phi-3,
-    /// query_key_value, dense in GPT-NeoX.
-    /// </summary>
-    public const string AttentionLayers = "attention";
-
-    /// <summary>The target that stands for all linear layers but the head, under PEFT's name for them: what QLoRA prescribes.</summary>
-    public const string AllLayers = "all-linear";
-
-    /// <summary>Whether the token table, with a tied head, is trained. Default true (LoRA+).</summary>
-    public bool TrainEmbeddings { get; init; } = true;
-
-    /// <summary>Whether all norms are trained. Default true (LoRA+).</summary>
-    public bool TrainNorms { get; init; } = true;
-
-    /// <summary>Whether every weight is trained: full fine-tuning, without LoRA.</summary>
-    public bool TrainEverything { get; init; }
-}
 
 /// <summary>
 /// The trained part of a model: LoRA matrices attached to its linear layers, and weights of the model itself that are trained with them

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Layers;
 using LongLora.Models;
 using LongLora.Positions;
@@ -8,24 +9,6 @@ using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Adapters;
-
-/// <summary>How to take what the files of an adapter leave open.</summary>
-public sealed record AdapterReading
-{
-    /// <summary>
-    /// The context in tokens that the adapter was trained for, where its files do not say (LongLoRA's own); null where they do, or for
-    /// the base's.
-    /// </summary>
-    public int? Context { get; init; }
-
-    /// <summary>How positions were rescaled to <see cref="Context"/>. Default linear, as LongLoRA does.</summary>
-    public string Scaling { get; init; } = "linear";
-
-    /// <summary>
-    /// Leaves rows of the embeddings that the base model does not have, such as that of <c>[PAD]</c>, aside. Default false.
-    /// </summary>
-    public bool KeepVocabulary { get; init; }
-}
 
 /// <summary>
 /// The adapter folder of Python's PEFT: <c>adapter_config.json</c> and <c>adapter_model.safetensors</c>. Trained embeddings and norms are

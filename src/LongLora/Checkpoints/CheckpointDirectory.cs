@@ -1,3 +1,4 @@
+using LongLora.Configs;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 

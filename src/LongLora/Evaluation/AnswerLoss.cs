@@ -6,19 +6,6 @@ using LongLora.Runtime;
 
 namespace LongLora.Evaluation;
 
-/// <summary>Loss on answers.</summary>
-/// <param name="Loss">Mean loss in nats over the tokens of all answers together.</param>
-/// <param name="Tokens">Scored tokens.</param>
-/// <param name="Examples">Examples with at least one scored token.</param>
-/// <param name="Exact">
-/// Of these, those whose every scored token is the likeliest one: greedy decoding would write the answers word for word.
-/// </param>
-public sealed record AnswerLossResult(double Loss, long Tokens, int Examples, int Exact)
-{
-    /// <summary>exp(loss).</summary>
-    public double Perplexity => Math.Exp(Loss);
-}
-
 /// <summary>How well a model predicts the answers of examples, each alone and with full attention.</summary>
 public static class AnswerLoss
 {

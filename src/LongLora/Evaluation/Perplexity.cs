@@ -4,55 +4,8 @@ using LongLora.Data;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
-using static TorchSharp.torch;
 
 namespace LongLora.Evaluation;
-
-/// <summary>Which tokens are scored with which context.</summary>
-public enum PerplexityProtocol
-{
-    /// <summary>
-    /// LongLoRA's, as published: windows of the concatenated stream at 0, 256, 512, ... below length - context, the last one dropped; each
-    /// scores context - 1 tokens; the mean of the windows. Tokens early in a window have little context and count as much as the others.
-    /// </summary>
-    LongLora,
-
-    /// <summary>Each document for itself; windows overlap and every token is scored once, by the first window that holds it.</summary>
-    Document,
-}
-
-/// <summary>The loss on tokens that have about as much context.</summary>
-/// <param name="From">Least number of tokens before them in their window.</param>
-/// <param name="To">Greatest number.</param>
-/// <param name="Loss">Mean loss in nats.</param>
-/// <param name="Tokens">Scored tokens.</param>
-public sealed record PerplexityBin(int From, int To, double Loss, long Tokens)
-{
-    /// <summary>exp(loss).</summary>
-    public double Perplexity => Math.Exp(Loss);
-}
-
-/// <summary>Perplexity at one context length.</summary>
-/// <param name="Context">Tokens in a window.</param>
-/// <param name="Loss">Mean loss in nats over the scored tokens.</param>
-/// <param name="Tokens">Scored tokens.</param>
-public sealed record PerplexityResult(int Context, double Loss, long Tokens)
-{
-    /// <summary>exp(loss).</summary>
-    public double Perplexity => Math.Exp(Loss);
-
-    /// <summary>
-    /// The loss by position in the window, in bins that double: 1 token of context, 2 to 3, 4 to 7, ... Falling to the end it shows that
-    /// far context is used.
-    /// </summary>
-    public IReadOnlyList<PerplexityBin> ByPosition { get; init; } = [];
-}
-
-/// <summary>How far an evaluation is.</summary>
-/// <param name="Context">The length that is being measured.</param>
-/// <param name="Done">Windows done at this length.</param>
-/// <param name="Total">Windows at this length.</param>
-public readonly record struct PerplexityProgress(int Context, long Done, long Total);
 
 /// <summary>Perplexity of a model on text, with full attention.</summary>
 public static class Perplexity

@@ -5,17 +5,6 @@ using LongLora.Tokenization;
 
 namespace LongLora.Evaluation;
 
-/// <summary>One measure on short text.</summary>
-/// <param name="Measure">perplexity (less is better), or passkey (share found).</param>
-/// <param name="Length">Tokens of a text.</param>
-/// <param name="Before">The model as it was.</param>
-/// <param name="After">The extended model.</param>
-public sealed record ShortTextChange(string Measure, int Length, double Before, double After)
-{
-    /// <summary>Change in percent of the value before: for perplexity, what was lost.</summary>
-    public double Percent => 100 * (After / Before - 1);
-}
-
 /// <summary>What a model lost on texts that it could read before it was extended: the same measures, before and after.</summary>
 public static class ShortText
 {

@@ -6,18 +6,6 @@ using static TorchSharp.torch;
 
 namespace LongLora.Evaluation;
 
-// l tokens of a chunk, D model size
-
-/// <summary>The loss along one stretch of a streamed text.</summary>
-/// <param name="Start">Tokens of the text before the first one that is scored here.</param>
-/// <param name="Tokens">Scored tokens.</param>
-/// <param name="Loss">Their mean loss in nats.</param>
-public sealed record StreamingStretch(long Start, long Tokens, double Loss)
-{
-    /// <summary>exp(loss).</summary>
-    public double Perplexity => Math.Exp(Loss);
-}
-
 /// <summary>
 /// Perplexity of a text that is read once from its beginning to its end, each token with what is held at its time: the measure of
 /// StreamingLLM (arXiv 2309.17453, figure 5). A stable model has the same loss everywhere.

@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using LongLora.Adapters;
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Quantization;

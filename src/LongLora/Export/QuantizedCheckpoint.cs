@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Models;
 using LongLora.Quantization;
 using LongLora.Runtime;

@@ -2,56 +2,10 @@ using LongLora.Adapters;
 using LongLora.Checkpoints;
 using LongLora.Models;
 using LongLora.Positions;
-using LongLora.Quantization;
 using LongLora.Runtime;
 using LongLora.Tokenization;
 
 namespace LongLora.Generation;
-
-/// <summary>What a <see cref="ChatModel"/> is made of.</summary>
-public sealed record ChatModelOptions
-{
-    /// <summary>Folder of a Hugging Face model with its tokenizer.</summary>
-    public required string Model { get; init; }
-
-    /// <summary>Folder of a PEFT adapter on it; null for none. Default null.</summary>
-    public string? Adapter { get; init; }
-
-    /// <summary>What the files of the adapter leave open; null for nothing. Default null.</summary>
-    public AdapterReading? AdapterReading { get; init; }
-
-    /// <summary>
-    /// The chat template: <c>auto</c> for the model's own if it has one, one of <see cref="ChatTemplate.Names"/>, or a file; null for
-    /// none, where text is only gone on with. Default <c>auto</c>.
-    /// </summary>
-    public string? Template { get; init; } = "auto";
-
-    /// <summary>
-    /// Most tokens of conversation and answer together; null for the model's context, or for no bound where the text is streamed. Default
-    /// null.
-    /// </summary>
-    public int? Context { get; init; }
-
-    /// <summary>In what numbers keys and values are kept; null for the type that the model computes in. Default null.</summary>
-    public KeyValueType? CacheType { get; init; }
-
-    /// <summary>
-    /// Keeps the first tokens and the last ones alone, so that a conversation can go on without end; null keeps all. Default null.
-    /// </summary>
-    public StreamingOptions? Streaming { get; init; }
-
-    /// <summary>
-    /// Conversations whose keys and values are kept, so that what goes on from one of them is not read again; the one that was used
-    /// longest ago makes room. Each takes the memory of a cache of its own length. Default 1.
-    /// </summary>
-    public int KeptConversations { get; init; } = 1;
-
-    /// <summary>Form of the decoder blocks' matrices. Default none, as the files have them.</summary>
-    public QuantizationKind Quantization { get; init; } = QuantizationKind.None;
-
-    /// <summary><c>auto</c>, <c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>. Default <c>auto</c>.</summary>
-    public string Device { get; init; } = "auto";
-}
 
 /// <summary>
 /// A model folder, with an adapter if there is one, ready to answer: model, tokenizer and chat template. What a conversation shares with

@@ -2,11 +2,6 @@ using LongLora.Runtime;
 
 namespace LongLora.Generation;
 
-/// <summary>How far a prompt has been read.</summary>
-/// <param name="Read">Tokens that are known.</param>
-/// <param name="Tokens">Tokens of the prompt.</param>
-public readonly record struct PromptProgress(int Read, int Tokens);
-
 /// <summary>How text is generated.</summary>
 public sealed record GenerationOptions
 {

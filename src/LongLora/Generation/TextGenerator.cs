@@ -6,30 +6,6 @@ using static TorchSharp.torch;
 
 namespace LongLora.Generation;
 
-// B texts, l tokens read at once, n tokens so far, D model size, V vocabulary
-
-/// <summary>Why a generation ended.</summary>
-public enum FinishReason
-{
-    /// <summary>A token that ends texts, or a stop text.</summary>
-    Stop,
-
-    /// <summary>The most tokens were generated, or the context is full.</summary>
-    Length,
-}
-
-/// <summary>What was generated.</summary>
-/// <param name="Text">The answer, without the token or text that ended it.</param>
-/// <param name="Tokens">Its token ids, the last one included.</param>
-/// <param name="PromptTokens">Tokens of the prompt.</param>
-/// <param name="CachedTokens">Tokens of the prompt that the cache held already.</param>
-/// <param name="Finish">Why it ended.</param>
-public sealed record GenerationResult(string Text, IReadOnlyList<int> Tokens, int PromptTokens, int CachedTokens, FinishReason Finish)
-{
-    /// <summary>Log-probabilities of <see cref="Tokens"/>, one each; null where they were not asked for.</summary>
-    public IReadOnlyList<TokenLogProbability>? LogProbabilities { get; init; }
-}
-
 /// <summary>
 /// Generates text with a model: the prompt is read in chunks, then one token at a time, with keys and values kept. A later prompt that
 /// begins as the one before it goes on from there. One generation at a time; for one thread.

@@ -3,60 +3,11 @@ using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
-// N rows, I inputs, O outputs, r rank
-
-/// <summary>Some consecutive features: [Start, Start + Count).</summary>
-/// <param name="Start">First feature.</param>
-/// <param name="Count">Number of features.</param>
-public readonly record struct FeatureSlice(long Start, long Count);
-
 internal static class FeatureSliceExtensions
 {
     /// <summary>The part of a tensor that a slice means, along one dimension; all of it for null. A view.</summary>
     internal static Tensor Of(this FeatureSlice? slice, Tensor tensor, int dimension) =>
         slice is { } s ? tensor.narrow(dimension, s.Start, s.Count) : tensor;
-}
-
-/// <summary>The frozen or trained matrix of a linear layer in one of its forms: dense, or quantised.</summary>
-public interface IProjection
-{
-    /// <summary>x Wᵀ + b for rows x [N, I], or some of its columns; differentiable in x.</summary>
-    /// <param name="rows">x [N, I].</param>
-    /// <param name="outputs">Which outputs to compute; null for all.</param>
-    Tensor Forward(Tensor rows, FeatureSlice? outputs = null);
-
-    /// <summary>Adds the gradients of its own trained weights: gᵀ x for W.</summary>
-    /// <param name="rows">x [N, I], as given to <see cref="Forward"/>.</param>
-    /// <param name="gradient">g [N, O], gradient of the output.</param>
-    /// <param name="outputs">Which outputs the gradient is of; null for all.</param>
-    void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null);
-
-    /// <summary>The gradient g W of the input, [N, I], or some of its columns.</summary>
-    /// <param name="gradient">g [N, O].</param>
-    /// <param name="inputs">Which inputs to compute; null for all.</param>
-    /// <param name="outputs">Which outputs the gradient is of; null for all.</param>
-    Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null);
-
-    /// <summary>W [O, I] in fp32, a copy: for merging and export.</summary>
-    Tensor ToDense();
-}
-
-/// <summary>A trained update that is added to a projection's output: LoRA.</summary>
-public interface ILinearUpdate
-{
-    /// <summary>
-    /// Adds the update's output for <paramref name="rows"/> [N, I] to <paramref name="output"/> in place; differentiable.
-    /// </summary>
-    void AddTo(Tensor output, Tensor rows, FeatureSlice? outputs = null);
-
-    /// <summary>Adds the gradients of its weights.</summary>
-    void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null);
-
-    /// <summary>Adds its part of the input's gradient to <paramref name="inputGradient"/> in place.</summary>
-    void AddInputGradient(Tensor gradient, Tensor inputGradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null);
-
-    /// <summary>What it adds to W: [O, I] in fp32.</summary>
-    Tensor Delta();
 }
 
 /// <summary>
@@ -125,54 +76,5 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
         var result = Projection.InputGradient(gradient, inputs, outputs);
         Update?.AddInputGradient(gradient, result, inputs, outputs);
         return result.MoveToOuterDisposeScope();
-    }
-}
-
-/// <summary>A matrix in its stored type, widened or narrowed to the type of the input where it is used.</summary>
-/// <param name="weight">W [O, I].</param>
-/// <param name="bias">b [O], or null.</param>
-public sealed class DenseProjection(Weight weight, Weight? bias = null) : IProjection
-{
-    /// <summary>W [O, I].</summary>
-    public Weight Weight { get; } = weight;
-
-    /// <summary>b [O], or null.</summary>
-    public Weight? Bias { get; } = bias;
-
-    /// <inheritdoc/>
-    public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
-    {
-        using var scope = NewDisposeScope();
-        Tensor Used(Tensor value) => outputs.Of(value, 0).In(rows.dtype);
-        return nn.functional.linear(rows, Used(Weight.Value), Bias is null ? null : Used(Bias.Value)).MoveToOuterDisposeScope();
-    }
-
-    /// <inheritdoc/>
-    public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
-    {
-        if (Weight.IsTrained)
-            AddProduct(outputs.Of(Weight.Gradient(), 0), gradient.t(), rows, 1);
-        if (Bias is { IsTrained: true })
-            outputs.Of(Bias.Gradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32), Scalars.One);
-    }
-
-    /// <inheritdoc/>
-    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
-    {
-        using var scope = NewDisposeScope();
-        var used = outputs.Of(inputs.Of(Weight.Value, 1), 0);
-        return gradient.mm(used.In(gradient.dtype)).MoveToOuterDisposeScope();
-    }
-
-    /// <inheritdoc/>
-    public Tensor ToDense() => Weight.Value.detach().to(ScalarType.Float32, copy: true);
-
-    /// <summary>target += scale * a b, in place, for a target of fp32 and factors of any type.</summary>
-    internal static void AddProduct(Tensor target, Tensor a, Tensor b, double scale)
-    {
-        if (a.dtype == target.dtype)
-            target.addmm_(a, b, 1, (float)scale);
-        else
-            target.add_(a.mm(b), Scalars.Of(scale));
     }
 }

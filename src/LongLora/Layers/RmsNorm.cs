@@ -22,13 +22,3 @@ public sealed class RmsNorm(Weight weight, double epsilon) : INormLayer
         return (wide * scale).mul(weight.Value.In(ScalarType.Float32)).In(input.dtype).MoveToOuterDisposeScope();
     }
 }
-
-/// <summary>A normalisation over the last dimension.</summary>
-public interface INormLayer
-{
-    /// <summary>[..., D] -> [..., D], of the input's type.</summary>
-    Tensor Forward(Tensor input);
-
-    /// <summary>Its weights.</summary>
-    IReadOnlyList<Weight> Weights { get; }
-}

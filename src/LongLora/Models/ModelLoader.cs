@@ -1,8 +1,8 @@
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Layers;
 using LongLora.Quantization;
 using LongLora.Runtime;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Models;

@@ -1,12 +1,7 @@
-using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Runtime;
 
 namespace LongLora.Positions;
-
-/// <summary>The angle that each pair of dimensions turns by from one token to the next, and a factor on cosine and sine.</summary>
-/// <param name="Inverse">[R / 2] radians a token.</param>
-/// <param name="AttentionFactor">Multiplies cosine and sine; 1 except for YaRN and LongRoPE.</param>
-public sealed record RopeFrequencies(double[] Inverse, double AttentionFactor);
 
 /// <summary>
 /// The frequencies of rotary position embeddings under each kind of rescaling, in double precision. The formulas are those that

@@ -1,4 +1,3 @@
-using LongLora.Checkpoints;
 using LongLora.Layers;
 using LongLora.Runtime;
 using static TorchSharp.torch;

@@ -1,7 +1,5 @@
 using System.Text;
-using System.Text.Json;
 using System.Text.RegularExpressions;
-using LongLora.Runtime;
 
 namespace LongLora.Tokenization;
 

@@ -1,6 +1,6 @@
 using LongLora.Adapters;
 using LongLora.Attention;
-using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Models;
 using LongLora.Quantization;
 using LongLora.Runtime;
@@ -8,36 +8,6 @@ using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Training;
-
-// N tokens in a forward pass (B L), D model size, F MLP size, H heads, J key-value heads, K head size, V vocabulary
-
-/// <summary>What the memory of a training run depends on, beside the model.</summary>
-public sealed record StepMemoryOptions
-{
-    /// <summary>What is trained.</summary>
-    public AdapterOptions Tuning { get; init; } = new();
-
-    /// <summary>B, sequences in a forward pass. Default 1.</summary>
-    public int BatchSize { get; init; } = 1;
-
-    /// <summary>As given to <see cref="CheckpointedBackward"/>. Default 1.</summary>
-    public int BlocksPerSegment { get; init; } = 1;
-
-    /// <summary>Where activations wait; <see cref="ActivationOffload.Auto"/> counts as in memory. Default none.</summary>
-    public ActivationOffload Offload { get; init; } = ActivationOffload.None;
-
-    /// <summary>Form of the blocks' matrices. Default as stored.</summary>
-    public QuantizationKind Quantization { get; init; } = QuantizationKind.None;
-
-    /// <summary>The type in which the weights are stored. Default bf16, that of published models.</summary>
-    public ScalarType StoredType { get; init; } = ScalarType.BFloat16;
-
-    /// <summary>Whether the model computes on CUDA. Default false: on the CPU, in fp32.</summary>
-    public bool Cuda { get; init; }
-
-    /// <summary>What CUDA computes in. Default bf16.</summary>
-    public CudaCompute CudaCompute { get; init; } = CudaCompute.Bf16;
-}
 
 /// <summary>
 /// The bytes that a training run needs at its peak, by what they are for: counted from the shapes, as <see cref="BlockPass"/> and

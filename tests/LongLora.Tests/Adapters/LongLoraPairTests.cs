@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Export;
 using LongLora.Models;
 using LongLora.Positions;

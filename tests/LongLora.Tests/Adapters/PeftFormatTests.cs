@@ -1,10 +1,10 @@
 using System.Text.Json.Nodes;
 using LongLora.Adapters;
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Export;
 using LongLora.Models;
 using LongLora.Positions;
-using LongLora.Runtime;
 
 namespace LongLora.Tests.Adapters;
 

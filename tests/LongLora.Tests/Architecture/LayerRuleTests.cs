@@ -8,6 +8,8 @@ public partial class LayerRuleTests
     private static readonly string[] s_rooms =
     [
         "Runtime",
+        "Distributed",
+        "Configs",
         "Checkpoints",
         "Layers",
         "Quantization",
@@ -16,12 +18,14 @@ public partial class LayerRuleTests
         "Models",
         "Adapters",
         "Tokenization",
+        "Loading",
         "Data",
-        "Distributed",
         "Training",
         "Generation",
         "Evaluation",
         "Export",
+        "Options",
+        "Runs",
     ];
 
     [GeneratedRegex(@"\b(?:using LongLora\.|LongLora\.|(?<![\w.])(?=(?:Runtime|Training|Evaluation|Export)\.[A-Z]))(?<room>[A-Z]\w+)")]

@@ -1,6 +1,5 @@
 using LongLora.Attention;
 using LongLora.Runtime;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Tests.Attention;

@@ -1,5 +1,4 @@
 using LongLora.Attention;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Tests.Attention;

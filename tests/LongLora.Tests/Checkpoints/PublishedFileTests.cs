@@ -1,6 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Runtime;
 
 namespace LongLora.Tests.Checkpoints;

@@ -2,7 +2,6 @@ using System.IO.Compression;
 using System.Text;
 using LongLora.Data;
 using LongLora.Runtime;
-using LongLora.Tests.Tokenization;
 using LongLora.Tokenization;
 
 namespace LongLora.Tests.Data;

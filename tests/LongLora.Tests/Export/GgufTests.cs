@@ -1,7 +1,6 @@
 using LongLora.Adapters;
 using LongLora.Checkpoints;
-using LongLora.Data;
-using LongLora.Evaluation;
+using LongLora.Configs;
 using LongLora.Export;
 using LongLora.Models;
 using LongLora.Positions;

@@ -1,4 +1,5 @@
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;

@@ -4,7 +4,6 @@ using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
 using LongLora.Tokenization;
-using static TorchSharp.torch;
 
 namespace LongLora.Tests.Generation;
 

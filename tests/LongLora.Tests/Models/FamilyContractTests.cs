@@ -1,6 +1,7 @@
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Export;
 using LongLora.Layers;
 using LongLora.Models;

@@ -5,7 +5,6 @@ using LongLora.Export;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Tests.Training;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Tests.Models;

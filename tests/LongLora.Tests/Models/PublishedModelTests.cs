@@ -1,4 +1,4 @@
-using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Models;
 using TorchSharp;
 

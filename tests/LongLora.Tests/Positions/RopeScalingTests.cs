@@ -1,10 +1,9 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Positions;
 using LongLora.Runtime;
 using LongLora.Tests.Models;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Tests.Positions;

@@ -1,8 +1,6 @@
 using System.Runtime.Intrinsics.X86;
-using LongLora.Layers;
 using LongLora.Quantization;
 using LongLora.Runtime;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Tests.Quantization;

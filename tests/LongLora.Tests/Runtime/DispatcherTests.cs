@@ -1,5 +1,4 @@
 using LongLora.Runtime;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Tests.Runtime;

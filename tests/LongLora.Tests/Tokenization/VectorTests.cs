@@ -1,5 +1,4 @@
 using System.Text.Json;
-using LongLora.Tokenization;
 
 namespace LongLora.Tests.Tokenization;
 

@@ -5,7 +5,6 @@ using LongLora.Positions;
 using LongLora.Quantization;
 using LongLora.Tests.Models;
 using LongLora.Training;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Tests.Training;

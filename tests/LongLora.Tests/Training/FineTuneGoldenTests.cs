@@ -2,6 +2,7 @@ using System.Text.Json;
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Data;
 using LongLora.Evaluation;
 using LongLora.Models;

@@ -1,10 +1,12 @@
 using LongLora.Adapters;
 using LongLora.Attention;
-using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Layers;
 using LongLora.Models;
+using LongLora.Options;
 using LongLora.Positions;
 using LongLora.Quantization;
+using LongLora.Runs;
 using LongLora.Runtime;
 using LongLora.Tests.Models;
 using LongLora.Training;

@@ -1,5 +1,7 @@
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Models;
+using LongLora.Studies;
 using LongLora.Tests.Models;
 using LongLora.Training;
 

@@ -1,6 +1,6 @@
 using LongLora.Adapters;
 using LongLora.Attention;
-using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Tests.Models;
 using LongLora.Training;
 

@@ -1,10 +1,11 @@
 using LongLora.Adapters;
 using LongLora.Attention;
-using LongLora.Checkpoints;
+using LongLora.Configs;
+using LongLora.Options;
 using LongLora.Quantization;
+using LongLora.Runs;
 using LongLora.Runtime;
 using LongLora.Training;
-using TorchSharp;
 
 namespace LongLora.Tests.Training;
 

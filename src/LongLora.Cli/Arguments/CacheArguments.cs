@@ -1,0 +1,73 @@
+using System.CommandLine;
+using LongLora.Generation;
+using LongLora.Models;
+using LongLora.Runtime;
+
+namespace LongLora.Cli.Arguments;
+
+/// <summary>The options of every command that keeps keys and values: how many, in what numbers, and of which tokens.</summary>
+internal sealed class CacheArguments
+{
+    private readonly Option<int?> _context = new("--context")
+    {
+        Description = "most tokens of prompt and answer together [default: the model's]",
+        HelpName = "N",
+    };
+    private readonly Option<KeyValueType?> _type = CacheType();
+    private readonly Option<bool> _streaming = new("--streaming")
+    {
+        Description = "keep the first and the last tokens alone: text without end, in constant memory",
+    };
+    private readonly Option<int> _sinks = new("--sink-tokens")
+    {
+        Description = "with --streaming: first tokens that are kept",
+        HelpName = "N",
+        DefaultValueFactory = _ => new StreamingOptions().SinkTokens,
+    };
+    private readonly Option<int?> _window = new("--window")
+    {
+        Description = "with --streaming: last tokens that are kept [default: what the model's context leaves]",
+        HelpName = "N",
+    };
+
+    internal static Option<KeyValueType?> CacheType() =>
+        new("--cache-type")
+        {
+            Description = "numbers that keys and values are kept in [default: f32; on CUDA bf16]",
+            HelpName = "f32|bf16|int8",
+        };
+
+    internal void AddTo(Command command)
+    {
+        foreach (var option in new Option[] { _context, _type, _streaming, _sinks, _window })
+            command.Options.Add(option);
+    }
+
+    /// <summary>Opens a model, and warns of a context that it was not made for.</summary>
+    internal ChatModel Open(CliContext context, ParseResult parsed, ChatModelOptions options)
+    {
+        var model = ChatModel.Open(
+            options with
+            {
+                Context = parsed.GetValue(_context),
+                CacheType = parsed.GetValue(_type),
+                Streaming = Streaming(parsed),
+            }
+        );
+        if (parsed.GetValue(_context) > model.TrainedContext && !parsed.GetValue(_streaming))
+            context.Error.WriteLine(
+                $"Note: {model.Name} was made for {model.TrainedContext:N0} tokens, and beyond them models answer nonsense. longlora "
+                    + $"train makes the context longer, --streaming forgets the middle."
+            );
+        return model;
+    }
+
+    private StreamingOptions? Streaming(ParseResult parsed)
+    {
+        if (parsed.GetValue(_streaming))
+            return new StreamingOptions { SinkTokens = parsed.GetValue(_sinks), Window = parsed.GetValue(_window) };
+        if (parsed.GetValue(_window) is not null || parsed.GetResult(_sinks) is { Implicit: false })
+            throw new ConfigurationException("--window and --sink-tokens say what --streaming keeps: add --streaming, or leave them out.");
+        return null;
+    }
+}

@@ -1,0 +1,37 @@
+using LongLora.Adapters;
+using LongLora.Training;
+
+namespace LongLora.Studies;
+
+/// <summary>What is measured.</summary>
+public sealed record StepBenchmarkOptions
+{
+    /// <summary>G, tokens in an attention group; 0 for a quarter of the context. Default 0.</summary>
+    public int GroupSize { get; init; }
+
+    /// <summary>
+    /// Timed steps of each variant, after one that is not; 0 to time that one: for contexts so long that one step must do. Default 3.
+    /// </summary>
+    public int Steps { get; init; } = 3;
+
+    /// <summary>Whether full attention is measured beside S². Default true.</summary>
+    public bool Full { get; init; } = true;
+
+    /// <summary>What is trained. Default LoRA+ (rank 8 on q, k, v, o, with embeddings and norms).</summary>
+    public AdapterOptions Tuning { get; init; } = new();
+
+    /// <summary>Blocks between two kept inputs. Default 1.</summary>
+    public int BlocksPerSegment { get; init; } = 1;
+
+    /// <summary>Where activations wait. Default in memory.</summary>
+    public ActivationOffload Offload { get; init; } = ActivationOffload.None;
+
+    /// <summary>Learning rate of the steps; only losses depend on it. Default 1e-3.</summary>
+    public double LearningRate { get; init; } = 1e-3;
+
+    /// <summary>Seed of the LoRA matrices and the token ids. Default 0.</summary>
+    public long Seed { get; init; }
+
+    /// <summary>G at a context.</summary>
+    public int ResolvedGroupSize(int context) => GroupSize > 0 ? GroupSize : context / 4;
+}

@@ -1,0 +1,39 @@
+using LongLora.Training;
+
+namespace LongLora.Studies;
+
+/// <summary>The training step with one kind of attention.</summary>
+/// <param name="Flops">Floating-point operations of one step.</param>
+/// <param name="Seconds">Time of each timed step, in order: forward, backward, clipping and AdamW.</param>
+/// <param name="Losses">Mean loss before each step in nats a token: of the untimed one first, then of the timed ones.</param>
+/// <param name="ResidentBytes">Resident memory of the process with model, gradients and optimizer state, before the first step.</param>
+/// <param name="PeakResidentBytes">Largest resident memory of the process in the first step.</param>
+/// <param name="Planned">What <see cref="StepMemory"/> counts.</param>
+public sealed record StepMeasurement(
+    StepFlops Flops,
+    IReadOnlyList<double> Seconds,
+    IReadOnlyList<double> Losses,
+    long ResidentBytes,
+    long PeakResidentBytes,
+    StepMemory Planned
+)
+{
+    /// <summary>The shortest step: the one that was disturbed least.</summary>
+    public double MinSeconds => Seconds.Min();
+
+    /// <summary>The step in the middle.</summary>
+    public double MedianSeconds
+    {
+        get
+        {
+            var ordered = Seconds.Order().ToList();
+            return (ordered[(ordered.Count - 1) / 2] + ordered[ordered.Count / 2]) / 2;
+        }
+    }
+
+    /// <summary>What a step takes in addition to model, gradients and optimizer state.</summary>
+    public long PeakBytes => PeakResidentBytes - ResidentBytes;
+
+    /// <summary>Needed operations a second in the shortest step; recomputed ones are not counted.</summary>
+    public double UsefulRate => Flops.Needed / MinSeconds;
+}

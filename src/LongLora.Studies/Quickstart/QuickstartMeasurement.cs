@@ -1,0 +1,108 @@
+using LongLora.Adapters;
+using LongLora.Attention;
+using LongLora.Checkpoints;
+using LongLora.Configs;
+using LongLora.Data;
+using LongLora.Evaluation;
+using LongLora.Models;
+using LongLora.Options;
+using LongLora.Positions;
+using LongLora.Tokenization;
+using LongLora.Training;
+
+namespace LongLora.Studies;
+
+/// <summary>Pass keys and perplexity at some lengths: the same questions and the same text for each state of a model.</summary>
+internal sealed class QuickstartMeasurement : IDisposable
+{
+    private const int TestTokens = 24_000;
+
+    private readonly QuickstartOptions _options;
+    private readonly ITokenizer _tokenizer;
+    private readonly TokenStore _text;
+    private readonly int[] _lengths;
+    private readonly Dictionary<int, IReadOnlyList<(int, RetrievalCase)>> _questions;
+    private readonly IProgress<string>? _told;
+    private readonly CancellationToken _cancellation;
+
+    internal QuickstartMeasurement(
+        QuickstartOptions options,
+        ITokenizer tokenizer,
+        IExampleSource text,
+        int[] lengths,
+        IProgress<string>? told,
+        CancellationToken cancellation
+    )
+    {
+        (_options, _tokenizer, _lengths, _told, _cancellation) = (options, tokenizer, lengths, told, cancellation);
+        _text = TokenStore.Build(text, tokenizer.EosTokenId, TestTokens, cancellation);
+        _questions = lengths.ToDictionary(
+            length => length,
+            length => RetrievalEvaluation.Questions(new PasskeyTask(), tokenizer, length, options.Trials, options.Seed, cancellation)
+        );
+    }
+
+    /// <summary>Measures one state.</summary>
+    /// <param name="config">Architecture and positions.</param>
+    /// <param name="adapter">Folder of an adapter; null for the model alone.</param>
+    /// <param name="same">
+    /// Measures of the same weights, which hold where the positions are the same: within the original context, when they go by length.
+    /// </param>
+    internal IReadOnlyList<QuickstartMeasure> Run(ModelConfig config, string? adapter, IReadOnlyList<QuickstartMeasure>? same = null)
+    {
+        using var folder = CheckpointDirectory.Open(_options.Model);
+        using var model = ModelLoader.Load(config, folder);
+        using var attached = adapter is null ? null : PeftFormat.Attach(adapter, model);
+        var measures = new List<QuickstartMeasure>();
+        foreach (var length in _lengths)
+        {
+            var isKnown = same is not null && RopeScaling.DependsOnLength(config) && length <= RopeScaling.OriginalContext(config);
+            var measure = isKnown ? same!.First(m => m.Length == length) : Measure(model, length);
+            measures.Add(measure);
+            if (!isKnown)
+                _told?.Report($"  {length, 6:N0} tokens: pass key {measure.PassKey, 4:P0}, perplexity {measure.Perplexity:F2}");
+        }
+        return measures;
+    }
+
+    private QuickstartMeasure Measure(CausalLanguageModel model, int length) =>
+        new(
+            length,
+            RetrievalEvaluation.Ask(model, _tokenizer, new PasskeyTask(), _questions[length], length, cancellation: _cancellation).Accuracy,
+            Perplexity
+                .Evaluate(
+                    model,
+                    _text,
+                    length,
+                    PerplexityProtocol.LongLora,
+                    Math.Max(length, 512),
+                    new FullAttention(),
+                    null,
+                    _cancellation
+                )
+                .Perplexity
+        );
+
+    /// <summary>Time of everything, from that of the first state.</summary>
+    /// <param name="first">Time that the first state took.</param>
+    /// <param name="config">The model.</param>
+    /// <param name="training">The training to come.</param>
+    internal TimeSpan Whole(TimeSpan first, ModelConfig config, FineTuneOptions training)
+    {
+        var reading = new AdapterOptions
+        {
+            Rank = 0,
+            TrainEmbeddings = false,
+            TrainNorms = false,
+        };
+        double Forward(int length) => StepFlops.Count(config, new FullAttention(), reading, length).Forward;
+        // Pass keys read two thirds of a prompt on average, the rest being that of the one before.
+        var measured = _lengths.Sum(length => Forward(length) * (2.0 / 3 * _options.Trials + (double)TestTokens / length));
+        var step = StepFlops.Count(config, FineTune.Attention(training), FineTune.Tuning(training), training.Context);
+        var trained = (double)training.Steps * training.GradientAccumulation * (step.Needed + step.Recomputed);
+        return first * (3 + trained / measured);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _text.Dispose();
+}

@@ -1,0 +1,75 @@
+using System.Globalization;
+using LongLora.Evaluation;
+using LongLora.Reports;
+using LongLora.Training;
+
+namespace LongLora.Studies;
+
+/// <summary>What a quickstart found, as the report of its run with the measures before and after it.</summary>
+public static class QuickstartPage
+{
+    /// <summary>Writes the page.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="options">What was asked for.</param>
+    /// <param name="result">What was found.</param>
+    /// <param name="steps">The training's steps.</param>
+    /// <param name="elapsed">Time of everything.</param>
+    public static void Write(
+        string path,
+        QuickstartOptions options,
+        QuickstartResult result,
+        IReadOnlyList<TrainingStep> steps,
+        TimeSpan elapsed
+    )
+    {
+        (string State, IReadOnlyList<QuickstartMeasure> Measures)[] states =
+        [
+            (RunReader.Before, result.Before),
+            ("rescaled, not trained", result.Rescaled),
+            (RunReader.After, result.After),
+        ];
+        var run = RunReader.Read(Path.Combine(options.Output, "run"));
+        ReportPage.Write(
+            path,
+            [
+                run with
+                {
+                    Title = string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"{result.Before[0].Length:N0} to {result.After[^1].Length:N0} tokens"
+                    ),
+                    Summary = string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"A small language model, {Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))}, was trained on "
+                            + $"{result.Before[0].Length:N0} tokens. LongLoRA extended it: shifted sparse attention in training, LoRA "
+                            + $"with embeddings and norms, rescaled positions. {result.Training.TrainedParameters:N0} weights were "
+                            + $"trained; everything took {elapsed.TotalMinutes:F1} minutes. All measures use full attention."
+                    ),
+                    Steps = steps,
+                    Perplexity =
+                    [
+                        .. states.Select(s => new ReportPerplexity(
+                            s.State,
+                            [.. s.Measures.Select(m => new PerplexityResult(m.Length, Math.Log(m.Perplexity), 0))]
+                        )),
+                    ],
+                    Retrieval =
+                    [
+                        .. states.Select(s => new ReportRetrieval(
+                            "passkey",
+                            s.State,
+                            [.. s.Measures.Select(m => new ReportRetrievalLength(m.Length, m.PassKey, []))]
+                        )),
+                    ],
+                    Notes =
+                    [
+                        string.Create(
+                            CultureInfo.InvariantCulture,
+                            $"{options.Trials} pass keys at each length. Perplexity on {result.TestText}, held out from the training."
+                        ),
+                    ],
+                },
+            ]
+        );
+    }
+}

@@ -1,0 +1,17 @@
+namespace LongLora.Studies;
+
+/// <summary>What the quickstart found.</summary>
+/// <param name="Before">The model as it came, by length.</param>
+/// <param name="Rescaled">The same weights with rescaled positions: what the training begins with.</param>
+/// <param name="After">The extended model.</param>
+/// <param name="Training">What the training left.</param>
+/// <param name="TrainingTime">Time of the training alone.</param>
+/// <param name="TestText">What the perplexity was measured on.</param>
+public sealed record QuickstartResult(
+    IReadOnlyList<QuickstartMeasure> Before,
+    IReadOnlyList<QuickstartMeasure> Rescaled,
+    IReadOnlyList<QuickstartMeasure> After,
+    FineTuneResult Training,
+    TimeSpan TrainingTime,
+    string TestText
+);

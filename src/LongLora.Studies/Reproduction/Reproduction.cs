@@ -1,0 +1,239 @@
+using System.Diagnostics;
+using System.Text.Json;
+using LongLora.Adapters;
+using LongLora.Attention;
+using LongLora.Checkpoints;
+using LongLora.Data;
+using LongLora.Evaluation;
+using LongLora.Models;
+using LongLora.Options;
+using LongLora.Positions;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+using LongLora.Training;
+
+namespace LongLora.Studies;
+
+/// <summary>
+/// LongLoRA's tables on a model that is small enough for any machine: trains and measures one run after the other, and leaves each result
+/// as it comes. A run that was interrupted goes on where it was.
+/// </summary>
+public static class Reproduction
+{
+    private static readonly JsonSerializerOptions s_json = new()
+    {
+        WriteIndented = true,
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+    };
+
+    /// <summary>Makes all runs that have no result yet.</summary>
+    /// <param name="options">The options.</param>
+    /// <param name="stage">Told in words what is being done.</param>
+    /// <param name="progress">Told of every training step.</param>
+    /// <param name="done">Told of each result, those of earlier runs included.</param>
+    /// <param name="cancellation">Interrupts it; what was done is kept.</param>
+    public static IReadOnlyList<ReproductionResult> Run(
+        ReproductionOptions options,
+        IProgress<string>? stage = null,
+        IProgress<TrainingStep>? progress = null,
+        IProgress<ReproductionResult>? done = null,
+        CancellationToken cancellation = default
+    )
+    {
+        LibTorch.EnsureLoaded();
+        if (options.Factor < 4 || options.Factor % 4 != 0 || options.Steps < 1 || options.Trials < 1)
+            throw new ConfigurationException(
+                $"factor is {options.Factor}, steps {options.Steps}, trials {options.Trials}; the factor must be a multiple of 4, the "
+                    + $"others at least 1."
+            );
+        var native = NativeContext(options);
+        var runs = ReproductionGrid.Runs(native, options.Factor);
+        foreach (var name in options.Only.Where(name => runs.All(r => r.Name != name)))
+            throw new ConfigurationException($"There is no run '{name}'.{NearestName.Hint(name, runs.Select(r => r.Name))}");
+        var chosen = runs.Where(r => options.Only.Count == 0 || options.Only.Contains(r.Name)).ToList();
+
+        stage?.Report("Collecting text");
+        var tokenizer = TokenizerLoader.Load(options.Model);
+        var data = In(options, "data", "train.bin");
+        ReproductionData.Write(
+            data,
+            In(options, "data", "test.bin"),
+            tokenizer,
+            native,
+            native * options.Factor,
+            2 * options.Steps,
+            options.Seed,
+            cancellation
+        );
+        using var test = TokenStore.Build(
+            ExampleSources.Open([In(options, "data", "test.bin")], tokenizer, tokenizer.VocabularySize),
+            null,
+            cancellation: cancellation
+        );
+
+        var results = new List<ReproductionResult>();
+        foreach (var (run, number) in chosen.Select((r, i) => (r, i + 1)))
+        {
+            var file = In(options, "results", run.Name + ".json");
+            var made = $"{Describe(options, run, native)}; text of SHA-256 {test.Digest}; {options.Trials} pass keys";
+            if (Read(file, made) is not { } result)
+            {
+                stage?.Report($"{number} of {chosen.Count}: {run.Name}");
+                result = Make(options, run, native, tokenizer, test, progress, cancellation) with { Made = made };
+                Directory.CreateDirectory(Path.GetDirectoryName(file)!);
+                AtomicFile.WriteText(file, JsonSerializer.Serialize(result, s_json) + "\n");
+                RemoveCheckpoints(options, run);
+            }
+            results.Add(result);
+            done?.Report(result);
+        }
+        return results;
+    }
+
+    /// <summary>The context of the model as it is.</summary>
+    public static int NativeContext(ReproductionOptions options)
+    {
+        using var folder = CheckpointDirectory.Open(options.Model, headersOnly: true);
+        return RopeScaling.CurrentContext(folder.Config);
+    }
+
+    /// <summary>
+    /// The training options of a run: the paper's but for YaRN, and a learning rate that suits a small model and a short run.
+    /// </summary>
+    internal static FineTuneOptions Training(ReproductionOptions options, ReproductionRun run, int native) =>
+        Recipe.Parse(
+            run.Settings is { Count: > 0 } settings ? string.Join('\n', settings) : "rank: 8",
+            run.Name,
+            new FineTuneOptions
+            {
+                Model = options.Model,
+                Data = [In(options, "data", "train.bin")],
+                Context = native * options.Factor,
+                Output = In(options, "runs", run.Name),
+                RopeScaling = "yarn",
+                LearningRate = run.IsFull ? options.LearningRate / 4 : options.LearningRate,
+                WarmupSteps = Math.Min(5, options.Steps / 4),
+                Steps = options.Steps,
+                GradientAccumulation = 2,
+                Schedule = ScheduleKind.Linear,
+                Shuffle = false,
+                SaveEvery = 20,
+                KeepCheckpoints = 1,
+                Resume = true,
+                Seed = options.Seed,
+            }
+        );
+
+    private static ReproductionResult Make(
+        ReproductionOptions options,
+        ReproductionRun run,
+        int native,
+        ITokenizer tokenizer,
+        TokenStore test,
+        IProgress<TrainingStep>? progress,
+        CancellationToken cancellation
+    )
+    {
+        var training = run.Settings is null ? null : Training(options, run, native);
+        using var process = Process.GetCurrentProcess();
+        var (clock, busy) = (Stopwatch.StartNew(), process.TotalProcessorTime);
+        var trained = training is null ? null : FineTune.Run(training, progress, cancellation: cancellation);
+        process.Refresh();
+        var (seconds, processor) = (clock.Elapsed.TotalSeconds, (process.TotalProcessorTime - busy).TotalSeconds);
+
+        using var folder = CheckpointDirectory.Open(training is { Tuning: TuningMethod.Full } ? trained!.Result : options.Model);
+        var config = run.Stretch is { } kind ? RopeScaling.Extend(folder.Config, kind, null, native * options.Factor) : folder.Config;
+        using var model = ModelLoader.Load(config, folder);
+        using var adapter = training is null or { Tuning: TuningMethod.Full } ? null : PeftFormat.Attach(trained!.Result, model);
+        double Loss(int length, IAttention attention) =>
+            Perplexity.Evaluate(model, test, length, PerplexityProtocol.LongLora, length, attention, null, cancellation).Perplexity;
+        var measures = Lengths(native, options.Factor)
+            .Select(length => new ReproductionMeasure(
+                length,
+                Loss(length, new FullAttention()),
+                RetrievalEvaluation
+                    .Run(model, tokenizer, new PasskeyTask(), length, options.Trials, options.Seed, cancellation: cancellation)
+                    .Accuracy
+            ))
+            .ToList();
+        var flops = training is null
+            ? null
+            : StepFlops.Count(
+                model.Config,
+                FineTune.Attention(training),
+                FineTune.Tuning(training),
+                training.Context,
+                training.BatchSize,
+                1
+            );
+        double[] losses = training is null ? [] : [.. MetricsLog.Read(training.Output).Select(s => s.Loss)];
+        return new ReproductionResult
+        {
+            Name = run.Name,
+            Made = "",
+            Measures = measures,
+            OwnPatternPerplexity = training is null or { Attention: AttentionKind.Full }
+                ? null
+                : Loss(training.Context, FineTune.Attention(training)),
+            TrainedWeights = trained?.TrainedParameters ?? 0,
+            TrainingLoss = losses.Length == 0 ? null : losses[^Math.Max(1, losses.Length / 4)..].Average(),
+            TrainingSeconds = trained is null ? 0 : seconds,
+            ProcessorSeconds = trained is null ? 0 : processor,
+            StepFlops = (flops?.Needed ?? 0) * 2,
+            AttentionFlops = training is null
+                ? 0
+                : 24.0
+                    * training.BatchSize
+                    * model.Config.HeadCount
+                    * model.Config.HeadSize
+                    * model.Blocks.Count
+                    * FineTune.Attention(training).Pattern(training.Context).PairsPerHead,
+        };
+    }
+
+    /// <summary>The lengths that are measured: the native context and its doublings.</summary>
+    public static IReadOnlyList<int> Lengths(int native, int factor) =>
+        [.. Enumerable.Range(0, 31).Select(i => native << i).TakeWhile(length => length <= native * factor)];
+
+    private static string Describe(ReproductionOptions options, ReproductionRun run, int native) =>
+        run.Settings is null
+            ? $"not trained, positions {run.Stretch ?? "as they are"}, factor {options.Factor}"
+            : string.Join(
+                "; ",
+                FineTuneOptionTable
+                    .All.Where(o =>
+                        o.Name is not ("model" or "data" or "output" or "resume" or "save-every" or "keep-checkpoints" or "device")
+                    )
+                    .Where(o => o.Format(Training(options, run, native)) != o.Format(FineTuneOptionTable.Defaults))
+                    .Select(o => $"{o.Name} {o.Format(Training(options, run, native))}")
+            );
+
+    private static ReproductionResult? Read(string file, string made)
+    {
+        if (!File.Exists(file))
+            return null;
+        try
+        {
+            var result = JsonSerializer.Deserialize<ReproductionResult>(File.ReadAllText(file), s_json);
+            return result?.Made == made
+                ? result
+                : throw new ConfigurationException(
+                    $"{file} was made with other options or text ({result?.Made}). Choose another output, or remove the file."
+                );
+        }
+        catch (JsonException e)
+        {
+            throw new DataException($"{file} is not understood: {e.Message} Remove it to make the run again.", e);
+        }
+    }
+
+    // A result needs no checkpoint; those of all runs together would be some hundred megabytes.
+    private static void RemoveCheckpoints(ReproductionOptions options, ReproductionRun run)
+    {
+        var path = In(options, "runs", run.Name, "checkpoints");
+        if (Directory.Exists(path))
+            Directory.Delete(path, recursive: true);
+    }
+
+    private static string In(ReproductionOptions options, params string[] names) => Path.Combine([options.Output, .. names]);
+}

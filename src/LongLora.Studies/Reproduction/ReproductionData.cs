@@ -1,0 +1,97 @@
+using LongLora.Data;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+
+namespace LongLora.Studies;
+
+/// <summary>
+/// Text of the reproduction: windows of the long context for training, every fourth of which is made of texts that fit the original
+/// context, and held-out text. Documents with an even number are the test's: the bundled model has seen the others alone.
+/// </summary>
+internal static class ReproductionData
+{
+    private const int TestDocuments = 6;
+
+    /// <summary>Writes both files unless they are there, and says what the text is.</summary>
+    internal static string Write(
+        string train,
+        string test,
+        ITokenizer tokenizer,
+        int native,
+        int context,
+        int windows,
+        int seed,
+        CancellationToken cancellation
+    )
+    {
+        var (texts, origin) = Texts(seed);
+        if (File.Exists(train) && File.Exists(test))
+            return origin;
+        Directory.CreateDirectory(Path.GetDirectoryName(train)!);
+        AtomicFile.Write(test, stream =>
+        {
+            foreach (var ids in Held(texts, tokenizer, context))
+                PracticeWindows.Write(stream, ids);
+        });
+        // A few hundred thousand tokens are read; these are more.
+        List<IReadOnlyList<int>> learnt = [.. texts.Where((_, i) => i % 8 == 1).Select(t => tokenizer.Encode(t))];
+        PracticeWindows Windows(int length, int offset) =>
+            new(
+                tokenizer,
+                learnt,
+                new PracticeOptions
+                {
+                    Context = length,
+                    Windows = windows * (context / length),
+                    Generated = 0.5,
+                    Weights = [0, 2, 3, 1, 2],
+                    Seed = seed + offset,
+                }
+            );
+        using var longWindows = Windows(context, 0).Make().GetEnumerator();
+        using var shortWindows = Windows(native, 1).Make().GetEnumerator();
+        AtomicFile.Write(train, stream =>
+        {
+            for (var i = 0; i < windows; i++)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                var (source, count) = i % 4 == 3 ? (shortWindows, context / native) : (longWindows, 1);
+                for (var part = 0; part < count && source.MoveNext(); part++)
+                    PracticeWindows.Write(stream, source.Current);
+            }
+        });
+        return origin;
+    }
+
+    // Documents spread over all that have an even number, each cut to the long context, so that no window reaches into another document.
+    // One more than is scored: LongLoRA's protocol leaves the end of the stream out.
+    private static IEnumerable<int[]> Held(List<string> texts, ITokenizer tokenizer, int context)
+    {
+        var candidates = texts.Where((t, i) => i % 2 == 0 && t.Length > 3 * context).ToList();
+        var (step, taken) = (Math.Max(1, candidates.Count / (TestDocuments + 2)), 0);
+        for (var i = 0; i < candidates.Count && taken < TestDocuments + 2; i += step)
+        {
+            int[] ids = [.. tokenizer.Encode(candidates[i], addSpecial: true).Take(context)];
+            if (ids.Length < context)
+            {
+                i -= step - 1; // the next one instead
+                continue;
+            }
+            taken++;
+            yield return ids;
+        }
+    }
+
+    private static (List<string> Texts, string Origin) Texts(int seed)
+    {
+        List<string> texts = [.. XmlDocumentation.SdkFiles().SelectMany(XmlDocumentation.Read).Select(d => d.Text)];
+        if (texts.Count > 100)
+            return (texts, "the .NET SDK's documentation");
+        var random = new SplitMix64((ulong)seed);
+        var practice = new RetrievalPractice(random);
+        return (
+            [.. Enumerable.Range(0, 400).Select(_ => practice.Write(PracticeKind.Facts, random.Between(6_000, 24_000)))],
+            "generated text, since this SDK has no XML documentation"
+        );
+    }
+}

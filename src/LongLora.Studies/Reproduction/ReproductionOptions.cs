@@ -1,0 +1,32 @@
+namespace LongLora.Studies;
+
+/// <summary>What a reproduction does.</summary>
+public sealed record ReproductionOptions
+{
+    /// <summary>Folder of a small model with its tokenizer.</summary>
+    public required string Model { get; init; }
+
+    /// <summary>Folder of all runs and results; what is there is kept and gone on with.</summary>
+    public required string Output { get; init; }
+
+    /// <summary>How many times longer the context becomes: 4, 8, 12, ... Default 4.</summary>
+    public int Factor { get; init; } = 4;
+
+    /// <summary>Optimizer steps of each run, of two windows of the long context each. Default 100.</summary>
+    public int Steps { get; init; } = 100;
+
+    /// <summary>
+    /// Largest learning rate, but for full fine-tuning, which has a quarter of it. Default 2e-3: small models and short runs want more
+    /// than the paper's 2e-5.
+    /// </summary>
+    public double LearningRate { get; init; } = 2e-3;
+
+    /// <summary>Pass keys asked for at each length. Default 10.</summary>
+    public int Trials { get; init; } = 10;
+
+    /// <summary>Names of the runs to make; empty for all. Default all.</summary>
+    public IReadOnlyList<string> Only { get; init; } = [];
+
+    /// <summary>Seed of data and training. Default 1.</summary>
+    public int Seed { get; init; } = 1;
+}

@@ -1,0 +1,35 @@
+namespace LongLora.Studies;
+
+/// <summary>What one run found; one file in <c>results/</c>.</summary>
+public sealed record ReproductionResult
+{
+    /// <summary>Name of the run.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>Everything that the figures depend on; a result with another one is not used again.</summary>
+    public required string Made { get; init; }
+
+    /// <summary>The measures by length.</summary>
+    public required IReadOnlyList<ReproductionMeasure> Measures { get; init; }
+
+    /// <summary>Perplexity at the longest length with the attention of the training; null where that is full.</summary>
+    public double? OwnPatternPerplexity { get; init; }
+
+    /// <summary>Weights that were trained.</summary>
+    public long TrainedWeights { get; init; }
+
+    /// <summary>Mean loss of the last quarter of the steps.</summary>
+    public double? TrainingLoss { get; init; }
+
+    /// <summary>Seconds of training by the clock.</summary>
+    public double TrainingSeconds { get; init; }
+
+    /// <summary>Seconds that processors worked on the training; other work on the machine does not count.</summary>
+    public double ProcessorSeconds { get; init; }
+
+    /// <summary>Those of attention's scores and sums in a step.</summary>
+    public double AttentionFlops { get; init; }
+
+    /// <summary>FLOPs of a step, all in all (<see cref="Training.StepFlops.Needed"/>).</summary>
+    public double StepFlops { get; init; }
+}

@@ -1,0 +1,123 @@
+using System.Globalization;
+using System.Text;
+using LongLora.Options;
+using LongLora.Runtime;
+
+namespace LongLora.Studies;
+
+/// <summary>The tables of a reproduction as Markdown, the paper's figures beside those measured.</summary>
+public static class ReproductionText
+{
+    /// <summary>Writes the tables; runs that have no result are left out.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="options">What was asked for.</param>
+    /// <param name="native">The model's context before.</param>
+    /// <param name="results">What was found.</param>
+    public static void Write(string path, ReproductionOptions options, int native, IReadOnlyList<ReproductionResult> results)
+    {
+        var text = new StringBuilder(
+            string.Create(CultureInfo.InvariantCulture, $"# LongLoRA's tables, {native:N0} to {native * options.Factor:N0} tokens\n\n")
+        );
+        text.Append(
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"Model {Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))}, {options.Steps} steps of "
+                    + $"{2 * native * options.Factor:N0} tokens a run at a learning rate of {options.LearningRate:G3}, {options.Trials} "
+                    + $"pass keys a length, LongLora {Recipe.Version}. "
+            )
+        );
+        text.Append(
+            "Perplexity on held-out text, full attention; pass key: share found. Training: S²-Attn with groups of L/4, LoRA+ of rank 8 "
+                + "and YaRN, but for what a row says.\n"
+        );
+        foreach (var table in ReproductionGrid.Tables(native, options.Factor))
+        {
+            var rows = table
+                .Rows.Select(r => (r.Label, r.Paper, Result: results.FirstOrDefault(x => x.Name == r.Run)))
+                .Where(r => r.Result is not null)
+                .ToList();
+            if (rows.Count == 0)
+                continue;
+            text.Append(string.Create(CultureInfo.InvariantCulture, $"\n## {table.Title}\n\nThe paper: {table.Paper}\n\n"));
+            var (heads, cells) = Columns(table.Columns, native, options.Factor, results);
+            text.Append(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"| |{string.Concat(heads.Select(h => $" {h} |"))} paper |\n|---|{string.Concat(heads.Select(_ => "---:|"))}---:|\n"
+                )
+            );
+            foreach (var (label, paper, result) in rows)
+                text.Append(
+                    string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"| {label} |{string.Concat(cells(result!).Select(c => $" {c} |"))} {paper} |\n"
+                    )
+                );
+        }
+        AtomicFile.WriteText(path, text.ToString());
+    }
+
+    private static (IReadOnlyList<string> Heads, Func<ReproductionResult, IEnumerable<string>> Cells) Columns(
+        ReproductionColumns columns,
+        int native,
+        int factor,
+        IReadOnlyList<ReproductionResult> results
+    )
+    {
+        var lengths = Reproduction.Lengths(native, factor);
+        string[] perplexities = [.. lengths.Select(l => string.Create(CultureInfo.InvariantCulture, $"{l:N0}"))],
+            passKeys = [.. lengths.Select(l => string.Create(CultureInfo.InvariantCulture, $"key {l:N0}"))];
+        static IEnumerable<string> Perplexities(ReproductionResult r) =>
+            r.Measures.Select(m => string.Create(CultureInfo.InvariantCulture, $"{m.Perplexity:F3}"));
+        static IEnumerable<string> PassKeys(ReproductionResult r) =>
+            r.Measures.Select(m => string.Create(CultureInfo.InvariantCulture, $"{m.PassKey:P0}"));
+        double? Short(string name) => results.FirstOrDefault(r => r.Name == name)?.Measures[0].Perplexity;
+        string Against(ReproductionResult r, double? other) =>
+            other is { } value
+                ? string.Create(CultureInfo.InvariantCulture, $"{100 * (r.Measures[0].Perplexity / value - 1):+0.00;-0.00} %")
+                : "";
+        return columns switch
+        {
+            ReproductionColumns.Lengths => ([.. perplexities, .. passKeys, "trained weights"], r =>
+                [.. Perplexities(r), .. PassKeys(r), string.Create(CultureInfo.InvariantCulture, $"{r.TrainedWeights:N0}")]
+            ),
+            ReproductionColumns.ShortLoss => (
+                [
+                    $"{perplexities[0]}",
+                    "against the model as it was",
+                    "against training at that length",
+                    $"key {perplexities[0]}",
+                    .. perplexities[^1..],
+                    .. passKeys[^1..],
+                ],
+                r =>
+                    [
+                        .. Perplexities(r).Take(1),
+                        Against(r, Short("base")),
+                        Against(r, Short("native")),
+                        .. PassKeys(r).Take(1),
+                        .. Perplexities(r).TakeLast(1),
+                        .. PassKeys(r).TakeLast(1),
+                    ]
+            ),
+            ReproductionColumns.OwnPattern => ([.. perplexities, $"{perplexities[^1]}, own pattern", .. passKeys], r =>
+                [
+                    .. Perplexities(r),
+                    r.OwnPatternPerplexity is { } own ? string.Create(CultureInfo.InvariantCulture, $"{own:F3}") : "the same",
+                    .. PassKeys(r),
+                ]
+            ),
+            ReproductionColumns.Cost => (
+                ["processor seconds", "GFLOPs a step", "of them attention", $"perplexity at {perplexities[^1]}"],
+                r =>
+                    [
+                        string.Create(CultureInfo.InvariantCulture, $"{r.ProcessorSeconds:N0}"),
+                        string.Create(CultureInfo.InvariantCulture, $"{r.StepFlops / 1e9:N0}"),
+                        string.Create(CultureInfo.InvariantCulture, $"{r.AttentionFlops / 1e9:N0}"),
+                        .. Perplexities(r).TakeLast(1),
+                    ]
+            ),
+            _ => throw new ArgumentOutOfRangeException(nameof(columns), columns, null),
+        };
+    }
+}

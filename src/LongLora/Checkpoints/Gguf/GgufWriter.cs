@@ -1,0 +1,186 @@
+using System.Text;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Checkpoints;
+
+/// <summary>A tensor that is to be written, made in fp32 only when its turn comes.</summary>
+internal sealed record GgufTensor(GgufTensorInfo Info, Func<Tensor> Value);
+
+/// <summary>Writes GGUF files: streaming, with one tensor in memory at a time, and atomically.</summary>
+internal static unsafe class GgufWriter
+{
+    /// <summary>Writes one file.</summary>
+    /// <param name="path">The file to make or replace.</param>
+    /// <param name="keys">The metadata, in order: uint, int, float, bool, string, ulong, or a list of int, float or string.</param>
+    /// <param name="tensors">What to write, in order.</param>
+    public static void Write(string path, IReadOnlyList<(string Key, object Value)> keys, IReadOnlyList<GgufTensor> tensors)
+    {
+        foreach (var tensor in tensors)
+        {
+            if (
+                Encoding.UTF8.GetByteCount(tensor.Info.Name) > GgufFormat.MaxNameBytes
+                || tensor.Info.Shape.Count is 0 or > GgufFormat.MaxDimensions
+            )
+                throw new ShapeException(
+                    $"'{tensor.Info.Name}' [{string.Join(", ", tensor.Info.Shape)}] does not fit GGUF: names have at most "
+                        + $"{GgufFormat.MaxNameBytes} bytes, tensors 1 to {GgufFormat.MaxDimensions} dimensions."
+                );
+        }
+        AtomicFile.Write(path, stream =>
+        {
+            using (var w = new BinaryWriter(stream, Encoding.UTF8, leaveOpen: true))
+                WriteHeader(w, keys, tensors);
+            Pad(stream);
+            foreach (var tensor in tensors)
+            {
+                WriteData(stream, tensor);
+                Pad(stream);
+            }
+        });
+    }
+
+    private static void WriteHeader(BinaryWriter w, IReadOnlyList<(string Key, object Value)> keys, IReadOnlyList<GgufTensor> tensors)
+    {
+        w.Write(GgufFormat.Magic);
+        w.Write(GgufFormat.Version);
+        w.Write((long)tensors.Count);
+        w.Write((long)keys.Count);
+        foreach (var (key, value) in keys)
+        {
+            Text(w, key);
+            Value(w, value);
+        }
+        var offset = 0L;
+        foreach (var (info, _) in tensors)
+        {
+            Text(w, info.Name);
+            w.Write(info.Shape.Count);
+            foreach (var size in info.Shape.Reverse())
+                w.Write(size);
+            w.Write((int)info.Type);
+            w.Write(offset);
+            offset += GgufFormat.Padded(info.ByteCount);
+        }
+    }
+
+    private static void Value(BinaryWriter w, object value)
+    {
+        switch (value)
+        {
+            case uint number:
+                w.Write(GgufFormat.UInt32);
+                w.Write(number);
+                break;
+            case int number:
+                w.Write(GgufFormat.Int32);
+                w.Write(number);
+                break;
+            case ulong number:
+                w.Write(GgufFormat.UInt64);
+                w.Write(number);
+                break;
+            case float number:
+                w.Write(GgufFormat.Float32);
+                w.Write(number);
+                break;
+            case bool flag:
+                w.Write(GgufFormat.Bool);
+                w.Write(flag);
+                break;
+            case string text:
+                w.Write(GgufFormat.Text);
+                Text(w, text);
+                break;
+            case IReadOnlyList<int> list:
+                List(w, GgufFormat.Int32, list, w.Write);
+                break;
+            case IReadOnlyList<float> list:
+                List(w, GgufFormat.Float32, list, w.Write);
+                break;
+            case IReadOnlyList<string> list:
+                List(w, GgufFormat.Text, list, text => Text(w, text));
+                break;
+            default:
+                throw new ArgumentException($"GGUF metadata cannot be {value.GetType().Name}.", nameof(value));
+        }
+    }
+
+    private static void List<T>(BinaryWriter w, int type, IReadOnlyList<T> list, Action<T> write)
+    {
+        w.Write(GgufFormat.List);
+        w.Write(type);
+        w.Write((long)list.Count);
+        foreach (var item in list)
+            write(item);
+    }
+
+    private static void Text(BinaryWriter w, string text)
+    {
+        var bytes = Encoding.UTF8.GetBytes(text);
+        w.Write((long)bytes.Length);
+        w.Write(bytes);
+    }
+
+    private static void WriteData(Stream stream, GgufTensor tensor)
+    {
+        var (info, make) = tensor;
+        if (info.Type != GgufType.Q8)
+        {
+            var type = info.Type switch
+            {
+                GgufType.F16 => ScalarType.Float16,
+                GgufType.Bf16 => ScalarType.BFloat16,
+                _ => ScalarType.Float32,
+            };
+            CheckpointShards.WriteData(new TensorToWrite(info.Name, type, info.Shape, () => InRange(info, make(), type)), piece =>
+                stream.Write(piece)
+            );
+            return;
+        }
+        const int pieceBlocks = 1 << 16;
+        var numbers = new float[pieceBlocks * GgufFormat.BlockSize];
+        var blocks = new byte[pieceBlocks * GgufFormat.BlockBytes];
+        var filled = 0;
+        CheckpointShards.WriteData(
+            new TensorToWrite(info.Name, ScalarType.Float32, info.Shape, () => InRange(info, make(), ScalarType.Float16, 127)),
+            piece =>
+            {
+                for (var values = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(piece); values.Length > 0; )
+                {
+                    var count = Math.Min(values.Length, numbers.Length - filled);
+                    values[..count].CopyTo(numbers.AsSpan(filled));
+                    values = values[count..];
+                    filled += count;
+                    if (filled == numbers.Length)
+                        Flush();
+                }
+            }
+        );
+        Flush();
+
+        void Flush()
+        {
+            var bytes = blocks.AsSpan(0, filled / GgufFormat.BlockSize * GgufFormat.BlockBytes);
+            GgufBlocks.Encode(numbers.AsSpan(0, filled), bytes);
+            stream.Write(bytes);
+            filled = 0;
+        }
+    }
+
+    // fp16 ends at 65504; a weight beyond would become infinite without a word.
+    private static Tensor InRange(GgufTensorInfo info, Tensor value, ScalarType type, double times = 1)
+    {
+        if (type != ScalarType.Float16 || value.numel() == 0)
+            return value;
+        using var scope = NewDisposeScope();
+        var largest = value.abs().max().to(ScalarType.Float64).item<double>();
+        return largest < 65504 * times
+            ? value
+            : throw new ShapeException(
+                $"'{info.Name}' has a number of size {largest:G4}, which {info.Type} cannot hold. Export as bf16 or f32."
+            );
+    }
+
+    private static void Pad(Stream stream) => stream.Write(stackalloc byte[(int)(GgufFormat.Padded(stream.Position) - stream.Position)]);
+}

@@ -1,0 +1,106 @@
+using System.Buffers.Binary;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using LongLora.Runtime;
+
+namespace LongLora.Checkpoints;
+
+/// <summary>Writes <c>.safetensors</c> files: streaming, with one tensor in memory at a time, and atomically.</summary>
+public static class SafetensorsWriter
+{
+    /// <summary>Largest file that <see cref="WriteModel"/> makes by default: 5 GB, as transformers does.</summary>
+    public const long DefaultShardBytes = 5_000_000_000;
+
+    // The data then begin at a multiple of 8 bytes, and with the widest types first every tensor lies at a multiple of its element's size.
+    private const int Alignment = 8;
+
+    /// <summary>Writes one file.</summary>
+    /// <param name="path">The file to make or replace.</param>
+    /// <param name="tensors">What to write, in this order within each size of element; the widest elements come first.</param>
+    /// <param name="metadata">Goes into <c>__metadata__</c>, after <c>format: pt</c>, which transformers wants.</param>
+    /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
+    /// <exception cref="ShapeException">Two tensors have one name, or one is made of another shape than was told.</exception>
+    public static void Write(string path, IReadOnlyList<TensorToWrite> tensors, IReadOnlyDictionary<string, string>? metadata = null)
+    {
+        var ordered = tensors.OrderByDescending(t => SafetensorsTypes.Size(t.Type)).ToList();
+        var header = MakeHeader(path, ordered, metadata);
+        AtomicFile.Write(path, stream =>
+        {
+            stream.Write(header);
+            foreach (var tensor in ordered)
+                CheckpointShards.WriteData(tensor, piece => stream.Write(piece));
+        });
+    }
+
+    /// <summary>
+    /// Writes the weights of a model as transformers does: <c>model.safetensors</c>, or <c>model-00001-of-0000N.safetensors</c> and so on
+    /// with
+    /// <c>model.safetensors.index.json</c>.
+    /// </summary>
+    /// <param name="folder">
+    /// Where to write. Other weights there are left, so use a new folder, as <see cref="AtomicFile.WriteDirectory"/> gives it.
+    /// </param>
+    /// <param name="tensors">What to write, in this order.</param>
+    /// <param name="maxShardBytes">Most bytes of tensors in one file; a larger tensor has a file of its own. Default 5 GB.</param>
+    /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
+    public static void WriteModel(string folder, IReadOnlyList<TensorToWrite> tensors, long maxShardBytes = DefaultShardBytes) =>
+        CheckpointShards.Write(
+            folder,
+            tensors,
+            maxShardBytes,
+            CheckpointDirectory.WeightsFile,
+            CheckpointDirectory.IndexFile,
+            (path, shard) => Write(path, shard)
+        );
+
+    private static byte[] MakeHeader(string path, List<TensorToWrite> tensors, IReadOnlyDictionary<string, string>? metadata)
+    {
+        using var buffer = new MemoryStream();
+        buffer.Write(new byte[SafetensorsHeader.PrefixBytes]);
+        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        {
+            json.WriteStartObject();
+            json.WriteStartObject(SafetensorsHeader.MetadataName);
+            if (metadata is null || !metadata.ContainsKey("format"))
+                json.WriteString("format", "pt");
+            foreach (var (key, value) in metadata ?? new Dictionary<string, string>())
+                json.WriteString(key, value);
+            json.WriteEndObject();
+            WriteEntries(json, path, tensors);
+            json.WriteEndObject();
+        }
+        while (buffer.Length % Alignment != 0)
+            buffer.WriteByte((byte)' ');
+        var header = buffer.ToArray();
+        BinaryPrimitives.WriteUInt64LittleEndian(header, (ulong)(header.Length - SafetensorsHeader.PrefixBytes));
+        return header.Length - SafetensorsHeader.PrefixBytes <= SafetensorsHeader.MaxHeaderBytes
+            ? header
+            : throw new ShapeException(
+                $"{path}: a header of {header.Length} bytes is longer than the format's {SafetensorsHeader.MaxHeaderBytes}. Write "
+                    + $"several files."
+            );
+    }
+
+    private static void WriteEntries(Utf8JsonWriter json, string path, List<TensorToWrite> tensors)
+    {
+        var names = new HashSet<string>(StringComparer.Ordinal) { SafetensorsHeader.MetadataName };
+        var offset = 0L;
+        foreach (var tensor in tensors)
+        {
+            if (!names.Add(tensor.Name))
+                throw new ShapeException($"{path}: two tensors have the name '{tensor.Name}'.");
+            json.WriteStartObject(tensor.Name);
+            json.WriteString("dtype", SafetensorsTypes.ToCode(tensor.Type));
+            json.WriteStartArray("shape");
+            foreach (var size in tensor.Shape)
+                json.WriteNumberValue(size);
+            json.WriteEndArray();
+            json.WriteStartArray("data_offsets");
+            json.WriteNumberValue(offset);
+            offset = checked(offset + tensor.ByteCount);
+            json.WriteNumberValue(offset);
+            json.WriteEndArray();
+            json.WriteEndObject();
+        }
+    }
+}

@@ -1,0 +1,161 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+
+namespace LongLora.Configs;
+
+/// <summary>What every family's <c>config.json</c> may hold beside the architecture.</summary>
+internal static class CommonConfig
+{
+    // Where the file comes from and how Python should run it; nothing here changes what the model computes.
+    private static readonly string[] s_notes =
+    [
+        "_name_or_path",
+        "name_or_path",
+        "_commit_hash",
+        "transformers_version",
+        "torch_dtype",
+        "dtype",
+        "use_cache",
+        "transformers.js_config",
+        "attn_implementation",
+        "_attn_implementation",
+        "_attn_implementation_autoset",
+        "_attn_implementation_internal",
+        "_flash_attn_2_enabled",
+        "unsloth_fixed",
+        "unsloth_version",
+        "return_dict",
+        "output_attentions",
+        "output_hidden_states",
+        "torchscript",
+        "use_bfloat16",
+        "pad_token_id",
+        "sep_token_id",
+        "decoder_start_token_id",
+        "tokenizer_class",
+        "prefix",
+        "is_decoder",
+        "task_specific_params",
+        "id2label",
+        "label2id",
+        "problem_type",
+        "finetuning_task",
+    ];
+
+    // Defaults of text generation, which transformers once kept here.
+    private static readonly string[] s_generation =
+    [
+        "max_length",
+        "min_length",
+        "do_sample",
+        "early_stopping",
+        "num_beams",
+        "num_beam_groups",
+        "diversity_penalty",
+        "temperature",
+        "top_k",
+        "top_p",
+        "typical_p",
+        "repetition_penalty",
+        "length_penalty",
+        "no_repeat_ngram_size",
+        "encoder_no_repeat_ngram_size",
+        "bad_words_ids",
+        "num_return_sequences",
+        "output_scores",
+        "return_dict_in_generate",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "remove_invalid_values",
+        "exponential_decay_length_penalty",
+        "suppress_tokens",
+        "begin_suppress_tokens",
+    ];
+
+    /// <summary>Takes the fields that all families share, and refuses the values that would make another model of it.</summary>
+    /// <param name="fields">The file.</param>
+    /// <param name="ownCode">
+    /// Classes whose code in the model's folder does what transformers and this library do, too; others are refused.
+    /// </param>
+    public static void Check(ConfigFields fields, params string[] ownCode)
+    {
+        foreach (var name in s_notes.Concat(s_generation))
+            fields.Note(name);
+        fields.Fixed("is_encoder_decoder", false, "only decoders are");
+        fields.Fixed("add_cross_attention", false, "only decoders alone are");
+        fields.Fixed("cross_attention_hidden_size", 0, "only decoders alone are");
+        fields.Fixed("tie_encoder_decoder", false, "only decoders alone are");
+        fields.Fixed("chunk_size_feed_forward", 0, "the MLP is not cut by the file");
+        if (fields.ObjectOrNull("quantization_config") is { } quantization)
+            CheckQuantization(quantization);
+        CheckCode(fields, ownCode);
+        var architectures = fields.Texts("architectures");
+        fields.Require(
+            architectures.Count == 0 || architectures.Any(a => a.EndsWith("ForCausalLM", StringComparison.OrdinalIgnoreCase)),
+            "architectures",
+            "a language model (...ForCausalLM) is needed"
+        );
+    }
+
+    // Values are like "modeling_phi3.Phi3ForCausalLM".
+    private static void CheckCode(ConfigFields fields, string[] known)
+    {
+        if (fields.ObjectOrNull("auto_map") is { } map)
+        {
+            var classes = map.AllTexts().Select(text => text[(text.LastIndexOf('.') + 1)..]);
+            fields.Require(classes.All(known.Contains), "auto_map", "this model computes by Python code of its own, which is not run here");
+        }
+    }
+
+    // bitsandbytes' two forms; which matrices have them, and their numbers, the tensors themselves say.
+    private static void CheckQuantization(ConfigFields fields)
+    {
+        const string supported = "take the model in full precision, or quantised by bitsandbytes to nf4 or int8";
+        fields.Require(fields.TextOrNull("quant_method") is null or "bitsandbytes", "quant_method", supported);
+        var in4Bits = fields.FlagOrNull("load_in_4bit") ?? fields.FlagOrNull("_load_in_4bit") ?? false;
+        var in8Bits = fields.FlagOrNull("load_in_8bit") ?? fields.FlagOrNull("_load_in_8bit") ?? false;
+        fields.Require(in4Bits != in8Bits, "load_in_4bit", "it or load_in_8bit must be true; " + supported);
+        if (in4Bits)
+        {
+            fields.Choice("bnb_4bit_quant_type", "fp4", "nf4");
+            fields.Choice("bnb_4bit_quant_storage", "uint8", "uint8");
+        }
+        // How Python would compute; here activations are never quantised.
+        foreach (
+            var name in (string[])
+                [
+                    "_load_in_4bit",
+                    "_load_in_8bit",
+                    "bnb_4bit_compute_dtype",
+                    "bnb_4bit_use_double_quant",
+                    "bnb_4bit_quant_type",
+                    "bnb_4bit_quant_storage",
+                    "llm_int8_enable_fp32_cpu_offload",
+                    "llm_int8_has_fp16_weight",
+                    "llm_int8_skip_modules",
+                    "llm_int8_threshold",
+                ]
+        )
+        {
+            fields.Note(name);
+        }
+        fields.RefuseOthers("bitsandbytes models");
+    }
+
+    /// <summary>
+    /// A number that Python reads as a float: 2.0, not 2. transformers before 4.43 refuses a rope factor that is an integer.
+    /// </summary>
+    public static JsonNode Number(double number)
+    {
+        var text = number.ToString("R", CultureInfo.InvariantCulture).Replace("E", "e", StringComparison.Ordinal);
+        return JsonNode.Parse(text.AsSpan().ContainsAny('.', 'e') ? text : text + ".0")!;
+    }
+
+    public static JsonNode? Ids(IReadOnlyList<int> ids) =>
+        ids.Count switch
+        {
+            0 => null,
+            1 => ids[0],
+            _ => new JsonArray([.. ids.Select(id => (JsonNode)id)]),
+        };
+}

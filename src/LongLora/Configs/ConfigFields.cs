@@ -1,0 +1,198 @@
+using System.Globalization;
+using System.Text.Json;
+using LongLora.Runtime;
+
+namespace LongLora.Configs;
+
+/// <summary>
+/// The fields of one JSON object of a config, each taken by name, type and range. What nobody took is refused at the end, so that the list
+/// of the fields that a family knows is the code that reads them. A field that is null counts as absent.
+/// </summary>
+/// <param name="file">For messages.</param>
+/// <param name="path">Name of the object inside the file with a dot after it; empty for the whole file.</param>
+/// <param name="element">The object.</param>
+internal sealed class ConfigFields(string file, string path, JsonElement element)
+{
+    private readonly HashSet<string> _known = new(StringComparer.Ordinal);
+
+    public bool Has(string name) => Find(name) is not null;
+
+    /// <summary>Whether the file names the field at all, be it null.</summary>
+    public bool Names(string name) => element.TryGetProperty(name, out _);
+
+    public int Integer(string name, int minimum = 1) => IntegerOrNull(name, minimum) ?? throw Missing(name);
+
+    public int? IntegerOrNull(string name, int minimum = 1) => Find(name) is { } value ? ToInteger(name, value, minimum) : null;
+
+    public double Number(string name, double minimum) => NumberOrNull(name, minimum) ?? throw Missing(name);
+
+    public double? NumberOrNull(string name, double minimum)
+    {
+        if (Find(name) is not { } value)
+            return null;
+        return value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && double.IsFinite(number) && number >= minimum
+            ? number
+            : throw Bad(
+                name,
+                value,
+                minimum == double.Epsilon ? "a number above 0 is needed" : $"a number of at least {Text(minimum)} is needed"
+            );
+    }
+
+    public double? PositiveOrNull(string name) => NumberOrNull(name, double.Epsilon);
+
+    public bool? FlagOrNull(string name) =>
+        Find(name) is { } value
+            ? value.ValueKind is JsonValueKind.True or JsonValueKind.False
+                ? value.GetBoolean()
+                : throw Bad(name, value, "true or false is needed")
+            : null;
+
+    public string? TextOrNull(string name) =>
+        Find(name) is { } value
+            ? value.ValueKind == JsonValueKind.String
+                ? value.GetString()
+                : throw Bad(name, value, "a text is needed")
+            : null;
+
+    /// <summary>A text out of a list.</summary>
+    public string Choice(string name, string absent, params string[] choices)
+    {
+        var text = TextOrNull(name) ?? absent;
+        return choices.Contains(text)
+            ? text
+            : throw (Find(name) is { } value ? Bad(name, value, $"supported: {string.Join(", ", choices)}") : Missing(name));
+    }
+
+    /// <summary>A number or a list of numbers.</summary>
+    public IReadOnlyList<int> Integers(string name, int minimum)
+    {
+        if (Find(name) is not { } value)
+            return [];
+        return value.ValueKind == JsonValueKind.Array
+            ? [.. value.EnumerateArray().Select(item => ToInteger(name, item, minimum))]
+            : [ToInteger(name, value, minimum)];
+    }
+
+    public IReadOnlyList<double>? NumbersOrNull(string name, int count)
+    {
+        if (Find(name) is not { } value)
+            return null;
+        var needed = $"a list of {count} numbers above 0 is needed";
+        if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() != count)
+            throw Bad(name, value, needed);
+        return
+        [
+            .. value
+                .EnumerateArray()
+                .Select(item =>
+                    item.ValueKind == JsonValueKind.Number && item.GetDouble() is > 0 and < double.PositiveInfinity
+                        ? item.GetDouble()
+                        : throw Bad(name, item, needed)
+                ),
+        ];
+    }
+
+    public IReadOnlyList<string> Texts(string name)
+    {
+        if (Find(name) is not { } value)
+            return [];
+        return value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String)
+            ? [.. value.EnumerateArray().Select(item => item.GetString()!)]
+            : throw Bad(name, value, "a list of texts is needed");
+    }
+
+    /// <summary>The values of all fields, which must be texts.</summary>
+    public IReadOnlyList<string> AllTexts() => [.. element.EnumerateObject().Select(p => TextOrNull(p.Name) ?? "")];
+
+    public ConfigFields? ObjectOrNull(string name) =>
+        Find(name) is { } value
+            ? value.ValueKind == JsonValueKind.Object
+                ? new ConfigFields(file, path + name + ".", value)
+                : throw Bad(name, value, "an object is needed")
+            : null;
+
+    /// <summary>Knows a field that says nothing about the numbers that the model computes.</summary>
+    public void Note(string name) => _known.Add(name);
+
+    /// <summary>Knows a number that may have one value only.</summary>
+    public void Fixed(string name, double needed, string why)
+    {
+        if (NumberOrNull(name, double.MinValue) is { } seen && seen != needed)
+            throw Bad(name, Find(name)!.Value, $"only {Text(needed)} is supported: {why}");
+    }
+
+    /// <summary>Knows a flag that may have one value only.</summary>
+    public void Fixed(string name, bool needed, string why)
+    {
+        if (FlagOrNull(name) is { } seen && seen != needed)
+            throw Bad(name, Find(name)!.Value, $"only {(needed ? "true" : "false")} is supported: {why}");
+    }
+
+    /// <summary>Knows a field that must not be there.</summary>
+    public void Refuse(string name, string why)
+    {
+        if (Find(name) is { } value)
+            throw Bad(name, value, why);
+    }
+
+    public void Require(bool holds, string name, string why)
+    {
+        if (!holds)
+            throw Bad(name, Find(name) ?? default, why);
+    }
+
+    /// <summary>Refuses every field that was not asked for, unless it is null or empty.</summary>
+    /// <param name="where">For the message, such as "llama models".</param>
+    public void RefuseOthers(string where)
+    {
+        var unknown = element.EnumerateObject().Where(p => !_known.Contains(p.Name) && !IsEmpty(p.Value)).ToList();
+        if (unknown.Count == 0)
+            return;
+        var list = string.Join(", ", unknown.Select(p => $"'{path}{p.Name}' = {Shorten(p.Value)}"));
+        throw new CheckpointException(
+            $"{file}: {(unknown.Count == 1 ? "an unknown field" : "unknown fields")} of {where}: "
+                + $"{list}.{NearestName.Hint(unknown[0].Name, _known)} "
+                + "To ignore what could change the numbers would be wrong; remove it from the file if it is a mere note."
+        );
+    }
+
+    public CheckpointException Bad(string name, JsonElement value, string why) =>
+        new($"{file}: '{path}{name}' is {Shorten(value)}; {why}.");
+
+    public CheckpointException Missing(string name)
+    {
+        var unknown = element.EnumerateObject().Select(p => p.Name).Where(n => !_known.Contains(n));
+        return new($"{file}: '{path}{name}' is missing.{(NearestName.Find(name, unknown) is { } near ? $" There is a '{near}'." : "")}");
+    }
+
+    private JsonElement? Find(string name)
+    {
+        _known.Add(name);
+        return element.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    }
+
+    private int ToInteger(string name, JsonElement value, int minimum) =>
+        value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number >= minimum
+            ? number
+            : throw Bad(name, value, $"a whole number of at least {minimum} is needed");
+
+    private static bool IsEmpty(JsonElement value) =>
+        value.ValueKind switch
+        {
+            JsonValueKind.Null => true,
+            JsonValueKind.Array => value.GetArrayLength() == 0,
+            JsonValueKind.Object => value.GetPropertyCount() == 0,
+            _ => false,
+        };
+
+    private static string Text(double number) => number.ToString(CultureInfo.InvariantCulture);
+
+    private static string Shorten(JsonElement value)
+    {
+        if (value.ValueKind == JsonValueKind.Undefined)
+            return "absent";
+        var text = value.GetRawText();
+        return text.Length <= 80 ? text : text[..77] + "...";
+    }
+}

@@ -1,0 +1,111 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using static TorchSharp.torch;
+
+namespace LongLora.Configs;
+
+/// <summary>Writes a Hugging Face <c>config.json</c>.</summary>
+public static class ModelConfigWriter
+{
+    private static readonly JsonSerializerOptions s_style = new()
+    {
+        WriteIndented = true,
+        IndentSize = 2,
+        NewLine = "\n",
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
+
+    /// <summary>The complete text of a config for a model that has none.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="type">The type of the weights beside it.</param>
+    public static string Create(ModelConfig config, ScalarType type = ScalarType.Float32)
+    {
+        var root = Family(config);
+        RopeConfig.Write(root, config);
+        root["torch_dtype"] = NameOf(type);
+        return Text(root);
+    }
+
+    /// <summary>
+    /// The text of the original with what <paramref name="changed"/> changes, and nothing else: every other field stays as it is, in its
+    /// place and with its spelling of numbers. Rotary fields are written in the style of the original.
+    /// </summary>
+    /// <param name="original">Text of the config that the model was read from.</param>
+    /// <param name="changed">What the new one shall mean.</param>
+    /// <param name="type">The type of the weights beside it; null to leave what is said of it.</param>
+    /// <exception cref="LongLora.Runtime.CheckpointException">The original cannot be read.</exception>
+    public static string Update(string original, ModelConfig changed, ScalarType? type = null)
+    {
+        var present = ModelConfigReader.Parse(original);
+        if (present.ModelType != changed.ModelType)
+            throw new ArgumentException($"A {present.ModelType} config cannot become a {changed.ModelType} one.", nameof(changed));
+        var root = JsonNode.Parse(original)!.AsObject();
+        var before = Family(present);
+        foreach (var (name, value) in Family(changed))
+        {
+            if (!JsonNode.DeepEquals(before[name], value))
+                root[name] = value?.DeepClone();
+        }
+        if (!JsonNode.DeepEquals(Positions(present), Positions(changed)))
+            RopeConfig.Write(root, changed);
+        if (type is { } known)
+            root[root.ContainsKey("dtype") ? "dtype" : "torch_dtype"] = NameOf(known);
+        return Text(root);
+    }
+
+    /// <summary>The text of the original for weights in another form.</summary>
+    /// <param name="original">Text of a config.</param>
+    /// <param name="quantization">The new <c>quantization_config</c>; null for none.</param>
+    public static string WithQuantization(string original, JsonObject? quantization)
+    {
+        var root = JsonNode.Parse(original)!.AsObject();
+        root.Remove("quantization_config");
+        if (quantization is not null)
+            root["quantization_config"] = quantization;
+        return Text(root);
+    }
+
+    /// <summary>
+    /// Only the fields that a change of context changes: <c>max_position_embeddings</c>, <c>rope_theta</c> (GPT-NeoX:
+    /// <c>rotary_emb_base</c>), <c>rope_scaling</c>, and
+    /// <c>original_max_position_embeddings</c>. Written over those of the base's config they give the new model's.
+    /// </summary>
+    public static JsonObject Positions(ModelConfig config)
+    {
+        var root = new JsonObject
+        {
+            ["max_position_embeddings"] = config.MaxPositions,
+            ["rope_scaling"] = new JsonObject { ["rope_type"] = "default" },
+        };
+        RopeConfig.Write(root, config);
+        root.TryAdd("original_max_position_embeddings", null);
+        return root;
+    }
+
+    private static JsonObject Family(ModelConfig config) =>
+        config.ModelType switch
+        {
+            LlamaConfig.ModelType => LlamaConfig.Write(config),
+            MistralConfig.ModelType => MistralConfig.Write(config),
+            QwenConfig.Qwen2 or QwenConfig.Qwen3 => QwenConfig.Write(config),
+            Phi3Config.ModelType => Phi3Config.Write(config),
+            GptNeoXConfig.ModelType => GptNeoXConfig.Write(config),
+            _ => throw new ArgumentException(
+                $"A config of type '{config.ModelType}' cannot be written; the types are {string.Join(", ", ModelConfigReader.Families)}.",
+                nameof(config)
+            ),
+        };
+
+    private static string NameOf(ScalarType type) =>
+        type switch
+        {
+            ScalarType.Float32 => "float32",
+            ScalarType.Float16 => "float16",
+            ScalarType.BFloat16 => "bfloat16",
+            ScalarType.Float64 => "float64",
+            _ => throw new ArgumentException($"A model's weights cannot be {type}.", nameof(type)),
+        };
+
+    private static string Text(JsonObject root) => root.ToJsonString(s_style) + "\n";
+}

@@ -1,0 +1,51 @@
+using System.Text.Json.Nodes;
+
+namespace LongLora.Configs;
+
+/// <summary>The fields of a Phi-3, Phi-3.5 or Phi-4 <c>config.json</c> (transformers' <c>Phi3Config</c>), read and written.</summary>
+internal static class Phi3Config
+{
+    public const string ModelType = "phi3";
+
+    public static ModelConfig Read(ConfigFields fields)
+    {
+        var config = LlamaConfig.ReadShape(fields, ModelType, "Phi3Config", "Phi3Model", "Phi3ForCausalLM");
+        fields.Integer("num_key_value_heads");
+        fields.Fixed("embd_pdrop", 0, "there is no dropout");
+        fields.Fixed("resid_pdrop", 0, "there is no dropout");
+        fields.Fixed("attention_bias", false, "Phi-3 has no biases");
+        fields.Fixed("mlp_bias", false, "Phi-3 has no biases");
+        fields.Fixed("lm_head_bias", false, "Phi-3 has no biases");
+        // Phi-4-mini's; transformers has no such fields.
+        fields.Fixed("full_attn_mod", 1, "every layer is alike");
+        fields.Fixed("interpolate_factor", 1, "positions are rescaled by rope_scaling");
+        config = RopeConfig.Read(
+            fields,
+            config with
+            {
+                MaxPositions = fields.Integer("max_position_embeddings"),
+                SlidingWindow = fields.IntegerOrNull("sliding_window"),
+            },
+            partial: 1
+        );
+        // A longrope config without it has it from transformers' default.
+        var scaling = config.RopeScaling;
+        return scaling is { Kind: "longrope", OriginalMaxPositions: null }
+            ? config with
+            {
+                RopeScaling = scaling with { OriginalMaxPositions = 4096 },
+            }
+            : config;
+    }
+
+    public static JsonObject Write(ModelConfig config)
+    {
+        var root = LlamaConfig.WriteShape(config, "Phi3ForCausalLM");
+        if (config.RopeScaling.OriginalMaxPositions is { } original)
+            root["original_max_position_embeddings"] = original;
+        if (config.RotarySize != config.HeadSize)
+            root["partial_rotary_factor"] = CommonConfig.Number((double)config.RotarySize / config.HeadSize);
+        root["sliding_window"] = config.SlidingWindow;
+        return root;
+    }
+}

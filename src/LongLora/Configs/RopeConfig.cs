@@ -1,0 +1,241 @@
+using System.Text.Json.Nodes;
+
+namespace LongLora.Configs;
+
+/// <summary>
+/// The rotary fields of a config: <c>rope_theta</c> with <c>rope_scaling</c>, or both in one <c>rope_parameters</c> (transformers 5). The
+/// parameters of each kind are those of transformers' <c>modeling_rope_utils</c>: a missing one is refused, and so is one that the kind
+/// does not have.
+/// </summary>
+internal static class RopeConfig
+{
+    private static readonly string[] s_kinds = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"];
+
+    /// <summary>Name of the base of the frequencies outside of <c>rope_parameters</c>.</summary>
+    private static string ThetaName(string modelType) => modelType == GptNeoXConfig.ModelType ? "rotary_emb_base" : "rope_theta";
+
+    /// <summary>Takes the rotary fields of a model into its config.</summary>
+    /// <param name="fields">The file.</param>
+    /// <param name="config">What is known of the model so far, its head size above all.</param>
+    /// <param name="partialName">Name of the share of each head that turns.</param>
+    /// <param name="partial">The share where the file does not say; null where heads always turn whole.</param>
+    public static ModelConfig Read(
+        ConfigFields fields,
+        ModelConfig config,
+        string partialName = "partial_rotary_factor",
+        double? partial = null
+    )
+    {
+        var (theta, scaling, inner) = (
+            fields.PositiveOrNull(ThetaName(config.ModelType)),
+            fields.ObjectOrNull("rope_scaling"),
+            fields.ObjectOrNull("rope_parameters")
+        );
+        fields.Require(scaling is null || inner is null, "rope_scaling", "rope_parameters is there too, and only one of them can hold");
+        var rope = scaling ?? inner;
+        var size = RotarySize(fields, rope, config.HeadSize, partialName, partial);
+        var (readTheta, readScaling) = Read(fields, rope, theta, config.ModelType, optionalKind: inner is not null, size);
+        return config with { RopeTheta = readTheta, RopeScaling = readScaling, RotarySize = size == config.HeadSize ? 0 : size };
+    }
+
+    private static int RotarySize(ConfigFields fields, ConfigFields? rope, int headSize, string name, double? absent)
+    {
+        const string within = "partial_rotary_factor";
+        if (absent is null)
+        {
+            fields.Fixed(name, 1, "whole heads are turned");
+            rope?.Fixed(within, 1, "whole heads are turned");
+            return headSize;
+        }
+        var (outer, inner) = (fields.PositiveOrNull(name), rope?.PositiveOrNull(within));
+        rope?.Require(outer is null || inner is null || outer == inner, within, $"outside, {name} is {outer}");
+        var size = (int)(headSize * (inner ?? outer ?? absent.Value));
+        fields.Require(
+            size >= 2 && size <= headSize && size % 2 == 0,
+            name,
+            $"of a head of {headSize} numbers it turns {size}; that must be even, at least 2 and at most {headSize}"
+        );
+        return size;
+    }
+
+    private static (double Theta, RopeScalingConfig Scaling) Read(
+        ConfigFields fields,
+        ConfigFields? rope,
+        double? theta,
+        string modelType,
+        bool optionalKind,
+        int headSize
+    )
+    {
+        var original = fields.IntegerOrNull("original_max_position_embeddings");
+        if (rope is null)
+            return (theta ?? 10000, original is null ? RopeScalingConfig.None : new RopeScalingConfig { OriginalMaxPositions = original });
+
+        var kind = ReadKind(rope, optionalKind);
+        var innerTheta = rope.PositiveOrNull("rope_theta");
+        rope.Require(
+            theta is null || innerTheta is null || theta == innerTheta,
+            "rope_theta",
+            $"outside, {ThetaName(modelType)} is {theta}"
+        );
+        var innerOriginal = rope.IntegerOrNull("original_max_position_embeddings");
+        rope.Require(
+            original is null || innerOriginal is null || original == innerOriginal,
+            "original_max_position_embeddings",
+            $"outside, original_max_position_embeddings is {original}"
+        );
+        var read = ReadParameters(rope, kind, headSize) with { OriginalMaxPositions = innerOriginal ?? original };
+        rope.Require(kind != "llama3" || read.OriginalMaxPositions is not null, "original_max_position_embeddings", "llama3 needs it");
+        rope.RefuseOthers($"'{kind}' scaling");
+        return (innerTheta ?? theta ?? 10000, read);
+    }
+
+    /// <summary>Writes theta and scaling into a config, in the style of the one that is there.</summary>
+    public static void Write(JsonObject root, ModelConfig config)
+    {
+        var scaling = config.RopeScaling;
+        var inner = Parameters(scaling);
+        // Kinds with one parameter have their original context outside: transformers before 4.43 takes exactly two fields in rope_scaling.
+        var single = scaling.Kind is "default" or "linear" or "dynamic";
+        // Phi-3's config class takes exactly three fields there (type and the two lists) before transformers 5.
+        var isOutside = single || config.ModelType == Phi3Config.ModelType;
+        // transformers before 5 looks for LongRoPE's outside, whatever the family; without it a long text would have the short one's
+        // angles.
+        if (isOutside || scaling.Kind == "longrope" || root.ContainsKey("original_max_position_embeddings"))
+            SetOrRemove(root, "original_max_position_embeddings", scaling.OriginalMaxPositions);
+        if (!isOutside)
+            inner["original_max_position_embeddings"] = scaling.OriginalMaxPositions;
+        Drop(inner);
+
+        if (root["rope_parameters"] is JsonObject)
+        {
+            inner.Insert(0, "rope_theta", CommonConfig.Number(config.RopeTheta));
+            inner.Insert(1, "rope_type", scaling.Kind);
+            if (config.RotarySize != config.HeadSize)
+                inner.Insert(2, "partial_rotary_factor", CommonConfig.Number((double)config.RotarySize / config.HeadSize));
+            root["rope_parameters"] = inner;
+            return;
+        }
+        root[ThetaName(config.ModelType)] = CommonConfig.Number(config.RopeTheta);
+        if (!isOutside || root["rope_scaling"] is JsonObject old && old.ContainsKey("rope_type"))
+            inner.Insert(0, "rope_type", scaling.Kind);
+        inner.Insert(0, "type", scaling.Kind);
+        root["rope_scaling"] = scaling.Kind == "default" ? null : inner;
+    }
+
+    private static string ReadKind(ConfigFields rope, bool optional)
+    {
+        var kind = rope.TextOrNull("rope_type");
+        var formerly = rope.TextOrNull("type");
+        rope.Require(kind is null || formerly is null || Modern(kind) == Modern(formerly), "type", $"rope_type is '{kind}'");
+        rope.Require(optional || kind is not null || formerly is not null, "rope_type", $"one of {string.Join(", ", s_kinds)} is needed");
+        var found = Modern(kind ?? formerly ?? "default");
+        rope.Require(s_kinds.Contains(found), kind is null ? "type" : "rope_type", $"supported: {string.Join(", ", s_kinds)}");
+        return found;
+    }
+
+    private static string Modern(string kind) => kind == "su" ? "longrope" : kind;
+
+    private static RopeScalingConfig ReadParameters(ConfigFields rope, string kind, int headSize)
+    {
+        var scaling = new RopeScalingConfig { Kind = kind };
+        switch (kind)
+        {
+            case "linear" or "dynamic":
+                return scaling with { Factor = rope.Number("factor", 1) };
+            case "yarn":
+                scaling = scaling with
+                {
+                    Factor = rope.Number("factor", 1),
+                    AttentionFactor = rope.PositiveOrNull("attention_factor"),
+                    BetaFast = rope.PositiveOrNull("beta_fast"),
+                    BetaSlow = rope.PositiveOrNull("beta_slow"),
+                    // transformers takes a 0 as absent.
+                    Mscale = rope.NumberOrNull("mscale", 0) is > 0 and var scale ? scale : null,
+                    MscaleAllDim = rope.NumberOrNull("mscale_all_dim", 0) is > 0 and var all ? all : null,
+                    Truncate = rope.FlagOrNull("truncate"),
+                };
+                rope.Require((scaling.BetaFast ?? 32) > (scaling.BetaSlow ?? 1), "beta_fast", "it must be above beta_slow");
+                return scaling;
+            case "llama3":
+                scaling = scaling with
+                {
+                    Factor = rope.Number("factor", 1),
+                    LowFrequencyFactor = rope.Number("low_freq_factor", double.Epsilon),
+                    HighFrequencyFactor = rope.Number("high_freq_factor", double.Epsilon),
+                };
+                rope.Require(
+                    scaling.HighFrequencyFactor > scaling.LowFrequencyFactor,
+                    "high_freq_factor",
+                    "it must be above low_freq_factor"
+                );
+                return scaling;
+            case "longrope":
+                scaling = scaling with
+                {
+                    Factor = rope.NumberOrNull("factor", 1) ?? 1,
+                    AttentionFactor = rope.PositiveOrNull("attention_factor"),
+                    ShortFactors = rope.NumbersOrNull("short_factor", headSize / 2),
+                    LongFactors = rope.NumbersOrNull("long_factor", headSize / 2),
+                };
+                rope.Require(scaling.ShortFactors is not null, "short_factor", $"longrope needs it: {headSize / 2} numbers");
+                rope.Require(scaling.LongFactors is not null, "long_factor", $"longrope needs it: {headSize / 2} numbers");
+                return scaling;
+            default:
+                return scaling;
+        }
+    }
+
+    // Every parameter that the kind may have; null where it is left out.
+    private static JsonObject Parameters(RopeScalingConfig scaling) =>
+        scaling.Kind switch
+        {
+            "default" => [],
+            "linear" or "dynamic" => new() { ["factor"] = CommonConfig.Number(scaling.Factor) },
+            "yarn" => new()
+            {
+                ["factor"] = CommonConfig.Number(scaling.Factor),
+                ["attention_factor"] = Optional(scaling.AttentionFactor),
+                ["beta_fast"] = Optional(scaling.BetaFast),
+                ["beta_slow"] = Optional(scaling.BetaSlow),
+                ["mscale"] = Optional(scaling.Mscale),
+                ["mscale_all_dim"] = Optional(scaling.MscaleAllDim),
+                ["truncate"] = scaling.Truncate,
+            },
+            "llama3" => new()
+            {
+                ["factor"] = CommonConfig.Number(scaling.Factor),
+                ["low_freq_factor"] = Optional(scaling.LowFrequencyFactor),
+                ["high_freq_factor"] = Optional(scaling.HighFrequencyFactor),
+            },
+            "longrope" => new()
+            {
+                ["factor"] = scaling.Factor > 1 ? CommonConfig.Number(scaling.Factor) : null,
+                ["attention_factor"] = Optional(scaling.AttentionFactor),
+                ["short_factor"] = List(scaling.ShortFactors),
+                ["long_factor"] = List(scaling.LongFactors),
+            },
+            _ => throw new Runtime.ConfigurationException(
+                $"RoPE scaling '{scaling.Kind}' cannot be written; the kinds are {string.Join(", ", s_kinds)}."
+            ),
+        };
+
+    private static JsonNode? Optional(double? number) => number is { } value ? CommonConfig.Number(value) : null;
+
+    private static JsonArray? List(IReadOnlyList<double>? numbers) =>
+        numbers is null ? null : new([.. numbers.Select(CommonConfig.Number)]);
+
+    private static void SetOrRemove(JsonObject target, string name, int? value)
+    {
+        if (value is null)
+            target.Remove(name);
+        else
+            target[name] = value;
+    }
+
+    private static void Drop(JsonObject target)
+    {
+        foreach (var name in target.Where(p => p.Value is null).Select(p => p.Key).ToList())
+            target.Remove(name);
+    }
+}

@@ -1,0 +1,11 @@
+namespace LongLora.Data;
+
+/// <summary>A sequence of documents or examples, always in the same order. Reads as it goes: a corpus may be larger than memory.</summary>
+public interface IExampleSource
+{
+    /// <summary>Reads from the beginning.</summary>
+    /// <exception cref="LongLora.Runtime.DataException">
+    /// A line or file cannot be read; the message names it as <c>file:line</c>.
+    /// </exception>
+    IEnumerable<TrainingExample> Read(CancellationToken cancellation = default);
+}

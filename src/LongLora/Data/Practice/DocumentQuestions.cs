@@ -1,0 +1,73 @@
+namespace LongLora.Data;
+
+/// <summary>
+/// Makes questions about long documents whose answers are known to be right: facts of invented names are put between the paragraphs of
+/// running text, and some are asked for after it. Which ones, and in which order, is random, so an answer has to be looked up over the
+/// length of the document.
+/// </summary>
+/// <param name="random">Draws everything; the same sequence gives the same questions on every machine.</param>
+/// <param name="texts">Running text; paragraphs are its lines.</param>
+/// <param name="mostAsked">Most facts that one question asks for.</param>
+public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> texts, int mostAsked)
+{
+    private const int MostFacts = 4;
+    private const int ShortestStretch = 600,
+        LongestStretch = 3000;
+
+    private static readonly string[] s_relations = ["number", "secret", "code", "password", "ticket", "key"];
+
+    /// <summary>One question.</summary>
+    /// <param name="characters">Length of the running text, roughly; facts and question come to it.</param>
+    public DocumentQuestion Write(int characters)
+    {
+        var paragraphs = Paragraphs(characters);
+        var relation = random.Pick(s_relations);
+        var facts = Facts(random.Between(1, MostFacts), relation);
+        foreach (var (_, statement) in facts)
+            paragraphs.Insert(random.Below(paragraphs.Count + 1), statement);
+        random.Shuffle<(string Name, string Statement)>(facts);
+        var asked = facts[..random.Between(1, Math.Min(mostAsked, facts.Length))];
+        var names = string.Join(
+            " and ",
+            ((string[])[string.Join(", ", asked[..^1].Select(f => f.Name)), asked[^1].Name]).Where(n => n.Length > 0)
+        );
+        return new DocumentQuestion(
+            $"Below is a document. Read it, and answer my question after it.\n{string.Join('\n', paragraphs)}\nNow the document "
+                + $"ends.\nWhat is the {relation} of {names}?",
+            "",
+            string.Join(' ', asked.Select(f => f.Statement))
+        );
+    }
+
+    private (string Name, string Statement)[] Facts(int count, string relation)
+    {
+        var facts = new Dictionary<string, string>(StringComparer.Ordinal);
+        while (facts.Count < count)
+        {
+            var name = PracticeWords.Name(random);
+            facts[name] = $"The {relation} of {name} is {PracticeWords.Number(random)}.";
+        }
+        return [.. facts.Select(f => (f.Key, f.Value))];
+    }
+
+    // Stretches of the texts, one after the other, until there is enough.
+    private List<string> Paragraphs(int characters)
+    {
+        var paragraphs = new List<string>();
+        var length = 0;
+        while (length < characters)
+        {
+            var text = random.Pick(texts);
+            var start = random.Below(text.Length);
+            var stretch = text.AsSpan(start, Math.Min(text.Length - start, random.Between(ShortestStretch, LongestStretch)));
+            foreach (var line in stretch.EnumerateLines())
+            {
+                if (line.IsWhiteSpace() || length >= characters)
+                    continue;
+                paragraphs.Add(line.ToString());
+                length += line.Length + 1;
+            }
+        }
+        return paragraphs;
+    }
+}

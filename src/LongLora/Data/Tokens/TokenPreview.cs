@@ -1,0 +1,21 @@
+using LongLora.Tokenization;
+
+namespace LongLora.Data;
+
+/// <summary>Shows people what a model will see.</summary>
+public static class TokenPreview
+{
+    /// <summary>The tokens of an example one by one.</summary>
+    /// <param name="example">The example; without labels every token counts as learnt.</param>
+    /// <param name="tokenizer">The tokenizer that it was made with.</param>
+    public static IEnumerable<PreviewToken> Of(TrainingExample example, ITokenizer tokenizer)
+    {
+        var decoder = new StreamingDecoder(tokenizer, skipSpecial: false);
+        for (var i = 0; i < example.Ids.Count; i++)
+            yield return new PreviewToken(
+                example.Ids[i],
+                decoder.Append(example.Ids[i]),
+                example.Labels is null || example.Labels[i] != TrainingExample.IgnoredLabel
+            );
+    }
+}

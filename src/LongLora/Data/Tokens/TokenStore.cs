@@ -1,0 +1,211 @@
+using System.IO.MemoryMappedFiles;
+using System.Runtime.InteropServices;
+using LongLora.Runtime;
+
+namespace LongLora.Data;
+
+/// <summary>
+/// The tokens of a corpus one after the other, with the end-of-text token between documents, and which of them are to be learnt. It lies
+/// in a file, which is mapped: a corpus may be larger than memory and is tokenised once. A token takes 2 bytes where every id is below
+/// 65,536, else 4.
+/// </summary>
+public sealed unsafe class TokenStore : IDisposable
+{
+    private readonly MemoryMappedFile _file;
+    private readonly MemoryMappedViewAccessor _view;
+    private readonly byte* _data;
+    private readonly TokenFileFooter _footer;
+
+    internal TokenStore(FileStream file)
+    {
+        _footer = TokenFileFooter.Read(file);
+        _file = MemoryMappedFile.CreateFromFile(file, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+        _view = _file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
+        byte* start = null;
+        _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
+        _data = start + _view.PointerOffset;
+        Documents = new DocumentList(this);
+    }
+
+    /// <summary>Number of tokens.</summary>
+    public long Count => _footer.Count;
+
+    /// <summary>2 or 4.</summary>
+    public int BytesPerToken => _footer.TokenSize;
+
+    /// <summary>The documents in order. A token stream is one document.</summary>
+    public IReadOnlyList<StoredDocument> Documents { get; }
+
+    /// <summary>The sources in order.</summary>
+    public IReadOnlyList<StoredCorpus> Corpora => _footer.Corpora;
+
+    /// <summary>Whether some tokens are only read and not learnt, such as questions.</summary>
+    public bool HasLabels => _footer.HasLabels;
+
+    /// <summary>
+    /// SHA-256 of all tokens, in hexadecimal, and where there are labels of these too: two corpora with the same digest give the same
+    /// batches.
+    /// </summary>
+    public string Digest => _footer.Digest;
+
+    /// <summary>SHA-256 of where documents begin and end, in hexadecimal.</summary>
+    public string LayoutDigest => _footer.LayoutDigest;
+
+    /// <summary>Reads a whole corpus.</summary>
+    /// <param name="source">The documents.</param>
+    /// <param name="separator">Written after each document but the last, such as EOS; null for none.</param>
+    /// <param name="maxTokens">Stops there; null for no limit.</param>
+    /// <param name="cancellation">Looked at once a document.</param>
+    /// <exception cref="DataException">There is not one token, or the temporary folder cannot take the tokens.</exception>
+    public static TokenStore Build(
+        IExampleSource source,
+        int? separator,
+        long? maxTokens = null,
+        CancellationToken cancellation = default
+    ) => Build([source], separator, maxTokens, null, cancellation);
+
+    /// <summary>Reads several corpora, one after the other.</summary>
+    /// <param name="sources">Where their documents come from.</param>
+    /// <param name="separator">Written after each document but the last of all, such as EOS; null for none.</param>
+    /// <param name="maxTokens">Stops there; null for no limit.</param>
+    /// <param name="cache">
+    /// Where the tokens stay for later runs, and are looked for; null for a temporary file, which goes with the store.
+    /// </param>
+    /// <param name="cancellation">Looked at once a document.</param>
+    /// <exception cref="DataException">There is not one token, or the folder cannot take the tokens.</exception>
+    public static TokenStore Build(
+        IReadOnlyList<IExampleSource> sources,
+        int? separator,
+        long? maxTokens = null,
+        TokenCache? cache = null,
+        CancellationToken cancellation = default
+    )
+    {
+        if (cache?.TryOpen() is { } kept)
+            return kept;
+        using var writer = new TokenStoreWriter(cache is null ? Path.GetTempPath() : cache.Folder, separator, maxTokens);
+        foreach (var source in sources)
+            writer.Add(source, cancellation);
+        return writer.Finish(cache);
+    }
+
+    /// <summary>Copies tokens.</summary>
+    /// <param name="start">First token.</param>
+    /// <param name="target">As many as fit in it; all must exist.</param>
+    public void CopyTo(long start, Span<long> target)
+    {
+        if (start < 0 || start + target.Length > Count)
+            throw new ShapeException($"Tokens {start} to {start + target.Length} were asked for; there are {Count}.");
+        if (BytesPerToken == sizeof(ushort))
+        {
+            var tokens = new ReadOnlySpan<ushort>((ushort*)_data + start, target.Length);
+            for (var i = 0; i < tokens.Length; i++)
+                target[i] = tokens[i];
+        }
+        else
+        {
+            var tokens = new ReadOnlySpan<int>((int*)_data + start, target.Length);
+            for (var i = 0; i < tokens.Length; i++)
+                target[i] = tokens[i];
+        }
+    }
+
+    /// <summary>
+    /// Copies labels: the id of each token that is to be learnt, <see cref="TrainingExample.IgnoredLabel"/> for the others.
+    /// </summary>
+    /// <param name="start">First token.</param>
+    /// <param name="target">As many as fit in it; all must exist.</param>
+    public void CopyLabels(long start, Span<long> target)
+    {
+        CopyTo(start, target);
+        if (!HasLabels)
+            return;
+        var spans = Spans;
+        long end = start + target.Length,
+            at = start;
+        for (var i = FirstSpanEndingAfter(spans, start); i < spans.Length && spans[i].Start < end; i++)
+        {
+            if (spans[i].Start > at)
+                target[(int)(at - start)..(int)(spans[i].Start - start)].Fill(TrainingExample.IgnoredLabel);
+            at = Math.Min(end, spans[i].End);
+        }
+        target[(int)(at - start)..].Fill(TrainingExample.IgnoredLabel);
+    }
+
+    /// <summary>The document that holds a token; a separator belongs to the document that it ends.</summary>
+    /// <param name="token">The token's place.</param>
+    public int DocumentAt(long token)
+    {
+        var records = Records;
+        int low = 0,
+            high = records.Length - 1;
+        while (low < high)
+        {
+            var middle = (low + high + 1) / 2;
+            if (records[middle].Start <= token)
+                low = middle;
+            else
+                high = middle - 1;
+        }
+        return low;
+    }
+
+    private ReadOnlySpan<DocumentRecord> Records => new(_data + _footer.DocumentsAt, _footer.DocumentCount);
+
+    private ReadOnlySpan<LearntSpan> Spans => new(_data + _footer.SpansAt, _footer.SpanCount);
+
+    private static int FirstSpanEndingAfter(ReadOnlySpan<LearntSpan> spans, long token)
+    {
+        int low = 0,
+            high = spans.Length;
+        while (low < high)
+        {
+            var middle = (low + high) / 2;
+            if (spans[middle].End <= token)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        return low;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _view.SafeMemoryMappedViewHandle.ReleasePointer();
+        _view.Dispose();
+        _file.Dispose();
+    }
+
+    private sealed class DocumentList(TokenStore store) : IReadOnlyList<StoredDocument>
+    {
+        public int Count => store._footer.DocumentCount;
+
+        public StoredDocument this[int index]
+        {
+            get
+            {
+                var record = store.Records[index];
+                return new StoredDocument(record.Start, record.Length, store._footer.Origin(record));
+            }
+        }
+
+        public IEnumerator<StoredDocument> GetEnumerator()
+        {
+            for (var i = 0; i < Count; i++)
+                yield return this[i];
+        }
+
+        System.Collections.IEnumerator System.Collections.IEnumerable.GetEnumerator() => GetEnumerator();
+    }
+}
+
+/// <summary>
+/// A document as it lies in a token file; its origin is a text of the footer with a number behind it, or none where that is negative.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal readonly record struct DocumentRecord(long Start, long Length, int Origin, int Number);
+
+/// <summary>Tokens [Start, End) are to be learnt.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal readonly record struct LearntSpan(long Start, long End);

@@ -1,0 +1,7 @@
+namespace LongLora.Evaluation;
+
+/// <summary>How far an evaluation is.</summary>
+/// <param name="Context">The length that is being measured.</param>
+/// <param name="Done">Windows done at this length.</param>
+/// <param name="Total">Windows at this length.</param>
+public readonly record struct PerplexityProgress(int Context, long Done, long Total);

@@ -1,0 +1,235 @@
+using LongLora.Generation;
+using LongLora.Models;
+using LongLora.Positions;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+using LongLora.Training;
+using static TorchSharp.torch;
+
+namespace LongLora.Evaluation;
+
+/// <summary>Asks a model about generated documents of given lengths, with full attention.</summary>
+public static class RetrievalEvaluation
+{
+    private const int LargestSize = 1 << 28;
+
+    /// <summary>Measures one length.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="tokenizer">Its tokenizer: lengths are counted in its tokens.</param>
+    /// <param name="task">What is asked.</param>
+    /// <param name="length">Tokens that document, question and answer may take together; documents are as long as fit.</param>
+    /// <param name="trials">Questions; seeds count up from <paramref name="seed"/>.</param>
+    /// <param name="seed">Seed of the first document.</param>
+    /// <param name="scoring">How answers are judged.</param>
+    /// <param name="progress">Told of every answer.</param>
+    /// <param name="cancellation">Looked at between chunks of a document.</param>
+    /// <exception cref="ConfigurationException">Not even the shortest document fits, or the numbers make no sense.</exception>
+    public static RetrievalAtLength Run(
+        CausalLanguageModel model,
+        ITokenizer tokenizer,
+        RetrievalTask task,
+        int length,
+        int trials,
+        int seed,
+        RetrievalScoring scoring = RetrievalScoring.Generate,
+        IProgress<RetrievalTrial>? progress = null,
+        CancellationToken cancellation = default
+    )
+    {
+        if (trials < 1)
+            throw new ConfigurationException($"trials is {trials}; an evaluation needs at least one question at each length.");
+        if (seed < 0)
+            throw new ConfigurationException($"seed is {seed}; it must be 0 or more.");
+        return Ask(
+            model,
+            tokenizer,
+            task,
+            Questions(task, tokenizer, length, trials, seed, cancellation),
+            length,
+            scoring,
+            progress,
+            cancellation
+        );
+    }
+
+    /// <summary>Questions of one length, with their seeds: the same for every model with this tokenizer.</summary>
+    internal static IReadOnlyList<(int Seed, RetrievalCase Question)> Questions(
+        RetrievalTask task,
+        ITokenizer tokenizer,
+        int length,
+        int trials,
+        int seed,
+        CancellationToken cancellation = default
+    )
+    {
+        var questions = new List<(int, RetrievalCase)>();
+        for (var i = 0; i < trials; i++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            questions.Add((seed + i, Fit(task, tokenizer, seed + i, length)));
+        }
+        return questions;
+    }
+
+    /// <summary>Asks questions that are given, each as it stands, whatever its length.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="task">How answers are judged.</param>
+    /// <param name="questions">The questions; their numbers stand in place of seeds.</param>
+    /// <param name="scoring">How answers are judged.</param>
+    /// <param name="progress">Told of every answer.</param>
+    /// <param name="cancellation">Looked at between chunks of a document.</param>
+    /// <returns>The length is that of the longest question, with its answer.</returns>
+    public static RetrievalAtLength Ask(
+        CausalLanguageModel model,
+        ITokenizer tokenizer,
+        RetrievalTask task,
+        IReadOnlyList<RetrievalCase> questions,
+        RetrievalScoring scoring = RetrievalScoring.Generate,
+        IProgress<RetrievalTrial>? progress = null,
+        CancellationToken cancellation = default
+    )
+    {
+        if (questions.Count == 0)
+            throw new ConfigurationException("There is no question to ask.");
+        var longest = questions.Max(q => tokenizer.Encode(q.Prompt, addSpecial: true).Count) + task.AnswerTokens;
+        return Ask(model, tokenizer, task, [.. questions.Select((question, i) => (i, question))], longest, scoring, progress, cancellation);
+    }
+
+    /// <summary>
+    /// Asks questions that are made already; they are told in the order in which they are asked, and come back in their own.
+    /// </summary>
+    internal static RetrievalAtLength Ask(
+        CausalLanguageModel model,
+        ITokenizer tokenizer,
+        RetrievalTask task,
+        IReadOnlyList<(int Seed, RetrievalCase Question)> questions,
+        int length,
+        RetrievalScoring scoring = RetrievalScoring.Generate,
+        IProgress<RetrievalTrial>? progress = null,
+        CancellationToken cancellation = default
+    )
+    {
+        using var generator = new TextGenerator(model, tokenizer, length + 1);
+        using var positions = RotaryEmbedding.Create(model.Config, length + 1, model.Device, length);
+        var done = new List<RetrievalTrial>();
+        // In the order of their texts: what a document begins with as the one before it, such as filler, is not read again.
+        foreach (var (seed, question) in questions.OrderBy(q => q.Question.Prompt, StringComparer.Ordinal))
+        {
+            var ids = tokenizer.Encode(question.Prompt, addSpecial: true);
+            if (scoring == RetrievalScoring.Likelihood && question.Candidates.Count == 0)
+                throw new ConfigurationException(
+                    $"{task.Name} asks for several things at once: there are no candidates to choose among. Use --scoring generate."
+                );
+            var answered =
+                scoring == RetrievalScoring.Generate
+                    ? generator
+                        .Generate(
+                            [ids],
+                            new GenerationOptions { MaxTokens = Math.Min(task.AnswerTokens, length + 1 - ids.Count) },
+                            null,
+                            cancellation
+                        )[0]
+                        .Text
+                    : Likeliest(model, tokenizer, question, ids, positions, length + 1, cancellation);
+            var score =
+                scoring == RetrievalScoring.Generate ? task.Score(question, answered)
+                : answered == question.Answer ? 1
+                : 0;
+            var trial = new RetrievalTrial(seed, question.Depth, ids.Count, score == 1, answered) { Score = score };
+            done.Add(trial);
+            progress?.Report(trial);
+        }
+        return new(length, [.. done.OrderBy(trial => trial.Seed)]);
+    }
+
+    /// <summary>The longest document whose prompt and answer fit into a length.</summary>
+    internal static RetrievalCase Fit(RetrievalTask task, ITokenizer tokenizer, int seed, int length)
+    {
+        int Tokens(int size)
+        {
+            var made = task.Make(seed, size);
+            var answer = Math.Max(task.ReservesAnswer ? task.AnswerTokens : 0, tokenizer.Encode(made.Answer).Count + 1);
+            return tokenizer.Encode(made.Prompt, addSpecial: true).Count + answer;
+        }
+
+        bool Fits(int size) => Tokens(size) <= length;
+
+        if (!Fits(task.SmallestSize))
+            throw new ConfigurationException(
+                $"A length of {length} tokens is too short for {task.Name}: its shortest question takes {Tokens(task.SmallestSize)} "
+                    + $"with the answer."
+            );
+        // Tokens grow with the size, but not strictly: the search finds a size that fits beside one that does not.
+        int low = task.SmallestSize,
+            high = low;
+        while (high < LargestSize && Fits(high = 2 * high + 1))
+            low = high;
+        while (high - low > 1)
+        {
+            var middle = low + (high - low) / 2;
+            if (Fits(middle))
+                low = middle;
+            else
+                high = middle;
+        }
+        return task.Make(seed, low);
+    }
+
+    // The prompt is read once; each candidate goes on from there.
+    private static string Likeliest(
+        CausalLanguageModel model,
+        ITokenizer tokenizer,
+        RetrievalCase question,
+        IReadOnlyList<int> ids,
+        RotaryEmbedding positions,
+        int capacity,
+        CancellationToken cancellation
+    )
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        var candidates = question.Candidates.Select(c => (Text: c, Ids: Continuation(tokenizer, question.Prompt, ids, c))).ToList();
+        using var cache = new KeyValueCache(model, Math.Max(capacity, ids.Count + candidates.Max(c => c.Ids.Length)));
+        const int chunk = 1024;
+        var prompt = ids.Select(id => (long)id).ToArray();
+        Tensor? last = null;
+        for (var start = 0; start < prompt.Length; start += chunk)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            using var inner = NewDisposeScope();
+            var hidden = CachedPass.Read(model, prompt.AsSpan(start, Math.Min(chunk, prompt.Length - start)), cache, 0, positions);
+            last = hidden.narrow(0, hidden.size(0) - 1, 1).clone().MoveToOuterDisposeScope(); // [1, D]
+        }
+        return candidates.MinBy(c => Loss(model, cache, prompt.Length, last!, c.Ids, positions)).Text;
+    }
+
+    // The summed loss of a candidate's tokens behind the prompt.
+    private static double Loss(
+        CausalLanguageModel model,
+        KeyValueCache cache,
+        int promptLength,
+        Tensor last,
+        long[] answer,
+        RotaryEmbedding positions
+    )
+    {
+        using var scope = NewDisposeScope();
+        cache.Truncate(0, promptLength);
+        var hidden =
+            // -> [a, D]
+            answer.Length == 1
+                ? last
+                : cat([last, CachedPass.Read(model, answer.AsSpan(0, answer.Length - 1), cache, 0, positions)], 0);
+        return ChunkedCrossEntropy.Losses(model.Head.Forward(hidden), tensor(answer, device: model.Device)).sum().item<double>();
+    }
+
+    // Tokens of a text behind the prompt, where no token of the tokenizer spans the two.
+    private static long[] Continuation(ITokenizer tokenizer, string prompt, IReadOnlyList<int> ids, string answer)
+    {
+        var both = tokenizer.Encode(prompt + answer, addSpecial: true);
+        return both.Take(ids.Count).SequenceEqual(ids)
+            ? [.. both.Skip(ids.Count).Select(id => (long)id)]
+            : [.. tokenizer.Encode(answer).Select(id => (long)id)];
+    }
+}

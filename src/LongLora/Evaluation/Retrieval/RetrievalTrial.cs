@@ -1,0 +1,13 @@
+namespace LongLora.Evaluation;
+
+/// <summary>One question.</summary>
+/// <param name="Seed">Of its document.</param>
+/// <param name="Depth">Where the answer stood, 0 to 1.</param>
+/// <param name="PromptTokens">Tokens of document and question.</param>
+/// <param name="IsRight">Whether it was answered rightly, and completely.</param>
+/// <param name="Answered">What the model said, or the candidate that it found likeliest.</param>
+public sealed record RetrievalTrial(int Seed, double Depth, int PromptTokens, bool IsRight, string Answered)
+{
+    /// <summary>How much of the answer was given, 0 to 1. Default: all or nothing.</summary>
+    public double Score { get; init; } = IsRight ? 1 : 0;
+}

@@ -1,0 +1,48 @@
+namespace LongLora.Evaluation;
+
+/// <summary>RULER's common words: ten words stand ten times as often as the others. The size is the number of other words.</summary>
+public sealed class RulerCommonWordsTask : RulerTask
+{
+    private const int Wanted = 10;
+
+    /// <inheritdoc/>
+    public override string Name => "cwe";
+
+    /// <inheritdoc/>
+    public override int AnswerTokens => 120;
+
+    /// <inheritdoc/>
+    public override string Unit => "rare words";
+
+    /// <inheritdoc/>
+    public override int SmallestSize => 4;
+
+    // RULER's short form, for texts below 4,096 tokens, has 6 and 1 times; a size of 300 is about there.
+    private const int ShortSize = 300;
+
+    /// <inheritdoc/>
+    public override RetrievalCase Make(int seed, int size)
+    {
+        var random = new PythonRandom(seed);
+        var isShort = size < ShortSize;
+        var (example, exampleWords) = Question(random, isShort ? 10 : 30, isShort ? 3 : 10, isShort ? 1 : 3);
+        var (question, words) = Question(random, size, isShort ? 6 : 30, isShort ? 1 : 3);
+        var answer = Numbered(words);
+        return new($"{example} {Numbered(exampleWords)}\n{question}", $" {answer}", 0.5, []) { References = words };
+    }
+
+    private static (string Prompt, List<string> Words) Question(PythonRandom random, int others, int often, int seldom)
+    {
+        var words = RulerWords.Draw(random, Wanted + others);
+        var list = words.SelectMany((word, i) => Enumerable.Repeat(word, i < Wanted ? often : seldom)).ToList();
+        random.Shuffle(list);
+        var prompt =
+            "Below is a numbered list of words. In these words, some appear more often than others. Memorize the ones that appear most "
+            + "often.\n"
+            + $"{Numbered(list)}\nQuestion: What are the 10 most common words in the above list? Answer: The top 10 words that appear "
+            + $"most often in the list are:";
+        return (prompt, words[..Wanted]);
+    }
+
+    private static string Numbered(List<string> words) => string.Join(' ', words.Select((word, i) => $"{i + 1}. {word}"));
+}

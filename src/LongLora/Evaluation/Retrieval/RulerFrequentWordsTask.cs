@@ -1,0 +1,50 @@
+namespace LongLora.Evaluation;
+
+/// <summary>
+/// RULER's frequent words: made-up words as often as Zipf's law with exponent 2 has it; the three most frequent are wanted. The size is
+/// the number of words.
+/// </summary>
+public sealed class RulerFrequentWordsTask : RulerTask
+{
+    private const double Zeta2 = Math.PI * Math.PI / 6;
+
+    /// <inheritdoc/>
+    public override string Name => "fwe";
+
+    /// <inheritdoc/>
+    public override int AnswerTokens => 50;
+
+    /// <inheritdoc/>
+    public override string Unit => "words";
+
+    /// <inheritdoc/>
+    public override int SmallestSize => 40; // rank 4 comes once, rank 3 twice
+
+    /// <summary>How often the word of a rank stands in a text: floor(words · rank^-2 / zeta(2)).</summary>
+    /// <param name="words">Size of the text.</param>
+    /// <param name="rank">From 1.</param>
+    public static int Count(int words, int rank) => (int)(words / ((double)rank * rank) / Zeta2);
+
+    /// <inheritdoc/>
+    public override RetrievalCase Make(int seed, int size)
+    {
+        var random = new PythonRandom(seed);
+        var text = new List<string>();
+        var ranked = new List<string>();
+        for (var rank = 1; Count(size, rank) is > 0 and var count; rank++)
+        {
+            var word = rank == 1 ? "..." : string.Concat(Enumerable.Range(0, 6).Select(_ => (char)('a' + random.Below(26))));
+            ranked.Add(word);
+            text.AddRange(Enumerable.Repeat(word, count));
+        }
+        random.Shuffle(text);
+        var prompt =
+            $"Read the following coded text and track the frequency of each coded word. Find the three most frequently appeared coded "
+            + $"words. {string.Join(' ', text)}\n"
+            + "Question: Do not provide any explanation. Please ignore the dots '....'. What are the three most frequently appeared "
+            + "words in the above coded text?"
+            + " Answer: According to the coded text above, the three most frequently appeared words are:";
+        var wanted = ranked.GetRange(1, 3);
+        return new(prompt, $" {string.Join(' ', wanted)}", 0.5, []) { References = wanted };
+    }
+}

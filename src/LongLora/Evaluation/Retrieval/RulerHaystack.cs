@@ -1,0 +1,14 @@
+namespace LongLora.Evaluation;
+
+/// <summary>What hides the needles of a <see cref="RulerNeedleTask"/>.</summary>
+public enum RulerHaystack
+{
+    /// <summary>Sentences of a text: a book that is given, or sentences made here.</summary>
+    Essay,
+
+    /// <summary>The pass key's filler, a line again and again.</summary>
+    Noise,
+
+    /// <summary>Needles of other keys.</summary>
+    Needles,
+}

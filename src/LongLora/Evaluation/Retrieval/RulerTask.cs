@@ -1,0 +1,102 @@
+using System.Text;
+
+namespace LongLora.Evaluation;
+
+/// <summary>
+/// RULER's synthetic tasks (arXiv 2404.06654), in its words and with its scoring: the share of the wanted answers that stand in what the
+/// model writes, case aside. Documents are drawn here (Python's generator, lists of words of our own), so that scores compare with
+/// RULER's in kind, not to the digit.
+/// </summary>
+public abstract class RulerTask : RetrievalTask
+{
+    /// <summary>All tasks in RULER's order.</summary>
+    /// <param name="book">Sentences of the text that hides the needles of the essay tasks; null for sentences made here.</param>
+    public static IReadOnlyList<RulerTask> All(IReadOnlyList<string>? book = null) =>
+        [
+            new RulerNeedleTask("niah_single_1") { Haystack = RulerHaystack.Noise },
+            new RulerNeedleTask("niah_single_2") { Book = book },
+            new RulerNeedleTask("niah_single_3") { Book = book, HasUuidValues = true },
+            new RulerNeedleTask("niah_multikey_1") { Book = book, Keys = 4 },
+            new RulerNeedleTask("niah_multikey_2") { Haystack = RulerHaystack.Needles },
+            new RulerNeedleTask("niah_multikey_3")
+            {
+                Haystack = RulerHaystack.Needles,
+                HasUuidKeys = true,
+                HasUuidValues = true,
+            },
+            new RulerNeedleTask("niah_multivalue") { Book = book, Values = 4 },
+            new RulerNeedleTask("niah_multiquery")
+            {
+                Book = book,
+                Keys = 4,
+                Queries = 4,
+            },
+            new RulerVariableTask(),
+            new RulerCommonWordsTask(),
+            new RulerFrequentWordsTask(),
+        ];
+
+    /// <inheritdoc/>
+    public override bool ReservesAnswer => true;
+
+    /// <inheritdoc/>
+    public override double Score(RetrievalCase question, string generated) =>
+        question.References.Average(reference => generated.Contains(reference, StringComparison.OrdinalIgnoreCase) ? 1.0 : 0.0);
+
+    /// <inheritdoc/>
+    public override bool IsRight(RetrievalCase question, string generated) => Score(question, generated) == 1;
+
+    /// <summary>
+    /// Puts pieces between the elements of a list: piece i before the element that had the i-th of some random places, in order.
+    /// </summary>
+    private protected static void Insert(List<string> list, IReadOnlyList<string> pieces, PythonRandom random)
+    {
+        var places = random.Sample(list.Count, pieces.Count);
+        places.Sort();
+        for (var i = 0; i < pieces.Count; i++)
+            list.Insert(places[i] + i, pieces[i]);
+    }
+}
+
+/// <summary>Single words for documents, as many as asked for.</summary>
+internal static class RulerWords
+{
+    private static readonly string[] s_words = [.. EvaluationWords.Adjectives.Concat(EvaluationWords.Nouns).Distinct()];
+
+    // Past the single words two are joined.
+    internal static List<string> Draw(PythonRandom random, int count)
+    {
+        var words = random.Sample(s_words.Length, Math.Min(count, s_words.Length)).ConvertAll(i => s_words[i]);
+        var used = words.ToHashSet();
+        while (words.Count < count)
+        {
+            var word = random.Choice(EvaluationWords.Adjectives) + random.Choice(EvaluationWords.Nouns);
+            word = used.Contains(word) ? $"{word}{words.Count}" : word;
+            used.Add(word);
+            words.Add(word);
+        }
+        return words;
+    }
+
+    internal static string Key(PythonRandom random) =>
+        $"{random.Choice(EvaluationWords.Adjectives)}-{random.Choice(EvaluationWords.Nouns)}";
+
+    internal static string Number(PythonRandom random) => $"{random.Between(1_000_000, 9_999_999)}";
+
+    // Version 4: the 13th digit is 4, the 17th one of 8, 9, a, b.
+    internal static string Uuid(PythonRandom random)
+    {
+        var text = new StringBuilder();
+        for (var i = 0; i < 32; i++)
+        {
+            if (i is 8 or 12 or 16 or 20)
+                text.Append('-');
+            text.Append(
+                i == 12 ? '4'
+                : i == 16 ? "89ab"[random.Below(4)]
+                : "0123456789abcdef"[random.Below(16)]
+            );
+        }
+        return text.ToString();
+    }
+}

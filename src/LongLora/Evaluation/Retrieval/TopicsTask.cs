@@ -1,0 +1,69 @@
+namespace LongLora.Evaluation;
+
+/// <summary>
+/// LongChat's topics: a long conversation goes through several topics, and the first one is asked for. The conversations are made here;
+/// the size is the number of topics.
+/// </summary>
+public sealed class TopicsTask : RetrievalTask
+{
+    private const int CandidateCount = 10,
+        TurnsInTopic = 4;
+
+    /// <inheritdoc/>
+    public override string Name => "topics";
+
+    /// <inheritdoc/>
+    public override int AnswerTokens => 50;
+
+    /// <inheritdoc/>
+    public override string Unit => "topics";
+
+    /// <inheritdoc/>
+    public override int SmallestSize => 1;
+
+    /// <inheritdoc/>
+    public override RetrievalCase Make(int seed, int size)
+    {
+        var random = new PythonRandom(seed);
+        var topics = new List<string>();
+        while (topics.Count < Math.Max(size, CandidateCount))
+        {
+            var topic = $"the {random.Choice(EvaluationWords.Aspects)} of {random.Choice(EvaluationWords.Subjects)}";
+            if (!topics.Contains(topic))
+                topics.Add(topic);
+        }
+        var prompt =
+            $"Below is a record of our previous conversation on {size} different topics. You are the ASSISTANT, and I am the USER. At "
+            + $"the beginning of each topic, the USER will say "
+            + "'I would like to discuss the topic of <TOPIC>'. Memorize each <TOPIC>. At the end of the record, I will ask you to "
+            + "retrieve the first topic. Now the record start. "
+            + string.Concat(topics.Take(size).Select(topic => Conversation(topic, random)))
+            + "Now the record ends. What is the first topic we discussed? Only give me the topic name. Do not summarize yourself.\n "
+            + "ASSISTANT: The first topic we discussed is";
+        return new(prompt, $" {topics[0]}", 0, [.. topics.Take(CandidateCount).Select(t => $" {t}")]);
+    }
+
+    /// <inheritdoc/>
+    public override bool IsRight(RetrievalCase question, string generated)
+    {
+        static string Plain(string text) =>
+            string.Join(
+                ' ',
+                text.ToLowerInvariant()
+                    .Split(Array.FindAll([.. text.Distinct()], c => !char.IsLetter(c)), StringSplitOptions.RemoveEmptyEntries)
+            );
+        return Plain(generated).Contains(Plain(question.Answer), StringComparison.Ordinal);
+    }
+
+    private static string Conversation(string topic, PythonRandom random)
+    {
+        var text =
+            $"USER: I would like to discuss the topic of {topic}. \n ASSISTANT: Sure, I'd be happy to talk about that with you! What "
+            + $"specifically would you like to know? \n ";
+        for (var turn = 0; turn < TurnsInTopic; turn++)
+            text +=
+                $"USER: {random.Choice(EvaluationWords.Questions)} \n ASSISTANT: {random.Choice(EvaluationWords.Answers)} "
+                + $"{random.Choice(EvaluationWords.Answers)} \n ";
+        return text + $"USER: Great, this is the end of our discussion on {topic}. Let's talk about the next topic. ";
+    }
+}

@@ -1,0 +1,177 @@
+using LongLora.Adapters;
+using LongLora.Checkpoints;
+using LongLora.Models;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Export;
+
+/// <summary>
+/// Writes a model, adapters merged, or an adapter alone, as one GGUF file for llama.cpp and the engines around it; the file is read back
+/// and checked.
+/// </summary>
+public static class GgufExporter
+{
+    private const uint QuantizationVersion = 2;
+
+    /// <summary>Writes a model with its tokenizer and chat template.</summary>
+    /// <param name="path">The file to make or replace.</param>
+    /// <param name="model">The model, with or without adapters.</param>
+    /// <param name="origin">The base's folder.</param>
+    /// <param name="type">
+    /// Type of the matrices. Norms and biases are fp32; matrices whose rows are no multiple of 32 are fp16 where the others are Q8_0.
+    /// </param>
+    /// <param name="tokenizerFolder">A folder with another tokenizer than the base's; null for the base's.</param>
+    /// <param name="withTokenizer">
+    /// False leaves the tokenizer out and says so in the file (<c>no_vocab</c>): engines then take and give token ids.
+    /// </param>
+    /// <exception cref="ConfigurationException">GGUF has no such architecture or RoPE scaling.</exception>
+    /// <exception cref="CheckpointException">The tokenizer is of a kind that engines do not have.</exception>
+    public static GgufReader Write(
+        string path,
+        CausalLanguageModel model,
+        CheckpointDirectory origin,
+        GgufType type,
+        string? tokenizerFolder = null,
+        bool withTokenizer = true
+    )
+    {
+        var architecture = GgufArchitecture.Of(model.Config);
+        List<(string, object)> keys =
+        [
+            ("general.architecture", architecture.Name),
+            ("general.type", "model"),
+            ("general.name", Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(origin.Path)))),
+            ("general.file_type", GgufFormat.FileType(type)),
+            ("general.quantization_version", QuantizationVersion),
+            .. architecture.Keys(),
+            .. withTokenizer ? GgufTokenizer.Keys(tokenizerFolder ?? origin.Path, model.Config.VocabularySize) : GgufTokenizer.None,
+        ];
+        List<GgufTensor> tensors =
+        [
+            .. architecture
+                .Frequencies()
+                .Select(f => new GgufTensor(new(f.Name, GgufType.F32, [f.Divisors.Length]), () => tensor(f.Divisors, ScalarType.Float32))),
+            .. HuggingFaceExporter
+                .InFileOrder(HuggingFaceExporter.Tensors(model, origin), origin)
+                .Select(t => Tensor(architecture, t, type)),
+        ];
+        GgufWriter.Write(path, keys, tensors);
+        return Checked(path);
+    }
+
+    /// <summary>Writes LoRA matrices alone, for engines that add them to a model of their own.</summary>
+    /// <param name="path">The file to make or replace.</param>
+    /// <param name="set">The adapters.</param>
+    /// <param name="model">The model that they are attached to.</param>
+    /// <param name="type">F32, F16 or Bf16.</param>
+    /// <exception cref="ConfigurationException">The adapter has trained embeddings or norms, which engines ignore in adapters.</exception>
+    public static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufType type)
+    {
+        if (set.ModelWeights.Count > 0)
+        {
+            throw new ConfigurationException(
+                $"The adapter holds {set.ModelWeights.Count} trained embeddings and norms besides LoRA. Engines ignore these in a GGUF "
+                    + $"adapter without a word, and the result is "
+                    + "silently wrong. Export the merged model: longlora export gguf --model BASE --adapter ADAPTER."
+            );
+        }
+        if (type == GgufType.Q8)
+            throw new ConfigurationException("LoRA matrices are small, and their error counts twice: export them as f32, f16 or bf16.");
+        var architecture = GgufArchitecture.Of(model.Config);
+        List<(string, object)> keys =
+        [
+            ("general.architecture", architecture.Name),
+            ("general.type", "adapter"),
+            ("general.file_type", GgufFormat.FileType(type)),
+            ("adapter.type", "lora"),
+            ("adapter.lora.alpha", (float)set.Options.Alpha),
+        ];
+        var tensors = new List<GgufTensor>();
+        foreach (var (name, adapter) in set.Adapters)
+        {
+            var weight = name + ".weight";
+            tensors.Add(
+                Of(GgufArchitecture.TensorName(weight) + ".lora_a", type, adapter.A.Shape, () => adapter.A.Value.to(ScalarType.Float32))
+            );
+            tensors.Add(
+                Of(GgufArchitecture.TensorName(weight) + ".lora_b", type, adapter.B.Shape, () =>
+                    Arranged(architecture, weight, adapter.B.Value.alias())
+                )
+            );
+        }
+        GgufWriter.Write(path, keys, tensors);
+        return Checked(path);
+    }
+
+    /// <summary>Checks what engines take for granted, beyond the rules of the format itself.</summary>
+    /// <exception cref="CheckpointException">Names what is wrong.</exception>
+    public static void Check(GgufReader file)
+    {
+        var problems = new List<string>();
+        foreach (var (name, info) in file.Tensors)
+        {
+            if (info.Shape.Count == 1 && info.Type != GgufType.F32)
+                problems.Add($"'{name}' is {info.Type}; norms and biases must be F32");
+        }
+        if (file.Get<string>("general.type") == "model")
+        {
+            var architecture = file.Get<string>("general.architecture");
+            foreach (
+                var key in (string[])["context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count"]
+            )
+                file.Get<uint>($"{architecture}.{key}");
+            var hasTokens =
+                file.Keys.ContainsKey("tokenizer.ggml.model") && file.Get<string>("tokenizer.ggml.model") != GgufTokenizer.NoModel;
+            var rows = file.Tensors.TryGetValue("token_embd.weight", out var table) ? table.Shape[0] : 0;
+            foreach (
+                var (key, count) in ((string, Func<string, int>)[])
+                    [
+                        ("tokens", k => file.Get<IReadOnlyList<string>>(k).Count),
+                        ("scores", k => file.Get<IReadOnlyList<float>>(k).Count),
+                        ("token_type", k => file.Get<IReadOnlyList<int>>(k).Count),
+                    ]
+            )
+            {
+                if (hasTokens && count("tokenizer.ggml." + key) != rows)
+                    problems.Add($"tokenizer.ggml.{key} has {count("tokenizer.ggml." + key)} items, and token_embd {rows} rows");
+            }
+            for (var i = 0u; i < file.Get<uint>(architecture + ".block_count"); i++)
+            {
+                if (!file.Tensors.ContainsKey($"blk.{i}.attn_norm.weight") || !file.Tensors.ContainsKey($"blk.{i}.ffn_down.weight"))
+                    problems.Add($"block {i} is not whole");
+            }
+        }
+        if (problems.Count > 0)
+            throw new CheckpointException($"{file.Path} would not be read rightly by engines: {string.Join("; ", problems)}.");
+    }
+
+    private static GgufReader Checked(string path)
+    {
+        var reader = GgufReader.Read(path);
+        Check(reader);
+        return reader;
+    }
+
+    private static GgufTensor Tensor(GgufArchitecture architecture, TensorToWrite tensor, GgufType type)
+    {
+        var fitting =
+            tensor.Shape.Count == 1 ? GgufType.F32
+            : type == GgufType.Q8 && tensor.Shape[^1] % GgufFormat.BlockSize != 0 ? GgufType.F16
+            : type;
+        return Of(GgufArchitecture.TensorName(tensor.Name), fitting, tensor.Shape, () =>
+            Arranged(architecture, tensor.Name, tensor.Value())
+        );
+    }
+
+    private static GgufTensor Of(string name, GgufType type, IReadOnlyList<long> shape, Func<Tensor> value) =>
+        new(new GgufTensorInfo(name, type, shape), value);
+
+    private static Tensor Arranged(GgufArchitecture architecture, string name, Tensor value)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        using (value)
+            return architecture.Arranged(name, value.to(ScalarType.Float32, copy: true)).MoveToOuterDisposeScope();
+    }
+}

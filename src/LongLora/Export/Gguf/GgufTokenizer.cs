@@ -1,0 +1,234 @@
+using System.Text.Json;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+
+namespace LongLora.Export;
+
+/// <summary>
+/// The tokenizer of a model folder as GGUF metadata: SentencePiece BPE as <c>llama</c> (pieces with scores), byte-level BPE as
+/// <c>gpt2</c> (merges, and the name of the rule that cuts a text into words, which engines have built in), and the chat template.
+/// </summary>
+internal sealed class GgufTokenizer
+{
+    // The rules by their patterns; \p{N}{1,3} against \p{N} is the difference of Llama 3 and Qwen. A ByteLevel step of its own is GPT-2's.
+    private const string Contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|",
+        Rest = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+    private static readonly Dictionary<string, string> s_rules = new(StringComparer.Ordinal)
+    {
+        [Contractions + "\\p{N}{1,3}" + Rest] = "llama-bpe",
+        [Contractions + "\\p{N}" + Rest] = "qwen2",
+    };
+
+    private readonly string _folder;
+    private readonly int _size;
+    private readonly string?[] _texts;
+    private readonly float[] _scores;
+    private readonly int[] _kinds;
+    private readonly List<(string, object)> _keys = [];
+
+    private GgufTokenizer(string folder, int size)
+    {
+        (_folder, _size, _texts, _scores, _kinds) = (folder, size, new string?[size], new float[size], new int[size]);
+        Array.Fill(_kinds, (int)PieceKind.Unused);
+    }
+
+    /// <summary>The kind of tokenizer of a file that has none.</summary>
+    internal const string NoModel = "no_vocab";
+
+    /// <summary>The keys of a file that leaves its tokenizer out.</summary>
+    public static IReadOnlyList<(string Key, object Value)> None { get; } = [("tokenizer.ggml.model", NoModel)];
+
+    /// <summary>The keys for a folder; none where it has no tokenizer.</summary>
+    /// <param name="folder">The model's folder.</param>
+    /// <param name="vocabularySize">V: rows without token get a name of their own, and tokens beyond it are an error.</param>
+    /// <exception cref="CheckpointException">
+    /// The tokenizer is damaged, larger than the vocabulary, or of a kind that GGUF's engines do not have.
+    /// </exception>
+    public static IReadOnlyList<(string Key, object Value)> Keys(string folder, int vocabularySize)
+    {
+        var (model, json) = (Path.Combine(folder, "tokenizer.model"), Path.Combine(folder, "tokenizer.json"));
+        if (!File.Exists(model) && !File.Exists(json))
+            return [];
+        var tokenizer = TokenizerLoader.Load(folder);
+        if (tokenizer.VocabularySize > vocabularySize)
+            throw new CheckpointException(
+                $"The tokenizer in '{folder}' has {tokenizer.VocabularySize} tokens, but the model has rows for {vocabularySize}: they "
+                    + $"do not belong together."
+            );
+        var table = new GgufTokenizer(folder, vocabularySize);
+        if (File.Exists(model) && SentencePieceFile.IsLikely(model))
+            table.TakeSentencePiece(SentencePieceFile.Read(model), model);
+        else
+            table.TakeJson(json);
+        table.TakeAddedTokens();
+        table.Finish(tokenizer);
+        return table._keys;
+    }
+
+    private void TakeSentencePiece(SentencePieceFile file, string path)
+    {
+        if (file.ModelType != 2)
+            throw new CheckpointException(
+                $"{path} is not a BPE model (type {file.ModelType}); engines take SentencePiece BPE for these architectures."
+            );
+        foreach (var (id, piece) in file.Pieces.Index())
+            Set(id, piece.Text, (int)piece.Kind, piece.Score);
+        _keys.Add(("tokenizer.ggml.model", "llama"));
+        _keys.Add(("tokenizer.ggml.pre", "default"));
+        _keys.Add(("tokenizer.ggml.add_space_prefix", file.AddDummyPrefix));
+        AddUnknown(file.Pieces.FindIndex(p => p.Kind == PieceKind.Unknown));
+    }
+
+    private void TakeJson(string path)
+    {
+        using var document = TokenizerFiles.ReadJson(path);
+        var root = document.RootElement;
+        var model = root.GetProperty("model");
+        foreach (var token in model.GetProperty("vocab").EnumerateObject())
+            Set(token.Value.GetInt32(), token.Name, (int)PieceKind.Normal, 0);
+        var merges = model
+            .GetProperty("merges")
+            .EnumerateArray()
+            .Select(m => m.ValueKind == JsonValueKind.String ? m.GetString()! : $"{m[0].GetString()} {m[1].GetString()}")
+            .ToList();
+        if (model.TryGetProperty("byte_fallback", out var fallback) && fallback.ValueKind == JsonValueKind.True)
+        {
+            TakeRanks(model, merges);
+        }
+        else
+        {
+            _keys.Add(("tokenizer.ggml.model", "gpt2"));
+            _keys.Add(("tokenizer.ggml.pre", Rule(root, path)));
+            _keys.Add(("tokenizer.ggml.merges", merges));
+        }
+        foreach (var token in root.GetProperty("added_tokens").EnumerateArray())
+            AddToken(
+                token.GetProperty("id").GetInt32(),
+                token.GetProperty("content").GetString()!,
+                token.GetProperty("special").GetBoolean()
+            );
+    }
+
+    // A converted SentencePiece model: its merges stand in the order of the pieces' scores, and the order is all that the scores are for.
+    private void TakeRanks(JsonElement model, List<string> merges)
+    {
+        var ids = model.GetProperty("vocab").EnumerateObject().ToDictionary(t => t.Name, t => t.Value.GetInt32(), StringComparer.Ordinal);
+        Array.Fill(_scores, -merges.Count - 1);
+        for (var rank = merges.Count - 1; rank >= 0; rank--)
+            _scores[ids[merges[rank].Replace(" ", "", StringComparison.Ordinal)]] = -rank;
+        foreach (var (text, id) in ids)
+        {
+            if (TokenizerJson.ReadByteToken(text) is not null)
+                _kinds[id] = (int)PieceKind.Byte;
+        }
+        _keys.Add(("tokenizer.ggml.model", "llama"));
+        _keys.Add(("tokenizer.ggml.pre", "default"));
+        if (
+            model.TryGetProperty("unk_token", out var unknown)
+            && unknown.GetString() is { } text2
+            && ids.TryGetValue(text2, out var unknownId)
+        )
+        {
+            _kinds[unknownId] = (int)PieceKind.Unknown;
+            AddUnknown(unknownId);
+        }
+    }
+
+    private static string Rule(JsonElement root, string path)
+    {
+        var before = root.GetProperty("pre_tokenizer");
+        var steps = before.TryGetProperty("pretokenizers", out var several) ? several.EnumerateArray().ToList() : [before];
+        var splits = steps.FindAll(s => s.GetProperty("type").GetString() == "Split");
+        var pattern =
+            splits is [var split] && split.GetProperty("pattern").TryGetProperty("Regex", out var regex) ? regex.GetString()! : null;
+        if (steps is [var only] && CutsWords(only))
+            return "gpt-2";
+        if (steps is [var first, var second] && IsDigitByDigit(first) && CutsWords(second))
+            return "smollm";
+        return pattern is not null && s_rules.TryGetValue(pattern, out var rule)
+            ? rule
+            : throw new CheckpointException(
+                $"{path}: engines have no name for the rule '{pattern ?? before.GetRawText()}' by which this tokenizer cuts words; "
+                    + $"known are those of GPT-2 (GPT-NeoX), Llama 3, Qwen 2 and SmolLM. --no-tokenizer leaves it out; engines then "
+                    + $"take token ids alone."
+            );
+    }
+
+    private static bool CutsWords(JsonElement step) =>
+        step.GetProperty("type").GetString() == "ByteLevel"
+        && !(step.TryGetProperty("use_regex", out var uses) && uses.ValueKind == JsonValueKind.False);
+
+    private static bool IsDigitByDigit(JsonElement step) =>
+        step.GetProperty("type").GetString() == "Digits"
+        && step.TryGetProperty("individual_digits", out var each)
+        && each.ValueKind == JsonValueKind.True;
+
+    private void TakeAddedTokens()
+    {
+        foreach (var token in TokenizerSettings.Read(_folder).AddedTokens.Where(t => _texts[t.Id] is null))
+            AddToken(token.Id, token.Content, token.Special);
+    }
+
+    private void AddToken(int id, string text, bool special)
+    {
+        if (_kinds[id] is (int)PieceKind.Unknown or (int)PieceKind.Byte)
+            return;
+        Set(id, text, (int)(special ? PieceKind.Control : PieceKind.UserDefined), _texts[id] is null ? -1000 : _scores[id]);
+    }
+
+    private void Set(int id, string text, int kind, float score) => (_texts[id], _kinds[id], _scores[id]) = (text, kind, score);
+
+    private void AddUnknown(int id)
+    {
+        if (id >= 0)
+            _keys.Add(("tokenizer.ggml.unknown_token_id", (uint)id));
+    }
+
+    private void Finish(ITokenizer tokenizer)
+    {
+        var names = _texts.OfType<string>().ToHashSet(StringComparer.Ordinal);
+        for (var id = 0; id < _size; id++)
+        {
+            // Rows that only fill the matrix up; engines want a name for each.
+            _texts[id] ??= names.Add($"[PAD{id}]") ? $"[PAD{id}]" : $"<longlora unused {id}>";
+        }
+        _keys.Add(("tokenizer.ggml.tokens", _texts.Cast<string>().ToList()));
+        _keys.Add(("tokenizer.ggml.scores", _scores.ToList()));
+        _keys.Add(("tokenizer.ggml.token_type", _kinds.ToList()));
+        void Id(string name, int? id)
+        {
+            if (id is { } known)
+                _keys.Add(($"tokenizer.ggml.{name}_token_id", (uint)known));
+        }
+        Id("bos", tokenizer.BosTokenId);
+        Id("eos", tokenizer.EosTokenId);
+        Id("padding", tokenizer.PadTokenId);
+        var around = tokenizer.Encode("a", addSpecial: true);
+        _keys.Add(("tokenizer.ggml.add_bos_token", tokenizer.BosTokenId is { } bos && around[0] == bos));
+        _keys.Add(("tokenizer.ggml.add_eos_token", tokenizer.EosTokenId is { } eos && around[^1] == eos && around.Count > 1));
+        if (ChatTemplate() is { } template)
+            _keys.Add(("tokenizer.chat_template", template));
+    }
+
+    private string? ChatTemplate()
+    {
+        var file = Path.Combine(_folder, "chat_template.jinja");
+        if (File.Exists(file))
+            return File.ReadAllText(file);
+        using var config = TokenizerFiles.ReadJsonIfPresent(Path.Combine(_folder, "tokenizer_config.json"));
+        if (config is null || !config.RootElement.TryGetProperty("chat_template", out var template))
+            return null;
+        // Several templates are a list of names and texts; 'default' is the one for chat.
+        return template.ValueKind switch
+        {
+            JsonValueKind.String => template.GetString(),
+            JsonValueKind.Array => template
+                .EnumerateArray()
+                .Where(t => t.GetProperty("name").GetString() == "default")
+                .Select(t => t.GetProperty("template").GetString())
+                .FirstOrDefault(),
+            _ => null,
+        };
+    }
+}

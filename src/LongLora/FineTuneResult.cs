@@ -1,0 +1,13 @@
+using LongLora.Configs;
+
+namespace LongLora;
+
+/// <summary>What a finished run leaves.</summary>
+/// <param name="Result">The folder with the adapter, or with the model after full fine-tuning.</param>
+/// <param name="Config">The model's config with its new context.</param>
+/// <param name="TrainedParameters">Number of trained weights.</param>
+public sealed record FineTuneResult(string Result, ModelConfig Config, long TrainedParameters)
+{
+    /// <summary>What was done to the data that its owner may want to know, such as examples that were shortened; sentences.</summary>
+    public IReadOnlyList<string> Notes { get; init; } = [];
+}

@@ -1,0 +1,13 @@
+namespace LongLora.Generation;
+
+/// <summary>What was generated.</summary>
+/// <param name="Text">The answer, without the token or text that ended it.</param>
+/// <param name="Tokens">Its token ids, the last one included.</param>
+/// <param name="PromptTokens">Tokens of the prompt.</param>
+/// <param name="CachedTokens">Tokens of the prompt that the cache held already.</param>
+/// <param name="Finish">Why it ended.</param>
+public sealed record GenerationResult(string Text, IReadOnlyList<int> Tokens, int PromptTokens, int CachedTokens, FinishReason Finish)
+{
+    /// <summary>Log-probabilities of <see cref="Tokens"/>, one each; null where they were not asked for.</summary>
+    public IReadOnlyList<TokenLogProbability>? LogProbabilities { get; init; }
+}

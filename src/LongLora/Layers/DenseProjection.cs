@@ -1,0 +1,53 @@
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Layers;
+
+/// <summary>A matrix in its stored type, widened or narrowed to the type of the input where it is used.</summary>
+/// <param name="weight">W [O, I].</param>
+/// <param name="bias">b [O], or null.</param>
+public sealed class DenseProjection(Weight weight, Weight? bias = null) : IProjection
+{
+    /// <summary>W [O, I].</summary>
+    public Weight Weight { get; } = weight;
+
+    /// <summary>b [O], or null.</summary>
+    public Weight? Bias { get; } = bias;
+
+    /// <inheritdoc/>
+    public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
+    {
+        using var scope = NewDisposeScope();
+        Tensor Used(Tensor value) => outputs.Of(value, 0).In(rows.dtype);
+        return nn.functional.linear(rows, Used(Weight.Value), Bias is null ? null : Used(Bias.Value)).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
+    {
+        if (Weight.IsTrained)
+            AddProduct(outputs.Of(Weight.Gradient(), 0), gradient.t(), rows, 1);
+        if (Bias is { IsTrained: true })
+            outputs.Of(Bias.Gradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32), Scalars.One);
+    }
+
+    /// <inheritdoc/>
+    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+    {
+        using var scope = NewDisposeScope();
+        var used = outputs.Of(inputs.Of(Weight.Value, 1), 0);
+        return gradient.mm(used.In(gradient.dtype)).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public Tensor ToDense() => Weight.Value.detach().to(ScalarType.Float32, copy: true);
+
+    /// <summary>target += scale * a b, in place, for a target of fp32 and factors of any type.</summary>
+    internal static void AddProduct(Tensor target, Tensor a, Tensor b, double scale)
+    {
+        if (a.dtype == target.dtype)
+            target.addmm_(a, b, 1, (float)scale);
+        else
+            target.add_(a.mm(b), Scalars.Of(scale));
+    }
+}

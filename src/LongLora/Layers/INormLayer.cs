@@ -1,0 +1,13 @@
+using static TorchSharp.torch;
+
+namespace LongLora.Layers;
+
+/// <summary>A normalisation over the last dimension.</summary>
+public interface INormLayer
+{
+    /// <summary>[..., D] -> [..., D], of the input's type.</summary>
+    Tensor Forward(Tensor input);
+
+    /// <summary>Its weights.</summary>
+    IReadOnlyList<Weight> Weights { get; }
+}

@@ -1,0 +1,10 @@
+using static TorchSharp.torch;
+
+namespace LongLora.Layers;
+
+/// <summary>Names and shapes without memory: what a config means, for any size.</summary>
+public sealed class MetaWeights : WeightSource
+{
+    /// <inheritdoc/>
+    public override Tensor Take(string name, WeightRole role, params long[] shape) => empty(shape, ScalarType.Float32, META);
+}

@@ -1,0 +1,14 @@
+namespace LongLora.Layers;
+
+/// <summary>What a weight is, as far as its first value goes.</summary>
+public enum WeightRole
+{
+    /// <summary>A matrix: normal with the config's standard deviation.</summary>
+    Matrix,
+
+    /// <summary>A norm's scale: ones.</summary>
+    Scale,
+
+    /// <summary>A bias: zeros.</summary>
+    Bias,
+}

@@ -1,0 +1,198 @@
+using LongLora.Attention;
+using LongLora.Positions;
+using LongLora.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.Models;
+
+// B rows, l new tokens of a row, n tokens of a row with them, D model size, H heads, J key-value heads, K head size
+
+/// <summary>
+/// The forward pass at inference: new tokens look at all that the cache holds and at each other, with full attention inside the model's
+/// window, if it has one, or at sinks and a window of an endless text. Outside autograd.
+/// </summary>
+public static class CachedPass
+{
+    /// <summary>Reads the next tokens of one row.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="ids">l token ids, at least 1.</param>
+    /// <param name="cache">Keys and values; those of the new tokens are added.</param>
+    /// <param name="row">The row.</param>
+    /// <param name="positions">Tables for the whole capacity.</param>
+    /// <returns>[l, D], hidden states after the final norm.</returns>
+    public static Tensor Read(CausalLanguageModel model, ReadOnlySpan<long> ids, KeyValueCache cache, int row, RotaryEmbedding positions)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        var start = cache.Length(row);
+        Require(cache, row, ids.Length);
+        using var tokens = tensor(ids.ToArray(), [1, ids.Length], device: model.Device);
+        var hidden = Walk(model, tokens, cache, [row], positions.Narrow(start, ids.Length));
+        cache.Advance(row, ids.Length);
+        return hidden.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Reads one token of each of several rows, which may have lengths of their own.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="ids">One token id a row.</param>
+    /// <param name="cache">Keys and values; those of the new tokens are added.</param>
+    /// <param name="rows">The rows, each once.</param>
+    /// <param name="positions">Tables for the whole capacity.</param>
+    /// <returns>[rows, D], hidden states after the final norm.</returns>
+    public static Tensor Step(
+        CausalLanguageModel model,
+        ReadOnlySpan<long> ids,
+        KeyValueCache cache,
+        IReadOnlyList<int> rows,
+        RotaryEmbedding positions
+    )
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        foreach (var row in rows)
+            Require(cache, row, 1);
+        using var tokens = tensor(ids.ToArray(), [ids.Length, 1], device: model.Device);
+        var places = rows.Select(cache.Length).ToArray();
+        var hidden = Walk(model, tokens, cache, rows, rows.Count == 1 ? positions.Narrow(places[0], 1) : positions.OfRows(places));
+        foreach (var row in rows)
+            cache.Advance(row, 1);
+        return hidden.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Reads the next tokens of an endless text.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="ids">l token ids, any number.</param>
+    /// <param name="cache">Sinks and window; what the new tokens leave of them.</param>
+    /// <param name="cancellation">Looked at between chunks.</param>
+    /// <returns>[l, D], hidden states after the final norm.</returns>
+    public static Tensor Read(
+        CausalLanguageModel model,
+        ReadOnlySpan<long> ids,
+        StreamingCache cache,
+        CancellationToken cancellation = default
+    )
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        if (ids.IsEmpty)
+            throw new ShapeException("No tokens were given to read; at least one is needed.");
+        var parts = new List<Tensor>();
+        for (var start = 0; start < ids.Length; start += cache.ChunkTokens)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            var chunk = ids[start..Math.Min(ids.Length, start + cache.ChunkTokens)];
+            using var step = cache.Begin(chunk.Length);
+            using var tokens = tensor(chunk.ToArray(), [1, chunk.Length], device: model.Device);
+            parts.Add(
+                Walk(model, tokens, RotaryEmbedding.None, (block, inputs) =>
+                    cache.Attend(block, inputs.Query, inputs.Key, inputs.Value, step)
+                )
+            );
+            cache.Advance(step);
+        }
+        return (parts.Count == 1 ? parts[0] : cat(parts, 0)).MoveToOuterDisposeScope();
+    }
+
+    private static void Require(KeyValueCache cache, int row, int count)
+    {
+        if (cache.Length(row) + count > cache.Capacity)
+            throw new ShapeException(
+                $"The cache has room for {cache.Capacity} tokens; row {row} holds {cache.Length(row)} and {count} more were given."
+            );
+    }
+
+    private static Tensor Walk(
+        CausalLanguageModel model,
+        Tensor ids,
+        KeyValueCache cache,
+        IReadOnlyList<int> rows,
+        RotaryEmbedding positions
+    ) => Walk(model, ids, positions, (block, inputs) =>
+        {
+            Tensor Row(int row, Tensor query, Tensor key, Tensor value)
+            {
+                var window = model.Blocks[block].Window;
+                var (keys, values) = cache.Append(block, row, key, value, window);
+                return Attend(query, keys, values, window);
+            }
+            return rows.Count == 1
+                ? Row(rows[0], inputs.Query, inputs.Key, inputs.Value)
+                : cat(
+                    [
+                        .. rows.Select(
+                            (row, b) => Row(row, inputs.Query.narrow(0, b, 1), inputs.Key.narrow(0, b, 1), inputs.Value.narrow(0, b, 1))
+                        ),
+                    ],
+                    0
+                );
+        });
+
+    // ids [B, l] -> [B l, D]; attend gives [B, H, l, K] for a block and its heads
+    private static Tensor Walk(CausalLanguageModel model, Tensor ids, RotaryEmbedding positions, Func<int, AttentionInputs, Tensor> attend)
+    {
+        using var scope = NewDisposeScope();
+        long[] shape = [ids.size(0), ids.size(1), model.Config.HiddenSize];
+        var hidden = model.Embedding.Forward(ids, model.ComputeType).view(-1, shape[2]);
+        if (shape[1] == 1 && !ReferenceEquals(positions, RotaryEmbedding.None))
+            positions = positions.ForFewTokens(model.ComputeType);
+        var context = new ForwardContext(s_full, positions);
+        for (var i = 0; i < model.Blocks.Count; i++)
+        {
+            using var inner = NewDisposeScope();
+            var block = model.Blocks[i];
+            var heads = attend(i, block.Project(block.AttentionNorm.Forward(hidden).view(shape), 0, block.HeadGroups, context));
+            var output = block.AttentionOutput.Forward(heads.transpose(1, 2).reshape(-1, block.AttentionOutput.InputSize)); // -> [B l, D]
+            if (!block.IsParallel)
+                hidden.add_(output, Scalars.One);
+            var mlp = block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(hidden)));
+            if (block.IsParallel)
+                hidden.add_(output, Scalars.One);
+            hidden.add_(mlp, Scalars.One);
+        }
+        return model.FinalNorm.Forward(hidden).MoveToOuterDisposeScope();
+    }
+
+    private static readonly FullAttention s_full = new();
+
+    // [1, H, l, K] against [1, J, n, K]: the last l keys are those of the queries themselves.
+    private static Tensor Attend(Tensor query, Tensor key, Tensor value, int? window)
+    {
+        using var scope = NewDisposeScope();
+        if (window < key.size(2))
+            return SlidingWindow.Attend(query, key, value, window.Value).MoveToOuterDisposeScope();
+        long fresh = query.size(2),
+            past = key.size(2) - fresh;
+        if (fresh == 1)
+            return AttendOne(query, key, value).MoveToOuterDisposeScope();
+        if (past == 0)
+            return Dispatcher.ScaledDotProductAttention(query, key, value, null, causal: true).MoveToOuterDisposeScope();
+        if (query.device_type != DeviceType.CPU)
+        {
+            // The kernels align "causal" to the first key.
+            var mask = ones([fresh, past + fresh], ScalarType.Bool, query.device).tril(past);
+            return MaskedAttention.Attend(query, key, value, mask).MoveToOuterDisposeScope();
+        }
+        // All of the past, and the present causally, joined by their log-sum-exps: no mask, whose kernel is half as fast.
+        var (before, beforeSum) = Dispatcher.FlashAttentionCpu(query, key.narrow(2, 0, past), value.narrow(2, 0, past), causal: false);
+        var (present, presentSum) = Dispatcher.FlashAttentionCpu(
+            query,
+            key.narrow(2, past, fresh),
+            value.narrow(2, past, fresh),
+            causal: true
+        );
+        var share = (beforeSum - presentSum).sigmoid().unsqueeze(3); // [1, H, l, 1]
+        return present.add((before - present) * share, Scalars.One).MoveToOuterDisposeScope();
+    }
+
+    // One token sees everything: the query heads of a key-value head are as good as so many tokens, which needs no repeated keys.
+    private static Tensor AttendOne(Tensor query, Tensor key, Tensor value)
+    {
+        long heads = query.size(1),
+            groups = key.size(1),
+            size = query.size(3);
+        var queries = heads == groups ? query : query.reshape(1, groups, heads / groups, size); // [1, H, 1, K] -> [1, J, H/J, K]
+        var output = nn.functional.scaled_dot_product_attention(queries, key, value);
+        return heads == groups ? output : output.reshape(1, heads, 1, size);
+    }
+}

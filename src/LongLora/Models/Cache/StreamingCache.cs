@@ -1,0 +1,278 @@
+using LongLora.Attention;
+using LongLora.Positions;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Models;
+
+/// <summary>
+/// Keys and values of the first tokens of a text (attention sinks) and of the last ones, in memory that does not grow. A token looks at
+/// the S sinks and at W tokens up to itself, and positions are places among these: sinks have 0 to S - 1, the token that is read at most
+/// S + W - 1.
+/// </summary>
+/// <remarks>
+/// Attention feels differences of positions alone. So keys of the window are kept turned by their own place in the text, for good, in a
+/// ring that new tokens write over; and it is the sinks, kept as they are before positions, that are turned anew to stand right before
+/// the window. The published code turns all keys at every token instead; the scores are the same, and here a token costs S turned keys
+/// and not S + W.
+/// </remarks>
+public sealed class StreamingCache : IDisposable
+{
+    // A chunk looks at W keys before it and at itself: longer ones are no cheaper a token, and take a larger mask.
+    private const int LargestChunk = 512;
+
+    private readonly CachedHeads[] _keys,
+        _values; // places 0 to S - 1: sinks; S + i mod W: token S + i
+    private readonly Tensor[] _sinkKeys; // [1, J, S, K], not turned
+    private readonly RopeFrequencies _frequencies;
+    private readonly Device _device;
+    private long _sinkPlace; // where in the text the first sink stands for the keys at places 0 to S - 1; -1 for unknown
+
+    /// <summary>An empty cache.</summary>
+    /// <param name="model">The model it is for.</param>
+    /// <param name="options">Sinks and window.</param>
+    /// <param name="type">In what numbers keys and values are kept; null for the type that the model computes in.</param>
+    /// <exception cref="ConfigurationException">Sinks and window are not inside the model's context.</exception>
+    public StreamingCache(CausalLanguageModel model, StreamingOptions options, KeyValueType? type = null)
+    {
+        (SinkTokens, Window, _device) = (options.SinkTokens, options.WindowFor(model.Config), model.Device);
+        _frequencies = RopeScaling.Frequencies(model.Config, SinkTokens + Window);
+        CachedHeads[] Make() => [.. model.Blocks.Select(_ => new CachedHeads(model, SinkTokens + Window, 1, type))];
+        (_keys, _values) = (Make(), Make());
+        _sinkKeys =
+        [
+            .. model.Blocks.Select(_ =>
+                empty([1, model.Config.KeyValueHeadCount, SinkTokens, model.Config.HeadSize], model.ComputeType, _device)
+                    .DetachFromDisposeScope()
+            ),
+        ];
+    }
+
+    /// <summary>S.</summary>
+    public int SinkTokens { get; }
+
+    /// <summary>W.</summary>
+    public int Window { get; }
+
+    /// <summary>Tokens read since the text began.</summary>
+    public long Length { get; private set; }
+
+    /// <summary>Most tokens that can be read at once.</summary>
+    public int ChunkTokens => Math.Min(Window, LargestChunk);
+
+    /// <summary>Bytes of all keys and values, whatever the length of the text.</summary>
+    public long ByteCount =>
+        _keys.Concat(_values).Sum(heads => heads.ByteCount) + _sinkKeys.Sum(keys => keys.numel() * keys.element_size());
+
+    /// <summary>
+    /// Forgets the text from a token on, if everything before it is still held: that is so while sinks and window have not filled.
+    /// </summary>
+    /// <param name="length">Tokens to keep.</param>
+    /// <returns>Whether it was done; if not, nothing has changed, and <see cref="Clear"/> begins anew.</returns>
+    public bool TryTruncate(long length)
+    {
+        if (length == Length)
+            return true;
+        if (length < 0 || length > Length || Length > SinkTokens + Window)
+            return false;
+        Length = length;
+        return true;
+    }
+
+    /// <summary>Forgets everything.</summary>
+    public void Clear() => (Length, _sinkPlace) = (0, 0);
+
+    /// <summary>What the next tokens need in every block: rotary tables and who sees whom. The caller disposes it.</summary>
+    internal StreamingStep Begin(int count)
+    {
+        if (count < 1 || count > ChunkTokens)
+            throw new ShapeException($"A streaming cache reads 1 to {ChunkTokens} tokens at once; {count} were given.");
+        return count == 1 ? StreamingStep.OfToken(this, _frequencies, _device) : StreamingStep.OfChunk(this, _frequencies, _device, count);
+    }
+
+    /// <summary>Counts tokens in that every block has read.</summary>
+    internal void Advance(StreamingStep step)
+    {
+        // A chunk leaves the sinks at their places unturned.
+        (Length, _sinkPlace) = (Length + step.Count, step.Count == 1 ? step.SinkPlace : -1);
+    }
+
+    /// <summary>
+    /// Attention of a block's next tokens, [1, H, l, K], to sinks, window and each other; their keys and values are kept.
+    /// </summary>
+    /// <param name="block">Index of the block.</param>
+    /// <param name="query">[1, H, l, K], not turned.</param>
+    /// <param name="key">[1, J, l, K], not turned.</param>
+    /// <param name="value">[1, J, l, K].</param>
+    /// <param name="step">From <see cref="Begin"/>.</param>
+    internal Tensor Attend(int block, Tensor query, Tensor key, Tensor value, StreamingStep step)
+    {
+        using var scope = NewDisposeScope();
+        KeepSinks(block, key, value, step);
+        var result = step.Count == 1 ? AttendToken(block, query, key, value, step) : AttendChunk(block, query, key, value, step);
+        return result.MoveToOuterDisposeScope();
+    }
+
+    private void KeepSinks(int block, Tensor key, Tensor value, StreamingStep step)
+    {
+        if (step.NewSinks == 0)
+            return;
+        _sinkKeys[block].narrow(2, Length, step.NewSinks).copy_(key.narrow(2, 0, step.NewSinks));
+        _values[block].Write(0, Length, value.narrow(2, 0, step.NewSinks));
+    }
+
+    private Tensor AttendToken(int block, Tensor query, Tensor key, Tensor value, StreamingStep step)
+    {
+        if (step.Sinks > 0 && (step.SinkPlace != _sinkPlace || step.NewSinks > 0))
+            _keys[block].Write(0, 0, Turn(_sinkKeys[block].narrow(2, 0, step.Sinks), step.SinkTurns));
+        if (step.NewSinks == 0)
+        {
+            _keys[block].Write(0, Place(Length), Turn(key, step.Turns));
+            _values[block].Write(0, Place(Length), value);
+        }
+        var held = Math.Min(Length + 1, SinkTokens + Window);
+        return Dispatcher.ScaledDotProductAttention(
+            Turn(query, step.Turns),
+            _keys[block].Read(0, 0, held),
+            _values[block].Read(0, 0, held),
+            null,
+            causal: false
+        );
+    }
+
+    // One fused call: a query is both of its turned forms one behind the other, and a key has zeros where it is not meant.
+    private Tensor AttendChunk(int block, Tensor query, Tensor key, Tensor value, StreamingStep step)
+    {
+        var (fresh, first) = (step.Count - step.NewSinks, Length + step.NewSinks);
+        Tensor New(Tensor heads) => heads.narrow(2, step.NewSinks, fresh);
+        var (newKeys, newValues) = (New(Turn(key, step.Turns)), New(value));
+        // [1, J, n, K]: sinks, the ring in the order of its places, the new tokens
+        var keys = cat([_keys[block].Read(0, SinkTokens, step.Ring), newKeys], 2);
+        var values = cat([_values[block].Read(0, 0, step.Sinks), _values[block].Read(0, SinkTokens, step.Ring), newValues], 2);
+        var sinks = Turn(_sinkKeys[block].narrow(2, 0, step.Sinks), step.SinkTurns);
+        // the kernel divides by the root of 2 K
+        var queries = cat([Turn(query, step.PlaceTurns!), Turn(query, step.Turns)], 3).mul_(Scalars.Of(Math.Sqrt(2)));
+        var both = cat([cat([sinks, zeros_like(sinks)], 3), cat([zeros_like(keys), keys], 3)], 2); // -> [1, J, n, 2 K]
+        var result = MaskedAttention.Attend(queries, both, cat([values, zeros_like(values)], 3), step.Mask!).narrow(3, 0, query.size(3));
+        for (long written = 0, count; written < fresh; written += count)
+        {
+            // Up to the end of the ring, then from its beginning.
+            var place = Place(first + written);
+            count = Math.Min(fresh - written, SinkTokens + Window - place);
+            _keys[block].Write(0, place, newKeys.narrow(2, written, count));
+            _values[block].Write(0, place, newValues.narrow(2, written, count));
+        }
+        return result;
+    }
+
+    private long Place(long token) => SinkTokens + (token - SinkTokens) % Window;
+
+    // [1, J, l, K]
+    private static Tensor Turn(Tensor heads, RotaryEmbedding turns) => turns.Rotate(heads.transpose(1, 2)).transpose(1, 2);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var heads in _keys.Concat(_values))
+            heads.Dispose();
+        foreach (var keys in _sinkKeys)
+            keys.Dispose();
+    }
+}
+
+/// <summary>What the next tokens of a streamed text need in every block.</summary>
+internal sealed class StreamingStep : IDisposable
+{
+    /// <summary>l, tokens that are read.</summary>
+    internal required int Count { get; init; }
+
+    /// <summary>Sinks with the new ones.</summary>
+    internal required int Sinks { get; init; }
+
+    /// <summary>How many of the new tokens are sinks.</summary>
+    internal required int NewSinks { get; init; }
+
+    /// <summary>Tokens in the ring before this step.</summary>
+    internal required int Ring { get; init; }
+
+    /// <summary>Where the first sink stands to the new tokens' own places in the text.</summary>
+    internal required long SinkPlace { get; init; }
+
+    /// <summary>Tables of the new tokens' places in the text.</summary>
+    internal required RotaryEmbedding Turns { get; init; }
+
+    /// <summary>Tables of the sinks.</summary>
+    internal required RotaryEmbedding SinkTurns { get; init; }
+
+    /// <summary>Tables of the new tokens' places in the cache, which sinks see; for chunks.</summary>
+    internal RotaryEmbedding? PlaceTurns { get; init; }
+
+    /// <summary>[l, n], true where a token looks; for chunks.</summary>
+    internal Tensor? Mask { get; init; }
+
+    // The sinks move along with the token: they stand right before the window.
+    internal static StreamingStep OfToken(StreamingCache cache, RopeFrequencies frequencies, Device device)
+    {
+        var (token, sinks) = (cache.Length, SinksOf(cache, 1));
+        var place = Math.Max(0, token - (cache.SinkTokens + cache.Window - 1));
+        return new()
+        {
+            Count = 1,
+            Sinks = sinks,
+            NewSinks = NewSinksOf(cache, 1),
+            Ring = RingOf(cache),
+            SinkPlace = place,
+            Turns = RotaryEmbedding.At(frequencies, [token], device),
+            SinkTurns = RotaryEmbedding.At(frequencies, [.. Enumerable.Range(0, sinks).Select(j => place + j)], device),
+        };
+    }
+
+    // The tokens of a chunk stand each in another place to the sinks: these stay, and queries are turned for them alone.
+    internal static StreamingStep OfChunk(StreamingCache cache, RopeFrequencies frequencies, Device device, int count)
+    {
+        var (sinks, newSinks, ring) = (SinksOf(cache, count), NewSinksOf(cache, count), RingOf(cache));
+        long[] tokens = [.. Enumerable.Range(0, count).Select(i => cache.Length + i)];
+        // Token of a place in the ring: the last one before the chunk that falls on it.
+        long InRing(long place) => cache.SinkTokens + place + cache.Window * ((cache.Length - 1 - cache.SinkTokens - place) / cache.Window);
+        long[] keys = [.. Enumerable.Range(0, ring).Select(i => InRing(i)), .. tokens.Skip(newSinks)];
+        var mask = new bool[count * (sinks + keys.Length)];
+        for (var i = 0; i < count; i++)
+        {
+            var row = mask.AsSpan(i * (sinks + keys.Length), sinks + keys.Length);
+            for (var j = 0; j < sinks; j++)
+                row[j] = j <= tokens[i];
+            for (var j = 0; j < keys.Length; j++)
+                row[sinks + j] = keys[j] <= tokens[i] && keys[j] > tokens[i] - cache.Window;
+        }
+        return new()
+        {
+            Count = count,
+            Sinks = sinks,
+            NewSinks = newSinks,
+            Ring = ring,
+            SinkPlace = 0,
+            Turns = RotaryEmbedding.At(frequencies, tokens, device),
+            SinkTurns = RotaryEmbedding.At(frequencies, [.. Enumerable.Range(0, sinks).Select(j => (long)j)], device),
+            PlaceTurns = RotaryEmbedding.At(
+                frequencies,
+                [.. tokens.Select(t => Math.Min(t, cache.SinkTokens + cache.Window - 1L))],
+                device
+            ),
+            Mask = tensor(mask, [count, sinks + keys.Length], device: device).DetachFromDisposeScope(),
+        };
+    }
+
+    private static int SinksOf(StreamingCache cache, int count) => (int)Math.Min(cache.SinkTokens, cache.Length + count);
+
+    private static int NewSinksOf(StreamingCache cache, int count) => (int)Math.Clamp(cache.SinkTokens - cache.Length, 0, count);
+
+    private static int RingOf(StreamingCache cache) => (int)Math.Clamp(cache.Length - cache.SinkTokens, 0, cache.Window);
+
+    public void Dispose()
+    {
+        Turns.Dispose();
+        SinkTurns.Dispose();
+        PlaceTurns?.Dispose();
+        Mask?.Dispose();
+    }
+}

@@ -1,0 +1,74 @@
+using LongLora.Layers;
+using static TorchSharp.torch;
+
+namespace LongLora.Models;
+
+/// <summary>
+/// One decoder block: norm, heads, attention, output projection; norm, activation, output projection. It is given in these pieces so that a
+/// pass can hold some heads, or some tokens, at a time; a family writes down the pieces, and <see cref="BlockPass"/> walks them.
+/// </summary>
+public abstract class DecoderBlock
+{
+    /// <summary>
+    /// Whether both branches read the block's input (GPT-NeoX); otherwise the second reads the sum of input and first branch.
+    /// </summary>
+    public virtual bool IsParallel => false;
+
+    /// <summary>The norm before attention.</summary>
+    public abstract INormLayer AttentionNorm { get; init; }
+
+    /// <summary>[.., H K] -> [.., D], after attention.</summary>
+    public abstract LinearLayer AttentionOutput { get; init; }
+
+    /// <summary>The norm before the MLP.</summary>
+    public abstract INormLayer MlpNorm { get; init; }
+
+    /// <summary>[.., F] -> [.., D], after the activation.</summary>
+    public abstract LinearLayer MlpOutput { get; init; }
+
+    /// <summary>Into how many groups the heads can be divided that need nothing of each other: usually the key-value heads.</summary>
+    public abstract int HeadGroups { get; }
+
+    /// <summary>How many tokens a position looks at, itself included; null for all.</summary>
+    public virtual int? Window => null;
+
+    /// <summary>The linear layers of the attention branch: what LoRA goes on by default.</summary>
+    public abstract IReadOnlyList<LinearLayer> AttentionLayers { get; }
+
+    /// <summary>Layers that <see cref="ProjectBackward"/> runs again for what lies behind them, such as a norm over heads.</summary>
+    public virtual IReadOnlyList<LinearLayer> RunAgain => [];
+
+    /// <summary>
+    /// In how many products <see cref="Project"/> takes the outputs of an attention layer: 3 where one layer gives queries, keys and
+    /// values one after the other.
+    /// </summary>
+    internal virtual int SlicesOf(LinearLayer layer) => 1;
+
+    /// <summary>Queries, keys and values, positions applied, of some head groups. Differentiable.</summary>
+    /// <param name="input">[B, L, D], normalised.</param>
+    /// <param name="firstGroup">First head group.</param>
+    /// <param name="groupCount">Number of head groups.</param>
+    /// <param name="context">Positions.</param>
+    public abstract AttentionInputs Project(Tensor input, int firstGroup, int groupCount, ForwardContext context);
+
+    /// <summary>The gradient of what <see cref="Project"/> was given; adds the gradients of the weights that it used.</summary>
+    /// <remarks>The default runs Project again under autograd; a family that knows better does without.</remarks>
+    /// <param name="input">[B, L, D], as given to Project.</param>
+    /// <param name="gradients">Gradients of what Project returned.</param>
+    /// <param name="firstGroup">As given to Project.</param>
+    /// <param name="groupCount">As given to Project.</param>
+    /// <param name="context">As given to Project.</param>
+    /// <returns>[B, L, D].</returns>
+    public virtual Tensor ProjectBackward(Tensor input, AttentionInputs gradients, int firstGroup, int groupCount, ForwardContext context)
+    {
+        using var scope = NewDisposeScope();
+        using var gradient = enable_grad();
+        var leaf = input.detach().requires_grad_(true);
+        var (query, key, value, _) = Project(leaf, firstGroup, groupCount, context);
+        autograd.backward([query, key, value], [gradients.Query, gradients.Key, gradients.Value]);
+        return leaf.grad!.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The MLP up to its output projection; each token alone. Differentiable. [.., D] normalised -> [.., F].</summary>
+    public abstract Tensor Activate(Tensor input);
+}

@@ -1,0 +1,143 @@
+using LongLora.Attention;
+using LongLora.Configs;
+using LongLora.Layers;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Models;
+
+// B batch, L tokens, h some of the H heads, K head size, D model size, F MLP size
+
+/// <summary>
+/// The GPT-NeoX family (GPT-NeoX-20B, arXiv 2204.06745; Pythia, Dolly 2, RedPajama-INCITE, StableLM alpha): LayerNorm with bias,
+/// attention and MLP side by side or one after the other, rotary positions on a part of each head, one layer for q, k and v, an MLP with
+/// GELU.
+/// </summary>
+internal static class GptNeoX
+{
+    internal static ModelFamily Family { get; } = new(Build, "embed_out", IsIgnored);
+
+    private static ModelParts Build(ModelConfig config, LayerBuilder layers)
+    {
+        var embedding = layers.Embedding("gpt_neox.embed_in", config.VocabularySize, config.HiddenSize);
+        var blocks = new DecoderBlock[config.LayerCount];
+        for (var i = 0; i < blocks.Length; i++)
+            blocks[i] = new Block(config, layers, $"gpt_neox.layers.{i}");
+        var norm = layers.LayerNorm("gpt_neox.final_layer_norm", config.HiddenSize, config.NormEpsilon);
+        return new(embedding, blocks, norm, layers.Head("embed_out", embedding, config.TiedEmbeddings));
+    }
+
+    // Rotary table and causal mask, stored by early exports.
+    private static bool IsIgnored(string name) =>
+        name.EndsWith(".attention.rotary_emb.inv_freq", StringComparison.Ordinal)
+        || name.EndsWith(".attention.bias", StringComparison.Ordinal)
+        || name.EndsWith(".attention.masked_bias", StringComparison.Ordinal);
+
+    private sealed class Block : DecoderBlock
+    {
+        private readonly int _headSize;
+        private readonly LinearLayer _all,
+            _wide;
+        private readonly Func<Tensor, Tensor> _activation;
+
+        internal Block(ModelConfig config, LayerBuilder layers, string name)
+        {
+            (IsParallel, HeadGroups, _headSize, _activation) = (
+                config.ParallelResidual,
+                config.HeadCount,
+                config.HeadSize,
+                Activation(config.Activation)
+            );
+            int model = config.HiddenSize,
+                mlp = config.IntermediateSize;
+            AttentionNorm = layers.LayerNorm(name + ".input_layernorm", model, config.NormEpsilon);
+            _all = layers.Linear(name + ".attention.query_key_value", model, 3L * model, config.AttentionBias); // head by head: q, k, v
+            AttentionOutput = layers.Linear(name + ".attention.dense", model, model, config.AttentionBias);
+            MlpNorm = layers.LayerNorm(name + ".post_attention_layernorm", model, config.NormEpsilon);
+            _wide = layers.Linear(name + ".mlp.dense_h_to_4h", model, mlp, bias: true);
+            MlpOutput = layers.Linear(name + ".mlp.dense_4h_to_h", mlp, model, bias: true);
+        }
+
+        public override bool IsParallel { get; }
+
+        public override INormLayer AttentionNorm { get; init; }
+
+        public override LinearLayer AttentionOutput { get; init; }
+
+        public override INormLayer MlpNorm { get; init; }
+
+        public override LinearLayer MlpOutput { get; init; }
+
+        public override int HeadGroups { get; }
+
+        public override IReadOnlyList<LinearLayer> AttentionLayers => [_all, AttentionOutput];
+
+        public override AttentionInputs Project(Tensor input, int firstGroup, int groupCount, ForwardContext context)
+        {
+            using var scope = NewDisposeScope();
+            // [B, L, D] -> [B, L, h, 3, K]
+            var heads = _all.Forward(input, Outputs(firstGroup, groupCount)).unflatten(2, [groupCount, 3, _headSize]);
+            // -> [B, h, L, K]
+            Tensor Turned(int part) => context.Positions.Rotate(heads.select(3, part)).transpose(1, 2).MoveToOuterDisposeScope();
+            // Copied, so that the three in one can go.
+            return new(
+                Turned(0),
+                Turned(1),
+                heads.select(3, 2).contiguous().transpose(1, 2).MoveToOuterDisposeScope(),
+                new HeadSlice(firstGroup, groupCount, HeadGroups)
+            );
+        }
+
+        public override Tensor ProjectBackward(
+            Tensor input,
+            AttentionInputs gradients,
+            int firstGroup,
+            int groupCount,
+            ForwardContext context
+        )
+        {
+            using var scope = NewDisposeScope();
+            var heads = stack(
+                [
+                    context.Positions.RotateBack(gradients.Query.transpose(1, 2)),
+                    context.Positions.RotateBack(gradients.Key.transpose(1, 2)),
+                    gradients.Value.transpose(1, 2),
+                ],
+                3
+            ); // [B, h, L, K] -> [B, L, h, 3, K]
+            var (flat, outputs) = (heads.view(-1, 3L * groupCount * _headSize), Outputs(firstGroup, groupCount));
+            _all.AccumulateGradients(input.reshape(-1, input.size(2)), flat, outputs);
+            return _all.InputGradient(flat, null, outputs).view(input.shape).MoveToOuterDisposeScope();
+        }
+
+        public override Tensor Activate(Tensor input)
+        {
+            using var scope = NewDisposeScope();
+            return _activation(_wide.Forward(input)).MoveToOuterDisposeScope();
+        }
+
+        private FeatureSlice Outputs(int first, int count) => new(3L * first * _headSize, 3L * count * _headSize);
+
+        private static Func<Tensor, Tensor> Activation(string name) =>
+            name switch
+            {
+                "gelu" => x => nn.functional.gelu(x),
+                "gelu_new" or "gelu_fast" or "gelu_pytorch_tanh" => TanhGelu,
+                _ => throw new CheckpointException(
+                    $"A GPT-NeoX model with the activation '{name}' is not supported; the supported ones are gelu, gelu_new, gelu_fast."
+                ),
+            };
+
+        // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x³))): the approximation of GPT-2 and GPT-NeoX-20B.
+        private static Tensor TanhGelu(Tensor x) =>
+            (x * x)
+                .mul(Scalars.Of(0.044715))
+                .add(Scalars.One, Scalars.One)
+                .mul(x)
+                .mul(Scalars.Of(Math.Sqrt(2 / Math.PI)))
+                .tanh()
+                .add(Scalars.One, Scalars.One)
+                .mul(x)
+                .mul(Scalars.Of(0.5));
+    }
+}

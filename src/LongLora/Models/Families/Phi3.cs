@@ -1,0 +1,36 @@
+using LongLora.Configs;
+using LongLora.Layers;
+
+namespace LongLora.Models;
+
+/// <summary>
+/// The Phi-3, Phi-3.5 and Phi-4 family (arXiv 2404.14219): Llama's block with q, k and v in one layer, gate and up in another, and no bias.
+/// The long versions have LongRoPE; Phi-4-mini turns three quarters of each head.
+/// </summary>
+internal static class Phi3
+{
+    internal static ModelFamily Family { get; } = Llama.Family with { Build = (config, layers) => Llama.Build(config, layers, Block) };
+
+    private static GatedBlock Block(ModelConfig config, LayerBuilder layers, int layer)
+    {
+        var name = $"model.layers.{layer}";
+        int model = config.HiddenSize,
+            mlp = config.IntermediateSize,
+            size = config.HeadSize;
+        long queries = (long)config.HeadCount * size,
+            shared = (long)config.KeyValueHeadCount * size;
+        var norm = layers.RmsNorm(name + ".input_layernorm", model, config.NormEpsilon);
+        var all = layers.Linear(name + ".self_attn.qkv_proj", model, queries + 2 * shared); // q, then k, then v
+        return new GatedBlock(config, layer)
+        {
+            AttentionNorm = norm,
+            Query = new(all, size),
+            Key = new(all, size, queries),
+            Value = new(all, size, queries + shared),
+            AttentionOutput = layers.Linear(name + ".self_attn.o_proj", queries, model),
+            MlpNorm = layers.RmsNorm(name + ".post_attention_layernorm", model, config.NormEpsilon),
+            Gate = layers.Linear(name + ".mlp.gate_up_proj", model, 2L * mlp), // gate, then up
+            MlpOutput = layers.Linear(name + ".mlp.down_proj", mlp, model),
+        };
+    }
+}

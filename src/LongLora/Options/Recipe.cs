@@ -1,0 +1,131 @@
+using System.Globalization;
+using System.Reflection;
+using LongLora.Data;
+using LongLora.Runtime;
+using YamlDotNet.Core;
+using YamlDotNet.RepresentationModel;
+
+namespace LongLora.Options;
+
+/// <summary>A run written down in YAML: one key for each option, under the option's name.</summary>
+public static class Recipe
+{
+    /// <summary>The version of this program, with the commit that it was built from where the build knows it.</summary>
+    public static string Version { get; } =
+        typeof(Recipe).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown";
+
+    /// <summary>Reads a recipe on top of some options.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="options">Options for the keys that the recipe does not have.</param>
+    /// <exception cref="ConfigurationException">
+    /// The file is missing or not YAML, or a key or value is unknown; with file and line.
+    /// </exception>
+    public static FineTuneOptions ReadFile(string path, FineTuneOptions options)
+    {
+        try
+        {
+            return Parse(File.ReadAllText(path), path, options);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new ConfigurationException($"Cannot read the recipe '{path}': {e.Message}", e);
+        }
+    }
+
+    /// <summary>Reads the text of a recipe.</summary>
+    /// <param name="yaml">The text.</param>
+    /// <param name="source">Where it came from, for messages.</param>
+    /// <param name="options">Options for the keys that the recipe does not have.</param>
+    public static FineTuneOptions Parse(string yaml, string source, FineTuneOptions options)
+    {
+        var stream = new YamlStream();
+        try
+        {
+            stream.Load(new StringReader(yaml));
+        }
+        catch (YamlException e)
+        {
+            throw new ConfigurationException($"{source}:{e.Start.Line}: not valid YAML: {e.InnerException?.Message ?? e.Message}", e);
+        }
+        if (stream.Documents.Count == 0)
+            throw new ConfigurationException($"{source} is empty; a recipe has lines such as 'context: 8192'.");
+        if (stream.Documents.Count > 1 || stream.Documents[0].RootNode is not YamlMappingNode root)
+            throw new ConfigurationException($"{source} is not one list of 'option: value' lines.");
+        var problems = new List<string>();
+        foreach (var (key, value) in root.Children)
+        {
+            try
+            {
+                var option = FineTuneOptionTable.Find(((YamlScalarNode)key).Value ?? "");
+                options = option.Apply(options, Text(option, value));
+            }
+            catch (Exception e) when (e is ConfigurationException or InvalidCastException)
+            {
+                problems.Add($"{source}:{key.Start.Line}: {e.Message}");
+            }
+        }
+        return problems.Count == 0 ? options : throw new ConfigurationException(string.Join(Environment.NewLine, problems));
+    }
+
+    /// <summary>A recipe with every option, which gives the same run again.</summary>
+    /// <param name="options">The options.</param>
+    /// <param name="remark">A line for the head.</param>
+    public static string Write(FineTuneOptions options, string remark)
+    {
+        var root = new YamlMappingNode();
+        foreach (var option in FineTuneOptionTable.All)
+        {
+            var node = option.Value(options) switch
+            {
+                null => (YamlNode)new YamlScalarNode("null"),
+                IReadOnlyList<string> list => new YamlSequenceNode(list.Select(Scalar)),
+                string text => Scalar(text),
+                _ => new YamlScalarNode(option.Format(options)),
+            };
+            root.Add(option.Name, node);
+        }
+        using var writer = new StringWriter { NewLine = "\n" };
+        writer.WriteLine($"# LongLora {Version}; {remark}.");
+        writer.WriteLine(
+            $"# Run again with: longlora {(options.Task == TrainingTask.Sft ? "sft" : "train")} --recipe recipe.yaml --output NEW_DIR"
+        );
+        new YamlStream(new YamlDocument(root)).Save(writer, assignAnchors: false);
+        return writer.ToString().Replace("\n...\n", "\n", StringComparison.Ordinal);
+    }
+
+    private static YamlScalarNode Scalar(string text) => new(text) { Style = IsNull(text) ? ScalarStyle.DoubleQuoted : ScalarStyle.Any };
+
+    // What YAML takes for "no value" unless it is quoted.
+    private static bool IsNull(string? text) => text is null or "" or "null" or "~";
+
+    private static string Text(FineTuneOption option, YamlNode node) =>
+        (node, option.IsList) switch
+        {
+            (YamlScalarNode scalar, _) => scalar.Style == ScalarStyle.Plain && IsNull(scalar.Value) ? "" : scalar.Value ?? "",
+            (YamlSequenceNode list, true) when list.Children.All(c => c is YamlScalarNode || option.Name == "data") => string.Join(
+                '\n',
+                list.Children.Select(Item)
+            ),
+            _ => throw new ConfigurationException($"{option.Name} must be {(option.IsList ? "a list of texts" : "one value")}."),
+        };
+
+    // A text, or data with a weight: {path: books, weight: 0.5}.
+    private static string? Item(YamlNode node)
+    {
+        if (node is YamlScalarNode scalar)
+            return scalar.Value;
+        var fields = (node as YamlMappingNode)?.Children.ToDictionary(
+            p => (p.Key as YamlScalarNode)?.Value ?? "",
+            p => (p.Value as YamlScalarNode)?.Value ?? ""
+        );
+        if (
+            fields is null
+            || !fields.Remove("path", out var path)
+            || !fields.Remove("weight", out var weight)
+            || fields.Count > 0
+            || !double.TryParse(weight, NumberStyles.Float, CultureInfo.InvariantCulture, out var value)
+        )
+            throw new ConfigurationException("data must be a list of paths, or of {path: PATH, weight: NUMBER}.");
+        return new DataSource(path, value).ToString();
+    }
+}

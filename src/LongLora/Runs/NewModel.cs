@@ -1,0 +1,72 @@
+using LongLora.Checkpoints;
+using LongLora.Configs;
+using LongLora.Layers;
+using LongLora.Models;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Runs;
+
+/// <summary>A model that nobody has trained yet, as a Hugging Face folder: where training from scratch begins.</summary>
+public static class NewModel
+{
+    /// <summary>
+    /// Writes the folder: the config with the given context, random weights, and the tokenizer's files. Matrices are normal with the
+    /// config's
+    /// <c>initializer_range</c>, those that write into the residual stream divided by sqrt(2 layers), as in GPT-2 (so that its size does
+    /// not grow with depth); norms are one.
+    /// </summary>
+    /// <param name="folder">The folder to make.</param>
+    /// <param name="configFile">
+    /// A <c>config.json</c>; its <c>torch_dtype</c> is the type of the weights, now and after training. Default float32.
+    /// </param>
+    /// <param name="tokenizer">Folder of the tokenizer, whose files are copied; null for none.</param>
+    /// <param name="context">Tokens in a sequence: the new model's context.</param>
+    /// <param name="seed">The same seed gives the same weights.</param>
+    public static void Write(string folder, string configFile, string? tokenizer, int context, int seed)
+    {
+        LibTorch.EnsureLoaded();
+        var text = ModelConfigReader.ReadText(configFile);
+        var config = ModelConfigReader.Parse(text, configFile) with { MaxPositions = context };
+        using var model = ModelLoader.Create(config, seed);
+        using (no_grad())
+        {
+            var share = 1 / Math.Sqrt(2.0 * config.LayerCount);
+            foreach (var layer in model.Blocks.SelectMany(b => new[] { b.AttentionOutput, b.MlpOutput }))
+                ((DenseProjection)layer.Projection).Weight.Value.mul_(Scalars.Of(share));
+        }
+        var type = TypeOf(text, configFile);
+        AtomicFile.WriteDirectory(folder, path =>
+        {
+            SafetensorsWriter.WriteModel(path, [.. model.Weights.Select(w => new TensorToWrite(w.Name, type, w.Shape, w.Value.alias))]);
+            AtomicFile.WriteText(Path.Combine(path, CheckpointDirectory.ConfigFile), ModelConfigWriter.Update(text, config, type));
+            foreach (var file in tokenizer is null ? [] : CompanionFiles(tokenizer))
+                File.Copy(file, Path.Combine(path, Path.GetFileName(file)));
+        });
+    }
+
+    private static ScalarType TypeOf(string config, string file)
+    {
+        using var json = System.Text.Json.JsonDocument.Parse(config);
+        var name =
+            json.RootElement.TryGetProperty("dtype", out var value) || json.RootElement.TryGetProperty("torch_dtype", out value)
+                ? value.GetString()
+                : null;
+        return name switch
+        {
+            null or "float32" => ScalarType.Float32,
+            "bfloat16" => ScalarType.BFloat16,
+            "float16" => ScalarType.Float16,
+            _ => throw new CheckpointException($"{file}: torch_dtype is '{name}'; a new model can be float32, bfloat16 or float16."),
+        };
+    }
+
+    private static string[] CompanionFiles(string tokenizer)
+    {
+        string[] known = ["tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+        string[] files = [.. known.Select(name => Path.Combine(tokenizer, name)).Where(File.Exists)];
+        return files.Length > 0
+            ? files
+            : throw new ConfigurationException($"tokenizer is '{tokenizer}', which holds neither tokenizer.json nor tokenizer.model.");
+    }
+}

@@ -1,0 +1,139 @@
+using System.Globalization;
+using LongLora.Adapters;
+using LongLora.Data;
+using LongLora.Options;
+using LongLora.Runtime;
+using LongLora.Training;
+
+namespace LongLora.Runs;
+
+/// <summary>
+/// What a run leaves on disk: <c>recipe.yaml</c>, <c>metrics.jsonl</c>, TensorBoard events, <c>checkpoints/step-N/</c>, and at the end
+/// <c>adapter/</c> or <c>model/</c>.
+/// </summary>
+public sealed class RunDirectory
+{
+    private const string StepPrefix = "step-";
+
+    private readonly FineTuneOptions _options;
+    private readonly string _checkpoints;
+
+    private string _fingerprint = "";
+
+    private RunDirectory(FineTuneOptions options) => (_options, _checkpoints) = (options, Path.Combine(options.Output, "checkpoints"));
+
+    /// <summary>The folder with the trained adapter, or model.</summary>
+    public string ResultPath => Path.Combine(_options.Output, _options.Tuning == TuningMethod.Full ? "model" : "adapter");
+
+    /// <summary>
+    /// The folder of the model that the run begins with: the one that was given, or the new one that is trained from scratch, made on
+    /// first use.
+    /// </summary>
+    public string BasePath()
+    {
+        if (_options.FromScratch is not { } config)
+            return _options.Model;
+        var path = Path.Combine(_options.Output, "initial");
+        if (!Directory.Exists(path))
+            NewModel.Write(path, config, _options.Tokenizer, _options.Context, _options.Seed);
+        return path;
+    }
+
+    /// <summary>
+    /// Makes the directory, or opens that of an earlier run. Comes first: nothing is read for an hour that cannot be written down.
+    /// </summary>
+    /// <param name="options">The options of this run.</param>
+    /// <exception cref="ConfigurationException">
+    /// It cannot be written to, or holds another run and <see cref="FineTuneOptions.Resume"/> is off.
+    /// </exception>
+    public static RunDirectory Open(FineTuneOptions options)
+    {
+        if (!options.Resume && Directory.Exists(options.Output) && Directory.EnumerateFileSystemEntries(options.Output).Any())
+            throw new ConfigurationException(
+                $"The output '{options.Output}' is not empty. Resume the run in it with --resume, or choose another folder."
+            );
+        AtomicFile.Guard(options.Output, () => Directory.CreateDirectory(options.Output));
+        return new RunDirectory(options);
+    }
+
+    /// <summary>
+    /// Goes back to the newest whole checkpoint, if the run is to be resumed and there is one, and writes <c>recipe.yaml</c>.
+    /// </summary>
+    /// <param name="tokens">The corpus.</param>
+    /// <param name="optimizer">Made as for a new run; gets moments and step.</param>
+    /// <param name="parameters">Made as for a new run; get their values.</param>
+    /// <returns>The place in the data, or null for a run that begins.</returns>
+    /// <exception cref="ConfigurationException">The checkpoint is of a run with other options or data; nothing was written.</exception>
+    public BatchSamplerState? Begin(TokenStore tokens, AdamW optimizer, ParameterBuffer parameters)
+    {
+        _fingerprint = MakeFingerprint(_options, tokens);
+        BatchSamplerState? place =
+            _options.Resume && Checkpoints().LastOrDefault() is { Path: { } latest }
+                ? TrainingState.Restore(latest, optimizer, parameters, _fingerprint)
+                : null;
+        AtomicFile.WriteText(
+            Path.Combine(_options.Output, "recipe.yaml"),
+            Recipe.Write(_options, $"{tokens.Count} tokens of data; {parameters.Count} trained weights")
+        );
+        return place;
+    }
+
+    /// <summary>Saves a checkpoint, atomically, and removes all but the newest ones.</summary>
+    public void SaveCheckpoint(TrainingState state)
+    {
+        var path = Path.Combine(_checkpoints, string.Create(CultureInfo.InvariantCulture, $"{StepPrefix}{state.Step:D6}"));
+        AtomicFile.WriteDirectory(path, folder => state.Save(folder, _fingerprint));
+        foreach (var (_, old) in Checkpoints().SkipLast(_options.KeepCheckpoints))
+            Directory.Delete(old, recursive: true);
+    }
+
+    /// <summary>Passes every step on and writes it to <c>metrics.jsonl</c> and the TensorBoard event file.</summary>
+    /// <param name="next">Told after the files are written.</param>
+    /// <param name="resumedStep">Later lines of an interrupted run are cut off.</param>
+    public IProgress<TrainingStep> Log(IProgress<TrainingStep>? next, long resumedStep) =>
+        new MetricsLog(_options.Output, resumedStep, next);
+
+    private IEnumerable<(int Step, string Path)> Checkpoints() =>
+        !Directory.Exists(_checkpoints)
+            ? []
+            : Directory
+                .EnumerateDirectories(_checkpoints, StepPrefix + "*")
+                .Select(path => (int.TryParse(Path.GetFileName(path).AsSpan(StepPrefix.Length), out var step) ? step : -1, path))
+                .Where(c => c.Item1 >= 0)
+                .OrderBy(c => c.Item1);
+
+    // Where the model lies, how often to save, and the number of steps do not change what a step computes, except through the schedule.
+    private static string MakeFingerprint(FineTuneOptions options, TokenStore tokens)
+    {
+        string[] free =
+        [
+            "model",
+            "from-scratch",
+            "tokenizer",
+            "data",
+            "output",
+            "resume",
+            "save-every",
+            "keep-checkpoints",
+            "device",
+            "blocks-per-segment",
+            "activation-offload",
+            "check-memory",
+            "token-cache",
+        ];
+        var relevant = FineTuneOptionTable
+            .All.Where(o => !free.Contains(o.Name) && !(o.Name == "steps" && options.Schedule == ScheduleKind.ConstantWithWarmup))
+            .Select(o => $"{o.Name}: {o.Format(options)}");
+        var apart = options.KeepDocumentsApart || options.Task == TrainingTask.Sft || options.Data.Any(d => d.Weight != 1);
+        return string.Join(
+            '\n',
+            [
+                .. relevant,
+                $"data: tokens of SHA-256 {tokens.Digest}",
+                .. apart
+                    ? [$"documents: SHA-256 {tokens.LayoutDigest}, weights {string.Join(' ', options.Data.Select(d => d.Weight))}"]
+                    : Array.Empty<string>(),
+            ]
+        );
+    }
+}

@@ -1,0 +1,216 @@
+using LongLora.Attention;
+using LongLora.Checkpoints;
+using LongLora.Configs;
+using LongLora.Models;
+using LongLora.Options;
+using LongLora.Quantization;
+using LongLora.Runtime;
+using LongLora.Training;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.Runs;
+
+/// <summary>What a run will take, before it takes it: memory by part, operations, and the longest context that fits.</summary>
+/// <param name="Config">The architecture.</param>
+/// <param name="Memory">Bytes at the run's peak.</param>
+/// <param name="Available">Bytes that the device has; null where they are not known.</param>
+/// <param name="LargestContext">
+/// The longest context, a multiple of 1024, with which the same run fits; 0 for none, null where <paramref name="Available"/> is.
+/// </param>
+/// <param name="Offload">Where activations will wait, once auto is resolved.</param>
+/// <param name="Step">Operations of one forward and backward pass with the run's attention.</param>
+/// <param name="FullStep">The same with full attention.</param>
+public sealed record TrainingPlan(
+    ModelConfig Config,
+    StepMemory Memory,
+    long? Available,
+    int? LargestContext,
+    ActivationOffload Offload,
+    StepFlops Step,
+    StepFlops FullStep
+)
+{
+    // Above this share of the device a run is at the mercy of whatever else runs there.
+    private const double Comfortable = 0.9;
+
+    private const int ContextStep = 1024,
+        LongestContext = 1 << 24;
+
+    // Pages of mapped files can be dropped and read again: what must be there is the rest.
+    private long Needed => Memory.Peak - (IsMapped ? Memory.Weights : 0);
+
+    private bool IsMapped { get; init; }
+
+    /// <summary>Whether the run computes on CUDA.</summary>
+    public bool OnCuda { get; init; }
+
+    /// <summary>Whether the run fits; true where the device's memory is not known.</summary>
+    public bool Fits => Available is not { } available || Needed <= available;
+
+    /// <summary>Plans a run. Nothing but headers is read.</summary>
+    /// <param name="options">
+    /// The run; its model is a folder, the name of a published model (<see cref="PublishedConfigs"/>), or the config of a new one.
+    /// </param>
+    /// <param name="available">Bytes that the device has; null to ask the machine.</param>
+    /// <exception cref="LongLoraException">The model is neither, or an option does not go with it.</exception>
+    public static TrainingPlan Make(FineTuneOptions options, long? available = null)
+    {
+        LibTorch.EnsureLoaded();
+        if (!Directory.Exists(options.Model) && PublishedConfigs.Names.Contains(options.Model))
+            return Make(options, PublishedConfigs.Find(options.Model), ScalarType.BFloat16, options.Quantization, available);
+        if (options.FromScratch is { } file)
+        {
+            var config = ModelConfigReader.Parse(ModelConfigReader.ReadText(file), file) with { MaxPositions = options.Context };
+            return Make(options, config, ScalarType.Float32, options.Quantization, available);
+        }
+        using var folder = CheckpointDirectory.Open(options.Model, headersOnly: true);
+        return Make(options, folder, available);
+    }
+
+    /// <summary>Plans a run on an opened model.</summary>
+    internal static TrainingPlan Make(FineTuneOptions options, CheckpointDirectory folder, long? available = null)
+    {
+        var main = folder
+            .Tensors.Values.Where(t => t.Type is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16)
+            .MaxBy(t => t.ElementCount)
+            ?.Type
+            ?? ScalarType.BFloat16;
+        var stored = folder
+            .Tensors.Keys.Select(name => QuantizedProjection.StoredKind(folder, name))
+            .FirstOrDefault(kind => kind != QuantizationKind.None);
+        return Make(options, folder.Config, main, stored == QuantizationKind.None ? options.Quantization : stored, available);
+    }
+
+    /// <summary>Why the run should not begin on this machine.</summary>
+    /// <exception cref="ConfigurationException">It does not fit; the message says what would.</exception>
+    public void RequireFit()
+    {
+        if (Fits)
+        {
+            var scratch = Path.GetTempPath();
+            if (Offload == ActivationOffload.Disk)
+                RequireRoom($"the temporary folder '{scratch}'", FreeSpace(scratch));
+            else if (OnCuda && MemoryMeter.AvailableBytes(DeviceType.CPU, 0) is { } host)
+                RequireRoom("the host's memory", host);
+            return;
+        }
+        throw new ConfigurationException(
+            $"This run needs about {Size(Needed)} at its peak, and the device has {Size(Available!.Value)} "
+                + $"({string.Join(", ", Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {Size(p.Bytes)}"))}). {Advice()} "
+                + "With --check-memory false it begins all the same."
+        );
+    }
+
+    // A folder that is not there is told of when it is written to.
+    private static long FreeSpace(string folder)
+    {
+        try
+        {
+            return new DriveInfo(OperatingSystem.IsWindows() ? Path.GetPathRoot(folder)! : folder).AvailableFreeSpace;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            return long.MaxValue;
+        }
+    }
+
+    /// <summary>Looks whether what waits elsewhere than on the device finds room there.</summary>
+    /// <param name="place">Where it waits.</param>
+    /// <param name="free">Bytes that are free there.</param>
+    internal void RequireRoom(string place, long free)
+    {
+        if (Memory.Offloaded <= free)
+            return;
+        throw new ConfigurationException(
+            $"Activations that wait for the backward pass need {Size(Memory.Offloaded)}, and {place} has {Size(free)}. "
+                + (Offload == ActivationOffload.Disk ? "Set TMPDIR to a folder with room, take" : "Take")
+                + " more --blocks-per-segment or a shorter context. With --check-memory false the run begins all the same."
+        );
+    }
+
+    /// <summary>Sentences for a run that fits, but narrowly or slowly; null where there is nothing to say.</summary>
+    public string? Warning =>
+        !Fits || Available is not { } available || Memory.Peak <= Comfortable * available ? null
+        : Needed > Comfortable * available
+            ? $"This run needs about {Size(Needed)} of the device's {Size(available)} at its peak: it may run out of memory. {Advice()}"
+        : $"This run needs about {Size(Needed)} and {Size(Memory.Weights)} of weights, and the device has {Size(available)}: what of "
+            + $"the weights finds no room is read from the disk again "
+            + $"in every pass, which may be very slow. {Remedies}";
+
+    /// <summary>Bytes as people read them.</summary>
+    public static string Size(long bytes) =>
+        bytes >= 1L << 30 ? $"{bytes / (double)(1L << 30):N1} GiB" : $"{bytes / (double)(1L << 20):N0} MiB";
+
+    private string Advice() => (LargestContext > 0 ? $"The longest context that fits is {LargestContext:N0} tokens. " : "") + Remedies;
+
+    private const string Remedies =
+        "Less memory: --activation-offload disk (host on CUDA), more --blocks-per-segment, --quantization nf4, a smaller --batch-size.";
+
+    private static TrainingPlan Make(
+        FineTuneOptions options,
+        ModelConfig config,
+        ScalarType stored,
+        QuantizationKind quantization,
+        long? available
+    )
+    {
+        var (device, index) = Devices.Meant(options.Device);
+        var cuda = device == DeviceType.CUDA;
+        available ??= MemoryMeter.AvailableBytes(device, index);
+        var memory = new StepMemoryOptions
+        {
+            Tuning = FineTune.Tuning(options),
+            BatchSize = options.BatchSize,
+            BlocksPerSegment = options.BlocksPerSegment,
+            Quantization = quantization,
+            StoredType = stored,
+            Cuda = cuda,
+            CudaCompute = options.CudaCompute,
+        };
+        using var model = ModelLoader.Describe(config);
+        (StepMemory Memory, ActivationOffload Offload) At(int context)
+        {
+            var attention = FineTune.Attention(options with { Context = context });
+            StepMemory Count(ActivationOffload offload) => StepMemory.Count(model, attention, context, memory with { Offload = offload });
+            var elsewhere = Count(cuda ? ActivationOffload.Host : ActivationOffload.Disk);
+            // As the run will find it before its first step.
+            var offload = ActivationStore.Resolve(
+                options.ActivationOffload,
+                elsewhere.Offloaded,
+                available - (elsewhere.Peak - elsewhere.Step),
+                cuda
+            );
+            return (Count(offload), offload);
+        }
+
+        var (bytes, offload) = At(options.Context);
+        var needsWeights = cuda || quantization != QuantizationKind.None;
+        var largest = available is { } most
+            ? Largest(context => At(context).Memory is var m && m.Peak - (needsWeights ? 0 : m.Weights) <= most)
+            : (int?)null;
+        StepFlops Flops(IAttention attention) =>
+            StepFlops.Count(config, attention, memory.Tuning, options.Context, options.BatchSize, options.BlocksPerSegment, cuda);
+        return new(config, bytes, available, largest, offload, Flops(FineTune.Attention(options)), Flops(new FullAttention()))
+        {
+            IsMapped = !needsWeights,
+            OnCuda = cuda,
+        };
+    }
+
+    // Memory grows with the context, so that halving finds the border.
+    private static int Largest(Func<int, bool> fits)
+    {
+        int low = 0,
+            high = LongestContext / ContextStep;
+        while (low < high)
+        {
+            var middle = (low + high + 1) / 2;
+            if (fits(middle * ContextStep))
+                low = middle;
+            else
+                high = middle - 1;
+        }
+        return low * ContextStep;
+    }
+}

@@ -1,0 +1,146 @@
+using LongLora.Adapters;
+using LongLora.Attention;
+using LongLora.Options;
+using LongLora.Runtime;
+using LongLora.Training;
+
+namespace LongLora.Tests.Options;
+
+public class RecipeTests
+{
+    private static readonly FineTuneOptions s_full = new()
+    {
+        Model = "a model: with # signs",
+        Task = LongLora.Data.TrainingTask.Sft,
+        Data = ["books", new("more/data.jsonl", 0.25), "named@2"],
+        KeepDocumentsApart = true,
+        Template = "llama2",
+        Columns = ["output=answer", "input=text"],
+        TokenBytes = 4,
+        TokenCache = "cache",
+        Context = 8192,
+        Output = "null",
+        Attention = AttentionKind.Grouped,
+        GroupRatio = 1.0 / 3,
+        GroupSize = 1024,
+        Tuning = TuningMethod.Lora,
+        Rank = 16,
+        Alpha = 32.5,
+        TargetModules = ["q_proj"],
+        TrainEmbeddings = true,
+        TrainNorms = false,
+        RopeScaling = "yarn",
+        RopeFactor = 3.5,
+        ShortShare = 0.125,
+        Steps = 7,
+        BatchSize = 2,
+        GradientAccumulation = 3,
+        LearningRate = 1.2345678901234567e-5,
+        WarmupSteps = 4,
+        Schedule = ScheduleKind.Cosine,
+        WeightDecay = 0.1,
+        Beta1 = 0.8,
+        Beta2 = 0.99,
+        Epsilon = 1e-6,
+        MaxGradNorm = 0,
+        Seed = 7,
+        Shuffle = false,
+        SaveEvery = 5,
+        KeepCheckpoints = 3,
+        Resume = true,
+        FromScratch = "config.json",
+        Tokenizer = "words",
+        Device = "cpu",
+        BlocksPerSegment = 2,
+        ActivationOffload = ActivationOffload.Disk,
+        CudaCompute = CudaCompute.Tf32,
+        CheckMemory = false,
+        Quantization = LongLora.Quantization.QuantizationKind.Int8,
+    };
+
+    [Fact]
+    public void Write_and_parse_give_back_every_option()
+    {
+        foreach (
+            var options in new[]
+            {
+                s_full,
+                s_full with
+                {
+                    GroupSize = null,
+                    TrainEmbeddings = null,
+                    TrainNorms = null,
+                    RopeFactor = null,
+                    FromScratch = null,
+                    Tokenizer = null,
+                },
+            }
+        )
+        {
+            var read = Recipe.Parse(Recipe.Write(options, "test"), "recipe", FineTuneOptionTable.Defaults);
+            Assert.Equal(options.Data, read.Data);
+            Assert.Equal(options.Columns, read.Columns);
+            Assert.Equal(options.TargetModules, read.TargetModules);
+            Assert.Equal(options, read with { Data = options.Data, TargetModules = options.TargetModules, Columns = options.Columns });
+        }
+    }
+
+    [Fact]
+    public void Table_has_every_property_once_and_the_test_options_differ_from_every_default()
+    {
+        var settable = typeof(FineTuneOptions)
+            .GetProperties()
+            .Where(p => p.CanWrite)
+            .Select(p => FineTuneOptionTable.Kebab(p.Name))
+            .Order();
+        Assert.Equal(settable, FineTuneOptionTable.All.Select(o => o.Name).Order());
+        Assert.All(FineTuneOptionTable.All, o => Assert.NotEqual(o.Format(FineTuneOptionTable.Defaults), o.Format(s_full)));
+    }
+
+    [Fact]
+    public void Parse_several_problems_are_all_told_each_with_its_line()
+    {
+        var message = Assert
+            .Throws<ConfigurationException>(() => Recipe.Parse("rank: 8\nstep: 5\nalpha: none\n", "recipe", FineTuneOptionTable.Defaults))
+            .Message;
+        Assert.Equal(
+            [
+                "recipe:2: There is no option 'step'. Did you mean 'steps'?",
+                "recipe:3: alpha is 'none'; it must be a number such as 0.5 or 2e-5.",
+            ],
+            message.Split(Environment.NewLine)
+        );
+    }
+
+    [Fact]
+    public void Parse_data_with_weights_is_read_in_both_forms() =>
+        Assert.Equal(
+            [new("a"), new("b", 0.5), new("c", 2), new("d@3", 1)],
+            Recipe.Parse("data: [a, {path: b, weight: 0.5}, c@2, {path: d@3, weight: 1}]", "recipe", FineTuneOptionTable.Defaults).Data
+        );
+
+    [Theory]
+    [InlineData("data: [{path: a}]\n", "{path: PATH, weight: NUMBER}")]
+    [InlineData("data: [a@-1]\n", "above 0")]
+    [InlineData("context: 8\ncontext: 9\n", "recipe:")]
+    [InlineData("- a\n- b\n", "option: value")]
+    [InlineData("context: [1, 2]\n", "recipe:1: context must be one value")]
+    [InlineData("steps: 1.5\n", "recipe:1: steps is '1.5'; it must be a whole number.")]
+    [InlineData("shuffle: yes please\n", "true or false")]
+    [InlineData("", "empty")]
+    [InlineData("a: [\n", "recipe:")]
+    public void Parse_what_is_wrong_is_refused_with_its_line(string yaml, string expected) =>
+        Assert.Contains(
+            expected,
+            Assert.Throws<ConfigurationException>(() => Recipe.Parse(yaml, "recipe", FineTuneOptionTable.Defaults)).Message,
+            StringComparison.Ordinal
+        );
+
+    [Theory]
+    [InlineData(4096, 0.25, 1024)]
+    [InlineData(4098, 0.25, 1026)]
+    [InlineData(3, 0.25, 2)]
+    [InlineData(1024, 1, 1024)]
+    public void ResolvedGroupSize_is_even_and_covers_its_share(int context, double ratio, int expected) =>
+        Assert.Equal(expected, (s_full with { Context = context, GroupRatio = ratio, GroupSize = null }).ResolvedGroupSize);
+}

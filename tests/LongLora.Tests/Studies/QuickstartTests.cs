@@ -1,0 +1,19 @@
+using LongLora.Studies;
+using LongLora.Tokenization;
+
+namespace LongLora.Tests.Studies;
+
+public class QuickstartTests
+{
+    [Fact]
+    public void Texts_without_documentation_are_generated_and_say_so()
+    {
+        var tokenizer = TokenizerLoader.Load(SharedMaterial.Golden("stories260K-hf"));
+        var (train, test, origin) = Quickstart.Texts(tokenizer, 1, []);
+        Assert.Contains("generated text, since this SDK has no XML documentation", origin, StringComparison.Ordinal);
+        Assert.True(test.Sum(t => t.Count) > 3 * 4096, "several windows of the long context");
+        Assert.True(train.Sum(t => t.Count) > 3 * 4096);
+        Assert.Equal(test, Quickstart.Texts(tokenizer, 1, []).Test);
+        Assert.NotEqual(test, Quickstart.Texts(tokenizer, 2, []).Test);
+    }
+}
