@@ -16,24 +16,6 @@ internal static class PlanCommand
     // What a step reaches of a square product's rate on the CPU: docs/results/step-benchmark.md.
     private const double ShareOfProducts = 0.65;
 
-    private static readonly string[] s_irrelevant =
-    [
-        "data",
-        "output",
-        "resume",
-        "seed",
-        "shuffle",
-        "save-every",
-        "keep-checkpoints",
-        "check-memory",
-        "task",
-        "template",
-        "columns",
-        "keep-documents-apart",
-        "token-bytes",
-        "token-cache",
-    ];
-
     internal static Command Create(CliContext context)
     {
         var memory = new Option<double?>("--memory")
@@ -58,7 +40,8 @@ internal static class PlanCommand
             rate,
             json,
         };
-        var read = TrainCommand.AddOptions(command, FineTuneOptionTable.All.Where(o => !s_irrelevant.Contains(o.Name)));
+        // The parts that TrainingPlan takes: it asks neither for data nor where the run is kept.
+        var read = TrainCommand.AddOptions(command, FineTuneOptionTable.All.Where(o => o.Part is not (OptionPart.Data or OptionPart.Run)));
         command.SetAction(parsed =>
         {
             var options = read(parsed);

@@ -103,34 +103,22 @@ public sealed class RunDirectory
                 .Where(c => c.Item1 >= 0)
                 .OrderBy(c => c.Item1);
 
-    // Where the model lies, how often to save, and the number of steps do not change what a step computes, except through the schedule.
+    /// <summary>The options that a resumed run must share, one a line, in the order of the table.</summary>
+    internal static IEnumerable<string> DescribeOptions(FineTuneOptions options) =>
+        FineTuneOptionTable
+            .All.Where(o => o.Effect != OptionEffect.None)
+            // The number of steps changes what a step computes through the schedule alone.
+            .Where(o => o.Name != "steps" || options.Optimizer.Schedule != ScheduleKind.ConstantWithWarmup)
+            .Select(o => $"{o.Name}: {o.Format(options)}");
+
     private static string MakeFingerprint(FineTuneOptions options, TokenStore tokens)
     {
-        string[] free =
-        [
-            "model",
-            "from-scratch",
-            "tokenizer",
-            "data",
-            "output",
-            "resume",
-            "save-every",
-            "keep-checkpoints",
-            "device",
-            "blocks-per-segment",
-            "activation-offload",
-            "check-memory",
-            "token-cache",
-        ];
-        var relevant = FineTuneOptionTable
-            .All.Where(o => !free.Contains(o.Name) && !(o.Name == "steps" && options.Optimizer.Schedule == ScheduleKind.ConstantWithWarmup))
-            .Select(o => $"{o.Name}: {o.Format(options)}");
         var apart =
             options.Data.KeepDocumentsApart || options.Data.Task == TrainingTask.Sft || options.Data.Sources.Any(d => d.Weight != 1);
         return string.Join(
             '\n',
             [
-                .. relevant,
+                .. DescribeOptions(options),
                 $"data: tokens of SHA-256 {tokens.Digest}",
                 .. apart
                     ? [$"documents: SHA-256 {tokens.LayoutDigest}, weights {string.Join(' ', options.Data.Sources.Select(d => d.Weight))}"]

@@ -104,7 +104,7 @@ public sealed class TrainingData : IDisposable
     // Everything that a token depends on; files by length and time of change.
     private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelConfig config)
     {
-        string[] keys = options.Data.Task == TrainingTask.Sft ? ["task", "template", "columns", "context"] : ["task", "token-bytes"];
+        var tokens = options.Data.Task == TrainingTask.Sft ? OptionEffect.AnswerTokens : OptionEffect.TextTokens;
         var files = Directory
             .EnumerateFiles(options.Model.Path)
             .Where(f =>
@@ -124,7 +124,7 @@ public sealed class TrainingData : IDisposable
             Recipe.Version,
             $"vocabulary: {config.VocabularySize}",
             $"ends: {string.Join(' ', config.EosTokenIds)}",
-            .. FineTuneOptionTable.All.Where(o => keys.Contains(o.Name)).Select(o => $"{o.Name}: {o.Format(options)}"),
+            .. FineTuneOptionTable.All.Where(o => o.Effect.HasFlag(tokens)).Select(o => $"{o.Name}: {o.Format(options)}"),
             .. files.Order(StringComparer.Ordinal).Select(TokenCache.Mark),
         ];
     }
