@@ -45,15 +45,14 @@ internal static class PlanCommand
         command.SetAction(parsed =>
         {
             var options = read(parsed);
-            (
-                options with
-                {
-                    Data = options.Data with { Sources = ["-"] },
-                    Run = new() { Output = "-" },
-                }
-            ).Validate();
+            OptionProblems.ThrowIfAny(
+                options.Model.Check,
+                problems => options.Method.Check(problems, options.Model),
+                options.Optimizer.Check,
+                problems => options.Machine.Check(problems, options.Method)
+            );
             var bytes = parsed.GetValue(memory) is { } gibibytes ? (long)(gibibytes * (1L << 30)) : (long?)null;
-            var plan = TrainingPlan.Make(options, bytes);
+            var plan = TrainingPlan.Make(options.Model, options.Method, options.Machine, options.Optimizer.BatchSize, bytes);
             var speed = parsed.GetValue(rate) * 1e9 ?? (plan.OnCuda ? null : ShareOfProducts * GemmRate.MeasureSquare());
             Show(context, options, plan, speed, measured: parsed.GetValue(rate) is null);
             if (parsed.GetValue(json) is { } file)

@@ -57,8 +57,6 @@ internal static class QuickstartCommand
         };
         command.SetAction(parsed =>
         {
-            if (parsed.GetValue(factor) < 2 || parsed.GetValue(steps) < 1 || parsed.GetValue(trials) < 1)
-                throw new ConfigurationException("factor must be at least 2, steps and trials at least 1.");
             var options = new QuickstartOptions
             {
                 Model = parsed.GetValue(model) ?? BundledModel,
