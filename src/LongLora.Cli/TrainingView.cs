@@ -56,7 +56,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         Say(
             context.Output,
             $"{options.Model.FromScratch ?? options.Model.Path} to {options.Model.Context:N0} tokens: "
-                + $"{FineTuneOptionTable.Kebab(options.Method.Tuning.ToString())}, {AttentionText()} attention, "
+                + $"{FineTuneOptionTable.ToKebabCase(options.Method.Tuning.ToString())}, {AttentionText()} attention, "
                 + $"{options.Optimizer.Steps:N0} steps"
         );
     }
@@ -172,7 +172,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     private string AttentionText() =>
         options.Method.Attention == AttentionKind.Full
             ? "full"
-            : $"{FineTuneOptionTable.Kebab(options.Method.Attention.ToString())} "
+            : $"{FineTuneOptionTable.ToKebabCase(options.Method.Attention.ToString())} "
                 + $"(groups of {options.Method.ResolveGroupSize(options.Model.Context):N0})";
 
     // From the speed of the last steps: the first ones are slower.

@@ -87,7 +87,7 @@ public static class RunReader
         var attention =
             method.Attention == LongLora.Attention.AttentionKind.Full
                 ? "full attention"
-                : $"{FineTuneOptionTable.Kebab(method.Attention.ToString())} attention in groups of {method.ResolveGroupSize(options.Model.Context):N0}";
+                : $"{FineTuneOptionTable.ToKebabCase(method.Attention.ToString())} attention in groups of {method.ResolveGroupSize(options.Model.Context):N0}";
         var trained =
             method.Tuning == LongLora.Adapters.TuningMethod.Full
                 ? "all weights"

@@ -40,7 +40,7 @@ public static class FineTune
         LibTorch.EnsureLoaded();
         var device = Devices.Parse(options.Machine.Device);
         var run = RunDirectory.Open(options);
-        var basePath = run.BasePath();
+        var basePath = run.PrepareBase();
 
         // Files -> weights: mapped, checked, and attached to the architecture that config.json describes.
         var folder = CheckpointDirectory.Open(basePath);
@@ -69,7 +69,7 @@ public static class FineTune
         // Batches -> loss -> gradients -> steps. Sparse attention here; everywhere else attention is full.
         if (run.Begin(data.Tokens, optimizer, parameters) is { } place)
             sampler.State = place;
-        using var pass = new CheckpointedBackward(model, options.Machine.BlocksPerSegment, options.Machine.ActivationOffload);
+        using var pass = new CheckpointedPass(model, options.Machine.BlocksPerSegment, options.Machine.ActivationOffload);
         using var trainer = new Trainer(
             model,
             parameters,

@@ -73,19 +73,19 @@ internal static class PlanCommand
         foreach (var (name, bytes) in plan.Memory.Parts)
         {
             var tokens = (double)options.Optimizer.BatchSize * options.Model.Context;
-            table.AddRow(name, TrainingPlan.Size(bytes), perToken.Contains(name) ? $"{bytes / tokens / 1024:N1} KiB" : "");
+            table.AddRow(name, TrainingPlan.FormatSize(bytes), perToken.Contains(name) ? $"{bytes / tokens / 1024:N1} KiB" : "");
         }
-        table.AddEmptyRow().AddRow("[bold]together[/]", $"[bold]{TrainingPlan.Size(plan.Memory.Peak)}[/]", "");
+        table.AddEmptyRow().AddRow("[bold]together[/]", $"[bold]{TrainingPlan.FormatSize(plan.Memory.Peak)}[/]", "");
         context.Console.Write(table);
         if (plan.Memory.Offloaded > 0)
             context.Output.WriteLine(
                 $"Activations wait {(plan.Offload == ActivationOffload.Disk ? "on disk" : "in the host's memory")}: "
-                    + $"{TrainingPlan.Size(plan.Memory.Offloaded)}."
+                    + $"{TrainingPlan.FormatSize(plan.Memory.Offloaded)}."
             );
         context.Output.WriteLine(
             plan.Available is not { } available
                 ? "Give the device's memory with --memory to see whether this fits."
-                : $"{(plan.Fits ? "Fits" : "Does not fit")} into {TrainingPlan.Size(available)}; the longest context that does is "
+                : $"{(plan.Fits ? "Fits" : "Does not fit")} into {TrainingPlan.FormatSize(available)}; the longest context that does is "
                     + $"{plan.LargestContext:N0} tokens."
         );
         if (plan.Warning is { } warning)

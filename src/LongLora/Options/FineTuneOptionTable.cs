@@ -371,6 +371,6 @@ public static class FineTuneOptionTable
         ?? throw new ConfigurationException($"There is no option '{name}'.{NearestName.Hint(name, All.Select(o => o.Name))}");
 
     /// <summary>The names that an enumeration's values have in recipes: <c>ShiftedSparse</c> is <c>shifted-sparse</c>.</summary>
-    public static string Kebab(string name) =>
+    public static string ToKebabCase(string name) =>
         string.Concat(name.Select((c, i) => char.IsUpper(c) ? (i > 0 ? "-" : "") + char.ToLowerInvariant(c) : c.ToString()));
 }

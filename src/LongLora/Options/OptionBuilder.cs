@@ -117,14 +117,14 @@ internal sealed class OptionBuilder<TPart>(
     )
         where T : struct, Enum
     {
-        var values = Enum.GetValues<T>().ToDictionary(v => FineTuneOptionTable.Kebab(v.ToString()));
+        var values = Enum.GetValues<T>().ToDictionary(v => FineTuneOptionTable.ToKebabCase(v.ToString()));
         return Make(
             name,
             group,
             effect,
             string.Join('|', values.Keys),
             help,
-            o => FineTuneOptionTable.Kebab(get(o).ToString()),
+            o => FineTuneOptionTable.ToKebabCase(get(o).ToString()),
             (o, v) =>
                 values.TryGetValue(v, out var value)
                     ? set(o, value)

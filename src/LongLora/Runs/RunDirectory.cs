@@ -29,7 +29,7 @@ public sealed class RunDirectory
     /// The folder of the model that the run begins with: the one that was given, or the new one that is trained from scratch, made on
     /// first use.
     /// </summary>
-    public string BasePath()
+    public string PrepareBase()
     {
         if (_options.Model.FromScratch is not { } config)
             return _options.Model.Path;
@@ -69,7 +69,7 @@ public sealed class RunDirectory
     {
         _fingerprint = MakeFingerprint(_options, tokens);
         BatchSamplerState? place =
-            _options.Run.Resume && Checkpoints().LastOrDefault() is { Path: { } latest }
+            _options.Run.Resume && ListCheckpoints().LastOrDefault() is { Path: { } latest }
                 ? TrainingState.Restore(latest, optimizer, parameters, _fingerprint)
                 : null;
         AtomicFile.WriteText(
@@ -84,7 +84,7 @@ public sealed class RunDirectory
     {
         var path = Path.Combine(_checkpoints, string.Create(CultureInfo.InvariantCulture, $"{StepPrefix}{state.Step:D6}"));
         AtomicFile.WriteDirectory(path, folder => state.Save(folder, _fingerprint));
-        foreach (var (_, old) in Checkpoints().SkipLast(_options.Run.KeepCheckpoints))
+        foreach (var (_, old) in ListCheckpoints().SkipLast(_options.Run.KeepCheckpoints))
             Directory.Delete(old, recursive: true);
     }
 
@@ -94,7 +94,7 @@ public sealed class RunDirectory
     public IProgress<TrainingStep> Log(IProgress<TrainingStep>? next, long resumedStep) =>
         new MetricsLog(_options.Run.Output, resumedStep, next);
 
-    private IEnumerable<(int Step, string Path)> Checkpoints() =>
+    private IEnumerable<(int Step, string Path)> ListCheckpoints() =>
         !Directory.Exists(_checkpoints)
             ? []
             : Directory

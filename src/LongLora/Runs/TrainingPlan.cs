@@ -119,20 +119,20 @@ public sealed record TrainingPlan(
         {
             var scratch = Path.GetTempPath();
             if (Offload == ActivationOffload.Disk)
-                RequireRoom($"the temporary folder '{scratch}'", FreeSpace(scratch));
+                RequireRoom($"the temporary folder '{scratch}'", FindFreeSpace(scratch));
             else if (OnCuda && MemoryMeter.AvailableBytes(DeviceType.CPU, 0) is { } host)
                 RequireRoom("the host's memory", host);
             return;
         }
         throw new ConfigurationException(
-            $"This run needs about {Size(Needed)} at its peak, and the device has {Size(Available!.Value)} "
-                + $"({string.Join(", ", Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {Size(p.Bytes)}"))}). {Advice()} "
+            $"This run needs about {FormatSize(Needed)} at its peak, and the device has {FormatSize(Available!.Value)} "
+                + $"({string.Join(", ", Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {FormatSize(p.Bytes)}"))}). {WriteAdvice()} "
                 + "With --check-memory false it begins all the same."
         );
     }
 
     // A folder that is not there is told of when it is written to.
-    private static long FreeSpace(string folder)
+    private static long FindFreeSpace(string folder)
     {
         try
         {
@@ -152,7 +152,7 @@ public sealed record TrainingPlan(
         if (Memory.Offloaded <= free)
             return;
         throw new ConfigurationException(
-            $"Activations that wait for the backward pass need {Size(Memory.Offloaded)}, and {place} has {Size(free)}. "
+            $"Activations that wait for the backward pass need {FormatSize(Memory.Offloaded)}, and {place} has {FormatSize(free)}. "
                 + (Offload == ActivationOffload.Disk ? "Set TMPDIR to a folder with room, take" : "Take")
                 + " more --blocks-per-segment or a shorter context. With --check-memory false the run begins all the same."
         );
@@ -162,16 +162,16 @@ public sealed record TrainingPlan(
     public string? Warning =>
         !Fits || Available is not { } available || Memory.Peak <= Comfortable * available ? null
         : Needed > Comfortable * available
-            ? $"This run needs about {Size(Needed)} of the device's {Size(available)} at its peak: it may run out of memory. {Advice()}"
-        : $"This run needs about {Size(Needed)} and {Size(Memory.Weights)} of weights, and the device has {Size(available)}: what of "
+            ? $"This run needs about {FormatSize(Needed)} of the device's {FormatSize(available)} at its peak: it may run out of memory. {WriteAdvice()}"
+        : $"This run needs about {FormatSize(Needed)} and {FormatSize(Memory.Weights)} of weights, and the device has {FormatSize(available)}: what of "
             + $"the weights finds no room is read from the disk again "
             + $"in every pass, which may be very slow. {Remedies}";
 
     /// <summary>Bytes as people read them.</summary>
-    public static string Size(long bytes) =>
+    public static string FormatSize(long bytes) =>
         bytes >= 1L << 30 ? $"{bytes / (double)(1L << 30):N1} GiB" : $"{bytes / (double)(1L << 20):N0} MiB";
 
-    private string Advice() => (LargestContext > 0 ? $"The longest context that fits is {LargestContext:N0} tokens. " : "") + Remedies;
+    private string WriteAdvice() => (LargestContext > 0 ? $"The longest context that fits is {LargestContext:N0} tokens. " : "") + Remedies;
 
     private const string Remedies =
         "Less memory: --activation-offload disk (host on CUDA), more --blocks-per-segment, --quantization nf4, a smaller --batch-size.";
@@ -219,7 +219,7 @@ public sealed record TrainingPlan(
         var (bytes, offload) = At(context);
         var needsWeights = cuda || memory.Quantization != QuantizationKind.None;
         var largest = available is { } most
-            ? Largest(length => At(length).Memory is var m && m.Peak - (needsWeights ? 0 : m.Weights) <= most)
+            ? FindLargest(length => At(length).Memory is var m && m.Peak - (needsWeights ? 0 : m.Weights) <= most)
             : (int?)null;
         StepFlops Flops(IAttention attention) =>
             StepFlops.Count(config, attention, memory.Tuning, context, memory.BatchSize, memory.BlocksPerSegment, cuda);
@@ -231,7 +231,7 @@ public sealed record TrainingPlan(
     }
 
     // Memory grows with the context, so that halving finds the border.
-    private static int Largest(Func<int, bool> fits)
+    private static int FindLargest(Func<int, bool> fits)
     {
         int low = 0,
             high = LongestContext / ContextStep;

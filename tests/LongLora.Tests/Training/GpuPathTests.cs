@@ -71,9 +71,9 @@ public class GpuPathTests
         loss.backward();
         var plain = parameters.Gradients.clone();
         parameters.ClearGradients();
-        using var pass = new CheckpointedBackward(model, blocks);
+        using var pass = new CheckpointedPass(model, blocks);
         var count = 2 * (Length - 1);
-        Assert.Equal(loss.item<float>(), pass.Run(ids, targets, context, 1.0 / count).item<double>() / count, 1e-5);
+        Assert.Equal(loss.item<float>(), pass.ForwardBackward(ids, targets, context, 1.0 / count).item<double>() / count, 1e-5);
         Near.AssertRelative(plain, parameters.Gradients, 1e-5);
     }
 
@@ -96,8 +96,8 @@ public class GpuPathTests
         {
             model.ComputeType = type;
             parameters.ClearGradients();
-            using var pass = new CheckpointedBackward(model);
-            var loss = pass.Run(ids, targets, context, 1.0 / Length).item<double>() / Length;
+            using var pass = new CheckpointedPass(model);
+            var loss = pass.ForwardBackward(ids, targets, context, 1.0 / Length).item<double>() / Length;
             return (loss, parameters.Gradients.clone());
         }
 
@@ -107,7 +107,7 @@ public class GpuPathTests
         Assert.Equal(ScalarType.Float32, narrow.dtype);
         Assert.True(nn.functional.cosine_similarity(wide, narrow, 0).item<float>() > 0.999f, "gradients in bf16 point elsewhere");
         Assert.All(set.Weights, w => Assert.True(w.Value.dtype == ScalarType.Float32, w.Name));
-        optimizer.Step(1e-3, parameters.GradientNorm());
+        optimizer.Step(1e-3, parameters.ComputeGradientNorm());
     }
 
     // A device that is not the CPU and that has no memory: every operator checks shapes and types, and nothing is computed.
@@ -208,7 +208,7 @@ public class GpuPathTests
             for (var i = 0; i < 3; i++)
             {
                 parameters.Gradients.copy_(parameters.Values.cos());
-                optimizer.Step(0.01, parameters.GradientNorm());
+                optimizer.Step(0.01, parameters.ComputeGradientNorm());
             }
             return cat([parameters.Values, optimizer.FirstMoment, optimizer.SecondMoment]);
         }

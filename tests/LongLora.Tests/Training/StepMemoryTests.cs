@@ -129,7 +129,13 @@ public class StepMemoryTests
         plan.RequireRoom("'/scratch'", plan.Memory.Offloaded);
         var told = Assert.Throws<ConfigurationException>(() => plan.RequireRoom("'/scratch'", 20L << 30)).Message;
         foreach (
-            var part in new[] { TrainingPlan.Size(plan.Memory.Offloaded), "'/scratch' has 20.0 GiB", "TMPDIR", "--check-memory false" }
+            var part in new[]
+            {
+                TrainingPlan.FormatSize(plan.Memory.Offloaded),
+                "'/scratch' has 20.0 GiB",
+                "TMPDIR",
+                "--check-memory false",
+            }
         )
             Assert.Contains(part, told);
     }

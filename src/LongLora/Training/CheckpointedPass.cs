@@ -13,14 +13,14 @@ namespace LongLora.Training;
 /// without gradients; then the loss and its gradient chunk by chunk; then the blocks in reverse, each given the gradient of its output.
 /// </summary>
 /// <remarks>
-/// With one block a segment the walk keeps each block's input and attention output, 2 D numbers a token and block, and runs nothing that
-/// costs much twice. With k blocks it keeps each k-th block's input, D numbers, and runs the blocks of a segment forward once more: less
+/// With one block a span the walk keeps each block's input and attention output, 2 D numbers a token and block, and runs nothing that
+/// costs much twice. With k blocks it keeps each k-th block's input, D numbers, and runs the blocks of a span forward once more: less
 /// memory in deep models for about a third more time.
 /// </remarks>
 /// <param name="model">The model; gradients are added to its trained weights.</param>
 /// <param name="blocksPerSegment">Blocks between two kept inputs, at least 1.</param>
 /// <param name="offload">Where activations wait.</param>
-public sealed class CheckpointedBackward(
+public sealed class CheckpointedPass(
     CausalLanguageModel model,
     int blocksPerSegment = 1,
     ActivationOffload offload = ActivationOffload.None
@@ -29,13 +29,15 @@ public sealed class CheckpointedBackward(
     private readonly Workspace _workspace = new();
     private long? _free;
 
-    /// <summary>Adds the gradients of the summed loss, times <paramref name="scale"/>, to the trained weights.</summary>
+    /// <summary>
+    /// Runs the model forward and backward: adds the gradients of the summed loss, times <paramref name="scale"/>, to the trained weights.
+    /// </summary>
     /// <param name="ids">[B, L].</param>
     /// <param name="targets">[B L] the id to predict at each place; negative where there is nothing to predict.</param>
     /// <param name="context">Attention and positions.</param>
     /// <param name="scale">Factor on the gradients, usually 1 / targets in the whole optimizer step.</param>
     /// <returns>Sum of -log p(target), [] fp64; the caller disposes it.</returns>
-    public Tensor Run(Tensor ids, Tensor targets, ForwardContext context, double scale)
+    public Tensor ForwardBackward(Tensor ids, Tensor targets, ForwardContext context, double scale)
     {
         CausalLanguageModel.CheckIds(ids, context);
         if (targets.numel() != ids.numel())
@@ -45,21 +47,21 @@ public sealed class CheckpointedBackward(
         // Asked once: after a step libtorch holds on to a GPU's memory, and what is free would seem less.
         _free ??= MemoryMeter.AvailableBytes(model.Device.type, model.Device.index) - MemoryMeter.CurrentBytesOf(model.Device);
         using var kept = ActivationStore.Create(
-            ActivationStore.Resolve(offload, KeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA),
+            ActivationStore.Resolve(offload, CountKeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA),
             model.Device
         );
         var hidden = HostMemory.Apart(() => model.Embedding.Forward(ids, model.ComputeType));
         for (var first = 0; first < model.Blocks.Count; first += blocksPerSegment)
-            ForwardSegment(hidden, first, context, kept);
+            ForwardSpan(hidden, first, context, kept);
         var loss = ChunkedCrossEntropy.Run(model, hidden, targets, scale);
         var gradient = hidden; // it has become that
         for (var first = (model.Blocks.Count - 1) / blocksPerSegment * blocksPerSegment; first >= 0; first -= blocksPerSegment)
-            BackwardSegment(gradient, first, context, kept);
+            BackwardSpan(gradient, first, context, kept);
         model.Embedding.Backward(ids, gradient);
         return loss.MoveToOuterDisposeScope();
     }
 
-    private void ForwardSegment(Tensor hidden, int first, ForwardContext context, ActivationStore kept)
+    private void ForwardSpan(Tensor hidden, int first, ForwardContext context, ActivationStore kept)
     {
         using var scope = NewDisposeScope();
         if (blocksPerSegment == 1)
@@ -75,7 +77,7 @@ public sealed class CheckpointedBackward(
         }
     }
 
-    private void BackwardSegment(Tensor gradient, int first, ForwardContext context, ActivationStore kept)
+    private void BackwardSpan(Tensor gradient, int first, ForwardContext context, ActivationStore kept)
     {
         if (blocksPerSegment == 1)
         {
@@ -83,14 +85,14 @@ public sealed class CheckpointedBackward(
             return;
         }
         var end = Math.Min(first + blocksPerSegment, model.Blocks.Count);
-        using var segment = ActivationStore.Create(ActivationOffload.None, model.Device);
+        using var span = ActivationStore.Create(ActivationOffload.None, model.Device);
         using (var hidden = kept.Pop())
         {
             for (var i = first; i < end; i++)
-                ForwardBlock(hidden, i, context, segment);
+                ForwardBlock(hidden, i, context, span);
         }
         for (var i = end - 1; i >= first; i--)
-            BackwardBlock(gradient, i, context, segment);
+            BackwardBlock(gradient, i, context, span);
     }
 
     private void ForwardBlock(Tensor hidden, int block, ForwardContext context, ActivationStore kept)
@@ -111,12 +113,12 @@ public sealed class CheckpointedBackward(
         BlockPass.Backward(model.Blocks[block], kept.Pop(), new AttentionResult(output, logSumExp), gradient, context, _workspace);
     }
 
-    private long KeptBytes(long tokens)
+    private long CountKeptBytes(long tokens)
     {
-        long segments = (model.Blocks.Count + blocksPerSegment - 1) / blocksPerSegment;
+        long spans = (model.Blocks.Count + blocksPerSegment - 1) / blocksPerSegment;
         var config = model.Config;
         var perBlock = config.HiddenSize + (blocksPerSegment == 1 ? config.HeadCount * (config.HeadSize + 1L) : 0);
-        return tokens * segments * perBlock * model.ComputeType.ElementSize();
+        return tokens * spans * perBlock * model.ComputeType.ElementSize();
     }
 
     /// <inheritdoc/>
