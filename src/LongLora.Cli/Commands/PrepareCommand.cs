@@ -232,12 +232,14 @@ internal static class PrepareCommand
         return TrainCommand.Show(
             new FineTuneOptions
             {
-                Model = model,
-                Data = [.. data],
-                Task = TrainingTask.Sft,
-                Template = template,
-                Context = 1 << 20,
-                Output = "-",
+                Model = new() { Path = model, Context = 1 << 20 },
+                Data = new()
+                {
+                    Sources = [.. data],
+                    Task = TrainingTask.Sft,
+                    Template = template,
+                },
+                Run = new() { Output = "-" },
             },
             count,
             context

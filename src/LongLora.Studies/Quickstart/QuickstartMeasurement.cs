@@ -98,8 +98,13 @@ internal sealed class QuickstartMeasurement : IDisposable
         double Forward(int length) => StepFlops.Count(config, new FullAttention(), reading, length).Forward;
         // Pass keys read two thirds of a prompt on average, the rest being that of the one before.
         var measured = _lengths.Sum(length => Forward(length) * (2.0 / 3 * _options.Trials + (double)TestTokens / length));
-        var step = StepFlops.Count(config, FineTune.Attention(training), FineTune.Tuning(training), training.Context);
-        var trained = (double)training.Steps * training.GradientAccumulation * (step.Needed + step.Recomputed);
+        var step = StepFlops.Count(
+            config,
+            training.Method.MakeAttention(training.Model.Context),
+            training.Method.MakeAdapterOptions(),
+            training.Model.Context
+        );
+        var trained = (double)training.Optimizer.Steps * training.Optimizer.GradientAccumulation * (step.Needed + step.Recomputed);
         return first * (3 + trained / measured);
     }
 
