@@ -98,7 +98,7 @@ public static class FineTune
     /// <summary>The config with positions rescaled for the new context.</summary>
     internal static ModelConfig ExtendContext(ModelConfig config, FineTuneOptions options)
     {
-        var native = RopeScaling.CurrentContext(config);
+        var native = RopeScaling.GetCurrentContext(config);
         if (options.Model.Context < native && options.Data.Task == TrainingTask.Sft)
             return config;
         if (options.Model.Context < native)

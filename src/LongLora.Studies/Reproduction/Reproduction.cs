@@ -94,7 +94,7 @@ public static class Reproduction
     public static int NativeContext(ReproductionOptions options)
     {
         using var folder = CheckpointDirectory.Open(options.Model, headersOnly: true);
-        return RopeScaling.CurrentContext(folder.Config);
+        return RopeScaling.GetCurrentContext(folder.Config);
     }
 
     /// <summary>
@@ -195,7 +195,7 @@ public static class Reproduction
                     * model.Config.HeadCount
                     * model.Config.HeadSize
                     * model.Blocks.Count
-                    * training.Method.MakeAttention(training.Model.Context).Pattern(training.Model.Context).PairsPerHead,
+                    * training.Method.MakeAttention(training.Model.Context).MakePattern(training.Model.Context).PairsPerHead,
         };
     }
 

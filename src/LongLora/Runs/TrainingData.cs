@@ -79,7 +79,7 @@ public sealed class TrainingData : IDisposable
                 $"sft needs a tokenizer; '{model.Path}' has no tokenizer.model or tokenizer.json. Copy the one that the model was "
                     + $"trained with into the folder."
             );
-        var template = data.Template == "auto" ? ChatTemplate.OfModel(model.Path) : ChatTemplate.Find(data.Template, model.Path);
+        var template = data.Template == "auto" ? ChatTemplate.ReadOfModel(model.Path) : ChatTemplate.Find(data.Template, model.Path);
         var format = new ConversationFormat(data.Columns);
         return
         [
@@ -119,7 +119,7 @@ public sealed class TrainingData : IDisposable
             $"vocabulary: {config.VocabularySize}",
             $"ends: {string.Join(' ', config.EosTokenIds)}",
             .. FineTuneOptionTable.All.Where(o => o.Effect.HasFlag(tokens)).Select(o => $"{o.Name}: {o.Format(options)}"),
-            .. files.Order(StringComparer.Ordinal).Select(TokenCache.Mark),
+            .. files.Order(StringComparer.Ordinal).Select(TokenCache.DescribeFile),
         ];
     }
 

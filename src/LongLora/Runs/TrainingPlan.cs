@@ -98,7 +98,7 @@ public sealed record TrainingPlan(
             ?.Type
             ?? ScalarType.BFloat16;
         var stored = folder
-            .Tensors.Keys.Select(name => QuantizedProjection.StoredKind(folder, name))
+            .Tensors.Keys.Select(name => QuantizedProjection.FindStoredKind(folder, name))
             .FirstOrDefault(kind => kind != QuantizationKind.None);
         var step = DescribeStep(method, machine, batchSize, main);
         return Make(
@@ -120,7 +120,7 @@ public sealed record TrainingPlan(
             var scratch = Path.GetTempPath();
             if (Offload == ActivationOffload.Disk)
                 RequireRoom($"the temporary folder '{scratch}'", FindFreeSpace(scratch));
-            else if (OnCuda && MemoryMeter.AvailableBytes(DeviceType.CPU, 0) is { } host)
+            else if (OnCuda && MemoryMeter.GetAvailableBytes(DeviceType.CPU, 0) is { } host)
                 RequireRoom("the host's memory", host);
             return;
         }
@@ -184,7 +184,7 @@ public sealed record TrainingPlan(
             BlocksPerSegment = machine.BlocksPerSegment,
             Quantization = machine.Quantization,
             StoredType = stored,
-            Cuda = Devices.Meant(machine.Device).Type == DeviceType.CUDA,
+            Cuda = Devices.ParseName(machine.Device).Type == DeviceType.CUDA,
             CudaCompute = machine.CudaCompute,
         };
 
@@ -197,9 +197,9 @@ public sealed record TrainingPlan(
         long? available
     )
     {
-        var (device, index) = Devices.Meant(machine.Device);
+        var (device, index) = Devices.ParseName(machine.Device);
         var cuda = memory.Cuda;
-        available ??= MemoryMeter.AvailableBytes(device, index);
+        available ??= MemoryMeter.GetAvailableBytes(device, index);
         using var model = ModelLoader.Describe(config);
         (StepMemory Memory, ActivationOffload Offload) At(int length)
         {

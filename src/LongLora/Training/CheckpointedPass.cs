@@ -45,12 +45,12 @@ public sealed class CheckpointedPass(
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         // Asked once: after a step libtorch holds on to a GPU's memory, and what is free would seem less.
-        _free ??= MemoryMeter.AvailableBytes(model.Device.type, model.Device.index) - MemoryMeter.CurrentBytesOf(model.Device);
+        _free ??= MemoryMeter.GetAvailableBytes(model.Device.type, model.Device.index) - MemoryMeter.GetCurrentBytes(model.Device);
         using var kept = ActivationStore.Create(
             ActivationStore.Resolve(offload, CountKeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA),
             model.Device
         );
-        var hidden = HostMemory.Apart(() => model.Embedding.Forward(ids, model.ComputeType));
+        var hidden = HostMemory.AllocateApart(() => model.Embedding.Forward(ids, model.ComputeType));
         for (var first = 0; first < model.Blocks.Count; first += blocksPerSegment)
             ForwardSpan(hidden, first, context, kept);
         var loss = ChunkedCrossEntropy.Run(model, hidden, targets, scale);

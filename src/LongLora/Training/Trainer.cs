@@ -85,8 +85,8 @@ public sealed class Trainer : IDisposable
                         Tokens = sampler.State.Tokens,
                         TokensPerSecond = tokens / watch.Elapsed.TotalSeconds,
                         Elapsed = clock.Elapsed,
-                        MemoryBytes = MemoryMeter.CurrentBytesOf(_model.Device),
-                        PeakMemoryBytes = MemoryMeter.PeakBytesOf(_model.Device),
+                        MemoryBytes = MemoryMeter.GetCurrentBytes(_model.Device),
+                        PeakMemoryBytes = MemoryMeter.GetPeakBytes(_model.Device),
                     }
                 );
                 if (step == _options.Steps || (_options.SaveEvery > 0 && step % _options.SaveEvery == 0))
@@ -149,7 +149,7 @@ public sealed class Trainer : IDisposable
     private List<Batch> Draw(BatchSampler sampler)
     {
         var first = _optimizer.Steps * _options.GradientAccumulation;
-        var window = RopeScaling.OriginalContext(_model.Config);
+        var window = RopeScaling.GetOriginalContext(_model.Config);
         return
         [
             .. Enumerable
@@ -164,7 +164,7 @@ public sealed class Trainer : IDisposable
         using var scope = NewDisposeScope();
         var (ids, targets) = (batch.MakeIds(_model.Device), batch.MakeTargets(_model.Device));
         using var positions = batch.ChoosePositions(_positions, _model.Device);
-        return _pass.ForwardBackward(ids, targets, new ForwardContext(_attention, positions, batch.Segments), scale).item<double>();
+        return _pass.ForwardBackward(ids, targets, new ForwardContext(_attention, positions, batch.DocumentLengths), scale).item<double>();
     }
 
     private DataException AbandonStep(string what)

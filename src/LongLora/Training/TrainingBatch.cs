@@ -16,7 +16,7 @@ internal sealed class TrainingBatch(Batch batch)
     internal long CountTargets() => _targets.LongCount(id => id >= 0);
 
     /// <summary>Lengths of the documents in each row that do not see each other; null where a row is one text.</summary>
-    internal IReadOnlyList<IReadOnlyList<int>>? Segments => batch.Segments;
+    internal IReadOnlyList<IReadOnlyList<int>>? DocumentLengths => batch.DocumentLengths;
 
     /// <summary>Cuts some batches of a run into short windows: which ones depends on their number alone.</summary>
     /// <param name="batch">The batch.</param>
@@ -39,13 +39,13 @@ internal sealed class TrainingBatch(Batch batch)
     /// </remarks>
     internal RotaryEmbedding ChoosePositions(PositionTables tables, Device device)
     {
-        if (batch.Segments is null)
+        if (batch.DocumentLengths is null)
             return tables.GetTables(batch.Context).Narrow(0, batch.Length);
-        var original = RopeScaling.OriginalContext(tables.Config);
+        var original = RopeScaling.GetOriginalContext(tables.Config);
         var isMixed = RopeScaling.DependsOnLength(tables.Config) && original < batch.Context;
         var positions = new long[batch.InputIds.Length];
         var at = 0;
-        foreach (var length in batch.Segments.SelectMany(row => row))
+        foreach (var length in batch.DocumentLengths.SelectMany(row => row))
         {
             var first = isMixed && length > original ? original : 0;
             for (var i = 0; i < length; i++)
@@ -69,7 +69,7 @@ internal sealed class TrainingBatch(Batch batch)
             labels.AsSpan(start + 1, batch.Length - 1).CopyTo(targets.AsSpan(start));
             targets[start + batch.Length - 1] = TrainingExample.IgnoredLabel;
             var end = 0;
-            foreach (var length in batch.Segments?[row] ?? [])
+            foreach (var length in batch.DocumentLengths?[row] ?? [])
             {
                 end += length;
                 if (end > 0)
