@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using LongLora.Attention;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -44,6 +45,12 @@ public sealed class Trainer : IDisposable
         (_attention, _pass, _options, _positions) = (attention, pass, options, new PositionTables(model));
     }
 
+    /// <summary>
+    /// The processes that train together. Of the micro-batches of a step each has every <see cref="ICommunicator.Size"/>-th; targets,
+    /// losses and gradients are summed over all, in this order.
+    /// </summary>
+    internal ICommunicator Communicator { get; init; } = SingleProcess.Instance;
+
     /// <summary>Runs from the optimizer's step to the last one.</summary>
     /// <param name="sampler">Gives the batches; its position moves on only with whole steps.</param>
     /// <param name="save">
@@ -70,7 +77,8 @@ public sealed class Trainer : IDisposable
                 var watch = Stopwatch.StartNew();
                 var batches = Draw(sampler);
                 var learningRate = _options.LearningRate * _schedule.GetFactor(_optimizer.Steps);
-                var result = Step(batches, learningRate, cancellation) ?? throw new OperationCanceledException(cancellation);
+                var mine = batches.Where((_, i) => i % Communicator.Size == Communicator.Rank).ToList();
+                var result = Step(mine, learningRate, cancellation) ?? throw new OperationCanceledException(cancellation);
                 var step = (int)_optimizer.Steps;
                 var tokens = batches.Sum(b => (long)b.BatchSize * b.Length);
                 sampler.State = sampler.State with { Tokens = sampler.State.Tokens + tokens };
@@ -108,7 +116,9 @@ public sealed class Trainer : IDisposable
     }
 
     /// <summary>One optimizer step over the sum of some micro-batches.</summary>
-    /// <param name="batches">The micro-batches; the loss is the mean over all their targets together.</param>
+    /// <param name="batches">
+    /// The micro-batches of this process; the loss is the mean over all targets of all processes together.
+    /// </param>
     /// <param name="learningRate">Learning rate of this step.</param>
     /// <param name="cancellation">Looked at once a micro-batch.</param>
     /// <returns>Mean loss in nats a token and gradient norm before clipping, or null if cancelled: then nothing has changed.</returns>
@@ -120,7 +130,7 @@ public sealed class Trainer : IDisposable
     {
         using var scope = NewDisposeScope();
         var prepared = batches.Select(batch => new TrainingBatch(batch)).ToList();
-        var count = prepared.Sum(batch => batch.CountTargets());
+        var count = SumOverRanks(prepared.Sum(batch => batch.CountTargets()));
         if (count == 0)
             throw new DataException($"{batches.Count} batches hold no token to learn: every label is masked.");
         var lossSum = 0.0;
@@ -133,6 +143,8 @@ public sealed class Trainer : IDisposable
             }
             lossSum += AddGradients(batch, 1.0 / count);
         }
+        lossSum = SumOverRanks(lossSum);
+        Communicator.AllReduce(_parameters.Gradients);
         if (!double.IsFinite(lossSum))
             throw AbandonStep($"the loss is {lossSum}");
         var norm = _parameters.ComputeGradientNorm();
@@ -165,6 +177,14 @@ public sealed class Trainer : IDisposable
         var (ids, targets) = (batch.MakeIds(_model.Device), batch.MakeTargets(_model.Device));
         using var positions = batch.ChoosePositions(_positions, _model.Device);
         return _pass.ForwardBackward(ids, targets, new ForwardContext(_attention, positions, batch.DocumentLengths), scale).item<double>();
+    }
+
+    private T SumOverRanks<T>(T value)
+        where T : unmanaged
+    {
+        using var sum = from_array(new[] { value });
+        Communicator.AllReduce(sum);
+        return sum.data<T>()[0];
     }
 
     private DataException AbandonStep(string what)
