@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Documents;
@@ -122,7 +121,12 @@ internal static class EvaluateCommand
                 ShowPositions(context, results);
             EvaluationOutput.NoteContext(context, model, contexts);
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(results, source.Names(parsed)));
+                new PerplexityFile
+                {
+                    Model = source.Names(parsed).Model,
+                    Adapter = source.Names(parsed).Adapter,
+                    Results = results,
+                }.Write(file);
             if (parsed.GetValue(picture) is { } image)
                 PositionPlot.Save(image, results, "Loss by position in the window");
             return ExitCode.Done;
@@ -184,30 +188,6 @@ internal static class EvaluateCommand
         }
         context.Console.Write(table);
     }
-
-    private static string ToJson(List<PerplexityResult> results, (string Model, string? Adapter) names) =>
-        JsonSerializer.Serialize(
-            new
-            {
-                task = "perplexity",
-                model = names.Model,
-                adapter = names.Adapter,
-                results = results.Select(r => new
-                {
-                    context = r.Context,
-                    loss = r.Loss,
-                    perplexity = r.Perplexity,
-                    tokens = r.Tokens,
-                    positions = r.ByPosition.Select(bin => new
-                    {
-                        from = bin.From,
-                        to = bin.To,
-                        loss = bin.Loss,
-                        tokens = bin.Tokens,
-                    }),
-                }),
-            }
-        ) + "\n";
 
     /// <summary>The lengths that an option was given.</summary>
     internal static List<int> ParseLengths(ParseResult parsed, Option<string> option)

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Evaluation;
 using LongLora.Reports;
@@ -90,7 +89,14 @@ internal static class EvaluateRetrieval
             Show(context, task, results, way, files);
             EvaluationOutput.NoteContext(context, model, results.Select(r => r.Length));
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(task, results, way, source.Names(parsed)));
+                new RetrievalFile
+                {
+                    Task = task.Name,
+                    Model = source.Names(parsed).Model,
+                    Adapter = source.Names(parsed).Adapter,
+                    Scoring = way,
+                    Results = results,
+                }.Write(file);
             if (parsed.GetValue(picture) is { } image)
                 HeatMap.Save(image, results, $"{task.Name}: share of right answers");
             return ExitCode.Done;
@@ -173,39 +179,6 @@ internal static class EvaluateRetrieval
         }
         context.Console.Write(table);
     }
-
-    private static string ToJson(
-        RetrievalTask task,
-        List<RetrievalAtLength> results,
-        RetrievalScoring scoring,
-        (string Model, string? Adapter) names
-    ) =>
-        JsonSerializer.Serialize(
-            new
-            {
-                task = task.Name,
-                model = names.Model,
-                adapter = names.Adapter,
-                scoring = scoring.ToString().ToLowerInvariant(),
-                results = Results(results),
-            }
-        ) + "\n";
-
-    internal static IEnumerable<object> Results(IReadOnlyList<RetrievalAtLength> results) =>
-        results.Select(r => new
-        {
-            length = r.Length,
-            accuracy = r.Accuracy,
-            trials = r.Trials.Select(t => new
-            {
-                seed = t.Seed,
-                depth = t.Depth,
-                tokens = t.PromptTokens,
-                right = t.IsRight,
-                score = t.Score,
-                answered = t.Answered,
-            }),
-        });
 
     private sealed class Counter(Action count) : IProgress<RetrievalTrial>
     {

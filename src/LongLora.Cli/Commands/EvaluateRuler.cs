@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Evaluation;
@@ -98,7 +97,12 @@ internal static class EvaluateRuler
             Show(context, byTask, asked, way);
             EvaluationOutput.NoteContext(context, model, asked);
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(byTask, way, source.Names(parsed)));
+                new RulerFile
+                {
+                    Model = source.Names(parsed).Model,
+                    Adapter = source.Names(parsed).Adapter,
+                    Tasks = [.. byTask.Select(t => new RulerTaskResult(t.Name, way, t.Results))],
+                }.Write(file);
             if (parsed.GetValue(picture) is { } image)
                 HeatMap.Save(image, byTask, "RULER: share of the answers found");
             return ExitCode.Done;
@@ -149,24 +153,4 @@ internal static class EvaluateRuler
             table.AddRow(["mean", .. lengths.Select((_, i) => $"{tasks.Average(t => t.Results[i].Accuracy):P1}")]);
         context.Console.Write(table);
     }
-
-    private static string ToJson(
-        List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks,
-        RetrievalScoring scoring,
-        (string Model, string? Adapter) names
-    ) =>
-        JsonSerializer.Serialize(
-            new
-            {
-                task = "ruler",
-                model = names.Model,
-                adapter = names.Adapter,
-                tasks = tasks.Select(t => new
-                {
-                    task = t.Name,
-                    scoring = scoring.ToString().ToLowerInvariant(),
-                    results = EvaluateRetrieval.Results(t.Results),
-                }),
-            }
-        ) + "\n";
 }

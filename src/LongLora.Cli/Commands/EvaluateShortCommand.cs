@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Documents;
@@ -107,7 +106,13 @@ internal static class EvaluateShortCommand
             var changes = ShortText.Compare(before, after);
             Show(context, changes, native);
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(changes, native, basePath, adapterPath ?? parsed.GetValue(extended)!));
+                new ShortTextFile
+                {
+                    Model = basePath,
+                    Extended = adapterPath ?? parsed.GetValue(extended),
+                    Native = native,
+                    Results = changes,
+                }.Write(file);
             return ExitCode.Done;
         });
         return command;
@@ -161,22 +166,4 @@ internal static class EvaluateShortCommand
         }
         context.Console.Write(table);
     }
-
-    private static string ToJson(IReadOnlyList<ShortTextChange> changes, int native, string model, string extended) =>
-        JsonSerializer.Serialize(
-            new
-            {
-                task = "short",
-                model,
-                extended,
-                native,
-                results = changes.Select(c => new
-                {
-                    measure = c.Measure,
-                    length = c.Length,
-                    before = c.Before,
-                    after = c.After,
-                }),
-            }
-        ) + "\n";
 }

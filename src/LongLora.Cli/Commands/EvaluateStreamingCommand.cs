@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Documents;
@@ -14,8 +13,6 @@ namespace LongLora.Cli.Commands;
 /// <summary><c>longlora evaluate streaming</c>: perplexity along a text that is read without end.</summary>
 internal static class EvaluateStreamingCommand
 {
-    private sealed record Column(string Name, IReadOnlyList<StreamingStretch> Stretches);
-
     internal static Verb Create(CliContext context)
     {
         var source = new ModelArguments();
@@ -80,7 +77,7 @@ internal static class EvaluateStreamingCommand
             var held = most + new StreamingOptions { SinkTokens = most, Window = parsed.GetValue(window) }.WindowFor(model.Config);
             var rows = parsed.GetValue(stretch) ?? held;
             var columns = counts
-                .Select(count => new Column(
+                .Select(count => new StreamingResult(
                     count == 0 ? $"window of {held:N0}" : $"{count} sinks + {held - count:N0}",
                     StreamingPerplexity.Evaluate(
                         model,
@@ -102,17 +99,22 @@ internal static class EvaluateStreamingCommand
                 );
             Show(context, columns, tokens);
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(columns));
+                new StreamingFile
+                {
+                    Model = source.Names(parsed).Model,
+                    Adapter = source.Names(parsed).Adapter,
+                    Results = columns,
+                }.Write(file);
             return ExitCode.Done;
         });
         return command;
     }
 
-    private static void Show(CliContext context, List<Column> columns, TokenStore tokens)
+    private static void Show(CliContext context, List<StreamingResult> columns, TokenStore tokens)
     {
         context.Output.WriteLine($"{tokens.Count:N0} tokens, read once from beginning to end; perplexity of each stretch by what is kept");
         var table = new Table().Border(TableBorder.Simple);
-        foreach (var name in columns.Select(c => c.Name).Prepend("tokens"))
+        foreach (var name in columns.Select(c => c.Kept).Prepend("tokens"))
             table.AddColumn(new TableColumn(name).RightAligned());
         for (var i = 0; i < columns[0].Stretches.Count; i++)
         {
@@ -128,24 +130,6 @@ internal static class EvaluateStreamingCommand
         ]);
         context.Console.Write(table);
     }
-
-    private static string ToJson(List<Column> columns) =>
-        JsonSerializer.Serialize(
-            new
-            {
-                results = columns.Select(c => new
-                {
-                    kept = c.Name,
-                    stretches = c.Stretches.Select(s => new
-                    {
-                        start = s.Start,
-                        tokens = s.Tokens,
-                        loss = s.Loss,
-                        perplexity = s.Perplexity,
-                    }),
-                }),
-            }
-        ) + "\n";
 
     private static List<int> ParseSinks(string text)
     {

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using LongLora.Runtime;
 using LongLora.Studies;
 using LongLora.Training;
@@ -118,20 +117,7 @@ internal static class QuickstartCommand
     private static void Leave(CliContext context, QuickstartOptions options, QuickstartResult result, TimeSpan elapsed)
     {
         string In(string name) => Path.Combine(options.Output, name);
-        AtomicFile.WriteText(
-            In("quickstart.json"),
-            JsonSerializer.Serialize(
-                new
-                {
-                    result.Before,
-                    result.Rescaled,
-                    result.After,
-                    result.TestText,
-                    TrainingSeconds = result.TrainingTime.TotalSeconds,
-                    Seconds = elapsed.TotalSeconds,
-                }
-            ) + "\n"
-        );
+        result.ToFile(elapsed).Write(In("quickstart.json"));
         QuickstartPage.Write(In("report.html"), options, result, MetricsLog.Read(In("run")), elapsed);
         var adapter = result.Training.Result;
         context.Output.WriteLine(

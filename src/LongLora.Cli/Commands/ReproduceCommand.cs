@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Evaluation;
 using LongLora.Studies;
 using LongLora.Training;
 using Spectre.Console;
@@ -85,13 +86,13 @@ internal static class ReproduceCommand
             if (parsed.GetValue(list))
                 return List(context, ReproductionGrid.Runs(native, options.Factor));
             var clock = System.Diagnostics.Stopwatch.StartNew();
-            var results = new List<ReproductionResult>();
+            var results = new List<ReproductionFile>();
             var file = Path.Combine(options.Output, "reproduce.md");
             Reproduction.Run(
                 options,
                 new Told<string>(text => Say(context, $"{clock.Elapsed:h\\:mm\\:ss}  {text}")),
                 new Told<TrainingStep>(s => SayStep(context, s)),
-                new Told<ReproductionResult>(r =>
+                new Told<ReproductionFile>(r =>
                 {
                     results.Add(r);
                     ReproductionText.Write(file, options, native, results);
