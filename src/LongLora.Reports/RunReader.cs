@@ -115,8 +115,15 @@ public static class RunReader
     {
         if (found.Model is not { } model)
             return Path.GetFileNameWithoutExtension(file);
-        var isOwn = Path.GetFullPath(model).StartsWith(Path.GetFullPath(run), StringComparison.Ordinal);
-        return isOwn || found.Adapter is not null ? After : Before;
+        return found.Adapter is not null || IsInside(model, run) ? After : Before;
+    }
+
+    // Whether a path is a folder, or lies anywhere in it. A folder beside it may have a name that begins alike.
+    private static bool IsInside(string path, string folder)
+    {
+        var relative = Path.GetRelativePath(folder, path);
+        var leadsUp = relative == ".." || relative.StartsWith(".." + Path.DirectorySeparatorChar, StringComparison.Ordinal);
+        return !leadsUp && !Path.IsPathRooted(relative);
     }
 
     private static ReportRetrieval Retrieval(string task, string state, IReadOnlyList<RetrievalAtLength> results) =>

@@ -88,6 +88,15 @@ public class HelpTests : CliRun
             StringComparison.Ordinal
         );
 
+    [Theory]
+    [InlineData("passkey")]
+    [InlineData("lines")]
+    [InlineData("topics")]
+    [InlineData("ruler")]
+    [InlineData("short")]
+    public void Default_of_the_seed_is_the_same_in_every_evaluation(string task) =>
+        Assert.Matches("--seed S +seed of the first [a-z ]+ \\[default: 0\\]", Succeed("evaluate", task, "--help"));
+
     [Fact]
     public void Version_is_that_of_the_recipe() => Assert.Equal(Recipe.Version, Succeed("--version").Trim());
 

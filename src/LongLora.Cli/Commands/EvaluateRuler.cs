@@ -42,9 +42,9 @@ internal static class EvaluateRuler
         };
         var seed = new Option<int>("--seed")
         {
-            Description = "seed of the first document [default: 42]",
+            Description = "seed of the first document [default: 0]",
             HelpName = "S",
-            DefaultValueFactory = _ => 42,
+            DefaultValueFactory = _ => 0,
         };
         var scoring = EvaluateRetrieval.ScoringOption();
         var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
