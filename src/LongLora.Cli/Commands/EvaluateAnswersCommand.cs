@@ -39,7 +39,7 @@ internal static class EvaluateAnswersCommand
             HelpName = "NAME=COLUMN",
             AllowMultipleArgumentsPerToken = true,
         };
-        var json = new Option<string>("--json") { Description = "also write the result to this file", HelpName = "FILE" };
+        var json = new JsonOption("the result");
         var command = new Verb(
             "answers",
             "Loss on the answers of conversations.",

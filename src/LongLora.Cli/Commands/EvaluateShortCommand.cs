@@ -1,7 +1,6 @@
 using System.CommandLine;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
-using LongLora.Documents;
 using LongLora.Evaluation;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -20,27 +19,15 @@ internal static class EvaluateShortCommand
             Description = "folder of the extended model, where it is no adapter",
             HelpName = "DIR",
         };
-        var data = new Option<string[]>("--data")
-        {
-            Description = "files and folders: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin",
-            HelpName = "PATH",
-            Required = true,
-            AllowMultipleArgumentsPerToken = true,
-        };
-        var maxTokens = new Option<long?>("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
+        var text = new TextArguments();
         var trials = new Option<int>("--trials")
         {
             Description = "pass keys to find; 0 for none [default: 10]",
             HelpName = "N",
             DefaultValueFactory = _ => 10,
         };
-        var seed = new Option<int>("--seed")
-        {
-            Description = "seed of the first pass key [default: 0]",
-            HelpName = "S",
-            DefaultValueFactory = _ => 0,
-        };
-        var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
+        var seed = new SeedOption("seed of the first pass key");
+        var json = new JsonOption();
         var command = new Verb(
             "short",
             "What a model lost on short text: the same measures before and after it was extended.",
@@ -48,8 +35,8 @@ internal static class EvaluateShortCommand
         )
         {
             extended,
-            data,
-            maxTokens,
+            text.Data,
+            text.MaxTokens,
             trials,
             seed,
             json,
@@ -71,13 +58,7 @@ internal static class EvaluateShortCommand
                 {
                     var tokenizer = Tokenization.TokenizerLoader.LoadIfPresent(basePath);
                     native = RopeScaling.CurrentContext(model.Config);
-                    var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
-                    tokens = TokenStore.Build(
-                        ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All),
-                        separator,
-                        parsed.GetValue(maxTokens),
-                        context.Cancellation
-                    );
+                    tokens = text.Read(parsed, model, tokenizer, context.Cancellation);
                     before = ShortText.Measure(
                         model,
                         tokens,

@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Globalization;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
-using LongLora.Documents;
 using LongLora.Evaluation;
 using LongLora.Models;
 using LongLora.Runtime;
@@ -16,13 +15,7 @@ internal static class EvaluateStreamingCommand
     internal static Verb Create(CliContext context)
     {
         var source = new ModelArguments();
-        var data = new Option<string[]>("--data")
-        {
-            Description = "files and folders: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin",
-            HelpName = "PATH",
-            Required = true,
-            AllowMultipleArgumentsPerToken = true,
-        };
+        var text = new TextArguments();
         var window = new Option<int?>("--window")
         {
             Description = "last tokens that are kept [default: what the model's context leaves]",
@@ -40,21 +33,20 @@ internal static class EvaluateStreamingCommand
             Description = "tokens in a row of the table [default: sinks and window together]",
             HelpName = "N",
         };
-        var maxTokens = new Option<long?>("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
-        var type = CacheArguments.CacheType();
-        var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
+        var type = new CacheTypeOption();
+        var json = new JsonOption();
         var command = new Verb(
             "streaming",
             "Perplexity along a text without end: attention sinks and a window.",
             "longlora evaluate streaming --model merged --data book.txt --sink-tokens 4,0"
         )
         {
-            data,
+            text.Data,
             window,
             sinks,
             full,
             stretch,
-            maxTokens,
+            text.MaxTokens,
             type,
             json,
         };
@@ -65,13 +57,7 @@ internal static class EvaluateStreamingCommand
             var counts = ParseSinks(parsed.GetValue(sinks)!);
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
-            var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
-            using var tokens = TokenStore.Build(
-                ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All),
-                separator,
-                parsed.GetValue(maxTokens),
-                context.Cancellation
-            );
+            using var tokens = text.Read(parsed, model, tokenizer, context.Cancellation);
             // Every column keeps as many tokens: a plain window is longer by the sinks that it does not have.
             var most = counts.Max();
             var held = most + new StreamingOptions { SinkTokens = most, Window = parsed.GetValue(window) }.WindowFor(model.Config);

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Cli.Arguments;
 using LongLora.Runtime;
 using LongLora.Studies;
 using LongLora.Training;
@@ -13,17 +14,8 @@ internal static class QuickstartCommand
 
     internal static Command Create(CliContext context)
     {
-        var output = new Option<string>("--output")
-        {
-            Description = "folder for the run, new or empty [default: longlora-quickstart]",
-            HelpName = "DIR",
-            DefaultValueFactory = _ => "longlora-quickstart",
-        };
-        var model = new Option<string>("--model")
-        {
-            Description = "another small model with a tokenizer [default: the bundled one]",
-            HelpName = "DIR",
-        };
+        var output = OutputOption.WithDefault("folder for the run, new or empty", "longlora-quickstart");
+        var model = CreateModelOption();
         var factor = new Option<int>("--factor")
         {
             Description = "how many times longer the context becomes [default: 8]",
@@ -79,6 +71,10 @@ internal static class QuickstartCommand
         });
         return command;
     }
+
+    /// <summary>The small model that a study is made on.</summary>
+    internal static ModelOption CreateModelOption() =>
+        new("another small model with a tokenizer [default: the bundled one]", isRequired: false);
 
     private static void SayStep(CliContext context, TrainingStep step)
     {

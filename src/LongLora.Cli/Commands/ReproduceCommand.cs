@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Cli.Arguments;
 using LongLora.Evaluation;
 using LongLora.Studies;
 using LongLora.Training;
@@ -11,17 +12,8 @@ internal static class ReproduceCommand
 {
     internal static Command Create(CliContext context)
     {
-        var output = new Option<string>("--output")
-        {
-            Description = "folder of runs and results; what is there is gone on with [default: longlora-reproduce]",
-            HelpName = "DIR",
-            DefaultValueFactory = _ => "longlora-reproduce",
-        };
-        var model = new Option<string>("--model")
-        {
-            Description = "another small model with a tokenizer [default: the bundled one]",
-            HelpName = "DIR",
-        };
+        var output = OutputOption.WithDefault("folder of runs and results; what is there is gone on with", "longlora-reproduce");
+        var model = QuickstartCommand.CreateModelOption();
         var factor = new Option<int>("--factor")
         {
             Description = "how many times longer the context becomes, a multiple of 4 [default: 4]",
