@@ -57,7 +57,7 @@ internal static class EvaluateShortCommand
                 using (var model = source.Open(parsed, basePath))
                 {
                     var tokenizer = Tokenization.TokenizerLoader.LoadIfPresent(basePath);
-                    native = RopeScaling.CurrentContext(model.Config);
+                    native = RopeScaling.GetCurrentContext(model.Config);
                     tokens = text.Read(parsed, model, tokenizer, context.Cancellation);
                     before = ShortText.Measure(
                         model,
