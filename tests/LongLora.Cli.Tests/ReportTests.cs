@@ -196,7 +196,8 @@ public class ReportTests : CliRun
         Fail(ExitCode.Input, ["no metrics.jsonl"], "report", At("none"));
         File.WriteAllText(
             At("none", "metrics.jsonl"),
-            "{\"step\":1,\"steps\":2,\"loss\":3,\"learning_rate\":0.1,\"gradient_norm\":1,\"tokens\":8,\"tokens_per_second\":4,\"elapsed_seconds\":2,\"memory_bytes\":1,\"peak_memory_bytes\":1}\n"
+            "{\"step\":1,\"steps\":2,\"loss\":3,\"learning_rate\":0.1,\"gradient_norm\":1,\"tokens\":8,\"tokens_per_second\":4,"
+                + "\"elapsed_seconds\":2,\"memory_bytes\":1,\"peak_memory_bytes\":1}\n"
         );
         File.WriteAllText(At("none", "notes.json"), "[1, 2]");
         Succeed("report", At("none"));

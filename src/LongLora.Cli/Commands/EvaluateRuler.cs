@@ -137,9 +137,9 @@ internal static class EvaluateRuler
         RetrievalScoring scoring
     )
     {
-        context.Output.WriteLine(
-            $"RULER's tasks, {(scoring == RetrievalScoring.Generate ? "mean share of the answers found" : "share of right answers likelier than nine others")}, full attention"
-        );
+        var share =
+            scoring == RetrievalScoring.Generate ? "mean share of the answers found" : "share of right answers likelier than nine others";
+        context.Output.WriteLine($"RULER's tasks, {share}, full attention");
         var table = new Table().Border(TableBorder.Simple).AddColumn("task");
         foreach (var length in lengths)
             table.AddColumn(new TableColumn($"{length:N0}").RightAligned());
