@@ -59,7 +59,7 @@ public partial class RecipeFileTests
         var context = int.Parse(Value("context"), CultureInfo.InvariantCulture);
         Assert.Equal(int.Parse(parts.Groups["context"].Value, CultureInfo.InvariantCulture) * 1024, context);
         var config = isKnown ? PublishedConfigs.Find(model) : ModelConfigReader.ReadFile(Path.Combine(path, "config.json"));
-        Assert.True(RopeScaling.CurrentContext(config) < context, $"{model} has {RopeScaling.CurrentContext(config)} tokens already");
+        Assert.True(RopeScaling.GetCurrentContext(config) < context, $"{model} has {RopeScaling.GetCurrentContext(config)} tokens already");
         Assert.Equal(context, RopeScaling.Extend(config, Value("rope-scaling"), null, context).MaxPositions);
 
         var bytes = onCuda ? long.Parse(parts.Groups["memory"].Value, CultureInfo.InvariantCulture) << 30 : 4L << 30;
