@@ -124,9 +124,10 @@ public sealed record TrainingPlan(
                 RequireRoom("the host's memory", host);
             return;
         }
+        var largest = Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {FormatSize(p.Bytes)}");
         throw new ConfigurationException(
             $"This run needs about {FormatSize(Needed)} at its peak, and the device has {FormatSize(Available!.Value)} "
-                + $"({string.Join(", ", Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {FormatSize(p.Bytes)}"))}). {WriteAdvice()} "
+                + $"({string.Join(", ", largest)}). {WriteAdvice()} "
                 + "With --check-memory false it begins all the same."
         );
     }
