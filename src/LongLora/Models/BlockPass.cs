@@ -9,26 +9,26 @@ namespace LongLora.Models;
 // B batch, L tokens, N = B L rows, l tokens of a tile, D model size, H heads, h some of them, K head size, F MLP size
 
 /// <summary>
-/// The passes through one decoder block that hold the least. What works on each token alone (norms, projections, MLP) runs tile by tile,
-/// so nothing of size [L, F] exists, nor the norm's output; on long texts the heads run some at a time, so queries, keys, values and
-/// their gradients exist for these alone. The backward pass keeps the block's input and the attention's output, recomputes what is cheap
-/// (norms, projections, the MLP's first half) and never attention, nor the two output projections.
+/// The passes through one decoder block with the least memory. Everything that works on single tokens (norms, projections, MLP) runs tile
+/// by tile, so nothing of size [L, F] exists, and neither does the whole output of a norm. On long texts only some heads run at a time, so
+/// queries, keys, values and their gradients exist only for these. The backward pass uses the block's input and the attention's output. It
+/// recomputes what is cheap (norms, projections, the first half of the MLP) but never attention or the two output projections.
 /// </summary>
 public static class BlockPass
 {
-    // Elements of one activation [l, F], and of q, k, v, their gradients and what the kernels return together: 4 and 64 MiB in fp32 on
-    // the CPU, whose caches like it small; 64 MiB and 1 GiB in bf16 on a GPU, which wants much work at once.
+    // Elements of one activation [l, F], and of q, k, v, their gradients and the kernels' results together. On the CPU 4 and 64 MiB in
+    // fp32, which suits its caches. On a GPU 64 MiB and 1 GiB in bf16, because a GPU needs much work at once.
     private static long TileElements(bool onGpu) => onGpu ? 32 << 20 : 1 << 20;
 
     private static long HeadElements(bool onGpu) => onGpu ? 512 << 20 : 16 << 20;
 
-    // Fewer rows would leave the products of a large model waiting for its weights.
+    // With fewer rows the products of a large model would wait for its weights.
     private const long MinTileRows = 512;
 
-    /// <summary>Rows that are worked on at once where a row has <paramref name="width"/> numbers.</summary>
+    /// <summary>Number of rows in a tile if a row has <paramref name="width"/> numbers.</summary>
     internal static long CountTileRows(long width, bool onGpu) => Math.Max(MinTileRows, TileElements(onGpu) / width);
 
-    /// <summary>Head groups that are worked on at once.</summary>
+    /// <summary>Number of head groups that are computed at once.</summary>
     /// <param name="tokens">N = B L.</param>
     /// <param name="width">H K.</param>
     /// <param name="groups">All head groups of a block.</param>
@@ -44,15 +44,15 @@ public static class BlockPass
     /// <param name="block">The block.</param>
     /// <param name="hidden">[B, L, D]; becomes the block's output.</param>
     /// <param name="context">Attention and positions.</param>
-    /// <param name="workspace">Buffers, the same for all blocks.</param>
-    /// <returns>What <see cref="Backward"/> needs beside the block's input; dispose it where it is not wanted.</returns>
+    /// <param name="workspace">Buffers that all blocks share.</param>
+    /// <returns>What <see cref="Backward"/> needs besides the block's input. Dispose it if you do not need it.</returns>
     public static AttentionResult Forward(DecoderBlock block, Tensor hidden, ForwardContext context, Workspace workspace)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var rows = Rows(hidden);
         var attended = Attend(block, hidden, context, workspace);
-        // In a parallel block the MLP reads what came in.
+        // In a parallel block the MLP reads the block's input.
         var source = block.IsParallel ? workspace.TakeLike("input", rows).copy_(rows) : rows;
         AddOutput(block.AttentionOutput, rows, attended);
         ForEachTile(rows, rows.size(0), block.MlpOutput.InputSize, (start, count) =>
@@ -64,7 +64,7 @@ public static class BlockPass
     }
 
     /// <summary>
-    /// Turns the gradient of the block's output into that of its input, in place, and adds the gradients of trained weights.
+    /// Replaces the gradient of the block's output by that of its input, in place, and adds the gradients of trained weights.
     /// </summary>
     /// <param name="block">The block.</param>
     /// <param name="input">[B, L, D], the block's input.</param>
@@ -84,7 +84,7 @@ public static class BlockPass
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var rows = Rows(gradient);
-        // In a parallel block the attention branch has the gradient that came in, without the MLP's part.
+        // In a parallel block the attention branch uses the incoming gradient, without the MLP's part.
         var outputGradient = block.IsParallel ? workspace.TakeLike("input", rows).copy_(rows) : rows;
         MlpBackward(block, input, attended, rows);
         AttentionBackward(block, input, attended, outputGradient, rows, context, workspace);
@@ -185,7 +185,7 @@ public static class BlockPass
         return new(all!.Value.Output.MoveToOuterDisposeScope(), all.Value.LogSumExp?.MoveToOuterDisposeScope());
     }
 
-    // Norm and projections of some head groups, tile by tile: the norm's output never exists whole.
+    // Norm and projections of some head groups, tile by tile. The whole output of the norm never exists.
     private static AttentionInputs Project(
         DecoderBlock block,
         Tensor hidden,
@@ -240,7 +240,7 @@ public static class BlockPass
         return result.MoveToOuterDisposeScope();
     }
 
-    // To be kept: in the layout in which the projections take and give heads.
+    // This result is kept, in the layout of the projections.
     private static AttentionResult NewResult(Tensor query, long heads, bool withLogSumExp)
     {
         var (batch, length) = (query.size(0), query.size(2));

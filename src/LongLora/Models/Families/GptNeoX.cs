@@ -9,9 +9,8 @@ namespace LongLora.Models;
 // B batch, L tokens, h some of the H heads, K head size, D model size, F MLP size
 
 /// <summary>
-/// The GPT-NeoX family (GPT-NeoX-20B, arXiv 2204.06745; Pythia, Dolly 2, RedPajama-INCITE, StableLM alpha): LayerNorm with bias,
-/// attention and MLP side by side or one after the other, rotary positions on a part of each head, one layer for q, k and v, an MLP with
-/// GELU.
+/// The GPT-NeoX family (GPT-NeoX-20B, arXiv 2204.06745; Pythia, Dolly 2, RedPajama-INCITE, StableLM alpha): LayerNorm with bias, attention
+/// and MLP in parallel or in sequence, rotary positions on a part of each head, one layer for q, k and v, and an MLP with GELU.
 /// </summary>
 internal static class GptNeoX
 {
@@ -27,7 +26,7 @@ internal static class GptNeoX
         return new(embedding, blocks, norm, layers.AddHead("embed_out", embedding, config.TiedEmbeddings));
     }
 
-    // Rotary table and causal mask, stored by early exports.
+    // Rotary table and causal mask, which early exports stored.
     private static bool IsIgnored(string name) =>
         name.EndsWith(".attention.rotary_emb.inv_freq", StringComparison.Ordinal)
         || name.EndsWith(".attention.bias", StringComparison.Ordinal)
@@ -79,7 +78,7 @@ internal static class GptNeoX
             var heads = _all.Forward(input, Outputs(firstGroup, groupCount)).unflatten(2, [groupCount, 3, _headSize]);
             // -> [B, h, L, K]
             Tensor Rotate(int part) => context.Positions.Rotate(heads.select(3, part)).transpose(1, 2).MoveToOuterDisposeScope();
-            // Copied, so that the three in one can go.
+            // Copied, so that the combined tensor can be freed.
             return new(
                 Rotate(0),
                 Rotate(1),
@@ -124,7 +123,8 @@ internal static class GptNeoX
                 "gelu" => x => nn.functional.gelu(x),
                 "gelu_new" or "gelu_fast" or "gelu_pytorch_tanh" => TanhGelu,
                 _ => throw new CheckpointException(
-                    $"A GPT-NeoX model with the activation '{name}' is not supported; the supported ones are gelu, gelu_new, gelu_fast."
+                    $"A GPT-NeoX model with the activation '{name}' is not supported. The supported activations are gelu, gelu_new "
+                        + $"and gelu_fast."
                 ),
             };
 
