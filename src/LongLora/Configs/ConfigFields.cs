@@ -151,7 +151,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
             return;
         var list = string.Join(", ", unknown.Select(p => $"'{path}{p.Name}' = {Shorten(p.Value)}"));
         throw new CheckpointException(
-            $"{file} has {(unknown.Count == 1 ? "a field" : "fields")} that {where} do not have: "
+            $"{file}: {(unknown.Count == 1 ? "unknown field" : "unknown fields")} for {where}: "
                 + $"{list}.{NearestName.Hint(unknown[0].Name, _known)} "
                 + "An ignored field could change the numbers. Remove it from the file if it is only a note."
         );

@@ -151,7 +151,7 @@ public class PublishedFileTests
     [InlineData("qwen3-8b", "head_dim", null, "'head_dim' is missing")]
     [InlineData("qwen2.5-7b", "layer_types", "[\"full_attention\"]", "it must have 28 entries, one per layer")]
     [InlineData("qwen2.5-7b", "use_mrope", "true", "'use_mrope' is true; only false is supported")]
-    [InlineData("qwen3-8b", "num_experts", "128", "an unknown field of qwen3 models: 'num_experts' = 128")]
+    [InlineData("qwen3-8b", "num_experts", "128", "unknown field for qwen3 models: 'num_experts' = 128")]
     [InlineData(
         "phi-3-mini-4k",
         "auto_map",

@@ -8,7 +8,7 @@ internal static class Crc32
     private const int Slices = 8;
     private static readonly uint[][] s_tables = MakeTables();
 
-    /// <summary>The checksum of what was summed before and of <paramref name="bytes"/>; begin with 0.</summary>
+    /// <summary>Continues a checksum with <paramref name="bytes"/>; start with 0.</summary>
     public static uint Add(uint sum, ReadOnlySpan<byte> bytes)
     {
         var t = s_tables;
