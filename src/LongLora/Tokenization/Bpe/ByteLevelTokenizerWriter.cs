@@ -7,20 +7,20 @@ using LongLora.Runtime;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Writes a byte-level BPE tokenizer as <c>tokenizer.json</c> with <c>tokenizer_config.json</c>, as Hugging Face's tokenizers and
-/// <see cref="TokenizerLoader"/> read them. Id 0 begins a text, id 1 ends one, 2 to 257 are the bytes, then come the joins in their order.
+/// Writes a byte-level BPE tokenizer as <c>tokenizer.json</c> with <c>tokenizer_config.json</c>, which Hugging Face's tokenizers and <see
+/// cref="TokenizerLoader"/> read. Id 0 begins a text, id 1 ends it, 2 to 257 are the bytes, and then come the merges in order.
 /// </summary>
 public static class ByteLevelTokenizerWriter
 {
-    /// <summary>Begins every text.</summary>
+    /// <summary>The token that begins every text.</summary>
     public const string Bos = "<s>";
 
-    /// <summary>Ends a text.</summary>
+    /// <summary>The token that ends a text.</summary>
     public const string Eos = "</s>";
 
     /// <summary>
-    /// How a text is cut into words: GPT-2's way, except that numbers are cut every two digits from their beginning and without the space
-    /// before. A number is then the same tokens wherever it stands, and few tokens: what copying it from far away needs.
+    /// How a text is split into words: as in GPT-2, but numbers are split every two digits from their start and without the space before.
+    /// So a number is always the same few tokens, which makes it easy to copy from far away.
     /// </summary>
     public const string Pattern = @"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
@@ -34,18 +34,18 @@ public static class ByteLevelTokenizerWriter
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
 
-    /// <summary>Joins in a vocabulary of that size.</summary>
+    /// <summary>Number of merges in a vocabulary of that size.</summary>
     /// <exception cref="ConfigurationException">It is too small for the bytes.</exception>
     public static int MergeCount(int vocabularySize) =>
         vocabularySize >= Reserved + 256
             ? vocabularySize - Reserved - 256
             : throw new ConfigurationException(
-                $"vocabulary-size is {vocabularySize}; {Reserved + 256} ids are taken by the bytes, {Bos} and {Eos}."
+                $"vocabulary-size is {vocabularySize}, but the bytes, {Bos} and {Eos} already need {Reserved + 256} ids."
             );
 
-    /// <summary>Writes the two files into a folder, which may hold others.</summary>
-    /// <param name="folder">The folder; made if need be.</param>
-    /// <param name="merges">The joins, as <see cref="BpeTrainer.Train"/> gives them.</param>
+    /// <summary>Writes the two files into a folder, which may contain others.</summary>
+    /// <param name="folder">The folder. It is created if it does not exist.</param>
+    /// <param name="merges">The merges, as <see cref="BpeTrainer.Train"/> returns them.</param>
     public static void Write(string folder, IReadOnlyList<(int Left, int Right)> merges)
     {
         var tokens = Enumerable.Range(0, 256).Select(b => ByteAlphabet.Character((byte)b).ToString()).ToList();

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace LongLora.Tokenization.Jinja;
 
-/// <summary>What transformers gives every chat template beside its messages, and what a loop knows of itself.</summary>
+/// <summary>The names that transformers gives to every chat template besides its messages, and the values of a loop.</summary>
 internal static class JinjaEnvironment
 {
     public static IReadOnlyDictionary<string, object?> Functions { get; } =
@@ -45,7 +45,7 @@ internal static class JinjaEnvironment
             [var end] => (0L, end, 1L),
             [var start, var end] => (start, end, 1L),
             [var start, var end, var by] when by != 0 => (start, end, by),
-            _ => throw new JinjaException("'range' takes one to three whole numbers"),
+            _ => throw new JinjaException("'range' needs one to three integers"),
         };
         const int limit = 100_000;
         var items = new List<object?>();

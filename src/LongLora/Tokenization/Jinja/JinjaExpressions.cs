@@ -6,8 +6,8 @@ namespace LongLora.Tokenization.Jinja;
 internal delegate object? JinjaExpression(JinjaScope scope);
 
 /// <summary>
-/// Parses expressions with Jinja2's precedences: condition, or, and, not, comparison, sum, ~, product, power, sign, postfix with filters
-/// and tests.
+/// Parses expressions with Jinja2's precedence: condition, or, and, not, comparison, sum, ~, product, power, sign, postfix with filters and
+/// tests.
 /// </summary>
 internal class JinjaExpressions(List<JinjaToken> tokens)
 {
@@ -34,15 +34,15 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
     protected void Expect(string text, JinjaTokenKind kind = JinjaTokenKind.Operator)
     {
         if (!Skip(text, kind))
-            throw Fault($"'{text}' is expected; seen '{Current.Text}'");
+            throw Fault($"expected '{text}', but found '{Current.Text}'");
     }
 
     protected string ExpectName() =>
-        Current.Kind == JinjaTokenKind.Name ? Take().Text : throw Fault($"a name is expected; seen '{Current.Text}'");
+        Current.Kind == JinjaTokenKind.Name ? Take().Text : throw Fault($"expected a name, but found '{Current.Text}'");
 
     protected JinjaException Fault(string what) => new($"line {Current.Line}: {what}");
 
-    /// <summary>An expression, or several with commas between: a tuple.</summary>
+    /// <summary>An expression, or a tuple of several with commas between.</summary>
     protected JinjaExpression Tuple()
     {
         var first = Expression();
@@ -66,7 +66,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         return value;
     }
 
-    /// <summary>An expression that an 'if' behind it does not belong to.</summary>
+    /// <summary>An expression without a following 'if'.</summary>
     protected JinjaExpression NoCondition()
     {
         var first = Or();
@@ -199,7 +199,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
                 return MapLiteral();
             default:
                 _at--;
-                throw Fault($"'{token.Text}' is not expected here");
+                throw Fault($"unexpected '{token.Text}'");
         }
     }
 
@@ -284,7 +284,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         if (isSlice)
             return scope => JinjaValues.Slice(value(scope), start?.Invoke(scope), stop?.Invoke(scope), step?.Invoke(scope));
         if (start is null)
-            throw Fault("an index is expected");
+            throw Fault("expected an index");
         return scope => JinjaValues.GetItem(value(scope), start(scope));
     }
 
@@ -296,7 +296,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
             {
                 JinjaCall call => call(arguments.ConvertAll(a => a(scope)), named.ToDictionary(n => n.Key, n => n.Value(scope))),
                 JinjaUndefined u => throw new JinjaException($"there is no function '{u.Name}'"),
-                _ => throw new JinjaException("a value that is no function is called"),
+                _ => throw new JinjaException("cannot call a value that is not a function"),
             };
     }
 

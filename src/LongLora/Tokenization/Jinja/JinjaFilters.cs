@@ -5,7 +5,7 @@ namespace LongLora.Tokenization.Jinja;
 /// <summary>The filters and tests that chat templates use.</summary>
 internal static class JinjaFilters
 {
-    /// <summary>A filter by its name, or null. The value comes first among the arguments.</summary>
+    /// <summary>A filter by name, or null. The value is the first argument.</summary>
     public static JinjaCall? Find(string name) =>
         name switch
         {
@@ -58,7 +58,7 @@ internal static class JinjaFilters
             _ => null,
         };
 
-    /// <summary>A test by its name, or null.</summary>
+    /// <summary>A test by name, or null.</summary>
     public static Func<object?, IReadOnlyList<object?>, bool>? FindTest(string name) =>
         name switch
         {

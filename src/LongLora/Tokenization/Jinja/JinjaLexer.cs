@@ -2,7 +2,7 @@ using System.Text;
 
 namespace LongLora.Tokenization.Jinja;
 
-/// <summary>What a template's author wrote wrongly, or what this interpreter does not know.</summary>
+/// <summary>An error in a template, or a feature that this interpreter does not support.</summary>
 internal sealed class JinjaException(string message) : Exception(message);
 
 internal enum JinjaTokenKind
@@ -27,9 +27,9 @@ internal enum JinjaTokenKind
 internal readonly record struct JinjaToken(JinjaTokenKind Kind, string Text, int Line);
 
 /// <summary>
-/// Cuts a template into tokens as Jinja2 does with <c>trim_blocks</c> and <c>lstrip_blocks</c> on, which is how transformers renders chat
-/// templates: a line end behind a block goes, blanks in front of a block that begins a line go, and a minus at a tag takes all white
-/// space on its side.
+/// Splits a template into tokens as Jinja2 does with <c>trim_blocks</c> and <c>lstrip_blocks</c>, which is how transformers renders chat
+/// templates: the line end after a block is removed, so are blanks before a block that begins a line, and a minus in a tag removes all
+/// white space on its side.
 /// </summary>
 internal static class JinjaLexer
 {
@@ -112,7 +112,7 @@ internal static class JinjaLexer
         return source.Length;
     }
 
-    // Blanks between the beginning of a line and a block.
+    // Blanks between the start of a line and a block.
     private static string WithoutIndent(string data, bool beginsLine)
     {
         var kept = data.TrimEnd(' ', '\t');
@@ -122,7 +122,7 @@ internal static class JinjaLexer
     private static int SkipComment(string source, int at, int tag)
     {
         var end = source.IndexOf("#}", at, StringComparison.Ordinal);
-        return end >= 0 ? end + 2 : throw Fault(source, tag, "the comment has no end");
+        return end >= 0 ? end + 2 : throw Fault(source, tag, "the comment is not closed");
     }
 
     private static int ReadTag(string source, int at, int tag, List<JinjaToken> tokens)
@@ -150,7 +150,7 @@ internal static class JinjaLexer
             else
             {
                 var sign = Array.Find(s_operators, o => string.CompareOrdinal(source, at, o, 0, o.Length) == 0)
-                    ?? throw Fault(source, at, $"'{c}' is not understood");
+                    ?? throw Fault(source, at, $"unexpected character '{c}'");
                 depth +=
                     sign is "{" or "[" or "(" ? 1
                     : sign is "}" or "]" or ")" ? -1
@@ -159,7 +159,7 @@ internal static class JinjaLexer
                 at += sign.Length;
             }
         }
-        throw Fault(source, tag, $"the tag has no {close}");
+        throw Fault(source, tag, $"the tag is not closed with {close}");
     }
 
     private static int ReadName(string source, int at, List<JinjaToken> tokens)
@@ -228,7 +228,7 @@ internal static class JinjaLexer
                     break;
             }
         }
-        throw Fault(source, at, "the text has no end");
+        throw Fault(source, at, "the string is not closed");
     }
 
     private static int Line(string source, int at) => source.AsSpan(0, Math.Min(at, source.Length)).Count('\n') + 1;

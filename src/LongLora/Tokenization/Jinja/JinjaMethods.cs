@@ -1,9 +1,9 @@
 namespace LongLora.Tokenization.Jinja;
 
-/// <summary>The methods of Python's texts and mappings that chat templates call; null for a name that is none of them.</summary>
+/// <summary>The methods of Python's strings and mappings that chat templates call; null for an unknown name.</summary>
 internal static class JinjaMethods
 {
-    // Python's str.strip() without arguments, within what texts hold.
+    // What Python's str.strip() removes without arguments.
     internal const string WhiteSpace =
         " \t\n\r\v\f\u001c\u001d\u001e\u001f\u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000";
 
@@ -58,7 +58,9 @@ internal static class JinjaMethods
         arguments.Count == 0 || arguments[0] is null ? WhiteSpace : JinjaValues.ToText(arguments[0]).Text;
 
     private static string Separator(object? value) =>
-        JinjaValues.ToText(value).Text is { Length: > 0 } text ? text : throw new JinjaException("a text is cut at an empty text");
+        JinjaValues.ToText(value).Text is { Length: > 0 } text
+            ? text
+            : throw new JinjaException("cannot split a string at an empty " + "string");
 
     private static List<string> Any(object? value) =>
         value is List<object?> list ? list.ConvertAll(v => JinjaValues.ToText(v).Text) : [JinjaValues.ToText(value).Text];

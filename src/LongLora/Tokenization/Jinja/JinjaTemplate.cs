@@ -4,8 +4,8 @@ namespace LongLora.Tokenization.Jinja;
 
 /// <summary>
 /// A small, strict interpreter of Jinja2 for chat templates, as transformers renders them: expressions, <c>for</c>, <c>if</c>, <c>set</c>,
-/// <c>macro</c>, <c>break</c>, <c>continue</c> and transformers' own <c>generation</c>. A construct that it does not know is refused by
-/// name when the template is read. Nothing can be reached from a template but the values that it is given.
+/// <c>macro</c>, <c>break</c>, <c>continue</c> and transformers' own <c>generation</c>. An unknown construct is refused by name when the
+/// template is read. A template can access only the values that it is given.
 /// </summary>
 internal sealed class JinjaTemplate
 {
@@ -23,13 +23,13 @@ internal sealed class JinjaTemplate
     private delegate Flow Statement(JinjaScope scope, MarkedWriter output);
 
     /// <summary>Reads a template.</summary>
-    /// <exception cref="JinjaException">It is wrong, or uses what is not supported.</exception>
+    /// <exception cref="JinjaException">It has an error, or uses an unsupported feature.</exception>
     public static JinjaTemplate Parse(string source) => new(new Parser(JinjaLexer.Read(source)).Template());
 
     /// <summary>Renders it.</summary>
-    /// <param name="values">Its names.</param>
-    /// <param name="generated">Places of the output in <c>generation</c> blocks.</param>
-    /// <exception cref="JinjaException">The template raises it, or computes something that cannot be.</exception>
+    /// <param name="values">The values of its names.</param>
+    /// <param name="generated">Spans of the output in <c>generation</c> blocks.</param>
+    /// <exception cref="JinjaException">The template raises an exception, or computes something impossible.</exception>
     public MarkedText Render(IReadOnlyDictionary<string, object?> values, out List<(int Start, int End)> generated)
     {
         var scope = new JinjaScope(null);
@@ -44,7 +44,7 @@ internal sealed class JinjaTemplate
         }
         catch (ArgumentOutOfRangeException e)
         {
-            throw new JinjaException($"a function is called with too few values ({e.ParamName})");
+            throw new JinjaException($"a function is called with too few arguments ({e.ParamName})");
         }
         generated = scope.Generated;
         return output.ToText();
@@ -57,10 +57,10 @@ internal sealed class JinjaTemplate
         public Statement Template()
         {
             var body = Body();
-            return Current.Kind == JinjaTokenKind.End ? body : throw Fault("a tag ends or divides what was not begun");
+            return Current.Kind == JinjaTokenKind.End ? body : throw Fault("a tag ends or divides a block that was not started");
         }
 
-        // Statements up to a tag that ends or divides the one around them.
+        // Statements up to a tag that ends or divides the surrounding one.
         private Statement Body()
         {
             var statements = new List<Statement>();
@@ -153,7 +153,7 @@ internal sealed class JinjaTemplate
             }
             var parts = JinjaValues.ToItems(value);
             if (parts.Count != names.Count)
-                throw new JinjaException($"{parts.Count} values are to be given to {names.Count} names");
+                throw new JinjaException($"cannot assign {parts.Count} values to {names.Count} names");
             for (var i = 0; i < names.Count; i++)
                 scope.Set(names[i], parts[i]);
         }
@@ -162,7 +162,7 @@ internal sealed class JinjaTemplate
         {
             var names = Targets();
             Expect("in", JinjaTokenKind.Name);
-            // Without a condition of its own: an 'if' here chooses items.
+            // Without a condition of its own: an 'if' here selects items.
             var source = NoCondition();
             var condition = SkipName("if") ? Expression() : null;
             if (IsName("recursive"))
@@ -241,7 +241,7 @@ internal sealed class JinjaTemplate
                 EndTag();
                 return Writing(
                     (scope, _) =>
-                        (scope.Get(space) as JinjaNamespace ?? throw new JinjaException($"'{space}' is no namespace")).Values[member] =
+                        (scope.Get(space) as JinjaNamespace ?? throw new JinjaException($"'{space}' is not a namespace")).Values[member] =
                             given(scope)
                 );
             }

@@ -4,7 +4,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Tokenization;
 
-/// <summary>Kinds of pieces in a tokenizer.model; the numbers are the file's.</summary>
+/// <summary>Kinds of pieces in a tokenizer.model, with the file's numbers.</summary>
 internal enum PieceKind
 {
     Normal = 1,
@@ -15,12 +15,12 @@ internal enum PieceKind
     Byte = 6,
 }
 
-/// <summary>One piece: its id is its place in the file.</summary>
+/// <summary>One piece. Its id is its index in the file.</summary>
 internal readonly record struct Piece(string Text, float Score, PieceKind Kind);
 
 /// <summary>
-/// What a SentencePiece <c>tokenizer.model</c> holds: a protobuf of <c>sentencepiece_model.proto</c>, read here field by field because
-/// nothing more than numbers, strings and nesting occurs in it. Fields that are not named below do not change the ids of a text.
+/// The content of a SentencePiece <c>tokenizer.model</c>: a protobuf of <c>sentencepiece_model.proto</c>. It is read field by field,
+/// because it consists only of numbers, strings and nested messages. Fields not named below do not change the ids of a text.
 /// </summary>
 internal sealed class SentencePieceFile
 {
@@ -56,7 +56,7 @@ internal sealed class SentencePieceFile
     private bool HasTrainer { get; set; }
 
     /// <summary>
-    /// Whether a file may be a SentencePiece model: it begins with a piece (field 1), or is empty and so at least not of another kind.
+    /// Whether a file may be a SentencePiece model: it begins with a piece (field 1), or it is empty and so at least not of another type.
     /// </summary>
     public static bool IsLikely(string path)
     {
@@ -65,7 +65,7 @@ internal sealed class SentencePieceFile
     }
 
     /// <summary>Reads a file.</summary>
-    /// <exception cref="CheckpointException">It is not a SentencePiece model, or damaged.</exception>
+    /// <exception cref="CheckpointException">It is damaged or not a SentencePiece model.</exception>
     public static SentencePieceFile Read(string path)
     {
         var file = new SentencePieceFile();
@@ -75,13 +75,12 @@ internal sealed class SentencePieceFile
         }
         catch (Exception e) when (e is FormatException or DecoderFallbackException)
         {
-            throw new CheckpointException($"{path} is not a SentencePiece model, or damaged: {e.Message}. Fetch the file again.", e);
+            throw new CheckpointException($"{path} is damaged or not a SentencePiece model: {e.Message}. Download the file again.", e);
         }
-        // The trainer's settings follow the pieces: a file that was cut off lacks them, even where it was cut between two pieces.
+        // The trainer's settings come after the pieces. A truncated file lacks them, even if it was cut between two pieces.
         if (file.Pieces.Count == 0 || !file.HasTrainer)
             throw new CheckpointException(
-                $"{path} is not a SentencePiece model, or damaged: it holds {file.Pieces.Count} pieces and ends there. Fetch the file "
-                    + $"again."
+                $"{path} is damaged or not a SentencePiece model: it ends after {file.Pieces.Count} pieces. Download the file " + $"again."
             );
         return file;
     }
@@ -118,7 +117,7 @@ internal sealed class SentencePieceFile
                 message.Skip();
         }
         if (piece.Text.Length == 0 || !Enum.IsDefined(piece.Kind) || !float.IsFinite(piece.Score))
-            throw new FormatException($"the piece \"{piece.Text}\" of type {(int)piece.Kind} and score {piece.Score}");
+            throw new FormatException($"impossible piece \"{piece.Text}\" of type {(int)piece.Kind} with score {piece.Score}");
         return piece;
     }
 
@@ -203,7 +202,7 @@ internal sealed class SentencePieceFile
         private int _position;
         private int _wireType;
 
-        /// <summary>Goes to the next field; false at the end.</summary>
+        /// <summary>Moves to the next field; false at the end.</summary>
         public bool Next(out int field)
         {
             field = 0;
@@ -211,7 +210,7 @@ internal sealed class SentencePieceFile
                 return false;
             var tag = Varint();
             (field, _wireType) = ((int)(tag >> 3), (int)(tag & 7));
-            return tag is > 7 and <= uint.MaxValue ? true : throw new FormatException($"an impossible field at byte {_position}");
+            return tag is > 7 and <= uint.MaxValue ? true : throw new FormatException($"impossible field at byte {_position}");
         }
 
         public long Integer()
@@ -232,7 +231,7 @@ internal sealed class SentencePieceFile
             var length = Varint();
             return length <= (ulong)_bytes.Length
                 ? Take((int)length)
-                : throw new FormatException($"a field of {length} bytes at byte {_position} of {_bytes.Length}");
+                : throw new FormatException($"field of {length} bytes at byte {_position} of {_bytes.Length}");
         }
 
         public string Text() => s_strict.GetString(Bytes());
@@ -256,14 +255,14 @@ internal sealed class SentencePieceFile
                     Take(4);
                     break;
                 default:
-                    throw new FormatException($"an impossible field at byte {_position}");
+                    throw new FormatException($"impossible field at byte {_position}");
             }
         }
 
         private void Expect(int wireType)
         {
             if (_wireType != wireType)
-                throw new FormatException($"a field of the wrong type at byte {_position}");
+                throw new FormatException($"field of the wrong type at byte {_position}");
         }
 
         private ReadOnlySpan<byte> Take(int length)
@@ -284,7 +283,7 @@ internal sealed class SentencePieceFile
                 if (b < 0x80)
                     return value;
             }
-            throw new FormatException($"an impossible number at byte {_position}");
+            throw new FormatException($"impossible number at byte {_position}");
         }
     }
 }
