@@ -16,10 +16,10 @@ internal static class TokenLines
         var (isMasked, learnt) = (false, 0);
         foreach (var token in TokenPreview.Read(example, tokenizer))
         {
-            if (isMasked == token.IsLearnt)
-                text.Append(token.IsLearnt ? "⟧" : "⟦");
-            isMasked = !token.IsLearnt;
-            learnt += token.IsLearnt ? 1 : 0;
+            if (isMasked == token.IsLearned)
+                text.Append(token.IsLearned ? "⟧" : "⟦");
+            isMasked = !token.IsLearned;
+            learnt += token.IsLearned ? 1 : 0;
             text.Append('|').Append(token.Text.Replace("\n", "\\n\n", StringComparison.Ordinal));
         }
         if (isMasked)

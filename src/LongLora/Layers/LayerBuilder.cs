@@ -41,11 +41,11 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
 
     /// <summary>Adds an RMSNorm <c>name.weight</c> [size].</summary>
     public INormLayer AddRmsNorm(string name, long size, double epsilon) =>
-        Norm(new RmsNorm(Add(name + ".weight", WeightRole.Scale, size), epsilon));
+        AddNorm(new RmsNorm(Add(name + ".weight", WeightRole.Scale, size), epsilon));
 
     /// <summary>Adds a LayerNorm <c>name.weight</c> [size] and <c>name.bias</c> [size].</summary>
     public INormLayer AddLayerNorm(string name, long size, double epsilon) =>
-        Norm(new LayerNorm(Add(name + ".weight", WeightRole.Scale, size), Add(name + ".bias", WeightRole.Bias, size), epsilon));
+        AddNorm(new LayerNorm(Add(name + ".weight", WeightRole.Scale, size), Add(name + ".bias", WeightRole.Bias, size), epsilon));
 
     /// <summary>Frees all weights and matrices.</summary>
     public void Dispose()
@@ -56,7 +56,7 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
             weight.Dispose();
     }
 
-    private INormLayer Norm(INormLayer norm)
+    private INormLayer AddNorm(INormLayer norm)
     {
         _norms.Add(norm);
         return norm;

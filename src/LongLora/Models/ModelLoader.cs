@@ -36,14 +36,14 @@ public static class ModelLoader
     {
         LibTorch.EnsureLoaded();
         device ??= CPU;
-        var family = Family(config);
+        var family = FindFamily(config);
         bool IsIgnored(string name) => family.IsIgnored(name) || (config.TiedEmbeddings && name == family.Head + ".weight");
         return Build(
             config,
             new CheckpointWeights(source, device, IsIgnored),
             device,
             source,
-            new ProjectionQuantizer(quantization, device, MainType(source))
+            new ProjectionQuantizer(quantization, device, FindMainType(source))
         );
     }
 
@@ -76,14 +76,14 @@ public static class ModelLoader
     }
 
     // The type of the embeddings, the largest tensor that is never quantized.
-    private static ScalarType MainType(ITensorSource source) =>
+    private static ScalarType FindMainType(ITensorSource source) =>
         source
             .Tensors.Values.Where(t => t.Type is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64)
             .MaxBy(t => t.ElementCount)
             ?.Type
         ?? ScalarType.BFloat16;
 
-    private static ModelFamily Family(ModelConfig config) =>
+    private static ModelFamily FindFamily(ModelConfig config) =>
         config.ModelType switch
         {
             "llama" => Llama.Family,
@@ -108,7 +108,7 @@ public static class ModelLoader
         var layers = new LayerBuilder(source, projections);
         try
         {
-            var parts = Family(config).Build(config, layers);
+            var parts = FindFamily(config).Build(config, layers);
             source.Finish();
             return new CausalLanguageModel(config, layers, parts, device, files);
         }

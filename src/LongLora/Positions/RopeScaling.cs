@@ -38,12 +38,12 @@ public static class RopeScaling
         var scaling = config.RopeScaling;
         return scaling.Kind switch
         {
-            "default" => new(Plain(config.RopeTheta, config.RotarySize), 1),
-            "linear" => new(Array.ConvertAll(Plain(config.RopeTheta, config.RotarySize), f => f / scaling.Factor), 1),
-            "dynamic" => new(Dynamic(config, length), 1),
-            "yarn" => Yarn(config),
-            "llama3" => new(Llama3(config), 1),
-            "longrope" => LongRope(config, length),
+            "default" => new(ComputePlain(config.RopeTheta, config.RotarySize), 1),
+            "linear" => new(Array.ConvertAll(ComputePlain(config.RopeTheta, config.RotarySize), f => f / scaling.Factor), 1),
+            "dynamic" => new(ComputeDynamic(config, length), 1),
+            "yarn" => ComputeYarn(config),
+            "llama3" => new(ComputeLlama3(config), 1),
+            "longrope" => ComputeLongRope(config, length),
             _ => throw new ConfigurationException(
                 $"RoPE scaling '{scaling.Kind}' is not supported. Use one of {string.Join(", ", Kinds)}."
             ),
@@ -156,7 +156,7 @@ public static class RopeScaling
             );
         var original = GetOriginalContext(config);
         var stretch = factor ?? Math.Ceiling((double)context / original);
-        var yarn = Yarn(
+        var yarn = ComputeYarn(
             config with
             {
                 RopeScaling = new RopeScalingConfig
@@ -177,13 +177,13 @@ public static class RopeScaling
                 OriginalMaxPositions = original,
                 AttentionFactor = 1,
                 ShortFactors = [.. yarn.Inverse.Select(_ => 1.0)],
-                LongFactors = [.. Plain(config.RopeTheta, config.RotarySize).Zip(yarn.Inverse, (plain, slow) => plain / slow)],
+                LongFactors = [.. ComputePlain(config.RopeTheta, config.RotarySize).Zip(yarn.Inverse, (plain, slow) => plain / slow)],
             },
         };
     }
 
     // theta^(-2i/R)
-    private static double[] Plain(double theta, int size)
+    private static double[] ComputePlain(double theta, int size)
     {
         var inverse = new double[size / 2];
         for (var i = 0; i < inverse.Length; i++)
@@ -192,18 +192,18 @@ public static class RopeScaling
     }
 
     // "NTK-aware" with a base that grows with the length (transformers, _compute_dynamic_ntk_parameters).
-    private static double[] Dynamic(ModelConfig config, int length)
+    private static double[] ComputeDynamic(ModelConfig config, int length)
     {
         double native = config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
         double factor = config.RopeScaling.Factor,
             size = config.RotarySize;
         var longest = Math.Max(length, native);
         var theta = config.RopeTheta * Math.Pow(factor * longest / native - (factor - 1), size / (size - 2));
-        return Plain(theta, config.RotarySize);
+        return ComputePlain(theta, config.RotarySize);
     }
 
     // YaRN (arXiv 2309.00071), section 3.2 "NTK-by-parts" and 3.3 attention scaling.
-    private static RopeFrequencies Yarn(ModelConfig config)
+    private static RopeFrequencies ComputeYarn(ModelConfig config)
     {
         var scaling = config.RopeScaling;
         double original = scaling.OriginalMaxPositions ?? config.MaxPositions;
@@ -218,29 +218,29 @@ public static class RopeScaling
         if (low == high)
             high += 0.001;
 
-        var inverse = Plain(config.RopeTheta, size);
+        var inverse = ComputePlain(config.RopeTheta, size);
         for (var i = 0; i < inverse.Length; i++)
         {
             var interpolated = Math.Clamp((i - low) / (high - low), 0, 1);
             inverse[i] *= interpolated / scaling.Factor + (1 - interpolated);
         }
-        return new(inverse, scaling.AttentionFactor ?? YarnAttentionFactor(scaling));
+        return new(inverse, scaling.AttentionFactor ?? ComputeYarnAttentionFactor(scaling));
     }
 
-    private static double YarnAttentionFactor(RopeScalingConfig scaling)
+    private static double ComputeYarnAttentionFactor(RopeScalingConfig scaling)
     {
         double Scale(double multiplier) => scaling.Factor <= 1 ? 1 : 0.1 * multiplier * Math.Log(scaling.Factor) + 1;
         return scaling is { Mscale: { } m, MscaleAllDim: { } all } ? Scale(m) / Scale(all) : Scale(1);
     }
 
     // Llama 3.1: low frequencies are interpolated, high ones kept, and those between blended.
-    private static double[] Llama3(ModelConfig config)
+    private static double[] ComputeLlama3(ModelConfig config)
     {
         var scaling = config.RopeScaling;
-        double low = Required(scaling.LowFrequencyFactor, "low_freq_factor"),
-            high = Required(scaling.HighFrequencyFactor, "high_freq_factor");
-        double original = Required(scaling.OriginalMaxPositions, "original_max_position_embeddings");
-        return Array.ConvertAll(Plain(config.RopeTheta, config.RotarySize), frequency =>
+        double low = Require(scaling.LowFrequencyFactor, "low_freq_factor"),
+            high = Require(scaling.HighFrequencyFactor, "high_freq_factor");
+        double original = Require(scaling.OriginalMaxPositions, "original_max_position_embeddings");
+        return Array.ConvertAll(ComputePlain(config.RopeTheta, config.RotarySize), frequency =>
         {
             var wave = 2 * Math.PI / frequency;
             if (wave < original / high)
@@ -253,12 +253,12 @@ public static class RopeScaling
     }
 
     // LongRoPE (arXiv 2402.13753) as in Phi-3: one divisor per frequency, and different ones beyond the original context.
-    private static RopeFrequencies LongRope(ModelConfig config, int length)
+    private static RopeFrequencies ComputeLongRope(ModelConfig config, int length)
     {
         var scaling = config.RopeScaling;
         var original = scaling.OriginalMaxPositions ?? config.MaxPositions;
         var divisors = length > original ? scaling.LongFactors : scaling.ShortFactors;
-        var inverse = Plain(config.RopeTheta, config.RotarySize);
+        var inverse = ComputePlain(config.RopeTheta, config.RotarySize);
         if (divisors is null || divisors.Count != inverse.Length)
             throw new ConfigurationException(
                 $"longrope needs short_factor and long_factor with {inverse.Length} numbers each (half of the rotated numbers of a head), "
@@ -270,6 +270,6 @@ public static class RopeScaling
         return new(inverse, scaling.AttentionFactor ?? (stretch <= 1 ? 1 : Math.Sqrt(1 + Math.Log(stretch) / Math.Log(original))));
     }
 
-    private static double Required(double? value, string name) =>
+    private static double Require(double? value, string name) =>
         value ?? throw new ConfigurationException($"RoPE scaling needs '{name}'. Set it in rope_scaling of config.json.");
 }

@@ -124,7 +124,7 @@ public sealed class RotaryEmbedding : IDisposable
         if (_bothCos is not null && heads.size(3) == _bothCos.size(-1))
             // Same bits: -x sin is exact.
             return (heads * _bothCos).add_(heads.roll(_cos.size(-1), -1).mul_(_bothSin!), Scalars.One).MoveToOuterDisposeScope();
-        var (a, b, rest, cos, sin) = Parts(heads);
+        var (a, b, rest, cos, sin) = Split(heads);
         return cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin, Scalars.One), .. rest], 3).MoveToOuterDisposeScope();
     }
 
@@ -136,11 +136,11 @@ public sealed class RotaryEmbedding : IDisposable
     public Tensor RotateBack(Tensor gradient)
     {
         using var scope = NewDisposeScope();
-        var (a, b, rest, cos, sin) = Parts(gradient);
+        var (a, b, rest, cos, sin) = Split(gradient);
         return cat([(a * cos).add_(b * sin, Scalars.One), (b * cos).sub_(a * sin), .. rest], 3).MoveToOuterDisposeScope();
     }
 
-    private (Tensor A, Tensor B, Tensor[] Still, Tensor Cos, Tensor Sin) Parts(Tensor heads)
+    private (Tensor A, Tensor B, Tensor[] Still, Tensor Cos, Tensor Sin) Split(Tensor heads)
     {
         long half = _cos.size(-1),
             size = heads.size(3);

@@ -65,7 +65,7 @@ internal static class Nf4Format
                 inputs,
                 state.OriginalType,
                 bias,
-                Shared(values, Nf4Codebook.Values),
+                Share(values, Nf4Codebook.Values),
                 blockSize: state.BlockSize
             );
         var scaleValues = Take(NestedValues, ScalarType.Float32, 256).cpu().data<float>().ToArray();
@@ -80,8 +80,8 @@ internal static class Nf4Format
             inputs,
             state.OriginalType,
             bias,
-            Shared(values, Nf4Codebook.Values),
-            Shared(scaleValues, Nf4Codebook.ScaleValues),
+            Share(values, Nf4Codebook.Values),
+            Share(scaleValues, Nf4Codebook.ScaleValues),
             state.BlockSize,
             group
         );
@@ -153,5 +153,5 @@ internal static class Nf4Format
     }
 
     // All matrices share one table in memory if the file contains the published one.
-    private static float[] Shared(float[] read, float[] published) => read.AsSpan().SequenceEqual(published) ? published : read;
+    private static float[] Share(float[] read, float[] published) => read.AsSpan().SequenceEqual(published) ? published : read;
 }

@@ -34,7 +34,7 @@ internal readonly unsafe record struct Nf4Memory(
     /// <param name="block">Index of the block.</param>
     /// <param name="table">256 values.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public float Scale(long block, float* table) =>
+    public float ComputeScale(long block, float* table) =>
         PlainScales != 0
             ? ((float*)PlainScales)[block]
             : table[((byte*)Scales)[block]] * ((float*)NestedScales)[block >> NestedShift] + Offset;
@@ -121,17 +121,17 @@ internal static unsafe class Nf4Kernel
             {
                 // One block, or the requested part of it. The next block has another scale.
                 var stop = Math.Min(end, (first | blockMask) + 1);
-                var scale = memory.Scale(first >> memory.BlockShift, scales);
+                var scale = memory.ComputeScale(first >> memory.BlockShift, scales);
                 if ((first & 1) != 0)
                     *output++ = table[codes[first++ >> 1] & 15] * scale;
                 var wide = (stop - first) & ~15L;
                 switch (level)
                 {
                     case Nf4KernelLevel.Avx512:
-                        Wide512(codes + (first >> 1), wide, output, Vector512.Load(table) * scale);
+                        Dequantize512(codes + (first >> 1), wide, output, Vector512.Load(table) * scale);
                         break;
                     case Nf4KernelLevel.Avx2:
-                        Wide256(codes + (first >> 1), wide, output, Vector256.Load(table) * scale, Vector256.Load(table + 8) * scale);
+                        Dequantize256(codes + (first >> 1), wide, output, Vector256.Load(table) * scale, Vector256.Load(table + 8) * scale);
                         break;
                     default:
                         wide = 0;
@@ -150,7 +150,7 @@ internal static unsafe class Nf4Kernel
 
     // 16 weights at a time: 8 bytes -> 16 codes -> one permutation of the scaled table.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Wide512(byte* codes, long count, float* output, Vector512<float> table)
+    private static void Dequantize512(byte* codes, long count, float* output, Vector512<float> table)
     {
         for (long i = 0; i < count; i += 16)
         {
@@ -161,18 +161,18 @@ internal static unsafe class Nf4Kernel
 
     // The table has two halves of 8. Both are permuted, and bit 3 of the code selects one.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Wide256(byte* codes, long count, float* output, Vector256<float> low, Vector256<float> high)
+    private static void Dequantize256(byte* codes, long count, float* output, Vector256<float> low, Vector256<float> high)
     {
         for (long i = 0; i < count; i += 16)
         {
             var indexes = Unpack(codes + (i >> 1));
-            Half256(Avx2.ConvertToVector256Int32(indexes), low, high).Store(output + i);
-            Half256(Avx2.ConvertToVector256Int32(Sse2.ShiftRightLogical128BitLane(indexes, 8)), low, high).Store(output + i + 8);
+            LookUp256(Avx2.ConvertToVector256Int32(indexes), low, high).Store(output + i);
+            LookUp256(Avx2.ConvertToVector256Int32(Sse2.ShiftRightLogical128BitLane(indexes, 8)), low, high).Store(output + i + 8);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Half256(Vector256<int> indexes, Vector256<float> low, Vector256<float> high) =>
+    private static Vector256<float> LookUp256(Vector256<int> indexes, Vector256<float> low, Vector256<float> high) =>
         Avx.BlendVariable(
             Avx2.PermuteVar8x32(low, indexes),
             Avx2.PermuteVar8x32(high, indexes),

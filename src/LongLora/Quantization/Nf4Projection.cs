@@ -113,8 +113,8 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
             byteCount = Math.Min(blocks * _blockSize / 2, bytes.numel() - firstByte);
 
         // [bytes] -> [bytes, 2] -> [weights]
-        var values = (_pairTable ??= PairTable()).index_select(0, bytes.narrow(0, firstByte, byteCount).to(ScalarType.Int32)).view(-1);
-        var scales = Scales(firstBlock, blocks);
+        var values = (_pairTable ??= MakePairTable()).index_select(0, bytes.narrow(0, firstByte, byteCount).to(ScalarType.Int32)).view(-1);
+        var scales = ComputeScales(firstBlock, blocks);
         if (values.numel() == blocks * _blockSize)
             values = values.view(blocks, _blockSize).mul_(scales.unsqueeze(1)).view(-1);
         else // the last block of the matrix is shorter
@@ -127,7 +127,7 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
             .MoveToOuterDisposeScope();
     }
 
-    private Tensor Scales(long first, long count)
+    private Tensor ComputeScales(long first, long count)
     {
         if (_tensors.NestedScales is not { } nested)
             return _tensors.Scales.narrow(0, first, count);
@@ -146,7 +146,7 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
     }
 
     // A byte holds two weights.
-    private Tensor PairTable()
+    private Tensor MakePairTable()
     {
         var pairs = new float[256 * 2];
         for (var i = 0; i < 256; i++)

@@ -17,7 +17,7 @@ public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, Sc
     /// <inheritdoc/>
     public IProjection? Make(WeightSource source, string name, long outputs, long inputs, Func<Weight?> bias)
     {
-        if (source is CheckpointWeights files && Stored(files, name, outputs, inputs, bias) is { } stored)
+        if (source is CheckpointWeights files && ReadStored(files, name, outputs, inputs, bias) is { } stored)
         {
             if (kind != QuantizationKind.None && stored.Kind != kind)
             {
@@ -44,7 +44,7 @@ public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, Sc
             _ => throw new ConfigurationException($"quantization is {kind}, which is unknown. Use none, nf4 or int8."),
         };
 
-    private QuantizedProjection? Stored(CheckpointWeights files, string name, long outputs, long inputs, Func<Weight?> bias)
+    private QuantizedProjection? ReadStored(CheckpointWeights files, string name, long outputs, long inputs, Func<Weight?> bias)
     {
         var weight = name + ".weight";
         if (files.Find(weight + Nf4Format.StateSuffix) is not null)

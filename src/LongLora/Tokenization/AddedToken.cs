@@ -62,7 +62,7 @@ internal sealed class AddedTokenMatcher
             if (skip < 0)
                 break;
             start = search + skip;
-            var (pattern, token) = Longest(text[start..]);
+            var (pattern, token) = FindLongest(text[start..]);
             end = start + pattern.Length;
             search = end;
             if (token.SingleWord && (EndsWithWord(text[..start]) || StartsWithWord(text[end..])))
@@ -78,7 +78,7 @@ internal sealed class AddedTokenMatcher
         return false;
     }
 
-    private (string Pattern, AddedToken Token) Longest(ReadOnlySpan<char> text)
+    private (string Pattern, AddedToken Token) FindLongest(ReadOnlySpan<char> text)
     {
         foreach (var candidate in _byFirst[text[0]])
         {

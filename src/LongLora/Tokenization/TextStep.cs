@@ -54,10 +54,10 @@ internal enum PrependRule
     Always,
 
     /// <summary>If the text does not already start with the prefix.</summary>
-    WhereMissing,
+    IfMissing,
 
-    /// <summary>Like <see cref="WhereMissing"/>, but only at the start of the whole text.</summary>
-    WhereMissingAtStart,
+    /// <summary>Like <see cref="IfMissing"/>, but only at the start of the whole text.</summary>
+    IfMissingAtStart,
 }
 
 /// <summary>Writes a prefix before the text.</summary>
@@ -69,7 +69,7 @@ internal sealed class PrependStep(string prefix, PrependRule rule) : TextStep
         if (
             text.IsEmpty
             || (rule != PrependRule.Always && text.StartsWith(prefix, StringComparison.Ordinal))
-            || (rule == PrependRule.WhereMissingAtStart && !atStart)
+            || (rule == PrependRule.IfMissingAtStart && !atStart)
         )
             return false;
         output.Append(prefix);

@@ -28,7 +28,7 @@ internal static class TokenizerJson
 
         var tokens = new TokenTable(path);
         foreach (var (token, id) in vocabulary)
-            tokens.Set(id, token, decoding.Bytes(token), special: false);
+            tokens.Set(id, token, decoding.ToBytes(token), special: false);
         var own = root["added_tokens"] is { IsNull: false } list
             ? list.ReadItems().Select(node => TokenizerSettings.ReadAddedToken(node, node["id"].ReadInteger())).ToList()
             : [];

@@ -19,7 +19,7 @@ internal static class TokenizerJsonPipeline
     public sealed record Decoding(bool ByteLevel, bool SpaceSign, bool ByteFallback, LeadingSpace LeadingSpace)
     {
         /// <summary>The bytes that a token of the vocabulary stands for.</summary>
-        public byte[] Bytes(string token)
+        public byte[] ToBytes(string token)
         {
             if (ByteLevel)
                 return ByteAlphabet.Read(token) ?? Encoding.UTF8.GetBytes(token);
@@ -65,7 +65,7 @@ internal static class TokenizerJsonPipeline
                 case "ByteLevel":
                     byteLevel = true;
                     if (part["add_prefix_space"].ReadFlag(true))
-                        Prepare(part, rules, steps, new PrependStep(" ", PrependRule.WhereMissing));
+                        Prepare(part, rules, steps, new PrependStep(" ", PrependRule.IfMissing));
                     if (part["use_regex"].ReadFlag(true))
                         rules.Add(new SplitRule(Compile(part, Gpt2Pattern), SplitBehavior.Isolated));
                     break;
@@ -181,8 +181,8 @@ internal static class TokenizerJsonPipeline
         var scheme = metaspace["prepend_scheme"].ReadTextOrNull() ?? (metaspace["add_prefix_space"].ReadFlag(true) ? "always" : "never");
         return scheme switch
         {
-            "always" => PrependRule.WhereMissing,
-            "first" => PrependRule.WhereMissingAtStart,
+            "always" => PrependRule.IfMissing,
+            "first" => PrependRule.IfMissingAtStart,
             "never" => null,
             _ => throw metaspace["prepend_scheme"].MakeError("always, first or never"),
         };

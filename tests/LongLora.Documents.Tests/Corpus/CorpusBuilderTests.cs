@@ -281,7 +281,7 @@ public class CorpusBuilderTests : TemporaryFolder
         Assert.Equal(["in/a.md", "in/b.txt"], shown.Select(s => s.Name));
         var tokens = TokenPreview.Read(shown[0].Example!, shown[0].Tokenizer!).ToList();
         Assert.Equal(5, tokens.Count);
-        Assert.All(tokens, t => Assert.True(t.IsLearnt));
+        Assert.All(tokens, t => Assert.True(t.IsLearned));
         Assert.False(Directory.Exists(At("-")));
     }
 }

@@ -42,7 +42,7 @@ public class BpeTrainerTests
     {
         var fault = Assert.Throws<DataException>(() => BpeTrainer.Train(new Dictionary<string, long> { ["abc"] = 1 }, 3));
         Assert.Contains("only 2 of the 3 merges", fault.Message, StringComparison.Ordinal);
-        Assert.Throws<ConfigurationException>(() => ByteLevelTokenizerWriter.MergeCount(257));
+        Assert.Throws<ConfigurationException>(() => ByteLevelTokenizerWriter.CountMerges(257));
     }
 
     [Fact]

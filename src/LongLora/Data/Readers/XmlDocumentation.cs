@@ -85,7 +85,7 @@ public static partial class XmlDocumentation
         var text = new StringBuilder(kind == 'T' ? plain : plain[(dot + 1)..]).Append('\n');
         foreach (var part in member.ChildNodes.OfType<XmlElement>())
         {
-            var words = Space().Replace(ReadWords(part), " ").Trim();
+            var words = MatchSpace().Replace(ReadWords(part), " ").Trim();
             if (words.Length > 0)
                 text.Append(GetLabel(part)).Append(words).Append('\n');
         }
@@ -133,11 +133,11 @@ public static partial class XmlDocumentation
     }
 
     private static string SimplifySignature(string signature) =>
-        Arity().Replace(signature, "").Replace("#ctor", "ctor", StringComparison.Ordinal);
+        MatchArity().Replace(signature, "").Replace("#ctor", "ctor", StringComparison.Ordinal);
 
     [GeneratedRegex(@"``?\d+|@")]
-    private static partial Regex Arity();
+    private static partial Regex MatchArity();
 
     [GeneratedRegex(@"\s+")]
-    private static partial Regex Space();
+    private static partial Regex MatchSpace();
 }

@@ -69,7 +69,7 @@ internal sealed record TokenFileFooter
         try
         {
             var footer = JsonSerializer.Deserialize<TokenFileFooter>(json);
-            return footer is not null && footer.Fits(file.Length - tail.Length - length) ? footer : throw MakeDamagedError(file);
+            return footer is not null && footer.HasLength(file.Length - tail.Length - length) ? footer : throw MakeDamagedError(file);
         }
         catch (JsonException)
         {
@@ -77,7 +77,7 @@ internal sealed record TokenFileFooter
         }
     }
 
-    private unsafe bool Fits(long bytes) =>
+    private unsafe bool HasLength(long bytes) =>
         TokenSize is sizeof(ushort) or sizeof(int)
         && Count >= 0
         && Count <= bytes / TokenSize
@@ -85,7 +85,7 @@ internal sealed record TokenFileFooter
         && DocumentCount >= 0
         && DocumentsAt + (long)DocumentCount * sizeof(DocumentRecord) <= SpansAt
         && SpanCount >= 0
-        && SpansAt + (long)SpanCount * sizeof(LearntSpan) == bytes;
+        && SpansAt + (long)SpanCount * sizeof(LearnedSpan) == bytes;
 
     private static DataException MakeDamagedError(FileStream file) =>
         new($"'{file.Name}' is not a complete token file of this program. Delete it.");

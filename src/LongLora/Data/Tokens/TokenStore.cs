@@ -151,9 +151,9 @@ public sealed unsafe class TokenStore : IDisposable
 
     private ReadOnlySpan<DocumentRecord> Records => new(_data + _footer.DocumentsAt, _footer.DocumentCount);
 
-    private ReadOnlySpan<LearntSpan> Spans => new(_data + _footer.SpansAt, _footer.SpanCount);
+    private ReadOnlySpan<LearnedSpan> Spans => new(_data + _footer.SpansAt, _footer.SpanCount);
 
-    private static int FindFirstSpanEndingAfter(ReadOnlySpan<LearntSpan> spans, long token)
+    private static int FindFirstSpanEndingAfter(ReadOnlySpan<LearnedSpan> spans, long token)
     {
         int low = 0,
             high = spans.Length;
@@ -207,4 +207,4 @@ internal readonly record struct DocumentRecord(long Start, long Length, int Orig
 
 /// <summary>Tokens [Start, End) are to be learned.</summary>
 [StructLayout(LayoutKind.Sequential)]
-internal readonly record struct LearntSpan(long Start, long End);
+internal readonly record struct LearnedSpan(long Start, long End);

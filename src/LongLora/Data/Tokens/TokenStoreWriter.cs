@@ -18,7 +18,7 @@ internal sealed class TokenStoreWriter : IDisposable
     private readonly long _maxTokens;
     private readonly int[] _block = new int[BlockTokens];
     private readonly List<DocumentRecord> _documents = [];
-    private readonly List<LearntSpan> _spans = [];
+    private readonly List<LearnedSpan> _spans = [];
     private readonly List<StoredCorpus> _corpora = [];
     private readonly List<string> _origins = [];
     private readonly Dictionary<string, int> _originIds = new(StringComparer.Ordinal);
@@ -159,7 +159,7 @@ internal sealed class TokenStoreWriter : IDisposable
         if (_spans.Count > 0 && last.End == at)
             _spans[^1] = last with { End = at + 1 };
         else
-            _spans.Add(new LearntSpan(at, at + 1));
+            _spans.Add(new LearnedSpan(at, at + 1));
     }
 
     private void Close()

@@ -112,7 +112,7 @@ internal sealed record HeadProjection(LinearLayer Layer, int HeadSize, long Firs
     internal Tensor Forward(Tensor input, int first, int count, RotaryEmbedding? positions)
     {
         using var scope = NewDisposeScope();
-        var heads = Plain(input, first, count);
+        var heads = ProjectPlain(input, first, count);
         heads = Norm?.Forward(heads) ?? heads;
         return (positions?.Rotate(heads) ?? heads).transpose(1, 2).MoveToOuterDisposeScope();
     }
@@ -128,22 +128,22 @@ internal sealed record HeadProjection(LinearLayer Layer, int HeadSize, long Firs
         gradient = positions?.RotateBack(gradient) ?? gradient;
         if (Norm is not null)
         {
-            var leaf = Plain(input, first, count).requires_grad_(true);
+            var leaf = ProjectPlain(input, first, count).requires_grad_(true);
             using (enable_grad())
                 Norm.Forward(leaf).backward([gradient]);
             gradient = leaf.grad!;
         }
         var flat = gradient.reshape(-1, (long)count * HeadSize); // -> [B L, h K]
-        Layer.AccumulateGradients(input.reshape(-1, input.size(2)), flat, Outputs(first, count));
-        return Layer.ComputeInputGradient(flat, null, Outputs(first, count)).MoveToOuterDisposeScope();
+        Layer.AccumulateGradients(input.reshape(-1, input.size(2)), flat, SelectOutputs(first, count));
+        return Layer.ComputeInputGradient(flat, null, SelectOutputs(first, count)).MoveToOuterDisposeScope();
     }
 
     // [B, L, D] -> [B, L, h K] -> [B, L, h, K]
-    private Tensor Plain(Tensor input, int first, int count)
+    private Tensor ProjectPlain(Tensor input, int first, int count)
     {
         using var scope = NewDisposeScope();
-        return Layer.Forward(input, Outputs(first, count)).unflatten(2, [count, HeadSize]).MoveToOuterDisposeScope();
+        return Layer.Forward(input, SelectOutputs(first, count)).unflatten(2, [count, HeadSize]).MoveToOuterDisposeScope();
     }
 
-    private FeatureSlice Outputs(int first, int count) => new(FirstOutput + (long)first * HeadSize, (long)count * HeadSize);
+    private FeatureSlice SelectOutputs(int first, int count) => new(FirstOutput + (long)first * HeadSize, (long)count * HeadSize);
 }

@@ -45,7 +45,7 @@ internal static class GptNeoX
                 config.ParallelResidual,
                 config.HeadCount,
                 config.HeadSize,
-                Activation(config.Activation)
+                FindActivation(config.Activation)
             );
             int model = config.HiddenSize,
                 mlp = config.IntermediateSize;
@@ -75,7 +75,7 @@ internal static class GptNeoX
         {
             using var scope = NewDisposeScope();
             // [B, L, D] -> [B, L, h, 3, K]
-            var heads = _all.Forward(input, Outputs(firstGroup, groupCount)).unflatten(2, [groupCount, 3, _headSize]);
+            var heads = _all.Forward(input, SelectOutputs(firstGroup, groupCount)).unflatten(2, [groupCount, 3, _headSize]);
             // -> [B, h, L, K]
             Tensor Rotate(int part) => context.Positions.Rotate(heads.select(3, part)).transpose(1, 2).MoveToOuterDisposeScope();
             // Copied, so that the combined tensor can be freed.
@@ -104,7 +104,7 @@ internal static class GptNeoX
                 ],
                 3
             ); // [B, h, L, K] -> [B, L, h, 3, K]
-            var (flat, outputs) = (heads.view(-1, 3L * groupCount * _headSize), Outputs(firstGroup, groupCount));
+            var (flat, outputs) = (heads.view(-1, 3L * groupCount * _headSize), SelectOutputs(firstGroup, groupCount));
             _all.AccumulateGradients(input.reshape(-1, input.size(2)), flat, outputs);
             return _all.ComputeInputGradient(flat, null, outputs).view(input.shape).MoveToOuterDisposeScope();
         }
@@ -115,9 +115,9 @@ internal static class GptNeoX
             return _activation(_wide.Forward(input)).MoveToOuterDisposeScope();
         }
 
-        private FeatureSlice Outputs(int first, int count) => new(3L * first * _headSize, 3L * count * _headSize);
+        private FeatureSlice SelectOutputs(int first, int count) => new(3L * first * _headSize, 3L * count * _headSize);
 
-        private static Func<Tensor, Tensor> Activation(string name) =>
+        private static Func<Tensor, Tensor> FindActivation(string name) =>
             name switch
             {
                 "gelu" => x => nn.functional.gelu(x),

@@ -9,9 +9,9 @@ namespace LongLora.Models;
 /// </summary>
 internal static class Phi3
 {
-    internal static ModelFamily Family { get; } = Llama.Family with { Build = (config, layers) => Llama.Build(config, layers, Block) };
+    internal static ModelFamily Family { get; } = Llama.Family with { Build = (config, layers) => Llama.Build(config, layers, BuildBlock) };
 
-    private static GatedBlock Block(ModelConfig config, LayerBuilder layers, int layer)
+    private static GatedBlock BuildBlock(ModelConfig config, LayerBuilder layers, int layer)
     {
         var name = $"model.layers.{layer}";
         int model = config.HiddenSize,

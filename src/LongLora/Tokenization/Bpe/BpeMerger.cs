@@ -30,14 +30,14 @@ internal sealed class MergeTable
     {
         if (2 * (_count + 1) > _entries.Length)
             Grow();
-        ref var entry = ref Slot(Key(left, right));
+        ref var entry = ref FindSlot(MakeKey(left, right));
         if (entry.Used == 0)
             _count++;
         else if (entry.Rank <= rank)
             return;
         entry = new Entry
         {
-            Key = Key(left, right),
+            Key = MakeKey(left, right),
             Rank = rank,
             Merged = merged,
             Used = 1,
@@ -46,16 +46,16 @@ internal sealed class MergeTable
 
     /// <summary>The rank of a pair (0 merges first) and the symbol it becomes; <see cref="Never"/> if it does not merge.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public int Rank(int left, int right, out int merged)
+    public int FindRank(int left, int right, out int merged)
     {
-        ref var entry = ref Slot(Key(left, right));
+        ref var entry = ref FindSlot(MakeKey(left, right));
         merged = entry.Merged;
         return entry.Used == 0 ? Never : entry.Rank;
     }
 
-    private static ulong Key(int left, int right) => ((ulong)(uint)left << 32) | (uint)right;
+    private static ulong MakeKey(int left, int right) => ((ulong)(uint)left << 32) | (uint)right;
 
-    private ref Entry Slot(ulong key)
+    private ref Entry FindSlot(ulong key)
     {
         var mask = _entries.Length - 1;
         // Multiplicative hashing (2^64 / golden ratio) spreads neighboring ids.
@@ -73,7 +73,7 @@ internal sealed class MergeTable
         foreach (var entry in old)
         {
             if (entry.Used != 0)
-                Slot(entry.Key) = entry;
+                FindSlot(entry.Key) = entry;
         }
     }
 
@@ -105,7 +105,7 @@ internal static class BpeMerger
         var count = symbols.Length;
         Span<int> ranks = stackalloc int[count];
         for (var i = 0; i + 1 < count; i++)
-            ranks[i] = table.Rank(symbols[i], symbols[i + 1], out _);
+            ranks[i] = table.FindRank(symbols[i], symbols[i + 1], out _);
         while (count > 1)
         {
             var best = 0;
@@ -116,14 +116,14 @@ internal static class BpeMerger
             }
             if (ranks[best] == MergeTable.Never)
                 break;
-            table.Rank(symbols[best], symbols[best + 1], out symbols[best]);
+            table.FindRank(symbols[best], symbols[best + 1], out symbols[best]);
             count--;
             symbols[(best + 2)..(count + 1)].CopyTo(symbols[(best + 1)..]);
             ranks[(best + 1)..count].CopyTo(ranks[best..]);
             if (best > 0)
-                ranks[best - 1] = table.Rank(symbols[best - 1], symbols[best], out _);
+                ranks[best - 1] = table.FindRank(symbols[best - 1], symbols[best], out _);
             if (best + 1 < count)
-                ranks[best] = table.Rank(symbols[best], symbols[best + 1], out _);
+                ranks[best] = table.FindRank(symbols[best], symbols[best + 1], out _);
         }
         return count;
     }
@@ -147,7 +147,7 @@ internal static class BpeMerger
             if (ranks[left] != (int)(priority >> 32))
                 continue;
             var right = next[left];
-            table.Rank(symbols[left], symbols[right], out symbols[left]);
+            table.FindRank(symbols[left], symbols[right], out symbols[left]);
             next[left] = next[right];
             ranks[right] = MergeTable.Never;
             if (next[left] < count)
@@ -172,7 +172,7 @@ internal static class BpeMerger
         PriorityQueue<int, long> queue
     )
     {
-        ranks[left] = next[left] < symbols.Length ? table.Rank(symbols[left], symbols[next[left]], out _) : MergeTable.Never;
+        ranks[left] = next[left] < symbols.Length ? table.FindRank(symbols[left], symbols[next[left]], out _) : MergeTable.Never;
         if (ranks[left] != MergeTable.Never)
             queue.Enqueue(left, ((long)ranks[left] << 32) | (uint)left);
     }

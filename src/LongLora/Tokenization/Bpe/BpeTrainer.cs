@@ -65,14 +65,14 @@ public sealed class BpeTrainer
                     $"The text has enough words for only {learned.Count} of the {merges} merges. Give more text or use a smaller "
                         + $"vocabulary."
                 );
-            var best = trainer.MostFrequent();
+            var best = trainer.FindMostFrequent();
             trainer.Join(best, 256 + learned.Count);
             learned.Add(best);
         }
         return learned;
     }
 
-    private (int, int) MostFrequent()
+    private (int, int) FindMostFrequent()
     {
         var (best, most) = ((int.MaxValue, int.MaxValue), 0L);
         foreach (var (pair, count) in _pairs)

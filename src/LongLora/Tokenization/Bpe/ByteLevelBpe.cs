@@ -26,7 +26,7 @@ internal sealed class ByteLevelBpe : ITokenModel
         _wholeWords = ignoreMerges ? vocabulary : null;
         _byteIds = new int[256];
         for (var b = 0; b < 256; b++)
-            _byteIds[b] = vocabulary.TryGetValue(ByteAlphabet.Character((byte)b).ToString(), out var id) ? id : unknownId ?? -1;
+            _byteIds[b] = vocabulary.TryGetValue(ByteAlphabet.GetCharacter((byte)b).ToString(), out var id) ? id : unknownId ?? -1;
     }
 
     /// <inheritdoc/>
@@ -71,7 +71,7 @@ internal sealed class ByteLevelBpe : ITokenModel
             return false;
         using var written = new TextBuffer();
         foreach (var b in bytes)
-            written.Append(ByteAlphabet.Character(b));
+            written.Append(ByteAlphabet.GetCharacter(b));
         if (!_wholeWords.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(written.Text, out var id))
             return false;
         ids.Add(id);
@@ -89,7 +89,7 @@ internal static class ByteAlphabet
     private static readonly Dictionary<char, byte> s_bytes = s_characters.Select((c, b) => (c, b)).ToDictionary(p => p.c, p => (byte)p.b);
 
     /// <summary>The character for a byte.</summary>
-    public static char Character(byte value) => s_characters[value];
+    public static char GetCharacter(byte value) => s_characters[value];
 
     /// <summary>The bytes of a token; null if one of its characters stands for no byte.</summary>
     public static byte[]? Read(string token)

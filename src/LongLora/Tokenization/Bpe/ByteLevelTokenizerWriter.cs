@@ -36,7 +36,7 @@ public static class ByteLevelTokenizerWriter
 
     /// <summary>Number of merges in a vocabulary of that size.</summary>
     /// <exception cref="ConfigurationException">It is too small for the bytes.</exception>
-    public static int MergeCount(int vocabularySize) =>
+    public static int CountMerges(int vocabularySize) =>
         vocabularySize >= Reserved + 256
             ? vocabularySize - Reserved - 256
             : throw new ConfigurationException(
@@ -48,14 +48,14 @@ public static class ByteLevelTokenizerWriter
     /// <param name="merges">The merges, as <see cref="BpeTrainer.Train"/> returns them.</param>
     public static void Write(string folder, IReadOnlyList<(int Left, int Right)> merges)
     {
-        var tokens = Enumerable.Range(0, 256).Select(b => ByteAlphabet.Character((byte)b).ToString()).ToList();
+        var tokens = Enumerable.Range(0, 256).Select(b => ByteAlphabet.GetCharacter((byte)b).ToString()).ToList();
         foreach (var (left, right) in merges)
             tokens.Add(tokens[left] + tokens[right]);
         AtomicFile.Guard(folder, () => Directory.CreateDirectory(folder));
-        AtomicFile.WriteText(Path.Combine(folder, "tokenizer.json"), Text(Tokenizer(tokens, merges)));
+        AtomicFile.WriteText(Path.Combine(folder, "tokenizer.json"), ToText(Tokenizer(tokens, merges)));
         AtomicFile.WriteText(
             Path.Combine(folder, "tokenizer_config.json"),
-            Text(
+            ToText(
                 new JsonObject
                 {
                     ["tokenizer_class"] = "PreTrainedTokenizerFast",
@@ -70,7 +70,7 @@ public static class ByteLevelTokenizerWriter
     internal static WordSplitter MakeSplitter() =>
         new([new SplitRule(new Regex(Pattern, RegexOptions.Compiled | RegexOptions.CultureInvariant), SplitBehavior.Isolated)]);
 
-    private static string Text(JsonObject root) => root.ToJsonString(s_style) + "\n";
+    private static string ToText(JsonObject root) => root.ToJsonString(s_style) + "\n";
 
     private static JsonObject Tokenizer(List<string> tokens, IReadOnlyList<(int Left, int Right)> merges)
     {
@@ -82,7 +82,7 @@ public static class ByteLevelTokenizerWriter
             ["version"] = "1.0",
             ["truncation"] = null,
             ["padding"] = null,
-            ["added_tokens"] = new JsonArray(Added(0, Bos), Added(1, Eos)),
+            ["added_tokens"] = new JsonArray(DescribeAddedToken(0, Bos), DescribeAddedToken(1, Eos)),
             ["normalizer"] = null,
             ["pre_tokenizer"] = new JsonObject
             {
@@ -95,11 +95,11 @@ public static class ByteLevelTokenizerWriter
                         ["behavior"] = "Isolated",
                         ["invert"] = false,
                     },
-                    ByteLevel()
+                    DescribeByteLevel()
                 ),
             },
-            ["post_processor"] = Template(),
-            ["decoder"] = ByteLevel(),
+            ["post_processor"] = DescribeTemplate(),
+            ["decoder"] = DescribeByteLevel(),
             ["model"] = new JsonObject
             {
                 ["type"] = "BPE",
@@ -116,7 +116,7 @@ public static class ByteLevelTokenizerWriter
         };
     }
 
-    private static JsonObject Added(int id, string content) =>
+    private static JsonObject DescribeAddedToken(int id, string content) =>
         new()
         {
             ["id"] = id,
@@ -128,7 +128,7 @@ public static class ByteLevelTokenizerWriter
             ["special"] = true,
         };
 
-    private static JsonObject ByteLevel() =>
+    private static JsonObject DescribeByteLevel() =>
         new()
         {
             ["type"] = "ByteLevel",
@@ -137,7 +137,7 @@ public static class ByteLevelTokenizerWriter
             ["use_regex"] = false,
         };
 
-    private static JsonObject Template()
+    private static JsonObject DescribeTemplate()
     {
         static JsonObject Token() =>
             new()

@@ -17,7 +17,7 @@ public sealed partial class ChatTemplate
 
     private readonly JinjaTemplate _template;
     private readonly Lazy<string> _generationPrompt,
-        _turnEnd;
+        _endOfAnswer;
 
     private ChatTemplate(string source, string origin)
     {
@@ -34,7 +34,7 @@ public sealed partial class ChatTemplate
                 e
             );
         }
-        (_generationPrompt, _turnEnd) = (new Lazy<string>(GenerationPrompt), new Lazy<string>(EndOfOneAnswer));
+        (_generationPrompt, _endOfAnswer) = (new Lazy<string>(FindGenerationPrompt), new Lazy<string>(FindEndOfAnswer));
         (WritesTools, WritesToolCalls) = (ToolsVariable().IsMatch(source), source.Contains(ToolCalls.Member, StringComparison.Ordinal));
     }
 
@@ -101,7 +101,7 @@ public sealed partial class ChatTemplate
         return node.ValueKind switch
         {
             JsonValueKind.String => new ChatTemplate(node.GetString()!, config),
-            JsonValueKind.Array => OfList(node, config),
+            JsonValueKind.Array => ChooseFromList(node, config),
             JsonValueKind.Null => null,
             _ => throw new CheckpointException(
                 $"{config}: chat_template is {node.ValueKind}, but it must be a string or a list of named templates."
@@ -129,16 +129,16 @@ public sealed partial class ChatTemplate
     {
         var text = Render(
             messages,
-            Written(tokenizer, tokenizer.BosTokenId),
-            Written(tokenizer, tokenizer.EosTokenId),
+            WriteToken(tokenizer, tokenizer.BosTokenId),
+            WriteToken(tokenizer, tokenizer.EosTokenId),
             addGenerationPrompt,
             tools,
             out var generated
         );
-        return new RenderedChat(text, generated.Count > 0 ? generated : Answers(text, messages, tokenizer));
+        return new RenderedChat(text, generated.Count > 0 ? generated : FindAnswers(text, messages, tokenizer));
     }
 
-    private static ChatTemplate? OfList(JsonElement list, string config)
+    private static ChatTemplate? ChooseFromList(JsonElement list, string config)
     {
         foreach (var item in list.EnumerateArray())
         {
@@ -152,7 +152,7 @@ public sealed partial class ChatTemplate
         return null;
     }
 
-    private static string Written(ITokenizer tokenizer, int? id) => id is { } token ? tokenizer.Decode([token], skipSpecial: false) : "";
+    private static string WriteToken(ITokenizer tokenizer, int? id) => id is { } token ? tokenizer.Decode([token], skipSpecial: false) : "";
 
     private MarkedText Render(
         IReadOnlyList<ChatMessage> messages,
@@ -168,11 +168,11 @@ public sealed partial class ChatTemplate
             return _template.Render(
                 new Dictionary<string, object?>
                 {
-                    ["messages"] = messages.Select(object? (m, i) => Value(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
+                    ["messages"] = messages.Select(object? (m, i) => ToValue(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
                     ["bos_token"] = MarkedText.Of(bos),
                     ["eos_token"] = MarkedText.Of(eos),
                     ["add_generation_prompt"] = addGenerationPrompt,
-                    ["tools"] = tools is { } list ? Value(list, Tools) : null,
+                    ["tools"] = tools is { } list ? ToValue(list, Tools) : null,
                     ["documents"] = null,
                 },
                 out generated
@@ -184,7 +184,7 @@ public sealed partial class ChatTemplate
         }
     }
 
-    private Dictionary<string, object?> Value(ChatMessage message, short owner)
+    private Dictionary<string, object?> ToValue(ChatMessage message, short owner)
     {
         if (!WritesToolCalls)
             message = ToolCalls.MoveToContent(message);
@@ -194,28 +194,28 @@ public sealed partial class ChatTemplate
             ["content"] = MarkedText.Of(message.Content, owner),
         };
         foreach (var (name, member) in message.Further ?? new Dictionary<string, JsonElement>())
-            value[name] = Value(member, owner);
+            value[name] = ToValue(member, owner);
         return value;
     }
 
-    private static object? Value(JsonElement json, short owner) =>
+    private static object? ToValue(JsonElement json, short owner) =>
         json.ValueKind switch
         {
             JsonValueKind.String => MarkedText.Of(json.GetString()!, owner),
             JsonValueKind.Number => json.TryGetInt64(out var whole) ? (object)whole : json.GetDouble(),
             JsonValueKind.True => true,
             JsonValueKind.False => false,
-            JsonValueKind.Array => json.EnumerateArray().Select(item => Value(item, owner)).ToList(),
-            JsonValueKind.Object => json.EnumerateObject().ToDictionary(p => p.Name, p => Value(p.Value, owner)),
+            JsonValueKind.Array => json.EnumerateArray().Select(item => ToValue(item, owner)).ToList(),
+            JsonValueKind.Object => json.EnumerateObject().ToDictionary(p => p.Name, p => ToValue(p.Value, owner)),
             _ => null,
         };
 
     // An answer starts where the model starts to write, after the prompt for it, and ends with the token that ends it.
-    private List<(int Start, int End)> Answers(MarkedText text, IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer)
+    private List<(int Start, int End)> FindAnswers(MarkedText text, IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer)
     {
         var answers = new List<(int, int)>();
         var before = 0;
-        var owned = Owned(text);
+        var owned = FindOwned(text);
         for (var i = 0; i < owned.Count; i++)
         {
             var (owner, start, end) = owned[i];
@@ -236,7 +236,7 @@ public sealed partial class ChatTemplate
     }
 
     // First and last character of the text from each message, in the order of the text.
-    private static List<(short Owner, int Start, int End)> Owned(MarkedText text)
+    private static List<(short Owner, int Start, int End)> FindOwned(MarkedText text)
     {
         var owned = new List<(short Owner, int Start, int End)>();
         for (var i = 0; i < text.Length; i++)
@@ -255,7 +255,7 @@ public sealed partial class ChatTemplate
     // The token that ends answers, anywhere before the next message: the template may close a tool call before it.
     private int FindMessageEnd(MarkedText text, int end, int next, ITokenizer tokenizer)
     {
-        var token = _turnEnd.Value == Eos ? Written(tokenizer, tokenizer.EosTokenId) : _turnEnd.Value;
+        var token = _endOfAnswer.Value == Eos ? WriteToken(tokenizer, tokenizer.EosTokenId) : _endOfAnswer.Value;
         if (
             token.Length > 0
             && tokenizer.FindToken(token) is not null
@@ -269,13 +269,13 @@ public sealed partial class ChatTemplate
             && tokenizer.FindToken(match.Groups[1].Value) is not null
         )
             return match.Index + match.Length;
-        var eos = Written(tokenizer, tokenizer.EosTokenId);
+        var eos = WriteToken(tokenizer, tokenizer.EosTokenId);
         return eos.Length > 0 && string.CompareOrdinal(text.Text, end, eos, 0, eos.Length) == 0 ? end + eos.Length : end;
     }
 
     // What a template writes to ask for an answer, found by rendering a conversation of one word. It is empty if the template always or
     // never writes it.
-    private string GenerationPrompt()
+    private string FindGenerationPrompt()
     {
         ChatMessage[] one = [new("user", "x")];
         try
@@ -290,7 +290,7 @@ public sealed partial class ChatTemplate
     }
 
     // Found by rendering an answer of one word; empty if the template writes none.
-    private string EndOfOneAnswer()
+    private string FindEndOfAnswer()
     {
         const string said = "said";
         try

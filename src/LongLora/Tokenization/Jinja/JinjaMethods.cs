@@ -10,9 +10,9 @@ internal static class JinjaMethods
     public static JinjaCall? FindForText(MarkedText text, string name) =>
         name switch
         {
-            "strip" => (a, _) => text.TrimStart(Characters(a)).TrimEnd(Characters(a)),
-            "lstrip" => (a, _) => text.TrimStart(Characters(a)),
-            "rstrip" => (a, _) => text.TrimEnd(Characters(a)),
+            "strip" => (a, _) => text.TrimStart(ReadCharacters(a)).TrimEnd(ReadCharacters(a)),
+            "lstrip" => (a, _) => text.TrimStart(ReadCharacters(a)),
+            "rstrip" => (a, _) => text.TrimEnd(ReadCharacters(a)),
             "upper" => (_, _) => text.With(text.Text.ToUpperInvariant()),
             "lower" => (_, _) => text.With(text.Text.ToLowerInvariant()),
             "title" => (_, _) => text.With(ToTitleCase(text.Text)),
@@ -22,10 +22,10 @@ internal static class JinjaMethods
             "split" => (a, _) =>
                 (
                     a.Count == 0 || a[0] is null
-                        ? Words(text)
-                        : text.Split(Separator(a[0]), a.Count > 1 ? (int)JinjaValues.ToWhole(a[1]) : int.MaxValue)
+                        ? SplitWords(text)
+                        : text.Split(ReadSeparator(a[0]), a.Count > 1 ? (int)JinjaValues.ToWhole(a[1]) : int.MaxValue)
                 ).ConvertAll(object? (p) => p),
-            "replace" => (a, _) => MarkedText.Join(text.Split(Separator(a[0])), JinjaValues.ToText(a[1])),
+            "replace" => (a, _) => MarkedText.Join(text.Split(ReadSeparator(a[0])), JinjaValues.ToText(a[1])),
             "find" => (a, _) => (long)text.Text.IndexOf(JinjaValues.ToText(a[0]).Text, StringComparison.Ordinal),
             "isdigit" => (_, _) => text.Length > 0 && text.Text.All(char.IsDigit),
             "join" => (a, _) => MarkedText.Join(JinjaValues.ToItems(a[0]).Select(JinjaValues.ToText), text),
@@ -54,10 +54,10 @@ internal static class JinjaMethods
     internal static string ToTitleCase(string text) =>
         string.Concat(text.Select((c, i) => i == 0 || !char.IsLetter(text[i - 1]) ? char.ToUpperInvariant(c) : char.ToLowerInvariant(c)));
 
-    private static string Characters(IReadOnlyList<object?> arguments) =>
+    private static string ReadCharacters(IReadOnlyList<object?> arguments) =>
         arguments.Count == 0 || arguments[0] is null ? WhiteSpace : JinjaValues.ToText(arguments[0]).Text;
 
-    private static string Separator(object? value) =>
+    private static string ReadSeparator(object? value) =>
         JinjaValues.ToText(value).Text is { Length: > 0 } text
             ? text
             : throw new JinjaException("cannot split a string at an empty " + "string");
@@ -65,7 +65,7 @@ internal static class JinjaMethods
     private static List<string> Any(object? value) =>
         value is List<object?> list ? list.ConvertAll(v => JinjaValues.ToText(v).Text) : [JinjaValues.ToText(value).Text];
 
-    private static List<MarkedText> Words(MarkedText text)
+    private static List<MarkedText> SplitWords(MarkedText text)
     {
         var words = new List<MarkedText>();
         for (var at = 0; at < text.Length; )

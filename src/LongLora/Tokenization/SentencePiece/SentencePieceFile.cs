@@ -90,13 +90,13 @@ internal sealed class SentencePieceFile
         while (message.Next(out var field))
         {
             if (field == 1)
-                Pieces.Add(ReadPiece(message.Nested()));
+                Pieces.Add(ReadPiece(message.ReadNested()));
             else if (field == 2)
-                ReadTrainer(message.Nested());
+                ReadTrainer(message.ReadNested());
             else if (field == 3)
-                ReadNormalizer(message.Nested());
+                ReadNormalizer(message.ReadNested());
             else if (field == 5)
-                HasDenormalizer = HasCharacterMap(message.Nested());
+                HasDenormalizer = HasCharacterMap(message.ReadNested());
             else
                 message.Skip();
         }
@@ -108,11 +108,11 @@ internal sealed class SentencePieceFile
         while (message.Next(out var field))
         {
             if (field == 1)
-                piece = piece with { Text = message.Text() };
+                piece = piece with { Text = message.ReadText() };
             else if (field == 2)
-                piece = piece with { Score = message.Float() };
+                piece = piece with { Score = message.ReadFloat() };
             else if (field == 3)
-                piece = piece with { Kind = (PieceKind)message.Integer() };
+                piece = piece with { Kind = (PieceKind)message.ReadInteger() };
             else
                 message.Skip();
         }
@@ -129,25 +129,25 @@ internal sealed class SentencePieceFile
             switch (field)
             {
                 case 3:
-                    ModelType = (int)message.Integer();
+                    ModelType = (int)message.ReadInteger();
                     break;
                 case 24:
-                    SpaceAsSuffix = message.Integer() != 0;
+                    SpaceAsSuffix = message.ReadInteger() != 0;
                     break;
                 case 35:
-                    ByteFallback = message.Integer() != 0;
+                    ByteFallback = message.ReadInteger() != 0;
                     break;
                 case 44:
-                    UnknownSurface = message.Text();
+                    UnknownSurface = message.ReadText();
                     break;
                 case 46:
-                    BosPiece = message.Text();
+                    BosPiece = message.ReadText();
                     break;
                 case 47:
-                    EosPiece = message.Text();
+                    EosPiece = message.ReadText();
                     break;
                 case 48:
-                    PadPiece = message.Text();
+                    PadPiece = message.ReadText();
                     break;
                 default:
                     message.Skip();
@@ -163,16 +163,16 @@ internal sealed class SentencePieceFile
             switch (field)
             {
                 case 2:
-                    CharacterMap = message.Bytes().ToArray();
+                    CharacterMap = message.ReadBytes().ToArray();
                     break;
                 case 3:
-                    AddDummyPrefix = message.Integer() != 0;
+                    AddDummyPrefix = message.ReadInteger() != 0;
                     break;
                 case 4:
-                    RemoveExtraWhitespaces = message.Integer() != 0;
+                    RemoveExtraWhitespaces = message.ReadInteger() != 0;
                     break;
                 case 5:
-                    EscapeWhitespaces = message.Integer() != 0;
+                    EscapeWhitespaces = message.ReadInteger() != 0;
                     break;
                 default:
                     message.Skip();
@@ -187,7 +187,7 @@ internal sealed class SentencePieceFile
         while (message.Next(out var field))
         {
             if (field == 2)
-                found |= message.Bytes().Length > 0;
+                found |= message.ReadBytes().Length > 0;
             else
                 message.Skip();
         }
@@ -208,48 +208,48 @@ internal sealed class SentencePieceFile
             field = 0;
             if (_position >= _bytes.Length)
                 return false;
-            var tag = Varint();
+            var tag = ReadVarint();
             (field, _wireType) = ((int)(tag >> 3), (int)(tag & 7));
             return tag is > 7 and <= uint.MaxValue ? true : throw new FormatException($"impossible field at byte {_position}");
         }
 
-        public long Integer()
+        public long ReadInteger()
         {
             Expect(0);
-            return (long)Varint();
+            return (long)ReadVarint();
         }
 
-        public float Float()
+        public float ReadFloat()
         {
             Expect(5);
             return BinaryPrimitives.ReadSingleLittleEndian(Take(4));
         }
 
-        public ReadOnlySpan<byte> Bytes()
+        public ReadOnlySpan<byte> ReadBytes()
         {
             Expect(2);
-            var length = Varint();
+            var length = ReadVarint();
             return length <= (ulong)_bytes.Length
                 ? Take((int)length)
                 : throw new FormatException($"field of {length} bytes at byte {_position} of {_bytes.Length}");
         }
 
-        public string Text() => s_strict.GetString(Bytes());
+        public string ReadText() => s_strict.GetString(ReadBytes());
 
-        public Message Nested() => new(Bytes());
+        public Message ReadNested() => new(ReadBytes());
 
         public void Skip()
         {
             switch (_wireType)
             {
                 case 0:
-                    Varint();
+                    ReadVarint();
                     break;
                 case 1:
                     Take(8);
                     break;
                 case 2:
-                    Bytes();
+                    ReadBytes();
                     break;
                 case 5:
                     Take(4);
@@ -273,7 +273,7 @@ internal sealed class SentencePieceFile
             return _bytes.Slice(_position - length, length);
         }
 
-        private ulong Varint()
+        private ulong ReadVarint()
         {
             var value = 0UL;
             for (var shift = 0; shift < 64; shift += 7)

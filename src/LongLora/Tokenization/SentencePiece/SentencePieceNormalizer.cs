@@ -94,7 +94,7 @@ internal sealed class CharacterMap
     public bool TryMatch(ReadOnlySpan<char> text, out int length, out string replacement)
     {
         (length, replacement) = (0, "");
-        var (node, read) = (Offset(_units[0]), 0);
+        var (node, read) = (GetOffset(_units[0]), 0);
         Span<byte> bytes = stackalloc byte[4];
         while (read < text.Length)
         {
@@ -106,7 +106,7 @@ internal sealed class CharacterMap
                 if (node >= _units.Length || (_units[node] & 0x800000FF) != b)
                     return length > 0;
                 isEntry = (_units[node] >> 8 & 1) != 0;
-                node ^= Offset(_units[node]);
+                node ^= GetOffset(_units[node]);
             }
             read += units;
             // An entry ends here. Its value is in the unit at the node.
@@ -117,5 +117,5 @@ internal sealed class CharacterMap
     }
 
     // Bits 10 to 30, shifted by 8 more if bit 9 is set.
-    private static uint Offset(uint unit) => unit >> 10 << (int)((unit & 0x200) >> 6);
+    private static uint GetOffset(uint unit) => unit >> 10 << (int)((unit & 0x200) >> 6);
 }

@@ -102,7 +102,7 @@ internal sealed class CanonicalForm : TextStep
         run.Clear();
         foreach (var rune in text.EnumerateRunes())
             Decompose(rune.Value, run, tables);
-        Order(run);
+        SortMarks(run);
         if (_compose)
             Compose(run, tables);
         Span<char> units = stackalloc char[2];
@@ -134,7 +134,7 @@ internal sealed class CanonicalForm : TextStep
     }
 
     /// <summary>Sorts each sequence of combining marks by class; equal marks keep their order.</summary>
-    private static void Order(List<(int CodePoint, int Class)> run)
+    private static void SortMarks(List<(int CodePoint, int Class)> run)
     {
         for (var start = 0; start < run.Count; start++)
         {
@@ -161,7 +161,11 @@ internal sealed class CanonicalForm : TextStep
         for (var i = 0; i < run.Count; i++)
         {
             var (codePoint, combiningClass) = run[i];
-            if (starter >= 0 && lastClass < combiningClass && Pair(run[starter].CodePoint, codePoint, tables) is var composed and >= 0)
+            if (
+                starter >= 0
+                && lastClass < combiningClass
+                && ComposePair(run[starter].CodePoint, codePoint, tables) is var composed and >= 0
+            )
             {
                 run[starter] = (composed, 0);
                 continue;
@@ -175,7 +179,7 @@ internal sealed class CanonicalForm : TextStep
         run.RemoveRange(count, run.Count - count);
     }
 
-    private static int Pair(int first, int second, Tables tables)
+    private static int ComposePair(int first, int second, Tables tables)
     {
         if (first is >= LeadBase and < LeadBase + LeadCount && second is >= VowelBase and < VowelBase + VowelCount)
             return SyllableBase + ((first - LeadBase) * VowelCount + second - VowelBase) * TrailCount;
@@ -207,14 +211,14 @@ internal sealed class CanonicalForm : TextStep
                 var fields = line.Split(' ');
                 if (fields[0] == "C")
                 {
-                    for (var c = Hex(fields[1]); c <= Hex(fields[2]); c++)
+                    for (var c = ParseHex(fields[1]); c <= ParseHex(fields[2]); c++)
                         classes.Add(c, int.Parse(fields[3], CultureInfo.InvariantCulture));
                 }
                 else if (fields[0] is "D" or "D!")
                 {
-                    decompositions.Add(Hex(fields[1]), (Hex(fields[2]), fields.Length > 3 ? Hex(fields[3]) : -1));
+                    decompositions.Add(ParseHex(fields[1]), (ParseHex(fields[2]), fields.Length > 3 ? ParseHex(fields[3]) : -1));
                     if (fields[0] == "D!")
-                        excluded.Add(Hex(fields[1]));
+                        excluded.Add(ParseHex(fields[1]));
                 }
             }
             // Singletons and decompositions that start with a mark are never composed (UAX #15, section 5).
@@ -234,6 +238,6 @@ internal sealed class CanonicalForm : TextStep
             );
         }
 
-        private static int Hex(string text) => int.Parse(text, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+        private static int ParseHex(string text) => int.Parse(text, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
     }
 }
