@@ -37,7 +37,7 @@ public class PrepareTests : CliRun
             "1"
         );
         Assert.Contains(
-            "were there already",
+            "were already done",
             Succeed("prepare", "--data", At("in"), "--model", Stories, "--output", At("corpus")),
             StringComparison.Ordinal
         );
@@ -155,7 +155,7 @@ public class PrepareTests : CliRun
         );
         Fail(
             ExitCode.Usage,
-            ["cannot be reached"],
+            ["cannot reach the service"],
             "prepare",
             "qa",
             "--data",

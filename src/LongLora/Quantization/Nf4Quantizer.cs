@@ -102,9 +102,9 @@ internal static unsafe class Nf4Quantizer
         return largest;
     }
 
-    private static (Tensor Scales, Tensor NestedScales) QuantizeScales(Tensor centred)
+    private static (Tensor Scales, Tensor NestedScales) QuantizeScales(Tensor centered)
     {
-        var values = new ReadOnlySpan<float>((void*)NativeTensor.GetPointer(centred), checked((int)centred.numel()));
+        var values = new ReadOnlySpan<float>((void*)NativeTensor.GetPointer(centered), checked((int)centered.numel()));
         var scales = empty([values.Length], ScalarType.Byte);
         var nested = empty([(values.Length + Nf4Codebook.NestedBlockSize - 1) / Nf4Codebook.NestedBlockSize], ScalarType.Float32);
         var scalesAt = (byte*)NativeTensor.GetPointer(scales);

@@ -200,7 +200,7 @@ public class CorpusBuilderTests : TemporaryFolder
         WriteInput();
         CorpusBuilder.Build(Options("out"));
         Assert.Contains(
-            "made otherwise",
+            "made with other settings",
             Assert.Throws<ConfigurationException>(() => CorpusBuilder.Build(Options("out", model: Stories))).Message,
             StringComparison.Ordinal
         );
@@ -236,7 +236,7 @@ public class CorpusBuilderTests : TemporaryFolder
         Assert.Contains(".pdf", Assert.Throws<DataException>(() => CorpusBuilder.Build(Options("out"))).Message, StringComparison.Ordinal);
         Write("in/x.txt", " ");
         Assert.Contains(
-            "no text at all",
+            "contains no text",
             Assert.Throws<DataException>(() => CorpusBuilder.Build(Options("out"))).Message,
             StringComparison.Ordinal
         );

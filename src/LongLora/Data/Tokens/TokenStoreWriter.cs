@@ -117,7 +117,7 @@ internal sealed class TokenStoreWriter : IDisposable
     {
         Close();
         if (_separator is { } id && _hasSeparator && !example.IsJoined)
-            AppendToken(id, learnt: true);
+            AppendToken(id, learned: true);
         (_open, _hasSeparator, _documentStart, _origin) = (true, true, Position, example.Origin);
     }
 
@@ -142,9 +142,9 @@ internal sealed class TokenStoreWriter : IDisposable
         }
     }
 
-    private void AppendToken(int id, bool learnt)
+    private void AppendToken(int id, bool learned)
     {
-        if (learnt)
+        if (learned)
             ExtendSpans();
         _block[_filled++] = id;
         if (_filled == BlockTokens)
