@@ -135,7 +135,7 @@ public class SftTests : CliRun
         File.WriteAllText(At("bad.json"), """[{"instruction": "q"}]""");
         Fail(
             ExitCode.Input,
-            ["bad.json:1", "its fields are instruction"],
+            ["bad.json:1", "Its fields are instruction"],
             "prepare",
             "--model",
             Stories,
