@@ -171,20 +171,12 @@ public static class ReportPage
         }
         IReadOnlyList<PerplexityResult>? before = run.Perplexity.FirstOrDefault(p => p.State == RunReader.Before)?.Results,
             after = run.Perplexity.FirstOrDefault(p => p.State == RunReader.After)?.Results;
-        if (Pair(before, after, r => r.Context) is { } loss)
-            found.Add(
-                (
-                    $"perplexity at {Whole(loss.Before.Context)} tokens",
-                    $"{Number(loss.Before.Perplexity, "F2")} → {Number(loss.After.Perplexity, "F2")}"
-                )
-            );
-        if (Pair(before, after, r => -r.Context) is { } brief && brief.Before.Context < before!.Max(r => r.Context))
-            found.Add(
-                (
-                    $"perplexity at {Whole(brief.Before.Context)} tokens",
-                    $"{Number(brief.Before.Perplexity, "F2")} → {Number(brief.After.Perplexity, "F2")}"
-                )
-            );
+        foreach (
+            var (old, now) in new[] { Pair(before, after, r => r.Context), Pair(before, after, r => -r.Context) }
+                .OfType<(PerplexityResult, PerplexityResult)>()
+                .Distinct()
+        )
+            found.Add(($"perplexity at {Whole(old.Context)} tokens", $"{Number(old.Perplexity, "F2")} → {Number(now.Perplexity, "F2")}"));
         return found;
     }
 
