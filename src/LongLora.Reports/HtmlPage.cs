@@ -42,7 +42,9 @@ internal sealed class HtmlPage(string title)
         figures.Count == 0
             ? this
             : Add(
-                $"<div class=\"figures\">{string.Concat(figures.Select(f => $"<div class=\"figure\"><h3>{Encode(f.Title)}</h3>\n{f.Html}</div>\n"))}</div>"
+                "<div class=\"figures\">"
+                    + string.Concat(figures.Select(f => $"<div class=\"figure\"><h3>{Encode(f.Title)}</h3>\n{f.Html}</div>\n"))
+                    + "</div>"
             );
 
     /// <summary>Single numbers with what they are.</summary>
@@ -52,15 +54,24 @@ internal sealed class HtmlPage(string title)
             : Add($"<ul class=\"{style}\">{string.Concat(numbers.Select(n => $"<li><b>{Encode(n.Value)}</b>{Encode(n.Name)}</li>"))}</ul>");
 
     /// <summary>A table that scrolls by itself where it is too wide.</summary>
-    internal static string Table(IReadOnlyList<string> heads, IEnumerable<IReadOnlyList<string>> rows, string style = "") =>
-        $"<div class=\"wide\" tabindex=\"0\"><table{(style.Length > 0 ? $" class=\"{style}\"" : "")}>{(heads.Count > 0 ? $"<tr>{string.Concat(heads.Select(h => $"<th scope=\"col\">{Encode(h)}</th>"))}</tr>\n" : "")}"
-        + $"{string.Concat(rows.Select(r => $"<tr><th scope=\"row\">{Encode(r[0])}</th>{string.Concat(r.Skip(1).Select(c => $"<td>{Encode(c)}</td>"))}</tr>\n"))}</table></div>";
+    internal static string Table(IReadOnlyList<string> heads, IEnumerable<IReadOnlyList<string>> rows, string style = "")
+    {
+        var of = style.Length > 0 ? $" class=\"{style}\"" : "";
+        var head = heads.Count > 0 ? $"<tr>{ColumnHeads(heads)}</tr>\n" : "";
+        var body = rows.Select(r => Row(r[0], r.Skip(1).Select(c => $"<td>{Encode(c)}</td>")));
+        return $"<div class=\"wide\" tabindex=\"0\"><table{of}>{head}{string.Concat(body)}</table></div>";
+    }
 
     /// <summary>Scores from 0 to 1 as a table of colours; null where there is none.</summary>
     internal static string Heat(IReadOnlyList<string> columns, IReadOnlyList<(string Name, IReadOnlyList<double?> Scores)> rows) =>
-        $"<div class=\"wide\" tabindex=\"0\"><table "
-        + $"class=\"heat\"><tr><td></td>{string.Concat(columns.Select(c => $"<th scope=\"col\">{Encode(c)}</th>"))}</tr>\n"
-        + $"{string.Concat(rows.Select(r => $"<tr><th scope=\"row\">{Encode(r.Name)}</th>{string.Concat(r.Scores.Select(WriteCell))}</tr>\n"))}</table></div>";
+        $"<div class=\"wide\" tabindex=\"0\"><table class=\"heat\"><tr><td></td>{ColumnHeads(columns)}</tr>\n"
+        + string.Concat(rows.Select(r => Row(r.Name, r.Scores.Select(WriteCell))))
+        + "</table></div>";
+
+    private static string ColumnHeads(IEnumerable<string> heads) => string.Concat(heads.Select(h => $"<th scope=\"col\">{Encode(h)}</th>"));
+
+    private static string Row(string head, IEnumerable<string> cells) =>
+        $"<tr><th scope=\"row\">{Encode(head)}</th>{string.Concat(cells)}</tr>\n";
 
     private static string WriteCell(double? score)
     {
@@ -74,8 +85,8 @@ internal sealed class HtmlPage(string title)
     internal void Write(string path) =>
         AtomicFile.WriteText(
             path,
-            $"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
-                + $"content=\"width=device-width, "
-                + $"initial-scale=1\">\n<title>{Encode(title)}</title>\n{s_head}\n</head>\n<body>\n<main>\n{_body}</main>\n</body>\n</html>\n"
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+                + "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+                + $"<title>{Encode(title)}</title>\n{s_head}\n</head>\n<body>\n<main>\n{_body}</main>\n</body>\n</html>\n"
         );
 }

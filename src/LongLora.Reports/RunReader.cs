@@ -83,10 +83,11 @@ public static class RunReader
     private static string Summary(FineTuneOptions options)
     {
         var method = options.Method;
+        var kind = FineTuneOptionTable.Kebab(method.Attention.ToString());
         var attention =
             method.Attention == LongLora.Attention.AttentionKind.Full
                 ? "full attention"
-                : $"{FineTuneOptionTable.Kebab(method.Attention.ToString())} attention in groups of {method.ResolveGroupSize(options.Model.Context):N0}";
+                : $"{kind} attention in groups of {method.ResolveGroupSize(options.Model.Context):N0}";
         var trained =
             method.Tuning == LongLora.Adapters.TuningMethod.Full
                 ? "all weights"

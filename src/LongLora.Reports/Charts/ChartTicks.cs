@@ -5,7 +5,7 @@ namespace LongLora.Reports;
 /// <summary>The numbers on the axes of charts.</summary>
 internal static class ChartTicks
 {
-    /// <summary>Round numbers, evenly spread, from below the least value to above the greatest: one more than there are parts, or so.</summary>
+    /// <summary>Round numbers, evenly spread, from below the least value to above the greatest, about one more than parts.</summary>
     internal static List<double> ListRound(IEnumerable<double> values, int parts = 4)
     {
         var all = values.ToList();

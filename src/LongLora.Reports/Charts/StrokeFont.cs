@@ -24,15 +24,13 @@ internal static class StrokeFont
         ]
     );
 
-    /// <summary>The strokes of a text in units, y upwards from the baseline, and its width.</summary>
+    /// <summary>Strokes of a text in units, y upwards from the baseline, and its width. A letter that is not there becomes a box.</summary>
     internal static (double Width, List<(double X, double Y)[]> Strokes) Lay(string text)
     {
         var strokes = new List<(double X, double Y)[]>();
         var x = 0.0;
-        foreach (var rune in text.Normalize(NormalizationForm.FormD).EnumerateRunes())
+        foreach (var rune in text.EnumerateRunes())
         {
-            if (Rune.GetUnicodeCategory(rune) == UnicodeCategory.NonSpacingMark)
-                continue; // letters lose their accents
             if (Rune.IsWhiteSpace(rune))
             {
                 x += Space;

@@ -15,9 +15,8 @@ public class StrokeFontTests
     }
 
     [Fact]
-    public void Lay_leaves_accents_out_and_draws_a_box_for_what_it_does_not_have()
+    public void Lay_draws_a_box_for_what_it_does_not_have()
     {
-        Assert.Equal(Write("Angstrom e"), Write("Ångström é"));
         Assert.Equal(Write("\u4e2d\u6587"), Write("\u65e5\u672c"));
         Assert.Equal(Write("\u4e2d"), Write("\U0001F600")); // one box, not one for each half
     }
@@ -27,7 +26,7 @@ public class StrokeFontTests
     {
         var (width, strokes) = StrokeFont.Lay("ll l");
         Assert.Equal(3, strokes.Count);
-        Assert.Equal(strokes.Max(s => s.Max(p => p.X)), width);
+        Assert.Equal(strokes.Max(s => s.Max(p => p.X)), width, 1e-9);
         var places = strokes.ConvertAll(s => s[0].X);
         Assert.True(places[1] - places[0] > 1 && places[2] - places[1] > places[1] - places[0]);
         Assert.Equal(0, StrokeFont.Lay("").Width);
