@@ -21,7 +21,7 @@ public static class HeatMap
     /// <param name="title">Shown above.</param>
     public static void Save(string path, IReadOnlyList<RetrievalAtLength> results, string title)
     {
-        var all = Shares(results);
+        var all = ComputeShares(results);
         // Topics asks for the first one always: one band says it all. Elsewhere a band without questions is drawn as such.
         int[] bands =
         [
@@ -37,7 +37,7 @@ public static class HeatMap
             for (var column = 0; column < results.Count; column++)
                 shares[row, column] = all[bands[row], column];
         }
-        Draw(path, shares, [.. bands.Select(BandName)], [.. results.Select(r => $"{r.Length:N0}")], title, "depth of the answer");
+        Draw(path, shares, [.. bands.Select(NameBand)], [.. results.Select(r => $"{r.Length:N0}")], title, "depth of the answer");
     }
 
     /// <summary>Draws and saves the picture of several tasks: length against task.</summary>
@@ -78,9 +78,9 @@ public static class HeatMap
                 else
                     canvas.DrawCell(
                         cell,
-                        Rgb.OfScore(share),
+                        Rgb.ChooseFor(share),
                         string.Create(CultureInfo.InvariantCulture, $"{share:P0}"),
-                        Rgb.OnScore(share)
+                        Rgb.ChooseInkFor(share)
                     );
             }
         }
@@ -91,7 +91,7 @@ public static class HeatMap
     }
 
     /// <summary>[depth band, length]: the share of right answers; NaN where there was no question.</summary>
-    internal static double[,] Shares(IReadOnlyList<RetrievalAtLength> results)
+    internal static double[,] ComputeShares(IReadOnlyList<RetrievalAtLength> results)
     {
         var shares = new double[DepthBands, results.Count];
         for (var column = 0; column < results.Count; column++)
@@ -105,5 +105,5 @@ public static class HeatMap
         return shares;
     }
 
-    private static string BandName(int band) => $"{100 * band / DepthBands} to {100 * (band + 1) / DepthBands} %";
+    private static string NameBand(int band) => $"{100 * band / DepthBands} to {100 * (band + 1) / DepthBands} %";
 }

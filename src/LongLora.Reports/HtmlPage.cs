@@ -32,13 +32,13 @@ internal sealed class HtmlPage(string title)
         return this;
     }
 
-    internal HtmlPage Heading(int level, string text) => Add($"<h{level}>{Encode(text)}</h{level}>");
+    internal HtmlPage AddHeading(int level, string text) => Add($"<h{level}>{Encode(text)}</h{level}>");
 
-    internal HtmlPage Paragraph(string text, string style = "lead") =>
+    internal HtmlPage AddParagraph(string text, string style = "lead") =>
         text.Length == 0 ? this : Add($"<p class=\"{style}\">{Encode(text)}</p>");
 
     /// <summary>Boxes beside each other where there is room.</summary>
-    internal HtmlPage Figures(IReadOnlyList<(string Title, string Html)> figures) =>
+    internal HtmlPage AddFigures(IReadOnlyList<(string Title, string Html)> figures) =>
         figures.Count == 0
             ? this
             : Add(
@@ -48,36 +48,37 @@ internal sealed class HtmlPage(string title)
             );
 
     /// <summary>Single numbers with what they are.</summary>
-    internal HtmlPage Numbers(IReadOnlyList<(string Name, string Value)> numbers, string style = "numbers") =>
+    internal HtmlPage AddNumbers(IReadOnlyList<(string Name, string Value)> numbers, string style = "numbers") =>
         numbers.Count == 0
             ? this
             : Add($"<ul class=\"{style}\">{string.Concat(numbers.Select(n => $"<li><b>{Encode(n.Value)}</b>{Encode(n.Name)}</li>"))}</ul>");
 
     /// <summary>A table that scrolls by itself where it is too wide.</summary>
-    internal static string Table(IReadOnlyList<string> heads, IEnumerable<IReadOnlyList<string>> rows, string style = "")
+    internal static string WriteTable(IReadOnlyList<string> heads, IEnumerable<IReadOnlyList<string>> rows, string style = "")
     {
         var of = style.Length > 0 ? $" class=\"{style}\"" : "";
-        var head = heads.Count > 0 ? $"<tr>{ColumnHeads(heads)}</tr>\n" : "";
-        var body = rows.Select(r => Row(r[0], r.Skip(1).Select(c => $"<td>{Encode(c)}</td>")));
+        var head = heads.Count > 0 ? $"<tr>{WriteColumnHeads(heads)}</tr>\n" : "";
+        var body = rows.Select(r => WriteRow(r[0], r.Skip(1).Select(c => $"<td>{Encode(c)}</td>")));
         return $"<div class=\"wide\" tabindex=\"0\"><table{of}>{head}{string.Concat(body)}</table></div>";
     }
 
     /// <summary>Scores from 0 to 1 as a table of colours; null where there is none.</summary>
-    internal static string Heat(IReadOnlyList<string> columns, IReadOnlyList<(string Name, IReadOnlyList<double?> Scores)> rows) =>
-        $"<div class=\"wide\" tabindex=\"0\"><table class=\"heat\"><tr><td></td>{ColumnHeads(columns)}</tr>\n"
-        + string.Concat(rows.Select(r => Row(r.Name, r.Scores.Select(WriteCell))))
+    internal static string WriteHeat(IReadOnlyList<string> columns, IReadOnlyList<(string Name, IReadOnlyList<double?> Scores)> rows) =>
+        $"<div class=\"wide\" tabindex=\"0\"><table class=\"heat\"><tr><td></td>{WriteColumnHeads(columns)}</tr>\n"
+        + string.Concat(rows.Select(r => WriteRow(r.Name, r.Scores.Select(WriteCell))))
         + "</table></div>";
 
-    private static string ColumnHeads(IEnumerable<string> heads) => string.Concat(heads.Select(h => $"<th scope=\"col\">{Encode(h)}</th>"));
+    private static string WriteColumnHeads(IEnumerable<string> heads) =>
+        string.Concat(heads.Select(h => $"<th scope=\"col\">{Encode(h)}</th>"));
 
-    private static string Row(string head, IEnumerable<string> cells) =>
+    private static string WriteRow(string head, IEnumerable<string> cells) =>
         $"<tr><th scope=\"row\">{Encode(head)}</th>{string.Concat(cells)}</tr>\n";
 
     private static string WriteCell(double? score)
     {
         if (score is not { } value)
             return "<td></td>";
-        var (color, ink) = (Rgb.OfScore(value), Rgb.OnScore(value) == Rgb.Black ? "#000" : "#fff");
+        var (color, ink) = (Rgb.ChooseFor(value), Rgb.ChooseInkFor(value) == Rgb.Black ? "#000" : "#fff");
         var style = $"background:rgb({color.Red},{color.Green},{color.Blue});color:{ink}";
         return $"<td style=\"{style}\">{(int)Math.Round(100 * value)} %</td>";
     }

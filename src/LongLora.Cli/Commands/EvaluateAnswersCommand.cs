@@ -60,7 +60,7 @@ internal static class EvaluateAnswersCommand
             using var owned = adapter;
             var options = new FineTuneOptions
             {
-                Model = new() { Path = parsed.GetValue<string>("--model")!, Context = parsed.GetValue(length) },
+                Model = new() { Path = source.Names(parsed).Model, Context = parsed.GetValue(length) },
                 Data = new()
                 {
                     Sources = [.. parsed.GetValue(data)!.Select(path => new DataSource(path))],

@@ -24,7 +24,7 @@ internal readonly record struct Rgb(byte Red, byte Green, byte Blue)
     private static readonly Rgb[] s_viridis = [new(68, 1, 84), new(59, 82, 139), new(33, 145, 140), new(94, 201, 98), new(253, 231, 37)];
 
     /// <summary>The color of a score from 0, dark blue, to 1, yellow: Viridis in five steps with straight lines between.</summary>
-    internal static Rgb OfScore(double score)
+    internal static Rgb ChooseFor(double score)
     {
         var step = Math.Clamp(score, 0, 1) * (s_viridis.Length - 1);
         var low = Math.Min((int)step, s_viridis.Length - 2);
@@ -32,7 +32,7 @@ internal readonly record struct Rgb(byte Red, byte Green, byte Blue)
     }
 
     /// <summary>The color of text on that of a score.</summary>
-    internal static Rgb OnScore(double score) => score > 0.6 ? Black : White;
+    internal static Rgb ChooseInkFor(double score) => score > 0.6 ? Black : White;
 
     /// <summary>This color and a share of another one.</summary>
     internal Rgb Mix(Rgb other, double share)
