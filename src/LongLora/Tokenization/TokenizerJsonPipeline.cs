@@ -7,7 +7,7 @@ namespace LongLora.Tokenization;
 internal static class TokenizerJsonPipeline
 {
     // The pattern of GPT-2, which ByteLevel has built in.
-    private const string Gpt2Pattern = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+    internal const string Gpt2Pattern = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
     /// <summary>How words are cut.</summary>
     /// <param name="ByteLevel">Whether the model works on bytes.</param>
