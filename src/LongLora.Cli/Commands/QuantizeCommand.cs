@@ -59,14 +59,15 @@ internal static class QuantizeCommand
         new("--quantization")
         {
             Description =
-                $"form of the decoder's matrices: none (as stored), nf4, int8 [default: {standard.ToString().ToLowerInvariant()}]",
-            HelpName = "none|nf4|int8",
+                "form of the decoder's matrices: none (whole), nf4, int8, or keep (a GGUF file's own blocks) "
+                + $"[default: {standard.ToString().ToLowerInvariant()}]",
+            HelpName = "none|nf4|int8|keep",
             CustomParser = result =>
             {
                 var text = result.Tokens[0].Value;
                 if (Enum.TryParse<QuantizationKind>(text, ignoreCase: true, out var kind) && Enum.IsDefined(kind) && !char.IsDigit(text[0]))
                     return kind;
-                result.AddError($"quantization is '{text}'; it can be none, nf4, int8.");
+                result.AddError($"quantization is '{text}'; it can be none, nf4, int8, keep.");
                 return standard;
             },
             DefaultValueFactory = _ => standard,
