@@ -8,7 +8,9 @@ using static TorchSharp.torch;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora import</c>: a model in the files of another program becomes a Hugging Face folder. One subcommand a format.</summary>
+/// <summary>
+/// <c>longlora import</c>: a model in the files of another program becomes a Hugging Face folder. One subcommand a format.
+/// </summary>
 internal static class ImportCommand
 {
     internal static Command Create(CliContext context) =>

@@ -99,7 +99,9 @@ public sealed class GgufModel : IDisposable
     /// <summary>Ids of the tokens that end an answer, the one that ends a text first.</summary>
     public IReadOnlyList<int> EndTokenIds => Vocabulary?.Ends ?? Config.EosTokenIds;
 
-    /// <summary>The generation settings as the text of a <c>generation_config.json</c>: end tokens, and sampling where the file gives it.</summary>
+    /// <summary>
+    /// The generation settings as the text of a <c>generation_config.json</c>: end tokens, and sampling where the file gives it.
+    /// </summary>
     public string GenerationConfigText
     {
         get
@@ -162,7 +164,9 @@ public sealed class GgufModel : IDisposable
         }
     }
 
-    /// <summary>Writes the tokenizer and the chat templates as Hugging Face's files into a folder; nothing where the file has none.</summary>
+    /// <summary>
+    /// Writes the tokenizer and the chat templates as Hugging Face's files into a folder; nothing where the file has none.
+    /// </summary>
     /// <param name="folder">The folder.</param>
     public void WriteTokenizer(string folder)
     {

@@ -314,7 +314,7 @@ public sealed class GgufModelTests : IDisposable
         }
     }
 
-    // Three steps with everything that LoRA+ trains: the same losses and gradients as on the widened base, and not a byte of the base moves.
+    // Three steps with everything that LoRA+ trains: the same losses and gradients as on the widened base, and no byte of the base moves.
     [Fact]
     public void Training_on_kept_blocks_equals_the_widened_base_and_moves_no_block()
     {

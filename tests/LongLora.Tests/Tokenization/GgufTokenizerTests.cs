@@ -42,9 +42,12 @@ public sealed class GgufTokenizerTests : IDisposable
         _folder.Text(
             "config.json",
             $$"""
-            { "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
-              "num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": {{size}}, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
-              "tie_word_embeddings": true, "torch_dtype": "float32" }
+            {
+              "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": 8,
+              "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": {{size}},
+              "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true,
+              "torch_dtype": "float32"
+            }
             """
         );
         NewModel.Write(_folder["model"], _folder["config.json"], tokenizer, 64, 1);

@@ -70,8 +70,8 @@ internal sealed partial class GgufFileSet : IDisposable
         var missing = paths.Where(p => !File.Exists(p)).Select(Path.GetFileName).ToList();
         if (missing.Count > 0)
             throw new CheckpointException(
-                $"{path} is one of {count} parts, and beside it {string.Join(", ", missing)} {(missing.Count == 1 ? "is" : "are")} missing. "
-                    + $"Fetch what is missing."
+                $"{path} is one of {count} parts, and beside it {string.Join(", ", missing)} {(missing.Count == 1 ? "is" : "are")} "
+                    + $"missing. Fetch what is missing."
             );
         var files = paths.ConvertAll(p => Path.GetFileName(p) == Path.GetFileName(path) ? given : GgufReader.Read(p));
         for (var i = 0; i < count; i++)

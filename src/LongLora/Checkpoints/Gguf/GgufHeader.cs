@@ -131,8 +131,8 @@ internal sealed class GgufHeader
         var type = (GgufType)number;
         if (number > int.MaxValue || !Enum.IsDefined(type))
             throw new CheckpointException(
-                $"{_path}: the tensor '{name}' has the type {GgufFormat.Name((int)Math.Min(number, int.MaxValue))}, which is not supported. "
-                    + $"Take a file with one of {GgufFormat.Supported}."
+                $"{_path}: the tensor '{name}' has the type {GgufFormat.Name((int)Math.Min(number, int.MaxValue))}, which is not "
+                    + $"supported. Take a file with one of {GgufFormat.Supported}."
             );
         if (shape[^1] % GgufFormat.BlockSize(type) != 0)
             throw Bad(

@@ -6,7 +6,9 @@ using static TorchSharp.torch;
 
 namespace LongLora.Export;
 
-/// <summary>How one model is written down in GGUF: its metadata, and its tensors by name and in the order of rows that engines want.</summary>
+/// <summary>
+/// How one model is written down in GGUF: its metadata, and its tensors by name and in the order of rows that engines want.
+/// </summary>
 /// <remarks>Keys as ggml's GGUF documentation and gguf-py's constants list them.</remarks>
 internal sealed class GgufArchitecture
 {

@@ -137,8 +137,8 @@ internal sealed class GgufTokenizer
             : GgufWordRule.NameOf([.. patterns.OfType<string>().Where(p => p.Length > 0)], wholeWords);
         return rule
             ?? throw new CheckpointException(
-                $"{path}: engines have no name for the rule by which this tokenizer cuts words: {Shortened(before.GetRawText())}. Known are "
-                    + $"{string.Join(", ", GgufWordRule.Names)}. --no-tokenizer leaves it out; engines then take token ids alone."
+                $"{path}: engines have no name for the rule by which this tokenizer cuts words: {Shortened(before.GetRawText())}. Known "
+                    + $"are {string.Join(", ", GgufWordRule.Names)}. --no-tokenizer leaves it out; engines then take token ids alone."
             );
     }
 

@@ -110,7 +110,9 @@ internal sealed record GgufVocabulary
     }
 
     /// <summary>Reads a file; null where it says that it has no tokenizer.</summary>
-    /// <exception cref="CheckpointException">A key is missing or damaged, or the kind of tokenizer or its rule is not supported.</exception>
+    /// <exception cref="CheckpointException">
+    /// A key is missing or damaged, or the kind of tokenizer or its rule is not supported.
+    /// </exception>
     public static GgufVocabulary? Read(GgufReader file)
     {
         var keys = new GgufMetadata(file);
@@ -191,8 +193,8 @@ internal sealed record GgufVocabulary
         return GgufWordRule.Find(name)
             ?? throw new CheckpointException(
                 $"{keys.Path}: '{Prefix}pre' is '{name}', a rule for cutting words that is not known, and another rule would give other "
-                    + $"tokens. Known are {string.Join(", ", GgufWordRule.Names)}.{NearestName.Hint(name, GgufWordRule.Names)} Give a folder "
-                    + "with the model's own tokenizer."
+                    + $"tokens. Known are {string.Join(", ", GgufWordRule.Names)}.{NearestName.Hint(name, GgufWordRule.Names)} Give a "
+                    + "folder with the model's own tokenizer."
             );
     }
 

@@ -73,7 +73,9 @@ internal sealed record GgufWordRule(IReadOnlyList<string> Patterns, bool WholeWo
     /// <summary>The rule of a name, or null where it is not known.</summary>
     public static GgufWordRule? Find(string name) => Array.Find(s_all, r => r.Names.Contains(name)).Rule;
 
-    /// <summary>The name of the rule with these patterns, if possible one that also agrees on whole words; null where there is none.</summary>
+    /// <summary>
+    /// The name of the rule with these patterns, if possible one that also agrees on whole words; null where there is none.
+    /// </summary>
     public static string? NameOf(IReadOnlyList<string> patterns, bool wholeWords)
     {
         var same = s_all.Where(r => r.Rule.Patterns.SequenceEqual(patterns)).ToList();
