@@ -1,3 +1,4 @@
+using System.IO.Hashing;
 using System.Text;
 
 namespace LongLora.Checkpoints;
@@ -12,7 +13,7 @@ internal sealed class StoredZipWriter(Stream target, long wide = uint.MaxValue)
 {
     private const int Alignment = 64,
         LocalBytes = 30,
-        ChecksumPlace = 14;
+        ChecksumOffset = 14;
     private const ushort FirstDay = 0x0021,
         PaddingField = 0x4246,
         Wide64Field = 1; // 1 January 1980: the same tensors give the same bytes
@@ -26,17 +27,18 @@ internal sealed class StoredZipWriter(Stream target, long wide = uint.MaxValue)
     {
         var (encoded, start) = (Encoding.ASCII.GetBytes(name), target.Position);
         Write(w => WriteLocal(w, encoded, bytes, start));
-        var (sum, written) = (0u, 0L);
+        var (checksum, written) = (new Crc32(), 0L);
         write(piece =>
         {
             target.Write(piece);
-            sum = Crc32.Add(sum, piece);
+            checksum.Append(piece);
             written += piece.Length;
         });
         if (written != bytes)
             throw new InvalidOperationException($"'{name}' was told to have {bytes} bytes, and {written} were written.");
         var end = target.Position;
-        target.Position = start + ChecksumPlace;
+        var sum = checksum.GetCurrentHashAsUInt32();
+        target.Position = start + ChecksumOffset;
         Write(w => w.Write(sum));
         target.Position = end;
         _members.Add((encoded, sum, bytes, start));

@@ -61,7 +61,7 @@ internal static class GgufTokenizerReader
         // In front of every part of a text between added tokens.
         if (vocabulary.AddSpacePrefix)
             steps.Insert(0, new PrependStep(" ", PrependRule.Always));
-        var merges = SentencePieceTokenizer.Merges(ids.Select(t => (t.Key, t.Value, vocabulary.Scores[t.Value])), ids);
+        var merges = SentencePieceTokenizer.MakeMerges(ids.Select(t => (t.Key, t.Value, vocabulary.Scores[t.Value])), ids);
         return new TextTokenizer(
             Parts(vocabulary, tokens, Characters(vocabulary, ids, merges)) with
             {
@@ -145,7 +145,7 @@ internal static class GgufTokenizerReader
 
     private static CharacterBpe Characters(GgufVocabulary vocabulary, Dictionary<string, int> ids, MergeTable merges) =>
         new(
-            SentencePieceTokenizer.SingleCharacters(ids),
+            SentencePieceTokenizer.FindSingleCharacters(ids),
             merges,
             new WordBoundary(Space, ids.Keys),
             new UnknownCharacters(ByteIds(vocabulary), vocabulary.Unknown, Fuse: true)

@@ -1,6 +1,4 @@
-using System.Buffers;
-using System.Buffers.Binary;
-using System.Text;
+using Google.Protobuf;
 using LongLora.Runtime;
 
 namespace LongLora.Tokenization;
@@ -29,73 +27,75 @@ internal static class SentencePieceWriter
         bool removeExtraWhitespaces
     )
     {
-        var model = new Message();
-        foreach (var piece in pieces)
-            model.Nested(1, new Message().Text(1, piece.Text).Float(2, piece.Score).Integer(3, (int)piece.Kind));
-        var trainer = new Message()
-            .Integer(3, isUnigram ? 1 : 2)
-            .Integer(4, pieces.Count)
-            .Integer(35, pieces.Any(p => p.Kind == PieceKind.Byte) ? 1 : 0);
+        var bytes = Message(model =>
+        {
+            foreach (var piece in pieces)
+                WriteNested(model, 1, nested => WritePiece(nested, piece));
+            WriteNested(model, 2, nested => WriteTrainer(nested, pieces, isUnigram, roles));
+            WriteNested(
+                model,
+                3,
+                nested =>
+                {
+                    WriteText(nested, 1, characterMap.Length == 0 ? "identity" : "custom");
+                    WriteBytes(nested, 2, characterMap);
+                    WriteInteger(nested, 3, addDummyPrefix ? 1 : 0);
+                    WriteInteger(nested, 4, removeExtraWhitespaces ? 1 : 0);
+                    WriteInteger(nested, 5, 1);
+                }
+            );
+        });
+        AtomicFile.Write(path, stream => stream.Write(bytes));
+    }
+
+    private static void WritePiece(CodedOutputStream message, Piece piece)
+    {
+        WriteText(message, 1, piece.Text);
+        message.WriteTag(2, WireFormat.WireType.Fixed32);
+        message.WriteFloat(piece.Score);
+        WriteInteger(message, 3, (int)piece.Kind);
+    }
+
+    private static void WriteTrainer(CodedOutputStream message, IReadOnlyList<Piece> pieces, bool isUnigram, Roles roles)
+    {
+        WriteInteger(message, 3, isUnigram ? 1 : 2);
+        WriteInteger(message, 4, pieces.Count);
+        WriteInteger(message, 35, pieces.Any(p => p.Kind == PieceKind.Byte) ? 1 : 0);
         // id and piece of unk, bos, eos and pad; -1 for none.
         foreach (var (at, id) in new[] { roles.Unknown, roles.Bos, roles.Eos, roles.Pad }.Index())
         {
-            trainer.Integer(40 + at, id ?? -1);
+            WriteInteger(message, 40 + at, id ?? -1);
             if (id is { } known)
-                trainer.Text(45 + at, pieces[known].Text);
+                WriteText(message, 45 + at, pieces[known].Text);
         }
-        model.Nested(2, trainer);
-        model.Nested(
-            3,
-            new Message()
-                .Text(1, characterMap.Length == 0 ? "identity" : "custom")
-                .Bytes(2, characterMap)
-                .Integer(3, addDummyPrefix ? 1 : 0)
-                .Integer(4, removeExtraWhitespaces ? 1 : 0)
-                .Integer(5, 1)
-        );
-        AtomicFile.Write(path, stream => stream.Write(model.Written));
     }
 
-    /// <summary>One protobuf message (the wire format of protobuf.dev/programming-guides/encoding).</summary>
-    private sealed class Message
+    private static byte[] Message(Action<CodedOutputStream> write)
     {
-        private readonly ArrayBufferWriter<byte> _buffer = new();
+        using var bytes = new MemoryStream();
+        using (var output = new CodedOutputStream(bytes, leaveOpen: true))
+            write(output);
+        return bytes.ToArray();
+    }
 
-        public ReadOnlySpan<byte> Written => _buffer.WrittenSpan;
+    private static void WriteNested(CodedOutputStream message, int field, Action<CodedOutputStream> write) =>
+        WriteBytes(message, field, Message(write));
 
-        public Message Integer(int field, long value)
-        {
-            Varint((ulong)field << 3);
-            Varint((ulong)value);
-            return this;
-        }
+    private static void WriteInteger(CodedOutputStream message, int field, int value)
+    {
+        message.WriteTag(field, WireFormat.WireType.Varint);
+        message.WriteInt32(value);
+    }
 
-        public Message Float(int field, float value)
-        {
-            Varint((ulong)field << 3 | 5);
-            Span<byte> bytes = stackalloc byte[4];
-            BinaryPrimitives.WriteSingleLittleEndian(bytes, value);
-            _buffer.Write(bytes);
-            return this;
-        }
+    private static void WriteText(CodedOutputStream message, int field, string value)
+    {
+        message.WriteTag(field, WireFormat.WireType.LengthDelimited);
+        message.WriteString(value);
+    }
 
-        public Message Text(int field, string value) => Bytes(field, Encoding.UTF8.GetBytes(value));
-
-        public Message Nested(int field, Message value) => Bytes(field, value.Written);
-
-        public Message Bytes(int field, ReadOnlySpan<byte> value)
-        {
-            Varint((ulong)field << 3 | 2);
-            Varint((ulong)value.Length);
-            _buffer.Write(value);
-            return this;
-        }
-
-        private void Varint(ulong value)
-        {
-            for (; value >= 0x80; value >>= 7)
-                _buffer.Write([(byte)(value | 0x80)]);
-            _buffer.Write([(byte)value]);
-        }
+    private static void WriteBytes(CodedOutputStream message, int field, byte[] value)
+    {
+        message.WriteTag(field, WireFormat.WireType.LengthDelimited);
+        message.WriteBytes(ByteString.CopyFrom(value));
     }
 }
