@@ -26,7 +26,7 @@ public sealed class GgufModelTests : IDisposable
     private static Tensor Logits(CausalLanguageModel model, int[] ids)
     {
         using var positions = RotaryEmbedding.Create(model.Config, ids.Length);
-        return model.Logits(tensor(ids, ScalarType.Int64).unsqueeze(0), new ForwardContext(new FullAttention(), positions))[0];
+        return model.ComputeLogits(tensor(ids, ScalarType.Int64).unsqueeze(0), new ForwardContext(new FullAttention(), positions))[0];
     }
 
     private static double Loss(Tensor logits, int[] ids) =>

@@ -69,7 +69,7 @@ internal static class ImportCommand
             );
             context.Output.WriteLine(
                 $"{written.Tensors.Count} tensors, {written.DataBytes / 1048576.0:N1} MiB; context "
-                    + $"{RopeScaling.CurrentContext(written.Config):N0} tokens; "
+                    + $"{RopeScaling.GetCurrentContext(written.Config):N0} tokens; "
                     + $"{(model.Tokenizer is { } tokenizer ? $"tokenizer of {tokenizer.VocabularySize:N0} tokens" : "no tokenizer")}, "
                     + $"{(model.ChatTemplate is null ? "no chat template" : "chat template")}."
             );

@@ -30,11 +30,11 @@ public sealed unsafe class GgufProjection : QuantizedProjection
     private protected override Tensor Dequantize((long Start, long Count) rows, (long Start, long Count) columns)
     {
         var result = empty([rows.Count, columns.Count], ScalarType.Float32);
-        _matrix.Decode(rows, columns, (float*)NativeTensor.Data(result));
+        _matrix.Decode(rows, columns, (float*)NativeTensor.GetPointer(result));
         return result;
     }
 
-    internal override IEnumerable<TensorToWrite> Stored(string name) =>
+    internal override IEnumerable<TensorToWrite> ToStoredTensors(string name) =>
         throw new ConfigurationException(
             $"'{name}' is kept in blocks of {GgufFormat.Name(StoredType)}, which the layout of bitsandbytes does not have. Load the model "
                 + $"with quantization nf4 or int8 instead of keep."

@@ -43,7 +43,7 @@ public sealed class GgufModelTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var positions = RotaryEmbedding.Create(model.Config, ids.Length);
-        var logits = model.Logits(tensor(ids, ScalarType.Int64).unsqueeze(0), new ForwardContext(new FullAttention(), positions))[0];
+        var logits = model.ComputeLogits(tensor(ids, ScalarType.Int64).unsqueeze(0), new ForwardContext(new FullAttention(), positions))[0];
         return nn.functional.cross_entropy(logits[..^1].to(ScalarType.Float64), tensor(ids[1..], ScalarType.Int64)).item<double>();
     }
 
@@ -139,13 +139,13 @@ public sealed class GgufModelTests : IDisposable
         var read = file.Config;
         foreach (var length in new[] { 16, read.MaxPositions })
         {
-            var (first, second) = (RopeScaling.Frequencies(config, length), RopeScaling.Frequencies(read, length));
+            var (first, second) = (RopeScaling.ComputeFrequencies(config, length), RopeScaling.ComputeFrequencies(read, length));
             Assert.Equal(first.AttentionFactor, second.AttentionFactor, 2e-6);
             for (var i = 0; i < first.Inverse.Length; i++)
                 Assert.Equal(1, second.Inverse[i] / first.Inverse[i], 1e-6);
         }
         if (config.SlidingWindow is null)
-            Assert.Equal(RopeScaling.OriginalContext(config), RopeScaling.OriginalContext(read));
+            Assert.Equal(RopeScaling.GetOriginalContext(config), RopeScaling.GetOriginalContext(read));
         // A window, and how the context was stretched, are all that such a file may say in another way.
         Assert.Equal(
             config with
@@ -219,7 +219,7 @@ public sealed class GgufModelTests : IDisposable
         using var file = GgufModel.Open(_folder["a.gguf"]);
         foreach (var length in new[] { 1, 64 })
         {
-            var (inverse, attention) = RopeScaling.Frequencies(file.Config, length);
+            var (inverse, attention) = RopeScaling.ComputeFrequencies(file.Config, length);
             Assert.Equal(1, attention);
             for (var i = 0; i < 8; i++)
                 Assert.Equal(Math.Pow(10000, -i / 8.0) / divisors[i], inverse[i], 1e-6 * inverse[i]);
@@ -305,8 +305,8 @@ public sealed class GgufModelTests : IDisposable
                 var used = outputs is { } o ? gradient.narrow(1, o.Start, o.Count).contiguous() : gradient;
                 foreach (var inputs in new FeatureSlice?[] { null, new(layer.InputSize / 4 + 3, layer.InputSize / 2), new(0, 1) })
                     Near.AssertRelative(
-                        dense.InputGradient(used, inputs, outputs),
-                        projection.InputGradient(used, inputs, outputs),
+                        dense.ComputeInputGradient(used, inputs, outputs),
+                        projection.ComputeInputGradient(used, inputs, outputs),
                         1e-6,
                         layer.Name
                     );
@@ -367,7 +367,7 @@ public sealed class GgufModelTests : IDisposable
         using var model = Load(file, QuantizationKind.Keep);
         Assert.Contains(
             "kept in blocks of Q4_0",
-            Assert.Throws<ConfigurationException>(() => ((GgufProjection)model.Linears[0].Projection).Stored("a").ToList()).Message
+            Assert.Throws<ConfigurationException>(() => ((GgufProjection)model.Linears[0].Projection).ToStoredTensors("a").ToList()).Message
         );
     }
 

@@ -7,7 +7,6 @@ using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Quantization;
-using LongLora.Tokenization;
 using static TorchSharp.torch;
 
 namespace LongLora.Tests.Loading;

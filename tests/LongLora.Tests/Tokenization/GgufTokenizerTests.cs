@@ -358,7 +358,7 @@ public sealed class GgufTokenizerTests : IDisposable
             "\u2581a",
             "\u2581ab",
             "ab",
-            .. Enumerable.Range(0, 256).Select(TokenizerJson.ByteToken),
+            .. Enumerable.Range(0, 256).Select(TokenizerJson.NameByteToken),
         ];
         using var model = OfKeys(tokens.Length, k =>
             k.Key("tokenizer.ggml.model", "gemma4")

@@ -59,7 +59,7 @@ public sealed class GgufReader : IDisposable
         var (info, address) = Find(name);
         LibTorch.EnsureLoaded();
         var result = empty([.. info.Shape], ScalarType.Float32);
-        Decode(info.Type, address, info.ElementCount, (float*)NativeTensor.Data(result));
+        Decode(info.Type, address, info.ElementCount, (float*)NativeTensor.GetPointer(result));
         return result;
     }
 

@@ -53,13 +53,13 @@ internal sealed class GgufTensors : ITensorSource
         if (GgufFormat.BlockSize(matrix.Info.Type) > 1)
         {
             var decoded = empty([.. matrix.Info.Shape], ScalarType.Float32);
-            matrix.Decode((0, matrix.Rows), (0, matrix.Columns), (float*)NativeTensor.Data(decoded));
+            matrix.Decode((0, matrix.Rows), (0, matrix.Columns), (float*)NativeTensor.GetPointer(decoded));
             return decoded;
         }
         if (matrix.RowsInFile is null && matrix.Address % GgufFormat.BlockBytes(matrix.Info.Type) == 0)
             return NativeTensor.FromMemory(matrix.Address, type, matrix.Info.Shape);
         var copy = empty([.. matrix.Info.Shape], type);
-        matrix.CopyRows(NativeTensor.Data(copy));
+        matrix.CopyRows(NativeTensor.GetPointer(copy));
         return copy;
     }
 

@@ -32,18 +32,14 @@ internal static class SentencePieceWriter
             foreach (var piece in pieces)
                 WriteNested(model, 1, nested => WritePiece(nested, piece));
             WriteNested(model, 2, nested => WriteTrainer(nested, pieces, isUnigram, roles));
-            WriteNested(
-                model,
-                3,
-                nested =>
-                {
-                    WriteText(nested, 1, characterMap.Length == 0 ? "identity" : "custom");
-                    WriteBytes(nested, 2, characterMap);
-                    WriteInteger(nested, 3, addDummyPrefix ? 1 : 0);
-                    WriteInteger(nested, 4, removeExtraWhitespaces ? 1 : 0);
-                    WriteInteger(nested, 5, 1);
-                }
-            );
+            WriteNested(model, 3, nested =>
+            {
+                WriteText(nested, 1, characterMap.Length == 0 ? "identity" : "custom");
+                WriteBytes(nested, 2, characterMap);
+                WriteInteger(nested, 3, addDummyPrefix ? 1 : 0);
+                WriteInteger(nested, 4, removeExtraWhitespaces ? 1 : 0);
+                WriteInteger(nested, 5, 1);
+            });
         });
         AtomicFile.Write(path, stream => stream.Write(bytes));
     }
