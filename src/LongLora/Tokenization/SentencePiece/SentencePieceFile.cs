@@ -64,6 +64,26 @@ internal sealed class SentencePieceFile
         return stream.ReadByte() is 0x0A or < 0;
     }
 
+    /// <summary>What another file says of a Unigram model.</summary>
+    /// <param name="pieces">The pieces, by id.</param>
+    /// <param name="map">precompiled_charsmap.</param>
+    /// <param name="addDummyPrefix">Whether a space is written in front of a text.</param>
+    /// <param name="removeExtraWhitespaces">Whether neighboring spaces become one.</param>
+    public static SentencePieceFile Unigram(IEnumerable<Piece> pieces, byte[] map, bool addDummyPrefix, bool removeExtraWhitespaces)
+    {
+        var file = new SentencePieceFile
+        {
+            ModelType = 1,
+            CharacterMap = map,
+            AddDummyPrefix = addDummyPrefix,
+            RemoveExtraWhitespaces = removeExtraWhitespaces,
+            HasTrainer = true,
+        };
+        file.Pieces.AddRange(pieces);
+        file.ByteFallback = file.Pieces.Count(p => p.Kind == PieceKind.Byte) == 256;
+        return file;
+    }
+
     /// <summary>Reads a file.</summary>
     /// <exception cref="CheckpointException">It is damaged or not a SentencePiece model.</exception>
     public static SentencePieceFile Read(string path)
