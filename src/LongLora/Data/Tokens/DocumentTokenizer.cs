@@ -9,8 +9,9 @@ namespace LongLora.Data;
 /// <para>
 /// A text is split only where both sides give the same tokens alone as together. This is tested on the text around the split. The best
 /// positions are single line ends between two visible characters, because no pre-tokenizer of the supported families and no SentencePiece
-/// piece crosses them. What a tokenizer writes before every text (Llama 2's space) is kept out of later chunks: each chunk is encoded with
-/// the character before it, and the ids of that character are removed again.
+/// piece crosses them. Next come spaces between words, and then positions where letters, digits, white space and signs meet, which text
+/// without spaces also has. What a tokenizer writes before every text (Llama 2's space) is kept out of later chunks: each chunk is encoded
+/// with the character before it, and the ids of that character are removed again.
 /// </para>
 /// </summary>
 public sealed class DocumentTokenizer
@@ -86,7 +87,8 @@ public sealed class DocumentTokenizer
     {
         var last = text.Length - Window;
         var first = Math.Max(guard + 1, text.Length / 2);
-        foreach (var isPlace in (ReadOnlySpan<Func<ReadOnlySpan<char>, int, bool>>)[IsAfterLineEnd, IsBeforeSpace, IsBetweenCharacters])
+        ReadOnlySpan<Func<ReadOnlySpan<char>, int, bool>> places = [IsAfterLineEnd, IsBeforeSpace, IsBetweenKinds, IsBetweenCharacters];
+        foreach (var isPlace in places)
         {
             var left = Attempts;
             for (var cut = last; cut >= first && left > 0; cut--)
@@ -122,6 +124,16 @@ public sealed class DocumentTokenizer
 
     private static bool IsBeforeSpace(ReadOnlySpan<char> text, int cut) =>
         text[cut] == ' ' && !char.IsWhiteSpace(text[cut - 1]) && !char.IsWhiteSpace(text[cut + 1]);
+
+    // Also in text without spaces between words, such as Chinese, and in tables and code: words there may be longer than all attempts.
+    private static bool IsBetweenKinds(ReadOnlySpan<char> text, int cut) => KindOf(text[cut - 1]) != KindOf(text[cut]);
+
+    private static int KindOf(char character) =>
+        char.IsWhiteSpace(character) ? 0
+        : char.IsLetter(character) ? 1
+        : char.IsNumber(character) ? 2
+        : char.IsSurrogate(character) ? 3
+        : 4;
 
     private static bool IsBetweenCharacters(ReadOnlySpan<char> text, int cut) => !char.IsLowSurrogate(text[cut]);
 

@@ -1,5 +1,5 @@
-using System.Buffers.Binary;
 using System.Text;
+using Google.Protobuf;
 using LongLora.Runtime;
 
 namespace LongLora.Tokenization;
@@ -19,8 +19,8 @@ internal enum PieceKind
 internal readonly record struct Piece(string Text, float Score, PieceKind Kind);
 
 /// <summary>
-/// The content of a SentencePiece <c>tokenizer.model</c>: a protobuf of <c>sentencepiece_model.proto</c>. It is read field by field,
-/// because it consists only of numbers, strings and nested messages. Fields not named below do not change the ids of a text.
+/// The content of a SentencePiece <c>tokenizer.model</c>: a protobuf of <c>sentencepiece_model.proto</c>, read field by field. Fields not
+/// named below do not change the ids of a text.
 /// </summary>
 internal sealed class SentencePieceFile
 {
@@ -71,219 +71,161 @@ internal sealed class SentencePieceFile
         var file = new SentencePieceFile();
         try
         {
-            file.ReadModel(new Message(TokenizerFiles.ReadAllBytes(path)));
+            file.ReadModel(new CodedInputStream(TokenizerFiles.ReadAllBytes(path)));
         }
-        catch (Exception e) when (e is FormatException or DecoderFallbackException)
+        catch (Exception e) when (e is FormatException or InvalidProtocolBufferException or DecoderFallbackException)
         {
-            throw new CheckpointException($"{path} is damaged or not a SentencePiece model: {e.Message}. Download the file again.", e);
+            throw new CheckpointException(
+                $"{path} is damaged or not a SentencePiece model: {e.Message.TrimEnd('.')}. Download the file again.",
+                e
+            );
         }
         // The trainer's settings come after the pieces. A truncated file lacks them, even if it was cut between two pieces.
         if (file.Pieces.Count == 0 || !file.HasTrainer)
             throw new CheckpointException(
-                $"{path} is damaged or not a SentencePiece model: it ends after {file.Pieces.Count} pieces. Download the file " + $"again."
+                $"{path} is damaged or not a SentencePiece model: it ends after {file.Pieces.Count} pieces. Download the file again."
             );
         return file;
     }
 
-    private void ReadModel(Message message)
+    private void ReadModel(CodedInputStream input)
     {
-        while (message.Next(out var field))
+        while (input.ReadTag() is > 0 and var tag)
         {
-            if (field == 1)
-                Pieces.Add(ReadPiece(message.ReadNested()));
-            else if (field == 2)
-                ReadTrainer(message.ReadNested());
-            else if (field == 3)
-                ReadNormalizer(message.ReadNested());
-            else if (field == 5)
-                HasDenormalizer = HasCharacterMap(message.ReadNested());
-            else
-                message.Skip();
+            switch (WireFormat.GetTagFieldNumber(tag))
+            {
+                case 1:
+                    Pieces.Add(ReadPiece(ReadNested(input, tag)));
+                    break;
+                case 2:
+                    ReadTrainer(ReadNested(input, tag));
+                    break;
+                case 3:
+                    ReadNormalizer(ReadNested(input, tag));
+                    break;
+                case 5:
+                    HasDenormalizer = HasCharacterMap(ReadNested(input, tag));
+                    break;
+                default:
+                    input.SkipLastField();
+                    break;
+            }
         }
     }
 
-    private static Piece ReadPiece(Message message)
+    private static Piece ReadPiece(CodedInputStream input)
     {
         var piece = new Piece("", 0, PieceKind.Normal);
-        while (message.Next(out var field))
+        while (input.ReadTag() is > 0 and var tag)
         {
-            if (field == 1)
-                piece = piece with { Text = message.ReadText() };
-            else if (field == 2)
-                piece = piece with { Score = message.ReadFloat() };
-            else if (field == 3)
-                piece = piece with { Kind = (PieceKind)message.ReadInteger() };
-            else
-                message.Skip();
+            switch (WireFormat.GetTagFieldNumber(tag))
+            {
+                case 1:
+                    piece = piece with { Text = ReadText(input, tag) };
+                    break;
+                case 2:
+                    piece = piece with { Score = ReadFloat(input, tag) };
+                    break;
+                case 3:
+                    piece = piece with { Kind = (PieceKind)ReadInteger(input, tag) };
+                    break;
+                default:
+                    input.SkipLastField();
+                    break;
+            }
         }
         if (piece.Text.Length == 0 || !Enum.IsDefined(piece.Kind) || !float.IsFinite(piece.Score))
             throw new FormatException($"impossible piece \"{piece.Text}\" of type {(int)piece.Kind} with score {piece.Score}");
         return piece;
     }
 
-    private void ReadTrainer(Message message)
+    private void ReadTrainer(CodedInputStream input)
     {
         HasTrainer = true;
-        while (message.Next(out var field))
+        while (input.ReadTag() is > 0 and var tag)
         {
-            switch (field)
+            switch (WireFormat.GetTagFieldNumber(tag))
             {
                 case 3:
-                    ModelType = (int)message.ReadInteger();
+                    ModelType = ReadInteger(input, tag);
                     break;
                 case 24:
-                    SpaceAsSuffix = message.ReadInteger() != 0;
+                    SpaceAsSuffix = ReadInteger(input, tag) != 0;
                     break;
                 case 35:
-                    ByteFallback = message.ReadInteger() != 0;
+                    ByteFallback = ReadInteger(input, tag) != 0;
                     break;
                 case 44:
-                    UnknownSurface = message.ReadText();
+                    UnknownSurface = ReadText(input, tag);
                     break;
                 case 46:
-                    BosPiece = message.ReadText();
+                    BosPiece = ReadText(input, tag);
                     break;
                 case 47:
-                    EosPiece = message.ReadText();
+                    EosPiece = ReadText(input, tag);
                     break;
                 case 48:
-                    PadPiece = message.ReadText();
+                    PadPiece = ReadText(input, tag);
                     break;
                 default:
-                    message.Skip();
+                    input.SkipLastField();
                     break;
             }
         }
     }
 
-    private void ReadNormalizer(Message message)
+    private void ReadNormalizer(CodedInputStream input)
     {
-        while (message.Next(out var field))
+        while (input.ReadTag() is > 0 and var tag)
         {
-            switch (field)
+            switch (WireFormat.GetTagFieldNumber(tag))
             {
                 case 2:
-                    CharacterMap = message.ReadBytes().ToArray();
+                    CharacterMap = ReadBytes(input, tag).ToByteArray();
                     break;
                 case 3:
-                    AddDummyPrefix = message.ReadInteger() != 0;
+                    AddDummyPrefix = ReadInteger(input, tag) != 0;
                     break;
                 case 4:
-                    RemoveExtraWhitespaces = message.ReadInteger() != 0;
+                    RemoveExtraWhitespaces = ReadInteger(input, tag) != 0;
                     break;
                 case 5:
-                    EscapeWhitespaces = message.ReadInteger() != 0;
+                    EscapeWhitespaces = ReadInteger(input, tag) != 0;
                     break;
                 default:
-                    message.Skip();
+                    input.SkipLastField();
                     break;
             }
         }
     }
 
-    private static bool HasCharacterMap(Message message)
+    private static bool HasCharacterMap(CodedInputStream input)
     {
         var found = false;
-        while (message.Next(out var field))
+        while (input.ReadTag() is > 0 and var tag)
         {
-            if (field == 2)
-                found |= message.ReadBytes().Length > 0;
+            if (WireFormat.GetTagFieldNumber(tag) == 2)
+                found |= ReadBytes(input, tag).Length > 0;
             else
-                message.Skip();
+                input.SkipLastField();
         }
         return found;
     }
 
-    /// <summary>A cursor over one protobuf message (the wire format of protobuf.dev/programming-guides/encoding).</summary>
-    private ref struct Message(ReadOnlySpan<byte> bytes)
-    {
-        private static readonly UTF8Encoding s_strict = new(false, throwOnInvalidBytes: true);
-        private readonly ReadOnlySpan<byte> _bytes = bytes;
-        private int _position;
-        private int _wireType;
+    private static int ReadInteger(CodedInputStream input, uint tag) => Expect(input, tag, WireFormat.WireType.Varint).ReadInt32();
 
-        /// <summary>Moves to the next field; false at the end.</summary>
-        public bool Next(out int field)
-        {
-            field = 0;
-            if (_position >= _bytes.Length)
-                return false;
-            var tag = ReadVarint();
-            (field, _wireType) = ((int)(tag >> 3), (int)(tag & 7));
-            return tag is > 7 and <= uint.MaxValue ? true : throw new FormatException($"impossible field at byte {_position}");
-        }
+    private static float ReadFloat(CodedInputStream input, uint tag) => Expect(input, tag, WireFormat.WireType.Fixed32).ReadFloat();
 
-        public long ReadInteger()
-        {
-            Expect(0);
-            return (long)ReadVarint();
-        }
+    private static string ReadText(CodedInputStream input, uint tag) => Expect(input, tag, WireFormat.WireType.LengthDelimited).ReadString();
 
-        public float ReadFloat()
-        {
-            Expect(5);
-            return BinaryPrimitives.ReadSingleLittleEndian(Take(4));
-        }
+    private static ByteString ReadBytes(CodedInputStream input, uint tag) =>
+        Expect(input, tag, WireFormat.WireType.LengthDelimited).ReadBytes();
 
-        public ReadOnlySpan<byte> ReadBytes()
-        {
-            Expect(2);
-            var length = ReadVarint();
-            return length <= (ulong)_bytes.Length
-                ? Take((int)length)
-                : throw new FormatException($"field of {length} bytes at byte {_position} of {_bytes.Length}");
-        }
+    private static CodedInputStream ReadNested(CodedInputStream input, uint tag) => ReadBytes(input, tag).CreateCodedInput();
 
-        public string ReadText() => s_strict.GetString(ReadBytes());
-
-        public Message ReadNested() => new(ReadBytes());
-
-        public void Skip()
-        {
-            switch (_wireType)
-            {
-                case 0:
-                    ReadVarint();
-                    break;
-                case 1:
-                    Take(8);
-                    break;
-                case 2:
-                    ReadBytes();
-                    break;
-                case 5:
-                    Take(4);
-                    break;
-                default:
-                    throw new FormatException($"impossible field at byte {_position}");
-            }
-        }
-
-        private void Expect(int wireType)
-        {
-            if (_wireType != wireType)
-                throw new FormatException($"field of the wrong type at byte {_position}");
-        }
-
-        private ReadOnlySpan<byte> Take(int length)
-        {
-            if (length > _bytes.Length - _position)
-                throw new FormatException($"it ends at byte {_bytes.Length}, inside a field");
-            _position += length;
-            return _bytes.Slice(_position - length, length);
-        }
-
-        private ulong ReadVarint()
-        {
-            var value = 0UL;
-            for (var shift = 0; shift < 64; shift += 7)
-            {
-                var b = Take(1)[0];
-                value |= (ulong)(b & 0x7F) << shift;
-                if (b < 0x80)
-                    return value;
-            }
-            throw new FormatException($"impossible number at byte {_position}");
-        }
-    }
+    // The library reads whatever type it is asked for, even if the file has another type.
+    private static CodedInputStream Expect(CodedInputStream input, uint tag, WireFormat.WireType type) =>
+        WireFormat.GetTagWireType(tag) == type
+            ? input
+            : throw new FormatException($"field of the wrong type before byte {input.Position}");
 }
