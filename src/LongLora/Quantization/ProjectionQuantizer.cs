@@ -30,7 +30,7 @@ public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, Sc
             return stored;
         }
         if (kind == QuantizationKind.Keep)
-            return source is CheckpointWeights blocks ? Kept(blocks, name, outputs, inputs, bias) : null;
+            return source is CheckpointWeights blocks ? ReadKept(blocks, name, outputs, inputs, bias) : null;
         if (kind == QuantizationKind.None)
             return null;
         QuantizedProjection? made = null;
