@@ -139,7 +139,7 @@ internal static class TrainCommand
         }
     }
 
-    // A picture that cannot be drawn, for example without Skia's native library, takes nothing from a run that is done and saved.
+    // A picture that cannot be drawn takes nothing from a run that is done and saved.
     private static void SavePlot(FineTuneOptions options, CliContext context)
     {
         try
