@@ -9,14 +9,14 @@ using Spectre.Console.Rendering;
 
 namespace LongLora.Cli;
 
-/// <summary>Shows a training run: a live panel in a terminal, a line now and then in a pipe.</summary>
+/// <summary>Shows a training run: a live panel in a terminal, an occasional line in a pipe.</summary>
 internal sealed class TrainingView(CliContext context, FineTuneOptions options) : IProgress<TrainingPlan>, IProgress<TrainingStep>
 {
     private const int LinesInPipe = 50,
         SparkWidth = 40;
     private static readonly TimeSpan s_longestSilence = TimeSpan.FromMinutes(1);
 
-    // Steps come from the training thread, Ctrl-C from a thread of its own.
+    // Steps come from the training thread, Ctrl-C from another thread.
     private readonly Lock _lock = new();
     private readonly List<TrainingStep> _steps = [];
     private LiveDisplayContext? _live;
@@ -104,7 +104,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
             );
         }
         else
-            context.Output.WriteLine($"Done:   all {options.Optimizer.Steps:N0} steps were there already");
+            context.Output.WriteLine($"Done:   all {options.Optimizer.Steps:N0} steps were already done");
         context.Output.WriteLine($"Result: {result.Result}");
         var target =
             options.Method.Tuning == TuningMethod.Full
@@ -144,7 +144,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         Row("loss", new Markup($"[bold]{step.Loss:F4}[/]  smoothed {_smooth:F4}  [blue]{Sparkline()}[/]"));
         Row("rate", new Text($"learning rate {step.LearningRate:G3}, gradient norm {step.GradientNorm:F3}"));
         Row("speed", new Text($"{step.TokensPerSecond:N0} tokens/s, {step.Tokens:N0} tokens seen"));
-        Row("time", new Text($"{Span(step.Elapsed)} gone, {Span(Remaining(step))} left"));
+        Row("time", new Text($"{Span(step.Elapsed)} elapsed, {Span(Remaining(step))} left"));
         Row("memory", new Text($"{Size(step.MemoryBytes)}, peak {Size(step.PeakMemoryBytes)}"));
         if (_stopping)
             grid.AddRow(new Text(""), StoppingText());
@@ -161,10 +161,10 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     private string Sparkline()
     {
         const string bars = "▁▂▃▄▅▆▇█";
-        var pieces = _steps.Chunk(Math.Max(1, (_steps.Count + SparkWidth - 1) / SparkWidth)).Select(c => c.Average(s => s.Loss)).ToList();
-        double low = pieces.Min(),
-            high = pieces.Max();
-        return string.Concat(pieces.Select(p => bars[high > low ? (int)((p - low) / (high - low) * (bars.Length - 1)) : 0]));
+        var chunks = _steps.Chunk(Math.Max(1, (_steps.Count + SparkWidth - 1) / SparkWidth)).Select(c => c.Average(s => s.Loss)).ToList();
+        double low = chunks.Min(),
+            high = chunks.Max();
+        return string.Concat(chunks.Select(p => bars[high > low ? (int)((p - low) / (high - low) * (bars.Length - 1)) : 0]));
     }
 
     private static string Quoted(string path) => path.Any(char.IsWhiteSpace) ? $"\"{path}\"" : path;
@@ -175,7 +175,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
             : $"{FineTuneOptionTable.ToKebabCase(options.Method.Attention.ToString())} "
                 + $"(groups of {options.Method.ResolveGroupSize(options.Model.Context):N0})";
 
-    // From the speed of the last steps: the first ones are slower.
+    // Uses the speed of the last steps, because the first ones are slower.
     private TimeSpan Remaining(TrainingStep step)
     {
         var recent = _steps.TakeLast(20).ToList();
