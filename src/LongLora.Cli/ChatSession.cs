@@ -35,7 +35,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
         _system = text.Length > 0 ? text : null;
         try
         {
-            model.Encode(Conversation([], "?"));
+            model.Encode(MakeConversation([], "?"));
         }
         catch
         {
@@ -53,7 +53,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
     {
         var (text, name) = (DocumentText.Read(path), Path.GetFileName(path));
         var tokens = model.Tokenizer.Encode(text).Count;
-        var needed = model.Encode(Conversation([.. _documents, (name, text)], "?")).Count;
+        var needed = model.Encode(MakeConversation([.. _documents, (name, text)], "?")).Count;
         if (needed >= model.Context)
         {
             throw new DataException(
@@ -78,7 +78,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
     /// <summary>Asks a question. A question that fails, or whose answer is stopped before it starts, is not kept.</summary>
     internal GenerationResult Ask(string question, IProgress<PromptProgress> reading, Action<string> onText, CancellationToken cancellation)
     {
-        var conversation = Conversation(_documents, question);
+        var conversation = MakeConversation(_documents, question);
         var said = new System.Text.StringBuilder();
         GenerationResult result;
         try
@@ -125,7 +125,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
         _documents.Clear();
     }
 
-    private List<ChatMessage> Conversation(IReadOnlyList<(string Name, string Text)> documents, string question) =>
+    private List<ChatMessage> MakeConversation(IReadOnlyList<(string Name, string Text)> documents, string question) =>
         WithSystem([.. _messages, new("user", string.Concat(documents.Select(d => d.Text.TrimEnd() + "\n\n")) + question)]);
 
     private List<ChatMessage> WithSystem(IReadOnlyList<ChatMessage> messages) =>
