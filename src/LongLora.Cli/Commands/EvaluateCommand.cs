@@ -141,9 +141,10 @@ internal static class EvaluateCommand
 
     private static void Show(CliContext context, List<PerplexityResult> results, PerplexityProtocol protocol, TokenStore tokens)
     {
+        var rule = FineTuneOptionTable.ToKebabCase(protocol.ToString()).Replace("long-lora", "longlora", StringComparison.Ordinal);
         context.Output.WriteLine(
             $"{tokens.Count:N0} tokens in {tokens.Documents.Count:N0} document{(tokens.Documents.Count == 1 ? "" : "s")}, protocol "
-                + $"{FineTuneOptionTable.ToKebabCase(protocol.ToString()).Replace("long-lora", "longlora", StringComparison.Ordinal)}, full "
+                + $"{rule}, full "
                 + $"attention"
         );
         var table = new Table().Border(TableBorder.Simple);
