@@ -3,7 +3,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Tests;
 
-/// <summary>Test classes run side by side, and so do test projects; threads of libtorch on top of that would only wait for each other.</summary>
+/// <summary>Test classes and test projects run side by side; threads of libtorch on top of that would wait for each other.</summary>
 internal static class TorchThreads
 {
     [ModuleInitializer]

@@ -166,8 +166,8 @@ public sealed record TrainingPlan(
             ? $"This run needs about {FormatSize(Needed)} of the device's {FormatSize(available)} at its peak: it may run out of memory. "
                 + WriteAdvice()
         : $"This run needs about {FormatSize(Needed)} and {FormatSize(Memory.Weights)} of weights, and the device has "
-            + $"{FormatSize(available)}: what of the weights finds no room is read from the disk again "
-            + $"in every pass, which may be very slow. {Remedies}";
+            + $"{FormatSize(available)}: what of the weights finds no room is read from the disk again in every pass, which may be very "
+            + $"slow. {Remedies}";
 
     /// <summary>Bytes as people read them.</summary>
     public static string FormatSize(long bytes) =>
