@@ -145,8 +145,8 @@ internal static class EvaluateCommand
                 + $"{protocol.ToString().ToLowerInvariant()}, full attention"
         );
         var table = new Table().Border(TableBorder.Simple);
-        foreach (var name in new[] { "context", "loss", "perplexity", "scored tokens" })
-            table.AddColumn(new TableColumn(name).RightAligned());
+        foreach (var column in new[] { "context", "loss", "perplexity", "scored tokens" })
+            table.AddColumn(new TableColumn(column).RightAligned());
         foreach (var r in results)
             table.AddRow($"{r.Context:N0}", $"{r.Loss:F4}", $"{r.Perplexity:F3}", $"{r.Tokens:N0}");
         context.Console.Write(table);
