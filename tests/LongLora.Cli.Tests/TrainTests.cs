@@ -1,23 +1,24 @@
 using System.Text.Json;
 using LongLora.Configs;
 using LongLora.Options;
+using LongLora.Runs;
 using LongLora.Training;
 
 namespace LongLora.Cli.Tests;
 
-public class TrainTests : CliRun
+public class TrainTests(FinishedRun finished) : CliRun, IClassFixture<FinishedRun>
 {
-    private string[] TrainArguments(string output, params string[] more) =>
+    internal static string[] MakeArguments(string data, string output, params string[] more) =>
         [
             "train",
             "--model",
             Stories,
             "--data",
-            At("train.bin"),
+            data,
             "--context",
             "600",
             "--output",
-            At(output),
+            output,
             "--steps",
             "6",
             "--gradient-accumulation",
@@ -31,13 +32,15 @@ public class TrainTests : CliRun
             .. more,
         ];
 
+    private string[] TrainArguments(string output, params string[] more) => MakeArguments(At("train.bin"), At(output), more);
+
     [Fact]
     public void Train_evaluate_merge_inspect_agree_with_each_other()
     {
         WriteTokens("train.bin", 20_000);
         WriteTokens("test.bin", 3_000);
-        var output = Succeed(TrainArguments("run"));
-        Assert.Contains("step 6/6", output, StringComparison.Ordinal);
+        finished.CopyTo(At("run"));
+        Assert.Contains("step 6/6", finished.Output, StringComparison.Ordinal);
         foreach (
             var file in new[]
             {
@@ -123,7 +126,10 @@ public class TrainTests : CliRun
     {
         WriteTokens("train.bin", 20_000);
         more = ["--tuning", tuning, .. more];
-        Succeed(TrainArguments("straight", more));
+        if (tuning == "lora-plus")
+            finished.CopyTo(At("straight"));
+        else
+            Succeed(TrainArguments("straight", more));
 
         // Interrupted in the middle of step 4: after the fourth look at the token past step 3.
         using var source = new CancellationTokenSource();
@@ -148,6 +154,34 @@ public class TrainTests : CliRun
         );
         if (tuning == "full")
             Succeed("inspect", At("broken", "model"));
+    }
+
+    [Fact]
+    public void Run_tells_its_plan_once_and_before_the_first_step()
+    {
+        WriteTokens("train.bin", 20_000);
+        var told = new List<object>();
+        var options = new FineTuneOptions
+        {
+            Model = new() { Path = Stories, Context = 600 },
+            Data = new() { Sources = [At("train.bin")] },
+            Optimizer = new() { Steps = 2, GradientAccumulation = 1 },
+            Run = new() { Output = At("run"), CheckMemory = false },
+        };
+        FineTune.Run(options, new Told<TrainingStep>(told.Add), planned: new Told<TrainingPlan>(told.Add));
+        Assert.Equal([typeof(TrainingPlan), typeof(TrainingStep), typeof(TrainingStep)], told.Select(t => t.GetType()));
+        Assert.True(((TrainingPlan)told[0]).Memory.Peak > 0);
+    }
+
+    [Fact]
+    public void Train_with_wrong_options_tells_all_of_them_and_begins_nothing()
+    {
+        var (code, output, error) = Run(TrainArguments("run", "--rank", "0", "--blocks-per-segment", "0", "--keep-checkpoints", "0"));
+        Assert.Equal(ExitCode.Usage, code);
+        Assert.Equal("", output);
+        foreach (var problem in new[] { "rank is 0", "blocks-per-segment is 0", "keep-checkpoints is 0" })
+            Assert.Equal(1, error.Split(problem).Length - 1);
+        Assert.False(Directory.Exists(At("run")));
     }
 
     [Fact]
@@ -187,7 +221,7 @@ public class TrainTests : CliRun
     public void Resume_with_other_options_is_refused()
     {
         WriteTokens("train.bin", 20_000);
-        Succeed(TrainArguments("run"));
+        finished.CopyTo(At("run"));
         var recipe = File.ReadAllText(At("run", "recipe.yaml"));
         Fail(
             ExitCode.Usage,
@@ -201,7 +235,7 @@ public class TrainTests : CliRun
     public void Resume_on_other_data_of_the_same_length_is_refused()
     {
         WriteTokens("train.bin", 20_000);
-        Succeed(TrainArguments("run"));
+        finished.CopyTo(At("run"));
         var bytes = File.ReadAllBytes(At("train.bin"));
         bytes[10_000] ^= 1;
         File.WriteAllBytes(At("train.bin"), bytes);
@@ -217,6 +251,11 @@ public class TrainTests : CliRun
         string[] arguments = ["train", "--model", model, "--context", "512", "--steps", "1", "--gradient-accumulation", "1"];
         Fail(ExitCode.Input, ["text.txt", "no tokenizer"], [.. arguments, "--data", At("text.txt"), "--output", At("a")]);
         Succeed([.. arguments, "--data", At("train.bin"), "--output", At("b")]);
+    }
+
+    private sealed class Told<T>(Action<T> tell) : IProgress<T>
+    {
+        public void Report(T value) => tell(value);
     }
 
     private sealed class CancelAfter(CancellationTokenSource source, int step) : IProgress<TrainingStep>

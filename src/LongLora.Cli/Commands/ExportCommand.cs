@@ -31,7 +31,7 @@ internal static class ExportCommand
     private static Verb CreateFolder(CliContext context, string format, string description)
     {
         var source = new Source();
-        var output = OutputOption.NewFolder();
+        var output = OutputOption.CreateForNewFolder();
         var shard = new Option<string>("--shard-size")
         {
             Description = "most bytes of tensors in one file, such as 500MB or 2GB [default: 5GB]",
@@ -159,7 +159,7 @@ internal static class ExportCommand
     private static Verb CreateAdapter(CliContext context)
     {
         var source = new Source(adapterRequired: true);
-        var output = OutputOption.NewFolder();
+        var output = OutputOption.CreateForNewFolder();
         var layout = new Option<string>("--layout")
         {
             Description = "peft: adapter_model.safetensors; longlora: adapter_model.bin and trainable_params.bin [default: peft]",

@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Tests.Training;
 
-public class CheckpointedBackwardTests
+public class CheckpointedPassTests
 {
     private static Tensor Ids(int rows, int length, int seed = 1)
     {
@@ -61,8 +61,8 @@ public class CheckpointedBackwardTests
         )
         {
             parameters.ClearGradients();
-            using var pass = new CheckpointedBackward(model, blocks, offload);
-            var loss = pass.Run(ids, targets, context, 1.0 / 98).item<double>() / 98;
+            using var pass = new CheckpointedPass(model, blocks, offload);
+            var loss = pass.ForwardBackward(ids, targets, context, 1.0 / 98).item<double>() / 98;
             Assert.Equal(plainLoss.item<float>(), loss, 1e-6);
             Near.AssertRelative(plain, parameters.Gradients, 1e-5, $"{blocks} blocks a span, {offload}");
             first ??= parameters.Gradients.clone();
@@ -77,23 +77,25 @@ public class CheckpointedBackwardTests
     [InlineData(6, 3)]
     public void Run_in_many_pieces_equals_plain_pass(int heads, int sharedHeads)
     {
+        const int length = 8300;
         using var scope = NewDisposeScope();
         var config = LlamaGoldenTests.TinyConfig with
         {
-            HiddenSize = heads * 64,
+            HiddenSize = 128,
             HeadSize = 64,
             HeadCount = heads,
             KeyValueHeadCount = sharedHeads,
             IntermediateSize = 1024,
             VocabularySize = 3000,
-            MaxPositions = 12000,
+            MaxPositions = length,
         };
+        Assert.True(BlockPass.CountTileRows(config.IntermediateSize, onGpu: false) < length / 2);
+        Assert.True(BlockPass.CountGroupsAtOnce(length, heads * 64, sharedHeads, onGpu: false) < sharedHeads);
         using var model = ModelLoader.Create(config, 1);
         using var set = AdapterSet.Attach(model, new AdapterOptions(), 3);
         foreach (var weight in set.Weights.Where(w => w.Name.EndsWith("lora_B.weight", StringComparison.Ordinal)))
             weight.Value.uniform_(-0.1, 0.1);
         using var parameters = new ParameterBuffer(set.Weights);
-        const int length = 12000;
         using var generator = new Generator(4, CPU);
         var ids = randint(0, 3000, [1, length], ScalarType.Int64, generator: generator);
         var targets = LlamaGoldenTests.Targets(ids);
@@ -106,8 +108,8 @@ public class CheckpointedBackwardTests
         }
         var plain = parameters.Gradients.clone();
         parameters.ClearGradients();
-        using var pass = new CheckpointedBackward(model);
-        pass.Run(ids, targets, context, 1.0 / (length - 1));
+        using var pass = new CheckpointedPass(model);
+        pass.ForwardBackward(ids, targets, context, 1.0 / (length - 1));
         Near.AssertRelative(plain, parameters.Gradients, 1e-5);
     }
 
@@ -120,14 +122,14 @@ public class CheckpointedBackwardTests
         using var optimizer = new AdamW(parameters, new AdamWOptions());
         using var positions = RotaryEmbedding.Create(model.Config, 50);
         var context = new ForwardContext(new ShiftedSparseAttention(16), positions);
-        using var pass = new CheckpointedBackward(model);
+        using var pass = new CheckpointedPass(model);
         static long Live() => DisposeScopeManager.Statistics.TensorStatistics.ThreadTotalLiveCount;
         using var ids = Ids(2, 50);
         using var targets = LlamaGoldenTests.Targets(ids);
         void Step()
         {
-            pass.Run(ids, targets, context, 1.0 / 98).Dispose();
-            optimizer.Step(1e-3, parameters.GradientNorm());
+            pass.ForwardBackward(ids, targets, context, 1.0 / 98).Dispose();
+            optimizer.Step(1e-3, parameters.ComputeGradientNorm());
         }
         Step();
         var before = Live();
