@@ -13,8 +13,10 @@ public static class TensorNames
         if (IsMeta(all))
             return "It has Meta's own names, such as 'tok_embeddings.weight'. Convert it to Hugging Face's layout first, with the "
                 + "script convert_llama_weights_to_hf.py of transformers.";
-        var more = all.Count > Shown ? $" and {all.Count - Shown:N0} more" : "";
-        return all.Count == 0 ? "It contains no tensors." : $"It has {string.Join(", ", all.Take(Shown).Select(n => $"'{n}'"))}{more}.";
+        return all.Count == 0
+            ? "It contains no tensors."
+            : $"It has {string.Join(", ", all.Take(Shown).Select(n => $"'{n}'"))}"
+                + $"{(all.Count > Shown ? $" and {all.Count - Shown:N0} more" : "")}.";
     }
 
     /// <summary>Whether these are the names of Meta's own Llama checkpoints.</summary>

@@ -58,6 +58,16 @@ public sealed class CheckpointWeights(ITensorSource source, Device device, Predi
         return Move(value);
     }
 
+    /// <summary>Whether the tensors come from a file whose matrices may be stored in blocks (GGUF).</summary>
+    internal bool HasBlocks => source is GgufTensors;
+
+    /// <summary>A matrix in the blocks in which it is stored; null where it is stored whole.</summary>
+    internal GgufMatrix? TakeBlocks(string name, params long[] shape)
+    {
+        Check(name, shape);
+        return (source as GgufTensors)?.Blocks(name);
+    }
+
     private TensorInfo Check(string name, long[] shape)
     {
         if (!source.Tensors.TryGetValue(name, out var info))

@@ -19,7 +19,7 @@ public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, Sc
     {
         if (source is CheckpointWeights files && ReadStored(files, name, outputs, inputs, bias) is { } stored)
         {
-            if (kind != QuantizationKind.None && stored.Kind != kind)
+            if (kind is not (QuantizationKind.None or QuantizationKind.Keep) && stored.Kind != kind)
             {
                 stored.Dispose();
                 throw new ConfigurationException(
@@ -29,6 +29,8 @@ public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, Sc
             }
             return stored;
         }
+        if (kind == QuantizationKind.Keep)
+            return source is CheckpointWeights blocks ? ReadKept(blocks, name, outputs, inputs, bias) : null;
         if (kind == QuantizationKind.None)
             return null;
         QuantizedProjection? made = null;
@@ -41,8 +43,25 @@ public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, Sc
         {
             QuantizationKind.Nf4 => Nf4Projection.Quantize(weight, bias, device),
             QuantizationKind.Int8 => Int8Projection.Quantize(weight, bias, device),
-            _ => throw new ConfigurationException($"quantization is {kind}, which is unknown. Use none, nf4 or int8."),
+            _ => throw new ConfigurationException($"quantization is {kind}, which is unknown. Use none, nf4, int8 or keep."),
         };
+
+    // F32, F16 and BF16 matrices of a GGUF file have no blocks.
+    private GgufProjection? ReadKept(CheckpointWeights files, string name, long outputs, long inputs, Func<Weight?> bias)
+    {
+        if (!files.HasBlocks)
+            throw new ConfigurationException(
+                "quantization is keep, but the model is not a GGUF file with blocks to keep. Use none, nf4 or int8."
+            );
+        if (device.type != TorchSharp.DeviceType.CPU)
+            throw new ConfigurationException(
+                $"quantization is keep, which computes on the CPU only; the device is {device.type.ToString().ToLowerInvariant()}. Use nf4."
+            );
+        if (files.TakeBlocks(name + ".weight", outputs, inputs) is not { } matrix)
+            return null;
+        matrix.RequireFinite();
+        return new GgufProjection(matrix, outputs, inputs, bias());
+    }
 
     private QuantizedProjection? ReadStored(CheckpointWeights files, string name, long outputs, long inputs, Func<Weight?> bias)
     {

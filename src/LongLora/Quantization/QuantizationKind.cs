@@ -11,4 +11,10 @@ public enum QuantizationKind
 
     /// <summary>8 bits with one scale per row; 1 byte per weight and 4 bytes per row.</summary>
     Int8,
+
+    /// <summary>
+    /// As the model's file has them: the blocks of a GGUF file, or bitsandbytes' codes, stay as they are, and matrices that are stored
+    /// whole stay whole. On the CPU only for GGUF.
+    /// </summary>
+    Keep,
 }

@@ -46,6 +46,9 @@ public abstract class QuantizedProjection : IProjection, IDisposable
 
     private protected Device Device { get; }
 
+    /// <summary>Tiles are multiples of it, so that none begins inside a block where rows are whole blocks.</summary>
+    private protected virtual int TileStep => 64;
+
     private long TileLength => Device.type == DeviceType.CUDA ? CudaTileElements : TileElements;
 
     /// <inheritdoc/>
@@ -116,10 +119,9 @@ public abstract class QuantizedProjection : IProjection, IDisposable
         return Dequantize(rows, columns).to(type).MoveToOuterDisposeScope();
     }
 
-    // A multiple of 64, so that no tile starts inside a block if rows consist of whole blocks.
     private void ForEachTile(long total, long width, Action<long, long> action)
     {
-        var tile = Math.Max(64, TileLength / width / 64 * 64);
+        var tile = Math.Max(TileStep, TileLength / width / TileStep * TileStep);
         for (long start = 0; start < total; start += tile)
         {
             using var scope = NewDisposeScope();

@@ -3,10 +3,12 @@ using TorchSharp;
 
 namespace LongLora.Runtime;
 
-/// <summary>Loads the native libtorch once, before the first tensor, and sets up the C allocator for large tensors.</summary>
+/// <summary>
+/// Loads the native libtorch once, before the first tensor, and sets up the C allocator for large tensors.
+/// </summary>
 /// <remarks>
-/// By default it loads the libtorch package of the application. <c>LONGLORA_LIBTORCH=DIR</c> names another one, for example the
-/// <c>torch/lib</c> folder of a PyTorch of the same version with its CUDA libraries. In this case build the application with
+/// By default the library is the one that the application took as a package. <c>LONGLORA_LIBTORCH=DIR</c> names another, for example the
+/// <c>torch/lib</c> folder of a PyTorch install of the same version with its CUDA libraries; the application is then built with
 /// <c>-p:TorchBackend=none</c>.
 /// </remarks>
 public static class LibTorch
@@ -16,10 +18,7 @@ public static class LibTorch
 
     private static readonly Lazy<bool> s_loaded = new(LoadOnce, LazyThreadSafetyMode.ExecutionAndPublication);
 
-    /// <summary>Whether this process has loaded libtorch from <see cref="DirectoryVariable"/> instead of a package.</summary>
-    public static bool IsExternal => s_loaded.Value;
-
-    /// <summary>Loads libtorch. Later calls do nothing. Every entry point of the library calls it.</summary>
+    /// <summary>Loads libtorch; later calls do nothing. Every entry point of the library calls it.</summary>
     /// <exception cref="ConfigurationException">The native library cannot be loaded; the message says why and what to do.</exception>
     public static void EnsureLoaded() => _ = s_loaded.Value;
 
@@ -27,29 +26,28 @@ public static class LibTorch
     {
         HostMemory.Initialize();
         var directory = Environment.GetEnvironmentVariable(DirectoryVariable);
-        var external = !string.IsNullOrEmpty(directory);
         try
         {
-            if (external)
-                LoadFrom(directory!);
+            if (!string.IsNullOrEmpty(directory))
+                LoadFrom(directory);
             torch.zeros(1).Dispose();
         }
         catch (Exception e)
             when (e is NotSupportedException or DllNotFoundException or TypeInitializationException or BadImageFormatException)
         {
             throw new ConfigurationException(
-                "Cannot load the native libtorch. "
+                "The native libtorch could not be loaded. "
                     + FindReason(e)
                     + " Reference a libtorch package (libtorch-cpu-linux-x64, "
-                    + $"TorchSharp-cuda-linux, ...) in the application, or set {DirectoryVariable} to a folder with a libtorch of the same "
+                    + $"TorchSharp-cuda-linux, ...) in the application, or set {DirectoryVariable} to a folder that has one of the same "
                     + $"version.",
                 e
             );
         }
-        return external;
+        return true;
     }
 
-    // TorchSharp finds its own libLibTorchSharp next to the application and uses a libtorch that is already loaded.
+    // TorchSharp finds its own libLibTorchSharp beside the application and takes a libtorch that is already in the process.
     private static void LoadFrom(string directory)
     {
         var (prefix, suffix) =
@@ -59,14 +57,14 @@ public static class LibTorch
         var core = Path.Combine(directory, prefix + "torch_cpu" + suffix);
         if (!File.Exists(core))
             throw new ConfigurationException(
-                $"Cannot load libtorch because {DirectoryVariable} is '{directory}', which has no {Path.GetFileName(core)}. "
-                    + "Give the folder with libtorch's libraries, such as site-packages/torch/lib."
+                $"{DirectoryVariable} is '{directory}', but there is no {Path.GetFileName(core)}. "
+                    + "Give the folder that holds libtorch's libraries, such as site-packages/torch/lib."
             );
-        // TorchSharp would load the packaged one as well, and two of them in one process crash it.
+        // TorchSharp would load the packaged one as well, and two in one process end it.
         if (FindBeside(Path.GetFileName(core)) is { } packaged)
         {
             throw new ConfigurationException(
-                $"Cannot load the libtorch in {DirectoryVariable} '{directory}' because this build contains its own ({packaged}). "
+                $"{DirectoryVariable} is '{directory}', but this build has a libtorch of its own ({packaged}). "
                     + "Build the application with -p:TorchBackend=none (LONGLORA_TORCH_BACKEND=none for ./longlora), or unset the variable."
             );
         }
@@ -78,8 +76,7 @@ public static class LibTorch
         }
         var binding = FindBeside(prefix + "LibTorchSharp" + suffix)
             ?? throw new ConfigurationException(
-                $"Cannot find {prefix}LibTorchSharp{suffix} next to the application in {AppContext.BaseDirectory}. "
-                    + "Publish it with the application."
+                $"{prefix}LibTorchSharp{suffix} is not beside the application ({AppContext.BaseDirectory})."
             );
         NativeLibrary.Load(binding);
     }

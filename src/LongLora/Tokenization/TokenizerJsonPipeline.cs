@@ -6,8 +6,8 @@ namespace LongLora.Tokenization;
 /// <summary>Reads the parts around the model in a tokenizer.json: normalizer, pre_tokenizer, post_processor and decoder.</summary>
 internal static class TokenizerJsonPipeline
 {
-    // GPT-2's pattern, which ByteLevel contains.
-    private const string Gpt2Pattern = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+    // The pattern of GPT-2, which ByteLevel has built in.
+    internal const string Gpt2Pattern = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
     /// <summary>How a text is split into words.</summary>
     /// <param name="ByteLevel">Whether the model works on bytes.</param>

@@ -36,6 +36,19 @@ internal sealed class TokenizerSettings
         return settings;
     }
 
+    /// <summary>What another file says of these things.</summary>
+    /// <param name="file">Its name, for messages.</param>
+    /// <param name="addBos">Whether BOS is written in front of a text.</param>
+    /// <param name="addEos">Whether EOS is written behind a text.</param>
+    /// <param name="roles">The tokens in the roles <c>bos_token</c>, <c>eos_token</c> and <c>pad_token</c>; null for none.</param>
+    public static TokenizerSettings Of(string file, bool addBos, bool addEos, IReadOnlyDictionary<string, string?> roles)
+    {
+        var settings = new TokenizerSettings { AddBos = addBos, AddEos = addEos };
+        foreach (var (role, token) in roles)
+            settings._roles[role] = (token, file);
+        return settings;
+    }
+
     /// <summary>The added tokens that these files list.</summary>
     public IEnumerable<AddedToken> AddedTokens => _added.Values.Select(t => t with { Special = t.Special || _special.Contains(t.Content) });
 

@@ -3,11 +3,11 @@ using System.Text;
 namespace LongLora.Data;
 
 /// <summary>
-/// Generated documents from which a model learns to find and repeat what is far back. Contents, depths and lengths are random, so
-/// everything has to be looked up. The documents are dense, because one lookup in a hundred tokens of other text teaches little: mostly
-/// repetition, many facts, many questions.
+/// Generated documents from which a model learns to find and repeat what stands far back. Contents, depths and lengths are random:
+/// nothing in them can be known but by looking it up. Dense, since a lookup in a hundred tokens of other text teaches little: repetition
+/// before all, many facts, many questions.
 /// </summary>
-/// <param name="random">Source of all random numbers. The same sequence gives the same documents on every machine.</param>
+/// <param name="random">Draws everything; the same sequence gives the same documents on every machine.</param>
 public sealed class RetrievalPractice(SplitMix64 random)
 {
     private static readonly string[] s_garbage =
@@ -36,8 +36,8 @@ public sealed class RetrievalPractice(SplitMix64 random)
     ];
 
     /// <summary>One document.</summary>
-    /// <param name="kind">What it practices.</param>
-    /// <param name="characters">Its approximate length. If it is too small for the kind, the smallest possible document is written.</param>
+    /// <param name="kind">What it practises.</param>
+    /// <param name="characters">Its length, roughly; one that is too small for the kind gives the smallest document.</param>
     public string Write(PracticeKind kind, int characters) =>
         kind switch
         {
@@ -125,7 +125,7 @@ public sealed class RetrievalPractice(SplitMix64 random)
         return text.ToString();
     }
 
-    // Cut at any position, as in the published prompts.
+    // Cut off anywhere, as the published prompts are.
     private static string WriteFiller(int characters)
     {
         var text = new StringBuilder();
@@ -244,9 +244,8 @@ public sealed class RetrievalPractice(SplitMix64 random)
         {
             0 => $"It is more like a {PracticeWords.PickNoun(random)} than a {PracticeWords.PickNoun(random)}.",
             1 => $"Some say that it is {PracticeWords.PickAdjective(random)}, others that it is {PracticeWords.PickAdjective(random)}.",
-            2 =>
-                $"It began with a {PracticeWords.PickAdjective(random)} {PracticeWords.PickNoun(random)} "
-                    + $"some {random.Between(2, 90)} years ago.",
+            2 => $"It began with a {PracticeWords.PickAdjective(random)} {PracticeWords.PickNoun(random)} "
+                + $"some {random.Between(2, 90)} years ago.",
             _ => $"A {PracticeWords.PickNoun(random)} shows it well.",
         };
 

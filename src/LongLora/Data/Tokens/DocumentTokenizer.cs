@@ -9,8 +9,8 @@ namespace LongLora.Data;
 /// <para>
 /// A text is split only where both sides give the same tokens alone as together. This is tested on the text around the split. The best
 /// positions are single line ends between two visible characters, because no pre-tokenizer of the supported families and no SentencePiece
-/// piece crosses them. Next come spaces between words, and then positions where letters, digits, white space and signs meet, which text
-/// without spaces also has. What a tokenizer writes before every text (Llama 2's space) is kept out of later chunks: each chunk is encoded
+/// piece crosses them. Next come spaces between words, and then positions where letters, digits, white space, and signs meet, which text
+/// without spaces has too. What a tokenizer writes before every text (Llama 2's space) is kept out of later chunks: each chunk is encoded
 /// with the character before it, and the ids of that character are removed again.
 /// </para>
 /// </summary>

@@ -4,7 +4,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Tokenization;
 
-/// <summary>Kinds of pieces in a tokenizer.model, with the file's numbers.</summary>
+/// <summary>Kinds of pieces in a tokenizer.model; the numbers are the file's.</summary>
 internal enum PieceKind
 {
     Normal = 1,
@@ -15,12 +15,12 @@ internal enum PieceKind
     Byte = 6,
 }
 
-/// <summary>One piece. Its id is its index in the file.</summary>
+/// <summary>One piece: its id is its place in the file.</summary>
 internal readonly record struct Piece(string Text, float Score, PieceKind Kind);
 
 /// <summary>
-/// The content of a SentencePiece <c>tokenizer.model</c>: a protobuf of <c>sentencepiece_model.proto</c>, read field by field. Fields not
-/// named below do not change the ids of a text.
+/// What a SentencePiece <c>tokenizer.model</c> holds: a protobuf of <c>sentencepiece_model.proto</c>, read field by field. Fields that are
+/// not named below do not change the ids of a text.
 /// </summary>
 internal sealed class SentencePieceFile
 {
@@ -56,12 +56,32 @@ internal sealed class SentencePieceFile
     private bool HasTrainer { get; set; }
 
     /// <summary>
-    /// Whether a file may be a SentencePiece model: it begins with a piece (field 1), or it is empty and so at least not of another type.
+    /// Whether a file may be a SentencePiece model: it begins with a piece (field 1), or is empty and so at least not of another kind.
     /// </summary>
     public static bool IsLikely(string path)
     {
         using var stream = TokenizerFiles.Open(path);
         return stream.ReadByte() is 0x0A or < 0;
+    }
+
+    /// <summary>What another file says of a Unigram model.</summary>
+    /// <param name="pieces">The pieces, by id.</param>
+    /// <param name="map">precompiled_charsmap.</param>
+    /// <param name="addDummyPrefix">Whether a space is written in front of a text.</param>
+    /// <param name="removeExtraWhitespaces">Whether neighboring spaces become one.</param>
+    public static SentencePieceFile Unigram(IEnumerable<Piece> pieces, byte[] map, bool addDummyPrefix, bool removeExtraWhitespaces)
+    {
+        var file = new SentencePieceFile
+        {
+            ModelType = 1,
+            CharacterMap = map,
+            AddDummyPrefix = addDummyPrefix,
+            RemoveExtraWhitespaces = removeExtraWhitespaces,
+            HasTrainer = true,
+        };
+        file.Pieces.AddRange(pieces);
+        file.ByteFallback = file.Pieces.Count(p => p.Kind == PieceKind.Byte) == 256;
+        return file;
     }
 
     /// <summary>Reads a file.</summary>
@@ -95,16 +115,16 @@ internal sealed class SentencePieceFile
             switch (WireFormat.GetTagFieldNumber(tag))
             {
                 case 1:
-                    Pieces.Add(ReadPiece(ReadNested(input, tag)));
+                    Pieces.Add(ReadPiece(Nested(input, tag)));
                     break;
                 case 2:
-                    ReadTrainer(ReadNested(input, tag));
+                    ReadTrainer(Nested(input, tag));
                     break;
                 case 3:
-                    ReadNormalizer(ReadNested(input, tag));
+                    ReadNormalizer(Nested(input, tag));
                     break;
                 case 5:
-                    HasDenormalizer = HasCharacterMap(ReadNested(input, tag));
+                    HasDenormalizer = HasCharacterMap(Nested(input, tag));
                     break;
                 default:
                     input.SkipLastField();
@@ -121,13 +141,13 @@ internal sealed class SentencePieceFile
             switch (WireFormat.GetTagFieldNumber(tag))
             {
                 case 1:
-                    piece = piece with { Text = ReadText(input, tag) };
+                    piece = piece with { Text = Text(input, tag) };
                     break;
                 case 2:
-                    piece = piece with { Score = ReadFloat(input, tag) };
+                    piece = piece with { Score = Float(input, tag) };
                     break;
                 case 3:
-                    piece = piece with { Kind = (PieceKind)ReadInteger(input, tag) };
+                    piece = piece with { Kind = (PieceKind)Integer(input, tag) };
                     break;
                 default:
                     input.SkipLastField();
@@ -147,25 +167,25 @@ internal sealed class SentencePieceFile
             switch (WireFormat.GetTagFieldNumber(tag))
             {
                 case 3:
-                    ModelType = ReadInteger(input, tag);
+                    ModelType = Integer(input, tag);
                     break;
                 case 24:
-                    SpaceAsSuffix = ReadInteger(input, tag) != 0;
+                    SpaceAsSuffix = Integer(input, tag) != 0;
                     break;
                 case 35:
-                    ByteFallback = ReadInteger(input, tag) != 0;
+                    ByteFallback = Integer(input, tag) != 0;
                     break;
                 case 44:
-                    UnknownSurface = ReadText(input, tag);
+                    UnknownSurface = Text(input, tag);
                     break;
                 case 46:
-                    BosPiece = ReadText(input, tag);
+                    BosPiece = Text(input, tag);
                     break;
                 case 47:
-                    EosPiece = ReadText(input, tag);
+                    EosPiece = Text(input, tag);
                     break;
                 case 48:
-                    PadPiece = ReadText(input, tag);
+                    PadPiece = Text(input, tag);
                     break;
                 default:
                     input.SkipLastField();
@@ -181,16 +201,16 @@ internal sealed class SentencePieceFile
             switch (WireFormat.GetTagFieldNumber(tag))
             {
                 case 2:
-                    CharacterMap = ReadBytes(input, tag).ToByteArray();
+                    CharacterMap = Bytes(input, tag).ToByteArray();
                     break;
                 case 3:
-                    AddDummyPrefix = ReadInteger(input, tag) != 0;
+                    AddDummyPrefix = Integer(input, tag) != 0;
                     break;
                 case 4:
-                    RemoveExtraWhitespaces = ReadInteger(input, tag) != 0;
+                    RemoveExtraWhitespaces = Integer(input, tag) != 0;
                     break;
                 case 5:
-                    EscapeWhitespaces = ReadInteger(input, tag) != 0;
+                    EscapeWhitespaces = Integer(input, tag) != 0;
                     break;
                 default:
                     input.SkipLastField();
@@ -205,25 +225,25 @@ internal sealed class SentencePieceFile
         while (input.ReadTag() is > 0 and var tag)
         {
             if (WireFormat.GetTagFieldNumber(tag) == 2)
-                found |= ReadBytes(input, tag).Length > 0;
+                found |= Bytes(input, tag).Length > 0;
             else
                 input.SkipLastField();
         }
         return found;
     }
 
-    private static int ReadInteger(CodedInputStream input, uint tag) => Expect(input, tag, WireFormat.WireType.Varint).ReadInt32();
+    private static int Integer(CodedInputStream input, uint tag) => Expect(input, tag, WireFormat.WireType.Varint).ReadInt32();
 
-    private static float ReadFloat(CodedInputStream input, uint tag) => Expect(input, tag, WireFormat.WireType.Fixed32).ReadFloat();
+    private static float Float(CodedInputStream input, uint tag) => Expect(input, tag, WireFormat.WireType.Fixed32).ReadFloat();
 
-    private static string ReadText(CodedInputStream input, uint tag) => Expect(input, tag, WireFormat.WireType.LengthDelimited).ReadString();
+    private static string Text(CodedInputStream input, uint tag) => Expect(input, tag, WireFormat.WireType.LengthDelimited).ReadString();
 
-    private static ByteString ReadBytes(CodedInputStream input, uint tag) =>
+    private static ByteString Bytes(CodedInputStream input, uint tag) =>
         Expect(input, tag, WireFormat.WireType.LengthDelimited).ReadBytes();
 
-    private static CodedInputStream ReadNested(CodedInputStream input, uint tag) => ReadBytes(input, tag).CreateCodedInput();
+    private static CodedInputStream Nested(CodedInputStream input, uint tag) => Bytes(input, tag).CreateCodedInput();
 
-    // The library reads whatever type it is asked for, even if the file has another type.
+    // The library reads whatever type it is asked for, also where the file has another one.
     private static CodedInputStream Expect(CodedInputStream input, uint tag, WireFormat.WireType type) =>
         WireFormat.GetTagWireType(tag) == type
             ? input

@@ -12,9 +12,14 @@ internal static class SentencePieceTokenizer
     private const int Unigram = 1,
         Bpe = 2;
 
-    public static TextTokenizer Load(string path, TokenizerSettings settings)
+    public static TextTokenizer Load(string path, TokenizerSettings settings) => Build(SentencePieceFile.Read(path), path, settings);
+
+    /// <summary>Builds a tokenizer.</summary>
+    /// <param name="file">The pieces and how text is normalized.</param>
+    /// <param name="path">Where they come from, for messages.</param>
+    /// <param name="settings">The rest.</param>
+    public static TextTokenizer Build(SentencePieceFile file, string path, TokenizerSettings settings)
     {
-        var file = SentencePieceFile.Read(path);
         Check(file, path);
         var tokens = new TokenTable(path);
         for (var id = 0; id < file.Pieces.Count; id++)
@@ -162,7 +167,7 @@ internal static class SentencePieceTokenizer
         );
     }
 
-    private static Dictionary<int, int> FindSingleCharacters(Dictionary<string, int> ids)
+    internal static Dictionary<int, int> FindSingleCharacters(Dictionary<string, int> ids)
     {
         var characters = new Dictionary<int, int>();
         foreach (var (text, id) in ids)
@@ -179,7 +184,7 @@ internal static class SentencePieceTokenizer
     /// SentencePiece merges two neighbors if their concatenation is a piece, the highest score first. So every way to split a piece into
     /// two symbols is a merge, ranked by the score of the piece.
     /// </summary>
-    private static MergeTable MakeMerges(IEnumerable<(string Text, int Id, float Score)> pieces, Dictionary<string, int> ids)
+    internal static MergeTable MakeMerges(IEnumerable<(string Text, int Id, float Score)> pieces, Dictionary<string, int> ids)
     {
         var table = new MergeTable(2 * ids.Count);
         var lookup = ids.GetAlternateLookup<ReadOnlySpan<char>>();
