@@ -98,6 +98,21 @@ public class SftTests : CliRun
     }
 
     [Fact]
+    public void Sft_says_so_where_answers_end_with_a_text_that_is_no_token()
+    {
+        var output = Succeed([
+            .. Arguments("run")
+                .Select(a =>
+                    a == "llama2" ? "chatml"
+                    : a == "6" ? "1"
+                    : a
+                ),
+        ]);
+        Assert.Contains("Examples that end with a text, '<|im_end|>'", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("do not teach the model to stop", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Sft_show_prints_what_the_model_will_see_and_trains_nothing()
     {
         var output = Succeed(

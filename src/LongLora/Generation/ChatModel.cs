@@ -34,7 +34,8 @@ public sealed class ChatModel : IDisposable
         (_model, _adapter, Tokenizer, _template) = (model, adapter, tokenizer, template);
         Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.Model)));
         Directory = options.Model;
-        (_endTokens, _endTexts) = template is null ? ([], []) : EndOfAnswer(template, tokenizer);
+        var end = template?.FindEndOfAnswer(tokenizer) ?? AnswerEnd.None;
+        (_endTokens, _endTexts) = (end.StopTokens, end.StopTexts);
         _kept = options.KeptConversations;
         _newGenerator = () => new TextGenerator(model, tokenizer, options.Context, options.CacheType, options.Streaming);
         _generators.Add(_newGenerator());
@@ -210,28 +211,6 @@ public sealed class ChatModel : IDisposable
         _generators.Remove(best);
         _generators.Add(best);
         return best;
-    }
-
-    // What stands behind an answer: a token where the tokenizer has it, and text where it has not, as with a template by name on a model
-    // of another kind.
-    private static (IReadOnlyList<int> Tokens, IReadOnlyList<string> Texts) EndOfAnswer(ChatTemplate template, ITokenizer tokenizer)
-    {
-        const string Said = "said";
-        string text;
-        try
-        {
-            text = template.Render([new("user", "x"), new(ChatMessage.Assistant, Said)], tokenizer).Text;
-        }
-        catch (DataException)
-        {
-            return ([], []);
-        }
-        var end = text[(text.LastIndexOf(Said, StringComparison.Ordinal) + Said.Length)..].Trim();
-        var close = end.StartsWith('<') ? end.IndexOf('>', StringComparison.Ordinal) + 1 : 0;
-        if (close == 0)
-            return ([], []);
-        end = end[..close];
-        return tokenizer.FindToken(end) is { } token ? ([token], []) : ([], [end]);
     }
 
     /// <inheritdoc/>

@@ -141,6 +141,9 @@ public sealed class TrainingData : IDisposable
         if (conversations.Sum(s => s.WithoutEnd) is > 0 and var withoutEnd)
             yield return $"Examples that no token ends, since the template writes none, so that they do not teach the model to stop: "
                 + $"{withoutEnd:N0}.";
+        if (conversations.Sum(s => s.EndedByText) is > 0 and var byText)
+            yield return $"Examples that end with a text, '{conversations.First(s => s.EndedByText > 0).EndText}', since the tokenizer has "
+                + $"no such token: {byText:N0}. chat and serve stop at it with the same template; other programs must be told to.";
     }
 
     /// <inheritdoc/>
