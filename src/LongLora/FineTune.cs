@@ -1,15 +1,12 @@
 using LongLora.Adapters;
 using LongLora.Attention;
-using LongLora.Checkpoints;
-using LongLora.Configs;
 using LongLora.Data;
 using LongLora.Export;
-using LongLora.Models;
+using LongLora.Loading;
 using LongLora.Options;
 using LongLora.Positions;
 using LongLora.Runs;
 using LongLora.Runtime;
-using LongLora.Tokenization;
 using LongLora.Training;
 
 namespace LongLora;
@@ -37,25 +34,23 @@ public static class FineTune
     {
         options.Validate();
         LibTorch.EnsureLoaded();
-        var device = Devices.Parse(options.Device);
+        _ = Devices.Parse(options.Device); // one that is not there is told of before anything is written
         var run = RunDirectory.Open(options);
-        var basePath = run.BasePath();
 
-        // Files -> weights: mapped, checked, and attached to the architecture that config.json describes.
-        var folder = CheckpointDirectory.Open(basePath);
-        if (options.CheckMemory)
+        // Files -> weights: mapped, checked, and attached to the architecture that config.json describes, positions rescaled.
+        var source = ModelSource.Open(run.BasePath());
+        if (options.CheckMemory && source.Files is { } folder)
             TrainingPlan.Make(options, folder).RequireFit();
-        using var model = ModelLoader.Load(LongerContext(folder.Config, options), folder, device, options.Quantization);
-        model.ComputeOnCuda(options.CudaCompute);
+        using var loaded = LoadedModel.Open(source, MakeLoadOptions(source, options));
+        var model = loaded.Network;
         if (options.Tuning == TuningMethod.Full && model.IsQuantized)
             throw new ConfigurationException(
-                $"tuning is full, but the matrices of '{basePath}' are quantised and cannot be trained. Use lora-plus, or the model in "
-                    + $"full precision."
+                $"tuning is full, but the matrices of '{source.Location}' are quantised and cannot be trained. Use lora-plus, or the "
+                    + $"model in full precision."
             );
 
         // Text -> tokens -> batches [B, L]. Host memory only.
-        var tokenizer = TokenizerLoader.LoadIfPresent(basePath);
-        using var data = TrainingData.Open(options, tokenizer, model.Config, readers, cancellation);
+        using var data = TrainingData.Open(options, source, readers, cancellation);
         var sampler = data.Sample();
 
         // What is trained: LoRA beside the projections, embeddings and norms themselves, all in one flat buffer.
@@ -83,26 +78,33 @@ public static class FineTune
 
         // Weights -> files: a PEFT adapter, or a whole model.
         if (options.Tuning == TuningMethod.Full)
-            HuggingFaceExporter.Write(run.ResultPath, model, folder);
+            HuggingFaceExporter.Write(run.ResultPath, model, loaded.Files);
         else
-            AtomicFile.WriteDirectory(run.ResultPath, path => PeftFormat.Write(path, adapters, model, basePath));
+            AtomicFile.WriteDirectory(run.ResultPath, path => PeftFormat.Write(path, adapters, model, source.Location));
         return new FineTuneResult(run.ResultPath, model.Config, parameters.Count) { Notes = data.Notes };
     }
 
-    /// <summary>The config with positions rescaled for the new context.</summary>
-    internal static ModelConfig LongerContext(ModelConfig config, FineTuneOptions options)
+    /// <summary>How the model of a run is opened: with positions for the new context.</summary>
+    internal static LoadOptions MakeLoadOptions(ModelSource source, FineTuneOptions options)
     {
-        var native = RopeScaling.CurrentContext(config);
-        if (options.Context < native && options.Task == TrainingTask.Sft)
-            return config;
-        if (options.Context < native)
+        var native = RopeScaling.CurrentContext(source.Config);
+        var isShort = options.Context < native;
+        if (isShort && options.Task != TrainingTask.Sft)
         {
             throw new ConfigurationException(
                 $"context is {options.Context}, but the model in '{options.Model}' already has {native} tokens. "
                     + $"Give a context of at least {native}."
             );
         }
-        return RopeScaling.Extend(config, options.RopeScaling, options.RopeFactor, options.Context);
+        return new LoadOptions
+        {
+            Context = isShort ? null : options.Context,
+            RopeScaling = options.RopeScaling,
+            RopeFactor = options.RopeFactor,
+            Quantization = options.Quantization,
+            Device = options.Device,
+            CudaCompute = options.CudaCompute,
+        };
     }
 
     internal static AdapterOptions Tuning(FineTuneOptions options) =>

@@ -58,8 +58,7 @@ internal static class EvaluateAnswersCommand
         command.SetAction(parsed =>
         {
             EvaluationOutput.Require(parsed.GetValue(json));
-            using var model = source.Load(parsed, out var tokenizer, out var adapter);
-            using var owned = adapter;
+            using var loaded = source.Load(parsed);
             var options = new FineTuneOptions
             {
                 Model = parsed.GetValue<string>("--model")!,
@@ -72,9 +71,9 @@ internal static class EvaluateAnswersCommand
             };
             options.Validate();
             var examples = TrainingData
-                .Sources(options, tokenizer, model.Config, DocumentFormats.All)
+                .Sources(options, loaded.Source, DocumentFormats.All, loaded.Config.VocabularySize)
                 .SelectMany(s => s.Read(context.Cancellation));
-            var result = AnswerLoss.Evaluate(model, examples, null, context.Cancellation);
+            var result = AnswerLoss.Evaluate(loaded.Network, examples, null, context.Cancellation);
             context.Output.WriteLine(
                 $"{result.Examples:N0} examples, {result.Tokens:N0} tokens of answers: loss {result.Loss:F4}, perplexity "
                     + $"{result.Perplexity:F3}; {result.Exact:N0} examples answered word for word"

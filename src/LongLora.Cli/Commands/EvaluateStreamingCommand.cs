@@ -66,12 +66,12 @@ internal static class EvaluateStreamingCommand
         {
             EvaluationOutput.Require(parsed.GetValue(json));
             var counts = ParseSinks(parsed.GetValue(sinks)!);
-            using var model = source.Load(parsed, out var tokenizer, out var adapter);
-            using var owned = adapter;
-            var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
-            using var tokens = TokenStore.Build(
-                ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All),
-                separator,
+            using var loaded = source.Load(parsed);
+            var model = loaded.Network;
+            using var tokens = TokenStore.Read(
+                parsed.GetValue(data)!,
+                loaded,
+                DocumentFormats.All,
                 parsed.GetValue(maxTokens),
                 context.Cancellation
             );

@@ -1,7 +1,6 @@
 using System.CommandLine;
-using LongLora.Checkpoints;
 using LongLora.Export;
-using LongLora.Models;
+using LongLora.Loading;
 using LongLora.Quantization;
 using LongLora.Runtime;
 
@@ -40,10 +39,12 @@ internal static class QuantizeCommand
             var target = parsed.GetValue(output)!;
             if (Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any())
                 throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
-            var folder = CheckpointDirectory.Open(parsed.GetValue(model)!);
-            using var quantized = ModelLoader.Load(folder.Config, folder, null, parsed.GetValue(kind));
-            QuantizedCheckpoint.Write(target, quantized, folder);
-            var matrices = quantized.Linears.Select(l => l.Projection).OfType<QuantizedProjection>().ToList();
+            using var quantized = LoadedModel.Open(
+                parsed.GetValue(model)!,
+                new LoadOptions { Quantization = parsed.GetValue(kind), Device = "cpu" }
+            );
+            QuantizedCheckpoint.Write(target, quantized.Network, quantized.Files);
+            var matrices = quantized.Network.Linears.Select(l => l.Projection).OfType<QuantizedProjection>().ToList();
             var (bytes, weights) = (matrices.Sum(m => m.ByteCount), matrices.Sum(m => m.OutputSize * m.InputSize));
             context.Output.WriteLine(
                 $"{matrices.Count} matrices of {weights:N0} weights in {bytes:N0} bytes: {(double)bytes / weights:F3} a weight."

@@ -1,12 +1,10 @@
 using System.CommandLine;
-using LongLora.Checkpoints;
 using LongLora.Data;
 using LongLora.Documents;
 using LongLora.Options;
 using LongLora.Reports;
 using LongLora.Runs;
 using LongLora.Runtime;
-using LongLora.Tokenization;
 using LongLora.Training;
 
 namespace LongLora.Cli.Commands;
@@ -77,9 +75,9 @@ internal static class TrainCommand
     internal static int Show(FineTuneOptions options, int count, CliContext context)
     {
         (options with { Output = "-" }).Validate();
-        var tokenizer = TokenizerLoader.Load(options.Model);
-        var config = CheckpointDirectory.Open(options.Model).Config;
-        var sources = TrainingData.Sources(options, tokenizer, config, DocumentFormats.All);
+        var model = TrainingData.OpenSource(options);
+        var tokenizer = model.RequireTokenizer();
+        var sources = TrainingData.Sources(options, model, DocumentFormats.All);
         foreach (var example in sources.SelectMany(s => s.Read(context.Cancellation)).Take(count))
         {
             context.Output.WriteLine($"--- {example.Origin}");

@@ -1,6 +1,4 @@
-using LongLora.Adapters;
-using LongLora.Checkpoints;
-using LongLora.Models;
+using LongLora.Loading;
 using LongLora.Positions;
 using LongLora.Runtime;
 using LongLora.Tokenization;
@@ -13,31 +11,16 @@ namespace LongLora.Generation;
 /// </summary>
 public sealed class ChatModel : IDisposable
 {
-    private readonly CausalLanguageModel _model;
-    private readonly AdapterSet? _adapter;
-    private readonly ChatTemplate? _template;
+    private readonly LoadedModel _model;
     private readonly Func<TextGenerator> _newGenerator;
     private readonly List<TextGenerator> _generators = []; // used last comes last
     private readonly int _kept;
     private readonly SemaphoreSlim _turn = new(1, 1);
-    private readonly IReadOnlyList<int> _endTokens;
-    private readonly IReadOnlyList<string> _endTexts;
 
-    private ChatModel(
-        ChatModelOptions options,
-        CausalLanguageModel model,
-        AdapterSet? adapter,
-        ITokenizer tokenizer,
-        ChatTemplate? template
-    )
+    private ChatModel(ChatModelOptions options, LoadedModel model, ITokenizer tokenizer)
     {
-        (_model, _adapter, Tokenizer, _template) = (model, adapter, tokenizer, template);
-        Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.Model)));
-        Directory = options.Model;
-        var end = template?.FindEndOfAnswer(tokenizer) ?? AnswerEnd.None;
-        (_endTokens, _endTexts) = (end.StopTokens, end.StopTexts);
-        _kept = options.KeptConversations;
-        _newGenerator = () => new TextGenerator(model, tokenizer, options.Context, options.CacheType, options.Streaming);
+        (_model, Tokenizer, _kept) = (model, tokenizer, options.KeptConversations);
+        _newGenerator = () => new TextGenerator(model.Network, tokenizer, options.Context, options.CacheType, options.Streaming);
         _generators.Add(_newGenerator());
         Context = _generators[0].Context;
         TrainedContext = RopeScaling.CurrentContext(model.Config);
@@ -55,35 +38,35 @@ public sealed class ChatModel : IDisposable
             throw new ConfigurationException(
                 $"context is {options.Context}; it must be at least 2: one token of the prompt and one of the answer."
             );
-        var tokenizer = TokenizerLoader.Load(options.Model);
-        var template = options.Template switch
-        {
-            null => null,
-            "auto" => ChatTemplate.OfModel(options.Model),
-            var choice => ChatTemplate.Find(choice, options.Model),
-        };
-        var folder = CheckpointDirectory.Open(options.Model); // the model owns it
-        var model = ModelLoader.Load(folder.Config, folder, Devices.Parse(options.Device), options.Quantization);
-        AdapterSet? adapter = null;
+        var source = ModelSource.Open(options.Model);
+        var tokenizer = source.RequireTokenizer();
+        var model = LoadedModel.Open(
+            source,
+            new LoadOptions
+            {
+                Adapter = options.Adapter,
+                AdapterReading = options.AdapterReading,
+                Template = options.Template,
+                Quantization = options.Quantization,
+                Device = options.Device,
+            }
+        );
         try
         {
-            if (options.Adapter is { } path)
-                adapter = PeftFormat.Attach(path, model, options.AdapterReading);
-            return new ChatModel(options, model, adapter, tokenizer, template);
+            return new ChatModel(options, model, tokenizer);
         }
         catch
         {
-            adapter?.Dispose();
             model.Dispose();
             throw;
         }
     }
 
     /// <summary>Name of the model's folder.</summary>
-    public string Name { get; }
+    public string Name => _model.Source.Name;
 
     /// <summary>The model's folder as it was given.</summary>
-    public string Directory { get; }
+    public string Directory => _model.Source.Location;
 
     /// <summary>Most tokens of conversation and answer together.</summary>
     public int Context { get; }
@@ -95,7 +78,7 @@ public sealed class ChatModel : IDisposable
     public ITokenizer Tokenizer { get; }
 
     /// <summary>Whether there is a chat template; without one only <c>Complete</c> works.</summary>
-    public bool HasTemplate => _template is not null;
+    public bool HasTemplate => _model.Template is not null;
 
     /// <summary>A conversation as the model reads it, up to where its answer begins.</summary>
     /// <param name="messages">The conversation; the last message asks.</param>
@@ -103,7 +86,7 @@ public sealed class ChatModel : IDisposable
     /// <exception cref="DataException">The conversation is empty, or the template refuses it.</exception>
     public IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages)
     {
-        if (_template is null)
+        if (_model.Template is not { } template)
         {
             throw new ConfigurationException(
                 $"'{Directory}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. "
@@ -112,7 +95,7 @@ public sealed class ChatModel : IDisposable
         }
         if (messages.Count == 0)
             throw new DataException("The conversation is empty; give at least one message.");
-        return _template.Render(messages, Tokenizer, addGenerationPrompt: true).Encode(Tokenizer).Ids;
+        return template.Render(messages, Tokenizer, addGenerationPrompt: true).Encode(Tokenizer).Ids;
     }
 
     /// <summary>Answers a conversation.</summary>
@@ -146,8 +129,8 @@ public sealed class ChatModel : IDisposable
             conversation,
             options with
             {
-                StopTokens = [.. options.StopTokens, .. _endTokens],
-                Stop = [.. options.Stop, .. _endTexts],
+                StopTokens = [.. options.StopTokens, .. _model.EndOfAnswer.StopTokens],
+                Stop = [.. options.Stop, .. _model.EndOfAnswer.StopTexts],
             },
             onText,
             cancellation
@@ -217,7 +200,6 @@ public sealed class ChatModel : IDisposable
     public void Dispose()
     {
         _generators.ForEach(g => g.Dispose());
-        _adapter?.Dispose();
         _model.Dispose();
         _turn.Dispose();
     }

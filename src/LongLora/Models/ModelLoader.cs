@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 namespace LongLora.Models;
 
 /// <summary>Makes a model from a checkpoint, from a config alone, or new. The one switch over model families.</summary>
-public static class ModelLoader
+internal static class ModelLoader
 {
     /// <summary>The families that can be built, by <c>model_type</c>.</summary>
     public static IReadOnlyList<string> Families { get; } = ["llama", "mistral", "qwen2", "qwen3", "phi3", "gpt_neox"];

@@ -1,8 +1,8 @@
 using LongLora.Configs;
 using LongLora.Data;
+using LongLora.Loading;
 using LongLora.Options;
 using LongLora.Runtime;
-using LongLora.Tokenization;
 
 namespace LongLora.Runs;
 
@@ -20,25 +20,38 @@ public sealed class TrainingData : IDisposable
     /// <summary>What was done to the data that its owner may want to know, such as examples that were shortened; sentences.</summary>
     public IReadOnlyList<string> Notes { get; }
 
+    /// <summary>The model that reads the data of a run; for one from scratch, what is known of it before the run begins.</summary>
+    /// <param name="options">The options.</param>
+    /// <exception cref="LongLoraException">A file of it is missing, damaged or not supported.</exception>
+    public static ModelSource OpenSource(FineTuneOptions options) =>
+        options.FromScratch is { } file
+            ? ModelSource.Create(
+                ModelConfigReader.ReadFile(file) with
+                {
+                    MaxPositions = options.Context,
+                },
+                options.Seed,
+                tokenizer: options.Tokenizer
+            )
+            : ModelSource.Open(options.Model);
+
     /// <summary>Reads the data of a run.</summary>
     /// <param name="options">Data, task, and how they are read.</param>
-    /// <param name="tokenizer">The model's tokenizer; null is enough for token <c>.bin</c>.</param>
-    /// <param name="config">The model.</param>
+    /// <param name="model">The model that is trained; it needs a tokenizer for all but token <c>.bin</c>.</param>
     /// <param name="readers">Readers of further kinds of files; null for none.</param>
     /// <param name="cancellation">Looked at once a document.</param>
     /// <exception cref="LongLoraException">A file cannot be read, or options do not fit it.</exception>
     public static TrainingData Open(
         FineTuneOptions options,
-        ITokenizer? tokenizer,
-        ModelConfig config,
+        ModelSource model,
         IReadOnlyList<IDocumentReader>? readers = null,
         CancellationToken cancellation = default
     )
     {
-        var sources = Sources(options, tokenizer, config, readers);
-        var cache = options.TokenCache.Length > 0 ? new TokenCache(options.TokenCache, CacheParts(options, config)) : null;
+        var sources = Sources(options, model, readers);
+        var cache = options.TokenCache.Length > 0 ? new TokenCache(options.TokenCache, CacheParts(options, model)) : null;
         // An example ends with its own end-of-text token; between texts one is written here.
-        var separator = options.Task == TrainingTask.Sft ? null : tokenizer?.EosTokenId ?? config.EosTokenIds.Cast<int?>().FirstOrDefault();
+        var separator = options.Task == TrainingTask.Sft ? null : model.Separator;
         var tokens = TokenStore.Build(sources, separator, null, cache, cancellation);
         return new TrainingData(options, tokens, [.. NotesOn(options, sources)]);
     }
@@ -59,28 +72,25 @@ public sealed class TrainingData : IDisposable
 
     /// <summary>The sources of a run, one for each path.</summary>
     /// <param name="options">Data, task, and how they are read.</param>
-    /// <param name="tokenizer">The model's tokenizer; null is enough for token <c>.bin</c>.</param>
-    /// <param name="config">The model.</param>
+    /// <param name="model">The model; it needs a tokenizer for all but token <c>.bin</c>.</param>
     /// <param name="readers">Readers of further kinds of files; null for none.</param>
+    /// <param name="vocabularySize">V, where an adapter gave the model more token ids; null for the model's own.</param>
     public static IReadOnlyList<IExampleSource> Sources(
         FineTuneOptions options,
-        ITokenizer? tokenizer,
-        ModelConfig config,
-        IReadOnlyList<IDocumentReader>? readers = null
+        ModelSource model,
+        IReadOnlyList<IDocumentReader>? readers = null,
+        int? vocabularySize = null
     )
     {
+        var vocabulary = vocabularySize ?? model.Config.VocabularySize;
         if (options.Task == TrainingTask.Text)
-            return
-            [
-                .. options.Data.Select(d => ExampleSources.Open([d.Path], tokenizer, config.VocabularySize, readers, options.TokenBytes)),
-            ];
-        if (tokenizer is null)
+            return [.. options.Data.Select(d => ExampleSources.Open([d.Path], model.Tokenizer, vocabulary, readers, options.TokenBytes))];
+        if (model.Tokenizer is not { } tokenizer)
             throw new DataException(
-                $"sft needs a tokenizer; '{options.Model}' has no tokenizer.model or tokenizer.json. Copy the one that the model was "
+                $"sft needs a tokenizer; '{model.Location}' has no tokenizer.model or tokenizer.json. Copy the one that the model was "
                     + $"trained with into the folder."
             );
-        var template =
-            options.Template == "auto" ? ChatTemplate.OfModel(options.Model) : ChatTemplate.Find(options.Template, options.Model);
+        var template = model.FindTemplate(options.Template);
         var format = new ConversationFormat(options.Columns);
         return
         [
@@ -89,7 +99,7 @@ public sealed class TrainingData : IDisposable
                 format,
                 template,
                 tokenizer,
-                config.VocabularySize,
+                vocabulary,
                 options.Context,
                 readers?.OfType<IRecordReader>()
             )),
@@ -97,30 +107,22 @@ public sealed class TrainingData : IDisposable
     }
 
     // Everything that a token depends on; files by length and time of change.
-    private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelConfig config)
+    private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelSource model)
     {
         string[] keys = options.Task == TrainingTask.Sft ? ["task", "template", "columns", "context"] : ["task", "token-bytes"];
-        var files = Directory
-            .EnumerateFiles(options.Model)
-            .Where(f =>
-                Path.GetFileName(f) is var name
-                && (name.Contains("token", StringComparison.Ordinal) || name.StartsWith("chat_template", StringComparison.Ordinal))
-            )
-            .Concat(
-                options.Data.SelectMany(d =>
-                    Directory.Exists(d.Path) ? Directory.EnumerateFiles(d.Path, "*", SearchOption.AllDirectories) : [d.Path]
-                )
-            );
-        if (File.Exists(options.Template))
-            files = files.Append(options.Template);
+        var texts = File.Exists(options.Template) ? model.TextFiles.Append(options.Template) : model.TextFiles;
+        var data = options.Data.SelectMany(d =>
+            Directory.Exists(d.Path) ? Directory.EnumerateFiles(d.Path, "*", SearchOption.AllDirectories) : [d.Path]
+        );
         return
         [
             "tokens 2",
             Recipe.Version,
-            $"vocabulary: {config.VocabularySize}",
-            $"ends: {string.Join(' ', config.EosTokenIds)}",
+            $"vocabulary: {model.Config.VocabularySize}",
+            $"ends: {string.Join(' ', model.Config.EosTokenIds)}",
             .. FineTuneOptionTable.All.Where(o => keys.Contains(o.Name)).Select(o => $"{o.Name}: {o.Format(options)}"),
-            .. files.Order(StringComparer.Ordinal).Select(TokenCache.Mark),
+            .. texts.Select(TokenCache.Mark),
+            .. data.Order(StringComparer.Ordinal).Select(TokenCache.Mark),
         ];
     }
 

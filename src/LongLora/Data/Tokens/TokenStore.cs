@@ -1,5 +1,6 @@
 using System.IO.MemoryMappedFiles;
 using System.Runtime.InteropServices;
+using LongLora.Loading;
 using LongLora.Runtime;
 
 namespace LongLora.Data;
@@ -63,6 +64,21 @@ public sealed unsafe class TokenStore : IDisposable
         long? maxTokens = null,
         CancellationToken cancellation = default
     ) => Build([source], separator, maxTokens, null, cancellation);
+
+    /// <summary>Reads files and folders as a model reads them, its separator between documents.</summary>
+    /// <param name="paths">Files and folders, as <see cref="ExampleSources.Open"/> takes them.</param>
+    /// <param name="model">The model; it needs a tokenizer for all but token <c>.bin</c>.</param>
+    /// <param name="readers">Readers of further kinds, such as those of LongLora.Documents; null for none.</param>
+    /// <param name="maxTokens">Stops there; null for no limit.</param>
+    /// <param name="cancellation">Looked at once a document.</param>
+    /// <exception cref="DataException">A path cannot be read, or there is not one token.</exception>
+    public static TokenStore Read(
+        IReadOnlyList<string> paths,
+        LoadedModel model,
+        IReadOnlyList<IDocumentReader>? readers = null,
+        long? maxTokens = null,
+        CancellationToken cancellation = default
+    ) => Build(ExampleSources.Open(paths, model.Tokenizer, model.Config.VocabularySize, readers), model.Separator, maxTokens, cancellation);
 
     /// <summary>Reads several corpora, one after the other.</summary>
     /// <param name="sources">Where their documents come from.</param>
