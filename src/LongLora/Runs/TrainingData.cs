@@ -11,14 +11,13 @@ public sealed class TrainingData : IDisposable
 {
     private readonly FineTuneOptions _options;
 
-    private TrainingData(FineTuneOptions options, TokenStore tokens, IReadOnlyList<string> notes) =>
-        (_options, Tokens, Notes) = (options, tokens, notes);
+    private TrainingData(FineTuneOptions options, TokenStore tokens) => (_options, Tokens) = (options, tokens);
 
     /// <summary>The tokens.</summary>
     public TokenStore Tokens { get; }
 
     /// <summary>What was done to the data that its owner may want to know, such as examples that were shortened; sentences.</summary>
-    public IReadOnlyList<string> Notes { get; }
+    public IReadOnlyList<string> Notes => Tokens.Notes;
 
     /// <summary>The model that reads the data of a run; for one from scratch, what is known of it before the run begins.</summary>
     /// <param name="options">The options.</param>
@@ -52,8 +51,10 @@ public sealed class TrainingData : IDisposable
         var cache = options.TokenCache.Length > 0 ? new TokenCache(options.TokenCache, CacheParts(options, model)) : null;
         // An example ends with its own end-of-text token; between texts one is written here.
         var separator = options.Task == TrainingTask.Sft ? null : model.Separator;
-        var tokens = TokenStore.Build(sources, separator, null, cache, cancellation);
-        return new TrainingData(options, tokens, [.. NotesOn(options, sources)]);
+        return new TrainingData(
+            options,
+            TokenStore.Build(sources, separator, null, cache, () => [.. NotesOn(options, sources)], cancellation)
+        );
     }
 
     /// <summary>The batches of the run, from the beginning.</summary>
@@ -106,7 +107,8 @@ public sealed class TrainingData : IDisposable
         ];
     }
 
-    // Everything that a token depends on; files by length and time of change.
+    // Everything that a token depends on: the model's small files by what is in them, since a run from scratch has copies, and the data
+    // by length and time of change.
     private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelSource model)
     {
         string[] keys = options.Task == TrainingTask.Sft ? ["task", "template", "columns", "context"] : ["task", "token-bytes"];
@@ -116,12 +118,12 @@ public sealed class TrainingData : IDisposable
         );
         return
         [
-            "tokens 2",
+            "tokens 3",
             Recipe.Version,
             $"vocabulary: {model.Config.VocabularySize}",
             $"ends: {string.Join(' ', model.Config.EosTokenIds)}",
             .. FineTuneOptionTable.All.Where(o => keys.Contains(o.Name)).Select(o => $"{o.Name}: {o.Format(options)}"),
-            .. texts.Select(TokenCache.Mark),
+            .. texts.Select(TokenCache.Digest),
             .. data.Order(StringComparer.Ordinal).Select(TokenCache.Mark),
         ];
     }

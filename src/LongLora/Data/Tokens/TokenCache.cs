@@ -37,6 +37,10 @@ public sealed class TokenCache
         return $"{file.FullName}\t{(file.Exists ? file.Length : -1)}\t{(file.Exists ? file.LastWriteTimeUtc.Ticks : 0)}";
     }
 
+    /// <summary>What tells that a small file is as it was, wherever it lies: its name and the SHA-256 of what is in it.</summary>
+    public static string Digest(string path) =>
+        $"{Path.GetFileName(path)}\t{Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(path)))}";
+
     /// <summary>The kept tokens, or null where there are none.</summary>
     internal TokenStore? TryOpen()
     {

@@ -52,6 +52,9 @@ public sealed unsafe class TokenStore : IDisposable
     /// <summary>SHA-256 of where documents begin and end, in hexadecimal.</summary>
     public string LayoutDigest => _footer.LayoutDigest;
 
+    /// <summary>What was done to the data when it was read, such as examples that were shortened; sentences.</summary>
+    public IReadOnlyList<string> Notes => _footer.Notes;
+
     /// <summary>Reads a whole corpus.</summary>
     /// <param name="source">The documents.</param>
     /// <param name="separator">Written after each document but the last, such as EOS; null for none.</param>
@@ -63,7 +66,7 @@ public sealed unsafe class TokenStore : IDisposable
         int? separator,
         long? maxTokens = null,
         CancellationToken cancellation = default
-    ) => Build([source], separator, maxTokens, null, cancellation);
+    ) => Build([source], separator, maxTokens, null, null, cancellation);
 
     /// <summary>Reads files and folders as a model reads them, its separator between documents.</summary>
     /// <param name="paths">Files and folders, as <see cref="ExampleSources.Open"/> takes them.</param>
@@ -87,6 +90,9 @@ public sealed unsafe class TokenStore : IDisposable
     /// <param name="cache">
     /// Where the tokens stay for later runs, and are looked for; null for a temporary file, which goes with the store.
     /// </param>
+    /// <param name="notes">
+    /// Asked, once all is read, what was done to the data; the sentences stay with the tokens. Null for nothing.
+    /// </param>
     /// <param name="cancellation">Looked at once a document.</param>
     /// <exception cref="DataException">There is not one token, or the folder cannot take the tokens.</exception>
     public static TokenStore Build(
@@ -94,6 +100,7 @@ public sealed unsafe class TokenStore : IDisposable
         int? separator,
         long? maxTokens = null,
         TokenCache? cache = null,
+        Func<IReadOnlyList<string>>? notes = null,
         CancellationToken cancellation = default
     )
     {
@@ -102,7 +109,7 @@ public sealed unsafe class TokenStore : IDisposable
         using var writer = new TokenStoreWriter(cache is null ? Path.GetTempPath() : cache.Folder, separator, maxTokens);
         foreach (var source in sources)
             writer.Add(source, cancellation);
-        return writer.Finish(cache);
+        return writer.Finish(cache, notes?.Invoke() ?? []);
     }
 
     /// <summary>Copies tokens.</summary>

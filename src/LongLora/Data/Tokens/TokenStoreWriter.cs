@@ -68,7 +68,8 @@ internal sealed class TokenStoreWriter : IDisposable
 
     /// <summary>Ends the file and opens it for reading.</summary>
     /// <param name="cache">Where it is to stay; null to let it go with the store.</param>
-    public TokenStore Finish(TokenCache? cache)
+    /// <param name="notes">Sentences on what was done to the data.</param>
+    public TokenStore Finish(TokenCache? cache, IReadOnlyList<string> notes)
     {
         if (Position == 0)
             throw new DataException("The data holds no text at all: every file is empty.");
@@ -100,6 +101,7 @@ internal sealed class TokenStoreWriter : IDisposable
                 LayoutDigest = layout,
                 Origins = _origins,
                 Corpora = _corpora,
+                Notes = notes,
             }.Write(file);
             if (cache is not null)
                 store = cache.Keep(file);
