@@ -43,7 +43,7 @@ public sealed class SameAnswerTests : IDisposable
         return
         [
             generator.Generate([model.Encode(conversation)], greedy, cancellation: stop)[0].Text,
-            model.Answer(conversation, greedy, cancellation: stop).Text,
+            (await model.AnswerAsync(conversation, greedy, stop).WholeAsync(stop)).Text,
             (await client.GetResponseAsync(Question, new() { MaxOutputTokens = 80 }, stop)).Text,
             (await client.GetStreamingResponseAsync(Question, new() { MaxOutputTokens = 80 }, stop).ToChatResponseAsync(stop)).Text,
         ];

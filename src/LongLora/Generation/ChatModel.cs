@@ -6,8 +6,9 @@ using LongLora.Tokenization;
 namespace LongLora.Generation;
 
 /// <summary>
-/// A model folder, with an adapter if there is one, ready to answer: model, tokenizer and chat template. What a conversation shares with
-/// the one before it is not read again. It may be called from several threads; they are answered one after the other.
+/// A model ready to answer: what chat, serve and <c>IChatClient</c> stand on. An answer comes as a stream of pieces, the last of which has
+/// the result; leaving the stream ends the generation. What a conversation shares with the one before it is not read again. It may be
+/// asked from several threads at once; the answers are made one after the other, in the order in which they were asked for.
 /// </summary>
 public sealed class ChatModel : IDisposable
 {
@@ -15,7 +16,7 @@ public sealed class ChatModel : IDisposable
     private readonly Func<TextGenerator> _newGenerator;
     private readonly List<TextGenerator> _generators = []; // used last comes last
     private readonly int _kept;
-    private readonly SemaphoreSlim _turn = new(1, 1);
+    private readonly AnswerQueue _queue = new();
 
     private ChatModel(ChatModelOptions options, LoadedModel model, ITokenizer tokenizer)
     {
@@ -101,86 +102,71 @@ public sealed class ChatModel : IDisposable
     /// <summary>Answers a conversation.</summary>
     /// <param name="messages">The conversation; the last message asks.</param>
     /// <param name="options">How. What the template writes behind an answer ends it as well.</param>
-    /// <param name="onText">Given each piece of the answer as soon as it is certain, on the thread that calls.</param>
     /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
+    /// <returns>The pieces; they and all errors come when the stream is read.</returns>
     /// <exception cref="ConfigurationException">There is no chat template, or an option is wrong.</exception>
     /// <exception cref="DataException">The template refuses the conversation, or it leaves no room in the context.</exception>
-    public GenerationResult Answer(
+    public IAsyncEnumerable<AnswerPiece> AnswerAsync(
         IReadOnlyList<ChatMessage> messages,
         GenerationOptions options,
-        Action<string>? onText = null,
         CancellationToken cancellation = default
-    ) => AnswerTokens(Encode(messages), options, onText, cancellation);
+    ) => Run(() => Encode(messages), WithEndOfAnswer(options), cancellation);
 
     /// <summary>Answers a conversation that <see cref="Encode"/> gave.</summary>
     /// <param name="conversation">Its tokens.</param>
     /// <param name="options">How. What the template writes behind an answer ends it as well.</param>
-    /// <param name="onText">Given each piece of the answer as soon as it is certain, on the thread that calls.</param>
     /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
+    /// <returns>The pieces; they and all errors come when the stream is read.</returns>
     /// <exception cref="ConfigurationException">An option is wrong.</exception>
     /// <exception cref="DataException">The conversation leaves no room in the context.</exception>
-    public GenerationResult AnswerTokens(
+    public IAsyncEnumerable<AnswerPiece> AnswerTokensAsync(
         IReadOnlyList<int> conversation,
         GenerationOptions options,
-        Action<string>? onText = null,
         CancellationToken cancellation = default
-    ) =>
-        Generate(
-            conversation,
-            options with
-            {
-                StopTokens = [.. options.StopTokens, .. _model.EndOfAnswer.StopTokens],
-                Stop = [.. options.Stop, .. _model.EndOfAnswer.StopTexts],
-            },
-            onText,
-            cancellation
-        );
+    ) => Run(() => conversation, WithEndOfAnswer(options), cancellation);
 
     /// <summary>Goes on from a text, encoded with what the model's tokenizer puts in front (BOS).</summary>
     /// <param name="prompt">The text.</param>
     /// <param name="options">How.</param>
-    /// <param name="onText">Given each piece of the answer as soon as it is certain, on the thread that calls.</param>
     /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
+    /// <returns>The pieces; they and all errors come when the stream is read.</returns>
     /// <exception cref="ConfigurationException">An option is wrong.</exception>
     /// <exception cref="DataException">The prompt is empty, or leaves no room in the context.</exception>
-    public GenerationResult Complete(
+    public IAsyncEnumerable<AnswerPiece> CompleteAsync(
         string prompt,
         GenerationOptions options,
-        Action<string>? onText = null,
         CancellationToken cancellation = default
-    ) => CompleteTokens(Tokenizer.Encode(prompt, addSpecial: true), options, onText, cancellation);
+    ) => Run(() => Tokenizer.Encode(prompt, addSpecial: true), options, cancellation);
 
     /// <summary>Goes on from token ids.</summary>
     /// <param name="prompt">The ids, with what begins a text.</param>
     /// <param name="options">How.</param>
-    /// <param name="onText">Given each piece of the answer as soon as it is certain, on the thread that calls.</param>
     /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
+    /// <returns>The pieces; they and all errors come when the stream is read.</returns>
     /// <exception cref="ConfigurationException">An option is wrong.</exception>
     /// <exception cref="DataException">The prompt is empty, or leaves no room in the context.</exception>
-    public GenerationResult CompleteTokens(
+    public IAsyncEnumerable<AnswerPiece> CompleteTokensAsync(
         IReadOnlyList<int> prompt,
         GenerationOptions options,
-        Action<string>? onText = null,
         CancellationToken cancellation = default
-    ) => Generate(prompt, options, onText, cancellation);
+    ) => Run(() => prompt, options, cancellation);
 
-    private GenerationResult Generate(
-        IReadOnlyList<int> prompt,
-        GenerationOptions options,
-        Action<string>? onText,
-        CancellationToken cancellation
-    )
-    {
-        _turn.Wait(cancellation);
-        try
+    private GenerationOptions WithEndOfAnswer(GenerationOptions options) =>
+        options with
         {
-            return Generator(prompt).Generate([prompt], options, onText is null ? null : (_, text) => onText(text), cancellation)[0];
-        }
-        finally
-        {
-            _turn.Release();
-        }
-    }
+            StopTokens = [.. options.StopTokens, .. _model.EndOfAnswer.StopTokens],
+            Stop = [.. options.Stop, .. _model.EndOfAnswer.StopTexts],
+        };
+
+    private IAsyncEnumerable<AnswerPiece> Run(Func<IReadOnlyList<int>> read, GenerationOptions options, CancellationToken cancellation) =>
+        _queue.RunAsync(
+            (onText, stop) =>
+            {
+                var prompt = read();
+                return Generator(prompt).Generate([prompt], options, (_, text) => onText(text), stop)[0];
+            },
+            cancellation
+        );
 
     // The one that holds the beginning of the prompt. One of which more than half would be thrown away is left alone while there is
     // another way.
@@ -196,11 +182,11 @@ public sealed class ChatModel : IDisposable
         return best;
     }
 
-    /// <inheritdoc/>
+    /// <summary>Ends what is being answered, waits for it, and frees the model.</summary>
     public void Dispose()
     {
+        _queue.Dispose();
         _generators.ForEach(g => g.Dispose());
         _model.Dispose();
-        _turn.Dispose();
     }
 }
