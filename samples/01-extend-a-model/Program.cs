@@ -19,15 +19,17 @@ var interpolated = Measure(new LoadOptions { Context = context });
 var result = FineTune.Run(
     new FineTuneOptions
     {
-        Model = model,
-        Data = [train],
-        Context = context,
-        Output = Path.Combine(output, "run"),
-        Steps = steps,
-        GradientAccumulation = 2,
-        LearningRate = 2e-3, // a model of 260 thousand parameters; 2e-5 is right for 7 billion
-        WarmupSteps = 10,
-        Schedule = ScheduleKind.Cosine,
+        Model = new() { Path = model, Context = context },
+        Data = new() { Sources = [train] },
+        Optimizer = new()
+        {
+            Steps = steps,
+            GradientAccumulation = 2,
+            LearningRate = 2e-3, // a model of 260 thousand parameters; 2e-5 is right for 7 billion
+            WarmupSteps = 10,
+            Schedule = ScheduleKind.Cosine,
+        },
+        Run = new() { Output = Path.Combine(output, "run") },
     },
     new Progress()
 );
@@ -52,7 +54,7 @@ static void Print(string name, double[] values) => Console.WriteLine($"  {name, 
 // What the SDK's documentation says of its types; every tenth type is for measuring.
 static (string Train, string Test) WriteDocumentation(string folder, double share)
 {
-    var files = XmlDocumentation.SdkFiles();
+    var files = XmlDocumentation.FindSdkFiles();
     List<string> texts = [.. files.Take((int)(files.Count * share)).SelectMany(XmlDocumentation.Read).Select(d => d.Text)];
     string Write(string name, bool isTest)
     {

@@ -26,20 +26,27 @@ if (files.Length < 2)
 var (train, test) = (files[..^Math.Max(1, files.Length / 10)], files[^Math.Max(1, files.Length / 10)..]);
 Console.WriteLine($"{train.Length} documents to train on, {test.Length} to measure");
 
-var context = 4 * RopeScaling.CurrentContext(ModelSource.Open(model).Config);
+var context = 4 * RopeScaling.GetCurrentContext(ModelSource.Open(model).Config);
 var options = new FineTuneOptions
 {
-    Model = model,
-    Data = [.. train.Select(file => new DataSource(file))],
-    Context = context,
-    Output = Path.Combine(output, "run"),
-    RopeScaling = RopeScaling.ByLength, // short text keeps the positions that it has
-    ShortShare = 0.25, // and a quarter of the training is short
-    Steps = args.Length > 3 ? int.Parse(args[3]) : 40,
-    GradientAccumulation = 2,
-    LearningRate = 1e-3, // for the small model; for one of 7 billion weights 2e-5, the default, is right
-    WarmupSteps = 5,
-    Schedule = ScheduleKind.Cosine,
+    // Short text keeps the positions that it has, and a quarter of the training is short.
+    Model = new()
+    {
+        Path = model,
+        Context = context,
+        RopeScaling = RopeScaling.ByLength,
+    },
+    Method = new() { ShortShare = 0.25 },
+    Data = new() { Sources = [.. train.Select(file => new DataSource(file))] },
+    Optimizer = new()
+    {
+        Steps = args.Length > 3 ? int.Parse(args[3]) : 40,
+        GradientAccumulation = 2,
+        LearningRate = 1e-3, // for the small model; for one of 7 billion weights 2e-5, the default, is right
+        WarmupSteps = 5,
+        Schedule = ScheduleKind.Cosine,
+    },
+    Run = new() { Output = Path.Combine(output, "run") },
 };
 using (var before = LoadedModel.Open(model))
     Console.WriteLine($"perplexity on the other documents, before: {Measure(before):F1}");
@@ -61,9 +68,7 @@ double Measure(LoadedModel loaded)
 }
 
 static string FindUp(string folder, string name) =>
-    Directory.Exists(Path.Combine(folder, name))
-        ? Path.Combine(folder, name)
-        : FindUp(Path.GetDirectoryName(folder) ?? throw new DirectoryNotFoundException($"no {name} in any folder above"), name);
+    Directory.Exists(Path.Combine(folder, name)) ? Path.Combine(folder, name) : FindUp(Path.GetDirectoryName(folder)!, name);
 
 internal sealed class Progress : IProgress<TrainingStep>
 {

@@ -4,7 +4,7 @@ using LongLora.Generation;
 
 namespace LongLora.Server;
 
-/// <summary>Counts what is asked and answered, and sends requests away where too many wait already. The model itself keeps the queue.</summary>
+/// <summary>Counts requests and answers, and refuses requests if too many wait. The queue belongs to the model.</summary>
 internal sealed class AnswerMeter : IDisposable
 {
     internal const string MeterName = "LongLora.Server";
@@ -46,9 +46,9 @@ internal sealed class AnswerMeter : IDisposable
         );
     }
 
-    /// <summary>Passes an answer on, and counts it.</summary>
+    /// <summary>Passes on the pieces of an answer, and counts it.</summary>
     /// <param name="answer">The pieces.</param>
-    /// <param name="cancellation">Set when nobody waits for the answer any more.</param>
+    /// <param name="cancellation">Set when the client has left or the server stops.</param>
     /// <exception cref="ApiException">Too many wait already.</exception>
     internal async IAsyncEnumerable<AnswerPiece> Count(
         IAsyncEnumerable<AnswerPiece> answer,

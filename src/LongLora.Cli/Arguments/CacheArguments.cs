@@ -13,7 +13,7 @@ internal sealed class CacheArguments
         Description = "most tokens of prompt and answer together [default: the model's]",
         HelpName = "N",
     };
-    private readonly Option<KeyValueType?> _type = CacheType();
+    private readonly CacheTypeOption _type = new();
     private readonly Option<bool> _streaming = new("--streaming")
     {
         Description = "keep the first and the last tokens alone: text without end, in constant memory",
@@ -30,13 +30,6 @@ internal sealed class CacheArguments
         HelpName = "N",
     };
 
-    internal static Option<KeyValueType?> CacheType() =>
-        new("--cache-type")
-        {
-            Description = "numbers that keys and values are kept in [default: f32; on CUDA bf16]",
-            HelpName = "f32|bf16|int8",
-        };
-
     internal void AddTo(Command command)
     {
         foreach (var option in new Option[] { _context, _type, _streaming, _sinks, _window })
@@ -51,7 +44,7 @@ internal sealed class CacheArguments
             {
                 Context = parsed.GetValue(_context),
                 CacheType = parsed.GetValue(_type),
-                Streaming = Streaming(parsed),
+                Streaming = ReadStreaming(parsed),
             }
         );
         if (parsed.GetValue(_context) > model.TrainedContext && !parsed.GetValue(_streaming))
@@ -62,7 +55,7 @@ internal sealed class CacheArguments
         return model;
     }
 
-    private StreamingOptions? Streaming(ParseResult parsed)
+    private StreamingOptions? ReadStreaming(ParseResult parsed)
     {
         if (parsed.GetValue(_streaming))
             return new StreamingOptions { SinkTokens = parsed.GetValue(_sinks), Window = parsed.GetValue(_window) };

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using LongLora.Cli.Commands;
 using LongLora.Generation;
 using LongLora.Loading;
 using LongLora.Quantization;
@@ -9,21 +8,11 @@ namespace LongLora.Cli.Arguments;
 /// <summary>The options of every command that opens a model.</summary>
 internal sealed class ModelArguments
 {
-    private readonly Option<string> _model = new("--model")
-    {
-        Description = "folder of a Hugging Face model",
-        HelpName = "DIR",
-        Required = true,
-    };
-    private readonly Option<string> _adapter = new("--adapter") { Description = "folder of a PEFT adapter on it", HelpName = "DIR" };
+    private readonly ModelOption _model = new();
+    private readonly AdapterOption _adapter = new();
     private readonly AdapterArguments _reading = new();
-    private readonly Option<string> _device = new("--device")
-    {
-        Description = "auto, cpu, cuda or cuda:N [default: auto]",
-        HelpName = "NAME",
-        DefaultValueFactory = _ => "auto",
-    };
-    private readonly Option<QuantizationKind> _quantization = QuantizeCommand.QuantizationOption(QuantizationKind.None);
+    private readonly DeviceOption _device = new();
+    private readonly QuantizationOption _quantization = new(QuantizationKind.None);
 
     internal void AddTo(Command command)
     {

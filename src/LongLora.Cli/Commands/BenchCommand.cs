@@ -24,23 +24,20 @@ internal static class BenchCommand
             CreateDequantize(context),
         };
 
+    private static ModelOption CreateModelOption() =>
+        new(
+            "folder of a Hugging Face model, or the name of a published one (longlora plan --help) for random weights in its shape "
+                + "[default: that of stories15M]",
+            isRequired: false,
+            "DIR|NAME"
+        );
+
     private static Verb CreateStep(CliContext context)
     {
         var standard = new StepBenchmarkOptions();
-        var lengths = new Option<string>("--context")
-        {
-            Description = "context lengths in tokens, with commas between",
-            HelpName = "N,N,...",
-            Required = true,
-        };
-        var model = new Option<string>("--model")
-        {
-            Description =
-                "folder of a Hugging Face model, or the name of a published one (longlora plan --help) for random weights in its shape "
-                + "[default: that of stories15M]",
-            HelpName = "DIR|NAME",
-        };
-        var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
+        var lengths = new LengthsOption("context lengths in tokens, with commas between", name: "--context");
+        var model = CreateModelOption();
+        var kind = new QuantizationOption(QuantizationKind.None);
         var group = new Option<int>("--group-size")
         {
             Description = "tokens in an attention group [default: a quarter of the context]",
@@ -70,13 +67,8 @@ internal static class BenchCommand
             HelpName = "none|host|disk|auto",
             DefaultValueFactory = _ => standard.Offload,
         };
-        var device = new Option<string>("--device")
-        {
-            Description = "auto, cpu, cuda or cuda:N",
-            HelpName = "NAME",
-            DefaultValueFactory = _ => "auto",
-        };
-        var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
+        var device = new DeviceOption();
+        var json = new JsonOption();
         var peer = new Option<string>("--export-peer")
         {
             Description = "write weights, tokens and losses to this folder, for benchmarks/peer",
@@ -98,7 +90,7 @@ internal static class BenchCommand
         };
         command.SetAction(parsed =>
         {
-            var contexts = EvaluateCommand.ParseLengths(parsed, lengths);
+            var contexts = lengths.Read(parsed);
             var options = standard with
             {
                 GroupSize = parsed.GetValue(group),
@@ -107,7 +99,7 @@ internal static class BenchCommand
                 BlocksPerSegment = parsed.GetValue(blocks),
                 Offload = parsed.GetValue(offload),
             };
-            var place = Devices.Parse(parsed.GetValue(device)!);
+            var place = device.Read(parsed);
             var maker = Maker(parsed.GetValue(model), parsed.GetValue(device)!, contexts.Max(), parsed.GetValue(kind));
             if (parsed.GetValue(peer) is { } folder)
                 StepBenchmark.Export(folder, maker, contexts, options);
@@ -116,7 +108,7 @@ internal static class BenchCommand
             if (parsed.GetValue(json) is { } file)
                 AtomicFile.WriteText(file, ToJson(results));
             if (parsed.GetValue(peer) is { } peerFolder)
-                AtomicFile.WriteText(Path.Combine(peerFolder, "ours.json"), PeerJson(results));
+                AtomicFile.WriteText(Path.Combine(peerFolder, "ours.json"), WritePeerJson(results));
             return ExitCode.Done;
         });
         return command;
@@ -137,39 +129,23 @@ internal static class BenchCommand
 
     private static Verb CreateDecode(CliContext context)
     {
-        var lengths = new Option<string>("--context")
-        {
-            Description = "prompt lengths in tokens, with commas between",
-            HelpName = "N,N,...",
-            Required = true,
-        };
-        var model = new Option<string>("--model")
-        {
-            Description =
-                "folder of a Hugging Face model, or the name of a published one (longlora plan --help) for random weights in its shape "
-                + "[default: that of stories15M]",
-            HelpName = "DIR|NAME",
-        };
-        var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
+        var lengths = new LengthsOption("prompt lengths in tokens, with commas between", name: "--context");
+        var model = CreateModelOption();
+        var kind = new QuantizationOption(QuantizationKind.None);
         var tokens = new Option<int>("--tokens")
         {
             Description = "tokens to make after the prompt",
             HelpName = "K",
             DefaultValueFactory = _ => 64,
         };
-        var type = CacheArguments.CacheType();
+        var type = new CacheTypeOption();
         var chunk = new Option<int>("--prefill-chunk")
         {
             Description = "prompt tokens that are read at once",
             HelpName = "N",
             DefaultValueFactory = _ => 1024,
         };
-        var device = new Option<string>("--device")
-        {
-            Description = "auto, cpu, cuda or cuda:N",
-            HelpName = "NAME",
-            DefaultValueFactory = _ => "auto",
-        };
+        var device = new DeviceOption();
         var command = new Verb("decode", "Time the reading of a prompt, and one token after another.")
         {
             lengths,
@@ -182,7 +158,7 @@ internal static class BenchCommand
         };
         command.SetAction(parsed =>
         {
-            var prompts = EvaluateCommand.ParseLengths(parsed, lengths);
+            var prompts = lengths.Read(parsed);
             using var made = Maker(
                 parsed.GetValue(model),
                 parsed.GetValue(device)!,
@@ -213,7 +189,7 @@ internal static class BenchCommand
                     $"{m.TokenSeconds * 1e3:F2}",
                     $"{1 / m.TokenSeconds:N0}",
                     $"{100 * m.OverheadShare:F0} % of {m.ShortestTokenSeconds * 1e3:F2}",
-                    TrainingPlan.Size(m.CacheBytes)
+                    TrainingPlan.FormatSize(m.CacheBytes)
                 );
             }
             context.Console.Write(table);
@@ -272,7 +248,7 @@ internal static class BenchCommand
     private static Func<LoadedModel> Maker(string? model, string device, int context, QuantizationKind kind)
     {
         var source =
-            model is null ? ModelSource.Create(StepBenchmark.SmallLlama(context), seed: 0)
+            model is null ? ModelSource.Create(StepBenchmark.CreateSmallLlama(context), seed: 0)
             : !Directory.Exists(model) && PublishedConfigs.Names.Contains(model)
                 ? ModelSource.Create(PublishedConfigs.Find(model), seed: 0, TorchSharp.torch.ScalarType.BFloat16)
             : ModelSource.Open(model);
@@ -293,7 +269,7 @@ internal static class BenchCommand
         TorchSharp.torch.Device device
     )
     {
-        var size = GemmRate.SquareSize(device);
+        var size = GemmRate.ChooseSquareSize(device);
         context.Console.WriteLine(
             $"One training step: LoRA+ (rank {options.Tuning.Rank}), batch 1; "
                 + $"{(options.Steps == 0 ? "one step" : $"shortest and median of {options.Steps} steps after one untimed step")}; "
@@ -373,20 +349,20 @@ internal static class BenchCommand
         ) + "\n";
 
     // By context and attention: what benchmarks/peer/compare.py puts beside the peer's.
-    private static string PeerJson(List<StepBenchmarkResult> results) =>
+    private static string WritePeerJson(List<StepBenchmarkResult> results) =>
         JsonSerializer.Serialize(
             results.ToDictionary(
                 r => r.Context.ToString(CultureInfo.InvariantCulture),
                 r => new
                 {
                     group = r.GroupSize,
-                    s2 = PeerRecord(r.Sparse),
-                    full = r.Full is null ? null : PeerRecord(r.Full),
+                    s2 = MakePeerRecord(r.Sparse),
+                    full = r.Full is null ? null : MakePeerRecord(r.Full),
                 }
             )
         ) + "\n";
 
-    private static object PeerRecord(StepMeasurement step) =>
+    private static object MakePeerRecord(StepMeasurement step) =>
         new
         {
             seconds = step.MinSeconds,

@@ -31,12 +31,7 @@ internal static class ExportCommand
     private static Verb CreateFolder(CliContext context, string format, string description)
     {
         var source = new Source();
-        var output = new Option<string>("--output")
-        {
-            Description = "folder to make, new or empty",
-            HelpName = "DIR",
-            Required = true,
-        };
+        var output = OutputOption.CreateForNewFolder();
         var shard = new Option<string>("--shard-size")
         {
             Description = "most bytes of tensors in one file, such as 500MB or 2GB [default: 5GB]",
@@ -54,7 +49,7 @@ internal static class ExportCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var target = NewFolder(parsed.GetValue(output)!);
+            var target = output.ReadNewFolder(parsed);
             var bytes = ParseSize(parsed.GetValue(shard)!);
             using var loaded = source.Load(parsed);
             HuggingFaceExporter.Write(
@@ -78,7 +73,7 @@ internal static class ExportCommand
             using var written = CheckpointDirectory.Open(target, headersOnly: true);
             context.Output.WriteLine(
                 $"{written.WeightFiles.Count} file{(written.WeightFiles.Count == 1 ? "" : "s")}, {written.Tensors.Count} tensors, "
-                    + $"{written.DataBytes / 1048576.0:N1} MiB; context {RopeScaling.CurrentContext(loaded.Config):N0} tokens."
+                    + $"{written.DataBytes / 1048576.0:N1} MiB; context {RopeScaling.GetCurrentContext(loaded.Config):N0} tokens."
             );
             context.Output.WriteLine($"Model: {target}");
             return ExitCode.Done;
@@ -89,19 +84,14 @@ internal static class ExportCommand
     private static Verb CreateGguf(CliContext context)
     {
         var source = new Source();
-        var output = new Option<string>("--output")
-        {
-            Description = "file to make",
-            HelpName = "FILE",
-            Required = true,
-        };
+        var output = new OutputOption("file to make", helpName: "FILE");
         var type = new Option<string>("--type")
         {
-            Description = "f32, f16, bf16 or q8_0 [default: f16]",
+            Description = "f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m or q4_0 [default: f16]",
             HelpName = "TYPE",
             DefaultValueFactory = _ => "f16",
         };
-        type.AcceptOnlyFromAmong("f32", "f16", "bf16", "q8_0");
+        type.AcceptOnlyFromAmong("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0");
         var alone = new Option<bool>("--adapter-only")
         {
             Description = "write the LoRA matrices alone; refused where embeddings or norms were trained",
@@ -124,13 +114,7 @@ internal static class ExportCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var kind = parsed.GetValue(type) switch
-            {
-                "f32" => GgufType.F32,
-                "bf16" => GgufType.Bf16,
-                "q8_0" => GgufType.Q8,
-                _ => GgufType.F16,
-            };
+            var kind = Enum.Parse<GgufFileType>(parsed.GetValue(type)!, ignoreCase: true);
             using var loaded = source.Load(parsed);
             var (model, folder) = (loaded.Network, loaded.Files);
             var target = parsed.GetValue(output)!;
@@ -142,19 +126,22 @@ internal static class ExportCommand
             var types = written
                 .Tensors.Values.CountBy(t => t.Type)
                 .OrderBy(t => t.Key)
-                .Select(t => $"{t.Value} {(t.Key == GgufType.Q8 ? "Q8_0" : t.Key.ToString().ToUpperInvariant())}");
+                .Select(t => $"{t.Value} {t.Key.ToString().ToUpperInvariant()}");
             context.Output.WriteLine(
                 $"{written.Tensors.Count} tensors ({string.Join(", ", types)}), {written.Keys.Count} keys, "
                     + $"{new FileInfo(target).Length / 1048576.0:N1} MiB; read back and checked."
             );
             if (
                 parsed.GetValue(alone)
-                && !JsonNode.DeepEquals(ModelConfigWriter.Positions(model.Config), ModelConfigWriter.Positions(folder.Config))
+                && !JsonNode.DeepEquals(
+                    ModelConfigWriter.DescribePositions(model.Config),
+                    ModelConfigWriter.DescribePositions(folder.Config)
+                )
             )
             {
                 context.Output.WriteLine(
                     $"The adapter was trained with RoPE {model.Config.RopeScaling.Kind} x{model.Config.RopeScaling.Factor} for "
-                        + $"{RopeScaling.CurrentContext(model.Config):N0} tokens, which a GGUF adapter cannot say: "
+                        + $"{RopeScaling.GetCurrentContext(model.Config):N0} tokens, which a GGUF adapter cannot say: "
                         + "use it on a base with these positions, or set them in the engine."
                 );
             }
@@ -167,12 +154,7 @@ internal static class ExportCommand
     private static Verb CreateAdapter(CliContext context)
     {
         var source = new Source(adapterRequired: true);
-        var output = new Option<string>("--output")
-        {
-            Description = "folder to make, new or empty",
-            HelpName = "DIR",
-            Required = true,
-        };
+        var output = OutputOption.CreateForNewFolder();
         var layout = new Option<string>("--layout")
         {
             Description = "peft: adapter_model.safetensors; longlora: adapter_model.bin and trainable_params.bin [default: peft]",
@@ -197,7 +179,7 @@ internal static class ExportCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var target = NewFolder(parsed.GetValue(output)!);
+            var target = output.ReadNewFolder(parsed);
             using var loaded = source.Load(parsed);
             var (model, folder, adapter) = (loaded.Network, loaded.Files, loaded.Adapter!);
             var isPair = parsed.GetValue(layout) == "longlora";
@@ -218,7 +200,7 @@ internal static class ExportCommand
             );
             if (isPair)
                 context.Output.WriteLine(
-                    $"Context: {RopeScaling.CurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}. LongLoRA's "
+                    $"Context: {RopeScaling.GetCurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}. LongLoRA's "
                         + $"files do not say so: give --adapter-context when they are read."
                 );
             context.Output.WriteLine($"Adapter: {target}");
@@ -229,11 +211,6 @@ internal static class ExportCommand
 
     private static string? TokenizerFolder(string? adapter) =>
         adapter is not null && TokenizerLoader.LoadIfPresent(adapter) is not null ? adapter : null;
-
-    private static string NewFolder(string target) =>
-        !Directory.Exists(target) || !Directory.EnumerateFileSystemEntries(target).Any()
-            ? target
-            : throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
 
     private static long ParseSize(string text)
     {
@@ -249,18 +226,8 @@ internal static class ExportCommand
     /// <summary>The options that say what is exported.</summary>
     private sealed class Source(bool adapterRequired = false)
     {
-        private readonly Option<string> _model = new("--model")
-        {
-            Description = "folder of a Hugging Face model",
-            HelpName = "DIR",
-            Required = true,
-        };
-        private readonly Option<string?> _adapter = new("--adapter")
-        {
-            Description = "folder of a PEFT or LongLoRA adapter on it",
-            HelpName = "DIR",
-            Required = adapterRequired,
-        };
+        private readonly ModelOption _model = new();
+        private readonly AdapterOption _adapter = new("folder of a PEFT or LongLoRA adapter on it", adapterRequired);
         private readonly AdapterArguments _reading = new();
 
         internal void AddTo(Command command)

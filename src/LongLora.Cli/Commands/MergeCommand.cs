@@ -4,7 +4,6 @@ using LongLora.Export;
 using LongLora.Loading;
 using LongLora.Positions;
 using LongLora.Quantization;
-using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 
@@ -13,25 +12,10 @@ internal static class MergeCommand
 {
     internal static Command Create(CliContext context)
     {
-        var model = new Option<string>("--model")
-        {
-            Description = "folder of the base model",
-            HelpName = "DIR",
-            Required = true,
-        };
-        var adapter = new Option<string>("--adapter")
-        {
-            Description = "folder of the PEFT or LongLoRA adapter",
-            HelpName = "DIR",
-            Required = true,
-        };
-        var output = new Option<string>("--output")
-        {
-            Description = "folder to make, new or empty",
-            HelpName = "DIR",
-            Required = true,
-        };
-        var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
+        var model = new ModelOption("folder of the base model");
+        var adapter = new AdapterOption("folder of the PEFT or LongLoRA adapter", isRequired: true);
+        var output = OutputOption.CreateForNewFolder();
+        var kind = new QuantizationOption(QuantizationKind.None);
         var command = new Verb(
             "merge",
             "Merge an adapter into its base: a plain model folder that every engine loads.",
@@ -47,9 +31,7 @@ internal static class MergeCommand
         reading.AddTo(command);
         command.SetAction(parsed =>
         {
-            var target = parsed.GetValue(output)!;
-            if (Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any())
-                throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
+            var target = output.ReadNewFolder(parsed);
             using var merged = LoadedModel.Open(
                 parsed.GetValue(model)!,
                 new LoadOptions
@@ -68,7 +50,7 @@ internal static class MergeCommand
             );
             context.Output.WriteLine(
                 $"{merged.Adapter!.Adapters.Count} LoRA pairs and {merged.Adapter.ModelWeights.Count} trained weights merged; context "
-                    + $"{RopeScaling.CurrentContext(merged.Config):N0} tokens."
+                    + $"{RopeScaling.GetCurrentContext(merged.Config):N0} tokens."
             );
             context.Output.WriteLine($"Model: {target}");
             return ExitCode.Done;

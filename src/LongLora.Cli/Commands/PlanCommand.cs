@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using LongLora.Cli.Arguments;
 using LongLora.Configs;
 using LongLora.Options;
 using LongLora.Runs;
@@ -16,24 +17,6 @@ internal static class PlanCommand
     // What a step reaches of a square product's rate on the CPU: docs/results/step-benchmark.md.
     private const double ShareOfProducts = 0.65;
 
-    private static readonly string[] s_irrelevant =
-    [
-        "data",
-        "output",
-        "resume",
-        "seed",
-        "shuffle",
-        "save-every",
-        "keep-checkpoints",
-        "check-memory",
-        "task",
-        "template",
-        "columns",
-        "keep-documents-apart",
-        "token-bytes",
-        "token-cache",
-    ];
-
     internal static Command Create(CliContext context)
     {
         var memory = new Option<double?>("--memory")
@@ -46,7 +29,7 @@ internal static class PlanCommand
             Description = "useful operations a second in GFLOP/s [default: measured on the CPU]",
             HelpName = "GFLOPS",
         };
-        var json = new Option<string>("--json") { Description = "also write the plan to this file", HelpName = "FILE" };
+        var json = new JsonOption("the plan");
         var command = new Verb(
             "plan",
             $"Show the memory and the time that a training run will take. The model is a folder, or one of "
@@ -58,13 +41,19 @@ internal static class PlanCommand
             rate,
             json,
         };
-        var read = TrainCommand.AddOptions(command, FineTuneOptionTable.All.Where(o => !s_irrelevant.Contains(o.Name)));
+        // The parts that TrainingPlan takes: it asks neither for data nor where the run is kept.
+        var read = TrainCommand.AddOptions(command, FineTuneOptionTable.All.Where(o => o.Part is not (OptionPart.Data or OptionPart.Run)));
         command.SetAction(parsed =>
         {
             var options = read(parsed);
-            (options with { Data = ["-"], Output = "-" }).Validate();
+            OptionProblems.ThrowIfAny(
+                options.Model.Check,
+                problems => options.Method.Check(problems, options.Model),
+                options.Optimizer.Check,
+                problems => options.Machine.Check(problems, options.Method)
+            );
             var bytes = parsed.GetValue(memory) is { } gibibytes ? (long)(gibibytes * (1L << 30)) : (long?)null;
-            var plan = TrainingPlan.Make(options, bytes);
+            var plan = TrainingPlan.Make(options.Model, options.Method, options.Machine, options.Optimizer.BatchSize, bytes);
             var speed = parsed.GetValue(rate) * 1e9 ?? (plan.OnCuda ? null : ShareOfProducts * GemmRate.MeasureSquare());
             Show(context, options, plan, speed, measured: parsed.GetValue(rate) is null);
             if (parsed.GetValue(json) is { } file)
@@ -84,20 +73,20 @@ internal static class PlanCommand
         var perToken = new HashSet<string>(["activation checkpoints", "hidden states", "attention"]);
         foreach (var (name, bytes) in plan.Memory.Parts)
         {
-            var tokens = (double)options.BatchSize * options.Context;
-            table.AddRow(name, TrainingPlan.Size(bytes), perToken.Contains(name) ? $"{bytes / tokens / 1024:N1} KiB" : "");
+            var tokens = (double)options.Optimizer.BatchSize * options.Model.Context;
+            table.AddRow(name, TrainingPlan.FormatSize(bytes), perToken.Contains(name) ? $"{bytes / tokens / 1024:N1} KiB" : "");
         }
-        table.AddEmptyRow().AddRow("[bold]together[/]", $"[bold]{TrainingPlan.Size(plan.Memory.Peak)}[/]", "");
+        table.AddEmptyRow().AddRow("[bold]together[/]", $"[bold]{TrainingPlan.FormatSize(plan.Memory.Peak)}[/]", "");
         context.Console.Write(table);
         if (plan.Memory.Offloaded > 0)
             context.Output.WriteLine(
                 $"Activations wait {(plan.Offload == ActivationOffload.Disk ? "on disk" : "in the host's memory")}: "
-                    + $"{TrainingPlan.Size(plan.Memory.Offloaded)}."
+                    + $"{TrainingPlan.FormatSize(plan.Memory.Offloaded)}."
             );
         context.Output.WriteLine(
             plan.Available is not { } available
                 ? "Give the device's memory with --memory to see whether this fits."
-                : $"{(plan.Fits ? "Fits" : "Does not fit")} into {TrainingPlan.Size(available)}; the longest context that does is "
+                : $"{(plan.Fits ? "Fits" : "Does not fit")} into {TrainingPlan.FormatSize(available)}; the longest context that does is "
                     + $"{plan.LargestContext:N0} tokens."
         );
         if (plan.Warning is { } warning)
@@ -107,9 +96,9 @@ internal static class PlanCommand
 
     private static void ShowTime(CliContext context, FineTuneOptions options, TrainingPlan plan, double? rate, bool measured)
     {
-        var passes = (double)options.GradientAccumulation;
+        var passes = (double)options.Optimizer.GradientAccumulation;
         context.Output.WriteLine(
-            $"An optimizer step of {options.GradientAccumulation} x {options.BatchSize} sequences needs "
+            $"An optimizer step of {options.Optimizer.GradientAccumulation} x {options.Optimizer.BatchSize} sequences needs "
                 + $"{plan.Step.Needed * passes / 1e12:N2} TFLOP; with full attention {plan.FullStep.Needed * passes / 1e12:N2}."
         );
         if (rate is not { } perSecond)
@@ -121,7 +110,7 @@ internal static class PlanCommand
         context.Output.WriteLine(
             $"At {perSecond / 1e9:N0} GFLOP/s ({(measured ? "65 % of this machine's products" : "as given")}) it takes "
                 + $"{Time(plan.Step)}, with full attention {Time(plan.FullStep)}; "
-                + $"{options.Steps:N0} steps take {TimeText(plan.Step.Needed * passes / perSecond * options.Steps)}."
+                + $"{options.Optimizer.Steps:N0} steps take {TimeText(plan.Step.Needed * passes / perSecond * options.Optimizer.Steps)}."
         );
     }
 

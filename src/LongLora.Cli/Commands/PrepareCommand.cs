@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Documents;
 using LongLora.Documents.Corpus;
@@ -24,12 +25,8 @@ internal static class PrepareCommand
             Required = true,
             AllowMultipleArgumentsPerToken = true,
         };
-        var output = new Option<string>("--output") { Description = "folder to make, or to bring up to date", HelpName = "DIR" };
-        var model = new Option<string>("--model")
-        {
-            Description = "model folder whose tokenizer makes and counts the tokens",
-            HelpName = "DIR",
-        };
+        var output = new OutputOption("folder to make, or to bring up to date", isRequired: false);
+        var model = new ModelOption("model folder whose tokenizer makes and counts the tokens", isRequired: false);
         var format = new Option<string>("--format")
         {
             Description =
@@ -183,7 +180,7 @@ internal static class PrepareCommand
             context.Error.WriteLine($"  {file.Reason}");
     }
 
-    // A picture that cannot be drawn, for example without Skia's native library, takes nothing from a corpus that is written.
+    // A picture that cannot be drawn takes nothing from a corpus that is written.
     private static void SavePlot(CliContext context, CorpusReport report, PrepareOptions options, string unit)
     {
         var path = Path.Combine(options.Output, "lengths.png");
@@ -214,7 +211,7 @@ internal static class PrepareCommand
     {
         try
         {
-            return paths.All(p => DataFiles.Extension(p) == ".json")
+            return paths.All(p => DataFiles.GetExtension(p) == ".json")
                 || paths.All(File.Exists)
                     && new ConversationFiles(paths, new ConversationFormat(), DocumentFormats.All.OfType<IRecordReader>()).Read().Any();
         }
@@ -228,20 +225,14 @@ internal static class PrepareCommand
     {
         var model = options.Model
             ?? throw new ConfigurationException("These are conversations; name the model that is to see them with --model.");
-        var data = options.Data.Select(path => new DataSource(path));
-        return TrainCommand.Show(
-            new FineTuneOptions
-            {
-                Model = model,
-                Data = [.. data],
-                Task = TrainingTask.Sft,
-                Template = template,
-                Context = 1 << 20,
-                Output = "-",
-            },
-            count,
-            context
-        );
+        var data = new DataOptions
+        {
+            Sources = [.. options.Data.Select(path => new DataSource(path))],
+            Task = TrainingTask.Sft,
+            Template = template,
+        };
+        // Whole conversations are shown, whatever they will be cut to.
+        return TrainCommand.Show(new ModelOptions { Path = model, Context = 1 << 20 }, data, count, context);
     }
 
     // Whether every file that it came to could be read.

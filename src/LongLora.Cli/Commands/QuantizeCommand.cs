@@ -1,8 +1,8 @@
 using System.CommandLine;
+using LongLora.Cli.Arguments;
 using LongLora.Export;
 using LongLora.Loading;
 using LongLora.Quantization;
-using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 
@@ -11,19 +11,9 @@ internal static class QuantizeCommand
 {
     internal static Command Create(CliContext context)
     {
-        var model = new Option<string>("--model")
-        {
-            Description = "folder of a Hugging Face model",
-            HelpName = "DIR",
-            Required = true,
-        };
-        var kind = QuantizationOption(QuantizationKind.Nf4);
-        var output = new Option<string>("--output")
-        {
-            Description = "folder to make, new or empty",
-            HelpName = "DIR",
-            Required = true,
-        };
+        var model = new ModelOption();
+        var kind = new QuantizationOption(QuantizationKind.Nf4);
+        var output = OutputOption.CreateForNewFolder();
         var command = new Verb(
             "quantize",
             "Write a model in 4 or 8 bits, in the layout of bitsandbytes.",
@@ -36,9 +26,7 @@ internal static class QuantizeCommand
         };
         command.SetAction(parsed =>
         {
-            var target = parsed.GetValue(output)!;
-            if (Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any())
-                throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
+            var target = output.ReadNewFolder(parsed);
             using var quantized = LoadedModel.Open(
                 parsed.GetValue(model)!,
                 new LoadOptions { Quantization = parsed.GetValue(kind), Device = "cpu" }
@@ -54,22 +42,4 @@ internal static class QuantizeCommand
         });
         return command;
     }
-
-    /// <summary><c>--quantization</c>, in lower case as in recipes.</summary>
-    internal static Option<QuantizationKind> QuantizationOption(QuantizationKind standard) =>
-        new("--quantization")
-        {
-            Description =
-                $"form of the decoder's matrices: none (as stored), nf4, int8 [default: {standard.ToString().ToLowerInvariant()}]",
-            HelpName = "none|nf4|int8",
-            CustomParser = result =>
-            {
-                var text = result.Tokens[0].Value;
-                if (Enum.TryParse<QuantizationKind>(text, ignoreCase: true, out var kind) && Enum.IsDefined(kind) && !char.IsDigit(text[0]))
-                    return kind;
-                result.AddError($"quantization is '{text}'; it can be none, nf4, int8.");
-                return standard;
-            },
-            DefaultValueFactory = _ => standard,
-        };
 }

@@ -20,7 +20,7 @@ internal static class TrainCommand
             "longlora train --model Llama-2-7b --data books --context 32768 --output run32k"
         );
         var read = AddOptions(command, FineTuneOptionTable.All);
-        command.SetAction(parsed => Run(Checked(read(parsed)), context));
+        command.SetAction(parsed => Run(read(parsed), context));
         return command;
     }
 
@@ -42,8 +42,8 @@ internal static class TrainCommand
         var read = AddOptions(command, FineTuneOptionTable.All.Where(o => o.Name is not ("task" or "keep-documents-apart")));
         command.SetAction(parsed =>
         {
-            var options = read(parsed) with { Task = TrainingTask.Sft };
-            return parsed.GetValue(show) is { } count ? Show(options, count, context) : Run(Checked(options), context);
+            var options = SetTask(read(parsed), TrainingTask.Sft);
+            return parsed.GetValue(show) is { } count ? Show(options.Model, options.Data, count, context) : Run(options, context);
         });
         return command;
     }
@@ -65,26 +65,26 @@ internal static class TrainCommand
             );
     }
 
-    private static FineTuneOptions Checked(FineTuneOptions options)
-    {
-        options.Validate();
-        return options;
-    }
+    private static FineTuneOptions SetTask(FineTuneOptions options, TrainingTask task) =>
+        options with
+        {
+            Data = options.Data with { Task = task },
+        };
 
     /// <summary>Prints conversations as the model will see them, and what a run would say about those.</summary>
-    internal static int Show(FineTuneOptions options, int count, CliContext context)
+    internal static int Show(ModelOptions model, DataOptions data, int count, CliContext context)
     {
-        (options with { Output = "-" }).Validate();
-        var model = TrainingData.OpenSource(options);
-        var tokenizer = model.RequireTokenizer();
-        var sources = TrainingData.Sources(options, model, DocumentFormats.All);
+        OptionProblems.ThrowIfAny(model.Check, data.Check);
+        var source = TrainingData.OpenSource(model);
+        var tokenizer = source.RequireTokenizer();
+        var sources = TrainingData.Sources(source, data, model.Context, DocumentFormats.All);
         foreach (var example in sources.SelectMany(s => s.Read(context.Cancellation)).Take(count))
         {
             context.Output.WriteLine($"--- {example.Origin}");
             context.Output.WriteLine(TokenLines.Of(example, tokenizer));
             context.Output.WriteLine();
         }
-        foreach (var note in TrainingData.NotesOn(options, sources))
+        foreach (var note in TrainingData.NotesOn(model.Context, sources))
             context.Output.WriteLine(note);
         return ExitCode.Done;
     }
@@ -114,9 +114,7 @@ internal static class TrainCommand
         var view = new TrainingView(context, options);
         try
         {
-            if (TrainingPlan.Make(options).Warning is { } warning)
-                context.Error.WriteLine(warning);
-            var result = view.Show(progress => FineTune.Run(options, progress, DocumentFormats.All, context.Cancellation));
+            var result = view.Show(() => FineTune.Run(options, view, DocumentFormats.All, view, context.Cancellation));
             SavePlot(options, context);
             view.ShowResult(result);
             foreach (var note in result.Notes)
@@ -126,7 +124,7 @@ internal static class TrainCommand
         catch (OperationCanceledException) when (context.Cancellation.IsCancellationRequested)
         {
             // Before the first step there is nothing to save; --resume then begins anew.
-            if (Directory.Exists(Path.Combine(options.Output, "checkpoints")))
+            if (Directory.Exists(Path.Combine(options.Run.Output, "checkpoints")))
             {
                 SavePlot(options, context);
                 context.Error.WriteLine("Interrupted and saved. Continue with the same command and --resume.");
@@ -139,15 +137,14 @@ internal static class TrainCommand
         }
     }
 
-    // A picture that cannot be drawn, for example without Skia's native library, takes nothing from a run that is done and saved.
+    // A picture that cannot be drawn takes nothing from a run that is done and saved.
     private static void SavePlot(FineTuneOptions options, CliContext context)
     {
         try
         {
-            var title =
-                $"{(options.FromScratch is null ? Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model)) : "A new model")} "
-                + $"at {options.Context:N0} tokens";
-            LossPlot.Save(Path.Combine(options.Output, "loss.png"), MetricsLog.Read(options.Output), title);
+            var (model, output) = (options.Model, options.Run.Output);
+            var name = model.FromScratch is null ? Path.GetFileName(Path.TrimEndingDirectorySeparator(model.Path)) : "A new model";
+            LossPlot.Save(Path.Combine(output, "loss.png"), MetricsLog.Read(output), $"{name} at {model.Context:N0} tokens");
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {

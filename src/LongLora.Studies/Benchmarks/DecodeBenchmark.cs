@@ -45,7 +45,7 @@ public static class DecodeBenchmark
         long[] ids = [.. Enumerable.Range(0, promptTokens).Select(_ => random.NextInt64(model.Config.VocabularySize))];
         var prefill = Enumerable.Range(0, Rounds).Select(_ => Time(() => Prefill(model, ids, chunk, cache, positions, cancellation))).Min();
         using var emptyModel = LoadedModel.Open(
-            ModelSource.Create(WithoutNumbers(model.Config), seed: 0),
+            ModelSource.Create(RemoveNumbers(model.Config), seed: 0),
             new LoadOptions { Device = model.Device.ToString() }
         );
         var empty = emptyModel.Network;
@@ -58,8 +58,8 @@ public static class DecodeBenchmark
         {
             // In turns, so that both have the same load beside them.
             cancellation.ThrowIfCancellationRequested();
-            times.Add(Time(() => next = Next(model, next, cache, positions)));
-            emptyTimes.Add(Time(() => Next(empty, 0, emptyCache, emptyPositions)));
+            times.Add(Time(() => next = MakeNext(model, next, cache, positions)));
+            emptyTimes.Add(Time(() => MakeNext(empty, 0, emptyCache, emptyPositions)));
         }
         var head = 2.0 * model.Head.InputSize * model.Head.OutputSize;
         var flops =
@@ -77,10 +77,10 @@ public static class DecodeBenchmark
                 )
                 .Forward
             - (promptTokens - 1) * head;
-        return new(promptTokens, prefill, flops, Median(times), gemm, cache.ByteCount, times.Min(), emptyTimes.Min());
+        return new(promptTokens, prefill, flops, FindMedian(times), gemm, cache.ByteCount, times.Min(), emptyTimes.Min());
     }
 
-    private static ModelConfig WithoutNumbers(ModelConfig config) =>
+    private static ModelConfig RemoveNumbers(ModelConfig config) =>
         config with
         {
             HeadSize = 4,
@@ -91,7 +91,7 @@ public static class DecodeBenchmark
             RopeScaling = RopeScalingConfig.None,
         };
 
-    private static double Median(List<double> times) => times.Order().ElementAt(times.Count / 2);
+    private static double FindMedian(List<double> times) => times.Order().ElementAt(times.Count / 2);
 
     private static void Prefill(
         CausalLanguageModel model,
@@ -113,7 +113,7 @@ public static class DecodeBenchmark
         }
     }
 
-    private static long Next(CausalLanguageModel model, long id, KeyValueCache cache, RotaryEmbedding positions)
+    private static long MakeNext(CausalLanguageModel model, long id, KeyValueCache cache, RotaryEmbedding positions)
     {
         using var scope = NewDisposeScope();
         return model.Head.Forward(CachedPass.Step(model, [id], cache, [0], positions)).argmax().item<long>();

@@ -26,14 +26,15 @@ public static class Quickstart
         CancellationToken cancellation = default
     )
     {
+        if (options.Factor < 2 || options.Steps < 1 || options.Trials < 1)
+            throw new ConfigurationException("factor must be at least 2, steps and trials at least 1.");
         LibTorch.EnsureLoaded();
         var source = ModelSource.Open(options.Model);
         var config = source.Config;
-        var native = RopeScaling.CurrentContext(config);
+        var native = RopeScaling.GetCurrentContext(config);
         var context = native * options.Factor;
         int[] lengths = [.. Enumerable.Range(0, 32).Select(i => native << i).TakeWhile(length => length <= context)];
-        var training = Training(options, context);
-        training.Validate();
+        var training = MakeTrainingOptions(options, context);
         if (Directory.Exists(options.Output) && Directory.EnumerateFileSystemEntries(options.Output).Any())
             throw new ConfigurationException(
                 $"The output '{options.Output}' is not empty; choose another folder with --output, or remove it."
@@ -41,14 +42,14 @@ public static class Quickstart
 
         stage?.Report("Collecting text ...");
         var tokenizer = source.RequireTokenizer();
-        var (train, test, origin) = Texts(tokenizer, options.Seed, XmlDocumentation.SdkFiles());
+        var (train, test, origin) = CollectTexts(tokenizer, options.Seed, XmlDocumentation.FindSdkFiles());
         stage?.Report($"Text: {origin}.");
         WriteWindows(
-            training.Data[0].Path,
+            training.Data.Sources[0].Path,
             tokenizer,
             train,
             context,
-            training.Steps * training.BatchSize * training.GradientAccumulation,
+            training.Optimizer.Steps * training.Optimizer.BatchSize * training.Optimizer.GradientAccumulation,
             options.Seed
         );
         using var measure = new QuickstartMeasurement(options, tokenizer, new Documents(test), lengths, stage, cancellation);
@@ -56,7 +57,7 @@ public static class Quickstart
         stage?.Report($"Measuring the model as it is, trained on {native} tokens, up to {context} ...");
         var clock = System.Diagnostics.Stopwatch.StartNew();
         var before = measure.Run(new LoadOptions());
-        stage?.Report($"On this machine all of it takes about {Words(measure.Whole(clock.Elapsed, config, training))}.");
+        stage?.Report($"On this machine all of it takes about {Describe(measure.EstimateWhole(clock.Elapsed, config, training))}.");
         stage?.Report("Measuring the same weights with rescaled positions ...");
         var rescaled = measure.Run(FineTune.MakeLoadOptions(source, training), before);
         stage?.Report($"Extending it to {context} tokens with S²-Attn and LoRA+ ...");
@@ -68,7 +69,7 @@ public static class Quickstart
         return new QuickstartResult(before, rescaled, after, result, time, origin);
     }
 
-    private static string Words(TimeSpan time) =>
+    private static string Describe(TimeSpan time) =>
         time < TimeSpan.FromSeconds(90) ? $"{Math.Ceiling(time.TotalSeconds / 10) * 10:F0} seconds"
         : time < TimeSpan.FromMinutes(10)
             ? string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Math.Ceiling(time.TotalMinutes * 2) / 2:0.#} minutes")
@@ -81,30 +82,41 @@ public static class Quickstart
     /// sure of its first two thirds only: the largest distances of a long text then fall where the model knows its way. Every second
     /// batch is short, since so quick a training would otherwise take from short texts what it gives to long ones.
     /// </summary>
-    internal static FineTuneOptions Training(QuickstartOptions options, int context) =>
+    internal static FineTuneOptions MakeTrainingOptions(QuickstartOptions options, int context) =>
         new()
         {
-            Model = options.Model,
-            Data = [Path.Combine(options.Output, "data", "train.bin")],
-            Context = context,
-            Output = Path.Combine(options.Output, "run"),
-            Rank = 16,
-            Alpha = 32,
-            RopeScaling = Positions.RopeScaling.ByLength,
-            RopeFactor = 1.5 * options.Factor,
-            ShortShare = 0.5,
-            LearningRate = 1e-3,
-            WarmupSteps = 5,
-            Steps = options.Steps,
-            GradientAccumulation = 2,
-            Schedule = ScheduleKind.Linear,
-            Shuffle = false,
-            SaveEvery = 0,
-            Seed = options.Seed,
+            Model = new()
+            {
+                Path = options.Model,
+                Context = context,
+                RopeScaling = RopeScaling.ByLength,
+                RopeFactor = 1.5 * options.Factor,
+            },
+            Data = new() { Sources = [Path.Combine(options.Output, "data", "train.bin")], Shuffle = false },
+            Method = new()
+            {
+                Rank = 16,
+                Alpha = 32,
+                ShortShare = 0.5,
+            },
+            Optimizer = new()
+            {
+                LearningRate = 1e-3,
+                WarmupSteps = 5,
+                Steps = options.Steps,
+                GradientAccumulation = 2,
+                Schedule = ScheduleKind.Linear,
+            },
+            Run = new()
+            {
+                Output = Path.Combine(options.Output, "run"),
+                SaveEvery = 0,
+                Seed = options.Seed,
+            },
         };
 
     // Every 20th document is kept for the test; long ones, so that far context can help.
-    internal static (List<IReadOnlyList<int>> Train, List<IReadOnlyList<int>> Test, string Origin) Texts(
+    internal static (List<IReadOnlyList<int>> Train, List<IReadOnlyList<int>> Test, string Origin) CollectTexts(
         ITokenizer tokenizer,
         int seed,
         IReadOnlyList<string> files

@@ -38,7 +38,7 @@ internal sealed class QuickstartMeasurement : IDisposable
         _text = TokenStore.Build(text, tokenizer.EosTokenId, TestTokens, cancellation);
         _questions = lengths.ToDictionary(
             length => length,
-            length => RetrievalEvaluation.Questions(new PasskeyTask(), tokenizer, length, options.Trials, options.Seed, cancellation)
+            length => RetrievalEvaluation.MakeQuestions(new PasskeyTask(), tokenizer, length, options.Trials, options.Seed, cancellation)
         );
     }
 
@@ -47,14 +47,14 @@ internal sealed class QuickstartMeasurement : IDisposable
     /// <param name="same">
     /// Measures of the same weights, which hold where the positions are the same: within the original context, when they go by length.
     /// </param>
-    internal IReadOnlyList<QuickstartMeasure> Run(LoadOptions state, IReadOnlyList<QuickstartMeasure>? same = null)
+    internal IReadOnlyList<LengthMeasure> Run(LoadOptions state, IReadOnlyList<LengthMeasure>? same = null)
     {
         using var loaded = LoadedModel.Open(_options.Model, state with { Device = "cpu" });
         var (model, config) = (loaded.Network, loaded.Config);
-        var measures = new List<QuickstartMeasure>();
+        var measures = new List<LengthMeasure>();
         foreach (var length in _lengths)
         {
-            var isKnown = same is not null && RopeScaling.DependsOnLength(config) && length <= RopeScaling.OriginalContext(config);
+            var isKnown = same is not null && RopeScaling.DependsOnLength(config) && length <= RopeScaling.GetOriginalContext(config);
             var measure = isKnown ? same!.First(m => m.Length == length) : Measure(model, length);
             measures.Add(measure);
             if (!isKnown)
@@ -63,10 +63,9 @@ internal sealed class QuickstartMeasurement : IDisposable
         return measures;
     }
 
-    private QuickstartMeasure Measure(CausalLanguageModel model, int length) =>
+    private LengthMeasure Measure(CausalLanguageModel model, int length) =>
         new(
             length,
-            RetrievalEvaluation.Ask(model, _tokenizer, new PasskeyTask(), _questions[length], length, cancellation: _cancellation).Accuracy,
             Perplexity
                 .Evaluate(
                     model,
@@ -78,14 +77,15 @@ internal sealed class QuickstartMeasurement : IDisposable
                     null,
                     _cancellation
                 )
-                .Perplexity
+                .Perplexity,
+            RetrievalEvaluation.Ask(model, _tokenizer, new PasskeyTask(), _questions[length], length, cancellation: _cancellation).Accuracy
         );
 
     /// <summary>Time of everything, from that of the first state.</summary>
     /// <param name="first">Time that the first state took.</param>
     /// <param name="config">The model.</param>
     /// <param name="training">The training to come.</param>
-    internal TimeSpan Whole(TimeSpan first, ModelConfig config, FineTuneOptions training)
+    internal TimeSpan EstimateWhole(TimeSpan first, ModelConfig config, FineTuneOptions training)
     {
         var reading = new AdapterOptions
         {
@@ -93,11 +93,16 @@ internal sealed class QuickstartMeasurement : IDisposable
             TrainEmbeddings = false,
             TrainNorms = false,
         };
-        double Forward(int length) => StepFlops.Count(config, new FullAttention(), reading, length).Forward;
+        double CountForward(int length) => StepFlops.Count(config, new FullAttention(), reading, length).Forward;
         // Pass keys read two thirds of a prompt on average, the rest being that of the one before.
-        var measured = _lengths.Sum(length => Forward(length) * (2.0 / 3 * _options.Trials + (double)TestTokens / length));
-        var step = StepFlops.Count(config, FineTune.Attention(training), FineTune.Tuning(training), training.Context);
-        var trained = (double)training.Steps * training.GradientAccumulation * (step.Needed + step.Recomputed);
+        var measured = _lengths.Sum(length => CountForward(length) * (2.0 / 3 * _options.Trials + (double)TestTokens / length));
+        var step = StepFlops.Count(
+            config,
+            training.Method.MakeAttention(training.Model.Context),
+            training.Method.MakeAdapterOptions(),
+            training.Model.Context
+        );
+        var trained = (double)training.Optimizer.Steps * training.Optimizer.GradientAccumulation * (step.Needed + step.Recomputed);
         return first * (3 + trained / measured);
     }
 

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Text.Json;
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
@@ -20,23 +19,17 @@ namespace LongLora.Studies;
 /// </summary>
 public static class Reproduction
 {
-    private static readonly JsonSerializerOptions s_json = new()
-    {
-        WriteIndented = true,
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-    };
-
     /// <summary>Makes all runs that have no result yet.</summary>
     /// <param name="options">The options.</param>
     /// <param name="stage">Told in words what is being done.</param>
     /// <param name="progress">Told of every training step.</param>
     /// <param name="done">Told of each result, those of earlier runs included.</param>
     /// <param name="cancellation">Interrupts it; what was done is kept.</param>
-    public static IReadOnlyList<ReproductionResult> Run(
+    public static IReadOnlyList<ReproductionFile> Run(
         ReproductionOptions options,
         IProgress<string>? stage = null,
         IProgress<TrainingStep>? progress = null,
-        IProgress<ReproductionResult>? done = null,
+        IProgress<ReproductionFile>? done = null,
         CancellationToken cancellation = default
     )
     {
@@ -46,18 +39,18 @@ public static class Reproduction
                 $"factor is {options.Factor}, steps {options.Steps}, trials {options.Trials}; the factor must be a multiple of 4, the "
                     + $"others at least 1."
             );
-        var native = NativeContext(options);
-        var runs = ReproductionGrid.Runs(native, options.Factor);
+        var native = ReadNativeContext(options);
+        var runs = ReproductionGrid.ListRuns(native, options.Factor);
         foreach (var name in options.Only.Where(name => runs.All(r => r.Name != name)))
             throw new ConfigurationException($"There is no run '{name}'.{NearestName.Hint(name, runs.Select(r => r.Name))}");
         var chosen = runs.Where(r => options.Only.Count == 0 || options.Only.Contains(r.Name)).ToList();
 
         stage?.Report("Collecting text");
         var tokenizer = TokenizerLoader.Load(options.Model);
-        var data = In(options, "data", "train.bin");
+        var data = Locate(options, "data", "train.bin");
         ReproductionData.Write(
             data,
-            In(options, "data", "test.bin"),
+            Locate(options, "data", "test.bin"),
             tokenizer,
             native,
             native * options.Factor,
@@ -66,22 +59,21 @@ public static class Reproduction
             cancellation
         );
         using var test = TokenStore.Build(
-            ExampleSources.Open([In(options, "data", "test.bin")], tokenizer, tokenizer.VocabularySize),
+            ExampleSources.Open([Locate(options, "data", "test.bin")], tokenizer, tokenizer.VocabularySize),
             null,
             cancellation: cancellation
         );
 
-        var results = new List<ReproductionResult>();
+        var results = new List<ReproductionFile>();
         foreach (var (run, number) in chosen.Select((r, i) => (r, i + 1)))
         {
-            var file = In(options, "results", run.Name + ".json");
+            var file = Locate(options, "results", run.Name + ".json");
             var made = $"{Describe(options, run, native)}; text of SHA-256 {test.Digest}; {options.Trials} pass keys";
             if (Read(file, made) is not { } result)
             {
                 stage?.Report($"{number} of {chosen.Count}: {run.Name}");
                 result = Make(options, run, native, tokenizer, test, progress, cancellation) with { Made = made };
-                Directory.CreateDirectory(Path.GetDirectoryName(file)!);
-                AtomicFile.WriteText(file, JsonSerializer.Serialize(result, s_json) + "\n");
+                result.Write(file);
                 RemoveCheckpoints(options, run);
             }
             results.Add(result);
@@ -91,40 +83,48 @@ public static class Reproduction
     }
 
     /// <summary>The context of the model as it is.</summary>
-    public static int NativeContext(ReproductionOptions options)
+    public static int ReadNativeContext(ReproductionOptions options)
     {
         using var folder = CheckpointDirectory.Open(options.Model, headersOnly: true);
-        return RopeScaling.CurrentContext(folder.Config);
+        return RopeScaling.GetCurrentContext(folder.Config);
     }
 
     /// <summary>
     /// The training options of a run: the paper's but for YaRN, and a learning rate that suits a small model and a short run.
     /// </summary>
-    internal static FineTuneOptions Training(ReproductionOptions options, ReproductionRun run, int native) =>
+    internal static FineTuneOptions MakeTrainingOptions(ReproductionOptions options, ReproductionRun run, int native) =>
         Recipe.Parse(
             run.Settings is { Count: > 0 } settings ? string.Join('\n', settings) : "rank: 8",
             run.Name,
             new FineTuneOptions
             {
-                Model = options.Model,
-                Data = [In(options, "data", "train.bin")],
-                Context = native * options.Factor,
-                Output = In(options, "runs", run.Name),
-                RopeScaling = "yarn",
-                LearningRate = run.IsFull ? options.LearningRate / 4 : options.LearningRate,
-                WarmupSteps = Math.Min(5, options.Steps / 4),
-                Steps = options.Steps,
-                GradientAccumulation = 2,
-                Schedule = ScheduleKind.Linear,
-                Shuffle = false,
-                SaveEvery = 20,
-                KeepCheckpoints = 1,
-                Resume = true,
-                Seed = options.Seed,
+                Model = new()
+                {
+                    Path = options.Model,
+                    Context = native * options.Factor,
+                    RopeScaling = "yarn",
+                },
+                Data = new() { Sources = [Locate(options, "data", "train.bin")], Shuffle = false },
+                Optimizer = new()
+                {
+                    LearningRate = run.IsFull ? options.LearningRate / 4 : options.LearningRate,
+                    WarmupSteps = Math.Min(5, options.Steps / 4),
+                    Steps = options.Steps,
+                    GradientAccumulation = 2,
+                    Schedule = ScheduleKind.Linear,
+                },
+                Run = new()
+                {
+                    Output = Locate(options, "runs", run.Name),
+                    SaveEvery = 20,
+                    KeepCheckpoints = 1,
+                    Resume = true,
+                    Seed = options.Seed,
+                },
             }
         );
 
-    private static ReproductionResult Make(
+    private static ReproductionFile Make(
         ReproductionOptions options,
         ReproductionRun run,
         int native,
@@ -134,14 +134,14 @@ public static class Reproduction
         CancellationToken cancellation
     )
     {
-        var training = run.Settings is null ? null : Training(options, run, native);
+        var training = run.Settings is null ? null : MakeTrainingOptions(options, run, native);
         using var process = Process.GetCurrentProcess();
         var (clock, busy) = (Stopwatch.StartNew(), process.TotalProcessorTime);
         var trained = training is null ? null : FineTune.Run(training, progress, cancellation: cancellation);
         process.Refresh();
         var (seconds, processor) = (clock.Elapsed.TotalSeconds, (process.TotalProcessorTime - busy).TotalSeconds);
 
-        var isWhole = training is { Tuning: TuningMethod.Full };
+        var isWhole = training is { Method.Tuning: TuningMethod.Full };
         using var loaded = LoadedModel.Open(
             isWhole ? trained!.Result : options.Model,
             new LoadOptions
@@ -153,12 +153,12 @@ public static class Reproduction
             }
         );
         var model = loaded.Network;
-        double Loss(int length, IAttention attention) =>
+        double MeasurePerplexity(int length, IAttention attention) =>
             Perplexity.Evaluate(model, test, length, PerplexityProtocol.LongLora, length, attention, null, cancellation).Perplexity;
-        var measures = Lengths(native, options.Factor)
-            .Select(length => new ReproductionMeasure(
+        var measures = ListLengths(native, options.Factor)
+            .Select(length => new LengthMeasure(
                 length,
-                Loss(length, new FullAttention()),
+                MeasurePerplexity(length, new FullAttention()),
                 RetrievalEvaluation
                     .Run(model, tokenizer, new PasskeyTask(), length, options.Trials, options.Seed, cancellation: cancellation)
                     .Accuracy
@@ -168,21 +168,21 @@ public static class Reproduction
             ? null
             : StepFlops.Count(
                 model.Config,
-                FineTune.Attention(training),
-                FineTune.Tuning(training),
-                training.Context,
-                training.BatchSize,
+                training.Method.MakeAttention(training.Model.Context),
+                training.Method.MakeAdapterOptions(),
+                training.Model.Context,
+                training.Optimizer.BatchSize,
                 1
             );
-        double[] losses = training is null ? [] : [.. MetricsLog.Read(training.Output).Select(s => s.Loss)];
-        return new ReproductionResult
+        double[] losses = training is null ? [] : [.. MetricsLog.Read(training.Run.Output).Select(s => s.Loss)];
+        return new ReproductionFile
         {
             Name = run.Name,
             Made = "",
             Measures = measures,
-            OwnPatternPerplexity = training is null or { Attention: AttentionKind.Full }
+            OwnPatternPerplexity = training is null or { Method.Attention: AttentionKind.Full }
                 ? null
-                : Loss(training.Context, FineTune.Attention(training)),
+                : MeasurePerplexity(training.Model.Context, training.Method.MakeAttention(training.Model.Context)),
             TrainedWeights = trained?.TrainedParameters ?? 0,
             TrainingLoss = losses.Length == 0 ? null : losses[^Math.Max(1, losses.Length / 4)..].Average(),
             TrainingSeconds = trained is null ? 0 : seconds,
@@ -191,16 +191,16 @@ public static class Reproduction
             AttentionFlops = training is null
                 ? 0
                 : 24.0
-                    * training.BatchSize
+                    * training.Optimizer.BatchSize
                     * model.Config.HeadCount
                     * model.Config.HeadSize
                     * model.Blocks.Count
-                    * FineTune.Attention(training).Pattern(training.Context).PairsPerHead,
+                    * training.Method.MakeAttention(training.Model.Context).MakePattern(training.Model.Context).PairsPerHead,
         };
     }
 
     /// <summary>The lengths that are measured: the native context and its doublings.</summary>
-    public static IReadOnlyList<int> Lengths(int native, int factor) =>
+    public static IReadOnlyList<int> ListLengths(int native, int factor) =>
         [.. Enumerable.Range(0, 31).Select(i => native << i).TakeWhile(length => length <= native * factor)];
 
     private static string Describe(ReproductionOptions options, ReproductionRun run, int native) =>
@@ -209,39 +209,32 @@ public static class Reproduction
             : string.Join(
                 "; ",
                 FineTuneOptionTable
-                    .All.Where(o =>
-                        o.Name is not ("model" or "data" or "output" or "resume" or "save-every" or "keep-checkpoints" or "device")
-                    )
-                    .Where(o => o.Format(Training(options, run, native)) != o.Format(FineTuneOptionTable.Defaults))
-                    .Select(o => $"{o.Name} {o.Format(Training(options, run, native))}")
+                    .All.Where(o => o.Effect != OptionEffect.None)
+                    .Where(o => o.Format(MakeTrainingOptions(options, run, native)) != o.Format(FineTuneOptionTable.Defaults))
+                    .Select(o => $"{o.Name} {o.Format(MakeTrainingOptions(options, run, native))}")
             );
 
-    private static ReproductionResult? Read(string file, string made)
+    private static ReproductionFile? Read(string file, string made)
     {
         if (!File.Exists(file))
             return null;
-        try
-        {
-            var result = JsonSerializer.Deserialize<ReproductionResult>(File.ReadAllText(file), s_json);
-            return result?.Made == made
-                ? result
-                : throw new ConfigurationException(
-                    $"{file} was made with other options or text ({result?.Made}). Choose another output, or remove the file."
-                );
-        }
-        catch (JsonException e)
-        {
-            throw new DataException($"{file} is not understood: {e.Message} Remove it to make the run again.", e);
-        }
+        var result =
+            EvaluationFile.Read(file) as ReproductionFile
+            ?? throw new DataException($"{file} is not the result of a run. Remove it to make the run again.");
+        return result.Made == made
+            ? result
+            : throw new ConfigurationException(
+                $"{file} was made with other options or text ({result.Made}). Choose another output, or remove the file."
+            );
     }
 
     // A result needs no checkpoint; those of all runs together would be some hundred megabytes.
     private static void RemoveCheckpoints(ReproductionOptions options, ReproductionRun run)
     {
-        var path = In(options, "runs", run.Name, "checkpoints");
+        var path = Locate(options, "runs", run.Name, "checkpoints");
         if (Directory.Exists(path))
             Directory.Delete(path, recursive: true);
     }
 
-    private static string In(ReproductionOptions options, params string[] names) => Path.Combine([options.Output, .. names]);
+    private static string Locate(ReproductionOptions options, params string[] names) => Path.Combine([options.Output, .. names]);
 }

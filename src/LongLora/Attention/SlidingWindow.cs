@@ -3,16 +3,16 @@ using static TorchSharp.torch;
 
 namespace LongLora.Attention;
 
-// N stretches, H query heads, J key-value heads (a divisor of H), S tokens of a stretch, K head size, W window
+// N groups, H query heads, J key-value heads (a divisor of H), S tokens of a group, K head size, W window
 
 /// <summary>
-/// Causal attention in which a token looks at itself and the W - 1 tokens before it, exactly, by the causal kernel alone: no mask of size
-/// [S, S], and no pair computed that is not looked at.
+/// Causal attention in which a token looks at itself and the W - 1 tokens before it. It is exact and uses only the causal kernel: no mask
+/// of size [S, S], and no pair is computed that is not used.
 /// </summary>
 /// <remarks>
-/// Queries are taken W at a time. Inside the W, attention is causal. Query a of a block also looks at keys c > a of the block before it:
-/// with both orders reversed, that is causal again. What two calls give is put together by their log-sum-exps, and the backward kernel
-/// takes the log-sum-exp of the whole, so that its probabilities are those of the whole (as in ring attention, arXiv 2310.01889).
+/// Queries are processed in blocks of W. Inside a block, attention is causal. Query a of a block also looks at keys c > a of the block
+/// before it; if both are reversed, this is causal again. The results of the two calls are joined by their log-sum-exps. The backward
+/// kernel gets the log-sum-exp of the whole, so its probabilities are those of the whole (as in ring attention, arXiv 2310.01889).
 /// </remarks>
 internal static class SlidingWindow
 {
@@ -22,10 +22,15 @@ internal static class SlidingWindow
         using var scope = NewDisposeScope();
         var output = empty_like(query);
         var logSumExp = empty([query.size(0), query.size(1), query.size(2)], ScalarType.Float32);
-        foreach (var part in Parts((int)query.size(2), window))
+        foreach (var part in SplitIntoParts((int)query.size(2), window))
         {
             using var inner = NewDisposeScope();
-            var (o, l) = Dispatcher.FlashAttentionCpu(part.Queries(query), part.Keys(key), part.Keys(value), part.IsCausal);
+            var (o, l) = Dispatcher.FlashAttentionCpu(
+                part.SelectQueries(query),
+                part.SelectKeys(key),
+                part.SelectKeys(value),
+                part.IsCausal
+            );
             (o, l) = (part.Reorder(o, 2), part.Reorder(l, 2));
             var (whole, wholeLog) = (output.narrow(2, part.Query, part.QueryCount), logSumExp.narrow(2, part.Query, part.QueryCount));
             if (part.IsFirst)
@@ -34,7 +39,7 @@ internal static class SlidingWindow
                 wholeLog.copy_(l);
                 continue;
             }
-            // One part's share of the whole is exp(l - log(exp(l) + exp(l'))) = sigmoid(l - l').
+            // The share of one part in the whole is exp(l - log(exp(l) + exp(l'))) = sigmoid(l - l').
             var share = l.sub(wholeLog).sigmoid_().unsqueeze(3).to(o.dtype);
             whole.add_(o.sub_(whole).mul_(share), Scalars.One);
             wholeLog.copy_(l.logaddexp(wholeLog));
@@ -57,16 +62,16 @@ internal static class SlidingWindow
         Tensor queryGradient = zeros_like(query),
             keyGradient = zeros_like(key),
             valueGradient = zeros_like(value);
-        foreach (var part in Parts((int)query.size(2), window))
+        foreach (var part in SplitIntoParts((int)query.size(2), window))
         {
             using var inner = NewDisposeScope();
             var (q, k, v) = Dispatcher.FlashAttentionCpuBackward(
-                part.Queries(gradient),
-                part.Queries(query),
-                part.Keys(key),
-                part.Keys(value),
-                part.Queries(output),
-                part.Queries(logSumExp),
+                part.SelectQueries(gradient),
+                part.SelectQueries(query),
+                part.SelectKeys(key),
+                part.SelectKeys(value),
+                part.SelectQueries(output),
+                part.SelectQueries(logSumExp),
                 part.IsCausal
             );
             queryGradient.narrow(2, part.Query, part.QueryCount).add_(part.Reorder(q, 2), Scalars.One);
@@ -77,8 +82,8 @@ internal static class SlidingWindow
     }
 
     /// <summary>
-    /// The same under autograd and on any device, with a mask [W, 2 W - 1] for each W queries. There may be more keys than queries: the
-    /// queries are the last tokens then.
+    /// The same under autograd and on any device, with a mask [W, 2 W - 1] for each block of W queries. If there are more keys than
+    /// queries, the queries are the last tokens.
     /// </summary>
     internal static Tensor Attend(Tensor query, Tensor key, Tensor value, int window)
     {
@@ -93,19 +98,19 @@ internal static class SlidingWindow
             outputs.Add(
                 count == 1
                     ? Dispatcher.ScaledDotProductAttention(q, k, v, null, causal: false)
-                    : MaskedAttention.Attend(q, k, v, Mask(first, count, from, keys, window, query.device))
+                    : MaskedAttention.Attend(q, k, v, MakeMask(first, count, from, keys, window, query.device))
             );
         }
         return cat(outputs, 2).MoveToOuterDisposeScope();
     }
 
-    private static Tensor Mask(long firstQuery, long queries, long firstKey, long keys, int window, Device device)
+    private static Tensor MakeMask(long firstQuery, long queries, long firstKey, long keys, int window, Device device)
     {
         var distance = Scalars.Range(firstQuery, queries, device).unsqueeze(1) - Scalars.Range(firstKey, keys, device);
         return distance.ge(Scalars.Zero).logical_and_(distance.lt(Scalars.Of(window)));
     }
 
-    private static IEnumerable<Part> Parts(int length, int window)
+    private static IEnumerable<Part> SplitIntoParts(int length, int window)
     {
         for (var start = 0; start < length; start += window)
         {
@@ -113,7 +118,7 @@ internal static class SlidingWindow
             yield return new(start, count, start, count, IsCausal: true, IsFirst: true);
             if (start == 0)
                 continue;
-            // Every query of a short last block looks at the newest keys of the block before it.
+            // If the last block is short, each of its queries looks at the newest keys of the block before it.
             if (count < window)
                 yield return new(start, count, start - window + count, window - count);
             if (count > 1)
@@ -131,9 +136,9 @@ internal static class SlidingWindow
         bool IsReversed = false
     )
     {
-        internal Tensor Queries(Tensor heads) => Reorder(heads.narrow(2, Query, QueryCount), 2);
+        internal Tensor SelectQueries(Tensor heads) => Reorder(heads.narrow(2, Query, QueryCount), 2);
 
-        internal Tensor Keys(Tensor heads) => Reorder(heads.narrow(2, Key, KeyCount), 2);
+        internal Tensor SelectKeys(Tensor heads) => Reorder(heads.narrow(2, Key, KeyCount), 2);
 
         internal Tensor Reorder(Tensor part, long dimension) => IsReversed ? part.flip(dimension) : part;
     }

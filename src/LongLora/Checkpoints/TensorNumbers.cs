@@ -5,27 +5,27 @@ using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>Checks the numbers in a stored tensor: one NaN makes a whole model silently wrong.</summary>
+/// <summary>Checks the numbers in a stored tensor, because a single NaN silently ruins a whole model.</summary>
 public static unsafe class TensorNumbers
 {
-    private const int PieceBytes = 1 << 28;
+    private const int ChunkBytes = 1 << 28;
 
     /// <summary>
-    /// Complains of the first element that is NaN or infinite. A number is not finite where all bits of its exponent are set, so one pass
-    /// over the bits as integers tells, at the speed of the memory and without memory of its own.
+    /// Refuses a tensor with a NaN or infinite element. A number is not finite if all bits of its exponent are set, so a single pass over
+    /// the bits as integers finds it, at the speed of the memory and without allocations.
     /// </summary>
-    /// <param name="tensor">The numbers; of integers nothing is to be said.</param>
+    /// <param name="tensor">The numbers. Integers are always accepted.</param>
     /// <param name="info">Where they come from, for the message.</param>
-    /// <exception cref="CheckpointException">Names file, tensor, place and value.</exception>
+    /// <exception cref="CheckpointException">Names the file, tensor, index and value.</exception>
     public static void RequireFinite(Tensor tensor, TensorInfo info)
     {
         using var value = tensor.detach().cpu().contiguous();
         var first = value.dtype switch
         {
-            ScalarType.Float64 => FirstNotFinite<ulong>(value, 0x7FF0_0000_0000_0000),
-            ScalarType.Float32 => FirstNotFinite<uint>(value, 0x7F80_0000),
-            ScalarType.BFloat16 => FirstNotFinite<ushort>(value, 0x7F80),
-            ScalarType.Float16 => FirstNotFinite<ushort>(value, 0x7C00),
+            ScalarType.Float64 => FindFirstNotFinite<ulong>(value, 0x7FF0_0000_0000_0000),
+            ScalarType.Float32 => FindFirstNotFinite<uint>(value, 0x7F80_0000),
+            ScalarType.BFloat16 => FindFirstNotFinite<ushort>(value, 0x7F80),
+            ScalarType.Float16 => FindFirstNotFinite<ushort>(value, 0x7C00),
             _ => -1,
         };
         if (first < 0)
@@ -35,27 +35,27 @@ public static unsafe class TensorNumbers
         throw new CheckpointException(
             $"{info.File}: '{info.Name}' [{string.Join(", ", info.Shape)}] has {seen.to(ScalarType.Float64).item<double>()} at element "
                 + $"{first}. "
-                + "The file is damaged or the model had diverged when it was saved."
+                + "The file is damaged, or the model had diverged when it was saved."
         );
     }
 
-    private static long FirstNotFinite<T>(Tensor tensor, T exponent)
+    private static long FindFirstNotFinite<T>(Tensor tensor, T exponent)
         where T : unmanaged, IBinaryInteger<T>
     {
         if (tensor.numel() == 0)
             return -1;
-        var data = (T*)NativeTensor.Data(tensor);
-        var piece = PieceBytes / sizeof(T);
+        var data = (T*)NativeTensor.GetPointer(tensor);
+        var piece = ChunkBytes / sizeof(T);
         for (var start = 0L; start < tensor.numel(); start += piece)
         {
-            var found = FirstWithAll(new ReadOnlySpan<T>(data + start, (int)Math.Min(piece, tensor.numel() - start)), exponent);
+            var found = FindFirstWithAll(new ReadOnlySpan<T>(data + start, (int)Math.Min(piece, tensor.numel() - start)), exponent);
             if (found >= 0)
                 return start + found;
         }
         return -1;
     }
 
-    private static int FirstWithAll<T>(ReadOnlySpan<T> numbers, T mask)
+    private static int FindFirstWithAll<T>(ReadOnlySpan<T> numbers, T mask)
         where T : unmanaged, IBinaryInteger<T>
     {
         var vectors = MemoryMarshal.Cast<T, Vector<T>>(numbers);

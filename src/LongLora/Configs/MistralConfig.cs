@@ -7,19 +7,19 @@ internal static class MistralConfig
 {
     public const string ModelType = "mistral";
 
-    // transformers' value for a file that does not name the field; null means no window.
+    // transformers' default if the field is absent; null means no window.
     private const int AbsentWindow = 4096;
 
     public static ModelConfig Read(ConfigFields fields)
     {
         var config = LlamaConfig.ReadShape(fields, ModelType);
-        fields.Integer("num_key_value_heads");
+        fields.ReadInteger("num_key_value_heads");
         return RopeConfig.Read(
             fields,
             config with
             {
-                MaxPositions = fields.Integer("max_position_embeddings"),
-                SlidingWindow = fields.Names("sliding_window") ? fields.IntegerOrNull("sliding_window") : AbsentWindow,
+                MaxPositions = fields.ReadInteger("max_position_embeddings"),
+                SlidingWindow = fields.Contains("sliding_window") ? fields.ReadIntegerOrNull("sliding_window") : AbsentWindow,
             }
         );
     }

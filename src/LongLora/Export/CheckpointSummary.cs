@@ -39,7 +39,7 @@ public sealed record CheckpointSummary(
             ("family", config.ModelType),
             ("parameters", Count(model.Weights.Sum(w => w.ElementCount))),
             ("size", Types(folder.Tensors.Values)),
-            ("context", $"{RopeScaling.CurrentContext(config):N0} tokens"),
+            ("context", $"{RopeScaling.GetCurrentContext(config):N0} tokens"),
             ("RoPE", Positions(config)),
             (
                 "layers",
@@ -54,13 +54,10 @@ public sealed record CheckpointSummary(
             ),
         ];
         if (config.SlidingWindow is { } window)
-            facts.Insert(
-                4,
-                (
-                    "window",
-                    $"{window:N0} tokens in {(config.FirstWindowedLayer == 0 ? "every layer" : $"the layers from {config.FirstWindowedLayer} on")}"
-                )
-            );
+        {
+            var layers = config.FirstWindowedLayer == 0 ? "every layer" : $"the layers from {config.FirstWindowedLayer} on";
+            facts.Insert(4, ("window", $"{window:N0} tokens in {layers}"));
+        }
         if (Quantized(folder) is { } quantized)
             facts.Insert(3, ("quantization", quantized));
         CheckNames(folder, model);
@@ -72,7 +69,7 @@ public sealed record CheckpointSummary(
         var (scaling, text) = (config.RopeScaling, $"theta {config.RopeTheta:R}");
         if (config.RotarySize != config.HeadSize)
             text += $" on {config.RotarySize} of a head's {config.HeadSize} numbers";
-        var original = RopeScaling.OriginalContext(config);
+        var original = RopeScaling.GetOriginalContext(config);
         return scaling.Kind switch
         {
             "default" => text,
@@ -101,16 +98,17 @@ public sealed record CheckpointSummary(
         using var file = AdapterFiles.Open(path);
         var config = ReadConfig(System.IO.Path.Combine(path, "adapter_config.json"));
         var whole = file.Tensors.Values.Where(t => !t.Name.Contains(".lora_", StringComparison.Ordinal)).ToList();
+        var layers = file
+            .Tensors.Keys.Where(n => n.EndsWith(".lora_A.weight", StringComparison.Ordinal))
+            .Select(n => n.Split('.')[^3])
+            .Distinct();
         var positions = PeftFormat.WrittenPositions(file, config) is { } written ? JsonNode.Parse(written) : null;
         return new(
             "PEFT adapter",
             path,
             [
                 ("base", config["base_model_name_or_path"]?.ToString() ?? "not named"),
-                (
-                    "LoRA",
-                    $"rank {config["r"]}, alpha {config["lora_alpha"]}, on {string.Join(", ", file.Tensors.Keys.Where(n => n.EndsWith(".lora_A.weight", StringComparison.Ordinal)).Select(n => n.Split('.')[^3]).Distinct())}"
-                ),
+                ("LoRA", $"rank {config["r"]}, alpha {config["lora_alpha"]}, on {string.Join(", ", layers)}"),
                 (
                     "trained whole",
                     whole.Count == 0
@@ -151,12 +149,12 @@ public sealed record CheckpointSummary(
     {
         foreach (var weight in model.Weights)
         {
-            if (QuantizedProjection.StoredKind(folder, weight.Name) != QuantizationKind.None)
+            if (QuantizedProjection.FindStoredKind(folder, weight.Name) != QuantizationKind.None)
                 continue; // its shape is not that of the matrix
             if (!folder.Tensors.TryGetValue(weight.Name, out var info))
                 throw new CheckpointException(
                     $"'{folder.Path}' has no tensor '{weight.Name}' [{string.Join(", ", weight.Shape)}], which config.json asks for. "
-                        + $"{TensorNames.Advice(folder.Tensors.Keys)}"
+                        + $"{TensorNames.Advise(folder.Tensors.Keys)}"
                 );
             if (!info.Shape.SequenceEqual(weight.Shape))
                 throw new CheckpointException(
@@ -169,7 +167,7 @@ public sealed record CheckpointSummary(
     private static string? Quantized(CheckpointDirectory folder)
     {
         var kinds = folder
-            .Tensors.Keys.CountBy(name => QuantizedProjection.StoredKind(folder, name))
+            .Tensors.Keys.CountBy(name => QuantizedProjection.FindStoredKind(folder, name))
             .Where(k => k.Key != QuantizationKind.None)
             .ToList();
         return kinds.Count == 0

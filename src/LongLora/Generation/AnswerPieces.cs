@@ -1,6 +1,6 @@
 namespace LongLora.Generation;
 
-/// <summary>What can be done with the pieces of an answer.</summary>
+/// <summary>Extensions for the pieces of an answer.</summary>
 public static class AnswerPieces
 {
     /// <summary>Waits for the whole answer.</summary>

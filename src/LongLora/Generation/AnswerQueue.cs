@@ -5,8 +5,8 @@ using System.Threading.Channels;
 namespace LongLora.Generation;
 
 /// <summary>
-/// Makes one answer at a time, in the order in which they were asked for, each on a thread of its own: a generation computes for seconds,
-/// and nobody's thread waits for it. An answer that nobody reads any more is given up at its next token.
+/// Generates one answer at a time, in the order of the requests. Each has a thread of its own, because a generation computes for seconds;
+/// no other thread waits for it. An answer that is no longer read ends at its next token.
 /// </summary>
 internal sealed class AnswerQueue : IDisposable
 {
@@ -14,10 +14,10 @@ internal sealed class AnswerQueue : IDisposable
     private readonly CancellationTokenSource _closing = new();
 
     /// <summary>Waits for its turn and generates.</summary>
-    /// <param name="generate">Gives each piece of text to its first argument, and looks at its second before every token.</param>
-    /// <param name="cancellation">Ends the waiting and the generation.</param>
+    /// <param name="generate">Calls its first argument with each piece of text, and checks its second before every token.</param>
+    /// <param name="cancellation">Ends waiting and generation.</param>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
-    /// <exception cref="ObjectDisposedException">The queue was closed before the answer was whole.</exception>
+    /// <exception cref="ObjectDisposedException">The queue was disposed before the answer was complete.</exception>
     internal async IAsyncEnumerable<AnswerPiece> RunAsync(
         Func<Action<string>, CancellationToken, GenerationResult> generate,
         [EnumeratorCancellation] CancellationToken cancellation = default
@@ -38,7 +38,7 @@ internal sealed class AnswerQueue : IDisposable
         }
         finally
         {
-            // Whoever leaves finds the model free: the generation ends with the token that it is at.
+            // A reader that leaves finds the model free: the generation ends with its current token.
             await stop.CancelAsync().ConfigureAwait(false);
             await ((Task)making).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
@@ -57,7 +57,7 @@ internal sealed class AnswerQueue : IDisposable
         }
     }
 
-    // Whoever cancelled sees a token of their own; whoever closed the model did not cancel.
+    // The caller sees the caller's own token. If the model was disposed, nobody cancelled.
     private async Task WaitFor(Task task, CancellationToken cancellation)
     {
         try
@@ -74,12 +74,12 @@ internal sealed class AnswerQueue : IDisposable
         }
     }
 
-    /// <summary>Ends what is being made and what waits; returns when the model is free, for good.</summary>
+    /// <summary>Ends running and waiting answers. Returns when the model is no longer used.</summary>
     public void Dispose()
     {
         if (_closing.IsCancellationRequested)
             return;
         _closing.Cancel();
-        _turn.Wait(); // kept: nothing is made any more
+        _turn.Wait(); // never released: nothing is generated any more
     }
 }

@@ -24,7 +24,7 @@ public sealed class ChatModel : IDisposable
         _newGenerator = () => new TextGenerator(model.Network, tokenizer, options.Context, options.CacheType, options.Streaming);
         _generators.Add(_newGenerator());
         Context = _generators[0].Context;
-        TrainedContext = RopeScaling.CurrentContext(model.Config);
+        TrainedContext = RopeScaling.GetCurrentContext(model.Config);
     }
 
     /// <summary>Opens a model.</summary>

@@ -27,20 +27,20 @@ public sealed class EmbeddingLayer(Weight weight)
         return rows.view([.. ids.shape, width]).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Adds the gradient [B, L, D] of the rows to that of the table, if it is trained.</summary>
+    /// <summary>Adds the gradient [B, L, D] of the rows to the gradient of the table, if the table is trained.</summary>
     public void Backward(Tensor ids, Tensor gradient)
     {
         if (!Weight.IsTrained)
             return;
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var (flat, rows, target) = (ids.flatten(), gradient.reshape(-1, Weight.Shape[1]), Weight.Gradient());
+        var (flat, rows, target) = (ids.flatten(), gradient.reshape(-1, Weight.Shape[1]), Weight.GetGradient());
         ForEachTile(flat.numel(), (start, count) =>
             target.index_add_(0, flat.narrow(0, start, count), rows.narrow(0, start, count).to(ScalarType.Float32), Scalars.One)
         );
     }
 
-    // Where the types differ, no copy of the whole text in the wider one is made.
+    // If the types differ, this avoids a copy of the whole text in the wider type.
     private void ForEachTile(long total, Action<long, long> action)
     {
         var tile = Math.Max(1, TileElements / Weight.Shape[1]);

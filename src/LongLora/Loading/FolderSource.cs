@@ -2,11 +2,12 @@ using LongLora.Checkpoints;
 using LongLora.Configs;
 using LongLora.Models;
 using LongLora.Quantization;
+using LongLora.Tokenization;
 using static TorchSharp.torch;
 
 namespace LongLora.Loading;
 
-/// <summary>A Hugging Face model folder.</summary>
+/// <summary>The folder of a Hugging Face model.</summary>
 internal sealed class FolderSource(string path) : ModelSource
 {
     private readonly CheckpointDirectory _files = CheckpointDirectory.Open(path, headersOnly: true);
@@ -19,9 +20,13 @@ internal sealed class FolderSource(string path) : ModelSource
 
     public override CheckpointDirectory Files => _files;
 
-    private protected override string TextFolder => path;
+    internal override IReadOnlyList<string> TextFiles => ListTextFiles(path);
 
-    // Opened anew for each network, which closes its files with itself.
+    private protected override ITokenizer? ReadTokenizer() => TokenizerLoader.LoadIfPresent(path);
+
+    private protected override ChatTemplate? ReadTemplate() => ChatTemplate.ReadOfModel(path);
+
+    // Opens the weights again for each network, which closes them when it is disposed.
     internal override CausalLanguageModel Build(ModelConfig config, Device device, QuantizationKind quantization)
     {
         var weights = CheckpointDirectory.Open(path);

@@ -11,12 +11,12 @@ public sealed record LoadOptions
     /// <summary>Folder of a PEFT or LongLoRA adapter on the model; null for none. Default null.</summary>
     public string? Adapter { get; init; }
 
-    /// <summary>What the files of the adapter leave open; null for nothing. Default null.</summary>
+    /// <summary>What the adapter's files do not say; null if they say everything. Default null.</summary>
     public AdapterReading? AdapterReading { get; init; }
 
     /// <summary>
-    /// The context in tokens that positions are rescaled for; null for the context that model and adapter have. Default null. A context
-    /// that the model already has changes nothing.
+    /// The context in tokens that positions are rescaled for; null for the context of the model and its adapter. A context that the model
+    /// already has changes nothing. Default null.
     /// </summary>
     public int? Context { get; init; }
 
@@ -31,17 +31,17 @@ public sealed record LoadOptions
     public double? RopeFactor { get; init; }
 
     /// <summary>
-    /// The chat template: <c>auto</c> for the model's own if it has one, one of <see cref="ChatTemplate.Names"/>, or a file. Null, the
-    /// default, reads none, so that a template that cannot be used stands in the way of conversations alone.
+    /// The chat template: <c>auto</c> for the model's own if it has one, one of <see cref="ChatTemplate.Names"/>, or a file. Null reads
+    /// none, so that an unsupported template only prevents conversations. Default null.
     /// </summary>
     public string? Template { get; init; }
 
-    /// <summary>Form of the decoder blocks' matrices. Default none, as the files have them.</summary>
+    /// <summary>Form of the matrices in the decoder blocks. Default none: as they are stored.</summary>
     public QuantizationKind Quantization { get; init; } = QuantizationKind.None;
 
-    /// <summary><c>auto</c> (CUDA where there is one), <c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>. Default <c>auto</c>.</summary>
+    /// <summary><c>auto</c> (CUDA if available), <c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>. Default <c>auto</c>.</summary>
     public string Device { get; init; } = "auto";
 
-    /// <summary>What is computed in on CUDA; null for bf16 where the device has it, else fp32. Default null.</summary>
+    /// <summary>The number type of computations on CUDA; null for bf16 if the device supports it, or else fp32. Default null.</summary>
     public CudaCompute? CudaCompute { get; init; }
 }

@@ -10,16 +10,22 @@ namespace LongLora.Loading;
 
 /// <summary>
 /// Where a model comes from, and what is known about it before its weights are read: config, tokenizer, chat template.
-/// <see cref="LoadedModel.Open(ModelSource, LoadOptions?)"/> makes a model of it, as often as asked. Each kind of source is one class here.
+/// <see cref="LoadedModel.Open(ModelSource, LoadOptions?)"/> makes models from it, as many as needed. Each kind of source is one class in
+/// this folder.
 /// </summary>
 public abstract class ModelSource
 {
-    /// <summary>The source that a text names: the folder of a Hugging Face model. Its headers are read, and nothing else.</summary>
+    private readonly Lazy<ITokenizer?> _tokenizer;
+
+    /// <summary>A source of a further kind.</summary>
+    private protected ModelSource() => _tokenizer = new Lazy<ITokenizer?>(ReadTokenizer);
+
+    /// <summary>Finds the source that a text names: the folder of a Hugging Face model. Reads only headers.</summary>
     /// <param name="model">The folder.</param>
-    /// <exception cref="CheckpointException">It is no model folder, or a file in it is damaged or not supported.</exception>
+    /// <exception cref="CheckpointException">It is not a model folder, or a file in it is damaged or not supported.</exception>
     public static ModelSource Open(string model) => new FolderSource(model);
 
-    /// <summary>A new model with random weights.</summary>
+    /// <summary>Makes the source of a new model with random weights.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="seed">The same seed gives the same weights.</param>
     /// <param name="type">The type of the weights. Default float32.</param>
@@ -33,31 +39,20 @@ public abstract class ModelSource
     /// <summary>Where the model is, for messages.</summary>
     public abstract string Location { get; }
 
-    /// <summary>The architecture, with the positions that the model has by itself.</summary>
+    /// <summary>The architecture, with the positions of the model itself.</summary>
     public abstract ModelConfig Config { get; }
 
-    /// <summary>The model's folder, of which exports take the config's text and the tokenizer's files; null for a source that has none.</summary>
+    /// <summary>The model's folder, from which exports copy the config's text and the tokenizer's files; null if there is none.</summary>
     public virtual CheckpointDirectory? Files => null;
 
-    /// <summary>The tokenizer, opened on first use; null where there is none, so that only token ids can be read.</summary>
-    /// <exception cref="CheckpointException">A file of it is damaged, or a component is not supported.</exception>
-    public ITokenizer? Tokenizer
-    {
-        get
-        {
-            if (!_isTokenizerRead)
-                (_tokenizer, _isTokenizerRead) = (TextFolder is { } folder ? TokenizerLoader.LoadIfPresent(folder) : null, true);
-            return _tokenizer;
-        }
-    }
+    /// <summary>The tokenizer, read on first use; null if there is none, so the model can only read token ids.</summary>
+    /// <exception cref="CheckpointException">One of its files is damaged, or a component is not supported.</exception>
+    public ITokenizer? Tokenizer => _tokenizer.Value;
 
-    private ITokenizer? _tokenizer;
-    private bool _isTokenizerRead;
+    /// <summary>The token between two documents: the EOS of the tokenizer, or else of the config; null if there is none.</summary>
+    public int? Separator => TextEnds.FindSeparator(Config, Tokenizer);
 
-    /// <summary>The token between two documents, and none where examples bring their own ends: the tokenizer's EOS, else the config's.</summary>
-    public int? Separator => TextEnds.Separator(Config, Tokenizer);
-
-    /// <summary>The tokenizer, which must be there.</summary>
+    /// <summary>The tokenizer, if the caller cannot work without it.</summary>
     /// <exception cref="CheckpointException">There is none; the message says what to do.</exception>
     public ITokenizer RequireTokenizer() =>
         Tokenizer
@@ -66,37 +61,46 @@ public abstract class ModelSource
                 + "into the folder."
         );
 
-    /// <summary>A chat template.</summary>
-    /// <param name="choice"><c>auto</c> for the model's own, one of <see cref="ChatTemplate.Names"/>, or a file.</param>
-    /// <returns>The template; null where the choice is <c>auto</c> and the model has none.</returns>
-    /// <exception cref="ConfigurationException">There is none of that name.</exception>
-    /// <exception cref="CheckpointException">It uses what is not supported; the message names it.</exception>
-    public ChatTemplate? FindTemplate(string choice) =>
-        choice != "auto" ? ChatTemplate.Find(choice, TextFolder ?? "")
-        : TextFolder is { } folder ? ChatTemplate.OfModel(folder)
-        : null;
+    /// <summary>The model's folder, if the caller cannot work without it.</summary>
+    /// <exception cref="ConfigurationException">The model does not come from a folder.</exception>
+    public CheckpointDirectory RequireFiles() =>
+        Files
+        ?? throw new ConfigurationException(
+            $"Cannot take the config and the tokenizer's files from '{Location}' because it is not the folder of a Hugging Face model. "
+                + "Use a model folder."
+        );
 
-    /// <summary>The files that tokens depend on: those of the tokenizer, and the chat template.</summary>
-    internal IReadOnlyList<string> TextFiles =>
-        TextFolder is not { } folder
-            ? []
-            :
-            [
-                .. Directory
-                    .EnumerateFiles(folder)
-                    .Where(file =>
-                        Path.GetFileName(file) is var name
-                        && (name.Contains("token", StringComparison.Ordinal) || name.StartsWith("chat_template", StringComparison.Ordinal))
-                    )
-                    .Order(StringComparer.Ordinal),
-            ];
+    /// <summary>Finds a chat template.</summary>
+    /// <param name="choice"><c>auto</c> for the model's own template, one of <see cref="ChatTemplate.Names"/>, or a file.</param>
+    /// <returns>The template; null if the choice is <c>auto</c> and the model has none.</returns>
+    /// <exception cref="ConfigurationException">There is no template with that name.</exception>
+    /// <exception cref="CheckpointException">It uses an unsupported feature; the message names it.</exception>
+    public ChatTemplate? FindTemplate(string choice) => choice == "auto" ? ReadTemplate() : ChatTemplate.Find(choice, Location);
 
-    /// <summary>The folder with tokenizer and chat template; null where there is none.</summary>
-    private protected abstract string? TextFolder { get; }
+    /// <summary>The files that decide how text becomes tokens: those of the tokenizer, and the chat template.</summary>
+    internal abstract IReadOnlyList<string> TextFiles { get; }
 
-    /// <summary>Makes the network; it owns what it was made of.</summary>
+    /// <summary>Reads the tokenizer; null if there is none.</summary>
+    private protected abstract ITokenizer? ReadTokenizer();
+
+    /// <summary>Reads the model's own chat template; null if it has none.</summary>
+    private protected abstract ChatTemplate? ReadTemplate();
+
+    /// <summary>Makes a network, which owns the files that it was made from.</summary>
     /// <param name="config"><see cref="Config"/>, or the same with other positions.</param>
     /// <param name="device">Where it lives.</param>
-    /// <param name="quantization">Form of the decoder blocks' matrices.</param>
+    /// <param name="quantization">Form of the matrices in the decoder blocks.</param>
     internal abstract CausalLanguageModel Build(ModelConfig config, Device device, QuantizationKind quantization);
+
+    /// <summary>The files in a folder that decide how text becomes tokens.</summary>
+    private protected static IReadOnlyList<string> ListTextFiles(string folder) =>
+        [
+            .. Directory
+                .EnumerateFiles(folder)
+                .Where(file =>
+                    Path.GetFileName(file) is var name
+                    && (name.Contains("token", StringComparison.Ordinal) || name.StartsWith("chat_template", StringComparison.Ordinal))
+                )
+                .Order(StringComparer.Ordinal),
+        ];
 }

@@ -1,11 +1,12 @@
 using LongLora.Configs;
 using LongLora.Models;
 using LongLora.Quantization;
+using LongLora.Tokenization;
 using static TorchSharp.torch;
 
 namespace LongLora.Loading;
 
-/// <summary>A config whose weights are drawn at random.</summary>
+/// <summary>A config, for which random weights are made.</summary>
 internal sealed class NewSource(ModelConfig config, long seed, ScalarType type, string? tokenizer) : ModelSource
 {
     public override string Name => $"new {config.ModelType}";
@@ -14,7 +15,11 @@ internal sealed class NewSource(ModelConfig config, long seed, ScalarType type, 
 
     public override ModelConfig Config => config;
 
-    private protected override string? TextFolder => tokenizer;
+    internal override IReadOnlyList<string> TextFiles => tokenizer is null ? [] : ListTextFiles(tokenizer);
+
+    private protected override ITokenizer? ReadTokenizer() => tokenizer is null ? null : TokenizerLoader.LoadIfPresent(tokenizer);
+
+    private protected override ChatTemplate? ReadTemplate() => tokenizer is null ? null : ChatTemplate.ReadOfModel(tokenizer);
 
     internal override CausalLanguageModel Build(ModelConfig changed, Device device, QuantizationKind quantization) =>
         ModelLoader.Create(changed, seed, device, quantization, type);

@@ -3,14 +3,14 @@ using LongLora.Tokenization;
 
 namespace LongLora.Loading;
 
-/// <summary>The tokens that end texts: the one rule for what stands between documents, and for what generation stops at.</summary>
+/// <summary>The tokens that end texts. Only this class decides what separates documents and where generation stops.</summary>
 internal static class TextEnds
 {
-    /// <summary>The token between two documents: the tokenizer's EOS, else the first of the config's; null where there is none.</summary>
-    internal static int? Separator(ModelConfig config, ITokenizer? tokenizer) =>
+    /// <summary>The token between two documents: the EOS of the tokenizer, or else the first EOS of the config; null if there is none.</summary>
+    internal static int? FindSeparator(ModelConfig config, ITokenizer? tokenizer) =>
         tokenizer?.EosTokenId ?? config.EosTokenIds.Cast<int?>().FirstOrDefault();
 
-    /// <summary>Every token that ends a text: those of the config and the tokenizer's EOS.</summary>
-    internal static IReadOnlyList<int> Tokens(ModelConfig config, ITokenizer? tokenizer) =>
+    /// <summary>Every token that ends a text: those of the config, and the EOS of the tokenizer.</summary>
+    internal static IReadOnlyList<int> FindTokens(ModelConfig config, ITokenizer? tokenizer) =>
         [.. config.EosTokenIds.Concat(tokenizer?.EosTokenId is { } end ? [end] : []).Distinct()];
 }

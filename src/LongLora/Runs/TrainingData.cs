@@ -19,20 +19,20 @@ public sealed class TrainingData : IDisposable
     /// <summary>What was done to the data that its owner may want to know, such as examples that were shortened; sentences.</summary>
     public IReadOnlyList<string> Notes => Tokens.Notes;
 
-    /// <summary>The model that reads the data of a run; for one from scratch, what is known of it before the run begins.</summary>
-    /// <param name="options">The options.</param>
+    /// <summary>The model that the data is read for. If the run is to train a new one, this is what is known of it before the run.</summary>
+    /// <param name="model">A folder, or the config of a new model and the folder of its tokenizer.</param>
     /// <exception cref="LongLoraException">A file of it is missing, damaged or not supported.</exception>
-    public static ModelSource OpenSource(FineTuneOptions options) =>
-        options.FromScratch is { } file
+    public static ModelSource OpenSource(ModelOptions model) =>
+        model.FromScratch is { } file
             ? ModelSource.Create(
                 ModelConfigReader.ReadFile(file) with
                 {
-                    MaxPositions = options.Context,
+                    MaxPositions = model.Context,
                 },
-                options.Seed,
-                tokenizer: options.Tokenizer
+                seed: 0,
+                tokenizer: model.Tokenizer
             )
-            : ModelSource.Open(options.Model);
+            : ModelSource.Open(model.Path);
 
     /// <summary>Reads the data of a run.</summary>
     /// <param name="options">Data, task, and how they are read.</param>
@@ -47,13 +47,13 @@ public sealed class TrainingData : IDisposable
         CancellationToken cancellation = default
     )
     {
-        var sources = Sources(options, model, readers);
-        var cache = options.TokenCache.Length > 0 ? new TokenCache(options.TokenCache, CacheParts(options, model)) : null;
+        var sources = Sources(model, options.Data, options.Model.Context, readers);
+        var cache = options.Data.TokenCache.Length > 0 ? new TokenCache(options.Data.TokenCache, CacheParts(options, model)) : null;
         // An example ends with its own end-of-text token; between texts one is written here.
-        var separator = options.Task == TrainingTask.Sft ? null : model.Separator;
+        var separator = options.Data.Task == TrainingTask.Sft ? null : model.Separator;
         return new TrainingData(
             options,
-            TokenStore.Build(sources, separator, null, cache, () => [.. NotesOn(options, sources)], cancellation)
+            TokenStore.Build(sources, separator, null, cache, () => [.. NotesOn(options.Model.Context, sources)], cancellation)
         );
     }
 
@@ -61,47 +61,49 @@ public sealed class TrainingData : IDisposable
     public BatchSampler Sample() =>
         new(
             Tokens,
-            _options.Context,
-            _options.BatchSize,
-            _options.Seed,
-            _options.Shuffle,
-            layout: _options.Task == TrainingTask.Sft ? BatchLayout.Examples
-                : _options.KeepDocumentsApart ? BatchLayout.Documents
+            _options.Model.Context,
+            _options.Optimizer.BatchSize,
+            _options.Run.Seed,
+            _options.Data.Shuffle,
+            layout: _options.Data.Task == TrainingTask.Sft ? BatchLayout.Examples
+                : _options.Data.KeepDocumentsApart ? BatchLayout.Documents
                 : BatchLayout.Stream,
-            weights: [.. _options.Data.Select(d => d.Weight)]
+            weights: [.. _options.Data.Sources.Select(d => d.Weight)]
         );
 
     /// <summary>The sources of a run, one for each path.</summary>
-    /// <param name="options">Data, task, and how they are read.</param>
     /// <param name="model">The model; it needs a tokenizer for all but token <c>.bin</c>.</param>
+    /// <param name="data">Files, task, and how they are read.</param>
+    /// <param name="context">Tokens that examples must fit.</param>
     /// <param name="readers">Readers of further kinds of files; null for none.</param>
     /// <param name="vocabularySize">V, where an adapter gave the model more token ids; null for the model's own.</param>
     public static IReadOnlyList<IExampleSource> Sources(
-        FineTuneOptions options,
         ModelSource model,
+        DataOptions data,
+        int context,
         IReadOnlyList<IDocumentReader>? readers = null,
         int? vocabularySize = null
     )
     {
         var vocabulary = vocabularySize ?? model.Config.VocabularySize;
-        if (options.Task == TrainingTask.Text)
-            return [.. options.Data.Select(d => ExampleSources.Open([d.Path], model.Tokenizer, vocabulary, readers, options.TokenBytes))];
+        if (data.Task == TrainingTask.Text)
+            return [.. data.Sources.Select(d => ExampleSources.Open([d.Path], model.Tokenizer, vocabulary, readers, data.TokenBytes))];
         if (model.Tokenizer is not { } tokenizer)
             throw new DataException(
                 $"sft needs a tokenizer; '{model.Location}' has no tokenizer.model or tokenizer.json. Copy the one that the model was "
                     + $"trained with into the folder."
             );
-        var template = model.FindTemplate(options.Template);
-        var format = new ConversationFormat(options.Columns);
+        var template = model.FindTemplate(data.Template);
+        var format = new ConversationFormat(data.Columns);
         return
         [
-            .. options.Data.Select(d => new ConversationSource(
+            .. data.Sources.Select(d => new ConversationSource(
                 [d.Path],
                 format,
                 template,
                 tokenizer,
                 vocabulary,
-                options.Context,
+                context,
                 readers?.OfType<IRecordReader>()
             )),
         ];
@@ -111,9 +113,9 @@ public sealed class TrainingData : IDisposable
     // by length and time of change.
     private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelSource model)
     {
-        string[] keys = options.Task == TrainingTask.Sft ? ["task", "template", "columns", "context"] : ["task", "token-bytes"];
-        var texts = File.Exists(options.Template) ? model.TextFiles.Append(options.Template) : model.TextFiles;
-        var data = options.Data.SelectMany(d =>
+        var tokens = options.Data.Task == TrainingTask.Sft ? OptionEffect.AnswerTokens : OptionEffect.TextTokens;
+        var texts = File.Exists(options.Data.Template) ? model.TextFiles.Append(options.Data.Template) : model.TextFiles;
+        var data = options.Data.Sources.SelectMany(d =>
             Directory.Exists(d.Path) ? Directory.EnumerateFiles(d.Path, "*", SearchOption.AllDirectories) : [d.Path]
         );
         return
@@ -122,21 +124,21 @@ public sealed class TrainingData : IDisposable
             Recipe.Version,
             $"vocabulary: {model.Config.VocabularySize}",
             $"ends: {string.Join(' ', model.Config.EosTokenIds)}",
-            .. FineTuneOptionTable.All.Where(o => keys.Contains(o.Name)).Select(o => $"{o.Name}: {o.Format(options)}"),
-            .. texts.Select(TokenCache.Digest),
-            .. data.Order(StringComparer.Ordinal).Select(TokenCache.Mark),
+            .. FineTuneOptionTable.All.Where(o => o.Effect.HasFlag(tokens)).Select(o => $"{o.Name}: {o.Format(options)}"),
+            .. texts.Select(TokenCache.DescribeContent),
+            .. data.Order(StringComparer.Ordinal).Select(TokenCache.DescribeFile),
         ];
     }
 
     /// <summary>What was done to the data as far as it was read, in sentences.</summary>
-    /// <param name="options">The options.</param>
+    /// <param name="context">The context that examples had to fit.</param>
     /// <param name="sources">The sources of a run.</param>
-    public static IEnumerable<string> NotesOn(FineTuneOptions options, IReadOnlyList<IExampleSource> sources)
+    public static IEnumerable<string> NotesOn(int context, IReadOnlyList<IExampleSource> sources)
     {
         var conversations = sources.OfType<ConversationSource>().ToList();
         if (conversations.Sum(s => s.Shortened) is > 0 and var shortened)
-            yield return $"Examples of more than {options.Context:N0} tokens: {shortened:N0}; the middle of what is only read was left "
-                + $"out of them.";
+            yield return $"Examples of more than {context:N0} tokens: {shortened:N0}; the middle of what is only read was "
+                + $"left out of them.";
         if (conversations.Sum(s => s.LeftOut) is > 0 and var leftOut)
             yield return $"Conversations without an answer to learn, left out: {leftOut:N0}.";
         if (conversations.Sum(s => s.WithoutTools) is > 0 and var withoutTools)

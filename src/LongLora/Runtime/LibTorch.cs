@@ -18,9 +18,6 @@ public static class LibTorch
 
     private static readonly Lazy<bool> s_loaded = new(LoadOnce, LazyThreadSafetyMode.ExecutionAndPublication);
 
-    /// <summary>Whether this process has loaded libtorch from <see cref="DirectoryVariable"/> rather than from a package.</summary>
-    public static bool IsExternal => s_loaded.Value;
-
     /// <summary>Loads libtorch; later calls do nothing. Every entry point of the library calls it.</summary>
     /// <exception cref="ConfigurationException">The native library cannot be loaded; the message says why and what to do.</exception>
     public static void EnsureLoaded() => _ = s_loaded.Value;
@@ -29,11 +26,10 @@ public static class LibTorch
     {
         HostMemory.Initialize();
         var directory = Environment.GetEnvironmentVariable(DirectoryVariable);
-        var external = !string.IsNullOrEmpty(directory);
         try
         {
-            if (external)
-                LoadFrom(directory!);
+            if (!string.IsNullOrEmpty(directory))
+                LoadFrom(directory);
             torch.zeros(1).Dispose();
         }
         catch (Exception e)
@@ -41,14 +37,14 @@ public static class LibTorch
         {
             throw new ConfigurationException(
                 "The native libtorch could not be loaded. "
-                    + Reason(e)
+                    + FindReason(e)
                     + " Reference a libtorch package (libtorch-cpu-linux-x64, "
                     + $"TorchSharp-cuda-linux, ...) in the application, or set {DirectoryVariable} to a folder that has one of the same "
                     + $"version.",
                 e
             );
         }
-        return external;
+        return true;
     }
 
     // TorchSharp finds its own libLibTorchSharp beside the application and takes a libtorch that is already in the process.
@@ -91,12 +87,12 @@ public static class LibTorch
         {
             Path.Combine(AppContext.BaseDirectory, file),
             Path.Combine(AppContext.BaseDirectory, "runtimes", RuntimeInformation.RuntimeIdentifier, "native", file),
-            Path.Combine(AppContext.BaseDirectory, "runtimes", PortableIdentifier(), "native", file),
+            Path.Combine(AppContext.BaseDirectory, "runtimes", GetPortableIdentifier(), "native", file),
         };
         return Array.Find(candidates, File.Exists);
     }
 
-    private static string PortableIdentifier()
+    private static string GetPortableIdentifier()
     {
         var system =
             OperatingSystem.IsWindows() ? "win"
@@ -105,7 +101,7 @@ public static class LibTorch
         return system + (RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? "-arm64" : "-x64");
     }
 
-    private static string Reason(Exception e)
+    private static string FindReason(Exception e)
     {
         for (var inner = e; inner is not null; inner = inner.InnerException)
         {

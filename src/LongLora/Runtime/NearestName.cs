@@ -1,23 +1,24 @@
 namespace LongLora.Runtime;
 
-/// <summary>Finds what somebody probably meant.</summary>
+/// <summary>Guesses which name the user meant.</summary>
 public static class NearestName
 {
-    /// <summary>
-    /// The candidate with the fewest changed letters, or null where none is near (more than a third of its letters differ).
-    /// </summary>
+    /// <summary>The candidate with the fewest changed letters; null if more than a third of its letters differ.</summary>
     public static string? Find(string name, IEnumerable<string> candidates)
     {
-        var (best, distance) = candidates.Select(c => (Name: c, Distance: Distance(name, c))).OrderBy(c => c.Distance).FirstOrDefault();
+        var (best, distance) = candidates
+            .Select(c => (Name: c, Distance: MeasureDistance(name, c)))
+            .OrderBy(c => c.Distance)
+            .FirstOrDefault();
         return best is not null && distance <= Math.Max(1, best.Length / 3) ? best : null;
     }
 
-    /// <summary><c> Did you mean 'x'?</c> with a space in front, or nothing.</summary>
+    /// <summary><c> Did you mean 'x'?</c> with a leading space, or an empty string.</summary>
     public static string Hint(string name, IEnumerable<string> candidates) =>
         Find(name, candidates) is { } nearest ? $" Did you mean '{nearest}'?" : "";
 
-    // Levenshtein's distance, row by row.
-    private static int Distance(string a, string b)
+    // Levenshtein distance, row by row.
+    private static int MeasureDistance(string a, string b)
     {
         var row = Enumerable.Range(0, b.Length + 1).ToArray();
         for (var i = 1; i <= a.Length; i++)

@@ -5,33 +5,32 @@ using System.Text.Json;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Builds a tokenizer from Hugging Face's <c>tokenizer.json</c>: BPE over bytes (GPT-NeoX, Llama 3, Qwen) or over characters as
-/// SentencePiece has it (Llama 2, Mistral, Phi-3). A component that is not supported is a <see cref="NotSupportedException"/> that names
-/// it.
+/// Builds a tokenizer from Hugging Face's <c>tokenizer.json</c>: BPE over bytes (GPT-NeoX, Llama 3, Qwen), or over characters as in
+/// SentencePiece (Llama 2, Mistral, Phi-3). An unsupported component throws a <see cref="NotSupportedException"/> that names it.
 /// </summary>
 internal static class TokenizerJson
 {
     public static TextTokenizer Load(string path, TokenizerSettings settings)
     {
         using var document = TokenizerFiles.ReadJson(path);
-        var root = new JsonPlace(path, "", document.RootElement);
+        var root = new LocatedJson(path, "", document.RootElement);
         var model = root["model"];
         if (model.IsNull)
-            throw model.Fault("an object");
+            throw model.MakeError("an object");
         CheckModel(model);
         var vocabulary = ReadVocabulary(model["vocab"]);
         var cutting = TokenizerJsonPipeline.ReadPreTokenizer(root["pre_tokenizer"]);
         var decoding = TokenizerJsonPipeline.ReadDecoder(root["decoder"]);
         if (decoding.ByteLevel != cutting.ByteLevel)
             throw new NotSupportedException(
-                $"{path}: only one of pre_tokenizer and decoder is ByteLevel, which is not supported; both must be, or none"
+                $"{path}: only one of pre_tokenizer and decoder is ByteLevel, which is not supported. Both or neither must be"
             );
 
         var tokens = new TokenTable(path);
         foreach (var (token, id) in vocabulary)
-            tokens.Set(id, token, decoding.Bytes(token), special: false);
+            tokens.Set(id, token, decoding.ToBytes(token), special: false);
         var own = root["added_tokens"] is { IsNull: false } list
-            ? list.Items().Select(node => TokenizerSettings.ReadAddedToken(node, node["id"].Integer())).ToList()
+            ? list.ReadItems().Select(node => TokenizerSettings.ReadAddedToken(node, node["id"].ReadInteger())).ToList()
             : [];
         foreach (var token in own)
             tokens.Set(token);
@@ -39,7 +38,7 @@ internal static class TokenizerJson
         var (prefix, suffix) = TokenizerJsonPipeline.ReadPostProcessor(root["post_processor"], tokens);
         var bos = settings.Find("bos_token", tokens);
         var eos = settings.Find("eos_token", tokens);
-        // Llama 3 folders written before Meta mended their post-processor lack BOS, with which the model was trained.
+        // Llama 3 folders from before Meta fixed their post-processor lack BOS, although the model was trained with it.
         var forgotten = prefix.Count == 0 && bos is not null && bos == tokens.Find("<|begin_of_text|>");
         return new TextTokenizer(
             new TokenizerParts
@@ -51,8 +50,8 @@ internal static class TokenizerJson
                 Splitter = cutting.Splitter,
                 AddedTokens = added,
                 LeadingSpace = decoding.LeadingSpace,
-                Prefix = TokenizerSettings.Around(settings.AddBos ?? (forgotten ? true : null), "bos_token", bos, prefix),
-                Suffix = TokenizerSettings.Around(settings.AddEos, "eos_token", eos, suffix),
+                Prefix = TokenizerSettings.ChooseSpecialIds(settings.AddBos ?? (forgotten ? true : null), "bos_token", bos, prefix),
+                Suffix = TokenizerSettings.ChooseSpecialIds(settings.AddEos, "eos_token", eos, suffix),
                 BosTokenId = bos,
                 EosTokenId = eos,
                 PadTokenId = settings.Find("pad_token", tokens),
@@ -60,40 +59,43 @@ internal static class TokenizerJson
         );
     }
 
-    private static void CheckModel(JsonPlace model)
+    private static void CheckModel(LocatedJson model)
     {
-        // Files of before 2020 have no type; they are told by their merges.
-        var type = model["type"].TextOrNull() ?? (model["merges"].IsNull ? "without a type" : "BPE");
+        // Files from before 2020 have no type. They are recognized by their merges.
+        var type = model["type"].ReadTextOrNull() ?? (model["merges"].IsNull ? "without a type" : "BPE");
         if (type != "BPE")
-            throw new NotSupportedException($"{model.File}: the model type \"{type}\" is not supported; supported is BPE");
+            throw new NotSupportedException($"{model.File}: the model type \"{type}\" is not supported. The supported type is BPE");
         if (!model["dropout"].IsNull && model["dropout"].Value.GetRawText() is not ("0" or "0.0"))
             throw new NotSupportedException(
-                $"{model.File}: model.dropout {model["dropout"].Value.GetRawText()} is not supported: the ids would be random; set it "
+                $"{model.File}: model.dropout {model["dropout"].Value.GetRawText()} is not supported because the ids would be "
+                    + $"random. Set it "
                     + $"to null"
             );
         foreach (var name in (string[])["continuing_subword_prefix", "end_of_word_suffix"])
         {
-            if (model[name].TextOrNull() is { Length: > 0 } mark)
+            if (model[name].ReadTextOrNull() is { Length: > 0 } mark)
                 throw new NotSupportedException($"{model.File}: model.{name} \"{mark}\" is not supported");
         }
     }
 
-    private static Dictionary<string, int> ReadVocabulary(JsonPlace node)
+    private static Dictionary<string, int> ReadVocabulary(LocatedJson node)
     {
         var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
         foreach (var member in node.Expect(JsonValueKind.Object).Value.EnumerateObject())
             vocabulary[member.Name] =
-                member.Value.ValueKind == JsonValueKind.Number && member.Value.TryGetInt32(out var id) ? id : node[member.Name].Integer();
+                member.Value.ValueKind == JsonValueKind.Number && member.Value.TryGetInt32(out var id)
+                    ? id
+                    : node[member.Name].ReadInteger();
         return vocabulary;
     }
 
-    private static ITokenModel BuildModel(JsonPlace model, Dictionary<string, int> vocabulary, bool byteLevel)
+    private static ITokenModel BuildModel(LocatedJson model, Dictionary<string, int> vocabulary, bool byteLevel)
     {
         int? unknown = null;
-        if (model["unk_token"].TextOrNull() is { } token)
-            unknown = vocabulary.TryGetValue(token, out var id) ? id : throw model["unk_token"].Fault("a token of the vocabulary");
+        if (model["unk_token"].ReadTextOrNull() is { } token)
+            unknown = vocabulary.TryGetValue(token, out var id) ? id : throw model["unk_token"].MakeError("a token of the vocabulary");
         var merges = ReadMerges(model["merges"], vocabulary);
-        var ignoreMerges = model["ignore_merges"].Flag();
+        var ignoreMerges = model["ignore_merges"].ReadFlag();
         if (byteLevel)
             return new ByteLevelBpe(vocabulary, merges, ignoreMerges, unknown);
         if (ignoreMerges)
@@ -105,16 +107,16 @@ internal static class TokenizerJson
             if (Rune.DecodeFromUtf16(text, out var rune, out var length) == System.Buffers.OperationStatus.Done && length == text.Length)
                 characters[rune.Value] = id;
         }
-        var bytes = model["byte_fallback"].Flag() ? ByteTokens(vocabulary) : null;
+        var bytes = model["byte_fallback"].ReadFlag() ? FindByteTokens(vocabulary) : null;
         return new CharacterBpe(
             characters,
             merges,
             new WordBoundary('\u2581', vocabulary.Keys),
-            new UnknownCharacters(bytes, unknown, model["fuse_unk"].Flag())
+            new UnknownCharacters(bytes, unknown, model["fuse_unk"].ReadFlag())
         );
     }
 
-    private static MergeTable ReadMerges(JsonPlace node, Dictionary<string, int> vocabulary)
+    private static MergeTable ReadMerges(LocatedJson node, Dictionary<string, int> vocabulary)
     {
         var list = node.Expect(JsonValueKind.Array).Value;
         var table = new MergeTable(list.GetArrayLength());
@@ -131,14 +133,14 @@ internal static class TokenizerJson
                 || !lookup.TryGetValue(whole.Text[cut..], out var right)
                 || !lookup.TryGetValue(whole.Text, out var merged)
             )
-                throw new JsonPlace(node.File, $"{node.Path}[{rank}]", merge).Fault("two tokens of the vocabulary that make a third");
+                throw new LocatedJson(node.File, $"{node.Path}[{rank}]", merge).MakeError("two tokens of the vocabulary that make a third");
             table.Add(left, right, rank++, merged);
         }
         return table;
     }
 
     /// <summary>
-    /// Writes both tokens of a merge, "left right" in older files and ["left", "right"] in newer ones; returns where the second begins,
+    /// Writes both tokens of a merge, "left right" in older files and ["left", "right"] in newer ones. Returns where the second one starts,
     /// or -1.
     /// </summary>
     private static int WriteMerge(JsonElement merge, TextBuffer whole)
@@ -165,22 +167,22 @@ internal static class TokenizerJson
         return cut;
     }
 
-    /// <summary>The 256 byte tokens, or null where one is missing: then no character falls back.</summary>
-    private static int[]? ByteTokens(Dictionary<string, int> vocabulary)
+    /// <summary>The 256 byte tokens; null if one is missing, and then no character is written as bytes.</summary>
+    private static int[]? FindByteTokens(Dictionary<string, int> vocabulary)
     {
         var ids = new int[256];
         for (var b = 0; b < 256; b++)
         {
-            if (!vocabulary.TryGetValue(ByteToken(b), out ids[b]))
+            if (!vocabulary.TryGetValue(NameByteToken(b), out ids[b]))
                 return null;
         }
         return ids;
     }
 
-    /// <summary>How a byte token is written: <c>&lt;0x0A&gt;</c>.</summary>
-    public static string ByteToken(int value) => string.Create(CultureInfo.InvariantCulture, $"<0x{value:X2}>");
+    /// <summary>The name of a byte token, such as <c>&lt;0x0A&gt;</c>.</summary>
+    public static string NameByteToken(int value) => string.Create(CultureInfo.InvariantCulture, $"<0x{value:X2}>");
 
-    /// <summary>The byte that a token of that form stands for, or null.</summary>
+    /// <summary>The byte of a token with such a name, or null.</summary>
     public static byte? ReadByteToken(string token) =>
         token is ['<', '0', 'x', _, _, '>']
         && byte.TryParse(token.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var value)

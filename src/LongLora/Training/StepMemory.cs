@@ -11,7 +11,7 @@ namespace LongLora.Training;
 
 /// <summary>
 /// The bytes that a training run needs at its peak, by what they are for: counted from the shapes, as <see cref="BlockPass"/> and
-/// <see cref="CheckpointedBackward"/> hold them.
+/// <see cref="CheckpointedPass"/> hold them.
 /// </summary>
 /// <param name="Runtime">.NET, libtorch, code, small objects; measured once (docs/results/plan.md).</param>
 /// <param name="Weights">All weights as stored, or quantised. On the CPU they are pages of the mapped files.</param>
@@ -85,8 +85,8 @@ public sealed record StepMemory(
         long tokens = (long)options.BatchSize * length,
             size = options is { Cuda: true, CudaCompute: CudaCompute.Bf16 } ? 2 : 4,
             width = config.HiddenSize;
-        var (weights, trained) = WeightBytes(model, options);
-        var (kept, offloaded) = Kept(config, tokens, size, options);
+        var (weights, trained) = CountWeights(model, options);
+        var (kept, offloaded) = CountKept(config, tokens, size, options);
         var hidden = tokens * width * size + tokens * IdBytes + (long)length * config.HeadSize * 4;
         return new(
             options.Cuda ? CudaRuntime : CpuRuntime,
@@ -96,9 +96,9 @@ public sealed record StepMemory(
             2 * trained,
             kept,
             hidden,
-            AttentionBytes(model, attention, length, size, options),
-            LossBytes(model, tokens, size, options),
-            WorkspaceBytes(model, tokens, size, options),
+            CountAttention(model, attention, length, size, options),
+            CountLoss(model, tokens, size, options),
+            CountWorkspace(model, tokens, size, options),
             offloaded
         );
     }
@@ -106,7 +106,7 @@ public sealed record StepMemory(
     // Ids and targets as tensors and as the arrays that they are made from, 8 bytes each.
     private const long IdBytes = 32;
 
-    private static (long All, long Trained) WeightBytes(CausalLanguageModel model, StepMemoryOptions options)
+    private static (long All, long Trained) CountWeights(CausalLanguageModel model, StepMemoryOptions options)
     {
         var tuning = options.Tuning;
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
@@ -131,54 +131,54 @@ public sealed record StepMemory(
     // 4 bits a weight, 8 a block of 64, 32 for 256 blocks.
     private const double Nf4Bytes = 0.5 + 1.0 / 64 + 4.0 / (64 * 256);
 
-    private static (long Kept, long Offloaded) Kept(ModelConfig config, long tokens, long size, StepMemoryOptions options)
+    private static (long Kept, long Offloaded) CountKept(ModelConfig config, long tokens, long size, StepMemoryOptions options)
     {
         long input = tokens * config.HiddenSize * size;
         var block = input + tokens * config.HeadCount * (config.HeadSize * size + (options.Cuda ? 0 : 4)); // and the log-sum-exp
-        var segments = (config.LayerCount + options.BlocksPerSegment - 1) / options.BlocksPerSegment;
+        var spans = (config.LayerCount + options.BlocksPerSegment - 1) / options.BlocksPerSegment;
         var (waiting, working) =
             options.BlocksPerSegment == 1
                 ? (config.LayerCount * block, block)
-                : (segments * input, input + Math.Min(options.BlocksPerSegment, config.LayerCount) * block);
+                : (spans * input, input + Math.Min(options.BlocksPerSegment, config.LayerCount) * block);
         var inMemory =
             options.Offload is ActivationOffload.None or ActivationOffload.Auto
             || (options.Offload == ActivationOffload.Host && !options.Cuda);
         if (!inMemory)
             return (working, waiting);
-        // While the last segment is worked on, its own input has been taken from what waits.
+        // While the last span is worked on, its own input has been taken from what waits.
         return (options.BlocksPerSegment == 1 ? waiting : waiting + working - input, 0);
     }
 
-    private static long AttentionBytes(CausalLanguageModel model, IAttention attention, int length, long size, StepMemoryOptions options)
+    private static long CountAttention(CausalLanguageModel model, IAttention attention, int length, long size, StepMemoryOptions options)
     {
         var config = model.Config;
         long tokens = (long)options.BatchSize * length,
             all = (long)config.HeadCount * config.HeadSize;
         var groups = model.Blocks[0].HeadGroups;
-        var part = (double)BlockPass.GroupsAtOnce(tokens, all, groups, options.Cuda) / groups;
+        var part = (double)BlockPass.CountGroupsAtOnce(tokens, all, groups, options.Cuda) / groups;
         long queries = (long)(tokens * all * part) * size,
             keys = (long)(tokens * config.KeyValueHeadCount * config.HeadSize * part) * size;
-        var longest = attention.Pattern(length) is var pattern ? pattern.Lower.Concat(pattern.Upper).Max(r => r.Length) : 0;
+        var longest = attention.MakePattern(length) is var pattern ? pattern.Lower.Concat(pattern.Upper).Max(r => r.Length) : 0;
         // Of one call at a time, of whole stretches: an output, or three gradients. On CUDA the output once more, its gradient in order,
         // and the kernel's sums in fp32.
         var (kernel, results) = (
-            Math.Max(SegmentedAttention.KernelElements(options.Cuda) * size, (long)((double)longest / length * queries)),
+            Math.Max(PatternAttention.MaxKernelElements(options.Cuda) * size, (long)((double)longest / length * queries)),
             options.Cuda ? 7 : 3
         );
         var normed = tokens * config.HiddenSize * size * (model.Blocks[0].IsParallel ? 2 : 1);
         return normed + 3 * queries + 4 * keys + results * Math.Min(kernel, queries);
     }
 
-    private static long LossBytes(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
+    private static long CountLoss(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
     {
-        var rows = Math.Min(tokens, ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize, options.Cuda));
+        var rows = Math.Min(tokens, ChunkedCrossEntropy.CountChunkRows(model.Head.OutputSize, options.Cuda));
         return rows * (model.Head.OutputSize * (size == 4 ? 4 : 8) + 6 * model.Head.InputSize * size);
     }
 
-    private static long WorkspaceBytes(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
+    private static long CountWorkspace(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
     {
         var mlp = model.Blocks[0].MlpOutput.InputSize;
-        var rows = Math.Min(tokens, BlockPass.TileRows(mlp, options.Cuda));
+        var rows = Math.Min(tokens, BlockPass.CountTileRows(mlp, options.Cuda));
         // gate, up, their activation and product, their gradients; the tile itself, its norm and gradients
         var tile = rows * (8 * mlp + 6 * model.Config.HiddenSize) * size;
         var (matrix, head) = (mlp * model.Config.HiddenSize, model.Head.InputSize * model.Head.OutputSize);

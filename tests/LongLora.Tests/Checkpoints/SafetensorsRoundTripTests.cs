@@ -157,8 +157,8 @@ public class SafetensorsRoundTripTests
         const string entry = """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""";
         using var aligned = new SafetensorsReader(folder.Safetensors("aligned", entry.PadRight(56), 8));
         using var odd = new SafetensorsReader(folder.Safetensors("odd", entry.PadRight(57), 8));
-        Assert.Equal(NativeTensor.Data(aligned.Open("a")), NativeTensor.Data(aligned.Open("a")));
-        Assert.NotEqual(NativeTensor.Data(odd.Open("a")), NativeTensor.Data(odd.Open("a")));
+        Assert.Equal(NativeTensor.GetPointer(aligned.Open("a")), NativeTensor.GetPointer(aligned.Open("a")));
+        Assert.NotEqual(NativeTensor.GetPointer(odd.Open("a")), NativeTensor.GetPointer(odd.Open("a")));
         Assert.Equal([0f, 0f], odd.Open("a").data<float>().ToArray());
     }
 
@@ -168,7 +168,7 @@ public class SafetensorsRoundTripTests
         var path = SharedMaterial.Golden("stories260K-hf", "model.safetensors");
         var reader = new SafetensorsReader(path);
         var error = Assert.Throws<CheckpointException>(() => reader.Open("model.norm.weigth"));
-        Assert.Equal($"{path}: there is no tensor 'model.norm.weigth'. Did you mean 'model.norm.weight'?", error.Message);
+        Assert.Equal($"{path} has no tensor 'model.norm.weigth'. Did you mean 'model.norm.weight'?", error.Message);
         reader.Dispose();
         reader.Dispose();
         Assert.Throws<ObjectDisposedException>(() => reader.Open("model.norm.weight"));
@@ -222,7 +222,7 @@ public class SafetensorsRoundTripTests
         );
         var wrong = new TensorToWrite("b", ScalarType.Float32, [2], () => ones(3));
         Assert.Equal(
-            "'b' was told to be [2], but [3] was made.",
+            "'b' was announced as [2] but made as [3].",
             Assert.Throws<ShapeException>(() => SafetensorsWriter.Write(path, [one, wrong])).Message
         );
         Assert.Throws<InvalidOperationException>(() =>

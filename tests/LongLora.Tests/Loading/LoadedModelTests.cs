@@ -34,7 +34,7 @@ public sealed class LoadedModelTests : IDisposable
     {
         using var loaded = LoadedModel.Open(s_stories, s_cpu with { Template = "chatml" });
         Assert.Equal(("stories260K-hf", s_stories), (loaded.Source.Name, loaded.Source.Location));
-        Assert.Equal(512, RopeScaling.CurrentContext(loaded.Config));
+        Assert.Equal(512, RopeScaling.GetCurrentContext(loaded.Config));
         Assert.Equal((512, 2, 2), (loaded.Tokenizer!.VocabularySize, loaded.Separator, Assert.Single(loaded.EndTokens)));
         Assert.Equal(("<|im_end|>", null), (loaded.EndOfAnswer.Text, loaded.EndOfAnswer.Token));
         Assert.Null(loaded.Adapter);
@@ -124,6 +124,6 @@ public sealed class LoadedModelTests : IDisposable
     private static Tensor PlainLogits(CausalLanguageModel model, Tensor ids)
     {
         using var positions = RotaryEmbedding.Create(model.Config, (int)ids.size(1));
-        return model.Logits(ids, new ForwardContext(new FullAttention(), positions));
+        return model.ComputeLogits(ids, new ForwardContext(new FullAttention(), positions));
     }
 }

@@ -96,17 +96,17 @@ public class LlamaGoldenTests
         using var parameters = new ParameterBuffer(set.Weights);
         using var optimizer = new AdamW(parameters, new AdamWOptions(Beta2: beta2, MaxGradNorm: clip));
         var schedule = new LearningRateSchedule(ScheduleKind.ConstantWithWarmup, 2, 3);
-        using var pass = new CheckpointedBackward(model);
+        using var pass = new CheckpointedPass(model);
         for (var step = 1; step <= 3; step++)
         {
             var ids = golden[$"batch{step}"];
             using var positions = RotaryEmbedding.Create(model.Config, (int)ids.size(1));
             var targets = Targets(ids);
             var count = targets.ge(0).sum().item<long>();
-            pass.Run(ids, targets, new ForwardContext(new ShiftedSparseAttention(16), positions), 1.0 / count);
-            var norm = parameters.GradientNorm();
+            pass.ForwardBackward(ids, targets, new ForwardContext(new ShiftedSparseAttention(16), positions), 1.0 / count);
+            var norm = parameters.ComputeGradientNorm();
             Assert.Equal(golden[$"grad_norm{step}"].item<double>(), norm, 1e-5);
-            optimizer.Step(1e-3 * schedule.Factor(step - 1), norm);
+            optimizer.Step(1e-3 * schedule.GetFactor(step - 1), norm);
             foreach (var weight in set.Weights)
                 Near.AssertEqual(
                     golden[
@@ -131,11 +131,11 @@ public class LlamaGoldenTests
         using var positions = RotaryEmbedding.Create(model.Config, (int)ids.size(1));
         var context = new ForwardContext(attention, positions);
         using (no_grad())
-            Near.AssertEqual(golden["logits"], model.Logits(ids, context), 1e-5, "logits");
+            Near.AssertEqual(golden["logits"], model.ComputeLogits(ids, context), 1e-5, "logits");
         var targets = Targets(labels);
         var count = targets.ge(0).sum().item<long>();
-        using var pass = new CheckpointedBackward(model, blocksPerSegment);
-        var loss = pass.Run(ids, targets, context, 1.0 / count).item<double>() / count;
+        using var pass = new CheckpointedPass(model, blocksPerSegment);
+        var loss = pass.ForwardBackward(ids, targets, context, 1.0 / count).item<double>() / count;
         Assert.Equal(golden["loss"].item<double>(), loss, 1e-6);
     }
 
@@ -147,7 +147,7 @@ public class LlamaGoldenTests
     {
         Assert.Equal(golden.Names.Count(n => n.StartsWith("grad.", StringComparison.Ordinal)), weights.Count);
         foreach (var weight in weights)
-            Near.AssertRelative(golden["grad." + GoldenName(weight.Name)], weight.Gradient(), 1e-4, weight.Name);
+            Near.AssertRelative(golden["grad." + GoldenName(weight.Name)], weight.GetGradient(), 1e-4, weight.Name);
     }
 
     private static string GoldenName(string name) =>

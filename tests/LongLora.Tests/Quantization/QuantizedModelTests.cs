@@ -44,7 +44,7 @@ public sealed class QuantizedModelTests : IDisposable
     private static Tensor Logits(CausalLanguageModel model)
     {
         using var positions = RotaryEmbedding.Create(model.Config, 100);
-        return model.Logits(Ids(), new ForwardContext(new FullAttention(), positions));
+        return model.ComputeLogits(Ids(), new ForwardContext(new FullAttention(), positions));
     }
 
     [Theory]
@@ -159,8 +159,13 @@ public sealed class QuantizedModelTests : IDisposable
                 b.copy_(SlowNf4.Random(9, [.. b.shape]));
             using var parameters = new ParameterBuffer(set.Weights);
             using var positions = RotaryEmbedding.Create(used.Config, 100);
-            using var pass = new CheckpointedBackward(used);
-            var loss = pass.Run(Ids(), LlamaGoldenTests.Targets(Ids()), new ForwardContext(new ShiftedSparseAttention(32), positions), 0.01)
+            using var pass = new CheckpointedPass(used);
+            var loss = pass.ForwardBackward(
+                    Ids(),
+                    LlamaGoldenTests.Targets(Ids()),
+                    new ForwardContext(new ShiftedSparseAttention(32), positions),
+                    0.01
+                )
                 .item<double>();
             if (ReferenceEquals(used, model))
                 HuggingFaceExporter.Write(_folder["merged"], used, origin);
@@ -193,7 +198,11 @@ public sealed class QuantizedModelTests : IDisposable
             "full precision",
             Assert.Throws<ConfigurationException>(() => AdapterSet.Attach(model, new AdapterOptions { TrainEverything = true }, 1)).Message
         );
-        var options = FineTuneOptionTable.Defaults with { Tuning = TuningMethod.Full, Quantization = QuantizationKind.Nf4 };
+        var options = FineTuneOptionTable.Defaults with
+        {
+            Method = new() { Tuning = TuningMethod.Full },
+            Machine = new() { Quantization = QuantizationKind.Nf4 },
+        };
         Assert.Contains("quantization is nf4, but tuning is full", Assert.Throws<ConfigurationException>(options.Validate).Message);
     }
 

@@ -66,14 +66,16 @@ public class ChatTemplateTests
     [InlineData(
         "llama3",
         "llama3",
-        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nMe.<|eot_id|>",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|>"
+            + "<|start_header_id|>assistant<|end_header_id|>\n\nMe.<|eot_id|>",
         "Me.<|eot_id|>",
         "So.<|eot_id|>"
     )]
     [InlineData(
         "auto",
         "llama3",
-        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nMe.<|eot_id|>",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|>"
+            + "<|start_header_id|>assistant<|end_header_id|>\n\nMe.<|eot_id|>",
         "Me.<|eot_id|>",
         "So.<|eot_id|>"
     )]
@@ -156,7 +158,7 @@ public class ChatTemplateTests
     [Fact]
     public void Plain_prompt_and_completion_are_one_text_with_the_end()
     {
-        var chat = RenderedChat.Plain("Q: x\nA:", " y", Llama2);
+        var chat = RenderedChat.FromPlainText("Q: x\nA:", " y", Llama2);
         Assert.Equal("<s>Q: x\nA: y</s>", chat.Text);
         Assert.Equal(["y</s>"], LearntTokens(chat, Llama2));
     }
@@ -209,7 +211,7 @@ public class ChatTemplateTests
         {
             Further = new Dictionary<string, JsonElement>
             {
-                [ToolCalls.Member] = ToolCalls.WithObjects(JsonDocument.Parse(calls).RootElement),
+                [ToolCalls.Member] = ToolCalls.ParseArguments(JsonDocument.Parse(calls).RootElement),
             },
         };
 

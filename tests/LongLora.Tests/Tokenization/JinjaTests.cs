@@ -77,19 +77,19 @@ public class JinjaTests
     [InlineData("{{ x | frobnicate }}", "the filter 'frobnicate'")]
     [InlineData("{{ x is strange }}", "the test 'strange'")]
     [InlineData("{% for x in y recursive %}{% endfor %}", "'recursive'")]
-    [InlineData("{% if x %}", "'{%' is expected")]
-    [InlineData("{% endfor %}", "not begun")]
-    [InlineData("{{ 'x }}", "the text has no end")]
-    [InlineData("{{ x ", "no }}")]
+    [InlineData("{% if x %}", "expected '{%'")]
+    [InlineData("{% endfor %}", "not started")]
+    [InlineData("{{ 'x }}", "the string is not closed")]
+    [InlineData("{{ x ", "not closed with }}")]
     [InlineData("{{ x ; y }}", "';'")]
     [InlineData("{% raw %}{% endraw %}", "'raw'")]
-    [InlineData("{# x", "the comment has no end")]
+    [InlineData("{# x", "the comment is not closed")]
     public void Parse_what_is_not_known_is_refused_by_name_and_line(string source, string expected) =>
         Assert.Contains(expected, Assert.Throws<JinjaException>(() => JinjaTemplate.Parse(source)).Message, StringComparison.Ordinal);
 
     [Theory]
     [InlineData("{{ nobody.x }}", "'nobody'")]
-    [InlineData("{{ 'a' + 1 }}", "a text + a number")]
+    [InlineData("{{ 'a' + 1 }}", "a string + a number")]
     [InlineData("{{ 'a'.frobnicate() }}", "'frobnicate'")]
     [InlineData("{{ range(1000000) }}", "100000")]
     [InlineData("{{ raise_exception('no!') }}", "no!")]
@@ -105,7 +105,7 @@ public class JinjaTests
             .Parse("<{{ (m.content|trim).split('X')[1:]|join('-') + m.content.upper()[2:4] }}>{{ m|tojson }}")
             .Render(new Dictionary<string, object?> { ["m"] = message }, out _);
         Assert.Equal("<b-cAX>{\"content\": \"  aXbXc  \"}", text.Text);
-        Assert.Equal("0303330" + new string('3', 24), string.Concat(Enumerable.Range(0, text.Length).Select(i => text.Owner(i))));
+        Assert.Equal("0303330" + new string('3', 24), string.Concat(Enumerable.Range(0, text.Length).Select(i => text.GetOwner(i))));
     }
 
     [Fact]

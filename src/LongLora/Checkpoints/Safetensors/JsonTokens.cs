@@ -3,8 +3,8 @@ using System.Text.Json;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// The tokens of a JSON text of known length at a stream's position, through a small buffer that grows only with a single token: what is
-/// allocated follows what is really there, not what a file claims.
+/// The tokens of a JSON text of known length at a stream's position. They are read through a small buffer that grows only for a single long
+/// token, so memory follows what is really there and not what a file claims.
 /// </summary>
 internal ref struct JsonTokens
 {
@@ -23,44 +23,44 @@ internal ref struct JsonTokens
         Fill();
     }
 
-    /// <summary>Takes the next token, which must be of this type.</summary>
+    /// <summary>Reads the next token, which must have this type.</summary>
     public void Expect(JsonTokenType type, string what)
     {
-        if (Next() != type)
-            throw Unexpected(what, type.ToString());
+        if (ReadNext() != type)
+            throw MakeUnexpectedError(what, type.ToString());
     }
 
-    /// <summary>Takes the end of the text.</summary>
+    /// <summary>Reads the end of the text.</summary>
     public void ExpectEnd()
     {
         if (Advance())
-            throw Unexpected("the end", "nothing");
+            throw MakeUnexpectedError("the end", "nothing");
     }
 
-    /// <summary>The next property's name, or null where the object ends.</summary>
-    public string? NextName() =>
-        Next() switch
+    /// <summary>Reads the name of the next property; null at the end of the object.</summary>
+    public string? ReadName() =>
+        ReadNext() switch
         {
-            JsonTokenType.PropertyName => Text("a name"),
+            JsonTokenType.PropertyName => GetText("a name"),
             _ => null,
         };
 
-    /// <summary>The next value, a string.</summary>
-    public string NextText(string what)
+    /// <summary>Reads the next value, a string.</summary>
+    public string ReadText(string what)
     {
         Expect(JsonTokenType.String, what);
-        return Text(what);
+        return GetText(what);
     }
 
-    /// <summary>The next value, a list of at most <paramref name="limit"/> integers from 0.</summary>
-    public List<long> NextIntegers(string what, int limit)
+    /// <summary>Reads the next value, a list of at most <paramref name="limit"/> integers from 0 on.</summary>
+    public List<long> ReadIntegers(string what, int limit)
     {
         Expect(JsonTokenType.StartArray, what);
         var list = new List<long>();
-        while (Next() != JsonTokenType.EndArray)
+        while (ReadNext() != JsonTokenType.EndArray)
         {
             if (_reader.TokenType != JsonTokenType.Number || !_reader.TryGetInt64(out var number) || number < 0)
-                throw Unexpected(what, "integers from 0 to 2^63 - 1");
+                throw MakeUnexpectedError(what, "integers from 0 to 2^63 - 1");
             if (list.Count == limit)
                 throw new JsonException($"{what} has more than {limit} numbers");
             list.Add(number);
@@ -68,7 +68,7 @@ internal ref struct JsonTokens
         return list;
     }
 
-    private readonly string Text(string what)
+    private readonly string GetText(string what)
     {
         try
         {
@@ -76,12 +76,12 @@ internal ref struct JsonTokens
         }
         catch (InvalidOperationException e)
         {
-            // Utf8JsonReader's word for bytes that are no UTF-8 and for half of a surrogate pair.
+            // Utf8JsonReader throws this for bytes that are not UTF-8 and for half of a surrogate pair.
             throw new JsonException($"{what} is not valid UTF-8", e);
         }
     }
 
-    private JsonTokenType Next() => Advance() ? _reader.TokenType : throw new JsonException("it ends too early");
+    private JsonTokenType ReadNext() => Advance() ? _reader.TokenType : throw new JsonException("it ends too early");
 
     private bool Advance()
     {
@@ -108,6 +108,6 @@ internal ref struct JsonTokens
         _reader = new Utf8JsonReader(_buffer.AsSpan(0, _filled), isFinalBlock: _remaining == 0, _reader.CurrentState);
     }
 
-    private readonly JsonException Unexpected(string what, string expected) =>
+    private readonly JsonException MakeUnexpectedError(string what, string expected) =>
         new($"{what}: {expected} expected, {_reader.TokenType} seen");
 }

@@ -1,28 +1,28 @@
 namespace LongLora.Data;
 
 /// <summary>
-/// Makes questions about long documents whose answers are known to be right: facts of invented names are put between the paragraphs of
-/// running text, and some are asked for after it. Which ones, and in which order, is random, so an answer has to be looked up over the
-/// length of the document.
+/// Makes questions about long documents with answers that are known to be right. It puts facts about invented names between paragraphs of
+/// running text, and asks for some of them at the end. Which facts, and in which order, is random, so an answer has to be looked up in the
+/// whole document.
 /// </summary>
-/// <param name="random">Draws everything; the same sequence gives the same questions on every machine.</param>
-/// <param name="texts">Running text; paragraphs are its lines.</param>
-/// <param name="mostAsked">Most facts that one question asks for.</param>
+/// <param name="random">Source of all random numbers. The same sequence gives the same questions on every machine.</param>
+/// <param name="texts">Running text, one paragraph per line.</param>
+/// <param name="mostAsked">The most facts that one question asks for.</param>
 public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> texts, int mostAsked)
 {
     private const int MostFacts = 4;
-    private const int ShortestStretch = 600,
-        LongestStretch = 3000;
+    private const int ShortestPassage = 600,
+        LongestPassage = 3000;
 
     private static readonly string[] s_relations = ["number", "secret", "code", "password", "ticket", "key"];
 
     /// <summary>One question.</summary>
-    /// <param name="characters">Length of the running text, roughly; facts and question come to it.</param>
+    /// <param name="characters">Approximate length of the running text, without facts and question.</param>
     public DocumentQuestion Write(int characters)
     {
-        var paragraphs = Paragraphs(characters);
+        var paragraphs = MakeParagraphs(characters);
         var relation = random.Pick(s_relations);
-        var facts = Facts(random.Between(1, MostFacts), relation);
+        var facts = MakeFacts(random.Between(1, MostFacts), relation);
         foreach (var (_, statement) in facts)
             paragraphs.Insert(random.Below(paragraphs.Count + 1), statement);
         random.Shuffle<(string Name, string Statement)>(facts);
@@ -39,19 +39,19 @@ public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> t
         );
     }
 
-    private (string Name, string Statement)[] Facts(int count, string relation)
+    private (string Name, string Statement)[] MakeFacts(int count, string relation)
     {
         var facts = new Dictionary<string, string>(StringComparer.Ordinal);
         while (facts.Count < count)
         {
-            var name = PracticeWords.Name(random);
-            facts[name] = $"The {relation} of {name} is {PracticeWords.Number(random)}.";
+            var name = PracticeWords.MakeName(random);
+            facts[name] = $"The {relation} of {name} is {PracticeWords.PickNumber(random)}.";
         }
         return [.. facts.Select(f => (f.Key, f.Value))];
     }
 
-    // Stretches of the texts, one after the other, until there is enough.
-    private List<string> Paragraphs(int characters)
+    // Passages of the texts, one after the other, until there is enough text.
+    private List<string> MakeParagraphs(int characters)
     {
         var paragraphs = new List<string>();
         var length = 0;
@@ -59,7 +59,7 @@ public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> t
         {
             var text = random.Pick(texts);
             var start = random.Below(text.Length);
-            var stretch = text.AsSpan(start, Math.Min(text.Length - start, random.Between(ShortestStretch, LongestStretch)));
+            var stretch = text.AsSpan(start, Math.Min(text.Length - start, random.Between(ShortestPassage, LongestPassage)));
             foreach (var line in stretch.EnumerateLines())
             {
                 if (line.IsWhiteSpace() || length >= characters)

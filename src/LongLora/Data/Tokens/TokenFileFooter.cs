@@ -5,9 +5,9 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// The end of a token file, which says what lies before it: tokens (uint16 or int32), document records, spans to be learnt, each from a
-/// multiple of 8 bytes; then this footer as JSON, its length as int32, and eight letters. All little-endian. Documents and spans are used
-/// where they lie.
+/// The end of a token file, which describes what comes before it: tokens (uint16 or int32), document records, and spans to be learned, each
+/// starting at a multiple of 8 bytes. Then come this footer as JSON, its length as int32, and eight letters. Everything is little-endian.
+/// Documents and spans are used directly in the mapped file.
 /// </summary>
 internal sealed record TokenFileFooter
 {
@@ -37,11 +37,12 @@ internal sealed record TokenFileFooter
 
     public required IReadOnlyList<StoredCorpus> Corpora { get; init; }
 
-    /// <summary>Sentences on what was done to the data. Files of earlier versions lack it, and are made again.</summary>
+    /// <summary>Sentences about what was done to the data. Files of earlier versions do not have them, and are made again.</summary>
     public required IReadOnlyList<string> Notes { get; init; }
 
-    /// <summary>Where a document came from.</summary>
-    public string Origin(DocumentRecord record) => record.Number < 0 ? Origins[record.Origin] : $"{Origins[record.Origin]}:{record.Number}";
+    /// <summary>Where a document comes from.</summary>
+    public string GetOrigin(DocumentRecord record) =>
+        record.Number < 0 ? Origins[record.Origin] : $"{Origins[record.Origin]}:{record.Number}";
 
     public void Write(Stream stream)
     {
@@ -54,32 +55,32 @@ internal sealed record TokenFileFooter
     }
 
     /// <summary>Reads the footer of a file that this program wrote.</summary>
-    /// <exception cref="DataException">The file is not whole, or of another kind.</exception>
+    /// <exception cref="DataException">The file is incomplete or of another type.</exception>
     public static TokenFileFooter Read(FileStream file)
     {
         var tail = new byte[sizeof(int) + s_magic.Length];
         if (file.Length < tail.Length)
-            throw Damaged(file);
+            throw MakeDamagedError(file);
         file.Position = file.Length - tail.Length;
         file.ReadExactly(tail);
         var length = BinaryPrimitives.ReadInt32LittleEndian(tail);
         if (!tail.AsSpan(sizeof(int)).SequenceEqual(s_magic) || length < 2 || length > file.Length - tail.Length)
-            throw Damaged(file);
+            throw MakeDamagedError(file);
         file.Position = file.Length - tail.Length - length;
         var json = new byte[length];
         file.ReadExactly(json);
         try
         {
             var footer = JsonSerializer.Deserialize<TokenFileFooter>(json);
-            return footer is not null && footer.Fits(file.Length - tail.Length - length) ? footer : throw Damaged(file);
+            return footer is not null && footer.HasLength(file.Length - tail.Length - length) ? footer : throw MakeDamagedError(file);
         }
         catch (JsonException)
         {
-            throw Damaged(file);
+            throw MakeDamagedError(file);
         }
     }
 
-    private unsafe bool Fits(long bytes) =>
+    private unsafe bool HasLength(long bytes) =>
         TokenSize is sizeof(ushort) or sizeof(int)
         && Count >= 0
         && Count <= bytes / TokenSize
@@ -87,7 +88,8 @@ internal sealed record TokenFileFooter
         && DocumentCount >= 0
         && DocumentsAt + (long)DocumentCount * sizeof(DocumentRecord) <= SpansAt
         && SpanCount >= 0
-        && SpansAt + (long)SpanCount * sizeof(LearntSpan) == bytes;
+        && SpansAt + (long)SpanCount * sizeof(LearnedSpan) == bytes;
 
-    private static DataException Damaged(FileStream file) => new($"'{file.Name}' is not a whole token file of this program. Delete it.");
+    private static DataException MakeDamagedError(FileStream file) =>
+        new($"'{file.Name}' is not a complete token file of this program. Delete it.");
 }

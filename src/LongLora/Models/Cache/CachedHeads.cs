@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Models;
 
-/// <summary>Keys, or values, of one block: places for tokens, in the numbers that were asked for.</summary>
+/// <summary>Keys or values of one block: slots for tokens, in a chosen number type.</summary>
 internal sealed class CachedHeads : IDisposable
 {
     private readonly Tensor _numbers;
@@ -11,11 +11,11 @@ internal sealed class CachedHeads : IDisposable
     private readonly ScalarType _computeType;
     private readonly int _rows;
 
-    /// <summary>Empty places.</summary>
-    /// <param name="model">Gives heads, device and the type that is computed in.</param>
+    /// <summary>Empty slots.</summary>
+    /// <param name="model">Determines heads, device and the type to compute in.</param>
     /// <param name="capacity">C.</param>
     /// <param name="rows">B.</param>
-    /// <param name="type">In what numbers they are kept; null for the type that is computed in.</param>
+    /// <param name="type">Number type; null for the type that the model computes in.</param>
     internal CachedHeads(CausalLanguageModel model, long capacity, int rows, KeyValueType? type)
     {
         (_computeType, _rows) = (model.ComputeType, rows);
@@ -25,50 +25,50 @@ internal sealed class CachedHeads : IDisposable
             KeyValueType.F32 => ScalarType.Float32,
             KeyValueType.BF16 => ScalarType.BFloat16,
             KeyValueType.Int8 => ScalarType.Int8,
-            _ => throw new ConfigurationException($"The cache type {type} is unknown; use F32, BF16 or Int8."),
+            _ => throw new ConfigurationException($"The cache type is {type}, which is unknown. Use F32, BF16 or Int8."),
         };
         Tensor Make(long size, ScalarType kind) =>
             HostMemory
-                .Apart(() => empty([rows, model.Config.KeyValueHeadCount, capacity, size], kind, model.Device))
+                .AllocateApart(() => empty([rows, model.Config.KeyValueHeadCount, capacity, size], kind, model.Device))
                 .DetachFromDisposeScope();
         _numbers = Make(model.Config.HeadSize, stored);
         if (stored == ScalarType.Int8)
             _scales = Make(1, ScalarType.Float32);
     }
 
-    /// <summary>Bytes of all places.</summary>
-    internal long ByteCount => Bytes(_numbers) + (_scales is null ? 0 : Bytes(_scales));
+    /// <summary>Bytes of all slots.</summary>
+    internal long ByteCount => CountBytes(_numbers) + (_scales is null ? 0 : CountBytes(_scales));
 
-    /// <summary>Writes heads [1, J, l, K] to places from <paramref name="start"/> on.</summary>
+    /// <summary>Writes heads [1, J, l, K] to the slots from <paramref name="start"/> on.</summary>
     internal void Write(int row, long start, Tensor part)
     {
-        var places = Places(_numbers, row, start, part.size(2));
+        var slots = SelectSlots(_numbers, row, start, part.size(2));
         if (_scales is null)
         {
-            places.copy_(part);
+            slots.copy_(part);
             return;
         }
         using var scope = NewDisposeScope();
         // A head of zeros has the scale 0 and is read as zeros.
         var largest = part.abs().amax([-1], keepdim: true).to(ScalarType.Float32);
-        Places(_scales, row, start, part.size(2)).copy_(largest.div(Scalars.Of(127)));
-        places.copy_(part.mul(largest.reciprocal().mul_(Scalars.Of(127)).nan_to_num(0, 0, 0)).round_());
+        SelectSlots(_scales, row, start, part.size(2)).copy_(largest.div(Scalars.Of(127)));
+        slots.copy_(part.mul(largest.reciprocal().mul_(Scalars.Of(127)).nan_to_num(0, 0, 0)).round_());
     }
 
     /// <summary>
-    /// The heads of some places, [1, J, n, K]: a view where they are kept in the type that is computed in, a copy elsewhere.
+    /// The heads in some slots, [1, J, n, K]: a view if they are stored in the type that the model computes in, else a copy.
     /// </summary>
     internal Tensor Read(int row, long start, long count)
     {
-        var places = Places(_numbers, row, start, count);
-        if (places.dtype == _computeType)
-            return places;
+        var slots = SelectSlots(_numbers, row, start, count);
+        if (slots.dtype == _computeType)
+            return slots;
         using var scope = NewDisposeScope();
-        var wide = places.to(_computeType);
-        return (_scales is null ? wide : wide.mul_(Places(_scales, row, start, count))).MoveToOuterDisposeScope();
+        var wide = slots.to(_computeType);
+        return (_scales is null ? wide : wide.mul_(SelectSlots(_scales, row, start, count))).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Takes the first places of all rows from another with the same rows and numbers.</summary>
+    /// <summary>Copies the first slots of all rows from a cache with the same rows and number type.</summary>
     internal void CopyFrom(CachedHeads other, long count)
     {
         using var scope = NewDisposeScope();
@@ -76,10 +76,10 @@ internal sealed class CachedHeads : IDisposable
         _scales?.narrow(2, 0, count).copy_(other._scales!.narrow(2, 0, count));
     }
 
-    private Tensor Places(Tensor all, int row, long start, long count) =>
+    private Tensor SelectSlots(Tensor all, int row, long start, long count) =>
         (_rows == 1 ? all : all.narrow(0, row, 1)).narrow(2, start, count);
 
-    private static long Bytes(Tensor tensor) => tensor.numel() * tensor.element_size();
+    private static long CountBytes(Tensor tensor) => tensor.numel() * tensor.element_size();
 
     /// <inheritdoc/>
     public void Dispose()

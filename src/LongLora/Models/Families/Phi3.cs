@@ -4,14 +4,14 @@ using LongLora.Layers;
 namespace LongLora.Models;
 
 /// <summary>
-/// The Phi-3, Phi-3.5 and Phi-4 family (arXiv 2404.14219): Llama's block with q, k and v in one layer, gate and up in another, and no bias.
-/// The long versions have LongRoPE; Phi-4-mini turns three quarters of each head.
+/// The Phi-3, Phi-3.5 and Phi-4 family (arXiv 2404.14219): Llama's block with q, k and v in one layer, gate and up in another, and no
+/// biases. The long versions use LongRoPE; Phi-4-mini rotates three quarters of each head.
 /// </summary>
 internal static class Phi3
 {
-    internal static ModelFamily Family { get; } = Llama.Family with { Build = (config, layers) => Llama.Build(config, layers, Block) };
+    internal static ModelFamily Family { get; } = Llama.Family with { Build = (config, layers) => Llama.Build(config, layers, BuildBlock) };
 
-    private static GatedBlock Block(ModelConfig config, LayerBuilder layers, int layer)
+    private static GatedBlock BuildBlock(ModelConfig config, LayerBuilder layers, int layer)
     {
         var name = $"model.layers.{layer}";
         int model = config.HiddenSize,
@@ -19,18 +19,18 @@ internal static class Phi3
             size = config.HeadSize;
         long queries = (long)config.HeadCount * size,
             shared = (long)config.KeyValueHeadCount * size;
-        var norm = layers.RmsNorm(name + ".input_layernorm", model, config.NormEpsilon);
-        var all = layers.Linear(name + ".self_attn.qkv_proj", model, queries + 2 * shared); // q, then k, then v
+        var norm = layers.AddRmsNorm(name + ".input_layernorm", model, config.NormEpsilon);
+        var all = layers.AddLinear(name + ".self_attn.qkv_proj", model, queries + 2 * shared); // q, then k, then v
         return new GatedBlock(config, layer)
         {
             AttentionNorm = norm,
             Query = new(all, size),
             Key = new(all, size, queries),
             Value = new(all, size, queries + shared),
-            AttentionOutput = layers.Linear(name + ".self_attn.o_proj", queries, model),
-            MlpNorm = layers.RmsNorm(name + ".post_attention_layernorm", model, config.NormEpsilon),
-            Gate = layers.Linear(name + ".mlp.gate_up_proj", model, 2L * mlp), // gate, then up
-            MlpOutput = layers.Linear(name + ".mlp.down_proj", mlp, model),
+            AttentionOutput = layers.AddLinear(name + ".self_attn.o_proj", queries, model),
+            MlpNorm = layers.AddRmsNorm(name + ".post_attention_layernorm", model, config.NormEpsilon),
+            Gate = layers.AddLinear(name + ".mlp.gate_up_proj", model, 2L * mlp), // gate, then up
+            MlpOutput = layers.AddLinear(name + ".mlp.down_proj", mlp, model),
         };
     }
 }

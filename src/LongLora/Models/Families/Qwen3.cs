@@ -1,8 +1,8 @@
 namespace LongLora.Models;
 
 /// <summary>
-/// The dense Qwen3 family (arXiv 2505.09388): Llama's layers with an RMSNorm over each query and key head before positions, and a head size
-/// of its own, so that all heads together may be wider or narrower than the model.
+/// The dense Qwen3 family (arXiv 2505.09388): Llama's layers with an RMSNorm over each query and key head before positions. The head size
+/// is independent, so all heads together may be wider or narrower than the model.
 /// </summary>
 internal static class Qwen3
 {
@@ -10,6 +10,8 @@ internal static class Qwen3
         Llama.Family with
         {
             Build = (config, layers) =>
-                Llama.Build(config, layers, (c, l, layer) => Llama.Block(c, l, layer, c.AttentionBias, c.AttentionBias, headNorms: true)),
+                Llama.Build(config, layers, (c, l, layer) =>
+                    Llama.BuildBlock(c, l, layer, c.AttentionBias, c.AttentionBias, headNorms: true)
+                ),
         };
 }

@@ -4,12 +4,12 @@ using LongLora.Tokenization.Jinja;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// What ends the answers of a model: a token where the tokenizer has it, else a text, as with a template by name on a model of another
-/// kind. Training learns an answer up to it and with it, and generation stops at it: both ask here.
+/// What ends the answers of a model: a token if the tokenizer has it, or else a text, for example if a named template is used with a model
+/// of another kind. Training learns answers including their end, and generation stops there. Both use this class.
 /// </summary>
 public sealed partial class AnswerEnd
 {
-    /// <summary>Written where a template asks for the token that ends a text, before a tokenizer is known.</summary>
+    /// <summary>Stands for the EOS in what a template writes, as long as the tokenizer is not known.</summary>
     internal const string Eos = "<eos>";
 
     private readonly ITokenizer? _tokenizer;
@@ -17,7 +17,7 @@ public sealed partial class AnswerEnd
 
     private AnswerEnd() => Text = "";
 
-    /// <param name="behind">What the template writes behind an answer, EOS being <see cref="Eos"/>.</param>
+    /// <param name="behind">What the template writes after an answer, with <see cref="Eos"/> as EOS.</param>
     /// <param name="tokenizer">The model's tokenizer.</param>
     internal AnswerEnd(string behind, ITokenizer tokenizer)
     {
@@ -28,38 +28,42 @@ public sealed partial class AnswerEnd
         Token = written == Eos ? tokenizer.EosTokenId : FindToken(Text);
     }
 
-    /// <summary>The end of a model that has no template, or no tokenizer: nothing but what ends every text.</summary>
+    /// <summary>For a model without a template or tokenizer: nothing except what ends any text.</summary>
     public static AnswerEnd None { get; } = new();
 
-    /// <summary>The end as it is written; empty where the template writes none.</summary>
+    /// <summary>The end as it is written; empty if the template writes none.</summary>
     public string Text { get; }
 
-    /// <summary>The token of <see cref="Text"/>; null where the tokenizer has none.</summary>
+    /// <summary>The token of <see cref="Text"/>; null if the tokenizer has none.</summary>
     public int? Token { get; }
 
-    /// <summary>Tokens at which an answer stops, besides those that end every text.</summary>
+    /// <summary>Tokens at which an answer stops, in addition to those that end any text.</summary>
     public IReadOnlyList<int> StopTokens => Token is { } token ? [token] : [];
 
     /// <summary>Texts at which an answer stops.</summary>
     public IReadOnlyList<string> StopTexts => Token is null && Text.Length > 0 ? [Text] : [];
 
-    /// <summary>Where an answer ends in a rendered conversation, its end included.</summary>
+    /// <summary>Finds where an answer ends in a rendered conversation, including what ends it.</summary>
     /// <param name="text">The conversation.</param>
-    /// <param name="end">The character behind what the message says.</param>
+    /// <param name="end">The first character after the message's own text.</param>
     /// <param name="next">The first character of the next message, or the length of the text.</param>
     internal int Find(MarkedText text, int end, int next)
     {
-        // Wherever it stands before the next message: the template may close a call of a tool before it.
+        // Anywhere before the next message: the template may close a tool call before it.
         if (Text.Length > 0 && text.Text.IndexOf(Text, end, next - end, StringComparison.Ordinal) is >= 0 and var at)
             return at + Text.Length;
-        // Another token right behind, such as one that ends calls of tools alone.
+        // Another token directly after the message, such as one that only ends tool calls.
         var mark = Mark().Match(text.Text, end);
-        if (mark.Success && text.Owner(mark.Index + mark.Length - 1) == MarkedText.Template && FindToken(mark.Groups[1].Value) is not null)
+        if (
+            mark.Success
+            && text.GetOwner(mark.Index + mark.Length - 1) == MarkedText.Template
+            && FindToken(mark.Groups[1].Value) is not null
+        )
             return mark.Index + mark.Length;
         return _eos.Length > 0 && string.CompareOrdinal(text.Text, end, _eos, 0, _eos.Length) == 0 ? end + _eos.Length : end;
     }
 
-    // A token counts where the tokenizer makes it of the text: a vocabulary may hold letters that look like one.
+    // Only if the tokenizer encodes the text as this token: a vocabulary may also contain names that no text becomes.
     private int? FindToken(string text) =>
         text.Length > 0 && _tokenizer?.FindToken(text) is { } id && _tokenizer.Encode(text, parseSpecial: true) is [var only] && only == id
             ? id

@@ -6,12 +6,12 @@ using LongLora.Tokenization.Jinja;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Writes conversations as a model was taught to read them. The model's own Jinja template is rendered as transformers does it; where a
-/// model has none, some well-known ones go by name. A template may be used by several threads at once.
+/// Writes conversations in the format that a model was trained on. It renders the model's own Jinja template as transformers does. For
+/// models without one, some well-known templates are available by name. Thread-safe.
 /// </summary>
 public sealed partial class ChatTemplate
 {
-    // Owner of what stands in the list of tools: nobody's message, and not the template's either.
+    // Owner of the text in the list of tools, which belongs neither to a message nor to the template.
     private const short Tools = -1;
 
     private readonly JinjaTemplate _template;
@@ -28,42 +28,42 @@ public sealed partial class ChatTemplate
         catch (JinjaException e)
         {
             throw new CheckpointException(
-                $"{origin}: the chat template cannot be used: {e.Message}. Give a template by name ({string.Join(", ", Names)}) or as a "
+                $"Cannot use the chat template of {origin}: {e.Message}. Give a template by name ({string.Join(", ", Names)}) or as a "
                     + $"file.",
                 e
             );
         }
-        (_generationPrompt, _behindAnswer) = (new Lazy<string>(GenerationPrompt), new Lazy<string>(BehindOneAnswer));
+        (_generationPrompt, _behindAnswer) = (new Lazy<string>(FindGenerationPrompt), new Lazy<string>(RenderBehindAnswer));
         (WritesTools, WritesToolCalls) = (ToolsVariable().IsMatch(source), source.Contains(ToolCalls.Member, StringComparison.Ordinal));
     }
 
-    /// <summary>Templates that go by name.</summary>
+    /// <summary>Templates that are available by name.</summary>
     public static IReadOnlyList<string> Names { get; } = [.. NamedTemplates.All.Keys];
 
-    /// <summary>The template as it is written.</summary>
+    /// <summary>The text of the template.</summary>
     public string Source { get; }
 
-    /// <summary>Where it came from, for messages.</summary>
+    /// <summary>Where it comes from, for messages.</summary>
     public string Origin { get; }
 
-    /// <summary>Whether it has a place for the list of tools that a model may call.</summary>
+    /// <summary>Whether it writes the list of tools that a model may call.</summary>
     public bool WritesTools { get; }
 
     /// <summary>
-    /// Whether it writes <c>tool_calls</c> in a form of its own. Where it does not, an answer that calls tools is the JSON of its calls.
+    /// Whether it writes <c>tool_calls</c> in its own format. If not, an answer that calls tools is the JSON of its calls.
     /// </summary>
     public bool WritesToolCalls { get; }
 
     /// <summary>Finds a template.</summary>
-    /// <param name="choice"><c>auto</c> for the model's own, one of <see cref="Names"/>, or a file.</param>
-    /// <param name="modelDirectory">Folder of the model.</param>
-    /// <exception cref="ConfigurationException">There is none of that name, or the model has none of its own.</exception>
-    /// <exception cref="CheckpointException">It uses what is not supported; the message names it.</exception>
+    /// <param name="choice"><c>auto</c> for the model's own template, one of <see cref="Names"/>, or a file.</param>
+    /// <param name="modelDirectory">The model folder.</param>
+    /// <exception cref="ConfigurationException">There is no template with that name, or the model has none.</exception>
+    /// <exception cref="CheckpointException">It uses an unsupported feature; the message names it.</exception>
     public static ChatTemplate Find(string choice, string modelDirectory)
     {
         if (choice == "auto")
         {
-            return OfModel(modelDirectory)
+            return ReadOfModel(modelDirectory)
                 ?? throw new ConfigurationException(
                     $"'{modelDirectory}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. Choose one "
                         + $"with template: {string.Join(", ", Names)}, or a file."
@@ -74,17 +74,17 @@ public sealed partial class ChatTemplate
         if (File.Exists(choice))
             return new ChatTemplate(File.ReadAllText(choice), choice);
         throw new ConfigurationException(
-            $"There is no template '{choice}'; use auto (the model's own), {string.Join(", ", Names)}, or a "
+            $"There is no template '{choice}'. Use auto (the model's own), {string.Join(", ", Names)}, or a "
                 + $"file.{NearestName.Hint(choice, Names)}"
         );
     }
 
     /// <summary>
-    /// The template of a model folder (<c>chat_template.jinja</c>, or <c>chat_template</c> in <c>tokenizer_config.json</c>), or null
-    /// where it has none.
+    /// The template of a model folder (<c>chat_template.jinja</c>, or <c>chat_template</c> in <c>tokenizer_config.json</c>); null if it has
+    /// none.
     /// </summary>
-    /// <exception cref="CheckpointException">It uses what is not supported, or a file is damaged.</exception>
-    public static ChatTemplate? OfModel(string modelDirectory)
+    /// <exception cref="CheckpointException">It uses an unsupported feature, or a file is damaged.</exception>
+    public static ChatTemplate? ReadOfModel(string modelDirectory)
     {
         var file = Path.Combine(modelDirectory, "chat_template.jinja");
         if (File.Exists(file))
@@ -100,28 +100,28 @@ public sealed partial class ChatTemplate
         return node.ValueKind switch
         {
             JsonValueKind.String => new ChatTemplate(node.GetString()!, config),
-            JsonValueKind.Array => OfList(node, config),
+            JsonValueKind.Array => ChooseFromList(node, config),
             JsonValueKind.Null => null,
             _ => throw new CheckpointException(
-                $"{config}: chat_template is {node.ValueKind}; it must be a string or a list of named templates."
+                $"{config}: chat_template is {node.ValueKind}, but it must be a string or a list of named templates."
             ),
         };
     }
 
     /// <summary>Makes a template from its text.</summary>
     /// <param name="source">Jinja.</param>
-    /// <param name="origin">Where it came from, for messages.</param>
+    /// <param name="origin">Where it comes from, for messages.</param>
     public static ChatTemplate Parse(string source, string origin) => new(source, origin);
 
     /// <summary>What ends the answers that this template writes: training learns it, and generation stops at it.</summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
     public AnswerEnd FindEndOfAnswer(ITokenizer tokenizer) => new(_behindAnswer.Value, tokenizer);
 
-    /// <summary>A conversation as the model reads it.</summary>
+    /// <summary>The conversation as the model reads it.</summary>
     /// <param name="messages">The messages.</param>
-    /// <param name="tokenizer">Gives the written forms of BOS and EOS.</param>
-    /// <param name="addGenerationPrompt">Ends with what comes before the model's next answer.</param>
-    /// <param name="tools">The tools that the model may call, a list as OpenAI writes it; null for none.</param>
+    /// <param name="tokenizer">Provides the text of BOS and EOS.</param>
+    /// <param name="addGenerationPrompt">Whether to end with the text that comes before the model's next answer.</param>
+    /// <param name="tools">The tools that the model may call, as a list in OpenAI's format; null for none.</param>
     /// <exception cref="DataException">The template refuses the conversation.</exception>
     public RenderedChat Render(
         IReadOnlyList<ChatMessage> messages,
@@ -132,16 +132,16 @@ public sealed partial class ChatTemplate
     {
         var text = Render(
             messages,
-            Written(tokenizer, tokenizer.BosTokenId),
-            Written(tokenizer, tokenizer.EosTokenId),
+            WriteToken(tokenizer, tokenizer.BosTokenId),
+            WriteToken(tokenizer, tokenizer.EosTokenId),
             addGenerationPrompt,
             tools,
             out var generated
         );
-        return new RenderedChat(text, generated.Count > 0 ? generated : Answers(text, messages, tokenizer));
+        return new RenderedChat(text, generated.Count > 0 ? generated : FindAnswers(text, messages, tokenizer));
     }
 
-    private static ChatTemplate? OfList(JsonElement list, string config)
+    private static ChatTemplate? ChooseFromList(JsonElement list, string config)
     {
         foreach (var item in list.EnumerateArray())
         {
@@ -155,7 +155,7 @@ public sealed partial class ChatTemplate
         return null;
     }
 
-    private static string Written(ITokenizer tokenizer, int? id) => id is { } token ? tokenizer.Decode([token], skipSpecial: false) : "";
+    private static string WriteToken(ITokenizer tokenizer, int? id) => id is { } token ? tokenizer.Decode([token], skipSpecial: false) : "";
 
     private MarkedText Render(
         IReadOnlyList<ChatMessage> messages,
@@ -171,11 +171,11 @@ public sealed partial class ChatTemplate
             return _template.Render(
                 new Dictionary<string, object?>
                 {
-                    ["messages"] = messages.Select(object? (m, i) => Value(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
+                    ["messages"] = messages.Select(object? (m, i) => ToValue(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
                     ["bos_token"] = MarkedText.Of(bos),
                     ["eos_token"] = MarkedText.Of(eos),
                     ["add_generation_prompt"] = addGenerationPrompt,
-                    ["tools"] = tools is { } list ? Value(list, Tools) : null,
+                    ["tools"] = tools is { } list ? ToValue(list, Tools) : null,
                     ["documents"] = null,
                 },
                 out generated
@@ -187,38 +187,38 @@ public sealed partial class ChatTemplate
         }
     }
 
-    private Dictionary<string, object?> Value(ChatMessage message, short owner)
+    private Dictionary<string, object?> ToValue(ChatMessage message, short owner)
     {
         if (!WritesToolCalls)
-            message = ToolCalls.InContent(message);
+            message = ToolCalls.MoveToContent(message);
         var value = new Dictionary<string, object?>(StringComparer.Ordinal)
         {
             ["role"] = MarkedText.Of(message.Role),
             ["content"] = MarkedText.Of(message.Content, owner),
         };
         foreach (var (name, member) in message.Further ?? new Dictionary<string, JsonElement>())
-            value[name] = Value(member, owner);
+            value[name] = ToValue(member, owner);
         return value;
     }
 
-    private static object? Value(JsonElement json, short owner) =>
+    private static object? ToValue(JsonElement json, short owner) =>
         json.ValueKind switch
         {
             JsonValueKind.String => MarkedText.Of(json.GetString()!, owner),
             JsonValueKind.Number => json.TryGetInt64(out var whole) ? (object)whole : json.GetDouble(),
             JsonValueKind.True => true,
             JsonValueKind.False => false,
-            JsonValueKind.Array => json.EnumerateArray().Select(item => Value(item, owner)).ToList(),
-            JsonValueKind.Object => json.EnumerateObject().ToDictionary(p => p.Name, p => Value(p.Value, owner)),
+            JsonValueKind.Array => json.EnumerateArray().Select(item => ToValue(item, owner)).ToList(),
+            JsonValueKind.Object => json.EnumerateObject().ToDictionary(p => p.Name, p => ToValue(p.Value, owner)),
             _ => null,
         };
 
-    // An answer begins where the model begins to write, behind the prompt for it, and ends with what ends answers.
-    private List<(int Start, int End)> Answers(MarkedText text, IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer)
+    // An answer starts where the model starts to write, after the prompt for it, and ends with what ends answers.
+    private List<(int Start, int End)> FindAnswers(MarkedText text, IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer)
     {
         var answers = new List<(int, int)>();
         var (before, endOfAnswer) = (0, FindEndOfAnswer(tokenizer));
-        var owned = Owned(text);
+        var owned = FindOwned(text);
         for (var i = 0; i < owned.Count; i++)
         {
             var (owner, start, end) = owned[i];
@@ -234,13 +234,13 @@ public sealed partial class ChatTemplate
         return answers;
     }
 
-    // First and last character of what came from each message, in the order of the text.
-    private static List<(short Owner, int Start, int End)> Owned(MarkedText text)
+    // First and last character of the text from each message, in the order of the text.
+    private static List<(short Owner, int Start, int End)> FindOwned(MarkedText text)
     {
         var owned = new List<(short Owner, int Start, int End)>();
         for (var i = 0; i < text.Length; i++)
         {
-            var owner = text.Owner(i);
+            var owner = text.GetOwner(i);
             if (owner == MarkedText.Template)
                 continue;
             if (owned.Count > 0 && owned[^1].Owner == owner)
@@ -251,9 +251,9 @@ public sealed partial class ChatTemplate
         return owned;
     }
 
-    // What a template writes to ask for an answer, seen on a conversation of one word. It lacks where the template writes it always, or
-    // never.
-    private string GenerationPrompt()
+    // What a template writes to ask for an answer, found by rendering a conversation of one word. It is empty if the template always or
+    // never writes it.
+    private string FindGenerationPrompt()
     {
         ChatMessage[] one = [new("user", "x")];
         try
@@ -267,8 +267,8 @@ public sealed partial class ChatTemplate
         }
     }
 
-    // What comes behind an answer of one word; empty where the template refuses such a conversation.
-    private string BehindOneAnswer()
+    // What comes after an answer of one word; empty if the template refuses such a conversation.
+    private string RenderBehindAnswer()
     {
         const string said = "said";
         try

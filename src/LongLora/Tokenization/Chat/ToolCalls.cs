@@ -3,17 +3,17 @@ using System.Text.Json;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Calls of tools in answers. They are held as OpenAI writes them, <c>tool_calls: [{type, function: {name, arguments}}]</c>, with the
-/// arguments as an object: templates expect one, and would write a text as a text in quotes.
+/// Tool calls in answers. They are kept in OpenAI's format, <c>tool_calls: [{type, function: {name, arguments}}]</c>, with the arguments as
+/// an object. Templates expect an object and would write a string as a quoted string.
 /// </summary>
 public static class ToolCalls
 {
-    /// <summary>The member of a message that has them.</summary>
+    /// <summary>The member of a message that contains them.</summary>
     public const string Member = "tool_calls";
 
     /// <summary>
-    /// Reads calls that stand in a file as text: <c>{"name": ..., "arguments": ...}</c>, or a list of such; null where the text is
-    /// something else.
+    /// Reads calls that a file contains as text: <c>{"name": ..., "arguments": ...}</c>, or a list of these; null if the text is something
+    /// else.
     /// </summary>
     public static JsonElement? Parse(string text)
     {
@@ -30,12 +30,12 @@ public static class ToolCalls
     }
 
     /// <summary>
-    /// The same calls; arguments that are written as a text, as OpenAI's service gives them, become the object that the text says.
+    /// The same calls. Arguments in a string, as OpenAI's service returns them, become the object that the string contains.
     /// </summary>
-    public static JsonElement WithObjects(JsonElement calls) => ParseJson(Rewritten(calls))!.Value;
+    public static JsonElement ParseArguments(JsonElement calls) => ParseJson(Rewrite(calls))!.Value;
 
-    /// <summary>The message with its calls as JSON behind what it says, for templates that have no other form for them.</summary>
-    public static ChatMessage InContent(ChatMessage message)
+    /// <summary>The message with its calls as JSON after its text, for templates that have no other format for them.</summary>
+    public static ChatMessage MoveToContent(ChatMessage message)
     {
         if (
             message.Further is not { } further
@@ -47,7 +47,7 @@ public static class ToolCalls
         var texts = calls
             .EnumerateArray()
             .Select(c => c.ValueKind == JsonValueKind.Object && c.TryGetProperty("function", out var function) ? function : c)
-            .Select(Spaced);
+            .Select(WriteSpaced);
         return message with
         {
             Content = string.Join('\n', texts.Prepend(message.Content).Where(t => t.Length > 0)),
@@ -55,22 +55,22 @@ public static class ToolCalls
         };
     }
 
-    // As most data sets space it; what is within stays as it was written.
-    private static string Spaced(JsonElement call) =>
-        call.ValueKind == JsonValueKind.Object ? Object(call, p => p.Value.GetRawText()) : call.GetRawText();
+    // With the spacing of most data sets. Nested values are copied as written.
+    private static string WriteSpaced(JsonElement call) =>
+        call.ValueKind == JsonValueKind.Object ? WriteObject(call, p => p.Value.GetRawText()) : call.GetRawText();
 
-    private static string Rewritten(JsonElement json) =>
+    private static string Rewrite(JsonElement json) =>
         json.ValueKind switch
         {
-            JsonValueKind.Array => $"[{string.Join(", ", json.EnumerateArray().Select(Rewritten))}]",
-            JsonValueKind.Object => Object(json, p => p.Name == "arguments" ? Arguments(p.Value).GetRawText() : Rewritten(p.Value)),
+            JsonValueKind.Array => $"[{string.Join(", ", json.EnumerateArray().Select(Rewrite))}]",
+            JsonValueKind.Object => WriteObject(json, p => p.Name == "arguments" ? ParseText(p.Value).GetRawText() : Rewrite(p.Value)),
             _ => json.GetRawText(),
         };
 
-    private static string Object(JsonElement json, Func<JsonProperty, string> value) =>
+    private static string WriteObject(JsonElement json, Func<JsonProperty, string> value) =>
         $"{{{string.Join(", ", json.EnumerateObject().Select(p => $"{JsonSerializer.Serialize(p.Name)}: {value(p)}"))}}}";
 
-    private static JsonElement Arguments(JsonElement json) =>
+    private static JsonElement ParseText(JsonElement json) =>
         json.ValueKind == JsonValueKind.String && ParseJson(json.GetString()!) is { ValueKind: JsonValueKind.Object } inside
             ? inside
             : json;
