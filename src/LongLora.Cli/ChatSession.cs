@@ -36,7 +36,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
         _system = text.Length > 0 ? text : null;
         try
         {
-            model.Encode(Conversation([], "?"));
+            model.Encode(MakeConversation([], "?"));
         }
         catch
         {
@@ -54,7 +54,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
     {
         var (text, name) = (DocumentText.Read(path), Path.GetFileName(path));
         var tokens = model.Tokenizer.Encode(text).Count;
-        var needed = model.Encode(Conversation([.. _documents, (name, text)], "?")).Count;
+        var needed = model.Encode(MakeConversation([.. _documents, (name, text)], "?")).Count;
         if (needed >= model.Context)
         {
             throw new DataException(
@@ -82,7 +82,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
     /// <param name="cancellation">Stops the answer. What it says by then stays in the conversation.</param>
     internal IEnumerable<AnswerPiece> Ask(string question, IProgress<PromptProgress> reading, CancellationToken cancellation)
     {
-        var conversation = Conversation(_documents, question);
+        var conversation = MakeConversation(_documents, question);
         var (said, isWhole) = (new StringBuilder(), false);
         try
         {
@@ -120,7 +120,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
         _documents.Clear();
     }
 
-    private List<ChatMessage> Conversation(IReadOnlyList<(string Name, string Text)> documents, string question) =>
+    private List<ChatMessage> MakeConversation(IReadOnlyList<(string Name, string Text)> documents, string question) =>
         WithSystem([.. _messages, new("user", string.Concat(documents.Select(d => d.Text.TrimEnd() + "\n\n")) + question)]);
 
     private List<ChatMessage> WithSystem(IReadOnlyList<ChatMessage> messages) =>

@@ -27,9 +27,9 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
     {
         _isPiped = !ReferenceEquals(context.Input, Console.In) || Console.IsInputRedirected;
         if (_isPiped)
-            return Piped(context.Input.ReadToEnd());
+            return RunPiped(context.Input.ReadToEnd());
         context.SayStopping = () => { }; // there is nothing to save
-        _console.MarkupLineInterpolated($"[bold]{session.Model.Name}[/]  [grey]{Room()}; /help for commands[/]");
+        _console.MarkupLineInterpolated($"[bold]{session.Model.Name}[/]  [grey]{DescribeRoom()}; /help for commands[/]");
         while (Read() is { } line)
         {
             if (line.Trim() is not { Length: > 0 } text)
@@ -39,7 +39,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
             try
             {
                 if (text[0] == '/')
-                    Command(text);
+                    RunCommand(text);
                 else
                     Ask(text);
             }
@@ -55,13 +55,13 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         return ExitCode.Done;
     }
 
-    private int Piped(string text)
+    private int RunPiped(string text)
     {
         while (text.StartsWith('/'))
         {
             var end = text.IndexOf('\n', StringComparison.Ordinal);
             var line = end < 0 ? text : text[..end];
-            Command(line.Trim());
+            RunCommand(line.Trim());
             text = end < 0 ? "" : text[(end + 1)..];
         }
         if (text.Trim() is not { Length: > 0 } question)
@@ -87,7 +87,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         return line.Result;
     }
 
-    private void Command(string line)
+    private void RunCommand(string line)
     {
         var (name, rest) = line.Split(' ', 2, StringSplitOptions.TrimEntries) is [var first, var second] ? (first, second) : (line, "");
         switch (name)
@@ -105,7 +105,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
                 break;
             case "/reset":
                 session.Reset();
-                Say(Room());
+                Say(DescribeRoom());
                 break;
             case "/save" when rest.Length > 0:
                 session.Save(rest);
@@ -114,7 +114,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
             case "/load" or "/save":
                 throw new ConfigurationException($"{name} needs a file.");
             case "/help":
-                Help();
+                ShowHelp();
                 break;
             default:
                 throw new ConfigurationException(
@@ -129,7 +129,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         using var reading = new ReadingLine(_console, isShown: !_isPiped);
         var wrapped = new WrappedText(context.Output, _console.Profile.Width);
         TimeSpan? first = null;
-        var last = context.Interruption.Stoppable(stop =>
+        var last = context.Interruption.RunStoppable(stop =>
         {
             AnswerPiece last = default;
             try
@@ -157,24 +157,24 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         });
         if (first is null)
             context.Output.WriteLine();
-        Say(Speed(last.Result!, first ?? last.Time, last.Time));
+        Say(DescribeSpeed(last.Result!, first ?? last.Time, last.Time));
     }
 
-    private string Speed(GenerationResult result, TimeSpan first, TimeSpan all)
+    private string DescribeSpeed(GenerationResult result, TimeSpan first, TimeSpan all)
     {
         var rate =
             result.Tokens.Count > 1 && all > first ? $", then {(result.Tokens.Count - 1) / (all - first).TotalSeconds:N0} tokens/s" : "";
         var cached = result.CachedTokens > 0 ? $" ({result.CachedTokens:N0} from the cache)" : "";
-        return $"{Room()}; {result.PromptTokens:N0} read{cached} in {first.TotalSeconds:N1} "
+        return $"{DescribeRoom()}; {result.PromptTokens:N0} read{cached} in {first.TotalSeconds:N1} "
             + $"s{rate}{(result.Finish == FinishReason.Length ? "; cut off at the limit" : "")}";
     }
 
-    private string Room() =>
+    private string DescribeRoom() =>
         session.Model.Context == int.MaxValue
             ? $"{session.Used:N0} tokens used, without a limit"
             : $"{session.Used:N0} of {session.Model.Context:N0} tokens used";
 
-    private void Help()
+    private void ShowHelp()
     {
         var grid = new Grid().AddColumn(new GridColumn().NoWrap()).AddColumn();
         foreach (var (usage, text) in s_commands)

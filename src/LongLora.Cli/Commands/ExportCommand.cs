@@ -146,6 +146,10 @@ internal static class ExportCommand
                 );
             }
             context.Output.WriteLine($"GGUF: {target}");
+            if (!parsed.GetValue(alone))
+                context.Output.WriteLine(
+                    $"Ollama: {WriteModelfile(target, model, TokenizerFolder(source.Adapter(parsed)) ?? folder.Path)}"
+                );
             return ExitCode.Done;
         });
         return command;
@@ -207,6 +211,23 @@ internal static class ExportCommand
             return ExitCode.Done;
         });
         return command;
+    }
+
+    // What Ollama needs to know beside the file; a template that cannot be read here is left to it.
+    private static string WriteModelfile(string gguf, CausalLanguageModel model, string tokenizerFolder)
+    {
+        ChatTemplate? template = null;
+        try
+        {
+            template = ChatTemplate.ReadOfModel(tokenizerFolder);
+        }
+        catch (CheckpointException) { }
+        return OllamaModelfile.Write(
+            gguf,
+            RopeScaling.GetCurrentContext(model.Config),
+            TokenizerLoader.LoadIfPresent(tokenizerFolder),
+            template
+        );
     }
 
     private static string? TokenizerFolder(string? adapter) =>

@@ -81,7 +81,7 @@ internal static class TrainCommand
         foreach (var example in sources.SelectMany(s => s.Read(context.Cancellation)).Take(count))
         {
             context.Output.WriteLine($"--- {example.Origin}");
-            context.Output.WriteLine(TokenLines.Of(example, tokenizer));
+            context.Output.WriteLine(TokenLines.Write(example, tokenizer));
             context.Output.WriteLine();
         }
         foreach (var note in TrainingData.NotesOn(model.Context, sources))

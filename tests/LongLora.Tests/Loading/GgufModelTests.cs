@@ -331,7 +331,7 @@ public sealed class GgufModelTests : IDisposable
             using var set = AdapterSet.Attach(model, new AdapterOptions(), 3);
             using var parameters = new ParameterBuffer(set.Weights);
             using var positions = RotaryEmbedding.Create(model.Config, (int)ids.size(1));
-            using var pass = new CheckpointedBackward(model);
+            using var pass = new CheckpointedPass(model);
             using var optimizer = new AdamW(parameters, new AdamWOptions());
             var losses = new List<double>();
             var gradients = parameters.Gradients;
@@ -339,7 +339,7 @@ public sealed class GgufModelTests : IDisposable
             {
                 parameters.Gradients.zero_();
                 var context = new ForwardContext(new ShiftedSparseAttention(32), positions);
-                losses.Add(pass.Run(ids, LlamaGoldenTests.Targets(ids), context, 0.01).item<double>());
+                losses.Add(pass.ForwardBackward(ids, LlamaGoldenTests.Targets(ids), context, 0.01).item<double>());
                 gradients = parameters.Gradients.clone();
                 optimizer.Step(1e-3, 1);
             }

@@ -155,7 +155,7 @@ public sealed class GgufTokenizerTests : IDisposable
     // A tokenizer of single bytes and a few words, so that the words show in the tokens.
     private GgufModel OfRule(string rule)
     {
-        var bytes = Enumerable.Range(0, 256).Select(b => ByteAlphabet.Character((byte)b).ToString());
+        var bytes = Enumerable.Range(0, 256).Select(b => ByteAlphabet.GetCharacter((byte)b).ToString());
         string[] words =
         [
             "12",
