@@ -74,6 +74,15 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
             : [ToInteger(name, value, minimum)];
     }
 
+    /// <summary>A list of whole numbers, one for each of something.</summary>
+    public IReadOnlyList<int>? IntegersOrNull(string name, int count, int minimum)
+    {
+        if (Find(name) is not { } value)
+            return null;
+        Require(value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == count, name, $"a list of {count} numbers is needed");
+        return Integers(name, minimum);
+    }
+
     public IReadOnlyList<double>? NumbersOrNull(string name, int count)
     {
         if (Find(name) is not { } value)
@@ -112,8 +121,16 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
                 : throw Bad(name, value, "an object is needed")
             : null;
 
-    /// <summary>Knows a field that says nothing about the numbers that the model computes.</summary>
-    public void Note(string name) => _known.Add(name);
+    /// <summary>The fields that are objects, each under its name.</summary>
+    public IReadOnlyList<(string Name, ConfigFields Fields)> Objects() =>
+        [.. element.EnumerateObject().Where(p => p.Value.ValueKind == JsonValueKind.Object).Select(p => (p.Name, ObjectOrNull(p.Name)!))];
+
+    /// <summary>Knows fields that say nothing about the numbers that the model computes.</summary>
+    public void Note(params ReadOnlySpan<string> names)
+    {
+        foreach (var name in names)
+            _known.Add(name);
+    }
 
     /// <summary>Knows a number that may have one value only.</summary>
     public void Fixed(string name, double needed, string why)

@@ -11,8 +11,7 @@ internal static class LlamaConfig
     {
         fields.Fixed("pretraining_tp", 1, "it only splits products that are the same in one piece, so it can be set to 1");
         fields.Fixed("rope_interleaved", false, "Hugging Face's layout of q and k is needed");
-        fields.Note("is_llama_config");
-        fields.Note("max_sequence_length");
+        fields.Note("is_llama_config", "max_sequence_length");
         return RopeConfig.Read(
             fields,
             ReadShape(fields, ModelType) with
@@ -27,16 +26,21 @@ internal static class LlamaConfig
     /// <summary>The fields that Llama and its relatives share, rotary ones and biases aside.</summary>
     /// <param name="fields">The file.</param>
     /// <param name="modelType">The family.</param>
-    /// <param name="ownCode">As for <see cref="CommonConfig.Check"/>.</param>
-    public static ModelConfig ReadShape(ConfigFields fields, string modelType, params string[] ownCode)
+    /// <param name="rules">How the family's fields differ from Llama's; null for not at all.</param>
+    public static ModelConfig ReadShape(ConfigFields fields, string modelType, ShapeRules? rules = null)
     {
-        CommonConfig.Check(fields, ownCode);
-        fields.Fixed("attention_dropout", 0, "there is no dropout in attention");
-        var width = fields.Integer("hidden_size");
-        var heads = fields.Integer("num_attention_heads");
-        var keyValueHeads = fields.IntegerOrNull("num_key_value_heads") ?? heads;
+        rules ??= new ShapeRules();
+        CommonConfig.Check(fields, [.. rules.OwnCode]);
+        if (rules.NamesDropout)
+            fields.Note("attention_dropout", "residual_dropout");
+        else
+            fields.Fixed("attention_dropout", 0, "there is no dropout in attention");
+        int Size(string name, int? absent) => fields.IntegerOrNull(name) ?? absent ?? fields.Integer(name);
+        var width = Size("hidden_size", rules.HiddenSize);
+        var heads = Size("num_attention_heads", rules.HeadCount);
+        var keyValueHeads = fields.IntegerOrNull("num_key_value_heads") ?? rules.KeyValueHeadCount ?? heads;
         fields.Require(heads % keyValueHeads == 0, "num_key_value_heads", $"it must divide num_attention_heads, {heads}");
-        var givenHeadSize = fields.IntegerOrNull("head_dim");
+        var givenHeadSize = fields.IntegerOrNull("head_dim") ?? rules.HeadSize;
         fields.Require(
             givenHeadSize is not null || width % heads == 0,
             "hidden_size",
@@ -49,16 +53,16 @@ internal static class LlamaConfig
         {
             ModelType = modelType,
             HiddenSize = width,
-            IntermediateSize = fields.Integer("intermediate_size"),
-            LayerCount = fields.Integer("num_hidden_layers"),
+            IntermediateSize = Size("intermediate_size", rules.IntermediateSize),
+            LayerCount = Size("num_hidden_layers", rules.LayerCount),
             HeadCount = heads,
             KeyValueHeadCount = keyValueHeads,
             HeadSize = headSize,
-            VocabularySize = fields.Integer("vocab_size"),
-            MaxPositions = fields.IntegerOrNull("max_position_embeddings") ?? 0, // a family without a default asks for it
-            NormEpsilon = fields.PositiveOrNull("rms_norm_eps") ?? 1e-6,
-            TiedEmbeddings = fields.FlagOrNull("tie_word_embeddings") ?? false,
-            Activation = fields.Choice("hidden_act", absent: "silu", "silu"),
+            VocabularySize = Size("vocab_size", rules.VocabularySize),
+            MaxPositions = fields.IntegerOrNull("max_position_embeddings") ?? rules.MaxPositions, // a family without a default asks for it
+            NormEpsilon = fields.PositiveOrNull(rules.EpsilonName) ?? rules.Epsilon,
+            TiedEmbeddings = fields.FlagOrNull("tie_word_embeddings") ?? rules.TiedEmbeddings,
+            Activation = fields.Choice(rules.ActivationName, rules.Activations[0], [.. rules.Activations]),
             BosTokenId = fields.IntegerOrNull("bos_token_id", minimum: 0),
             EosTokenIds = fields.Integers("eos_token_id", minimum: 0),
             InitializerRange = fields.NumberOrNull("initializer_range", 0) ?? 0.02,
@@ -74,12 +78,14 @@ internal static class LlamaConfig
     }
 
     /// <summary>What <see cref="ReadShape"/> reads.</summary>
-    public static JsonObject WriteShape(ModelConfig config, string architecture) =>
-        new()
+    public static JsonObject WriteShape(ModelConfig config, string architecture, ShapeRules? rules = null)
+    {
+        rules ??= new ShapeRules();
+        return new()
         {
             ["architectures"] = new JsonArray(architecture),
             ["model_type"] = config.ModelType,
-            ["hidden_act"] = config.Activation,
+            [rules.ActivationName] = config.Activation,
             ["hidden_size"] = config.HiddenSize,
             ["intermediate_size"] = config.IntermediateSize,
             ["num_hidden_layers"] = config.LayerCount,
@@ -88,10 +94,11 @@ internal static class LlamaConfig
             ["head_dim"] = config.HeadSize,
             ["vocab_size"] = config.VocabularySize,
             ["max_position_embeddings"] = config.MaxPositions,
-            ["rms_norm_eps"] = CommonConfig.Number(config.NormEpsilon),
+            [rules.EpsilonName] = CommonConfig.Number(config.NormEpsilon),
             ["tie_word_embeddings"] = config.TiedEmbeddings,
             ["bos_token_id"] = config.BosTokenId,
             ["eos_token_id"] = CommonConfig.Ids(config.EosTokenIds),
             ["initializer_range"] = CommonConfig.Number(config.InitializerRange),
         };
+    }
 }

@@ -6,13 +6,39 @@ namespace LongLora.Configs;
 /// <summary>
 /// Reads a Hugging Face <c>config.json</c> strictly. A field is either part of the architecture, known to say nothing about the numbers,
 /// or an error that names it: a number, a flag, a text or an object that is not known is refused. Only null and empty values are passed
-/// over.
+/// over. Of a multimodal model the text part is read, and nothing else.
 /// </summary>
 public static class ModelConfigReader
 {
     /// <summary>The families that can be read (<c>model_type</c>).</summary>
     public static IReadOnlyList<string> Families { get; } =
-    [LlamaConfig.ModelType, MistralConfig.ModelType, QwenConfig.Qwen2, QwenConfig.Qwen3, Phi3Config.ModelType, GptNeoXConfig.ModelType];
+    [
+        LlamaConfig.ModelType,
+        MistralConfig.ModelType,
+        QwenConfig.Qwen2,
+        QwenConfig.Qwen3,
+        Phi3Config.ModelType,
+        GptNeoXConfig.ModelType,
+        SmolLm3Config.ModelType,
+        Ministral3Config.ModelType,
+        SeedOssConfig.ModelType,
+        Olmo2Config.ModelType,
+        Olmo3Config.ModelType,
+        GraniteConfig.ModelType,
+        Exaone4Config.ModelType,
+        GlmConfig.Glm,
+        GlmConfig.Glm4,
+        Gemma2Config.ModelType,
+        Gemma3Config.ModelType,
+        MixtralConfig.ModelType,
+        Qwen3MoeConfig.ModelType,
+        GptOssConfig.ModelType,
+        ArceeConfig.ModelType,
+        ApertusConfig.ModelType,
+        Cohere2Config.ModelType,
+        HunyuanConfig.ModelType,
+        Ernie45Config.ModelType,
+    ];
 
     private static readonly JsonDocumentOptions s_strict = new() { AllowDuplicateProperties = false };
 
@@ -45,11 +71,26 @@ public static class ModelConfigReader
             using var document = JsonDocument.Parse(json, s_strict);
             if (document.RootElement.ValueKind != JsonValueKind.Object)
                 throw new CheckpointException($"{file}: a JSON object is needed, not {Kind(document.RootElement)}.");
-            return Read(new ConfigFields(file, "", document.RootElement));
+            return MultimodalConfig.IsMultimodal(document.RootElement)
+                ? ParseTextPart(json, file)
+                : Read(new ConfigFields(file, "", document.RootElement));
         }
         catch (JsonException e)
         {
             throw new CheckpointException($"{file} is not valid JSON: {e.Message}", e);
+        }
+    }
+
+    private static ModelConfig ParseTextPart(string json, string file)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(MultimodalConfig.TextPart(json), s_strict);
+            return Read(new ConfigFields(file, "", document.RootElement));
+        }
+        catch (CheckpointException e)
+        {
+            throw MultimodalConfig.Refused(file, MultimodalConfig.Whole(json)!, e);
         }
     }
 
@@ -73,6 +114,24 @@ public static class ModelConfigReader
             QwenConfig.Qwen2 or QwenConfig.Qwen3 => QwenConfig.Read(fields, family),
             Phi3Config.ModelType => Phi3Config.Read(fields),
             GptNeoXConfig.ModelType => GptNeoXConfig.Read(fields),
+            SmolLm3Config.ModelType => SmolLm3Config.Read(fields),
+            Ministral3Config.ModelType => Ministral3Config.Read(fields),
+            SeedOssConfig.ModelType => SeedOssConfig.Read(fields),
+            Olmo2Config.ModelType => Olmo2Config.Read(fields),
+            Olmo3Config.ModelType => Olmo3Config.Read(fields),
+            GraniteConfig.ModelType => GraniteConfig.Read(fields),
+            Exaone4Config.ModelType => Exaone4Config.Read(fields),
+            GlmConfig.Glm or GlmConfig.Glm4 => GlmConfig.Read(fields, family),
+            Gemma2Config.ModelType => Gemma2Config.Read(fields),
+            Gemma3Config.ModelType => Gemma3Config.Read(fields),
+            MixtralConfig.ModelType => MixtralConfig.Read(fields),
+            Qwen3MoeConfig.ModelType => Qwen3MoeConfig.Read(fields),
+            GptOssConfig.ModelType => GptOssConfig.Read(fields),
+            ArceeConfig.ModelType => ArceeConfig.Read(fields),
+            ApertusConfig.ModelType => ApertusConfig.Read(fields),
+            Cohere2Config.ModelType => Cohere2Config.Read(fields),
+            HunyuanConfig.ModelType => HunyuanConfig.Read(fields),
+            Ernie45Config.ModelType => Ernie45Config.Read(fields),
             _ => throw new InvalidOperationException($"{family} is listed but has no reader."),
         };
         fields.RefuseOthers($"{family} models");

@@ -29,7 +29,8 @@ public static class ModelConfigWriter
 
     /// <summary>
     /// The text of the original with what <paramref name="changed"/> changes, and nothing else: every other field stays as it is, in its
-    /// place and with its spelling of numbers. Rotary fields are written in the style of the original.
+    /// place and with its spelling of numbers. Rotary fields are written in the style of the original. Of a multimodal model the text
+    /// part is written, a config of its own.
     /// </summary>
     /// <param name="original">Text of the config that the model was read from.</param>
     /// <param name="changed">What the new one shall mean.</param>
@@ -40,8 +41,11 @@ public static class ModelConfigWriter
         var present = ModelConfigReader.Parse(original);
         if (present.ModelType != changed.ModelType)
             throw new ArgumentException($"A {present.ModelType} config cannot become a {changed.ModelType} one.", nameof(changed));
-        var root = JsonNode.Parse(original)!.AsObject();
+        var isPart = MultimodalConfig.Whole(original) is not null;
+        var root = JsonNode.Parse(MultimodalConfig.TextPart(original))!.AsObject();
         var before = Family(present);
+        if (isPart)
+            root["architectures"] = before["architectures"]!.DeepClone();
         foreach (var (name, value) in Family(changed))
         {
             if (!JsonNode.DeepEquals(before[name], value))
@@ -69,15 +73,19 @@ public static class ModelConfigWriter
     /// <summary>
     /// Only the fields that a change of context changes: <c>max_position_embeddings</c>, <c>rope_theta</c> (GPT-NeoX:
     /// <c>rotary_emb_base</c>), <c>rope_scaling</c>, and
-    /// <c>original_max_position_embeddings</c>. Written over those of the base's config they give the new model's.
+    /// <c>original_max_position_embeddings</c>; for families that transformers 4 does not have, <c>rope_parameters</c>. Written over those
+    /// of the base's config they give the new model's.
     /// </summary>
     public static JsonObject Positions(ModelConfig config)
     {
-        var root = new JsonObject
+        var root = new JsonObject { ["max_position_embeddings"] = config.MaxPositions };
+        if (RopeRules.Of(config).IsModern)
         {
-            ["max_position_embeddings"] = config.MaxPositions,
-            ["rope_scaling"] = new JsonObject { ["rope_type"] = "default" },
-        };
+            root["rope_parameters"] = new JsonObject();
+            RopeConfig.Write(root, config);
+            return root;
+        }
+        root["rope_scaling"] = new JsonObject { ["rope_type"] = "default" };
         RopeConfig.Write(root, config);
         root.TryAdd("original_max_position_embeddings", null);
         return root;
@@ -91,6 +99,24 @@ public static class ModelConfigWriter
             QwenConfig.Qwen2 or QwenConfig.Qwen3 => QwenConfig.Write(config),
             Phi3Config.ModelType => Phi3Config.Write(config),
             GptNeoXConfig.ModelType => GptNeoXConfig.Write(config),
+            SmolLm3Config.ModelType => SmolLm3Config.Write(config),
+            Ministral3Config.ModelType => Ministral3Config.Write(config),
+            SeedOssConfig.ModelType => SeedOssConfig.Write(config),
+            Olmo2Config.ModelType => Olmo2Config.Write(config),
+            Olmo3Config.ModelType => Olmo3Config.Write(config),
+            GraniteConfig.ModelType => GraniteConfig.Write(config),
+            Exaone4Config.ModelType => Exaone4Config.Write(config),
+            GlmConfig.Glm or GlmConfig.Glm4 => GlmConfig.Write(config),
+            Gemma2Config.ModelType => Gemma2Config.Write(config),
+            Gemma3Config.ModelType => Gemma3Config.Write(config),
+            MixtralConfig.ModelType => MixtralConfig.Write(config),
+            Qwen3MoeConfig.ModelType => Qwen3MoeConfig.Write(config),
+            GptOssConfig.ModelType => GptOssConfig.Write(config),
+            ArceeConfig.ModelType => ArceeConfig.Write(config),
+            ApertusConfig.ModelType => ApertusConfig.Write(config),
+            Cohere2Config.ModelType => Cohere2Config.Write(config),
+            HunyuanConfig.ModelType => HunyuanConfig.Write(config),
+            Ernie45Config.ModelType => Ernie45Config.Write(config),
             _ => throw new ArgumentException(
                 $"A config of type '{config.ModelType}' cannot be written; the types are {string.Join(", ", ModelConfigReader.Families)}.",
                 nameof(config)

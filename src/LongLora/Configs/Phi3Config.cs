@@ -9,7 +9,7 @@ internal static class Phi3Config
 
     public static ModelConfig Read(ConfigFields fields)
     {
-        var config = LlamaConfig.ReadShape(fields, ModelType, "Phi3Config", "Phi3Model", "Phi3ForCausalLM");
+        var config = LlamaConfig.ReadShape(fields, ModelType, new ShapeRules { OwnCode = ["Phi3Config", "Phi3Model", "Phi3ForCausalLM"] });
         fields.Integer("num_key_value_heads");
         fields.Fixed("embd_pdrop", 0, "there is no dropout");
         fields.Fixed("resid_pdrop", 0, "there is no dropout");
@@ -26,7 +26,7 @@ internal static class Phi3Config
                 MaxPositions = fields.Integer("max_position_embeddings"),
                 SlidingWindow = fields.IntegerOrNull("sliding_window"),
             },
-            partial: 1
+            new RopeRules { Partial = 1 }
         );
         // A longrope config without it has it from transformers' default.
         var scaling = config.RopeScaling;
