@@ -35,7 +35,7 @@ var (train, test) = (files[..^kept], files[^kept..]);
 Console.WriteLine($"{train.Length} documents to train on, {test.Length} to measure");
 
 using var config = CheckpointDirectory.Open(model, headersOnly: true);
-var context = 4 * RopeScaling.CurrentContext(config.Config);
+var context = 4 * RopeScaling.GetCurrentContext(config.Config);
 var options = new FineTuneOptions
 {
     Model = model,

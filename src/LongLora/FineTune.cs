@@ -92,7 +92,7 @@ public static class FineTune
     /// <summary>The config with positions rescaled for the new context.</summary>
     internal static ModelConfig LongerContext(ModelConfig config, FineTuneOptions options)
     {
-        var native = RopeScaling.CurrentContext(config);
+        var native = RopeScaling.GetCurrentContext(config);
         if (options.Context < native && options.Task == TrainingTask.Sft)
             return config;
         if (options.Context < native)

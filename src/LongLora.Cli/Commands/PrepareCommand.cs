@@ -214,7 +214,7 @@ internal static class PrepareCommand
     {
         try
         {
-            return paths.All(p => DataFiles.Extension(p) == ".json")
+            return paths.All(p => DataFiles.GetExtension(p) == ".json")
                 || paths.All(File.Exists)
                     && new ConversationFiles(paths, new ConversationFormat(), DocumentFormats.All.OfType<IRecordReader>()).Read().Any();
         }

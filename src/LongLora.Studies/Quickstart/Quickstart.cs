@@ -28,7 +28,7 @@ public static class Quickstart
     {
         LibTorch.EnsureLoaded();
         var config = CheckpointDirectory.Open(options.Model, headersOnly: true).Config;
-        var native = RopeScaling.CurrentContext(config);
+        var native = RopeScaling.GetCurrentContext(config);
         var context = native * options.Factor;
         int[] lengths = [.. Enumerable.Range(0, 32).Select(i => native << i).TakeWhile(length => length <= context)];
         var training = Training(options, context);
@@ -40,7 +40,7 @@ public static class Quickstart
 
         stage?.Report("Collecting text ...");
         var tokenizer = TokenizerLoader.Load(options.Model);
-        var (train, test, origin) = Texts(tokenizer, options.Seed, XmlDocumentation.SdkFiles());
+        var (train, test, origin) = Texts(tokenizer, options.Seed, XmlDocumentation.FindSdkFiles());
         stage?.Report($"Text: {origin}.");
         WriteWindows(
             training.Data[0].Path,

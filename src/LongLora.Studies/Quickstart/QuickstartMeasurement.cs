@@ -56,7 +56,7 @@ internal sealed class QuickstartMeasurement : IDisposable
         var measures = new List<QuickstartMeasure>();
         foreach (var length in _lengths)
         {
-            var isKnown = same is not null && RopeScaling.DependsOnLength(config) && length <= RopeScaling.OriginalContext(config);
+            var isKnown = same is not null && RopeScaling.DependsOnLength(config) && length <= RopeScaling.GetOriginalContext(config);
             var measure = isKnown ? same!.First(m => m.Length == length) : Measure(model, length);
             measures.Add(measure);
             if (!isKnown)

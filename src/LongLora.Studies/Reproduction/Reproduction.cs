@@ -94,7 +94,7 @@ public static class Reproduction
     public static int NativeContext(ReproductionOptions options)
     {
         using var folder = CheckpointDirectory.Open(options.Model, headersOnly: true);
-        return RopeScaling.CurrentContext(folder.Config);
+        return RopeScaling.GetCurrentContext(folder.Config);
     }
 
     /// <summary>
@@ -187,7 +187,7 @@ public static class Reproduction
                     * model.Config.HeadCount
                     * model.Config.HeadSize
                     * model.Blocks.Count
-                    * FineTune.Attention(training).Pattern(training.Context).PairsPerHead,
+                    * FineTune.Attention(training).MakePattern(training.Context).PairsPerHead,
         };
     }
 

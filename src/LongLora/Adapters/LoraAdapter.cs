@@ -47,9 +47,9 @@ public sealed class LoraAdapter : ILinearUpdate
     {
         using var scope = NewDisposeScope();
         if (B.IsTrained)
-            DenseProjection.AddProduct(outputs.Of(B.Gradient(), 0), gradient.t(), rows.mm(A.Value.to(rows.dtype).t()), Scale);
+            DenseProjection.AddProduct(outputs.Of(B.GetGradient(), 0), gradient.t(), rows.mm(A.Value.to(rows.dtype).t()), Scale);
         if (A.IsTrained)
-            DenseProjection.AddProduct(A.Gradient(), gradient.mm(outputs.Of(B.Value, 0).to(rows.dtype)).t(), rows, Scale);
+            DenseProjection.AddProduct(A.GetGradient(), gradient.mm(outputs.Of(B.Value, 0).to(rows.dtype)).t(), rows, Scale);
     }
 
     /// <inheritdoc/>

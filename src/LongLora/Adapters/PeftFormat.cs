@@ -73,7 +73,7 @@ public static class PeftFormat
             }
         }
         tensors.AddRange(LoraTensors(set, model));
-        var positions = ModelConfigWriter.Positions(model.Config).ToJsonString();
+        var positions = ModelConfigWriter.DescribePositions(model.Config).ToJsonString();
         SafetensorsWriter.Write(Path.Combine(folder, WeightFile), tensors, new Dictionary<string, string> { [PositionsNote] = positions });
         WriteConfig(folder, set.Options, model, basePath, saved);
     }
@@ -213,10 +213,10 @@ public static class PeftFormat
             return ReadPositions(written, config, files.Path);
         if (reading.Context is { } context)
         {
-            return context >= RopeScaling.CurrentContext(config)
+            return context >= RopeScaling.GetCurrentContext(config)
                 ? RopeScaling.Extend(config, reading.Scaling, null, context)
                 : throw new ConfigurationException(
-                    $"The adapter's context is given as {context}, but the base model already has {RopeScaling.CurrentContext(config)} "
+                    $"The adapter's context is given as {context}, but the base model already has {RopeScaling.GetCurrentContext(config)} "
                         + $"tokens."
                 );
         }
@@ -225,7 +225,7 @@ public static class PeftFormat
             : throw new ConfigurationException(
                 $"The adapter in '{Path.GetDirectoryName(files.Path)}' is in LongLoRA's layout ({AdapterFiles.TrainedFile}), which does "
                     + $"not say for which context it was trained, and its numbers are "
-                    + $"wrong without. Give --adapter-context N, such as the 32768 of '...-32k'; {RopeScaling.CurrentContext(config)} "
+                    + $"wrong without. Give --adapter-context N, such as the 32768 of '...-32k'; {RopeScaling.GetCurrentContext(config)} "
                     + $"if the base model's positions are already rescaled."
             );
     }

@@ -13,15 +13,15 @@ internal static class ApertusConfig
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
         // Of the published files; transformers has no such fields.
-        fields.Fixed("qk_norm", true, "queries and keys have norms");
-        fields.Fixed("post_norm", false, "norms come before attention and MLP");
-        fields.Fixed("mlp_bias", false, "the MLP has no biases");
+        fields.RequireFixed("qk_norm", true, "queries and keys have norms");
+        fields.RequireFixed("post_norm", false, "norms come before attention and MLP");
+        fields.RequireFixed("mlp_bias", false, "the MLP has no biases");
         return RopeConfig.Read(
             fields,
             config with
             {
-                MaxPositions = fields.Integer("max_position_embeddings"),
-                AttentionBias = fields.FlagOrNull("attention_bias") ?? false,
+                MaxPositions = fields.ReadInteger("max_position_embeddings"),
+                AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false,
             },
             new RopeRules { Theta = 12000000 }
         );

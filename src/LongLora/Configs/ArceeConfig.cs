@@ -16,9 +16,9 @@ internal static class ArceeConfig
             fields,
             config with
             {
-                MaxPositions = fields.Integer("max_position_embeddings"),
-                AttentionBias = fields.FlagOrNull("attention_bias") ?? false,
-                MlpBias = fields.FlagOrNull("mlp_bias") ?? false,
+                MaxPositions = fields.ReadInteger("max_position_embeddings"),
+                AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false,
+                MlpBias = fields.ReadFlagOrNull("mlp_bias") ?? false,
             }
         );
     }

@@ -19,23 +19,23 @@ internal static class Cohere2Config
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
         fields.Require(config.HeadSize * config.HeadCount == config.HiddenSize, "head_dim", "it must be hidden_size / num_attention_heads");
         // Of the published files; transformers has no such fields.
-        fields.Fixed("use_parallel_block", true, "attention and MLP stand side by side");
-        fields.Fixed("use_gated_activation", true, "the MLP has a gate");
-        fields.Fixed("use_parallel_embedding", false, "there is one embedding");
-        fields.Fixed("use_qk_norm", false, "queries and keys have no norms");
-        fields.Fixed("rotary_pct", 1, "whole heads are turned");
-        fields.Choice("position_embedding_type", "rope_gptj", "rope_gptj");
-        fields.Choice("order_of_interleaved_layers", "local_attn_first", "local_attn_first");
-        fields.Note("use_embedding_sharing", "_sliding_window_pattern");
-        var period = fields.IntegerOrNull("sliding_window_pattern") ?? fields.IntegerOrNull("layer_switch") ?? 4;
-        fields.Note("layer_switch");
+        fields.RequireFixed("use_parallel_block", true, "attention and MLP stand side by side");
+        fields.RequireFixed("use_gated_activation", true, "the MLP has a gate");
+        fields.RequireFixed("use_parallel_embedding", false, "there is one embedding");
+        fields.RequireFixed("use_qk_norm", false, "queries and keys have no norms");
+        fields.RequireFixed("rotary_pct", 1, "whole heads are turned");
+        fields.ReadChoice("position_embedding_type", "rope_gptj", "rope_gptj");
+        fields.ReadChoice("order_of_interleaved_layers", "local_attn_first", "local_attn_first");
+        fields.MarkKnown("use_embedding_sharing", "_sliding_window_pattern");
+        var period = fields.ReadIntegerOrNull("sliding_window_pattern") ?? fields.ReadIntegerOrNull("layer_switch") ?? 4;
+        fields.MarkKnown("layer_switch");
         config = config with
         {
-            MaxPositions = fields.Integer("max_position_embeddings"),
-            AttentionBias = fields.FlagOrNull("attention_bias") ?? false,
+            MaxPositions = fields.ReadInteger("max_position_embeddings"),
+            AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false,
             ParallelResidual = true,
             InterleavedRotation = true,
-            LogitFactor = fields.PositiveOrNull("logit_scale") ?? 0.0625,
+            LogitFactor = fields.ReadPositiveOrNull("logit_scale") ?? 0.0625,
         };
         return RopeConfig.Read(
             fields,
@@ -48,7 +48,7 @@ internal static class Cohere2Config
         var root = LlamaConfig.WriteShape(config, "Cohere2ForCausalLM", s_shape);
         root.Remove("head_dim");
         root["attention_bias"] = config.AttentionBias;
-        root["logit_scale"] = CommonConfig.Number(config.LogitFactor);
+        root["logit_scale"] = CommonConfig.ToJsonNumber(config.LogitFactor);
         root["sliding_window"] = config.SlidingWindow;
         root["layer_types"] = LayerTypes.Write(config);
         return root;

@@ -17,12 +17,12 @@ internal static class Ernie45Config
     public static ModelConfig Read(ConfigFields fields)
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
-        var bias = fields.FlagOrNull("use_bias") ?? false;
+        var bias = fields.ReadFlagOrNull("use_bias") ?? false;
         return RopeConfig.Read(
             fields,
             config with
             {
-                MaxPositions = fields.Integer("max_position_embeddings"),
+                MaxPositions = fields.ReadInteger("max_position_embeddings"),
                 AttentionBias = bias,
                 MlpBias = bias,
                 InterleavedRotation = true,

@@ -10,14 +10,14 @@ internal static class Exaone4Config
     public static ModelConfig Read(ConfigFields fields)
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, new ShapeRules { Epsilon = 1e-5 });
-        config = config with { MaxPositions = fields.Integer("max_position_embeddings") };
+        config = config with { MaxPositions = fields.ReadInteger("max_position_embeddings") };
         // A text such as LLLG stands beside layer_types, which says the same.
         var period = 4;
         if (fields.Has("layer_types"))
-            fields.Note("sliding_window_pattern");
+            fields.MarkKnown("sliding_window_pattern");
         else
-            period = fields.IntegerOrNull("sliding_window_pattern", 0) ?? 4;
-        var hasWindows = fields.IntegerOrNull("sliding_window") is not null || !fields.Names("sliding_window");
+            period = fields.ReadIntegerOrNull("sliding_window_pattern", 0) ?? 4;
+        var hasWindows = fields.ReadIntegerOrNull("sliding_window") is not null || !fields.Contains("sliding_window");
         return RopeConfig.Read(
             fields,
             LayerTypes.ReadWindows(fields, config, window: 4096, period, isWindowed =>

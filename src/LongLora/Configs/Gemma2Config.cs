@@ -25,15 +25,15 @@ internal static class Gemma2Config
     /// <summary>The factors and caps that Gemma 2 and 3 share.</summary>
     internal static ModelConfig ReadScores(ConfigFields fields, ModelConfig config, double? scoreCap, double? logitCap)
     {
-        double? Cap(string name, double? absent) => fields.PositiveOrNull(name) ?? (fields.Names(name) ? null : absent);
+        double? Cap(string name, double? absent) => fields.ReadPositiveOrNull(name) ?? (fields.Contains(name) ? null : absent);
         // A second name of hidden_activation in older files, which transformers does not look at.
-        fields.Note("hidden_act");
-        fields.Fixed("use_bidirectional_attention", false, "a position looks back alone");
+        fields.MarkKnown("hidden_act");
+        fields.RequireFixed("use_bidirectional_attention", false, "a position looks back alone");
         return config with
         {
-            AttentionBias = fields.FlagOrNull("attention_bias") ?? false,
+            AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false,
             EmbeddingFactor = Math.Sqrt(config.HiddenSize),
-            AttentionScale = 1 / Math.Sqrt(fields.PositiveOrNull("query_pre_attn_scalar") ?? 256),
+            AttentionScale = 1 / Math.Sqrt(fields.ReadPositiveOrNull("query_pre_attn_scalar") ?? 256),
             ScoreCap = Cap("attn_logit_softcapping", scoreCap),
             LogitCap = Cap("final_logit_softcapping", logitCap),
         };
@@ -53,8 +53,8 @@ internal static class Gemma2Config
         // The scalar is a whole number in every file; its root is not.
         root["query_pre_attn_scalar"] =
             Math.Round(Math.Pow(config.AttentionScale ?? 1, -2), 6) is var scalar && scalar == Math.Floor(scalar) ? (long)scalar : scalar;
-        root["attn_logit_softcapping"] = config.ScoreCap is { } scores ? CommonConfig.Number(scores) : null;
-        root["final_logit_softcapping"] = config.LogitCap is { } logits ? CommonConfig.Number(logits) : null;
+        root["attn_logit_softcapping"] = config.ScoreCap is { } scores ? CommonConfig.ToJsonNumber(scores) : null;
+        root["final_logit_softcapping"] = config.LogitCap is { } logits ? CommonConfig.ToJsonNumber(logits) : null;
         root["sliding_window"] = config.SlidingWindow;
         root["layer_types"] = LayerTypes.Write(config);
     }

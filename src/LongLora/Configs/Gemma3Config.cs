@@ -38,8 +38,8 @@ internal static class Gemma3Config
         var config = Gemma2Config.ReadScores(fields, LlamaConfig.ReadShape(fields, ModelType, s_shape), scoreCap: null, logitCap: null);
         if (config.EosTokenIds.Count == 0)
             config = config with { EosTokenIds = [1] };
-        var period = fields.IntegerOrNull("sliding_window_pattern") ?? fields.IntegerOrNull("_sliding_window_pattern") ?? 6;
-        fields.Note("_sliding_window_pattern");
+        var period = fields.ReadIntegerOrNull("sliding_window_pattern") ?? fields.ReadIntegerOrNull("_sliding_window_pattern") ?? 6;
+        fields.MarkKnown("_sliding_window_pattern");
         config = config with { BosTokenId = config.BosTokenId ?? 2 };
         return RopeConfig.Read(
             fields,

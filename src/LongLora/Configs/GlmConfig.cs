@@ -19,8 +19,8 @@ internal static class GlmConfig
             fields,
             config with
             {
-                MaxPositions = fields.Integer("max_position_embeddings"),
-                AttentionBias = fields.FlagOrNull("attention_bias") ?? true,
+                MaxPositions = fields.ReadInteger("max_position_embeddings"),
+                AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? true,
                 AttentionOutputBias = false,
                 InterleavedRotation = true,
             },
@@ -34,7 +34,7 @@ internal static class GlmConfig
     {
         var root = LlamaConfig.WriteShape(config, config.ModelType == Glm ? "GlmForCausalLM" : "Glm4ForCausalLM", s_shape);
         root["attention_bias"] = config.AttentionBias;
-        root["partial_rotary_factor"] = CommonConfig.Number((double)config.RotarySize / config.HeadSize);
+        root["partial_rotary_factor"] = CommonConfig.ToJsonNumber((double)config.RotarySize / config.HeadSize);
         return root;
     }
 }

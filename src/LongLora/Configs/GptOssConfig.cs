@@ -13,17 +13,17 @@ internal static class GptOssConfig
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
         var experts = MixtralConfig.ReadExperts(fields, config.IntermediateSize);
-        fields.Fixed("experts_per_token", experts.PerToken, "num_experts_per_tok says so");
-        fields.Fixed("attention_bias", true, "every projection of attention has a bias");
-        fields.Note("initial_context_length"); // rope_scaling's original context
+        fields.RequireFixed("experts_per_token", experts.PerToken, "num_experts_per_tok says so");
+        fields.RequireFixed("attention_bias", true, "every projection of attention has a bias");
+        fields.MarkKnown("initial_context_length"); // rope_scaling's original context
         config = config with
         {
-            MaxPositions = fields.Integer("max_position_embeddings"),
+            MaxPositions = fields.ReadInteger("max_position_embeddings"),
             AttentionBias = true,
             MlpBias = true,
             Experts = experts,
-            ActivationLimit = fields.PositiveOrNull("swiglu_limit") ?? 7,
-            ActivationSlope = fields.PositiveOrNull("swiglu_alpha") ?? 1.702,
+            ActivationLimit = fields.ReadPositiveOrNull("swiglu_limit") ?? 7,
+            ActivationSlope = fields.ReadPositiveOrNull("swiglu_alpha") ?? 1.702,
         };
         return RopeConfig.Read(fields, LayerTypes.ReadWindows(fields, config, window: 128, period: 2), new RopeRules { Theta = 150000 });
     }
@@ -34,7 +34,7 @@ internal static class GptOssConfig
         root["attention_bias"] = true;
         root["num_local_experts"] = config.Experts!.Count;
         root["num_experts_per_tok"] = config.Experts.PerToken;
-        root["swiglu_limit"] = CommonConfig.Number(config.ActivationLimit ?? 7);
+        root["swiglu_limit"] = CommonConfig.ToJsonNumber(config.ActivationLimit ?? 7);
         root["sliding_window"] = config.SlidingWindow;
         root["layer_types"] = LayerTypes.Write(config);
         return root;

@@ -16,13 +16,13 @@ internal static class GraniteConfig
             fields,
             config with
             {
-                MaxPositions = fields.Integer("max_position_embeddings"),
-                AttentionBias = fields.FlagOrNull("attention_bias") ?? false,
-                MlpBias = fields.FlagOrNull("mlp_bias") ?? false,
-                EmbeddingFactor = fields.PositiveOrNull("embedding_multiplier") ?? 1,
-                AttentionScale = fields.PositiveOrNull("attention_multiplier") ?? 1, // in place of 1 / sqrt(K)
-                ResidualFactor = fields.PositiveOrNull("residual_multiplier") ?? 1,
-                LogitFactor = 1 / (fields.PositiveOrNull("logits_scaling") ?? 1),
+                MaxPositions = fields.ReadInteger("max_position_embeddings"),
+                AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false,
+                MlpBias = fields.ReadFlagOrNull("mlp_bias") ?? false,
+                EmbeddingFactor = fields.ReadPositiveOrNull("embedding_multiplier") ?? 1,
+                AttentionScale = fields.ReadPositiveOrNull("attention_multiplier") ?? 1, // in place of 1 / sqrt(K)
+                ResidualFactor = fields.ReadPositiveOrNull("residual_multiplier") ?? 1,
+                LogitFactor = 1 / (fields.ReadPositiveOrNull("logits_scaling") ?? 1),
             }
         );
     }
@@ -32,10 +32,10 @@ internal static class GraniteConfig
         var root = LlamaConfig.WriteShape(config, "GraniteForCausalLM", s_shape);
         root["attention_bias"] = config.AttentionBias;
         root["mlp_bias"] = config.MlpBias;
-        root["embedding_multiplier"] = CommonConfig.Number(config.EmbeddingFactor);
-        root["attention_multiplier"] = CommonConfig.Number(config.AttentionScale ?? 1);
-        root["residual_multiplier"] = CommonConfig.Number(config.ResidualFactor);
-        root["logits_scaling"] = CommonConfig.Number(1 / config.LogitFactor);
+        root["embedding_multiplier"] = CommonConfig.ToJsonNumber(config.EmbeddingFactor);
+        root["attention_multiplier"] = CommonConfig.ToJsonNumber(config.AttentionScale ?? 1);
+        root["residual_multiplier"] = CommonConfig.ToJsonNumber(config.ResidualFactor);
+        root["logits_scaling"] = CommonConfig.ToJsonNumber(1 / config.LogitFactor);
         return root;
     }
 }

@@ -15,13 +15,13 @@ internal static class HunyuanConfig
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
         // Of the published files, which name much that only other models of the maker have.
-        fields.Fixed("use_qk_norm", true, "queries and keys have norms");
-        fields.Fixed("use_rotary_pos_emb", true, "positions are rotary");
-        fields.Fixed("use_cla", false, "each layer has its own keys and values");
-        fields.Fixed("mlp_bias", false, "the MLP has no biases");
-        fields.Fixed("add_classification_head", false, "it is a language model");
-        fields.Choice("norm_type", "rms", "rms", "hf_rms", "fused");
-        fields.Note(
+        fields.RequireFixed("use_qk_norm", true, "queries and keys have norms");
+        fields.RequireFixed("use_rotary_pos_emb", true, "positions are rotary");
+        fields.RequireFixed("use_cla", false, "each layer has its own keys and values");
+        fields.RequireFixed("mlp_bias", false, "the MLP has no biases");
+        fields.RequireFixed("add_classification_head", false, "it is a language model");
+        fields.ReadChoice("norm_type", "rms", "rms", "hf_rms", "fused");
+        fields.MarkKnown(
             "pretraining_tp",
             "eod_token_id",
             "im_start_id",
@@ -45,8 +45,8 @@ internal static class HunyuanConfig
             fields,
             config with
             {
-                MaxPositions = fields.Integer("max_position_embeddings"),
-                AttentionBias = fields.FlagOrNull("attention_bias") ?? false,
+                MaxPositions = fields.ReadInteger("max_position_embeddings"),
+                AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false,
             },
             new RopeRules { HasAlpha = true }
         );

@@ -16,7 +16,7 @@ internal static class LayerTypes
     /// <param name="kinds">The kinds that the family has.</param>
     public static IReadOnlyList<string> Read(ConfigFields fields, int layers, Func<int, string> absent, params string[] kinds)
     {
-        var read = fields.Texts("layer_types");
+        var read = fields.ReadTexts("layer_types");
         if (read.Count == 0)
             return [.. Enumerable.Range(0, layers).Select(absent)];
         fields.Require(read.Count == layers, "layer_types", $"{layers} are needed, one a layer");
@@ -38,7 +38,7 @@ internal static class LayerTypes
         Func<bool, LayerRotation>? rotation = null
     )
     {
-        var size = fields.IntegerOrNull("sliding_window") ?? (fields.Names("sliding_window") ? 0 : window);
+        var size = fields.ReadIntegerOrNull("sliding_window") ?? (fields.Contains("sliding_window") ? 0 : window);
         var kinds = Read(
             fields,
             config.LayerCount,
@@ -48,7 +48,7 @@ internal static class LayerTypes
         );
         fields.Require(!kinds.Contains(Sliding) || size is > 0, "sliding_window", $"layers of the kind {Sliding} need it");
         config = config with { SlidingWindow = kinds.Contains(Sliding) ? size : null };
-        return config.Planned(
+        return config.PlanLayers(
             (layer, plan) =>
                 plan with
                 {
@@ -63,7 +63,7 @@ internal static class LayerTypes
         new([
             .. Enumerable
                 .Range(0, config.LayerCount)
-                .Select(config.Layer)
+                .Select(config.GetLayer)
                 .Select(layer =>
                     (JsonNode)(
                         layer.IsLinear ? Linear

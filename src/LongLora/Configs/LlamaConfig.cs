@@ -9,16 +9,16 @@ internal static class LlamaConfig
 
     public static ModelConfig Read(ConfigFields fields)
     {
-        fields.Fixed("pretraining_tp", 1, "it only splits products that are the same in one piece, so it can be set to 1");
-        fields.Fixed("rope_interleaved", false, "Hugging Face's layout of q and k is needed");
-        fields.Note("is_llama_config", "max_sequence_length");
+        fields.RequireFixed("pretraining_tp", 1, "it only splits products that are the same in one piece, so it can be set to 1");
+        fields.RequireFixed("rope_interleaved", false, "Hugging Face's layout of q and k is needed");
+        fields.MarkKnown("is_llama_config", "max_sequence_length");
         return RopeConfig.Read(
             fields,
             ReadShape(fields, ModelType) with
             {
-                MaxPositions = fields.IntegerOrNull("max_position_embeddings") ?? 2048,
-                AttentionBias = fields.FlagOrNull("attention_bias") ?? false,
-                MlpBias = fields.FlagOrNull("mlp_bias") ?? false,
+                MaxPositions = fields.ReadIntegerOrNull("max_position_embeddings") ?? 2048,
+                AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false,
+                MlpBias = fields.ReadFlagOrNull("mlp_bias") ?? false,
             }
         );
     }
@@ -32,15 +32,15 @@ internal static class LlamaConfig
         rules ??= new ShapeRules();
         CommonConfig.Check(fields, [.. rules.OwnCode]);
         if (rules.NamesDropout)
-            fields.Note("attention_dropout", "residual_dropout");
+            fields.MarkKnown("attention_dropout", "residual_dropout");
         else
-            fields.Fixed("attention_dropout", 0, "there is no dropout in attention");
-        int Size(string name, int? absent) => fields.IntegerOrNull(name) ?? absent ?? fields.Integer(name);
+            fields.RequireFixed("attention_dropout", 0, "there is no dropout in attention");
+        int Size(string name, int? absent) => fields.ReadIntegerOrNull(name) ?? absent ?? fields.ReadInteger(name);
         var width = Size("hidden_size", rules.HiddenSize);
         var heads = Size("num_attention_heads", rules.HeadCount);
-        var keyValueHeads = fields.IntegerOrNull("num_key_value_heads") ?? rules.KeyValueHeadCount ?? heads;
+        var keyValueHeads = fields.ReadIntegerOrNull("num_key_value_heads") ?? rules.KeyValueHeadCount ?? heads;
         fields.Require(heads % keyValueHeads == 0, "num_key_value_heads", $"it must divide num_attention_heads, {heads}");
-        var givenHeadSize = fields.IntegerOrNull("head_dim") ?? rules.HeadSize;
+        var givenHeadSize = fields.ReadIntegerOrNull("head_dim") ?? rules.HeadSize;
         fields.Require(
             givenHeadSize is not null || width % heads == 0,
             "hidden_size",
@@ -59,13 +59,13 @@ internal static class LlamaConfig
             KeyValueHeadCount = keyValueHeads,
             HeadSize = headSize,
             VocabularySize = Size("vocab_size", rules.VocabularySize),
-            MaxPositions = fields.IntegerOrNull("max_position_embeddings") ?? rules.MaxPositions, // a family without a default asks for it
-            NormEpsilon = fields.PositiveOrNull(rules.EpsilonName) ?? rules.Epsilon,
-            TiedEmbeddings = fields.FlagOrNull("tie_word_embeddings") ?? rules.TiedEmbeddings,
-            Activation = fields.Choice(rules.ActivationName, rules.Activations[0], [.. rules.Activations]),
-            BosTokenId = fields.IntegerOrNull("bos_token_id", minimum: 0),
-            EosTokenIds = fields.Integers("eos_token_id", minimum: 0),
-            InitializerRange = fields.NumberOrNull("initializer_range", 0) ?? 0.02,
+            MaxPositions = fields.ReadIntegerOrNull("max_position_embeddings") ?? rules.MaxPositions, // a family without a default asks for it
+            NormEpsilon = fields.ReadPositiveOrNull(rules.EpsilonName) ?? rules.Epsilon,
+            TiedEmbeddings = fields.ReadFlagOrNull("tie_word_embeddings") ?? rules.TiedEmbeddings,
+            Activation = fields.ReadChoice(rules.ActivationName, rules.Activations[0], [.. rules.Activations]),
+            BosTokenId = fields.ReadIntegerOrNull("bos_token_id", minimum: 0),
+            EosTokenIds = fields.ReadIntegers("eos_token_id", minimum: 0),
+            InitializerRange = fields.ReadNumberOrNull("initializer_range", 0) ?? 0.02,
         };
     }
 
@@ -94,11 +94,11 @@ internal static class LlamaConfig
             ["head_dim"] = config.HeadSize,
             ["vocab_size"] = config.VocabularySize,
             ["max_position_embeddings"] = config.MaxPositions,
-            [rules.EpsilonName] = CommonConfig.Number(config.NormEpsilon),
+            [rules.EpsilonName] = CommonConfig.ToJsonNumber(config.NormEpsilon),
             ["tie_word_embeddings"] = config.TiedEmbeddings,
             ["bos_token_id"] = config.BosTokenId,
-            ["eos_token_id"] = CommonConfig.Ids(config.EosTokenIds),
-            ["initializer_range"] = CommonConfig.Number(config.InitializerRange),
+            ["eos_token_id"] = CommonConfig.ToJsonIds(config.EosTokenIds),
+            ["initializer_range"] = CommonConfig.ToJsonNumber(config.InitializerRange),
         };
     }
 }

@@ -18,15 +18,15 @@ internal static class Ministral3Config
     public static ModelConfig Read(ConfigFields fields)
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, new ShapeRules { Epsilon = 1e-5 });
-        fields.Integer("num_key_value_heads");
+        fields.ReadInteger("num_key_value_heads");
         // transformers' default is a YaRN whose numbers are those of one model.
         fields.Require(fields.Has("rope_parameters") || fields.Has("rope_scaling"), "rope_parameters", "it is needed");
         return RopeConfig.Read(
             fields,
             config with
             {
-                MaxPositions = fields.Integer("max_position_embeddings"),
-                SlidingWindow = fields.IntegerOrNull("sliding_window"),
+                MaxPositions = fields.ReadInteger("max_position_embeddings"),
+                SlidingWindow = fields.ReadIntegerOrNull("sliding_window"),
             },
             Rope
         );

@@ -12,12 +12,12 @@ internal static class MixtralConfig
     public static ModelConfig Read(ConfigFields fields)
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
-        fields.Integer("num_key_value_heads");
-        fields.Fixed("router_jitter_noise", 0, "routers see what is there");
+        fields.ReadInteger("num_key_value_heads");
+        fields.RequireFixed("router_jitter_noise", 0, "routers see what is there");
         config = config with
         {
-            MaxPositions = fields.Integer("max_position_embeddings"),
-            SlidingWindow = fields.IntegerOrNull("sliding_window"),
+            MaxPositions = fields.ReadInteger("max_position_embeddings"),
+            SlidingWindow = fields.ReadIntegerOrNull("sliding_window"),
             Experts = ReadExperts(fields, config.IntermediateSize),
         };
         return RopeConfig.Read(fields, config);
@@ -27,8 +27,8 @@ internal static class MixtralConfig
     internal static ExpertConfig ReadExperts(ConfigFields fields, int size)
     {
         // How Python trains its routers.
-        fields.Note("router_aux_loss_coef", "output_router_logits");
-        var (count, formerly) = (fields.IntegerOrNull("num_local_experts"), fields.IntegerOrNull("num_experts"));
+        fields.MarkKnown("router_aux_loss_coef", "output_router_logits");
+        var (count, formerly) = (fields.ReadIntegerOrNull("num_local_experts"), fields.ReadIntegerOrNull("num_experts"));
         fields.Require(
             count is null || formerly is null || count == formerly,
             "num_local_experts",
@@ -36,8 +36,8 @@ internal static class MixtralConfig
         );
         var experts = new ExpertConfig
         {
-            Count = count ?? formerly ?? fields.Integer("num_local_experts"),
-            PerToken = fields.Integer("num_experts_per_tok"),
+            Count = count ?? formerly ?? fields.ReadInteger("num_local_experts"),
+            PerToken = fields.ReadInteger("num_experts_per_tok"),
             Size = size,
         };
         fields.Require(experts.PerToken <= experts.Count, "num_experts_per_tok", $"there are {experts.Count} experts");

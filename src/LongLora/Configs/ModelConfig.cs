@@ -94,7 +94,7 @@ public sealed record ModelConfig
 
     /// <summary>
     /// What each layer is, one entry a layer, where they differ in more than <see cref="FirstWindowedLayer"/>; empty where they do not
-    /// (<c>layer_types</c> and the fields of families that say the same in other ways). Use <see cref="Layer"/>.
+    /// (<c>layer_types</c> and the fields of families that say the same in other ways). Use <see cref="GetLayer"/>.
     /// </summary>
     public IReadOnlyList<LayerPlan> Layers { get; init; } = [];
 
@@ -154,24 +154,24 @@ public sealed record ModelConfig
 
     /// <summary>What one layer is.</summary>
     /// <param name="layer">Index of the layer.</param>
-    public LayerPlan Layer(int layer) => Layers.Count > 0 ? Layers[layer] : Alike(layer);
+    public LayerPlan GetLayer(int layer) => Layers.Count > 0 ? Layers[layer] : DescribeAlike(layer);
 
     /// <summary>The sliding window of one layer in tokens; null where it looks at everything.</summary>
     /// <param name="layer">Index of the layer.</param>
-    public int? WindowOf(int layer) =>
+    public int? GetWindow(int layer) =>
         Layers.Count > 0 ? Layers[layer].Window
         : layer >= FirstWindowedLayer ? SlidingWindow
         : null;
 
     /// <summary>The same model with a plan for each layer.</summary>
     /// <param name="plan">Gets the index of a layer and what it would be if all were alike.</param>
-    internal ModelConfig Planned(Func<int, LayerPlan, LayerPlan> plan) =>
+    internal ModelConfig PlanLayers(Func<int, LayerPlan, LayerPlan> plan) =>
         this with
         {
-            Layers = [.. Enumerable.Range(0, LayerCount).Select(i => plan(i, Alike(i)))],
+            Layers = [.. Enumerable.Range(0, LayerCount).Select(i => plan(i, DescribeAlike(i)))],
         };
 
-    private LayerPlan Alike(int layer) =>
+    private LayerPlan DescribeAlike(int layer) =>
         new()
         {
             Window = layer >= FirstWindowedLayer ? SlidingWindow : null,

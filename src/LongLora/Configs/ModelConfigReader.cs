@@ -70,7 +70,7 @@ public static class ModelConfigReader
         {
             using var document = JsonDocument.Parse(json, s_strict);
             if (document.RootElement.ValueKind != JsonValueKind.Object)
-                throw new CheckpointException($"{file}: a JSON object is needed, not {Kind(document.RootElement)}.");
+                throw new CheckpointException($"{file}: a JSON object is needed, not {DescribeKind(document.RootElement)}.");
             return MultimodalConfig.IsMultimodal(document.RootElement)
                 ? ParseTextPart(json, file)
                 : Read(new ConfigFields(file, "", document.RootElement));
@@ -94,7 +94,7 @@ public static class ModelConfigReader
         }
     }
 
-    private static string Kind(JsonElement element) =>
+    private static string DescribeKind(JsonElement element) =>
         element.ValueKind switch
         {
             JsonValueKind.Array => "a list",
@@ -106,7 +106,7 @@ public static class ModelConfigReader
     // A family is one file like LlamaConfig and one arm here and in ModelConfigWriter.
     private static ModelConfig Read(ConfigFields fields)
     {
-        var family = fields.Choice("model_type", absent: "", [.. Families]);
+        var family = fields.ReadChoice("model_type", absent: "", [.. Families]);
         var config = family switch
         {
             LlamaConfig.ModelType => LlamaConfig.Read(fields),

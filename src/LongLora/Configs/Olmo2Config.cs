@@ -16,8 +16,8 @@ internal static class Olmo2Config
         fields.Refuse("clip_qkv", "queries, keys and values are not clipped here");
         return config with
         {
-            MaxPositions = fields.Integer("max_position_embeddings"),
-            AttentionBias = fields.FlagOrNull("attention_bias") ?? false,
+            MaxPositions = fields.ReadInteger("max_position_embeddings"),
+            AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false,
         };
     }
 

@@ -10,23 +10,23 @@ internal static class Qwen3MoeConfig
     public static ModelConfig Read(ConfigFields fields)
     {
         var config = LlamaConfig.ReadShape(fields, ModelType);
-        fields.Integer("num_key_value_heads");
-        fields.Integer("head_dim"); // not a default of transformers, but every published file has it
-        fields.Fixed("use_mrope", false, "a position is one number");
-        fields.Note("max_window_layers"); // the window is in all layers or in none
-        var experts = MixtralConfig.ReadExperts(fields, fields.Integer("moe_intermediate_size"));
-        var (step, dense) = (fields.IntegerOrNull("decoder_sparse_step") ?? 1, fields.Integers("mlp_only_layers", 0));
-        var window = fields.FlagOrNull("use_sliding_window") ?? false ? fields.IntegerOrNull("sliding_window") : null;
-        fields.Note("sliding_window");
+        fields.ReadInteger("num_key_value_heads");
+        fields.ReadInteger("head_dim"); // not a default of transformers, but every published file has it
+        fields.RequireFixed("use_mrope", false, "a position is one number");
+        fields.MarkKnown("max_window_layers"); // the window is in all layers or in none
+        var experts = MixtralConfig.ReadExperts(fields, fields.ReadInteger("moe_intermediate_size"));
+        var (step, dense) = (fields.ReadIntegerOrNull("decoder_sparse_step") ?? 1, fields.ReadIntegers("mlp_only_layers", 0));
+        var window = fields.ReadFlagOrNull("use_sliding_window") ?? false ? fields.ReadIntegerOrNull("sliding_window") : null;
+        fields.MarkKnown("sliding_window");
         config = config with
         {
-            MaxPositions = fields.Integer("max_position_embeddings"),
-            AttentionBias = fields.FlagOrNull("attention_bias") ?? false,
+            MaxPositions = fields.ReadInteger("max_position_embeddings"),
+            AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false,
             SlidingWindow = window,
-            Experts = experts with { NormalizeWeights = fields.FlagOrNull("norm_topk_prob") ?? false },
+            Experts = experts with { NormalizeWeights = fields.ReadFlagOrNull("norm_topk_prob") ?? false },
         };
         if (step > 1 || dense.Count > 0)
-            config = config.Planned((layer, plan) => plan with { HasExperts = !dense.Contains(layer) && (layer + 1) % step == 0 });
+            config = config.PlanLayers((layer, plan) => plan with { HasExperts = !dense.Contains(layer) && (layer + 1) % step == 0 });
         return RopeConfig.Read(fields, config);
     }
 
@@ -41,7 +41,7 @@ internal static class Qwen3MoeConfig
         root["moe_intermediate_size"] = config.Experts.Size;
         root["norm_topk_prob"] = config.Experts.NormalizeWeights;
         root["mlp_only_layers"] = new JsonArray([
-            .. Enumerable.Range(0, config.LayerCount).Where(i => !config.Layer(i).HasExperts).Select(i => (JsonNode)i),
+            .. Enumerable.Range(0, config.LayerCount).Where(i => !config.GetLayer(i).HasExperts).Select(i => (JsonNode)i),
         ]);
         root["decoder_sparse_step"] = 1;
         return root;

@@ -13,13 +13,13 @@ internal static class QwenConfig
     public static ModelConfig Read(ConfigFields fields, string modelType)
     {
         var config = LlamaConfig.ReadShape(fields, modelType);
-        fields.Integer("num_key_value_heads");
-        fields.Fixed("use_mrope", false, "a position is one number");
-        config = config with { MaxPositions = fields.Integer("max_position_embeddings"), AttentionBias = modelType == Qwen2 };
+        fields.ReadInteger("num_key_value_heads");
+        fields.RequireFixed("use_mrope", false, "a position is one number");
+        config = config with { MaxPositions = fields.ReadInteger("max_position_embeddings"), AttentionBias = modelType == Qwen2 };
         if (modelType == Qwen3)
         {
-            fields.Integer("head_dim"); // transformers' default is 128, whatever the width
-            config = config with { AttentionBias = fields.FlagOrNull("attention_bias") ?? false };
+            fields.ReadInteger("head_dim"); // transformers' default is 128, whatever the width
+            config = config with { AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false };
         }
         return RopeConfig.Read(fields, ReadWindow(fields, config));
     }
@@ -27,9 +27,9 @@ internal static class QwenConfig
     // The window counts only where use_sliding_window says so, and from layer max_window_layers on; newer files list the layers too.
     private static ModelConfig ReadWindow(ConfigFields fields, ModelConfig config)
     {
-        var isUsed = fields.FlagOrNull("use_sliding_window") ?? false;
-        var window = fields.IntegerOrNull("sliding_window");
-        var first = fields.IntegerOrNull("max_window_layers", minimum: 0);
+        var isUsed = fields.ReadFlagOrNull("use_sliding_window") ?? false;
+        var window = fields.ReadIntegerOrNull("sliding_window");
+        var first = fields.ReadIntegerOrNull("max_window_layers", minimum: 0);
         var layers = fields.Has("layer_types")
             ? LayerTypes.Read(fields, config.LayerCount, _ => LayerTypes.Full, LayerTypes.Full, LayerTypes.Sliding)
             : [];
@@ -43,10 +43,10 @@ internal static class QwenConfig
             return config;
         }
         var start =
-            layers.Count > 0 ? layers.TakeWhile(l => l == LayerTypes.Full).Count() : first ?? throw fields.Missing("max_window_layers");
+            layers.Count > 0 ? layers.TakeWhile(l => l == LayerTypes.Full).Count() : first ?? throw fields.MakeMissingError("max_window_layers");
         config = config with { SlidingWindow = window, FirstWindowedLayer = start };
         return layers.Skip(start).Contains(LayerTypes.Full)
-            ? config.Planned((layer, plan) => plan with { Window = layers[layer] == LayerTypes.Sliding ? window : null })
+            ? config.PlanLayers((layer, plan) => plan with { Window = layers[layer] == LayerTypes.Sliding ? window : null })
             : config;
     }
 

@@ -16,7 +16,7 @@ internal static class RopeConfig
     private static readonly string[] s_kinds = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"];
 
     /// <summary>Name of the base of the frequencies outside of <c>rope_parameters</c>.</summary>
-    private static string ThetaName(string modelType) => modelType == GptNeoXConfig.ModelType ? "rotary_emb_base" : "rope_theta";
+    private static string GetThetaName(string modelType) => modelType == GptNeoXConfig.ModelType ? "rotary_emb_base" : "rope_theta";
 
     /// <summary>Takes the rotary fields of a model into its config.</summary>
     /// <param name="fields">The file.</param>
@@ -29,18 +29,18 @@ internal static class RopeConfig
             fields,
             config,
             rules,
-            fields.PositiveOrNull(ThetaName(config.ModelType)),
-            rules.Partial is null ? null : fields.PositiveOrNull(rules.PartialName),
-            fields.IntegerOrNull("original_max_position_embeddings")
+            fields.ReadPositiveOrNull(GetThetaName(config.ModelType)),
+            rules.Partial is null ? null : fields.ReadPositiveOrNull(rules.PartialName),
+            fields.ReadIntegerOrNull("original_max_position_embeddings")
         );
         if (rules.Partial is null)
-            fields.Fixed(rules.PartialName, 1, "whole heads are turned");
-        var (scaling, parameters) = (fields.ObjectOrNull("rope_scaling"), fields.ObjectOrNull("rope_parameters"));
+            fields.RequireFixed(rules.PartialName, 1, "whole heads are turned");
+        var (scaling, parameters) = (fields.ReadObjectOrNull("rope_scaling"), fields.ReadObjectOrNull("rope_parameters"));
         // transformers 5 has one object for each kind of layer where they differ.
         var nested = parameters is not null && s_layerKinds.Any(parameters.Has);
         var (full, local) = (
-            nested ? parameters!.ObjectOrNull(s_layerKinds[0]) : parameters,
-            nested ? parameters!.ObjectOrNull(s_layerKinds[1]) : null
+            nested ? parameters!.ReadObjectOrNull(s_layerKinds[0]) : parameters,
+            nested ? parameters!.ReadObjectOrNull(s_layerKinds[1]) : null
         );
         if (nested)
             parameters!.RefuseOthers("'rope_parameters' with an object for each kind of layer");
@@ -65,7 +65,7 @@ internal static class RopeConfig
     private static ModelConfig WithLocal(Outside outside, ModelConfig config, RopeSettings main, ConfigFields? own, bool nested)
     {
         var (fields, rules) = (outside.Fields, outside.Rules);
-        var theta = rules.LocalThetaName is { } name ? fields.PositiveOrNull(name) : null;
+        var theta = rules.LocalThetaName is { } name ? fields.ReadPositiveOrNull(name) : null;
         var size = rules.LocalHeadSize ?? config.HeadSize;
         if (!rules.HasLocal)
         {
@@ -79,7 +79,7 @@ internal static class RopeConfig
         if (!nested)
             theta ??= rules.LocalThetaName is null ? main.Theta : rules.LocalTheta;
         else if (own is null)
-            throw fields.Missing("rope_parameters." + s_layerKinds[1]);
+            throw fields.MakeMissingError("rope_parameters." + s_layerKinds[1]);
         return config with
         {
             LocalRope = own is null
@@ -106,26 +106,26 @@ internal static class RopeConfig
             {
                 Theta = outside.Theta ?? outside.Rules.Theta,
                 Scaling = original is null ? RopeScalingConfig.None : new RopeScalingConfig { OriginalMaxPositions = original },
-                RotarySize = RotarySize(outside, null, headSize),
+                RotarySize = ReadRotarySize(outside, null, headSize),
             };
         var kind = ReadKind(rope, optionalKind, outside.Rules);
-        var innerTheta = rope.PositiveOrNull("rope_theta");
+        var innerTheta = rope.ReadPositiveOrNull("rope_theta");
         rope.Require(
             outside.Theta is null || innerTheta is null || outside.Theta == innerTheta,
             "rope_theta",
-            $"outside, {ThetaName(outside.Config.ModelType)} is {outside.Theta}"
+            $"outside, {GetThetaName(outside.Config.ModelType)} is {outside.Theta}"
         );
-        var innerOriginal = rope.IntegerOrNull("original_max_position_embeddings");
+        var innerOriginal = rope.ReadIntegerOrNull("original_max_position_embeddings");
         rope.Require(
             original is null || innerOriginal is null || original == innerOriginal,
             "original_max_position_embeddings",
             $"outside, original_max_position_embeddings is {original}"
         );
-        var size = kind == Proportional ? headSize : RotarySize(outside, rope, headSize);
+        var size = kind == Proportional ? headSize : ReadRotarySize(outside, rope, headSize);
         var read = ReadParameters(rope, kind, size, outside.Rules) with { OriginalMaxPositions = innerOriginal ?? original };
         rope.Require(kind != "llama3" || read.OriginalMaxPositions is not null, "original_max_position_embeddings", "llama3 needs it");
         foreach (var note in outside.Rules.Notes)
-            rope.Note(note);
+            rope.MarkKnown(note);
         rope.RefuseOthers($"'{kind}' scaling");
         return new()
         {
@@ -135,16 +135,16 @@ internal static class RopeConfig
         };
     }
 
-    private static int RotarySize(Outside outside, ConfigFields? rope, int headSize)
+    private static int ReadRotarySize(Outside outside, ConfigFields? rope, int headSize)
     {
         const string within = "partial_rotary_factor";
         var rules = outside.Rules;
         if (rules.Partial is not { } absent)
         {
-            rope?.Fixed(within, 1, "whole heads are turned");
+            rope?.RequireFixed(within, 1, "whole heads are turned");
             return headSize;
         }
-        var (outer, inner) = (outside.Partial, rope?.PositiveOrNull(within));
+        var (outer, inner) = (outside.Partial, rope?.ReadPositiveOrNull(within));
         rope?.Require(outer is null || inner is null || outer == inner, within, $"outside, {rules.PartialName} is {outer}");
         var size = (int)(headSize * (inner ?? outer ?? absent));
         outside.Fields.Require(
@@ -191,14 +191,14 @@ internal static class RopeConfig
 
         if (root["rope_parameters"] is JsonObject present)
         {
-            var main = Modern(config.RopeTheta, scaling, config.RotarySize, config.HeadSize, isOutside && !rules.IsModern);
+            var main = DescribeModern(config.RopeTheta, scaling, config.RotarySize, config.HeadSize, isOutside && !rules.IsModern);
             var nested = s_layerKinds.Any(present.ContainsKey);
             root["rope_parameters"] =
                 config.LocalRope is { } local && (nested || present.Count == 0)
                     ? new JsonObject
                     {
                         [s_layerKinds[0]] = main,
-                        [s_layerKinds[1]] = Modern(
+                        [s_layerKinds[1]] = DescribeModern(
                             local.Theta,
                             local.Scaling,
                             local.RotarySize,
@@ -211,39 +211,39 @@ internal static class RopeConfig
             if (root["rope_scaling"] is not JsonObject)
                 return;
         }
-        var inner = Parameters(scaling);
+        var inner = DescribeParameters(scaling);
         if (!isOutside)
             inner["original_max_position_embeddings"] = scaling.OriginalMaxPositions;
         Drop(inner);
-        root[ThetaName(config.ModelType)] = CommonConfig.Number(config.RopeTheta);
+        root[GetThetaName(config.ModelType)] = CommonConfig.ToJsonNumber(config.RopeTheta);
         if (rules.LocalThetaName is { } name && config.LocalRope is { } own)
-            root[name] = CommonConfig.Number(own.Theta);
+            root[name] = CommonConfig.ToJsonNumber(own.Theta);
         if (!isOutside || root["rope_scaling"] is JsonObject old && old.ContainsKey("rope_type"))
             inner.Insert(0, "rope_type", scaling.Kind);
         inner.Insert(0, "type", scaling.Kind);
         root["rope_scaling"] = scaling.Kind == "default" ? null : inner;
     }
 
-    private static JsonObject Modern(double theta, RopeScalingConfig scaling, int rotarySize, int headSize, bool isOutside)
+    private static JsonObject DescribeModern(double theta, RopeScalingConfig scaling, int rotarySize, int headSize, bool isOutside)
     {
-        var inner = Parameters(scaling);
+        var inner = DescribeParameters(scaling);
         if (!isOutside)
             inner["original_max_position_embeddings"] = scaling.OriginalMaxPositions;
         Drop(inner);
-        inner.Insert(0, "rope_theta", CommonConfig.Number(theta));
+        inner.Insert(0, "rope_theta", CommonConfig.ToJsonNumber(theta));
         inner.Insert(1, "rope_type", scaling.Kind);
         if (rotarySize != headSize)
-            inner.Insert(2, "partial_rotary_factor", CommonConfig.Number((double)rotarySize / headSize));
+            inner.Insert(2, "partial_rotary_factor", CommonConfig.ToJsonNumber((double)rotarySize / headSize));
         return inner;
     }
 
     private static string ReadKind(ConfigFields rope, bool optional, RopeRules rules)
     {
-        var kind = rope.TextOrNull("rope_type");
-        var formerly = rope.TextOrNull("type");
-        rope.Require(kind is null || formerly is null || Modern(kind) == Modern(formerly), "type", $"rope_type is '{kind}'");
+        var kind = rope.ReadTextOrNull("rope_type");
+        var formerly = rope.ReadTextOrNull("type");
+        rope.Require(kind is null || formerly is null || ModernizeName(kind) == ModernizeName(formerly), "type", $"rope_type is '{kind}'");
         rope.Require(optional || kind is not null || formerly is not null, "rope_type", $"one of {string.Join(", ", s_kinds)} is needed");
-        var found = Modern(kind ?? formerly ?? "default");
+        var found = ModernizeName(kind ?? formerly ?? "default");
         rope.Require(
             s_kinds.Contains(found) || (rules.HasProportional && found == Proportional),
             kind is null ? "type" : "rope_type",
@@ -252,56 +252,56 @@ internal static class RopeConfig
         return found;
     }
 
-    private static string Modern(string kind) => kind == "su" ? "longrope" : kind;
+    private static string ModernizeName(string kind) => kind == "su" ? "longrope" : kind;
 
     private static RopeScalingConfig ReadParameters(ConfigFields rope, string kind, int headSize, RopeRules rules)
     {
         var scaling = new RopeScalingConfig
         {
             Kind = kind,
-            QueryGrowth = rules.QueriesGrow ? rope.NumberOrNull("llama_4_scaling_beta", 0) : null,
+            QueryGrowth = rules.QueriesGrow ? rope.ReadNumberOrNull("llama_4_scaling_beta", 0) : null,
         };
         switch (kind)
         {
             case Proportional:
                 return scaling with
                 {
-                    Factor = rope.NumberOrNull("factor", 1) ?? 1,
-                    RotatedShare = rope.Number("partial_rotary_factor", 0),
+                    Factor = rope.ReadNumberOrNull("factor", 1) ?? 1,
+                    RotatedShare = rope.ReadNumber("partial_rotary_factor", 0),
                 };
-            case "dynamic" when rules.HasAlpha && rope.PositiveOrNull("alpha") is { } alpha:
+            case "dynamic" when rules.HasAlpha && rope.ReadPositiveOrNull("alpha") is { } alpha:
                 // The other numbers stand in every published file, and nobody looks at them beside alpha.
                 return scaling with
                 {
                     Alpha = alpha,
-                    Factor = rope.NumberOrNull("factor", 1) ?? 1,
-                    BetaFast = rope.PositiveOrNull("beta_fast"),
-                    BetaSlow = rope.PositiveOrNull("beta_slow"),
-                    Mscale = rope.NumberOrNull("mscale", 0),
-                    MscaleAllDim = rope.NumberOrNull("mscale_all_dim", 0),
+                    Factor = rope.ReadNumberOrNull("factor", 1) ?? 1,
+                    BetaFast = rope.ReadPositiveOrNull("beta_fast"),
+                    BetaSlow = rope.ReadPositiveOrNull("beta_slow"),
+                    Mscale = rope.ReadNumberOrNull("mscale", 0),
+                    MscaleAllDim = rope.ReadNumberOrNull("mscale_all_dim", 0),
                 };
             case "linear" or "dynamic":
-                return scaling with { Factor = rope.Number("factor", 1) };
+                return scaling with { Factor = rope.ReadNumber("factor", 1) };
             case "yarn":
                 scaling = scaling with
                 {
-                    Factor = rope.Number("factor", 1),
-                    AttentionFactor = rope.PositiveOrNull("attention_factor"),
-                    BetaFast = rope.PositiveOrNull("beta_fast"),
-                    BetaSlow = rope.PositiveOrNull("beta_slow"),
+                    Factor = rope.ReadNumber("factor", 1),
+                    AttentionFactor = rope.ReadPositiveOrNull("attention_factor"),
+                    BetaFast = rope.ReadPositiveOrNull("beta_fast"),
+                    BetaSlow = rope.ReadPositiveOrNull("beta_slow"),
                     // transformers takes a 0 as absent.
-                    Mscale = rope.NumberOrNull("mscale", 0) is > 0 and var scale ? scale : null,
-                    MscaleAllDim = rope.NumberOrNull("mscale_all_dim", 0) is > 0 and var all ? all : null,
-                    Truncate = rope.FlagOrNull("truncate"),
+                    Mscale = rope.ReadNumberOrNull("mscale", 0) is > 0 and var scale ? scale : null,
+                    MscaleAllDim = rope.ReadNumberOrNull("mscale_all_dim", 0) is > 0 and var all ? all : null,
+                    Truncate = rope.ReadFlagOrNull("truncate"),
                 };
                 rope.Require((scaling.BetaFast ?? 32) > (scaling.BetaSlow ?? 1), "beta_fast", "it must be above beta_slow");
                 return scaling;
             case "llama3":
                 scaling = scaling with
                 {
-                    Factor = rope.Number("factor", 1),
-                    LowFrequencyFactor = rope.Number("low_freq_factor", double.Epsilon),
-                    HighFrequencyFactor = rope.Number("high_freq_factor", double.Epsilon),
+                    Factor = rope.ReadNumber("factor", 1),
+                    LowFrequencyFactor = rope.ReadNumber("low_freq_factor", double.Epsilon),
+                    HighFrequencyFactor = rope.ReadNumber("high_freq_factor", double.Epsilon),
                 };
                 rope.Require(
                     scaling.HighFrequencyFactor > scaling.LowFrequencyFactor,
@@ -312,10 +312,10 @@ internal static class RopeConfig
             case "longrope":
                 scaling = scaling with
                 {
-                    Factor = rope.NumberOrNull("factor", 1) ?? 1,
-                    AttentionFactor = rope.PositiveOrNull("attention_factor"),
-                    ShortFactors = rope.NumbersOrNull("short_factor", headSize / 2),
-                    LongFactors = rope.NumbersOrNull("long_factor", headSize / 2),
+                    Factor = rope.ReadNumberOrNull("factor", 1) ?? 1,
+                    AttentionFactor = rope.ReadPositiveOrNull("attention_factor"),
+                    ShortFactors = rope.ReadNumbersOrNull("short_factor", headSize / 2),
+                    LongFactors = rope.ReadNumbersOrNull("long_factor", headSize / 2),
                 };
                 rope.Require(scaling.ShortFactors is not null, "short_factor", $"longrope needs it: {headSize / 2} numbers");
                 rope.Require(scaling.LongFactors is not null, "long_factor", $"longrope needs it: {headSize / 2} numbers");
@@ -326,58 +326,58 @@ internal static class RopeConfig
     }
 
     // Every parameter that the kind may have; null where it is left out.
-    private static JsonObject Parameters(RopeScalingConfig scaling) =>
+    private static JsonObject DescribeParameters(RopeScalingConfig scaling) =>
         scaling.Kind switch
         {
             "default" => [],
             Proportional => new()
             {
-                ["factor"] = scaling.Factor > 1 ? CommonConfig.Number(scaling.Factor) : null,
-                ["partial_rotary_factor"] = Optional(scaling.RotatedShare),
+                ["factor"] = scaling.Factor > 1 ? CommonConfig.ToJsonNumber(scaling.Factor) : null,
+                ["partial_rotary_factor"] = ToJsonNumber(scaling.RotatedShare),
             },
             "dynamic" when scaling.Alpha is not null => new()
             {
-                ["alpha"] = Optional(scaling.Alpha),
-                ["factor"] = CommonConfig.Number(scaling.Factor),
-                ["beta_fast"] = Optional(scaling.BetaFast),
-                ["beta_slow"] = Optional(scaling.BetaSlow),
-                ["mscale"] = Optional(scaling.Mscale),
-                ["mscale_all_dim"] = Optional(scaling.MscaleAllDim),
+                ["alpha"] = ToJsonNumber(scaling.Alpha),
+                ["factor"] = CommonConfig.ToJsonNumber(scaling.Factor),
+                ["beta_fast"] = ToJsonNumber(scaling.BetaFast),
+                ["beta_slow"] = ToJsonNumber(scaling.BetaSlow),
+                ["mscale"] = ToJsonNumber(scaling.Mscale),
+                ["mscale_all_dim"] = ToJsonNumber(scaling.MscaleAllDim),
             },
-            "linear" or "dynamic" => new() { ["factor"] = CommonConfig.Number(scaling.Factor) },
+            "linear" or "dynamic" => new() { ["factor"] = CommonConfig.ToJsonNumber(scaling.Factor) },
             "yarn" => new()
             {
-                ["factor"] = CommonConfig.Number(scaling.Factor),
-                ["attention_factor"] = Optional(scaling.AttentionFactor),
-                ["beta_fast"] = Optional(scaling.BetaFast),
-                ["beta_slow"] = Optional(scaling.BetaSlow),
-                ["mscale"] = Optional(scaling.Mscale),
-                ["mscale_all_dim"] = Optional(scaling.MscaleAllDim),
+                ["factor"] = CommonConfig.ToJsonNumber(scaling.Factor),
+                ["attention_factor"] = ToJsonNumber(scaling.AttentionFactor),
+                ["beta_fast"] = ToJsonNumber(scaling.BetaFast),
+                ["beta_slow"] = ToJsonNumber(scaling.BetaSlow),
+                ["mscale"] = ToJsonNumber(scaling.Mscale),
+                ["mscale_all_dim"] = ToJsonNumber(scaling.MscaleAllDim),
                 ["truncate"] = scaling.Truncate,
-                ["llama_4_scaling_beta"] = Optional(scaling.QueryGrowth),
+                ["llama_4_scaling_beta"] = ToJsonNumber(scaling.QueryGrowth),
             },
             "llama3" => new()
             {
-                ["factor"] = CommonConfig.Number(scaling.Factor),
-                ["low_freq_factor"] = Optional(scaling.LowFrequencyFactor),
-                ["high_freq_factor"] = Optional(scaling.HighFrequencyFactor),
+                ["factor"] = CommonConfig.ToJsonNumber(scaling.Factor),
+                ["low_freq_factor"] = ToJsonNumber(scaling.LowFrequencyFactor),
+                ["high_freq_factor"] = ToJsonNumber(scaling.HighFrequencyFactor),
             },
             "longrope" => new()
             {
-                ["factor"] = scaling.Factor > 1 ? CommonConfig.Number(scaling.Factor) : null,
-                ["attention_factor"] = Optional(scaling.AttentionFactor),
-                ["short_factor"] = List(scaling.ShortFactors),
-                ["long_factor"] = List(scaling.LongFactors),
+                ["factor"] = scaling.Factor > 1 ? CommonConfig.ToJsonNumber(scaling.Factor) : null,
+                ["attention_factor"] = ToJsonNumber(scaling.AttentionFactor),
+                ["short_factor"] = ToJsonList(scaling.ShortFactors),
+                ["long_factor"] = ToJsonList(scaling.LongFactors),
             },
             _ => throw new Runtime.ConfigurationException(
                 $"RoPE scaling '{scaling.Kind}' cannot be written; the kinds are {string.Join(", ", s_kinds)}."
             ),
         };
 
-    private static JsonNode? Optional(double? number) => number is { } value ? CommonConfig.Number(value) : null;
+    private static JsonNode? ToJsonNumber(double? number) => number is { } value ? CommonConfig.ToJsonNumber(value) : null;
 
-    private static JsonArray? List(IReadOnlyList<double>? numbers) =>
-        numbers is null ? null : new([.. numbers.Select(CommonConfig.Number)]);
+    private static JsonArray? ToJsonList(IReadOnlyList<double>? numbers) =>
+        numbers is null ? null : new([.. numbers.Select(CommonConfig.ToJsonNumber)]);
 
     private static void SetOrRemove(JsonObject target, string name, int? value)
     {

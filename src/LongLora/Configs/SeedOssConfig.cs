@@ -11,16 +11,16 @@ internal static class SeedOssConfig
 
     public static ModelConfig Read(ConfigFields fields)
     {
-        fields.Note("pretraining_tp"); // transformers does not look at it
+        fields.MarkKnown("pretraining_tp"); // transformers does not look at it
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
         return RopeConfig.Read(
             fields,
             config with
             {
-                MaxPositions = fields.Integer("max_position_embeddings"),
-                AttentionBias = fields.FlagOrNull("attention_bias") ?? true,
-                AttentionOutputBias = fields.FlagOrNull("attention_out_bias") ?? false,
-                MlpBias = fields.FlagOrNull("mlp_bias") ?? false,
+                MaxPositions = fields.ReadInteger("max_position_embeddings"),
+                AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? true,
+                AttentionOutputBias = fields.ReadFlagOrNull("attention_out_bias") ?? false,
+                MlpBias = fields.ReadFlagOrNull("mlp_bias") ?? false,
             }
         );
     }

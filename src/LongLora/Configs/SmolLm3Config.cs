@@ -12,19 +12,19 @@ internal static class SmolLm3Config
     public static ModelConfig Read(ConfigFields fields)
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
-        fields.Note("pretraining_tp", "max_window_layers"); // transformers looks at neither
+        fields.MarkKnown("pretraining_tp", "max_window_layers"); // transformers looks at neither
         config = config with
         {
-            MaxPositions = fields.Integer("max_position_embeddings"),
-            AttentionBias = fields.FlagOrNull("attention_bias") ?? false,
-            MlpBias = fields.FlagOrNull("mlp_bias") ?? false,
+            MaxPositions = fields.ReadInteger("max_position_embeddings"),
+            AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false,
+            MlpBias = fields.ReadFlagOrNull("mlp_bias") ?? false,
         };
         // A 1 is a layer with positions, in spite of the name.
-        var interval = fields.IntegerOrNull("no_rope_layer_interval") ?? 4;
-        var rotated = fields.IntegersOrNull("no_rope_layers", config.LayerCount, 0)
+        var interval = fields.ReadIntegerOrNull("no_rope_layer_interval") ?? 4;
+        var rotated = fields.ReadIntegersOrNull("no_rope_layers", config.LayerCount, 0)
             ?? [.. Enumerable.Range(0, config.LayerCount).Select(i => (i + 1) % interval == 0 ? 0 : 1)];
-        var window = fields.FlagOrNull("use_sliding_window") ?? false ? fields.IntegerOrNull("sliding_window") : null;
-        fields.Note("sliding_window");
+        var window = fields.ReadFlagOrNull("use_sliding_window") ?? false ? fields.ReadIntegerOrNull("sliding_window") : null;
+        fields.MarkKnown("sliding_window");
         var kinds = LayerTypes.Read(
             fields,
             config.LayerCount,
@@ -32,7 +32,7 @@ internal static class SmolLm3Config
             LayerTypes.Full,
             LayerTypes.Sliding
         );
-        config = (config with { SlidingWindow = kinds.Contains(LayerTypes.Sliding) ? window : null }).Planned(
+        config = (config with { SlidingWindow = kinds.Contains(LayerTypes.Sliding) ? window : null }).PlanLayers(
             (layer, plan) =>
                 plan with
                 {
@@ -49,7 +49,7 @@ internal static class SmolLm3Config
         root["attention_bias"] = config.AttentionBias;
         root["mlp_bias"] = config.MlpBias;
         root["no_rope_layers"] = new JsonArray([
-            .. Enumerable.Range(0, config.LayerCount).Select(i => (JsonNode)(config.Layer(i).Rotation == LayerRotation.None ? 0 : 1)),
+            .. Enumerable.Range(0, config.LayerCount).Select(i => (JsonNode)(config.GetLayer(i).Rotation == LayerRotation.None ? 0 : 1)),
         ]);
         root["layer_types"] = LayerTypes.Write(config);
         root["use_sliding_window"] = config.SlidingWindow is not null;

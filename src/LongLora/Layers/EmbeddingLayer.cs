@@ -34,7 +34,7 @@ public sealed class EmbeddingLayer(Weight weight)
             return;
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var (flat, rows, target) = (ids.flatten(), gradient.reshape(-1, Weight.Shape[1]), Weight.Gradient());
+        var (flat, rows, target) = (ids.flatten(), gradient.reshape(-1, Weight.Shape[1]), Weight.GetGradient());
         ForEachTile(flat.numel(), (start, count) =>
             target.index_add_(0, flat.narrow(0, start, count), rows.narrow(0, start, count).to(ScalarType.Float32), Scalars.One)
         );

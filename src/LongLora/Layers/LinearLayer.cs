@@ -69,11 +69,11 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
     /// <param name="inputs">Which inputs; null for all.</param>
     /// <param name="outputs">Which outputs the gradient is of; null for all.</param>
     /// <returns>[N, I], or the columns of the slice.</returns>
-    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+    public Tensor ComputeInputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var result = Projection.InputGradient(gradient, inputs, outputs);
+        var result = Projection.ComputeInputGradient(gradient, inputs, outputs);
         Update?.AddInputGradient(gradient, result, inputs, outputs);
         return result.MoveToOuterDisposeScope();
     }

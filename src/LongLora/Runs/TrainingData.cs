@@ -80,7 +80,7 @@ public sealed class TrainingData : IDisposable
                     + $"trained with into the folder."
             );
         var template =
-            options.Template == "auto" ? ChatTemplate.OfModel(options.Model) : ChatTemplate.Find(options.Template, options.Model);
+            options.Template == "auto" ? ChatTemplate.ReadOfModel(options.Model) : ChatTemplate.Find(options.Template, options.Model);
         var format = new ConversationFormat(options.Columns);
         return
         [
@@ -120,7 +120,7 @@ public sealed class TrainingData : IDisposable
             $"vocabulary: {config.VocabularySize}",
             $"ends: {string.Join(' ', config.EosTokenIds)}",
             .. FineTuneOptionTable.All.Where(o => keys.Contains(o.Name)).Select(o => $"{o.Name}: {o.Format(options)}"),
-            .. files.Order(StringComparer.Ordinal).Select(TokenCache.Mark),
+            .. files.Order(StringComparer.Ordinal).Select(TokenCache.DescribeFile),
         ];
     }
 

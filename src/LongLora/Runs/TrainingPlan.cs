@@ -77,7 +77,7 @@ public sealed record TrainingPlan(
             ?.Type
             ?? ScalarType.BFloat16;
         var stored = folder
-            .Tensors.Keys.Select(name => QuantizedProjection.StoredKind(folder, name))
+            .Tensors.Keys.Select(name => QuantizedProjection.FindStoredKind(folder, name))
             .FirstOrDefault(kind => kind != QuantizationKind.None);
         return Make(options, folder.Config, main, stored == QuantizationKind.None ? options.Quantization : stored, available);
     }
@@ -91,7 +91,7 @@ public sealed record TrainingPlan(
             var scratch = Path.GetTempPath();
             if (Offload == ActivationOffload.Disk)
                 RequireRoom($"the temporary folder '{scratch}'", FreeSpace(scratch));
-            else if (OnCuda && MemoryMeter.AvailableBytes(DeviceType.CPU, 0) is { } host)
+            else if (OnCuda && MemoryMeter.GetAvailableBytes(DeviceType.CPU, 0) is { } host)
                 RequireRoom("the host's memory", host);
             return;
         }
@@ -155,9 +155,9 @@ public sealed record TrainingPlan(
         long? available
     )
     {
-        var (device, index) = Devices.Meant(options.Device);
+        var (device, index) = Devices.ParseName(options.Device);
         var cuda = device == DeviceType.CUDA;
-        available ??= MemoryMeter.AvailableBytes(device, index);
+        available ??= MemoryMeter.GetAvailableBytes(device, index);
         var memory = new StepMemoryOptions
         {
             Tuning = FineTune.Tuning(options),

@@ -61,7 +61,7 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         var products = layers.Sum(Layer);
         var trained = layers.Sum(l => Update(l) + (tuning.TrainEverything || (l == model.Head && headIsTrained) ? Dense(l) : 0));
         double Pairs(DecoderBlock block) =>
-            (block.Window is { } window ? attention.Within(window) : attention).Pattern(length).PairsPerHead;
+            (block.Window is { } window ? attention.Within(window) : attention).MakePattern(length).PairsPerHead;
         var scores = 2.0 * batch * config.HeadCount * config.HeadSize * model.Blocks.Sum(Pairs);
 
         LayerFlops Parts(LinearLayer layer) =>
@@ -76,7 +76,7 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         if (cuda) // attention's forward pass, whose kernel's own notes autograd keeps to itself
             recomputed += 2 * scores;
         if (blocksPerSegment > 1)
-            recomputed += blocks + model.Blocks.Sum(b => Heads(b).Sum(l => (Passes(b) * b.SlicesOf(l) - 1) * Parts(l).In)) + 2 * scores;
+            recomputed += blocks + model.Blocks.Sum(b => Heads(b).Sum(l => (Passes(b) * b.CountSlices(l) - 1) * Parts(l).In)) + 2 * scores;
         return new(products + 2 * scores, products + 4 * scores, trained, recomputed);
     }
 
@@ -88,7 +88,7 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
 
     // On long texts the heads run some at a time.
     private static double Passes(DecoderBlock block, long rows, bool cuda) =>
-        Math.Ceiling((double)block.HeadGroups / BlockPass.GroupsAtOnce(rows, block.AttentionOutput.InputSize, block.HeadGroups, cuda));
+        Math.Ceiling((double)block.HeadGroups / BlockPass.CountGroupsAtOnce(rows, block.AttentionOutput.InputSize, block.HeadGroups, cuda));
 
     // What BlockPass computes a second time in a block, the scores and the MLP's first half aside.
     private static double Again(DecoderBlock block, Func<LinearLayer, LayerFlops> parts, double passes)
@@ -96,7 +96,7 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         double sum = 0;
         foreach (var layer in Heads(block))
         {
-            var (flops, uses) = (parts(layer), passes * block.SlicesOf(layer)); // how often x Aᵀ is made for all the heads
+            var (flops, uses) = (parts(layer), passes * block.CountSlices(layer)); // how often x Aᵀ is made for all the heads
             var projection = flops.Dense + flops.Out + uses * flops.In;
             sum += (uses - 1) * flops.In; // in the forward pass
             sum += projection * (block.RunAgain.Contains(layer) ? 2 : 1);

@@ -26,7 +26,7 @@ public class InvariantTests : IDisposable
     {
         using var noGradient = no_grad();
         using var positions = RotaryEmbedding.Create(model.Config, (int)ids.size(1));
-        return model.Logits(ids, new ForwardContext(attention, positions));
+        return model.ComputeLogits(ids, new ForwardContext(attention, positions));
     }
 
     public static TheoryData<string> Attentions { get; } = ["full", "grouped", "dilated", "shifted-sparse"];

@@ -44,7 +44,7 @@ public sealed class QuantizedModelTests : IDisposable
     private static Tensor Logits(CausalLanguageModel model)
     {
         using var positions = RotaryEmbedding.Create(model.Config, 100);
-        return model.Logits(Ids(), new ForwardContext(new FullAttention(), positions));
+        return model.ComputeLogits(Ids(), new ForwardContext(new FullAttention(), positions));
     }
 
     [Theory]

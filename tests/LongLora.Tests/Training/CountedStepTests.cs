@@ -47,10 +47,10 @@ public class CountedStepTests
             inner.AccumulateGradients(rows, gradient, outputs);
         }
 
-        public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+        public Tensor ComputeInputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
         {
             counter.Product(gradient.size(0), gradient.size(1), inputs?.Count ?? layer.InputSize);
-            return inner.InputGradient(gradient, inputs, outputs);
+            return inner.ComputeInputGradient(gradient, inputs, outputs);
         }
 
         public Tensor ToDense() => inner.ToDense();
@@ -125,7 +125,7 @@ public class CountedStepTests
         pass.Run(ids, ids.flatten(), new ForwardContext(attention, positions), 1);
 
         var expected = StepFlops.Count(config, attention, tuning, length, batch, blocksPerSegment);
-        var scores = 2.0 * batch * config.HeadCount * config.HeadSize * config.LayerCount * attention.Pattern(length).PairsPerHead;
+        var scores = 2.0 * batch * config.HeadCount * config.HeadSize * config.LayerCount * attention.MakePattern(length).PairsPerHead;
         // 2 forward, 4 backward; the scores again, and the forward pass again
         var attentions = (6 + 1 + (blocksPerSegment > 1 ? 2 : 0)) * scores;
         Assert.Equal(expected.Needed + expected.Recomputed - attentions, counter.Flops, 1e-9 * counter.Flops);

@@ -193,7 +193,7 @@ public class GpuPathTests
         weight.Value.requires_grad_(true);
         layer.Backward(ids, rows);
         var sums = zeros([50, width], ScalarType.Float64).index_add_(0, ids.view(-1), rows.view(tokens, width).to(ScalarType.Float64), 1);
-        Near.AssertRelative(sums, weight.Gradient(), 1e-5);
+        Near.AssertRelative(sums, weight.GetGradient(), 1e-5);
     }
 
     [Fact]
@@ -249,7 +249,7 @@ public class GpuPathTests
             Tensor query,
             Tensor key,
             Tensor value,
-            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            IReadOnlyList<IReadOnlyList<int>>? documentLengths = null,
             HeadSlice? heads = null,
             AttentionResult? into = null
         ) => new(into!.Value.Output.copy_(query), null);
@@ -260,7 +260,7 @@ public class GpuPathTests
             Tensor key,
             Tensor value,
             AttentionResult result,
-            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            IReadOnlyList<IReadOnlyList<int>>? documentLengths = null,
             HeadSlice? heads = null,
             (Tensor Query, Tensor Key, Tensor Value)? into = null
         )
@@ -275,10 +275,10 @@ public class GpuPathTests
             Tensor query,
             Tensor key,
             Tensor value,
-            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            IReadOnlyList<IReadOnlyList<int>>? documentLengths = null,
             HeadSlice? heads = null
         ) => throw new NotSupportedException();
 
-        public AttentionPattern Pattern(int length) => throw new NotSupportedException();
+        public AttentionPattern MakePattern(int length) => throw new NotSupportedException();
     }
 }

@@ -41,14 +41,14 @@ public class StepMemoryTests
     }
 
     [Fact]
-    public void Count_checkpoints_by_segments_and_place()
+    public void Count_checkpoints_by_spans_and_place()
     {
         const long tokens = 16384,
             width = 4096;
         var each = Count("llama-2-7b", (int)tokens, new() { Cuda = true });
         Assert.Equal(32 * tokens * 2 * width * 2, each.Checkpoints);
-        var segments = Count("llama-2-7b", (int)tokens, new() { Cuda = true, BlocksPerSegment = 4 });
-        Assert.Equal(8 * tokens * width * 2 + 4 * tokens * 2 * width * 2, segments.Checkpoints);
+        var spans = Count("llama-2-7b", (int)tokens, new() { Cuda = true, BlocksPerSegment = 4 });
+        Assert.Equal(8 * tokens * width * 2 + 4 * tokens * 2 * width * 2, spans.Checkpoints);
         var elsewhere = Count("llama-2-7b", (int)tokens, new() { Cuda = true, Offload = ActivationOffload.Host });
         Assert.Equal(each.Checkpoints, elsewhere.Offloaded);
         Assert.Equal(each.Checkpoints / 32, elsewhere.Checkpoints);
