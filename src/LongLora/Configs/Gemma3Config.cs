@@ -41,13 +41,20 @@ internal static class Gemma3Config
         var period = fields.ReadIntegerOrNull("sliding_window_pattern") ?? fields.ReadIntegerOrNull("_sliding_window_pattern") ?? 6;
         fields.MarkKnown("_sliding_window_pattern");
         config = config with { BosTokenId = config.BosTokenId ?? 2 };
-        return RopeConfig.Read(
+        config = RopeConfig.Read(
             fields,
             LayerTypes.ReadWindows(fields, config, window: 4096, period, isWindowed =>
                 isWindowed ? LayerRotation.Local : LayerRotation.Main
             ),
             Rope
         );
+        // The context in these files is the one after linear scaling; in others it is the one before.
+        return config.RopeScaling is { Kind: "linear", OriginalMaxPositions: null } linear
+            ? config with
+            {
+                RopeScaling = linear with { OriginalMaxPositions = (int)(config.MaxPositions / linear.Factor) },
+            }
+            : config;
     }
 
     public static JsonObject Write(ModelConfig config)

@@ -43,7 +43,9 @@ internal static class QwenConfig
             return config;
         }
         var start =
-            layers.Count > 0 ? layers.TakeWhile(l => l == LayerTypes.Full).Count() : first ?? throw fields.MakeMissingError("max_window_layers");
+            layers.Count > 0
+                ? layers.TakeWhile(l => l == LayerTypes.Full).Count()
+                : first ?? throw fields.MakeMissingError("max_window_layers");
         config = config with { SlidingWindow = window, FirstWindowedLayer = start };
         return layers.Skip(start).Contains(LayerTypes.Full)
             ? config.PlanLayers((layer, plan) => plan with { Window = layers[layer] == LayerTypes.Sliding ? window : null })

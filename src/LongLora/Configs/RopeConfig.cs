@@ -11,8 +11,6 @@ internal static class RopeConfig
 {
     private const string Proportional = "proportional";
 
-    private const string Proportional = "proportional";
-
     private static readonly string[] s_kinds = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"];
 
     /// <summary>Name of the base of the frequencies outside of <c>rope_parameters</c>.</summary>
@@ -29,7 +27,7 @@ internal static class RopeConfig
             fields,
             config,
             rules,
-            fields.ReadPositiveOrNull(GetThetaName(config.ModelType)),
+            ReadTheta(fields, GetThetaName(config.ModelType)),
             rules.Partial is null ? null : fields.ReadPositiveOrNull(rules.PartialName),
             fields.ReadIntegerOrNull("original_max_position_embeddings")
         );
@@ -58,6 +56,15 @@ internal static class RopeConfig
             RotarySize = main.RotarySize == config.HeadSize ? 0 : main.RotarySize,
         };
         return WithLocal(outside, config, main, local, nested);
+    }
+
+    // GPT-NeoX's files may have the common name beside the family's own.
+    private static double? ReadTheta(ConfigFields fields, string name)
+    {
+        const string common = "rope_theta";
+        var (theta, other) = (fields.ReadPositiveOrNull(name), fields.ReadPositiveOrNull(common));
+        fields.Require(theta is null || other is null || theta == other, common, $"{name} is there too and is {theta}");
+        return theta ?? other;
     }
 
     private static readonly string[] s_layerKinds = [LayerTypes.Full, LayerTypes.Sliding];
@@ -216,6 +223,8 @@ internal static class RopeConfig
             inner["original_max_position_embeddings"] = scaling.OriginalMaxPositions;
         Drop(inner);
         root[GetThetaName(config.ModelType)] = CommonConfig.ToJsonNumber(config.RopeTheta);
+        if (root.ContainsKey("rope_theta"))
+            root["rope_theta"] = CommonConfig.ToJsonNumber(config.RopeTheta);
         if (rules.LocalThetaName is { } name && config.LocalRope is { } own)
             root[name] = CommonConfig.ToJsonNumber(own.Theta);
         if (!isOutside || root["rope_scaling"] is JsonObject old && old.ContainsKey("rope_type"))

@@ -151,7 +151,11 @@ public sealed record CheckpointSummary(
     {
         foreach (var weight in model.Weights)
         {
-            if (QuantizedProjection.FindStoredKind(folder, weight.Name) != QuantizationKind.None)
+            if (
+                QuantizedProjection.FindStoredKind(folder, weight.Name) != QuantizationKind.None
+                || model.Stacks.FirstOrDefault(s => s.Name == weight.Name) is { } stack
+                    && QuantizedProjection.FindStoredKind(folder, stack.GetLayerName(0) + ".weight") != QuantizationKind.None
+            )
                 continue; // its shape is not that of the matrix
             if (!folder.Tensors.TryGetValue(weight.Name, out var info))
                 throw new CheckpointException(
@@ -169,7 +173,8 @@ public sealed record CheckpointSummary(
     private static string? Quantized(CheckpointDirectory folder)
     {
         var kinds = folder
-            .Tensors.Keys.CountBy(name => QuantizedProjection.FindStoredKind(folder, name))
+            .Tensors.Keys.Select(QuantizedProjection.GetMatrixName)
+            .CountBy(name => QuantizedProjection.FindStoredKind(folder, name))
             .Where(k => k.Key != QuantizationKind.None)
             .ToList();
         return kinds.Count == 0

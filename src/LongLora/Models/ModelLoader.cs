@@ -11,7 +11,7 @@ namespace LongLora.Models;
 public static class ModelLoader
 {
     /// <summary>The families that can be built, by <c>model_type</c>.</summary>
-    public static IReadOnlyList<string> Families { get; } = ["llama", "mistral", "qwen2", "qwen3", "phi3", "gpt_neox"];
+    public static IReadOnlyList<string> Families { get; } = ModelConfigReader.Families;
 
     /// <summary>
     /// The model that <paramref name="config"/> describes with the weights of <paramref name="source"/>. On the CPU its weights are the
@@ -90,6 +90,24 @@ public static class ModelLoader
             "qwen3" => Qwen3.Family,
             "phi3" => Phi3.Family,
             "gpt_neox" => GptNeoX.Family,
+            "smollm3" => SmolLm3.Family,
+            "ministral3" => Ministral3.Family,
+            "seed_oss" => SeedOss.Family,
+            "olmo2" or "olmo3" => Olmo2.Family,
+            "granite" => Granite.Family,
+            "exaone4" => Exaone4.Family,
+            "glm" => Glm.Family,
+            "glm4" => Glm4.Family,
+            "gemma2" => Gemma2.Family,
+            "gemma3_text" => Gemma3.Family,
+            "mixtral" => Mixtral.Family,
+            "qwen3_moe" => Qwen3Moe.Family,
+            "gpt_oss" => GptOss.Family,
+            "arcee" => Arcee.Family,
+            "apertus" => Apertus.Family,
+            "cohere2" => Cohere2.Family,
+            "hunyuan_v1_dense" => Hunyuan.Family,
+            "ernie4_5" => Ernie45.Family,
             _ => throw new CheckpointException(
                 $"Models of type '{config.ModelType}' are not supported; the supported types are {string.Join(", ", Families)}."
             ),

@@ -19,8 +19,11 @@ public static class RopeScaling
     /// </summary>
     public const string ByLength = "by-length";
 
+    private const string Proportional = "proportional";
+
     /// <summary>Whether the frequencies depend on the length of the text.</summary>
-    public static bool DependsOnLength(ModelConfig config) => config.RopeScaling.Kind is "dynamic" or "longrope";
+    public static bool DependsOnLength(ModelConfig config) =>
+        config.RopeScaling is { Kind: "dynamic", Alpha: null } or { Kind: "longrope" };
 
     /// <summary>
     /// The length that stands for a text of <paramref name="length"/> tokens that may still grow within <paramref name="context"/>: the
@@ -44,23 +47,43 @@ public static class RopeScaling
             "yarn" => Yarn(config),
             "llama3" => new(Llama3(config), 1),
             "longrope" => LongRope(config, length),
+            Proportional => new(ProportionalTo(config), 1),
             _ => throw new ConfigurationException(
                 $"RoPE scaling '{scaling.Kind}' is not supported; use one of {string.Join(", ", Kinds)}."
             ),
         };
     }
 
+    /// <summary>The same model with the rotary positions of its layers with <see cref="LayerRotation.Local"/> in all layers.</summary>
+    internal static ModelConfig MakeLocal(ModelConfig config) =>
+        config.LocalRope is { } local
+            ? config with
+            {
+                RopeTheta = local.Theta,
+                RopeScaling = local.Scaling,
+                RotarySize = local.RotarySize,
+                LocalRope = null,
+            }
+            : config;
+
     /// <summary>The context in tokens before any rescaling.</summary>
     public static int GetOriginalContext(ModelConfig config) => config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
 
     /// <summary>
     /// The context in tokens that the model has now. Where a linear scaling does not name its original context,
-    /// <c>max_position_embeddings</c> is the original one, as in LongLoRA's published models.
+    /// <c>max_position_embeddings</c> is the original one, as in LongLoRA's published models. Where a YaRN's factor goes further than
+    /// <c>max_position_embeddings</c>, the latter was left as it was before, as in the documentation of Qwen: the context is then the
+    /// original one times the factor, as in vLLM.
     /// </summary>
     public static int GetCurrentContext(ModelConfig config) =>
-        config.RopeScaling is { Kind: "linear", OriginalMaxPositions: null } linear
-            ? (int)(config.MaxPositions * linear.Factor)
-            : config.MaxPositions;
+        config.RopeScaling switch
+        {
+            { Kind: "linear", OriginalMaxPositions: null } linear => (int)(config.MaxPositions * linear.Factor),
+            { Kind: "yarn" } yarn when Math.Ceiling((double)config.MaxPositions / GetOriginalContext(config)) < yarn.Factor => (int)(
+                GetOriginalContext(config) * yarn.Factor
+            ),
+            _ => config.MaxPositions,
+        };
 
     /// <summary>
     /// The same model with positions rescaled for <paramref name="context"/> tokens, counted from the context before any rescaling: a model
@@ -70,7 +93,8 @@ public static class RopeScaling
     /// <param name="kind">
     /// One of <see cref="Kinds"/>, <see cref="ByLength"/>, or <c>auto</c>: the kind that the model has, linear (position interpolation)
     /// where it has none. Phi-3 without scaling gets longrope with one divisor for all frequencies, which is linear with LongRoPE's
-    /// attention factor: transformers takes no other kind for Phi-3.
+    /// attention factor: transformers takes no other kind for Phi-3. A model whose rotary layers all have a window, beside layers without
+    /// positions, keeps what it has: no layer sees further than before.
     /// </param>
     /// <param name="factor">The factor; null for ceil(context / original context), LongLoRA's rule.</param>
     /// <param name="context">The new context in tokens.</param>
@@ -78,13 +102,15 @@ public static class RopeScaling
     public static ModelConfig Extend(ModelConfig config, string kind, double? factor, int context)
     {
         var present = config.RopeScaling;
+        if (kind == "auto" && factor is null && NeedsNoScaling(config))
+            return context <= GetCurrentContext(config) ? config : config with { MaxPositions = context };
         if (kind == "auto")
             kind =
                 IsByLength(config) ? ByLength
                 : present.Kind != "default" ? present.Kind
                 : config.ModelType == "phi3" ? "longrope"
                 : "linear";
-        if (!Kinds.Contains(kind) && kind != ByLength)
+        if (!Kinds.Contains(kind) && kind != ByLength && kind != present.Kind)
             throw new ConfigurationException($"rope-scaling is '{kind}'; use one of auto, {string.Join(", ", Kinds)}, {ByLength}.");
         if (context <= GetCurrentContext(config) && factor is null)
             return config;
@@ -92,6 +118,12 @@ public static class RopeScaling
             return config with { MaxPositions = context };
         if (kind == ByLength)
             return ExtendByLength(config, factor, context);
+        if (present.Alpha is { } alpha && kind == present.Kind)
+            return config with
+            {
+                RopeScaling = present with { Alpha = alpha * (factor ?? Math.Ceiling((double)context / GetCurrentContext(config))) },
+                MaxPositions = context,
+            };
         if (kind == "longrope" && present.Kind == "longrope")
             throw new ConfigurationException(
                 $"This model has LongRoPE for {GetCurrentContext(config)} tokens, with a divisor for every frequency that was searched for "
@@ -133,6 +165,10 @@ public static class RopeScaling
                 MaxPositions = context,
             };
     }
+
+    private static bool NeedsNoScaling(ModelConfig config) =>
+        config.Layers.Any(l => l.Rotation == LayerRotation.None)
+        && config.Layers.Where(l => l.Rotation == LayerRotation.Main).All(l => l.Window <= GetOriginalContext(config));
 
     private static bool IsByLength(ModelConfig config) =>
         config.RopeScaling is { Kind: "longrope", AttentionFactor: 1, ShortFactors: { } divisors } && divisors.All(d => d == 1);
@@ -188,9 +224,21 @@ public static class RopeScaling
         return inverse;
     }
 
-    // "NTK-aware" with a base that grows with the length (transformers, _compute_dynamic_ntk_parameters).
+    // Gemma 4: the first pairs of the whole head rotate, the others stand still.
+    private static double[] ProportionalTo(ModelConfig config)
+    {
+        var inverse = Plain(config.RopeTheta, config.RotarySize);
+        var rotated = (int)((config.RopeScaling.RotatedShare ?? 1) * config.RotarySize / 2);
+        for (var i = 0; i < inverse.Length; i++)
+            inverse[i] = i < rotated ? inverse[i] / config.RopeScaling.Factor : 0;
+        return inverse;
+    }
+
+    // "NTK-aware" with a base that grows with the length (transformers, _compute_dynamic_ntk_parameters), or a fixed one (Hunyuan).
     private static double[] Dynamic(ModelConfig config, int length)
     {
+        if (config.RopeScaling.Alpha is { } alpha)
+            return Plain(config.RopeTheta * Math.Pow(alpha, config.RotarySize / (config.RotarySize - 2.0)), config.RotarySize);
         double native = config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
         double factor = config.RopeScaling.Factor,
             size = config.RotarySize;

@@ -11,4 +11,7 @@ public enum QuantizationKind
 
     /// <summary>8 bits, one scale a row; 1 byte a weight and 4 a row.</summary>
     Int8,
+
+    /// <summary>4 bits with a power of two for each 32: only where a checkpoint has it (gpt-oss); 0.531 bytes a weight.</summary>
+    Mxfp4,
 }

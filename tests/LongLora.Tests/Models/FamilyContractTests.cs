@@ -144,7 +144,7 @@ public sealed class FamilyContractTests : IDisposable
         foreach (var count in new[] { 17, 1, 13, 1, 1, 11 })
             parts.Add(CachedPass.Read(model, ids.narrow(1, cache.GetLength(0), count).data<long>().ToArray(), cache, 0, positions));
         using var noGradient = no_grad();
-        Near.AssertRelative(Logits(model, ids, new FullAttention())[0], model.Head.Forward(cat(parts, 0)), 1e-5);
+        Near.AssertRelative(Logits(model, ids, new FullAttention())[0], model.ApplyHead(cat(parts, 0)), 1e-5);
     }
 
     [Theory]
@@ -337,9 +337,13 @@ public sealed class FamilyContractTests : IDisposable
     }
 
     /// <summary>The rules of S²-Attn and of a sliding window, asked pair by pair.</summary>
-    private sealed class DenseMaskAttention(int group, int window = int.MaxValue) : IAttention
+    private sealed class DenseMaskAttention(int group, int window = int.MaxValue, double? cap = null, Weight? sinks = null) : IAttention
     {
-        public IAttention Within(int tokens) => new DenseMaskAttention(group, tokens);
+        public IAttention Within(int tokens) => new DenseMaskAttention(group, tokens, cap, sinks);
+
+        public IAttention WithScoreCap(double value) => new DenseMaskAttention(group, window, value, sinks);
+
+        public IAttention WithSinks(Weight logits) => new DenseMaskAttention(group, window, cap, logits);
 
         public Tensor Attend(
             Tensor query,
@@ -362,10 +366,13 @@ public sealed class FamilyContractTests : IDisposable
                 var isSeen = k <= q && q - k < window && (length <= group || (q + shift) / group == (k + shift) / group);
                 mask[at] = isSeen ? 0 : float.NegativeInfinity;
             }
-            var scores =
-                query.matmul(key.repeat_interleave(repeat, 1).transpose(2, 3)) / Math.Sqrt(query.size(3))
-                + tensor(mask, [count, length, length]);
-            return scores.softmax(-1).matmul(value.repeat_interleave(repeat, 1));
+            var scores = query.matmul(key.repeat_interleave(repeat, 1).transpose(2, 3)) / Math.Sqrt(query.size(3));
+            if (cap is { } c)
+                scores = (scores / c).tanh() * c;
+            scores = scores + tensor(mask, [count, length, length]);
+            if (sinks is not null)
+                scores = cat([scores, sinks.Value.view(1, -1, 1, 1).expand(query.size(0), -1, length, 1)], -1);
+            return scores.softmax(-1).narrow(-1, 0, length).matmul(value.repeat_interleave(repeat, 1));
         }
 
         public AttentionResult Forward(
