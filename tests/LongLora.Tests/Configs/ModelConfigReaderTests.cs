@@ -160,7 +160,7 @@ public class ModelConfigReaderTests
     [InlineData("quantization_config", "{\"quant_method\":\"awq\"}", "quantised by bitsandbytes")]
     [InlineData("auto_map", "{\"AutoModel\":\"x.Y\"}", "Python code of its own")]
     [InlineData("architectures", "[\"LlamaForSequenceClassification\"]", "a language model (...ForCausalLM) is needed")]
-    [InlineData("model_type", "\"mamba\"", "'model_type' is \"mamba\"; supported: llama, mistral, qwen2, qwen3, phi3, gpt_neox.")]
+    [InlineData("model_type", "\"mamba\"", "'model_type' is \"mamba\"; supported: llama, mistral, qwen2, qwen3, phi3, gpt_neox, smollm3")]
     [InlineData("eos_token_id", "[2,-1]", "'eos_token_id' is -1; a whole number of at least 0")]
     public void Parse_wrong_or_unknown_field_is_named_with_its_value(string field, string value, string message)
     {

@@ -39,8 +39,9 @@ internal static class Apertus
     private static Tensor Xielu(Tensor x, Tensor positive, Tensor negative, Tensor beta, Tensor bound)
     {
         Tensor Wide(Tensor value) => value.In(x.dtype);
-        var (b, p) = (Wide(beta), nn.functional.softplus(Wide(positive)));
-        var n = b + nn.functional.softplus(Wide(negative));
+        static Tensor Softplus(Tensor value) => value.logaddexp(zeros_like(value));
+        var (b, p) = (Wide(beta), Softplus(Wide(positive)));
+        var n = Softplus(Wide(negative)).add(b, Scalars.One);
         var above = x * x * p;
         var below = (minimum(x, Wide(bound)).expm1() - x) * n;
         return where(x.gt(Scalars.Zero), above, below).add(x * b, Scalars.One);
