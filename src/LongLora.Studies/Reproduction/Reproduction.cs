@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Text.Json;
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
@@ -20,23 +19,17 @@ namespace LongLora.Studies;
 /// </summary>
 public static class Reproduction
 {
-    private static readonly JsonSerializerOptions s_json = new()
-    {
-        WriteIndented = true,
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-    };
-
     /// <summary>Makes all runs that have no result yet.</summary>
     /// <param name="options">The options.</param>
     /// <param name="stage">Told in words what is being done.</param>
     /// <param name="progress">Told of every training step.</param>
     /// <param name="done">Told of each result, those of earlier runs included.</param>
     /// <param name="cancellation">Interrupts it; what was done is kept.</param>
-    public static IReadOnlyList<ReproductionResult> Run(
+    public static IReadOnlyList<ReproductionFile> Run(
         ReproductionOptions options,
         IProgress<string>? stage = null,
         IProgress<TrainingStep>? progress = null,
-        IProgress<ReproductionResult>? done = null,
+        IProgress<ReproductionFile>? done = null,
         CancellationToken cancellation = default
     )
     {
@@ -71,7 +64,7 @@ public static class Reproduction
             cancellation: cancellation
         );
 
-        var results = new List<ReproductionResult>();
+        var results = new List<ReproductionFile>();
         foreach (var (run, number) in chosen.Select((r, i) => (r, i + 1)))
         {
             var file = In(options, "results", run.Name + ".json");
@@ -80,8 +73,7 @@ public static class Reproduction
             {
                 stage?.Report($"{number} of {chosen.Count}: {run.Name}");
                 result = Make(options, run, native, tokenizer, test, progress, cancellation) with { Made = made };
-                Directory.CreateDirectory(Path.GetDirectoryName(file)!);
-                AtomicFile.WriteText(file, JsonSerializer.Serialize(result, s_json) + "\n");
+                result.Write(file);
                 RemoveCheckpoints(options, run);
             }
             results.Add(result);
@@ -106,25 +98,33 @@ public static class Reproduction
             run.Name,
             new FineTuneOptions
             {
-                Model = options.Model,
-                Data = [In(options, "data", "train.bin")],
-                Context = native * options.Factor,
-                Output = In(options, "runs", run.Name),
-                RopeScaling = "yarn",
-                LearningRate = run.IsFull ? options.LearningRate / 4 : options.LearningRate,
-                WarmupSteps = Math.Min(5, options.Steps / 4),
-                Steps = options.Steps,
-                GradientAccumulation = 2,
-                Schedule = ScheduleKind.Linear,
-                Shuffle = false,
-                SaveEvery = 20,
-                KeepCheckpoints = 1,
-                Resume = true,
-                Seed = options.Seed,
+                Model = new()
+                {
+                    Path = options.Model,
+                    Context = native * options.Factor,
+                    RopeScaling = "yarn",
+                },
+                Data = new() { Sources = [In(options, "data", "train.bin")], Shuffle = false },
+                Optimizer = new()
+                {
+                    LearningRate = run.IsFull ? options.LearningRate / 4 : options.LearningRate,
+                    WarmupSteps = Math.Min(5, options.Steps / 4),
+                    Steps = options.Steps,
+                    GradientAccumulation = 2,
+                    Schedule = ScheduleKind.Linear,
+                },
+                Run = new()
+                {
+                    Output = In(options, "runs", run.Name),
+                    SaveEvery = 20,
+                    KeepCheckpoints = 1,
+                    Resume = true,
+                    Seed = options.Seed,
+                },
             }
         );
 
-    private static ReproductionResult Make(
+    private static ReproductionFile Make(
         ReproductionOptions options,
         ReproductionRun run,
         int native,
@@ -141,14 +141,14 @@ public static class Reproduction
         process.Refresh();
         var (seconds, processor) = (clock.Elapsed.TotalSeconds, (process.TotalProcessorTime - busy).TotalSeconds);
 
-        using var folder = CheckpointDirectory.Open(training is { Tuning: TuningMethod.Full } ? trained!.Result : options.Model);
+        using var folder = CheckpointDirectory.Open(training is { Method.Tuning: TuningMethod.Full } ? trained!.Result : options.Model);
         var config = run.Stretch is { } kind ? RopeScaling.Extend(folder.Config, kind, null, native * options.Factor) : folder.Config;
         using var model = ModelLoader.Load(config, folder);
-        using var adapter = training is null or { Tuning: TuningMethod.Full } ? null : PeftFormat.Attach(trained!.Result, model);
+        using var adapter = training is null or { Method.Tuning: TuningMethod.Full } ? null : PeftFormat.Attach(trained!.Result, model);
         double Loss(int length, IAttention attention) =>
             Perplexity.Evaluate(model, test, length, PerplexityProtocol.LongLora, length, attention, null, cancellation).Perplexity;
         var measures = Lengths(native, options.Factor)
-            .Select(length => new ReproductionMeasure(
+            .Select(length => new LengthMeasure(
                 length,
                 Loss(length, new FullAttention()),
                 RetrievalEvaluation
@@ -160,21 +160,21 @@ public static class Reproduction
             ? null
             : StepFlops.Count(
                 model.Config,
-                FineTune.Attention(training),
-                FineTune.Tuning(training),
-                training.Context,
-                training.BatchSize,
+                training.Method.MakeAttention(training.Model.Context),
+                training.Method.MakeAdapterOptions(),
+                training.Model.Context,
+                training.Optimizer.BatchSize,
                 1
             );
-        double[] losses = training is null ? [] : [.. MetricsLog.Read(training.Output).Select(s => s.Loss)];
-        return new ReproductionResult
+        double[] losses = training is null ? [] : [.. MetricsLog.Read(training.Run.Output).Select(s => s.Loss)];
+        return new ReproductionFile
         {
             Name = run.Name,
             Made = "",
             Measures = measures,
-            OwnPatternPerplexity = training is null or { Attention: AttentionKind.Full }
+            OwnPatternPerplexity = training is null or { Method.Attention: AttentionKind.Full }
                 ? null
-                : Loss(training.Context, FineTune.Attention(training)),
+                : Loss(training.Model.Context, training.Method.MakeAttention(training.Model.Context)),
             TrainedWeights = trained?.TrainedParameters ?? 0,
             TrainingLoss = losses.Length == 0 ? null : losses[^Math.Max(1, losses.Length / 4)..].Average(),
             TrainingSeconds = trained is null ? 0 : seconds,
@@ -183,11 +183,11 @@ public static class Reproduction
             AttentionFlops = training is null
                 ? 0
                 : 24.0
-                    * training.BatchSize
+                    * training.Optimizer.BatchSize
                     * model.Config.HeadCount
                     * model.Config.HeadSize
                     * model.Blocks.Count
-                    * FineTune.Attention(training).MakePattern(training.Context).PairsPerHead,
+                    * training.Method.MakeAttention(training.Model.Context).MakePattern(training.Model.Context).PairsPerHead,
         };
     }
 
@@ -208,23 +208,18 @@ public static class Reproduction
                     .Select(o => $"{o.Name} {o.Format(Training(options, run, native))}")
             );
 
-    private static ReproductionResult? Read(string file, string made)
+    private static ReproductionFile? Read(string file, string made)
     {
         if (!File.Exists(file))
             return null;
-        try
-        {
-            var result = JsonSerializer.Deserialize<ReproductionResult>(File.ReadAllText(file), s_json);
-            return result?.Made == made
-                ? result
-                : throw new ConfigurationException(
-                    $"{file} was made with other options or text ({result?.Made}). Choose another output, or remove the file."
-                );
-        }
-        catch (JsonException e)
-        {
-            throw new DataException($"{file} is not understood: {e.Message} Remove it to make the run again.", e);
-        }
+        var result =
+            EvaluationFile.Read(file) as ReproductionFile
+            ?? throw new DataException($"{file} is not the result of a run. Remove it to make the run again.");
+        return result.Made == made
+            ? result
+            : throw new ConfigurationException(
+                $"{file} was made with other options or text ({result.Made}). Choose another output, or remove the file."
+            );
     }
 
     // A result needs no checkpoint; those of all runs together would be some hundred megabytes.

@@ -54,13 +54,10 @@ public sealed record CheckpointSummary(
             ),
         ];
         if (config.SlidingWindow is { } window)
-            facts.Insert(
-                4,
-                (
-                    "window",
-                    $"{window:N0} tokens in {(config.FirstWindowedLayer == 0 ? "every layer" : $"the layers from {config.FirstWindowedLayer} on")}"
-                )
-            );
+        {
+            var layers = config.FirstWindowedLayer == 0 ? "every layer" : $"the layers from {config.FirstWindowedLayer} on";
+            facts.Insert(4, ("window", $"{window:N0} tokens in {layers}"));
+        }
         if (Quantized(folder) is { } quantized)
             facts.Insert(3, ("quantization", quantized));
         CheckNames(folder, model);
@@ -101,16 +98,17 @@ public sealed record CheckpointSummary(
         using var file = AdapterFiles.Open(path);
         var config = ReadConfig(System.IO.Path.Combine(path, "adapter_config.json"));
         var whole = file.Tensors.Values.Where(t => !t.Name.Contains(".lora_", StringComparison.Ordinal)).ToList();
+        var layers = file
+            .Tensors.Keys.Where(n => n.EndsWith(".lora_A.weight", StringComparison.Ordinal))
+            .Select(n => n.Split('.')[^3])
+            .Distinct();
         var positions = PeftFormat.WrittenPositions(file, config) is { } written ? JsonNode.Parse(written) : null;
         return new(
             "PEFT adapter",
             path,
             [
                 ("base", config["base_model_name_or_path"]?.ToString() ?? "not named"),
-                (
-                    "LoRA",
-                    $"rank {config["r"]}, alpha {config["lora_alpha"]}, on {string.Join(", ", file.Tensors.Keys.Where(n => n.EndsWith(".lora_A.weight", StringComparison.Ordinal)).Select(n => n.Split('.')[^3]).Distinct())}"
-                ),
+                ("LoRA", $"rank {config["r"]}, alpha {config["lora_alpha"]}, on {string.Join(", ", layers)}"),
                 (
                     "trained whole",
                     whole.Count == 0
