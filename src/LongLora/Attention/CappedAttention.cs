@@ -14,7 +14,9 @@ internal static class CappedAttention
     // Elements of one matrix of scores: 16 MiB in fp32 on the CPU.
     private static long TileElements(bool onGpu) => onGpu ? 64 << 20 : 4 << 20;
 
-    /// <summary>Output [N, H, l, K] and log-sum-exp [N, H, l] in fp32; outside autograd. The queries are the last of the keys' tokens.</summary>
+    /// <summary>
+    /// Output [N, H, l, K] and log-sum-exp [N, H, l] in fp32; outside autograd. The queries are the last of the keys' tokens.
+    /// </summary>
     internal static (Tensor Output, Tensor LogSumExp) Forward(Tensor query, Tensor key, Tensor value, int window, double cap)
     {
         using var scope = NewDisposeScope();

@@ -59,7 +59,7 @@ internal static class LlamaConfig
             KeyValueHeadCount = keyValueHeads,
             HeadSize = headSize,
             VocabularySize = Size("vocab_size", rules.VocabularySize),
-            MaxPositions = fields.ReadIntegerOrNull("max_position_embeddings") ?? rules.MaxPositions, // a family without a default asks for it
+            MaxPositions = fields.ReadIntegerOrNull("max_position_embeddings") ?? rules.MaxPositions,
             NormEpsilon = fields.ReadPositiveOrNull(rules.EpsilonName) ?? rules.Epsilon,
             TiedEmbeddings = fields.ReadFlagOrNull("tie_word_embeddings") ?? rules.TiedEmbeddings,
             Activation = fields.ReadChoice(rules.ActivationName, rules.Activations[0], [.. rules.Activations]),

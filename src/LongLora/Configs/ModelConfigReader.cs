@@ -81,16 +81,21 @@ public static class ModelConfigReader
         }
     }
 
+    /// <summary>
+    /// The family of the whole model that a config describes, where its text part is only one of several; else null.
+    /// </summary>
+    internal static string? GetWholeFamily(string json) => MultimodalConfig.GetWhole(json);
+
     private static ModelConfig ParseTextPart(string json, string file)
     {
         try
         {
-            using var document = JsonDocument.Parse(MultimodalConfig.TextPart(json), s_strict);
+            using var document = JsonDocument.Parse(MultimodalConfig.ExtractText(json), s_strict);
             return Read(new ConfigFields(file, "", document.RootElement));
         }
         catch (CheckpointException e)
         {
-            throw MultimodalConfig.Refused(file, MultimodalConfig.Whole(json)!, e);
+            throw MultimodalConfig.MakeError(file, MultimodalConfig.GetWhole(json)!, e);
         }
     }
 

@@ -41,8 +41,8 @@ public static class ModelConfigWriter
         var present = ModelConfigReader.Parse(original);
         if (present.ModelType != changed.ModelType)
             throw new ArgumentException($"A {present.ModelType} config cannot become a {changed.ModelType} one.", nameof(changed));
-        var isPart = MultimodalConfig.Whole(original) is not null;
-        var root = JsonNode.Parse(MultimodalConfig.TextPart(original))!.AsObject();
+        var isPart = MultimodalConfig.GetWhole(original) is not null;
+        var root = JsonNode.Parse(MultimodalConfig.ExtractText(original))!.AsObject();
         var before = DescribeFamily(present);
         if (isPart)
             root["architectures"] = before["architectures"]!.DeepClone();

@@ -32,7 +32,7 @@ internal static class MultimodalConfig
 
     /// <summary>The family of the whole model, such as <c>gemma3</c>; null for a model of text alone.</summary>
     /// <param name="json">Text of a config that has been read before.</param>
-    public static string? Whole(string json)
+    public static string? GetWhole(string json)
     {
         using var document = JsonDocument.Parse(json);
         var root = document.RootElement;
@@ -40,7 +40,7 @@ internal static class MultimodalConfig
     }
 
     /// <summary>The config of the text part; the same text where it is of text alone.</summary>
-    public static string TextPart(string json)
+    public static string ExtractText(string json)
     {
         using (var document = JsonDocument.Parse(json))
         {
@@ -61,6 +61,6 @@ internal static class MultimodalConfig
     }
 
     /// <summary>The message for a text part that cannot be read.</summary>
-    public static CheckpointException Refused(string file, string whole, CheckpointException reason) =>
+    public static CheckpointException MakeError(string file, string whole, CheckpointException reason) =>
         new($"{file} describes a {whole} model, of which only the text part is read (text_config). {reason.Message}", reason);
 }

@@ -16,7 +16,8 @@ internal static class Activations
             "gelu_new" or "gelu_fast" or "gelu_pytorch_tanh" => TanhGelu,
             "relu2" => SquareRelu,
             _ => throw new CheckpointException(
-                $"The activation '{name}' is not supported; the supported ones are silu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, relu2."
+                $"The activation '{name}' is not supported; the supported ones are silu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, "
+                    + "relu2."
             ),
         };
 

@@ -22,7 +22,9 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
     /// <summary>All norms.</summary>
     public IReadOnlyList<INormLayer> Norms => _norms;
 
-    /// <summary>The matrices of experts that a checkpoint holds in one tensor; each expert's layer is among <see cref="Linears"/>.</summary>
+    /// <summary>
+    /// The matrices of experts that a checkpoint holds in one tensor; each expert's layer is among <see cref="Linears"/>.
+    /// </summary>
     public IReadOnlyList<ExpertStack> Stacks => _stacks;
 
     /// <summary>A linear layer <c>name.weight</c> [outputs, inputs] and, if so, <c>name.bias</c>.</summary>

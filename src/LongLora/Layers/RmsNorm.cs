@@ -4,7 +4,8 @@ using static TorchSharp.torch;
 namespace LongLora.Layers;
 
 /// <summary>
-/// y = w · x / sqrt(mean(x²) + ε), or (1 + w) · x / ..., over the last dimension (arXiv 1910.07467), computed in fp32 whatever the type of x.
+/// y = w · x / sqrt(mean(x²) + ε), or (1 + w) · x / sqrt(mean(x²) + ε), over the last dimension (arXiv 1910.07467), computed in fp32
+/// whatever the type of x.
 /// </summary>
 /// <param name="weight">w [D].</param>
 /// <param name="epsilon">ε.</param>

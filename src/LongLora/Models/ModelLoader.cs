@@ -35,6 +35,8 @@ public static class ModelLoader
         LibTorch.EnsureLoaded();
         device ??= CPU;
         var family = Family(config);
+        if (HasOwnHead(config, family, source))
+            config = config with { TiedEmbeddings = false };
         bool IsIgnored(string name) => family.IsIgnored(name) || (config.TiedEmbeddings && name == family.Head + ".weight");
         return Build(
             config,
@@ -43,6 +45,38 @@ public static class ModelLoader
             source,
             new ProjectionQuantizer(quantization, device, MainType(source))
         );
+    }
+
+    // A tied model whose files have a head with other values than the embeddings is no tied model, whatever its config says: it was trained
+    // untied, or merged with an adapter that has a head.
+    private static bool HasOwnHead(ModelConfig config, ModelFamily family, ITensorSource source)
+    {
+        string head = family.Head + ".weight",
+            embedding = family.Embedding + ".weight";
+        if (
+            !config.TiedEmbeddings
+            || !source.Tensors.TryGetValue(head, out var headInfo)
+            || !source.Tensors.TryGetValue(embedding, out var embeddingInfo)
+            || !headInfo.Shape.SequenceEqual(embeddingInfo.Shape)
+        )
+            return false;
+        var differs = false;
+        source.Visit(head, own => source.Visit(embedding, shared => differs = Differ(own, shared)));
+        return differs;
+    }
+
+    private static bool Differ(Tensor one, Tensor other)
+    {
+        const long rowsAtOnce = 4096;
+        for (long start = 0; start < one.size(0); start += rowsAtOnce)
+        {
+            using var scope = NewDisposeScope();
+            var count = Math.Min(rowsAtOnce, one.size(0) - start);
+            Tensor Cut(Tensor table) => table.narrow(0, start, count).to(ScalarType.Float32);
+            if (!Cut(one).equal(Cut(other)).all().item<bool>())
+                return true;
+        }
+        return false;
     }
 
     /// <summary>The names and shapes that a config means, without memory.</summary>

@@ -211,6 +211,43 @@ public class ModelConfigReaderTests
     }
 
     [Fact]
+    public void Parse_two_rope_objects_that_agree_are_read_and_both_are_written()
+    {
+        const string llama3 =
+            """{"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":32}""";
+        var json = JsonNode.Parse(With("rope_scaling", llama3))!.AsObject();
+        json["rope_theta"] = 5e4;
+        json["rope_parameters"] = JsonNode.Parse(llama3);
+        json["rope_parameters"]!["rope_theta"] = 5e4;
+        var read = ModelConfigReader.Parse(json.ToJsonString());
+        Assert.Equal(("llama3", 8.0, 5e4), (read.RopeScaling.Kind, read.RopeScaling.Factor, read.RopeTheta));
+        var longer = global::LongLora.Positions.RopeScaling.Extend(read, "auto", null, 1024);
+        Assert.Equivalent(longer, ModelConfigReader.Parse(ModelConfigWriter.Update(json.ToJsonString(), longer)), strict: true);
+        json["rope_parameters"]!["factor"] = 4;
+        Assert.Contains("rope_parameters is there too and says something else", Message(json.ToJsonString()), StringComparison.Ordinal);
+        // What one form leaves to its default may stand in the other.
+        json["rope_scaling"] = JsonNode.Parse("""{"type":"yarn","factor":2.0,"original_max_position_embeddings":64}""");
+        json["rope_parameters"] = JsonNode.Parse(
+            """{"rope_type":"yarn","factor":2.0,"original_max_position_embeddings":64,"beta_fast":32.0,"rope_theta":50000.0}"""
+        );
+        Assert.Equal("yarn", ModelConfigReader.Parse(json.ToJsonString()).RopeScaling.Kind);
+    }
+
+    [Theory]
+    [InlineData("_model_name_or_path", "\"org/name\"")]
+    [InlineData("unk_token_id", "0")]
+    [InlineData("num_labels", "2")]
+    [InlineData("label2id", "{\"LABEL_0\":0}")]
+    [InlineData("temperature", "0.7")]
+    [InlineData("max_new_tokens", "100")]
+    [InlineData("min_p", "0.05")]
+    [InlineData("cls_token_id", "3")]
+    [InlineData("transformers_version", "\"4.40.0\"")]
+    [InlineData("gradient_checkpointing", "true")]
+    public void Parse_fields_that_every_model_may_have_say_nothing_about_the_numbers(string field, string value) =>
+        Assert.Equal(ModelConfigReader.Parse(Small), ModelConfigReader.Parse(With(field, value)));
+
+    [Fact]
     public void Parse_several_unknown_fields_are_named_together()
     {
         var json = JsonNode.Parse(Small)!;

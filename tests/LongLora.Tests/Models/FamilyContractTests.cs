@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
@@ -54,14 +55,17 @@ public sealed class FamilyContractTests : IDisposable
         "gemma2",
     ];
 
-    private string Locate(string family)
+    private string Locate(string family) => Locate(_folder, family);
+
+    /// <summary>A folder with a model of the family.</summary>
+    internal static string Locate(TemporaryFolder scratch, string family)
     {
         var own = SharedMaterial.Golden(family);
         if (Directory.Exists(own))
             return own;
         if (SharedMaterial.FindShared("goldens", "families", family) is { } shared)
             return shared;
-        var folder = _folder["model-" + family];
+        var folder = scratch["model-" + family];
         if (Directory.Exists(folder))
             return folder;
         // Larger weights than a new model has, so that every part shows.
@@ -475,6 +479,90 @@ public sealed class FamilyContractTests : IDisposable
         names["lm_head.weight"] = names["model.embed_tokens.weight"].clone().DetachFromDisposeScope();
         using var model = ModelLoader.Load(origin.Config, new GoldenTensors(names));
         Assert.Same(model.Embedding.Weight, ((DenseProjection)model.Head.Projection).Weight);
+    }
+
+    [Fact]
+    public void Tied_model_with_a_stored_head_of_its_own_uses_it_and_is_saved_untied()
+    {
+        using var scope = NewDisposeScope();
+        var path = SharedMaterial.Golden("qwen2_tiny");
+        Tensor head;
+        using (var origin = CheckpointDirectory.Open(path))
+        {
+            List<TensorToWrite> tensors = [.. origin.Tensors.Keys.Select(n => TensorToWrite.Of(n, origin.Open(n)))];
+            head = origin.Open("model.embed_tokens.weight") * 1.5;
+            tensors.Add(TensorToWrite.Of("lm_head.weight", head));
+            Directory.CreateDirectory(_folder["own"]);
+            SafetensorsWriter.WriteModel(_folder["own"], tensors);
+            File.WriteAllText(Path.Combine(_folder["own"], "config.json"), origin.ConfigText);
+        }
+        using var tied = Load(path);
+        var ids = Ids(tied, 1, 20);
+        var logits = Logits(tied, ids, new FullAttention());
+        using (var own = Load(_folder["own"]))
+        using (var origin = CheckpointDirectory.Open(_folder["own"]))
+        {
+            Assert.False(own.Config.TiedEmbeddings);
+            Near.AssertRelative(logits * 1.5, Logits(own, ids, new FullAttention()), 1e-6);
+            HuggingFaceExporter.Write(_folder["saved"], own, origin);
+        }
+        Assert.False(ModelConfigReader.ReadFile(Path.Combine(_folder["saved"], "config.json")).TiedEmbeddings);
+        using var again = Load(_folder["saved"]);
+        Near.AssertRelative(logits * 1.5, Logits(again, ids, new FullAttention()), 1e-6);
+    }
+
+    [Theory]
+    [InlineData("language_model.model.", "language_model.lm_head.", "vision_tower.patch.weight")]
+    [InlineData("model.language_model.", "lm_head.", "model.vision_tower.patch.weight")]
+    public void Multimodal_model_is_read_as_its_text_part_and_saved_as_that(string prefix, string head, string other)
+    {
+        using var scope = NewDisposeScope();
+        var path = SharedMaterial.Golden("mistral_tiny");
+        using (var origin = CheckpointDirectory.Open(path))
+        {
+            string Rename(string name) =>
+                name.StartsWith("model.", StringComparison.Ordinal) ? prefix + name["model.".Length..] : head + name["lm_head.".Length..];
+            List<TensorToWrite> tensors =
+            [
+                .. origin.Tensors.Keys.Select(n => TensorToWrite.Of(Rename(n), origin.Open(n))),
+                TensorToWrite.Of(other, zeros(3, 5)),
+            ];
+            Directory.CreateDirectory(_folder["whole"]);
+            SafetensorsWriter.WriteModel(_folder["whole"], tensors);
+            var text = JsonNode.Parse(origin.ConfigText)!.AsObject();
+            text.Remove("architectures");
+            text.Remove("eos_token_id");
+            var whole = new JsonObject
+            {
+                ["architectures"] = new JsonArray("Mistral3ForConditionalGeneration"),
+                ["model_type"] = "mistral3",
+                ["eos_token_id"] = 7,
+                ["text_config"] = text,
+                ["vision_config"] = new JsonObject { ["model_type"] = "pixtral", ["hidden_size"] = 5 },
+                ["image_token_index"] = 10,
+            };
+            File.WriteAllText(Path.Combine(_folder["whole"], "config.json"), whole.ToJsonString());
+        }
+        using var plain = Load(path);
+        var ids = Ids(plain, 1, 30);
+        var logits = Logits(plain, ids, new FullAttention());
+        using (var model = Load(_folder["whole"]))
+        using (var origin = CheckpointDirectory.Open(_folder["whole"]))
+        {
+            Assert.Equal(("mistral3", (1, 60L)), (origin.TextPartOf, origin.OtherParts));
+            Assert.Equal([7], origin.Config.EosTokenIds);
+            Assert.True(SameBits(logits, Logits(model, ids, new FullAttention())));
+            HuggingFaceExporter.Write(_folder["text"], model, origin);
+            Assert.Contains(CheckpointSummary.Read(_folder["whole"]).Facts, f =>
+                f.Name == "text part" && f.Value.Contains("of a mistral3 model", StringComparison.Ordinal)
+            );
+        }
+        using var saved = CheckpointDirectory.Open(_folder["text"]);
+        Assert.Null(saved.TextPartOf);
+        Assert.Equal("mistral", saved.Config.ModelType);
+        Assert.Contains("MistralForCausalLM", saved.ConfigText, StringComparison.Ordinal);
+        using var again = Load(_folder["text"]);
+        Assert.True(SameBits(logits, Logits(again, ids, new FullAttention())));
     }
 
     /// <summary>The rules of S²-Attn and of a sliding window, asked pair by pair.</summary>

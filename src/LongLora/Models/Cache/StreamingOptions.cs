@@ -30,8 +30,8 @@ public sealed record StreamingOptions
             || config.ModelType is "gpt_oss" or "hunyuan_v1_dense"
         )
             throw new ConfigurationException(
-                $"Streaming moves the positions of the first tokens, which it can only do for models whose layers all rotate whole pairs of "
-                    + $"halves in the same way; this one is a {config.ModelType} model. Generate within the model's context."
+                $"Streaming moves the positions of the first tokens, which it can only do where all layers have the same rotary positions "
+                    + $"and plain attention; this one is a {config.ModelType} model. Generate within the model's context."
             );
         var context = RopeScaling.GetCurrentContext(config);
         var narrowest = Enumerable.Range(0, config.LayerCount).Select(config.GetWindow).Min() ?? int.MaxValue;

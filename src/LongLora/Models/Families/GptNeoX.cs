@@ -14,7 +14,7 @@ namespace LongLora.Models;
 /// </summary>
 internal static class GptNeoX
 {
-    internal static ModelFamily Family { get; } = new(Build, "embed_out", IsIgnored);
+    internal static ModelFamily Family { get; } = new(Build, "gpt_neox.embed_in", "embed_out", IsIgnored);
 
     private static ModelParts Build(ModelConfig config, LayerBuilder layers)
     {

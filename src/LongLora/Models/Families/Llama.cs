@@ -13,7 +13,12 @@ internal static class Llama
 
     /// <summary>A relative whose blocks have another design.</summary>
     internal static ModelFamily Derive(BlockDesign design) =>
-        new((config, layers) => Build(config, layers, design.Norm, (c, l, layer) => MakeBlock(c, l, layer, design)), "lm_head", IsIgnored);
+        new(
+            (config, layers) => Build(config, layers, design.Norm, (c, l, layer) => MakeBlock(c, l, layer, design)),
+            "model.embed_tokens",
+            "lm_head",
+            IsIgnored
+        );
 
     /// <summary>The chain around the blocks, whose names the relatives have kept.</summary>
     internal static ModelParts Build(

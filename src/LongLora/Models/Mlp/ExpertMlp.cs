@@ -52,7 +52,9 @@ internal sealed class ExpertMlp(ExpertRouter router, IReadOnlyList<DenseMlp> exp
         input.backward([ofRows.add_(ofShown, Scalars.One)]);
     }
 
-    /// <summary>The gradients of <see cref="Mix"/>'s arguments for that of its result, outside autograd; adds those of the weights.</summary>
+    /// <summary>
+    /// The gradients of <see cref="Mix"/>'s arguments for that of its result, outside autograd; adds those of the weights.
+    /// </summary>
     internal (Tensor Rows, Tensor Shown) BackwardMix(Tensor rows, Tensor shown, Tensor gradient)
     {
         using var scope = NewDisposeScope();
