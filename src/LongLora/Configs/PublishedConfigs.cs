@@ -80,16 +80,17 @@ public static class PublishedConfigs
     };
 
     /// <summary>Names that <see cref="Find"/> knows.</summary>
-    public static IReadOnlyCollection<string> Names => s_configs.Keys;
+    public static IReadOnlyCollection<string> Names { get; } = [.. s_configs.Keys, .. PublishedFiles.Names];
 
     /// <summary>The config of a model by its name, such as <c>llama-2-7b</c>.</summary>
     /// <exception cref="ConfigurationException">The name is not known; the message lists those that are.</exception>
     public static ModelConfig Find(string name) =>
         s_configs.TryGetValue(name, out var config)
             ? config
-            : throw new ConfigurationException(
-                $"There is no published model '{name}' in the list.{NearestName.Hint(name, Names)} The list has {string.Join(", ", Names)}."
-            );
+            : PublishedFiles.Find(name)
+                ?? throw new ConfigurationException(
+                    $"There is no published model '{name}' in the list.{NearestName.Hint(name, Names)} The list has {string.Join(", ", Names)}."
+                );
 
     private static ModelConfig Gated(
         string type,
