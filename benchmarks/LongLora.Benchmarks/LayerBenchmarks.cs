@@ -33,7 +33,7 @@ public class LayerBenchmarks
     [GlobalSetup]
     public void Setup()
     {
-        var config = StepBenchmark.SmallLlama(Length);
+        var config = StepBenchmark.CreateSmallLlama(Length);
         _model = ModelLoader.Create(config, seed: 0);
         _adapters = AdapterSet.Attach(_model, new AdapterOptions(), seed: 0);
         _parameters = new ParameterBuffer(_adapters.Weights);
@@ -103,5 +103,5 @@ public class LayerBenchmarks
 
     /// <summary>Norm of the gradients, clipping and the fused AdamW step over 9.3 million parameters.</summary>
     [Benchmark]
-    public void AdamWStep() => _optimizer.Step(1e-6, _parameters.GradientNorm());
+    public void AdamWStep() => _optimizer.Step(1e-6, _parameters.ComputeGradientNorm());
 }

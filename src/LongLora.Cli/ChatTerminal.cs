@@ -6,19 +6,19 @@ using Spectre.Console;
 namespace LongLora.Cli;
 
 /// <summary>
-/// A conversation in a terminal, or with a pipe: there lines that begin with a slash come first, the rest is one question, and its answer
-/// alone goes to standard output.
+/// A conversation in a terminal or through a pipe. In a pipe, lines that start with a slash come first, the rest is one question, and only
+/// its answer goes to standard output.
 /// </summary>
 internal sealed class ChatTerminal(CliContext context, ChatSession session)
 {
     private static readonly (string Usage, string Text)[] s_commands =
     [
         ("/load FILE", "put a document before the next question: .txt, .md, .pdf, .docx, .html, or a folder"),
-        ("/system TEXT", "tell the model what it is to be, and begin again; nothing takes it away"),
-        ("/reset", "begin again, without what was said and loaded"),
+        ("/system TEXT", "set the system message and start again; without TEXT, remove it"),
+        ("/reset", "start again without messages and documents"),
         ("/save FILE", "write the conversation as JSON, which longlora sft reads"),
-        ("/help", "this"),
-        ("/exit", "leave; so do Ctrl-D and Ctrl-C, which stops an answer first"),
+        ("/help", "show these commands"),
+        ("/exit", "leave; Ctrl-D does the same, and Ctrl-C stops an answer or leaves"),
     ];
 
     private readonly IAnsiConsole _console = context.Console;
@@ -71,7 +71,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         return ExitCode.Done;
     }
 
-    // Reading cannot be interrupted, so it waits elsewhere; the process ends without it.
+    // Reading cannot be interrupted, so it runs on another thread. The process ends without waiting for it.
     private string? Read()
     {
         _console.Markup("[bold green]>[/] ");
@@ -98,7 +98,11 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
                 break;
             case "/system":
                 session.SetSystem(rest);
-                Say(rest.Length > 0 ? "told; a new conversation begins" : "taken away; a new conversation begins");
+                Say(
+                    rest.Length > 0
+                        ? "system message set; a new conversation starts"
+                        : "system message removed; a new conversation " + "starts"
+                );
                 break;
             case "/reset":
                 session.Reset();
@@ -115,7 +119,8 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
                 break;
             default:
                 throw new ConfigurationException(
-                    $"There is no command {name}.{NearestName.Hint(name, s_commands.Select(c => c.Usage.Split(' ')[0]))} /help shows all."
+                    $"There is no command {name}.{NearestName.Hint(name, s_commands.Select(c => c.Usage.Split(' ')[0]))} /help "
+                        + $"shows all commands."
                 );
         }
     }
@@ -161,14 +166,14 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
     {
         var rate =
             result.Tokens.Count > 1 && all > first ? $", then {(result.Tokens.Count - 1) / (all - first).TotalSeconds:N0} tokens/s" : "";
-        var cached = result.CachedTokens > 0 ? $" ({result.CachedTokens:N0} known already)" : "";
+        var cached = result.CachedTokens > 0 ? $" ({result.CachedTokens:N0} from the cache)" : "";
         return $"{Room()}; {result.PromptTokens:N0} read{cached} in {first.TotalSeconds:N1} "
             + $"s{rate}{(result.Finish == FinishReason.Length ? "; cut off at the limit" : "")}";
     }
 
     private string Room() =>
         session.Model.Context == int.MaxValue
-            ? $"{session.Used:N0} tokens used, without end"
+            ? $"{session.Used:N0} tokens used, without a limit"
             : $"{session.Used:N0} of {session.Model.Context:N0} tokens used";
 
     private void Help()
@@ -187,7 +192,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
             _console.MarkupLineInterpolated($"[grey]{line}[/]");
     }
 
-    // How much of a long prompt has been read, on one line that goes away when the answer begins.
+    // Shows how much of a long prompt has been read, on a line that disappears when the answer starts.
     private sealed class ReadingLine(IAnsiConsole console, bool isShown) : IProgress<PromptProgress>, IDisposable
     {
         private const int Short = 1024; // read before anyone could look

@@ -13,19 +13,19 @@ internal interface IGrouped
     string Group { get; }
 }
 
-/// <summary>A command with examples, which help shows first: most people copy one.</summary>
+/// <summary>A command with examples, which help shows first because most people copy one.</summary>
 internal sealed class Verb(string name, string description, params string[] examples) : Command(name, description)
 {
     internal IReadOnlyList<string> Examples { get; } = examples;
 }
 
-/// <summary>Writes the help of a command for a window of 80 columns: options under their headings, text beside them.</summary>
+/// <summary>Writes the help of a command for 80 columns: options under their headings, with text beside them.</summary>
 internal sealed partial class HelpScreen : SynchronousCommandLineAction
 {
     private const int Width = 80,
         TextColumn = 30;
 
-    // Help is what somebody asks for whose command is not complete yet.
+    // People ask for help when their command is not complete yet.
     public override bool ClearsParseErrors => true;
 
     public override int Invoke(ParseResult parseResult)
@@ -53,11 +53,11 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
         foreach (var group in groups.OrderBy(g => g.Key == "Options"))
             Section(text, group.Key, group.Select(o => (Label(o), (string?)Text(o))));
         if (command.Subcommands.Count > 0)
-            text.AppendLine().AppendLine($"Help on one of them: {Path(command)} <command> --help");
+            text.AppendLine().AppendLine($"Help for a command: {Path(command)} <command> --help");
         return text.ToString();
     }
 
-    // The rest is told by the command's own help.
+    // The command's own help contains the rest.
     private static string? FirstSentence(string? text) =>
         text?.IndexOf(". ", StringComparison.Ordinal) is { } end and >= 0 ? text[..(end + 1)] : text;
 
@@ -65,7 +65,7 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
     internal static string Path(Command command) =>
         command.Parents.OfType<Command>().FirstOrDefault() is { } parent ? $"{Path(parent)} {command.Name}" : command.Name;
 
-    // Its own options, then those that every command has.
+    // Its own options first, then those that every command has.
     private static IEnumerable<Option> Options(Command command)
     {
         var inherited = new List<Option>();
@@ -98,7 +98,7 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
 
     private static string Text(Option option) => option.Description + (option.Required ? "; required" : "") + Default(option);
 
-    // What the option takes when it is not given, unless its text says that in words.
+    // The default of an option, unless its text already says it.
     private static string Default(Option option)
     {
         if (!option.HasDefaultValue || option.Description?.Contains("[default", StringComparison.Ordinal) == true)
@@ -128,7 +128,7 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
         }
     }
 
-    // A word, or a short default in brackets, which is not broken.
+    // A word, or a short default in brackets, which must not be broken.
     [GeneratedRegex(@"\[[^\]]{1,46}\]|\S+")]
     private static partial Regex Unit();
 

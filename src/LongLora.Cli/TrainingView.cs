@@ -2,20 +2,21 @@ using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Data;
 using LongLora.Options;
+using LongLora.Runs;
 using LongLora.Training;
 using Spectre.Console;
 using Spectre.Console.Rendering;
 
 namespace LongLora.Cli;
 
-/// <summary>Shows a training run: a live panel in a terminal, a line now and then in a pipe.</summary>
-internal sealed class TrainingView(CliContext context, FineTuneOptions options) : IProgress<TrainingStep>
+/// <summary>Shows a training run: a live panel in a terminal, an occasional line in a pipe.</summary>
+internal sealed class TrainingView(CliContext context, FineTuneOptions options) : IProgress<TrainingPlan>, IProgress<TrainingStep>
 {
     private const int LinesInPipe = 50,
         SparkWidth = 40;
     private static readonly TimeSpan s_longestSilence = TimeSpan.FromMinutes(1);
 
-    // Steps come from the training thread, Ctrl-C from a thread of its own.
+    // Steps come from the training thread, Ctrl-C from another thread.
     private readonly Lock _lock = new();
     private readonly List<TrainingStep> _steps = [];
     private LiveDisplayContext? _live;
@@ -23,16 +24,11 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     private double _smooth;
     private bool _stopping;
 
-    internal FineTuneResult Show(Func<IProgress<TrainingStep>, FineTuneResult> run)
+    internal FineTuneResult Show(Func<FineTuneResult> run)
     {
-        context.Output.WriteLine(
-            $"{options.Model.FromScratch ?? options.Model.Path} to {options.Model.Context:N0} tokens: "
-                + $"{FineTuneOptionTable.Kebab(options.Method.Tuning.ToString())}, {AttentionText()} attention, "
-                + $"{options.Optimizer.Steps:N0} steps"
-        );
         var profile = context.Console.Profile;
         if (!profile.Out.IsTerminal || !profile.Capabilities.Interactive || !profile.Capabilities.Ansi)
-            return run(this);
+            return run();
         var sayStopping = context.SayStopping;
         try
         {
@@ -44,13 +40,34 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
                     _live = live;
                     live.Refresh();
                     context.SayStopping = Stopping;
-                    return run(this);
+                    return run();
                 });
         }
         finally
         {
             (context.SayStopping, _live) = (sayStopping, null);
         }
+    }
+
+    public void Report(TrainingPlan value)
+    {
+        if (value.Warning is { } warning)
+            Say(context.Error, warning);
+        Say(
+            context.Output,
+            $"{options.Model.FromScratch ?? options.Model.Path} to {options.Model.Context:N0} tokens: "
+                + $"{FineTuneOptionTable.ToKebabCase(options.Method.Tuning.ToString())}, {AttentionText()} attention, "
+                + $"{options.Optimizer.Steps:N0} steps"
+        );
+    }
+
+    // A live panel moves down for what the console itself writes, and for nothing else.
+    private void Say(TextWriter writer, string line)
+    {
+        if (_live is null)
+            writer.WriteLine(line);
+        else
+            context.Console.WriteLine(line);
     }
 
     public void Report(TrainingStep value)
@@ -87,7 +104,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
             );
         }
         else
-            context.Output.WriteLine($"Done:   all {options.Optimizer.Steps:N0} steps were there already");
+            context.Output.WriteLine($"Done:   all {options.Optimizer.Steps:N0} steps were already done");
         context.Output.WriteLine($"Result: {result.Result}");
         var target =
             options.Method.Tuning == TuningMethod.Full
@@ -127,7 +144,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         Row("loss", new Markup($"[bold]{step.Loss:F4}[/]  smoothed {_smooth:F4}  [blue]{Sparkline()}[/]"));
         Row("rate", new Text($"learning rate {step.LearningRate:G3}, gradient norm {step.GradientNorm:F3}"));
         Row("speed", new Text($"{step.TokensPerSecond:N0} tokens/s, {step.Tokens:N0} tokens seen"));
-        Row("time", new Text($"{Span(step.Elapsed)} gone, {Span(Remaining(step))} left"));
+        Row("time", new Text($"{Span(step.Elapsed)} elapsed, {Span(Remaining(step))} left"));
         Row("memory", new Text($"{Size(step.MemoryBytes)}, peak {Size(step.PeakMemoryBytes)}"));
         if (_stopping)
             grid.AddRow(new Text(""), StoppingText());
@@ -144,10 +161,10 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     private string Sparkline()
     {
         const string bars = "▁▂▃▄▅▆▇█";
-        var pieces = _steps.Chunk(Math.Max(1, (_steps.Count + SparkWidth - 1) / SparkWidth)).Select(c => c.Average(s => s.Loss)).ToList();
-        double low = pieces.Min(),
-            high = pieces.Max();
-        return string.Concat(pieces.Select(p => bars[high > low ? (int)((p - low) / (high - low) * (bars.Length - 1)) : 0]));
+        var chunks = _steps.Chunk(Math.Max(1, (_steps.Count + SparkWidth - 1) / SparkWidth)).Select(c => c.Average(s => s.Loss)).ToList();
+        double low = chunks.Min(),
+            high = chunks.Max();
+        return string.Concat(chunks.Select(p => bars[high > low ? (int)((p - low) / (high - low) * (bars.Length - 1)) : 0]));
     }
 
     private static string Quoted(string path) => path.Any(char.IsWhiteSpace) ? $"\"{path}\"" : path;
@@ -155,10 +172,10 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     private string AttentionText() =>
         options.Method.Attention == AttentionKind.Full
             ? "full"
-            : $"{FineTuneOptionTable.Kebab(options.Method.Attention.ToString())} "
+            : $"{FineTuneOptionTable.ToKebabCase(options.Method.Attention.ToString())} "
                 + $"(groups of {options.Method.ResolveGroupSize(options.Model.Context):N0})";
 
-    // From the speed of the last steps: the first ones are slower.
+    // Uses the speed of the last steps, because the first ones are slower.
     private TimeSpan Remaining(TrainingStep step)
     {
         var recent = _steps.TakeLast(20).ToList();

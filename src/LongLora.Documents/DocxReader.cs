@@ -8,11 +8,13 @@ using LongLora.Runtime;
 namespace LongLora.Documents;
 
 /// <summary>
-/// Word documents as plain text: headings, lists and tables in the manner of Markdown, footnotes and endnotes at the end. Tracked
-/// deletions, hidden text, field codes, comments, page headers and footers are left out. The text is read piece by piece: a long document
-/// needs little memory.
+/// Word documents as plain text: headings, lists and tables similar to Markdown, with footnotes and endnotes at the end. Tracked deletions,
+/// hidden text, field codes, comments, page headers and footers are left out. The text is read bit by bit, so a long document needs little
+/// memory.
 /// </summary>
-/// <remarks>Elements are known by their local names, which both forms of the standard (ECMA-376 transitional and strict) share.</remarks>
+/// <remarks>
+/// Elements are recognized by their local names, which both variants of the standard (ECMA-376 transitional and strict) share.
+/// </remarks>
 public sealed class DocxReader : IDocumentReader
 {
     private static readonly XmlReaderSettings s_settings = new()
@@ -31,7 +33,7 @@ public sealed class DocxReader : IDocumentReader
         yield return new OpenedDocument(new StringReader(Text(Seekable(stream), file)), file);
     }
 
-    /// <summary>The stream itself, or a copy in memory of one that cannot be searched, such as a gzipped one.</summary>
+    /// <summary>The stream itself, or a copy in memory if it is not seekable, such as a gzipped one.</summary>
     internal static Stream Seekable(Stream stream)
     {
         if (stream.CanSeek)
@@ -48,7 +50,7 @@ public sealed class DocxReader : IDocumentReader
         {
             using var zip = new ZipArchive(stream, ZipArchiveMode.Read, leaveOpen: true);
             if (zip.GetEntry("word/document.xml") is null)
-                throw new DataException($"{file} is a zip file without word/document.xml: no Word document.");
+                throw new DataException($"{file} is not a Word document: it is a zip file without word/document.xml.");
             return new Body(zip).Read();
         }
         catch (Exception e) when (e is InvalidDataException or XmlException)
@@ -56,15 +58,15 @@ public sealed class DocxReader : IDocumentReader
             var isEncrypted = IsCompoundFile(stream);
             throw new DataException(
                 isEncrypted
-                    ? $"{file} is encrypted with a password, or a Word document of the old kind (.doc). Save it as .docx without a "
+                    ? $"{file} is encrypted with a password, or it is a Word document in the old format (.doc). Save it as .docx without a "
                         + $"password."
-                    : $"{file} is not a Word document that can be read: {e.Message}",
+                    : $"Cannot read {file} as a Word document: {e.Message}",
                 e
             );
         }
     }
 
-    // Encrypted documents and those of Word 97 are OLE compound files, not zip files.
+    // Encrypted documents and those of Word 97 are OLE compound files instead of zip files.
     private static bool IsCompoundFile(Stream stream)
     {
         var head = new byte[4];
@@ -148,7 +150,7 @@ public sealed class DocxReader : IDocumentReader
                 : Value(Child(properties, "pStyle")) is { } style ? _headings.GetValueOrDefault(style)
                 : 0;
             var list = heading == 0 ? ListMark(Child(properties, "numPr")) : null;
-            // A list that another one follows, at its own level, has ended.
+            // If another list follows at its own level, this one has ended.
             var isInner = list?.StartsWith(' ') == true;
             var number = list is null ? null : Value(Child(Child(properties, "numPr"), "numId"));
             if (list is null || (!isInner && number != _list))
@@ -271,7 +273,7 @@ public sealed class DocxReader : IDocumentReader
             }
         }
 
-        // Style id -> level of heading, from its outline level or from the names that Word gives, through the styles that it is based on.
+        // Style id -> heading level, from its outline level or from Word's names, following the styles that it is based on.
         private static Dictionary<string, int> ReadHeadings(ZipArchive zip)
         {
             var styles = Elements(zip, "word/styles.xml", "styles")

@@ -8,8 +8,8 @@ using LongLora.Runtime;
 namespace LongLora.Documents;
 
 /// <summary>
-/// HTML as plain text: the main part of the page where it is marked (<c>main</c>, <c>article</c>), without menus, scripts, forms and
-/// footers; headings, lists and tables in the manner of Markdown, preformatted text as it is, formulas as the TeX that they carry.
+/// HTML as plain text: the main part of the page if it is marked (<c>main</c>, <c>article</c>), without menus, scripts, forms and footers.
+/// Headings, lists and tables become similar to Markdown, preformatted text does not change, and formulas become the TeX that they contain.
 /// </summary>
 public sealed class HtmlReader : IDocumentReader
 {
@@ -106,7 +106,7 @@ public sealed class HtmlReader : IDocumentReader
         }
         catch (InsufficientExecutionStackException e)
         {
-            throw new DataException($"{file}: elements lie in each other too deeply to be read.", e);
+            throw new DataException($"Cannot read {file} because its elements are nested too deeply.", e);
         }
         return text.ToString();
     }
@@ -196,7 +196,7 @@ public sealed class HtmlReader : IDocumentReader
                 text.Line();
         }
 
-        // A paragraph that is all of an item adds no empty line to the list.
+        // A paragraph that fills a whole item adds no empty line to the list.
         private void Item(IElement item)
         {
             foreach (var node in item.ChildNodes)

@@ -116,7 +116,7 @@ public class SftTests : CliRun
         Assert.Contains("⟦|<s>|", output, StringComparison.Ordinal);
         Assert.Contains("]⟧|", output, StringComparison.Ordinal);
         Assert.Contains("|</s>", output, StringComparison.Ordinal);
-        Assert.Equal(2, output.Split("of them learnt").Length - 1);
+        Assert.Equal(2, output.Split("of them learned").Length - 1);
         Assert.Equal(["train.jsonl"], Directory.GetFileSystemEntries(Folder).Select(Path.GetFileName));
     }
 
@@ -127,7 +127,7 @@ public class SftTests : CliRun
         foreach (var name in new[] { "train.jsonl", "qa.json" })
         {
             var output = Succeed("prepare", "--model", Stories, "--data", At(name), "--template", "longalpaca", "--show", "3");
-            Assert.Equal(3, output.Split("of them learnt").Length - 1);
+            Assert.Equal(3, output.Split("of them learned").Length - 1);
             Assert.Contains("]⟧|", output, StringComparison.Ordinal);
         }
         Fail(ExitCode.Usage, ["conversations", "--model"], "prepare", "--data", At("qa.json"), "--show", "3");
@@ -135,7 +135,7 @@ public class SftTests : CliRun
         File.WriteAllText(At("bad.json"), """[{"instruction": "q"}]""");
         Fail(
             ExitCode.Input,
-            ["bad.json:1", "its fields are instruction"],
+            ["bad.json:1", "Its fields are instruction"],
             "prepare",
             "--model",
             Stories,

@@ -75,7 +75,7 @@ public sealed class LlamaCppTests : IDisposable
         using var scope = NewDisposeScope();
         var folder = CheckpointDirectory.Open(path);
         using var model = ModelLoader.Load(change?.Invoke(folder.Config) ?? folder.Config, folder);
-        var file = GgufExporter.Write(_folder["a.gguf"], model, folder, GgufType.F32, withTokenizer: false);
+        var file = GgufExporter.Write(_folder["a.gguf"], model, folder, GgufFileType.F32, withTokenizer: false);
         var context = length ?? (int)file.Get<uint>(file.Get<string>("general.architecture") + ".context_length");
         var random = new Random(5);
         int[] ids = [.. Enumerable.Range(0, context).Select(_ => random.Next(model.Config.VocabularySize))];
@@ -88,11 +88,11 @@ public sealed class LlamaCppTests : IDisposable
 
     // A book in the model's whole context. llama.cpp rounds what it multiplies with F16, BF16 and Q8_0 to 16 and 8 bits.
     [Theory]
-    [InlineData(GgufType.F32, 1e-5)]
-    [InlineData(GgufType.F16, 1e-3)]
-    [InlineData(GgufType.Bf16, 5e-3)]
-    [InlineData(GgufType.Q8, 5e-3)]
-    public void Perplexity_of_real_models_is_ours(GgufType type, double tolerance)
+    [InlineData(GgufFileType.F32, 1e-5)]
+    [InlineData(GgufFileType.F16, 1e-3)]
+    [InlineData(GgufFileType.Bf16, 5e-3)]
+    [InlineData(GgufFileType.Q8_0, 5e-3)]
+    public void Perplexity_of_real_models_is_ours(GgufFileType type, double tolerance)
     {
         foreach (var path in (string[])[Stories, Bundled])
         {
@@ -125,7 +125,7 @@ public sealed class LlamaCppTests : IDisposable
         using var scope = NewDisposeScope();
         var folder = CheckpointDirectory.Open(Stories);
         using var model = ModelLoader.Load(folder.Config, folder);
-        GgufExporter.Write(_folder["a.gguf"], model, folder, GgufType.F32);
+        GgufExporter.Write(_folder["a.gguf"], model, folder, GgufFileType.F32);
         using var engine = new Engine(_folder["a.gguf"], 512);
         var tokenizer = TokenizerLoader.Load(Stories);
         var prompt = tokenizer.Encode("Once upon a time, there was a", addSpecial: true);
@@ -149,7 +149,7 @@ public sealed class LlamaCppTests : IDisposable
         using var scope = NewDisposeScope();
         var folder = CheckpointDirectory.Open(SharedMaterial.Golden(family));
         using var model = ModelLoader.Load(folder.Config with { SlidingWindow = null }, folder);
-        GgufExporter.Write(_folder["base.gguf"], model, folder, GgufType.F32, withTokenizer: false);
+        GgufExporter.Write(_folder["base.gguf"], model, folder, GgufFileType.F32, withTokenizer: false);
         int[] ids = [.. Enumerable.Range(0, 30).Select(i => i * 7 % model.Config.VocabularySize)];
         var plain = Logits(model, ids);
         using var set = adapter is null
@@ -167,7 +167,7 @@ public sealed class LlamaCppTests : IDisposable
         using var generator = new Generator(8, CPU);
         foreach (var weight in set.Weights.Where(_ => adapter is null))
             weight.Value.add_(randn([.. weight.Shape], generator: generator).mul_(0.1));
-        GgufExporter.WriteAdapter(_folder["adapter.gguf"], set, model, GgufType.F32);
+        GgufExporter.WriteAdapter(_folder["adapter.gguf"], set, model, GgufFileType.F32);
         var ours = Logits(model, ids);
         using var engine = new Engine(_folder["base.gguf"], 64, _folder["adapter.gguf"]);
         var (largest, difference) = (ours.abs().max().item<float>(), (ours - engine.Logits(ids)).abs().max().item<float>());
@@ -204,7 +204,7 @@ public sealed class LlamaCppTests : IDisposable
         NewModel.Write(_folder["model"], _folder["config.json"], path, 64, 1);
         var folder = CheckpointDirectory.Open(_folder["model"]);
         using (var model = ModelLoader.Load(folder.Config, folder))
-            GgufExporter.Write(_folder["a.gguf"], model, folder, GgufType.F16);
+            GgufExporter.Write(_folder["a.gguf"], model, folder, GgufFileType.F16);
         using var engine = new Engine(_folder["a.gguf"], 64);
         var wrong = new List<string>();
         foreach (var text in texts)

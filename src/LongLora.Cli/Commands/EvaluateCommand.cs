@@ -141,14 +141,14 @@ internal static class EvaluateCommand
 
     private static void Show(CliContext context, List<PerplexityResult> results, PerplexityProtocol protocol, TokenStore tokens)
     {
+        var name = FineTuneOptionTable.ToKebabCase(protocol.ToString()).Replace("long-lora", "longlora", StringComparison.Ordinal);
         context.Output.WriteLine(
             $"{tokens.Count:N0} tokens in {tokens.Documents.Count:N0} document{(tokens.Documents.Count == 1 ? "" : "s")}, protocol "
-                + $"{FineTuneOptionTable.Kebab(protocol.ToString()).Replace("long-lora", "longlora", StringComparison.Ordinal)}, full "
-                + $"attention"
+                + $"{name}, full attention"
         );
         var table = new Table().Border(TableBorder.Simple);
-        foreach (var name in new[] { "context", "loss", "perplexity", "scored tokens" })
-            table.AddColumn(new TableColumn(name).RightAligned());
+        foreach (var column in new[] { "context", "loss", "perplexity", "scored tokens" })
+            table.AddColumn(new TableColumn(column).RightAligned());
         foreach (var r in results)
             table.AddRow($"{r.Context:N0}", $"{r.Loss:F4}", $"{r.Perplexity:F3}", $"{r.Tokens:N0}");
         context.Console.Write(table);

@@ -65,7 +65,7 @@ internal sealed class CorpusRun(
         cancellation.ThrowIfCancellationRequested();
         if (records.All(r => r!.Documents == 0))
             throw NothingRead(records);
-        // A file that cannot be read is tried again each time, which changes nothing as long as it stays so.
+        // A file that cannot be read is tried again each time. If it still fails, nothing changes.
         var isSame =
             fresh.TrueForAll(i => records[i]!.Error is not null)
             && before?.Files.Select(f => (f.Name, f.Bytes)).SequenceEqual(records.Select(r => (r!.Name, r.Bytes))) == true;
@@ -79,7 +79,7 @@ internal sealed class CorpusRun(
         return CorpusReport.Of(Target, records!, tokenizer, options.Format == CorpusFormat.Bin, sources.Count - fresh.Count);
     }
 
-    // The manifest of an earlier run that the corpus beside it belongs to.
+    // The manifest of an earlier run, which describes the existing corpus.
     private CorpusManifest? ReadBefore()
     {
         if (!Directory.Exists(options.Output))
@@ -87,11 +87,14 @@ internal sealed class CorpusRun(
         var before = CorpusManifest.Read(_manifest);
         if (before is not null && before.Settings != _settings)
             throw new ConfigurationException(
-                $"The output '{options.Output}' holds a corpus that was made otherwise: {before.Settings}. This one would be: "
-                    + $"{_settings}. Choose another folder, or remove that one."
+                $"Cannot update the corpus in '{options.Output}' because it was made with other settings: {before.Settings}. The "
+                    + $"new settings are: "
+                    + $"{_settings}. Choose another folder, or delete this one."
             );
         if (before is null && !Directory.Exists(_parts) && Directory.EnumerateFileSystemEntries(options.Output).Any())
-            throw new ConfigurationException($"The output '{options.Output}' is not empty, and holds no corpus. Choose another folder.");
+            throw new ConfigurationException(
+                $"Cannot write to '{options.Output}' because it is not empty and not a corpus. Choose " + $"another folder."
+            );
         var isWhole =
             options.Format == CorpusFormat.Txt
             || (File.Exists(Target) && before is not null && new FileInfo(Target).Length == before.Files.Sum(f => f.Bytes));
@@ -112,7 +115,7 @@ internal sealed class CorpusRun(
 
     private sealed record Unit(string Data, string Record, List<int> Sources);
 
-    // Neighbours that are to be read, until there is enough for one thread to do. A unit is known by all that its documents depend on.
+    // Neighboring files to read, enough for one thread. A unit is identified by everything that its documents depend on.
     private List<Unit> Units(List<int> fresh)
     {
         var units = new List<Unit>();
@@ -200,7 +203,7 @@ internal sealed class CorpusRun(
         }
     }
 
-    // Documents of new files from the parts, all others from the corpus as it was, in the order of the files.
+    // Takes documents of new files from the parts and all others from the old corpus, in the order of the files.
     private void Join(CorpusManifest? before, List<Unit> units, SourceRecord?[] records)
     {
         if (options.Format == CorpusFormat.Txt)
@@ -227,7 +230,7 @@ internal sealed class CorpusRun(
                 Copy(open, stream, record.Bytes);
             }
             open?.Dispose();
-            // From here until the new one is written, nothing says what the corpus holds.
+            // From here until the new manifest is written, nothing describes the corpus.
             File.Delete(_manifest);
         });
     }
@@ -267,8 +270,8 @@ internal sealed class CorpusRun(
         var reasons = records.Where(r => r!.Error is not null).Select(r => r!.Error!).Take(5).ToList();
         return new DataException(
             reasons.Count == 0
-                ? "The data holds no text at all: every file is empty, or was written by a program."
-                : $"Not one file could be read. {string.Join(' ', reasons)}"
+                ? "The data contains no text: every file is empty or was written by a program."
+                : $"No file could be read. {string.Join(' ', reasons)}"
         );
     }
 }

@@ -4,16 +4,15 @@ using System.Text.RegularExpressions;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// Removes running headers, footers and page numbers: rows at the edge of a page that come again on other pages at the same height
-/// (digits apart), that carry the number of the page, or that are nothing but a number. It works from the edge inwards and stops at the
-/// first row that is none of these.
+/// Removes running headers, footers and page numbers: rows at the edge of a page that repeat on other pages at the same height (except for
+/// digits), that contain the page number, or that are only a number. It works from the edge inwards and stops at the first other row.
 /// </summary>
 internal static partial class PageFurniture
 {
     private const int DeepestRow = 3;
     private const double SameHeight = 4;
 
-    /// <summary>Takes the rows out of the regions of all pages of a document.</summary>
+    /// <summary>Removes the rows from the regions of all pages of a document.</summary>
     /// <param name="pages">Pages in order, each with its regions and its height in points.</param>
     public static void Remove(IReadOnlyList<(double Height, List<PdfRegion> Regions)> pages)
     {
@@ -47,7 +46,7 @@ internal static partial class PageFurniture
         }
     }
 
-    /// <summary>All lines of a page that stand at one height.</summary>
+    /// <summary>All lines of a page at the same height.</summary>
     private sealed record Row(int Page, double Baseline, IReadOnlyList<PdfLine> Lines)
     {
         public int Rank { get; init; }
@@ -87,7 +86,7 @@ internal static partial class PageFurniture
     private static IEnumerable<int> Numbers(Row row) =>
         EdgeNumber().Matches(row.Text).Select(m => int.Parse(m.Groups["n"].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture));
 
-    // Printed number less place in the file: the same on most pages where pages are numbered.
+    // Printed page number minus page index: the same on most pages if pages are numbered.
     private static int? NumberOffset(List<Row> rows, int pageCount)
     {
         var best = rows.SelectMany(r => Numbers(r).Select(n => (Offset: n - r.Page, r.Page)))

@@ -4,15 +4,15 @@ using UglyToad.PdfPig.Content;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// Letters of a page -> words, in the direction that most letters have: a page that lies on its side is turned; text that stands across,
-/// such as the stamp in the margin of a preprint, is left out.
+/// Letters of a page -> words, in the direction of most letters: a page in landscape orientation is rotated. Text across it, such as the
+/// stamp in the margin of a preprint, is left out.
 /// </summary>
 internal static class PageWords
 {
-    // Share of the font size. TeX sets spaces of 0.2 to 0.5, letters that are moved together or apart differ by less than 0.1.
+    // Share of the font size. TeX sets spaces of 0.2 to 0.5; kerning moves letters by less than 0.1.
     private const double SpaceWidth = 0.14;
 
-    // What names of fonts tell; CMBX, CMTT and the like are TeX's.
+    // Parts of font names; CMBX, CMTT and similar names are TeX's.
     private static readonly string[] s_bold = ["bold", "CMBX", "SFBX"],
         s_fixed = ["mono", "courier", "typewriter", "consol", "CMTT", "SFTT", "LMTT", "NimbusMon", "inconsolata"];
 
@@ -38,7 +38,7 @@ internal static class PageWords
                 continue;
             }
             var next = Place(letter, orientation, page);
-            // Poor man's bold: the same letter again, a hair beside.
+            // Poor man's bold: the same letter again, slightly moved.
             if (
                 !drawn.Add(
                     (
@@ -59,7 +59,7 @@ internal static class PageWords
         return words;
     }
 
-    /// <summary>Whether there is a space between two neighbours on a line.</summary>
+    /// <summary>Whether there is a space between two neighbors on a line.</summary>
     public static bool IsSpace(double gap, double size) => gap > SpaceWidth * size;
 
     private static bool Continues(PdfWord word, PdfWord next)

@@ -19,7 +19,7 @@ internal static class LayerTypes
         var read = fields.ReadTexts("layer_types");
         if (read.Count == 0)
             return [.. Enumerable.Range(0, layers).Select(absent)];
-        fields.Require(read.Count == layers, "layer_types", $"{layers} are needed, one a layer");
+        fields.Require(read.Count == layers, "layer_types", $"it must have {layers} entries, one per layer");
         fields.Require(read.All(kinds.Contains), "layer_types", $"supported: {string.Join(", ", kinds)}");
         return read;
     }

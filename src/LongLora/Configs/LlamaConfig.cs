@@ -9,8 +9,8 @@ internal static class LlamaConfig
 
     public static ModelConfig Read(ConfigFields fields)
     {
-        fields.RequireFixed("pretraining_tp", 1, "it only splits products that are the same in one piece, so it can be set to 1");
-        fields.RequireFixed("rope_interleaved", false, "Hugging Face's layout of q and k is needed");
+        fields.RequireFixed("pretraining_tp", 1, "other values only split products that give the same result in one step. Set it to 1");
+        fields.RequireFixed("rope_interleaved", false, "q and k must be in Hugging Face's layout");
         fields.MarkKnown("is_llama_config", "max_sequence_length");
         return RopeConfig.Read(
             fields,
@@ -23,7 +23,7 @@ internal static class LlamaConfig
         );
     }
 
-    /// <summary>The fields that Llama and its relatives share, rotary ones and biases aside.</summary>
+    /// <summary>Reads the fields that Llama and its relatives share, except the rotary fields and biases.</summary>
     /// <param name="fields">The file.</param>
     /// <param name="modelType">The family.</param>
     /// <param name="rules">How the family's fields differ from Llama's; null for not at all.</param>
@@ -34,7 +34,7 @@ internal static class LlamaConfig
         if (rules.NamesDropout)
             fields.MarkKnown("attention_dropout", "residual_dropout");
         else
-            fields.RequireFixed("attention_dropout", 0, "there is no dropout in attention");
+            fields.RequireFixed("attention_dropout", 0, "attention has no dropout");
         int Size(string name, int? absent) => fields.ReadIntegerOrNull(name) ?? absent ?? fields.ReadInteger(name);
         var width = Size("hidden_size", rules.HiddenSize);
         var heads = Size("num_attention_heads", rules.HeadCount);
@@ -44,10 +44,10 @@ internal static class LlamaConfig
         fields.Require(
             givenHeadSize is not null || width % heads == 0,
             "hidden_size",
-            $"without a head_dim it must be a multiple of num_attention_heads, {heads}"
+            $"it must be a multiple of num_attention_heads, {heads}, if there is no head_dim"
         );
         var headSize = givenHeadSize ?? width / heads;
-        fields.Require(headSize % 2 == 0, "head_dim", $"a head of {headSize} numbers cannot be turned in pairs");
+        fields.Require(headSize % 2 == 0, "head_dim", $"it must be even because RoPE rotates pairs of numbers, and a head has {headSize}");
 
         return new ModelConfig
         {
@@ -77,7 +77,7 @@ internal static class LlamaConfig
         return root;
     }
 
-    /// <summary>What <see cref="ReadShape"/> reads.</summary>
+    /// <summary>Writes what <see cref="ReadShape"/> reads.</summary>
     public static JsonObject WriteShape(ModelConfig config, string architecture, ShapeRules? rules = null)
     {
         rules ??= new ShapeRules();

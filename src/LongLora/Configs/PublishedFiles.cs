@@ -1,8 +1,8 @@
 namespace LongLora.Configs;
 
 /// <summary>
-/// What the published <c>config.json</c> of well-known models says of their architecture, for families whose layers differ among each other:
-/// the files themselves, without what says nothing of the numbers.
+/// What the published <c>config.json</c> of well-known models says about their architecture, for families that came after Llama's first
+/// relatives: the files themselves, without the fields that do not affect the numbers.
 /// </summary>
 internal static class PublishedFiles
 {
@@ -26,7 +26,9 @@ internal static class PublishedFiles
               "model_type": "ministral3", "hidden_size": 3072, "intermediate_size": 9216, "num_hidden_layers": 26,
               "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 131072,
               "max_position_embeddings": 262144, "tie_word_embeddings": true,
-              "rope_parameters": {"rope_type": "yarn", "rope_theta": 1000000.0, "factor": 16.0, "original_max_position_embeddings": 16384, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1},
+              "rope_parameters": {"rope_type": "yarn", "rope_theta": 1000000.0, "factor": 16.0,
+              "original_max_position_embeddings": 16384, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0,
+              "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1},
               "bos_token_id": 1, "eos_token_id": 2
             }
             """,
@@ -98,7 +100,8 @@ internal static class PublishedFiles
             {
               "model_type": "qwen3_moe", "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 48,
               "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 151936,
-              "max_position_embeddings": 40960, "rope_theta": 1000000.0, "moe_intermediate_size": 768, "num_experts": 128,
+              "max_position_embeddings": 40960, "rope_theta": 1000000.0, "moe_intermediate_size": 768,
+              "num_experts": 128,
               "num_experts_per_tok": 8, "norm_topk_prob": true, "bos_token_id": 151643, "eos_token_id": 151645
             }
             """,
@@ -106,7 +109,8 @@ internal static class PublishedFiles
             {
               "model_type": "qwen3_moe", "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 94,
               "num_attention_heads": 64, "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 151936,
-              "max_position_embeddings": 40960, "rope_theta": 1000000.0, "moe_intermediate_size": 1536, "num_experts": 128,
+              "max_position_embeddings": 40960, "rope_theta": 1000000.0, "moe_intermediate_size": 1536,
+              "num_experts": 128,
               "num_experts_per_tok": 8, "norm_topk_prob": true, "bos_token_id": 151643, "eos_token_id": 151645
             }
             """,
@@ -114,14 +118,16 @@ internal static class PublishedFiles
             {
               "model_type": "mixtral", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
               "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32000, "max_position_embeddings": 32768,
-              "rope_theta": 1000000.0, "num_local_experts": 8, "num_experts_per_tok": 2, "bos_token_id": 1, "eos_token_id": 2
+              "rope_theta": 1000000.0, "num_local_experts": 8, "num_experts_per_tok": 2, "bos_token_id": 1,
+              "eos_token_id": 2
             }
             """,
         ["mixtral-8x22b"] = """
             {
               "model_type": "mixtral", "hidden_size": 6144, "intermediate_size": 16384, "num_hidden_layers": 56,
               "num_attention_heads": 48, "num_key_value_heads": 8, "vocab_size": 32000, "max_position_embeddings": 65536,
-              "rope_theta": 1000000.0, "num_local_experts": 8, "num_experts_per_tok": 2, "bos_token_id": 1, "eos_token_id": 2
+              "rope_theta": 1000000.0, "num_local_experts": 8, "num_experts_per_tok": 2, "bos_token_id": 1,
+              "eos_token_id": 2
             }
             """,
         ["gpt-oss-20b"] = """
@@ -129,7 +135,8 @@ internal static class PublishedFiles
               "model_type": "gpt_oss", "hidden_size": 2880, "intermediate_size": 2880, "num_hidden_layers": 24,
               "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 201088,
               "max_position_embeddings": 131072, "rope_theta": 150000.0,
-              "rope_scaling": {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false},
+              "rope_scaling": {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096,
+              "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false},
               "sliding_window": 128, "num_local_experts": 32, "num_experts_per_tok": 4, "swiglu_limit": 7.0,
               "eos_token_id": 200002
             }
@@ -139,7 +146,8 @@ internal static class PublishedFiles
               "model_type": "gpt_oss", "hidden_size": 2880, "intermediate_size": 2880, "num_hidden_layers": 36,
               "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 201088,
               "max_position_embeddings": 131072, "rope_theta": 150000.0,
-              "rope_scaling": {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false},
+              "rope_scaling": {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096,
+              "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false},
               "sliding_window": 128, "num_local_experts": 128, "num_experts_per_tok": 4, "swiglu_limit": 7.0,
               "eos_token_id": 200002
             }
@@ -177,7 +185,8 @@ internal static class PublishedFiles
               "model_type": "olmo3", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
               "num_attention_heads": 32, "num_key_value_heads": 32, "vocab_size": 100278, "max_position_embeddings": 65536,
               "rms_norm_eps": 1e-06, "rope_theta": 500000.0,
-              "rope_scaling": {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 8192, "attention_factor": 1.2079441541679836, "beta_fast": 32.0, "beta_slow": 1.0},
+              "rope_scaling": {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 8192,
+              "attention_factor": 1.2079441541679836, "beta_fast": 32.0, "beta_slow": 1.0},
               "sliding_window": 4096, "eos_token_id": 100257
             }
             """,
@@ -186,7 +195,8 @@ internal static class PublishedFiles
               "model_type": "olmo3", "hidden_size": 5120, "intermediate_size": 27648, "num_hidden_layers": 64,
               "num_attention_heads": 40, "num_key_value_heads": 8, "vocab_size": 100278, "max_position_embeddings": 65536,
               "rms_norm_eps": 1e-06, "rope_theta": 500000.0,
-              "rope_scaling": {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 8192, "attention_factor": 1.2079441541679836, "beta_fast": 32.0, "beta_slow": 1.0},
+              "rope_scaling": {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 8192,
+              "attention_factor": 1.2079441541679836, "beta_fast": 32.0, "beta_slow": 1.0},
               "sliding_window": 4096, "eos_token_id": 100257
             }
             """,
@@ -194,7 +204,8 @@ internal static class PublishedFiles
             {
               "model_type": "granite", "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 40,
               "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 49159, "max_position_embeddings": 131072,
-              "rms_norm_eps": 1e-05, "rope_theta": 10000000.0, "tie_word_embeddings": true, "embedding_multiplier": 12.0,
+              "rms_norm_eps": 1e-05, "rope_theta": 10000000.0, "tie_word_embeddings": true,
+              "embedding_multiplier": 12.0,
               "attention_multiplier": 0.015625, "residual_multiplier": 0.22, "logits_scaling": 8.0, "bos_token_id": 0,
               "eos_token_id": 0
             }
@@ -203,7 +214,8 @@ internal static class PublishedFiles
             {
               "model_type": "granite", "hidden_size": 4096, "intermediate_size": 12800, "num_hidden_layers": 40,
               "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 49159, "max_position_embeddings": 131072,
-              "rms_norm_eps": 1e-05, "rope_theta": 10000000.0, "tie_word_embeddings": true, "embedding_multiplier": 12.0,
+              "rms_norm_eps": 1e-05, "rope_theta": 10000000.0, "tie_word_embeddings": true,
+              "embedding_multiplier": 12.0,
               "attention_multiplier": 0.0078125, "residual_multiplier": 0.22, "logits_scaling": 16.0, "bos_token_id": 0,
               "eos_token_id": 0
             }
@@ -212,7 +224,8 @@ internal static class PublishedFiles
             {
               "model_type": "glm", "hidden_size": 4096, "intermediate_size": 13696, "num_hidden_layers": 40,
               "num_attention_heads": 32, "num_key_value_heads": 2, "head_dim": 128, "vocab_size": 151552,
-              "max_position_embeddings": 131072, "attention_bias": true, "rope_theta": 5000000.0, "partial_rotary_factor": 0.5,
+              "max_position_embeddings": 131072, "attention_bias": true, "rope_theta": 5000000.0,
+              "partial_rotary_factor": 0.5,
               "eos_token_id": [151329, 151336, 151338]
             }
             """,
@@ -229,7 +242,8 @@ internal static class PublishedFiles
               "model_type": "exaone4", "hidden_size": 2048, "intermediate_size": 4096, "num_hidden_layers": 30,
               "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 102400,
               "max_position_embeddings": 65536, "rope_theta": 1000000.0,
-              "rope_scaling": {"rope_type": "llama3", "factor": 16.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
+              "rope_scaling": {"rope_type": "llama3", "factor": 16.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+              "original_max_position_embeddings": 8192},
               "sliding_window": null, "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 361
             }
             """,
@@ -238,7 +252,8 @@ internal static class PublishedFiles
               "model_type": "exaone4", "hidden_size": 5120, "intermediate_size": 27392, "num_hidden_layers": 64,
               "num_attention_heads": 40, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 102400,
               "max_position_embeddings": 131072, "rope_theta": 1000000.0,
-              "rope_scaling": {"rope_type": "llama3", "factor": 16.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
+              "rope_scaling": {"rope_type": "llama3", "factor": 16.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+              "original_max_position_embeddings": 8192},
               "sliding_window": 4096, "sliding_window_pattern": 4, "bos_token_id": 1, "eos_token_id": 361
             }
             """,
@@ -261,7 +276,8 @@ internal static class PublishedFiles
               "model_type": "apertus", "hidden_size": 4096, "intermediate_size": 21504, "num_hidden_layers": 32,
               "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 131072, "max_position_embeddings": 65536,
               "hidden_act": "xielu", "rope_theta": 12000000.0,
-              "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
+              "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+              "original_max_position_embeddings": 8192},
               "bos_token_id": 1, "eos_token_id": 68
             }
             """,
@@ -269,7 +285,8 @@ internal static class PublishedFiles
             {
               "model_type": "cohere2", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
               "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 256000, "max_position_embeddings": 132096,
-              "logit_scale": 0.25, "rope_theta": 50000, "sliding_window": 4096, "bos_token_id": 5, "eos_token_id": 255001
+              "logit_scale": 0.25, "rope_theta": 50000, "sliding_window": 4096, "bos_token_id": 5,
+              "eos_token_id": 255001
             }
             """,
     };

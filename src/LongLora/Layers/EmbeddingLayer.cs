@@ -30,7 +30,7 @@ public sealed class EmbeddingLayer(Weight weight, double factor = 1)
         return rows.view([.. ids.shape, width]).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Adds the gradient [B, L, D] of the rows to that of the table, if it is trained.</summary>
+    /// <summary>Adds the gradient [B, L, D] of the rows to the gradient of the table, if the table is trained.</summary>
     public void Backward(Tensor ids, Tensor gradient)
     {
         if (!Weight.IsTrained)
@@ -43,7 +43,7 @@ public sealed class EmbeddingLayer(Weight weight, double factor = 1)
         );
     }
 
-    // Where the types differ, no copy of the whole text in the wider one is made.
+    // If the types differ, this avoids a copy of the whole text in the wider type.
     private void ForEachTile(long total, Action<long, long> action)
     {
         var tile = Math.Max(1, TileElements / Weight.Shape[1]);

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
-/// <summary>A trained update that is added to a projection's output: LoRA.</summary>
+/// <summary>A trained update that is added to a projection's output, such as LoRA.</summary>
 public interface ILinearUpdate
 {
     /// <summary>
@@ -16,6 +16,6 @@ public interface ILinearUpdate
     /// <summary>Adds its part of the input's gradient to <paramref name="inputGradient"/> in place.</summary>
     void AddInputGradient(Tensor gradient, Tensor inputGradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null);
 
-    /// <summary>What it adds to W: [O, I] in fp32.</summary>
+    /// <summary>The change that it makes to W: [O, I] in fp32.</summary>
     Tensor Delta();
 }

@@ -1,11 +1,11 @@
 namespace LongLora.Layers;
 
 /// <summary>
-/// Makes the layers of a model under their full state-dict names and keeps the list of them. Names stand where a layer is made; there is no
-/// map from other names.
+/// Makes the layers of a model under their full state-dict names and keeps a list of them. Each name is written where the layer is made;
+/// there is no map from other names.
 /// </summary>
 /// <param name="source">Where the weights come from.</param>
-/// <param name="projections">Makes the matrices of the decoder blocks where they are not dense; null for dense ones.</param>
+/// <param name="projections">Makes those matrices of the decoder blocks that are not dense; null if all are dense.</param>
 public sealed class LayerBuilder(WeightSource source, IProjectionSource? projections = null) : IDisposable
 {
     private readonly List<Weight> _weights = [];
@@ -13,10 +13,10 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
     private readonly List<INormLayer> _norms = [];
     private readonly List<ExpertStack> _stacks = [];
 
-    /// <summary>All weights in the order of their making.</summary>
+    /// <summary>All weights, in the order in which they were made.</summary>
     public IReadOnlyList<Weight> Weights => _weights;
 
-    /// <summary>All linear layers, a tied head not among them.</summary>
+    /// <summary>All linear layers, without a tied head.</summary>
     public IReadOnlyList<LinearLayer> Linears => _linears;
 
     /// <summary>All norms.</summary>
@@ -27,11 +27,11 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
     /// </summary>
     public IReadOnlyList<ExpertStack> Stacks => _stacks;
 
-    /// <summary>A linear layer <c>name.weight</c> [outputs, inputs] and, if so, <c>name.bias</c>.</summary>
+    /// <summary>Adds a linear layer: <c>name.weight</c> [outputs, inputs] and, with <paramref name="bias"/>, <c>name.bias</c>.</summary>
     public LinearLayer AddLinear(string name, long inputs, long outputs, bool bias = false) =>
         AddLinear(name, inputs, outputs, bias, projections);
 
-    /// <summary>A linear layer <c>name.weight</c> of one expert, which sees a share of the tokens.</summary>
+    /// <summary>Adds a linear layer <c>name.weight</c> of one expert, which sees a share of the tokens.</summary>
     public LinearLayer AddLinear(string name, long inputs, long outputs, double share)
     {
         var layer = AddLinear(name, inputs, outputs, false, projections);
@@ -39,7 +39,7 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
         return layer;
     }
 
-    /// <summary>The output head: its own layer, or the embedding matrix where <paramref name="tied"/>.</summary>
+    /// <summary>Adds the output head: its own layer, or the embedding matrix if <paramref name="tied"/>.</summary>
     public LinearLayer AddHead(string name, EmbeddingLayer embedding, bool tied)
     {
         long vocabulary = embedding.Weight.Shape[0],
@@ -49,7 +49,7 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
             : AddLinear(name, size, vocabulary, false, null);
     }
 
-    /// <summary>A token table <c>name.weight</c> [vocabulary, size].</summary>
+    /// <summary>Adds a token table <c>name.weight</c> [vocabulary, size].</summary>
     /// <param name="name">Module name.</param>
     /// <param name="vocabulary">V.</param>
     /// <param name="size">D.</param>
@@ -57,25 +57,25 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
     public EmbeddingLayer AddEmbedding(string name, long vocabulary, long size, double factor = 1) =>
         new(Add(name + ".weight", WeightRole.Matrix, vocabulary, size), factor);
 
-    /// <summary>An RMSNorm <c>name.weight</c> [size].</summary>
+    /// <summary>Adds an RMSNorm <c>name.weight</c> [size].</summary>
     public INormLayer AddRmsNorm(string name, long size, double epsilon) =>
         AddNorm(new RmsNorm(Add(name + ".weight", WeightRole.Scale, size), epsilon));
 
-    /// <summary>An RMSNorm whose scale is 1 + <c>name.weight</c> [size] (Gemma).</summary>
+    /// <summary>Adds an RMSNorm whose scale is 1 + <c>name.weight</c> [size] (Gemma).</summary>
     public INormLayer AddOffsetRmsNorm(string name, long size, double epsilon) =>
         AddNorm(new RmsNorm(Add(name + ".weight", WeightRole.Offset, size), epsilon, isOffset: true));
 
-    /// <summary>A LayerNorm <c>name.weight</c> [size] without a bias.</summary>
+    /// <summary>Adds a LayerNorm <c>name.weight</c> [size] without a bias.</summary>
     public INormLayer AddPlainLayerNorm(string name, long size, double epsilon) =>
         AddNorm(new LayerNorm(Add(name + ".weight", WeightRole.Scale, size), null, epsilon));
 
-    /// <summary>A weight that belongs to no layer of its own, under its full name.</summary>
+    /// <summary>Adds a weight that belongs to no layer of its own, under its full name.</summary>
     /// <param name="name">Name of the tensor.</param>
     /// <param name="role">How a new model begins.</param>
     /// <param name="shape">Its dimensions.</param>
     public Weight AddWeight(string name, WeightRole role, params long[] shape) => Add(name, role, shape);
 
-    /// <summary>A number of the architecture that a checkpoint holds beside the weights; nobody trains it.</summary>
+    /// <summary>Adds a number of the architecture that a checkpoint holds beside the weights; nobody trains it.</summary>
     /// <param name="name">Name of the tensor.</param>
     /// <param name="initial">Its value in a new model.</param>
     /// <param name="shape">Its dimensions.</param>
@@ -86,7 +86,7 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
         return weight;
     }
 
-    /// <summary>One matrix of each of several experts, which the checkpoint holds in one tensor.</summary>
+    /// <summary>Adds one matrix of each of several experts, which the checkpoint holds in one tensor.</summary>
     /// <param name="stack">The tensor.</param>
     /// <param name="experts">E.</param>
     /// <param name="share">The share of the tokens that one expert sees.</param>
@@ -107,7 +107,7 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
         return stack.Layers;
     }
 
-    /// <summary>A LayerNorm <c>name.weight</c> [size] and <c>name.bias</c> [size].</summary>
+    /// <summary>Adds a LayerNorm <c>name.weight</c> [size] and <c>name.bias</c> [size].</summary>
     public INormLayer AddLayerNorm(string name, long size, double epsilon) =>
         AddNorm(new LayerNorm(Add(name + ".weight", WeightRole.Scale, size), Add(name + ".bias", WeightRole.Bias, size), epsilon));
 
@@ -126,7 +126,7 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
         return norm;
     }
 
-    // The head and the embeddings are never quantised: they are trained, or a small part of a large model.
+    // The head and the embeddings are never quantized: they are trained, or they are a small part of a large model.
     private LinearLayer AddLinear(string name, long inputs, long outputs, bool bias, IProjectionSource? forms)
     {
         Weight? Bias() => bias ? Add(name + ".bias", WeightRole.Bias, outputs) : null;

@@ -5,7 +5,7 @@ namespace LongLora.Layers;
 
 /// <summary>
 /// y = w · x / sqrt(mean(x²) + ε), or (1 + w) · x / sqrt(mean(x²) + ε), over the last dimension (arXiv 1910.07467), computed in fp32
-/// whatever the type of x.
+/// for any type of x.
 /// </summary>
 /// <param name="weight">w [D].</param>
 /// <param name="epsilon">ε.</param>

@@ -139,8 +139,8 @@ public sealed class FamilyContractTests : IDisposable
             Near.AssertRelative(golden["logits"], model.ComputeLogits(ids, context), 1e-5, file);
             var targets = LlamaGoldenTests.Targets(ids);
             var count = targets.ge(0).sum().item<long>();
-            using var pass = new CheckpointedBackward(model);
-            var loss = pass.Run(ids, targets, context, 1.0 / count).item<double>() / count;
+            using var pass = new CheckpointedPass(model);
+            var loss = pass.ForwardBackward(ids, targets, context, 1.0 / count).item<double>() / count;
             Assert.Equal(golden["loss"].item<double>(), loss, 1e-6);
             var stored = golden.Names.Where(n => n.StartsWith("grad.", StringComparison.Ordinal)).ToHashSet();
             foreach (var weight in set.Weights.Where(w => stored.Remove("grad." + w.Name)))
@@ -238,8 +238,8 @@ public sealed class FamilyContractTests : IDisposable
             {
                 parameters.ClearGradients();
                 var before = Live();
-                using (var pass = new CheckpointedBackward(model, blocks))
-                using (var loss = pass.Run(ids, targets, context, 1.0 / 86))
+                using (var pass = new CheckpointedPass(model, blocks))
+                using (var loss = pass.ForwardBackward(ids, targets, context, 1.0 / 86))
                     Assert.Equal(plainLoss.item<float>(), loss.item<double>() / 86, 2e-6);
                 Assert.Equal(before, Live());
                 foreach (var (weight, expected) in set.Weights.Zip(plain))
@@ -307,8 +307,8 @@ public sealed class FamilyContractTests : IDisposable
             PlainPass.Loss(model, ids, targets, context).backward();
         var plain = set.Weights.Select(w => w.GetGradient().clone()).ToList();
         parameters.ClearGradients();
-        using var pass = new CheckpointedBackward(model);
-        pass.Run(ids, targets, context, 1.0 / (length - 1));
+        using var pass = new CheckpointedPass(model);
+        pass.ForwardBackward(ids, targets, context, 1.0 / (length - 1));
         foreach (var (weight, expected) in set.Weights.Zip(plain))
             Near.AssertRelative(expected, weight.GetGradient(), 2e-5, weight.Name);
     }
@@ -334,8 +334,8 @@ public sealed class FamilyContractTests : IDisposable
             PlainPass.Loss(model, ids, targets, context).backward();
             var plain = set.Weights.Select(w => w.GetGradient().clone()).ToList();
             parameters.ClearGradients();
-            using var pass = new CheckpointedBackward(model);
-            pass.Run(ids, targets, context, 1.0 / 86);
+            using var pass = new CheckpointedPass(model);
+            pass.ForwardBackward(ids, targets, context, 1.0 / 86);
             foreach (var (weight, expected) in set.Weights.Zip(plain))
                 Near.AssertRelative(expected, weight.GetGradient(), 2e-5, weight.Name);
             attached = Logits(model, ids, new FullAttention());
@@ -365,12 +365,13 @@ public sealed class FamilyContractTests : IDisposable
             var sampler = from is null ? new BatchSamplerState(0, 0, 0) : TrainingState.Restore(from, optimizer, parameters, "same");
             var ids = Ids(model, 1, 40);
             using var positions = RotaryEmbedding.Create(model.Config, 40);
-            using var pass = new CheckpointedBackward(model);
+            using var pass = new CheckpointedPass(model);
             for (var step = 0; step < steps; step++)
             {
                 parameters.ClearGradients();
-                pass.Run(ids, LlamaGoldenTests.Targets(ids), new ForwardContext(new ShiftedSparseAttention(Group), positions), 1.0 / 39);
-                optimizer.Step(1e-3, parameters.GradientNorm());
+                var context = new ForwardContext(new ShiftedSparseAttention(Group), positions);
+                pass.ForwardBackward(ids, LlamaGoldenTests.Targets(ids), context, 1.0 / 39);
+                optimizer.Step(1e-3, parameters.ComputeGradientNorm());
             }
             Directory.CreateDirectory(to);
             new TrainingState(optimizer, parameters, sampler).Save(to, "same");

@@ -110,8 +110,8 @@ public class FamilyGoldenTests
         using var parameters = new ParameterBuffer(set.Weights);
         var targets = LlamaGoldenTests.Targets(ids);
         var count = targets.ge(0).sum().item<long>();
-        using var pass = new CheckpointedBackward(model);
-        var loss = pass.Run(ids, targets, context, 1.0 / count).item<double>() / count;
+        using var pass = new CheckpointedPass(model);
+        var loss = pass.ForwardBackward(ids, targets, context, 1.0 / count).item<double>() / count;
         var lossDifference = Math.Abs(golden["loss"].item<double>() - loss);
         var stored = golden.Names.Where(n => n.StartsWith("grad.", StringComparison.Ordinal)).ToHashSet();
         var gradients = set

@@ -5,7 +5,7 @@ namespace LongLora.Models;
 
 /// <summary>
 /// The Llama family (Llama 1 to 3.2 and models of the same architecture): RMSNorm before each branch, rotary positions, grouped-query
-/// attention, SwiGLU. Its relatives differ from it in a few layers, and say in their files which.
+/// attention, SwiGLU. Related families differ in a few layers; their files say which.
 /// </summary>
 internal static class Llama
 {
@@ -20,7 +20,7 @@ internal static class Llama
             IsIgnored
         );
 
-    /// <summary>The chain around the blocks, whose names the relatives have kept.</summary>
+    /// <summary>The chain around the blocks. Related families use the same names.</summary>
     internal static ModelParts Build(
         ModelConfig config,
         LayerBuilder layers,
@@ -36,7 +36,7 @@ internal static class Llama
         return new(embedding, blocks, final, layers.AddHead("lm_head", embedding, config.TiedEmbeddings));
     }
 
-    /// <summary>Stored by early exports, computed here from the config.</summary>
+    /// <summary>Tensors that early exports stored and that are computed here from the config.</summary>
     internal static bool IsIgnored(string name) => name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal);
 
     /// <summary>A block with q, k and v in layers of their own.</summary>
