@@ -89,7 +89,8 @@ public static class PublishedConfigs
             ? config
             : PublishedFiles.Find(name)
                 ?? throw new ConfigurationException(
-                    $"There is no published model '{name}' in the list.{NearestName.Hint(name, Names)} Use one of {string.Join(", ", Names)}."
+                    $"There is no published model '{name}' in the list.{NearestName.Hint(name, Names)} "
+                        + $"Use one of {string.Join(", ", Names)}."
                 );
 
     private static ModelConfig Gated(
