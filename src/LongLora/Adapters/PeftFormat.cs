@@ -99,34 +99,45 @@ public static class PeftFormat
         IEnumerable<string> saved
     ) => AtomicFile.WriteText(Path.Combine(folder, ConfigFile), Config(options, model, basePath, saved).ToJsonString(s_indented) + "\n");
 
-    /// <summary>Reads an adapter and attaches it, trained embeddings, norms and positions included.</summary>
+    /// <summary>
+    /// The config of a base model with the positions that an adapter was trained with: what the network must be built from, since an
+    /// adapter on other positions is silently wrong.
+    /// </summary>
+    /// <param name="folder">The adapter's folder.</param>
+    /// <param name="config">The base model's config.</param>
+    /// <param name="reading">How to take what the files leave open; null for the defaults.</param>
+    /// <exception cref="CheckpointException">A file is missing or damaged, or an option is not supported.</exception>
+    /// <exception cref="ConfigurationException">
+    /// LongLoRA's files do not say for which context they were trained, and nobody else does.
+    /// </exception>
+    internal static ModelConfig Positions(string folder, ModelConfig config, AdapterReading? reading = null)
+    {
+        var adapter = ReadConfig(ConfigPath(folder));
+        using var files = AdapterFiles.Open(folder);
+        return NewPositions(files, adapter, config, reading ?? new AdapterReading());
+    }
+
+    /// <summary>Reads an adapter and attaches it, trained embeddings and norms included.</summary>
     /// <remarks>
     /// Embeddings with more rows than the model's, such as those of LongLoRA's added <c>[PAD]</c>, give the model a larger vocabulary;
     /// the head's new rows are the mean of the others, as LongLoRA has them.
     /// </remarks>
     /// <param name="folder">The adapter's folder.</param>
-    /// <param name="model">The base model.</param>
+    /// <param name="model">The base model, built with the adapter's <see cref="Positions"/>.</param>
     /// <param name="reading">How to take what the files leave open; null for the defaults.</param>
     /// <exception cref="CheckpointException">
     /// A file is missing or damaged, an option is not supported, or the adapter belongs to another model.
     /// </exception>
-    /// <exception cref="ConfigurationException">
-    /// LongLoRA's files do not say for which context they were trained, and nobody else does.
-    /// </exception>
-    public static AdapterSet Attach(string folder, CausalLanguageModel model, AdapterReading? reading = null)
+    internal static AdapterSet Attach(string folder, CausalLanguageModel model, AdapterReading? reading = null)
     {
-        var configPath = Path.Combine(folder, ConfigFile);
-        if (!File.Exists(configPath))
-            throw new CheckpointException($"'{folder}' has no {ConfigFile}: it is not an adapter.");
-        reading ??= new AdapterReading();
+        var configPath = ConfigPath(folder);
         var config = ReadConfig(configPath);
         var (rank, alpha) = ((int)(Number(config, "r", configPath) ?? 8), Number(config, "lora_alpha", configPath) ?? 8);
         using var files = AdapterFiles.Open(folder);
-        var positions = NewPositions(files, config, model.Config, reading);
 
         var stored = files.Tensors.ToDictionary();
         var adapters = TakePairs(files, stored, model, rank, alpha);
-        var replaced = TakeWeights(files, stored, model, reading.KeepVocabulary);
+        var replaced = TakeWeights(files, stored, model, reading?.KeepVocabulary == true);
         TakeTiedHead(stored, files, model);
         if (stored.Count > 0)
             throw new CheckpointException(
@@ -135,7 +146,6 @@ public static class PeftFormat
             );
         if (adapters.Count == 0 && replaced.Count == 0)
             throw new CheckpointException($"{files.Path} holds no tensors: the adapter is empty.");
-        model.Config = positions with { VocabularySize = model.Config.VocabularySize };
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
         var options = new AdapterOptions
         {
@@ -147,6 +157,11 @@ public static class PeftFormat
         };
         return AdapterSet.Attach(model, options, adapters, replaced);
     }
+
+    private static string ConfigPath(string folder) =>
+        Path.Combine(folder, ConfigFile) is var path && File.Exists(path)
+            ? path
+            : throw new CheckpointException($"'{folder}' has no {ConfigFile}: it is not an adapter.");
 
     private static Dictionary<string, LoraAdapter> TakePairs(
         AdapterFiles files,

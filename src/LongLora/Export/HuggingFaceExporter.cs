@@ -44,12 +44,26 @@ public static class HuggingFaceExporter
     /// <summary>Every tensor of the model with its adapters merged, in its stored type, made when its turn comes.</summary>
     internal static IEnumerable<TensorToWrite> Tensors(CausalLanguageModel model, CheckpointDirectory origin)
     {
-        var linears = model.Linears.ToDictionary(l => l.Name + ".weight");
+        var stacks = model.Stacks.ToDictionary(s => s.Name);
+        var inStacks = model.Stacks.SelectMany(s => s.Layers).ToHashSet();
+        var linears = model.Linears.Where(l => !inStacks.Contains(l)).ToDictionary(l => l.Name + ".weight");
         return model
             .Weights.Select(weight => new TensorToWrite(weight.Name, origin.Tensors[weight.Name].Type, weight.Shape, () =>
-                linears.TryGetValue(weight.Name, out var layer) ? Merged(layer) : weight.Value.alias()
+                linears.TryGetValue(weight.Name, out var layer) ? Merged(layer)
+                : stacks.TryGetValue(weight.Name, out var stack) ? Merged(stack)
+                : weight.Value.alias()
             ))
-            .Concat(linears.Where(l => l.Value.Projection is QuantizedProjection).Select(l => Widened(l.Key, l.Value)));
+            .Concat(linears.Where(l => l.Value.Projection is QuantizedProjection).Select(l => Widened(l.Key, l.Value)))
+            .Concat(
+                model
+                    .Stacks.Where(s => s.Layers[0].Projection is QuantizedProjection)
+                    .Select(s => new TensorToWrite(
+                        s.Name,
+                        ((QuantizedProjection)s.Layers[0].Projection).OriginalType,
+                        s.GetShape(s.Layers.Count),
+                        () => Merged(s)
+                    ))
+            );
     }
 
     /// <summary>Copies tokenizer, chat template and licence.</summary>
@@ -88,6 +102,21 @@ public static class HuggingFaceExporter
     // A quantised matrix goes back to the type that it was made of.
     private static TensorToWrite Widened(string name, LinearLayer layer) =>
         new(name, ((QuantizedProjection)layer.Projection).OriginalType, [layer.OutputSize, layer.InputSize], () => Merged(layer));
+
+    // The matrices of all experts in the tensor that holds them.
+    private static Tensor Merged(ExpertStack stack)
+    {
+        using var noGradient = no_grad();
+        var shape = stack.GetShape(stack.Layers.Count);
+        var result = empty(shape, ScalarType.Float32);
+        for (var e = 0; e < stack.Layers.Count; e++)
+        {
+            using var scope = NewDisposeScope();
+            var own = Merged(stack.Layers[e]);
+            result.select(0, e).copy_(stack.IsTransposed ? own.t() : own);
+        }
+        return result;
+    }
 
     // W + s B A in fp32; rounded once, to the stored type, when it is written.
     private static Tensor Merged(LinearLayer layer)

@@ -7,7 +7,8 @@ namespace LongLora.Layers;
 
 /// <summary>Looks up one row for each token id.</summary>
 /// <param name="weight">[V, D].</param>
-public sealed class EmbeddingLayer(Weight weight)
+/// <param name="factor">Factor on the rows (Gemma, Granite).</param>
+public sealed class EmbeddingLayer(Weight weight, double factor = 1)
 {
     private const long TileElements = 4 << 20;
 
@@ -24,6 +25,8 @@ public sealed class EmbeddingLayer(Weight weight)
             ForEachTile(flat.numel(), (start, count) =>
                 rows.narrow(0, start, count).copy_(Weight.Value.index_select(0, flat.narrow(0, start, count)))
             );
+        if (factor != 1)
+            rows = is_grad_enabled() ? rows.mul(Scalars.Of(factor)) : rows.mul_(Scalars.Of(factor));
         return rows.view([.. ids.shape, width]).MoveToOuterDisposeScope();
     }
 
@@ -36,7 +39,7 @@ public sealed class EmbeddingLayer(Weight weight)
         using var scope = NewDisposeScope();
         var (flat, rows, target) = (ids.flatten(), gradient.reshape(-1, Weight.Shape[1]), Weight.GetGradient());
         ForEachTile(flat.numel(), (start, count) =>
-            target.index_add_(0, flat.narrow(0, start, count), rows.narrow(0, start, count).to(ScalarType.Float32), Scalars.One)
+            target.index_add_(0, flat.narrow(0, start, count), rows.narrow(0, start, count).to(ScalarType.Float32), Scalars.Of(factor))
         );
     }
 

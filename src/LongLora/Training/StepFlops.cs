@@ -51,8 +51,9 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         using var model = ModelLoader.Describe(config);
         double rows = (double)batch * length;
         var adapted = tuning.TrainEverything || tuning.Rank == 0 ? [] : AdapterSet.Targets(model, tuning.TargetModules).ToHashSet();
-        double Dense(LinearLayer layer) => 2 * rows * layer.InputSize * layer.OutputSize;
-        double Update(LinearLayer layer) => adapted.Contains(layer) ? 2 * rows * tuning.Rank * (layer.InputSize + layer.OutputSize) : 0;
+        double Dense(LinearLayer layer) => 2 * rows * layer.Share * layer.InputSize * layer.OutputSize;
+        double Update(LinearLayer layer) =>
+            adapted.Contains(layer) ? 2 * rows * layer.Share * tuning.Rank * (layer.InputSize + layer.OutputSize) : 0;
         double Layer(LinearLayer layer) => Dense(layer) + Update(layer);
 
         // A tied head is not among the linear layers, and is trained with the embeddings.
@@ -66,10 +67,14 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
 
         LayerFlops Parts(LinearLayer layer) =>
             adapted.Contains(layer)
-                ? new(Dense(layer), 2 * rows * tuning.Rank * layer.InputSize, 2 * rows * tuning.Rank * layer.OutputSize)
+                ? new(
+                    Dense(layer),
+                    2 * rows * layer.Share * tuning.Rank * layer.InputSize,
+                    2 * rows * layer.Share * tuning.Rank * layer.OutputSize
+                )
                 : new(Dense(layer), 0, 0);
         var blocks = products - Layer(model.Head);
-        var mlp = blocks - model.Blocks.Sum(b => b.AttentionLayers.Append(b.MlpOutput).Sum(Layer)); // the MLP's first half
+        var mlp = blocks - model.Blocks.Sum(b => b.AttentionLayers.Concat(b.Mlp.Outputs).Sum(Layer)); // the MLP's first half
         // x Aᵀ and g B of an adapted head are made twice too.
         double Passes(DecoderBlock block) => CountPasses(block, (long)rows, cuda);
         var recomputed = mlp + model.Blocks.Sum(b => CountAgain(b, Parts, Passes(b))) + Update(model.Head) + scores;
@@ -109,7 +114,13 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         var output = parts(block.AttentionOutput);
         sum += (block.IsParallel ? 0 : output.Dense + output.In + output.Out) + output.In + passes * output.Out;
         // Not run again itself.
-        var last = parts(block.MlpOutput);
-        return sum + last.In + last.Out;
+        foreach (var layer in block.Mlp.Outputs)
+            sum += parts(layer).In + parts(layer).Out;
+        // A norm behind a branch needs its output again.
+        if (block.AttentionEnd.Norm is not null)
+            sum += output.Dense + output.In + output.Out;
+        if (block.MlpEnd.Norm is not null)
+            sum += block.Mlp.Outputs.Sum(l => parts(l).Dense + parts(l).In + parts(l).Out);
+        return sum;
     }
 }
