@@ -55,6 +55,8 @@ internal sealed class ModelArguments
     internal CausalLanguageModel Load(ParseResult parsed, out ITokenizer? tokenizer, out AdapterSet? adapter)
     {
         var path = parsed.GetValue(_model)!;
+        if (parsed.GetValue(_adapter) is { } asked)
+            PeftFormat.RequireSupported(asked); // before a weight is read
         var model = Open(parsed, path);
         tokenizer = TokenizerLoader.LoadIfPresent(path);
         adapter = parsed.GetValue(_adapter) is { } adapterPath ? PeftFormat.Attach(adapterPath, model, _reading.Read(parsed)) : null;

@@ -275,6 +275,8 @@ internal static class ExportCommand
 
         internal CausalLanguageModel Load(ParseResult parsed, out CheckpointDirectory folder, out AdapterSet? set)
         {
+            if (Adapter(parsed) is { } asked)
+                PeftFormat.RequireSupported(asked); // before a weight is read
             folder = CheckpointDirectory.Open(parsed.GetValue(_model)!);
             var model = ModelLoader.Load(folder.Config, folder);
             set = Adapter(parsed) is { } path ? PeftFormat.Attach(path, model, _reading.Read(parsed)) : null;

@@ -52,10 +52,12 @@ internal static class MergeCommand
             var target = parsed.GetValue(output)!;
             if (Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any())
                 throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
+            PeftFormat.RequireSupported(parsed.GetValue(adapter)!); // before a weight is read
             var folder = CheckpointDirectory.Open(parsed.GetValue(model)!);
             using var merged = ModelLoader.Load(folder.Config, folder, null, parsed.GetValue(kind));
             using var set = PeftFormat.Attach(parsed.GetValue(adapter)!, merged, reading.Read(parsed));
             HuggingFaceExporter.Write(target, merged, folder, new ExportOptions { TokenizerFolder = parsed.GetValue(adapter) });
+            AdapterArguments.Tell(set, context.Output);
             context.Output.WriteLine(
                 $"{set.Adapters.Count} LoRA pairs and {set.ModelWeights.Count} trained weights merged; context "
                     + $"{RopeScaling.CurrentContext(merged.Config):N0} tokens."

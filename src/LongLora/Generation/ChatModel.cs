@@ -54,6 +54,8 @@ public sealed class ChatModel : IDisposable
             throw new ConfigurationException(
                 $"context is {options.Context}; it must be at least 2: one token of the prompt and one of the answer."
             );
+        if (options.Adapter is { } adapterPath)
+            PeftFormat.RequireSupported(adapterPath); // before a weight is read
         var tokenizer = TokenizerLoader.Load(options.Model);
         var template = options.Template switch
         {

@@ -14,6 +14,9 @@ public sealed class EmbeddingLayer(Weight weight)
     /// <summary>[V, D].</summary>
     public Weight Weight { get; } = weight;
 
+    /// <summary>The trained update, if one is attached.</summary>
+    public IEmbeddingUpdate? Update { get; set; }
+
     /// <summary>[B, L] ids -> [B, L, D] of <paramref name="type"/>.</summary>
     public Tensor Forward(Tensor ids, ScalarType type)
     {
@@ -24,20 +27,34 @@ public sealed class EmbeddingLayer(Weight weight)
             ForEachTile(flat.numel(), (start, count) =>
                 rows.narrow(0, start, count).copy_(Weight.Value.index_select(0, flat.narrow(0, start, count)))
             );
+        Update?.ApplyTo(rows, flat);
         return rows.view([.. ids.shape, width]).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Adds the gradient [B, L, D] of the rows to that of the table, if it is trained.</summary>
+    /// <summary>Adds the gradient [B, L, D] of the rows to those of the table and the update, as far as they are trained.</summary>
     public void Backward(Tensor ids, Tensor gradient)
     {
-        if (!Weight.IsTrained)
+        if (!Weight.IsTrained && Update is null)
             return;
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var (flat, rows, target) = (ids.flatten(), gradient.reshape(-1, Weight.Shape[1]), Weight.Gradient());
+        var (flat, rows) = (ids.flatten(), gradient.reshape(-1, Weight.Shape[1]));
+        Update?.AccumulateGradients(flat, rows);
+        if (!Weight.IsTrained)
+            return;
+        var target = Weight.Gradient();
         ForEachTile(flat.numel(), (start, count) =>
             target.index_add_(0, flat.narrow(0, start, count), rows.narrow(0, start, count).to(ScalarType.Float32), Scalars.One)
         );
+    }
+
+    /// <summary>The table with the update merged in: [V, D], a copy in fp32.</summary>
+    public Tensor Merged()
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        var table = Weight.Value.detach().to(ScalarType.Float32, copy: true);
+        return (Update?.Merged(table) ?? table).MoveToOuterDisposeScope();
     }
 
     // Where the types differ, no copy of the whole text in the wider one is made.

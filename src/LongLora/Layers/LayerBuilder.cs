@@ -35,6 +35,15 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
             : Linear(name, size, vocabulary, false, null);
     }
 
+    /// <summary>Gives a tied head a matrix of its own, with the table's present values; it counts among the linear layers from now on.</summary>
+    internal void Untie(LinearLayer head, EmbeddingLayer embedding)
+    {
+        var own = new Weight(head.Name + ".weight", embedding.Weight.Value.alias());
+        head.Projection = new DenseProjection(own);
+        _weights.Add(own);
+        _linears.Add(head);
+    }
+
     /// <summary>A token table <c>name.weight</c> [vocabulary, size].</summary>
     public EmbeddingLayer Embedding(string name, long vocabulary, long size) =>
         new(Add(name + ".weight", WeightRole.Matrix, vocabulary, size));

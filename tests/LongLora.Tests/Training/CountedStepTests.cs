@@ -26,6 +26,8 @@ public class CountedStepTests
 
     private sealed class CountedProjection(IProjection inner, LinearLayer layer, Counter counter) : IProjection
     {
+        public Weight? Bias => inner.Bias;
+
         private bool IsTrained => inner is DenseProjection { Weight.IsTrained: true };
 
         public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
@@ -58,30 +60,30 @@ public class CountedStepTests
 
     private sealed class CountedUpdate(ILinearUpdate inner, int rank, LinearLayer layer, Counter counter) : ILinearUpdate
     {
-        public void AddTo(Tensor output, Tensor rows, FeatureSlice? outputs = null)
+        public Tensor Forward(IProjection projection, Tensor rows, FeatureSlice? outputs = null)
         {
             // With a graph, backward makes the gradients of both factors and both inputs: two more products of each size.
             var times = is_grad_enabled() ? 3 : 1;
             counter.Product(rows.size(0), layer.InputSize, rank, times);
             counter.Product(rows.size(0), rank, outputs?.Count ?? layer.OutputSize, times);
-            inner.AddTo(output, rows, outputs);
+            return inner.Forward(projection, rows, outputs);
         }
 
-        public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
+        public void AccumulateGradients(IProjection projection, Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
         {
             counter.Product(rows.size(0), layer.InputSize, rank, 2); // x Aᵀ, and (g B)ᵀ x
             counter.Product(rows.size(0), rank, gradient.size(1), 2); // gᵀ (x Aᵀ), and g B
-            inner.AccumulateGradients(rows, gradient, outputs);
+            inner.AccumulateGradients(projection, rows, gradient, outputs);
         }
 
-        public void AddInputGradient(Tensor gradient, Tensor inputGradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+        public Tensor InputGradient(IProjection projection, Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
         {
             counter.Product(gradient.size(0), gradient.size(1), rank);
             counter.Product(gradient.size(0), rank, inputs?.Count ?? layer.InputSize);
-            inner.AddInputGradient(gradient, inputGradient, inputs, outputs);
+            return inner.InputGradient(projection, gradient, inputs, outputs);
         }
 
-        public Tensor Delta() => inner.Delta();
+        public Tensor Merged(IProjection projection) => inner.Merged(projection);
     }
 
     [Theory]

@@ -76,6 +76,7 @@ public static class GgufExporter
                     + "silently wrong. Export the merged model: longlora export gguf --model BASE --adapter ADAPTER."
             );
         }
+        set.RequirePlainLora("A GGUF adapter");
         if (type == GgufType.Q8)
             throw new ConfigurationException("LoRA matrices are small, and their error counts twice: export them as f32, f16 or bf16.");
         var architecture = GgufArchitecture.Of(model.Config);
@@ -91,17 +92,25 @@ public static class GgufExporter
         foreach (var (name, adapter) in set.Adapters)
         {
             var weight = name + ".weight";
+            tensors.Add(Of(GgufArchitecture.TensorName(weight) + ".lora_a", type, [adapter.PlainRank, adapter.A.Shape[1]], adapter.PlainA));
             tensors.Add(
-                Of(GgufArchitecture.TensorName(weight) + ".lora_a", type, adapter.A.Shape, () => adapter.A.Value.to(ScalarType.Float32))
-            );
-            tensors.Add(
-                Of(GgufArchitecture.TensorName(weight) + ".lora_b", type, adapter.B.Shape, () =>
-                    Arranged(architecture, weight, adapter.B.Value.alias())
+                Of(GgufArchitecture.TensorName(weight) + ".lora_b", type, [adapter.B.Shape[0], adapter.PlainRank], () =>
+                    Arranged(architecture, weight, ScaledB(adapter, set.Options.Alpha))
                 )
             );
         }
         GgufWriter.Write(path, keys, tensors);
         return Checked(path);
+    }
+
+    // Engines scale by alpha / r, one alpha for all: what is scaled otherwise has the rest in B.
+    private static Tensor ScaledB(LoraAdapter adapter, double alpha)
+    {
+        var rest = adapter.Scale * adapter.PlainRank / alpha;
+        if (rest == 1)
+            return adapter.PlainB();
+        using var b = adapter.PlainB();
+        return b.detach().mul(Scalars.Of(rest));
     }
 
     /// <summary>Checks what engines take for granted, beyond the rules of the format itself.</summary>
