@@ -26,15 +26,17 @@ var interpolated = Measure(null, c => RopeScaling.Extend(c, "auto", null, contex
 var result = FineTune.Run(
     new FineTuneOptions
     {
-        Model = model,
-        Data = [train],
-        Context = context,
-        Output = Path.Combine(output, "run"),
-        Steps = steps,
-        GradientAccumulation = 2,
-        LearningRate = 2e-3, // a model of 260 thousand parameters; 2e-5 is right for 7 billion
-        WarmupSteps = 10,
-        Schedule = ScheduleKind.Cosine,
+        Model = new() { Path = model, Context = context },
+        Data = new() { Sources = [train] },
+        Optimizer = new()
+        {
+            Steps = steps,
+            GradientAccumulation = 2,
+            LearningRate = 2e-3, // a model of 260 thousand parameters; 2e-5 is right for 7 billion
+            WarmupSteps = 10,
+            Schedule = ScheduleKind.Cosine,
+        },
+        Run = new() { Output = Path.Combine(output, "run") },
     },
     new Progress()
 );

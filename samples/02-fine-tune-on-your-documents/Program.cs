@@ -35,20 +35,26 @@ var (train, test) = (files[..^kept], files[^kept..]);
 Console.WriteLine($"{train.Length} documents to train on, {test.Length} to measure");
 
 using var config = CheckpointDirectory.Open(model, headersOnly: true);
-var context = 4 * RopeScaling.CurrentContext(config.Config);
+var context = 4 * RopeScaling.GetCurrentContext(config.Config);
 var options = new FineTuneOptions
 {
-    Model = model,
-    Data = [.. train.Select(file => new DataSource(file))],
-    Context = context,
-    Output = Path.Combine(output, "run"),
-    RopeScaling = RopeScaling.ByLength, // short text keeps the positions that it has
-    ShortShare = 0.25, // and a quarter of the training is short
-    Steps = steps,
-    GradientAccumulation = 2,
-    LearningRate = 1e-3, // for the small model; for one of 7 billion weights 2e-5, the default, is right
-    WarmupSteps = 5,
-    Schedule = ScheduleKind.Cosine,
+    Model = new()
+    {
+        Path = model,
+        Context = context,
+        RopeScaling = RopeScaling.ByLength, // short text keeps the positions that it has
+    },
+    Data = new() { Sources = [.. train.Select(file => new DataSource(file))] },
+    Method = new() { ShortShare = 0.25 }, // and a quarter of the training is short
+    Optimizer = new()
+    {
+        Steps = steps,
+        GradientAccumulation = 2,
+        LearningRate = 1e-3, // for the small model; for one of 7 billion weights 2e-5, the default, is right
+        WarmupSteps = 5,
+        Schedule = ScheduleKind.Cosine,
+    },
+    Run = new() { Output = Path.Combine(output, "run") },
 };
 var before = Measure(null);
 var result = FineTune.Run(options, new Progress(), DocumentFormats.All);

@@ -19,7 +19,7 @@ internal static class EvaluationOutput
     /// <summary>Says so where lengths lie beyond what the model was made for.</summary>
     internal static void NoteContext(CliContext context, CausalLanguageModel model, IEnumerable<int> lengths)
     {
-        var own = RopeScaling.CurrentContext(model.Config);
+        var own = RopeScaling.GetCurrentContext(model.Config);
         if (lengths.Any(length => length > own))
             context.Output.WriteLine($"Lengths above {own:N0} are beyond the context of the model.");
     }

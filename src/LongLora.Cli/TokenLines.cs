@@ -14,7 +14,7 @@ internal static class TokenLines
     {
         var text = new StringBuilder();
         var (isMasked, learnt) = (false, 0);
-        foreach (var token in TokenPreview.Of(example, tokenizer))
+        foreach (var token in TokenPreview.Read(example, tokenizer))
         {
             if (isMasked == token.IsLearnt)
                 text.Append(token.IsLearnt ? "⟧" : "⟦");

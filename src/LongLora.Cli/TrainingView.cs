@@ -26,8 +26,9 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     internal FineTuneResult Show(Func<IProgress<TrainingStep>, FineTuneResult> run)
     {
         context.Output.WriteLine(
-            $"{options.FromScratch ?? options.Model} to {options.Context:N0} tokens: "
-                + $"{FineTuneOptionTable.Kebab(options.Tuning.ToString())}, {AttentionText()} attention, {options.Steps:N0} steps"
+            $"{options.Model.FromScratch ?? options.Model.Path} to {options.Model.Context:N0} tokens: "
+                + $"{FineTuneOptionTable.Kebab(options.Method.Tuning.ToString())}, {AttentionText()} attention, "
+                + $"{options.Optimizer.Steps:N0} steps"
         );
         var profile = context.Console.Profile;
         if (!profile.Out.IsTerminal || !profile.Capabilities.Interactive || !profile.Capabilities.Ansi)
@@ -81,22 +82,23 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
                     + $"{Span(last.Elapsed)}, peak memory {Size(last.PeakMemoryBytes)}"
             );
             context.Output.WriteLine(
-                $"Loss:   {last.Loss:F4}, smoothed {_smooth:F4} nats per token; curve in {Quoted(Path.Combine(options.Output, "loss.png"))}"
+                $"Loss:   {last.Loss:F4}, smoothed {_smooth:F4} nats per token; "
+                    + $"curve in {Quoted(Path.Combine(options.Run.Output, "loss.png"))}"
             );
         }
         else
-            context.Output.WriteLine($"Done:   all {options.Steps:N0} steps were there already");
+            context.Output.WriteLine($"Done:   all {options.Optimizer.Steps:N0} steps were there already");
         context.Output.WriteLine($"Result: {result.Result}");
         var target =
-            options.Tuning == TuningMethod.Full
+            options.Method.Tuning == TuningMethod.Full
                 ? $"--model {Quoted(result.Result)}"
-                : $"--model {Quoted(options.Model)} --adapter {Quoted(result.Result)}";
+                : $"--model {Quoted(options.Model.Path)} --adapter {Quoted(result.Result)}";
         var measure =
-            options.Task == TrainingTask.Sft
-                ? $"answers {target} --data CONVERSATIONS --template {options.Template}"
+            options.Data.Task == TrainingTask.Sft
+                ? $"answers {target} --data CONVERSATIONS --template {options.Data.Template}"
                 : $"perplexity {target} --data TEXT";
-        context.Output.WriteLine($"Next:   longlora evaluate {measure} --context {options.Context}");
-        if (options.Tuning != TuningMethod.Full)
+        context.Output.WriteLine($"Next:   longlora evaluate {measure} --context {options.Model.Context}");
+        if (options.Method.Tuning != TuningMethod.Full)
             context.Output.WriteLine($"        longlora merge {target} --output MERGED");
     }
 
@@ -151,9 +153,10 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     private static string Quoted(string path) => path.Any(char.IsWhiteSpace) ? $"\"{path}\"" : path;
 
     private string AttentionText() =>
-        options.Attention == AttentionKind.Full
+        options.Method.Attention == AttentionKind.Full
             ? "full"
-            : $"{FineTuneOptionTable.Kebab(options.Attention.ToString())} (groups of {options.ResolvedGroupSize:N0})";
+            : $"{FineTuneOptionTable.Kebab(options.Method.Attention.ToString())} "
+                + $"(groups of {options.Method.ResolveGroupSize(options.Model.Context):N0})";
 
     // From the speed of the last steps: the first ones are slower.
     private TimeSpan Remaining(TrainingStep step)

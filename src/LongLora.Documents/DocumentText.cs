@@ -29,7 +29,7 @@ public static class DocumentText
     /// <exception cref="DataException">It is damaged, or of a kind that cannot be read.</exception>
     public static string Read(Stream stream, string name)
     {
-        if (!s_readers.Any(r => r.Extensions.Contains(DataFiles.Extension(name))))
+        if (!s_readers.Any(r => r.Extensions.Contains(DataFiles.GetExtension(name))))
             throw new DataException(
                 $"'{name}' is of no kind that can be read; there are "
                     + $"{string.Join(", ", s_readers.SelectMany(r => r.Extensions).Distinct())}."
@@ -41,7 +41,7 @@ public static class DocumentText
 
     private static void Append(StringBuilder text, Stream stream, string file)
     {
-        var reader = s_readers.First(r => r.Extensions.Contains(DataFiles.Extension(file)));
+        var reader = s_readers.First(r => r.Extensions.Contains(DataFiles.GetExtension(file)));
         foreach (var (document, _) in DataFiles.Guard(reader.Read(stream, file), file))
             text.Append(text.Length > 0 ? "\n\n" : "").Append(document.ReadToEnd());
     }

@@ -53,7 +53,7 @@ public static class RunReader
             Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path))),
             Title = options is null
                 ? "Run"
-                : $"{Name(options.Model.Length > 0 ? options.Model : "a new model")}, {options.Context:N0} tokens",
+                : $"{Name(options.Model.Path.Length > 0 ? options.Model.Path : "a new model")}, {options.Model.Context:N0} tokens",
             Summary = options is null ? "" : Summary(options),
             Facts = options is null
                 ? []
@@ -83,16 +83,17 @@ public static class RunReader
 
     private static string Summary(FineTuneOptions options)
     {
+        var method = options.Method;
         var attention =
-            options.Attention == LongLora.Attention.AttentionKind.Full
+            method.Attention == LongLora.Attention.AttentionKind.Full
                 ? "full attention"
-                : $"{FineTuneOptionTable.Kebab(options.Attention.ToString())} attention in groups of {options.ResolvedGroupSize:N0}";
+                : $"{FineTuneOptionTable.Kebab(method.Attention.ToString())} attention in groups of {method.ResolveGroupSize(options.Model.Context):N0}";
         var trained =
-            options.Tuning == LongLora.Adapters.TuningMethod.Full
+            method.Tuning == LongLora.Adapters.TuningMethod.Full
                 ? "all weights"
-                : $"LoRA of rank {options.Rank}{(options.TrainsEmbeddings ? ", embeddings" : "")}{(options.TrainsNorms ? ", norms" : "")}";
-        var scaling = options.RopeScaling == "auto" ? "" : $"; positions {options.RopeScaling}";
-        return $"Trained on {(options.Task == TrainingTask.Sft ? "conversations" : "text")} of {options.Context:N0} tokens with "
+                : $"LoRA of rank {method.Rank}{(method.TrainsEmbeddings ? ", embeddings" : "")}{(method.TrainsNorms ? ", norms" : "")}";
+        var scaling = options.Model.RopeScaling == "auto" ? "" : $"; positions {options.Model.RopeScaling}";
+        return $"Trained on {(options.Data.Task == TrainingTask.Sft ? "conversations" : "text")} of {options.Model.Context:N0} tokens with "
             + $"{attention}: {trained}{scaling}. All measures use full attention.";
     }
 

@@ -1,5 +1,4 @@
 using LongLora.Adapters;
-using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Configs;
 using LongLora.Data;
@@ -37,17 +36,17 @@ public static class FineTune
     {
         options.Validate();
         LibTorch.EnsureLoaded();
-        var device = Devices.Parse(options.Device);
+        var device = Devices.Parse(options.Machine.Device);
         var run = RunDirectory.Open(options);
         var basePath = run.BasePath();
 
         // Files -> weights: mapped, checked, and attached to the architecture that config.json describes.
         var folder = CheckpointDirectory.Open(basePath);
-        if (options.CheckMemory)
+        if (options.Run.CheckMemory)
             TrainingPlan.Make(options, folder).RequireFit();
-        using var model = ModelLoader.Load(LongerContext(folder.Config, options), folder, device, options.Quantization);
-        model.ComputeOnCuda(options.CudaCompute);
-        if (options.Tuning == TuningMethod.Full && model.IsQuantized)
+        using var model = ModelLoader.Load(ExtendContext(folder.Config, options), folder, device, options.Machine.Quantization);
+        model.ComputeOnCuda(options.Machine.CudaCompute);
+        if (options.Method.Tuning == TuningMethod.Full && model.IsQuantized)
             throw new ConfigurationException(
                 $"tuning is full, but the matrices of '{basePath}' are quantised and cannot be trained. Use lora-plus, or the model in "
                     + $"full precision."
@@ -59,30 +58,33 @@ public static class FineTune
         var sampler = data.Sample();
 
         // What is trained: LoRA beside the projections, embeddings and norms themselves, all in one flat buffer.
-        using var adapters = AdapterSet.Attach(model, Tuning(options), options.Seed);
+        using var adapters = AdapterSet.Attach(model, options.Method.MakeAdapterOptions(), options.Run.Seed);
         using var parameters = new ParameterBuffer(adapters.Weights);
-        using var optimizer = new AdamW(
-            parameters,
-            new AdamWOptions(options.Beta1, options.Beta2, options.Epsilon, options.WeightDecay, options.MaxGradNorm)
-        );
+        using var optimizer = new AdamW(parameters, options.Optimizer.MakeAdamWOptions());
 
         // Batches -> loss -> gradients -> steps. Sparse attention here; everywhere else attention is full.
         if (run.Begin(data.Tokens, optimizer, parameters) is { } place)
             sampler.State = place;
-        using var pass = new CheckpointedBackward(model, options.BlocksPerSegment, options.ActivationOffload);
+        using var pass = new CheckpointedBackward(model, options.Machine.BlocksPerSegment, options.Machine.ActivationOffload);
         using var trainer = new Trainer(
             model,
             parameters,
             optimizer,
-            new LearningRateSchedule(options.Schedule, options.WarmupSteps, options.Steps),
-            Attention(options),
+            options.Optimizer.MakeSchedule(),
+            options.Method.MakeAttention(options.Model.Context),
             pass,
-            new TrainerOptions(options.Steps, options.GradientAccumulation, options.LearningRate, options.SaveEvery, options.ShortShare)
+            new TrainerOptions(
+                options.Optimizer.Steps,
+                options.Optimizer.GradientAccumulation,
+                options.Optimizer.LearningRate,
+                options.Run.SaveEvery,
+                options.Method.ShortShare
+            )
         );
         trainer.Run(sampler, state => run.SaveCheckpoint(state), run.Log(progress, optimizer.Steps), cancellation);
 
         // Weights -> files: a PEFT adapter, or a whole model.
-        if (options.Tuning == TuningMethod.Full)
+        if (options.Method.Tuning == TuningMethod.Full)
             HuggingFaceExporter.Write(run.ResultPath, model, folder);
         else
             AtomicFile.WriteDirectory(run.ResultPath, path => PeftFormat.Write(path, adapters, model, basePath));
@@ -90,41 +92,18 @@ public static class FineTune
     }
 
     /// <summary>The config with positions rescaled for the new context.</summary>
-    internal static ModelConfig LongerContext(ModelConfig config, FineTuneOptions options)
+    internal static ModelConfig ExtendContext(ModelConfig config, FineTuneOptions options)
     {
-        var native = RopeScaling.CurrentContext(config);
-        if (options.Context < native && options.Task == TrainingTask.Sft)
+        var native = RopeScaling.GetCurrentContext(config);
+        if (options.Model.Context < native && options.Data.Task == TrainingTask.Sft)
             return config;
-        if (options.Context < native)
+        if (options.Model.Context < native)
         {
             throw new ConfigurationException(
-                $"context is {options.Context}, but the model in '{options.Model}' already has {native} tokens. "
+                $"context is {options.Model.Context}, but the model in '{options.Model.Path}' already has {native} tokens. "
                     + $"Give a context of at least {native}."
             );
         }
-        return RopeScaling.Extend(config, options.RopeScaling, options.RopeFactor, options.Context);
+        return RopeScaling.Extend(config, options.Model.RopeScaling, options.Model.RopeFactor, options.Model.Context);
     }
-
-    internal static AdapterOptions Tuning(FineTuneOptions options) =>
-        new()
-        {
-            Rank = options.Rank,
-            Alpha = options.Alpha,
-            TargetModules = options.TargetModules,
-            TrainEmbeddings = options.TrainsEmbeddings,
-            TrainNorms = options.TrainsNorms,
-            TrainEverything = options.Tuning == TuningMethod.Full,
-        };
-
-    internal static IAttention Attention(FineTuneOptions options) =>
-        options.Attention switch
-        {
-            AttentionKind.ShiftedSparse => new ShiftedSparseAttention(options.ResolvedGroupSize),
-            AttentionKind.Grouped => new GroupedAttention(options.ResolvedGroupSize),
-            AttentionKind.Dilated => new DilatedAttention(options.ResolvedGroupSize),
-            AttentionKind.Full => new FullAttention(),
-            _ => throw new ConfigurationException(
-                $"attention is {options.Attention}; use shifted-sparse or full (grouped and dilated are ablations)."
-            ),
-        };
 }

@@ -127,7 +127,11 @@ public class TrainTests : CliRun
 
         // Interrupted in the middle of step 4: after the fourth look at the token past step 3.
         using var source = new CancellationTokenSource();
-        var options = Recipe.ReadFile(At("straight", "recipe.yaml"), FineTuneOptionTable.Defaults) with { Output = At("broken") };
+        var options = Recipe.Parse(
+            $"output: {At("broken")}",
+            "test",
+            Recipe.ReadFile(At("straight", "recipe.yaml"), FineTuneOptionTable.Defaults)
+        );
         Assert.Throws<OperationCanceledException>(() => FineTune.Run(options, new CancelAfter(source, 3), cancellation: source.Token));
         Assert.False(Directory.Exists(At("broken", "adapter")));
         Assert.Equal(3, MetricsLog.Read(At("broken")).Count);

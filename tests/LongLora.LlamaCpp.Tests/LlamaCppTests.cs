@@ -248,6 +248,6 @@ public sealed class LlamaCppTests : IDisposable
     private static Tensor Logits(CausalLanguageModel model, int[] ids)
     {
         using var positions = RotaryEmbedding.Create(model.Config, ids.Length);
-        return model.Logits(tensor(ids, ScalarType.Int64).unsqueeze(0), new ForwardContext(new FullAttention(), positions))[0];
+        return model.ComputeLogits(tensor(ids, ScalarType.Int64).unsqueeze(0), new ForwardContext(new FullAttention(), positions))[0];
     }
 }

@@ -142,21 +142,21 @@ public sealed class CudaTests : IDisposable
         );
         var options = new FineTuneOptions
         {
-            Model = SharedMaterial.Golden("stories260K-hf"),
-            Data = [text],
-            Context = 1024,
-            Output = _folder["run"],
-            Steps = 6,
-            GradientAccumulation = 1,
-            LearningRate = 5e-3,
-            WarmupSteps = 0,
-            SaveEvery = 3,
-            Device = device,
-            ActivationOffload = ActivationOffload.Host,
+            Model = new() { Path = SharedMaterial.Golden("stories260K-hf"), Context = 1024 },
+            Data = new() { Sources = [text] },
+            Optimizer = new()
+            {
+                Steps = 6,
+                GradientAccumulation = 1,
+                LearningRate = 5e-3,
+                WarmupSteps = 0,
+            },
+            Run = new() { Output = _folder["run"], SaveEvery = 3 },
+            Machine = new() { Device = device, ActivationOffload = ActivationOffload.Host },
         };
-        FineTune.Run(options with { Steps = 3 });
+        FineTune.Run(options with { Optimizer = options.Optimizer with { Steps = 3 } });
         var losses = new List<TrainingStep>();
-        var result = FineTune.Run(options with { Resume = true }, new Now(losses.Add));
+        var result = FineTune.Run(options with { Run = options.Run with { Resume = true } }, new Now(losses.Add));
         Assert.Equal([4, 5, 6], losses.Select(s => s.Step));
         Assert.All(losses, step => Assert.True(step.MemoryBytes > 0 && step.PeakMemoryBytes >= step.MemoryBytes));
         Assert.True(losses[^1].Loss < 3, $"loss {losses[^1].Loss}");

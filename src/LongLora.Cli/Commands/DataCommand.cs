@@ -55,7 +55,7 @@ internal static class DataCommand
         };
         command.SetAction(parsed =>
         {
-            var files = XmlDocumentation.SdkFiles();
+            var files = XmlDocumentation.FindSdkFiles();
             if (files.Count == 0)
                 throw new DataException("This SDK has no XML documentation (packs/Microsoft.NETCore.App.Ref).");
             var texts = files

@@ -62,13 +62,15 @@ internal static class EvaluateAnswersCommand
             using var owned = adapter;
             var options = new FineTuneOptions
             {
-                Model = parsed.GetValue<string>("--model")!,
-                Data = [.. parsed.GetValue(data)!.Select(path => new DataSource(path))],
-                Context = parsed.GetValue(length),
-                Output = "-",
-                Task = TrainingTask.Sft,
-                Template = parsed.GetValue(template)!,
-                Columns = parsed.GetValue(columns) ?? [],
+                Model = new() { Path = parsed.GetValue<string>("--model")!, Context = parsed.GetValue(length) },
+                Data = new()
+                {
+                    Sources = [.. parsed.GetValue(data)!.Select(path => new DataSource(path))],
+                    Task = TrainingTask.Sft,
+                    Template = parsed.GetValue(template)!,
+                    Columns = parsed.GetValue(columns) ?? [],
+                },
+                Run = new() { Output = "-" },
             };
             options.Validate();
             var examples = TrainingData

@@ -71,7 +71,7 @@ internal static class EvaluateShortCommand
                 using (var model = source.Open(parsed, basePath))
                 {
                     var tokenizer = Tokenization.TokenizerLoader.LoadIfPresent(basePath);
-                    native = RopeScaling.CurrentContext(model.Config);
+                    native = RopeScaling.GetCurrentContext(model.Config);
                     var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
                     tokens = TokenStore.Build(
                         ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All),

@@ -77,7 +77,7 @@ internal static class EvaluateStreamingCommand
             );
             // Every column keeps as many tokens: a plain window is longer by the sinks that it does not have.
             var most = counts.Max();
-            var held = most + new StreamingOptions { SinkTokens = most, Window = parsed.GetValue(window) }.WindowFor(model.Config);
+            var held = most + new StreamingOptions { SinkTokens = most, Window = parsed.GetValue(window) }.GetWindow(model.Config);
             var rows = parsed.GetValue(stretch) ?? held;
             var columns = counts
                 .Select(count => new Column(

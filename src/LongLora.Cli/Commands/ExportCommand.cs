@@ -79,7 +79,7 @@ internal static class ExportCommand
             using var written = CheckpointDirectory.Open(target, headersOnly: true);
             context.Output.WriteLine(
                 $"{written.WeightFiles.Count} file{(written.WeightFiles.Count == 1 ? "" : "s")}, {written.Tensors.Count} tensors, "
-                    + $"{written.DataBytes / 1048576.0:N1} MiB; context {RopeScaling.CurrentContext(model.Config):N0} tokens."
+                    + $"{written.DataBytes / 1048576.0:N1} MiB; context {RopeScaling.GetCurrentContext(model.Config):N0} tokens."
             );
             context.Output.WriteLine($"Model: {target}");
             return ExitCode.Done;
@@ -150,12 +150,15 @@ internal static class ExportCommand
             );
             if (
                 parsed.GetValue(alone)
-                && !JsonNode.DeepEquals(ModelConfigWriter.Positions(model.Config), ModelConfigWriter.Positions(folder.Config))
+                && !JsonNode.DeepEquals(
+                    ModelConfigWriter.DescribePositions(model.Config),
+                    ModelConfigWriter.DescribePositions(folder.Config)
+                )
             )
             {
                 context.Output.WriteLine(
                     $"The adapter was trained with RoPE {model.Config.RopeScaling.Kind} x{model.Config.RopeScaling.Factor} for "
-                        + $"{RopeScaling.CurrentContext(model.Config):N0} tokens, which a GGUF adapter cannot say: "
+                        + $"{RopeScaling.GetCurrentContext(model.Config):N0} tokens, which a GGUF adapter cannot say: "
                         + "use it on a base with these positions, or set them in the engine."
                 );
             }
@@ -219,7 +222,7 @@ internal static class ExportCommand
             );
             if (isPair)
                 context.Output.WriteLine(
-                    $"Context: {RopeScaling.CurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}. LongLoRA's "
+                    $"Context: {RopeScaling.GetCurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}. LongLoRA's "
                         + $"files do not say so: give --adapter-context when they are read."
                 );
             context.Output.WriteLine($"Adapter: {target}");

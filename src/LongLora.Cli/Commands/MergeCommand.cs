@@ -60,7 +60,7 @@ internal static class MergeCommand
             AdapterArguments.Tell(set, context.Output);
             context.Output.WriteLine(
                 $"{set.Adapters.Count} LoRA pairs and {set.ModelWeights.Count} trained weights merged; context "
-                    + $"{RopeScaling.CurrentContext(merged.Config):N0} tokens."
+                    + $"{RopeScaling.GetCurrentContext(merged.Config):N0} tokens."
             );
             context.Output.WriteLine($"Model: {target}");
             return ExitCode.Done;

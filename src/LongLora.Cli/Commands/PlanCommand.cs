@@ -62,7 +62,13 @@ internal static class PlanCommand
         command.SetAction(parsed =>
         {
             var options = read(parsed);
-            (options with { Data = ["-"], Output = "-" }).Validate();
+            (
+                options with
+                {
+                    Data = options.Data with { Sources = ["-"] },
+                    Run = new() { Output = "-" },
+                }
+            ).Validate();
             var bytes = parsed.GetValue(memory) is { } gibibytes ? (long)(gibibytes * (1L << 30)) : (long?)null;
             var plan = TrainingPlan.Make(options, bytes);
             var speed = parsed.GetValue(rate) * 1e9 ?? (plan.OnCuda ? null : ShareOfProducts * GemmRate.MeasureSquare());
@@ -84,7 +90,7 @@ internal static class PlanCommand
         var perToken = new HashSet<string>(["activation checkpoints", "hidden states", "attention"]);
         foreach (var (name, bytes) in plan.Memory.Parts)
         {
-            var tokens = (double)options.BatchSize * options.Context;
+            var tokens = (double)options.Optimizer.BatchSize * options.Model.Context;
             table.AddRow(name, TrainingPlan.Size(bytes), perToken.Contains(name) ? $"{bytes / tokens / 1024:N1} KiB" : "");
         }
         table.AddEmptyRow().AddRow("[bold]together[/]", $"[bold]{TrainingPlan.Size(plan.Memory.Peak)}[/]", "");
@@ -107,9 +113,9 @@ internal static class PlanCommand
 
     private static void ShowTime(CliContext context, FineTuneOptions options, TrainingPlan plan, double? rate, bool measured)
     {
-        var passes = (double)options.GradientAccumulation;
+        var passes = (double)options.Optimizer.GradientAccumulation;
         context.Output.WriteLine(
-            $"An optimizer step of {options.GradientAccumulation} x {options.BatchSize} sequences needs "
+            $"An optimizer step of {options.Optimizer.GradientAccumulation} x {options.Optimizer.BatchSize} sequences needs "
                 + $"{plan.Step.Needed * passes / 1e12:N2} TFLOP; with full attention {plan.FullStep.Needed * passes / 1e12:N2}."
         );
         if (rate is not { } perSecond)
@@ -121,7 +127,7 @@ internal static class PlanCommand
         context.Output.WriteLine(
             $"At {perSecond / 1e9:N0} GFLOP/s ({(measured ? "65 % of this machine's products" : "as given")}) it takes "
                 + $"{Time(plan.Step)}, with full attention {Time(plan.FullStep)}; "
-                + $"{options.Steps:N0} steps take {TimeText(plan.Step.Needed * passes / perSecond * options.Steps)}."
+                + $"{options.Optimizer.Steps:N0} steps take {TimeText(plan.Step.Needed * passes / perSecond * options.Optimizer.Steps)}."
         );
     }
 

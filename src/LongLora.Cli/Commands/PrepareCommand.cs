@@ -214,7 +214,7 @@ internal static class PrepareCommand
     {
         try
         {
-            return paths.All(p => DataFiles.Extension(p) == ".json")
+            return paths.All(p => DataFiles.GetExtension(p) == ".json")
                 || paths.All(File.Exists)
                     && new ConversationFiles(paths, new ConversationFormat(), DocumentFormats.All.OfType<IRecordReader>()).Read().Any();
         }
@@ -232,12 +232,14 @@ internal static class PrepareCommand
         return TrainCommand.Show(
             new FineTuneOptions
             {
-                Model = model,
-                Data = [.. data],
-                Task = TrainingTask.Sft,
-                Template = template,
-                Context = 1 << 20,
-                Output = "-",
+                Model = new() { Path = model, Context = 1 << 20 },
+                Data = new()
+                {
+                    Sources = [.. data],
+                    Task = TrainingTask.Sft,
+                    Template = template,
+                },
+                Run = new() { Output = "-" },
             },
             count,
             context

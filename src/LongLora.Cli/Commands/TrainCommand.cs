@@ -44,7 +44,7 @@ internal static class TrainCommand
         var read = AddOptions(command, FineTuneOptionTable.All.Where(o => o.Name is not ("task" or "keep-documents-apart")));
         command.SetAction(parsed =>
         {
-            var options = read(parsed) with { Task = TrainingTask.Sft };
+            var options = SetTask(read(parsed), TrainingTask.Sft);
             return parsed.GetValue(show) is { } count ? Show(options, count, context) : Run(Checked(options), context);
         });
         return command;
@@ -67,6 +67,12 @@ internal static class TrainCommand
             );
     }
 
+    private static FineTuneOptions SetTask(FineTuneOptions options, TrainingTask task) =>
+        options with
+        {
+            Data = options.Data with { Task = task },
+        };
+
     private static FineTuneOptions Checked(FineTuneOptions options)
     {
         options.Validate();
@@ -76,9 +82,9 @@ internal static class TrainCommand
     /// <summary>Prints conversations as the model will see them, and what a run would say about those.</summary>
     internal static int Show(FineTuneOptions options, int count, CliContext context)
     {
-        (options with { Output = "-" }).Validate();
-        var tokenizer = TokenizerLoader.Load(options.Model);
-        var config = CheckpointDirectory.Open(options.Model).Config;
+        (options with { Run = options.Run with { Output = "-" } }).Validate();
+        var tokenizer = TokenizerLoader.Load(options.Model.Path);
+        var config = CheckpointDirectory.Open(options.Model.Path).Config;
         var sources = TrainingData.Sources(options, tokenizer, config, DocumentFormats.All);
         foreach (var example in sources.SelectMany(s => s.Read(context.Cancellation)).Take(count))
         {
@@ -128,7 +134,7 @@ internal static class TrainCommand
         catch (OperationCanceledException) when (context.Cancellation.IsCancellationRequested)
         {
             // Before the first step there is nothing to save; --resume then begins anew.
-            if (Directory.Exists(Path.Combine(options.Output, "checkpoints")))
+            if (Directory.Exists(Path.Combine(options.Run.Output, "checkpoints")))
             {
                 SavePlot(options, context);
                 context.Error.WriteLine("Interrupted and saved. Continue with the same command and --resume.");
@@ -146,10 +152,9 @@ internal static class TrainCommand
     {
         try
         {
-            var title =
-                $"{(options.FromScratch is null ? Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model)) : "A new model")} "
-                + $"at {options.Context:N0} tokens";
-            LossPlot.Save(Path.Combine(options.Output, "loss.png"), MetricsLog.Read(options.Output), title);
+            var (model, output) = (options.Model, options.Run.Output);
+            var name = model.FromScratch is null ? Path.GetFileName(Path.TrimEndingDirectorySeparator(model.Path)) : "A new model";
+            LossPlot.Save(Path.Combine(output, "loss.png"), MetricsLog.Read(output), $"{name} at {model.Context:N0} tokens");
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {

@@ -56,7 +56,7 @@ public sealed record CorpusReport
             [
                 .. records
                     .Where(r => r.Error is null)
-                    .GroupBy(r => DataFiles.Extension(r.Name))
+                    .GroupBy(r => DataFiles.GetExtension(r.Name))
                     .Select(g => new KindTotal(g.Key, g.Count(), g.Sum(r => r.Documents), g.Sum(r => r.Characters), g.Sum(r => r.Tokens)))
                     .OrderByDescending(k => k.Characters)
                     .ThenBy(k => k.Extension, StringComparer.Ordinal),

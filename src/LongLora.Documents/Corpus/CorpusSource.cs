@@ -40,7 +40,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
                         ?? throw new DataException(
                             $"'{path}' is of a kind that cannot be read; use {Kinds()}."
                                 + (
-                                    DataFiles.Extension(path) == ".json"
+                                    DataFiles.GetExtension(path) == ".json"
                                         ? " Conversations need no corpus: longlora sft reads them as they are, and --show prints them."
                                         : ""
                                 )
@@ -86,7 +86,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
 
     private static CorpusSource? Open(string path, string name)
     {
-        var extension = DataFiles.Extension(path);
+        var extension = DataFiles.GetExtension(path);
         if (Readers.FirstOrDefault(r => r.Extensions.Contains(extension)) is not { } reader)
             return null;
         var file = new FileInfo(path);

@@ -142,11 +142,11 @@ public static class StepBenchmark
         }
 
         MemoryMeter.ReturnFreeMemory();
-        var resident = MemoryMeter.CurrentBytesOf(model.Device);
+        var resident = MemoryMeter.GetCurrentBytes(model.Device);
         MemoryMeter.ResetPeak();
         var first = Stopwatch.StartNew();
         var losses = new List<double> { Step() };
-        var peak = MemoryMeter.PeakBytesOf(model.Device);
+        var peak = MemoryMeter.GetPeakBytes(model.Device);
         List<double> seconds = options.Steps == 0 ? [first.Elapsed.TotalSeconds] : [];
         for (var i = 0; i < options.Steps; i++)
         {

@@ -28,7 +28,7 @@ public static class Quickstart
     {
         LibTorch.EnsureLoaded();
         var config = CheckpointDirectory.Open(options.Model, headersOnly: true).Config;
-        var native = RopeScaling.CurrentContext(config);
+        var native = RopeScaling.GetCurrentContext(config);
         var context = native * options.Factor;
         int[] lengths = [.. Enumerable.Range(0, 32).Select(i => native << i).TakeWhile(length => length <= context)];
         var training = Training(options, context);
@@ -40,14 +40,14 @@ public static class Quickstart
 
         stage?.Report("Collecting text ...");
         var tokenizer = TokenizerLoader.Load(options.Model);
-        var (train, test, origin) = Texts(tokenizer, options.Seed, XmlDocumentation.SdkFiles());
+        var (train, test, origin) = Texts(tokenizer, options.Seed, XmlDocumentation.FindSdkFiles());
         stage?.Report($"Text: {origin}.");
         WriteWindows(
-            training.Data[0].Path,
+            training.Data.Sources[0].Path,
             tokenizer,
             train,
             context,
-            training.Steps * training.BatchSize * training.GradientAccumulation,
+            training.Optimizer.Steps * training.Optimizer.BatchSize * training.Optimizer.GradientAccumulation,
             options.Seed
         );
         using var measure = new QuickstartMeasurement(options, tokenizer, new Documents(test), lengths, stage, cancellation);
@@ -57,7 +57,7 @@ public static class Quickstart
         var before = measure.Run(config, null);
         stage?.Report($"On this machine all of it takes about {Words(measure.Whole(clock.Elapsed, config, training))}.");
         stage?.Report("Measuring the same weights with rescaled positions ...");
-        var rescaled = measure.Run(FineTune.LongerContext(config, training), null, before);
+        var rescaled = measure.Run(FineTune.ExtendContext(config, training), null, before);
         stage?.Report($"Extending it to {context} tokens with S²-Attn and LoRA+ ...");
         clock.Restart();
         var result = FineTune.Run(training, progress, cancellation: cancellation);
@@ -83,23 +83,34 @@ public static class Quickstart
     internal static FineTuneOptions Training(QuickstartOptions options, int context) =>
         new()
         {
-            Model = options.Model,
-            Data = [Path.Combine(options.Output, "data", "train.bin")],
-            Context = context,
-            Output = Path.Combine(options.Output, "run"),
-            Rank = 16,
-            Alpha = 32,
-            RopeScaling = Positions.RopeScaling.ByLength,
-            RopeFactor = 1.5 * options.Factor,
-            ShortShare = 0.5,
-            LearningRate = 1e-3,
-            WarmupSteps = 5,
-            Steps = options.Steps,
-            GradientAccumulation = 2,
-            Schedule = ScheduleKind.Linear,
-            Shuffle = false,
-            SaveEvery = 0,
-            Seed = options.Seed,
+            Model = new()
+            {
+                Path = options.Model,
+                Context = context,
+                RopeScaling = RopeScaling.ByLength,
+                RopeFactor = 1.5 * options.Factor,
+            },
+            Data = new() { Sources = [Path.Combine(options.Output, "data", "train.bin")], Shuffle = false },
+            Method = new()
+            {
+                Rank = 16,
+                Alpha = 32,
+                ShortShare = 0.5,
+            },
+            Optimizer = new()
+            {
+                LearningRate = 1e-3,
+                WarmupSteps = 5,
+                Steps = options.Steps,
+                GradientAccumulation = 2,
+                Schedule = ScheduleKind.Linear,
+            },
+            Run = new()
+            {
+                Output = Path.Combine(options.Output, "run"),
+                SaveEvery = 0,
+                Seed = options.Seed,
+            },
         };
 
     // Every 20th document is kept for the test; long ones, so that far context can help.

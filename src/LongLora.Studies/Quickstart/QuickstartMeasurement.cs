@@ -56,7 +56,7 @@ internal sealed class QuickstartMeasurement : IDisposable
         var measures = new List<QuickstartMeasure>();
         foreach (var length in _lengths)
         {
-            var isKnown = same is not null && RopeScaling.DependsOnLength(config) && length <= RopeScaling.OriginalContext(config);
+            var isKnown = same is not null && RopeScaling.DependsOnLength(config) && length <= RopeScaling.GetOriginalContext(config);
             var measure = isKnown ? same!.First(m => m.Length == length) : Measure(model, length);
             measures.Add(measure);
             if (!isKnown)
@@ -98,8 +98,13 @@ internal sealed class QuickstartMeasurement : IDisposable
         double Forward(int length) => StepFlops.Count(config, new FullAttention(), reading, length).Forward;
         // Pass keys read two thirds of a prompt on average, the rest being that of the one before.
         var measured = _lengths.Sum(length => Forward(length) * (2.0 / 3 * _options.Trials + (double)TestTokens / length));
-        var step = StepFlops.Count(config, FineTune.Attention(training), FineTune.Tuning(training), training.Context);
-        var trained = (double)training.Steps * training.GradientAccumulation * (step.Needed + step.Recomputed);
+        var step = StepFlops.Count(
+            config,
+            training.Method.MakeAttention(training.Model.Context),
+            training.Method.MakeAdapterOptions(),
+            training.Model.Context
+        );
+        var trained = (double)training.Optimizer.Steps * training.Optimizer.GradientAccumulation * (step.Needed + step.Recomputed);
         return first * (3 + trained / measured);
     }
 

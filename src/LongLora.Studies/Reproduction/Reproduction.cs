@@ -94,7 +94,7 @@ public static class Reproduction
     public static int NativeContext(ReproductionOptions options)
     {
         using var folder = CheckpointDirectory.Open(options.Model, headersOnly: true);
-        return RopeScaling.CurrentContext(folder.Config);
+        return RopeScaling.GetCurrentContext(folder.Config);
     }
 
     /// <summary>
@@ -106,21 +106,29 @@ public static class Reproduction
             run.Name,
             new FineTuneOptions
             {
-                Model = options.Model,
-                Data = [In(options, "data", "train.bin")],
-                Context = native * options.Factor,
-                Output = In(options, "runs", run.Name),
-                RopeScaling = "yarn",
-                LearningRate = run.IsFull ? options.LearningRate / 4 : options.LearningRate,
-                WarmupSteps = Math.Min(5, options.Steps / 4),
-                Steps = options.Steps,
-                GradientAccumulation = 2,
-                Schedule = ScheduleKind.Linear,
-                Shuffle = false,
-                SaveEvery = 20,
-                KeepCheckpoints = 1,
-                Resume = true,
-                Seed = options.Seed,
+                Model = new()
+                {
+                    Path = options.Model,
+                    Context = native * options.Factor,
+                    RopeScaling = "yarn",
+                },
+                Data = new() { Sources = [In(options, "data", "train.bin")], Shuffle = false },
+                Optimizer = new()
+                {
+                    LearningRate = run.IsFull ? options.LearningRate / 4 : options.LearningRate,
+                    WarmupSteps = Math.Min(5, options.Steps / 4),
+                    Steps = options.Steps,
+                    GradientAccumulation = 2,
+                    Schedule = ScheduleKind.Linear,
+                },
+                Run = new()
+                {
+                    Output = In(options, "runs", run.Name),
+                    SaveEvery = 20,
+                    KeepCheckpoints = 1,
+                    Resume = true,
+                    Seed = options.Seed,
+                },
             }
         );
 
@@ -141,10 +149,10 @@ public static class Reproduction
         process.Refresh();
         var (seconds, processor) = (clock.Elapsed.TotalSeconds, (process.TotalProcessorTime - busy).TotalSeconds);
 
-        using var folder = CheckpointDirectory.Open(training is { Tuning: TuningMethod.Full } ? trained!.Result : options.Model);
+        using var folder = CheckpointDirectory.Open(training is { Method.Tuning: TuningMethod.Full } ? trained!.Result : options.Model);
         var config = run.Stretch is { } kind ? RopeScaling.Extend(folder.Config, kind, null, native * options.Factor) : folder.Config;
         using var model = ModelLoader.Load(config, folder);
-        using var adapter = training is null or { Tuning: TuningMethod.Full } ? null : PeftFormat.Attach(trained!.Result, model);
+        using var adapter = training is null or { Method.Tuning: TuningMethod.Full } ? null : PeftFormat.Attach(trained!.Result, model);
         double Loss(int length, IAttention attention) =>
             Perplexity.Evaluate(model, test, length, PerplexityProtocol.LongLora, length, attention, null, cancellation).Perplexity;
         var measures = Lengths(native, options.Factor)
@@ -160,21 +168,21 @@ public static class Reproduction
             ? null
             : StepFlops.Count(
                 model.Config,
-                FineTune.Attention(training),
-                FineTune.Tuning(training),
-                training.Context,
-                training.BatchSize,
+                training.Method.MakeAttention(training.Model.Context),
+                training.Method.MakeAdapterOptions(),
+                training.Model.Context,
+                training.Optimizer.BatchSize,
                 1
             );
-        double[] losses = training is null ? [] : [.. MetricsLog.Read(training.Output).Select(s => s.Loss)];
+        double[] losses = training is null ? [] : [.. MetricsLog.Read(training.Run.Output).Select(s => s.Loss)];
         return new ReproductionResult
         {
             Name = run.Name,
             Made = "",
             Measures = measures,
-            OwnPatternPerplexity = training is null or { Attention: AttentionKind.Full }
+            OwnPatternPerplexity = training is null or { Method.Attention: AttentionKind.Full }
                 ? null
-                : Loss(training.Context, FineTune.Attention(training)),
+                : Loss(training.Model.Context, training.Method.MakeAttention(training.Model.Context)),
             TrainedWeights = trained?.TrainedParameters ?? 0,
             TrainingLoss = losses.Length == 0 ? null : losses[^Math.Max(1, losses.Length / 4)..].Average(),
             TrainingSeconds = trained is null ? 0 : seconds,
@@ -183,11 +191,11 @@ public static class Reproduction
             AttentionFlops = training is null
                 ? 0
                 : 24.0
-                    * training.BatchSize
+                    * training.Optimizer.BatchSize
                     * model.Config.HeadCount
                     * model.Config.HeadSize
                     * model.Blocks.Count
-                    * FineTune.Attention(training).Pattern(training.Context).PairsPerHead,
+                    * training.Method.MakeAttention(training.Model.Context).MakePattern(training.Model.Context).PairsPerHead,
         };
     }
 

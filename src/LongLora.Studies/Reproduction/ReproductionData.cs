@@ -84,7 +84,7 @@ internal static class ReproductionData
 
     private static (List<string> Texts, string Origin) Texts(int seed)
     {
-        List<string> texts = [.. XmlDocumentation.SdkFiles().SelectMany(XmlDocumentation.Read).Select(d => d.Text)];
+        List<string> texts = [.. XmlDocumentation.FindSdkFiles().SelectMany(XmlDocumentation.Read).Select(d => d.Text)];
         if (texts.Count > 100)
             return (texts, "the .NET SDK's documentation");
         var random = new SplitMix64((ulong)seed);

@@ -16,7 +16,7 @@ public sealed class AdapterSet : IDisposable
     private AdapterSet(CausalLanguageModel model, AdapterOptions options, AdapterParts parts)
     {
         (_model, Options, Parts) = (model, options, parts);
-        foreach (var layer in Layers(model))
+        foreach (var layer in ListLayers(model))
             layer.Update = parts.Pairs.GetValueOrDefault(layer.Name);
         model.Embedding.Update = (IEmbeddingUpdate?)parts.Table ?? parts.TableRows;
         if (model.Config.TiedEmbeddings && (parts.TableServesHead || parts.TableRows is not null))
@@ -26,7 +26,7 @@ public sealed class AdapterSet : IDisposable
         Weights =
         [
             .. parts.ModelWeights,
-            .. Layers(model).SelectMany(l => parts.Pairs.TryGetValue(l.Name, out var adapter) ? adapter.Weights : []),
+            .. ListLayers(model).SelectMany(l => parts.Pairs.TryGetValue(l.Name, out var adapter) ? adapter.Weights : []),
             .. parts.Table is { } table ? [table.A, table.B] : Array.Empty<Weight>(),
             .. new[] { parts.TableRows, parts.HeadRows }.OfType<TokenRows>().Select(r => r.Rows),
         ];
@@ -79,7 +79,7 @@ public sealed class AdapterSet : IDisposable
     internal static AdapterSet Attach(CausalLanguageModel model, AdapterOptions options, AdapterParts parts) => new(model, options, parts);
 
     /// <summary>The linear layers, a tied head among them.</summary>
-    internal static IEnumerable<LinearLayer> Layers(CausalLanguageModel model) =>
+    internal static IEnumerable<LinearLayer> ListLayers(CausalLanguageModel model) =>
         model.Config.TiedEmbeddings ? model.Linears.Append(model.Head) : model.Linears;
 
     /// <summary>Refuses what a format cannot hold that knows LoRA matrices alone.</summary>
@@ -159,7 +159,7 @@ public sealed class AdapterSet : IDisposable
         var b = Named(".lora_B.weight", zeros([layer.OutputSize, options.Rank], device: device));
         if (options.Kind == AdapterKind.Lora)
             return new LoraAdapter(a, b, options.Alpha, options.RankStabilized);
-        var norms = DoraAdapter.RowSquares(layer.Projection).sqrt_().to(ScalarType.Float32);
+        var norms = DoraAdapter.ComputeRowSquares(layer.Projection).sqrt_().to(ScalarType.Float32);
         return new DoraAdapter(a, b, Named(DoraAdapter.MagnitudeSuffix, norms), options.Alpha, options.RankStabilized);
     }
 
@@ -173,7 +173,7 @@ public sealed class AdapterSet : IDisposable
         return LoraStart.Pissa(
             layer.Projection.ToDense(),
             options.Rank,
-            LoraAdapter.ScaleOf(options.Alpha, options.Rank, options.RankStabilized),
+            LoraAdapter.ComputeScale(options.Alpha, options.Rank, options.RankStabilized),
             options.PissaIterations,
             seed
         );
@@ -199,7 +199,7 @@ public sealed class AdapterSet : IDisposable
     /// <summary>Takes the LoRA matrices off the model and frees them. Trained weights of the model stay as they are.</summary>
     public void Dispose()
     {
-        foreach (var layer in Layers(_model))
+        foreach (var layer in ListLayers(_model))
         {
             if (Parts.Pairs.ContainsKey(layer.Name) || (Parts.HeadRows is { } rows && ReferenceEquals(layer.Update, rows)))
                 layer.Update = null;

@@ -67,30 +67,35 @@ public sealed class DoraAdapter : LoraAdapter
             var output = base.Forward(projection, rows, outputs); // x Vᵀ + b
             if (projection.Bias is { } bias)
                 output.sub_(outputs.Of(bias.Value, 0).to(rows.dtype));
-            outputs.Of(Magnitude.Gradient(), 0).add_(output.mul_(gradient).sum(0, type: ScalarType.Float32).div_(norms), Scalars.One);
+            outputs.Of(Magnitude.GetGradient(), 0).add_(output.mul_(gradient).sum(0, type: ScalarType.Float32).div_(norms), Scalars.One);
         }
         AccumulatePair(rows, Scaled(gradient, norms, outputs), outputs);
     }
 
     /// <inheritdoc/>
-    public override Tensor InputGradient(IProjection projection, Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+    public override Tensor ComputeInputGradient(
+        IProjection projection,
+        Tensor gradient,
+        FeatureSlice? inputs = null,
+        FeatureSlice? outputs = null
+    )
     {
         using var scope = NewDisposeScope();
-        return base.InputGradient(projection, Scaled(gradient, Norms(projection, outputs), outputs), inputs, outputs)
+        return base.ComputeInputGradient(projection, Scaled(gradient, Norms(projection, outputs), outputs), inputs, outputs)
             .MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
-    public override Tensor Merged(IProjection projection)
+    public override Tensor Merge(IProjection projection)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var merged = base.Merged(projection);
+        var merged = base.Merge(projection);
         return merged.mul_(Magnitude.Value.div(Norms(projection, null)).unsqueeze(1)).MoveToOuterDisposeScope();
     }
 
     /// <summary>The sum of squares of each row of a matrix, [O] fp64.</summary>
-    internal static Tensor RowSquares(IProjection projection)
+    internal static Tensor ComputeRowSquares(IProjection projection)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
@@ -118,7 +123,7 @@ public sealed class DoraAdapter : LoraAdapter
     private Tensor ComputeNorms(IProjection projection, FeatureSlice? outputs)
     {
         using var scope = NewDisposeScope();
-        _squares ??= RowSquares(projection).DetachFromDisposeScope();
+        _squares ??= ComputeRowSquares(projection).DetachFromDisposeScope();
         var (a, b) = (A.Value.detach(), outputs.Of(B.Value.detach(), 0));
         var cross = projection.Forward(a, outputs).t(); // W Aᵀ + b, [O, r]
         if (projection.Bias is { } bias)

@@ -35,12 +35,12 @@ internal sealed class EmbeddingLora(Weight a, Weight b, double scale) : IEmbeddi
     {
         using var scope = NewDisposeScope();
         if (B.IsTrained)
-            DenseProjection.AddProduct(B.Gradient(), gradient.t(), A.Value.index_select(1, ids).t().to(gradient.dtype), Scale);
+            DenseProjection.AddProduct(B.GetGradient(), gradient.t(), A.Value.index_select(1, ids).t().to(gradient.dtype), Scale);
         if (A.IsTrained)
-            A.Gradient().index_add_(1, ids, gradient.mm(B.Value.to(gradient.dtype)).t().to(ScalarType.Float32), Scalars.Of(Scale));
+            A.GetGradient().index_add_(1, ids, gradient.mm(B.Value.to(gradient.dtype)).t().to(ScalarType.Float32), Scalars.Of(Scale));
     }
 
-    public Tensor Merged(Tensor table) => table.add_(Delta(), Scalars.One);
+    public Tensor Merge(Tensor table) => table.add_(Delta(), Scalars.One);
 
     /// <summary>s (B A)ᵀ, [V, D].</summary>
     internal Tensor Delta()

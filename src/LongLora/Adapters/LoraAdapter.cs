@@ -24,7 +24,7 @@ public class LoraAdapter : ILinearUpdate, IDisposable
                 $"LoRA needs A [r, I] and B [O, r]; seen {a.Name} [{string.Join(", ", a.Shape)}] and {b.Name} "
                     + $"[{string.Join(", ", b.Shape)}]."
             );
-        (A, B, Bias, Scale) = (a, b, bias, ScaleOf(alpha, a.Shape[0], rankStabilized));
+        (A, B, Bias, Scale) = (a, b, bias, ComputeScale(alpha, a.Shape[0], rankStabilized));
     }
 
     /// <summary>A [r, I].</summary>
@@ -46,13 +46,13 @@ public class LoraAdapter : ILinearUpdate, IDisposable
     internal virtual long PlainRank => A.Shape[0];
 
     /// <summary>alpha / r or alpha / sqrt(r).</summary>
-    internal static double ScaleOf(double alpha, long rank, bool rankStabilized) => alpha / (rankStabilized ? Math.Sqrt(rank) : rank);
+    internal static double ComputeScale(double alpha, long rank, bool rankStabilized) => alpha / (rankStabilized ? Math.Sqrt(rank) : rank);
 
     /// <summary>A as plain LoRA on the unchanged matrix has it, with the same s; the caller disposes it.</summary>
-    internal virtual Tensor PlainA() => A.Value.alias();
+    internal virtual Tensor MakePlainA() => A.Value.alias();
 
     /// <summary>B as plain LoRA on the unchanged matrix has it, with the same s; the caller disposes it.</summary>
-    internal virtual Tensor PlainB() => B.Value.alias();
+    internal virtual Tensor MakePlainB() => B.Value.alias();
 
     /// <inheritdoc/>
     public virtual Tensor Forward(IProjection projection, Tensor rows, FeatureSlice? outputs = null)
@@ -74,10 +74,15 @@ public class LoraAdapter : ILinearUpdate, IDisposable
     }
 
     /// <inheritdoc/>
-    public virtual Tensor InputGradient(IProjection projection, Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+    public virtual Tensor ComputeInputGradient(
+        IProjection projection,
+        Tensor gradient,
+        FeatureSlice? inputs = null,
+        FeatureSlice? outputs = null
+    )
     {
         using var scope = NewDisposeScope();
-        var result = projection.InputGradient(gradient, inputs, outputs);
+        var result = projection.ComputeInputGradient(gradient, inputs, outputs);
         var narrow = gradient.mm(outputs.Of(B.Value, 0).to(gradient.dtype)); // [N, O] -> [N, r]
         result.addmm_(narrow, inputs.Of(A.Value, 1).to(gradient.dtype), 1, (float)Scale);
         return result.MoveToOuterDisposeScope();
@@ -91,7 +96,7 @@ public class LoraAdapter : ILinearUpdate, IDisposable
     }
 
     /// <inheritdoc/>
-    public virtual Tensor Merged(IProjection projection)
+    public virtual Tensor Merge(IProjection projection)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
@@ -99,7 +104,7 @@ public class LoraAdapter : ILinearUpdate, IDisposable
     }
 
     /// <inheritdoc/>
-    public Tensor? MergedBias(IProjection projection)
+    public Tensor? MergeBias(IProjection projection)
     {
         if (Bias is null)
             return null;
@@ -114,11 +119,11 @@ public class LoraAdapter : ILinearUpdate, IDisposable
     {
         using var scope = NewDisposeScope();
         if (B.IsTrained)
-            DenseProjection.AddProduct(outputs.Of(B.Gradient(), 0), gradient.t(), rows.mm(A.Value.to(rows.dtype).t()), Scale);
+            DenseProjection.AddProduct(outputs.Of(B.GetGradient(), 0), gradient.t(), rows.mm(A.Value.to(rows.dtype).t()), Scale);
         if (A.IsTrained)
-            DenseProjection.AddProduct(A.Gradient(), gradient.mm(outputs.Of(B.Value, 0).to(rows.dtype)).t(), rows, Scale);
+            DenseProjection.AddProduct(A.GetGradient(), gradient.mm(outputs.Of(B.Value, 0).to(rows.dtype)).t(), rows, Scale);
         if (Bias is { IsTrained: true })
-            outputs.Of(Bias.Gradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32), Scalars.Of(Scale));
+            outputs.Of(Bias.GetGradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32), Scalars.Of(Scale));
     }
 
     /// <summary>Frees its tensors.</summary>

@@ -107,12 +107,12 @@ internal sealed class PeftConfig
         EnsuresTying = Flag("ensure_weight_tying");
         Bias = Text("bias") ?? "none";
         if (Bias is not ("none" or "all" or "lora_only"))
-            throw Refused("bias", "it can be none, all or lora_only");
+            throw Refuse("bias", "it can be none, all or lora_only");
         Start = ReadStart();
         if (HasLoraBias && (IsDora || Start != PeftStart.Plain))
-            throw Refused("lora_bias", $"it does not go with {(IsDora ? "use_dora" : "init_lora_weights " + json["init_lora_weights"])}");
+            throw Refuse("lora_bias", $"it does not go with {(IsDora ? "use_dora" : "init_lora_weights " + json["init_lora_weights"])}");
         if (IsDora && Start != PeftStart.Plain)
-            throw Refused("init_lora_weights", "it is not supported together with use_dora");
+            throw Refuse("init_lora_weights", "it is not supported together with use_dora");
         _ranks = [.. Pattern("rank_pattern").Select(p => (p.Key, (int)p.Value))];
         _alphas = [.. Pattern("alpha_pattern")];
         _targets = Modules("target_modules");
@@ -204,14 +204,14 @@ internal sealed class PeftConfig
     /// </summary>
     /// <param name="module">The module.</param>
     /// <param name="stored">The rank of its matrix in the file.</param>
-    internal int RankOf(string module, long stored)
+    internal int FindRank(string module, long stored)
     {
         int[] fitting = [.. _ranks.Where(r => PeftModules.Fits(r.Key, module)).Select(r => r.Rank)];
         return fitting.Contains((int)stored) ? (int)stored : fitting.Append(Rank).First();
     }
 
     /// <summary>A module's alpha: that of the first pattern that fits.</summary>
-    internal double AlphaOf(string module) =>
+    internal double FindAlpha(string module) =>
         _alphas.Where(a => PeftModules.Fits(a.Key, module)).Select(a => a.Alpha).Append(Alpha).First();
 
     /// <summary>Whether a module is saved whole: its name, or that of one around it, ends so.</summary>
@@ -268,7 +268,7 @@ internal sealed class PeftConfig
     internal static JsonNode Number(double value) => value == Math.Floor(value) ? (long)value : value;
 
     /// <summary>A field that is refused.</summary>
-    internal CheckpointException Refused(string name, string why) =>
+    internal CheckpointException Refuse(string name, string why) =>
         new($"Cannot load the adapter because {Path} has '{name}': {Short(_json[name])}; {why}.");
 
     private void RequireKnown()
@@ -282,7 +282,7 @@ internal sealed class PeftConfig
         {
             if (s_notes.Contains(name) || s_read.Contains(name) || SaysNothing(value))
                 continue;
-            throw Refused(name, s_reasons.GetValueOrDefault(name) ?? "this option is not known, and may change what the adapter computes");
+            throw Refuse(name, s_reasons.GetValueOrDefault(name) ?? "this option is not known, and may change what the adapter computes");
         }
     }
 
@@ -308,7 +308,7 @@ internal sealed class PeftConfig
         {
             "pissa" => PeftStart.Pissa,
             "olora" => PeftStart.Olora,
-            _ => throw Refused(
+            _ => throw Refuse(
                 "init_lora_weights",
                 $"known are true, {string.Join(", ", s_plainStarts)}, pissa and olora. "
                     + (
@@ -346,7 +346,7 @@ internal sealed class PeftConfig
         return [.. byModule.Select(m => (m.Key, Different(Whole(name, m.Value) ?? [])))];
 
         IReadOnlyList<long> Different(IReadOnlyList<long> ids) =>
-            ids.Distinct().Count() == ids.Count ? ids : throw Refused(name, "an id in it is there twice");
+            ids.Distinct().Count() == ids.Count ? ids : throw Refuse(name, "an id in it is there twice");
     }
 
     private IEnumerable<(Regex Key, double Value)> Pattern(string name)
@@ -354,11 +354,11 @@ internal sealed class PeftConfig
         if (SaysNothing(_json[name]))
             return [];
         if (_json[name] is not JsonObject keys)
-            throw Refused(name, "it must be an object of names and numbers");
+            throw Refuse(name, "it must be an object of names and numbers");
         return keys.Select(k =>
             k.Value is JsonValue value && value.GetValueKind() == JsonValueKind.Number && value.GetValue<double>() > 0
                 ? (PeftModules.CompileKey(k.Key, Place(name)), value.GetValue<double>())
-                : throw Refused(name, $"'{k.Key}' must have a number above 0")
+                : throw Refuse(name, $"'{k.Key}' must have a number above 0")
         );
     }
 
@@ -375,7 +375,7 @@ internal sealed class PeftConfig
         {
             null => null,
             JsonArray list when list.All(n => n?.GetValueKind() == JsonValueKind.String) => [.. list.Select(n => n!.ToString())],
-            _ => throw Refused(name, "it must be a list of names"),
+            _ => throw Refuse(name, "it must be a list of names"),
         };
 
     private long[]? Whole(string name) => Whole(name, _json[name]);
@@ -388,7 +388,7 @@ internal sealed class PeftConfig
             null => null,
             _ when IsWhole(value) => [value.GetValue<long>()],
             JsonArray list when list.All(IsWhole) => [.. list.Select(n => n!.GetValue<long>())],
-            _ => throw Refused(name, "it must be whole numbers, 0 or above"),
+            _ => throw Refuse(name, "it must be whole numbers, 0 or above"),
         };
     }
 
@@ -397,7 +397,7 @@ internal sealed class PeftConfig
         {
             null or JsonValueKind.False => false,
             JsonValueKind.True => true,
-            _ => throw Refused(name, "it must be true or false"),
+            _ => throw Refuse(name, "it must be true or false"),
         };
 
     private string? Text(string name) =>
@@ -405,7 +405,7 @@ internal sealed class PeftConfig
         {
             null => null,
             JsonValue value when value.GetValueKind() == JsonValueKind.String => value.ToString(),
-            _ => throw Refused(name, "it must be a text"),
+            _ => throw Refuse(name, "it must be a text"),
         };
 
     private double? Number(string name) =>
@@ -413,7 +413,7 @@ internal sealed class PeftConfig
         {
             null => null,
             JsonValue value when value.GetValueKind() == JsonValueKind.Number && value.GetValue<double>() > 0 => value.GetValue<double>(),
-            _ => throw Refused(name, "it must be a number above 0"),
+            _ => throw Refuse(name, "it must be a number above 0"),
         };
 
     private string Place(string name) => $"{Path}: '{name}'";

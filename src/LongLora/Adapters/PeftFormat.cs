@@ -74,7 +74,7 @@ public static class PeftFormat
         }
         tensors.AddRange(LoraTensors(set, model));
         tensors.AddRange(TableTensors(set, model));
-        var positions = ModelConfigWriter.Positions(model.Config).ToJsonString();
+        var positions = ModelConfigWriter.DescribePositions(model.Config).ToJsonString();
         SafetensorsWriter.Write(Path.Combine(folder, WeightFile), tensors, new Dictionary<string, string> { [PositionsNote] = positions });
         WriteConfig(folder, set, basePath, saved);
     }
@@ -82,13 +82,13 @@ public static class PeftFormat
     /// <summary>A, B and what belongs to them layer by layer under PEFT's names.</summary>
     internal static IEnumerable<TensorToWrite> LoraTensors(AdapterSet set, CausalLanguageModel model)
     {
-        foreach (var layer in AdapterSet.Layers(model))
+        foreach (var layer in AdapterSet.ListLayers(model))
         {
             if (!set.Adapters.TryGetValue(layer.Name, out var adapter))
                 continue;
             var rank = adapter.PlainRank;
-            yield return new($"{Prefix}{layer.Name}.lora_A.weight", adapter.A.Value.dtype, [rank, layer.InputSize], adapter.PlainA);
-            yield return new($"{Prefix}{layer.Name}.lora_B.weight", adapter.B.Value.dtype, [layer.OutputSize, rank], adapter.PlainB);
+            yield return new($"{Prefix}{layer.Name}.lora_A.weight", adapter.A.Value.dtype, [rank, layer.InputSize], adapter.MakePlainA);
+            yield return new($"{Prefix}{layer.Name}.lora_B.weight", adapter.B.Value.dtype, [layer.OutputSize, rank], adapter.MakePlainB);
             foreach (var weight in adapter.Weights.Skip(2))
                 yield return TensorToWrite.Of(Prefix + weight.Name, weight.Value);
         }
@@ -180,10 +180,10 @@ public static class PeftFormat
             return ReadPositions(written, config, files.Path);
         if (reading.Context is { } context)
         {
-            return context >= RopeScaling.CurrentContext(config)
+            return context >= RopeScaling.GetCurrentContext(config)
                 ? RopeScaling.Extend(config, reading.Scaling, null, context)
                 : throw new ConfigurationException(
-                    $"The adapter's context is given as {context}, but the base model already has {RopeScaling.CurrentContext(config)} "
+                    $"The adapter's context is given as {context}, but the base model already has {RopeScaling.GetCurrentContext(config)} "
                         + $"tokens."
                 );
         }
@@ -192,7 +192,7 @@ public static class PeftFormat
             : throw new ConfigurationException(
                 $"The adapter in '{Path.GetDirectoryName(files.Path)}' is in LongLoRA's layout ({AdapterFiles.TrainedFile}), which does "
                     + $"not say for which context it was trained, and its numbers are "
-                    + $"wrong without. Give --adapter-context N, such as the 32768 of '...-32k'; {RopeScaling.CurrentContext(config)} "
+                    + $"wrong without. Give --adapter-context N, such as the 32768 of '...-32k'; {RopeScaling.GetCurrentContext(config)} "
                     + $"if the base model's positions are already rescaled."
             );
     }

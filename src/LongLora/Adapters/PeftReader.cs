@@ -36,7 +36,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
     /// <summary>Reads everything.</summary>
     internal AdapterParts Read()
     {
-        var layers = AdapterSet.Layers(model).Where(IsTarget).ToList();
+        var layers = AdapterSet.ListLayers(model).Where(IsTarget).ToList();
         var hasTable = config.NamesTargets ? config.Targets(Table, false) : _stored.ContainsKey(Table + TableA);
         var tiesHead = hasTable && IsTied && config.EnsuresTying;
         var (tableIds, headIds) = TokenIds();
@@ -52,7 +52,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
 
         if (tiesHead)
             RequireTiedPair();
-        foreach (var (name, weight) in BaseTables(layers, hasTable))
+        foreach (var (name, weight) in FindBaseTables(layers, hasTable))
             CheckBase(name, weight);
         // A pair of which something is missing is left aside, and what there is of it.
         var replaced = TakeWeights(layers);
@@ -132,12 +132,12 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             else if (Head.EndsWith(module, StringComparison.Ordinal))
                 head = ids;
             else
-                throw config.Refused(
+                throw config.Refuse(
                     "trainable_token_indices",
                     $"'{module}' is neither the token table '{Table}' nor the head '{Head}' of this model"
                 );
             if (ids.Max() >= model.Config.VocabularySize)
-                throw config.Refused(
+                throw config.Refuse(
                     "trainable_token_indices",
                     $"the model has {model.Config.VocabularySize} tokens, and none of id {ids.Max()}"
                 );
@@ -149,26 +149,26 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
     private void RequireSense(List<LinearLayer> layers, bool hasTable, bool hasTableRows, bool hasHeadRows)
     {
         if (config.Start != PeftStart.Plain && layers.Exists(l => model.IsQuantized && l.Projection is not DenseProjection))
-            throw config.Refused(
+            throw config.Refuse(
                 "init_lora_weights",
                 "the base has lost a part of its full-precision weights, and it is quantised. Merge the adapter into the base as it "
                     + "was published, or save it from PEFT as plain LoRA"
             );
         if (hasTable && (config.IsDora || config.HasLoraBias || config.Start != PeftStart.Plain))
-            throw config.Refused(
+            throw config.Refuse(
                 config.IsDora ? "use_dora"
                     : config.HasLoraBias ? "lora_bias"
                     : "init_lora_weights",
                 $"it is not supported on embeddings, and target_modules has '{Table}'"
             );
         if (IsTied && config.EnsuresTying && !hasTable && layers.Contains(model.Head))
-            throw config.Refused("ensure_weight_tying", $"target_modules has the tied head '{Head}' without the embeddings '{Table}'");
+            throw config.Refuse("ensure_weight_tying", $"target_modules has the tied head '{Head}' without the embeddings '{Table}'");
         if (hasHeadRows && IsTied)
-            throw config.Refused("trainable_token_indices", $"the head '{Head}' is tied to the embeddings and has their rows");
+            throw config.Refuse("trainable_token_indices", $"the head '{Head}' is tied to the embeddings and has their rows");
         if ((hasTableRows && (hasTable || config.Saves(Table))) || (hasHeadRows && (layers.Contains(model.Head) || config.Saves(Head))))
-            throw config.Refused("trainable_token_indices", "the same module has LoRA or is in modules_to_save");
+            throw config.Refuse("trainable_token_indices", "the same module has LoRA or is in modules_to_save");
         if (hasTableRows && IsTied && layers.Contains(model.Head))
-            throw config.Refused("trainable_token_indices", $"the tied head '{Head}' has LoRA");
+            throw config.Refuse("trainable_token_indices", $"the tied head '{Head}' has LoRA");
     }
 
     private void RequireKnown(List<LinearLayer> layers, bool hasTable)
@@ -176,7 +176,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         var known = _named.Select(n => n.Name).ToHashSet();
         var changed = layers.Select(l => l.Name + ".weight").ToHashSet(); // by its pair: PEFT would not read it
         known.UnionWith(model.Weights.Select(w => StoredName(w.Name, layers)).Append(Head + ".weight").Where(n => !changed.Contains(n)));
-        known.UnionWith(BaseTables(layers, hasTable).Select(t => t.Name));
+        known.UnionWith(FindBaseTables(layers, hasTable).Select(t => t.Name));
         var left = _stored.Where(t => !known.Contains(t.Key)).Select(t => t.Value).ToList();
         if (left.Count > 0)
             throw new CheckpointException(
@@ -211,7 +211,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         var rank = RankOf(layer.Name, _stored[a]);
         CheckShape(a, rank, layer.InputSize);
         CheckShape(b, layer.OutputSize, rank);
-        var (weightA, weightB, alpha) = (TakeWeight(a), TakeWeight(b), config.AlphaOf(layer.Name));
+        var (weightA, weightB, alpha) = (TakeWeight(a), TakeWeight(b), config.FindAlpha(layer.Name));
         if (config.IsDora)
             return new DoraAdapter(
                 weightA,
@@ -228,14 +228,14 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
                 config.RankStabilized,
                 config.HasLoraBias ? TakeWeight(layer.Name + PairBias, layer.OutputSize) : null
             );
-        var (initialA, initialB) = Start(layer, rank, LoraAdapter.ScaleOf(alpha, rank, config.RankStabilized));
+        var (initialA, initialB) = Start(layer, rank, LoraAdapter.ComputeScale(alpha, rank, config.RankStabilized));
         return new ResidualLoraAdapter(weightA, weightB, initialA, initialB, alpha, config.RankStabilized);
     }
 
     private (Tensor A, Tensor B) Start(LinearLayer layer, int rank, double scale)
     {
         if (rank > Math.Min(layer.InputSize, layer.OutputSize))
-            throw config.Refused("init_lora_weights", $"'{layer.Name}' is [{layer.OutputSize}, {layer.InputSize}] and has rank {rank}");
+            throw config.Refuse("init_lora_weights", $"'{layer.Name}' is [{layer.OutputSize}, {layer.InputSize}] and has rank {rank}");
         using var dense = layer.Projection.ToDense();
         return config.Start == PeftStart.Pissa ? LoraStart.Pissa(dense, rank, scale) : LoraStart.Olora(dense, rank);
     }
@@ -246,7 +246,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         return new(
             TakeWeight(Table + TableA, rank, shape[0]),
             TakeWeight(Table + TableB, shape[1], rank),
-            LoraAdapter.ScaleOf(config.AlphaOf(Table), rank, config.RankStabilized)
+            LoraAdapter.ComputeScale(config.FindAlpha(Table), rank, config.RankStabilized)
         );
     }
 
@@ -260,7 +260,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
                 continue;
             var (own, other) = (files.OpenTensor(head), files.OpenTensor(table).t());
             if (!own.shape.SequenceEqual(other.shape) || !own.equal(other).all().item<bool>())
-                throw config.Refused("ensure_weight_tying", $"'{head}' is not '{table}' transposed in {files.Path}");
+                throw config.Refuse("ensure_weight_tying", $"'{head}' is not '{table}' transposed in {files.Path}");
             _stored.Remove(head);
         }
     }
@@ -317,7 +317,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
     }
 
     // Where embeddings or head have LoRA, PEFT writes the base's tables along: they are the base's, not the adapter's.
-    private IEnumerable<(string Name, Weight Weight)> BaseTables(List<LinearLayer> layers, bool hasTable)
+    private IEnumerable<(string Name, Weight Weight)> FindBaseTables(List<LinearLayer> layers, bool hasTable)
     {
         if (!hasTable && !layers.Contains(model.Head))
             yield break;
@@ -346,7 +346,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             );
     }
 
-    private int RankOf(string module, TensorInfo a) => config.RankOf(module, a.Shape.Count == 2 ? a.Shape[0] : 0);
+    private int RankOf(string module, TensorInfo a) => config.FindRank(module, a.Shape.Count == 2 ? a.Shape[0] : 0);
 
     private Weight TakeWeight(string name, params long[] shape)
     {

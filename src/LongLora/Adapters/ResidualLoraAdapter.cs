@@ -33,13 +33,13 @@ public sealed class ResidualLoraAdapter : LoraAdapter
 
     internal override long PlainRank => 2 * A.Shape[0];
 
-    internal override Tensor PlainA()
+    internal override Tensor MakePlainA()
     {
         using var noGradient = no_grad();
         return cat([A.Value, _initialA], 0);
     }
 
-    internal override Tensor PlainB()
+    internal override Tensor MakePlainB()
     {
         using var noGradient = no_grad();
         using var negative = _initialB.neg();
@@ -57,10 +57,15 @@ public sealed class ResidualLoraAdapter : LoraAdapter
     }
 
     /// <inheritdoc/>
-    public override Tensor InputGradient(IProjection projection, Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+    public override Tensor ComputeInputGradient(
+        IProjection projection,
+        Tensor gradient,
+        FeatureSlice? inputs = null,
+        FeatureSlice? outputs = null
+    )
     {
         using var scope = NewDisposeScope();
-        var result = base.InputGradient(projection, gradient, inputs, outputs);
+        var result = base.ComputeInputGradient(projection, gradient, inputs, outputs);
         var narrow = gradient.mm(outputs.Of(_initialB, 0).to(gradient.dtype));
         result.addmm_(narrow, inputs.Of(_initialA, 1).to(gradient.dtype), 1, -(float)Scale);
         return result.MoveToOuterDisposeScope();

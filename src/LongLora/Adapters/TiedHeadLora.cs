@@ -28,21 +28,21 @@ internal sealed class TiedHeadLora(EmbeddingLora table) : ILinearUpdate
         projection.AccumulateGradients(rows, gradient, outputs);
         var (a, b) = (outputs.Of(table.A.Value, 1).to(rows.dtype), table.B.Value.to(rows.dtype));
         if (table.A.IsTrained)
-            DenseProjection.AddProduct(outputs.Of(table.A.Gradient(), 1), rows.mm(b).t(), gradient, table.Scale);
+            DenseProjection.AddProduct(outputs.Of(table.A.GetGradient(), 1), rows.mm(b).t(), gradient, table.Scale);
         if (table.B.IsTrained)
-            DenseProjection.AddProduct(table.B.Gradient(), rows.t(), gradient.mm(a.t()), table.Scale);
+            DenseProjection.AddProduct(table.B.GetGradient(), rows.t(), gradient.mm(a.t()), table.Scale);
     }
 
-    public Tensor InputGradient(IProjection projection, Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+    public Tensor ComputeInputGradient(IProjection projection, Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
-        var result = projection.InputGradient(gradient, inputs, outputs);
+        var result = projection.ComputeInputGradient(gradient, inputs, outputs);
         var narrow = gradient.mm(outputs.Of(table.A.Value, 1).to(gradient.dtype).t()); // [N, V] -> [N, r]
         result.addmm_(narrow, inputs.Of(table.B.Value, 0).to(gradient.dtype).t(), 1, (float)table.Scale);
         return result.MoveToOuterDisposeScope();
     }
 
-    public Tensor Merged(IProjection projection)
+    public Tensor Merge(IProjection projection)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();

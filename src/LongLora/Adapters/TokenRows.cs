@@ -50,10 +50,10 @@ internal sealed class TokenRows : IEmbeddingUpdate, ILinearUpdate, IDisposable
         using var scope = NewDisposeScope();
         var (places, of) = Find(ids);
         if (Rows.IsTrained && places.numel() > 0)
-            Rows.Gradient().index_add_(0, of, gradient.index_select(0, places).to(ScalarType.Float32), Scalars.One);
+            Rows.GetGradient().index_add_(0, of, gradient.index_select(0, places).to(ScalarType.Float32), Scalars.One);
     }
 
-    public Tensor Merged(Tensor table) => table.index_copy_(0, _ids, Rows.Value.detach());
+    public Tensor Merge(Tensor table) => table.index_copy_(0, _ids, Rows.Value.detach());
 
     public Tensor Forward(IProjection projection, Tensor rows, FeatureSlice? outputs = null)
     {
@@ -72,27 +72,27 @@ internal sealed class TokenRows : IEmbeddingUpdate, ILinearUpdate, IDisposable
         RequireWhole(outputs);
         projection.AccumulateGradients(rows, gradient); // of the bias: the matrix is frozen
         if (Rows.IsTrained)
-            DenseProjection.AddProduct(Rows.Gradient(), gradient.index_select(1, _ids).t(), rows, 1);
+            DenseProjection.AddProduct(Rows.GetGradient(), gradient.index_select(1, _ids).t(), rows, 1);
     }
 
-    public Tensor InputGradient(IProjection projection, Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+    public Tensor ComputeInputGradient(IProjection projection, Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
         RequireWhole(outputs);
         // The matrix gets no gradient from the columns of these tokens. They are set to zero and put back: no copy of [N, V].
         var own = gradient.index_select(1, _ids);
         gradient.index_fill_(1, _ids, Scalars.Zero);
-        var result = projection.InputGradient(gradient, inputs);
+        var result = projection.ComputeInputGradient(gradient, inputs);
         gradient.index_copy_(1, _ids, own);
         result.addmm_(own, inputs.Of(Rows.Value, 1).to(gradient.dtype), 1, 1);
         return result.MoveToOuterDisposeScope();
     }
 
-    public Tensor Merged(IProjection projection)
+    public Tensor Merge(IProjection projection)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        return Merged(projection.ToDense()).MoveToOuterDisposeScope();
+        return Merge(projection.ToDense()).MoveToOuterDisposeScope();
     }
 
     // Where ids with rows of their own stand, and which rows.

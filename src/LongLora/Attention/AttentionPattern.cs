@@ -1,24 +1,24 @@
 namespace LongLora.Attention;
 
 /// <summary>
-/// A pattern of causal attention inside stretches of tokens: heads [0, H/2) use <paramref name="Lower"/>, heads [H/2, H)
+/// A pattern of causal attention inside attention groups: heads [0, H/2) use <paramref name="Lower"/>, heads [H/2, H)
 /// <paramref name="Upper"/>.
 /// </summary>
-/// <param name="Lower">Runs that cover the tokens once, in order.</param>
-/// <param name="Upper">Likewise; equal to Lower where all heads do the same.</param>
-public sealed record AttentionPattern(IReadOnlyList<Run> Lower, IReadOnlyList<Run> Upper)
+/// <param name="Lower">Groups that cover every token once, in order.</param>
+/// <param name="Upper">The same for the upper half of the heads; equal to Lower where all heads do the same.</param>
+public sealed record AttentionPattern(IReadOnlyList<TokenGroups> Lower, IReadOnlyList<TokenGroups> Upper)
 {
-    /// <summary>How many tokens a token looks at inside its stretch, itself included.</summary>
+    /// <summary>How many tokens a token looks at inside its group, itself included.</summary>
     public int Window { get; init; } = int.MaxValue;
 
     /// <summary>Query-key pairs that one head of each half computes, on average: the cost of the pattern.</summary>
-    public double PairsPerHead => (Pairs(Lower) + Pairs(Upper)) / 2;
+    public double PairsPerHead => (CountPairs(Lower) + CountPairs(Upper)) / 2;
 
-    private double Pairs(IReadOnlyList<Run> runs) =>
-        runs.Sum(r => r.Count * (Triangle(r.Length) - Triangle(Math.Max(0, r.Length - WindowInside(r, Window)))));
+    private double CountPairs(IReadOnlyList<TokenGroups> groups) =>
+        groups.Sum(g => g.Count * (GetTriangle(g.Length) - GetTriangle(Math.Max(0, g.Length - GetGroupWindow(g, Window)))));
 
-    internal static int WindowInside(Run run, int window) =>
-        run.Interleaved && window < int.MaxValue ? (window + run.Count - 1) / run.Count : window;
+    internal static int GetGroupWindow(TokenGroups groups, int window) =>
+        groups.Interleaved && window < int.MaxValue ? (window + groups.Count - 1) / groups.Count : window;
 
-    private static double Triangle(double side) => side * (side + 1) / 2;
+    private static double GetTriangle(double side) => side * (side + 1) / 2;
 }

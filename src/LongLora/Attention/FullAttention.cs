@@ -1,12 +1,12 @@
 namespace LongLora.Attention;
 
 /// <summary>Every earlier token: attention at inference, and the comparison in training.</summary>
-public sealed class FullAttention : SegmentedAttention
+public sealed class FullAttention : PatternAttention
 {
     /// <inheritdoc/>
-    protected override AttentionPattern Stretches(int length)
+    protected override AttentionPattern Divide(int length)
     {
-        Run[] all = [new(0, length, 1)];
+        TokenGroups[] all = [new(0, length, 1)];
         return new(all, all);
     }
 }

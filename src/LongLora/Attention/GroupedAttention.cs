@@ -2,14 +2,14 @@ namespace LongLora.Attention;
 
 /// <summary>Groups without the shift: no information passes from one group to the next. The paper's ablation, not for use.</summary>
 /// <param name="groupSize">G, at least 2 and even.</param>
-public sealed class GroupedAttention(int groupSize) : SegmentedAttention
+public sealed class GroupedAttention(int groupSize) : PatternAttention
 {
-    private readonly int _group = ShiftedSparseAttention.CheckedGroup(groupSize);
+    private readonly int _group = ShiftedSparseAttention.CheckGroupSize(groupSize);
 
     /// <inheritdoc/>
-    protected override AttentionPattern Stretches(int length)
+    protected override AttentionPattern Divide(int length)
     {
-        Run[] groups = [.. Run.Cover(0, length, _group)];
+        TokenGroups[] groups = [.. TokenGroups.Cover(0, length, _group)];
         return new(groups, groups);
     }
 }

@@ -14,25 +14,31 @@ public interface IAttention
     /// <param name="query">[B, H, L, K], any strides with K innermost.</param>
     /// <param name="key">[B, J, L, K].</param>
     /// <param name="value">[B, J, L, K].</param>
-    /// <param name="segments">
+    /// <param name="documentLengths">
     /// Document lengths in each row, summing to L, where documents may not see each other; null for one document a row.
     /// </param>
     /// <param name="heads">Which of the layer's heads the queries are; null for all of them.</param>
     /// <returns>[B, H, L, K].</returns>
-    Tensor Attend(Tensor query, Tensor key, Tensor value, IReadOnlyList<IReadOnlyList<int>>? segments = null, HeadSlice? heads = null);
+    Tensor Attend(
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        IReadOnlyList<IReadOnlyList<int>>? documentLengths = null,
+        HeadSlice? heads = null
+    );
 
     /// <summary>As <see cref="Attend"/> outside autograd, keeping what <see cref="Backward"/> needs to compute nothing twice.</summary>
     /// <param name="query">[B, H, L, K], any strides with K innermost.</param>
     /// <param name="key">[B, J, L, K].</param>
     /// <param name="value">[B, J, L, K].</param>
-    /// <param name="segments">As for Attend.</param>
+    /// <param name="documentLengths">As for Attend.</param>
     /// <param name="heads">As for Attend.</param>
     /// <param name="into">Where the result is written, without log-sum-exp where it has none; null for new tensors.</param>
     AttentionResult Forward(
         Tensor query,
         Tensor key,
         Tensor value,
-        IReadOnlyList<IReadOnlyList<int>>? segments = null,
+        IReadOnlyList<IReadOnlyList<int>>? documentLengths = null,
         HeadSlice? heads = null,
         AttentionResult? into = null
     );
@@ -49,7 +55,7 @@ public interface IAttention
     /// <param name="key">As given to Forward.</param>
     /// <param name="value">As given to Forward.</param>
     /// <param name="result">What Forward returned.</param>
-    /// <param name="segments">As given to Forward.</param>
+    /// <param name="documentLengths">As given to Forward.</param>
     /// <param name="heads">As given to Forward.</param>
     /// <param name="into">Where the gradients are written, whatever was there; null for new tensors.</param>
     (Tensor Query, Tensor Key, Tensor Value) Backward(
@@ -58,7 +64,7 @@ public interface IAttention
         Tensor key,
         Tensor value,
         AttentionResult result,
-        IReadOnlyList<IReadOnlyList<int>>? segments = null,
+        IReadOnlyList<IReadOnlyList<int>>? documentLengths = null,
         HeadSlice? heads = null,
         (Tensor Query, Tensor Key, Tensor Value)? into = null
     );
@@ -70,8 +76,8 @@ public interface IAttention
     IAttention Within(int window);
 
     /// <summary>
-    /// The stretches of tokens in which the heads of each half attend: a row's pattern written down, for plans and tests.
+    /// The attention groups of both halves of the heads for one document, for plans and tests.
     /// </summary>
     /// <param name="length">L.</param>
-    AttentionPattern Pattern(int length);
+    AttentionPattern MakePattern(int length);
 }

@@ -7,21 +7,21 @@ namespace LongLora.Attention;
 /// [G/2, 3G/2), ... Nothing wraps around: the published roll lets the first half group see the end of the text.
 /// </summary>
 /// <param name="groupSize">G, at least 2 and even; a text not longer than it gets full attention.</param>
-public sealed class ShiftedSparseAttention(int groupSize) : SegmentedAttention
+public sealed class ShiftedSparseAttention(int groupSize) : PatternAttention
 {
-    private readonly int _group = CheckedGroup(groupSize);
+    private readonly int _group = CheckGroupSize(groupSize);
 
     /// <inheritdoc/>
-    protected override AttentionPattern Stretches(int length)
+    protected override AttentionPattern Divide(int length)
     {
-        Run[] lower = [.. Run.Cover(0, length, _group)];
+        TokenGroups[] lower = [.. TokenGroups.Cover(0, length, _group)];
         if (length <= _group)
             return new(lower, lower);
         var shift = _group / 2;
-        return new(lower, [new(0, shift, 1), .. Run.Cover(shift, length, _group)]);
+        return new(lower, [new(0, shift, 1), .. TokenGroups.Cover(shift, length, _group)]);
     }
 
-    internal static int CheckedGroup(int size) =>
+    internal static int CheckGroupSize(int size) =>
         size >= 2 && size % 2 == 0
             ? size
             : throw new ConfigurationException($"The attention group has {size} tokens; it must be even and at least 2.");

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Attention;
 
-// N stretches, H query heads, J key-value heads (a divisor of H), S tokens of a stretch, K head size, W window
+// N groups, H query heads, J key-value heads (a divisor of H), S tokens of a group, K head size, W window
 
 /// <summary>
 /// Causal attention in which a token looks at itself and the W - 1 tokens before it, exactly, by the causal kernel alone: no mask of size
@@ -22,10 +22,15 @@ internal static class SlidingWindow
         using var scope = NewDisposeScope();
         var output = empty_like(query);
         var logSumExp = empty([query.size(0), query.size(1), query.size(2)], ScalarType.Float32);
-        foreach (var part in Parts((int)query.size(2), window))
+        foreach (var part in SplitIntoParts((int)query.size(2), window))
         {
             using var inner = NewDisposeScope();
-            var (o, l) = Dispatcher.FlashAttentionCpu(part.Queries(query), part.Keys(key), part.Keys(value), part.IsCausal);
+            var (o, l) = Dispatcher.FlashAttentionCpu(
+                part.SelectQueries(query),
+                part.SelectKeys(key),
+                part.SelectKeys(value),
+                part.IsCausal
+            );
             (o, l) = (part.Reorder(o, 2), part.Reorder(l, 2));
             var (whole, wholeLog) = (output.narrow(2, part.Query, part.QueryCount), logSumExp.narrow(2, part.Query, part.QueryCount));
             if (part.IsFirst)
@@ -57,16 +62,16 @@ internal static class SlidingWindow
         Tensor queryGradient = zeros_like(query),
             keyGradient = zeros_like(key),
             valueGradient = zeros_like(value);
-        foreach (var part in Parts((int)query.size(2), window))
+        foreach (var part in SplitIntoParts((int)query.size(2), window))
         {
             using var inner = NewDisposeScope();
             var (q, k, v) = Dispatcher.FlashAttentionCpuBackward(
-                part.Queries(gradient),
-                part.Queries(query),
-                part.Keys(key),
-                part.Keys(value),
-                part.Queries(output),
-                part.Queries(logSumExp),
+                part.SelectQueries(gradient),
+                part.SelectQueries(query),
+                part.SelectKeys(key),
+                part.SelectKeys(value),
+                part.SelectQueries(output),
+                part.SelectQueries(logSumExp),
                 part.IsCausal
             );
             queryGradient.narrow(2, part.Query, part.QueryCount).add_(part.Reorder(q, 2), Scalars.One);
@@ -93,19 +98,19 @@ internal static class SlidingWindow
             outputs.Add(
                 count == 1
                     ? Dispatcher.ScaledDotProductAttention(q, k, v, null, causal: false)
-                    : MaskedAttention.Attend(q, k, v, Mask(first, count, from, keys, window, query.device))
+                    : MaskedAttention.Attend(q, k, v, MakeMask(first, count, from, keys, window, query.device))
             );
         }
         return cat(outputs, 2).MoveToOuterDisposeScope();
     }
 
-    private static Tensor Mask(long firstQuery, long queries, long firstKey, long keys, int window, Device device)
+    private static Tensor MakeMask(long firstQuery, long queries, long firstKey, long keys, int window, Device device)
     {
         var distance = Scalars.Range(firstQuery, queries, device).unsqueeze(1) - Scalars.Range(firstKey, keys, device);
         return distance.ge(Scalars.Zero).logical_and_(distance.lt(Scalars.Of(window)));
     }
 
-    private static IEnumerable<Part> Parts(int length, int window)
+    private static IEnumerable<Part> SplitIntoParts(int length, int window)
     {
         for (var start = 0; start < length; start += window)
         {
@@ -131,9 +136,9 @@ internal static class SlidingWindow
         bool IsReversed = false
     )
     {
-        internal Tensor Queries(Tensor heads) => Reorder(heads.narrow(2, Query, QueryCount), 2);
+        internal Tensor SelectQueries(Tensor heads) => Reorder(heads.narrow(2, Query, QueryCount), 2);
 
-        internal Tensor Keys(Tensor heads) => Reorder(heads.narrow(2, Key, KeyCount), 2);
+        internal Tensor SelectKeys(Tensor heads) => Reorder(heads.narrow(2, Key, KeyCount), 2);
 
         internal Tensor Reorder(Tensor part, long dimension) => IsReversed ? part.flip(dimension) : part;
     }

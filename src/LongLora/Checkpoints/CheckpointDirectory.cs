@@ -128,7 +128,7 @@ public sealed class CheckpointDirectory : ITensorSource
         ObjectDisposedException.ThrowIf(_closed, this);
         var info = Find(name);
         if (!_mapped.TryGetValue(info.File, out var reader))
-            _mapped.Add(info.File, reader = FileOf(info).Open());
+            _mapped.Add(info.File, reader = FindFile(info).Open());
         return reader.Open(name);
     }
 
@@ -137,7 +137,7 @@ public sealed class CheckpointDirectory : ITensorSource
     {
         ObjectDisposedException.ThrowIf(_closed, this);
         // A mapping of its own, gone with its pages when the tensor has been read.
-        using var reader = FileOf(Find(name)).Open();
+        using var reader = FindFile(Find(name)).Open();
         using var tensor = reader.Open(name);
         use(tensor);
     }
@@ -156,7 +156,7 @@ public sealed class CheckpointDirectory : ITensorSource
             ? info
             : throw new CheckpointException($"'{Path}' has no tensor '{name}'.{NearestName.Hint(name, _tensors.Keys)}");
 
-    private WeightFile FileOf(TensorInfo info) => _files.First(f => f.Path == info.File);
+    private WeightFile FindFile(TensorInfo info) => _files.First(f => f.Path == info.File);
 
     // PyTorch's files hold the head of a tied model a second time, as the same data under another name.
     private void DropTiedHead()
@@ -175,7 +175,7 @@ public sealed class CheckpointDirectory : ITensorSource
     private static List<WeightFile> ReadHeaders(string path) =>
         ReadHeaders(path, WeightsFile, IndexFile)
         ?? ReadHeaders(path, PickleFile, PickleIndexFile)
-        ?? throw new CheckpointException(NoWeights(path));
+        ?? throw new CheckpointException(ExplainNoWeights(path));
 
     private static List<WeightFile>? ReadHeaders(string path, string whole, string index)
     {
@@ -229,7 +229,7 @@ public sealed class CheckpointDirectory : ITensorSource
         }
     }
 
-    private static string NoWeights(string path)
+    private static string ExplainNoWeights(string path)
     {
         var shard = Directory
             .EnumerateFiles(path, "model-*-of-*.safetensors")

@@ -18,7 +18,7 @@ internal static class CheckpointIndex
     /// <summary>The text of an index.</summary>
     /// <param name="totalBytes">Bytes of all tensors together.</param>
     /// <param name="shardOf">File name of each tensor's shard.</param>
-    public static string Text(long totalBytes, SortedDictionary<string, string> shardOf) =>
+    public static string Format(long totalBytes, SortedDictionary<string, string> shardOf) =>
         JsonSerializer.Serialize(new { metadata = new { total_size = totalBytes }, weight_map = shardOf }, s_style) + "\n";
 
     /// <summary>The file name of each tensor's shard.</summary>
@@ -35,7 +35,7 @@ internal static class CheckpointIndex
                 || map.GetPropertyCount() == 0
             )
                 throw new CheckpointException($"{path}: a weight_map, an object from tensor names to file names, is needed.");
-            return map.EnumerateObject().ToDictionary(p => p.Name, p => FileName(path, p), StringComparer.Ordinal);
+            return map.EnumerateObject().ToDictionary(p => p.Name, p => ReadFileName(path, p), StringComparer.Ordinal);
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
@@ -47,7 +47,7 @@ internal static class CheckpointIndex
         }
     }
 
-    private static string FileName(string path, JsonProperty entry)
+    private static string ReadFileName(string path, JsonProperty entry)
     {
         var name = entry.Value.ValueKind == JsonValueKind.String ? entry.Value.GetString()! : "";
         return name.Length > 0 && name is not ("." or "..") && !name.AsSpan().ContainsAny('/', '\\', ':')

@@ -34,7 +34,7 @@ internal static unsafe class CheckpointShards
         }
         foreach (var shard in shards)
             write(Path.Combine(folder, map[shard[0].Name]), shard);
-        AtomicFile.WriteText(Path.Combine(folder, index), CheckpointIndex.Text(tensors.Sum(t => t.ByteCount), map));
+        AtomicFile.WriteText(Path.Combine(folder, index), CheckpointIndex.Format(tensors.Sum(t => t.ByteCount), map));
     }
 
     /// <summary>Makes a tensor and gives its bytes in its type.</summary>
@@ -50,7 +50,7 @@ internal static unsafe class CheckpointShards
         if (tensor.ByteCount == 0)
             return;
         using var value = made.detach().to(tensor.Type).cpu().contiguous();
-        var data = (byte*)NativeTensor.Data(value);
+        var data = (byte*)NativeTensor.GetPointer(value);
         for (var written = 0L; written < tensor.ByteCount; written += pieceBytes)
             sink(new ReadOnlySpan<byte>(data + written, (int)Math.Min(pieceBytes, tensor.ByteCount - written)));
     }

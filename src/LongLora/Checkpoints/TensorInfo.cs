@@ -13,5 +13,5 @@ public sealed record TensorInfo(string Name, torch.ScalarType Type, IReadOnlyLis
     public long ElementCount => Shape.Aggregate(1L, (product, size) => product * size);
 
     /// <summary>Bytes that it takes in its file.</summary>
-    public long ByteCount => ElementCount * SafetensorsTypes.Size(Type);
+    public long ByteCount => ElementCount * SafetensorsTypes.GetSize(Type);
 }

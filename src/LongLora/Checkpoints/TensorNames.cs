@@ -7,7 +7,7 @@ public static class TensorNames
 
     /// <summary>What to do about a checkpoint's names, or a few of them where they tell nothing; a sentence.</summary>
     /// <param name="names">The names that it has.</param>
-    public static string Advice(IEnumerable<string> names)
+    public static string Advise(IEnumerable<string> names)
     {
         var all = names.Order(StringComparer.Ordinal).ToList();
         if (IsMeta(all))

@@ -8,7 +8,7 @@ namespace LongLora.Checkpoints;
 /// <summary>Checks the numbers in a stored tensor: one NaN makes a whole model silently wrong.</summary>
 public static unsafe class TensorNumbers
 {
-    private const int PieceBytes = 1 << 28;
+    private const int ChunkBytes = 1 << 28;
 
     /// <summary>
     /// Complains of the first element that is NaN or infinite. A number is not finite where all bits of its exponent are set, so one pass
@@ -22,10 +22,10 @@ public static unsafe class TensorNumbers
         using var value = tensor.detach().cpu().contiguous();
         var first = value.dtype switch
         {
-            ScalarType.Float64 => FirstNotFinite<ulong>(value, 0x7FF0_0000_0000_0000),
-            ScalarType.Float32 => FirstNotFinite<uint>(value, 0x7F80_0000),
-            ScalarType.BFloat16 => FirstNotFinite<ushort>(value, 0x7F80),
-            ScalarType.Float16 => FirstNotFinite<ushort>(value, 0x7C00),
+            ScalarType.Float64 => FindFirstNotFinite<ulong>(value, 0x7FF0_0000_0000_0000),
+            ScalarType.Float32 => FindFirstNotFinite<uint>(value, 0x7F80_0000),
+            ScalarType.BFloat16 => FindFirstNotFinite<ushort>(value, 0x7F80),
+            ScalarType.Float16 => FindFirstNotFinite<ushort>(value, 0x7C00),
             _ => -1,
         };
         if (first < 0)
@@ -39,23 +39,23 @@ public static unsafe class TensorNumbers
         );
     }
 
-    private static long FirstNotFinite<T>(Tensor tensor, T exponent)
+    private static long FindFirstNotFinite<T>(Tensor tensor, T exponent)
         where T : unmanaged, IBinaryInteger<T>
     {
         if (tensor.numel() == 0)
             return -1;
-        var data = (T*)NativeTensor.Data(tensor);
-        var piece = PieceBytes / sizeof(T);
+        var data = (T*)NativeTensor.GetPointer(tensor);
+        var piece = ChunkBytes / sizeof(T);
         for (var start = 0L; start < tensor.numel(); start += piece)
         {
-            var found = FirstWithAll(new ReadOnlySpan<T>(data + start, (int)Math.Min(piece, tensor.numel() - start)), exponent);
+            var found = FindFirstWithAll(new ReadOnlySpan<T>(data + start, (int)Math.Min(piece, tensor.numel() - start)), exponent);
             if (found >= 0)
                 return start + found;
         }
         return -1;
     }
 
-    private static int FirstWithAll<T>(ReadOnlySpan<T> numbers, T mask)
+    private static int FindFirstWithAll<T>(ReadOnlySpan<T> numbers, T mask)
         where T : unmanaged, IBinaryInteger<T>
     {
         var vectors = MemoryMarshal.Cast<T, Vector<T>>(numbers);

@@ -80,16 +80,16 @@ internal static class CommonConfig
     public static void Check(ConfigFields fields, params string[] ownCode)
     {
         foreach (var name in s_notes.Concat(s_generation))
-            fields.Note(name);
-        fields.Fixed("is_encoder_decoder", false, "only decoders are");
-        fields.Fixed("add_cross_attention", false, "only decoders alone are");
-        fields.Fixed("cross_attention_hidden_size", 0, "only decoders alone are");
-        fields.Fixed("tie_encoder_decoder", false, "only decoders alone are");
-        fields.Fixed("chunk_size_feed_forward", 0, "the MLP is not cut by the file");
-        if (fields.ObjectOrNull("quantization_config") is { } quantization)
+            fields.MarkKnown(name);
+        fields.RequireFixed("is_encoder_decoder", false, "only decoders are");
+        fields.RequireFixed("add_cross_attention", false, "only decoders alone are");
+        fields.RequireFixed("cross_attention_hidden_size", 0, "only decoders alone are");
+        fields.RequireFixed("tie_encoder_decoder", false, "only decoders alone are");
+        fields.RequireFixed("chunk_size_feed_forward", 0, "the MLP is not cut by the file");
+        if (fields.ReadObjectOrNull("quantization_config") is { } quantization)
             CheckQuantization(quantization);
         CheckCode(fields, ownCode);
-        var architectures = fields.Texts("architectures");
+        var architectures = fields.ReadTexts("architectures");
         fields.Require(
             architectures.Count == 0 || architectures.Any(a => a.EndsWith("ForCausalLM", StringComparison.OrdinalIgnoreCase)),
             "architectures",
@@ -100,9 +100,9 @@ internal static class CommonConfig
     // Values are like "modeling_phi3.Phi3ForCausalLM".
     private static void CheckCode(ConfigFields fields, string[] known)
     {
-        if (fields.ObjectOrNull("auto_map") is { } map)
+        if (fields.ReadObjectOrNull("auto_map") is { } map)
         {
-            var classes = map.AllTexts().Select(text => text[(text.LastIndexOf('.') + 1)..]);
+            var classes = map.ReadAllTexts().Select(text => text[(text.LastIndexOf('.') + 1)..]);
             fields.Require(classes.All(known.Contains), "auto_map", "this model computes by Python code of its own, which is not run here");
         }
     }
@@ -111,14 +111,14 @@ internal static class CommonConfig
     private static void CheckQuantization(ConfigFields fields)
     {
         const string supported = "take the model in full precision, or quantised by bitsandbytes to nf4 or int8";
-        fields.Require(fields.TextOrNull("quant_method") is null or "bitsandbytes", "quant_method", supported);
-        var in4Bits = fields.FlagOrNull("load_in_4bit") ?? fields.FlagOrNull("_load_in_4bit") ?? false;
-        var in8Bits = fields.FlagOrNull("load_in_8bit") ?? fields.FlagOrNull("_load_in_8bit") ?? false;
+        fields.Require(fields.ReadTextOrNull("quant_method") is null or "bitsandbytes", "quant_method", supported);
+        var in4Bits = fields.ReadFlagOrNull("load_in_4bit") ?? fields.ReadFlagOrNull("_load_in_4bit") ?? false;
+        var in8Bits = fields.ReadFlagOrNull("load_in_8bit") ?? fields.ReadFlagOrNull("_load_in_8bit") ?? false;
         fields.Require(in4Bits != in8Bits, "load_in_4bit", "it or load_in_8bit must be true; " + supported);
         if (in4Bits)
         {
-            fields.Choice("bnb_4bit_quant_type", "fp4", "nf4");
-            fields.Choice("bnb_4bit_quant_storage", "uint8", "uint8");
+            fields.ReadChoice("bnb_4bit_quant_type", "fp4", "nf4");
+            fields.ReadChoice("bnb_4bit_quant_storage", "uint8", "uint8");
         }
         // How Python would compute; here activations are never quantised.
         foreach (
@@ -137,7 +137,7 @@ internal static class CommonConfig
                 ]
         )
         {
-            fields.Note(name);
+            fields.MarkKnown(name);
         }
         fields.RefuseOthers("bitsandbytes models");
     }
@@ -145,13 +145,13 @@ internal static class CommonConfig
     /// <summary>
     /// A number that Python reads as a float: 2.0, not 2. transformers before 4.43 refuses a rope factor that is an integer.
     /// </summary>
-    public static JsonNode Number(double number)
+    public static JsonNode ToJsonNumber(double number)
     {
         var text = number.ToString("R", CultureInfo.InvariantCulture).Replace("E", "e", StringComparison.Ordinal);
         return JsonNode.Parse(text.AsSpan().ContainsAny('.', 'e') ? text : text + ".0")!;
     }
 
-    public static JsonNode? Ids(IReadOnlyList<int> ids) =>
+    public static JsonNode? ToJsonIds(IReadOnlyList<int> ids) =>
         ids.Count switch
         {
             0 => null,

@@ -18,54 +18,54 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
     public bool Has(string name) => Find(name) is not null;
 
     /// <summary>Whether the file names the field at all, be it null.</summary>
-    public bool Names(string name) => element.TryGetProperty(name, out _);
+    public bool Contains(string name) => element.TryGetProperty(name, out _);
 
-    public int Integer(string name, int minimum = 1) => IntegerOrNull(name, minimum) ?? throw Missing(name);
+    public int ReadInteger(string name, int minimum = 1) => ReadIntegerOrNull(name, minimum) ?? throw MakeMissingError(name);
 
-    public int? IntegerOrNull(string name, int minimum = 1) => Find(name) is { } value ? ToInteger(name, value, minimum) : null;
+    public int? ReadIntegerOrNull(string name, int minimum = 1) => Find(name) is { } value ? ToInteger(name, value, minimum) : null;
 
-    public double Number(string name, double minimum) => NumberOrNull(name, minimum) ?? throw Missing(name);
+    public double ReadNumber(string name, double minimum) => ReadNumberOrNull(name, minimum) ?? throw MakeMissingError(name);
 
-    public double? NumberOrNull(string name, double minimum)
+    public double? ReadNumberOrNull(string name, double minimum)
     {
         if (Find(name) is not { } value)
             return null;
         return value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && double.IsFinite(number) && number >= minimum
             ? number
-            : throw Bad(
+            : throw MakeError(
                 name,
                 value,
-                minimum == double.Epsilon ? "a number above 0 is needed" : $"a number of at least {Text(minimum)} is needed"
+                minimum == double.Epsilon ? "a number above 0 is needed" : $"a number of at least {Format(minimum)} is needed"
             );
     }
 
-    public double? PositiveOrNull(string name) => NumberOrNull(name, double.Epsilon);
+    public double? ReadPositiveOrNull(string name) => ReadNumberOrNull(name, double.Epsilon);
 
-    public bool? FlagOrNull(string name) =>
+    public bool? ReadFlagOrNull(string name) =>
         Find(name) is { } value
             ? value.ValueKind is JsonValueKind.True or JsonValueKind.False
                 ? value.GetBoolean()
-                : throw Bad(name, value, "true or false is needed")
+                : throw MakeError(name, value, "true or false is needed")
             : null;
 
-    public string? TextOrNull(string name) =>
+    public string? ReadTextOrNull(string name) =>
         Find(name) is { } value
             ? value.ValueKind == JsonValueKind.String
                 ? value.GetString()
-                : throw Bad(name, value, "a text is needed")
+                : throw MakeError(name, value, "a text is needed")
             : null;
 
     /// <summary>A text out of a list.</summary>
-    public string Choice(string name, string absent, params string[] choices)
+    public string ReadChoice(string name, string absent, params string[] choices)
     {
-        var text = TextOrNull(name) ?? absent;
+        var text = ReadTextOrNull(name) ?? absent;
         return choices.Contains(text)
             ? text
-            : throw (Find(name) is { } value ? Bad(name, value, $"supported: {string.Join(", ", choices)}") : Missing(name));
+            : throw (Find(name) is { } value ? MakeError(name, value, $"supported: {string.Join(", ", choices)}") : MakeMissingError(name));
     }
 
     /// <summary>A number or a list of numbers.</summary>
-    public IReadOnlyList<int> Integers(string name, int minimum)
+    public IReadOnlyList<int> ReadIntegers(string name, int minimum)
     {
         if (Find(name) is not { } value)
             return [];
@@ -74,13 +74,13 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
             : [ToInteger(name, value, minimum)];
     }
 
-    public IReadOnlyList<double>? NumbersOrNull(string name, int count)
+    public IReadOnlyList<double>? ReadNumbersOrNull(string name, int count)
     {
         if (Find(name) is not { } value)
             return null;
         var needed = $"a list of {count} numbers above 0 is needed";
         if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() != count)
-            throw Bad(name, value, needed);
+            throw MakeError(name, value, needed);
         return
         [
             .. value
@@ -88,58 +88,58 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
                 .Select(item =>
                     item.ValueKind == JsonValueKind.Number && item.GetDouble() is > 0 and < double.PositiveInfinity
                         ? item.GetDouble()
-                        : throw Bad(name, item, needed)
+                        : throw MakeError(name, item, needed)
                 ),
         ];
     }
 
-    public IReadOnlyList<string> Texts(string name)
+    public IReadOnlyList<string> ReadTexts(string name)
     {
         if (Find(name) is not { } value)
             return [];
         return value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String)
             ? [.. value.EnumerateArray().Select(item => item.GetString()!)]
-            : throw Bad(name, value, "a list of texts is needed");
+            : throw MakeError(name, value, "a list of texts is needed");
     }
 
     /// <summary>The values of all fields, which must be texts.</summary>
-    public IReadOnlyList<string> AllTexts() => [.. element.EnumerateObject().Select(p => TextOrNull(p.Name) ?? "")];
+    public IReadOnlyList<string> ReadAllTexts() => [.. element.EnumerateObject().Select(p => ReadTextOrNull(p.Name) ?? "")];
 
-    public ConfigFields? ObjectOrNull(string name) =>
+    public ConfigFields? ReadObjectOrNull(string name) =>
         Find(name) is { } value
             ? value.ValueKind == JsonValueKind.Object
                 ? new ConfigFields(file, path + name + ".", value)
-                : throw Bad(name, value, "an object is needed")
+                : throw MakeError(name, value, "an object is needed")
             : null;
 
     /// <summary>Knows a field that says nothing about the numbers that the model computes.</summary>
-    public void Note(string name) => _known.Add(name);
+    public void MarkKnown(string name) => _known.Add(name);
 
     /// <summary>Knows a number that may have one value only.</summary>
-    public void Fixed(string name, double needed, string why)
+    public void RequireFixed(string name, double needed, string why)
     {
-        if (NumberOrNull(name, double.MinValue) is { } seen && seen != needed)
-            throw Bad(name, Find(name)!.Value, $"only {Text(needed)} is supported: {why}");
+        if (ReadNumberOrNull(name, double.MinValue) is { } seen && seen != needed)
+            throw MakeError(name, Find(name)!.Value, $"only {Format(needed)} is supported: {why}");
     }
 
     /// <summary>Knows a flag that may have one value only.</summary>
-    public void Fixed(string name, bool needed, string why)
+    public void RequireFixed(string name, bool needed, string why)
     {
-        if (FlagOrNull(name) is { } seen && seen != needed)
-            throw Bad(name, Find(name)!.Value, $"only {(needed ? "true" : "false")} is supported: {why}");
+        if (ReadFlagOrNull(name) is { } seen && seen != needed)
+            throw MakeError(name, Find(name)!.Value, $"only {(needed ? "true" : "false")} is supported: {why}");
     }
 
     /// <summary>Knows a field that must not be there.</summary>
     public void Refuse(string name, string why)
     {
         if (Find(name) is { } value)
-            throw Bad(name, value, why);
+            throw MakeError(name, value, why);
     }
 
     public void Require(bool holds, string name, string why)
     {
         if (!holds)
-            throw Bad(name, Find(name) ?? default, why);
+            throw MakeError(name, Find(name) ?? default, why);
     }
 
     /// <summary>Refuses every field that was not asked for, unless it is null or empty.</summary>
@@ -157,10 +157,10 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
         );
     }
 
-    public CheckpointException Bad(string name, JsonElement value, string why) =>
+    public CheckpointException MakeError(string name, JsonElement value, string why) =>
         new($"{file}: '{path}{name}' is {Shorten(value)}; {why}.");
 
-    public CheckpointException Missing(string name)
+    public CheckpointException MakeMissingError(string name)
     {
         var unknown = element.EnumerateObject().Select(p => p.Name).Where(n => !_known.Contains(n));
         return new($"{file}: '{path}{name}' is missing.{(NearestName.Find(name, unknown) is { } near ? $" There is a '{near}'." : "")}");
@@ -175,7 +175,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
     private int ToInteger(string name, JsonElement value, int minimum) =>
         value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number >= minimum
             ? number
-            : throw Bad(name, value, $"a whole number of at least {minimum} is needed");
+            : throw MakeError(name, value, $"a whole number of at least {minimum} is needed");
 
     private static bool IsEmpty(JsonElement value) =>
         value.ValueKind switch
@@ -186,7 +186,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
             _ => false,
         };
 
-    private static string Text(double number) => number.ToString(CultureInfo.InvariantCulture);
+    private static string Format(double number) => number.ToString(CultureInfo.InvariantCulture);
 
     private static string Shorten(JsonElement value)
     {

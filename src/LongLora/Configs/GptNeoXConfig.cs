@@ -11,33 +11,33 @@ internal static class GptNeoXConfig
     {
         CommonConfig.Check(fields);
         foreach (var name in (string[])["attention_dropout", "hidden_dropout", "attention_probs_dropout_prob", "hidden_dropout_prob"])
-            fields.Fixed(name, 0, "there is no dropout");
-        fields.Note("classifier_dropout");
-        fields.Note("gradient_checkpointing");
-        int width = fields.Integer("hidden_size"),
-            heads = fields.Integer("num_attention_heads");
+            fields.RequireFixed(name, 0, "there is no dropout");
+        fields.MarkKnown("classifier_dropout");
+        fields.MarkKnown("gradient_checkpointing");
+        int width = fields.ReadInteger("hidden_size"),
+            heads = fields.ReadInteger("num_attention_heads");
         fields.Require(width % heads == 0, "hidden_size", $"it must be a multiple of num_attention_heads, {heads}");
 
         var config = new ModelConfig
         {
             ModelType = ModelType,
             HiddenSize = width,
-            IntermediateSize = fields.Integer("intermediate_size"),
-            LayerCount = fields.Integer("num_hidden_layers"),
+            IntermediateSize = fields.ReadInteger("intermediate_size"),
+            LayerCount = fields.ReadInteger("num_hidden_layers"),
             HeadCount = heads,
             KeyValueHeadCount = heads,
             HeadSize = width / heads,
-            VocabularySize = fields.Integer("vocab_size"),
-            MaxPositions = fields.IntegerOrNull("max_position_embeddings") ?? 2048,
-            NormEpsilon = fields.PositiveOrNull("layer_norm_eps") ?? 1e-5,
-            TiedEmbeddings = fields.FlagOrNull("tie_word_embeddings") ?? false,
-            AttentionBias = fields.FlagOrNull("attention_bias") ?? true,
+            VocabularySize = fields.ReadInteger("vocab_size"),
+            MaxPositions = fields.ReadIntegerOrNull("max_position_embeddings") ?? 2048,
+            NormEpsilon = fields.ReadPositiveOrNull("layer_norm_eps") ?? 1e-5,
+            TiedEmbeddings = fields.ReadFlagOrNull("tie_word_embeddings") ?? false,
+            AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? true,
             MlpBias = true,
-            ParallelResidual = fields.FlagOrNull("use_parallel_residual") ?? true,
-            Activation = fields.Choice("hidden_act", absent: "gelu", "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"),
-            BosTokenId = fields.IntegerOrNull("bos_token_id", minimum: 0),
-            EosTokenIds = fields.Integers("eos_token_id", minimum: 0),
-            InitializerRange = fields.NumberOrNull("initializer_range", 0) ?? 0.02,
+            ParallelResidual = fields.ReadFlagOrNull("use_parallel_residual") ?? true,
+            Activation = fields.ReadChoice("hidden_act", absent: "gelu", "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"),
+            BosTokenId = fields.ReadIntegerOrNull("bos_token_id", minimum: 0),
+            EosTokenIds = fields.ReadIntegers("eos_token_id", minimum: 0),
+            InitializerRange = fields.ReadNumberOrNull("initializer_range", 0) ?? 0.02,
         };
         return RopeConfig.Read(fields, config, "rotary_pct", partial: 0.25);
     }
@@ -54,13 +54,13 @@ internal static class GptNeoXConfig
             ["num_attention_heads"] = config.HeadCount,
             ["vocab_size"] = config.VocabularySize,
             ["max_position_embeddings"] = config.MaxPositions,
-            ["layer_norm_eps"] = CommonConfig.Number(config.NormEpsilon),
-            ["rotary_pct"] = CommonConfig.Number((double)config.RotarySize / config.HeadSize),
+            ["layer_norm_eps"] = CommonConfig.ToJsonNumber(config.NormEpsilon),
+            ["rotary_pct"] = CommonConfig.ToJsonNumber((double)config.RotarySize / config.HeadSize),
             ["use_parallel_residual"] = config.ParallelResidual,
             ["tie_word_embeddings"] = config.TiedEmbeddings,
             ["attention_bias"] = config.AttentionBias,
             ["bos_token_id"] = config.BosTokenId,
-            ["eos_token_id"] = CommonConfig.Ids(config.EosTokenIds),
-            ["initializer_range"] = CommonConfig.Number(config.InitializerRange),
+            ["eos_token_id"] = CommonConfig.ToJsonIds(config.EosTokenIds),
+            ["initializer_range"] = CommonConfig.ToJsonNumber(config.InitializerRange),
         };
 }

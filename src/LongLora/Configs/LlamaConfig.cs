@@ -9,17 +9,17 @@ internal static class LlamaConfig
 
     public static ModelConfig Read(ConfigFields fields)
     {
-        fields.Fixed("pretraining_tp", 1, "it only splits products that are the same in one piece, so it can be set to 1");
-        fields.Fixed("rope_interleaved", false, "Hugging Face's layout of q and k is needed");
-        fields.Note("is_llama_config");
-        fields.Note("max_sequence_length");
+        fields.RequireFixed("pretraining_tp", 1, "it only splits products that are the same in one piece, so it can be set to 1");
+        fields.RequireFixed("rope_interleaved", false, "Hugging Face's layout of q and k is needed");
+        fields.MarkKnown("is_llama_config");
+        fields.MarkKnown("max_sequence_length");
         return RopeConfig.Read(
             fields,
             ReadShape(fields, ModelType) with
             {
-                MaxPositions = fields.IntegerOrNull("max_position_embeddings") ?? 2048,
-                AttentionBias = fields.FlagOrNull("attention_bias") ?? false,
-                MlpBias = fields.FlagOrNull("mlp_bias") ?? false,
+                MaxPositions = fields.ReadIntegerOrNull("max_position_embeddings") ?? 2048,
+                AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false,
+                MlpBias = fields.ReadFlagOrNull("mlp_bias") ?? false,
             }
         );
     }
@@ -31,12 +31,12 @@ internal static class LlamaConfig
     public static ModelConfig ReadShape(ConfigFields fields, string modelType, params string[] ownCode)
     {
         CommonConfig.Check(fields, ownCode);
-        fields.Fixed("attention_dropout", 0, "there is no dropout in attention");
-        var width = fields.Integer("hidden_size");
-        var heads = fields.Integer("num_attention_heads");
-        var keyValueHeads = fields.IntegerOrNull("num_key_value_heads") ?? heads;
+        fields.RequireFixed("attention_dropout", 0, "there is no dropout in attention");
+        var width = fields.ReadInteger("hidden_size");
+        var heads = fields.ReadInteger("num_attention_heads");
+        var keyValueHeads = fields.ReadIntegerOrNull("num_key_value_heads") ?? heads;
         fields.Require(heads % keyValueHeads == 0, "num_key_value_heads", $"it must divide num_attention_heads, {heads}");
-        var givenHeadSize = fields.IntegerOrNull("head_dim");
+        var givenHeadSize = fields.ReadIntegerOrNull("head_dim");
         fields.Require(
             givenHeadSize is not null || width % heads == 0,
             "hidden_size",
@@ -49,19 +49,19 @@ internal static class LlamaConfig
         {
             ModelType = modelType,
             HiddenSize = width,
-            IntermediateSize = fields.Integer("intermediate_size"),
-            LayerCount = fields.Integer("num_hidden_layers"),
+            IntermediateSize = fields.ReadInteger("intermediate_size"),
+            LayerCount = fields.ReadInteger("num_hidden_layers"),
             HeadCount = heads,
             KeyValueHeadCount = keyValueHeads,
             HeadSize = headSize,
-            VocabularySize = fields.Integer("vocab_size"),
-            MaxPositions = fields.IntegerOrNull("max_position_embeddings") ?? 0, // a family without a default asks for it
-            NormEpsilon = fields.PositiveOrNull("rms_norm_eps") ?? 1e-6,
-            TiedEmbeddings = fields.FlagOrNull("tie_word_embeddings") ?? false,
-            Activation = fields.Choice("hidden_act", absent: "silu", "silu"),
-            BosTokenId = fields.IntegerOrNull("bos_token_id", minimum: 0),
-            EosTokenIds = fields.Integers("eos_token_id", minimum: 0),
-            InitializerRange = fields.NumberOrNull("initializer_range", 0) ?? 0.02,
+            VocabularySize = fields.ReadInteger("vocab_size"),
+            MaxPositions = fields.ReadIntegerOrNull("max_position_embeddings") ?? 0, // a family without a default asks for it
+            NormEpsilon = fields.ReadPositiveOrNull("rms_norm_eps") ?? 1e-6,
+            TiedEmbeddings = fields.ReadFlagOrNull("tie_word_embeddings") ?? false,
+            Activation = fields.ReadChoice("hidden_act", absent: "silu", "silu"),
+            BosTokenId = fields.ReadIntegerOrNull("bos_token_id", minimum: 0),
+            EosTokenIds = fields.ReadIntegers("eos_token_id", minimum: 0),
+            InitializerRange = fields.ReadNumberOrNull("initializer_range", 0) ?? 0.02,
         };
     }
 
@@ -88,10 +88,10 @@ internal static class LlamaConfig
             ["head_dim"] = config.HeadSize,
             ["vocab_size"] = config.VocabularySize,
             ["max_position_embeddings"] = config.MaxPositions,
-            ["rms_norm_eps"] = CommonConfig.Number(config.NormEpsilon),
+            ["rms_norm_eps"] = CommonConfig.ToJsonNumber(config.NormEpsilon),
             ["tie_word_embeddings"] = config.TiedEmbeddings,
             ["bos_token_id"] = config.BosTokenId,
-            ["eos_token_id"] = CommonConfig.Ids(config.EosTokenIds),
-            ["initializer_range"] = CommonConfig.Number(config.InitializerRange),
+            ["eos_token_id"] = CommonConfig.ToJsonIds(config.EosTokenIds),
+            ["initializer_range"] = CommonConfig.ToJsonNumber(config.InitializerRange),
         };
 }

@@ -13,13 +13,13 @@ internal static class MistralConfig
     public static ModelConfig Read(ConfigFields fields)
     {
         var config = LlamaConfig.ReadShape(fields, ModelType);
-        fields.Integer("num_key_value_heads");
+        fields.ReadInteger("num_key_value_heads");
         return RopeConfig.Read(
             fields,
             config with
             {
-                MaxPositions = fields.Integer("max_position_embeddings"),
-                SlidingWindow = fields.Names("sliding_window") ? fields.IntegerOrNull("sliding_window") : AbsentWindow,
+                MaxPositions = fields.ReadInteger("max_position_embeddings"),
+                SlidingWindow = fields.Contains("sliding_window") ? fields.ReadIntegerOrNull("sliding_window") : AbsentWindow,
             }
         );
     }

@@ -99,5 +99,5 @@ public sealed record ModelConfig
 
     /// <summary>The sliding window of one layer in tokens; null where it looks at everything.</summary>
     /// <param name="layer">Index of the layer.</param>
-    public int? WindowOf(int layer) => layer >= FirstWindowedLayer ? SlidingWindow : null;
+    public int? GetWindow(int layer) => layer >= FirstWindowedLayer ? SlidingWindow : null;
 }

@@ -44,7 +44,7 @@ public static class ModelConfigReader
         {
             using var document = JsonDocument.Parse(json, s_strict);
             if (document.RootElement.ValueKind != JsonValueKind.Object)
-                throw new CheckpointException($"{file}: a JSON object is needed, not {Kind(document.RootElement)}.");
+                throw new CheckpointException($"{file}: a JSON object is needed, not {DescribeKind(document.RootElement)}.");
             return Read(new ConfigFields(file, "", document.RootElement));
         }
         catch (JsonException e)
@@ -53,7 +53,7 @@ public static class ModelConfigReader
         }
     }
 
-    private static string Kind(JsonElement element) =>
+    private static string DescribeKind(JsonElement element) =>
         element.ValueKind switch
         {
             JsonValueKind.Array => "a list",
@@ -65,7 +65,7 @@ public static class ModelConfigReader
     // A family is one file like LlamaConfig and one arm here and in ModelConfigWriter.
     private static ModelConfig Read(ConfigFields fields)
     {
-        var family = fields.Choice("model_type", absent: "", [.. Families]);
+        var family = fields.ReadChoice("model_type", absent: "", [.. Families]);
         var config = family switch
         {
             LlamaConfig.ModelType => LlamaConfig.Read(fields),

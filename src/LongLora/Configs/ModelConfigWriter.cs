@@ -21,10 +21,10 @@ public static class ModelConfigWriter
     /// <param name="type">The type of the weights beside it.</param>
     public static string Create(ModelConfig config, ScalarType type = ScalarType.Float32)
     {
-        var root = Family(config);
+        var root = DescribeFamily(config);
         RopeConfig.Write(root, config);
-        root["torch_dtype"] = NameOf(type);
-        return Text(root);
+        root["torch_dtype"] = GetTypeName(type);
+        return ToText(root);
     }
 
     /// <summary>
@@ -41,17 +41,17 @@ public static class ModelConfigWriter
         if (present.ModelType != changed.ModelType)
             throw new ArgumentException($"A {present.ModelType} config cannot become a {changed.ModelType} one.", nameof(changed));
         var root = JsonNode.Parse(original)!.AsObject();
-        var before = Family(present);
-        foreach (var (name, value) in Family(changed))
+        var before = DescribeFamily(present);
+        foreach (var (name, value) in DescribeFamily(changed))
         {
             if (!JsonNode.DeepEquals(before[name], value))
                 root[name] = value?.DeepClone();
         }
-        if (!JsonNode.DeepEquals(Positions(present), Positions(changed)))
+        if (!JsonNode.DeepEquals(DescribePositions(present), DescribePositions(changed)))
             RopeConfig.Write(root, changed);
         if (type is { } known)
-            root[root.ContainsKey("dtype") ? "dtype" : "torch_dtype"] = NameOf(known);
-        return Text(root);
+            root[root.ContainsKey("dtype") ? "dtype" : "torch_dtype"] = GetTypeName(known);
+        return ToText(root);
     }
 
     /// <summary>The text of the original for weights in another form.</summary>
@@ -63,7 +63,7 @@ public static class ModelConfigWriter
         root.Remove("quantization_config");
         if (quantization is not null)
             root["quantization_config"] = quantization;
-        return Text(root);
+        return ToText(root);
     }
 
     /// <summary>
@@ -71,7 +71,7 @@ public static class ModelConfigWriter
     /// <c>rotary_emb_base</c>), <c>rope_scaling</c>, and
     /// <c>original_max_position_embeddings</c>. Written over those of the base's config they give the new model's.
     /// </summary>
-    public static JsonObject Positions(ModelConfig config)
+    public static JsonObject DescribePositions(ModelConfig config)
     {
         var root = new JsonObject
         {
@@ -83,7 +83,7 @@ public static class ModelConfigWriter
         return root;
     }
 
-    private static JsonObject Family(ModelConfig config) =>
+    private static JsonObject DescribeFamily(ModelConfig config) =>
         config.ModelType switch
         {
             LlamaConfig.ModelType => LlamaConfig.Write(config),
@@ -97,7 +97,7 @@ public static class ModelConfigWriter
             ),
         };
 
-    private static string NameOf(ScalarType type) =>
+    private static string GetTypeName(ScalarType type) =>
         type switch
         {
             ScalarType.Float32 => "float32",
@@ -107,5 +107,5 @@ public static class ModelConfigWriter
             _ => throw new ArgumentException($"A model's weights cannot be {type}.", nameof(type)),
         };
 
-    private static string Text(JsonObject root) => root.ToJsonString(s_style) + "\n";
+    private static string ToText(JsonObject root) => root.ToJsonString(s_style) + "\n";
 }

@@ -10,21 +10,21 @@ internal static class Phi3Config
     public static ModelConfig Read(ConfigFields fields)
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, "Phi3Config", "Phi3Model", "Phi3ForCausalLM");
-        fields.Integer("num_key_value_heads");
-        fields.Fixed("embd_pdrop", 0, "there is no dropout");
-        fields.Fixed("resid_pdrop", 0, "there is no dropout");
-        fields.Fixed("attention_bias", false, "Phi-3 has no biases");
-        fields.Fixed("mlp_bias", false, "Phi-3 has no biases");
-        fields.Fixed("lm_head_bias", false, "Phi-3 has no biases");
+        fields.ReadInteger("num_key_value_heads");
+        fields.RequireFixed("embd_pdrop", 0, "there is no dropout");
+        fields.RequireFixed("resid_pdrop", 0, "there is no dropout");
+        fields.RequireFixed("attention_bias", false, "Phi-3 has no biases");
+        fields.RequireFixed("mlp_bias", false, "Phi-3 has no biases");
+        fields.RequireFixed("lm_head_bias", false, "Phi-3 has no biases");
         // Phi-4-mini's; transformers has no such fields.
-        fields.Fixed("full_attn_mod", 1, "every layer is alike");
-        fields.Fixed("interpolate_factor", 1, "positions are rescaled by rope_scaling");
+        fields.RequireFixed("full_attn_mod", 1, "every layer is alike");
+        fields.RequireFixed("interpolate_factor", 1, "positions are rescaled by rope_scaling");
         config = RopeConfig.Read(
             fields,
             config with
             {
-                MaxPositions = fields.Integer("max_position_embeddings"),
-                SlidingWindow = fields.IntegerOrNull("sliding_window"),
+                MaxPositions = fields.ReadInteger("max_position_embeddings"),
+                SlidingWindow = fields.ReadIntegerOrNull("sliding_window"),
             },
             partial: 1
         );
@@ -44,7 +44,7 @@ internal static class Phi3Config
         if (config.RopeScaling.OriginalMaxPositions is { } original)
             root["original_max_position_embeddings"] = original;
         if (config.RotarySize != config.HeadSize)
-            root["partial_rotary_factor"] = CommonConfig.Number((double)config.RotarySize / config.HeadSize);
+            root["partial_rotary_factor"] = CommonConfig.ToJsonNumber((double)config.RotarySize / config.HeadSize);
         root["sliding_window"] = config.SlidingWindow;
         return root;
     }

@@ -16,13 +16,13 @@ internal static class QwenConfig
     public static ModelConfig Read(ConfigFields fields, string modelType)
     {
         var config = LlamaConfig.ReadShape(fields, modelType);
-        fields.Integer("num_key_value_heads");
-        fields.Fixed("use_mrope", false, "a position is one number");
-        config = config with { MaxPositions = fields.Integer("max_position_embeddings"), AttentionBias = modelType == Qwen2 };
+        fields.ReadInteger("num_key_value_heads");
+        fields.RequireFixed("use_mrope", false, "a position is one number");
+        config = config with { MaxPositions = fields.ReadInteger("max_position_embeddings"), AttentionBias = modelType == Qwen2 };
         if (modelType == Qwen3)
         {
-            fields.Integer("head_dim"); // transformers' default is 128, whatever the width
-            config = config with { AttentionBias = fields.FlagOrNull("attention_bias") ?? false };
+            fields.ReadInteger("head_dim"); // transformers' default is 128, whatever the width
+            config = config with { AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false };
         }
         return RopeConfig.Read(fields, ReadWindow(fields, config));
     }
@@ -30,10 +30,10 @@ internal static class QwenConfig
     // The window counts only where use_sliding_window says so, and from layer max_window_layers on; newer files list the layers too.
     private static ModelConfig ReadWindow(ConfigFields fields, ModelConfig config)
     {
-        var isUsed = fields.FlagOrNull("use_sliding_window") ?? false;
-        var window = fields.IntegerOrNull("sliding_window");
-        var first = fields.IntegerOrNull("max_window_layers", minimum: 0);
-        var layers = fields.Texts("layer_types");
+        var isUsed = fields.ReadFlagOrNull("use_sliding_window") ?? false;
+        var window = fields.ReadIntegerOrNull("sliding_window");
+        var first = fields.ReadIntegerOrNull("max_window_layers", minimum: 0);
+        var layers = fields.ReadTexts("layer_types");
         fields.Require(
             layers.Count == 0 || layers.Count == config.LayerCount,
             "layer_types",
@@ -45,7 +45,8 @@ internal static class QwenConfig
             fields.Require(!layers.Contains(Sliding), "layer_types", $"{Sliding} needs use_sliding_window and sliding_window");
             return config;
         }
-        var start = layers.Count > 0 ? layers.TakeWhile(l => l == Full).Count() : first ?? throw fields.Missing("max_window_layers");
+        var start =
+            layers.Count > 0 ? layers.TakeWhile(l => l == Full).Count() : first ?? throw fields.MakeMissingError("max_window_layers");
         fields.Require(!layers.Skip(start).Contains(Full), "layer_types", "layers with a window must come after those without");
         return config with { SlidingWindow = window, FirstWindowedLayer = start };
     }

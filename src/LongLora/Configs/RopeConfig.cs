@@ -12,7 +12,7 @@ internal static class RopeConfig
     private static readonly string[] s_kinds = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"];
 
     /// <summary>Name of the base of the frequencies outside of <c>rope_parameters</c>.</summary>
-    private static string ThetaName(string modelType) => modelType == GptNeoXConfig.ModelType ? "rotary_emb_base" : "rope_theta";
+    private static string GetThetaName(string modelType) => modelType == GptNeoXConfig.ModelType ? "rotary_emb_base" : "rope_theta";
 
     /// <summary>Takes the rotary fields of a model into its config.</summary>
     /// <param name="fields">The file.</param>
@@ -27,27 +27,27 @@ internal static class RopeConfig
     )
     {
         var (theta, scaling, inner) = (
-            fields.PositiveOrNull(ThetaName(config.ModelType)),
-            fields.ObjectOrNull("rope_scaling"),
-            fields.ObjectOrNull("rope_parameters")
+            fields.ReadPositiveOrNull(GetThetaName(config.ModelType)),
+            fields.ReadObjectOrNull("rope_scaling"),
+            fields.ReadObjectOrNull("rope_parameters")
         );
         fields.Require(scaling is null || inner is null, "rope_scaling", "rope_parameters is there too, and only one of them can hold");
         var rope = scaling ?? inner;
-        var size = RotarySize(fields, rope, config.HeadSize, partialName, partial);
+        var size = ReadRotarySize(fields, rope, config.HeadSize, partialName, partial);
         var (readTheta, readScaling) = Read(fields, rope, theta, config.ModelType, optionalKind: inner is not null, size);
         return config with { RopeTheta = readTheta, RopeScaling = readScaling, RotarySize = size == config.HeadSize ? 0 : size };
     }
 
-    private static int RotarySize(ConfigFields fields, ConfigFields? rope, int headSize, string name, double? absent)
+    private static int ReadRotarySize(ConfigFields fields, ConfigFields? rope, int headSize, string name, double? absent)
     {
         const string within = "partial_rotary_factor";
         if (absent is null)
         {
-            fields.Fixed(name, 1, "whole heads are turned");
-            rope?.Fixed(within, 1, "whole heads are turned");
+            fields.RequireFixed(name, 1, "whole heads are turned");
+            rope?.RequireFixed(within, 1, "whole heads are turned");
             return headSize;
         }
-        var (outer, inner) = (fields.PositiveOrNull(name), rope?.PositiveOrNull(within));
+        var (outer, inner) = (fields.ReadPositiveOrNull(name), rope?.ReadPositiveOrNull(within));
         rope?.Require(outer is null || inner is null || outer == inner, within, $"outside, {name} is {outer}");
         var size = (int)(headSize * (inner ?? outer ?? absent.Value));
         fields.Require(
@@ -67,18 +67,18 @@ internal static class RopeConfig
         int headSize
     )
     {
-        var original = fields.IntegerOrNull("original_max_position_embeddings");
+        var original = fields.ReadIntegerOrNull("original_max_position_embeddings");
         if (rope is null)
             return (theta ?? 10000, original is null ? RopeScalingConfig.None : new RopeScalingConfig { OriginalMaxPositions = original });
 
         var kind = ReadKind(rope, optionalKind);
-        var innerTheta = rope.PositiveOrNull("rope_theta");
+        var innerTheta = rope.ReadPositiveOrNull("rope_theta");
         rope.Require(
             theta is null || innerTheta is null || theta == innerTheta,
             "rope_theta",
-            $"outside, {ThetaName(modelType)} is {theta}"
+            $"outside, {GetThetaName(modelType)} is {theta}"
         );
-        var innerOriginal = rope.IntegerOrNull("original_max_position_embeddings");
+        var innerOriginal = rope.ReadIntegerOrNull("original_max_position_embeddings");
         rope.Require(
             original is null || innerOriginal is null || original == innerOriginal,
             "original_max_position_embeddings",
@@ -94,7 +94,7 @@ internal static class RopeConfig
     public static void Write(JsonObject root, ModelConfig config)
     {
         var scaling = config.RopeScaling;
-        var inner = Parameters(scaling);
+        var inner = DescribeParameters(scaling);
         // Kinds with one parameter have their original context outside: transformers before 4.43 takes exactly two fields in rope_scaling.
         var single = scaling.Kind is "default" or "linear" or "dynamic";
         // Phi-3's config class takes exactly three fields there (type and the two lists) before transformers 5.
@@ -109,14 +109,14 @@ internal static class RopeConfig
 
         if (root["rope_parameters"] is JsonObject)
         {
-            inner.Insert(0, "rope_theta", CommonConfig.Number(config.RopeTheta));
+            inner.Insert(0, "rope_theta", CommonConfig.ToJsonNumber(config.RopeTheta));
             inner.Insert(1, "rope_type", scaling.Kind);
             if (config.RotarySize != config.HeadSize)
-                inner.Insert(2, "partial_rotary_factor", CommonConfig.Number((double)config.RotarySize / config.HeadSize));
+                inner.Insert(2, "partial_rotary_factor", CommonConfig.ToJsonNumber((double)config.RotarySize / config.HeadSize));
             root["rope_parameters"] = inner;
             return;
         }
-        root[ThetaName(config.ModelType)] = CommonConfig.Number(config.RopeTheta);
+        root[GetThetaName(config.ModelType)] = CommonConfig.ToJsonNumber(config.RopeTheta);
         if (!isOutside || root["rope_scaling"] is JsonObject old && old.ContainsKey("rope_type"))
             inner.Insert(0, "rope_type", scaling.Kind);
         inner.Insert(0, "type", scaling.Kind);
@@ -125,16 +125,16 @@ internal static class RopeConfig
 
     private static string ReadKind(ConfigFields rope, bool optional)
     {
-        var kind = rope.TextOrNull("rope_type");
-        var formerly = rope.TextOrNull("type");
-        rope.Require(kind is null || formerly is null || Modern(kind) == Modern(formerly), "type", $"rope_type is '{kind}'");
+        var kind = rope.ReadTextOrNull("rope_type");
+        var formerly = rope.ReadTextOrNull("type");
+        rope.Require(kind is null || formerly is null || ModernizeName(kind) == ModernizeName(formerly), "type", $"rope_type is '{kind}'");
         rope.Require(optional || kind is not null || formerly is not null, "rope_type", $"one of {string.Join(", ", s_kinds)} is needed");
-        var found = Modern(kind ?? formerly ?? "default");
+        var found = ModernizeName(kind ?? formerly ?? "default");
         rope.Require(s_kinds.Contains(found), kind is null ? "type" : "rope_type", $"supported: {string.Join(", ", s_kinds)}");
         return found;
     }
 
-    private static string Modern(string kind) => kind == "su" ? "longrope" : kind;
+    private static string ModernizeName(string kind) => kind == "su" ? "longrope" : kind;
 
     private static RopeScalingConfig ReadParameters(ConfigFields rope, string kind, int headSize)
     {
@@ -142,27 +142,27 @@ internal static class RopeConfig
         switch (kind)
         {
             case "linear" or "dynamic":
-                return scaling with { Factor = rope.Number("factor", 1) };
+                return scaling with { Factor = rope.ReadNumber("factor", 1) };
             case "yarn":
                 scaling = scaling with
                 {
-                    Factor = rope.Number("factor", 1),
-                    AttentionFactor = rope.PositiveOrNull("attention_factor"),
-                    BetaFast = rope.PositiveOrNull("beta_fast"),
-                    BetaSlow = rope.PositiveOrNull("beta_slow"),
+                    Factor = rope.ReadNumber("factor", 1),
+                    AttentionFactor = rope.ReadPositiveOrNull("attention_factor"),
+                    BetaFast = rope.ReadPositiveOrNull("beta_fast"),
+                    BetaSlow = rope.ReadPositiveOrNull("beta_slow"),
                     // transformers takes a 0 as absent.
-                    Mscale = rope.NumberOrNull("mscale", 0) is > 0 and var scale ? scale : null,
-                    MscaleAllDim = rope.NumberOrNull("mscale_all_dim", 0) is > 0 and var all ? all : null,
-                    Truncate = rope.FlagOrNull("truncate"),
+                    Mscale = rope.ReadNumberOrNull("mscale", 0) is > 0 and var scale ? scale : null,
+                    MscaleAllDim = rope.ReadNumberOrNull("mscale_all_dim", 0) is > 0 and var all ? all : null,
+                    Truncate = rope.ReadFlagOrNull("truncate"),
                 };
                 rope.Require((scaling.BetaFast ?? 32) > (scaling.BetaSlow ?? 1), "beta_fast", "it must be above beta_slow");
                 return scaling;
             case "llama3":
                 scaling = scaling with
                 {
-                    Factor = rope.Number("factor", 1),
-                    LowFrequencyFactor = rope.Number("low_freq_factor", double.Epsilon),
-                    HighFrequencyFactor = rope.Number("high_freq_factor", double.Epsilon),
+                    Factor = rope.ReadNumber("factor", 1),
+                    LowFrequencyFactor = rope.ReadNumber("low_freq_factor", double.Epsilon),
+                    HighFrequencyFactor = rope.ReadNumber("high_freq_factor", double.Epsilon),
                 };
                 rope.Require(
                     scaling.HighFrequencyFactor > scaling.LowFrequencyFactor,
@@ -173,10 +173,10 @@ internal static class RopeConfig
             case "longrope":
                 scaling = scaling with
                 {
-                    Factor = rope.NumberOrNull("factor", 1) ?? 1,
-                    AttentionFactor = rope.PositiveOrNull("attention_factor"),
-                    ShortFactors = rope.NumbersOrNull("short_factor", headSize / 2),
-                    LongFactors = rope.NumbersOrNull("long_factor", headSize / 2),
+                    Factor = rope.ReadNumberOrNull("factor", 1) ?? 1,
+                    AttentionFactor = rope.ReadPositiveOrNull("attention_factor"),
+                    ShortFactors = rope.ReadNumbersOrNull("short_factor", headSize / 2),
+                    LongFactors = rope.ReadNumbersOrNull("long_factor", headSize / 2),
                 };
                 rope.Require(scaling.ShortFactors is not null, "short_factor", $"longrope needs it: {headSize / 2} numbers");
                 rope.Require(scaling.LongFactors is not null, "long_factor", $"longrope needs it: {headSize / 2} numbers");
@@ -187,43 +187,43 @@ internal static class RopeConfig
     }
 
     // Every parameter that the kind may have; null where it is left out.
-    private static JsonObject Parameters(RopeScalingConfig scaling) =>
+    private static JsonObject DescribeParameters(RopeScalingConfig scaling) =>
         scaling.Kind switch
         {
             "default" => [],
-            "linear" or "dynamic" => new() { ["factor"] = CommonConfig.Number(scaling.Factor) },
+            "linear" or "dynamic" => new() { ["factor"] = CommonConfig.ToJsonNumber(scaling.Factor) },
             "yarn" => new()
             {
-                ["factor"] = CommonConfig.Number(scaling.Factor),
-                ["attention_factor"] = Optional(scaling.AttentionFactor),
-                ["beta_fast"] = Optional(scaling.BetaFast),
-                ["beta_slow"] = Optional(scaling.BetaSlow),
-                ["mscale"] = Optional(scaling.Mscale),
-                ["mscale_all_dim"] = Optional(scaling.MscaleAllDim),
+                ["factor"] = CommonConfig.ToJsonNumber(scaling.Factor),
+                ["attention_factor"] = ToJsonNumber(scaling.AttentionFactor),
+                ["beta_fast"] = ToJsonNumber(scaling.BetaFast),
+                ["beta_slow"] = ToJsonNumber(scaling.BetaSlow),
+                ["mscale"] = ToJsonNumber(scaling.Mscale),
+                ["mscale_all_dim"] = ToJsonNumber(scaling.MscaleAllDim),
                 ["truncate"] = scaling.Truncate,
             },
             "llama3" => new()
             {
-                ["factor"] = CommonConfig.Number(scaling.Factor),
-                ["low_freq_factor"] = Optional(scaling.LowFrequencyFactor),
-                ["high_freq_factor"] = Optional(scaling.HighFrequencyFactor),
+                ["factor"] = CommonConfig.ToJsonNumber(scaling.Factor),
+                ["low_freq_factor"] = ToJsonNumber(scaling.LowFrequencyFactor),
+                ["high_freq_factor"] = ToJsonNumber(scaling.HighFrequencyFactor),
             },
             "longrope" => new()
             {
-                ["factor"] = scaling.Factor > 1 ? CommonConfig.Number(scaling.Factor) : null,
-                ["attention_factor"] = Optional(scaling.AttentionFactor),
-                ["short_factor"] = List(scaling.ShortFactors),
-                ["long_factor"] = List(scaling.LongFactors),
+                ["factor"] = scaling.Factor > 1 ? CommonConfig.ToJsonNumber(scaling.Factor) : null,
+                ["attention_factor"] = ToJsonNumber(scaling.AttentionFactor),
+                ["short_factor"] = ToJsonList(scaling.ShortFactors),
+                ["long_factor"] = ToJsonList(scaling.LongFactors),
             },
             _ => throw new Runtime.ConfigurationException(
                 $"RoPE scaling '{scaling.Kind}' cannot be written; the kinds are {string.Join(", ", s_kinds)}."
             ),
         };
 
-    private static JsonNode? Optional(double? number) => number is { } value ? CommonConfig.Number(value) : null;
+    private static JsonNode? ToJsonNumber(double? number) => number is { } value ? CommonConfig.ToJsonNumber(value) : null;
 
-    private static JsonArray? List(IReadOnlyList<double>? numbers) =>
-        numbers is null ? null : new([.. numbers.Select(CommonConfig.Number)]);
+    private static JsonArray? ToJsonList(IReadOnlyList<double>? numbers) =>
+        numbers is null ? null : new([.. numbers.Select(CommonConfig.ToJsonNumber)]);
 
     private static void SetOrRemove(JsonObject target, string name, int? value)
     {

@@ -13,7 +13,7 @@ public static class ExampleSources
     private const string Tokens = ".bin";
 
     /// <summary>Extensions that are read without further readers; a folder stands for all such files below it.</summary>
-    public static IReadOnlyList<string> Extensions { get; } = ExtensionsOf(DocumentReaders.Plain);
+    public static IReadOnlyList<string> Extensions { get; } = GetExtensions(DocumentReaders.Plain);
 
     /// <summary>All documents of some paths, in the order given; those of a folder in the order of their names (ordinal).</summary>
     /// <param name="paths">Files and folders.</param>
@@ -33,7 +33,7 @@ public static class ExampleSources
     )
     {
         IReadOnlyList<IDocumentReader> all = [.. DocumentReaders.Plain, .. readers ?? []];
-        var files = DataFiles.Expand(paths, ExtensionsOf(all)).ToList();
+        var files = DataFiles.Expand(paths, GetExtensions(all)).ToList();
         if (tokenizer is null && files.Find(f => !IsTokens(f)) is { } text)
             throw new DataException(
                 $"'{text}' is text, but the model folder has no tokenizer.model or tokenizer.json. Add one, or give tokens as .bin."
@@ -47,9 +47,9 @@ public static class ExampleSources
         );
     }
 
-    private static List<string> ExtensionsOf(IReadOnlyList<IDocumentReader> readers) => [.. readers.SelectMany(r => r.Extensions), Tokens];
+    private static List<string> GetExtensions(IReadOnlyList<IDocumentReader> readers) => [.. readers.SelectMany(r => r.Extensions), Tokens];
 
-    private static bool IsTokens(string path) => DataFiles.Extension(path) == Tokens;
+    private static bool IsTokens(string path) => DataFiles.GetExtension(path) == Tokens;
 
     private sealed class FileSource(
         List<string> files,
@@ -76,7 +76,7 @@ public static class ExampleSources
 
         private IEnumerable<TrainingExample> ReadText(string file)
         {
-            var extension = DataFiles.Extension(file);
+            var extension = DataFiles.GetExtension(file);
             using var stream = DataFiles.Open(file);
             foreach (var (text, origin) in readers.First(r => r.Extensions.Contains(extension)).Read(stream, file))
             foreach (var piece in Encode(text, origin))
@@ -97,7 +97,7 @@ public static class ExampleSources
                                 + $"belong together."
                         );
                 }
-                yield return new TrainingExample(ids, null, origin) { IsPiece = continues };
+                yield return new TrainingExample(ids, null, origin) { IsJoined = continues };
                 continues = true;
             }
         }
@@ -129,7 +129,7 @@ public static class ExampleSources
                         );
                     ids[i] = (int)id;
                 }
-                yield return new TrainingExample(ids, null, file) { IsPiece = true };
+                yield return new TrainingExample(ids, null, file) { IsJoined = true };
                 position += ids.Length;
             }
         }

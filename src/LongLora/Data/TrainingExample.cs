@@ -13,8 +13,8 @@ public sealed record TrainingExample(IReadOnlyList<int> Ids, IReadOnlyList<int>?
     public const int IgnoredLabel = -100;
 
     /// <summary>
-    /// Whether this is a piece of an endless token stream, or goes on with the long document of the example before it: joined as it is,
-    /// without a separator.
+    /// Whether this continues the example before it, as a chunk of a token stream or of a long document does: no separator is put between
+    /// them.
     /// </summary>
-    public bool IsPiece { get; init; }
+    public bool IsJoined { get; init; }
 }

@@ -39,7 +39,7 @@ public sealed record CheckpointSummary(
             ("family", config.ModelType),
             ("parameters", Count(model.Weights.Sum(w => w.ElementCount))),
             ("size", Types(folder.Tensors.Values)),
-            ("context", $"{RopeScaling.CurrentContext(config):N0} tokens"),
+            ("context", $"{RopeScaling.GetCurrentContext(config):N0} tokens"),
             ("RoPE", Positions(config)),
             (
                 "layers",
@@ -72,7 +72,7 @@ public sealed record CheckpointSummary(
         var (scaling, text) = (config.RopeScaling, $"theta {config.RopeTheta:R}");
         if (config.RotarySize != config.HeadSize)
             text += $" on {config.RotarySize} of a head's {config.HeadSize} numbers";
-        var original = RopeScaling.OriginalContext(config);
+        var original = RopeScaling.GetOriginalContext(config);
         return scaling.Kind switch
         {
             "default" => text,
@@ -172,12 +172,12 @@ public sealed record CheckpointSummary(
     {
         foreach (var weight in model.Weights)
         {
-            if (QuantizedProjection.StoredKind(folder, weight.Name) != QuantizationKind.None)
+            if (QuantizedProjection.FindStoredKind(folder, weight.Name) != QuantizationKind.None)
                 continue; // its shape is not that of the matrix
             if (!folder.Tensors.TryGetValue(weight.Name, out var info))
                 throw new CheckpointException(
                     $"'{folder.Path}' has no tensor '{weight.Name}' [{string.Join(", ", weight.Shape)}], which config.json asks for. "
-                        + $"{TensorNames.Advice(folder.Tensors.Keys)}"
+                        + $"{TensorNames.Advise(folder.Tensors.Keys)}"
                 );
             if (!info.Shape.SequenceEqual(weight.Shape))
                 throw new CheckpointException(
@@ -190,7 +190,7 @@ public sealed record CheckpointSummary(
     private static string? Quantized(CheckpointDirectory folder)
     {
         var kinds = folder
-            .Tensors.Keys.CountBy(name => QuantizedProjection.StoredKind(folder, name))
+            .Tensors.Keys.CountBy(name => QuantizedProjection.FindStoredKind(folder, name))
             .Where(k => k.Key != QuantizationKind.None)
             .ToList();
         return kinds.Count == 0

@@ -53,9 +53,9 @@ public static class HuggingFaceExporter
         foreach (var layer in biases.Values)
             RequireBias(layer);
         Tensor Value(Weight weight) =>
-            linears.TryGetValue(weight.Name, out var layer) ? layer.Merged()
-            : biases.TryGetValue(weight.Name, out layer) ? layer.Update!.MergedBias(layer.Projection) ?? weight.Value.alias()
-            : weight == table && model.Embedding.Update is not null ? model.Embedding.Merged()
+            linears.TryGetValue(weight.Name, out var layer) ? layer.Merge()
+            : biases.TryGetValue(weight.Name, out layer) ? layer.Update!.MergeBias(layer.Projection) ?? weight.Value.alias()
+            : weight == table && model.Embedding.Update is not null ? model.Embedding.Merge()
             : weight.Value.alias();
         // A head that is tied no more has the embeddings' type.
         ScalarType Type(string name) => origin.Tensors.TryGetValue(name, out var stored) ? stored.Type : origin.Tensors[table.Name].Type;
@@ -64,7 +64,7 @@ public static class HuggingFaceExporter
             .Concat(linears.Where(l => l.Value.Projection is QuantizedProjection).Select(l => Widened(l.Key, l.Value)));
         var head = model.Head.Name + ".weight";
         return model.Config.TiedEmbeddings && !model.IsHeadTied
-            ? tensors.Append(new(head, Type(head), table.Shape, model.Head.Merged))
+            ? tensors.Append(new(head, Type(head), table.Shape, model.Head.Merge))
             : tensors;
     }
 
@@ -72,7 +72,7 @@ public static class HuggingFaceExporter
     {
         if (layer.Projection.Bias is not null)
             return;
-        using var bias = layer.Update!.MergedBias(layer.Projection);
+        using var bias = layer.Update!.MergeBias(layer.Projection);
         if (bias is not null)
             throw new ConfigurationException(
                 $"Cannot merge the adapter because it has lora_bias and '{layer.Name}' has no bias, so that the merged model would be of "
@@ -115,5 +115,5 @@ public static class HuggingFaceExporter
 
     // A quantised matrix goes back to the type that it was made of.
     private static TensorToWrite Widened(string name, LinearLayer layer) =>
-        new(name, ((QuantizedProjection)layer.Projection).OriginalType, [layer.OutputSize, layer.InputSize], layer.Merged);
+        new(name, ((QuantizedProjection)layer.Projection).OriginalType, [layer.OutputSize, layer.InputSize], layer.Merge);
 }

@@ -33,7 +33,9 @@ public static class QuantizedCheckpoint
         if (quantized.Count == 0)
             throw new ConfigurationException("The model is not quantised; load it with nf4 or int8.");
         var tensors = model.Weights.Select(w => TensorToWrite.Of(w.Name, w.Value)).ToDictionary(t => t.Name);
-        var stored = quantized.SelectMany(q => q.Matrix.Stored(q.Name).Select(t => (Tensor: t, Weight: q.Name + ".weight"))).ToList();
+        var stored = quantized
+            .SelectMany(q => q.Matrix.ToStoredTensors(q.Name).Select(t => (Tensor: t, Weight: q.Name + ".weight")))
+            .ToList();
         var places = origin.Tensors.Keys.Index().ToDictionary(p => p.Item, p => p.Index);
         List<TensorToWrite> ordered =
         [
@@ -65,7 +67,7 @@ public static class QuantizedCheckpoint
         {
             ["_load_in_4bit"] = nf4,
             ["_load_in_8bit"] = !nf4,
-            ["bnb_4bit_compute_dtype"] = Nf4Format.NameOf(matrix.OriginalType),
+            ["bnb_4bit_compute_dtype"] = Nf4Format.GetName(matrix.OriginalType),
             ["bnb_4bit_quant_storage"] = "uint8",
             ["bnb_4bit_quant_type"] = nf4 ? "nf4" : "fp4",
             ["bnb_4bit_use_double_quant"] = nf4,

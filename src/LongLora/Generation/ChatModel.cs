@@ -39,7 +39,7 @@ public sealed class ChatModel : IDisposable
         _newGenerator = () => new TextGenerator(model, tokenizer, options.Context, options.CacheType, options.Streaming);
         _generators.Add(_newGenerator());
         Context = _generators[0].Context;
-        TrainedContext = RopeScaling.CurrentContext(model.Config);
+        TrainedContext = RopeScaling.GetCurrentContext(model.Config);
     }
 
     /// <summary>Opens a model.</summary>
@@ -60,7 +60,7 @@ public sealed class ChatModel : IDisposable
         var template = options.Template switch
         {
             null => null,
-            "auto" => ChatTemplate.OfModel(options.Model),
+            "auto" => ChatTemplate.ReadOfModel(options.Model),
             var choice => ChatTemplate.Find(choice, options.Model),
         };
         var folder = CheckpointDirectory.Open(options.Model); // the model owns it

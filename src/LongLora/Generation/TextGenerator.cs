@@ -44,8 +44,8 @@ public sealed class TextGenerator : IDisposable
     )
     {
         (_model, _tokenizer, _cacheType, _streaming) = (model, tokenizer, cacheType, streaming);
-        Context = context ?? (streaming is null ? RopeScaling.CurrentContext(model.Config) : int.MaxValue);
-        _ = streaming?.WindowFor(model.Config);
+        Context = context ?? (streaming is null ? RopeScaling.GetCurrentContext(model.Config) : int.MaxValue);
+        _ = streaming?.GetWindow(model.Config);
         _ends = [.. model.Config.EosTokenIds];
         if (tokenizer.EosTokenId is { } end)
             _ends.Add(end);
@@ -162,7 +162,7 @@ public sealed class TextGenerator : IDisposable
     // original context. The last token of an answer is not read.
     private int TextLength(IReadOnlyList<int> prompt, GenerationOptions options) =>
         _streaming is null && RopeScaling.DependsOnLength(_model.Config)
-            ? RopeScaling.TextLength(_model.Config, Needed(prompt, options) - 1, Context)
+            ? RopeScaling.GetTextLength(_model.Config, Needed(prompt, options) - 1, Context)
             : Context;
 
     private int Needed(IReadOnlyList<int> prompt, GenerationOptions options) =>

@@ -61,7 +61,7 @@ public sealed class CheckpointWeights(ITensorSource source, Device device, Predi
         if (!source.Tensors.TryGetValue(name, out var info))
             throw new CheckpointException(
                 $"The checkpoint has no tensor '{name}' of shape [{string.Join(", ", shape)}], which config.json asks for. "
-                    + $"{TensorNames.Advice(source.Tensors.Keys)}"
+                    + $"{TensorNames.Advise(source.Tensors.Keys)}"
             );
         if (!info.Shape.SequenceEqual(shape))
             throw new CheckpointException(

@@ -26,13 +26,13 @@ public sealed class DenseProjection(Weight weight, Weight? bias = null) : IProje
     public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
     {
         if (Weight.IsTrained)
-            AddProduct(outputs.Of(Weight.Gradient(), 0), gradient.t(), rows, 1);
+            AddProduct(outputs.Of(Weight.GetGradient(), 0), gradient.t(), rows, 1);
         if (Bias is { IsTrained: true })
-            outputs.Of(Bias.Gradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32), Scalars.One);
+            outputs.Of(Bias.GetGradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32), Scalars.One);
     }
 
     /// <inheritdoc/>
-    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+    public Tensor ComputeInputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
         var used = outputs.Of(inputs.Of(Weight.Value, 1), 0);

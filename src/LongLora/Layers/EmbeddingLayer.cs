@@ -42,19 +42,19 @@ public sealed class EmbeddingLayer(Weight weight)
         Update?.AccumulateGradients(flat, rows);
         if (!Weight.IsTrained)
             return;
-        var target = Weight.Gradient();
+        var target = Weight.GetGradient();
         ForEachTile(flat.numel(), (start, count) =>
             target.index_add_(0, flat.narrow(0, start, count), rows.narrow(0, start, count).to(ScalarType.Float32), Scalars.One)
         );
     }
 
     /// <summary>The table with the update merged in: [V, D], a copy in fp32.</summary>
-    public Tensor Merged()
+    public Tensor Merge()
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var table = Weight.Value.detach().to(ScalarType.Float32, copy: true);
-        return (Update?.Merged(table) ?? table).MoveToOuterDisposeScope();
+        return (Update?.Merge(table) ?? table).MoveToOuterDisposeScope();
     }
 
     // Where the types differ, no copy of the whole text in the wider one is made.

@@ -13,7 +13,7 @@ public interface IEmbeddingUpdate
 
     /// <summary>The table that gives the same rows without the update: [V, D] in fp32.</summary>
     /// <param name="table">[V, D] in fp32, a copy that may be changed.</param>
-    Tensor Merged(Tensor table);
+    Tensor Merge(Tensor table);
 
     /// <summary>The same change for a head that is tied to the table, with the same weights; always the same object.</summary>
     ILinearUpdate ForTiedHead { get; }

@@ -15,11 +15,11 @@ public interface ILinearUpdate
     void AccumulateGradients(IProjection projection, Tensor rows, Tensor gradient, FeatureSlice? outputs = null);
 
     /// <summary>The gradient of the input, [N, I], or some of its columns, outside autograd.</summary>
-    Tensor InputGradient(IProjection projection, Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null);
+    Tensor ComputeInputGradient(IProjection projection, Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null);
 
     /// <summary>The matrix that computes the same without the update: [O, I] in fp32.</summary>
-    Tensor Merged(IProjection projection);
+    Tensor Merge(IProjection projection);
 
     /// <summary>The bias of a merged layer, [O] in fp32; null where the update leaves the layer's own.</summary>
-    Tensor? MergedBias(IProjection projection) => null;
+    Tensor? MergeBias(IProjection projection) => null;
 }

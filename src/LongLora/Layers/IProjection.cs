@@ -23,7 +23,7 @@ public interface IProjection
     /// <param name="gradient">g [N, O].</param>
     /// <param name="inputs">Which inputs to compute; null for all.</param>
     /// <param name="outputs">Which outputs the gradient is of; null for all.</param>
-    Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null);
+    Tensor ComputeInputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null);
 
     /// <summary>W [O, I] in fp32, a copy: for merging and export.</summary>
     Tensor ToDense();

@@ -22,17 +22,17 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
     public IReadOnlyList<INormLayer> Norms => _norms;
 
     /// <summary>A linear layer <c>name.weight</c> [outputs, inputs] and, if so, <c>name.bias</c>.</summary>
-    public LinearLayer Linear(string name, long inputs, long outputs, bool bias = false) =>
-        Linear(name, inputs, outputs, bias, projections);
+    public LinearLayer AddLinear(string name, long inputs, long outputs, bool bias = false) =>
+        AddLinear(name, inputs, outputs, bias, projections);
 
     /// <summary>The output head: its own layer, or the embedding matrix where <paramref name="tied"/>.</summary>
-    public LinearLayer Head(string name, EmbeddingLayer embedding, bool tied)
+    public LinearLayer AddHead(string name, EmbeddingLayer embedding, bool tied)
     {
         long vocabulary = embedding.Weight.Shape[0],
             size = embedding.Weight.Shape[1];
         return tied
             ? new LinearLayer(name, size, vocabulary, new DenseProjection(embedding.Weight))
-            : Linear(name, size, vocabulary, false, null);
+            : AddLinear(name, size, vocabulary, false, null);
     }
 
     /// <summary>Gives a tied head a matrix of its own, with the table's present values; it counts among the linear layers from now on.</summary>
@@ -45,15 +45,15 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
     }
 
     /// <summary>A token table <c>name.weight</c> [vocabulary, size].</summary>
-    public EmbeddingLayer Embedding(string name, long vocabulary, long size) =>
+    public EmbeddingLayer AddEmbedding(string name, long vocabulary, long size) =>
         new(Add(name + ".weight", WeightRole.Matrix, vocabulary, size));
 
     /// <summary>An RMSNorm <c>name.weight</c> [size].</summary>
-    public INormLayer RmsNorm(string name, long size, double epsilon) =>
+    public INormLayer AddRmsNorm(string name, long size, double epsilon) =>
         Norm(new RmsNorm(Add(name + ".weight", WeightRole.Scale, size), epsilon));
 
     /// <summary>A LayerNorm <c>name.weight</c> [size] and <c>name.bias</c> [size].</summary>
-    public INormLayer LayerNorm(string name, long size, double epsilon) =>
+    public INormLayer AddLayerNorm(string name, long size, double epsilon) =>
         Norm(new LayerNorm(Add(name + ".weight", WeightRole.Scale, size), Add(name + ".bias", WeightRole.Bias, size), epsilon));
 
     /// <summary>Frees all weights and matrices.</summary>
@@ -72,7 +72,7 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
     }
 
     // The head and the embeddings are never quantised: they are trained, or a small part of a large model.
-    private LinearLayer Linear(string name, long inputs, long outputs, bool bias, IProjectionSource? forms)
+    private LinearLayer AddLinear(string name, long inputs, long outputs, bool bias, IProjectionSource? forms)
     {
         Weight? Bias() => bias ? Add(name + ".bias", WeightRole.Bias, outputs) : null;
         var projection = forms?.Make(source, name, outputs, inputs, Bias)

@@ -70,21 +70,21 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
     /// <param name="inputs">Which inputs; null for all.</param>
     /// <param name="outputs">Which outputs the gradient is of; null for all.</param>
     /// <returns>[N, I], or the columns of the slice.</returns>
-    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+    public Tensor ComputeInputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var result = Update is null
-            ? Projection.InputGradient(gradient, inputs, outputs)
-            : Update.InputGradient(Projection, gradient, inputs, outputs);
+            ? Projection.ComputeInputGradient(gradient, inputs, outputs)
+            : Update.ComputeInputGradient(Projection, gradient, inputs, outputs);
         return result.MoveToOuterDisposeScope();
     }
 
     /// <summary>The matrix with the update merged in: [O, I] in fp32, rounded once where it is written.</summary>
-    public Tensor Merged()
+    public Tensor Merge()
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        return (Update?.Merged(Projection) ?? Projection.ToDense()).MoveToOuterDisposeScope();
+        return (Update?.Merge(Projection) ?? Projection.ToDense()).MoveToOuterDisposeScope();
     }
 }

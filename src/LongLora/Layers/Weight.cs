@@ -47,7 +47,7 @@ public sealed class Weight(string name, Tensor value) : IDisposable
     /// The tensor that gradients are added to; made on first use unless training has set a view of its own buffer. The caller disposes
     /// the wrapper.
     /// </summary>
-    public Tensor Gradient()
+    public Tensor GetGradient()
     {
         if (Value.grad is { } present)
             return present;

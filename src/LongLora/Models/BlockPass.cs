@@ -26,14 +26,14 @@ public static class BlockPass
     private const long MinTileRows = 512;
 
     /// <summary>Rows that are worked on at once where a row has <paramref name="width"/> numbers.</summary>
-    internal static long TileRows(long width, bool onGpu) => Math.Max(MinTileRows, TileElements(onGpu) / width);
+    internal static long CountTileRows(long width, bool onGpu) => Math.Max(MinTileRows, TileElements(onGpu) / width);
 
     /// <summary>Head groups that are worked on at once.</summary>
     /// <param name="tokens">N = B L.</param>
     /// <param name="width">H K.</param>
     /// <param name="groups">All head groups of a block.</param>
     /// <param name="onGpu">Whether on a GPU.</param>
-    internal static int GroupsAtOnce(long tokens, long width, int groups, bool onGpu)
+    internal static int CountGroupsAtOnce(long tokens, long width, int groups, bool onGpu)
     {
         var most = HeadElements(onGpu);
         var passes = (int)Math.Clamp((8 * tokens * width + most - 1) / most, 1, groups);
@@ -53,7 +53,7 @@ public static class BlockPass
         var rows = Rows(hidden);
         var attended = Attend(block, hidden, context, workspace);
         // In a parallel block the MLP reads what came in.
-        var source = block.IsParallel ? workspace.Like("input", rows).copy_(rows) : rows;
+        var source = block.IsParallel ? workspace.TakeLike("input", rows).copy_(rows) : rows;
         AddOutput(block.AttentionOutput, rows, attended);
         ForEachTile(rows, rows.size(0), block.MlpOutput.InputSize, (start, count) =>
         {
@@ -85,7 +85,7 @@ public static class BlockPass
         using var scope = NewDisposeScope();
         var rows = Rows(gradient);
         // In a parallel block the attention branch has the gradient that came in, without the MLP's part.
-        var outputGradient = block.IsParallel ? workspace.Like("input", rows).copy_(rows) : rows;
+        var outputGradient = block.IsParallel ? workspace.TakeLike("input", rows).copy_(rows) : rows;
         MlpBackward(block, input, attended, rows);
         AttentionBackward(block, input, attended, outputGradient, rows, context, workspace);
     }
@@ -105,7 +105,7 @@ public static class BlockPass
                 activated = block.Activate(block.MlpNorm.Forward(leaf)); // [l, D] -> [l, F]
             var tile = gradient.narrow(0, start, count);
             block.MlpOutput.AccumulateGradients(activated.detach(), tile);
-            activated.backward([block.MlpOutput.InputGradient(tile)]);
+            activated.backward([block.MlpOutput.ComputeInputGradient(tile)]);
             tile.add_(leaf.grad!, Scalars.One);
         });
     }
@@ -123,7 +123,7 @@ public static class BlockPass
         using var scope = NewDisposeScope();
         block.AttentionOutput.AccumulateGradients(HeadRows(attended.Output), outputGradient);
         var (batch, length) = (input.size(0), input.size(1));
-        var normedGradient = workspace.Like("normed gradient", input).zero_();
+        var normedGradient = workspace.TakeLike("normed gradient", input).zero_();
         ForEachHeadGroup(block, input, (first, count) =>
         {
             var (query, key, value, heads) = Project(block, input, first, count, context, workspace);
@@ -134,12 +134,12 @@ public static class BlockPass
                     key,
                     value,
                     Part(attended, heads),
-                    context.Segments,
+                    context.DocumentLengths,
                     heads,
                     into: (
-                        workspace.Heads("query gradient", query, query.size(1), length),
-                        workspace.Heads("key gradient", key, key.size(1), length),
-                        workspace.Heads("value gradient", value, value.size(1), length)
+                        workspace.TakeHeads("query gradient", query, query.size(1), length),
+                        workspace.TakeHeads("key gradient", key, key.size(1), length),
+                        workspace.TakeHeads("value gradient", value, value.size(1), length)
                     )
                 );
             ForEachTile(input, length, batch * input.size(2), (start, size) =>
@@ -180,7 +180,7 @@ public static class BlockPass
         {
             var (query, key, value, heads) = Project(block, hidden, first, count, context, workspace);
             all ??= NewResult(query, heads.Total, context.Attention.KeepsLogSumExp(query.device));
-            Attention(block, context).Forward(query, key, value, context.Segments, heads, into: Part(all.Value, heads));
+            Attention(block, context).Forward(query, key, value, context.DocumentLengths, heads, into: Part(all.Value, heads));
         });
         return new(all!.Value.Output.MoveToOuterDisposeScope(), all.Value.LogSumExp?.MoveToOuterDisposeScope());
     }
@@ -206,7 +206,7 @@ public static class BlockPass
                 count,
                 Tile(context, start, size)
             );
-            Tensor Whole(string name, Tensor tile) => workspace.Heads(name, tile, tile.size(1), length).MoveToOuterDisposeScope();
+            Tensor Whole(string name, Tensor tile) => workspace.TakeHeads(name, tile, tile.size(1), length).MoveToOuterDisposeScope();
             all ??= new(Whole("query", query), Whole("key", key), Whole("value", value), heads);
             all.Value.Query.narrow(2, start, size).copy_(query);
             all.Value.Key.narrow(2, start, size).copy_(key);
@@ -226,12 +226,12 @@ public static class BlockPass
     {
         using var scope = NewDisposeScope();
         var headSize = query.size(3);
-        var result = workspace.Heads("head gradient", query, heads.Count, query.size(2));
+        var result = workspace.TakeHeads("head gradient", query, heads.Count, query.size(2));
         var rows = HeadRows(result);
         ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) =>
             rows.narrow(0, start, count)
                 .copy_(
-                    layer.InputGradient(
+                    layer.ComputeInputGradient(
                         outputGradient.narrow(0, start, count),
                         new FeatureSlice(heads.First * headSize, heads.Count * headSize)
                     )
@@ -246,11 +246,14 @@ public static class BlockPass
         var (batch, length) = (query.size(0), query.size(2));
         return new(
             HostMemory
-                .Apart(() => empty([batch, length, heads, query.size(3)], query.dtype, query.device))
+                .AllocateApart(() => empty([batch, length, heads, query.size(3)], query.dtype, query.device))
                 .transpose(1, 2)
                 .MoveToOuterDisposeScope(),
             withLogSumExp
-                ? HostMemory.Apart(() => empty([batch, length, heads], ScalarType.Float32)).transpose(1, 2).MoveToOuterDisposeScope()
+                ? HostMemory
+                    .AllocateApart(() => empty([batch, length, heads], ScalarType.Float32))
+                    .transpose(1, 2)
+                    .MoveToOuterDisposeScope()
                 : null
         );
     }
@@ -275,7 +278,7 @@ public static class BlockPass
 
     private static void ForEachTile(Tensor of, long total, long width, Action<long, long> action)
     {
-        var tile = TileRows(width, IsOnGpu(of));
+        var tile = CountTileRows(width, IsOnGpu(of));
         for (long start = 0; start < total; start += tile)
         {
             using (NewDisposeScope())
@@ -286,7 +289,7 @@ public static class BlockPass
 
     private static void ForEachHeadGroup(DecoderBlock block, Tensor hidden, Action<int, int> action)
     {
-        var size = GroupsAtOnce(hidden.size(0) * hidden.size(1), block.AttentionOutput.InputSize, block.HeadGroups, IsOnGpu(hidden));
+        var size = CountGroupsAtOnce(hidden.size(0) * hidden.size(1), block.AttentionOutput.InputSize, block.HeadGroups, IsOnGpu(hidden));
         for (var first = 0; first < block.HeadGroups; first += size)
         {
             using var scope = NewDisposeScope();

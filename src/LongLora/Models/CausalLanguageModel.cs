@@ -23,7 +23,7 @@ public sealed class CausalLanguageModel : IDisposable
     }
 
     // The fused attention of older GPUs takes no bf16, and without it the scores are a matrix [L, L].
-    private bool HasBf16 => CudaDriver.Capability(Device.index) is not < 8;
+    private bool HasBf16 => CudaDriver.GetCapability(Device.index) is not < 8;
 
     /// <summary>The architecture. Exchanged when positions are rescaled.</summary>
     public ModelConfig Config { get; set; }
@@ -72,7 +72,7 @@ public sealed class CausalLanguageModel : IDisposable
         if (compute == CudaCompute.Bf16 && !HasBf16)
             throw new ConfigurationException(
                 $"cuda-compute is bf16, which the device {Device} is too old for (compute capability "
-                    + $"{CudaDriver.Capability(Device.index)}, 8 is needed); use fp32."
+                    + $"{CudaDriver.GetCapability(Device.index)}, 8 is needed); use fp32."
             );
         ComputeType = compute == CudaCompute.Bf16 ? ScalarType.BFloat16 : ScalarType.Float32;
         backends.cuda.matmul.allow_tf32 = compute == CudaCompute.Tf32;
@@ -88,7 +88,7 @@ public sealed class CausalLanguageModel : IDisposable
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         using var workspace = new Workspace();
-        var hidden = HostMemory.Apart(() => Embedding.Forward(ids, ComputeType));
+        var hidden = HostMemory.AllocateApart(() => Embedding.Forward(ids, ComputeType));
         foreach (var block in Blocks)
         {
             using var inner = NewDisposeScope();
@@ -101,7 +101,7 @@ public sealed class CausalLanguageModel : IDisposable
     /// Logits for every position: [B, L] ids -> [B, L, V] in fp32. For long texts use chunks of <see cref="Forward"/>'s result and
     /// <see cref="Head"/>.
     /// </summary>
-    public Tensor Logits(Tensor ids, ForwardContext context)
+    public Tensor ComputeLogits(Tensor ids, ForwardContext context)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();

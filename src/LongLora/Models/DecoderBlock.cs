@@ -42,7 +42,7 @@ public abstract class DecoderBlock
     /// In how many products <see cref="Project"/> takes the outputs of an attention layer: 3 where one layer gives queries, keys and
     /// values one after the other.
     /// </summary>
-    internal virtual int SlicesOf(LinearLayer layer) => 1;
+    internal virtual int CountSlices(LinearLayer layer) => 1;
 
     /// <summary>Queries, keys and values, positions applied, of some head groups. Differentiable.</summary>
     /// <param name="input">[B, L, D], normalised.</param>

@@ -8,5 +8,9 @@ namespace LongLora.Models;
 /// </summary>
 /// <param name="Attention">Who looks at whom.</param>
 /// <param name="Positions">Rotary tables for exactly the length of the text.</param>
-/// <param name="Segments">Document lengths in each row where documents may not see each other; null for one document a row.</param>
-public sealed record ForwardContext(IAttention Attention, RotaryEmbedding Positions, IReadOnlyList<IReadOnlyList<int>>? Segments = null);
+/// <param name="DocumentLengths">Document lengths in each row where documents may not see each other; null for one document a row.</param>
+public sealed record ForwardContext(
+    IAttention Attention,
+    RotaryEmbedding Positions,
+    IReadOnlyList<IReadOnlyList<int>>? DocumentLengths = null
+);

@@ -18,18 +18,18 @@ public sealed class Workspace : IDisposable
     /// <param name="like">[B, H', L', K], for batch, head size, type and device.</param>
     /// <param name="heads">H.</param>
     /// <param name="length">L.</param>
-    internal Tensor Heads(string name, Tensor like, long heads, long length) =>
+    internal Tensor TakeHeads(string name, Tensor like, long heads, long length) =>
         Take(name, like, like.size(0) * length * heads * like.size(3)).view(like.size(0), length, heads, like.size(3)).transpose(1, 2);
 
     /// <summary>A buffer of the shape of another tensor, its content whatever was there.</summary>
-    internal Tensor Like(string name, Tensor like) => Take(name, like, like.numel()).view(like.shape);
+    internal Tensor TakeLike(string name, Tensor like) => Take(name, like, like.numel()).view(like.shape);
 
     private Tensor Take(string name, Tensor like, long count)
     {
         if (!_buffers.TryGetValue(name, out var buffer) || buffer.numel() < count || buffer.dtype != like.dtype)
         {
             buffer?.Dispose();
-            _buffers[name] = buffer = HostMemory.Apart(() => empty(count, like.dtype, like.device)).DetachFromDisposeScope();
+            _buffers[name] = buffer = HostMemory.AllocateApart(() => empty(count, like.dtype, like.device)).DetachFromDisposeScope();
         }
         return buffer.narrow(0, 0, count);
     }

@@ -5,6 +5,7 @@ namespace LongLora.Options;
 /// <summary>One option as users write it: a key of the recipe, and a flag of the command line with two dashes in front.</summary>
 /// <param name="Name">Name in kebab-case.</param>
 /// <param name="Group">Heading under which help shows it.</param>
+/// <param name="Part">The part of the options that has it.</param>
 /// <param name="Placeholder">What stands for the value in help, such as <c>N</c> or <c>DIR</c>; empty for a switch.</param>
 /// <param name="Help">What it does, with unit and range; the default is added.</param>
 /// <param name="Value">Reads it: a string, int, double, bool, list of strings, or null.</param>
@@ -12,6 +13,7 @@ namespace LongLora.Options;
 public sealed record FineTuneOption(
     string Name,
     string Group,
+    OptionPart Part,
     string Placeholder,
     string Help,
     Func<FineTuneOptions, object?> Value,

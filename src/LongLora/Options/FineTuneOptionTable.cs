@@ -1,4 +1,3 @@
-using System.Globalization;
 using LongLora.Data;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -7,7 +6,7 @@ namespace LongLora.Options;
 
 /// <summary>
 /// All options of a run, written down once: recipe, command line, help and the saved recipe are made from this list. A test holds it
-/// against the properties of <see cref="FineTuneOptions"/>.
+/// against the properties of the parts of <see cref="FineTuneOptions"/>.
 /// </summary>
 public static class FineTuneOptionTable
 {
@@ -15,31 +14,45 @@ public static class FineTuneOptionTable
     public static FineTuneOptions Defaults { get; } =
         new()
         {
-            Model = "",
-            Data = [],
-            Context = 0,
-            Output = "",
+            Model = new() { Context = 0 },
+            Data = new() { Sources = [] },
+            Run = new() { Output = "" },
         };
+
+    private static readonly OptionBuilder<ModelOptions> s_model = new(OptionPart.Model, o => o.Model, (o, v) => o with { Model = v });
+    private static readonly OptionBuilder<DataOptions> s_data = new(OptionPart.Data, o => o.Data, (o, v) => o with { Data = v });
+    private static readonly OptionBuilder<MethodOptions> s_method = new(OptionPart.Method, o => o.Method, (o, v) => o with { Method = v });
+    private static readonly OptionBuilder<OptimizerOptions> s_optimizer = new(
+        OptionPart.Optimizer,
+        o => o.Optimizer,
+        (o, v) => o with { Optimizer = v }
+    );
+    private static readonly OptionBuilder<RunOptions> s_run = new(OptionPart.Run, o => o.Run, (o, v) => o with { Run = v });
+    private static readonly OptionBuilder<MachineOptions> s_machine = new(
+        OptionPart.Machine,
+        o => o.Machine,
+        (o, v) => o with { Machine = v }
+    );
 
     /// <summary>The options in the order of help and recipe.</summary>
     public static IReadOnlyList<FineTuneOption> All { get; } =
     [
-        Text(
+        s_model.Text(
             "model",
             "Run",
             "DIR",
             "folder of the Hugging Face model to extend; required unless --from-scratch",
-            o => o.Model,
-            (o, v) => o with { Model = v }
+            o => o.Path,
+            (o, v) => o with { Path = v }
         ),
-        Choice(
+        s_data.Choice(
             "task",
             "Run",
             "learn running text, or the answers of conversations (longlora sft)",
             o => o.Task,
             (o, v) => o with { Task = v }
         ),
-        OptionalText(
+        s_model.OptionalText(
             "from-scratch",
             "Run",
             "CONFIG",
@@ -47,17 +60,24 @@ public static class FineTuneOptionTable
             o => o.FromScratch,
             (o, v) => o with { FromScratch = v }
         ),
-        OptionalText("tokenizer", "Run", "DIR", "folder of a new model's tokenizer", o => o.Tokenizer, (o, v) => o with { Tokenizer = v }),
-        List(
+        s_model.OptionalText(
+            "tokenizer",
+            "Run",
+            "DIR",
+            "folder of a new model's tokenizer",
+            o => o.Tokenizer,
+            (o, v) => o with { Tokenizer = v }
+        ),
+        s_data.List(
             "data",
             "Run",
             "PATH[@WEIGHT]",
             "files and folders to train on; with a weight, how often each is seen in a pass; required",
-            o => [.. o.Data.Select(d => d.ToString())],
-            (o, v) => o with { Data = [.. v.Select(DataSource.Parse)] }
+            o => [.. o.Sources.Select(d => d.ToString())],
+            (o, v) => o with { Sources = [.. v.Select(DataSource.Parse)] }
         ),
-        Whole("context", "Run", "new context in tokens; required", o => o.Context, (o, v) => o with { Context = v }),
-        Text(
+        s_model.Whole("context", "Run", "new context in tokens; required", o => o.Context, (o, v) => o with { Context = v }),
+        s_run.Text(
             "output",
             "Run",
             "DIR",
@@ -65,32 +85,32 @@ public static class FineTuneOptionTable
             o => o.Output,
             (o, v) => o with { Output = v }
         ),
-        Switch(
+        s_run.Switch(
             "resume",
             "Run",
             "continue the run in the output from its newest checkpoint",
             o => o.Resume,
             (o, v) => o with { Resume = v }
         ),
-        Choice("attention", "Method", "attention while training", o => o.Attention, (o, v) => o with { Attention = v }),
-        Real(
+        s_method.Choice("attention", "Method", "attention while training", o => o.Attention, (o, v) => o with { Attention = v }),
+        s_method.Real(
             "group-ratio",
             "Method",
             "attention group as a share of the context, above 0, at most 1",
             o => o.GroupRatio,
             (o, v) => o with { GroupRatio = v }
         ),
-        OptionalWhole(
+        s_method.OptionalWhole(
             "group-size",
             "Method",
             "attention group in tokens, even; overrides the ratio",
             o => o.GroupSize,
             (o, v) => o with { GroupSize = v }
         ),
-        Choice("tuning", "Method", "what is trained", o => o.Tuning, (o, v) => o with { Tuning = v }),
-        Whole("rank", "Method", "rank of the LoRA matrices", o => o.Rank, (o, v) => o with { Rank = v }),
-        Real("alpha", "Method", "LoRA alpha; updates are scaled by alpha / rank", o => o.Alpha, (o, v) => o with { Alpha = v }),
-        List(
+        s_method.Choice("tuning", "Method", "what is trained", o => o.Tuning, (o, v) => o with { Tuning = v }),
+        s_method.Whole("rank", "Method", "rank of the LoRA matrices", o => o.Rank, (o, v) => o with { Rank = v }),
+        s_method.Real("alpha", "Method", "LoRA alpha; updates are scaled by alpha / rank", o => o.Alpha, (o, v) => o with { Alpha = v }),
+        s_method.List(
             "target-modules",
             "Method",
             "NAME",
@@ -99,21 +119,21 @@ public static class FineTuneOptionTable
             o => o.TargetModules,
             (o, v) => o with { TargetModules = v }
         ),
-        OptionalSwitch(
+        s_method.OptionalSwitch(
             "train-embeddings",
             "Method",
             "train the embeddings and a tied head; by default unless --tuning lora",
             o => o.TrainEmbeddings,
             (o, v) => o with { TrainEmbeddings = v }
         ),
-        OptionalSwitch(
+        s_method.OptionalSwitch(
             "train-norms",
             "Method",
             "train the norms; by default unless --tuning lora",
             o => o.TrainNorms,
             (o, v) => o with { TrainNorms = v }
         ),
-        Text(
+        s_model.Text(
             "rope-scaling",
             "Method",
             "KIND",
@@ -122,59 +142,65 @@ public static class FineTuneOptionTable
             o => o.RopeScaling,
             (o, v) => o with { RopeScaling = v }
         ),
-        OptionalReal(
+        s_model.OptionalReal(
             "rope-factor",
             "Method",
             "rescaling factor; by default ceil(context / original context)",
             o => o.RopeFactor,
             (o, v) => o with { RopeFactor = v }
         ),
-        Real(
+        s_method.Real(
             "short-share",
             "Method",
             "share of the sequences that are cut into windows of the original context",
             o => o.ShortShare,
             (o, v) => o with { ShortShare = v }
         ),
-        Whole("steps", "Training", "optimizer steps", o => o.Steps, (o, v) => o with { Steps = v }),
-        Whole("batch-size", "Training", "sequences in one forward pass", o => o.BatchSize, (o, v) => o with { BatchSize = v }),
-        Whole(
+        s_optimizer.Whole("steps", "Training", "optimizer steps", o => o.Steps, (o, v) => o with { Steps = v }),
+        s_optimizer.Whole("batch-size", "Training", "sequences in one forward pass", o => o.BatchSize, (o, v) => o with { BatchSize = v }),
+        s_optimizer.Whole(
             "gradient-accumulation",
             "Training",
             "forward passes in one step",
             o => o.GradientAccumulation,
             (o, v) => o with { GradientAccumulation = v }
         ),
-        Real("learning-rate", "Training", "peak learning rate", o => o.LearningRate, (o, v) => o with { LearningRate = v }),
-        Whole(
+        s_optimizer.Real("learning-rate", "Training", "peak learning rate", o => o.LearningRate, (o, v) => o with { LearningRate = v }),
+        s_optimizer.Whole(
             "warmup-steps",
             "Training",
             "steps over which the learning rate rises from 0",
             o => o.WarmupSteps,
             (o, v) => o with { WarmupSteps = v }
         ),
-        Choice("schedule", "Training", "course of the learning rate", o => o.Schedule, (o, v) => o with { Schedule = v }),
-        Real("weight-decay", "Training", "AdamW's weight decay", o => o.WeightDecay, (o, v) => o with { WeightDecay = v }),
-        Real("beta1", "Training", "AdamW's decay of the first moment", o => o.Beta1, (o, v) => o with { Beta1 = v }),
-        Real("beta2", "Training", "AdamW's decay of the second moment", o => o.Beta2, (o, v) => o with { Beta2 = v }),
-        Real("epsilon", "Training", "AdamW's epsilon", o => o.Epsilon, (o, v) => o with { Epsilon = v }),
-        Real(
+        s_optimizer.Choice("schedule", "Training", "course of the learning rate", o => o.Schedule, (o, v) => o with { Schedule = v }),
+        s_optimizer.Real("weight-decay", "Training", "AdamW's weight decay", o => o.WeightDecay, (o, v) => o with { WeightDecay = v }),
+        s_optimizer.Real("beta1", "Training", "AdamW's decay of the first moment", o => o.Beta1, (o, v) => o with { Beta1 = v }),
+        s_optimizer.Real("beta2", "Training", "AdamW's decay of the second moment", o => o.Beta2, (o, v) => o with { Beta2 = v }),
+        s_optimizer.Real("epsilon", "Training", "AdamW's epsilon", o => o.Epsilon, (o, v) => o with { Epsilon = v }),
+        s_optimizer.Real(
             "max-grad-norm",
             "Training",
             "gradient 2-norm above which gradients are scaled down; 0 for never",
             o => o.MaxGradNorm,
             (o, v) => o with { MaxGradNorm = v }
         ),
-        Whole("seed", "Training", "seed of new weights and of the order of the data", o => o.Seed, (o, v) => o with { Seed = v }),
-        Switch("shuffle", "Training", "shuffle the sequences in each pass over the data", o => o.Shuffle, (o, v) => o with { Shuffle = v }),
-        Switch(
+        s_run.Whole("seed", "Training", "seed of new weights and of the order of the data", o => o.Seed, (o, v) => o with { Seed = v }),
+        s_data.Switch(
+            "shuffle",
+            "Training",
+            "shuffle the sequences in each pass over the data",
+            o => o.Shuffle,
+            (o, v) => o with { Shuffle = v }
+        ),
+        s_data.Switch(
             "keep-documents-apart",
             "Data",
             "documents that share a sequence do not see each other; for sft they never do",
             o => o.KeepDocumentsApart,
             (o, v) => o with { KeepDocumentsApart = v }
         ),
-        Text(
+        s_data.Text(
             "template",
             "Data",
             "NAME",
@@ -182,7 +208,7 @@ public static class FineTuneOptionTable
             o => o.Template,
             (o, v) => o with { Template = v }
         ),
-        List(
+        s_data.List(
             "columns",
             "Data",
             "NAME=COLUMN",
@@ -190,14 +216,14 @@ public static class FineTuneOptionTable
             o => o.Columns,
             (o, v) => o with { Columns = v }
         ),
-        OptionalWhole(
+        s_data.OptionalWhole(
             "token-bytes",
             "Data",
             "bytes a token in .bin data, 2 or 4; by default by the size of the vocabulary",
             o => o.TokenBytes,
             (o, v) => o with { TokenBytes = v }
         ),
-        Text(
+        s_data.Text(
             "token-cache",
             "Data",
             "DIR",
@@ -205,50 +231,50 @@ public static class FineTuneOptionTable
             o => o.TokenCache,
             (o, v) => o with { TokenCache = v }
         ),
-        Whole(
+        s_run.Whole(
             "save-every",
             "Machine",
             "steps between checkpoints; 0 for the end only",
             o => o.SaveEvery,
             (o, v) => o with { SaveEvery = v }
         ),
-        Whole(
+        s_run.Whole(
             "keep-checkpoints",
             "Machine",
             "newest checkpoints to keep",
             o => o.KeepCheckpoints,
             (o, v) => o with { KeepCheckpoints = v }
         ),
-        Text("device", "Machine", "NAME", "auto, cpu, cuda or cuda:N", o => o.Device, (o, v) => o with { Device = v }),
-        Choice(
+        s_machine.Text("device", "Machine", "NAME", "auto, cpu, cuda or cuda:N", o => o.Device, (o, v) => o with { Device = v }),
+        s_machine.Choice(
             "cuda-compute",
             "Machine",
             "what CUDA computes in; the CPU computes in fp32",
             o => o.CudaCompute,
             (o, v) => o with { CudaCompute = v }
         ),
-        Whole(
+        s_machine.Whole(
             "blocks-per-segment",
             "Machine",
             "decoder blocks between two kept activations; more save memory and cost time",
             o => o.BlocksPerSegment,
             (o, v) => o with { BlocksPerSegment = v }
         ),
-        Choice(
+        s_machine.Choice(
             "quantization",
             "Machine",
             "form of the frozen matrices: as stored, 4 bits (QLoRA), 8 bits",
             o => o.Quantization,
             (o, v) => o with { Quantization = v }
         ),
-        Choice(
+        s_machine.Choice(
             "activation-offload",
             "Machine",
             "where activations wait for the backward pass",
             o => o.ActivationOffload,
             (o, v) => o with { ActivationOffload = v }
         ),
-        Switch(
+        s_run.Switch(
             "check-memory",
             "Machine",
             "refuse a run that needs more memory than the machine has; see longlora plan",
@@ -266,117 +292,4 @@ public static class FineTuneOptionTable
     /// <summary>The names that an enumeration's values have in recipes: <c>ShiftedSparse</c> is <c>shifted-sparse</c>.</summary>
     public static string Kebab(string name) =>
         string.Concat(name.Select((c, i) => char.IsUpper(c) ? (i > 0 ? "-" : "") + char.ToLowerInvariant(c) : c.ToString()));
-
-    private static FineTuneOption Text(
-        string name,
-        string group,
-        string placeholder,
-        string help,
-        Func<FineTuneOptions, string> get,
-        Func<FineTuneOptions, string, FineTuneOptions> set
-    ) => new(name, group, placeholder, help, get, set);
-
-    private static FineTuneOption OptionalText(
-        string name,
-        string group,
-        string placeholder,
-        string help,
-        Func<FineTuneOptions, string?> get,
-        Func<FineTuneOptions, string?, FineTuneOptions> set
-    ) => new(name, group, placeholder, help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : v));
-
-    private static FineTuneOption List(
-        string name,
-        string group,
-        string placeholder,
-        string help,
-        Func<FineTuneOptions, IReadOnlyList<string>> get,
-        Func<FineTuneOptions, IReadOnlyList<string>, FineTuneOptions> set
-    ) => new(name, group, placeholder, help, get, (o, v) => set(o, v.Split('\n', StringSplitOptions.RemoveEmptyEntries)));
-
-    private static FineTuneOption Whole(
-        string name,
-        string group,
-        string help,
-        Func<FineTuneOptions, int> get,
-        Func<FineTuneOptions, int, FineTuneOptions> set
-    ) => new(name, group, "N", help, o => get(o), (o, v) => set(o, ParseWhole(name, v)));
-
-    private static FineTuneOption OptionalWhole(
-        string name,
-        string group,
-        string help,
-        Func<FineTuneOptions, int?> get,
-        Func<FineTuneOptions, int?, FineTuneOptions> set
-    ) => new(name, group, "N", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseWhole(name, v)));
-
-    private static FineTuneOption Real(
-        string name,
-        string group,
-        string help,
-        Func<FineTuneOptions, double> get,
-        Func<FineTuneOptions, double, FineTuneOptions> set
-    ) => new(name, group, "X", help, o => get(o), (o, v) => set(o, ParseReal(name, v)));
-
-    private static FineTuneOption OptionalReal(
-        string name,
-        string group,
-        string help,
-        Func<FineTuneOptions, double?> get,
-        Func<FineTuneOptions, double?, FineTuneOptions> set
-    ) => new(name, group, "X", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseReal(name, v)));
-
-    private static FineTuneOption Switch(
-        string name,
-        string group,
-        string help,
-        Func<FineTuneOptions, bool> get,
-        Func<FineTuneOptions, bool, FineTuneOptions> set
-    ) => new(name, group, "", help, o => get(o), (o, v) => set(o, ParseSwitch(name, v)));
-
-    private static FineTuneOption OptionalSwitch(
-        string name,
-        string group,
-        string help,
-        Func<FineTuneOptions, bool?> get,
-        Func<FineTuneOptions, bool?, FineTuneOptions> set
-    ) => new(name, group, "", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseSwitch(name, v)));
-
-    private static FineTuneOption Choice<T>(
-        string name,
-        string group,
-        string help,
-        Func<FineTuneOptions, T> get,
-        Func<FineTuneOptions, T, FineTuneOptions> set
-    )
-        where T : struct, Enum
-    {
-        var values = Enum.GetValues<T>().ToDictionary(v => Kebab(v.ToString()));
-        return new(
-            name,
-            group,
-            string.Join('|', values.Keys),
-            help,
-            o => Kebab(get(o).ToString()),
-            (o, v) =>
-                values.TryGetValue(v, out var value)
-                    ? set(o, value)
-                    : throw new ConfigurationException(
-                        $"{name} is '{v}'; it can be {string.Join(", ", values.Keys)}.{NearestName.Hint(v, values.Keys)}"
-                    )
-        );
-    }
-
-    private static int ParseWhole(string name, string text) =>
-        int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var value)
-            ? value
-            : throw new ConfigurationException($"{name} is '{text}'; it must be a whole number.");
-
-    private static double ParseReal(string name, string text) =>
-        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var value)
-            ? value
-            : throw new ConfigurationException($"{name} is '{text}'; it must be a number such as 0.5 or 2e-5.");
-
-    private static bool ParseSwitch(string name, string text) =>
-        bool.TryParse(text, out var value) ? value : throw new ConfigurationException($"{name} is '{text}'; it must be true or false.");
 }

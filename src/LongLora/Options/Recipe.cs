@@ -87,7 +87,7 @@ public static class Recipe
         using var writer = new StringWriter { NewLine = "\n" };
         writer.WriteLine($"# LongLora {Version}; {remark}.");
         writer.WriteLine(
-            $"# Run again with: longlora {(options.Task == TrainingTask.Sft ? "sft" : "train")} --recipe recipe.yaml --output NEW_DIR"
+            $"# Run again with: longlora {(options.Data.Task == TrainingTask.Sft ? "sft" : "train")} --recipe recipe.yaml --output NEW_DIR"
         );
         new YamlStream(new YamlDocument(root)).Save(writer, assignAnchors: false);
         return writer.ToString().Replace("\n...\n", "\n", StringComparison.Ordinal);

@@ -26,14 +26,14 @@ public static class RopeScaling
     /// The length that stands for a text of <paramref name="length"/> tokens that may still grow within <paramref name="context"/>: the
     /// original context where it fits into that, else the whole context, so that a text's angles do not change while it grows.
     /// </summary>
-    public static int TextLength(ModelConfig config, int length, int context) =>
-        length <= OriginalContext(config) ? Math.Min(OriginalContext(config), context) : context;
+    public static int GetTextLength(ModelConfig config, int length, int context) =>
+        length <= GetOriginalContext(config) ? Math.Min(GetOriginalContext(config), context) : context;
 
     /// <summary>Frequencies for a text of <paramref name="length"/> tokens.</summary>
     /// <param name="config">Rotary size, base and scaling.</param>
     /// <param name="length">Tokens in the text: dynamic and longrope depend on it, the others do not.</param>
     /// <exception cref="ConfigurationException">The kind is unknown, or a parameter of it is missing.</exception>
-    public static RopeFrequencies Frequencies(ModelConfig config, int length)
+    public static RopeFrequencies ComputeFrequencies(ModelConfig config, int length)
     {
         var scaling = config.RopeScaling;
         return scaling.Kind switch
@@ -51,13 +51,13 @@ public static class RopeScaling
     }
 
     /// <summary>The context in tokens before any rescaling.</summary>
-    public static int OriginalContext(ModelConfig config) => config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
+    public static int GetOriginalContext(ModelConfig config) => config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
 
     /// <summary>
     /// The context in tokens that the model has now. Where a linear scaling does not name its original context,
     /// <c>max_position_embeddings</c> is the original one, as in LongLoRA's published models.
     /// </summary>
-    public static int CurrentContext(ModelConfig config) =>
+    public static int GetCurrentContext(ModelConfig config) =>
         config.RopeScaling is { Kind: "linear", OriginalMaxPositions: null } linear
             ? (int)(config.MaxPositions * linear.Factor)
             : config.MaxPositions;
@@ -86,7 +86,7 @@ public static class RopeScaling
                 : "linear";
         if (!Kinds.Contains(kind) && kind != ByLength)
             throw new ConfigurationException($"rope-scaling is '{kind}'; use one of auto, {string.Join(", ", Kinds)}, {ByLength}.");
-        if (context <= CurrentContext(config) && factor is null)
+        if (context <= GetCurrentContext(config) && factor is null)
             return config;
         if (kind == "default")
             return config with { MaxPositions = context };
@@ -94,7 +94,7 @@ public static class RopeScaling
             return ExtendByLength(config, factor, context);
         if (kind == "longrope" && present.Kind == "longrope")
             throw new ConfigurationException(
-                $"This model has LongRoPE for {CurrentContext(config)} tokens, with a divisor for every frequency that was searched for "
+                $"This model has LongRoPE for {GetCurrentContext(config)} tokens, with a divisor for every frequency that was searched for "
                     + $"that context; "
                     + "no rule gives those of a longer one. Give a context of at most that, or take a model of the family without "
                     + "rope_scaling."
@@ -105,7 +105,7 @@ public static class RopeScaling
                     + $"config.json holds one kind only. Use auto or {present.Kind}."
             );
 
-        var original = OriginalContext(config);
+        var original = GetOriginalContext(config);
         var scaling = present with
         {
             Kind = kind,
@@ -151,7 +151,7 @@ public static class RopeScaling
                                 + $"{config.RopeScaling.Kind}."
                     )
             );
-        var original = OriginalContext(config);
+        var original = GetOriginalContext(config);
         var stretch = factor ?? Math.Ceiling((double)context / original);
         var yarn = Yarn(
             config with

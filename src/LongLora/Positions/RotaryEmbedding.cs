@@ -39,7 +39,7 @@ public sealed class RotaryEmbedding : IDisposable
     {
         if (length < 1)
             throw new ShapeException($"Positions for {length} tokens were asked for; at least one is needed.");
-        var (inverse, factor) = RopeScaling.Frequencies(config, textLength ?? length);
+        var (inverse, factor) = RopeScaling.ComputeFrequencies(config, textLength ?? length);
         using var scope = NewDisposeScope();
         var half = inverse.Length;
         Tensor cos = empty(length, 1, half),
@@ -105,7 +105,7 @@ public sealed class RotaryEmbedding : IDisposable
 
     /// <summary>The tables of one position for each row of a batch: [B, 1, H, K] heads are turned each by its own.</summary>
     /// <param name="positions">B positions.</param>
-    public RotaryEmbedding OfRows(IReadOnlyList<int> positions)
+    public RotaryEmbedding ForRows(IReadOnlyList<int> positions)
     {
         using var rows = tensor(positions.Select(p => (long)p).ToArray(), device: _cos.device);
         Tensor Pick(Tensor table) => table.index_select(0, rows).unsqueeze(1); // [L, 1, K/2] -> [B, 1, 1, K/2]
@@ -150,8 +150,8 @@ public sealed class RotaryEmbedding : IDisposable
     // Straight into the tensors: for a million positions managed arrays would take as much again.
     private static unsafe void Fill(Tensor cos, Tensor sin, double[] inverse, double factor, int length)
     {
-        nint cosAt = NativeTensor.Data(cos),
-            sinAt = NativeTensor.Data(sin);
+        nint cosAt = NativeTensor.GetPointer(cos),
+            sinAt = NativeTensor.GetPointer(sin);
         Parallel.For(0, length, position =>
         {
             var row = (long)position * inverse.Length;

@@ -94,12 +94,12 @@ public sealed class Int8Projection : QuantizedProjection
         {
             var result = empty([rows.Count, columns.Count], ScalarType.Float32);
             Int8Kernel.Dequantize(
-                NativeTensor.Data(_codes),
-                NativeTensor.Data(scales),
+                NativeTensor.GetPointer(_codes),
+                NativeTensor.GetPointer(scales),
                 InputSize,
                 rows,
                 columns,
-                NativeTensor.Data(result)
+                NativeTensor.GetPointer(result)
             );
             return result.MoveToOuterDisposeScope();
         }
@@ -112,7 +112,7 @@ public sealed class Int8Projection : QuantizedProjection
             .MoveToOuterDisposeScope();
     }
 
-    internal override IEnumerable<TensorToWrite> Stored(string name)
+    internal override IEnumerable<TensorToWrite> ToStoredTensors(string name)
     {
         yield return TensorToWrite.Of(name + ".weight", _codes);
         yield return TensorToWrite.Of(name + ScaleSuffix, _magnitudes);

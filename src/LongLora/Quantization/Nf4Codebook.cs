@@ -71,7 +71,7 @@ internal static class Nf4Codebook
     public static float[] ScaleValues => s_scaleValues.Value;
 
     /// <summary>The index of the value nearest to <paramref name="x"/> in an ascending table; of two equally near the lower.</summary>
-    public static int Nearest(float[] table, float x)
+    public static int FindNearest(float[] table, float x)
     {
         var above = Array.BinarySearch(table, x);
         if (above >= 0)

@@ -88,10 +88,11 @@ internal static class Nf4Format
         );
     }
 
-    public static TensorToWrite Table(string name, float[] values) => new(name, ScalarType.Float32, [values.Length], () => tensor(values));
+    public static TensorToWrite MakeTable(string name, float[] values) =>
+        new(name, ScalarType.Float32, [values.Length], () => tensor(values));
 
     /// <summary>The state in the bytes that Python's <c>json.dumps</c> makes of it.</summary>
-    public static TensorToWrite State(string name, Nf4State state)
+    public static TensorToWrite MakeState(string name, Nf4State state)
     {
         var nested = state.NestedBlockSize is { } size
             ? string.Create(
@@ -101,7 +102,7 @@ internal static class Nf4Format
             : "";
         var text = string.Create(
             CultureInfo.InvariantCulture,
-            $"{{\"quant_type\": \"nf4\", \"blocksize\": {state.BlockSize}, \"dtype\": \"{NameOf(state.OriginalType)}\", \"shape\": "
+            $"{{\"quant_type\": \"nf4\", \"blocksize\": {state.BlockSize}, \"dtype\": \"{GetName(state.OriginalType)}\", \"shape\": "
                 + $"[{state.Outputs}, {state.Inputs}]{nested}}}"
         );
         var bytes = Encoding.UTF8.GetBytes(text);
@@ -109,7 +110,7 @@ internal static class Nf4Format
     }
 
     /// <summary>PyTorch's name of a floating type.</summary>
-    public static string NameOf(ScalarType type) =>
+    public static string GetName(ScalarType type) =>
         Array.Find(s_types, t => t.Type == type).Name ?? throw new ShapeException($"{type} is not among the types that are quantised.");
 
     private static Nf4State ReadState(CheckpointWeights files, TensorInfo info)

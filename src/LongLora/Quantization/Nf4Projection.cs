@@ -85,7 +85,7 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
     internal Tensor DequantizeOnCpu((long Start, long Count) rows, (long Start, long Count) columns, Nf4KernelLevel level)
     {
         var result = empty([rows.Count, columns.Count], ScalarType.Float32);
-        static nint Data(Tensor? tensor) => tensor is null ? 0 : NativeTensor.Data(tensor);
+        static nint Data(Tensor? tensor) => tensor is null ? 0 : NativeTensor.GetPointer(tensor);
         var plain = _tensors.NestedScales is null;
         var memory = new Nf4Memory(
             Data(_tensors.Codes),
@@ -96,7 +96,7 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
             BitOperations.Log2((uint)_blockSize),
             BitOperations.Log2((uint)_nestedBlockSize)
         );
-        Nf4Kernel.Dequantize(memory, _values, _scaleValues, InputSize, rows, columns, (float*)NativeTensor.Data(result), level);
+        Nf4Kernel.Dequantize(memory, _values, _scaleValues, InputSize, rows, columns, (float*)NativeTensor.GetPointer(result), level);
         return result;
     }
 
@@ -154,18 +154,18 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
         return tensor(pairs, [256, 2], device: Device).DetachFromDisposeScope();
     }
 
-    internal override IEnumerable<TensorToWrite> Stored(string name)
+    internal override IEnumerable<TensorToWrite> ToStoredTensors(string name)
     {
         var weight = name + ".weight";
         yield return TensorToWrite.Of(weight, _tensors.Codes);
         yield return TensorToWrite.Of(weight + Nf4Format.Scales, _tensors.Scales);
-        yield return Nf4Format.Table(weight + Nf4Format.Values, _values);
+        yield return Nf4Format.MakeTable(weight + Nf4Format.Values, _values);
         if (_tensors.NestedScales is { } nested)
         {
             yield return TensorToWrite.Of(weight + Nf4Format.NestedScales, nested);
-            yield return Nf4Format.Table(weight + Nf4Format.NestedValues, _scaleValues);
+            yield return Nf4Format.MakeTable(weight + Nf4Format.NestedValues, _scaleValues);
         }
-        yield return Nf4Format.State(
+        yield return Nf4Format.MakeState(
             weight + Nf4Format.StateSuffix,
             new(_blockSize, OriginalType, OutputSize, InputSize, _tensors.NestedScales is null ? null : _nestedBlockSize, _tensors.Offset)
         );

@@ -29,14 +29,14 @@ internal static unsafe class Nf4Quantizer
         var count = flat.numel();
         var codes = empty([(count + 1) / 2, 1], ScalarType.Byte);
         var magnitudes = empty([(count + Nf4Codebook.BlockSize - 1) / Nf4Codebook.BlockSize], ScalarType.Float32);
-        nint codesAt = NativeTensor.Data(codes),
-            magnitudesAt = NativeTensor.Data(magnitudes);
+        nint codesAt = NativeTensor.GetPointer(codes),
+            magnitudesAt = NativeTensor.GetPointer(magnitudes);
         for (long start = 0; start < count; start += ElementsPerPiece)
         {
             using var piece = flat.narrow(0, start, Math.Min(ElementsPerPiece, count - start));
             using var wide = piece.to(ScalarType.Float32).cpu().contiguous();
             QuantizePiece(
-                NativeTensor.Data(wide),
+                NativeTensor.GetPointer(wide),
                 wide.numel(),
                 codesAt + (nint)(start / 2),
                 magnitudesAt + (nint)(start / Nf4Codebook.BlockSize * sizeof(float))
@@ -103,11 +103,11 @@ internal static unsafe class Nf4Quantizer
 
     private static (Tensor Scales, Tensor NestedScales) QuantizeScales(Tensor centred)
     {
-        var values = new ReadOnlySpan<float>((void*)NativeTensor.Data(centred), checked((int)centred.numel()));
+        var values = new ReadOnlySpan<float>((void*)NativeTensor.GetPointer(centred), checked((int)centred.numel()));
         var scales = empty([values.Length], ScalarType.Byte);
         var nested = empty([(values.Length + Nf4Codebook.NestedBlockSize - 1) / Nf4Codebook.NestedBlockSize], ScalarType.Float32);
-        var scalesAt = (byte*)NativeTensor.Data(scales);
-        var nestedAt = (float*)NativeTensor.Data(nested);
+        var scalesAt = (byte*)NativeTensor.GetPointer(scales);
+        var nestedAt = (float*)NativeTensor.GetPointer(nested);
         for (var start = 0; start < values.Length; start += Nf4Codebook.NestedBlockSize)
         {
             var block = values.Slice(start, Math.Min(Nf4Codebook.NestedBlockSize, values.Length - start));
@@ -117,7 +117,7 @@ internal static unsafe class Nf4Quantizer
             nestedAt[start / Nf4Codebook.NestedBlockSize] = largest;
             var inverse = largest == 0 ? 0 : 1 / largest;
             for (var i = 0; i < block.Length; i++)
-                scalesAt[start + i] = (byte)Nf4Codebook.Nearest(Nf4Codebook.ScaleValues, block[i] * inverse);
+                scalesAt[start + i] = (byte)Nf4Codebook.FindNearest(Nf4Codebook.ScaleValues, block[i] * inverse);
         }
         return (scales, nested);
     }

@@ -69,11 +69,11 @@ public abstract class QuantizedProjection : IProjection, IDisposable
     public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
     {
         if (Bias is { IsTrained: true })
-            outputs.Of(Bias.Gradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32), Scalars.One);
+            outputs.Of(Bias.GetGradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32), Scalars.One);
     }
 
     /// <inheritdoc/>
-    public Tensor InputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+    public Tensor ComputeInputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
         var (start, count) = inputs is { } i ? (i.Start, i.Count) : (0, InputSize);
@@ -95,14 +95,14 @@ public abstract class QuantizedProjection : IProjection, IDisposable
     /// <summary>In which form a checkpoint holds the matrix <paramref name="weight"/>; None where it is plain, or no matrix.</summary>
     /// <param name="files">The checkpoint.</param>
     /// <param name="weight">Name with <c>.weight</c>.</param>
-    public static QuantizationKind StoredKind(ITensorSource files, string weight) =>
+    public static QuantizationKind FindStoredKind(ITensorSource files, string weight) =>
         files.Tensors.ContainsKey(weight + Nf4Format.StateSuffix) ? QuantizationKind.Nf4
         : files.Tensors.TryGetValue(weight, out var info) && info.Type == ScalarType.Int8 ? QuantizationKind.Int8
         : QuantizationKind.None;
 
     /// <summary>The tensors of a checkpoint that hold this matrix.</summary>
     /// <param name="name">Module name without <c>.weight</c>.</param>
-    internal abstract IEnumerable<TensorToWrite> Stored(string name);
+    internal abstract IEnumerable<TensorToWrite> ToStoredTensors(string name);
 
     /// <inheritdoc/>
     public abstract void Dispose();

@@ -20,10 +20,10 @@ public sealed class RunDirectory
 
     private string _fingerprint = "";
 
-    private RunDirectory(FineTuneOptions options) => (_options, _checkpoints) = (options, Path.Combine(options.Output, "checkpoints"));
+    private RunDirectory(FineTuneOptions options) => (_options, _checkpoints) = (options, Path.Combine(options.Run.Output, "checkpoints"));
 
     /// <summary>The folder with the trained adapter, or model.</summary>
-    public string ResultPath => Path.Combine(_options.Output, _options.Tuning == TuningMethod.Full ? "model" : "adapter");
+    public string ResultPath => Path.Combine(_options.Run.Output, _options.Method.Tuning == TuningMethod.Full ? "model" : "adapter");
 
     /// <summary>
     /// The folder of the model that the run begins with: the one that was given, or the new one that is trained from scratch, made on
@@ -31,11 +31,11 @@ public sealed class RunDirectory
     /// </summary>
     public string BasePath()
     {
-        if (_options.FromScratch is not { } config)
-            return _options.Model;
-        var path = Path.Combine(_options.Output, "initial");
+        if (_options.Model.FromScratch is not { } config)
+            return _options.Model.Path;
+        var path = Path.Combine(_options.Run.Output, "initial");
         if (!Directory.Exists(path))
-            NewModel.Write(path, config, _options.Tokenizer, _options.Context, _options.Seed);
+            NewModel.Write(path, config, _options.Model.Tokenizer, _options.Model.Context, _options.Run.Seed);
         return path;
     }
 
@@ -44,15 +44,16 @@ public sealed class RunDirectory
     /// </summary>
     /// <param name="options">The options of this run.</param>
     /// <exception cref="ConfigurationException">
-    /// It cannot be written to, or holds another run and <see cref="FineTuneOptions.Resume"/> is off.
+    /// It cannot be written to, or holds another run and <see cref="RunOptions.Resume"/> is off.
     /// </exception>
     public static RunDirectory Open(FineTuneOptions options)
     {
-        if (!options.Resume && Directory.Exists(options.Output) && Directory.EnumerateFileSystemEntries(options.Output).Any())
+        var output = options.Run.Output;
+        if (!options.Run.Resume && Directory.Exists(output) && Directory.EnumerateFileSystemEntries(output).Any())
             throw new ConfigurationException(
-                $"The output '{options.Output}' is not empty. Resume the run in it with --resume, or choose another folder."
+                $"The output '{output}' is not empty. Resume the run in it with --resume, or choose another folder."
             );
-        AtomicFile.Guard(options.Output, () => Directory.CreateDirectory(options.Output));
+        AtomicFile.Guard(output, () => Directory.CreateDirectory(output));
         return new RunDirectory(options);
     }
 
@@ -68,11 +69,11 @@ public sealed class RunDirectory
     {
         _fingerprint = MakeFingerprint(_options, tokens);
         BatchSamplerState? place =
-            _options.Resume && Checkpoints().LastOrDefault() is { Path: { } latest }
+            _options.Run.Resume && Checkpoints().LastOrDefault() is { Path: { } latest }
                 ? TrainingState.Restore(latest, optimizer, parameters, _fingerprint)
                 : null;
         AtomicFile.WriteText(
-            Path.Combine(_options.Output, "recipe.yaml"),
+            Path.Combine(_options.Run.Output, "recipe.yaml"),
             Recipe.Write(_options, $"{tokens.Count} tokens of data; {parameters.Count} trained weights")
         );
         return place;
@@ -83,7 +84,7 @@ public sealed class RunDirectory
     {
         var path = Path.Combine(_checkpoints, string.Create(CultureInfo.InvariantCulture, $"{StepPrefix}{state.Step:D6}"));
         AtomicFile.WriteDirectory(path, folder => state.Save(folder, _fingerprint));
-        foreach (var (_, old) in Checkpoints().SkipLast(_options.KeepCheckpoints))
+        foreach (var (_, old) in Checkpoints().SkipLast(_options.Run.KeepCheckpoints))
             Directory.Delete(old, recursive: true);
     }
 
@@ -91,7 +92,7 @@ public sealed class RunDirectory
     /// <param name="next">Told after the files are written.</param>
     /// <param name="resumedStep">Later lines of an interrupted run are cut off.</param>
     public IProgress<TrainingStep> Log(IProgress<TrainingStep>? next, long resumedStep) =>
-        new MetricsLog(_options.Output, resumedStep, next);
+        new MetricsLog(_options.Run.Output, resumedStep, next);
 
     private IEnumerable<(int Step, string Path)> Checkpoints() =>
         !Directory.Exists(_checkpoints)
@@ -122,16 +123,17 @@ public sealed class RunDirectory
             "token-cache",
         ];
         var relevant = FineTuneOptionTable
-            .All.Where(o => !free.Contains(o.Name) && !(o.Name == "steps" && options.Schedule == ScheduleKind.ConstantWithWarmup))
+            .All.Where(o => !free.Contains(o.Name) && !(o.Name == "steps" && options.Optimizer.Schedule == ScheduleKind.ConstantWithWarmup))
             .Select(o => $"{o.Name}: {o.Format(options)}");
-        var apart = options.KeepDocumentsApart || options.Task == TrainingTask.Sft || options.Data.Any(d => d.Weight != 1);
+        var apart =
+            options.Data.KeepDocumentsApart || options.Data.Task == TrainingTask.Sft || options.Data.Sources.Any(d => d.Weight != 1);
         return string.Join(
             '\n',
             [
                 .. relevant,
                 $"data: tokens of SHA-256 {tokens.Digest}",
                 .. apart
-                    ? [$"documents: SHA-256 {tokens.LayoutDigest}, weights {string.Join(' ', options.Data.Select(d => d.Weight))}"]
+                    ? [$"documents: SHA-256 {tokens.LayoutDigest}, weights {string.Join(' ', options.Data.Sources.Select(d => d.Weight))}"]
                     : Array.Empty<string>(),
             ]
         );

@@ -36,9 +36,10 @@ public sealed class TrainingData : IDisposable
     )
     {
         var sources = Sources(options, tokenizer, config, readers);
-        var cache = options.TokenCache.Length > 0 ? new TokenCache(options.TokenCache, CacheParts(options, config)) : null;
+        var cache = options.Data.TokenCache.Length > 0 ? new TokenCache(options.Data.TokenCache, CacheParts(options, config)) : null;
         // An example ends with its own end-of-text token; between texts one is written here.
-        var separator = options.Task == TrainingTask.Sft ? null : tokenizer?.EosTokenId ?? config.EosTokenIds.Cast<int?>().FirstOrDefault();
+        var separator =
+            options.Data.Task == TrainingTask.Sft ? null : tokenizer?.EosTokenId ?? config.EosTokenIds.Cast<int?>().FirstOrDefault();
         var tokens = TokenStore.Build(sources, separator, null, cache, cancellation);
         return new TrainingData(options, tokens, [.. NotesOn(options, sources)]);
     }
@@ -47,14 +48,14 @@ public sealed class TrainingData : IDisposable
     public BatchSampler Sample() =>
         new(
             Tokens,
-            _options.Context,
-            _options.BatchSize,
-            _options.Seed,
-            _options.Shuffle,
-            layout: _options.Task == TrainingTask.Sft ? BatchLayout.Examples
-                : _options.KeepDocumentsApart ? BatchLayout.Documents
+            _options.Model.Context,
+            _options.Optimizer.BatchSize,
+            _options.Run.Seed,
+            _options.Data.Shuffle,
+            layout: _options.Data.Task == TrainingTask.Sft ? BatchLayout.Examples
+                : _options.Data.KeepDocumentsApart ? BatchLayout.Documents
                 : BatchLayout.Stream,
-            weights: [.. _options.Data.Select(d => d.Weight)]
+            weights: [.. _options.Data.Sources.Select(d => d.Weight)]
         );
 
     /// <summary>The sources of a run, one for each path.</summary>
@@ -69,28 +70,32 @@ public sealed class TrainingData : IDisposable
         IReadOnlyList<IDocumentReader>? readers = null
     )
     {
-        if (options.Task == TrainingTask.Text)
+        if (options.Data.Task == TrainingTask.Text)
             return
             [
-                .. options.Data.Select(d => ExampleSources.Open([d.Path], tokenizer, config.VocabularySize, readers, options.TokenBytes)),
+                .. options.Data.Sources.Select(d =>
+                    ExampleSources.Open([d.Path], tokenizer, config.VocabularySize, readers, options.Data.TokenBytes)
+                ),
             ];
         if (tokenizer is null)
             throw new DataException(
-                $"sft needs a tokenizer; '{options.Model}' has no tokenizer.model or tokenizer.json. Copy the one that the model was "
+                $"sft needs a tokenizer; '{options.Model.Path}' has no tokenizer.model or tokenizer.json. Copy the one that the model was "
                     + $"trained with into the folder."
             );
         var template =
-            options.Template == "auto" ? ChatTemplate.OfModel(options.Model) : ChatTemplate.Find(options.Template, options.Model);
-        var format = new ConversationFormat(options.Columns);
+            options.Data.Template == "auto"
+                ? ChatTemplate.ReadOfModel(options.Model.Path)
+                : ChatTemplate.Find(options.Data.Template, options.Model.Path);
+        var format = new ConversationFormat(options.Data.Columns);
         return
         [
-            .. options.Data.Select(d => new ConversationSource(
+            .. options.Data.Sources.Select(d => new ConversationSource(
                 [d.Path],
                 format,
                 template,
                 tokenizer,
                 config.VocabularySize,
-                options.Context,
+                options.Model.Context,
                 readers?.OfType<IRecordReader>()
             )),
         ];
@@ -99,20 +104,20 @@ public sealed class TrainingData : IDisposable
     // Everything that a token depends on; files by length and time of change.
     private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelConfig config)
     {
-        string[] keys = options.Task == TrainingTask.Sft ? ["task", "template", "columns", "context"] : ["task", "token-bytes"];
+        string[] keys = options.Data.Task == TrainingTask.Sft ? ["task", "template", "columns", "context"] : ["task", "token-bytes"];
         var files = Directory
-            .EnumerateFiles(options.Model)
+            .EnumerateFiles(options.Model.Path)
             .Where(f =>
                 Path.GetFileName(f) is var name
                 && (name.Contains("token", StringComparison.Ordinal) || name.StartsWith("chat_template", StringComparison.Ordinal))
             )
             .Concat(
-                options.Data.SelectMany(d =>
+                options.Data.Sources.SelectMany(d =>
                     Directory.Exists(d.Path) ? Directory.EnumerateFiles(d.Path, "*", SearchOption.AllDirectories) : [d.Path]
                 )
             );
-        if (File.Exists(options.Template))
-            files = files.Append(options.Template);
+        if (File.Exists(options.Data.Template))
+            files = files.Append(options.Data.Template);
         return
         [
             "tokens 2",
@@ -120,7 +125,7 @@ public sealed class TrainingData : IDisposable
             $"vocabulary: {config.VocabularySize}",
             $"ends: {string.Join(' ', config.EosTokenIds)}",
             .. FineTuneOptionTable.All.Where(o => keys.Contains(o.Name)).Select(o => $"{o.Name}: {o.Format(options)}"),
-            .. files.Order(StringComparer.Ordinal).Select(TokenCache.Mark),
+            .. files.Order(StringComparer.Ordinal).Select(TokenCache.DescribeFile),
         ];
     }
 
@@ -131,7 +136,7 @@ public sealed class TrainingData : IDisposable
     {
         var conversations = sources.OfType<ConversationSource>().ToList();
         if (conversations.Sum(s => s.Shortened) is > 0 and var shortened)
-            yield return $"Examples of more than {options.Context:N0} tokens: {shortened:N0}; the middle of what is only read was left "
+            yield return $"Examples of more than {options.Model.Context:N0} tokens: {shortened:N0}; the middle of what is only read was left "
                 + $"out of them.";
         if (conversations.Sum(s => s.LeftOut) is > 0 and var leftOut)
             yield return $"Conversations without an answer to learn, left out: {leftOut:N0}.";

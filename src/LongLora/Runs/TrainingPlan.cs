@@ -57,14 +57,14 @@ public sealed record TrainingPlan(
     public static TrainingPlan Make(FineTuneOptions options, long? available = null)
     {
         LibTorch.EnsureLoaded();
-        if (!Directory.Exists(options.Model) && PublishedConfigs.Names.Contains(options.Model))
-            return Make(options, PublishedConfigs.Find(options.Model), ScalarType.BFloat16, options.Quantization, available);
-        if (options.FromScratch is { } file)
+        if (!Directory.Exists(options.Model.Path) && PublishedConfigs.Names.Contains(options.Model.Path))
+            return Make(options, PublishedConfigs.Find(options.Model.Path), ScalarType.BFloat16, options.Machine.Quantization, available);
+        if (options.Model.FromScratch is { } file)
         {
-            var config = ModelConfigReader.Parse(ModelConfigReader.ReadText(file), file) with { MaxPositions = options.Context };
-            return Make(options, config, ScalarType.Float32, options.Quantization, available);
+            var config = ModelConfigReader.Parse(ModelConfigReader.ReadText(file), file) with { MaxPositions = options.Model.Context };
+            return Make(options, config, ScalarType.Float32, options.Machine.Quantization, available);
         }
-        using var folder = CheckpointDirectory.Open(options.Model, headersOnly: true);
+        using var folder = CheckpointDirectory.Open(options.Model.Path, headersOnly: true);
         return Make(options, folder, available);
     }
 
@@ -77,9 +77,9 @@ public sealed record TrainingPlan(
             ?.Type
             ?? ScalarType.BFloat16;
         var stored = folder
-            .Tensors.Keys.Select(name => QuantizedProjection.StoredKind(folder, name))
+            .Tensors.Keys.Select(name => QuantizedProjection.FindStoredKind(folder, name))
             .FirstOrDefault(kind => kind != QuantizationKind.None);
-        return Make(options, folder.Config, main, stored == QuantizationKind.None ? options.Quantization : stored, available);
+        return Make(options, folder.Config, main, stored == QuantizationKind.None ? options.Machine.Quantization : stored, available);
     }
 
     /// <summary>Why the run should not begin on this machine.</summary>
@@ -91,7 +91,7 @@ public sealed record TrainingPlan(
             var scratch = Path.GetTempPath();
             if (Offload == ActivationOffload.Disk)
                 RequireRoom($"the temporary folder '{scratch}'", FreeSpace(scratch));
-            else if (OnCuda && MemoryMeter.AvailableBytes(DeviceType.CPU, 0) is { } host)
+            else if (OnCuda && MemoryMeter.GetAvailableBytes(DeviceType.CPU, 0) is { } host)
                 RequireRoom("the host's memory", host);
             return;
         }
@@ -155,28 +155,28 @@ public sealed record TrainingPlan(
         long? available
     )
     {
-        var (device, index) = Devices.Meant(options.Device);
+        var (device, index) = Devices.ParseName(options.Machine.Device);
         var cuda = device == DeviceType.CUDA;
-        available ??= MemoryMeter.AvailableBytes(device, index);
+        available ??= MemoryMeter.GetAvailableBytes(device, index);
         var memory = new StepMemoryOptions
         {
-            Tuning = FineTune.Tuning(options),
-            BatchSize = options.BatchSize,
-            BlocksPerSegment = options.BlocksPerSegment,
+            Tuning = options.Method.MakeAdapterOptions(),
+            BatchSize = options.Optimizer.BatchSize,
+            BlocksPerSegment = options.Machine.BlocksPerSegment,
             Quantization = quantization,
             StoredType = stored,
             Cuda = cuda,
-            CudaCompute = options.CudaCompute,
+            CudaCompute = options.Machine.CudaCompute,
         };
         using var model = ModelLoader.Describe(config);
         (StepMemory Memory, ActivationOffload Offload) At(int context)
         {
-            var attention = FineTune.Attention(options with { Context = context });
+            var attention = options.Method.MakeAttention(context);
             StepMemory Count(ActivationOffload offload) => StepMemory.Count(model, attention, context, memory with { Offload = offload });
             var elsewhere = Count(cuda ? ActivationOffload.Host : ActivationOffload.Disk);
             // As the run will find it before its first step.
             var offload = ActivationStore.Resolve(
-                options.ActivationOffload,
+                options.Machine.ActivationOffload,
                 elsewhere.Offloaded,
                 available - (elsewhere.Peak - elsewhere.Step),
                 cuda
@@ -184,14 +184,30 @@ public sealed record TrainingPlan(
             return (Count(offload), offload);
         }
 
-        var (bytes, offload) = At(options.Context);
+        var (bytes, offload) = At(options.Model.Context);
         var needsWeights = cuda || quantization != QuantizationKind.None;
         var largest = available is { } most
             ? Largest(context => At(context).Memory is var m && m.Peak - (needsWeights ? 0 : m.Weights) <= most)
             : (int?)null;
         StepFlops Flops(IAttention attention) =>
-            StepFlops.Count(config, attention, memory.Tuning, options.Context, options.BatchSize, options.BlocksPerSegment, cuda);
-        return new(config, bytes, available, largest, offload, Flops(FineTune.Attention(options)), Flops(new FullAttention()))
+            StepFlops.Count(
+                config,
+                attention,
+                memory.Tuning,
+                options.Model.Context,
+                options.Optimizer.BatchSize,
+                options.Machine.BlocksPerSegment,
+                cuda
+            );
+        return new(
+            config,
+            bytes,
+            available,
+            largest,
+            offload,
+            Flops(options.Method.MakeAttention(options.Model.Context)),
+            Flops(new FullAttention())
+        )
         {
             IsMapped = !needsWeights,
             OnCuda = cuda,

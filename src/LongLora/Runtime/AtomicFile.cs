@@ -20,7 +20,7 @@ public static class AtomicFile
     public static void Write(string path, Action<Stream> write)
     {
         var full = Path.GetFullPath(path);
-        var aside = Beside(full, Partial);
+        var aside = MakePathBeside(full, Partial);
         Guard(full, () =>
         {
             Directory.CreateDirectory(Path.GetDirectoryName(full) ?? full);
@@ -62,7 +62,7 @@ public static class AtomicFile
         Guard(full, () =>
         {
             Directory.CreateDirectory(Path.GetDirectoryName(full) ?? full);
-            var aside = Beside(full, Partial);
+            var aside = MakePathBeside(full, Partial);
             File.Create(aside).Dispose();
             File.Delete(aside);
         });
@@ -80,7 +80,7 @@ public static class AtomicFile
     public static void WriteDirectory(string path, Action<string> fill)
     {
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
-        var aside = Beside(full, Partial);
+        var aside = MakePathBeside(full, Partial);
         Guard(full, () =>
         {
             Directory.CreateDirectory(Path.GetDirectoryName(full) ?? full);
@@ -124,7 +124,7 @@ public static class AtomicFile
             Directory.Move(aside, full);
             return;
         }
-        var old = Beside(full, Old);
+        var old = MakePathBeside(full, Old);
         Directory.Move(full, old);
         try
         {
@@ -138,7 +138,7 @@ public static class AtomicFile
         TryRemove(old);
     }
 
-    private static string Beside(string full, string mark) =>
+    private static string MakePathBeside(string full, string mark) =>
         string.Create(CultureInfo.InvariantCulture, $"{full}{mark}{Environment.ProcessId}");
 
     // Only what belongs to no running process: another one may be writing the same name.

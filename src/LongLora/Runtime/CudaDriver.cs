@@ -13,45 +13,45 @@ internal static unsafe class CudaDriver
     private static readonly Lazy<nint> s_driver = new(Load);
 
     /// <summary>The first number of a device's compute capability; bf16 is at home from 8 (Ampere) on.</summary>
-    internal static int? Capability(int index)
+    internal static int? GetCapability(int index)
     {
         if (Find(index) is not { } device)
             return null;
         int value;
-        return ((delegate* unmanaged<int*, int, int, int>)Function("cuDeviceGetAttribute"))(&value, CapabilityMajor, device) == 0
+        return ((delegate* unmanaged<int*, int, int, int>)GetFunction("cuDeviceGetAttribute"))(&value, CapabilityMajor, device) == 0
             ? value
             : null;
     }
 
     /// <summary>All bytes of a device.</summary>
-    internal static long? TotalBytes(int index)
+    internal static long? GetTotalBytes(int index)
     {
         if (Find(index) is not { } device)
             return null;
         nuint bytes;
-        return ((delegate* unmanaged<nuint*, int, int>)Function("cuDeviceTotalMem_v2"))(&bytes, device) == 0 ? (long)bytes : null;
+        return ((delegate* unmanaged<nuint*, int, int>)GetFunction("cuDeviceTotalMem_v2"))(&bytes, device) == 0 ? (long)bytes : null;
     }
 
     /// <summary>
     /// Bytes in use, by all processes. libtorch keeps what it has once taken, so after a step this is what the step took at its peak.
     /// </summary>
-    internal static long? UsedBytes(int index)
+    internal static long? GetUsedBytes(int index)
     {
         if (Find(index) is not { } device)
             return null;
         // The context is the one that libtorch's runtime uses.
         nint context;
-        if (((delegate* unmanaged<nint*, int, int>)Function("cuDevicePrimaryCtxRetain"))(&context, device) != 0)
+        if (((delegate* unmanaged<nint*, int, int>)GetFunction("cuDevicePrimaryCtxRetain"))(&context, device) != 0)
             return null;
         nuint free = 0,
             total = 0;
-        var failed = ((delegate* unmanaged<nint, int>)Function("cuCtxPushCurrent_v2"))(context);
+        var failed = ((delegate* unmanaged<nint, int>)GetFunction("cuCtxPushCurrent_v2"))(context);
         if (failed == 0)
         {
-            failed = ((delegate* unmanaged<nuint*, nuint*, int>)Function("cuMemGetInfo_v2"))(&free, &total);
-            _ = ((delegate* unmanaged<nint*, int>)Function("cuCtxPopCurrent_v2"))(&context);
+            failed = ((delegate* unmanaged<nuint*, nuint*, int>)GetFunction("cuMemGetInfo_v2"))(&free, &total);
+            _ = ((delegate* unmanaged<nint*, int>)GetFunction("cuCtxPopCurrent_v2"))(&context);
         }
-        _ = ((delegate* unmanaged<int, int>)Function("cuDevicePrimaryCtxRelease_v2"))(device);
+        _ = ((delegate* unmanaged<int, int>)GetFunction("cuDevicePrimaryCtxRelease_v2"))(device);
         return failed == 0 ? (long)(total - free) : null;
     }
 
@@ -60,7 +60,7 @@ internal static unsafe class CudaDriver
         if (s_driver.Value == 0 || index < 0)
             return null;
         int device;
-        return ((delegate* unmanaged<int*, int, int>)Function("cuDeviceGet"))(&device, index) == 0 ? device : null;
+        return ((delegate* unmanaged<int*, int, int>)GetFunction("cuDeviceGet"))(&device, index) == 0 ? device : null;
     }
 
     private static nint Load()
@@ -73,5 +73,5 @@ internal static unsafe class CudaDriver
             : 0;
     }
 
-    private static void* Function(string name) => (void*)NativeLibrary.GetExport(s_driver.Value, name);
+    private static void* GetFunction(string name) => (void*)NativeLibrary.GetExport(s_driver.Value, name);
 }

@@ -11,7 +11,7 @@ public static class Devices
     /// <exception cref="ConfigurationException">The name is unknown, or the device is not there.</exception>
     public static Device Parse(string name)
     {
-        var (type, index) = Meant(name);
+        var (type, index) = ParseName(name);
         if (type == DeviceType.CPU)
             return CPU;
         if (!cuda.is_available() || index >= cuda.device_count())
@@ -29,7 +29,7 @@ public static class Devices
     /// </summary>
     /// <param name="name">As for <see cref="Parse"/>.</param>
     /// <exception cref="ConfigurationException">The name is unknown.</exception>
-    internal static (DeviceType Type, int Index) Meant(string name)
+    internal static (DeviceType Type, int Index) ParseName(string name)
     {
         LibTorch.EnsureLoaded();
         if (name is "cpu" || (name is "auto" && !cuda.is_available()))

@@ -103,7 +103,7 @@ public static unsafe partial class Dispatcher
     /// </returns>
     internal static (Tensor Output, Tensor LogSumExp) FlashAttentionCpu(Tensor query, Tensor key, Tensor value, bool causal)
     {
-        var results = Apart(query, () =>
+        var results = AllocateApart(query, () =>
             Call("aten::_scaled_dot_product_flash_attention_for_cpu", "", 2, [query, key, value, 0.0, causal, Argument.None, Argument.None])
         );
         return (results[0], results[1]);
@@ -120,7 +120,7 @@ public static unsafe partial class Dispatcher
         bool causal
     )
     {
-        var results = Apart(query, () =>
+        var results = AllocateApart(query, () =>
             Call(
                 "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
                 "",
@@ -132,7 +132,8 @@ public static unsafe partial class Dispatcher
     }
 
     // Results over whole texts, in which no stretch is short, would leave holes in the heap.
-    private static Tensor[] Apart(Tensor like, Func<Tensor[]> call) => like.numel() > 1 << 20 ? HostMemory.Apart(call) : call();
+    private static Tensor[] AllocateApart(Tensor like, Func<Tensor[]> call) =>
+        like.numel() > 1 << 20 ? HostMemory.AllocateApart(call) : call();
 
     private static Tensor[] Call(string name, string overload, int resultCount, ReadOnlySpan<Argument> arguments)
     {

@@ -34,7 +34,7 @@ internal static partial class HostMemory
 
     /// <summary>Runs an operation whose result will live long; on the CPU its memory goes back to the system when it is disposed.</summary>
     /// <param name="make">Allocates little beside its result.</param>
-    internal static T Apart<T>(Func<T> make)
+    internal static T AllocateApart<T>(Func<T> make)
     {
         Set(MapThreshold, Lasting);
         try
@@ -54,14 +54,14 @@ internal static partial class HostMemory
     /// </summary>
     internal static void TrimIfGrown()
     {
-        if (!s_isGlibc || ResidentPages() is not { } pages || pages - s_pagesAfterTrim < GrowthPages)
+        if (!s_isGlibc || ReadResidentPages() is not { } pages || pages - s_pagesAfterTrim < GrowthPages)
             return;
         _ = malloc_trim(0);
-        s_pagesAfterTrim = ResidentPages() ?? 0;
+        s_pagesAfterTrim = ReadResidentPages() ?? 0;
     }
 
     // The second number of /proc/self/statm.
-    private static long? ResidentPages()
+    private static long? ReadResidentPages()
     {
         s_statm ??= File.OpenHandle("/proc/self/statm");
         Span<byte> text = stackalloc byte[128];

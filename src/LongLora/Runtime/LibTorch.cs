@@ -41,7 +41,7 @@ public static class LibTorch
         {
             throw new ConfigurationException(
                 "The native libtorch could not be loaded. "
-                    + Reason(e)
+                    + FindReason(e)
                     + " Reference a libtorch package (libtorch-cpu-linux-x64, "
                     + $"TorchSharp-cuda-linux, ...) in the application, or set {DirectoryVariable} to a folder that has one of the same "
                     + $"version.",
@@ -91,12 +91,12 @@ public static class LibTorch
         {
             Path.Combine(AppContext.BaseDirectory, file),
             Path.Combine(AppContext.BaseDirectory, "runtimes", RuntimeInformation.RuntimeIdentifier, "native", file),
-            Path.Combine(AppContext.BaseDirectory, "runtimes", PortableIdentifier(), "native", file),
+            Path.Combine(AppContext.BaseDirectory, "runtimes", GetPortableIdentifier(), "native", file),
         };
         return Array.Find(candidates, File.Exists);
     }
 
-    private static string PortableIdentifier()
+    private static string GetPortableIdentifier()
     {
         var system =
             OperatingSystem.IsWindows() ? "win"
@@ -105,7 +105,7 @@ public static class LibTorch
         return system + (RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? "-arm64" : "-x64");
     }
 
-    private static string Reason(Exception e)
+    private static string FindReason(Exception e)
     {
         for (var inner = e; inner is not null; inner = inner.InnerException)
         {

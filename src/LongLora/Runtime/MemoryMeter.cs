@@ -10,24 +10,24 @@ namespace LongLora.Runtime;
 public static partial class MemoryMeter
 {
     /// <summary>Bytes that a device's memory has; null where they are not known.</summary>
-    internal static long? AvailableBytes(DeviceType type, int index) =>
-        type == DeviceType.CUDA ? CudaDriver.TotalBytes(index) : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+    internal static long? GetAvailableBytes(DeviceType type, int index) =>
+        type == DeviceType.CUDA ? CudaDriver.GetTotalBytes(index) : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
 
     /// <summary>Bytes in use where a device computes: of this process on the CPU, of the whole device on CUDA.</summary>
-    internal static long CurrentBytesOf(Device device) =>
-        (device.type == DeviceType.CUDA ? CudaDriver.UsedBytes(device.index) : null) ?? CurrentBytes;
+    internal static long GetCurrentBytes(Device device) =>
+        (device.type == DeviceType.CUDA ? CudaDriver.GetUsedBytes(device.index) : null) ?? CurrentBytes;
 
     /// <summary>The most bytes in use: on CUDA those of now, as libtorch gives nothing back.</summary>
-    internal static long PeakBytesOf(Device device) =>
-        (device.type == DeviceType.CUDA ? CudaDriver.UsedBytes(device.index) : null) ?? PeakBytes;
+    internal static long GetPeakBytes(Device device) =>
+        (device.type == DeviceType.CUDA ? CudaDriver.GetUsedBytes(device.index) : null) ?? PeakBytes;
 
     /// <summary>Bytes now.</summary>
-    public static long CurrentBytes => ReadStatus("VmRSS:") ?? OfProcess(p => p.WorkingSet64);
+    public static long CurrentBytes => ReadStatus("VmRSS:") ?? ReadProcess(p => p.WorkingSet64);
 
     /// <summary>
     /// The most bytes since the process began, or since <see cref="ResetPeak"/>. On macOS, which keeps no such number, those of now.
     /// </summary>
-    public static long PeakBytes => ReadStatus("VmHWM:") ?? OfProcess(p => Math.Max(p.PeakWorkingSet64, p.WorkingSet64));
+    public static long PeakBytes => ReadStatus("VmHWM:") ?? ReadProcess(p => Math.Max(p.PeakWorkingSet64, p.WorkingSet64));
 
     /// <summary>Begins a new measurement of the peak; does nothing where the system has no such thing (other than Linux).</summary>
     public static void ResetPeak()
@@ -81,7 +81,7 @@ public static partial class MemoryMeter
         return null;
     }
 
-    private static long OfProcess(Func<Process, long> read)
+    private static long ReadProcess(Func<Process, long> read)
     {
         using var process = Process.GetCurrentProcess();
         return read(process);

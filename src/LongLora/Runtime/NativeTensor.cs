@@ -47,7 +47,7 @@ internal static unsafe partial class NativeTensor
     /// Address of the first element of a contiguous CPU tensor, valid while the tensor lives; 0 where it has no elements.
     /// </summary>
     /// <exception cref="ShapeException">The tensor is on another device or has gaps.</exception>
-    public static nint Data(Tensor tensor)
+    public static nint GetPointer(Tensor tensor)
     {
         if (tensor.device_type != TorchSharp.DeviceType.CPU || !tensor.is_contiguous())
             throw new ShapeException(

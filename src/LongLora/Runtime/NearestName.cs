@@ -8,7 +8,10 @@ public static class NearestName
     /// </summary>
     public static string? Find(string name, IEnumerable<string> candidates)
     {
-        var (best, distance) = candidates.Select(c => (Name: c, Distance: Distance(name, c))).OrderBy(c => c.Distance).FirstOrDefault();
+        var (best, distance) = candidates
+            .Select(c => (Name: c, Distance: MeasureDistance(name, c)))
+            .OrderBy(c => c.Distance)
+            .FirstOrDefault();
         return best is not null && distance <= Math.Max(1, best.Length / 3) ? best : null;
     }
 
@@ -17,7 +20,7 @@ public static class NearestName
         Find(name, candidates) is { } nearest ? $" Did you mean '{nearest}'?" : "";
 
     // Levenshtein's distance, row by row.
-    private static int Distance(string a, string b)
+    private static int MeasureDistance(string a, string b)
     {
         var row = Enumerable.Range(0, b.Length + 1).ToArray();
         for (var i = 1; i <= a.Length; i++)

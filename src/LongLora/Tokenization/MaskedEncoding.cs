@@ -31,11 +31,11 @@ internal sealed class MaskedEncoding
     )
     {
         var encoding = new MaskedEncoding(tokenizer, text, places);
-        encoding.Run();
+        encoding.Encode();
         return (encoding.Ids, encoding.Inside);
     }
 
-    private void Run()
+    private void Encode()
     {
         var matcher = (_tokenizer as TextTokenizer)?.SpecialTokens;
         int done = 0,
@@ -44,7 +44,7 @@ internal sealed class MaskedEncoding
         {
             var (start, end, id) = (_text.Length, _text.Length, -1);
             matcher?.TryFind(_text.Text, search, out start, out end, out id);
-            var (first, last) = id < 0 ? (start, end) : WithoutBlanks(start, end);
+            var (first, last) = id < 0 ? (start, end) : TrimBlanks(start, end);
             if (id >= 0 && !IsTemplate(first, last))
             {
                 search = last;
@@ -62,7 +62,7 @@ internal sealed class MaskedEncoding
     }
 
     // A special token may swallow white space on its sides, which others wrote.
-    private (int, int) WithoutBlanks(int start, int end)
+    private (int, int) TrimBlanks(int start, int end)
     {
         while (start < end && char.IsWhiteSpace(_text.Text[start]))
             start++;
@@ -75,7 +75,7 @@ internal sealed class MaskedEncoding
     {
         for (var i = start; i < end; i++)
         {
-            if (_text.Owner(i) != MarkedText.Template)
+            if (_text.GetOwner(i) != MarkedText.Template)
                 return false;
         }
         return true;
@@ -83,12 +83,12 @@ internal sealed class MaskedEncoding
 
     private void EncodePart(int start, int end)
     {
-        var ids = Tokens(start, end);
+        var ids = EncodeText(start, end);
         var inside = new bool[ids.Count];
         foreach (var place in _places.Where(p => p.Start < end && start < p.End))
         {
-            var (first, _) = Edge(ids, start, end, Math.Max(start, place.Start));
-            var (_, last) = Edge(ids, start, end, Math.Min(end, place.End));
+            var (first, _) = FindEdge(ids, start, end, Math.Max(start, place.Start));
+            var (_, last) = FindEdge(ids, start, end, Math.Min(end, place.End));
             Array.Fill(inside, true, first, Math.Max(0, last - first));
         }
         Ids.AddRange(ids);
@@ -96,13 +96,13 @@ internal sealed class MaskedEncoding
     }
 
     // How many tokens end before a character, and how many begin before it.
-    private (int Whole, int Begun) Edge(List<int> ids, int start, int end, int at)
+    private (int Whole, int Begun) FindEdge(List<int> ids, int start, int end, int at)
     {
         if (at == start)
             return (0, 0);
         if (at == end)
             return (ids.Count, ids.Count);
-        var head = Tokens(start, at);
+        var head = EncodeText(start, at);
         var same = 0;
         while (same < head.Count && same < ids.Count && head[same] == ids[same])
             same++;
@@ -118,7 +118,7 @@ internal sealed class MaskedEncoding
         return whole < ids.Count && Length(ids, whole) < length ? (whole, whole + 1) : (whole, whole);
     }
 
-    private List<int> Tokens(int start, int end)
+    private List<int> EncodeText(int start, int end)
     {
         var part = _text.Text.AsSpan(start, end - start);
         if (_tokenizer is not TextTokenizer tokenizer)

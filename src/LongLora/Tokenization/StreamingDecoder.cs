@@ -27,7 +27,7 @@ public sealed class StreamingDecoder
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
         (_tokenizer, _skipSpecial, _ids) = (tokenizer, skipSpecial, [.. context]);
-        _given = Decoded().Length;
+        _given = DecodeHeld().Length;
     }
 
     /// <summary>Takes the next id and returns the text that is now certain, which may be empty.</summary>
@@ -35,7 +35,7 @@ public sealed class StreamingDecoder
     public string Append(int id)
     {
         _ids.Add(id);
-        var text = Decoded();
+        var text = DecodeHeld();
         // The beginning of a character decodes to one U+FFFD at the end.
         var complete = text.Length > 0 && text[^1] == '\uFFFD' ? text.Length - 1 : text.Length;
         if (complete < _given)
@@ -50,14 +50,14 @@ public sealed class StreamingDecoder
     /// <summary>Ends the stream: returns what was held back, U+FFFD where a character stayed incomplete.</summary>
     public string Finish()
     {
-        var text = Decoded();
+        var text = DecodeHeld();
         var rest = text[Math.Min(_given, text.Length)..];
         _ids.Clear();
         _given = 0;
         return rest;
     }
 
-    private string Decoded() => _tokenizer.Decode(CollectionsMarshal.AsSpan(_ids), _skipSpecial);
+    private string DecodeHeld() => _tokenizer.Decode(CollectionsMarshal.AsSpan(_ids), _skipSpecial);
 
     /// <summary>
     /// Forgets all but the last tokens, if these tell the decoder that they are not the first: so a stream of any length costs the same a

@@ -111,7 +111,7 @@ internal sealed class TextTokenizer : ITokenizer
             ArgumentOutOfRangeException.ThrowIfNegative(id, nameof(ids));
             if (skipSpecial && _parts.Tokens.IsSpecial(id))
                 continue;
-            var token = _parts.Tokens.Bytes(id);
+            var token = _parts.Tokens.GetBytes(id);
             if (stripping && token is [(byte)' ', ..] && id != _parts.Unstripped)
             {
                 token = token[1..];

@@ -43,7 +43,7 @@ internal sealed class TokenTable
     public int? Find(string name) => _ids.TryGetValue(name, out var id) ? id : null;
 
     /// <summary>The bytes of a token; none for an id without a token.</summary>
-    public ReadOnlySpan<byte> Bytes(int id) => id < _bytes.Count ? _bytes[id] : default;
+    public ReadOnlySpan<byte> GetBytes(int id) => id < _bytes.Count ? _bytes[id] : default;
 
     /// <summary>Whether a token controls the model.</summary>
     public bool IsSpecial(int id) => _special.Contains(id);

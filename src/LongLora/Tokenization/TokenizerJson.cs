@@ -14,10 +14,10 @@ internal static class TokenizerJson
     public static TextTokenizer Load(string path, TokenizerSettings settings)
     {
         using var document = TokenizerFiles.ReadJson(path);
-        var root = new JsonPlace(path, "", document.RootElement);
+        var root = new LocatedJson(path, "", document.RootElement);
         var model = root["model"];
         if (model.IsNull)
-            throw model.Fault("an object");
+            throw model.MakeError("an object");
         CheckModel(model);
         var vocabulary = ReadVocabulary(model["vocab"]);
         var cutting = TokenizerJsonPipeline.ReadPreTokenizer(root["pre_tokenizer"]);
@@ -31,7 +31,7 @@ internal static class TokenizerJson
         foreach (var (token, id) in vocabulary)
             tokens.Set(id, token, decoding.Bytes(token), special: false);
         var own = root["added_tokens"] is { IsNull: false } list
-            ? list.Items().Select(node => TokenizerSettings.ReadAddedToken(node, node["id"].Integer())).ToList()
+            ? list.ReadItems().Select(node => TokenizerSettings.ReadAddedToken(node, node["id"].ReadInteger())).ToList()
             : [];
         foreach (var token in own)
             tokens.Set(token);
@@ -51,8 +51,8 @@ internal static class TokenizerJson
                 Splitter = cutting.Splitter,
                 AddedTokens = added,
                 LeadingSpace = decoding.LeadingSpace,
-                Prefix = TokenizerSettings.Around(settings.AddBos ?? (forgotten ? true : null), "bos_token", bos, prefix),
-                Suffix = TokenizerSettings.Around(settings.AddEos, "eos_token", eos, suffix),
+                Prefix = TokenizerSettings.ChooseSpecialIds(settings.AddBos ?? (forgotten ? true : null), "bos_token", bos, prefix),
+                Suffix = TokenizerSettings.ChooseSpecialIds(settings.AddEos, "eos_token", eos, suffix),
                 BosTokenId = bos,
                 EosTokenId = eos,
                 PadTokenId = settings.Find("pad_token", tokens),
@@ -60,10 +60,10 @@ internal static class TokenizerJson
         );
     }
 
-    private static void CheckModel(JsonPlace model)
+    private static void CheckModel(LocatedJson model)
     {
         // Files of before 2020 have no type; they are told by their merges.
-        var type = model["type"].TextOrNull() ?? (model["merges"].IsNull ? "without a type" : "BPE");
+        var type = model["type"].ReadTextOrNull() ?? (model["merges"].IsNull ? "without a type" : "BPE");
         if (type != "BPE")
             throw new NotSupportedException($"{model.File}: the model type \"{type}\" is not supported; supported is BPE");
         if (!model["dropout"].IsNull && model["dropout"].Value.GetRawText() is not ("0" or "0.0"))
@@ -73,27 +73,29 @@ internal static class TokenizerJson
             );
         foreach (var name in (string[])["continuing_subword_prefix", "end_of_word_suffix"])
         {
-            if (model[name].TextOrNull() is { Length: > 0 } mark)
+            if (model[name].ReadTextOrNull() is { Length: > 0 } mark)
                 throw new NotSupportedException($"{model.File}: model.{name} \"{mark}\" is not supported");
         }
     }
 
-    private static Dictionary<string, int> ReadVocabulary(JsonPlace node)
+    private static Dictionary<string, int> ReadVocabulary(LocatedJson node)
     {
         var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
         foreach (var member in node.Expect(JsonValueKind.Object).Value.EnumerateObject())
             vocabulary[member.Name] =
-                member.Value.ValueKind == JsonValueKind.Number && member.Value.TryGetInt32(out var id) ? id : node[member.Name].Integer();
+                member.Value.ValueKind == JsonValueKind.Number && member.Value.TryGetInt32(out var id)
+                    ? id
+                    : node[member.Name].ReadInteger();
         return vocabulary;
     }
 
-    private static ITokenModel BuildModel(JsonPlace model, Dictionary<string, int> vocabulary, bool byteLevel)
+    private static ITokenModel BuildModel(LocatedJson model, Dictionary<string, int> vocabulary, bool byteLevel)
     {
         int? unknown = null;
-        if (model["unk_token"].TextOrNull() is { } token)
-            unknown = vocabulary.TryGetValue(token, out var id) ? id : throw model["unk_token"].Fault("a token of the vocabulary");
+        if (model["unk_token"].ReadTextOrNull() is { } token)
+            unknown = vocabulary.TryGetValue(token, out var id) ? id : throw model["unk_token"].MakeError("a token of the vocabulary");
         var merges = ReadMerges(model["merges"], vocabulary);
-        var ignoreMerges = model["ignore_merges"].Flag();
+        var ignoreMerges = model["ignore_merges"].ReadFlag();
         if (byteLevel)
             return new ByteLevelBpe(vocabulary, merges, ignoreMerges, unknown);
         if (ignoreMerges)
@@ -105,16 +107,16 @@ internal static class TokenizerJson
             if (Rune.DecodeFromUtf16(text, out var rune, out var length) == System.Buffers.OperationStatus.Done && length == text.Length)
                 characters[rune.Value] = id;
         }
-        var bytes = model["byte_fallback"].Flag() ? ByteTokens(vocabulary) : null;
+        var bytes = model["byte_fallback"].ReadFlag() ? FindByteTokens(vocabulary) : null;
         return new CharacterBpe(
             characters,
             merges,
             new WordBoundary('\u2581', vocabulary.Keys),
-            new UnknownCharacters(bytes, unknown, model["fuse_unk"].Flag())
+            new UnknownCharacters(bytes, unknown, model["fuse_unk"].ReadFlag())
         );
     }
 
-    private static MergeTable ReadMerges(JsonPlace node, Dictionary<string, int> vocabulary)
+    private static MergeTable ReadMerges(LocatedJson node, Dictionary<string, int> vocabulary)
     {
         var list = node.Expect(JsonValueKind.Array).Value;
         var table = new MergeTable(list.GetArrayLength());
@@ -131,7 +133,7 @@ internal static class TokenizerJson
                 || !lookup.TryGetValue(whole.Text[cut..], out var right)
                 || !lookup.TryGetValue(whole.Text, out var merged)
             )
-                throw new JsonPlace(node.File, $"{node.Path}[{rank}]", merge).Fault("two tokens of the vocabulary that make a third");
+                throw new LocatedJson(node.File, $"{node.Path}[{rank}]", merge).MakeError("two tokens of the vocabulary that make a third");
             table.Add(left, right, rank++, merged);
         }
         return table;
@@ -166,19 +168,19 @@ internal static class TokenizerJson
     }
 
     /// <summary>The 256 byte tokens, or null where one is missing: then no character falls back.</summary>
-    private static int[]? ByteTokens(Dictionary<string, int> vocabulary)
+    private static int[]? FindByteTokens(Dictionary<string, int> vocabulary)
     {
         var ids = new int[256];
         for (var b = 0; b < 256; b++)
         {
-            if (!vocabulary.TryGetValue(ByteToken(b), out ids[b]))
+            if (!vocabulary.TryGetValue(NameByteToken(b), out ids[b]))
                 return null;
         }
         return ids;
     }
 
     /// <summary>How a byte token is written: <c>&lt;0x0A&gt;</c>.</summary>
-    public static string ByteToken(int value) => string.Create(CultureInfo.InvariantCulture, $"<0x{value:X2}>");
+    public static string NameByteToken(int value) => string.Create(CultureInfo.InvariantCulture, $"<0x{value:X2}>");
 
     /// <summary>The byte that a token of that form stands for, or null.</summary>
     public static byte? ReadByteToken(string token) =>

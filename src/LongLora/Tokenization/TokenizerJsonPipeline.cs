@@ -29,57 +29,57 @@ internal static class TokenizerJsonPipeline
         }
     }
 
-    public static TextStep? ReadNormalizer(JsonPlace node)
+    public static TextStep? ReadNormalizer(LocatedJson node)
     {
         if (node.IsNull)
             return null;
-        switch (node["type"].Text())
+        switch (node["type"].ReadText())
         {
             case "NFC":
                 return CanonicalForm.C;
             case "NFD":
                 return CanonicalForm.D;
             case "Prepend":
-                return new PrependStep(node["prepend"].Text(), PrependRule.Always);
+                return new PrependStep(node["prepend"].ReadText(), PrependRule.Always);
             case "Strip":
-                return new TrimStep(node["strip_left"].Flag(true), node["strip_right"].Flag(true));
+                return new TrimStep(node["strip_left"].ReadFlag(true), node["strip_right"].ReadFlag(true));
             case "Replace":
-                var (from, to) = (node["pattern"]["String"].TextOrNull(), node["content"].Text());
+                var (from, to) = (node["pattern"]["String"].ReadTextOrNull(), node["content"].ReadText());
                 return from?.Length == 1 && to.Length == 1
                     ? new ReplaceCharacterStep(from[0], to[0])
                     : new ReplacePatternStep(ReadPattern(node["pattern"]), to);
             case "Sequence":
-                return new StepSequence(node["normalizers"].Items().Select(ReadNormalizer).OfType<TextStep>().ToList());
+                return new StepSequence(node["normalizers"].ReadItems().Select(ReadNormalizer).OfType<TextStep>().ToList());
             default:
-                throw Unsupported(node, "NFC, NFD, Prepend, Replace, Strip and Sequence of these");
+                throw MakeUnsupportedError(node, "NFC, NFD, Prepend, Replace, Strip and Sequence of these");
         }
     }
 
-    public static Cutting ReadPreTokenizer(JsonPlace node)
+    public static Cutting ReadPreTokenizer(LocatedJson node)
     {
         var (byteLevel, steps, rules) = (false, new List<TextStep>(), new List<SplitRule>());
         foreach (var part in Flatten(node, "pretokenizers"))
         {
-            switch (part["type"].Text())
+            switch (part["type"].ReadText())
             {
                 case "ByteLevel":
                     byteLevel = true;
-                    if (part["add_prefix_space"].Flag(true))
+                    if (part["add_prefix_space"].ReadFlag(true))
                         Prepare(part, rules, steps, new PrependStep(" ", PrependRule.WhereMissing));
-                    if (part["use_regex"].Flag(true))
+                    if (part["use_regex"].ReadFlag(true))
                         rules.Add(new SplitRule(Compile(part, Gpt2Pattern), SplitBehavior.Isolated));
                     break;
                 case "Metaspace":
                     ReadMetaspace(part, rules, steps);
                     break;
                 case "Split":
-                    rules.Add(new SplitRule(ReadPattern(part["pattern"]), ReadBehavior(part["behavior"]), part["invert"].Flag()));
+                    rules.Add(new SplitRule(ReadPattern(part["pattern"]), ReadBehavior(part["behavior"]), part["invert"].ReadFlag()));
                     break;
                 case "Digits":
                     rules.Add(
                         new SplitRule(
                             Compile(part, @"\p{N}"),
-                            part["individual_digits"].Flag() ? SplitBehavior.Isolated : SplitBehavior.Contiguous
+                            part["individual_digits"].ReadFlag() ? SplitBehavior.Isolated : SplitBehavior.Contiguous
                         )
                     );
                     break;
@@ -91,43 +91,46 @@ internal static class TokenizerJsonPipeline
                     rules.Add(new SplitRule(Compile(part, @"\s+"), SplitBehavior.Removed));
                     break;
                 default:
-                    throw Unsupported(part, "ByteLevel, Split, Digits, Punctuation, Metaspace, WhitespaceSplit and Sequence of these");
+                    throw MakeUnsupportedError(
+                        part,
+                        "ByteLevel, Split, Digits, Punctuation, Metaspace, WhitespaceSplit and Sequence of these"
+                    );
             }
         }
         return new(byteLevel, steps.Count == 0 ? null : new StepSequence(steps), rules.Count == 0 ? null : new WordSplitter(rules));
     }
 
     /// <summary>What the post-processor writes in front of a text and behind it.</summary>
-    public static (IReadOnlyList<int> Prefix, IReadOnlyList<int> Suffix) ReadPostProcessor(JsonPlace node, TokenTable tokens)
+    public static (IReadOnlyList<int> Prefix, IReadOnlyList<int> Suffix) ReadPostProcessor(LocatedJson node, TokenTable tokens)
     {
         var (prefix, suffix) = (new List<int>(), new List<int>());
         foreach (var part in Flatten(node, "processors"))
         {
             // ByteLevel only moves offsets.
-            var type = part["type"].Text();
+            var type = part["type"].ReadText();
             if (type == "ByteLevel")
                 continue;
             if (type != "TemplateProcessing" || prefix.Count + suffix.Count > 0)
-                throw Unsupported(part, "ByteLevel and one TemplateProcessing");
+                throw MakeUnsupportedError(part, "ByteLevel and one TemplateProcessing");
             var target = prefix;
-            foreach (var piece in part["single"].Items())
+            foreach (var piece in part["single"].ReadItems())
             {
                 if (!piece["Sequence"].IsNull)
                 {
                     target = suffix;
                     continue;
                 }
-                var token = piece["SpecialToken"]["id"].Text();
-                var ids = part["special_tokens"][token]["ids"].Items().Select(id => id.Integer()).ToList();
+                var token = piece["SpecialToken"]["id"].ReadText();
+                var ids = part["special_tokens"][token]["ids"].ReadItems().Select(id => id.ReadInteger()).ToList();
                 if (ids.Exists(id => id < 0 || id >= tokens.Count))
-                    throw part["special_tokens"][token]["ids"].Fault($"ids from 0 to {tokens.Count - 1}");
+                    throw part["special_tokens"][token]["ids"].MakeError($"ids from 0 to {tokens.Count - 1}");
                 target.AddRange(ids);
             }
         }
         return (prefix, suffix);
     }
 
-    public static Decoding ReadDecoder(JsonPlace node)
+    public static Decoding ReadDecoder(LocatedJson node)
     {
         var decoding = new Decoding(false, false, false, LeadingSpace.Keep);
         var supported =
@@ -136,82 +139,76 @@ internal static class TokenizerJsonPipeline
             throw new NotSupportedException($"{node.File}: a tokenizer without a decoder is not supported; supported are {supported}");
         foreach (var part in Flatten(node, "decoders"))
         {
-            decoding = part["type"].Text() switch
+            decoding = part["type"].ReadText() switch
             {
                 "ByteLevel" => decoding with { ByteLevel = true },
                 "ByteFallback" => decoding with { ByteFallback = true },
                 "Fuse" => decoding,
-                "Replace" when part["pattern"]["String"].TextOrNull() is "\u2581" && part["content"].Text() is " " => decoding with
+                "Replace" when part["pattern"]["String"].ReadTextOrNull() is "\u2581" && part["content"].ReadText() is " " => decoding with
                 {
                     SpaceSign = true,
                 },
-                "Metaspace" when part["replacement"].Text() is "\u2581" => decoding with
+                "Metaspace" when part["replacement"].ReadText() is "\u2581" => decoding with
                 {
                     SpaceSign = true,
-                    LeadingSpace = Prepends(part) is null ? LeadingSpace.Keep : LeadingSpace.StripOnce,
+                    LeadingSpace = ReadPrependRule(part) is null ? LeadingSpace.Keep : LeadingSpace.StripOnce,
                 },
-                "Strip" when part["content"].Text() is " " && part["start"].Integer() is 0 or 1 && part["stop"].Integer() == 0 => part[
-                    "start"
-                ]
-                    .Integer() == 1
-                    ? decoding with
-                    {
-                        LeadingSpace = LeadingSpace.StripOnce,
-                    }
-                    : decoding,
-                _ => throw Unsupported(part, supported),
+                "Strip"
+                    when part["content"].ReadText() is " " && part["start"].ReadInteger() is 0 or 1 && part["stop"].ReadInteger() == 0 =>
+                    part["start"].ReadInteger() == 1 ? decoding with { LeadingSpace = LeadingSpace.StripOnce } : decoding,
+                _ => throw MakeUnsupportedError(part, supported),
             };
         }
         return decoding;
     }
 
-    private static void ReadMetaspace(JsonPlace part, List<SplitRule> rules, List<TextStep> steps)
+    private static void ReadMetaspace(LocatedJson part, List<SplitRule> rules, List<TextStep> steps)
     {
-        var sign = part["replacement"].Text();
+        var sign = part["replacement"].ReadText();
         if (sign.Length != 1)
-            throw part["replacement"].Fault("one character");
+            throw part["replacement"].MakeError("one character");
         Prepare(part, rules, steps, new ReplaceCharacterStep(' ', sign[0]));
-        if (Prepends(part) is { } rule)
+        if (ReadPrependRule(part) is { } rule)
             steps.Add(new PrependStep(sign, rule));
-        if (part["split"].Flag(true))
+        if (part["split"].ReadFlag(true))
             rules.Add(new SplitRule(Compile(part, Regex.Escape(sign)), SplitBehavior.MergedWithNext));
     }
 
-    private static PrependRule? Prepends(JsonPlace metaspace)
+    private static PrependRule? ReadPrependRule(LocatedJson metaspace)
     {
-        var scheme = metaspace["prepend_scheme"].TextOrNull() ?? (metaspace["add_prefix_space"].Flag(true) ? "always" : "never");
+        var scheme = metaspace["prepend_scheme"].ReadTextOrNull() ?? (metaspace["add_prefix_space"].ReadFlag(true) ? "always" : "never");
         return scheme switch
         {
             "always" => PrependRule.WhereMissing,
             "first" => PrependRule.WhereMissingAtStart,
             "never" => null,
-            _ => throw metaspace["prepend_scheme"].Fault("always, first or never"),
+            _ => throw metaspace["prepend_scheme"].MakeError("always, first or never"),
         };
     }
 
     /// <summary>Adds a step that rewrites; once the text is cut it would have to rewrite every word.</summary>
-    private static void Prepare(JsonPlace part, List<SplitRule> rules, List<TextStep> steps, TextStep step)
+    private static void Prepare(LocatedJson part, List<SplitRule> rules, List<TextStep> steps, TextStep step)
     {
         if (rules.Count > 0)
             throw new NotSupportedException(
-                $"{part.File}: {part.Path}, a {part["type"].Text()} that rewrites text behind one that cuts it, is not supported"
+                $"{part.File}: {part.Path}, a {part["type"].ReadText()} that rewrites text behind one that cuts it, is not supported"
             );
         steps.Add(step);
     }
 
-    private static SplitBehavior ReadBehavior(JsonPlace node) =>
-        Enum.TryParse<SplitBehavior>(node.Text(), out var behavior) && Enum.IsDefined(behavior)
+    private static SplitBehavior ReadBehavior(LocatedJson node) =>
+        Enum.TryParse<SplitBehavior>(node.ReadText(), out var behavior) && Enum.IsDefined(behavior)
             ? behavior
-            : throw node.Fault(string.Join(", ", Enum.GetNames<SplitBehavior>()));
+            : throw node.MakeError(string.Join(", ", Enum.GetNames<SplitBehavior>()));
 
-    private static Regex ReadPattern(JsonPlace node)
+    private static Regex ReadPattern(LocatedJson node)
     {
-        if (node["String"].TextOrNull() is { } text)
+        if (node["String"].ReadTextOrNull() is { } text)
             return Compile(node, Regex.Escape(text));
-        return Compile(node, node["Regex"].Text());
+        return Compile(node, node["Regex"].ReadText());
     }
 
-    private static Regex Compile(JsonPlace node, string pattern)
+    private static Regex Compile(LocatedJson node, string pattern)
     {
         // Words are shown to the pattern without surrogates, see WordSplitter.
         if (pattern.Any(char.IsSurrogate))
@@ -228,16 +225,16 @@ internal static class TokenizerJsonPipeline
         }
     }
 
-    private static IEnumerable<JsonPlace> Flatten(JsonPlace node, string children) =>
+    private static IEnumerable<LocatedJson> Flatten(LocatedJson node, string children) =>
         node.IsNull ? []
-        : node["type"].Text() == "Sequence" ? node[children].Items().SelectMany(child => Flatten(child, children))
+        : node["type"].ReadText() == "Sequence" ? node[children].ReadItems().SelectMany(child => Flatten(child, children))
         : [node];
 
-    private static NotSupportedException Unsupported(JsonPlace node, string supported)
+    private static NotSupportedException MakeUnsupportedError(LocatedJson node, string supported)
     {
         var text = node.Value.GetRawText();
         return new(
-            $"{node.File}: {node.Path} \"{node["type"].Text()}\" is not supported as it stands; supported are {supported}. It is "
+            $"{node.File}: {node.Path} \"{node["type"].ReadText()}\" is not supported as it stands; supported are {supported}. It is "
                 + $"{(text.Length > 200 ? text[..200] + "..." : text)}"
         );
     }

@@ -57,7 +57,7 @@ internal sealed class TokenizerSettings
     /// <summary>
     /// What is written on one side of a text: as <paramref name="told"/>, or where no file tells, as <paramref name="template"/>.
     /// </summary>
-    public static IReadOnlyList<int> Around(bool? told, string role, int? id, IReadOnlyList<int> template) =>
+    public static IReadOnlyList<int> ChooseSpecialIds(bool? told, string role, int? id, IReadOnlyList<int> template) =>
         told switch
         {
             null => template,
@@ -87,15 +87,19 @@ internal sealed class TokenizerSettings
         using var document = TokenizerFiles.ReadJsonIfPresent(path);
         if (document is null)
             return;
-        var root = new JsonPlace(path, "", document.RootElement);
-        (AddBos, AddEos, Legacy) = (root["add_bos_token"].FlagOrNull(), root["add_eos_token"].FlagOrNull(), root["legacy"].Flag(true));
+        var root = new LocatedJson(path, "", document.RootElement);
+        (AddBos, AddEos, Legacy) = (
+            root["add_bos_token"].ReadFlagOrNull(),
+            root["add_eos_token"].ReadFlagOrNull(),
+            root["legacy"].ReadFlag(true)
+        );
         ReadRoles(root);
         if (root["added_tokens_decoder"] is not { IsNull: false } listed)
             return;
-        foreach (var (name, node) in listed.Members())
+        foreach (var (name, node) in listed.ReadMembers())
         {
             if (!int.TryParse(name, out var id))
-                throw node.Fault("listed under a whole number");
+                throw node.MakeError("listed under a whole number");
             Add(ReadAddedToken(node, id));
         }
     }
@@ -105,31 +109,31 @@ internal sealed class TokenizerSettings
         using var document = TokenizerFiles.ReadJsonIfPresent(path);
         if (document is null)
             return;
-        foreach (var (content, node) in new JsonPlace(path, "", document.RootElement).Members())
-            Add(new AddedToken(node.Integer(), content));
+        foreach (var (content, node) in new LocatedJson(path, "", document.RootElement).ReadMembers())
+            Add(new AddedToken(node.ReadInteger(), content));
     }
 
     private void ReadRoles(string path)
     {
         using var document = TokenizerFiles.ReadJsonIfPresent(path);
         if (document is not null)
-            ReadRoles(new JsonPlace(path, "", document.RootElement));
+            ReadRoles(new LocatedJson(path, "", document.RootElement));
     }
 
-    private void ReadRoles(JsonPlace root)
+    private void ReadRoles(LocatedJson root)
     {
         foreach (var role in s_roles)
         {
             if (root.Value.TryGetProperty(role, out _))
-                _roles.TryAdd(role, (Content(root[role]), root.File));
+                _roles.TryAdd(role, (ReadContent(root[role]), root.File));
         }
         foreach (var role in (string[])[.. s_roles, "unk_token"])
         {
-            if (Content(root[role]) is { } token)
+            if (ReadContent(root[role]) is { } token)
                 _special.Add(token);
         }
         if (root["additional_special_tokens"] is { IsNull: false } more && more.Value.ValueKind == System.Text.Json.JsonValueKind.Array)
-            _special.UnionWith(more.Items().Select(Content).OfType<string>());
+            _special.UnionWith(more.ReadItems().Select(ReadContent).OfType<string>());
     }
 
     private void ReadModelConfig(string path)
@@ -137,14 +141,14 @@ internal sealed class TokenizerSettings
         using var document = TokenizerFiles.ReadJsonIfPresent(path);
         if (document is null)
             return;
-        var root = new JsonPlace(path, "", document.RootElement);
+        var root = new LocatedJson(path, "", document.RootElement);
         foreach (var role in s_roles)
         {
             // A number or, for several ends, a list whose first is the one that is written.
             var node = root[role + "_id"];
             if (node.Value.ValueKind == System.Text.Json.JsonValueKind.Array)
-                node = node.Items().FirstOrDefault();
-            if (!node.IsNull && node.Integer() is >= 0 and var id)
+                node = node.ReadItems().FirstOrDefault();
+            if (!node.IsNull && node.ReadInteger() is >= 0 and var id)
                 _idsOfModel[role] = id;
         }
     }
@@ -152,19 +156,19 @@ internal sealed class TokenizerSettings
     private void Add(AddedToken token) => _added[token.Content] = token;
 
     /// <summary>A token is written as a text or as an object with <c>content</c>.</summary>
-    private static string? Content(JsonPlace node) =>
+    private static string? ReadContent(LocatedJson node) =>
         node.IsNull ? null
-        : node.Value.ValueKind == System.Text.Json.JsonValueKind.Object ? node["content"].Text()
-        : node.Text();
+        : node.Value.ValueKind == System.Text.Json.JsonValueKind.Object ? node["content"].ReadText()
+        : node.ReadText();
 
     /// <summary>An added token as tokenizer.json and tokenizer_config.json describe it.</summary>
-    public static AddedToken ReadAddedToken(JsonPlace node, int id) =>
-        new(id, node["content"].Text())
+    public static AddedToken ReadAddedToken(LocatedJson node, int id) =>
+        new(id, node["content"].ReadText())
         {
-            Special = node["special"].Flag(),
-            SingleWord = node["single_word"].Flag(),
-            LeftStrip = node["lstrip"].Flag(),
-            RightStrip = node["rstrip"].Flag(),
-            Normalized = node["normalized"].Flag(),
+            Special = node["special"].ReadFlag(),
+            SingleWord = node["single_word"].ReadFlag(),
+            LeftStrip = node["lstrip"].ReadFlag(),
+            RightStrip = node["rstrip"].ReadFlag(),
+            Normalized = node["normalized"].ReadFlag(),
         };
 }

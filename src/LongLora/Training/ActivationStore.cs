@@ -54,7 +54,7 @@ public abstract class ActivationStore : IDisposable
 
         public override void Push(Tensor tensor) => _kept.Push(tensor.DetachFromDisposeScope());
 
-        public override void PushCopy(Tensor tensor) => Push(HostMemory.Apart(tensor.clone));
+        public override void PushCopy(Tensor tensor) => Push(HostMemory.AllocateApart(tensor.clone));
 
         public override Tensor Pop() => DisposeScopeOf(_kept.Pop());
 
@@ -121,7 +121,7 @@ public abstract class ActivationStore : IDisposable
             int[] order = [.. Enumerable.Range(0, strides.Length).OrderByDescending(i => strides[i])];
             var ordered = tensor.permute([.. order.Select(i => (long)i)]).cpu().contiguous();
             var bytes = ordered.numel() * ordered.element_size();
-            var data = (byte*)NativeTensor.Data(ordered);
+            var data = (byte*)NativeTensor.GetPointer(ordered);
             Guard(() =>
             {
                 for (long done = 0; done < bytes; done += Piece)
@@ -140,9 +140,9 @@ public abstract class ActivationStore : IDisposable
         {
             var (shape, order, type, offset) = _kept.Pop();
             using var scope = NewDisposeScope();
-            var tensor = HostMemory.Apart(() => empty(shape, type));
+            var tensor = HostMemory.AllocateApart(() => empty(shape, type));
             var bytes = _end - offset;
-            var data = (byte*)NativeTensor.Data(tensor);
+            var data = (byte*)NativeTensor.GetPointer(tensor);
             Guard(() =>
             {
                 for (long done = 0; done < bytes; )

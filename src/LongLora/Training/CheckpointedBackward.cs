@@ -13,8 +13,8 @@ namespace LongLora.Training;
 /// without gradients; then the loss and its gradient chunk by chunk; then the blocks in reverse, each given the gradient of its output.
 /// </summary>
 /// <remarks>
-/// With one block a segment the walk keeps each block's input and attention output, 2 D numbers a token and block, and runs nothing that
-/// costs much twice. With k blocks it keeps each k-th block's input, D numbers, and runs the blocks of a segment forward once more: less
+/// With one block a span the walk keeps each block's input and attention output, 2 D numbers a token and block, and runs nothing that
+/// costs much twice. With k blocks it keeps each k-th block's input, D numbers, and runs the blocks of a span forward once more: less
 /// memory in deep models for about a third more time.
 /// </remarks>
 /// <param name="model">The model; gradients are added to its trained weights.</param>
@@ -43,23 +43,23 @@ public sealed class CheckpointedBackward(
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         // Asked once: after a step libtorch holds on to a GPU's memory, and what is free would seem less.
-        _free ??= MemoryMeter.AvailableBytes(model.Device.type, model.Device.index) - MemoryMeter.CurrentBytesOf(model.Device);
+        _free ??= MemoryMeter.GetAvailableBytes(model.Device.type, model.Device.index) - MemoryMeter.GetCurrentBytes(model.Device);
         using var kept = ActivationStore.Create(
             ActivationStore.Resolve(offload, KeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA),
             model.Device
         );
-        var hidden = HostMemory.Apart(() => model.Embedding.Forward(ids, model.ComputeType));
+        var hidden = HostMemory.AllocateApart(() => model.Embedding.Forward(ids, model.ComputeType));
         for (var first = 0; first < model.Blocks.Count; first += blocksPerSegment)
-            ForwardSegment(hidden, first, context, kept);
+            ForwardSpan(hidden, first, context, kept);
         var loss = ChunkedCrossEntropy.Run(model, hidden, targets, scale);
         var gradient = hidden; // it has become that
         for (var first = (model.Blocks.Count - 1) / blocksPerSegment * blocksPerSegment; first >= 0; first -= blocksPerSegment)
-            BackwardSegment(gradient, first, context, kept);
+            BackwardSpan(gradient, first, context, kept);
         model.Embedding.Backward(ids, gradient);
         return loss.MoveToOuterDisposeScope();
     }
 
-    private void ForwardSegment(Tensor hidden, int first, ForwardContext context, ActivationStore kept)
+    private void ForwardSpan(Tensor hidden, int first, ForwardContext context, ActivationStore kept)
     {
         using var scope = NewDisposeScope();
         if (blocksPerSegment == 1)
@@ -75,7 +75,7 @@ public sealed class CheckpointedBackward(
         }
     }
 
-    private void BackwardSegment(Tensor gradient, int first, ForwardContext context, ActivationStore kept)
+    private void BackwardSpan(Tensor gradient, int first, ForwardContext context, ActivationStore kept)
     {
         if (blocksPerSegment == 1)
         {
@@ -83,14 +83,14 @@ public sealed class CheckpointedBackward(
             return;
         }
         var end = Math.Min(first + blocksPerSegment, model.Blocks.Count);
-        using var segment = ActivationStore.Create(ActivationOffload.None, model.Device);
+        using var span = ActivationStore.Create(ActivationOffload.None, model.Device);
         using (var hidden = kept.Pop())
         {
             for (var i = first; i < end; i++)
-                ForwardBlock(hidden, i, context, segment);
+                ForwardBlock(hidden, i, context, span);
         }
         for (var i = end - 1; i >= first; i--)
-            BackwardBlock(gradient, i, context, segment);
+            BackwardBlock(gradient, i, context, span);
     }
 
     private void ForwardBlock(Tensor hidden, int block, ForwardContext context, ActivationStore kept)
@@ -113,10 +113,10 @@ public sealed class CheckpointedBackward(
 
     private long KeptBytes(long tokens)
     {
-        long segments = (model.Blocks.Count + blocksPerSegment - 1) / blocksPerSegment;
+        long spans = (model.Blocks.Count + blocksPerSegment - 1) / blocksPerSegment;
         var config = model.Config;
         var perBlock = config.HiddenSize + (blocksPerSegment == 1 ? config.HeadCount * (config.HeadSize + 1L) : 0);
-        return tokens * segments * perBlock * model.ComputeType.ElementSize();
+        return tokens * spans * perBlock * model.ComputeType.ElementSize();
     }
 
     /// <inheritdoc/>

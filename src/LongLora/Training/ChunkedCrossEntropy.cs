@@ -60,7 +60,7 @@ public static class ChunkedCrossEntropy
         var (loss, logitsGradient) = LossAndGradient(model.Head.Forward(normed.detach()), targets, scale);
         lossSum.add_(loss, Scalars.One);
         model.Head.AccumulateGradients(normed.detach(), logitsGradient);
-        normed.backward([model.Head.InputGradient(logitsGradient)]);
+        normed.backward([model.Head.ComputeInputGradient(logitsGradient)]);
         piece.copy_(leaf.grad!);
     }
 

@@ -141,17 +141,17 @@ public sealed record StepMemory(
     {
         long input = tokens * config.HiddenSize * size;
         var block = input + tokens * config.HeadCount * (config.HeadSize * size + (options.Cuda ? 0 : 4)); // and the log-sum-exp
-        var segments = (config.LayerCount + options.BlocksPerSegment - 1) / options.BlocksPerSegment;
+        var spans = (config.LayerCount + options.BlocksPerSegment - 1) / options.BlocksPerSegment;
         var (waiting, working) =
             options.BlocksPerSegment == 1
                 ? (config.LayerCount * block, block)
-                : (segments * input, input + Math.Min(options.BlocksPerSegment, config.LayerCount) * block);
+                : (spans * input, input + Math.Min(options.BlocksPerSegment, config.LayerCount) * block);
         var inMemory =
             options.Offload is ActivationOffload.None or ActivationOffload.Auto
             || (options.Offload == ActivationOffload.Host && !options.Cuda);
         if (!inMemory)
             return (working, waiting);
-        // While the last segment is worked on, its own input has been taken from what waits.
+        // While the last span is worked on, its own input has been taken from what waits.
         return (options.BlocksPerSegment == 1 ? waiting : waiting + working - input, 0);
     }
 
@@ -161,14 +161,14 @@ public sealed record StepMemory(
         long tokens = (long)options.BatchSize * length,
             all = (long)config.HeadCount * config.HeadSize;
         var groups = model.Blocks[0].HeadGroups;
-        var part = (double)BlockPass.GroupsAtOnce(tokens, all, groups, options.Cuda) / groups;
+        var part = (double)BlockPass.CountGroupsAtOnce(tokens, all, groups, options.Cuda) / groups;
         long queries = (long)(tokens * all * part) * size,
             keys = (long)(tokens * config.KeyValueHeadCount * config.HeadSize * part) * size;
-        var longest = attention.Pattern(length) is var pattern ? pattern.Lower.Concat(pattern.Upper).Max(r => r.Length) : 0;
+        var longest = attention.MakePattern(length) is var pattern ? pattern.Lower.Concat(pattern.Upper).Max(r => r.Length) : 0;
         // Of one call at a time, of whole stretches: an output, or three gradients. On CUDA the output once more, its gradient in order,
         // and the kernel's sums in fp32.
         var (kernel, results) = (
-            Math.Max(SegmentedAttention.KernelElements(options.Cuda) * size, (long)((double)longest / length * queries)),
+            Math.Max(PatternAttention.MaxKernelElements(options.Cuda) * size, (long)((double)longest / length * queries)),
             options.Cuda ? 7 : 3
         );
         var normed = tokens * config.HiddenSize * size * (model.Blocks[0].IsParallel ? 2 : 1);
@@ -184,7 +184,7 @@ public sealed record StepMemory(
     private static long WorkspaceBytes(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
     {
         var mlp = model.Blocks[0].MlpOutput.InputSize;
-        var rows = Math.Min(tokens, BlockPass.TileRows(mlp, options.Cuda));
+        var rows = Math.Min(tokens, BlockPass.CountTileRows(mlp, options.Cuda));
         // gate, up, their activation and product, their gradients; the tile itself, its norm and gradients
         var tile = rows * (8 * mlp + 6 * model.Config.HiddenSize) * size;
         var (matrix, head) = (mlp * model.Config.HiddenSize, model.Head.InputSize * model.Head.OutputSize);

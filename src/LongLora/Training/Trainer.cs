@@ -93,8 +93,8 @@ public sealed class Trainer : IDisposable
                         Tokens = sampler.State.Tokens,
                         TokensPerSecond = tokens / watch.Elapsed.TotalSeconds,
                         Elapsed = clock.Elapsed,
-                        MemoryBytes = MemoryMeter.CurrentBytesOf(_model.Device),
-                        PeakMemoryBytes = MemoryMeter.PeakBytesOf(_model.Device),
+                        MemoryBytes = MemoryMeter.GetCurrentBytes(_model.Device),
+                        PeakMemoryBytes = MemoryMeter.GetPeakBytes(_model.Device),
                     }
                 );
                 if (step == _options.Steps || (_options.SaveEvery > 0 && step % _options.SaveEvery == 0))
@@ -143,7 +143,7 @@ public sealed class Trainer : IDisposable
             var ids = tensor(batches[i].InputIds, [batches[i].BatchSize, batches[i].Length], device: _model.Device);
             var labels = tensor(targets[i], device: _model.Device);
             using var positions = Positions(batches[i]);
-            var context = new ForwardContext(_attention, positions, batches[i].Segments);
+            var context = new ForwardContext(_attention, positions, batches[i].DocumentLengths);
             lossSum += _pass.Run(ids, labels, context, 1.0 / count).item<double>();
         }
         if (!double.IsFinite(lossSum))
@@ -169,7 +169,7 @@ public sealed class Trainer : IDisposable
             labels.AsSpan(start + 1, batch.Length - 1).CopyTo(targets.AsSpan(start));
             targets[start + batch.Length - 1] = TrainingExample.IgnoredLabel;
             var end = 0;
-            foreach (var length in batch.Segments?[row] ?? [])
+            foreach (var length in batch.DocumentLengths?[row] ?? [])
             {
                 end += length;
                 if (end > 0)
@@ -182,20 +182,20 @@ public sealed class Trainer : IDisposable
     // Which micro-batches of a run are short depends on their number alone: evenly spread, and the same after a resume.
     private Batch MakeShort(Batch batch, long number) =>
         Math.Floor((number + 1) * _options.ShortShare) > Math.Floor(number * _options.ShortShare)
-            ? batch.Cut(RopeScaling.OriginalContext(_model.Config))
+            ? batch.Cut(RopeScaling.GetOriginalContext(_model.Config))
             : batch;
 
     // Positions are scaled for the context that the run trains for, not for a row's length, and begin at 0 in each document. Where the
     // scaling depends on the length of the text, documents that fit into the original context have its positions, as at inference.
     private RotaryEmbedding Positions(Batch batch)
     {
-        if (batch.Segments is null)
+        if (batch.DocumentLengths is null)
             return Tables(batch.Context).Narrow(0, batch.Length);
-        var original = RopeScaling.OriginalContext(_model.Config);
+        var original = RopeScaling.GetOriginalContext(_model.Config);
         var isMixed = RopeScaling.DependsOnLength(_model.Config) && original < batch.Context;
         var places = new long[batch.InputIds.Length];
         var at = 0;
-        foreach (var length in batch.Segments.SelectMany(row => row))
+        foreach (var length in batch.DocumentLengths.SelectMany(row => row))
         {
             var first = isMixed && length > original ? original : 0;
             for (var i = 0; i < length; i++)

@@ -279,7 +279,7 @@ public class CorpusBuilderTests : TemporaryFolder
         WriteInput();
         var shown = CorpusBuilder.Preview(Options("-", CorpusFormat.Bin, Stories), 5).Take(2).ToList();
         Assert.Equal(["in/a.md", "in/b.txt"], shown.Select(s => s.Name));
-        var tokens = TokenPreview.Of(shown[0].Example!, shown[0].Tokenizer!).ToList();
+        var tokens = TokenPreview.Read(shown[0].Example!, shown[0].Tokenizer!).ToList();
         Assert.Equal(5, tokens.Count);
         Assert.All(tokens, t => Assert.True(t.IsLearnt));
         Assert.False(Directory.Exists(At("-")));

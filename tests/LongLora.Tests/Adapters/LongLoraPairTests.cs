@@ -39,9 +39,12 @@ public class LongLoraPairTests
         Near.AssertEqual(head, newHead[..128], 0, "old rows of the head");
         Near.AssertEqual(head.mean([0]), newHead[128], 1e-7, "new row of the head");
         foreach (var layer in model.Linears.Where(l => set.Adapters.ContainsKey(l.Name)))
-            Near.AssertEqual(merged[layer.Name + ".weight"], layer.Merged(), 1e-6, layer.Name);
+            Near.AssertEqual(merged[layer.Name + ".weight"], layer.Merge(), 1e-6, layer.Name);
         using var positions = RotaryEmbedding.Create(model.Config, 3);
-        using var logits = model.Logits(tensor(new long[] { 1, 5, 128 }).unsqueeze(0), new ForwardContext(new FullAttention(), positions));
+        using var logits = model.ComputeLogits(
+            tensor(new long[] { 1, 5, 128 }).unsqueeze(0),
+            new ForwardContext(new FullAttention(), positions)
+        );
         Assert.Equal([1, 3, 129], logits.shape);
     }
 
@@ -82,7 +85,10 @@ public class LongLoraPairTests
         using var again = Tiny(out _);
         using var read = PeftFormat.Attach(output.Root, again, new AdapterReading { Context = 128 });
         Assert.Equal(paddingRow ? 129 : 128, again.Config.VocabularySize);
-        Assert.Equal(ModelConfigWriter.Positions(model.Config).ToJsonString(), ModelConfigWriter.Positions(again.Config).ToJsonString());
+        Assert.Equal(
+            ModelConfigWriter.DescribePositions(model.Config).ToJsonString(),
+            ModelConfigWriter.DescribePositions(again.Config).ToJsonString()
+        );
         foreach (var (before, after) in set.Weights.Zip(read.Weights))
             Near.AssertEqual(before.Value, before.Name == Table ? after.Value[..128] : after.Value, 0, before.Name);
         if (paddingRow)

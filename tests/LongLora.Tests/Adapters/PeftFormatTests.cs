@@ -51,7 +51,7 @@ public sealed class PeftFormatTests : IDisposable
 
         using var again = Stories(512);
         using var read = PeftFormat.Attach(_folder.Root, again);
-        Assert.Equal((2048, 4.0), (RopeScaling.CurrentContext(again.Config), again.Config.RopeScaling.Factor));
+        Assert.Equal((2048, 4.0), (RopeScaling.GetCurrentContext(again.Config), again.Config.RopeScaling.Factor));
         Assert.Contains(CheckpointSummary.Read(_folder.Root).Facts, f =>
             f.Name == "context" && f.Value.StartsWith("2048 tokens, RoPE linear x4", StringComparison.Ordinal)
         );
@@ -71,12 +71,12 @@ public sealed class PeftFormatTests : IDisposable
         File.Move(_folder["copy"], _folder["adapter_model.safetensors"], overwrite: true);
         var config = Config();
         using (var stretched = Stories(1024))
-            config["longlora_model"] = ModelConfigWriter.Positions(stretched.Config);
+            config["longlora_model"] = ModelConfigWriter.DescribePositions(stretched.Config);
         _folder.Text("adapter_config.json", config.ToJsonString());
 
         using var again = Stories(512);
         using var read = PeftFormat.Attach(_folder.Root, again);
-        Assert.Equal(1024, RopeScaling.CurrentContext(again.Config));
+        Assert.Equal(1024, RopeScaling.GetCurrentContext(again.Config));
     }
 
     private JsonObject Config() => JsonNode.Parse(File.ReadAllText(_folder["adapter_config.json"]))!.AsObject();

@@ -104,12 +104,12 @@ public sealed class PeftGoldenTests(ITestOutputHelper output) : IDisposable
             head = Prefix + "lm_head.lora_B.weight";
         if (kind == "tied_lora_embedding_ensured" && (name is table or head))
         {
-            var sum = set.Weights.Single(w => Prefix + w.Name == table).Gradient();
+            var sum = set.Weights.Single(w => Prefix + w.Name == table).GetGradient();
             return name == table ? sum - golden["grad." + head].t() : (sum - golden["grad." + table]).t();
         }
         if (kind == "tied_lora_embedding_ensured" && name.EndsWith("lora_embedding_B", StringComparison.Ordinal))
             return golden["grad." + name]; // looked at below, where the uses have weights of their own
-        return Weight(set, name, kind).Gradient();
+        return Weight(set, name, kind).GetGradient();
     }
 
     private static Weight Weight(AdapterSet set, string name, string kind) =>
@@ -138,7 +138,7 @@ public sealed class PeftGoldenTests(ITestOutputHelper output) : IDisposable
         string[] names = [.. golden.Names.Where(n => n.StartsWith("grad.", StringComparison.Ordinal))];
         Assert.Equal(5, names.Length);
         foreach (var name in names)
-            Compare(golden[name], Weight(set, name["grad.".Length..], "").Gradient(), name);
+            Compare(golden[name], Weight(set, name["grad.".Length..], "").GetGradient(), name);
 
         var folder = CheckpointDirectory.Open(Folder("base_tied"));
         HuggingFaceExporter.Write(_folder["merged"], model, folder);
@@ -244,7 +244,7 @@ public sealed class PeftGoldenTests(ITestOutputHelper output) : IDisposable
     private static Tensor Logits(CausalLanguageModel model, Tensor ids)
     {
         using var positions = RotaryEmbedding.Create(model.Config, (int)ids.size(1));
-        return model.Logits(ids, new ForwardContext(new FullAttention(), positions));
+        return model.ComputeLogits(ids, new ForwardContext(new FullAttention(), positions));
     }
 
     private static double Compare(Tensor expected, Tensor actual, string what)

@@ -220,6 +220,6 @@ public sealed class PeftRefusedTests : IDisposable
     private static Tensor Logits(CausalLanguageModel model)
     {
         using var positions = RotaryEmbedding.Create(model.Config, 20);
-        return model.Logits(arange(3, 23, ScalarType.Int64).view(1, 20), new ForwardContext(new FullAttention(), positions));
+        return model.ComputeLogits(arange(3, 23, ScalarType.Int64).view(1, 20), new ForwardContext(new FullAttention(), positions));
     }
 }

@@ -111,23 +111,23 @@ public class AttentionTests
     [InlineData("grouped")]
     [InlineData("dilated")]
     [InlineData("shifted-sparse")]
-    public void Attend_segments_equal_each_document_alone(string kind)
+    public void Attend_documents_equal_each_document_alone(string kind)
     {
         using var scope = NewDisposeScope();
         var attention = Create(kind, 8);
         Tensor q = Random(1, 2, 4, 40, 8),
             k = Random(2, 2, 2, 40, 8),
             v = Random(3, 2, 2, 40, 8);
-        IReadOnlyList<IReadOnlyList<int>> segments =
+        IReadOnlyList<IReadOnlyList<int>> documentLengths =
         [
             [13, 27],
             [3, 0, 30, 7],
         ];
-        var together = attention.Attend(q, k, v, segments);
+        var together = attention.Attend(q, k, v, documentLengths);
         for (var row = 0; row < 2; row++)
         {
             var start = 0;
-            foreach (var length in segments[row].Where(l => l > 0))
+            foreach (var length in documentLengths[row].Where(l => l > 0))
             {
                 Tensor Cut(Tensor x) => x.narrow(0, row, 1).narrow(2, start, length);
                 Near.AssertEqual(attention.Attend(Cut(q), Cut(k), Cut(v)), Cut(together), 2e-6);
@@ -176,10 +176,10 @@ public class AttentionTests
     [Fact]
     public void Pattern_shifted_sparse_covers_every_token_once_and_costs_a_quarter()
     {
-        var pattern = new ShiftedSparseAttention(1024).Pattern(4096);
-        Assert.Equal([new Run(0, 1024, 4)], pattern.Lower);
-        Assert.Equal([new Run(0, 512, 1), new Run(512, 1024, 3), new Run(3584, 512, 1)], pattern.Upper);
-        Assert.InRange(pattern.PairsPerHead / new FullAttention().Pattern(4096).PairsPerHead, 0.2, 0.25);
+        var pattern = new ShiftedSparseAttention(1024).MakePattern(4096);
+        Assert.Equal([new TokenGroups(0, 1024, 4)], pattern.Lower);
+        Assert.Equal([new TokenGroups(0, 512, 1), new TokenGroups(512, 1024, 3), new TokenGroups(3584, 512, 1)], pattern.Upper);
+        Assert.InRange(pattern.PairsPerHead / new FullAttention().MakePattern(4096).PairsPerHead, 0.2, 0.25);
     }
 
     [Theory]

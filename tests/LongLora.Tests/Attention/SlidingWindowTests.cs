@@ -93,15 +93,18 @@ public class SlidingWindowTests
         double pairs = 0;
         for (var at = 0; at < Heads * Length * Length; at++)
             pairs += IsSeen(kind, window, at / (Length * Length), at / Length % Length, at % Length) ? 1 : 0;
-        Assert.Equal(pairs / Heads, Create(kind).Within(window).Pattern(Length).PairsPerHead);
+        Assert.Equal(pairs / Heads, Create(kind).Within(window).MakePattern(Length).PairsPerHead);
     }
 
     [Fact]
     public void Within_twice_is_the_smaller_window_and_the_first_is_left_alone()
     {
         var first = new FullAttention().Within(8);
-        Assert.Equal((8, 8, 3), (first.Pattern(20).Window, first.Within(9).Pattern(20).Window, first.Within(3).Pattern(20).Window));
-        Assert.Equal(8, first.Pattern(20).Window);
+        Assert.Equal(
+            (8, 8, 3),
+            (first.MakePattern(20).Window, first.Within(9).MakePattern(20).Window, first.Within(3).MakePattern(20).Window)
+        );
+        Assert.Equal(8, first.MakePattern(20).Window);
     }
 
     [Theory]

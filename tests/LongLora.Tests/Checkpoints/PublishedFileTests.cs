@@ -126,7 +126,7 @@ public class PublishedFileTests
         root["max_window_layers"] = 5;
         var read = ModelConfigReader.Parse(root.ToJsonString());
         Assert.Equal((131072, 5), (read.SlidingWindow, read.FirstWindowedLayer));
-        Assert.Equal((null, 131072), (read.WindowOf(4), read.WindowOf(5)));
+        Assert.Equal((null, 131072), (read.GetWindow(4), read.GetWindow(5)));
         root["layer_types"] = JsonSerializer.SerializeToNode(
             Enumerable.Range(0, 28).Select(i => i < 7 ? "full_attention" : "sliding_attention")
         );

@@ -157,8 +157,8 @@ public class SafetensorsRoundTripTests
         const string entry = """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""";
         using var aligned = new SafetensorsReader(folder.Safetensors("aligned", entry.PadRight(56), 8));
         using var odd = new SafetensorsReader(folder.Safetensors("odd", entry.PadRight(57), 8));
-        Assert.Equal(NativeTensor.Data(aligned.Open("a")), NativeTensor.Data(aligned.Open("a")));
-        Assert.NotEqual(NativeTensor.Data(odd.Open("a")), NativeTensor.Data(odd.Open("a")));
+        Assert.Equal(NativeTensor.GetPointer(aligned.Open("a")), NativeTensor.GetPointer(aligned.Open("a")));
+        Assert.NotEqual(NativeTensor.GetPointer(odd.Open("a")), NativeTensor.GetPointer(odd.Open("a")));
         Assert.Equal([0f, 0f], odd.Open("a").data<float>().ToArray());
     }
 

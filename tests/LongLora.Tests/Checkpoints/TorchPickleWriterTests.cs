@@ -37,7 +37,7 @@ public class TorchPickleWriterTests
         {
             Assert.Equal(tensor.Type, reader.Tensors[tensor.Name].Type);
             Near.AssertEqual(tensor.Value(), reader.Open(tensor.Name), 0, tensor.Name);
-            Assert.Equal(0, reader.Header.PlaceOf(tensor.Name).Place % 64);
+            Assert.Equal(0, reader.Header.Locate(tensor.Name).Offset % 64);
         }
         // An independent reader checks names, sizes and checksums.
         using var archive = ZipFile.OpenRead(folder["a.bin"]);

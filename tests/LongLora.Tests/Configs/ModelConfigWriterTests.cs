@@ -173,7 +173,7 @@ public class ModelConfigWriterTests
                 .Parse(ModelConfigWriter.Create(ModelConfigReader.Parse(Original) with { RopeScaling = s_linear, RopeTheta = 7 }))!
                 .AsObject();
             var meant = ModelConfigReader.Parse(Original) with { RopeScaling = row.Data, MaxPositions = 999 };
-            foreach (var (name, value) in ModelConfigWriter.Positions(meant))
+            foreach (var (name, value) in ModelConfigWriter.DescribePositions(meant))
                 root[name] = value?.DeepClone();
             Assert.Equivalent(meant, ModelConfigReader.Parse(root.ToJsonString()), strict: true);
         }

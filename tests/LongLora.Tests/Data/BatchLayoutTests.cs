@@ -27,9 +27,9 @@ public sealed class BatchLayoutTests
             Assert.Equal(batch.Labels, again.Labels);
             Assert.InRange(batch.Length, 1, 20);
             Assert.Equal((1, 10, batch.InputIds.Length), (batch.BatchSize, batch.Context, batch.Length));
-            var segments = Assert.Single(batch.Segments!);
+            var documents = Assert.Single(batch.DocumentLengths!);
             var at = 0;
-            foreach (var length in segments)
+            foreach (var length in documents)
             {
                 var first = batch.InputIds[at];
                 Assert.Equal(lengths[first / 100], length);
@@ -79,7 +79,7 @@ public sealed class BatchLayoutTests
         {
             var batch = apart.Next();
             Assert.Equal(stream.Next().InputIds, batch.InputIds);
-            Assert.Equal(expected, Assert.Single(batch.Segments!));
+            Assert.Equal(expected, Assert.Single(batch.DocumentLengths!));
         }
     }
 

@@ -53,7 +53,7 @@ public sealed class TokenStoreTests
         );
         Assert.Equal([new StoredCorpus(0, 2, 0, 4), new StoredCorpus(2, 1, 5, 2)], tokens.Corpora);
         Assert.Equal([new StoredDocument(0, 2, "a:3"), new StoredDocument(3, 1, "a:7"), new StoredDocument(5, 2, "b")], tokens.Documents);
-        Assert.Equal([0, 0, 0, 1, 1, 2, 2], Enumerable.Range(0, 7).Select(i => tokens.DocumentAt(i)));
+        Assert.Equal([0, 0, 0, 1, 1, 2, 2], Enumerable.Range(0, 7).Select(i => tokens.FindDocument(i)));
     }
 
     [Fact]

@@ -70,7 +70,7 @@ public class PerplexityTests
                 var window = Enumerable.Range(0, 100).First(w => t < w * 20 + 32);
                 long[] ids = [.. document[(window * 20)..(t + 1)].Select(x => (long)x)];
                 using var positions = RotaryEmbedding.Create(model.Config, ids.Length);
-                var logits = model.Logits(tensor(ids, [1, ids.Length]), new ForwardContext(new FullAttention(), positions));
+                var logits = model.ComputeLogits(tensor(ids, [1, ids.Length]), new ForwardContext(new FullAttention(), positions));
                 sum -= nn.functional.log_softmax(logits[0, ids.Length - 2], 0)[ids[^1]].item<float>();
                 count++;
             }

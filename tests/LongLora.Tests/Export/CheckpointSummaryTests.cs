@@ -37,7 +37,7 @@ public class CheckpointSummaryTests
         File.Copy(Path.Combine(SharedMaterial.Golden("stories260K-hf"), "config.json"), folder["config.json"]);
         var message = Assert.Throws<CheckpointException>(() => CheckpointSummary.Read(folder.Root)).Message;
         Assert.Contains("which config.json asks for. It has Meta's own names", message, StringComparison.Ordinal);
-        Assert.Equal("It has 'a', 'b', 'c' and 1 more.", TensorNames.Advice(["d", "c", "b", "a"]));
+        Assert.Equal("It has 'a', 'b', 'c' and 1 more.", TensorNames.Advise(["d", "c", "b", "a"]));
     }
 
     [Fact]

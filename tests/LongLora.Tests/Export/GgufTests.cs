@@ -111,7 +111,7 @@ public class GgufTests
         Assert.Equal(architecture, file.Get<string>("general.architecture"));
         Assert.Equal((uint)config.RotarySize, file.Get<uint>(architecture + ".rope.dimension_count"));
         Assert.Equal(
-            (uint)Math.Min(RopeScaling.CurrentContext(config), config.SlidingWindow ?? int.MaxValue),
+            (uint)Math.Min(RopeScaling.GetCurrentContext(config), config.SlidingWindow ?? int.MaxValue),
             file.Get<uint>(architecture + ".context_length")
         );
         if (architecture == "gptneox")
@@ -174,7 +174,7 @@ public class GgufTests
         var file = GgufExporter.Write(output["a.gguf"], model, folder, GgufType.F32);
         var divisors = file.Open("rope_freqs.weight");
         Assert.Equal([4], divisors.shape);
-        var inverse = RopeScaling.Frequencies(model.Config, 4096).Inverse;
+        var inverse = RopeScaling.ComputeFrequencies(model.Config, 4096).Inverse;
         for (var i = 0; i < 4; i++)
             Assert.Equal(Math.Pow(folder.Config.RopeTheta, -i / 4.0) / divisors[i].item<float>(), inverse[i], 1e-6 * inverse[i]);
     }
@@ -343,7 +343,9 @@ public class GgufTests
         int[] stored = [.. cat([golden["story"], golden["book"]]).to(ScalarType.Int32).data<int>()];
         long[] own = [.. tokenizer.Encode(TokenizerLoader.Load(Stories).Decode(stored), addSpecial: false).Select(id => (long)id)];
         var ids = tensor(own[..(own.Length / length * length)]).view(-1, length);
-        var logits = model.Logits(ids, new ForwardContext(new LongLora.Attention.FullAttention(), positions)).narrow(1, 0, length - 1);
+        var logits = model
+            .ComputeLogits(ids, new ForwardContext(new LongLora.Attention.FullAttention(), positions))
+            .narrow(1, 0, length - 1);
         return nn.functional.cross_entropy(logits.reshape(-1, logits.size(2)), ids.narrow(1, 1, length - 1).flatten()).exp().item<float>();
     }
 

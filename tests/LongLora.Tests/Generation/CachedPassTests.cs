@@ -66,7 +66,7 @@ public class CachedPassTests
             Near.AssertRelative(Plain(model, texts[row][..^1], positions)[^1], first[row], 1e-5, $"row {row}");
         Near.AssertRelative(Plain(model, texts[0], positions)[^1], second[0], 1e-5);
         Near.AssertRelative(Plain(model, texts[2], positions)[^1], second[1], 1e-5);
-        Assert.Equal([31, 4, 18], Enumerable.Range(0, 3).Select(cache.Length));
+        Assert.Equal([31, 4, 18], Enumerable.Range(0, 3).Select(cache.GetLength));
     }
 
     [Fact]

@@ -109,7 +109,7 @@ public class StreamingCacheTests
             RopeScaling.Extend(LlamaGoldenTests.TinyConfig with { RopeScaling = RopeScalingConfig.None }, scaling, 2, 64),
             5
         );
-        var context = RopeScaling.CurrentContext(model.Config); // 64; 32 where the scaling begins beyond it
+        var context = RopeScaling.GetCurrentContext(model.Config); // 64; 32 where the scaling begins beyond it
         var ids = Ids(128, Math.Min(Length, context));
         using var positions = RotaryEmbedding.Create(model.Config, context);
         using var whole = new KeyValueCache(model, context);
@@ -183,12 +183,12 @@ public class StreamingCacheTests
     public void Options_outside_the_context_are_refused_with_the_numbers()
     {
         using var model = Load("llama_tiny");
-        var context = RopeScaling.CurrentContext(model.Config);
+        var context = RopeScaling.GetCurrentContext(model.Config);
         string Refuse(StreamingOptions options) => Assert.Throws<ConfigurationException>(() => new StreamingCache(model, options)).Message;
         Assert.Contains($"has learnt {context}", Refuse(new() { Window = context }), StringComparison.Ordinal);
         Assert.Contains("seen -1", Refuse(new() { SinkTokens = -1, Window = 8 }), StringComparison.Ordinal);
         Assert.Contains("seen 4 and 0", Refuse(new() { Window = 0 }), StringComparison.Ordinal);
-        Assert.Equal(context - 4, new StreamingOptions().WindowFor(model.Config));
+        Assert.Equal(context - 4, new StreamingOptions().GetWindow(model.Config));
         using var windowed = Load("mistral_tiny");
         Assert.Contains(
             "sliding window",

@@ -41,7 +41,7 @@ public sealed class FamilyContractTests : IDisposable
     private static Tensor Logits(CausalLanguageModel model, Tensor ids, IAttention attention)
     {
         using var positions = RotaryEmbedding.Create(model.Config, (int)ids.size(1));
-        return model.Logits(ids, new ForwardContext(attention, positions));
+        return model.ComputeLogits(ids, new ForwardContext(attention, positions));
     }
 
     private static Tensor Ids(CausalLanguageModel model, int rows, int length)
@@ -81,7 +81,7 @@ public sealed class FamilyContractTests : IDisposable
             var ids = golden["input_ids"];
             using var positions = RotaryEmbedding.Create(model.Config, (int)ids.size(1));
             var context = new ForwardContext(attention, positions);
-            Near.AssertRelative(golden["logits"], model.Logits(ids, context), 1e-5, file);
+            Near.AssertRelative(golden["logits"], model.ComputeLogits(ids, context), 1e-5, file);
             var targets = LlamaGoldenTests.Targets(ids);
             var count = targets.ge(0).sum().item<long>();
             using var pass = new CheckpointedBackward(model);
@@ -89,7 +89,7 @@ public sealed class FamilyContractTests : IDisposable
             Assert.Equal(golden["loss"].item<double>(), loss, 1e-6);
             var stored = golden.Names.Where(n => n.StartsWith("grad.", StringComparison.Ordinal)).ToHashSet();
             foreach (var weight in set.Weights.Where(w => stored.Remove("grad." + w.Name)))
-                Near.AssertRelative(golden["grad." + weight.Name], weight.Gradient(), 2e-5, $"{file}: {weight.Name}");
+                Near.AssertRelative(golden["grad." + weight.Name], weight.GetGradient(), 2e-5, $"{file}: {weight.Name}");
             Assert.Empty(stored);
         }
     }
@@ -142,7 +142,7 @@ public sealed class FamilyContractTests : IDisposable
         using var cache = new KeyValueCache(model, 44);
         var parts = new List<Tensor>();
         foreach (var count in new[] { 17, 1, 13, 1, 1, 11 })
-            parts.Add(CachedPass.Read(model, ids.narrow(1, cache.Length(0), count).data<long>().ToArray(), cache, 0, positions));
+            parts.Add(CachedPass.Read(model, ids.narrow(1, cache.GetLength(0), count).data<long>().ToArray(), cache, 0, positions));
         using var noGradient = no_grad();
         Near.AssertRelative(Logits(model, ids, new FullAttention())[0], model.Head.Forward(cat(parts, 0)), 1e-5);
     }
@@ -177,7 +177,7 @@ public sealed class FamilyContractTests : IDisposable
             );
             var plainLoss = PlainPass.Loss(model, ids, targets, context);
             plainLoss.backward();
-            var plain = set.Weights.Select(w => w.Gradient().clone()).ToList();
+            var plain = set.Weights.Select(w => w.GetGradient().clone()).ToList();
             foreach (var blocks in new[] { 1, 2 })
             {
                 parameters.ClearGradients();
@@ -187,7 +187,7 @@ public sealed class FamilyContractTests : IDisposable
                     Assert.Equal(plainLoss.item<float>(), loss.item<double>() / 86, 2e-6);
                 Assert.Equal(before, Live());
                 foreach (var (weight, expected) in set.Weights.Zip(plain))
-                    Near.AssertRelative(expected, weight.Gradient(), 2e-5, weight.Name);
+                    Near.AssertRelative(expected, weight.GetGradient(), 2e-5, weight.Name);
             }
         }
     }
@@ -231,12 +231,12 @@ public sealed class FamilyContractTests : IDisposable
         var context = new ForwardContext(new ShiftedSparseAttention(256), positions);
         using (NewDisposeScope())
             PlainPass.Loss(model, ids, targets, context).backward();
-        var plain = set.Weights.Select(w => w.Gradient().clone()).ToList();
+        var plain = set.Weights.Select(w => w.GetGradient().clone()).ToList();
         parameters.ClearGradients();
         using var pass = new CheckpointedBackward(model);
         pass.Run(ids, targets, context, 1.0 / (length - 1));
         foreach (var (weight, expected) in set.Weights.Zip(plain))
-            Near.AssertRelative(expected, weight.Gradient(), 2e-5, weight.Name);
+            Near.AssertRelative(expected, weight.GetGradient(), 2e-5, weight.Name);
     }
 
     [Theory]
@@ -345,7 +345,7 @@ public sealed class FamilyContractTests : IDisposable
             Tensor query,
             Tensor key,
             Tensor value,
-            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            IReadOnlyList<IReadOnlyList<int>>? documentLengths = null,
             HeadSlice? heads = null
         )
         {
@@ -372,7 +372,7 @@ public sealed class FamilyContractTests : IDisposable
             Tensor query,
             Tensor key,
             Tensor value,
-            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            IReadOnlyList<IReadOnlyList<int>>? documentLengths = null,
             HeadSlice? heads = null,
             AttentionResult? into = null
         ) => throw new NotSupportedException();
@@ -383,13 +383,13 @@ public sealed class FamilyContractTests : IDisposable
             Tensor key,
             Tensor value,
             AttentionResult result,
-            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            IReadOnlyList<IReadOnlyList<int>>? documentLengths = null,
             HeadSlice? heads = null,
             (Tensor Query, Tensor Key, Tensor Value)? into = null
         ) => throw new NotSupportedException();
 
         public bool KeepsLogSumExp(Device device) => throw new NotSupportedException();
 
-        public AttentionPattern Pattern(int length) => throw new NotSupportedException();
+        public AttentionPattern MakePattern(int length) => throw new NotSupportedException();
     }
 }

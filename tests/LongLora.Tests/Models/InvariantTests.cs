@@ -26,7 +26,7 @@ public class InvariantTests : IDisposable
     {
         using var noGradient = no_grad();
         using var positions = RotaryEmbedding.Create(model.Config, (int)ids.size(1));
-        return model.Logits(ids, new ForwardContext(attention, positions));
+        return model.ComputeLogits(ids, new ForwardContext(attention, positions));
     }
 
     public static TheoryData<string> Attentions { get; } = ["full", "grouped", "dilated", "shifted-sparse"];
@@ -118,7 +118,7 @@ public class InvariantTests : IDisposable
         using var merged = GoldenTensors.Read(SharedMaterial.Golden("llama_tiny_lora", "merged.safetensors"));
         Assert.Equal(8, set.Adapters.Count);
         foreach (var layer in model.Linears.Where(l => l.Update is not null))
-            Near.AssertEqual(merged[layer.Name + ".weight"], layer.Merged(), 1e-6, layer.Name);
+            Near.AssertEqual(merged[layer.Name + ".weight"], layer.Merge(), 1e-6, layer.Name);
     }
 
     [Fact]

@@ -13,7 +13,7 @@ internal static class PlainPass
         {
             var (query, key, value, _) = block.Project(block.AttentionNorm.Forward(hidden), 0, block.HeadGroups, context);
             var attention = block.Window is { } window ? context.Attention.Within(window) : context.Attention;
-            var heads = attention.Attend(query, key, value, context.Segments);
+            var heads = attention.Attend(query, key, value, context.DocumentLengths);
             var attended = hidden + block.AttentionOutput.Forward(heads.transpose(1, 2).flatten(2, 3));
             hidden = attended + block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(block.IsParallel ? hidden : attended)));
         }

@@ -16,7 +16,7 @@ public class RecipeFileTests
         foreach (var file in files)
         {
             Assert.Equal(4, Path.GetFileNameWithoutExtension(file).Split('_').Length);
-            (Recipe.ReadFile(file, FineTuneOptionTable.Defaults) with { Model = "m", Data = ["d"], Output = "o" }).Validate();
+            Recipe.Parse("{model: m, data: [d], output: o}", "test", Recipe.ReadFile(file, FineTuneOptionTable.Defaults)).Validate();
         }
     }
 }

@@ -10,53 +10,81 @@ public class RecipeTests
 {
     private static readonly FineTuneOptions s_full = new()
     {
-        Model = "a model: with # signs",
-        Task = LongLora.Data.TrainingTask.Sft,
-        Data = ["books", new("more/data.jsonl", 0.25), "named@2"],
-        KeepDocumentsApart = true,
-        Template = "llama2",
-        Columns = ["output=answer", "input=text"],
-        TokenBytes = 4,
-        TokenCache = "cache",
-        Context = 8192,
-        Output = "null",
-        Attention = AttentionKind.Grouped,
-        GroupRatio = 1.0 / 3,
-        GroupSize = 1024,
-        Tuning = TuningMethod.Lora,
-        Rank = 16,
-        Alpha = 32.5,
-        TargetModules = ["q_proj"],
-        TrainEmbeddings = true,
-        TrainNorms = false,
-        RopeScaling = "yarn",
-        RopeFactor = 3.5,
-        ShortShare = 0.125,
-        Steps = 7,
-        BatchSize = 2,
-        GradientAccumulation = 3,
-        LearningRate = 1.2345678901234567e-5,
-        WarmupSteps = 4,
-        Schedule = ScheduleKind.Cosine,
-        WeightDecay = 0.1,
-        Beta1 = 0.8,
-        Beta2 = 0.99,
-        Epsilon = 1e-6,
-        MaxGradNorm = 0,
-        Seed = 7,
-        Shuffle = false,
-        SaveEvery = 5,
-        KeepCheckpoints = 3,
-        Resume = true,
-        FromScratch = "config.json",
-        Tokenizer = "words",
-        Device = "cpu",
-        BlocksPerSegment = 2,
-        ActivationOffload = ActivationOffload.Disk,
-        CudaCompute = CudaCompute.Tf32,
-        CheckMemory = false,
-        Quantization = LongLora.Quantization.QuantizationKind.Int8,
+        Model = new()
+        {
+            Path = "a model: with # signs",
+            FromScratch = "config.json",
+            Tokenizer = "words",
+            Context = 8192,
+            RopeScaling = "yarn",
+            RopeFactor = 3.5,
+        },
+        Data = new()
+        {
+            Task = LongLora.Data.TrainingTask.Sft,
+            Sources = ["books", new("more/data.jsonl", 0.25), "named@2"],
+            KeepDocumentsApart = true,
+            Shuffle = false,
+            Template = "llama2",
+            Columns = ["output=answer", "input=text"],
+            TokenBytes = 4,
+            TokenCache = "cache",
+        },
+        Method = new()
+        {
+            Attention = AttentionKind.Grouped,
+            GroupRatio = 1.0 / 3,
+            GroupSize = 1024,
+            ShortShare = 0.125,
+            Tuning = TuningMethod.Lora,
+            Rank = 16,
+            Alpha = 32.5,
+            TargetModules = ["q_proj"],
+            TrainEmbeddings = true,
+            TrainNorms = false,
+        },
+        Optimizer = new()
+        {
+            Steps = 7,
+            BatchSize = 2,
+            GradientAccumulation = 3,
+            LearningRate = 1.2345678901234567e-5,
+            WarmupSteps = 4,
+            Schedule = ScheduleKind.Cosine,
+            WeightDecay = 0.1,
+            Beta1 = 0.8,
+            Beta2 = 0.99,
+            Epsilon = 1e-6,
+            MaxGradNorm = 0,
+        },
+        Run = new()
+        {
+            Output = "null",
+            Resume = true,
+            Seed = 7,
+            SaveEvery = 5,
+            KeepCheckpoints = 3,
+            CheckMemory = false,
+        },
+        Machine = new()
+        {
+            Device = "cpu",
+            CudaCompute = CudaCompute.Tf32,
+            Quantization = LongLora.Quantization.QuantizationKind.Int8,
+            BlocksPerSegment = 2,
+            ActivationOffload = ActivationOffload.Disk,
+        },
     };
+
+    private static readonly Type[] s_parts =
+    [
+        typeof(ModelOptions),
+        typeof(DataOptions),
+        typeof(MethodOptions),
+        typeof(OptimizerOptions),
+        typeof(RunOptions),
+        typeof(MachineOptions),
+    ];
 
     [Fact]
     public void Write_and_parse_give_back_every_option()
@@ -67,35 +95,45 @@ public class RecipeTests
                 s_full,
                 s_full with
                 {
-                    GroupSize = null,
-                    TrainEmbeddings = null,
-                    TrainNorms = null,
-                    RopeFactor = null,
-                    FromScratch = null,
-                    Tokenizer = null,
+                    Model = s_full.Model with { FromScratch = null, Tokenizer = null, RopeFactor = null },
+                    Method = s_full.Method with { GroupSize = null, TrainEmbeddings = null, TrainNorms = null },
                 },
             }
         )
         {
             var read = Recipe.Parse(Recipe.Write(options, "test"), "recipe", FineTuneOptionTable.Defaults);
-            Assert.Equal(options.Data, read.Data);
-            Assert.Equal(options.Columns, read.Columns);
-            Assert.Equal(options.TargetModules, read.TargetModules);
-            Assert.Equal(options, read with { Data = options.Data, TargetModules = options.TargetModules, Columns = options.Columns });
+            Assert.Equal(options.Data.Sources, read.Data.Sources);
+            Assert.Equal(options.Data.Columns, read.Data.Columns);
+            Assert.Equal(options.Method.TargetModules, read.Method.TargetModules);
+            Assert.Equal(
+                options,
+                read with
+                {
+                    Data = read.Data with { Sources = options.Data.Sources, Columns = options.Data.Columns },
+                    Method = read.Method with { TargetModules = options.Method.TargetModules },
+                }
+            );
         }
     }
 
     [Fact]
     public void Table_has_every_property_once_and_the_test_options_differ_from_every_default()
     {
-        var settable = typeof(FineTuneOptions)
-            .GetProperties()
-            .Where(p => p.CanWrite)
-            .Select(p => FineTuneOptionTable.Kebab(p.Name))
-            .Order();
-        Assert.Equal(settable, FineTuneOptionTable.All.Select(o => o.Name).Order());
+        Assert.Equal(Enum.GetNames<OptionPart>().Select(p => p + "Options"), s_parts.Select(p => p.Name));
+        var settable = s_parts.SelectMany(part =>
+            part.GetProperties().Where(p => p.CanWrite).Select(p => (part.Name.Replace("Options", ""), NameOf(part, p.Name)))
+        );
+        Assert.Equal(settable.Order(), FineTuneOptionTable.All.Select(o => (o.Part.ToString(), o.Name)).Order());
         Assert.All(FineTuneOptionTable.All, o => Assert.NotEqual(o.Format(FineTuneOptionTable.Defaults), o.Format(s_full)));
     }
+
+    private static string NameOf(Type part, string property) =>
+        (part.Name, property) switch
+        {
+            (nameof(ModelOptions), nameof(ModelOptions.Path)) => "model",
+            (nameof(DataOptions), nameof(DataOptions.Sources)) => "data",
+            _ => FineTuneOptionTable.Kebab(property),
+        };
 
     [Fact]
     public void Parse_several_problems_are_all_told_each_with_its_line()
@@ -116,7 +154,9 @@ public class RecipeTests
     public void Parse_data_with_weights_is_read_in_both_forms() =>
         Assert.Equal(
             [new("a"), new("b", 0.5), new("c", 2), new("d@3", 1)],
-            Recipe.Parse("data: [a, {path: b, weight: 0.5}, c@2, {path: d@3, weight: 1}]", "recipe", FineTuneOptionTable.Defaults).Data
+            Recipe
+                .Parse("data: [a, {path: b, weight: 0.5}, c@2, {path: d@3, weight: 1}]", "recipe", FineTuneOptionTable.Defaults)
+                .Data.Sources
         );
 
     [Theory]
@@ -141,6 +181,6 @@ public class RecipeTests
     [InlineData(4098, 0.25, 1026)]
     [InlineData(3, 0.25, 2)]
     [InlineData(1024, 1, 1024)]
-    public void ResolvedGroupSize_is_even_and_covers_its_share(int context, double ratio, int expected) =>
-        Assert.Equal(expected, (s_full with { Context = context, GroupRatio = ratio, GroupSize = null }).ResolvedGroupSize);
+    public void ResolveGroupSize_is_even_and_covers_its_share(int context, double ratio, int expected) =>
+        Assert.Equal(expected, new MethodOptions { GroupRatio = ratio }.ResolveGroupSize(context));
 }

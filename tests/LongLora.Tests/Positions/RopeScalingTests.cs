@@ -35,7 +35,7 @@ public class RopeScalingTests
                     HighFrequencyFactor = Number("high_freq_factor"),
                 },
             };
-            var ours = RopeScaling.Frequencies(config, (int)(Number("seq_len") ?? 4096));
+            var ours = RopeScaling.ComputeFrequencies(config, (int)(Number("seq_len") ?? 4096));
             var golden = table.GetProperty("inv_freq").EnumerateArray().Select(x => x.GetDouble()).ToArray();
             Assert.Equal(golden.Length, ours.Inverse.Length);
             for (var i = 0; i < golden.Length; i++)
@@ -59,9 +59,9 @@ public class RopeScalingTests
                 LongFactors = [4, 8],
             },
         };
-        Assert.Equal([1, 0.01 / 2], RopeScaling.Frequencies(config, 4096).Inverse);
-        Assert.Equal([0.25, 0.01 / 8], RopeScaling.Frequencies(config, 4097).Inverse);
-        Assert.Equal(Math.Sqrt(1 + Math.Log(32) / Math.Log(4096)), RopeScaling.Frequencies(config, 1).AttentionFactor, 1e-15);
+        Assert.Equal([1, 0.01 / 2], RopeScaling.ComputeFrequencies(config, 4096).Inverse);
+        Assert.Equal([0.25, 0.01 / 8], RopeScaling.ComputeFrequencies(config, 4097).Inverse);
+        Assert.Equal(Math.Sqrt(1 + Math.Log(32) / Math.Log(4096)), RopeScaling.ComputeFrequencies(config, 1).AttentionFactor, 1e-15);
     }
 
     [Fact]
@@ -72,10 +72,10 @@ public class RopeScalingTests
         using var generator = new Generator(5, CPU);
         var q = randn([1, 1, 2, 16], generator: generator).expand(1, 64, 2, 16);
         var k = randn([1, 1, 2, 16], generator: generator).expand(1, 64, 2, 16);
-        Tensor turnedQ = rotary.Rotate(q),
-            turnedK = rotary.Rotate(k);
-        Near.AssertEqual(q.square().sum(-1), turnedQ.square().sum(-1), 1e-5);
-        var products = einsum("blhk,bmhk->hlm", turnedQ, turnedK);
+        Tensor rotatedQ = rotary.Rotate(q),
+            rotatedK = rotary.Rotate(k);
+        Near.AssertEqual(q.square().sum(-1), rotatedQ.square().sum(-1), 1e-5);
+        var products = einsum("blhk,bmhk->hlm", rotatedQ, rotatedK);
         for (var distance = 0; distance < 60; distance += 7)
         {
             var diagonal = products.diagonal(-distance, 1, 2);
@@ -148,10 +148,10 @@ public class RopeScalingTests
     {
         var config = LlamaGoldenTests.TinyConfig with { MaxPositions = 512, RopeScaling = RopeScalingConfig.None };
         var extended = RopeScaling.Extend(config, RopeScaling.ByLength, null, 4000);
-        var yarn = RopeScaling.Frequencies(RopeScaling.Extend(config, "yarn", null, 4000), 4000);
-        var (shortText, shortFactor) = RopeScaling.Frequencies(extended, 512);
-        var (longText, longFactor) = RopeScaling.Frequencies(extended, 513);
-        Assert.Equal(RopeScaling.Frequencies(config, 512).Inverse, shortText);
+        var yarn = RopeScaling.ComputeFrequencies(RopeScaling.Extend(config, "yarn", null, 4000), 4000);
+        var (shortText, shortFactor) = RopeScaling.ComputeFrequencies(extended, 512);
+        var (longText, longFactor) = RopeScaling.ComputeFrequencies(extended, 513);
+        Assert.Equal(RopeScaling.ComputeFrequencies(config, 512).Inverse, shortText);
         Assert.Equal((1.0, 1.0), (shortFactor, longFactor));
         for (var i = 0; i < longText.Length; i++)
             Assert.Equal(yarn.Inverse[i], longText[i], yarn.Inverse[i] * 1e-15);
@@ -199,8 +199,8 @@ public class RopeScalingTests
         );
         foreach (var length in new[] { 100, 16384 })
         {
-            var (inverse, factor) = RopeScaling.Frequencies(extended, length);
-            Assert.Equal(RopeScaling.Frequencies(config, length).Inverse.Select(f => f / 4), inverse);
+            var (inverse, factor) = RopeScaling.ComputeFrequencies(extended, length);
+            Assert.Equal(RopeScaling.ComputeFrequencies(config, length).Inverse.Select(f => f / 4), inverse);
             Assert.Equal(Math.Sqrt(1 + Math.Log(4) / Math.Log(4096)), factor, 1e-15);
         }
         var root = JsonNode.Parse(ModelConfigWriter.Update(ModelConfigWriter.Create(config), extended))!;

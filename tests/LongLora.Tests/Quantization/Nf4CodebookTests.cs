@@ -107,7 +107,7 @@ public class Nf4CodebookTests
         {
             var x = (float)(Math.Pow(random.NextDouble(), 3) * (random.Next(2) * 2 - 1) * 1.1);
             var slow = Enumerable.Range(0, 256).MinBy(j => Math.Abs((double)x - Nf4Codebook.ScaleValues[j]));
-            var found = Nf4Codebook.Nearest(Nf4Codebook.ScaleValues, x);
+            var found = Nf4Codebook.FindNearest(Nf4Codebook.ScaleValues, x);
             Assert.Equal(Math.Abs((double)x - Nf4Codebook.ScaleValues[slow]), Math.Abs((double)x - Nf4Codebook.ScaleValues[found]), 1e-8);
         }
     }

@@ -27,7 +27,7 @@ public class Nf4ProjectionTests
         using var scope = NewDisposeScope();
         var weight = SlowNf4.Random(outputs, outputs, inputs);
         using var projection = Nf4Projection.Quantize(weight);
-        var stored = SlowNf4.Tensors(projection.Stored("w"));
+        var stored = SlowNf4.Tensors(projection.ToStoredTensors("w"));
         var (codes, magnitudes) = SlowNf4.Quantize([.. weight.data<float>()]);
 
         var bytes = stored["w.weight"].data<byte>().ToArray();
@@ -51,7 +51,7 @@ public class Nf4ProjectionTests
     {
         using var scope = NewDisposeScope();
         using var projection = Nf4Projection.Quantize(SlowNf4.Random(3, outputs, inputs));
-        var expected = tensor(SlowNf4.Dequantize(SlowNf4.Tensors(projection.Stored("w")), "w.weight")).view(outputs, inputs);
+        var expected = tensor(SlowNf4.Dequantize(SlowNf4.Tensors(projection.ToStoredTensors("w")), "w.weight")).view(outputs, inputs);
         void AssertSame(Tensor actual, Tensor wanted, string what) =>
             Assert.True(actual.shape.SequenceEqual(wanted.shape) && actual.equal(wanted).all().item<bool>(), what);
 

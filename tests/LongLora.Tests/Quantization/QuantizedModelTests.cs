@@ -44,7 +44,7 @@ public sealed class QuantizedModelTests : IDisposable
     private static Tensor Logits(CausalLanguageModel model)
     {
         using var positions = RotaryEmbedding.Create(model.Config, 100);
-        return model.Logits(Ids(), new ForwardContext(new FullAttention(), positions));
+        return model.ComputeLogits(Ids(), new ForwardContext(new FullAttention(), positions));
     }
 
     [Theory]
@@ -193,7 +193,11 @@ public sealed class QuantizedModelTests : IDisposable
             "full precision",
             Assert.Throws<ConfigurationException>(() => AdapterSet.Attach(model, new AdapterOptions { TrainEverything = true }, 1)).Message
         );
-        var options = FineTuneOptionTable.Defaults with { Tuning = TuningMethod.Full, Quantization = QuantizationKind.Nf4 };
+        var options = FineTuneOptionTable.Defaults with
+        {
+            Method = new() { Tuning = TuningMethod.Full },
+            Machine = new() { Quantization = QuantizationKind.Nf4 },
+        };
         Assert.Contains("quantization is nf4, but tuning is full", Assert.Throws<ConfigurationException>(options.Validate).Message);
     }
 

@@ -34,8 +34,8 @@ public class QuantizedProjectionTests
                 Near.AssertRelative(dense.Forward(rows, slice), projection.Forward(rows, slice), 1e-6, $"forward {slice}");
             foreach (var slice in new FeatureSlice?[] { null, new(inputs / 4, inputs / 2 + 1), new(0, 1) })
                 Near.AssertRelative(
-                    dense.InputGradient(gradient, slice),
-                    projection.InputGradient(gradient, slice),
+                    dense.ComputeInputGradient(gradient, slice),
+                    projection.ComputeInputGradient(gradient, slice),
                     1e-6,
                     $"input gradient {slice}"
                 );
@@ -69,7 +69,7 @@ public class QuantizedProjectionTests
             for (var i = 0; i < 3; i++)
             {
                 projection.Forward(rows).Dispose();
-                projection.InputGradient(gradient).Dispose();
+                projection.ComputeInputGradient(gradient).Dispose();
                 projection.ToDense().Dispose();
             }
         }
@@ -83,7 +83,7 @@ public class QuantizedProjectionTests
         var weight = SlowNf4.Random(1, 40, 33);
         weight[3].zero_();
         using var projection = Int8Projection.Quantize(weight);
-        var stored = projection.Stored("w").ToDictionary(t => t.Name, t => t.Value());
+        var stored = projection.ToStoredTensors("w").ToDictionary(t => t.Name, t => t.Value());
         var actual = projection.ToDense();
         for (var row = 0; row < 40; row++)
         {
@@ -106,7 +106,7 @@ public class QuantizedProjectionTests
         using var scope = NewDisposeScope();
         var codes = arange(-128, 128, ScalarType.Int64).repeat([1200]).to(ScalarType.Int8); // 307,200: two tasks
         var scales = SlowNf4.Random(1, 600);
-        nint Data(Tensor tensor) => LongLora.Runtime.NativeTensor.Data(tensor);
+        nint Data(Tensor tensor) => LongLora.Runtime.NativeTensor.GetPointer(tensor);
         foreach (var (first, count) in new[] { (0L, 512L), (3L, 501L) })
         {
             Tensor wide = zeros(590, count),
@@ -132,6 +132,6 @@ public class QuantizedProjectionTests
         var gradient = SlowNf4.Random(2, 5, 128);
         using (no_grad())
             projection.AccumulateGradients(SlowNf4.Random(3, 5, 64), gradient);
-        Near.AssertRelative(gradient.sum([0]), bias.Gradient(), 1e-6);
+        Near.AssertRelative(gradient.sum([0]), bias.GetGradient(), 1e-6);
     }
 }

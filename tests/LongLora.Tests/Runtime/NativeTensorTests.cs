@@ -17,9 +17,9 @@ public unsafe class NativeTensorTests
             Assert.Equal([0f, 0, 0, 0, 7, 0], tensor.data<float>().ToArray());
             memory[0] = 3;
             Assert.Equal(3f, tensor[0, 0].item<float>());
-            Assert.Equal((nint)memory, NativeTensor.Data(tensor));
+            Assert.Equal((nint)memory, NativeTensor.GetPointer(tensor));
             using var row = tensor.narrow(0, 1, 1);
-            Assert.Equal((nint)(memory + 3), NativeTensor.Data(row));
+            Assert.Equal((nint)(memory + 3), NativeTensor.GetPointer(row));
         }
         finally
         {
@@ -31,6 +31,10 @@ public unsafe class NativeTensorTests
     public void Data_of_a_tensor_with_gaps_is_refused()
     {
         using var turned = ones(2, 3).t();
-        Assert.Contains("not contiguous", Assert.Throws<ShapeException>(() => NativeTensor.Data(turned)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "not contiguous",
+            Assert.Throws<ShapeException>(() => NativeTensor.GetPointer(turned)).Message,
+            StringComparison.Ordinal
+        );
     }
 }

@@ -95,7 +95,7 @@ public class BpeTrainerTests
     private static List<int> SlowEncode(string text, IReadOnlyList<(int Left, int Right)> merges)
     {
         var ids = new List<int>();
-        foreach (var (start, end) in ByteLevelTokenizerWriter.Splitter().Split(text))
+        foreach (var (start, end) in ByteLevelTokenizerWriter.MakeSplitter().Split(text))
         {
             var word = Encoding.UTF8.GetBytes(text[start..end]).Select(b => (int)b).ToList();
             for (var i = 0; i < merges.Count; i++)

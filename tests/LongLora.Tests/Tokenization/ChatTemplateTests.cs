@@ -156,7 +156,7 @@ public class ChatTemplateTests
     [Fact]
     public void Plain_prompt_and_completion_are_one_text_with_the_end()
     {
-        var chat = RenderedChat.Plain("Q: x\nA:", " y", Llama2);
+        var chat = RenderedChat.FromPlainText("Q: x\nA:", " y", Llama2);
         Assert.Equal("<s>Q: x\nA: y</s>", chat.Text);
         Assert.Equal(["y</s>"], LearntTokens(chat, Llama2));
     }
@@ -209,7 +209,7 @@ public class ChatTemplateTests
         {
             Further = new Dictionary<string, JsonElement>
             {
-                [ToolCalls.Member] = ToolCalls.WithObjects(JsonDocument.Parse(calls).RootElement),
+                [ToolCalls.Member] = ToolCalls.ParseArguments(JsonDocument.Parse(calls).RootElement),
             },
         };
 

@@ -105,7 +105,7 @@ public class JinjaTests
             .Parse("<{{ (m.content|trim).split('X')[1:]|join('-') + m.content.upper()[2:4] }}>{{ m|tojson }}")
             .Render(new Dictionary<string, object?> { ["m"] = message }, out _);
         Assert.Equal("<b-cAX>{\"content\": \"  aXbXc  \"}", text.Text);
-        Assert.Equal("0303330" + new string('3', 24), string.Concat(Enumerable.Range(0, text.Length).Select(i => text.Owner(i))));
+        Assert.Equal("0303330" + new string('3', 24), string.Concat(Enumerable.Range(0, text.Length).Select(i => text.GetOwner(i))));
     }
 
     [Fact]

@@ -21,7 +21,7 @@ public class CheckpointedBackwardTests
     [InlineData(false, false)]
     [InlineData(true, false)]
     [InlineData(false, true)]
-    public void Run_any_segment_length_and_store_equals_plain_pass(bool everything, bool documents)
+    public void Run_any_span_length_and_store_equals_plain_pass(bool everything, bool documents)
     {
         using var scope = NewDisposeScope();
         using var model = LlamaGoldenTests.LoadTiny();
@@ -64,9 +64,9 @@ public class CheckpointedBackwardTests
             using var pass = new CheckpointedBackward(model, blocks, offload);
             var loss = pass.Run(ids, targets, context, 1.0 / 98).item<double>() / 98;
             Assert.Equal(plainLoss.item<float>(), loss, 1e-6);
-            Near.AssertRelative(plain, parameters.Gradients, 1e-5, $"{blocks} blocks a segment, {offload}");
+            Near.AssertRelative(plain, parameters.Gradients, 1e-5, $"{blocks} blocks a span, {offload}");
             first ??= parameters.Gradients.clone();
-            Assert.True(first.equal(parameters.Gradients).all().item<bool>(), $"{blocks} blocks a segment, kept {offload}, changes bits");
+            Assert.True(first.equal(parameters.Gradients).all().item<bool>(), $"{blocks} blocks a span, kept {offload}, changes bits");
         }
     }
 

@@ -193,7 +193,7 @@ public class GpuPathTests
         weight.Value.requires_grad_(true);
         layer.Backward(ids, rows);
         var sums = zeros([50, width], ScalarType.Float64).index_add_(0, ids.view(-1), rows.view(tokens, width).to(ScalarType.Float64), 1);
-        Near.AssertRelative(sums, weight.Gradient(), 1e-5);
+        Near.AssertRelative(sums, weight.GetGradient(), 1e-5);
     }
 
     [Fact]
@@ -218,24 +218,24 @@ public class GpuPathTests
     [Fact]
     public void Plan_for_a_device_that_is_not_there()
     {
-        FineTuneOptions Options(CudaCompute compute) =>
+        FineTuneOptions Options(CudaCompute compute, string device = "cuda:7", ActivationOffload offload = ActivationOffload.Auto) =>
             FineTuneOptionTable.Defaults with
             {
-                Model = "llama-2-7b",
-                Context = 32768,
-                Device = "cuda:7",
-                CudaCompute = compute,
+                Model = new() { Path = "llama-2-7b", Context = 32768 },
+                Machine = new()
+                {
+                    Device = device,
+                    CudaCompute = compute,
+                    ActivationOffload = offload,
+                },
             };
         var narrow = TrainingPlan.Make(Options(CudaCompute.Bf16), 80L << 30);
         Assert.True(narrow.OnCuda && narrow.Fits);
         Assert.Equal(
             2 * narrow.Memory.Checkpoints,
-            TrainingPlan.Make(Options(CudaCompute.Tf32) with { ActivationOffload = narrow.Offload }, 80L << 30).Memory.Checkpoints
+            TrainingPlan.Make(Options(CudaCompute.Tf32, offload: narrow.Offload), 80L << 30).Memory.Checkpoints
         );
-        Assert.Contains(
-            "cuda:N",
-            Assert.Throws<ConfigurationException>(() => TrainingPlan.Make(Options(CudaCompute.Bf16) with { Device = "gpu" })).Message
-        );
+        Assert.Contains("cuda:N", Assert.Throws<ConfigurationException>(() => TrainingPlan.Make(Options(CudaCompute.Bf16, "gpu"))).Message);
     }
 
     /// <summary>Of the right shapes and types, and no attention: libtorch's has no form without memory.</summary>
@@ -249,7 +249,7 @@ public class GpuPathTests
             Tensor query,
             Tensor key,
             Tensor value,
-            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            IReadOnlyList<IReadOnlyList<int>>? documentLengths = null,
             HeadSlice? heads = null,
             AttentionResult? into = null
         ) => new(into!.Value.Output.copy_(query), null);
@@ -260,7 +260,7 @@ public class GpuPathTests
             Tensor key,
             Tensor value,
             AttentionResult result,
-            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            IReadOnlyList<IReadOnlyList<int>>? documentLengths = null,
             HeadSlice? heads = null,
             (Tensor Query, Tensor Key, Tensor Value)? into = null
         )
@@ -275,10 +275,10 @@ public class GpuPathTests
             Tensor query,
             Tensor key,
             Tensor value,
-            IReadOnlyList<IReadOnlyList<int>>? segments = null,
+            IReadOnlyList<IReadOnlyList<int>>? documentLengths = null,
             HeadSlice? heads = null
         ) => throw new NotSupportedException();
 
-        public AttentionPattern Pattern(int length) => throw new NotSupportedException();
+        public AttentionPattern MakePattern(int length) => throw new NotSupportedException();
     }
 }

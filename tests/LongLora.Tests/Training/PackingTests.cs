@@ -66,7 +66,7 @@ public class PackingTests
         var other = Gradients([Row([.. examples.AsEnumerable().Reverse()])]);
         Near.AssertRelative(alone.Gradients, other.Gradients, 1e-5);
         // One row without boundaries is something else.
-        var joined = Gradients([Row(examples) with { Segments = null, Context = 64 }]);
+        var joined = Gradients([Row(examples) with { DocumentLengths = null, Context = 64 }]);
         Assert.True(Math.Abs(joined.Loss - alone.Loss) > 1e-3);
     }
 

@@ -41,14 +41,14 @@ public class StepMemoryTests
     }
 
     [Fact]
-    public void Count_checkpoints_by_segments_and_place()
+    public void Count_checkpoints_by_spans_and_place()
     {
         const long tokens = 16384,
             width = 4096;
         var each = Count("llama-2-7b", (int)tokens, new() { Cuda = true });
         Assert.Equal(32 * tokens * 2 * width * 2, each.Checkpoints);
-        var segments = Count("llama-2-7b", (int)tokens, new() { Cuda = true, BlocksPerSegment = 4 });
-        Assert.Equal(8 * tokens * width * 2 + 4 * tokens * 2 * width * 2, segments.Checkpoints);
+        var spans = Count("llama-2-7b", (int)tokens, new() { Cuda = true, BlocksPerSegment = 4 });
+        Assert.Equal(8 * tokens * width * 2 + 4 * tokens * 2 * width * 2, spans.Checkpoints);
         var elsewhere = Count("llama-2-7b", (int)tokens, new() { Cuda = true, Offload = ActivationOffload.Host });
         Assert.Equal(each.Checkpoints, elsewhere.Offloaded);
         Assert.Equal(each.Checkpoints / 32, elsewhere.Checkpoints);
@@ -64,34 +64,31 @@ public class StepMemoryTests
         Assert.Equal(1, first / second, 0.02);
     }
 
-    private static FineTuneOptions Options(int context) =>
+    private static FineTuneOptions Options(int context, ActivationOffload offload = ActivationOffload.Auto) =>
         FineTuneOptionTable.Defaults with
         {
-            Model = "llama-2-7b",
-            Context = context,
-            Device = "cpu",
+            Model = new() { Path = "llama-2-7b", Context = context },
+            Machine = new() { Device = "cpu", ActivationOffload = offload },
         };
 
     [Fact]
     public void Plan_largest_context_fits_and_the_next_does_not()
     {
         const long available = 48L << 30;
-        var plan = TrainingPlan.Make(Options(8192) with { ActivationOffload = ActivationOffload.None }, available);
+        var plan = TrainingPlan.Make(Options(8192, ActivationOffload.None), available);
         Assert.True(plan.Fits);
         plan.RequireFit();
         var largest = plan.LargestContext!.Value;
         Assert.InRange(largest, 8192, 200_000);
-        Assert.True(TrainingPlan.Make(Options(largest) with { ActivationOffload = ActivationOffload.None }, available).Fits);
-        Assert.False(TrainingPlan.Make(Options(largest + 1024) with { ActivationOffload = ActivationOffload.None }, available).Fits);
-        Assert.True(
-            TrainingPlan.Make(Options(8192) with { ActivationOffload = ActivationOffload.Disk }, available).LargestContext > largest
-        );
+        Assert.True(TrainingPlan.Make(Options(largest, ActivationOffload.None), available).Fits);
+        Assert.False(TrainingPlan.Make(Options(largest + 1024, ActivationOffload.None), available).Fits);
+        Assert.True(TrainingPlan.Make(Options(8192, ActivationOffload.Disk), available).LargestContext > largest);
     }
 
     [Fact]
     public void Plan_that_does_not_fit_says_what_would()
     {
-        var plan = TrainingPlan.Make(Options(1_000_000) with { ActivationOffload = ActivationOffload.None }, 32L << 30);
+        var plan = TrainingPlan.Make(Options(1_000_000, ActivationOffload.None), 32L << 30);
         var told = Assert.Throws<ConfigurationException>(plan.RequireFit).Message;
         foreach (
             var part in new[]
@@ -109,7 +106,7 @@ public class StepMemoryTests
     [Fact]
     public void Plan_that_fits_narrowly_warns_of_what_will_happen()
     {
-        TrainingPlan Plan(long bytes) => TrainingPlan.Make(Options(32768) with { ActivationOffload = ActivationOffload.Disk }, bytes);
+        TrainingPlan Plan(long bytes) => TrainingPlan.Make(Options(32768, ActivationOffload.Disk), bytes);
         Assert.Null(Plan(64L << 30).Warning);
         var memory = Plan(64L << 30).Memory;
         Assert.Contains("may run out of memory", Plan((memory.Peak - memory.Weights) * 21 / 20).Warning);

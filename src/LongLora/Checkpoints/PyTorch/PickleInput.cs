@@ -22,32 +22,32 @@ internal sealed class PickleInput(Stream stream, long length, string path)
     /// <summary>Bytes read so far.</summary>
     public long Position => _length - _left;
 
-    public int Byte() => Take(1)[0];
+    public int ReadByte() => Take(1)[0];
 
-    public int Uint16() => BinaryPrimitives.ReadUInt16LittleEndian(Take(2));
+    public int ReadUint16() => BinaryPrimitives.ReadUInt16LittleEndian(Take(2));
 
-    public int Int32() => BinaryPrimitives.ReadInt32LittleEndian(Take(4));
+    public int ReadInt32() => BinaryPrimitives.ReadInt32LittleEndian(Take(4));
 
-    public long Int64() => BinaryPrimitives.ReadInt64LittleEndian(Take(8));
+    public long ReadInt64() => BinaryPrimitives.ReadInt64LittleEndian(Take(8));
 
     // Floats alone are big-endian in a pickle.
-    public double Double() => BinaryPrimitives.ReadDoubleBigEndian(Take(8));
+    public double ReadDouble() => BinaryPrimitives.ReadDoubleBigEndian(Take(8));
 
     /// <summary>A text of so many bytes.</summary>
-    public string Text(long bytes)
+    public string ReadText(long bytes)
     {
         if (bytes is < 0 or > MaxTextBytes || bytes > _left)
-            throw Bad($"a text of {bytes} bytes");
+            throw MakeError($"a text of {bytes} bytes");
         var buffer = new byte[bytes];
         Fill(buffer);
         return Encoding.UTF8.GetString(buffer);
     }
 
     /// <summary>A little-endian integer in two's complement; null where it has more than 64 bits.</summary>
-    public long? Integer(long bytes)
+    public long? ReadInteger(long bytes)
     {
         if (bytes is < 0 or > 255)
-            throw Bad($"an integer of {bytes} bytes");
+            throw MakeError($"an integer of {bytes} bytes");
         Span<byte> buffer = stackalloc byte[(int)bytes];
         Fill(buffer);
         if (bytes > 8)
@@ -59,20 +59,20 @@ internal sealed class PickleInput(Stream stream, long length, string path)
     }
 
     /// <summary>A text up to the end of the line.</summary>
-    public string Line()
+    public string ReadLine()
     {
         var text = new StringBuilder();
-        for (int next; (next = Byte()) != '\n'; )
+        for (int next; (next = ReadByte()) != '\n'; )
         {
             if (text.Length == 1000)
-                throw Bad("a line of more than 1000 characters");
+                throw MakeError("a line of more than 1000 characters");
             text.Append((char)next);
         }
         return text.ToString();
     }
 
     /// <summary>What to complain with.</summary>
-    public CheckpointException Bad(string what) =>
+    public CheckpointException MakeError(string what) =>
         new($"{path}: the pickle has {what} at byte {Position}. It is damaged, or no file of PyTorch tensors.");
 
     private ReadOnlySpan<byte> Take(int count)
@@ -85,7 +85,7 @@ internal sealed class PickleInput(Stream stream, long length, string path)
     private void Fill(Span<byte> bytes)
     {
         if (bytes.Length > _left || stream.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false) < bytes.Length)
-            throw Bad("its end too early");
+            throw MakeError("its end too early");
         _left -= bytes.Length;
     }
 }

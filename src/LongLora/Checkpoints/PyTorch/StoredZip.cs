@@ -49,7 +49,7 @@ internal sealed class StoredZip
     {
         var (offset, bytes, count) = FindTable();
         if (bytes > MaxTableBytes || count > bytes / CentralBytes)
-            throw Bad($"the archive claims a table of {count} members in {bytes} bytes");
+            throw MakeError($"the archive claims a table of {count} members in {bytes} bytes");
         var table = new byte[bytes];
         ReadAt(offset, table);
         ReadOnlySpan<byte> left = table;
@@ -66,57 +66,57 @@ internal sealed class StoredZip
         while (at >= 0 && !IsEnd(tail, at))
             at--;
         if (at < 0)
-            throw Bad("the archive has no table at its end: the file is truncated. Fetch it again");
+            throw MakeError("the archive has no table at its end: the file is truncated. Fetch it again");
         ReadOnlySpan<byte> end = tail.AsSpan(at);
-        (long offset, long bytes, long count) = (Uint32(end, 16), Uint32(end, 12), Uint16(end, 10));
+        (long offset, long bytes, long count) = (ReadUint32(end, 16), ReadUint32(end, 12), ReadUint16(end, 10));
         var position = _fileBytes - tail.Length + at;
         if (offset == uint.MaxValue || bytes == uint.MaxValue || count == ushort.MaxValue)
             (offset, bytes, count, position) = FindTable64(position);
         if (offset < 0 || bytes < 0 || count < 0 || bytes > position || offset > position - bytes)
-            throw Bad($"the archive's table of {bytes} bytes at {offset} does not fit into the file of {_fileBytes}");
+            throw MakeError($"the archive's table of {bytes} bytes at {offset} does not fit into the file of {_fileBytes}");
         return (offset, bytes, count);
     }
 
     private static bool IsEnd(byte[] tail, int at) =>
-        Uint32(tail.AsSpan(at), 0) == EndSignature && Uint16(tail.AsSpan(at), 20) == tail.Length - at - EndBytes;
+        ReadUint32(tail.AsSpan(at), 0) == EndSignature && ReadUint16(tail.AsSpan(at), 20) == tail.Length - at - EndBytes;
 
     private (long Offset, long Bytes, long Count, long Position) FindTable64(long end)
     {
         if (end < Locator64Bytes + End64Bytes)
-            throw Bad("the archive's zip64 table is missing");
+            throw MakeError("the archive's zip64 table is missing");
         var locator = new byte[Locator64Bytes];
         ReadAt(end - Locator64Bytes, locator);
-        var at = Int64(locator, 8);
-        if (Uint32(locator, 0) != Locator64Signature || at < 0 || at > end - Locator64Bytes - End64Bytes)
-            throw Bad("the archive's zip64 table is missing");
+        var at = ReadInt64(locator, 8);
+        if (ReadUint32(locator, 0) != Locator64Signature || at < 0 || at > end - Locator64Bytes - End64Bytes)
+            throw MakeError("the archive's zip64 table is missing");
         var record = new byte[End64Bytes];
         ReadAt(at, record);
-        return Uint32(record, 0) == End64Signature
-            ? (Int64(record, 48), Int64(record, 40), Int64(record, 32), at)
-            : throw Bad("the archive's zip64 table is missing");
+        return ReadUint32(record, 0) == End64Signature
+            ? (ReadInt64(record, 48), ReadInt64(record, 40), ReadInt64(record, 32), at)
+            : throw MakeError("the archive's zip64 table is missing");
     }
 
     private int ReadEntry(ReadOnlySpan<byte> entry)
     {
-        if (entry.Length < CentralBytes || Uint32(entry, 0) != CentralSignature)
-            throw Bad("the archive's table is damaged");
-        int nameBytes = Uint16(entry, 28),
-            extraBytes = Uint16(entry, 30),
-            used = CentralBytes + nameBytes + extraBytes + Uint16(entry, 32);
+        if (entry.Length < CentralBytes || ReadUint32(entry, 0) != CentralSignature)
+            throw MakeError("the archive's table is damaged");
+        int nameBytes = ReadUint16(entry, 28),
+            extraBytes = ReadUint16(entry, 30),
+            used = CentralBytes + nameBytes + extraBytes + ReadUint16(entry, 32);
         if (used > entry.Length)
-            throw Bad("the archive's table is damaged");
+            throw MakeError("the archive's table is damaged");
         var name = Encoding.UTF8.GetString(entry.Slice(CentralBytes, nameBytes));
-        if ((Uint16(entry, 8) & 1) != 0)
-            throw Bad($"'{name}' in the archive is encrypted");
-        (long stored, long bytes, long offset) = (Uint32(entry, 20), Uint32(entry, 24), Uint32(entry, 42));
+        if ((ReadUint16(entry, 8) & 1) != 0)
+            throw MakeError($"'{name}' in the archive is encrypted");
+        (long stored, long bytes, long offset) = (ReadUint32(entry, 20), ReadUint32(entry, 24), ReadUint32(entry, 42));
         Widen(entry.Slice(CentralBytes + nameBytes, extraBytes), ref bytes, ref stored, ref offset);
-        if (Uint16(entry, 10) != 0 || stored != bytes)
-            throw Bad(
+        if (ReadUint16(entry, 10) != 0 || stored != bytes)
+            throw MakeError(
                 $"'{name}' in the archive is compressed; PyTorch stores its files plainly. Unpack the archive and pack it without "
                     + $"compression, or save the model again"
             );
-        if (!_members.TryAdd(name, (DataOffset(name, offset, bytes), bytes)))
-            throw Bad($"the archive has '{name}' twice");
+        if (!_members.TryAdd(name, (FindDataOffset(name, offset, bytes), bytes)))
+            throw MakeError($"the archive has '{name}' twice");
         return used;
     }
 
@@ -125,8 +125,8 @@ internal sealed class StoredZip
     {
         while (extra.Length >= 4)
         {
-            var length = Math.Min(Uint16(extra, 2), extra.Length - 4);
-            if (Uint16(extra, 0) == 1)
+            var length = Math.Min(ReadUint16(extra, 2), extra.Length - 4);
+            if (ReadUint16(extra, 0) == 1)
             {
                 var numbers = extra.Slice(4, length);
                 Take(ref numbers, ref bytes);
@@ -142,23 +142,23 @@ internal sealed class StoredZip
     {
         if (number != uint.MaxValue || numbers.Length < 8)
             return;
-        number = Int64(numbers, 0);
+        number = ReadInt64(numbers, 0);
         numbers = numbers[8..];
     }
 
     // The local header repeats the name, and has padding of its own: only it tells where the data begin.
-    private long DataOffset(string name, long offset, long bytes)
+    private long FindDataOffset(string name, long offset, long bytes)
     {
         Span<byte> local = stackalloc byte[LocalBytes];
         if (offset < 0 || bytes < 0 || offset > _fileBytes - LocalBytes)
-            throw Bad($"'{name}' lies outside the file");
+            throw MakeError($"'{name}' lies outside the file");
         ReadAt(offset, local);
-        if (Uint32(local, 0) != LocalSignature)
-            throw Bad($"'{name}' does not lie where the archive's table says");
-        var start = offset + LocalBytes + Uint16(local, 26) + Uint16(local, 28);
+        if (ReadUint32(local, 0) != LocalSignature)
+            throw MakeError($"'{name}' does not lie where the archive's table says");
+        var start = offset + LocalBytes + ReadUint16(local, 26) + ReadUint16(local, 28);
         return bytes <= _fileBytes - start
             ? start
-            : throw Bad(
+            : throw MakeError(
                 $"'{name}' claims {bytes} bytes from {start} on, and the file is {_fileBytes} bytes long. It is damaged; fetch it again"
             );
     }
@@ -169,11 +169,11 @@ internal sealed class StoredZip
         _stream.ReadExactly(target);
     }
 
-    private static int Uint16(ReadOnlySpan<byte> bytes, int at) => BinaryPrimitives.ReadUInt16LittleEndian(bytes[at..]);
+    private static int ReadUint16(ReadOnlySpan<byte> bytes, int at) => BinaryPrimitives.ReadUInt16LittleEndian(bytes[at..]);
 
-    private static uint Uint32(ReadOnlySpan<byte> bytes, int at) => BinaryPrimitives.ReadUInt32LittleEndian(bytes[at..]);
+    private static uint ReadUint32(ReadOnlySpan<byte> bytes, int at) => BinaryPrimitives.ReadUInt32LittleEndian(bytes[at..]);
 
-    private static long Int64(ReadOnlySpan<byte> bytes, int at) => BinaryPrimitives.ReadInt64LittleEndian(bytes[at..]);
+    private static long ReadInt64(ReadOnlySpan<byte> bytes, int at) => BinaryPrimitives.ReadInt64LittleEndian(bytes[at..]);
 
-    private CheckpointException Bad(string what) => new($"{_path}: {what}.");
+    private CheckpointException MakeError(string what) => new($"{_path}: {what}.");
 }

@@ -12,7 +12,7 @@ internal sealed class StoredZipWriter(Stream target, long wide = uint.MaxValue)
 {
     private const int Alignment = 64,
         LocalBytes = 30,
-        ChecksumPlace = 14;
+        ChecksumOffset = 14;
     private const ushort FirstDay = 0x0021,
         PaddingField = 0x4246,
         Wide64Field = 1; // 1 January 1980: the same tensors give the same bytes
@@ -36,7 +36,7 @@ internal sealed class StoredZipWriter(Stream target, long wide = uint.MaxValue)
         if (written != bytes)
             throw new InvalidOperationException($"'{name}' was told to have {bytes} bytes, and {written} were written.");
         var end = target.Position;
-        target.Position = start + ChecksumPlace;
+        target.Position = start + ChecksumOffset;
         Write(w => w.Write(sum));
         target.Position = end;
         _members.Add((encoded, sum, bytes, start));

@@ -68,31 +68,31 @@ internal sealed class TensorPickle
     }
 
     /// <summary>The items of a list or tuple inside what <see cref="Read"/> gave; null for anything else.</summary>
-    public static IReadOnlyList<object?>? ItemsOf(object? value) => value is Sequence sequence ? sequence.Items : value as List<object?>;
+    public static IReadOnlyList<object?>? GetItems(object? value) => value is Sequence sequence ? sequence.Items : value as List<object?>;
 
     private object? Run()
     {
         while (true)
         {
-            var opcode = _input.Byte();
+            var opcode = _input.ReadByte();
             if (opcode == '.')
                 return Pop();
-            if (!Constant(opcode) && !Collection(opcode) && !Memory(opcode))
+            if (!TryConstant(opcode) && !TryCollection(opcode) && !TryMemory(opcode))
                 Call(opcode);
             if (_stack.Count > MaxDepth)
-                throw _input.Bad("a stack deeper than any checkpoint's");
+                throw _input.MakeError("a stack deeper than any checkpoint's");
         }
     }
 
-    private bool Constant(int opcode)
+    private bool TryConstant(int opcode)
     {
         switch (opcode)
         {
             case 0x80:
-                _input.Byte();
+                _input.ReadByte();
                 return true; // PROTO
             case 0x95:
-                _input.Int64();
+                _input.ReadInt64();
                 return true; // FRAME
             case 'N':
                 return Push(null);
@@ -101,34 +101,34 @@ internal sealed class TensorPickle
             case 0x89:
                 return Push(false);
             case 'J':
-                return Push((long)_input.Int32());
+                return Push((long)_input.ReadInt32());
             case 'K':
-                return Push((long)_input.Byte());
+                return Push((long)_input.ReadByte());
             case 'M':
-                return Push((long)_input.Uint16());
+                return Push((long)_input.ReadUint16());
             case 0x8A:
-                return Push(LongInteger(_input.Byte()));
+                return Push(ReadLongInteger(_input.ReadByte()));
             case 0x8B:
-                return Push(LongInteger(_input.Int32()));
+                return Push(ReadLongInteger(_input.ReadInt32()));
             case 'G':
-                return Push(_input.Double());
+                return Push(_input.ReadDouble());
             case 'X':
-                return Push(_input.Text((uint)_input.Int32()));
+                return Push(_input.ReadText((uint)_input.ReadInt32()));
             case 0x8C or 'U':
-                return Push(_input.Text(_input.Byte()));
+                return Push(_input.ReadText(_input.ReadByte()));
             case 'T':
-                return Push(_input.Text(_input.Int32()));
+                return Push(_input.ReadText(_input.ReadInt32()));
             case 0x8D:
-                return Push(_input.Text(_input.Int64()));
+                return Push(_input.ReadText(_input.ReadInt64()));
             default:
                 return false;
         }
     }
 
     // Too large for 64 bits: the magic number of old files is the one that occurs.
-    private object LongInteger(long bytes) => _input.Integer(bytes) is { } value ? value : "large integer";
+    private object ReadLongInteger(long bytes) => _input.ReadInteger(bytes) is { } value ? value : "large integer";
 
-    private bool Collection(int opcode)
+    private bool TryCollection(int opcode)
     {
         switch (opcode)
         {
@@ -149,10 +149,10 @@ internal sealed class TensorPickle
             case 'd':
                 return Push(Fill(new PickledDictionary(), PopToMark()));
             case 'a':
-                List(PopMany(1));
+                ExtendList(PopMany(1));
                 return true;
             case 'e':
-                List(PopToMark());
+                ExtendList(PopToMark());
                 return true;
             case 's':
                 Fill(Peek<PickledDictionary>(out var one, 2), one);
@@ -168,29 +168,29 @@ internal sealed class TensorPickle
                 PopToMark();
                 return true;
             case '2':
-                return Push(Top());
+                return Push(PeekTop());
             default:
                 return false;
         }
     }
 
-    private bool Memory(int opcode)
+    private bool TryMemory(int opcode)
     {
         switch (opcode)
         {
             case 'q':
-                _memo[_input.Byte()] = Top();
+                _memo[_input.ReadByte()] = PeekTop();
                 return true;
             case 'r':
-                _memo[(uint)_input.Int32()] = Top();
+                _memo[(uint)_input.ReadInt32()] = PeekTop();
                 return true;
             case 0x94:
-                _memo[_memo.Count] = Top();
+                _memo[_memo.Count] = PeekTop();
                 return true;
             case 'h':
-                return Push(Remembered(_input.Byte()));
+                return Push(Recall(_input.ReadByte()));
             case 'j':
-                return Push(Remembered((uint)_input.Int32()));
+                return Push(Recall((uint)_input.ReadInt32()));
             default:
                 return false;
         }
@@ -201,15 +201,15 @@ internal sealed class TensorPickle
         switch (opcode)
         {
             case 'c':
-                var module = _input.Line();
-                Push(Known(module, _input.Line()));
+                var module = _input.ReadLine();
+                Push(RequireKnown(module, _input.ReadLine()));
                 break;
             case 0x93:
                 var names = PopMany(2);
-                Push(Known(names[0] as string ?? "", names[1] as string ?? ""));
+                Push(RequireKnown(names[0] as string ?? "", names[1] as string ?? ""));
                 break;
             case 'Q':
-                Push(Storage(Pop()));
+                Push(MakeStorage(Pop()));
                 break;
             case 'R':
                 var pair = PopMany(2);
@@ -217,37 +217,37 @@ internal sealed class TensorPickle
                 break;
             case 'b': // BUILD: attributes of the dictionary, such as a state dict's _metadata, which says nothing of the numbers.
                 Pop();
-                if (Top() is not PickledDictionary)
-                    throw _input.Bad("attributes of something that is no dictionary");
+                if (PeekTop() is not PickledDictionary)
+                    throw _input.MakeError("attributes of something that is no dictionary");
                 break;
             case 'i': // INST: the names stand in the opcode itself.
-                var inside = _input.Line();
-                Known(inside, _input.Line());
-                throw Refused("an object of a class, which only Python could make");
+                var inside = _input.ReadLine();
+                RequireKnown(inside, _input.ReadLine());
+                throw MakeRefusal("an object of a class, which only Python could make");
             case 'o' or 0x81 or 0x92:
-                throw Refused("an object of a class, which only Python could make");
+                throw MakeRefusal("an object of a class, which only Python could make");
             case 'C' or 'B' or 0x8E or 0x96:
-                throw Refused("raw bytes, which are no tensor");
+                throw MakeRefusal("raw bytes, which are no tensor");
             case 'P':
-                throw Refused($"'{_input.Line()}', a persistent name of another program's");
+                throw MakeRefusal($"'{_input.ReadLine()}', a persistent name of another program's");
             default:
-                throw _input.Bad($"an unknown or unused opcode 0x{opcode:X2}");
+                throw _input.MakeError($"an unknown or unused opcode 0x{opcode:X2}");
         }
     }
 
     /// <summary>The name of something that is understood. What is not in the list goes no further.</summary>
-    private Name Known(string module, string name)
+    private Name RequireKnown(string module, string name)
     {
         var full = module + "." + name;
         return s_calls.Contains(full) || (module == "torch" && (TorchTypes.IsStorage(name) || TorchTypes.IsElementType(name)))
             ? new Name(full)
-            : throw Refused($"'{full}'");
+            : throw MakeRefusal($"'{full}'");
     }
 
     private object? Apply(object? callee, object? arguments)
     {
         if (callee is not Name { Text: var name } || arguments is not Sequence { IsTuple: true, Items: var items })
-            throw _input.Bad("a call of something that is no name");
+            throw _input.MakeError("a call of something that is no name");
         switch (name)
         {
             case "collections.OrderedDict" when items.Count == 0:
@@ -257,12 +257,14 @@ internal sealed class TensorPickle
                 foreach (var pair in pairs)
                     Fill(
                         dictionary,
-                        pair is Sequence { Items: { Count: 2 } two } ? two : throw _input.Bad("an OrderedDict of something else than pairs")
+                        pair is Sequence { Items: { Count: 2 } two }
+                            ? two
+                            : throw _input.MakeError("an OrderedDict of something else than pairs")
                     );
                 return dictionary;
             case "torch._utils._rebuild_tensor" when items.Count == 4:
             case "torch._utils._rebuild_tensor_v2" when items.Count is 6 or 7:
-                return Tensor(items);
+                return MakeTensor(items);
             case "torch._utils._rebuild_parameter" when items.Count == 3 && items[0] is PickledTensor tensor:
                 return tensor;
             case "torch._utils._rebuild_parameter_with_state" when items.Count == 4 && items[0] is PickledTensor tensor:
@@ -270,17 +272,17 @@ internal sealed class TensorPickle
             case "torch.Size" when items is [Sequence sizes]:
                 return sizes;
             default:
-                throw _input.Bad($"a call of {name} with arguments that it does not take");
+                throw _input.MakeError($"a call of {name} with arguments that it does not take");
         }
     }
 
-    private PickledTensor Tensor(List<object?> items)
+    private PickledTensor MakeTensor(List<object?> items)
     {
         if (items[0] is not PickledStorage storage || items[1] is not long offset)
-            throw _input.Bad("a tensor without storage");
-        var (shape, strides) = (Sizes(items[2]), Sizes(items[3]));
+            throw _input.MakeError("a tensor without storage");
+        var (shape, strides) = (ReadSizes(items[2]), ReadSizes(items[3]));
         if (offset < 0 || shape.Count != strides.Count)
-            throw _input.Bad("a tensor whose sizes and strides do not belong together");
+            throw _input.MakeError("a tensor whose sizes and strides do not belong together");
         // The last element that is reached must lie inside the storage, and the size must fit a file.
         var (last, count) = ((UInt128)offset, (UInt128)1);
         for (var i = 0; i < shape.Count; i++)
@@ -288,80 +290,81 @@ internal sealed class TensorPickle
             last += (UInt128)Math.Max(shape[i] - 1, 0) * (UInt128)strides[i];
             count *= (UInt128)shape[i];
             if (count > long.MaxValue / 16 || last > long.MaxValue)
-                throw _input.Bad($"a tensor [{string.Join(", ", shape)}], larger than any file");
+                throw _input.MakeError($"a tensor [{string.Join(", ", shape)}], larger than any file");
         }
         // Through strides of 0 a small storage can stand for a tensor of any size.
         if (count > (UInt128)storage.Count && last < (UInt128)storage.Count)
-            throw _input.Bad(
+            throw _input.MakeError(
                 $"a tensor [{string.Join(", ", shape)}] of more elements than the {storage.Count} of its storage (if it was expanded, "
                     + $"call contiguous() on it before saving)"
             );
         if (count > 0 && last >= (UInt128)storage.Count)
-            throw _input.Bad(
+            throw _input.MakeError(
                 $"a tensor [{string.Join(", ", shape)}] at element {offset} that reaches beyond its storage of {storage.Count} elements"
             );
         return new PickledTensor(storage, offset, shape, strides);
     }
 
-    private List<long> Sizes(object? value)
+    private List<long> ReadSizes(object? value)
     {
         if (value is not Sequence { Items: { Count: <= MaxDimensions } items } || items.Exists(i => i is not >= 0L))
-            throw _input.Bad("sizes that are no list of whole numbers");
+            throw _input.MakeError("sizes that are no list of whole numbers");
         return items.ConvertAll(i => (long)i!);
     }
 
-    private PickledStorage Storage(object? id)
+    private PickledStorage MakeStorage(object? id)
     {
         if (
             id is not Sequence { Items: var items }
             || items is not ["storage", Name { Text: var type }, string key, string, long count, ..]
             || count < 0
         )
-            throw _input.Bad("a storage that is not described as PyTorch does");
+            throw _input.MakeError("a storage that is not described as PyTorch does");
         if (items.Count > 5 && items[5] is not null)
-            throw Refused("a storage that is a view of another, as PyTorch before 0.4 wrote; save the model again with a newer PyTorch,");
+            throw MakeRefusal(
+                "a storage that is a view of another, as PyTorch before 0.4 wrote; save the model again with a newer PyTorch,"
+            );
         var name = type["torch.".Length..];
         return type.StartsWith("torch.", StringComparison.Ordinal) && TorchTypes.IsStorage(name)
             ? new PickledStorage(name, key, count)
-            : throw Refused($"'{type}' as a storage");
+            : throw MakeRefusal($"'{type}' as a storage");
     }
 
     private PickledDictionary Fill(PickledDictionary target, List<object?> items)
     {
         if (items.Count % 2 != 0)
-            throw _input.Bad("a key without value");
+            throw _input.MakeError("a key without value");
         for (var i = 0; i < items.Count; i += 2)
-            target.Items[items[i] is string or long or double or bool ? items[i]! : throw _input.Bad("a key that is no text")] = items[
-                i + 1
-            ];
+            target.Items[items[i] is string or long or double or bool ? items[i]! : throw _input.MakeError("a key that is no text")] =
+                items[i + 1];
         return target;
     }
 
-    private void List(List<object?> items) => Peek<Sequence>(out _, 0).Items.AddRange(items);
+    private void ExtendList(List<object?> items) => Peek<Sequence>(out _, 0).Items.AddRange(items);
 
     private T Peek<T>(out List<object?> above, int count)
         where T : class
     {
         above = PopMany(count);
-        return Top() as T ?? throw _input.Bad($"items for something that is no {typeof(T).Name}");
+        return PeekTop() as T ?? throw _input.MakeError($"items for something that is no {typeof(T).Name}");
     }
 
     private bool Push(object? value)
     {
         if (++_values > MaxValues)
-            throw _input.Bad("more values than any checkpoint");
+            throw _input.MakeError("more values than any checkpoint");
         _stack.Add(value);
         return true;
     }
 
-    private object? Top() => _stack.Count > 0 && _stack[^1] != s_mark ? _stack[^1] : throw _input.Bad("nothing on its stack");
+    private object? PeekTop() => _stack.Count > 0 && _stack[^1] != s_mark ? _stack[^1] : throw _input.MakeError("nothing on its stack");
 
     private object? Pop() => PopMany(1)[0];
 
     private List<object?> PopMany(int count)
     {
         if (_stack.Count < count || _stack.IndexOf(s_mark, _stack.Count - count) >= 0)
-            throw _input.Bad("too little on its stack");
+            throw _input.MakeError("too little on its stack");
         var items = _stack.GetRange(_stack.Count - count, count);
         _stack.RemoveRange(_stack.Count - count, count);
         return items;
@@ -371,16 +374,16 @@ internal sealed class TensorPickle
     {
         var mark = _stack.LastIndexOf(s_mark);
         if (mark < 0)
-            throw _input.Bad("no mark on its stack");
+            throw _input.MakeError("no mark on its stack");
         var items = _stack.GetRange(mark + 1, _stack.Count - mark - 1);
         _stack.RemoveRange(mark, _stack.Count - mark);
         return items;
     }
 
-    private object? Remembered(long key) =>
-        _memo.TryGetValue(key, out var value) ? value : throw _input.Bad($"a reference to value {key}, which is not there");
+    private object? Recall(long key) =>
+        _memo.TryGetValue(key, out var value) ? value : throw _input.MakeError($"a reference to value {key}, which is not there");
 
-    private CheckpointException Refused(string what) =>
+    private CheckpointException MakeRefusal(string what) =>
         new(
             $"{_path}: the pickle asks for {what} at byte {_input.Position}. Only tensors in dictionaries are read from "
                 + "PyTorch files, and nothing in them is ever executed. If you trust the file, load it in Python and save its "

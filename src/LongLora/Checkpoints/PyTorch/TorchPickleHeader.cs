@@ -19,7 +19,7 @@ public sealed class TorchPickleHeader
 
     private static readonly string[] s_wrappers = ["state_dict", "model", "model_state_dict", "module"];
 
-    private readonly Dictionary<string, (PickledTensor View, long Place)> _places = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, (PickledTensor View, long Offset)> _locations = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> _aliases = new(StringComparer.Ordinal);
 
     private TorchPickleHeader(string path, long fileBytes) => (Path, FileBytes) = (path, fileBytes);
@@ -71,7 +71,7 @@ public sealed class TorchPickleHeader
     }
 
     /// <summary>The view that a tensor is, and where in the file its storage begins.</summary>
-    internal (PickledTensor View, long Place) PlaceOf(string name) => _places[name];
+    internal (PickledTensor View, long Offset) Locate(string name) => _locations[name];
 
     private static bool IsZip(ReadOnlySpan<byte> start) => start.SequenceEqual("PK\x03\x04"u8);
 
@@ -102,7 +102,7 @@ public sealed class TorchPickleHeader
             var name = folder + "data/" + storage.Key;
             if (!zip.Members.TryGetValue(name, out var member))
                 throw new CheckpointException($"{path} has no member '{name}', which its pickle speaks of. It is damaged; fetch it again.");
-            var needed = (UInt128)storage.Count * (UInt128)SafetensorsTypes.Size(TorchTypes.OfStorage(storage.Type));
+            var needed = (UInt128)storage.Count * (UInt128)SafetensorsTypes.GetSize(TorchTypes.FindType(storage.Type));
             return needed <= (UInt128)member.Bytes
                 ? member.Offset
                 : throw new CheckpointException(
@@ -118,7 +118,7 @@ public sealed class TorchPickleHeader
         if (!zip.Members.TryGetValue(folder + "byteorder", out var member))
             return; // before PyTorch 2.1 it was not written down
         stream.Position = member.Offset;
-        var order = new PickleInput(stream, member.Bytes, path).Text(Math.Min(member.Bytes, 16));
+        var order = new PickleInput(stream, member.Bytes, path).ReadText(Math.Min(member.Bytes, 16));
         if (order != "little")
             throw new CheckpointException(
                 $"{path} is in byte order '{order}'; only little-endian files are supported. Save it again on a common machine."
@@ -142,14 +142,14 @@ public sealed class TorchPickleHeader
             throw new CheckpointException($"{path}: the list of storages is missing. It is damaged; fetch it again.");
 
         var header = new TorchPickleHeader(path, stream.Length) { IsLegacy = true };
-        header.Take(root, Storages(stream, path, root, [.. keys.Cast<string>()]));
+        header.Take(root, LocateStorages(stream, path, root, [.. keys.Cast<string>()]));
         return header;
     }
 
-    private static Func<PickledStorage, long> Storages(FileStream stream, string path, object? root, List<string> keys)
+    private static Func<PickledStorage, long> LocateStorages(FileStream stream, string path, object? root, List<string> keys)
     {
         var sizes = new Dictionary<string, PickledStorage>(StringComparer.Ordinal);
-        foreach (var tensor in AllTensors(root))
+        foreach (var tensor in FindTensors(root))
             sizes.TryAdd(tensor.Storage.Key, tensor.Storage);
         var places = new Dictionary<string, long>(StringComparer.Ordinal);
         foreach (var key in keys)
@@ -158,8 +158,8 @@ public sealed class TorchPickleHeader
                 throw new CheckpointException(
                     $"{path}: a storage '{key}' belongs to no tensor, so that its size is not known. Save the model's state_dict alone."
                 );
-            var count = new PickleInput(stream, 8, path).Int64();
-            var bytes = (UInt128)storage.Count * (UInt128)SafetensorsTypes.Size(TorchTypes.OfStorage(storage.Type));
+            var count = new PickleInput(stream, 8, path).ReadInt64();
+            var bytes = (UInt128)storage.Count * (UInt128)SafetensorsTypes.GetSize(TorchTypes.FindType(storage.Type));
             if (count != storage.Count || bytes > (UInt128)(stream.Length - stream.Position))
                 throw new CheckpointException(
                     $"{path}: a storage of {storage.Count} elements of {storage.Type} is not whole (the file says {count} there, and is "
@@ -175,7 +175,7 @@ public sealed class TorchPickleHeader
     }
 
     // Dictionaries may refer to one another in a circle.
-    private static IEnumerable<PickledTensor> AllTensors(object? root)
+    private static IEnumerable<PickledTensor> FindTensors(object? root)
     {
         var seen = new HashSet<object>(ReferenceEqualityComparer.Instance);
         var left = new Stack<object?>([root]);
@@ -186,7 +186,7 @@ public sealed class TorchPickleHeader
             else if (value is PickledDictionary dictionary && seen.Add(dictionary))
                 foreach (var item in dictionary.Items.Values)
                     left.Push(item);
-            else if (TensorPickle.ItemsOf(value) is { } items && seen.Add(items))
+            else if (TensorPickle.GetItems(value) is { } items && seen.Add(items))
                 foreach (var item in items)
                     left.Push(item);
         }
@@ -201,8 +201,8 @@ public sealed class TorchPickleHeader
         {
             if (key is not string name || value is not PickledTensor view)
                 continue;
-            _places.Add(name, (view, place(view.Storage)));
-            tensors.Add(name, new TensorInfo(name, TorchTypes.OfStorage(view.Storage.Type), view.Shape, Path));
+            _locations.Add(name, (view, place(view.Storage)));
+            tensors.Add(name, new TensorInfo(name, TorchTypes.FindType(view.Storage.Type), view.Shape, Path));
             var identity = $"{view.Storage.Key} {view.Offset} {string.Join(',', view.Shape)} {string.Join(',', view.Strides)}";
             if (!first.TryAdd(identity, name))
                 _aliases.Add(name, first[identity]);

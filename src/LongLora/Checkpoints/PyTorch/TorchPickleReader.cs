@@ -73,8 +73,8 @@ public sealed class TorchPickleReader : ITensorSource
         long[] shape = [.. info.Shape];
         if (info.ElementCount == 0)
             return empty(shape, info.Type);
-        var (view, place) = Header.PlaceOf(name);
-        var elementBytes = SafetensorsTypes.Size(info.Type);
+        var (view, place) = Header.Locate(name);
+        var elementBytes = SafetensorsTypes.GetSize(info.Type);
         var address = _start + (nint)(place + view.Offset * elementBytes);
         var contiguous = IsContiguous(view);
         if (contiguous && address % elementBytes == 0)
@@ -114,8 +114,8 @@ public sealed class TorchPickleReader : ITensorSource
     private static unsafe Tensor Copy(nint address, long count, ScalarType type)
     {
         var copy = empty(count, type);
-        var bytes = count * SafetensorsTypes.Size(type);
-        Buffer.MemoryCopy((void*)address, (void*)NativeTensor.Data(copy), bytes, bytes);
+        var bytes = count * SafetensorsTypes.GetSize(type);
+        Buffer.MemoryCopy((void*)address, (void*)NativeTensor.GetPointer(copy), bytes, bytes);
         return copy;
     }
 }

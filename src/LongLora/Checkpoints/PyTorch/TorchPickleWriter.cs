@@ -46,7 +46,7 @@ public static class TorchPickleWriter
         AtomicFile.Write(path, stream =>
         {
             var zip = new StoredZipWriter(stream, wide);
-            zip.Add(Folder + "data.pkl", Pickle(tensors));
+            zip.Add(Folder + "data.pkl", WritePickle(tensors));
             zip.Add(Folder + "byteorder", "little"u8.ToArray());
             for (var i = 0; i < tensors.Count; i++)
                 zip.Add(string.Create(CultureInfo.InvariantCulture, $"{Folder}data/{i}"), tensors[i].ByteCount, sink =>
@@ -58,47 +58,47 @@ public static class TorchPickleWriter
     }
 
     // Protocol 2, which every reader knows; the opcodes are those that TensorPickle reads.
-    private static byte[] Pickle(IReadOnlyList<TensorToWrite> tensors)
+    private static byte[] WritePickle(IReadOnlyList<TensorToWrite> tensors)
     {
         using var p = new MemoryStream();
         p.Write([0x80, 2]);
-        EmptyDictionary(p);
+        WriteEmptyDictionary(p);
         p.WriteByte((byte)'(');
         for (var i = 0; i < tensors.Count; i++)
         {
-            Text(p, tensors[i].Name);
-            Tensor(p, tensors[i], i);
+            WriteText(p, tensors[i].Name);
+            WriteTensor(p, tensors[i], i);
         }
         p.Write("u."u8);
         return p.ToArray();
     }
 
-    private static void Tensor(MemoryStream p, TensorToWrite tensor, int key)
+    private static void WriteTensor(MemoryStream p, TensorToWrite tensor, int key)
     {
         p.Write("ctorch._utils\n_rebuild_tensor_v2\n(("u8);
-        Text(p, "storage");
-        p.Write(Encoding.ASCII.GetBytes($"ctorch\n{TorchTypes.StorageOf(tensor.Type)}\n"));
-        Text(p, key.ToString(CultureInfo.InvariantCulture));
-        Text(p, "cpu");
-        Integer(p, tensor.ByteCount / SafetensorsTypes.Size(tensor.Type));
+        WriteText(p, "storage");
+        p.Write(Encoding.ASCII.GetBytes($"ctorch\n{TorchTypes.FindStorage(tensor.Type)}\n"));
+        WriteText(p, key.ToString(CultureInfo.InvariantCulture));
+        WriteText(p, "cpu");
+        WriteInteger(p, tensor.ByteCount / SafetensorsTypes.GetSize(tensor.Type));
         p.Write("tQ"u8);
-        Integer(p, 0);
-        Integers(p, tensor.Shape);
+        WriteInteger(p, 0);
+        WriteIntegers(p, tensor.Shape);
         var strides = new long[tensor.Shape.Count];
         for (var (i, stride) = (strides.Length - 1, 1L); i >= 0; i--)
         {
             strides[i] = stride;
             stride *= Math.Max(tensor.Shape[i], 1);
         }
-        Integers(p, strides);
+        WriteIntegers(p, strides);
         p.WriteByte(0x89); // requires_grad: False
-        EmptyDictionary(p); // no hooks
+        WriteEmptyDictionary(p); // no hooks
         p.Write("tR"u8);
     }
 
-    private static void EmptyDictionary(MemoryStream p) => p.Write("ccollections\nOrderedDict\n)R"u8);
+    private static void WriteEmptyDictionary(MemoryStream p) => p.Write("ccollections\nOrderedDict\n)R"u8);
 
-    private static void Text(MemoryStream p, string text)
+    private static void WriteText(MemoryStream p, string text)
     {
         var bytes = Encoding.UTF8.GetBytes(text);
         Span<byte> length = stackalloc byte[4];
@@ -108,15 +108,15 @@ public static class TorchPickleWriter
         p.Write(bytes);
     }
 
-    private static void Integers(MemoryStream p, IReadOnlyList<long> numbers)
+    private static void WriteIntegers(MemoryStream p, IReadOnlyList<long> numbers)
     {
         p.WriteByte((byte)'(');
         foreach (var number in numbers)
-            Integer(p, number);
+            WriteInteger(p, number);
         p.WriteByte((byte)'t');
     }
 
-    private static void Integer(MemoryStream p, long number)
+    private static void WriteInteger(MemoryStream p, long number)
     {
         Span<byte> bytes = stackalloc byte[8];
         BinaryPrimitives.WriteInt64LittleEndian(bytes, number);

@@ -26,10 +26,10 @@ internal static class TorchTypes
     public static bool IsElementType(string name) => s_types.Any(t => t.Name == name);
 
     /// <summary>The type of a storage class.</summary>
-    public static ScalarType OfStorage(string name) => s_types.First(t => t.Storage == name).Type;
+    public static ScalarType FindType(string name) => s_types.First(t => t.Storage == name).Type;
 
     /// <summary>The storage class of a type.</summary>
-    public static string StorageOf(ScalarType type) =>
+    public static string FindStorage(ScalarType type) =>
         s_types.FirstOrDefault(t => t.Type == type).Storage
         ?? throw new Runtime.ShapeException($"PyTorch files are not written for {type}.");
 }

@@ -26,41 +26,41 @@ internal ref struct JsonTokens
     /// <summary>Takes the next token, which must be of this type.</summary>
     public void Expect(JsonTokenType type, string what)
     {
-        if (Next() != type)
-            throw Unexpected(what, type.ToString());
+        if (ReadNext() != type)
+            throw MakeUnexpectedError(what, type.ToString());
     }
 
     /// <summary>Takes the end of the text.</summary>
     public void ExpectEnd()
     {
         if (Advance())
-            throw Unexpected("the end", "nothing");
+            throw MakeUnexpectedError("the end", "nothing");
     }
 
     /// <summary>The next property's name, or null where the object ends.</summary>
-    public string? NextName() =>
-        Next() switch
+    public string? ReadName() =>
+        ReadNext() switch
         {
-            JsonTokenType.PropertyName => Text("a name"),
+            JsonTokenType.PropertyName => GetText("a name"),
             _ => null,
         };
 
     /// <summary>The next value, a string.</summary>
-    public string NextText(string what)
+    public string ReadText(string what)
     {
         Expect(JsonTokenType.String, what);
-        return Text(what);
+        return GetText(what);
     }
 
     /// <summary>The next value, a list of at most <paramref name="limit"/> integers from 0.</summary>
-    public List<long> NextIntegers(string what, int limit)
+    public List<long> ReadIntegers(string what, int limit)
     {
         Expect(JsonTokenType.StartArray, what);
         var list = new List<long>();
-        while (Next() != JsonTokenType.EndArray)
+        while (ReadNext() != JsonTokenType.EndArray)
         {
             if (_reader.TokenType != JsonTokenType.Number || !_reader.TryGetInt64(out var number) || number < 0)
-                throw Unexpected(what, "integers from 0 to 2^63 - 1");
+                throw MakeUnexpectedError(what, "integers from 0 to 2^63 - 1");
             if (list.Count == limit)
                 throw new JsonException($"{what} has more than {limit} numbers");
             list.Add(number);
@@ -68,7 +68,7 @@ internal ref struct JsonTokens
         return list;
     }
 
-    private readonly string Text(string what)
+    private readonly string GetText(string what)
     {
         try
         {
@@ -81,7 +81,7 @@ internal ref struct JsonTokens
         }
     }
 
-    private JsonTokenType Next() => Advance() ? _reader.TokenType : throw new JsonException("it ends too early");
+    private JsonTokenType ReadNext() => Advance() ? _reader.TokenType : throw new JsonException("it ends too early");
 
     private bool Advance()
     {
@@ -108,6 +108,6 @@ internal ref struct JsonTokens
         _reader = new Utf8JsonReader(_buffer.AsSpan(0, _filled), isFinalBlock: _remaining == 0, _reader.CurrentState);
     }
 
-    private readonly JsonException Unexpected(string what, string expected) =>
+    private readonly JsonException MakeUnexpectedError(string what, string expected) =>
         new($"{what}: {expected} expected, {_reader.TokenType} seen");
 }

@@ -78,13 +78,13 @@ public sealed class SafetensorsHeader
         }
     }
 
-    internal long OffsetOf(string name) => _offsets[name];
+    internal long GetOffset(string name) => _offsets[name];
 
     private static SafetensorsHeader ReadChecked(FileStream stream, string path)
     {
         var fileBytes = stream.Length;
         if (fileBytes < PrefixBytes)
-            throw Bad(
+            throw MakeError(
                 path,
                 $"the file is {fileBytes} bytes long, shorter than the {PrefixBytes} bytes that a safetensors file starts with"
             );
@@ -92,13 +92,13 @@ public sealed class SafetensorsHeader
         stream.ReadExactly(prefix);
         var claimed = BinaryPrimitives.ReadUInt64LittleEndian(prefix);
         if (claimed is < 2 or > MaxHeaderBytes)
-            throw Bad(
+            throw MakeError(
                 path,
                 $"the file claims a header of {claimed} bytes; 2 to {MaxHeaderBytes} are possible. It is no safetensors file, or damaged"
             );
         var headerBytes = (long)claimed;
         if (headerBytes > fileBytes - PrefixBytes)
-            throw Bad(
+            throw MakeError(
                 path,
                 $"the file is truncated: its header alone ends at byte {PrefixBytes + headerBytes}, and it is {fileBytes} bytes long. "
                     + $"Fetch it again"
@@ -111,7 +111,7 @@ public sealed class SafetensorsHeader
         }
         catch (JsonException e)
         {
-            throw Bad(path, $"the header is not valid JSON ({e.Message.TrimEnd('.')}). It is no safetensors file, or damaged", e);
+            throw MakeError(path, $"the header is not valid JSON ({e.Message.TrimEnd('.')}). It is no safetensors file, or damaged", e);
         }
         return header;
     }
@@ -122,10 +122,10 @@ public sealed class SafetensorsHeader
         var names = new HashSet<string>(StringComparer.Ordinal);
         var tokens = new JsonTokens(stream, headerBytes);
         tokens.Expect(JsonTokenType.StartObject, "the header");
-        while (tokens.NextName() is { } name)
+        while (tokens.ReadName() is { } name)
         {
             if (!names.Add(name))
-                throw Bad(Path, $"the header names '{name}' twice");
+                throw MakeError(Path, $"the header names '{name}' twice");
             if (name == MetadataName)
                 Metadata = ParseMetadata(ref tokens);
             else
@@ -133,17 +133,17 @@ public sealed class SafetensorsHeader
         }
         tokens.ExpectEnd();
         entries.Sort((a, b) => a.Begin != b.Begin ? a.Begin.CompareTo(b.Begin) : a.End.CompareTo(b.End));
-        Tensors = CheckPlaces(entries);
+        Tensors = CheckOffsets(entries);
     }
 
     private Dictionary<string, string> ParseMetadata(ref JsonTokens tokens)
     {
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal);
         tokens.Expect(JsonTokenType.StartObject, MetadataName);
-        while (tokens.NextName() is { } key)
+        while (tokens.ReadName() is { } key)
         {
-            if (!metadata.TryAdd(key, tokens.NextText($"__metadata__ '{key}'")))
-                throw Bad(Path, $"__metadata__ names '{key}' twice");
+            if (!metadata.TryAdd(key, tokens.ReadText($"__metadata__ '{key}'")))
+                throw MakeError(Path, $"__metadata__ names '{key}' twice");
         }
         return metadata;
     }
@@ -154,22 +154,25 @@ public sealed class SafetensorsHeader
         List<long>? shape = null,
             place = null;
         tokens.Expect(JsonTokenType.StartObject, $"'{name}'");
-        while (tokens.NextName() is { } field)
+        while (tokens.ReadName() is { } field)
         {
             var twice = field switch
             {
-                "dtype" => Set(ref type, tokens.NextText($"dtype of '{name}'")),
-                "shape" => Set(ref shape, tokens.NextIntegers($"shape of '{name}'", MaxDimensions)),
-                "data_offsets" => Set(ref place, tokens.NextIntegers($"data_offsets of '{name}'", 2)),
-                _ => throw Bad(Path, $"'{name}' has an unknown field '{field}'; dtype, shape and data_offsets are known"),
+                "dtype" => Set(ref type, tokens.ReadText($"dtype of '{name}'")),
+                "shape" => Set(ref shape, tokens.ReadIntegers($"shape of '{name}'", MaxDimensions)),
+                "data_offsets" => Set(ref place, tokens.ReadIntegers($"data_offsets of '{name}'", 2)),
+                _ => throw MakeError(Path, $"'{name}' has an unknown field '{field}'; dtype, shape and data_offsets are known"),
             };
             if (twice)
-                throw Bad(Path, $"'{name}' has '{field}' twice");
+                throw MakeError(Path, $"'{name}' has '{field}' twice");
         }
         if (type is null || shape is null || place is not { Count: 2 })
-            throw Bad(Path, $"'{name}' lacks {(type is null ? "dtype" : shape is null ? "shape" : "data_offsets of two numbers")}");
-        if (SafetensorsTypes.FromCode(type) is not { } scalar)
-            throw Bad(Path, $"'{name}' is of type '{type}', which is not supported; the supported types are {SafetensorsTypes.Codes}");
+            throw MakeError(Path, $"'{name}' lacks {(type is null ? "dtype" : shape is null ? "shape" : "data_offsets of two numbers")}");
+        if (SafetensorsTypes.FindType(type) is not { } scalar)
+            throw MakeError(
+                Path,
+                $"'{name}' is of type '{type}', which is not supported; the supported types are {SafetensorsTypes.Codes}"
+            );
         var info = new TensorInfo(name, scalar, shape, Path);
         CheckSize(info, type, place[0], place[1]);
         return (info, place[0], place[1]);
@@ -186,7 +189,7 @@ public sealed class SafetensorsHeader
     private void CheckSize(TensorInfo info, string type, long begin, long end)
     {
         var text = $"{type} [{string.Join(", ", info.Shape)}]";
-        UInt128 bytes = (UInt128)SafetensorsTypes.Size(info.Type),
+        UInt128 bytes = (UInt128)SafetensorsTypes.GetSize(info.Type),
             span = bytes;
         foreach (var size in info.Shape)
         {
@@ -194,22 +197,22 @@ public sealed class SafetensorsHeader
             // Strides are computed as if a size of 0 were 1, and must fit as well.
             span *= (UInt128)Math.Max(size, 1);
             if (span > long.MaxValue)
-                throw Bad(Path, $"'{info.Name}', {text}, is larger than any file can be");
+                throw MakeError(Path, $"'{info.Name}', {text}, is larger than any file can be");
         }
         if (end < begin)
-            throw Bad(Path, $"'{info.Name}' ends at {end} before it begins at {begin}");
+            throw MakeError(Path, $"'{info.Name}' ends at {end} before it begins at {begin}");
         if ((UInt128)(end - begin) != bytes)
-            throw Bad(Path, $"'{info.Name}', {text}, takes {bytes} bytes, but its data_offsets [{begin}, {end}] span {end - begin}");
+            throw MakeError(Path, $"'{info.Name}', {text}, takes {bytes} bytes, but its data_offsets [{begin}, {end}] span {end - begin}");
     }
 
-    private OrderedDictionary<string, TensorInfo> CheckPlaces(List<(TensorInfo Info, long Begin, long End)> entries)
+    private OrderedDictionary<string, TensorInfo> CheckOffsets(List<(TensorInfo Info, long Begin, long End)> entries)
     {
         var tensors = new OrderedDictionary<string, TensorInfo>(entries.Count, StringComparer.Ordinal);
         var position = 0L;
         foreach (var (info, begin, end) in entries)
         {
             if (begin != position)
-                throw Bad(
+                throw MakeError(
                     Path,
                     $"'{info.Name}' begins at data byte {begin}, but the tensors before it end at {position}: the data "
                         + $"{(begin < position ? "overlap" : "have a gap")}"
@@ -221,7 +224,7 @@ public sealed class SafetensorsHeader
         if (position > DataBytes)
         {
             var first = entries.Find(e => e.End > DataBytes).Info.Name;
-            throw Bad(
+            throw MakeError(
                 Path,
                 $"the file is truncated: its header promises {(UInt128)DataStart + (UInt128)position} bytes, and it is {FileBytes} "
                     + $"bytes long "
@@ -229,7 +232,7 @@ public sealed class SafetensorsHeader
             );
         }
         if (position < DataBytes)
-            throw Bad(
+            throw MakeError(
                 Path,
                 $"the file is {FileBytes} bytes long, but its header describes {DataStart + position}: {DataBytes - position} bytes "
                     + $"belong to no tensor"
@@ -237,5 +240,5 @@ public sealed class SafetensorsHeader
         return tensors;
     }
 
-    private static CheckpointException Bad(string path, string what, Exception? inner = null) => new($"{path}: {what}.", inner);
+    private static CheckpointException MakeError(string path, string what, Exception? inner = null) => new($"{path}: {what}.", inner);
 }

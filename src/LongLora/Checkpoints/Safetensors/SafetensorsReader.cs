@@ -79,8 +79,8 @@ public sealed class SafetensorsReader : ITensorSource
         long[] shape = [.. info.Shape];
         if (info.ElementCount == 0)
             return empty(shape, info.Type);
-        var address = _data + (nint)Header.OffsetOf(name);
-        return address % SafetensorsTypes.Size(info.Type) == 0
+        var address = _data + (nint)Header.GetOffset(name);
+        return address % SafetensorsTypes.GetSize(info.Type) == 0
             ? NativeTensor.FromMemory(address, info.Type, shape)
             : Copy(address, shape, info);
     }
@@ -108,7 +108,7 @@ public sealed class SafetensorsReader : ITensorSource
     private static unsafe Tensor Copy(nint address, long[] shape, TensorInfo info)
     {
         var copy = empty(shape, info.Type);
-        Buffer.MemoryCopy((void*)address, (void*)NativeTensor.Data(copy), info.ByteCount, info.ByteCount);
+        Buffer.MemoryCopy((void*)address, (void*)NativeTensor.GetPointer(copy), info.ByteCount, info.ByteCount);
         return copy;
     }
 }

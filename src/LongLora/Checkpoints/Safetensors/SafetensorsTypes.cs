@@ -22,13 +22,13 @@ internal static class SafetensorsTypes
 
     internal static string Codes => string.Join(", ", s_types.Select(t => t.Code));
 
-    internal static ScalarType? FromCode(string code) =>
+    internal static ScalarType? FindType(string code) =>
         Array.FindIndex(s_types, t => t.Code == code) is >= 0 and var i ? s_types[i].Type : null;
 
     internal static string ToCode(ScalarType type) => Find(type).Code;
 
     /// <summary>Bytes of one element.</summary>
-    internal static int Size(ScalarType type) => Find(type).Size;
+    internal static int GetSize(ScalarType type) => Find(type).Size;
 
     private static (string Code, ScalarType Type, int Size) Find(ScalarType type) =>
         Array.FindIndex(s_types, t => t.Type == type) is >= 0 and var i

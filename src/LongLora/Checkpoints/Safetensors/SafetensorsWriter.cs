@@ -22,7 +22,7 @@ public static class SafetensorsWriter
     /// <exception cref="ShapeException">Two tensors have one name, or one is made of another shape than was told.</exception>
     public static void Write(string path, IReadOnlyList<TensorToWrite> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
-        var ordered = tensors.OrderByDescending(t => SafetensorsTypes.Size(t.Type)).ToList();
+        var ordered = tensors.OrderByDescending(t => SafetensorsTypes.GetSize(t.Type)).ToList();
         var header = MakeHeader(path, ordered, metadata);
         AtomicFile.Write(path, stream =>
         {

@@ -12,7 +12,7 @@ namespace LongLora.Checkpoints;
 public sealed record TensorToWrite(string Name, ScalarType Type, IReadOnlyList<long> Shape, Func<Tensor> Value)
 {
     /// <summary>Bytes that it takes in the file.</summary>
-    public long ByteCount => Shape.Aggregate((long)SafetensorsTypes.Size(Type), (product, size) => checked(product * size));
+    public long ByteCount => Shape.Aggregate((long)SafetensorsTypes.GetSize(Type), (product, size) => checked(product * size));
 
     /// <summary>A tensor that exists, which stays the caller's.</summary>
     public static TensorToWrite Of(string name, Tensor value) => new(name, value.dtype, value.shape, value.alias);

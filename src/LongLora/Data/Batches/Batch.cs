@@ -7,11 +7,17 @@ namespace LongLora.Data;
 /// </param>
 /// <param name="BatchSize">B.</param>
 /// <param name="Length">L.</param>
-/// <param name="Segments">
+/// <param name="DocumentLengths">
 /// Lengths of the documents in each row where documents may not see each other, summing to L; null where a row is one stretch of text.
 /// Positions begin at 0 in each.
 /// </param>
-public sealed record Batch(long[] InputIds, long[]? Labels, int BatchSize, int Length, IReadOnlyList<IReadOnlyList<int>>? Segments = null)
+public sealed record Batch(
+    long[] InputIds,
+    long[]? Labels,
+    int BatchSize,
+    int Length,
+    IReadOnlyList<IReadOnlyList<int>>? DocumentLengths = null
+)
 {
     /// <summary>
     /// The context that the run trains for: positions are scaled for a text of this length, whatever length a row has. Default L.
@@ -25,7 +31,7 @@ public sealed record Batch(long[] InputIds, long[]? Labels, int BatchSize, int L
     /// <exception cref="InvalidOperationException">Documents are kept apart: their lengths say already what is short.</exception>
     public Batch Cut(int length)
     {
-        if (Segments is not null)
+        if (DocumentLengths is not null)
             throw new InvalidOperationException("A batch of documents that are kept apart cannot be cut.");
         if (length >= Length)
             return this;

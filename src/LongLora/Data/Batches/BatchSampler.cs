@@ -98,7 +98,7 @@ public sealed class BatchSampler
     {
         var lengths = new List<int>();
         var end = start + Context;
-        for (int document = _tokens.DocumentAt(start) + 1; start < end; document++)
+        for (int document = _tokens.FindDocument(start) + 1; start < end; document++)
         {
             var next = document < _tokens.Documents.Count ? Math.Min(end, _tokens.Documents[document].Start) : end;
             if (next > start)

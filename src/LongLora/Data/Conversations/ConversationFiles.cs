@@ -40,7 +40,7 @@ public sealed class ConversationFiles
 
     private IEnumerable<Conversation> ReadFile(string file)
     {
-        var extension = DataFiles.Extension(file);
+        var extension = DataFiles.GetExtension(file);
         using var stream = DataFiles.Open(file);
         foreach (var record in _readers.First(r => r.Extensions.Contains(extension)).ReadRecords(stream, file))
         {

@@ -92,30 +92,30 @@ public sealed class ConversationFormat
     {
         foreach (var name in (string[])["messages", "conversations"])
         {
-            if (Member(json, name) is { } messages)
-                return [new(Asked(Messages(messages, name, json, origin)), origin) { Tools = Tools(json, origin) }];
+            if (FindMember(json, name) is { } messages)
+                return [new(RequireAnswer(ReadMessages(messages, name, json, origin)), origin) { Tools = ReadTools(json, origin) }];
         }
-        if (Member(json, "instruction") is { } instruction)
+        if (FindMember(json, "instruction") is { } instruction)
         {
-            if (Member(json, "instances") is { } instances)
-                return [.. Items(instances, "instances", origin).Select(i => Alpaca(instruction, i, json, origin))];
-            if (Member(json, "output") is not null)
-                return [Alpaca(instruction, json, json, origin)];
+            if (FindMember(json, "instances") is { } instances)
+                return [.. ReadItems(instances, "instances", origin).Select(i => ReadAlpaca(instruction, i, json, origin))];
+            if (FindMember(json, "output") is not null)
+                return [ReadAlpaca(instruction, json, json, origin)];
             if (json.TryGetProperty(_columns["output"], out _))
                 throw new DataException(
                     $"{origin}: '{_columns["output"]}' is null; it must be a string. Leave records without an answer out."
                 );
         }
-        if (Member(json, "prompt") is { } prompt && Member(json, "completion") is { } completion)
-            return [PromptAndCompletion(prompt, completion, json, origin)];
+        if (FindMember(json, "prompt") is { } prompt && FindMember(json, "completion") is { } completion)
+            return [ReadPromptAndCompletion(prompt, completion, json, origin)];
         throw new DataException(
             $"{origin}: this record is no conversation: its fields are {string.Join(", ", json.EnumerateObject().Select(p => p.Name))}; "
-                + $"expected are {Layouts}. {Advice(json)}"
+                + $"expected are {Layouts}. {Advise(json)}"
         );
     }
 
     // A layout of which some fields are there under other names.
-    private static string Advice(JsonElement json)
+    private static string Advise(JsonElement json)
     {
         var present = json.EnumerateObject().Select(p => p.Name).ToHashSet(StringComparer.Ordinal);
         if (present.SetEquals(["text"]) || (present.Contains("text") && present.Count == 2))
@@ -137,20 +137,20 @@ public sealed class ConversationFormat
             : "Tell which is which with --columns, such as --columns instruction=question output=answer.";
     }
 
-    private Conversation Alpaca(JsonElement instruction, JsonElement instance, JsonElement json, string origin)
+    private Conversation ReadAlpaca(JsonElement instruction, JsonElement instance, JsonElement json, string origin)
     {
-        var (question, input) = (Text(instruction, "instruction", origin), OptionalText(instance, "input", origin) ?? "");
+        var (question, input) = (ReadText(instruction, "instruction", origin), ReadOptionalText(instance, "input", origin) ?? "");
         var messages = new List<ChatMessage>();
-        if (OptionalText(json, "system", origin) is { Length: > 0 } system)
+        if (ReadOptionalText(json, "system", origin) is { Length: > 0 } system)
             messages.Add(new ChatMessage("system", system));
-        if (Member(json, "history") is { } history)
+        if (FindMember(json, "history") is { } history)
         {
-            foreach (var turn in Items(history, "history", origin).Select(t => Items(t, "history", origin).ToList()))
+            foreach (var pair in ReadItems(history, "history", origin).Select(t => ReadItems(t, "history", origin).ToList()))
             {
-                if (turn.Count != 2)
+                if (pair.Count != 2)
                     throw new DataException($"{origin}: 'history' must be a list of pairs, question and answer.");
-                messages.Add(new ChatMessage("user", Text(turn[0], "history", origin)));
-                messages.Add(new ChatMessage(ChatMessage.Assistant, Text(turn[1], "history", origin)));
+                messages.Add(new ChatMessage("user", ReadText(pair[0], "history", origin)));
+                messages.Add(new ChatMessage(ChatMessage.Assistant, ReadText(pair[1], "history", origin)));
             }
         }
         var content =
@@ -168,23 +168,26 @@ public sealed class ConversationFormat
                 },
             }
         );
-        var answer = Member(instance, "output") ?? throw new DataException($"{origin}: an instance has no '{_columns["output"]}'.");
-        messages.Add(new ChatMessage(ChatMessage.Assistant, Text(answer, "output", origin)));
+        var answer = FindMember(instance, "output") ?? throw new DataException($"{origin}: an instance has no '{_columns["output"]}'.");
+        messages.Add(new ChatMessage(ChatMessage.Assistant, ReadText(answer, "output", origin)));
         return new Conversation(messages, origin);
     }
 
-    private Conversation PromptAndCompletion(JsonElement prompt, JsonElement completion, JsonElement json, string origin)
+    private Conversation ReadPromptAndCompletion(JsonElement prompt, JsonElement completion, JsonElement json, string origin)
     {
         if (prompt.ValueKind == JsonValueKind.Array && completion.ValueKind == JsonValueKind.Array)
             return new Conversation(
-                Asked([.. Messages(prompt, "prompt", json, origin), .. Messages(completion, "completion", default, origin)]),
+                RequireAnswer([
+                    .. ReadMessages(prompt, "prompt", json, origin),
+                    .. ReadMessages(completion, "completion", default, origin),
+                ]),
                 origin
             )
             {
-                Tools = Tools(json, origin),
+                Tools = ReadTools(json, origin),
             };
         return new Conversation(
-            [new("user", Text(prompt, "prompt", origin)), new(ChatMessage.Assistant, Text(completion, "completion", origin))],
+            [new("user", ReadText(prompt, "prompt", origin)), new(ChatMessage.Assistant, ReadText(completion, "completion", origin))],
             origin
         )
         {
@@ -193,14 +196,17 @@ public sealed class ConversationFormat
     }
 
     // A list, or the text of one.
-    private JsonElement? Tools(JsonElement json, string origin)
+    private JsonElement? ReadTools(JsonElement json, string origin)
     {
-        if (Member(json, "tools") is not { } tools || tools is { ValueKind: JsonValueKind.String } && tools.GetString()!.Trim().Length == 0)
+        if (
+            FindMember(json, "tools") is not { } tools
+            || tools is { ValueKind: JsonValueKind.String } && tools.GetString()!.Trim().Length == 0
+        )
             return null;
         try
         {
             using var inside = tools.ValueKind == JsonValueKind.String ? JsonDocument.Parse(tools.GetString()!) : null;
-            return Items(inside?.RootElement ?? tools, "tools", origin).Count > 0 ? (inside?.RootElement ?? tools).Clone() : null;
+            return ReadItems(inside?.RootElement ?? tools, "tools", origin).Count > 0 ? (inside?.RootElement ?? tools).Clone() : null;
         }
         catch (JsonException e)
         {
@@ -208,12 +214,12 @@ public sealed class ConversationFormat
         }
     }
 
-    private List<ChatMessage> Messages(JsonElement list, string name, JsonElement json, string origin)
+    private List<ChatMessage> ReadMessages(JsonElement list, string name, JsonElement json, string origin)
     {
-        var messages = Items(list, name, origin).Select(m => Message(m, origin)).ToList();
+        var messages = ReadItems(list, name, origin).Select(m => ReadMessage(m, origin)).ToList();
         if (
             json.ValueKind == JsonValueKind.Object
-            && OptionalText(json, "system", origin) is { Length: > 0 } system
+            && ReadOptionalText(json, "system", origin) is { Length: > 0 } system
             && messages.FirstOrDefault()?.Role != "system"
         )
             messages.Insert(0, new ChatMessage("system", system));
@@ -221,7 +227,7 @@ public sealed class ConversationFormat
     }
 
     // As published ShareGPT files are used: an answer that nobody asked for is left out.
-    private static List<ChatMessage> Asked(List<ChatMessage> messages)
+    private static List<ChatMessage> RequireAnswer(List<ChatMessage> messages)
     {
         var first = messages.FindIndex(m => m.Role != "system");
         while (first >= 0 && first < messages.Count && messages[first].Role == ChatMessage.Assistant)
@@ -229,24 +235,24 @@ public sealed class ConversationFormat
         return messages;
     }
 
-    private ChatMessage Message(JsonElement json, string origin)
+    private ChatMessage ReadMessage(JsonElement json, string origin)
     {
         if (json.ValueKind != JsonValueKind.Object)
             throw new DataException(
                 $"{origin}: a message is {json.ValueKind}; it must be an object with role and content, or from and value."
             );
-        var (roleName, contentName) = Member(json, "from") is not null ? ("from", "value") : ("role", "content");
-        var role = Member(json, roleName) is { } r
-            ? Text(r, roleName, origin)
+        var (roleName, contentName) = FindMember(json, "from") is not null ? ("from", "value") : ("role", "content");
+        var role = FindMember(json, roleName) is { } r
+            ? ReadText(r, roleName, origin)
             : throw new DataException(
                 $"{origin}: a message has neither '{_columns["role"]}' nor '{_columns["from"]}'; its fields are "
                     + $"{string.Join(", ", json.EnumerateObject().Select(p => p.Name))}."
             );
-        var content = Member(json, contentName) is { } c ? Content(c, origin) : "";
+        var content = FindMember(json, contentName) is { } c ? ReadContent(c, origin) : "";
         string[] own = [_columns[roleName], _columns[contentName]];
         var further = json.EnumerateObject()
             .Where(p => !own.Contains(p.Name) && p.Value.ValueKind != JsonValueKind.Null)
-            .ToDictionary(p => p.Name, p => p.Name == ToolCalls.Member ? ToolCalls.WithObjects(p.Value) : p.Value.Clone());
+            .ToDictionary(p => p.Name, p => p.Name == ToolCalls.Member ? ToolCalls.ParseArguments(p.Value) : p.Value.Clone());
         if (role.Equals(FunctionCall, StringComparison.OrdinalIgnoreCase) && ToolCalls.Parse(content) is { } calls)
             (content, further[ToolCalls.Member]) = ("", calls);
         return new ChatMessage(s_roles.GetValueOrDefault(role, role.ToLowerInvariant()), content)
@@ -255,10 +261,10 @@ public sealed class ConversationFormat
         };
     }
 
-    private string Content(JsonElement json, string origin)
+    private string ReadContent(JsonElement json, string origin)
     {
         if (json.ValueKind != JsonValueKind.Array)
-            return json.ValueKind == JsonValueKind.Null ? "" : Text(json, "content", origin);
+            return json.ValueKind == JsonValueKind.Null ? "" : ReadText(json, "content", origin);
         return string.Concat(
             json.EnumerateArray()
                 .Select(part =>
@@ -266,28 +272,28 @@ public sealed class ConversationFormat
                     && part.TryGetProperty("type", out var type)
                     && type.ValueEquals("text"u8)
                     && part.TryGetProperty("text", out var text)
-                        ? Text(text, "text", origin)
+                        ? ReadText(text, "text", origin)
                         : throw new DataException($"{origin}: a message has a part that is no text; this model reads texts only.")
                 )
         );
     }
 
-    private JsonElement? Member(JsonElement json, string name) =>
+    private JsonElement? FindMember(JsonElement json, string name) =>
         json.ValueKind == JsonValueKind.Object
         && json.TryGetProperty(_columns[name], out var value)
         && value.ValueKind != JsonValueKind.Null
             ? value
             : null;
 
-    private string? OptionalText(JsonElement json, string name, string origin) =>
-        Member(json, name) is { } value ? Text(value, name, origin) : null;
+    private string? ReadOptionalText(JsonElement json, string name, string origin) =>
+        FindMember(json, name) is { } value ? ReadText(value, name, origin) : null;
 
-    private List<JsonElement> Items(JsonElement json, string name, string origin) =>
+    private List<JsonElement> ReadItems(JsonElement json, string name, string origin) =>
         json.ValueKind == JsonValueKind.Array
             ? [.. json.EnumerateArray()]
             : throw new DataException($"{origin}: '{_columns[name]}' is {json.ValueKind}; it must be a list.");
 
-    private string Text(JsonElement json, string name, string origin) =>
+    private string ReadText(JsonElement json, string name, string origin) =>
         json.ValueKind == JsonValueKind.String
             ? json.GetString()!
             : throw new DataException($"{origin}: '{_columns.GetValueOrDefault(name, name)}' is {json.ValueKind}; it must be a string.");

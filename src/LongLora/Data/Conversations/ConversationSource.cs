@@ -101,7 +101,7 @@ public sealed class ConversationSource : IExampleSource
     private RenderedChat Render(Conversation conversation)
     {
         if (conversation.IsPlain)
-            return RenderedChat.Plain(conversation.Messages[0].Content, conversation.Messages[1].Content, _tokenizer);
+            return RenderedChat.FromPlainText(conversation.Messages[0].Content, conversation.Messages[1].Content, _tokenizer);
         if (_template is null)
             throw new ConfigurationException(
                 $"{conversation.Origin} is a conversation, and the model has no chat template. Choose one with template: "

@@ -11,8 +11,8 @@ namespace LongLora.Data;
 public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> texts, int mostAsked)
 {
     private const int MostFacts = 4;
-    private const int ShortestStretch = 600,
-        LongestStretch = 3000;
+    private const int ShortestPassage = 600,
+        LongestPassage = 3000;
 
     private static readonly string[] s_relations = ["number", "secret", "code", "password", "ticket", "key"];
 
@@ -20,9 +20,9 @@ public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> t
     /// <param name="characters">Length of the running text, roughly; facts and question come to it.</param>
     public DocumentQuestion Write(int characters)
     {
-        var paragraphs = Paragraphs(characters);
+        var paragraphs = MakeParagraphs(characters);
         var relation = random.Pick(s_relations);
-        var facts = Facts(random.Between(1, MostFacts), relation);
+        var facts = MakeFacts(random.Between(1, MostFacts), relation);
         foreach (var (_, statement) in facts)
             paragraphs.Insert(random.Below(paragraphs.Count + 1), statement);
         random.Shuffle<(string Name, string Statement)>(facts);
@@ -39,19 +39,19 @@ public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> t
         );
     }
 
-    private (string Name, string Statement)[] Facts(int count, string relation)
+    private (string Name, string Statement)[] MakeFacts(int count, string relation)
     {
         var facts = new Dictionary<string, string>(StringComparer.Ordinal);
         while (facts.Count < count)
         {
-            var name = PracticeWords.Name(random);
-            facts[name] = $"The {relation} of {name} is {PracticeWords.Number(random)}.";
+            var name = PracticeWords.MakeName(random);
+            facts[name] = $"The {relation} of {name} is {PracticeWords.PickNumber(random)}.";
         }
         return [.. facts.Select(f => (f.Key, f.Value))];
     }
 
     // Stretches of the texts, one after the other, until there is enough.
-    private List<string> Paragraphs(int characters)
+    private List<string> MakeParagraphs(int characters)
     {
         var paragraphs = new List<string>();
         var length = 0;
@@ -59,7 +59,7 @@ public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> t
         {
             var text = random.Pick(texts);
             var start = random.Below(text.Length);
-            var stretch = text.AsSpan(start, Math.Min(text.Length - start, random.Between(ShortestStretch, LongestStretch)));
+            var stretch = text.AsSpan(start, Math.Min(text.Length - start, random.Between(ShortestPassage, LongestPassage)));
             foreach (var line in stretch.EnumerateLines())
             {
                 if (line.IsWhiteSpace() || length >= characters)

@@ -34,10 +34,10 @@ public sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnl
             while (window.Count < options.Context)
             {
                 var room = options.Context - window.Count;
-                if (_random.Share() < options.Generated && Generated(practice, room) is { } ids)
+                if (_random.Share() < options.Generated && Generate(practice, room) is { } ids)
                     window.AddRange(ids);
                 else
-                    AddStretch(window, room);
+                    AddPassage(window, room);
             }
             yield return [.. window];
         }
@@ -53,12 +53,12 @@ public sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnl
     }
 
     // Null where nothing small enough came out: little room is left.
-    private List<int>? Generated(RetrievalPractice practice, int room)
+    private List<int>? Generate(RetrievalPractice practice, int room)
     {
         var tokens = _random.Between(Math.Min(24, room), room);
         for (var attempt = 0; attempt < Attempts; attempt++)
         {
-            var text = practice.Write(Kind(), (int)(tokens * CharactersPerToken));
+            var text = practice.Write(ChooseKind(), (int)(tokens * CharactersPerToken));
             var ids = tokenizer.Encode(text);
             if (ids.Count + 2 <= room)
                 return [_bos, .. ids, _eos];
@@ -67,7 +67,7 @@ public sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnl
         return null;
     }
 
-    private PracticeKind Kind()
+    private PracticeKind ChooseKind()
     {
         var place = _random.Share() * options.Weights.Sum();
         for (var i = 0; i < options.Weights.Count; i++)
@@ -80,7 +80,7 @@ public sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnl
     }
 
     // A stretch of a text from a random place; without texts, end-of-text tokens.
-    private void AddStretch(List<int> window, int room)
+    private void AddPassage(List<int> window, int room)
     {
         if (_textTokens == 0)
         {

@@ -49,12 +49,12 @@ internal static class PracticeWords
     private const string Consonants = "bcdfghjklmnprstvwz",
         Vowels = "aeiou";
 
-    public static string Noun(SplitMix64 random) => random.Pick(s_nouns);
+    public static string PickNoun(SplitMix64 random) => random.Pick(s_nouns);
 
-    public static string Adjective(SplitMix64 random) => random.Pick(s_adjectives);
+    public static string PickAdjective(SplitMix64 random) => random.Pick(s_adjectives);
 
     /// <summary>A word that no text has, such as <c>tobaruk</c>.</summary>
-    public static string Invented(SplitMix64 random)
+    public static string InventWord(SplitMix64 random)
     {
         var word = new StringBuilder();
         for (var syllables = random.Between(1, 3); syllables > 0; syllables--)
@@ -63,31 +63,31 @@ internal static class PracticeWords
     }
 
     /// <summary>A name: an invented word with a capital.</summary>
-    public static string Name(SplitMix64 random)
+    public static string MakeName(SplitMix64 random)
     {
-        var word = Invented(random);
+        var word = InventWord(random);
         return char.ToUpperInvariant(word[0]) + word[1..];
     }
 
     /// <summary>A number of 1 to 50,000, as the passkey and line tasks draw them.</summary>
-    public static string Number(SplitMix64 random) => random.Between(1, 50000).ToString(CultureInfo.InvariantCulture);
+    public static string PickNumber(SplitMix64 random) => random.Between(1, 50000).ToString(CultureInfo.InvariantCulture);
 
     /// <summary>Something to remember: a number, an invented word, or two common ones.</summary>
-    public static string Value(SplitMix64 random) =>
+    public static string MakeValue(SplitMix64 random) =>
         random.Below(4) switch
         {
-            0 => Invented(random),
-            1 => $"{Adjective(random)} {Noun(random)}",
-            _ => Number(random),
+            0 => InventWord(random),
+            1 => $"{PickAdjective(random)} {PickNoun(random)}",
+            _ => PickNumber(random),
         };
 
     /// <summary>Something to talk about, such as <c>the impact of chess on memory</c>.</summary>
-    public static string Topic(SplitMix64 random) =>
+    public static string PickTopic(SplitMix64 random) =>
         random.Below(5) switch
         {
             0 => $"the {random.Pick(s_aspects)} of {random.Pick(s_subjects)}",
-            1 => $"the {random.Pick(s_aspects)} of {Adjective(random)} {random.Pick(s_subjects)}",
-            2 => $"the {random.Pick(s_aspects)} of the {Adjective(random)} {Noun(random)}",
+            1 => $"the {random.Pick(s_aspects)} of {PickAdjective(random)} {random.Pick(s_subjects)}",
+            2 => $"the {random.Pick(s_aspects)} of the {PickAdjective(random)} {PickNoun(random)}",
             3 => $"{random.Pick(s_subjects)} and {random.Pick(s_targets)}",
             _ => $"the {random.Pick(s_aspects)} of {random.Pick(s_subjects)} on {random.Pick(s_targets)}",
         };

@@ -41,25 +41,25 @@ public sealed class RetrievalPractice(SplitMix64 random)
     public string Write(PracticeKind kind, int characters) =>
         kind switch
         {
-            PracticeKind.Repetition => Repetition(characters),
-            PracticeKind.Facts => Facts(characters),
-            PracticeKind.PassKey => PassKey(characters),
-            PracticeKind.Lines => Lines(characters),
-            PracticeKind.Topics => Topics(characters),
-            PracticeKind.Conversations => Conversations(characters),
+            PracticeKind.Repetition => WriteRepetition(characters),
+            PracticeKind.Facts => WriteFacts(characters),
+            PracticeKind.PassKey => WritePassKey(characters),
+            PracticeKind.Lines => WriteLines(characters),
+            PracticeKind.Topics => WriteTopics(characters),
+            PracticeKind.Conversations => WriteConversations(characters),
             _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, null),
         };
 
-    private string Repetition(int characters)
+    private string WriteRepetition(int characters)
     {
         var style = random.Below(4);
         string Item() =>
             style switch
             {
-                0 => PracticeWords.Number(random),
-                1 => PracticeWords.Invented(random),
-                2 => random.Below(2) == 0 ? PracticeWords.Noun(random) : PracticeWords.Adjective(random),
-                _ => PracticeWords.Value(random),
+                0 => PracticeWords.PickNumber(random),
+                1 => PracticeWords.InventWord(random),
+                2 => random.Below(2) == 0 ? PracticeWords.PickNoun(random) : PracticeWords.PickAdjective(random),
+                _ => PracticeWords.MakeValue(random),
             };
         var times = random.Between(2, 4);
         var segment = new StringBuilder();
@@ -69,7 +69,7 @@ public sealed class RetrievalPractice(SplitMix64 random)
         return string.Join(between, Enumerable.Repeat(segment.ToString(), times));
     }
 
-    private string Facts(int characters)
+    private string WriteFacts(int characters)
     {
         var relation = random.Pick(s_relations);
         var style = random.Below(4);
@@ -78,7 +78,7 @@ public sealed class RetrievalPractice(SplitMix64 random)
         var length = 0;
         while (facts.Count < 2 || length < characters)
         {
-            var (name, value) = (PracticeWords.Name(random), PracticeWords.Value(random));
+            var (name, value) = (PracticeWords.MakeName(random), PracticeWords.MakeValue(random));
             if (!used.Add(name))
                 continue;
             facts.Add(
@@ -102,9 +102,9 @@ public sealed class RetrievalPractice(SplitMix64 random)
         return statements + "\n" + string.Join(between, questions);
     }
 
-    private string PassKey(int characters)
+    private string WritePassKey(int characters)
     {
-        var key = PracticeWords.Number(random);
+        var key = PracticeWords.PickNumber(random);
         var text = new StringBuilder();
         if (characters > 400 || random.Below(2) == 0)
             text.Append(
@@ -113,20 +113,20 @@ public sealed class RetrievalPractice(SplitMix64 random)
             );
         var garbage = Math.Max(0, characters - text.Length - 130);
         var before = random.Below(garbage + 1);
-        text.Append(Garbage(before))
+        text.Append(WriteFiller(before))
             .Append("\nThe pass key is ")
             .Append(key)
             .Append(". Remember it. ")
             .Append(key)
             .Append(" is the pass key.\n")
-            .Append(Garbage(garbage - before))
+            .Append(WriteFiller(garbage - before))
             .Append("\nWhat is the pass key? The pass key is ")
             .Append(key);
         return text.ToString();
     }
 
     // Cut off anywhere, as the published prompts are.
-    private static string Garbage(int characters)
+    private static string WriteFiller(int characters)
     {
         var text = new StringBuilder();
         for (var i = 0; text.Length < characters; i++)
@@ -134,7 +134,7 @@ public sealed class RetrievalPractice(SplitMix64 random)
         return text.ToString(0, characters);
     }
 
-    private string Lines(int characters)
+    private string WriteLines(int characters)
     {
         var text = new StringBuilder();
         if (characters > 700 || random.Below(4) == 0)
@@ -147,7 +147,7 @@ public sealed class RetrievalPractice(SplitMix64 random)
         var lines = new List<(string Index, string Number)>();
         var questions = random.Between(1, 4);
         for (var room = characters - text.Length - questions * 140; lines.Count < 2 || room > 0; room -= 52)
-            lines.Add(($"{PracticeWords.Adjective(random)}-{PracticeWords.Noun(random)}", PracticeWords.Number(random)));
+            lines.Add(($"{PracticeWords.PickAdjective(random)}-{PracticeWords.PickNoun(random)}", PracticeWords.PickNumber(random)));
         lines = [.. lines.DistinctBy(l => l.Index)];
         foreach (var (index, number) in lines)
             text.Append("line ").Append(index).Append(": REGISTER_CONTENT is <").Append(number).Append(">\n");
@@ -166,23 +166,23 @@ public sealed class RetrievalPractice(SplitMix64 random)
         return text.ToString();
     }
 
-    private string Topics(int characters)
+    private string WriteTopics(int characters)
     {
         var topics = new List<string>();
         var body = new StringBuilder();
         while (topics.Count < 2 || body.Length < characters - 530)
         {
-            var topic = PracticeWords.Topic(random);
+            var topic = PracticeWords.PickTopic(random);
             if (topics.Contains(topic))
                 continue;
             topics.Add(topic);
             body.Append(" USER: I would like to discuss the topic of ")
                 .Append(topic)
                 .Append(". \n ASSISTANT: Sure, ")
-                .Append(Reply(topic))
+                .Append(WriteReply(topic))
                 .Append(" \n");
         }
-        var text = new StringBuilder(characters > 500 || random.Below(2) == 0 ? Introduction(topics.Count) : "");
+        var text = new StringBuilder(characters > 500 || random.Below(2) == 0 ? WriteIntroduction(topics.Count) : "");
         text.Append("Now the record start.")
             .Append(body)
             .Append(
@@ -191,30 +191,30 @@ public sealed class RetrievalPractice(SplitMix64 random)
         return text.Append(" \n ASSISTANT: ").Append(topics[0]).ToString();
     }
 
-    private string Conversations(int characters)
+    private string WriteConversations(int characters)
     {
         var topics = new List<string>();
         var body = new StringBuilder();
         while (topics.Count < 1 || body.Length < characters - 700)
         {
-            var topic = PracticeWords.Topic(random);
+            var topic = PracticeWords.PickTopic(random);
             topics.Add(topic);
             body.Append(" USER: I would like to discuss the topic of ")
                 .Append(topic)
                 .Append(". \n ASSISTANT: Sure, ")
-                .Append(Reply(topic))
+                .Append(WriteReply(topic))
                 .Append(" \n ");
             for (var turns = random.Below(5); turns > 0 && body.Length < characters - 800; turns--)
                 body.Append("USER: ")
-                    .Append(Question())
+                    .Append(WriteQuestion())
                     .Append(" \n ASSISTANT: ")
-                    .Append(Statement())
+                    .Append(WriteStatement())
                     .Append(' ')
-                    .Append(Statement())
+                    .Append(WriteStatement())
                     .Append(" \n ");
             body.Append("USER: Great, this is the end of our discussion on ").Append(topic).Append(". Let's talk about the next topic.");
         }
-        var text = new StringBuilder(characters > 700 || random.Below(2) == 0 ? Introduction(topics.Count) : "");
+        var text = new StringBuilder(characters > 700 || random.Below(2) == 0 ? WriteIntroduction(topics.Count) : "");
         text.Append("Now the record start.")
             .Append(body)
             .Append(
@@ -224,37 +224,38 @@ public sealed class RetrievalPractice(SplitMix64 random)
         return text.Append("The first topic we discussed is ").Append(topics[0]).Append('.').ToString();
     }
 
-    private static string Introduction(int topics) =>
+    private static string WriteIntroduction(int topics) =>
         $"Below is a record of our previous conversation on {topics} different topics. You are the ASSISTANT, and I am the USER. At the "
         + $"beginning of each topic, "
         + "the USER will say 'I would like to discuss the topic of <TOPIC>'. Memorize each <TOPIC>. At the end of the record, I will "
         + "ask you to retrieve the first topic. ";
 
-    private string Question() =>
+    private string WriteQuestion() =>
         random.Below(4) switch
         {
-            0 => $"Is it like a {PracticeWords.Adjective(random)} {PracticeWords.Noun(random)}?",
-            1 => $"What does it do to a {PracticeWords.Noun(random)}?",
+            0 => $"Is it like a {PracticeWords.PickAdjective(random)} {PracticeWords.PickNoun(random)}?",
+            1 => $"What does it do to a {PracticeWords.PickNoun(random)}?",
             2 => "How did it begin?",
-            _ => $"Why is it {PracticeWords.Adjective(random)}?",
+            _ => $"Why is it {PracticeWords.PickAdjective(random)}?",
         };
 
-    private string Statement() =>
+    private string WriteStatement() =>
         random.Below(4) switch
         {
-            0 => $"It is more like a {PracticeWords.Noun(random)} than a {PracticeWords.Noun(random)}.",
-            1 => $"Some say that it is {PracticeWords.Adjective(random)}, others that it is {PracticeWords.Adjective(random)}.",
-            2 => $"It began with a {PracticeWords.Adjective(random)} {PracticeWords.Noun(random)} some {random.Between(2, 90)} years ago.",
-            _ => $"A {PracticeWords.Noun(random)} shows it well.",
+            0 => $"It is more like a {PracticeWords.PickNoun(random)} than a {PracticeWords.PickNoun(random)}.",
+            1 => $"Some say that it is {PracticeWords.PickAdjective(random)}, others that it is {PracticeWords.PickAdjective(random)}.",
+            2 =>
+                $"It began with a {PracticeWords.PickAdjective(random)} {PracticeWords.PickNoun(random)} some {random.Between(2, 90)} years ago.",
+            _ => $"A {PracticeWords.PickNoun(random)} shows it well.",
         };
 
-    private string Reply(string topic) =>
+    private string WriteReply(string topic) =>
         random.Below(5) switch
         {
             0 => "I'd be happy to talk about that with you.",
             1 => $"what would you like to know about {topic}?",
-            2 => $"{topic} is a {PracticeWords.Adjective(random)} subject.",
-            3 => $"it makes me think of a {PracticeWords.Adjective(random)} {PracticeWords.Noun(random)}.",
+            2 => $"{topic} is a {PracticeWords.PickAdjective(random)} subject.",
+            3 => $"it makes me think of a {PracticeWords.PickAdjective(random)} {PracticeWords.PickNoun(random)}.",
             _ => "that is interesting. Let's talk about it.",
         };
 }

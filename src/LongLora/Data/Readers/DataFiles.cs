@@ -10,13 +10,13 @@ public static class DataFiles
 {
     /// <summary>All files of some paths, in the order given; those of a folder in the order of their names (ordinal).</summary>
     /// <param name="paths">Files and folders.</param>
-    /// <param name="extensions">What is read, as <see cref="Extension"/> gives it.</param>
+    /// <param name="extensions">What is read, as <see cref="GetExtension"/> gives it.</param>
     /// <exception cref="DataException">A path is missing or of another kind, or a folder holds nothing readable.</exception>
     public static IEnumerable<string> Expand(IEnumerable<string> paths, IReadOnlyList<string> extensions) =>
         paths.SelectMany(path => Expand(path, extensions));
 
     /// <summary>The ending of a file name in lower case with its dot, without <c>.gz</c> or <c>.zst</c>.</summary>
-    public static string Extension(string path) =>
+    public static string GetExtension(string path) =>
         Path.GetExtension(IsGzip(path) || IsZstandard(path) ? Path.GetFileNameWithoutExtension(path) : path).ToLowerInvariant();
 
     /// <summary>Opens a file for reading from beginning to end, unpacked.</summary>
@@ -64,7 +64,7 @@ public static class DataFiles
     {
         if (Directory.Exists(path))
         {
-            var files = FilesBelow(path).Where(f => extensions.Contains(Extension(f))).Order(StringComparer.Ordinal).ToList();
+            var files = FindFiles(path).Where(f => extensions.Contains(GetExtension(f))).Order(StringComparer.Ordinal).ToList();
             return files.Count > 0
                 ? files
                 : throw new DataException(
@@ -74,7 +74,7 @@ public static class DataFiles
         }
         if (!File.Exists(path))
             throw new DataException($"There is no file or folder '{path}'.");
-        return extensions.Contains(Extension(path))
+        return extensions.Contains(GetExtension(path))
             ? [path]
             : throw new DataException(
                 $"'{path}' is of a kind that cannot be read; use {string.Join(", ", extensions)}, packed with gzip (.gz) or Zstandard "
@@ -83,7 +83,7 @@ public static class DataFiles
     }
 
     // Links to files are followed, links to folders are not: one may lead back here.
-    private static List<string> FilesBelow(string folder)
+    private static List<string> FindFiles(string folder)
     {
         try
         {
@@ -92,7 +92,7 @@ public static class DataFiles
             foreach (var below in new DirectoryInfo(folder).EnumerateDirectories("*", everything))
             {
                 if (below.LinkTarget is null)
-                    files.AddRange(FilesBelow(Path.Combine(folder, below.Name)));
+                    files.AddRange(FindFiles(Path.Combine(folder, below.Name)));
             }
             return files;
         }

@@ -10,15 +10,15 @@ internal static class JsonLines
     /// <summary>Texts with their place, <c>file:line</c>; blank lines are passed over.</summary>
     public static IEnumerable<(string Text, string Origin)> Read(Stream stream, string file)
     {
-        foreach (var (line, number) in Lines(stream))
+        foreach (var (line, number) in ReadLines(stream))
         {
             var origin = $"{file}:{number}";
             if (line.Span.ContainsAnyExcept(" \t\r"u8))
-                yield return (Text(line, origin), origin);
+                yield return (ReadText(line, origin), origin);
         }
     }
 
-    private static string Text(ReadOnlyMemory<byte> line, string origin)
+    private static string ReadText(ReadOnlyMemory<byte> line, string origin)
     {
         if (!Utf8.IsValid(line.Span))
             throw new DataException($"{origin}: the line is not UTF-8. Convert the file to UTF-8.");
@@ -48,7 +48,7 @@ internal static class JsonLines
     }
 
     // Lines without their '\n'; a byte order mark is dropped. The memory is good until the next line is asked for.
-    private static IEnumerable<(ReadOnlyMemory<byte> Line, long Number)> Lines(Stream stream)
+    private static IEnumerable<(ReadOnlyMemory<byte> Line, long Number)> ReadLines(Stream stream)
     {
         var buffer = new byte[1 << 16];
         int start = 0,

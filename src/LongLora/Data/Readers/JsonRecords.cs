@@ -17,7 +17,7 @@ public sealed class JsonRecords : IRecordReader
     public IEnumerable<DataRecord> ReadRecords(Stream stream, string file)
     {
         var values = new Values(stream, file);
-        while (values.Next() is { } value)
+        while (values.ReadNext() is { } value)
         {
             using var document = Parse(value.Bytes, value.Origin);
             if (document.RootElement.ValueKind != JsonValueKind.Object)
@@ -53,7 +53,7 @@ public sealed class JsonRecords : IRecordReader
             _inArray,
             _arrayEnded;
 
-        public (ReadOnlyMemory<byte> Bytes, string Origin)? Next()
+        public (ReadOnlyMemory<byte> Bytes, string Origin)? ReadNext()
         {
             if (!_begun)
                 Begin();
@@ -69,11 +69,11 @@ public sealed class JsonRecords : IRecordReader
             {
                 _arrayEnded = true;
                 Skip();
-                return Next();
+                return ReadNext();
             }
             if (_arrayEnded)
                 throw new DataException($"{origin}: something follows the end of the array.");
-            var length = Length(origin);
+            var length = MeasureValue(origin);
             var value = _buffer.AsMemory(_at, length);
             _lastLine = _line += value.Span.Count((byte)'\n');
             _records++;
@@ -95,7 +95,7 @@ public sealed class JsonRecords : IRecordReader
 
         private void Skip() => _line += _buffer[_at++] == '\n' ? 1 : 0;
 
-        private int Length(string origin)
+        private int MeasureValue(string origin)
         {
             var (depth, inText) = (0, false);
             for (var i = 0; ; i++)
@@ -111,7 +111,7 @@ public sealed class JsonRecords : IRecordReader
                     else if (b == '"')
                         inText = false;
                     else
-                        i += Plain(i);
+                        i += FindPlainEnd(i);
                 }
                 else if (b == '"')
                     inText = true;
@@ -125,7 +125,7 @@ public sealed class JsonRecords : IRecordReader
         }
 
         // How many further bytes of a text can be passed over at once.
-        private int Plain(int from)
+        private int FindPlainEnd(int from)
         {
             var rest = _buffer.AsSpan(_at + from + 1, _end - _at - from - 1);
             var found = rest.IndexOfAny((byte)'"', (byte)'\\');

@@ -16,14 +16,14 @@ public static class PlainTexts
     /// <exception cref="DataException">A path is missing or of another kind, or a file is damaged.</exception>
     public static IEnumerable<string> Read(IReadOnlyList<string> paths, CancellationToken cancellation = default)
     {
-        foreach (var text in paths.SelectMany(Files).SelectMany(ReadFile))
+        foreach (var text in paths.SelectMany(FindFiles).SelectMany(ReadFile))
         {
             cancellation.ThrowIfCancellationRequested();
             yield return text;
         }
     }
 
-    private static IEnumerable<string> Files(string path) =>
+    private static IEnumerable<string> FindFiles(string path) =>
         Directory.Exists(path) ? Directory.EnumerateFiles(path).Order(StringComparer.Ordinal)
         : File.Exists(path) ? [path]
         : throw new DataException($"There is no file or folder '{path}'.");

@@ -40,7 +40,7 @@ public static partial class XmlDocumentation
     /// The files of the newest SDK documentation below a .NET root, in the order of their names; none where there is none.
     /// </summary>
     /// <param name="root">The folder of <c>dotnet</c>; null for that of this process.</param>
-    public static IReadOnlyList<string> SdkFiles(string? root = null)
+    public static IReadOnlyList<string> FindSdkFiles(string? root = null)
     {
         root ??= Path.GetFullPath(Path.Combine(Path.GetDirectoryName(typeof(object).Assembly.Location)!, "..", "..", ".."));
         var pack = Path.Combine(root, "packs", "Microsoft.NETCore.App.Ref");
@@ -78,31 +78,31 @@ public static partial class XmlDocumentation
     {
         var name = member.GetAttribute("name");
         var (kind, signature) = name.Length > 2 && name[1] == ':' ? (name[0], name[2..]) : ('T', name);
-        var plain = Plain(signature);
+        var plain = SimplifySignature(signature);
         var end = plain.IndexOf('(', StringComparison.Ordinal) is var open and >= 0 ? open : plain.Length;
         var dot = plain.LastIndexOf('.', end - 1 < 0 ? 0 : end - 1);
         var type = kind == 'T' || dot < 0 ? plain : plain[..dot];
         var text = new StringBuilder(kind == 'T' ? plain : plain[(dot + 1)..]).Append('\n');
         foreach (var part in member.ChildNodes.OfType<XmlElement>())
         {
-            var words = Space().Replace(Words(part), " ").Trim();
+            var words = Space().Replace(ReadWords(part), " ").Trim();
             if (words.Length > 0)
-                text.Append(Label(part)).Append(words).Append('\n');
+                text.Append(GetLabel(part)).Append(words).Append('\n');
         }
         return (type, text.Append('\n').ToString());
     }
 
-    private static string Label(XmlElement part) =>
+    private static string GetLabel(XmlElement part) =>
         part.Name switch
         {
             "param" or "typeparam" => part.GetAttribute("name") + ": ",
             "returns" => "Returns: ",
             "value" => "Value: ",
-            "exception" => ShortName(part.GetAttribute("cref")) + ": ",
+            "exception" => ShortenName(part.GetAttribute("cref")) + ": ",
             _ => "",
         };
 
-    private static string Words(XmlNode node)
+    private static string ReadWords(XmlNode node)
     {
         var text = new StringBuilder();
         foreach (XmlNode child in node.ChildNodes)
@@ -113,10 +113,10 @@ public static partial class XmlDocumentation
                     XmlCharacterData data => data.Value,
                     XmlElement { Name: "see" or "seealso" } link when link.InnerText.Length == 0 => link.HasAttribute("langword")
                         ? link.GetAttribute("langword")
-                        : ShortName(link.GetAttribute("cref")),
+                        : ShortenName(link.GetAttribute("cref")),
                     XmlElement { Name: "paramref" or "typeparamref" } named => named.GetAttribute("name"),
-                    XmlElement { Name: "para" or "item" or "br" } block => " " + Words(block) + " ",
-                    _ => Words(child),
+                    XmlElement { Name: "para" or "item" or "br" } block => " " + ReadWords(block) + " ",
+                    _ => ReadWords(child),
                 }
             );
         }
@@ -124,15 +124,16 @@ public static partial class XmlDocumentation
     }
 
     // "T:System.Collections.Generic.List`1" -> "List"
-    private static string ShortName(string reference)
+    private static string ShortenName(string reference)
     {
-        var plain = Plain(reference.Length > 2 && reference[1] == ':' ? reference[2..] : reference);
+        var plain = SimplifySignature(reference.Length > 2 && reference[1] == ':' ? reference[2..] : reference);
         var end = plain.IndexOf('(', StringComparison.Ordinal) is var open and >= 0 ? open : plain.Length;
         var dots = plain[..end].Split('.');
         return reference.StartsWith("T:", StringComparison.Ordinal) || dots.Length < 2 ? dots[^1] : $"{dots[^2]}.{dots[^1]}";
     }
 
-    private static string Plain(string signature) => Arity().Replace(signature, "").Replace("#ctor", "ctor", StringComparison.Ordinal);
+    private static string SimplifySignature(string signature) =>
+        Arity().Replace(signature, "").Replace("#ctor", "ctor", StringComparison.Ordinal);
 
     [GeneratedRegex(@"``?\d+|@")]
     private static partial Regex Arity();

@@ -29,7 +29,7 @@ public sealed class DocumentTokenizer
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(pieceLength, 4 * Window);
         (_tokenizer, _pieceLength) = (tokenizer, pieceLength);
-        (_prefix, _suffix) = Frame(tokenizer);
+        (_prefix, _suffix) = FindFrame(tokenizer);
     }
 
     /// <summary>The ids of one document, piece by piece; one empty piece for an empty text.</summary>
@@ -47,11 +47,11 @@ public sealed class DocumentTokenizer
                 // Less than two free characters also end a block: a surrogate pair would not fit.
                 var ends = filled < _pieceLength - 1;
                 var cut = ends ? filled : FindCut(buffer.Span[..filled], guard);
-                var ids = EncodePiece(buffer.Span[..cut], guard);
+                var ids = EncodeChunk(buffer.Span[..cut], guard);
                 yield return begins && filled == 0 ? [] : [.. begins ? _prefix : [], .. ids, .. ends ? _suffix : []];
                 if (ends)
                     yield break;
-                guard = GuardBefore(buffer.Span, cut);
+                guard = CountGuard(buffer.Span, cut);
                 buffer.Span[(cut - guard)..filled].CopyTo(buffer.Span);
                 filled -= cut - guard;
             }
@@ -71,7 +71,7 @@ public sealed class DocumentTokenizer
     }
 
     // Ids of text[guard..] as they are after text[..guard].
-    private IReadOnlyList<int> EncodePiece(ReadOnlySpan<char> text, int guard) =>
+    private IReadOnlyList<int> EncodeChunk(ReadOnlySpan<char> text, int guard) =>
         guard == 0 ? _tokenizer.Encode(text) : EncodeAfter(text, guard) ?? _tokenizer.Encode(text[guard..]);
 
     private int[]? EncodeAfter(ReadOnlySpan<char> text, int guard)
@@ -85,7 +85,7 @@ public sealed class DocumentTokenizer
     {
         var last = text.Length - Window;
         var first = Math.Max(guard + 1, text.Length / 2);
-        foreach (var isPlace in (ReadOnlySpan<Func<ReadOnlySpan<char>, int, bool>>)[AfterLineEnd, BeforeSpace, BetweenCharacters])
+        foreach (var isPlace in (ReadOnlySpan<Func<ReadOnlySpan<char>, int, bool>>)[IsAfterLineEnd, IsBeforeSpace, IsBetweenCharacters])
         {
             var left = Attempts;
             for (var cut = last; cut >= first && left > 0; cut--)
@@ -98,7 +98,7 @@ public sealed class DocumentTokenizer
             }
         }
         // No place passes, as in a megabyte of one repeated letter: the tokens at the seam may then differ from the whole text's.
-        return BetweenCharacters(text, last) ? last : last - 1;
+        return IsBetweenCharacters(text, last) ? last : last - 1;
     }
 
     private bool PartsEqualWhole(ReadOnlySpan<char> text, int cut)
@@ -109,23 +109,23 @@ public sealed class DocumentTokenizer
             from++;
         if (char.IsHighSurrogate(text[to - 1]))
             to--;
-        var guard = GuardBefore(text, cut);
+        var guard = CountGuard(text, cut);
         return EncodeAfter(text[(cut - guard)..to], guard) is { } right
             && _tokenizer.Encode(text[from..to]).SequenceEqual(_tokenizer.Encode(text[from..cut]).Concat(right));
     }
 
-    private static int GuardBefore(ReadOnlySpan<char> text, int cut) => char.IsLowSurrogate(text[cut - 1]) ? 2 : 1;
+    private static int CountGuard(ReadOnlySpan<char> text, int cut) => char.IsLowSurrogate(text[cut - 1]) ? 2 : 1;
 
-    private static bool AfterLineEnd(ReadOnlySpan<char> text, int cut) =>
+    private static bool IsAfterLineEnd(ReadOnlySpan<char> text, int cut) =>
         text[cut - 1] == '\n' && !char.IsWhiteSpace(text[cut - 2]) && !char.IsWhiteSpace(text[cut]);
 
-    private static bool BeforeSpace(ReadOnlySpan<char> text, int cut) =>
+    private static bool IsBeforeSpace(ReadOnlySpan<char> text, int cut) =>
         text[cut] == ' ' && !char.IsWhiteSpace(text[cut - 1]) && !char.IsWhiteSpace(text[cut + 1]);
 
-    private static bool BetweenCharacters(ReadOnlySpan<char> text, int cut) => !char.IsLowSurrogate(text[cut]);
+    private static bool IsBetweenCharacters(ReadOnlySpan<char> text, int cut) => !char.IsLowSurrogate(text[cut]);
 
     // What the tokenizer adds before and after a text, seen on a text of one letter.
-    private static (int[] Prefix, int[] Suffix) Frame(ITokenizer tokenizer)
+    private static (int[] Prefix, int[] Suffix) FindFrame(ITokenizer tokenizer)
     {
         int[] plain = [.. tokenizer.Encode("a")];
         int[] framed = [.. tokenizer.Encode("a", addSpecial: true)];

@@ -31,7 +31,7 @@ public sealed class TokenCache
     public string FilePath => Path.Combine(Folder, Key + ".tokens");
 
     /// <summary>What tells that a file is as it was: its full path, length and time of change.</summary>
-    public static string Mark(string path)
+    public static string DescribeFile(string path)
     {
         var file = new FileInfo(path);
         return $"{file.FullName}\t{(file.Exists ? file.Length : -1)}\t{(file.Exists ? file.LastWriteTimeUtc.Ticks : 0)}";

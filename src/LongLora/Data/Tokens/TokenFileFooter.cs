@@ -38,7 +38,8 @@ internal sealed record TokenFileFooter
     public required IReadOnlyList<StoredCorpus> Corpora { get; init; }
 
     /// <summary>Where a document came from.</summary>
-    public string Origin(DocumentRecord record) => record.Number < 0 ? Origins[record.Origin] : $"{Origins[record.Origin]}:{record.Number}";
+    public string GetOrigin(DocumentRecord record) =>
+        record.Number < 0 ? Origins[record.Origin] : $"{Origins[record.Origin]}:{record.Number}";
 
     public void Write(Stream stream)
     {
@@ -56,23 +57,23 @@ internal sealed record TokenFileFooter
     {
         var tail = new byte[sizeof(int) + s_magic.Length];
         if (file.Length < tail.Length)
-            throw Damaged(file);
+            throw MakeDamagedError(file);
         file.Position = file.Length - tail.Length;
         file.ReadExactly(tail);
         var length = BinaryPrimitives.ReadInt32LittleEndian(tail);
         if (!tail.AsSpan(sizeof(int)).SequenceEqual(s_magic) || length < 2 || length > file.Length - tail.Length)
-            throw Damaged(file);
+            throw MakeDamagedError(file);
         file.Position = file.Length - tail.Length - length;
         var json = new byte[length];
         file.ReadExactly(json);
         try
         {
             var footer = JsonSerializer.Deserialize<TokenFileFooter>(json);
-            return footer is not null && footer.Fits(file.Length - tail.Length - length) ? footer : throw Damaged(file);
+            return footer is not null && footer.Fits(file.Length - tail.Length - length) ? footer : throw MakeDamagedError(file);
         }
         catch (JsonException)
         {
-            throw Damaged(file);
+            throw MakeDamagedError(file);
         }
     }
 
@@ -86,5 +87,6 @@ internal sealed record TokenFileFooter
         && SpanCount >= 0
         && SpansAt + (long)SpanCount * sizeof(LearntSpan) == bytes;
 
-    private static DataException Damaged(FileStream file) => new($"'{file.Name}' is not a whole token file of this program. Delete it.");
+    private static DataException MakeDamagedError(FileStream file) =>
+        new($"'{file.Name}' is not a whole token file of this program. Delete it.");
 }

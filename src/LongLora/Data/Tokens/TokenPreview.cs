@@ -8,7 +8,7 @@ public static class TokenPreview
     /// <summary>The tokens of an example one by one.</summary>
     /// <param name="example">The example; without labels every token counts as learnt.</param>
     /// <param name="tokenizer">The tokenizer that it was made with.</param>
-    public static IEnumerable<PreviewToken> Of(TrainingExample example, ITokenizer tokenizer)
+    public static IEnumerable<PreviewToken> Read(TrainingExample example, ITokenizer tokenizer)
     {
         var decoder = new StreamingDecoder(tokenizer, skipSpecial: false);
         for (var i = 0; i < example.Ids.Count; i++)

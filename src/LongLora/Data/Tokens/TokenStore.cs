@@ -123,7 +123,7 @@ public sealed unsafe class TokenStore : IDisposable
         var spans = Spans;
         long end = start + target.Length,
             at = start;
-        for (var i = FirstSpanEndingAfter(spans, start); i < spans.Length && spans[i].Start < end; i++)
+        for (var i = FindFirstSpanEndingAfter(spans, start); i < spans.Length && spans[i].Start < end; i++)
         {
             if (spans[i].Start > at)
                 target[(int)(at - start)..(int)(spans[i].Start - start)].Fill(TrainingExample.IgnoredLabel);
@@ -134,7 +134,7 @@ public sealed unsafe class TokenStore : IDisposable
 
     /// <summary>The document that holds a token; a separator belongs to the document that it ends.</summary>
     /// <param name="token">The token's place.</param>
-    public int DocumentAt(long token)
+    public int FindDocument(long token)
     {
         var records = Records;
         int low = 0,
@@ -154,7 +154,7 @@ public sealed unsafe class TokenStore : IDisposable
 
     private ReadOnlySpan<LearntSpan> Spans => new(_data + _footer.SpansAt, _footer.SpanCount);
 
-    private static int FirstSpanEndingAfter(ReadOnlySpan<LearntSpan> spans, long token)
+    private static int FindFirstSpanEndingAfter(ReadOnlySpan<LearntSpan> spans, long token)
     {
         int low = 0,
             high = spans.Length;
@@ -186,7 +186,7 @@ public sealed unsafe class TokenStore : IDisposable
             get
             {
                 var record = store.Records[index];
-                return new StoredDocument(record.Start, record.Length, store._footer.Origin(record));
+                return new StoredDocument(record.Start, record.Length, store._footer.GetOrigin(record));
             }
         }
 

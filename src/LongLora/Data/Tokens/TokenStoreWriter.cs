@@ -39,7 +39,7 @@ internal sealed class TokenStoreWriter : IDisposable
     public TokenStoreWriter(string folder, int? separator, long? maxTokens)
     {
         (_folder, _separator, _maxTokens) = (folder, separator, maxTokens ?? long.MaxValue);
-        Guard(() => _file = TemporaryFile());
+        Guard(() => _file = CreateTemporaryFile());
     }
 
     private long Position => _written + _filled;
@@ -53,7 +53,7 @@ internal sealed class TokenStoreWriter : IDisposable
         {
             if (Position >= _maxTokens)
                 break;
-            if (begins || !(example.IsPiece && _open && _origin == example.Origin))
+            if (begins || !(example.IsJoined && _open && _origin == example.Origin))
             {
                 Begin(example);
                 if (begins)
@@ -83,7 +83,7 @@ internal sealed class TokenStoreWriter : IDisposable
             var spansAt = file.Position;
             if (_hasLabels)
                 file.Write(MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(_spans)));
-            var layout = LayoutDigest();
+            var layout = ComputeLayoutDigest();
             if (_hasLabels)
                 _hash.AppendData(MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(_spans)));
             new TokenFileFooter
@@ -116,7 +116,7 @@ internal sealed class TokenStoreWriter : IDisposable
     private void Begin(TrainingExample example)
     {
         Close();
-        if (_separator is { } id && _hasSeparator && !example.IsPiece)
+        if (_separator is { } id && _hasSeparator && !example.IsJoined)
             AppendToken(id, learnt: true);
         (_open, _hasSeparator, _documentStart, _origin) = (true, true, Position, example.Origin);
     }
@@ -143,14 +143,14 @@ internal sealed class TokenStoreWriter : IDisposable
     private void AppendToken(int id, bool learnt)
     {
         if (learnt)
-            Learn();
+            ExtendSpans();
         _block[_filled++] = id;
         if (_filled == BlockTokens)
             Guard(Flush);
     }
 
     // Extends the last stretch, or begins one.
-    private void Learn()
+    private void ExtendSpans()
     {
         var at = Position;
         var last = _spans.Count > 0 ? _spans[^1] : default;
@@ -164,14 +164,14 @@ internal sealed class TokenStoreWriter : IDisposable
     {
         if (_open && Position > _documentStart)
         {
-            var (origin, number) = Origin(_origin);
+            var (origin, number) = FindOrigin(_origin);
             _documents.Add(new DocumentRecord(_documentStart, Position - _documentStart, origin, number));
         }
         _open = false;
     }
 
     // "data.jsonl:17" is kept as a name that many documents share, and a number.
-    private (int Id, int Number) Origin(string text)
+    private (int Id, int Number) FindOrigin(string text)
     {
         var colon = text.LastIndexOf(':');
         var number = -1;
@@ -210,7 +210,7 @@ internal sealed class TokenStoreWriter : IDisposable
         var narrow = _file!;
         narrow.Flush();
         narrow.Position = 0;
-        var wide = TemporaryFile();
+        var wide = CreateTemporaryFile();
         var buffer = new ushort[BlockTokens];
         for (var left = _written; left > 0; )
         {
@@ -223,7 +223,7 @@ internal sealed class TokenStoreWriter : IDisposable
         (_file, _tokenSize) = (wide, sizeof(int));
     }
 
-    private string LayoutDigest()
+    private string ComputeLayoutDigest()
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         var lengths = new long[2 * 1024];
@@ -243,7 +243,7 @@ internal sealed class TokenStoreWriter : IDisposable
     }
 
     // Removed when closed, and on Unix already nameless while it is open.
-    private FileStream TemporaryFile() => ScratchFile.Create(_folder, "tokens", 1 << 20);
+    private FileStream CreateTemporaryFile() => ScratchFile.Create(_folder, "tokens", 1 << 20);
 
     private void Guard(Action action)
     {

@@ -80,7 +80,7 @@ internal sealed partial class GgufArchitecture
     /// </summary>
     private int Context =>
         Math.Min(
-            RopeScaling.CurrentContext(_config),
+            RopeScaling.GetCurrentContext(_config),
             _config.SlidingWindow is { } window && _config.FirstWindowedLayer < _config.LayerCount ? window : int.MaxValue
         );
 
@@ -148,10 +148,10 @@ internal sealed partial class GgufArchitecture
         var scaling = _config.RopeScaling;
         if (scaling.Kind == "llama3")
         {
-            var plain = RopeScaling.Frequencies(_config with { RopeScaling = RopeScalingConfig.None }, _config.MaxPositions).Inverse;
+            var plain = RopeScaling.ComputeFrequencies(_config with { RopeScaling = RopeScalingConfig.None }, _config.MaxPositions).Inverse;
             yield return (
                 "rope_freqs.weight",
-                [.. plain.Zip(RopeScaling.Frequencies(_config, _config.MaxPositions).Inverse, (p, s) => p / s)]
+                [.. plain.Zip(RopeScaling.ComputeFrequencies(_config, _config.MaxPositions).Inverse, (p, s) => p / s)]
             );
         }
         if (scaling.Kind == "longrope")
@@ -164,7 +164,7 @@ internal sealed partial class GgufArchitecture
     private IEnumerable<(string, object)> Scaling()
     {
         var scaling = _config.RopeScaling;
-        var original = (uint)RopeScaling.OriginalContext(_config);
+        var original = (uint)RopeScaling.GetOriginalContext(_config);
         switch (scaling.Kind)
         {
             case "default":
@@ -193,7 +193,7 @@ internal sealed partial class GgufArchitecture
                     ("rope.scaling.original_context_length", original),
                     (
                         "rope.scaling.attn_factor",
-                        (float)RopeScaling.Frequencies(_config, RopeScaling.CurrentContext(_config)).AttentionFactor
+                        (float)RopeScaling.ComputeFrequencies(_config, RopeScaling.GetCurrentContext(_config)).AttentionFactor
                     ),
                 ];
             default:

@@ -92,7 +92,7 @@ public static class GgufExporter
         foreach (var (name, adapter) in set.Adapters)
         {
             var weight = name + ".weight";
-            tensors.Add(Of(GgufArchitecture.TensorName(weight) + ".lora_a", type, [adapter.PlainRank, adapter.A.Shape[1]], adapter.PlainA));
+            tensors.Add(Of(GgufArchitecture.TensorName(weight) + ".lora_a", type, [adapter.PlainRank, adapter.A.Shape[1]], adapter.MakePlainA));
             tensors.Add(
                 Of(GgufArchitecture.TensorName(weight) + ".lora_b", type, [adapter.B.Shape[0], adapter.PlainRank], () =>
                     Arranged(architecture, weight, ScaledB(adapter, set.Options.Alpha))
@@ -108,8 +108,8 @@ public static class GgufExporter
     {
         var rest = adapter.Scale * adapter.PlainRank / alpha;
         if (rest == 1)
-            return adapter.PlainB();
-        using var b = adapter.PlainB();
+            return adapter.MakePlainB();
+        using var b = adapter.MakePlainB();
         return b.detach().mul(Scalars.Of(rest));
     }
 

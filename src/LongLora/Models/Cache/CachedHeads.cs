@@ -11,7 +11,7 @@ internal sealed class CachedHeads : IDisposable
     private readonly ScalarType _computeType;
     private readonly int _rows;
 
-    /// <summary>Empty places.</summary>
+    /// <summary>Empty slots.</summary>
     /// <param name="model">Gives heads, device and the type that is computed in.</param>
     /// <param name="capacity">C.</param>
     /// <param name="rows">B.</param>
@@ -29,30 +29,30 @@ internal sealed class CachedHeads : IDisposable
         };
         Tensor Make(long size, ScalarType kind) =>
             HostMemory
-                .Apart(() => empty([rows, model.Config.KeyValueHeadCount, capacity, size], kind, model.Device))
+                .AllocateApart(() => empty([rows, model.Config.KeyValueHeadCount, capacity, size], kind, model.Device))
                 .DetachFromDisposeScope();
         _numbers = Make(model.Config.HeadSize, stored);
         if (stored == ScalarType.Int8)
             _scales = Make(1, ScalarType.Float32);
     }
 
-    /// <summary>Bytes of all places.</summary>
-    internal long ByteCount => Bytes(_numbers) + (_scales is null ? 0 : Bytes(_scales));
+    /// <summary>Bytes of all slots.</summary>
+    internal long ByteCount => CountBytes(_numbers) + (_scales is null ? 0 : CountBytes(_scales));
 
     /// <summary>Writes heads [1, J, l, K] to places from <paramref name="start"/> on.</summary>
     internal void Write(int row, long start, Tensor part)
     {
-        var places = Places(_numbers, row, start, part.size(2));
+        var slots = SelectSlots(_numbers, row, start, part.size(2));
         if (_scales is null)
         {
-            places.copy_(part);
+            slots.copy_(part);
             return;
         }
         using var scope = NewDisposeScope();
         // A head of zeros has the scale 0 and is read as zeros.
         var largest = part.abs().amax([-1], keepdim: true).to(ScalarType.Float32);
-        Places(_scales, row, start, part.size(2)).copy_(largest.div(Scalars.Of(127)));
-        places.copy_(part.mul(largest.reciprocal().mul_(Scalars.Of(127)).nan_to_num(0, 0, 0)).round_());
+        SelectSlots(_scales, row, start, part.size(2)).copy_(largest.div(Scalars.Of(127)));
+        slots.copy_(part.mul(largest.reciprocal().mul_(Scalars.Of(127)).nan_to_num(0, 0, 0)).round_());
     }
 
     /// <summary>
@@ -60,12 +60,12 @@ internal sealed class CachedHeads : IDisposable
     /// </summary>
     internal Tensor Read(int row, long start, long count)
     {
-        var places = Places(_numbers, row, start, count);
-        if (places.dtype == _computeType)
-            return places;
+        var slots = SelectSlots(_numbers, row, start, count);
+        if (slots.dtype == _computeType)
+            return slots;
         using var scope = NewDisposeScope();
-        var wide = places.to(_computeType);
-        return (_scales is null ? wide : wide.mul_(Places(_scales, row, start, count))).MoveToOuterDisposeScope();
+        var wide = slots.to(_computeType);
+        return (_scales is null ? wide : wide.mul_(SelectSlots(_scales, row, start, count))).MoveToOuterDisposeScope();
     }
 
     /// <summary>Takes the first places of all rows from another with the same rows and numbers.</summary>
@@ -76,10 +76,10 @@ internal sealed class CachedHeads : IDisposable
         _scales?.narrow(2, 0, count).copy_(other._scales!.narrow(2, 0, count));
     }
 
-    private Tensor Places(Tensor all, int row, long start, long count) =>
+    private Tensor SelectSlots(Tensor all, int row, long start, long count) =>
         (_rows == 1 ? all : all.narrow(0, row, 1)).narrow(2, start, count);
 
-    private static long Bytes(Tensor tensor) => tensor.numel() * tensor.element_size();
+    private static long CountBytes(Tensor tensor) => tensor.numel() * tensor.element_size();
 
     /// <inheritdoc/>
     public void Dispose()

@@ -25,7 +25,7 @@ public static class CachedPass
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var start = cache.Length(row);
+        var start = cache.GetLength(row);
         Require(cache, row, ids.Length);
         using var tokens = tensor(ids.ToArray(), [1, ids.Length], device: model.Device);
         var hidden = Walk(model, tokens, cache, [row], positions.Narrow(start, ids.Length));
@@ -53,8 +53,8 @@ public static class CachedPass
         foreach (var row in rows)
             Require(cache, row, 1);
         using var tokens = tensor(ids.ToArray(), [ids.Length, 1], device: model.Device);
-        var places = rows.Select(cache.Length).ToArray();
-        var hidden = Walk(model, tokens, cache, rows, rows.Count == 1 ? positions.Narrow(places[0], 1) : positions.OfRows(places));
+        var starts = rows.Select(cache.GetLength).ToArray();
+        var hidden = Walk(model, tokens, cache, rows, rows.Count == 1 ? positions.Narrow(starts[0], 1) : positions.ForRows(starts));
         foreach (var row in rows)
             cache.Advance(row, 1);
         return hidden.MoveToOuterDisposeScope();
@@ -96,9 +96,9 @@ public static class CachedPass
 
     private static void Require(KeyValueCache cache, int row, int count)
     {
-        if (cache.Length(row) + count > cache.Capacity)
+        if (cache.GetLength(row) + count > cache.Capacity)
             throw new ShapeException(
-                $"The cache has room for {cache.Capacity} tokens; row {row} holds {cache.Length(row)} and {count} more were given."
+                $"The cache has room for {cache.Capacity} tokens; row {row} holds {cache.GetLength(row)} and {count} more were given."
             );
     }
 

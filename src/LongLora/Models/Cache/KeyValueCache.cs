@@ -42,7 +42,7 @@ public sealed class KeyValueCache : IDisposable
     public long ByteCount => _keys.Concat(_values).Sum(heads => heads.ByteCount);
 
     /// <summary>Tokens that a row holds.</summary>
-    public int Length(int row) => _lengths[row];
+    public int GetLength(int row) => _lengths[row];
 
     /// <summary>Forgets all but the first tokens of a row: what a text shares with the one before it need not be read again.</summary>
     /// <param name="row">The row.</param>

@@ -22,11 +22,11 @@ public sealed class StreamingCache : IDisposable
     private const int LargestChunk = 512;
 
     private readonly CachedHeads[] _keys,
-        _values; // places 0 to S - 1: sinks; S + i mod W: token S + i
-    private readonly Tensor[] _sinkKeys; // [1, J, S, K], not turned
+        _values; // slots 0 to S - 1: sinks; S + i mod W: token S + i
+    private readonly Tensor[] _sinkKeys; // [1, J, S, K], not rotated
     private readonly RopeFrequencies _frequencies;
     private readonly Device _device;
-    private long _sinkPlace; // where in the text the first sink stands for the keys at places 0 to S - 1; -1 for unknown
+    private long _sinkPosition; // position of the first sink for which slots 0 to S - 1 are rotated; -1 if unknown
 
     /// <summary>An empty cache.</summary>
     /// <param name="model">The model it is for.</param>
@@ -35,8 +35,8 @@ public sealed class StreamingCache : IDisposable
     /// <exception cref="ConfigurationException">Sinks and window are not inside the model's context.</exception>
     public StreamingCache(CausalLanguageModel model, StreamingOptions options, KeyValueType? type = null)
     {
-        (SinkTokens, Window, _device) = (options.SinkTokens, options.WindowFor(model.Config), model.Device);
-        _frequencies = RopeScaling.Frequencies(model.Config, SinkTokens + Window);
+        (SinkTokens, Window, _device) = (options.SinkTokens, options.GetWindow(model.Config), model.Device);
+        _frequencies = RopeScaling.ComputeFrequencies(model.Config, SinkTokens + Window);
         CachedHeads[] Make() => [.. model.Blocks.Select(_ => new CachedHeads(model, SinkTokens + Window, 1, type))];
         (_keys, _values) = (Make(), Make());
         _sinkKeys =
@@ -80,21 +80,23 @@ public sealed class StreamingCache : IDisposable
     }
 
     /// <summary>Forgets everything.</summary>
-    public void Clear() => (Length, _sinkPlace) = (0, 0);
+    public void Clear() => (Length, _sinkPosition) = (0, 0);
 
     /// <summary>What the next tokens need in every block: rotary tables and who sees whom. The caller disposes it.</summary>
     internal StreamingStep Begin(int count)
     {
         if (count < 1 || count > ChunkTokens)
             throw new ShapeException($"A streaming cache reads 1 to {ChunkTokens} tokens at once; {count} were given.");
-        return count == 1 ? StreamingStep.OfToken(this, _frequencies, _device) : StreamingStep.OfChunk(this, _frequencies, _device, count);
+        return count == 1
+            ? StreamingStep.ForToken(this, _frequencies, _device)
+            : StreamingStep.ForChunk(this, _frequencies, _device, count);
     }
 
     /// <summary>Counts tokens in that every block has read.</summary>
     internal void Advance(StreamingStep step)
     {
         // A chunk leaves the sinks at their places unturned.
-        (Length, _sinkPlace) = (Length + step.Count, step.Count == 1 ? step.SinkPlace : -1);
+        (Length, _sinkPosition) = (Length + step.Count, step.Count == 1 ? step.SinkPosition : -1);
     }
 
     /// <summary>
@@ -123,16 +125,16 @@ public sealed class StreamingCache : IDisposable
 
     private Tensor AttendToken(int block, Tensor query, Tensor key, Tensor value, StreamingStep step)
     {
-        if (step.Sinks > 0 && (step.SinkPlace != _sinkPlace || step.NewSinks > 0))
-            _keys[block].Write(0, 0, Turn(_sinkKeys[block].narrow(2, 0, step.Sinks), step.SinkTurns));
+        if (step.Sinks > 0 && (step.SinkPosition != _sinkPosition || step.NewSinks > 0))
+            _keys[block].Write(0, 0, Rotate(_sinkKeys[block].narrow(2, 0, step.Sinks), step.SinkRotations));
         if (step.NewSinks == 0)
         {
-            _keys[block].Write(0, Place(Length), Turn(key, step.Turns));
-            _values[block].Write(0, Place(Length), value);
+            _keys[block].Write(0, FindSlot(Length), Rotate(key, step.Rotations));
+            _values[block].Write(0, FindSlot(Length), value);
         }
         var held = Math.Min(Length + 1, SinkTokens + Window);
         return Dispatcher.ScaledDotProductAttention(
-            Turn(query, step.Turns),
+            Rotate(query, step.Rotations),
             _keys[block].Read(0, 0, held),
             _values[block].Read(0, 0, held),
             null,
@@ -145,30 +147,30 @@ public sealed class StreamingCache : IDisposable
     {
         var (fresh, first) = (step.Count - step.NewSinks, Length + step.NewSinks);
         Tensor New(Tensor heads) => heads.narrow(2, step.NewSinks, fresh);
-        var (newKeys, newValues) = (New(Turn(key, step.Turns)), New(value));
+        var (newKeys, newValues) = (New(Rotate(key, step.Rotations)), New(value));
         // [1, J, n, K]: sinks, the ring in the order of its places, the new tokens
         var keys = cat([_keys[block].Read(0, SinkTokens, step.Ring), newKeys], 2);
         var values = cat([_values[block].Read(0, 0, step.Sinks), _values[block].Read(0, SinkTokens, step.Ring), newValues], 2);
-        var sinks = Turn(_sinkKeys[block].narrow(2, 0, step.Sinks), step.SinkTurns);
+        var sinks = Rotate(_sinkKeys[block].narrow(2, 0, step.Sinks), step.SinkRotations);
         // the kernel divides by the root of 2 K
-        var queries = cat([Turn(query, step.PlaceTurns!), Turn(query, step.Turns)], 3).mul_(Scalars.Of(Math.Sqrt(2)));
+        var queries = cat([Rotate(query, step.CacheRotations!), Rotate(query, step.Rotations)], 3).mul_(Scalars.Of(Math.Sqrt(2)));
         var both = cat([cat([sinks, zeros_like(sinks)], 3), cat([zeros_like(keys), keys], 3)], 2); // -> [1, J, n, 2 K]
         var result = MaskedAttention.Attend(queries, both, cat([values, zeros_like(values)], 3), step.Mask!).narrow(3, 0, query.size(3));
         for (long written = 0, count; written < fresh; written += count)
         {
             // Up to the end of the ring, then from its beginning.
-            var place = Place(first + written);
-            count = Math.Min(fresh - written, SinkTokens + Window - place);
-            _keys[block].Write(0, place, newKeys.narrow(2, written, count));
-            _values[block].Write(0, place, newValues.narrow(2, written, count));
+            var slot = FindSlot(first + written);
+            count = Math.Min(fresh - written, SinkTokens + Window - slot);
+            _keys[block].Write(0, slot, newKeys.narrow(2, written, count));
+            _values[block].Write(0, slot, newValues.narrow(2, written, count));
         }
         return result;
     }
 
-    private long Place(long token) => SinkTokens + (token - SinkTokens) % Window;
+    private long FindSlot(long token) => SinkTokens + (token - SinkTokens) % Window;
 
     // [1, J, l, K]
-    private static Tensor Turn(Tensor heads, RotaryEmbedding turns) => turns.Rotate(heads.transpose(1, 2)).transpose(1, 2);
+    private static Tensor Rotate(Tensor heads, RotaryEmbedding rotations) => rotations.Rotate(heads.transpose(1, 2)).transpose(1, 2);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -196,44 +198,44 @@ internal sealed class StreamingStep : IDisposable
     internal required int Ring { get; init; }
 
     /// <summary>Where the first sink stands to the new tokens' own places in the text.</summary>
-    internal required long SinkPlace { get; init; }
+    internal required long SinkPosition { get; init; }
 
     /// <summary>Tables of the new tokens' places in the text.</summary>
-    internal required RotaryEmbedding Turns { get; init; }
+    internal required RotaryEmbedding Rotations { get; init; }
 
     /// <summary>Tables of the sinks.</summary>
-    internal required RotaryEmbedding SinkTurns { get; init; }
+    internal required RotaryEmbedding SinkRotations { get; init; }
 
     /// <summary>Tables of the new tokens' places in the cache, which sinks see; for chunks.</summary>
-    internal RotaryEmbedding? PlaceTurns { get; init; }
+    internal RotaryEmbedding? CacheRotations { get; init; }
 
     /// <summary>[l, n], true where a token looks; for chunks.</summary>
     internal Tensor? Mask { get; init; }
 
     // The sinks move along with the token: they stand right before the window.
-    internal static StreamingStep OfToken(StreamingCache cache, RopeFrequencies frequencies, Device device)
+    internal static StreamingStep ForToken(StreamingCache cache, RopeFrequencies frequencies, Device device)
     {
-        var (token, sinks) = (cache.Length, SinksOf(cache, 1));
-        var place = Math.Max(0, token - (cache.SinkTokens + cache.Window - 1));
+        var (token, sinks) = (cache.Length, CountSinks(cache, 1));
+        var sinkPosition = Math.Max(0, token - (cache.SinkTokens + cache.Window - 1));
         return new()
         {
             Count = 1,
             Sinks = sinks,
-            NewSinks = NewSinksOf(cache, 1),
-            Ring = RingOf(cache),
-            SinkPlace = place,
-            Turns = RotaryEmbedding.At(frequencies, [token], device),
-            SinkTurns = RotaryEmbedding.At(frequencies, [.. Enumerable.Range(0, sinks).Select(j => place + j)], device),
+            NewSinks = CountNewSinks(cache, 1),
+            Ring = CountRingTokens(cache),
+            SinkPosition = sinkPosition,
+            Rotations = RotaryEmbedding.At(frequencies, [token], device),
+            SinkRotations = RotaryEmbedding.At(frequencies, [.. Enumerable.Range(0, sinks).Select(j => sinkPosition + j)], device),
         };
     }
 
     // The tokens of a chunk stand each in another place to the sinks: these stay, and queries are turned for them alone.
-    internal static StreamingStep OfChunk(StreamingCache cache, RopeFrequencies frequencies, Device device, int count)
+    internal static StreamingStep ForChunk(StreamingCache cache, RopeFrequencies frequencies, Device device, int count)
     {
-        var (sinks, newSinks, ring) = (SinksOf(cache, count), NewSinksOf(cache, count), RingOf(cache));
+        var (sinks, newSinks, ring) = (CountSinks(cache, count), CountNewSinks(cache, count), CountRingTokens(cache));
         long[] tokens = [.. Enumerable.Range(0, count).Select(i => cache.Length + i)];
         // Token of a place in the ring: the last one before the chunk that falls on it.
-        long InRing(long place) => cache.SinkTokens + place + cache.Window * ((cache.Length - 1 - cache.SinkTokens - place) / cache.Window);
+        long InRing(long slot) => cache.SinkTokens + slot + cache.Window * ((cache.Length - 1 - cache.SinkTokens - slot) / cache.Window);
         long[] keys = [.. Enumerable.Range(0, ring).Select(i => InRing(i)), .. tokens.Skip(newSinks)];
         var mask = new bool[count * (sinks + keys.Length)];
         for (var i = 0; i < count; i++)
@@ -250,10 +252,10 @@ internal sealed class StreamingStep : IDisposable
             Sinks = sinks,
             NewSinks = newSinks,
             Ring = ring,
-            SinkPlace = 0,
-            Turns = RotaryEmbedding.At(frequencies, tokens, device),
-            SinkTurns = RotaryEmbedding.At(frequencies, [.. Enumerable.Range(0, sinks).Select(j => (long)j)], device),
-            PlaceTurns = RotaryEmbedding.At(
+            SinkPosition = 0,
+            Rotations = RotaryEmbedding.At(frequencies, tokens, device),
+            SinkRotations = RotaryEmbedding.At(frequencies, [.. Enumerable.Range(0, sinks).Select(j => (long)j)], device),
+            CacheRotations = RotaryEmbedding.At(
                 frequencies,
                 [.. tokens.Select(t => Math.Min(t, cache.SinkTokens + cache.Window - 1L))],
                 device
@@ -262,17 +264,17 @@ internal sealed class StreamingStep : IDisposable
         };
     }
 
-    private static int SinksOf(StreamingCache cache, int count) => (int)Math.Min(cache.SinkTokens, cache.Length + count);
+    private static int CountSinks(StreamingCache cache, int count) => (int)Math.Min(cache.SinkTokens, cache.Length + count);
 
-    private static int NewSinksOf(StreamingCache cache, int count) => (int)Math.Clamp(cache.SinkTokens - cache.Length, 0, count);
+    private static int CountNewSinks(StreamingCache cache, int count) => (int)Math.Clamp(cache.SinkTokens - cache.Length, 0, count);
 
-    private static int RingOf(StreamingCache cache) => (int)Math.Clamp(cache.Length - cache.SinkTokens, 0, cache.Window);
+    private static int CountRingTokens(StreamingCache cache) => (int)Math.Clamp(cache.Length - cache.SinkTokens, 0, cache.Window);
 
     public void Dispose()
     {
-        Turns.Dispose();
-        SinkTurns.Dispose();
-        PlaceTurns?.Dispose();
+        Rotations.Dispose();
+        SinkRotations.Dispose();
+        CacheRotations?.Dispose();
         Mask?.Dispose();
     }
 }

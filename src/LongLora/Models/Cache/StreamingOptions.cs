@@ -19,10 +19,10 @@ public sealed record StreamingOptions
 
     /// <summary>W for a model.</summary>
     /// <exception cref="ConfigurationException">Sinks and window are not inside the model's context.</exception>
-    public int WindowFor(ModelConfig config)
+    public int GetWindow(ModelConfig config)
     {
-        var context = RopeScaling.CurrentContext(config);
-        var narrowest = Enumerable.Range(0, config.LayerCount).Select(config.WindowOf).Min() ?? int.MaxValue;
+        var context = RopeScaling.GetCurrentContext(config);
+        var narrowest = Enumerable.Range(0, config.LayerCount).Select(config.GetWindow).Min() ?? int.MaxValue;
         var window = Window ?? Math.Min(context, narrowest) - SinkTokens;
         if (SinkTokens < 0 || window < 1)
             throw new ConfigurationException(

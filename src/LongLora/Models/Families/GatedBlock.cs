@@ -51,7 +51,7 @@ internal sealed class GatedBlock(ModelConfig config, int layer) : DecoderBlock
     public override int HeadGroups { get; } = config.KeyValueHeadCount;
 
     /// <inheritdoc/>
-    public override int? Window { get; } = config.WindowOf(layer);
+    public override int? Window { get; } = config.GetWindow(layer);
 
     /// <inheritdoc/>
     public override IReadOnlyList<LinearLayer> AttentionLayers =>
@@ -62,7 +62,7 @@ internal sealed class GatedBlock(ModelConfig config, int layer) : DecoderBlock
         [.. new[] { Query, Key, Value }.Where(p => p.Norm is not null).Select(p => p.Layer)];
 
     /// <inheritdoc/>
-    internal override int SlicesOf(LinearLayer layer) => new[] { Query, Key, Value }.Count(p => p.Layer == layer);
+    internal override int CountSlices(LinearLayer layer) => new[] { Query, Key, Value }.Count(p => p.Layer == layer);
 
     /// <inheritdoc/>
     public override AttentionInputs Project(Tensor input, int firstGroup, int groupCount, ForwardContext context)
@@ -134,7 +134,7 @@ internal sealed record HeadProjection(LinearLayer Layer, int HeadSize, long Firs
         }
         var flat = gradient.reshape(-1, (long)count * HeadSize); // -> [B L, h K]
         Layer.AccumulateGradients(input.reshape(-1, input.size(2)), flat, Outputs(first, count));
-        return Layer.InputGradient(flat, null, Outputs(first, count)).MoveToOuterDisposeScope();
+        return Layer.ComputeInputGradient(flat, null, Outputs(first, count)).MoveToOuterDisposeScope();
     }
 
     // [B, L, D] -> [B, L, h K] -> [B, L, h, K]

@@ -19,12 +19,12 @@ internal static class GptNeoX
 
     private static ModelParts Build(ModelConfig config, LayerBuilder layers)
     {
-        var embedding = layers.Embedding("gpt_neox.embed_in", config.VocabularySize, config.HiddenSize);
+        var embedding = layers.AddEmbedding("gpt_neox.embed_in", config.VocabularySize, config.HiddenSize);
         var blocks = new DecoderBlock[config.LayerCount];
         for (var i = 0; i < blocks.Length; i++)
             blocks[i] = new Block(config, layers, $"gpt_neox.layers.{i}");
-        var norm = layers.LayerNorm("gpt_neox.final_layer_norm", config.HiddenSize, config.NormEpsilon);
-        return new(embedding, blocks, norm, layers.Head("embed_out", embedding, config.TiedEmbeddings));
+        var norm = layers.AddLayerNorm("gpt_neox.final_layer_norm", config.HiddenSize, config.NormEpsilon);
+        return new(embedding, blocks, norm, layers.AddHead("embed_out", embedding, config.TiedEmbeddings));
     }
 
     // Rotary table and causal mask, stored by early exports.
@@ -50,12 +50,12 @@ internal static class GptNeoX
             );
             int model = config.HiddenSize,
                 mlp = config.IntermediateSize;
-            AttentionNorm = layers.LayerNorm(name + ".input_layernorm", model, config.NormEpsilon);
-            _all = layers.Linear(name + ".attention.query_key_value", model, 3L * model, config.AttentionBias); // head by head: q, k, v
-            AttentionOutput = layers.Linear(name + ".attention.dense", model, model, config.AttentionBias);
-            MlpNorm = layers.LayerNorm(name + ".post_attention_layernorm", model, config.NormEpsilon);
-            _wide = layers.Linear(name + ".mlp.dense_h_to_4h", model, mlp, bias: true);
-            MlpOutput = layers.Linear(name + ".mlp.dense_4h_to_h", mlp, model, bias: true);
+            AttentionNorm = layers.AddLayerNorm(name + ".input_layernorm", model, config.NormEpsilon);
+            _all = layers.AddLinear(name + ".attention.query_key_value", model, 3L * model, config.AttentionBias); // head by head: q, k, v
+            AttentionOutput = layers.AddLinear(name + ".attention.dense", model, model, config.AttentionBias);
+            MlpNorm = layers.AddLayerNorm(name + ".post_attention_layernorm", model, config.NormEpsilon);
+            _wide = layers.AddLinear(name + ".mlp.dense_h_to_4h", model, mlp, bias: true);
+            MlpOutput = layers.AddLinear(name + ".mlp.dense_4h_to_h", mlp, model, bias: true);
         }
 
         public override bool IsParallel { get; }
@@ -78,11 +78,11 @@ internal static class GptNeoX
             // [B, L, D] -> [B, L, h, 3, K]
             var heads = _all.Forward(input, Outputs(firstGroup, groupCount)).unflatten(2, [groupCount, 3, _headSize]);
             // -> [B, h, L, K]
-            Tensor Turned(int part) => context.Positions.Rotate(heads.select(3, part)).transpose(1, 2).MoveToOuterDisposeScope();
+            Tensor Rotate(int part) => context.Positions.Rotate(heads.select(3, part)).transpose(1, 2).MoveToOuterDisposeScope();
             // Copied, so that the three in one can go.
             return new(
-                Turned(0),
-                Turned(1),
+                Rotate(0),
+                Rotate(1),
                 heads.select(3, 2).contiguous().transpose(1, 2).MoveToOuterDisposeScope(),
                 new HeadSlice(firstGroup, groupCount, HeadGroups)
             );
@@ -107,7 +107,7 @@ internal static class GptNeoX
             ); // [B, h, L, K] -> [B, L, h, 3, K]
             var (flat, outputs) = (heads.view(-1, 3L * groupCount * _headSize), Outputs(firstGroup, groupCount));
             _all.AccumulateGradients(input.reshape(-1, input.size(2)), flat, outputs);
-            return _all.InputGradient(flat, null, outputs).view(input.shape).MoveToOuterDisposeScope();
+            return _all.ComputeInputGradient(flat, null, outputs).view(input.shape).MoveToOuterDisposeScope();
         }
 
         public override Tensor Activate(Tensor input)

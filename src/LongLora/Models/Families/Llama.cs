@@ -11,24 +11,24 @@ internal static class Llama
 {
     internal static ModelFamily Family { get; } = new(Build, "lm_head", IsIgnored);
 
-    internal static ModelParts Build(ModelConfig config, LayerBuilder layers) => Build(config, layers, Block);
+    internal static ModelParts Build(ModelConfig config, LayerBuilder layers) => Build(config, layers, BuildBlock);
 
     /// <summary>The chain around the blocks, whose names the relatives have kept.</summary>
     internal static ModelParts Build(ModelConfig config, LayerBuilder layers, Func<ModelConfig, LayerBuilder, int, GatedBlock> block)
     {
-        var embedding = layers.Embedding("model.embed_tokens", config.VocabularySize, config.HiddenSize);
+        var embedding = layers.AddEmbedding("model.embed_tokens", config.VocabularySize, config.HiddenSize);
         var blocks = new DecoderBlock[config.LayerCount];
         for (var i = 0; i < blocks.Length; i++)
             blocks[i] = block(config, layers, i);
-        var norm = layers.RmsNorm("model.norm", config.HiddenSize, config.NormEpsilon);
-        return new(embedding, blocks, norm, layers.Head("lm_head", embedding, config.TiedEmbeddings));
+        var norm = layers.AddRmsNorm("model.norm", config.HiddenSize, config.NormEpsilon);
+        return new(embedding, blocks, norm, layers.AddHead("lm_head", embedding, config.TiedEmbeddings));
     }
 
     /// <summary>Stored by early exports, computed here from the config.</summary>
     internal static bool IsIgnored(string name) => name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal);
 
-    private static GatedBlock Block(ModelConfig config, LayerBuilder layers, int layer) =>
-        Block(config, layers, layer, config.AttentionBias, config.AttentionBias);
+    private static GatedBlock BuildBlock(ModelConfig config, LayerBuilder layers, int layer) =>
+        BuildBlock(config, layers, layer, config.AttentionBias, config.AttentionBias);
 
     /// <summary>A block with q, k, v, gate and up in layers of their own.</summary>
     /// <param name="config">The architecture.</param>
@@ -37,7 +37,7 @@ internal static class Llama
     /// <param name="inputBias">Whether q, k and v have a bias.</param>
     /// <param name="outputBias">Whether o has one.</param>
     /// <param name="headNorms">Whether each query and key head has an RMSNorm of its own.</param>
-    internal static GatedBlock Block(
+    internal static GatedBlock BuildBlock(
         ModelConfig config,
         LayerBuilder layers,
         int layer,
@@ -51,22 +51,22 @@ internal static class Llama
             mlp = config.IntermediateSize;
         HeadProjection Heads(string letter, int count, bool norm = false) =>
             new(
-                layers.Linear($"{name}.self_attn.{letter}_proj", model, (long)count * config.HeadSize, inputBias),
+                layers.AddLinear($"{name}.self_attn.{letter}_proj", model, (long)count * config.HeadSize, inputBias),
                 config.HeadSize,
-                Norm: norm ? layers.RmsNorm($"{name}.self_attn.{letter}_norm", config.HeadSize, config.NormEpsilon) : null
+                Norm: norm ? layers.AddRmsNorm($"{name}.self_attn.{letter}_norm", config.HeadSize, config.NormEpsilon) : null
             );
 
         return new GatedBlock(config, layer)
         {
-            AttentionNorm = layers.RmsNorm(name + ".input_layernorm", model, config.NormEpsilon),
+            AttentionNorm = layers.AddRmsNorm(name + ".input_layernorm", model, config.NormEpsilon),
             Query = Heads("q", config.HeadCount, headNorms),
             Key = Heads("k", config.KeyValueHeadCount, headNorms),
             Value = Heads("v", config.KeyValueHeadCount),
-            AttentionOutput = layers.Linear(name + ".self_attn.o_proj", (long)config.HeadCount * config.HeadSize, model, outputBias),
-            MlpNorm = layers.RmsNorm(name + ".post_attention_layernorm", model, config.NormEpsilon),
-            Gate = layers.Linear(name + ".mlp.gate_proj", model, mlp, config.MlpBias),
-            Up = layers.Linear(name + ".mlp.up_proj", model, mlp, config.MlpBias),
-            MlpOutput = layers.Linear(name + ".mlp.down_proj", mlp, model, config.MlpBias),
+            AttentionOutput = layers.AddLinear(name + ".self_attn.o_proj", (long)config.HeadCount * config.HeadSize, model, outputBias),
+            MlpNorm = layers.AddRmsNorm(name + ".post_attention_layernorm", model, config.NormEpsilon),
+            Gate = layers.AddLinear(name + ".mlp.gate_proj", model, mlp, config.MlpBias),
+            Up = layers.AddLinear(name + ".mlp.up_proj", model, mlp, config.MlpBias),
+            MlpOutput = layers.AddLinear(name + ".mlp.down_proj", mlp, model, config.MlpBias),
         };
     }
 }

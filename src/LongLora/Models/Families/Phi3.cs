@@ -19,18 +19,18 @@ internal static class Phi3
             size = config.HeadSize;
         long queries = (long)config.HeadCount * size,
             shared = (long)config.KeyValueHeadCount * size;
-        var norm = layers.RmsNorm(name + ".input_layernorm", model, config.NormEpsilon);
-        var all = layers.Linear(name + ".self_attn.qkv_proj", model, queries + 2 * shared); // q, then k, then v
+        var norm = layers.AddRmsNorm(name + ".input_layernorm", model, config.NormEpsilon);
+        var all = layers.AddLinear(name + ".self_attn.qkv_proj", model, queries + 2 * shared); // q, then k, then v
         return new GatedBlock(config, layer)
         {
             AttentionNorm = norm,
             Query = new(all, size),
             Key = new(all, size, queries),
             Value = new(all, size, queries + shared),
-            AttentionOutput = layers.Linear(name + ".self_attn.o_proj", queries, model),
-            MlpNorm = layers.RmsNorm(name + ".post_attention_layernorm", model, config.NormEpsilon),
-            Gate = layers.Linear(name + ".mlp.gate_up_proj", model, 2L * mlp), // gate, then up
-            MlpOutput = layers.Linear(name + ".mlp.down_proj", mlp, model),
+            AttentionOutput = layers.AddLinear(name + ".self_attn.o_proj", queries, model),
+            MlpNorm = layers.AddRmsNorm(name + ".post_attention_layernorm", model, config.NormEpsilon),
+            Gate = layers.AddLinear(name + ".mlp.gate_up_proj", model, 2L * mlp), // gate, then up
+            MlpOutput = layers.AddLinear(name + ".mlp.down_proj", mlp, model),
         };
     }
 }

@@ -10,6 +10,6 @@ internal static class Qwen2
         Llama.Family with
         {
             Build = (config, layers) =>
-                Llama.Build(config, layers, (c, l, layer) => Llama.Block(c, l, layer, inputBias: true, outputBias: false)),
+                Llama.Build(config, layers, (c, l, layer) => Llama.BuildBlock(c, l, layer, inputBias: true, outputBias: false)),
         };
 }

@@ -10,6 +10,8 @@ internal static class Qwen3
         Llama.Family with
         {
             Build = (config, layers) =>
-                Llama.Build(config, layers, (c, l, layer) => Llama.Block(c, l, layer, c.AttentionBias, c.AttentionBias, headNorms: true)),
+                Llama.Build(config, layers, (c, l, layer) =>
+                    Llama.BuildBlock(c, l, layer, c.AttentionBias, c.AttentionBias, headNorms: true)
+                ),
         };
 }

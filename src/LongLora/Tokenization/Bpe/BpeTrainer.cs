@@ -31,7 +31,7 @@ public sealed class BpeTrainer
     /// <param name="texts">The texts.</param>
     public static IReadOnlyDictionary<string, long> CountWords(IEnumerable<string> texts)
     {
-        var splitter = ByteLevelTokenizerWriter.Splitter();
+        var splitter = ByteLevelTokenizerWriter.MakeSplitter();
         var counts = new Dictionary<string, long>(StringComparer.Ordinal);
         var lookup = counts.GetAlternateLookup<ReadOnlySpan<char>>();
         foreach (var text in texts)

@@ -67,7 +67,7 @@ public static class ByteLevelTokenizerWriter
         );
     }
 
-    internal static WordSplitter Splitter() =>
+    internal static WordSplitter MakeSplitter() =>
         new([new SplitRule(new Regex(Pattern, RegexOptions.Compiled | RegexOptions.CultureInvariant), SplitBehavior.Isolated)]);
 
     private static string Text(JsonObject root) => root.ToJsonString(s_style) + "\n";

@@ -42,7 +42,7 @@ internal sealed class CharacterBpe : ITokenModel
         var scratch = new List<int>();
         for (int start = 0, end; start < word.Length; start = end)
         {
-            end = _boundary.Next(word, start);
+            end = _boundary.FindNext(word, start);
             var part = word[start..end];
             if (!_cache.TryGet(part, out var known))
             {

@@ -64,7 +64,7 @@ public sealed partial class ChatTemplate
     {
         if (choice == "auto")
         {
-            return OfModel(modelDirectory)
+            return ReadOfModel(modelDirectory)
                 ?? throw new ConfigurationException(
                     $"'{modelDirectory}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. Choose one "
                         + $"with template: {string.Join(", ", Names)}, or a file."
@@ -85,7 +85,7 @@ public sealed partial class ChatTemplate
     /// where it has none.
     /// </summary>
     /// <exception cref="CheckpointException">It uses what is not supported, or a file is damaged.</exception>
-    public static ChatTemplate? OfModel(string modelDirectory)
+    public static ChatTemplate? ReadOfModel(string modelDirectory)
     {
         var file = Path.Combine(modelDirectory, "chat_template.jinja");
         if (File.Exists(file))
@@ -187,7 +187,7 @@ public sealed partial class ChatTemplate
     private Dictionary<string, object?> Value(ChatMessage message, short owner)
     {
         if (!WritesToolCalls)
-            message = ToolCalls.InContent(message);
+            message = ToolCalls.MoveToContent(message);
         var value = new Dictionary<string, object?>(StringComparer.Ordinal)
         {
             ["role"] = MarkedText.Of(message.Role),
@@ -226,7 +226,7 @@ public sealed partial class ChatTemplate
                 answers.Add(
                     (
                         at >= before ? at + prompt.Length : start,
-                        EndOfTurn(text, end, i + 1 < owned.Count ? owned[i + 1].Start : text.Length, tokenizer)
+                        FindMessageEnd(text, end, i + 1 < owned.Count ? owned[i + 1].Start : text.Length, tokenizer)
                     )
                 );
             }
@@ -241,7 +241,7 @@ public sealed partial class ChatTemplate
         var owned = new List<(short Owner, int Start, int End)>();
         for (var i = 0; i < text.Length; i++)
         {
-            var owner = text.Owner(i);
+            var owner = text.GetOwner(i);
             if (owner == MarkedText.Template)
                 continue;
             if (owned.Count > 0 && owned[^1].Owner == owner)
@@ -253,7 +253,7 @@ public sealed partial class ChatTemplate
     }
 
     // The token that ends answers, wherever it stands before the next message: the template may close a call of a tool before it.
-    private int EndOfTurn(MarkedText text, int end, int next, ITokenizer tokenizer)
+    private int FindMessageEnd(MarkedText text, int end, int next, ITokenizer tokenizer)
     {
         var token = _turnEnd.Value == Eos ? Written(tokenizer, tokenizer.EosTokenId) : _turnEnd.Value;
         if (
@@ -262,10 +262,10 @@ public sealed partial class ChatTemplate
             && text.Text.IndexOf(token, end, next - end, StringComparison.Ordinal) is >= 0 and var at
         )
             return at + token.Length;
-        var match = TurnEnd().Match(text.Text, end);
+        var match = MessageEnd().Match(text.Text, end);
         if (
             match.Success
-            && text.Owner(match.Index + match.Length - 1) == MarkedText.Template
+            && text.GetOwner(match.Index + match.Length - 1) == MarkedText.Template
             && tokenizer.FindToken(match.Groups[1].Value) is not null
         )
             return match.Index + match.Length;
@@ -296,7 +296,7 @@ public sealed partial class ChatTemplate
         try
         {
             var text = Render([new("user", "x"), new(ChatMessage.Assistant, said)], "", Eos, false, null, out _).Text;
-            return TurnEnd().Match(text, text.LastIndexOf(said, StringComparison.Ordinal) + said.Length).Groups[1].Value;
+            return MessageEnd().Match(text, text.LastIndexOf(said, StringComparison.Ordinal) + said.Length).Groups[1].Value;
         }
         catch (DataException)
         {
@@ -308,5 +308,5 @@ public sealed partial class ChatTemplate
     private static partial Regex ToolsVariable();
 
     [GeneratedRegex(@"\G\s*(<[^<>\s]+>)")]
-    private static partial Regex TurnEnd();
+    private static partial Regex MessageEnd();
 }

@@ -21,7 +21,7 @@ public sealed class RenderedChat
     /// <param name="prompt">The question; may be empty.</param>
     /// <param name="answer">The answer.</param>
     /// <param name="tokenizer">BOS comes in front where it puts it there by itself; EOS ends the answer where there is one.</param>
-    public static RenderedChat Plain(string prompt, string answer, ITokenizer tokenizer)
+    public static RenderedChat FromPlainText(string prompt, string answer, ITokenizer tokenizer)
     {
         string Written(int? id) => id is { } token ? tokenizer.Decode([token], skipSpecial: false) : "";
         var bos = tokenizer.Encode("a", addSpecial: true) is [var first, ..] && first == tokenizer.BosTokenId ? Written(first) : "";

@@ -32,10 +32,10 @@ public static class ToolCalls
     /// <summary>
     /// The same calls; arguments that are written as a text, as OpenAI's service gives them, become the object that the text says.
     /// </summary>
-    public static JsonElement WithObjects(JsonElement calls) => ParseJson(Rewritten(calls))!.Value;
+    public static JsonElement ParseArguments(JsonElement calls) => ParseJson(Rewrite(calls))!.Value;
 
     /// <summary>The message with its calls as JSON behind what it says, for templates that have no other form for them.</summary>
-    public static ChatMessage InContent(ChatMessage message)
+    public static ChatMessage MoveToContent(ChatMessage message)
     {
         if (
             message.Further is not { } further
@@ -47,7 +47,7 @@ public static class ToolCalls
         var texts = calls
             .EnumerateArray()
             .Select(c => c.ValueKind == JsonValueKind.Object && c.TryGetProperty("function", out var function) ? function : c)
-            .Select(Spaced);
+            .Select(WriteSpaced);
         return message with
         {
             Content = string.Join('\n', texts.Prepend(message.Content).Where(t => t.Length > 0)),
@@ -56,21 +56,21 @@ public static class ToolCalls
     }
 
     // As most data sets space it; what is within stays as it was written.
-    private static string Spaced(JsonElement call) =>
-        call.ValueKind == JsonValueKind.Object ? Object(call, p => p.Value.GetRawText()) : call.GetRawText();
+    private static string WriteSpaced(JsonElement call) =>
+        call.ValueKind == JsonValueKind.Object ? WriteObject(call, p => p.Value.GetRawText()) : call.GetRawText();
 
-    private static string Rewritten(JsonElement json) =>
+    private static string Rewrite(JsonElement json) =>
         json.ValueKind switch
         {
-            JsonValueKind.Array => $"[{string.Join(", ", json.EnumerateArray().Select(Rewritten))}]",
-            JsonValueKind.Object => Object(json, p => p.Name == "arguments" ? Arguments(p.Value).GetRawText() : Rewritten(p.Value)),
+            JsonValueKind.Array => $"[{string.Join(", ", json.EnumerateArray().Select(Rewrite))}]",
+            JsonValueKind.Object => WriteObject(json, p => p.Name == "arguments" ? ParseText(p.Value).GetRawText() : Rewrite(p.Value)),
             _ => json.GetRawText(),
         };
 
-    private static string Object(JsonElement json, Func<JsonProperty, string> value) =>
+    private static string WriteObject(JsonElement json, Func<JsonProperty, string> value) =>
         $"{{{string.Join(", ", json.EnumerateObject().Select(p => $"{JsonSerializer.Serialize(p.Name)}: {value(p)}"))}}}";
 
-    private static JsonElement Arguments(JsonElement json) =>
+    private static JsonElement ParseText(JsonElement json) =>
         json.ValueKind == JsonValueKind.String && ParseJson(json.GetString()!) is { ValueKind: JsonValueKind.Object } inside
             ? inside
             : json;

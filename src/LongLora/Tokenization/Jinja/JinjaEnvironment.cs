@@ -8,14 +8,14 @@ internal static class JinjaEnvironment
     public static IReadOnlyDictionary<string, object?> Functions { get; } =
         new Dictionary<string, object?>
         {
-            ["raise_exception"] = (JinjaCall)((a, _) => throw new JinjaException(JinjaValues.Text(a[0]).Text)),
+            ["raise_exception"] = (JinjaCall)((a, _) => throw new JinjaException(JinjaValues.ToText(a[0]).Text)),
             ["namespace"] = (JinjaCall)((a, n) => new JinjaNamespace(Merged(a, n))),
             ["dict"] = (JinjaCall)((a, n) => Merged(a, n)),
-            ["range"] = (JinjaCall)((a, _) => Range([.. a.Select(JinjaValues.Whole)])),
-            ["strftime_now"] = (JinjaCall)((a, _) => MarkedText.Of(Date(JinjaValues.Text(a[0]).Text, DateTime.Now))),
+            ["range"] = (JinjaCall)((a, _) => Range([.. a.Select(JinjaValues.ToWhole)])),
+            ["strftime_now"] = (JinjaCall)((a, _) => MarkedText.Of(Date(JinjaValues.ToText(a[0]).Text, DateTime.Now))),
         };
 
-    public static Dictionary<string, object?> Loop(List<object?> items, int index) =>
+    public static Dictionary<string, object?> MakeLoop(List<object?> items, int index) =>
         new()
         {
             ["index"] = index + 1L,

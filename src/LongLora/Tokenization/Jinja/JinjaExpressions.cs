@@ -239,7 +239,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         {
             var map = new Dictionary<string, object?>(StringComparer.Ordinal);
             foreach (var (key, value) in items)
-                map[JinjaValues.Text(key(scope)).Text] = value(scope);
+                map[JinjaValues.ToText(key(scope)).Text] = value(scope);
             return map;
         };
     }
@@ -252,7 +252,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
             if (Skip("."))
             {
                 var name = Current.Kind == JinjaTokenKind.Integer ? Take().Text : ExpectName();
-                value = scope => JinjaValues.Attribute(inner(scope), name);
+                value = scope => JinjaValues.GetAttribute(inner(scope), name);
             }
             else if (Skip("["))
                 value = Subscript(inner);
@@ -285,7 +285,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
             return scope => JinjaValues.Slice(value(scope), start?.Invoke(scope), stop?.Invoke(scope), step?.Invoke(scope));
         if (start is null)
             throw Fault("an index is expected");
-        return scope => JinjaValues.Index(value(scope), start(scope));
+        return scope => JinjaValues.GetItem(value(scope), start(scope));
     }
 
     private JinjaExpression Call(JinjaExpression function)

@@ -15,39 +15,39 @@ internal static class JinjaFilters
             "length" or "count" => (a, _) => Length(a[0]),
             "tojson" => (a, n) =>
                 MarkedText.Of(
-                    JinjaValues.Json(a[0], Option(a, n, 1, "indent") is { } indent ? JinjaValues.Whole(indent) : null),
-                    JinjaValues.Owner(a[0])
+                    JinjaValues.ToJson(a[0], Option(a, n, 1, "indent") is { } indent ? JinjaValues.ToWhole(indent) : null),
+                    JinjaValues.FindOwner(a[0])
                 ),
-            "string" => (a, _) => JinjaValues.Text(a[0]),
+            "string" => (a, _) => JinjaValues.ToText(a[0]),
             "safe" => (a, _) => a[0],
             "int" => (a, n) => Integer(a[0], Option(a, n, 1, "default") ?? 0L),
             "float" => (a, n) => Real(a[0], Option(a, n, 1, "default") ?? 0.0),
-            "abs" => (a, _) => a[0] is double d ? (object)Math.Abs(d) : Math.Abs(JinjaValues.Whole(a[0])),
+            "abs" => (a, _) => a[0] is double d ? (object)Math.Abs(d) : Math.Abs(JinjaValues.ToWhole(a[0])),
             "default" or "d" => (a, n) =>
                 a[0] is JinjaUndefined || (JinjaValues.IsTrue(Option(a, n, 2, "boolean")) && !JinjaValues.IsTrue(a[0]))
                     ? Option(a, n, 1, "default_value") ?? MarkedText.Empty
                     : a[0],
-            "first" => (a, _) => JinjaValues.Items(a[0]) is [var first, ..] ? first : new JinjaUndefined("first"),
-            "last" => (a, _) => JinjaValues.Items(a[0]) is [.., var last] ? last : new JinjaUndefined("last"),
-            "list" => (a, _) => new List<object?>(JinjaValues.Items(a[0])),
+            "first" => (a, _) => JinjaValues.ToItems(a[0]) is [var first, ..] ? first : new JinjaUndefined("first"),
+            "last" => (a, _) => JinjaValues.ToItems(a[0]) is [.., var last] ? last : new JinjaUndefined("last"),
+            "list" => (a, _) => new List<object?>(JinjaValues.ToItems(a[0])),
             "reverse" => (a, _) =>
-                a[0] is MarkedText ? JinjaValues.Slice(a[0], null, null, -1L) : JinjaValues.Items(a[0]).AsEnumerable().Reverse().ToList(),
-            "unique" => (a, _) => Unique(JinjaValues.Items(a[0])),
+                a[0] is MarkedText ? JinjaValues.Slice(a[0], null, null, -1L) : JinjaValues.ToItems(a[0]).AsEnumerable().Reverse().ToList(),
+            "unique" => (a, _) => Unique(JinjaValues.ToItems(a[0])),
             "items" => (a, _) =>
-                a[0] is Dictionary<string, object?> map ? JinjaMethods.Pairs(map)
+                a[0] is Dictionary<string, object?> map ? JinjaMethods.MakePairs(map)
                 : a[0] is JinjaUndefined ? new List<object?>()
                 : throw new JinjaException("'items' needs a mapping"),
             "dictsort" => (a, _) =>
                 a[0] is Dictionary<string, object?> map
                     ? JinjaMethods
-                        .Pairs(map)
-                        .OrderBy(p => JinjaValues.Text(((List<object?>)p!)[0]).Text, StringComparer.OrdinalIgnoreCase)
+                        .MakePairs(map)
+                        .OrderBy(p => JinjaValues.ToText(((List<object?>)p!)[0]).Text, StringComparer.OrdinalIgnoreCase)
                         .ToList()
                     : throw new JinjaException("'dictsort' needs a mapping"),
             "join" => (a, n) =>
                 MarkedText.Join(
-                    Mapped(JinjaValues.Items(a[0]), Option(a, n, 2, "attribute")).Select(JinjaValues.Text),
-                    JinjaValues.Text(Option(a, n, 1, "d") ?? MarkedText.Empty)
+                    Mapped(JinjaValues.ToItems(a[0]), Option(a, n, 2, "attribute")).Select(JinjaValues.ToText),
+                    JinjaValues.ToText(Option(a, n, 1, "d") ?? MarkedText.Empty)
                 ),
             "map" => Map,
             "select" => (a, _) => Selected(a, byAttribute: false, keep: true),
@@ -83,9 +83,9 @@ internal static class JinjaFilters
             "lt" or "lessthan" => (v, a) => JinjaValues.Compare("<", v, a[0]),
             "le" => (v, a) => JinjaValues.Compare("<=", v, a[0]),
             "in" => (v, a) => JinjaValues.Compare("in", v, a[0]),
-            "even" => (v, _) => JinjaValues.Whole(v) % 2 == 0,
-            "odd" => (v, _) => JinjaValues.Whole(v) % 2 != 0,
-            "divisibleby" => (v, a) => JinjaValues.Whole(v) % JinjaValues.Whole(a[0]) == 0,
+            "even" => (v, _) => JinjaValues.ToWhole(v) % 2 == 0,
+            "odd" => (v, _) => JinjaValues.ToWhole(v) % 2 != 0,
+            "divisibleby" => (v, a) => JinjaValues.ToWhole(v) % JinjaValues.ToWhole(a[0]) == 0,
             _ => null,
         };
 
@@ -95,21 +95,21 @@ internal static class JinjaFilters
         : null;
 
     private static object? Method(object? value, string name, List<object?> arguments) =>
-        JinjaMethods.OfText(JinjaValues.Text(value), name)!(arguments, new Dictionary<string, object?>());
+        JinjaMethods.FindForText(JinjaValues.ToText(value), name)!(arguments, new Dictionary<string, object?>());
 
     private static long Length(object? value) =>
         value switch
         {
             MarkedText text => text.Text.EnumerateRunes().Count(),
             JinjaUndefined => 0,
-            _ => JinjaValues.Items(value).Count,
+            _ => JinjaValues.ToItems(value).Count,
         };
 
     private static object? Integer(object? value, object? otherwise) =>
         value switch
         {
             double d => (long)d,
-            long or bool => JinjaValues.Whole(value),
+            long or bool => JinjaValues.ToWhole(value),
             MarkedText t when long.TryParse(t.Text, NumberStyles.Integer, CultureInfo.InvariantCulture, out var n) => n,
             _ => otherwise,
         };
@@ -118,7 +118,7 @@ internal static class JinjaFilters
         value switch
         {
             double => value,
-            long or bool => (double)JinjaValues.Whole(value),
+            long or bool => (double)JinjaValues.ToWhole(value),
             MarkedText t when double.TryParse(t.Text, NumberStyles.Float, CultureInfo.InvariantCulture, out var d) => d,
             _ => otherwise,
         };
@@ -131,17 +131,17 @@ internal static class JinjaFilters
     }
 
     private static IEnumerable<object?> Mapped(List<object?> items, object? attribute) =>
-        attribute is null ? items : items.Select(i => Path(i, JinjaValues.Text(attribute).Text));
+        attribute is null ? items : items.Select(i => Path(i, JinjaValues.ToText(attribute).Text));
 
-    private static object? Path(object? value, string path) => path.Split('.').Aggregate(value, JinjaValues.Attribute);
+    private static object? Path(object? value, string path) => path.Split('.').Aggregate(value, JinjaValues.GetAttribute);
 
     private static List<object?> Map(IReadOnlyList<object?> arguments, IReadOnlyDictionary<string, object?> named)
     {
-        var items = JinjaValues.Items(arguments[0]);
+        var items = JinjaValues.ToItems(arguments[0]);
         if (named.TryGetValue("attribute", out var attribute))
             return [.. Mapped(items, attribute)];
         var name = JinjaValues
-            .Text(arguments.Count > 1 ? arguments[1] : throw new JinjaException("'map' needs a filter or an attribute"))
+            .ToText(arguments.Count > 1 ? arguments[1] : throw new JinjaException("'map' needs a filter or an attribute"))
             .Text;
         var filter = Find(name) ?? throw new JinjaException($"the filter '{name}' is not supported");
         return items.ConvertAll(i => filter([i, .. arguments.Skip(2)], named));
@@ -150,24 +150,24 @@ internal static class JinjaFilters
     private static List<object?> Selected(IReadOnlyList<object?> arguments, bool byAttribute, bool keep)
     {
         var at = byAttribute ? 2 : 1;
-        var attribute = byAttribute ? JinjaValues.Text(arguments[1]).Text : null;
+        var attribute = byAttribute ? JinjaValues.ToText(arguments[1]).Text : null;
         Func<object?, IReadOnlyList<object?>, bool> test = (v, _) => JinjaValues.IsTrue(v);
         if (arguments.Count > at)
         {
-            var name = JinjaValues.Text(arguments[at]).Text;
+            var name = JinjaValues.ToText(arguments[at]).Text;
             test = FindTest(name) ?? throw new JinjaException($"the test '{name}' is not supported");
         }
         List<object?> further = [.. arguments.Skip(at + 1)];
-        return [.. JinjaValues.Items(arguments[0]).Where(i => test(attribute is null ? i : Path(i, attribute), further) == keep)];
+        return [.. JinjaValues.ToItems(arguments[0]).Where(i => test(attribute is null ? i : Path(i, attribute), further) == keep)];
     }
 
     private static MarkedText Indent(IReadOnlyList<object?> arguments, IReadOnlyDictionary<string, object?> named)
     {
         var width = Option(arguments, named, 1, "width");
-        var blanks = width is MarkedText text ? text.Text : new string(' ', (int)JinjaValues.Whole(width ?? 4L));
+        var blanks = width is MarkedText text ? text.Text : new string(' ', (int)JinjaValues.ToWhole(width ?? 4L));
         var first = JinjaValues.IsTrue(Option(arguments, named, 2, "first"));
         var blank = JinjaValues.IsTrue(Option(arguments, named, 3, "blank"));
-        var lines = JinjaValues.Text(arguments[0]).Split("\n");
+        var lines = JinjaValues.ToText(arguments[0]).Split("\n");
         return MarkedText.Join(
             lines.Select((line, i) => (i == 0 ? first : blank || line.Length > 0) ? MarkedText.Join([MarkedText.Of(blanks), line]) : line),
             MarkedText.Of("\n")

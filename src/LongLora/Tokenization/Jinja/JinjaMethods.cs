@@ -7,7 +7,7 @@ internal static class JinjaMethods
     internal const string WhiteSpace =
         " \t\n\r\v\f\u001c\u001d\u001e\u001f\u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000";
 
-    public static JinjaCall? OfText(MarkedText text, string name) =>
+    public static JinjaCall? FindForText(MarkedText text, string name) =>
         name switch
         {
             "strip" => (a, _) => text.TrimStart(Characters(a)).TrimEnd(Characters(a)),
@@ -15,53 +15,53 @@ internal static class JinjaMethods
             "rstrip" => (a, _) => text.TrimEnd(Characters(a)),
             "upper" => (_, _) => text.With(text.Text.ToUpperInvariant()),
             "lower" => (_, _) => text.With(text.Text.ToLowerInvariant()),
-            "title" => (_, _) => text.With(Title(text.Text)),
-            "capitalize" => (_, _) => text.With(Capitalized(text.Text)),
+            "title" => (_, _) => text.With(ToTitleCase(text.Text)),
+            "capitalize" => (_, _) => text.With(Capitalize(text.Text)),
             "startswith" => (a, _) => Any(a[0]).Exists(p => text.Text.StartsWith(p, StringComparison.Ordinal)),
             "endswith" => (a, _) => Any(a[0]).Exists(p => text.Text.EndsWith(p, StringComparison.Ordinal)),
             "split" => (a, _) =>
                 (
                     a.Count == 0 || a[0] is null
                         ? Words(text)
-                        : text.Split(Separator(a[0]), a.Count > 1 ? (int)JinjaValues.Whole(a[1]) : int.MaxValue)
+                        : text.Split(Separator(a[0]), a.Count > 1 ? (int)JinjaValues.ToWhole(a[1]) : int.MaxValue)
                 ).ConvertAll(object? (p) => p),
-            "replace" => (a, _) => MarkedText.Join(text.Split(Separator(a[0])), JinjaValues.Text(a[1])),
-            "find" => (a, _) => (long)text.Text.IndexOf(JinjaValues.Text(a[0]).Text, StringComparison.Ordinal),
+            "replace" => (a, _) => MarkedText.Join(text.Split(Separator(a[0])), JinjaValues.ToText(a[1])),
+            "find" => (a, _) => (long)text.Text.IndexOf(JinjaValues.ToText(a[0]).Text, StringComparison.Ordinal),
             "isdigit" => (_, _) => text.Length > 0 && text.Text.All(char.IsDigit),
-            "join" => (a, _) => MarkedText.Join(JinjaValues.Items(a[0]).Select(JinjaValues.Text), text),
+            "join" => (a, _) => MarkedText.Join(JinjaValues.ToItems(a[0]).Select(JinjaValues.ToText), text),
             _ => null,
         };
 
-    public static JinjaCall? OfMap(Dictionary<string, object?> map, string name) =>
+    public static JinjaCall? FindForMap(Dictionary<string, object?> map, string name) =>
         name switch
         {
-            "items" => (_, _) => Pairs(map),
-            "keys" => (_, _) => JinjaValues.Items(map),
+            "items" => (_, _) => MakePairs(map),
+            "keys" => (_, _) => JinjaValues.ToItems(map),
             "values" => (_, _) => map.Values.ToList(),
             "get" => (a, _) =>
-                map.TryGetValue(JinjaValues.Text(a[0]).Text, out var value) ? value
+                map.TryGetValue(JinjaValues.ToText(a[0]).Text, out var value) ? value
                 : a.Count > 1 ? a[1]
                 : null,
             _ => null,
         };
 
-    internal static List<object?> Pairs(Dictionary<string, object?> map) =>
+    internal static List<object?> MakePairs(Dictionary<string, object?> map) =>
         [.. map.Select(object? (p) => new List<object?> { MarkedText.Of(p.Key), p.Value })];
 
-    internal static string Capitalized(string text) =>
+    internal static string Capitalize(string text) =>
         text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..].ToLowerInvariant();
 
-    internal static string Title(string text) =>
+    internal static string ToTitleCase(string text) =>
         string.Concat(text.Select((c, i) => i == 0 || !char.IsLetter(text[i - 1]) ? char.ToUpperInvariant(c) : char.ToLowerInvariant(c)));
 
     private static string Characters(IReadOnlyList<object?> arguments) =>
-        arguments.Count == 0 || arguments[0] is null ? WhiteSpace : JinjaValues.Text(arguments[0]).Text;
+        arguments.Count == 0 || arguments[0] is null ? WhiteSpace : JinjaValues.ToText(arguments[0]).Text;
 
     private static string Separator(object? value) =>
-        JinjaValues.Text(value).Text is { Length: > 0 } text ? text : throw new JinjaException("a text is cut at an empty text");
+        JinjaValues.ToText(value).Text is { Length: > 0 } text ? text : throw new JinjaException("a text is cut at an empty text");
 
     private static List<string> Any(object? value) =>
-        value is List<object?> list ? list.ConvertAll(v => JinjaValues.Text(v).Text) : [JinjaValues.Text(value).Text];
+        value is List<object?> list ? list.ConvertAll(v => JinjaValues.ToText(v).Text) : [JinjaValues.ToText(value).Text];
 
     private static List<MarkedText> Words(MarkedText text)
     {

@@ -89,7 +89,7 @@ internal sealed class JinjaTemplate
             {
                 var value = Tuple();
                 Expect("}}", JinjaTokenKind.Close);
-                return Writing((scope, output) => output.Write(JinjaValues.Text(value(scope))));
+                return Writing((scope, output) => output.Write(JinjaValues.ToText(value(scope))));
             }
             var name = ExpectName();
             return name switch
@@ -151,7 +151,7 @@ internal sealed class JinjaTemplate
                 scope.Set(names[0], value);
                 return;
             }
-            var parts = JinjaValues.Items(value);
+            var parts = JinjaValues.ToItems(value);
             if (parts.Count != names.Count)
                 throw new JinjaException($"{parts.Count} values are to be given to {names.Count} names");
             for (var i = 0; i < names.Count; i++)
@@ -178,7 +178,7 @@ internal sealed class JinjaTemplate
             End("endfor");
             return (scope, output) =>
             {
-                var items = JinjaValues.Items(source(scope));
+                var items = JinjaValues.ToItems(source(scope));
                 if (condition is not null)
                 {
                     items = items.FindAll(item =>
@@ -194,7 +194,7 @@ internal sealed class JinjaTemplate
                 {
                     var inner = new JinjaScope(scope);
                     Assign(inner, names, items[i]);
-                    inner.Set("loop", JinjaEnvironment.Loop(items, i));
+                    inner.Set("loop", JinjaEnvironment.MakeLoop(items, i));
                     if (body(inner, output) == Flow.Break)
                         break;
                 }

@@ -24,14 +24,14 @@ internal static class JinjaValues
         };
 
     /// <summary>The text of a value as it is printed.</summary>
-    public static MarkedText Text(object? value) =>
+    public static MarkedText ToText(object? value) =>
         value as MarkedText
         ?? MarkedText.Of(
             value switch
             {
                 JinjaUndefined => "",
-                List<object?> or Dictionary<string, object?> => Written(value),
-                _ => Plain(value),
+                List<object?> or Dictionary<string, object?> => FormatQuoted(value),
+                _ => Format(value),
             }
         );
 
@@ -43,7 +43,7 @@ internal static class JinjaValues
             (List<object?> x, List<object?> y) => x.Count == y.Count && x.Zip(y).All(p => AreEqual(p.First, p.Second)),
             (Dictionary<string, object?> x, Dictionary<string, object?> y) => x.Count == y.Count
                 && x.All(p => y.TryGetValue(p.Key, out var other) && AreEqual(p.Value, other)),
-            _ => Number(a) is { } m && Number(b) is { } n ? m == n : ReferenceEquals(a, b),
+            _ => ToNumber(a) is { } m && ToNumber(b) is { } n ? m == n : ReferenceEquals(a, b),
         };
 
     public static bool Compare(string sign, object? a, object? b) =>
@@ -53,24 +53,24 @@ internal static class JinjaValues
             "!=" => !AreEqual(a, b),
             "in" => Contains(b, a),
             "not in" => !Contains(b, a),
-            "<" => Order(a, b) < 0,
-            ">" => Order(a, b) > 0,
-            "<=" => Order(a, b) <= 0,
-            _ => Order(a, b) >= 0,
+            "<" => Compare(a, b) < 0,
+            ">" => Compare(a, b) > 0,
+            "<=" => Compare(a, b) <= 0,
+            _ => Compare(a, b) >= 0,
         };
 
     public static object? Calculate(string sign, object? a, object? b)
     {
         if (sign == "~")
-            return MarkedText.Join([Text(a), Text(b)]);
+            return MarkedText.Join([ToText(a), ToText(b)]);
         if (a is MarkedText x && b is MarkedText y && sign == "+")
             return MarkedText.Join([x, y]);
         if (a is MarkedText repeated && b is long times && sign == "*")
             return MarkedText.Join(Enumerable.Repeat(repeated, (int)Math.Max(0, times)));
         if (a is List<object?> first && b is List<object?> second && sign == "+")
             return (List<object?>)[.. first, .. second];
-        if (Number(a) is not { } m || Number(b) is not { } n)
-            throw new JinjaException($"{Kind(a)} {sign} {Kind(b)} cannot be computed");
+        if (ToNumber(a) is not { } m || ToNumber(b) is not { } n)
+            throw new JinjaException($"{DescribeKind(a)} {sign} {DescribeKind(b)} cannot be computed");
         if (sign is "/" or "//" or "%" && n == 0)
             throw new JinjaException("division by zero");
         if (sign == "/")
@@ -101,30 +101,32 @@ internal static class JinjaValues
     }
 
     /// <summary><c>value.name</c>: a member, or a method.</summary>
-    public static object? Attribute(object? value, string name) =>
+    public static object? GetAttribute(object? value, string name) =>
         value switch
         {
-            Dictionary<string, object?> map when JinjaMethods.OfMap(map, name) is { } method => method,
+            Dictionary<string, object?> map when JinjaMethods.FindForMap(map, name) is { } method => method,
             Dictionary<string, object?> map => map.TryGetValue(name, out var member) ? member : new JinjaUndefined(name),
             JinjaNamespace space => space.Values.TryGetValue(name, out var member) ? member : new JinjaUndefined(name),
-            MarkedText text => JinjaMethods.OfText(text, name) ?? new JinjaUndefined(name) as object,
-            List<object?> when long.TryParse(name, CultureInfo.InvariantCulture, out var place) => Index(value, place),
+            MarkedText text => JinjaMethods.FindForText(text, name) ?? new JinjaUndefined(name) as object,
+            List<object?> when long.TryParse(name, CultureInfo.InvariantCulture, out var place) => GetItem(value, place),
             JinjaUndefined u => throw new JinjaException($"'{u.Name}' is not defined, and '{name}' is asked of it"),
             _ => new JinjaUndefined(name),
         };
 
     /// <summary><c>value[index]</c>.</summary>
-    public static object? Index(object? value, object? index) =>
+    public static object? GetItem(object? value, object? index) =>
         (value, index) switch
         {
             (Dictionary<string, object?> map, MarkedText key) => map.TryGetValue(key.Text, out var member)
                 ? member
                 : new JinjaUndefined(key.Text),
-            (JinjaNamespace space, MarkedText key) => Attribute(space, key.Text),
-            (List<object?> list, long place) => Place(place, list.Count) is { } at ? list[at] : new JinjaUndefined($"[{place}]"),
-            (MarkedText text, long place) => Place(place, text.Length) is { } at ? text.Slice(at, 1) : new JinjaUndefined($"[{place}]"),
+            (JinjaNamespace space, MarkedText key) => GetAttribute(space, key.Text),
+            (List<object?> list, long place) => ResolveIndex(place, list.Count) is { } at ? list[at] : new JinjaUndefined($"[{place}]"),
+            (MarkedText text, long place) => ResolveIndex(place, text.Length) is { } at
+                ? text.Slice(at, 1)
+                : new JinjaUndefined($"[{place}]"),
             (JinjaUndefined u, _) => throw new JinjaException($"'{u.Name}' is not defined, and a part of it is asked for"),
-            _ => new JinjaUndefined(Text(index).Text),
+            _ => new JinjaUndefined(ToText(index).Text),
         };
 
     /// <summary><c>value[start:stop:step]</c>.</summary>
@@ -135,15 +137,15 @@ internal static class JinjaValues
             MarkedText t => t.Length,
             List<object?> l => l.Count,
             JinjaUndefined u => throw new JinjaException($"'{u.Name}' is not defined, and a part of it is asked for"),
-            _ => throw new JinjaException($"{Kind(value)} has no parts"),
+            _ => throw new JinjaException($"{DescribeKind(value)} has no parts"),
         };
-        var by = step is null ? 1 : Whole(step);
+        var by = step is null ? 1 : ToWhole(step);
         if (by == 0)
             throw new JinjaException("the step of a slice is 0");
         long Bound(object? given, long standard) =>
             given is null
                 ? standard
-                : Math.Clamp(Whole(given) < 0 ? Whole(given) + length : Whole(given), by > 0 ? 0 : -1, by > 0 ? length : length - 1);
+                : Math.Clamp(ToWhole(given) < 0 ? ToWhole(given) + length : ToWhole(given), by > 0 ? 0 : -1, by > 0 ? length : length - 1);
         long from = Bound(start, by > 0 ? 0 : length - 1),
             to = Bound(stop, by > 0 ? length : -1);
         if (value is MarkedText text && by == 1)
@@ -157,26 +159,26 @@ internal static class JinjaValues
     }
 
     /// <summary>What a loop goes over.</summary>
-    public static List<object?> Items(object? value) =>
+    public static List<object?> ToItems(object? value) =>
         value switch
         {
             List<object?> list => list,
             Dictionary<string, object?> map => [.. map.Keys.Select(k => MarkedText.Of(k))],
             MarkedText text => [.. Enumerable.Range(0, text.Length).Select(i => text.Slice(i, 1))],
             JinjaUndefined => [],
-            _ => throw new JinjaException($"{Kind(value)} cannot be gone through"),
+            _ => throw new JinjaException($"{DescribeKind(value)} cannot be gone through"),
         };
 
-    public static long Whole(object? value) =>
+    public static long ToWhole(object? value) =>
         value switch
         {
             long n => n,
             bool b => b ? 1 : 0,
-            _ => throw new JinjaException($"a whole number is expected; seen {Kind(value)}"),
+            _ => throw new JinjaException($"a whole number is expected; seen {DescribeKind(value)}"),
         };
 
     /// <summary>JSON as Python's <c>json.dumps(value, ensure_ascii=False, indent=indent)</c> writes it.</summary>
-    public static string Json(object? value, long? indent, int depth = 0)
+    public static string ToJson(object? value, long? indent, int depth = 0)
     {
         string Line(int level) => indent is null ? "" : "\n" + new string(' ', (int)indent * level);
         var comma = indent is null ? ", " : ",";
@@ -184,33 +186,33 @@ internal static class JinjaValues
         {
             null => "null",
             bool b => b ? "true" : "false",
-            MarkedText t => Quoted(t.Text),
+            MarkedText t => Quote(t.Text),
             List<object?> { Count: 0 } => "[]",
             Dictionary<string, object?> { Count: 0 } => "{}",
             List<object?> list => "["
-                + string.Join(comma, list.Select(i => Line(depth + 1) + Json(i, indent, depth + 1)))
+                + string.Join(comma, list.Select(i => Line(depth + 1) + ToJson(i, indent, depth + 1)))
                 + Line(depth)
                 + "]",
             Dictionary<string, object?> map => "{"
-                + string.Join(comma, map.Select(p => $"{Line(depth + 1)}{Quoted(p.Key)}: {Json(p.Value, indent, depth + 1)}"))
+                + string.Join(comma, map.Select(p => $"{Line(depth + 1)}{Quote(p.Key)}: {ToJson(p.Value, indent, depth + 1)}"))
                 + Line(depth)
                 + "}",
-            long or double => Plain(value),
-            _ => throw new JinjaException($"{Kind(value)} cannot be written as JSON"),
+            long or double => Format(value),
+            _ => throw new JinjaException($"{DescribeKind(value)} cannot be written as JSON"),
         };
     }
 
     /// <summary>The message that a value came from, or the template.</summary>
-    public static short Owner(object? value) =>
+    public static short FindOwner(object? value) =>
         value switch
         {
             MarkedText t => t.AnyOwner,
-            List<object?> l => l.Select(Owner).FirstOrDefault(o => o != MarkedText.Template),
-            Dictionary<string, object?> m => m.Values.Select(Owner).FirstOrDefault(o => o != MarkedText.Template),
+            List<object?> l => l.Select(FindOwner).FirstOrDefault(o => o != MarkedText.Template),
+            Dictionary<string, object?> m => m.Values.Select(FindOwner).FirstOrDefault(o => o != MarkedText.Template),
             _ => MarkedText.Template,
         };
 
-    public static string Kind(object? value) =>
+    public static string DescribeKind(object? value) =>
         value switch
         {
             null => "none",
@@ -224,7 +226,7 @@ internal static class JinjaValues
             _ => "a function",
         };
 
-    private static double? Number(object? value) =>
+    private static double? ToNumber(object? value) =>
         value switch
         {
             long n => n,
@@ -240,23 +242,23 @@ internal static class JinjaValues
             (Dictionary<string, object?> map, MarkedText key) => map.ContainsKey(key.Text),
             (List<object?> list, _) => list.Exists(i => AreEqual(i, part)),
             (JinjaUndefined, _) => false,
-            _ => throw new JinjaException($"{Kind(part)} cannot be looked for in {Kind(whole)}"),
+            _ => throw new JinjaException($"{DescribeKind(part)} cannot be looked for in {DescribeKind(whole)}"),
         };
 
-    private static int Order(object? a, object? b) =>
+    private static int Compare(object? a, object? b) =>
         (a, b) switch
         {
             (MarkedText x, MarkedText y) => string.CompareOrdinal(x.Text, y.Text),
-            _ => Number(a) is { } m && Number(b) is { } n
+            _ => ToNumber(a) is { } m && ToNumber(b) is { } n
                 ? m.CompareTo(n)
-                : throw new JinjaException($"{Kind(a)} and {Kind(b)} cannot be compared"),
+                : throw new JinjaException($"{DescribeKind(a)} and {DescribeKind(b)} cannot be compared"),
         };
 
-    private static int? Place(long index, int count) =>
+    private static int? ResolveIndex(long index, int count) =>
         (index < 0 ? index + count : index) is >= 0 and var at && at < count ? (int)at : null;
 
     // As Python prints it.
-    private static string Plain(object? value) =>
+    private static string Format(object? value) =>
         value switch
         {
             null => "None",
@@ -265,30 +267,30 @@ internal static class JinjaValues
             double d => d == Math.Floor(d) && Math.Abs(d) < 1e16
                 ? d.ToString("F1", CultureInfo.InvariantCulture)
                 : d.ToString("R", CultureInfo.InvariantCulture),
-            _ => throw new JinjaException($"{Kind(value)} cannot be printed"),
+            _ => throw new JinjaException($"{DescribeKind(value)} cannot be printed"),
         };
 
     // As Python's repr writes it.
-    private static string Written(object? value) =>
+    private static string FormatQuoted(object? value) =>
         value switch
         {
             MarkedText t when t.Text.Contains('\'', StringComparison.Ordinal) && !t.Text.Contains('"', StringComparison.Ordinal) =>
-                $"\"{Escaped(t.Text)}\"",
-            MarkedText t => $"'{Escaped(t.Text).Replace("'", "\\'", StringComparison.Ordinal)}'",
-            List<object?> l => "[" + string.Join(", ", l.Select(Written)) + "]",
+                $"\"{Escape(t.Text)}\"",
+            MarkedText t => $"'{Escape(t.Text).Replace("'", "\\'", StringComparison.Ordinal)}'",
+            List<object?> l => "[" + string.Join(", ", l.Select(FormatQuoted)) + "]",
             Dictionary<string, object?> m => "{"
-                + string.Join(", ", m.Select(p => $"{Written(MarkedText.Of(p.Key))}: {Written(p.Value)}"))
+                + string.Join(", ", m.Select(p => $"{FormatQuoted(MarkedText.Of(p.Key))}: {FormatQuoted(p.Value)}"))
                 + "}",
-            _ => Plain(value),
+            _ => Format(value),
         };
 
-    private static string Escaped(string text) =>
+    private static string Escape(string text) =>
         text.Replace("\\", "\\\\", StringComparison.Ordinal)
             .Replace("\n", "\\n", StringComparison.Ordinal)
             .Replace("\t", "\\t", StringComparison.Ordinal)
             .Replace("\r", "\\r", StringComparison.Ordinal);
 
-    private static string Quoted(string text)
+    private static string Quote(string text)
     {
         var json = new StringBuilder("\"");
         foreach (var c in text)

@@ -33,7 +33,7 @@ internal sealed class MarkedText
     }
 
     /// <summary>Who wrote a character: <see cref="Template"/>, or a message's number.</summary>
-    public short Owner(int index) => _owners is null ? Template : _owners[index];
+    public short GetOwner(int index) => _owners is null ? Template : _owners[index];
 
     /// <summary>The message that some of the text came from, or <see cref="Template"/>.</summary>
     public short AnyOwner => _owners?.FirstOrDefault(o => o != Template) ?? Template;
@@ -45,7 +45,7 @@ internal sealed class MarkedText
     public MarkedText With(string text) => text.Length == Length ? new(text, _owners) : Of(text, AnyOwner);
 
     public MarkedText TrimStart(string characters) =>
-        TrimmedStart(characters) is var start && start > 0 ? Slice(start, Length - start) : this;
+        CountTrimmedStart(characters) is var start && start > 0 ? Slice(start, Length - start) : this;
 
     public MarkedText TrimEnd(string characters) => Slice(0, Text.TrimEnd(characters.ToCharArray()).Length);
 
@@ -76,7 +76,7 @@ internal sealed class MarkedText
         return writer.ToText();
     }
 
-    private int TrimmedStart(string characters) => Length - Text.TrimStart(characters.ToCharArray()).Length;
+    private int CountTrimmedStart(string characters) => Length - Text.TrimStart(characters.ToCharArray()).Length;
 
     public override bool Equals(object? obj) => obj is MarkedText other && other.Text == Text;
 

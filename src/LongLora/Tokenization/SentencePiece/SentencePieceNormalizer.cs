@@ -29,7 +29,7 @@ internal sealed class SentencePieceNormalizer(SentencePieceFile file, SymbolMatc
         var afterSpace = file.RemoveExtraWhitespaces;
         while (!text.IsEmpty)
         {
-            var piece = Next(text, out var consumed);
+            var piece = ReadNext(text, out var consumed);
             text = text[consumed..];
             if (afterSpace)
                 piece = piece.TrimStart(' ');
@@ -45,13 +45,13 @@ internal sealed class SentencePieceNormalizer(SentencePieceFile file, SymbolMatc
 
     private ReadOnlySpan<char> DropLeadingSpaces(ReadOnlySpan<char> text)
     {
-        while (!text.IsEmpty && Next(text, out var consumed) is " ")
+        while (!text.IsEmpty && ReadNext(text, out var consumed) is " ")
             text = text[consumed..];
         return text;
     }
 
     /// <summary>What the beginning of the text becomes, and how much of it was used.</summary>
-    private ReadOnlySpan<char> Next(ReadOnlySpan<char> text, out int consumed)
+    private ReadOnlySpan<char> ReadNext(ReadOnlySpan<char> text, out int consumed)
     {
         if (userSymbols is not null && userSymbols.TryMatch(text, out consumed, out _))
             return text[..consumed];

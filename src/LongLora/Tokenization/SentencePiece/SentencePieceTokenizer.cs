@@ -23,7 +23,7 @@ internal static class SentencePieceTokenizer
                 throw new CheckpointException(
                     $"{path}: the pieces {twin} and {id} are both \"{file.Pieces[id].Text}\". Fetch the file again."
                 );
-            tokens.Set(id, file.Pieces[id].Text, Bytes(file, id, path), file.Pieces[id].Kind == PieceKind.Control);
+            tokens.Set(id, file.Pieces[id].Text, GetBytes(file, id, path), file.Pieces[id].Kind == PieceKind.Control);
         }
         // Control pieces are never found in ordinary text; the files beside the model may list them, too, and more.
         var own = file
@@ -37,8 +37,8 @@ internal static class SentencePieceTokenizer
         var unknown = file.Pieces.FindIndex(p => p.Kind == PieceKind.Unknown);
         tokens.Set(unknown, file.Pieces[unknown].Text, Encoding.UTF8.GetBytes(file.UnknownSurface), special: false);
 
-        var bos = settings.Find("bos_token", tokens, Control(file, file.BosPiece));
-        var eos = settings.Find("eos_token", tokens, Control(file, file.EosPiece));
+        var bos = settings.Find("bos_token", tokens, FindControl(file, file.BosPiece));
+        var eos = settings.Find("eos_token", tokens, FindControl(file, file.EosPiece));
         var userPieces = file
             .Pieces.Index()
             .Where(p => p.Item.Kind == PieceKind.UserDefined)
@@ -58,11 +58,11 @@ internal static class SentencePieceTokenizer
                     : LeadingSpace.Keep,
                 Unstripped = unknown,
                 // transformers' LlamaTokenizer writes BOS unless told otherwise.
-                Prefix = TokenizerSettings.Around(settings.AddBos ?? bos is not null, "bos_token", bos, []),
-                Suffix = TokenizerSettings.Around(settings.AddEos, "eos_token", eos, []),
+                Prefix = TokenizerSettings.ChooseSpecialIds(settings.AddBos ?? bos is not null, "bos_token", bos, []),
+                Suffix = TokenizerSettings.ChooseSpecialIds(settings.AddEos, "eos_token", eos, []),
                 BosTokenId = bos,
                 EosTokenId = eos,
-                PadTokenId = settings.Find("pad_token", tokens, Control(file, file.PadPiece)),
+                PadTokenId = settings.Find("pad_token", tokens, FindControl(file, file.PadPiece)),
             }
         );
     }
@@ -93,7 +93,7 @@ internal static class SentencePieceTokenizer
             );
     }
 
-    private static byte[] Bytes(SentencePieceFile file, int id, string path)
+    private static byte[] GetBytes(SentencePieceFile file, int id, string path)
     {
         var piece = file.Pieces[id];
         return piece.Kind switch
@@ -108,7 +108,7 @@ internal static class SentencePieceTokenizer
         };
     }
 
-    private static string? Control(SentencePieceFile file, string piece) =>
+    private static string? FindControl(SentencePieceFile file, string piece) =>
         file.Pieces.Exists(p => p.Kind == PieceKind.Control && p.Text == piece) ? piece : null;
 
     private static CharacterMap? ReadCharacterMap(SentencePieceFile file, string path)
@@ -140,8 +140,8 @@ internal static class SentencePieceTokenizer
         {
             var ids = pieces.ToDictionary(p => p.Text, p => p.Id, StringComparer.Ordinal);
             return new CharacterBpe(
-                SingleCharacters(ids),
-                Merges(pieces.Select(p => (p.Text, p.Id, p.Score)), ids),
+                FindSingleCharacters(ids),
+                MakeMerges(pieces.Select(p => (p.Text, p.Id, p.Score)), ids),
                 boundary,
                 unknowns,
                 userSymbols
@@ -161,7 +161,7 @@ internal static class SentencePieceTokenizer
         );
     }
 
-    private static Dictionary<int, int> SingleCharacters(Dictionary<string, int> ids)
+    private static Dictionary<int, int> FindSingleCharacters(Dictionary<string, int> ids)
     {
         var characters = new Dictionary<int, int>();
         foreach (var (text, id) in ids)
@@ -178,7 +178,7 @@ internal static class SentencePieceTokenizer
     /// SentencePiece merges two neighbours wherever their concatenation is a piece, the highest score first; so every way to cut a piece
     /// in two symbols is a merge, ranked by the score of the piece.
     /// </summary>
-    private static MergeTable Merges(IEnumerable<(string Text, int Id, float Score)> pieces, Dictionary<string, int> ids)
+    private static MergeTable MakeMerges(IEnumerable<(string Text, int Id, float Score)> pieces, Dictionary<string, int> ids)
     {
         var table = new MergeTable(2 * ids.Count);
         var lookup = ids.GetAlternateLookup<ReadOnlySpan<char>>();

@@ -41,7 +41,7 @@ internal sealed class UnigramModel : ITokenModel
             var node = 0;
             foreach (var character in text)
             {
-                ref var child = ref CollectionsMarshal.GetValueRefOrAddDefault(_edges, Edge(node, character), out var exists);
+                ref var child = ref CollectionsMarshal.GetValueRefOrAddDefault(_edges, MakeEdgeKey(node, character), out var exists);
                 if (!exists)
                 {
                     child = _nodes.Count;
@@ -60,14 +60,14 @@ internal sealed class UnigramModel : ITokenModel
         var scratch = new List<int>();
         for (int start = 0, end; start < word.Length; start = end)
         {
-            end = start + BlockLength < word.Length ? _boundary.Next(word, start + BlockLength) : word.Length;
+            end = start + BlockLength < word.Length ? _boundary.FindNext(word, start + BlockLength) : word.Length;
             scratch.Clear();
             EncodeBlock(word[start..end], scratch);
             _unknown.Join(CollectionsMarshal.AsSpan(scratch), first, ids);
         }
     }
 
-    private static ulong Edge(int node, char character) => ((ulong)(uint)node << 16) | character;
+    private static ulong MakeEdgeKey(int node, char character) => ((ulong)(uint)node << 16) | character;
 
     /// <summary>Viterbi: best[i] is the best way to write the first i characters, told by its last token.</summary>
     private void EncodeBlock(ReadOnlySpan<char> text, List<int> ids)
@@ -105,7 +105,7 @@ internal sealed class UnigramModel : ITokenModel
     private void Extend(ReadOnlySpan<char> text, int start, int character, Span<Step> best)
     {
         var (node, known, before) = (0, false, best[start].Score);
-        for (var end = start; end < text.Length && _edges.TryGetValue(Edge(node, text[end]), out node); )
+        for (var end = start; end < text.Length && _edges.TryGetValue(MakeEdgeKey(node, text[end]), out node); )
         {
             end++;
             if (_nodes[node].Id < 0)

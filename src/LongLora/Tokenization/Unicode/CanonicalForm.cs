@@ -35,7 +35,7 @@ internal sealed class CanonicalForm : TextStep
     public override bool Apply(ReadOnlySpan<char> text, bool atStart, TextBuffer output)
     {
         var tables = s_tables.Value;
-        var first = FirstAffected(text, 0, tables);
+        var first = FindFirstAffected(text, 0, tables);
         if (first < 0)
             return false;
         List<(int CodePoint, int Class)> run = [];
@@ -43,18 +43,18 @@ internal sealed class CanonicalForm : TextStep
         while (first >= 0)
         {
             // A run reaches from the last character that nothing before can change to the next such one.
-            var begin = Math.Max(done, PreviousBoundary(text, first));
+            var begin = Math.Max(done, FindPreviousBoundary(text, first));
             output.Append(text[done..begin]);
-            done = NextBoundary(text, first, tables);
+            done = FindNextBoundary(text, first, tables);
             Rewrite(text[begin..done], run, tables, output);
-            first = FirstAffected(text, done, tables);
+            first = FindFirstAffected(text, done, tables);
         }
         output.Append(text[done..]);
         return true;
     }
 
     /// <summary>Position of the first character from <paramref name="from"/> on that this form may change or move, or -1.</summary>
-    private int FirstAffected(ReadOnlySpan<char> text, int from, Tables tables)
+    private int FindFirstAffected(ReadOnlySpan<char> text, int from, Tables tables)
     {
         // Below U+0300 form C changes nothing; form D nothing below U+00C0.
         var limit = _compose ? '\u02FF' : '\u00BF';
@@ -78,14 +78,14 @@ internal sealed class CanonicalForm : TextStep
                 || codePoint is >= VowelBase and < VowelBase + VowelCount or > TrailBase and < TrailBase + TrailCount
             : tables.Classes.ContainsKey(codePoint) || tables.Decompositions.ContainsKey(codePoint) || IsSyllable(codePoint);
 
-    private static int PreviousBoundary(ReadOnlySpan<char> text, int position)
+    private static int FindPreviousBoundary(ReadOnlySpan<char> text, int position)
     {
         if (position == 0)
             return 0;
         return position >= 2 && char.IsSurrogatePair(text[position - 2], text[position - 1]) ? position - 2 : position - 1;
     }
 
-    private int NextBoundary(ReadOnlySpan<char> text, int position, Tables tables)
+    private int FindNextBoundary(ReadOnlySpan<char> text, int position, Tables tables)
     {
         while (position < text.Length)
         {

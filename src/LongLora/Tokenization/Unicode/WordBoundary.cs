@@ -26,7 +26,7 @@ internal sealed class WordBoundary
     }
 
     /// <summary>The end of the word that begins at <paramref name="start"/>.</summary>
-    public int Next(ReadOnlySpan<char> text, int start)
+    public int FindNext(ReadOnlySpan<char> text, int start)
     {
         var end = start + 1;
         while (end < text.Length)

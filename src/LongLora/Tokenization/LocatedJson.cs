@@ -4,13 +4,13 @@ using LongLora.Runtime;
 namespace LongLora.Tokenization;
 
 /// <summary>A place in a JSON file, which its readers and its messages know by name: <c>tokenizer.json: model.vocab</c>.</summary>
-internal readonly record struct JsonPlace(string File, string Path, JsonElement Value)
+internal readonly record struct LocatedJson(string File, string Path, JsonElement Value)
 {
     /// <summary>Whether there is nothing here: no such member, or null.</summary>
     public bool IsNull => Value.ValueKind is JsonValueKind.Undefined or JsonValueKind.Null;
 
     /// <summary>A member, which may be missing.</summary>
-    public JsonPlace this[string name] =>
+    public LocatedJson this[string name] =>
         new(
             File,
             Path.Length == 0 ? name : $"{Path}.{name}",
@@ -18,21 +18,21 @@ internal readonly record struct JsonPlace(string File, string Path, JsonElement 
         );
 
     /// <summary>The elements of a list.</summary>
-    public IEnumerable<JsonPlace> Items()
+    public IEnumerable<LocatedJson> ReadItems()
     {
         var self = Expect(JsonValueKind.Array);
-        return self.Value.EnumerateArray().Select((element, i) => new JsonPlace(self.File, $"{self.Path}[{i}]", element));
+        return self.Value.EnumerateArray().Select((element, i) => new LocatedJson(self.File, $"{self.Path}[{i}]", element));
     }
 
     /// <summary>The members of an object.</summary>
-    public IEnumerable<(string Name, JsonPlace Node)> Members()
+    public IEnumerable<(string Name, LocatedJson Node)> ReadMembers()
     {
         var self = Expect(JsonValueKind.Object);
-        return self.Value.EnumerateObject().Select(m => (m.Name, new JsonPlace(self.File, $"{self.Path}.{m.Name}", m.Value)));
+        return self.Value.EnumerateObject().Select(m => (m.Name, new LocatedJson(self.File, $"{self.Path}.{m.Name}", m.Value)));
     }
 
     /// <summary>A text.</summary>
-    public string Text()
+    public string ReadText()
     {
         try
         {
@@ -40,31 +40,31 @@ internal readonly record struct JsonPlace(string File, string Path, JsonElement 
         }
         catch (InvalidOperationException)
         {
-            throw Fault("Unicode text");
+            throw MakeError("Unicode text");
         }
     }
 
     /// <summary>A text, or null where there is nothing.</summary>
-    public string? TextOrNull() => IsNull ? null : Text();
+    public string? ReadTextOrNull() => IsNull ? null : ReadText();
 
     /// <summary>A whole number.</summary>
-    public int Integer() => Expect(JsonValueKind.Number).Value.TryGetInt32(out var value) ? value : throw Fault("a whole number");
+    public int ReadInteger() => Expect(JsonValueKind.Number).Value.TryGetInt32(out var value) ? value : throw MakeError("a whole number");
 
     /// <summary>Yes or no; <paramref name="absent"/> where there is nothing.</summary>
-    public bool Flag(bool absent = false) => FlagOrNull() ?? absent;
+    public bool ReadFlag(bool absent = false) => ReadFlagOrNull() ?? absent;
 
     /// <summary>Yes or no, or null where there is nothing.</summary>
-    public bool? FlagOrNull() =>
+    public bool? ReadFlagOrNull() =>
         Value.ValueKind switch
         {
             JsonValueKind.True => true,
             JsonValueKind.False => false,
             JsonValueKind.Null or JsonValueKind.Undefined => null,
-            _ => throw Fault("true or false"),
+            _ => throw MakeError("true or false"),
         };
 
     /// <summary>The error that something else stands here.</summary>
-    public CheckpointException Fault(string expected)
+    public CheckpointException MakeError(string expected)
     {
         var seen = Value.ValueKind == JsonValueKind.Undefined ? "nothing" : Value.GetRawText();
         return new(
@@ -74,10 +74,10 @@ internal readonly record struct JsonPlace(string File, string Path, JsonElement 
     }
 
     /// <summary>This place, once it is known to hold that kind of value.</summary>
-    public JsonPlace Expect(JsonValueKind kind) =>
+    public LocatedJson Expect(JsonValueKind kind) =>
         Value.ValueKind == kind
             ? this
-            : throw Fault(
+            : throw MakeError(
                 kind switch
                 {
                     JsonValueKind.Object => "an object",

@@ -1,0 +1,28 @@
+namespace LongLora.Attention;
+
+/// <summary>
+/// Equal attention groups that one kernel call computes. They follow each other: [Start, Start + Length),
+/// [Start + Length, Start + 2 Length), ... If <paramref name="Interleaved"/>, they alternate instead: the first group has the tokens
+/// Start, Start + Count, Start + 2 Count, ..., and each further group starts one token later.
+/// </summary>
+/// <param name="Start">First token.</param>
+/// <param name="Length">Tokens in one group.</param>
+/// <param name="Count">Number of groups.</param>
+/// <param name="Interleaved">Whether the groups alternate token by token.</param>
+public readonly record struct TokenGroups(int Start, int Length, int Count, bool Interleaved = false)
+{
+    /// <summary>The token after the last one.</summary>
+    public int End => Start + Length * Count;
+
+    /// <summary>
+    /// Covers [start, end) with groups of <paramref name="length"/> tokens. The last one is shorter if the length does not divide.
+    /// </summary>
+    public static IEnumerable<TokenGroups> Cover(int start, int end, int length)
+    {
+        var whole = (end - start) / length;
+        if (whole > 0)
+            yield return new(start, length, whole);
+        if (start + whole * length < end)
+            yield return new(start + whole * length, end - start - whole * length, 1);
+    }
+}

@@ -1,0 +1,104 @@
+using LongLora.Adapters;
+using LongLora.Attention;
+using LongLora.Runtime;
+
+namespace LongLora.Options;
+
+/// <summary>The method, LongLoRA's by default: attention while training, and which weights are trained.</summary>
+public sealed record MethodOptions
+{
+    /// <summary>Attention while training. Default shifted-sparse.</summary>
+    public AttentionKind Attention { get; init; } = AttentionKind.ShiftedSparse;
+
+    /// <summary>
+    /// Group size as a share of the context, above 0 and at most 1. Default 0.25, the paper's. Ignored where <see cref="GroupSize"/> is
+    /// given.
+    /// </summary>
+    public double GroupRatio { get; init; } = 0.25;
+
+    /// <summary>Group size in tokens, even, at most the context; null to use <see cref="GroupRatio"/>.</summary>
+    public int? GroupSize { get; init; }
+
+    /// <summary>
+    /// Share of the sequences, 0 to 1, that are cut into windows of the model's original context, so that it goes on learning short text
+    /// too; with by-length scaling these have the original positions. For running text. Default 0, as in the paper.
+    /// </summary>
+    public double ShortShare { get; init; }
+
+    /// <summary>Which weights are trained. Default lora-plus.</summary>
+    public TuningMethod Tuning { get; init; } = TuningMethod.LoraPlus;
+
+    /// <summary>r, the rank of the LoRA matrices. Default 8, the paper's.</summary>
+    public int Rank { get; init; } = 8;
+
+    /// <summary>LoRA's alpha: the update is scaled by alpha / r. Default 16, the paper's.</summary>
+    public double Alpha { get; init; } = 16;
+
+    /// <summary>
+    /// Linear layers that get LoRA, by the last part of their names; <c>attention</c> stands for those of the attention branch,
+    /// <c>all-linear</c> for all but the head. Default: attention.
+    /// </summary>
+    public IReadOnlyList<string> TargetModules { get; init; } = [AdapterOptions.AttentionLayers];
+
+    /// <summary>Whether the embeddings (and a tied head) are trained. Default: yes, except with plain LoRA.</summary>
+    public bool? TrainEmbeddings { get; init; }
+
+    /// <summary>Whether the norms are trained. Default: yes, except with plain LoRA.</summary>
+    public bool? TrainNorms { get; init; }
+
+    /// <summary>Whether the embeddings are trained once the default is resolved.</summary>
+    public bool TrainsEmbeddings => TrainEmbeddings ?? Tuning != TuningMethod.Lora;
+
+    /// <summary>Whether the norms are trained once the default is resolved.</summary>
+    public bool TrainsNorms => TrainNorms ?? Tuning != TuningMethod.Lora;
+
+    /// <summary>The group size in tokens once the ratio is resolved: even and at least 2.</summary>
+    /// <param name="context">Tokens in one training sequence.</param>
+    public int ResolveGroupSize(int context) => GroupSize ?? Math.Max(2, (int)Math.Ceiling(context * GroupRatio / 2) * 2);
+
+    /// <summary>Makes the attention of the training.</summary>
+    /// <param name="context">Tokens in one training sequence.</param>
+    internal IAttention MakeAttention(int context) =>
+        Attention switch
+        {
+            AttentionKind.ShiftedSparse => new ShiftedSparseAttention(ResolveGroupSize(context)),
+            AttentionKind.Grouped => new GroupedAttention(ResolveGroupSize(context)),
+            AttentionKind.Dilated => new DilatedAttention(ResolveGroupSize(context)),
+            AttentionKind.Full => new FullAttention(),
+            _ => throw new ConfigurationException(
+                $"attention is {Attention}; use shifted-sparse or full (grouped and dilated are ablations)."
+            ),
+        };
+
+    /// <summary>Says what is trained.</summary>
+    internal AdapterOptions MakeAdapterOptions() =>
+        new()
+        {
+            Rank = Rank,
+            Alpha = Alpha,
+            TargetModules = TargetModules,
+            TrainEmbeddings = TrainsEmbeddings,
+            TrainNorms = TrainsNorms,
+            TrainEverything = Tuning == TuningMethod.Full,
+        };
+
+    /// <summary>Adds what is wrong with these options to a list.</summary>
+    /// <param name="problems">The list.</param>
+    /// <param name="model">The model that they are for.</param>
+    public void Check(OptionProblems problems, ModelOptions model)
+    {
+        problems.Require(GroupRatio is > 0 and <= 1, $"group-ratio is {GroupRatio}; it must be above 0 and at most 1");
+        problems.Require(
+            GroupSize is null || (GroupSize >= 2 && GroupSize % 2 == 0 && GroupSize <= model.Context),
+            $"group-size is {GroupSize}; it must be even, at least 2 and at most the context, {model.Context}"
+        );
+        problems.Require(ShortShare is >= 0 and <= 1, $"short-share is {ShortShare}; it must be 0 to 1");
+        problems.Require(model.FromScratch is null || Tuning == TuningMethod.Full, "from-scratch trains every weight; set tuning to full");
+        problems.Require(Rank >= 1, $"rank is {Rank}; it must be at least 1");
+        problems.Require(Alpha > 0, $"alpha is {Alpha}; it must be above 0");
+        problems.Require(
+            TargetModules.Count > 0 || Tuning == TuningMethod.Full,
+            "target-modules is empty; LoRA needs at least one projection"
+        );
+    }
+}

@@ -1,0 +1,61 @@
+using LongLora.Training;
+
+namespace LongLora.Options;
+
+/// <summary>The optimizer steps: how many, of how many sequences, and how far each goes.</summary>
+public sealed record OptimizerOptions
+{
+    /// <summary>Optimizer steps. Default 1000, the paper's.</summary>
+    public int Steps { get; init; } = 1000;
+
+    /// <summary>Sequences in one forward pass. Default 1.</summary>
+    public int BatchSize { get; init; } = 1;
+
+    /// <summary>Forward passes added up in one optimizer step. Default 8, the paper's.</summary>
+    public int GradientAccumulation { get; init; } = 8;
+
+    /// <summary>Peak learning rate. Default 2e-5, the paper's.</summary>
+    public double LearningRate { get; init; } = 2e-5;
+
+    /// <summary>Steps over which the learning rate rises from 0. Default 20, the paper's.</summary>
+    public int WarmupSteps { get; init; } = 20;
+
+    /// <summary>Course of the learning rate. Default constant-with-warmup, the paper's.</summary>
+    public ScheduleKind Schedule { get; init; } = ScheduleKind.ConstantWithWarmup;
+
+    /// <summary>AdamW's weight decay, on every trained weight. Default 0, the paper's.</summary>
+    public double WeightDecay { get; init; }
+
+    /// <summary>AdamW's decay rate of the first moment. Default 0.9.</summary>
+    public double Beta1 { get; init; } = 0.9;
+
+    /// <summary>AdamW's decay rate of the second moment. Default 0.95, the paper's.</summary>
+    public double Beta2 { get; init; } = 0.95;
+
+    /// <summary>AdamW's epsilon. Default 1e-8.</summary>
+    public double Epsilon { get; init; } = 1e-8;
+
+    /// <summary>Largest 2-norm of all gradients together, above which they are scaled down; 0 to leave them. Default 1.</summary>
+    public double MaxGradNorm { get; init; } = 1;
+
+    /// <summary>Says how AdamW is set.</summary>
+    internal AdamWOptions MakeAdamWOptions() => new(Beta1, Beta2, Epsilon, WeightDecay, MaxGradNorm);
+
+    /// <summary>Makes the course of the learning rate.</summary>
+    internal LearningRateSchedule MakeSchedule() => new(Schedule, WarmupSteps, Steps);
+
+    /// <summary>Adds what is wrong with these options to a list.</summary>
+    public void Check(OptionProblems problems)
+    {
+        problems.Require(Steps >= 1, $"steps is {Steps}; it must be at least 1");
+        problems.Require(BatchSize >= 1, $"batch-size is {BatchSize}; it must be at least 1");
+        problems.Require(GradientAccumulation >= 1, $"gradient-accumulation is {GradientAccumulation}; it must be at least 1");
+        problems.Require(LearningRate >= 0 && double.IsFinite(LearningRate), $"learning-rate is {LearningRate}; it must be 0 or more");
+        problems.Require(WarmupSteps >= 0, $"warmup-steps is {WarmupSteps}; it must be 0 or more");
+        problems.Require(WeightDecay >= 0, $"weight-decay is {WeightDecay}; it must be 0 or more");
+        problems.Require(Beta1 is >= 0 and < 1, $"beta1 is {Beta1}; it must be at least 0 and below 1");
+        problems.Require(Beta2 is >= 0 and < 1, $"beta2 is {Beta2}; it must be at least 0 and below 1");
+        problems.Require(Epsilon > 0, $"epsilon is {Epsilon}; it must be above 0");
+        problems.Require(MaxGradNorm >= 0, $"max-grad-norm is {MaxGradNorm}; it must be 0 (no clipping) or more");
+    }
+}

@@ -1,0 +1,116 @@
+using System.Globalization;
+using LongLora.Runtime;
+
+namespace LongLora.Options;
+
+/// <summary>Writes down the options of one part: how each is read from text, and read back.</summary>
+/// <param name="part">The part.</param>
+/// <param name="select">Gives the part of some options.</param>
+/// <param name="replace">Gives the same options with another part.</param>
+internal sealed class OptionBuilder<TPart>(
+    OptionPart part,
+    Func<FineTuneOptions, TPart> select,
+    Func<FineTuneOptions, TPart, FineTuneOptions> replace
+)
+{
+    /// <summary>A text.</summary>
+    internal FineTuneOption Text(
+        string name,
+        string group,
+        string placeholder,
+        string help,
+        Func<TPart, string> get,
+        Func<TPart, string, TPart> set
+    ) => Make(name, group, placeholder, help, get, set);
+
+    /// <summary>A text, or nothing.</summary>
+    internal FineTuneOption OptionalText(
+        string name,
+        string group,
+        string placeholder,
+        string help,
+        Func<TPart, string?> get,
+        Func<TPart, string?, TPart> set
+    ) => Make(name, group, placeholder, help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : v));
+
+    /// <summary>Several texts.</summary>
+    internal FineTuneOption List(
+        string name,
+        string group,
+        string placeholder,
+        string help,
+        Func<TPart, IReadOnlyList<string>> get,
+        Func<TPart, IReadOnlyList<string>, TPart> set
+    ) => Make(name, group, placeholder, help, get, (o, v) => set(o, v.Split('\n', StringSplitOptions.RemoveEmptyEntries)));
+
+    /// <summary>A whole number.</summary>
+    internal FineTuneOption Whole(string name, string group, string help, Func<TPart, int> get, Func<TPart, int, TPart> set) =>
+        Make(name, group, "N", help, o => get(o), (o, v) => set(o, ParseWhole(name, v)));
+
+    /// <summary>A whole number, or nothing.</summary>
+    internal FineTuneOption OptionalWhole(string name, string group, string help, Func<TPart, int?> get, Func<TPart, int?, TPart> set) =>
+        Make(name, group, "N", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseWhole(name, v)));
+
+    /// <summary>A number.</summary>
+    internal FineTuneOption Real(string name, string group, string help, Func<TPart, double> get, Func<TPart, double, TPart> set) =>
+        Make(name, group, "X", help, o => get(o), (o, v) => set(o, ParseReal(name, v)));
+
+    /// <summary>A number, or nothing.</summary>
+    internal FineTuneOption OptionalReal(
+        string name,
+        string group,
+        string help,
+        Func<TPart, double?> get,
+        Func<TPart, double?, TPart> set
+    ) => Make(name, group, "X", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseReal(name, v)));
+
+    /// <summary>On or off.</summary>
+    internal FineTuneOption Switch(string name, string group, string help, Func<TPart, bool> get, Func<TPart, bool, TPart> set) =>
+        Make(name, group, "", help, o => get(o), (o, v) => set(o, ParseSwitch(name, v)));
+
+    /// <summary>On, off, or whatever other options make of it.</summary>
+    internal FineTuneOption OptionalSwitch(string name, string group, string help, Func<TPart, bool?> get, Func<TPart, bool?, TPart> set) =>
+        Make(name, group, "", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseSwitch(name, v)));
+
+    /// <summary>One of some words, the values of an enumeration in kebab-case.</summary>
+    internal FineTuneOption Choice<T>(string name, string group, string help, Func<TPart, T> get, Func<TPart, T, TPart> set)
+        where T : struct, Enum
+    {
+        var values = Enum.GetValues<T>().ToDictionary(v => FineTuneOptionTable.Kebab(v.ToString()));
+        return Make(
+            name,
+            group,
+            string.Join('|', values.Keys),
+            help,
+            o => FineTuneOptionTable.Kebab(get(o).ToString()),
+            (o, v) =>
+                values.TryGetValue(v, out var value)
+                    ? set(o, value)
+                    : throw new ConfigurationException(
+                        $"{name} is '{v}'; it can be {string.Join(", ", values.Keys)}.{NearestName.Hint(v, values.Keys)}"
+                    )
+        );
+    }
+
+    private static int ParseWhole(string name, string text) =>
+        int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var value)
+            ? value
+            : throw new ConfigurationException($"{name} is '{text}'; it must be a whole number.");
+
+    private static double ParseReal(string name, string text) =>
+        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var value)
+            ? value
+            : throw new ConfigurationException($"{name} is '{text}'; it must be a number such as 0.5 or 2e-5.");
+
+    private static bool ParseSwitch(string name, string text) =>
+        bool.TryParse(text, out var value) ? value : throw new ConfigurationException($"{name} is '{text}'; it must be true or false.");
+
+    private FineTuneOption Make(
+        string name,
+        string group,
+        string placeholder,
+        string help,
+        Func<TPart, object?> get,
+        Func<TPart, string, TPart> set
+    ) => new(name, group, part, placeholder, help, o => get(select(o)), (o, text) => replace(o, set(select(o), text)));
+}

@@ -1,0 +1,33 @@
+namespace LongLora.Options;
+
+/// <summary>The training run as something that is kept: where, from which seed, how often it is saved, and whether it may begin.</summary>
+public sealed record RunOptions
+{
+    /// <summary>The run directory. Must be new or empty unless <see cref="Resume"/>.</summary>
+    public required string Output { get; init; }
+
+    /// <summary>
+    /// Continues the run in <see cref="Output"/> from its newest checkpoint; starts anew where there is none. Default false.
+    /// </summary>
+    public bool Resume { get; init; }
+
+    /// <summary>Seed of the LoRA matrices and of the order of the data. Default 42.</summary>
+    public int Seed { get; init; } = 42;
+
+    /// <summary>Steps between two saved checkpoints; 0 to save only at the end or when interrupted. Default 100.</summary>
+    public int SaveEvery { get; init; } = 100;
+
+    /// <summary>Newest checkpoints to keep. Default 2.</summary>
+    public int KeepCheckpoints { get; init; } = 2;
+
+    /// <summary>Whether a run is refused that needs more memory than the device has (<c>longlora plan</c> shows both). Default true.</summary>
+    public bool CheckMemory { get; init; } = true;
+
+    /// <summary>Adds what is wrong with these options to a list.</summary>
+    public void Check(OptionProblems problems)
+    {
+        problems.Require(Output.Length > 0, "output is empty; give the run directory");
+        problems.Require(SaveEvery >= 0, $"save-every is {SaveEvery}; it must be 0 (only at the end) or more");
+        problems.Require(KeepCheckpoints >= 1, $"keep-checkpoints is {KeepCheckpoints}; it must be at least 1");
+    }
+}
