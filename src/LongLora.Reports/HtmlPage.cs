@@ -61,7 +61,9 @@ internal sealed class HtmlPage(string title)
         figures.Count == 0
             ? this
             : Add(
-                $"<div class=\"figures\">{string.Concat(figures.Select(f => $"<div class=\"figure\"><h3>{Encode(f.Title)}</h3>\n{f.Html}</div>\n"))}</div>"
+                "<div class=\"figures\">"
+                    + string.Concat(figures.Select(f => $"<div class=\"figure\"><h3>{Encode(f.Title)}</h3>\n{f.Html}</div>\n"))
+                    + "</div>"
             );
 
     /// <summary>Single numbers with what they are.</summary>
@@ -71,15 +73,24 @@ internal sealed class HtmlPage(string title)
             : Add($"<ul class=\"{style}\">{string.Concat(numbers.Select(n => $"<li><b>{Encode(n.Value)}</b>{Encode(n.Name)}</li>"))}</ul>");
 
     /// <summary>A table that scrolls by itself where it is too wide.</summary>
-    internal static string Table(IReadOnlyList<string> heads, IEnumerable<IReadOnlyList<string>> rows, string style = "") =>
-        $"<div class=\"wide\" tabindex=\"0\"><table{(style.Length > 0 ? $" class=\"{style}\"" : "")}>{(heads.Count > 0 ? $"<tr>{string.Concat(heads.Select(h => $"<th scope=\"col\">{Encode(h)}</th>"))}</tr>\n" : "")}"
-        + $"{string.Concat(rows.Select(r => $"<tr><th scope=\"row\">{Encode(r[0])}</th>{string.Concat(r.Skip(1).Select(c => $"<td>{Encode(c)}</td>"))}</tr>\n"))}</table></div>";
+    internal static string Table(IReadOnlyList<string> heads, IEnumerable<IReadOnlyList<string>> rows, string style = "")
+    {
+        var of = style.Length > 0 ? $" class=\"{style}\"" : "";
+        var head = heads.Count > 0 ? $"<tr>{ColumnHeads(heads)}</tr>\n" : "";
+        var body = rows.Select(r => Row(r[0], r.Skip(1).Select(c => $"<td>{Encode(c)}</td>")));
+        return $"<div class=\"wide\" tabindex=\"0\"><table{of}>{head}{string.Concat(body)}</table></div>";
+    }
 
     /// <summary>Scores from 0 to 1 as a table of colours; null where there is none.</summary>
     internal static string Heat(IReadOnlyList<string> columns, IReadOnlyList<(string Name, IReadOnlyList<double?> Scores)> rows) =>
-        $"<div class=\"wide\" tabindex=\"0\"><table "
-        + $"class=\"heat\"><tr><td></td>{string.Concat(columns.Select(c => $"<th scope=\"col\">{Encode(c)}</th>"))}</tr>\n"
-        + $"{string.Concat(rows.Select(r => $"<tr><th scope=\"row\">{Encode(r.Name)}</th>{string.Concat(r.Scores.Select(Cell))}</tr>\n"))}</table></div>";
+        $"<div class=\"wide\" tabindex=\"0\"><table class=\"heat\"><tr><td></td>{ColumnHeads(columns)}</tr>\n"
+        + string.Concat(rows.Select(r => Row(r.Name, r.Scores.Select(Cell))))
+        + "</table></div>";
+
+    private static string ColumnHeads(IEnumerable<string> heads) => string.Concat(heads.Select(h => $"<th scope=\"col\">{Encode(h)}</th>"));
+
+    private static string Row(string head, IEnumerable<string> cells) =>
+        $"<tr><th scope=\"row\">{Encode(head)}</th>{string.Concat(cells)}</tr>\n";
 
     // Viridis between dark blue (0) and yellow (1), in five steps with straight lines between.
     private static string Cell(double? score)
@@ -91,7 +102,9 @@ internal sealed class HtmlPage(string title)
         var (low, share) = ((int)Math.Min(place, colours.Length - 2), place - Math.Min((int)place, colours.Length - 2));
         int Mix(Func<(int R, int G, int B), int> part) =>
             (int)Math.Round(part(colours[low]) * (1 - share) + part(colours[low + 1]) * share);
-        return $"<td style=\"background:rgb({Mix(c => c.R)},{Mix(c => c.G)},{Mix(c => c.B)});color:{(value > 0.6 ? "#000" : "#fff")}\">{(int)Math.Round(100 * value)} %</td>";
+        var color = value > 0.6 ? "#000" : "#fff";
+        return $"<td style=\"background:rgb({Mix(c => c.R)},{Mix(c => c.G)},{Mix(c => c.B)});color:{color}\">"
+            + $"{(int)Math.Round(100 * value)} %</td>";
     }
 
     internal void Write(string path) =>

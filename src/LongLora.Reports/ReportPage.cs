@@ -314,9 +314,10 @@ public static class ReportPage
     private static void AddRecipe(HtmlPage page, ReportRun run)
     {
         if (run.Facts.Count > 0)
-            page.Add(
-                $"<details><summary>What was trained</summary>{HtmlPage.Table([], run.Facts.Select(f => (IReadOnlyList<string>)[f.Name, f.Value]), "options")}</details>"
-            );
+        {
+            var facts = HtmlPage.Table([], run.Facts.Select(f => (IReadOnlyList<string>)[f.Name, f.Value]), "options");
+            page.Add($"<details><summary>What was trained</summary>{facts}</details>");
+        }
         if (run.Recipe.Length > 0)
             page.Add($"<details><summary>The whole recipe</summary><pre>{HtmlPage.Encode(run.Recipe.TrimEnd())}</pre></details>");
     }

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using LongLora.Data;
 using LongLora.Evaluation;
 using LongLora.Options;
@@ -84,10 +83,11 @@ public static class RunReader
     private static string Summary(FineTuneOptions options)
     {
         var method = options.Method;
+        var kind = FineTuneOptionTable.Kebab(method.Attention.ToString());
         var attention =
             method.Attention == LongLora.Attention.AttentionKind.Full
                 ? "full attention"
-                : $"{FineTuneOptionTable.Kebab(method.Attention.ToString())} attention in groups of {method.ResolveGroupSize(options.Model.Context):N0}";
+                : $"{kind} attention in groups of {method.ResolveGroupSize(options.Model.Context):N0}";
         var trained =
             method.Tuning == LongLora.Adapters.TuningMethod.Full
                 ? "all weights"
@@ -97,96 +97,41 @@ public static class RunReader
             + $"{attention}: {trained}{scaling}. All measures use full attention.";
     }
 
-    private static ReportRun Add(ReportRun run, string file, string path)
-    {
-        try
+    private static ReportRun Add(ReportRun run, string file, string path) =>
+        EvaluationFile.Read(file) switch
         {
-            using var json = JsonDocument.Parse(File.ReadAllText(file));
-            var root = json.RootElement;
-            if (
-                root.ValueKind != JsonValueKind.Object
-                || (root.TryGetProperty("task", out var task) ? task.GetString() : null) is not { } name
-            )
-                return run; // some other JSON
-            var state = State(root, file, path);
-            return name switch
+            PerplexityFile found => run with { Perplexity = [.. run.Perplexity, new(State(found, file, path), found.Results)] },
+            RetrievalFile found => run with
             {
-                "perplexity" => run with
-                {
-                    Perplexity = [.. run.Perplexity, new(state, [.. root.GetProperty("results").EnumerateArray().Select(Perplexity)])],
-                },
-                "short" => run with { ShortText = [.. run.ShortText, .. root.GetProperty("results").EnumerateArray().Select(Change)] },
-                "ruler" => run with
-                {
-                    Retrieval = [.. run.Retrieval, .. root.GetProperty("tasks").EnumerateArray().Select(t => Retrieval(t, state))],
-                },
-                _ when root.TryGetProperty("scoring", out _) => run with { Retrieval = [.. run.Retrieval, Retrieval(root, state)] },
-                _ => run,
-            };
-        }
-        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
-        {
-            throw new CheckpointException(
-                $"{file} is not understood: {e.Message} Write it again with longlora evaluate ... --json, or move it away.",
-                e
-            );
-        }
-    }
-
-    private static string State(JsonElement root, string file, string run)
-    {
-        if (!root.TryGetProperty("model", out var model))
-            return Path.GetFileNameWithoutExtension(file);
-        var isOwn = Path.GetFullPath(model.GetString()!).StartsWith(Path.GetFullPath(run), StringComparison.Ordinal);
-        return isOwn || (root.TryGetProperty("adapter", out var adapter) && adapter.ValueKind == JsonValueKind.String) ? After : Before;
-    }
-
-    private static PerplexityResult Perplexity(JsonElement result) =>
-        new(result.GetProperty("context").GetInt32(), result.GetProperty("loss").GetDouble(), result.GetProperty("tokens").GetInt64())
-        {
-            ByPosition = result.TryGetProperty("positions", out var positions)
-                ?
-                [
-                    .. positions
-                        .EnumerateArray()
-                        .Select(b => new PerplexityBin(
-                            b.GetProperty("from").GetInt32(),
-                            b.GetProperty("to").GetInt32(),
-                            b.GetProperty("loss").GetDouble(),
-                            b.GetProperty("tokens").GetInt64()
-                        )),
-                ]
-                : [],
+                Retrieval = [.. run.Retrieval, Retrieval(found.Task, State(found, file, path), found.Results)],
+            },
+            RulerFile found => run with
+            {
+                Retrieval = [.. run.Retrieval, .. found.Tasks.Select(task => Retrieval(task.Task, State(found, file, path), task.Results))],
+            },
+            ShortTextFile found => run with { ShortText = [.. run.ShortText, .. found.Results] },
+            _ => run, // a kind that is not shown, or some other JSON
         };
 
-    private static ShortTextChange Change(JsonElement result) =>
-        new(
-            result.GetProperty("measure").GetString()!,
-            result.GetProperty("length").GetInt32(),
-            result.GetProperty("before").GetDouble(),
-            result.GetProperty("after").GetDouble()
-        );
+    private static string State(ModelEvaluationFile found, string file, string run)
+    {
+        if (found.Model is not { } model)
+            return Path.GetFileNameWithoutExtension(file);
+        return found.Adapter is not null || IsInside(model, run) ? After : Before;
+    }
 
-    private static ReportRetrieval Retrieval(JsonElement task, string state) =>
+    // Whether a path is a folder, or lies anywhere in it. A folder beside it may have a name that begins alike.
+    private static bool IsInside(string path, string folder)
+    {
+        var relative = Path.GetRelativePath(folder, path);
+        var leadsUp = relative == ".." || relative.StartsWith(".." + Path.DirectorySeparatorChar, StringComparison.Ordinal);
+        return !leadsUp && !Path.IsPathRooted(relative);
+    }
+
+    private static ReportRetrieval Retrieval(string task, string state, IReadOnlyList<RetrievalAtLength> results) =>
         new(
-            task.GetProperty("task").GetString()!,
+            task,
             state,
-            [
-                .. task.GetProperty("results")
-                    .EnumerateArray()
-                    .Select(r => new ReportRetrievalLength(
-                        r.GetProperty("length").GetInt32(),
-                        r.GetProperty("accuracy").GetDouble(),
-                        [.. r.GetProperty("trials").EnumerateArray().Select(Trial)]
-                    )),
-            ]
-        );
-
-    private static (double, double) Trial(JsonElement trial) =>
-        (
-            trial.GetProperty("depth").GetDouble(),
-            trial.TryGetProperty("score", out var score) ? score.GetDouble()
-            : trial.GetProperty("right").GetBoolean() ? 1
-            : 0
+            [.. results.Select(r => new ReportRetrievalLength(r.Length, r.Accuracy, [.. r.Trials.Select(t => (t.Depth, t.Score))]))]
         );
 }

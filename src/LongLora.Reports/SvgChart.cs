@@ -94,12 +94,10 @@ internal static class SvgChart
         foreach (var line in lines)
         {
             var style = line.IsFaint ? $"line s{line.Style} faint" : $"line s{line.Style}";
-            svg.Append(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"<polyline class=\"{style}\" points=\"{string.Join(' ', line.Points.Select(p => string.Create(CultureInfo.InvariantCulture, $"{X(p.X):F1},{Y(Math.Clamp(p.Y, ticks[0], ticks[^1])):F1}")))}\"/>\n"
-                )
+            var points = line.Points.Select(p =>
+                string.Create(CultureInfo.InvariantCulture, $"{X(p.X):F1},{Y(Math.Clamp(p.Y, ticks[0], ticks[^1])):F1}")
             );
+            svg.Append($"<polyline class=\"{style}\" points=\"{string.Join(' ', points)}\"/>\n");
             if (line.Points.Count <= 16 && !line.IsFaint)
                 svg.Append(
                         string.Concat(
@@ -138,9 +136,8 @@ internal static class SvgChart
     private static string Legend(IReadOnlyList<ChartLine> lines)
     {
         var named = lines.Where(l => !l.IsFaint).ToList();
-        return named.Count < 2
-            ? ""
-            : $"<p class=\"legend\">{string.Concat(named.Select(l => $"<span><i class=\"s{l.Style}\"></i>{WebUtility.HtmlEncode(l.Name)}</span>"))}</p>";
+        var entries = named.Select(l => $"<span><i class=\"s{l.Style}\"></i>{WebUtility.HtmlEncode(l.Name)}</span>");
+        return named.Count < 2 ? "" : $"<p class=\"legend\">{string.Concat(entries)}</p>";
     }
 
     /// <summary>Round numbers, evenly spread, from below the least value to above the greatest.</summary>

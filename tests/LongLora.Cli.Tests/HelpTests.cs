@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using LongLora.Options;
 
 namespace LongLora.Cli.Tests;
@@ -87,6 +88,35 @@ public class HelpTests : CliRun
             string.Join(' ', Succeed([.. command.Split(' '), "--help"]).Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries)),
             StringComparison.Ordinal
         );
+
+    [Theory]
+    [InlineData("passkey")]
+    [InlineData("lines")]
+    [InlineData("topics")]
+    [InlineData("ruler")]
+    [InlineData("short")]
+    public void Default_of_the_seed_is_the_same_in_every_evaluation(string task) =>
+        Assert.Matches("--seed S +seed of the first [a-z ]+ \\[default: 0\\]", Succeed("evaluate", task, "--help"));
+
+    [Theory]
+    [InlineData("--model")]
+    [InlineData("--adapter")]
+    [InlineData("--device")]
+    [InlineData("--quantization")]
+    [InlineData("--cache-type")]
+    [InlineData("--lengths")]
+    [InlineData("--seed")]
+    [InlineData("--json")]
+    [InlineData("--picture")]
+    [InlineData("--output")]
+    public void Option_of_several_verbs_is_declared_once(string name)
+    {
+        var files = Directory
+            .EnumerateFiles(Repository.At("src", "LongLora.Cli"), "*.cs", SearchOption.AllDirectories)
+            .Where(file => !file.Contains($"{Path.DirectorySeparatorChar}obj{Path.DirectorySeparatorChar}", StringComparison.Ordinal))
+            .Where(file => Regex.IsMatch(File.ReadAllText(file), $"(Option<[^\\n]*|new|base)\\(\"{name}\"|name = \"{name}\""));
+        Assert.Equal("Arguments", Path.GetFileName(Path.GetDirectoryName(Assert.Single(files))));
+    }
 
     [Fact]
     public void Version_is_that_of_the_recipe() => Assert.Equal(Recipe.Version, Succeed("--version").Trim());

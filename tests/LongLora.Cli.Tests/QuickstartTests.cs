@@ -36,11 +36,16 @@ public class QuickstartTests : CliRun
         Assert.Equal(2, output.Split("    512 tokens: pass key").Length - 1); // the original positions are those of before
         using (var json = JsonDocument.Parse(File.ReadAllText(At("q", "quickstart.json"))))
         {
-            foreach (var name in new[] { "Before", "After" })
+            Assert.Equal(
+                ["version", "kind", "before", "rescaled", "after", "test_text", "training_seconds", "seconds"],
+                json.RootElement.EnumerateObject().Select(p => p.Name)
+            );
+            foreach (var name in new[] { "before", "rescaled", "after" })
             {
                 var measures = json.RootElement.GetProperty(name).EnumerateArray().ToList();
-                Assert.Equal([512, 1024], measures.Select(m => m.GetProperty("Length").GetInt32()));
-                Assert.All(measures, m => Assert.InRange(m.GetProperty("Perplexity").GetDouble(), 2, 10_000));
+                Assert.Equal([512, 1024], measures.Select(m => m.GetProperty("length").GetInt32()));
+                Assert.All(measures, m => Assert.InRange(m.GetProperty("perplexity").GetDouble(), 2, 10_000));
+                Assert.All(measures, m => Assert.InRange(m.GetProperty("pass_key").GetDouble(), 0, 1));
             }
         }
         var page = File.ReadAllText(At("q", "report.html"));

@@ -93,6 +93,11 @@ public class ReportTests : CliRun
         ]);
         Assert.Contains("perplexity", change, StringComparison.Ordinal);
 
+        using (var ruler = JsonDocument.Parse(File.ReadAllText(At("run", "ruler.json"))))
+        {
+            var results = ruler.RootElement.GetProperty("tasks")[0].GetProperty("results");
+            Assert.Equal(0, results[0].GetProperty("trials")[0].GetProperty("seed").GetInt32()); // as in the other evaluations
+        }
         Assert.Contains("report.html", Succeed("report", At("run")), StringComparison.Ordinal);
         var page = File.ReadAllText(At("run", "report.html"));
         foreach (
@@ -135,6 +140,41 @@ public class ReportTests : CliRun
             }
         )
             Assert.Contains(wanted, File.ReadAllText(At("two.html")), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Report_takes_a_model_beside_the_run_for_the_base_though_its_name_begins_alike()
+    {
+        WriteRun("run");
+        foreach (var (name, model, loss) in new[] { ("a", At("run-base"), 2.0), ("b", At("run", "model"), 1.0), ("c", At("run"), 3.0) })
+        {
+            File.WriteAllText(
+                At("run", name + ".json"),
+                JsonSerializer.Serialize(
+                    new
+                    {
+                        task = "perplexity",
+                        model,
+                        adapter = (string?)null,
+                        results = new[]
+                        {
+                            new
+                            {
+                                context = 64,
+                                loss,
+                                tokens = 63,
+                            },
+                        },
+                    }
+                )
+            );
+        }
+        Succeed("report", At("run"));
+        Assert.Contains(
+            "\"By tokens. before: 7.389 at 64; after: 2.718 at 64; after: 20.086 at 64\"",
+            File.ReadAllText(At("run", "report.html")),
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -194,14 +234,22 @@ public class ReportTests : CliRun
     {
         Directory.CreateDirectory(At("none"));
         Fail(ExitCode.Input, ["no metrics.jsonl"], "report", At("none"));
-        File.WriteAllText(
-            At("none", "metrics.jsonl"),
-            "{\"step\":1,\"steps\":2,\"loss\":3,\"learning_rate\":0.1,\"gradient_norm\":1,\"tokens\":8,\"tokens_per_second\":4,\"elapsed_seconds\":2,\"memory_bytes\":1,\"peak_memory_bytes\":1}\n"
-        );
+        WriteRun("none");
         File.WriteAllText(At("none", "notes.json"), "[1, 2]");
         Succeed("report", At("none"));
         File.WriteAllText(At("none", "bad.json"), JsonSerializer.Serialize(new { task = "perplexity" }));
         Fail(ExitCode.Input, ["bad.json is not understood"], "report", At("none"));
         Fail(ExitCode.Usage, ["--adapter"], "evaluate", "short", "--model", Stories, "--data", At("none"));
+    }
+
+    // A run directory of one step.
+    private void WriteRun(string name)
+    {
+        Directory.CreateDirectory(At(name));
+        File.WriteAllText(
+            At(name, "metrics.jsonl"),
+            "{\"step\":1,\"steps\":2,\"loss\":3,\"learning_rate\":0.1,\"gradient_norm\":1,\"tokens\":8,\"tokens_per_second\":4,"
+                + "\"elapsed_seconds\":2,\"memory_bytes\":1,\"peak_memory_bytes\":1}\n"
+        );
     }
 }

@@ -57,7 +57,8 @@ public class DocxReaderTests : TemporaryFolder
         Assert.Equal(
             "Long\nLora here",
             Read(
-                "<w:p><w:r><w:t>Lo</w:t></w:r><w:r><w:t>ng</w:t><w:br/><w:t>Lo</w:t></w:r><w:r><w:t>ra</w:t><w:tab/><w:t>here</w:t></w:r></w:p>"
+                "<w:p><w:r><w:t>Lo</w:t></w:r><w:r><w:t>ng</w:t><w:br/><w:t>Lo</w:t></w:r>"
+                    + "<w:r><w:t>ra</w:t><w:tab/><w:t>here</w:t></w:r></w:p>"
             )
         );
 

@@ -138,7 +138,8 @@ public class PageTests
                 Assert.Equal(0, await page.Locator("#documents button").CountAsync()); // none is taken out while one is read
             }
             var usage =
-                ",\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1,\"total_tokens\":4,\"prompt_tokens_details\":{\"cached_tokens\":0}}";
+                ",\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1,\"total_tokens\":4,"
+                + "\"prompt_tokens_details\":{\"cached_tokens\":0}}";
             var text = Event("{\"delta\":{\"content\":\"Yes\"}}");
             await (
                 bodies.Count == 3

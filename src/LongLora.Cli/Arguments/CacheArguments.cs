@@ -13,7 +13,7 @@ internal sealed class CacheArguments
         Description = "most tokens of prompt and answer together [default: the model's]",
         HelpName = "N",
     };
-    private readonly Option<KeyValueType?> _type = CacheType();
+    private readonly CacheTypeOption _type = new();
     private readonly Option<bool> _streaming = new("--streaming")
     {
         Description = "keep the first and the last tokens alone: text without end, in constant memory",
@@ -29,13 +29,6 @@ internal sealed class CacheArguments
         Description = "with --streaming: last tokens that are kept [default: what the model's context leaves]",
         HelpName = "N",
     };
-
-    internal static Option<KeyValueType?> CacheType() =>
-        new("--cache-type")
-        {
-            Description = "numbers that keys and values are kept in [default: f32; on CUDA bf16]",
-            HelpName = "f32|bf16|int8",
-        };
 
     internal void AddTo(Command command)
     {

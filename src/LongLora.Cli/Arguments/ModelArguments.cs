@@ -1,11 +1,9 @@
 using System.CommandLine;
 using LongLora.Adapters;
 using LongLora.Checkpoints;
-using LongLora.Cli.Commands;
 using LongLora.Generation;
 using LongLora.Models;
 using LongLora.Quantization;
-using LongLora.Runtime;
 using LongLora.Tokenization;
 
 namespace LongLora.Cli.Arguments;
@@ -13,21 +11,11 @@ namespace LongLora.Cli.Arguments;
 /// <summary>The options of every command that opens a model.</summary>
 internal sealed class ModelArguments
 {
-    private readonly Option<string> _model = new("--model")
-    {
-        Description = "folder of a Hugging Face model",
-        HelpName = "DIR",
-        Required = true,
-    };
-    private readonly Option<string> _adapter = new("--adapter") { Description = "folder of a PEFT adapter on it", HelpName = "DIR" };
+    private readonly ModelOption _model = new();
+    private readonly AdapterOption _adapter = new();
     private readonly AdapterArguments _reading = new();
-    private readonly Option<string> _device = new("--device")
-    {
-        Description = "auto, cpu, cuda or cuda:N [default: auto]",
-        HelpName = "NAME",
-        DefaultValueFactory = _ => "auto",
-    };
-    private readonly Option<QuantizationKind> _quantization = QuantizeCommand.QuantizationOption(QuantizationKind.None);
+    private readonly DeviceOption _device = new();
+    private readonly QuantizationOption _quantization = new(QuantizationKind.None);
 
     internal void AddTo(Command command)
     {
@@ -67,6 +55,6 @@ internal sealed class ModelArguments
     internal CausalLanguageModel Open(ParseResult parsed, string path)
     {
         var folder = CheckpointDirectory.Open(path);
-        return ModelLoader.Load(folder.Config, folder, Devices.Parse(parsed.GetValue(_device)!), parsed.GetValue(_quantization));
+        return ModelLoader.Load(folder.Config, folder, _device.Read(parsed), parsed.GetValue(_quantization));
     }
 }

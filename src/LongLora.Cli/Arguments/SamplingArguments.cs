@@ -7,8 +7,8 @@ namespace LongLora.Cli.Arguments;
 internal sealed class SamplingArguments
 {
     private readonly Option<int> _maxTokens,
-        _topK,
-        _seed;
+        _topK;
+    private readonly SeedOption _seed;
     private readonly Option<double> _temperature,
         _topP,
         _minP,
@@ -28,7 +28,7 @@ internal sealed class SamplingArguments
         _topP = Real("--top-p", "sample among the fewest tokens with this probability together", standard.TopP);
         _minP = Real("--min-p", "leave out tokens below this share of the likeliest", standard.MinP);
         _penalty = Real("--repetition-penalty", "above 1 for less repetition", standard.RepetitionPenalty);
-        _seed = Whole("--seed", "seed of the sampling", standard.Seed);
+        _seed = new SeedOption("seed of the sampling", "N", standard.Seed);
     }
 
     internal void AddTo(Command command)

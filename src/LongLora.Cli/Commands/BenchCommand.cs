@@ -25,23 +25,20 @@ internal static class BenchCommand
             CreateDequantize(context),
         };
 
+    private static ModelOption CreateModelOption() =>
+        new(
+            "folder of a Hugging Face model, or the name of a published one (longlora plan --help) for random weights in its shape "
+                + "[default: that of stories15M]",
+            isRequired: false,
+            "DIR|NAME"
+        );
+
     private static Verb CreateStep(CliContext context)
     {
         var standard = new StepBenchmarkOptions();
-        var lengths = new Option<string>("--context")
-        {
-            Description = "context lengths in tokens, with commas between",
-            HelpName = "N,N,...",
-            Required = true,
-        };
-        var model = new Option<string>("--model")
-        {
-            Description =
-                "folder of a Hugging Face model, or the name of a published one (longlora plan --help) for random weights in its shape "
-                + "[default: that of stories15M]",
-            HelpName = "DIR|NAME",
-        };
-        var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
+        var lengths = new LengthsOption("context lengths in tokens, with commas between", name: "--context");
+        var model = CreateModelOption();
+        var kind = new QuantizationOption(QuantizationKind.None);
         var group = new Option<int>("--group-size")
         {
             Description = "tokens in an attention group [default: a quarter of the context]",
@@ -71,13 +68,8 @@ internal static class BenchCommand
             HelpName = "none|host|disk|auto",
             DefaultValueFactory = _ => standard.Offload,
         };
-        var device = new Option<string>("--device")
-        {
-            Description = "auto, cpu, cuda or cuda:N",
-            HelpName = "NAME",
-            DefaultValueFactory = _ => "auto",
-        };
-        var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
+        var device = new DeviceOption();
+        var json = new JsonOption();
         var peer = new Option<string>("--export-peer")
         {
             Description = "write weights, tokens and losses to this folder, for benchmarks/peer",
@@ -99,7 +91,7 @@ internal static class BenchCommand
         };
         command.SetAction(parsed =>
         {
-            var contexts = EvaluateCommand.ParseLengths(parsed, lengths);
+            var contexts = lengths.Read(parsed);
             var options = standard with
             {
                 GroupSize = parsed.GetValue(group),
@@ -108,7 +100,7 @@ internal static class BenchCommand
                 BlocksPerSegment = parsed.GetValue(blocks),
                 Offload = parsed.GetValue(offload),
             };
-            var place = Devices.Parse(parsed.GetValue(device)!);
+            var place = device.Read(parsed);
             var maker = Maker(parsed.GetValue(model), place, contexts.Max(), parsed.GetValue(kind));
             if (parsed.GetValue(peer) is { } folder)
                 StepBenchmark.Export(folder, maker, contexts, options);
@@ -138,39 +130,23 @@ internal static class BenchCommand
 
     private static Verb CreateDecode(CliContext context)
     {
-        var lengths = new Option<string>("--context")
-        {
-            Description = "prompt lengths in tokens, with commas between",
-            HelpName = "N,N,...",
-            Required = true,
-        };
-        var model = new Option<string>("--model")
-        {
-            Description =
-                "folder of a Hugging Face model, or the name of a published one (longlora plan --help) for random weights in its shape "
-                + "[default: that of stories15M]",
-            HelpName = "DIR|NAME",
-        };
-        var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
+        var lengths = new LengthsOption("prompt lengths in tokens, with commas between", name: "--context");
+        var model = CreateModelOption();
+        var kind = new QuantizationOption(QuantizationKind.None);
         var tokens = new Option<int>("--tokens")
         {
             Description = "tokens to make after the prompt",
             HelpName = "K",
             DefaultValueFactory = _ => 64,
         };
-        var type = CacheArguments.CacheType();
+        var type = new CacheTypeOption();
         var chunk = new Option<int>("--prefill-chunk")
         {
             Description = "prompt tokens that are read at once",
             HelpName = "N",
             DefaultValueFactory = _ => 1024,
         };
-        var device = new Option<string>("--device")
-        {
-            Description = "auto, cpu, cuda or cuda:N",
-            HelpName = "NAME",
-            DefaultValueFactory = _ => "auto",
-        };
+        var device = new DeviceOption();
         var command = new Verb("decode", "Time the reading of a prompt, and one token after another.")
         {
             lengths,
@@ -183,10 +159,10 @@ internal static class BenchCommand
         };
         command.SetAction(parsed =>
         {
-            var prompts = EvaluateCommand.ParseLengths(parsed, lengths);
+            var prompts = lengths.Read(parsed);
             using var made = Maker(
                 parsed.GetValue(model),
-                Devices.Parse(parsed.GetValue(device)!),
+                device.Read(parsed),
                 prompts.Max() + parsed.GetValue(tokens),
                 parsed.GetValue(kind)
             )();

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Security.Cryptography;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Runtime;
 using LongLora.Tokenization;
@@ -30,7 +31,7 @@ internal static class DataCommand
 
     private static Verb CreateSdkDocumentation(CliContext context)
     {
-        var output = Output("a .jsonl file with one document a line");
+        var output = new OutputOption("a .jsonl file with one document a line", helpName: "FILE");
         var every = new Option<int>("--every")
         {
             Description = "take each N-th document only [default: 1]",
@@ -69,7 +70,7 @@ internal static class DataCommand
 
     private static Verb CreatePractice(CliContext context)
     {
-        var output = Output("a .jsonl file with one document a line");
+        var output = new OutputOption("a .jsonl file with one document a line", helpName: "FILE");
         var count = new Option<int>("--documents")
         {
             Description = "documents to write [default: 1000]",
@@ -82,7 +83,7 @@ internal static class DataCommand
             HelpName = "N",
             DefaultValueFactory = _ => 1500,
         };
-        var seed = Seed();
+        var seed = new SeedOption("seed", "N", standard: 1);
         var command = new Verb(
             "practice",
             "Write generated documents in which something is to be found again.",
@@ -120,7 +121,7 @@ internal static class DataCommand
 
     private static Verb CreateWindows(CliContext context)
     {
-        var output = Output("a .bin file of tokens (uint16)");
+        var output = new OutputOption("a .bin file of tokens (uint16)", helpName: "FILE");
         var tokenizer = new Option<string>("--tokenizer")
         {
             Description = "folder of the tokenizer",
@@ -159,7 +160,7 @@ internal static class DataCommand
             AllowMultipleArgumentsPerToken = true,
             DefaultValueFactory = _ => [1, 1, 1, 1, 1],
         };
-        var seed = Seed();
+        var seed = new SeedOption("seed", "N", standard: 1);
         var command = new Verb(
             "windows",
             "Fill training windows with generated documents and running text.",
@@ -212,7 +213,7 @@ internal static class DataCommand
 
     private static Verb CreateQuestions(CliContext context)
     {
-        var output = Output("a .json file in LongAlpaca's layout, for sft");
+        var output = new OutputOption("a .json file in LongAlpaca's layout, for sft", helpName: "FILE");
         var data = new Option<string[]>("--data")
         {
             Description = "running text: files and folders",
@@ -244,7 +245,7 @@ internal static class DataCommand
             HelpName = "N",
             DefaultValueFactory = _ => 4,
         };
-        var seed = Seed();
+        var seed = new SeedOption("seed", "N", standard: 1);
         var command = new Verb(
             "questions",
             "Write questions about long documents, with answers that are known to be right.",
@@ -310,20 +311,4 @@ internal static class DataCommand
         context.Output.WriteLine($"Text: {path}");
         return ExitCode.Done;
     }
-
-    private static Option<string> Output(string what) =>
-        new("--output")
-        {
-            Description = what,
-            HelpName = "FILE",
-            Required = true,
-        };
-
-    private static Option<int> Seed() =>
-        new("--seed")
-        {
-            Description = "seed [default: 1]",
-            HelpName = "N",
-            DefaultValueFactory = _ => 1,
-        };
 }

@@ -1,12 +1,10 @@
 using System.CommandLine;
-using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Documents;
 using LongLora.Evaluation;
 using LongLora.Options;
 using LongLora.Runs;
-using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 
@@ -41,7 +39,7 @@ internal static class EvaluateAnswersCommand
             HelpName = "NAME=COLUMN",
             AllowMultipleArgumentsPerToken = true,
         };
-        var json = new Option<string>("--json") { Description = "also write the result to this file", HelpName = "FILE" };
+        var json = new JsonOption("the result");
         var command = new Verb(
             "answers",
             "Loss on the answers of conversations.",
@@ -82,19 +80,15 @@ internal static class EvaluateAnswersCommand
                     + $"{result.Perplexity:F3}; {result.Exact:N0} examples answered word for word"
             );
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(
-                    file,
-                    JsonSerializer.Serialize(
-                        new
-                        {
-                            loss = result.Loss,
-                            perplexity = result.Perplexity,
-                            tokens = result.Tokens,
-                            examples = result.Examples,
-                            exact = result.Exact,
-                        }
-                    ) + "\n"
-                );
+                new AnswersFile
+                {
+                    Model = source.Names(parsed).Model,
+                    Adapter = source.Names(parsed).Adapter,
+                    Loss = result.Loss,
+                    Tokens = result.Tokens,
+                    Examples = result.Examples,
+                    Exact = result.Exact,
+                }.Write(file);
             return ExitCode.Done;
         });
         return command;

@@ -1,13 +1,9 @@
 using System.CommandLine;
-using System.Globalization;
-using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
-using LongLora.Documents;
 using LongLora.Evaluation;
 using LongLora.Options;
 using LongLora.Reports;
-using LongLora.Runtime;
 using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
@@ -46,19 +42,13 @@ internal static class EvaluateCommand
     private static Verb CreatePerplexity(CliContext context)
     {
         var source = new ModelArguments();
-        var data = new Option<string[]>("--data")
-        {
-            Description = "files and folders: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin",
-            HelpName = "PATH",
-            Required = true,
-            AllowMultipleArgumentsPerToken = true,
-        };
-        var lengths = new Option<string>("--lengths", "--context")
-        {
-            Description = "context lengths in tokens, with commas between; also --context",
-            HelpName = "N,N,...",
-            Required = true,
-        };
+        var text = new TextArguments();
+        var lengths = new LengthsOption(
+            "context lengths in tokens, with commas between; also --context",
+            isRequired: true,
+            "--lengths",
+            "--context"
+        );
         var protocol = new Option<string>("--protocol")
         {
             Description =
@@ -73,28 +63,23 @@ internal static class EvaluateCommand
             Description = "tokens between windows [default: 256; for documents a quarter of the context]",
             HelpName = "S",
         };
-        var maxTokens = new Option<long?>("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
         var byPosition = new Option<bool>("--by-position")
         {
             Description = "also show the loss by the number of tokens before a token: whether far context is used",
         };
-        var json = new Option<string>("--json")
-        {
-            Description = "also write the results, those by position too, to this file",
-            HelpName = "FILE",
-        };
-        var picture = new Option<string>("--picture") { Description = "also draw the loss by position to this .png", HelpName = "FILE" };
+        var json = new JsonOption("the results, those by position too,");
+        var picture = new PictureOption("the loss by position");
         var command = new Verb(
             "perplexity",
             "Perplexity on text at several context lengths.",
             "longlora evaluate perplexity --model merged --data books --lengths 4096,32768"
         )
         {
-            data,
+            text.Data,
             lengths,
             protocol,
             stride,
-            maxTokens,
+            text.MaxTokens,
             byPosition,
             json,
             picture,
@@ -102,17 +87,11 @@ internal static class EvaluateCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var contexts = ParseLengths(parsed, lengths);
+            var contexts = lengths.Read(parsed);
             EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
-            var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
-            using var tokens = TokenStore.Build(
-                ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All),
-                separator,
-                parsed.GetValue(maxTokens),
-                context.Cancellation
-            );
+            using var tokens = text.Read(parsed, model, tokenizer, context.Cancellation);
             var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;
             var results = Measure(context, contexts, (length, progress) =>
                 Perplexity.Evaluate(model, tokens, length, kind, parsed.GetValue(stride), null, progress, context.Cancellation)
@@ -122,7 +101,12 @@ internal static class EvaluateCommand
                 ShowPositions(context, results);
             EvaluationOutput.NoteContext(context, model, contexts);
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(results, source.Names(parsed)));
+                new PerplexityFile
+                {
+                    Model = source.Names(parsed).Model,
+                    Adapter = source.Names(parsed).Adapter,
+                    Results = results,
+                }.Write(file);
             if (parsed.GetValue(picture) is { } image)
                 PositionPlot.Save(image, results, "Loss by position in the window");
             return ExitCode.Done;
@@ -183,46 +167,6 @@ internal static class EvaluateCommand
             table.AddRow([from == to ? $"{from:N0}" : $"{from:N0} to {to:N0}", .. bins.Select(bin => bin is null ? "" : $"{bin.Loss:F4}")]);
         }
         context.Console.Write(table);
-    }
-
-    private static string ToJson(List<PerplexityResult> results, (string Model, string? Adapter) names) =>
-        JsonSerializer.Serialize(
-            new
-            {
-                task = "perplexity",
-                model = names.Model,
-                adapter = names.Adapter,
-                results = results.Select(r => new
-                {
-                    context = r.Context,
-                    loss = r.Loss,
-                    perplexity = r.Perplexity,
-                    tokens = r.Tokens,
-                    positions = r.ByPosition.Select(bin => new
-                    {
-                        from = bin.From,
-                        to = bin.To,
-                        loss = bin.Loss,
-                        tokens = bin.Tokens,
-                    }),
-                }),
-            }
-        ) + "\n";
-
-    /// <summary>The lengths that an option was given.</summary>
-    internal static List<int> ParseLengths(ParseResult parsed, Option<string> option)
-    {
-        var text = parsed.GetValue(option)!;
-        var parts = text.Split(',', StringSplitOptions.TrimEntries);
-        var lengths = parts
-            .Select(p => int.TryParse(p, NumberStyles.None, CultureInfo.InvariantCulture, out var length) ? length : 0)
-            .ToList();
-        return lengths.TrueForAll(l => l >= 2)
-            ? lengths
-            : throw new ConfigurationException(
-                $"{parsed.GetResult(option)?.IdentifierToken?.Value ?? option.Name} is '{text}'; give whole numbers of at least 2 with "
-                    + $"commas between, such as 512,1024."
-            );
     }
 
     private sealed class Listener(Action<PerplexityProgress> report) : IProgress<PerplexityProgress>

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Evaluation;
 using LongLora.Reports;
@@ -18,12 +17,10 @@ internal static class EvaluateRetrieval
     internal static Verb Create(CliContext context, RetrievalTask task, RetrievalTask? given, string description)
     {
         var source = new ModelArguments();
-        var lengths = new Option<string>("--lengths")
-        {
-            Description = "lengths of document, question and answer in tokens, with commas between",
-            HelpName = "N,N,...",
-            Required = given is null,
-        };
+        var lengths = new LengthsOption(
+            "lengths of document, question and answer in tokens, with commas between",
+            isRequired: given is null
+        );
         var cases = new Option<string[]>("--cases")
         {
             Description = "files of questions in LongChat's layout, asked as they are, instead of documents made here",
@@ -32,15 +29,10 @@ internal static class EvaluateRetrieval
             Hidden = given is null,
         };
         var trials = new Option<int?>("--trials") { Description = "questions at each length [default: 10]", HelpName = "N" };
-        var seed = new Option<int>("--seed")
-        {
-            Description = "seed of the first document [default: 0]",
-            HelpName = "S",
-            DefaultValueFactory = _ => 0,
-        };
+        var seed = new SeedOption("seed of the first document");
         var scoring = ScoringOption();
-        var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
-        var picture = new Option<string>("--picture") { Description = "also draw length against depth to this .png", HelpName = "FILE" };
+        var json = new JsonOption();
+        var picture = new PictureOption("length against depth");
         var command = new Verb(task.Name, description, $"longlora evaluate {task.Name} --model merged --lengths 4096,8192 --picture p.png")
         {
             lengths,
@@ -58,7 +50,7 @@ internal static class EvaluateRetrieval
             var files = given is null ? [] : parsed.GetValue(cases) ?? [];
             if (parsed.GetValue(lengths) is null == (files.Length == 0))
                 throw new ConfigurationException("Give --lengths for documents made here, or --cases for questions of your own.");
-            var asked = files.Length > 0 ? [] : EvaluateCommand.ParseLengths(parsed, lengths);
+            var asked = files.Length > 0 ? [] : lengths.Read(parsed);
             EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
             var questions = files.ToDictionary(
                 file => file,
@@ -90,7 +82,14 @@ internal static class EvaluateRetrieval
             Show(context, task, results, way, files);
             EvaluationOutput.NoteContext(context, model, results.Select(r => r.Length));
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(task, results, way, source.Names(parsed)));
+                new RetrievalFile
+                {
+                    Task = task.Name,
+                    Model = source.Names(parsed).Model,
+                    Adapter = source.Names(parsed).Adapter,
+                    Scoring = way,
+                    Results = results,
+                }.Write(file);
             if (parsed.GetValue(picture) is { } image)
                 HeatMap.Save(image, results, $"{task.Name}: share of right answers");
             return ExitCode.Done;
@@ -173,39 +172,6 @@ internal static class EvaluateRetrieval
         }
         context.Console.Write(table);
     }
-
-    private static string ToJson(
-        RetrievalTask task,
-        List<RetrievalAtLength> results,
-        RetrievalScoring scoring,
-        (string Model, string? Adapter) names
-    ) =>
-        JsonSerializer.Serialize(
-            new
-            {
-                task = task.Name,
-                model = names.Model,
-                adapter = names.Adapter,
-                scoring = scoring.ToString().ToLowerInvariant(),
-                results = Results(results),
-            }
-        ) + "\n";
-
-    internal static IEnumerable<object> Results(IReadOnlyList<RetrievalAtLength> results) =>
-        results.Select(r => new
-        {
-            length = r.Length,
-            accuracy = r.Accuracy,
-            trials = r.Trials.Select(t => new
-            {
-                seed = t.Seed,
-                depth = t.Depth,
-                tokens = t.PromptTokens,
-                right = t.IsRight,
-                score = t.Score,
-                answered = t.Answered,
-            }),
-        });
 
     private sealed class Counter(Action count) : IProgress<RetrievalTrial>
     {

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Evaluation;
@@ -15,12 +14,7 @@ internal static class EvaluateRuler
     internal static Verb Create(CliContext context)
     {
         var source = new ModelArguments();
-        var lengths = new Option<string>("--lengths")
-        {
-            Description = "lengths of document, question and room for the answer in tokens, with commas between",
-            HelpName = "N,N,...",
-            Required = true,
-        };
+        var lengths = new LengthsOption("lengths of document, question and room for the answer in tokens, with commas between");
         var tasks = new Option<string[]>("--tasks")
         {
             Description = $"tasks [default: all of {string.Join(", ", RulerTask.All().Select(t => t.Name))}]",
@@ -41,15 +35,10 @@ internal static class EvaluateRuler
             HelpName = "N",
             DefaultValueFactory = _ => 10,
         };
-        var seed = new Option<int>("--seed")
-        {
-            Description = "seed of the first document [default: 42]",
-            HelpName = "S",
-            DefaultValueFactory = _ => 42,
-        };
+        var seed = new SeedOption("seed of the first document");
         var scoring = EvaluateRetrieval.ScoringOption();
-        var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
-        var picture = new Option<string>("--picture") { Description = "also draw length against task to this .png", HelpName = "FILE" };
+        var json = new JsonOption();
+        var picture = new PictureOption("length against task");
         var command = new Verb(
             "ruler",
             "RULER's synthetic tasks: needles, variable tracking, common and frequent words.",
@@ -68,7 +57,7 @@ internal static class EvaluateRuler
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var asked = EvaluateCommand.ParseLengths(parsed, lengths);
+            var asked = lengths.Read(parsed);
             EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
             var way = parsed.GetValue(scoring);
             var chosen = Choose(parsed.GetValue(tasks)!, way, Book(parsed.GetValue(haystack)!, context.Cancellation));
@@ -98,7 +87,12 @@ internal static class EvaluateRuler
             Show(context, byTask, asked, way);
             EvaluationOutput.NoteContext(context, model, asked);
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(byTask, way, source.Names(parsed)));
+                new RulerFile
+                {
+                    Model = source.Names(parsed).Model,
+                    Adapter = source.Names(parsed).Adapter,
+                    Tasks = [.. byTask.Select(t => new RulerTaskResult(t.Name, way, t.Results))],
+                }.Write(file);
             if (parsed.GetValue(picture) is { } image)
                 HeatMap.Save(image, byTask, "RULER: share of the answers found");
             return ExitCode.Done;
@@ -137,9 +131,9 @@ internal static class EvaluateRuler
         RetrievalScoring scoring
     )
     {
-        context.Output.WriteLine(
-            $"RULER's tasks, {(scoring == RetrievalScoring.Generate ? "mean share of the answers found" : "share of right answers likelier than nine others")}, full attention"
-        );
+        var score =
+            scoring == RetrievalScoring.Generate ? "mean share of the answers found" : "share of right answers likelier than nine others";
+        context.Output.WriteLine($"RULER's tasks, {score}, full attention");
         var table = new Table().Border(TableBorder.Simple).AddColumn("task");
         foreach (var length in lengths)
             table.AddColumn(new TableColumn($"{length:N0}").RightAligned());
@@ -149,24 +143,4 @@ internal static class EvaluateRuler
             table.AddRow(["mean", .. lengths.Select((_, i) => $"{tasks.Average(t => t.Results[i].Accuracy):P1}")]);
         context.Console.Write(table);
     }
-
-    private static string ToJson(
-        List<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks,
-        RetrievalScoring scoring,
-        (string Model, string? Adapter) names
-    ) =>
-        JsonSerializer.Serialize(
-            new
-            {
-                task = "ruler",
-                model = names.Model,
-                adapter = names.Adapter,
-                tasks = tasks.Select(t => new
-                {
-                    task = t.Name,
-                    scoring = scoring.ToString().ToLowerInvariant(),
-                    results = EvaluateRetrieval.Results(t.Results),
-                }),
-            }
-        ) + "\n";
 }

@@ -1,8 +1,6 @@
 using System.CommandLine;
-using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
-using LongLora.Documents;
 using LongLora.Evaluation;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -21,27 +19,15 @@ internal static class EvaluateShortCommand
             Description = "folder of the extended model, where it is no adapter",
             HelpName = "DIR",
         };
-        var data = new Option<string[]>("--data")
-        {
-            Description = "files and folders: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin",
-            HelpName = "PATH",
-            Required = true,
-            AllowMultipleArgumentsPerToken = true,
-        };
-        var maxTokens = new Option<long?>("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
+        var text = new TextArguments();
         var trials = new Option<int>("--trials")
         {
             Description = "pass keys to find; 0 for none [default: 10]",
             HelpName = "N",
             DefaultValueFactory = _ => 10,
         };
-        var seed = new Option<int>("--seed")
-        {
-            Description = "seed of the first pass key [default: 0]",
-            HelpName = "S",
-            DefaultValueFactory = _ => 0,
-        };
-        var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
+        var seed = new SeedOption("seed of the first pass key");
+        var json = new JsonOption();
         var command = new Verb(
             "short",
             "What a model lost on short text: the same measures before and after it was extended.",
@@ -49,8 +35,8 @@ internal static class EvaluateShortCommand
         )
         {
             extended,
-            data,
-            maxTokens,
+            text.Data,
+            text.MaxTokens,
             trials,
             seed,
             json,
@@ -72,13 +58,7 @@ internal static class EvaluateShortCommand
                 {
                     var tokenizer = Tokenization.TokenizerLoader.LoadIfPresent(basePath);
                     native = RopeScaling.GetCurrentContext(model.Config);
-                    var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
-                    tokens = TokenStore.Build(
-                        ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All),
-                        separator,
-                        parsed.GetValue(maxTokens),
-                        context.Cancellation
-                    );
+                    tokens = text.Read(parsed, model, tokenizer, context.Cancellation);
                     before = ShortText.Measure(
                         model,
                         tokens,
@@ -107,7 +87,13 @@ internal static class EvaluateShortCommand
             var changes = ShortText.Compare(before, after);
             Show(context, changes, native);
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(changes, native, basePath, adapterPath ?? parsed.GetValue(extended)!));
+                new ShortTextFile
+                {
+                    Model = basePath,
+                    Extended = adapterPath ?? parsed.GetValue(extended),
+                    Native = native,
+                    Results = changes,
+                }.Write(file);
             return ExitCode.Done;
         });
         return command;
@@ -161,22 +147,4 @@ internal static class EvaluateShortCommand
         }
         context.Console.Write(table);
     }
-
-    private static string ToJson(IReadOnlyList<ShortTextChange> changes, int native, string model, string extended) =>
-        JsonSerializer.Serialize(
-            new
-            {
-                task = "short",
-                model,
-                extended,
-                native,
-                results = changes.Select(c => new
-                {
-                    measure = c.Measure,
-                    length = c.Length,
-                    before = c.Before,
-                    after = c.After,
-                }),
-            }
-        ) + "\n";
 }

@@ -1,9 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
-using LongLora.Documents;
 using LongLora.Evaluation;
 using LongLora.Models;
 using LongLora.Runtime;
@@ -14,18 +12,10 @@ namespace LongLora.Cli.Commands;
 /// <summary><c>longlora evaluate streaming</c>: perplexity along a text that is read without end.</summary>
 internal static class EvaluateStreamingCommand
 {
-    private sealed record Column(string Name, IReadOnlyList<StreamingStretch> Stretches);
-
     internal static Verb Create(CliContext context)
     {
         var source = new ModelArguments();
-        var data = new Option<string[]>("--data")
-        {
-            Description = "files and folders: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin",
-            HelpName = "PATH",
-            Required = true,
-            AllowMultipleArgumentsPerToken = true,
-        };
+        var text = new TextArguments();
         var window = new Option<int?>("--window")
         {
             Description = "last tokens that are kept [default: what the model's context leaves]",
@@ -43,21 +33,20 @@ internal static class EvaluateStreamingCommand
             Description = "tokens in a row of the table [default: sinks and window together]",
             HelpName = "N",
         };
-        var maxTokens = new Option<long?>("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
-        var type = CacheArguments.CacheType();
-        var json = new Option<string>("--json") { Description = "also write the results to this file", HelpName = "FILE" };
+        var type = new CacheTypeOption();
+        var json = new JsonOption();
         var command = new Verb(
             "streaming",
             "Perplexity along a text without end: attention sinks and a window.",
             "longlora evaluate streaming --model merged --data book.txt --sink-tokens 4,0"
         )
         {
-            data,
+            text.Data,
             window,
             sinks,
             full,
             stretch,
-            maxTokens,
+            text.MaxTokens,
             type,
             json,
         };
@@ -68,19 +57,13 @@ internal static class EvaluateStreamingCommand
             var counts = ParseSinks(parsed.GetValue(sinks)!);
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
-            var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
-            using var tokens = TokenStore.Build(
-                ExampleSources.Open(parsed.GetValue(data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All),
-                separator,
-                parsed.GetValue(maxTokens),
-                context.Cancellation
-            );
+            using var tokens = text.Read(parsed, model, tokenizer, context.Cancellation);
             // Every column keeps as many tokens: a plain window is longer by the sinks that it does not have.
             var most = counts.Max();
             var held = most + new StreamingOptions { SinkTokens = most, Window = parsed.GetValue(window) }.GetWindow(model.Config);
             var rows = parsed.GetValue(stretch) ?? held;
             var columns = counts
-                .Select(count => new Column(
+                .Select(count => new StreamingResult(
                     count == 0 ? $"window of {held:N0}" : $"{count} sinks + {held - count:N0}",
                     StreamingPerplexity.Evaluate(
                         model,
@@ -102,17 +85,22 @@ internal static class EvaluateStreamingCommand
                 );
             Show(context, columns, tokens);
             if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(columns));
+                new StreamingFile
+                {
+                    Model = source.Names(parsed).Model,
+                    Adapter = source.Names(parsed).Adapter,
+                    Results = columns,
+                }.Write(file);
             return ExitCode.Done;
         });
         return command;
     }
 
-    private static void Show(CliContext context, List<Column> columns, TokenStore tokens)
+    private static void Show(CliContext context, List<StreamingResult> columns, TokenStore tokens)
     {
         context.Output.WriteLine($"{tokens.Count:N0} tokens, read once from beginning to end; perplexity of each stretch by what is kept");
         var table = new Table().Border(TableBorder.Simple);
-        foreach (var name in columns.Select(c => c.Name).Prepend("tokens"))
+        foreach (var name in columns.Select(c => c.Kept).Prepend("tokens"))
             table.AddColumn(new TableColumn(name).RightAligned());
         for (var i = 0; i < columns[0].Stretches.Count; i++)
         {
@@ -128,24 +116,6 @@ internal static class EvaluateStreamingCommand
         ]);
         context.Console.Write(table);
     }
-
-    private static string ToJson(List<Column> columns) =>
-        JsonSerializer.Serialize(
-            new
-            {
-                results = columns.Select(c => new
-                {
-                    kept = c.Name,
-                    stretches = c.Stretches.Select(s => new
-                    {
-                        start = s.Start,
-                        tokens = s.Tokens,
-                        loss = s.Loss,
-                        perplexity = s.Perplexity,
-                    }),
-                }),
-            }
-        ) + "\n";
 
     private static List<int> ParseSinks(string text)
     {

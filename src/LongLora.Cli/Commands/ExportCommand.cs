@@ -31,12 +31,7 @@ internal static class ExportCommand
     private static Verb CreateFolder(CliContext context, string format, string description)
     {
         var source = new Source();
-        var output = new Option<string>("--output")
-        {
-            Description = "folder to make, new or empty",
-            HelpName = "DIR",
-            Required = true,
-        };
+        var output = OutputOption.NewFolder();
         var shard = new Option<string>("--shard-size")
         {
             Description = "most bytes of tensors in one file, such as 500MB or 2GB [default: 5GB]",
@@ -54,7 +49,7 @@ internal static class ExportCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var target = NewFolder(parsed.GetValue(output)!);
+            var target = output.ReadNewFolder(parsed);
             var bytes = ParseSize(parsed.GetValue(shard)!);
             using var model = source.Load(parsed, out var folder, out var set);
             using var owned = set;
@@ -90,12 +85,7 @@ internal static class ExportCommand
     private static Verb CreateGguf(CliContext context)
     {
         var source = new Source();
-        var output = new Option<string>("--output")
-        {
-            Description = "file to make",
-            HelpName = "FILE",
-            Required = true,
-        };
+        var output = new OutputOption("file to make", helpName: "FILE");
         var type = new Option<string>("--type")
         {
             Description = "f32, f16, bf16 or q8_0 [default: f16]",
@@ -171,12 +161,7 @@ internal static class ExportCommand
     private static Verb CreateAdapter(CliContext context)
     {
         var source = new Source(adapterRequired: true);
-        var output = new Option<string>("--output")
-        {
-            Description = "folder to make, new or empty",
-            HelpName = "DIR",
-            Required = true,
-        };
+        var output = OutputOption.NewFolder();
         var layout = new Option<string>("--layout")
         {
             Description = "peft: adapter_model.safetensors; longlora: adapter_model.bin and trainable_params.bin [default: peft]",
@@ -201,7 +186,7 @@ internal static class ExportCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var target = NewFolder(parsed.GetValue(output)!);
+            var target = output.ReadNewFolder(parsed);
             using var model = source.Load(parsed, out var folder, out var set);
             using var owned = set!;
             var isPair = parsed.GetValue(layout) == "longlora";
@@ -234,11 +219,6 @@ internal static class ExportCommand
     private static string? TokenizerFolder(string? adapter) =>
         adapter is not null && TokenizerLoader.LoadIfPresent(adapter) is not null ? adapter : null;
 
-    private static string NewFolder(string target) =>
-        !Directory.Exists(target) || !Directory.EnumerateFileSystemEntries(target).Any()
-            ? target
-            : throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
-
     private static long ParseSize(string text)
     {
         (string Unit, double Bytes)[] units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3), ("B", 1), ("", 1)];
@@ -253,18 +233,8 @@ internal static class ExportCommand
     /// <summary>The options that say what is exported.</summary>
     private sealed class Source(bool adapterRequired = false)
     {
-        private readonly Option<string> _model = new("--model")
-        {
-            Description = "folder of a Hugging Face model",
-            HelpName = "DIR",
-            Required = true,
-        };
-        private readonly Option<string?> _adapter = new("--adapter")
-        {
-            Description = "folder of a PEFT or LongLoRA adapter on it",
-            HelpName = "DIR",
-            Required = adapterRequired,
-        };
+        private readonly ModelOption _model = new();
+        private readonly AdapterOption _adapter = new("folder of a PEFT or LongLoRA adapter on it", adapterRequired);
         private readonly AdapterArguments _reading = new();
 
         internal void AddTo(Command command)

@@ -6,7 +6,6 @@ using LongLora.Export;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Quantization;
-using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 
@@ -15,25 +14,10 @@ internal static class MergeCommand
 {
     internal static Command Create(CliContext context)
     {
-        var model = new Option<string>("--model")
-        {
-            Description = "folder of the base model",
-            HelpName = "DIR",
-            Required = true,
-        };
-        var adapter = new Option<string>("--adapter")
-        {
-            Description = "folder of the PEFT or LongLoRA adapter",
-            HelpName = "DIR",
-            Required = true,
-        };
-        var output = new Option<string>("--output")
-        {
-            Description = "folder to make, new or empty",
-            HelpName = "DIR",
-            Required = true,
-        };
-        var kind = QuantizeCommand.QuantizationOption(QuantizationKind.None);
+        var model = new ModelOption("folder of the base model");
+        var adapter = new AdapterOption("folder of the PEFT or LongLoRA adapter", isRequired: true);
+        var output = OutputOption.NewFolder();
+        var kind = new QuantizationOption(QuantizationKind.None);
         var command = new Verb(
             "merge",
             "Merge an adapter into its base: a plain model folder that every engine loads.",
@@ -49,10 +33,14 @@ internal static class MergeCommand
         reading.AddTo(command);
         command.SetAction(parsed =>
         {
+<<<<<<< HEAD
             var target = parsed.GetValue(output)!;
             if (Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any())
                 throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
             PeftFormat.RequireSupported(parsed.GetValue(adapter)!); // before a weight is read
+=======
+            var target = output.ReadNewFolder(parsed);
+>>>>>>> main
             var folder = CheckpointDirectory.Open(parsed.GetValue(model)!);
             using var merged = ModelLoader.Load(folder.Config, folder, null, parsed.GetValue(kind));
             using var set = PeftFormat.Attach(parsed.GetValue(adapter)!, merged, reading.Read(parsed));

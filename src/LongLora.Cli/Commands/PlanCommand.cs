@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using LongLora.Cli.Arguments;
 using LongLora.Configs;
 using LongLora.Options;
 using LongLora.Runs;
@@ -46,7 +47,7 @@ internal static class PlanCommand
             Description = "useful operations a second in GFLOP/s [default: measured on the CPU]",
             HelpName = "GFLOPS",
         };
-        var json = new Option<string>("--json") { Description = "also write the plan to this file", HelpName = "FILE" };
+        var json = new JsonOption("the plan");
         var command = new Verb(
             "plan",
             $"Show the memory and the time that a training run will take. The model is a folder, or one of "

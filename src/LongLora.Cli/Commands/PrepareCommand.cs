@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Documents;
 using LongLora.Documents.Corpus;
@@ -24,12 +25,8 @@ internal static class PrepareCommand
             Required = true,
             AllowMultipleArgumentsPerToken = true,
         };
-        var output = new Option<string>("--output") { Description = "folder to make, or to bring up to date", HelpName = "DIR" };
-        var model = new Option<string>("--model")
-        {
-            Description = "model folder whose tokenizer makes and counts the tokens",
-            HelpName = "DIR",
-        };
+        var output = new OutputOption("folder to make, or to bring up to date", isRequired: false);
+        var model = new ModelOption("model folder whose tokenizer makes and counts the tokens", isRequired: false);
         var format = new Option<string>("--format")
         {
             Description =

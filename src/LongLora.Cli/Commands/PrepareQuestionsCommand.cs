@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Cli.Arguments;
 using LongLora.Documents.Questions;
 using LongLora.Layers;
 using LongLora.Runtime;
@@ -19,12 +20,7 @@ internal static class PrepareQuestionsCommand
             Required = true,
             AllowMultipleArgumentsPerToken = true,
         };
-        var output = new Option<string>("--output")
-        {
-            Description = "JSON file to write; without --endpoint, prompts as JSON lines",
-            HelpName = "FILE",
-            Required = true,
-        };
+        var output = new OutputOption("JSON file to write; without --endpoint, prompts as JSON lines", helpName: "FILE");
         var endpoint = new Option<string>("--endpoint")
         {
             Description =

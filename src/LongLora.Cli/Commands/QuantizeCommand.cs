@@ -1,9 +1,9 @@
 using System.CommandLine;
 using LongLora.Checkpoints;
+using LongLora.Cli.Arguments;
 using LongLora.Export;
 using LongLora.Models;
 using LongLora.Quantization;
-using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 
@@ -12,19 +12,9 @@ internal static class QuantizeCommand
 {
     internal static Command Create(CliContext context)
     {
-        var model = new Option<string>("--model")
-        {
-            Description = "folder of a Hugging Face model",
-            HelpName = "DIR",
-            Required = true,
-        };
-        var kind = QuantizationOption(QuantizationKind.Nf4);
-        var output = new Option<string>("--output")
-        {
-            Description = "folder to make, new or empty",
-            HelpName = "DIR",
-            Required = true,
-        };
+        var model = new ModelOption();
+        var kind = new QuantizationOption(QuantizationKind.Nf4);
+        var output = OutputOption.NewFolder();
         var command = new Verb(
             "quantize",
             "Write a model in 4 or 8 bits, in the layout of bitsandbytes.",
@@ -37,9 +27,7 @@ internal static class QuantizeCommand
         };
         command.SetAction(parsed =>
         {
-            var target = parsed.GetValue(output)!;
-            if (Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any())
-                throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
+            var target = output.ReadNewFolder(parsed);
             var folder = CheckpointDirectory.Open(parsed.GetValue(model)!);
             using var quantized = ModelLoader.Load(folder.Config, folder, null, parsed.GetValue(kind));
             QuantizedCheckpoint.Write(target, quantized, folder);
@@ -53,22 +41,4 @@ internal static class QuantizeCommand
         });
         return command;
     }
-
-    /// <summary><c>--quantization</c>, in lower case as in recipes.</summary>
-    internal static Option<QuantizationKind> QuantizationOption(QuantizationKind standard) =>
-        new("--quantization")
-        {
-            Description =
-                $"form of the decoder's matrices: none (as stored), nf4, int8 [default: {standard.ToString().ToLowerInvariant()}]",
-            HelpName = "none|nf4|int8",
-            CustomParser = result =>
-            {
-                var text = result.Tokens[0].Value;
-                if (Enum.TryParse<QuantizationKind>(text, ignoreCase: true, out var kind) && Enum.IsDefined(kind) && !char.IsDigit(text[0]))
-                    return kind;
-                result.AddError($"quantization is '{text}'; it can be none, nf4, int8.");
-                return standard;
-            },
-            DefaultValueFactory = _ => standard,
-        };
 }

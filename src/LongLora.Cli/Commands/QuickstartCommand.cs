@@ -1,5 +1,5 @@
 using System.CommandLine;
-using System.Text.Json;
+using LongLora.Cli.Arguments;
 using LongLora.Runtime;
 using LongLora.Studies;
 using LongLora.Training;
@@ -14,17 +14,8 @@ internal static class QuickstartCommand
 
     internal static Command Create(CliContext context)
     {
-        var output = new Option<string>("--output")
-        {
-            Description = "folder for the run, new or empty [default: longlora-quickstart]",
-            HelpName = "DIR",
-            DefaultValueFactory = _ => "longlora-quickstart",
-        };
-        var model = new Option<string>("--model")
-        {
-            Description = "another small model with a tokenizer [default: the bundled one]",
-            HelpName = "DIR",
-        };
+        var output = OutputOption.WithDefault("folder for the run, new or empty", "longlora-quickstart");
+        var model = CreateModelOption();
         var factor = new Option<int>("--factor")
         {
             Description = "how many times longer the context becomes [default: 8]",
@@ -81,6 +72,10 @@ internal static class QuickstartCommand
         return command;
     }
 
+    /// <summary>The small model that a study is made on.</summary>
+    internal static ModelOption CreateModelOption() =>
+        new("another small model with a tokenizer [default: the bundled one]", isRequired: false);
+
     private static void SayStep(CliContext context, TrainingStep step)
     {
         if (step.Step % Math.Max(1, step.Steps / 6) == 0 || step.Step == step.Steps)
@@ -118,20 +113,7 @@ internal static class QuickstartCommand
     private static void Leave(CliContext context, QuickstartOptions options, QuickstartResult result, TimeSpan elapsed)
     {
         string In(string name) => Path.Combine(options.Output, name);
-        AtomicFile.WriteText(
-            In("quickstart.json"),
-            JsonSerializer.Serialize(
-                new
-                {
-                    result.Before,
-                    result.Rescaled,
-                    result.After,
-                    result.TestText,
-                    TrainingSeconds = result.TrainingTime.TotalSeconds,
-                    Seconds = elapsed.TotalSeconds,
-                }
-            ) + "\n"
-        );
+        result.ToFile(elapsed).Write(In("quickstart.json"));
         QuickstartPage.Write(In("report.html"), options, result, MetricsLog.Read(In("run")), elapsed);
         var adapter = result.Training.Result;
         context.Output.WriteLine(

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Cli.Arguments;
 using LongLora.Reports;
 using LongLora.Runtime;
 
@@ -15,11 +16,11 @@ internal static class ReportCommand
             HelpName = "RUN_DIR",
             Arity = ArgumentArity.OneOrMore,
         };
-        var output = new Option<string>("--output")
-        {
-            Description = "the page [default: report.html in the run directory; needed for several]",
-            HelpName = "FILE",
-        };
+        var output = new OutputOption(
+            "the page [default: report.html in the run directory; needed for several]",
+            isRequired: false,
+            "FILE"
+        );
         var command = new Verb(
             "report",
             "Write one HTML page of a run: loss, speed, memory, recipe, and the evaluations (--json) that lie in its directory or in "

@@ -1,4 +1,6 @@
 using System.CommandLine;
+using LongLora.Cli.Arguments;
+using LongLora.Evaluation;
 using LongLora.Studies;
 using LongLora.Training;
 using Spectre.Console;
@@ -10,17 +12,8 @@ internal static class ReproduceCommand
 {
     internal static Command Create(CliContext context)
     {
-        var output = new Option<string>("--output")
-        {
-            Description = "folder of runs and results; what is there is gone on with [default: longlora-reproduce]",
-            HelpName = "DIR",
-            DefaultValueFactory = _ => "longlora-reproduce",
-        };
-        var model = new Option<string>("--model")
-        {
-            Description = "another small model with a tokenizer [default: the bundled one]",
-            HelpName = "DIR",
-        };
+        var output = OutputOption.WithDefault("folder of runs and results; what is there is gone on with", "longlora-reproduce");
+        var model = QuickstartCommand.CreateModelOption();
         var factor = new Option<int>("--factor")
         {
             Description = "how many times longer the context becomes, a multiple of 4 [default: 4]",
@@ -85,13 +78,13 @@ internal static class ReproduceCommand
             if (parsed.GetValue(list))
                 return List(context, ReproductionGrid.Runs(native, options.Factor));
             var clock = System.Diagnostics.Stopwatch.StartNew();
-            var results = new List<ReproductionResult>();
+            var results = new List<ReproductionFile>();
             var file = Path.Combine(options.Output, "reproduce.md");
             Reproduction.Run(
                 options,
                 new Told<string>(text => Say(context, $"{clock.Elapsed:h\\:mm\\:ss}  {text}")),
                 new Told<TrainingStep>(s => SayStep(context, s)),
-                new Told<ReproductionResult>(r =>
+                new Told<ReproductionFile>(r =>
                 {
                     results.Add(r);
                     ReproductionText.Write(file, options, native, results);

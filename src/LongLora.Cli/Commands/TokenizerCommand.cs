@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Tokenization;
 
@@ -25,12 +26,7 @@ internal static class TokenizerCommand
             HelpName = "N",
             DefaultValueFactory = _ => 2048,
         };
-        var output = new Option<string>("--output")
-        {
-            Description = "folder that gets tokenizer.json and tokenizer_config.json",
-            HelpName = "DIR",
-            Required = true,
-        };
+        var output = new OutputOption("folder that gets tokenizer.json and tokenizer_config.json");
         var command = new Verb(
             "train",
             "Learn a byte-level BPE vocabulary from text.",

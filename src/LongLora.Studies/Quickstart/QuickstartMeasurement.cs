@@ -48,12 +48,12 @@ internal sealed class QuickstartMeasurement : IDisposable
     /// <param name="same">
     /// Measures of the same weights, which hold where the positions are the same: within the original context, when they go by length.
     /// </param>
-    internal IReadOnlyList<QuickstartMeasure> Run(ModelConfig config, string? adapter, IReadOnlyList<QuickstartMeasure>? same = null)
+    internal IReadOnlyList<LengthMeasure> Run(ModelConfig config, string? adapter, IReadOnlyList<LengthMeasure>? same = null)
     {
         using var folder = CheckpointDirectory.Open(_options.Model);
         using var model = ModelLoader.Load(config, folder);
         using var attached = adapter is null ? null : PeftFormat.Attach(adapter, model);
-        var measures = new List<QuickstartMeasure>();
+        var measures = new List<LengthMeasure>();
         foreach (var length in _lengths)
         {
             var isKnown = same is not null && RopeScaling.DependsOnLength(config) && length <= RopeScaling.GetOriginalContext(config);
@@ -65,10 +65,9 @@ internal sealed class QuickstartMeasurement : IDisposable
         return measures;
     }
 
-    private QuickstartMeasure Measure(CausalLanguageModel model, int length) =>
+    private LengthMeasure Measure(CausalLanguageModel model, int length) =>
         new(
             length,
-            RetrievalEvaluation.Ask(model, _tokenizer, new PasskeyTask(), _questions[length], length, cancellation: _cancellation).Accuracy,
             Perplexity
                 .Evaluate(
                     model,
@@ -80,7 +79,8 @@ internal sealed class QuickstartMeasurement : IDisposable
                     null,
                     _cancellation
                 )
-                .Perplexity
+                .Perplexity,
+            RetrievalEvaluation.Ask(model, _tokenizer, new PasskeyTask(), _questions[length], length, cancellation: _cancellation).Accuracy
         );
 
     /// <summary>Time of everything, from that of the first state.</summary>

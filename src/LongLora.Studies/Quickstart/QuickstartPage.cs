@@ -22,7 +22,7 @@ public static class QuickstartPage
         TimeSpan elapsed
     )
     {
-        (string State, IReadOnlyList<QuickstartMeasure> Measures)[] states =
+        (string State, IReadOnlyList<LengthMeasure> Measures)[] states =
         [
             (RunReader.Before, result.Before),
             ("rescaled, not trained", result.Rescaled),

@@ -1,3 +1,5 @@
+using LongLora.Evaluation;
+
 namespace LongLora.Studies;
 
 /// <summary>What the quickstart found.</summary>
@@ -8,10 +10,24 @@ namespace LongLora.Studies;
 /// <param name="TrainingTime">Time of the training alone.</param>
 /// <param name="TestText">What the perplexity was measured on.</param>
 public sealed record QuickstartResult(
-    IReadOnlyList<QuickstartMeasure> Before,
-    IReadOnlyList<QuickstartMeasure> Rescaled,
-    IReadOnlyList<QuickstartMeasure> After,
+    IReadOnlyList<LengthMeasure> Before,
+    IReadOnlyList<LengthMeasure> Rescaled,
+    IReadOnlyList<LengthMeasure> After,
     FineTuneResult Training,
     TimeSpan TrainingTime,
     string TestText
-);
+)
+{
+    /// <summary>The figures as <c>quickstart.json</c> has them.</summary>
+    /// <param name="elapsed">Time of everything.</param>
+    public QuickstartFile ToFile(TimeSpan elapsed) =>
+        new()
+        {
+            Before = Before,
+            Rescaled = Rescaled,
+            After = After,
+            TestText = TestText,
+            TrainingSeconds = TrainingTime.TotalSeconds,
+            Seconds = elapsed.TotalSeconds,
+        };
+}

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Text.Json;
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
@@ -20,23 +19,17 @@ namespace LongLora.Studies;
 /// </summary>
 public static class Reproduction
 {
-    private static readonly JsonSerializerOptions s_json = new()
-    {
-        WriteIndented = true,
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-    };
-
     /// <summary>Makes all runs that have no result yet.</summary>
     /// <param name="options">The options.</param>
     /// <param name="stage">Told in words what is being done.</param>
     /// <param name="progress">Told of every training step.</param>
     /// <param name="done">Told of each result, those of earlier runs included.</param>
     /// <param name="cancellation">Interrupts it; what was done is kept.</param>
-    public static IReadOnlyList<ReproductionResult> Run(
+    public static IReadOnlyList<ReproductionFile> Run(
         ReproductionOptions options,
         IProgress<string>? stage = null,
         IProgress<TrainingStep>? progress = null,
-        IProgress<ReproductionResult>? done = null,
+        IProgress<ReproductionFile>? done = null,
         CancellationToken cancellation = default
     )
     {
@@ -71,7 +64,7 @@ public static class Reproduction
             cancellation: cancellation
         );
 
-        var results = new List<ReproductionResult>();
+        var results = new List<ReproductionFile>();
         foreach (var (run, number) in chosen.Select((r, i) => (r, i + 1)))
         {
             var file = In(options, "results", run.Name + ".json");
@@ -80,8 +73,7 @@ public static class Reproduction
             {
                 stage?.Report($"{number} of {chosen.Count}: {run.Name}");
                 result = Make(options, run, native, tokenizer, test, progress, cancellation) with { Made = made };
-                Directory.CreateDirectory(Path.GetDirectoryName(file)!);
-                AtomicFile.WriteText(file, JsonSerializer.Serialize(result, s_json) + "\n");
+                result.Write(file);
                 RemoveCheckpoints(options, run);
             }
             results.Add(result);
@@ -132,7 +124,7 @@ public static class Reproduction
             }
         );
 
-    private static ReproductionResult Make(
+    private static ReproductionFile Make(
         ReproductionOptions options,
         ReproductionRun run,
         int native,
@@ -156,7 +148,7 @@ public static class Reproduction
         double Loss(int length, IAttention attention) =>
             Perplexity.Evaluate(model, test, length, PerplexityProtocol.LongLora, length, attention, null, cancellation).Perplexity;
         var measures = Lengths(native, options.Factor)
-            .Select(length => new ReproductionMeasure(
+            .Select(length => new LengthMeasure(
                 length,
                 Loss(length, new FullAttention()),
                 RetrievalEvaluation
@@ -175,7 +167,7 @@ public static class Reproduction
                 1
             );
         double[] losses = training is null ? [] : [.. MetricsLog.Read(training.Run.Output).Select(s => s.Loss)];
-        return new ReproductionResult
+        return new ReproductionFile
         {
             Name = run.Name,
             Made = "",
@@ -216,23 +208,18 @@ public static class Reproduction
                     .Select(o => $"{o.Name} {o.Format(Training(options, run, native))}")
             );
 
-    private static ReproductionResult? Read(string file, string made)
+    private static ReproductionFile? Read(string file, string made)
     {
         if (!File.Exists(file))
             return null;
-        try
-        {
-            var result = JsonSerializer.Deserialize<ReproductionResult>(File.ReadAllText(file), s_json);
-            return result?.Made == made
-                ? result
-                : throw new ConfigurationException(
-                    $"{file} was made with other options or text ({result?.Made}). Choose another output, or remove the file."
-                );
-        }
-        catch (JsonException e)
-        {
-            throw new DataException($"{file} is not understood: {e.Message} Remove it to make the run again.", e);
-        }
+        var result =
+            EvaluationFile.Read(file) as ReproductionFile
+            ?? throw new DataException($"{file} is not the result of a run. Remove it to make the run again.");
+        return result.Made == made
+            ? result
+            : throw new ConfigurationException(
+                $"{file} was made with other options or text ({result.Made}). Choose another output, or remove the file."
+            );
     }
 
     // A result needs no checkpoint; those of all runs together would be some hundred megabytes.

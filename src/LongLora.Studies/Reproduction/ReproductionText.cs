@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using LongLora.Evaluation;
 using LongLora.Options;
 using LongLora.Runtime;
 
@@ -13,7 +14,7 @@ public static class ReproductionText
     /// <param name="options">What was asked for.</param>
     /// <param name="native">The model's context before.</param>
     /// <param name="results">What was found.</param>
-    public static void Write(string path, ReproductionOptions options, int native, IReadOnlyList<ReproductionResult> results)
+    public static void Write(string path, ReproductionOptions options, int native, IReadOnlyList<ReproductionFile> results)
     {
         var text = new StringBuilder(
             string.Create(CultureInfo.InvariantCulture, $"# LongLoRA's tables, {native:N0} to {native * options.Factor:N0} tokens\n\n")
@@ -57,22 +58,22 @@ public static class ReproductionText
         AtomicFile.WriteText(path, text.ToString());
     }
 
-    private static (IReadOnlyList<string> Heads, Func<ReproductionResult, IEnumerable<string>> Cells) Columns(
+    private static (IReadOnlyList<string> Heads, Func<ReproductionFile, IEnumerable<string>> Cells) Columns(
         ReproductionColumns columns,
         int native,
         int factor,
-        IReadOnlyList<ReproductionResult> results
+        IReadOnlyList<ReproductionFile> results
     )
     {
         var lengths = Reproduction.Lengths(native, factor);
         string[] perplexities = [.. lengths.Select(l => string.Create(CultureInfo.InvariantCulture, $"{l:N0}"))],
             passKeys = [.. lengths.Select(l => string.Create(CultureInfo.InvariantCulture, $"key {l:N0}"))];
-        static IEnumerable<string> Perplexities(ReproductionResult r) =>
+        static IEnumerable<string> Perplexities(ReproductionFile r) =>
             r.Measures.Select(m => string.Create(CultureInfo.InvariantCulture, $"{m.Perplexity:F3}"));
-        static IEnumerable<string> PassKeys(ReproductionResult r) =>
+        static IEnumerable<string> PassKeys(ReproductionFile r) =>
             r.Measures.Select(m => string.Create(CultureInfo.InvariantCulture, $"{m.PassKey:P0}"));
         double? Short(string name) => results.FirstOrDefault(r => r.Name == name)?.Measures[0].Perplexity;
-        string Against(ReproductionResult r, double? other) =>
+        string Against(ReproductionFile r, double? other) =>
             other is { } value
                 ? string.Create(CultureInfo.InvariantCulture, $"{100 * (r.Measures[0].Perplexity / value - 1):+0.00;-0.00} %")
                 : "";

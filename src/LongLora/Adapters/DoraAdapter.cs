@@ -13,7 +13,7 @@ namespace LongLora.Adapters;
 /// </summary>
 /// <remarks>
 /// V never exists: |V|² = |W|² + 2 s Σ B (W Aᵀ) + s² Σ B (A Aᵀ) B, so that a norm costs a product with r rows. While A and B are not
-/// trained it is computed once, and their values must not be changed in place.
+/// trained it is computed once for the same values.
 /// The gradient of m needs x Vᵀ, which nobody keeps: it is computed again, tile by tile.
 /// </remarks>
 public sealed class DoraAdapter : LoraAdapter
@@ -23,7 +23,7 @@ public sealed class DoraAdapter : LoraAdapter
 
     private Tensor? _squares, // of W's rows, [O] fp64
         _norms; // [O], of the values below
-    private (Tensor A, Tensor B) _normsOf;
+    private (Tensor A, long VersionOfA, Tensor B, long VersionOfB)? _normsOf;
 
     /// <summary>Makes an adapter from its parts.</summary>
     /// <param name="a">A [r, I], fp32.</param>
@@ -112,10 +112,17 @@ public sealed class DoraAdapter : LoraAdapter
         using var noGradient = no_grad();
         if (A.IsTrained || B.IsTrained)
             return ComputeNorms(projection, outputs);
-        if (_norms is null || !ReferenceEquals(_normsOf.A, A.Value) || !ReferenceEquals(_normsOf.B, B.Value))
+        var (versionOfA, versionOfB) = (Dispatcher.GetVersion(A.Value), Dispatcher.GetVersion(B.Value));
+        var isKnown =
+            _normsOf is var (a, ofA, b, ofB)
+            && ReferenceEquals(a, A.Value)
+            && ofA == versionOfA
+            && ReferenceEquals(b, B.Value)
+            && ofB == versionOfB;
+        if (_norms is null || !isKnown)
         {
             _norms?.Dispose();
-            (_norms, _normsOf) = (ComputeNorms(projection, null).DetachFromDisposeScope(), (A.Value, B.Value));
+            (_norms, _normsOf) = (ComputeNorms(projection, null).DetachFromDisposeScope(), (A.Value, versionOfA, B.Value, versionOfB));
         }
         return outputs.Of(_norms.alias(), 0);
     }

@@ -13,9 +13,8 @@ public static class TensorNames
         if (IsMeta(all))
             return "It has Meta's own names, such as 'tok_embeddings.weight'. Convert it to Hugging Face's layout first, with the "
                 + "script convert_llama_weights_to_hf.py of transformers.";
-        return all.Count == 0
-            ? "It has no tensor at all."
-            : $"It has {string.Join(", ", all.Take(Shown).Select(n => $"'{n}'"))}{(all.Count > Shown ? $" and {all.Count - Shown:N0} more" : "")}.";
+        var more = all.Count > Shown ? $" and {all.Count - Shown:N0} more" : "";
+        return all.Count == 0 ? "It has no tensor at all." : $"It has {string.Join(", ", all.Take(Shown).Select(n => $"'{n}'"))}{more}.";
     }
 
     /// <summary>Whether these are the names of Meta's own Llama checkpoints.</summary>

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace LongLora.Evaluation;
 
 /// <summary>The loss on tokens that have about as much context.</summary>
@@ -8,5 +10,6 @@ namespace LongLora.Evaluation;
 public sealed record PerplexityBin(int From, int To, double Loss, long Tokens)
 {
     /// <summary>exp(loss).</summary>
+    [JsonIgnore]
     public double Perplexity => Math.Exp(Loss);
 }

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace LongLora.Evaluation;
 
 /// <summary>Perplexity at one context length.</summary>
@@ -13,5 +15,6 @@ public sealed record PerplexityResult(int Context, double Loss, long Tokens)
     /// The loss by position in the window, in bins that double: 1 token of context, 2 to 3, 4 to 7, ... Falling to the end it shows that
     /// far context is used.
     /// </summary>
+    [JsonPropertyName("positions")]
     public IReadOnlyList<PerplexityBin> ByPosition { get; init; } = [];
 }

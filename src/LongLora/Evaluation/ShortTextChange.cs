@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace LongLora.Evaluation;
 
 /// <summary>One measure on short text.</summary>
@@ -8,5 +10,6 @@ namespace LongLora.Evaluation;
 public sealed record ShortTextChange(string Measure, int Length, double Before, double After)
 {
     /// <summary>Change in percent of the value before: for perplexity, what was lost.</summary>
+    [JsonIgnore]
     public double Percent => 100 * (After / Before - 1);
 }

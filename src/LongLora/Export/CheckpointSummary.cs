@@ -54,13 +54,10 @@ public sealed record CheckpointSummary(
             ),
         ];
         if (config.SlidingWindow is { } window)
-            facts.Insert(
-                4,
-                (
-                    "window",
-                    $"{window:N0} tokens in {(config.FirstWindowedLayer == 0 ? "every layer" : $"the layers from {config.FirstWindowedLayer} on")}"
-                )
-            );
+        {
+            var layers = config.FirstWindowedLayer == 0 ? "every layer" : $"the layers from {config.FirstWindowedLayer} on";
+            facts.Insert(4, ("window", $"{window:N0} tokens in {layers}"));
+        }
         if (Quantized(folder) is { } quantized)
             facts.Insert(3, ("quantization", quantized));
         CheckNames(folder, model);
@@ -102,17 +99,18 @@ public sealed record CheckpointSummary(
         var config = ReadConfig(System.IO.Path.Combine(path, "adapter_config.json"));
         string[] parts = [".lora_", ".token_adapter.", ".base_layer.weight"];
         var whole = file.Tensors.Values.Where(t => !parts.Any(part => t.Name.Contains(part, StringComparison.Ordinal))).ToList();
+        var layers = file
+            .Tensors.Keys.Where(n => n.EndsWith(".lora_A.weight", StringComparison.Ordinal))
+            .Select(n => n.Split('.')[^3])
+            .Distinct();
         var positions = PeftFormat.WrittenPositions(file, config) is { } written ? JsonNode.Parse(written) : null;
         return new(
             "PEFT adapter",
             path,
             [
                 ("base", config["base_model_name_or_path"]?.ToString() ?? "not named"),
-                ("kind", AdapterKindOf(path, config)),
-                (
-                    "LoRA",
-                    $"rank {config["r"]}, alpha {config["lora_alpha"]}, on {string.Join(", ", file.Tensors.Keys.Where(n => n.EndsWith(".lora_A.weight", StringComparison.Ordinal)).Select(n => n.Split('.')[^3]).Distinct())}"
-                ),
+                ("kind", DescribeKind(path, config)),
+                ("LoRA", $"rank {config["r"]}, alpha {config["lora_alpha"]}, on {string.Join(", ", layers)}"),
                 (
                     "trained whole",
                     whole.Count == 0
@@ -137,7 +135,7 @@ public sealed record CheckpointSummary(
     }
 
     // As the config says it, or why it is not supported.
-    private static string AdapterKindOf(string path, JsonObject config)
+    private static string DescribeKind(string path, JsonObject config)
     {
         try
         {

@@ -20,7 +20,9 @@ public sealed record RunOptions
     /// <summary>Newest checkpoints to keep. Default 2.</summary>
     public int KeepCheckpoints { get; init; } = 2;
 
-    /// <summary>Whether a run is refused that needs more memory than the device has (<c>longlora plan</c> shows both). Default true.</summary>
+    /// <summary>
+    /// Whether a run is refused that needs more memory than the device has (<c>longlora plan</c> shows both). Default true.
+    /// </summary>
     public bool CheckMemory { get; init; } = true;
 
     /// <summary>Adds what is wrong with these options to a list.</summary>

@@ -136,8 +136,8 @@ public sealed class TrainingData : IDisposable
     {
         var conversations = sources.OfType<ConversationSource>().ToList();
         if (conversations.Sum(s => s.Shortened) is > 0 and var shortened)
-            yield return $"Examples of more than {options.Model.Context:N0} tokens: {shortened:N0}; the middle of what is only read was left "
-                + $"out of them.";
+            yield return $"Examples of more than {options.Model.Context:N0} tokens: {shortened:N0}; the middle of what is only read was "
+                + $"left out of them.";
         if (conversations.Sum(s => s.LeftOut) is > 0 and var leftOut)
             yield return $"Conversations without an answer to learn, left out: {leftOut:N0}.";
         if (conversations.Sum(s => s.WithoutTools) is > 0 and var withoutTools)

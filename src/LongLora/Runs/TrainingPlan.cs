@@ -95,9 +95,10 @@ public sealed record TrainingPlan(
                 RequireRoom("the host's memory", host);
             return;
         }
+        var largest = Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {Size(p.Bytes)}");
         throw new ConfigurationException(
             $"This run needs about {Size(Needed)} at its peak, and the device has {Size(Available!.Value)} "
-                + $"({string.Join(", ", Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {Size(p.Bytes)}"))}). {Advice()} "
+                + $"({string.Join(", ", largest)}). {Advice()} "
                 + "With --check-memory false it begins all the same."
         );
     }

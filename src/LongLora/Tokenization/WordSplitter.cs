@@ -34,7 +34,8 @@ internal sealed class WordSplitter(IReadOnlyList<SplitRule> rules)
 {
     // One character of each general category that no published pattern names; the order is that of UnicodeCategory.
     private const string StandIns =
-        "\u0100\u0101\u01C5\u02B0\u01BB\u0300\u0903\u0488\u0660\u16EE\u00B2\u2003\u2028\u2029\u0080\u2060\uFFFD\uE000\u203F\u2010\u0F3A\u0F3B\u2018\u2019\u00A1\u2200\u20A0\u02C2\u00A6\u0378";
+        "\u0100\u0101\u01C5\u02B0\u01BB\u0300\u0903\u0488\u0660\u16EE\u00B2\u2003\u2028\u2029\u0080\u2060"
+        + "\uFFFD\uE000\u203F\u2010\u0F3A\u0F3B\u2018\u2019\u00A1\u2200\u20A0\u02C2\u00A6\u0378";
 
     /// <summary>The words of <paramref name="text"/> in order; what a rule removed is missing.</summary>
     public List<(int Start, int End)> Split(ReadOnlySpan<char> text)

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Numerics;
 using Google.Protobuf;
 using LongLora.Runtime;
 
@@ -10,13 +11,6 @@ namespace LongLora.Training;
 /// </summary>
 public static class TensorBoardWriter
 {
-    private static readonly uint[] s_table =
-    [
-        .. Enumerable
-            .Range(0, 256)
-            .Select(i => Enumerable.Range(0, 8).Aggregate((uint)i, (c, _) => (c & 1) != 0 ? (c >> 1) ^ 0x82F63B78 : c >> 1)),
-    ];
-
     // TensorBoard takes a file for an event file by "tfevents" in its name.
     private const string FileName = "events.out.tfevents.longlora";
 
@@ -79,7 +73,7 @@ public static class TensorBoardWriter
     {
         var crc = uint.MaxValue;
         foreach (var b in data)
-            crc = s_table[(byte)(crc ^ b)] ^ (crc >> 8);
+            crc = BitOperations.Crc32C(crc, b);
         crc = ~crc;
         return ((crc >> 15) | (crc << 17)) + 0xA282EAD8;
     }

@@ -2,7 +2,6 @@ using System.Collections.Immutable;
 using System.Reflection;
 using System.Reflection.Emit;
 using System.Reflection.Metadata;
-using System.Reflection.Metadata.Ecma335;
 using System.Reflection.PortableExecutable;
 using TorchSharp;
 
@@ -48,16 +47,16 @@ public class ScalarRuleTests
             var place = reader.GetTypeDefinition(method.GetDeclaringType());
             while (!place.GetDeclaringType().IsNil)
                 place = reader.GetTypeDefinition(place.GetDeclaringType());
-            foreach (var token in MethodTokens(file.GetMethodBody(method.RelativeVirtualAddress).GetILBytes()!))
+            foreach (var (kind, token) in MethodTokens.Read(file.GetMethodBody(method.RelativeVirtualAddress).GetILBytes()!))
             {
-                if (Name(reader, token) is { } callee)
+                if (kind == OperandType.InlineMethod && Name(reader, token) is { } callee)
                     yield return (reader.GetString(place.Name), Name(reader, method), callee);
             }
         }
     }
 
     private static string Name(MetadataReader reader, MethodDefinition method) =>
-        $"{TypeName(reader, method.GetDeclaringType())}.{reader.GetString(method.Name)}({string.Join(',', method.DecodeSignature(new TypeNames(), null).ParameterTypes)})";
+        Name(TypeName(reader, method.GetDeclaringType()), reader.GetString(method.Name), method.DecodeSignature(new TypeNames(), null));
 
     private static string? Name(MetadataReader reader, EntityHandle method)
     {
@@ -66,8 +65,11 @@ public class ScalarRuleTests
         if (method.Kind == HandleKind.MethodDefinition)
             return Name(reader, reader.GetMethodDefinition((MethodDefinitionHandle)method));
         var member = reader.GetMemberReference((MemberReferenceHandle)method);
-        return $"{TypeName(reader, member.Parent)}.{reader.GetString(member.Name)}({string.Join(',', member.DecodeMethodSignature(new TypeNames(), null).ParameterTypes)})";
+        return Name(TypeName(reader, member.Parent), reader.GetString(member.Name), member.DecodeMethodSignature(new TypeNames(), null));
     }
+
+    private static string Name(string type, string method, MethodSignature<string> signature) =>
+        $"{type}.{method}({string.Join(',', signature.ParameterTypes)})";
 
     private static string TypeName(MetadataReader reader, EntityHandle type) =>
         type.Kind switch
@@ -76,33 +78,6 @@ public class ScalarRuleTests
             HandleKind.TypeDefinition => reader.GetString(reader.GetTypeDefinition((TypeDefinitionHandle)type).Name),
             _ => "",
         };
-
-    private static readonly Dictionary<short, OpCode> s_codes = typeof(OpCodes)
-        .GetFields(BindingFlags.Public | BindingFlags.Static)
-        .Select(f => (OpCode)f.GetValue(null)!)
-        .ToDictionary(code => code.Value);
-
-    private static IEnumerable<EntityHandle> MethodTokens(byte[] code)
-    {
-        for (var at = 0; at < code.Length; )
-        {
-            short value = code[at++];
-            if (value == 0xFE)
-                value = (short)(0xFE00 | code[at++]);
-            var operand = s_codes[value].OperandType;
-            if (operand == OperandType.InlineMethod)
-                yield return MetadataTokens.EntityHandle(BitConverter.ToInt32(code, at));
-            at += operand switch
-            {
-                OperandType.InlineNone => 0,
-                OperandType.ShortInlineBrTarget or OperandType.ShortInlineI or OperandType.ShortInlineVar => 1,
-                OperandType.InlineVar => 2,
-                OperandType.InlineI8 or OperandType.InlineR => 8,
-                OperandType.InlineSwitch => 4 + 4 * BitConverter.ToInt32(code, at),
-                _ => 4,
-            };
-        }
-    }
 
     private sealed class TypeNames : ISignatureTypeProvider<string, object?>
     {

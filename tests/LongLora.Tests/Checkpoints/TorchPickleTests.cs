@@ -135,7 +135,8 @@ public class TorchPickleTests
     public void Read_tensor_that_does_not_fit_its_storage_is_refused(int offset, int size, int stride, int bytes, string? message)
     {
         const string text =
-            "\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nHalfStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x04tQ";
+            "\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n"
+            + "((X\x07\0\0\0storagectorch\nHalfStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x04tQ";
         var pickle = $"{text}K{(char)offset}K{(char)size}\x85K{(char)stride}\x85\u0089ccollections\nOrderedDict\n)RtRs.";
         using var folder = new TemporaryFolder();
         var path = Zip(folder, "a.bin", pickle, bytes);

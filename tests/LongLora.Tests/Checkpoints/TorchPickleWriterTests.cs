@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.IO.Compression;
+using System.IO.Hashing;
 using LongLora.Checkpoints;
 using LongLora.Runtime;
 using static TorchSharp.torch;
@@ -48,7 +49,7 @@ public class TorchPickleWriterTests
             using var copy = new MemoryStream();
             content.CopyTo(copy);
             Assert.Equal(entry.Length, copy.Length);
-            Assert.Equal(entry.Crc32, Crc32.Add(0, copy.ToArray()));
+            Assert.Equal(entry.Crc32, Crc32.HashToUInt32(copy.ToArray()));
         }
     }
 
@@ -75,14 +76,6 @@ public class TorchPickleWriterTests
                 )
                 .Message
         );
-    }
-
-    [Fact]
-    public void Crc32_of_the_check_value_is_right_however_it_is_cut()
-    {
-        var text = "123456789"u8;
-        for (var cut = 0; cut <= text.Length; cut++)
-            Assert.Equal(0xCBF43926, Crc32.Add(Crc32.Add(0, text[..cut]), text[cut..]));
     }
 
     [Fact]

@@ -35,16 +35,16 @@ public sealed partial class DocumentTokenizerTests
             "don't",
             "日本語",
         ];
-        Gen.Int[0, parts.Length - 1]
-            .Array[0, 1500]
-            .Sample(
-                picks =>
-                {
-                    var text = string.Concat(picks.Select((pick, i) => i % 3 == 0 ? parts[pick] + " " : parts[pick]));
-                    return Pieces(tokenizer, text).SelectMany(ids => ids).SequenceEqual(Whole(tokenizer, text));
-                },
-                iter: 300
-            );
+        var picks = Gen.Int[0, parts.Length - 1].Array[0, 1500];
+        picks.Sample(PiecesEqualWhole, iter: 300);
+        picks.Sample(PiecesEqualWhole, seed: "es1Fj25xgqV1", iter: 1); // its words were longer than the places that were tried
+        return;
+
+        bool PiecesEqualWhole(int[] chosen)
+        {
+            var text = string.Concat(chosen.Select((pick, i) => i % 3 == 0 ? parts[pick] + " " : parts[pick]));
+            return Pieces(tokenizer, text).SelectMany(ids => ids).SequenceEqual(Whole(tokenizer, text));
+        }
     }
 
     [Theory]
@@ -59,6 +59,20 @@ public sealed partial class DocumentTokenizerTests
     {
         var tokenizer = new StretchTokenizer(dummyPrefix: true);
         var text = string.Concat(Enumerable.Range(0, length).Select(i => i % 5 == 4 ? ' ' : (char)('a' + i % 26)));
+        Assert.Equal(Whole(tokenizer, text), Pieces(tokenizer, text).SelectMany(ids => ids));
+    }
+
+    // Words longer than the places that are tried, and between them neither a single line end nor a single space.
+    [Theory]
+    [InlineData(false, "naïveHawaiʻinaïve  \n")]
+    [InlineData(true, "naïveHawaiʻinaïve  \n")]
+    [InlineData(true, "incomprehensibilities\t")]
+    [InlineData(false, "春眠不觉晓处处闻啼鸟夜来风雨声花落知多少，")]
+    [InlineData(true, "12345678901234567890x")]
+    public void Encode_pieces_equal_the_whole_where_words_are_long_and_no_space_stands_alone(bool dummyPrefix, string part)
+    {
+        var tokenizer = new StretchTokenizer(dummyPrefix);
+        var text = string.Concat(Enumerable.Repeat(part, 4000 / part.Length));
         Assert.Equal(Whole(tokenizer, text), Pieces(tokenizer, text).SelectMany(ids => ids));
     }
 

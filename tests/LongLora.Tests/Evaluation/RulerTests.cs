@@ -61,11 +61,13 @@ public partial class RulerTests
     {
         var single = Task("niah_single_1").Make(3, 4);
         Assert.Matches(
-            @"^A special magic number is hidden within the following text\. Make sure to memorize it\. I will quiz you about the number afterwards\.\n",
+            @"^A special magic number is hidden within the following text\. Make sure to memorize it\. "
+                + @"I will quiz you about the number afterwards\.\n",
             single.Prompt
         );
         Assert.Matches(
-            @"\nWhat is the special magic number for (\w+-\w+) mentioned in the provided text\? The special magic number for \1 mentioned in the provided text is$",
+            @"\nWhat is the special magic number for (\w+-\w+) mentioned in the provided text\? "
+                + @"The special magic number for \1 mentioned in the provided text is$",
             single.Prompt
         );
         Assert.Matches(@"\nOne of the special magic numbers for \w+-\w+ is: " + single.Answer.Trim() + @"\.\n", single.Prompt);
@@ -74,7 +76,8 @@ public partial class RulerTests
 
         var several = Task("niah_multiquery").Make(3, 50);
         Assert.Matches(
-            @"What are all the special magic numbers for [\w-]+, [\w-]+, [\w-]+, and [\w-]+ mentioned in the provided text\? The special magic numbers for .* are$",
+            @"What are all the special magic numbers for [\w-]+, [\w-]+, [\w-]+, and [\w-]+ mentioned in the provided text\? "
+                + @"The special magic numbers for .* are$",
             several.Prompt
         );
         Assert.Equal(4, several.References.Distinct().Count());

@@ -66,14 +66,16 @@ public class ChatTemplateTests
     [InlineData(
         "llama3",
         "llama3",
-        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nMe.<|eot_id|>",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|>"
+            + "<|start_header_id|>assistant<|end_header_id|>\n\nMe.<|eot_id|>",
         "Me.<|eot_id|>",
         "So.<|eot_id|>"
     )]
     [InlineData(
         "auto",
         "llama3",
-        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nMe.<|eot_id|>",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|>"
+            + "<|start_header_id|>assistant<|end_header_id|>\n\nMe.<|eot_id|>",
         "Me.<|eot_id|>",
         "So.<|eot_id|>"
     )]

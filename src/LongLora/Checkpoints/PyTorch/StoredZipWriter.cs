@@ -1,3 +1,4 @@
+using System.IO.Hashing;
 using System.Text;
 
 namespace LongLora.Checkpoints;
@@ -26,16 +27,17 @@ internal sealed class StoredZipWriter(Stream target, long wide = uint.MaxValue)
     {
         var (encoded, start) = (Encoding.ASCII.GetBytes(name), target.Position);
         Write(w => WriteLocal(w, encoded, bytes, start));
-        var (sum, written) = (0u, 0L);
+        var (checksum, written) = (new Crc32(), 0L);
         write(piece =>
         {
             target.Write(piece);
-            sum = Crc32.Add(sum, piece);
+            checksum.Append(piece);
             written += piece.Length;
         });
         if (written != bytes)
             throw new InvalidOperationException($"'{name}' was told to have {bytes} bytes, and {written} were written.");
         var end = target.Position;
+        var sum = checksum.GetCurrentHashAsUInt32();
         target.Position = start + ChecksumOffset;
         Write(w => w.Write(sum));
         target.Position = end;

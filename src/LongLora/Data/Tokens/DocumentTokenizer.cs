@@ -8,7 +8,8 @@ namespace LongLora.Data;
 /// <para>
 /// A cut is made where both sides tokenise alone as they do together, which is tried on the text around it before it is made. The best
 /// places are single line ends between two visible characters: no pre-tokenizer of the supported families and no SentencePiece piece
-/// reaches over them. What a tokenizer puts in front of every text (Llama 2's space) is kept out of later pieces: each is encoded with
+/// reaches over them. Then come spaces between words, and then places where letters, digits, white space and signs meet, which a text
+/// without spaces has too. What a tokenizer puts in front of every text (Llama 2's space) is kept out of later pieces: each is encoded with
 /// the character before it, and that character's own ids are taken off again.
 /// </para>
 /// </summary>
@@ -85,7 +86,8 @@ public sealed class DocumentTokenizer
     {
         var last = text.Length - Window;
         var first = Math.Max(guard + 1, text.Length / 2);
-        foreach (var isPlace in (ReadOnlySpan<Func<ReadOnlySpan<char>, int, bool>>)[IsAfterLineEnd, IsBeforeSpace, IsBetweenCharacters])
+        ReadOnlySpan<Func<ReadOnlySpan<char>, int, bool>> places = [IsAfterLineEnd, IsBeforeSpace, IsBetweenKinds, IsBetweenCharacters];
+        foreach (var isPlace in places)
         {
             var left = Attempts;
             for (var cut = last; cut >= first && left > 0; cut--)
@@ -121,6 +123,16 @@ public sealed class DocumentTokenizer
 
     private static bool IsBeforeSpace(ReadOnlySpan<char> text, int cut) =>
         text[cut] == ' ' && !char.IsWhiteSpace(text[cut - 1]) && !char.IsWhiteSpace(text[cut + 1]);
+
+    // Also in text without spaces between words, such as Chinese, and in tables and code: words there may be longer than all attempts.
+    private static bool IsBetweenKinds(ReadOnlySpan<char> text, int cut) => KindOf(text[cut - 1]) != KindOf(text[cut]);
+
+    private static int KindOf(char character) =>
+        char.IsWhiteSpace(character) ? 0
+        : char.IsLetter(character) ? 1
+        : char.IsNumber(character) ? 2
+        : char.IsSurrogate(character) ? 3
+        : 4;
 
     private static bool IsBetweenCharacters(ReadOnlySpan<char> text, int cut) => !char.IsLowSurrogate(text[cut]);
 

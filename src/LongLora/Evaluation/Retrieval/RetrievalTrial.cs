@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace LongLora.Evaluation;
 
 /// <summary>One question.</summary>
@@ -6,7 +8,13 @@ namespace LongLora.Evaluation;
 /// <param name="PromptTokens">Tokens of document and question.</param>
 /// <param name="IsRight">Whether it was answered rightly, and completely.</param>
 /// <param name="Answered">What the model said, or the candidate that it found likeliest.</param>
-public sealed record RetrievalTrial(int Seed, double Depth, int PromptTokens, bool IsRight, string Answered)
+public sealed record RetrievalTrial(
+    int Seed,
+    double Depth,
+    [property: JsonPropertyName("tokens")] int PromptTokens,
+    [property: JsonPropertyName("right")] bool IsRight,
+    string Answered
+)
 {
     /// <summary>How much of the answer was given, 0 to 1. Default: all or nothing.</summary>
     public double Score { get; init; } = IsRight ? 1 : 0;

@@ -1,5 +1,5 @@
-using System.Buffers.Binary;
 using System.Text;
+using Google.Protobuf;
 using LongLora.Runtime;
 
 namespace LongLora.Tokenization;
@@ -19,8 +19,8 @@ internal enum PieceKind
 internal readonly record struct Piece(string Text, float Score, PieceKind Kind);
 
 /// <summary>
-/// What a SentencePiece <c>tokenizer.model</c> holds: a protobuf of <c>sentencepiece_model.proto</c>, read here field by field because
-/// nothing more than numbers, strings and nesting occurs in it. Fields that are not named below do not change the ids of a text.
+/// What a SentencePiece <c>tokenizer.model</c> holds: a protobuf of <c>sentencepiece_model.proto</c>, read field by field. Fields that are
+/// not named below do not change the ids of a text.
 /// </summary>
 internal sealed class SentencePieceFile
 {
@@ -71,11 +71,14 @@ internal sealed class SentencePieceFile
         var file = new SentencePieceFile();
         try
         {
-            file.ReadModel(new Message(TokenizerFiles.ReadAllBytes(path)));
+            file.ReadModel(new CodedInputStream(TokenizerFiles.ReadAllBytes(path)));
         }
-        catch (Exception e) when (e is FormatException or DecoderFallbackException)
+        catch (Exception e) when (e is FormatException or InvalidProtocolBufferException or DecoderFallbackException)
         {
-            throw new CheckpointException($"{path} is not a SentencePiece model, or damaged: {e.Message}. Fetch the file again.", e);
+            throw new CheckpointException(
+                $"{path} is not a SentencePiece model, or damaged: {e.Message.TrimEnd('.')}. Fetch the file again.",
+                e
+            );
         }
         // The trainer's settings follow the pieces: a file that was cut off lacks them, even where it was cut between two pieces.
         if (file.Pieces.Count == 0 || !file.HasTrainer)
@@ -86,205 +89,144 @@ internal sealed class SentencePieceFile
         return file;
     }
 
-    private void ReadModel(Message message)
+    private void ReadModel(CodedInputStream input)
     {
-        while (message.Next(out var field))
+        while (input.ReadTag() is > 0 and var tag)
         {
-            if (field == 1)
-                Pieces.Add(ReadPiece(message.Nested()));
-            else if (field == 2)
-                ReadTrainer(message.Nested());
-            else if (field == 3)
-                ReadNormalizer(message.Nested());
-            else if (field == 5)
-                HasDenormalizer = HasCharacterMap(message.Nested());
-            else
-                message.Skip();
+            switch (WireFormat.GetTagFieldNumber(tag))
+            {
+                case 1:
+                    Pieces.Add(ReadPiece(Nested(input, tag)));
+                    break;
+                case 2:
+                    ReadTrainer(Nested(input, tag));
+                    break;
+                case 3:
+                    ReadNormalizer(Nested(input, tag));
+                    break;
+                case 5:
+                    HasDenormalizer = HasCharacterMap(Nested(input, tag));
+                    break;
+                default:
+                    input.SkipLastField();
+                    break;
+            }
         }
     }
 
-    private static Piece ReadPiece(Message message)
+    private static Piece ReadPiece(CodedInputStream input)
     {
         var piece = new Piece("", 0, PieceKind.Normal);
-        while (message.Next(out var field))
+        while (input.ReadTag() is > 0 and var tag)
         {
-            if (field == 1)
-                piece = piece with { Text = message.Text() };
-            else if (field == 2)
-                piece = piece with { Score = message.Float() };
-            else if (field == 3)
-                piece = piece with { Kind = (PieceKind)message.Integer() };
-            else
-                message.Skip();
+            switch (WireFormat.GetTagFieldNumber(tag))
+            {
+                case 1:
+                    piece = piece with { Text = Text(input, tag) };
+                    break;
+                case 2:
+                    piece = piece with { Score = Float(input, tag) };
+                    break;
+                case 3:
+                    piece = piece with { Kind = (PieceKind)Integer(input, tag) };
+                    break;
+                default:
+                    input.SkipLastField();
+                    break;
+            }
         }
         if (piece.Text.Length == 0 || !Enum.IsDefined(piece.Kind) || !float.IsFinite(piece.Score))
             throw new FormatException($"the piece \"{piece.Text}\" of type {(int)piece.Kind} and score {piece.Score}");
         return piece;
     }
 
-    private void ReadTrainer(Message message)
+    private void ReadTrainer(CodedInputStream input)
     {
         HasTrainer = true;
-        while (message.Next(out var field))
+        while (input.ReadTag() is > 0 and var tag)
         {
-            switch (field)
+            switch (WireFormat.GetTagFieldNumber(tag))
             {
                 case 3:
-                    ModelType = (int)message.Integer();
+                    ModelType = Integer(input, tag);
                     break;
                 case 24:
-                    SpaceAsSuffix = message.Integer() != 0;
+                    SpaceAsSuffix = Integer(input, tag) != 0;
                     break;
                 case 35:
-                    ByteFallback = message.Integer() != 0;
+                    ByteFallback = Integer(input, tag) != 0;
                     break;
                 case 44:
-                    UnknownSurface = message.Text();
+                    UnknownSurface = Text(input, tag);
                     break;
                 case 46:
-                    BosPiece = message.Text();
+                    BosPiece = Text(input, tag);
                     break;
                 case 47:
-                    EosPiece = message.Text();
+                    EosPiece = Text(input, tag);
                     break;
                 case 48:
-                    PadPiece = message.Text();
+                    PadPiece = Text(input, tag);
                     break;
                 default:
-                    message.Skip();
+                    input.SkipLastField();
                     break;
             }
         }
     }
 
-    private void ReadNormalizer(Message message)
+    private void ReadNormalizer(CodedInputStream input)
     {
-        while (message.Next(out var field))
+        while (input.ReadTag() is > 0 and var tag)
         {
-            switch (field)
+            switch (WireFormat.GetTagFieldNumber(tag))
             {
                 case 2:
-                    CharacterMap = message.Bytes().ToArray();
+                    CharacterMap = Bytes(input, tag).ToByteArray();
                     break;
                 case 3:
-                    AddDummyPrefix = message.Integer() != 0;
+                    AddDummyPrefix = Integer(input, tag) != 0;
                     break;
                 case 4:
-                    RemoveExtraWhitespaces = message.Integer() != 0;
+                    RemoveExtraWhitespaces = Integer(input, tag) != 0;
                     break;
                 case 5:
-                    EscapeWhitespaces = message.Integer() != 0;
+                    EscapeWhitespaces = Integer(input, tag) != 0;
                     break;
                 default:
-                    message.Skip();
+                    input.SkipLastField();
                     break;
             }
         }
     }
 
-    private static bool HasCharacterMap(Message message)
+    private static bool HasCharacterMap(CodedInputStream input)
     {
         var found = false;
-        while (message.Next(out var field))
+        while (input.ReadTag() is > 0 and var tag)
         {
-            if (field == 2)
-                found |= message.Bytes().Length > 0;
+            if (WireFormat.GetTagFieldNumber(tag) == 2)
+                found |= Bytes(input, tag).Length > 0;
             else
-                message.Skip();
+                input.SkipLastField();
         }
         return found;
     }
 
-    /// <summary>A cursor over one protobuf message (the wire format of protobuf.dev/programming-guides/encoding).</summary>
-    private ref struct Message(ReadOnlySpan<byte> bytes)
-    {
-        private static readonly UTF8Encoding s_strict = new(false, throwOnInvalidBytes: true);
-        private readonly ReadOnlySpan<byte> _bytes = bytes;
-        private int _position;
-        private int _wireType;
+    private static int Integer(CodedInputStream input, uint tag) => Expect(input, tag, WireFormat.WireType.Varint).ReadInt32();
 
-        /// <summary>Goes to the next field; false at the end.</summary>
-        public bool Next(out int field)
-        {
-            field = 0;
-            if (_position >= _bytes.Length)
-                return false;
-            var tag = Varint();
-            (field, _wireType) = ((int)(tag >> 3), (int)(tag & 7));
-            return tag is > 7 and <= uint.MaxValue ? true : throw new FormatException($"an impossible field at byte {_position}");
-        }
+    private static float Float(CodedInputStream input, uint tag) => Expect(input, tag, WireFormat.WireType.Fixed32).ReadFloat();
 
-        public long Integer()
-        {
-            Expect(0);
-            return (long)Varint();
-        }
+    private static string Text(CodedInputStream input, uint tag) => Expect(input, tag, WireFormat.WireType.LengthDelimited).ReadString();
 
-        public float Float()
-        {
-            Expect(5);
-            return BinaryPrimitives.ReadSingleLittleEndian(Take(4));
-        }
+    private static ByteString Bytes(CodedInputStream input, uint tag) =>
+        Expect(input, tag, WireFormat.WireType.LengthDelimited).ReadBytes();
 
-        public ReadOnlySpan<byte> Bytes()
-        {
-            Expect(2);
-            var length = Varint();
-            return length <= (ulong)_bytes.Length
-                ? Take((int)length)
-                : throw new FormatException($"a field of {length} bytes at byte {_position} of {_bytes.Length}");
-        }
+    private static CodedInputStream Nested(CodedInputStream input, uint tag) => Bytes(input, tag).CreateCodedInput();
 
-        public string Text() => s_strict.GetString(Bytes());
-
-        public Message Nested() => new(Bytes());
-
-        public void Skip()
-        {
-            switch (_wireType)
-            {
-                case 0:
-                    Varint();
-                    break;
-                case 1:
-                    Take(8);
-                    break;
-                case 2:
-                    Bytes();
-                    break;
-                case 5:
-                    Take(4);
-                    break;
-                default:
-                    throw new FormatException($"an impossible field at byte {_position}");
-            }
-        }
-
-        private void Expect(int wireType)
-        {
-            if (_wireType != wireType)
-                throw new FormatException($"a field of the wrong type at byte {_position}");
-        }
-
-        private ReadOnlySpan<byte> Take(int length)
-        {
-            if (length > _bytes.Length - _position)
-                throw new FormatException($"it ends at byte {_bytes.Length}, inside a field");
-            _position += length;
-            return _bytes.Slice(_position - length, length);
-        }
-
-        private ulong Varint()
-        {
-            var value = 0UL;
-            for (var shift = 0; shift < 64; shift += 7)
-            {
-                var b = Take(1)[0];
-                value |= (ulong)(b & 0x7F) << shift;
-                if (b < 0x80)
-                    return value;
-            }
-            throw new FormatException($"an impossible number at byte {_position}");
-        }
-    }
+    // The library reads whatever type it is asked for, also where the file has another one.
+    private static CodedInputStream Expect(CodedInputStream input, uint tag, WireFormat.WireType type) =>
+        WireFormat.GetTagWireType(tag) == type
+            ? input
+            : throw new FormatException($"a field of the wrong type before byte {input.Position}");
 }

@@ -1,0 +1,15 @@
+using System.CommandLine;
+using LongLora.Models;
+
+namespace LongLora.Cli.Arguments;
+
+/// <summary><c>--cache-type</c>: in what numbers keys and values are kept.</summary>
+internal sealed class CacheTypeOption : Option<KeyValueType?>
+{
+    internal CacheTypeOption()
+        : base("--cache-type")
+    {
+        Description = "numbers that keys and values are kept in [default: f32; on CUDA bf16]";
+        HelpName = "f32|bf16|int8";
+    }
+}

@@ -1,0 +1,10 @@
+using System.CommandLine;
+
+namespace LongLora.Cli.Arguments;
+
+/// <summary><c>--picture</c>: a .png file for a picture of what a command found.</summary>
+internal sealed class PictureOption : Option<string>
+{
+    internal PictureOption(string what)
+        : base("--picture") => (Description, HelpName) = ($"also draw {what} to this .png", "FILE");
+}

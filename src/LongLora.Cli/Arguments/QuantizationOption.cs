@@ -1,0 +1,24 @@
+using System.CommandLine;
+using LongLora.Quantization;
+
+namespace LongLora.Cli.Arguments;
+
+/// <summary><c>--quantization</c>, in lower case as in recipes.</summary>
+internal sealed class QuantizationOption : Option<QuantizationKind>
+{
+    internal QuantizationOption(QuantizationKind standard)
+        : base("--quantization")
+    {
+        Description = "form of the decoder's matrices: none (as stored), nf4, int8";
+        HelpName = "none|nf4|int8";
+        DefaultValueFactory = _ => standard;
+        CustomParser = result =>
+        {
+            var text = result.Tokens[0].Value;
+            if (Enum.TryParse<QuantizationKind>(text, ignoreCase: true, out var kind) && Enum.IsDefined(kind) && !char.IsDigit(text[0]))
+                return kind;
+            result.AddError($"quantization is '{text}'; it can be none, nf4, int8.");
+            return standard;
+        };
+    }
+}

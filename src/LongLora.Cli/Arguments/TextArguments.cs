@@ -1,0 +1,35 @@
+using System.CommandLine;
+using LongLora.Data;
+using LongLora.Documents;
+using LongLora.Models;
+using LongLora.Tokenization;
+
+namespace LongLora.Cli.Arguments;
+
+/// <summary>The text that perplexity is measured on, and how much of it.</summary>
+internal sealed class TextArguments
+{
+    internal Option<string[]> Data { get; } =
+        new("--data")
+        {
+            Description = "files and folders: .txt, .md, .jsonl with 'text', .pdf, .docx, .html, token .bin",
+            HelpName = "PATH",
+            Required = true,
+            AllowMultipleArgumentsPerToken = true,
+        };
+
+    internal Option<long?> MaxTokens { get; } =
+        new("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
+
+    /// <summary>The tokens of the text, documents apart.</summary>
+    internal TokenStore Read(ParseResult parsed, CausalLanguageModel model, ITokenizer? tokenizer, CancellationToken cancellation)
+    {
+        var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
+        return TokenStore.Build(
+            ExampleSources.Open(parsed.GetValue(Data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All),
+            separator,
+            parsed.GetValue(MaxTokens),
+            cancellation
+        );
+    }
+}

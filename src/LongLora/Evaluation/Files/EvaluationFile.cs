@@ -1,0 +1,111 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using LongLora.Runtime;
+
+namespace LongLora.Evaluation;
+
+/// <summary>
+/// What a command measured, as the JSON file that it writes and that reports read: one record a kind. Figures are written in full
+/// precision; losses are in nats a token, shares and scores go from 0 to 1, lengths are in tokens.
+/// </summary>
+public abstract record EvaluationFile
+{
+    /// <summary>The version of the layout that is written here.</summary>
+    public const int CurrentVersion = 1;
+
+    private static readonly JsonSerializerOptions s_compact = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+        // A model may be so bad that its loss is no number; its other figures are worth keeping.
+        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+        RespectNullableAnnotations = true,
+        RespectRequiredConstructorParameters = true,
+        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower) },
+    };
+
+    private static readonly JsonSerializerOptions s_indented = new(s_compact) { WriteIndented = true };
+
+    private static readonly Dictionary<string, Type> s_types = new()
+    {
+        [PerplexityFile.KindName] = typeof(PerplexityFile),
+        [RetrievalFile.KindName] = typeof(RetrievalFile),
+        [RulerFile.KindName] = typeof(RulerFile),
+        [AnswersFile.KindName] = typeof(AnswersFile),
+        [ShortTextFile.KindName] = typeof(ShortTextFile),
+        [StreamingFile.KindName] = typeof(StreamingFile),
+        [QuickstartFile.KindName] = typeof(QuickstartFile),
+        [ReproductionFile.KindName] = typeof(ReproductionFile),
+    };
+
+    private protected EvaluationFile(string kind) => Kind = kind;
+
+    /// <summary>
+    /// The version of the layout. Version 1 is that of files from before there were versions, with <c>version</c> and <c>kind</c> added.
+    /// </summary>
+    [JsonPropertyOrder(-5)]
+    public int Version { get; init; } = CurrentVersion;
+
+    /// <summary>What was measured: the name of the record's kind, such as <c>perplexity</c>.</summary>
+    [JsonPropertyOrder(-4)]
+    public string Kind { get; }
+
+    private protected virtual bool IsIndented => false;
+
+    /// <summary>Writes the file, or replaces it whole.</summary>
+    /// <param name="path">The file; folders above it are made.</param>
+    /// <exception cref="ConfigurationException">The file cannot be written to.</exception>
+    public void Write(string path) =>
+        AtomicFile.WriteText(path, JsonSerializer.Serialize(this, GetType(), IsIndented ? s_indented : s_compact) + "\n");
+
+    /// <summary>Reads a file of any kind, also one from before there were versions.</summary>
+    /// <param name="path">A JSON file.</param>
+    /// <returns>Null where the JSON is something else.</returns>
+    /// <exception cref="CheckpointException">The file is damaged, or of a newer version.</exception>
+    public static EvaluationFile? Read(string path)
+    {
+        try
+        {
+            using var json = JsonDocument.Parse(File.ReadAllText(path));
+            if (FindType(json.RootElement) is not { } type)
+                return null;
+            if (FindVersion(json.RootElement) is > CurrentVersion and var version)
+                throw new CheckpointException(
+                    $"Cannot read {path} because it has version {version}, and this program reads up to version {CurrentVersion}. Use a "
+                        + "newer LongLora, or write the file again with this one."
+                );
+            return (EvaluationFile?)json.RootElement.Deserialize(type, s_compact);
+        }
+        catch (JsonException e)
+        {
+            throw new CheckpointException(
+                $"{path} is not understood: {e.Message} Write it again with the command that made it, or move it away.",
+                e
+            );
+        }
+    }
+
+    private static Type? FindType(JsonElement root)
+    {
+        if (root.ValueKind != JsonValueKind.Object)
+            return null;
+        if (FindVersion(root) is not null && FindText(root, "kind") is { } kind)
+            return s_types.GetValueOrDefault(kind);
+        // From before there were versions.
+        return FindText(root, "task") switch
+        {
+            null => root.TryGetProperty("made", out _) && root.TryGetProperty("measures", out _) ? typeof(ReproductionFile) : null,
+            "perplexity" => typeof(PerplexityFile),
+            "short" => typeof(ShortTextFile),
+            "ruler" => typeof(RulerFile),
+            _ => root.TryGetProperty("scoring", out _) ? typeof(RetrievalFile) : null,
+        };
+    }
+
+    private static int? FindVersion(JsonElement root) =>
+        root.TryGetProperty("version", out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var version)
+            ? version
+            : null;
+
+    private static string? FindText(JsonElement root, string name) =>
+        root.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+}

@@ -1,0 +1,19 @@
+using System.Text.Json.Serialization;
+
+namespace LongLora.Evaluation;
+
+/// <summary>Questions of one task about documents of some lengths, with every answer.</summary>
+public sealed record RetrievalFile() : ModelEvaluationFile(KindName)
+{
+    internal const string KindName = "retrieval";
+
+    /// <summary><see cref="RetrievalTask.Name"/>: <c>passkey</c>, <c>lines</c> or <c>topics</c>.</summary>
+    [JsonPropertyOrder(-3)]
+    public required string Task { get; init; }
+
+    /// <summary>How answers were judged.</summary>
+    public required RetrievalScoring Scoring { get; init; }
+
+    /// <summary>One result a length, or a file of questions.</summary>
+    public required IReadOnlyList<RetrievalAtLength> Results { get; init; }
+}

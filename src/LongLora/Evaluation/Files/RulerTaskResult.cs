@@ -1,0 +1,7 @@
+namespace LongLora.Evaluation;
+
+/// <summary>One of RULER's tasks.</summary>
+/// <param name="Task">RULER's name of it.</param>
+/// <param name="Scoring">How answers were judged.</param>
+/// <param name="Results">One result a length.</param>
+public sealed record RulerTaskResult(string Task, RetrievalScoring Scoring, IReadOnlyList<RetrievalAtLength> Results);

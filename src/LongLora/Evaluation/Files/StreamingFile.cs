@@ -1,0 +1,10 @@
+namespace LongLora.Evaluation;
+
+/// <summary>Perplexity along a text, for each way to keep keys and values.</summary>
+public sealed record StreamingFile() : ModelEvaluationFile(KindName)
+{
+    internal const string KindName = "streaming";
+
+    /// <summary>One result a way to keep keys and values.</summary>
+    public required IReadOnlyList<StreamingResult> Results { get; init; }
+}
