@@ -52,6 +52,7 @@ internal static class ExportCommand
             var target = output.ReadNewFolder(parsed);
             var bytes = ParseSize(parsed.GetValue(shard)!);
             using var model = source.Load(parsed, out var folder, out var set);
+            AdapterArguments.Tell(set, context.Output);
             using var owned = set;
             HuggingFaceExporter.Write(
                 target,
@@ -123,6 +124,7 @@ internal static class ExportCommand
                 _ => GgufType.F16,
             };
             using var model = source.Load(parsed, out var folder, out var set);
+            AdapterArguments.Tell(set, context.Output);
             using var owned = set;
             var target = parsed.GetValue(output)!;
             if (parsed.GetValue(alone) && set is null)
@@ -188,6 +190,7 @@ internal static class ExportCommand
         {
             var target = output.ReadNewFolder(parsed);
             using var model = source.Load(parsed, out var folder, out var set);
+            AdapterArguments.Tell(set, context.Output);
             using var owned = set!;
             var isPair = parsed.GetValue(layout) == "longlora";
             var padding =

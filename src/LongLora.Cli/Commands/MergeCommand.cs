@@ -33,14 +33,8 @@ internal static class MergeCommand
         reading.AddTo(command);
         command.SetAction(parsed =>
         {
-<<<<<<< HEAD
-            var target = parsed.GetValue(output)!;
-            if (Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any())
-                throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
-            PeftFormat.RequireSupported(parsed.GetValue(adapter)!); // before a weight is read
-=======
             var target = output.ReadNewFolder(parsed);
->>>>>>> main
+            PeftFormat.RequireSupported(parsed.GetValue(adapter)!); // before a weight is read
             var folder = CheckpointDirectory.Open(parsed.GetValue(model)!);
             using var merged = ModelLoader.Load(folder.Config, folder, null, parsed.GetValue(kind));
             using var set = PeftFormat.Attach(parsed.GetValue(adapter)!, merged, reading.Read(parsed));

@@ -12,8 +12,8 @@ namespace LongLora.Adapters;
 /// whenever A or B have changed.
 /// </summary>
 /// <remarks>
-/// V never exists: |V|² = |W|² + 2 s Σ B (W Aᵀ) + s² Σ B (A Aᵀ) B, so that a norm costs a product with r rows. While A and B are not
-/// trained it is computed once for the same values.
+/// V never exists: |V|² = |W|² + 2 s Σ B (W Aᵀ) + s² Σ B (A Aᵀ) B, so that a norm costs a product with r rows. While A and B are
+/// not trained it is computed once for the same values.
 /// The gradient of m needs x Vᵀ, which nobody keeps: it is computed again, tile by tile.
 /// </remarks>
 public sealed class DoraAdapter : LoraAdapter

@@ -8,7 +8,9 @@ namespace LongLora.Adapters;
 /// <summary>The parts of a matrix at which PiSSA and OLoRA begin: A₀ [r, I] and B₀ [O, r], fp32; the caller disposes them.</summary>
 internal static class LoraStart
 {
-    /// <summary>The principal part of W (arXiv 2404.02948): s B₀ A₀ = U S V of the r largest singular values, each root on one side.</summary>
+    /// <summary>
+    /// The principal part of W (arXiv 2404.02948): s B₀ A₀ = U S V of the r largest singular values, a root of them on each side.
+    /// </summary>
     /// <param name="matrix">W [O, I], fp32.</param>
     /// <param name="rank">r, at most O and I.</param>
     /// <param name="scale">s.</param>

@@ -6,19 +6,6 @@ using LongLora.Runtime;
 
 namespace LongLora.Adapters;
 
-/// <summary>At what the matrices of an adapter begin, as far as it changes what they mean.</summary>
-internal enum PeftStart
-{
-    /// <summary>They are added to the base as it is.</summary>
-    Plain,
-
-    /// <summary>The base has lost its principal part.</summary>
-    Pissa,
-
-    /// <summary>The base has lost a part of its QR decomposition.</summary>
-    Olora,
-}
-
 /// <summary>
 /// <c>adapter_config.json</c>, read strictly: every field that can change a number is known, or refused by name. Nothing else is opened.
 /// </summary>
@@ -87,7 +74,7 @@ internal sealed class PeftConfig
     // They give the first values of A and B, and leave the base alone.
     private static readonly string[] s_plainStarts = ["gaussian", "orthogonal", "eva", "mica"];
 
-    private readonly JsonObject _json;
+    private readonly PeftFields _fields;
     private readonly IReadOnlyList<(Regex Key, int Rank)> _ranks;
     private readonly IReadOnlyList<(Regex Key, double Alpha)> _alphas;
     private readonly PeftModules? _targets,
@@ -97,15 +84,20 @@ internal sealed class PeftConfig
 
     private PeftConfig(JsonObject json, string path)
     {
-        (_json, Path) = (json, path);
+        (_fields, Path) = (new(json, path), path);
         RequireKnown();
-        Rank = (int)(Number("r") ?? 8);
-        Alpha = Number("lora_alpha") ?? 8;
-        RankStabilized = Flag("use_rslora");
-        IsDora = Flag("use_dora");
-        HasLoraBias = Flag("lora_bias");
-        EnsuresTying = Flag("ensure_weight_tying");
-        Bias = Text("bias") ?? "none";
+        Rank = _fields.TakeWhole("r") switch
+        {
+            null => 8,
+            [> 0 and <= int.MaxValue and var rank] => (int)rank,
+            _ => throw Refuse("r", "it must be one whole number above 0"),
+        };
+        Alpha = _fields.TakeNumber("lora_alpha") ?? 8;
+        RankStabilized = _fields.TakeFlag("use_rslora");
+        IsDora = _fields.TakeFlag("use_dora");
+        HasLoraBias = _fields.TakeFlag("lora_bias");
+        EnsuresTying = _fields.TakeFlag("ensure_weight_tying");
+        Bias = _fields.TakeText("bias") ?? "none";
         if (Bias is not ("none" or "all" or "lora_only"))
             throw Refuse("bias", "it can be none, all or lora_only");
         Start = ReadStart();
@@ -117,8 +109,8 @@ internal sealed class PeftConfig
         _alphas = [.. Pattern("alpha_pattern")];
         _targets = Modules("target_modules");
         _excluded = Modules("exclude_modules");
-        SavedModules = Names("modules_to_save") ?? [];
-        _layers = Whole("layers_to_transform") is { Length: > 0 } layers ? layers : null;
+        SavedModules = _fields.TakeNames("modules_to_save") ?? [];
+        _layers = _fields.TakeWhole("layers_to_transform") is { Length: > 0 } layers ? layers : null;
         _layerPatterns = [.. LayerPatterns()];
         TokenIds = ReadTokenIds();
     }
@@ -179,10 +171,10 @@ internal sealed class PeftConfig
     internal bool NamesTargets => _targets is not null || TargetsAllLinear;
 
     /// <summary>Whether all linear layers but the head have LoRA. PEFT writes their names instead, people do not.</summary>
-    private bool TargetsAllLinear => _json["target_modules"]?.ToString() == AdapterOptions.AllLayers;
+    private bool TargetsAllLinear => _fields["target_modules"]?.ToString() == AdapterOptions.AllLayers;
 
     /// <summary>The positions that the first adapters had in their config, as JSON; null for none.</summary>
-    internal string? Positions => _json[PositionsNote]?.ToJsonString();
+    internal string? Positions => _fields[PositionsNote]?.ToJsonString();
 
     /// <summary>Whether a module has LoRA, by the rules of PEFT.</summary>
     /// <param name="module">Its name.</param>
@@ -235,8 +227,8 @@ internal sealed class PeftConfig
         var fields = new JsonObject();
         foreach (var name in s_read)
         {
-            if (_json.TryGetPropertyValue(name, out var value) && !SaysNothing(value))
-                fields[name] = value!.DeepClone();
+            if (_fields[name] is { } value && !PeftFields.SaysNothing(value))
+                fields[name] = value.DeepClone();
         }
         fields["r"] = Rank;
         fields["lora_alpha"] ??= Number(Alpha);
@@ -267,38 +259,27 @@ internal sealed class PeftConfig
     /// <summary>A number as Python has it: whole where it is.</summary>
     internal static JsonNode Number(double value) => value == Math.Floor(value) ? (long)value : value;
 
-    /// <summary>A field that is refused.</summary>
-    internal CheckpointException Refuse(string name, string why) =>
-        new($"Cannot load the adapter because {Path} has '{name}': {Short(_json[name])}; {why}.");
+    /// <summary>Says that a field is refused.</summary>
+    internal CheckpointException Refuse(string name, string why) => _fields.Refuse(name, why);
 
     private void RequireKnown()
     {
-        if (_json["peft_type"] is not JsonValue type || type.ToString() is not "LORA")
+        if (_fields["peft_type"] is not JsonValue type || type.ToString() is not "LORA")
             throw new CheckpointException(
-                $"Cannot load the adapter because {Path} has peft_type {_json["peft_type"]?.ToJsonString() ?? "absent"}; only LORA is "
+                $"Cannot load the adapter because {Path} has peft_type {_fields["peft_type"]?.ToJsonString() ?? "absent"}; only LORA is "
                     + "supported. Merge it into its base with PEFT and take the merged model."
             );
-        foreach (var (name, value) in _json)
+        foreach (var (name, value) in _fields.All)
         {
-            if (s_notes.Contains(name) || s_read.Contains(name) || SaysNothing(value))
+            if (s_notes.Contains(name) || s_read.Contains(name) || PeftFields.SaysNothing(value))
                 continue;
             throw Refuse(name, s_reasons.GetValueOrDefault(name) ?? "this option is not known, and may change what the adapter computes");
         }
     }
 
-    // null, false, and empty lists and objects are how PEFT says that an option is off.
-    private static bool SaysNothing(JsonNode? value) =>
-        value switch
-        {
-            null => true,
-            JsonArray list => list.Count == 0,
-            JsonObject fields => fields.Count == 0,
-            _ => value.GetValueKind() == JsonValueKind.False,
-        };
-
     private PeftStart ReadStart()
     {
-        var value = _json["init_lora_weights"];
+        var value = _fields["init_lora_weights"];
         if (value is null || value.GetValueKind() is JsonValueKind.True or JsonValueKind.False)
             return PeftStart.Plain;
         var start = value.GetValueKind() == JsonValueKind.String ? value.ToString() : "";
@@ -323,13 +304,16 @@ internal sealed class PeftConfig
 
     private IEnumerable<Regex> LayerPatterns()
     {
-        string[] patterns = _json["layers_pattern"] switch
+        string[] patterns = _fields["layers_pattern"] switch
         {
             null => [],
             JsonValue value when value.GetValueKind() == JsonValueKind.String => [value.ToString()],
-            _ => [.. Names("layers_pattern")!],
+            _ => [.. _fields.TakeNames("layers_pattern")!],
         };
-        return patterns.Where(p => p.Length > 0).DefaultIfEmpty("[^.]*").Select(p => PeftModules.CompileLayer(p, Place("layers_pattern")));
+        return patterns
+            .Where(p => p.Length > 0)
+            .DefaultIfEmpty("[^.]*")
+            .Select(p => PeftModules.CompileLayer(p, _fields.Locate("layers_pattern")));
     }
 
     private long? LayerOf(string module) =>
@@ -341,87 +325,22 @@ internal sealed class PeftConfig
     private List<(string, IReadOnlyList<long>)> ReadTokenIds()
     {
         const string name = "trainable_token_indices";
-        if (_json[name] is not JsonObject byModule)
-            return Whole(name) is { Length: > 0 } ids ? [("", Different(ids))] : [];
-        return [.. byModule.Select(m => (m.Key, Different(Whole(name, m.Value) ?? [])))];
+        if (_fields[name] is not JsonObject byModule)
+            return _fields.TakeWhole(name) is { Length: > 0 } ids ? [("", Different(ids))] : [];
+        return [.. byModule.Select(m => (m.Key, Different(_fields.TakeWhole(name, m.Value) ?? [])))];
 
         IReadOnlyList<long> Different(IReadOnlyList<long> ids) =>
             ids.Distinct().Count() == ids.Count ? ids : throw Refuse(name, "an id in it is there twice");
     }
 
-    private IEnumerable<(Regex Key, double Value)> Pattern(string name)
-    {
-        if (SaysNothing(_json[name]))
-            return [];
-        if (_json[name] is not JsonObject keys)
-            throw Refuse(name, "it must be an object of names and numbers");
-        return keys.Select(k =>
-            k.Value is JsonValue value && value.GetValueKind() == JsonValueKind.Number && value.GetValue<double>() > 0
-                ? (PeftModules.CompileKey(k.Key, Place(name)), value.GetValue<double>())
-                : throw Refuse(name, $"'{k.Key}' must have a number above 0")
-        );
-    }
+    private IEnumerable<(Regex Key, double Value)> Pattern(string name) =>
+        _fields.TakeNumbers(name).Select(p => (PeftModules.CompileKey(p.Key, _fields.Locate(name)), p.Value));
 
     private PeftModules? Modules(string name) =>
-        _json[name] switch
+        _fields[name] switch
         {
             JsonValue value when value.ToString() == AdapterOptions.AllLayers => null,
-            JsonValue value when value.GetValueKind() == JsonValueKind.String => new(value.ToString(), Place(name)),
-            _ => Names(name) is { Length: > 0 } names ? new(names) : null,
+            JsonValue value when value.GetValueKind() == JsonValueKind.String => new(value.ToString(), _fields.Locate(name)),
+            _ => _fields.TakeNames(name) is { Length: > 0 } names ? new(names) : null,
         };
-
-    private string[]? Names(string name) =>
-        _json[name] switch
-        {
-            null => null,
-            JsonArray list when list.All(n => n?.GetValueKind() == JsonValueKind.String) => [.. list.Select(n => n!.ToString())],
-            _ => throw Refuse(name, "it must be a list of names"),
-        };
-
-    private long[]? Whole(string name) => Whole(name, _json[name]);
-
-    private long[]? Whole(string name, JsonNode? value)
-    {
-        static bool IsWhole(JsonNode? node) => node is JsonValue number && number.TryGetValue<long>(out var whole) && whole >= 0;
-        return value switch
-        {
-            null => null,
-            _ when IsWhole(value) => [value.GetValue<long>()],
-            JsonArray list when list.All(IsWhole) => [.. list.Select(n => n!.GetValue<long>())],
-            _ => throw Refuse(name, "it must be whole numbers, 0 or above"),
-        };
-    }
-
-    private bool Flag(string name) =>
-        _json[name]?.GetValueKind() switch
-        {
-            null or JsonValueKind.False => false,
-            JsonValueKind.True => true,
-            _ => throw Refuse(name, "it must be true or false"),
-        };
-
-    private string? Text(string name) =>
-        _json[name] switch
-        {
-            null => null,
-            JsonValue value when value.GetValueKind() == JsonValueKind.String => value.ToString(),
-            _ => throw Refuse(name, "it must be a text"),
-        };
-
-    private double? Number(string name) =>
-        _json[name] switch
-        {
-            null => null,
-            JsonValue value when value.GetValueKind() == JsonValueKind.Number && value.GetValue<double>() > 0 => value.GetValue<double>(),
-            _ => throw Refuse(name, "it must be a number above 0"),
-        };
-
-    private string Place(string name) => $"{Path}: '{name}'";
-
-    private static string Short(JsonNode? value) =>
-        value?.ToJsonString() is { } text
-            ? text.Length <= 80
-                ? text
-                : text[..77] + "..."
-            : "null";
 }

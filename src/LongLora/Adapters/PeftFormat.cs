@@ -41,7 +41,9 @@ public static class PeftFormat
     /// <param name="set">The adapters.</param>
     /// <param name="model">The model that they are attached to.</param>
     /// <param name="basePath">Where the base model is, for <c>base_model_name_or_path</c>.</param>
-    /// <exception cref="ConfigurationException">Every weight is trained, or the adapter was read without parts that were missing.</exception>
+    /// <exception cref="ConfigurationException">
+    /// Every weight is trained, or the adapter was read without parts that were missing.
+    /// </exception>
     public static void Write(string folder, AdapterSet set, CausalLanguageModel model, string basePath)
     {
         if (set.Options.TrainEverything)

@@ -35,7 +35,9 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
             : AddLinear(name, size, vocabulary, false, null);
     }
 
-    /// <summary>Gives a tied head a matrix of its own, with the table's present values; it counts among the linear layers from now on.</summary>
+    /// <summary>
+    /// Gives a tied head a matrix of its own, with the table's present values; it counts among the linear layers from now on.
+    /// </summary>
     internal void Untie(LinearLayer head, EmbeddingLayer embedding)
     {
         var own = new Weight(head.Name + ".weight", embedding.Weight.Value.alias());

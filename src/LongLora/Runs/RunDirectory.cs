@@ -122,8 +122,11 @@ public sealed class RunDirectory
             "check-memory",
             "token-cache",
         ];
+        // States of earlier versions do not know these: at their defaults they say nothing.
+        string[] younger = ["adapter-kind", "rslora", "pissa-iterations"];
         var relevant = FineTuneOptionTable
-            .All.Where(o => !free.Contains(o.Name) && !(o.Name == "steps" && options.Optimizer.Schedule == ScheduleKind.ConstantWithWarmup))
+            .All.Where(o => !younger.Contains(o.Name) || o.Format(options) != o.Format(FineTuneOptionTable.Defaults))
+            .Where(o => !free.Contains(o.Name) && !(o.Name == "steps" && options.Optimizer.Schedule == ScheduleKind.ConstantWithWarmup))
             .Select(o => $"{o.Name}: {o.Format(options)}");
         var apart =
             options.Data.KeepDocumentsApart || options.Data.Task == TrainingTask.Sft || options.Data.Sources.Any(d => d.Weight != 1);

@@ -340,4 +340,59 @@ public sealed class AdapterKindTests : IDisposable
             Near.AssertEqual(adapter.Delta(), b.mm(a) * (alpha / a.size(0)), 1e-6, name);
         }
     }
+
+    [Theory]
+    [InlineData(AdapterKind.Dora)]
+    [InlineData(AdapterKind.Pissa)]
+    public void Planned_bytes_are_those_of_the_trained_weights(AdapterKind kind)
+    {
+        using var model = Create("llama");
+        var options = new AdapterOptions
+        {
+            Kind = kind,
+            Rank = 4,
+            TargetModules = s_targets,
+        };
+        var plan = StepMemory.Count(
+            model,
+            new FullAttention(),
+            50,
+            new StepMemoryOptions { Tuning = options, StoredType = ScalarType.Float32 }
+        );
+        using var set = AdapterSet.Attach(model, options, 1);
+        Assert.Equal(set.Weights.Sum(w => w.ElementCount) * 4, plan.Trained);
+        var frozen = set.Adapters.Values.Sum(a => (a.PlainRank - 4) * (a.A.Shape[1] + a.B.Shape[0]));
+        Assert.Equal((model.Weights.Sum(w => w.ElementCount) + frozen) * 4, plan.Weights);
+    }
+
+    // What a GPU computes in, here on the CPU.
+    [Theory]
+    [InlineData("dora", "")]
+    [InlineData("dora_biased_base", "base_biased")]
+    [InlineData("pissa_raw", "")]
+    [InlineData("lora_bias", "")]
+    [InlineData("lora_embedding", "")]
+    [InlineData("trainable_tokens_both", "")]
+    [InlineData("tied_lora_embedding_ensured", "base_tied")]
+    [InlineData("tied_trainable_tokens", "base_tied")]
+    public void Step_in_bf16_is_near_the_one_in_fp32(string kind, string basis)
+    {
+        using var scope = NewDisposeScope();
+        using var model = PeftGoldenTests.Base(basis, out _);
+        using var set = PeftFormat.Attach(PeftGoldenTests.Folder(kind), model);
+        using var parameters = new ParameterBuffer(set.Weights);
+        using var positions = RotaryEmbedding.Create(model.Config, 50);
+        var context = new ForwardContext(new ShiftedSparseAttention(16), positions);
+        var gradients = new List<Tensor>();
+        foreach (var type in new[] { ScalarType.Float32, ScalarType.BFloat16 })
+        {
+            model.ComputeType = type;
+            parameters.ClearGradients();
+            using var pass = new CheckpointedBackward(model);
+            pass.Run(Ids(), LlamaGoldenTests.Targets(Ids()), context, 1.0 / 98).Dispose();
+            gradients.Add(parameters.Gradients.clone());
+        }
+        var distance = (gradients[1] - gradients[0]).pow(2).sum().sqrt() / gradients[0].pow(2).sum().sqrt();
+        Assert.InRange(distance.item<float>(), 1e-5, 0.05);
+    }
 }

@@ -92,9 +92,10 @@ public static class GgufExporter
         foreach (var (name, adapter) in set.Adapters)
         {
             var weight = name + ".weight";
-            tensors.Add(Of(GgufArchitecture.TensorName(weight) + ".lora_a", type, [adapter.PlainRank, adapter.A.Shape[1]], adapter.MakePlainA));
+            var engines = GgufArchitecture.TensorName(weight);
+            tensors.Add(Of(engines + ".lora_a", type, [adapter.PlainRank, adapter.A.Shape[1]], adapter.MakePlainA));
             tensors.Add(
-                Of(GgufArchitecture.TensorName(weight) + ".lora_b", type, [adapter.B.Shape[0], adapter.PlainRank], () =>
+                Of(engines + ".lora_b", type, [adapter.B.Shape[0], adapter.PlainRank], () =>
                     Arranged(architecture, weight, ScaledB(adapter, set.Options.Alpha))
                 )
             );
