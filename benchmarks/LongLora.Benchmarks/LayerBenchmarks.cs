@@ -103,5 +103,5 @@ public class LayerBenchmarks
 
     /// <summary>Norm of the gradients, clipping and the fused AdamW step over 9.3 million parameters.</summary>
     [Benchmark]
-    public void AdamWStep() => _optimizer.Step(1e-6, _parameters.GradientNorm());
+    public void AdamWStep() => _optimizer.Step(1e-6, _parameters.ComputeGradientNorm());
 }

@@ -41,7 +41,7 @@ using var adapters = AdapterSet.Attach(model, new AdapterOptions(), seed: 1);
 using var parameters = new ParameterBuffer(adapters.Weights);
 using var optimizer = new AdamW(parameters, new AdamWOptions());
 using var tokens = TokenStore.Build(source, separator: null);
-using var pass = new CheckpointedBackward(model);
+using var pass = new CheckpointedPass(model);
 using var trainer = new Trainer(
     model,
     parameters,

@@ -2,6 +2,7 @@ using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Data;
 using LongLora.Options;
+using LongLora.Runs;
 using LongLora.Training;
 using Spectre.Console;
 using Spectre.Console.Rendering;
@@ -9,7 +10,7 @@ using Spectre.Console.Rendering;
 namespace LongLora.Cli;
 
 /// <summary>Shows a training run: a live panel in a terminal, a line now and then in a pipe.</summary>
-internal sealed class TrainingView(CliContext context, FineTuneOptions options) : IProgress<TrainingStep>
+internal sealed class TrainingView(CliContext context, FineTuneOptions options) : IProgress<TrainingPlan>, IProgress<TrainingStep>
 {
     private const int LinesInPipe = 50,
         SparkWidth = 40;
@@ -23,16 +24,11 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     private double _smooth;
     private bool _stopping;
 
-    internal FineTuneResult Show(Func<IProgress<TrainingStep>, FineTuneResult> run)
+    internal FineTuneResult Show(Func<FineTuneResult> run)
     {
-        context.Output.WriteLine(
-            $"{options.Model.FromScratch ?? options.Model.Path} to {options.Model.Context:N0} tokens: "
-                + $"{FineTuneOptionTable.Kebab(options.Method.Tuning.ToString())}, {AttentionText()} attention, "
-                + $"{options.Optimizer.Steps:N0} steps"
-        );
         var profile = context.Console.Profile;
         if (!profile.Out.IsTerminal || !profile.Capabilities.Interactive || !profile.Capabilities.Ansi)
-            return run(this);
+            return run();
         var sayStopping = context.SayStopping;
         try
         {
@@ -44,13 +40,34 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
                     _live = live;
                     live.Refresh();
                     context.SayStopping = Stopping;
-                    return run(this);
+                    return run();
                 });
         }
         finally
         {
             (context.SayStopping, _live) = (sayStopping, null);
         }
+    }
+
+    public void Report(TrainingPlan value)
+    {
+        if (value.Warning is { } warning)
+            Say(context.Error, warning);
+        Say(
+            context.Output,
+            $"{options.Model.FromScratch ?? options.Model.Path} to {options.Model.Context:N0} tokens: "
+                + $"{FineTuneOptionTable.ToKebabCase(options.Method.Tuning.ToString())}, {AttentionText()} attention, "
+                + $"{options.Optimizer.Steps:N0} steps"
+        );
+    }
+
+    // A live panel moves down for what the console itself writes, and for nothing else.
+    private void Say(TextWriter writer, string line)
+    {
+        if (_live is null)
+            writer.WriteLine(line);
+        else
+            context.Console.WriteLine(line);
     }
 
     public void Report(TrainingStep value)
@@ -155,7 +172,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     private string AttentionText() =>
         options.Method.Attention == AttentionKind.Full
             ? "full"
-            : $"{FineTuneOptionTable.Kebab(options.Method.Attention.ToString())} "
+            : $"{FineTuneOptionTable.ToKebabCase(options.Method.Attention.ToString())} "
                 + $"(groups of {options.Method.ResolveGroupSize(options.Model.Context):N0})";
 
     // From the speed of the last steps: the first ones are slower.

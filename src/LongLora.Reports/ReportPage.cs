@@ -337,7 +337,7 @@ public static class ReportPage
             ("optimizer steps", steps[^1].Step.ToString("N0", CultureInfo.InvariantCulture)),
             ("loss at the end, smoothed", Smooth(steps)[^1].ToString("F3", CultureInfo.InvariantCulture)),
             ("tokens a second, median", rates[rates.Count / 2].ToString("N0", CultureInfo.InvariantCulture)),
-            ("peak memory", TrainingPlan.Size(steps.Max(s => s.PeakMemoryBytes))),
+            ("peak memory", TrainingPlan.FormatSize(steps.Max(s => s.PeakMemoryBytes))),
             ("training time", Duration(seconds)),
         ];
     }

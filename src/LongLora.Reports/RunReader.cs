@@ -83,7 +83,7 @@ public static class RunReader
     private static string Summary(FineTuneOptions options)
     {
         var method = options.Method;
-        var kind = FineTuneOptionTable.Kebab(method.Attention.ToString());
+        var kind = FineTuneOptionTable.ToKebabCase(method.Attention.ToString());
         var attention =
             method.Attention == LongLora.Attention.AttentionKind.Full
                 ? "full attention"

@@ -22,6 +22,7 @@ public static class FineTune
     /// <param name="options">The options.</param>
     /// <param name="progress">Told of every optimizer step.</param>
     /// <param name="readers">Readers of further kinds of data files, such as those of LongLora.Documents; null for none.</param>
+    /// <param name="planned">Told what the run will take before it begins, and before it is refused because it does not fit.</param>
     /// <param name="cancellation">Interrupts after the current micro-batch; the run directory can then be resumed.</param>
     /// <exception cref="LongLoraException">
     /// Something about the options, the model or the data is wrong; the message says what to do.
@@ -31,6 +32,7 @@ public static class FineTune
         FineTuneOptions options,
         IProgress<TrainingStep>? progress = null,
         IReadOnlyList<IDocumentReader>? readers = null,
+        IProgress<TrainingPlan>? planned = null,
         CancellationToken cancellation = default
     )
     {
@@ -38,12 +40,14 @@ public static class FineTune
         LibTorch.EnsureLoaded();
         var device = Devices.Parse(options.Machine.Device);
         var run = RunDirectory.Open(options);
-        var basePath = run.BasePath();
+        var basePath = run.PrepareBase();
 
         // Files -> weights: mapped, checked, and attached to the architecture that config.json describes.
         var folder = CheckpointDirectory.Open(basePath);
+        var plan = TrainingPlan.Make(folder, options.Model.Context, options.Method, options.Machine, options.Optimizer.BatchSize);
+        planned?.Report(plan);
         if (options.Run.CheckMemory)
-            TrainingPlan.Make(options, folder).RequireFit();
+            plan.RequireFit();
         using var model = ModelLoader.Load(ExtendContext(folder.Config, options), folder, device, options.Machine.Quantization);
         model.ComputeOnCuda(options.Machine.CudaCompute);
         if (options.Method.Tuning == TuningMethod.Full && model.IsQuantized)
@@ -65,7 +69,7 @@ public static class FineTune
         // Batches -> loss -> gradients -> steps. Sparse attention here; everywhere else attention is full.
         if (run.Begin(data.Tokens, optimizer, parameters) is { } place)
             sampler.State = place;
-        using var pass = new CheckpointedBackward(model, options.Machine.BlocksPerSegment, options.Machine.ActivationOffload);
+        using var pass = new CheckpointedPass(model, options.Machine.BlocksPerSegment, options.Machine.ActivationOffload);
         using var trainer = new Trainer(
             model,
             parameters,

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using LongLora.Configs;
 using LongLora.Options;
+using LongLora.Runs;
 using LongLora.Training;
 
 namespace LongLora.Cli.Tests;
@@ -151,6 +152,34 @@ public class TrainTests : CliRun
     }
 
     [Fact]
+    public void Run_tells_its_plan_once_and_before_the_first_step()
+    {
+        WriteTokens("train.bin", 20_000);
+        var told = new List<object>();
+        var options = new FineTuneOptions
+        {
+            Model = new() { Path = Stories, Context = 600 },
+            Data = new() { Sources = [At("train.bin")] },
+            Optimizer = new() { Steps = 2, GradientAccumulation = 1 },
+            Run = new() { Output = At("run"), CheckMemory = false },
+        };
+        FineTune.Run(options, new Told<TrainingStep>(told.Add), planned: new Told<TrainingPlan>(told.Add));
+        Assert.Equal([typeof(TrainingPlan), typeof(TrainingStep), typeof(TrainingStep)], told.Select(t => t.GetType()));
+        Assert.True(((TrainingPlan)told[0]).Memory.Peak > 0);
+    }
+
+    [Fact]
+    public void Train_with_wrong_options_tells_all_of_them_and_begins_nothing()
+    {
+        var (code, output, error) = Run(TrainArguments("run", "--rank", "0", "--blocks-per-segment", "0", "--keep-checkpoints", "0"));
+        Assert.Equal(ExitCode.Usage, code);
+        Assert.Equal("", output);
+        foreach (var problem in new[] { "rank is 0", "blocks-per-segment is 0", "keep-checkpoints is 0" })
+            Assert.Equal(1, error.Split(problem).Length - 1);
+        Assert.False(Directory.Exists(At("run")));
+    }
+
+    [Fact]
     public void Train_cancelled_exits_130_and_says_how_to_continue()
     {
         WriteTokens("train.bin", 20_000);
@@ -217,6 +246,11 @@ public class TrainTests : CliRun
         string[] arguments = ["train", "--model", model, "--context", "512", "--steps", "1", "--gradient-accumulation", "1"];
         Fail(ExitCode.Input, ["text.txt", "no tokenizer"], [.. arguments, "--data", At("text.txt"), "--output", At("a")]);
         Succeed([.. arguments, "--data", At("train.bin"), "--output", At("b")]);
+    }
+
+    private sealed class Told<T>(Action<T> tell) : IProgress<T>
+    {
+        public void Report(T value) => tell(value);
     }
 
     private sealed class CancelAfter(CancellationTokenSource source, int step) : IProgress<TrainingStep>

@@ -75,9 +75,9 @@ public sealed class CudaTests : IDisposable
         using var ids = randint(0, model.Config.VocabularySize, [2, 50], ScalarType.Int64, generator: new Generator(5, CPU)).to(device);
         using var targets = LlamaGoldenTests.Targets(ids);
         using var positions = RotaryEmbedding.Create(model.Config, 50, device);
-        using var pass = new CheckpointedBackward(model, 1, offload);
+        using var pass = new CheckpointedPass(model, 1, offload);
         var loss =
-            pass.Run(
+            pass.ForwardBackward(
                     ids,
                     targets,
                     new ForwardContext(

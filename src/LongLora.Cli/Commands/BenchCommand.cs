@@ -190,7 +190,7 @@ internal static class BenchCommand
                     $"{m.TokenSeconds * 1e3:F2}",
                     $"{1 / m.TokenSeconds:N0}",
                     $"{100 * m.OverheadShare:F0} % of {m.ShortestTokenSeconds * 1e3:F2}",
-                    TrainingPlan.Size(m.CacheBytes)
+                    TrainingPlan.FormatSize(m.CacheBytes)
                 );
             }
             context.Console.Write(table);

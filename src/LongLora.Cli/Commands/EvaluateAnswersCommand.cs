@@ -56,25 +56,21 @@ internal static class EvaluateAnswersCommand
         command.SetAction(parsed =>
         {
             EvaluationOutput.Require(parsed.GetValue(json));
-            using var model = source.Load(parsed, out var tokenizer, out var adapter);
+            using var network = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
-            var options = new FineTuneOptions
+            var model = new ModelOptions { Path = parsed.GetValue<string>("--model")!, Context = parsed.GetValue(length) };
+            var conversations = new DataOptions
             {
-                Model = new() { Path = parsed.GetValue<string>("--model")!, Context = parsed.GetValue(length) },
-                Data = new()
-                {
-                    Sources = [.. parsed.GetValue(data)!.Select(path => new DataSource(path))],
-                    Task = TrainingTask.Sft,
-                    Template = parsed.GetValue(template)!,
-                    Columns = parsed.GetValue(columns) ?? [],
-                },
-                Run = new() { Output = "-" },
+                Sources = [.. parsed.GetValue(data)!.Select(path => new DataSource(path))],
+                Task = TrainingTask.Sft,
+                Template = parsed.GetValue(template)!,
+                Columns = parsed.GetValue(columns) ?? [],
             };
-            options.Validate();
+            OptionProblems.ThrowIfAny(model.Check, conversations.Check);
             var examples = TrainingData
-                .Sources(options, tokenizer, model.Config, DocumentFormats.All)
+                .Sources(model, conversations, tokenizer, network.Config, DocumentFormats.All)
                 .SelectMany(s => s.Read(context.Cancellation));
-            var result = AnswerLoss.Evaluate(model, examples, null, context.Cancellation);
+            var result = AnswerLoss.Evaluate(network, examples, null, context.Cancellation);
             context.Output.WriteLine(
                 $"{result.Examples:N0} examples, {result.Tokens:N0} tokens of answers: loss {result.Loss:F4}, perplexity "
                     + $"{result.Perplexity:F3}; {result.Exact:N0} examples answered word for word"

@@ -143,7 +143,7 @@ internal static class EvaluateCommand
     {
         context.Output.WriteLine(
             $"{tokens.Count:N0} tokens in {tokens.Documents.Count:N0} document{(tokens.Documents.Count == 1 ? "" : "s")}, protocol "
-                + $"{FineTuneOptionTable.Kebab(protocol.ToString()).Replace("long-lora", "longlora", StringComparison.Ordinal)}, full "
+                + $"{FineTuneOptionTable.ToKebabCase(protocol.ToString()).Replace("long-lora", "longlora", StringComparison.Ordinal)}, full "
                 + $"attention"
         );
         var table = new Table().Border(TableBorder.Simple);

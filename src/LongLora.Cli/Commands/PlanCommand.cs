@@ -17,24 +17,6 @@ internal static class PlanCommand
     // What a step reaches of a square product's rate on the CPU: docs/results/step-benchmark.md.
     private const double ShareOfProducts = 0.65;
 
-    private static readonly string[] s_irrelevant =
-    [
-        "data",
-        "output",
-        "resume",
-        "seed",
-        "shuffle",
-        "save-every",
-        "keep-checkpoints",
-        "check-memory",
-        "task",
-        "template",
-        "columns",
-        "keep-documents-apart",
-        "token-bytes",
-        "token-cache",
-    ];
-
     internal static Command Create(CliContext context)
     {
         var memory = new Option<double?>("--memory")
@@ -59,19 +41,19 @@ internal static class PlanCommand
             rate,
             json,
         };
-        var read = TrainCommand.AddOptions(command, FineTuneOptionTable.All.Where(o => !s_irrelevant.Contains(o.Name)));
+        // The parts that TrainingPlan takes: it asks neither for data nor where the run is kept.
+        var read = TrainCommand.AddOptions(command, FineTuneOptionTable.All.Where(o => o.Part is not (OptionPart.Data or OptionPart.Run)));
         command.SetAction(parsed =>
         {
             var options = read(parsed);
-            (
-                options with
-                {
-                    Data = options.Data with { Sources = ["-"] },
-                    Run = new() { Output = "-" },
-                }
-            ).Validate();
+            OptionProblems.ThrowIfAny(
+                options.Model.Check,
+                problems => options.Method.Check(problems, options.Model),
+                options.Optimizer.Check,
+                problems => options.Machine.Check(problems, options.Method)
+            );
             var bytes = parsed.GetValue(memory) is { } gibibytes ? (long)(gibibytes * (1L << 30)) : (long?)null;
-            var plan = TrainingPlan.Make(options, bytes);
+            var plan = TrainingPlan.Make(options.Model, options.Method, options.Machine, options.Optimizer.BatchSize, bytes);
             var speed = parsed.GetValue(rate) * 1e9 ?? (plan.OnCuda ? null : ShareOfProducts * GemmRate.MeasureSquare());
             Show(context, options, plan, speed, measured: parsed.GetValue(rate) is null);
             if (parsed.GetValue(json) is { } file)
@@ -92,19 +74,19 @@ internal static class PlanCommand
         foreach (var (name, bytes) in plan.Memory.Parts)
         {
             var tokens = (double)options.Optimizer.BatchSize * options.Model.Context;
-            table.AddRow(name, TrainingPlan.Size(bytes), perToken.Contains(name) ? $"{bytes / tokens / 1024:N1} KiB" : "");
+            table.AddRow(name, TrainingPlan.FormatSize(bytes), perToken.Contains(name) ? $"{bytes / tokens / 1024:N1} KiB" : "");
         }
-        table.AddEmptyRow().AddRow("[bold]together[/]", $"[bold]{TrainingPlan.Size(plan.Memory.Peak)}[/]", "");
+        table.AddEmptyRow().AddRow("[bold]together[/]", $"[bold]{TrainingPlan.FormatSize(plan.Memory.Peak)}[/]", "");
         context.Console.Write(table);
         if (plan.Memory.Offloaded > 0)
             context.Output.WriteLine(
                 $"Activations wait {(plan.Offload == ActivationOffload.Disk ? "on disk" : "in the host's memory")}: "
-                    + $"{TrainingPlan.Size(plan.Memory.Offloaded)}."
+                    + $"{TrainingPlan.FormatSize(plan.Memory.Offloaded)}."
             );
         context.Output.WriteLine(
             plan.Available is not { } available
                 ? "Give the device's memory with --memory to see whether this fits."
-                : $"{(plan.Fits ? "Fits" : "Does not fit")} into {TrainingPlan.Size(available)}; the longest context that does is "
+                : $"{(plan.Fits ? "Fits" : "Does not fit")} into {TrainingPlan.FormatSize(available)}; the longest context that does is "
                     + $"{plan.LargestContext:N0} tokens."
         );
         if (plan.Warning is { } warning)

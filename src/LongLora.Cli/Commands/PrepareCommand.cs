@@ -225,22 +225,14 @@ internal static class PrepareCommand
     {
         var model = options.Model
             ?? throw new ConfigurationException("These are conversations; name the model that is to see them with --model.");
-        var data = options.Data.Select(path => new DataSource(path));
-        return TrainCommand.Show(
-            new FineTuneOptions
-            {
-                Model = new() { Path = model, Context = 1 << 20 },
-                Data = new()
-                {
-                    Sources = [.. data],
-                    Task = TrainingTask.Sft,
-                    Template = template,
-                },
-                Run = new() { Output = "-" },
-            },
-            count,
-            context
-        );
+        var data = new DataOptions
+        {
+            Sources = [.. options.Data.Select(path => new DataSource(path))],
+            Task = TrainingTask.Sft,
+            Template = template,
+        };
+        // Whole conversations are shown, whatever they will be cut to.
+        return TrainCommand.Show(new ModelOptions { Path = model, Context = 1 << 20 }, data, count, context);
     }
 
     // Whether every file that it came to could be read.

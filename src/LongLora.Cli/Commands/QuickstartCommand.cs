@@ -1,6 +1,5 @@
 using System.CommandLine;
 using LongLora.Cli.Arguments;
-using LongLora.Runtime;
 using LongLora.Studies;
 using LongLora.Training;
 using Spectre.Console;
@@ -48,8 +47,6 @@ internal static class QuickstartCommand
         };
         command.SetAction(parsed =>
         {
-            if (parsed.GetValue(factor) < 2 || parsed.GetValue(steps) < 1 || parsed.GetValue(trials) < 1)
-                throw new ConfigurationException("factor must be at least 2, steps and trials at least 1.");
             var options = new QuickstartOptions
             {
                 Model = parsed.GetValue(model) ?? BundledModel,

@@ -22,7 +22,7 @@ internal static class TrainCommand
             "longlora train --model Llama-2-7b --data books --context 32768 --output run32k"
         );
         var read = AddOptions(command, FineTuneOptionTable.All);
-        command.SetAction(parsed => Run(Checked(read(parsed)), context));
+        command.SetAction(parsed => Run(read(parsed), context));
         return command;
     }
 
@@ -45,7 +45,7 @@ internal static class TrainCommand
         command.SetAction(parsed =>
         {
             var options = SetTask(read(parsed), TrainingTask.Sft);
-            return parsed.GetValue(show) is { } count ? Show(options, count, context) : Run(Checked(options), context);
+            return parsed.GetValue(show) is { } count ? Show(options.Model, options.Data, count, context) : Run(options, context);
         });
         return command;
     }
@@ -73,26 +73,20 @@ internal static class TrainCommand
             Data = options.Data with { Task = task },
         };
 
-    private static FineTuneOptions Checked(FineTuneOptions options)
-    {
-        options.Validate();
-        return options;
-    }
-
     /// <summary>Prints conversations as the model will see them, and what a run would say about those.</summary>
-    internal static int Show(FineTuneOptions options, int count, CliContext context)
+    internal static int Show(ModelOptions model, DataOptions data, int count, CliContext context)
     {
-        (options with { Run = options.Run with { Output = "-" } }).Validate();
-        var tokenizer = TokenizerLoader.Load(options.Model.Path);
-        var config = CheckpointDirectory.Open(options.Model.Path).Config;
-        var sources = TrainingData.Sources(options, tokenizer, config, DocumentFormats.All);
+        OptionProblems.ThrowIfAny(model.Check, data.Check);
+        var tokenizer = TokenizerLoader.Load(model.Path);
+        var config = CheckpointDirectory.Open(model.Path).Config;
+        var sources = TrainingData.Sources(model, data, tokenizer, config, DocumentFormats.All);
         foreach (var example in sources.SelectMany(s => s.Read(context.Cancellation)).Take(count))
         {
             context.Output.WriteLine($"--- {example.Origin}");
             context.Output.WriteLine(TokenLines.Of(example, tokenizer));
             context.Output.WriteLine();
         }
-        foreach (var note in TrainingData.NotesOn(options, sources))
+        foreach (var note in TrainingData.NotesOn(model.Context, sources))
             context.Output.WriteLine(note);
         return ExitCode.Done;
     }
@@ -122,9 +116,7 @@ internal static class TrainCommand
         var view = new TrainingView(context, options);
         try
         {
-            if (TrainingPlan.Make(options).Warning is { } warning)
-                context.Error.WriteLine(warning);
-            var result = view.Show(progress => FineTune.Run(options, progress, DocumentFormats.All, context.Cancellation));
+            var result = view.Show(() => FineTune.Run(options, view, DocumentFormats.All, view, context.Cancellation));
             SavePlot(options, context);
             view.ShowResult(result);
             foreach (var note in result.Notes)

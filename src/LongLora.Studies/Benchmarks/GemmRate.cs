@@ -40,7 +40,7 @@ public static class GemmRate
             products.Add(new(rows, layer.OutputSize, layer.InputSize, Kind.InputGradient));
         }
         var (chunk, size, vocabulary) = (
-            Math.Min(tokens, ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize, model.Device.type == DeviceType.CUDA)),
+            Math.Min(tokens, ChunkedCrossEntropy.CountChunkRows(model.Head.OutputSize, model.Device.type == DeviceType.CUDA)),
             model.Head.InputSize,
             model.Head.OutputSize
         );

@@ -119,7 +119,7 @@ public static class StepBenchmark
         using var adapters = AdapterSet.Attach(model, options.Tuning, options.Seed);
         using var parameters = new ParameterBuffer(adapters.Weights);
         using var optimizer = new AdamW(parameters, new AdamWOptions());
-        using var pass = new CheckpointedBackward(model, options.BlocksPerSegment, options.Offload);
+        using var pass = new CheckpointedPass(model, options.BlocksPerSegment, options.Offload);
         using var trainer = new Trainer(
             model,
             parameters,
@@ -189,7 +189,7 @@ public static class StepBenchmark
     private static void Prime(
         CausalLanguageModel model,
         ParameterBuffer parameters,
-        CheckpointedBackward pass,
+        CheckpointedPass pass,
         IAttention attention,
         int length
     )
@@ -197,8 +197,8 @@ public static class StepBenchmark
         using var scope = NewDisposeScope();
         using var positions = RotaryEmbedding.Create(model.Config, length, model.Device);
         var ids = zeros([1, length], ScalarType.Int64, model.Device);
-        pass.Run(ids, ids.flatten(), new ForwardContext(attention, positions), 1.0 / length);
-        _ = parameters.GradientNorm();
+        pass.ForwardBackward(ids, ids.flatten(), new ForwardContext(attention, positions), 1.0 / length);
+        _ = parameters.ComputeGradientNorm();
         parameters.ClearGradients();
     }
 

@@ -26,13 +26,14 @@ public static class Quickstart
         CancellationToken cancellation = default
     )
     {
+        if (options.Factor < 2 || options.Steps < 1 || options.Trials < 1)
+            throw new ConfigurationException("factor must be at least 2, steps and trials at least 1.");
         LibTorch.EnsureLoaded();
         var config = CheckpointDirectory.Open(options.Model, headersOnly: true).Config;
         var native = RopeScaling.GetCurrentContext(config);
         var context = native * options.Factor;
         int[] lengths = [.. Enumerable.Range(0, 32).Select(i => native << i).TakeWhile(length => length <= context)];
         var training = Training(options, context);
-        training.Validate();
         if (Directory.Exists(options.Output) && Directory.EnumerateFileSystemEntries(options.Output).Any())
             throw new ConfigurationException(
                 $"The output '{options.Output}' is not empty; choose another folder with --output, or remove it."

@@ -201,9 +201,7 @@ public static class Reproduction
             : string.Join(
                 "; ",
                 FineTuneOptionTable
-                    .All.Where(o =>
-                        o.Name is not ("model" or "data" or "output" or "resume" or "save-every" or "keep-checkpoints" or "device")
-                    )
+                    .All.Where(o => o.Effect != OptionEffect.None)
                     .Where(o => o.Format(Training(options, run, native)) != o.Format(FineTuneOptionTable.Defaults))
                     .Select(o => $"{o.Name} {o.Format(Training(options, run, native))}")
             );

@@ -16,8 +16,8 @@ public sealed record AdapterOptions
     public bool RankStabilized { get; init; }
 
     /// <summary>
-    /// How PiSSA finds the principal part of a matrix: 0 by an exact decomposition, which takes minutes for each matrix of a large model;
-    /// otherwise by that many passes of a randomized one, such as 4. Default 0.
+    /// How PiSSA finds the principal part of a matrix: 0 by an exact decomposition, which is slow for large matrices; otherwise by that
+    /// many passes of a randomized one, such as 4. Default 0.
     /// </summary>
     public int PissaIterations { get; init; }
 

@@ -44,7 +44,7 @@ public static class LongLoraPair
                 ),
             ]
         );
-        PeftFormat.WriteConfig(folder, set, basePath, []);
+        PeftFormat.WriteConfig(folder, set, basePath, null); // what is saved whole lies in the second file
     }
 
     private static TensorToWrite WithMeanRow(string name, Tensor table) => new(name, table.dtype, [table.size(0) + 1, table.size(1)], () =>

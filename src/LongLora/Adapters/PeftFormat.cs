@@ -129,9 +129,14 @@ public static class PeftFormat
     /// <param name="folder">Where to.</param>
     /// <param name="set">The adapters.</param>
     /// <param name="basePath">Where the base model is.</param>
-    /// <param name="saved">Modules that are saved whole, beyond those that the adapter was read with.</param>
-    internal static void WriteConfig(string folder, AdapterSet set, string basePath, IEnumerable<string> saved) =>
-        AtomicFile.WriteText(Path.Combine(folder, PeftConfig.FileName), Config(set, basePath, [.. saved]).ToJsonString(s_indented) + "\n");
+    /// <param name="saved">
+    /// Modules that are saved whole, beyond those that the adapter was read with; null where none are named at all.
+    /// </param>
+    internal static void WriteConfig(string folder, AdapterSet set, string basePath, IEnumerable<string>? saved) =>
+        AtomicFile.WriteText(
+            Path.Combine(folder, PeftConfig.FileName),
+            Config(set, basePath, saved?.ToList()).ToJsonString(s_indented) + "\n"
+        );
 
     /// <summary>Reads an adapter and attaches it, trained embeddings, norms and positions included.</summary>
     /// <remarks>
@@ -203,7 +208,7 @@ public static class PeftFormat
     internal static string? WrittenPositions(AdapterFiles files, JsonObject adapter) =>
         files.Notes.GetValueOrDefault(PositionsNote) ?? adapter[PositionsNote]?.ToJsonString();
 
-    private static JsonObject Config(AdapterSet set, string basePath, List<string> saved)
+    private static JsonObject Config(AdapterSet set, string basePath, List<string>? saved)
     {
         static JsonArray Names(IEnumerable<string> names) => new([.. names.Select(n => (JsonNode)n)]);
         var fields = set.Parts.Config?.ToWrite() ?? NewFields(set.Options);
@@ -214,7 +219,9 @@ public static class PeftFormat
             return value;
         }
         var (targets, named) = (Taken("target_modules"), Taken("modules_to_save") as JsonArray);
-        foreach (var name in saved)
+        if (saved is null)
+            named = null;
+        foreach (var name in saved ?? [])
             (named ??= []).Add(name);
         var config = new JsonObject
         {

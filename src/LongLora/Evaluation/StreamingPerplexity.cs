@@ -76,7 +76,7 @@ public static class StreamingPerplexity
         if (tokens.Count < 2)
             throw new DataException($"The text has {tokens.Count} tokens; perplexity needs at least 2.");
         using var noGradient = no_grad();
-        chunk = (int)Math.Min(chunk, ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize));
+        chunk = (int)Math.Min(chunk, ChunkedCrossEntropy.CountChunkRows(model.Head.OutputSize));
         var (results, sum, scored, begun) = (new List<StreamingStretch>(), 0.0, 0L, 1L);
         var ids = new long[chunk + 1];
         for (long start = 0; start < tokens.Count - 1; start += chunk)
@@ -86,7 +86,12 @@ public static class StreamingPerplexity
             var count = (int)Math.Min(chunk, tokens.Count - 1 - start);
             tokens.CopyTo(start, ids.AsSpan(0, count + 1));
             var logits = model.Head.Forward(read(ids.AsSpan(0, count))); // [l, D] -> [l, V]
-            foreach (var loss in ChunkedCrossEntropy.Losses(logits, tensor(ids[1..(count + 1)], device: model.Device)).cpu().data<double>())
+            foreach (
+                var loss in ChunkedCrossEntropy
+                    .ComputeLosses(logits, tensor(ids[1..(count + 1)], device: model.Device))
+                    .cpu()
+                    .data<double>()
+            )
             {
                 (sum, scored) = (sum + loss, scored + 1);
                 if (scored == stretch)

@@ -28,7 +28,7 @@ public static class TokenLosses
         var rows = model.Forward(ids, context).squeeze(0); // -> [L, D]
         var targets = ids.view(-1);
         long count = tokens.Length - 1,
-            chunk = ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize, model.Device.type == DeviceType.CUDA);
+            chunk = ChunkedCrossEntropy.CountChunkRows(model.Head.OutputSize, model.Device.type == DeviceType.CUDA);
         var losses = new double[count];
         for (long start = 0; start < count; start += chunk)
         {
@@ -38,7 +38,7 @@ public static class TokenLosses
             var wanted = targets.narrow(0, start + 1, size);
             if (likeliest is not null)
                 logits.argmax(1).eq(wanted).cpu().data<bool>().CopyTo(likeliest.AsSpan((int)start));
-            ChunkedCrossEntropy.Losses(logits, wanted).cpu().data<double>().CopyTo(losses.AsSpan((int)start));
+            ChunkedCrossEntropy.ComputeLosses(logits, wanted).cpu().data<double>().CopyTo(losses.AsSpan((int)start));
         }
         return losses;
     }

@@ -6,6 +6,7 @@ namespace LongLora.Options;
 /// <param name="Name">Name in kebab-case.</param>
 /// <param name="Group">Heading under which help shows it.</param>
 /// <param name="Part">The part of the options that has it.</param>
+/// <param name="Effect">What it changes: tokens, numbers, or neither.</param>
 /// <param name="Placeholder">What stands for the value in help, such as <c>N</c> or <c>DIR</c>; empty for a switch.</param>
 /// <param name="Help">What it does, with unit and range; the default is added.</param>
 /// <param name="Value">Reads it: a string, int, double, bool, list of strings, or null.</param>
@@ -14,6 +15,7 @@ public sealed record FineTuneOption(
     string Name,
     string Group,
     OptionPart Part,
+    OptionEffect Effect,
     string Placeholder,
     string Help,
     Func<FineTuneOptions, object?> Value,

@@ -1,6 +1,7 @@
 using LongLora.Data;
 using LongLora.Positions;
 using LongLora.Runtime;
+using static LongLora.Options.OptionEffect;
 
 namespace LongLora.Options;
 
@@ -40,6 +41,7 @@ public static class FineTuneOptionTable
         s_model.Text(
             "model",
             "Run",
+            None,
             "DIR",
             "folder of the Hugging Face model to extend; required unless --from-scratch",
             o => o.Path,
@@ -48,6 +50,7 @@ public static class FineTuneOptionTable
         s_data.Choice(
             "task",
             "Run",
+            Tokens,
             "learn running text, or the answers of conversations (longlora sft)",
             o => o.Task,
             (o, v) => o with { Task = v }
@@ -55,6 +58,7 @@ public static class FineTuneOptionTable
         s_model.OptionalText(
             "from-scratch",
             "Run",
+            None,
             "CONFIG",
             "config.json of a new model to train instead; needs --tuning full",
             o => o.FromScratch,
@@ -63,6 +67,7 @@ public static class FineTuneOptionTable
         s_model.OptionalText(
             "tokenizer",
             "Run",
+            None,
             "DIR",
             "folder of a new model's tokenizer",
             o => o.Tokenizer,
@@ -71,15 +76,24 @@ public static class FineTuneOptionTable
         s_data.List(
             "data",
             "Run",
+            None,
             "PATH[@WEIGHT]",
             "files and folders to train on; with a weight, how often each is seen in a pass; required",
             o => [.. o.Sources.Select(d => d.ToString())],
             (o, v) => o with { Sources = [.. v.Select(DataSource.Parse)] }
         ),
-        s_model.Whole("context", "Run", "new context in tokens; required", o => o.Context, (o, v) => o with { Context = v }),
+        s_model.Whole(
+            "context",
+            "Run",
+            AnswerTokens | Numbers,
+            "new context in tokens; required",
+            o => o.Context,
+            (o, v) => o with { Context = v }
+        ),
         s_run.Text(
             "output",
             "Run",
+            None,
             "DIR",
             "run directory, new or empty unless --resume; required",
             o => o.Output,
@@ -88,14 +102,16 @@ public static class FineTuneOptionTable
         s_run.Switch(
             "resume",
             "Run",
+            None,
             "continue the run in the output from its newest checkpoint",
             o => o.Resume,
             (o, v) => o with { Resume = v }
         ),
-        s_method.Choice("attention", "Method", "attention while training", o => o.Attention, (o, v) => o with { Attention = v }),
+        s_method.Choice("attention", "Method", Numbers, "attention while training", o => o.Attention, (o, v) => o with { Attention = v }),
         s_method.Real(
             "group-ratio",
             "Method",
+            Numbers,
             "attention group as a share of the context, above 0, at most 1",
             o => o.GroupRatio,
             (o, v) => o with { GroupRatio = v }
@@ -103,16 +119,25 @@ public static class FineTuneOptionTable
         s_method.OptionalWhole(
             "group-size",
             "Method",
+            Numbers,
             "attention group in tokens, even; overrides the ratio",
             o => o.GroupSize,
             (o, v) => o with { GroupSize = v }
         ),
-        s_method.Choice("tuning", "Method", "what is trained", o => o.Tuning, (o, v) => o with { Tuning = v }),
-        s_method.Whole("rank", "Method", "rank of the LoRA matrices", o => o.Rank, (o, v) => o with { Rank = v }),
-        s_method.Real("alpha", "Method", "LoRA alpha; updates are scaled by alpha / rank", o => o.Alpha, (o, v) => o with { Alpha = v }),
+        s_method.Choice("tuning", "Method", Numbers, "what is trained", o => o.Tuning, (o, v) => o with { Tuning = v }),
+        s_method.Whole("rank", "Method", Numbers, "rank of the LoRA matrices", o => o.Rank, (o, v) => o with { Rank = v }),
+        s_method.Real(
+            "alpha",
+            "Method",
+            Numbers,
+            "LoRA alpha; updates are scaled by alpha / rank",
+            o => o.Alpha,
+            (o, v) => o with { Alpha = v }
+        ),
         s_method.List(
             "target-modules",
             "Method",
+            Numbers,
             "NAME",
             "layers that get LoRA, such as q_proj; 'attention' is q, k, v, o under whatever names the model has, 'all-linear' those and "
                 + "the MLP's",
@@ -122,14 +147,16 @@ public static class FineTuneOptionTable
         s_method.Choice(
             "adapter-kind",
             "Method",
+            Numbers,
             "form of the updates: LoRA, DoRA (trained magnitudes), PiSSA (begins at the principal part)",
             o => o.AdapterKind,
             (o, v) => o with { AdapterKind = v }
         ),
-        s_method.Switch("rslora", "Method", "scale updates by alpha / sqrt(rank)", o => o.Rslora, (o, v) => o with { Rslora = v }),
+        s_method.Switch("rslora", "Method", Numbers, "scale updates by alpha / sqrt(rank)", o => o.Rslora, (o, v) => o with { Rslora = v }),
         s_method.Whole(
             "pissa-iterations",
             "Method",
+            Numbers,
             "passes of a randomized decomposition for PiSSA, such as 4; 0 for the exact one, which is slow",
             o => o.PissaIterations,
             (o, v) => o with { PissaIterations = v }
@@ -137,6 +164,7 @@ public static class FineTuneOptionTable
         s_method.OptionalSwitch(
             "train-embeddings",
             "Method",
+            Numbers,
             "train the embeddings and a tied head; by default unless --tuning lora",
             o => o.TrainEmbeddings,
             (o, v) => o with { TrainEmbeddings = v }
@@ -144,6 +172,7 @@ public static class FineTuneOptionTable
         s_method.OptionalSwitch(
             "train-norms",
             "Method",
+            Numbers,
             "train the norms; by default unless --tuning lora",
             o => o.TrainNorms,
             (o, v) => o with { TrainNorms = v }
@@ -151,6 +180,7 @@ public static class FineTuneOptionTable
         s_model.Text(
             "rope-scaling",
             "Method",
+            Numbers,
             "KIND",
             $"how positions are rescaled: auto (the model's own kind, else linear), {string.Join(", ", RopeScaling.Kinds)}, "
                 + $"{RopeScaling.ByLength} (YaRN, but text within the original context as before)",
@@ -160,6 +190,7 @@ public static class FineTuneOptionTable
         s_model.OptionalReal(
             "rope-factor",
             "Method",
+            Numbers,
             "rescaling factor; by default ceil(context / original context)",
             o => o.RopeFactor,
             (o, v) => o with { RopeFactor = v }
@@ -167,43 +198,83 @@ public static class FineTuneOptionTable
         s_method.Real(
             "short-share",
             "Method",
+            Numbers,
             "share of the sequences that are cut into windows of the original context",
             o => o.ShortShare,
             (o, v) => o with { ShortShare = v }
         ),
-        s_optimizer.Whole("steps", "Training", "optimizer steps", o => o.Steps, (o, v) => o with { Steps = v }),
-        s_optimizer.Whole("batch-size", "Training", "sequences in one forward pass", o => o.BatchSize, (o, v) => o with { BatchSize = v }),
+        s_optimizer.Whole("steps", "Training", Numbers, "optimizer steps", o => o.Steps, (o, v) => o with { Steps = v }),
+        s_optimizer.Whole(
+            "batch-size",
+            "Training",
+            Numbers,
+            "sequences in one forward pass",
+            o => o.BatchSize,
+            (o, v) => o with { BatchSize = v }
+        ),
         s_optimizer.Whole(
             "gradient-accumulation",
             "Training",
+            Numbers,
             "forward passes in one step",
             o => o.GradientAccumulation,
             (o, v) => o with { GradientAccumulation = v }
         ),
-        s_optimizer.Real("learning-rate", "Training", "peak learning rate", o => o.LearningRate, (o, v) => o with { LearningRate = v }),
+        s_optimizer.Real(
+            "learning-rate",
+            "Training",
+            Numbers,
+            "peak learning rate",
+            o => o.LearningRate,
+            (o, v) => o with { LearningRate = v }
+        ),
         s_optimizer.Whole(
             "warmup-steps",
             "Training",
+            Numbers,
             "steps over which the learning rate rises from 0",
             o => o.WarmupSteps,
             (o, v) => o with { WarmupSteps = v }
         ),
-        s_optimizer.Choice("schedule", "Training", "course of the learning rate", o => o.Schedule, (o, v) => o with { Schedule = v }),
-        s_optimizer.Real("weight-decay", "Training", "AdamW's weight decay", o => o.WeightDecay, (o, v) => o with { WeightDecay = v }),
-        s_optimizer.Real("beta1", "Training", "AdamW's decay of the first moment", o => o.Beta1, (o, v) => o with { Beta1 = v }),
-        s_optimizer.Real("beta2", "Training", "AdamW's decay of the second moment", o => o.Beta2, (o, v) => o with { Beta2 = v }),
-        s_optimizer.Real("epsilon", "Training", "AdamW's epsilon", o => o.Epsilon, (o, v) => o with { Epsilon = v }),
+        s_optimizer.Choice(
+            "schedule",
+            "Training",
+            Numbers,
+            "course of the learning rate",
+            o => o.Schedule,
+            (o, v) => o with { Schedule = v }
+        ),
+        s_optimizer.Real(
+            "weight-decay",
+            "Training",
+            Numbers,
+            "AdamW's weight decay",
+            o => o.WeightDecay,
+            (o, v) => o with { WeightDecay = v }
+        ),
+        s_optimizer.Real("beta1", "Training", Numbers, "AdamW's decay of the first moment", o => o.Beta1, (o, v) => o with { Beta1 = v }),
+        s_optimizer.Real("beta2", "Training", Numbers, "AdamW's decay of the second moment", o => o.Beta2, (o, v) => o with { Beta2 = v }),
+        s_optimizer.Real("epsilon", "Training", Numbers, "AdamW's epsilon", o => o.Epsilon, (o, v) => o with { Epsilon = v }),
         s_optimizer.Real(
             "max-grad-norm",
             "Training",
+            Numbers,
             "gradient 2-norm above which gradients are scaled down; 0 for never",
             o => o.MaxGradNorm,
             (o, v) => o with { MaxGradNorm = v }
         ),
-        s_run.Whole("seed", "Training", "seed of new weights and of the order of the data", o => o.Seed, (o, v) => o with { Seed = v }),
+        s_run.Whole(
+            "seed",
+            "Training",
+            Numbers,
+            "seed of new weights and of the order of the data",
+            o => o.Seed,
+            (o, v) => o with { Seed = v }
+        ),
         s_data.Switch(
             "shuffle",
             "Training",
+            Numbers,
             "shuffle the sequences in each pass over the data",
             o => o.Shuffle,
             (o, v) => o with { Shuffle = v }
@@ -211,6 +282,7 @@ public static class FineTuneOptionTable
         s_data.Switch(
             "keep-documents-apart",
             "Data",
+            Numbers,
             "documents that share a sequence do not see each other; for sft they never do",
             o => o.KeepDocumentsApart,
             (o, v) => o with { KeepDocumentsApart = v }
@@ -218,6 +290,7 @@ public static class FineTuneOptionTable
         s_data.Text(
             "template",
             "Data",
+            AnswerTokens,
             "NAME",
             "sft: auto (the model's own), llama2, llama3, chatml, mistral, phi3, alpaca, longalpaca, or a Jinja file",
             o => o.Template,
@@ -226,6 +299,7 @@ public static class FineTuneOptionTable
         s_data.List(
             "columns",
             "Data",
+            AnswerTokens,
             "NAME=COLUMN",
             "sft: other names of fields, such as output=answer",
             o => o.Columns,
@@ -234,6 +308,7 @@ public static class FineTuneOptionTable
         s_data.OptionalWhole(
             "token-bytes",
             "Data",
+            TextTokens,
             "bytes a token in .bin data, 2 or 4; by default by the size of the vocabulary",
             o => o.TokenBytes,
             (o, v) => o with { TokenBytes = v }
@@ -241,6 +316,7 @@ public static class FineTuneOptionTable
         s_data.Text(
             "token-cache",
             "Data",
+            None,
             "DIR",
             "folder where tokens stay for later runs on the same data",
             o => o.TokenCache,
@@ -249,6 +325,7 @@ public static class FineTuneOptionTable
         s_run.Whole(
             "save-every",
             "Machine",
+            None,
             "steps between checkpoints; 0 for the end only",
             o => o.SaveEvery,
             (o, v) => o with { SaveEvery = v }
@@ -256,14 +333,16 @@ public static class FineTuneOptionTable
         s_run.Whole(
             "keep-checkpoints",
             "Machine",
+            None,
             "newest checkpoints to keep",
             o => o.KeepCheckpoints,
             (o, v) => o with { KeepCheckpoints = v }
         ),
-        s_machine.Text("device", "Machine", "NAME", "auto, cpu, cuda or cuda:N", o => o.Device, (o, v) => o with { Device = v }),
+        s_machine.Text("device", "Machine", None, "NAME", "auto, cpu, cuda or cuda:N", o => o.Device, (o, v) => o with { Device = v }),
         s_machine.Choice(
             "cuda-compute",
             "Machine",
+            Numbers,
             "what CUDA computes in; the CPU computes in fp32",
             o => o.CudaCompute,
             (o, v) => o with { CudaCompute = v }
@@ -271,6 +350,7 @@ public static class FineTuneOptionTable
         s_machine.Whole(
             "blocks-per-segment",
             "Machine",
+            None,
             "decoder blocks between two kept activations; more save memory and cost time",
             o => o.BlocksPerSegment,
             (o, v) => o with { BlocksPerSegment = v }
@@ -278,6 +358,7 @@ public static class FineTuneOptionTable
         s_machine.Choice(
             "quantization",
             "Machine",
+            Numbers,
             "form of the frozen matrices: as stored, 4 bits (QLoRA), 8 bits",
             o => o.Quantization,
             (o, v) => o with { Quantization = v }
@@ -285,6 +366,7 @@ public static class FineTuneOptionTable
         s_machine.Choice(
             "activation-offload",
             "Machine",
+            None,
             "where activations wait for the backward pass",
             o => o.ActivationOffload,
             (o, v) => o with { ActivationOffload = v }
@@ -292,6 +374,7 @@ public static class FineTuneOptionTable
         s_run.Switch(
             "check-memory",
             "Machine",
+            None,
             "refuse a run that needs more memory than the machine has; see longlora plan",
             o => o.CheckMemory,
             (o, v) => o with { CheckMemory = v }
@@ -305,6 +388,6 @@ public static class FineTuneOptionTable
         ?? throw new ConfigurationException($"There is no option '{name}'.{NearestName.Hint(name, All.Select(o => o.Name))}");
 
     /// <summary>The names that an enumeration's values have in recipes: <c>ShiftedSparse</c> is <c>shifted-sparse</c>.</summary>
-    public static string Kebab(string name) =>
+    public static string ToKebabCase(string name) =>
         string.Concat(name.Select((c, i) => char.IsUpper(c) ? (i > 0 ? "-" : "") + char.ToLowerInvariant(c) : c.ToString()));
 }

@@ -41,7 +41,7 @@ public sealed record MethodOptions
     public IReadOnlyList<string> TargetModules { get; init; } = [AdapterOptions.AttentionLayers];
 
     /// <summary>
-    /// The form of the updates: lora, dora (with a trained magnitude of each row, about a product more a layer and pass), or pissa (LoRA
+    /// The form of the updates: lora, dora (with a trained magnitude of each row), or pissa (LoRA
     /// that begins at the principal part of each matrix; saved as plain LoRA of twice the rank). Default lora, the paper's.
     /// </summary>
     public AdapterKind AdapterKind { get; init; }
@@ -50,8 +50,8 @@ public sealed record MethodOptions
     public bool Rslora { get; init; }
 
     /// <summary>
-    /// How pissa finds the principal part: 0 by an exact decomposition, which takes up to a minute for a matrix of 4096 x 4096; otherwise
-    /// by that many passes of a randomized one, such as 4. Default 0.
+    /// How pissa finds the principal part: 0 by an exact decomposition, which is slow for large matrices; otherwise by that many passes of
+    /// a randomized one, such as 4. Default 0.
     /// </summary>
     public int PissaIterations { get; init; }
 

@@ -17,72 +17,114 @@ internal sealed class OptionBuilder<TPart>(
     internal FineTuneOption Text(
         string name,
         string group,
+        OptionEffect effect,
         string placeholder,
         string help,
         Func<TPart, string> get,
         Func<TPart, string, TPart> set
-    ) => Make(name, group, placeholder, help, get, set);
+    ) => Make(name, group, effect, placeholder, help, get, set);
 
     /// <summary>A text, or nothing.</summary>
     internal FineTuneOption OptionalText(
         string name,
         string group,
+        OptionEffect effect,
         string placeholder,
         string help,
         Func<TPart, string?> get,
         Func<TPart, string?, TPart> set
-    ) => Make(name, group, placeholder, help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : v));
+    ) => Make(name, group, effect, placeholder, help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : v));
 
     /// <summary>Several texts.</summary>
     internal FineTuneOption List(
         string name,
         string group,
+        OptionEffect effect,
         string placeholder,
         string help,
         Func<TPart, IReadOnlyList<string>> get,
         Func<TPart, IReadOnlyList<string>, TPart> set
-    ) => Make(name, group, placeholder, help, get, (o, v) => set(o, v.Split('\n', StringSplitOptions.RemoveEmptyEntries)));
+    ) => Make(name, group, effect, placeholder, help, get, (o, v) => set(o, v.Split('\n', StringSplitOptions.RemoveEmptyEntries)));
 
     /// <summary>A whole number.</summary>
-    internal FineTuneOption Whole(string name, string group, string help, Func<TPart, int> get, Func<TPart, int, TPart> set) =>
-        Make(name, group, "N", help, o => get(o), (o, v) => set(o, ParseWhole(name, v)));
+    internal FineTuneOption Whole(
+        string name,
+        string group,
+        OptionEffect effect,
+        string help,
+        Func<TPart, int> get,
+        Func<TPart, int, TPart> set
+    ) => Make(name, group, effect, "N", help, o => get(o), (o, v) => set(o, ParseWhole(name, v)));
 
     /// <summary>A whole number, or nothing.</summary>
-    internal FineTuneOption OptionalWhole(string name, string group, string help, Func<TPart, int?> get, Func<TPart, int?, TPart> set) =>
-        Make(name, group, "N", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseWhole(name, v)));
+    internal FineTuneOption OptionalWhole(
+        string name,
+        string group,
+        OptionEffect effect,
+        string help,
+        Func<TPart, int?> get,
+        Func<TPart, int?, TPart> set
+    ) => Make(name, group, effect, "N", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseWhole(name, v)));
 
     /// <summary>A number.</summary>
-    internal FineTuneOption Real(string name, string group, string help, Func<TPart, double> get, Func<TPart, double, TPart> set) =>
-        Make(name, group, "X", help, o => get(o), (o, v) => set(o, ParseReal(name, v)));
+    internal FineTuneOption Real(
+        string name,
+        string group,
+        OptionEffect effect,
+        string help,
+        Func<TPart, double> get,
+        Func<TPart, double, TPart> set
+    ) => Make(name, group, effect, "X", help, o => get(o), (o, v) => set(o, ParseReal(name, v)));
 
     /// <summary>A number, or nothing.</summary>
     internal FineTuneOption OptionalReal(
         string name,
         string group,
+        OptionEffect effect,
         string help,
         Func<TPart, double?> get,
         Func<TPart, double?, TPart> set
-    ) => Make(name, group, "X", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseReal(name, v)));
+    ) => Make(name, group, effect, "X", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseReal(name, v)));
 
     /// <summary>On or off.</summary>
-    internal FineTuneOption Switch(string name, string group, string help, Func<TPart, bool> get, Func<TPart, bool, TPart> set) =>
-        Make(name, group, "", help, o => get(o), (o, v) => set(o, ParseSwitch(name, v)));
+    internal FineTuneOption Switch(
+        string name,
+        string group,
+        OptionEffect effect,
+        string help,
+        Func<TPart, bool> get,
+        Func<TPart, bool, TPart> set
+    ) => Make(name, group, effect, "", help, o => get(o), (o, v) => set(o, ParseSwitch(name, v)));
 
     /// <summary>On, off, or whatever other options make of it.</summary>
-    internal FineTuneOption OptionalSwitch(string name, string group, string help, Func<TPart, bool?> get, Func<TPart, bool?, TPart> set) =>
-        Make(name, group, "", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseSwitch(name, v)));
+    internal FineTuneOption OptionalSwitch(
+        string name,
+        string group,
+        OptionEffect effect,
+        string help,
+        Func<TPart, bool?> get,
+        Func<TPart, bool?, TPart> set
+    ) => Make(name, group, effect, "", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseSwitch(name, v)));
 
     /// <summary>One of some words, the values of an enumeration in kebab-case.</summary>
-    internal FineTuneOption Choice<T>(string name, string group, string help, Func<TPart, T> get, Func<TPart, T, TPart> set)
+    internal FineTuneOption Choice<T>(
+        string name,
+        string group,
+        OptionEffect effect,
+        string help,
+        Func<TPart, T> get,
+        Func<TPart, T, TPart> set
+    )
         where T : struct, Enum
     {
-        var values = Enum.GetValues<T>().ToDictionary(v => FineTuneOptionTable.Kebab(v.ToString()));
+        var values = Enum.GetValues<T>().ToDictionary(v => FineTuneOptionTable.ToKebabCase(v.ToString()));
         return Make(
             name,
             group,
+            effect,
             string.Join('|', values.Keys),
             help,
-            o => FineTuneOptionTable.Kebab(get(o).ToString()),
+            o => FineTuneOptionTable.ToKebabCase(get(o).ToString()),
             (o, v) =>
                 values.TryGetValue(v, out var value)
                     ? set(o, value)
@@ -108,9 +150,10 @@ internal sealed class OptionBuilder<TPart>(
     private FineTuneOption Make(
         string name,
         string group,
+        OptionEffect effect,
         string placeholder,
         string help,
         Func<TPart, object?> get,
         Func<TPart, string, TPart> set
-    ) => new(name, group, part, placeholder, help, o => get(select(o)), (o, text) => replace(o, set(select(o), text)));
+    ) => new(name, group, part, effect, placeholder, help, o => get(select(o)), (o, text) => replace(o, set(select(o), text)));
 }

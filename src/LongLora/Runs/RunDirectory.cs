@@ -15,6 +15,9 @@ public sealed class RunDirectory
 {
     private const string StepPrefix = "step-";
 
+    // States of earlier versions do not know these options: at their defaults they say nothing.
+    private static readonly string[] s_younger = ["adapter-kind", "rslora", "pissa-iterations"];
+
     private readonly FineTuneOptions _options;
     private readonly string _checkpoints;
 
@@ -29,7 +32,7 @@ public sealed class RunDirectory
     /// The folder of the model that the run begins with: the one that was given, or the new one that is trained from scratch, made on
     /// first use.
     /// </summary>
-    public string BasePath()
+    public string PrepareBase()
     {
         if (_options.Model.FromScratch is not { } config)
             return _options.Model.Path;
@@ -69,7 +72,7 @@ public sealed class RunDirectory
     {
         _fingerprint = MakeFingerprint(_options, tokens);
         BatchSamplerState? place =
-            _options.Run.Resume && Checkpoints().LastOrDefault() is { Path: { } latest }
+            _options.Run.Resume && ListCheckpoints().LastOrDefault() is { Path: { } latest }
                 ? TrainingState.Restore(latest, optimizer, parameters, _fingerprint)
                 : null;
         AtomicFile.WriteText(
@@ -84,7 +87,7 @@ public sealed class RunDirectory
     {
         var path = Path.Combine(_checkpoints, string.Create(CultureInfo.InvariantCulture, $"{StepPrefix}{state.Step:D6}"));
         AtomicFile.WriteDirectory(path, folder => state.Save(folder, _fingerprint));
-        foreach (var (_, old) in Checkpoints().SkipLast(_options.Run.KeepCheckpoints))
+        foreach (var (_, old) in ListCheckpoints().SkipLast(_options.Run.KeepCheckpoints))
             Directory.Delete(old, recursive: true);
     }
 
@@ -94,7 +97,7 @@ public sealed class RunDirectory
     public IProgress<TrainingStep> Log(IProgress<TrainingStep>? next, long resumedStep) =>
         new MetricsLog(_options.Run.Output, resumedStep, next);
 
-    private IEnumerable<(int Step, string Path)> Checkpoints() =>
+    private IEnumerable<(int Step, string Path)> ListCheckpoints() =>
         !Directory.Exists(_checkpoints)
             ? []
             : Directory
@@ -103,37 +106,23 @@ public sealed class RunDirectory
                 .Where(c => c.Item1 >= 0)
                 .OrderBy(c => c.Item1);
 
-    // Where the model lies, how often to save, and the number of steps do not change what a step computes, except through the schedule.
+    /// <summary>The options that a resumed run must share, one a line, in the order of the table.</summary>
+    internal static IEnumerable<string> DescribeOptions(FineTuneOptions options) =>
+        FineTuneOptionTable
+            .All.Where(o => o.Effect != OptionEffect.None)
+            .Where(o => !s_younger.Contains(o.Name) || o.Format(options) != o.Format(FineTuneOptionTable.Defaults))
+            // The number of steps changes what a step computes through the schedule alone.
+            .Where(o => o.Name != "steps" || options.Optimizer.Schedule != ScheduleKind.ConstantWithWarmup)
+            .Select(o => $"{o.Name}: {o.Format(options)}");
+
     private static string MakeFingerprint(FineTuneOptions options, TokenStore tokens)
     {
-        string[] free =
-        [
-            "model",
-            "from-scratch",
-            "tokenizer",
-            "data",
-            "output",
-            "resume",
-            "save-every",
-            "keep-checkpoints",
-            "device",
-            "blocks-per-segment",
-            "activation-offload",
-            "check-memory",
-            "token-cache",
-        ];
-        // States of earlier versions do not know these: at their defaults they say nothing.
-        string[] younger = ["adapter-kind", "rslora", "pissa-iterations"];
-        var relevant = FineTuneOptionTable
-            .All.Where(o => !younger.Contains(o.Name) || o.Format(options) != o.Format(FineTuneOptionTable.Defaults))
-            .Where(o => !free.Contains(o.Name) && !(o.Name == "steps" && options.Optimizer.Schedule == ScheduleKind.ConstantWithWarmup))
-            .Select(o => $"{o.Name}: {o.Format(options)}");
         var apart =
             options.Data.KeepDocumentsApart || options.Data.Task == TrainingTask.Sft || options.Data.Sources.Any(d => d.Weight != 1);
         return string.Join(
             '\n',
             [
-                .. relevant,
+                .. DescribeOptions(options),
                 $"data: tokens of SHA-256 {tokens.Digest}",
                 .. apart
                     ? [$"documents: SHA-256 {tokens.LayoutDigest}, weights {string.Join(' ', options.Data.Sources.Select(d => d.Weight))}"]

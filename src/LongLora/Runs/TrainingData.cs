@@ -35,13 +35,13 @@ public sealed class TrainingData : IDisposable
         CancellationToken cancellation = default
     )
     {
-        var sources = Sources(options, tokenizer, config, readers);
+        var sources = Sources(options.Model, options.Data, tokenizer, config, readers);
         var cache = options.Data.TokenCache.Length > 0 ? new TokenCache(options.Data.TokenCache, CacheParts(options, config)) : null;
         // An example ends with its own end-of-text token; between texts one is written here.
         var separator =
             options.Data.Task == TrainingTask.Sft ? null : tokenizer?.EosTokenId ?? config.EosTokenIds.Cast<int?>().FirstOrDefault();
         var tokens = TokenStore.Build(sources, separator, null, cache, cancellation);
-        return new TrainingData(options, tokens, [.. NotesOn(options, sources)]);
+        return new TrainingData(options, tokens, [.. NotesOn(options.Model.Context, sources)]);
     }
 
     /// <summary>The batches of the run, from the beginning.</summary>
@@ -59,43 +59,37 @@ public sealed class TrainingData : IDisposable
         );
 
     /// <summary>The sources of a run, one for each path.</summary>
-    /// <param name="options">Data, task, and how they are read.</param>
+    /// <param name="model">The model's folder, and the context that examples must fit.</param>
+    /// <param name="data">Files, task, and how they are read.</param>
     /// <param name="tokenizer">The model's tokenizer; null is enough for token <c>.bin</c>.</param>
     /// <param name="config">The model.</param>
     /// <param name="readers">Readers of further kinds of files; null for none.</param>
     public static IReadOnlyList<IExampleSource> Sources(
-        FineTuneOptions options,
+        ModelOptions model,
+        DataOptions data,
         ITokenizer? tokenizer,
         ModelConfig config,
         IReadOnlyList<IDocumentReader>? readers = null
     )
     {
-        if (options.Data.Task == TrainingTask.Text)
-            return
-            [
-                .. options.Data.Sources.Select(d =>
-                    ExampleSources.Open([d.Path], tokenizer, config.VocabularySize, readers, options.Data.TokenBytes)
-                ),
-            ];
+        if (data.Task == TrainingTask.Text)
+            return [.. data.Sources.Select(d => ExampleSources.Open([d.Path], tokenizer, config.VocabularySize, readers, data.TokenBytes))];
         if (tokenizer is null)
             throw new DataException(
-                $"sft needs a tokenizer; '{options.Model.Path}' has no tokenizer.model or tokenizer.json. Copy the one that the model was "
+                $"sft needs a tokenizer; '{model.Path}' has no tokenizer.model or tokenizer.json. Copy the one that the model was "
                     + $"trained with into the folder."
             );
-        var template =
-            options.Data.Template == "auto"
-                ? ChatTemplate.ReadOfModel(options.Model.Path)
-                : ChatTemplate.Find(options.Data.Template, options.Model.Path);
-        var format = new ConversationFormat(options.Data.Columns);
+        var template = data.Template == "auto" ? ChatTemplate.ReadOfModel(model.Path) : ChatTemplate.Find(data.Template, model.Path);
+        var format = new ConversationFormat(data.Columns);
         return
         [
-            .. options.Data.Sources.Select(d => new ConversationSource(
+            .. data.Sources.Select(d => new ConversationSource(
                 [d.Path],
                 format,
                 template,
                 tokenizer,
                 config.VocabularySize,
-                options.Model.Context,
+                model.Context,
                 readers?.OfType<IRecordReader>()
             )),
         ];
@@ -104,7 +98,7 @@ public sealed class TrainingData : IDisposable
     // Everything that a token depends on; files by length and time of change.
     private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelConfig config)
     {
-        string[] keys = options.Data.Task == TrainingTask.Sft ? ["task", "template", "columns", "context"] : ["task", "token-bytes"];
+        var tokens = options.Data.Task == TrainingTask.Sft ? OptionEffect.AnswerTokens : OptionEffect.TextTokens;
         var files = Directory
             .EnumerateFiles(options.Model.Path)
             .Where(f =>
@@ -124,19 +118,19 @@ public sealed class TrainingData : IDisposable
             Recipe.Version,
             $"vocabulary: {config.VocabularySize}",
             $"ends: {string.Join(' ', config.EosTokenIds)}",
-            .. FineTuneOptionTable.All.Where(o => keys.Contains(o.Name)).Select(o => $"{o.Name}: {o.Format(options)}"),
+            .. FineTuneOptionTable.All.Where(o => o.Effect.HasFlag(tokens)).Select(o => $"{o.Name}: {o.Format(options)}"),
             .. files.Order(StringComparer.Ordinal).Select(TokenCache.DescribeFile),
         ];
     }
 
     /// <summary>What was done to the data as far as it was read, in sentences.</summary>
-    /// <param name="options">The options.</param>
+    /// <param name="context">The context that examples had to fit.</param>
     /// <param name="sources">The sources of a run.</param>
-    public static IEnumerable<string> NotesOn(FineTuneOptions options, IReadOnlyList<IExampleSource> sources)
+    public static IEnumerable<string> NotesOn(int context, IReadOnlyList<IExampleSource> sources)
     {
         var conversations = sources.OfType<ConversationSource>().ToList();
         if (conversations.Sum(s => s.Shortened) is > 0 and var shortened)
-            yield return $"Examples of more than {options.Model.Context:N0} tokens: {shortened:N0}; the middle of what is only read was "
+            yield return $"Examples of more than {context:N0} tokens: {shortened:N0}; the middle of what is only read was "
                 + $"left out of them.";
         if (conversations.Sum(s => s.LeftOut) is > 0 and var leftOut)
             yield return $"Conversations without an answer to learn, left out: {leftOut:N0}.";

@@ -49,27 +49,48 @@ public sealed record TrainingPlan(
     public bool Fits => Available is not { } available || Needed <= available;
 
     /// <summary>Plans a run. Nothing but headers is read.</summary>
-    /// <param name="options">
-    /// The run; its model is a folder, the name of a published model (<see cref="PublishedConfigs"/>), or the config of a new one.
+    /// <param name="model">
+    /// A folder, the name of a published model (<see cref="PublishedConfigs"/>), or the config of a new one; and the context.
     /// </param>
+    /// <param name="method">Attention, and what is trained.</param>
+    /// <param name="machine">Where and how it computes.</param>
+    /// <param name="batchSize">B, sequences in one forward pass. Default 1.</param>
     /// <param name="available">Bytes that the device has; null to ask the machine.</param>
-    /// <exception cref="LongLoraException">The model is neither, or an option does not go with it.</exception>
-    public static TrainingPlan Make(FineTuneOptions options, long? available = null)
+    /// <exception cref="LongLoraException">The model is none of these, or an option does not go with it.</exception>
+    public static TrainingPlan Make(
+        ModelOptions model,
+        MethodOptions method,
+        MachineOptions machine,
+        int batchSize = 1,
+        long? available = null
+    )
     {
         LibTorch.EnsureLoaded();
-        if (!Directory.Exists(options.Model.Path) && PublishedConfigs.Names.Contains(options.Model.Path))
-            return Make(options, PublishedConfigs.Find(options.Model.Path), ScalarType.BFloat16, options.Machine.Quantization, available);
-        if (options.Model.FromScratch is { } file)
-        {
-            var config = ModelConfigReader.Parse(ModelConfigReader.ReadText(file), file) with { MaxPositions = options.Model.Context };
-            return Make(options, config, ScalarType.Float32, options.Machine.Quantization, available);
-        }
-        using var folder = CheckpointDirectory.Open(options.Model.Path, headersOnly: true);
-        return Make(options, folder, available);
+        TrainingPlan Plan(ModelConfig config, ScalarType stored) =>
+            Make(config, model.Context, method, machine, DescribeStep(method, machine, batchSize, stored), available);
+        if (!Directory.Exists(model.Path) && PublishedConfigs.Names.Contains(model.Path))
+            return Plan(PublishedConfigs.Find(model.Path), ScalarType.BFloat16);
+        if (model.FromScratch is { } file)
+            return Plan(
+                ModelConfigReader.Parse(ModelConfigReader.ReadText(file), file) with
+                {
+                    MaxPositions = model.Context,
+                },
+                ScalarType.Float32
+            );
+        using var folder = CheckpointDirectory.Open(model.Path, headersOnly: true);
+        return Make(folder, model.Context, method, machine, batchSize, available);
     }
 
     /// <summary>Plans a run on an opened model.</summary>
-    internal static TrainingPlan Make(FineTuneOptions options, CheckpointDirectory folder, long? available = null)
+    internal static TrainingPlan Make(
+        CheckpointDirectory folder,
+        int context,
+        MethodOptions method,
+        MachineOptions machine,
+        int batchSize,
+        long? available = null
+    )
     {
         var main = folder
             .Tensors.Values.Where(t => t.Type is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16)
@@ -79,7 +100,15 @@ public sealed record TrainingPlan(
         var stored = folder
             .Tensors.Keys.Select(name => QuantizedProjection.FindStoredKind(folder, name))
             .FirstOrDefault(kind => kind != QuantizationKind.None);
-        return Make(options, folder.Config, main, stored == QuantizationKind.None ? options.Machine.Quantization : stored, available);
+        var step = DescribeStep(method, machine, batchSize, main);
+        return Make(
+            folder.Config,
+            context,
+            method,
+            machine,
+            stored == QuantizationKind.None ? step : step with { Quantization = stored },
+            available
+        );
     }
 
     /// <summary>Why the run should not begin on this machine.</summary>
@@ -90,21 +119,21 @@ public sealed record TrainingPlan(
         {
             var scratch = Path.GetTempPath();
             if (Offload == ActivationOffload.Disk)
-                RequireRoom($"the temporary folder '{scratch}'", FreeSpace(scratch));
+                RequireRoom($"the temporary folder '{scratch}'", FindFreeSpace(scratch));
             else if (OnCuda && MemoryMeter.GetAvailableBytes(DeviceType.CPU, 0) is { } host)
                 RequireRoom("the host's memory", host);
             return;
         }
-        var largest = Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {Size(p.Bytes)}");
+        var largest = Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {FormatSize(p.Bytes)}");
         throw new ConfigurationException(
-            $"This run needs about {Size(Needed)} at its peak, and the device has {Size(Available!.Value)} "
-                + $"({string.Join(", ", largest)}). {Advice()} "
+            $"This run needs about {FormatSize(Needed)} at its peak, and the device has {FormatSize(Available!.Value)} "
+                + $"({string.Join(", ", largest)}). {WriteAdvice()} "
                 + "With --check-memory false it begins all the same."
         );
     }
 
     // A folder that is not there is told of when it is written to.
-    private static long FreeSpace(string folder)
+    private static long FindFreeSpace(string folder)
     {
         try
         {
@@ -124,7 +153,7 @@ public sealed record TrainingPlan(
         if (Memory.Offloaded <= free)
             return;
         throw new ConfigurationException(
-            $"Activations that wait for the backward pass need {Size(Memory.Offloaded)}, and {place} has {Size(free)}. "
+            $"Activations that wait for the backward pass need {FormatSize(Memory.Offloaded)}, and {place} has {FormatSize(free)}. "
                 + (Offload == ActivationOffload.Disk ? "Set TMPDIR to a folder with room, take" : "Take")
                 + " more --blocks-per-segment or a shorter context. With --check-memory false the run begins all the same."
         );
@@ -134,50 +163,53 @@ public sealed record TrainingPlan(
     public string? Warning =>
         !Fits || Available is not { } available || Memory.Peak <= Comfortable * available ? null
         : Needed > Comfortable * available
-            ? $"This run needs about {Size(Needed)} of the device's {Size(available)} at its peak: it may run out of memory. {Advice()}"
-        : $"This run needs about {Size(Needed)} and {Size(Memory.Weights)} of weights, and the device has {Size(available)}: what of "
+            ? $"This run needs about {FormatSize(Needed)} of the device's {FormatSize(available)} at its peak: it may run out of memory. {WriteAdvice()}"
+        : $"This run needs about {FormatSize(Needed)} and {FormatSize(Memory.Weights)} of weights, and the device has {FormatSize(available)}: what of "
             + $"the weights finds no room is read from the disk again "
             + $"in every pass, which may be very slow. {Remedies}";
 
     /// <summary>Bytes as people read them.</summary>
-    public static string Size(long bytes) =>
+    public static string FormatSize(long bytes) =>
         bytes >= 1L << 30 ? $"{bytes / (double)(1L << 30):N1} GiB" : $"{bytes / (double)(1L << 20):N0} MiB";
 
-    private string Advice() => (LargestContext > 0 ? $"The longest context that fits is {LargestContext:N0} tokens. " : "") + Remedies;
+    private string WriteAdvice() => (LargestContext > 0 ? $"The longest context that fits is {LargestContext:N0} tokens. " : "") + Remedies;
 
     private const string Remedies =
         "Less memory: --activation-offload disk (host on CUDA), more --blocks-per-segment, --quantization nf4, a smaller --batch-size.";
 
+    private static StepMemoryOptions DescribeStep(MethodOptions method, MachineOptions machine, int batchSize, ScalarType stored) =>
+        new()
+        {
+            Tuning = method.MakeAdapterOptions(),
+            BatchSize = batchSize,
+            BlocksPerSegment = machine.BlocksPerSegment,
+            Quantization = machine.Quantization,
+            StoredType = stored,
+            Cuda = Devices.ParseName(machine.Device).Type == DeviceType.CUDA,
+            CudaCompute = machine.CudaCompute,
+        };
+
     private static TrainingPlan Make(
-        FineTuneOptions options,
         ModelConfig config,
-        ScalarType stored,
-        QuantizationKind quantization,
+        int context,
+        MethodOptions method,
+        MachineOptions machine,
+        StepMemoryOptions memory,
         long? available
     )
     {
-        var (device, index) = Devices.ParseName(options.Machine.Device);
-        var cuda = device == DeviceType.CUDA;
+        var (device, index) = Devices.ParseName(machine.Device);
+        var cuda = memory.Cuda;
         available ??= MemoryMeter.GetAvailableBytes(device, index);
-        var memory = new StepMemoryOptions
-        {
-            Tuning = options.Method.MakeAdapterOptions(),
-            BatchSize = options.Optimizer.BatchSize,
-            BlocksPerSegment = options.Machine.BlocksPerSegment,
-            Quantization = quantization,
-            StoredType = stored,
-            Cuda = cuda,
-            CudaCompute = options.Machine.CudaCompute,
-        };
         using var model = ModelLoader.Describe(config);
-        (StepMemory Memory, ActivationOffload Offload) At(int context)
+        (StepMemory Memory, ActivationOffload Offload) At(int length)
         {
-            var attention = options.Method.MakeAttention(context);
-            StepMemory Count(ActivationOffload offload) => StepMemory.Count(model, attention, context, memory with { Offload = offload });
+            var attention = method.MakeAttention(length);
+            StepMemory Count(ActivationOffload offload) => StepMemory.Count(model, attention, length, memory with { Offload = offload });
             var elsewhere = Count(cuda ? ActivationOffload.Host : ActivationOffload.Disk);
             // As the run will find it before its first step.
             var offload = ActivationStore.Resolve(
-                options.Machine.ActivationOffload,
+                machine.ActivationOffload,
                 elsewhere.Offloaded,
                 available - (elsewhere.Peak - elsewhere.Step),
                 cuda
@@ -185,30 +217,14 @@ public sealed record TrainingPlan(
             return (Count(offload), offload);
         }
 
-        var (bytes, offload) = At(options.Model.Context);
-        var needsWeights = cuda || quantization != QuantizationKind.None;
+        var (bytes, offload) = At(context);
+        var needsWeights = cuda || memory.Quantization != QuantizationKind.None;
         var largest = available is { } most
-            ? Largest(context => At(context).Memory is var m && m.Peak - (needsWeights ? 0 : m.Weights) <= most)
+            ? FindLargest(length => At(length).Memory is var m && m.Peak - (needsWeights ? 0 : m.Weights) <= most)
             : (int?)null;
         StepFlops Flops(IAttention attention) =>
-            StepFlops.Count(
-                config,
-                attention,
-                memory.Tuning,
-                options.Model.Context,
-                options.Optimizer.BatchSize,
-                options.Machine.BlocksPerSegment,
-                cuda
-            );
-        return new(
-            config,
-            bytes,
-            available,
-            largest,
-            offload,
-            Flops(options.Method.MakeAttention(options.Model.Context)),
-            Flops(new FullAttention())
-        )
+            StepFlops.Count(config, attention, memory.Tuning, context, memory.BatchSize, memory.BlocksPerSegment, cuda);
+        return new(config, bytes, available, largest, offload, Flops(method.MakeAttention(context)), Flops(new FullAttention()))
         {
             IsMapped = !needsWeights,
             OnCuda = cuda,
@@ -216,7 +232,7 @@ public sealed record TrainingPlan(
     }
 
     // Memory grows with the context, so that halving finds the border.
-    private static int Largest(Func<int, bool> fits)
+    private static int FindLargest(Func<int, bool> fits)
     {
         int low = 0,
             high = LongestContext / ContextStep;

@@ -18,9 +18,6 @@ public static class LibTorch
 
     private static readonly Lazy<bool> s_loaded = new(LoadOnce, LazyThreadSafetyMode.ExecutionAndPublication);
 
-    /// <summary>Whether this process has loaded libtorch from <see cref="DirectoryVariable"/> rather than from a package.</summary>
-    public static bool IsExternal => s_loaded.Value;
-
     /// <summary>Loads libtorch; later calls do nothing. Every entry point of the library calls it.</summary>
     /// <exception cref="ConfigurationException">The native library cannot be loaded; the message says why and what to do.</exception>
     public static void EnsureLoaded() => _ = s_loaded.Value;
@@ -29,11 +26,10 @@ public static class LibTorch
     {
         HostMemory.Initialize();
         var directory = Environment.GetEnvironmentVariable(DirectoryVariable);
-        var external = !string.IsNullOrEmpty(directory);
         try
         {
-            if (external)
-                LoadFrom(directory!);
+            if (!string.IsNullOrEmpty(directory))
+                LoadFrom(directory);
             torch.zeros(1).Dispose();
         }
         catch (Exception e)
@@ -48,7 +44,7 @@ public static class LibTorch
                 e
             );
         }
-        return external;
+        return true;
     }
 
     // TorchSharp finds its own libLibTorchSharp beside the application and takes a libtorch that is already in the process.

@@ -56,7 +56,7 @@ public abstract class ActivationStore : IDisposable
 
         public override void PushCopy(Tensor tensor) => Push(HostMemory.AllocateApart(tensor.clone));
 
-        public override Tensor Pop() => DisposeScopeOf(_kept.Pop());
+        public override Tensor Pop() => MoveToCurrentScope(_kept.Pop());
 
         protected override void Dispose(bool disposing)
         {
@@ -185,7 +185,7 @@ public abstract class ActivationStore : IDisposable
         }
     }
 
-    private static Tensor DisposeScopeOf(Tensor tensor)
+    private static Tensor MoveToCurrentScope(Tensor tensor)
     {
         // Back into the scope of whoever asks.
         var alias = tensor.alias();

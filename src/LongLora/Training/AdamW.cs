@@ -32,7 +32,7 @@ public sealed class AdamW : IDisposable
 
     /// <summary>Clips the gradients, takes one step and clears them.</summary>
     /// <param name="learningRate">Learning rate of this step.</param>
-    /// <param name="norm">The gradients' 2-norm, <see cref="ParameterBuffer.GradientNorm"/>.</param>
+    /// <param name="norm">The gradients' 2-norm, <see cref="ParameterBuffer.ComputeGradientNorm"/>.</param>
     public void Step(double learningRate, double norm)
     {
         using var noGradient = no_grad();

@@ -13,12 +13,12 @@ namespace LongLora.Training;
 public static class ChunkedCrossEntropy
 {
     // 32 MiB in fp32: what the C allocator keeps for the next chunk. A GPU wants much work at once.
-    private static long LogitsPerChunk(bool cuda) => cuda ? 64 << 20 : 8 << 20;
+    private static long CountLogits(bool cuda) => cuda ? 64 << 20 : 8 << 20;
 
     /// <summary>Rows whose logits are held at once for a vocabulary of that size.</summary>
     /// <param name="vocabulary">V.</param>
     /// <param name="cuda">Whether on CUDA.</param>
-    public static long ChunkRows(long vocabulary, bool cuda = false) => Math.Max(64, LogitsPerChunk(cuda) / vocabulary);
+    public static long CountChunkRows(long vocabulary, bool cuda = false) => Math.Max(64, CountLogits(cuda) / vocabulary);
 
     /// <summary>Adds the gradients of norm and head, and turns the hidden states into their gradient, in place.</summary>
     /// <param name="model">Gives the final norm and the head.</param>
@@ -35,7 +35,7 @@ public static class ChunkedCrossEntropy
         var rows = hidden.view(-1, hidden.size(2));
         var lossSum = zeros([], ScalarType.Float64, hidden.device);
         long count = rows.size(0),
-            chunk = ChunkRows(model.Head.OutputSize, model.Device.type == TorchSharp.DeviceType.CUDA);
+            chunk = CountChunkRows(model.Head.OutputSize, model.Device.type == TorchSharp.DeviceType.CUDA);
         for (long start = 0; start < count; start += chunk)
         {
             RunChunk(
@@ -57,7 +57,7 @@ public static class ChunkedCrossEntropy
         Tensor normed;
         using (enable_grad())
             normed = model.FinalNorm.Forward(leaf); // -> [C, D]
-        var (loss, logitsGradient) = LossAndGradient(model.Head.Forward(normed.detach()), targets, scale);
+        var (loss, logitsGradient) = ComputeLossAndGradient(model.Head.Forward(normed.detach()), targets, scale);
         lossSum.add_(loss, Scalars.One);
         model.Head.AccumulateGradients(normed.detach(), logitsGradient);
         normed.backward([model.Head.ComputeInputGradient(logitsGradient)]);
@@ -68,7 +68,7 @@ public static class ChunkedCrossEntropy
     /// <param name="logits">[C, V].</param>
     /// <param name="targets">[C]; negative where there is nothing to predict.</param>
     /// <returns>[C] fp64, zero where there is nothing to predict.</returns>
-    public static Tensor Losses(Tensor logits, Tensor targets)
+    public static Tensor ComputeLosses(Tensor logits, Tensor targets)
     {
         using var scope = NewDisposeScope();
         var wide = logits.to(ScalarType.Float32);
@@ -79,7 +79,7 @@ public static class ChunkedCrossEntropy
 
     // softmax minus one-hot, made in the memory of the logits: logits - max, exp, times mask * scale / sum, minus mask * scale at the
     // target.
-    private static (Tensor Loss, Tensor Gradient) LossAndGradient(Tensor raw, Tensor targets, double scale)
+    private static (Tensor Loss, Tensor Gradient) ComputeLossAndGradient(Tensor raw, Tensor targets, double scale)
     {
         var logits = raw.to(ScalarType.Float32);
         var counted = targets.ge(Scalars.Zero).to(ScalarType.Float32).unsqueeze(1);

@@ -7,7 +7,7 @@ namespace LongLora.Training;
 public sealed class LearningRateSchedule(ScheduleKind kind, int warmupSteps, int totalSteps)
 {
     /// <summary>The factor for the optimizer step after <paramref name="step"/> earlier ones: 0 for the first one of a warm-up.</summary>
-    public double Factor(long step)
+    public double GetFactor(long step)
     {
         if (step < warmupSteps)
             return (double)step / Math.Max(1, warmupSteps);

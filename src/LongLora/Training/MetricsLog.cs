@@ -29,7 +29,7 @@ public sealed class MetricsLog : IProgress<TrainingStep>
         AtomicFile.Write(_path, stream =>
         {
             foreach (var step in kept)
-                stream.Write(Line(step));
+                stream.Write(EncodeLine(step));
         });
         TensorBoardWriter.Resume(folder, resumedStep);
     }
@@ -67,7 +67,7 @@ public sealed class MetricsLog : IProgress<TrainingStep>
         AtomicFile.Guard(_path, () =>
         {
             using var stream = new FileStream(_path, FileMode.Append, FileAccess.Write, FileShare.Read);
-            stream.Write(Line(value));
+            stream.Write(EncodeLine(value));
             stream.Flush(flushToDisk: true);
         });
         TensorBoardWriter.Append(
@@ -83,5 +83,5 @@ public sealed class MetricsLog : IProgress<TrainingStep>
         _next?.Report(value);
     }
 
-    private static byte[] Line(TrainingStep step) => [.. JsonSerializer.SerializeToUtf8Bytes(step, s_names), (byte)'\n'];
+    private static byte[] EncodeLine(TrainingStep step) => [.. JsonSerializer.SerializeToUtf8Bytes(step, s_names), (byte)'\n'];
 }

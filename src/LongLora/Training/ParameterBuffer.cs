@@ -47,13 +47,16 @@ public sealed class ParameterBuffer : IDisposable
     public long Count => Values.numel();
 
     /// <summary>Where each weight lies: name, offset and shape, in order.</summary>
-    public IEnumerable<(string Name, long Offset, IReadOnlyList<long> Shape)> Layout()
+    public IEnumerable<(string Name, long Offset, IReadOnlyList<long> Shape)> Layout
     {
-        long offset = 0;
-        foreach (var weight in _weights)
+        get
         {
-            yield return (weight.Name, offset, weight.Shape);
-            offset += weight.ElementCount;
+            long offset = 0;
+            foreach (var weight in _weights)
+            {
+                yield return (weight.Name, offset, weight.Shape);
+                offset += weight.ElementCount;
+            }
         }
     }
 
@@ -61,7 +64,7 @@ public sealed class ParameterBuffer : IDisposable
     public void ClearGradients() => Gradients.zero_();
 
     /// <summary>The 2-norm of all gradients together, summed in double precision.</summary>
-    public double GradientNorm()
+    public double ComputeGradientNorm()
     {
         using var scope = NewDisposeScope();
         // Partial sums of squares by blocks in fp32, added in fp64: close to exact without a second buffer.

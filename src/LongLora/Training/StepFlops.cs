@@ -17,7 +17,7 @@ namespace LongLora.Training;
 /// <param name="ActivationGradients">The same again for the gradients of the inputs, and 8 H K P for those of q, k and v.</param>
 /// <param name="WeightGradients">2 N I O for each trained matrix, 2 N r (I + O) for each trained LoRA pair.</param>
 /// <param name="Recomputed">
-/// What <see cref="CheckpointedBackward"/> computes a second time to hold less: no part of <see cref="Needed"/>. It includes LoRA's
+/// What <see cref="CheckpointedPass"/> computes a second time to hold less: no part of <see cref="Needed"/>. It includes LoRA's
 /// narrow products that are made again, for each pass over some of the heads on long texts, and the attention scores, 2 H K P, which no
 /// fused kernel keeps.
 /// </param>
@@ -36,7 +36,7 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
     /// <param name="tuning">What is trained.</param>
     /// <param name="length">L, tokens in a sequence.</param>
     /// <param name="batch">B, sequences.</param>
-    /// <param name="blocksPerSegment">As given to <see cref="CheckpointedBackward"/>.</param>
+    /// <param name="blocksPerSegment">As given to <see cref="CheckpointedPass"/>.</param>
     /// <param name="cuda">Whether on CUDA, where more heads are worked on at once, so that less is computed again.</param>
     public static StepFlops Count(
         ModelConfig config,
@@ -71,12 +71,13 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         var blocks = products - Layer(model.Head);
         var mlp = blocks - model.Blocks.Sum(b => b.AttentionLayers.Append(b.MlpOutput).Sum(Layer)); // the MLP's first half
         // x Aᵀ and g B of an adapted head are made twice too.
-        double Passes(DecoderBlock block) => StepFlops.Passes(block, (long)rows, cuda);
-        var recomputed = mlp + model.Blocks.Sum(b => Again(b, Parts, Passes(b))) + Parts(model.Head).Accumulated(1) + scores;
+        double Passes(DecoderBlock block) => CountPasses(block, (long)rows, cuda);
+        var recomputed = mlp + model.Blocks.Sum(b => CountAgain(b, Parts, Passes(b))) + Parts(model.Head).CountAccumulated(1) + scores;
         if (cuda) // attention's forward pass, whose kernel's own notes autograd keeps to itself
             recomputed += 2 * scores;
         if (blocksPerSegment > 1)
-            recomputed += blocks + model.Blocks.Sum(b => Heads(b).Sum(l => (Passes(b) * b.CountSlices(l) - 1) * Parts(l).In)) + 2 * scores;
+            recomputed +=
+                blocks + model.Blocks.Sum(b => SelectHeadLayers(b).Sum(l => (Passes(b) * b.CountSlices(l) - 1) * Parts(l).In)) + 2 * scores;
         return new(products + 2 * scores, products + 4 * scores, trained, recomputed);
     }
 
@@ -102,32 +103,33 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         }
 
         // For the gradients of its weights: x Aᵀ for that of B, g B for that of A, and for magnitudes the output once more.
-        internal double Accumulated(double uses) => uses * TrainedIn + TrainedOut + (HasMagnitude ? Dense + uses * In + Out : 0);
+        internal double CountAccumulated(double uses) => uses * TrainedIn + TrainedOut + (HasMagnitude ? Dense + uses * In + Out : 0);
     }
 
     // The layers that heads come from.
-    private static IEnumerable<LinearLayer> Heads(DecoderBlock block) => block.AttentionLayers.Where(l => l != block.AttentionOutput);
+    private static IEnumerable<LinearLayer> SelectHeadLayers(DecoderBlock block) =>
+        block.AttentionLayers.Where(l => l != block.AttentionOutput);
 
     // On long texts the heads run some at a time.
-    private static double Passes(DecoderBlock block, long rows, bool cuda) =>
+    private static double CountPasses(DecoderBlock block, long rows, bool cuda) =>
         Math.Ceiling((double)block.HeadGroups / BlockPass.CountGroupsAtOnce(rows, block.AttentionOutput.InputSize, block.HeadGroups, cuda));
 
     // What BlockPass computes a second time in a block, the scores and the MLP's first half aside.
-    private static double Again(DecoderBlock block, Func<LinearLayer, LayerFlops> parts, double passes)
+    private static double CountAgain(DecoderBlock block, Func<LinearLayer, LayerFlops> parts, double passes)
     {
         double sum = 0;
-        foreach (var layer in Heads(block))
+        foreach (var layer in SelectHeadLayers(block))
         {
             var (flops, uses) = (parts(layer), passes * block.CountSlices(layer)); // how often x Aᵀ is made for all the heads
             var projection = flops.Dense + flops.Out + uses * flops.In;
             sum += (uses - 1) * flops.In; // in the forward pass
             sum += projection * (block.RunAgain.Contains(layer) ? 2 : 1);
-            sum += flops.Accumulated(uses) + (uses - 1) * (flops.TrainedIn + flops.In); // the latter parts of the gradients of A and x
+            sum += flops.CountAccumulated(uses) + (uses - 1) * (flops.TrainedIn + flops.In); // the latter parts of the gradients of A and x
         }
         // Run for the MLP's input; g B in each pass over the heads.
         var output = parts(block.AttentionOutput);
-        sum += (block.IsParallel ? 0 : output.Forward) + output.Accumulated(1) + (passes - 1) * output.Out;
+        sum += (block.IsParallel ? 0 : output.Forward) + output.CountAccumulated(1) + (passes - 1) * output.Out;
         // Not run again itself.
-        return sum + parts(block.MlpOutput).Accumulated(1);
+        return sum + parts(block.MlpOutput).CountAccumulated(1);
     }
 }

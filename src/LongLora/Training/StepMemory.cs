@@ -11,7 +11,7 @@ namespace LongLora.Training;
 
 /// <summary>
 /// The bytes that a training run needs at its peak, by what they are for: counted from the shapes, as <see cref="BlockPass"/> and
-/// <see cref="CheckpointedBackward"/> hold them.
+/// <see cref="CheckpointedPass"/> hold them.
 /// </summary>
 /// <param name="Runtime">.NET, libtorch, code, small objects; measured once (docs/results/plan.md).</param>
 /// <param name="Weights">All weights as stored, or quantised. On the CPU they are pages of the mapped files.</param>
@@ -85,8 +85,8 @@ public sealed record StepMemory(
         long tokens = (long)options.BatchSize * length,
             size = options is { Cuda: true, CudaCompute: CudaCompute.Bf16 } ? 2 : 4,
             width = config.HiddenSize;
-        var (weights, trained) = WeightBytes(model, options);
-        var (kept, offloaded) = Kept(config, tokens, size, options);
+        var (weights, trained) = CountWeights(model, options);
+        var (kept, offloaded) = CountKept(config, tokens, size, options);
         var hidden = tokens * width * size + tokens * IdBytes + (long)length * config.HeadSize * 4;
         return new(
             options.Cuda ? CudaRuntime : CpuRuntime,
@@ -96,9 +96,9 @@ public sealed record StepMemory(
             2 * trained,
             kept,
             hidden,
-            AttentionBytes(model, attention, length, size, options),
-            LossBytes(model, tokens, size, options),
-            WorkspaceBytes(model, tokens, size, options),
+            CountAttention(model, attention, length, size, options),
+            CountLoss(model, tokens, size, options),
+            CountWorkspace(model, tokens, size, options),
             offloaded
         );
     }
@@ -106,7 +106,7 @@ public sealed record StepMemory(
     // Ids and targets as tensors and as the arrays that they are made from, 8 bytes each.
     private const long IdBytes = 32;
 
-    private static (long All, long Trained) WeightBytes(CausalLanguageModel model, StepMemoryOptions options)
+    private static (long All, long Trained) CountWeights(CausalLanguageModel model, StepMemoryOptions options)
     {
         var tuning = options.Tuning;
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
@@ -137,7 +137,7 @@ public sealed record StepMemory(
     // 4 bits a weight, 8 a block of 64, 32 for 256 blocks.
     private const double Nf4Bytes = 0.5 + 1.0 / 64 + 4.0 / (64 * 256);
 
-    private static (long Kept, long Offloaded) Kept(ModelConfig config, long tokens, long size, StepMemoryOptions options)
+    private static (long Kept, long Offloaded) CountKept(ModelConfig config, long tokens, long size, StepMemoryOptions options)
     {
         long input = tokens * config.HiddenSize * size;
         var block = input + tokens * config.HeadCount * (config.HeadSize * size + (options.Cuda ? 0 : 4)); // and the log-sum-exp
@@ -155,7 +155,7 @@ public sealed record StepMemory(
         return (options.BlocksPerSegment == 1 ? waiting : waiting + working - input, 0);
     }
 
-    private static long AttentionBytes(CausalLanguageModel model, IAttention attention, int length, long size, StepMemoryOptions options)
+    private static long CountAttention(CausalLanguageModel model, IAttention attention, int length, long size, StepMemoryOptions options)
     {
         var config = model.Config;
         long tokens = (long)options.BatchSize * length,
@@ -175,13 +175,13 @@ public sealed record StepMemory(
         return normed + 3 * queries + 4 * keys + results * Math.Min(kernel, queries);
     }
 
-    private static long LossBytes(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
+    private static long CountLoss(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
     {
-        var rows = Math.Min(tokens, ChunkedCrossEntropy.ChunkRows(model.Head.OutputSize, options.Cuda));
+        var rows = Math.Min(tokens, ChunkedCrossEntropy.CountChunkRows(model.Head.OutputSize, options.Cuda));
         return rows * (model.Head.OutputSize * (size == 4 ? 4 : 8) + 6 * model.Head.InputSize * size);
     }
 
-    private static long WorkspaceBytes(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
+    private static long CountWorkspace(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
     {
         var mlp = model.Blocks[0].MlpOutput.InputSize;
         var rows = Math.Min(tokens, BlockPass.CountTileRows(mlp, options.Cuda));

@@ -16,7 +16,7 @@ public sealed record StepMemoryOptions
     /// <summary>B, sequences in a forward pass. Default 1.</summary>
     public int BatchSize { get; init; } = 1;
 
-    /// <summary>As given to <see cref="CheckpointedBackward"/>. Default 1.</summary>
+    /// <summary>As given to <see cref="CheckpointedPass"/>. Default 1.</summary>
     public int BlocksPerSegment { get; init; } = 1;
 
     /// <summary>Where activations wait; <see cref="ActivationOffload.Auto"/> counts as in memory. Default none.</summary>

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using LongLora.Attention;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -18,9 +19,9 @@ public sealed class Trainer : IDisposable
     private readonly AdamW _optimizer;
     private readonly LearningRateSchedule _schedule;
     private readonly IAttention _attention;
-    private readonly CheckpointedBackward _pass;
+    private readonly CheckpointedPass _pass;
     private readonly TrainerOptions _options;
-    private readonly Dictionary<int, RotaryEmbedding> _positions = [];
+    private readonly PositionTables _positions;
 
     /// <summary>Puts the parts together.</summary>
     /// <param name="model">The model with its adapters attached.</param>
@@ -36,18 +37,19 @@ public sealed class Trainer : IDisposable
         AdamW optimizer,
         LearningRateSchedule schedule,
         IAttention attention,
-        CheckpointedBackward pass,
+        CheckpointedPass pass,
         TrainerOptions options
-    ) =>
-        (_model, _parameters, _optimizer, _schedule, _attention, _pass, _options) = (
-            model,
-            parameters,
-            optimizer,
-            schedule,
-            attention,
-            pass,
-            options
-        );
+    )
+    {
+        (_model, _parameters, _optimizer, _schedule) = (model, parameters, optimizer, schedule);
+        (_attention, _pass, _options, _positions) = (attention, pass, options, new PositionTables(model));
+    }
+
+    /// <summary>
+    /// The processes that train together. Of the micro-batches of a step each has every <see cref="ICommunicator.Size"/>-th; targets,
+    /// losses and gradients are summed over all, in this order.
+    /// </summary>
+    internal ICommunicator Communicator { get; init; } = SingleProcess.Instance;
 
     /// <summary>Runs from the optimizer's step to the last one.</summary>
     /// <param name="sampler">Gives the batches; its position moves on only with whole steps.</param>
@@ -73,12 +75,10 @@ public sealed class Trainer : IDisposable
             {
                 (done, place) = (_optimizer.Steps, sampler.State);
                 var watch = Stopwatch.StartNew();
-                var batches = Enumerable
-                    .Range(0, _options.GradientAccumulation)
-                    .Select(i => MakeShort(sampler.Next(), _optimizer.Steps * _options.GradientAccumulation + i))
-                    .ToList();
-                var learningRate = _options.LearningRate * _schedule.Factor(_optimizer.Steps);
-                var result = Step(batches, learningRate, cancellation) ?? throw new OperationCanceledException(cancellation);
+                var batches = Draw(sampler);
+                var learningRate = _options.LearningRate * _schedule.GetFactor(_optimizer.Steps);
+                var mine = batches.Where((_, i) => i % Communicator.Size == Communicator.Rank).ToList();
+                var result = Step(mine, learningRate, cancellation) ?? throw new OperationCanceledException(cancellation);
                 var step = (int)_optimizer.Steps;
                 var tokens = batches.Sum(b => (long)b.BatchSize * b.Length);
                 sampler.State = sampler.State with { Tokens = sampler.State.Tokens + tokens };
@@ -99,7 +99,7 @@ public sealed class Trainer : IDisposable
                 );
                 if (step == _options.Steps || (_options.SaveEvery > 0 && step % _options.SaveEvery == 0))
                 {
-                    save(State(sampler));
+                    save(CaptureState(sampler));
                     saved = step;
                 }
             }
@@ -110,13 +110,15 @@ public sealed class Trainer : IDisposable
             if (_optimizer.Steps == done)
                 sampler.State = place;
             if (saved != _optimizer.Steps || (saved == 0 && e is OperationCanceledException))
-                save(State(sampler));
+                save(CaptureState(sampler));
             throw;
         }
     }
 
     /// <summary>One optimizer step over the sum of some micro-batches.</summary>
-    /// <param name="batches">The micro-batches; the loss is the mean over all their targets together.</param>
+    /// <param name="batches">
+    /// The micro-batches of this process; the loss is the mean over all targets of all processes together.
+    /// </param>
     /// <param name="learningRate">Learning rate of this step.</param>
     /// <param name="cancellation">Looked at once a micro-batch.</param>
     /// <returns>Mean loss in nats a token and gradient norm before clipping, or null if cancelled: then nothing has changed.</returns>
@@ -127,95 +129,65 @@ public sealed class Trainer : IDisposable
     )
     {
         using var scope = NewDisposeScope();
-        var targets = batches.Select(Targets).ToList();
-        var count = targets.Sum(t => t.LongCount(x => x >= 0));
+        var prepared = batches.Select(batch => new TrainingBatch(batch)).ToList();
+        var count = SumOverRanks(prepared.Sum(batch => batch.CountTargets()));
         if (count == 0)
             throw new DataException($"{batches.Count} batches hold no token to learn: every label is masked.");
         var lossSum = 0.0;
-        for (var i = 0; i < batches.Count; i++)
+        foreach (var batch in prepared)
         {
             if (cancellation.IsCancellationRequested)
             {
                 _parameters.ClearGradients();
                 return null;
             }
-            using var inner = NewDisposeScope();
-            var ids = tensor(batches[i].InputIds, [batches[i].BatchSize, batches[i].Length], device: _model.Device);
-            var labels = tensor(targets[i], device: _model.Device);
-            using var positions = Positions(batches[i]);
-            var context = new ForwardContext(_attention, positions, batches[i].DocumentLengths);
-            lossSum += _pass.Run(ids, labels, context, 1.0 / count).item<double>();
+            lossSum += AddGradients(batch, 1.0 / count);
         }
+        lossSum = SumOverRanks(lossSum);
+        Communicator.AllReduce(_parameters.Gradients);
         if (!double.IsFinite(lossSum))
-            throw Divergence($"the loss is {lossSum}");
-        var norm = _parameters.GradientNorm();
+            throw AbandonStep($"the loss is {lossSum}");
+        var norm = _parameters.ComputeGradientNorm();
         if (!double.IsFinite(norm))
-            throw Divergence($"the gradient norm is {norm}");
+            throw AbandonStep($"the gradient norm is {norm}");
         _optimizer.Step(learningRate, norm);
         return (lossSum / count, norm);
     }
 
     /// <summary>Everything that a later run needs to go on as if there had been no break.</summary>
-    public TrainingState State(BatchSampler sampler) => new(_optimizer, _parameters, sampler.State);
+    public TrainingState CaptureState(BatchSampler sampler) => new(_optimizer, _parameters, sampler.State);
 
-    // Label t is the target of position t - 1; the last position of a document has none.
-    private static long[] Targets(Batch batch)
+    // The micro-batches of the next step.
+    private List<Batch> Draw(BatchSampler sampler)
     {
-        var labels = batch.Labels ?? batch.InputIds;
-        var targets = new long[labels.Length];
-        for (var row = 0; row < batch.BatchSize; row++)
-        {
-            var start = row * batch.Length;
-            labels.AsSpan(start + 1, batch.Length - 1).CopyTo(targets.AsSpan(start));
-            targets[start + batch.Length - 1] = TrainingExample.IgnoredLabel;
-            var end = 0;
-            foreach (var length in batch.DocumentLengths?[row] ?? [])
-            {
-                end += length;
-                if (end > 0)
-                    targets[start + end - 1] = TrainingExample.IgnoredLabel;
-            }
-        }
-        return targets;
+        var first = _optimizer.Steps * _options.GradientAccumulation;
+        var window = RopeScaling.GetOriginalContext(_model.Config);
+        return
+        [
+            .. Enumerable
+                .Range(0, _options.GradientAccumulation)
+                .Select(i => TrainingBatch.Shorten(sampler.Next(), first + i, _options.ShortShare, window)),
+        ];
     }
 
-    // Which micro-batches of a run are short depends on their number alone: evenly spread, and the same after a resume.
-    private Batch MakeShort(Batch batch, long number) =>
-        Math.Floor((number + 1) * _options.ShortShare) > Math.Floor(number * _options.ShortShare)
-            ? batch.Cut(RopeScaling.GetOriginalContext(_model.Config))
-            : batch;
-
-    // Positions are scaled for the context that the run trains for, not for a row's length, and begin at 0 in each document. Where the
-    // scaling depends on the length of the text, documents that fit into the original context have its positions, as at inference.
-    private RotaryEmbedding Positions(Batch batch)
+    // Forward and backward pass of one micro-batch; gives the sum of its losses.
+    private double AddGradients(TrainingBatch batch, double scale)
     {
-        if (batch.DocumentLengths is null)
-            return Tables(batch.Context).Narrow(0, batch.Length);
-        var original = RopeScaling.GetOriginalContext(_model.Config);
-        var isMixed = RopeScaling.DependsOnLength(_model.Config) && original < batch.Context;
-        var places = new long[batch.InputIds.Length];
-        var at = 0;
-        foreach (var length in batch.DocumentLengths.SelectMany(row => row))
-        {
-            var first = isMixed && length > original ? original : 0;
-            for (var i = 0; i < length; i++)
-                places[at++] = first + i;
-        }
-        using var chosen = tensor(places, [batch.BatchSize, batch.Length], device: _model.Device);
-        if (!isMixed)
-            return Tables(batch.Context).At(chosen);
-        using var both = RotaryEmbedding.Join(Tables(original), Tables(batch.Context));
-        return both.At(chosen);
+        using var scope = NewDisposeScope();
+        var (ids, targets) = (batch.MakeIds(_model.Device), batch.MakeTargets(_model.Device));
+        using var positions = batch.ChoosePositions(_positions, _model.Device);
+        return _pass.ForwardBackward(ids, targets, new ForwardContext(_attention, positions, batch.DocumentLengths), scale).item<double>();
     }
 
-    private RotaryEmbedding Tables(int context)
+    private T SumOverRanks<T>(T value)
+        where T : unmanaged
     {
-        if (!_positions.TryGetValue(context, out var tables))
-            _positions[context] = tables = RotaryEmbedding.Create(_model.Config, context, _model.Device);
-        return tables;
+        using var sum = from_array(new[] { value });
+        Communicator.AllReduce(sum);
+        return sum.data<T>()[0];
     }
 
-    private DataException Divergence(string what)
+    private DataException AbandonStep(string what)
     {
         _parameters.ClearGradients();
         return new DataException(
@@ -225,9 +197,5 @@ public sealed class Trainer : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        foreach (var tables in _positions.Values)
-            tables.Dispose();
-    }
+    public void Dispose() => _positions.Dispose();
 }

@@ -38,7 +38,7 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
                 ["epoch"] = sampler.Epoch.ToString(CultureInfo.InvariantCulture),
                 ["index"] = sampler.Index.ToString(CultureInfo.InvariantCulture),
                 ["tokens"] = sampler.Tokens.ToString(CultureInfo.InvariantCulture),
-                ["layout"] = LayoutText(parameters),
+                ["layout"] = DescribeLayout(parameters),
                 ["fingerprint"] = fingerprint,
             }
         );
@@ -56,12 +56,12 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
             reader.Metadata.TryGetValue(key, out var value)
                 ? value
                 : throw new CheckpointException($"{path} has no '{key}' in its metadata: it is not a training state of this program.");
-        if (Text("layout") != LayoutText(parameters))
+        if (Text("layout") != DescribeLayout(parameters))
             throw new CheckpointException(
                 $"{path} holds other trained weights than this run has. Resume with the options of the first run, or choose another output."
             );
         if (Text("fingerprint") != fingerprint)
-            throw new ConfigurationException(FingerprintDifference(path, Text("fingerprint"), fingerprint));
+            throw new ConfigurationException(DescribeDifference(path, Text("fingerprint"), fingerprint));
         parameters.Values.copy_(reader.Open("values"));
         optimizer.FirstMoment.copy_(reader.Open("first_moment"));
         optimizer.SecondMoment.copy_(reader.Open("second_moment"));
@@ -71,10 +71,10 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
         return new BatchSamplerState(Number("epoch"), Number("index"), reader.Metadata.ContainsKey("tokens") ? Number("tokens") : 0);
     }
 
-    private static string LayoutText(ParameterBuffer parameters) =>
-        JsonSerializer.Serialize(parameters.Layout().Select(l => new object[] { l.Name, l.Offset, l.Shape }));
+    private static string DescribeLayout(ParameterBuffer parameters) =>
+        JsonSerializer.Serialize(parameters.Layout.Select(l => new object[] { l.Name, l.Offset, l.Shape }));
 
-    private static string FingerprintDifference(string path, string saved, string now)
+    private static string DescribeDifference(string path, string saved, string now)
     {
         var before = saved.Split('\n').ToHashSet();
         var changed = now.Split('\n').Where(line => !before.Contains(line)).ToList();

@@ -161,9 +161,9 @@ public sealed class AdapterKindTests : IDisposable
         foreach (var blocks in new[] { 1, 2 })
         {
             parameters.ClearGradients();
-            using var pass = new CheckpointedBackward(model, blocks);
-            pass.Run(ids, targets, context, 1.0 / 98).Dispose();
-            foreach (var (name, offset, shape) in parameters.Layout())
+            using var pass = new CheckpointedPass(model, blocks);
+            pass.ForwardBackward(ids, targets, context, 1.0 / 98).Dispose();
+            foreach (var (name, offset, shape) in parameters.Layout)
             {
                 var size = shape.Aggregate(1L, (product, s) => product * s);
                 Near.AssertRelative(plain.narrow(0, offset, size), parameters.Gradients.narrow(0, offset, size), 1e-4, name);
@@ -210,8 +210,8 @@ public sealed class AdapterKindTests : IDisposable
             PlainPass.Loss(model, ids, LlamaGoldenTests.Targets(ids), context).backward();
         var plain = parameters.Gradients.clone();
         parameters.ClearGradients();
-        using var pass = new CheckpointedBackward(model);
-        pass.Run(ids, LlamaGoldenTests.Targets(ids), context, 1.0 / (length - 1)).Dispose();
+        using var pass = new CheckpointedPass(model);
+        pass.ForwardBackward(ids, LlamaGoldenTests.Targets(ids), context, 1.0 / (length - 1)).Dispose();
         Near.AssertRelative(plain, parameters.Gradients, 1e-5);
     }
 
@@ -227,15 +227,15 @@ public sealed class AdapterKindTests : IDisposable
         using var optimizer = new AdamW(parameters, new AdamWOptions());
         using var positions = RotaryEmbedding.Create(model.Config, 50);
         var context = new ForwardContext(new ShiftedSparseAttention(16), positions);
-        using var pass = new CheckpointedBackward(model);
+        using var pass = new CheckpointedPass(model);
         static long Live() => DisposeScopeManager.Statistics.TensorStatistics.ThreadTotalLiveCount;
         using var ids = Ids();
         using var targets = LlamaGoldenTests.Targets(ids);
         void Step()
         {
             using var scope = NewDisposeScope();
-            pass.Run(ids, targets, context, 1.0 / 98).Dispose();
-            optimizer.Step(1e-2, parameters.GradientNorm());
+            pass.ForwardBackward(ids, targets, context, 1.0 / 98).Dispose();
+            optimizer.Step(1e-2, parameters.ComputeGradientNorm());
         }
         Step();
         var before = Live();
@@ -388,8 +388,8 @@ public sealed class AdapterKindTests : IDisposable
         {
             model.ComputeType = type;
             parameters.ClearGradients();
-            using var pass = new CheckpointedBackward(model);
-            pass.Run(Ids(), LlamaGoldenTests.Targets(Ids()), context, 1.0 / 98).Dispose();
+            using var pass = new CheckpointedPass(model);
+            pass.ForwardBackward(Ids(), LlamaGoldenTests.Targets(Ids()), context, 1.0 / 98).Dispose();
             gradients.Add(parameters.Gradients.clone());
         }
         var distance = (gradients[1] - gradients[0]).pow(2).sum().sqrt() / gradients[0].pow(2).sum().sqrt();

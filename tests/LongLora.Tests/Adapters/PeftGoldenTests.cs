@@ -83,8 +83,8 @@ public sealed class PeftGoldenTests(ITestOutputHelper output) : IDisposable
         var targets = LlamaGoldenTests.Targets(golden["input_ids"]);
         using var positions = RotaryEmbedding.Create(model.Config, 48);
         var context = new ForwardContext(new FullAttention(), positions);
-        using var pass = new CheckpointedBackward(model);
-        var loss = pass.Run(golden["input_ids"], targets, context, 1.0 / 94).item<double>() / 94;
+        using var pass = new CheckpointedPass(model);
+        var loss = pass.ForwardBackward(golden["input_ids"], targets, context, 1.0 / 94).item<double>() / 94;
         Assert.Equal(golden["loss"].item<double>(), loss, 2e-6);
         var lean = parameters.Gradients.clone();
         var gradients = 0.0;
@@ -132,9 +132,9 @@ public sealed class PeftGoldenTests(ITestOutputHelper output) : IDisposable
         using var set = PeftFormat.Attach(_folder.Root, model);
         using var parameters = new ParameterBuffer(set.Weights);
         using var positions = RotaryEmbedding.Create(model.Config, 48);
-        using var pass = new CheckpointedBackward(model);
+        using var pass = new CheckpointedPass(model);
         var context = new ForwardContext(new FullAttention(), positions);
-        pass.Run(golden["input_ids"], LlamaGoldenTests.Targets(golden["input_ids"]), context, 1.0 / 94);
+        pass.ForwardBackward(golden["input_ids"], LlamaGoldenTests.Targets(golden["input_ids"]), context, 1.0 / 94);
         string[] names = [.. golden.Names.Where(n => n.StartsWith("grad.", StringComparison.Ordinal))];
         Assert.Equal(5, names.Length);
         foreach (var name in names)

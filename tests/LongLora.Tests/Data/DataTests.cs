@@ -182,16 +182,6 @@ public class DataTests : IDisposable
     }
 
     [Fact]
-    public void Next_several_processes_see_together_what_one_sees()
-    {
-        using var tokens = Numbers(1000);
-        var one = new BatchSampler(tokens, 10, 2, 5);
-        BatchSampler[] three = [.. Enumerable.Range(0, 3).Select(rank => new BatchSampler(tokens, 10, 2, 5, true, rank, 3))];
-        for (var i = 0; i < 30; i++)
-            Assert.Equal(one.Next().InputIds, three[i % 3].Next().InputIds);
-    }
-
-    [Fact]
     public void Cut_gives_whole_rows_of_each_text_and_leaves_the_rest()
     {
         var batch = new Batch([.. Enumerable.Range(0, 14).Select(i => (long)i)], [.. Enumerable.Range(20, 14).Select(i => (long)i)], 2, 7);

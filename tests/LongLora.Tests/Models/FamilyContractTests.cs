@@ -84,8 +84,8 @@ public sealed class FamilyContractTests : IDisposable
             Near.AssertRelative(golden["logits"], model.ComputeLogits(ids, context), 1e-5, file);
             var targets = LlamaGoldenTests.Targets(ids);
             var count = targets.ge(0).sum().item<long>();
-            using var pass = new CheckpointedBackward(model);
-            var loss = pass.Run(ids, targets, context, 1.0 / count).item<double>() / count;
+            using var pass = new CheckpointedPass(model);
+            var loss = pass.ForwardBackward(ids, targets, context, 1.0 / count).item<double>() / count;
             Assert.Equal(golden["loss"].item<double>(), loss, 1e-6);
             var stored = golden.Names.Where(n => n.StartsWith("grad.", StringComparison.Ordinal)).ToHashSet();
             foreach (var weight in set.Weights.Where(w => stored.Remove("grad." + w.Name)))
@@ -182,8 +182,8 @@ public sealed class FamilyContractTests : IDisposable
             {
                 parameters.ClearGradients();
                 var before = Live();
-                using (var pass = new CheckpointedBackward(model, blocks))
-                using (var loss = pass.Run(ids, targets, context, 1.0 / 86))
+                using (var pass = new CheckpointedPass(model, blocks))
+                using (var loss = pass.ForwardBackward(ids, targets, context, 1.0 / 86))
                     Assert.Equal(plainLoss.item<float>(), loss.item<double>() / 86, 2e-6);
                 Assert.Equal(before, Live());
                 foreach (var (weight, expected) in set.Weights.Zip(plain))
@@ -233,8 +233,8 @@ public sealed class FamilyContractTests : IDisposable
             PlainPass.Loss(model, ids, targets, context).backward();
         var plain = set.Weights.Select(w => w.GetGradient().clone()).ToList();
         parameters.ClearGradients();
-        using var pass = new CheckpointedBackward(model);
-        pass.Run(ids, targets, context, 1.0 / (length - 1));
+        using var pass = new CheckpointedPass(model);
+        pass.ForwardBackward(ids, targets, context, 1.0 / (length - 1));
         foreach (var (weight, expected) in set.Weights.Zip(plain))
             Near.AssertRelative(expected, weight.GetGradient(), 2e-5, weight.Name);
     }

@@ -96,17 +96,17 @@ public class LlamaGoldenTests
         using var parameters = new ParameterBuffer(set.Weights);
         using var optimizer = new AdamW(parameters, new AdamWOptions(Beta2: beta2, MaxGradNorm: clip));
         var schedule = new LearningRateSchedule(ScheduleKind.ConstantWithWarmup, 2, 3);
-        using var pass = new CheckpointedBackward(model);
+        using var pass = new CheckpointedPass(model);
         for (var step = 1; step <= 3; step++)
         {
             var ids = golden[$"batch{step}"];
             using var positions = RotaryEmbedding.Create(model.Config, (int)ids.size(1));
             var targets = Targets(ids);
             var count = targets.ge(0).sum().item<long>();
-            pass.Run(ids, targets, new ForwardContext(new ShiftedSparseAttention(16), positions), 1.0 / count);
-            var norm = parameters.GradientNorm();
+            pass.ForwardBackward(ids, targets, new ForwardContext(new ShiftedSparseAttention(16), positions), 1.0 / count);
+            var norm = parameters.ComputeGradientNorm();
             Assert.Equal(golden[$"grad_norm{step}"].item<double>(), norm, 1e-5);
-            optimizer.Step(1e-3 * schedule.Factor(step - 1), norm);
+            optimizer.Step(1e-3 * schedule.GetFactor(step - 1), norm);
             foreach (var weight in set.Weights)
                 Near.AssertEqual(
                     golden[
@@ -134,8 +134,8 @@ public class LlamaGoldenTests
             Near.AssertEqual(golden["logits"], model.ComputeLogits(ids, context), 1e-5, "logits");
         var targets = Targets(labels);
         var count = targets.ge(0).sum().item<long>();
-        using var pass = new CheckpointedBackward(model, blocksPerSegment);
-        var loss = pass.Run(ids, targets, context, 1.0 / count).item<double>() / count;
+        using var pass = new CheckpointedPass(model, blocksPerSegment);
+        var loss = pass.ForwardBackward(ids, targets, context, 1.0 / count).item<double>() / count;
         Assert.Equal(golden["loss"].item<double>(), loss, 1e-6);
     }
 

@@ -63,15 +63,15 @@ public partial class RecipeFileTests
         Assert.Equal(context, RopeScaling.Extend(config, Value("rope-scaling"), null, context).MaxPositions);
 
         var bytes = onCuda ? long.Parse(parts.Groups["memory"].Value, CultureInfo.InvariantCulture) << 30 : 4L << 30;
-        var plan = TrainingPlan.Make(options, bytes);
-        Assert.True(plan.Fits, $"needs {TrainingPlan.Size(plan.Memory.Peak)}");
+        var plan = TrainingPlan.Make(options.Model, options.Method, options.Machine, options.Optimizer.BatchSize, bytes);
+        Assert.True(plan.Fits, $"needs {TrainingPlan.FormatSize(plan.Memory.Peak)}");
         Assert.Null(plan.Warning);
         if (!onCuda)
             return;
         var said = MemoryLine().Match(text.Replace("\n# ", " ", StringComparison.Ordinal));
         Assert.Equal(parts.Groups["memory"].Value, said.Groups["memory"].Value);
-        Assert.Equal(TrainingPlan.Size(plan.Memory.Peak), said.Groups["peak"].Value);
-        Assert.Equal(plan.Memory.Offloaded > 0 ? TrainingPlan.Size(plan.Memory.Offloaded) : "", said.Groups["waiting"].Value);
+        Assert.Equal(TrainingPlan.FormatSize(plan.Memory.Peak), said.Groups["peak"].Value);
+        Assert.Equal(plan.Memory.Offloaded > 0 ? TrainingPlan.FormatSize(plan.Memory.Offloaded) : "", said.Groups["waiting"].Value);
         if (parts.Groups["count"].Value == "8")
             Assert.Equal(0, int.Parse(Value("gradient-accumulation"), CultureInfo.InvariantCulture) % 8);
     }

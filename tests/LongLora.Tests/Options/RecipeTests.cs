@@ -135,7 +135,7 @@ public class RecipeTests
         {
             (nameof(ModelOptions), nameof(ModelOptions.Path)) => "model",
             (nameof(DataOptions), nameof(DataOptions.Sources)) => "data",
-            _ => FineTuneOptionTable.Kebab(property),
+            _ => FineTuneOptionTable.ToKebabCase(property),
         };
 
     [Fact]

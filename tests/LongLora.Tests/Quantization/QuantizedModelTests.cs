@@ -159,8 +159,13 @@ public sealed class QuantizedModelTests : IDisposable
                 b.copy_(SlowNf4.Random(9, [.. b.shape]));
             using var parameters = new ParameterBuffer(set.Weights);
             using var positions = RotaryEmbedding.Create(used.Config, 100);
-            using var pass = new CheckpointedBackward(used);
-            var loss = pass.Run(Ids(), LlamaGoldenTests.Targets(Ids()), new ForwardContext(new ShiftedSparseAttention(32), positions), 0.01)
+            using var pass = new CheckpointedPass(used);
+            var loss = pass.ForwardBackward(
+                    Ids(),
+                    LlamaGoldenTests.Targets(Ids()),
+                    new ForwardContext(new ShiftedSparseAttention(32), positions),
+                    0.01
+                )
                 .item<double>();
             if (ReferenceEquals(used, model))
                 HuggingFaceExporter.Write(_folder["merged"], used, origin);

@@ -92,10 +92,13 @@ public class CombinationTests
         var plain = parameters.Gradients.clone();
         parameters.ClearGradients();
 
-        using var pass = new CheckpointedBackward(model, blocks, offload);
+        using var pass = new CheckpointedPass(model, blocks, offload);
         var count = batch * (length - 1);
-        Assert.True(Math.Abs(loss.item<float>() - pass.Run(ids, targets, context, 1.0 / count).item<double>() / count) < 1e-5, what);
-        foreach (var (name, offset, shape) in parameters.Layout())
+        Assert.True(
+            Math.Abs(loss.item<float>() - pass.ForwardBackward(ids, targets, context, 1.0 / count).item<double>() / count) < 1e-5,
+            what
+        );
+        foreach (var (name, offset, shape) in parameters.Layout)
         {
             var size = shape.Aggregate(1L, (product, s) => product * s);
             Near.AssertRelative(plain.narrow(0, offset, size), parameters.Gradients.narrow(0, offset, size), 1e-4, $"{name} ({what})");

@@ -150,11 +150,11 @@ public class CountedStepTests
                 layer.Update = new CountedUpdate(update, layer, counter);
         }
 
-        using var pass = new CheckpointedBackward(model, blocksPerSegment);
+        using var pass = new CheckpointedPass(model, blocksPerSegment);
         using var positions = RotaryEmbedding.Create(config, length);
         var ids = zeros([batch, length], ScalarType.Int64);
         var attention = new ShiftedSparseAttention(Group);
-        pass.Run(ids, ids.flatten(), new ForwardContext(attention, positions), 1);
+        pass.ForwardBackward(ids, ids.flatten(), new ForwardContext(attention, positions), 1);
 
         var expected = StepFlops.Count(config, attention, tuning, length, batch, blocksPerSegment);
         var scores = 2.0 * batch * config.HeadCount * config.HeadSize * config.LayerCount * attention.MakePattern(length).PairsPerHead;

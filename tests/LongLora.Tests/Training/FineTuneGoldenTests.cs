@@ -49,7 +49,7 @@ public class FineTuneGoldenTests
         using var optimizer = new AdamW(parameters, new AdamWOptions(Beta2: 0.999));
         var schedule = new LearningRateSchedule(ScheduleKind.ConstantWithWarmup, 5, 60);
         IAttention attention = kind == "full" ? new FullAttention() : new ShiftedSparseAttention(256);
-        using var pass = new CheckpointedBackward(model);
+        using var pass = new CheckpointedPass(model);
         using var trainer = new Trainer(model, parameters, optimizer, schedule, attention, pass, new TrainerOptions(60, 1, 2e-3, 0));
 
         double[] losses = Numbers("losses"),
@@ -57,7 +57,7 @@ public class FineTuneGoldenTests
         for (var step = 0; step < 60; step++)
         {
             long[] ids = [.. batches["input_ids"][step].to(ScalarType.Int64).data<long>()];
-            var result = trainer.Step([new Batch(ids, null, 1, 1024)], 2e-3 * schedule.Factor(step))!.Value;
+            var result = trainer.Step([new Batch(ids, null, 1, 1024)], 2e-3 * schedule.GetFactor(step))!.Value;
             Assert.Equal(losses[step], result.Loss, 1e-4);
             Assert.Equal(norms[step], result.GradientNorm, 1e-3 * norms[step]);
         }

@@ -71,9 +71,9 @@ public class GpuPathTests
         loss.backward();
         var plain = parameters.Gradients.clone();
         parameters.ClearGradients();
-        using var pass = new CheckpointedBackward(model, blocks);
+        using var pass = new CheckpointedPass(model, blocks);
         var count = 2 * (Length - 1);
-        Assert.Equal(loss.item<float>(), pass.Run(ids, targets, context, 1.0 / count).item<double>() / count, 1e-5);
+        Assert.Equal(loss.item<float>(), pass.ForwardBackward(ids, targets, context, 1.0 / count).item<double>() / count, 1e-5);
         Near.AssertRelative(plain, parameters.Gradients, 1e-5);
     }
 
@@ -96,8 +96,8 @@ public class GpuPathTests
         {
             model.ComputeType = type;
             parameters.ClearGradients();
-            using var pass = new CheckpointedBackward(model);
-            var loss = pass.Run(ids, targets, context, 1.0 / Length).item<double>() / Length;
+            using var pass = new CheckpointedPass(model);
+            var loss = pass.ForwardBackward(ids, targets, context, 1.0 / Length).item<double>() / Length;
             return (loss, parameters.Gradients.clone());
         }
 
@@ -107,7 +107,7 @@ public class GpuPathTests
         Assert.Equal(ScalarType.Float32, narrow.dtype);
         Assert.True(nn.functional.cosine_similarity(wide, narrow, 0).item<float>() > 0.999f, "gradients in bf16 point elsewhere");
         Assert.All(set.Weights, w => Assert.True(w.Value.dtype == ScalarType.Float32, w.Name));
-        optimizer.Step(1e-3, parameters.GradientNorm());
+        optimizer.Step(1e-3, parameters.ComputeGradientNorm());
     }
 
     // A device that is not the CPU and that has no memory: every operator checks shapes and types, and nothing is computed.
@@ -208,7 +208,7 @@ public class GpuPathTests
             for (var i = 0; i < 3; i++)
             {
                 parameters.Gradients.copy_(parameters.Values.cos());
-                optimizer.Step(0.01, parameters.GradientNorm());
+                optimizer.Step(0.01, parameters.ComputeGradientNorm());
             }
             return cat([parameters.Values, optimizer.FirstMoment, optimizer.SecondMoment]);
         }
@@ -218,24 +218,22 @@ public class GpuPathTests
     [Fact]
     public void Plan_for_a_device_that_is_not_there()
     {
-        FineTuneOptions Options(CudaCompute compute, string device = "cuda:7", ActivationOffload offload = ActivationOffload.Auto) =>
-            FineTuneOptionTable.Defaults with
-            {
-                Model = new() { Path = "llama-2-7b", Context = 32768 },
-                Machine = new()
+        static TrainingPlan Plan(CudaCompute compute, string device, ActivationOffload offload = ActivationOffload.Auto) =>
+            TrainingPlan.Make(
+                new ModelOptions { Path = "llama-2-7b", Context = 32768 },
+                new MethodOptions(),
+                new MachineOptions
                 {
                     Device = device,
                     CudaCompute = compute,
                     ActivationOffload = offload,
                 },
-            };
-        var narrow = TrainingPlan.Make(Options(CudaCompute.Bf16), 80L << 30);
+                available: 80L << 30
+            );
+        var narrow = Plan(CudaCompute.Bf16, "cuda:7");
         Assert.True(narrow.OnCuda && narrow.Fits);
-        Assert.Equal(
-            2 * narrow.Memory.Checkpoints,
-            TrainingPlan.Make(Options(CudaCompute.Tf32, offload: narrow.Offload), 80L << 30).Memory.Checkpoints
-        );
-        Assert.Contains("cuda:N", Assert.Throws<ConfigurationException>(() => TrainingPlan.Make(Options(CudaCompute.Bf16, "gpu"))).Message);
+        Assert.Equal(2 * narrow.Memory.Checkpoints, Plan(CudaCompute.Tf32, "cuda:7", narrow.Offload).Memory.Checkpoints);
+        Assert.Contains("cuda:N", Assert.Throws<ConfigurationException>(() => Plan(CudaCompute.Bf16, "gpu")).Message);
     }
 
     /// <summary>Of the right shapes and types, and no attention: libtorch's has no form without memory.</summary>

@@ -47,7 +47,7 @@ public class PackingTests
             optimizer,
             new LearningRateSchedule(ScheduleKind.ConstantWithWarmup, 0, 1),
             new ShiftedSparseAttention(8),
-            new CheckpointedBackward(model),
+            new CheckpointedPass(model),
             new TrainerOptions(1, 1, 0, 0)
         );
         var (loss, _) = trainer.Step(batches, 0)!.Value;

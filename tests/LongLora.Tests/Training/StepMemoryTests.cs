@@ -64,31 +64,32 @@ public class StepMemoryTests
         Assert.Equal(1, first / second, 0.02);
     }
 
-    private static FineTuneOptions Options(int context, ActivationOffload offload = ActivationOffload.Auto) =>
-        FineTuneOptionTable.Defaults with
-        {
-            Model = new() { Path = "llama-2-7b", Context = context },
-            Machine = new() { Device = "cpu", ActivationOffload = offload },
-        };
+    private static TrainingPlan Plan(int context, long available, ActivationOffload offload = ActivationOffload.Auto) =>
+        TrainingPlan.Make(
+            new ModelOptions { Path = "llama-2-7b", Context = context },
+            new MethodOptions(),
+            new MachineOptions { Device = "cpu", ActivationOffload = offload },
+            available: available
+        );
 
     [Fact]
     public void Plan_largest_context_fits_and_the_next_does_not()
     {
         const long available = 48L << 30;
-        var plan = TrainingPlan.Make(Options(8192, ActivationOffload.None), available);
+        var plan = Plan(8192, available, ActivationOffload.None);
         Assert.True(plan.Fits);
         plan.RequireFit();
         var largest = plan.LargestContext!.Value;
         Assert.InRange(largest, 8192, 200_000);
-        Assert.True(TrainingPlan.Make(Options(largest, ActivationOffload.None), available).Fits);
-        Assert.False(TrainingPlan.Make(Options(largest + 1024, ActivationOffload.None), available).Fits);
-        Assert.True(TrainingPlan.Make(Options(8192, ActivationOffload.Disk), available).LargestContext > largest);
+        Assert.True(Plan(largest, available, ActivationOffload.None).Fits);
+        Assert.False(Plan(largest + 1024, available, ActivationOffload.None).Fits);
+        Assert.True(Plan(8192, available, ActivationOffload.Disk).LargestContext > largest);
     }
 
     [Fact]
     public void Plan_that_does_not_fit_says_what_would()
     {
-        var plan = TrainingPlan.Make(Options(1_000_000, ActivationOffload.None), 32L << 30);
+        var plan = Plan(1_000_000, 32L << 30, ActivationOffload.None);
         var told = Assert.Throws<ConfigurationException>(plan.RequireFit).Message;
         foreach (
             var part in new[]
@@ -106,17 +107,17 @@ public class StepMemoryTests
     [Fact]
     public void Plan_that_fits_narrowly_warns_of_what_will_happen()
     {
-        TrainingPlan Plan(long bytes) => TrainingPlan.Make(Options(32768, ActivationOffload.Disk), bytes);
-        Assert.Null(Plan(64L << 30).Warning);
-        var memory = Plan(64L << 30).Memory;
-        Assert.Contains("may run out of memory", Plan((memory.Peak - memory.Weights) * 21 / 20).Warning);
+        static TrainingPlan With(long bytes) => Plan(32768, bytes, ActivationOffload.Disk);
+        Assert.Null(With(64L << 30).Warning);
+        var memory = With(64L << 30).Memory;
+        Assert.Contains("may run out of memory", With((memory.Peak - memory.Weights) * 21 / 20).Warning);
     }
 
     [Fact]
     public void Plan_auto_leaves_memory_where_activations_would_take_half_of_it()
     {
-        Assert.Equal(ActivationOffload.None, TrainingPlan.Make(Options(4096), 64L << 30).Offload);
-        var longer = TrainingPlan.Make(Options(131072), 64L << 30);
+        Assert.Equal(ActivationOffload.None, Plan(4096, 64L << 30).Offload);
+        var longer = Plan(131072, 64L << 30);
         Assert.Equal(ActivationOffload.Disk, longer.Offload);
         Assert.True(longer.Memory.Offloaded > 32L << 30);
     }
@@ -124,11 +125,17 @@ public class StepMemoryTests
     [Fact]
     public void Plan_whose_activations_find_no_room_on_disk_is_refused()
     {
-        var plan = TrainingPlan.Make(Options(131072), 64L << 30);
+        var plan = Plan(131072, 64L << 30);
         plan.RequireRoom("'/scratch'", plan.Memory.Offloaded);
         var told = Assert.Throws<ConfigurationException>(() => plan.RequireRoom("'/scratch'", 20L << 30)).Message;
         foreach (
-            var part in new[] { TrainingPlan.Size(plan.Memory.Offloaded), "'/scratch' has 20.0 GiB", "TMPDIR", "--check-memory false" }
+            var part in new[]
+            {
+                TrainingPlan.FormatSize(plan.Memory.Offloaded),
+                "'/scratch' has 20.0 GiB",
+                "TMPDIR",
+                "--check-memory false",
+            }
         )
             Assert.Contains(part, told);
     }
@@ -136,7 +143,7 @@ public class StepMemoryTests
     [Fact]
     public void Plan_whose_weights_find_no_room_says_so()
     {
-        var plan = TrainingPlan.Make(Options(8192), 12L << 30);
+        var plan = Plan(8192, 12L << 30);
         Assert.True(plan.Fits);
         Assert.Contains("12.6 GiB of weights", plan.Warning);
         Assert.Contains("read from the disk again", plan.Warning);

@@ -9,9 +9,7 @@ namespace LongLora.Data;
 public sealed class BatchSampler
 {
     private readonly TokenStore _tokens;
-    private readonly int _batchSize,
-        _rank,
-        _world;
+    private readonly int _batchSize;
     private readonly BatchLayout _layout;
     private readonly IReadOnlyList<StoredCorpus> _corpora;
     private readonly UnitOrder _order;
@@ -22,8 +20,6 @@ public sealed class BatchSampler
     /// <param name="batchSize">B, sequences in a batch.</param>
     /// <param name="seed">Seed of the order.</param>
     /// <param name="shuffle">Whether to shuffle; otherwise sequences come as they lie.</param>
-    /// <param name="rank">Of several processes, this one: it gets every <paramref name="world"/>-th batch.</param>
-    /// <param name="world">Number of processes; together they see what one process with as many micro-batches sees.</param>
     /// <param name="layout">How the corpus becomes rows.</param>
     /// <param name="weights">How often each of the store's corpora is seen in one pass, above 0; null for once each.</param>
     /// <exception cref="DataException">The corpus is shorter than one sequence, or an example is longer.</exception>
@@ -33,20 +29,18 @@ public sealed class BatchSampler
         int batchSize,
         long seed,
         bool shuffle = true,
-        int rank = 0,
-        int world = 1,
         BatchLayout layout = BatchLayout.Stream,
         IReadOnlyList<double>? weights = null
     )
     {
-        (_tokens, Context, _batchSize, _rank, _world, _layout) = (tokens, context, batchSize, rank, world, layout);
+        (_tokens, Context, _batchSize, _layout) = (tokens, context, batchSize, layout);
         if (weights is not null && weights.Count != tokens.Corpora.Count)
             throw new ConfigurationException($"{weights.Count} weights were given for {tokens.Corpora.Count} corpora with text in them.");
         // Where all count alike, a sequence may begin in one source and end in the next: the text is one.
         var alike = weights is null || weights.All(w => w == 1);
         _corpora = alike ? [new StoredCorpus(0, tokens.Documents.Count, 0, tokens.Count)] : tokens.Corpora;
-        _order = new UnitOrder([.. _corpora.Select(Units)], alike ? [1] : weights!, seed, shuffle);
-        SequenceCount = _order.Count(0);
+        _order = new UnitOrder([.. _corpora.Select(CountUnits)], alike ? [1] : weights!, seed, shuffle);
+        SequenceCount = _order.CountUnits(0);
         if (SequenceCount == 0)
             throw new DataException(
                 $"The data has {tokens.Count} tokens, but one training sequence takes {context}. Add text, or train with a smaller context."
@@ -64,20 +58,11 @@ public sealed class BatchSampler
     /// <summary>Where the sampler stands. Setting it goes back, or on, to that place.</summary>
     public BatchSamplerState State { get; set; }
 
-    /// <summary>The next batch of this process.</summary>
-    public Batch Next()
-    {
-        Batch? mine = null;
-        for (var process = 0; process < _world; process++)
-        {
-            var units = _layout == BatchLayout.Examples ? NextExamples() : [.. Enumerable.Range(0, _batchSize).Select(_ => NextUnit())];
-            if (process == _rank)
-                mine = _layout == BatchLayout.Examples ? Pack(units) : Cut(units);
-        }
-        return mine!;
-    }
+    /// <summary>The next batch.</summary>
+    public Batch Next() =>
+        _layout == BatchLayout.Examples ? Pack(NextExamples()) : Cut([.. Enumerable.Range(0, _batchSize).Select(_ => NextUnit())]);
 
-    private long Units(StoredCorpus corpus) => _layout == BatchLayout.Examples ? corpus.DocumentCount : corpus.Length / Context;
+    private long CountUnits(StoredCorpus corpus) => _layout == BatchLayout.Examples ? corpus.DocumentCount : corpus.Length / Context;
 
     private Batch Cut(List<(int Corpus, long Unit)> sequences)
     {
@@ -90,11 +75,11 @@ public sealed class BatchSampler
             if (labels is not null)
                 _tokens.CopyLabels(starts[row], labels.AsSpan(row * Context, Context));
         }
-        return new Batch(ids, labels, starts.Count, Context, _layout == BatchLayout.Documents ? starts.ConvertAll(DocumentLengths) : null);
+        return new Batch(ids, labels, starts.Count, Context, _layout == BatchLayout.Documents ? starts.ConvertAll(MeasureDocuments) : null);
     }
 
     // Documents of a sequence; each has the separator that ends it.
-    private IReadOnlyList<int> DocumentLengths(long start)
+    private IReadOnlyList<int> MeasureDocuments(long start)
     {
         var lengths = new List<int>();
         var end = start + Context;
@@ -117,7 +102,7 @@ public sealed class BatchSampler
         {
             var before = State;
             var (corpus, unit) = NextUnit();
-            var length = Document(corpus, unit).Length;
+            var length = FindDocument(corpus, unit).Length;
             if (length > room)
             {
                 State = before;
@@ -130,7 +115,7 @@ public sealed class BatchSampler
 
     private Batch Pack(List<(int Corpus, long Unit)> examples)
     {
-        var documents = examples.ConvertAll(e => Document(e.Corpus, e.Unit));
+        var documents = examples.ConvertAll(e => FindDocument(e.Corpus, e.Unit));
         var lengths = documents.ConvertAll(d => (int)d.Length);
         var ids = new long[lengths.Sum()];
         var labels = new long[ids.Length];
@@ -144,15 +129,15 @@ public sealed class BatchSampler
         return new Batch(ids, labels, 1, ids.Length, [lengths]) { Context = Context };
     }
 
-    private StoredDocument Document(int corpus, long unit) => _tokens.Documents[_corpora[corpus].FirstDocument + (int)unit];
+    private StoredDocument FindDocument(int corpus, long unit) => _tokens.Documents[_corpora[corpus].FirstDocument + (int)unit];
 
     private (int Corpus, long Unit) NextUnit()
     {
         var state = State;
-        while (state.Index >= _order.Count(state.Epoch))
+        while (state.Index >= _order.CountUnits(state.Epoch))
             state = state with { Epoch = state.Epoch + 1, Index = 0 };
         State = state with { Index = state.Index + 1 };
-        return _order.Unit(state.Epoch, state.Index);
+        return _order.FindUnit(state.Epoch, state.Index);
     }
 
     private void CheckLengths()

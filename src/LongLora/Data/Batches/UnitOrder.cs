@@ -12,31 +12,31 @@ namespace LongLora.Data;
 /// <param name="shuffle">Whether to shuffle; otherwise units come as they lie, corpus after corpus.</param>
 internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double> weights, long seed, bool shuffle)
 {
-    private readonly long[] _starts = [.. Starts(counts)];
+    private readonly long[] _starts = [.. FindStarts(counts)];
     private int[]? _order;
     private long _epoch = -1;
 
     /// <summary>Units in one pass.</summary>
-    public long Count(long epoch) => counts.Select((count, corpus) => Drawn(corpus, epoch + 1) - Drawn(corpus, epoch)).Sum();
+    public long CountUnits(long epoch) => counts.Select((count, corpus) => CountDrawn(corpus, epoch + 1) - CountDrawn(corpus, epoch)).Sum();
 
     /// <summary>The unit at one place of one pass.</summary>
-    public (int Corpus, long Unit) Unit(long epoch, long index)
+    public (int Corpus, long Unit) FindUnit(long epoch, long index)
     {
-        var unit = Order(epoch)[index];
+        var unit = GetOrder(epoch)[index];
         var corpus = Array.FindLastIndex(_starts, start => start <= unit);
         // Corpora without a unit begin where the next one does; the last of those that begin there has it.
         return (corpus, unit - _starts[corpus]);
     }
 
     // How many units of a corpus all passes before this one have seen.
-    private long Drawn(int corpus, long epoch) =>
+    private long CountDrawn(int corpus, long epoch) =>
         weights[corpus] == 1 ? epoch * counts[corpus] : (long)Math.Round(epoch * weights[corpus] * counts[corpus]);
 
-    private int[] Order(long epoch)
+    private int[] GetOrder(long epoch)
     {
         if (_order is not null && _epoch == epoch)
             return _order;
-        var count = Count(epoch);
+        var count = CountUnits(epoch);
         if (count > int.MaxValue || _starts[^1] + counts[^1] > int.MaxValue)
             throw new DataException(
                 $"The data has {count} sequences in a pass; at most {int.MaxValue} can be shuffled. Use a larger context, or less data."
@@ -46,7 +46,7 @@ internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double
         for (var corpus = 0; corpus < counts.Count; corpus++)
             at = Draw(order, at, corpus, epoch);
         if (shuffle)
-            Generator(seed, epoch).Shuffle<int>(order);
+            MakeGenerator(seed, epoch).Shuffle<int>(order);
         (_order, _epoch) = (order, epoch);
         return order;
     }
@@ -55,14 +55,14 @@ internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double
     {
         int[]? own = null;
         var round = -1L;
-        for (var drawn = Drawn(corpus, epoch); drawn < Drawn(corpus, epoch + 1); drawn++)
+        for (var drawn = CountDrawn(corpus, epoch); drawn < CountDrawn(corpus, epoch + 1); drawn++)
         {
             var (r, place) = Math.DivRem(drawn, counts[corpus]);
             // Which half comes first is chosen by chance too, anew each time a corpus is gone through.
             if (r != round && shuffle && weights[corpus] != 1)
             {
                 own = [.. Enumerable.Range(0, (int)counts[corpus])];
-                Generator(seed ^ (corpus + 1) * 0x2545F4914F6CDD1D, r).Shuffle<int>(own);
+                MakeGenerator(seed ^ (corpus + 1) * 0x2545F4914F6CDD1D, r).Shuffle<int>(own);
             }
             round = r;
             order[at++] = (int)(_starts[corpus] + (own?[place] ?? place));
@@ -70,9 +70,10 @@ internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double
         return at;
     }
 
-    private static SplitMix64 Generator(long seed, long epoch) => new((ulong)seed * 0x9E3779B97F4A7C15 + (ulong)epoch * 0xD1B54A32D192ED03);
+    private static SplitMix64 MakeGenerator(long seed, long epoch) =>
+        new((ulong)seed * 0x9E3779B97F4A7C15 + (ulong)epoch * 0xD1B54A32D192ED03);
 
-    private static IEnumerable<long> Starts(IReadOnlyList<long> counts)
+    private static IEnumerable<long> FindStarts(IReadOnlyList<long> counts)
     {
         var start = 0L;
         foreach (var count in counts)

@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Tests.Training;
 
-public class CheckpointedBackwardTests
+public class CheckpointedPassTests
 {
     private static Tensor Ids(int rows, int length, int seed = 1)
     {
@@ -61,8 +61,8 @@ public class CheckpointedBackwardTests
         )
         {
             parameters.ClearGradients();
-            using var pass = new CheckpointedBackward(model, blocks, offload);
-            var loss = pass.Run(ids, targets, context, 1.0 / 98).item<double>() / 98;
+            using var pass = new CheckpointedPass(model, blocks, offload);
+            var loss = pass.ForwardBackward(ids, targets, context, 1.0 / 98).item<double>() / 98;
             Assert.Equal(plainLoss.item<float>(), loss, 1e-6);
             Near.AssertRelative(plain, parameters.Gradients, 1e-5, $"{blocks} blocks a span, {offload}");
             first ??= parameters.Gradients.clone();
@@ -106,8 +106,8 @@ public class CheckpointedBackwardTests
         }
         var plain = parameters.Gradients.clone();
         parameters.ClearGradients();
-        using var pass = new CheckpointedBackward(model);
-        pass.Run(ids, targets, context, 1.0 / (length - 1));
+        using var pass = new CheckpointedPass(model);
+        pass.ForwardBackward(ids, targets, context, 1.0 / (length - 1));
         Near.AssertRelative(plain, parameters.Gradients, 1e-5);
     }
 
@@ -120,14 +120,14 @@ public class CheckpointedBackwardTests
         using var optimizer = new AdamW(parameters, new AdamWOptions());
         using var positions = RotaryEmbedding.Create(model.Config, 50);
         var context = new ForwardContext(new ShiftedSparseAttention(16), positions);
-        using var pass = new CheckpointedBackward(model);
+        using var pass = new CheckpointedPass(model);
         static long Live() => DisposeScopeManager.Statistics.TensorStatistics.ThreadTotalLiveCount;
         using var ids = Ids(2, 50);
         using var targets = LlamaGoldenTests.Targets(ids);
         void Step()
         {
-            pass.Run(ids, targets, context, 1.0 / 98).Dispose();
-            optimizer.Step(1e-3, parameters.GradientNorm());
+            pass.ForwardBackward(ids, targets, context, 1.0 / 98).Dispose();
+            optimizer.Step(1e-3, parameters.ComputeGradientNorm());
         }
         Step();
         var before = Live();

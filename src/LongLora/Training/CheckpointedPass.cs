@@ -20,7 +20,7 @@ namespace LongLora.Training;
 /// <param name="model">The model; gradients are added to its trained weights.</param>
 /// <param name="blocksPerSegment">Blocks between two kept inputs, at least 1.</param>
 /// <param name="offload">Where activations wait.</param>
-public sealed class CheckpointedBackward(
+public sealed class CheckpointedPass(
     CausalLanguageModel model,
     int blocksPerSegment = 1,
     ActivationOffload offload = ActivationOffload.None
@@ -29,13 +29,15 @@ public sealed class CheckpointedBackward(
     private readonly Workspace _workspace = new();
     private long? _free;
 
-    /// <summary>Adds the gradients of the summed loss, times <paramref name="scale"/>, to the trained weights.</summary>
+    /// <summary>
+    /// Runs the model forward and backward: adds the gradients of the summed loss, times <paramref name="scale"/>, to the trained weights.
+    /// </summary>
     /// <param name="ids">[B, L].</param>
     /// <param name="targets">[B L] the id to predict at each place; negative where there is nothing to predict.</param>
     /// <param name="context">Attention and positions.</param>
     /// <param name="scale">Factor on the gradients, usually 1 / targets in the whole optimizer step.</param>
     /// <returns>Sum of -log p(target), [] fp64; the caller disposes it.</returns>
-    public Tensor Run(Tensor ids, Tensor targets, ForwardContext context, double scale)
+    public Tensor ForwardBackward(Tensor ids, Tensor targets, ForwardContext context, double scale)
     {
         CausalLanguageModel.CheckIds(ids, context);
         if (targets.numel() != ids.numel())
@@ -45,7 +47,7 @@ public sealed class CheckpointedBackward(
         // Asked once: after a step libtorch holds on to a GPU's memory, and what is free would seem less.
         _free ??= MemoryMeter.GetAvailableBytes(model.Device.type, model.Device.index) - MemoryMeter.GetCurrentBytes(model.Device);
         using var kept = ActivationStore.Create(
-            ActivationStore.Resolve(offload, KeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA),
+            ActivationStore.Resolve(offload, CountKeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA),
             model.Device
         );
         var hidden = HostMemory.AllocateApart(() => model.Embedding.Forward(ids, model.ComputeType));
@@ -111,7 +113,7 @@ public sealed class CheckpointedBackward(
         BlockPass.Backward(model.Blocks[block], kept.Pop(), new AttentionResult(output, logSumExp), gradient, context, _workspace);
     }
 
-    private long KeptBytes(long tokens)
+    private long CountKeptBytes(long tokens)
     {
         long spans = (model.Blocks.Count + blocksPerSegment - 1) / blocksPerSegment;
         var config = model.Config;

@@ -1,0 +1,30 @@
+using LongLora.Configs;
+using LongLora.Models;
+using LongLora.Positions;
+
+namespace LongLora.Training;
+
+/// <summary>The rotary tables of a training run, made when they are first asked for and kept for the whole run.</summary>
+/// <param name="model">Gives the config and the device.</param>
+internal sealed class PositionTables(CausalLanguageModel model) : IDisposable
+{
+    private readonly Dictionary<int, RotaryEmbedding> _tables = [];
+
+    /// <summary>The config whose positions these are.</summary>
+    internal ModelConfig Config => model.Config;
+
+    /// <summary>Positions 0, 1, ... scaled for a text of <paramref name="context"/> tokens; they stay this object's.</summary>
+    internal RotaryEmbedding GetTables(int context)
+    {
+        if (!_tables.TryGetValue(context, out var tables))
+            _tables[context] = tables = RotaryEmbedding.Create(model.Config, context, model.Device);
+        return tables;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var tables in _tables.Values)
+            tables.Dispose();
+    }
+}

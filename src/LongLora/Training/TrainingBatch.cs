@@ -1,0 +1,81 @@
+using LongLora.Data;
+using LongLora.Positions;
+using static TorchSharp.torch;
+
+namespace LongLora.Training;
+
+// B rows, L tokens in a row
+
+/// <summary>A batch as a training step takes it: what each token is to predict, and at which position it stands.</summary>
+/// <param name="batch">The tokens.</param>
+internal sealed class TrainingBatch(Batch batch)
+{
+    private readonly long[] _targets = ShiftLabels(batch);
+
+    /// <summary>Counts the tokens that have something to predict.</summary>
+    internal long CountTargets() => _targets.LongCount(id => id >= 0);
+
+    /// <summary>Lengths of the documents in each row that do not see each other; null where a row is one text.</summary>
+    internal IReadOnlyList<IReadOnlyList<int>>? DocumentLengths => batch.DocumentLengths;
+
+    /// <summary>Cuts some batches of a run into short windows: which ones depends on their number alone.</summary>
+    /// <param name="batch">The batch.</param>
+    /// <param name="number">Its number in the run, from 0; after a resume it is the same.</param>
+    /// <param name="share">Share of the batches that are cut, 0 to 1; they are evenly spread.</param>
+    /// <param name="window">Tokens in a short window.</param>
+    internal static Batch Shorten(Batch batch, long number, double share, int window) =>
+        Math.Floor((number + 1) * share) > Math.Floor(number * share) ? batch.Cut(window) : batch;
+
+    /// <summary>Makes the token ids, [B, L].</summary>
+    internal Tensor MakeIds(Device device) => tensor(batch.InputIds, [batch.BatchSize, batch.Length], device: device);
+
+    /// <summary>Makes the id to predict at each position, [B L]; negative where there is nothing to predict.</summary>
+    internal Tensor MakeTargets(Device device) => tensor(_targets, device: device);
+
+    /// <summary>Chooses the positions of all tokens; the caller disposes them.</summary>
+    /// <remarks>
+    /// Positions are scaled for the context that the run trains for, not for a row's length, and begin at 0 in each document. Where the
+    /// scaling depends on the length of the text, documents that fit into the original context have its positions, as at inference.
+    /// </remarks>
+    internal RotaryEmbedding ChoosePositions(PositionTables tables, Device device)
+    {
+        if (batch.DocumentLengths is null)
+            return tables.GetTables(batch.Context).Narrow(0, batch.Length);
+        var original = RopeScaling.GetOriginalContext(tables.Config);
+        var isMixed = RopeScaling.DependsOnLength(tables.Config) && original < batch.Context;
+        var positions = new long[batch.InputIds.Length];
+        var at = 0;
+        foreach (var length in batch.DocumentLengths.SelectMany(row => row))
+        {
+            var first = isMixed && length > original ? original : 0;
+            for (var i = 0; i < length; i++)
+                positions[at++] = first + i;
+        }
+        using var chosen = tensor(positions, [batch.BatchSize, batch.Length], device: device);
+        if (!isMixed)
+            return tables.GetTables(batch.Context).At(chosen);
+        using var both = RotaryEmbedding.Join(tables.GetTables(original), tables.GetTables(batch.Context));
+        return both.At(chosen);
+    }
+
+    // Label t is the target of position t - 1; the last position of a document has none.
+    private static long[] ShiftLabels(Batch batch)
+    {
+        var labels = batch.Labels ?? batch.InputIds;
+        var targets = new long[labels.Length];
+        for (var row = 0; row < batch.BatchSize; row++)
+        {
+            var start = row * batch.Length;
+            labels.AsSpan(start + 1, batch.Length - 1).CopyTo(targets.AsSpan(start));
+            targets[start + batch.Length - 1] = TrainingExample.IgnoredLabel;
+            var end = 0;
+            foreach (var length in batch.DocumentLengths?[row] ?? [])
+            {
+                end += length;
+                if (end > 0)
+                    targets[start + end - 1] = TrainingExample.IgnoredLabel;
+            }
+        }
+        return targets;
+    }
+}

@@ -1,0 +1,175 @@
+using LongLora.Options;
+using LongLora.Runs;
+using LongLora.Training;
+
+namespace LongLora.Tests.Options;
+
+/// <summary>What each option changes, and the texts that are made from that: they stand in files of earlier runs.</summary>
+public class OptionEffectTests
+{
+    [Fact]
+    public void Effect_of_every_option_is_the_one_that_was_decided()
+    {
+        var expected = new Dictionary<OptionEffect, string[]>
+        {
+            [OptionEffect.None] =
+            [
+                "model",
+                "from-scratch",
+                "tokenizer",
+                "data",
+                "output",
+                "resume",
+                "token-cache",
+                "save-every",
+                "keep-checkpoints",
+                "device",
+                "blocks-per-segment",
+                "activation-offload",
+                "check-memory",
+            ],
+            [OptionEffect.Tokens] = ["task"],
+            [OptionEffect.AnswerTokens] = ["template", "columns"],
+            [OptionEffect.TextTokens] = ["token-bytes"],
+            [OptionEffect.AnswerTokens | OptionEffect.Numbers] = ["context"],
+            [OptionEffect.Numbers] =
+            [
+                "attention",
+                "group-ratio",
+                "group-size",
+                "tuning",
+                "rank",
+                "alpha",
+                "target-modules",
+                "adapter-kind",
+                "rslora",
+                "pissa-iterations",
+                "train-embeddings",
+                "train-norms",
+                "rope-scaling",
+                "rope-factor",
+                "short-share",
+                "steps",
+                "batch-size",
+                "gradient-accumulation",
+                "learning-rate",
+                "warmup-steps",
+                "schedule",
+                "weight-decay",
+                "beta1",
+                "beta2",
+                "epsilon",
+                "max-grad-norm",
+                "seed",
+                "shuffle",
+                "keep-documents-apart",
+                "cuda-compute",
+                "quantization",
+            ],
+        };
+        Assert.Equal(
+            expected.SelectMany(e => e.Value.Select(name => (name, e.Key))).OrderBy(e => e.name, StringComparer.Ordinal),
+            FineTuneOptionTable.All.Select(o => (name: o.Name, o.Effect)).OrderBy(e => e.name, StringComparer.Ordinal)
+        );
+    }
+
+    private static readonly string[] s_beforeSteps =
+    [
+        "task: text",
+        "context: 4096",
+        "attention: shifted-sparse",
+        "group-ratio: 0.25",
+        "group-size: ",
+        "tuning: lora-plus",
+        "rank: 8",
+        "alpha: 16",
+        "target-modules: attention",
+        "train-embeddings: ",
+        "train-norms: ",
+        "rope-scaling: auto",
+        "rope-factor: ",
+        "short-share: 0",
+    ];
+
+    private static readonly string[] s_afterSteps =
+    [
+        "batch-size: 1",
+        "gradient-accumulation: 8",
+        "learning-rate: 2e-05",
+        "warmup-steps: 20",
+    ];
+
+    private static readonly string[] s_afterSchedule =
+    [
+        "weight-decay: 0",
+        "beta1: 0.9",
+        "beta2: 0.95",
+        "epsilon: 1e-08",
+        "max-grad-norm: 1",
+        "seed: 42",
+        "shuffle: true",
+        "keep-documents-apart: false",
+        "template: auto",
+        "columns: ",
+        "token-bytes: ",
+        "cuda-compute: bf16",
+        "quantization: none",
+    ];
+
+    [Fact]
+    public void Fingerprint_has_options_that_earlier_runs_did_not_know_where_they_say_something()
+    {
+        const string recipe = "{model: m, data: [d], context: 4096, output: o, adapter-kind: pissa, pissa-iterations: 4, rslora: true}";
+        var options = Recipe.Parse(recipe, "test", FineTuneOptionTable.Defaults);
+        string[] expected = ["adapter-kind: pissa", "rslora: true", "pissa-iterations: 4"];
+        Assert.Equal(expected, RunDirectory.DescribeOptions(options).Intersect(expected));
+    }
+
+    // Written by the first version into every checkpoint: a resume compares it as it is.
+    [Fact]
+    public void Fingerprint_of_the_options_is_that_of_earlier_runs()
+    {
+        var options = Recipe.Parse("{model: m, data: [d], context: 4096, output: o}", "test", FineTuneOptionTable.Defaults);
+        Assert.Equal(
+            [.. s_beforeSteps, .. s_afterSteps, "schedule: constant-with-warmup", .. s_afterSchedule],
+            RunDirectory.DescribeOptions(options)
+        );
+        options = options with { Optimizer = options.Optimizer with { Schedule = ScheduleKind.Linear } };
+        Assert.Equal(
+            [.. s_beforeSteps, "steps: 1000", .. s_afterSteps, "schedule: linear", .. s_afterSchedule],
+            RunDirectory.DescribeOptions(options)
+        );
+    }
+
+    [Fact]
+    public void Options_in_the_key_of_cached_tokens_are_those_of_the_task()
+    {
+        static IEnumerable<string> Keys(OptionEffect tokens) =>
+            FineTuneOptionTable.All.Where(o => o.Effect.HasFlag(tokens)).Select(o => o.Name);
+        Assert.Equal(["task", "token-bytes"], Keys(OptionEffect.TextTokens));
+        Assert.Equal(["task", "context", "template", "columns"], Keys(OptionEffect.AnswerTokens));
+    }
+
+    // What longlora plan leaves out.
+    [Fact]
+    public void Options_of_data_and_run_are_those_that_a_plan_does_not_need() =>
+        Assert.Equal(
+            [
+                "task",
+                "data",
+                "output",
+                "resume",
+                "seed",
+                "shuffle",
+                "keep-documents-apart",
+                "template",
+                "columns",
+                "token-bytes",
+                "token-cache",
+                "save-every",
+                "keep-checkpoints",
+                "check-memory",
+            ],
+            FineTuneOptionTable.All.Where(o => o.Part is OptionPart.Data or OptionPart.Run).Select(o => o.Name)
+        );
+}
