@@ -21,6 +21,7 @@ public sealed class DoraAdapter : LoraAdapter
     /// <summary>What is behind the layer's name in that of its magnitudes; PEFT has no <c>.weight</c> there.</summary>
     internal const string MagnitudeSuffix = ".lora_magnitude_vector";
 
+    private readonly Lock _known = new();
     private Tensor? _squares, // of W's rows, [O] fp64
         _norms; // [O], of the values below
     private (Tensor A, long VersionOfA, Tensor B, long VersionOfB)? _normsOf;
@@ -112,19 +113,22 @@ public sealed class DoraAdapter : LoraAdapter
         using var noGradient = no_grad();
         if (A.IsTrained || B.IsTrained)
             return ComputeNorms(projection, outputs);
-        var (versionOfA, versionOfB) = (Dispatcher.GetVersion(A.Value), Dispatcher.GetVersion(B.Value));
-        var isKnown =
-            _normsOf is var (a, ofA, b, ofB)
-            && ReferenceEquals(a, A.Value)
-            && ofA == versionOfA
-            && ReferenceEquals(b, B.Value)
-            && ofB == versionOfB;
-        if (_norms is null || !isKnown)
+        lock (_known)
         {
-            _norms?.Dispose();
-            (_norms, _normsOf) = (ComputeNorms(projection, null).DetachFromDisposeScope(), (A.Value, versionOfA, B.Value, versionOfB));
+            var (versionOfA, versionOfB) = (Dispatcher.GetVersion(A.Value), Dispatcher.GetVersion(B.Value));
+            var isKnown =
+                _normsOf is var (a, ofA, b, ofB)
+                && ReferenceEquals(a, A.Value)
+                && ofA == versionOfA
+                && ReferenceEquals(b, B.Value)
+                && ofB == versionOfB;
+            if (_norms is null || !isKnown)
+            {
+                _norms?.Dispose();
+                (_norms, _normsOf) = (ComputeNorms(projection, null).DetachFromDisposeScope(), (A.Value, versionOfA, B.Value, versionOfB));
+            }
+            return outputs.Of(_norms.alias(), 0);
         }
-        return outputs.Of(_norms.alias(), 0);
     }
 
     private Tensor ComputeNorms(IProjection projection, FeatureSlice? outputs)

@@ -287,8 +287,8 @@ internal sealed class PeftConfig
             return PeftStart.Plain;
         return start switch
         {
+            _ when start.Equals("olora", StringComparison.OrdinalIgnoreCase) => PeftStart.Olora,
             "pissa" => PeftStart.Pissa,
-            "olora" => PeftStart.Olora,
             _ => throw Refuse(
                 "init_lora_weights",
                 $"known are true, {string.Join(", ", s_plainStarts)}, pissa and olora. "

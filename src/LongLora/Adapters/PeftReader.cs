@@ -154,6 +154,11 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
                 "the base has lost a part of its full-precision weights, and it is quantised. Merge the adapter into the base as it "
                     + "was published, or save it from PEFT as plain LoRA"
             );
+        if (config.Start != PeftStart.Plain && IsTied && layers.Contains(model.Head))
+            throw config.Refuse(
+                "init_lora_weights",
+                $"target_modules has the tied head '{Head}', whose table PEFT changes for the embeddings too"
+            );
         if (hasTable && (config.IsDora || config.HasLoraBias || config.Start != PeftStart.Plain))
             throw config.Refuse(
                 config.IsDora ? "use_dora"

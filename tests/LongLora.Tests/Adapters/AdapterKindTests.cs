@@ -395,4 +395,19 @@ public sealed class AdapterKindTests : IDisposable
         var distance = (gradients[1] - gradients[0]).pow(2).sum().sqrt() / gradients[0].pow(2).sum().sqrt();
         Assert.InRange(distance.item<float>(), 1e-5, 0.05);
     }
+
+    [Fact]
+    public void Gguf_model_has_a_head_of_its_own_where_it_is_tied_no_more()
+    {
+        using var scope = NewDisposeScope();
+        foreach (var (kind, own) in new[] { ("tied_modules_to_save", true), ("tied_trainable_tokens", false) })
+        {
+            using var golden = GoldenTensors.Read(Path.Combine(PeftGoldenTests.Folder(kind), "golden.safetensors"));
+            using var model = PeftGoldenTests.Base("base_tied", out var origin);
+            using var set = PeftFormat.Attach(PeftGoldenTests.Folder(kind), model);
+            var file = GgufExporter.Write(_folder[kind], model, origin, GgufType.F32, withTokenizer: false);
+            Assert.Equal(own, file.Tensors.ContainsKey("output.weight"));
+            Near.AssertEqual(golden["merged.model.embed_tokens.weight"], file.Open("token_embd.weight"), 1e-6, kind);
+        }
+    }
 }
