@@ -33,7 +33,7 @@ public class LayerBenchmarks
     [GlobalSetup]
     public void Setup()
     {
-        var config = StepBenchmark.SmallLlama(Length);
+        var config = StepBenchmark.CreateSmallLlama(Length);
         _model = ModelLoader.Create(config, seed: 0);
         _adapters = AdapterSet.Attach(_model, new AdapterOptions(), seed: 0);
         _parameters = new ParameterBuffer(_adapters.Weights);

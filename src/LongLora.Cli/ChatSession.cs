@@ -7,7 +7,7 @@ using LongLora.Tokenization;
 
 namespace LongLora.Cli;
 
-/// <summary>A conversation with a model: what was said, and the documents that go before the next question.</summary>
+/// <summary>A conversation with a model: its messages, and the documents that go before the next question.</summary>
 internal sealed class ChatSession(ChatModel model, GenerationOptions options)
 {
     private static readonly JsonSerializerOptions s_json = new()
@@ -22,12 +22,12 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
 
     internal ChatModel Model => model;
 
-    /// <summary>Tokens of the conversation as the model read it last, with its answer.</summary>
+    /// <summary>Number of tokens in the conversation as the model last read it, with its answer.</summary>
     internal int Used { get; private set; }
 
     /// <summary>
-    /// Told before everything else; an empty text takes it away. It begins the conversation again, since what was said was said without
-    /// it.
+    /// Sets the text that the model reads before everything else; an empty text removes it. The conversation starts again, because its
+    /// messages were written without the text.
     /// </summary>
     internal void SetSystem(string text)
     {
@@ -35,7 +35,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
         _system = text.Length > 0 ? text : null;
         try
         {
-            model.Encode(Conversation([], "?"));
+            model.Encode(MakeConversation([], "?"));
         }
         catch
         {
@@ -47,25 +47,27 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
     }
 
     /// <summary>Puts a document before the next question, if it fits.</summary>
-    /// <returns>Its tokens.</returns>
-    /// <exception cref="DataException">It cannot be read, or the context has no room for it.</exception>
+    /// <returns>Its number of tokens.</returns>
+    /// <exception cref="DataException">It cannot be read, or it does not fit into the context.</exception>
     internal int Load(string path)
     {
         var (text, name) = (DocumentText.Read(path), Path.GetFileName(path));
         var tokens = model.Tokenizer.Encode(text).Count;
-        var needed = model.Encode(Conversation([.. _documents, (name, text)], "?")).Count;
+        var needed = model.Encode(MakeConversation([.. _documents, (name, text)], "?")).Count;
         if (needed >= model.Context)
         {
             throw new DataException(
-                $"'{name}' has {tokens:N0} tokens, with which the conversation has {needed:N0}; the context is {model.Context:N0}. "
-                    + "Load a part of it, begin again with /reset, or use a model with a longer context (longlora train makes one)."
+                $"Cannot load '{name}' with {tokens:N0} tokens because the conversation would have {needed:N0}, and the context is "
+                    + $"{model.Context:N0}. "
+                    + "Load a part of it, start again with /reset, or use a model with a longer context (longlora "
+                    + "train makes one)."
             );
         }
         _documents.Add((name, text));
         return tokens;
     }
 
-    /// <summary>Forgets what was said and loaded; what the model is told first stays.</summary>
+    /// <summary>Forgets all messages and documents. The system text is kept.</summary>
     internal void Reset()
     {
         _messages.Clear();
@@ -73,10 +75,10 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
         Used = 0;
     }
 
-    /// <summary>Asks. A question that fails, or whose answer is stopped before it began, was not asked.</summary>
+    /// <summary>Asks a question. A question that fails, or whose answer is stopped before it starts, is not kept.</summary>
     internal GenerationResult Ask(string question, IProgress<PromptProgress> reading, Action<string> onText, CancellationToken cancellation)
     {
-        var conversation = Conversation(_documents, question);
+        var conversation = MakeConversation(_documents, question);
         var said = new System.Text.StringBuilder();
         GenerationResult result;
         try
@@ -123,7 +125,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
         _documents.Clear();
     }
 
-    private List<ChatMessage> Conversation(IReadOnlyList<(string Name, string Text)> documents, string question) =>
+    private List<ChatMessage> MakeConversation(IReadOnlyList<(string Name, string Text)> documents, string question) =>
         WithSystem([.. _messages, new("user", string.Concat(documents.Select(d => d.Text.TrimEnd() + "\n\n")) + question)]);
 
     private List<ChatMessage> WithSystem(IReadOnlyList<ChatMessage> messages) =>

@@ -6,19 +6,19 @@ using Spectre.Console;
 namespace LongLora.Cli;
 
 /// <summary>
-/// A conversation in a terminal, or with a pipe: there lines that begin with a slash come first, the rest is one question, and its answer
-/// alone goes to standard output.
+/// A conversation in a terminal or through a pipe. In a pipe, lines that start with a slash come first, the rest is one question, and only
+/// its answer goes to standard output.
 /// </summary>
 internal sealed class ChatTerminal(CliContext context, ChatSession session)
 {
     private static readonly (string Usage, string Text)[] s_commands =
     [
         ("/load FILE", "put a document before the next question: .txt, .md, .pdf, .docx, .html, or a folder"),
-        ("/system TEXT", "tell the model what it is to be, and begin again; nothing takes it away"),
-        ("/reset", "begin again, without what was said and loaded"),
+        ("/system TEXT", "set the system message and start again; without TEXT, remove it"),
+        ("/reset", "start again without messages and documents"),
         ("/save FILE", "write the conversation as JSON, which longlora sft reads"),
-        ("/help", "this"),
-        ("/exit", "leave; so do Ctrl-D and Ctrl-C, which stops an answer first"),
+        ("/help", "show these commands"),
+        ("/exit", "leave; Ctrl-D does the same, and Ctrl-C stops an answer or leaves"),
     ];
 
     private readonly IAnsiConsole _console = context.Console;
@@ -28,9 +28,9 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
     {
         _isPiped = !ReferenceEquals(context.Input, Console.In) || Console.IsInputRedirected;
         if (_isPiped)
-            return Piped(context.Input.ReadToEnd());
+            return RunPiped(context.Input.ReadToEnd());
         context.SayStopping = () => { }; // there is nothing to save
-        _console.MarkupLineInterpolated($"[bold]{session.Model.Name}[/]  [grey]{Room()}; /help for commands[/]");
+        _console.MarkupLineInterpolated($"[bold]{session.Model.Name}[/]  [grey]{DescribeRoom()}; /help for commands[/]");
         while (Read() is { } line)
         {
             if (line.Trim() is not { Length: > 0 } text)
@@ -40,7 +40,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
             try
             {
                 if (text[0] == '/')
-                    Command(text);
+                    RunCommand(text);
                 else
                     Ask(text);
             }
@@ -56,13 +56,13 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         return ExitCode.Done;
     }
 
-    private int Piped(string text)
+    private int RunPiped(string text)
     {
         while (text.StartsWith('/'))
         {
             var end = text.IndexOf('\n', StringComparison.Ordinal);
             var line = end < 0 ? text : text[..end];
-            Command(line.Trim());
+            RunCommand(line.Trim());
             text = end < 0 ? "" : text[(end + 1)..];
         }
         if (text.Trim() is not { Length: > 0 } question)
@@ -71,7 +71,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         return ExitCode.Done;
     }
 
-    // Reading cannot be interrupted, so it waits elsewhere; the process ends without it.
+    // Reading cannot be interrupted, so it runs on another thread. The process ends without waiting for it.
     private string? Read()
     {
         _console.Markup("[bold green]>[/] ");
@@ -88,7 +88,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         return line.Result;
     }
 
-    private void Command(string line)
+    private void RunCommand(string line)
     {
         var (name, rest) = line.Split(' ', 2, StringSplitOptions.TrimEntries) is [var first, var second] ? (first, second) : (line, "");
         switch (name)
@@ -98,11 +98,15 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
                 break;
             case "/system":
                 session.SetSystem(rest);
-                Say(rest.Length > 0 ? "told; a new conversation begins" : "taken away; a new conversation begins");
+                Say(
+                    rest.Length > 0
+                        ? "system message set; a new conversation starts"
+                        : "system message removed; a new conversation " + "starts"
+                );
                 break;
             case "/reset":
                 session.Reset();
-                Say(Room());
+                Say(DescribeRoom());
                 break;
             case "/save" when rest.Length > 0:
                 session.Save(rest);
@@ -111,11 +115,12 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
             case "/load" or "/save":
                 throw new ConfigurationException($"{name} needs a file.");
             case "/help":
-                Help();
+                ShowHelp();
                 break;
             default:
                 throw new ConfigurationException(
-                    $"There is no command {name}.{NearestName.Hint(name, s_commands.Select(c => c.Usage.Split(' ')[0]))} /help shows all."
+                    $"There is no command {name}.{NearestName.Hint(name, s_commands.Select(c => c.Usage.Split(' ')[0]))} /help "
+                        + $"shows all commands."
                 );
         }
     }
@@ -129,7 +134,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         GenerationResult result;
         try
         {
-            result = context.Interruption.Stoppable(stop =>
+            result = context.Interruption.RunStoppable(stop =>
                 session.Ask(
                     question,
                     reading,
@@ -154,24 +159,24 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         }
         if (first is null)
             context.Output.WriteLine();
-        Say(Speed(result, first ?? clock.Elapsed, clock.Elapsed));
+        Say(DescribeSpeed(result, first ?? clock.Elapsed, clock.Elapsed));
     }
 
-    private string Speed(GenerationResult result, TimeSpan first, TimeSpan all)
+    private string DescribeSpeed(GenerationResult result, TimeSpan first, TimeSpan all)
     {
         var rate =
             result.Tokens.Count > 1 && all > first ? $", then {(result.Tokens.Count - 1) / (all - first).TotalSeconds:N0} tokens/s" : "";
-        var cached = result.CachedTokens > 0 ? $" ({result.CachedTokens:N0} known already)" : "";
-        return $"{Room()}; {result.PromptTokens:N0} read{cached} in {first.TotalSeconds:N1} "
+        var cached = result.CachedTokens > 0 ? $" ({result.CachedTokens:N0} from the cache)" : "";
+        return $"{DescribeRoom()}; {result.PromptTokens:N0} read{cached} in {first.TotalSeconds:N1} "
             + $"s{rate}{(result.Finish == FinishReason.Length ? "; cut off at the limit" : "")}";
     }
 
-    private string Room() =>
+    private string DescribeRoom() =>
         session.Model.Context == int.MaxValue
-            ? $"{session.Used:N0} tokens used, without end"
+            ? $"{session.Used:N0} tokens used, without a limit"
             : $"{session.Used:N0} of {session.Model.Context:N0} tokens used";
 
-    private void Help()
+    private void ShowHelp()
     {
         var grid = new Grid().AddColumn(new GridColumn().NoWrap()).AddColumn();
         foreach (var (usage, text) in s_commands)
@@ -187,7 +192,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
             _console.MarkupLineInterpolated($"[grey]{line}[/]");
     }
 
-    // How much of a long prompt has been read, on one line that goes away when the answer begins.
+    // Shows how much of a long prompt has been read, on a line that disappears when the answer starts.
     private sealed class ReadingLine(IAnsiConsole console, bool isShown) : IProgress<PromptProgress>, IDisposable
     {
         private const int Short = 1024; // read before anyone could look

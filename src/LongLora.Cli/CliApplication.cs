@@ -7,7 +7,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli;
 
-/// <summary>The <c>longlora</c> command: one file a verb under Commands/.</summary>
+/// <summary>The <c>longlora</c> command, with one file per verb under Commands/.</summary>
 public static class CliApplication
 {
     /// <summary>Runs one command line.</summary>
@@ -15,7 +15,7 @@ public static class CliApplication
     /// <param name="input">Standard input.</param>
     /// <param name="output">Standard output.</param>
     /// <param name="error">Standard error.</param>
-    /// <param name="interruption">Told of Ctrl-C.</param>
+    /// <param name="interruption">Receives Ctrl-C.</param>
     /// <returns>The exit code.</returns>
     public static int Run(string[] args, TextReader input, TextWriter output, TextWriter error, Interruption interruption)
     {
@@ -26,7 +26,7 @@ public static class CliApplication
         using var stopping = interruption.Token.Register(() => context.SayStopping());
 
         var verbose = new Option<bool>("--verbose") { Description = "show stack traces", Recursive = true };
-        // Not a RootCommand: that one is called after the program file, not after the command that people type.
+        // Not a RootCommand, because that is named after the program file instead of the command that people type.
         var root = new Command("longlora", "Extends the context window of large language models with LongLoRA.")
         {
             QuickstartCommand.Create(context),
@@ -38,6 +38,7 @@ public static class CliApplication
             ServeCommand.Create(context),
             GenerateCommand.Create(context),
             MergeCommand.Create(context),
+            ImportCommand.Create(context),
             ExportCommand.Create(context),
             QuantizeCommand.Create(context),
             PrepareCommand.Create(context),
@@ -75,13 +76,13 @@ public static class CliApplication
             var (isKnown, isMemory) = (e is LongLoraException, IsOutOfMemory(e));
             error.WriteLine(
                 isKnown ? e.Message
-                : isMemory ? OutOfMemoryText(e)
-                : $"Internal fault: {e.GetType().Name}: {e.Message}"
+                : isMemory ? ExplainOutOfMemory(e)
+                : $"Internal error: {e.GetType().Name}: {e.Message}"
             );
             if (parsed.GetValue(verbose))
                 error.WriteLine(e.ToString());
             else if (!isKnown && !isMemory)
-                error.WriteLine("Run again with --verbose for details, and please report it.");
+                error.WriteLine("Run it again with --verbose for details, and please report it.");
             return e switch
             {
                 ConfigurationException => ExitCode.Usage,
@@ -92,7 +93,7 @@ public static class CliApplication
         }
     }
 
-    // libtorch's words for the host's memory and for a GPU's.
+    // libtorch's messages for host memory and for GPU memory.
     private static bool IsOutOfMemory(Exception e) =>
         e is OutOfMemoryException
         || (
@@ -103,9 +104,10 @@ public static class CliApplication
             )
         );
 
-    private static string OutOfMemoryText(Exception e) =>
-        $"Memory ran out: {e.Message.Split('\n')[0]} See what a training run takes with longlora plan. "
-        + "Less memory: a shorter --context, --activation-offload disk (host on CUDA), more --blocks-per-segment, --quantization nf4, a "
+    private static string ExplainOutOfMemory(Exception e) =>
+        $"Out of memory: {e.Message.Split('\n')[0]} longlora plan shows how much memory a training run needs. "
+        + "To use less, try a shorter --context, --activation-offload disk (host on CUDA), more --blocks-per-segment, "
+        + "--quantization nf4, or a "
         + "smaller --batch-size.";
 
     private static int ReportUsage(ParseResult parsed, TextWriter error)
@@ -116,7 +118,7 @@ public static class CliApplication
             error.Write(HelpScreen.Write(command));
             return ExitCode.Usage;
         }
-        // What follows an unknown flag is its value: one message is enough.
+        // The word after an unknown flag is its value, so one message is enough.
         var flags = parsed.UnmatchedTokens.Where(t => t.StartsWith('-')).ToList();
         foreach (var token in flags)
             error.WriteLine($"There is no option {token}.{NearestName.Hint(token, command.Options.Select(o => o.Name))}");
@@ -125,7 +127,7 @@ public static class CliApplication
             error.WriteLine(
                 command.Subcommands.Count > 0
                     ? $"There is no command '{word}'.{NearestName.Hint(word, command.Subcommands.Select(c => c.Name))}"
-                    : $"'{word}' belongs to no option."
+                    : $"'{word}' does not belong to any option."
             );
         }
         if (parsed.UnmatchedTokens.Count == 0)
@@ -133,7 +135,7 @@ public static class CliApplication
             foreach (var problem in parsed.Errors)
                 error.WriteLine(problem.Message);
         }
-        error.WriteLine($"See: {HelpScreen.Path(command)} --help");
+        error.WriteLine($"See: {HelpScreen.GetPath(command)} --help");
         return ExitCode.Usage;
     }
 }

@@ -2,7 +2,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli;
 
-/// <summary>What every command is given.</summary>
+/// <summary>What every command gets.</summary>
 public sealed class CliContext
 {
     internal CliContext(IAnsiConsole console, TextReader input, TextWriter output, TextWriter error, Interruption interruption)
@@ -11,26 +11,26 @@ public sealed class CliContext
         SayStopping = () => error.WriteLine("Stopping; press Ctrl-C again to stop at once, without saving.");
     }
 
-    /// <summary>For tables and live displays: rich in a terminal, plain in a pipe.</summary>
+    /// <summary>For tables and live displays: formatted in a terminal, plain in a pipe.</summary>
     public IAnsiConsole Console { get; }
 
     /// <summary>Standard input.</summary>
     public TextReader Input { get; }
 
-    /// <summary>For lines that must stay whole, such as commands to copy.</summary>
+    /// <summary>For lines that must not be wrapped, such as commands to copy.</summary>
     public TextWriter Output { get; }
 
-    /// <summary>For messages about what went wrong.</summary>
+    /// <summary>For error messages.</summary>
     public TextWriter Error { get; }
 
-    /// <summary>What Ctrl-C means.</summary>
+    /// <summary>Handles Ctrl-C.</summary>
     public Interruption Interruption { get; }
 
-    /// <summary>Set when the command is to end.</summary>
+    /// <summary>Canceled when the command should end.</summary>
     public CancellationToken Cancellation => Interruption.Token;
 
     /// <summary>
-    /// Tells the user that Ctrl-C was heard. A live display puts its own way here while it is shown, so that its lines stay whole.
+    /// Tells the user that Ctrl-C was received. A live display replaces this while it is shown, so that its lines stay intact.
     /// </summary>
     public Action SayStopping { get; set; }
 }

@@ -4,19 +4,19 @@ using LongLora.Runtime;
 
 namespace LongLora.Cli;
 
-/// <summary>What all evaluations say and write alike.</summary>
+/// <summary>What all evaluations print and write in the same way.</summary>
 internal static class EvaluationOutput
 {
-    /// <summary>Refuses files that cannot be written to, before the hours whose results they take.</summary>
+    /// <summary>Refuses files that cannot be written, before the hours of work for them.</summary>
     internal static void Require(string? json, string? picture = null)
     {
         if (picture is not null && !picture.EndsWith(".png", StringComparison.OrdinalIgnoreCase))
-            throw new ConfigurationException($"--picture is '{picture}'; pictures are written as .png.");
+            throw new ConfigurationException($"--picture is '{picture}', but pictures are written as .png. Use a name that ends in .png.");
         foreach (var file in new[] { json, picture }.OfType<string>())
             AtomicFile.RequireWritable(file);
     }
 
-    /// <summary>Says so where lengths lie beyond what the model was made for.</summary>
+    /// <summary>Prints a note if lengths are beyond the context of the model.</summary>
     internal static void NoteContext(CliContext context, CausalLanguageModel model, IEnumerable<int> lengths)
     {
         var own = RopeScaling.GetCurrentContext(model.Config);

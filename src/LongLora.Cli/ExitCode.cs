@@ -1,20 +1,20 @@
 namespace LongLora.Cli;
 
-/// <summary>Exit codes; others script against them.</summary>
+/// <summary>Exit codes. Scripts depend on them.</summary>
 public static class ExitCode
 {
     /// <summary>Done.</summary>
     public const int Done = 0;
 
-    /// <summary>A fault of this program.</summary>
+    /// <summary>A bug in this program.</summary>
     public const int Fault = 1;
 
     /// <summary>Wrong usage, recipe or option.</summary>
     public const int Usage = 2;
 
-    /// <summary>A model or data file that is missing, damaged or not supported.</summary>
+    /// <summary>A model or data file is missing, damaged or not supported.</summary>
     public const int Input = 3;
 
-    /// <summary>Interrupted; a training run can be resumed.</summary>
+    /// <summary>Interrupted. A training run can be resumed.</summary>
     public const int Interrupted = 130;
 }

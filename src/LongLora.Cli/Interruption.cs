@@ -1,16 +1,16 @@
 namespace LongLora.Cli;
 
-/// <summary>What Ctrl-C means: the end of the command, or of what the command is busy with.</summary>
+/// <summary>Handles Ctrl-C: it ends the command, or only what the command is doing now.</summary>
 public sealed class Interruption : IDisposable
 {
     private readonly CancellationTokenSource _end = new();
     private Action? _busy;
 
-    /// <summary>Set when the command is to end.</summary>
+    /// <summary>Canceled when the command should end.</summary>
     public CancellationToken Token => _end.Token;
 
     /// <summary>Ctrl-C was pressed.</summary>
-    /// <returns>Whether that was heard; false where the command was to end already.</returns>
+    /// <returns>Whether it had an effect; false if the command was already ending.</returns>
     public bool Signal()
     {
         if (Interlocked.Exchange(ref _busy, null) is { } stop)
@@ -24,10 +24,10 @@ public sealed class Interruption : IDisposable
         return true;
     }
 
-    /// <summary>Runs something that the next Ctrl-C stops, instead of the whole command.</summary>
-    /// <param name="work">Given what tells it to stop.</param>
-    /// <returns>What the work gave.</returns>
-    public T Stoppable<T>(Func<CancellationToken, T> work)
+    /// <summary>Runs something that the next Ctrl-C stops instead of the whole command.</summary>
+    /// <param name="work">Receives the token that stops it.</param>
+    /// <returns>The result of the work.</returns>
+    public T RunStoppable<T>(Func<CancellationToken, T> work)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(Token);
         _busy = stop.Cancel;

@@ -3,9 +3,9 @@ using System.Text;
 using LongLora.Cli;
 
 if (OperatingSystem.IsWindows())
-    Console.OutputEncoding = Encoding.UTF8; // its old code pages have no bars
+    Console.OutputEncoding = Encoding.UTF8; // older code pages have no bar characters
 
-// The first Ctrl-C, or the end of the terminal or of the machine, lets training save and exit with 130; the second one ends the process.
+// The first Ctrl-C, or the end of the terminal or the machine, lets training save and exit with 130. The second one ends the process.
 using var interruption = new Interruption();
 void Interrupt(PosixSignalContext signal) => signal.Cancel = interruption.Signal();
 using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Interrupt);

@@ -5,28 +5,28 @@ using LongLora.Tokenization;
 namespace LongLora.Cli;
 
 /// <summary>
-/// Tokens of an example for people to read: each token between bars, line ends written out as well as made, so that the text keeps its
-/// form; what the model is not trained to predict stands in <c>⟦ ⟧</c>.
+/// Shows the tokens of an example to people. Tokens are separated by bars. Line ends are written out and also made, so that the text keeps
+/// its form. Text that the model is not trained to predict is in <c>⟦ ⟧</c>.
 /// </summary>
 internal static class TokenLines
 {
-    internal static string Of(TrainingExample example, ITokenizer tokenizer)
+    internal static string Write(TrainingExample example, ITokenizer tokenizer)
     {
         var text = new StringBuilder();
-        var (isMasked, learnt) = (false, 0);
+        var (isMasked, learned) = (false, 0);
         foreach (var token in TokenPreview.Read(example, tokenizer))
         {
-            if (isMasked == token.IsLearnt)
-                text.Append(token.IsLearnt ? "⟧" : "⟦");
-            isMasked = !token.IsLearnt;
-            learnt += token.IsLearnt ? 1 : 0;
+            if (isMasked == token.IsLearned)
+                text.Append(token.IsLearned ? "⟧" : "⟦");
+            isMasked = !token.IsLearned;
+            learned += token.IsLearned ? 1 : 0;
             text.Append('|').Append(token.Text.Replace("\n", "\\n\n", StringComparison.Ordinal));
         }
         if (isMasked)
             text.Append('⟧');
         text.AppendLine().Append($"({example.Ids.Count:N0} tokens");
         if (example.Labels is not null)
-            text.Append($", {learnt:N0} of them learnt");
+            text.Append($", {learned:N0} of them learned");
         return text.Append(')').ToString();
     }
 }

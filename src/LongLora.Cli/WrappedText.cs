@@ -2,16 +2,16 @@ using System.Text;
 
 namespace LongLora.Cli;
 
-/// <summary>Writes a text as it comes, and breaks its lines between words; a terminal alone would break them inside.</summary>
-/// <param name="output">Where to.</param>
-/// <param name="width">Columns of a line.</param>
+/// <summary>Writes a text as it arrives and breaks its lines between words. A terminal would break them inside words.</summary>
+/// <param name="output">Where to write.</param>
+/// <param name="width">Columns per line.</param>
 public sealed class WrappedText(TextWriter output, int width)
 {
     private readonly StringBuilder _word = new();
     private int _column,
-        _spaces; // columns of the line, and those that wait for a word behind them
+        _spaces; // columns of the line, and spaces that wait for the next word
 
-    /// <summary>Writes what is whole of the words so far.</summary>
+    /// <summary>Writes the words that are complete so far.</summary>
     public void Write(string text)
     {
         foreach (var c in text)
@@ -19,11 +19,11 @@ public sealed class WrappedText(TextWriter output, int width)
             if (char.IsWhiteSpace(c))
             {
                 EndWord();
-                Space(c);
+                AddSpace(c);
                 continue;
             }
             if (IsWide(c))
-                EndWord(); // scripts without spaces: a line may begin with any character
+                EndWord(); // in scripts without spaces a line may begin with any character
             _word.Append(c);
         }
     }
@@ -35,7 +35,7 @@ public sealed class WrappedText(TextWriter output, int width)
         EndLine();
     }
 
-    private void Space(char c)
+    private void AddSpace(char c)
     {
         if (c == '\n')
             EndLine();
@@ -55,7 +55,7 @@ public sealed class WrappedText(TextWriter output, int width)
         output.Write(new string(' ', _spaces));
         output.Write(_word);
         _word.Clear();
-        _column = (_column + _spaces + columns - 1) % width + 1; // a word longer than a line is broken by the terminal
+        _column = (_column + _spaces + columns - 1) % width + 1; // the terminal breaks a word that is longer than a line
         _spaces = 0;
     }
 
@@ -65,7 +65,7 @@ public sealed class WrappedText(TextWriter output, int width)
         _column = _spaces = 0;
     }
 
-    // Hangul, kana, CJK and full-width forms take two columns; so do the two halves of most characters beyond 16 bits.
+    // Hangul, kana, CJK and full-width forms take two columns. So do both halves of most characters beyond 16 bits.
     private static bool IsWide(char c) =>
         c
             is (>= '\u1100' and <= '\u115F')

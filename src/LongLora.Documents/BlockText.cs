@@ -3,8 +3,8 @@ using System.Text;
 namespace LongLora.Documents;
 
 /// <summary>
-/// Puts running text and blocks together as plain text in the manner of Markdown: one line a paragraph, an empty line between blocks,
-/// lines of a list one below the other. White space inside a paragraph is collapsed.
+/// Joins running text and blocks to plain text similar to Markdown: one line per paragraph, an empty line between blocks, and lists with
+/// one line per item. White space inside a paragraph is collapsed.
 /// </summary>
 internal sealed class BlockText
 {
@@ -13,8 +13,8 @@ internal sealed class BlockText
     private int _lineEnds = 2;
     private string _mark = "";
 
-    /// <summary>Adds running text; line ends in it are spaces.</summary>
-    public void Inline(ReadOnlySpan<char> text)
+    /// <summary>Adds running text. Line ends in it become spaces.</summary>
+    public void AddInline(ReadOnlySpan<char> text)
     {
         foreach (var c in text)
         {
@@ -31,10 +31,10 @@ internal sealed class BlockText
         }
     }
 
-    /// <summary>Adds lines as they are.</summary>
-    public void Verbatim(string text)
+    /// <summary>Adds lines without changes.</summary>
+    public void AddVerbatim(string text)
     {
-        Block();
+        EndBlock();
         foreach (var line in text.ReplaceLineEndings("\n").Trim('\n').Split('\n'))
         {
             BeginLine();
@@ -42,17 +42,17 @@ internal sealed class BlockText
             _lineEnds = 0;
             EndLine(1);
         }
-        Block();
+        EndBlock();
     }
 
-    /// <summary>Ends the line, if one is begun.</summary>
-    public void Line() => EndLine(1);
+    /// <summary>Ends the current line, if there is one.</summary>
+    public void EndLine() => EndLine(1);
 
     /// <summary>Ends the block: an empty line follows.</summary>
-    public void Block() => EndLine(2);
+    public void EndBlock() => EndLine(2);
 
-    /// <summary>What the next line begins with, such as <c># </c> or <c>- </c>.</summary>
-    public void Mark(string mark) => _mark = mark;
+    /// <summary>Sets what the next line starts with, such as <c># </c> or <c>- </c>.</summary>
+    public void SetMark(string mark) => _mark = mark;
 
     /// <summary>The whole text, without empty lines at its ends.</summary>
     public override string ToString() => _text.ToString().Trim('\n');

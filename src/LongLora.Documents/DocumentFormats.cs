@@ -3,7 +3,7 @@ using LongLora.Documents.Pdf;
 
 namespace LongLora.Documents;
 
-/// <summary>The kinds of documents that need more than the base library. All readers may be used by several threads at once.</summary>
+/// <summary>The document types that need more than the base library. All readers are thread-safe.</summary>
 public static class DocumentFormats
 {
     /// <summary>

@@ -9,9 +9,9 @@ public static class DocumentText
 {
     private static readonly IReadOnlyList<IDocumentReader> s_readers = [.. DocumentReaders.Plain, .. DocumentFormats.All];
 
-    /// <summary>The text of a file, or of all files of a folder one after the other, with an empty line between documents.</summary>
-    /// <param name="path">A text, Markdown, PDF, Word or HTML file, gzipped or not, or a folder of such.</param>
-    /// <exception cref="DataException">It is missing, damaged, or of a kind that cannot be read.</exception>
+    /// <summary>The text of a file, or of all files in a folder one after the other, with an empty line between documents.</summary>
+    /// <param name="path">A text, Markdown, PDF, Word or HTML file, gzipped or not, or a folder of these.</param>
+    /// <exception cref="DataException">It does not exist, is damaged, or has an unsupported type.</exception>
     public static string Read(string path)
     {
         var text = new StringBuilder();
@@ -23,15 +23,15 @@ public static class DocumentText
         return text.ToString();
     }
 
-    /// <summary>The text of a document that is no file here, such as one that was sent.</summary>
-    /// <param name="stream">Its bytes, unpacked.</param>
-    /// <param name="name">The name of its file, whose ending says what it is.</param>
-    /// <exception cref="DataException">It is damaged, or of a kind that cannot be read.</exception>
+    /// <summary>The text of a document that is not a local file, such as an upload.</summary>
+    /// <param name="stream">Its bytes, decompressed.</param>
+    /// <param name="name">Its file name, whose extension gives the type.</param>
+    /// <exception cref="DataException">It is damaged or has an unsupported type.</exception>
     public static string Read(Stream stream, string name)
     {
         if (!s_readers.Any(r => r.Extensions.Contains(DataFiles.GetExtension(name))))
             throw new DataException(
-                $"'{name}' is of no kind that can be read; there are "
+                $"Cannot read '{name}' because its type is not supported. The supported types are "
                     + $"{string.Join(", ", s_readers.SelectMany(r => r.Extensions).Distinct())}."
             );
         var text = new StringBuilder();

@@ -8,8 +8,8 @@ using Parquet.Serialization;
 namespace LongLora.Documents;
 
 /// <summary>
-/// Reads Parquet: rows as records for conversations, or their column <c>text</c> as documents. One row group is in memory at a time.
-/// Packing inside the file (Snappy, Zstandard, gzip, ...) is Parquet's own; a packed Parquet file is not read.
+/// Reads Parquet: rows as records for conversations, or their column <c>text</c> as documents. Only one row group is in memory at a time.
+/// Compression inside the file (Snappy, Zstandard, gzip, ...) is supported, but the Parquet file itself must not be compressed.
 /// </summary>
 public sealed class ParquetReader : IDocumentReader, IRecordReader
 {
@@ -23,7 +23,7 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
         {
             if (!record.Value.TryGetProperty("text", out var text) || text.ValueKind != JsonValueKind.String)
                 throw new DataException(
-                    $"{record.Origin}: there is no column 'text' with texts; the columns are "
+                    $"{record.Origin}: there is no column 'text' with strings. The columns are "
                         + $"{string.Join(", ", record.Value.EnumerateObject().Select(p => p.Name))}."
                 );
             yield return new OpenedDocument(new StringReader(text.GetString()!), record.Origin);
@@ -34,8 +34,10 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
     public IEnumerable<DataRecord> ReadRecords(Stream stream, string file)
     {
         if (!stream.CanSeek)
-            throw new DataException($"{file}: a Parquet file has its index at the end and cannot be read packed. Unpack it first.");
-        var groups = Run(file, async () =>
+            throw new DataException(
+                $"Cannot read {file} because it is compressed, and a Parquet file has its index at the end. " + $"Decompress it first."
+            );
+        var groups = Wait(file, async () =>
         {
             await using var reader = await Parquet.ParquetReader.CreateAsync(stream, leaveStreamOpen: true).ConfigureAwait(false);
             return reader.RowGroupCount;
@@ -45,18 +47,18 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
         {
             stream.Position = 0;
             var index = group;
-            var rows = Run(file, () => ParquetSerializer.DeserializeUntypedAsync(stream, rowGroupIndex: index)).Data;
+            var rows = Wait(file, () => ParquetSerializer.DeserializeUntypedAsync(stream, rowGroupIndex: index)).Data;
             foreach (var values in rows)
             {
                 row++;
-                using var json = JsonDocument.Parse(Json(values));
+                using var json = JsonDocument.Parse(ToJson(values));
                 yield return new DataRecord(json.RootElement, $"{file}:{row}");
             }
         }
     }
 
-    // The library behind reads asynchronously; files are read here where they are needed, on the thread that needs them.
-    private static T Run<T>(string file, Func<Task<T>> read)
+    // The library reads asynchronously. Here files are read when they are needed, on the thread that needs them.
+    private static T Wait<T>(string file, Func<Task<T>> read)
     {
         try
         {
@@ -64,11 +66,11 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
         }
         catch (Exception e) when (e is not (OutOfMemoryException or OperationCanceledException))
         {
-            throw new DataException($"{file} is not a Parquet file that can be read: {e.Message}", e);
+            throw new DataException($"Cannot read {file} as a Parquet file: {e.Message}", e);
         }
     }
 
-    private static ReadOnlyMemory<byte> Json(object values)
+    private static ReadOnlyMemory<byte> ToJson(object values)
     {
         using var memory = new MemoryStream();
         using (var writer = new Utf8JsonWriter(memory))

@@ -3,7 +3,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Documents;
 
-/// <summary>Source code as text. Files that a program wrote, and such as are no text, come out as no document.</summary>
+/// <summary>Source code as text. Generated files and files that are not text give no document.</summary>
 public sealed class SourceCodeReader : IDocumentReader
 {
     private const int LongestFile = 1 << 20,
@@ -109,7 +109,7 @@ public sealed class SourceCodeReader : IDocumentReader
         yield return new OpenedDocument(new StringReader(new string(buffer, 0, length)), file);
     }
 
-    // By what its first lines say, or by lines that nobody writes.
+    // Recognized by the first lines, or by lines that no person writes.
     private static bool IsGenerated(ReadOnlySpan<char> text)
     {
         var head = text[..Math.Min(600, text.Length)];

@@ -1,14 +1,18 @@
+using System.Globalization;
 using LongLora.Evaluation;
-using LongLora.Runtime;
-using ScottPlot;
 
 namespace LongLora.Reports;
 
 /// <summary>Scores by the length of the document, and by the depth of the answer in it or by the task.</summary>
 public static class HeatMap
 {
-    private const int Width = 900,
-        Height = 480,
+    private const int Width = 450,
+        SmallestHeight = 240,
+        SmallestCell = 21,
+        Margin = 12,
+        Gap = 7,
+        Top = 52,
+        Bottom = 46,
         DepthBands = 5;
 
     /// <summary>Draws and saves the picture of one task: length against depth.</summary>
@@ -17,7 +21,7 @@ public static class HeatMap
     /// <param name="title">Shown above.</param>
     public static void Save(string path, IReadOnlyList<RetrievalAtLength> results, string title)
     {
-        var all = Shares(results);
+        var all = ComputeShares(results);
         // Topics asks for the first one always: one band says it all. Elsewhere a band without questions is drawn as such.
         int[] bands =
         [
@@ -33,7 +37,7 @@ public static class HeatMap
             for (var column = 0; column < results.Count; column++)
                 shares[row, column] = all[bands[row], column];
         }
-        Draw(path, shares, [.. bands.Select(BandName)], [.. results.Select(r => $"{r.Length:N0}")], title, "depth of the answer");
+        Draw(path, shares, [.. bands.Select(NameBand)], [.. results.Select(r => $"{r.Length:N0}")], title, "depth of the answer");
     }
 
     /// <summary>Draws and saves the picture of several tasks: length against task.</summary>
@@ -51,38 +55,43 @@ public static class HeatMap
         Draw(path, shares, [.. tasks.Select(t => t.Name)], [.. tasks[0].Results.Select(r => $"{r.Length:N0}")], title, "");
     }
 
-    // [row, column], the first row above.
+    // [row, column], the first row above; where nothing was asked, the cell is gray.
     private static void Draw(string path, double[,] shares, string[] rows, string[] columns, string title, string rowTitle)
     {
-        using var plot = new Plot();
-        var map = plot.Add.Heatmap(shares);
-        map.Colormap = new ScottPlot.Colormaps.Viridis();
-        map.ManualRange = new ScottPlot.Range(0, 1);
-        map.NaNCellColor = Colors.LightGray;
+        var left = Margin + rows.Max(PictureCanvas.Measure) + Gap;
+        var (wide, high) = (
+            (Width - left - Margin) / columns.Length,
+            Math.Max(SmallestCell, (SmallestHeight - Top - Bottom) / rows.Length)
+        );
+        var canvas = new PictureCanvas(Width, (int)(Top + high * rows.Length + Bottom));
+        canvas.DrawHeading(title);
+        canvas.DrawText(Margin, Top - 8, rowTitle, TextAnchor.Start);
         for (var row = 0; row < rows.Length; row++)
         {
+            canvas.DrawText(left - Gap, Top + high * (row + 0.5) + 4, rows[row], TextAnchor.End);
             for (var column = 0; column < columns.Length; column++)
             {
-                if (double.IsNaN(shares[row, column]))
-                    continue;
-                var text = plot.Add.Text($"{shares[row, column]:P0}", column, rows.Length - 1 - row);
-                (text.LabelFontSize, text.LabelAlignment, text.LabelBold) = (15, Alignment.MiddleCenter, true);
-                text.LabelFontColor = shares[row, column] > 0.6 ? Colors.Black : Colors.White;
+                var share = shares[row, column];
+                var cell = new ChartArea(left + wide * column + 1, Top + high * row + 1, wide - 2, high - 2);
+                if (double.IsNaN(share))
+                    canvas.FillRectangle(cell, Rgb.Empty);
+                else
+                    canvas.DrawCell(
+                        cell,
+                        Rgb.ChooseFor(share),
+                        string.Create(CultureInfo.InvariantCulture, $"{share:P0}"),
+                        Rgb.ChooseInkFor(share)
+                    );
             }
         }
-        plot.Axes.Bottom.SetTicks([.. Enumerable.Range(0, columns.Length).Select(i => (double)i)], columns);
-        plot.Axes.Left.SetTicks([.. Enumerable.Range(0, rows.Length).Select(i => (double)i)], [.. rows.Reverse()]);
-        plot.Axes.Title.Label.Text = title;
-        plot.Axes.Bottom.Label.Text = "document length in tokens";
-        plot.Axes.Left.Label.Text = rowTitle;
-        plot.Add.ColorBar(map);
-        plot.HideGrid();
-        var image = plot.GetImageBytes(Width, Math.Max(Height, 140 + 42 * rows.Length), ImageFormat.Png);
-        AtomicFile.Write(path, stream => stream.Write(image));
+        for (var column = 0; column < columns.Length; column++)
+            canvas.DrawText(left + wide * (column + 0.5), Top + high * rows.Length + 17, columns[column], TextAnchor.Middle);
+        canvas.DrawText(left + (Width - left - Margin) / 2, Top + high * rows.Length + 38, "document length in tokens", TextAnchor.Middle);
+        canvas.Save(path);
     }
 
     /// <summary>[depth band, length]: the share of right answers; NaN where there was no question.</summary>
-    internal static double[,] Shares(IReadOnlyList<RetrievalAtLength> results)
+    internal static double[,] ComputeShares(IReadOnlyList<RetrievalAtLength> results)
     {
         var shares = new double[DepthBands, results.Count];
         for (var column = 0; column < results.Count; column++)
@@ -96,5 +105,5 @@ public static class HeatMap
         return shares;
     }
 
-    private static string BandName(int band) => $"{100 * band / DepthBands} to {100 * (band + 1) / DepthBands} %";
+    private static string NameBand(int band) => $"{100 * band / DepthBands} to {100 * (band + 1) / DepthBands} %";
 }

@@ -1,11 +1,15 @@
-using LongLora.Runtime;
-using ScottPlot;
-
 namespace LongLora.Reports;
 
 /// <summary>How long the documents of a corpus are, as a picture.</summary>
 public static class LengthPlot
 {
+    private const int Width = 500,
+        Height = 250,
+        Left = 56,
+        Right = 20,
+        Top = 58,
+        Bottom = 48;
+
     /// <summary>
     /// Draws two bars for each range of lengths, its share of the documents and of all tokens, and writes a PNG of 1000 x 500 pixels.
     /// </summary>
@@ -17,40 +21,38 @@ public static class LengthPlot
     {
         if (bins.Count == 0)
             return;
-        using var plot = new Plot();
-        plot.Title(title);
-        Bars(plot, bins.Select(b => b.Documents), -0.2, Colors.SteelBlue, "of the documents");
-        Bars(plot, bins.Select(b => b.Length), 0.2, Colors.DarkOrange, $"of all {unit}");
-        plot.Axes.Bottom.TickGenerator = new ScottPlot.TickGenerators.NumericManual(
-            [.. bins.Select((_, i) => (double)i)],
-            [.. bins.Select(b => b.Range)]
-        );
-        plot.Axes.Bottom.MajorTickStyle.Length = 0;
-        plot.XLabel($"{unit} in a document, from");
-        plot.YLabel("share (%)");
-        plot.Axes.SetLimitsX(-0.7, bins.Count - 0.3);
-        plot.Axes.Margins(bottom: 0);
-        plot.Grid.XAxisStyle.IsVisible = false;
-        plot.Grid.MajorLineColor = Colors.Black.WithAlpha(0.08);
-        plot.ShowLegend(Alignment.UpperLeft);
-        var image = plot.GetImage(1000, 500).GetImageBytes(ImageFormat.Png);
-        AtomicFile.Write(path, stream => stream.Write(image));
+        double[][] shares = [ComputeShares(bins.Select(b => b.Documents)), ComputeShares(bins.Select(b => b.Length))];
+        var ticks = ChartTicks.ListRound(shares.SelectMany(s => s).Append(0));
+        double Y(double share) => Top + (ticks[^1] - share) / ticks[^1] * (Height - Top - Bottom);
+
+        var canvas = new PictureCanvas(Width, Height);
+        canvas.DrawHeading(title);
+        canvas.DrawText(Left, Top - 14, "share (%)", TextAnchor.Start);
+        canvas.DrawLegend(Width - Right, Top - 14, [("of the documents", 1, false), ($"of all {unit}", 0, false)]);
+        var format = ChartTicks.ChooseFormat(ticks[1] - ticks[0]);
+        foreach (var tick in ticks)
+        {
+            canvas.DrawRule(Left, Width - Right, Y(tick));
+            canvas.DrawText(Left - 7, Y(tick) + 4, format(tick), TextAnchor.End);
+        }
+        var slot = (double)(Width - Left - Right) / bins.Count;
+        var every = (bins.Count + 13) / 14; // as many labels as have room
+        for (var i = 0; i < bins.Count; i++)
+        {
+            var middle = Left + slot * (i + 0.5);
+            canvas.FillRectangle(new(middle - 0.4 * slot, Y(shares[0][i]), 0.39 * slot, Y(0) - Y(shares[0][i])), Rgb.Lines[1]);
+            canvas.FillRectangle(new(middle + 0.01 * slot, Y(shares[1][i]), 0.39 * slot, Y(0) - Y(shares[1][i])), Rgb.Lines[0]);
+            if (i % every == 0)
+                canvas.DrawText(middle, Height - Bottom + 17, bins[i].Range, TextAnchor.Middle);
+        }
+        canvas.DrawText((Width + Left) / 2.0, Height - 8, $"{unit} in a document, from", TextAnchor.Middle);
+        canvas.Save(path);
     }
 
-    private static void Bars(Plot plot, IEnumerable<long> values, double offset, Color color, string name)
+    private static double[] ComputeShares(IEnumerable<long> counts)
     {
-        double[] counts = [.. values.Select(v => (double)v)];
-        var bars = counts.Select(
-            (count, i) =>
-                new Bar
-                {
-                    Position = i + offset,
-                    Value = 100 * count / counts.Sum(),
-                    Size = 0.38,
-                    FillColor = color,
-                    LineWidth = 0,
-                }
-        );
-        plot.Add.Bars(bars.ToList()).LegendText = name;
+        double[] all = [.. counts.Select(c => (double)c)];
+        var sum = all.Sum();
+        return [.. all.Select(c => sum > 0 ? 100 * c / sum : 0)];
     }
 }

@@ -1,59 +1,53 @@
-using LongLora.Runtime;
+using System.Globalization;
 using LongLora.Training;
-using ScottPlot;
 
 namespace LongLora.Reports;
 
 /// <summary>The loss curve of a run as a picture.</summary>
 public static class LossPlot
 {
+    private const int Width = 600,
+        Height = 350,
+        LossHeight = 200,
+        ShortestSmoothed = 5;
+
     /// <summary>Draws loss, smoothed loss, and the learning rate below, and writes a PNG of 1200 x 700 pixels.</summary>
     /// <param name="path">The file to write.</param>
     /// <param name="steps">The steps of the run; with none nothing is written.</param>
     /// <param name="title">Heading.</param>
     public static void Save(string path, IReadOnlyList<TrainingStep> steps, string title)
     {
-        if (steps.Count == 0)
+        var smooth = Smooth([.. steps.Select(s => s.Loss)]);
+        var loss = new LineChart
+        {
+            Lines =
+            [
+                new("each step", [.. steps.Select(s => ((double)s.Step, s.Loss))], 1, IsFaint: steps.Count >= ShortestSmoothed),
+                .. steps.Count < ShortestSmoothed
+                    ? Array.Empty<ChartLine>()
+                    : [new("smoothed", [.. steps.Select((s, i) => ((double)s.Step, smooth[i]))], 1)],
+            ],
+            XTitle = "",
+            YTitle = "loss (nats per token)",
+        };
+        if (loss.Lines.Count == 0)
             return;
-        double[] x = [.. steps.Select(s => (double)s.Step)],
-            losses = [.. steps.Select(s => s.Loss)];
-        var figure = new Multiplot();
-        figure.AddPlots(2);
-        var loss = figure.GetPlot(0);
-        loss.Title(title);
-        var raw = loss.Add.Scatter(x, losses);
-        (raw.MarkerSize, raw.LineWidth, raw.Color, raw.LegendText) = (
-            steps.Count == 1 ? 6 : 0,
-            1,
-            Colors.SteelBlue.WithAlpha(0.45),
-            "each step"
-        );
-        if (steps.Count > 4)
+        var rate = new LineChart
         {
-            var smooth = loss.Add.Scatter(x, Smooth(losses));
-            (smooth.MarkerSize, smooth.LineWidth, smooth.Color, smooth.LegendText) = (0, 2.5f, Colors.DarkBlue, "smoothed");
-        }
-        loss.YLabel("loss (nats per token)");
-        loss.ShowLegend(Alignment.UpperRight);
-        var rate = figure.GetPlot(1);
-        var line = rate.Add.Scatter(x, steps.Select(s => s.LearningRate).ToArray());
-        (line.MarkerSize, line.LineWidth, line.Color) = (steps.Count == 1 ? 6 : 0, 1.5f, Colors.DarkOrange);
-        rate.YLabel("learning rate");
-        rate.XLabel("optimizer step");
-        foreach (var plot in figure.GetPlots())
-        {
-            plot.Grid.MajorLineColor = Colors.Black.WithAlpha(0.08);
-            plot.Axes.Left.MinimumSize = 80;
-        }
-        var rows = new ScottPlot.MultiplotLayouts.CustomGrid();
-        rows.Set(loss, new GridCell(0, 0, 3, 1, 2, 1));
-        rows.Set(rate, new GridCell(2, 0, 3, 1));
-        figure.Layout = rows;
-        var image = figure.Render(1200, 700).GetImageBytes(ImageFormat.Png);
-        AtomicFile.Write(path, stream => stream.Write(image));
+            Lines = [new("learning rate", [.. steps.Select(s => ((double)s.Step, s.LearningRate))], 0)],
+            XTitle = "optimizer step",
+            YTitle = "learning rate",
+            Format = WriteRate,
+        };
+        var canvas = new PictureCanvas(Width, Height);
+        canvas.DrawHeading(title);
+        loss.Draw(canvas, new(0, PictureCanvas.HeadingHeight, Width, LossHeight));
+        canvas.DrawLegend(Width - 20, PictureCanvas.HeadingHeight + 14, [.. loss.Lines.Select(l => (l.Name, l.Style, l.IsFaint))]);
+        rate.Draw(canvas, new(0, PictureCanvas.HeadingHeight + LossHeight, Width, Height - PictureCanvas.HeadingHeight - LossHeight));
+        canvas.Save(path);
     }
 
-    // Exponential mean with a span of a twentieth of the run, corrected for its start.
+    /// <summary>The exponential mean with a span of a twentieth of the run, corrected for its start.</summary>
     internal static double[] Smooth(double[] values)
     {
         var keep = 1 - 2.0 / (Math.Clamp(values.Length / 20.0, 3, 100) + 1);
@@ -68,4 +62,7 @@ public static class LossPlot
         }
         return smooth;
     }
+
+    // 2e-5, and not 0.0000.
+    private static string WriteRate(double rate) => rate == 0 ? "0" : rate.ToString("0.##e-0", CultureInfo.InvariantCulture);
 }

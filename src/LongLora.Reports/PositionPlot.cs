@@ -1,34 +1,44 @@
+using System.Globalization;
 using LongLora.Evaluation;
-using LongLora.Runtime;
-using ScottPlot;
 
 namespace LongLora.Reports;
 
 /// <summary>The loss by position in the window as a picture: whether far context is used at all.</summary>
 public static class PositionPlot
 {
+    private const int Width = 500,
+        Height = 250,
+        Top = PictureCanvas.HeadingHeight + 18;
+
     /// <summary>Draws one curve for each context and writes a PNG of 1000 x 500 pixels.</summary>
     /// <param name="path">The file to write.</param>
-    /// <param name="results">One result a context.</param>
+    /// <param name="results">One result a context; with none nothing is written.</param>
     /// <param name="title">Heading.</param>
     public static void Save(string path, IReadOnlyList<PerplexityResult> results, string title)
     {
-        using var plot = new Plot();
-        plot.Title(title);
-        foreach (var result in results)
+        var chart = new LineChart
         {
-            // Bins double, so that their numbers are positions on a logarithmic axis.
-            double[] x = [.. result.ByPosition.Select(bin => Math.Log2(bin.From))];
-            var line = plot.Add.Scatter(x, result.ByPosition.Select(bin => bin.Loss).ToArray());
-            (line.LineWidth, line.MarkerSize, line.LegendText) = (2.5f, 6, $"context {result.Context:N0}");
-        }
-        var froms = results.SelectMany(r => r.ByPosition.Select(bin => bin.From)).Distinct().Order().ToList();
-        plot.Axes.Bottom.SetTicks([.. froms.Select(from => Math.Log2(from))], [.. froms.Select(from => $"{from:N0}")]);
-        plot.XLabel("tokens before, from");
-        plot.YLabel("loss (nats per token)");
-        plot.Grid.MajorLineColor = Colors.Black.WithAlpha(0.08);
-        plot.ShowLegend(Alignment.UpperRight);
-        var image = plot.GetImage(1000, 500).GetImageBytes(ImageFormat.Png);
-        AtomicFile.Write(path, stream => stream.Write(image));
+            Lines =
+            [
+                .. results.Select(
+                    (result, i) =>
+                        new ChartLine(
+                            string.Create(CultureInfo.InvariantCulture, $"{(i == 0 ? "context " : "")}{result.Context:N0}"),
+                            [.. result.ByPosition.Select(bin => ((double)bin.From, bin.Loss))],
+                            i
+                        )
+                ),
+            ],
+            XTitle = "tokens before, from",
+            YTitle = "loss (nats per token)",
+            IsLog = true,
+        };
+        if (chart.Lines.Count == 0)
+            return;
+        var canvas = new PictureCanvas(Width, Height);
+        canvas.DrawHeading(title);
+        chart.Draw(canvas, new(0, Top, Width, Height - Top));
+        canvas.DrawLegend(Width - 20, Top - 3, [.. chart.Lines.Select(l => (l.Name, l.Style, false))]);
+        canvas.Save(path);
     }
 }

@@ -24,18 +24,18 @@ public static class ReportPage
             AddComparison(page, runs);
         foreach (var run in runs)
             AddRun(page, run, runs.Count == 1 ? 1 : 2);
-        page.Paragraph($"LongLora {Options.Recipe.Version}", "note").Write(path);
+        page.AddParagraph($"LongLora {Options.Recipe.Version}", "note").Write(path);
     }
 
     private static void AddComparison(HtmlPage page, IReadOnlyList<ReportRun> runs)
     {
-        page.Heading(1, $"{runs.Count} runs");
-        var after = Afterwards(runs);
+        page.AddHeading(1, $"{runs.Count} runs");
+        var after = ListColumnsAfter(runs);
         page.Add(
-            HtmlPage.Table(
+            HtmlPage.WriteTable(
                 ["run", .. after.Select(c => c.Head), "steps", "loss at the end", "tokens/s", "peak memory", "training time"],
                 runs.Select(r =>
-                    (IReadOnlyList<string>)[r.Name, .. after.Select(c => c.Cell(r)), .. Training(r.Steps).Select(n => n.Value)]
+                    (IReadOnlyList<string>)[r.Name, .. after.Select(c => c.Cell(r)), .. SummarizeTraining(r.Steps).Select(n => n.Value)]
                 )
             )
         );
@@ -43,11 +43,16 @@ public static class ReportPage
         {
             (
                 "Loss",
-                SvgChart.Draw([.. runs.Select((r, i) => Smoothed(r.Name, r.Steps, i % HtmlPage.Styles))], "optimizer step", isLog: false)
+                SvgChart.Draw(
+                    [.. runs.Select((r, i) => MakeSmoothLine(r.Name, r.Steps, i % HtmlPage.Styles))],
+                    "optimizer step",
+                    isLog: false
+                )
             ),
         };
         var perplexity = runs.SelectMany(
-                (r, i) => r.Perplexity.Where(p => p.State == RunReader.After).Select(p => Lengths(r.Name, p.Results, i % HtmlPage.Styles))
+                (r, i) =>
+                    r.Perplexity.Where(p => p.State == RunReader.After).Select(p => MakeLengthLine(r.Name, p.Results, i % HtmlPage.Styles))
             )
             .ToList();
         if (perplexity.Count > 0)
@@ -58,40 +63,48 @@ public static class ReportPage
                     (r, i) =>
                         r
                             .Retrieval.Where(x => x.Task == task && x.State == RunReader.After)
-                            .Select(x => Scores(r.Name, x, i % HtmlPage.Styles))
+                            .Select(x => MakeScoreLine(r.Name, x, i % HtmlPage.Styles))
                 )
                 .ToList();
             if (lines.Count > 0)
-                figures.Add(($"{Title(task)} by length, after", SvgChart.Draw(lines, "tokens", isLog: true, (0, 1), Percent)));
+                figures.Add(($"{WriteTitle(task)} by length, after", SvgChart.Draw(lines, "tokens", isLog: true, (0, 1), WritePercent)));
         }
-        page.Figures(figures);
+        page.AddFigures(figures);
     }
 
     // What the runs have become, at the greatest length that all of them were measured at.
-    private static List<(string Head, Func<ReportRun, string> Cell)> Afterwards(IReadOnlyList<ReportRun> runs)
+    private static List<(string Head, Func<ReportRun, string> Cell)> ListColumnsAfter(IReadOnlyList<ReportRun> runs)
     {
-        static int? Greatest(IEnumerable<IEnumerable<int>> lengths) =>
+        static int? FindGreatest(IEnumerable<IEnumerable<int>> lengths) =>
             lengths.Aggregate((one, other) => one.Intersect(other)).Select(l => (int?)l).Max();
-        static IReadOnlyList<PerplexityResult> Perplexity(ReportRun run) =>
+        static IReadOnlyList<PerplexityResult> FindPerplexity(ReportRun run) =>
             run.Perplexity.FirstOrDefault(p => p.State == RunReader.After)?.Results ?? [];
-        static IReadOnlyList<ReportRetrievalLength> Found(ReportRun run, string task) =>
+        static IReadOnlyList<ReportRetrievalLength> ListFound(ReportRun run, string task) =>
             run.Retrieval.FirstOrDefault(r => r.Task == task && r.State == RunReader.After)?.Results ?? [];
 
         var columns = new List<(string, Func<ReportRun, string>)>();
-        if (Greatest(runs.Select(r => Perplexity(r).Select(p => p.Context))) is { } context)
-            columns.Add(($"perplexity at {Whole(context)}", r => Number(Perplexity(r).First(p => p.Context == context).Perplexity, "F2")));
+        if (FindGreatest(runs.Select(r => FindPerplexity(r).Select(p => p.Context))) is { } context)
+            columns.Add(
+                ($"perplexity at {WriteWhole(context)}", r =>
+                    WriteNumber(FindPerplexity(r).First(p => p.Context == context).Perplexity, "F2")
+                )
+            );
         foreach (var task in s_alone)
         {
-            if (Greatest(runs.Select(r => Found(r, task).Select(f => f.Length))) is { } length)
-                columns.Add(($"{Task(task)} at {Whole(length)}", r => Percent(Found(r, task).First(f => f.Length == length).Score)));
+            if (FindGreatest(runs.Select(r => ListFound(r, task).Select(f => f.Length))) is { } length)
+                columns.Add(
+                    ($"{NameTask(task)} at {WriteWhole(length)}", r =>
+                        WritePercent(ListFound(r, task).First(f => f.Length == length).Score)
+                    )
+                );
         }
         return columns;
     }
 
     private static void AddRun(HtmlPage page, ReportRun run, int level)
     {
-        page.Heading(level, level == 1 ? run.Title : $"{run.Name}: {run.Title}").Paragraph(run.Summary);
-        page.Numbers(Found(run), "numbers found");
+        page.AddHeading(level, level == 1 ? run.Title : $"{run.Name}: {run.Title}").AddParagraph(run.Summary);
+        page.AddNumbers(ListFound(run), "numbers found");
         AddMeasures(page, run);
         var figures = new List<(string, string)>();
         if (run.Perplexity.Count > 0)
@@ -99,7 +112,7 @@ public static class ReportPage
                 (
                     "Perplexity by length",
                     SvgChart.Draw(
-                        [.. run.Perplexity.Select((p, i) => Lengths(p.State, p.Results, StyleOf(p.State, i)))],
+                        [.. run.Perplexity.Select((p, i) => MakeLengthLine(p.State, p.Results, ChooseStyle(p.State, i)))],
                         "tokens",
                         isLog: true,
                         isWide: true
@@ -110,20 +123,20 @@ public static class ReportPage
         {
             figures.Add(
                 (
-                    $"{Title(task.Key)} by length",
+                    $"{WriteTitle(task.Key)} by length",
                     SvgChart.Draw(
-                        [.. task.Select((r, i) => Scores(r.State, r, StyleOf(r.State, i)))],
+                        [.. task.Select((r, i) => MakeScoreLine(r.State, r, ChooseStyle(r.State, i)))],
                         "tokens",
                         isLog: true,
                         (0, 1),
-                        Percent
+                        WritePercent
                     )
                 )
             );
         }
-        figures.AddRange(HeatMaps(run));
+        figures.AddRange(DrawHeatMaps(run));
         if (run.Perplexity.Any(p => p.Results.Any(r => r.ByPosition.Count > 0)))
-            figures.Add(("Loss by position: is far context used?", Positions(run)));
+            figures.Add(("Loss by position: is far context used?", DrawPositions(run)));
         if (run.Steps.Count > 1)
             figures.Add(
                 (
@@ -131,31 +144,31 @@ public static class ReportPage
                     SvgChart.Draw(
                         [
                             new("each step", [.. run.Steps.Select(s => ((double)s.Step, s.Loss))], 1, IsFaint: true),
-                            Smoothed("smoothed", run.Steps, 1),
+                            MakeSmoothLine("smoothed", run.Steps, 1),
                         ],
                         "optimizer step",
                         isLog: false
                     )
                 )
             );
-        page.Figures(figures);
-        page.Numbers(Training(run.Steps));
+        page.AddFigures(figures);
+        page.AddNumbers(SummarizeTraining(run.Steps));
         if (run.ShortText.Count > 0)
-            page.Heading(3, "Short text")
-                .Add(HtmlPage.Table(["measure", "tokens", "before", "after", "change"], run.ShortText.Select(ShortRow)));
+            page.AddHeading(3, "Short text")
+                .Add(HtmlPage.WriteTable(["measure", "tokens", "before", "after", "change"], run.ShortText.Select(WriteShortRow)));
         foreach (var note in run.Notes)
-            page.Paragraph(note, "note");
+            page.AddParagraph(note, "note");
         AddRecipe(page, run);
     }
 
     // What the page is about in a few numbers: before and after at the greatest length that both have.
-    private static List<(string Name, string Value)> Found(ReportRun run)
+    private static List<(string Name, string Value)> ListFound(ReportRun run)
     {
         var found = new List<(string, string)>();
         foreach (var task in run.Retrieval.GroupBy(r => r.Task).Where(t => s_alone.Contains(t.Key)))
         {
             if (
-                Pair(
+                FindPair(
                     task.FirstOrDefault(r => r.State == RunReader.Before)?.Results,
                     task.FirstOrDefault(r => r.State == RunReader.After)?.Results,
                     r => r.Length
@@ -164,31 +177,28 @@ public static class ReportPage
             )
                 found.Add(
                     (
-                        $"{Task(task.Key)} at {Whole(pair.Before.Length)} tokens",
-                        $"{Percent(pair.Before.Score)} → {Percent(pair.After.Score)}"
+                        $"{NameTask(task.Key)} at {WriteWhole(pair.Before.Length)} tokens",
+                        $"{WritePercent(pair.Before.Score)} → {WritePercent(pair.After.Score)}"
                     )
                 );
         }
         IReadOnlyList<PerplexityResult>? before = run.Perplexity.FirstOrDefault(p => p.State == RunReader.Before)?.Results,
             after = run.Perplexity.FirstOrDefault(p => p.State == RunReader.After)?.Results;
-        if (Pair(before, after, r => r.Context) is { } loss)
+        foreach (
+            var (old, now) in new[] { FindPair(before, after, r => r.Context), FindPair(before, after, r => -r.Context) }
+                .OfType<(PerplexityResult, PerplexityResult)>()
+                .Distinct()
+        )
             found.Add(
                 (
-                    $"perplexity at {Whole(loss.Before.Context)} tokens",
-                    $"{Number(loss.Before.Perplexity, "F2")} → {Number(loss.After.Perplexity, "F2")}"
-                )
-            );
-        if (Pair(before, after, r => -r.Context) is { } brief && brief.Before.Context < before!.Max(r => r.Context))
-            found.Add(
-                (
-                    $"perplexity at {Whole(brief.Before.Context)} tokens",
-                    $"{Number(brief.Before.Perplexity, "F2")} → {Number(brief.After.Perplexity, "F2")}"
+                    $"perplexity at {WriteWhole(old.Context)} tokens",
+                    $"{WriteNumber(old.Perplexity, "F2")} → {WriteNumber(now.Perplexity, "F2")}"
                 )
             );
         return found;
     }
 
-    private static (T Before, T After)? Pair<T>(IReadOnlyList<T>? before, IReadOnlyList<T>? after, Func<T, int> length)
+    private static (T Before, T After)? FindPair<T>(IReadOnlyList<T>? before, IReadOnlyList<T>? after, Func<T, int> length)
         where T : class =>
         (before ?? [])
             .OrderByDescending(length)
@@ -198,7 +208,7 @@ public static class ReportPage
             ? (one, other)
             : null;
 
-    private static string Whole(int number) => number.ToString("N0", CultureInfo.InvariantCulture);
+    private static string WriteWhole(int number) => number.ToString("N0", CultureInfo.InvariantCulture);
 
     private static void AddMeasures(HtmlPage page, ReportRun run)
     {
@@ -215,20 +225,20 @@ public static class ReportPage
             .. run.Perplexity.Select(p =>
                 (
                     $"perplexity {p.State}",
-                    (Func<int, string>)(length => Number(p.Results.FirstOrDefault(r => r.Context == length)?.Perplexity, "F2"))
+                    (Func<int, string>)(length => WriteNumber(p.Results.FirstOrDefault(r => r.Context == length)?.Perplexity, "F2"))
                 )
             ),
             .. run
                 .Retrieval.Where(r => !IsOfSuite(run, r))
                 .Select(r =>
                     (
-                        $"{Task(r.Task)} {r.State}",
-                        (Func<int, string>)(length => Number(r.Results.FirstOrDefault(x => x.Length == length)?.Score, "P0"))
+                        $"{NameTask(r.Task)} {r.State}",
+                        (Func<int, string>)(length => WriteNumber(r.Results.FirstOrDefault(x => x.Length == length)?.Score, "P0"))
                     )
                 ),
         ];
         page.Add(
-            HtmlPage.Table(
+            HtmlPage.WriteTable(
                 ["tokens", .. columns.Select(c => c.Head)],
                 lengths.Select(length =>
                     (IReadOnlyList<string>)[length.ToString("N0", CultureInfo.InvariantCulture), .. columns.Select(c => c.Cell(length))]
@@ -242,19 +252,19 @@ public static class ReportPage
         !s_alone.Contains(task.Task) && run.Retrieval.Count(r => r.State == task.State && !s_alone.Contains(r.Task)) > 3;
 
     // Length against depth for a single task, length against task for a suite.
-    private static IEnumerable<(string, string)> HeatMaps(ReportRun run)
+    private static IEnumerable<(string, string)> DrawHeatMaps(ReportRun run)
     {
         foreach (var suite in run.Retrieval.Where(r => IsOfSuite(run, r)).GroupBy(r => r.State))
         {
             var lengths = suite.SelectMany(t => t.Results.Select(r => r.Length)).Distinct().Order().ToList();
             yield return (
                 $"Retrieval by task, {suite.Key}",
-                HtmlPage.Heat(
+                HtmlPage.WriteHeat(
                     [.. lengths.Select(l => l.ToString("N0", CultureInfo.InvariantCulture))],
                     [
                         .. suite.Select(t =>
                             (
-                                Task(t.Task),
+                                NameTask(t.Task),
                                 (IReadOnlyList<double?>)[.. lengths.Select(l => t.Results.FirstOrDefault(r => r.Length == l)?.Score)]
                             )
                         ),
@@ -269,8 +279,8 @@ public static class ReportPage
         )
         {
             yield return (
-                $"{Title(one.Task)} by depth, {one.State}",
-                HtmlPage.Heat(
+                $"{WriteTitle(one.Task)} by depth, {one.State}",
+                HtmlPage.WriteHeat(
                     [.. one.Results.Select(r => r.Length.ToString("N0", CultureInfo.InvariantCulture))],
                     [
                         .. Enumerable
@@ -278,7 +288,7 @@ public static class ReportPage
                             .Select(band =>
                                 (
                                     $"{100 * band / DepthBands} to {100 * (band + 1) / DepthBands} %",
-                                    (IReadOnlyList<double?>)[.. one.Results.Select(r => InBand(r, band))]
+                                    (IReadOnlyList<double?>)[.. one.Results.Select(r => AverageInBand(r, band))]
                                 )
                             ),
                     ]
@@ -287,19 +297,20 @@ public static class ReportPage
         }
     }
 
-    private static double? InBand(ReportRetrievalLength result, int band)
+    private static double? AverageInBand(ReportRetrievalLength result, int band)
     {
         var scores = result.Trials.Where(t => Math.Min(DepthBands - 1, (int)(t.Depth * DepthBands)) == band).Select(t => t.Score).ToList();
         return scores.Count > 0 ? scores.Average() : null;
     }
 
-    private static string Positions(ReportRun run) =>
+    private static string DrawPositions(ReportRun run) =>
         SvgChart.Draw(
             [
                 .. run
                     .Perplexity.Where(p => p.Results.Any(r => r.ByPosition.Count > 0))
                     .Select(
-                        (p, i) => (p.State, p.Results.Where(r => r.ByPosition.Count > 0).MaxBy(r => r.Context)!, Style: StyleOf(p.State, i))
+                        (p, i) =>
+                            (p.State, p.Results.Where(r => r.ByPosition.Count > 0).MaxBy(r => r.Context)!, Style: ChooseStyle(p.State, i))
                     )
                     .Select(p => new ChartLine(
                         $"{p.State}, window of {p.Item2.Context.ToString("N0", CultureInfo.InvariantCulture)}",
@@ -315,14 +326,14 @@ public static class ReportPage
     {
         if (run.Facts.Count > 0)
         {
-            var facts = HtmlPage.Table([], run.Facts.Select(f => (IReadOnlyList<string>)[f.Name, f.Value]), "options");
+            var facts = HtmlPage.WriteTable([], run.Facts.Select(f => (IReadOnlyList<string>)[f.Name, f.Value]), "options");
             page.Add($"<details><summary>What was trained</summary>{facts}</details>");
         }
         if (run.Recipe.Length > 0)
             page.Add($"<details><summary>The whole recipe</summary><pre>{HtmlPage.Encode(run.Recipe.TrimEnd())}</pre></details>");
     }
 
-    private static IReadOnlyList<(string Name, string Value)> Training(IReadOnlyList<TrainingStep> steps)
+    private static IReadOnlyList<(string Name, string Value)> SummarizeTraining(IReadOnlyList<TrainingStep> steps)
     {
         if (steps.Count == 0)
             return [];
@@ -338,41 +349,41 @@ public static class ReportPage
             ("loss at the end, smoothed", Smooth(steps)[^1].ToString("F3", CultureInfo.InvariantCulture)),
             ("tokens a second, median", rates[rates.Count / 2].ToString("N0", CultureInfo.InvariantCulture)),
             ("peak memory", TrainingPlan.FormatSize(steps.Max(s => s.PeakMemoryBytes))),
-            ("training time", Duration(seconds)),
+            ("training time", WriteDuration(seconds)),
         ];
     }
 
-    private static string Duration(double seconds) =>
+    private static string WriteDuration(double seconds) =>
         seconds < 90 ? string.Create(CultureInfo.InvariantCulture, $"{seconds:F0} s")
         : seconds < 5400 ? string.Create(CultureInfo.InvariantCulture, $"{seconds / 60:F1} min")
         : string.Create(CultureInfo.InvariantCulture, $"{seconds / 3600:F1} h");
 
-    private static IReadOnlyList<string> ShortRow(ShortTextChange c) =>
+    private static IReadOnlyList<string> WriteShortRow(ShortTextChange c) =>
         c.Measure == "passkey"
             ?
             [
-                Task(c.Measure),
+                NameTask(c.Measure),
                 c.Length.ToString("N0", CultureInfo.InvariantCulture),
-                Percent(c.Before),
-                Percent(c.After),
+                WritePercent(c.Before),
+                WritePercent(c.After),
                 string.Create(CultureInfo.InvariantCulture, $"{100 * (c.After - c.Before):+0;-0;0} points"),
             ]
             :
             [
                 c.Measure,
                 c.Length.ToString("N0", CultureInfo.InvariantCulture),
-                Number(c.Before, "F3"),
-                Number(c.After, "F3"),
+                WriteNumber(c.Before, "F3"),
+                WriteNumber(c.After, "F3"),
                 string.Create(CultureInfo.InvariantCulture, $"{c.Percent:+0.00;-0.00;0.00} %"),
             ];
 
-    private static ChartLine Lengths(string name, IReadOnlyList<PerplexityResult> results, int style) =>
+    private static ChartLine MakeLengthLine(string name, IReadOnlyList<PerplexityResult> results, int style) =>
         new(name, [.. results.Select(r => ((double)r.Context, r.Perplexity))], style);
 
-    private static ChartLine Scores(string name, ReportRetrieval task, int style) =>
+    private static ChartLine MakeScoreLine(string name, ReportRetrieval task, int style) =>
         new(name, [.. task.Results.Select(r => ((double)r.Length, r.Score))], style);
 
-    private static ChartLine Smoothed(string name, IReadOnlyList<TrainingStep> steps, int style)
+    private static ChartLine MakeSmoothLine(string name, IReadOnlyList<TrainingStep> steps, int style)
     {
         var smooth = Smooth(steps);
         return new(name, [.. steps.Select((s, i) => ((double)s.Step, smooth[i]))], style);
@@ -381,17 +392,17 @@ public static class ReportPage
     private static double[] Smooth(IReadOnlyList<TrainingStep> steps) => LossPlot.Smooth([.. steps.Select(s => s.Loss)]);
 
     // The state before is always the first colour, that after the second.
-    private static int StyleOf(string state, int place) =>
+    private static int ChooseStyle(string state, int place) =>
         state == RunReader.Before ? 0
         : state == RunReader.After ? 1
         : 2 + place % (HtmlPage.Styles - 2);
 
-    private static string Task(string name) => name == "passkey" ? "pass key" : name;
+    private static string NameTask(string name) => name == "passkey" ? "pass key" : name;
 
-    private static string Title(string task) => Task(task) is var name ? char.ToUpperInvariant(name[0]) + name[1..] : "";
+    private static string WriteTitle(string task) => NameTask(task) is var name ? char.ToUpperInvariant(name[0]) + name[1..] : "";
 
-    private static string Percent(double value) => value.ToString("P0", CultureInfo.InvariantCulture);
+    private static string WritePercent(double value) => value.ToString("P0", CultureInfo.InvariantCulture);
 
-    private static string Number(double? value, string format) =>
+    private static string WriteNumber(double? value, string format) =>
         value is { } number && double.IsFinite(number) ? number.ToString(format, CultureInfo.InvariantCulture) : "";
 }

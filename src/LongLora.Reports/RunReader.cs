@@ -52,8 +52,8 @@ public static class RunReader
             Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path))),
             Title = options is null
                 ? "Run"
-                : $"{Name(options.Model.Path.Length > 0 ? options.Model.Path : "a new model")}, {options.Model.Context:N0} tokens",
-            Summary = options is null ? "" : Summary(options),
+                : $"{TakeName(options.Model.Path.Length > 0 ? options.Model.Path : "a new model")}, {options.Model.Context:N0} tokens",
+            Summary = options is null ? "" : Summarize(options),
             Facts = options is null
                 ? []
                 : [.. s_facts.Select(FineTuneOptionTable.Find).Select(o => (o.Name, o.Format(options))).Where(f => f.Item2.Length > 0)],
@@ -67,20 +67,20 @@ public static class RunReader
             run = Add(run, file, path);
         return run with
         {
-            Perplexity = [.. run.Perplexity.OrderBy(p => Place(p.State))],
-            Retrieval = [.. run.Retrieval.GroupBy(r => r.Task).SelectMany(task => task.OrderBy(r => Place(r.State)))],
+            Perplexity = [.. run.Perplexity.OrderBy(p => RankState(p.State))],
+            Retrieval = [.. run.Retrieval.GroupBy(r => r.Task).SelectMany(task => task.OrderBy(r => RankState(r.State)))],
         };
     }
 
     // Whatever the files are called.
-    private static int Place(string state) =>
+    private static int RankState(string state) =>
         state == Before ? 0
         : state == After ? 2
         : 1;
 
-    private static string Name(string path) => Path.GetFileName(Path.TrimEndingDirectorySeparator(path));
+    private static string TakeName(string path) => Path.GetFileName(Path.TrimEndingDirectorySeparator(path));
 
-    private static string Summary(FineTuneOptions options)
+    private static string Summarize(FineTuneOptions options)
     {
         var method = options.Method;
         var kind = FineTuneOptionTable.ToKebabCase(method.Attention.ToString());
@@ -100,20 +100,24 @@ public static class RunReader
     private static ReportRun Add(ReportRun run, string file, string path) =>
         EvaluationFile.Read(file) switch
         {
-            PerplexityFile found => run with { Perplexity = [.. run.Perplexity, new(State(found, file, path), found.Results)] },
+            PerplexityFile found => run with { Perplexity = [.. run.Perplexity, new(FindState(found, file, path), found.Results)] },
             RetrievalFile found => run with
             {
-                Retrieval = [.. run.Retrieval, Retrieval(found.Task, State(found, file, path), found.Results)],
+                Retrieval = [.. run.Retrieval, ConvertRetrieval(found.Task, FindState(found, file, path), found.Results)],
             },
             RulerFile found => run with
             {
-                Retrieval = [.. run.Retrieval, .. found.Tasks.Select(task => Retrieval(task.Task, State(found, file, path), task.Results))],
+                Retrieval =
+                [
+                    .. run.Retrieval,
+                    .. found.Tasks.Select(task => ConvertRetrieval(task.Task, FindState(found, file, path), task.Results)),
+                ],
             },
             ShortTextFile found => run with { ShortText = [.. run.ShortText, .. found.Results] },
             _ => run, // a kind that is not shown, or some other JSON
         };
 
-    private static string State(ModelEvaluationFile found, string file, string run)
+    private static string FindState(ModelEvaluationFile found, string file, string run)
     {
         if (found.Model is not { } model)
             return Path.GetFileNameWithoutExtension(file);
@@ -128,7 +132,7 @@ public static class RunReader
         return !leadsUp && !Path.IsPathRooted(relative);
     }
 
-    private static ReportRetrieval Retrieval(string task, string state, IReadOnlyList<RetrievalAtLength> results) =>
+    private static ReportRetrieval ConvertRetrieval(string task, string state, IReadOnlyList<RetrievalAtLength> results) =>
         new(
             task,
             state,

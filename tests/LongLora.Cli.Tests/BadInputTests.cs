@@ -60,7 +60,7 @@ public class BadInputTests : CliRun
         var more = WriteModel("more", config: c =>
             c.Replace("\"num_hidden_layers\": 5", "\"num_hidden_layers\": 4", StringComparison.Ordinal)
         );
-        Fail(ExitCode.Input, ["model.layers.4.", "belongs to no part"], Train(more));
+        Fail(ExitCode.Input, ["model.layers.4.", "is not part of the model"], Train(more));
     }
 
     [Fact]

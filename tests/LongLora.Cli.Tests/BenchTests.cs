@@ -76,7 +76,7 @@ public class BenchTests : CliRun
 
     [Fact]
     public void Memory_that_runs_out_is_told_as_that() =>
-        Fail(ExitCode.Usage, ["Memory ran out", "longlora plan", "--context"], "bench", "dequantize", "--size", "100000000");
+        Fail(ExitCode.Usage, ["Out of memory", "longlora plan", "--context"], "bench", "dequantize", "--size", "100000000");
 
     [Fact]
     public void Step_with_wrong_numbers_is_refused()

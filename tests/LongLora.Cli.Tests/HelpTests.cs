@@ -140,7 +140,7 @@ public class HelpTests : CliRun
             "--contxt",
             "600"
         );
-        Fail(ExitCode.Usage, ["'600' belongs to no option."], "train", "600");
+        Fail(ExitCode.Usage, ["'600' does not belong to any option."], "train", "600");
         Fail(ExitCode.Usage, ["--model"], "merge", "--adapter", "a", "--output", "b");
     }
 

@@ -87,14 +87,14 @@ public class PrepareTests : CliRun
     public void Unreadable_files_are_listed_and_change_the_exit_code()
     {
         File.WriteAllText(At("in", "broken.pdf"), "no PDF");
-        Fail(ExitCode.Input, ["1 of 3 files", "broken.pdf is not a PDF"], "prepare", "--data", At("in"), "--output", At("corpus"));
+        Fail(ExitCode.Input, ["1 of 3 files", "broken.pdf as a PDF"], "prepare", "--data", At("in"), "--output", At("corpus"));
         Assert.True(File.Exists(At("corpus", "documents.jsonl")));
         Succeed("prepare", "--data", At("in"), "--output", At("corpus"), "--skip-unreadable");
-        Fail(ExitCode.Input, ["broken.pdf is not a PDF"], "prepare", "--data", At("in"), "--show", "3");
+        Fail(ExitCode.Input, ["broken.pdf as a PDF"], "prepare", "--data", At("in"), "--show", "3");
         Succeed("prepare", "--data", At("in"), "--show", "3", "--skip-unreadable");
         Fail(
             ExitCode.Input,
-            ["broken.pdf is not a PDF"],
+            ["broken.pdf as a PDF"],
             "train",
             "--model",
             Stories,
@@ -155,7 +155,7 @@ public class PrepareTests : CliRun
         );
         Fail(
             ExitCode.Usage,
-            ["cannot be reached"],
+            ["cannot reach the service"],
             "prepare",
             "qa",
             "--data",

@@ -108,7 +108,7 @@ public sealed class ParquetReaderTests : IDisposable
         var path = Write("a.parquet", new[] { new Texts { text = "one" } });
         File.WriteAllBytes(path, File.ReadAllBytes(path)[..^9]);
         Assert.Contains(
-            "a.parquet is not a Parquet file",
+            "a.parquet as a Parquet file",
             Assert.Throws<DataException>(() => Conversations(path)).Message,
             StringComparison.Ordinal
         );

@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using LongLora.Generation;
 
 namespace LongLora.Server.Tests;
@@ -27,6 +29,9 @@ public class LoadTests
         GC.WaitForPendingFinalizers();
         Assert.InRange(TorchSharp.torch.Tensor.TotalCount, 0, before + 50); // caches of conversations come and go
         Assert.Equal(200, (await server.Ask("Hi")).Status);
+        var metrics = await server.Client.GetStringAsync("/metrics", TestContext.Current.CancellationToken);
+        var cancelled = Regex.Match(metrics, @"^longlora_answers_cancelled_total\S* (?<count>\d+)", RegexOptions.Multiline);
+        Assert.InRange(int.Parse(cancelled.Groups["count"].Value, CultureInfo.InvariantCulture), 20, 40); // of 4 rounds of 10 who leave
 
         async Task Round() =>
             await Task.WhenAll(

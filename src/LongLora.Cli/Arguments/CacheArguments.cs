@@ -44,7 +44,7 @@ internal sealed class CacheArguments
             {
                 Context = parsed.GetValue(_context),
                 CacheType = parsed.GetValue(_type),
-                Streaming = Streaming(parsed),
+                Streaming = ReadStreaming(parsed),
             }
         );
         if (parsed.GetValue(_context) > model.TrainedContext && !parsed.GetValue(_streaming))
@@ -55,7 +55,7 @@ internal sealed class CacheArguments
         return model;
     }
 
-    private StreamingOptions? Streaming(ParseResult parsed)
+    private StreamingOptions? ReadStreaming(ParseResult parsed)
     {
         if (parsed.GetValue(_streaming))
             return new StreamingOptions { SinkTokens = parsed.GetValue(_sinks), Window = parsed.GetValue(_window) };

@@ -10,10 +10,10 @@ internal sealed class OutputOption : Option<string>
         : base("--output") => (Description, Required, HelpName) = (description, isRequired, helpName);
 
     /// <summary>A folder that must not be there yet, or be empty.</summary>
-    internal static OutputOption NewFolder() => new("folder to make, new or empty");
+    internal static OutputOption CreateForNewFolder() => new("folder to make, new or empty");
 
     /// <summary>A folder with a name that it has when none is given.</summary>
-    internal static OutputOption WithDefault(string description, string standard) =>
+    internal static OutputOption CreateWithDefault(string description, string standard) =>
         new(description, isRequired: false) { DefaultValueFactory = _ => standard };
 
     /// <summary>The folder that was given.</summary>

@@ -9,15 +9,15 @@ internal sealed class QuantizationOption : Option<QuantizationKind>
     internal QuantizationOption(QuantizationKind standard)
         : base("--quantization")
     {
-        Description = "form of the decoder's matrices: none (as stored), nf4, int8";
-        HelpName = "none|nf4|int8";
+        Description = "form of the decoder's matrices: none (whole), nf4, int8, keep (the blocks of a GGUF file)";
+        HelpName = "none|nf4|int8|keep";
         DefaultValueFactory = _ => standard;
         CustomParser = result =>
         {
             var text = result.Tokens[0].Value;
             if (Enum.TryParse<QuantizationKind>(text, ignoreCase: true, out var kind) && Enum.IsDefined(kind) && !char.IsDigit(text[0]))
                 return kind;
-            result.AddError($"quantization is '{text}'; it can be none, nf4, int8.");
+            result.AddError($"quantization is '{text}'; it can be none, nf4, int8, keep.");
             return standard;
         };
     }

@@ -22,12 +22,12 @@ internal sealed class SamplingArguments
 
     internal SamplingArguments(GenerationOptions standard)
     {
-        _maxTokens = Whole("--max-tokens", "most tokens to generate", standard.MaxTokens);
-        _temperature = Real("--temperature", "randomness; 0 takes the likeliest token", standard.Temperature);
-        _topK = Whole("--top-k", "sample among the K likeliest tokens; 0 for all", standard.TopK);
-        _topP = Real("--top-p", "sample among the fewest tokens with this probability together", standard.TopP);
-        _minP = Real("--min-p", "leave out tokens below this share of the likeliest", standard.MinP);
-        _penalty = Real("--repetition-penalty", "above 1 for less repetition", standard.RepetitionPenalty);
+        _maxTokens = CreateWhole("--max-tokens", "most tokens to generate", standard.MaxTokens);
+        _temperature = CreateReal("--temperature", "randomness; 0 takes the likeliest token", standard.Temperature);
+        _topK = CreateWhole("--top-k", "sample among the K likeliest tokens; 0 for all", standard.TopK);
+        _topP = CreateReal("--top-p", "sample among the fewest tokens with this probability together", standard.TopP);
+        _minP = CreateReal("--min-p", "leave out tokens below this share of the likeliest", standard.MinP);
+        _penalty = CreateReal("--repetition-penalty", "above 1 for less repetition", standard.RepetitionPenalty);
         _seed = new SeedOption("seed of the sampling", "N", standard.Seed);
     }
 
@@ -50,7 +50,7 @@ internal sealed class SamplingArguments
             Stop = [.. (parsed.GetValue(_stop) ?? []).Select(s => s.Replace("\\n", "\n", StringComparison.Ordinal))],
         };
 
-    private static Option<int> Whole(string name, string help, int standard) =>
+    private static Option<int> CreateWhole(string name, string help, int standard) =>
         new(name)
         {
             Description = help,
@@ -58,7 +58,7 @@ internal sealed class SamplingArguments
             DefaultValueFactory = _ => standard,
         };
 
-    private static Option<double> Real(string name, string help, double standard) =>
+    private static Option<double> CreateReal(string name, string help, double standard) =>
         new(name)
         {
             Description = help,

@@ -109,7 +109,7 @@ internal static class BenchCommand
             if (parsed.GetValue(json) is { } file)
                 AtomicFile.WriteText(file, ToJson(results));
             if (parsed.GetValue(peer) is { } peerFolder)
-                AtomicFile.WriteText(Path.Combine(peerFolder, "ours.json"), PeerJson(results));
+                AtomicFile.WriteText(Path.Combine(peerFolder, "ours.json"), WritePeerJson(results));
             return ExitCode.Done;
         });
         return command;
@@ -249,7 +249,7 @@ internal static class BenchCommand
     private static Func<CausalLanguageModel> Maker(string? path, TorchSharp.torch.Device device, int context, QuantizationKind kind)
     {
         if (path is null)
-            return () => ModelLoader.Create(StepBenchmark.SmallLlama(context), seed: 0, device, kind);
+            return () => ModelLoader.Create(StepBenchmark.CreateSmallLlama(context), seed: 0, device, kind);
         if (!Directory.Exists(path) && PublishedConfigs.Names.Contains(path))
             return () => ModelLoader.Create(PublishedConfigs.Find(path), seed: 0, device, kind, TorchSharp.torch.ScalarType.BFloat16);
         return () =>
@@ -278,7 +278,7 @@ internal static class BenchCommand
         TorchSharp.torch.Device device
     )
     {
-        var size = GemmRate.SquareSize(device);
+        var size = GemmRate.ChooseSquareSize(device);
         context.Console.WriteLine(
             $"One training step: LoRA+ (rank {options.Tuning.Rank}), batch 1; "
                 + $"{(options.Steps == 0 ? "one step" : $"shortest and median of {options.Steps} steps after one untimed step")}; "
@@ -358,20 +358,20 @@ internal static class BenchCommand
         ) + "\n";
 
     // By context and attention: what benchmarks/peer/compare.py puts beside the peer's.
-    private static string PeerJson(List<StepBenchmarkResult> results) =>
+    private static string WritePeerJson(List<StepBenchmarkResult> results) =>
         JsonSerializer.Serialize(
             results.ToDictionary(
                 r => r.Context.ToString(CultureInfo.InvariantCulture),
                 r => new
                 {
                     group = r.GroupSize,
-                    s2 = PeerRecord(r.Sparse),
-                    full = r.Full is null ? null : PeerRecord(r.Full),
+                    s2 = MakePeerRecord(r.Sparse),
+                    full = r.Full is null ? null : MakePeerRecord(r.Full),
                 }
             )
         ) + "\n";
 
-    private static object PeerRecord(StepMeasurement step) =>
+    private static object MakePeerRecord(StepMeasurement step) =>
         new
         {
             seconds = step.MinSeconds,

@@ -58,7 +58,7 @@ internal static class EvaluateAnswersCommand
             EvaluationOutput.Require(parsed.GetValue(json));
             using var network = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
-            var model = new ModelOptions { Path = parsed.GetValue<string>("--model")!, Context = parsed.GetValue(length) };
+            var model = new ModelOptions { Path = source.Names(parsed).Model, Context = parsed.GetValue(length) };
             var conversations = new DataOptions
             {
                 Sources = [.. parsed.GetValue(data)!.Select(path => new DataSource(path))],

@@ -2,7 +2,6 @@ using System.CommandLine;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Evaluation;
-using LongLora.Options;
 using LongLora.Reports;
 using Spectre.Console;
 
@@ -143,8 +142,7 @@ internal static class EvaluateCommand
     {
         context.Output.WriteLine(
             $"{tokens.Count:N0} tokens in {tokens.Documents.Count:N0} document{(tokens.Documents.Count == 1 ? "" : "s")}, protocol "
-                + $"{FineTuneOptionTable.ToKebabCase(protocol.ToString()).Replace("long-lora", "longlora", StringComparison.Ordinal)}, full "
-                + $"attention"
+                + $"{protocol.ToString().ToLowerInvariant()}, full attention"
         );
         var table = new Table().Border(TableBorder.Simple);
         foreach (var name in new[] { "context", "loss", "perplexity", "scored tokens" })

@@ -30,7 +30,7 @@ internal static class EvaluateRetrieval
         };
         var trials = new Option<int?>("--trials") { Description = "questions at each length [default: 10]", HelpName = "N" };
         var seed = new SeedOption("seed of the first document");
-        var scoring = ScoringOption();
+        var scoring = CreateScoringOption();
         var json = new JsonOption();
         var picture = new PictureOption("length against depth");
         var command = new Verb(task.Name, description, $"longlora evaluate {task.Name} --model merged --lengths 4096,8192 --picture p.png")
@@ -134,7 +134,7 @@ internal static class EvaluateRetrieval
             );
     }
 
-    internal static Option<RetrievalScoring> ScoringOption() =>
+    internal static Option<RetrievalScoring> CreateScoringOption() =>
         new Option<RetrievalScoring>("--scoring")
         {
             Description =

@@ -17,7 +17,7 @@ internal static class EvaluateRuler
         var lengths = new LengthsOption("lengths of document, question and room for the answer in tokens, with commas between");
         var tasks = new Option<string[]>("--tasks")
         {
-            Description = $"tasks [default: all of {string.Join(", ", RulerTask.All().Select(t => t.Name))}]",
+            Description = $"tasks [default: all of {string.Join(", ", RulerTask.CreateAll().Select(t => t.Name))}]",
             HelpName = "NAME",
             AllowMultipleArgumentsPerToken = true,
             DefaultValueFactory = _ => [],
@@ -36,7 +36,7 @@ internal static class EvaluateRuler
             DefaultValueFactory = _ => 10,
         };
         var seed = new SeedOption("seed of the first document");
-        var scoring = EvaluateRetrieval.ScoringOption();
+        var scoring = EvaluateRetrieval.CreateScoringOption();
         var json = new JsonOption();
         var picture = new PictureOption("length against task");
         var command = new Verb(
@@ -60,7 +60,7 @@ internal static class EvaluateRuler
             var asked = lengths.Read(parsed);
             EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
             var way = parsed.GetValue(scoring);
-            var chosen = Choose(parsed.GetValue(tasks)!, way, Book(parsed.GetValue(haystack)!, context.Cancellation));
+            var chosen = Choose(parsed.GetValue(tasks)!, way, ReadBook(parsed.GetValue(haystack)!, context.Cancellation));
             using var model = source.Load(parsed, out var tokenizer, out var adapter);
             using var owned = adapter;
             _ = tokenizer ?? throw EvaluateRetrieval.NoTokenizer(source.Names(parsed).Model);
@@ -103,7 +103,7 @@ internal static class EvaluateRuler
     // By likelihood those tasks alone that ask for one thing, unless others are named.
     private static List<RulerTask> Choose(string[] names, RetrievalScoring scoring, IReadOnlyList<string>? book)
     {
-        var all = RulerTask.All(book);
+        var all = RulerTask.CreateAll(book);
         if (names.FirstOrDefault(n => all.All(t => t.Name != n)) is { } unknown)
             throw new ConfigurationException($"There is no task '{unknown}'.{NearestName.Hint(unknown, all.Select(t => t.Name))}");
         return
@@ -116,11 +116,11 @@ internal static class EvaluateRuler
         ];
     }
 
-    private static IReadOnlyList<string>? Book(string[] paths, CancellationToken cancellation)
+    private static IReadOnlyList<string>? ReadBook(string[] paths, CancellationToken cancellation)
     {
         if (paths.Length == 0)
             return null;
-        var sentences = RulerNeedleTask.Sentences(string.Join(' ', PlainTexts.Read(paths, cancellation)));
+        var sentences = RulerNeedleTask.SplitSentences(string.Join(' ', PlainTexts.Read(paths, cancellation)));
         return sentences.Count >= 2 ? sentences : throw new DataException($"{string.Join(", ", paths)} has no two sentences.");
     }
 

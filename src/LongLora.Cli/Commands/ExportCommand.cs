@@ -31,7 +31,7 @@ internal static class ExportCommand
     private static Verb CreateFolder(CliContext context, string format, string description)
     {
         var source = new Source();
-        var output = OutputOption.NewFolder();
+        var output = OutputOption.CreateForNewFolder();
         var shard = new Option<string>("--shard-size")
         {
             Description = "most bytes of tensors in one file, such as 500MB or 2GB [default: 5GB]",
@@ -89,11 +89,11 @@ internal static class ExportCommand
         var output = new OutputOption("file to make", helpName: "FILE");
         var type = new Option<string>("--type")
         {
-            Description = "f32, f16, bf16 or q8_0 [default: f16]",
+            Description = "f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m or q4_0 [default: f16]",
             HelpName = "TYPE",
             DefaultValueFactory = _ => "f16",
         };
-        type.AcceptOnlyFromAmong("f32", "f16", "bf16", "q8_0");
+        type.AcceptOnlyFromAmong("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0");
         var alone = new Option<bool>("--adapter-only")
         {
             Description = "write the LoRA matrices alone; refused where embeddings or norms were trained",
@@ -116,13 +116,7 @@ internal static class ExportCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var kind = parsed.GetValue(type) switch
-            {
-                "f32" => GgufType.F32,
-                "bf16" => GgufType.Bf16,
-                "q8_0" => GgufType.Q8,
-                _ => GgufType.F16,
-            };
+            var kind = Enum.Parse<GgufFileType>(parsed.GetValue(type)!, ignoreCase: true);
             using var model = source.Load(parsed, out var folder, out var set);
             AdapterArguments.Tell(set, context.Output);
             using var owned = set;
@@ -135,7 +129,7 @@ internal static class ExportCommand
             var types = written
                 .Tensors.Values.CountBy(t => t.Type)
                 .OrderBy(t => t.Key)
-                .Select(t => $"{t.Value} {(t.Key == GgufType.Q8 ? "Q8_0" : t.Key.ToString().ToUpperInvariant())}");
+                .Select(t => $"{t.Value} {t.Key.ToString().ToUpperInvariant()}");
             context.Output.WriteLine(
                 $"{written.Tensors.Count} tensors ({string.Join(", ", types)}), {written.Keys.Count} keys, "
                     + $"{new FileInfo(target).Length / 1048576.0:N1} MiB; read back and checked."
@@ -155,6 +149,10 @@ internal static class ExportCommand
                 );
             }
             context.Output.WriteLine($"GGUF: {target}");
+            if (!parsed.GetValue(alone))
+                context.Output.WriteLine(
+                    $"Ollama: {WriteModelfile(target, model, TokenizerFolder(source.Adapter(parsed)) ?? folder.Path)}"
+                );
             return ExitCode.Done;
         });
         return command;
@@ -163,7 +161,7 @@ internal static class ExportCommand
     private static Verb CreateAdapter(CliContext context)
     {
         var source = new Source(adapterRequired: true);
-        var output = OutputOption.NewFolder();
+        var output = OutputOption.CreateForNewFolder();
         var layout = new Option<string>("--layout")
         {
             Description = "peft: adapter_model.safetensors; longlora: adapter_model.bin and trainable_params.bin [default: peft]",
@@ -217,6 +215,23 @@ internal static class ExportCommand
             return ExitCode.Done;
         });
         return command;
+    }
+
+    // What Ollama needs to know beside the file; a template that cannot be read here is left to it.
+    private static string WriteModelfile(string gguf, CausalLanguageModel model, string tokenizerFolder)
+    {
+        ChatTemplate? template = null;
+        try
+        {
+            template = ChatTemplate.ReadOfModel(tokenizerFolder);
+        }
+        catch (CheckpointException) { }
+        return OllamaModelfile.Write(
+            gguf,
+            RopeScaling.GetCurrentContext(model.Config),
+            TokenizerLoader.LoadIfPresent(tokenizerFolder),
+            template
+        );
     }
 
     private static string? TokenizerFolder(string? adapter) =>

@@ -16,7 +16,7 @@ internal static class MergeCommand
     {
         var model = new ModelOption("folder of the base model");
         var adapter = new AdapterOption("folder of the PEFT or LongLoRA adapter", isRequired: true);
-        var output = OutputOption.NewFolder();
+        var output = OutputOption.CreateForNewFolder();
         var kind = new QuantizationOption(QuantizationKind.None);
         var command = new Verb(
             "merge",

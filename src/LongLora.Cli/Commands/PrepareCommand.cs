@@ -180,7 +180,7 @@ internal static class PrepareCommand
             context.Error.WriteLine($"  {file.Reason}");
     }
 
-    // A picture that cannot be drawn, for example without Skia's native library, takes nothing from a corpus that is written.
+    // A picture that cannot be drawn takes nothing from a corpus that is written.
     private static void SavePlot(CliContext context, CorpusReport report, PrepareOptions options, string unit)
     {
         var path = Path.Combine(options.Output, "lengths.png");
@@ -247,7 +247,7 @@ internal static class PrepareCommand
         foreach (var document in CorpusBuilder.Preview(options, PreviewTokens, LeftOut).Take(count))
         {
             context.Output.WriteLine($"--- {document.Name}");
-            context.Output.WriteLine(document.Example is null ? document.Text : TokenLines.Of(document.Example, document.Tokenizer!));
+            context.Output.WriteLine(document.Example is null ? document.Text : TokenLines.Write(document.Example, document.Tokenizer!));
             context.Output.WriteLine();
         }
         return isWhole;

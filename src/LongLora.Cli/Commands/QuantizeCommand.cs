@@ -14,7 +14,7 @@ internal static class QuantizeCommand
     {
         var model = new ModelOption();
         var kind = new QuantizationOption(QuantizationKind.Nf4);
-        var output = OutputOption.NewFolder();
+        var output = OutputOption.CreateForNewFolder();
         var command = new Verb(
             "quantize",
             "Write a model in 4 or 8 bits, in the layout of bitsandbytes.",

@@ -13,7 +13,7 @@ internal static class QuickstartCommand
 
     internal static Command Create(CliContext context)
     {
-        var output = OutputOption.WithDefault("folder for the run, new or empty", "longlora-quickstart");
+        var output = OutputOption.CreateWithDefault("folder for the run, new or empty", "longlora-quickstart");
         var model = CreateModelOption();
         var factor = new Option<int>("--factor")
         {
@@ -76,10 +76,13 @@ internal static class QuickstartCommand
     private static void SayStep(CliContext context, TrainingStep step)
     {
         if (step.Step % Math.Max(1, step.Steps / 6) == 0 || step.Step == step.Steps)
-            Say(context, $"        step {step.Step}/{step.Steps}  loss {step.Loss:F3}  {step.TokensPerSecond:N0} tokens/s{Rest(step)}");
+            Say(
+                context,
+                $"        step {step.Step}/{step.Steps}  loss {step.Loss:F3}  {step.TokensPerSecond:N0} tokens/s{DescribeRest(step)}"
+            );
     }
 
-    private static string Rest(TrainingStep step) =>
+    private static string DescribeRest(TrainingStep step) =>
         step.Step == step.Steps ? "" : $"  {step.Elapsed * ((double)(step.Steps - step.Step) / step.Step):m\\:ss} of training left";
 
     private static void Say(CliContext context, string line)

@@ -12,7 +12,7 @@ internal static class ReproduceCommand
 {
     internal static Command Create(CliContext context)
     {
-        var output = OutputOption.WithDefault("folder of runs and results; what is there is gone on with", "longlora-reproduce");
+        var output = OutputOption.CreateWithDefault("folder of runs and results; what is there is gone on with", "longlora-reproduce");
         var model = QuickstartCommand.CreateModelOption();
         var factor = new Option<int>("--factor")
         {
@@ -74,9 +74,9 @@ internal static class ReproduceCommand
                 Trials = parsed.GetValue(trials),
                 Only = parsed.GetValue(only)!,
             };
-            var native = Reproduction.NativeContext(options);
+            var native = Reproduction.ReadNativeContext(options);
             if (parsed.GetValue(list))
-                return List(context, ReproductionGrid.Runs(native, options.Factor));
+                return List(context, ReproductionGrid.ListRuns(native, options.Factor));
             var clock = System.Diagnostics.Stopwatch.StartNew();
             var results = new List<ReproductionFile>();
             var file = Path.Combine(options.Output, "reproduce.md");

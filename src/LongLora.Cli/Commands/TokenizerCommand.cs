@@ -39,7 +39,7 @@ internal static class TokenizerCommand
         };
         command.SetAction(parsed =>
         {
-            var merges = ByteLevelTokenizerWriter.MergeCount(parsed.GetValue(size));
+            var merges = ByteLevelTokenizerWriter.CountMerges(parsed.GetValue(size));
             var words = BpeTrainer.CountWords(PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation));
             ByteLevelTokenizerWriter.Write(parsed.GetValue(output)!, BpeTrainer.Train(words, merges, context.Cancellation));
             context.Output.WriteLine(

@@ -83,7 +83,7 @@ internal static class TrainCommand
         foreach (var example in sources.SelectMany(s => s.Read(context.Cancellation)).Take(count))
         {
             context.Output.WriteLine($"--- {example.Origin}");
-            context.Output.WriteLine(TokenLines.Of(example, tokenizer));
+            context.Output.WriteLine(TokenLines.Write(example, tokenizer));
             context.Output.WriteLine();
         }
         foreach (var note in TrainingData.NotesOn(model.Context, sources))
@@ -139,7 +139,7 @@ internal static class TrainCommand
         }
     }
 
-    // A picture that cannot be drawn, for example without Skia's native library, takes nothing from a run that is done and saved.
+    // A picture that cannot be drawn takes nothing from a run that is done and saved.
     private static void SavePlot(FineTuneOptions options, CliContext context)
     {
         try

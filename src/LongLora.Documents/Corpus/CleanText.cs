@@ -1,12 +1,12 @@
 namespace LongLora.Documents.Corpus;
 
 /// <summary>
-/// Text with what no model should learn taken out, as it is read: line ends become <c>\n</c>, blanks before them go, at most two empty
-/// lines follow one another, none stand at the ends; control characters and invisible marks (byte order marks, zero-width spaces, soft
-/// hyphens) go, no-break spaces become spaces. Everything else stays as it is, indentation too.
+/// Cleans a text while it is read, removing what no model should learn. Line ends become <c>\n</c>, blanks before them are removed, and
+/// there are at most two empty lines in a row and none at the ends. Control characters and invisible marks (byte order marks, zero-width
+/// spaces, soft hyphens) are removed, and no-break spaces become spaces. Everything else stays the same, including indentation.
 /// </summary>
-/// <param name="text">The text; it is read once.</param>
-/// <param name="asItIs">Changes nothing.</param>
+/// <param name="text">The text. It is read once.</param>
+/// <param name="asItIs">Whether to change nothing.</param>
 internal sealed class CleanText(TextReader text, bool asItIs = false) : TextReader
 {
     private const int MostLineEnds = 3,
@@ -23,10 +23,10 @@ internal sealed class CleanText(TextReader text, bool asItIs = false) : TextRead
         _afterReturn;
     private char _high;
 
-    /// <summary>Characters handed out so far.</summary>
+    /// <summary>Number of characters returned so far.</summary>
     public long Count { get; private set; }
 
-    /// <summary>Whether nothing is left; reads as far as needed to tell.</summary>
+    /// <summary>Whether nothing is left. Reads as much as needed to find out.</summary>
     public bool IsAtEnd => !Fill();
 
     /// <inheritdoc/>
@@ -35,7 +35,7 @@ internal sealed class CleanText(TextReader text, bool asItIs = false) : TextRead
         if (buffer.IsEmpty || !Fill())
             return 0;
         var count = Math.Min(buffer.Length, _end - _start);
-        // A surrogate pair is not torn apart.
+        // Does not split a surrogate pair.
         if (count < _end - _start && char.IsHighSurrogate(_clean[_start + count - 1]) && count > 1)
             count--;
         _clean.AsSpan(_start, count).CopyTo(buffer);
@@ -68,7 +68,7 @@ internal sealed class CleanText(TextReader text, bool asItIs = false) : TextRead
             if (count == 0)
             {
                 _high = '\0';
-                Visible(Unknown);
+                AppendVisible(Unknown);
             }
             foreach (var c in _read.AsSpan(0, count))
                 Take(c);
@@ -84,11 +84,11 @@ internal sealed class CleanText(TextReader text, bool asItIs = false) : TextRead
             _high = '\0';
             if (char.IsLowSurrogate(c))
             {
-                Visible(high);
+                AppendVisible(high);
                 Append(c);
                 return;
             }
-            Visible(Unknown);
+            AppendVisible(Unknown);
         }
         if (char.IsHighSurrogate(c))
             _high = c;
@@ -114,16 +114,16 @@ internal sealed class CleanText(TextReader text, bool asItIs = false) : TextRead
                 _blanks.Add(c == '\u00A0' ? ' ' : c);
         }
         else if (!IsInvisible(c))
-            Visible(c);
+            AppendVisible(c);
     }
 
-    private void Visible(char c)
+    private void AppendVisible(char c)
     {
         if (!asItIs)
         {
             for (var i = 0; i < Math.Min(_lineEnds, MostLineEnds) && _begun; i++)
                 _clean[_end++] = '\n';
-            // The first line keeps its indentation: it may be code.
+            // The first line keeps its indentation, because it may be code.
             foreach (var blank in _blanks)
                 Append(blank);
             _blanks.Clear();
@@ -132,7 +132,7 @@ internal sealed class CleanText(TextReader text, bool asItIs = false) : TextRead
         Append(c);
     }
 
-    // What comes out is never longer than what went in, but for what waits from the block before.
+    // The output is never longer than the input, except for what waits from the previous block.
     private void Append(char c) => _clean[_end++] = c;
 
     private static bool IsInvisible(char c) =>

@@ -4,23 +4,23 @@ using LongLora.Runtime;
 namespace LongLora.Documents.Corpus;
 
 /// <summary>
-/// Makes a corpus from files of many kinds: reads them side by side, cleans their texts, and writes them in one order, which depends on
-/// their names alone.
+/// Makes a corpus from files of many types. It reads them in parallel, cleans their texts, and writes them in an order that depends only on
+/// their names.
 /// <para>
-/// Work is cut into units of neighbouring files. A unit's documents go to a part file under <c>.parts</c>, whole or not at all; when all
-/// are there they are joined and the parts go away. A run that was stopped goes on where it was; a run over a finished corpus reads only
-/// files that are new or changed, and takes the documents of all others from the corpus itself. Memory does not grow with the corpus, nor
-/// with a long text; a PDF, DOCX or HTML file is in memory while it is read.
+/// The work is divided into units of neighboring files. The documents of a unit go to a part file under <c>.parts</c>, completely or not at
+/// all. When all parts exist they are joined and deleted. A run that was stopped continues where it was. A run over a finished corpus reads
+/// only new and changed files and takes all other documents from the corpus itself. Memory does not grow with the corpus or with a long
+/// text; a PDF, DOCX or HTML file is in memory while it is read.
 /// </para>
 /// </summary>
 public static class CorpusBuilder
 {
-    /// <summary>Makes a corpus, or brings it up to date.</summary>
+    /// <summary>Makes a corpus, or updates it.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="progress">Told of every file that is done; called by one thread at a time.</param>
-    /// <param name="cancellation">Stops the work; what is done stays and is not done again.</param>
-    /// <exception cref="DataException">A path is missing, or not one file could be read.</exception>
-    /// <exception cref="ConfigurationException">The output holds something else, or cannot be written.</exception>
+    /// <param name="progress">Reports every finished file; called by one thread at a time.</param>
+    /// <param name="cancellation">Stops the work. Finished work is kept and not repeated.</param>
+    /// <exception cref="DataException">A path does not exist, or no file could be read.</exception>
+    /// <exception cref="ConfigurationException">The output folder contains something else, or cannot be written.</exception>
     public static CorpusReport Build(
         PrepareOptions options,
         IProgress<PrepareProgress>? progress = null,
@@ -32,10 +32,10 @@ public static class CorpusBuilder
         return new CorpusRun(options, tokenizer, CorpusSource.Find(options.Data, options.Output), progress, cancellation).Execute();
     }
 
-    /// <summary>Documents as the model would see them, one after the other; writes nothing.</summary>
-    /// <param name="options">The options; the output is not touched.</param>
-    /// <param name="maxTokens">Tokens of a document after which it is cut off.</param>
-    /// <param name="leftOut">Told of files that cannot be read.</param>
+    /// <summary>Documents as the model would see them, one after the other. Writes nothing.</summary>
+    /// <param name="options">The options. The output is not changed.</param>
+    /// <param name="maxTokens">The most tokens to show of a document.</param>
+    /// <param name="leftOut">Receives files that cannot be read.</param>
     public static IEnumerable<CorpusPreview> Preview(PrepareOptions options, int maxTokens, Action<LeftOutFile>? leftOut = null)
     {
         options.Validate();

@@ -5,7 +5,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Documents.Corpus;
 
-/// <summary>What one file gave to a corpus.</summary>
+/// <summary>What one file contributed to a corpus.</summary>
 internal sealed record SourceRecord
 {
     /// <summary>Name of the file, see <see cref="CorpusSource.Name"/>.</summary>
@@ -17,13 +17,13 @@ internal sealed record SourceRecord
     /// <summary>Its last change, in ticks of UTC.</summary>
     public required long Modified { get; init; }
 
-    /// <summary>Documents in it that are not empty.</summary>
+    /// <summary>Number of documents in it that are not empty.</summary>
     public long Documents { get; init; }
 
     /// <summary>Characters (UTF-16) of their texts.</summary>
     public long Characters { get; init; }
 
-    /// <summary>Their tokens; 0 without a tokenizer.</summary>
+    /// <summary>Number of their tokens; 0 without a tokenizer.</summary>
     public long Tokens { get; init; }
 
     /// <summary>Bytes that they take in the corpus file.</summary>
@@ -32,19 +32,19 @@ internal sealed record SourceRecord
     /// <summary>Their lengths, see <see cref="LengthHistogram.ToNumbers"/>.</summary>
     public long[] Lengths { get; init; } = [0];
 
-    /// <summary>Why the file could not be read, or null.</summary>
+    /// <summary>Why the file could not be read; null if it could.</summary>
     public string? Error { get; init; }
 
-    /// <summary>Whether this tells of the file as it lies there now.</summary>
+    /// <summary>Whether this describes the file in its current state.</summary>
     public bool IsOf(CorpusSource source) => Name == source.Name && Length == source.Length && Modified == source.Modified && Error is null;
 }
 
 /// <summary>
-/// <c>manifest.json</c> of a corpus: how it was made, and what each file gave, in the order of the corpus. It is written last, and taken
-/// away before the corpus is replaced: where it is there, it tells of the corpus beside it.
+/// <c>manifest.json</c> of a corpus: how it was made, and what each file contributed, in the order of the corpus. It is written last and
+/// deleted before the corpus is replaced, so an existing manifest always describes the corpus beside it.
 /// </summary>
 /// <param name="Settings">What the corpus depends on besides the files.</param>
-/// <param name="Files">What each file gave.</param>
+/// <param name="Files">What each file contributed.</param>
 internal sealed record CorpusManifest(string Settings, IReadOnlyList<SourceRecord> Files)
 {
     private static readonly JsonSerializerOptions s_json = new()
@@ -54,7 +54,7 @@ internal sealed record CorpusManifest(string Settings, IReadOnlyList<SourceRecor
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
 
-    /// <summary>Reads one, or returns null where there is none or it is damaged.</summary>
+    /// <summary>Reads a manifest; null if it does not exist or is damaged.</summary>
     public static CorpusManifest? Read(string path)
     {
         if (!File.Exists(path))
@@ -71,7 +71,7 @@ internal sealed record CorpusManifest(string Settings, IReadOnlyList<SourceRecor
         }
     }
 
-    /// <summary>Writes it, a file a line.</summary>
+    /// <summary>Writes it with one file per line.</summary>
     public void Write(string path) => AtomicFile.Write(path, stream =>
         {
             using var writer = new StreamWriter(stream, leaveOpen: true);

@@ -2,40 +2,40 @@ using LongLora.Data;
 
 namespace LongLora.Documents.Corpus;
 
-/// <summary>What a corpus holds.</summary>
+/// <summary>What a corpus contains.</summary>
 public sealed record CorpusReport
 {
-    /// <summary>The file, or the folder of text files, that holds the documents.</summary>
+    /// <summary>The file with the documents, or the folder of text files.</summary>
     public required string Path { get; init; }
 
-    /// <summary>Totals by kind of file, most characters first.</summary>
+    /// <summary>Totals by file type, most characters first.</summary>
     public required IReadOnlyList<KindTotal> Kinds { get; init; }
 
-    /// <summary>Lengths of the documents: in tokens, or in characters without a tokenizer.</summary>
+    /// <summary>Lengths of the documents in tokens, or in characters without a tokenizer.</summary>
     public required LengthHistogram Lengths { get; init; }
 
-    /// <summary>Whether lengths are tokens.</summary>
+    /// <summary>Whether lengths are in tokens.</summary>
     public required bool HasTokens { get; init; }
 
-    /// <summary>Bytes of a token where tokens were written, else null.</summary>
+    /// <summary>Bytes per token if tokens were written, else null.</summary>
     public required int? TokenWidth { get; init; }
 
     /// <summary>Files that could not be read.</summary>
     public required IReadOnlyList<LeftOutFile> LeftOut { get; init; }
 
-    /// <summary>Files that were taken over from an earlier run.</summary>
+    /// <summary>Number of files whose documents were kept from an earlier run.</summary>
     public required int TakenOver { get; init; }
 
-    /// <summary>Files in all.</summary>
+    /// <summary>Number of all files.</summary>
     public required int Files { get; init; }
 
-    /// <summary>Documents in all.</summary>
+    /// <summary>Number of all documents.</summary>
     public long Documents => Kinds.Sum(k => k.Documents);
 
-    /// <summary>Characters in all.</summary>
+    /// <summary>Number of all characters.</summary>
     public long Characters => Kinds.Sum(k => k.Characters);
 
-    /// <summary>Tokens in all; 0 without a tokenizer.</summary>
+    /// <summary>Number of all tokens; 0 without a tokenizer.</summary>
     public long Tokens => Kinds.Sum(k => k.Tokens);
 
     internal static CorpusReport Of(

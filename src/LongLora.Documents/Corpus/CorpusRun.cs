@@ -58,14 +58,14 @@ internal sealed class CorpusRun(
             if (records[i] is null)
                 fresh.Add(i);
             else
-                Done(sources[i]);
+                ReportDone(sources[i]);
         }
-        var units = Units(fresh);
+        var units = MakeUnits(fresh);
         Process(units, records);
         cancellation.ThrowIfCancellationRequested();
         if (records.All(r => r!.Documents == 0))
-            throw NothingRead(records);
-        // A file that cannot be read is tried again each time, which changes nothing as long as it stays so.
+            throw MakeNothingReadError(records);
+        // A file that cannot be read is tried again each time. If it still fails, nothing changes.
         var isSame =
             fresh.TrueForAll(i => records[i]!.Error is not null)
             && before?.Files.Select(f => (f.Name, f.Bytes)).SequenceEqual(records.Select(r => (r!.Name, r.Bytes))) == true;
@@ -79,7 +79,7 @@ internal sealed class CorpusRun(
         return CorpusReport.Of(Target, records!, tokenizer, options.Format == CorpusFormat.Bin, sources.Count - fresh.Count);
     }
 
-    // The manifest of an earlier run that the corpus beside it belongs to.
+    // The manifest of an earlier run, which describes the existing corpus.
     private CorpusManifest? ReadBefore()
     {
         if (!Directory.Exists(options.Output))
@@ -87,33 +87,36 @@ internal sealed class CorpusRun(
         var before = CorpusManifest.Read(_manifest);
         if (before is not null && before.Settings != _settings)
             throw new ConfigurationException(
-                $"The output '{options.Output}' holds a corpus that was made otherwise: {before.Settings}. This one would be: "
-                    + $"{_settings}. Choose another folder, or remove that one."
+                $"Cannot update the corpus in '{options.Output}' because it was made with other settings: {before.Settings}. The "
+                    + $"new settings are: "
+                    + $"{_settings}. Choose another folder, or delete this one."
             );
         if (before is null && !Directory.Exists(_parts) && Directory.EnumerateFileSystemEntries(options.Output).Any())
-            throw new ConfigurationException($"The output '{options.Output}' is not empty, and holds no corpus. Choose another folder.");
+            throw new ConfigurationException(
+                $"Cannot write to '{options.Output}' because it is not empty and not a corpus. Choose " + $"another folder."
+            );
         var isWhole =
             options.Format == CorpusFormat.Txt
             || (File.Exists(Target) && before is not null && new FileInfo(Target).Length == before.Files.Sum(f => f.Bytes));
         return isWhole ? before : null;
     }
 
-    private bool HasTextFiles(SourceRecord record) => options.Format != CorpusFormat.Txt || TextFiles(record).All(File.Exists);
+    private bool HasTextFiles(SourceRecord record) => options.Format != CorpusFormat.Txt || ListTextFiles(record).All(File.Exists);
 
-    private IEnumerable<string> TextFiles(SourceRecord record)
+    private IEnumerable<string> ListTextFiles(SourceRecord record)
     {
-        var only = DocumentWriter.TextFile(options.Output, record.Name, 1, isOnly: true);
+        var only = DocumentWriter.MakeTextPath(options.Output, record.Name, 1, isOnly: true);
         return record.Documents == 1 && File.Exists(only)
             ? [only]
             : Enumerable
                 .Range(1, (int)record.Documents)
-                .Select(n => DocumentWriter.TextFile(options.Output, record.Name, n, isOnly: false));
+                .Select(n => DocumentWriter.MakeTextPath(options.Output, record.Name, n, isOnly: false));
     }
 
     private sealed record Unit(string Data, string Record, List<int> Sources);
 
-    // Neighbours that are to be read, until there is enough for one thread to do. A unit is known by all that its documents depend on.
-    private List<Unit> Units(List<int> fresh)
+    // Neighboring files to read, enough for one thread. A unit is identified by everything that its documents depend on.
+    private List<Unit> MakeUnits(List<int> fresh)
     {
         var units = new List<Unit>();
         List<int> current = [];
@@ -122,18 +125,18 @@ internal sealed class CorpusRun(
         {
             if (current.Count > 0 && (bytes + sources[i].Length > UnitBytes || current.Count == UnitFiles))
             {
-                units.Add(Named(current));
+                units.Add(NameUnit(current));
                 (current, bytes) = ([], 0);
             }
             current.Add(i);
             bytes += sources[i].Length;
         }
         if (current.Count > 0)
-            units.Add(Named(current));
+            units.Add(NameUnit(current));
         return units;
     }
 
-    private Unit Named(List<int> members)
+    private Unit NameUnit(List<int> members)
     {
         var text = new StringBuilder(_settings);
         foreach (var i in members)
@@ -174,7 +177,7 @@ internal sealed class CorpusRun(
             for (var i = 0; i < unit.Sources.Count; i++)
             {
                 records[unit.Sources[i]] = done.Files[i];
-                Done(sources[unit.Sources[i]]);
+                ReportDone(sources[unit.Sources[i]]);
             }
             return;
         }
@@ -184,13 +187,13 @@ internal sealed class CorpusRun(
             foreach (var i in unit.Sources)
             {
                 records[i] = writer.Write(sources[i], cancellation);
-                Done(sources[i]);
+                ReportDone(sources[i]);
             }
         });
         new CorpusManifest(_settings, [.. unit.Sources.Select(i => records[i]!)]).Write(unit.Record);
     }
 
-    private void Done(CorpusSource source)
+    private void ReportDone(CorpusSource source)
     {
         lock (_lock)
         {
@@ -200,7 +203,7 @@ internal sealed class CorpusRun(
         }
     }
 
-    // Documents of new files from the parts, all others from the corpus as it was, in the order of the files.
+    // Takes documents of new files from the parts and all others from the old corpus, in the order of the files.
     private void Join(CorpusManifest? before, List<Unit> units, SourceRecord?[] records)
     {
         if (options.Format == CorpusFormat.Txt)
@@ -209,9 +212,9 @@ internal sealed class CorpusRun(
             return;
         }
         var places = new Dictionary<string, (string File, long Start)>(StringComparer.Ordinal);
-        Place(before?.Files ?? [], Target, places);
+        AddLocations(before?.Files ?? [], Target, places);
         foreach (var unit in units)
-            Place([.. unit.Sources.Select(i => records[i]!)], unit.Data, places);
+            AddLocations([.. unit.Sources.Select(i => records[i]!)], unit.Data, places);
         AtomicFile.Write(Target, stream =>
         {
             FileStream? open = null;
@@ -227,12 +230,12 @@ internal sealed class CorpusRun(
                 Copy(open, stream, record.Bytes);
             }
             open?.Dispose();
-            // From here until the new one is written, nothing says what the corpus holds.
+            // From here until the new manifest is written, nothing describes the corpus.
             File.Delete(_manifest);
         });
     }
 
-    private static void Place(IReadOnlyList<SourceRecord> files, string path, Dictionary<string, (string, long)> places)
+    private static void AddLocations(IReadOnlyList<SourceRecord> files, string path, Dictionary<string, (string, long)> places)
     {
         var start = 0L;
         foreach (var file in files)
@@ -257,18 +260,18 @@ internal sealed class CorpusRun(
 
     private void RemoveOldTexts(CorpusManifest? before, SourceRecord?[] records)
     {
-        var kept = records.SelectMany(r => TextFiles(r!)).ToHashSet(StringComparer.Ordinal);
-        foreach (var file in (before?.Files ?? []).SelectMany(TextFiles).Where(f => !kept.Contains(f)))
+        var kept = records.SelectMany(r => ListTextFiles(r!)).ToHashSet(StringComparer.Ordinal);
+        foreach (var file in (before?.Files ?? []).SelectMany(ListTextFiles).Where(f => !kept.Contains(f)))
             File.Delete(file);
     }
 
-    private static DataException NothingRead(SourceRecord?[] records)
+    private static DataException MakeNothingReadError(SourceRecord?[] records)
     {
         var reasons = records.Where(r => r!.Error is not null).Select(r => r!.Error!).Take(5).ToList();
         return new DataException(
             reasons.Count == 0
-                ? "The data holds no text at all: every file is empty, or was written by a program."
-                : $"Not one file could be read. {string.Join(' ', reasons)}"
+                ? "The data contains no text: every file is empty or was written by a program."
+                : $"No file could be read. {string.Join(' ', reasons)}"
         );
     }
 }

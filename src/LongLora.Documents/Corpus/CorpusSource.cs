@@ -4,24 +4,24 @@ using LongLora.Runtime;
 
 namespace LongLora.Documents.Corpus;
 
-/// <summary>One file that goes into a corpus.</summary>
-/// <param name="Path">Where it lies.</param>
-/// <param name="Name">The folder or file that was asked for, and the way from there: with <c>/</c>, the same on every machine.</param>
-/// <param name="Reader">What reads it.</param>
+/// <summary>One file of a corpus.</summary>
+/// <param name="Path">Its path.</param>
+/// <param name="Name">The folder or file that was given, and the path from there, with <c>/</c>: the same on every machine.</param>
+/// <param name="Reader">The reader for it.</param>
 /// <param name="Length">Bytes.</param>
 /// <param name="Modified">Last change, in ticks of UTC.</param>
 internal sealed record CorpusSource(string Path, string Name, IDocumentReader Reader, long Length, long Modified)
 {
-    /// <summary>Every reader that there is; the first that knows an extension takes it.</summary>
+    /// <summary>All readers. The first one that supports an extension is used.</summary>
     public static IReadOnlyList<IDocumentReader> Readers { get; } =
     [.. DocumentReaders.Plain, .. DocumentFormats.All, new SourceCodeReader()];
 
     /// <summary>
-    /// All files of some paths in the order given, those of a folder in the order of their names (ordinal); each file once.
+    /// All files of some paths in the given order, each file once; within a folder in ordinal order of the names.
     /// </summary>
     /// <param name="paths">Files and folders.</param>
-    /// <param name="output">What is written: it is not read, even where it lies in one of the folders.</param>
-    /// <exception cref="DataException">A path is missing or of an unknown kind, or there is no readable file at all.</exception>
+    /// <param name="output">The output, which is not read even if it is in one of the folders.</param>
+    /// <exception cref="DataException">A path does not exist or has an unsupported type, or there are no readable files.</exception>
     public static List<CorpusSource> Find(IReadOnlyList<string> paths, string output)
     {
         var sources = new List<CorpusSource>();
@@ -38,16 +38,16 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
                 sources.Add(
                     Open(full, name)
                         ?? throw new DataException(
-                            $"'{path}' is of a kind that cannot be read; use {Kinds()}."
+                            $"Cannot read '{path}' because its type is not supported. Use {ListKinds()}."
                                 + (
                                     DataFiles.GetExtension(path) == ".json"
-                                        ? " Conversations need no corpus: longlora sft reads them as they are, and --show prints them."
+                                        ? " Conversations need no corpus: longlora sft reads them directly, and --show prints them."
                                         : ""
                                 )
                         )
                 );
         }
-        // Two files of one name are told apart by their places.
+        // Files with the same name are distinguished by their full paths.
         var names = new HashSet<string>(StringComparer.Ordinal);
         var distinct = sources
             .DistinctBy(s => s.Path)
@@ -56,11 +56,11 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
         return distinct.Count > 0
             ? distinct
             : throw new DataException(
-                $"There is nothing that can be read in {string.Join(", ", paths.Select(p => $"'{p}'"))}; readable are {Kinds()}."
+                $"There are no readable files in {string.Join(", ", paths.Select(p => $"'{p}'"))}. Use " + $"{ListKinds()}."
             );
     }
 
-    /// <summary>Hands on what is read from this file; where it cannot be read on, that is reported and reading ends.</summary>
+    /// <summary>Passes on what is read from this file. If an error occurs, it is reported and reading ends.</summary>
     public IEnumerable<T> Guard<T>(IEnumerable<T> read, Action<LeftOutFile>? leftOut)
     {
         using var items = DataFiles.Guard(read, Path).GetEnumerator();
@@ -80,7 +80,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
         }
     }
 
-    private static string Kinds() =>
+    private static string ListKinds() =>
         string.Join(", ", Readers.Where(r => r is not SourceCodeReader).SelectMany(r => r.Extensions))
         + ", gzipped or not, and source code";
 
@@ -97,7 +97,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
     {
         var found = new List<CorpusSource>();
         var pending = new Stack<(string Folder, string Name, IgnoreRules Rules, bool IsOutput)>([
-            (root, name, IgnoreRules.At(root), false),
+            (root, name, IgnoreRules.ReadAt(root), false),
         ]);
         try
         {
@@ -112,7 +112,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
                         || at.Rules.Ignores(entry.Name, isFolder)
                     )
                         continue;
-                    // Links to files are followed, links to folders are not: one may lead back here.
+                    // Links to files are followed. Links to folders are not, because they may form a cycle.
                     if (isFolder && entry.LinkTarget is null)
                         pending.Push(
                             (

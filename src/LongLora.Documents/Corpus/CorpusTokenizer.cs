@@ -7,8 +7,8 @@ using LongLora.Tokenization;
 namespace LongLora.Documents.Corpus;
 
 /// <summary>
-/// The tokens of documents as they stand in a corpus: BOS in front, as LongLoRA writes them; behind each document EOS where the model has
-/// no BOS. May be used by several threads at once.
+/// The tokens of documents as a corpus contains them: BOS before each document, as in LongLoRA, or EOS after each document if the model has
+/// no BOS. Thread-safe.
 /// </summary>
 internal sealed class CorpusTokenizer
 {
@@ -27,7 +27,7 @@ internal sealed class CorpusTokenizer
     private readonly int _vocabularySize;
 
     /// <summary>Opens the tokenizer of a model folder.</summary>
-    /// <exception cref="CheckpointException">The folder has no tokenizer that can be read.</exception>
+    /// <exception cref="CheckpointException">The folder has no readable tokenizer.</exception>
     public CorpusTokenizer(string model)
     {
         Tokenizer = TokenizerLoader.Load(model);
@@ -45,13 +45,13 @@ internal sealed class CorpusTokenizer
     /// <summary>The model's tokenizer.</summary>
     public ITokenizer Tokenizer { get; }
 
-    /// <summary>Bytes of a token in a <c>.bin</c>: 2 up to 65,536 ids, else 4.</summary>
+    /// <summary>Bytes per token in a <c>.bin</c>: 2 for up to 65,536 ids, else 4.</summary>
     public int Width => _vocabularySize <= 65536 ? 2 : 4;
 
-    /// <summary>Tells tokenizers apart that may give other tokens.</summary>
+    /// <summary>Differs between tokenizers that may give different tokens.</summary>
     public string Identity { get; }
 
-    /// <summary>The tokens of one document, piece by piece.</summary>
+    /// <summary>The tokens of one document, chunk by chunk.</summary>
     public IEnumerable<IReadOnlyList<int>> Encode(TextReader text, string origin)
     {
         if (_begin is { } begin)
@@ -63,7 +63,7 @@ internal sealed class CorpusTokenizer
                 if (id >= _vocabularySize)
                     throw new DataException(
                         $"{origin}: the tokenizer gives id {id}, but the model has {_vocabularySize} ids. Tokenizer and model do not "
-                            + $"belong together."
+                            + $"match."
                     );
             }
             yield return ids;

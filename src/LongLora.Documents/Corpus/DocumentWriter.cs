@@ -9,12 +9,12 @@ using LongLora.Runtime;
 namespace LongLora.Documents.Corpus;
 
 /// <summary>
-/// Reads one file after the other and writes its documents in one format, in flat memory however long a document is. For one thread.
+/// Reads one file after the other and writes its documents in one format, with constant memory however long a document is. Not thread-safe.
 /// </summary>
 /// <param name="options">The options.</param>
 /// <param name="tokenizer">Makes or counts tokens; null to do neither.</param>
 /// <param name="stream">
-/// Where documents go in the formats of one file. Must be seekable: what an unreadable file has written is taken back.
+/// Where documents go if the format has one file. It must be seekable, because the output of an unreadable file is removed again.
 /// </param>
 internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? tokenizer, Stream stream)
 {
@@ -22,7 +22,7 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
 
     private readonly char[] _buffer = new char[1 << 14];
 
-    /// <summary>Writes all documents of a file and tells what there was, an error included.</summary>
+    /// <summary>Writes all documents of a file and describes them, or the error.</summary>
     public SourceRecord Write(CorpusSource source, CancellationToken cancellation)
     {
         var start = stream.Position;
@@ -46,13 +46,13 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
         {
             stream.SetLength(start);
             stream.Position = start;
-            // One odd file among thousands does not end the work on all of them.
+            // One bad file among thousands does not stop the work on the others.
             return record with
             {
                 Error =
                     e is DataException
                         ? e.Message
-                        : $"{source.Path} cannot be read, through a fault of LongLora: {e.GetType().Name}: {e.Message} Please report it "
+                        : $"Cannot read {source.Path} because of a bug in LongLora: {e.GetType().Name}: {e.Message} Please report it "
                             + $"with the file.",
             };
         }
@@ -66,16 +66,16 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
         };
     }
 
-    /// <summary>The file of one document in the format of one file a document.</summary>
-    public static string TextFile(string output, string source, long number, bool isOnly) =>
+    /// <summary>The file of one document in the format with one file per document.</summary>
+    public static string MakeTextPath(string output, string source, long number, bool isOnly) =>
         Path.Combine([
             output,
             "text",
-            .. SafeParts(source),
+            .. SplitSafely(source),
             .. isOnly ? (string[])[] : [number.ToString("D6", CultureInfo.InvariantCulture)],
         ]) + ".txt";
 
-    private static IEnumerable<string> SafeParts(string name) =>
+    private static IEnumerable<string> SplitSafely(string name) =>
         name.Split('/', StringSplitOptions.RemoveEmptyEntries).Select(p => p is "." or ".." ? "_" : p.Replace(':', '_'));
 
     private IEnumerable<(long Length, long Characters)> WriteAll(CorpusSource source, CancellationToken cancellation)
@@ -103,8 +103,8 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
                     tokens = WriteJson(clean, origin, source.Name + origin[source.Path.Length..], cancellation);
                     break;
                 case CorpusFormat.Txt:
-                    // A file that is one document gives it its name; of a file of many documents each gets a number.
-                    var path = TextFile(options.Output, source.Name, ++number, origin == source.Path);
+                    // If a file is a single document, it gives the document its name. Otherwise each document gets a number.
+                    var path = MakeTextPath(options.Output, source.Name, ++number, origin == source.Path);
                     AtomicFile.Write(path, target =>
                     {
                         using var writer = new StreamWriter(target, leaveOpen: true);
@@ -161,7 +161,7 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
         return tokens;
     }
 
-    // Hands a text on, and counts its tokens on the way where there is a tokenizer.
+    // Passes a text on, and counts its tokens if there is a tokenizer.
     private long Pass(CleanText text, string origin, Action<ReadOnlySpan<char>> write, CancellationToken cancellation)
     {
         if (tokenizer is null)

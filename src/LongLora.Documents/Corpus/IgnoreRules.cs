@@ -4,8 +4,8 @@ using System.Text.RegularExpressions;
 namespace LongLora.Documents.Corpus;
 
 /// <summary>
-/// What a walk through folders passes over: hidden files and folders, folders of installed packages, and what <c>.gitignore</c> files
-/// name; for source code also folders of build outputs.
+/// What a walk through folders skips: hidden files and folders, folders of installed packages, and what <c>.gitignore</c> files list. For
+/// source code it also skips folders of build outputs.
 /// </summary>
 internal sealed class IgnoreRules
 {
@@ -35,7 +35,7 @@ internal sealed class IgnoreRules
     private readonly string _name;
     private readonly List<(Regex Pattern, bool IsFolderOnly, bool IsKept)> _patterns = [];
 
-    /// <summary>The rules of a folder, on top of those of the folder above it.</summary>
+    /// <summary>The rules of a folder, added to those of its parent folder.</summary>
     public IgnoreRules(string folder, IgnoreRules? above = null)
     {
         (_above, _name) = (above, Path.GetFileName(folder));
@@ -46,8 +46,8 @@ internal sealed class IgnoreRules
             Add(line.TrimEnd());
     }
 
-    /// <summary>The rules where a walk begins: those of the folders above hold too, up to the one with <c>.git</c>.</summary>
-    public static IgnoreRules At(string folder)
+    /// <summary>The rules at the start of a walk. Those of the parent folders also apply, up to the one with <c>.git</c>.</summary>
+    public static IgnoreRules ReadAt(string folder)
     {
         var above = new Stack<string>();
         for (var at = new DirectoryInfo(folder); at is not null; at = at.Parent)
@@ -60,11 +60,11 @@ internal sealed class IgnoreRules
         return new IgnoreRules(folder);
     }
 
-    /// <summary>Whether a folder of this name usually holds build outputs or other people's code.</summary>
+    /// <summary>Whether a folder with this name usually contains build outputs or third-party code.</summary>
     public static bool IsOutput(string name) => s_outputs.Contains(name);
 
-    /// <summary>Whether to pass over an entry.</summary>
-    /// <param name="relative">Its path below the folder of these rules, with <c>/</c>.</param>
+    /// <summary>Whether to skip an entry.</summary>
+    /// <param name="relative">Its path relative to the folder of these rules, with <c>/</c>.</param>
     /// <param name="isFolder">Whether it is a folder.</param>
     public bool Ignores(string relative, bool isFolder)
     {
@@ -72,7 +72,7 @@ internal sealed class IgnoreRules
         return name.StartsWith('.') || (isFolder && s_packages.Contains(name)) || Matches(relative, isFolder) == true;
     }
 
-    // The last rule that matches decides, the nearest file before those above it.
+    // The last matching rule decides, and the nearest file takes precedence over those above it.
     private bool? Matches(string relative, bool isFolder)
     {
         for (var i = _patterns.Count - 1; i >= 0; i--)
@@ -94,7 +94,7 @@ internal sealed class IgnoreRules
         pattern = pattern.TrimEnd('/');
         if (pattern.Length == 0)
             return;
-        // A slash before the end ties the pattern to this folder; otherwise it may match at any depth.
+        // A slash before the end ties the pattern to this folder. Otherwise it may match at any depth.
         var isTied = pattern.Contains('/', StringComparison.Ordinal);
         _patterns.Add(
             (

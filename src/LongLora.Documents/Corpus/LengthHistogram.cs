@@ -1,6 +1,6 @@
 namespace LongLora.Documents.Corpus;
 
-/// <summary>How many documents are how long, by powers of two: of constant size however large the corpus.</summary>
+/// <summary>Number of documents by length, in powers of two. Its size is constant however large the corpus is.</summary>
 public sealed class LengthHistogram
 {
     private readonly long[] _documents = new long[64],
@@ -9,13 +9,13 @@ public sealed class LengthHistogram
     /// <summary>The longest document.</summary>
     public long Longest { get; private set; }
 
-    /// <summary>Documents in all.</summary>
+    /// <summary>Number of all documents.</summary>
     public long Documents => _documents.Sum();
 
-    /// <summary>Their lengths together.</summary>
+    /// <summary>The sum of their lengths.</summary>
     public long Length => _lengths.Sum();
 
-    /// <summary>The bins from the first to the last that holds a document; empty ones between are there too.</summary>
+    /// <summary>The bins from the first to the last that contains a document, including empty ones between them.</summary>
     public IReadOnlyList<LengthBin> Bins
     {
         get
@@ -42,7 +42,7 @@ public sealed class LengthHistogram
         Longest = Math.Max(Longest, length);
     }
 
-    /// <summary>Counts what another histogram counted.</summary>
+    /// <summary>Adds the counts of another histogram.</summary>
     public void Add(LengthHistogram other)
     {
         for (var i = 0; i < 64; i++)
@@ -54,12 +54,12 @@ public sealed class LengthHistogram
     }
 
     /// <summary>
-    /// The counts as numbers in a row: the longest length, then for each bin that is not empty its exponent, documents and length.
+    /// The counts as a sequence of numbers: the longest length, then for each bin that is not empty its exponent, documents and length.
     /// </summary>
     internal long[] ToNumbers() =>
         [Longest, .. Enumerable.Range(0, 64).Where(i => _documents[i] > 0).SelectMany(i => (long[])[i, _documents[i], _lengths[i]])];
 
-    /// <summary>Reads what <see cref="ToNumbers"/> wrote; null where it is something else.</summary>
+    /// <summary>Reads what <see cref="ToNumbers"/> wrote; null if the numbers are something else.</summary>
     internal static LengthHistogram? FromNumbers(IReadOnlyList<long>? numbers)
     {
         if (numbers is null || numbers.Count % 3 != 1)

@@ -4,10 +4,10 @@ using System.Text.RegularExpressions;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// Words of a page -> regions in reading order. A gutter is a white stripe of at least 0.9 times the font size with lines of text on both
-/// sides; the one beside most lines is taken, and what lies above it, left of it, right of it and below it is cut further in the same
-/// way. A title or a wide figure therefore ends a pair of columns, and what is above it is read first. Nothing depends on the order in
-/// which the file draws.
+/// Words of a page -> regions in reading order. A gutter is a white stripe at least 0.9 times the font size wide with lines of text on both
+/// sides. The gutter next to the most lines is used, and the areas above it, left of it, right of it and below it are divided in the same
+/// way. So a title or a wide figure ends a pair of columns, and what is above it is read first. The order in which the file draws does not
+/// matter.
 /// </summary>
 internal static partial class PageLayout
 {
@@ -24,20 +24,20 @@ internal static partial class PageLayout
     {
         var regions = new List<PdfRegion>();
         if (words.Count > 0)
-            Cut([.. words.OrderByDescending(w => w.Baseline).ThenBy(w => w.Left)], new Page(width, BodySize(words)), regions, 0);
+            Cut([.. words.OrderByDescending(w => w.Baseline).ThenBy(w => w.Left)], new Page(width, FindBodySize(words)), regions, 0);
         return regions;
     }
 
     private readonly record struct Page(double Width, double Size);
 
-    /// <summary>A white stripe and the heights between which it runs.</summary>
+    /// <summary>A white stripe and its vertical extent.</summary>
     private readonly record struct Gutter(double Left, double Right, double Top, double Bottom, int Rows)
     {
         public double Middle => (Left + Right) / 2;
     }
 
-    // Most letters of a page are its body text.
-    private static double BodySize(IReadOnlyList<PdfWord> words) =>
+    // Most letters of a page belong to its body text.
+    private static double FindBodySize(IReadOnlyList<PdfWord> words) =>
         words.GroupBy(w => Math.Round(2 * w.Size) / 2, w => w.Text.Length).OrderByDescending(g => g.Sum()).ThenBy(g => g.Key).First().Key;
 
     private static void Cut(List<PdfWord> words, Page page, List<PdfRegion> regions, int depth)
@@ -78,7 +78,7 @@ internal static partial class PageLayout
             {
                 if (i < words.Count && !(words[i].Left < x + gap && words[i].Right > x))
                     continue;
-                // words[start..i] leave the stripe white; the words that stand on the lines of what ends it belong to those lines.
+                // words[start..i] leave the stripe white. Words on the lines that end the stripe belong to those lines.
                 var top = start == 0 ? double.PositiveInfinity : words[start - 1].Baseline - 0.5 * page.Size;
                 var bottom = i == words.Count ? double.NegativeInfinity : words[i].Baseline + 0.5 * page.Size;
                 if (
@@ -114,7 +114,7 @@ internal static partial class PageLayout
         return right.Left > left.Right ? new Gutter(left.Right, right.Left, top, bottom, Math.Min(left.Rows, right.Rows)) : null;
     }
 
-    /// <summary>What stands on one side of a stripe, counted line by line. Words come from top to bottom.</summary>
+    /// <summary>The text on one side of a stripe, counted line by line. Words come from top to bottom.</summary>
     private sealed class Side(double size)
     {
         private double _baseline = double.PositiveInfinity,
@@ -144,7 +144,7 @@ internal static partial class PageLayout
             _words++;
         }
 
-        // Running text fills its column; the cells of a table, the labels of a list and the marks of an axis do not.
+        // Running text fills its column. Cells of a table, labels of a list and marks of an axis do not.
         public bool IsColumn(double pageWidth) =>
             Rows >= FewestRows
             && Right - _left >= NarrowestColumn * pageWidth
@@ -152,7 +152,7 @@ internal static partial class PageLayout
             && (_covered + _rowRight - _rowLeft) / Rows >= 0.5 * (Right - _left);
     }
 
-    // Dots that lead from a heading to its page.
+    // Dots that lead from a heading to its page number.
     [GeneratedRegex(@"(?:\s?\.){4,}\s*")]
     private static partial Regex Leaders();
 
@@ -161,8 +161,8 @@ internal static partial class PageLayout
         public static List<PdfLine> Of(List<PdfWord> words)
         {
             var rows = new List<(double Baseline, double Size, List<PdfWord> Words)>();
-            var body = BodySize(words);
-            // Letters of full size make the lines; small ones, raised or lowered, then find the line that they belong to.
+            var body = FindBodySize(words);
+            // Letters of full size form the lines. Small ones, raised or lowered, are then added to the line that they belong to.
             foreach (var word in words.Where(w => w.Size >= 0.8 * body))
                 Add(rows, word, 0.4);
             foreach (var word in words.Where(w => w.Size < 0.8 * body))
@@ -200,7 +200,7 @@ internal static partial class PageLayout
                     text.Append(' ');
                 text.Append(words[i].Text);
             }
-            var (size, nearlyAll) = (BodySize(words), 0.8 * words.Sum(w => w.Text.Length));
+            var (size, nearlyAll) = (FindBodySize(words), 0.8 * words.Sum(w => w.Text.Length));
             var plain = Leaders().Replace(text.ToString(), " ... ");
             return new PdfLine(
                 plain,

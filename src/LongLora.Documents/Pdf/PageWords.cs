@@ -4,20 +4,20 @@ using UglyToad.PdfPig.Content;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// Letters of a page -> words, in the direction that most letters have: a page that lies on its side is turned; text that stands across,
-/// such as the stamp in the margin of a preprint, is left out.
+/// Letters of a page -> words, in the direction of most letters: a page in landscape orientation is rotated. Text across it, such as the
+/// stamp in the margin of a preprint, is left out.
 /// </summary>
 internal static class PageWords
 {
-    // Share of the font size. TeX sets spaces of 0.2 to 0.5, letters that are moved together or apart differ by less than 0.1.
+    // Share of the font size. TeX sets spaces of 0.2 to 0.5; kerning moves letters by less than 0.1.
     private const double SpaceWidth = 0.14;
 
-    // What names of fonts tell; CMBX, CMTT and the like are TeX's.
+    // Parts of font names; CMBX, CMTT and similar names are TeX's.
     private static readonly string[] s_bold = ["bold", "CMBX", "SFBX"],
         s_fixed = ["mono", "courier", "typewriter", "consol", "CMTT", "SFTT", "LMTT", "NimbusMon", "inconsolata"];
 
     /// <summary>The words in the order in which the file draws them.</summary>
-    public static List<PdfWord> Of(Page page)
+    public static List<PdfWord> Read(Page page)
     {
         var orientation = page.Letters.CountBy(l => l.TextOrientation).DefaultIfEmpty().MaxBy(o => o.Value).Key;
         var words = new List<PdfWord>();
@@ -26,7 +26,7 @@ internal static class PageWords
         var drawn = new HashSet<(string, double, int, int)>();
         void End()
         {
-            if (text.Length > 0 && PdfCharacters.Plain(text.ToString()) is { Length: > 0 } plain)
+            if (text.Length > 0 && PdfCharacters.ToPlain(text.ToString()) is { Length: > 0 } plain)
                 words.Add(word with { Text = plain });
             text.Clear();
         }
@@ -37,8 +37,8 @@ internal static class PageWords
                 End();
                 continue;
             }
-            var next = Place(letter, orientation, page);
-            // Poor man's bold: the same letter again, a hair beside.
+            var next = MakeWord(letter, orientation, page);
+            // Poor man's bold: the same letter again, slightly moved.
             if (
                 !drawn.Add(
                     (
@@ -59,7 +59,7 @@ internal static class PageWords
         return words;
     }
 
-    /// <summary>Whether there is a space between two neighbours on a line.</summary>
+    /// <summary>Whether there is a space between two neighbors on a line.</summary>
     public static bool IsSpace(double gap, double size) => gap > SpaceWidth * size;
 
     private static bool Continues(PdfWord word, PdfWord next)
@@ -71,7 +71,7 @@ internal static class PageWords
             && next.Left > word.Right - 0.6 * size;
     }
 
-    private static PdfWord Place(Letter letter, TextOrientation orientation, Page page)
+    private static PdfWord MakeWord(Letter letter, TextOrientation orientation, Page page)
     {
         var (start, end) = (letter.StartBaseLine, letter.EndBaseLine);
         var size = letter.PointSize >= 1 ? letter.PointSize : Math.Max(1, 1.4 * letter.BoundingBox.Height);

@@ -3,8 +3,8 @@ using System.Text;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// Letters as fonts draw them -> letters as they are written: ligatures apart, accents that stand alone put on their letter, letters for
-/// formulas plain.
+/// Letters as fonts draw them -> letters as they are written: ligatures are split, separate accents are put on their letter, and letters
+/// for formulas become plain.
 /// </summary>
 internal static class PdfCharacters
 {
@@ -12,7 +12,7 @@ internal static class PdfCharacters
 
     private const string Greek = "ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΘΣΤΥΦΧΨΩ∇αβγδεζηθικλμνξοπρςστυφχψω∂εθκφρπ";
 
-    // Accents that TeX's older fonts draw before the letter, each with what it makes of Letters ('.' where there is no such letter).
+    // Accents that TeX's older fonts draw before the letter, each with its combinations with Letters ('.' if there is no such letter).
     private static readonly Dictionary<char, string> s_accented = new()
     {
         ['\u00B4'] = "ÁÉÍÓÚÝáéíóúýćĆńŃśŚźŹǵǴŕŔ..",
@@ -28,7 +28,7 @@ internal static class PdfCharacters
     };
 
     /// <summary>The text of one word as it is written.</summary>
-    public static string Plain(string word)
+    public static string ToPlain(string word)
     {
         var isPlain = true;
         foreach (var c in word)
@@ -39,22 +39,22 @@ internal static class PdfCharacters
         for (var i = 0; i < word.Length; i++)
         {
             var c = word[i];
-            if (i + 1 < word.Length && (Accented(c, word[i + 1]) ?? Mathematical(c, word[i + 1])) is { } letter)
+            if (i + 1 < word.Length && (FindAccented(c, word[i + 1]) ?? FindMathematical(c, word[i + 1])) is { } letter)
             {
                 text.Append(letter);
                 i++;
             }
-            else if (Ligature(c) is { } parts)
+            else if (SplitLigature(c) is { } parts)
                 text.Append(parts);
             else if (!char.IsControl(c) && c is not ('\uFEFF' or '\u200B' or '\u00AD'))
                 text.Append(c == '\u00A0' ? ' ' : c);
             else if (c == '\u00AD' && i == word.Length - 1)
-                text.Append('-'); // a soft hyphen that is drawn
+                text.Append('-'); // a visible soft hyphen
         }
         return text.ToString();
     }
 
-    private static char? Accented(char accent, char letter)
+    private static char? FindAccented(char accent, char letter)
     {
         if (!s_accented.TryGetValue(accent, out var made))
             return null;
@@ -62,9 +62,9 @@ internal static class PdfCharacters
         return at >= 0 && made[at] != '.' ? made[at] : null;
     }
 
-    // Italic, bold and other letters for formulas (U+1D400 to U+1D7FF) as the letters that they are: 13 alphabets of Latin, 5 of Greek, 5
-    // rows of digits.
-    private static char? Mathematical(char high, char low)
+    // Italic, bold and other letters for formulas (U+1D400 to U+1D7FF) as plain letters: 13 alphabets of Latin, 5 of Greek, 5 rows of
+    // digits.
+    private static char? FindMathematical(char high, char low)
     {
         if (!char.IsSurrogatePair(high, low))
             return null;
@@ -76,7 +76,7 @@ internal static class PdfCharacters
             : null;
     }
 
-    private static string? Ligature(char c) =>
+    private static string? SplitLigature(char c) =>
         c switch
         {
             '\uFB00' => "ff",

@@ -4,8 +4,8 @@ using System.Text.RegularExpressions;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// Lines in reading order -> paragraphs, one line of text each. A paragraph that goes on in the next column or on the next page is put
-/// together, over the footnotes and captions that stand between; these follow it. Words cut by a hyphen are joined.
+/// Lines in reading order -> paragraphs, one line of text each. A paragraph that continues in the next column or on the next page is
+/// joined, skipping footnotes and captions in between, which follow it. Words split by a hyphen are joined.
 /// </summary>
 internal sealed partial class PdfParagraphs
 {
@@ -17,14 +17,14 @@ internal sealed partial class PdfParagraphs
 
     private PdfParagraphs(List<PdfLine> lines)
     {
-        // Where all is set as by a typewriter, that says nothing.
+        // If everything is set in a fixed-width font, the font says nothing about code.
         _hasCode = lines.Count(l => l.IsFixed) < 0.5 * lines.Count;
         var sizes = new Dictionary<double, int>();
         foreach (var line in lines)
         {
             var size = Math.Round(2 * line.Size) / 2;
             sizes[size] = sizes.GetValueOrDefault(size) + line.Text.Length;
-            // The first and the last word of a line may be parts of one.
+            // The first and the last word of a line may be parts of a word.
             var words = Word().Matches(line.Text);
             for (var i = 1; i < words.Count - 1; i++)
                 _words.Add(words[i].Value);
@@ -32,19 +32,19 @@ internal sealed partial class PdfParagraphs
         _bodySize = sizes.Count > 0 ? sizes.OrderByDescending(s => s.Value).ThenBy(s => s.Key).First().Key : 10;
     }
 
-    /// <summary>The text of a document, paragraphs apart by an empty line.</summary>
+    /// <summary>The text of a document, with an empty line between paragraphs.</summary>
     public static string Join(IReadOnlyList<PdfRegion> regions)
     {
         var joiner = new PdfParagraphs([.. regions.SelectMany(r => r.Lines)]);
         var paragraphs = regions.SelectMany(joiner.Split).ToList();
-        joiner.Continue(paragraphs);
+        joiner.JoinContinued(paragraphs);
         var text = new StringBuilder();
         foreach (var paragraph in paragraphs.Where(p => p.Text.Length > 0))
             text.Append(text.Length > 0 ? "\n\n" : "").Append(paragraph.Text);
         return text.ToString();
     }
 
-    /// <summary>Lines that belong together, and what is needed to tell whether they go on elsewhere.</summary>
+    /// <summary>Lines that belong together, and what is needed to see whether they continue elsewhere.</summary>
     private sealed class Paragraph(PdfRegion region)
     {
         public StringBuilder Text { get; } = new();
@@ -92,10 +92,10 @@ internal sealed partial class PdfParagraphs
             var code = _hasCode ? lines.Skip(i).TakeWhile(l => l.IsFixed).Count() : 0;
             if (code >= 2)
             {
-                paragraphs.Add(Code(region, lines.GetRange(i, code)));
+                paragraphs.Add(MakeCode(region, lines.GetRange(i, code)));
                 i += code - 1;
             }
-            else if (i == 0 || paragraphs[^1].IsCode || Breaks(region, i))
+            else if (i == 0 || paragraphs[^1].IsCode || IsBreak(region, i))
             {
                 paragraphs.Add(
                     new Paragraph(region)
@@ -119,8 +119,8 @@ internal sealed partial class PdfParagraphs
         return paragraphs;
     }
 
-    // Code keeps its lines, its empty lines and, by the width of its letters, its indentation.
-    private static Paragraph Code(PdfRegion region, List<PdfLine> lines)
+    // Code keeps its lines, its empty lines and, measured by the width of its letters, its indentation.
+    private static Paragraph MakeCode(PdfRegion region, List<PdfLine> lines)
     {
         var code = new Paragraph(region)
         {
@@ -144,7 +144,7 @@ internal sealed partial class PdfParagraphs
         && lines[i].Left - lines[i + 1].Left > 0.7 * lines[i].Size
         && lines[i].Left - lines[i + 1].Left < 4 * lines[i].Size;
 
-    private static bool Breaks(PdfRegion region, int i)
+    private static bool IsBreak(PdfRegion region, int i)
     {
         var (before, line) = (region.Lines[i - 1], region.Lines[i]);
         var size = Math.Max(before.Size, line.Size);
@@ -158,7 +158,7 @@ internal sealed partial class PdfParagraphs
             return true;
         if (IsCut(before))
             return false;
-        // The first word would have fitted on the line before: somebody ended that line.
+        // If the first word would have fit on the line before, the author ended that line.
         var (isEnded, left) = (Ended().IsMatch(before.Text), region.Right - before.Right);
         var wouldFit = left > line.FirstWordWidth + 1.2 * size;
         if (wouldFit && (isEnded || left > 0.3 * region.Width))
@@ -167,7 +167,7 @@ internal sealed partial class PdfParagraphs
             return false;
         if (Label().IsMatch(line.Text))
             return true;
-        // An indented first line (not the second one of an item), or the first line of an entry whose others are indented.
+        // An indented first line (not the second line of an item), or the first line of an entry whose other lines are indented.
         var indent = line.Left - before.Left;
         if (indent > 0.7 * size && !Bullet().IsMatch(before.Text) && !Label().IsMatch(before.Text))
             return IsIndented(region.Lines, i) || (indent < 4 * size && i + 1 == region.Lines.Count);
@@ -176,8 +176,8 @@ internal sealed partial class PdfParagraphs
 
     private static bool IsCut(PdfLine line) => CutWord().IsMatch(line.Text);
 
-    // Over the paragraphs of other sizes that stand between: footnotes and captions.
-    private void Continue(List<Paragraph> paragraphs)
+    // Skips paragraphs of other sizes in between: footnotes and captions.
+    private void JoinContinued(List<Paragraph> paragraphs)
     {
         for (var i = paragraphs.Count - 1; i >= 0; i--)
         {
@@ -189,7 +189,7 @@ internal sealed partial class PdfParagraphs
                 var next = paragraphs[j];
                 if (next.Text.Length == 0 || next.Region == open.Region || !IsBody(next))
                     continue;
-                if (GoesOn(open, next))
+                if (DoesContinue(open, next))
                 {
                     Append(open.Text, next.Text.ToString());
                     open.Last = next.Last;
@@ -213,14 +213,14 @@ internal sealed partial class PdfParagraphs
         return true;
     }
 
-    private static bool GoesOn(Paragraph open, Paragraph next)
+    private static bool DoesContinue(Paragraph open, Paragraph next)
     {
         if (open.Last.IsBold != next.First.IsBold || Bullet().IsMatch(next.First.Text))
             return false;
         var first = next.First.Text[0];
         if (IsCut(open.Last) || char.IsLower(first))
             return true;
-        // A capital or a sign may go on too, where the line before is full and this one does not begin a paragraph.
+        // A capital letter or a sign may also continue a paragraph, if the line before is full and this one does not start a paragraph.
         var isFull = open.Region.Right - open.Last.Right < 1.5 * open.Last.Size;
         return isFull && !next.IsIndented && open.Region != next.Region && open.Text.Length > 80;
     }
@@ -243,7 +243,8 @@ internal sealed partial class PdfParagraphs
         text.Append(next);
     }
 
-    // "long-" + "context" keeps its hyphen where the document writes it elsewhere and not without; a capital always does.
+    // "long-" + "context" keeps its hyphen if the document also writes it with a hyphen elsewhere and never without. Before a capital
+    // letter it is always kept.
     private bool IsOneWord(string head, string end)
     {
         if (!char.IsLower(end[0]))

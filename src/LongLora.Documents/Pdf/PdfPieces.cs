@@ -1,17 +1,17 @@
 namespace LongLora.Documents.Pdf;
 
-/// <summary>Letters that stand together. Lengths are points (1/72 inch) from the lower left corner of the page.</summary>
+/// <summary>Letters without a space between them. Lengths are points (1/72 inch) from the lower left corner of the page.</summary>
 /// <param name="Text">The letters.</param>
 /// <param name="Left">Left edge.</param>
 /// <param name="Right">Right edge.</param>
-/// <param name="Baseline">Height of the line that they stand on.</param>
+/// <param name="Baseline">Height of their line.</param>
 /// <param name="Size">Font size.</param>
 /// <param name="IsBold">Whether the font is bold.</param>
-/// <param name="IsFixed">Whether all letters of the font are equally wide, as in code.</param>
+/// <param name="IsFixed">Whether all letters of the font have the same width, as in code.</param>
 internal readonly record struct PdfWord(string Text, double Left, double Right, double Baseline, double Size, bool IsBold, bool IsFixed);
 
 /// <summary>
-/// A stretch of one column without gutters: its lines are read from top to bottom. Its measures are taken when they are first asked for.
+/// A part of one column without gutters. Its lines are read from top to bottom. Its measures are computed on first use.
 /// </summary>
 internal sealed class PdfRegion(List<PdfLine> lines)
 {
@@ -28,12 +28,11 @@ internal sealed class PdfRegion(List<PdfLine> lines)
     public double Width => Right - Lines.Min(l => l.Left);
 
     /// <summary>
-    /// Distance between the baselines of neighbouring lines: the median, or 1.2 times the font size where there are too few lines to
-    /// tell.
+    /// Distance between the baselines of neighboring lines: the median, or 1.2 times the font size if there are too few lines.
     /// </summary>
-    public double Pitch => _pitch ??= MedianPitch();
+    public double Pitch => _pitch ??= ComputePitch();
 
-    private double MedianPitch()
+    private double ComputePitch()
     {
         var steps = Lines
             .Zip(Lines.Skip(1), (a, b) => (Step: a.Baseline - b.Baseline, a.Size))
@@ -49,15 +48,15 @@ internal sealed class PdfRegion(List<PdfLine> lines)
 /// <param name="Text">Its words with spaces between.</param>
 /// <param name="Left">Left edge.</param>
 /// <param name="Right">Right edge.</param>
-/// <param name="Baseline">Height that it stands on.</param>
+/// <param name="Baseline">Height of the line.</param>
 /// <param name="Size">Size of most of its letters.</param>
 /// <param name="IsBold">Whether nearly all letters are bold.</param>
-/// <param name="FirstWordWidth">Width of its first word: what would have had to fit on the line before.</param>
+/// <param name="FirstWordWidth">Width of its first word, which would have had to fit on the line before.</param>
 internal sealed record PdfLine(string Text, double Left, double Right, double Baseline, double Size, bool IsBold, double FirstWordWidth)
 {
-    /// <summary>Whether it looks like a row of a table or of a table of contents: the next one of that kind is not joined to it.</summary>
+    /// <summary>Whether it looks like a row of a table or of a table of contents. Consecutive lines of this kind are not joined.</summary>
     public bool IsTabular { get; init; }
 
-    /// <summary>Whether nearly all letters are equally wide, as in code.</summary>
+    /// <summary>Whether nearly all letters have the same width, as in code.</summary>
     public bool IsFixed { get; init; }
 }

@@ -6,10 +6,10 @@ using UglyToad.PdfPig.Exceptions;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// PDF as running text: columns in reading order, paragraphs in one piece over columns and pages, words joined that a hyphen cut; without
-/// running headers, page numbers and text that stands across. Formulas and tables come as their letters stand, line by line.
+/// PDF as running text: columns in reading order, paragraphs joined across columns and pages, and words joined that a hyphen split. Running
+/// headers, page numbers and rotated text are left out. Formulas and tables keep the order of their letters, line by line.
 /// </summary>
-/// <remarks>A file that is encrypted with a password, or that holds only pictures, is refused with a message that says so.</remarks>
+/// <remarks>A file that is encrypted with a password or contains only pictures is refused, with a message that says so.</remarks>
 public sealed class PdfReader : IDocumentReader
 {
     /// <inheritdoc/>
@@ -18,10 +18,10 @@ public sealed class PdfReader : IDocumentReader
     /// <inheritdoc/>
     public IEnumerable<OpenedDocument> Read(Stream stream, string file)
     {
-        yield return new OpenedDocument(new StringReader(Text(stream, file)), file);
+        yield return new OpenedDocument(new StringReader(ReadText(stream, file)), file);
     }
 
-    private static string Text(Stream stream, string file)
+    private static string ReadText(Stream stream, string file)
     {
         using var pdf = Open(stream, file);
         var pages = new List<(double Height, List<PdfRegion> Regions)>();
@@ -31,7 +31,7 @@ public sealed class PdfReader : IDocumentReader
             try
             {
                 var page = pdf.GetPage(number);
-                var words = PageWords.Of(page);
+                var words = PageWords.Read(page);
                 pictures += page.NumberOfImages > 0 ? 1 : 0;
                 letters += words.Sum(w => w.Text.Length);
                 unreadable += words.Sum(w => w.Text.Count(IsUnreadable));
@@ -39,22 +39,22 @@ public sealed class PdfReader : IDocumentReader
             }
             catch (Exception e) when (e is not (OutOfMemoryException or DataException))
             {
-                throw new DataException($"{file}: page {number} is damaged, or of a form that cannot be read: {e.Message}", e);
+                throw new DataException($"{file}: page {number} is damaged or has an unsupported format: {e.Message}", e);
             }
         }
         if (letters < 10 * pages.Count && pictures > pages.Count / 2)
             throw new DataException(
-                $"{file} holds no text, only pictures of it: {pictures} of {pages.Count} pages. It is a scan; run text recognition "
+                $"{file} contains no text, only pictures of text: {pictures} of {pages.Count} pages. It is a scan. Run text recognition "
                     + $"(OCR) on it first."
             );
         if (letters == 0)
             throw new DataException(
-                $"{file} holds no text: its {pages.Count} pages are empty, or drawn without letters. Run text recognition (OCR) on it "
+                $"{file} contains no text: its {pages.Count} pages are empty or drawn without letters. Run text recognition (OCR) on it "
                     + $"first."
             );
         if (unreadable > 0.2 * letters)
             throw new DataException(
-                $"{file}: {unreadable} of {letters} letters cannot be told, since its fonts do not say which letters they draw. Run "
+                $"{file}: {unreadable} of {letters} letters cannot be read because its fonts do not say which letters they draw. Run "
                     + $"text recognition (OCR) on it first."
             );
         PageFurniture.Remove(pages);
@@ -67,18 +67,21 @@ public sealed class PdfReader : IDocumentReader
     {
         try
         {
-            return PdfDocument.Open(DocxReader.Seekable(stream), new ParsingOptions { UseLenientParsing = true, SkipMissingFonts = true });
+            return PdfDocument.Open(
+                DocxReader.MakeSeekable(stream),
+                new ParsingOptions { UseLenientParsing = true, SkipMissingFonts = true }
+            );
         }
         catch (PdfDocumentEncryptedException e)
         {
             throw new DataException(
-                $"{file} is encrypted with a password. Save it without one (qpdf --decrypt, or print it to a new PDF).",
+                $"{file} is encrypted with a password. Save it without a password (qpdf --decrypt, or print it to a new PDF).",
                 e
             );
         }
         catch (Exception e) when (e is not (OutOfMemoryException or IOException or UnauthorizedAccessException))
         {
-            throw new DataException($"{file} is not a PDF that can be read: {e.Message}", e);
+            throw new DataException($"Cannot read {file} as a PDF: {e.Message}", e);
         }
     }
 }

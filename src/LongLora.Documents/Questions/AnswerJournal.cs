@@ -5,8 +5,8 @@ using LongLora.Runtime;
 namespace LongLora.Documents.Questions;
 
 /// <summary>
-/// Answers that were given, one a line, written as they come: each cost time or money. A line that a killed process left half is dropped.
-/// For several threads.
+/// Saves answers, one per line, as they arrive, because each answer cost time or money. An incomplete line of a killed process is dropped.
+/// Thread-safe.
 /// </summary>
 internal sealed class AnswerJournal : IDisposable
 {
@@ -16,7 +16,7 @@ internal sealed class AnswerJournal : IDisposable
 
     private sealed record Line(string Id, string Question, string Answer);
 
-    /// <summary>Opens the journal, or begins one.</summary>
+    /// <summary>Opens the journal, or starts a new one.</summary>
     /// <exception cref="ConfigurationException">The file cannot be written.</exception>
     public AnswerJournal(string path)
     {
@@ -27,7 +27,10 @@ internal sealed class AnswerJournal : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new ConfigurationException($"Cannot write '{path}': {e.Message} Choose another output, or make room or rights there.", e);
+            throw new ConfigurationException(
+                $"Cannot write '{path}': {e.Message} Choose another output, free some space, or change " + $"the permissions.",
+                e
+            );
         }
         var bytes = new byte[_file.Length];
         _file.ReadExactly(bytes);
@@ -48,7 +51,7 @@ internal sealed class AnswerJournal : IDisposable
             return _answers.GetValueOrDefault(id);
     }
 
-    /// <summary>Keeps an answer, on disk too.</summary>
+    /// <summary>Saves an answer in memory and on disk.</summary>
     public void Add(string id, QuestionAnswer answer)
     {
         lock (_lock)

@@ -8,8 +8,8 @@ using LongLora.Runtime;
 namespace LongLora.Documents.Questions;
 
 /// <summary>
-/// Asks an OpenAI-compatible service for chat completions. Requests that fail for a while (no connection, time-outs, 408, 409, 429, 5xx)
-/// are tried again after the time that the service names, or a growing one; a refusal is reported at once with the words of the service.
+/// Asks an OpenAI-compatible service for chat completions. Requests with a temporary failure (no connection, time-outs, 408, 409, 429, 5xx)
+/// are repeated after the time that the service gives, or after a growing time. A refusal is reported at once in the words of the service.
 /// </summary>
 internal sealed class ChatEndpoint : IDisposable
 {
@@ -29,10 +29,10 @@ internal sealed class ChatEndpoint : IDisposable
 
     /// <summary>The answer to a prompt.</summary>
     /// <param name="prompt">The prompt.</param>
-    /// <param name="accept">Takes an answer, or returns null where it is of another form: then the model is asked again.</param>
+    /// <param name="accept">Converts an answer, or returns null if its format is wrong; then the model is asked again.</param>
     /// <param name="cancellation">Stops waiting.</param>
-    /// <returns>What <paramref name="accept"/> made of it, or null where no answer had the right form.</returns>
-    /// <exception cref="ConfigurationException">The service refuses, or cannot be reached.</exception>
+    /// <returns>The result of <paramref name="accept"/>; null if no answer had the right format.</returns>
+    /// <exception cref="ConfigurationException">The service refuses the request or cannot be reached.</exception>
     public async Task<T?> AskAsync<T>(QuestionPrompt prompt, Func<string, T?> accept, CancellationToken cancellation)
         where T : class
     {
@@ -45,33 +45,33 @@ internal sealed class ChatEndpoint : IDisposable
                 return failure is null
                     ? null
                     : throw new ConfigurationException(
-                        $"{_address}: {failure} It was asked {attempt + 1} times. What was answered is kept: run the same command again "
-                            + $"to go on."
+                        $"{_address}: {failure} It was asked {attempt + 1} times. The answers so far are saved. Run the same command again "
+                            + $"to continue."
                     );
             var delay = failure is null ? TimeSpan.Zero : wait ?? _options.FirstDelay * Math.Pow(2, attempt);
             await Task.Delay(delay < s_longestDelay ? delay : s_longestDelay, cancellation).ConfigureAwait(false);
         }
     }
 
-    // An answer, or why there is none now and how long to wait.
+    // An answer, or why there is none yet and how long to wait.
     private async Task<(string? Text, string? Failure, TimeSpan? Wait)> TryAsync(QuestionPrompt prompt, CancellationToken cancellation)
     {
         try
         {
-            using var content = new StringContent(Body(prompt, _options), Encoding.UTF8, "application/json");
+            using var content = new StringContent(MakeBody(prompt, _options), Encoding.UTF8, "application/json");
             using var response = await _http.PostAsync(_address, content, cancellation).ConfigureAwait(false);
             var text = await response.Content.ReadAsStringAsync(cancellation).ConfigureAwait(false);
             if (response.IsSuccessStatusCode)
-                return (AnswerOf(text), null, null);
-            var said = $"the service says {(int)response.StatusCode} {response.ReasonPhrase}: {Short(text)}";
+                return (FindAnswer(text), null, null);
+            var said = $"the service says {(int)response.StatusCode} {response.ReasonPhrase}: {Shorten(text)}";
             var code = response.StatusCode;
             if (code is HttpStatusCode.RequestTimeout or HttpStatusCode.Conflict or HttpStatusCode.TooManyRequests || (int)code >= 500)
-                return (null, said, WaitOf(response.Headers.RetryAfter));
-            throw new ConfigurationException($"{_address}: {said} {Advice(code)}");
+                return (null, said, ReadWait(response.Headers.RetryAfter));
+            throw new ConfigurationException($"{_address}: {said} {Advise(code)}");
         }
         catch (HttpRequestException e)
         {
-            return (null, $"the service cannot be reached: {e.Message}.", null);
+            return (null, $"cannot reach the service: {e.Message}.", null);
         }
         catch (TaskCanceledException) when (!cancellation.IsCancellationRequested)
         {
@@ -79,11 +79,11 @@ internal sealed class ChatEndpoint : IDisposable
         }
     }
 
-    /// <summary>The request as JSON, as the service and the batch files of such services have it.</summary>
-    public static string Body(QuestionPrompt prompt, QuestionOptions options) =>
-        JsonSerializer.Serialize(BodyObject(prompt, options), QuestionBuilder.Json);
+    /// <summary>The request as JSON, in the format of the service and of its batch files.</summary>
+    public static string MakeBody(QuestionPrompt prompt, QuestionOptions options) =>
+        JsonSerializer.Serialize(MakeBodyObject(prompt, options), QuestionBuilder.Json);
 
-    public static object BodyObject(QuestionPrompt prompt, QuestionOptions options) =>
+    public static object MakeBodyObject(QuestionPrompt prompt, QuestionOptions options) =>
         new
         {
             model = options.Model,
@@ -92,13 +92,13 @@ internal sealed class ChatEndpoint : IDisposable
             max_tokens = options.MaxTokens,
         };
 
-    /// <summary>The text of the first choice of a completion, or null where there is none.</summary>
-    public static string? AnswerOf(string json)
+    /// <summary>The text of the first choice of a completion; null if there is none.</summary>
+    public static string? FindAnswer(string json)
     {
         try
         {
             using var document = JsonDocument.Parse(json);
-            return AnswerOf(document.RootElement);
+            return FindAnswer(document.RootElement);
         }
         catch (JsonException)
         {
@@ -106,7 +106,7 @@ internal sealed class ChatEndpoint : IDisposable
         }
     }
 
-    public static string? AnswerOf(JsonElement completion) =>
+    public static string? FindAnswer(JsonElement completion) =>
         completion.ValueKind == JsonValueKind.Object
         && completion.TryGetProperty("choices", out var choices)
         && choices.ValueKind == JsonValueKind.Array
@@ -118,18 +118,18 @@ internal sealed class ChatEndpoint : IDisposable
             ? content.GetString()
             : null;
 
-    private static TimeSpan? WaitOf(RetryConditionHeaderValue? after) =>
+    private static TimeSpan? ReadWait(RetryConditionHeaderValue? after) =>
         after?.Delta ?? (after?.Date is { } date && date > DateTimeOffset.UtcNow ? date - DateTimeOffset.UtcNow : null);
 
-    private static string Advice(HttpStatusCode code) =>
+    private static string Advise(HttpStatusCode code) =>
         code switch
         {
             HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden => "Check the key in the variable that --api-key-variable names.",
             HttpStatusCode.NotFound => "Check the address, which usually ends in /v1, and the name of the model.",
-            _ => "Perhaps the text is too long for the model: try a smaller --chunk.",
+            _ => "The text may be too long for the model. Try a smaller --chunk.",
         };
 
-    private static string Short(string text) =>
+    private static string Shorten(string text) =>
         string.Create(CultureInfo.InvariantCulture, $"{(text.Length > 300 ? text[..300] + "..." : text).ReplaceLineEndings(" ").Trim()}.");
 
     public void Dispose() => _http.Dispose();

@@ -1,6 +1,6 @@
 namespace LongLora.Documents.Questions;
 
-/// <summary>What the documents are, which decides the words around them in an instruction.</summary>
+/// <summary>What the documents are. This determines the words around them in an instruction.</summary>
 public enum MaterialKind
 {
     /// <summary>Any text.</summary>

@@ -8,8 +8,8 @@ namespace LongLora.Documents.Questions;
 internal sealed record QuestionAnswer(string Question, string Answer)
 {
     /// <summary>
-    /// Finds the object with <c>question</c> and <c>answer</c> in what a model replied: after its thinking, in a fence or among other
-    /// words; null where there is none.
+    /// Finds the object with <c>question</c> and <c>answer</c> in the reply of a model: after its thinking, in a fence, or among other
+    /// words; null if there is none.
     /// </summary>
     public static QuestionAnswer? Parse(string reply)
     {

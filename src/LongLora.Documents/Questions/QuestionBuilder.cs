@@ -6,12 +6,12 @@ using LongLora.Runtime;
 namespace LongLora.Documents.Questions;
 
 /// <summary>
-/// Turns documents into questions with answers for supervised fine-tuning: cuts them into pieces, has a model write a question and its
-/// answer about each, and writes them in Alpaca's form with the piece in the instruction, as LongAlpaca has it. Without a service it
-/// writes the prompts in the form of batch files (<c>custom_id</c>, <c>method</c>, <c>url</c>, <c>body</c>), and <see cref="TakeBatch"/>
-/// takes the results.
-/// <para>Answers are kept in <c>OUTPUT.answers.jsonl</c> as they come; a run that was stopped, or one over more documents, asks only for
-/// what is not there.</para>
+/// Turns documents into questions with answers for supervised fine-tuning. It cuts documents into chunks, lets a model write a question and
+/// its answer about each, and writes them in Alpaca's format with the chunk in the instruction, as in LongAlpaca. Without a service it
+/// writes the prompts in the format of batch files (<c>custom_id</c>, <c>method</c>, <c>url</c>, <c>body</c>), and <see cref="TakeBatch"/>
+/// reads the results.
+/// <para>Answers are saved in <c>OUTPUT.answers.jsonl</c> as they arrive. A run that was stopped, or a run over more documents, asks only
+/// for missing answers.</para>
 /// </summary>
 public static class QuestionBuilder
 {
@@ -23,12 +23,14 @@ public static class QuestionBuilder
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
 
-    /// <summary>Asks, or writes the prompts, and writes the output.</summary>
+    /// <summary>Asks the service, or writes the prompts, and writes the output.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="progress">Told of every prompt that is dealt with; called by one thread at a time.</param>
-    /// <param name="cancellation">Stops the work; what was answered stays.</param>
-    /// <exception cref="DataException">A path is missing, or there is no text to ask about.</exception>
-    /// <exception cref="ConfigurationException">The service refuses or cannot be reached, or the output cannot be written.</exception>
+    /// <param name="progress">Reports every finished prompt; called by one thread at a time.</param>
+    /// <param name="cancellation">Stops the work. Answers so far are kept.</param>
+    /// <exception cref="DataException">A path does not exist, or there is no text to ask about.</exception>
+    /// <exception cref="ConfigurationException">
+    /// The service refuses the request or cannot be reached, or the output cannot be written.
+    /// </exception>
     public static async Task<QuestionReport> BuildAsync(
         QuestionOptions options,
         IProgress<int>? progress = null,
@@ -38,7 +40,7 @@ public static class QuestionBuilder
         options.Validate();
         if (options.Endpoint is null)
             return WritePrompts(options, cancellation);
-        using var journal = new AnswerJournal(JournalPath(options.Output));
+        using var journal = new AnswerJournal(GetJournalPath(options.Output));
         using var endpoint = new ChatEndpoint(options);
         var (done, asked) = (0, 0);
         var counting = new Lock();
@@ -62,18 +64,18 @@ public static class QuestionBuilder
     }
 
     /// <summary>
-    /// Takes the results of a batch: a file with <c>custom_id</c> and <c>response.body</c> on each line. Then writes the output from all
-    /// answers that there are.
+    /// Reads the results of a batch, a file with <c>custom_id</c> and <c>response.body</c> on each line, and then writes the output from
+    /// all answers.
     /// </summary>
     /// <param name="options">The options that the prompts were made with.</param>
     /// <param name="results">The file.</param>
-    /// <exception cref="DataException">The file is of another form.</exception>
+    /// <exception cref="DataException">The file has another format.</exception>
     public static QuestionReport TakeBatch(QuestionOptions options, string results)
     {
         options.Validate();
         if (!File.Exists(results))
             throw new DataException($"There is no file '{results}'.");
-        using var journal = new AnswerJournal(JournalPath(options.Output));
+        using var journal = new AnswerJournal(GetJournalPath(options.Output));
         var (number, taken) = (0, 0);
         foreach (var line in File.ReadLines(results))
         {
@@ -88,7 +90,7 @@ public static class QuestionBuilder
                     json.RootElement.TryGetProperty("response", out var response)
                     && response.ValueKind == JsonValueKind.Object
                     && response.TryGetProperty("body", out var body)
-                    && ChatEndpoint.AnswerOf(body) is { } text
+                    && ChatEndpoint.FindAnswer(body) is { } text
                     && QuestionAnswer.Parse(text) is { } answer
                 )
                 {
@@ -99,7 +101,7 @@ public static class QuestionBuilder
             catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException)
             {
                 throw new DataException(
-                    $"{results}:{number}: a result of a batch with 'custom_id' and 'response' is expected: {e.Message}",
+                    $"{results}:{number}: the line must be a batch result with 'custom_id' and 'response': {e.Message}",
                     e
                 );
             }
@@ -107,7 +109,7 @@ public static class QuestionBuilder
         return WriteAnswers(options, journal, taken);
     }
 
-    private static string JournalPath(string output) => output + JournalEnding;
+    private static string GetJournalPath(string output) => output + JournalEnding;
 
     private static QuestionReport WritePrompts(QuestionOptions options, CancellationToken cancellation)
     {
@@ -122,7 +124,7 @@ public static class QuestionBuilder
                     custom_id = prompt.Id,
                     method = "POST",
                     url = "/v1/chat/completions",
-                    body = ChatEndpoint.BodyObject(prompt, options),
+                    body = ChatEndpoint.MakeBodyObject(prompt, options),
                 };
                 JsonSerializer.Serialize(stream, line, Json);
                 stream.WriteByte((byte)'\n');
@@ -133,7 +135,7 @@ public static class QuestionBuilder
         return new QuestionReport(options.Output, count, 0, 0, leftOut);
     }
 
-    // In the order of the documents, whatever the order of the answers: the documents are read once more rather than kept.
+    // In the order of the documents, whatever the order of the answers. The documents are read again instead of kept in memory.
     private static QuestionReport WriteAnswers(QuestionOptions options, AnswerJournal journal, int asked)
     {
         var (count, answered, leftOut) = (0, 0, new List<LeftOutFile>());
@@ -149,7 +151,7 @@ public static class QuestionBuilder
                     stream.Write(",\n"u8);
                 var example = new
                 {
-                    instruction = QuestionPrompt.Instruction(options.Kind, prompt.Material, answer.Question),
+                    instruction = QuestionPrompt.MakeInstruction(options.Kind, prompt.Material, answer.Question),
                     input = "",
                     output = answer.Answer,
                     task = prompt.Task.Name,
@@ -168,8 +170,8 @@ public static class QuestionBuilder
         if (count == 0)
             throw new DataException(
                 leftOut.Count == 0
-                    ? "The data holds no text at all: every file is empty."
-                    : $"Not one file could be read. {string.Join(' ', leftOut.Take(5).Select(f => f.Reason))}"
+                    ? "The data contains no text: every file is empty."
+                    : $"No file could be read. {string.Join(' ', leftOut.Take(5).Select(f => f.Reason))}"
             );
     }
 }

@@ -5,14 +5,14 @@ using LongLora.Documents.Corpus;
 
 namespace LongLora.Documents.Questions;
 
-/// <summary>What a model is asked to write a question and its answer about.</summary>
-/// <param name="Id">The same for the same task and text: what an answer is known by.</param>
+/// <summary>A prompt that asks a model to write a question and its answer.</summary>
+/// <param name="Id">Identifies an answer: the same task and text give the same id.</param>
 /// <param name="Source">Where the text comes from.</param>
 /// <param name="Task">The kind of question.</param>
 /// <param name="Material">The text.</param>
 internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Task, string Material)
 {
-    /// <summary>What the writing model is, and the form of its answer.</summary>
+    /// <summary>Tells the writing model its role and the format of its answer.</summary>
     public const string System =
         "You write training data for language models that read long documents. You are given a text and write one question about it "
         + "together with its answer. "
@@ -21,16 +21,16 @@ internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Tas
         + "Write in the language of the text. Reply with one JSON object with the two strings \"question\" and \"answer\", and with "
         + "nothing else.";
 
-    /// <summary>What it is told to do.</summary>
+    /// <summary>The instruction to the model.</summary>
     public string User =>
         $"The text begins.\n\n{Material}\n\nThe text ends.\n\n{Task.Instruction} Reply with {{\"question\": \"...\", \"answer\": "
         + $"\"...\"}}.";
 
     /// <summary>
-    /// The words that LongLoRA puts around a text and a question (its <c>format_prompt</c>), so that a model trained on them is asked as
-    /// it was taught.
+    /// The words that LongLoRA puts around a text and a question (its <c>format_prompt</c>), so that a model trained on them is asked in
+    /// the way it was trained.
     /// </summary>
-    public static string Instruction(MaterialKind kind, string material, string question) =>
+    public static string MakeInstruction(MaterialKind kind, string material, string question) =>
         kind switch
         {
             MaterialKind.Paper =>
@@ -43,11 +43,11 @@ internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Tas
                 + $"material ends. {question}",
         };
 
-    /// <summary>All prompts of some documents, in order; files that cannot be read are reported and passed over.</summary>
+    /// <summary>All prompts for some documents, in order. Files that cannot be read are reported and skipped.</summary>
     public static IEnumerable<QuestionPrompt> Of(QuestionOptions options, Action<LeftOutFile>? leftOut)
     {
         var turn = 0;
-        return Chunks(options, leftOut)
+        return ReadChunks(options, leftOut)
             .SelectMany(chunk =>
                 Enumerable.Range(0, options.PerChunk).Select(_ => Of(options.Tasks[turn++ % options.Tasks.Count], chunk.Source, chunk.Text))
             )
@@ -60,12 +60,12 @@ internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Tas
         return new QuestionPrompt(Convert.ToHexStringLower(hash)[..24], source, task, text);
     }
 
-    private static IEnumerable<(string Source, string Text)> Chunks(QuestionOptions options, Action<LeftOutFile>? leftOut) =>
+    private static IEnumerable<(string Source, string Text)> ReadChunks(QuestionOptions options, Action<LeftOutFile>? leftOut) =>
         CorpusSource
             .Find(options.Data, options.Output)
-            .SelectMany(source => source.Guard(Chunks(source, options.ChunkCharacters), leftOut));
+            .SelectMany(source => source.Guard(ReadChunks(source, options.ChunkCharacters), leftOut));
 
-    private static IEnumerable<(string Source, string Text)> Chunks(CorpusSource source, int length)
+    private static IEnumerable<(string Source, string Text)> ReadChunks(CorpusSource source, int length)
     {
         using var file = DataFiles.Open(source.Path);
         foreach (var (text, origin) in source.Reader.Read(file, source.Path))
@@ -77,9 +77,9 @@ internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Tas
     }
 
     /// <summary>
-    /// A text in pieces of at most so many characters: cut at an empty line in the second half, else at a line end, else at the end of a
-    /// sentence, else at a space. A last piece shorter than a quarter is too little to ask about and is left out, unless it is the only
-    /// one.
+    /// Cuts a text into chunks of at most <paramref name="length"/> characters: at an empty line in the second half, else at a line end,
+    /// else at the end of a sentence, else at a space. A last chunk shorter than a quarter is too short to ask about and is left out,
+    /// unless it is the only one.
     /// </summary>
     internal static IEnumerable<string> Cut(TextReader text, int length)
     {
@@ -94,14 +94,14 @@ internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Tas
                     yield return last;
                 yield break;
             }
-            var cut = CutPlace(buffer);
+            var cut = FindCut(buffer);
             yield return new string(buffer, 0, cut).Trim();
             buffer.AsSpan(cut).CopyTo(buffer);
             filled -= cut;
         }
     }
 
-    private static int CutPlace(ReadOnlySpan<char> text)
+    private static int FindCut(ReadOnlySpan<char> text)
     {
         var half = text.Length / 2;
         foreach (var mark in (ReadOnlySpan<string>)["\n\n", "\n", ". ", " "])

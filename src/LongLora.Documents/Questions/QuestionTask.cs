@@ -7,7 +7,7 @@ namespace LongLora.Documents.Questions;
 /// <param name="Instruction">What the writing model is told.</param>
 public sealed record QuestionTask(string Name, string Instruction)
 {
-    /// <summary>All kinds, in the order in which they take turns.</summary>
+    /// <summary>All kinds, in the order in which they are used.</summary>
     public static IReadOnlyList<QuestionTask> All { get; } =
     [
         new(
@@ -30,12 +30,12 @@ public sealed record QuestionTask(string Name, string Instruction)
         ),
     ];
 
-    /// <summary>The kind of that name.</summary>
-    /// <exception cref="ConfigurationException">There is none; the message lists all.</exception>
+    /// <summary>The kind with that name.</summary>
+    /// <exception cref="ConfigurationException">The name is unknown; the message lists all names.</exception>
     public static QuestionTask Of(string name) =>
         All.FirstOrDefault(t => t.Name == name)
         ?? throw new ConfigurationException(
-            $"Option tasks has '{name}'; it can have "
+            $"Option tasks has '{name}', which is unknown. Use "
                 + $"{string.Join(", ", All.Select(t => t.Name))}.{NearestName.Hint(name, All.Select(t => t.Name))}"
         );
 }

@@ -43,7 +43,7 @@ public static class DecodeBenchmark
         var random = new Random(0);
         long[] ids = [.. Enumerable.Range(0, promptTokens).Select(_ => random.NextInt64(model.Config.VocabularySize))];
         var prefill = Enumerable.Range(0, Rounds).Select(_ => Time(() => Prefill(model, ids, chunk, cache, positions, cancellation))).Min();
-        using var empty = ModelLoader.Create(WithoutNumbers(model.Config), 0, model.Device);
+        using var empty = ModelLoader.Create(RemoveNumbers(model.Config), 0, model.Device);
         using var emptyPositions = RotaryEmbedding.Create(empty.Config, 1 + newTokens, model.Device);
         using var emptyCache = new KeyValueCache(empty, 1 + newTokens, 1, cacheType);
         Prefill(empty, [0], 1, emptyCache, emptyPositions, cancellation);
@@ -53,8 +53,8 @@ public static class DecodeBenchmark
         {
             // In turns, so that both have the same load beside them.
             cancellation.ThrowIfCancellationRequested();
-            times.Add(Time(() => next = Next(model, next, cache, positions)));
-            emptyTimes.Add(Time(() => Next(empty, 0, emptyCache, emptyPositions)));
+            times.Add(Time(() => next = MakeNext(model, next, cache, positions)));
+            emptyTimes.Add(Time(() => MakeNext(empty, 0, emptyCache, emptyPositions)));
         }
         var head = 2.0 * model.Head.InputSize * model.Head.OutputSize;
         var flops =
@@ -72,10 +72,10 @@ public static class DecodeBenchmark
                 )
                 .Forward
             - (promptTokens - 1) * head;
-        return new(promptTokens, prefill, flops, Median(times), gemm, cache.ByteCount, times.Min(), emptyTimes.Min());
+        return new(promptTokens, prefill, flops, FindMedian(times), gemm, cache.ByteCount, times.Min(), emptyTimes.Min());
     }
 
-    private static ModelConfig WithoutNumbers(ModelConfig config) =>
+    private static ModelConfig RemoveNumbers(ModelConfig config) =>
         config with
         {
             HeadSize = 4,
@@ -86,7 +86,7 @@ public static class DecodeBenchmark
             RopeScaling = RopeScalingConfig.None,
         };
 
-    private static double Median(List<double> times) => times.Order().ElementAt(times.Count / 2);
+    private static double FindMedian(List<double> times) => times.Order().ElementAt(times.Count / 2);
 
     private static void Prefill(
         CausalLanguageModel model,
@@ -108,7 +108,7 @@ public static class DecodeBenchmark
         }
     }
 
-    private static long Next(CausalLanguageModel model, long id, KeyValueCache cache, RotaryEmbedding positions)
+    private static long MakeNext(CausalLanguageModel model, long id, KeyValueCache cache, RotaryEmbedding positions)
     {
         using var scope = NewDisposeScope();
         return model.Head.Forward(CachedPass.Step(model, [id], cache, [0], positions)).argmax().item<long>();

@@ -56,22 +56,22 @@ public static class GemmRate
             // Per token, so that the head and the layers weigh as in the step.
             var perToken = shape.Key.Operations / shape.Key.Tokens * shape.Count();
             operations += perToken;
-            seconds += perToken / Rate(shape.Key, model.Device, model.ComputeType);
+            seconds += perToken / MeasureRate(shape.Key, model.Device, model.ComputeType);
         }
         return operations / seconds;
     }
 
     /// <summary>Rows and columns of the square product that is timed.</summary>
     /// <param name="device">Where.</param>
-    public static int SquareSize(Device device) => device.type == DeviceType.CUDA ? 8192 : 1024;
+    public static int ChooseSquareSize(Device device) => device.type == DeviceType.CUDA ? 8192 : 1024;
 
     /// <summary>Operations a second of a square product, fp32 on the CPU, bf16 on CUDA: what the machine reaches at best.</summary>
     /// <param name="device">Where to compute; null for the CPU.</param>
     public static double MeasureSquare(Device? device = null)
     {
         device ??= CPU;
-        var size = SquareSize(device);
-        return Rate(
+        var size = ChooseSquareSize(device);
+        return MeasureRate(
             new(size, size, size, Kind.InputGradient),
             device,
             device.type == DeviceType.CUDA ? ScalarType.BFloat16 : ScalarType.Float32
@@ -94,15 +94,15 @@ public static class GemmRate
     }
 
     // The operands are laid out as the layer has them.
-    private static double Rate(Product product, Device device, ScalarType type)
+    private static double MeasureRate(Product product, Device device, ScalarType type)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var (rows, inner, columns, kind) = product;
-        Tensor Matrix(long height, long width) => randn([height, width], type, device);
-        var left = kind == Kind.WeightGradient ? Matrix(inner, rows).t() : Matrix(rows, inner);
-        var right = kind == Kind.Output ? Matrix(columns, inner).t() : Matrix(inner, columns);
-        var result = Matrix(rows, columns);
+        Tensor MakeMatrix(long height, long width) => randn([height, width], type, device);
+        var left = kind == Kind.WeightGradient ? MakeMatrix(inner, rows).t() : MakeMatrix(rows, inner);
+        var right = kind == Kind.Output ? MakeMatrix(columns, inner).t() : MakeMatrix(inner, columns);
+        var result = MakeMatrix(rows, columns);
         void Multiply()
         {
             if (kind == Kind.WeightGradient)

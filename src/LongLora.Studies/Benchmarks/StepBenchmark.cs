@@ -27,7 +27,7 @@ public static class StepBenchmark
 
     /// <summary>The shape of stories15M, a small Llama: D 288, 6 layers, 6 heads, F 768, V 32000, tied embeddings.</summary>
     /// <param name="context">L; the model is made for it, so positions are not rescaled.</param>
-    public static ModelConfig SmallLlama(int context) =>
+    public static ModelConfig CreateSmallLlama(int context) =>
         new()
         {
             ModelType = "llama",
@@ -62,7 +62,7 @@ public static class StepBenchmark
             throw new ConfigurationException(
                 $"A benchmark needs a context of at least 8 tokens and 0 steps or more; seen {context} and {options.Steps}."
             );
-        var group = options.ResolvedGroupSize(context);
+        var group = options.ResolveGroupSize(context);
         var before = MeasureProducts(makeModel, context, options);
         var sparse = Measure(makeModel, new ShiftedSparseAttention(group), context, options, cancellation);
         var full = options.Full ? Measure(makeModel, new FullAttention(), context, options, cancellation) : null;
@@ -85,7 +85,7 @@ public static class StepBenchmark
         var ids = contexts
             .Distinct()
             .Select(context =>
-                TensorToWrite.Of($"input_ids.{context}", tensor(Ids(model.Config, context, options).InputIds, [1, context]))
+                TensorToWrite.Of($"input_ids.{context}", tensor(DrawIds(model.Config, context, options).InputIds, [1, context]))
             );
         SafetensorsWriter.Write(
             Path.Combine(folder, "step.safetensors"),
@@ -130,7 +130,7 @@ public static class StepBenchmark
             new TrainerOptions(options.Steps + 1, 1, options.LearningRate, 0)
         );
         Prime(model, parameters, pass, attention, Math.Min(context, PrimingLength));
-        var batch = Ids(model.Config, context, options);
+        var batch = DrawIds(model.Config, context, options);
 
         double Step()
         {
@@ -202,7 +202,7 @@ public static class StepBenchmark
         parameters.ClearGradients();
     }
 
-    private static Batch Ids(ModelConfig config, int context, StepBenchmarkOptions options)
+    private static Batch DrawIds(ModelConfig config, int context, StepBenchmarkOptions options)
     {
         using var generator = new Generator((ulong)(options.Seed + context), CPU);
         using var ids = randint(0, config.VocabularySize, [1, context], ScalarType.Int64, generator: generator);

@@ -33,5 +33,5 @@ public sealed record StepBenchmarkOptions
     public long Seed { get; init; }
 
     /// <summary>G at a context.</summary>
-    public int ResolvedGroupSize(int context) => GroupSize > 0 ? GroupSize : context / 4;
+    public int ResolveGroupSize(int context) => GroupSize > 0 ? GroupSize : context / 4;
 }

@@ -33,7 +33,7 @@ public static class Quickstart
         var native = RopeScaling.GetCurrentContext(config);
         var context = native * options.Factor;
         int[] lengths = [.. Enumerable.Range(0, 32).Select(i => native << i).TakeWhile(length => length <= context)];
-        var training = Training(options, context);
+        var training = MakeTrainingOptions(options, context);
         if (Directory.Exists(options.Output) && Directory.EnumerateFileSystemEntries(options.Output).Any())
             throw new ConfigurationException(
                 $"The output '{options.Output}' is not empty; choose another folder with --output, or remove it."
@@ -41,7 +41,7 @@ public static class Quickstart
 
         stage?.Report("Collecting text ...");
         var tokenizer = TokenizerLoader.Load(options.Model);
-        var (train, test, origin) = Texts(tokenizer, options.Seed, XmlDocumentation.FindSdkFiles());
+        var (train, test, origin) = CollectTexts(tokenizer, options.Seed, XmlDocumentation.FindSdkFiles());
         stage?.Report($"Text: {origin}.");
         WriteWindows(
             training.Data.Sources[0].Path,
@@ -56,7 +56,7 @@ public static class Quickstart
         stage?.Report($"Measuring the model as it is, trained on {native} tokens, up to {context} ...");
         var clock = System.Diagnostics.Stopwatch.StartNew();
         var before = measure.Run(config, null);
-        stage?.Report($"On this machine all of it takes about {Words(measure.Whole(clock.Elapsed, config, training))}.");
+        stage?.Report($"On this machine all of it takes about {Describe(measure.EstimateWhole(clock.Elapsed, config, training))}.");
         stage?.Report("Measuring the same weights with rescaled positions ...");
         var rescaled = measure.Run(FineTune.ExtendContext(config, training), null, before);
         stage?.Report($"Extending it to {context} tokens with S²-Attn and LoRA+ ...");
@@ -68,7 +68,7 @@ public static class Quickstart
         return new QuickstartResult(before, rescaled, after, result, time, origin);
     }
 
-    private static string Words(TimeSpan time) =>
+    private static string Describe(TimeSpan time) =>
         time < TimeSpan.FromSeconds(90) ? $"{Math.Ceiling(time.TotalSeconds / 10) * 10:F0} seconds"
         : time < TimeSpan.FromMinutes(10)
             ? string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Math.Ceiling(time.TotalMinutes * 2) / 2:0.#} minutes")
@@ -81,7 +81,7 @@ public static class Quickstart
     /// sure of its first two thirds only: the largest distances of a long text then fall where the model knows its way. Every second
     /// batch is short, since so quick a training would otherwise take from short texts what it gives to long ones.
     /// </summary>
-    internal static FineTuneOptions Training(QuickstartOptions options, int context) =>
+    internal static FineTuneOptions MakeTrainingOptions(QuickstartOptions options, int context) =>
         new()
         {
             Model = new()
@@ -115,7 +115,7 @@ public static class Quickstart
         };
 
     // Every 20th document is kept for the test; long ones, so that far context can help.
-    internal static (List<IReadOnlyList<int>> Train, List<IReadOnlyList<int>> Test, string Origin) Texts(
+    internal static (List<IReadOnlyList<int>> Train, List<IReadOnlyList<int>> Test, string Origin) CollectTexts(
         ITokenizer tokenizer,
         int seed,
         IReadOnlyList<string> files

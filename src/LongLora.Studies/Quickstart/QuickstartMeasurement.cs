@@ -38,7 +38,7 @@ internal sealed class QuickstartMeasurement : IDisposable
         _text = TokenStore.Build(text, tokenizer.EosTokenId, TestTokens, cancellation);
         _questions = lengths.ToDictionary(
             length => length,
-            length => RetrievalEvaluation.Questions(new PasskeyTask(), tokenizer, length, options.Trials, options.Seed, cancellation)
+            length => RetrievalEvaluation.MakeQuestions(new PasskeyTask(), tokenizer, length, options.Trials, options.Seed, cancellation)
         );
     }
 
@@ -87,7 +87,7 @@ internal sealed class QuickstartMeasurement : IDisposable
     /// <param name="first">Time that the first state took.</param>
     /// <param name="config">The model.</param>
     /// <param name="training">The training to come.</param>
-    internal TimeSpan Whole(TimeSpan first, ModelConfig config, FineTuneOptions training)
+    internal TimeSpan EstimateWhole(TimeSpan first, ModelConfig config, FineTuneOptions training)
     {
         var reading = new AdapterOptions
         {
@@ -95,9 +95,9 @@ internal sealed class QuickstartMeasurement : IDisposable
             TrainEmbeddings = false,
             TrainNorms = false,
         };
-        double Forward(int length) => StepFlops.Count(config, new FullAttention(), reading, length).Forward;
+        double CountForward(int length) => StepFlops.Count(config, new FullAttention(), reading, length).Forward;
         // Pass keys read two thirds of a prompt on average, the rest being that of the one before.
-        var measured = _lengths.Sum(length => Forward(length) * (2.0 / 3 * _options.Trials + (double)TestTokens / length));
+        var measured = _lengths.Sum(length => CountForward(length) * (2.0 / 3 * _options.Trials + (double)TestTokens / length));
         var step = StepFlops.Count(
             config,
             training.Method.MakeAttention(training.Model.Context),

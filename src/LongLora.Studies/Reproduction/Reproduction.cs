@@ -39,18 +39,18 @@ public static class Reproduction
                 $"factor is {options.Factor}, steps {options.Steps}, trials {options.Trials}; the factor must be a multiple of 4, the "
                     + $"others at least 1."
             );
-        var native = NativeContext(options);
-        var runs = ReproductionGrid.Runs(native, options.Factor);
+        var native = ReadNativeContext(options);
+        var runs = ReproductionGrid.ListRuns(native, options.Factor);
         foreach (var name in options.Only.Where(name => runs.All(r => r.Name != name)))
             throw new ConfigurationException($"There is no run '{name}'.{NearestName.Hint(name, runs.Select(r => r.Name))}");
         var chosen = runs.Where(r => options.Only.Count == 0 || options.Only.Contains(r.Name)).ToList();
 
         stage?.Report("Collecting text");
         var tokenizer = TokenizerLoader.Load(options.Model);
-        var data = In(options, "data", "train.bin");
+        var data = Locate(options, "data", "train.bin");
         ReproductionData.Write(
             data,
-            In(options, "data", "test.bin"),
+            Locate(options, "data", "test.bin"),
             tokenizer,
             native,
             native * options.Factor,
@@ -59,7 +59,7 @@ public static class Reproduction
             cancellation
         );
         using var test = TokenStore.Build(
-            ExampleSources.Open([In(options, "data", "test.bin")], tokenizer, tokenizer.VocabularySize),
+            ExampleSources.Open([Locate(options, "data", "test.bin")], tokenizer, tokenizer.VocabularySize),
             null,
             cancellation: cancellation
         );
@@ -67,7 +67,7 @@ public static class Reproduction
         var results = new List<ReproductionFile>();
         foreach (var (run, number) in chosen.Select((r, i) => (r, i + 1)))
         {
-            var file = In(options, "results", run.Name + ".json");
+            var file = Locate(options, "results", run.Name + ".json");
             var made = $"{Describe(options, run, native)}; text of SHA-256 {test.Digest}; {options.Trials} pass keys";
             if (Read(file, made) is not { } result)
             {
@@ -83,7 +83,7 @@ public static class Reproduction
     }
 
     /// <summary>The context of the model as it is.</summary>
-    public static int NativeContext(ReproductionOptions options)
+    public static int ReadNativeContext(ReproductionOptions options)
     {
         using var folder = CheckpointDirectory.Open(options.Model, headersOnly: true);
         return RopeScaling.GetCurrentContext(folder.Config);
@@ -92,7 +92,7 @@ public static class Reproduction
     /// <summary>
     /// The training options of a run: the paper's but for YaRN, and a learning rate that suits a small model and a short run.
     /// </summary>
-    internal static FineTuneOptions Training(ReproductionOptions options, ReproductionRun run, int native) =>
+    internal static FineTuneOptions MakeTrainingOptions(ReproductionOptions options, ReproductionRun run, int native) =>
         Recipe.Parse(
             run.Settings is { Count: > 0 } settings ? string.Join('\n', settings) : "rank: 8",
             run.Name,
@@ -104,7 +104,7 @@ public static class Reproduction
                     Context = native * options.Factor,
                     RopeScaling = "yarn",
                 },
-                Data = new() { Sources = [In(options, "data", "train.bin")], Shuffle = false },
+                Data = new() { Sources = [Locate(options, "data", "train.bin")], Shuffle = false },
                 Optimizer = new()
                 {
                     LearningRate = run.IsFull ? options.LearningRate / 4 : options.LearningRate,
@@ -115,7 +115,7 @@ public static class Reproduction
                 },
                 Run = new()
                 {
-                    Output = In(options, "runs", run.Name),
+                    Output = Locate(options, "runs", run.Name),
                     SaveEvery = 20,
                     KeepCheckpoints = 1,
                     Resume = true,
@@ -134,7 +134,7 @@ public static class Reproduction
         CancellationToken cancellation
     )
     {
-        var training = run.Settings is null ? null : Training(options, run, native);
+        var training = run.Settings is null ? null : MakeTrainingOptions(options, run, native);
         using var process = Process.GetCurrentProcess();
         var (clock, busy) = (Stopwatch.StartNew(), process.TotalProcessorTime);
         var trained = training is null ? null : FineTune.Run(training, progress, cancellation: cancellation);
@@ -145,12 +145,12 @@ public static class Reproduction
         var config = run.Stretch is { } kind ? RopeScaling.Extend(folder.Config, kind, null, native * options.Factor) : folder.Config;
         using var model = ModelLoader.Load(config, folder);
         using var adapter = training is null or { Method.Tuning: TuningMethod.Full } ? null : PeftFormat.Attach(trained!.Result, model);
-        double Loss(int length, IAttention attention) =>
+        double MeasurePerplexity(int length, IAttention attention) =>
             Perplexity.Evaluate(model, test, length, PerplexityProtocol.LongLora, length, attention, null, cancellation).Perplexity;
-        var measures = Lengths(native, options.Factor)
+        var measures = ListLengths(native, options.Factor)
             .Select(length => new LengthMeasure(
                 length,
-                Loss(length, new FullAttention()),
+                MeasurePerplexity(length, new FullAttention()),
                 RetrievalEvaluation
                     .Run(model, tokenizer, new PasskeyTask(), length, options.Trials, options.Seed, cancellation: cancellation)
                     .Accuracy
@@ -174,7 +174,7 @@ public static class Reproduction
             Measures = measures,
             OwnPatternPerplexity = training is null or { Method.Attention: AttentionKind.Full }
                 ? null
-                : Loss(training.Model.Context, training.Method.MakeAttention(training.Model.Context)),
+                : MeasurePerplexity(training.Model.Context, training.Method.MakeAttention(training.Model.Context)),
             TrainedWeights = trained?.TrainedParameters ?? 0,
             TrainingLoss = losses.Length == 0 ? null : losses[^Math.Max(1, losses.Length / 4)..].Average(),
             TrainingSeconds = trained is null ? 0 : seconds,
@@ -192,7 +192,7 @@ public static class Reproduction
     }
 
     /// <summary>The lengths that are measured: the native context and its doublings.</summary>
-    public static IReadOnlyList<int> Lengths(int native, int factor) =>
+    public static IReadOnlyList<int> ListLengths(int native, int factor) =>
         [.. Enumerable.Range(0, 31).Select(i => native << i).TakeWhile(length => length <= native * factor)];
 
     private static string Describe(ReproductionOptions options, ReproductionRun run, int native) =>
@@ -202,8 +202,8 @@ public static class Reproduction
                 "; ",
                 FineTuneOptionTable
                     .All.Where(o => o.Effect != OptionEffect.None)
-                    .Where(o => o.Format(Training(options, run, native)) != o.Format(FineTuneOptionTable.Defaults))
-                    .Select(o => $"{o.Name} {o.Format(Training(options, run, native))}")
+                    .Where(o => o.Format(MakeTrainingOptions(options, run, native)) != o.Format(FineTuneOptionTable.Defaults))
+                    .Select(o => $"{o.Name} {o.Format(MakeTrainingOptions(options, run, native))}")
             );
 
     private static ReproductionFile? Read(string file, string made)
@@ -223,10 +223,10 @@ public static class Reproduction
     // A result needs no checkpoint; those of all runs together would be some hundred megabytes.
     private static void RemoveCheckpoints(ReproductionOptions options, ReproductionRun run)
     {
-        var path = In(options, "runs", run.Name, "checkpoints");
+        var path = Locate(options, "runs", run.Name, "checkpoints");
         if (Directory.Exists(path))
             Directory.Delete(path, recursive: true);
     }
 
-    private static string In(ReproductionOptions options, params string[] names) => Path.Combine([options.Output, .. names]);
+    private static string Locate(ReproductionOptions options, params string[] names) => Path.Combine([options.Output, .. names]);
 }

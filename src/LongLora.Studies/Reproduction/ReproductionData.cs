@@ -24,18 +24,18 @@ internal static class ReproductionData
         CancellationToken cancellation
     )
     {
-        var (texts, origin) = Texts(seed);
+        var (texts, origin) = CollectTexts(seed);
         if (File.Exists(train) && File.Exists(test))
             return origin;
         Directory.CreateDirectory(Path.GetDirectoryName(train)!);
         AtomicFile.Write(test, stream =>
         {
-            foreach (var ids in Held(texts, tokenizer, context))
+            foreach (var ids in ListHeldOut(texts, tokenizer, context))
                 PracticeWindows.Write(stream, ids);
         });
         // A few hundred thousand tokens are read; these are more.
         List<IReadOnlyList<int>> learnt = [.. texts.Where((_, i) => i % 8 == 1).Select(t => tokenizer.Encode(t))];
-        PracticeWindows Windows(int length, int offset) =>
+        PracticeWindows MakeWindows(int length, int offset) =>
             new(
                 tokenizer,
                 learnt,
@@ -48,8 +48,8 @@ internal static class ReproductionData
                     Seed = seed + offset,
                 }
             );
-        using var longWindows = Windows(context, 0).Make().GetEnumerator();
-        using var shortWindows = Windows(native, 1).Make().GetEnumerator();
+        using var longWindows = MakeWindows(context, 0).Make().GetEnumerator();
+        using var shortWindows = MakeWindows(native, 1).Make().GetEnumerator();
         AtomicFile.Write(train, stream =>
         {
             for (var i = 0; i < windows; i++)
@@ -65,7 +65,7 @@ internal static class ReproductionData
 
     // Documents spread over all that have an even number, each cut to the long context, so that no window reaches into another document.
     // One more than is scored: LongLoRA's protocol leaves the end of the stream out.
-    private static IEnumerable<int[]> Held(List<string> texts, ITokenizer tokenizer, int context)
+    private static IEnumerable<int[]> ListHeldOut(List<string> texts, ITokenizer tokenizer, int context)
     {
         var candidates = texts.Where((t, i) => i % 2 == 0 && t.Length > 3 * context).ToList();
         var (step, taken) = (Math.Max(1, candidates.Count / (TestDocuments + 2)), 0);
@@ -82,7 +82,7 @@ internal static class ReproductionData
         }
     }
 
-    private static (List<string> Texts, string Origin) Texts(int seed)
+    private static (List<string> Texts, string Origin) CollectTexts(int seed)
     {
         List<string> texts = [.. XmlDocumentation.FindSdkFiles().SelectMany(XmlDocumentation.Read).Select(d => d.Text)];
         if (texts.Count > 100)

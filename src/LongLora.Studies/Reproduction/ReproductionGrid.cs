@@ -8,14 +8,14 @@ public static class ReproductionGrid
     /// <summary>The runs in the order in which they are made: what most depends on comes first.</summary>
     /// <param name="native">The model's context before.</param>
     /// <param name="factor">How many times longer it becomes.</param>
-    public static IReadOnlyList<ReproductionRun> Runs(int native, int factor)
+    public static IReadOnlyList<ReproductionRun> ListRuns(int native, int factor)
     {
-        string[] At(int times) => [Line("context", native * times), Line("batch-size", factor / times)];
+        string[] SetLength(int times) => [WriteLine("context", native * times), WriteLine("batch-size", factor / times)];
         return
         [
             new("base", null),
             new("lora-plus", []),
-            new("native", [.. At(1), "rope-scaling: default", "attention: full"]),
+            new("native", [.. SetLength(1), "rope-scaling: default", "attention: full"]),
             new("by-length", ["rope-scaling: by-length", "short-share: 0.25"]),
             new("lora", ["tuning: lora"]),
             new("full-tuning", [ReproductionRun.FullTuning]),
@@ -30,7 +30,7 @@ public static class ReproductionGrid
             new("yarn-short", ["short-share: 0.25"]),
             new("lora-norms", ["tuning: lora", "train-norms: true"]),
             new("lora-embeddings", ["tuning: lora", "train-embeddings: true"]),
-            new("train-half", At(factor / 2)),
+            new("train-half", SetLength(factor / 2)),
             new("group-half", ["group-ratio: 0.5"]),
             new("group-eighth", ["group-ratio: 0.125"]),
             new("by-length-half", ["rope-scaling: by-length", "short-share: 0.5"]),
@@ -38,7 +38,7 @@ public static class ReproductionGrid
             new("lora-64", ["tuning: lora", "rank: 64", "alpha: 128"]),
             new("lora-1", ["tuning: lora", "rank: 1", "alpha: 2"]),
             new("by-length-long", ["rope-scaling: by-length"]),
-            .. factor > 4 ? new ReproductionRun[] { new("train-quarter", At(factor / 4)) } : [], // otherwise the original length again
+            .. factor > 4 ? new ReproductionRun[] { new("train-quarter", SetLength(factor / 4)) } : [], // else as native
             new("group-sixth", ["group-ratio: 0.16667"]),
         ];
     }
@@ -46,7 +46,7 @@ public static class ReproductionGrid
     /// <summary>The tables.</summary>
     /// <param name="native">The model's context before.</param>
     /// <param name="factor">How many times longer it becomes.</param>
-    public static IReadOnlyList<ReproductionTable> Tables(int native, int factor) =>
+    public static IReadOnlyList<ReproductionTable> ListTables(int native, int factor) =>
         [
             new(
                 "Training length",
@@ -55,10 +55,10 @@ public static class ReproductionGrid
                     ("not trained", "base", ""),
                     ("not trained, positions interpolated", "untrained-linear", ""),
                     ("not trained, YaRN", "untrained-yarn", ""),
-                    (Length(native), "native", ""),
-                    (Length(native * factor / 4), "train-quarter", ""),
-                    (Length(native * factor / 2), "train-half", ""),
-                    (Length(native * factor), "lora-plus", ""),
+                    (WriteLength(native), "native", ""),
+                    (WriteLength(native * factor / 4), "train-quarter", ""),
+                    (WriteLength(native * factor / 2), "train-half", ""),
+                    (WriteLength(native * factor), "lora-plus", ""),
                 ],
                 "PG19, 7B, perplexity at 2k, 4k, 8k, 16k, 32k. Trained at 8k: 7.70, 7.35, 7.14; at 16k: 7.65, 7.28, 7.02, 6.86; at 32k: "
                     + "8.29, 7.83, 7.54, 7.35, 7.22 (table 3)."
@@ -136,7 +136,7 @@ public static class ReproductionGrid
             ),
         ];
 
-    private static string Length(int tokens) => string.Create(CultureInfo.InvariantCulture, $"{tokens:N0} tokens");
+    private static string WriteLength(int tokens) => string.Create(CultureInfo.InvariantCulture, $"{tokens:N0} tokens");
 
-    private static string Line(string key, double value) => string.Create(CultureInfo.InvariantCulture, $"{key}: {value}");
+    private static string WriteLine(string key, double value) => string.Create(CultureInfo.InvariantCulture, $"{key}: {value}");
 }

@@ -31,7 +31,7 @@ public static class ReproductionText
             "Perplexity on held-out text, full attention; pass key: share found. Training: S²-Attn with groups of L/4, LoRA+ of rank 8 "
                 + "and YaRN, but for what a row says.\n"
         );
-        foreach (var table in ReproductionGrid.Tables(native, options.Factor))
+        foreach (var table in ReproductionGrid.ListTables(native, options.Factor))
         {
             var rows = table
                 .Rows.Select(r => (r.Label, r.Paper, Result: results.FirstOrDefault(x => x.Name == r.Run)))
@@ -40,7 +40,7 @@ public static class ReproductionText
             if (rows.Count == 0)
                 continue;
             text.Append(string.Create(CultureInfo.InvariantCulture, $"\n## {table.Title}\n\nThe paper: {table.Paper}\n\n"));
-            var (heads, cells) = Columns(table.Columns, native, options.Factor, results);
+            var (heads, cells) = ChooseColumns(table.Columns, native, options.Factor, results);
             text.Append(
                 string.Create(
                     CultureInfo.InvariantCulture,
@@ -58,29 +58,29 @@ public static class ReproductionText
         AtomicFile.WriteText(path, text.ToString());
     }
 
-    private static (IReadOnlyList<string> Heads, Func<ReproductionFile, IEnumerable<string>> Cells) Columns(
+    private static (IReadOnlyList<string> Heads, Func<ReproductionFile, IEnumerable<string>> Cells) ChooseColumns(
         ReproductionColumns columns,
         int native,
         int factor,
         IReadOnlyList<ReproductionFile> results
     )
     {
-        var lengths = Reproduction.Lengths(native, factor);
+        var lengths = Reproduction.ListLengths(native, factor);
         string[] perplexities = [.. lengths.Select(l => string.Create(CultureInfo.InvariantCulture, $"{l:N0}"))],
             passKeys = [.. lengths.Select(l => string.Create(CultureInfo.InvariantCulture, $"key {l:N0}"))];
-        static IEnumerable<string> Perplexities(ReproductionFile r) =>
+        static IEnumerable<string> WritePerplexities(ReproductionFile r) =>
             r.Measures.Select(m => string.Create(CultureInfo.InvariantCulture, $"{m.Perplexity:F3}"));
-        static IEnumerable<string> PassKeys(ReproductionFile r) =>
+        static IEnumerable<string> WritePassKeys(ReproductionFile r) =>
             r.Measures.Select(m => string.Create(CultureInfo.InvariantCulture, $"{m.PassKey:P0}"));
-        double? Short(string name) => results.FirstOrDefault(r => r.Name == name)?.Measures[0].Perplexity;
-        string Against(ReproductionFile r, double? other) =>
+        double? FindShort(string name) => results.FirstOrDefault(r => r.Name == name)?.Measures[0].Perplexity;
+        string Compare(ReproductionFile r, double? other) =>
             other is { } value
                 ? string.Create(CultureInfo.InvariantCulture, $"{100 * (r.Measures[0].Perplexity / value - 1):+0.00;-0.00} %")
                 : "";
         return columns switch
         {
             ReproductionColumns.Lengths => ([.. perplexities, .. passKeys, "trained weights"], r =>
-                [.. Perplexities(r), .. PassKeys(r), string.Create(CultureInfo.InvariantCulture, $"{r.TrainedWeights:N0}")]
+                [.. WritePerplexities(r), .. WritePassKeys(r), string.Create(CultureInfo.InvariantCulture, $"{r.TrainedWeights:N0}")]
             ),
             ReproductionColumns.ShortLoss => (
                 [
@@ -93,19 +93,19 @@ public static class ReproductionText
                 ],
                 r =>
                     [
-                        .. Perplexities(r).Take(1),
-                        Against(r, Short("base")),
-                        Against(r, Short("native")),
-                        .. PassKeys(r).Take(1),
-                        .. Perplexities(r).TakeLast(1),
-                        .. PassKeys(r).TakeLast(1),
+                        .. WritePerplexities(r).Take(1),
+                        Compare(r, FindShort("base")),
+                        Compare(r, FindShort("native")),
+                        .. WritePassKeys(r).Take(1),
+                        .. WritePerplexities(r).TakeLast(1),
+                        .. WritePassKeys(r).TakeLast(1),
                     ]
             ),
             ReproductionColumns.OwnPattern => ([.. perplexities, $"{perplexities[^1]}, own pattern", .. passKeys], r =>
                 [
-                    .. Perplexities(r),
+                    .. WritePerplexities(r),
                     r.OwnPatternPerplexity is { } own ? string.Create(CultureInfo.InvariantCulture, $"{own:F3}") : "the same",
-                    .. PassKeys(r),
+                    .. WritePassKeys(r),
                 ]
             ),
             ReproductionColumns.Cost => (
@@ -115,7 +115,7 @@ public static class ReproductionText
                         string.Create(CultureInfo.InvariantCulture, $"{r.ProcessorSeconds:N0}"),
                         string.Create(CultureInfo.InvariantCulture, $"{r.StepFlops / 1e9:N0}"),
                         string.Create(CultureInfo.InvariantCulture, $"{r.AttentionFlops / 1e9:N0}"),
-                        .. Perplexities(r).TakeLast(1),
+                        .. WritePerplexities(r).TakeLast(1),
                     ]
             ),
             _ => throw new ArgumentOutOfRangeException(nameof(columns), columns, null),

@@ -326,6 +326,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
     {
         if (!hasTable && !layers.Contains(model.Head))
             yield break;
+        // The head is never quantized.
         foreach (var (module, weight) in new[] { (Table, model.Embedding.Weight), (Head, ((DenseProjection)model.Head.Projection).Weight) })
         {
             yield return (module + BaseLayer + ".weight", weight);

@@ -5,13 +5,13 @@ namespace LongLora.Attention;
 /// <paramref name="Upper"/>.
 /// </summary>
 /// <param name="Lower">Groups that cover every token once, in order.</param>
-/// <param name="Upper">The same for the upper half of the heads; equal to Lower where all heads do the same.</param>
+/// <param name="Upper">The same for the upper half of the heads; equal to Lower if all heads do the same.</param>
 public sealed record AttentionPattern(IReadOnlyList<TokenGroups> Lower, IReadOnlyList<TokenGroups> Upper)
 {
     /// <summary>How many tokens a token looks at inside its group, itself included.</summary>
     public int Window { get; init; } = int.MaxValue;
 
-    /// <summary>Query-key pairs that one head of each half computes, on average: the cost of the pattern.</summary>
+    /// <summary>Query-key pairs per head, averaged over both halves: the cost of the pattern.</summary>
     public double PairsPerHead => (CountPairs(Lower) + CountPairs(Upper)) / 2;
 
     private double CountPairs(IReadOnlyList<TokenGroups> groups) =>

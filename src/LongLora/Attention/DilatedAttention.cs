@@ -5,7 +5,7 @@ namespace LongLora.Attention;
 /// same cost, but no head looks across the 2 G tokens. An ablation of the paper (section 4.3, table 6: dilation 1 to 2 over the heads), not
 /// for use.
 /// </summary>
-/// <param name="groupSize">G, at least 2 and even; a text not longer than it gets full attention.</param>
+/// <param name="groupSize">G, at least 2 and even. A text of at most G tokens gets full attention.</param>
 public sealed class DilatedAttention(int groupSize) : PatternAttention
 {
     private readonly int _group = ShiftedSparseAttention.CheckGroupSize(groupSize);
@@ -14,7 +14,7 @@ public sealed class DilatedAttention(int groupSize) : PatternAttention
     protected override AttentionPattern Divide(int length)
     {
         var whole = length / (2 * _group);
-        // What is left at the end stays in groups without gaps.
+        // The rest at the end stays in groups without gaps.
         return new(
             [.. TokenGroups.Cover(0, length, _group)],
             [

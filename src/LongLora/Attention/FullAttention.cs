@@ -1,6 +1,6 @@
 namespace LongLora.Attention;
 
-/// <summary>Every earlier token: attention at inference, and the comparison in training.</summary>
+/// <summary>Each token looks at every earlier token. Used at inference, and for comparison in training.</summary>
 public sealed class FullAttention : PatternAttention
 {
     /// <inheritdoc/>

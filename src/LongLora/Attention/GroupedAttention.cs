@@ -1,6 +1,6 @@
 namespace LongLora.Attention;
 
-/// <summary>Groups without the shift: no information passes from one group to the next. The paper's ablation, not for use.</summary>
+/// <summary>Groups without the shift: no information passes from one group to the next. An ablation of the paper, not for use.</summary>
 /// <param name="groupSize">G, at least 2 and even.</param>
 public sealed class GroupedAttention(int groupSize) : PatternAttention
 {

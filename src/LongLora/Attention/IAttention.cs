@@ -5,8 +5,8 @@ namespace LongLora.Attention;
 // B batch, L tokens, H query heads, J key-value heads (a divisor of H), K head size, G group
 
 /// <summary>
-/// Which earlier tokens each head of a position looks at. Which attention is used is an argument of the forward pass: a sparse one while
-/// training, <see cref="FullAttention"/> for everything else, with the same weights.
+/// Which earlier tokens each head of a position looks at. The attention is an argument of the forward pass: a sparse one in training and
+/// <see cref="FullAttention"/> for everything else, with the same weights.
 /// </summary>
 public interface IAttention
 {
@@ -15,9 +15,9 @@ public interface IAttention
     /// <param name="key">[B, J, L, K].</param>
     /// <param name="value">[B, J, L, K].</param>
     /// <param name="documentLengths">
-    /// Document lengths in each row, summing to L, where documents may not see each other; null for one document a row.
+    /// Lengths of the documents in each row, with the sum L, if documents must not see each other; null if each row is one document.
     /// </param>
-    /// <param name="heads">Which of the layer's heads the queries are; null for all of them.</param>
+    /// <param name="heads">Which heads of the layer the queries belong to; null for all.</param>
     /// <returns>[B, H, L, K].</returns>
     Tensor Attend(
         Tensor query,
@@ -27,13 +27,15 @@ public interface IAttention
         HeadSlice? heads = null
     );
 
-    /// <summary>As <see cref="Attend"/> outside autograd, keeping what <see cref="Backward"/> needs to compute nothing twice.</summary>
+    /// <summary>
+    /// Like <see cref="Attend"/> but outside autograd. It keeps what <see cref="Backward"/> needs to compute nothing twice.
+    /// </summary>
     /// <param name="query">[B, H, L, K], any strides with K innermost.</param>
     /// <param name="key">[B, J, L, K].</param>
     /// <param name="value">[B, J, L, K].</param>
     /// <param name="documentLengths">As for Attend.</param>
     /// <param name="heads">As for Attend.</param>
-    /// <param name="into">Where the result is written, without log-sum-exp where it has none; null for new tensors.</param>
+    /// <param name="into">Where to write the result; null for new tensors.</param>
     AttentionResult Forward(
         Tensor query,
         Tensor key,
@@ -44,7 +46,7 @@ public interface IAttention
     );
 
     /// <summary>
-    /// Whether <see cref="Forward"/> gives log-sum-exps on a device, so that <see cref="Backward"/> computes nothing twice.
+    /// Whether <see cref="Forward"/> returns log-sum-exps on a device, so that <see cref="Backward"/> computes nothing twice.
     /// </summary>
     /// <param name="device">Where the heads are.</param>
     bool KeepsLogSumExp(Device device);
@@ -57,7 +59,7 @@ public interface IAttention
     /// <param name="result">What Forward returned.</param>
     /// <param name="documentLengths">As given to Forward.</param>
     /// <param name="heads">As given to Forward.</param>
-    /// <param name="into">Where the gradients are written, whatever was there; null for new tensors.</param>
+    /// <param name="into">Where to write the gradients, replacing the content; null for new tensors.</param>
     (Tensor Query, Tensor Key, Tensor Value) Backward(
         Tensor gradient,
         Tensor query,
@@ -70,14 +72,13 @@ public interface IAttention
     );
 
     /// <summary>
-    /// The same attention in which a token looks back over <paramref name="window"/> tokens, itself included: a model's sliding window.
+    /// The same attention in which a token looks back over at most <paramref name="window"/> tokens, itself included: a model's sliding
+    /// window.
     /// </summary>
     /// <param name="window">W, at least 1.</param>
     IAttention Within(int window);
 
-    /// <summary>
-    /// The attention groups of both halves of the heads for one document, for plans and tests.
-    /// </summary>
+    /// <summary>The attention groups of both halves of the heads for one document, for plans and tests.</summary>
     /// <param name="length">L.</param>
     AttentionPattern MakePattern(int length);
 }

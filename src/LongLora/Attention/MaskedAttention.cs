@@ -6,7 +6,7 @@ namespace LongLora.Attention;
 
 // B batch, H query heads, J key-value heads (a divisor of H), l queries, n keys, K head size
 
-/// <summary>Attention with a mask, by the fused kernel of each device.</summary>
+/// <summary>Attention with a mask, using the fused kernel of each device.</summary>
 internal static class MaskedAttention
 {
     /// <summary>softmax(q kᵀ / sqrt(K) where the mask is true) v; differentiable.</summary>
@@ -20,8 +20,8 @@ internal static class MaskedAttention
             : AttendFolded(query, key, value, mask);
 
     /// <summary>
-    /// The same for CUDA, whose kernel that takes masks may not take shared heads, and which would make the scores of all heads instead:
-    /// the query heads of a key-value head are so many more queries of one head.
+    /// The same for CUDA, where the kernel for masks may not accept shared heads and libtorch would compute the full scores of all heads
+    /// instead. The query heads that share a key-value head become more queries of one head.
     /// </summary>
     internal static Tensor AttendFolded(Tensor query, Tensor key, Tensor value, Tensor mask)
     {

@@ -14,20 +14,20 @@ public abstract class PatternAttention : IAttention
 {
     private int _window = int.MaxValue;
 
-    /// <summary>Elements of one result of a kernel: on the CPU 4 MiB in fp32; a GPU wants much work at once.</summary>
+    /// <summary>Elements in one result of a kernel: 4 MiB in fp32 on the CPU; more on a GPU, which needs much work at once.</summary>
     internal static long MaxKernelElements(bool onGpu) => onGpu ? 256 << 20 : 1 << 20;
 
     /// <inheritdoc/>
     public bool KeepsLogSumExp(Device device) => device.type == DeviceType.CPU && !IsByAutograd;
 
-    /// <summary>Whether the CPU too goes the way of the devices whose kernels are not called directly: for tests of that way.</summary>
+    /// <summary>Whether the CPU also uses the path of devices whose kernels are not called directly. Tests use this.</summary>
     internal bool IsByAutograd { get; init; }
 
     /// <inheritdoc/>
     public IAttention Within(int window)
     {
         if (window < 1)
-            throw new ShapeException($"The sliding window has {window} tokens; at least 1 is needed.");
+            throw new ShapeException($"The sliding window has {window} tokens. It needs at least 1.");
         var limited = (PatternAttention)MemberwiseClone();
         limited._window = Math.Min(_window, window);
         return limited;
@@ -51,7 +51,7 @@ public abstract class PatternAttention : IAttention
     {
         CheckShapes(query, key, value);
         using var scope = NewDisposeScope();
-        // Outputs are put together along L, then along H, then row by row.
+        // Outputs are joined along L, then along H, then row by row.
         var rows = SplitRows(query, documentLengths)
             .Select(row =>
                 Concatenate(
@@ -187,7 +187,7 @@ public abstract class PatternAttention : IAttention
         }
     }
 
-    // What the kernel returns is copied into place and short-lived: parts keep it small beside what waits.
+    // Results of the kernel are copied and dropped. Splitting keeps them small compared with the tensors that are kept.
     private static IEnumerable<TokenGroups> SplitForKernel(TokenGroups groups, long width, long most)
     {
         var count = groups.Interleaved ? groups.Count : (int)Math.Clamp(most / (width * groups.Length), 1, groups.Count);
@@ -202,13 +202,13 @@ public abstract class PatternAttention : IAttention
     private static int CountRowsPerCall(RowRange row, TokenGroups groups, long length) =>
         groups.Count == 1 || (!groups.Interleaved && groups.Length * (long)groups.Count == length) ? row.Count : 1;
 
-    // Without documents all rows have one pattern and are computed together; with documents, one row at a time.
+    // Without documents, all rows have the same pattern and are computed together. With documents, each row is computed alone.
     private IEnumerable<RowRange> SplitRows(Tensor query, IReadOnlyList<IReadOnlyList<int>>? documentLengths) =>
         documentLengths is null
             ? [new RowRange(0, (int)query.size(0), MakePattern((int)query.size(2)))]
             : documentLengths.Select((documents, row) => new RowRange(row, 1, Pattern(documents)));
 
-    // The documents of a row one after the other: each has the pattern of its own length.
+    // The documents of a row one after the other, each with the pattern of its own length.
     private AttentionPattern Pattern(IReadOnlyList<int> documents)
     {
         List<TokenGroups> lower = [],
@@ -224,8 +224,8 @@ public abstract class PatternAttention : IAttention
         return new(lower, upper);
     }
 
-    // Query heads with the key-value heads that they use, cut at H/2. The cut may fall between two query heads that share a key-value head;
-    // this head is then given to both sides.
+    // Query heads with the key-value heads that they use, split at H/2. If the split falls between two query heads that share a key-value
+    // head, both sides get that head.
     private static IEnumerable<HeadRange> SplitHeads(Tensor query, Tensor key, AttentionPattern pattern, HeadSlice? heads)
     {
         long count = query.size(1),
@@ -237,7 +237,7 @@ public abstract class PatternAttention : IAttention
         {
             for (var at = from; at < to; )
             {
-                // Up to the end of a shared head that is begun, or all whole shared heads, or what is left of the last one.
+                // Up to the end of a shared head that has started, or all whole shared heads, or the rest of the last one.
                 var end =
                     at % group != 0 ? Math.Min(to, (at / group + 1) * group)
                     : to - at >= group ? to - (to - at) % group
@@ -248,7 +248,7 @@ public abstract class PatternAttention : IAttention
         }
     }
 
-    // [B, H, L, K] with the strides of [B, L, H, K], as projections give and take it.
+    // [B, H, L, K] with the strides of [B, L, H, K], the layout of the projections.
     private static Tensor AllocateTokenMajor(Tensor like) =>
         empty([like.size(0), like.size(2), like.size(1), like.size(3)], like.dtype, like.device).transpose(1, 2);
 
@@ -271,8 +271,8 @@ public abstract class PatternAttention : IAttention
     {
         if (query.size(2) > window)
             return SlidingWindow.Attend(query, key, value, window);
-        // CUDA's flash kernel takes shared heads, but not fp32; its kernel for fp32 may not take shared heads, and without either the
-        // scores are a matrix [L, L].
+        // CUDA's flash kernel accepts shared heads but not fp32. Its kernel for fp32 may not accept shared heads. If neither fits, libtorch
+        // makes the scores as a matrix [L, L].
         var times = query.size(1) / key.size(1);
         if (times > 1 && query.device_type != DeviceType.CPU && query.dtype == ScalarType.Float32)
             (key, value) = (key.repeat_interleave(times, 1), value.repeat_interleave(times, 1));
@@ -322,7 +322,7 @@ public abstract class PatternAttention : IAttention
             || q[3] != k[3]
         )
             throw new ShapeException(
-                $"Attention needs query [B, H, L, K] and key and value [B, J, L, K] with J a divisor of H; seen "
+                $"Attention needs query [B, H, L, K] and key and value [B, J, L, K] with J a divisor of H, but the shapes are "
                     + $"[{string.Join(", ", q)}], [{string.Join(", ", k)}], [{string.Join(", ", v)}]."
             );
     }

@@ -6,13 +6,13 @@ namespace LongLora.Attention;
 // N groups, H query heads, J key-value heads (a divisor of H), S tokens of a group, K head size, W window
 
 /// <summary>
-/// Causal attention in which a token looks at itself and the W - 1 tokens before it, exactly, by the causal kernel alone: no mask of size
-/// [S, S], and no pair computed that is not looked at.
+/// Causal attention in which a token looks at itself and the W - 1 tokens before it. It is exact and uses only the causal kernel: no mask
+/// of size [S, S], and no pair is computed that is not used.
 /// </summary>
 /// <remarks>
-/// Queries are taken W at a time. Inside the W, attention is causal. Query a of a block also looks at keys c > a of the block before it:
-/// with both orders reversed, that is causal again. What two calls give is put together by their log-sum-exps, and the backward kernel
-/// takes the log-sum-exp of the whole, so that its probabilities are those of the whole (as in ring attention, arXiv 2310.01889).
+/// Queries are processed in blocks of W. Inside a block, attention is causal. Query a of a block also looks at keys c > a of the block
+/// before it; if both are reversed, this is causal again. The results of the two calls are joined by their log-sum-exps. The backward
+/// kernel gets the log-sum-exp of the whole, so its probabilities are those of the whole (as in ring attention, arXiv 2310.01889).
 /// </remarks>
 internal static class SlidingWindow
 {
@@ -39,7 +39,7 @@ internal static class SlidingWindow
                 wholeLog.copy_(l);
                 continue;
             }
-            // One part's share of the whole is exp(l - log(exp(l) + exp(l'))) = sigmoid(l - l').
+            // The share of one part in the whole is exp(l - log(exp(l) + exp(l'))) = sigmoid(l - l').
             var share = l.sub(wholeLog).sigmoid_().unsqueeze(3).to(o.dtype);
             whole.add_(o.sub_(whole).mul_(share), Scalars.One);
             wholeLog.copy_(l.logaddexp(wholeLog));
@@ -82,8 +82,8 @@ internal static class SlidingWindow
     }
 
     /// <summary>
-    /// The same under autograd and on any device, with a mask [W, 2 W - 1] for each W queries. There may be more keys than queries: the
-    /// queries are the last tokens then.
+    /// The same under autograd and on any device, with a mask [W, 2 W - 1] for each block of W queries. If there are more keys than
+    /// queries, the queries are the last tokens.
     /// </summary>
     internal static Tensor Attend(Tensor query, Tensor key, Tensor value, int window)
     {
@@ -118,7 +118,7 @@ internal static class SlidingWindow
             yield return new(start, count, start, count, IsCausal: true, IsFirst: true);
             if (start == 0)
                 continue;
-            // Every query of a short last block looks at the newest keys of the block before it.
+            // If the last block is short, each of its queries looks at the newest keys of the block before it.
             if (count < window)
                 yield return new(start, count, start - window + count, window - count);
             if (count > 1)

@@ -5,11 +5,11 @@ using static TorchSharp.torch;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// A Hugging Face model folder: <c>config.json</c>, the weights in <c>model.safetensors</c> or <c>pytorch_model.bin</c> or in shards of
-/// either with an index, and the files that go along with them. Opening it reads the headers alone; a file is mapped when its first
-/// tensor is opened.
+/// A Hugging Face model folder: <c>config.json</c>, the weights in <c>model.safetensors</c>, in <c>pytorch_model.bin</c> or in shards of
+/// either with an index, and the files that belong to them. Opening it reads only the headers. A file is mapped when its first tensor is
+/// opened.
 /// </summary>
-/// <remarks>Where a folder has its weights in both forms, safetensors is read and the other left aside.</remarks>
+/// <remarks>If a folder has its weights in both formats, safetensors is read and the other format is ignored.</remarks>
 public sealed class CheckpointDirectory : ITensorSource
 {
     internal const string ConfigFile = "config.json",
@@ -18,7 +18,7 @@ public sealed class CheckpointDirectory : ITensorSource
         PickleFile = "pytorch_model.bin",
         PickleIndexFile = "pytorch_model.bin.index.json";
 
-    // What a tokenizer and a text generator need, and what a licence asks to be handed on. A README speaks of the original alone.
+    // What a tokenizer and a text generator need, and what a license requires to be passed on. A README describes only the original.
     internal static readonly string[] TokenizerFiles =
     [
         "tokenizer.model",
@@ -57,8 +57,9 @@ public sealed class CheckpointDirectory : ITensorSource
         {
             if (!_tensors.TryAdd(name, info))
                 throw new CheckpointException(
-                    $"'{name}' is both in {_tensors[name].File} and in {info.File}. Only one of them can hold; remove the other file, "
-                        + $"or mend the index."
+                    $"'{name}' is both in {_tensors[name].File} and in {info.File}, but it must be in one file only. Remove the "
+                        + $"other file, "
+                        + $"or correct the index."
                 );
         }
     }
@@ -66,7 +67,7 @@ public sealed class CheckpointDirectory : ITensorSource
     /// <summary>The folder.</summary>
     public string Path { get; }
 
-    /// <summary>What <c>config.json</c> says.</summary>
+    /// <summary>The content of <c>config.json</c>.</summary>
     public ModelConfig Config { get; }
 
     /// <summary>The text of <c>config.json</c>, for <see cref="ModelConfigWriter.Update"/>.</summary>
@@ -75,27 +76,28 @@ public sealed class CheckpointDirectory : ITensorSource
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, TensorInfo> Tensors => _tensors;
 
-    /// <summary>Full paths of the files with weights, shards in their order.</summary>
+    /// <summary>Full paths of the files with weights, with shards in order.</summary>
     public IReadOnlyList<string> WeightFiles => [.. _files.Select(f => f.Path)];
 
     /// <summary>Bytes of all tensors together.</summary>
     public long DataBytes => _files.Sum(f => f.DataBytes);
 
     /// <summary>
-    /// Full paths of the files that a changed copy of the model needs beside config and weights: tokenizer, chat template, generation
-    /// defaults, licence.
+    /// Full paths of the other files that a changed copy of the model needs: tokenizer, chat template, generation defaults, license.
     /// </summary>
     public IReadOnlyList<string> Companions =>
         [.. s_companions.SelectMany(pattern => Directory.EnumerateFiles(Path, pattern).Order(StringComparer.Ordinal))];
 
     /// <summary>Opens a folder.</summary>
     /// <param name="path">The folder.</param>
-    /// <param name="headersOnly">To look at the folder alone: no tensor can be opened.</param>
-    /// <exception cref="CheckpointException">It is no model folder, a shard is missing, or a file is damaged or not supported.</exception>
+    /// <param name="headersOnly">Only reads the headers; no tensor can be opened.</param>
+    /// <exception cref="CheckpointException">
+    /// It is not a model folder, a shard is missing, or a file is damaged or not supported.
+    /// </exception>
     public static CheckpointDirectory Open(string path, bool headersOnly = false)
     {
         const string needed =
-            "Give the folder of a Hugging Face model, with " + ConfigFile + " and " + WeightsFile + " or " + PickleFile + ".";
+            "Give the folder of a Hugging Face model with " + ConfigFile + " and " + WeightsFile + " or " + PickleFile + ".";
         if (!Directory.Exists(path))
             throw new CheckpointException(
                 File.Exists(path) ? $"'{path}' is a file. {needed}" : $"There is no model folder '{path}'. {needed}"
@@ -109,7 +111,8 @@ public sealed class CheckpointDirectory : ITensorSource
                         File.Exists(System.IO.Path.Combine(path, "adapter_config.json"))
                             ? "It is an adapter: give its base model as the model, and this folder as the adapter."
                         : File.Exists(System.IO.Path.Combine(path, "params.json"))
-                            ? "With params.json it is a checkpoint in Meta's own layout: convert it to Hugging Face's first, with the "
+                            ? "It has params.json, so it is a checkpoint in Meta's own layout. Convert it to Hugging Face's layout "
+                                + "first, with the "
                                 + "script convert_llama_weights_to_hf.py of transformers."
                         : needed
                     )
@@ -136,13 +139,13 @@ public sealed class CheckpointDirectory : ITensorSource
     public void Visit(string name, Action<Tensor> use)
     {
         ObjectDisposedException.ThrowIf(_closed, this);
-        // A mapping of its own, gone with its pages when the tensor has been read.
+        // A separate mapping, whose pages are freed when the tensor has been read.
         using var reader = FindFile(Find(name)).Open();
         using var tensor = reader.Open(name);
         use(tensor);
     }
 
-    /// <summary>Unmaps all files; no tensor that came from them may be used afterwards.</summary>
+    /// <summary>Unmaps all files. Tensors that came from them must not be used afterwards.</summary>
     public void Dispose()
     {
         _closed = true;
@@ -158,7 +161,7 @@ public sealed class CheckpointDirectory : ITensorSource
 
     private WeightFile FindFile(TensorInfo info) => _files.First(f => f.Path == info.File);
 
-    // PyTorch's files hold the head of a tied model a second time, as the same data under another name.
+    // PyTorch's files contain the head of a tied model a second time, as the same data under another name.
     private void DropTiedHead()
     {
         foreach (var head in s_heads.Where(_ => Config.TiedEmbeddings))
@@ -192,12 +195,12 @@ public sealed class CheckpointDirectory : ITensorSource
         var missing = shards.Where(s => !File.Exists(System.IO.Path.Combine(path, s))).ToList();
         if (missing.Count > 0)
             throw new CheckpointException(
-                $"'{path}' lacks {string.Join(", ", missing)}: {missing.Count} of the {shards.Count} shards that {index} names. Fetch "
-                    + $"what is missing."
+                $"'{path}' lacks {string.Join(", ", missing)}: {missing.Count} of the {shards.Count} shards that {index} lists. Download "
+                    + $"the missing files."
             );
         if (File.Exists(System.IO.Path.Combine(path, whole)) && !shards.Contains(whole))
             throw new CheckpointException(
-                $"'{path}' has both {whole} and {index} with other files: two sets of weights. Remove one of them."
+                $"'{path}' has {whole} and also {index}, which lists other files. These are two sets of weights. Remove one of them."
             );
 
         var files = shards.ConvertAll(s => WeightFile.Read(System.IO.Path.Combine(path, s)));
@@ -212,19 +215,19 @@ public sealed class CheckpointDirectory : ITensorSource
         {
             if (file == shard && !header.Tensors.ContainsKey(name))
                 throw new CheckpointException(
-                    $"{header.Path} has no tensor '{name}', which {index} places there. The files do not belong together; fetch them again."
+                    $"{header.Path} does not have the tensor '{name}' that {index} lists for it. The files do not match. Download "
+                        + $"them again."
                 );
         }
         foreach (var name in header.Tensors.Keys)
         {
             if (!map.TryGetValue(name, out var file))
                 throw new CheckpointException(
-                    $"{header.Path} has a tensor '{name}' that {index} does not list. The files do not belong together; fetch them again."
+                    $"{header.Path} has a tensor '{name}' that {index} does not list. The files do not match. Download them again."
                 );
             if (file != shard)
                 throw new CheckpointException(
-                    $"{header.Path} has a tensor '{name}' that {index} places in {file}. The files do not belong together; fetch them "
-                        + $"again."
+                    $"{header.Path} has a tensor '{name}' that {index} lists for {file}. The files do not match. Download them " + $"again."
                 );
         }
     }
@@ -237,8 +240,8 @@ public sealed class CheckpointDirectory : ITensorSource
             .Order(StringComparer.Ordinal)
             .FirstOrDefault();
         var why = shard is not null
-            ? $"It has {System.IO.Path.GetFileName(shard)}, a shard, but the index of the shards is missing."
+            ? $"It has the shard {System.IO.Path.GetFileName(shard)}, but the index of the shards is missing."
             : "The weights of the model are missing.";
-        return $"'{path}' has neither {WeightsFile} nor {IndexFile}, nor {PickleFile} or {PickleIndexFile}. {why}";
+        return $"'{path}' has none of {WeightsFile}, {IndexFile}, {PickleFile} and {PickleIndexFile}. {why}";
     }
 }

@@ -4,7 +4,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Checkpoints;
 
-/// <summary><c>model.safetensors.index.json</c>: which shard holds which tensor.</summary>
+/// <summary><c>model.safetensors.index.json</c>: which shard contains which tensor.</summary>
 internal static class CheckpointIndex
 {
     private static readonly JsonSerializerOptions s_style = new()
@@ -22,7 +22,7 @@ internal static class CheckpointIndex
         JsonSerializer.Serialize(new { metadata = new { total_size = totalBytes }, weight_map = shardOf }, s_style) + "\n";
 
     /// <summary>The file name of each tensor's shard.</summary>
-    /// <exception cref="CheckpointException">The file is no such index, or names a file outside its folder.</exception>
+    /// <exception cref="CheckpointException">The file is not such an index, or it names a file outside its folder.</exception>
     public static Dictionary<string, string> Read(string path)
     {
         try
@@ -34,7 +34,7 @@ internal static class CheckpointIndex
                 || map.ValueKind != JsonValueKind.Object
                 || map.GetPropertyCount() == 0
             )
-                throw new CheckpointException($"{path}: a weight_map, an object from tensor names to file names, is needed.");
+                throw new CheckpointException($"{path} must contain a weight_map, an object that maps tensor names to file names.");
             return map.EnumerateObject().ToDictionary(p => p.Name, p => ReadFileName(path, p), StringComparer.Ordinal);
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
@@ -43,7 +43,7 @@ internal static class CheckpointIndex
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CheckpointException($"{path} cannot be read: {e.Message}", e);
+            throw new CheckpointException($"Cannot read {path}: {e.Message}", e);
         }
     }
 
@@ -53,7 +53,7 @@ internal static class CheckpointIndex
         return name.Length > 0 && name is not ("." or "..") && !name.AsSpan().ContainsAny('/', '\\', ':')
             ? name
             : throw new CheckpointException(
-                $"{path}: '{entry.Name}' is placed in {entry.Value.GetRawText()}, which is no name of a file beside the index."
+                $"{path}: '{entry.Name}' is in {entry.Value.GetRawText()}, which is not the name of a file next to the index."
             );
     }
 }

@@ -3,10 +3,10 @@ using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>What the writers of weight files share: shards with an index, and a tensor's bytes piece by piece.</summary>
+/// <summary>Shared by the writers of weight files: shards with an index, and writing a tensor's bytes chunk by chunk.</summary>
 internal static unsafe class CheckpointShards
 {
-    /// <summary>Writes one file, or shards with an index, by the names that transformers gives them.</summary>
+    /// <summary>Writes one file, or shards with an index, named as in transformers.</summary>
     public static void Write(
         string folder,
         IReadOnlyList<TensorToWrite> tensors,
@@ -29,7 +29,7 @@ internal static unsafe class CheckpointShards
             foreach (var tensor in shards[i])
             {
                 if (!map.TryAdd(tensor.Name, name))
-                    throw new ShapeException($"{folder}: two tensors have the name '{tensor.Name}'.");
+                    throw new ShapeException($"Cannot write '{folder}' because two tensors have the name '{tensor.Name}'.");
             }
         }
         foreach (var shard in shards)
@@ -37,7 +37,7 @@ internal static unsafe class CheckpointShards
         AtomicFile.WriteText(Path.Combine(folder, index), CheckpointIndex.Format(tensors.Sum(t => t.ByteCount), map));
     }
 
-    /// <summary>Makes a tensor and gives its bytes in its type.</summary>
+    /// <summary>Makes a tensor and passes on its bytes in its type.</summary>
     public static void WriteData(TensorToWrite tensor, Action<ReadOnlySpan<byte>> sink)
     {
         const int pieceBytes = 1 << 26;
@@ -45,7 +45,7 @@ internal static unsafe class CheckpointShards
         using var made = tensor.Value();
         if (!made.shape.SequenceEqual(tensor.Shape))
             throw new ShapeException(
-                $"'{tensor.Name}' was told to be [{string.Join(", ", tensor.Shape)}], but [{string.Join(", ", made.shape)}] was made."
+                $"'{tensor.Name}' was announced as [{string.Join(", ", tensor.Shape)}] but made as [{string.Join(", ", made.shape)}]."
             );
         if (tensor.ByteCount == 0)
             return;

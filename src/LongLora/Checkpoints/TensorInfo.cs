@@ -2,11 +2,11 @@ using TorchSharp;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>What a header says of a tensor.</summary>
+/// <summary>What a header says about a tensor.</summary>
 /// <param name="Name">Its full name, such as <c>model.layers.0.self_attn.q_proj.weight</c>.</param>
 /// <param name="Type">The stored type.</param>
 /// <param name="Shape">Its dimensions, outermost first.</param>
-/// <param name="File">The file that holds it, for messages.</param>
+/// <param name="File">The file that contains it, for messages.</param>
 public sealed record TensorInfo(string Name, torch.ScalarType Type, IReadOnlyList<long> Shape, string File)
 {
     /// <summary>Number of elements.</summary>

@@ -5,18 +5,18 @@ using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>Checks the numbers in a stored tensor: one NaN makes a whole model silently wrong.</summary>
+/// <summary>Checks the numbers in a stored tensor, because a single NaN silently ruins a whole model.</summary>
 public static unsafe class TensorNumbers
 {
     private const int ChunkBytes = 1 << 28;
 
     /// <summary>
-    /// Complains of the first element that is NaN or infinite. A number is not finite where all bits of its exponent are set, so one pass
-    /// over the bits as integers tells, at the speed of the memory and without memory of its own.
+    /// Refuses a tensor with a NaN or infinite element. A number is not finite if all bits of its exponent are set, so a single pass over
+    /// the bits as integers finds it, at the speed of the memory and without allocations.
     /// </summary>
-    /// <param name="tensor">The numbers; of integers nothing is to be said.</param>
+    /// <param name="tensor">The numbers. Integers are always accepted.</param>
     /// <param name="info">Where they come from, for the message.</param>
-    /// <exception cref="CheckpointException">Names file, tensor, place and value.</exception>
+    /// <exception cref="CheckpointException">Names the file, tensor, index and value.</exception>
     public static void RequireFinite(Tensor tensor, TensorInfo info)
     {
         using var value = tensor.detach().cpu().contiguous();
@@ -35,7 +35,7 @@ public static unsafe class TensorNumbers
         throw new CheckpointException(
             $"{info.File}: '{info.Name}' [{string.Join(", ", info.Shape)}] has {seen.to(ScalarType.Float64).item<double>()} at element "
                 + $"{first}. "
-                + "The file is damaged or the model had diverged when it was saved."
+                + "The file is damaged, or the model had diverged when it was saved."
         );
     }
 

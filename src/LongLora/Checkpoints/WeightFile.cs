@@ -2,13 +2,13 @@ using LongLora.Runtime;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>One file with weights in one of the formats that are read: its checked header, and how to open it.</summary>
+/// <summary>A weight file in one of the supported formats: its checked header, and how to open it.</summary>
 /// <param name="Path">The file.</param>
 /// <param name="Format">Name of the format, for people.</param>
 /// <param name="Tensors">Every tensor.</param>
 /// <param name="DataBytes">Bytes of all tensors together.</param>
-/// <param name="Aliases">Tensors that are the same data as another, with the name of that one.</param>
-/// <param name="Notes">The file's own notes.</param>
+/// <param name="Aliases">Tensors that share the data of another one, with the name of that one.</param>
+/// <param name="Notes">The file's notes.</param>
 internal sealed record WeightFile(
     string Path,
     string Format,
@@ -22,7 +22,7 @@ internal sealed record WeightFile(
 
     private bool IsPickle { get; init; }
 
-    /// <summary>Reads the header of a file; the first bytes tell which format it is.</summary>
+    /// <summary>Reads the header of a file. The first bytes tell its format.</summary>
     /// <exception cref="CheckpointException">The file is missing, damaged or not supported.</exception>
     public static WeightFile Read(string path)
     {
@@ -31,7 +31,7 @@ internal sealed record WeightFile(
             var pickle = TorchPickleHeader.Read(path);
             return new(
                 path,
-                pickle.IsLegacy ? "PyTorch file of the form before 1.6" : "PyTorch file",
+                pickle.IsLegacy ? "PyTorch file of the format before 1.6" : "PyTorch file",
                 pickle.Tensors,
                 pickle.DataBytes,
                 pickle.Aliases,
@@ -50,7 +50,7 @@ internal sealed record WeightFile(
     /// <summary>Maps the file.</summary>
     public ITensorSource Open() => IsPickle ? new TorchPickleReader(Path) : new SafetensorsReader(Path);
 
-    // A safetensors file under another name is taken; anything else is told by what it most often is.
+    // Accepts a safetensors file under another name. For other files it says what they most likely are.
     private static void RefuseUnknown(string path)
     {
         using var stream = SafetensorsHeader.OpenFile(path);
@@ -60,12 +60,12 @@ internal sealed record WeightFile(
             return;
         var seen = start[..read];
         throw new CheckpointException(
-            $"{path} is neither a file of PyTorch's (a zip archive or a pickle) nor a safetensors file. "
+            $"{path} is neither a PyTorch file (a zip archive or a pickle) nor a safetensors file. "
                 + (
                     seen.StartsWith("version h"u8)
-                        ? "It is a Git LFS pointer: the file itself has not been fetched. Run 'git lfs pull' in its folder."
+                        ? "It is a Git LFS pointer: the file itself has not been downloaded. Run 'git lfs pull' in its folder."
                     : read == 0 ? "It is empty."
-                    : "It is damaged, or of another kind; fetch it again."
+                    : "It is damaged or of another type. Download it again."
                 )
         );
     }

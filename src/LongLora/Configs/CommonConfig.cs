@@ -3,10 +3,10 @@ using System.Text.Json.Nodes;
 
 namespace LongLora.Configs;
 
-/// <summary>What every family's <c>config.json</c> may hold beside the architecture.</summary>
+/// <summary>Fields outside the architecture that any family's <c>config.json</c> may contain.</summary>
 internal static class CommonConfig
 {
-    // Where the file comes from and how Python should run it; nothing here changes what the model computes.
+    // The origin of the file and how Python should run it. None of these fields changes what the model computes.
     private static readonly string[] s_notes =
     [
         "_name_or_path",
@@ -42,7 +42,7 @@ internal static class CommonConfig
         "finetuning_task",
     ];
 
-    // Defaults of text generation, which transformers once kept here.
+    // Defaults of text generation, which older versions of transformers kept here.
     private static readonly string[] s_generation =
     [
         "max_length",
@@ -72,20 +72,20 @@ internal static class CommonConfig
         "begin_suppress_tokens",
     ];
 
-    /// <summary>Takes the fields that all families share, and refuses the values that would make another model of it.</summary>
+    /// <summary>Reads the fields that all families share, and refuses values that would mean another model.</summary>
     /// <param name="fields">The file.</param>
     /// <param name="ownCode">
-    /// Classes whose code in the model's folder does what transformers and this library do, too; others are refused.
+    /// Classes in the model's folder whose code does the same as transformers and this library. Others are refused.
     /// </param>
     public static void Check(ConfigFields fields, params string[] ownCode)
     {
         foreach (var name in s_notes.Concat(s_generation))
             fields.MarkKnown(name);
-        fields.RequireFixed("is_encoder_decoder", false, "only decoders are");
-        fields.RequireFixed("add_cross_attention", false, "only decoders alone are");
-        fields.RequireFixed("cross_attention_hidden_size", 0, "only decoders alone are");
-        fields.RequireFixed("tie_encoder_decoder", false, "only decoders alone are");
-        fields.RequireFixed("chunk_size_feed_forward", 0, "the MLP is not cut by the file");
+        fields.RequireFixed("is_encoder_decoder", false, "the model must be a decoder");
+        fields.RequireFixed("add_cross_attention", false, "the model must be a decoder without an encoder");
+        fields.RequireFixed("cross_attention_hidden_size", 0, "the model must be a decoder without an encoder");
+        fields.RequireFixed("tie_encoder_decoder", false, "the model must be a decoder without an encoder");
+        fields.RequireFixed("chunk_size_feed_forward", 0, "the file cannot set how the MLP is split");
         if (fields.ReadObjectOrNull("quantization_config") is { } quantization)
             CheckQuantization(quantization);
         CheckCode(fields, ownCode);
@@ -93,34 +93,34 @@ internal static class CommonConfig
         fields.Require(
             architectures.Count == 0 || architectures.Any(a => a.EndsWith("ForCausalLM", StringComparison.OrdinalIgnoreCase)),
             "architectures",
-            "a language model (...ForCausalLM) is needed"
+            "it must name a language model (...ForCausalLM)"
         );
     }
 
-    // Values are like "modeling_phi3.Phi3ForCausalLM".
+    // Values look like "modeling_phi3.Phi3ForCausalLM".
     private static void CheckCode(ConfigFields fields, string[] known)
     {
         if (fields.ReadObjectOrNull("auto_map") is { } map)
         {
             var classes = map.ReadAllTexts().Select(text => text[(text.LastIndexOf('.') + 1)..]);
-            fields.Require(classes.All(known.Contains), "auto_map", "this model computes by Python code of its own, which is not run here");
+            fields.Require(classes.All(known.Contains), "auto_map", "this model needs its own Python code, which cannot run here");
         }
     }
 
-    // bitsandbytes' two forms; which matrices have them, and their numbers, the tensors themselves say.
+    // The two formats of bitsandbytes. The tensors themselves say which matrices are quantized, and how.
     private static void CheckQuantization(ConfigFields fields)
     {
-        const string supported = "take the model in full precision, or quantised by bitsandbytes to nf4 or int8";
+        const string supported = "use the model in full precision, or one that bitsandbytes quantized to nf4 or int8";
         fields.Require(fields.ReadTextOrNull("quant_method") is null or "bitsandbytes", "quant_method", supported);
         var in4Bits = fields.ReadFlagOrNull("load_in_4bit") ?? fields.ReadFlagOrNull("_load_in_4bit") ?? false;
         var in8Bits = fields.ReadFlagOrNull("load_in_8bit") ?? fields.ReadFlagOrNull("_load_in_8bit") ?? false;
-        fields.Require(in4Bits != in8Bits, "load_in_4bit", "it or load_in_8bit must be true; " + supported);
+        fields.Require(in4Bits != in8Bits, "load_in_4bit", "either load_in_4bit or load_in_8bit must be true; " + supported);
         if (in4Bits)
         {
             fields.ReadChoice("bnb_4bit_quant_type", "fp4", "nf4");
             fields.ReadChoice("bnb_4bit_quant_storage", "uint8", "uint8");
         }
-        // How Python would compute; here activations are never quantised.
+        // How Python would compute. Activations are never quantized here.
         foreach (
             var name in (string[])
                 [
@@ -143,7 +143,7 @@ internal static class CommonConfig
     }
 
     /// <summary>
-    /// A number that Python reads as a float: 2.0, not 2. transformers before 4.43 refuses a rope factor that is an integer.
+    /// A number that Python reads as a float: 2.0, not 2. transformers before 4.43 rejects a rope factor that is an integer.
     /// </summary>
     public static JsonNode ToJsonNumber(double number)
     {

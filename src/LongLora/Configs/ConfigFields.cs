@@ -5,8 +5,8 @@ using LongLora.Runtime;
 namespace LongLora.Configs;
 
 /// <summary>
-/// The fields of one JSON object of a config, each taken by name, type and range. What nobody took is refused at the end, so that the list
-/// of the fields that a family knows is the code that reads them. A field that is null counts as absent.
+/// The fields of one JSON object of a config, each read by name, type and range. Fields that nobody has read are refused at the end, so the
+/// code that reads a family's fields is also the list of its known fields. A null field counts as absent.
 /// </summary>
 /// <param name="file">For messages.</param>
 /// <param name="path">Name of the object inside the file with a dot after it; empty for the whole file.</param>
@@ -17,7 +17,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
 
     public bool Has(string name) => Find(name) is not null;
 
-    /// <summary>Whether the file names the field at all, be it null.</summary>
+    /// <summary>Whether the file contains the field, even as null.</summary>
     public bool Contains(string name) => element.TryGetProperty(name, out _);
 
     public int ReadInteger(string name, int minimum = 1) => ReadIntegerOrNull(name, minimum) ?? throw MakeMissingError(name);
@@ -35,7 +35,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
             : throw MakeError(
                 name,
                 value,
-                minimum == double.Epsilon ? "a number above 0 is needed" : $"a number of at least {Format(minimum)} is needed"
+                minimum == double.Epsilon ? "it must be a number above 0" : $"it must be a number of at least {Format(minimum)}"
             );
     }
 
@@ -45,17 +45,17 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
         Find(name) is { } value
             ? value.ValueKind is JsonValueKind.True or JsonValueKind.False
                 ? value.GetBoolean()
-                : throw MakeError(name, value, "true or false is needed")
+                : throw MakeError(name, value, "it must be true or false")
             : null;
 
     public string? ReadTextOrNull(string name) =>
         Find(name) is { } value
             ? value.ValueKind == JsonValueKind.String
                 ? value.GetString()
-                : throw MakeError(name, value, "a text is needed")
+                : throw MakeError(name, value, "it must be a string")
             : null;
 
-    /// <summary>A text out of a list.</summary>
+    /// <summary>One of a list of strings.</summary>
     public string ReadChoice(string name, string absent, params string[] choices)
     {
         var text = ReadTextOrNull(name) ?? absent;
@@ -78,7 +78,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
     {
         if (Find(name) is not { } value)
             return null;
-        var needed = $"a list of {count} numbers above 0 is needed";
+        var needed = $"it must be a list of {count} numbers above 0";
         if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() != count)
             throw MakeError(name, value, needed);
         return
@@ -99,37 +99,37 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
             return [];
         return value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String)
             ? [.. value.EnumerateArray().Select(item => item.GetString()!)]
-            : throw MakeError(name, value, "a list of texts is needed");
+            : throw MakeError(name, value, "it must be a list of strings");
     }
 
-    /// <summary>The values of all fields, which must be texts.</summary>
+    /// <summary>The values of all fields, which must be strings.</summary>
     public IReadOnlyList<string> ReadAllTexts() => [.. element.EnumerateObject().Select(p => ReadTextOrNull(p.Name) ?? "")];
 
     public ConfigFields? ReadObjectOrNull(string name) =>
         Find(name) is { } value
             ? value.ValueKind == JsonValueKind.Object
                 ? new ConfigFields(file, path + name + ".", value)
-                : throw MakeError(name, value, "an object is needed")
+                : throw MakeError(name, value, "it must be an object")
             : null;
 
-    /// <summary>Knows a field that says nothing about the numbers that the model computes.</summary>
+    /// <summary>Accepts a field that does not affect the numbers that the model computes.</summary>
     public void MarkKnown(string name) => _known.Add(name);
 
-    /// <summary>Knows a number that may have one value only.</summary>
+    /// <summary>Accepts a number that may have only one value.</summary>
     public void RequireFixed(string name, double needed, string why)
     {
         if (ReadNumberOrNull(name, double.MinValue) is { } seen && seen != needed)
-            throw MakeError(name, Find(name)!.Value, $"only {Format(needed)} is supported: {why}");
+            throw MakeError(name, Find(name)!.Value, $"only {Format(needed)} is supported because {why}");
     }
 
-    /// <summary>Knows a flag that may have one value only.</summary>
+    /// <summary>Accepts a flag that may have only one value.</summary>
     public void RequireFixed(string name, bool needed, string why)
     {
         if (ReadFlagOrNull(name) is { } seen && seen != needed)
-            throw MakeError(name, Find(name)!.Value, $"only {(needed ? "true" : "false")} is supported: {why}");
+            throw MakeError(name, Find(name)!.Value, $"only {(needed ? "true" : "false")} is supported because {why}");
     }
 
-    /// <summary>Knows a field that must not be there.</summary>
+    /// <summary>Refuses a field that must not be present.</summary>
     public void Refuse(string name, string why)
     {
         if (Find(name) is { } value)
@@ -142,8 +142,8 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
             throw MakeError(name, Find(name) ?? default, why);
     }
 
-    /// <summary>Refuses every field that was not asked for, unless it is null or empty.</summary>
-    /// <param name="where">For the message, such as "llama models".</param>
+    /// <summary>Refuses every field that nobody has read, unless it is null or empty.</summary>
+    /// <param name="where">What the fields belong to, for the message, such as "llama models".</param>
     public void RefuseOthers(string where)
     {
         var unknown = element.EnumerateObject().Where(p => !_known.Contains(p.Name) && !IsEmpty(p.Value)).ToList();
@@ -151,9 +151,9 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
             return;
         var list = string.Join(", ", unknown.Select(p => $"'{path}{p.Name}' = {Shorten(p.Value)}"));
         throw new CheckpointException(
-            $"{file}: {(unknown.Count == 1 ? "an unknown field" : "unknown fields")} of {where}: "
+            $"{file}: {(unknown.Count == 1 ? "unknown field" : "unknown fields")} for {where}: "
                 + $"{list}.{NearestName.Hint(unknown[0].Name, _known)} "
-                + "To ignore what could change the numbers would be wrong; remove it from the file if it is a mere note."
+                + "An ignored field could change the numbers. Remove it from the file if it is only a note."
         );
     }
 
@@ -175,7 +175,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
     private int ToInteger(string name, JsonElement value, int minimum) =>
         value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number >= minimum
             ? number
-            : throw MakeError(name, value, $"a whole number of at least {minimum} is needed");
+            : throw MakeError(name, value, $"it must be an integer of at least {minimum}");
 
     private static bool IsEmpty(JsonElement value) =>
         value.ValueKind switch

@@ -11,7 +11,7 @@ internal static class GptNeoXConfig
     {
         CommonConfig.Check(fields);
         foreach (var name in (string[])["attention_dropout", "hidden_dropout", "attention_probs_dropout_prob", "hidden_dropout_prob"])
-            fields.RequireFixed(name, 0, "there is no dropout");
+            fields.RequireFixed(name, 0, "dropout is not supported");
         fields.MarkKnown("classifier_dropout");
         fields.MarkKnown("gradient_checkpointing");
         int width = fields.ReadInteger("hidden_size"),

@@ -9,8 +9,8 @@ internal static class LlamaConfig
 
     public static ModelConfig Read(ConfigFields fields)
     {
-        fields.RequireFixed("pretraining_tp", 1, "it only splits products that are the same in one piece, so it can be set to 1");
-        fields.RequireFixed("rope_interleaved", false, "Hugging Face's layout of q and k is needed");
+        fields.RequireFixed("pretraining_tp", 1, "other values only split products that give the same result in one step. Set it to 1");
+        fields.RequireFixed("rope_interleaved", false, "q and k must be in Hugging Face's layout");
         fields.MarkKnown("is_llama_config");
         fields.MarkKnown("max_sequence_length");
         return RopeConfig.Read(
@@ -24,14 +24,14 @@ internal static class LlamaConfig
         );
     }
 
-    /// <summary>The fields that Llama and its relatives share, rotary ones and biases aside.</summary>
+    /// <summary>Reads the fields that Llama and its relatives share, except the rotary fields and biases.</summary>
     /// <param name="fields">The file.</param>
     /// <param name="modelType">The family.</param>
     /// <param name="ownCode">As for <see cref="CommonConfig.Check"/>.</param>
     public static ModelConfig ReadShape(ConfigFields fields, string modelType, params string[] ownCode)
     {
         CommonConfig.Check(fields, ownCode);
-        fields.RequireFixed("attention_dropout", 0, "there is no dropout in attention");
+        fields.RequireFixed("attention_dropout", 0, "attention has no dropout");
         var width = fields.ReadInteger("hidden_size");
         var heads = fields.ReadInteger("num_attention_heads");
         var keyValueHeads = fields.ReadIntegerOrNull("num_key_value_heads") ?? heads;
@@ -40,10 +40,10 @@ internal static class LlamaConfig
         fields.Require(
             givenHeadSize is not null || width % heads == 0,
             "hidden_size",
-            $"without a head_dim it must be a multiple of num_attention_heads, {heads}"
+            $"it must be a multiple of num_attention_heads, {heads}, if there is no head_dim"
         );
         var headSize = givenHeadSize ?? width / heads;
-        fields.Require(headSize % 2 == 0, "head_dim", $"a head of {headSize} numbers cannot be turned in pairs");
+        fields.Require(headSize % 2 == 0, "head_dim", $"it must be even because RoPE rotates pairs of numbers, and a head has {headSize}");
 
         return new ModelConfig
         {
@@ -55,7 +55,7 @@ internal static class LlamaConfig
             KeyValueHeadCount = keyValueHeads,
             HeadSize = headSize,
             VocabularySize = fields.ReadInteger("vocab_size"),
-            MaxPositions = fields.ReadIntegerOrNull("max_position_embeddings") ?? 0, // a family without a default asks for it
+            MaxPositions = fields.ReadIntegerOrNull("max_position_embeddings") ?? 0, // families without a default require it
             NormEpsilon = fields.ReadPositiveOrNull("rms_norm_eps") ?? 1e-6,
             TiedEmbeddings = fields.ReadFlagOrNull("tie_word_embeddings") ?? false,
             Activation = fields.ReadChoice("hidden_act", absent: "silu", "silu"),
@@ -73,7 +73,7 @@ internal static class LlamaConfig
         return root;
     }
 
-    /// <summary>What <see cref="ReadShape"/> reads.</summary>
+    /// <summary>Writes what <see cref="ReadShape"/> reads.</summary>
     public static JsonObject WriteShape(ModelConfig config, string architecture) =>
         new()
         {

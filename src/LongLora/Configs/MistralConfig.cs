@@ -7,7 +7,7 @@ internal static class MistralConfig
 {
     public const string ModelType = "mistral";
 
-    // transformers' value for a file that does not name the field; null means no window.
+    // transformers' default if the field is absent; null means no window.
     private const int AbsentWindow = 4096;
 
     public static ModelConfig Read(ConfigFields fields)

@@ -1,8 +1,8 @@
 namespace LongLora.Configs;
 
 /// <summary>
-/// What a Hugging Face <c>config.json</c> says of a decoder-only model, with the same names in C# spelling. Read strictly by
-/// the reader: a field that would change the numbers and is not known here is an error, never ignored.
+/// What a Hugging Face <c>config.json</c> says about a decoder-only model, with the same names in C# spelling. It is read strictly: an
+/// unknown field that could change the numbers is an error and never ignored.
 /// </summary>
 public sealed record ModelConfig
 {
@@ -49,19 +49,18 @@ public sealed record ModelConfig
     public bool TiedEmbeddings { get; init; }
 
     /// <summary>
-    /// Whether q, k, v and o have a bias (<c>attention_bias</c>; default false, true for GPT-NeoX). Qwen2, whose q, k and v always have
-    /// one and whose o never has, does not look at it.
+    /// Whether q, k, v and o have a bias (<c>attention_bias</c>; default false, true for GPT-NeoX). Qwen2 ignores it: its q, k and v always
+    /// have a bias, its o never.
     /// </summary>
     public bool AttentionBias { get; init; }
 
     /// <summary>
-    /// Whether gate, up and down have a bias (<c>mlp_bias</c>, default false). GPT-NeoX, whose MLP always has biases, does not look at
-    /// it.
+    /// Whether gate, up and down have a bias (<c>mlp_bias</c>, default false). GPT-NeoX ignores it: its MLP always has biases.
     /// </summary>
     public bool MlpBias { get; init; }
 
     /// <summary>
-    /// How many of a head's numbers turn with the position, the first ones; even, at most K (<c>partial_rotary_factor</c> or
+    /// How many numbers of a head RoPE rotates, counted from the first one; even, at most K (<c>partial_rotary_factor</c> or
     /// <c>rotary_pct</c>, times K; default K).
     /// </summary>
     public int RotarySize
@@ -71,15 +70,15 @@ public sealed record ModelConfig
     }
 
     /// <summary>
-    /// How many tokens a position looks at, itself included, in layers with a sliding window; null where there is none
+    /// How many tokens a position looks at, itself included, in layers with a sliding window; null if there is no window
     /// (<c>sliding_window</c>).
     /// </summary>
     public int? SlidingWindow { get; init; }
 
-    /// <summary>The first layer with a sliding window; those before it look at everything (<c>max_window_layers</c>, default 0).</summary>
+    /// <summary>The first layer with a sliding window; layers before it look at everything (<c>max_window_layers</c>, default 0).</summary>
     public int FirstWindowedLayer { get; init; }
 
-    /// <summary>Whether the MLP reads the block's input beside attention, not after it (<c>use_parallel_residual</c>; GPT-NeoX).</summary>
+    /// <summary>Whether the MLP reads the block's input, in parallel to attention (<c>use_parallel_residual</c>; GPT-NeoX).</summary>
     public bool ParallelResidual { get; init; }
 
     /// <summary>The MLP's activation, such as <c>silu</c> or <c>gelu</c> (<c>hidden_act</c>).</summary>
@@ -89,15 +88,14 @@ public sealed record ModelConfig
     public int? BosTokenId { get; init; }
 
     /// <summary>
-    /// Ids of the tokens that end a text; the first is the one written between training documents (<c>eos_token_id</c>, a number or a
-    /// list).
+    /// Ids of the tokens that end a text (<c>eos_token_id</c>, a number or a list). The first one is written between training documents.
     /// </summary>
     public IReadOnlyList<int> EosTokenIds { get; init; } = [];
 
     /// <summary>Standard deviation of a new model's weights (<c>initializer_range</c>, default 0.02).</summary>
     public double InitializerRange { get; init; } = 0.02;
 
-    /// <summary>The sliding window of one layer in tokens; null where it looks at everything.</summary>
+    /// <summary>The sliding window of one layer in tokens; null if the layer looks at everything.</summary>
     /// <param name="layer">Index of the layer.</param>
     public int? GetWindow(int layer) => layer >= FirstWindowedLayer ? SlidingWindow : null;
 }

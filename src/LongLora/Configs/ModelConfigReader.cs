@@ -4,9 +4,8 @@ using LongLora.Runtime;
 namespace LongLora.Configs;
 
 /// <summary>
-/// Reads a Hugging Face <c>config.json</c> strictly. A field is either part of the architecture, known to say nothing about the numbers,
-/// or an error that names it: a number, a flag, a text or an object that is not known is refused. Only null and empty values are passed
-/// over.
+/// Reads a Hugging Face <c>config.json</c> strictly. Every field is either part of the architecture, or known not to affect the numbers, or
+/// an error that names it. Unknown fields are accepted only if they are null or empty.
 /// </summary>
 public static class ModelConfigReader
 {
@@ -18,7 +17,7 @@ public static class ModelConfigReader
 
     /// <summary>Reads a file.</summary>
     /// <exception cref="CheckpointException">
-    /// The file is missing or no JSON, or a field is missing, unknown, of the wrong type or of an unsupported value.
+    /// The file is missing or not valid JSON, or a field is missing, unknown, of the wrong type, or has an unsupported value.
     /// </exception>
     public static ModelConfig ReadFile(string path) => Parse(ReadText(path), path);
 
@@ -30,11 +29,11 @@ public static class ModelConfigReader
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CheckpointException(File.Exists(path) ? $"{path} cannot be read: {e.Message}" : $"{path} does not exist.", e);
+            throw new CheckpointException(File.Exists(path) ? $"Cannot read {path}: {e.Message}" : $"{path} does not exist.", e);
         }
     }
 
-    /// <summary>Reads the text of such a file.</summary>
+    /// <summary>Parses the text of such a file.</summary>
     /// <param name="json">The text.</param>
     /// <param name="file">Name of the file, for messages.</param>
     /// <exception cref="CheckpointException">As for <see cref="ReadFile"/>.</exception>
@@ -44,7 +43,7 @@ public static class ModelConfigReader
         {
             using var document = JsonDocument.Parse(json, s_strict);
             if (document.RootElement.ValueKind != JsonValueKind.Object)
-                throw new CheckpointException($"{file}: a JSON object is needed, not {DescribeKind(document.RootElement)}.");
+                throw new CheckpointException($"{file} must contain a JSON object, not {DescribeKind(document.RootElement)}.");
             return Read(new ConfigFields(file, "", document.RootElement));
         }
         catch (JsonException e)
@@ -57,12 +56,12 @@ public static class ModelConfigReader
         element.ValueKind switch
         {
             JsonValueKind.Array => "a list",
-            JsonValueKind.String => "a text",
+            JsonValueKind.String => "a string",
             JsonValueKind.Number => "a number",
             _ => element.GetRawText(),
         };
 
-    // A family is one file like LlamaConfig and one arm here and in ModelConfigWriter.
+    // To add a family, write one file like LlamaConfig, and add one line here and in ModelConfigWriter.
     private static ModelConfig Read(ConfigFields fields)
     {
         var family = fields.ReadChoice("model_type", absent: "", [.. Families]);
@@ -73,7 +72,7 @@ public static class ModelConfigReader
             QwenConfig.Qwen2 or QwenConfig.Qwen3 => QwenConfig.Read(fields, family),
             Phi3Config.ModelType => Phi3Config.Read(fields),
             GptNeoXConfig.ModelType => GptNeoXConfig.Read(fields),
-            _ => throw new InvalidOperationException($"{family} is listed but has no reader."),
+            _ => throw new InvalidOperationException($"{family} is in the list of families but has no reader."),
         };
         fields.RefuseOthers($"{family} models");
         return config;

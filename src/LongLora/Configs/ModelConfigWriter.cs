@@ -16,9 +16,9 @@ public static class ModelConfigWriter
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
 
-    /// <summary>The complete text of a config for a model that has none.</summary>
+    /// <summary>The complete text of a config for a new model.</summary>
     /// <param name="config">The architecture.</param>
-    /// <param name="type">The type of the weights beside it.</param>
+    /// <param name="type">The type of the weights.</param>
     public static string Create(ModelConfig config, ScalarType type = ScalarType.Float32)
     {
         var root = DescribeFamily(config);
@@ -28,18 +28,18 @@ public static class ModelConfigWriter
     }
 
     /// <summary>
-    /// The text of the original with what <paramref name="changed"/> changes, and nothing else: every other field stays as it is, in its
-    /// place and with its spelling of numbers. Rotary fields are written in the style of the original.
+    /// The text of the original with the changes of <paramref name="changed"/> and nothing else. All other fields keep their position and
+    /// the spelling of their numbers. Rotary fields are written in the style of the original.
     /// </summary>
     /// <param name="original">Text of the config that the model was read from.</param>
-    /// <param name="changed">What the new one shall mean.</param>
-    /// <param name="type">The type of the weights beside it; null to leave what is said of it.</param>
+    /// <param name="changed">The config that the new text should mean.</param>
+    /// <param name="type">The type of the weights; null to keep what the original says.</param>
     /// <exception cref="LongLora.Runtime.CheckpointException">The original cannot be read.</exception>
     public static string Update(string original, ModelConfig changed, ScalarType? type = null)
     {
         var present = ModelConfigReader.Parse(original);
         if (present.ModelType != changed.ModelType)
-            throw new ArgumentException($"A {present.ModelType} config cannot become a {changed.ModelType} one.", nameof(changed));
+            throw new ArgumentException($"Cannot change a {present.ModelType} config into a {changed.ModelType} config.", nameof(changed));
         var root = JsonNode.Parse(original)!.AsObject();
         var before = DescribeFamily(present);
         foreach (var (name, value) in DescribeFamily(changed))
@@ -54,7 +54,7 @@ public static class ModelConfigWriter
         return ToText(root);
     }
 
-    /// <summary>The text of the original for weights in another form.</summary>
+    /// <summary>The text of the original for weights in another format.</summary>
     /// <param name="original">Text of a config.</param>
     /// <param name="quantization">The new <c>quantization_config</c>; null for none.</param>
     public static string WithQuantization(string original, JsonObject? quantization)
@@ -67,9 +67,9 @@ public static class ModelConfigWriter
     }
 
     /// <summary>
-    /// Only the fields that a change of context changes: <c>max_position_embeddings</c>, <c>rope_theta</c> (GPT-NeoX:
-    /// <c>rotary_emb_base</c>), <c>rope_scaling</c>, and
-    /// <c>original_max_position_embeddings</c>. Written over those of the base's config they give the new model's.
+    /// Only the fields that a change of the context changes: <c>max_position_embeddings</c>, <c>rope_theta</c> (GPT-NeoX:
+    /// <c>rotary_emb_base</c>), <c>rope_scaling</c>, and <c>original_max_position_embeddings</c>. Written over those of the base model's
+    /// config, they give the new model's config.
     /// </summary>
     public static JsonObject DescribePositions(ModelConfig config)
     {
@@ -92,7 +92,8 @@ public static class ModelConfigWriter
             Phi3Config.ModelType => Phi3Config.Write(config),
             GptNeoXConfig.ModelType => GptNeoXConfig.Write(config),
             _ => throw new ArgumentException(
-                $"A config of type '{config.ModelType}' cannot be written; the types are {string.Join(", ", ModelConfigReader.Families)}.",
+                $"Cannot write a config of type '{config.ModelType}'. The supported types are "
+                    + $"{string.Join(", ", ModelConfigReader.Families)}.",
                 nameof(config)
             ),
         };
@@ -104,7 +105,7 @@ public static class ModelConfigWriter
             ScalarType.Float16 => "float16",
             ScalarType.BFloat16 => "bfloat16",
             ScalarType.Float64 => "float64",
-            _ => throw new ArgumentException($"A model's weights cannot be {type}.", nameof(type)),
+            _ => throw new ArgumentException($"Cannot store a model's weights as {type}.", nameof(type)),
         };
 
     private static string ToText(JsonObject root) => root.ToJsonString(s_style) + "\n";

@@ -11,14 +11,14 @@ internal static class Phi3Config
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, "Phi3Config", "Phi3Model", "Phi3ForCausalLM");
         fields.ReadInteger("num_key_value_heads");
-        fields.RequireFixed("embd_pdrop", 0, "there is no dropout");
-        fields.RequireFixed("resid_pdrop", 0, "there is no dropout");
+        fields.RequireFixed("embd_pdrop", 0, "dropout is not supported");
+        fields.RequireFixed("resid_pdrop", 0, "dropout is not supported");
         fields.RequireFixed("attention_bias", false, "Phi-3 has no biases");
         fields.RequireFixed("mlp_bias", false, "Phi-3 has no biases");
         fields.RequireFixed("lm_head_bias", false, "Phi-3 has no biases");
-        // Phi-4-mini's; transformers has no such fields.
-        fields.RequireFixed("full_attn_mod", 1, "every layer is alike");
-        fields.RequireFixed("interpolate_factor", 1, "positions are rescaled by rope_scaling");
+        // Fields of Phi-4-mini that transformers does not have.
+        fields.RequireFixed("full_attn_mod", 1, "all layers are the same");
+        fields.RequireFixed("interpolate_factor", 1, "rope_scaling rescales positions");
         config = RopeConfig.Read(
             fields,
             config with
@@ -28,7 +28,7 @@ internal static class Phi3Config
             },
             partial: 1
         );
-        // A longrope config without it has it from transformers' default.
+        // A longrope config without the field uses transformers' default.
         var scaling = config.RopeScaling;
         return scaling is { Kind: "longrope", OriginalMaxPositions: null }
             ? config with

@@ -2,7 +2,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Configs;
 
-/// <summary>The architecture numbers of well-known models, as their makers published them: for planning without a download.</summary>
+/// <summary>The architectures of well-known models as their makers published them, for planning without a download.</summary>
 public static class PublishedConfigs
 {
     private static readonly RopeScalingConfig s_llama31 = new()
@@ -79,16 +79,16 @@ public static class PublishedConfigs
         ["gpt-neox-20b"] = GptNeoX(6144, 44, 64, 50432) with { Activation = "gelu_fast" },
     };
 
-    /// <summary>Names that <see cref="Find"/> knows.</summary>
+    /// <summary>The names that <see cref="Find"/> knows.</summary>
     public static IReadOnlyCollection<string> Names => s_configs.Keys;
 
-    /// <summary>The config of a model by its name, such as <c>llama-2-7b</c>.</summary>
-    /// <exception cref="ConfigurationException">The name is not known; the message lists those that are.</exception>
+    /// <summary>The config of a model by name, such as <c>llama-2-7b</c>.</summary>
+    /// <exception cref="ConfigurationException">The name is unknown; the message lists the known names.</exception>
     public static ModelConfig Find(string name) =>
         s_configs.TryGetValue(name, out var config)
             ? config
             : throw new ConfigurationException(
-                $"There is no published model '{name}' in the list.{NearestName.Hint(name, Names)} The list has {string.Join(", ", Names)}."
+                $"There is no published model '{name}' in the list.{NearestName.Hint(name, Names)} Use one of {string.Join(", ", Names)}."
             );
 
     private static ModelConfig Gated(

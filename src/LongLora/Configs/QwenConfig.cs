@@ -17,17 +17,17 @@ internal static class QwenConfig
     {
         var config = LlamaConfig.ReadShape(fields, modelType);
         fields.ReadInteger("num_key_value_heads");
-        fields.RequireFixed("use_mrope", false, "a position is one number");
+        fields.RequireFixed("use_mrope", false, "a position must be a single number");
         config = config with { MaxPositions = fields.ReadInteger("max_position_embeddings"), AttentionBias = modelType == Qwen2 };
         if (modelType == Qwen3)
         {
-            fields.ReadInteger("head_dim"); // transformers' default is 128, whatever the width
+            fields.ReadInteger("head_dim"); // transformers' default is 128 for every width
             config = config with { AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false };
         }
         return RopeConfig.Read(fields, ReadWindow(fields, config));
     }
 
-    // The window counts only where use_sliding_window says so, and from layer max_window_layers on; newer files list the layers too.
+    // The window applies only if use_sliding_window is true, from layer max_window_layers on. Newer files list the layers as well.
     private static ModelConfig ReadWindow(ConfigFields fields, ModelConfig config)
     {
         var isUsed = fields.ReadFlagOrNull("use_sliding_window") ?? false;
@@ -37,12 +37,12 @@ internal static class QwenConfig
         fields.Require(
             layers.Count == 0 || layers.Count == config.LayerCount,
             "layer_types",
-            $"{config.LayerCount} are needed, one a layer"
+            $"it must have {config.LayerCount} entries, one per layer"
         );
         fields.Require(layers.All(l => l is Full or Sliding), "layer_types", $"supported: {Full}, {Sliding}");
         if (!isUsed || window is null)
         {
-            fields.Require(!layers.Contains(Sliding), "layer_types", $"{Sliding} needs use_sliding_window and sliding_window");
+            fields.Require(!layers.Contains(Sliding), "layer_types", $"{Sliding} requires use_sliding_window and sliding_window");
             return config;
         }
         var start =

@@ -4,21 +4,21 @@ namespace LongLora.Configs;
 
 /// <summary>
 /// The rotary fields of a config: <c>rope_theta</c> with <c>rope_scaling</c>, or both in one <c>rope_parameters</c> (transformers 5). The
-/// parameters of each kind are those of transformers' <c>modeling_rope_utils</c>: a missing one is refused, and so is one that the kind
-/// does not have.
+/// parameters of each kind are those of transformers' <c>modeling_rope_utils</c>. A missing parameter is an error, and so is one that the
+/// kind does not have.
 /// </summary>
 internal static class RopeConfig
 {
     private static readonly string[] s_kinds = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"];
 
-    /// <summary>Name of the base of the frequencies outside of <c>rope_parameters</c>.</summary>
+    /// <summary>Name of the field for the base of the frequencies outside of <c>rope_parameters</c>.</summary>
     private static string GetThetaName(string modelType) => modelType == GptNeoXConfig.ModelType ? "rotary_emb_base" : "rope_theta";
 
-    /// <summary>Takes the rotary fields of a model into its config.</summary>
+    /// <summary>Reads the rotary fields of a model into its config.</summary>
     /// <param name="fields">The file.</param>
-    /// <param name="config">What is known of the model so far, its head size above all.</param>
-    /// <param name="partialName">Name of the share of each head that turns.</param>
-    /// <param name="partial">The share where the file does not say; null where heads always turn whole.</param>
+    /// <param name="config">What is known about the model so far; its head size is needed.</param>
+    /// <param name="partialName">Name of the field for the share of each head that is rotated.</param>
+    /// <param name="partial">The share if the file does not give it; null if the family always rotates whole heads.</param>
     public static ModelConfig Read(
         ConfigFields fields,
         ModelConfig config,
@@ -31,7 +31,7 @@ internal static class RopeConfig
             fields.ReadObjectOrNull("rope_scaling"),
             fields.ReadObjectOrNull("rope_parameters")
         );
-        fields.Require(scaling is null || inner is null, "rope_scaling", "rope_parameters is there too, and only one of them can hold");
+        fields.Require(scaling is null || inner is null, "rope_scaling", "the file also has rope_parameters; remove one of the two");
         var rope = scaling ?? inner;
         var size = ReadRotarySize(fields, rope, config.HeadSize, partialName, partial);
         var (readTheta, readScaling) = Read(fields, rope, theta, config.ModelType, optionalKind: inner is not null, size);
@@ -43,17 +43,17 @@ internal static class RopeConfig
         const string within = "partial_rotary_factor";
         if (absent is null)
         {
-            fields.RequireFixed(name, 1, "whole heads are turned");
-            rope?.RequireFixed(within, 1, "whole heads are turned");
+            fields.RequireFixed(name, 1, "the family rotates whole heads");
+            rope?.RequireFixed(within, 1, "the family rotates whole heads");
             return headSize;
         }
         var (outer, inner) = (fields.ReadPositiveOrNull(name), rope?.ReadPositiveOrNull(within));
-        rope?.Require(outer is null || inner is null || outer == inner, within, $"outside, {name} is {outer}");
+        rope?.Require(outer is null || inner is null || outer == inner, within, $"it must equal {name} outside, which is {outer}");
         var size = (int)(headSize * (inner ?? outer ?? absent.Value));
         fields.Require(
             size >= 2 && size <= headSize && size % 2 == 0,
             name,
-            $"of a head of {headSize} numbers it turns {size}; that must be even, at least 2 and at most {headSize}"
+            $"it rotates {size} of a head's {headSize} numbers; that must be even, at least 2 and at most {headSize}"
         );
         return size;
     }
@@ -76,31 +76,32 @@ internal static class RopeConfig
         rope.Require(
             theta is null || innerTheta is null || theta == innerTheta,
             "rope_theta",
-            $"outside, {GetThetaName(modelType)} is {theta}"
+            $"it must equal {GetThetaName(modelType)} outside, which is {theta}"
         );
         var innerOriginal = rope.ReadIntegerOrNull("original_max_position_embeddings");
         rope.Require(
             original is null || innerOriginal is null || original == innerOriginal,
             "original_max_position_embeddings",
-            $"outside, original_max_position_embeddings is {original}"
+            $"it must equal original_max_position_embeddings outside, which is {original}"
         );
         var read = ReadParameters(rope, kind, headSize) with { OriginalMaxPositions = innerOriginal ?? original };
-        rope.Require(kind != "llama3" || read.OriginalMaxPositions is not null, "original_max_position_embeddings", "llama3 needs it");
+        rope.Require(kind != "llama3" || read.OriginalMaxPositions is not null, "original_max_position_embeddings", "llama3 requires it");
         rope.RefuseOthers($"'{kind}' scaling");
         return (innerTheta ?? theta ?? 10000, read);
     }
 
-    /// <summary>Writes theta and scaling into a config, in the style of the one that is there.</summary>
+    /// <summary>Writes theta and scaling into a config, in the style that the config already has.</summary>
     public static void Write(JsonObject root, ModelConfig config)
     {
         var scaling = config.RopeScaling;
         var inner = DescribeParameters(scaling);
-        // Kinds with one parameter have their original context outside: transformers before 4.43 takes exactly two fields in rope_scaling.
+        // Kinds with one parameter have their original context outside: transformers before 4.43 accepts exactly two fields in
+        // rope_scaling.
         var single = scaling.Kind is "default" or "linear" or "dynamic";
-        // Phi-3's config class takes exactly three fields there (type and the two lists) before transformers 5.
+        // Before transformers 5, Phi-3's config class accepts exactly three fields there (type and the two lists).
         var isOutside = single || config.ModelType == Phi3Config.ModelType;
-        // transformers before 5 looks for LongRoPE's outside, whatever the family; without it a long text would have the short one's
-        // angles.
+        // For LongRoPE, transformers before 5 looks for it outside, whatever the family. Without it a long text would get the angles of a
+        // short one.
         if (isOutside || scaling.Kind == "longrope" || root.ContainsKey("original_max_position_embeddings"))
             SetOrRemove(root, "original_max_position_embeddings", scaling.OriginalMaxPositions);
         if (!isOutside)
@@ -127,8 +128,12 @@ internal static class RopeConfig
     {
         var kind = rope.ReadTextOrNull("rope_type");
         var formerly = rope.ReadTextOrNull("type");
-        rope.Require(kind is null || formerly is null || ModernizeName(kind) == ModernizeName(formerly), "type", $"rope_type is '{kind}'");
-        rope.Require(optional || kind is not null || formerly is not null, "rope_type", $"one of {string.Join(", ", s_kinds)} is needed");
+        rope.Require(
+            kind is null || formerly is null || ModernizeName(kind) == ModernizeName(formerly),
+            "type",
+            $"it must equal " + $"rope_type, which is '{kind}'"
+        );
+        rope.Require(optional || kind is not null || formerly is not null, "rope_type", $"it must be one of {string.Join(", ", s_kinds)}");
         var found = ModernizeName(kind ?? formerly ?? "default");
         rope.Require(s_kinds.Contains(found), kind is null ? "type" : "rope_type", $"supported: {string.Join(", ", s_kinds)}");
         return found;
@@ -150,7 +155,7 @@ internal static class RopeConfig
                     AttentionFactor = rope.ReadPositiveOrNull("attention_factor"),
                     BetaFast = rope.ReadPositiveOrNull("beta_fast"),
                     BetaSlow = rope.ReadPositiveOrNull("beta_slow"),
-                    // transformers takes a 0 as absent.
+                    // transformers treats 0 as absent.
                     Mscale = rope.ReadNumberOrNull("mscale", 0) is > 0 and var scale ? scale : null,
                     MscaleAllDim = rope.ReadNumberOrNull("mscale_all_dim", 0) is > 0 and var all ? all : null,
                     Truncate = rope.ReadFlagOrNull("truncate"),
@@ -178,15 +183,15 @@ internal static class RopeConfig
                     ShortFactors = rope.ReadNumbersOrNull("short_factor", headSize / 2),
                     LongFactors = rope.ReadNumbersOrNull("long_factor", headSize / 2),
                 };
-                rope.Require(scaling.ShortFactors is not null, "short_factor", $"longrope needs it: {headSize / 2} numbers");
-                rope.Require(scaling.LongFactors is not null, "long_factor", $"longrope needs it: {headSize / 2} numbers");
+                rope.Require(scaling.ShortFactors is not null, "short_factor", $"longrope requires a list of {headSize / 2} numbers");
+                rope.Require(scaling.LongFactors is not null, "long_factor", $"longrope requires a list of {headSize / 2} numbers");
                 return scaling;
             default:
                 return scaling;
         }
     }
 
-    // Every parameter that the kind may have; null where it is left out.
+    // Every parameter that the kind can have; null if it is left out.
     private static JsonObject DescribeParameters(RopeScalingConfig scaling) =>
         scaling.Kind switch
         {
@@ -216,7 +221,7 @@ internal static class RopeConfig
                 ["long_factor"] = ToJsonList(scaling.LongFactors),
             },
             _ => throw new Runtime.ConfigurationException(
-                $"RoPE scaling '{scaling.Kind}' cannot be written; the kinds are {string.Join(", ", s_kinds)}."
+                $"Cannot write RoPE scaling '{scaling.Kind}'. The supported kinds are {string.Join(", ", s_kinds)}."
             ),
         };
 

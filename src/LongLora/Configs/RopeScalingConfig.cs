@@ -1,8 +1,6 @@
 namespace LongLora.Configs;
 
-/// <summary>
-/// How rotary positions are rescaled; the union of the parameters of all kinds, as transformers' <c>rope_scaling</c> has them.
-/// </summary>
+/// <summary>How rotary positions are rescaled: the parameters of all kinds, as in transformers' <c>rope_scaling</c>.</summary>
 public sealed record RopeScalingConfig
 {
     /// <summary>No rescaling.</summary>
@@ -18,8 +16,8 @@ public sealed record RopeScalingConfig
     public double Factor { get; init; } = 1;
 
     /// <summary>
-    /// The context in tokens before rescaling (<c>original_max_position_embeddings</c>); null where the file leaves it to
-    /// <c>max_position_embeddings</c>.
+    /// The context in tokens before rescaling (<c>original_max_position_embeddings</c>); null if the file does not give it and
+    /// <c>max_position_embeddings</c> applies.
     /// </summary>
     public int? OriginalMaxPositions { get; init; }
 
@@ -47,9 +45,9 @@ public sealed record RopeScalingConfig
     /// <summary>Llama 3: <c>high_freq_factor</c>.</summary>
     public double? HighFrequencyFactor { get; init; }
 
-    /// <summary>LongRoPE: one divisor a frequency for texts up to the original context (<c>short_factor</c>).</summary>
+    /// <summary>LongRoPE: one divisor per frequency for texts up to the original context (<c>short_factor</c>).</summary>
     public IReadOnlyList<double>? ShortFactors { get; init; }
 
-    /// <summary>LongRoPE: one divisor a frequency for longer texts (<c>long_factor</c>).</summary>
+    /// <summary>LongRoPE: one divisor per frequency for longer texts (<c>long_factor</c>).</summary>
     public IReadOnlyList<double>? LongFactors { get; init; }
 }

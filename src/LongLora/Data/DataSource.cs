@@ -3,18 +3,17 @@ using LongLora.Runtime;
 
 namespace LongLora.Data;
 
-/// <summary>A file or folder of data, and how often it is seen in one pass.</summary>
+/// <summary>A file or folder of data, and how often it is used in one pass.</summary>
 /// <param name="Path">File or folder.</param>
 /// <param name="Weight">
-/// Above 0, default 1: with 2 everything in it is seen twice in each pass, with 0.5 each pass sees half of it, and the next one the other
-/// half.
+/// Above 0, default 1. With 2, each pass uses everything twice. With 0.5, each pass uses half of it, and the next pass the other half.
 /// </param>
 public readonly record struct DataSource(string Path, double Weight = 1)
 {
-    /// <summary>A path that is seen once in a pass.</summary>
+    /// <summary>A path that is used once per pass.</summary>
     public static implicit operator DataSource(string path) => new(path);
 
-    /// <summary>A path alone, or with <c>@</c> and its weight behind it: <c>books@0.5</c>.</summary>
+    /// <summary>A path, optionally followed by <c>@</c> and its weight: <c>books@0.5</c>.</summary>
     /// <exception cref="ConfigurationException">The weight is not above 0.</exception>
     public static DataSource Parse(string text)
     {
@@ -22,10 +21,10 @@ public readonly record struct DataSource(string Path, double Weight = 1)
             return new DataSource(text);
         return weight > 0 && double.IsFinite(weight)
             ? new DataSource(text[..at], weight)
-            : throw new ConfigurationException($"data has '{text}'; the weight behind the last @ must be above 0.");
+            : throw new ConfigurationException($"data has '{text}', but the weight after the last @ must be above 0.");
     }
 
-    /// <summary>As <see cref="Parse"/> reads it.</summary>
+    /// <summary>The format that <see cref="Parse"/> reads.</summary>
     public override string ToString() =>
         Weight == 1 && !HasWeight(Path, out _, out _) ? Path : string.Create(CultureInfo.InvariantCulture, $"{Path}@{Weight:R}");
 

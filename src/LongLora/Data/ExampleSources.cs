@@ -5,25 +5,27 @@ using LongLora.Tokenization;
 namespace LongLora.Data;
 
 /// <summary>
-/// Opens files and folders as tokenised documents: <c>.txt</c> and <c>.md</c>, <c>.jsonl</c> with <c>text</c>, token <c>.bin</c>, gzipped
-/// or not, and what further readers know.
+/// Opens files and folders as tokenized documents: <c>.txt</c> and <c>.md</c>, <c>.jsonl</c> with <c>text</c>, token <c>.bin</c>, gzipped
+/// or not, and what further readers support.
 /// </summary>
 public static class ExampleSources
 {
     private const string Tokens = ".bin";
 
-    /// <summary>Extensions that are read without further readers; a folder stands for all such files below it.</summary>
+    /// <summary>Extensions that are read without further readers. A folder stands for all such files in it and its subfolders.</summary>
     public static IReadOnlyList<string> Extensions { get; } = GetExtensions(DocumentReaders.Plain);
 
-    /// <summary>All documents of some paths, in the order given; those of a folder in the order of their names (ordinal).</summary>
+    /// <summary>All documents of some paths, in the given order; within a folder in ordinal order of the names.</summary>
     /// <param name="paths">Files and folders.</param>
-    /// <param name="tokenizer">The model's tokenizer; null is enough for <c>.bin</c>.</param>
+    /// <param name="tokenizer">The model's tokenizer; may be null for <c>.bin</c>.</param>
     /// <param name="vocabularySize">
-    /// V: every id must be below it. A <c>.bin</c> holds uint16 up to 65,536 ids, uint32 above, as LongLoRA writes them.
+    /// V: every id must be below it. As in LongLoRA, a <c>.bin</c> file contains uint16 for up to 65,536 ids and uint32 for more.
     /// </param>
-    /// <param name="readers">Readers of further kinds, such as those of LongLora.Documents; null for none.</param>
-    /// <param name="tokenBytes">Bytes a token in a <c>.bin</c>, 2 or 4; null for the rule above.</param>
-    /// <exception cref="DataException">A path is missing, a folder holds nothing readable, or text comes without a tokenizer.</exception>
+    /// <param name="readers">Readers of further file types, such as those of LongLora.Documents; null for none.</param>
+    /// <param name="tokenBytes">Bytes per token in a <c>.bin</c>, 2 or 4; null for the rule above.</param>
+    /// <exception cref="DataException">
+    /// A path does not exist, a folder contains no readable file, or text comes without a tokenizer.
+    /// </exception>
     public static IExampleSource Open(
         IReadOnlyList<string> paths,
         ITokenizer? tokenizer,
@@ -36,7 +38,8 @@ public static class ExampleSources
         var files = DataFiles.Expand(paths, GetExtensions(all)).ToList();
         if (tokenizer is null && files.Find(f => !IsTokens(f)) is { } text)
             throw new DataException(
-                $"'{text}' is text, but the model folder has no tokenizer.model or tokenizer.json. Add one, or give tokens as .bin."
+                $"Cannot read '{text}' as text because the model folder has no tokenizer.model or tokenizer.json. Add one, or give "
+                    + $"tokens as .bin."
             );
         return new FileSource(
             files,
@@ -83,7 +86,7 @@ public static class ExampleSources
                 yield return piece;
         }
 
-        // A long text comes in pieces, the first of which begins the document.
+        // A long text comes in chunks. The first one begins the document.
         private IEnumerable<TrainingExample> Encode(TextReader text, string origin)
         {
             var continues = false;
@@ -94,7 +97,7 @@ public static class ExampleSources
                     if (id >= vocabularySize)
                         throw new DataException(
                             $"{origin}: the tokenizer gives id {id}, but the model has {vocabularySize} ids. Tokenizer and model do not "
-                                + $"belong together."
+                                + $"match."
                         );
                 }
                 yield return new TrainingExample(ids, null, origin) { IsJoined = continues };
@@ -102,7 +105,7 @@ public static class ExampleSources
             }
         }
 
-        // A stream of tokens has no documents: it is handed on in pieces without anything between them.
+        // A stream of tokens has no documents. It is passed on in chunks without separators.
         private IEnumerable<TrainingExample> ReadTokens(string file)
         {
             const int pieceTokens = 1 << 20;
@@ -113,8 +116,8 @@ public static class ExampleSources
                 var count = stream.ReadAtLeast(buffer, buffer.Length, throwOnEndOfStream: false);
                 if (count % size != 0)
                     throw new DataException(
-                        $"{file} has {position * size + count} bytes, which is no multiple of {size}: tokens are read as uint{size * 8} "
-                            + $"(vocabulary {vocabularySize}). Choose with token-bytes."
+                        $"{file} has {position * size + count} bytes, which is not a multiple of {size}: tokens are read as uint{size * 8} "
+                            + $"(vocabulary {vocabularySize}). Set token-bytes if this is wrong."
                     );
                 if (count == 0)
                     yield break;
@@ -124,8 +127,8 @@ public static class ExampleSources
                     var id = size == 2 ? MemoryMarshal.Cast<byte, ushort>(buffer)[i] : MemoryMarshal.Cast<byte, uint>(buffer)[i];
                     if (id >= vocabularySize)
                         throw new DataException(
-                            $"{file}: token {position + i} is {id}, but the model has {vocabularySize} ids. It was made with another "
-                                + $"tokenizer, or its tokens are not uint{size * 8}: choose with token-bytes."
+                            $"{file}: token {position + i} is {id}, but the model has {vocabularySize} ids. The file was made with another "
+                                + $"tokenizer, or its tokens are not uint{size * 8}. Set token-bytes in that case."
                         );
                     ids[i] = (int)id;
                 }

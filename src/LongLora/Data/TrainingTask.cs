@@ -1,9 +1,9 @@
 namespace LongLora.Data;
 
-/// <summary>What is learnt from data.</summary>
+/// <summary>What is learned from data.</summary>
 public enum TrainingTask
 {
-    /// <summary>Every token of running text: longer contexts, new fields.</summary>
+    /// <summary>Every token of running text: for longer contexts and new subjects.</summary>
     Text,
 
     /// <summary>Supervised fine-tuning: the answers of conversations.</summary>

@@ -43,7 +43,7 @@ public static class Perplexity
                     + $"scored."
             );
         var windows =
-            protocol == PerplexityProtocol.LongLora ? StreamWindows(tokens, context, step) : DocumentWindows(tokens, context, step);
+            protocol == PerplexityProtocol.LongLora ? ListStreamWindows(tokens, context, step) : ListDocumentWindows(tokens, context, step);
         if (windows.Count == 0)
             throw new DataException(
                 protocol == PerplexityProtocol.LongLora
@@ -99,7 +99,7 @@ public static class Perplexity
     }
 
     // Start, length, and the first token of the window that is scored (its own first token never is).
-    private static List<(long Start, int Length, int First)> StreamWindows(TokenStore tokens, int context, int stride)
+    private static List<(long Start, int Length, int First)> ListStreamWindows(TokenStore tokens, int context, int stride)
     {
         var windows = new List<(long, int, int)>();
         for (long start = 0; start < tokens.Count - context; start += stride)
@@ -109,7 +109,7 @@ public static class Perplexity
         return windows;
     }
 
-    private static List<(long Start, int Length, int First)> DocumentWindows(TokenStore tokens, int context, int stride)
+    private static List<(long Start, int Length, int First)> ListDocumentWindows(TokenStore tokens, int context, int stride)
     {
         var windows = new List<(long, int, int)>();
         foreach (var document in tokens.Documents.Where(d => d.Length >= 2))

@@ -6,9 +6,10 @@ using static TorchSharp.torch;
 namespace LongLora.Layers;
 
 /// <summary>
-/// Weights of a checkpoint: mapped, not copied, on the CPU; copied to any other device. Shapes, names and values are checked.
+/// The weights of a checkpoint. On the CPU they are memory-mapped and not copied; on any other device they are copied. Shapes, names and
+/// values are checked.
 /// </summary>
-/// <param name="source">The files; they must stay open as long as the model.</param>
+/// <param name="source">The files. They must stay open as long as the model lives.</param>
 /// <param name="device">Where the model lives.</param>
 /// <param name="ignored">Stored tensors that the model does not need, such as old rotary tables.</param>
 public sealed class CheckpointWeights(ITensorSource source, Device device, Predicate<string>? ignored = null) : WeightSource
@@ -35,19 +36,20 @@ public sealed class CheckpointWeights(ITensorSource source, Device device, Predi
         });
     }
 
-    /// <summary>What the files say of a tensor; null where they have none of that name.</summary>
+    /// <summary>What the files say about a tensor; null if they have no tensor with that name.</summary>
     public TensorInfo? Find(string name) => source.Tensors.GetValueOrDefault(name);
 
-    /// <summary>A tensor that is no plain weight, such as the codes of a quantised one, of exactly that type and shape.</summary>
+    /// <summary>A tensor of exactly that type and shape that is not a plain weight, such as the codes of a quantized one.</summary>
     public Tensor TakeStored(string name, ScalarType type, params long[] shape)
     {
         var info = Find(name)
             ?? throw new CheckpointException(
-                $"The checkpoint has no tensor '{name}', which belongs to a quantised weight that it has. Fetch the files again."
+                $"The checkpoint has no tensor '{name}', which its quantized weight needs. Download the files again."
             );
         if (info.Type != type || !info.Shape.SequenceEqual(shape))
             throw new CheckpointException(
-                $"{info.File}: '{name}' is {info.Type} [{string.Join(", ", info.Shape)}]; {type} [{string.Join(", ", shape)}] is needed."
+                $"{info.File}: '{name}' is {info.Type} [{string.Join(", ", info.Shape)}], but it must be {type} "
+                    + $"[{string.Join(", ", shape)}]."
             );
         _taken.Add(name);
         var value = source.Open(name);
@@ -56,19 +58,29 @@ public sealed class CheckpointWeights(ITensorSource source, Device device, Predi
         return Move(value);
     }
 
+    /// <summary>Whether the tensors come from a file whose matrices may be stored in blocks (GGUF).</summary>
+    internal bool HasBlocks => source is GgufTensors;
+
+    /// <summary>A matrix in the blocks in which it is stored; null where it is stored whole.</summary>
+    internal GgufMatrix? TakeBlocks(string name, params long[] shape)
+    {
+        Check(name, shape);
+        return (source as GgufTensors)?.Blocks(name);
+    }
+
     private TensorInfo Check(string name, long[] shape)
     {
         if (!source.Tensors.TryGetValue(name, out var info))
             throw new CheckpointException(
-                $"The checkpoint has no tensor '{name}' of shape [{string.Join(", ", shape)}], which config.json asks for. "
+                $"The checkpoint has no tensor '{name}' of shape [{string.Join(", ", shape)}], which config.json requires. "
                     + $"{TensorNames.Advise(source.Tensors.Keys)}"
             );
         if (!info.Shape.SequenceEqual(shape))
             throw new CheckpointException(
-                $"{info.File}: '{name}' is [{string.Join(", ", info.Shape)}], but config.json asks for [{string.Join(", ", shape)}]."
+                $"{info.File}: '{name}' is [{string.Join(", ", info.Shape)}], but config.json requires [{string.Join(", ", shape)}]."
             );
         if (info.Type is not (ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Float64))
-            throw new CheckpointException($"{info.File}: '{name}' is of type {info.Type}; weights must be F32, F16, BF16 or F64.");
+            throw new CheckpointException($"{info.File}: '{name}' has type {info.Type}, but weights must be F32, F16, BF16 or F64.");
         _taken.Add(name);
         return info;
     }
@@ -88,8 +100,8 @@ public sealed class CheckpointWeights(ITensorSource source, Device device, Predi
         if (left.Count > 0)
         {
             throw new CheckpointException(
-                $"{left[0].File}: '{left[0].Name}' [{string.Join(", ", left[0].Shape)}] belongs to no part of the model that "
-                    + $"config.json describes{(left.Count > 1 ? $", nor do {left.Count - 1} other tensors" : "")}."
+                $"{left[0].File}: '{left[0].Name}' [{string.Join(", ", left[0].Shape)}] is not part of the model that "
+                    + $"config.json describes{(left.Count > 1 ? $", and neither are {left.Count - 1} other tensors" : "")}."
             );
         }
     }

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
-/// <summary>A matrix in its stored type, widened or narrowed to the type of the input where it is used.</summary>
+/// <summary>A matrix in its stored type, converted to the type of the input when it is used.</summary>
 /// <param name="weight">W [O, I].</param>
 /// <param name="bias">b [O], or null.</param>
 public sealed class DenseProjection(Weight weight, Weight? bias = null) : IProjection
@@ -42,7 +42,7 @@ public sealed class DenseProjection(Weight weight, Weight? bias = null) : IProje
     /// <inheritdoc/>
     public Tensor ToDense() => Weight.Value.detach().to(ScalarType.Float32, copy: true);
 
-    /// <summary>target += scale * a b, in place, for a target of fp32 and factors of any type.</summary>
+    /// <summary>target += scale * a b, in place, for an fp32 target and factors of any type.</summary>
     internal static void AddProduct(Tensor target, Tensor a, Tensor b, double scale)
     {
         if (a.dtype == target.dtype)

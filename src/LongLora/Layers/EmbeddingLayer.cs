@@ -31,7 +31,7 @@ public sealed class EmbeddingLayer(Weight weight)
         return rows.view([.. ids.shape, width]).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Adds the gradient [B, L, D] of the rows to those of the table and the update, as far as they are trained.</summary>
+    /// <summary>Adds the gradient [B, L, D] of the rows to the gradients of the table and its update, if they are trained.</summary>
     public void Backward(Tensor ids, Tensor gradient)
     {
         if (!Weight.IsTrained && Update is null)
@@ -57,7 +57,7 @@ public sealed class EmbeddingLayer(Weight weight)
         return (Update?.Merge(table) ?? table).MoveToOuterDisposeScope();
     }
 
-    // Where the types differ, no copy of the whole text in the wider one is made.
+    // If the types differ, this avoids a copy of the whole text in the wider type.
     private void ForEachTile(long total, Action<long, long> action)
     {
         var tile = Math.Max(1, TileElements / Weight.Shape[1]);

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
-/// <summary>A normalisation over the last dimension.</summary>
+/// <summary>A normalization over the last dimension.</summary>
 public interface INormLayer
 {
     /// <summary>[..., D] -> [..., D], of the input's type.</summary>

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
-/// <summary>The frozen or trained matrix of a linear layer in one of its forms: dense, or quantised.</summary>
+/// <summary>The frozen or trained matrix of a linear layer, either dense or quantized.</summary>
 public interface IProjection
 {
     /// <summary>b [O], or null.</summary>
@@ -16,13 +16,13 @@ public interface IProjection
     /// <summary>Adds the gradients of its own trained weights: gᵀ x for W.</summary>
     /// <param name="rows">x [N, I], as given to <see cref="Forward"/>.</param>
     /// <param name="gradient">g [N, O], gradient of the output.</param>
-    /// <param name="outputs">Which outputs the gradient is of; null for all.</param>
+    /// <param name="outputs">Which outputs the gradient belongs to; null for all.</param>
     void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null);
 
     /// <summary>The gradient g W of the input, [N, I], or some of its columns.</summary>
     /// <param name="gradient">g [N, O].</param>
     /// <param name="inputs">Which inputs to compute; null for all.</param>
-    /// <param name="outputs">Which outputs the gradient is of; null for all.</param>
+    /// <param name="outputs">Which outputs the gradient belongs to; null for all.</param>
     Tensor ComputeInputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null);
 
     /// <summary>W [O, I] in fp32, a copy: for merging and export.</summary>

@@ -1,13 +1,13 @@
 namespace LongLora.Layers;
 
-/// <summary>Makes matrices of a model in another form than dense ones.</summary>
+/// <summary>Makes the matrices of a model in another form than dense.</summary>
 public interface IProjectionSource
 {
-    /// <summary>The matrix of a linear layer; null to have it dense.</summary>
-    /// <param name="source">Gives the weights.</param>
+    /// <summary>The matrix of a linear layer; null if it should be dense.</summary>
+    /// <param name="source">Provides the weights.</param>
     /// <param name="name">Module name without <c>.weight</c>.</param>
     /// <param name="outputs">O.</param>
     /// <param name="inputs">I.</param>
-    /// <param name="bias">Makes b [O], or gives null where the layer has none; to be called once.</param>
+    /// <param name="bias">Makes b [O], or returns null if the layer has none. Call it once.</param>
     IProjection? Make(WeightSource source, string name, long outputs, long inputs, Func<Weight?> bias);
 }

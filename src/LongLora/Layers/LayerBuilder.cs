@@ -1,31 +1,31 @@
 namespace LongLora.Layers;
 
 /// <summary>
-/// Makes the layers of a model under their full state-dict names and keeps the list of them. Names stand where a layer is made; there is no
-/// map from other names.
+/// Makes the layers of a model under their full state-dict names and keeps a list of them. Each name is written where the layer is made;
+/// there is no map from other names.
 /// </summary>
 /// <param name="source">Where the weights come from.</param>
-/// <param name="projections">Makes the matrices of the decoder blocks where they are not dense; null for dense ones.</param>
+/// <param name="projections">Makes those matrices of the decoder blocks that are not dense; null if all are dense.</param>
 public sealed class LayerBuilder(WeightSource source, IProjectionSource? projections = null) : IDisposable
 {
     private readonly List<Weight> _weights = [];
     private readonly List<LinearLayer> _linears = [];
     private readonly List<INormLayer> _norms = [];
 
-    /// <summary>All weights in the order of their making.</summary>
+    /// <summary>All weights, in the order in which they were made.</summary>
     public IReadOnlyList<Weight> Weights => _weights;
 
-    /// <summary>All linear layers, a tied head not among them.</summary>
+    /// <summary>All linear layers, without a tied head.</summary>
     public IReadOnlyList<LinearLayer> Linears => _linears;
 
     /// <summary>All norms.</summary>
     public IReadOnlyList<INormLayer> Norms => _norms;
 
-    /// <summary>A linear layer <c>name.weight</c> [outputs, inputs] and, if so, <c>name.bias</c>.</summary>
+    /// <summary>Adds a linear layer: <c>name.weight</c> [outputs, inputs] and, with <paramref name="bias"/>, <c>name.bias</c>.</summary>
     public LinearLayer AddLinear(string name, long inputs, long outputs, bool bias = false) =>
         AddLinear(name, inputs, outputs, bias, projections);
 
-    /// <summary>The output head: its own layer, or the embedding matrix where <paramref name="tied"/>.</summary>
+    /// <summary>Adds the output head: its own layer, or the embedding matrix if <paramref name="tied"/>.</summary>
     public LinearLayer AddHead(string name, EmbeddingLayer embedding, bool tied)
     {
         long vocabulary = embedding.Weight.Shape[0],
@@ -46,17 +46,17 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
         _linears.Add(head);
     }
 
-    /// <summary>A token table <c>name.weight</c> [vocabulary, size].</summary>
+    /// <summary>Adds a token table <c>name.weight</c> [vocabulary, size].</summary>
     public EmbeddingLayer AddEmbedding(string name, long vocabulary, long size) =>
         new(Add(name + ".weight", WeightRole.Matrix, vocabulary, size));
 
-    /// <summary>An RMSNorm <c>name.weight</c> [size].</summary>
+    /// <summary>Adds an RMSNorm <c>name.weight</c> [size].</summary>
     public INormLayer AddRmsNorm(string name, long size, double epsilon) =>
-        Norm(new RmsNorm(Add(name + ".weight", WeightRole.Scale, size), epsilon));
+        AddNorm(new RmsNorm(Add(name + ".weight", WeightRole.Scale, size), epsilon));
 
-    /// <summary>A LayerNorm <c>name.weight</c> [size] and <c>name.bias</c> [size].</summary>
+    /// <summary>Adds a LayerNorm <c>name.weight</c> [size] and <c>name.bias</c> [size].</summary>
     public INormLayer AddLayerNorm(string name, long size, double epsilon) =>
-        Norm(new LayerNorm(Add(name + ".weight", WeightRole.Scale, size), Add(name + ".bias", WeightRole.Bias, size), epsilon));
+        AddNorm(new LayerNorm(Add(name + ".weight", WeightRole.Scale, size), Add(name + ".bias", WeightRole.Bias, size), epsilon));
 
     /// <summary>Frees all weights and matrices.</summary>
     public void Dispose()
@@ -67,13 +67,13 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
             weight.Dispose();
     }
 
-    private INormLayer Norm(INormLayer norm)
+    private INormLayer AddNorm(INormLayer norm)
     {
         _norms.Add(norm);
         return norm;
     }
 
-    // The head and the embeddings are never quantised: they are trained, or a small part of a large model.
+    // The head and the embeddings are never quantized: they are trained, or they are a small part of a large model.
     private LinearLayer AddLinear(string name, long inputs, long outputs, bool bias, IProjectionSource? forms)
     {
         Weight? Bias() => bias ? Add(name + ".bias", WeightRole.Bias, outputs) : null;

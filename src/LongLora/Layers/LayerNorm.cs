@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace LongLora.Layers;
 
 /// <summary>
-/// y = w · (x - mean(x)) / sqrt(var(x) + ε) + b over the last dimension (arXiv 1607.06450), computed in fp32 whatever the type of x.
+/// y = w · (x - mean(x)) / sqrt(var(x) + ε) + b over the last dimension (arXiv 1607.06450), computed in fp32 for any type of x.
 /// </summary>
 /// <param name="weight">w [D].</param>
 /// <param name="bias">b [D].</param>

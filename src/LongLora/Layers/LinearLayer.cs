@@ -5,14 +5,12 @@ namespace LongLora.Layers;
 
 internal static class FeatureSliceExtensions
 {
-    /// <summary>The part of a tensor that a slice means, along one dimension; all of it for null. A view.</summary>
+    /// <summary>The slice of a tensor along one dimension, as a view; the whole tensor for null.</summary>
     internal static Tensor Of(this FeatureSlice? slice, Tensor tensor, int dimension) =>
         slice is { } s ? tensor.narrow(dimension, s.Start, s.Count) : tensor;
 }
 
-/// <summary>
-/// y = x Wᵀ + b, with an optional trained update: the one seam for LoRA and its kin, quantised bases, merge and export.
-/// </summary>
+/// <summary>y = x Wᵀ + b with an optional trained update. LoRA, quantized bases, merge and export all work through this class.</summary>
 /// <param name="name">Module name without <c>.weight</c>, such as <c>model.layers.0.self_attn.q_proj</c>.</param>
 /// <param name="inputSize">I.</param>
 /// <param name="outputSize">O.</param>
@@ -39,7 +37,7 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
     {
         var shape = input.shape;
         if (shape[^1] != InputSize)
-            throw new ShapeException($"{Name} takes rows of {InputSize} numbers; seen [{string.Join(", ", shape)}].");
+            throw new ShapeException($"{Name} needs rows of {InputSize} numbers, but the input is [{string.Join(", ", shape)}].");
         if (outputs is { Start: 0, Count: var count } && count == OutputSize)
             outputs = null;
         using var scope = NewDisposeScope();
@@ -50,7 +48,7 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
     }
 
     /// <summary>
-    /// Adds the gradients of the trained weights for rows x [N, I] and the gradient g [N, O] of the output, or of some outputs.
+    /// Adds the gradients of the trained weights, for rows x [N, I] and the gradient g [N, O] of the output or of some outputs.
     /// </summary>
     public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
     {
@@ -63,12 +61,12 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
     }
 
     /// <summary>
-    /// The gradient of the input for the output's gradient g [N, O], without autograd: the output itself is not needed, so a layer at the
-    /// end of a recomputed piece is not run again.
+    /// The gradient of the input for the output's gradient g [N, O], without autograd. It does not need the output, so a layer at the end
+    /// of a recomputed chain does not run again.
     /// </summary>
     /// <param name="gradient">g [N, O].</param>
     /// <param name="inputs">Which inputs; null for all.</param>
-    /// <param name="outputs">Which outputs the gradient is of; null for all.</param>
+    /// <param name="outputs">Which outputs the gradient belongs to; null for all.</param>
     /// <returns>[N, I], or the columns of the slice.</returns>
     public Tensor ComputeInputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
     {

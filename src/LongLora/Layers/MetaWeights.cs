@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
-/// <summary>Names and shapes without memory: what a config means, for any size.</summary>
+/// <summary>Names and shapes without memory: what a config describes, for any size.</summary>
 public sealed class MetaWeights : WeightSource
 {
     /// <inheritdoc/>

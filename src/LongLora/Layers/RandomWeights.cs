@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
-/// <summary>A new model: matrices from a normal distribution, scales one, biases zero; the same for the same seed.</summary>
+/// <summary>A new model: matrices from a normal distribution, scales one, biases zero. The same seed gives the same weights.</summary>
 /// <param name="deviation">Standard deviation of the matrices.</param>
 /// <param name="seed">Seed.</param>
 /// <param name="device">Where the model lives; the numbers are drawn on the CPU.</param>

@@ -3,9 +3,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
-/// <summary>
-/// y = w · x / sqrt(mean(x²) + ε) over the last dimension (arXiv 1910.07467), computed in fp32 whatever the type of x.
-/// </summary>
+/// <summary>y = w · x / sqrt(mean(x²) + ε) over the last dimension (arXiv 1910.07467), computed in fp32 for any type of x.</summary>
 /// <param name="weight">w [D].</param>
 /// <param name="epsilon">ε.</param>
 public sealed class RmsNorm(Weight weight, double epsilon) : INormLayer

@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace LongLora.Layers;
 
 /// <summary>
-/// One named tensor of a model or an adapter, in its stored type. Its value may be exchanged (trained weights become views of one flat
-/// buffer; a merge writes a new one), its name may not, and its shape only with the vocabulary.
+/// One named tensor of a model or an adapter, in its stored type. Its value may be replaced (trained weights become views of one flat
+/// buffer; a merge writes a new value). Its name never changes, and its shape changes only with the vocabulary.
 /// </summary>
 /// <param name="name">Its Hugging Face state-dict name, such as <c>model.norm.weight</c>.</param>
 /// <param name="value">The tensor; the weight owns it from now on.</param>
@@ -25,18 +25,19 @@ public sealed class Weight(string name, Tensor value) : IDisposable
     /// <summary>Number of elements.</summary>
     public long ElementCount => Shape.Aggregate(1L, (product, size) => product * size);
 
-    /// <summary>Exchanges the tensor for another of the same shape and disposes the old one.</summary>
+    /// <summary>Replaces the tensor with another one of the same shape and disposes the old one.</summary>
     public void Replace(Tensor replacement)
     {
         if (!replacement.shape.SequenceEqual(Shape))
             throw new Runtime.ShapeException(
-                $"{Name} is [{string.Join(", ", Shape)}]; its new value is [{string.Join(", ", replacement.shape)}]."
+                $"Cannot replace {Name} of shape [{string.Join(", ", Shape)}] with a tensor of shape "
+                    + $"[{string.Join(", ", replacement.shape)}]."
             );
         Value.Dispose();
         Value = replacement.DetachFromDisposeScope();
     }
 
-    /// <summary>Exchanges a table of the vocabulary for one with more rows.</summary>
+    /// <summary>Replaces a table of the vocabulary with one that has more rows.</summary>
     internal void ReplaceRows(Tensor replacement)
     {
         Shape = replacement.shape;
@@ -44,8 +45,8 @@ public sealed class Weight(string name, Tensor value) : IDisposable
     }
 
     /// <summary>
-    /// The tensor that gradients are added to; made on first use unless training has set a view of its own buffer. The caller disposes
-    /// the wrapper.
+    /// The tensor that gradients are added to. It is made on first use, unless training has set a view of its own buffer. The caller
+    /// disposes the wrapper.
     /// </summary>
     public Tensor GetGradient()
     {

@@ -1,6 +1,6 @@
 namespace LongLora.Layers;
 
-/// <summary>What a weight is, as far as its first value goes.</summary>
+/// <summary>What a weight is; this decides its initial value in a new model.</summary>
 public enum WeightRole
 {
     /// <summary>A matrix: normal with the config's standard deviation.</summary>

@@ -2,19 +2,19 @@ using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
-/// <summary>Where the weights of a model that is being built come from.</summary>
+/// <summary>Where a model that is being built gets its weights.</summary>
 public abstract class WeightSource
 {
-    /// <summary>A tensor of that name and shape. <paramref name="role"/> tells a new model how to begin.</summary>
+    /// <summary>The tensor with that name and shape. <paramref name="role"/> decides the initial values of a new model.</summary>
     public abstract Tensor Take(string name, WeightRole role, params long[] shape);
 
-    /// <summary>Lets <paramref name="use"/> read such a tensor once, where it is not kept in this form.</summary>
+    /// <summary>Lets <paramref name="use"/> read a tensor once that is not kept in this form.</summary>
     public virtual void Visit(string name, WeightRole role, Action<Tensor> use, params long[] shape)
     {
         using var value = Take(name, role, shape);
         use(value);
     }
 
-    /// <summary>Called once the model is whole: a source of which something was left over complains.</summary>
+    /// <summary>Called when the model is complete. A source with unused tensors reports an error.</summary>
     public virtual void Finish() { }
 }

@@ -9,33 +9,33 @@ namespace LongLora.Models;
 // B batch, L tokens, N = B L rows, l tokens of a tile, D model size, H heads, h some of them, K head size, F MLP size
 
 /// <summary>
-/// The passes through one decoder block that hold the least. What works on each token alone (norms, projections, MLP) runs tile by tile,
-/// so nothing of size [L, F] exists, nor the norm's output; on long texts the heads run some at a time, so queries, keys, values and
-/// their gradients exist for these alone. The backward pass keeps the block's input and the attention's output, recomputes what is cheap
-/// (norms, projections, the MLP's first half) and never attention, nor the two output projections.
+/// The passes through one decoder block with the least memory. Everything that works on single tokens (norms, projections, MLP) runs tile
+/// by tile, so nothing of size [L, F] exists, and neither does the whole output of a norm. On long texts only some heads run at a time, so
+/// queries, keys, values and their gradients exist only for these. The backward pass uses the block's input and the attention's output. It
+/// recomputes what is cheap (norms, projections, the first half of the MLP) but never attention or the two output projections.
 /// </summary>
 public static class BlockPass
 {
-    // Elements of one activation [l, F], and of q, k, v, their gradients and what the kernels return together: 4 and 64 MiB in fp32 on
-    // the CPU, whose caches like it small; 64 MiB and 1 GiB in bf16 on a GPU, which wants much work at once.
-    private static long TileElements(bool onGpu) => onGpu ? 32 << 20 : 1 << 20;
+    // Elements of one activation [l, F], and of q, k, v, their gradients and the kernels' results together. On the CPU 4 and 64 MiB in
+    // fp32, which suits its caches. On a GPU 64 MiB and 1 GiB in bf16, because a GPU needs much work at once.
+    private static long GetTileElements(bool onGpu) => onGpu ? 32 << 20 : 1 << 20;
 
-    private static long HeadElements(bool onGpu) => onGpu ? 512 << 20 : 16 << 20;
+    private static long GetHeadElements(bool onGpu) => onGpu ? 512 << 20 : 16 << 20;
 
-    // Fewer rows would leave the products of a large model waiting for its weights.
+    // With fewer rows the products of a large model would wait for its weights.
     private const long MinTileRows = 512;
 
-    /// <summary>Rows that are worked on at once where a row has <paramref name="width"/> numbers.</summary>
-    internal static long CountTileRows(long width, bool onGpu) => Math.Max(MinTileRows, TileElements(onGpu) / width);
+    /// <summary>Number of rows in a tile if a row has <paramref name="width"/> numbers.</summary>
+    internal static long CountTileRows(long width, bool onGpu) => Math.Max(MinTileRows, GetTileElements(onGpu) / width);
 
-    /// <summary>Head groups that are worked on at once.</summary>
+    /// <summary>Number of head groups that are computed at once.</summary>
     /// <param name="tokens">N = B L.</param>
     /// <param name="width">H K.</param>
     /// <param name="groups">All head groups of a block.</param>
     /// <param name="onGpu">Whether on a GPU.</param>
     internal static int CountGroupsAtOnce(long tokens, long width, int groups, bool onGpu)
     {
-        var most = HeadElements(onGpu);
+        var most = GetHeadElements(onGpu);
         var passes = (int)Math.Clamp((8 * tokens * width + most - 1) / most, 1, groups);
         return (groups + passes - 1) / passes;
     }
@@ -44,15 +44,15 @@ public static class BlockPass
     /// <param name="block">The block.</param>
     /// <param name="hidden">[B, L, D]; becomes the block's output.</param>
     /// <param name="context">Attention and positions.</param>
-    /// <param name="workspace">Buffers, the same for all blocks.</param>
-    /// <returns>What <see cref="Backward"/> needs beside the block's input; dispose it where it is not wanted.</returns>
+    /// <param name="workspace">Buffers that all blocks share.</param>
+    /// <returns>What <see cref="Backward"/> needs besides the block's input. Dispose it if you do not need it.</returns>
     public static AttentionResult Forward(DecoderBlock block, Tensor hidden, ForwardContext context, Workspace workspace)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var rows = Rows(hidden);
+        var rows = ToRows(hidden);
         var attended = Attend(block, hidden, context, workspace);
-        // In a parallel block the MLP reads what came in.
+        // In a parallel block the MLP reads the block's input.
         var source = block.IsParallel ? workspace.TakeLike("input", rows).copy_(rows) : rows;
         AddOutput(block.AttentionOutput, rows, attended);
         ForEachTile(rows, rows.size(0), block.MlpOutput.InputSize, (start, count) =>
@@ -64,7 +64,7 @@ public static class BlockPass
     }
 
     /// <summary>
-    /// Turns the gradient of the block's output into that of its input, in place, and adds the gradients of trained weights.
+    /// Replaces the gradient of the block's output by that of its input, in place, and adds the gradients of trained weights.
     /// </summary>
     /// <param name="block">The block.</param>
     /// <param name="input">[B, L, D], the block's input.</param>
@@ -83,17 +83,17 @@ public static class BlockPass
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var rows = Rows(gradient);
-        // In a parallel block the attention branch has the gradient that came in, without the MLP's part.
+        var rows = ToRows(gradient);
+        // In a parallel block the attention branch uses the incoming gradient, without the MLP's part.
         var outputGradient = block.IsParallel ? workspace.TakeLike("input", rows).copy_(rows) : rows;
-        MlpBackward(block, input, attended, rows);
-        AttentionBackward(block, input, attended, outputGradient, rows, context, workspace);
+        BackwardMlp(block, input, attended, rows);
+        BackwardAttention(block, input, attended, outputGradient, rows, context, workspace);
     }
 
-    private static void MlpBackward(DecoderBlock block, Tensor input, AttentionResult attended, Tensor gradient)
+    private static void BackwardMlp(DecoderBlock block, Tensor input, AttentionResult attended, Tensor gradient)
     {
         using var scope = NewDisposeScope();
-        var (source, heads) = (Rows(input), HeadRows(attended.Output));
+        var (source, heads) = (ToRows(input), ToHeadRows(attended.Output));
         ForEachTile(source, source.size(0), block.MlpOutput.InputSize, (start, count) =>
         {
             var leaf = source.narrow(0, start, count).detach();
@@ -110,7 +110,7 @@ public static class BlockPass
         });
     }
 
-    private static void AttentionBackward(
+    private static void BackwardAttention(
         DecoderBlock block,
         Tensor input,
         AttentionResult attended,
@@ -121,19 +121,19 @@ public static class BlockPass
     )
     {
         using var scope = NewDisposeScope();
-        block.AttentionOutput.AccumulateGradients(HeadRows(attended.Output), outputGradient);
+        block.AttentionOutput.AccumulateGradients(ToHeadRows(attended.Output), outputGradient);
         var (batch, length) = (input.size(0), input.size(1));
         var normedGradient = workspace.TakeLike("normed gradient", input).zero_();
         ForEachHeadGroup(block, input, (first, count) =>
         {
             var (query, key, value, heads) = Project(block, input, first, count, context, workspace);
-            var gradients = Attention(block, context)
+            var gradients = GetAttention(block, context)
                 .Backward(
-                    HeadGradient(block.AttentionOutput, outputGradient, query, heads, workspace),
+                    ComputeHeadGradient(block.AttentionOutput, outputGradient, query, heads, workspace),
                     query,
                     key,
                     value,
-                    Part(attended, heads),
+                    SelectHeads(attended, heads),
                     context.DocumentLengths,
                     heads,
                     into: (
@@ -154,13 +154,13 @@ public static class BlockPass
                             new(Tokens(gradients.Query), Tokens(gradients.Key), Tokens(gradients.Value), heads),
                             first,
                             count,
-                            Tile(context, start, size)
+                            NarrowPositions(context, start, size)
                         ),
                         Scalars.One
                     );
             });
         });
-        var (inputRows, gradientRows) = (Rows(input), Rows(normedGradient));
+        var (inputRows, gradientRows) = (ToRows(input), ToRows(normedGradient));
         ForEachTile(inputRows, inputRows.size(0), inputRows.size(1), (start, count) =>
         {
             var leaf = inputRows.narrow(0, start, count).detach().requires_grad_(true);
@@ -179,13 +179,13 @@ public static class BlockPass
         ForEachHeadGroup(block, hidden, (first, count) =>
         {
             var (query, key, value, heads) = Project(block, hidden, first, count, context, workspace);
-            all ??= NewResult(query, heads.Total, context.Attention.KeepsLogSumExp(query.device));
-            Attention(block, context).Forward(query, key, value, context.DocumentLengths, heads, into: Part(all.Value, heads));
+            all ??= AllocateResult(query, heads.Total, context.Attention.KeepsLogSumExp(query.device));
+            GetAttention(block, context).Forward(query, key, value, context.DocumentLengths, heads, into: SelectHeads(all.Value, heads));
         });
         return new(all!.Value.Output.MoveToOuterDisposeScope(), all.Value.LogSumExp?.MoveToOuterDisposeScope());
     }
 
-    // Norm and projections of some head groups, tile by tile: the norm's output never exists whole.
+    // Norm and projections of some head groups, tile by tile. The whole output of the norm never exists.
     private static AttentionInputs Project(
         DecoderBlock block,
         Tensor hidden,
@@ -204,7 +204,7 @@ public static class BlockPass
                 block.AttentionNorm.Forward(hidden.narrow(1, start, size)),
                 first,
                 count,
-                Tile(context, start, size)
+                NarrowPositions(context, start, size)
             );
             Tensor Whole(string name, Tensor tile) => workspace.TakeHeads(name, tile, tile.size(1), length).MoveToOuterDisposeScope();
             all ??= new(Whole("query", query), Whole("key", key), Whole("value", value), heads);
@@ -222,12 +222,12 @@ public static class BlockPass
     }
 
     // [B L, D] -> [B, h, L, K]
-    private static Tensor HeadGradient(LinearLayer layer, Tensor outputGradient, Tensor query, HeadSlice heads, Workspace workspace)
+    private static Tensor ComputeHeadGradient(LinearLayer layer, Tensor outputGradient, Tensor query, HeadSlice heads, Workspace workspace)
     {
         using var scope = NewDisposeScope();
         var headSize = query.size(3);
         var result = workspace.TakeHeads("head gradient", query, heads.Count, query.size(2));
-        var rows = HeadRows(result);
+        var rows = ToHeadRows(result);
         ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) =>
             rows.narrow(0, start, count)
                 .copy_(
@@ -240,8 +240,8 @@ public static class BlockPass
         return result.MoveToOuterDisposeScope();
     }
 
-    // To be kept: in the layout in which the projections take and give heads.
-    private static AttentionResult NewResult(Tensor query, long heads, bool withLogSumExp)
+    // This result is kept, in the layout of the projections.
+    private static AttentionResult AllocateResult(Tensor query, long heads, bool withLogSumExp)
     {
         var (batch, length) = (query.size(0), query.size(2));
         return new(
@@ -258,19 +258,19 @@ public static class BlockPass
         );
     }
 
-    private static AttentionResult Part(AttentionResult all, HeadSlice heads) =>
+    private static AttentionResult SelectHeads(AttentionResult all, HeadSlice heads) =>
         new(all.Output.narrow(1, heads.First, heads.Count), all.LogSumExp?.narrow(1, heads.First, heads.Count));
 
-    private static IAttention Attention(DecoderBlock block, ForwardContext context) =>
+    private static IAttention GetAttention(DecoderBlock block, ForwardContext context) =>
         block.Window is { } window ? context.Attention.Within(window) : context.Attention;
 
-    private static ForwardContext Tile(ForwardContext context, long start, long count) =>
+    private static ForwardContext NarrowPositions(ForwardContext context, long start, long count) =>
         count == context.Positions.Length ? context : context with { Positions = context.Positions.Narrow(start, count) };
 
     // rows += output projection of the attention's output
     private static void AddOutput(LinearLayer layer, Tensor rows, AttentionResult attended)
     {
-        var heads = HeadRows(attended.Output);
+        var heads = ToHeadRows(attended.Output);
         ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) =>
             rows.narrow(0, start, count).add_(layer.Forward(heads.narrow(0, start, count)), Scalars.One)
         );
@@ -300,8 +300,8 @@ public static class BlockPass
     private static bool IsOnGpu(Tensor tensor) => tensor.device_type != DeviceType.CPU;
 
     // [B, L, D] -> [B L, D]
-    private static Tensor Rows(Tensor hidden) => hidden.view(-1, hidden.size(2));
+    private static Tensor ToRows(Tensor hidden) => hidden.view(-1, hidden.size(2));
 
     // [B, H, L, K] with the strides of [B, L, H, K] -> [B L, H K]
-    private static Tensor HeadRows(Tensor heads) => heads.transpose(1, 2).reshape(-1, heads.size(1) * heads.size(3));
+    private static Tensor ToHeadRows(Tensor heads) => heads.transpose(1, 2).reshape(-1, heads.size(1) * heads.size(3));
 }

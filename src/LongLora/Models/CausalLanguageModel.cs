@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace LongLora.Models;
 
 /// <summary>
-/// A decoder-only language model as an explicit chain: <see cref="Embedding"/>, <see cref="Blocks"/>, <see cref="FinalNorm"/>,
-/// <see cref="Head"/>. Training walks the chain itself; everything else calls <see cref="Forward"/>.
+/// A decoder-only language model as an explicit chain: <see cref="Embedding"/>, <see cref="Blocks"/>, <see cref="FinalNorm"/>, <see
+/// cref="Head"/>. Training walks the chain itself; everything else calls <see cref="Forward"/>.
 /// </summary>
 public sealed class CausalLanguageModel : IDisposable
 {
@@ -22,13 +22,13 @@ public sealed class CausalLanguageModel : IDisposable
         ComputeType = device.type == TorchSharp.DeviceType.CUDA && HasBf16 ? ScalarType.BFloat16 : ScalarType.Float32;
     }
 
-    // The fused attention of older GPUs takes no bf16, and without it the scores are a matrix [L, L].
+    // The fused attention of older GPUs does not accept bf16. Without it the scores are a matrix [L, L].
     private bool HasBf16 => CudaDriver.GetCapability(Device.index) is not < 8;
 
-    /// <summary>The architecture. Exchanged when positions are rescaled.</summary>
+    /// <summary>The architecture. It is replaced when positions are rescaled.</summary>
     public ModelConfig Config { get; set; }
 
-    /// <summary>Token table.</summary>
+    /// <summary>The token table.</summary>
     public EmbeddingLayer Embedding { get; }
 
     /// <summary>The decoder blocks in order.</summary>
@@ -37,33 +37,32 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>The norm before the head.</summary>
     public INormLayer FinalNorm { get; }
 
-    /// <summary>Hidden state to logits; shares the token table's weight in a tied model.</summary>
+    /// <summary>Maps hidden states to logits. In a tied model it shares the weight of the token table.</summary>
     public LinearLayer Head { get; }
 
     /// <summary>Where the weights live.</summary>
     public Device Device { get; }
 
     /// <summary>
-    /// The type of activations and of the products' operands, to which weights are converted where they are used: fp32 on the CPU, bf16
-    /// on CUDA unless fp32 was asked for or the device is older than Ampere. Norms, RoPE angles and losses are fp32 everywhere.
+    /// The type of activations and of the operands of products; weights are converted to it when they are used. It is fp32 on the CPU. On
+    /// CUDA it is bf16, unless fp32 was requested or the device is older than Ampere. Norms, RoPE angles and losses are always fp32.
     /// </summary>
     public ScalarType ComputeType { get; internal set; }
 
-    /// <summary>All weights in the checkpoint's order; quantised matrices are not among them.</summary>
+    /// <summary>All weights in the checkpoint's order, without quantized matrices.</summary>
     public IReadOnlyList<Weight> Weights => _layers.Weights;
 
-    /// <summary>All linear layers; a tied head is not among them.</summary>
+    /// <summary>All linear layers, without a tied head.</summary>
     public IReadOnlyList<LinearLayer> Linears => _layers.Linears;
 
-    /// <summary>Whether matrices of its decoder blocks are quantised, and therefore frozen.</summary>
+    /// <summary>Whether matrices of its decoder blocks are quantized and therefore frozen.</summary>
     public bool IsQuantized => Linears.Any(l => l.Projection is QuantizedProjection);
 
     /// <summary>All norms.</summary>
     public IReadOnlyList<INormLayer> Norms => _layers.Norms;
 
     /// <summary>
-    /// Chooses what is computed in, for a model on CUDA; the CPU computes in fp32. The choice between fp32 and TF32 is the whole
-    /// process's.
+    /// Sets the precision of a model on CUDA; the CPU always uses fp32. The choice between fp32 and TF32 applies to the whole process.
     /// </summary>
     public void ComputeOnCuda(CudaCompute compute)
     {
@@ -71,16 +70,16 @@ public sealed class CausalLanguageModel : IDisposable
             return;
         if (compute == CudaCompute.Bf16 && !HasBf16)
             throw new ConfigurationException(
-                $"cuda-compute is bf16, which the device {Device} is too old for (compute capability "
-                    + $"{CudaDriver.GetCapability(Device.index)}, 8 is needed); use fp32."
+                $"Cannot use cuda-compute bf16 because the device {Device} has compute capability "
+                    + $"{CudaDriver.GetCapability(Device.index)}, and bf16 needs 8. Use fp32."
             );
         ComputeType = compute == CudaCompute.Bf16 ? ScalarType.BFloat16 : ScalarType.Float32;
         backends.cuda.matmul.allow_tf32 = compute == CudaCompute.Tf32;
     }
 
     /// <summary>
-    /// Hidden states after the final norm: [B, L] ids -> [B, L, D], outside autograd and with the least memory. Training walks the chain
-    /// itself.
+    /// Hidden states after the final norm: [B, L] ids -> [B, L, D], outside autograd and with the least memory. Training does not call
+    /// this; it walks the chain itself.
     /// </summary>
     public Tensor Forward(Tensor ids, ForwardContext context)
     {
@@ -98,8 +97,8 @@ public sealed class CausalLanguageModel : IDisposable
     }
 
     /// <summary>
-    /// Logits for every position: [B, L] ids -> [B, L, V] in fp32. For long texts use chunks of <see cref="Forward"/>'s result and
-    /// <see cref="Head"/>.
+    /// Logits for every position: [B, L] ids -> [B, L, V] in fp32. For long texts, apply <see cref="Head"/> to chunks of <see
+    /// cref="Forward"/>'s result instead.
     /// </summary>
     public Tensor ComputeLogits(Tensor ids, ForwardContext context)
     {
@@ -109,10 +108,10 @@ public sealed class CausalLanguageModel : IDisposable
     }
 
     /// <summary>
-    /// Gives the model more token ids: the new rows of embeddings and head are the mean of the others, as LongLoRA makes that of its
-    /// <c>[PAD]</c>.
+    /// Adds token ids to the model. The new rows of the embeddings and the head are the mean of the others, as in LongLoRA's <c>[PAD]</c>
+    /// token.
     /// </summary>
-    /// <param name="size">The new V, not below the present one. Only before training: weights get new tensors.</param>
+    /// <param name="size">The new V, at least the current one. Call it only before training, because weights get new tensors.</param>
     public void ResizeVocabulary(int size)
     {
         var added = size - Config.VocabularySize;
@@ -146,7 +145,8 @@ public sealed class CausalLanguageModel : IDisposable
     {
         if (ids.dim() != 2 || ids.size(1) != context.Positions.Length)
             throw new ShapeException(
-                $"The model takes ids [B, L] with rotary tables for L positions; seen [{string.Join(", ", ids.shape)}] and "
+                $"The model needs ids [B, L] and rotary tables for L positions, but the ids are [{string.Join(", ", ids.shape)}] "
+                    + $"and the tables have "
                     + $"{context.Positions.Length}."
             );
     }

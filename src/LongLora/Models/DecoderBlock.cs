@@ -4,13 +4,14 @@ using static TorchSharp.torch;
 namespace LongLora.Models;
 
 /// <summary>
-/// One decoder block: norm, heads, attention, output projection; norm, activation, output projection. It is given in these pieces so that a
-/// pass can hold some heads, or some tokens, at a time; a family writes down the pieces, and <see cref="BlockPass"/> walks them.
+/// One decoder block: norm, heads, attention, output projection; norm, activation, output projection. It is divided into these parts so
+/// that a pass can process some heads or some tokens at a time. A family defines the parts, and <see cref="BlockPass"/> walks them.
 /// </summary>
 public abstract class DecoderBlock
 {
     /// <summary>
-    /// Whether both branches read the block's input (GPT-NeoX); otherwise the second reads the sum of input and first branch.
+    /// Whether both branches read the block's input (GPT-NeoX). Otherwise the second branch reads the sum of the input and the first
+    /// branch.
     /// </summary>
     public virtual bool IsParallel => false;
 
@@ -26,33 +27,35 @@ public abstract class DecoderBlock
     /// <summary>[.., F] -> [.., D], after the activation.</summary>
     public abstract LinearLayer MlpOutput { get; init; }
 
-    /// <summary>Into how many groups the heads can be divided that need nothing of each other: usually the key-value heads.</summary>
+    /// <summary>
+    /// The number of groups into which the heads can be divided so that groups are independent; usually the key-value heads.
+    /// </summary>
     public abstract int HeadGroups { get; }
 
     /// <summary>How many tokens a position looks at, itself included; null for all.</summary>
     public virtual int? Window => null;
 
-    /// <summary>The linear layers of the attention branch: what LoRA goes on by default.</summary>
+    /// <summary>The linear layers of the attention branch. LoRA is applied to these by default.</summary>
     public abstract IReadOnlyList<LinearLayer> AttentionLayers { get; }
 
-    /// <summary>Layers that <see cref="ProjectBackward"/> runs again for what lies behind them, such as a norm over heads.</summary>
+    /// <summary>Layers that <see cref="ProjectBackward"/> runs again because something follows them, such as a norm over heads.</summary>
     public virtual IReadOnlyList<LinearLayer> RunAgain => [];
 
     /// <summary>
-    /// In how many products <see cref="Project"/> takes the outputs of an attention layer: 3 where one layer gives queries, keys and
-    /// values one after the other.
+    /// The number of products in which <see cref="Project"/> computes the outputs of an attention layer: 3 if one layer gives queries, keys
+    /// and values one after the other.
     /// </summary>
     internal virtual int CountSlices(LinearLayer layer) => 1;
 
-    /// <summary>Queries, keys and values, positions applied, of some head groups. Differentiable.</summary>
-    /// <param name="input">[B, L, D], normalised.</param>
+    /// <summary>Queries, keys and values of some head groups, with positions applied. Differentiable.</summary>
+    /// <param name="input">[B, L, D], normalized.</param>
     /// <param name="firstGroup">First head group.</param>
     /// <param name="groupCount">Number of head groups.</param>
     /// <param name="context">Positions.</param>
     public abstract AttentionInputs Project(Tensor input, int firstGroup, int groupCount, ForwardContext context);
 
-    /// <summary>The gradient of what <see cref="Project"/> was given; adds the gradients of the weights that it used.</summary>
-    /// <remarks>The default runs Project again under autograd; a family that knows better does without.</remarks>
+    /// <summary>The gradient of the input of <see cref="Project"/>. It also adds the gradients of the weights used.</summary>
+    /// <remarks>The default runs Project again under autograd. A family can override it with something faster.</remarks>
     /// <param name="input">[B, L, D], as given to Project.</param>
     /// <param name="gradients">Gradients of what Project returned.</param>
     /// <param name="firstGroup">As given to Project.</param>
@@ -69,6 +72,6 @@ public abstract class DecoderBlock
         return leaf.grad!.MoveToOuterDisposeScope();
     }
 
-    /// <summary>The MLP up to its output projection; each token alone. Differentiable. [.., D] normalised -> [.., F].</summary>
+    /// <summary>The MLP up to its output projection, for each token independently. Differentiable. [.., D] normalized -> [.., F].</summary>
     public abstract Tensor Activate(Tensor input);
 }

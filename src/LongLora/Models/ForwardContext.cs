@@ -3,12 +3,12 @@ using LongLora.Positions;
 
 namespace LongLora.Models;
 
-/// <summary>
-/// What a forward pass needs beside tokens and weights. Training and evaluation differ in this argument and in nothing else.
-/// </summary>
-/// <param name="Attention">Who looks at whom.</param>
+/// <summary>What a forward pass needs besides tokens and weights. Training and evaluation differ only in this argument.</summary>
+/// <param name="Attention">Which tokens look at which.</param>
 /// <param name="Positions">Rotary tables for exactly the length of the text.</param>
-/// <param name="DocumentLengths">Document lengths in each row where documents may not see each other; null for one document a row.</param>
+/// <param name="DocumentLengths">
+/// Lengths of the documents in each row if documents must not see each other; null if each row is one document.
+/// </param>
 public sealed record ForwardContext(
     IAttention Attention,
     RotaryEmbedding Positions,

@@ -7,24 +7,26 @@ using static TorchSharp.torch;
 
 namespace LongLora.Models;
 
-/// <summary>Makes a model from a checkpoint, from a config alone, or new. The one switch over model families.</summary>
+/// <summary>
+/// Makes a model from a checkpoint, from a config alone, or with new weights. Only this class chooses between model families.
+/// </summary>
 public static class ModelLoader
 {
-    /// <summary>The families that can be built, by <c>model_type</c>.</summary>
+    /// <summary>The supported families, by <c>model_type</c>.</summary>
     public static IReadOnlyList<string> Families { get; } = ["llama", "mistral", "qwen2", "qwen3", "phi3", "gpt_neox"];
 
     /// <summary>
-    /// The model that <paramref name="config"/> describes with the weights of <paramref name="source"/>. On the CPU its weights are the
-    /// mapped files: loading takes no memory, and the model, which now owns the source, reads them as they are used.
+    /// The model that <paramref name="config"/> describes, with the weights of <paramref name="source"/>. On the CPU the weights are the
+    /// mapped files, so loading takes no memory. The model owns the source and reads the weights when they are used.
     /// </summary>
     /// <param name="config">The architecture.</param>
     /// <param name="source">The weights.</param>
     /// <param name="device">Where the model lives; null for the CPU.</param>
     /// <param name="quantization">
-    /// Form of the decoder blocks' matrices: they are quantised one at a time, and the model in full precision never exists. A checkpoint
-    /// that is stored in few bits is taken as it is.
+    /// Format of the decoder blocks' matrices. They are quantized one at a time, so the model in full precision never exists. A quantized
+    /// checkpoint is used as it is.
     /// </param>
-    /// <exception cref="CheckpointException">A tensor is missing, superfluous, of the wrong shape, or not finite.</exception>
+    /// <exception cref="CheckpointException">A tensor is missing, unexpected, of the wrong shape, or not finite.</exception>
     public static CausalLanguageModel Load(
         ModelConfig config,
         ITensorSource source,
@@ -34,25 +36,25 @@ public static class ModelLoader
     {
         LibTorch.EnsureLoaded();
         device ??= CPU;
-        var family = Family(config);
+        var family = FindFamily(config);
         bool IsIgnored(string name) => family.IsIgnored(name) || (config.TiedEmbeddings && name == family.Head + ".weight");
         return Build(
             config,
             new CheckpointWeights(source, device, IsIgnored),
             device,
             source,
-            new ProjectionQuantizer(quantization, device, MainType(source))
+            new ProjectionQuantizer(quantization, device, FindMainType(source))
         );
     }
 
-    /// <summary>The names and shapes that a config means, without memory.</summary>
+    /// <summary>The names and shapes that a config describes, without memory.</summary>
     public static CausalLanguageModel Describe(ModelConfig config) => Build(config, new MetaWeights(), META, null, null);
 
     /// <summary>A new model with random weights.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="seed">The same seed gives the same weights.</param>
-    /// <param name="device">Where it lives; null for the CPU.</param>
-    /// <param name="quantization">Form of the decoder blocks' matrices.</param>
+    /// <param name="device">Where the model lives; null for the CPU.</param>
+    /// <param name="quantization">Format of the decoder blocks' matrices.</param>
     /// <param name="type">Type of the weights.</param>
     public static CausalLanguageModel Create(
         ModelConfig config,
@@ -73,15 +75,15 @@ public static class ModelLoader
         );
     }
 
-    // The type of the embeddings, the largest tensor that is never quantised.
-    private static ScalarType MainType(ITensorSource source) =>
+    // The type of the embeddings, the largest tensor that is never quantized.
+    private static ScalarType FindMainType(ITensorSource source) =>
         source
             .Tensors.Values.Where(t => t.Type is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64)
             .MaxBy(t => t.ElementCount)
             ?.Type
         ?? ScalarType.BFloat16;
 
-    private static ModelFamily Family(ModelConfig config) =>
+    private static ModelFamily FindFamily(ModelConfig config) =>
         config.ModelType switch
         {
             "llama" => Llama.Family,
@@ -91,7 +93,7 @@ public static class ModelLoader
             "phi3" => Phi3.Family,
             "gpt_neox" => GptNeoX.Family,
             _ => throw new CheckpointException(
-                $"Models of type '{config.ModelType}' are not supported; the supported types are {string.Join(", ", Families)}."
+                $"Models of type '{config.ModelType}' are not supported. The supported types are {string.Join(", ", Families)}."
             ),
         };
 
@@ -106,7 +108,7 @@ public static class ModelLoader
         var layers = new LayerBuilder(source, projections);
         try
         {
-            var parts = Family(config).Build(config, layers);
+            var parts = FindFamily(config).Build(config, layers);
             source.Finish();
             return new CausalLanguageModel(config, layers, parts, device, files);
         }

@@ -6,22 +6,22 @@ namespace LongLora.Models;
 // B batch, L tokens, H heads, K head size
 
 /// <summary>
-/// The large buffers that the passes through a model's blocks use one after the other, each mapped once: a walk over the blocks that took
-/// them from the allocator anew would page-fault its whole memory many times over, or break the heap into pieces.
+/// Large buffers that the passes through a model's blocks share, each mapped once. If each block took new buffers from the allocator, a
+/// walk over the blocks would page-fault its whole memory many times, or fragment the heap.
 /// </summary>
 public sealed class Workspace : IDisposable
 {
     private readonly Dictionary<string, Tensor> _buffers = [];
 
-    /// <summary>A buffer for heads, its content whatever was there: [B, H, L, K] with the strides of [B, L, H, K].</summary>
-    /// <param name="name">What it is for; a later call of the same name gives the same memory.</param>
+    /// <summary>An uninitialized buffer for heads: [B, H, L, K] with the strides of [B, L, H, K].</summary>
+    /// <param name="name">The purpose; a later call with the same name returns the same memory.</param>
     /// <param name="like">[B, H', L', K], for batch, head size, type and device.</param>
     /// <param name="heads">H.</param>
     /// <param name="length">L.</param>
     internal Tensor TakeHeads(string name, Tensor like, long heads, long length) =>
         Take(name, like, like.size(0) * length * heads * like.size(3)).view(like.size(0), length, heads, like.size(3)).transpose(1, 2);
 
-    /// <summary>A buffer of the shape of another tensor, its content whatever was there.</summary>
+    /// <summary>An uninitialized buffer with the shape of another tensor.</summary>
     internal Tensor TakeLike(string name, Tensor like) => Take(name, like, like.numel()).view(like.shape);
 
     private Tensor Take(string name, Tensor like, long count)

@@ -1,6 +1,6 @@
 namespace LongLora.Positions;
 
-/// <summary>The angle that each pair of dimensions turns by from one token to the next, and a factor on cosine and sine.</summary>
-/// <param name="Inverse">[R / 2] radians a token.</param>
+/// <summary>The angle by which each pair of dimensions rotates from one token to the next, and a factor on cosine and sine.</summary>
+/// <param name="Inverse">[R / 2] radians per token.</param>
 /// <param name="AttentionFactor">Multiplies cosine and sine; 1 except for YaRN and LongRoPE.</param>
 public sealed record RopeFrequencies(double[] Inverse, double AttentionFactor);

@@ -4,23 +4,23 @@ using static TorchSharp.torch;
 
 namespace LongLora.Positions;
 
-// L tokens, H heads, K head size, R <= K numbers of a head that turn
+// L tokens, H heads, K head size, R <= K rotated numbers of a head
 
 /// <summary>
-/// Cosines and sines of the rotary position embedding (RoFormer, arXiv 2104.09864; Llama's layout, in which dimension i is paired with
-/// i + R/2; dimensions from R on stay as they are) for one run of positions. Angles are computed in double precision: at position
-/// 1,000,000 single precision is off by 0.03 rad.
+/// Cosines and sines of the rotary position embedding (RoFormer, arXiv 2104.09864) for a sequence of positions. The layout is Llama's:
+/// dimension i is paired with i + R/2, and dimensions from R on are not rotated. Angles are computed in double precision, because single
+/// precision is off by 0.03 rad at position 1,000,000.
 /// </summary>
 public sealed class RotaryEmbedding : IDisposable
 {
     private readonly Tensor _cos,
         _sin;
 
-    // (cos, cos) and (-sin, sin), so that few calls turn a few heads; null where calls do not matter.
+    // (cos, cos) and (-sin, sin), to rotate a few heads with few calls; null if the number of calls does not matter.
     private Tensor? _bothCos,
         _bothSin;
 
-    /// <summary>Turns nothing: for who applies positions later. It has no length.</summary>
+    /// <summary>Rotates nothing, for callers that apply positions later. It has no length.</summary>
     internal static RotaryEmbedding None { get; } = new(null!, null!);
 
     private RotaryEmbedding(Tensor cos, Tensor sin) => (_cos, _sin) = (cos, sin);
@@ -31,14 +31,14 @@ public sealed class RotaryEmbedding : IDisposable
     /// <summary>Tables for the positions 0 to <paramref name="length"/> - 1.</summary>
     /// <param name="config">Rotary size, base and scaling.</param>
     /// <param name="length">Number of positions.</param>
-    /// <param name="device">Where the tables live; they are fp32 everywhere.</param>
+    /// <param name="device">Where the tables live. They are always fp32.</param>
     /// <param name="textLength">
-    /// Length of the text, on which dynamic and longrope scaling depend; null for <paramref name="length"/>.
+    /// Length of the text, which dynamic and longrope scaling depend on; null for <paramref name="length"/>.
     /// </param>
     public static RotaryEmbedding Create(ModelConfig config, int length, Device? device = null, int? textLength = null)
     {
         if (length < 1)
-            throw new ShapeException($"Positions for {length} tokens were asked for; at least one is needed.");
+            throw new ShapeException($"Cannot make positions for {length} tokens. At least one token is needed.");
         var (inverse, factor) = RopeScaling.ComputeFrequencies(config, textLength ?? length);
         using var scope = NewDisposeScope();
         var half = inverse.Length;
@@ -48,9 +48,9 @@ public sealed class RotaryEmbedding : IDisposable
         return new(cos.to(device ?? CPU).DetachFromDisposeScope(), sin.to(device ?? CPU).DetachFromDisposeScope());
     }
 
-    /// <summary>Tables for any positions, with frequencies that were found before; the caller disposes them.</summary>
-    /// <param name="frequencies">Those of the model.</param>
-    /// <param name="positions">Positions from 0 on; angles are exact to 1e-7 up to a thousand million.</param>
+    /// <summary>Tables for any positions, with frequencies that are already known. The caller disposes them.</summary>
+    /// <param name="frequencies">The frequencies of the model.</param>
+    /// <param name="positions">Positions from 0 on. Angles are exact to 1e-7 up to position one billion.</param>
     /// <param name="device">Where the tables live.</param>
     internal static RotaryEmbedding At(RopeFrequencies frequencies, ReadOnlySpan<long> positions, Device device)
     {
@@ -69,14 +69,14 @@ public sealed class RotaryEmbedding : IDisposable
         );
     }
 
-    /// <summary>The tables of some of the positions; views, which live as long as the dispose scope around them.</summary>
+    /// <summary>The tables for some of the positions, as views that live as long as the surrounding dispose scope.</summary>
     /// <param name="start">First position.</param>
     /// <param name="count">Number of positions.</param>
     public RotaryEmbedding Narrow(long start, long count) => new(_cos.narrow(-3, start, count), _sin.narrow(-3, start, count));
 
     /// <summary>
-    /// The same tables, laid out so that heads outside autograd are turned in few calls: for single tokens, where calls are what takes
-    /// the time. The new tensors live as long as the dispose scope around them.
+    /// The same tables in a layout that rotates heads outside autograd with few calls. Use it for single tokens, where the calls take most
+    /// of the time. The new tensors live as long as the surrounding dispose scope.
     /// </summary>
     internal RotaryEmbedding ForFewTokens(ScalarType type)
     {
@@ -85,7 +85,8 @@ public sealed class RotaryEmbedding : IDisposable
     }
 
     /// <summary>
-    /// The tables of any positions in any order, such as those of documents that each begin at 0; copies, which the caller disposes.
+    /// The tables for any positions in any order, such as those of documents that each start at 0. They are copies, which the caller
+    /// disposes.
     /// </summary>
     /// <param name="positions">[L] or [B, L], each below <see cref="Length"/>.</param>
     public RotaryEmbedding At(Tensor positions)
@@ -97,13 +98,13 @@ public sealed class RotaryEmbedding : IDisposable
     }
 
     /// <summary>
-    /// One run of positions behind another: position i of the second is i + <see cref="Length"/> of the first here; copies, which the
+    /// Two tables one after the other: position i of the second becomes i + <see cref="Length"/> of the first. They are copies, which the
     /// caller disposes.
     /// </summary>
     public static RotaryEmbedding Join(RotaryEmbedding first, RotaryEmbedding second) =>
         new(cat([first._cos, second._cos], -3), cat([first._sin, second._sin], -3));
 
-    /// <summary>The tables of one position for each row of a batch: [B, 1, H, K] heads are turned each by its own.</summary>
+    /// <summary>The tables for one position per row of a batch, so that [B, 1, H, K] heads are rotated each by its own position.</summary>
     /// <param name="positions">B positions.</param>
     public RotaryEmbedding ForRows(IReadOnlyList<int> positions)
     {
@@ -112,7 +113,7 @@ public sealed class RotaryEmbedding : IDisposable
         return new(Pick(_cos), Pick(_sin));
     }
 
-    /// <summary>Turns each head by the angle of its position: (a, b) becomes (a cos - b sin, b cos + a sin).</summary>
+    /// <summary>Rotates each head by the angle of its position: (a, b) becomes (a cos - b sin, b cos + a sin).</summary>
     /// <param name="heads">[B, L, H, K] of any floating-point type.</param>
     /// <returns>[B, L, H, K] of the same type, contiguous.</returns>
     public Tensor Rotate(Tensor heads)
@@ -121,25 +122,25 @@ public sealed class RotaryEmbedding : IDisposable
             return heads.contiguous();
         using var scope = NewDisposeScope();
         if (_bothCos is not null && heads.size(3) == _bothCos.size(-1))
-            // the same bits: -x sin is exact
+            // Same bits: -x sin is exact.
             return (heads * _bothCos).add_(heads.roll(_cos.size(-1), -1).mul_(_bothSin!), Scalars.One).MoveToOuterDisposeScope();
-        var (a, b, rest, cos, sin) = Parts(heads);
+        var (a, b, rest, cos, sin) = Split(heads);
         return cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin, Scalars.One), .. rest], 3).MoveToOuterDisposeScope();
     }
 
     /// <summary>
-    /// The gradient of what <see cref="Rotate"/> was given, for the gradient of what it returned: turned back by the same angles.
+    /// The gradient of the input of <see cref="Rotate"/> for the gradient of its output: rotates back by the same angles.
     /// </summary>
     /// <param name="gradient">[B, L, H, K].</param>
     /// <returns>[B, L, H, K], contiguous.</returns>
     public Tensor RotateBack(Tensor gradient)
     {
         using var scope = NewDisposeScope();
-        var (a, b, rest, cos, sin) = Parts(gradient);
+        var (a, b, rest, cos, sin) = Split(gradient);
         return cat([(a * cos).add_(b * sin, Scalars.One), (b * cos).sub_(a * sin), .. rest], 3).MoveToOuterDisposeScope();
     }
 
-    private (Tensor A, Tensor B, Tensor[] Still, Tensor Cos, Tensor Sin) Parts(Tensor heads)
+    private (Tensor A, Tensor B, Tensor[] Still, Tensor Cos, Tensor Sin) Split(Tensor heads)
     {
         long half = _cos.size(-1),
             size = heads.size(3);
@@ -147,7 +148,7 @@ public sealed class RotaryEmbedding : IDisposable
         return (heads.narrow(3, 0, half), heads.narrow(3, half, half), rest, _cos.In(heads.dtype), _sin.In(heads.dtype));
     }
 
-    // Straight into the tensors: for a million positions managed arrays would take as much again.
+    // Fills the tensors directly: for a million positions managed arrays would take as much memory again.
     private static unsafe void Fill(Tensor cos, Tensor sin, double[] inverse, double factor, int length)
     {
         nint cosAt = NativeTensor.GetPointer(cos),

@@ -3,20 +3,20 @@ using System.Runtime.Intrinsics.X86;
 
 namespace LongLora.Quantization;
 
-/// <summary>Weights out of 8-bit codes on the CPU: code · scale of the row, in fp32.</summary>
+/// <summary>Dequantizes 8-bit codes on the CPU: code · scale of the row, in fp32.</summary>
 internal static unsafe class Int8Kernel
 {
-    // Below this one core is faster than waking a second.
+    // For smaller work one core is faster than starting a second one.
     private const long ElementsPerTask = 128 << 10;
 
     /// <summary>Writes a rectangle of a matrix, row by row without gaps, on all cores.</summary>
     /// <param name="codes">[O, I] signed bytes.</param>
-    /// <param name="scales">One number a row of the rectangle.</param>
+    /// <param name="scales">One number per row of the rectangle.</param>
     /// <param name="width">I.</param>
     /// <param name="rows">First row and number of rows.</param>
     /// <param name="columns">First column and number of columns.</param>
     /// <param name="output">rows x columns numbers.</param>
-    /// <param name="wide">Whether vector instructions are used; they give the same bits.</param>
+    /// <param name="wide">Whether to use vector instructions, which give the same bits.</param>
     public static void Dequantize(
         nint codes,
         nint scales,

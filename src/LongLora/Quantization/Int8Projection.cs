@@ -7,9 +7,9 @@ using static TorchSharp.torch;
 namespace LongLora.Quantization;
 
 /// <summary>
-/// A matrix in 8 bits, one scale a row: w = code · m / 127 with m the row's largest magnitude. Stored as bitsandbytes stores it
-/// (LLM.int8, arXiv 2208.07339): <c>weight</c> I8 [O, I], <c>SCB</c> F32 [O] with m, and <c>weight_format</c> 0. Activations are never
-/// quantised here.
+/// A matrix in 8 bits with one scale per row: w = code · m / 127, where m is the row's largest magnitude. The file format is that of
+/// bitsandbytes (LLM.int8, arXiv 2208.07339): <c>weight</c> I8 [O, I], <c>SCB</c> F32 [O] with m, and <c>weight_format</c> 0. Activations
+/// are never quantized here.
 /// </summary>
 public sealed class Int8Projection : QuantizedProjection
 {
@@ -24,20 +24,20 @@ public sealed class Int8Projection : QuantizedProjection
         : base(codes.size(0), codes.size(1), codes.device, originalType, bias) =>
         (_codes, _magnitudes) = (codes.DetachFromDisposeScope(), magnitudes.DetachFromDisposeScope());
 
-    /// <summary>Quantises a matrix, some rows at a time.</summary>
-    /// <param name="weight">W [O, I] of any floating type; neither kept nor disposed.</param>
+    /// <summary>Quantizes a matrix, some rows at a time.</summary>
+    /// <param name="weight">W [O, I] of any floating-point type. It is neither kept nor disposed.</param>
     /// <param name="bias">b [O], or null.</param>
     /// <param name="device">Where the result lives; null for the device of the matrix.</param>
     public static Int8Projection Quantize(Tensor weight, Weight? bias = null, Device? device = null)
     {
         Nf4Projection.RequireMatrix(weight);
-        const long elementsPerPiece = 4 << 20;
+        const long elementsPerChunk = 4 << 20;
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         device ??= weight.device;
         var codes = empty([.. weight.shape], ScalarType.Int8, device);
         var magnitudes = empty([weight.size(0)], ScalarType.Float32, device);
-        var step = Math.Max(1, elementsPerPiece / Math.Max(1, weight.size(1)));
+        var step = Math.Max(1, elementsPerChunk / Math.Max(1, weight.size(1)));
         for (long start = 0; start < weight.size(0); start += step)
         {
             using var inner = NewDisposeScope();
@@ -45,7 +45,7 @@ public sealed class Int8Projection : QuantizedProjection
             var piece = weight.narrow(0, start, count).to(ScalarType.Float32);
             var largest = piece.abs().amax([1], keepdim: true);
             magnitudes.narrow(0, start, count).copy_(largest.squeeze(1));
-            // A row of zeros has no scale; its codes are zero whatever it is.
+            // A row of zeros has no scale; its codes are zero in any case.
             codes
                 .narrow(0, start, count)
                 .copy_(piece.mul(Scalars.Of(Largest)).div_(largest.masked_fill(largest.eq(Scalars.Zero), Scalars.One)).round_());
@@ -74,7 +74,7 @@ public sealed class Int8Projection : QuantizedProjection
             using var value = files.TakeStored(format.Name, ScalarType.Byte, [.. format.Shape]).cpu();
             if (value.numel() != 1 || value.item<byte>() != 0)
                 throw new CheckpointException(
-                    $"{format.File}: '{format.Name}' is not 0; only rows in their order are supported. Save the model with a newer "
+                    $"{format.File}: '{format.Name}' is not 0, but only unpermuted rows are supported. Save the model with a newer "
                         + $"bitsandbytes."
                 );
         }

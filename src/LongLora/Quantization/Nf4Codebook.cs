@@ -3,13 +3,15 @@ using static TorchSharp.torch;
 
 namespace LongLora.Quantization;
 
-/// <summary>The two published tables of NF4 with double quantisation: 16 values for weights, 256 for the scales of their blocks.</summary>
+/// <summary>
+/// The two published tables of NF4 with double quantization: 16 values for weights and 256 for the scales of their blocks.
+/// </summary>
 internal static class Nf4Codebook
 {
     /// <summary>Weights that share a scale (QLoRA, section 3).</summary>
     public const int BlockSize = 64;
 
-    /// <summary>Scales that share a scale of their own.</summary>
+    /// <summary>Scales that share a nested scale.</summary>
     public const int NestedBlockSize = 256;
 
     /// <summary>The code of zero.</summary>
@@ -35,7 +37,7 @@ internal static class Nf4Codebook
         1.0f,
     ];
 
-    // Halfway between neighbours, in the digits of bitsandbytes' decision tree: the first is a tie that a computed mean would round the
+    // Halfway between neighbors, in the digits of bitsandbytes' decision tree: the first one is a tie that a computed mean would round the
     // other way.
     private static readonly float[] s_thresholds =
     [
@@ -65,12 +67,14 @@ internal static class Nf4Codebook
     public static ReadOnlySpan<float> Thresholds => s_thresholds;
 
     /// <summary>
-    /// The dynamic 8-bit type (arXiv 1511.04561) of the scales: for each of seven powers of ten, means of 1, 2, 4, ..., 64 equal parts of
-    /// [0.1, 1], both signs, and 0 and 1. Ascending.
+    /// The dynamic 8-bit type (arXiv 1511.04561) of the scales. It contains, for each of seven powers of ten, the means of 1, 2, 4, ..., 64
+    /// equal parts of [0.1, 1] with both signs, and 0 and 1, in ascending order.
     /// </summary>
     public static float[] ScaleValues => s_scaleValues.Value;
 
-    /// <summary>The index of the value nearest to <paramref name="x"/> in an ascending table; of two equally near the lower.</summary>
+    /// <summary>
+    /// The index of the value nearest to <paramref name="x"/> in an ascending table; the lower one of two that are equally near.
+    /// </summary>
     public static int FindNearest(float[] table, float x)
     {
         var above = Array.BinarySearch(table, x);
@@ -82,7 +86,7 @@ internal static class Nf4Codebook
         return above == table.Length || x - table[above - 1] <= table[above] - x ? above - 1 : above;
     }
 
-    // Through libtorch's own linspace and in fp32 throughout: bitsandbytes makes its table this way, so the bits are the same.
+    // Uses libtorch's own linspace, in fp32 throughout, because bitsandbytes makes its table this way. So the bits are the same.
     private static float[] MakeScaleValues()
     {
         LibTorch.EnsureLoaded();

@@ -9,20 +9,19 @@ using static TorchSharp.torch;
 
 namespace LongLora.Quantization;
 
-/// <summary>What the tensor <c>weight.quant_state.bitsandbytes__nf4</c> says, as JSON in bytes.</summary>
-/// <param name="BlockSize">Weights a scale.</param>
-/// <param name="OriginalType">Type before quantisation.</param>
+/// <summary>The content of the tensor <c>weight.quant_state.bitsandbytes__nf4</c>, which is JSON in bytes.</summary>
+/// <param name="BlockSize">Weights per scale.</param>
+/// <param name="OriginalType">Type before quantization.</param>
 /// <param name="Outputs">O.</param>
 /// <param name="Inputs">I.</param>
-/// <param name="NestedBlockSize">Scales a nested scale; null without double quantisation.</param>
+/// <param name="NestedBlockSize">Scales per nested scale; null without double quantization.</param>
 /// <param name="Offset">Added to every scale.</param>
 internal sealed record Nf4State(int BlockSize, ScalarType OriginalType, long Outputs, long Inputs, int? NestedBlockSize, float Offset);
 
 /// <summary>
-/// 4-bit matrices as bitsandbytes stores them in Hugging Face checkpoints: <c>weight</c> U8 [ceil(n / 2), 1], <c>weight.absmax</c> U8
-/// (F32 without double quantisation), <c>weight.quant_map</c> F32 [16], <c>weight.nested_absmax</c> F32, <c>weight.nested_quant_map</c>
-/// F32 [256], and
-/// <c>weight.quant_state.bitsandbytes__nf4</c>.
+/// 4-bit matrices as bitsandbytes stores them in Hugging Face checkpoints: <c>weight</c> U8 [ceil(n / 2), 1], <c>weight.absmax</c> U8 (F32
+/// without double quantization), <c>weight.quant_map</c> F32 [16], <c>weight.nested_absmax</c> F32, <c>weight.nested_quant_map</c> F32
+/// [256], and <c>weight.quant_state.bitsandbytes__nf4</c>.
 /// </summary>
 internal static class Nf4Format
 {
@@ -43,7 +42,7 @@ internal static class Nf4Format
         (ScalarType.Float64, "float64"),
     ];
 
-    /// <summary>Reads a matrix; on the CPU its codes stay in the mapped file.</summary>
+    /// <summary>Reads a matrix. On the CPU its codes stay in the mapped file.</summary>
     public static Nf4Projection Read(CheckpointWeights files, string weight, long outputs, long inputs, Weight? bias)
     {
         using var scope = NewDisposeScope();
@@ -51,7 +50,7 @@ internal static class Nf4Format
         var state = ReadState(files, info);
         if (state.Outputs != outputs || state.Inputs != inputs)
             throw new CheckpointException(
-                $"{info.File}: '{weight}' holds [{state.Outputs}, {state.Inputs}], but config.json asks for [{outputs}, {inputs}]."
+                $"{info.File}: '{weight}' is [{state.Outputs}, {state.Inputs}], but config.json requires [{outputs}, {inputs}]."
             );
         var count = outputs * inputs;
         var blocks = (count + state.BlockSize - 1) / state.BlockSize;
@@ -66,7 +65,7 @@ internal static class Nf4Format
                 inputs,
                 state.OriginalType,
                 bias,
-                Shared(values, Nf4Codebook.Values),
+                Share(values, Nf4Codebook.Values),
                 blockSize: state.BlockSize
             );
         var scaleValues = Take(NestedValues, ScalarType.Float32, 256).cpu().data<float>().ToArray();
@@ -81,8 +80,8 @@ internal static class Nf4Format
             inputs,
             state.OriginalType,
             bias,
-            Shared(values, Nf4Codebook.Values),
-            Shared(scaleValues, Nf4Codebook.ScaleValues),
+            Share(values, Nf4Codebook.Values),
+            Share(scaleValues, Nf4Codebook.ScaleValues),
             state.BlockSize,
             group
         );
@@ -91,7 +90,7 @@ internal static class Nf4Format
     public static TensorToWrite MakeTable(string name, float[] values) =>
         new(name, ScalarType.Float32, [values.Length], () => tensor(values));
 
-    /// <summary>The state in the bytes that Python's <c>json.dumps</c> makes of it.</summary>
+    /// <summary>The state in the bytes that Python's <c>json.dumps</c> writes.</summary>
     public static TensorToWrite MakeState(string name, Nf4State state)
     {
         var nested = state.NestedBlockSize is { } size
@@ -109,16 +108,17 @@ internal static class Nf4Format
         return new(name, ScalarType.Byte, [bytes.Length], () => tensor(bytes));
     }
 
-    /// <summary>PyTorch's name of a floating type.</summary>
+    /// <summary>PyTorch's name of a floating-point type.</summary>
     public static string GetName(ScalarType type) =>
-        Array.Find(s_types, t => t.Type == type).Name ?? throw new ShapeException($"{type} is not among the types that are quantised.");
+        Array.Find(s_types, t => t.Type == type).Name ?? throw new ShapeException($"Cannot quantize weights of type {type}.");
 
     private static Nf4State ReadState(CheckpointWeights files, TensorInfo info)
     {
         if (info.Type != ScalarType.Byte || info.Shape.Count != 1 || info.ElementCount > LongestState)
             throw new CheckpointException(
-                $"{info.File}: '{info.Name}' is {info.Type} [{string.Join(", ", info.Shape)}]; a text of at most {LongestState} bytes "
-                    + $"is needed."
+                $"{info.File}: '{info.Name}' is {info.Type} [{string.Join(", ", info.Shape)}], but it must be a text of at most "
+                    + $"{LongestState} bytes "
+                    + $"in U8."
             );
         using var bytes = files.TakeStored(info.Name, ScalarType.Byte, [.. info.Shape]).cpu();
         try
@@ -148,10 +148,10 @@ internal static class Nf4Format
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or FormatException)
         {
-            throw new CheckpointException($"{info.File}: '{info.Name}' is not understood: {e.Message}.", e);
+            throw new CheckpointException($"{info.File}: cannot read '{info.Name}': {e.Message}.", e);
         }
     }
 
-    // One table in memory for all matrices, where the file has the published one.
-    private static float[] Shared(float[] read, float[] published) => read.AsSpan().SequenceEqual(published) ? published : read;
+    // All matrices share one table in memory if the file contains the published one.
+    private static float[] Share(float[] read, float[] published) => read.AsSpan().SequenceEqual(published) ? published : read;
 }

@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics.X86;
 
 namespace LongLora.Quantization;
 
-/// <summary>Which instructions the CPU kernel uses; all give the same bits.</summary>
+/// <summary>The instructions that the CPU kernel uses. All of them give the same bits.</summary>
 internal enum Nf4KernelLevel
 {
     Scalar,
@@ -12,11 +12,11 @@ internal enum Nf4KernelLevel
     Avx512,
 }
 
-/// <summary>A matrix in NF4 as it lies in memory.</summary>
-/// <param name="Codes">Two weights a byte, the first in the high half.</param>
-/// <param name="Scales">One byte a block, an index into the table of scales; 0 where <paramref name="PlainScales"/> are used.</param>
-/// <param name="PlainScales">One number a block, without double quantisation.</param>
-/// <param name="NestedScales">One number for each group of scales.</param>
+/// <summary>The memory of a matrix in NF4.</summary>
+/// <param name="Codes">Two weights per byte, the first in the high half.</param>
+/// <param name="Scales">One byte per block, an index into the table of scales; 0 if <paramref name="PlainScales"/> are used.</param>
+/// <param name="PlainScales">One number per block, without double quantization.</param>
+/// <param name="NestedScales">One number per group of scales.</param>
 /// <param name="Offset">Added to every scale.</param>
 /// <param name="BlockShift">Base-2 logarithm of the weights in a block.</param>
 /// <param name="NestedShift">Base-2 logarithm of the scales in a group.</param>
@@ -30,23 +30,23 @@ internal readonly unsafe record struct Nf4Memory(
     int NestedShift
 )
 {
-    /// <summary>The scale of a block: two roundings, as in bitsandbytes, so no fused multiply-add.</summary>
-    /// <param name="block">Which block.</param>
+    /// <summary>The scale of a block. It is rounded twice as in bitsandbytes, so it uses no fused multiply-add.</summary>
+    /// <param name="block">Index of the block.</param>
     /// <param name="table">256 values.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public float Scale(long block, float* table) =>
+    public float ComputeScale(long block, float* table) =>
         PlainScales != 0
             ? ((float*)PlainScales)[block]
             : table[((byte*)Scales)[block]] * ((float*)NestedScales)[block >> NestedShift] + Offset;
 }
 
-/// <summary>Weights out of NF4 codes on the CPU: value[code] · scale of the block, in fp32.</summary>
+/// <summary>Dequantizes NF4 codes on the CPU: value[code] · scale of the block, in fp32.</summary>
 internal static unsafe class Nf4Kernel
 {
-    // Below this one core is faster than waking a second.
+    // For smaller work one core is faster than starting a second one.
     private const long ElementsPerTask = 128 << 10;
 
-    /// <summary>The widest instructions that this machine has.</summary>
+    /// <summary>The widest instructions that this machine supports.</summary>
     public static Nf4KernelLevel Best { get; } =
         Avx512F.IsSupported ? Nf4KernelLevel.Avx512
         : Avx2.IsSupported ? Nf4KernelLevel.Avx2
@@ -54,13 +54,13 @@ internal static unsafe class Nf4Kernel
 
     /// <summary>Writes a rectangle of a matrix, row by row without gaps, on all cores.</summary>
     /// <param name="memory">The matrix.</param>
-    /// <param name="values">16 values, one a code.</param>
-    /// <param name="scaleValues">256 values, one a code of a scale.</param>
+    /// <param name="values">16 values, one per code.</param>
+    /// <param name="scaleValues">256 values, one per code of a scale.</param>
     /// <param name="width">Weights in a row of the whole matrix.</param>
     /// <param name="rows">First row and number of rows.</param>
     /// <param name="columns">First column and number of columns.</param>
     /// <param name="output">rows x columns numbers.</param>
-    /// <param name="level">Instructions to use; the machine must have them.</param>
+    /// <param name="level">Instructions to use. The machine must support them.</param>
     public static void Dequantize(
         Nf4Memory memory,
         float[] values,
@@ -99,7 +99,7 @@ internal static unsafe class Nf4Kernel
         });
     }
 
-    /// <summary>Writes consecutive weights, from any one on.</summary>
+    /// <summary>Writes consecutive weights, starting at any weight.</summary>
     public static void DequantizeRange(
         Nf4Memory memory,
         float[] values,
@@ -119,19 +119,19 @@ internal static unsafe class Nf4Kernel
         {
             for (var end = first + count; first < end; )
             {
-                // One block, or the part of it that is asked for; beyond it lies another scale.
+                // One block, or the requested part of it. The next block has another scale.
                 var stop = Math.Min(end, (first | blockMask) + 1);
-                var scale = memory.Scale(first >> memory.BlockShift, scales);
+                var scale = memory.ComputeScale(first >> memory.BlockShift, scales);
                 if ((first & 1) != 0)
                     *output++ = table[codes[first++ >> 1] & 15] * scale;
                 var wide = (stop - first) & ~15L;
                 switch (level)
                 {
                     case Nf4KernelLevel.Avx512:
-                        Wide512(codes + (first >> 1), wide, output, Vector512.Load(table) * scale);
+                        Dequantize512(codes + (first >> 1), wide, output, Vector512.Load(table) * scale);
                         break;
                     case Nf4KernelLevel.Avx2:
-                        Wide256(codes + (first >> 1), wide, output, Vector256.Load(table) * scale, Vector256.Load(table + 8) * scale);
+                        Dequantize256(codes + (first >> 1), wide, output, Vector256.Load(table) * scale, Vector256.Load(table + 8) * scale);
                         break;
                     default:
                         wide = 0;
@@ -150,7 +150,7 @@ internal static unsafe class Nf4Kernel
 
     // 16 weights at a time: 8 bytes -> 16 codes -> one permutation of the scaled table.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Wide512(byte* codes, long count, float* output, Vector512<float> table)
+    private static void Dequantize512(byte* codes, long count, float* output, Vector512<float> table)
     {
         for (long i = 0; i < count; i += 16)
         {
@@ -159,27 +159,27 @@ internal static unsafe class Nf4Kernel
         }
     }
 
-    // The table is two halves of 8: both are permuted, and bit 3 of the code chooses.
+    // The table has two halves of 8. Both are permuted, and bit 3 of the code selects one.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Wide256(byte* codes, long count, float* output, Vector256<float> low, Vector256<float> high)
+    private static void Dequantize256(byte* codes, long count, float* output, Vector256<float> low, Vector256<float> high)
     {
         for (long i = 0; i < count; i += 16)
         {
             var indexes = Unpack(codes + (i >> 1));
-            Half256(Avx2.ConvertToVector256Int32(indexes), low, high).Store(output + i);
-            Half256(Avx2.ConvertToVector256Int32(Sse2.ShiftRightLogical128BitLane(indexes, 8)), low, high).Store(output + i + 8);
+            LookUp256(Avx2.ConvertToVector256Int32(indexes), low, high).Store(output + i);
+            LookUp256(Avx2.ConvertToVector256Int32(Sse2.ShiftRightLogical128BitLane(indexes, 8)), low, high).Store(output + i + 8);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Half256(Vector256<int> indexes, Vector256<float> low, Vector256<float> high) =>
+    private static Vector256<float> LookUp256(Vector256<int> indexes, Vector256<float> low, Vector256<float> high) =>
         Avx.BlendVariable(
             Avx2.PermuteVar8x32(low, indexes),
             Avx2.PermuteVar8x32(high, indexes),
             Avx2.ShiftLeftLogical(indexes, 28).AsSingle()
         );
 
-    // 8 bytes -> 16 codes in order, one a byte
+    // 8 bytes -> 16 codes in order, one per byte
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<byte> Unpack(byte* codes)
     {

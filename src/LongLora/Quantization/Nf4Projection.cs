@@ -8,12 +8,12 @@ using static TorchSharp.torch;
 namespace LongLora.Quantization;
 
 /// <summary>
-/// A matrix in NF4 with double quantisation (QLoRA, arXiv 2305.14314): 4 bits a weight, 8 a block of 64, 32 for 256 blocks, which is
-/// 0.516 bytes a weight. The numbers are those of bitsandbytes.
+/// A matrix in NF4 with double quantization (QLoRA, arXiv 2305.14314): 4 bits per weight, 8 bits per block of 64 weights, and 32 bits per
+/// 256 blocks, which is 0.516 bytes per weight. The numbers are the same as those of bitsandbytes.
 /// </summary>
 /// <remarks>
-/// On CUDA the codes are looked up by tensor operations: exact, with a few times the memory traffic of a kernel of its own. That path is
-/// tested on the CPU and has not been tried on a GPU.
+/// On CUDA, tensor operations look up the codes. The result is exact, but the memory traffic is a few times that of a special kernel. This
+/// path is tested on the CPU and has not run on a GPU yet.
 /// </remarks>
 public sealed unsafe class Nf4Projection : QuantizedProjection
 {
@@ -23,7 +23,7 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
     private readonly int _blockSize,
         _nestedBlockSize;
 
-    // On the device, so that a lookup waits for no copy; made by the first.
+    // Kept on the device, so that no lookup waits for a copy. The first lookup makes them.
     private Tensor? _pairTable,
         _scaleTable;
 
@@ -47,8 +47,8 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
         _tensors = tensors;
     }
 
-    /// <summary>Quantises a matrix.</summary>
-    /// <param name="weight">W [O, I] of any floating type; neither kept nor disposed.</param>
+    /// <summary>Quantizes a matrix.</summary>
+    /// <param name="weight">W [O, I] of any floating-point type. It is neither kept nor disposed.</param>
     /// <param name="bias">b [O], or null.</param>
     /// <param name="device">Where the result lives; null for the device of the matrix. The work is done on the CPU.</param>
     public static Nf4Projection Quantize(Tensor weight, Weight? bias = null, Device? device = null)
@@ -76,7 +76,7 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
     internal static void RequireMatrix(Tensor weight)
     {
         if (weight.dim() != 2)
-            throw new ShapeException($"A matrix [O, I] is quantised; seen [{string.Join(", ", weight.shape)}].");
+            throw new ShapeException($"Cannot quantize a tensor of shape [{string.Join(", ", weight.shape)}]. It must be a matrix [O, I].");
     }
 
     private protected override Tensor Dequantize((long Start, long Count) rows, (long Start, long Count) columns) =>
@@ -100,7 +100,7 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
         return result;
     }
 
-    /// <summary>The same numbers by tensor operations, for any device: whole blocks are widened and the rectangle is cut out.</summary>
+    /// <summary>The same numbers by tensor operations, for any device: dequantizes whole blocks and cuts out the rectangle.</summary>
     internal Tensor DequantizeByLookup((long Start, long Count) rows, (long Start, long Count) columns)
     {
         using var scope = NewDisposeScope();
@@ -113,11 +113,11 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
             byteCount = Math.Min(blocks * _blockSize / 2, bytes.numel() - firstByte);
 
         // [bytes] -> [bytes, 2] -> [weights]
-        var values = (_pairTable ??= PairTable()).index_select(0, bytes.narrow(0, firstByte, byteCount).to(ScalarType.Int32)).view(-1);
-        var scales = Scales(firstBlock, blocks);
+        var values = (_pairTable ??= MakePairTable()).index_select(0, bytes.narrow(0, firstByte, byteCount).to(ScalarType.Int32)).view(-1);
+        var scales = ComputeScales(firstBlock, blocks);
         if (values.numel() == blocks * _blockSize)
             values = values.view(blocks, _blockSize).mul_(scales.unsqueeze(1)).view(-1);
-        else // the last block of the matrix is short
+        else // the last block of the matrix is shorter
             values.mul_(scales.repeat_interleave(_blockSize).narrow(0, 0, values.numel()));
         return values
             .narrow(0, begin - firstBlock * _blockSize, end - begin)
@@ -127,7 +127,7 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
             .MoveToOuterDisposeScope();
     }
 
-    private Tensor Scales(long first, long count)
+    private Tensor ComputeScales(long first, long count)
     {
         if (_tensors.NestedScales is not { } nested)
             return _tensors.Scales.narrow(0, first, count);
@@ -145,8 +145,8 @@ public sealed unsafe class Nf4Projection : QuantizedProjection
             .add_(Scalars.Of(_tensors.Offset), Scalars.One);
     }
 
-    // A byte is a pair of weights.
-    private Tensor PairTable()
+    // A byte holds two weights.
+    private Tensor MakePairTable()
     {
         var pairs = new float[256 * 2];
         for (var i = 0; i < 256; i++)

@@ -4,23 +4,24 @@ using static TorchSharp.torch;
 
 namespace LongLora.Quantization;
 
-/// <summary>A matrix in NF4 with double quantisation, as tensors.</summary>
-/// <param name="Codes">[ceil(n / 2), 1] bytes, two weights a byte, the first in the high half.</param>
-/// <param name="Scales">[blocks] bytes, indexes into the dynamic 8-bit type; or fp32, without double quantisation.</param>
-/// <param name="NestedScales">[groups of blocks] fp32; null without double quantisation.</param>
+/// <summary>A matrix in NF4 with double quantization, as tensors.</summary>
+/// <param name="Codes">[ceil(n / 2), 1] bytes with two weights each, the first in the high half.</param>
+/// <param name="Scales">[blocks] bytes, indexes into the dynamic 8-bit type; fp32 without double quantization.</param>
+/// <param name="NestedScales">[groups of blocks] fp32; null without double quantization.</param>
 /// <param name="Offset">Added to every scale.</param>
 internal sealed record Nf4Tensors(Tensor Codes, Tensor Scales, Tensor? NestedScales, float Offset);
 
 /// <summary>
-/// Makes NF4 of a matrix: blocks of 64 weights divided by their largest magnitude, the magnitudes less their mean quantised in turn.
+/// Quantizes a matrix to NF4: each block of 64 weights is divided by its largest magnitude, and the magnitudes minus their mean are
+/// quantized too.
 /// </summary>
 internal static unsafe class Nf4Quantizer
 {
-    // A whole number of blocks; 16 MiB once it is fp32.
-    private const long ElementsPerPiece = 4 << 20;
+    // A whole number of blocks; 16 MiB in fp32.
+    private const long ElementsPerChunk = 4 << 20;
 
-    /// <summary>Quantises a tensor of any floating type, a piece at a time: beside the result a few MiB are needed.</summary>
-    /// <param name="weight">Any shape; its elements are taken in their order.</param>
+    /// <summary>Quantizes a tensor of any floating-point type chunk by chunk. It needs only a few MiB besides the result.</summary>
+    /// <param name="weight">Any shape; its elements are used in memory order.</param>
     public static Nf4Tensors Quantize(Tensor weight)
     {
         using var noGradient = no_grad();
@@ -31,11 +32,11 @@ internal static unsafe class Nf4Quantizer
         var magnitudes = empty([(count + Nf4Codebook.BlockSize - 1) / Nf4Codebook.BlockSize], ScalarType.Float32);
         nint codesAt = NativeTensor.GetPointer(codes),
             magnitudesAt = NativeTensor.GetPointer(magnitudes);
-        for (long start = 0; start < count; start += ElementsPerPiece)
+        for (long start = 0; start < count; start += ElementsPerChunk)
         {
-            using var piece = flat.narrow(0, start, Math.Min(ElementsPerPiece, count - start));
+            using var piece = flat.narrow(0, start, Math.Min(ElementsPerChunk, count - start));
             using var wide = piece.to(ScalarType.Float32).cpu().contiguous();
-            QuantizePiece(
+            QuantizeChunk(
                 NativeTensor.GetPointer(wide),
                 wide.numel(),
                 codesAt + (nint)(start / 2),
@@ -52,7 +53,7 @@ internal static unsafe class Nf4Quantizer
         );
     }
 
-    private static void QuantizePiece(nint values, long count, nint codes, nint magnitudes)
+    private static void QuantizeChunk(nint values, long count, nint codes, nint magnitudes)
     {
         var blocks = (count + Nf4Codebook.BlockSize - 1) / Nf4Codebook.BlockSize;
         Parallel.For(0, Environment.ProcessorCount, task =>
@@ -71,7 +72,7 @@ internal static unsafe class Nf4Quantizer
         });
     }
 
-    /// <summary>Codes of one block; gives its largest magnitude. A block of zeros gets the code of zero.</summary>
+    /// <summary>Writes the codes of one block and returns its largest magnitude. A block of zeros gets the code of zero.</summary>
     private static float QuantizeBlock(ReadOnlySpan<float> values, Span<int> codes)
     {
         var largest = 0f;
@@ -101,9 +102,9 @@ internal static unsafe class Nf4Quantizer
         return largest;
     }
 
-    private static (Tensor Scales, Tensor NestedScales) QuantizeScales(Tensor centred)
+    private static (Tensor Scales, Tensor NestedScales) QuantizeScales(Tensor centered)
     {
-        var values = new ReadOnlySpan<float>((void*)NativeTensor.GetPointer(centred), checked((int)centred.numel()));
+        var values = new ReadOnlySpan<float>((void*)NativeTensor.GetPointer(centered), checked((int)centered.numel()));
         var scales = empty([values.Length], ScalarType.Byte);
         var nested = empty([(values.Length + Nf4Codebook.NestedBlockSize - 1) / Nf4Codebook.NestedBlockSize], ScalarType.Float32);
         var scalesAt = (byte*)NativeTensor.GetPointer(scales);

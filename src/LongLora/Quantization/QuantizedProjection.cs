@@ -9,24 +9,24 @@ namespace LongLora.Quantization;
 // N rows, I inputs, O outputs
 
 /// <summary>
-/// A frozen matrix in few bits. It is widened where it is used, a tile at a time that stays in the CPU's cache, and multiplied by libtorch;
-/// the whole matrix never exists outside autograd.
+/// A frozen quantized matrix. It is dequantized when it is used, one tile at a time that fits into the CPU's cache, and libtorch multiplies
+/// it. Outside autograd the whole dequantized matrix never exists.
 /// </summary>
 /// <remarks>
-/// Inside autograd, the graph needs the widened matrix until its backward pass, and it gets one of its own: a buffer shared between calls
-/// would be overwritten under it. Training recomputes one piece of one block at a time (<c>BlockPass</c>), so at most the widened q, k
-/// and v, or gate and up, of one block exist at once.
+/// Inside autograd, the graph keeps its own dequantized matrix until the backward pass, because later calls would overwrite a shared
+/// buffer. Training recomputes one part of one block at a time (<c>BlockPass</c>), so at most the dequantized q, k and v, or gate and up,
+/// of one block exist at once.
 /// </remarks>
 public abstract class QuantizedProjection : IProjection, IDisposable
 {
-    // 32 MiB in fp32: about the last cache, and large beside the cost of a call. On CUDA the whole matrix as a rule.
+    // 32 MiB in fp32: about the last-level cache, and large enough to make the cost of a call negligible. On CUDA usually the whole matrix.
     private const long TileElements = 8 << 20,
         CudaTileElements = 64 << 20;
 
     private protected QuantizedProjection(long outputs, long inputs, Device device, ScalarType originalType, Weight? bias) =>
         (OutputSize, InputSize, Device, OriginalType, Bias) = (outputs, inputs, device, originalType, bias);
 
-    /// <summary>The form.</summary>
+    /// <summary>The format.</summary>
     public abstract QuantizationKind Kind { get; }
 
     /// <summary>O.</summary>
@@ -35,16 +35,19 @@ public abstract class QuantizedProjection : IProjection, IDisposable
     /// <summary>I.</summary>
     public long InputSize { get; }
 
-    /// <summary>The type of the weights before they were quantised: that of a merged model.</summary>
+    /// <summary>The type of the weights before quantization, which a merged model gets again.</summary>
     public ScalarType OriginalType { get; }
 
-    /// <summary>b [O], not quantised; or null.</summary>
+    /// <summary>b [O], not quantized; or null.</summary>
     public Weight? Bias { get; }
 
-    /// <summary>Bytes that the matrix takes with its scales.</summary>
+    /// <summary>Bytes of the matrix with its scales.</summary>
     public abstract long ByteCount { get; }
 
     private protected Device Device { get; }
+
+    /// <summary>Tiles are multiples of it, so that none begins inside a block where rows are whole blocks.</summary>
+    private protected virtual int TileStep => 64;
 
     private long TileLength => Device.type == DeviceType.CUDA ? CudaTileElements : TileElements;
 
@@ -79,7 +82,7 @@ public abstract class QuantizedProjection : IProjection, IDisposable
         var (start, count) = inputs is { } i ? (i.Start, i.Count) : (0, InputSize);
         var matrixRows = outputs is { } o ? (o.Start, o.Count) : (0, OutputSize);
         var result = empty([gradient.size(0), count], gradient.dtype, gradient.device);
-        // Tiles of columns, not of rows: each column of the result is written once.
+        // Tiles of columns instead of rows: each column of the result is written once.
         ForEachTile(count, matrixRows.Item2, (first, size) =>
             Multiply(result.narrow(1, first, size), gradient, Widen(matrixRows, (start + first, size), gradient.dtype))
         );
@@ -89,10 +92,12 @@ public abstract class QuantizedProjection : IProjection, IDisposable
     /// <inheritdoc/>
     public Tensor ToDense() => Widen((0, OutputSize), (0, InputSize), ScalarType.Float32);
 
-    /// <summary>A rectangle of the matrix, a tensor of its own in fp32 on the matrix's device.</summary>
+    /// <summary>A rectangle of the matrix as a new fp32 tensor on the matrix's device.</summary>
     private protected abstract Tensor Dequantize((long Start, long Count) rows, (long Start, long Count) columns);
 
-    /// <summary>In which form a checkpoint holds the matrix <paramref name="weight"/>; None where it is plain, or no matrix.</summary>
+    /// <summary>
+    /// The format in which a checkpoint stores the matrix <paramref name="weight"/>; None if it is not quantized or not a matrix.
+    /// </summary>
     /// <param name="files">The checkpoint.</param>
     /// <param name="weight">Name with <c>.weight</c>.</param>
     public static QuantizationKind FindStoredKind(ITensorSource files, string weight) =>
@@ -100,7 +105,7 @@ public abstract class QuantizedProjection : IProjection, IDisposable
         : files.Tensors.TryGetValue(weight, out var info) && info.Type == ScalarType.Int8 ? QuantizationKind.Int8
         : QuantizationKind.None;
 
-    /// <summary>The tensors of a checkpoint that hold this matrix.</summary>
+    /// <summary>The tensors that store this matrix in a checkpoint.</summary>
     /// <param name="name">Module name without <c>.weight</c>.</param>
     internal abstract IEnumerable<TensorToWrite> ToStoredTensors(string name);
 
@@ -114,10 +119,9 @@ public abstract class QuantizedProjection : IProjection, IDisposable
         return Dequantize(rows, columns).to(type).MoveToOuterDisposeScope();
     }
 
-    // A multiple of 64, so that no tile begins inside a block where rows are whole blocks.
     private void ForEachTile(long total, long width, Action<long, long> action)
     {
-        var tile = Math.Max(64, TileLength / width / 64 * 64);
+        var tile = Math.Max(TileStep, TileLength / width / TileStep * TileStep);
         for (long start = 0; start < total; start += tile)
         {
             using var scope = NewDisposeScope();
@@ -125,6 +129,6 @@ public abstract class QuantizedProjection : IProjection, IDisposable
         }
     }
 
-    // With a factor of 0 the target's old content is not read.
+    // With a factor of 0 the old content of the target is not read.
     private static void Multiply(Tensor target, Tensor a, Tensor b) => target.addmm_(a, b, 0, 1);
 }

@@ -163,10 +163,11 @@ public sealed record TrainingPlan(
     public string? Warning =>
         !Fits || Available is not { } available || Memory.Peak <= Comfortable * available ? null
         : Needed > Comfortable * available
-            ? $"This run needs about {FormatSize(Needed)} of the device's {FormatSize(available)} at its peak: it may run out of memory. {WriteAdvice()}"
-        : $"This run needs about {FormatSize(Needed)} and {FormatSize(Memory.Weights)} of weights, and the device has {FormatSize(available)}: what of "
-            + $"the weights finds no room is read from the disk again "
-            + $"in every pass, which may be very slow. {Remedies}";
+            ? $"This run needs about {FormatSize(Needed)} of the device's {FormatSize(available)} at its peak: it may run out of memory. "
+                + WriteAdvice()
+        : $"This run needs about {FormatSize(Needed)} and {FormatSize(Memory.Weights)} of weights, and the device has "
+            + $"{FormatSize(available)}: what of the weights finds no room is read from the disk again in every pass, which may be very "
+            + $"slow. {Remedies}";
 
     /// <summary>Bytes as people read them.</summary>
     public static string FormatSize(long bytes) =>

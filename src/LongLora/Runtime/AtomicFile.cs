@@ -4,8 +4,9 @@ using System.Globalization;
 namespace LongLora.Runtime;
 
 /// <summary>
-/// Writes files and folders so that a reader sees the old one or the new one, never a part: aside under <c>NAME.partial-PROCESS</c>,
-/// flushed to disk, renamed. What a killed process has left aside goes with the next write of the same name.
+/// Writes files and folders so that a reader sees the old or the new version, never a partial one. The new version is written next to the
+/// old one as <c>NAME.partial-PROCESS</c>, flushed to disk, and renamed. Leftovers of a killed process are removed by the next write of the
+/// same name.
 /// </summary>
 public static class AtomicFile
 {
@@ -13,10 +14,9 @@ public static class AtomicFile
         Old = ".old-";
 
     /// <summary>
-    /// Replaces <paramref name="path"/> by what <paramref name="write"/> puts into the stream; makes the folders above it where they
-    /// lack.
+    /// Replaces <paramref name="path"/> with what <paramref name="write"/> puts into the stream. Missing parent folders are created.
     /// </summary>
-    /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
+    /// <exception cref="ConfigurationException">The path cannot be written.</exception>
     public static void Write(string path, Action<Stream> write)
     {
         var full = Path.GetFullPath(path);
@@ -42,23 +42,21 @@ public static class AtomicFile
         });
     }
 
-    /// <summary>Replaces <paramref name="path"/> by a text in UTF-8.</summary>
-    /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
+    /// <summary>Replaces <paramref name="path"/> with a text in UTF-8.</summary>
+    /// <exception cref="ConfigurationException">The path cannot be written.</exception>
     public static void WriteText(string path, string text) => Write(path, stream =>
         {
             using var writer = new StreamWriter(stream, leaveOpen: true);
             writer.Write(text);
         });
 
-    /// <summary>
-    /// Finds out whether a file can be written to, before the work whose result it takes; makes the folders above it where they lack.
-    /// </summary>
-    /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
+    /// <summary>Checks that a file can be written, before any work is done for it. Missing parent folders are created.</summary>
+    /// <exception cref="ConfigurationException">The path cannot be written.</exception>
     public static void RequireWritable(string path)
     {
         var full = Path.GetFullPath(path);
         if (Directory.Exists(full))
-            throw new ConfigurationException($"'{path}' is a folder; give the name of a file.");
+            throw new ConfigurationException($"Cannot write '{path}' because it is a folder. Give a file name.");
         Guard(full, () =>
         {
             Directory.CreateDirectory(Path.GetDirectoryName(full) ?? full);
@@ -69,14 +67,14 @@ public static class AtomicFile
     }
 
     /// <summary>
-    /// Fills a folder aside, flushes its files, and renames it to <paramref name="path"/>; a folder that was there before is replaced at
-    /// the very end.
+    /// Fills a temporary folder, flushes its files, and renames it to <paramref name="path"/>. An existing folder is replaced as the very
+    /// last step.
     /// </summary>
     /// <remarks>
-    /// File systems have no portable exchange of two folders: between two renames there is a moment without either. A process killed right
-    /// then leaves the earlier folder beside as <c>NAME.old-PROCESS</c>; the next write of that name puts it back first.
+    /// File systems have no portable way to swap two folders, so for a moment between two renames neither exists. If the process is killed
+    /// then, the earlier folder stays as <c>NAME.old-PROCESS</c>; the next write of the same name puts it back first.
     /// </remarks>
-    /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
+    /// <exception cref="ConfigurationException">The path cannot be written.</exception>
     public static void WriteDirectory(string path, Action<string> fill)
     {
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
@@ -104,7 +102,7 @@ public static class AtomicFile
         });
     }
 
-    /// <summary>Turns the system's refusals into a message about the place that was to be written.</summary>
+    /// <summary>Turns an I/O error into a message that names the path.</summary>
     internal static void Guard(string path, Action action)
     {
         try
@@ -113,7 +111,10 @@ public static class AtomicFile
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new ConfigurationException($"Cannot write '{path}': {e.Message} Choose another output, or make room or rights there.", e);
+            throw new ConfigurationException(
+                $"Cannot write '{path}': {e.Message} Choose another output, free some space, or change the permissions.",
+                e
+            );
         }
     }
 
@@ -141,7 +142,7 @@ public static class AtomicFile
     private static string MakePathBeside(string full, string mark) =>
         string.Create(CultureInfo.InvariantCulture, $"{full}{mark}{Environment.ProcessId}");
 
-    // Only what belongs to no running process: another one may be writing the same name.
+    // Only what no running process owns: another process may be writing the same name.
     private static void RemoveLeft(string full)
     {
         var (folder, name) = (Path.GetDirectoryName(full), Path.GetFileName(full));
@@ -188,7 +189,7 @@ public static class AtomicFile
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // It stays until the next write; the reason that brought us here matters more.
+            // It stays until the next write. The error that led here matters more.
         }
     }
 }

@@ -1,4 +1,4 @@
 namespace LongLora.Runtime;
 
-/// <summary>An option, a recipe or a combination of them that cannot be run. The command line exits with 2.</summary>
+/// <summary>An option, a recipe or a combination of options that cannot run. The command line exits with 2.</summary>
 public sealed class ConfigurationException(string message, Exception? inner = null) : LongLoraException(message, inner);

@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace LongLora.Runtime;
 
 /// <summary>
-/// What NVIDIA's driver says of a device, which TorchSharp does not ask: the same device numbers as libtorch's,
-/// <c>CUDA_VISIBLE_DEVICES</c> included. Null where there is no driver or no such device. Not tried on a GPU.
+/// Asks NVIDIA's driver about a device, because TorchSharp does not. Device numbers are libtorch's, so <c>CUDA_VISIBLE_DEVICES</c> applies.
+/// Results are null if there is no driver or no such device. Not yet tried on a GPU.
 /// </summary>
 internal static unsafe class CudaDriver
 {
@@ -12,7 +12,7 @@ internal static unsafe class CudaDriver
 
     private static readonly Lazy<nint> s_driver = new(Load);
 
-    /// <summary>The first number of a device's compute capability; bf16 is at home from 8 (Ampere) on.</summary>
+    /// <summary>The major number of a device's compute capability. bf16 is fully supported from 8 (Ampere) on.</summary>
     internal static int? GetCapability(int index)
     {
         if (Find(index) is not { } device)
@@ -23,7 +23,7 @@ internal static unsafe class CudaDriver
             : null;
     }
 
-    /// <summary>All bytes of a device.</summary>
+    /// <summary>Total bytes of a device.</summary>
     internal static long? GetTotalBytes(int index)
     {
         if (Find(index) is not { } device)
@@ -33,13 +33,13 @@ internal static unsafe class CudaDriver
     }
 
     /// <summary>
-    /// Bytes in use, by all processes. libtorch keeps what it has once taken, so after a step this is what the step took at its peak.
+    /// Bytes in use by all processes. libtorch keeps the memory it has taken, so after a step this is the peak of that step.
     /// </summary>
     internal static long? GetUsedBytes(int index)
     {
         if (Find(index) is not { } device)
             return null;
-        // The context is the one that libtorch's runtime uses.
+        // This is the context that libtorch's runtime uses.
         nint context;
         if (((delegate* unmanaged<nint*, int, int>)GetFunction("cuDevicePrimaryCtxRetain"))(&context, device) != 0)
             return null;

@@ -3,12 +3,12 @@ using static TorchSharp.torch;
 
 namespace LongLora.Runtime;
 
-/// <summary>Chooses where to compute.</summary>
+/// <summary>Chooses the device to compute on.</summary>
 public static class Devices
 {
-    /// <summary>The device of a name.</summary>
-    /// <param name="name"><c>auto</c> (CUDA where there is one, else the CPU), <c>cpu</c>, <c>cuda</c>, or <c>cuda:N</c>.</param>
-    /// <exception cref="ConfigurationException">The name is unknown, or the device is not there.</exception>
+    /// <summary>The device with a name.</summary>
+    /// <param name="name"><c>auto</c> (CUDA if available, else the CPU), <c>cpu</c>, <c>cuda</c>, or <c>cuda:N</c>.</param>
+    /// <exception cref="ConfigurationException">The name is unknown, or the device does not exist.</exception>
     public static Device Parse(string name)
     {
         var (type, index) = ParseName(name);
@@ -17,7 +17,7 @@ public static class Devices
         if (!cuda.is_available() || index >= cuda.device_count())
         {
             throw new ConfigurationException(
-                $"device is '{name}', but this process sees {(cuda.is_available() ? cuda.device_count() : 0)} CUDA devices. "
+                $"Cannot use device '{name}' because this process sees {(cuda.is_available() ? cuda.device_count() : 0)} CUDA devices. "
                     + $"Build with -p:TorchBackend=cuda, or set {LibTorch.DirectoryVariable} to a libtorch with CUDA."
             );
         }
@@ -25,7 +25,7 @@ public static class Devices
     }
 
     /// <summary>
-    /// What a name means, whether such a device is there or not: enough for a plan, which may be made elsewhere than the run.
+    /// Parses a name, whether such a device exists or not. This is enough for a plan, which may be made on another machine than the run.
     /// </summary>
     /// <param name="name">As for <see cref="Parse"/>.</param>
     /// <exception cref="ConfigurationException">The name is unknown.</exception>
@@ -39,6 +39,6 @@ public static class Devices
             name is "auto" or "cuda"
             || (name.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(name.AsSpan(5), out index) && index >= 0)
             ? (DeviceType.CUDA, index)
-            : throw new ConfigurationException($"device is '{name}'; use auto, cpu, cuda or cuda:N.");
+            : throw new ConfigurationException($"device is '{name}', which is unknown. Use auto, cpu, cuda or cuda:N.");
     }
 }

@@ -6,11 +6,11 @@ using static TorchSharp.torch;
 namespace LongLora.Runtime;
 
 /// <summary>
-/// Runs ATen operators that TorchSharp does not bind, through the C function <c>torch_call_dispatcher</c> that libtorch exports
-/// (its "stable ABI"). Autograd works as in any other call. Each use has a typed method here; there is no other way to the dispatcher.
+/// Runs ATen operators that TorchSharp does not bind, through the C function <c>torch_call_dispatcher</c> of libtorch's "stable ABI".
+/// Autograd works as in any other call. Each operator has a typed method here, and there is no other way to the dispatcher.
 /// </summary>
 /// <remarks>
-/// Arguments and results lie on a stack of 64-bit values: a tensor is an owned handle, a floating-point number its bits, an optional is 0
+/// Arguments and results are on a stack of 64-bit values. A tensor is an owned handle, a floating-point number its bits, an optional is 0
 /// or a pointer to a value that the callee frees, and a list is a handle that the callee takes over.
 /// </remarks>
 public static unsafe partial class Dispatcher
@@ -19,12 +19,14 @@ public static unsafe partial class Dispatcher
     private const ulong BuildVersion = (2UL << 56) | (10UL << 48);
 
     /// <summary>
-    /// Fused attention with a softmax scale of 1/sqrt(K); keys and values may have fewer heads than queries (GQA), without a copy of them.
+    /// Fused attention with a softmax scale of 1/sqrt(K). Keys and values may have fewer heads than queries (GQA) and are not copied.
     /// </summary>
     /// <param name="query">[B, H, L, K].</param>
     /// <param name="key">[B, H', S, K], H' a divisor of H.</param>
     /// <param name="value">[B, H', S, K].</param>
-    /// <param name="mask">Boolean [L, S], true where a query may look; or null. Not together with <paramref name="causal"/>.</param>
+    /// <param name="mask">
+    /// Boolean [L, S], true where a query may look; null for none. Cannot be combined with <paramref name="causal"/>.
+    /// </param>
     /// <param name="causal">Query t sees keys 0..t (aligned top-left: for L = S only).</param>
     /// <returns>[B, H, L, K].</returns>
     public static Tensor ScaledDotProductAttention(Tensor query, Tensor key, Tensor value, Tensor? mask, bool causal) =>
@@ -35,14 +37,12 @@ public static unsafe partial class Dispatcher
             [query, key, value, Argument.Optional(mask), 0.0, causal, Argument.None, key.size(1) != query.size(1)]
         )[0];
 
-    /// <summary>
-    /// One fused AdamW step in place (decoupled weight decay, bias correction), on any device.
-    /// </summary>
+    /// <summary>One fused AdamW step in place (decoupled weight decay, bias correction), on any device.</summary>
     /// <param name="parameter">Weights, changed in place.</param>
     /// <param name="gradient">Their gradient.</param>
     /// <param name="firstMoment">Running mean of the gradient, changed in place.</param>
     /// <param name="secondMoment">Running mean of its square, changed in place.</param>
-    /// <param name="step">[] fp32, the number of this step from 1.</param>
+    /// <param name="step">[] fp32, the number of this step, counted from 1.</param>
     /// <param name="learningRate">Learning rate of this step.</param>
     /// <param name="beta1">Decay of the first moment.</param>
     /// <param name="beta2">Decay of the second moment.</param>
@@ -83,9 +83,9 @@ public static unsafe partial class Dispatcher
             ]
         );
 
-    /// <summary>A tensor in the host's memory with the shape, strides and type of another, its content whatever was there.</summary>
-    /// <param name="like">On any device.</param>
-    /// <param name="pinned">Whether a GPU can reach it at the speed of the bus; only where there is one.</param>
+    /// <summary>An uninitialized tensor in host memory with the shape, strides and type of another.</summary>
+    /// <param name="like">A tensor on any device.</param>
+    /// <param name="pinned">Whether a GPU can access it at the speed of the bus; needs a GPU.</param>
     internal static Tensor EmptyOnHost(Tensor like, bool pinned) =>
         Call(
             "aten::empty_like",
@@ -94,12 +94,12 @@ public static unsafe partial class Dispatcher
             [like, Argument.None, Argument.None, Argument.Optional(CpuDevice), Argument.Optional(pinned ? 1UL : 0UL), Argument.None]
         )[0];
 
-    // c10::Device: type and index, both 0.
+    // c10::Device: type and index are both 0.
     private const ulong CpuDevice = 0;
 
-    /// <summary>Attention of the CPU's fused kernel, outside autograd, with what its backward pass needs.</summary>
+    /// <summary>Attention with the CPU's fused kernel, outside autograd, and what its backward pass needs.</summary>
     /// <returns>
-    /// Output [B, H, L, K] and the log-sum-exp of each row [B, L, H] or [B, H, L], for <see cref="FlashAttentionCpuBackward"/>.
+    /// Output [B, H, L, K], and the log-sum-exp of each row, [B, L, H] or [B, H, L], for <see cref="FlashAttentionCpuBackward"/>.
     /// </returns>
     internal static (Tensor Output, Tensor LogSumExp) FlashAttentionCpu(Tensor query, Tensor key, Tensor value, bool causal)
     {
@@ -131,7 +131,7 @@ public static unsafe partial class Dispatcher
         return (results[0], results[1], results[2]);
     }
 
-    // Results over whole texts, in which no stretch is short, would leave holes in the heap.
+    // Results over whole texts would leave holes in the heap.
     private static Tensor[] AllocateApart(Tensor like, Func<Tensor[]> call) =>
         like.numel() > 1 << 20 ? HostMemory.AllocateApart(call) : call();
 
@@ -170,7 +170,7 @@ public static unsafe partial class Dispatcher
         GC.KeepAlive(arguments.Length > 0 ? arguments[0].Tensor : null);
         if (failed != 0)
             throw new ShapeException(
-                $"{name} refused its arguments ({Describe(arguments)}), or found no memory for its results; libtorch's reason is on the "
+                $"{name} rejected its arguments ({Describe(arguments)}) or had no memory for its results. libtorch wrote the reason to the "
                     + $"error stream."
             );
     }

@@ -5,17 +5,17 @@ using Microsoft.Win32.SafeHandles;
 namespace LongLora.Runtime;
 
 /// <summary>
-/// How the C allocator (glibc's) serves libtorch. Results of operations come and go: they lie on a heap that keeps what is freed, since
-/// memory that is given back is page-faulted anew at every operation (an element-wise product of 32 MB takes 8 times longer). What waits
-/// long, activations above all, is mapped apart: among the results it would break the heap into pieces, which once made a step of 32,768
-/// tokens take 4.8 GB instead of 0.7. Elsewhere than on glibc nothing is changed.
+/// Tunes glibc's allocator for libtorch. Results of operations are short-lived, so they stay on a heap that keeps freed memory: memory that
+/// is returned to the system is page-faulted again at every operation, which makes an element-wise product of 32 MB 8 times slower.
+/// Long-lived memory, mostly activations, is mapped separately. On the heap it would cause fragmentation, which once made a step of 32,768
+/// tokens take 4.8 GB instead of 0.7. Other allocators are left as they are.
 /// </summary>
 internal static partial class HostMemory
 {
     private const int TrimThreshold = -1,
         MapThreshold = -3;
 
-    // glibc's largest; the smallest at which a mapping of its own costs nothing that one would notice.
+    // The largest threshold of glibc, and the smallest size at which a separate mapping costs nothing noticeable.
     private const int Results = 32 << 20,
         Lasting = 1 << 20;
 
@@ -25,15 +25,17 @@ internal static partial class HostMemory
     private static SafeFileHandle? s_statm;
     private static long s_pagesAfterTrim;
 
-    /// <summary>Called once, before the first tensor.</summary>
+    /// <summary>Called once, before the first tensor is made.</summary>
     internal static void Initialize()
     {
         Set(TrimThreshold, int.MaxValue);
         Set(MapThreshold, Results);
     }
 
-    /// <summary>Runs an operation whose result will live long; on the CPU its memory goes back to the system when it is disposed.</summary>
-    /// <param name="make">Allocates little beside its result.</param>
+    /// <summary>
+    /// Runs an operation whose result lives long. On the CPU its memory returns to the system when the result is disposed.
+    /// </summary>
+    /// <param name="make">Should allocate little except its result.</param>
     internal static T AllocateApart<T>(Func<T> make)
     {
         Set(MapThreshold, Lasting);
@@ -48,9 +50,9 @@ internal static partial class HostMemory
     }
 
     /// <summary>
-    /// Gives free pieces of the heap back to the system if resident memory has grown by 128 MiB since the last time. To be called between
-    /// pieces of work of 10 ms and more, when their results are gone: libtorch asks for aligned blocks, which glibc cannot put back
-    /// exactly where one was freed, so a heap that is never trimmed grows to several times what was ever in use.
+    /// Returns free heap memory to the system if resident memory has grown by 128 MiB since the last call. Call it between units of work of
+    /// 10 ms or more, when their results are gone. libtorch asks for aligned blocks, and glibc cannot always reuse a freed block for them,
+    /// so a heap that is never trimmed grows to several times the memory in use.
     /// </summary>
     internal static void TrimIfGrown()
     {
@@ -60,7 +62,7 @@ internal static partial class HostMemory
         s_pagesAfterTrim = ReadResidentPages() ?? 0;
     }
 
-    // The second number of /proc/self/statm.
+    // Reads the second number of /proc/self/statm.
     private static long? ReadResidentPages()
     {
         s_statm ??= File.OpenHandle("/proc/self/statm");

@@ -9,27 +9,28 @@ namespace LongLora.Runtime;
 /// <summary>Resident memory of this process, or memory in use on a GPU.</summary>
 public static partial class MemoryMeter
 {
-    /// <summary>Bytes that a device's memory has; null where they are not known.</summary>
+    /// <summary>Total bytes of memory that a device has; null if unknown.</summary>
     internal static long? GetAvailableBytes(DeviceType type, int index) =>
         type == DeviceType.CUDA ? CudaDriver.GetTotalBytes(index) : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
 
-    /// <summary>Bytes in use where a device computes: of this process on the CPU, of the whole device on CUDA.</summary>
+    /// <summary>Bytes in use now: by this process on the CPU, by all processes on a CUDA device.</summary>
     internal static long GetCurrentBytes(Device device) =>
         (device.type == DeviceType.CUDA ? CudaDriver.GetUsedBytes(device.index) : null) ?? CurrentBytes;
 
-    /// <summary>The most bytes in use: on CUDA those of now, as libtorch gives nothing back.</summary>
+    /// <summary>The most bytes that were in use. On CUDA this is the current value, because libtorch never gives memory back.</summary>
     internal static long GetPeakBytes(Device device) =>
         (device.type == DeviceType.CUDA ? CudaDriver.GetUsedBytes(device.index) : null) ?? PeakBytes;
 
-    /// <summary>Bytes now.</summary>
+    /// <summary>Bytes in use by this process now.</summary>
     public static long CurrentBytes => ReadStatus("VmRSS:") ?? ReadProcess(p => p.WorkingSet64);
 
     /// <summary>
-    /// The most bytes since the process began, or since <see cref="ResetPeak"/>. On macOS, which keeps no such number, those of now.
+    /// The most bytes in use since the process started or <see cref="ResetPeak"/> was called. macOS keeps no such number; there it is the
+    /// current value.
     /// </summary>
     public static long PeakBytes => ReadStatus("VmHWM:") ?? ReadProcess(p => Math.Max(p.PeakWorkingSet64, p.WorkingSet64));
 
-    /// <summary>Begins a new measurement of the peak; does nothing where the system has no such thing (other than Linux).</summary>
+    /// <summary>Starts a new measurement of the peak. Only Linux supports this; elsewhere the call does nothing.</summary>
     public static void ResetPeak()
     {
         try
@@ -39,13 +40,13 @@ public static partial class MemoryMeter
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // Not allowed in some containers: the peak then counts from the start of the process.
+            // Some containers do not allow this. The peak then counts from the start of the process.
         }
     }
 
     /// <summary>
-    /// Collects managed garbage and hands the C allocator's free blocks back to the system, so that resident memory is what is in use.
-    /// Slow to recover from: for measurements, not for use between steps. Without glibc only the garbage is collected.
+    /// Collects managed garbage and returns the C allocator's free blocks to the system, so that resident memory is the memory in use.
+    /// Recovering from it is slow: call it for measurements, not between steps. Without glibc only the garbage is collected.
     /// </summary>
     public static void ReturnFreeMemory()
     {

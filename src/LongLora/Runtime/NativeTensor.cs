@@ -4,20 +4,20 @@ using static TorchSharp.torch;
 namespace LongLora.Runtime;
 
 /// <summary>
-/// The way between tensors and plain memory, which TorchSharp does not have for all types and sizes: through the C functions
+/// Moves between tensors and plain memory, which TorchSharp does not offer for all types and sizes. It uses the C functions
 /// <c>aoti_torch_create_tensor_from_blob</c> and <c>aoti_torch_get_data_ptr</c> that libtorch exports.
 /// </summary>
 internal static unsafe partial class NativeTensor
 {
-    // c10::DeviceType::CPU; the types' codes are those of TorchSharp's ScalarType.
+    // c10::DeviceType::CPU. The codes of the types are those of TorchSharp's ScalarType.
     private const int Cpu = 0;
 
     /// <summary>
-    /// A contiguous CPU tensor whose elements lie at <paramref name="data"/>: no copy. The memory must outlive the tensor and all views of
-    /// it; libtorch never frees it.
+    /// A contiguous CPU tensor over the memory at <paramref name="data"/>, without a copy. The memory must outlive the tensor and all its
+    /// views; libtorch never frees it.
     /// </summary>
     /// <param name="data">Address of the first element, a multiple of the element's size.</param>
-    /// <param name="type">The type of the elements, which are in the machine's byte order.</param>
+    /// <param name="type">The type of the elements, in the byte order of the machine.</param>
     /// <param name="shape">Dimensions, outermost first; empty for a scalar.</param>
     public static Tensor FromMemory(nint data, ScalarType type, IReadOnlyList<long> shape)
     {
@@ -40,23 +40,23 @@ internal static unsafe partial class NativeTensor
         }
         return failed == 0
             ? Tensor.UnsafeCreateTensor(handle)
-            : throw new ShapeException($"libtorch refused a {type} tensor of shape [{string.Join(", ", sizes)}] over given memory.");
+            : throw new ShapeException(
+                $"Cannot make a {type} tensor of shape [{string.Join(", ", sizes)}] over given memory: libtorch refused it."
+            );
     }
 
-    /// <summary>
-    /// Address of the first element of a contiguous CPU tensor, valid while the tensor lives; 0 where it has no elements.
-    /// </summary>
-    /// <exception cref="ShapeException">The tensor is on another device or has gaps.</exception>
+    /// <summary>Address of the first element of a contiguous CPU tensor, valid while the tensor lives; 0 if it has no elements.</summary>
+    /// <exception cref="ShapeException">The tensor is on another device or not contiguous.</exception>
     public static nint GetPointer(Tensor tensor)
     {
         if (tensor.device_type != TorchSharp.DeviceType.CPU || !tensor.is_contiguous())
             throw new ShapeException(
-                $"A contiguous tensor on the CPU is needed; this one, [{string.Join(", ", tensor.shape)}], is "
-                    + $"on {tensor.device}{(tensor.is_contiguous() ? "" : " and not contiguous")}."
+                $"Cannot read the memory of the tensor [{string.Join(", ", tensor.shape)}] because it is on "
+                    + $"{tensor.device}{(tensor.is_contiguous() ? "" : " and not contiguous")}. Use a contiguous tensor on the CPU."
             );
         void* address;
         if (aoti_torch_get_data_ptr(tensor.Handle, &address) != 0)
-            throw new ShapeException("libtorch gave no data pointer for the tensor.");
+            throw new ShapeException("Cannot read the memory of the tensor because libtorch gave no data pointer.");
         GC.KeepAlive(tensor);
         return (nint)address;
     }

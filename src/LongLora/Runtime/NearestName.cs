@@ -1,11 +1,9 @@
 namespace LongLora.Runtime;
 
-/// <summary>Finds what somebody probably meant.</summary>
+/// <summary>Guesses which name the user meant.</summary>
 public static class NearestName
 {
-    /// <summary>
-    /// The candidate with the fewest changed letters, or null where none is near (more than a third of its letters differ).
-    /// </summary>
+    /// <summary>The candidate with the fewest changed letters; null if more than a third of its letters differ.</summary>
     public static string? Find(string name, IEnumerable<string> candidates)
     {
         var (best, distance) = candidates
@@ -15,11 +13,11 @@ public static class NearestName
         return best is not null && distance <= Math.Max(1, best.Length / 3) ? best : null;
     }
 
-    /// <summary><c> Did you mean 'x'?</c> with a space in front, or nothing.</summary>
+    /// <summary><c> Did you mean 'x'?</c> with a leading space, or an empty string.</summary>
     public static string Hint(string name, IEnumerable<string> candidates) =>
         Find(name, candidates) is { } nearest ? $" Did you mean '{nearest}'?" : "";
 
-    // Levenshtein's distance, row by row.
+    // Levenshtein distance, row by row.
     private static int MeasureDistance(string a, string b)
     {
         var row = Enumerable.Range(0, b.Length + 1).ToArray();

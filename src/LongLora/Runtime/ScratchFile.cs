@@ -1,12 +1,12 @@
 namespace LongLora.Runtime;
 
-/// <summary>A file that holds what does not fit into memory and that nothing is left of, however the process ends.</summary>
+/// <summary>A temporary file for data that does not fit into memory. Nothing of it is left, however the process ends.</summary>
 internal static class ScratchFile
 {
-    /// <summary>Makes a new one, open for reading and writing.</summary>
-    /// <param name="folder">Where.</param>
-    /// <param name="kind">What is in it; part of its name while it has one.</param>
-    /// <param name="bufferSize">Bytes buffered by the stream; 0 for none.</param>
+    /// <summary>Creates a file, open for reading and writing.</summary>
+    /// <param name="folder">The folder to create it in.</param>
+    /// <param name="kind">What it contains; part of the name while the file has one.</param>
+    /// <param name="bufferSize">Bytes that the stream buffers; 0 for none.</param>
     internal static FileStream Create(string folder, string kind, int bufferSize = 0)
     {
         var path = Path.Combine(folder, $"longlora-{kind}-{Guid.NewGuid():N}.tmp");
@@ -18,7 +18,7 @@ internal static class ScratchFile
             bufferSize,
             FileOptions.DeleteOnClose
         );
-        // Open files need no name here, so that a killed process leaves none.
+        // On this system an open file needs no name, so a killed process leaves none behind.
         if (!OperatingSystem.IsWindows())
             File.Delete(path);
         return file;

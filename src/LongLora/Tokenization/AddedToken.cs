@@ -3,26 +3,28 @@ using System.Text;
 
 namespace LongLora.Tokenization;
 
-/// <summary>A token that is found in the text as it is written, before the model proper sees anything.</summary>
+/// <summary>A token that is found in the text exactly as written, before the model's own steps run.</summary>
 internal sealed record AddedToken(int Id, string Content)
 {
-    /// <summary>Whether it controls the model (<c>&lt;/s&gt;</c>): never recognised in ordinary text, left out of decoded text.</summary>
+    /// <summary>
+    /// Whether it is a control token (<c>&lt;/s&gt;</c>): never recognized in ordinary text, and left out of decoded text.
+    /// </summary>
     public bool Special { get; init; }
 
-    /// <summary>Whether it is recognised only between characters that belong to no word.</summary>
+    /// <summary>Whether it is recognized only as a separate word.</summary>
     public bool SingleWord { get; init; }
 
-    /// <summary>Whether it swallows white space in front of it.</summary>
+    /// <summary>Whether it absorbs white space before it.</summary>
     public bool LeftStrip { get; init; }
 
-    /// <summary>Whether it swallows white space behind it.</summary>
+    /// <summary>Whether it absorbs white space after it.</summary>
     public bool RightStrip { get; init; }
 
-    /// <summary>Whether it is looked for in the normalised text, in its own normalised form.</summary>
+    /// <summary>Whether it is searched for in the normalized text, in its own normalized form.</summary>
     public bool Normalized { get; init; }
 }
 
-/// <summary>Finds added tokens in a text: the leftmost, and there the longest. Immutable: several threads may share it.</summary>
+/// <summary>Finds added tokens in a text: the leftmost one, and the longest at that position. Immutable and thread-safe.</summary>
 internal sealed class AddedTokenMatcher
 {
     private readonly SearchValues<string> _all;
@@ -34,9 +36,9 @@ internal sealed class AddedTokenMatcher
         _byFirst = patterns.GroupBy(p => p.Pattern[0]).ToDictionary(g => g.Key, g => g.OrderByDescending(p => p.Pattern.Length).ToArray());
     }
 
-    /// <summary>A matcher of these tokens, or null where there are none.</summary>
+    /// <summary>A matcher for these tokens; null if there are none.</summary>
     /// <param name="tokens">The tokens.</param>
-    /// <param name="normalizer">Gives the form in which a token is written in the text that is searched; null for its own.</param>
+    /// <param name="normalizer">Normalizes tokens like the text that is searched; null for none.</param>
     public static AddedTokenMatcher? Create(IEnumerable<AddedToken> tokens, TextStep? normalizer = null)
     {
         var patterns = tokens
@@ -46,10 +48,10 @@ internal sealed class AddedTokenMatcher
         return patterns.Count == 0 ? null : new(patterns);
     }
 
-    /// <summary>Looks for the first token from <paramref name="from"/> on.</summary>
+    /// <summary>Finds the first token from <paramref name="from"/> on.</summary>
     /// <param name="text">The whole text.</param>
-    /// <param name="from">Where the search begins; a token never swallows white space before it.</param>
-    /// <param name="start">Where the token begins, the white space that it swallows included.</param>
+    /// <param name="from">Where the search starts. A token never absorbs white space before it.</param>
+    /// <param name="start">Where the token starts, including the white space that it absorbs.</param>
     /// <param name="end">Where it ends.</param>
     /// <param name="id">Its id.</param>
     public bool TryFind(ReadOnlySpan<char> text, int from, out int start, out int end, out int id)
@@ -60,7 +62,7 @@ internal sealed class AddedTokenMatcher
             if (skip < 0)
                 break;
             start = search + skip;
-            var (pattern, token) = Longest(text[start..]);
+            var (pattern, token) = FindLongest(text[start..]);
             end = start + pattern.Length;
             search = end;
             if (token.SingleWord && (EndsWithWord(text[..start]) || StartsWithWord(text[end..])))
@@ -76,7 +78,7 @@ internal sealed class AddedTokenMatcher
         return false;
     }
 
-    private (string Pattern, AddedToken Token) Longest(ReadOnlySpan<char> text)
+    private (string Pattern, AddedToken Token) FindLongest(ReadOnlySpan<char> text)
     {
         foreach (var candidate in _byFirst[text[0]])
         {

@@ -1,6 +1,6 @@
 namespace LongLora.Tokenization;
 
-/// <summary>Turns one word (or, for SentencePiece, a whole normalised text) into ids. Several threads may use one at once.</summary>
+/// <summary>Turns one word (or, for SentencePiece, a whole normalized text) into ids. Thread-safe.</summary>
 internal interface ITokenModel
 {
     /// <summary>Appends the ids of <paramref name="word"/>.</summary>

@@ -3,10 +3,10 @@ using LongLora.Runtime;
 
 namespace LongLora.Tokenization;
 
-/// <summary>A place in a JSON file, which its readers and its messages know by name: <c>tokenizer.json: model.vocab</c>.</summary>
+/// <summary>A JSON value with its location, which messages name: <c>tokenizer.json: model.vocab</c>.</summary>
 internal readonly record struct LocatedJson(string File, string Path, JsonElement Value)
 {
-    /// <summary>Whether there is nothing here: no such member, or null.</summary>
+    /// <summary>Whether there is no value: the member is missing, or null.</summary>
     public bool IsNull => Value.ValueKind is JsonValueKind.Undefined or JsonValueKind.Null;
 
     /// <summary>A member, which may be missing.</summary>
@@ -31,7 +31,7 @@ internal readonly record struct LocatedJson(string File, string Path, JsonElemen
         return self.Value.EnumerateObject().Select(m => (m.Name, new LocatedJson(self.File, $"{self.Path}.{m.Name}", m.Value)));
     }
 
-    /// <summary>A text.</summary>
+    /// <summary>A string.</summary>
     public string ReadText()
     {
         try
@@ -44,16 +44,16 @@ internal readonly record struct LocatedJson(string File, string Path, JsonElemen
         }
     }
 
-    /// <summary>A text, or null where there is nothing.</summary>
+    /// <summary>A string; null if there is no value.</summary>
     public string? ReadTextOrNull() => IsNull ? null : ReadText();
 
-    /// <summary>A whole number.</summary>
-    public int ReadInteger() => Expect(JsonValueKind.Number).Value.TryGetInt32(out var value) ? value : throw MakeError("a whole number");
+    /// <summary>An integer.</summary>
+    public int ReadInteger() => Expect(JsonValueKind.Number).Value.TryGetInt32(out var value) ? value : throw MakeError("an integer");
 
-    /// <summary>Yes or no; <paramref name="absent"/> where there is nothing.</summary>
+    /// <summary>True or false; <paramref name="absent"/> if there is no value.</summary>
     public bool ReadFlag(bool absent = false) => ReadFlagOrNull() ?? absent;
 
-    /// <summary>Yes or no, or null where there is nothing.</summary>
+    /// <summary>True or false; null if there is no value.</summary>
     public bool? ReadFlagOrNull() =>
         Value.ValueKind switch
         {
@@ -63,17 +63,17 @@ internal readonly record struct LocatedJson(string File, string Path, JsonElemen
             _ => throw MakeError("true or false"),
         };
 
-    /// <summary>The error that something else stands here.</summary>
+    /// <summary>The error for any other value.</summary>
     public CheckpointException MakeError(string expected)
     {
         var seen = Value.ValueKind == JsonValueKind.Undefined ? "nothing" : Value.GetRawText();
         return new(
-            $"{File}: {Path} must be {expected}, but is {(seen.Length > 100 ? seen[..100] + "..." : seen)}. The file is damaged, or of "
+            $"{File}: {Path} must be {expected}, but is {(seen.Length > 100 ? seen[..100] + "..." : seen)}. The file is damaged or has "
                 + $"an unknown version."
         );
     }
 
-    /// <summary>This place, once it is known to hold that kind of value.</summary>
+    /// <summary>This value, after checking its type.</summary>
     public LocatedJson Expect(JsonValueKind kind) =>
         Value.ValueKind == kind
             ? this
@@ -82,7 +82,7 @@ internal readonly record struct LocatedJson(string File, string Path, JsonElemen
                 {
                     JsonValueKind.Object => "an object",
                     JsonValueKind.Array => "a list",
-                    JsonValueKind.String => "a text",
+                    JsonValueKind.String => "a string",
                     _ => "a number",
                 }
             );

@@ -3,17 +3,17 @@ using LongLora.Tokenization.Jinja;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Tokenises a text as a whole and says which tokens belong to some places in it. Special tokens are recognised only where the template
-/// wrote them: <c>&lt;/s&gt;</c> in a message is ordinary text. A token that reaches over the edge of a place belongs to it.
+/// Tokenizes a text as a whole and tells which tokens belong to given spans of it. Special tokens are recognized only if the template wrote
+/// them: <c>&lt;/s&gt;</c> in a message is ordinary text. A token that crosses the edge of a span belongs to it.
 /// </summary>
 internal sealed class MaskedEncoding
 {
     private readonly ITokenizer _tokenizer;
     private readonly MarkedText _text;
-    private readonly IReadOnlyList<(int Start, int End)> _places;
+    private readonly IReadOnlyList<(int Start, int End)> _spans;
 
-    private MaskedEncoding(ITokenizer tokenizer, MarkedText text, IReadOnlyList<(int Start, int End)> places) =>
-        (_tokenizer, _text, _places) = (tokenizer, text, places);
+    private MaskedEncoding(ITokenizer tokenizer, MarkedText text, IReadOnlyList<(int Start, int End)> spans) =>
+        (_tokenizer, _text, _spans) = (tokenizer, text, spans);
 
     private List<int> Ids { get; } = [];
 
@@ -22,15 +22,15 @@ internal sealed class MaskedEncoding
     /// <summary>Encodes a text.</summary>
     /// <param name="tokenizer">The tokenizer.</param>
     /// <param name="text">The text; nothing is added to it.</param>
-    /// <param name="places">Places of characters, in order, none within another.</param>
-    /// <returns>The ids, and of each whether it belongs to a place.</returns>
+    /// <param name="spans">Spans of characters, in order and without overlap.</param>
+    /// <returns>The ids, and for each id whether it belongs to a span.</returns>
     public static (List<int> Ids, List<bool> Inside) Encode(
         ITokenizer tokenizer,
         MarkedText text,
-        IReadOnlyList<(int Start, int End)> places
+        IReadOnlyList<(int Start, int End)> spans
     )
     {
-        var encoding = new MaskedEncoding(tokenizer, text, places);
+        var encoding = new MaskedEncoding(tokenizer, text, spans);
         encoding.Encode();
         return (encoding.Ids, encoding.Inside);
     }
@@ -55,13 +55,13 @@ internal sealed class MaskedEncoding
             if (id >= 0)
             {
                 Ids.Add(id);
-                Inside.Add(_places.Any(p => p.Start < last && first < p.End));
+                Inside.Add(_spans.Any(p => p.Start < last && first < p.End));
             }
             done = search = end;
         }
     }
 
-    // A special token may swallow white space on its sides, which others wrote.
+    // A special token may absorb white space around it that somebody else wrote.
     private (int, int) TrimBlanks(int start, int end)
     {
         while (start < end && char.IsWhiteSpace(_text.Text[start]))
@@ -85,10 +85,10 @@ internal sealed class MaskedEncoding
     {
         var ids = EncodeText(start, end);
         var inside = new bool[ids.Count];
-        foreach (var place in _places.Where(p => p.Start < end && start < p.End))
+        foreach (var span in _spans.Where(p => p.Start < end && start < p.End))
         {
-            var (first, _) = FindEdge(ids, start, end, Math.Max(start, place.Start));
-            var (_, last) = FindEdge(ids, start, end, Math.Min(end, place.End));
+            var (first, _) = FindEdge(ids, start, end, Math.Max(start, span.Start));
+            var (_, last) = FindEdge(ids, start, end, Math.Min(end, span.End));
             Array.Fill(inside, true, first, Math.Max(0, last - first));
         }
         Ids.AddRange(ids);
@@ -108,7 +108,7 @@ internal sealed class MaskedEncoding
             same++;
         if (same == head.Count)
             return (same, same);
-        // A token reaches over the edge, or those before it are cut otherwise. From a few tokens before, texts are compared by length.
+        // A token crosses the edge, or the tokens before it are split differently. Compares lengths of text from a few tokens before.
         var from = Math.Max(0, same - 4);
         int Length(List<int> tokens, int to) => _tokenizer.Decode([.. tokens[from..to]], skipSpecial: false).Length;
         var length = Length(head, head.Count);

@@ -3,12 +3,12 @@ using System.Runtime.InteropServices;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Turns ids into text as they come, for chat: a character that spans several tokens is held back until it is whole. All pieces of text
-/// together are what <see cref="ITokenizer.Decode"/> gives for all ids. For one stream, and one thread at a time.
+/// Turns ids into text as they arrive, for chat. A character that spans several tokens is held back until it is complete. All parts of the
+/// text together equal <see cref="ITokenizer.Decode"/> for all ids. Use one decoder per stream, from one thread at a time.
 /// </summary>
 public sealed class StreamingDecoder
 {
-    // A character spans at most four tokens; the rest of the window is for control tokens between them.
+    // A character spans at most four tokens. The rest of the window is for control tokens between them.
     private const int Window = 8;
 
     private readonly ITokenizer _tokenizer;
@@ -16,12 +16,11 @@ public sealed class StreamingDecoder
     private readonly List<int> _ids;
     private int _given;
 
-    /// <summary>A decoder at the beginning of a stream.</summary>
+    /// <summary>A decoder at the start of a stream.</summary>
     /// <param name="tokenizer">The tokenizer.</param>
     /// <param name="skipSpecial">Leaves out control tokens such as EOS.</param>
     /// <param name="context">
-    /// Ids that the stream goes on from, such as the end of the prompt: their text is not given out, but a space between it and the first
-    /// word is.
+    /// Ids before the stream, such as the end of the prompt. Their text is not returned, but a space between it and the first word is.
     /// </param>
     public StreamingDecoder(ITokenizer tokenizer, bool skipSpecial = true, ReadOnlySpan<int> context = default)
     {
@@ -30,13 +29,13 @@ public sealed class StreamingDecoder
         _given = DecodeHeld().Length;
     }
 
-    /// <summary>Takes the next id and returns the text that is now certain, which may be empty.</summary>
+    /// <summary>Adds the next id and returns the text that is now certain, which may be empty.</summary>
     /// <param name="id">A token id.</param>
     public string Append(int id)
     {
         _ids.Add(id);
         var text = DecodeHeld();
-        // The beginning of a character decodes to one U+FFFD at the end.
+        // The first bytes of a character decode to one U+FFFD at the end.
         var complete = text.Length > 0 && text[^1] == '\uFFFD' ? text.Length - 1 : text.Length;
         if (complete < _given)
             return "";
@@ -47,7 +46,7 @@ public sealed class StreamingDecoder
         return fresh;
     }
 
-    /// <summary>Ends the stream: returns what was held back, U+FFFD where a character stayed incomplete.</summary>
+    /// <summary>Ends the stream and returns the text that was held back, with U+FFFD for an incomplete character.</summary>
     public string Finish()
     {
         var text = DecodeHeld();
@@ -60,8 +59,8 @@ public sealed class StreamingDecoder
     private string DecodeHeld() => _tokenizer.Decode(CollectionsMarshal.AsSpan(_ids), _skipSpecial);
 
     /// <summary>
-    /// Forgets all but the last tokens, if these tell the decoder that they are not the first: so a stream of any length costs the same a
-    /// token.
+    /// Forgets all but the last tokens, if these are enough for the decoder to see that they are not the first. So every token costs the
+    /// same, however long the stream is.
     /// </summary>
     private void Shorten(int held)
     {

@@ -2,7 +2,7 @@ using System.Buffers;
 
 namespace LongLora.Tokenization;
 
-/// <summary>A growing text on a borrowed array, so that a book of megabytes leaves no garbage. Not for several threads.</summary>
+/// <summary>A growing text in a rented array, so that a book of several megabytes creates no garbage. Not thread-safe.</summary>
 internal sealed class TextBuffer : IDisposable
 {
     private char[] _characters = [];
@@ -10,13 +10,13 @@ internal sealed class TextBuffer : IDisposable
     /// <summary>Characters (UTF-16 units) written so far.</summary>
     public int Length { get; private set; }
 
-    /// <summary>What was written; valid until the next write.</summary>
+    /// <summary>The text written so far. It is valid until the next write.</summary>
     public ReadOnlySpan<char> Text => _characters.AsSpan(0, Length);
 
     /// <summary>The character at a position.</summary>
     public char this[int index] => _characters[index];
 
-    /// <summary>Room for <paramref name="length"/> characters at the end, counted as written.</summary>
+    /// <summary>Adds room for <paramref name="length"/> characters at the end, which count as written.</summary>
     public Span<char> Extend(int length)
     {
         if (Length + length > _characters.Length)
@@ -31,7 +31,7 @@ internal sealed class TextBuffer : IDisposable
     /// <summary>Writes a text.</summary>
     public void Append(ReadOnlySpan<char> text) => text.CopyTo(Extend(text.Length));
 
-    /// <summary>Forgets everything from <paramref name="length"/> on.</summary>
+    /// <summary>Removes everything from <paramref name="length"/> on.</summary>
     public void Truncate(int length) => Length = length;
 
     /// <inheritdoc/>

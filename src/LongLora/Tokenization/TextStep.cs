@@ -3,18 +3,18 @@ using System.Text.RegularExpressions;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// One rewriting of a text before it is cut into words, such as "spaces become U+2581". Immutable: several threads may share it.
+/// A step that rewrites a text before it is split into words, such as "spaces become U+2581". Immutable and thread-safe.
 /// </summary>
 internal abstract class TextStep
 {
     /// <summary>Rewrites <paramref name="text"/>.</summary>
     /// <param name="text">The text.</param>
-    /// <param name="atStart">Whether this is the beginning of what was given to the tokenizer, not what follows an added token.</param>
+    /// <param name="atStart">Whether this is the start of the tokenizer's input, and not text after an added token.</param>
     /// <param name="output">An empty buffer for the result.</param>
-    /// <returns>False where the text stays as it is; then nothing is written.</returns>
+    /// <returns>False if the text does not change; then nothing is written.</returns>
     public abstract bool Apply(ReadOnlySpan<char> text, bool atStart, TextBuffer output);
 
-    /// <summary>The rewritten text as a string; null stands for "no step".</summary>
+    /// <summary>The rewritten text as a string. Null means no step.</summary>
     public static string Rewrite(TextStep? step, string text)
     {
         using var output = new TextBuffer();
@@ -53,14 +53,14 @@ internal enum PrependRule
     /// <summary>Before every text that is not empty.</summary>
     Always,
 
-    /// <summary>Where the text does not begin with the prefix already.</summary>
-    WhereMissing,
+    /// <summary>If the text does not already start with the prefix.</summary>
+    IfMissing,
 
-    /// <summary>As <see cref="WhereMissing"/>, and only at the beginning of the whole text.</summary>
-    WhereMissingAtStart,
+    /// <summary>Like <see cref="IfMissing"/>, but only at the start of the whole text.</summary>
+    IfMissingAtStart,
 }
 
-/// <summary>Writes a prefix in front of the text.</summary>
+/// <summary>Writes a prefix before the text.</summary>
 internal sealed class PrependStep(string prefix, PrependRule rule) : TextStep
 {
     /// <inheritdoc/>
@@ -69,7 +69,7 @@ internal sealed class PrependStep(string prefix, PrependRule rule) : TextStep
         if (
             text.IsEmpty
             || (rule != PrependRule.Always && text.StartsWith(prefix, StringComparison.Ordinal))
-            || (rule == PrependRule.WhereMissingAtStart && !atStart)
+            || (rule == PrependRule.IfMissingAtStart && !atStart)
         )
             return false;
         output.Append(prefix);
@@ -78,7 +78,7 @@ internal sealed class PrependStep(string prefix, PrependRule rule) : TextStep
     }
 }
 
-/// <summary>Replaces a character by another: the common case, a space by U+2581, at memory speed.</summary>
+/// <summary>Replaces a character by another one at the speed of memory. This is the common case: a space by U+2581.</summary>
 internal sealed class ReplaceCharacterStep(char from, char to) : TextStep
 {
     /// <inheritdoc/>
@@ -111,7 +111,7 @@ internal sealed class ReplacePatternStep(Regex pattern, string to) : TextStep
     }
 }
 
-/// <summary>Drops white space at the ends of the text.</summary>
+/// <summary>Removes white space at the ends of the text.</summary>
 internal sealed class TrimStep(bool left, bool right) : TextStep
 {
     /// <inheritdoc/>

@@ -3,46 +3,46 @@ using System.Text;
 
 namespace LongLora.Tokenization;
 
-/// <summary>What decoding does with the space that encoding may have written in front of a text.</summary>
+/// <summary>What decoding does with the space that encoding may have written before a text.</summary>
 internal enum LeadingSpace
 {
-    /// <summary>Nothing: the encoder writes none.</summary>
+    /// <summary>Nothing, because the encoder writes none.</summary>
     Keep,
 
-    /// <summary>It is taken off the first token that is decoded.</summary>
+    /// <summary>It is removed from the first decoded token.</summary>
     StripOnce,
 
-    /// <summary>One is taken off every token until there is text (SentencePiece with <c>remove_extra_whitespaces</c>).</summary>
+    /// <summary>One is removed from every token until there is text (SentencePiece with <c>remove_extra_whitespaces</c>).</summary>
     StripWhileEmpty,
 }
 
-/// <summary>The parts of one model's tokenizer, as <c>tokenizer.json</c> or <c>tokenizer.model</c> describe them.</summary>
+/// <summary>The parts of one model's tokenizer, as described by <c>tokenizer.json</c> or <c>tokenizer.model</c>.</summary>
 internal sealed record TokenizerParts
 {
     public required TokenTable Tokens { get; init; }
 
     public required ITokenModel Model { get; init; }
 
-    /// <summary>Rewrites text before normalised added tokens are looked for.</summary>
+    /// <summary>Rewrites text before the search for normalized added tokens.</summary>
     public TextStep? Normalizer { get; init; }
 
-    /// <summary>Rewrites text after that.</summary>
+    /// <summary>Rewrites text after that search.</summary>
     public TextStep? Preparation { get; init; }
 
-    /// <summary>Null where the model takes the whole text.</summary>
+    /// <summary>Null if the model uses the whole text.</summary>
     public WordSplitter? Splitter { get; init; }
 
     public IReadOnlyList<AddedToken> AddedTokens { get; init; } = [];
 
     public LeadingSpace LeadingSpace { get; init; }
 
-    /// <summary>A token whose text keeps its leading space whatever <see cref="LeadingSpace"/> says.</summary>
+    /// <summary>A token that always keeps its leading space, whatever <see cref="LeadingSpace"/> says.</summary>
     public int? Unstripped { get; init; }
 
-    /// <summary>Ids in front of every text.</summary>
+    /// <summary>Ids before every text.</summary>
     public IReadOnlyList<int> Prefix { get; init; } = [];
 
-    /// <summary>Ids behind every text.</summary>
+    /// <summary>Ids after every text.</summary>
     public IReadOnlyList<int> Suffix { get; init; } = [];
 
     public int? BosTokenId { get; init; }
@@ -53,8 +53,8 @@ internal sealed record TokenizerParts
 }
 
 /// <summary>
-/// The one implementation of <see cref="ITokenizer"/>: text, added tokens, normaliser, words, model. Nothing changes after construction
-/// but the models' memory of words, which is safe to share: several threads may use one tokenizer at once.
+/// The only implementation of <see cref="ITokenizer"/>: text, added tokens, normalizer, words, model. After construction only the models'
+/// caches of words change, and these are thread-safe. So several threads may share one tokenizer.
 /// </summary>
 internal sealed class TextTokenizer : ITokenizer
 {
@@ -89,7 +89,7 @@ internal sealed class TextTokenizer : ITokenizer
     /// <inheritdoc/>
     public IReadOnlyList<int> Encode(ReadOnlySpan<char> text, bool addSpecial = false, bool parseSpecial = false)
     {
-        // English takes a token for about four characters.
+        // English text has about four characters per token.
         var ids = new List<int>(text.Length / 4 + 8);
         if (addSpecial)
             ids.AddRange(_parts.Prefix);
@@ -100,7 +100,7 @@ internal sealed class TextTokenizer : ITokenizer
     }
 
     /// <inheritdoc/>
-    /// <remarks>An id at or above <see cref="VocabularySize"/>, which a padded embedding matrix may produce, stands for no text.</remarks>
+    /// <remarks>An id at or above <see cref="VocabularySize"/>, which a padded embedding matrix may produce, has no text.</remarks>
     /// <exception cref="ArgumentOutOfRangeException">An id is negative.</exception>
     public string Decode(ReadOnlySpan<int> ids, bool skipSpecial = true)
     {
@@ -123,13 +123,13 @@ internal sealed class TextTokenizer : ITokenizer
         return Encoding.UTF8.GetString(bytes.WrittenSpan);
     }
 
-    /// <summary>Finds the special tokens of this tokenizer in a text as it is written; null where there are none.</summary>
+    /// <summary>Finds the special tokens of this tokenizer in a text as written; null if there are none.</summary>
     internal AddedTokenMatcher? SpecialTokens => _special;
 
-    /// <summary>Appends the ids of a part of a text in which nothing is special.</summary>
+    /// <summary>Appends the ids of a part of a text in which special tokens are not recognized.</summary>
     /// <param name="text">The part.</param>
-    /// <param name="atStart">Whether it begins the text.</param>
-    /// <param name="ids">Get the ids.</param>
+    /// <param name="atStart">Whether it starts the text.</param>
+    /// <param name="ids">Receives the ids.</param>
     internal void EncodePart(ReadOnlySpan<char> text, bool atStart, List<int> ids) => EncodeTokens(text, atStart, _ordinary, ids);
 
     private void EncodeTokens(ReadOnlySpan<char> text, bool atStart, Matchers matchers, List<int> ids)
@@ -179,7 +179,7 @@ internal sealed class TextTokenizer : ITokenizer
             _parts.Model.Encode(text[start..end], ids);
     }
 
-    /// <summary>The added tokens to look for before (Raw) and after (Normalized) the normaliser.</summary>
+    /// <summary>The added tokens to search for before (Raw) and after (Normalized) the normalizer.</summary>
     private sealed class Matchers(TokenizerParts parts, bool special)
     {
         public AddedTokenMatcher? Raw { get; } =

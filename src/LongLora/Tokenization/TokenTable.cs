@@ -3,10 +3,10 @@ using LongLora.Runtime;
 
 namespace LongLora.Tokenization;
 
-/// <summary>The tokens by id: their written form, the bytes that they stand for, and which of them control the model.</summary>
+/// <summary>The tokens by id: their text, their bytes, and which of them are control tokens.</summary>
 internal sealed class TokenTable
 {
-    // Far above any vocabulary in use; a damaged file must not make us allocate gigabytes.
+    // Far above any vocabulary in use. A damaged file must not cause gigabytes of allocation.
     private const int LargestId = 1 << 24;
 
     private readonly string _file;
@@ -20,12 +20,14 @@ internal sealed class TokenTable
     /// <summary>One more than the highest id.</summary>
     public int Count => _bytes.Count;
 
-    /// <summary>Adds a token, or gives an id a new meaning.</summary>
-    /// <exception cref="CheckpointException">The id is negative or absurdly high.</exception>
+    /// <summary>Adds a token, or redefines an id.</summary>
+    /// <exception cref="CheckpointException">The id is negative or unreasonably high.</exception>
     public void Set(int id, string name, byte[] bytes, bool special)
     {
         if (id is < 0 or >= LargestId)
-            throw new CheckpointException($"{_file}: token \"{name}\" has id {id}; ids go from 0 to {LargestId - 1}. The file is damaged.");
+            throw new CheckpointException(
+                $"{_file}: token \"{name}\" has id {id}, but ids go from 0 to {LargestId - 1}. The file " + $"is damaged."
+            );
         while (_bytes.Count <= id)
             _bytes.Add(null);
         _bytes[id] = bytes;
@@ -39,12 +41,12 @@ internal sealed class TokenTable
     /// <summary>Adds a token that stands for its own text.</summary>
     public void Set(AddedToken token) => Set(token.Id, token.Content, Encoding.UTF8.GetBytes(token.Content), token.Special);
 
-    /// <summary>The id of a token by its written form, or null.</summary>
+    /// <summary>The id of the token with this text, or null.</summary>
     public int? Find(string name) => _ids.TryGetValue(name, out var id) ? id : null;
 
-    /// <summary>The bytes of a token; none for an id without a token.</summary>
+    /// <summary>The bytes of a token; empty for an id without a token.</summary>
     public ReadOnlySpan<byte> GetBytes(int id) => id < _bytes.Count ? _bytes[id] : default;
 
-    /// <summary>Whether a token controls the model.</summary>
+    /// <summary>Whether it is a control token.</summary>
     public bool IsSpecial(int id) => _special.Contains(id);
 }

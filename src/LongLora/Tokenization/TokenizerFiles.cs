@@ -3,10 +3,10 @@ using LongLora.Runtime;
 
 namespace LongLora.Tokenization;
 
-/// <summary>Opens the files of a tokenizer; every failure is a <see cref="CheckpointException"/> that names the file.</summary>
+/// <summary>Opens the files of a tokenizer. Every failure is a <see cref="CheckpointException"/> that names the file.</summary>
 internal static class TokenizerFiles
 {
-    // The largest in use have 35 MB.
+    // The largest files in use have 35 MB.
     private const long LargestFile = 512L << 20;
 
     /// <summary>The bytes of a file.</summary>
@@ -15,7 +15,7 @@ internal static class TokenizerFiles
         using var stream = Open(path);
         if (stream.Length > LargestFile)
             throw new CheckpointException(
-                $"{path} has {stream.Length} bytes; a tokenizer has at most {LargestFile}. Fetch the file again."
+                $"{path} has {stream.Length} bytes, but a tokenizer has at most {LargestFile}. Download the file again."
             );
         try
         {
@@ -25,7 +25,7 @@ internal static class TokenizerFiles
         }
         catch (IOException e)
         {
-            throw new CheckpointException($"{path} cannot be read: {e.Message}", e);
+            throw new CheckpointException($"Cannot read {path}: {e.Message}", e);
         }
     }
 
@@ -38,7 +38,7 @@ internal static class TokenizerFiles
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CheckpointException($"{path} cannot be read: {e.Message}", e);
+            throw new CheckpointException($"Cannot read {path}: {e.Message}", e);
         }
     }
 
@@ -49,19 +49,19 @@ internal static class TokenizerFiles
         try
         {
             var bytes = ReadAllBytes(path).AsMemory();
-            // Some editors put a byte order mark in front.
+            // Some editors write a byte order mark at the start.
             document = JsonDocument.Parse(bytes.Span is [0xEF, 0xBB, 0xBF, ..] ? bytes[3..] : bytes);
         }
         catch (JsonException e)
         {
-            throw new CheckpointException($"{path} is not JSON, or damaged: {e.Message} Fetch the file again.", e);
+            throw new CheckpointException($"{path} is damaged or not JSON: {e.Message} Download the file again.", e);
         }
         if (document.RootElement.ValueKind == JsonValueKind.Object)
             return document;
         document.Dispose();
-        throw new CheckpointException($"{path} is not a JSON object. Fetch the file again.");
+        throw new CheckpointException($"{path} is not a JSON object. Download the file again.");
     }
 
-    /// <summary>A file as JSON, or null where there is none.</summary>
+    /// <summary>A file as JSON; null if it does not exist.</summary>
     public static JsonDocument? ReadJsonIfPresent(string path) => File.Exists(path) ? ReadJson(path) : null;
 }

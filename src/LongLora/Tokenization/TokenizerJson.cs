@@ -5,9 +5,8 @@ using System.Text.Json;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Builds a tokenizer from Hugging Face's <c>tokenizer.json</c>: BPE over bytes (GPT-NeoX, Llama 3, Qwen) or over characters as
-/// SentencePiece has it (Llama 2, Mistral, Phi-3). A component that is not supported is a <see cref="NotSupportedException"/> that names
-/// it.
+/// Builds a tokenizer from Hugging Face's <c>tokenizer.json</c>: BPE over bytes (GPT-NeoX, Llama 3, Qwen), or over characters as in
+/// SentencePiece (Llama 2, Mistral, Phi-3). An unsupported component throws a <see cref="NotSupportedException"/> that names it.
 /// </summary>
 internal static class TokenizerJson
 {
@@ -24,12 +23,12 @@ internal static class TokenizerJson
         var decoding = TokenizerJsonPipeline.ReadDecoder(root["decoder"]);
         if (decoding.ByteLevel != cutting.ByteLevel)
             throw new NotSupportedException(
-                $"{path}: only one of pre_tokenizer and decoder is ByteLevel, which is not supported; both must be, or none"
+                $"{path}: only one of pre_tokenizer and decoder is ByteLevel, which is not supported. Both or neither must be"
             );
 
         var tokens = new TokenTable(path);
         foreach (var (token, id) in vocabulary)
-            tokens.Set(id, token, decoding.Bytes(token), special: false);
+            tokens.Set(id, token, decoding.ToBytes(token), special: false);
         var own = root["added_tokens"] is { IsNull: false } list
             ? list.ReadItems().Select(node => TokenizerSettings.ReadAddedToken(node, node["id"].ReadInteger())).ToList()
             : [];
@@ -39,7 +38,7 @@ internal static class TokenizerJson
         var (prefix, suffix) = TokenizerJsonPipeline.ReadPostProcessor(root["post_processor"], tokens);
         var bos = settings.Find("bos_token", tokens);
         var eos = settings.Find("eos_token", tokens);
-        // Llama 3 folders written before Meta mended their post-processor lack BOS, with which the model was trained.
+        // Llama 3 folders from before Meta fixed their post-processor lack BOS, although the model was trained with it.
         var forgotten = prefix.Count == 0 && bos is not null && bos == tokens.Find("<|begin_of_text|>");
         return new TextTokenizer(
             new TokenizerParts
@@ -62,13 +61,14 @@ internal static class TokenizerJson
 
     private static void CheckModel(LocatedJson model)
     {
-        // Files of before 2020 have no type; they are told by their merges.
+        // Files from before 2020 have no type. They are recognized by their merges.
         var type = model["type"].ReadTextOrNull() ?? (model["merges"].IsNull ? "without a type" : "BPE");
         if (type != "BPE")
-            throw new NotSupportedException($"{model.File}: the model type \"{type}\" is not supported; supported is BPE");
+            throw new NotSupportedException($"{model.File}: the model type \"{type}\" is not supported. The supported type is BPE");
         if (!model["dropout"].IsNull && model["dropout"].Value.GetRawText() is not ("0" or "0.0"))
             throw new NotSupportedException(
-                $"{model.File}: model.dropout {model["dropout"].Value.GetRawText()} is not supported: the ids would be random; set it "
+                $"{model.File}: model.dropout {model["dropout"].Value.GetRawText()} is not supported because the ids would be "
+                    + $"random. Set it "
                     + $"to null"
             );
         foreach (var name in (string[])["continuing_subword_prefix", "end_of_word_suffix"])
@@ -140,7 +140,7 @@ internal static class TokenizerJson
     }
 
     /// <summary>
-    /// Writes both tokens of a merge, "left right" in older files and ["left", "right"] in newer ones; returns where the second begins,
+    /// Writes both tokens of a merge, "left right" in older files and ["left", "right"] in newer ones. Returns where the second one starts,
     /// or -1.
     /// </summary>
     private static int WriteMerge(JsonElement merge, TextBuffer whole)
@@ -167,7 +167,7 @@ internal static class TokenizerJson
         return cut;
     }
 
-    /// <summary>The 256 byte tokens, or null where one is missing: then no character falls back.</summary>
+    /// <summary>The 256 byte tokens; null if one is missing, and then no character is written as bytes.</summary>
     private static int[]? FindByteTokens(Dictionary<string, int> vocabulary)
     {
         var ids = new int[256];
@@ -179,10 +179,10 @@ internal static class TokenizerJson
         return ids;
     }
 
-    /// <summary>How a byte token is written: <c>&lt;0x0A&gt;</c>.</summary>
+    /// <summary>The name of a byte token, such as <c>&lt;0x0A&gt;</c>.</summary>
     public static string NameByteToken(int value) => string.Create(CultureInfo.InvariantCulture, $"<0x{value:X2}>");
 
-    /// <summary>The byte that a token of that form stands for, or null.</summary>
+    /// <summary>The byte of a token with such a name, or null.</summary>
     public static byte? ReadByteToken(string token) =>
         token is ['<', '0', 'x', _, _, '>']
         && byte.TryParse(token.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var value)

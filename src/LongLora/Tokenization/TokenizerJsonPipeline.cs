@@ -3,23 +3,23 @@ using System.Text.RegularExpressions;
 
 namespace LongLora.Tokenization;
 
-/// <summary>Reads what stands around the model in a tokenizer.json: normalizer, pre_tokenizer, post_processor and decoder.</summary>
+/// <summary>Reads the parts around the model in a tokenizer.json: normalizer, pre_tokenizer, post_processor and decoder.</summary>
 internal static class TokenizerJsonPipeline
 {
     // The pattern of GPT-2, which ByteLevel has built in.
-    private const string Gpt2Pattern = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+    internal const string Gpt2Pattern = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-    /// <summary>How words are cut.</summary>
+    /// <summary>How a text is split into words.</summary>
     /// <param name="ByteLevel">Whether the model works on bytes.</param>
-    /// <param name="Preparation">Rewrites the text before it is cut.</param>
-    /// <param name="Splitter">Cuts it; null to leave it whole.</param>
+    /// <param name="Preparation">Rewrites the text before it is split.</param>
+    /// <param name="Splitter">Splits it; null to keep it whole.</param>
     public sealed record Cutting(bool ByteLevel, TextStep? Preparation, WordSplitter? Splitter);
 
     /// <summary>How tokens become text.</summary>
     public sealed record Decoding(bool ByteLevel, bool SpaceSign, bool ByteFallback, LeadingSpace LeadingSpace)
     {
         /// <summary>The bytes that a token of the vocabulary stands for.</summary>
-        public byte[] Bytes(string token)
+        public byte[] ToBytes(string token)
         {
             if (ByteLevel)
                 return ByteAlphabet.Read(token) ?? Encoding.UTF8.GetBytes(token);
@@ -65,7 +65,7 @@ internal static class TokenizerJsonPipeline
                 case "ByteLevel":
                     byteLevel = true;
                     if (part["add_prefix_space"].ReadFlag(true))
-                        Prepare(part, rules, steps, new PrependStep(" ", PrependRule.WhereMissing));
+                        Prepare(part, rules, steps, new PrependStep(" ", PrependRule.IfMissing));
                     if (part["use_regex"].ReadFlag(true))
                         rules.Add(new SplitRule(Compile(part, Gpt2Pattern), SplitBehavior.Isolated));
                     break;
@@ -100,7 +100,7 @@ internal static class TokenizerJsonPipeline
         return new(byteLevel, steps.Count == 0 ? null : new StepSequence(steps), rules.Count == 0 ? null : new WordSplitter(rules));
     }
 
-    /// <summary>What the post-processor writes in front of a text and behind it.</summary>
+    /// <summary>What the post-processor writes before and after a text.</summary>
     public static (IReadOnlyList<int> Prefix, IReadOnlyList<int> Suffix) ReadPostProcessor(LocatedJson node, TokenTable tokens)
     {
         var (prefix, suffix) = (new List<int>(), new List<int>());
@@ -136,7 +136,9 @@ internal static class TokenizerJsonPipeline
         var supported =
             "ByteLevel, Metaspace, ByteFallback, Fuse, Replace of U+2581 by a space, Strip of one leading space, and Sequence of these";
         if (node.IsNull)
-            throw new NotSupportedException($"{node.File}: a tokenizer without a decoder is not supported; supported are {supported}");
+            throw new NotSupportedException(
+                $"{node.File}: a tokenizer without a decoder is not supported. Supported decoders are " + $"{supported}"
+            );
         foreach (var part in Flatten(node, "decoders"))
         {
             decoding = part["type"].ReadText() switch
@@ -179,19 +181,19 @@ internal static class TokenizerJsonPipeline
         var scheme = metaspace["prepend_scheme"].ReadTextOrNull() ?? (metaspace["add_prefix_space"].ReadFlag(true) ? "always" : "never");
         return scheme switch
         {
-            "always" => PrependRule.WhereMissing,
-            "first" => PrependRule.WhereMissingAtStart,
+            "always" => PrependRule.IfMissing,
+            "first" => PrependRule.IfMissingAtStart,
             "never" => null,
             _ => throw metaspace["prepend_scheme"].MakeError("always, first or never"),
         };
     }
 
-    /// <summary>Adds a step that rewrites; once the text is cut it would have to rewrite every word.</summary>
+    /// <summary>Adds a step that rewrites the text. After a split it would have to rewrite every word, which is not supported.</summary>
     private static void Prepare(LocatedJson part, List<SplitRule> rules, List<TextStep> steps, TextStep step)
     {
         if (rules.Count > 0)
             throw new NotSupportedException(
-                $"{part.File}: {part.Path}, a {part["type"].ReadText()} that rewrites text behind one that cuts it, is not supported"
+                $"{part.File}: {part.Path}, a {part["type"].ReadText()} that rewrites text after a step that splits it, is not supported"
             );
         steps.Add(step);
     }
@@ -210,7 +212,7 @@ internal static class TokenizerJsonPipeline
 
     private static Regex Compile(LocatedJson node, string pattern)
     {
-        // Words are shown to the pattern without surrogates, see WordSplitter.
+        // Words are shown to the pattern without surrogates; see WordSplitter.
         if (pattern.Any(char.IsSurrogate))
             throw new NotSupportedException(
                 $"{node.File}: {node.Path} has a pattern with characters beyond U+FFFF, which is not supported: {pattern}"
@@ -221,7 +223,7 @@ internal static class TokenizerJsonPipeline
         }
         catch (ArgumentException e)
         {
-            throw new NotSupportedException($"{node.File}: {node.Path} has a pattern that .NET does not understand: {e.Message}", e);
+            throw new NotSupportedException($"{node.File}: {node.Path} has a pattern that .NET cannot parse: {e.Message}", e);
         }
     }
 
@@ -234,7 +236,7 @@ internal static class TokenizerJsonPipeline
     {
         var text = node.Value.GetRawText();
         return new(
-            $"{node.File}: {node.Path} \"{node["type"].ReadText()}\" is not supported as it stands; supported are {supported}. It is "
+            $"{node.File}: {node.Path} \"{node["type"].ReadText()}\" is not supported in this form. Supported are {supported}. It is "
                 + $"{(text.Length > 200 ? text[..200] + "..." : text)}"
         );
     }

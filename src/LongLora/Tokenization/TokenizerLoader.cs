@@ -3,14 +3,13 @@ using LongLora.Runtime;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Opens the tokenizer of a Hugging Face model folder. A SentencePiece <c>tokenizer.model</c> is preferred: it is what the model was
-/// trained with, while the <c>tokenizer.json</c> beside it is a conversion, which in published folders is at times that of another model.
-/// <c>tokenizer.json</c> is used where there is no tokenizer.model (Llama 3, Qwen, GPT-NeoX), where that file is of another kind (Meta's
-/// own for Llama 3), or where it needs something that is not supported here.
+/// Opens the tokenizer of a Hugging Face model folder. A SentencePiece <c>tokenizer.model</c> is preferred, because the model was trained
+/// with it. The <c>tokenizer.json</c> next to it is a conversion, and in some published folders it belongs to another model.
+/// <c>tokenizer.json</c> is used if there is no tokenizer.model (Llama 3, Qwen, GPT-NeoX), if that file has another format (Meta's own for
+/// Llama 3), or if it needs something that is not supported here.
 /// <para>
 /// BOS, EOS, PAD and further added tokens come from <c>tokenizer_config.json</c>, <c>special_tokens_map.json</c> and
-/// <c>added_tokens.json</c>;
-/// <c>add_bos_token</c> and <c>add_eos_token</c> overrule the template. Tokenizers may be used by several threads at once.
+/// <c>added_tokens.json</c>. <c>add_bos_token</c> and <c>add_eos_token</c> take precedence over the template. Tokenizers are thread-safe.
 /// </para>
 /// </summary>
 public static class TokenizerLoader
@@ -18,7 +17,7 @@ public static class TokenizerLoader
     /// <summary>Opens the tokenizer of a model folder.</summary>
     /// <param name="modelDirectory">Folder with <c>tokenizer.json</c> or <c>tokenizer.model</c>.</param>
     /// <exception cref="CheckpointException">
-    /// The folder has no tokenizer, a file is damaged, or a component is not supported; the message names it.
+    /// The folder has no tokenizer, a file is damaged, or a component is not supported. The message names it.
     /// </exception>
     public static ITokenizer Load(string modelDirectory)
     {
@@ -26,13 +25,14 @@ public static class TokenizerLoader
             throw new CheckpointException($"{modelDirectory} is not a folder. Give the folder of a Hugging Face model.");
         return LoadIfPresent(modelDirectory)
             ?? throw new CheckpointException(
-                $"{modelDirectory} has no tokenizer: neither tokenizer.json nor tokenizer.model. Copy the one that the model was "
+                $"{modelDirectory} has no tokenizer: it contains neither tokenizer.json nor tokenizer.model. Copy the tokenizer "
+                    + $"that the model was "
                     + $"trained with into the folder."
             );
     }
 
     /// <summary>
-    /// Opens the tokenizer of a model folder, or returns null where the folder has none; a model can then only be given token ids.
+    /// Opens the tokenizer of a model folder; null if the folder has none. Then the model accepts only token ids.
     /// </summary>
     /// <param name="modelDirectory">The folder.</param>
     /// <exception cref="CheckpointException">A file is damaged, or a component is not supported.</exception>
@@ -57,7 +57,7 @@ public static class TokenizerLoader
         catch (InvalidOperationException e) when (e.Source?.StartsWith("System.Text.Json", StringComparison.Ordinal) == true)
         {
             throw new CheckpointException(
-                $"{modelDirectory}: a file of the tokenizer holds text that is not Unicode: {e.Message} Fetch the files again.",
+                $"{modelDirectory}: a file of the tokenizer contains text that is not Unicode: {e.Message} Download the files again.",
                 e
             );
         }

@@ -3,8 +3,8 @@ using LongLora.Runtime;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// What the small files beside a tokenizer say: <c>tokenizer_config.json</c> first, then <c>special_tokens_map.json</c>,
-/// <c>added_tokens.json</c>, and <c>config.json</c> for the ids of BOS and EOS where no other file names them. Each may be missing.
+/// The content of the small files beside a tokenizer: first <c>tokenizer_config.json</c>, then <c>special_tokens_map.json</c>,
+/// <c>added_tokens.json</c>, and <c>config.json</c> for the ids of BOS and EOS if no other file gives them. All of them are optional.
 /// </summary>
 internal sealed class TokenizerSettings
 {
@@ -14,14 +14,14 @@ internal sealed class TokenizerSettings
     private readonly HashSet<string> _special = [];
     private readonly Dictionary<string, AddedToken> _added = [];
 
-    /// <summary>Whether BOS is written in front of a text (<c>add_bos_token</c>); null where the files do not say.</summary>
+    /// <summary>Whether BOS is written before a text (<c>add_bos_token</c>); null if the files do not say.</summary>
     public bool? AddBos { get; private set; }
 
-    /// <summary>Whether EOS is written behind a text (<c>add_eos_token</c>); null where the files do not say.</summary>
+    /// <summary>Whether EOS is written after a text (<c>add_eos_token</c>); null if the files do not say.</summary>
     public bool? AddEos { get; private set; }
 
     /// <summary>
-    /// Whether text behind an added token gets a leading space too, as older Llama tokenizers do (<c>legacy</c>, default true).
+    /// Whether text after an added token also gets a leading space, as in older Llama tokenizers (<c>legacy</c>, default true).
     /// </summary>
     public bool Legacy { get; private set; } = true;
 
@@ -36,11 +36,25 @@ internal sealed class TokenizerSettings
         return settings;
     }
 
+    /// <summary>What another file says of these things.</summary>
+    /// <param name="file">Its name, for messages.</param>
+    /// <param name="addBos">Whether BOS is written in front of a text.</param>
+    /// <param name="addEos">Whether EOS is written behind a text.</param>
+    /// <param name="roles">The tokens in the roles <c>bos_token</c>, <c>eos_token</c> and <c>pad_token</c>; null for none.</param>
+    public static TokenizerSettings Of(string file, bool addBos, bool addEos, IReadOnlyDictionary<string, string?> roles)
+    {
+        var settings = new TokenizerSettings { AddBos = addBos, AddEos = addEos };
+        foreach (var (role, token) in roles)
+            settings._roles[role] = (token, file);
+        return settings;
+    }
+
     /// <summary>The added tokens that these files list.</summary>
     public IEnumerable<AddedToken> AddedTokens => _added.Values.Select(t => t with { Special = t.Special || _special.Contains(t.Content) });
 
     /// <summary>
-    /// Adds to a tokenizer's own added tokens those that only these files list, and the special tokens of its vocabulary that they name.
+    /// Adds to a tokenizer's own added tokens those that only these files list, and the special tokens of its vocabulary that the files
+    /// name.
     /// </summary>
     public List<AddedToken> Complete(List<AddedToken> own, TokenTable tokens)
     {
@@ -55,17 +69,23 @@ internal sealed class TokenizerSettings
     }
 
     /// <summary>
-    /// What is written on one side of a text: as <paramref name="told"/>, or where no file tells, as <paramref name="template"/>.
+    /// What is written on one side of a text: as <paramref name="told"/> says, or as <paramref name="template"/> says if no file does.
     /// </summary>
     public static IReadOnlyList<int> ChooseSpecialIds(bool? told, string role, int? id, IReadOnlyList<int> template) =>
         told switch
         {
             null => template,
             false => [],
-            true => [id ?? throw new CheckpointException($"tokenizer_config.json has add_{role} true, but no file names the {role}.")],
+            true =>
+            [
+                id
+                    ?? throw new CheckpointException(
+                        $"tokenizer_config.json sets add_{role} to true, but no file defines the " + $"{role}."
+                    ),
+            ],
         };
 
-    /// <summary>The id of the token in a role (<c>bos_token</c>, ...); <paramref name="fallback"/> where no file speaks of it.</summary>
+    /// <summary>The id of the token with a role (<c>bos_token</c>, ...); <paramref name="fallback"/> if no file defines it.</summary>
     /// <exception cref="CheckpointException">A file names a token that has no id.</exception>
     public int? Find(string role, TokenTable tokens, string? fallback = null)
     {
@@ -77,8 +97,8 @@ internal sealed class TokenizerSettings
             return null;
         return tokens.Find(named.Token)
             ?? throw new CheckpointException(
-                $"{named.File}: {role} is \"{named.Token}\", which is not in the vocabulary. List it with its id in added_tokens.json "
-                    + $"beside it, or name another token."
+                $"{named.File}: {role} is \"{named.Token}\", which is not in the vocabulary. Add it with its id to added_tokens.json "
+                    + $"in the same folder, or name another token."
             );
     }
 
@@ -99,7 +119,7 @@ internal sealed class TokenizerSettings
         foreach (var (name, node) in listed.ReadMembers())
         {
             if (!int.TryParse(name, out var id))
-                throw node.MakeError("listed under a whole number");
+                throw node.MakeError("listed under an integer");
             Add(ReadAddedToken(node, id));
         }
     }
@@ -144,7 +164,7 @@ internal sealed class TokenizerSettings
         var root = new LocatedJson(path, "", document.RootElement);
         foreach (var role in s_roles)
         {
-            // A number or, for several ends, a list whose first is the one that is written.
+            // A number, or for several end tokens a list. The first one is written.
             var node = root[role + "_id"];
             if (node.Value.ValueKind == System.Text.Json.JsonValueKind.Array)
                 node = node.ReadItems().FirstOrDefault();
@@ -155,13 +175,13 @@ internal sealed class TokenizerSettings
 
     private void Add(AddedToken token) => _added[token.Content] = token;
 
-    /// <summary>A token is written as a text or as an object with <c>content</c>.</summary>
+    /// <summary>A token is written as a string or as an object with <c>content</c>.</summary>
     private static string? ReadContent(LocatedJson node) =>
         node.IsNull ? null
         : node.Value.ValueKind == System.Text.Json.JsonValueKind.Object ? node["content"].ReadText()
         : node.ReadText();
 
-    /// <summary>An added token as tokenizer.json and tokenizer_config.json describe it.</summary>
+    /// <summary>An added token in the format of tokenizer.json and tokenizer_config.json.</summary>
     public static AddedToken ReadAddedToken(LocatedJson node, int id) =>
         new(id, node["content"].ReadText())
         {

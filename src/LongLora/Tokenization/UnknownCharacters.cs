@@ -2,13 +2,13 @@ using System.Text;
 
 namespace LongLora.Tokenization;
 
-/// <summary>What stands for a character that has no token.</summary>
-/// <param name="ByteIds">256 ids, one a byte of its UTF-8 form; null where the model has no byte tokens.</param>
-/// <param name="UnknownId">The unknown token, used where there are no byte tokens; null to leave the character out.</param>
-/// <param name="Fuse">Whether neighbouring unknown characters share one unknown token.</param>
+/// <summary>What is written for a character that has no token.</summary>
+/// <param name="ByteIds">256 ids, one for each byte of its UTF-8 form; null if the model has no byte tokens.</param>
+/// <param name="UnknownId">The unknown token, used if there are no byte tokens; null to leave the character out.</param>
+/// <param name="Fuse">Whether neighboring unknown characters share one unknown token.</param>
 internal sealed record UnknownCharacters(int[]? ByteIds, int? UnknownId, bool Fuse)
 {
-    /// <summary>Appends what stands for <paramref name="character"/>.</summary>
+    /// <summary>Appends the ids for <paramref name="character"/>.</summary>
     public void Append(Rune character, List<int> ids)
     {
         if (ByteIds is not null)
@@ -23,7 +23,7 @@ internal sealed record UnknownCharacters(int[]? ByteIds, int? UnknownId, bool Fu
         }
     }
 
-    /// <summary>Appends the ids of one word to those of the words before it, which begin at <paramref name="start"/>.</summary>
+    /// <summary>Appends the ids of one word to those of the words before it, which start at <paramref name="start"/>.</summary>
     public void Join(ReadOnlySpan<int> word, int start, List<int> ids)
     {
         if (!Fuse || ByteIds is not null || UnknownId is not { } unknown)

@@ -3,41 +3,41 @@ using System.Text.RegularExpressions;
 
 namespace LongLora.Tokenization;
 
-/// <summary>What becomes of the matches of a <see cref="SplitRule"/>; the names of tokenizer.json.</summary>
+/// <summary>What happens to the matches of a <see cref="SplitRule"/>, with the names of tokenizer.json.</summary>
 internal enum SplitBehavior
 {
-    /// <summary>They are dropped.</summary>
+    /// <summary>They are removed.</summary>
     Removed,
 
-    /// <summary>Each is a word of its own.</summary>
+    /// <summary>Each match is a separate word.</summary>
     Isolated,
 
-    /// <summary>Each ends the word before it.</summary>
+    /// <summary>Each match ends the word before it.</summary>
     MergedWithPrevious,
 
-    /// <summary>Each begins the word behind it.</summary>
+    /// <summary>Each match starts the word after it.</summary>
     MergedWithNext,
 
-    /// <summary>Neighbouring matches are one word.</summary>
+    /// <summary>Neighboring matches form one word.</summary>
     Contiguous,
 }
 
-/// <summary>Cuts at the matches of a pattern; with <paramref name="Invert"/>, what lies between the matches counts as the match.</summary>
+/// <summary>Splits at the matches of a pattern. With <paramref name="Invert"/>, the text between the matches counts as the match.</summary>
 internal sealed record SplitRule(Regex Pattern, SplitBehavior Behavior, bool Invert = false);
 
 /// <summary>
-/// Cuts a text into words by the patterns of a tokenizer.json. .NET's patterns see UTF-16 units, the published ones code points: characters
-/// beyond U+FFFF are therefore shown to the pattern as one stand-in of the same general category, so that a mathematical letter is a
-/// letter.
+/// Splits a text into words by the patterns of a tokenizer.json. .NET's patterns see UTF-16 units, but the published patterns mean code
+/// points. So each character beyond U+FFFF is shown to the pattern as one stand-in of the same general category. For example, a
+/// mathematical letter counts as a letter.
 /// </summary>
 internal sealed class WordSplitter(IReadOnlyList<SplitRule> rules)
 {
-    // One character of each general category that no published pattern names; the order is that of UnicodeCategory.
+    // One character of each general category that no published pattern names, in the order of UnicodeCategory.
     private const string StandIns =
         "\u0100\u0101\u01C5\u02B0\u01BB\u0300\u0903\u0488\u0660\u16EE\u00B2\u2003\u2028\u2029\u0080\u2060"
         + "\uFFFD\uE000\u203F\u2010\u0F3A\u0F3B\u2018\u2019\u00A1\u2200\u20A0\u02C2\u00A6\u0378";
 
-    /// <summary>The words of <paramref name="text"/> in order; what a rule removed is missing.</summary>
+    /// <summary>The words of <paramref name="text"/> in order, without what a rule removed.</summary>
     public List<(int Start, int End)> Split(ReadOnlySpan<char> text)
     {
         using var shown = new TextBuffer();
@@ -57,7 +57,7 @@ internal sealed class WordSplitter(IReadOnlyList<SplitRule> rules)
     }
 
     /// <summary>
-    /// Writes what the patterns see; returns the positions of the stand-ins, or null where the text can be shown as it is.
+    /// Writes what the patterns see. Returns the positions of the stand-ins; null if the text can be shown unchanged.
     /// </summary>
     private static List<int>? Show(ReadOnlySpan<char> text, TextBuffer shown)
     {
@@ -80,7 +80,7 @@ internal sealed class WordSplitter(IReadOnlyList<SplitRule> rules)
         return wide;
     }
 
-    /// <summary>Positions among the shown characters become positions in the text: every stand-in before them counts twice.</summary>
+    /// <summary>Converts positions in the shown text to positions in the text: every stand-in before them counts twice.</summary>
     private static void MapBack(List<(int Start, int End)> words, List<int> wide)
     {
         var passed = 0;
@@ -117,7 +117,7 @@ internal sealed class WordSplitter(IReadOnlyList<SplitRule> rules)
 
         void Add(int start, int stop, bool matched)
         {
-            // Whether this piece continues the word before it.
+            // Whether this part continues the word before it.
             var joins =
                 words.Count > first
                 && rule.Behavior switch

@@ -200,7 +200,7 @@ public class CorpusBuilderTests : TemporaryFolder
         WriteInput();
         CorpusBuilder.Build(Options("out"));
         Assert.Contains(
-            "made otherwise",
+            "made with other settings",
             Assert.Throws<ConfigurationException>(() => CorpusBuilder.Build(Options("out", model: Stories))).Message,
             StringComparison.Ordinal
         );
@@ -236,7 +236,7 @@ public class CorpusBuilderTests : TemporaryFolder
         Assert.Contains(".pdf", Assert.Throws<DataException>(() => CorpusBuilder.Build(Options("out"))).Message, StringComparison.Ordinal);
         Write("in/x.txt", " ");
         Assert.Contains(
-            "no text at all",
+            "contains no text",
             Assert.Throws<DataException>(() => CorpusBuilder.Build(Options("out"))).Message,
             StringComparison.Ordinal
         );
@@ -281,7 +281,7 @@ public class CorpusBuilderTests : TemporaryFolder
         Assert.Equal(["in/a.md", "in/b.txt"], shown.Select(s => s.Name));
         var tokens = TokenPreview.Read(shown[0].Example!, shown[0].Tokenizer!).ToList();
         Assert.Equal(5, tokens.Count);
-        Assert.All(tokens, t => Assert.True(t.IsLearnt));
+        Assert.All(tokens, t => Assert.True(t.IsLearned));
         Assert.False(Directory.Exists(At("-")));
     }
 }

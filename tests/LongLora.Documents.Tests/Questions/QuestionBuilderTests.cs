@@ -128,7 +128,7 @@ public class QuestionBuilderTests : TemporaryFolder
         var nobody = await Assert.ThrowsAsync<ConfigurationException>(() =>
             QuestionBuilder.BuildAsync(Options(new Uri("http://127.0.0.1:9/v1")) with { Parallel = 1, Retries = 1 })
         );
-        Assert.Contains("cannot be reached", nobody.Message, StringComparison.Ordinal);
+        Assert.Contains("cannot reach the service", nobody.Message, StringComparison.Ordinal);
     }
 
     [Fact]

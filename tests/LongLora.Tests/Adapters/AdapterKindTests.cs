@@ -331,11 +331,11 @@ public sealed class AdapterKindTests : IDisposable
         using var scope = NewDisposeScope();
         using var model = PeftGoldenTests.Base("", out _);
         using var set = PeftFormat.Attach(PeftGoldenTests.Folder(kind), model);
-        var file = GgufExporter.WriteAdapter(_folder["a.gguf"], set, model, GgufType.F32);
+        var file = GgufExporter.WriteAdapter(_folder["a.gguf"], set, model, GgufFileType.F32);
         var alpha = file.Get<float>("adapter.lora.alpha");
         foreach (var (name, adapter) in set.Adapters.Where(a => a.Key.EndsWith("v_proj", StringComparison.Ordinal)))
         {
-            var weight = GgufArchitecture.TensorName(name + ".weight");
+            var weight = GgufArchitecture.Of(model.Config).TensorName(name + ".weight");
             var (a, b) = (file.Open(weight + ".lora_a"), file.Open(weight + ".lora_b"));
             Near.AssertEqual(adapter.Delta(), b.mm(a) * (alpha / a.size(0)), 1e-6, name);
         }
@@ -405,7 +405,7 @@ public sealed class AdapterKindTests : IDisposable
             using var golden = GoldenTensors.Read(Path.Combine(PeftGoldenTests.Folder(kind), "golden.safetensors"));
             using var model = PeftGoldenTests.Base("base_tied", out var origin);
             using var set = PeftFormat.Attach(PeftGoldenTests.Folder(kind), model);
-            var file = GgufExporter.Write(_folder[kind], model, origin, GgufType.F32, withTokenizer: false);
+            var file = GgufExporter.Write(_folder[kind], model, origin, GgufFileType.F32, withTokenizer: false);
             Assert.Equal(own, file.Tensors.ContainsKey("output.weight"));
             Near.AssertEqual(golden["merged.model.embed_tokens.weight"], file.Open("token_embd.weight"), 1e-6, kind);
         }

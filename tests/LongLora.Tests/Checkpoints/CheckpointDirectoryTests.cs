@@ -104,7 +104,7 @@ public class CheckpointDirectoryTests
         AssertRefused(
             folder["no"],
             "There is no model folder '",
-            "Give the folder of a Hugging Face model, with config.json and model.safetensors or pytorch_model.bin."
+            "Give the folder of a Hugging Face model with config.json and model.safetensors or pytorch_model.bin."
         );
         AssertRefused(folder.Text("file", ""), "is a file.");
         AssertRefused(folder.Root, "has no config.json.");
@@ -121,13 +121,13 @@ public class CheckpointDirectoryTests
         File.Copy(Path.Combine(Stories, "config.json"), folder["config.json"]);
         AssertRefused(
             folder.Root,
-            "has neither model.safetensors nor model.safetensors.index.json, nor pytorch_model.bin or pytorch_model.bin.index.json. The "
+            "has none of model.safetensors, model.safetensors.index.json, pytorch_model.bin and pytorch_model.bin.index.json. The "
                 + "weights of the model are missing."
         );
         folder.Text("pytorch_model-00001-of-00002.bin", "");
-        AssertRefused(folder.Root, "It has pytorch_model-00001-of-00002.bin, a shard, but the index of the shards is missing.");
+        AssertRefused(folder.Root, "It has the shard pytorch_model-00001-of-00002.bin, but the index of the shards is missing.");
         folder.Text("model-00001-of-00002.safetensors", "");
-        AssertRefused(folder.Root, "It has model-00001-of-00002.safetensors, a shard, but the index of the shards is missing.");
+        AssertRefused(folder.Root, "It has the shard model-00001-of-00002.safetensors, but the index of the shards is missing.");
     }
 
     [Fact]
@@ -135,7 +135,7 @@ public class CheckpointDirectoryTests
     {
         using var folder = Shards(400_000);
         File.Delete(folder["model-00002-of-00003.safetensors"]);
-        AssertRefused(folder.Root, "lacks model-00002-of-00003.safetensors: 1 of the 3 shards that model.safetensors.index.json names.");
+        AssertRefused(folder.Root, "lacks model-00002-of-00003.safetensors: 1 of the 3 shards that model.safetensors.index.json lists.");
     }
 
     [Fact]
@@ -154,7 +154,7 @@ public class CheckpointDirectoryTests
         EditMap(folder, map => map["model.extra.weight"] = "model-00001-of-00003.safetensors");
         AssertRefused(
             folder.Root,
-            "model-00001-of-00003.safetensors has no tensor 'model.extra.weight', which model.safetensors.index.json places there."
+            "model-00001-of-00003.safetensors does not have the tensor 'model.extra.weight' that model.safetensors.index.json lists for it."
         );
         EditMap(folder, map => map.Remove("model.extra.weight"));
         EditMap(folder, map => map.Remove("model.norm.weight"));
@@ -173,7 +173,7 @@ public class CheckpointDirectoryTests
         SafetensorsWriter.Write(path, [.. tensors, TensorToWrite.Of("model.norm.weight", more)]);
         AssertRefused(
             folder.Root,
-            "has a tensor 'model.norm.weight' that model.safetensors.index.json places in model-00003-of-00003.safetensors."
+            "has a tensor 'model.norm.weight' that model.safetensors.index.json lists for model-00003-of-00003.safetensors."
         );
     }
 
@@ -182,18 +182,18 @@ public class CheckpointDirectoryTests
     {
         using var folder = Shards(400_000);
         File.Copy(Path.Combine(Stories, "model.safetensors"), folder["model.safetensors"]);
-        AssertRefused(folder.Root, "has both model.safetensors and model.safetensors.index.json with other files");
+        AssertRefused(folder.Root, "has model.safetensors and also model.safetensors.index.json, which lists other files");
     }
 
     [Theory]
     [InlineData("{", "is not valid JSON")]
-    [InlineData("""{"weight_map":{}}""", "a weight_map, an object from tensor names to file names, is needed.")]
+    [InlineData("""{"weight_map":{}}""", "must contain a weight_map, an object that maps tensor names to file names.")]
     [InlineData(
         """{"weight_map":{"a":"../model.safetensors"}}""",
-        "'a' is placed in \"../model.safetensors\", which is no name of a file beside the index."
+        "'a' is in \"../model.safetensors\", which is not the name of a file next to the index."
     )]
-    [InlineData("""{"weight_map":{"a":"/etc/passwd"}}""", "which is no name of a file beside the index.")]
-    [InlineData("""{"weight_map":{"a":7}}""", "'a' is placed in 7, which is no name")]
+    [InlineData("""{"weight_map":{"a":"/etc/passwd"}}""", "which is not the name of a file next to the index.")]
+    [InlineData("""{"weight_map":{"a":7}}""", "'a' is in 7, which is not the name")]
     [InlineData("""{"weight_map":{"a":"x","a":"y"}}""", "is not valid JSON")]
     public void Open_damaged_index_is_refused(string index, string message)
     {

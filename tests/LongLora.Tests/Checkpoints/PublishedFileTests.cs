@@ -149,14 +149,19 @@ public class PublishedFileTests
     [Theory]
     [InlineData("mistral-7b-v0.1", "num_key_value_heads", null, "'num_key_value_heads' is missing")]
     [InlineData("qwen3-8b", "head_dim", null, "'head_dim' is missing")]
-    [InlineData("qwen2.5-7b", "layer_types", "[\"full_attention\"]", "28 are needed, one a layer")]
+    [InlineData("qwen2.5-7b", "layer_types", "[\"full_attention\"]", "it must have 28 entries, one per layer")]
     [InlineData("qwen2.5-7b", "use_mrope", "true", "'use_mrope' is true; only false is supported")]
-    [InlineData("qwen3-8b", "num_experts", "128", "an unknown field of qwen3 models: 'num_experts' = 128")]
-    [InlineData("phi-3-mini-4k", "auto_map", "{\"AutoModelForCausalLM\":\"modeling_phi3_v.Phi3VForCausalLM\"}", "Python code of its own")]
+    [InlineData("qwen3-8b", "num_experts", "128", "unknown field for qwen3 models: 'num_experts' = 128")]
+    [InlineData(
+        "phi-3-mini-4k",
+        "auto_map",
+        "{\"AutoModelForCausalLM\":\"modeling_phi3_v.Phi3VForCausalLM\"}",
+        "needs its own " + "Python code"
+    )]
     [InlineData("phi-3-mini-4k", "resid_pdrop", "0.1", "'resid_pdrop' is 0.1; only 0 is supported")]
-    [InlineData("phi-3-mini-4k", "partial_rotary_factor", "0.99", "of a head of 96 numbers it turns 95; that must be even")]
+    [InlineData("phi-3-mini-4k", "partial_rotary_factor", "0.99", "it rotates 95 of a head's 96 numbers; that must be even")]
     [InlineData("pythia-6.9b", "hidden_act", "\"relu\"", "'hidden_act' is \"relu\"; supported: gelu, gelu_new, gelu_fast")]
-    [InlineData("pythia-6.9b", "rotary_pct", "0.001", "of a head of 128 numbers it turns 0")]
+    [InlineData("pythia-6.9b", "rotary_pct", "0.001", "it rotates 0 of a head's 128 numbers")]
     [InlineData("pythia-6.9b", "hidden_dropout", "0.1", "'hidden_dropout' is 0.1; only 0 is supported")]
     public void Parse_what_would_be_another_model_is_refused(string name, string field, string? value, string message) =>
         Assert.Contains(

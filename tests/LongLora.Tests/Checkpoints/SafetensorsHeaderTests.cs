@@ -42,19 +42,19 @@ public class SafetensorsHeaderTests
     [InlineData(
         """{"a":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}""",
         2,
-        "'a' is of type 'F8_E4M3', which is not supported; the supported types are F64, F32, F16, BF16"
+        "'a' has type 'F8_E4M3', which is not supported. The supported types are F64, F32, F16, BF16"
     )]
-    [InlineData("""{"a":{"dtype":"F32","data_offsets":[0,8]}}""", 8, "'a' lacks shape")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0]}}""", 8, "'a' lacks data_offsets of two numbers")]
+    [InlineData("""{"a":{"dtype":"F32","data_offsets":[0,8]}}""", 8, "'a' has no shape")]
+    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0]}}""", 8, "'a' has no data_offsets with two numbers")]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8,9]}}""", 8, "data_offsets of 'a' has more than 2 numbers")]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}}""", 8, "'a' has 'shape' twice")]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"scale":1}}""", 8, "'a' has an unknown field 'scale'")]
     [InlineData(
         """{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}""",
         8,
-        "'a', F32 [3], takes 12 bytes, but its data_offsets [0, 8] span 8"
+        "'a', F32 [3], needs 12 bytes, but its data_offsets [0, 8] span 8"
     )]
-    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}""", 8, "'a' ends at 0 before it begins at 8")]
+    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}""", 8, "'a' ends at 0, before it begins at 8")]
     [InlineData(
         """{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}""",
         8,
@@ -64,7 +64,7 @@ public class SafetensorsHeaderTests
     [InlineData(
         """{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""",
         12,
-        "'a' begins at data byte 4, but the tensors before it end at 0: the data have a gap"
+        "'a' begins at data byte 4, but the tensors before it end at 0: the data has a gap"
     )]
     [InlineData(
         """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""",
@@ -74,11 +74,11 @@ public class SafetensorsHeaderTests
     [InlineData(
         """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}""",
         16,
-        "the header names 'a' twice"
+        "the header contains 'a' twice"
     )]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 11, "3 bytes belong to no tensor")]
     [InlineData("""{"__metadata__":{"n":1}}""", 0, "__metadata__ 'n': String expected, Number seen")]
-    [InlineData("""{"__metadata__":{"n":"1","n":"2"}}""", 0, "__metadata__ names 'n' twice")]
+    [InlineData("""{"__metadata__":{"n":"1","n":"2"}}""", 0, "__metadata__ contains 'n' twice")]
     [InlineData("{\"a\xff\":1}", 0, "not valid UTF-8")]
     [InlineData("""{"a\ud800":1}""", 0, "not valid UTF-8")]
     public void Read_damaged_header_is_refused_with_its_reason(string header, int dataBytes, string reason)
@@ -100,16 +100,16 @@ public class SafetensorsHeaderTests
             file.SetLength(whole - 5);
         var error = Assert.Throws<CheckpointException>(() => SafetensorsHeader.Read(path));
         Assert.Contains(
-            $"its header promises {whole} bytes, and it is {whole - 5} bytes long (the first tensor that is not whole is 'b')",
+            $"its header requires {whole} bytes, but it has {whole - 5} bytes (the first incomplete tensor is 'b')",
             error.Message,
             StringComparison.Ordinal
         );
     }
 
     [Theory]
-    [InlineData(0, "the file is 0 bytes long")]
-    [InlineData(7, "the file is 7 bytes long")]
-    [InlineData(30, "its header alone ends at byte")]
+    [InlineData(0, "the file has 0 bytes")]
+    [InlineData(7, "the file has 7 bytes")]
+    [InlineData(30, "its header ends at byte")]
     public void Read_file_cut_in_its_header_is_refused(int length, string reason)
     {
         using var folder = new TemporaryFolder();

@@ -168,7 +168,7 @@ public class SafetensorsRoundTripTests
         var path = SharedMaterial.Golden("stories260K-hf", "model.safetensors");
         var reader = new SafetensorsReader(path);
         var error = Assert.Throws<CheckpointException>(() => reader.Open("model.norm.weigth"));
-        Assert.Equal($"{path}: there is no tensor 'model.norm.weigth'. Did you mean 'model.norm.weight'?", error.Message);
+        Assert.Equal($"{path} has no tensor 'model.norm.weigth'. Did you mean 'model.norm.weight'?", error.Message);
         reader.Dispose();
         reader.Dispose();
         Assert.Throws<ObjectDisposedException>(() => reader.Open("model.norm.weight"));
@@ -222,7 +222,7 @@ public class SafetensorsRoundTripTests
         );
         var wrong = new TensorToWrite("b", ScalarType.Float32, [2], () => ones(3));
         Assert.Equal(
-            "'b' was told to be [2], but [3] was made.",
+            "'b' was announced as [2] but made as [3].",
             Assert.Throws<ShapeException>(() => SafetensorsWriter.Write(path, [one, wrong])).Message
         );
         Assert.Throws<InvalidOperationException>(() =>

@@ -106,16 +106,16 @@ public class TorchPickleTests
     [InlineData("", "its end too early")]
     [InlineData("}", "its end too early")]
     [InlineData("v", "an unknown or unused opcode 0x76")]
-    [InlineData("h\x05.", "a reference to value 5, which is not there")]
+    [InlineData("h\x05.", "a reference to value 5, which does not exist")]
     [InlineData("t.", "no mark on its stack")]
-    [InlineData("R.", "too little on its stack")]
-    [InlineData("K\x01K\x02s.", "nothing on its stack")]
+    [InlineData("R.", "too few values on its stack")]
+    [InlineData("K\x01K\x02s.", "an empty stack")]
     [InlineData("X\xff\xff\xff\x7f.", "a text of 2147483647 bytes")]
     [InlineData("X\xff\xff\xff\xff.", "a text of 4294967295 bytes")]
-    [InlineData("(ccollections\nOrderedDict\nK\x01\x85R.", "a call of collections.OrderedDict with arguments that it does not take")]
+    [InlineData("(ccollections\nOrderedDict\nK\x01\x85R.", "a call of collections.OrderedDict with wrong arguments")]
     [InlineData(
         "(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuJ\xff\xff\xff\xfftQ.",
-        "a storage that is not described as PyTorch does"
+        "a storage that is not described as in PyTorch"
     )]
     public void Read_damaged_pickle_is_refused(string pickle, string what)
     {
@@ -129,8 +129,8 @@ public class TorchPickleTests
     [InlineData(1, 4, 1, 8, "at element 1 that reaches beyond its storage of 4 elements")]
     [InlineData(0, 5, 1, 8, "reaches beyond its storage of 4 elements")]
     [InlineData(0, 2, 4, 8, "reaches beyond its storage of 4 elements")]
-    [InlineData(0, 5, 0, 8, "of more elements than the 4 of its storage")]
-    [InlineData(0, 4, 1, 7, "'a/data/0' has 7 bytes, but 4 elements of HalfStorage take 8")]
+    [InlineData(0, 5, 0, 8, "with more elements than the 4 of its storage")]
+    [InlineData(0, 4, 1, 7, "'a/data/0' has 7 bytes, but 4 elements of HalfStorage need 8")]
     [InlineData(0, 4, 1, -1, "has no member 'a/data/0'")]
     public void Read_tensor_that_does_not_fit_its_storage_is_refused(int offset, int size, int stride, int bytes, string? message)
     {
@@ -239,7 +239,7 @@ public class TorchPickleTests
     [Theory]
     [InlineData("version https://git-lfs.github.com/spec/v1\n", "It is a Git LFS pointer")]
     [InlineData("", "It is empty.")]
-    [InlineData("<html><body>404", "It is damaged, or of another kind")]
+    [InlineData("<html><body>404", "It is damaged or of another type")]
     public void CheckpointDirectory_file_of_another_kind_is_told_by_what_it_is(string text, string message)
     {
         using var folder = new TemporaryFolder();
@@ -254,7 +254,7 @@ public class TorchPickleTests
         using var folder = new TemporaryFolder();
         var path = Zip(folder, "a.bin", "\x80\x02}X\x05\0\0\0epochK\x03s.");
         Assert.Contains(
-            "holds a dictionary of epoch, but a dictionary of tensors is needed",
+            "contains a dictionary of epoch, but it must contain a dictionary of tensors",
             Assert.Throws<CheckpointException>(() => new TorchPickleReader(path)).Message
         );
     }

@@ -116,7 +116,7 @@ public class ModelConfigReaderTests
         var both = JsonNode.Parse(With("rope_parameters", """{"rope_theta":500000.0,"rope_type":"default"}"""))!;
         both["rope_theta"] = 1e6;
         Assert.Contains(
-            "'rope_parameters.rope_theta' is 500000.0; outside, rope_theta is 1000000.",
+            "'rope_parameters.rope_theta' is 500000.0; it must equal rope_theta outside, which is 1000000.",
             Message(both.ToJsonString()),
             StringComparison.Ordinal
         );
@@ -130,38 +130,38 @@ public class ModelConfigReaderTests
         Assert.Equal(16, ModelConfigReader.Parse(json.ToJsonString()).RopeScaling.OriginalMaxPositions);
         json["rope_scaling"]!["original_max_position_embeddings"] = 17;
         Assert.Contains(
-            "'rope_scaling.original_max_position_embeddings' is 17; outside",
+            "'rope_scaling.original_max_position_embeddings' is 17; it must equal original_max_position_embeddings outside",
             Message(json.ToJsonString()),
             StringComparison.Ordinal
         );
     }
 
     [Theory]
-    [InlineData("sliding_window", "4096", "an unknown field of llama models: 'sliding_window' = 4096.")]
+    [InlineData("sliding_window", "4096", "unknown field for llama models: 'sliding_window' = 4096.")]
     [InlineData("logit_scale", "0.5", "'logit_scale' = 0.5.")]
     [InlineData("use_qk_norm", "true", "'use_qk_norm' = true.")]
     [InlineData("position_embedding_type", "\"alibi\"", "'position_embedding_type' = \"alibi\".")]
     [InlineData("moe", "{\"experts\":8}", "'moe' = {\"experts\":8}.")]
     [InlineData("num_key_value_head", "2", "'num_key_value_head' = 2. Did you mean 'num_key_value_heads'?")]
-    [InlineData("hidden_size", "\"64\"", "'hidden_size' is \"64\"; a whole number of at least 1 is needed.")]
-    [InlineData("hidden_size", "0", "'hidden_size' is 0; a whole number of at least 1 is needed.")]
-    [InlineData("hidden_size", "64.5", "'hidden_size' is 64.5; a whole number")]
-    [InlineData("hidden_size", "66", "'hidden_size' is 66; without a head_dim it must be a multiple of num_attention_heads, 4.")]
-    [InlineData("head_dim", "15", "'head_dim' is 15; a head of 15 numbers cannot be turned in pairs.")]
+    [InlineData("hidden_size", "\"64\"", "'hidden_size' is \"64\"; it must be an integer of at least 1.")]
+    [InlineData("hidden_size", "0", "'hidden_size' is 0; it must be an integer of at least 1.")]
+    [InlineData("hidden_size", "64.5", "'hidden_size' is 64.5; it must be an integer")]
+    [InlineData("hidden_size", "66", "'hidden_size' is 66; it must be a multiple of num_attention_heads, 4, if there is no head_dim.")]
+    [InlineData("head_dim", "15", "'head_dim' is 15; it must be even because RoPE rotates pairs of numbers, and a head has 15.")]
     [InlineData("num_key_value_heads", "3", "'num_key_value_heads' is 3; it must divide num_attention_heads, 4.")]
-    [InlineData("rms_norm_eps", "0", "'rms_norm_eps' is 0; a number above 0 is needed.")]
-    [InlineData("rope_theta", "\"1e4\"", "'rope_theta' is \"1e4\"; a number")]
-    [InlineData("tie_word_embeddings", "1", "'tie_word_embeddings' is 1; true or false is needed.")]
+    [InlineData("rms_norm_eps", "0", "'rms_norm_eps' is 0; it must be a number above 0.")]
+    [InlineData("rope_theta", "\"1e4\"", "'rope_theta' is \"1e4\"; it must be a number")]
+    [InlineData("tie_word_embeddings", "1", "'tie_word_embeddings' is 1; it must be true or false.")]
     [InlineData("hidden_act", "\"gelu\"", "'hidden_act' is \"gelu\"; supported: silu.")]
     [InlineData("attention_dropout", "0.1", "'attention_dropout' is 0.1; only 0 is supported")]
     [InlineData("pretraining_tp", "2", "'pretraining_tp' is 2; only 1 is supported")]
     [InlineData("is_encoder_decoder", "true", "'is_encoder_decoder' is true; only false is supported")]
     [InlineData("partial_rotary_factor", "0.5", "'partial_rotary_factor' is 0.5; only 1 is supported")]
-    [InlineData("quantization_config", "{\"quant_method\":\"awq\"}", "quantised by bitsandbytes")]
-    [InlineData("auto_map", "{\"AutoModel\":\"x.Y\"}", "Python code of its own")]
-    [InlineData("architectures", "[\"LlamaForSequenceClassification\"]", "a language model (...ForCausalLM) is needed")]
+    [InlineData("quantization_config", "{\"quant_method\":\"awq\"}", "bitsandbytes quantized to nf4 or int8")]
+    [InlineData("auto_map", "{\"AutoModel\":\"x.Y\"}", "needs its own Python code")]
+    [InlineData("architectures", "[\"LlamaForSequenceClassification\"]", "it must name a language model (...ForCausalLM)")]
     [InlineData("model_type", "\"mamba\"", "'model_type' is \"mamba\"; supported: llama, mistral, qwen2, qwen3, phi3, gpt_neox.")]
-    [InlineData("eos_token_id", "[2,-1]", "'eos_token_id' is -1; a whole number of at least 0")]
+    [InlineData("eos_token_id", "[2,-1]", "'eos_token_id' is -1; it must be an integer of at least 0")]
     public void Parse_wrong_or_unknown_field_is_named_with_its_value(string field, string value, string message)
     {
         var seen = Message(With(field, value));
@@ -172,19 +172,22 @@ public class ModelConfigReaderTests
     [Theory]
     [InlineData(
         """{"factor":4.0}""",
-        "'rope_scaling.rope_type' is absent; one of default, linear, dynamic, yarn, llama3, longrope is needed."
+        "'rope_scaling.rope_type' is absent; it must be one of default, linear, dynamic, yarn, llama3, longrope."
     )]
     [InlineData("""{"type":"mrope","factor":4.0}""", "'rope_scaling.type' is \"mrope\"; supported: default, linear")]
-    [InlineData("""{"type":"linear","rope_type":"yarn","factor":4.0}""", "'rope_scaling.type' is \"linear\"; rope_type is 'yarn'.")]
+    [InlineData(
+        """{"type":"linear","rope_type":"yarn","factor":4.0}""",
+        "'rope_scaling.type' is \"linear\"; it must equal rope_type, which is 'yarn'."
+    )]
     [InlineData("""{"type":"linear"}""", "'rope_scaling.factor' is missing.")]
     [InlineData("""{"type":"linear","faktor":2}""", "'rope_scaling.factor' is missing. There is a 'faktor'.")]
-    [InlineData("""{"type":"linear","factor":0.5}""", "'rope_scaling.factor' is 0.5; a number of at least 1 is needed.")]
-    [InlineData("""{"type":"linear","factor":2,"beta_fast":32}""", "an unknown field of 'linear' scaling: 'rope_scaling.beta_fast' = 32.")]
-    [InlineData("""{"type":"default","factor":2.0}""", "an unknown field of 'default' scaling: 'rope_scaling.factor' = 2.0.")]
+    [InlineData("""{"type":"linear","factor":0.5}""", "'rope_scaling.factor' is 0.5; it must be a number of at least 1.")]
+    [InlineData("""{"type":"linear","factor":2,"beta_fast":32}""", "unknown field for 'linear' scaling: 'rope_scaling.beta_fast' = 32.")]
+    [InlineData("""{"type":"default","factor":2.0}""", "unknown field for 'default' scaling: 'rope_scaling.factor' = 2.0.")]
     [InlineData("""{"type":"yarn","factor":2,"beta_fast":1,"beta_slow":2}""", "'rope_scaling.beta_fast' is 1; it must be above beta_slow.")]
     [InlineData(
         """{"type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4}""",
-        "'rope_scaling.original_max_position_embeddings' is absent; llama3 needs it."
+        "'rope_scaling.original_max_position_embeddings' is absent; llama3 requires it."
     )]
     [InlineData(
         """{"type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4,"original_max_position_embeddings":32}""",
@@ -192,13 +195,13 @@ public class ModelConfigReaderTests
     )]
     [InlineData(
         """{"type":"longrope","short_factor":[1,1,1,1,1,1,1,1]}""",
-        "'rope_scaling.long_factor' is absent; longrope needs it: 8 numbers."
+        "'rope_scaling.long_factor' is absent; longrope requires a list of 8 numbers."
     )]
     [InlineData(
         """{"type":"longrope","short_factor":[1,1],"long_factor":[1,1]}""",
-        "'rope_scaling.short_factor' is [1,1]; a list of 8 numbers above 0 is needed."
+        "'rope_scaling.short_factor' is [1,1]; it must be a list of 8 numbers above 0."
     )]
-    [InlineData("\"linear\"", "'rope_scaling' is \"linear\"; an object is needed.")]
+    [InlineData("\"linear\"", "'rope_scaling' is \"linear\"; it must be an object.")]
     public void Parse_wrong_rope_scaling_is_refused(string scaling, string message) =>
         Assert.Contains(message, Message(With("rope_scaling", scaling)), StringComparison.Ordinal);
 
@@ -207,7 +210,7 @@ public class ModelConfigReaderTests
     {
         var json = JsonNode.Parse(With("rope_scaling", """{"type":"linear","factor":4.0}"""))!;
         json["rope_parameters"] = new JsonObject { ["rope_type"] = "default" };
-        Assert.Contains("rope_parameters is there too", Message(json.ToJsonString()), StringComparison.Ordinal);
+        Assert.Contains("the file also has rope_parameters", Message(json.ToJsonString()), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -219,7 +222,7 @@ public class ModelConfigReaderTests
         json["note"] = null;
         json["list"] = new JsonArray();
         Assert.Contains(
-            "unknown fields of llama models: 'alpha_scale' = 2, 'beta_scale' = true.",
+            "unknown fields for llama models: 'alpha_scale' = 2, 'beta_scale' = true.",
             Message(json.ToJsonString()),
             StringComparison.Ordinal
         );
@@ -243,7 +246,7 @@ public class ModelConfigReaderTests
 
     [Theory]
     [InlineData("{", "is not valid JSON")]
-    [InlineData("[]", "a JSON object is needed, not a list")]
+    [InlineData("[]", "must contain a JSON object, not a list")]
     [InlineData("{\"vocab_size\":1,\"vocab_size\":2}", "is not valid JSON")]
     [InlineData("", "is not valid JSON")]
     public void Parse_text_that_is_no_config_is_refused(string json, string message) =>

@@ -104,24 +104,24 @@ public sealed class ConversationTests : IDisposable
     }
 
     [Theory]
-    [InlineData("[{\"instruction\": \"1\", \"output\": \"a\"}", "a.json:1", "cut off")]
-    [InlineData("[{\"instruction\": \"1\", \"outp", "a.json:1", "cut off")]
-    [InlineData("[{\"instruction\": \"1\", \"output\": \"a\"}]\n{}", "a.json:2", "follows the end")]
+    [InlineData("[{\"instruction\": \"1\", \"output\": \"a\"}", "a.json:1", "truncated")]
+    [InlineData("[{\"instruction\": \"1\", \"outp", "a.json:1", "truncated")]
+    [InlineData("[{\"instruction\": \"1\", \"output\": \"a\"}]\n{}", "a.json:2", "after the end")]
     [InlineData("[1]", "a.json:1", "Number")]
     [InlineData("\n{\"instruction\": \"1\", output}", "a.json:2", "JSON")]
     [InlineData("{\"instruction\": 1, \"output\": \"x\"}", "a.json:1", "'instruction' is Number")]
     [InlineData("{\"conversations\": {}}", "a.json:1", "must be a list")]
-    [InlineData("{\"messages\": [{\"text\": \"x\"}]}", "a.json:1", "its fields are text")]
-    [InlineData("{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}", "a.json:1", "no text")]
+    [InlineData("{\"messages\": [{\"text\": \"x\"}]}", "a.json:1", "Its fields are text")]
+    [InlineData("{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}", "a.json:1", "not text")]
     [InlineData("{\"text\": \"x\"}", "a.json:1", "longlora train")]
     [InlineData(
         "[{\"instruction\": \"1\", \"output\": \"a\"}, {\"instruction\": \"1\"}]",
         "a.json:1 (record 2)",
-        "its fields are instruction"
+        "Its fields are instruction"
     )]
     [InlineData("{\"instruction\": \"1\", \"output\": null}", "a.json:1", "'output' is null")]
     [InlineData("{\"conversations\": \"x\"}", "a.json:1", "'conversations' is String")]
-    [InlineData("{\"messages\": [], \"tools\": \"f()\"}", "a.json:1", "'tools' is a text")]
+    [InlineData("{\"messages\": [], \"tools\": \"f()\"}", "a.json:1", "'tools' is a string")]
     [InlineData("{\"instruction\": \"\\ud800\", \"output\": \"x\"}", "a.json:1", "Unicode")]
     public void Read_what_is_wrong_is_refused_with_its_place(string text, string place, string reason)
     {
@@ -168,8 +168,8 @@ public sealed class ConversationTests : IDisposable
     }
 
     [Theory]
-    [InlineData("", "no record is there")]
-    [InlineData("[]", "no record is there")]
+    [InlineData("", "there are no records")]
+    [InlineData("[]", "there are no records")]
     [InlineData("{\"instruction\": \"q\", \"output\": \"\"}", "none of 1 conversations has an answer")]
     public void Read_data_without_an_answer_is_refused(string text, string reason) =>
         Assert.Contains(
@@ -206,7 +206,7 @@ public sealed class ConversationTests : IDisposable
         Assert.Equal(5000, Source(_folder[name]).ReadConversations().Count());
         File.WriteAllBytes(_folder[name], memory.ToArray()[..^20]);
         Assert.Contains(
-            "is not a whole",
+            "is not a complete",
             Assert.Throws<DataException>(() => Source(_folder[name]).ReadConversations().Count()).Message,
             StringComparison.Ordinal
         );

@@ -28,7 +28,7 @@ public class RetrievalTests
         var list = Enumerable.Range(0, 8).ToList();
         random.Shuffle(list);
         Assert.Equal(ShuffledByPython, list);
-        Assert.Equal(ChosenByPython, string.Concat(Enumerable.Range(0, 5).Select(_ => random.Choice([.. "abcdef"]))));
+        Assert.Equal(ChosenByPython, string.Concat(Enumerable.Range(0, 5).Select(_ => random.Choose([.. "abcdef"]))));
     }
 
     private static readonly int[] ShuffledByPython = [0, 5, 7, 2, 1, 6, 4, 3];

@@ -11,9 +11,9 @@ namespace LongLora.Tests.Evaluation;
 
 public partial class RulerTests
 {
-    public static TheoryData<string> Names => [.. RulerTask.All().Select(t => t.Name)];
+    public static TheoryData<string> Names => [.. RulerTask.CreateAll().Select(t => t.Name)];
 
-    private static RulerTask Task(string name) => RulerTask.All().Single(t => t.Name == name);
+    private static RulerTask Task(string name) => RulerTask.CreateAll().Single(t => t.Name == name);
 
     [Theory]
     [MemberData(nameof(Names))]
@@ -39,7 +39,7 @@ public partial class RulerTests
     [Fact]
     public void Make_documents_are_those_of_every_machine()
     {
-        var all = string.Concat(RulerTask.All().Select(t => t.Make(42, 50)).Select(c => c.Prompt + c.Answer));
+        var all = string.Concat(RulerTask.CreateAll().Select(t => t.Make(42, 50)).Select(c => c.Prompt + c.Answer));
         var hash = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(all)));
         Assert.True(hash == "32d2729311909da7a7760c60c9acd8d25810d4096010c658e48bcea9c4fe5c60", hash);
     }
@@ -96,13 +96,13 @@ public partial class RulerTests
     public void Needles_stand_at_the_depth_that_is_told()
     {
         string[] book = [.. Enumerable.Range(0, 500).Select(i => $"Sentence {i} of the book.")];
-        var task = RulerTask.All(book).Single(t => t.Name == "niah_single_2");
+        var task = RulerTask.CreateAll(book).Single(t => t.Name == "niah_single_2");
         var depths = new List<double>();
         for (var seed = 0; seed < 40; seed++)
         {
             var made = task.Make(seed, 200);
             var text = made.Prompt.Split('\n')[1];
-            var sentences = RulerNeedleTask.Sentences(text);
+            var sentences = RulerNeedleTask.SplitSentences(text);
             Assert.Equal(201, sentences.Count);
             var place = sentences.ToList().FindIndex(s => s.Contains("special magic", StringComparison.Ordinal));
             Assert.Equal(place / 200.0, made.Depth, 1e-12);
@@ -155,7 +155,7 @@ public partial class RulerTests
     {
         Assert.Equal(
             ["Call me Ishmael.", "\"Why?\"", "\"I paid 3.50 for it!\"", "Some years ago - never mind how long."],
-            RulerNeedleTask.Sentences("Call me  Ishmael. \"Why?\"\n\n\"I paid 3.50 for it!\" Some years ago - never mind how long.")
+            RulerNeedleTask.SplitSentences("Call me  Ishmael. \"Why?\"\n\n\"I paid 3.50 for it!\" Some years ago - never mind how long.")
         );
     }
 

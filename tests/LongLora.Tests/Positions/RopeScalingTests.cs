@@ -128,7 +128,7 @@ public class RopeScalingTests
 
     [Theory]
     [InlineData("sideways", "default", "sideways")]
-    [InlineData("yarn", "linear", "config.json holds one kind only")]
+    [InlineData("yarn", "linear", "config.json can hold only one kind")]
     [InlineData("auto", "longrope", "no rule gives")]
     public void Extend_what_cannot_be_is_refused(string asked, string kind, string reason)
     {
@@ -168,7 +168,7 @@ public class RopeScalingTests
         );
         Assert.Equivalent(extended, ModelConfigReader.Parse(root.ToJsonString()), strict: true);
         Assert.Contains(
-            "has replaced already",
+            "has already replaced them",
             Assert
                 .Throws<ConfigurationException>(() =>
                     RopeScaling.Extend(RopeScaling.Extend(config, "linear", null, 1024), RopeScaling.ByLength, null, 2048)

@@ -9,11 +9,11 @@ public class QuickstartTests
     public void Texts_without_documentation_are_generated_and_say_so()
     {
         var tokenizer = TokenizerLoader.Load(SharedMaterial.Golden("stories260K-hf"));
-        var (train, test, origin) = Quickstart.Texts(tokenizer, 1, []);
+        var (train, test, origin) = Quickstart.CollectTexts(tokenizer, 1, []);
         Assert.Contains("generated text, since this SDK has no XML documentation", origin, StringComparison.Ordinal);
         Assert.True(test.Sum(t => t.Count) > 3 * 4096, "several windows of the long context");
         Assert.True(train.Sum(t => t.Count) > 3 * 4096);
-        Assert.Equal(test, Quickstart.Texts(tokenizer, 1, []).Test);
-        Assert.NotEqual(test, Quickstart.Texts(tokenizer, 2, []).Test);
+        Assert.Equal(test, Quickstart.CollectTexts(tokenizer, 1, []).Test);
+        Assert.NotEqual(test, Quickstart.CollectTexts(tokenizer, 2, []).Test);
     }
 }

@@ -34,9 +34,9 @@ public class BpeMergerTests
             table.Add(i, -i, i, i + 1);
         table.Add(7, -7, 3, 70);
         table.Add(8, -8, 9, 80);
-        Assert.Equal((3, 70), (table.Rank(7, -7, out var merged), merged));
-        Assert.Equal((8, 9), (table.Rank(8, -8, out merged), merged));
-        Assert.Equal(MergeTable.Never, table.Rank(7, 7, out _));
+        Assert.Equal((3, 70), (table.FindRank(7, -7, out var merged), merged));
+        Assert.Equal((8, 9), (table.FindRank(8, -8, out merged), merged));
+        Assert.Equal(MergeTable.Never, table.FindRank(7, 7, out _));
     }
 
     [Fact]

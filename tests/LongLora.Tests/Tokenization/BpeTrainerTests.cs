@@ -41,8 +41,8 @@ public class BpeTrainerTests
     public void Train_with_too_little_text_says_how_far_it_goes()
     {
         var fault = Assert.Throws<DataException>(() => BpeTrainer.Train(new Dictionary<string, long> { ["abc"] = 1 }, 3));
-        Assert.Contains("2 joins only, and 3 were asked for", fault.Message, StringComparison.Ordinal);
-        Assert.Throws<ConfigurationException>(() => ByteLevelTokenizerWriter.MergeCount(257));
+        Assert.Contains("only 2 of the 3 merges", fault.Message, StringComparison.Ordinal);
+        Assert.Throws<ConfigurationException>(() => ByteLevelTokenizerWriter.CountMerges(257));
     }
 
     [Fact]

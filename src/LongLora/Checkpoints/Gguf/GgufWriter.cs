@@ -10,6 +10,9 @@ internal sealed record GgufTensor(GgufTensorInfo Info, Func<Tensor> Value);
 /// <summary>Writes GGUF files: streaming, with one tensor in memory at a time, and atomically.</summary>
 internal static unsafe class GgufWriter
 {
+    // A multiple of every block.
+    private const int PieceElements = 1 << 21;
+
     /// <summary>Writes one file.</summary>
     /// <param name="path">The file to make or replace.</param>
     /// <param name="keys">The metadata, in order: uint, int, float, bool, string, ulong, or a list of int, float or string.</param>
@@ -125,7 +128,7 @@ internal static unsafe class GgufWriter
     private static void WriteData(Stream stream, GgufTensor tensor)
     {
         var (info, make) = tensor;
-        if (info.Type != GgufType.Q8)
+        if (GgufFormat.BlockSize(info.Type) == 1)
         {
             var type = info.Type switch
             {
@@ -138,12 +141,13 @@ internal static unsafe class GgufWriter
             );
             return;
         }
-        const int pieceBlocks = 1 << 16;
-        var numbers = new float[pieceBlocks * GgufFormat.BlockSize];
-        var blocks = new byte[pieceBlocks * GgufFormat.BlockBytes];
+        // A scale is at least the largest number by the largest code, so it fits into 16 bits where this does.
+        var largestCode = info.Type == GgufType.Q8_0 ? 127 : 1;
+        var numbers = new float[PieceElements];
+        var blocks = new byte[PieceElements / GgufFormat.BlockSize(info.Type) * GgufFormat.BlockBytes(info.Type)];
         var filled = 0;
         CheckpointShards.WriteData(
-            new TensorToWrite(info.Name, ScalarType.Float32, info.Shape, () => InRange(info, make(), ScalarType.Float16, 127)),
+            new TensorToWrite(info.Name, ScalarType.Float32, info.Shape, () => InRange(info, make(), ScalarType.Float16, largestCode)),
             piece =>
             {
                 for (var values = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(piece); values.Length > 0; )
@@ -161,8 +165,8 @@ internal static unsafe class GgufWriter
 
         void Flush()
         {
-            var bytes = blocks.AsSpan(0, filled / GgufFormat.BlockSize * GgufFormat.BlockBytes);
-            GgufBlocks.Encode(numbers.AsSpan(0, filled), bytes);
+            var bytes = blocks.AsSpan(0, (int)GgufFormat.Bytes(info.Type, filled));
+            GgufEncoder.Encode(info.Type, numbers.AsSpan(0, filled), bytes);
             stream.Write(bytes);
             filled = 0;
         }
@@ -178,7 +182,7 @@ internal static unsafe class GgufWriter
         return largest < 65504 * times
             ? value
             : throw new ShapeException(
-                $"'{info.Name}' has a number of size {largest:G4}, which {info.Type} cannot hold. Export as bf16 or f32."
+                $"'{info.Name}' has a number of size {largest:G4}, which {GgufFormat.Name(info.Type)} cannot hold. Export as bf16 or f32."
             );
     }
 

@@ -5,14 +5,14 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// The bytes of a pickle, one by one: what is allocated follows what is really there, never what a length in the file claims.
+/// The bytes of a pickle, one by one. Memory follows what is really there and never a length that the file claims.
 /// </summary>
-/// <param name="stream">A buffered stream at the pickle's start.</param>
-/// <param name="length">Most bytes that belong to it.</param>
+/// <param name="stream">A buffered stream at the start of the pickle.</param>
+/// <param name="length">The most bytes that belong to the pickle.</param>
 /// <param name="path">The file, for messages.</param>
 internal sealed class PickleInput(Stream stream, long length, string path)
 {
-    /// <summary>Longest text, such as a tensor's name.</summary>
+    /// <summary>The longest text, such as a tensor's name.</summary>
     private const int MaxTextBytes = 1 << 20;
 
     private readonly byte[] _small = new byte[8];
@@ -30,10 +30,10 @@ internal sealed class PickleInput(Stream stream, long length, string path)
 
     public long ReadInt64() => BinaryPrimitives.ReadInt64LittleEndian(Take(8));
 
-    // Floats alone are big-endian in a pickle.
+    // Only floats are big-endian in a pickle.
     public double ReadDouble() => BinaryPrimitives.ReadDoubleBigEndian(Take(8));
 
-    /// <summary>A text of so many bytes.</summary>
+    /// <summary>Reads a text of that many bytes.</summary>
     public string ReadText(long bytes)
     {
         if (bytes is < 0 or > MaxTextBytes || bytes > _left)
@@ -43,7 +43,7 @@ internal sealed class PickleInput(Stream stream, long length, string path)
         return Encoding.UTF8.GetString(buffer);
     }
 
-    /// <summary>A little-endian integer in two's complement; null where it has more than 64 bits.</summary>
+    /// <summary>Reads a little-endian integer in two's complement; null if it has more than 64 bits.</summary>
     public long? ReadInteger(long bytes)
     {
         if (bytes is < 0 or > 255)
@@ -58,7 +58,7 @@ internal sealed class PickleInput(Stream stream, long length, string path)
         return value;
     }
 
-    /// <summary>A text up to the end of the line.</summary>
+    /// <summary>Reads a text up to the end of the line.</summary>
     public string ReadLine()
     {
         var text = new StringBuilder();
@@ -71,9 +71,9 @@ internal sealed class PickleInput(Stream stream, long length, string path)
         return text.ToString();
     }
 
-    /// <summary>What to complain with.</summary>
+    /// <summary>The error to throw.</summary>
     public CheckpointException MakeError(string what) =>
-        new($"{path}: the pickle has {what} at byte {Position}. It is damaged, or no file of PyTorch tensors.");
+        new($"{path}: the pickle has {what} at byte {Position}. The file is damaged or does not contain PyTorch tensors.");
 
     private ReadOnlySpan<byte> Take(int count)
     {

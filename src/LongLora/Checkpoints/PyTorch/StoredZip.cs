@@ -5,8 +5,8 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// Where the members of a zip archive lie whose members are stored as they are, not compressed: the table at the archive's end (PKWARE
-/// APPNOTE 4.3, zip64 included), read and checked without reading the members.
+/// Locates the members of a zip archive whose members are stored without compression. It reads and checks the table at the end of the
+/// archive (PKWARE APPNOTE 4.3, including zip64) without reading the members.
 /// </summary>
 internal sealed class StoredZip
 {
@@ -23,7 +23,7 @@ internal sealed class StoredZip
         Locator64Bytes = 20,
         MaxCommentBytes = 65535;
 
-    /// <summary>Longest table that is read: 100 MB, a million members.</summary>
+    /// <summary>The longest table that is read: 100 MB, one million members.</summary>
     private const long MaxTableBytes = 100_000_000;
 
     private readonly Dictionary<string, (long Offset, long Bytes)> _members = new(StringComparer.Ordinal);
@@ -33,11 +33,11 @@ internal sealed class StoredZip
 
     private StoredZip(FileStream stream, string path) => (_stream, _path, _fileBytes) = (stream, path, stream.Length);
 
-    /// <summary>Place of each member's data in the file.</summary>
+    /// <summary>Offset and length of each member's data in the file.</summary>
     public IReadOnlyDictionary<string, (long Offset, long Bytes)> Members => _members;
 
     /// <summary>Reads the table.</summary>
-    /// <exception cref="CheckpointException">The archive is cut off or damaged, or a member is compressed or encrypted.</exception>
+    /// <exception cref="CheckpointException">The archive is truncated or damaged, or a member is compressed or encrypted.</exception>
     public static StoredZip Read(FileStream stream, string path)
     {
         var zip = new StoredZip(stream, path);
@@ -57,7 +57,7 @@ internal sealed class StoredZip
             left = left[ReadEntry(left)..];
     }
 
-    /// <summary>The end record, and the zip64 one where numbers do not fit into the former.</summary>
+    /// <summary>Reads the end record, and the zip64 record if numbers do not fit into it.</summary>
     private (long Offset, long Bytes, long Count) FindTable()
     {
         var tail = new byte[(int)Math.Min(_fileBytes, EndBytes + MaxCommentBytes)];
@@ -66,14 +66,14 @@ internal sealed class StoredZip
         while (at >= 0 && !IsEnd(tail, at))
             at--;
         if (at < 0)
-            throw MakeError("the archive has no table at its end: the file is truncated. Fetch it again");
+            throw MakeError("the archive has no table at its end, so the file is truncated. Download it again");
         ReadOnlySpan<byte> end = tail.AsSpan(at);
         (long offset, long bytes, long count) = (ReadUint32(end, 16), ReadUint32(end, 12), ReadUint16(end, 10));
         var position = _fileBytes - tail.Length + at;
         if (offset == uint.MaxValue || bytes == uint.MaxValue || count == ushort.MaxValue)
             (offset, bytes, count, position) = FindTable64(position);
         if (offset < 0 || bytes < 0 || count < 0 || bytes > position || offset > position - bytes)
-            throw MakeError($"the archive's table of {bytes} bytes at {offset} does not fit into the file of {_fileBytes}");
+            throw MakeError($"the archive's table of {bytes} bytes at {offset} does not fit into the file of {_fileBytes} bytes");
         return (offset, bytes, count);
     }
 
@@ -112,15 +112,16 @@ internal sealed class StoredZip
         Widen(entry.Slice(CentralBytes + nameBytes, extraBytes), ref bytes, ref stored, ref offset);
         if (ReadUint16(entry, 10) != 0 || stored != bytes)
             throw MakeError(
-                $"'{name}' in the archive is compressed; PyTorch stores its files plainly. Unpack the archive and pack it without "
+                $"'{name}' in the archive is compressed, but PyTorch stores members without compression. Unpack the archive and "
+                    + $"pack it without "
                     + $"compression, or save the model again"
             );
         if (!_members.TryAdd(name, (FindDataOffset(name, offset, bytes), bytes)))
-            throw MakeError($"the archive has '{name}' twice");
+            throw MakeError($"the archive contains '{name}' twice");
         return used;
     }
 
-    /// <summary>Takes the numbers that are too large for the entry from the extra field 1, in their order there.</summary>
+    /// <summary>Reads the numbers that are too large for the entry from extra field 1, in the order of that field.</summary>
     private static void Widen(ReadOnlySpan<byte> extra, ref long bytes, ref long stored, ref long offset)
     {
         while (extra.Length >= 4)
@@ -146,20 +147,20 @@ internal sealed class StoredZip
         numbers = numbers[8..];
     }
 
-    // The local header repeats the name, and has padding of its own: only it tells where the data begin.
+    // The local header repeats the name and has its own padding, so only it tells where the data begins.
     private long FindDataOffset(string name, long offset, long bytes)
     {
         Span<byte> local = stackalloc byte[LocalBytes];
         if (offset < 0 || bytes < 0 || offset > _fileBytes - LocalBytes)
-            throw MakeError($"'{name}' lies outside the file");
+            throw MakeError($"'{name}' is outside the file");
         ReadAt(offset, local);
         if (ReadUint32(local, 0) != LocalSignature)
-            throw MakeError($"'{name}' does not lie where the archive's table says");
+            throw MakeError($"'{name}' is not where the archive's table says");
         var start = offset + LocalBytes + ReadUint16(local, 26) + ReadUint16(local, 28);
         return bytes <= _fileBytes - start
             ? start
             : throw MakeError(
-                $"'{name}' claims {bytes} bytes from {start} on, and the file is {_fileBytes} bytes long. It is damaged; fetch it again"
+                $"'{name}' claims {bytes} bytes from {start} on, but the file has {_fileBytes} bytes. It is damaged. Download it again"
             );
     }
 

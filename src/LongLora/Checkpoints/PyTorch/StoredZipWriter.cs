@@ -4,11 +4,11 @@ using System.Text;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// Writes a zip archive whose members are stored as they are and begin at multiples of 64 bytes, as PyTorch's do, so that they can be
-/// mapped. Sizes and places of 4 GiB and more are written in zip64's fields.
+/// Writes a zip archive whose members are stored without compression and begin at multiples of 64 bytes, as in PyTorch, so that they can be
+/// mapped. Sizes and offsets of 4 GiB or more are written to zip64 fields.
 /// </summary>
-/// <param name="target">Where to write; must be able to seek, and be at its start.</param>
-/// <param name="wide">From which number on zip64's fields are used; smaller only in tests.</param>
+/// <param name="target">Where to write. It must be seekable and at its start.</param>
+/// <param name="wide">The smallest number that uses zip64 fields; smaller only in tests.</param>
 internal sealed class StoredZipWriter(Stream target, long wide = uint.MaxValue)
 {
     private const int Alignment = 64,
@@ -19,10 +19,10 @@ internal sealed class StoredZipWriter(Stream target, long wide = uint.MaxValue)
         Wide64Field = 1; // 1 January 1980: the same tensors give the same bytes
     private readonly List<(byte[] Name, uint Sum, long Bytes, long Offset)> _members = [];
 
-    /// <summary>Adds a member of a length that is known before.</summary>
+    /// <summary>Adds a member of known length.</summary>
     /// <param name="name">ASCII name.</param>
     /// <param name="bytes">Its length.</param>
-    /// <param name="write">Is given a sink and writes exactly so many bytes to it.</param>
+    /// <param name="write">Gets a sink and must write exactly that many bytes to it.</param>
     public void Add(string name, long bytes, Action<Action<ReadOnlySpan<byte>>> write)
     {
         var (encoded, start) = (Encoding.ASCII.GetBytes(name), target.Position);
@@ -35,7 +35,7 @@ internal sealed class StoredZipWriter(Stream target, long wide = uint.MaxValue)
             written += piece.Length;
         });
         if (written != bytes)
-            throw new InvalidOperationException($"'{name}' was told to have {bytes} bytes, and {written} were written.");
+            throw new InvalidOperationException($"'{name}' was announced with {bytes} bytes, but {written} were written.");
         var end = target.Position;
         var sum = checksum.GetCurrentHashAsUInt32();
         target.Position = start + ChecksumOffset;
@@ -47,7 +47,7 @@ internal sealed class StoredZipWriter(Stream target, long wide = uint.MaxValue)
     /// <summary>Adds a small member.</summary>
     public void Add(string name, byte[] content) => Add(name, content.Length, sink => sink(content));
 
-    /// <summary>Writes the table; nothing may be added afterwards.</summary>
+    /// <summary>Writes the table. Nothing can be added afterwards.</summary>
     public void Finish()
     {
         var start = target.Position;
@@ -119,7 +119,7 @@ internal sealed class StoredZipWriter(Stream target, long wide = uint.MaxValue)
             w.Write(offset);
     }
 
-    // Version that is needed, flags, method, time, date, checksum, both sizes.
+    // Required version, flags, method, time, date, checksum, both sizes.
     private static void WriteCommon(BinaryWriter w, bool isWide, uint sum, uint bytes)
     {
         w.Write((ushort)(isWide ? 45 : 20));

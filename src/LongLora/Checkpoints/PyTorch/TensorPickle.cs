@@ -2,29 +2,29 @@ using LongLora.Runtime;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>A piece of raw memory that tensors are views of.</summary>
+/// <summary>A block of raw memory that tensors are views of.</summary>
 /// <param name="Type">Name of its class, such as <c>FloatStorage</c>.</param>
 /// <param name="Key">Name of its data.</param>
 /// <param name="Count">Number of elements.</param>
 internal sealed record PickledStorage(string Type, string Key, long Count);
 
-/// <summary>A tensor: a view of a storage, in elements.</summary>
+/// <summary>A tensor: a view of a storage, measured in elements.</summary>
 internal sealed record PickledTensor(PickledStorage Storage, long Offset, IReadOnlyList<long> Shape, IReadOnlyList<long> Strides);
 
-/// <summary>A dictionary, in its order.</summary>
+/// <summary>A dictionary, in file order.</summary>
 internal sealed class PickledDictionary
 {
     public OrderedDictionary<object, object?> Items { get; } = [];
 }
 
 /// <summary>
-/// Reads a Python pickle for the tensors in it, and for nothing else. A pickle is a program for a stack machine that may call whatever it
-/// names; this machine knows the few names with which PyTorch rebuilds tensors, computes their meaning itself, and refuses every other
-/// name before anything comes of it. Nothing is ever loaded, looked up or executed.
+/// Reads the tensors of a Python pickle, and nothing else. A pickle is a program for a stack machine that may call whatever it names. This
+/// machine knows the few names with which PyTorch rebuilds tensors, and computes their meaning itself. Every other name is refused before
+/// it has any effect. Nothing is ever loaded, looked up or executed.
 /// </summary>
 /// <remarks>
-/// Opcodes as CPython's <c>pickletools</c> documents them; the layout of the calls as <c>torch/_utils.py</c> and
-/// <c>torch/serialization.py</c> have them.
+/// Opcodes are documented in CPython's <c>pickletools</c>; the layout of the calls is defined by <c>torch/_utils.py</c> and
+/// <c>torch/serialization.py</c>.
 /// </remarks>
 internal sealed class TensorPickle
 {
@@ -56,18 +56,18 @@ internal sealed class TensorPickle
 
     private sealed record Sequence(List<object?> Items, bool IsTuple);
 
-    /// <summary>Runs one pickle; the input then stands behind it.</summary>
+    /// <summary>Runs one pickle. Afterwards the input is right behind it.</summary>
     /// <returns>
     /// null, a bool, long, double, string, list of these, <see cref="PickledDictionary"/> or <see cref="PickledTensor"/>.
     /// </returns>
-    /// <exception cref="CheckpointException">The pickle is damaged, or names something that is no part of a tensor.</exception>
+    /// <exception cref="CheckpointException">The pickle is damaged, or it names something that is not part of a tensor.</exception>
     public static object? Read(PickleInput input, string path)
     {
         var value = new TensorPickle(input, path).Run();
         return value is Sequence { Items: var items } ? items : value;
     }
 
-    /// <summary>The items of a list or tuple inside what <see cref="Read"/> gave; null for anything else.</summary>
+    /// <summary>The items of a list or tuple in the result of <see cref="Read"/>; null for anything else.</summary>
     public static IReadOnlyList<object?>? GetItems(object? value) => value is Sequence sequence ? sequence.Items : value as List<object?>;
 
     private object? Run()
@@ -80,7 +80,7 @@ internal sealed class TensorPickle
             if (!TryConstant(opcode) && !TryCollection(opcode) && !TryMemory(opcode))
                 Call(opcode);
             if (_stack.Count > MaxDepth)
-                throw _input.MakeError("a stack deeper than any checkpoint's");
+                throw _input.MakeError("a deeper stack than any checkpoint");
         }
     }
 
@@ -125,7 +125,7 @@ internal sealed class TensorPickle
         }
     }
 
-    // Too large for 64 bits: the magic number of old files is the one that occurs.
+    // Too large for 64 bits; in practice this is the magic number of old files.
     private object ReadLongInteger(long bytes) => _input.ReadInteger(bytes) is { } value ? value : "large integer";
 
     private bool TryCollection(int opcode)
@@ -215,27 +215,27 @@ internal sealed class TensorPickle
                 var pair = PopMany(2);
                 Push(Apply(pair[0], pair[1]));
                 break;
-            case 'b': // BUILD: attributes of the dictionary, such as a state dict's _metadata, which says nothing of the numbers.
+            case 'b': // BUILD: attributes of the dictionary, such as a state dict's _metadata, which do not affect the numbers.
                 Pop();
                 if (PeekTop() is not PickledDictionary)
-                    throw _input.MakeError("attributes of something that is no dictionary");
+                    throw _input.MakeError("attributes of something that is not a dictionary");
                 break;
-            case 'i': // INST: the names stand in the opcode itself.
+            case 'i': // INST: the names are in the opcode itself.
                 var inside = _input.ReadLine();
                 RequireKnown(inside, _input.ReadLine());
-                throw MakeRefusal("an object of a class, which only Python could make");
+                throw MakeRefusal("an object of a class, which only Python can make");
             case 'o' or 0x81 or 0x92:
-                throw MakeRefusal("an object of a class, which only Python could make");
+                throw MakeRefusal("an object of a class, which only Python can make");
             case 'C' or 'B' or 0x8E or 0x96:
-                throw MakeRefusal("raw bytes, which are no tensor");
+                throw MakeRefusal("raw bytes, which are not a tensor");
             case 'P':
-                throw MakeRefusal($"'{_input.ReadLine()}', a persistent name of another program's");
+                throw MakeRefusal($"'{_input.ReadLine()}', a persistent name of another program");
             default:
                 throw _input.MakeError($"an unknown or unused opcode 0x{opcode:X2}");
         }
     }
 
-    /// <summary>The name of something that is understood. What is not in the list goes no further.</summary>
+    /// <summary>The name of something known. Names outside the list are refused.</summary>
     private Name RequireKnown(string module, string name)
     {
         var full = module + "." + name;
@@ -247,7 +247,7 @@ internal sealed class TensorPickle
     private object? Apply(object? callee, object? arguments)
     {
         if (callee is not Name { Text: var name } || arguments is not Sequence { IsTuple: true, Items: var items })
-            throw _input.MakeError("a call of something that is no name");
+            throw _input.MakeError("a call of something that is not a name");
         switch (name)
         {
             case "collections.OrderedDict" when items.Count == 0:
@@ -259,7 +259,7 @@ internal sealed class TensorPickle
                         dictionary,
                         pair is Sequence { Items: { Count: 2 } two }
                             ? two
-                            : throw _input.MakeError("an OrderedDict of something else than pairs")
+                            : throw _input.MakeError("an OrderedDict of something other than pairs")
                     );
                 return dictionary;
             case "torch._utils._rebuild_tensor" when items.Count == 4:
@@ -272,18 +272,18 @@ internal sealed class TensorPickle
             case "torch.Size" when items is [Sequence sizes]:
                 return sizes;
             default:
-                throw _input.MakeError($"a call of {name} with arguments that it does not take");
+                throw _input.MakeError($"a call of {name} with wrong arguments");
         }
     }
 
     private PickledTensor MakeTensor(List<object?> items)
     {
         if (items[0] is not PickledStorage storage || items[1] is not long offset)
-            throw _input.MakeError("a tensor without storage");
+            throw _input.MakeError("a tensor without a storage");
         var (shape, strides) = (ReadSizes(items[2]), ReadSizes(items[3]));
         if (offset < 0 || shape.Count != strides.Count)
-            throw _input.MakeError("a tensor whose sizes and strides do not belong together");
-        // The last element that is reached must lie inside the storage, and the size must fit a file.
+            throw _input.MakeError("a tensor whose sizes and strides do not match");
+        // The last element must lie inside the storage, and the size must fit into a file.
         var (last, count) = ((UInt128)offset, (UInt128)1);
         for (var i = 0; i < shape.Count; i++)
         {
@@ -292,10 +292,10 @@ internal sealed class TensorPickle
             if (count > long.MaxValue / 16 || last > long.MaxValue)
                 throw _input.MakeError($"a tensor [{string.Join(", ", shape)}], larger than any file");
         }
-        // Through strides of 0 a small storage can stand for a tensor of any size.
+        // With strides of 0, a small storage can stand for a tensor of any size.
         if (count > (UInt128)storage.Count && last < (UInt128)storage.Count)
             throw _input.MakeError(
-                $"a tensor [{string.Join(", ", shape)}] of more elements than the {storage.Count} of its storage (if it was expanded, "
+                $"a tensor [{string.Join(", ", shape)}] with more elements than the {storage.Count} of its storage (if it was expanded, "
                     + $"call contiguous() on it before saving)"
             );
         if (count > 0 && last >= (UInt128)storage.Count)
@@ -308,7 +308,7 @@ internal sealed class TensorPickle
     private List<long> ReadSizes(object? value)
     {
         if (value is not Sequence { Items: { Count: <= MaxDimensions } items } || items.Exists(i => i is not >= 0L))
-            throw _input.MakeError("sizes that are no list of whole numbers");
+            throw _input.MakeError("sizes that are not a list of integers");
         return items.ConvertAll(i => (long)i!);
     }
 
@@ -319,10 +319,10 @@ internal sealed class TensorPickle
             || items is not ["storage", Name { Text: var type }, string key, string, long count, ..]
             || count < 0
         )
-            throw _input.MakeError("a storage that is not described as PyTorch does");
+            throw _input.MakeError("a storage that is not described as in PyTorch");
         if (items.Count > 5 && items[5] is not null)
             throw MakeRefusal(
-                "a storage that is a view of another, as PyTorch before 0.4 wrote; save the model again with a newer PyTorch,"
+                "a storage that is a view of another, as PyTorch before 0.4 wrote it (save the model again with a newer PyTorch),"
             );
         var name = type["torch.".Length..];
         return type.StartsWith("torch.", StringComparison.Ordinal) && TorchTypes.IsStorage(name)
@@ -333,9 +333,9 @@ internal sealed class TensorPickle
     private PickledDictionary Fill(PickledDictionary target, List<object?> items)
     {
         if (items.Count % 2 != 0)
-            throw _input.MakeError("a key without value");
+            throw _input.MakeError("a key without a value");
         for (var i = 0; i < items.Count; i += 2)
-            target.Items[items[i] is string or long or double or bool ? items[i]! : throw _input.MakeError("a key that is no text")] =
+            target.Items[items[i] is string or long or double or bool ? items[i]! : throw _input.MakeError("a key that is not a string")] =
                 items[i + 1];
         return target;
     }
@@ -346,7 +346,7 @@ internal sealed class TensorPickle
         where T : class
     {
         above = PopMany(count);
-        return PeekTop() as T ?? throw _input.MakeError($"items for something that is no {typeof(T).Name}");
+        return PeekTop() as T ?? throw _input.MakeError($"items for something that is not a {typeof(T).Name}");
     }
 
     private bool Push(object? value)
@@ -357,14 +357,14 @@ internal sealed class TensorPickle
         return true;
     }
 
-    private object? PeekTop() => _stack.Count > 0 && _stack[^1] != s_mark ? _stack[^1] : throw _input.MakeError("nothing on its stack");
+    private object? PeekTop() => _stack.Count > 0 && _stack[^1] != s_mark ? _stack[^1] : throw _input.MakeError("an empty stack");
 
     private object? Pop() => PopMany(1)[0];
 
     private List<object?> PopMany(int count)
     {
         if (_stack.Count < count || _stack.IndexOf(s_mark, _stack.Count - count) >= 0)
-            throw _input.MakeError("too little on its stack");
+            throw _input.MakeError("too few values on its stack");
         var items = _stack.GetRange(_stack.Count - count, count);
         _stack.RemoveRange(_stack.Count - count, count);
         return items;
@@ -381,12 +381,13 @@ internal sealed class TensorPickle
     }
 
     private object? Recall(long key) =>
-        _memo.TryGetValue(key, out var value) ? value : throw _input.MakeError($"a reference to value {key}, which is not there");
+        _memo.TryGetValue(key, out var value) ? value : throw _input.MakeError($"a reference to value {key}, which does not exist");
 
     private CheckpointException MakeRefusal(string what) =>
         new(
             $"{_path}: the pickle asks for {what} at byte {_input.Position}. Only tensors in dictionaries are read from "
-                + "PyTorch files, and nothing in them is ever executed. If you trust the file, load it in Python and save its "
-                + "state_dict alone; if not, keep away from it."
+                + "PyTorch files, and nothing in them is ever executed. If you trust the file, load it in Python and "
+                + "save only its "
+                + "state_dict. If you do not trust it, do not use it."
         );
 }

@@ -3,18 +3,17 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// What a file of PyTorch's <c>torch.save</c> says of itself (<c>pytorch_model.bin</c>, <c>.pt</c>, <c>.pth</c>), without its data: a zip
-/// archive with a pickle and one stored member for each storage, or, before PyTorch 1.6, pickles with the storages behind them.
-/// Everything is checked here, before anything is mapped or allocated by what the file claims; nothing in the file is executed
-/// (<see cref="TensorPickle"/>).
+/// The header of a file of PyTorch's <c>torch.save</c> (<c>pytorch_model.bin</c>, <c>.pt</c>, <c>.pth</c>), without its data: a zip archive
+/// with a pickle and one stored member per storage, or, before PyTorch 1.6, pickles followed by the storages. Everything is checked here,
+/// before anything is mapped or allocated because the file claims it. Nothing in the file is executed (<see cref="TensorPickle"/>).
 /// </summary>
 /// <remarks>
-/// The file must hold a dictionary of tensors, as <c>model.state_dict()</c> is, or one under <c>state_dict</c>, <c>model</c>,
-/// <c>model_state_dict</c> or <c>module</c>. What else such a dictionary holds (counters, an optimizer's state) is passed over.
+/// The file must contain a dictionary of tensors, such as <c>model.state_dict()</c>, directly or under <c>state_dict</c>, <c>model</c>,
+/// <c>model_state_dict</c> or <c>module</c>. Other content of the dictionary (counters, an optimizer's state) is ignored.
 /// </remarks>
 public sealed class TorchPickleHeader
 {
-    /// <summary>Longest pickle that is read: 100 MB, a million tensors.</summary>
+    /// <summary>The longest pickle that is read: 100 MB, one million tensors.</summary>
     public const long MaxPickleBytes = 100_000_000;
 
     private static readonly string[] s_wrappers = ["state_dict", "model", "model_state_dict", "module"];
@@ -30,19 +29,19 @@ public sealed class TorchPickleHeader
     /// <summary>Length of the whole file.</summary>
     public long FileBytes { get; }
 
-    /// <summary>Whether it is of the form before PyTorch 1.6, which is no zip archive.</summary>
+    /// <summary>Whether the file has the format before PyTorch 1.6, which is not a zip archive.</summary>
     public bool IsLegacy { get; private init; }
 
-    /// <summary>Every tensor by name, in the file's order.</summary>
+    /// <summary>Every tensor by name, in file order.</summary>
     public IReadOnlyDictionary<string, TensorInfo> Tensors { get; private set; } = new Dictionary<string, TensorInfo>();
 
-    /// <summary>Tensors that are the very same data as an earlier one, such as a tied head, with the name of that one.</summary>
+    /// <summary>Tensors that share the data of an earlier one, such as a tied head, with the name of the earlier one.</summary>
     public IReadOnlyDictionary<string, string> Aliases => _aliases;
 
-    /// <summary>Bytes of all tensors together; data that several share count once.</summary>
+    /// <summary>Bytes of all tensors together; shared data counts once.</summary>
     public long DataBytes => Tensors.Values.Where(t => !_aliases.ContainsKey(t.Name)).Sum(t => t.ByteCount);
 
-    /// <summary>Whether a file begins as one of these does: a zip archive or a pickle.</summary>
+    /// <summary>Whether a file begins like a file of PyTorch: as a zip archive or a pickle.</summary>
     public static bool IsLikely(string path)
     {
         using var stream = SafetensorsHeader.OpenFile(path);
@@ -52,8 +51,8 @@ public sealed class TorchPickleHeader
         return read == start.Length && (IsZip(start[..4]) || start[0] == 0x80 && start[1] is >= 2 and <= 5 && start[8] != (byte)'{');
     }
 
-    /// <summary>Reads and checks the header of a file; nothing is mapped and nothing of the data is read.</summary>
-    /// <exception cref="CheckpointException">There is no such file, it is damaged, or it holds something else than tensors.</exception>
+    /// <summary>Reads and checks the header of a file. It maps nothing and reads no data.</summary>
+    /// <exception cref="CheckpointException">The file does not exist, is damaged, or contains something other than tensors.</exception>
     public static TorchPickleHeader Read(string path)
     {
         try
@@ -66,11 +65,11 @@ public sealed class TorchPickleHeader
         }
         catch (IOException e)
         {
-            throw new CheckpointException($"{path} cannot be read: {e.Message}", e);
+            throw new CheckpointException($"Cannot read {path}: {e.Message}", e);
         }
     }
 
-    /// <summary>The view that a tensor is, and where in the file its storage begins.</summary>
+    /// <summary>A tensor's view and the offset of its storage in the file.</summary>
     internal (PickledTensor View, long Offset) Locate(string name) => _locations[name];
 
     private static bool IsZip(ReadOnlySpan<byte> start) => start.SequenceEqual("PK\x03\x04"u8);
@@ -83,8 +82,8 @@ public sealed class TorchPickleHeader
         {
             throw new CheckpointException(
                 zip.Members.Keys.Any(n => n.EndsWith("/constants.pkl", StringComparison.Ordinal))
-                    ? $"{path} is a TorchScript program, not a checkpoint. Save its state_dict."
-                    : $"{path} is a zip archive with {pickles.Count} files data.pkl; one of PyTorch's has one."
+                    ? $"{path} is a TorchScript program, not a checkpoint. Save its state_dict instead."
+                    : $"{path} is a zip archive with {pickles.Count} files named data.pkl, but a file of PyTorch has exactly one."
             );
         }
         var folder = pickles[0][..^"data.pkl".Length];
@@ -92,7 +91,8 @@ public sealed class TorchPickleHeader
         var (offset, bytes) = zip.Members[pickles[0]];
         if (bytes > MaxPickleBytes)
             throw new CheckpointException(
-                $"{path}: {pickles[0]} claims {bytes} bytes; at most {MaxPickleBytes} are read. It is damaged, or no checkpoint."
+                $"{path}: {pickles[0]} claims {bytes} bytes, but at most {MaxPickleBytes} are read. The file is damaged or not a "
+                    + $"checkpoint."
             );
         stream.Position = offset;
         var header = new TorchPickleHeader(path, stream.Length);
@@ -101,13 +101,15 @@ public sealed class TorchPickleHeader
         {
             var name = folder + "data/" + storage.Key;
             if (!zip.Members.TryGetValue(name, out var member))
-                throw new CheckpointException($"{path} has no member '{name}', which its pickle speaks of. It is damaged; fetch it again.");
+                throw new CheckpointException(
+                    $"{path} has no member '{name}', which its pickle refers to. The file is damaged. " + $"Download it again."
+                );
             var needed = (UInt128)storage.Count * (UInt128)SafetensorsTypes.GetSize(TorchTypes.FindType(storage.Type));
             return needed <= (UInt128)member.Bytes
                 ? member.Offset
                 : throw new CheckpointException(
-                    $"{path}: '{name}' has {member.Bytes} bytes, but {storage.Count} elements of {storage.Type} take {needed}. It is "
-                        + $"damaged; fetch it again."
+                    $"{path}: '{name}' has {member.Bytes} bytes, but {storage.Count} elements of {storage.Type} need {needed}. The file is "
+                        + $"damaged. Download it again."
                 );
         });
         return header;
@@ -116,30 +118,30 @@ public sealed class TorchPickleHeader
     private static void CheckByteOrder(FileStream stream, StoredZip zip, string folder, string path)
     {
         if (!zip.Members.TryGetValue(folder + "byteorder", out var member))
-            return; // before PyTorch 2.1 it was not written down
+            return; // PyTorch before 2.1 did not write it
         stream.Position = member.Offset;
         var order = new PickleInput(stream, member.Bytes, path).ReadText(Math.Min(member.Bytes, 16));
         if (order != "little")
             throw new CheckpointException(
-                $"{path} is in byte order '{order}'; only little-endian files are supported. Save it again on a common machine."
+                $"{path} has byte order '{order}', but only little-endian files are supported. Save it again on a little-endian machine."
             );
     }
 
-    // Five pickles: magic number, version, the writer's machine, the tensors, the storages' keys in order; then the storages, each with
-    // its length.
+    // Five pickles: magic number, version, the writer's machine, the tensors, and the storages' keys in order. Then the storages follow,
+    // each with its length.
     private static TorchPickleHeader ReadLegacy(FileStream stream, string path)
     {
         const string magic = "large integer";
         object? Next() => TensorPickle.Read(new PickleInput(stream, Math.Min(MaxPickleBytes, stream.Length - stream.Position), path), path);
         if (Next() is not magic || Next() is not 1001L || Next() is not PickledDictionary machine)
-            throw new CheckpointException($"{path} is a pickle, but not of PyTorch's making. A file written by torch.save is needed.");
+            throw new CheckpointException($"{path} is a pickle that PyTorch did not write. Use a file that torch.save wrote.");
         if (machine.Items.GetValueOrDefault("little_endian") is not true)
             throw new CheckpointException(
-                $"{path} is in big-endian byte order; only little-endian files are supported. Save it again on a common machine."
+                $"{path} has big-endian byte order, but only little-endian files are supported. Save it again on a little-endian machine."
             );
         var root = Next();
         if (Next() is not List<object?> keys || keys.Exists(k => k is not string))
-            throw new CheckpointException($"{path}: the list of storages is missing. It is damaged; fetch it again.");
+            throw new CheckpointException($"{path} has no list of storages. The file is damaged. Download it again.");
 
         var header = new TorchPickleHeader(path, stream.Length) { IsLegacy = true };
         header.Take(root, LocateStorages(stream, path, root, [.. keys.Cast<string>()]));
@@ -156,14 +158,15 @@ public sealed class TorchPickleHeader
         {
             if (!sizes.TryGetValue(key, out var storage))
                 throw new CheckpointException(
-                    $"{path}: a storage '{key}' belongs to no tensor, so that its size is not known. Save the model's state_dict alone."
+                    $"{path}: the size of storage '{key}' is unknown because no tensor uses it. Save only the model's state_dict."
                 );
             var count = new PickleInput(stream, 8, path).ReadInt64();
             var bytes = (UInt128)storage.Count * (UInt128)SafetensorsTypes.GetSize(TorchTypes.FindType(storage.Type));
             if (count != storage.Count || bytes > (UInt128)(stream.Length - stream.Position))
                 throw new CheckpointException(
-                    $"{path}: a storage of {storage.Count} elements of {storage.Type} is not whole (the file says {count} there, and is "
-                        + $"{stream.Length} bytes long). Fetch it again."
+                    $"{path}: a storage of {storage.Count} elements of {storage.Type} is incomplete (the file gives {count} "
+                        + $"elements there, and has "
+                        + $"{stream.Length} bytes). Download it again."
                 );
             places[key] = stream.Position;
             stream.Position += (long)bytes;
@@ -171,10 +174,10 @@ public sealed class TorchPickleHeader
         return storage =>
             places.TryGetValue(storage.Key, out var place)
                 ? place
-                : throw new CheckpointException($"{path}: the storage '{storage.Key}' is missing. It is damaged; fetch it again.");
+                : throw new CheckpointException($"{path}: the storage '{storage.Key}' is missing. The file is damaged. Download it again.");
     }
 
-    // Dictionaries may refer to one another in a circle.
+    // Dictionaries may refer to each other in a cycle.
     private static IEnumerable<PickledTensor> FindTensors(object? root)
     {
         var seen = new HashSet<object>(ReferenceEqualityComparer.Instance);
@@ -220,7 +223,8 @@ public sealed class TorchPickleHeader
         return inner.Count == 1
             ? (PickledDictionary)((PickledDictionary)root!).Items[inner[0]]!
             : throw new CheckpointException(
-                $"{Path} holds {Describe(root)}, but a dictionary of tensors is needed, or one under {string.Join(", ", s_wrappers)}. "
+                $"{Path} contains {Describe(root)}, but it must contain a dictionary of tensors, directly or under "
+                    + $"{string.Join(", ", s_wrappers)}. "
                     + $"Save the model's state_dict."
             );
     }
@@ -230,7 +234,7 @@ public sealed class TorchPickleHeader
         {
             PickledDictionary { Items.Count: 0 } => "an empty dictionary",
             PickledDictionary dictionary => $"a dictionary of {string.Join(", ", dictionary.Items.Keys.Take(5))}",
-            PickledTensor tensor => $"a single tensor [{string.Join(", ", tensor.Shape)}] without name",
+            PickledTensor tensor => $"a single tensor [{string.Join(", ", tensor.Shape)}] without a name",
             null => "nothing",
             _ => "something else",
         };

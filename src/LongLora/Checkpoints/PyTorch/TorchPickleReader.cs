@@ -5,12 +5,12 @@ using static TorchSharp.torch;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// A file of PyTorch's <c>torch.save</c> whose tensors are the mapped file: the members of the archive are not compressed, so opening
-/// costs no memory, as with safetensors. Nothing in the file is executed; see <see cref="TorchPickleHeader"/>.
+/// A file of PyTorch's <c>torch.save</c> whose tensors are the mapped file. The members of the archive are not compressed, so opening it
+/// takes no memory, as with safetensors. Nothing in the file is executed; see <see cref="TorchPickleHeader"/>.
 /// </summary>
 /// <remarks>
-/// The mapping is read-only, for the reasons that <see cref="SafetensorsReader"/> gives. A view with gaps or in another order than its
-/// memory (a transposed matrix), and data that lie at a place that is no multiple of the element's size, come as private copies.
+/// The mapping is read-only for the reasons that <see cref="SafetensorsReader"/> gives. The result is a private copy if a view has gaps or
+/// another order than its memory (such as a transposed matrix), or if its offset is not a multiple of the element size.
 /// </remarks>
 public sealed class TorchPickleReader : ITensorSource
 {
@@ -18,8 +18,8 @@ public sealed class TorchPickleReader : ITensorSource
     private readonly MemoryMappedViewAccessor _view;
     private nint _start;
 
-    /// <summary>Opens a file and checks its header; maps the file.</summary>
-    /// <exception cref="CheckpointException">There is no such file, it is damaged, or it holds something else than tensors.</exception>
+    /// <summary>Opens and maps a file and checks its header.</summary>
+    /// <exception cref="CheckpointException">The file does not exist, is damaged, or contains something other than tensors.</exception>
     public unsafe TorchPickleReader(string path)
     {
         Header = TorchPickleHeader.Read(path);
@@ -27,7 +27,7 @@ public sealed class TorchPickleReader : ITensorSource
         try
         {
             if (stream.Length != Header.FileBytes)
-                throw new CheckpointException($"{path} has changed while it was read: {Header.FileBytes} bytes, then {stream.Length}.");
+                throw new CheckpointException($"{path} changed while it was read: it had {Header.FileBytes} bytes, then {stream.Length}.");
             _file = MemoryMappedFile.CreateFromFile(
                 stream,
                 null,
@@ -42,7 +42,7 @@ public sealed class TorchPickleReader : ITensorSource
         {
             _file?.Dispose();
             stream.Dispose();
-            throw new CheckpointException($"{path} cannot be mapped: {e.Message}", e);
+            throw new CheckpointException($"Cannot map {path} into memory: {e.Message}", e);
         }
         catch
         {
@@ -68,7 +68,7 @@ public sealed class TorchPickleReader : ITensorSource
     {
         ObjectDisposedException.ThrowIf(_start == 0, this);
         if (!Tensors.TryGetValue(name, out var info))
-            throw new CheckpointException($"{Path}: there is no tensor '{name}'.{NearestName.Hint(name, Tensors.Keys)}");
+            throw new CheckpointException($"{Path} has no tensor '{name}'.{NearestName.Hint(name, Tensors.Keys)}");
         LibTorch.EnsureLoaded();
         long[] shape = [.. info.Shape];
         if (info.ElementCount == 0)
@@ -80,14 +80,14 @@ public sealed class TorchPickleReader : ITensorSource
         if (contiguous && address % elementBytes == 0)
             return NativeTensor.FromMemory(address, info.Type, shape);
 
-        // All elements from the first to the last that the view reaches, copied if need be to where elements may lie.
+        // All elements from the first to the last one of the view, copied if they are not aligned.
         var span = view.Shape.Zip(view.Strides, (size, stride) => (size - 1) * stride).Sum() + 1;
         using var scope = NewDisposeScope();
         var reached = address % elementBytes == 0 ? NativeTensor.FromMemory(address, info.Type, [span]) : Copy(address, span, info.Type);
         return (contiguous ? reached.view(shape) : reached.as_strided(shape, [.. view.Strides]).contiguous()).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Unmaps the file. No tensor that came from it may be used afterwards.</summary>
+    /// <summary>Unmaps the file. Tensors that came from it must not be used afterwards.</summary>
     public void Dispose()
     {
         if (_start == 0)
@@ -98,7 +98,7 @@ public sealed class TorchPickleReader : ITensorSource
         _file.Dispose();
     }
 
-    // Strides of dimensions of size 1 may be anything.
+    // The strides of dimensions of size 1 do not matter.
     private static bool IsContiguous(PickledTensor view)
     {
         var expected = 1L;

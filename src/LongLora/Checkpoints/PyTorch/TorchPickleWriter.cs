@@ -6,29 +6,28 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// Writes files that <c>torch.load</c> reads, also with <c>weights_only=True</c>: a zip archive with a pickled dictionary of tensors,
-/// each with a storage of its own. Streaming, with one tensor in memory at a time, and atomically; the same tensors give the same bytes.
+/// Writes files that <c>torch.load</c> reads, even with <c>weights_only=True</c>: a zip archive with a pickled dictionary of tensors, each
+/// with its own storage. It writes as a stream, with one tensor in memory at a time, and atomically. The same tensors give the same bytes.
 /// </summary>
 public static class TorchPickleWriter
 {
     private const string Folder = "archive/";
 
     /// <summary>Writes one file.</summary>
-    /// <param name="path">The file to make or replace.</param>
+    /// <param name="path">The file to create or replace.</param>
     /// <param name="tensors">What to write, in this order.</param>
-    /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
-    /// <exception cref="ShapeException">Two tensors have one name, or one is made of another shape than was told.</exception>
+    /// <exception cref="ConfigurationException">The path cannot be written.</exception>
+    /// <exception cref="ShapeException">Two tensors have the same name, or a tensor has another shape than announced.</exception>
     public static void Write(string path, IReadOnlyList<TensorToWrite> tensors) => Write(path, tensors, uint.MaxValue);
 
     /// <summary>
-    /// Writes the weights of a model as transformers once did: <c>pytorch_model.bin</c>, or <c>pytorch_model-00001-of-0000N.bin</c> and
-    /// so on with
-    /// <c>pytorch_model.bin.index.json</c>.
+    /// Writes the weights of a model as older versions of transformers did: <c>pytorch_model.bin</c>, or
+    /// <c>pytorch_model-00001-of-0000N.bin</c> and so on with <c>pytorch_model.bin.index.json</c>.
     /// </summary>
-    /// <param name="folder">Where to write; a new folder, as <see cref="AtomicFile.WriteDirectory"/> gives it.</param>
+    /// <param name="folder">Where to write: a new folder, such as <see cref="AtomicFile.WriteDirectory"/> provides.</param>
     /// <param name="tensors">What to write, in this order.</param>
-    /// <param name="maxShardBytes">Most bytes of tensors in one file; a larger tensor has a file of its own. Default 5 GB.</param>
-    /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
+    /// <param name="maxShardBytes">The most bytes of tensors in one file; a larger tensor gets its own file. Default 5 GB.</param>
+    /// <exception cref="ConfigurationException">The path cannot be written.</exception>
     public static void WriteModel(
         string folder,
         IReadOnlyList<TensorToWrite> tensors,
@@ -41,7 +40,7 @@ public static class TorchPickleWriter
         foreach (var tensor in tensors)
         {
             if (!names.Add(tensor.Name))
-                throw new ShapeException($"{path}: two tensors have the name '{tensor.Name}'.");
+                throw new ShapeException($"Cannot write {path} because two tensors have the name '{tensor.Name}'.");
         }
         AtomicFile.Write(path, stream =>
         {
@@ -57,7 +56,7 @@ public static class TorchPickleWriter
         });
     }
 
-    // Protocol 2, which every reader knows; the opcodes are those that TensorPickle reads.
+    // Protocol 2, which every reader knows. The opcodes are those that TensorPickle reads.
     private static byte[] WritePickle(IReadOnlyList<TensorToWrite> tensors)
     {
         using var p = new MemoryStream();

@@ -19,10 +19,10 @@ internal static class TorchTypes
         ("BoolStorage", "bool", ScalarType.Bool),
     ];
 
-    /// <summary>Whether it is a class of raw memory whose type is supported.</summary>
+    /// <summary>Whether the name is a storage class with a supported type.</summary>
     public static bool IsStorage(string name) => s_types.Any(t => t.Storage == name);
 
-    /// <summary>Whether it is a dtype, which some checkpoints note beside their tensors.</summary>
+    /// <summary>Whether the name is a dtype, which some checkpoints store beside their tensors.</summary>
     public static bool IsElementType(string name) => s_types.Any(t => t.Name == name);
 
     /// <summary>The type of a storage class.</summary>
@@ -30,6 +30,5 @@ internal static class TorchTypes
 
     /// <summary>The storage class of a type.</summary>
     public static string FindStorage(ScalarType type) =>
-        s_types.FirstOrDefault(t => t.Type == type).Storage
-        ?? throw new Runtime.ShapeException($"PyTorch files are not written for {type}.");
+        s_types.FirstOrDefault(t => t.Type == type).Storage ?? throw new Runtime.ShapeException($"Cannot write {type} to a PyTorch file.");
 }

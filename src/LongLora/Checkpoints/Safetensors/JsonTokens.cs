@@ -3,8 +3,8 @@ using System.Text.Json;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// The tokens of a JSON text of known length at a stream's position, through a small buffer that grows only with a single token: what is
-/// allocated follows what is really there, not what a file claims.
+/// The tokens of a JSON text of known length at a stream's position. They are read through a small buffer that grows only for a single long
+/// token, so memory follows what is really there and not what a file claims.
 /// </summary>
 internal ref struct JsonTokens
 {
@@ -23,21 +23,21 @@ internal ref struct JsonTokens
         Fill();
     }
 
-    /// <summary>Takes the next token, which must be of this type.</summary>
+    /// <summary>Reads the next token, which must have this type.</summary>
     public void Expect(JsonTokenType type, string what)
     {
         if (ReadNext() != type)
             throw MakeUnexpectedError(what, type.ToString());
     }
 
-    /// <summary>Takes the end of the text.</summary>
+    /// <summary>Reads the end of the text.</summary>
     public void ExpectEnd()
     {
         if (Advance())
             throw MakeUnexpectedError("the end", "nothing");
     }
 
-    /// <summary>The next property's name, or null where the object ends.</summary>
+    /// <summary>Reads the name of the next property; null at the end of the object.</summary>
     public string? ReadName() =>
         ReadNext() switch
         {
@@ -45,14 +45,14 @@ internal ref struct JsonTokens
             _ => null,
         };
 
-    /// <summary>The next value, a string.</summary>
+    /// <summary>Reads the next value, a string.</summary>
     public string ReadText(string what)
     {
         Expect(JsonTokenType.String, what);
         return GetText(what);
     }
 
-    /// <summary>The next value, a list of at most <paramref name="limit"/> integers from 0.</summary>
+    /// <summary>Reads the next value, a list of at most <paramref name="limit"/> integers from 0 on.</summary>
     public List<long> ReadIntegers(string what, int limit)
     {
         Expect(JsonTokenType.StartArray, what);
@@ -76,7 +76,7 @@ internal ref struct JsonTokens
         }
         catch (InvalidOperationException e)
         {
-            // Utf8JsonReader's word for bytes that are no UTF-8 and for half of a surrogate pair.
+            // Utf8JsonReader throws this for bytes that are not UTF-8 and for half of a surrogate pair.
             throw new JsonException($"{what} is not valid UTF-8", e);
         }
     }

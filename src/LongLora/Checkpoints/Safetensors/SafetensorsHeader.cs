@@ -5,12 +5,12 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// What a <c>.safetensors</c> file says of itself, without its data: an 8-byte little-endian length, then that many bytes of JSON that
-/// give each tensor's type, shape and place. Everything is checked here, before anything is mapped or allocated by what the file claims.
+/// The header of a <c>.safetensors</c> file, without its data: an 8-byte little-endian length, then that many bytes of JSON with each
+/// tensor's type, shape and offsets. Everything is checked here, before anything is mapped or allocated because the file claims it.
 /// </summary>
 public sealed class SafetensorsHeader
 {
-    /// <summary>Longest header that is read: 100 MB, as in the format's own library.</summary>
+    /// <summary>The longest header that is read: 100 MB, as in the format's own library.</summary>
     public const long MaxHeaderBytes = 100_000_000;
 
     internal const int PrefixBytes = 8;
@@ -31,7 +31,7 @@ public sealed class SafetensorsHeader
     /// <summary>Bytes of all tensors together.</summary>
     public long DataBytes => FileBytes - DataStart;
 
-    /// <summary>The file's own notes (<c>__metadata__</c>), such as <c>format: pt</c>; empty where it has none.</summary>
+    /// <summary>The file's notes (<c>__metadata__</c>), such as <c>format: pt</c>; empty if it has none.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; private set; } = new Dictionary<string, string>();
 
     /// <summary>Every tensor by name, in the order of the data.</summary>
@@ -39,10 +39,8 @@ public sealed class SafetensorsHeader
 
     internal long DataStart { get; }
 
-    /// <summary>Reads and checks the header of a file; nothing is mapped and nothing of the data is read.</summary>
-    /// <exception cref="CheckpointException">
-    /// There is no such file, it cannot be read, or it is damaged or of an unsupported type.
-    /// </exception>
+    /// <summary>Reads and checks the header of a file. It maps nothing and reads no data.</summary>
+    /// <exception cref="CheckpointException">The file does not exist, cannot be read, is damaged, or has an unsupported type.</exception>
     public static SafetensorsHeader Read(string path)
     {
         using var stream = OpenFile(path);
@@ -58,8 +56,8 @@ public sealed class SafetensorsHeader
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new CheckpointException(
-                File.Exists(path) ? $"{path} cannot be read: {e.Message}"
-                    : Directory.Exists(path) ? $"{path} is a folder; a file is needed."
+                File.Exists(path) ? $"Cannot read {path}: {e.Message}"
+                    : Directory.Exists(path) ? $"Cannot read {path} because it is a folder. Give a file."
                     : $"{path} does not exist.",
                 e
             );
@@ -74,7 +72,7 @@ public sealed class SafetensorsHeader
         }
         catch (IOException e)
         {
-            throw new CheckpointException($"{path} cannot be read: {e.Message}", e);
+            throw new CheckpointException($"Cannot read {path}: {e.Message}", e);
         }
     }
 
@@ -86,7 +84,7 @@ public sealed class SafetensorsHeader
         if (fileBytes < PrefixBytes)
             throw MakeError(
                 path,
-                $"the file is {fileBytes} bytes long, shorter than the {PrefixBytes} bytes that a safetensors file starts with"
+                $"the file has {fileBytes} bytes, fewer than the {PrefixBytes} bytes that a safetensors file starts with"
             );
         Span<byte> prefix = stackalloc byte[PrefixBytes];
         stream.ReadExactly(prefix);
@@ -94,14 +92,15 @@ public sealed class SafetensorsHeader
         if (claimed is < 2 or > MaxHeaderBytes)
             throw MakeError(
                 path,
-                $"the file claims a header of {claimed} bytes; 2 to {MaxHeaderBytes} are possible. It is no safetensors file, or damaged"
+                $"the file claims a header of {claimed} bytes, but only 2 to {MaxHeaderBytes} are possible. It is damaged or not a "
+                    + $"safetensors file"
             );
         var headerBytes = (long)claimed;
         if (headerBytes > fileBytes - PrefixBytes)
             throw MakeError(
                 path,
-                $"the file is truncated: its header alone ends at byte {PrefixBytes + headerBytes}, and it is {fileBytes} bytes long. "
-                    + $"Fetch it again"
+                $"the file is truncated: its header ends at byte {PrefixBytes + headerBytes}, but the file has only {fileBytes} bytes. "
+                    + $"Download it again"
             );
 
         var header = new SafetensorsHeader(path, fileBytes, headerBytes);
@@ -111,7 +110,11 @@ public sealed class SafetensorsHeader
         }
         catch (JsonException e)
         {
-            throw MakeError(path, $"the header is not valid JSON ({e.Message.TrimEnd('.')}). It is no safetensors file, or damaged", e);
+            throw MakeError(
+                path,
+                $"the header is not valid JSON ({e.Message.TrimEnd('.')}). The file is damaged or not a " + $"safetensors file",
+                e
+            );
         }
         return header;
     }
@@ -125,7 +128,7 @@ public sealed class SafetensorsHeader
         while (tokens.ReadName() is { } name)
         {
             if (!names.Add(name))
-                throw MakeError(Path, $"the header names '{name}' twice");
+                throw MakeError(Path, $"the header contains '{name}' twice");
             if (name == MetadataName)
                 Metadata = ParseMetadata(ref tokens);
             else
@@ -143,7 +146,7 @@ public sealed class SafetensorsHeader
         while (tokens.ReadName() is { } key)
         {
             if (!metadata.TryAdd(key, tokens.ReadText($"__metadata__ '{key}'")))
-                throw MakeError(Path, $"__metadata__ names '{key}' twice");
+                throw MakeError(Path, $"__metadata__ contains '{key}' twice");
         }
         return metadata;
     }
@@ -152,7 +155,7 @@ public sealed class SafetensorsHeader
     {
         string? type = null;
         List<long>? shape = null,
-            place = null;
+            offsets = null;
         tokens.Expect(JsonTokenType.StartObject, $"'{name}'");
         while (tokens.ReadName() is { } field)
         {
@@ -160,22 +163,22 @@ public sealed class SafetensorsHeader
             {
                 "dtype" => Set(ref type, tokens.ReadText($"dtype of '{name}'")),
                 "shape" => Set(ref shape, tokens.ReadIntegers($"shape of '{name}'", MaxDimensions)),
-                "data_offsets" => Set(ref place, tokens.ReadIntegers($"data_offsets of '{name}'", 2)),
-                _ => throw MakeError(Path, $"'{name}' has an unknown field '{field}'; dtype, shape and data_offsets are known"),
+                "data_offsets" => Set(ref offsets, tokens.ReadIntegers($"data_offsets of '{name}'", 2)),
+                _ => throw MakeError(Path, $"'{name}' has an unknown field '{field}'. The known fields are dtype, shape and data_offsets"),
             };
             if (twice)
                 throw MakeError(Path, $"'{name}' has '{field}' twice");
         }
-        if (type is null || shape is null || place is not { Count: 2 })
-            throw MakeError(Path, $"'{name}' lacks {(type is null ? "dtype" : shape is null ? "shape" : "data_offsets of two numbers")}");
-        if (SafetensorsTypes.FindType(type) is not { } scalar)
+        if (type is null || shape is null || offsets is not { Count: 2 })
             throw MakeError(
                 Path,
-                $"'{name}' is of type '{type}', which is not supported; the supported types are {SafetensorsTypes.Codes}"
+                $"'{name}' has no " + $"{(type is null ? "dtype" : shape is null ? "shape" : "data_offsets with two numbers")}"
             );
+        if (SafetensorsTypes.FindType(type) is not { } scalar)
+            throw MakeError(Path, $"'{name}' has type '{type}', which is not supported. The supported types are {SafetensorsTypes.Codes}");
         var info = new TensorInfo(name, scalar, shape, Path);
-        CheckSize(info, type, place[0], place[1]);
-        return (info, place[0], place[1]);
+        CheckSize(info, type, offsets[0], offsets[1]);
+        return (info, offsets[0], offsets[1]);
     }
 
     private static bool Set<T>(ref T? field, T value)
@@ -200,9 +203,9 @@ public sealed class SafetensorsHeader
                 throw MakeError(Path, $"'{info.Name}', {text}, is larger than any file can be");
         }
         if (end < begin)
-            throw MakeError(Path, $"'{info.Name}' ends at {end} before it begins at {begin}");
+            throw MakeError(Path, $"'{info.Name}' ends at {end}, before it begins at {begin}");
         if ((UInt128)(end - begin) != bytes)
-            throw MakeError(Path, $"'{info.Name}', {text}, takes {bytes} bytes, but its data_offsets [{begin}, {end}] span {end - begin}");
+            throw MakeError(Path, $"'{info.Name}', {text}, needs {bytes} bytes, but its data_offsets [{begin}, {end}] span {end - begin}");
     }
 
     private OrderedDictionary<string, TensorInfo> CheckOffsets(List<(TensorInfo Info, long Begin, long End)> entries)
@@ -215,7 +218,7 @@ public sealed class SafetensorsHeader
                 throw MakeError(
                     Path,
                     $"'{info.Name}' begins at data byte {begin}, but the tensors before it end at {position}: the data "
-                        + $"{(begin < position ? "overlap" : "have a gap")}"
+                        + $"{(begin < position ? "overlaps" : "has a gap")}"
                 );
             position = end;
             _offsets.Add(info.Name, begin);
@@ -226,15 +229,15 @@ public sealed class SafetensorsHeader
             var first = entries.Find(e => e.End > DataBytes).Info.Name;
             throw MakeError(
                 Path,
-                $"the file is truncated: its header promises {(UInt128)DataStart + (UInt128)position} bytes, and it is {FileBytes} "
-                    + $"bytes long "
-                    + $"(the first tensor that is not whole is '{first}'). Fetch it again"
+                $"the file is truncated: its header requires {(UInt128)DataStart + (UInt128)position} bytes, but it has {FileBytes} "
+                    + $"bytes "
+                    + $"(the first incomplete tensor is '{first}'). Download it again"
             );
         }
         if (position < DataBytes)
             throw MakeError(
                 Path,
-                $"the file is {FileBytes} bytes long, but its header describes {DataStart + position}: {DataBytes - position} bytes "
+                $"the file has {FileBytes} bytes, but its header describes {DataStart + position}: {DataBytes - position} bytes "
                     + $"belong to no tensor"
             );
         return tensors;

@@ -5,13 +5,13 @@ using static TorchSharp.torch;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// A <c>.safetensors</c> file whose tensors are the mapped file: opening costs no memory and no time, and the system reads pages as they
+/// A <c>.safetensors</c> file whose tensors are the mapped file. Opening it takes no memory and no time; the system reads pages when they
 /// are used.
 /// </summary>
 /// <remarks>
-/// The mapping is read-only: it is not counted against memory however large the file, its pages can be dropped and read again, and no
-/// slip can change the file. (A private copy-on-write mapping would be counted in full: on Linux a file larger than the memory could then
-/// not be mapped.) Writing to a mapped tensor therefore ends the process; clone it first.
+/// The mapping is read-only. So it does not count against memory however large the file is, its pages can be dropped and read again, and no
+/// bug can change the file. (A private copy-on-write mapping would count in full: on Linux a file larger than the memory could not be
+/// mapped.) Writing to a mapped tensor crashes the process; clone it first.
 /// </remarks>
 public sealed class SafetensorsReader : ITensorSource
 {
@@ -19,10 +19,8 @@ public sealed class SafetensorsReader : ITensorSource
     private readonly MemoryMappedViewAccessor _view;
     private nint _data;
 
-    /// <summary>Opens a file and checks its header; maps the file.</summary>
-    /// <exception cref="CheckpointException">
-    /// There is no such file, it cannot be read, or it is damaged or of an unsupported type.
-    /// </exception>
+    /// <summary>Opens and maps a file and checks its header.</summary>
+    /// <exception cref="CheckpointException">The file does not exist, cannot be read, is damaged, or has an unsupported type.</exception>
     public SafetensorsReader(string path)
     {
         var stream = SafetensorsHeader.OpenFile(path);
@@ -43,7 +41,7 @@ public sealed class SafetensorsReader : ITensorSource
         {
             _file?.Dispose();
             stream.Dispose();
-            throw new CheckpointException($"{path} cannot be mapped: {e.Message}", e);
+            throw new CheckpointException($"Cannot map {path} into memory: {e.Message}", e);
         }
         catch
         {
@@ -62,19 +60,19 @@ public sealed class SafetensorsReader : ITensorSource
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, TensorInfo> Tensors => Header.Tensors;
 
-    /// <summary>The file's own notes (<c>__metadata__</c>); empty where it has none.</summary>
+    /// <summary>The file's notes (<c>__metadata__</c>); empty if it has none.</summary>
     public IReadOnlyDictionary<string, string> Metadata => Header.Metadata;
 
     /// <summary>Bytes of all tensors together.</summary>
     public long DataBytes => Header.DataBytes;
 
     /// <inheritdoc/>
-    /// <remarks>A tensor whose place is not a multiple of its element's size, as some old files have it, is a private copy.</remarks>
+    /// <remarks>If a tensor's offset is not a multiple of its element size, as in some old files, the result is a private copy.</remarks>
     public Tensor Open(string name)
     {
         ObjectDisposedException.ThrowIf(_data == 0, this);
         if (!Tensors.TryGetValue(name, out var info))
-            throw new CheckpointException($"{Header.Path}: there is no tensor '{name}'.{NearestName.Hint(name, Tensors.Keys)}");
+            throw new CheckpointException($"{Header.Path} has no tensor '{name}'.{NearestName.Hint(name, Tensors.Keys)}");
         LibTorch.EnsureLoaded();
         long[] shape = [.. info.Shape];
         if (info.ElementCount == 0)
@@ -85,7 +83,7 @@ public sealed class SafetensorsReader : ITensorSource
             : Copy(address, shape, info);
     }
 
-    /// <summary>Unmaps the file. No tensor that came from it may be used afterwards.</summary>
+    /// <summary>Unmaps the file. Tensors that came from it must not be used afterwards.</summary>
     public void Dispose()
     {
         if (_data == 0)
@@ -96,8 +94,7 @@ public sealed class SafetensorsReader : ITensorSource
         _file.Dispose();
     }
 
-    // The pointer is taken once and for all: should the reader be forgotten while its tensors live, the mapping stays rather than vanish
-    // under them.
+    // The pointer is never released by a finalizer. If the reader is forgotten while its tensors live, the mapping stays.
     private unsafe nint MapData()
     {
         byte* start = null;

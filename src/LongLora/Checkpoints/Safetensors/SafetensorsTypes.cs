@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>The element types of safetensors files that libtorch has too.</summary>
+/// <summary>The element types of safetensors files that libtorch also has.</summary>
 internal static class SafetensorsTypes
 {
     private static readonly (string Code, ScalarType Type, int Size)[] s_types =
@@ -33,5 +33,5 @@ internal static class SafetensorsTypes
     private static (string Code, ScalarType Type, int Size) Find(ScalarType type) =>
         Array.FindIndex(s_types, t => t.Type == type) is >= 0 and var i
             ? s_types[i]
-            : throw new ShapeException($"safetensors files cannot hold {type}; they hold {Codes}.");
+            : throw new ShapeException($"Cannot store {type} in a safetensors file. The supported types are {Codes}.");
 }

@@ -5,21 +5,21 @@ using LongLora.Runtime;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>Writes <c>.safetensors</c> files: streaming, with one tensor in memory at a time, and atomically.</summary>
+/// <summary>Writes <c>.safetensors</c> files as a stream, with one tensor in memory at a time, and atomically.</summary>
 public static class SafetensorsWriter
 {
-    /// <summary>Largest file that <see cref="WriteModel"/> makes by default: 5 GB, as transformers does.</summary>
+    /// <summary>The largest file that <see cref="WriteModel"/> writes by default: 5 GB, as in transformers.</summary>
     public const long DefaultShardBytes = 5_000_000_000;
 
-    // The data then begin at a multiple of 8 bytes, and with the widest types first every tensor lies at a multiple of its element's size.
+    // So the data begins at a multiple of 8 bytes. With the widest types first, every tensor begins at a multiple of its element size.
     private const int Alignment = 8;
 
     /// <summary>Writes one file.</summary>
-    /// <param name="path">The file to make or replace.</param>
-    /// <param name="tensors">What to write, in this order within each size of element; the widest elements come first.</param>
-    /// <param name="metadata">Goes into <c>__metadata__</c>, after <c>format: pt</c>, which transformers wants.</param>
-    /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
-    /// <exception cref="ShapeException">Two tensors have one name, or one is made of another shape than was told.</exception>
+    /// <param name="path">The file to create or replace.</param>
+    /// <param name="tensors">What to write. The widest elements come first, and the order is kept among elements of one size.</param>
+    /// <param name="metadata">Written to <c>__metadata__</c> after <c>format: pt</c>, which transformers requires.</param>
+    /// <exception cref="ConfigurationException">The path cannot be written.</exception>
+    /// <exception cref="ShapeException">Two tensors have the same name, or a tensor has another shape than announced.</exception>
     public static void Write(string path, IReadOnlyList<TensorToWrite> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
         var ordered = tensors.OrderByDescending(t => SafetensorsTypes.GetSize(t.Type)).ToList();
@@ -34,15 +34,14 @@ public static class SafetensorsWriter
 
     /// <summary>
     /// Writes the weights of a model as transformers does: <c>model.safetensors</c>, or <c>model-00001-of-0000N.safetensors</c> and so on
-    /// with
-    /// <c>model.safetensors.index.json</c>.
+    /// with <c>model.safetensors.index.json</c>.
     /// </summary>
     /// <param name="folder">
-    /// Where to write. Other weights there are left, so use a new folder, as <see cref="AtomicFile.WriteDirectory"/> gives it.
+    /// Where to write. Other weights in it are kept, so use a new folder, such as <see cref="AtomicFile.WriteDirectory"/> provides.
     /// </param>
     /// <param name="tensors">What to write, in this order.</param>
-    /// <param name="maxShardBytes">Most bytes of tensors in one file; a larger tensor has a file of its own. Default 5 GB.</param>
-    /// <exception cref="ConfigurationException">The place cannot be written to.</exception>
+    /// <param name="maxShardBytes">The most bytes of tensors in one file; a larger tensor gets its own file. Default 5 GB.</param>
+    /// <exception cref="ConfigurationException">The path cannot be written.</exception>
     public static void WriteModel(string folder, IReadOnlyList<TensorToWrite> tensors, long maxShardBytes = DefaultShardBytes) =>
         CheckpointShards.Write(
             folder,
@@ -76,7 +75,8 @@ public static class SafetensorsWriter
         return header.Length - SafetensorsHeader.PrefixBytes <= SafetensorsHeader.MaxHeaderBytes
             ? header
             : throw new ShapeException(
-                $"{path}: a header of {header.Length} bytes is longer than the format's {SafetensorsHeader.MaxHeaderBytes}. Write "
+                $"Cannot write {path} because its header of {header.Length} bytes exceeds the format's limit of "
+                    + $"{SafetensorsHeader.MaxHeaderBytes}. Write "
                     + $"several files."
             );
     }
@@ -88,7 +88,7 @@ public static class SafetensorsWriter
         foreach (var tensor in tensors)
         {
             if (!names.Add(tensor.Name))
-                throw new ShapeException($"{path}: two tensors have the name '{tensor.Name}'.");
+                throw new ShapeException($"Cannot write {path} because two tensors have the name '{tensor.Name}'.");
             json.WriteStartObject(tensor.Name);
             json.WriteString("dtype", SafetensorsTypes.ToCode(tensor.Type));
             json.WriteStartArray("shape");

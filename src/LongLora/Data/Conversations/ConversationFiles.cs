@@ -2,7 +2,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Data;
 
-/// <summary>Conversations as they stand in files.</summary>
+/// <summary>Reads conversations from files.</summary>
 public sealed class ConversationFiles
 {
     private readonly List<string> _files;
@@ -10,19 +10,19 @@ public sealed class ConversationFiles
     private readonly ConversationFormat _format;
 
     /// <summary>Finds files.</summary>
-    /// <param name="paths">Files and folders: <c>.json</c>, <c>.jsonl</c>, packed or not, and what further readers know.</param>
-    /// <param name="format">The layouts and names of fields.</param>
-    /// <param name="readers">Readers of further kinds, such as that for Parquet; null for none.</param>
-    /// <exception cref="DataException">A path is missing, or a folder holds nothing readable.</exception>
+    /// <param name="paths">Files and folders: <c>.json</c>, <c>.jsonl</c>, compressed or not, and what further readers support.</param>
+    /// <param name="format">The layouts and the names of fields.</param>
+    /// <param name="readers">Readers of further file types, such as Parquet; null for none.</param>
+    /// <exception cref="DataException">A path does not exist, or a folder contains no readable file.</exception>
     public ConversationFiles(IEnumerable<string> paths, ConversationFormat format, IEnumerable<IRecordReader>? readers = null)
     {
         (_format, _readers) = (format, [new JsonRecords(), .. readers ?? []]);
         _files = [.. DataFiles.Expand(paths, [.. _readers.SelectMany(r => r.Extensions)])];
     }
 
-    /// <summary>One after the other.</summary>
-    /// <param name="cancellation">Looked at once a conversation.</param>
-    /// <exception cref="DataException">A record is damaged, or no conversation.</exception>
+    /// <summary>Reads the conversations one after the other.</summary>
+    /// <param name="cancellation">Checked once per conversation.</param>
+    /// <exception cref="DataException">A record is damaged or not a conversation.</exception>
     public IEnumerable<Conversation> Read(CancellationToken cancellation = default)
     {
         foreach (var file in _files)

@@ -5,10 +5,9 @@ using LongLora.Tokenization;
 namespace LongLora.Data;
 
 /// <summary>
-/// Understands records as conversations, whichever of the usual layouts they have:
-/// <c>messages</c> (OpenAI: <c>role</c>, <c>content</c>), <c>conversations</c> (ShareGPT: <c>from</c>, <c>value</c>), <c>instruction</c>,
-/// <c>input</c>,
-/// <c>output</c> (Alpaca, LongAlpaca), <c>instruction</c> with <c>instances</c> (Self-Instruct), <c>prompt</c> and <c>completion</c>.
+/// Reads records as conversations in any of the usual layouts: <c>messages</c> (OpenAI: <c>role</c>, <c>content</c>), <c>conversations</c>
+/// (ShareGPT: <c>from</c>, <c>value</c>), <c>instruction</c>, <c>input</c>, <c>output</c> (Alpaca, LongAlpaca), <c>instruction</c> with
+/// <c>instances</c> (Self-Instruct), <c>prompt</c> and <c>completion</c>.
 /// </summary>
 public sealed class ConversationFormat
 {
@@ -52,28 +51,29 @@ public sealed class ConversationFormat
 
     private readonly Dictionary<string, string> _columns = s_names.ToDictionary(n => n);
 
-    /// <summary>A format, with other names for some fields.</summary>
-    /// <param name="columns">Lines such as <c>output=answer</c>: what is called output here is the column answer.</param>
-    /// <exception cref="ConfigurationException">A line is no such pair, or the name on its left is none that is used here.</exception>
+    /// <summary>A format with other names for some fields.</summary>
+    /// <param name="columns">Lines such as <c>output=answer</c>: the field output here is called answer in the data.</param>
+    /// <exception cref="ConfigurationException">A line is not such a pair, or the name on its left is unknown.</exception>
     public ConversationFormat(IReadOnlyList<string>? columns = null)
     {
         foreach (var line in columns ?? [])
         {
             var at = line.IndexOf('=', StringComparison.Ordinal);
             if (at <= 0 || at == line.Length - 1)
-                throw new ConfigurationException($"columns has '{line}'; write name=column, such as output=answer.");
+                throw new ConfigurationException($"columns has '{line}', which is not name=column. Write it like output=answer.");
             var name = line[..at].Trim();
             if (!_columns.ContainsKey(name))
                 throw new ConfigurationException(
-                    $"columns has '{line}'; the name on the left can be {string.Join(", ", s_names)}.{NearestName.Hint(name, s_names)}"
+                    $"columns has '{line}', but the name on the left must be one of "
+                        + $"{string.Join(", ", s_names)}.{NearestName.Hint(name, s_names)}"
                 );
             _columns[name] = line[(at + 1)..].Trim();
         }
     }
 
-    /// <summary>The conversations of a record: one, or for Self-Instruct one an instance.</summary>
+    /// <summary>The conversations in a record: one, or for Self-Instruct one per instance.</summary>
     /// <exception cref="DataException">
-    /// The record has none of the layouts, or a field is of a wrong type; the message names the fields that it has.
+    /// The record has none of the layouts, or a field has a wrong type. The message lists the fields of the record.
     /// </exception>
     public IEnumerable<Conversation> Read(DataRecord record)
     {
@@ -103,23 +103,23 @@ public sealed class ConversationFormat
                 return [ReadAlpaca(instruction, json, json, origin)];
             if (json.TryGetProperty(_columns["output"], out _))
                 throw new DataException(
-                    $"{origin}: '{_columns["output"]}' is null; it must be a string. Leave records without an answer out."
+                    $"{origin}: '{_columns["output"]}' is null, but it must be a string. Remove records without an answer."
                 );
         }
         if (FindMember(json, "prompt") is { } prompt && FindMember(json, "completion") is { } completion)
             return [ReadPromptAndCompletion(prompt, completion, json, origin)];
         throw new DataException(
-            $"{origin}: this record is no conversation: its fields are {string.Join(", ", json.EnumerateObject().Select(p => p.Name))}; "
-                + $"expected are {Layouts}. {Advise(json)}"
+            $"{origin}: this record is not a conversation. Its fields are {string.Join(", ", json.EnumerateObject().Select(p => p.Name))}. "
+                + $"The expected fields are {Layouts}. {Advise(json)}"
         );
     }
 
-    // A layout of which some fields are there under other names.
+    // Suggests a layout whose fields exist under other names.
     private static string Advise(JsonElement json)
     {
         var present = json.EnumerateObject().Select(p => p.Name).ToHashSet(StringComparer.Ordinal);
         if (present.SetEquals(["text"]) || (present.Contains("text") && present.Count == 2))
-            return "It is plain text: use longlora train.";
+            return "It is plain text, so use longlora train.";
         (string Ours, string[] Theirs)[] known =
         [
             ("instruction", ["question", "query", "problem", "user", "instruct", "Question"]),
@@ -133,8 +133,8 @@ public sealed class ConversationFormat
             .Select(k => $"{k.Ours}={k.Column}")
             .ToList();
         return pairs.Count > 0
-            ? $"Tell which is which, perhaps: --columns {string.Join(' ', pairs)}"
-            : "Tell which is which with --columns, such as --columns instruction=question output=answer.";
+            ? $"Map the fields, perhaps with --columns {string.Join(' ', pairs)}"
+            : "Map the fields with --columns, such as --columns instruction=question output=answer.";
     }
 
     private Conversation ReadAlpaca(JsonElement instruction, JsonElement instance, JsonElement json, string origin)
@@ -148,7 +148,7 @@ public sealed class ConversationFormat
             foreach (var pair in ReadItems(history, "history", origin).Select(t => ReadItems(t, "history", origin).ToList()))
             {
                 if (pair.Count != 2)
-                    throw new DataException($"{origin}: 'history' must be a list of pairs, question and answer.");
+                    throw new DataException($"{origin}: 'history' must be a list of pairs of a question and an answer.");
                 messages.Add(new ChatMessage("user", ReadText(pair[0], "history", origin)));
                 messages.Add(new ChatMessage(ChatMessage.Assistant, ReadText(pair[1], "history", origin)));
             }
@@ -157,7 +157,7 @@ public sealed class ConversationFormat
             input.Length == 0 ? question
             : question.Length == 0 ? input
             : $"{question}\n{input}";
-        // Some templates write instruction and input apart.
+        // Some templates write instruction and input separately.
         messages.Add(
             new ChatMessage("user", content)
             {
@@ -195,7 +195,7 @@ public sealed class ConversationFormat
         };
     }
 
-    // A list, or the text of one.
+    // A list, or a string that contains one.
     private JsonElement? ReadTools(JsonElement json, string origin)
     {
         if (
@@ -210,7 +210,7 @@ public sealed class ConversationFormat
         }
         catch (JsonException e)
         {
-            throw new DataException($"{origin}: '{_columns["tools"]}' is a text, but not the text of a list: {e.Message}", e);
+            throw new DataException($"{origin}: '{_columns["tools"]}' is a string that does not contain a JSON list: {e.Message}", e);
         }
     }
 
@@ -226,7 +226,7 @@ public sealed class ConversationFormat
         return messages;
     }
 
-    // As published ShareGPT files are used: an answer that nobody asked for is left out.
+    // As published ShareGPT files are used: an answer without a question is left out.
     private static List<ChatMessage> RequireAnswer(List<ChatMessage> messages)
     {
         var first = messages.FindIndex(m => m.Role != "system");
@@ -239,13 +239,13 @@ public sealed class ConversationFormat
     {
         if (json.ValueKind != JsonValueKind.Object)
             throw new DataException(
-                $"{origin}: a message is {json.ValueKind}; it must be an object with role and content, or from and value."
+                $"{origin}: a message is {json.ValueKind}, but it must be an object with role and content, or with from and value."
             );
         var (roleName, contentName) = FindMember(json, "from") is not null ? ("from", "value") : ("role", "content");
         var role = FindMember(json, roleName) is { } r
             ? ReadText(r, roleName, origin)
             : throw new DataException(
-                $"{origin}: a message has neither '{_columns["role"]}' nor '{_columns["from"]}'; its fields are "
+                $"{origin}: a message has neither '{_columns["role"]}' nor '{_columns["from"]}'. Its fields are "
                     + $"{string.Join(", ", json.EnumerateObject().Select(p => p.Name))}."
             );
         var content = FindMember(json, contentName) is { } c ? ReadContent(c, origin) : "";
@@ -273,7 +273,7 @@ public sealed class ConversationFormat
                     && type.ValueEquals("text"u8)
                     && part.TryGetProperty("text", out var text)
                         ? ReadText(text, "text", origin)
-                        : throw new DataException($"{origin}: a message has a part that is no text; this model reads texts only.")
+                        : throw new DataException($"{origin}: a message has a part that is not text, but this model reads only text.")
                 )
         );
     }
@@ -291,10 +291,12 @@ public sealed class ConversationFormat
     private List<JsonElement> ReadItems(JsonElement json, string name, string origin) =>
         json.ValueKind == JsonValueKind.Array
             ? [.. json.EnumerateArray()]
-            : throw new DataException($"{origin}: '{_columns[name]}' is {json.ValueKind}; it must be a list.");
+            : throw new DataException($"{origin}: '{_columns[name]}' is {json.ValueKind}, but it must be a list.");
 
     private string ReadText(JsonElement json, string name, string origin) =>
         json.ValueKind == JsonValueKind.String
             ? json.GetString()!
-            : throw new DataException($"{origin}: '{_columns.GetValueOrDefault(name, name)}' is {json.ValueKind}; it must be a string.");
+            : throw new DataException(
+                $"{origin}: '{_columns.GetValueOrDefault(name, name)}' is {json.ValueKind}, but it must be a " + $"string."
+            );
 }

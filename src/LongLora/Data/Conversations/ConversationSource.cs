@@ -3,7 +3,7 @@ using LongLora.Tokenization;
 
 namespace LongLora.Data;
 
-/// <summary>Conversations of some files as tokens, of which the answers are to be learnt.</summary>
+/// <summary>Tokenized conversations from files, of which the answers are to be learned.</summary>
 public sealed class ConversationSource : IExampleSource
 {
     private readonly ConversationFiles _files;
@@ -13,14 +13,14 @@ public sealed class ConversationSource : IExampleSource
         _maxLength;
 
     /// <summary>Opens files and folders.</summary>
-    /// <param name="paths">Files and folders: <c>.json</c>, <c>.jsonl</c>, packed or not, and what further readers know.</param>
-    /// <param name="format">The layouts and names of fields.</param>
-    /// <param name="template">Writes the conversations; null is enough where all are prompts and completions.</param>
+    /// <param name="paths">Files and folders: <c>.json</c>, <c>.jsonl</c>, compressed or not, and what further readers support.</param>
+    /// <param name="format">The layouts and the names of fields.</param>
+    /// <param name="template">Writes the conversations; may be null if all of them are prompts and completions.</param>
     /// <param name="tokenizer">The model's tokenizer.</param>
     /// <param name="vocabularySize">V: every id must be below it.</param>
-    /// <param name="maxLength">Longer examples are shortened to so many tokens.</param>
-    /// <param name="readers">Readers of further kinds, such as that for Parquet; null for none.</param>
-    /// <exception cref="DataException">A path is missing, or a folder holds nothing readable.</exception>
+    /// <param name="maxLength">Longer examples are shortened to this many tokens.</param>
+    /// <param name="readers">Readers of further file types, such as Parquet; null for none.</param>
+    /// <exception cref="DataException">A path does not exist, or a folder contains no readable file.</exception>
     public ConversationSource(
         IEnumerable<string> paths,
         ConversationFormat format,
@@ -35,18 +35,18 @@ public sealed class ConversationSource : IExampleSource
         _files = new ConversationFiles(paths, format, readers);
     }
 
-    /// <summary>Of the examples that the last reading gave out, those that were shortened.</summary>
+    /// <summary>Number of examples returned by the last reading that were shortened.</summary>
     public long Shortened { get; private set; }
 
-    /// <summary>Conversations of the last reading that have no answer to learn and were left out.</summary>
+    /// <summary>Number of conversations in the last reading that had no answer to learn and were left out.</summary>
     public long LeftOut { get; private set; }
 
-    /// <summary>Conversations of the last reading whose list of tools the template does not write.</summary>
+    /// <summary>Number of conversations in the last reading whose list of tools the template does not write.</summary>
     public long WithoutTools { get; private set; }
 
     /// <summary>
-    /// Of the examples that the last reading gave out, those whose last answer does not end with a token of its own, so that nothing
-    /// teaches the model to stop.
+    /// Number of examples returned by the last reading whose last answer does not end with a token of its own, so that the model does not
+    /// learn to stop.
     /// </summary>
     public long WithoutEnd { get; private set; }
 
@@ -68,13 +68,13 @@ public sealed class ConversationSource : IExampleSource
         }
         if (isEmpty)
             throw new DataException(
-                $"{_files}: there is nothing to learn: "
-                    + $"{(LeftOut == 0 ? "no record is there" : $"none of {LeftOut:N0} conversations has an answer")}."
+                $"{_files}: there is nothing to learn because "
+                    + $"{(LeftOut == 0 ? "there are no records" : $"none of {LeftOut:N0} conversations has an answer")}."
             );
     }
 
-    /// <summary>The conversations as they stand in the files.</summary>
-    /// <param name="cancellation">Looked at once a conversation.</param>
+    /// <summary>The conversations as the files contain them.</summary>
+    /// <param name="cancellation">Checked once per conversation.</param>
     public IEnumerable<Conversation> ReadConversations(CancellationToken cancellation = default) => _files.Read(cancellation);
 
     private TrainingExample? Encode(Conversation conversation)
@@ -83,9 +83,9 @@ public sealed class ConversationSource : IExampleSource
         if (ids.FirstOrDefault(id => id >= _vocabularySize) is > 0 and var wrong)
             throw new DataException(
                 $"{conversation.Origin}: the tokenizer gives id {wrong}, but the model has {_vocabularySize} ids. Tokenizer and model "
-                    + $"do not belong together."
+                    + $"do not match."
             );
-        // What follows the last answer teaches nothing.
+        // Nothing after the last answer is learned.
         var length = isAnswer.ToList().LastIndexOf(true) + 1;
         if (length == 0)
             return null;
@@ -104,7 +104,7 @@ public sealed class ConversationSource : IExampleSource
             return RenderedChat.FromPlainText(conversation.Messages[0].Content, conversation.Messages[1].Content, _tokenizer);
         if (_template is null)
             throw new ConfigurationException(
-                $"{conversation.Origin} is a conversation, and the model has no chat template. Choose one with template: "
+                $"{conversation.Origin} is a conversation, but the model has no chat template. Choose one with template: "
                     + $"{string.Join(", ", ChatTemplate.Names)}, or a file."
             );
         try
@@ -116,7 +116,7 @@ public sealed class ConversationSource : IExampleSource
         {
             var roles = string.Join(", ", conversation.Messages.Select(m => m.Role));
             throw new DataException(
-                $"{conversation.Origin}: the conversation ({roles}) cannot be written with {e.Message}. Mend the record, or choose "
+                $"{conversation.Origin}: the template cannot write the conversation ({roles}): {e.Message}. Correct the record, or choose "
                     + $"another template.",
                 e
             );

@@ -1,13 +1,13 @@
 namespace LongLora.Data;
 
 /// <summary>
-/// Shortens examples and keeps their answers: tokens are taken from the middle of what is only read, the longest stretch first, so that
-/// its beginning (the template's head) and its end (where questions about a document stand) remain. Only where this is not enough the end
-/// of the example goes.
+/// Shortens examples and keeps their answers. It removes tokens from the middle of the parts that are only read, the longest part first. So
+/// their beginnings (the head of the template) and their ends (where questions about a document are) remain. Only if this is not enough,
+/// the end of the example is removed.
 /// </summary>
 internal static class ExampleShortener
 {
-    // Most tokens that are left on each side of a cut.
+    // The most tokens that stay on each side of a cut.
     private const int LargestMargin = 32;
 
     /// <summary>The example with at most <paramref name="length"/> tokens.</summary>
@@ -21,7 +21,7 @@ internal static class ExampleShortener
         foreach (var (start, end) in Read(labels).OrderByDescending(s => s.End - s.Start).ThenBy(s => s.Start))
         {
             var cut = Math.Clamp(end - start - 2 * margin, 0, Math.Max(0, excess));
-            // In the middle of the stretch.
+            // In the middle of the part.
             Array.Fill(kept, false, start + (end - start - cut) / 2, cut);
             excess -= cut;
         }

@@ -1,13 +1,13 @@
 namespace LongLora.Data;
 
 /// <summary>
-/// Makes questions about long documents whose answers are known to be right: facts of invented names are put between the paragraphs of
-/// running text, and some are asked for after it. Which ones, and in which order, is random, so an answer has to be looked up over the
-/// length of the document.
+/// Makes questions about long documents with answers that are known to be right. It puts facts about invented names between paragraphs of
+/// running text, and asks for some of them at the end. Which facts, and in which order, is random, so an answer has to be looked up in the
+/// whole document.
 /// </summary>
-/// <param name="random">Draws everything; the same sequence gives the same questions on every machine.</param>
-/// <param name="texts">Running text; paragraphs are its lines.</param>
-/// <param name="mostAsked">Most facts that one question asks for.</param>
+/// <param name="random">Source of all random numbers. The same sequence gives the same questions on every machine.</param>
+/// <param name="texts">Running text, one paragraph per line.</param>
+/// <param name="mostAsked">The most facts that one question asks for.</param>
 public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> texts, int mostAsked)
 {
     private const int MostFacts = 4;
@@ -17,7 +17,7 @@ public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> t
     private static readonly string[] s_relations = ["number", "secret", "code", "password", "ticket", "key"];
 
     /// <summary>One question.</summary>
-    /// <param name="characters">Length of the running text, roughly; facts and question come to it.</param>
+    /// <param name="characters">Approximate length of the running text, without facts and question.</param>
     public DocumentQuestion Write(int characters)
     {
         var paragraphs = MakeParagraphs(characters);
@@ -50,7 +50,7 @@ public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> t
         return [.. facts.Select(f => (f.Key, f.Value))];
     }
 
-    // Stretches of the texts, one after the other, until there is enough.
+    // Passages of the texts, one after the other, until there is enough text.
     private List<string> MakeParagraphs(int characters)
     {
         var paragraphs = new List<string>();

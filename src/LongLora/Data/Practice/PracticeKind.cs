@@ -1,23 +1,23 @@
 namespace LongLora.Data;
 
-/// <summary>What a generated document practises.</summary>
+/// <summary>What a generated document practices.</summary>
 public enum PracticeKind
 {
-    /// <summary>A stretch of random words, again and again: what makes heads that copy form.</summary>
+    /// <summary>A passage of random words, repeated many times: it teaches attention heads to copy.</summary>
     Repetition,
 
-    /// <summary>Facts of random content, and all of them asked for in another order.</summary>
+    /// <summary>Random facts, followed by questions for all of them in another order.</summary>
     Facts,
 
-    /// <summary>A pass key in irrelevant sentences (Landmark Attention, arXiv 2305.16300; LongLoRA's wording).</summary>
+    /// <summary>A pass key between irrelevant sentences (Landmark Attention, arXiv 2305.16300; LongLoRA's wording).</summary>
     PassKey,
 
-    /// <summary>A record of lines with numbers, some asked for (LongChat's wording).</summary>
+    /// <summary>A record of lines with numbers, and questions for some of them (LongChat's wording).</summary>
     Lines,
 
-    /// <summary>A record of conversations, whose first topic is asked for (LongChat's wording).</summary>
+    /// <summary>A record of conversations, and a question for the first topic (LongChat's wording).</summary>
     Topics,
 
-    /// <summary>The same with several turns on each topic and an answer in a sentence, as LongChat's evaluation asks.</summary>
+    /// <summary>The same with several messages on each topic and the answer in a sentence, as in LongChat's evaluation.</summary>
     Conversations,
 }

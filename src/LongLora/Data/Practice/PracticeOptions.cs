@@ -1,20 +1,20 @@
 namespace LongLora.Data;
 
-/// <summary>How windows of practice are filled.</summary>
+/// <summary>How practice windows are filled.</summary>
 public sealed record PracticeOptions
 {
-    /// <summary>Tokens in a window.</summary>
+    /// <summary>Tokens per window.</summary>
     public required int Context { get; init; }
 
-    /// <summary>Windows to make.</summary>
+    /// <summary>Number of windows to make.</summary>
     public required int Windows { get; init; }
 
-    /// <summary>Share of the documents that are generated, 0 to 1; the others are stretches of the text. Default 0.5.</summary>
+    /// <summary>Share of the documents that are generated, 0 to 1; the others are passages of the text. Default 0.5.</summary>
     public double Generated { get; init; } = 0.5;
 
     /// <summary>
-    /// How often each kind of generated document is drawn, in the order of <see cref="PracticeKind"/>; kinds without a number are never
-    /// drawn. Default: all but the last alike.
+    /// Relative frequency of each kind of generated document, in the order of <see cref="PracticeKind"/>. Kinds without a number are not
+    /// used. Default: all kinds but the last with equal frequency.
     /// </summary>
     public IReadOnlyList<double> Weights { get; init; } = [1, 1, 1, 1, 1];
 

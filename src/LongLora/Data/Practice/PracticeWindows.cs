@@ -5,12 +5,11 @@ using LongLora.Tokenization;
 namespace LongLora.Data;
 
 /// <summary>
-/// Windows of exactly one context for training a small model: whole generated documents of all lengths that fit, each between BOS and
-/// EOS, and stretches of running text that fill what is left. No generated document is cut, so no question stands without its answer's
-/// source.
+/// Windows of exactly one context for training a small model: whole generated documents of all lengths that fit, each between BOS and EOS,
+/// and passages of running text in the remaining space. No generated document is cut, so the answer to every question is in the window.
 /// </summary>
-/// <param name="tokenizer">Makes the tokens; needs BOS and EOS.</param>
-/// <param name="texts">Running text, such as books; may be empty where everything is generated.</param>
+/// <param name="tokenizer">Makes the tokens. It must have BOS and EOS.</param>
+/// <param name="texts">Running text, such as books. It may be empty if everything is generated.</param>
 /// <param name="options">The mixture.</param>
 public sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnlyList<int>> texts, PracticeOptions options)
 {
@@ -19,12 +18,16 @@ public sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnl
 
     private readonly SplitMix64 _random = new((ulong)options.Seed * 0x9E3779B97F4A7C15);
     private readonly int _bos = tokenizer.BosTokenId
-        ?? throw new ConfigurationException("The tokenizer has no BOS; practice windows need one.");
+        ?? throw new ConfigurationException(
+            "Cannot make practice windows because the tokenizer has no BOS. Use a tokenizer with " + "BOS and EOS."
+        );
     private readonly int _eos = tokenizer.EosTokenId
-        ?? throw new ConfigurationException("The tokenizer has no EOS; practice windows need one.");
+        ?? throw new ConfigurationException(
+            "Cannot make practice windows because the tokenizer has no EOS. Use a tokenizer with " + "BOS and EOS."
+        );
     private readonly long _textTokens = texts.Sum(t => (long)t.Count);
 
-    /// <summary>The windows, one after the other; each has exactly <see cref="PracticeOptions.Context"/> ids.</summary>
+    /// <summary>Makes the windows one after the other. Each has exactly <see cref="PracticeOptions.Context"/> ids.</summary>
     public IEnumerable<int[]> Make()
     {
         var practice = new RetrievalPractice(_random);
@@ -43,7 +46,7 @@ public sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnl
         }
     }
 
-    /// <summary>Writes a window as tokens of LongLoRA's <c>.bin</c>: uint16, little-endian.</summary>
+    /// <summary>Writes a window as tokens in LongLoRA's <c>.bin</c> format: uint16, little-endian.</summary>
     public static void Write(Stream stream, ReadOnlySpan<int> window)
     {
         var bytes = new byte[2 * window.Length];
@@ -52,7 +55,7 @@ public sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnl
         stream.Write(bytes);
     }
 
-    // Null where nothing small enough came out: little room is left.
+    // Null if no document was small enough, because little room is left.
     private List<int>? Generate(RetrievalPractice practice, int room)
     {
         var tokens = _random.Between(Math.Min(24, room), room);
@@ -79,7 +82,7 @@ public sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnl
         return PracticeKind.Repetition;
     }
 
-    // A stretch of a text from a random place; without texts, end-of-text tokens.
+    // A passage from a random position of a text; without texts, end-of-text tokens.
     private void AddPassage(List<int> window, int room)
     {
         if (_textTokens == 0)
@@ -96,7 +99,7 @@ public sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnl
                 break;
             place -= text.Count;
         }
-        // Half of them fill the window; the others leave room for something else.
+        // Half of the passages fill the window; the others leave room for something else.
         var length = _random.Below(2) == 0 || room < 32 ? room - 1 : _random.Between(16, room - 1);
         window.Add(_bos);
         window.AddRange(text.Skip((int)place).Take(length));

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace LongLora.Data;
 
-/// <summary>Words and numbers for generated documents: common ones, and made-up ones that only copying can get right.</summary>
+/// <summary>Words and numbers for generated documents: common ones, and invented ones that can only be copied.</summary>
 internal static class PracticeWords
 {
     private static readonly string[] s_nouns = Split(
@@ -53,7 +53,7 @@ internal static class PracticeWords
 
     public static string PickAdjective(SplitMix64 random) => random.Pick(s_adjectives);
 
-    /// <summary>A word that no text has, such as <c>tobaruk</c>.</summary>
+    /// <summary>A word that no text contains, such as <c>tobaruk</c>.</summary>
     public static string InventWord(SplitMix64 random)
     {
         var word = new StringBuilder();
@@ -62,17 +62,17 @@ internal static class PracticeWords
         return word.Append(Consonants[random.Below(Consonants.Length)]).ToString();
     }
 
-    /// <summary>A name: an invented word with a capital.</summary>
+    /// <summary>A name: an invented word with a capital letter.</summary>
     public static string MakeName(SplitMix64 random)
     {
         var word = InventWord(random);
         return char.ToUpperInvariant(word[0]) + word[1..];
     }
 
-    /// <summary>A number of 1 to 50,000, as the passkey and line tasks draw them.</summary>
+    /// <summary>A number from 1 to 50,000, as in the passkey and lines tasks.</summary>
     public static string PickNumber(SplitMix64 random) => random.Between(1, 50000).ToString(CultureInfo.InvariantCulture);
 
-    /// <summary>Something to remember: a number, an invented word, or two common ones.</summary>
+    /// <summary>Something to remember: a number, an invented word, or two common words.</summary>
     public static string MakeValue(SplitMix64 random) =>
         random.Below(4) switch
         {

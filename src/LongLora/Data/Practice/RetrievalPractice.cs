@@ -244,9 +244,8 @@ public sealed class RetrievalPractice(SplitMix64 random)
         {
             0 => $"It is more like a {PracticeWords.PickNoun(random)} than a {PracticeWords.PickNoun(random)}.",
             1 => $"Some say that it is {PracticeWords.PickAdjective(random)}, others that it is {PracticeWords.PickAdjective(random)}.",
-            2 =>
-                $"It began with a {PracticeWords.PickAdjective(random)} {PracticeWords.PickNoun(random)} "
-                    + $"some {random.Between(2, 90)} years ago.",
+            2 => $"It began with a {PracticeWords.PickAdjective(random)} {PracticeWords.PickNoun(random)} "
+                + $"some {random.Between(2, 90)} years ago.",
             _ => $"A {PracticeWords.PickNoun(random)} shows it well.",
         };
 

@@ -5,33 +5,31 @@ using ZstdSharp;
 
 namespace LongLora.Data;
 
-/// <summary>Finds and opens data files, packed with gzip or Zstandard or not.</summary>
+/// <summary>Finds and opens data files, compressed with gzip or Zstandard or not compressed.</summary>
 public static class DataFiles
 {
-    /// <summary>All files of some paths, in the order given; those of a folder in the order of their names (ordinal).</summary>
+    /// <summary>All files of some paths, in the given order; within a folder in ordinal order of the names.</summary>
     /// <param name="paths">Files and folders.</param>
-    /// <param name="extensions">What is read, as <see cref="GetExtension"/> gives it.</param>
-    /// <exception cref="DataException">A path is missing or of another kind, or a folder holds nothing readable.</exception>
+    /// <param name="extensions">The extensions to read, as <see cref="GetExtension"/> returns them.</param>
+    /// <exception cref="DataException">A path does not exist or has another type, or a folder contains no readable file.</exception>
     public static IEnumerable<string> Expand(IEnumerable<string> paths, IReadOnlyList<string> extensions) =>
         paths.SelectMany(path => Expand(path, extensions));
 
-    /// <summary>The ending of a file name in lower case with its dot, without <c>.gz</c> or <c>.zst</c>.</summary>
+    /// <summary>The extension of a file name in lower case with its dot, without <c>.gz</c> or <c>.zst</c>.</summary>
     public static string GetExtension(string path) =>
         Path.GetExtension(IsGzip(path) || IsZstandard(path) ? Path.GetFileNameWithoutExtension(path) : path).ToLowerInvariant();
 
-    /// <summary>Opens a file for reading from beginning to end, unpacked.</summary>
+    /// <summary>Opens a file for sequential reading and decompresses it.</summary>
     public static Stream Open(string path)
     {
         var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16, FileOptions.SequentialScan);
-        // Not GZipStream: it takes a file that is cut off for a whole one, and training would go on with the half.
+        // Not GZipStream: it accepts a truncated file as complete, and training would continue with half of the data.
         return IsGzip(path) ? new GZipInputStream(file, 1 << 16)
             : IsZstandard(path) ? new DecompressionStream(file, leaveOpen: false)
             : file;
     }
 
-    /// <summary>
-    /// Hands on what is read from a file; what the system or the unpacking has against it becomes a message about the file.
-    /// </summary>
+    /// <summary>Passes on what is read from a file, and turns I/O and decompression errors into a message that names the file.</summary>
     /// <exception cref="DataException">The file cannot be read.</exception>
     public static IEnumerable<T> Guard<T>(IEnumerable<T> read, string file)
     {
@@ -48,11 +46,11 @@ public static class DataFiles
         }
         catch (Exception e) when (IsGzip(file) && e is SharpZipBaseException or EndOfStreamException)
         {
-            throw new DataException($"{file} is not a whole gzip file: {e.Message}", e);
+            throw new DataException($"{file} is not a complete gzip file: {e.Message}", e);
         }
         catch (Exception e) when (IsZstandard(file) && e is ZstdException or EndOfStreamException)
         {
-            throw new DataException($"{file} is not a whole Zstandard file: {e.Message}", e);
+            throw new DataException($"{file} is not a complete Zstandard file: {e.Message}", e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -68,8 +66,8 @@ public static class DataFiles
             return files.Count > 0
                 ? files
                 : throw new DataException(
-                    $"The folder '{path}' holds no file that can be read ({string.Join(", ", extensions)}, packed with gzip or "
-                        + $"Zstandard or not)."
+                    $"The folder '{path}' contains no readable file ({string.Join(", ", extensions)}, optionally compressed with gzip or "
+                        + $"Zstandard)."
                 );
         }
         if (!File.Exists(path))
@@ -77,12 +75,13 @@ public static class DataFiles
         return extensions.Contains(GetExtension(path))
             ? [path]
             : throw new DataException(
-                $"'{path}' is of a kind that cannot be read; use {string.Join(", ", extensions)}, packed with gzip (.gz) or Zstandard "
-                    + $"(.zst) or not."
+                $"Cannot read '{path}' because its type is not supported. Use {string.Join(", ", extensions)}, optionally "
+                    + $"compressed with gzip (.gz) or Zstandard "
+                    + $"(.zst)."
             );
     }
 
-    // Links to files are followed, links to folders are not: one may lead back here.
+    // Links to files are followed. Links to folders are not, because they may form a cycle.
     private static List<string> FindFiles(string folder)
     {
         try

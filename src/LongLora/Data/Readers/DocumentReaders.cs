@@ -1,11 +1,11 @@
 namespace LongLora.Data;
 
-/// <summary>The readers that need nothing but the base library.</summary>
+/// <summary>The readers that need only the base library.</summary>
 public static class DocumentReaders
 {
     /// <summary>
-    /// <c>.txt</c>, <c>.md</c> and <c>.text</c>: one document each, as it is; <c>.jsonl</c> and <c>.ndjson</c> with <c>text</c>: one
-    /// document a line.
+    /// <c>.txt</c>, <c>.md</c> and <c>.text</c>: one document per file, unchanged; <c>.jsonl</c> and <c>.ndjson</c> with <c>text</c>: one
+    /// document per line.
     /// </summary>
     public static IReadOnlyList<IDocumentReader> Plain { get; } = [new PlainText(), new TextLines()];
 

@@ -4,10 +4,10 @@ using LongLora.Runtime;
 
 namespace LongLora.Data;
 
-/// <summary>The field <c>text</c> of a JSON object on each line; one line is in memory at a time.</summary>
+/// <summary>Reads the field <c>text</c> of a JSON object on each line, with one line in memory at a time.</summary>
 internal static class JsonLines
 {
-    /// <summary>Texts with their place, <c>file:line</c>; blank lines are passed over.</summary>
+    /// <summary>Texts with their location, <c>file:line</c>. Blank lines are skipped.</summary>
     public static IEnumerable<(string Text, string Origin)> Read(Stream stream, string file)
     {
         foreach (var (line, number) in ReadLines(stream))
@@ -26,15 +26,15 @@ internal static class JsonLines
         {
             using var json = JsonDocument.Parse(line);
             if (json.RootElement.ValueKind != JsonValueKind.Object)
-                throw new DataException($"{origin}: a JSON object with 'text' is expected; seen {json.RootElement.ValueKind}.");
+                throw new DataException($"{origin}: the line must be a JSON object with 'text', but it is {json.RootElement.ValueKind}.");
             if (!json.RootElement.TryGetProperty("text", out var text))
             {
                 var names = string.Join(", ", json.RootElement.EnumerateObject().Select(p => p.Name));
-                throw new DataException($"{origin}: there is no field 'text'; the fields are {names}.");
+                throw new DataException($"{origin}: there is no field 'text'. The fields are {names}.");
             }
             return text.ValueKind == JsonValueKind.String
                 ? text.GetString()!
-                : throw new DataException($"{origin}: 'text' is {text.ValueKind}; it must be a string.");
+                : throw new DataException($"{origin}: 'text' is {text.ValueKind}, but it must be a string.");
         }
         catch (JsonException e)
         {
@@ -47,7 +47,7 @@ internal static class JsonLines
         }
     }
 
-    // Lines without their '\n'; a byte order mark is dropped. The memory is good until the next line is asked for.
+    // Lines without their '\n'. A byte order mark is removed. The memory is valid until the next line is requested.
     private static IEnumerable<(ReadOnlyMemory<byte> Line, long Number)> ReadLines(Stream stream)
     {
         var buffer = new byte[1 << 16];

@@ -5,8 +5,8 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// Objects of a JSON file: the elements of one array, or objects one after the other, a line each or not. What kind it is its first
-/// character tells, not its name: many published <c>.json</c> files are lines. One object is in memory at a time.
+/// The objects of a JSON file: the elements of one array, or objects one after the other, on separate lines or not. The first character
+/// decides which, not the file name: many published <c>.json</c> files contain lines. Only one object is in memory at a time.
 /// </summary>
 public sealed class JsonRecords : IRecordReader
 {
@@ -21,7 +21,7 @@ public sealed class JsonRecords : IRecordReader
         {
             using var document = Parse(value.Bytes, value.Origin);
             if (document.RootElement.ValueKind != JsonValueKind.Object)
-                throw new DataException($"{value.Origin}: a JSON object is expected; seen {document.RootElement.ValueKind}.");
+                throw new DataException($"{value.Origin}: the record must be a JSON object, but it is {document.RootElement.ValueKind}.");
             yield return new DataRecord(document.RootElement, value.Origin);
         }
     }
@@ -40,7 +40,7 @@ public sealed class JsonRecords : IRecordReader
         }
     }
 
-    // Finds where values begin and end; what is in them is for the parser.
+    // Finds where values begin and end. The parser reads their content.
     private sealed class Values(Stream stream, string file)
     {
         private byte[] _buffer = new byte[1 << 16];
@@ -59,11 +59,11 @@ public sealed class JsonRecords : IRecordReader
                 Begin();
             while (Peek(0) is { } next && next is (byte)',' or (byte)' ' or (byte)'\t' or (byte)'\r' or (byte)'\n')
                 Skip();
-            // Whole files of one line are common: there the line alone says nothing.
+            // Files with everything on one line are common. There the line number alone does not help.
             var origin = _line == _lastLine ? $"{file}:{_line} (record {_records + 1:N0})" : $"{file}:{_line}";
             if (Peek(0) is not { } first)
                 return _inArray && !_arrayEnded
-                    ? throw new DataException($"{origin}: the file ends within its array. It is cut off: fetch it again.")
+                    ? throw new DataException($"{origin}: the file ends inside its array. It is truncated. Download it again.")
                     : null;
             if (first == ']' && _inArray && !_arrayEnded)
             {
@@ -72,7 +72,7 @@ public sealed class JsonRecords : IRecordReader
                 return ReadNext();
             }
             if (_arrayEnded)
-                throw new DataException($"{origin}: something follows the end of the array.");
+                throw new DataException($"{origin}: there is something after the end of the array.");
             var length = MeasureValue(origin);
             var value = _buffer.AsMemory(_at, length);
             _lastLine = _line += value.Span.Count((byte)'\n');
@@ -103,7 +103,7 @@ public sealed class JsonRecords : IRecordReader
                 if (Peek(i) is not { } b)
                     return depth == 0 && !inText
                         ? i
-                        : throw new DataException($"{origin}: the file ends within this record. It is cut off: fetch it again.");
+                        : throw new DataException($"{origin}: the file ends inside this record. It is truncated. Download it again.");
                 if (inText)
                 {
                     if (b == '\\')
@@ -124,7 +124,7 @@ public sealed class JsonRecords : IRecordReader
             }
         }
 
-        // How many further bytes of a text can be passed over at once.
+        // How many more bytes of a text can be skipped at once.
         private int FindPlainEnd(int from)
         {
             var rest = _buffer.AsSpan(_at + from + 1, _end - _at - from - 1);

@@ -3,17 +3,15 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// The characters of a corpus, for what works on text and not on tokens: <c>.txt</c>, <c>.md</c>, <c>.jsonl</c> with <c>text</c>, and
+/// The plain texts of a corpus, for code that works on text instead of tokens: <c>.txt</c>, <c>.md</c>, <c>.jsonl</c> with <c>text</c>, and
 /// .NET's <c>.xml</c> documentation.
 /// </summary>
 public static class PlainTexts
 {
-    /// <summary>
-    /// All documents of some files and folders, in the order given; those of a folder in the order of their names (ordinal).
-    /// </summary>
-    /// <param name="paths">Files and folders; of a folder only the files directly in it.</param>
-    /// <param name="cancellation">Looked at once a document.</param>
-    /// <exception cref="DataException">A path is missing or of another kind, or a file is damaged.</exception>
+    /// <summary>All documents of some files and folders, in the given order; within a folder in ordinal order of the names.</summary>
+    /// <param name="paths">Files and folders. From a folder only the files directly in it are read.</param>
+    /// <param name="cancellation">Checked once per document.</param>
+    /// <exception cref="DataException">A path does not exist or has another type, or a file is damaged.</exception>
     public static IEnumerable<string> Read(IReadOnlyList<string> paths, CancellationToken cancellation = default)
     {
         foreach (var text in paths.SelectMany(FindFiles).SelectMany(ReadFile))
@@ -35,7 +33,7 @@ public static class PlainTexts
             ".jsonl" => ReadLines(path),
             ".xml" => XmlDocumentation.Read(path).Select(d => d.Text),
             _ => throw new DataException(
-                $"'{path}' is of a kind that cannot be read as text; use .txt, .md, .jsonl or .NET's .xml documentation."
+                $"Cannot read '{path}' as text because its type is not supported. Use .txt, .md, .jsonl or .NET's .xml documentation."
             ),
         };
 

@@ -5,8 +5,8 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// Reads UTF-8 strictly: a wrong byte is an error with its place in the file, which <see cref="StreamReader"/> cannot tell, since it
-/// decodes block by block. A byte order mark is dropped; line ends stay as they are.
+/// Reads UTF-8 strictly: a wrong byte is an error that gives its position in the file. <see cref="StreamReader"/> cannot tell the position,
+/// because it decodes block by block. A byte order mark is removed; line ends do not change.
 /// </summary>
 internal sealed class Utf8TextReader(Stream stream, string origin) : TextReader
 {
@@ -19,7 +19,7 @@ internal sealed class Utf8TextReader(Stream stream, string origin) : TextReader
         _line = 1;
 
     /// <summary>Reads at least one character, or returns 0 at the end.</summary>
-    /// <param name="buffer">Two characters or more, so that a surrogate pair fits.</param>
+    /// <param name="buffer">At least two characters, so that a surrogate pair fits.</param>
     public override int Read(Span<char> buffer)
     {
         if (!_begun)
@@ -29,7 +29,7 @@ internal sealed class Utf8TextReader(Stream stream, string origin) : TextReader
             var status = Utf8.ToUtf16(_bytes.AsSpan(_start, _end - _start), buffer, out var read, out var written, false, _ended);
             _start += read;
             _offset += read;
-            // What comes before a wrong byte is handed out first; the next call then stops at it.
+            // The text before a wrong byte is returned first; the next call then fails at the byte.
             if (written > 0)
             {
                 _line += buffer[..written].Count('\n');

@@ -6,20 +6,20 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// Reads .NET's XML documentation as plain text: one document for each type, its members one after the other, each with its signature and
-/// what is said of it. The SDK carries some 30 MB of it (<c>packs/Microsoft.NETCore.App.Ref</c>): real technical prose on every machine
-/// that builds this.
+/// Reads .NET's XML documentation as plain text: one document per type, with its members one after the other, each with its signature and
+/// description. The SDK contains about 30 MB of it (<c>packs/Microsoft.NETCore.App.Ref</c>), which is real technical text on every machine
+/// that builds this project.
 /// </summary>
 public static partial class XmlDocumentation
 {
-    /// <summary>The documents of one file in its order.</summary>
+    /// <summary>The documents of one file, in file order.</summary>
     /// <param name="path">An XML documentation file.</param>
-    /// <exception cref="DataException">The file cannot be read or is not of this kind.</exception>
+    /// <exception cref="DataException">The file cannot be read or has another type.</exception>
     public static IEnumerable<(string Text, string Origin)> Read(string path)
     {
         var document = Load(path);
         var members = document.SelectNodes("/doc/members/member")
-            ?? throw new DataException($"{path} has no <members>: it is not .NET's XML documentation.");
+            ?? throw new DataException($"{path} has no <members>, so it is not .NET's XML documentation.");
         var (text, type) = (new StringBuilder(), "");
         foreach (XmlElement member in members)
         {
@@ -37,9 +37,9 @@ public static partial class XmlDocumentation
     }
 
     /// <summary>
-    /// The files of the newest SDK documentation below a .NET root, in the order of their names; none where there is none.
+    /// The files of the newest SDK documentation below a .NET root, in the order of their names; empty if there are none.
     /// </summary>
-    /// <param name="root">The folder of <c>dotnet</c>; null for that of this process.</param>
+    /// <param name="root">The folder of <c>dotnet</c>; null for the one that runs this process.</param>
     public static IReadOnlyList<string> FindSdkFiles(string? root = null)
     {
         root ??= Path.GetFullPath(Path.Combine(Path.GetDirectoryName(typeof(object).Assembly.Location)!, "..", "..", ".."));
@@ -69,7 +69,7 @@ public static partial class XmlDocumentation
         }
         catch (Exception e) when (e is XmlException or IOException or UnauthorizedAccessException)
         {
-            throw new DataException($"{path} cannot be read as XML: {e.Message}", e);
+            throw new DataException($"Cannot read {path} as XML: {e.Message}", e);
         }
     }
 
@@ -85,7 +85,7 @@ public static partial class XmlDocumentation
         var text = new StringBuilder(kind == 'T' ? plain : plain[(dot + 1)..]).Append('\n');
         foreach (var part in member.ChildNodes.OfType<XmlElement>())
         {
-            var words = Space().Replace(ReadWords(part), " ").Trim();
+            var words = MatchSpace().Replace(ReadWords(part), " ").Trim();
             if (words.Length > 0)
                 text.Append(GetLabel(part)).Append(words).Append('\n');
         }
@@ -133,11 +133,11 @@ public static partial class XmlDocumentation
     }
 
     private static string SimplifySignature(string signature) =>
-        Arity().Replace(signature, "").Replace("#ctor", "ctor", StringComparison.Ordinal);
+        MatchArity().Replace(signature, "").Replace("#ctor", "ctor", StringComparison.Ordinal);
 
     [GeneratedRegex(@"``?\d+|@")]
-    private static partial Regex Arity();
+    private static partial Regex MatchArity();
 
     [GeneratedRegex(@"\s+")]
-    private static partial Regex Space();
+    private static partial Regex MatchSpace();
 }

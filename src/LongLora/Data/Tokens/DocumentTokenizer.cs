@@ -4,13 +4,14 @@ using LongLora.Tokenization;
 namespace LongLora.Data;
 
 /// <summary>
-/// Tokenises documents of any length in flat memory: a long text is encoded in pieces whose ids, put together, are those of the whole text.
+/// Tokenizes documents of any length with constant memory: a long text is encoded in chunks, and the ids of all chunks together are those
+/// of the whole text.
 /// <para>
-/// A cut is made where both sides tokenise alone as they do together, which is tried on the text around it before it is made. The best
-/// places are single line ends between two visible characters: no pre-tokenizer of the supported families and no SentencePiece piece
-/// reaches over them. Then come spaces between words, and then places where letters, digits, white space and signs meet, which a text
-/// without spaces has too. What a tokenizer puts in front of every text (Llama 2's space) is kept out of later pieces: each is encoded with
-/// the character before it, and that character's own ids are taken off again.
+/// A text is split only where both sides give the same tokens alone as together. This is tested on the text around the split. The best
+/// positions are single line ends between two visible characters, because no pre-tokenizer of the supported families and no SentencePiece
+/// piece crosses them. Next come spaces between words, and then positions where letters, digits, white space, and signs meet, which text
+/// without spaces has too. What a tokenizer writes before every text (Llama 2's space) is kept out of later chunks: each chunk is encoded
+/// with the character before it, and the ids of that character are removed again.
 /// </para>
 /// </summary>
 public sealed class DocumentTokenizer
@@ -21,32 +22,32 @@ public sealed class DocumentTokenizer
     private readonly ITokenizer _tokenizer;
     private readonly int[] _prefix,
         _suffix;
-    private readonly int _pieceLength;
+    private readonly int _chunkLength;
 
-    /// <summary>Makes one for a tokenizer; it may be used by several threads at once.</summary>
+    /// <summary>Makes one for a tokenizer. It is thread-safe.</summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
-    /// <param name="pieceLength">Longest text, in characters, that is encoded at once.</param>
-    public DocumentTokenizer(ITokenizer tokenizer, int pieceLength = 1 << 18)
+    /// <param name="chunkLength">The longest text, in characters, that is encoded at once.</param>
+    public DocumentTokenizer(ITokenizer tokenizer, int chunkLength = 1 << 18)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(pieceLength, 4 * Window);
-        (_tokenizer, _pieceLength) = (tokenizer, pieceLength);
+        ArgumentOutOfRangeException.ThrowIfLessThan(chunkLength, 4 * Window);
+        (_tokenizer, _chunkLength) = (tokenizer, chunkLength);
         (_prefix, _suffix) = FindFrame(tokenizer);
     }
 
-    /// <summary>The ids of one document, piece by piece; one empty piece for an empty text.</summary>
+    /// <summary>The ids of one document, chunk by chunk. An empty text gives one empty chunk.</summary>
     public IEnumerable<IReadOnlyList<int>> Encode(TextReader text)
     {
-        var rented = ArrayPool<char>.Shared.Rent(_pieceLength);
+        var rented = ArrayPool<char>.Shared.Rent(_chunkLength);
         try
         {
-            var buffer = rented.AsMemory(0, _pieceLength);
+            var buffer = rented.AsMemory(0, _chunkLength);
             int guard = 0,
                 filled = 0;
             for (var begins = true; ; begins = false)
             {
                 filled += ReadBlock(text, buffer.Span[filled..]);
-                // Less than two free characters also end a block: a surrogate pair would not fit.
-                var ends = filled < _pieceLength - 1;
+                // A surrogate pair would not fit into less than two free characters, so this also ends a block.
+                var ends = filled < _chunkLength - 1;
                 var cut = ends ? filled : FindCut(buffer.Span[..filled], guard);
                 var ids = EncodeChunk(buffer.Span[..cut], guard);
                 yield return begins && filled == 0 ? [] : [.. begins ? _prefix : [], .. ids, .. ends ? _suffix : []];
@@ -71,7 +72,7 @@ public sealed class DocumentTokenizer
         return filled;
     }
 
-    // Ids of text[guard..] as they are after text[..guard].
+    // The ids of text[guard..] as they are after text[..guard].
     private IReadOnlyList<int> EncodeChunk(ReadOnlySpan<char> text, int guard) =>
         guard == 0 ? _tokenizer.Encode(text) : EncodeAfter(text, guard) ?? _tokenizer.Encode(text[guard..]);
 
@@ -99,7 +100,7 @@ public sealed class DocumentTokenizer
                     return cut;
             }
         }
-        // No place passes, as in a megabyte of one repeated letter: the tokens at the seam may then differ from the whole text's.
+        // No position works, as in a megabyte of one repeated letter. The tokens at the seam may then differ from those of the whole text.
         return IsBetweenCharacters(text, last) ? last : last - 1;
     }
 
@@ -136,7 +137,7 @@ public sealed class DocumentTokenizer
 
     private static bool IsBetweenCharacters(ReadOnlySpan<char> text, int cut) => !char.IsLowSurrogate(text[cut]);
 
-    // What the tokenizer adds before and after a text, seen on a text of one letter.
+    // What the tokenizer adds before and after a text, found with a text of one letter.
     private static (int[] Prefix, int[] Suffix) FindFrame(ITokenizer tokenizer)
     {
         int[] plain = [.. tokenizer.Encode("a")];

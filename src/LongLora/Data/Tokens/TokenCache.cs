@@ -5,15 +5,15 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// A folder in which token files stay, so that a later run on the same data tokenises nothing. A file's name is the SHA-256 of what its
-/// tokens depend on; nothing in the folder is ever changed, and any file in it may be deleted.
+/// A folder that keeps token files, so that a later run on the same data does not tokenize again. A file's name is the SHA-256 of
+/// everything its tokens depend on. Files in the folder never change, and any of them may be deleted.
 /// </summary>
 public sealed class TokenCache
 {
-    /// <summary>Names a place in a cache.</summary>
-    /// <param name="folder">The folder; made where it is absent.</param>
+    /// <summary>Names an entry of a cache.</summary>
+    /// <param name="folder">The folder. It is created if it does not exist.</param>
     /// <param name="parts">What the tokens depend on: files with their lengths and times, the tokenizer, options.</param>
-    /// <exception cref="ConfigurationException">The folder cannot be made.</exception>
+    /// <exception cref="ConfigurationException">The folder cannot be created.</exception>
     public TokenCache(string folder, IEnumerable<string> parts)
     {
         AtomicFile.Guard(folder, () => Directory.CreateDirectory(folder));
@@ -30,14 +30,14 @@ public sealed class TokenCache
     /// <summary>The file of these tokens.</summary>
     public string FilePath => Path.Combine(Folder, Key + ".tokens");
 
-    /// <summary>What tells that a file is as it was: its full path, length and time of change.</summary>
+    /// <summary>Describes a file so that changes are noticed: its full path, length and time of the last change.</summary>
     public static string DescribeFile(string path)
     {
         var file = new FileInfo(path);
         return $"{file.FullName}\t{(file.Exists ? file.Length : -1)}\t{(file.Exists ? file.LastWriteTimeUtc.Ticks : 0)}";
     }
 
-    /// <summary>The kept tokens, or null where there are none.</summary>
+    /// <summary>The cached tokens; null if there are none.</summary>
     internal TokenStore? TryOpen()
     {
         if (!File.Exists(FilePath))
@@ -48,7 +48,7 @@ public sealed class TokenCache
         }
         catch (DataException)
         {
-            return null; // cut off by a full disk, for example: it is written anew
+            return null; // truncated by a full disk, for example; it is written again
         }
     }
 
@@ -59,6 +59,6 @@ public sealed class TokenCache
         finished.Position = 0;
         AtomicFile.Write(FilePath, finished.CopyTo);
         return TryOpen()
-            ?? throw new DataException($"The token file '{FilePath}' cannot be read back. Look at the disk, or run without a token cache.");
+            ?? throw new DataException($"Cannot read back the token file '{FilePath}'. Check the disk, or run without a token cache.");
     }
 }

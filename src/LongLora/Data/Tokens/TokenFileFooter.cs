@@ -5,9 +5,9 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// The end of a token file, which says what lies before it: tokens (uint16 or int32), document records, spans to be learnt, each from a
-/// multiple of 8 bytes; then this footer as JSON, its length as int32, and eight letters. All little-endian. Documents and spans are used
-/// where they lie.
+/// The end of a token file, which describes what comes before it: tokens (uint16 or int32), document records, and spans to be learned, each
+/// starting at a multiple of 8 bytes. Then come this footer as JSON, its length as int32, and eight letters. Everything is little-endian.
+/// Documents and spans are used directly in the mapped file.
 /// </summary>
 internal sealed record TokenFileFooter
 {
@@ -37,7 +37,7 @@ internal sealed record TokenFileFooter
 
     public required IReadOnlyList<StoredCorpus> Corpora { get; init; }
 
-    /// <summary>Where a document came from.</summary>
+    /// <summary>Where a document comes from.</summary>
     public string GetOrigin(DocumentRecord record) =>
         record.Number < 0 ? Origins[record.Origin] : $"{Origins[record.Origin]}:{record.Number}";
 
@@ -52,7 +52,7 @@ internal sealed record TokenFileFooter
     }
 
     /// <summary>Reads the footer of a file that this program wrote.</summary>
-    /// <exception cref="DataException">The file is not whole, or of another kind.</exception>
+    /// <exception cref="DataException">The file is incomplete or of another type.</exception>
     public static TokenFileFooter Read(FileStream file)
     {
         var tail = new byte[sizeof(int) + s_magic.Length];
@@ -69,7 +69,7 @@ internal sealed record TokenFileFooter
         try
         {
             var footer = JsonSerializer.Deserialize<TokenFileFooter>(json);
-            return footer is not null && footer.Fits(file.Length - tail.Length - length) ? footer : throw MakeDamagedError(file);
+            return footer is not null && footer.HasLength(file.Length - tail.Length - length) ? footer : throw MakeDamagedError(file);
         }
         catch (JsonException)
         {
@@ -77,7 +77,7 @@ internal sealed record TokenFileFooter
         }
     }
 
-    private unsafe bool Fits(long bytes) =>
+    private unsafe bool HasLength(long bytes) =>
         TokenSize is sizeof(ushort) or sizeof(int)
         && Count >= 0
         && Count <= bytes / TokenSize
@@ -85,8 +85,8 @@ internal sealed record TokenFileFooter
         && DocumentCount >= 0
         && DocumentsAt + (long)DocumentCount * sizeof(DocumentRecord) <= SpansAt
         && SpanCount >= 0
-        && SpansAt + (long)SpanCount * sizeof(LearntSpan) == bytes;
+        && SpansAt + (long)SpanCount * sizeof(LearnedSpan) == bytes;
 
     private static DataException MakeDamagedError(FileStream file) =>
-        new($"'{file.Name}' is not a whole token file of this program. Delete it.");
+        new($"'{file.Name}' is not a complete token file of this program. Delete it.");
 }

@@ -6,8 +6,8 @@ namespace LongLora.Data;
 public static class TokenPreview
 {
     /// <summary>The tokens of an example one by one.</summary>
-    /// <param name="example">The example; without labels every token counts as learnt.</param>
-    /// <param name="tokenizer">The tokenizer that it was made with.</param>
+    /// <param name="example">The example. Without labels every token counts as learned.</param>
+    /// <param name="tokenizer">The tokenizer that made it.</param>
     public static IEnumerable<PreviewToken> Read(TrainingExample example, ITokenizer tokenizer)
     {
         var decoder = new StreamingDecoder(tokenizer, skipSpecial: false);

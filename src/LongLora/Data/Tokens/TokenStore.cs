@@ -5,9 +5,9 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// The tokens of a corpus one after the other, with the end-of-text token between documents, and which of them are to be learnt. It lies
-/// in a file, which is mapped: a corpus may be larger than memory and is tokenised once. A token takes 2 bytes where every id is below
-/// 65,536, else 4.
+/// The tokens of a corpus in sequence, with the end-of-text token between documents, and which of them are to be learned. They are in a
+/// memory-mapped file, so a corpus may be larger than memory and is tokenized only once. A token takes 2 bytes if every id is below 65,536,
+/// else 4.
 /// </summary>
 public sealed unsafe class TokenStore : IDisposable
 {
@@ -39,24 +39,23 @@ public sealed unsafe class TokenStore : IDisposable
     /// <summary>The sources in order.</summary>
     public IReadOnlyList<StoredCorpus> Corpora => _footer.Corpora;
 
-    /// <summary>Whether some tokens are only read and not learnt, such as questions.</summary>
+    /// <summary>Whether some tokens are only read and not learned, such as questions.</summary>
     public bool HasLabels => _footer.HasLabels;
 
     /// <summary>
-    /// SHA-256 of all tokens, in hexadecimal, and where there are labels of these too: two corpora with the same digest give the same
-    /// batches.
+    /// SHA-256 of all tokens, and of the labels if there are any, in hexadecimal. Two corpora with the same digest give the same batches.
     /// </summary>
     public string Digest => _footer.Digest;
 
-    /// <summary>SHA-256 of where documents begin and end, in hexadecimal.</summary>
+    /// <summary>SHA-256 of the positions where documents begin and end, in hexadecimal.</summary>
     public string LayoutDigest => _footer.LayoutDigest;
 
     /// <summary>Reads a whole corpus.</summary>
     /// <param name="source">The documents.</param>
-    /// <param name="separator">Written after each document but the last, such as EOS; null for none.</param>
-    /// <param name="maxTokens">Stops there; null for no limit.</param>
-    /// <param name="cancellation">Looked at once a document.</param>
-    /// <exception cref="DataException">There is not one token, or the temporary folder cannot take the tokens.</exception>
+    /// <param name="separator">Written after each document except the last, such as EOS; null for none.</param>
+    /// <param name="maxTokens">The most tokens to read; null for no limit.</param>
+    /// <param name="cancellation">Checked once per document.</param>
+    /// <exception cref="DataException">There are no tokens, or they cannot be written to the temporary folder.</exception>
     public static TokenStore Build(
         IExampleSource source,
         int? separator,
@@ -65,14 +64,14 @@ public sealed unsafe class TokenStore : IDisposable
     ) => Build([source], separator, maxTokens, null, cancellation);
 
     /// <summary>Reads several corpora, one after the other.</summary>
-    /// <param name="sources">Where their documents come from.</param>
-    /// <param name="separator">Written after each document but the last of all, such as EOS; null for none.</param>
-    /// <param name="maxTokens">Stops there; null for no limit.</param>
+    /// <param name="sources">The sources of the documents.</param>
+    /// <param name="separator">Written after each document except the very last, such as EOS; null for none.</param>
+    /// <param name="maxTokens">The most tokens to read; null for no limit.</param>
     /// <param name="cache">
-    /// Where the tokens stay for later runs, and are looked for; null for a temporary file, which goes with the store.
+    /// Where the tokens are looked up and kept for later runs; null for a temporary file that is deleted with the store.
     /// </param>
-    /// <param name="cancellation">Looked at once a document.</param>
-    /// <exception cref="DataException">There is not one token, or the folder cannot take the tokens.</exception>
+    /// <param name="cancellation">Checked once per document.</param>
+    /// <exception cref="DataException">There are no tokens, or they cannot be written to the folder.</exception>
     public static TokenStore Build(
         IReadOnlyList<IExampleSource> sources,
         int? separator,
@@ -91,11 +90,11 @@ public sealed unsafe class TokenStore : IDisposable
 
     /// <summary>Copies tokens.</summary>
     /// <param name="start">First token.</param>
-    /// <param name="target">As many as fit in it; all must exist.</param>
+    /// <param name="target">Filled completely; all its tokens must exist.</param>
     public void CopyTo(long start, Span<long> target)
     {
         if (start < 0 || start + target.Length > Count)
-            throw new ShapeException($"Tokens {start} to {start + target.Length} were asked for; there are {Count}.");
+            throw new ShapeException($"Cannot read tokens {start} to {start + target.Length} because there are only {Count}.");
         if (BytesPerToken == sizeof(ushort))
         {
             var tokens = new ReadOnlySpan<ushort>((ushort*)_data + start, target.Length);
@@ -111,10 +110,10 @@ public sealed unsafe class TokenStore : IDisposable
     }
 
     /// <summary>
-    /// Copies labels: the id of each token that is to be learnt, <see cref="TrainingExample.IgnoredLabel"/> for the others.
+    /// Copies labels: the id of each token that is to be learned, and <see cref="TrainingExample.IgnoredLabel"/> for the others.
     /// </summary>
     /// <param name="start">First token.</param>
-    /// <param name="target">As many as fit in it; all must exist.</param>
+    /// <param name="target">Filled completely; all its tokens must exist.</param>
     public void CopyLabels(long start, Span<long> target)
     {
         CopyTo(start, target);
@@ -132,8 +131,8 @@ public sealed unsafe class TokenStore : IDisposable
         target[(int)(at - start)..].Fill(TrainingExample.IgnoredLabel);
     }
 
-    /// <summary>The document that holds a token; a separator belongs to the document that it ends.</summary>
-    /// <param name="token">The token's place.</param>
+    /// <summary>The document that contains a token. A separator belongs to the document that it ends.</summary>
+    /// <param name="token">Index of the token.</param>
     public int FindDocument(long token)
     {
         var records = Records;
@@ -152,9 +151,9 @@ public sealed unsafe class TokenStore : IDisposable
 
     private ReadOnlySpan<DocumentRecord> Records => new(_data + _footer.DocumentsAt, _footer.DocumentCount);
 
-    private ReadOnlySpan<LearntSpan> Spans => new(_data + _footer.SpansAt, _footer.SpanCount);
+    private ReadOnlySpan<LearnedSpan> Spans => new(_data + _footer.SpansAt, _footer.SpanCount);
 
-    private static int FindFirstSpanEndingAfter(ReadOnlySpan<LearntSpan> spans, long token)
+    private static int FindFirstSpanEndingAfter(ReadOnlySpan<LearnedSpan> spans, long token)
     {
         int low = 0,
             high = spans.Length;
@@ -201,11 +200,11 @@ public sealed unsafe class TokenStore : IDisposable
 }
 
 /// <summary>
-/// A document as it lies in a token file; its origin is a text of the footer with a number behind it, or none where that is negative.
+/// A document in a token file. Its origin is a text of the footer, followed by a number unless the number is negative.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal readonly record struct DocumentRecord(long Start, long Length, int Origin, int Number);
 
-/// <summary>Tokens [Start, End) are to be learnt.</summary>
+/// <summary>Tokens [Start, End) are to be learned.</summary>
 [StructLayout(LayoutKind.Sequential)]
-internal readonly record struct LearntSpan(long Start, long End);
+internal readonly record struct LearnedSpan(long Start, long End);

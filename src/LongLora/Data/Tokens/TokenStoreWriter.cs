@@ -6,8 +6,8 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// Writes a token file while its documents are read. In memory are a block of tokens, 24 bytes a document and 16 bytes a stretch that is
-/// to be learnt; all else goes to the file at once.
+/// Writes a token file while its documents are read. Memory holds one block of tokens, 24 bytes per document and 16 bytes per span that is
+/// to be learned; everything else is written to the file at once.
 /// </summary>
 internal sealed class TokenStoreWriter : IDisposable
 {
@@ -18,7 +18,7 @@ internal sealed class TokenStoreWriter : IDisposable
     private readonly long _maxTokens;
     private readonly int[] _block = new int[BlockTokens];
     private readonly List<DocumentRecord> _documents = [];
-    private readonly List<LearntSpan> _spans = [];
+    private readonly List<LearnedSpan> _spans = [];
     private readonly List<StoredCorpus> _corpora = [];
     private readonly List<string> _origins = [];
     private readonly Dictionary<string, int> _originIds = new(StringComparer.Ordinal);
@@ -33,9 +33,9 @@ internal sealed class TokenStoreWriter : IDisposable
         _hasSeparator;
     private string _origin = "";
 
-    /// <param name="folder">Where the file is made.</param>
+    /// <param name="folder">Where to create the file.</param>
     /// <param name="separator">Written between documents; null for none.</param>
-    /// <param name="maxTokens">Stops there; null for no limit.</param>
+    /// <param name="maxTokens">The most tokens to write; null for no limit.</param>
     public TokenStoreWriter(string folder, int? separator, long? maxTokens)
     {
         (_folder, _separator, _maxTokens) = (folder, separator, maxTokens ?? long.MaxValue);
@@ -66,12 +66,12 @@ internal sealed class TokenStoreWriter : IDisposable
             _corpora.Add(new StoredCorpus(firstDocument, _documents.Count - firstDocument, start, Position - start));
     }
 
-    /// <summary>Ends the file and opens it for reading.</summary>
-    /// <param name="cache">Where it is to stay; null to let it go with the store.</param>
+    /// <summary>Completes the file and opens it for reading.</summary>
+    /// <param name="cache">Where to keep it; null to delete it together with the store.</param>
     public TokenStore Finish(TokenCache? cache)
     {
         if (Position == 0)
-            throw new DataException("The data holds no text at all: every file is empty.");
+            throw new DataException("The data contains no text: every file is empty.");
         var store = default(TokenStore);
         Guard(() =>
         {
@@ -107,7 +107,7 @@ internal sealed class TokenStoreWriter : IDisposable
             {
                 file.Flush();
                 store = new TokenStore(file);
-                _file = null; // it is the store's now
+                _file = null; // it belongs to the store now
             }
         });
         return store!;
@@ -117,14 +117,16 @@ internal sealed class TokenStoreWriter : IDisposable
     {
         Close();
         if (_separator is { } id && _hasSeparator && !example.IsJoined)
-            AppendToken(id, learnt: true);
+            AppendToken(id, learned: true);
         (_open, _hasSeparator, _documentStart, _origin) = (true, true, Position, example.Origin);
     }
 
     private void Append(TrainingExample example)
     {
         if (example.Labels is not null && example.Labels.Count != example.Ids.Count)
-            throw new ShapeException($"{example.Origin}: {example.Ids.Count} ids need as many labels; seen {example.Labels.Count}.");
+            throw new ShapeException(
+                $"{example.Origin}: {example.Ids.Count} ids need as many labels, but there are " + $"{example.Labels.Count}."
+            );
         _hasLabels |= example.Labels is not null;
         var count = (int)Math.Min(example.Ids.Count, _maxTokens - Position);
         for (var i = 0; i < count; i++)
@@ -140,16 +142,16 @@ internal sealed class TokenStoreWriter : IDisposable
         }
     }
 
-    private void AppendToken(int id, bool learnt)
+    private void AppendToken(int id, bool learned)
     {
-        if (learnt)
+        if (learned)
             ExtendSpans();
         _block[_filled++] = id;
         if (_filled == BlockTokens)
             Guard(Flush);
     }
 
-    // Extends the last stretch, or begins one.
+    // Extends the last span, or starts a new one.
     private void ExtendSpans()
     {
         var at = Position;
@@ -157,7 +159,7 @@ internal sealed class TokenStoreWriter : IDisposable
         if (_spans.Count > 0 && last.End == at)
             _spans[^1] = last with { End = at + 1 };
         else
-            _spans.Add(new LearntSpan(at, at + 1));
+            _spans.Add(new LearnedSpan(at, at + 1));
     }
 
     private void Close()
@@ -170,7 +172,7 @@ internal sealed class TokenStoreWriter : IDisposable
         _open = false;
     }
 
-    // "data.jsonl:17" is kept as a name that many documents share, and a number.
+    // "data.jsonl:17" is stored as a name that many documents share, and a number.
     private (int Id, int Number) FindOrigin(string text)
     {
         var colon = text.LastIndexOf(':');
@@ -204,7 +206,7 @@ internal sealed class TokenStoreWriter : IDisposable
         _filled = 0;
     }
 
-    // The first id of a large vocabulary: what is there already is written anew in 4 bytes.
+    // The first id above 65,535: everything written so far is rewritten with 4 bytes per token.
     private void Widen()
     {
         var narrow = _file!;
@@ -242,7 +244,7 @@ internal sealed class TokenStoreWriter : IDisposable
             file.WriteByte(0);
     }
 
-    // Removed when closed, and on Unix already nameless while it is open.
+    // Deleted when closed. On Unix it has no name even while it is open.
     private FileStream CreateTemporaryFile() => ScratchFile.Create(_folder, "tokens", 1 << 20);
 
     private void Guard(Action action)
@@ -254,8 +256,8 @@ internal sealed class TokenStoreWriter : IDisposable
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new DataException(
-                $"The tokens cannot be written to '{_folder}', which needs 2 to 4 bytes a token: {e.Message} "
-                    + "Make room there, or set TMPDIR to a folder with room.",
+                $"Cannot write the tokens to '{_folder}', which needs 2 to 4 bytes per token: {e.Message} "
+                    + "Free some space there, or set TMPDIR to a folder with enough space.",
                 e
             );
         }
@@ -271,7 +273,7 @@ internal sealed class TokenStoreWriter : IDisposable
         }
         catch (IOException)
         {
-            // What could not be written before cannot be now: the reason has been told.
+            // What could not be written before cannot be written now. The reason has already been reported.
         }
     }
 }

@@ -31,7 +31,7 @@ public sealed class LinesTask : RetrievalTask
         while (names.Count < size)
         {
             // Past the pairs of two words a number tells them apart.
-            var name = $"{random.Choice(EvaluationWords.Adjectives)}-{random.Choice(EvaluationWords.Nouns)}";
+            var name = $"{random.Choose(EvaluationWords.Adjectives)}-{random.Choose(EvaluationWords.Nouns)}";
             names.Add(names.Contains(name) ? $"{name}-{names.Count}" : name);
         }
         var lines = names.Select(name => (Name: name, Value: random.Between(1, 50000))).ToList();
@@ -52,5 +52,5 @@ public sealed class LinesTask : RetrievalTask
 
     /// <inheritdoc/>
     public override bool IsRight(RetrievalCase question, string generated) =>
-        (AsPublished ? LastNumber(generated) : FirstNumber(generated)) == FirstNumber(question.Answer);
+        (AsPublished ? FindLastNumber(generated) : FindFirstNumber(generated)) == FindFirstNumber(question.Answer);
 }

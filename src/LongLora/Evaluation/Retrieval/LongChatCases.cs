@@ -52,10 +52,10 @@ public static partial class LongChatCases
                 return null;
             return task is LinesTask
                 ? json.RootElement.TryGetProperty("expected_number", out var value)
-                    ? Line(prompt, value.GetInt32())
+                    ? ParseLine(prompt, value.GetInt32())
                     : null
                 : json.RootElement.TryGetProperty("topics", out var list) && list.GetArrayLength() > 0
-                    ? Topic(prompt, [.. list.EnumerateArray().Select(t => t.GetString() ?? "")])
+                    ? ParseTopic(prompt, [.. list.EnumerateArray().Select(t => t.GetString() ?? "")])
                     : null;
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
@@ -64,7 +64,7 @@ public static partial class LongChatCases
         }
     }
 
-    private static RetrievalCase Line(string prompt, int value)
+    private static RetrievalCase ParseLine(string prompt, int value)
     {
         var values = Register().Matches(prompt);
         var place = values
@@ -78,7 +78,7 @@ public static partial class LongChatCases
         return new(prompt, $"{value}", (double)place / Math.Max(1, values.Count - 1), candidates);
     }
 
-    private static RetrievalCase Topic(string prompt, string[] topics) =>
+    private static RetrievalCase ParseTopic(string prompt, string[] topics) =>
         new(prompt, topics[0], 0, [.. topics.Distinct().Take(CandidateCount)]);
 
     [GeneratedRegex(@"REGISTER_CONTENT is <(\d+)>")]

@@ -49,5 +49,5 @@ public sealed class PasskeyTask : RetrievalTask
     }
 
     /// <inheritdoc/>
-    public override bool IsRight(RetrievalCase question, string generated) => FirstNumber(generated) == question.Answer.Trim();
+    public override bool IsRight(RetrievalCase question, string generated) => FindFirstNumber(generated) == question.Answer.Trim();
 }

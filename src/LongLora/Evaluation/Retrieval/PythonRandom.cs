@@ -24,12 +24,12 @@ public sealed class PythonRandom
         {
             _state[i] = unchecked((_state[i] ^ ((_state[i - 1] ^ (_state[i - 1] >> 30)) * 1664525u)) + key[j] + (uint)j);
             j = (j + 1) % key.Length;
-            i = Following(i);
+            i = FindFollowing(i);
         }
         for (var k = Size - 1; k > 0; k--)
         {
             _state[i] = unchecked((_state[i] ^ ((_state[i - 1] ^ (_state[i - 1] >> 30)) * 1566083941u)) - (uint)i);
-            i = Following(i);
+            i = FindFollowing(i);
         }
         _state[0] = 0x80000000;
     }
@@ -48,7 +48,7 @@ public sealed class PythonRandom
     }
 
     /// <summary>An element of a list, <c>random.choice</c>.</summary>
-    public T Choice<T>(IReadOnlyList<T> items) => items[Below(items.Count)];
+    public T Choose<T>(IReadOnlyList<T> items) => items[Below(items.Count)];
 
     /// <summary>Puts a list in random order, <c>random.shuffle</c>.</summary>
     public void Shuffle<T>(IList<T> items)
@@ -83,7 +83,7 @@ public sealed class PythonRandom
     }
 
     // The index after i; behind the last one the first is the last.
-    private int Following(int i)
+    private int FindFollowing(int i)
     {
         if (++i < Size)
             return i;

@@ -44,7 +44,7 @@ public static class RetrievalEvaluation
             model,
             tokenizer,
             task,
-            Questions(task, tokenizer, length, trials, seed, cancellation),
+            MakeQuestions(task, tokenizer, length, trials, seed, cancellation),
             length,
             scoring,
             progress,
@@ -53,7 +53,7 @@ public static class RetrievalEvaluation
     }
 
     /// <summary>Questions of one length, with their seeds: the same for every model with this tokenizer.</summary>
-    internal static IReadOnlyList<(int Seed, RetrievalCase Question)> Questions(
+    internal static IReadOnlyList<(int Seed, RetrievalCase Question)> MakeQuestions(
         RetrievalTask task,
         ITokenizer tokenizer,
         int length,
@@ -131,7 +131,7 @@ public static class RetrievalEvaluation
                             cancellation
                         )[0]
                         .Text
-                    : Likeliest(model, tokenizer, question, ids, positions, length + 1, cancellation);
+                    : FindLikeliest(model, tokenizer, question, ids, positions, length + 1, cancellation);
             var score =
                 scoring == RetrievalScoring.Generate ? task.Score(question, answered)
                 : answered == question.Answer ? 1
@@ -146,18 +146,18 @@ public static class RetrievalEvaluation
     /// <summary>The longest document whose prompt and answer fit into a length.</summary>
     internal static RetrievalCase Fit(RetrievalTask task, ITokenizer tokenizer, int seed, int length)
     {
-        int Tokens(int size)
+        int CountTokens(int size)
         {
             var made = task.Make(seed, size);
             var answer = Math.Max(task.ReservesAnswer ? task.AnswerTokens : 0, tokenizer.Encode(made.Answer).Count + 1);
             return tokenizer.Encode(made.Prompt, addSpecial: true).Count + answer;
         }
 
-        bool Fits(int size) => Tokens(size) <= length;
+        bool Fits(int size) => CountTokens(size) <= length;
 
         if (!Fits(task.SmallestSize))
             throw new ConfigurationException(
-                $"A length of {length} tokens is too short for {task.Name}: its shortest question takes {Tokens(task.SmallestSize)} "
+                $"A length of {length} tokens is too short for {task.Name}: its shortest question takes {CountTokens(task.SmallestSize)} "
                     + $"with the answer."
             );
         // Tokens grow with the size, but not strictly: the search finds a size that fits beside one that does not.
@@ -177,7 +177,7 @@ public static class RetrievalEvaluation
     }
 
     // The prompt is read once; each candidate goes on from there.
-    private static string Likeliest(
+    private static string FindLikeliest(
         CausalLanguageModel model,
         ITokenizer tokenizer,
         RetrievalCase question,
@@ -189,7 +189,7 @@ public static class RetrievalEvaluation
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var candidates = question.Candidates.Select(c => (Text: c, Ids: Continuation(tokenizer, question.Prompt, ids, c))).ToList();
+        var candidates = question.Candidates.Select(c => (Text: c, Ids: EncodeContinuation(tokenizer, question.Prompt, ids, c))).ToList();
         using var cache = new KeyValueCache(model, Math.Max(capacity, ids.Count + candidates.Max(c => c.Ids.Length)));
         const int chunk = 1024;
         var prompt = ids.Select(id => (long)id).ToArray();
@@ -201,11 +201,11 @@ public static class RetrievalEvaluation
             var hidden = CachedPass.Read(model, prompt.AsSpan(start, Math.Min(chunk, prompt.Length - start)), cache, 0, positions);
             last = hidden.narrow(0, hidden.size(0) - 1, 1).clone().MoveToOuterDisposeScope(); // [1, D]
         }
-        return candidates.MinBy(c => Loss(model, cache, prompt.Length, last!, c.Ids, positions)).Text;
+        return candidates.MinBy(c => ComputeLoss(model, cache, prompt.Length, last!, c.Ids, positions)).Text;
     }
 
     // The summed loss of a candidate's tokens behind the prompt.
-    private static double Loss(
+    private static double ComputeLoss(
         CausalLanguageModel model,
         KeyValueCache cache,
         int promptLength,
@@ -225,7 +225,7 @@ public static class RetrievalEvaluation
     }
 
     // Tokens of a text behind the prompt, where no token of the tokenizer spans the two.
-    private static long[] Continuation(ITokenizer tokenizer, string prompt, IReadOnlyList<int> ids, string answer)
+    private static long[] EncodeContinuation(ITokenizer tokenizer, string prompt, IReadOnlyList<int> ids, string answer)
     {
         var both = tokenizer.Encode(prompt + answer, addSpecial: true);
         return both.Take(ids.Count).SequenceEqual(ids)

@@ -29,12 +29,12 @@ public abstract class RetrievalTask
     /// <summary>Whether documents leave room for <see cref="AnswerTokens"/>; otherwise for the right answer alone. Default false.</summary>
     public virtual bool ReservesAnswer => false;
 
-    private protected static string? LastNumber(string text) =>
+    private protected static string? FindLastNumber(string text) =>
         string.Concat(text.Reverse().SkipWhile(c => !char.IsAsciiDigit(c)).TakeWhile(char.IsAsciiDigit).Reverse()) is { Length: > 0 } digits
             ? digits
             : null;
 
     // The first whole number of a text, or null.
-    private protected static string? FirstNumber(string text) =>
+    private protected static string? FindFirstNumber(string text) =>
         string.Concat(text.SkipWhile(c => !char.IsAsciiDigit(c)).TakeWhile(char.IsAsciiDigit)) is { Length: > 0 } digits ? digits : null;
 }

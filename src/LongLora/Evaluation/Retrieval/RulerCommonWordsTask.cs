@@ -25,13 +25,13 @@ public sealed class RulerCommonWordsTask : RulerTask
     {
         var random = new PythonRandom(seed);
         var isShort = size < ShortSize;
-        var (example, exampleWords) = Question(random, isShort ? 10 : 30, isShort ? 3 : 10, isShort ? 1 : 3);
-        var (question, words) = Question(random, size, isShort ? 6 : 30, isShort ? 1 : 3);
-        var answer = Numbered(words);
-        return new($"{example} {Numbered(exampleWords)}\n{question}", $" {answer}", 0.5, []) { References = words };
+        var (example, exampleWords) = WriteQuestion(random, isShort ? 10 : 30, isShort ? 3 : 10, isShort ? 1 : 3);
+        var (question, words) = WriteQuestion(random, size, isShort ? 6 : 30, isShort ? 1 : 3);
+        var answer = NumberWords(words);
+        return new($"{example} {NumberWords(exampleWords)}\n{question}", $" {answer}", 0.5, []) { References = words };
     }
 
-    private static (string Prompt, List<string> Words) Question(PythonRandom random, int others, int often, int seldom)
+    private static (string Prompt, List<string> Words) WriteQuestion(PythonRandom random, int others, int often, int seldom)
     {
         var words = RulerWords.Draw(random, Wanted + others);
         var list = words.SelectMany((word, i) => Enumerable.Repeat(word, i < Wanted ? often : seldom)).ToList();
@@ -39,10 +39,10 @@ public sealed class RulerCommonWordsTask : RulerTask
         var prompt =
             "Below is a numbered list of words. In these words, some appear more often than others. Memorize the ones that appear most "
             + "often.\n"
-            + $"{Numbered(list)}\nQuestion: What are the 10 most common words in the above list? Answer: The top 10 words that appear "
+            + $"{NumberWords(list)}\nQuestion: What are the 10 most common words in the above list? Answer: The top 10 words that appear "
             + $"most often in the list are:";
         return (prompt, words[..Wanted]);
     }
 
-    private static string Numbered(List<string> words) => string.Join(' ', words.Select((word, i) => $"{i + 1}. {word}"));
+    private static string NumberWords(List<string> words) => string.Join(' ', words.Select((word, i) => $"{i + 1}. {word}"));
 }

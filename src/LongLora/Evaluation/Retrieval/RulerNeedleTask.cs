@@ -54,7 +54,7 @@ public sealed partial class RulerNeedleTask(string name) : RulerTask
     public bool HasUuidValues { get; init; }
 
     /// <summary>The sentences of a text, white space made plain.</summary>
-    public static IReadOnlyList<string> Sentences(string text) =>
+    public static IReadOnlyList<string> SplitSentences(string text) =>
         [.. SentenceEnd().Split(WhiteSpace().Replace(text, " ").Trim()).Where(s => s.Length > 0)];
 
     /// <inheritdoc/>
@@ -64,21 +64,21 @@ public sealed partial class RulerNeedleTask(string name) : RulerTask
         var keys = new List<string>();
         while (keys.Count < Keys)
         {
-            var key = Key(random);
+            var key = DrawKey(random);
             if (!keys.Contains(key))
                 keys.Add(key);
         }
-        var values = keys.ConvertAll(_ => Enumerable.Range(0, Values).Select(_ => Value(random)).ToList());
-        var needles = keys.SelectMany((key, i) => values[i].Select(value => Needle(key, value))).ToList();
+        var values = keys.ConvertAll(_ => Enumerable.Range(0, Values).Select(_ => DrawValue(random)).ToList());
+        var needles = keys.SelectMany((key, i) => values[i].Select(value => WriteNeedle(key, value))).ToList();
         var first = needles[0];
         random.Shuffle(needles);
         var (text, depth) = Hide(random, needles, first, keys, size);
         var answers = values.Take(Queries).SelectMany(v => v).ToList();
         return new(
-            Prompt(keys.Take(Queries).ToList(), text, answers.Count == 1),
+            WritePrompt(keys.Take(Queries).ToList(), text, answers.Count == 1),
             $" {string.Join(", ", answers)}",
             depth,
-            Candidates(random, answers)
+            DrawCandidates(random, answers)
         )
         {
             References = answers,
@@ -87,13 +87,13 @@ public sealed partial class RulerNeedleTask(string name) : RulerTask
 
     private string Kind => HasUuidValues ? "uuids" : "numbers";
 
-    private string Key(PythonRandom random) => HasUuidKeys ? RulerWords.Uuid(random) : RulerWords.Key(random);
+    private string DrawKey(PythonRandom random) => HasUuidKeys ? RulerWords.DrawUuid(random) : RulerWords.DrawKey(random);
 
-    private string Value(PythonRandom random) => HasUuidValues ? RulerWords.Uuid(random) : RulerWords.Number(random);
+    private string DrawValue(PythonRandom random) => HasUuidValues ? RulerWords.DrawUuid(random) : RulerWords.DrawNumber(random);
 
-    private string Needle(string key, string value) => $"One of the special magic {Kind} for {key} is: {value}.";
+    private string WriteNeedle(string key, string value) => $"One of the special magic {Kind} for {key} is: {value}.";
 
-    private string Prompt(List<string> keys, string text, bool isOne)
+    private string WritePrompt(List<string> keys, string text, bool isOne)
     {
         var asked = keys.Count == 1 ? keys[0] : $"{string.Join(", ", keys[..^1])}, and {keys[^1]}";
         return isOne
@@ -112,8 +112,8 @@ public sealed partial class RulerNeedleTask(string name) : RulerTask
         List<string> lines = Haystack switch
         {
             RulerHaystack.Noise => [.. Enumerable.Repeat(RulerHaystackText.NoiseLine, size)],
-            RulerHaystack.Needles => [.. Enumerable.Range(0, size).Select(_ => Needle(Other(random, keys), Value(random)))],
-            _ => Essay(random, size),
+            RulerHaystack.Needles => [.. Enumerable.Range(0, size).Select(_ => WriteNeedle(DrawOther(random, keys), DrawValue(random)))],
+            _ => WriteEssay(random, size),
         };
         if (Haystack == RulerHaystack.Essay)
         {
@@ -133,25 +133,25 @@ public sealed partial class RulerNeedleTask(string name) : RulerTask
         );
     }
 
-    private string Other(PythonRandom random, List<string> keys)
+    private string DrawOther(PythonRandom random, List<string> keys)
     {
         string key;
-        do key = Key(random);
+        do key = DrawKey(random);
         while (keys.Contains(key));
         return key;
     }
 
-    private List<string> Essay(PythonRandom random, int size)
+    private List<string> WriteEssay(PythonRandom random, int size)
     {
         if (Book is null)
-            return [.. Enumerable.Range(0, size).Select(_ => RulerHaystackText.Sentence(random))];
+            return [.. Enumerable.Range(0, size).Select(_ => RulerHaystackText.WriteSentence(random))];
         var start = random.Below(Book.Count);
         return [.. Enumerable.Range(0, size).Select(i => Book[(start + i) % Book.Count])];
     }
 
     // For models that cannot answer in words: nine others, drawn alike. With several answers there is no likeliest one.
-    private List<string> Candidates(PythonRandom random, List<string> answers) =>
-        answers.Count > 1 ? [] : [$" {answers[0]}", .. Enumerable.Range(1, CandidateCount - 1).Select(_ => $" {Value(random)}")];
+    private List<string> DrawCandidates(PythonRandom random, List<string> answers) =>
+        answers.Count > 1 ? [] : [$" {answers[0]}", .. Enumerable.Range(1, CandidateCount - 1).Select(_ => $" {DrawValue(random)}")];
 
     [GeneratedRegex(@"(?<=[.!?][""'”’)]?) (?=[""'“‘(]?[A-Z])")]
     private static partial Regex SentenceEnd();
@@ -166,21 +166,21 @@ internal static class RulerHaystackText
     internal const string NoiseLine = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 
     // Plain prose without numbers: nothing in it looks like a needle.
-    internal static string Sentence(PythonRandom random)
+    internal static string WriteSentence(PythonRandom random)
     {
-        string A() => random.Choice(EvaluationWords.Adjectives);
-        string N() => random.Choice(EvaluationWords.Nouns);
+        string A() => random.Choose(EvaluationWords.Adjectives);
+        string N() => random.Choose(EvaluationWords.Nouns);
         return random.Below(8) switch
         {
             0 => $"The {A()} {N()} stood beside the {N()} for as long as anybody in the {N()} could remember.",
             1 => $"Nobody knew why the {N()} was so {A()}, but the {A()} {N()} seemed to have something to do with it.",
-            2 => $"In the evening they carried the {N()} past the {A()} {N()} and spoke of the {random.Choice(EvaluationWords.Aspects)} "
-                + $"of {random.Choice(EvaluationWords.Subjects)}.",
+            2 => $"In the evening they carried the {N()} past the {A()} {N()} and spoke of the {random.Choose(EvaluationWords.Aspects)} "
+                + $"of {random.Choose(EvaluationWords.Subjects)}.",
             3 => $"A {A()} {N()} is worth more than a {A()} one, as every {N()} maker will tell you.",
-            4 => random.Choice(EvaluationWords.Answers),
+            4 => random.Choose(EvaluationWords.Answers),
             5 => $"She looked at the {A()} {N()} and thought of the {N()} that her father had brought from the {A()} {N()}.",
             6 => $"When the {N()} is {A()}, the {N()} is {A()} too, and there is little that one can do about either.",
-            _ => $"He had read about the {random.Choice(EvaluationWords.Aspects)} of {random.Choice(EvaluationWords.Subjects)}, and "
+            _ => $"He had read about the {random.Choose(EvaluationWords.Aspects)} of {random.Choose(EvaluationWords.Subjects)}, and "
                 + $"found it {A()} and rather {A()}.",
         };
     }

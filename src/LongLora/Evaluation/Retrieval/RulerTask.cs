@@ -11,7 +11,7 @@ public abstract class RulerTask : RetrievalTask
 {
     /// <summary>All tasks in RULER's order.</summary>
     /// <param name="book">Sentences of the text that hides the needles of the essay tasks; null for sentences made here.</param>
-    public static IReadOnlyList<RulerTask> All(IReadOnlyList<string>? book = null) =>
+    public static IReadOnlyList<RulerTask> CreateAll(IReadOnlyList<string>? book = null) =>
         [
             new RulerNeedleTask("niah_single_1") { Haystack = RulerHaystack.Noise },
             new RulerNeedleTask("niah_single_2") { Book = book },
@@ -70,7 +70,7 @@ internal static class RulerWords
         var used = words.ToHashSet();
         while (words.Count < count)
         {
-            var word = random.Choice(EvaluationWords.Adjectives) + random.Choice(EvaluationWords.Nouns);
+            var word = random.Choose(EvaluationWords.Adjectives) + random.Choose(EvaluationWords.Nouns);
             word = used.Contains(word) ? $"{word}{words.Count}" : word;
             used.Add(word);
             words.Add(word);
@@ -78,13 +78,13 @@ internal static class RulerWords
         return words;
     }
 
-    internal static string Key(PythonRandom random) =>
-        $"{random.Choice(EvaluationWords.Adjectives)}-{random.Choice(EvaluationWords.Nouns)}";
+    internal static string DrawKey(PythonRandom random) =>
+        $"{random.Choose(EvaluationWords.Adjectives)}-{random.Choose(EvaluationWords.Nouns)}";
 
-    internal static string Number(PythonRandom random) => $"{random.Between(1_000_000, 9_999_999)}";
+    internal static string DrawNumber(PythonRandom random) => $"{random.Between(1_000_000, 9_999_999)}";
 
     // Version 4: the 13th digit is 4, the 17th one of 8, 9, a, b.
-    internal static string Uuid(PythonRandom random)
+    internal static string DrawUuid(PythonRandom random)
     {
         var text = new StringBuilder();
         for (var i = 0; i < 32; i++)

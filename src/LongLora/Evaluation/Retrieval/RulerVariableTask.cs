@@ -24,12 +24,17 @@ public sealed class RulerVariableTask : RulerTask
     public override RetrievalCase Make(int seed, int size)
     {
         var random = new PythonRandom(seed);
-        var (example, exampleNames, _) = Question(random, ExampleNoise, 3, "12345");
-        var (question, names, depth) = Question(random, size, 5, $"{random.Between(10000, 99999)}");
+        var (example, exampleNames, _) = WriteQuestion(random, ExampleNoise, 3, "12345");
+        var (question, names, depth) = WriteQuestion(random, size, 5, $"{random.Between(10000, 99999)}");
         return new($"{example}{string.Join(' ', exampleNames)}\n\n{question}", string.Join(' ', names), depth, []) { References = names };
     }
 
-    private static (string Prompt, List<string> Names, double Depth) Question(PythonRandom random, int noise, int letters, string value)
+    private static (string Prompt, List<string> Names, double Depth) WriteQuestion(
+        PythonRandom random,
+        int noise,
+        int letters,
+        string value
+    )
     {
         var names = new List<string>();
         while (names.Count <= Hops)

@@ -28,7 +28,7 @@ public sealed class TopicsTask : RetrievalTask
         var topics = new List<string>();
         while (topics.Count < Math.Max(size, CandidateCount))
         {
-            var topic = $"the {random.Choice(EvaluationWords.Aspects)} of {random.Choice(EvaluationWords.Subjects)}";
+            var topic = $"the {random.Choose(EvaluationWords.Aspects)} of {random.Choose(EvaluationWords.Subjects)}";
             if (!topics.Contains(topic))
                 topics.Add(topic);
         }
@@ -37,7 +37,7 @@ public sealed class TopicsTask : RetrievalTask
             + $"the beginning of each topic, the USER will say "
             + "'I would like to discuss the topic of <TOPIC>'. Memorize each <TOPIC>. At the end of the record, I will ask you to "
             + "retrieve the first topic. Now the record start. "
-            + string.Concat(topics.Take(size).Select(topic => Conversation(topic, random)))
+            + string.Concat(topics.Take(size).Select(topic => WriteConversation(topic, random)))
             + "Now the record ends. What is the first topic we discussed? Only give me the topic name. Do not summarize yourself.\n "
             + "ASSISTANT: The first topic we discussed is";
         return new(prompt, $" {topics[0]}", 0, [.. topics.Take(CandidateCount).Select(t => $" {t}")]);
@@ -46,24 +46,24 @@ public sealed class TopicsTask : RetrievalTask
     /// <inheritdoc/>
     public override bool IsRight(RetrievalCase question, string generated)
     {
-        static string Plain(string text) =>
+        static string Simplify(string text) =>
             string.Join(
                 ' ',
                 text.ToLowerInvariant()
                     .Split(Array.FindAll([.. text.Distinct()], c => !char.IsLetter(c)), StringSplitOptions.RemoveEmptyEntries)
             );
-        return Plain(generated).Contains(Plain(question.Answer), StringComparison.Ordinal);
+        return Simplify(generated).Contains(Simplify(question.Answer), StringComparison.Ordinal);
     }
 
-    private static string Conversation(string topic, PythonRandom random)
+    private static string WriteConversation(string topic, PythonRandom random)
     {
         var text =
             $"USER: I would like to discuss the topic of {topic}. \n ASSISTANT: Sure, I'd be happy to talk about that with you! What "
             + $"specifically would you like to know? \n ";
         for (var turn = 0; turn < TurnsInTopic; turn++)
             text +=
-                $"USER: {random.Choice(EvaluationWords.Questions)} \n ASSISTANT: {random.Choice(EvaluationWords.Answers)} "
-                + $"{random.Choice(EvaluationWords.Answers)} \n ";
+                $"USER: {random.Choose(EvaluationWords.Questions)} \n ASSISTANT: {random.Choose(EvaluationWords.Answers)} "
+                + $"{random.Choose(EvaluationWords.Answers)} \n ";
         return text + $"USER: Great, this is the end of our discussion on {topic}. Let's talk about the next topic. ";
     }
 }

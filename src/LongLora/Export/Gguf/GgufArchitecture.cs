@@ -1,4 +1,4 @@
-using System.Text.RegularExpressions;
+using LongLora.Checkpoints;
 using LongLora.Configs;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -6,72 +6,29 @@ using static TorchSharp.torch;
 
 namespace LongLora.Export;
 
-// O outputs, I inputs, H heads, K head size
-
 /// <summary>
-/// How one model family is written down in GGUF: the name of its architecture, its metadata, the names and the layout of its tensors.
+/// How one model is written down in GGUF: its metadata, and its tensors by name and in the order of rows that engines want.
 /// </summary>
-/// <remarks>
-/// Names and keys as ggml's GGUF documentation and gguf-py's constants list them. Two layouts differ from Hugging Face's: the llama
-/// architecture turns neighbouring numbers of a head, where Hugging Face turns the first half with the second, so rows of q and k change
-/// places; and gptneox has all q before all k before all v, where Hugging Face has them head by head.
-/// </remarks>
-internal sealed partial class GgufArchitecture
+/// <remarks>Keys as ggml's GGUF documentation and gguf-py's constants list them.</remarks>
+internal sealed class GgufArchitecture
 {
-    private static readonly Dictionary<string, string> s_outer = new(StringComparer.Ordinal)
-    {
-        ["model.embed_tokens"] = "token_embd",
-        ["model.norm"] = "output_norm",
-        ["lm_head"] = "output",
-        ["gpt_neox.embed_in"] = "token_embd",
-        ["gpt_neox.final_layer_norm"] = "output_norm",
-        ["embed_out"] = "output",
-    };
-
-    private static readonly Dictionary<string, string> s_inner = new(StringComparer.Ordinal)
-    {
-        ["input_layernorm"] = "attn_norm",
-        ["post_attention_layernorm"] = "ffn_norm",
-        ["self_attn.q_proj"] = "attn_q",
-        ["self_attn.k_proj"] = "attn_k",
-        ["self_attn.v_proj"] = "attn_v",
-        ["self_attn.o_proj"] = "attn_output",
-        ["self_attn.qkv_proj"] = "attn_qkv",
-        ["self_attn.q_norm"] = "attn_q_norm",
-        ["self_attn.k_norm"] = "attn_k_norm",
-        ["mlp.gate_proj"] = "ffn_gate",
-        ["mlp.up_proj"] = "ffn_up",
-        ["mlp.gate_up_proj"] = "ffn_up",
-        ["mlp.down_proj"] = "ffn_down",
-        ["attention.query_key_value"] = "attn_qkv",
-        ["attention.dense"] = "attn_output",
-        ["mlp.dense_h_to_4h"] = "ffn_up",
-        ["mlp.dense_4h_to_h"] = "ffn_down",
-    };
-
     private readonly ModelConfig _config;
+    private readonly GgufLayout _layout;
 
-    private GgufArchitecture(ModelConfig config, string name) => (_config, Name) = (config, name);
+    private GgufArchitecture(ModelConfig config, GgufLayout layout) => (_config, _layout) = (config, layout);
 
     /// <summary><c>general.architecture</c>.</summary>
-    public string Name { get; }
+    public string Name => _layout.Architecture;
 
     /// <summary>The architecture of a model.</summary>
     /// <exception cref="ConfigurationException">GGUF has none for the family, or none for its positions.</exception>
     public static GgufArchitecture Of(ModelConfig config) =>
         new(
             config,
-            config.ModelType switch
-            {
-                "llama" or "mistral" => "llama",
-                "qwen2" => "qwen2",
-                "qwen3" => "qwen3",
-                "phi3" => "phi3",
-                "gpt_neox" => "gptneox",
-                _ => throw new ConfigurationException(
-                    $"Models of type '{config.ModelType}' cannot be written as GGUF; llama, mistral, qwen2, qwen3, phi3 and gpt_neox can."
-                ),
-            }
+            GgufLayout.OfFamily(config.ModelType)
+                ?? throw new ConfigurationException(
+                    $"Models of type '{config.ModelType}' cannot be written as GGUF; {string.Join(", ", GgufLayout.Families)} can."
+                )
         );
 
     /// <summary>
@@ -85,32 +42,19 @@ internal sealed partial class GgufArchitecture
         );
 
     /// <summary>The name of a tensor, such as <c>blk.0.attn_q.weight</c> for <c>model.layers.0.self_attn.q_proj.weight</c>.</summary>
-    public static string TensorName(string name)
-    {
-        var dot = name.LastIndexOf('.');
-        var (module, kind) = (name[..dot], name[dot..]);
-        if (s_outer.TryGetValue(module, out var outer))
-            return outer + kind;
-        var match = LayerName().Match(module);
-        return match.Success && s_inner.TryGetValue(match.Groups[2].Value, out var inner)
-            ? $"blk.{match.Groups[1].Value}.{inner}{kind}"
-            : throw new InvalidOperationException($"'{name}' has no name in GGUF.");
-    }
+    public string TensorName(string name) => _layout.ToFile(name);
 
     /// <summary>
     /// The rows of a tensor, a matrix or a bias of outputs, in the architecture's order; the tensor itself where that is Hugging Face's.
     /// </summary>
     public Tensor Arranged(string name, Tensor value)
     {
-        var module = name[..name.LastIndexOf('.')];
-        long size = _config.HeadSize;
-        if (Name == "llama" && module.EndsWith(".q_proj", StringComparison.Ordinal))
-            return Interleaved(value, _config.HeadCount);
-        if (Name == "llama" && module.EndsWith(".k_proj", StringComparison.Ordinal))
-            return Interleaved(value, _config.KeyValueHeadCount);
-        return Name == "gptneox" && module.EndsWith(".query_key_value", StringComparison.Ordinal)
-            ? Rows(value, [_config.HeadCount, 3, size]) // [H 3 K, ..] -> [3 H K, ..]
-            : value;
+        if (_layout.RowsInFile(name, _config) is not { } rows)
+            return value;
+        var from = new long[rows.Length];
+        for (var row = 0; row < rows.Length; row++)
+            from[rows[row]] = row;
+        return value.index_select(0, tensor(from, device: value.device));
     }
 
     /// <summary>The metadata under the architecture's own name.</summary>
@@ -204,13 +148,4 @@ internal sealed partial class GgufArchitecture
                 );
         }
     }
-
-    // Rows [H 2 K/2, ..] of two halves -> [H K/2 2, ..] of neighbours.
-    private Tensor Interleaved(Tensor value, long heads) => Rows(value, [heads, 2, _config.HeadSize / 2], 1, 2);
-
-    private static Tensor Rows(Tensor value, long[] parts, int first = 0, int second = 1) =>
-        value.reshape([.. parts, .. value.shape.Skip(1)]).transpose(first, second).reshape(value.shape);
-
-    [GeneratedRegex(@"^(?:model|gpt_neox)\.layers\.(\d+)\.(.+)$")]
-    private static partial Regex LayerName();
 }

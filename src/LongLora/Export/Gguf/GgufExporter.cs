@@ -19,7 +19,8 @@ public static class GgufExporter
     /// <param name="model">The model, with or without adapters.</param>
     /// <param name="origin">The base's folder.</param>
     /// <param name="type">
-    /// Type of the matrices. Norms and biases are fp32; matrices whose rows are no multiple of 32 are fp16 where the others are Q8_0.
+    /// Type of most matrices. Norms and biases are fp32; matrices whose rows do not fill the type's blocks get the next type with blocks of
+    /// 32, or fp16.
     /// </param>
     /// <param name="tokenizerFolder">A folder with another tokenizer than the base's; null for the base's.</param>
     /// <param name="withTokenizer">
@@ -31,7 +32,7 @@ public static class GgufExporter
         string path,
         CausalLanguageModel model,
         CheckpointDirectory origin,
-        GgufType type,
+        GgufFileType type,
         string? tokenizerFolder = null,
         bool withTokenizer = true
     )
@@ -42,11 +43,12 @@ public static class GgufExporter
             ("general.architecture", architecture.Name),
             ("general.type", "model"),
             ("general.name", Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(origin.Path)))),
-            ("general.file_type", GgufFormat.FileType(type)),
+            ("general.file_type", (uint)type),
             ("general.quantization_version", QuantizationVersion),
             .. architecture.Keys(),
             .. withTokenizer ? GgufTokenizer.Keys(tokenizerFolder ?? origin.Path, model.Config.VocabularySize) : GgufTokenizer.None,
         ];
+        var mix = new GgufMix(type, model.Config.LayerCount, model.Config.TiedEmbeddings);
         List<GgufTensor> tensors =
         [
             .. architecture
@@ -54,7 +56,7 @@ public static class GgufExporter
                 .Select(f => new GgufTensor(new(f.Name, GgufType.F32, [f.Divisors.Length]), () => tensor(f.Divisors, ScalarType.Float32))),
             .. HuggingFaceExporter
                 .InFileOrder(HuggingFaceExporter.Tensors(model, origin), origin)
-                .Select(t => Tensor(architecture, t, type)),
+                .Select(t => Tensor(architecture, t, mix)),
         ];
         GgufWriter.Write(path, keys, tensors);
         return Checked(path);
@@ -66,7 +68,7 @@ public static class GgufExporter
     /// <param name="model">The model that they are attached to.</param>
     /// <param name="type">F32, F16 or Bf16.</param>
     /// <exception cref="ConfigurationException">The adapter has trained embeddings or norms, which engines ignore in adapters.</exception>
-    public static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufType type)
+    public static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufFileType type)
     {
         if (set.ModelWeights.Count > 0)
         {
@@ -77,14 +79,21 @@ public static class GgufExporter
             );
         }
         set.RequirePlainLora("A GGUF adapter");
-        if (type == GgufType.Q8)
-            throw new ConfigurationException("LoRA matrices are small, and their error counts twice: export them as f32, f16 or bf16.");
+        var matrixType = type switch
+        {
+            GgufFileType.F32 => GgufType.F32,
+            GgufFileType.F16 => GgufType.F16,
+            GgufFileType.Bf16 => GgufType.Bf16,
+            _ => throw new ConfigurationException(
+                "LoRA matrices are small, and their error counts twice: export them as f32, f16 or bf16."
+            ),
+        };
         var architecture = GgufArchitecture.Of(model.Config);
         List<(string, object)> keys =
         [
             ("general.architecture", architecture.Name),
             ("general.type", "adapter"),
-            ("general.file_type", GgufFormat.FileType(type)),
+            ("general.file_type", (uint)type),
             ("adapter.type", "lora"),
             ("adapter.lora.alpha", (float)set.Options.Alpha),
         ];
@@ -92,10 +101,10 @@ public static class GgufExporter
         foreach (var (name, adapter) in set.Adapters)
         {
             var weight = name + ".weight";
-            var engines = GgufArchitecture.TensorName(weight);
-            tensors.Add(Of(engines + ".lora_a", type, [adapter.PlainRank, adapter.A.Shape[1]], adapter.MakePlainA));
+            var engines = architecture.TensorName(weight);
+            tensors.Add(Of(engines + ".lora_a", matrixType, [adapter.PlainRank, adapter.A.Shape[1]], adapter.MakePlainA));
             tensors.Add(
-                Of(engines + ".lora_b", type, [adapter.B.Shape[0], adapter.PlainRank], () =>
+                Of(engines + ".lora_b", matrixType, [adapter.B.Shape[0], adapter.PlainRank], () =>
                     Arranged(architecture, weight, ScaledB(adapter, set.Options.Alpha))
                 )
             );
@@ -122,7 +131,7 @@ public static class GgufExporter
         foreach (var (name, info) in file.Tensors)
         {
             if (info.Shape.Count == 1 && info.Type != GgufType.F32)
-                problems.Add($"'{name}' is {info.Type}; norms and biases must be F32");
+                problems.Add($"'{name}' is {GgufFormat.Name(info.Type)}; norms and biases must be F32");
         }
         if (file.Get<string>("general.type") == "model")
         {
@@ -163,15 +172,10 @@ public static class GgufExporter
         return reader;
     }
 
-    private static GgufTensor Tensor(GgufArchitecture architecture, TensorToWrite tensor, GgufType type)
+    private static GgufTensor Tensor(GgufArchitecture architecture, TensorToWrite tensor, GgufMix mix)
     {
-        var fitting =
-            tensor.Shape.Count == 1 ? GgufType.F32
-            : type == GgufType.Q8 && tensor.Shape[^1] % GgufFormat.BlockSize != 0 ? GgufType.F16
-            : type;
-        return Of(GgufArchitecture.TensorName(tensor.Name), fitting, tensor.Shape, () =>
-            Arranged(architecture, tensor.Name, tensor.Value())
-        );
+        var name = architecture.TensorName(tensor.Name);
+        return Of(name, mix.TypeOf(name, tensor.Shape), tensor.Shape, () => Arranged(architecture, tensor.Name, tensor.Value()));
     }
 
     private static GgufTensor Of(string name, GgufType type, IReadOnlyList<long> shape, Func<Tensor> value) =>

@@ -10,16 +10,6 @@ namespace LongLora.Export;
 /// </summary>
 internal sealed class GgufTokenizer
 {
-    // The rules by their patterns; \p{N}{1,3} against \p{N} is the difference of Llama 3 and Qwen. A ByteLevel step of its own is GPT-2's.
-    private const string Contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|",
-        Rest = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-
-    private static readonly Dictionary<string, string> s_rules = new(StringComparer.Ordinal)
-    {
-        [Contractions + "\\p{N}{1,3}" + Rest] = "llama-bpe",
-        [Contractions + "\\p{N}" + Rest] = "qwen2",
-    };
-
     private readonly string _folder;
     private readonly int _size;
     private readonly string?[] _texts;
@@ -139,30 +129,35 @@ internal sealed class GgufTokenizer
     {
         var before = root.GetProperty("pre_tokenizer");
         var steps = before.TryGetProperty("pretokenizers", out var several) ? several.EnumerateArray().ToList() : [before];
-        var splits = steps.FindAll(s => s.GetProperty("type").GetString() == "Split");
-        var pattern =
-            splits is [var split] && split.GetProperty("pattern").TryGetProperty("Regex", out var regex) ? regex.GetString()! : null;
-        if (steps is [var only] && CutsWords(only))
-            return "gpt-2";
-        if (steps is [var first, var second] && IsDigitByDigit(first) && CutsWords(second))
-            return "smollm";
-        return pattern is not null && s_rules.TryGetValue(pattern, out var rule)
-            ? rule
-            : throw new CheckpointException(
-                $"{path}: engines have no name for the rule '{pattern ?? before.GetRawText()}' by which this tokenizer cuts words; "
-                    + $"known are those of GPT-2 (GPT-NeoX), Llama 3, Qwen 2 and SmolLM. --no-tokenizer leaves it out; engines then "
-                    + $"take token ids alone."
+        var patterns = steps.ConvertAll(Pattern);
+        var wholeWords =
+            root.GetProperty("model").TryGetProperty("ignore_merges", out var ignores) && ignores.ValueKind == JsonValueKind.True;
+        var rule = patterns.Contains(null)
+            ? null
+            : GgufWordRule.NameOf([.. patterns.OfType<string>().Where(p => p.Length > 0)], wholeWords);
+        return rule
+            ?? throw new CheckpointException(
+                $"{path}: engines have no name for the rule by which this tokenizer cuts words: {Shortened(before.GetRawText())}. Known "
+                    + $"are {string.Join(", ", GgufWordRule.Names)}. --no-tokenizer leaves it out; engines then take token ids alone."
             );
     }
 
-    private static bool CutsWords(JsonElement step) =>
-        step.GetProperty("type").GetString() == "ByteLevel"
-        && !(step.TryGetProperty("use_regex", out var uses) && uses.ValueKind == JsonValueKind.False);
+    private static string Shortened(string text) => text.Length <= 300 ? text : text[..297] + "...";
 
-    private static bool IsDigitByDigit(JsonElement step) =>
-        step.GetProperty("type").GetString() == "Digits"
-        && step.TryGetProperty("individual_digits", out var each)
-        && each.ValueKind == JsonValueKind.True;
+    // The pattern by which a step cuts; empty where it does not, null where it cuts in another way.
+    private static string? Pattern(JsonElement step)
+    {
+        bool Has(string name, bool absent) => step.TryGetProperty(name, out var flag) ? flag.ValueKind == JsonValueKind.True : absent;
+        return step.GetProperty("type").GetString() switch
+        {
+            "ByteLevel" => Has("use_regex", true) ? GgufWordRule.Gpt2 : "",
+            "Digits" => Has("individual_digits", false) ? GgufWordRule.Digit : @"\p{N}+",
+            // To remove what lies between the matches is the same, where a pattern leaves nothing between.
+            "Split" when (step.GetProperty("behavior").GetString(), Has("invert", false)) is ("Isolated", false) or ("Removed", true) =>
+                step.GetProperty("pattern").TryGetProperty("Regex", out var regex) ? regex.GetString() : null,
+            _ => null,
+        };
+    }
 
     private void TakeAddedTokens()
     {

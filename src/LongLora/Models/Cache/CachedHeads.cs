@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Models;
 
-/// <summary>Keys, or values, of one block: places for tokens, in the numbers that were asked for.</summary>
+/// <summary>Keys or values of one block: slots for tokens, in a chosen number type.</summary>
 internal sealed class CachedHeads : IDisposable
 {
     private readonly Tensor _numbers;
@@ -12,10 +12,10 @@ internal sealed class CachedHeads : IDisposable
     private readonly int _rows;
 
     /// <summary>Empty slots.</summary>
-    /// <param name="model">Gives heads, device and the type that is computed in.</param>
+    /// <param name="model">Determines heads, device and the type to compute in.</param>
     /// <param name="capacity">C.</param>
     /// <param name="rows">B.</param>
-    /// <param name="type">In what numbers they are kept; null for the type that is computed in.</param>
+    /// <param name="type">Number type; null for the type that the model computes in.</param>
     internal CachedHeads(CausalLanguageModel model, long capacity, int rows, KeyValueType? type)
     {
         (_computeType, _rows) = (model.ComputeType, rows);
@@ -25,7 +25,7 @@ internal sealed class CachedHeads : IDisposable
             KeyValueType.F32 => ScalarType.Float32,
             KeyValueType.BF16 => ScalarType.BFloat16,
             KeyValueType.Int8 => ScalarType.Int8,
-            _ => throw new ConfigurationException($"The cache type {type} is unknown; use F32, BF16 or Int8."),
+            _ => throw new ConfigurationException($"The cache type is {type}, which is unknown. Use F32, BF16 or Int8."),
         };
         Tensor Make(long size, ScalarType kind) =>
             HostMemory
@@ -39,7 +39,7 @@ internal sealed class CachedHeads : IDisposable
     /// <summary>Bytes of all slots.</summary>
     internal long ByteCount => CountBytes(_numbers) + (_scales is null ? 0 : CountBytes(_scales));
 
-    /// <summary>Writes heads [1, J, l, K] to places from <paramref name="start"/> on.</summary>
+    /// <summary>Writes heads [1, J, l, K] to the slots from <paramref name="start"/> on.</summary>
     internal void Write(int row, long start, Tensor part)
     {
         var slots = SelectSlots(_numbers, row, start, part.size(2));
@@ -56,7 +56,7 @@ internal sealed class CachedHeads : IDisposable
     }
 
     /// <summary>
-    /// The heads of some places, [1, J, n, K]: a view where they are kept in the type that is computed in, a copy elsewhere.
+    /// The heads in some slots, [1, J, n, K]: a view if they are stored in the type that the model computes in, else a copy.
     /// </summary>
     internal Tensor Read(int row, long start, long count)
     {
@@ -68,7 +68,7 @@ internal sealed class CachedHeads : IDisposable
         return (_scales is null ? wide : wide.mul_(SelectSlots(_scales, row, start, count))).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Takes the first places of all rows from another with the same rows and numbers.</summary>
+    /// <summary>Copies the first slots of all rows from a cache with the same rows and number type.</summary>
     internal void CopyFrom(CachedHeads other, long count)
     {
         using var scope = NewDisposeScope();

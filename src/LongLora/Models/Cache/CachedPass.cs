@@ -9,8 +9,8 @@ namespace LongLora.Models;
 // B rows, l new tokens of a row, n tokens of a row with them, D model size, H heads, J key-value heads, K head size
 
 /// <summary>
-/// The forward pass at inference: new tokens look at all that the cache holds and at each other, with full attention inside the model's
-/// window, if it has one, or at sinks and a window of an endless text. Outside autograd.
+/// The forward pass at inference, outside autograd. New tokens look at each other and at everything in the cache. Attention is full inside
+/// the model's window, if it has one, or limited to the sinks and the window of a streamed text.
 /// </summary>
 public static class CachedPass
 {
@@ -33,9 +33,9 @@ public static class CachedPass
         return hidden.MoveToOuterDisposeScope();
     }
 
-    /// <summary>Reads one token of each of several rows, which may have lengths of their own.</summary>
+    /// <summary>Reads one token for each of several rows, whose lengths may differ.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="ids">One token id a row.</param>
+    /// <param name="ids">One token id per row.</param>
     /// <param name="cache">Keys and values; those of the new tokens are added.</param>
     /// <param name="rows">The rows, each once.</param>
     /// <param name="positions">Tables for the whole capacity.</param>
@@ -60,11 +60,11 @@ public static class CachedPass
         return hidden.MoveToOuterDisposeScope();
     }
 
-    /// <summary>Reads the next tokens of an endless text.</summary>
+    /// <summary>Reads the next tokens of a streamed text, which may be endless.</summary>
     /// <param name="model">The model.</param>
     /// <param name="ids">l token ids, any number.</param>
-    /// <param name="cache">Sinks and window; what the new tokens leave of them.</param>
-    /// <param name="cancellation">Looked at between chunks.</param>
+    /// <param name="cache">Sinks and window; updated with the new tokens.</param>
+    /// <param name="cancellation">Checked between chunks.</param>
     /// <returns>[l, D], hidden states after the final norm.</returns>
     public static Tensor Read(
         CausalLanguageModel model,
@@ -76,7 +76,7 @@ public static class CachedPass
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         if (ids.IsEmpty)
-            throw new ShapeException("No tokens were given to read; at least one is needed.");
+            throw new ShapeException("Cannot read 0 tokens. At least one is needed.");
         var parts = new List<Tensor>();
         for (var start = 0; start < ids.Length; start += cache.ChunkTokens)
         {
@@ -98,7 +98,8 @@ public static class CachedPass
     {
         if (cache.GetLength(row) + count > cache.Capacity)
             throw new ShapeException(
-                $"The cache has room for {cache.Capacity} tokens; row {row} holds {cache.GetLength(row)} and {count} more were given."
+                $"Cannot add {count} tokens to row {row}, which holds {cache.GetLength(row)}: the cache has room for "
+                    + $"{cache.Capacity} tokens."
             );
     }
 
@@ -128,7 +129,7 @@ public static class CachedPass
                 );
         });
 
-    // ids [B, l] -> [B l, D]; attend gives [B, H, l, K] for a block and its heads
+    // ids [B, l] -> [B l, D]; attend returns [B, H, l, K] for a block and its heads
     private static Tensor Walk(CausalLanguageModel model, Tensor ids, RotaryEmbedding positions, Func<int, AttentionInputs, Tensor> attend)
     {
         using var scope = NewDisposeScope();
@@ -155,7 +156,7 @@ public static class CachedPass
 
     private static readonly FullAttention s_full = new();
 
-    // [1, H, l, K] against [1, J, n, K]: the last l keys are those of the queries themselves.
+    // [1, H, l, K] against [1, J, n, K]: the last l keys belong to the queries themselves.
     private static Tensor Attend(Tensor query, Tensor key, Tensor value, int? window)
     {
         using var scope = NewDisposeScope();
@@ -173,7 +174,7 @@ public static class CachedPass
             var mask = ones([fresh, past + fresh], ScalarType.Bool, query.device).tril(past);
             return MaskedAttention.Attend(query, key, value, mask).MoveToOuterDisposeScope();
         }
-        // All of the past, and the present causally, joined by their log-sum-exps: no mask, whose kernel is half as fast.
+        // All of the past, and the present causally, joined by their log-sum-exps. It needs no mask; the kernel with masks is half as fast.
         var (before, beforeSum) = Dispatcher.FlashAttentionCpu(query, key.narrow(2, 0, past), value.narrow(2, 0, past), causal: false);
         var (present, presentSum) = Dispatcher.FlashAttentionCpu(
             query,
@@ -185,7 +186,7 @@ public static class CachedPass
         return present.add((before - present) * share, Scalars.One).MoveToOuterDisposeScope();
     }
 
-    // One token sees everything: the query heads of a key-value head are as good as so many tokens, which needs no repeated keys.
+    // A single token sees everything, so the query heads of a key-value head can be treated as tokens. This needs no repeated keys.
     private static Tensor AttendOne(Tensor query, Tensor key, Tensor value)
     {
         long heads = query.size(1),

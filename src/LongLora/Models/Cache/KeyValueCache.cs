@@ -6,8 +6,8 @@ namespace LongLora.Models;
 // B rows, C capacity in tokens, J key-value heads, K head size
 
 /// <summary>
-/// Keys and values of the tokens that a model has read, for each row of a batch: room for all of them is taken once. Keys have their
-/// positions applied, with rotary tables made for the whole capacity, so that scalings which depend on the length of the text (dynamic
+/// Keys and values of the tokens that a model has read, for each row of a batch. Memory for the whole capacity is allocated once. Positions
+/// are already applied to the keys, with rotary tables for the whole capacity, so scalings that depend on the length of the text (dynamic
 /// NTK, longrope) are the same for every token.
 /// </summary>
 public sealed class KeyValueCache : IDisposable
@@ -22,11 +22,11 @@ public sealed class KeyValueCache : IDisposable
     /// <param name="model">The model it is for.</param>
     /// <param name="capacity">C, tokens of the longest row.</param>
     /// <param name="rows">B. Default 1.</param>
-    /// <param name="type">In what numbers they are kept; null for the type that the model computes in.</param>
+    /// <param name="type">Number type of the keys and values; null for the type that the model computes in.</param>
     public KeyValueCache(CausalLanguageModel model, int capacity, int rows = 1, KeyValueType? type = null)
     {
         if (capacity < 1 || rows < 1)
-            throw new ShapeException($"A cache needs room for at least one token and row; seen {capacity} and {rows}.");
+            throw new ShapeException($"A cache needs room for at least one token and one row, but got {capacity} and {rows}.");
         (_model, _type, Capacity, _lengths) = (model, type, capacity, new int[rows]);
         CachedHeads[] Make() => [.. model.Blocks.Select(_ => new CachedHeads(model, capacity, rows, type))];
         (_keys, _values) = (Make(), Make());
@@ -44,18 +44,18 @@ public sealed class KeyValueCache : IDisposable
     /// <summary>Tokens that a row holds.</summary>
     public int GetLength(int row) => _lengths[row];
 
-    /// <summary>Forgets all but the first tokens of a row: what a text shares with the one before it need not be read again.</summary>
+    /// <summary>Keeps only the first tokens of a row, so that text shared with the previous one does not have to be read again.</summary>
     /// <param name="row">The row.</param>
-    /// <param name="length">Tokens to keep, at most those that it holds.</param>
+    /// <param name="length">Tokens to keep, at most those that the row holds.</param>
     public void Truncate(int row, int length)
     {
         if (length < 0 || length > _lengths[row])
-            throw new ShapeException($"Row {row} of the cache holds {_lengths[row]} tokens and cannot be cut to {length}.");
+            throw new ShapeException($"Cannot cut row {row} of the cache to {length} tokens because it holds {_lengths[row]}.");
         _lengths[row] = length;
     }
 
-    /// <summary>A larger cache that holds the same.</summary>
-    /// <param name="capacity">C of the new one, at least that of this one.</param>
+    /// <summary>A larger cache with the same content.</summary>
+    /// <param name="capacity">C of the new cache, at least that of this one.</param>
     internal KeyValueCache Grow(int capacity)
     {
         var grown = new KeyValueCache(_model, capacity, Rows, _type);
@@ -70,8 +70,8 @@ public sealed class KeyValueCache : IDisposable
     }
 
     /// <summary>
-    /// Writes keys and values [1, J, l, K] of a block behind those that a row holds, and gives those that the new tokens look at, [1, J,
-    /// n, K]: all, or with a window W the last W + l - 1.
+    /// Appends keys and values [1, J, l, K] of a block to those of a row, and returns those that the new tokens look at, [1, J, n, K]: all
+    /// of them, or with a window W the last W + l - 1.
     /// </summary>
     internal (Tensor Keys, Tensor Values) Append(int block, int row, Tensor key, Tensor value, int? window)
     {
@@ -83,7 +83,7 @@ public sealed class KeyValueCache : IDisposable
         return (_keys[block].Read(row, first, start + count - first), _values[block].Read(row, first, start + count - first));
     }
 
-    /// <summary>Counts tokens in that every block has written.</summary>
+    /// <summary>Counts tokens that every block has written.</summary>
     internal void Advance(int row, int count) => _lengths[row] += count;
 
     /// <inheritdoc/>

@@ -6,19 +6,19 @@ using static TorchSharp.torch;
 namespace LongLora.Models;
 
 /// <summary>
-/// Keys and values of the first tokens of a text (attention sinks) and of the last ones, in memory that does not grow. A token looks at
-/// the S sinks and at W tokens up to itself, and positions are places among these: sinks have 0 to S - 1, the token that is read at most
-/// S + W - 1.
+/// Keys and values of the first tokens of a text (attention sinks) and of the last ones, in memory that does not grow. A token looks at the
+/// S sinks and at the last W tokens including itself. Positions count within these: the sinks have 0 to S - 1, and the current token has at
+/// most S + W - 1.
 /// </summary>
 /// <remarks>
-/// Attention feels differences of positions alone. So keys of the window are kept turned by their own place in the text, for good, in a
-/// ring that new tokens write over; and it is the sinks, kept as they are before positions, that are turned anew to stand right before
-/// the window. The published code turns all keys at every token instead; the scores are the same, and here a token costs S turned keys
-/// and not S + W.
+/// Attention depends only on differences of positions. So keys of the window are rotated once, by their position in the text, and stored in
+/// a ring that new tokens overwrite. The sinks are stored without rotation and rotated again for each token, to positions right before the
+/// window. The published code rotates all keys for every token. The scores are the same, but here a token costs S rotations instead of S +
+/// W.
 /// </remarks>
 public sealed class StreamingCache : IDisposable
 {
-    // A chunk looks at W keys before it and at itself: longer ones are no cheaper a token, and take a larger mask.
+    // A chunk looks at the W keys before it and at itself. Longer chunks are not cheaper per token and need a larger mask.
     private const int LargestChunk = 512;
 
     private readonly CachedHeads[] _keys,
@@ -31,8 +31,8 @@ public sealed class StreamingCache : IDisposable
     /// <summary>An empty cache.</summary>
     /// <param name="model">The model it is for.</param>
     /// <param name="options">Sinks and window.</param>
-    /// <param name="type">In what numbers keys and values are kept; null for the type that the model computes in.</param>
-    /// <exception cref="ConfigurationException">Sinks and window are not inside the model's context.</exception>
+    /// <param name="type">Number type of the keys and values; null for the type that the model computes in.</param>
+    /// <exception cref="ConfigurationException">Sinks and window do not fit into the model's context.</exception>
     public StreamingCache(CausalLanguageModel model, StreamingOptions options, KeyValueType? type = null)
     {
         (SinkTokens, Window, _device) = (options.SinkTokens, options.GetWindow(model.Config), model.Device);
@@ -54,21 +54,21 @@ public sealed class StreamingCache : IDisposable
     /// <summary>W.</summary>
     public int Window { get; }
 
-    /// <summary>Tokens read since the text began.</summary>
+    /// <summary>Tokens read since the start of the text.</summary>
     public long Length { get; private set; }
 
-    /// <summary>Most tokens that can be read at once.</summary>
+    /// <summary>The most tokens that can be read at once.</summary>
     public int ChunkTokens => Math.Min(Window, LargestChunk);
 
-    /// <summary>Bytes of all keys and values, whatever the length of the text.</summary>
+    /// <summary>Bytes of all keys and values, independent of the length of the text.</summary>
     public long ByteCount =>
         _keys.Concat(_values).Sum(heads => heads.ByteCount) + _sinkKeys.Sum(keys => keys.numel() * keys.element_size());
 
     /// <summary>
-    /// Forgets the text from a token on, if everything before it is still held: that is so while sinks and window have not filled.
+    /// Forgets the text after its first tokens, if all of these are still held. This is true as long as sinks and window are not full.
     /// </summary>
     /// <param name="length">Tokens to keep.</param>
-    /// <returns>Whether it was done; if not, nothing has changed, and <see cref="Clear"/> begins anew.</returns>
+    /// <returns>Whether it was possible. If not, nothing has changed; call <see cref="Clear"/> and start again.</returns>
     public bool TryTruncate(long length)
     {
         if (length == Length)
@@ -82,29 +82,29 @@ public sealed class StreamingCache : IDisposable
     /// <summary>Forgets everything.</summary>
     public void Clear() => (Length, _sinkPosition) = (0, 0);
 
-    /// <summary>What the next tokens need in every block: rotary tables and who sees whom. The caller disposes it.</summary>
+    /// <summary>What the next tokens need in every block: rotary tables and the mask. The caller disposes it.</summary>
     internal StreamingStep Begin(int count)
     {
         if (count < 1 || count > ChunkTokens)
-            throw new ShapeException($"A streaming cache reads 1 to {ChunkTokens} tokens at once; {count} were given.");
+            throw new ShapeException($"A streaming cache reads 1 to {ChunkTokens} tokens at once, but got {count}.");
         return count == 1
             ? StreamingStep.ForToken(this, _frequencies, _device)
             : StreamingStep.ForChunk(this, _frequencies, _device, count);
     }
 
-    /// <summary>Counts tokens in that every block has read.</summary>
+    /// <summary>Counts tokens that every block has read.</summary>
     internal void Advance(StreamingStep step)
     {
-        // A chunk leaves the sinks at their places unturned.
+        // A chunk leaves the sinks in their slots without rotation.
         (Length, _sinkPosition) = (Length + step.Count, step.Count == 1 ? step.SinkPosition : -1);
     }
 
     /// <summary>
-    /// Attention of a block's next tokens, [1, H, l, K], to sinks, window and each other; their keys and values are kept.
+    /// Attention of a block's next tokens, [1, H, l, K], to the sinks, the window and each other. It stores their keys and values.
     /// </summary>
     /// <param name="block">Index of the block.</param>
-    /// <param name="query">[1, H, l, K], not turned.</param>
-    /// <param name="key">[1, J, l, K], not turned.</param>
+    /// <param name="query">[1, H, l, K], not rotated.</param>
+    /// <param name="key">[1, J, l, K], not rotated.</param>
     /// <param name="value">[1, J, l, K].</param>
     /// <param name="step">From <see cref="Begin"/>.</param>
     internal Tensor Attend(int block, Tensor query, Tensor key, Tensor value, StreamingStep step)
@@ -142,23 +142,23 @@ public sealed class StreamingCache : IDisposable
         );
     }
 
-    // One fused call: a query is both of its turned forms one behind the other, and a key has zeros where it is not meant.
+    // One fused call: a query consists of both its rotated forms, and a key has zeros in the form that does not apply to it.
     private Tensor AttendChunk(int block, Tensor query, Tensor key, Tensor value, StreamingStep step)
     {
         var (fresh, first) = (step.Count - step.NewSinks, Length + step.NewSinks);
         Tensor New(Tensor heads) => heads.narrow(2, step.NewSinks, fresh);
         var (newKeys, newValues) = (New(Rotate(key, step.Rotations)), New(value));
-        // [1, J, n, K]: sinks, the ring in the order of its places, the new tokens
+        // [1, J, n, K]: sinks, the ring in the order of its slots, the new tokens
         var keys = cat([_keys[block].Read(0, SinkTokens, step.Ring), newKeys], 2);
         var values = cat([_values[block].Read(0, 0, step.Sinks), _values[block].Read(0, SinkTokens, step.Ring), newValues], 2);
         var sinks = Rotate(_sinkKeys[block].narrow(2, 0, step.Sinks), step.SinkRotations);
-        // the kernel divides by the root of 2 K
+        // The kernel divides by the square root of 2 K.
         var queries = cat([Rotate(query, step.CacheRotations!), Rotate(query, step.Rotations)], 3).mul_(Scalars.Of(Math.Sqrt(2)));
         var both = cat([cat([sinks, zeros_like(sinks)], 3), cat([zeros_like(keys), keys], 3)], 2); // -> [1, J, n, 2 K]
         var result = MaskedAttention.Attend(queries, both, cat([values, zeros_like(values)], 3), step.Mask!).narrow(3, 0, query.size(3));
         for (long written = 0, count; written < fresh; written += count)
         {
-            // Up to the end of the ring, then from its beginning.
+            // Up to the end of the ring, then from its start.
             var slot = FindSlot(first + written);
             count = Math.Min(fresh - written, SinkTokens + Window - slot);
             _keys[block].Write(0, slot, newKeys.narrow(2, written, count));
@@ -185,10 +185,10 @@ public sealed class StreamingCache : IDisposable
 /// <summary>What the next tokens of a streamed text need in every block.</summary>
 internal sealed class StreamingStep : IDisposable
 {
-    /// <summary>l, tokens that are read.</summary>
+    /// <summary>l, the number of new tokens.</summary>
     internal required int Count { get; init; }
 
-    /// <summary>Sinks with the new ones.</summary>
+    /// <summary>Number of sinks, including the new ones.</summary>
     internal required int Sinks { get; init; }
 
     /// <summary>How many of the new tokens are sinks.</summary>
@@ -197,22 +197,22 @@ internal sealed class StreamingStep : IDisposable
     /// <summary>Tokens in the ring before this step.</summary>
     internal required int Ring { get; init; }
 
-    /// <summary>Where the first sink stands to the new tokens' own places in the text.</summary>
+    /// <summary>Position of the first sink, seen from the new tokens' positions in the text.</summary>
     internal required long SinkPosition { get; init; }
 
-    /// <summary>Tables of the new tokens' places in the text.</summary>
+    /// <summary>Tables for the new tokens' positions in the text.</summary>
     internal required RotaryEmbedding Rotations { get; init; }
 
-    /// <summary>Tables of the sinks.</summary>
+    /// <summary>Tables for the sinks.</summary>
     internal required RotaryEmbedding SinkRotations { get; init; }
 
-    /// <summary>Tables of the new tokens' places in the cache, which sinks see; for chunks.</summary>
+    /// <summary>Tables for the new tokens' positions in the cache, which apply to the sinks; only for chunks.</summary>
     internal RotaryEmbedding? CacheRotations { get; init; }
 
-    /// <summary>[l, n], true where a token looks; for chunks.</summary>
+    /// <summary>[l, n], true where a token looks; only for chunks.</summary>
     internal Tensor? Mask { get; init; }
 
-    // The sinks move along with the token: they stand right before the window.
+    // The sinks move along with the token: their positions are right before the window.
     internal static StreamingStep ForToken(StreamingCache cache, RopeFrequencies frequencies, Device device)
     {
         var (token, sinks) = (cache.Length, CountSinks(cache, 1));
@@ -229,12 +229,13 @@ internal sealed class StreamingStep : IDisposable
         };
     }
 
-    // The tokens of a chunk stand each in another place to the sinks: these stay, and queries are turned for them alone.
+    // For each token of a chunk the sinks would have other positions. So the sinks keep theirs, and queries are rotated separately for
+    // them.
     internal static StreamingStep ForChunk(StreamingCache cache, RopeFrequencies frequencies, Device device, int count)
     {
         var (sinks, newSinks, ring) = (CountSinks(cache, count), CountNewSinks(cache, count), CountRingTokens(cache));
         long[] tokens = [.. Enumerable.Range(0, count).Select(i => cache.Length + i)];
-        // Token of a place in the ring: the last one before the chunk that falls on it.
+        // The token in a slot of the ring: the last one before the chunk that maps to it.
         long InRing(long slot) => cache.SinkTokens + slot + cache.Window * ((cache.Length - 1 - cache.SinkTokens - slot) / cache.Window);
         long[] keys = [.. Enumerable.Range(0, ring).Select(i => InRing(i)), .. tokens.Skip(newSinks)];
         var mask = new bool[count * (sinks + keys.Length)];

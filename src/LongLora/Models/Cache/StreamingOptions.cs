@@ -4,21 +4,23 @@ using LongLora.Runtime;
 
 namespace LongLora.Models;
 
-// S sinks, W window, l new tokens, r tokens in the ring, n keys that are looked at, H heads, J key-value heads, K head size
+// S sinks, W window, l new tokens, r tokens in the ring, n visible keys, H heads, J key-value heads, K head size
 
-/// <summary>What a model keeps of an endless text (StreamingLLM, arXiv 2309.17453).</summary>
+/// <summary>What a model keeps of a streamed text (StreamingLLM, arXiv 2309.17453).</summary>
 public sealed record StreamingOptions
 {
-    /// <summary>S, first tokens of the text that are never forgotten: attention that has nowhere to go rests on them. Default 4.</summary>
+    /// <summary>
+    /// S, the first tokens of the text, which are never forgotten: attention without a better target goes to them. Default 4.
+    /// </summary>
     public int SinkTokens { get; init; } = 4;
 
     /// <summary>
-    /// W, last tokens of the text, the one that is read included. Default null: as many as fit into the model's context beside the sinks.
+    /// W, the last tokens of the text, including the current one. Default null: as many as fit into the model's context besides the sinks.
     /// </summary>
     public int? Window { get; init; }
 
     /// <summary>W for a model.</summary>
-    /// <exception cref="ConfigurationException">Sinks and window are not inside the model's context.</exception>
+    /// <exception cref="ConfigurationException">Sinks and window do not fit into the model's context.</exception>
     public int GetWindow(ModelConfig config)
     {
         var context = RopeScaling.GetCurrentContext(config);
@@ -26,17 +28,18 @@ public sealed record StreamingOptions
         var window = Window ?? Math.Min(context, narrowest) - SinkTokens;
         if (SinkTokens < 0 || window < 1)
             throw new ConfigurationException(
-                $"Streaming needs 0 sink tokens or more and a window of at least 1; seen {SinkTokens} and {window}."
+                $"Streaming needs at least 0 sink tokens and a window of at least 1, but got {SinkTokens} and {window}."
             );
         if ((long)SinkTokens + window > context)
             throw new ConfigurationException(
-                $"{SinkTokens} sink tokens and a window of {window:N0} need {SinkTokens + (long)window:N0} positions; the model has "
-                    + $"learnt {context:N0}. Take a smaller window."
+                $"{SinkTokens} sink tokens and a window of {window:N0} need {SinkTokens + (long)window:N0} positions, but the model has "
+                    + $"learned {context:N0}. Use a smaller window."
             );
         if ((long)SinkTokens + window > narrowest)
             throw new ConfigurationException(
-                $"The model's layers look at {narrowest:N0} tokens (sliding window); sinks and window of streaming must fit in, and are "
-                    + $"{SinkTokens} and {window:N0}."
+                $"{SinkTokens} sink tokens and a window of {window:N0} do not fit into the model's sliding window of {narrowest:N0} "
+                    + $"tokens. "
+                    + $"Use a smaller window."
             );
         return window;
     }

@@ -10,8 +10,8 @@ namespace LongLora.Models;
 // B batch, L tokens, h some of the H heads, K head size, D model size, F MLP size
 
 /// <summary>
-/// The block of Llama and its relatives: a norm before each branch, rotary positions, grouped-query attention, an MLP down(silu(gate) ·
-/// up). A family says which layers there are; what is computed stands here.
+/// The block of Llama and related families: a norm before each branch, rotary positions, grouped-query attention, and the MLP
+/// down(silu(gate) · up). A family only says where the layers come from.
 /// </summary>
 /// <param name="config">The architecture.</param>
 /// <param name="layer">Index of the layer.</param>
@@ -38,10 +38,10 @@ internal sealed class GatedBlock(ModelConfig config, int layer) : DecoderBlock
     /// <inheritdoc/>
     public override required INormLayer MlpNorm { get; init; }
 
-    /// <summary>[.., D] -> [.., F], or [.., 2 F] where it is gate and up in one, gate first.</summary>
+    /// <summary>[.., D] -> [.., F], or [.., 2 F] if gate and up are one layer, gate first.</summary>
     internal required LinearLayer Gate { get; init; }
 
-    /// <summary>[.., D] -> [.., F]; null where it is a part of <see cref="Gate"/>.</summary>
+    /// <summary>[.., D] -> [.., F]; null if it is part of <see cref="Gate"/>.</summary>
     internal LinearLayer? Up { get; init; }
 
     /// <inheritdoc/>
@@ -100,25 +100,26 @@ internal sealed class GatedBlock(ModelConfig config, int layer) : DecoderBlock
 }
 
 /// <summary>
-/// Heads that consecutive outputs of a linear layer make: head h is the outputs [FirstOutput + h K, FirstOutput + (h + 1) K).
+/// Heads that are consecutive outputs of a linear layer: head h has the outputs [FirstOutput + h K, FirstOutput + (h + 1) K).
 /// </summary>
 /// <param name="Layer">The layer; several projections may share one.</param>
 /// <param name="HeadSize">K.</param>
-/// <param name="FirstOutput">Where head 0 begins.</param>
-/// <param name="Norm">A norm over each head [.., K], before positions; null for none.</param>
+/// <param name="FirstOutput">The first output of head 0.</param>
+/// <param name="Norm">A norm over each head [.., K], applied before positions; null for none.</param>
 internal sealed record HeadProjection(LinearLayer Layer, int HeadSize, long FirstOutput = 0, INormLayer? Norm = null)
 {
-    /// <summary>Some heads, turned by their positions where these are given; differentiable. [B, L, D] -> [B, h, L, K].</summary>
+    /// <summary>Some heads, rotated by their positions if these are given; differentiable. [B, L, D] -> [B, h, L, K].</summary>
     internal Tensor Forward(Tensor input, int first, int count, RotaryEmbedding? positions)
     {
         using var scope = NewDisposeScope();
-        var heads = Plain(input, first, count);
+        var heads = ProjectPlain(input, first, count);
         heads = Norm?.Forward(heads) ?? heads;
         return (positions?.Rotate(heads) ?? heads).transpose(1, 2).MoveToOuterDisposeScope();
     }
 
     /// <summary>
-    /// The gradient of the input for that of the heads, [B, h, L, K] -> [B L, D], outside autograd; adds the gradients of the weights.
+    /// The gradient of the input for the gradient of the heads, [B, h, L, K] -> [B L, D], outside autograd. It also adds the gradients of
+    /// the weights.
     /// </summary>
     internal Tensor Backward(Tensor input, Tensor gradient, int first, int count, RotaryEmbedding? positions)
     {
@@ -127,22 +128,22 @@ internal sealed record HeadProjection(LinearLayer Layer, int HeadSize, long Firs
         gradient = positions?.RotateBack(gradient) ?? gradient;
         if (Norm is not null)
         {
-            var leaf = Plain(input, first, count).requires_grad_(true);
+            var leaf = ProjectPlain(input, first, count).requires_grad_(true);
             using (enable_grad())
                 Norm.Forward(leaf).backward([gradient]);
             gradient = leaf.grad!;
         }
         var flat = gradient.reshape(-1, (long)count * HeadSize); // -> [B L, h K]
-        Layer.AccumulateGradients(input.reshape(-1, input.size(2)), flat, Outputs(first, count));
-        return Layer.ComputeInputGradient(flat, null, Outputs(first, count)).MoveToOuterDisposeScope();
+        Layer.AccumulateGradients(input.reshape(-1, input.size(2)), flat, SelectOutputs(first, count));
+        return Layer.ComputeInputGradient(flat, null, SelectOutputs(first, count)).MoveToOuterDisposeScope();
     }
 
     // [B, L, D] -> [B, L, h K] -> [B, L, h, K]
-    private Tensor Plain(Tensor input, int first, int count)
+    private Tensor ProjectPlain(Tensor input, int first, int count)
     {
         using var scope = NewDisposeScope();
-        return Layer.Forward(input, Outputs(first, count)).unflatten(2, [count, HeadSize]).MoveToOuterDisposeScope();
+        return Layer.Forward(input, SelectOutputs(first, count)).unflatten(2, [count, HeadSize]).MoveToOuterDisposeScope();
     }
 
-    private FeatureSlice Outputs(int first, int count) => new(FirstOutput + (long)first * HeadSize, (long)count * HeadSize);
+    private FeatureSlice SelectOutputs(int first, int count) => new(FirstOutput + (long)first * HeadSize, (long)count * HeadSize);
 }

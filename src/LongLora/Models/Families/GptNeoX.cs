@@ -9,9 +9,8 @@ namespace LongLora.Models;
 // B batch, L tokens, h some of the H heads, K head size, D model size, F MLP size
 
 /// <summary>
-/// The GPT-NeoX family (GPT-NeoX-20B, arXiv 2204.06745; Pythia, Dolly 2, RedPajama-INCITE, StableLM alpha): LayerNorm with bias,
-/// attention and MLP side by side or one after the other, rotary positions on a part of each head, one layer for q, k and v, an MLP with
-/// GELU.
+/// The GPT-NeoX family (GPT-NeoX-20B, arXiv 2204.06745; Pythia, Dolly 2, RedPajama-INCITE, StableLM alpha): LayerNorm with bias, attention
+/// and MLP in parallel or in sequence, rotary positions on a part of each head, one layer for q, k and v, and an MLP with GELU.
 /// </summary>
 internal static class GptNeoX
 {
@@ -27,7 +26,7 @@ internal static class GptNeoX
         return new(embedding, blocks, norm, layers.AddHead("embed_out", embedding, config.TiedEmbeddings));
     }
 
-    // Rotary table and causal mask, stored by early exports.
+    // Rotary table and causal mask, which early exports stored.
     private static bool IsIgnored(string name) =>
         name.EndsWith(".attention.rotary_emb.inv_freq", StringComparison.Ordinal)
         || name.EndsWith(".attention.bias", StringComparison.Ordinal)
@@ -46,7 +45,7 @@ internal static class GptNeoX
                 config.ParallelResidual,
                 config.HeadCount,
                 config.HeadSize,
-                Activation(config.Activation)
+                FindActivation(config.Activation)
             );
             int model = config.HiddenSize,
                 mlp = config.IntermediateSize;
@@ -76,10 +75,10 @@ internal static class GptNeoX
         {
             using var scope = NewDisposeScope();
             // [B, L, D] -> [B, L, h, 3, K]
-            var heads = _all.Forward(input, Outputs(firstGroup, groupCount)).unflatten(2, [groupCount, 3, _headSize]);
+            var heads = _all.Forward(input, SelectOutputs(firstGroup, groupCount)).unflatten(2, [groupCount, 3, _headSize]);
             // -> [B, h, L, K]
             Tensor Rotate(int part) => context.Positions.Rotate(heads.select(3, part)).transpose(1, 2).MoveToOuterDisposeScope();
-            // Copied, so that the three in one can go.
+            // Copied, so that the combined tensor can be freed.
             return new(
                 Rotate(0),
                 Rotate(1),
@@ -105,7 +104,7 @@ internal static class GptNeoX
                 ],
                 3
             ); // [B, h, L, K] -> [B, L, h, 3, K]
-            var (flat, outputs) = (heads.view(-1, 3L * groupCount * _headSize), Outputs(firstGroup, groupCount));
+            var (flat, outputs) = (heads.view(-1, 3L * groupCount * _headSize), SelectOutputs(firstGroup, groupCount));
             _all.AccumulateGradients(input.reshape(-1, input.size(2)), flat, outputs);
             return _all.ComputeInputGradient(flat, null, outputs).view(input.shape).MoveToOuterDisposeScope();
         }
@@ -116,15 +115,16 @@ internal static class GptNeoX
             return _activation(_wide.Forward(input)).MoveToOuterDisposeScope();
         }
 
-        private FeatureSlice Outputs(int first, int count) => new(3L * first * _headSize, 3L * count * _headSize);
+        private FeatureSlice SelectOutputs(int first, int count) => new(3L * first * _headSize, 3L * count * _headSize);
 
-        private static Func<Tensor, Tensor> Activation(string name) =>
+        private static Func<Tensor, Tensor> FindActivation(string name) =>
             name switch
             {
                 "gelu" => x => nn.functional.gelu(x),
                 "gelu_new" or "gelu_fast" or "gelu_pytorch_tanh" => TanhGelu,
                 _ => throw new CheckpointException(
-                    $"A GPT-NeoX model with the activation '{name}' is not supported; the supported ones are gelu, gelu_new, gelu_fast."
+                    $"A GPT-NeoX model with the activation '{name}' is not supported. The supported activations are gelu, gelu_new "
+                        + $"and gelu_fast."
                 ),
             };
 

@@ -5,7 +5,7 @@ namespace LongLora.Models;
 
 /// <summary>
 /// The Llama family (Llama 1 to 3.2 and models of the same architecture): RMSNorm before each branch, rotary positions, grouped-query
-/// attention, SwiGLU. Its relatives differ from it in a few layers, and say in their files which.
+/// attention, SwiGLU. Related families differ in a few layers; their files say which.
 /// </summary>
 internal static class Llama
 {
@@ -13,7 +13,7 @@ internal static class Llama
 
     internal static ModelParts Build(ModelConfig config, LayerBuilder layers) => Build(config, layers, BuildBlock);
 
-    /// <summary>The chain around the blocks, whose names the relatives have kept.</summary>
+    /// <summary>The chain around the blocks. Related families use the same names.</summary>
     internal static ModelParts Build(ModelConfig config, LayerBuilder layers, Func<ModelConfig, LayerBuilder, int, GatedBlock> block)
     {
         var embedding = layers.AddEmbedding("model.embed_tokens", config.VocabularySize, config.HiddenSize);
@@ -24,19 +24,19 @@ internal static class Llama
         return new(embedding, blocks, norm, layers.AddHead("lm_head", embedding, config.TiedEmbeddings));
     }
 
-    /// <summary>Stored by early exports, computed here from the config.</summary>
+    /// <summary>Tensors that early exports stored and that are computed here from the config.</summary>
     internal static bool IsIgnored(string name) => name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal);
 
     private static GatedBlock BuildBlock(ModelConfig config, LayerBuilder layers, int layer) =>
         BuildBlock(config, layers, layer, config.AttentionBias, config.AttentionBias);
 
-    /// <summary>A block with q, k, v, gate and up in layers of their own.</summary>
+    /// <summary>A block with separate layers for q, k, v, gate and up.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="layers">Makes the layers.</param>
     /// <param name="layer">Index of the layer.</param>
     /// <param name="inputBias">Whether q, k and v have a bias.</param>
     /// <param name="outputBias">Whether o has one.</param>
-    /// <param name="headNorms">Whether each query and key head has an RMSNorm of its own.</param>
+    /// <param name="headNorms">Whether each query and key head has its own RMSNorm.</param>
     internal static GatedBlock BuildBlock(
         ModelConfig config,
         LayerBuilder layers,

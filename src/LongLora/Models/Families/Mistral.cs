@@ -1,8 +1,8 @@
 namespace LongLora.Models;
 
 /// <summary>
-/// The Mistral family (7B, Nemo and models of the same architecture; arXiv 2310.06825): Llama's layers, and in the first release a sliding
-/// window of 4,096 tokens in every layer, which the config carries to the blocks.
+/// The Mistral family (7B, Nemo and models of the same architecture; arXiv 2310.06825): Llama's layers. The first release has a sliding
+/// window of 4,096 tokens in every layer, which comes from the config.
 /// </summary>
 internal static class Mistral
 {

@@ -4,14 +4,14 @@ using LongLora.Layers;
 namespace LongLora.Models;
 
 /// <summary>
-/// The Phi-3, Phi-3.5 and Phi-4 family (arXiv 2404.14219): Llama's block with q, k and v in one layer, gate and up in another, and no bias.
-/// The long versions have LongRoPE; Phi-4-mini turns three quarters of each head.
+/// The Phi-3, Phi-3.5 and Phi-4 family (arXiv 2404.14219): Llama's block with q, k and v in one layer, gate and up in another, and no
+/// biases. The long versions use LongRoPE; Phi-4-mini rotates three quarters of each head.
 /// </summary>
 internal static class Phi3
 {
-    internal static ModelFamily Family { get; } = Llama.Family with { Build = (config, layers) => Llama.Build(config, layers, Block) };
+    internal static ModelFamily Family { get; } = Llama.Family with { Build = (config, layers) => Llama.Build(config, layers, BuildBlock) };
 
-    private static GatedBlock Block(ModelConfig config, LayerBuilder layers, int layer)
+    private static GatedBlock BuildBlock(ModelConfig config, LayerBuilder layers, int layer)
     {
         var name = $"model.layers.{layer}";
         int model = config.HiddenSize,

@@ -1,8 +1,8 @@
 namespace LongLora.Models;
 
 /// <summary>
-/// The dense Qwen3 family (arXiv 2505.09388): Llama's layers with an RMSNorm over each query and key head before positions, and a head size
-/// of its own, so that all heads together may be wider or narrower than the model.
+/// The dense Qwen3 family (arXiv 2505.09388): Llama's layers with an RMSNorm over each query and key head before positions. The head size
+/// is independent, so all heads together may be wider or narrower than the model.
 /// </summary>
 internal static class Qwen3
 {

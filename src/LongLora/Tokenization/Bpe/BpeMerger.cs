@@ -3,7 +3,9 @@ using System.Runtime.CompilerServices;
 
 namespace LongLora.Tokenization;
 
-/// <summary>Which neighbouring symbols merge, into what, and how early: an open hash table, read-only once it is built.</summary>
+/// <summary>
+/// Which neighboring symbols merge, into which symbol, and with which rank: an open hash table, read-only after construction.
+/// </summary>
 internal sealed class MergeTable
 {
     /// <summary>The rank of a pair that does not merge.</summary>
@@ -23,40 +25,40 @@ internal sealed class MergeTable
         _shift = 64 - bits;
     }
 
-    /// <summary>Adds a pair; where it is known already, the lower rank stays.</summary>
+    /// <summary>Adds a pair. If it already exists, the lower rank is kept.</summary>
     public void Add(int left, int right, int rank, int merged)
     {
         if (2 * (_count + 1) > _entries.Length)
             Grow();
-        ref var entry = ref Slot(Key(left, right));
+        ref var entry = ref FindSlot(MakeKey(left, right));
         if (entry.Used == 0)
             _count++;
         else if (entry.Rank <= rank)
             return;
         entry = new Entry
         {
-            Key = Key(left, right),
+            Key = MakeKey(left, right),
             Rank = rank,
             Merged = merged,
             Used = 1,
         };
     }
 
-    /// <summary>The rank of a pair, 0 the first to merge, and the symbol it becomes; <see cref="Never"/> where it does not merge.</summary>
+    /// <summary>The rank of a pair (0 merges first) and the symbol it becomes; <see cref="Never"/> if it does not merge.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public int Rank(int left, int right, out int merged)
+    public int FindRank(int left, int right, out int merged)
     {
-        ref var entry = ref Slot(Key(left, right));
+        ref var entry = ref FindSlot(MakeKey(left, right));
         merged = entry.Merged;
         return entry.Used == 0 ? Never : entry.Rank;
     }
 
-    private static ulong Key(int left, int right) => ((ulong)(uint)left << 32) | (uint)right;
+    private static ulong MakeKey(int left, int right) => ((ulong)(uint)left << 32) | (uint)right;
 
-    private ref Entry Slot(ulong key)
+    private ref Entry FindSlot(ulong key)
     {
         var mask = _entries.Length - 1;
-        // Multiplicative hashing (2^64 / golden ratio) spreads neighbouring ids.
+        // Multiplicative hashing (2^64 / golden ratio) spreads neighboring ids.
         var slot = (int)((key ^ (key >> 29)) * 0x9E3779B97F4A7C15UL >> _shift);
         while (_entries[slot].Used != 0 && _entries[slot].Key != key)
             slot = (slot + 1) & mask;
@@ -71,7 +73,7 @@ internal sealed class MergeTable
         foreach (var entry in old)
         {
             if (entry.Used != 0)
-                Slot(entry.Key) = entry;
+                FindSlot(entry.Key) = entry;
         }
     }
 
@@ -85,25 +87,25 @@ internal sealed class MergeTable
 }
 
 /// <summary>
-/// Byte pair encoding of a row of symbols: again and again the pair of the lowest rank merges, the leftmost of equals first. Exact for both
-/// origins: merge lists (rank = line) and SentencePiece (rank = order of scores).
+/// Byte pair encoding of a sequence of symbols: the pair with the lowest rank merges, the leftmost first if ranks are equal, until no pair
+/// is left. It is exact for both sources: merge lists (rank = line) and SentencePiece (rank = order of scores).
 /// </summary>
 internal static class BpeMerger
 {
-    // Up to here looking at all pairs for each merge is faster than keeping a queue.
+    // Up to this length, looking at all pairs for each merge is faster than a queue.
     private const int ShortLength = 64;
 
-    /// <summary>Merges in place and returns how many symbols are left. Time: n log n, n^2 for short rows.</summary>
+    /// <summary>Merges in place and returns the number of symbols left. Time: n log n, or n^2 for short sequences.</summary>
     public static int Merge(Span<int> symbols, MergeTable table) =>
         symbols.Length <= ShortLength ? MergeShort(symbols, table) : MergeLong(symbols, table);
 
-    /// <summary>The definition itself. At most as many symbols as fit on the stack: a few thousand.</summary>
+    /// <summary>The plain definition. The symbols must fit on the stack, so at most a few thousand.</summary>
     internal static int MergeShort(Span<int> symbols, MergeTable table)
     {
         var count = symbols.Length;
         Span<int> ranks = stackalloc int[count];
         for (var i = 0; i + 1 < count; i++)
-            ranks[i] = table.Rank(symbols[i], symbols[i + 1], out _);
+            ranks[i] = table.FindRank(symbols[i], symbols[i + 1], out _);
         while (count > 1)
         {
             var best = 0;
@@ -114,19 +116,19 @@ internal static class BpeMerger
             }
             if (ranks[best] == MergeTable.Never)
                 break;
-            table.Rank(symbols[best], symbols[best + 1], out symbols[best]);
+            table.FindRank(symbols[best], symbols[best + 1], out symbols[best]);
             count--;
             symbols[(best + 2)..(count + 1)].CopyTo(symbols[(best + 1)..]);
             ranks[(best + 1)..count].CopyTo(ranks[best..]);
             if (best > 0)
-                ranks[best - 1] = table.Rank(symbols[best - 1], symbols[best], out _);
+                ranks[best - 1] = table.FindRank(symbols[best - 1], symbols[best], out _);
             if (best + 1 < count)
-                ranks[best] = table.Rank(symbols[best], symbols[best + 1], out _);
+                ranks[best] = table.FindRank(symbols[best], symbols[best + 1], out _);
         }
         return count;
     }
 
-    /// <summary>The same with a queue of pairs, for rows of any length.</summary>
+    /// <summary>The same with a queue of pairs, for sequences of any length.</summary>
     internal static int MergeLong(Span<int> symbols, MergeTable table)
     {
         var count = symbols.Length;
@@ -141,11 +143,11 @@ internal static class BpeMerger
             Offer(i, symbols, next, ranks, table, queue);
         while (queue.TryDequeue(out var left, out var priority))
         {
-            // The pair at this place has changed, or the place is gone, since it was queued.
+            // Since it was queued, the pair at this position has changed, or the position is gone.
             if (ranks[left] != (int)(priority >> 32))
                 continue;
             var right = next[left];
-            table.Rank(symbols[left], symbols[right], out symbols[left]);
+            table.FindRank(symbols[left], symbols[right], out symbols[left]);
             next[left] = next[right];
             ranks[right] = MergeTable.Never;
             if (next[left] < count)
@@ -170,7 +172,7 @@ internal static class BpeMerger
         PriorityQueue<int, long> queue
     )
     {
-        ranks[left] = next[left] < symbols.Length ? table.Rank(symbols[left], symbols[next[left]], out _) : MergeTable.Never;
+        ranks[left] = next[left] < symbols.Length ? table.FindRank(symbols[left], symbols[next[left]], out _) : MergeTable.Never;
         if (ranks[left] != MergeTable.Never)
             queue.Enqueue(left, ((long)ranks[left] << 32) | (uint)left);
     }

@@ -5,9 +5,9 @@ using LongLora.Runtime;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Learns a byte-level BPE vocabulary (Sennrich et al., arXiv 1508.07909, on bytes as in GPT-2): begins with the 256 bytes and joins,
-/// again and again, the pair of neighbouring tokens that is most frequent inside the words of the text. Deterministic: of equally
-/// frequent pairs the one with the lower ids is taken, as Hugging Face's trainer does.
+/// Learns a byte-level BPE vocabulary (Sennrich et al., arXiv 1508.07909, on bytes as in GPT-2). It starts with the 256 bytes and
+/// repeatedly merges the pair of neighboring tokens that is most frequent inside the words of the text. It is deterministic: of equally
+/// frequent pairs it takes the one with the lower ids, as Hugging Face's trainer does.
 /// </summary>
 public sealed class BpeTrainer
 {
@@ -27,7 +27,9 @@ public sealed class BpeTrainer
         }
     }
 
-    /// <summary>Counts the words of texts as the tokenizer will cut them (<see cref="ByteLevelTokenizerWriter.Pattern"/>).</summary>
+    /// <summary>
+    /// Counts the words of texts, split as the tokenizer will split them (<see cref="ByteLevelTokenizerWriter.Pattern"/>).
+    /// </summary>
     /// <param name="texts">The texts.</param>
     public static IReadOnlyDictionary<string, long> CountWords(IEnumerable<string> texts)
     {
@@ -42,10 +44,10 @@ public sealed class BpeTrainer
         return counts;
     }
 
-    /// <summary>The joins in the order in which they are learnt. Token 0 to 255 are the bytes; join i makes token 256 + i.</summary>
+    /// <summary>Learns merges, in order. Tokens 0 to 255 are the bytes; merge i makes token 256 + i.</summary>
     /// <param name="words">Words and how often each occurs.</param>
-    /// <param name="merges">Joins wanted.</param>
-    /// <param name="cancellation">Looked at once a join.</param>
+    /// <param name="merges">Number of merges to learn.</param>
+    /// <param name="cancellation">Checked once per merge.</param>
     /// <exception cref="DataException">The text is too small: no pair is left.</exception>
     public static IReadOnlyList<(int Left, int Right)> Train(
         IReadOnlyDictionary<string, long> words,
@@ -54,23 +56,23 @@ public sealed class BpeTrainer
     )
     {
         var trainer = new BpeTrainer(words);
-        var learnt = new List<(int, int)>(merges);
-        while (learnt.Count < merges)
+        var learned = new List<(int, int)>(merges);
+        while (learned.Count < merges)
         {
             cancellation.ThrowIfCancellationRequested();
             if (trainer._pairs.Count == 0)
                 throw new DataException(
-                    $"The text has words for {learnt.Count} joins only, and {merges} were asked for. Give more text or a smaller "
+                    $"The text has enough words for only {learned.Count} of the {merges} merges. Give more text or use a smaller "
                         + $"vocabulary."
                 );
-            var best = trainer.MostFrequent();
-            trainer.Join(best, 256 + learnt.Count);
-            learnt.Add(best);
+            var best = trainer.FindMostFrequent();
+            trainer.Join(best, 256 + learned.Count);
+            learned.Add(best);
         }
-        return learnt;
+        return learned;
     }
 
-    private (int, int) MostFrequent()
+    private (int, int) FindMostFrequent()
     {
         var (best, most) = ((int.MaxValue, int.MaxValue), 0L);
         foreach (var (pair, count) in _pairs)
@@ -81,7 +83,7 @@ public sealed class BpeTrainer
         return best;
     }
 
-    // Only the words that hold the pair are counted anew.
+    // Only words that contain the pair are counted again.
     private void Join((int Left, int Right) pair, int token)
     {
         foreach (var index in _places[pair].ToArray())
@@ -115,7 +117,7 @@ public sealed class BpeTrainer
             }
             if (total == 0)
                 _pairs.Remove(pair);
-            // The word is gone from the places as a whole: what stays of the pair in it is counted when it comes back.
+            // The word is removed completely. What is left of the pair in it is counted when the word is added again.
             if (_places.TryGetValue(pair, out var held) && held.Remove(index) && held.Count == 0)
                 _places.Remove(pair);
         }

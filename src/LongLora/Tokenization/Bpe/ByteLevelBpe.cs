@@ -4,7 +4,7 @@ using System.Text;
 
 namespace LongLora.Tokenization;
 
-/// <summary>Byte pair encoding over the UTF-8 bytes of a word: GPT-2 and its descendants (GPT-NeoX, Llama 3, Qwen).</summary>
+/// <summary>Byte pair encoding over the UTF-8 bytes of a word, as in GPT-2 and its successors (GPT-NeoX, Llama 3, Qwen).</summary>
 internal sealed class ByteLevelBpe : ITokenModel
 {
     private readonly int[] _byteIds;
@@ -12,17 +12,21 @@ internal sealed class ByteLevelBpe : ITokenModel
     private readonly Dictionary<string, int>? _wholeWords;
     private readonly WordCache _cache = new();
 
-    /// <param name="vocabulary">Ids by token, each byte of a token written as one printable character (<see cref="ByteAlphabet"/>).</param>
+    /// <param name="vocabulary">
+    /// Ids by token, where each byte of a token is written as one printable character (<see cref="ByteAlphabet"/>).
+    /// </param>
     /// <param name="merges">The merge list.</param>
-    /// <param name="ignoreMerges">A word that is a token is that token, however the merges would build it (<c>ignore_merges</c>).</param>
-    /// <param name="unknownId">Stands for a byte that has no token; null to leave it out.</param>
+    /// <param name="ignoreMerges">
+    /// If a word is a token, it becomes that token, whatever the merges would give (<c>ignore_merges</c>).
+    /// </param>
+    /// <param name="unknownId">The token for a byte that has no token; null to leave the byte out.</param>
     public ByteLevelBpe(Dictionary<string, int> vocabulary, MergeTable merges, bool ignoreMerges, int? unknownId)
     {
         _merges = merges;
         _wholeWords = ignoreMerges ? vocabulary : null;
         _byteIds = new int[256];
         for (var b = 0; b < 256; b++)
-            _byteIds[b] = vocabulary.TryGetValue(ByteAlphabet.Character((byte)b).ToString(), out var id) ? id : unknownId ?? -1;
+            _byteIds[b] = vocabulary.TryGetValue(ByteAlphabet.GetCharacter((byte)b).ToString(), out var id) ? id : unknownId ?? -1;
     }
 
     /// <inheritdoc/>
@@ -49,7 +53,7 @@ internal sealed class ByteLevelBpe : ITokenModel
         _cache.Add(word, CollectionsMarshal.AsSpan(ids)[start..]);
     }
 
-    /// <summary>Leaves out the bytes that have no token; returns how many symbols stay.</summary>
+    /// <summary>Removes the bytes that have no token and returns the number of symbols left.</summary>
     private static int Keep(Span<int> symbols)
     {
         var kept = 0;
@@ -67,7 +71,7 @@ internal sealed class ByteLevelBpe : ITokenModel
             return false;
         using var written = new TextBuffer();
         foreach (var b in bytes)
-            written.Append(ByteAlphabet.Character(b));
+            written.Append(ByteAlphabet.GetCharacter(b));
         if (!_wholeWords.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(written.Text, out var id))
             return false;
         ids.Add(id);
@@ -76,18 +80,18 @@ internal sealed class ByteLevelBpe : ITokenModel
 }
 
 /// <summary>
-/// GPT-2's way of writing bytes as printable characters: those of Latin-1 that can be seen stand for themselves, the others from U+0100
-/// on.
+/// GPT-2's way to write bytes as printable characters: visible Latin-1 characters stand for themselves, the others from U+0100 on stand for
+/// the rest.
 /// </summary>
 internal static class ByteAlphabet
 {
     private static readonly char[] s_characters = Build();
     private static readonly Dictionary<char, byte> s_bytes = s_characters.Select((c, b) => (c, b)).ToDictionary(p => p.c, p => (byte)p.b);
 
-    /// <summary>The character that stands for a byte.</summary>
-    public static char Character(byte value) => s_characters[value];
+    /// <summary>The character for a byte.</summary>
+    public static char GetCharacter(byte value) => s_characters[value];
 
-    /// <summary>The bytes that a token is written for, or null where a character of it stands for no byte.</summary>
+    /// <summary>The bytes of a token; null if one of its characters stands for no byte.</summary>
     public static byte[]? Read(string token)
     {
         var bytes = new byte[token.Length];

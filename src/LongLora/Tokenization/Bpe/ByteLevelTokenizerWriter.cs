@@ -7,20 +7,20 @@ using LongLora.Runtime;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Writes a byte-level BPE tokenizer as <c>tokenizer.json</c> with <c>tokenizer_config.json</c>, as Hugging Face's tokenizers and
-/// <see cref="TokenizerLoader"/> read them. Id 0 begins a text, id 1 ends one, 2 to 257 are the bytes, then come the joins in their order.
+/// Writes a byte-level BPE tokenizer as <c>tokenizer.json</c> with <c>tokenizer_config.json</c>, which Hugging Face's tokenizers and <see
+/// cref="TokenizerLoader"/> read. Id 0 begins a text, id 1 ends it, 2 to 257 are the bytes, and then come the merges in order.
 /// </summary>
 public static class ByteLevelTokenizerWriter
 {
-    /// <summary>Begins every text.</summary>
+    /// <summary>The token that begins every text.</summary>
     public const string Bos = "<s>";
 
-    /// <summary>Ends a text.</summary>
+    /// <summary>The token that ends a text.</summary>
     public const string Eos = "</s>";
 
     /// <summary>
-    /// How a text is cut into words: GPT-2's way, except that numbers are cut every two digits from their beginning and without the space
-    /// before. A number is then the same tokens wherever it stands, and few tokens: what copying it from far away needs.
+    /// How a text is split into words: as in GPT-2, but numbers are split every two digits from their start and without the space before.
+    /// So a number is always the same few tokens, which makes it easy to copy from far away.
     /// </summary>
     public const string Pattern = @"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
@@ -34,28 +34,28 @@ public static class ByteLevelTokenizerWriter
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
 
-    /// <summary>Joins in a vocabulary of that size.</summary>
+    /// <summary>Number of merges in a vocabulary of that size.</summary>
     /// <exception cref="ConfigurationException">It is too small for the bytes.</exception>
-    public static int MergeCount(int vocabularySize) =>
+    public static int CountMerges(int vocabularySize) =>
         vocabularySize >= Reserved + 256
             ? vocabularySize - Reserved - 256
             : throw new ConfigurationException(
-                $"vocabulary-size is {vocabularySize}; {Reserved + 256} ids are taken by the bytes, {Bos} and {Eos}."
+                $"vocabulary-size is {vocabularySize}, but the bytes, {Bos} and {Eos} already need {Reserved + 256} ids."
             );
 
-    /// <summary>Writes the two files into a folder, which may hold others.</summary>
-    /// <param name="folder">The folder; made if need be.</param>
-    /// <param name="merges">The joins, as <see cref="BpeTrainer.Train"/> gives them.</param>
+    /// <summary>Writes the two files into a folder, which may contain others.</summary>
+    /// <param name="folder">The folder. It is created if it does not exist.</param>
+    /// <param name="merges">The merges, as <see cref="BpeTrainer.Train"/> returns them.</param>
     public static void Write(string folder, IReadOnlyList<(int Left, int Right)> merges)
     {
-        var tokens = Enumerable.Range(0, 256).Select(b => ByteAlphabet.Character((byte)b).ToString()).ToList();
+        var tokens = Enumerable.Range(0, 256).Select(b => ByteAlphabet.GetCharacter((byte)b).ToString()).ToList();
         foreach (var (left, right) in merges)
             tokens.Add(tokens[left] + tokens[right]);
         AtomicFile.Guard(folder, () => Directory.CreateDirectory(folder));
-        AtomicFile.WriteText(Path.Combine(folder, "tokenizer.json"), Text(Tokenizer(tokens, merges)));
+        AtomicFile.WriteText(Path.Combine(folder, "tokenizer.json"), ToText(Tokenizer(tokens, merges)));
         AtomicFile.WriteText(
             Path.Combine(folder, "tokenizer_config.json"),
-            Text(
+            ToText(
                 new JsonObject
                 {
                     ["tokenizer_class"] = "PreTrainedTokenizerFast",
@@ -70,7 +70,7 @@ public static class ByteLevelTokenizerWriter
     internal static WordSplitter MakeSplitter() =>
         new([new SplitRule(new Regex(Pattern, RegexOptions.Compiled | RegexOptions.CultureInvariant), SplitBehavior.Isolated)]);
 
-    private static string Text(JsonObject root) => root.ToJsonString(s_style) + "\n";
+    private static string ToText(JsonObject root) => root.ToJsonString(s_style) + "\n";
 
     private static JsonObject Tokenizer(List<string> tokens, IReadOnlyList<(int Left, int Right)> merges)
     {
@@ -82,7 +82,7 @@ public static class ByteLevelTokenizerWriter
             ["version"] = "1.0",
             ["truncation"] = null,
             ["padding"] = null,
-            ["added_tokens"] = new JsonArray(Added(0, Bos), Added(1, Eos)),
+            ["added_tokens"] = new JsonArray(DescribeAddedToken(0, Bos), DescribeAddedToken(1, Eos)),
             ["normalizer"] = null,
             ["pre_tokenizer"] = new JsonObject
             {
@@ -95,11 +95,11 @@ public static class ByteLevelTokenizerWriter
                         ["behavior"] = "Isolated",
                         ["invert"] = false,
                     },
-                    ByteLevel()
+                    DescribeByteLevel()
                 ),
             },
-            ["post_processor"] = Template(),
-            ["decoder"] = ByteLevel(),
+            ["post_processor"] = DescribeTemplate(),
+            ["decoder"] = DescribeByteLevel(),
             ["model"] = new JsonObject
             {
                 ["type"] = "BPE",
@@ -116,7 +116,7 @@ public static class ByteLevelTokenizerWriter
         };
     }
 
-    private static JsonObject Added(int id, string content) =>
+    private static JsonObject DescribeAddedToken(int id, string content) =>
         new()
         {
             ["id"] = id,
@@ -128,7 +128,7 @@ public static class ByteLevelTokenizerWriter
             ["special"] = true,
         };
 
-    private static JsonObject ByteLevel() =>
+    private static JsonObject DescribeByteLevel() =>
         new()
         {
             ["type"] = "ByteLevel",
@@ -137,7 +137,7 @@ public static class ByteLevelTokenizerWriter
             ["use_regex"] = false,
         };
 
-    private static JsonObject Template()
+    private static JsonObject DescribeTemplate()
     {
         static JsonObject Token() =>
             new()

@@ -4,12 +4,12 @@ using System.Text;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Byte pair encoding over characters, as SentencePiece has it (Llama 2, Mistral, Phi-3); what has no token becomes bytes or the unknown
-/// token.
+/// Byte pair encoding over characters, as in SentencePiece (Llama 2, Mistral, Phi-3). A character without a token becomes bytes or the
+/// unknown token.
 /// </summary>
 internal sealed class CharacterBpe : ITokenModel
 {
-    // Marks a symbol that the user defined: found as it stands and never merged. Ids stay below this bit.
+    // Marks a user-defined symbol, which is found as written and never merged. Ids are below this bit.
     private const int Frozen = 1 << 30;
 
     private readonly Dictionary<int, int> _characterIds;
@@ -19,11 +19,11 @@ internal sealed class CharacterBpe : ITokenModel
     private readonly SymbolMatcher? _userSymbols;
     private readonly WordCache _cache = new();
 
-    /// <param name="characterIds">Ids of the tokens of one character, by code point.</param>
-    /// <param name="merges">Pairs of ids; a character without a token takes part as <see cref="WithoutToken"/>.</param>
-    /// <param name="boundary">Where texts may be cut.</param>
-    /// <param name="unknown">What stands for a character without a token.</param>
-    /// <param name="userSymbols">Symbols that are found before any merge, if the model has such.</param>
+    /// <param name="characterIds">Ids of the single-character tokens, by code point.</param>
+    /// <param name="merges">Pairs of ids. A character without a token appears as <see cref="WithoutToken"/>.</param>
+    /// <param name="boundary">Where texts may be split.</param>
+    /// <param name="unknown">What is written for a character without a token.</param>
+    /// <param name="userSymbols">Symbols that are found before any merge; null if the model has none.</param>
     public CharacterBpe(
         Dictionary<int, int> characterIds,
         MergeTable merges,
@@ -82,14 +82,14 @@ internal sealed class CharacterBpe : ITokenModel
     }
 }
 
-/// <summary>Finds the longest of a few fixed symbols at the beginning of a text.</summary>
+/// <summary>Finds the longest of a few fixed symbols at the start of a text.</summary>
 internal sealed class SymbolMatcher(IEnumerable<KeyValuePair<string, int>> symbols)
 {
     private readonly Dictionary<char, KeyValuePair<string, int>[]> _byFirst = symbols
         .GroupBy(s => s.Key[0])
         .ToDictionary(g => g.Key, g => g.OrderByDescending(s => s.Key.Length).ToArray());
 
-    /// <summary>Whether a symbol stands at the beginning of <paramref name="text"/>, which is not empty; its length and id.</summary>
+    /// <summary>Whether <paramref name="text"/>, which is not empty, starts with a symbol; returns its length and id.</summary>
     public bool TryMatch(ReadOnlySpan<char> text, out int length, out int id)
     {
         if (_byFirst.TryGetValue(text[0], out var candidates))

@@ -3,13 +3,12 @@ using System.Collections.Concurrent;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Remembers the ids of words met before: text repeats itself, and looking up a word is many times faster than merging it. Holds at most
-/// <see cref="Capacity"/> words (some 16 MB); when full it forgets all and begins anew with the text at hand. Several threads may use it
-/// at once.
+/// Remembers the ids of words seen before: text repeats itself, and looking up a word is many times faster than merging it. It holds at
+/// most <see cref="Capacity"/> words (about 16 MB); when it is full it is cleared and starts again with the current text. Thread-safe.
 /// </summary>
 internal sealed class WordCache
 {
-    /// <summary>Longer words are rare, and are not remembered.</summary>
+    /// <summary>Longer words are rare and not remembered.</summary>
     public const int LongestWord = 32;
 
     private const int Capacity = 1 << 17;

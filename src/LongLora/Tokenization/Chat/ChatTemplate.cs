@@ -6,18 +6,18 @@ using LongLora.Tokenization.Jinja;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Writes conversations as a model was taught to read them. The model's own Jinja template is rendered as transformers does it; where a
-/// model has none, some well-known ones go by name. A template may be used by several threads at once.
+/// Writes conversations in the format that a model was trained on. It renders the model's own Jinja template as transformers does. For
+/// models without one, some well-known templates are available by name. Thread-safe.
 /// </summary>
 public sealed partial class ChatTemplate
 {
-    // Owner of what stands in the list of tools: nobody's message, and not the template's either.
+    // Owner of the text in the list of tools, which belongs neither to a message nor to the template.
     private const short Tools = -1;
     private const string Eos = "<eos>";
 
     private readonly JinjaTemplate _template;
     private readonly Lazy<string> _generationPrompt,
-        _turnEnd;
+        _endOfAnswer;
 
     private ChatTemplate(string source, string origin)
     {
@@ -29,37 +29,37 @@ public sealed partial class ChatTemplate
         catch (JinjaException e)
         {
             throw new CheckpointException(
-                $"{origin}: the chat template cannot be used: {e.Message}. Give a template by name ({string.Join(", ", Names)}) or as a "
+                $"Cannot use the chat template of {origin}: {e.Message}. Give a template by name ({string.Join(", ", Names)}) or as a "
                     + $"file.",
                 e
             );
         }
-        (_generationPrompt, _turnEnd) = (new Lazy<string>(GenerationPrompt), new Lazy<string>(EndOfOneAnswer));
+        (_generationPrompt, _endOfAnswer) = (new Lazy<string>(FindGenerationPrompt), new Lazy<string>(FindEndOfAnswer));
         (WritesTools, WritesToolCalls) = (ToolsVariable().IsMatch(source), source.Contains(ToolCalls.Member, StringComparison.Ordinal));
     }
 
-    /// <summary>Templates that go by name.</summary>
+    /// <summary>Templates that are available by name.</summary>
     public static IReadOnlyList<string> Names { get; } = [.. NamedTemplates.All.Keys];
 
-    /// <summary>The template as it is written.</summary>
+    /// <summary>The text of the template.</summary>
     public string Source { get; }
 
-    /// <summary>Where it came from, for messages.</summary>
+    /// <summary>Where it comes from, for messages.</summary>
     public string Origin { get; }
 
-    /// <summary>Whether it has a place for the list of tools that a model may call.</summary>
+    /// <summary>Whether it writes the list of tools that a model may call.</summary>
     public bool WritesTools { get; }
 
     /// <summary>
-    /// Whether it writes <c>tool_calls</c> in a form of its own. Where it does not, an answer that calls tools is the JSON of its calls.
+    /// Whether it writes <c>tool_calls</c> in its own format. If not, an answer that calls tools is the JSON of its calls.
     /// </summary>
     public bool WritesToolCalls { get; }
 
     /// <summary>Finds a template.</summary>
-    /// <param name="choice"><c>auto</c> for the model's own, one of <see cref="Names"/>, or a file.</param>
-    /// <param name="modelDirectory">Folder of the model.</param>
-    /// <exception cref="ConfigurationException">There is none of that name, or the model has none of its own.</exception>
-    /// <exception cref="CheckpointException">It uses what is not supported; the message names it.</exception>
+    /// <param name="choice"><c>auto</c> for the model's own template, one of <see cref="Names"/>, or a file.</param>
+    /// <param name="modelDirectory">The model folder.</param>
+    /// <exception cref="ConfigurationException">There is no template with that name, or the model has none.</exception>
+    /// <exception cref="CheckpointException">It uses an unsupported feature; the message names it.</exception>
     public static ChatTemplate Find(string choice, string modelDirectory)
     {
         if (choice == "auto")
@@ -75,16 +75,16 @@ public sealed partial class ChatTemplate
         if (File.Exists(choice))
             return new ChatTemplate(File.ReadAllText(choice), choice);
         throw new ConfigurationException(
-            $"There is no template '{choice}'; use auto (the model's own), {string.Join(", ", Names)}, or a "
+            $"There is no template '{choice}'. Use auto (the model's own), {string.Join(", ", Names)}, or a "
                 + $"file.{NearestName.Hint(choice, Names)}"
         );
     }
 
     /// <summary>
-    /// The template of a model folder (<c>chat_template.jinja</c>, or <c>chat_template</c> in <c>tokenizer_config.json</c>), or null
-    /// where it has none.
+    /// The template of a model folder (<c>chat_template.jinja</c>, or <c>chat_template</c> in <c>tokenizer_config.json</c>); null if it has
+    /// none.
     /// </summary>
-    /// <exception cref="CheckpointException">It uses what is not supported, or a file is damaged.</exception>
+    /// <exception cref="CheckpointException">It uses an unsupported feature, or a file is damaged.</exception>
     public static ChatTemplate? ReadOfModel(string modelDirectory)
     {
         var file = Path.Combine(modelDirectory, "chat_template.jinja");
@@ -101,24 +101,24 @@ public sealed partial class ChatTemplate
         return node.ValueKind switch
         {
             JsonValueKind.String => new ChatTemplate(node.GetString()!, config),
-            JsonValueKind.Array => OfList(node, config),
+            JsonValueKind.Array => ChooseFromList(node, config),
             JsonValueKind.Null => null,
             _ => throw new CheckpointException(
-                $"{config}: chat_template is {node.ValueKind}; it must be a string or a list of named templates."
+                $"{config}: chat_template is {node.ValueKind}, but it must be a string or a list of named templates."
             ),
         };
     }
 
     /// <summary>Makes a template from its text.</summary>
     /// <param name="source">Jinja.</param>
-    /// <param name="origin">Where it came from, for messages.</param>
+    /// <param name="origin">Where it comes from, for messages.</param>
     public static ChatTemplate Parse(string source, string origin) => new(source, origin);
 
-    /// <summary>A conversation as the model reads it.</summary>
+    /// <summary>The conversation as the model reads it.</summary>
     /// <param name="messages">The messages.</param>
-    /// <param name="tokenizer">Gives the written forms of BOS and EOS.</param>
-    /// <param name="addGenerationPrompt">Ends with what comes before the model's next answer.</param>
-    /// <param name="tools">The tools that the model may call, a list as OpenAI writes it; null for none.</param>
+    /// <param name="tokenizer">Provides the text of BOS and EOS.</param>
+    /// <param name="addGenerationPrompt">Whether to end with the text that comes before the model's next answer.</param>
+    /// <param name="tools">The tools that the model may call, as a list in OpenAI's format; null for none.</param>
     /// <exception cref="DataException">The template refuses the conversation.</exception>
     public RenderedChat Render(
         IReadOnlyList<ChatMessage> messages,
@@ -129,16 +129,16 @@ public sealed partial class ChatTemplate
     {
         var text = Render(
             messages,
-            Written(tokenizer, tokenizer.BosTokenId),
-            Written(tokenizer, tokenizer.EosTokenId),
+            WriteToken(tokenizer, tokenizer.BosTokenId),
+            WriteToken(tokenizer, tokenizer.EosTokenId),
             addGenerationPrompt,
             tools,
             out var generated
         );
-        return new RenderedChat(text, generated.Count > 0 ? generated : Answers(text, messages, tokenizer));
+        return new RenderedChat(text, generated.Count > 0 ? generated : FindAnswers(text, messages, tokenizer));
     }
 
-    private static ChatTemplate? OfList(JsonElement list, string config)
+    private static ChatTemplate? ChooseFromList(JsonElement list, string config)
     {
         foreach (var item in list.EnumerateArray())
         {
@@ -152,7 +152,7 @@ public sealed partial class ChatTemplate
         return null;
     }
 
-    private static string Written(ITokenizer tokenizer, int? id) => id is { } token ? tokenizer.Decode([token], skipSpecial: false) : "";
+    private static string WriteToken(ITokenizer tokenizer, int? id) => id is { } token ? tokenizer.Decode([token], skipSpecial: false) : "";
 
     private MarkedText Render(
         IReadOnlyList<ChatMessage> messages,
@@ -168,11 +168,11 @@ public sealed partial class ChatTemplate
             return _template.Render(
                 new Dictionary<string, object?>
                 {
-                    ["messages"] = messages.Select(object? (m, i) => Value(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
+                    ["messages"] = messages.Select(object? (m, i) => ToValue(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
                     ["bos_token"] = MarkedText.Of(bos),
                     ["eos_token"] = MarkedText.Of(eos),
                     ["add_generation_prompt"] = addGenerationPrompt,
-                    ["tools"] = tools is { } list ? Value(list, Tools) : null,
+                    ["tools"] = tools is { } list ? ToValue(list, Tools) : null,
                     ["documents"] = null,
                 },
                 out generated
@@ -184,7 +184,7 @@ public sealed partial class ChatTemplate
         }
     }
 
-    private Dictionary<string, object?> Value(ChatMessage message, short owner)
+    private Dictionary<string, object?> ToValue(ChatMessage message, short owner)
     {
         if (!WritesToolCalls)
             message = ToolCalls.MoveToContent(message);
@@ -194,28 +194,28 @@ public sealed partial class ChatTemplate
             ["content"] = MarkedText.Of(message.Content, owner),
         };
         foreach (var (name, member) in message.Further ?? new Dictionary<string, JsonElement>())
-            value[name] = Value(member, owner);
+            value[name] = ToValue(member, owner);
         return value;
     }
 
-    private static object? Value(JsonElement json, short owner) =>
+    private static object? ToValue(JsonElement json, short owner) =>
         json.ValueKind switch
         {
             JsonValueKind.String => MarkedText.Of(json.GetString()!, owner),
             JsonValueKind.Number => json.TryGetInt64(out var whole) ? (object)whole : json.GetDouble(),
             JsonValueKind.True => true,
             JsonValueKind.False => false,
-            JsonValueKind.Array => json.EnumerateArray().Select(item => Value(item, owner)).ToList(),
-            JsonValueKind.Object => json.EnumerateObject().ToDictionary(p => p.Name, p => Value(p.Value, owner)),
+            JsonValueKind.Array => json.EnumerateArray().Select(item => ToValue(item, owner)).ToList(),
+            JsonValueKind.Object => json.EnumerateObject().ToDictionary(p => p.Name, p => ToValue(p.Value, owner)),
             _ => null,
         };
 
-    // An answer begins where the model begins to write, behind the prompt for it, and ends with the token that ends its turn.
-    private List<(int Start, int End)> Answers(MarkedText text, IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer)
+    // An answer starts where the model starts to write, after the prompt for it, and ends with the token that ends it.
+    private List<(int Start, int End)> FindAnswers(MarkedText text, IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer)
     {
         var answers = new List<(int, int)>();
         var before = 0;
-        var owned = Owned(text);
+        var owned = FindOwned(text);
         for (var i = 0; i < owned.Count; i++)
         {
             var (owner, start, end) = owned[i];
@@ -235,8 +235,8 @@ public sealed partial class ChatTemplate
         return answers;
     }
 
-    // First and last character of what came from each message, in the order of the text.
-    private static List<(short Owner, int Start, int End)> Owned(MarkedText text)
+    // First and last character of the text from each message, in the order of the text.
+    private static List<(short Owner, int Start, int End)> FindOwned(MarkedText text)
     {
         var owned = new List<(short Owner, int Start, int End)>();
         for (var i = 0; i < text.Length; i++)
@@ -252,10 +252,10 @@ public sealed partial class ChatTemplate
         return owned;
     }
 
-    // The token that ends answers, wherever it stands before the next message: the template may close a call of a tool before it.
+    // The token that ends answers, anywhere before the next message: the template may close a tool call before it.
     private int FindMessageEnd(MarkedText text, int end, int next, ITokenizer tokenizer)
     {
-        var token = _turnEnd.Value == Eos ? Written(tokenizer, tokenizer.EosTokenId) : _turnEnd.Value;
+        var token = _endOfAnswer.Value == Eos ? WriteToken(tokenizer, tokenizer.EosTokenId) : _endOfAnswer.Value;
         if (
             token.Length > 0
             && tokenizer.FindToken(token) is not null
@@ -269,13 +269,13 @@ public sealed partial class ChatTemplate
             && tokenizer.FindToken(match.Groups[1].Value) is not null
         )
             return match.Index + match.Length;
-        var eos = Written(tokenizer, tokenizer.EosTokenId);
+        var eos = WriteToken(tokenizer, tokenizer.EosTokenId);
         return eos.Length > 0 && string.CompareOrdinal(text.Text, end, eos, 0, eos.Length) == 0 ? end + eos.Length : end;
     }
 
-    // What a template writes to ask for an answer, seen on a conversation of one word. It lacks where the template writes it always, or
-    // never.
-    private string GenerationPrompt()
+    // What a template writes to ask for an answer, found by rendering a conversation of one word. It is empty if the template always or
+    // never writes it.
+    private string FindGenerationPrompt()
     {
         ChatMessage[] one = [new("user", "x")];
         try
@@ -289,8 +289,8 @@ public sealed partial class ChatTemplate
         }
     }
 
-    // Seen on an answer of one word; empty where the template writes none.
-    private string EndOfOneAnswer()
+    // Found by rendering an answer of one word; empty if the template writes none.
+    private string FindEndOfAnswer()
     {
         const string said = "said";
         try

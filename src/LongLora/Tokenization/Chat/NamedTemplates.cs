@@ -3,7 +3,7 @@ namespace LongLora.Tokenization;
 /// <summary>Chat templates of well-known models, for models that come without one.</summary>
 internal static class NamedTemplates
 {
-    // Meta's: the system message stands in the first question.
+    // Meta's template: the system message is part of the first question.
     private const string Llama2 = """
         {% if messages[0].role == 'system' %}{% set system = messages[0].content %}{% set turns = messages[1:] %}{% else %}{% set system = none %}{% set turns = messages %}{% endif %}
         {% for message in turns %}
@@ -51,7 +51,7 @@ internal static class NamedTemplates
         {%- if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}
         """;
 
-    // Stanford Alpaca's two prompts; one question and one answer.
+    // Stanford Alpaca's two prompts, for one question and one answer.
     private const string Alpaca = """
         {{- bos_token }}
         {%- for message in messages %}
@@ -63,7 +63,7 @@ internal static class NamedTemplates
         {%- endfor %}
         """;
 
-    // LongLoRA's supervised fine-tuning on LongAlpaca.
+    // LongLoRA's template for supervised fine-tuning on LongAlpaca.
     private const string LongAlpaca = """
         {{- bos_token }}
         {%- for message in messages %}

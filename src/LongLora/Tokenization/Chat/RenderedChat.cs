@@ -2,25 +2,27 @@ using LongLora.Tokenization.Jinja;
 
 namespace LongLora.Tokenization;
 
-/// <summary>A conversation as a model reads it, with the places of its answers.</summary>
+/// <summary>A conversation as a model reads it, with the positions of its answers.</summary>
 public sealed class RenderedChat
 {
     private readonly MarkedText _text;
 
     internal RenderedChat(MarkedText text, IReadOnlyList<(int Start, int End)> answers) => (_text, Answers) = (text, answers);
 
-    /// <summary>The text, special tokens written out.</summary>
+    /// <summary>The text, including special tokens.</summary>
     public string Text => _text.Text;
 
     /// <summary>
-    /// Where the model is to write by itself: [start, end) in characters, in order, each with the token that ends the turn.
+    /// The text that the model should write itself: [start, end) in characters, in order, each including the token that ends the answer.
     /// </summary>
     public IReadOnlyList<(int Start, int End)> Answers { get; }
 
-    /// <summary>A text that is not written by a template: a question, and the answer that follows it as it is.</summary>
+    /// <summary>A text without a template: a question, directly followed by the answer.</summary>
     /// <param name="prompt">The question; may be empty.</param>
     /// <param name="answer">The answer.</param>
-    /// <param name="tokenizer">BOS comes in front where it puts it there by itself; EOS ends the answer where there is one.</param>
+    /// <param name="tokenizer">
+    /// BOS is written at the start if the tokenizer writes it by default. EOS ends the answer if there is one.
+    /// </param>
     public static RenderedChat FromPlainText(string prompt, string answer, ITokenizer tokenizer)
     {
         string Written(int? id) => id is { } token ? tokenizer.Decode([token], skipSpecial: false) : "";
@@ -35,7 +37,7 @@ public sealed class RenderedChat
     }
 
     /// <summary>
-    /// The ids of the whole text, and of each whether it belongs to an answer. Special tokens that somebody wrote into a message stay
+    /// The ids of the whole text, and for each id whether it belongs to an answer. Special tokens that somebody typed into a message are
     /// ordinary text.
     /// </summary>
     /// <param name="tokenizer">The model's tokenizer.</param>

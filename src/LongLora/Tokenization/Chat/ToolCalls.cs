@@ -3,17 +3,17 @@ using System.Text.Json;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Calls of tools in answers. They are held as OpenAI writes them, <c>tool_calls: [{type, function: {name, arguments}}]</c>, with the
-/// arguments as an object: templates expect one, and would write a text as a text in quotes.
+/// Tool calls in answers. They are kept in OpenAI's format, <c>tool_calls: [{type, function: {name, arguments}}]</c>, with the arguments as
+/// an object. Templates expect an object and would write a string as a quoted string.
 /// </summary>
 public static class ToolCalls
 {
-    /// <summary>The member of a message that has them.</summary>
+    /// <summary>The member of a message that contains them.</summary>
     public const string Member = "tool_calls";
 
     /// <summary>
-    /// Reads calls that stand in a file as text: <c>{"name": ..., "arguments": ...}</c>, or a list of such; null where the text is
-    /// something else.
+    /// Reads calls that a file contains as text: <c>{"name": ..., "arguments": ...}</c>, or a list of these; null if the text is something
+    /// else.
     /// </summary>
     public static JsonElement? Parse(string text)
     {
@@ -30,11 +30,11 @@ public static class ToolCalls
     }
 
     /// <summary>
-    /// The same calls; arguments that are written as a text, as OpenAI's service gives them, become the object that the text says.
+    /// The same calls. Arguments in a string, as OpenAI's service returns them, become the object that the string contains.
     /// </summary>
     public static JsonElement ParseArguments(JsonElement calls) => ParseJson(Rewrite(calls))!.Value;
 
-    /// <summary>The message with its calls as JSON behind what it says, for templates that have no other form for them.</summary>
+    /// <summary>The message with its calls as JSON after its text, for templates that have no other format for them.</summary>
     public static ChatMessage MoveToContent(ChatMessage message)
     {
         if (
@@ -55,7 +55,7 @@ public static class ToolCalls
         };
     }
 
-    // As most data sets space it; what is within stays as it was written.
+    // With the spacing of most data sets. Nested values are copied as written.
     private static string WriteSpaced(JsonElement call) =>
         call.ValueKind == JsonValueKind.Object ? WriteObject(call, p => p.Value.GetRawText()) : call.GetRawText();
 

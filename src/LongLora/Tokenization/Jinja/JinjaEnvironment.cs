@@ -2,17 +2,17 @@ using System.Globalization;
 
 namespace LongLora.Tokenization.Jinja;
 
-/// <summary>What transformers gives every chat template beside its messages, and what a loop knows of itself.</summary>
+/// <summary>The names that transformers gives to every chat template besides its messages, and the values of a loop.</summary>
 internal static class JinjaEnvironment
 {
     public static IReadOnlyDictionary<string, object?> Functions { get; } =
         new Dictionary<string, object?>
         {
             ["raise_exception"] = (JinjaCall)((a, _) => throw new JinjaException(JinjaValues.ToText(a[0]).Text)),
-            ["namespace"] = (JinjaCall)((a, n) => new JinjaNamespace(Merged(a, n))),
-            ["dict"] = (JinjaCall)((a, n) => Merged(a, n)),
-            ["range"] = (JinjaCall)((a, _) => Range([.. a.Select(JinjaValues.ToWhole)])),
-            ["strftime_now"] = (JinjaCall)((a, _) => MarkedText.Of(Date(JinjaValues.ToText(a[0]).Text, DateTime.Now))),
+            ["namespace"] = (JinjaCall)((a, n) => new JinjaNamespace(MergeArguments(a, n))),
+            ["dict"] = (JinjaCall)((a, n) => MergeArguments(a, n)),
+            ["range"] = (JinjaCall)((a, _) => MakeRange([.. a.Select(JinjaValues.ToWhole)])),
+            ["strftime_now"] = (JinjaCall)((a, _) => MarkedText.Of(FormatDate(JinjaValues.ToText(a[0]).Text, DateTime.Now))),
         };
 
     public static Dictionary<string, object?> MakeLoop(List<object?> items, int index) =>
@@ -30,7 +30,7 @@ internal static class JinjaEnvironment
             ["cycle"] = (JinjaCall)((a, _) => a[index % a.Count]),
         };
 
-    private static Dictionary<string, object?> Merged(IReadOnlyList<object?> arguments, IReadOnlyDictionary<string, object?> named)
+    private static Dictionary<string, object?> MergeArguments(IReadOnlyList<object?> arguments, IReadOnlyDictionary<string, object?> named)
     {
         var all = new Dictionary<string, object?>(StringComparer.Ordinal);
         foreach (var (name, value) in arguments.OfType<Dictionary<string, object?>>().SelectMany(m => m).Concat(named))
@@ -38,14 +38,14 @@ internal static class JinjaEnvironment
         return all;
     }
 
-    private static List<object?> Range(List<long> bounds)
+    private static List<object?> MakeRange(List<long> bounds)
     {
         var (from, to, step) = bounds switch
         {
             [var end] => (0L, end, 1L),
             [var start, var end] => (start, end, 1L),
             [var start, var end, var by] when by != 0 => (start, end, by),
-            _ => throw new JinjaException("'range' takes one to three whole numbers"),
+            _ => throw new JinjaException("'range' needs one to three integers"),
         };
         const int limit = 100_000;
         var items = new List<object?>();
@@ -58,7 +58,7 @@ internal static class JinjaEnvironment
         return items;
     }
 
-    private static string Date(string format, DateTime now)
+    private static string FormatDate(string format, DateTime now)
     {
         var text = new System.Text.StringBuilder();
         for (var i = 0; i < format.Length; i++)

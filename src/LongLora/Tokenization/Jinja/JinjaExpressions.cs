@@ -6,8 +6,8 @@ namespace LongLora.Tokenization.Jinja;
 internal delegate object? JinjaExpression(JinjaScope scope);
 
 /// <summary>
-/// Parses expressions with Jinja2's precedences: condition, or, and, not, comparison, sum, ~, product, power, sign, postfix with filters
-/// and tests.
+/// Parses expressions with Jinja2's precedence: condition, or, and, not, comparison, sum, ~, product, power, sign, postfix with filters and
+/// tests.
 /// </summary>
 internal class JinjaExpressions(List<JinjaToken> tokens)
 {
@@ -34,87 +34,87 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
     protected void Expect(string text, JinjaTokenKind kind = JinjaTokenKind.Operator)
     {
         if (!Skip(text, kind))
-            throw Fault($"'{text}' is expected; seen '{Current.Text}'");
+            throw MakeError($"expected '{text}', but found '{Current.Text}'");
     }
 
     protected string ExpectName() =>
-        Current.Kind == JinjaTokenKind.Name ? Take().Text : throw Fault($"a name is expected; seen '{Current.Text}'");
+        Current.Kind == JinjaTokenKind.Name ? Take().Text : throw MakeError($"expected a name, but found '{Current.Text}'");
 
-    protected JinjaException Fault(string what) => new($"line {Current.Line}: {what}");
+    protected JinjaException MakeError(string what) => new($"line {Current.Line}: {what}");
 
-    /// <summary>An expression, or several with commas between: a tuple.</summary>
-    protected JinjaExpression Tuple()
+    /// <summary>An expression, or a tuple of several with commas between.</summary>
+    protected JinjaExpression ParseTuple()
     {
-        var first = Expression();
+        var first = ParseExpression();
         if (!Is(","))
             return first;
         var items = new List<JinjaExpression> { first };
         while (Skip(",") && !Is("%}", JinjaTokenKind.Close))
-            items.Add(Expression());
+            items.Add(ParseExpression());
         return scope => items.ConvertAll(i => i(scope));
     }
 
-    protected JinjaExpression Expression()
+    protected JinjaExpression ParseExpression()
     {
-        var value = Or();
+        var value = ParseOr();
         while (SkipName("if"))
         {
-            var (then, condition) = (value, Or());
-            var otherwise = SkipName("else") ? Expression() : _ => new JinjaUndefined("else");
+            var (then, condition) = (value, ParseOr());
+            var otherwise = SkipName("else") ? ParseExpression() : _ => new JinjaUndefined("else");
             value = scope => JinjaValues.IsTrue(condition(scope)) ? then(scope) : otherwise(scope);
         }
         return value;
     }
 
-    /// <summary>An expression that an 'if' behind it does not belong to.</summary>
-    protected JinjaExpression NoCondition()
+    /// <summary>An expression without a following 'if'.</summary>
+    protected JinjaExpression ParseNoCondition()
     {
-        var first = Or();
+        var first = ParseOr();
         if (!Is(","))
             return first;
         var items = new List<JinjaExpression> { first };
         while (Skip(","))
-            items.Add(Or());
+            items.Add(ParseOr());
         return scope => items.ConvertAll(i => i(scope));
     }
 
-    private JinjaExpression Or()
+    private JinjaExpression ParseOr()
     {
-        var left = And();
+        var left = ParseAnd();
         while (SkipName("or"))
         {
-            var (a, b) = (left, And());
+            var (a, b) = (left, ParseAnd());
             left = scope => a(scope) is var value && JinjaValues.IsTrue(value) ? value : b(scope);
         }
         return left;
     }
 
-    private JinjaExpression And()
+    private JinjaExpression ParseAnd()
     {
-        var left = Not();
+        var left = ParseNot();
         while (SkipName("and"))
         {
-            var (a, b) = (left, Not());
+            var (a, b) = (left, ParseNot());
             left = scope => a(scope) is var value && !JinjaValues.IsTrue(value) ? value : b(scope);
         }
         return left;
     }
 
-    private JinjaExpression Not()
+    private JinjaExpression ParseNot()
     {
         if (!SkipName("not"))
-            return Comparison();
-        var value = Not();
+            return ParseComparison();
+        var value = ParseNot();
         return scope => !JinjaValues.IsTrue(value(scope));
     }
 
-    private JinjaExpression Comparison()
+    private JinjaExpression ParseComparison()
     {
-        var left = Sum();
+        var left = ParseSum();
         JinjaExpression? all = null;
-        while (ComparisonOperator() is { } sign)
+        while (ParseComparisonOperator() is { } sign)
         {
-            var (a, b, before) = (left, Sum(), all);
+            var (a, b, before) = (left, ParseSum(), all);
             bool Holds(JinjaScope scope) => JinjaValues.Compare(sign, a(scope), b(scope));
             all = before is null ? scope => Holds(scope) : scope => JinjaValues.IsTrue(before(scope)) && Holds(scope);
             left = b;
@@ -122,7 +122,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         return all ?? left;
     }
 
-    private string? ComparisonOperator()
+    private string? ParseComparisonOperator()
     {
         if (Current.Kind == JinjaTokenKind.Operator && Current.Text is "==" or "!=" or "<" or ">" or "<=" or ">=")
             return Take().Text;
@@ -134,15 +134,15 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         return "not in";
     }
 
-    private JinjaExpression Sum() => Chain(Concatenation, "+", "-");
+    private JinjaExpression ParseSum() => ParseChain(ParseConcatenation, "+", "-");
 
-    private JinjaExpression Concatenation() => Chain(Product, "~");
+    private JinjaExpression ParseConcatenation() => ParseChain(ParseProduct, "~");
 
-    private JinjaExpression Product() => Chain(Power, "*", "/", "//", "%");
+    private JinjaExpression ParseProduct() => ParseChain(ParsePower, "*", "/", "//", "%");
 
-    private JinjaExpression Power() => Chain(() => Unary(), "**");
+    private JinjaExpression ParsePower() => ParseChain(() => ParseUnary(), "**");
 
-    private JinjaExpression Chain(Func<JinjaExpression> part, params string[] signs)
+    private JinjaExpression ParseChain(Func<JinjaExpression> part, params string[] signs)
     {
         var left = part();
         while (Current.Kind == JinjaTokenKind.Operator && signs.Contains(Current.Text))
@@ -153,22 +153,22 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         return left;
     }
 
-    private JinjaExpression Unary(bool filters = true)
+    private JinjaExpression ParseUnary(bool filters = true)
     {
         JinjaExpression value;
         if (Skip("-"))
         {
-            var inner = Unary(filters: false);
+            var inner = ParseUnary(filters: false);
             value = scope => JinjaValues.Calculate("-", 0L, inner(scope));
         }
         else if (Skip("+"))
-            value = Unary(filters: false);
+            value = ParseUnary(filters: false);
         else
-            value = Postfix(Primary());
-        return filters ? FiltersAndTests(value) : value;
+            value = ParsePostfix(ParsePrimary());
+        return filters ? ParseFiltersAndTests(value) : value;
     }
 
-    private JinjaExpression Primary()
+    private JinjaExpression ParsePrimary()
     {
         var token = Take();
         switch (token.Kind)
@@ -186,24 +186,24 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
                 object number = double.Parse(token.Text, CultureInfo.InvariantCulture);
                 return _ => number;
             case JinjaTokenKind.Name:
-                return Name(token.Text);
+                return ParseName(token.Text);
             case JinjaTokenKind.Operator when token.Text == "(":
                 if (Skip(")"))
                     return _ => new List<object?>();
-                var inner = Tuple();
+                var inner = ParseTuple();
                 Expect(")");
                 return inner;
             case JinjaTokenKind.Operator when token.Text == "[":
-                return ListLiteral();
+                return ParseList();
             case JinjaTokenKind.Operator when token.Text == "{":
-                return MapLiteral();
+                return ParseMap();
             default:
                 _at--;
-                throw Fault($"'{token.Text}' is not expected here");
+                throw MakeError($"unexpected '{token.Text}'");
         }
     }
 
-    private static JinjaExpression Name(string name) =>
+    private static JinjaExpression ParseName(string name) =>
         name switch
         {
             "true" or "True" => _ => true,
@@ -212,26 +212,26 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
             _ => scope => scope.Get(name),
         };
 
-    private JinjaExpression ListLiteral()
+    private JinjaExpression ParseList()
     {
         var items = new List<JinjaExpression>();
         while (!Skip("]"))
         {
-            items.Add(Expression());
+            items.Add(ParseExpression());
             if (!Is("]"))
                 Expect(",");
         }
         return scope => items.ConvertAll(i => i(scope));
     }
 
-    private JinjaExpression MapLiteral()
+    private JinjaExpression ParseMap()
     {
         var items = new List<(JinjaExpression Key, JinjaExpression Value)>();
         while (!Skip("}"))
         {
-            var key = Expression();
+            var key = ParseExpression();
             Expect(":");
-            items.Add((key, Expression()));
+            items.Add((key, ParseExpression()));
             if (!Is("}"))
                 Expect(",");
         }
@@ -244,7 +244,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         };
     }
 
-    private JinjaExpression Postfix(JinjaExpression value)
+    private JinjaExpression ParsePostfix(JinjaExpression value)
     {
         while (true)
         {
@@ -255,15 +255,15 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
                 value = scope => JinjaValues.GetAttribute(inner(scope), name);
             }
             else if (Skip("["))
-                value = Subscript(inner);
+                value = ParseSubscript(inner);
             else if (Skip("("))
-                value = Call(inner);
+                value = ParseCall(inner);
             else
                 return value;
         }
     }
 
-    private JinjaExpression Subscript(JinjaExpression value)
+    private JinjaExpression ParseSubscript(JinjaExpression value)
     {
         var parts = new JinjaExpression?[3];
         var count = 0;
@@ -274,33 +274,33 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
             {
                 isSlice = true;
                 if (++count > 2)
-                    throw Fault("a slice has at most three parts");
+                    throw MakeError("a slice has at most three parts");
             }
             else
-                parts[count] = Expression();
+                parts[count] = ParseExpression();
         }
         Expect("]");
         var (start, stop, step) = (parts[0], parts[1], parts[2]);
         if (isSlice)
             return scope => JinjaValues.Slice(value(scope), start?.Invoke(scope), stop?.Invoke(scope), step?.Invoke(scope));
         if (start is null)
-            throw Fault("an index is expected");
+            throw MakeError("expected an index");
         return scope => JinjaValues.GetItem(value(scope), start(scope));
     }
 
-    private JinjaExpression Call(JinjaExpression function)
+    private JinjaExpression ParseCall(JinjaExpression function)
     {
-        var (arguments, named) = Arguments();
+        var (arguments, named) = ParseArguments();
         return scope =>
             function(scope) switch
             {
                 JinjaCall call => call(arguments.ConvertAll(a => a(scope)), named.ToDictionary(n => n.Key, n => n.Value(scope))),
                 JinjaUndefined u => throw new JinjaException($"there is no function '{u.Name}'"),
-                _ => throw new JinjaException("a value that is no function is called"),
+                _ => throw new JinjaException("cannot call a value that is not a function"),
             };
     }
 
-    protected (List<JinjaExpression> Arguments, Dictionary<string, JinjaExpression> Named) Arguments()
+    protected (List<JinjaExpression> Arguments, Dictionary<string, JinjaExpression> Named) ParseArguments()
     {
         var arguments = new List<JinjaExpression>();
         var named = new Dictionary<string, JinjaExpression>();
@@ -310,53 +310,53 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
             {
                 var name = Take().Text;
                 Take();
-                named[name] = Expression();
+                named[name] = ParseExpression();
             }
             else
-                arguments.Add(Expression());
+                arguments.Add(ParseExpression());
             if (!Is(")"))
                 Expect(",");
         }
         return (arguments, named);
     }
 
-    private JinjaExpression FiltersAndTests(JinjaExpression value)
+    private JinjaExpression ParseFiltersAndTests(JinjaExpression value)
     {
         while (true)
         {
             if (Skip("|"))
-                value = Filter(value);
+                value = ParseFilter(value);
             else if (SkipName("is"))
-                value = Test(value);
+                value = ParseTest(value);
             else if (Is("(") || Is(".") || Is("["))
-                value = Postfix(value);
+                value = ParsePostfix(value);
             else
                 return value;
         }
     }
 
-    private JinjaExpression Filter(JinjaExpression value)
+    private JinjaExpression ParseFilter(JinjaExpression value)
     {
         var name = ExpectName();
-        var filter = JinjaFilters.Find(name) ?? throw Fault($"the filter '{name}' is not supported");
-        var (arguments, named) = Skip("(") ? Arguments() : ([], []);
+        var filter = JinjaFilters.Find(name) ?? throw MakeError($"the filter '{name}' is not supported");
+        var (arguments, named) = Skip("(") ? ParseArguments() : ([], []);
         return scope => filter([value(scope), .. arguments.Select(a => a(scope))], named.ToDictionary(n => n.Key, n => n.Value(scope)));
     }
 
-    private JinjaExpression Test(JinjaExpression value)
+    private JinjaExpression ParseTest(JinjaExpression value)
     {
         var negated = SkipName("not");
         var name = ExpectName();
-        var test = JinjaFilters.FindTest(name) ?? throw Fault($"the test '{name}' is not supported");
+        var test = JinjaFilters.FindTest(name) ?? throw MakeError($"the test '{name}' is not supported");
         List<JinjaExpression> arguments = [];
         if (Skip("("))
-            arguments = Arguments().Arguments;
+            arguments = ParseArguments().Arguments;
         else if (
             Current.Kind is JinjaTokenKind.Text or JinjaTokenKind.Integer or JinjaTokenKind.Number
             || Is("[")
             || (Current.Kind == JinjaTokenKind.Name && Current.Text is not ("and" or "or" or "else" or "is" or "if" or "in" or "not"))
         )
-            arguments.Add(Postfix(Primary()));
+            arguments.Add(ParsePostfix(ParsePrimary()));
         return scope => test(value(scope), arguments.ConvertAll(a => a(scope))) != negated;
     }
 }

@@ -5,34 +5,34 @@ namespace LongLora.Tokenization.Jinja;
 /// <summary>The filters and tests that chat templates use.</summary>
 internal static class JinjaFilters
 {
-    /// <summary>A filter by its name, or null. The value comes first among the arguments.</summary>
+    /// <summary>A filter by name, or null. The value is the first argument.</summary>
     public static JinjaCall? Find(string name) =>
         name switch
         {
-            "trim" => (a, _) => Method(a[0], "strip", [.. a.Skip(1)]),
-            "upper" or "lower" or "title" or "capitalize" => (a, _) => Method(a[0], name, []),
-            "replace" => (a, _) => Method(a[0], name, [.. a.Skip(1)]),
-            "length" or "count" => (a, _) => Length(a[0]),
+            "trim" => (a, _) => CallMethod(a[0], "strip", [.. a.Skip(1)]),
+            "upper" or "lower" or "title" or "capitalize" => (a, _) => CallMethod(a[0], name, []),
+            "replace" => (a, _) => CallMethod(a[0], name, [.. a.Skip(1)]),
+            "length" or "count" => (a, _) => MeasureLength(a[0]),
             "tojson" => (a, n) =>
                 MarkedText.Of(
-                    JinjaValues.ToJson(a[0], Option(a, n, 1, "indent") is { } indent ? JinjaValues.ToWhole(indent) : null),
+                    JinjaValues.ToJson(a[0], GetOption(a, n, 1, "indent") is { } indent ? JinjaValues.ToWhole(indent) : null),
                     JinjaValues.FindOwner(a[0])
                 ),
             "string" => (a, _) => JinjaValues.ToText(a[0]),
             "safe" => (a, _) => a[0],
-            "int" => (a, n) => Integer(a[0], Option(a, n, 1, "default") ?? 0L),
-            "float" => (a, n) => Real(a[0], Option(a, n, 1, "default") ?? 0.0),
+            "int" => (a, n) => ToInteger(a[0], GetOption(a, n, 1, "default") ?? 0L),
+            "float" => (a, n) => ToReal(a[0], GetOption(a, n, 1, "default") ?? 0.0),
             "abs" => (a, _) => a[0] is double d ? (object)Math.Abs(d) : Math.Abs(JinjaValues.ToWhole(a[0])),
             "default" or "d" => (a, n) =>
-                a[0] is JinjaUndefined || (JinjaValues.IsTrue(Option(a, n, 2, "boolean")) && !JinjaValues.IsTrue(a[0]))
-                    ? Option(a, n, 1, "default_value") ?? MarkedText.Empty
+                a[0] is JinjaUndefined || (JinjaValues.IsTrue(GetOption(a, n, 2, "boolean")) && !JinjaValues.IsTrue(a[0]))
+                    ? GetOption(a, n, 1, "default_value") ?? MarkedText.Empty
                     : a[0],
             "first" => (a, _) => JinjaValues.ToItems(a[0]) is [var first, ..] ? first : new JinjaUndefined("first"),
             "last" => (a, _) => JinjaValues.ToItems(a[0]) is [.., var last] ? last : new JinjaUndefined("last"),
             "list" => (a, _) => new List<object?>(JinjaValues.ToItems(a[0])),
             "reverse" => (a, _) =>
                 a[0] is MarkedText ? JinjaValues.Slice(a[0], null, null, -1L) : JinjaValues.ToItems(a[0]).AsEnumerable().Reverse().ToList(),
-            "unique" => (a, _) => Unique(JinjaValues.ToItems(a[0])),
+            "unique" => (a, _) => RemoveDuplicates(JinjaValues.ToItems(a[0])),
             "items" => (a, _) =>
                 a[0] is Dictionary<string, object?> map ? JinjaMethods.MakePairs(map)
                 : a[0] is JinjaUndefined ? new List<object?>()
@@ -46,19 +46,19 @@ internal static class JinjaFilters
                     : throw new JinjaException("'dictsort' needs a mapping"),
             "join" => (a, n) =>
                 MarkedText.Join(
-                    Mapped(JinjaValues.ToItems(a[0]), Option(a, n, 2, "attribute")).Select(JinjaValues.ToText),
-                    JinjaValues.ToText(Option(a, n, 1, "d") ?? MarkedText.Empty)
+                    MapAttribute(JinjaValues.ToItems(a[0]), GetOption(a, n, 2, "attribute")).Select(JinjaValues.ToText),
+                    JinjaValues.ToText(GetOption(a, n, 1, "d") ?? MarkedText.Empty)
                 ),
             "map" => Map,
-            "select" => (a, _) => Selected(a, byAttribute: false, keep: true),
-            "reject" => (a, _) => Selected(a, byAttribute: false, keep: false),
-            "selectattr" => (a, _) => Selected(a, byAttribute: true, keep: true),
-            "rejectattr" => (a, _) => Selected(a, byAttribute: true, keep: false),
+            "select" => (a, _) => Select(a, byAttribute: false, keep: true),
+            "reject" => (a, _) => Select(a, byAttribute: false, keep: false),
+            "selectattr" => (a, _) => Select(a, byAttribute: true, keep: true),
+            "rejectattr" => (a, _) => Select(a, byAttribute: true, keep: false),
             "indent" => Indent,
             _ => null,
         };
 
-    /// <summary>A test by its name, or null.</summary>
+    /// <summary>A test by name, or null.</summary>
     public static Func<object?, IReadOnlyList<object?>, bool>? FindTest(string name) =>
         name switch
         {
@@ -89,15 +89,20 @@ internal static class JinjaFilters
             _ => null,
         };
 
-    private static object? Option(IReadOnlyList<object?> arguments, IReadOnlyDictionary<string, object?> named, int place, string name) =>
+    private static object? GetOption(
+        IReadOnlyList<object?> arguments,
+        IReadOnlyDictionary<string, object?> named,
+        int place,
+        string name
+    ) =>
         named.TryGetValue(name, out var value) ? value
         : place < arguments.Count ? arguments[place]
         : null;
 
-    private static object? Method(object? value, string name, List<object?> arguments) =>
+    private static object? CallMethod(object? value, string name, List<object?> arguments) =>
         JinjaMethods.FindForText(JinjaValues.ToText(value), name)!(arguments, new Dictionary<string, object?>());
 
-    private static long Length(object? value) =>
+    private static long MeasureLength(object? value) =>
         value switch
         {
             MarkedText text => text.Text.EnumerateRunes().Count(),
@@ -105,7 +110,7 @@ internal static class JinjaFilters
             _ => JinjaValues.ToItems(value).Count,
         };
 
-    private static object? Integer(object? value, object? otherwise) =>
+    private static object? ToInteger(object? value, object? otherwise) =>
         value switch
         {
             double d => (long)d,
@@ -114,7 +119,7 @@ internal static class JinjaFilters
             _ => otherwise,
         };
 
-    private static object? Real(object? value, object? otherwise) =>
+    private static object? ToReal(object? value, object? otherwise) =>
         value switch
         {
             double => value,
@@ -123,23 +128,23 @@ internal static class JinjaFilters
             _ => otherwise,
         };
 
-    private static List<object?> Unique(List<object?> items)
+    private static List<object?> RemoveDuplicates(List<object?> items)
     {
         var kept = new List<object?>();
         kept.AddRange(items.Where(item => !kept.Exists(k => JinjaValues.AreEqual(k, item))));
         return kept;
     }
 
-    private static IEnumerable<object?> Mapped(List<object?> items, object? attribute) =>
-        attribute is null ? items : items.Select(i => Path(i, JinjaValues.ToText(attribute).Text));
+    private static IEnumerable<object?> MapAttribute(List<object?> items, object? attribute) =>
+        attribute is null ? items : items.Select(i => FollowPath(i, JinjaValues.ToText(attribute).Text));
 
-    private static object? Path(object? value, string path) => path.Split('.').Aggregate(value, JinjaValues.GetAttribute);
+    private static object? FollowPath(object? value, string path) => path.Split('.').Aggregate(value, JinjaValues.GetAttribute);
 
     private static List<object?> Map(IReadOnlyList<object?> arguments, IReadOnlyDictionary<string, object?> named)
     {
         var items = JinjaValues.ToItems(arguments[0]);
         if (named.TryGetValue("attribute", out var attribute))
-            return [.. Mapped(items, attribute)];
+            return [.. MapAttribute(items, attribute)];
         var name = JinjaValues
             .ToText(arguments.Count > 1 ? arguments[1] : throw new JinjaException("'map' needs a filter or an attribute"))
             .Text;
@@ -147,7 +152,7 @@ internal static class JinjaFilters
         return items.ConvertAll(i => filter([i, .. arguments.Skip(2)], named));
     }
 
-    private static List<object?> Selected(IReadOnlyList<object?> arguments, bool byAttribute, bool keep)
+    private static List<object?> Select(IReadOnlyList<object?> arguments, bool byAttribute, bool keep)
     {
         var at = byAttribute ? 2 : 1;
         var attribute = byAttribute ? JinjaValues.ToText(arguments[1]).Text : null;
@@ -158,15 +163,15 @@ internal static class JinjaFilters
             test = FindTest(name) ?? throw new JinjaException($"the test '{name}' is not supported");
         }
         List<object?> further = [.. arguments.Skip(at + 1)];
-        return [.. JinjaValues.ToItems(arguments[0]).Where(i => test(attribute is null ? i : Path(i, attribute), further) == keep)];
+        return [.. JinjaValues.ToItems(arguments[0]).Where(i => test(attribute is null ? i : FollowPath(i, attribute), further) == keep)];
     }
 
     private static MarkedText Indent(IReadOnlyList<object?> arguments, IReadOnlyDictionary<string, object?> named)
     {
-        var width = Option(arguments, named, 1, "width");
+        var width = GetOption(arguments, named, 1, "width");
         var blanks = width is MarkedText text ? text.Text : new string(' ', (int)JinjaValues.ToWhole(width ?? 4L));
-        var first = JinjaValues.IsTrue(Option(arguments, named, 2, "first"));
-        var blank = JinjaValues.IsTrue(Option(arguments, named, 3, "blank"));
+        var first = JinjaValues.IsTrue(GetOption(arguments, named, 2, "first"));
+        var blank = JinjaValues.IsTrue(GetOption(arguments, named, 3, "blank"));
         var lines = JinjaValues.ToText(arguments[0]).Split("\n");
         return MarkedText.Join(
             lines.Select((line, i) => (i == 0 ? first : blank || line.Length > 0) ? MarkedText.Join([MarkedText.Of(blanks), line]) : line),

@@ -2,7 +2,7 @@ using System.Text;
 
 namespace LongLora.Tokenization.Jinja;
 
-/// <summary>What a template's author wrote wrongly, or what this interpreter does not know.</summary>
+/// <summary>An error in a template, or a feature that this interpreter does not support.</summary>
 internal sealed class JinjaException(string message) : Exception(message);
 
 internal enum JinjaTokenKind
@@ -27,9 +27,9 @@ internal enum JinjaTokenKind
 internal readonly record struct JinjaToken(JinjaTokenKind Kind, string Text, int Line);
 
 /// <summary>
-/// Cuts a template into tokens as Jinja2 does with <c>trim_blocks</c> and <c>lstrip_blocks</c> on, which is how transformers renders chat
-/// templates: a line end behind a block goes, blanks in front of a block that begins a line go, and a minus at a tag takes all white
-/// space on its side.
+/// Splits a template into tokens as Jinja2 does with <c>trim_blocks</c> and <c>lstrip_blocks</c>, which is how transformers renders chat
+/// templates: the line end after a block is removed, so are blanks before a block that begins a line, and a minus in a tag removes all
+/// white space on its side.
 /// </summary>
 internal static class JinjaLexer
 {
@@ -85,20 +85,20 @@ internal static class JinjaLexer
             else if (isBlock && sign != '+')
                 data = WithoutIndent(data, at == 0 || source[..tag].TrimEnd(' ', '\t').EndsWith('\n'));
             if (data.Length > 0)
-                tokens.Add(new(JinjaTokenKind.Data, data, Line(source, at)));
+                tokens.Add(new(JinjaTokenKind.Data, data, FindLine(source, at)));
             if (tag == source.Length)
                 break;
             at = tag + 2 + (sign is '-' or '+' ? 1 : 0);
             at = source[tag + 1] switch
             {
                 '#' => SkipComment(source, at, tag),
-                '%' when source.AsSpan(at).TrimStart().StartsWith("raw") => throw Fault(source, tag, "'raw' is not supported"),
+                '%' when source.AsSpan(at).TrimStart().StartsWith("raw") => throw MakeError(source, tag, "'raw' is not supported"),
                 _ => ReadTag(source, at, tag, tokens),
             };
             trimBlanks = source[at - 3] == '-';
             trimLine = isBlock && source[at - 3] != '+';
         }
-        tokens.Add(new(JinjaTokenKind.End, "", Line(source, source.Length)));
+        tokens.Add(new(JinjaTokenKind.End, "", FindLine(source, source.Length)));
         return tokens;
     }
 
@@ -112,7 +112,7 @@ internal static class JinjaLexer
         return source.Length;
     }
 
-    // Blanks between the beginning of a line and a block.
+    // Blanks between the start of a line and a block.
     private static string WithoutIndent(string data, bool beginsLine)
     {
         var kept = data.TrimEnd(' ', '\t');
@@ -122,13 +122,13 @@ internal static class JinjaLexer
     private static int SkipComment(string source, int at, int tag)
     {
         var end = source.IndexOf("#}", at, StringComparison.Ordinal);
-        return end >= 0 ? end + 2 : throw Fault(source, tag, "the comment has no end");
+        return end >= 0 ? end + 2 : throw MakeError(source, tag, "the comment is not closed");
     }
 
     private static int ReadTag(string source, int at, int tag, List<JinjaToken> tokens)
     {
         var (open, close) = source[tag + 1] == '{' ? ("{{", "}}") : ("{%", "%}");
-        tokens.Add(new(JinjaTokenKind.Open, open, Line(source, tag)));
+        tokens.Add(new(JinjaTokenKind.Open, open, FindLine(source, tag)));
         var depth = 0;
         while (at < source.Length)
         {
@@ -136,7 +136,7 @@ internal static class JinjaLexer
             var signed = c is '-' or '+' && string.CompareOrdinal(source, at + 1, close, 0, 2) == 0;
             if (depth == 0 && (signed || string.CompareOrdinal(source, at, close, 0, 2) == 0))
             {
-                tokens.Add(new(JinjaTokenKind.Close, close, Line(source, at)));
+                tokens.Add(new(JinjaTokenKind.Close, close, FindLine(source, at)));
                 return at + (signed ? 3 : 2);
             }
             if (char.IsWhiteSpace(c))
@@ -150,16 +150,16 @@ internal static class JinjaLexer
             else
             {
                 var sign = Array.Find(s_operators, o => string.CompareOrdinal(source, at, o, 0, o.Length) == 0)
-                    ?? throw Fault(source, at, $"'{c}' is not understood");
+                    ?? throw MakeError(source, at, $"unexpected character '{c}'");
                 depth +=
                     sign is "{" or "[" or "(" ? 1
                     : sign is "}" or "]" or ")" ? -1
                     : 0;
-                tokens.Add(new(JinjaTokenKind.Operator, sign, Line(source, at)));
+                tokens.Add(new(JinjaTokenKind.Operator, sign, FindLine(source, at)));
                 at += sign.Length;
             }
         }
-        throw Fault(source, tag, $"the tag has no {close}");
+        throw MakeError(source, tag, $"the tag is not closed with {close}");
     }
 
     private static int ReadName(string source, int at, List<JinjaToken> tokens)
@@ -167,7 +167,7 @@ internal static class JinjaLexer
         var end = at;
         while (end < source.Length && (char.IsLetterOrDigit(source[end]) || source[end] == '_'))
             end++;
-        tokens.Add(new(JinjaTokenKind.Name, source[at..end], Line(source, at)));
+        tokens.Add(new(JinjaTokenKind.Name, source[at..end], FindLine(source, at)));
         return end;
     }
 
@@ -183,7 +183,7 @@ internal static class JinjaLexer
             while (end < source.Length && char.IsAsciiDigit(source[end]))
                 end++;
         }
-        tokens.Add(new(real ? JinjaTokenKind.Number : JinjaTokenKind.Integer, source[at..end], Line(source, at)));
+        tokens.Add(new(real ? JinjaTokenKind.Number : JinjaTokenKind.Integer, source[at..end], FindLine(source, at)));
         return end;
     }
 
@@ -194,7 +194,7 @@ internal static class JinjaLexer
         {
             if (source[i] == source[at])
             {
-                tokens.Add(new(JinjaTokenKind.Text, text.ToString(), Line(source, at)));
+                tokens.Add(new(JinjaTokenKind.Text, text.ToString(), FindLine(source, at)));
                 return i + 1;
             }
             if (source[i] != '\\' || i + 1 == source.Length)
@@ -228,10 +228,10 @@ internal static class JinjaLexer
                     break;
             }
         }
-        throw Fault(source, at, "the text has no end");
+        throw MakeError(source, at, "the string is not closed");
     }
 
-    private static int Line(string source, int at) => source.AsSpan(0, Math.Min(at, source.Length)).Count('\n') + 1;
+    private static int FindLine(string source, int at) => source.AsSpan(0, Math.Min(at, source.Length)).Count('\n') + 1;
 
-    private static JinjaException Fault(string source, int at, string what) => new($"line {Line(source, at)}: {what}");
+    private static JinjaException MakeError(string source, int at, string what) => new($"line {FindLine(source, at)}: {what}");
 }

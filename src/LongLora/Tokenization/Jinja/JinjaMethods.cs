@@ -1,9 +1,9 @@
 namespace LongLora.Tokenization.Jinja;
 
-/// <summary>The methods of Python's texts and mappings that chat templates call; null for a name that is none of them.</summary>
+/// <summary>The methods of Python's strings and mappings that chat templates call; null for an unknown name.</summary>
 internal static class JinjaMethods
 {
-    // Python's str.strip() without arguments, within what texts hold.
+    // What Python's str.strip() removes without arguments.
     internal const string WhiteSpace =
         " \t\n\r\v\f\u001c\u001d\u001e\u001f\u0085\u00a0\u1680"
         + "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000";
@@ -11,9 +11,9 @@ internal static class JinjaMethods
     public static JinjaCall? FindForText(MarkedText text, string name) =>
         name switch
         {
-            "strip" => (a, _) => text.TrimStart(Characters(a)).TrimEnd(Characters(a)),
-            "lstrip" => (a, _) => text.TrimStart(Characters(a)),
-            "rstrip" => (a, _) => text.TrimEnd(Characters(a)),
+            "strip" => (a, _) => text.TrimStart(ReadCharacters(a)).TrimEnd(ReadCharacters(a)),
+            "lstrip" => (a, _) => text.TrimStart(ReadCharacters(a)),
+            "rstrip" => (a, _) => text.TrimEnd(ReadCharacters(a)),
             "upper" => (_, _) => text.With(text.Text.ToUpperInvariant()),
             "lower" => (_, _) => text.With(text.Text.ToLowerInvariant()),
             "title" => (_, _) => text.With(ToTitleCase(text.Text)),
@@ -23,10 +23,10 @@ internal static class JinjaMethods
             "split" => (a, _) =>
                 (
                     a.Count == 0 || a[0] is null
-                        ? Words(text)
-                        : text.Split(Separator(a[0]), a.Count > 1 ? (int)JinjaValues.ToWhole(a[1]) : int.MaxValue)
+                        ? SplitWords(text)
+                        : text.Split(ReadSeparator(a[0]), a.Count > 1 ? (int)JinjaValues.ToWhole(a[1]) : int.MaxValue)
                 ).ConvertAll(object? (p) => p),
-            "replace" => (a, _) => MarkedText.Join(text.Split(Separator(a[0])), JinjaValues.ToText(a[1])),
+            "replace" => (a, _) => MarkedText.Join(text.Split(ReadSeparator(a[0])), JinjaValues.ToText(a[1])),
             "find" => (a, _) => (long)text.Text.IndexOf(JinjaValues.ToText(a[0]).Text, StringComparison.Ordinal),
             "isdigit" => (_, _) => text.Length > 0 && text.Text.All(char.IsDigit),
             "join" => (a, _) => MarkedText.Join(JinjaValues.ToItems(a[0]).Select(JinjaValues.ToText), text),
@@ -55,16 +55,18 @@ internal static class JinjaMethods
     internal static string ToTitleCase(string text) =>
         string.Concat(text.Select((c, i) => i == 0 || !char.IsLetter(text[i - 1]) ? char.ToUpperInvariant(c) : char.ToLowerInvariant(c)));
 
-    private static string Characters(IReadOnlyList<object?> arguments) =>
+    private static string ReadCharacters(IReadOnlyList<object?> arguments) =>
         arguments.Count == 0 || arguments[0] is null ? WhiteSpace : JinjaValues.ToText(arguments[0]).Text;
 
-    private static string Separator(object? value) =>
-        JinjaValues.ToText(value).Text is { Length: > 0 } text ? text : throw new JinjaException("a text is cut at an empty text");
+    private static string ReadSeparator(object? value) =>
+        JinjaValues.ToText(value).Text is { Length: > 0 } text
+            ? text
+            : throw new JinjaException("cannot split a string at an empty " + "string");
 
     private static List<string> Any(object? value) =>
         value is List<object?> list ? list.ConvertAll(v => JinjaValues.ToText(v).Text) : [JinjaValues.ToText(value).Text];
 
-    private static List<MarkedText> Words(MarkedText text)
+    private static List<MarkedText> SplitWords(MarkedText text)
     {
         var words = new List<MarkedText>();
         for (var at = 0; at < text.Length; )

@@ -4,8 +4,8 @@ namespace LongLora.Tokenization.Jinja;
 
 /// <summary>
 /// A small, strict interpreter of Jinja2 for chat templates, as transformers renders them: expressions, <c>for</c>, <c>if</c>, <c>set</c>,
-/// <c>macro</c>, <c>break</c>, <c>continue</c> and transformers' own <c>generation</c>. A construct that it does not know is refused by
-/// name when the template is read. Nothing can be reached from a template but the values that it is given.
+/// <c>macro</c>, <c>break</c>, <c>continue</c> and transformers' own <c>generation</c>. An unknown construct is refused by name when the
+/// template is read. A template can access only the values that it is given.
 /// </summary>
 internal sealed class JinjaTemplate
 {
@@ -23,13 +23,13 @@ internal sealed class JinjaTemplate
     private delegate Flow Statement(JinjaScope scope, MarkedWriter output);
 
     /// <summary>Reads a template.</summary>
-    /// <exception cref="JinjaException">It is wrong, or uses what is not supported.</exception>
-    public static JinjaTemplate Parse(string source) => new(new Parser(JinjaLexer.Read(source)).Template());
+    /// <exception cref="JinjaException">It has an error, or uses an unsupported feature.</exception>
+    public static JinjaTemplate Parse(string source) => new(new Parser(JinjaLexer.Read(source)).ParseTemplate());
 
     /// <summary>Renders it.</summary>
-    /// <param name="values">Its names.</param>
-    /// <param name="generated">Places of the output in <c>generation</c> blocks.</param>
-    /// <exception cref="JinjaException">The template raises it, or computes something that cannot be.</exception>
+    /// <param name="values">The values of its names.</param>
+    /// <param name="generated">Spans of the output in <c>generation</c> blocks.</param>
+    /// <exception cref="JinjaException">The template raises an exception, or computes something impossible.</exception>
     public MarkedText Render(IReadOnlyDictionary<string, object?> values, out List<(int Start, int End)> generated)
     {
         var scope = new JinjaScope(null);
@@ -44,7 +44,7 @@ internal sealed class JinjaTemplate
         }
         catch (ArgumentOutOfRangeException e)
         {
-            throw new JinjaException($"a function is called with too few values ({e.ParamName})");
+            throw new JinjaException($"a function is called with too few arguments ({e.ParamName})");
         }
         generated = scope.Generated;
         return output.ToText();
@@ -54,14 +54,14 @@ internal sealed class JinjaTemplate
     {
         private static readonly string[] s_ends = ["endfor", "endif", "endset", "endmacro", "endgeneration", "elif", "else"];
 
-        public Statement Template()
+        public Statement ParseTemplate()
         {
-            var body = Body();
-            return Current.Kind == JinjaTokenKind.End ? body : throw Fault("a tag ends or divides what was not begun");
+            var body = ParseBody();
+            return Current.Kind == JinjaTokenKind.End ? body : throw MakeError("a tag ends or divides a block that was not started");
         }
 
-        // Statements up to a tag that ends or divides the one around them.
-        private Statement Body()
+        // Statements up to a tag that ends or divides the surrounding one.
+        private Statement ParseBody()
         {
             var statements = new List<Statement>();
             while (Current.Kind != JinjaTokenKind.End && !(Is("{%", JinjaTokenKind.Open) && s_ends.Any(e => Is(e, JinjaTokenKind.Name, 1))))
@@ -83,42 +83,42 @@ internal sealed class JinjaTemplate
             if (token.Kind == JinjaTokenKind.Data)
             {
                 var text = MarkedText.Of(token.Text);
-                return Writing((_, output) => output.Write(text));
+                return MakeWriting((_, output) => output.Write(text));
             }
             if (token.Text == "{{")
             {
-                var value = Tuple();
+                var value = ParseTuple();
                 Expect("}}", JinjaTokenKind.Close);
-                return Writing((scope, output) => output.Write(JinjaValues.ToText(value(scope))));
+                return MakeWriting((scope, output) => output.Write(JinjaValues.ToText(value(scope))));
             }
             var name = ExpectName();
             return name switch
             {
-                "for" => For(),
-                "if" => If(),
-                "set" => Set(),
-                "macro" => Macro(),
-                "generation" => Generation(),
-                "break" => Jump(Flow.Break),
-                "continue" => Jump(Flow.Continue),
-                _ => throw Fault($"the statement '{name}' is not supported"),
+                "for" => ParseFor(),
+                "if" => ParseIf(),
+                "set" => ParseSet(),
+                "macro" => ParseMacro(),
+                "generation" => ParseGeneration(),
+                "break" => ParseJump(Flow.Break),
+                "continue" => ParseJump(Flow.Continue),
+                _ => throw MakeError($"the statement '{name}' is not supported"),
             };
         }
 
-        private static Statement Writing(Action<JinjaScope, MarkedWriter> action) =>
+        private static Statement MakeWriting(Action<JinjaScope, MarkedWriter> action) =>
             (scope, output) =>
             {
                 action(scope, output);
                 return Flow.Next;
             };
 
-        private void EndTag() => Expect("%}", JinjaTokenKind.Close);
+        private void ExpectTagEnd() => Expect("%}", JinjaTokenKind.Close);
 
-        private void End(string name)
+        private void ExpectEnd(string name)
         {
             Expect("{%", JinjaTokenKind.Open);
             Expect(name, JinjaTokenKind.Name);
-            EndTag();
+            ExpectTagEnd();
         }
 
         private bool SkipTag(string name)
@@ -130,13 +130,13 @@ internal sealed class JinjaTemplate
             return true;
         }
 
-        private Statement Jump(Flow flow)
+        private Statement ParseJump(Flow flow)
         {
-            EndTag();
+            ExpectTagEnd();
             return (_, _) => flow;
         }
 
-        private List<string> Targets()
+        private List<string> ParseTargets()
         {
             var names = new List<string> { ExpectName() };
             while (Skip(","))
@@ -153,29 +153,29 @@ internal sealed class JinjaTemplate
             }
             var parts = JinjaValues.ToItems(value);
             if (parts.Count != names.Count)
-                throw new JinjaException($"{parts.Count} values are to be given to {names.Count} names");
+                throw new JinjaException($"cannot assign {parts.Count} values to {names.Count} names");
             for (var i = 0; i < names.Count; i++)
                 scope.Set(names[i], parts[i]);
         }
 
-        private Statement For()
+        private Statement ParseFor()
         {
-            var names = Targets();
+            var names = ParseTargets();
             Expect("in", JinjaTokenKind.Name);
-            // Without a condition of its own: an 'if' here chooses items.
-            var source = NoCondition();
-            var condition = SkipName("if") ? Expression() : null;
+            // Without a condition of its own: an 'if' here selects items.
+            var source = ParseNoCondition();
+            var condition = SkipName("if") ? ParseExpression() : null;
             if (IsName("recursive"))
-                throw Fault("'recursive' is not supported");
-            EndTag();
-            var body = Body();
+                throw MakeError("'recursive' is not supported");
+            ExpectTagEnd();
+            var body = ParseBody();
             Statement? otherwise = null;
             if (SkipTag("else"))
             {
-                EndTag();
-                otherwise = Body();
+                ExpectTagEnd();
+                otherwise = ParseBody();
             }
-            End("endfor");
+            ExpectEnd("endfor");
             return (scope, output) =>
             {
                 var items = JinjaValues.ToItems(source(scope));
@@ -202,22 +202,22 @@ internal sealed class JinjaTemplate
             };
         }
 
-        private Statement If()
+        private Statement ParseIf()
         {
             var branches = new List<(JinjaExpression? Condition, Statement Body)>();
-            var condition = (JinjaExpression?)Expression();
+            var condition = (JinjaExpression?)ParseExpression();
             while (true)
             {
-                EndTag();
-                branches.Add((condition, Body()));
+                ExpectTagEnd();
+                branches.Add((condition, ParseBody()));
                 if (SkipTag("elif"))
-                    condition = Expression();
+                    condition = ParseExpression();
                 else if (condition is not null && SkipTag("else"))
                     condition = null;
                 else
                     break;
             }
-            End("endif");
+            ExpectEnd("endif");
             return (scope, output) =>
             {
                 foreach (var (test, body) in branches)
@@ -229,7 +229,7 @@ internal sealed class JinjaTemplate
             };
         }
 
-        private Statement Set()
+        private Statement ParseSet()
         {
             if (Is(".", ahead: 1))
             {
@@ -237,25 +237,25 @@ internal sealed class JinjaTemplate
                 Take();
                 var member = ExpectName();
                 Expect("=");
-                var given = Tuple();
-                EndTag();
-                return Writing(
+                var given = ParseTuple();
+                ExpectTagEnd();
+                return MakeWriting(
                     (scope, _) =>
-                        (scope.Get(space) as JinjaNamespace ?? throw new JinjaException($"'{space}' is no namespace")).Values[member] =
+                        (scope.Get(space) as JinjaNamespace ?? throw new JinjaException($"'{space}' is not a namespace")).Values[member] =
                             given(scope)
                 );
             }
-            var names = Targets();
+            var names = ParseTargets();
             if (Skip("="))
             {
-                var value = Tuple();
-                EndTag();
-                return Writing((scope, _) => Assign(scope, names, value(scope)));
+                var value = ParseTuple();
+                ExpectTagEnd();
+                return MakeWriting((scope, _) => Assign(scope, names, value(scope)));
             }
-            EndTag();
-            var body = Body();
-            End("endset");
-            return Writing(
+            ExpectTagEnd();
+            var body = ParseBody();
+            ExpectEnd("endset");
+            return MakeWriting(
                 (scope, _) =>
                 {
                     var text = new MarkedWriter();
@@ -265,7 +265,7 @@ internal sealed class JinjaTemplate
             );
         }
 
-        private Statement Macro()
+        private Statement ParseMacro()
         {
             var name = ExpectName();
             Expect("(");
@@ -273,14 +273,14 @@ internal sealed class JinjaTemplate
             while (!Skip(")"))
             {
                 var parameter = ExpectName();
-                parameters.Add((parameter, Skip("=") ? Expression() : null));
+                parameters.Add((parameter, Skip("=") ? ParseExpression() : null));
                 if (!Is(")"))
                     Expect(",");
             }
-            EndTag();
-            var body = Body();
-            End("endmacro");
-            return Writing(
+            ExpectTagEnd();
+            var body = ParseBody();
+            ExpectEnd("endmacro");
+            return MakeWriting(
                 (scope, _) =>
                     scope.Set(
                         name,
@@ -308,11 +308,11 @@ internal sealed class JinjaTemplate
             );
         }
 
-        private Statement Generation()
+        private Statement ParseGeneration()
         {
-            EndTag();
-            var body = Body();
-            End("endgeneration");
+            ExpectTagEnd();
+            var body = ParseBody();
+            ExpectEnd("endgeneration");
             return (scope, output) =>
             {
                 var start = output.Length;

@@ -4,8 +4,7 @@ using System.Text;
 namespace LongLora.Tokenization.Jinja;
 
 /// <summary>
-/// What Python does with the values that a chat template meets: null, bool, long, double, <see cref="MarkedText"/>,
-/// <c>List&lt;object?&gt;</c>,
+/// Python's operations on the values of chat templates: null, bool, long, double, <see cref="MarkedText"/>, <c>List&lt;object?&gt;</c>,
 /// <c>Dictionary&lt;string, object?&gt;</c>, <see cref="JinjaNamespace"/>, <see cref="JinjaCall"/>, <see cref="JinjaUndefined"/>.
 /// </summary>
 internal static class JinjaValues
@@ -23,7 +22,7 @@ internal static class JinjaValues
             _ => true,
         };
 
-    /// <summary>The text of a value as it is printed.</summary>
+    /// <summary>The text of a value when printed.</summary>
     public static MarkedText ToText(object? value) =>
         value as MarkedText
         ?? MarkedText.Of(
@@ -70,7 +69,7 @@ internal static class JinjaValues
         if (a is List<object?> first && b is List<object?> second && sign == "+")
             return (List<object?>)[.. first, .. second];
         if (ToNumber(a) is not { } m || ToNumber(b) is not { } n)
-            throw new JinjaException($"{DescribeKind(a)} {sign} {DescribeKind(b)} cannot be computed");
+            throw new JinjaException($"cannot compute {DescribeKind(a)} {sign} {DescribeKind(b)}");
         if (sign is "/" or "//" or "%" && n == 0)
             throw new JinjaException("division by zero");
         if (sign == "/")
@@ -109,7 +108,7 @@ internal static class JinjaValues
             JinjaNamespace space => space.Values.TryGetValue(name, out var member) ? member : new JinjaUndefined(name),
             MarkedText text => JinjaMethods.FindForText(text, name) ?? new JinjaUndefined(name) as object,
             List<object?> when long.TryParse(name, CultureInfo.InvariantCulture, out var place) => GetItem(value, place),
-            JinjaUndefined u => throw new JinjaException($"'{u.Name}' is not defined, and '{name}' is asked of it"),
+            JinjaUndefined u => throw new JinjaException($"cannot get '{name}' of '{u.Name}' because it is not defined"),
             _ => new JinjaUndefined(name),
         };
 
@@ -121,11 +120,11 @@ internal static class JinjaValues
                 ? member
                 : new JinjaUndefined(key.Text),
             (JinjaNamespace space, MarkedText key) => GetAttribute(space, key.Text),
-            (List<object?> list, long place) => ResolveIndex(place, list.Count) is { } at ? list[at] : new JinjaUndefined($"[{place}]"),
-            (MarkedText text, long place) => ResolveIndex(place, text.Length) is { } at
+            (List<object?> list, long asked) => ResolveIndex(asked, list.Count) is { } at ? list[at] : new JinjaUndefined($"[{asked}]"),
+            (MarkedText text, long asked) => ResolveIndex(asked, text.Length) is { } at
                 ? text.Slice(at, 1)
-                : new JinjaUndefined($"[{place}]"),
-            (JinjaUndefined u, _) => throw new JinjaException($"'{u.Name}' is not defined, and a part of it is asked for"),
+                : new JinjaUndefined($"[{asked}]"),
+            (JinjaUndefined u, _) => throw new JinjaException($"cannot get an item of '{u.Name}' because it is not defined"),
             _ => new JinjaUndefined(ToText(index).Text),
         };
 
@@ -136,8 +135,8 @@ internal static class JinjaValues
         {
             MarkedText t => t.Length,
             List<object?> l => l.Count,
-            JinjaUndefined u => throw new JinjaException($"'{u.Name}' is not defined, and a part of it is asked for"),
-            _ => throw new JinjaException($"{DescribeKind(value)} has no parts"),
+            JinjaUndefined u => throw new JinjaException($"cannot get a part of '{u.Name}' because it is not defined"),
+            _ => throw new JinjaException($"cannot get a part of {DescribeKind(value)}"),
         };
         var by = step is null ? 1 : ToWhole(step);
         if (by == 0)
@@ -158,7 +157,7 @@ internal static class JinjaValues
             : MarkedText.Join(places.Select(i => ((MarkedText)value!).Slice(i, 1)));
     }
 
-    /// <summary>What a loop goes over.</summary>
+    /// <summary>The items that a loop goes over.</summary>
     public static List<object?> ToItems(object? value) =>
         value switch
         {
@@ -166,7 +165,7 @@ internal static class JinjaValues
             Dictionary<string, object?> map => [.. map.Keys.Select(k => MarkedText.Of(k))],
             MarkedText text => [.. Enumerable.Range(0, text.Length).Select(i => text.Slice(i, 1))],
             JinjaUndefined => [],
-            _ => throw new JinjaException($"{DescribeKind(value)} cannot be gone through"),
+            _ => throw new JinjaException($"cannot loop over {DescribeKind(value)}"),
         };
 
     public static long ToWhole(object? value) =>
@@ -174,10 +173,10 @@ internal static class JinjaValues
         {
             long n => n,
             bool b => b ? 1 : 0,
-            _ => throw new JinjaException($"a whole number is expected; seen {DescribeKind(value)}"),
+            _ => throw new JinjaException($"expected an integer, but got {DescribeKind(value)}"),
         };
 
-    /// <summary>JSON as Python's <c>json.dumps(value, ensure_ascii=False, indent=indent)</c> writes it.</summary>
+    /// <summary>JSON as written by Python's <c>json.dumps(value, ensure_ascii=False, indent=indent)</c>.</summary>
     public static string ToJson(object? value, long? indent, int depth = 0)
     {
         string Line(int level) => indent is null ? "" : "\n" + new string(' ', (int)indent * level);
@@ -198,7 +197,7 @@ internal static class JinjaValues
                 + Line(depth)
                 + "}",
             long or double => Format(value),
-            _ => throw new JinjaException($"{DescribeKind(value)} cannot be written as JSON"),
+            _ => throw new JinjaException($"cannot write {DescribeKind(value)} as JSON"),
         };
     }
 
@@ -216,12 +215,12 @@ internal static class JinjaValues
         value switch
         {
             null => "none",
-            bool => "a truth value",
+            bool => "a boolean",
             long or double => "a number",
-            MarkedText => "a text",
+            MarkedText => "a string",
             List<object?> => "a list",
             Dictionary<string, object?> => "a mapping",
-            JinjaUndefined u => $"'{u.Name}', which is not defined,",
+            JinjaUndefined u => $"'{u.Name}' (which is not defined)",
             JinjaNamespace => "a namespace",
             _ => "a function",
         };
@@ -242,7 +241,7 @@ internal static class JinjaValues
             (Dictionary<string, object?> map, MarkedText key) => map.ContainsKey(key.Text),
             (List<object?> list, _) => list.Exists(i => AreEqual(i, part)),
             (JinjaUndefined, _) => false,
-            _ => throw new JinjaException($"{DescribeKind(part)} cannot be looked for in {DescribeKind(whole)}"),
+            _ => throw new JinjaException($"cannot look for {DescribeKind(part)} in {DescribeKind(whole)}"),
         };
 
     private static int Compare(object? a, object? b) =>
@@ -251,7 +250,7 @@ internal static class JinjaValues
             (MarkedText x, MarkedText y) => string.CompareOrdinal(x.Text, y.Text),
             _ => ToNumber(a) is { } m && ToNumber(b) is { } n
                 ? m.CompareTo(n)
-                : throw new JinjaException($"{DescribeKind(a)} and {DescribeKind(b)} cannot be compared"),
+                : throw new JinjaException($"cannot compare {DescribeKind(a)} and {DescribeKind(b)}"),
         };
 
     private static int? ResolveIndex(long index, int count) =>
@@ -267,7 +266,7 @@ internal static class JinjaValues
             double d => d == Math.Floor(d) && Math.Abs(d) < 1e16
                 ? d.ToString("F1", CultureInfo.InvariantCulture)
                 : d.ToString("R", CultureInfo.InvariantCulture),
-            _ => throw new JinjaException($"{DescribeKind(value)} cannot be printed"),
+            _ => throw new JinjaException($"cannot print {DescribeKind(value)}"),
         };
 
     // As Python's repr writes it.

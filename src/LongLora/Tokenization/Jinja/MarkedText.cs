@@ -3,12 +3,12 @@ using System.Text;
 namespace LongLora.Tokenization.Jinja;
 
 /// <summary>
-/// A text that knows of each character whether the template wrote it or which message it came from. So a rendered conversation has the
-/// exact places of its answers, and special tokens that somebody typed into a message stay ordinary text.
+/// A text that knows for each character whether the template wrote it or which message it came from. So a rendered conversation has the
+/// exact positions of its answers, and special tokens that somebody typed into a message stay ordinary text.
 /// </summary>
 internal sealed class MarkedText
 {
-    /// <summary>The owner of what a template wrote.</summary>
+    /// <summary>The owner of text that a template wrote.</summary>
     public const short Template = 0;
 
     private readonly short[]? _owners;
@@ -22,7 +22,7 @@ internal sealed class MarkedText
 
     public int Length => Text.Length;
 
-    /// <summary>A text of one owner.</summary>
+    /// <summary>A text with one owner.</summary>
     public static MarkedText Of(string text, short owner = Template)
     {
         if (owner == Template)
@@ -32,7 +32,7 @@ internal sealed class MarkedText
         return new(text, owners);
     }
 
-    /// <summary>Who wrote a character: <see cref="Template"/>, or a message's number.</summary>
+    /// <summary>The owner of a character: <see cref="Template"/>, or the number of a message.</summary>
     public short GetOwner(int index) => _owners is null ? Template : _owners[index];
 
     /// <summary>The message that some of the text came from, or <see cref="Template"/>.</summary>
@@ -41,7 +41,7 @@ internal sealed class MarkedText
     public MarkedText Slice(int start, int length) =>
         start == 0 && length == Length ? this : new(Text.Substring(start, length), _owners?[start..(start + length)]);
 
-    /// <summary>Another text of the same length, character by character, such as the upper case.</summary>
+    /// <summary>Another text of the same length whose characters correspond, such as the upper case.</summary>
     public MarkedText With(string text) => text.Length == Length ? new(text, _owners) : Of(text, AnyOwner);
 
     public MarkedText TrimStart(string characters) =>
@@ -84,7 +84,7 @@ internal sealed class MarkedText
 
     public override string ToString() => Text;
 
-    /// <summary>Puts texts together.</summary>
+    /// <summary>Joins texts.</summary>
     internal sealed class MarkedWriter
     {
         private readonly StringBuilder _text = new();

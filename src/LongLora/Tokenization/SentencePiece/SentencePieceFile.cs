@@ -64,8 +64,28 @@ internal sealed class SentencePieceFile
         return stream.ReadByte() is 0x0A or < 0;
     }
 
+    /// <summary>What another file says of a Unigram model.</summary>
+    /// <param name="pieces">The pieces, by id.</param>
+    /// <param name="map">precompiled_charsmap.</param>
+    /// <param name="addDummyPrefix">Whether a space is written in front of a text.</param>
+    /// <param name="removeExtraWhitespaces">Whether neighboring spaces become one.</param>
+    public static SentencePieceFile Unigram(IEnumerable<Piece> pieces, byte[] map, bool addDummyPrefix, bool removeExtraWhitespaces)
+    {
+        var file = new SentencePieceFile
+        {
+            ModelType = 1,
+            CharacterMap = map,
+            AddDummyPrefix = addDummyPrefix,
+            RemoveExtraWhitespaces = removeExtraWhitespaces,
+            HasTrainer = true,
+        };
+        file.Pieces.AddRange(pieces);
+        file.ByteFallback = file.Pieces.Count(p => p.Kind == PieceKind.Byte) == 256;
+        return file;
+    }
+
     /// <summary>Reads a file.</summary>
-    /// <exception cref="CheckpointException">It is not a SentencePiece model, or damaged.</exception>
+    /// <exception cref="CheckpointException">It is damaged or not a SentencePiece model.</exception>
     public static SentencePieceFile Read(string path)
     {
         var file = new SentencePieceFile();
@@ -76,15 +96,14 @@ internal sealed class SentencePieceFile
         catch (Exception e) when (e is FormatException or InvalidProtocolBufferException or DecoderFallbackException)
         {
             throw new CheckpointException(
-                $"{path} is not a SentencePiece model, or damaged: {e.Message.TrimEnd('.')}. Fetch the file again.",
+                $"{path} is damaged or not a SentencePiece model: {e.Message.TrimEnd('.')}. Download the file again.",
                 e
             );
         }
-        // The trainer's settings follow the pieces: a file that was cut off lacks them, even where it was cut between two pieces.
+        // The trainer's settings come after the pieces. A truncated file lacks them, even if it was cut between two pieces.
         if (file.Pieces.Count == 0 || !file.HasTrainer)
             throw new CheckpointException(
-                $"{path} is not a SentencePiece model, or damaged: it holds {file.Pieces.Count} pieces and ends there. Fetch the file "
-                    + $"again."
+                $"{path} is damaged or not a SentencePiece model: it ends after {file.Pieces.Count} pieces. Download the file again."
             );
         return file;
     }
@@ -136,7 +155,7 @@ internal sealed class SentencePieceFile
             }
         }
         if (piece.Text.Length == 0 || !Enum.IsDefined(piece.Kind) || !float.IsFinite(piece.Score))
-            throw new FormatException($"the piece \"{piece.Text}\" of type {(int)piece.Kind} and score {piece.Score}");
+            throw new FormatException($"impossible piece \"{piece.Text}\" of type {(int)piece.Kind} with score {piece.Score}");
         return piece;
     }
 
@@ -226,7 +245,5 @@ internal sealed class SentencePieceFile
 
     // The library reads whatever type it is asked for, also where the file has another one.
     private static CodedInputStream Expect(CodedInputStream input, uint tag, WireFormat.WireType type) =>
-        WireFormat.GetTagWireType(tag) == type
-            ? input
-            : throw new FormatException($"a field of the wrong type before byte {input.Position}");
+        WireFormat.GetTagWireType(tag) == type ? input : throw new FormatException($"field of the wrong type before byte {input.Position}");
 }

@@ -4,8 +4,8 @@ using System.Text;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// SentencePiece's normaliser: its character map (NFKC and the like, compiled to a table), white space, the space sign U+2581 and the space
-/// that it writes in front of every text. The user's own symbols pass unchanged.
+/// SentencePiece's normalizer: its character map (such as NFKC, compiled to a table), white space, the space sign U+2581, and the space
+/// that it writes before every text. User-defined symbols do not change.
 /// </summary>
 internal sealed class SentencePieceNormalizer(SentencePieceFile file, SymbolMatcher? userSymbols, bool prefixEverywhere, CharacterMap? map)
     : TextStep
@@ -50,7 +50,7 @@ internal sealed class SentencePieceNormalizer(SentencePieceFile file, SymbolMatc
         return text;
     }
 
-    /// <summary>What the beginning of the text becomes, and how much of it was used.</summary>
+    /// <summary>What the start of the text becomes, and how many characters of it were used.</summary>
     private ReadOnlySpan<char> ReadNext(ReadOnlySpan<char> text, out int consumed)
     {
         if (userSymbols is not null && userSymbols.TryMatch(text, out consumed, out _))
@@ -64,7 +64,7 @@ internal sealed class SentencePieceNormalizer(SentencePieceFile file, SymbolMatc
 
 /// <summary>
 /// A <c>precompiled_charsmap</c>: the length of a double-array trie (Aoe 1989, in the layout of darts-clone), the trie over UTF-8 bytes,
-/// and the replacements, each ended by a zero byte.
+/// and the replacements, each ending with a zero byte.
 /// </summary>
 internal sealed class CharacterMap
 {
@@ -76,7 +76,7 @@ internal sealed class CharacterMap
     {
         var length = blob.Length < 4 ? 0 : BinaryPrimitives.ReadUInt32LittleEndian(blob);
         if (length < 4 || length % 4 != 0 || length > blob.Length - 4)
-            throw new FormatException($"the character map says that its trie has {length} bytes, of {blob.Length}");
+            throw new FormatException($"the character map claims a trie of {length} bytes, but has only {blob.Length}");
         _units = new uint[length / 4];
         for (var i = 0; i < _units.Length; i++)
             _units[i] = BinaryPrimitives.ReadUInt32LittleEndian(blob[(4 + 4 * i)..]);
@@ -90,11 +90,11 @@ internal sealed class CharacterMap
         }
     }
 
-    /// <summary>The longest entry at the beginning of <paramref name="text"/>: how much it covers and what it becomes.</summary>
+    /// <summary>The longest entry at the start of <paramref name="text"/>: its length and what it becomes.</summary>
     public bool TryMatch(ReadOnlySpan<char> text, out int length, out string replacement)
     {
         (length, replacement) = (0, "");
-        var (node, read) = (Offset(_units[0]), 0);
+        var (node, read) = (GetOffset(_units[0]), 0);
         Span<byte> bytes = stackalloc byte[4];
         while (read < text.Length)
         {
@@ -106,16 +106,16 @@ internal sealed class CharacterMap
                 if (node >= _units.Length || (_units[node] & 0x800000FF) != b)
                     return length > 0;
                 isEntry = (_units[node] >> 8 & 1) != 0;
-                node ^= Offset(_units[node]);
+                node ^= GetOffset(_units[node]);
             }
             read += units;
-            // An entry ends here; its value lies in the unit at the node.
+            // An entry ends here. Its value is in the unit at the node.
             if (isEntry && node < _units.Length && _replacements.TryGetValue((int)(_units[node] & 0x7FFFFFFF), out var found))
                 (length, replacement) = (read, found);
         }
         return length > 0;
     }
 
-    // Bits 10 to 30, shifted by 8 more where bit 9 is set.
-    private static uint Offset(uint unit) => unit >> 10 << (int)((unit & 0x200) >> 6);
+    // Bits 10 to 30, shifted by 8 more if bit 9 is set.
+    private static uint GetOffset(uint unit) => unit >> 10 << (int)((unit & 0x200) >> 6);
 }

@@ -4,28 +4,33 @@ using LongLora.Runtime;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Builds a tokenizer from SentencePiece's <c>tokenizer.model</c>, BPE or Unigram. What is not supported is a
-/// <see cref="NotSupportedException"/> that names it.
+/// Builds a tokenizer from SentencePiece's <c>tokenizer.model</c>, BPE or Unigram. An unsupported feature throws a <see
+/// cref="NotSupportedException"/> that names it.
 /// </summary>
 internal static class SentencePieceTokenizer
 {
     private const int Unigram = 1,
         Bpe = 2;
 
-    public static TextTokenizer Load(string path, TokenizerSettings settings)
+    public static TextTokenizer Load(string path, TokenizerSettings settings) => Build(SentencePieceFile.Read(path), path, settings);
+
+    /// <summary>Builds a tokenizer.</summary>
+    /// <param name="file">The pieces and how text is normalized.</param>
+    /// <param name="path">Where they come from, for messages.</param>
+    /// <param name="settings">The rest.</param>
+    public static TextTokenizer Build(SentencePieceFile file, string path, TokenizerSettings settings)
     {
-        var file = SentencePieceFile.Read(path);
         Check(file, path);
         var tokens = new TokenTable(path);
         for (var id = 0; id < file.Pieces.Count; id++)
         {
             if (tokens.Find(file.Pieces[id].Text) is { } twin)
                 throw new CheckpointException(
-                    $"{path}: the pieces {twin} and {id} are both \"{file.Pieces[id].Text}\". Fetch the file again."
+                    $"{path}: the pieces {twin} and {id} are both \"{file.Pieces[id].Text}\". Download the file again."
                 );
             tokens.Set(id, file.Pieces[id].Text, GetBytes(file, id, path), file.Pieces[id].Kind == PieceKind.Control);
         }
-        // Control pieces are never found in ordinary text; the files beside the model may list them, too, and more.
+        // Control pieces are never found in ordinary text. The files beside the model may list them too, and more.
         var own = file
             .Pieces.Index()
             .Where(p => p.Item.Kind is PieceKind.Control or PieceKind.Unknown)
@@ -72,7 +77,7 @@ internal static class SentencePieceTokenizer
         if (file.ModelType is not (Unigram or Bpe))
             throw new NotSupportedException(
                 $"{path}: the SentencePiece model type {(file.ModelType == 3 ? "word" : file.ModelType == 4 ? "char" : file.ModelType)} "
-                    + $"is not supported; supported are BPE and Unigram"
+                    + $"is not supported. The supported types are BPE and Unigram"
             );
         if (file.SpaceAsSuffix)
             throw new NotSupportedException($"{path}: treat_whitespace_as_suffix is not supported");
@@ -80,15 +85,16 @@ internal static class SentencePieceTokenizer
             throw new NotSupportedException($"{path}: a denormalizer is not supported");
         if (file.Pieces.Count(p => p.Kind == PieceKind.Unknown) != 1)
             throw new CheckpointException(
-                $"{path} has {file.Pieces.Count(p => p.Kind == PieceKind.Unknown)} unknown pieces instead of one. Fetch the file again."
+                $"{path} has {file.Pieces.Count(p => p.Kind == PieceKind.Unknown)} unknown pieces instead of one. Download the file again."
             );
         if (file.ModelType == Bpe && file.Pieces.FindIndex(p => p.Kind == PieceKind.Unused) is >= 0 and var unused)
             throw new NotSupportedException(
-                $"{path}: piece {unused}, \"{file.Pieces[unused].Text}\", is of type UNUSED, which is not supported in a BPE model"
+                $"{path}: piece {unused}, \"{file.Pieces[unused].Text}\", has the type UNUSED, which is not supported in a BPE model"
             );
         if (file.ByteFallback && file.Pieces.Count(p => p.Kind == PieceKind.Byte) != 256)
             throw new CheckpointException(
-                $"{path} falls back to bytes but has {file.Pieces.Count(p => p.Kind == PieceKind.Byte)} of the 256 byte pieces. Fetch "
+                $"{path} uses byte fallback but has only {file.Pieces.Count(p => p.Kind == PieceKind.Byte)} of the 256 byte pieces. "
+                    + $"Download "
                     + $"the file again."
             );
     }
@@ -101,7 +107,7 @@ internal static class SentencePieceTokenizer
             PieceKind.Byte =>
             [
                 TokenizerJson.ReadByteToken(piece.Text)
-                    ?? throw new CheckpointException($"{path}: the byte piece {id} is \"{piece.Text}\" instead of the like of <0x0A>."),
+                    ?? throw new CheckpointException($"{path}: the byte piece {id} is \"{piece.Text}\", but it must look like <0x0A>."),
             ],
             PieceKind.Control => Encoding.UTF8.GetBytes(piece.Text),
             _ => Encoding.UTF8.GetBytes(piece.Text.Replace('\u2581', ' ')),
@@ -119,7 +125,7 @@ internal static class SentencePieceTokenizer
         }
         catch (FormatException e)
         {
-            throw new CheckpointException($"{path} is damaged: {e.Message}. Fetch the file again.", e);
+            throw new CheckpointException($"{path} is damaged: {e.Message}. Download the file again.", e);
         }
     }
 
@@ -128,7 +134,7 @@ internal static class SentencePieceTokenizer
         var bytes = file.ByteFallback ? new int[256] : null;
         foreach (var (id, piece) in file.Pieces.Index().Where(p => p.Item.Kind == PieceKind.Byte))
             bytes?[TokenizerJson.ReadByteToken(piece.Text)!.Value] = id;
-        // The pieces that text may become.
+        // The pieces that text can become.
         var pieces = file
             .Pieces.Index()
             .Where(p => p.Item.Kind is PieceKind.Normal or PieceKind.UserDefined)
@@ -148,8 +154,8 @@ internal static class SentencePieceTokenizer
             );
         }
         var scores = pieces.Where(p => p.Kind == PieceKind.Normal).Select(p => p.Score).DefaultIfEmpty(0).ToList();
-        // A symbol of the user costs next to nothing: its length in bytes times the best score, which begins at FLT_MIN and so is never
-        // negative, less 0.1 (unigram_model.cc).
+        // A user-defined symbol costs almost nothing: its length in bytes times the best score, minus 0.1. The best score starts at FLT_MIN
+        // and so is never negative (unigram_model.cc).
         var best = Math.Max(1.17549435e-38f, scores.Max());
         return new UnigramModel(
             pieces.Select(p =>
@@ -161,7 +167,7 @@ internal static class SentencePieceTokenizer
         );
     }
 
-    private static Dictionary<int, int> FindSingleCharacters(Dictionary<string, int> ids)
+    internal static Dictionary<int, int> FindSingleCharacters(Dictionary<string, int> ids)
     {
         var characters = new Dictionary<int, int>();
         foreach (var (text, id) in ids)
@@ -175,10 +181,10 @@ internal static class SentencePieceTokenizer
     private static bool IsOneCharacter(ReadOnlySpan<char> text) => text.Length == (char.IsHighSurrogate(text[0]) ? 2 : 1);
 
     /// <summary>
-    /// SentencePiece merges two neighbours wherever their concatenation is a piece, the highest score first; so every way to cut a piece
-    /// in two symbols is a merge, ranked by the score of the piece.
+    /// SentencePiece merges two neighbors if their concatenation is a piece, the highest score first. So every way to split a piece into
+    /// two symbols is a merge, ranked by the score of the piece.
     /// </summary>
-    private static MergeTable MakeMerges(IEnumerable<(string Text, int Id, float Score)> pieces, Dictionary<string, int> ids)
+    internal static MergeTable MakeMerges(IEnumerable<(string Text, int Id, float Score)> pieces, Dictionary<string, int> ids)
     {
         var table = new MergeTable(2 * ids.Count);
         var lookup = ids.GetAlternateLookup<ReadOnlySpan<char>>();

@@ -5,16 +5,16 @@ using System.Text;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// SentencePiece's Unigram model: of all ways to write a text in tokens, the one with the largest sum of log-probabilities (Kudo 2018,
-/// arXiv 1804.10959, section 3.2). Ways of equal probability are common ("..." and "." in either order), and the reference decides
-/// between them by the rounding of its 32-bit sums; so the sums here are rounded as there.
+/// SentencePiece's Unigram model: of all ways to write a text in tokens, it uses the one with the largest sum of log-probabilities (Kudo
+/// 2018, arXiv 1804.10959, section 3.2). Equal probabilities are common ("..." and "." in either order), and the reference decides between
+/// them by the rounding of its 32-bit sums. So the sums here are rounded in the same way.
 /// </summary>
 internal sealed class UnigramModel : ITokenModel
 {
-    // What an unknown character costs beside the least likely token (SentencePiece).
+    // The penalty of an unknown character compared with the least likely token (as in SentencePiece).
     private const float UnknownPenalty = 10;
 
-    // The sums begin anew after so many characters, at the next place where all paths meet: over a whole book they would lose all
+    // The sums start again after this many characters, at the next position where all paths meet. Over a whole book they would lose all
     // precision.
     private const int BlockLength = 1 << 13;
 
@@ -24,10 +24,10 @@ internal sealed class UnigramModel : ITokenModel
     private readonly UnknownCharacters _unknown;
     private readonly float _unknownScore;
 
-    /// <param name="tokens">Every token that may be used, with its log-probability.</param>
+    /// <param name="tokens">Every usable token with its log-probability.</param>
     /// <param name="lowestScore">The lowest log-probability of an ordinary token.</param>
-    /// <param name="boundary">Where texts may be cut.</param>
-    /// <param name="unknown">What stands for a character without a token.</param>
+    /// <param name="boundary">Where texts may be split.</param>
+    /// <param name="unknown">What is written for a character without a token.</param>
     public UnigramModel(
         IEnumerable<(string Text, int Id, double Score)> tokens,
         float lowestScore,
@@ -69,7 +69,7 @@ internal sealed class UnigramModel : ITokenModel
 
     private static ulong MakeEdgeKey(int node, char character) => ((ulong)(uint)node << 16) | character;
 
-    /// <summary>Viterbi: best[i] is the best way to write the first i characters, told by its last token.</summary>
+    /// <summary>Viterbi: best[i] is the best way to write the first i characters, represented by its last token.</summary>
     private void EncodeBlock(ReadOnlySpan<char> text, List<int> ids)
     {
         var borrowed = ArrayPool<Step>.Shared.Rent(text.Length + 1);
@@ -101,7 +101,7 @@ internal sealed class UnigramModel : ITokenModel
         ArrayPool<Step>.Shared.Return(borrowed);
     }
 
-    /// <summary>Tries every token that begins at <paramref name="start"/>; the first of equals stays.</summary>
+    /// <summary>Tries every token that starts at <paramref name="start"/>. The first of equal ones is kept.</summary>
     private void Extend(ReadOnlySpan<char> text, int start, int character, Span<Step> best)
     {
         var (node, known, before) = (0, false, best[start].Score);

@@ -5,8 +5,8 @@ using System.Text;
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Unicode normalisation forms C and D (UAX #15). Own, because <see cref="string.Normalize()"/> does nothing where .NET runs without ICU
-/// (InvariantGlobalization), and a tokenizer must give the same ids on every machine. Data: Unicode 15.0.
+/// Unicode normalization forms C and D (UAX #15). <see cref="string.Normalize()"/> is not used because it does nothing if .NET runs without
+/// ICU (InvariantGlobalization), and a tokenizer must give the same ids on every machine. Data: Unicode 15.0.
 /// </summary>
 internal sealed class CanonicalForm : TextStep
 {
@@ -42,7 +42,7 @@ internal sealed class CanonicalForm : TextStep
         var done = 0;
         while (first >= 0)
         {
-            // A run reaches from the last character that nothing before can change to the next such one.
+            // A run goes from the last character that nothing before it can change to the next such character.
             var begin = Math.Max(done, FindPreviousBoundary(text, first));
             output.Append(text[done..begin]);
             done = FindNextBoundary(text, first, tables);
@@ -56,7 +56,7 @@ internal sealed class CanonicalForm : TextStep
     /// <summary>Position of the first character from <paramref name="from"/> on that this form may change or move, or -1.</summary>
     private int FindFirstAffected(ReadOnlySpan<char> text, int from, Tables tables)
     {
-        // Below U+0300 form C changes nothing; form D nothing below U+00C0.
+        // Form C changes nothing below U+0300, form D nothing below U+00C0.
         var limit = _compose ? '\u02FF' : '\u00BF';
         for (var i = from; i < text.Length; i++)
         {
@@ -102,7 +102,7 @@ internal sealed class CanonicalForm : TextStep
         run.Clear();
         foreach (var rune in text.EnumerateRunes())
             Decompose(rune.Value, run, tables);
-        Order(run);
+        SortMarks(run);
         if (_compose)
             Compose(run, tables);
         Span<char> units = stackalloc char[2];
@@ -133,8 +133,8 @@ internal sealed class CanonicalForm : TextStep
             Decompose(parts.Second, run, tables);
     }
 
-    /// <summary>Sorts each stretch of combining marks by class, keeping the order of equals.</summary>
-    private static void Order(List<(int CodePoint, int Class)> run)
+    /// <summary>Sorts each sequence of combining marks by class; equal marks keep their order.</summary>
+    private static void SortMarks(List<(int CodePoint, int Class)> run)
     {
         for (var start = 0; start < run.Count; start++)
         {
@@ -153,7 +153,7 @@ internal sealed class CanonicalForm : TextStep
     }
 
     /// <summary>
-    /// Composes in place: a mark joins the last starter unless a mark of the same or a higher class, or a starter, lies between.
+    /// Composes in place: a mark joins the last starter unless a starter, or a mark of the same or a higher class, lies between.
     /// </summary>
     private static void Compose(List<(int CodePoint, int Class)> run, Tables tables)
     {
@@ -161,7 +161,11 @@ internal sealed class CanonicalForm : TextStep
         for (var i = 0; i < run.Count; i++)
         {
             var (codePoint, combiningClass) = run[i];
-            if (starter >= 0 && lastClass < combiningClass && Pair(run[starter].CodePoint, codePoint, tables) is var composed and >= 0)
+            if (
+                starter >= 0
+                && lastClass < combiningClass
+                && ComposePair(run[starter].CodePoint, codePoint, tables) is var composed and >= 0
+            )
             {
                 run[starter] = (composed, 0);
                 continue;
@@ -175,7 +179,7 @@ internal sealed class CanonicalForm : TextStep
         run.RemoveRange(count, run.Count - count);
     }
 
-    private static int Pair(int first, int second, Tables tables)
+    private static int ComposePair(int first, int second, Tables tables)
     {
         if (first is >= LeadBase and < LeadBase + LeadCount && second is >= VowelBase and < VowelBase + VowelCount)
             return SyllableBase + ((first - LeadBase) * VowelCount + second - VowelBase) * TrailCount;
@@ -207,17 +211,17 @@ internal sealed class CanonicalForm : TextStep
                 var fields = line.Split(' ');
                 if (fields[0] == "C")
                 {
-                    for (var c = Hex(fields[1]); c <= Hex(fields[2]); c++)
+                    for (var c = ParseHex(fields[1]); c <= ParseHex(fields[2]); c++)
                         classes.Add(c, int.Parse(fields[3], CultureInfo.InvariantCulture));
                 }
                 else if (fields[0] is "D" or "D!")
                 {
-                    decompositions.Add(Hex(fields[1]), (Hex(fields[2]), fields.Length > 3 ? Hex(fields[3]) : -1));
+                    decompositions.Add(ParseHex(fields[1]), (ParseHex(fields[2]), fields.Length > 3 ? ParseHex(fields[3]) : -1));
                     if (fields[0] == "D!")
-                        excluded.Add(Hex(fields[1]));
+                        excluded.Add(ParseHex(fields[1]));
                 }
             }
-            // Singletons and what begins with a mark are never composed (UAX #15, section 5).
+            // Singletons and decompositions that start with a mark are never composed (UAX #15, section 5).
             foreach (var (whole, (first, second)) in decompositions)
             {
                 if (second >= 0 && !excluded.Contains(whole) && !classes.ContainsKey(whole) && !classes.ContainsKey(first))
@@ -234,6 +238,6 @@ internal sealed class CanonicalForm : TextStep
             );
         }
 
-        private static int Hex(string text) => int.Parse(text, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+        private static int ParseHex(string text) => int.Parse(text, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
     }
 }

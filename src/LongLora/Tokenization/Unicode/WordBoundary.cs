@@ -1,9 +1,9 @@
 namespace LongLora.Tokenization;
 
 /// <summary>
-/// Where a text may be cut without changing its tokens: between two characters that follow each other in no token. What a token cannot
-/// span, no merge and no best path spans either; so words can be encoded, and remembered, one by one. Only places beside a space sign
-/// (U+2581) or a line feed are considered: enough to cut text into words.
+/// Where a text can be split without changing its tokens: between two characters that do not follow each other in any token. If no token
+/// spans the position, no merge and no best path does. So words can be encoded and remembered one by one. Only positions next to a space
+/// sign (U+2581) or a line feed are considered, which is enough to split text into words.
 /// </summary>
 internal sealed class WordBoundary
 {
@@ -11,7 +11,7 @@ internal sealed class WordBoundary
     private readonly HashSet<(char, char)> _joined = [];
 
     /// <param name="space">The sign that begins a word.</param>
-    /// <param name="tokens">Everything that a token may be.</param>
+    /// <param name="tokens">The texts of all tokens.</param>
     public WordBoundary(char space, IEnumerable<string> tokens)
     {
         _space = space;
@@ -25,7 +25,7 @@ internal sealed class WordBoundary
         }
     }
 
-    /// <summary>The end of the word that begins at <paramref name="start"/>.</summary>
+    /// <summary>The end of the word that starts at <paramref name="start"/>.</summary>
     public int FindNext(ReadOnlySpan<char> text, int start)
     {
         var end = start + 1;

@@ -1,0 +1,82 @@
+using LongLora.Checkpoints;
+using LongLora.Configs;
+using LongLora.Loading;
+using LongLora.Models;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Export;
+
+/// <summary>
+/// Writes a GGUF model as a Hugging Face folder: config, weights, tokenizer, chat template and generation settings.
+/// </summary>
+public static class GgufImporter
+{
+    /// <summary>Writes the folder, all of it or nothing, with one tensor in memory at a time.</summary>
+    /// <param name="output">The folder to make; one that exists is replaced.</param>
+    /// <param name="model">The model.</param>
+    /// <param name="type">
+    /// Type of all weights; null for exactly the file's numbers: F16 and BF16 tensors as they are, all others in fp32.
+    /// </param>
+    /// <param name="maxShardBytes">Most bytes of tensors in one file.</param>
+    /// <exception cref="CheckpointException">A tensor is missing, or of another shape than the metadata say.</exception>
+    /// <exception cref="ShapeException">A number does not fit into fp16.</exception>
+    public static void Write(
+        string output,
+        GgufModel model,
+        ScalarType? type = null,
+        long maxShardBytes = SafetensorsWriter.DefaultShardBytes
+    )
+    {
+        LibTorch.EnsureLoaded();
+        var tensors = Tensors(model, type);
+        var main = tensors.MaxBy(t => t.ByteCount)!.Type;
+        AtomicFile.WriteDirectory(output, folder =>
+        {
+            SafetensorsWriter.WriteModel(folder, tensors, maxShardBytes);
+            AtomicFile.WriteText(Path.Combine(folder, CheckpointDirectory.ConfigFile), ModelConfigWriter.Create(model.Config, main));
+            AtomicFile.WriteText(Path.Combine(folder, "generation_config.json"), model.GenerationConfigText);
+            model.WriteTokenizer(folder);
+        });
+    }
+
+    private static List<TensorToWrite> Tensors(GgufModel model, ScalarType? type)
+    {
+        using var described = ModelLoader.Describe(model.Config);
+        var left = model.Tensors.Tensors.Keys.ToHashSet(StringComparer.Ordinal);
+        var tensors = new List<TensorToWrite>();
+        foreach (var weight in described.Weights)
+        {
+            if (!model.Tensors.Tensors.TryGetValue(weight.Name, out var info))
+                throw new CheckpointException($"{model.Path} has no tensor for '{weight.Name}' [{string.Join(", ", weight.Shape)}].");
+            if (!info.Shape.SequenceEqual(weight.Shape))
+                throw new CheckpointException(
+                    $"{info.File}: '{weight.Name}' is [{string.Join(", ", info.Shape)}], but the metadata ask for "
+                        + $"[{string.Join(", ", weight.Shape)}]."
+                );
+            left.Remove(weight.Name);
+            tensors.Add(new(weight.Name, type ?? info.Type, info.Shape, () => Read(model, weight.Name, type ?? info.Type)));
+        }
+        return left.Count == 0
+            ? tensors
+            : throw new CheckpointException(
+                $"{model.Path}: '{left.First()}' belongs to no part of the model that the metadata describe"
+                    + $"{(left.Count > 1 ? $", nor do {left.Count - 1} other tensors" : "")}."
+            );
+    }
+
+    private static Tensor Read(GgufModel model, string name, ScalarType type)
+    {
+        var value = model.Tensors.Open(name);
+        var info = model.Tensors.Tensors[name];
+        TensorNumbers.RequireFinite(value, info);
+        if (type == ScalarType.Float16 && value.dtype != ScalarType.Float16)
+        {
+            using var scope = NewDisposeScope();
+            var largest = value.abs().max().to(ScalarType.Float64).item<double>();
+            if (largest >= 65520)
+                throw new ShapeException($"'{name}' has a number of size {largest:G4}, which fp16 cannot hold. Import as bf16 or fp32.");
+        }
+        return value;
+    }
+}
