@@ -15,10 +15,12 @@ public class LoadTests
     {
         await using var server = await RunningServer.Start(o => o with { Queue = 60 });
         string[] questions = ["Tell me of a dog.", "Tell me of a cat.", "What is red?", "Who is Lily?", "Sing."];
-        var expected = questions.ToDictionary(
-            q => q,
-            q => server.Model.Answer([new("user", q)], new GenerationOptions { MaxTokens = 24 }).Text
-        );
+        var expected = new Dictionary<string, string>();
+        foreach (var question in questions)
+        {
+            var answer = server.Model.AnswerAsync([new("user", question)], new GenerationOptions { MaxTokens = 24 });
+            expected.Add(question, (await answer.WholeAsync(TestContext.Current.CancellationToken)).Text);
+        }
         await Round();
         GC.Collect();
         GC.WaitForPendingFinalizers();

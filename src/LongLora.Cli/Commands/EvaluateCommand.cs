@@ -88,9 +88,9 @@ internal static class EvaluateCommand
         {
             var contexts = lengths.Read(parsed);
             EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
-            using var model = source.Load(parsed, out var tokenizer, out var adapter);
-            using var owned = adapter;
-            using var tokens = text.Read(parsed, model, tokenizer, context.Cancellation);
+            using var loaded = source.Load(parsed);
+            var model = loaded.Network;
+            using var tokens = text.Read(parsed, loaded, context.Cancellation);
             var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;
             var results = Measure(context, contexts, (length, progress) =>
                 Perplexity.Evaluate(model, tokens, length, kind, parsed.GetValue(stride), null, progress, context.Cancellation)

@@ -56,8 +56,8 @@ internal static class EvaluateRetrieval
                 file => file,
                 file => (IReadOnlyList<RetrievalCase>)[.. LongChatCases.Read(file, task).Take(parsed.GetValue(trials) ?? int.MaxValue)]
             );
-            using var model = source.Load(parsed, out var tokenizer, out var adapter);
-            using var owned = adapter;
+            using var loaded = source.Load(parsed);
+            var (model, tokenizer) = (loaded.Network, loaded.Tokenizer);
             _ = tokenizer ?? throw NoTokenizer(source.Names(parsed).Model);
             var count = parsed.GetValue(trials) ?? 10;
             var way = parsed.GetValue(scoring);

@@ -61,8 +61,8 @@ internal static class EvaluateRuler
             EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
             var way = parsed.GetValue(scoring);
             var chosen = Choose(parsed.GetValue(tasks)!, way, ReadBook(parsed.GetValue(haystack)!, context.Cancellation));
-            using var model = source.Load(parsed, out var tokenizer, out var adapter);
-            using var owned = adapter;
+            using var loaded = source.Load(parsed);
+            var (model, tokenizer) = (loaded.Network, loaded.Tokenizer);
             _ = tokenizer ?? throw EvaluateRetrieval.NoTokenizer(source.Names(parsed).Model);
             var pairs = chosen.SelectMany(task => asked.Select(length => (Task: task, Length: length))).ToList();
             var results = EvaluateRetrieval.Measure(

@@ -19,7 +19,7 @@ internal static class ImportCommand
     private static Verb CreateGguf(CliContext context)
     {
         var file = new Argument<string>("FILE") { Description = "the .gguf file, or any part of a split one" };
-        var output = OutputOption.NewFolder();
+        var output = OutputOption.CreateForNewFolder();
         var type = new Option<string?>("--type")
         {
             Description = "fp32, bf16 or fp16 [default: exactly the file's numbers: fp16 and bf16 as they are, all else in fp32]",

@@ -138,30 +138,42 @@ public static class PeftFormat
             Config(set, basePath, saved?.ToList()).ToJsonString(s_indented) + "\n"
         );
 
-    /// <summary>Reads an adapter and attaches it, trained embeddings, norms and positions included.</summary>
+    /// <summary>
+    /// The config of a base model with the positions that an adapter was trained with: what the network must be built from, since an
+    /// adapter on other positions is silently wrong.
+    /// </summary>
+    /// <param name="folder">The adapter's folder.</param>
+    /// <param name="config">The base model's config.</param>
+    /// <param name="reading">How to take what the files leave open; null for the defaults.</param>
+    /// <exception cref="CheckpointException">A file is missing or damaged, or an option is not supported.</exception>
+    /// <exception cref="ConfigurationException">
+    /// LongLoRA's files do not say for which context they were trained, and nobody else does.
+    /// </exception>
+    internal static ModelConfig Positions(string folder, ModelConfig config, AdapterReading? reading = null)
+    {
+        var adapter = PeftConfig.Read(folder);
+        using var files = AdapterFiles.Open(folder);
+        return NewPositions(files, adapter.Positions, config, reading ?? new AdapterReading());
+    }
+
+    /// <summary>Reads an adapter and attaches it, trained embeddings and norms included.</summary>
     /// <remarks>
     /// Embeddings with more rows than the model's, such as those of LongLoRA's added <c>[PAD]</c>, give the model a larger vocabulary;
     /// the head's new rows are the mean of the others, as LongLoRA has them. A head that is tied to the embeddings gets a matrix of its
     /// own where the adapter replaces one of them alone.
     /// </remarks>
     /// <param name="folder">The adapter's folder.</param>
-    /// <param name="model">The base model.</param>
+    /// <param name="model">The base model, built with the adapter's <see cref="Positions"/>.</param>
     /// <param name="reading">How to take what the files leave open; null for the defaults.</param>
     /// <exception cref="CheckpointException">
     /// A file is missing or damaged, an option is not supported, a part that the config names is missing, or the adapter belongs to
     /// another model.
     /// </exception>
-    /// <exception cref="ConfigurationException">
-    /// LongLoRA's files do not say for which context they were trained, and nobody else does.
-    /// </exception>
-    public static AdapterSet Attach(string folder, CausalLanguageModel model, AdapterReading? reading = null)
+    internal static AdapterSet Attach(string folder, CausalLanguageModel model, AdapterReading? reading = null)
     {
-        reading ??= new AdapterReading();
         var config = PeftConfig.Read(folder);
         using var files = AdapterFiles.Open(folder);
-        var positions = NewPositions(files, config.Positions, model.Config, reading);
-        var parts = new PeftReader(config, files, model, reading).Read();
-        model.Config = positions with { VocabularySize = model.Config.VocabularySize, TiedEmbeddings = model.Config.TiedEmbeddings };
+        var parts = new PeftReader(config, files, model, reading ?? new AdapterReading()).Read();
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
         var options = new AdapterOptions
         {

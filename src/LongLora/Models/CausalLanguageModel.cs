@@ -25,8 +25,8 @@ public sealed class CausalLanguageModel : IDisposable
     // The fused attention of older GPUs does not accept bf16. Without it the scores are a matrix [L, L].
     private bool HasBf16 => CudaDriver.GetCapability(Device.index) is not < 8;
 
-    /// <summary>The architecture. It is replaced when positions are rescaled.</summary>
-    public ModelConfig Config { get; set; }
+    /// <summary>The architecture, with the positions that the model was built for.</summary>
+    public ModelConfig Config { get; private set; }
 
     /// <summary>The token table.</summary>
     public EmbeddingLayer Embedding { get; }

@@ -20,9 +20,7 @@ public class FineTuneGoldenTests
     internal static CausalLanguageModel LoadStories(Func<ModelConfig, ModelConfig> change)
     {
         var folder = CheckpointDirectory.Open(SharedMaterial.Golden("stories260K-hf"));
-        var model = ModelLoader.Load(folder.Config, folder);
-        model.Config = change(model.Config);
-        return model;
+        return ModelLoader.Load(change(folder.Config), folder);
     }
 
     [Theory]

@@ -37,6 +37,10 @@ public sealed class TokenCache
         return $"{file.FullName}\t{(file.Exists ? file.Length : -1)}\t{(file.Exists ? file.LastWriteTimeUtc.Ticks : 0)}";
     }
 
+    /// <summary>Identifies a small file wherever it is: its name and the SHA-256 of its content.</summary>
+    public static string DescribeContent(string path) =>
+        $"{Path.GetFileName(path)}\t{Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(path)))}";
+
     /// <summary>The cached tokens; null if there are none.</summary>
     internal TokenStore? TryOpen()
     {
