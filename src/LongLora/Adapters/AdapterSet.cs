@@ -125,7 +125,7 @@ public sealed class AdapterSet : IDisposable
                 .SelectMany(t =>
                     t switch
                     {
-                        AdapterOptions.AttentionLayers => model.Blocks[0].AttentionLayers.Select(LastPart),
+                        AdapterOptions.AttentionLayers => model.Blocks.SelectMany(b => b.AttentionLayers).Select(LastPart),
                         AdapterOptions.AllLayers => model.Linears.Where(l => l != model.Head).Select(LastPart),
                         _ => [t],
                     }
@@ -187,7 +187,7 @@ public sealed class AdapterSet : IDisposable
             );
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
         bool IsTrained(Weight weight) =>
-            options.TrainEverything
+            (options.TrainEverything && !weight.IsConstant)
             || (options.TrainEmbeddings && weight == model.Embedding.Weight)
             || (options.TrainNorms && norms.Contains(weight));
         var trained = model.Weights.Where(IsTrained).ToList();

@@ -85,7 +85,7 @@ public static class StreamingPerplexity
             using var scope = NewDisposeScope();
             var count = (int)Math.Min(chunk, tokens.Count - 1 - start);
             tokens.CopyTo(start, ids.AsSpan(0, count + 1));
-            var logits = model.Head.Forward(read(ids.AsSpan(0, count))); // [l, D] -> [l, V]
+            var logits = model.ApplyHead(read(ids.AsSpan(0, count))); // [l, D] -> [l, V]
             foreach (
                 var loss in ChunkedCrossEntropy
                     .ComputeLosses(logits, tensor(ids[1..(count + 1)], device: model.Device))

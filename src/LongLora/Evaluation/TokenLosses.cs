@@ -34,7 +34,7 @@ public static class TokenLosses
         {
             using var inner = NewDisposeScope();
             var size = Math.Min(chunk, count - start);
-            var logits = model.Head.Forward(rows.narrow(0, start, size));
+            var logits = model.ApplyHead(rows.narrow(0, start, size));
             var wanted = targets.narrow(0, start + 1, size);
             if (likeliest is not null)
                 logits.argmax(1).eq(wanted).cpu().data<bool>().CopyTo(likeliest.AsSpan((int)start));

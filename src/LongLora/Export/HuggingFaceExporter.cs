@@ -48,12 +48,15 @@ public static class HuggingFaceExporter
     /// <exception cref="ConfigurationException">A layer without a bias would get one.</exception>
     internal static IEnumerable<TensorToWrite> Tensors(CausalLanguageModel model, CheckpointDirectory origin)
     {
-        var (linears, table) = (model.Linears.ToDictionary(l => l.Name + ".weight"), model.Embedding.Weight);
+        var (stacks, table) = (model.Stacks.ToDictionary(s => s.Name), model.Embedding.Weight);
+        var inStacks = model.Stacks.SelectMany(s => s.Layers).ToHashSet();
+        var linears = model.Linears.Where(l => !inStacks.Contains(l)).ToDictionary(l => l.Name + ".weight");
         var biases = linears.Values.Where(l => l.Update is not null).ToDictionary(l => l.Name + ".bias");
         foreach (var layer in biases.Values)
             RequireBias(layer);
         Tensor Value(Weight weight) =>
             linears.TryGetValue(weight.Name, out var layer) ? layer.Merge()
+            : stacks.TryGetValue(weight.Name, out var stack) ? Merge(stack)
             : biases.TryGetValue(weight.Name, out layer) ? layer.Update!.MergeBias(layer.Projection) ?? weight.Value.alias()
             : weight == table && model.Embedding.Update is not null ? model.Embedding.Merge()
             : weight.Value.alias();
@@ -61,7 +64,17 @@ public static class HuggingFaceExporter
         ScalarType Type(string name) => origin.Tensors.TryGetValue(name, out var stored) ? stored.Type : origin.Tensors[table.Name].Type;
         var tensors = model
             .Weights.Select(weight => new TensorToWrite(weight.Name, Type(weight.Name), weight.Shape, () => Value(weight)))
-            .Concat(linears.Where(l => l.Value.Projection is QuantizedProjection).Select(l => Widened(l.Key, l.Value)));
+            .Concat(linears.Where(l => l.Value.Projection is QuantizedProjection).Select(l => Widened(l.Key, l.Value)))
+            .Concat(
+                model
+                    .Stacks.Where(s => s.Layers[0].Projection is QuantizedProjection)
+                    .Select(s => new TensorToWrite(
+                        s.Name,
+                        ((QuantizedProjection)s.Layers[0].Projection).OriginalType,
+                        s.GetShape(s.Layers.Count),
+                        () => Merge(s)
+                    ))
+            );
         var head = model.Head.Name + ".weight";
         return model.Config.TiedEmbeddings && !model.IsHeadTied
             ? tensors.Append(new(head, Type(head), table.Shape, model.Head.Merge))
@@ -116,4 +129,19 @@ public static class HuggingFaceExporter
     // A quantised matrix goes back to the type that it was made of.
     private static TensorToWrite Widened(string name, LinearLayer layer) =>
         new(name, ((QuantizedProjection)layer.Projection).OriginalType, [layer.OutputSize, layer.InputSize], layer.Merge);
+
+    // The matrices of all experts in the tensor that holds them.
+    private static Tensor Merge(ExpertStack stack)
+    {
+        using var noGradient = no_grad();
+        var shape = stack.GetShape(stack.Layers.Count);
+        var result = empty(shape, ScalarType.Float32);
+        for (var e = 0; e < stack.Layers.Count; e++)
+        {
+            using var scope = NewDisposeScope();
+            var own = stack.Layers[e].Merge();
+            result.select(0, e).copy_(stack.IsTransposed ? own.t() : own);
+        }
+        return result;
+    }
 }

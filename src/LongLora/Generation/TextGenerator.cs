@@ -256,7 +256,7 @@ public sealed class TextGenerator : IDisposable
     }
 
     // [rows, D] -> rows V numbers
-    private float[] Logits(Tensor hidden) => _model.Head.Forward(hidden).to(ScalarType.Float32).cpu().data<float>().ToArray();
+    private float[] Logits(Tensor hidden) => _model.ApplyHead(hidden).to(ScalarType.Float32).cpu().data<float>().ToArray();
 
     private void Take(Answer text, int row, Span<float> logits, Action<int, string>? onText)
     {

@@ -7,7 +7,8 @@ namespace LongLora.Layers;
 
 /// <summary>Looks up one row for each token id.</summary>
 /// <param name="weight">[V, D].</param>
-public sealed class EmbeddingLayer(Weight weight)
+/// <param name="factor">Factor on the rows (Gemma, Granite).</param>
+public sealed class EmbeddingLayer(Weight weight, double factor = 1)
 {
     private const long TileElements = 4 << 20;
 
@@ -28,6 +29,8 @@ public sealed class EmbeddingLayer(Weight weight)
                 rows.narrow(0, start, count).copy_(Weight.Value.index_select(0, flat.narrow(0, start, count)))
             );
         Update?.ApplyTo(rows, flat);
+        if (factor != 1)
+            rows = is_grad_enabled() ? rows.mul(Scalars.Of(factor)) : rows.mul_(Scalars.Of(factor));
         return rows.view([.. ids.shape, width]).MoveToOuterDisposeScope();
     }
 
@@ -39,12 +42,17 @@ public sealed class EmbeddingLayer(Weight weight)
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var (flat, rows) = (ids.flatten(), gradient.reshape(-1, Weight.Shape[1]));
-        Update?.AccumulateGradients(flat, rows);
+        if (Update is { } update)
+            ForEachTile(flat.numel(), (start, count) =>
+            {
+                var own = rows.narrow(0, start, count);
+                update.AccumulateGradients(flat.narrow(0, start, count), factor == 1 ? own : own.mul(Scalars.Of(factor)));
+            });
         if (!Weight.IsTrained)
             return;
         var target = Weight.GetGradient();
         ForEachTile(flat.numel(), (start, count) =>
-            target.index_add_(0, flat.narrow(0, start, count), rows.narrow(0, start, count).to(ScalarType.Float32), Scalars.One)
+            target.index_add_(0, flat.narrow(0, start, count), rows.narrow(0, start, count).to(ScalarType.Float32), Scalars.Of(factor))
         );
     }
 

@@ -26,6 +26,9 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
     /// <summary>O, the size of an output row.</summary>
     public long OutputSize { get; internal set; } = outputSize;
 
+    /// <summary>The share of a text's tokens that reach it: 1, less for an expert.</summary>
+    public double Share { get; internal set; } = 1;
+
     /// <summary>The matrix.</summary>
     public IProjection Projection { get; set; } = projection;
 

@@ -11,4 +11,7 @@ public enum WeightRole
 
     /// <summary>A bias: zeros.</summary>
     Bias,
+
+    /// <summary>What a norm's scale has above one: zeros.</summary>
+    Offset,
 }

@@ -12,7 +12,8 @@ namespace LongLora.Models;
 /// The passes through one decoder block with the least memory. Everything that works on single tokens (norms, projections, MLP) runs tile
 /// by tile, so nothing of size [L, F] exists, and neither does the whole output of a norm. On long texts only some heads run at a time, so
 /// queries, keys, values and their gradients exist only for these. The backward pass uses the block's input and the attention's output. It
-/// recomputes what is cheap (norms, projections, the first half of the MLP) but never attention or the two output projections.
+/// recomputes what is cheap (norms, projections, the first half of the MLP) but never attention, and the two output projections only where
+/// a norm follows them.
 /// </summary>
 public static class BlockPass
 {
@@ -54,11 +55,11 @@ public static class BlockPass
         var attended = Attend(block, hidden, context, workspace);
         // In a parallel block the MLP reads the block's input.
         var source = block.IsParallel ? workspace.TakeLike("input", rows).copy_(rows) : rows;
-        AddOutput(block.AttentionOutput, rows, attended);
-        ForEachTile(rows, rows.size(0), block.MlpOutput.InputSize, (start, count) =>
+        AddOutput(block, rows, attended);
+        ForEachTile(rows, rows.size(0), block.Mlp.Width, (start, count) =>
         {
-            var activated = block.Activate(block.MlpNorm.Forward(source.narrow(0, start, count)));
-            rows.narrow(0, start, count).add_(block.MlpOutput.Forward(activated), Scalars.One);
+            var output = block.Mlp.Forward(block.MlpNorm.Forward(source.narrow(0, start, count)));
+            rows.narrow(0, start, count).add_(block.MlpEnd.Forward(output), Scalars.One);
         });
         return new(attended.Output.MoveToOuterDisposeScope(), attended.LogSumExp?.MoveToOuterDisposeScope());
     }
@@ -94,18 +95,17 @@ public static class BlockPass
     {
         using var scope = NewDisposeScope();
         var (source, heads) = (ToRows(input), ToHeadRows(attended.Output));
-        ForEachTile(source, source.size(0), block.MlpOutput.InputSize, (start, count) =>
+        ForEachTile(source, source.size(0), block.Mlp.Width, (start, count) =>
         {
             var leaf = source.narrow(0, start, count).detach();
             if (!block.IsParallel)
-                leaf = leaf.add(block.AttentionOutput.Forward(heads.narrow(0, start, count)), Scalars.One);
+                leaf = leaf.add(block.AttentionEnd.Forward(block.AttentionOutput.Forward(heads.narrow(0, start, count))), Scalars.One);
             leaf.requires_grad_(true);
-            Tensor activated;
+            Tensor normed;
             using (enable_grad())
-                activated = block.Activate(block.MlpNorm.Forward(leaf)); // [l, D] -> [l, F]
+                normed = block.MlpNorm.Forward(leaf);
             var tile = gradient.narrow(0, start, count);
-            block.MlpOutput.AccumulateGradients(activated.detach(), tile);
-            activated.backward([block.MlpOutput.ComputeInputGradient(tile)]);
+            block.Mlp.Backward(normed, tile, block.MlpEnd);
             tile.add_(leaf.grad!, Scalars.One);
         });
     }
@@ -121,13 +121,15 @@ public static class BlockPass
     )
     {
         using var scope = NewDisposeScope();
+        outputGradient = EndBackward(block, attended, outputGradient, workspace);
         block.AttentionOutput.AccumulateGradients(ToHeadRows(attended.Output), outputGradient);
         var (batch, length) = (input.size(0), input.size(1));
         var normedGradient = workspace.TakeLike("normed gradient", input).zero_();
         ForEachHeadGroup(block, input, (first, count) =>
         {
             var (query, key, value, heads) = Project(block, input, first, count, context, workspace);
-            var gradients = GetAttention(block, context)
+            var gradients = block
+                .Adapt(context.Attention)
                 .Backward(
                     ComputeHeadGradient(block.AttentionOutput, outputGradient, query, heads, workspace),
                     query,
@@ -180,7 +182,7 @@ public static class BlockPass
         {
             var (query, key, value, heads) = Project(block, hidden, first, count, context, workspace);
             all ??= AllocateResult(query, heads.Total, context.Attention.KeepsLogSumExp(query.device));
-            GetAttention(block, context).Forward(query, key, value, context.DocumentLengths, heads, into: SelectHeads(all.Value, heads));
+            block.Adapt(context.Attention).Forward(query, key, value, context.DocumentLengths, heads, into: SelectHeads(all.Value, heads));
         });
         return new(all!.Value.Output.MoveToOuterDisposeScope(), all.Value.LogSumExp?.MoveToOuterDisposeScope());
     }
@@ -261,19 +263,36 @@ public static class BlockPass
     private static AttentionResult SelectHeads(AttentionResult all, HeadSlice heads) =>
         new(all.Output.narrow(1, heads.First, heads.Count), all.LogSumExp?.narrow(1, heads.First, heads.Count));
 
-    private static IAttention GetAttention(DecoderBlock block, ForwardContext context) =>
-        block.Window is { } window ? context.Attention.Within(window) : context.Attention;
-
     private static ForwardContext NarrowPositions(ForwardContext context, long start, long count) =>
         count == context.Positions.Length ? context : context with { Positions = context.Positions.Narrow(start, count) };
 
     // rows += output projection of the attention's output
-    private static void AddOutput(LinearLayer layer, Tensor rows, AttentionResult attended)
+    private static void AddOutput(DecoderBlock block, Tensor rows, AttentionResult attended)
     {
-        var heads = ToHeadRows(attended.Output);
+        var (layer, heads) = (block.AttentionOutput, ToHeadRows(attended.Output));
         ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) =>
-            rows.narrow(0, start, count).add_(layer.Forward(heads.narrow(0, start, count)), Scalars.One)
+            rows.narrow(0, start, count).add_(block.AttentionEnd.Forward(layer.Forward(heads.narrow(0, start, count))), Scalars.One)
         );
+    }
+
+    // The gradient of the output projection's result, [B L, D]: what was added is that, or a norm or a multiple of it.
+    private static Tensor EndBackward(DecoderBlock block, AttentionResult attended, Tensor gradient, Workspace workspace)
+    {
+        if (block.AttentionEnd == BranchEnd.None)
+            return gradient;
+        using var scope = NewDisposeScope();
+        var (result, heads) = (workspace.TakeLike("ended gradient", gradient), ToHeadRows(attended.Output));
+        ForEachTile(gradient, gradient.size(0), gradient.size(1), (start, count) =>
+            result
+                .narrow(0, start, count)
+                .copy_(
+                    block.AttentionEnd.Backward(
+                        () => block.AttentionOutput.Forward(heads.narrow(0, start, count)),
+                        gradient.narrow(0, start, count)
+                    )
+                )
+        );
+        return result.MoveToOuterDisposeScope();
     }
 
     private static void ForEachTile(Tensor of, long total, long width, Action<long, long> action)

@@ -58,6 +58,9 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>Whether matrices of its decoder blocks are quantized and therefore frozen.</summary>
     public bool IsQuantized => Linears.Any(l => l.Projection is QuantizedProjection);
 
+    /// <summary>The matrices of experts that a checkpoint holds in one tensor.</summary>
+    public IReadOnlyList<ExpertStack> Stacks => _layers.Stacks;
+
     /// <summary>All norms.</summary>
     public IReadOnlyList<INormLayer> Norms => _layers.Norms;
 
@@ -104,7 +107,39 @@ public sealed class CausalLanguageModel : IDisposable
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        return Head.Forward(Forward(ids, context)).to(ScalarType.Float32).MoveToOuterDisposeScope();
+        return ApplyHead(Forward(ids, context)).to(ScalarType.Float32).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// Logits of hidden states after the final norm: the head, times the model's factor, under its cap. [.., D] -> [.., V].
+    /// </summary>
+    public Tensor ApplyHead(Tensor hidden)
+    {
+        var logits = Head.Forward(hidden);
+        if (Config.LogitFactor == 1 && Config.LogitCap is null)
+            return logits;
+        using var scope = NewDisposeScope();
+        if (Config.LogitFactor != 1)
+            logits = logits.mul(Scalars.Of(Config.LogitFactor));
+        if (Config.LogitCap is { } cap)
+            logits = logits.mul(Scalars.Of(1 / cap)).tanh().mul(Scalars.Of(cap));
+        return logits.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// What the gradient of <see cref="ApplyHead"/>'s result is multiplied by to be that of the head's own output, fp32; null for one.
+    /// </summary>
+    /// <param name="logits">What ApplyHead returned.</param>
+    internal Tensor? ComputeLogitSlope(Tensor logits)
+    {
+        if (Config.LogitFactor == 1 && Config.LogitCap is null)
+            return null;
+        using var scope = NewDisposeScope();
+        if (Config.LogitCap is not { } cap)
+            return full([1], Scalars.Of(Config.LogitFactor), ScalarType.Float32, logits.device).MoveToOuterDisposeScope();
+        // c tanh(z / c) has the slope 1 - tanh².
+        var share = logits.to(ScalarType.Float32).mul(Scalars.Of(1 / cap));
+        return share.mul_(share).neg_().add_(Scalars.One, Scalars.One).mul_(Scalars.Of(Config.LogitFactor)).MoveToOuterDisposeScope();
     }
 
     /// <summary>

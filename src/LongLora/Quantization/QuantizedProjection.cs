@@ -103,9 +103,14 @@ public abstract class QuantizedProjection : IProjection, IDisposable
     public static QuantizationKind FindStoredKind(ITensorSource files, string weight) =>
         files.Tensors.ContainsKey(weight + Nf4Format.StateSuffix) ? QuantizationKind.Nf4
         : files.Tensors.TryGetValue(weight, out var info) && info.Type == ScalarType.Int8 ? QuantizationKind.Int8
+        : files.Tensors.ContainsKey(weight + Mxfp4Projection.BlocksSuffix) ? QuantizationKind.Mxfp4
         : QuantizationKind.None;
 
-    /// <summary>The tensors that store this matrix in a checkpoint.</summary>
+    /// <summary>The name of the matrix that a tensor of numbers belongs to: the tensor's own but for MXFP4.</summary>
+    internal static string GetMatrixName(string tensor) =>
+        tensor.EndsWith(Mxfp4Projection.BlocksSuffix, StringComparison.Ordinal) ? tensor[..^Mxfp4Projection.BlocksSuffix.Length] : tensor;
+
+    /// <summary>The tensors of a checkpoint that hold this matrix.</summary>
     /// <param name="name">Module name without <c>.weight</c>.</param>
     internal abstract IEnumerable<TensorToWrite> ToStoredTensors(string name);
 

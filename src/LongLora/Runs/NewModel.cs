@@ -32,8 +32,8 @@ public static class NewModel
         using (no_grad())
         {
             var share = 1 / Math.Sqrt(2.0 * config.LayerCount);
-            foreach (var layer in model.Blocks.SelectMany(b => new[] { b.AttentionOutput, b.MlpOutput }))
-                ((DenseProjection)layer.Projection).Weight.Value.mul_(Scalars.Of(share));
+            foreach (var layer in model.Blocks.SelectMany(b => b.Mlp.Outputs.Prepend(b.AttentionOutput)))
+                GetMatrix(layer).mul_(Scalars.Of(share));
         }
         var type = TypeOf(text, configFile);
         AtomicFile.WriteDirectory(folder, path =>
@@ -44,6 +44,14 @@ public static class NewModel
                 File.Copy(file, Path.Combine(path, Path.GetFileName(file)));
         });
     }
+
+    private static Tensor GetMatrix(LinearLayer layer) =>
+        layer.Projection switch
+        {
+            DenseProjection dense => dense.Weight.Value,
+            StackedProjection expert => expert.GetMatrix(),
+            _ => throw new InvalidOperationException($"{layer.Name} of a new model is not dense."),
+        };
 
     private static ScalarType TypeOf(string config, string file)
     {

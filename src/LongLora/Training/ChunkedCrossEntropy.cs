@@ -57,8 +57,12 @@ public static class ChunkedCrossEntropy
         Tensor normed;
         using (enable_grad())
             normed = model.FinalNorm.Forward(leaf); // -> [C, D]
-        var (loss, logitsGradient) = ComputeLossAndGradient(model.Head.Forward(normed.detach()), targets, scale);
+        var logits = model.ApplyHead(normed.detach());
+        var slope = model.ComputeLogitSlope(logits);
+        var (loss, logitsGradient) = ComputeLossAndGradient(logits, targets, scale);
         lossSum.add_(loss, Scalars.One);
+        if (slope is not null)
+            logitsGradient = logitsGradient.mul(slope).to(logitsGradient.dtype);
         model.Head.AccumulateGradients(normed.detach(), logitsGradient);
         normed.backward([model.Head.ComputeInputGradient(logitsGradient)]);
         piece.copy_(leaf.grad!);

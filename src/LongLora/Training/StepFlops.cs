@@ -51,10 +51,10 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         using var model = ModelLoader.Describe(config);
         double rows = (double)batch * length;
         var adapted = tuning.TrainEverything || tuning.Rank == 0 ? [] : AdapterSet.Targets(model, tuning.TargetModules).ToHashSet();
-        double Dense(LinearLayer layer) => 2 * rows * layer.InputSize * layer.OutputSize;
+        double Dense(LinearLayer layer) => 2 * rows * layer.Share * layer.InputSize * layer.OutputSize;
         LayerFlops Parts(LinearLayer layer) =>
             adapted.Contains(layer)
-                ? LayerFlops.OfAdapted(layer, tuning, rows)
+                ? LayerFlops.OfAdapted(layer, tuning, rows * layer.Share)
                 : new(Dense(layer), In: 0, Out: 0, TrainedIn: 0, TrainedOut: 0, HasMagnitude: false);
         double Layer(LinearLayer layer) => Parts(layer).Forward;
         double Update(LinearLayer layer) => Parts(layer) is var parts ? parts.TrainedIn + parts.TrainedOut : 0;
@@ -69,7 +69,7 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         var scores = 2.0 * batch * config.HeadCount * config.HeadSize * model.Blocks.Sum(Pairs);
 
         var blocks = products - Layer(model.Head);
-        var mlp = blocks - model.Blocks.Sum(b => b.AttentionLayers.Append(b.MlpOutput).Sum(Layer)); // the MLP's first half
+        var mlp = blocks - model.Blocks.Sum(b => b.AttentionLayers.Concat(b.Mlp.Outputs).Sum(Layer)); // the MLP's first half
         // x Aᵀ and g B of an adapted head are made twice too.
         double Passes(DecoderBlock block) => CountPasses(block, (long)rows, cuda);
         var recomputed = mlp + model.Blocks.Sum(b => CountAgain(b, Parts, Passes(b))) + Parts(model.Head).CountAccumulated(1) + scores;
@@ -130,6 +130,13 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         var output = parts(block.AttentionOutput);
         sum += (block.IsParallel ? 0 : output.Forward) + output.CountAccumulated(1) + (passes - 1) * output.Out;
         // Not run again itself.
-        return sum + parts(block.MlpOutput).CountAccumulated(1);
+        foreach (var layer in block.Mlp.Outputs)
+            sum += parts(layer).CountAccumulated(1);
+        // A norm behind a branch needs its output again.
+        if (block.AttentionEnd.Norm is not null)
+            sum += output.Forward;
+        if (block.MlpEnd.Norm is not null)
+            sum += block.Mlp.Outputs.Sum(l => parts(l).Forward);
+        return sum;
     }
 }

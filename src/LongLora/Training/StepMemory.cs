@@ -111,7 +111,7 @@ public sealed record StepMemory(
         var tuning = options.Tuning;
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
         bool IsTrained(Layers.Weight weight) =>
-            tuning.TrainEverything
+            (tuning.TrainEverything && !weight.IsConstant)
             || (tuning.TrainEmbeddings && weight == model.Embedding.Weight)
             || (tuning.TrainNorms && norms.Contains(weight));
         var trained = model.Weights.Where(IsTrained).Sum(w => w.ElementCount);
@@ -183,7 +183,7 @@ public sealed record StepMemory(
 
     private static long CountWorkspace(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
     {
-        var mlp = model.Blocks[0].MlpOutput.InputSize;
+        var mlp = model.Blocks.Max(b => b.Mlp.Width);
         var rows = Math.Min(tokens, BlockPass.CountTileRows(mlp, options.Cuda));
         // gate, up, their activation and product, their gradients; the tile itself, its norm and gradients
         var tile = rows * (8 * mlp + 6 * model.Config.HiddenSize) * size;

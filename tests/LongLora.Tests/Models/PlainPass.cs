@@ -12,12 +12,11 @@ internal static class PlainPass
         foreach (var block in model.Blocks)
         {
             var (query, key, value, _) = block.Project(block.AttentionNorm.Forward(hidden), 0, block.HeadGroups, context);
-            var attention = block.Window is { } window ? context.Attention.Within(window) : context.Attention;
-            var heads = attention.Attend(query, key, value, context.DocumentLengths);
-            var attended = hidden + block.AttentionOutput.Forward(heads.transpose(1, 2).flatten(2, 3));
-            hidden = attended + block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(block.IsParallel ? hidden : attended)));
+            var heads = block.Adapt(context.Attention).Attend(query, key, value, context.DocumentLengths);
+            var attended = hidden + block.AttentionEnd.Forward(block.AttentionOutput.Forward(heads.transpose(1, 2).flatten(2, 3)));
+            hidden = attended + block.MlpEnd.Forward(block.Mlp.Forward(block.MlpNorm.Forward(block.IsParallel ? hidden : attended)));
         }
-        return model.Head.Forward(model.FinalNorm.Forward(hidden));
+        return model.ApplyHead(model.FinalNorm.Forward(hidden));
     }
 
     internal static Tensor Loss(CausalLanguageModel model, Tensor ids, Tensor targets, ForwardContext context)

@@ -221,7 +221,7 @@ public static class RetrievalEvaluation
             answer.Length == 1
                 ? last
                 : cat([last, CachedPass.Read(model, answer.AsSpan(0, answer.Length - 1), cache, 0, positions)], 0);
-        return ChunkedCrossEntropy.ComputeLosses(model.Head.Forward(hidden), tensor(answer, device: model.Device)).sum().item<double>();
+        return ChunkedCrossEntropy.ComputeLosses(model.ApplyHead(hidden), tensor(answer, device: model.Device)).sum().item<double>();
     }
 
     // Tokens of a text behind the prompt, where no token of the tokenizer spans the two.

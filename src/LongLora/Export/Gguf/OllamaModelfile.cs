@@ -40,7 +40,7 @@ public static class OllamaModelfile
             return text.ToString();
         if (MessageFrame.Find(template, tokenizer) is not { } frame)
             return text.Append("# Ollama takes the chat template from the GGUF file.\n").ToString();
-        if (frame.AssistantAfter.Trim() is { Length: > 0 } end)
+        if (template.FindEndOfAnswer(tokenizer).Text is { Length: > 0 } end)
             text.Append(CultureInfo.InvariantCulture, $"PARAMETER stop \"{end}\"\n");
         text.Append(CultureInfo.InvariantCulture, $"TEMPLATE \"\"\"{frame.ToGoTemplate()}\"\"\"\n");
         if (frame.DefaultSystem is { } system)

@@ -113,9 +113,8 @@ public static class CachedPass
         {
             Tensor Row(int row, Tensor query, Tensor key, Tensor value)
             {
-                var window = model.Blocks[block].Window;
-                var (keys, values) = cache.Append(block, row, key, value, window);
-                return Attend(query, keys, values, window);
+                var (keys, values) = cache.Append(block, row, key, value, model.Blocks[block].Window);
+                return Attend(model.Blocks[block], query, keys, values);
             }
             return rows.Count == 1
                 ? Row(rows[0], inputs.Query, inputs.Key, inputs.Value)
@@ -144,9 +143,10 @@ public static class CachedPass
             var block = model.Blocks[i];
             var heads = attend(i, block.Project(block.AttentionNorm.Forward(hidden).view(shape), 0, block.HeadGroups, context));
             var output = block.AttentionOutput.Forward(heads.transpose(1, 2).reshape(-1, block.AttentionOutput.InputSize)); // -> [B l, D]
+            output = block.AttentionEnd.Forward(output);
             if (!block.IsParallel)
                 hidden.add_(output, Scalars.One);
-            var mlp = block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(hidden)));
+            var mlp = block.MlpEnd.Forward(block.Mlp.Forward(block.MlpNorm.Forward(hidden)));
             if (block.IsParallel)
                 hidden.add_(output, Scalars.One);
             hidden.add_(mlp, Scalars.One);
@@ -157,9 +157,14 @@ public static class CachedPass
     private static readonly FullAttention s_full = new();
 
     // [1, H, l, K] against [1, J, n, K]: the last l keys belong to the queries themselves.
-    private static Tensor Attend(Tensor query, Tensor key, Tensor value, int? window)
+    private static Tensor Attend(DecoderBlock block, Tensor query, Tensor key, Tensor value)
     {
         using var scope = NewDisposeScope();
+        var window = block.Window;
+        if (block.ScoreCap is { } cap)
+            return CappedAttention.Forward(query, key, value, window ?? int.MaxValue, cap).Output.MoveToOuterDisposeScope();
+        if (block.Sinks is { } sinks)
+            return AttentionSinks.AttendLast(query, key, value, sinks.Value, window).MoveToOuterDisposeScope();
         if (window < key.size(2))
             return SlidingWindow.Attend(query, key, value, window.Value).MoveToOuterDisposeScope();
         long fresh = query.size(2),

@@ -28,7 +28,7 @@ public sealed class KeyValueCache : IDisposable
         if (capacity < 1 || rows < 1)
             throw new ShapeException($"A cache needs room for at least one token and one row, but got {capacity} and {rows}.");
         (_model, _type, Capacity, _lengths) = (model, type, capacity, new int[rows]);
-        CachedHeads[] Make() => [.. model.Blocks.Select(_ => new CachedHeads(model, capacity, rows, type))];
+        CachedHeads[] Make() => [.. model.Blocks.Select((_, block) => new CachedHeads(model, block, capacity, rows, type))];
         (_keys, _values) = (Make(), Make());
     }
 

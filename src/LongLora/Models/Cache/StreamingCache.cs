@@ -37,7 +37,7 @@ public sealed class StreamingCache : IDisposable
     {
         (SinkTokens, Window, _device) = (options.SinkTokens, options.GetWindow(model.Config), model.Device);
         _frequencies = RopeScaling.ComputeFrequencies(model.Config, SinkTokens + Window);
-        CachedHeads[] Make() => [.. model.Blocks.Select(_ => new CachedHeads(model, SinkTokens + Window, 1, type))];
+        CachedHeads[] Make() => [.. model.Blocks.Select((_, block) => new CachedHeads(model, block, SinkTokens + Window, 1, type))];
         (_keys, _values) = (Make(), Make());
         _sinkKeys =
         [
