@@ -65,7 +65,9 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         var products = layers.Sum(Layer);
         var trained = layers.Sum(l => Update(l) + (tuning.TrainEverything || (l == model.Head && headIsTrained) ? Dense(l) : 0));
         double Pairs(DecoderBlock block) =>
-            (block.Window is { } window ? attention.Within(window) : attention).MakePattern(length).PairsPerHead;
+            block.Recurrence is not null
+                ? 0
+                : (block.Window is { } window ? attention.Within(window) : attention).MakePattern(length).PairsPerHead;
         var scores = 2.0 * batch * config.HeadCount * config.HeadSize * model.Blocks.Sum(Pairs);
 
         var blocks = products - Layer(model.Head);
