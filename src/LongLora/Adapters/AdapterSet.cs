@@ -38,13 +38,13 @@ public sealed class AdapterSet : IDisposable
     public AdapterOptions Options { get; }
 
     /// <summary>LoRA pairs by the name of their layer.</summary>
-    public IReadOnlyDictionary<string, LoraAdapter> Adapters => Parts.Pairs;
+    internal IReadOnlyDictionary<string, LoraAdapter> Adapters => Parts.Pairs;
 
     /// <summary>Trained weights of the model itself: its embeddings, norms, or everything.</summary>
-    public IReadOnlyList<Weight> ModelWeights => Parts.ModelWeights;
+    internal IReadOnlyList<Weight> ModelWeights => Parts.ModelWeights;
 
     /// <summary>All trained weights: those of the model, then A, B and what belongs to them layer by layer, then those of tokens.</summary>
-    public IReadOnlyList<Weight> Weights { get; }
+    internal IReadOnlyList<Weight> Weights { get; }
 
     /// <summary>
     /// Parts that the adapter's config names and its files lack, so that the base's are used (<see cref="AdapterReading.AllowMissing"/>).

@@ -15,7 +15,7 @@ namespace LongLora.Export;
 /// <param name="Path">What was looked at.</param>
 /// <param name="Facts">Names and values to show, in order.</param>
 /// <param name="Tensors">Every tensor.</param>
-public sealed record CheckpointSummary(
+internal sealed record CheckpointSummary(
     string Kind,
     string Path,
     IReadOnlyList<(string Name, string Value)> Facts,

@@ -12,7 +12,7 @@ namespace LongLora.Export;
 /// The layout is the one that transformers reads; transformers itself has not been tried. Embeddings, norms and head stay in their stored
 /// types.
 /// </summary>
-public static class QuantizedCheckpoint
+internal static class QuantizedCheckpoint
 {
     /// <summary>Writes the folder, all of it or nothing.</summary>
     /// <param name="output">The folder to make; one that exists is replaced.</param>

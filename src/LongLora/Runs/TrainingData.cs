@@ -7,7 +7,7 @@ using LongLora.Runtime;
 namespace LongLora.Runs;
 
 /// <summary>The one way from data files to tokens and batches, for every kind of training.</summary>
-public sealed class TrainingData : IDisposable
+internal sealed class TrainingData : IDisposable
 {
     private readonly FineTuneOptions _options;
 

@@ -72,7 +72,7 @@ public sealed record StepMemory(
     /// <param name="attention">The attention in training.</param>
     /// <param name="length">L.</param>
     /// <param name="options">The rest.</param>
-    public static StepMemory Count(ModelConfig config, IAttention attention, int length, StepMemoryOptions options)
+    internal static StepMemory Count(ModelConfig config, IAttention attention, int length, StepMemoryOptions options)
     {
         using var model = ModelLoader.Describe(config);
         return Count(model, attention, length, options);

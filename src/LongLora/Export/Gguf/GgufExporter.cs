@@ -28,7 +28,7 @@ public static class GgufExporter
     /// </param>
     /// <exception cref="ConfigurationException">GGUF has no such architecture or RoPE scaling.</exception>
     /// <exception cref="CheckpointException">The tokenizer is of a kind that engines do not have.</exception>
-    public static GgufReader Write(
+    internal static GgufReader Write(
         string path,
         CausalLanguageModel model,
         CheckpointDirectory origin,
@@ -68,7 +68,7 @@ public static class GgufExporter
     /// <param name="model">The model that they are attached to.</param>
     /// <param name="type">F32, F16 or Bf16.</param>
     /// <exception cref="ConfigurationException">The adapter has trained embeddings or norms, which engines ignore in adapters.</exception>
-    public static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufFileType type)
+    internal static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufFileType type)
     {
         if (set.ModelWeights.Count > 0)
         {
@@ -125,7 +125,7 @@ public static class GgufExporter
 
     /// <summary>Checks what engines take for granted, beyond the rules of the format itself.</summary>
     /// <exception cref="CheckpointException">Names what is wrong.</exception>
-    public static void Check(GgufReader file)
+    internal static void Check(GgufReader file)
     {
         var problems = new List<string>();
         foreach (var (name, info) in file.Tensors)
