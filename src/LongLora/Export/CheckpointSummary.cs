@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using LongLora.Adapters;
 using LongLora.Checkpoints;
 using LongLora.Configs;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Quantization;
@@ -22,23 +23,50 @@ public sealed record CheckpointSummary(
     IReadOnlyList<TensorInfo> Tensors
 )
 {
-    /// <summary>Looks at a model folder, an adapter folder, or a file of weights.</summary>
+    /// <summary>Looks at a model folder, an adapter folder, a GGUF model, or a file of weights.</summary>
     /// <exception cref="CheckpointException">It is none of these, or damaged.</exception>
     public static CheckpointSummary Read(string path)
     {
         LibTorch.EnsureLoaded();
+        if (GgufModel.IsNamed(path))
+            return OfGguf(path);
         if (File.Exists(path))
             return OfFile(path);
         if (PeftFormat.IsAdapter(path))
             return OfAdapter(path);
         using var folder = CheckpointDirectory.Open(path, headersOnly: true);
-        using var model = ModelLoader.Describe(folder.Config);
-        var config = folder.Config;
+        var beside = folder.Companions.Any() ? string.Join(", ", folder.Companions.Select(System.IO.Path.GetFileName)) : "no tokenizer";
+        var summary = OfModel("Hugging Face model", folder, FormatTypes(folder.Tensors.Values), ("beside it", beside));
+        return FindQuantized(folder) is { } quantized ? summary.Insert(3, ("quantization", quantized)) : summary;
+    }
+
+    private static CheckpointSummary OfGguf(string path)
+    {
+        using var file = GgufModel.Open(path);
+        var types = file
+            .StoredTensors.CountBy(t => t.Type)
+            .OrderByDescending(t => t.Value)
+            .Select(t => $"{t.Value} {t.Key.ToString().ToUpperInvariant()}");
+        return OfModel(
+                "GGUF model",
+                file,
+                $"{file.StoredBytes / 1048576.0:N1} MiB, {string.Join(", ", types)}",
+                ("tokenizer", file.DescribeTokenizer())
+            )
+            .Insert(0, ("name", file.Name + (file.License is { } license ? $" ({license})" : "")));
+    }
+
+    private CheckpointSummary Insert(int at, (string, string) fact) => this with { Facts = [.. Facts.Take(at), fact, .. Facts.Skip(at)] };
+
+    private static CheckpointSummary OfModel(string kind, IModelFiles files, string size, (string, string) last)
+    {
+        using var model = ModelLoader.Describe(files.Config);
+        var config = files.Config;
         List<(string, string)> facts =
         [
             ("family", config.ModelType),
             ("parameters", Count(model.Weights.Sum(w => w.ElementCount))),
-            ("size", Types(folder.Tensors.Values)),
+            ("size", size),
             ("context", $"{RopeScaling.GetCurrentContext(config):N0} tokens"),
             ("RoPE", Positions(config)),
             (
@@ -48,20 +76,15 @@ public sealed record CheckpointSummary(
             ),
             ("heads", $"{config.HeadCount} of size {config.HeadSize}, {config.KeyValueHeadCount} for keys and values"),
             ("vocabulary", $"{config.VocabularySize:N0}, head {(config.TiedEmbeddings ? "tied to the embeddings" : "of its own")}"),
-            (
-                "beside it",
-                folder.Companions.Any() ? string.Join(", ", folder.Companions.Select(System.IO.Path.GetFileName)) : "no tokenizer"
-            ),
+            last,
         ];
         if (config.SlidingWindow is { } window)
         {
             var layers = config.FirstWindowedLayer == 0 ? "every layer" : $"the layers from {config.FirstWindowedLayer} on";
             facts.Insert(4, ("window", $"{window:N0} tokens in {layers}"));
         }
-        if (Quantized(folder) is { } quantized)
-            facts.Insert(3, ("quantization", quantized));
-        CheckNames(folder, model);
-        return new("Hugging Face model", path, facts, Sorted(folder.Tensors.Values));
+        CheckNames(files, model);
+        return new(kind, files.Path, facts, Sorted(files.Tensors.Values));
     }
 
     private static string Positions(ModelConfig config)
@@ -85,7 +108,7 @@ public sealed record CheckpointSummary(
         [
             ("tensors", Count(file.Tensors.Count)),
             ("elements", Count(file.Tensors.Values.Sum(t => t.ElementCount))),
-            ("size", Types(file.Tensors.Values)),
+            ("size", FormatTypes(file.Tensors.Values)),
         ];
         if (TensorNames.IsMeta(file.Tensors.Keys))
             facts.Add(("names", "Meta's own (tok_embeddings.weight, ...): to be converted to Hugging Face's layout before it can be used"));
@@ -116,7 +139,7 @@ public sealed record CheckpointSummary(
                         : $"{whole.Count} weights ({Count(whole.Sum(t => t.ElementCount))} elements): embeddings, norms"
                 ),
                 ("parameters", Count(file.Tensors.Values.Sum(t => t.ElementCount))),
-                ("size", Types(file.Tensors.Values)),
+                ("size", FormatTypes(file.Tensors.Values)),
                 (
                     "context",
                     positions is null
@@ -145,7 +168,7 @@ public sealed record CheckpointSummary(
     }
 
     // The same check that loading makes, without reading the weights.
-    private static void CheckNames(CheckpointDirectory folder, CausalLanguageModel model)
+    private static void CheckNames(IModelFiles folder, CausalLanguageModel model)
     {
         foreach (var weight in model.Weights)
         {
@@ -164,7 +187,7 @@ public sealed record CheckpointSummary(
         }
     }
 
-    private static string? Quantized(CheckpointDirectory folder)
+    private static string? FindQuantized(CheckpointDirectory folder)
     {
         var kinds = folder
             .Tensors.Keys.CountBy(name => QuantizedProjection.FindStoredKind(folder, name))
@@ -180,7 +203,7 @@ public sealed record CheckpointSummary(
         : number >= 1_000_000 ? $"{number:N0} ({number / 1e6:F2} M)"
         : $"{number:N0}";
 
-    private static string Types(IEnumerable<TensorInfo> tensors)
+    private static string FormatTypes(IEnumerable<TensorInfo> tensors)
     {
         var types = tensors
             .GroupBy(t => t.Type)

@@ -19,7 +19,7 @@ public static class HuggingFaceExporter
     /// <param name="model">The model, with or without adapters.</param>
     /// <param name="origin">The base's folder: gives config, stored types, the order of tensors, and tokenizer files.</param>
     /// <param name="options">The form of the weights; null for the defaults.</param>
-    public static void Write(string output, CausalLanguageModel model, CheckpointDirectory origin, ExportOptions? options = null)
+    public static void Write(string output, CausalLanguageModel model, IModelFiles origin, ExportOptions? options = null)
     {
         options ??= new ExportOptions();
         AtomicFile.WriteDirectory(output, folder =>
@@ -33,7 +33,7 @@ public static class HuggingFaceExporter
                 Path.Combine(folder, CheckpointDirectory.ConfigFile),
                 ModelConfigWriter.WithQuantization(ModelConfigWriter.Update(origin.ConfigText, model.Config, options.Type), null)
             );
-            CopyCompanions(folder, origin);
+            origin.CopyCompanions(folder);
             if (options.TokenizerFolder is { } other)
                 CopyTokenizer(folder, other);
             if (model.Config.VocabularySize > origin.Config.VocabularySize)
@@ -42,7 +42,7 @@ public static class HuggingFaceExporter
     }
 
     /// <summary>Every tensor of the model with its adapters merged, in its stored type, made when its turn comes.</summary>
-    internal static IEnumerable<TensorToWrite> Tensors(CausalLanguageModel model, CheckpointDirectory origin)
+    internal static IEnumerable<TensorToWrite> Tensors(CausalLanguageModel model, IModelFiles origin)
     {
         var linears = model.Linears.ToDictionary(l => l.Name + ".weight");
         return model
@@ -50,19 +50,6 @@ public static class HuggingFaceExporter
                 linears.TryGetValue(weight.Name, out var layer) ? Merged(layer) : weight.Value.alias()
             ))
             .Concat(linears.Where(l => l.Value.Projection is QuantizedProjection).Select(l => Widened(l.Key, l.Value)));
-    }
-
-    /// <summary>Copies tokenizer, chat template and licence.</summary>
-    internal static void CopyCompanions(string folder, CheckpointDirectory origin)
-    {
-        foreach (var file in origin.Companions)
-        {
-            AtomicFile.Write(Path.Combine(folder, Path.GetFileName(file)), target =>
-            {
-                using var source = File.OpenRead(file);
-                source.CopyTo(target);
-            });
-        }
     }
 
     // An adapter that brings a tokenizer was trained with it.
@@ -79,7 +66,7 @@ public static class HuggingFaceExporter
     }
 
     /// <summary>The tensors in the order of the origin's files.</summary>
-    internal static List<TensorToWrite> InFileOrder(IEnumerable<TensorToWrite> tensors, CheckpointDirectory origin)
+    internal static List<TensorToWrite> InFileOrder(IEnumerable<TensorToWrite> tensors, IModelFiles origin)
     {
         var places = origin.Tensors.Keys.Index().ToDictionary(p => p.Item, p => p.Index);
         return [.. tensors.OrderBy(t => places.GetValueOrDefault(t.Name, int.MaxValue))];

@@ -118,6 +118,8 @@ public sealed record StepMemory(
         if (!tuning.TrainEverything && tuning.Rank > 0)
             trained += AdapterSet.Targets(model, tuning.TargetModules).Sum(l => tuning.Rank * (l.InputSize + l.OutputSize));
         var inBlocks = model.Linears.Where(l => l != model.Head).Sum(l => l.InputSize * l.OutputSize);
+        if (options is { Quantization: QuantizationKind.Keep, KeptBytes: { } kept })
+            return (kept.Matrices + kept.Others, trained * 4);
         var perWeight = options.Quantization switch
         {
             QuantizationKind.Nf4 => Nf4Bytes,
