@@ -100,7 +100,7 @@ internal abstract class QuantizedProjection : IProjection, IDisposable
     /// </summary>
     /// <param name="files">The checkpoint.</param>
     /// <param name="weight">Name with <c>.weight</c>.</param>
-    public static QuantizationKind FindStoredKind(ITensorSource files, string weight) =>
+    public static QuantizationKind FindStoredKind(IModelFiles files, string weight) =>
         files.Tensors.ContainsKey(weight + Nf4Format.StateSuffix) ? QuantizationKind.Nf4
         : files.Tensors.TryGetValue(weight, out var info) && info.Type == ScalarType.Int8 ? QuantizationKind.Int8
         : files.Tensors.ContainsKey(weight + Mxfp4Projection.BlocksSuffix) ? QuantizationKind.Mxfp4

@@ -126,6 +126,7 @@ internal sealed class TrainingData : IDisposable
             $"ends: {string.Join(' ', model.Config.EosTokenIds)}",
             .. FineTuneOptionTable.All.Where(o => o.Effect.HasFlag(tokens)).Select(o => $"{o.Name}: {o.Format(options)}"),
             .. texts.Select(TokenCache.DescribeContent),
+            .. model.TextDigest is { } digest ? [$"tokenizer: {digest}"] : (IEnumerable<string>)[],
             .. data.Order(StringComparer.Ordinal).Select(TokenCache.DescribeFile),
         ];
     }

@@ -124,6 +124,8 @@ public sealed record StepMemory(
             frozen = tuning.Kind == AdapterKind.Pissa ? 4 * pairs : 0; // what the matrices lost
         }
         var inBlocks = model.Linears.Where(l => l != model.Head).Sum(l => l.InputSize * l.OutputSize);
+        if (options is { Quantization: QuantizationKind.Keep, KeptBytes: { } kept })
+            return (kept.Matrices + kept.Others, trained * 4);
         var perWeight = options.Quantization switch
         {
             QuantizationKind.Nf4 => Nf4Bytes,

@@ -43,11 +43,11 @@ internal static class GgufImporter
     private static List<TensorToWrite> Tensors(GgufModel model, ScalarType? type)
     {
         using var described = ModelLoader.Describe(model.Config);
-        var left = model.Tensors.Tensors.Keys.ToHashSet(StringComparer.Ordinal);
+        var left = model.Tensors.Keys.ToHashSet(StringComparer.Ordinal);
         var tensors = new List<TensorToWrite>();
         foreach (var weight in described.Weights)
         {
-            if (!model.Tensors.Tensors.TryGetValue(weight.Name, out var info))
+            if (!model.Tensors.TryGetValue(weight.Name, out var info))
                 throw new CheckpointException($"{model.Path} has no tensor for '{weight.Name}' [{string.Join(", ", weight.Shape)}].");
             if (!info.Shape.SequenceEqual(weight.Shape))
                 throw new CheckpointException(
@@ -67,8 +67,8 @@ internal static class GgufImporter
 
     private static Tensor Read(GgufModel model, string name, ScalarType type)
     {
-        var value = model.Tensors.Open(name);
-        var info = model.Tensors.Tensors[name];
+        var value = model.Weights.Open(name);
+        var info = model.Tensors[name];
         TensorNumbers.RequireFinite(value, info);
         if (type == ScalarType.Float16 && value.dtype != ScalarType.Float16)
         {
