@@ -37,6 +37,7 @@ public static class ModelConfigReader
         Cohere2Config.ModelType,
         HunyuanConfig.ModelType,
         Ernie45Config.ModelType,
+        Qwen35Config.ModelType,
     ];
 
     private static readonly JsonDocumentOptions s_strict = new() { AllowDuplicateProperties = false };
@@ -136,6 +137,7 @@ public static class ModelConfigReader
             Cohere2Config.ModelType => Cohere2Config.Read(fields),
             HunyuanConfig.ModelType => HunyuanConfig.Read(fields),
             Ernie45Config.ModelType => Ernie45Config.Read(fields),
+            Qwen35Config.ModelType => Qwen35Config.Read(fields),
             _ => throw new InvalidOperationException($"{family} is in the list of families but has no reader."),
         };
         fields.RefuseOthers($"{family} models");

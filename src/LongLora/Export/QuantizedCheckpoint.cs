@@ -21,7 +21,7 @@ public static class QuantizedCheckpoint
     /// <exception cref="ConfigurationException">The model is not quantised, or has adapters.</exception>
     public static void Write(string output, CausalLanguageModel model, CheckpointDirectory origin)
     {
-        if (model.Linears.Any(l => l.Update is not null))
+        if (model.Linears.Append(model.Head).Any(l => l.Update is not null) || model.Embedding.Update is not null)
             throw new ConfigurationException(
                 "The model has adapters, which cannot be merged into quantised matrices. Merge them into a plain model first, and "
                     + "quantise that."

@@ -49,6 +49,17 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
             : AddLinear(name, size, vocabulary, false, null);
     }
 
+    /// <summary>
+    /// Gives a tied head a matrix of its own, with the table's present values; it counts among the linear layers from now on.
+    /// </summary>
+    internal void Untie(LinearLayer head, EmbeddingLayer embedding)
+    {
+        var own = new Weight(head.Name + ".weight", embedding.Weight.Value.alias());
+        head.Projection = new DenseProjection(own);
+        _weights.Add(own);
+        _linears.Add(head);
+    }
+
     /// <summary>Adds a token table <c>name.weight</c> [vocabulary, size].</summary>
     /// <param name="name">Module name.</param>
     /// <param name="vocabulary">V.</param>

@@ -14,6 +14,9 @@ public sealed class StackedProjection(Weight stack, int index, bool isTransposed
     /// <summary>The matrices of all experts.</summary>
     public Weight Stack { get; } = stack;
 
+    /// <summary>None: experts have their biases outside.</summary>
+    public Weight? Bias => null;
+
     /// <inheritdoc/>
     public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
     {

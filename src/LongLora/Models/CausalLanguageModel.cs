@@ -164,6 +164,18 @@ public sealed class CausalLanguageModel : IDisposable
         Config = Config with { VocabularySize = size };
     }
 
+    /// <summary>Whether the head computes with the token table as it is, trained updates included.</summary>
+    internal bool IsHeadTied => Config.TiedEmbeddings && ReferenceEquals(Head.Update, Embedding.Update?.ForTiedHead);
+
+    /// <summary>Gives a tied head a matrix of its own, with the embeddings' present values. Only before training.</summary>
+    internal void UntieHead()
+    {
+        if (!Config.TiedEmbeddings)
+            return;
+        _layers.Untie(Head, Embedding);
+        Config = Config with { TiedEmbeddings = false };
+    }
+
     internal static void CheckIds(Tensor ids, ForwardContext context)
     {
         if (ids.dim() != 2 || ids.size(1) != context.Positions.Length)

@@ -54,6 +54,7 @@ public sealed class FamilyContractTests : IDisposable
         "hunyuan_v1_dense",
         "ernie4_5",
         "gemma2",
+        "qwen3_5",
     ];
 
     private string Locate(string family) => Locate(_folder, family);

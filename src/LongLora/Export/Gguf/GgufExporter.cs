@@ -78,6 +78,7 @@ public static class GgufExporter
                     + "silently wrong. Export the merged model: longlora export gguf --model BASE --adapter ADAPTER."
             );
         }
+        set.RequirePlainLora("A GGUF adapter");
         var matrixType = type switch
         {
             GgufFileType.F32 => GgufType.F32,
@@ -100,17 +101,26 @@ public static class GgufExporter
         foreach (var (name, adapter) in set.Adapters)
         {
             var weight = name + ".weight";
+            var engines = architecture.TensorName(weight);
+            tensors.Add(Of(engines + ".lora_a", matrixType, [adapter.PlainRank, adapter.A.Shape[1]], adapter.MakePlainA));
             tensors.Add(
-                Of(architecture.TensorName(weight) + ".lora_a", matrixType, adapter.A.Shape, () => adapter.A.Value.to(ScalarType.Float32))
-            );
-            tensors.Add(
-                Of(architecture.TensorName(weight) + ".lora_b", matrixType, adapter.B.Shape, () =>
-                    Arranged(architecture, weight, adapter.B.Value.alias())
+                Of(engines + ".lora_b", matrixType, [adapter.B.Shape[0], adapter.PlainRank], () =>
+                    Arranged(architecture, weight, ScaledB(adapter, set.Options.Alpha))
                 )
             );
         }
         GgufWriter.Write(path, keys, tensors);
         return Checked(path);
+    }
+
+    // Engines scale by alpha / r, one alpha for all: what is scaled otherwise has the rest in B.
+    private static Tensor ScaledB(LoraAdapter adapter, double alpha)
+    {
+        var rest = adapter.Scale * adapter.PlainRank / alpha;
+        if (rest == 1)
+            return adapter.MakePlainB();
+        using var b = adapter.MakePlainB();
+        return b.detach().mul(Scalars.Of(rest));
     }
 
     /// <summary>Checks what engines take for granted, beyond the rules of the format itself.</summary>
