@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using LongLora.Generation;
 using LongLora.Runtime;
 using Spectre.Console;
@@ -28,9 +27,9 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
     {
         _isPiped = !ReferenceEquals(context.Input, Console.In) || Console.IsInputRedirected;
         if (_isPiped)
-            return Piped(context.Input.ReadToEnd());
+            return RunPiped(context.Input.ReadToEnd());
         context.SayStopping = () => { }; // there is nothing to save
-        _console.MarkupLineInterpolated($"[bold]{session.Model.Name}[/]  [grey]{Room()}; /help for commands[/]");
+        _console.MarkupLineInterpolated($"[bold]{session.Model.Name}[/]  [grey]{DescribeRoom()}; /help for commands[/]");
         while (Read() is { } line)
         {
             if (line.Trim() is not { Length: > 0 } text)
@@ -40,7 +39,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
             try
             {
                 if (text[0] == '/')
-                    Command(text);
+                    RunCommand(text);
                 else
                     Ask(text);
             }
@@ -56,13 +55,13 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         return ExitCode.Done;
     }
 
-    private int Piped(string text)
+    private int RunPiped(string text)
     {
         while (text.StartsWith('/'))
         {
             var end = text.IndexOf('\n', StringComparison.Ordinal);
             var line = end < 0 ? text : text[..end];
-            Command(line.Trim());
+            RunCommand(line.Trim());
             text = end < 0 ? "" : text[(end + 1)..];
         }
         if (text.Trim() is not { Length: > 0 } question)
@@ -88,7 +87,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         return line.Result;
     }
 
-    private void Command(string line)
+    private void RunCommand(string line)
     {
         var (name, rest) = line.Split(' ', 2, StringSplitOptions.TrimEntries) is [var first, var second] ? (first, second) : (line, "");
         switch (name)
@@ -106,7 +105,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
                 break;
             case "/reset":
                 session.Reset();
-                Say(Room());
+                Say(DescribeRoom());
                 break;
             case "/save" when rest.Length > 0:
                 session.Save(rest);
@@ -115,7 +114,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
             case "/load" or "/save":
                 throw new ConfigurationException($"{name} needs a file.");
             case "/help":
-                Help();
+                ShowHelp();
                 break;
             default:
                 throw new ConfigurationException(
@@ -127,56 +126,55 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
 
     private void Ask(string question)
     {
-        var clock = Stopwatch.StartNew();
-        TimeSpan? first = null;
         using var reading = new ReadingLine(_console, isShown: !_isPiped);
         var wrapped = new WrappedText(context.Output, _console.Profile.Width);
-        GenerationResult result;
-        try
+        TimeSpan? first = null;
+        var last = context.Interruption.RunStoppable(stop =>
         {
-            result = context.Interruption.Stoppable(stop =>
-                session.Ask(
-                    question,
-                    reading,
-                    text =>
-                    {
-                        first ??= clock.Elapsed;
-                        reading.Dispose();
-                        if (_isPiped)
-                            context.Output.Write(text);
-                        else
-                            wrapped.Write(text);
-                        context.Output.Flush();
-                    },
-                    stop
-                )
-            );
-        }
-        finally
-        {
-            if (first is not null)
-                wrapped.End();
-        }
+            AnswerPiece last = default;
+            try
+            {
+                foreach (var piece in session.Ask(question, reading, stop))
+                {
+                    last = piece;
+                    if (piece.Text.Length == 0)
+                        continue;
+                    first ??= piece.Time;
+                    reading.Dispose();
+                    if (_isPiped)
+                        context.Output.Write(piece.Text);
+                    else
+                        wrapped.Write(piece.Text);
+                    context.Output.Flush();
+                }
+            }
+            finally
+            {
+                if (first is not null)
+                    wrapped.End();
+            }
+            return last;
+        });
         if (first is null)
             context.Output.WriteLine();
-        Say(Speed(result, first ?? clock.Elapsed, clock.Elapsed));
+        Say(DescribeSpeed(last.Result!, first ?? last.Time, last.Time));
     }
 
-    private string Speed(GenerationResult result, TimeSpan first, TimeSpan all)
+    private string DescribeSpeed(GenerationResult result, TimeSpan first, TimeSpan all)
     {
         var rate =
             result.Tokens.Count > 1 && all > first ? $", then {(result.Tokens.Count - 1) / (all - first).TotalSeconds:N0} tokens/s" : "";
         var cached = result.CachedTokens > 0 ? $" ({result.CachedTokens:N0} from the cache)" : "";
-        return $"{Room()}; {result.PromptTokens:N0} read{cached} in {first.TotalSeconds:N1} "
+        return $"{DescribeRoom()}; {result.PromptTokens:N0} read{cached} in {first.TotalSeconds:N1} "
             + $"s{rate}{(result.Finish == FinishReason.Length ? "; cut off at the limit" : "")}";
     }
 
-    private string Room() =>
+    private string DescribeRoom() =>
         session.Model.Context == int.MaxValue
             ? $"{session.Used:N0} tokens used, without a limit"
             : $"{session.Used:N0} of {session.Model.Context:N0} tokens used";
 
-    private void Help()
+    private void ShowHelp()
     {
         var grid = new Grid().AddColumn(new GridColumn().NoWrap()).AddColumn();
         foreach (var (usage, text) in s_commands)

@@ -76,7 +76,7 @@ public static class CliApplication
             var (isKnown, isMemory) = (e is LongLoraException, IsOutOfMemory(e));
             error.WriteLine(
                 isKnown ? e.Message
-                : isMemory ? OutOfMemoryText(e)
+                : isMemory ? ExplainOutOfMemory(e)
                 : $"Internal error: {e.GetType().Name}: {e.Message}"
             );
             if (parsed.GetValue(verbose))
@@ -104,7 +104,7 @@ public static class CliApplication
             )
         );
 
-    private static string OutOfMemoryText(Exception e) =>
+    private static string ExplainOutOfMemory(Exception e) =>
         $"Out of memory: {e.Message.Split('\n')[0]} longlora plan shows how much memory a training run needs. "
         + "To use less, try a shorter --context, --activation-offload disk (host on CUDA), more --blocks-per-segment, "
         + "--quantization nf4, or a "
@@ -135,7 +135,7 @@ public static class CliApplication
             foreach (var problem in parsed.Errors)
                 error.WriteLine(problem.Message);
         }
-        error.WriteLine($"See: {HelpScreen.Path(command)} --help");
+        error.WriteLine($"See: {HelpScreen.GetPath(command)} --help");
         return ExitCode.Usage;
     }
 }

@@ -38,7 +38,7 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
     {
         var text = new StringBuilder();
         Wrap(text, command.Description ?? "", 0);
-        text.AppendLine().AppendLine($"Usage: {Usage(command)}");
+        text.AppendLine().AppendLine($"Usage: {DescribeUsage(command)}");
         if (command is Verb { Examples.Count: > 0 } verb)
         {
             text.AppendLine().AppendLine("Example:");
@@ -46,27 +46,27 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
                 text.AppendLine("  " + example);
         }
         if (command.Arguments.Count > 0)
-            Section(text, "Arguments", command.Arguments.Select(a => (a.Name, a.Description)));
+            WriteSection(text, "Arguments", command.Arguments.Select(a => (a.Name, a.Description)));
         if (command.Subcommands.Count > 0)
-            Section(text, "Commands", command.Subcommands.Select(c => (c.Name, FirstSentence(c.Description))));
-        var groups = Options(command).Where(o => !o.Hidden).GroupBy(o => o is IGrouped { Group: var heading } ? heading : "Options");
+            WriteSection(text, "Commands", command.Subcommands.Select(c => (c.Name, CutFirstSentence(c.Description))));
+        var groups = ListOptions(command).Where(o => !o.Hidden).GroupBy(o => o is IGrouped { Group: var heading } ? heading : "Options");
         foreach (var group in groups.OrderBy(g => g.Key == "Options"))
-            Section(text, group.Key, group.Select(o => (Label(o), (string?)Text(o))));
+            WriteSection(text, group.Key, group.Select(o => (DescribeLabel(o), (string?)DescribeOption(o))));
         if (command.Subcommands.Count > 0)
-            text.AppendLine().AppendLine($"Help for a command: {Path(command)} <command> --help");
+            text.AppendLine().AppendLine($"Help for a command: {GetPath(command)} <command> --help");
         return text.ToString();
     }
 
     // The command's own help contains the rest.
-    private static string? FirstSentence(string? text) =>
+    private static string? CutFirstSentence(string? text) =>
         text?.IndexOf(". ", StringComparison.Ordinal) is { } end and >= 0 ? text[..(end + 1)] : text;
 
     /// <summary>The words that call a command, such as <c>longlora evaluate perplexity</c>.</summary>
-    internal static string Path(Command command) =>
-        command.Parents.OfType<Command>().FirstOrDefault() is { } parent ? $"{Path(parent)} {command.Name}" : command.Name;
+    internal static string GetPath(Command command) =>
+        command.Parents.OfType<Command>().FirstOrDefault() is { } parent ? $"{GetPath(parent)} {command.Name}" : command.Name;
 
     // Its own options first, then those that every command has.
-    private static IEnumerable<Option> Options(Command command)
+    private static IEnumerable<Option> ListOptions(Command command)
     {
         var inherited = new List<Option>();
         for (
@@ -78,9 +78,9 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
         return command.Options.Concat(inherited);
     }
 
-    private static string Usage(Command command)
+    private static string DescribeUsage(Command command)
     {
-        var parts = new List<string> { Path(command) };
+        var parts = new List<string> { GetPath(command) };
         if (command.Subcommands.Count > 0)
             parts.Add(command.Action is null ? "<command>" : "[command]");
         parts.AddRange(command.Arguments.Select(a => a.Name));
@@ -88,7 +88,7 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
         return string.Join(' ', parts);
     }
 
-    private static string Label(Option option)
+    private static string DescribeLabel(Option option)
     {
         var names = string.Join(", ", option.Aliases.Where(a => a.Length == 2 && a[0] == '-').Append(option.Name));
         return option.HelpName is not { Length: > 0 } value ? names
@@ -96,10 +96,11 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
             : $"{names} [{value}]";
     }
 
-    private static string Text(Option option) => option.Description + (option.Required ? "; required" : "") + Default(option);
+    private static string DescribeOption(Option option) =>
+        option.Description + (option.Required ? "; required" : "") + DescribeDefault(option);
 
     // The default of an option, unless its text already says it.
-    private static string Default(Option option)
+    private static string DescribeDefault(Option option)
     {
         if (!option.HasDefaultValue || option.Description?.Contains("[default", StringComparison.Ordinal) == true)
             return "";
@@ -114,7 +115,7 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
         return value is null ? "" : $" [default: {value}]";
     }
 
-    private static void Section(StringBuilder text, string heading, IEnumerable<(string Label, string? Text)> rows)
+    private static void WriteSection(StringBuilder text, string heading, IEnumerable<(string Label, string? Text)> rows)
     {
         text.AppendLine().AppendLine(heading + ":");
         foreach (var (label, description) in rows)
@@ -130,12 +131,12 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
 
     // A word, or a short default in brackets, which must not be broken.
     [GeneratedRegex(@"\[[^\]]{1,46}\]|\S+")]
-    private static partial Regex Unit();
+    private static partial Regex MatchUnit();
 
     private static void Wrap(StringBuilder text, string words, int indent)
     {
         var column = indent;
-        foreach (var word in Unit().Matches(words).Select(m => m.Value))
+        foreach (var word in MatchUnit().Matches(words).Select(m => m.Value))
         {
             if (column > indent && column + 1 + word.Length >= Width)
             {

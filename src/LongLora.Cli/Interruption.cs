@@ -27,7 +27,7 @@ public sealed class Interruption : IDisposable
     /// <summary>Runs something that the next Ctrl-C stops instead of the whole command.</summary>
     /// <param name="work">Receives the token that stops it.</param>
     /// <returns>The result of the work.</returns>
-    public T Stoppable<T>(Func<CancellationToken, T> work)
+    public T RunStoppable<T>(Func<CancellationToken, T> work)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(Token);
         _busy = stop.Cancel;

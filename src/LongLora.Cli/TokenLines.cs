@@ -10,7 +10,7 @@ namespace LongLora.Cli;
 /// </summary>
 internal static class TokenLines
 {
-    internal static string Of(TrainingExample example, ITokenizer tokenizer)
+    internal static string Write(TrainingExample example, ITokenizer tokenizer)
     {
         var text = new StringBuilder();
         var (isMasked, learned) = (false, 0);

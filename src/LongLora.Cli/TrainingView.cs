@@ -39,7 +39,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
                 {
                     _live = live;
                     live.Refresh();
-                    context.SayStopping = Stopping;
+                    context.SayStopping = ShowStopping;
                     return run();
                 });
         }
@@ -56,7 +56,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         Say(
             context.Output,
             $"{options.Model.FromScratch ?? options.Model.Path} to {options.Model.Context:N0} tokens: "
-                + $"{FineTuneOptionTable.ToKebabCase(options.Method.Tuning.ToString())}, {AttentionText()} attention, "
+                + $"{FineTuneOptionTable.ToKebabCase(options.Method.Tuning.ToString())}, {DescribeAttention()} attention, "
                 + $"{options.Optimizer.Steps:N0} steps"
         );
     }
@@ -77,13 +77,14 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
             _smooth = _steps.Count == 0 ? value.Loss : 0.9 * _smooth + 0.1 * value.Loss;
             _steps.Add(value);
             if (_live is not null)
-                _live.UpdateTarget(Panel(value));
+                _live.UpdateTarget(MakePanel(value));
             else if (IsLineDue(value))
             {
                 _lastLine = value.Elapsed;
                 context.Output.WriteLine(
                     $"step {value.Step}/{value.Steps}  loss {value.Loss:F4}  lr {value.LearningRate:G3}  grad {value.GradientNorm:F3}  "
-                        + $"{value.TokensPerSecond:N0} tokens/s  left {Span(Remaining(value))}  memory {Size(value.MemoryBytes)}"
+                        + $"{value.TokensPerSecond:N0} tokens/s  left {FormatSpan(EstimateRemaining(value))}  memory "
+                        + $"{FormatSize(value.MemoryBytes)}"
                 );
                 context.Output.Flush();
             }
@@ -96,11 +97,11 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         {
             context.Output.WriteLine(
                 $"Done:   {last.Step:N0} steps, {last.Tokens:N0} tokens, {result.TrainedParameters:N0} trained weights, "
-                    + $"{Span(last.Elapsed)}, peak memory {Size(last.PeakMemoryBytes)}"
+                    + $"{FormatSpan(last.Elapsed)}, peak memory {FormatSize(last.PeakMemoryBytes)}"
             );
             context.Output.WriteLine(
                 $"Loss:   {last.Loss:F4}, smoothed {_smooth:F4} nats per token; "
-                    + $"curve in {Quoted(Path.Combine(options.Run.Output, "loss.png"))}"
+                    + $"curve in {Quote(Path.Combine(options.Run.Output, "loss.png"))}"
             );
         }
         else
@@ -108,8 +109,8 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         context.Output.WriteLine($"Result: {result.Result}");
         var target =
             options.Method.Tuning == TuningMethod.Full
-                ? $"--model {Quoted(result.Result)}"
-                : $"--model {Quoted(options.Model.Path)} --adapter {Quoted(result.Result)}";
+                ? $"--model {Quote(result.Result)}"
+                : $"--model {Quote(options.Model.Path)} --adapter {Quote(result.Result)}";
         var measure =
             options.Data.Task == TrainingTask.Sft
                 ? $"answers {target} --data CONVERSATIONS --template {options.Data.Template}"
@@ -125,40 +126,40 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         || step.Step % Math.Max(1, step.Steps / LinesInPipe) == 0
         || step.Elapsed - _lastLine >= s_longestSilence;
 
-    private void Stopping()
+    private void ShowStopping()
     {
         lock (_lock)
         {
             _stopping = true;
-            _live?.UpdateTarget(_steps is [.., var last] ? Panel(last) : StoppingText());
+            _live?.UpdateTarget(_steps is [.., var last] ? MakePanel(last) : MakeStoppingText());
         }
     }
 
-    private static Markup StoppingText() => new("[yellow]stopping after this micro-batch, then saving; Ctrl-C again stops at once[/]");
+    private static Markup MakeStoppingText() => new("[yellow]stopping after this micro-batch, then saving; Ctrl-C again stops at once[/]");
 
-    private Grid Panel(TrainingStep step)
+    private Grid MakePanel(TrainingStep step)
     {
         var grid = new Grid().AddColumn(new GridColumn().NoWrap()).AddColumn(new GridColumn().NoWrap());
         void Row(string name, IRenderable value) => grid.AddRow(new Markup($"[grey]{name}[/]"), value);
-        Row("step", new Markup($"{Bar(step)} [bold]{step.Step:N0}[/] / {step.Steps:N0}"));
-        Row("loss", new Markup($"[bold]{step.Loss:F4}[/]  smoothed {_smooth:F4}  [blue]{Sparkline()}[/]"));
+        Row("step", new Markup($"{MakeBar(step)} [bold]{step.Step:N0}[/] / {step.Steps:N0}"));
+        Row("loss", new Markup($"[bold]{step.Loss:F4}[/]  smoothed {_smooth:F4}  [blue]{MakeSparkline()}[/]"));
         Row("rate", new Text($"learning rate {step.LearningRate:G3}, gradient norm {step.GradientNorm:F3}"));
         Row("speed", new Text($"{step.TokensPerSecond:N0} tokens/s, {step.Tokens:N0} tokens seen"));
-        Row("time", new Text($"{Span(step.Elapsed)} elapsed, {Span(Remaining(step))} left"));
-        Row("memory", new Text($"{Size(step.MemoryBytes)}, peak {Size(step.PeakMemoryBytes)}"));
+        Row("time", new Text($"{FormatSpan(step.Elapsed)} elapsed, {FormatSpan(EstimateRemaining(step))} left"));
+        Row("memory", new Text($"{FormatSize(step.MemoryBytes)}, peak {FormatSize(step.PeakMemoryBytes)}"));
         if (_stopping)
-            grid.AddRow(new Text(""), StoppingText());
+            grid.AddRow(new Text(""), MakeStoppingText());
         return grid;
     }
 
-    private static string Bar(TrainingStep step)
+    private static string MakeBar(TrainingStep step)
     {
         const int width = 32;
         var done = (int)((long)step.Step * width / step.Steps);
         return $"[green]{new string('━', done)}[/][grey]{new string('━', width - done)}[/]";
     }
 
-    private string Sparkline()
+    private string MakeSparkline()
     {
         const string bars = "▁▂▃▄▅▆▇█";
         var chunks = _steps.Chunk(Math.Max(1, (_steps.Count + SparkWidth - 1) / SparkWidth)).Select(c => c.Average(s => s.Loss)).ToList();
@@ -167,16 +168,16 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         return string.Concat(chunks.Select(p => bars[high > low ? (int)((p - low) / (high - low) * (bars.Length - 1)) : 0]));
     }
 
-    private static string Quoted(string path) => path.Any(char.IsWhiteSpace) ? $"\"{path}\"" : path;
+    private static string Quote(string path) => path.Any(char.IsWhiteSpace) ? $"\"{path}\"" : path;
 
-    private string AttentionText() =>
+    private string DescribeAttention() =>
         options.Method.Attention == AttentionKind.Full
             ? "full"
             : $"{FineTuneOptionTable.ToKebabCase(options.Method.Attention.ToString())} "
                 + $"(groups of {options.Method.ResolveGroupSize(options.Model.Context):N0})";
 
     // Uses the speed of the last steps, because the first ones are slower.
-    private TimeSpan Remaining(TrainingStep step)
+    private TimeSpan EstimateRemaining(TrainingStep step)
     {
         var recent = _steps.TakeLast(20).ToList();
         var seconds =
@@ -184,11 +185,11 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         return TimeSpan.FromSeconds(seconds * (step.Steps - step.Step));
     }
 
-    private static string Span(TimeSpan time) =>
+    private static string FormatSpan(TimeSpan time) =>
         time.TotalHours >= 1 ? $"{(int)time.TotalHours}h {time.Minutes:D2}m"
         : time.TotalMinutes >= 1 ? $"{time.Minutes}m {time.Seconds:D2}s"
         : $"{time.TotalSeconds:F1}s";
 
-    private static string Size(long bytes) =>
+    private static string FormatSize(long bytes) =>
         bytes >= 1L << 30 ? $"{bytes / (double)(1L << 30):F2} GiB" : $"{bytes / (double)(1L << 20):F0} MiB";
 }

@@ -19,7 +19,7 @@ public sealed class WrappedText(TextWriter output, int width)
             if (char.IsWhiteSpace(c))
             {
                 EndWord();
-                Space(c);
+                AddSpace(c);
                 continue;
             }
             if (IsWide(c))
@@ -35,7 +35,7 @@ public sealed class WrappedText(TextWriter output, int width)
         EndLine();
     }
 
-    private void Space(char c)
+    private void AddSpace(char c)
     {
         if (c == '\n')
             EndLine();

@@ -14,7 +14,7 @@ internal sealed class BlockText
     private string _mark = "";
 
     /// <summary>Adds running text. Line ends in it become spaces.</summary>
-    public void Inline(ReadOnlySpan<char> text)
+    public void AddInline(ReadOnlySpan<char> text)
     {
         foreach (var c in text)
         {
@@ -32,9 +32,9 @@ internal sealed class BlockText
     }
 
     /// <summary>Adds lines without changes.</summary>
-    public void Verbatim(string text)
+    public void AddVerbatim(string text)
     {
-        Block();
+        EndBlock();
         foreach (var line in text.ReplaceLineEndings("\n").Trim('\n').Split('\n'))
         {
             BeginLine();
@@ -42,17 +42,17 @@ internal sealed class BlockText
             _lineEnds = 0;
             EndLine(1);
         }
-        Block();
+        EndBlock();
     }
 
     /// <summary>Ends the current line, if there is one.</summary>
-    public void Line() => EndLine(1);
+    public void EndLine() => EndLine(1);
 
     /// <summary>Ends the block: an empty line follows.</summary>
-    public void Block() => EndLine(2);
+    public void EndBlock() => EndLine(2);
 
     /// <summary>Sets what the next line starts with, such as <c># </c> or <c>- </c>.</summary>
-    public void Mark(string mark) => _mark = mark;
+    public void SetMark(string mark) => _mark = mark;
 
     /// <summary>The whole text, without empty lines at its ends.</summary>
     public override string ToString() => _text.ToString().Trim('\n');

@@ -30,11 +30,11 @@ public sealed class DocxReader : IDocumentReader
     /// <inheritdoc/>
     public IEnumerable<OpenedDocument> Read(Stream stream, string file)
     {
-        yield return new OpenedDocument(new StringReader(Text(Seekable(stream), file)), file);
+        yield return new OpenedDocument(new StringReader(ReadText(MakeSeekable(stream), file)), file);
     }
 
     /// <summary>The stream itself, or a copy in memory if it is not seekable, such as a gzipped one.</summary>
-    internal static Stream Seekable(Stream stream)
+    internal static Stream MakeSeekable(Stream stream)
     {
         if (stream.CanSeek)
             return stream;
@@ -44,7 +44,7 @@ public sealed class DocxReader : IDocumentReader
         return copy;
     }
 
-    private static string Text(Stream stream, string file)
+    private static string ReadText(Stream stream, string file)
     {
         try
         {
@@ -74,7 +74,7 @@ public sealed class DocxReader : IDocumentReader
         return stream.ReadAtLeast(head, 4, throwOnEndOfStream: false) == 4 && head.AsSpan().SequenceEqual<byte>([0xD0, 0xCF, 0x11, 0xE0]);
     }
 
-    private static IEnumerable<XElement> Elements(ZipArchive zip, string part, string parent)
+    private static IEnumerable<XElement> FindElements(ZipArchive zip, string part, string parent)
     {
         if (zip.GetEntry(part) is not { } entry)
             yield break;
@@ -94,12 +94,12 @@ public sealed class DocxReader : IDocumentReader
         }
     }
 
-    private static XElement? Child(XElement? element, string name) => element?.Elements().FirstOrDefault(e => e.Name.LocalName == name);
+    private static XElement? FindChild(XElement? element, string name) => element?.Elements().FirstOrDefault(e => e.Name.LocalName == name);
 
-    private static string? Value(XElement? element, string attribute = "val") =>
+    private static string? GetValue(XElement? element, string attribute = "val") =>
         element?.Attributes().FirstOrDefault(a => a.Name.LocalName == attribute)?.Value;
 
-    private static int? Number(string? text) =>
+    private static int? ParseNumber(string? text) =>
         int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) ? number : null;
 
     /// <summary>The walk through one document.</summary>
@@ -114,63 +114,63 @@ public sealed class DocxReader : IDocumentReader
 
         public string Read()
         {
-            foreach (var element in Elements(zip, "word/document.xml", "body"))
-                Block(element);
-            _text.Block();
-            Notes("word/footnotes.xml", "footnotes");
-            Notes("word/endnotes.xml", "endnotes");
+            foreach (var element in FindElements(zip, "word/document.xml", "body"))
+                AddBlock(element);
+            _text.EndBlock();
+            AddNotes("word/footnotes.xml", "footnotes");
+            AddNotes("word/endnotes.xml", "endnotes");
             return _text.ToString();
         }
 
-        private void Block(XElement element)
+        private void AddBlock(XElement element)
         {
             switch (element.Name.LocalName)
             {
                 case "p":
-                    Paragraph(element);
+                    AddParagraph(element);
                     break;
                 case "tbl":
-                    _text.Block();
+                    _text.EndBlock();
                     foreach (var row in element.Elements().Where(e => e.Name.LocalName == "tr"))
-                        Row(row);
-                    _text.Block();
+                        AddRow(row);
+                    _text.EndBlock();
                     break;
                 case "sdt" or "sdtContent" or "customXml" or "ins" or "moveTo":
                     foreach (var inner in element.Elements())
-                        Block(inner);
+                        AddBlock(inner);
                     break;
             }
         }
 
-        private void Paragraph(XElement paragraph)
+        private void AddParagraph(XElement paragraph)
         {
-            var properties = Child(paragraph, "pPr");
+            var properties = FindChild(paragraph, "pPr");
             var heading =
-                Number(Value(Child(properties, "outlineLvl"))) is { } level and < 9 ? level + 1
-                : Value(Child(properties, "pStyle")) is { } style ? _headings.GetValueOrDefault(style)
+                ParseNumber(GetValue(FindChild(properties, "outlineLvl"))) is { } level and < 9 ? level + 1
+                : GetValue(FindChild(properties, "pStyle")) is { } style ? _headings.GetValueOrDefault(style)
                 : 0;
-            var list = heading == 0 ? ListMark(Child(properties, "numPr")) : null;
+            var list = heading == 0 ? MakeListMark(FindChild(properties, "numPr")) : null;
             // If another list follows at its own level, this one has ended.
             var isInner = list?.StartsWith(' ') == true;
-            var number = list is null ? null : Value(Child(Child(properties, "numPr"), "numId"));
+            var number = list is null ? null : GetValue(FindChild(FindChild(properties, "numPr"), "numId"));
             if (list is null || (!isInner && number != _list))
-                _text.Block();
+                _text.EndBlock();
             else
-                _text.Line();
+                _text.EndLine();
             _list = isInner ? _list : number;
-            _text.Mark(heading > 0 ? new string('#', Math.Min(heading, 6)) + " " : list ?? "");
-            Runs(paragraph);
+            _text.SetMark(heading > 0 ? new string('#', Math.Min(heading, 6)) + " " : list ?? "");
+            AddRuns(paragraph);
             if (list is null)
-                _text.Block();
+                _text.EndBlock();
             else
-                _text.Line();
+                _text.EndLine();
         }
 
-        private string? ListMark(XElement? numbering)
+        private string? MakeListMark(XElement? numbering)
         {
-            if (Value(Child(numbering, "numId")) is not { } list || list == "0")
+            if (GetValue(FindChild(numbering, "numId")) is not { } list || list == "0")
                 return null;
-            var level = Math.Clamp(Number(Value(Child(numbering, "ilvl"))) ?? 0, 0, 8);
+            var level = Math.Clamp(ParseNumber(GetValue(FindChild(numbering, "ilvl"))) ?? 0, 0, 8);
             var indent = new string(' ', 2 * level);
             if (_formats.GetValueOrDefault((list, level), "bullet") is "bullet" or "none")
                 return indent + "- ";
@@ -180,7 +180,7 @@ public sealed class DocxReader : IDocumentReader
             return string.Create(CultureInfo.InvariantCulture, $"{indent}{count}. ");
         }
 
-        private void Runs(XElement parent)
+        private void AddRuns(XElement parent)
         {
             foreach (var element in parent.Elements())
             {
@@ -195,32 +195,32 @@ public sealed class DocxReader : IDocumentReader
                     or "Fallback"
                     or "drawing" when !HasTextBox(element):
                         break;
-                    case "r" when Child(Child(element, "rPr"), "vanish") is { } hidden && Value(hidden) is not ("0" or "false"):
+                    case "r" when FindChild(FindChild(element, "rPr"), "vanish") is { } hidden && GetValue(hidden) is not ("0" or "false"):
                         break;
                     case "t":
-                        _text.Inline(element.Value);
+                        _text.AddInline(element.Value);
                         break;
                     case "tab":
-                        _text.Inline(" ");
+                        _text.AddInline(" ");
                         break;
                     case "noBreakHyphen":
-                        _text.Inline("-");
+                        _text.AddInline("-");
                         break;
                     case "br" or "cr":
-                        _text.Line();
+                        _text.EndLine();
                         break;
                     case "footnoteReference" or "endnoteReference":
-                        _notes.Add((element.Name.LocalName[..^"Reference".Length], Value(element, "id") ?? ""));
-                        _text.Inline(string.Create(CultureInfo.InvariantCulture, $"[^{_notes.Count}]"));
+                        _notes.Add((element.Name.LocalName[..^"Reference".Length], GetValue(element, "id") ?? ""));
+                        _text.AddInline(string.Create(CultureInfo.InvariantCulture, $"[^{_notes.Count}]"));
                         break;
                     case "p":
-                        Paragraph(element); // in a text box
+                        AddParagraph(element); // in a text box
                         break;
                     case "tbl":
-                        Block(element);
+                        AddBlock(element);
                         break;
                     default:
-                        Runs(element);
+                        AddRuns(element);
                         break;
                 }
             }
@@ -229,9 +229,9 @@ public sealed class DocxReader : IDocumentReader
         private static bool HasTextBox(XElement element) =>
             element.Name.LocalName == "drawing" && element.Descendants().Any(e => e.Name.LocalName == "txbxContent");
 
-        private void Row(XElement row)
+        private void AddRow(XElement row)
         {
-            _text.Line();
+            _text.EndLine();
             var first = true;
             foreach (
                 var cell in row.Descendants()
@@ -239,36 +239,36 @@ public sealed class DocxReader : IDocumentReader
             )
             {
                 if (!first)
-                    _text.Inline(" | ");
+                    _text.AddInline(" | ");
                 first = false;
                 foreach (var paragraph in cell.Descendants().Where(e => e.Name.LocalName == "p"))
                 {
-                    _text.Inline(" ");
-                    Runs(paragraph);
+                    _text.AddInline(" ");
+                    AddRuns(paragraph);
                 }
             }
-            _text.Line();
+            _text.EndLine();
         }
 
-        private void Notes(string part, string parent)
+        private void AddNotes(string part, string parent)
         {
             var kind = parent[..^1];
             var numbers = _notes
                 .Select((n, i) => (n.Part, n.Id, Number: i + 1))
                 .Where(n => n.Part == kind)
                 .ToLookup(n => n.Id, n => n.Number);
-            foreach (var note in Elements(zip, part, parent))
+            foreach (var note in FindElements(zip, part, parent))
             {
-                foreach (var number in numbers[Value(note, "id") ?? ""])
+                foreach (var number in numbers[GetValue(note, "id") ?? ""])
                 {
-                    _text.Block();
-                    _text.Mark(string.Create(CultureInfo.InvariantCulture, $"[^{number}]: "));
+                    _text.EndBlock();
+                    _text.SetMark(string.Create(CultureInfo.InvariantCulture, $"[^{number}]: "));
                     foreach (var paragraph in note.Elements().Where(e => e.Name.LocalName == "p"))
                     {
-                        Runs(paragraph);
-                        _text.Inline(" ");
+                        AddRuns(paragraph);
+                        _text.AddInline(" ");
                     }
-                    _text.Block();
+                    _text.EndBlock();
                 }
             }
         }
@@ -276,40 +276,42 @@ public sealed class DocxReader : IDocumentReader
         // Style id -> heading level, from its outline level or from Word's names, following the styles that it is based on.
         private static Dictionary<string, int> ReadHeadings(ZipArchive zip)
         {
-            var styles = Elements(zip, "word/styles.xml", "styles")
+            var styles = FindElements(zip, "word/styles.xml", "styles")
                 .Where(e => e.Name.LocalName == "style")
-                .Select(e => (Id: Value(e, "styleId") ?? "", Style: e))
+                .Select(e => (Id: GetValue(e, "styleId") ?? "", Style: e))
                 .DistinctBy(s => s.Id)
                 .ToDictionary(s => s.Id, s => s.Style);
             int Level(string id, int depth)
             {
                 if (depth > 10 || !styles.TryGetValue(id, out var style))
                     return 0;
-                if (Number(Value(Child(Child(style, "pPr"), "outlineLvl"))) is { } level)
+                if (ParseNumber(GetValue(FindChild(FindChild(style, "pPr"), "outlineLvl"))) is { } level)
                     return level < 9 ? level + 1 : 0;
-                var name = Value(Child(style, "name"))?.ToLowerInvariant() ?? "";
+                var name = GetValue(FindChild(style, "name"))?.ToLowerInvariant() ?? "";
                 if (name == "title")
                     return 1;
-                if (name.StartsWith("heading ", StringComparison.Ordinal) && Number(name[8..]) is { } number)
+                if (name.StartsWith("heading ", StringComparison.Ordinal) && ParseNumber(name[8..]) is { } number)
                     return number;
-                return Value(Child(style, "basedOn")) is { } parent ? Level(parent, depth + 1) : 0;
+                return GetValue(FindChild(style, "basedOn")) is { } parent ? Level(parent, depth + 1) : 0;
             }
             return styles.Keys.ToDictionary(id => id, id => Level(id, 0));
         }
 
         private static Dictionary<(string List, int Level), string> ReadNumbering(ZipArchive zip)
         {
-            var all = Elements(zip, "word/numbering.xml", "numbering").ToList();
+            var all = FindElements(zip, "word/numbering.xml", "numbering").ToList();
             var kinds = all.Where(e => e.Name.LocalName == "abstractNum")
-                .DistinctBy(e => Value(e, "abstractNumId"))
-                .ToDictionary(e => Value(e, "abstractNumId") ?? "");
+                .DistinctBy(e => GetValue(e, "abstractNumId"))
+                .ToDictionary(e => GetValue(e, "abstractNumId") ?? "");
             var formats = new Dictionary<(string, int), string>();
             foreach (var list in all.Where(e => e.Name.LocalName == "num"))
             {
-                if (!kinds.TryGetValue(Value(Child(list, "abstractNumId")) ?? "", out var kind))
+                if (!kinds.TryGetValue(GetValue(FindChild(list, "abstractNumId")) ?? "", out var kind))
                     continue;
                 foreach (var level in kind.Elements().Where(e => e.Name.LocalName == "lvl"))
-                    formats[(Value(list, "numId") ?? "", Number(Value(level, "ilvl")) ?? 0)] = Value(Child(level, "numFmt")) ?? "decimal";
+                    formats[(GetValue(list, "numId") ?? "", ParseNumber(GetValue(level, "ilvl")) ?? 0)] = GetValue(
+                        FindChild(level, "numFmt")
+                    ) ?? "decimal";
             }
             return formats;
         }

@@ -92,17 +92,17 @@ public sealed class HtmlReader : IDocumentReader
     /// <inheritdoc/>
     public IEnumerable<OpenedDocument> Read(Stream stream, string file)
     {
-        yield return new OpenedDocument(new StringReader(Text(stream, file)), file);
+        yield return new OpenedDocument(new StringReader(ReadText(stream, file)), file);
     }
 
-    private static string Text(Stream stream, string file)
+    private static string ReadText(Stream stream, string file)
     {
         using var page = new HtmlParser().ParseDocument(stream);
         var text = new BlockText();
         try
         {
-            foreach (var part in MainParts(page))
-                new Walk(text).Children(part);
+            foreach (var part in FindMainParts(page))
+                new Walk(text).AddChildren(part);
         }
         catch (InsufficientExecutionStackException e)
         {
@@ -111,7 +111,7 @@ public sealed class HtmlReader : IDocumentReader
         return text.ToString();
     }
 
-    private static IElement[] MainParts(IDocument page)
+    private static IElement[] FindMainParts(IDocument page)
     {
         IElement[] main = [.. page.QuerySelectorAll("main, [role=main]").Where(e => e.ParentElement?.Closest("main, [role=main]") is null)];
         IElement[] articles =
@@ -125,7 +125,7 @@ public sealed class HtmlReader : IDocumentReader
     {
         private int _listDepth;
 
-        public void Children(INode parent)
+        public void AddChildren(INode parent)
         {
             foreach (var node in parent.ChildNodes)
                 Visit(node);
@@ -135,7 +135,7 @@ public sealed class HtmlReader : IDocumentReader
         {
             RuntimeHelpers.EnsureSufficientExecutionStack();
             if (node is IText words)
-                text.Inline(words.Data);
+                text.AddInline(words.Data);
             else if (node is IElement element && !IsLeftOut(element))
                 Element(element);
         }
@@ -146,10 +146,10 @@ public sealed class HtmlReader : IDocumentReader
             switch (name)
             {
                 case "br":
-                    text.Line();
+                    text.EndLine();
                     break;
                 case "pre":
-                    text.Verbatim(element.TextContent);
+                    text.AddVerbatim(element.TextContent);
                     break;
                 case "math":
                     Formula(element);
@@ -161,18 +161,18 @@ public sealed class HtmlReader : IDocumentReader
                     List(element, name == "ol");
                     break;
                 case ['h', >= '1' and <= '6']:
-                    text.Block();
-                    text.Mark(new string('#', name[1] - '0') + " ");
-                    Children(element);
-                    text.Block();
+                    text.EndBlock();
+                    text.SetMark(new string('#', name[1] - '0') + " ");
+                    AddChildren(element);
+                    text.EndBlock();
                     break;
                 default:
                     var isBlock = s_blocks.Contains(name);
                     if (isBlock)
-                        text.Block();
-                    Children(element);
+                        text.EndBlock();
+                    AddChildren(element);
                     if (isBlock)
-                        text.Block();
+                        text.EndBlock();
                     break;
             }
         }
@@ -181,19 +181,19 @@ public sealed class HtmlReader : IDocumentReader
         {
             var number = int.TryParse(list.GetAttribute("start"), out var start) ? start : 1;
             if (_listDepth++ == 0)
-                text.Block();
+                text.EndBlock();
             else
-                text.Line();
+                text.EndLine();
             foreach (var item in list.Children)
             {
-                text.Line();
-                text.Mark(new string(' ', 2 * (_listDepth - 1)) + (numbered ? $"{number++}. " : "- "));
+                text.EndLine();
+                text.SetMark(new string(' ', 2 * (_listDepth - 1)) + (numbered ? $"{number++}. " : "- "));
                 Item(item);
             }
             if (--_listDepth == 0)
-                text.Block();
+                text.EndBlock();
             else
-                text.Line();
+                text.EndLine();
         }
 
         // A paragraph that fills a whole item adds no empty line to the list.
@@ -203,8 +203,8 @@ public sealed class HtmlReader : IDocumentReader
             {
                 if (node is IElement { LocalName: "p" or "div" } inner)
                 {
-                    Children(inner);
-                    text.Line();
+                    AddChildren(inner);
+                    text.EndLine();
                 }
                 else
                     Visit(node);
@@ -213,18 +213,18 @@ public sealed class HtmlReader : IDocumentReader
 
         private void Row(IElement row)
         {
-            text.Line();
+            text.EndLine();
             var first = true;
             foreach (var cell in row.Children.Where(c => c.LocalName is "td" or "th"))
             {
                 if (!first)
-                    text.Inline(" | ");
+                    text.AddInline(" | ");
                 first = false;
                 var inner = new BlockText();
-                new Walk(inner).Children(cell);
-                text.Inline(inner.ToString());
+                new Walk(inner).AddChildren(cell);
+                text.AddInline(inner.ToString());
             }
-            text.Line();
+            text.EndLine();
         }
 
         private void Formula(IElement math)
@@ -233,7 +233,7 @@ public sealed class HtmlReader : IDocumentReader
                 .FirstOrDefault(a => a.GetAttribute("encoding") == "application/x-tex")
                 ?.TextContent
                 ?? math.GetAttribute("alttext");
-            text.Inline(tex is null ? math.TextContent : $"${tex.Trim()}$");
+            text.AddInline(tex is null ? math.TextContent : $"${tex.Trim()}$");
         }
 
         private static bool IsLeftOut(IElement element) =>

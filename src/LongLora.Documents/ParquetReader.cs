@@ -37,7 +37,7 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
             throw new DataException(
                 $"Cannot read {file} because it is compressed, and a Parquet file has its index at the end. " + $"Decompress it first."
             );
-        var groups = Run(file, async () =>
+        var groups = Wait(file, async () =>
         {
             await using var reader = await Parquet.ParquetReader.CreateAsync(stream, leaveStreamOpen: true).ConfigureAwait(false);
             return reader.RowGroupCount;
@@ -47,18 +47,18 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
         {
             stream.Position = 0;
             var index = group;
-            var rows = Run(file, () => ParquetSerializer.DeserializeUntypedAsync(stream, rowGroupIndex: index)).Data;
+            var rows = Wait(file, () => ParquetSerializer.DeserializeUntypedAsync(stream, rowGroupIndex: index)).Data;
             foreach (var values in rows)
             {
                 row++;
-                using var json = JsonDocument.Parse(Json(values));
+                using var json = JsonDocument.Parse(ToJson(values));
                 yield return new DataRecord(json.RootElement, $"{file}:{row}");
             }
         }
     }
 
     // The library reads asynchronously. Here files are read when they are needed, on the thread that needs them.
-    private static T Run<T>(string file, Func<Task<T>> read)
+    private static T Wait<T>(string file, Func<Task<T>> read)
     {
         try
         {
@@ -70,7 +70,7 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
         }
     }
 
-    private static ReadOnlyMemory<byte> Json(object values)
+    private static ReadOnlyMemory<byte> ToJson(object values)
     {
         using var memory = new MemoryStream();
         using (var writer = new Utf8JsonWriter(memory))

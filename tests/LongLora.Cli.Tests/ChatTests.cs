@@ -90,7 +90,7 @@ public class ChatTests : CliRun
     {
         using var interruption = new Interruption();
         Assert.True(
-            interruption.Stoppable(stop =>
+            interruption.RunStoppable(stop =>
             {
                 Assert.True(interruption.Signal());
                 return stop.IsCancellationRequested;

@@ -1,19 +1,8 @@
-using System.Runtime.CompilerServices;
-using LongLora.Runtime;
-
 namespace LongLora.Tests;
 
 /// <summary>Where tests find files: the goldens that are part of the project, and the larger material that may lie beside it.</summary>
 internal static class SharedMaterial
 {
-    [ModuleInitializer]
-    internal static void LoadLibTorch()
-    {
-        LibTorch.EnsureLoaded();
-        // Test classes run side by side; threads of libtorch on top of that would only wait for each other.
-        TorchSharp.torch.set_num_threads(1);
-    }
-
     /// <summary>A file of tests/LongLora.Tests/Goldens.</summary>
     public static string Golden(params string[] parts) => Path.Combine([AppContext.BaseDirectory, "Goldens", .. parts]);
 

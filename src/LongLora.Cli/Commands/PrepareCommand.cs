@@ -247,7 +247,7 @@ internal static class PrepareCommand
         foreach (var document in CorpusBuilder.Preview(options, PreviewTokens, LeftOut).Take(count))
         {
             context.Output.WriteLine($"--- {document.Name}");
-            context.Output.WriteLine(document.Example is null ? document.Text : TokenLines.Of(document.Example, document.Tokenizer!));
+            context.Output.WriteLine(document.Example is null ? document.Text : TokenLines.Write(document.Example, document.Tokenizer!));
             context.Output.WriteLine();
         }
         return isWhole;

@@ -68,7 +68,7 @@ internal sealed class CleanText(TextReader text, bool asItIs = false) : TextRead
             if (count == 0)
             {
                 _high = '\0';
-                Visible(Unknown);
+                AppendVisible(Unknown);
             }
             foreach (var c in _read.AsSpan(0, count))
                 Take(c);
@@ -84,11 +84,11 @@ internal sealed class CleanText(TextReader text, bool asItIs = false) : TextRead
             _high = '\0';
             if (char.IsLowSurrogate(c))
             {
-                Visible(high);
+                AppendVisible(high);
                 Append(c);
                 return;
             }
-            Visible(Unknown);
+            AppendVisible(Unknown);
         }
         if (char.IsHighSurrogate(c))
             _high = c;
@@ -114,10 +114,10 @@ internal sealed class CleanText(TextReader text, bool asItIs = false) : TextRead
                 _blanks.Add(c == '\u00A0' ? ' ' : c);
         }
         else if (!IsInvisible(c))
-            Visible(c);
+            AppendVisible(c);
     }
 
-    private void Visible(char c)
+    private void AppendVisible(char c)
     {
         if (!asItIs)
         {

@@ -58,13 +58,13 @@ internal sealed class CorpusRun(
             if (records[i] is null)
                 fresh.Add(i);
             else
-                Done(sources[i]);
+                ReportDone(sources[i]);
         }
-        var units = Units(fresh);
+        var units = MakeUnits(fresh);
         Process(units, records);
         cancellation.ThrowIfCancellationRequested();
         if (records.All(r => r!.Documents == 0))
-            throw NothingRead(records);
+            throw MakeNothingReadError(records);
         // A file that cannot be read is tried again each time. If it still fails, nothing changes.
         var isSame =
             fresh.TrueForAll(i => records[i]!.Error is not null)
@@ -101,22 +101,22 @@ internal sealed class CorpusRun(
         return isWhole ? before : null;
     }
 
-    private bool HasTextFiles(SourceRecord record) => options.Format != CorpusFormat.Txt || TextFiles(record).All(File.Exists);
+    private bool HasTextFiles(SourceRecord record) => options.Format != CorpusFormat.Txt || ListTextFiles(record).All(File.Exists);
 
-    private IEnumerable<string> TextFiles(SourceRecord record)
+    private IEnumerable<string> ListTextFiles(SourceRecord record)
     {
-        var only = DocumentWriter.TextFile(options.Output, record.Name, 1, isOnly: true);
+        var only = DocumentWriter.MakeTextPath(options.Output, record.Name, 1, isOnly: true);
         return record.Documents == 1 && File.Exists(only)
             ? [only]
             : Enumerable
                 .Range(1, (int)record.Documents)
-                .Select(n => DocumentWriter.TextFile(options.Output, record.Name, n, isOnly: false));
+                .Select(n => DocumentWriter.MakeTextPath(options.Output, record.Name, n, isOnly: false));
     }
 
     private sealed record Unit(string Data, string Record, List<int> Sources);
 
     // Neighboring files to read, enough for one thread. A unit is identified by everything that its documents depend on.
-    private List<Unit> Units(List<int> fresh)
+    private List<Unit> MakeUnits(List<int> fresh)
     {
         var units = new List<Unit>();
         List<int> current = [];
@@ -125,18 +125,18 @@ internal sealed class CorpusRun(
         {
             if (current.Count > 0 && (bytes + sources[i].Length > UnitBytes || current.Count == UnitFiles))
             {
-                units.Add(Named(current));
+                units.Add(NameUnit(current));
                 (current, bytes) = ([], 0);
             }
             current.Add(i);
             bytes += sources[i].Length;
         }
         if (current.Count > 0)
-            units.Add(Named(current));
+            units.Add(NameUnit(current));
         return units;
     }
 
-    private Unit Named(List<int> members)
+    private Unit NameUnit(List<int> members)
     {
         var text = new StringBuilder(_settings);
         foreach (var i in members)
@@ -177,7 +177,7 @@ internal sealed class CorpusRun(
             for (var i = 0; i < unit.Sources.Count; i++)
             {
                 records[unit.Sources[i]] = done.Files[i];
-                Done(sources[unit.Sources[i]]);
+                ReportDone(sources[unit.Sources[i]]);
             }
             return;
         }
@@ -187,13 +187,13 @@ internal sealed class CorpusRun(
             foreach (var i in unit.Sources)
             {
                 records[i] = writer.Write(sources[i], cancellation);
-                Done(sources[i]);
+                ReportDone(sources[i]);
             }
         });
         new CorpusManifest(_settings, [.. unit.Sources.Select(i => records[i]!)]).Write(unit.Record);
     }
 
-    private void Done(CorpusSource source)
+    private void ReportDone(CorpusSource source)
     {
         lock (_lock)
         {
@@ -212,9 +212,9 @@ internal sealed class CorpusRun(
             return;
         }
         var places = new Dictionary<string, (string File, long Start)>(StringComparer.Ordinal);
-        Place(before?.Files ?? [], Target, places);
+        AddLocations(before?.Files ?? [], Target, places);
         foreach (var unit in units)
-            Place([.. unit.Sources.Select(i => records[i]!)], unit.Data, places);
+            AddLocations([.. unit.Sources.Select(i => records[i]!)], unit.Data, places);
         AtomicFile.Write(Target, stream =>
         {
             FileStream? open = null;
@@ -235,7 +235,7 @@ internal sealed class CorpusRun(
         });
     }
 
-    private static void Place(IReadOnlyList<SourceRecord> files, string path, Dictionary<string, (string, long)> places)
+    private static void AddLocations(IReadOnlyList<SourceRecord> files, string path, Dictionary<string, (string, long)> places)
     {
         var start = 0L;
         foreach (var file in files)
@@ -260,12 +260,12 @@ internal sealed class CorpusRun(
 
     private void RemoveOldTexts(CorpusManifest? before, SourceRecord?[] records)
     {
-        var kept = records.SelectMany(r => TextFiles(r!)).ToHashSet(StringComparer.Ordinal);
-        foreach (var file in (before?.Files ?? []).SelectMany(TextFiles).Where(f => !kept.Contains(f)))
+        var kept = records.SelectMany(r => ListTextFiles(r!)).ToHashSet(StringComparer.Ordinal);
+        foreach (var file in (before?.Files ?? []).SelectMany(ListTextFiles).Where(f => !kept.Contains(f)))
             File.Delete(file);
     }
 
-    private static DataException NothingRead(SourceRecord?[] records)
+    private static DataException MakeNothingReadError(SourceRecord?[] records)
     {
         var reasons = records.Where(r => r!.Error is not null).Select(r => r!.Error!).Take(5).ToList();
         return new DataException(

@@ -38,7 +38,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
                 sources.Add(
                     Open(full, name)
                         ?? throw new DataException(
-                            $"Cannot read '{path}' because its type is not supported. Use {Kinds()}."
+                            $"Cannot read '{path}' because its type is not supported. Use {ListKinds()}."
                                 + (
                                     DataFiles.GetExtension(path) == ".json"
                                         ? " Conversations need no corpus: longlora sft reads them directly, and --show prints them."
@@ -55,7 +55,9 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
             .ToList();
         return distinct.Count > 0
             ? distinct
-            : throw new DataException($"There are no readable files in {string.Join(", ", paths.Select(p => $"'{p}'"))}. Use {Kinds()}.");
+            : throw new DataException(
+                $"There are no readable files in {string.Join(", ", paths.Select(p => $"'{p}'"))}. Use " + $"{ListKinds()}."
+            );
     }
 
     /// <summary>Passes on what is read from this file. If an error occurs, it is reported and reading ends.</summary>
@@ -78,7 +80,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
         }
     }
 
-    private static string Kinds() =>
+    private static string ListKinds() =>
         string.Join(", ", Readers.Where(r => r is not SourceCodeReader).SelectMany(r => r.Extensions))
         + ", gzipped or not, and source code";
 
@@ -95,7 +97,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
     {
         var found = new List<CorpusSource>();
         var pending = new Stack<(string Folder, string Name, IgnoreRules Rules, bool IsOutput)>([
-            (root, name, IgnoreRules.At(root), false),
+            (root, name, IgnoreRules.ReadAt(root), false),
         ]);
         try
         {

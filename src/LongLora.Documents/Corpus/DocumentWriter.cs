@@ -67,15 +67,15 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
     }
 
     /// <summary>The file of one document in the format with one file per document.</summary>
-    public static string TextFile(string output, string source, long number, bool isOnly) =>
+    public static string MakeTextPath(string output, string source, long number, bool isOnly) =>
         Path.Combine([
             output,
             "text",
-            .. SafeParts(source),
+            .. SplitSafely(source),
             .. isOnly ? (string[])[] : [number.ToString("D6", CultureInfo.InvariantCulture)],
         ]) + ".txt";
 
-    private static IEnumerable<string> SafeParts(string name) =>
+    private static IEnumerable<string> SplitSafely(string name) =>
         name.Split('/', StringSplitOptions.RemoveEmptyEntries).Select(p => p is "." or ".." ? "_" : p.Replace(':', '_'));
 
     private IEnumerable<(long Length, long Characters)> WriteAll(CorpusSource source, CancellationToken cancellation)
@@ -104,7 +104,7 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
                     break;
                 case CorpusFormat.Txt:
                     // If a file is a single document, it gives the document its name. Otherwise each document gets a number.
-                    var path = TextFile(options.Output, source.Name, ++number, origin == source.Path);
+                    var path = MakeTextPath(options.Output, source.Name, ++number, origin == source.Path);
                     AtomicFile.Write(path, target =>
                     {
                         using var writer = new StreamWriter(target, leaveOpen: true);

@@ -47,7 +47,7 @@ internal sealed class IgnoreRules
     }
 
     /// <summary>The rules at the start of a walk. Those of the parent folders also apply, up to the one with <c>.git</c>.</summary>
-    public static IgnoreRules At(string folder)
+    public static IgnoreRules ReadAt(string folder)
     {
         var above = new Stack<string>();
         for (var at = new DirectoryInfo(folder); at is not null; at = at.Parent)

@@ -19,7 +19,7 @@ internal static partial class PageFurniture
         var rows = new List<Row>();
         for (var page = 0; page < pages.Count; page++)
         {
-            var all = RowsOf(pages[page].Regions, page);
+            var all = GroupRows(pages[page].Regions, page);
             for (var i = 0; i < Math.Min(DeepestRow, (all.Count + 1) / 2); i++)
             {
                 rows.Add(all[i] with { Rank = i, IsTop = true });
@@ -27,7 +27,7 @@ internal static partial class PageFurniture
                     rows.Add(all[all.Count - 1 - i] with { Rank = i, IsTop = false });
             }
         }
-        var offset = NumberOffset(rows, pages.Count);
+        var offset = FindNumberOffset(rows, pages.Count);
         var keys = rows.ToLookup(r => (r.Key, r.IsTop));
         var dropped = new HashSet<PdfLine>(ReferenceEqualityComparer.Instance);
         foreach (var edge in rows.GroupBy(r => (r.Page, r.IsTop)))
@@ -55,22 +55,22 @@ internal static partial class PageFurniture
 
         public string Text { get; } = string.Join(' ', Lines.OrderBy(l => l.Left).Select(l => l.Text));
 
-        public string Key => Digits().Replace(Text.ToLowerInvariant(), "#");
+        public string Key => MatchDigits().Replace(Text.ToLowerInvariant(), "#");
     }
 
     [GeneratedRegex(@"[0-9]+|(?<![\p{L}\p{N}])[ivxlc]+(?![\p{L}\p{N}])")]
-    private static partial Regex Digits();
+    private static partial Regex MatchDigits();
 
     [GeneratedRegex(
         @"^(?:page\s+)?[-–—\[(]?\s*(?<n>[0-9]{1,5}|[ivxlc]{1,8})\s*[-–—\])]?(?:\s*(?:of|/)\s*[0-9]+)?\.?$",
         RegexOptions.IgnoreCase
     )]
-    private static partial Regex LoneNumber();
+    private static partial Regex MatchLoneNumber();
 
     [GeneratedRegex(@"^(?<n>[0-9]{1,5})(?!\S)|(?<!\S)(?<n>[0-9]{1,5})(?:\s*(?:of|/)\s*[0-9]+)?$")]
-    private static partial Regex EdgeNumber();
+    private static partial Regex MatchEdgeNumber();
 
-    private static List<Row> RowsOf(List<PdfRegion> regions, int page)
+    private static List<Row> GroupRows(List<PdfRegion> regions, int page)
     {
         var rows = new List<Row>();
         foreach (var line in regions.SelectMany(r => r.Lines).OrderByDescending(l => l.Baseline))
@@ -83,13 +83,15 @@ internal static partial class PageFurniture
         return rows;
     }
 
-    private static IEnumerable<int> Numbers(Row row) =>
-        EdgeNumber().Matches(row.Text).Select(m => int.Parse(m.Groups["n"].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture));
+    private static IEnumerable<int> FindNumbers(Row row) =>
+        MatchEdgeNumber()
+            .Matches(row.Text)
+            .Select(m => int.Parse(m.Groups["n"].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture));
 
     // Printed page number minus page index: the same on most pages if pages are numbered.
-    private static int? NumberOffset(List<Row> rows, int pageCount)
+    private static int? FindNumberOffset(List<Row> rows, int pageCount)
     {
-        var best = rows.SelectMany(r => Numbers(r).Select(n => (Offset: n - r.Page, r.Page)))
+        var best = rows.SelectMany(r => FindNumbers(r).Select(n => (Offset: n - r.Page, r.Page)))
             .Distinct()
             .CountBy(o => o.Offset)
             .OrderByDescending(o => o.Value)
@@ -98,7 +100,7 @@ internal static partial class PageFurniture
         return best.Value >= Math.Max(3, 0.4 * pageCount) ? best.Key : null;
     }
 
-    private static bool IsNumbered(Row row, int? offset) => offset is { } o && Numbers(row).Contains(row.Page + o);
+    private static bool IsNumbered(Row row, int? offset) => offset is { } o && FindNumbers(row).Contains(row.Page + o);
 
     private static bool Repeats(Row row, ILookup<(string, bool), Row> keys, int pageCount)
     {
@@ -110,5 +112,5 @@ internal static partial class PageFurniture
     }
 
     private static bool IsLoneNumber(Row row, double height) =>
-        LoneNumber().IsMatch(row.Text) && (row.Baseline < 0.1 * height || row.Baseline > 0.9 * height);
+        MatchLoneNumber().IsMatch(row.Text) && (row.Baseline < 0.1 * height || row.Baseline > 0.9 * height);
 }

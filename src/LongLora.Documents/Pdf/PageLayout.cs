@@ -24,7 +24,7 @@ internal static partial class PageLayout
     {
         var regions = new List<PdfRegion>();
         if (words.Count > 0)
-            Cut([.. words.OrderByDescending(w => w.Baseline).ThenBy(w => w.Left)], new Page(width, BodySize(words)), regions, 0);
+            Cut([.. words.OrderByDescending(w => w.Baseline).ThenBy(w => w.Left)], new Page(width, FindBodySize(words)), regions, 0);
         return regions;
     }
 
@@ -37,7 +37,7 @@ internal static partial class PageLayout
     }
 
     // Most letters of a page belong to its body text.
-    private static double BodySize(IReadOnlyList<PdfWord> words) =>
+    private static double FindBodySize(IReadOnlyList<PdfWord> words) =>
         words.GroupBy(w => Math.Round(2 * w.Size) / 2, w => w.Text.Length).OrderByDescending(g => g.Sum()).ThenBy(g => g.Key).First().Key;
 
     private static void Cut(List<PdfWord> words, Page page, List<PdfRegion> regions, int depth)
@@ -161,7 +161,7 @@ internal static partial class PageLayout
         public static List<PdfLine> Of(List<PdfWord> words)
         {
             var rows = new List<(double Baseline, double Size, List<PdfWord> Words)>();
-            var body = BodySize(words);
+            var body = FindBodySize(words);
             // Letters of full size form the lines. Small ones, raised or lowered, are then added to the line that they belong to.
             foreach (var word in words.Where(w => w.Size >= 0.8 * body))
                 Add(rows, word, 0.4);
@@ -200,7 +200,7 @@ internal static partial class PageLayout
                     text.Append(' ');
                 text.Append(words[i].Text);
             }
-            var (size, nearlyAll) = (BodySize(words), 0.8 * words.Sum(w => w.Text.Length));
+            var (size, nearlyAll) = (FindBodySize(words), 0.8 * words.Sum(w => w.Text.Length));
             var plain = Leaders().Replace(text.ToString(), " ... ");
             return new PdfLine(
                 plain,

@@ -17,7 +17,7 @@ internal static class PageWords
         s_fixed = ["mono", "courier", "typewriter", "consol", "CMTT", "SFTT", "LMTT", "NimbusMon", "inconsolata"];
 
     /// <summary>The words in the order in which the file draws them.</summary>
-    public static List<PdfWord> Of(Page page)
+    public static List<PdfWord> Read(Page page)
     {
         var orientation = page.Letters.CountBy(l => l.TextOrientation).DefaultIfEmpty().MaxBy(o => o.Value).Key;
         var words = new List<PdfWord>();
@@ -26,7 +26,7 @@ internal static class PageWords
         var drawn = new HashSet<(string, double, int, int)>();
         void End()
         {
-            if (text.Length > 0 && PdfCharacters.Plain(text.ToString()) is { Length: > 0 } plain)
+            if (text.Length > 0 && PdfCharacters.ToPlain(text.ToString()) is { Length: > 0 } plain)
                 words.Add(word with { Text = plain });
             text.Clear();
         }
@@ -37,7 +37,7 @@ internal static class PageWords
                 End();
                 continue;
             }
-            var next = Place(letter, orientation, page);
+            var next = MakeWord(letter, orientation, page);
             // Poor man's bold: the same letter again, slightly moved.
             if (
                 !drawn.Add(
@@ -71,7 +71,7 @@ internal static class PageWords
             && next.Left > word.Right - 0.6 * size;
     }
 
-    private static PdfWord Place(Letter letter, TextOrientation orientation, Page page)
+    private static PdfWord MakeWord(Letter letter, TextOrientation orientation, Page page)
     {
         var (start, end) = (letter.StartBaseLine, letter.EndBaseLine);
         var size = letter.PointSize >= 1 ? letter.PointSize : Math.Max(1, 1.4 * letter.BoundingBox.Height);

@@ -28,7 +28,7 @@ internal static class PdfCharacters
     };
 
     /// <summary>The text of one word as it is written.</summary>
-    public static string Plain(string word)
+    public static string ToPlain(string word)
     {
         var isPlain = true;
         foreach (var c in word)
@@ -39,12 +39,12 @@ internal static class PdfCharacters
         for (var i = 0; i < word.Length; i++)
         {
             var c = word[i];
-            if (i + 1 < word.Length && (Accented(c, word[i + 1]) ?? Mathematical(c, word[i + 1])) is { } letter)
+            if (i + 1 < word.Length && (FindAccented(c, word[i + 1]) ?? FindMathematical(c, word[i + 1])) is { } letter)
             {
                 text.Append(letter);
                 i++;
             }
-            else if (Ligature(c) is { } parts)
+            else if (SplitLigature(c) is { } parts)
                 text.Append(parts);
             else if (!char.IsControl(c) && c is not ('\uFEFF' or '\u200B' or '\u00AD'))
                 text.Append(c == '\u00A0' ? ' ' : c);
@@ -54,7 +54,7 @@ internal static class PdfCharacters
         return text.ToString();
     }
 
-    private static char? Accented(char accent, char letter)
+    private static char? FindAccented(char accent, char letter)
     {
         if (!s_accented.TryGetValue(accent, out var made))
             return null;
@@ -64,7 +64,7 @@ internal static class PdfCharacters
 
     // Italic, bold and other letters for formulas (U+1D400 to U+1D7FF) as plain letters: 13 alphabets of Latin, 5 of Greek, 5 rows of
     // digits.
-    private static char? Mathematical(char high, char low)
+    private static char? FindMathematical(char high, char low)
     {
         if (!char.IsSurrogatePair(high, low))
             return null;
@@ -76,7 +76,7 @@ internal static class PdfCharacters
             : null;
     }
 
-    private static string? Ligature(char c) =>
+    private static string? SplitLigature(char c) =>
         c switch
         {
             '\uFB00' => "ff",

@@ -37,7 +37,7 @@ internal sealed partial class PdfParagraphs
     {
         var joiner = new PdfParagraphs([.. regions.SelectMany(r => r.Lines)]);
         var paragraphs = regions.SelectMany(joiner.Split).ToList();
-        joiner.Continue(paragraphs);
+        joiner.JoinContinued(paragraphs);
         var text = new StringBuilder();
         foreach (var paragraph in paragraphs.Where(p => p.Text.Length > 0))
             text.Append(text.Length > 0 ? "\n\n" : "").Append(paragraph.Text);
@@ -92,10 +92,10 @@ internal sealed partial class PdfParagraphs
             var code = _hasCode ? lines.Skip(i).TakeWhile(l => l.IsFixed).Count() : 0;
             if (code >= 2)
             {
-                paragraphs.Add(Code(region, lines.GetRange(i, code)));
+                paragraphs.Add(MakeCode(region, lines.GetRange(i, code)));
                 i += code - 1;
             }
-            else if (i == 0 || paragraphs[^1].IsCode || Breaks(region, i))
+            else if (i == 0 || paragraphs[^1].IsCode || IsBreak(region, i))
             {
                 paragraphs.Add(
                     new Paragraph(region)
@@ -120,7 +120,7 @@ internal sealed partial class PdfParagraphs
     }
 
     // Code keeps its lines, its empty lines and, measured by the width of its letters, its indentation.
-    private static Paragraph Code(PdfRegion region, List<PdfLine> lines)
+    private static Paragraph MakeCode(PdfRegion region, List<PdfLine> lines)
     {
         var code = new Paragraph(region)
         {
@@ -144,7 +144,7 @@ internal sealed partial class PdfParagraphs
         && lines[i].Left - lines[i + 1].Left > 0.7 * lines[i].Size
         && lines[i].Left - lines[i + 1].Left < 4 * lines[i].Size;
 
-    private static bool Breaks(PdfRegion region, int i)
+    private static bool IsBreak(PdfRegion region, int i)
     {
         var (before, line) = (region.Lines[i - 1], region.Lines[i]);
         var size = Math.Max(before.Size, line.Size);
@@ -177,7 +177,7 @@ internal sealed partial class PdfParagraphs
     private static bool IsCut(PdfLine line) => CutWord().IsMatch(line.Text);
 
     // Skips paragraphs of other sizes in between: footnotes and captions.
-    private void Continue(List<Paragraph> paragraphs)
+    private void JoinContinued(List<Paragraph> paragraphs)
     {
         for (var i = paragraphs.Count - 1; i >= 0; i--)
         {
@@ -189,7 +189,7 @@ internal sealed partial class PdfParagraphs
                 var next = paragraphs[j];
                 if (next.Text.Length == 0 || next.Region == open.Region || !IsBody(next))
                     continue;
-                if (GoesOn(open, next))
+                if (DoesContinue(open, next))
                 {
                     Append(open.Text, next.Text.ToString());
                     open.Last = next.Last;
@@ -213,7 +213,7 @@ internal sealed partial class PdfParagraphs
         return true;
     }
 
-    private static bool GoesOn(Paragraph open, Paragraph next)
+    private static bool DoesContinue(Paragraph open, Paragraph next)
     {
         if (open.Last.IsBold != next.First.IsBold || Bullet().IsMatch(next.First.Text))
             return false;

@@ -30,9 +30,9 @@ internal sealed class PdfRegion(List<PdfLine> lines)
     /// <summary>
     /// Distance between the baselines of neighboring lines: the median, or 1.2 times the font size if there are too few lines.
     /// </summary>
-    public double Pitch => _pitch ??= MedianPitch();
+    public double Pitch => _pitch ??= ComputePitch();
 
-    private double MedianPitch()
+    private double ComputePitch()
     {
         var steps = Lines
             .Zip(Lines.Skip(1), (a, b) => (Step: a.Baseline - b.Baseline, a.Size))

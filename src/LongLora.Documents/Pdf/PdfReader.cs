@@ -18,10 +18,10 @@ public sealed class PdfReader : IDocumentReader
     /// <inheritdoc/>
     public IEnumerable<OpenedDocument> Read(Stream stream, string file)
     {
-        yield return new OpenedDocument(new StringReader(Text(stream, file)), file);
+        yield return new OpenedDocument(new StringReader(ReadText(stream, file)), file);
     }
 
-    private static string Text(Stream stream, string file)
+    private static string ReadText(Stream stream, string file)
     {
         using var pdf = Open(stream, file);
         var pages = new List<(double Height, List<PdfRegion> Regions)>();
@@ -31,7 +31,7 @@ public sealed class PdfReader : IDocumentReader
             try
             {
                 var page = pdf.GetPage(number);
-                var words = PageWords.Of(page);
+                var words = PageWords.Read(page);
                 pictures += page.NumberOfImages > 0 ? 1 : 0;
                 letters += words.Sum(w => w.Text.Length);
                 unreadable += words.Sum(w => w.Text.Count(IsUnreadable));
@@ -67,7 +67,10 @@ public sealed class PdfReader : IDocumentReader
     {
         try
         {
-            return PdfDocument.Open(DocxReader.Seekable(stream), new ParsingOptions { UseLenientParsing = true, SkipMissingFonts = true });
+            return PdfDocument.Open(
+                DocxReader.MakeSeekable(stream),
+                new ParsingOptions { UseLenientParsing = true, SkipMissingFonts = true }
+            );
         }
         catch (PdfDocumentEncryptedException e)
         {

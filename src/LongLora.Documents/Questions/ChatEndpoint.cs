@@ -58,16 +58,16 @@ internal sealed class ChatEndpoint : IDisposable
     {
         try
         {
-            using var content = new StringContent(Body(prompt, _options), Encoding.UTF8, "application/json");
+            using var content = new StringContent(MakeBody(prompt, _options), Encoding.UTF8, "application/json");
             using var response = await _http.PostAsync(_address, content, cancellation).ConfigureAwait(false);
             var text = await response.Content.ReadAsStringAsync(cancellation).ConfigureAwait(false);
             if (response.IsSuccessStatusCode)
-                return (AnswerOf(text), null, null);
-            var said = $"the service says {(int)response.StatusCode} {response.ReasonPhrase}: {Short(text)}";
+                return (FindAnswer(text), null, null);
+            var said = $"the service says {(int)response.StatusCode} {response.ReasonPhrase}: {Shorten(text)}";
             var code = response.StatusCode;
             if (code is HttpStatusCode.RequestTimeout or HttpStatusCode.Conflict or HttpStatusCode.TooManyRequests || (int)code >= 500)
-                return (null, said, WaitOf(response.Headers.RetryAfter));
-            throw new ConfigurationException($"{_address}: {said} {Advice(code)}");
+                return (null, said, ReadWait(response.Headers.RetryAfter));
+            throw new ConfigurationException($"{_address}: {said} {Advise(code)}");
         }
         catch (HttpRequestException e)
         {
@@ -80,10 +80,10 @@ internal sealed class ChatEndpoint : IDisposable
     }
 
     /// <summary>The request as JSON, in the format of the service and of its batch files.</summary>
-    public static string Body(QuestionPrompt prompt, QuestionOptions options) =>
-        JsonSerializer.Serialize(BodyObject(prompt, options), QuestionBuilder.Json);
+    public static string MakeBody(QuestionPrompt prompt, QuestionOptions options) =>
+        JsonSerializer.Serialize(MakeBodyObject(prompt, options), QuestionBuilder.Json);
 
-    public static object BodyObject(QuestionPrompt prompt, QuestionOptions options) =>
+    public static object MakeBodyObject(QuestionPrompt prompt, QuestionOptions options) =>
         new
         {
             model = options.Model,
@@ -93,12 +93,12 @@ internal sealed class ChatEndpoint : IDisposable
         };
 
     /// <summary>The text of the first choice of a completion; null if there is none.</summary>
-    public static string? AnswerOf(string json)
+    public static string? FindAnswer(string json)
     {
         try
         {
             using var document = JsonDocument.Parse(json);
-            return AnswerOf(document.RootElement);
+            return FindAnswer(document.RootElement);
         }
         catch (JsonException)
         {
@@ -106,7 +106,7 @@ internal sealed class ChatEndpoint : IDisposable
         }
     }
 
-    public static string? AnswerOf(JsonElement completion) =>
+    public static string? FindAnswer(JsonElement completion) =>
         completion.ValueKind == JsonValueKind.Object
         && completion.TryGetProperty("choices", out var choices)
         && choices.ValueKind == JsonValueKind.Array
@@ -118,10 +118,10 @@ internal sealed class ChatEndpoint : IDisposable
             ? content.GetString()
             : null;
 
-    private static TimeSpan? WaitOf(RetryConditionHeaderValue? after) =>
+    private static TimeSpan? ReadWait(RetryConditionHeaderValue? after) =>
         after?.Delta ?? (after?.Date is { } date && date > DateTimeOffset.UtcNow ? date - DateTimeOffset.UtcNow : null);
 
-    private static string Advice(HttpStatusCode code) =>
+    private static string Advise(HttpStatusCode code) =>
         code switch
         {
             HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden => "Check the key in the variable that --api-key-variable names.",
@@ -129,7 +129,7 @@ internal sealed class ChatEndpoint : IDisposable
             _ => "The text may be too long for the model. Try a smaller --chunk.",
         };
 
-    private static string Short(string text) =>
+    private static string Shorten(string text) =>
         string.Create(CultureInfo.InvariantCulture, $"{(text.Length > 300 ? text[..300] + "..." : text).ReplaceLineEndings(" ").Trim()}.");
 
     public void Dispose() => _http.Dispose();

@@ -40,7 +40,7 @@ public static class QuestionBuilder
         options.Validate();
         if (options.Endpoint is null)
             return WritePrompts(options, cancellation);
-        using var journal = new AnswerJournal(JournalPath(options.Output));
+        using var journal = new AnswerJournal(GetJournalPath(options.Output));
         using var endpoint = new ChatEndpoint(options);
         var (done, asked) = (0, 0);
         var counting = new Lock();
@@ -75,7 +75,7 @@ public static class QuestionBuilder
         options.Validate();
         if (!File.Exists(results))
             throw new DataException($"There is no file '{results}'.");
-        using var journal = new AnswerJournal(JournalPath(options.Output));
+        using var journal = new AnswerJournal(GetJournalPath(options.Output));
         var (number, taken) = (0, 0);
         foreach (var line in File.ReadLines(results))
         {
@@ -90,7 +90,7 @@ public static class QuestionBuilder
                     json.RootElement.TryGetProperty("response", out var response)
                     && response.ValueKind == JsonValueKind.Object
                     && response.TryGetProperty("body", out var body)
-                    && ChatEndpoint.AnswerOf(body) is { } text
+                    && ChatEndpoint.FindAnswer(body) is { } text
                     && QuestionAnswer.Parse(text) is { } answer
                 )
                 {
@@ -109,7 +109,7 @@ public static class QuestionBuilder
         return WriteAnswers(options, journal, taken);
     }
 
-    private static string JournalPath(string output) => output + JournalEnding;
+    private static string GetJournalPath(string output) => output + JournalEnding;
 
     private static QuestionReport WritePrompts(QuestionOptions options, CancellationToken cancellation)
     {
@@ -124,7 +124,7 @@ public static class QuestionBuilder
                     custom_id = prompt.Id,
                     method = "POST",
                     url = "/v1/chat/completions",
-                    body = ChatEndpoint.BodyObject(prompt, options),
+                    body = ChatEndpoint.MakeBodyObject(prompt, options),
                 };
                 JsonSerializer.Serialize(stream, line, Json);
                 stream.WriteByte((byte)'\n');
@@ -151,7 +151,7 @@ public static class QuestionBuilder
                     stream.Write(",\n"u8);
                 var example = new
                 {
-                    instruction = QuestionPrompt.Instruction(options.Kind, prompt.Material, answer.Question),
+                    instruction = QuestionPrompt.MakeInstruction(options.Kind, prompt.Material, answer.Question),
                     input = "",
                     output = answer.Answer,
                     task = prompt.Task.Name,

@@ -30,7 +30,7 @@ internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Tas
     /// The words that LongLoRA puts around a text and a question (its <c>format_prompt</c>), so that a model trained on them is asked in
     /// the way it was trained.
     /// </summary>
-    public static string Instruction(MaterialKind kind, string material, string question) =>
+    public static string MakeInstruction(MaterialKind kind, string material, string question) =>
         kind switch
         {
             MaterialKind.Paper =>
@@ -47,7 +47,7 @@ internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Tas
     public static IEnumerable<QuestionPrompt> Of(QuestionOptions options, Action<LeftOutFile>? leftOut)
     {
         var turn = 0;
-        return Chunks(options, leftOut)
+        return ReadChunks(options, leftOut)
             .SelectMany(chunk =>
                 Enumerable.Range(0, options.PerChunk).Select(_ => Of(options.Tasks[turn++ % options.Tasks.Count], chunk.Source, chunk.Text))
             )
@@ -60,12 +60,12 @@ internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Tas
         return new QuestionPrompt(Convert.ToHexStringLower(hash)[..24], source, task, text);
     }
 
-    private static IEnumerable<(string Source, string Text)> Chunks(QuestionOptions options, Action<LeftOutFile>? leftOut) =>
+    private static IEnumerable<(string Source, string Text)> ReadChunks(QuestionOptions options, Action<LeftOutFile>? leftOut) =>
         CorpusSource
             .Find(options.Data, options.Output)
-            .SelectMany(source => source.Guard(Chunks(source, options.ChunkCharacters), leftOut));
+            .SelectMany(source => source.Guard(ReadChunks(source, options.ChunkCharacters), leftOut));
 
-    private static IEnumerable<(string Source, string Text)> Chunks(CorpusSource source, int length)
+    private static IEnumerable<(string Source, string Text)> ReadChunks(CorpusSource source, int length)
     {
         using var file = DataFiles.Open(source.Path);
         foreach (var (text, origin) in source.Reader.Read(file, source.Path))
@@ -94,14 +94,14 @@ internal sealed record QuestionPrompt(string Id, string Source, QuestionTask Tas
                     yield return last;
                 yield break;
             }
-            var cut = CutPlace(buffer);
+            var cut = FindCut(buffer);
             yield return new string(buffer, 0, cut).Trim();
             buffer.AsSpan(cut).CopyTo(buffer);
             filled -= cut;
         }
     }
 
-    private static int CutPlace(ReadOnlySpan<char> text)
+    private static int FindCut(ReadOnlySpan<char> text)
     {
         var half = text.Length / 2;
         foreach (var mark in (ReadOnlySpan<string>)["\n\n", "\n", ". ", " "])

@@ -15,7 +15,7 @@ namespace LongLora.Export;
 /// <param name="Path">What was looked at.</param>
 /// <param name="Facts">Names and values to show, in order.</param>
 /// <param name="Tensors">Every tensor.</param>
-public sealed record CheckpointSummary(
+internal sealed record CheckpointSummary(
     string Kind,
     string Path,
     IReadOnlyList<(string Name, string Value)> Facts,
@@ -134,7 +134,8 @@ public sealed record CheckpointSummary(
     {
         using var file = AdapterFiles.Open(path);
         var config = ReadConfig(System.IO.Path.Combine(path, "adapter_config.json"));
-        var whole = file.Tensors.Values.Where(t => !t.Name.Contains(".lora_", StringComparison.Ordinal)).ToList();
+        string[] parts = [".lora_", ".token_adapter.", ".base_layer.weight"];
+        var whole = file.Tensors.Values.Where(t => !parts.Any(part => t.Name.Contains(part, StringComparison.Ordinal))).ToList();
         var layers = file
             .Tensors.Keys.Where(n => n.EndsWith(".lora_A.weight", StringComparison.Ordinal))
             .Select(n => n.Split('.')[^3])
@@ -145,6 +146,7 @@ public sealed record CheckpointSummary(
             path,
             [
                 ("base", config["base_model_name_or_path"]?.ToString() ?? "not named"),
+                ("kind", DescribeKind(path, config)),
                 ("LoRA", $"rank {config["r"]}, alpha {config["lora_alpha"]}, on {string.Join(", ", layers)}"),
                 (
                     "trained whole",
@@ -167,6 +169,25 @@ public sealed record CheckpointSummary(
             ],
             Sorted(file.Tensors.Values)
         );
+    }
+
+    // As the config says it, or why it is not supported.
+    private static string DescribeKind(string path, JsonObject config)
+    {
+        try
+        {
+            PeftFormat.RequireSupported(path);
+        }
+        catch (CheckpointException e)
+        {
+            return $"not supported: {e.Message}";
+        }
+        string[] fields = ["use_dora", "use_rslora", "lora_bias"];
+        string[] names = ["DoRA", "rsLoRA", "with biases of LoRA"];
+        var start =
+            config["init_lora_weights"] is JsonValue value && value.GetValueKind() == JsonValueKind.String ? $", begun as {value}" : "";
+        var kinds = fields.Zip(names).Where(f => config[f.First]?.GetValueKind() == JsonValueKind.True).Select(f => f.Second).ToList();
+        return (kinds.Count == 0 ? "LoRA" : string.Join(", ", kinds)) + start;
     }
 
     private static JsonObject ReadConfig(string path)

@@ -1,3 +1,4 @@
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -46,9 +47,7 @@ public sealed class TextGenerator : IDisposable
         (_model, _tokenizer, _cacheType, _streaming) = (model, tokenizer, cacheType, streaming);
         Context = context ?? (streaming is null ? RopeScaling.GetCurrentContext(model.Config) : int.MaxValue);
         _ = streaming?.GetWindow(model.Config);
-        _ends = [.. model.Config.EosTokenIds];
-        if (tokenizer.EosTokenId is { } end)
-            _ends.Add(end);
+        _ends = [.. TextEnds.FindTokens(model.Config, tokenizer)];
     }
 
     /// <summary>Most tokens of prompt and answer together.</summary>

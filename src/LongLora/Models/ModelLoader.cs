@@ -10,7 +10,7 @@ namespace LongLora.Models;
 /// <summary>
 /// Makes a model from a checkpoint, from a config alone, or with new weights. Only this class chooses between model families.
 /// </summary>
-public static class ModelLoader
+internal static class ModelLoader
 {
     /// <summary>The supported families, by <c>model_type</c>.</summary>
     public static IReadOnlyList<string> Families { get; } = ModelConfigReader.Families;

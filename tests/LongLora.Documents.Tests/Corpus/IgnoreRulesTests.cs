@@ -61,10 +61,10 @@ public class IgnoreRulesTests : TemporaryFolder
     {
         Write("repository/.gitignore", "made/\n/a/x.txt\n");
         Directory.CreateDirectory(At("repository", "a", "b"));
-        Assert.False(IgnoreRules.At(At("repository", "a")).Ignores("made", isFolder: true));
+        Assert.False(IgnoreRules.ReadAt(At("repository", "a")).Ignores("made", isFolder: true));
         Directory.CreateDirectory(At("repository", ".git"));
-        Assert.True(IgnoreRules.At(At("repository", "a")).Ignores("made", isFolder: true));
-        Assert.True(IgnoreRules.At(At("repository", "a")).Ignores("x.txt", isFolder: false));
-        Assert.False(IgnoreRules.At(At("repository", "a", "b")).Ignores("x.txt", isFolder: false));
+        Assert.True(IgnoreRules.ReadAt(At("repository", "a")).Ignores("made", isFolder: true));
+        Assert.True(IgnoreRules.ReadAt(At("repository", "a")).Ignores("x.txt", isFolder: false));
+        Assert.False(IgnoreRules.ReadAt(At("repository", "a", "b")).Ignores("x.txt", isFolder: false));
     }
 }

@@ -260,5 +260,6 @@ public class PdfReaderTests : TemporaryFolder
     [InlineData("𝓏𝖟𝚣𝕒𝜴𝝏", "zzzaΩ∂")]
     [InlineData("so\u00ADft", "soft")]
     [InlineData("cut\u00AD", "cut-")]
-    public void Plain_writes_letters_as_they_are_written(string drawn, string written) => Assert.Equal(written, PdfCharacters.Plain(drawn));
+    public void Plain_writes_letters_as_they_are_written(string drawn, string written) =>
+        Assert.Equal(written, PdfCharacters.ToPlain(drawn));
 }

@@ -8,7 +8,7 @@ namespace LongLora.Checkpoints;
 /// The header of a <c>.safetensors</c> file, without its data: an 8-byte little-endian length, then that many bytes of JSON with each
 /// tensor's type, shape and offsets. Everything is checked here, before anything is mapped or allocated because the file claims it.
 /// </summary>
-public sealed class SafetensorsHeader
+internal sealed class SafetensorsHeader
 {
     /// <summary>The longest header that is read: 100 MB, as in the format's own library.</summary>
     public const long MaxHeaderBytes = 100_000_000;
@@ -155,7 +155,7 @@ public sealed class SafetensorsHeader
     {
         string? type = null;
         List<long>? shape = null,
-            place = null;
+            offsets = null;
         tokens.Expect(JsonTokenType.StartObject, $"'{name}'");
         while (tokens.ReadName() is { } field)
         {
@@ -163,13 +163,13 @@ public sealed class SafetensorsHeader
             {
                 "dtype" => Set(ref type, tokens.ReadText($"dtype of '{name}'")),
                 "shape" => Set(ref shape, tokens.ReadIntegers($"shape of '{name}'", MaxDimensions)),
-                "data_offsets" => Set(ref place, tokens.ReadIntegers($"data_offsets of '{name}'", 2)),
+                "data_offsets" => Set(ref offsets, tokens.ReadIntegers($"data_offsets of '{name}'", 2)),
                 _ => throw MakeError(Path, $"'{name}' has an unknown field '{field}'. The known fields are dtype, shape and data_offsets"),
             };
             if (twice)
                 throw MakeError(Path, $"'{name}' has '{field}' twice");
         }
-        if (type is null || shape is null || place is not { Count: 2 })
+        if (type is null || shape is null || offsets is not { Count: 2 })
             throw MakeError(
                 Path,
                 $"'{name}' has no " + $"{(type is null ? "dtype" : shape is null ? "shape" : "data_offsets with two numbers")}"
@@ -177,8 +177,8 @@ public sealed class SafetensorsHeader
         if (SafetensorsTypes.FindType(type) is not { } scalar)
             throw MakeError(Path, $"'{name}' has type '{type}', which is not supported. The supported types are {SafetensorsTypes.Codes}");
         var info = new TensorInfo(name, scalar, shape, Path);
-        CheckSize(info, type, place[0], place[1]);
-        return (info, place[0], place[1]);
+        CheckSize(info, type, offsets[0], offsets[1]);
+        return (info, offsets[0], offsets[1]);
     }
 
     private static bool Set<T>(ref T? field, T value)

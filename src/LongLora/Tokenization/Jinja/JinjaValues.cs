@@ -120,10 +120,10 @@ internal static class JinjaValues
                 ? member
                 : new JinjaUndefined(key.Text),
             (JinjaNamespace space, MarkedText key) => GetAttribute(space, key.Text),
-            (List<object?> list, long place) => ResolveIndex(place, list.Count) is { } at ? list[at] : new JinjaUndefined($"[{place}]"),
-            (MarkedText text, long place) => ResolveIndex(place, text.Length) is { } at
+            (List<object?> list, long asked) => ResolveIndex(asked, list.Count) is { } at ? list[at] : new JinjaUndefined($"[{asked}]"),
+            (MarkedText text, long asked) => ResolveIndex(asked, text.Length) is { } at
                 ? text.Slice(at, 1)
-                : new JinjaUndefined($"[{place}]"),
+                : new JinjaUndefined($"[{asked}]"),
             (JinjaUndefined u, _) => throw new JinjaException($"cannot get an item of '{u.Name}' because it is not defined"),
             _ => new JinjaUndefined(ToText(index).Text),
         };
