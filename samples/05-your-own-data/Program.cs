@@ -1,38 +1,25 @@
 // Trains on data that comes from anywhere: a class that gives examples one after the other, here from a table, is all that is needed.
-// It also shows the parts that FineTune.Run puts together. Run it: dotnet run -c Release --project samples/05-your-own-data [-- OUTPUT
-// [STEPS]] The small bundled model learns where things lie; about ten seconds.
+// It also shows the parts that FineTune.Run puts together. The small bundled model learns where things lie; about ten seconds.
+// Run it: dotnet run -c Release --project samples/05-your-own-data [-- OUTPUT [STEPS]]
 using LongLora.Adapters;
 using LongLora.Attention;
-using LongLora.Checkpoints;
 using LongLora.Data;
 using LongLora.Evaluation;
 using LongLora.Generation;
-using LongLora.Models;
+using LongLora.Loading;
 using LongLora.Tokenization;
 using LongLora.Training;
 
 var output = args.Length > 0 ? args[0] : Path.Combine("runs", $"own-data-{DateTime.Now:yyyyMMdd-HHmmss}");
 var steps = args.Length > 1 ? int.Parse(args[1]) : 60;
-(string Thing, string Place)[] table =
-[
-    ("hammer", "cellar"),
-    ("ladder", "garage"),
-    ("kettle", "kitchen"),
-    ("blanket", "bedroom"),
-    ("lantern", "attic"),
-    ("bicycle", "garage"),
-    ("rake", "garden"),
-    ("piano", "hall"),
-    ("bucket", "cellar"),
-    ("mirror", "hall"),
-    ("towel", "bathroom"),
-    ("spade", "garden"),
-];
+const string Rows =
+    "hammer cellar, ladder garage, kettle kitchen, blanket bedroom, lantern attic, bicycle garage, rake garden, piano hall, bucket cellar, "
+    + "mirror hall, towel bathroom, spade garden";
+(string Thing, string Place)[] table = [.. Rows.Split(", ").Select(row => row.Split(' ')).Select(row => (row[0], row[1]))];
 
 var path = Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny");
-var folder = CheckpointDirectory.Open(path); // the model owns it
-using var model = ModelLoader.Load(folder.Config, folder);
-var tokenizer = TokenizerLoader.Load(path);
+using var loaded = LoadedModel.Open(path);
+var (model, tokenizer) = (loaded.Network, loaded.Tokenizer!);
 var source = new TableSource(table, tokenizer);
 Show("before");
 

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using LongLora.Documents;
@@ -76,35 +77,29 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
     }
 
     /// <summary>Asks a question. A question that fails, or whose answer is stopped before it starts, is not kept.</summary>
-    internal GenerationResult Ask(string question, IProgress<PromptProgress> reading, Action<string> onText, CancellationToken cancellation)
+    /// <param name="question">The question.</param>
+    /// <param name="reading">Reports how much of the conversation has been read.</param>
+    /// <param name="cancellation">Stops the answer. What it says by then stays in the conversation.</param>
+    internal IEnumerable<AnswerPiece> Ask(string question, IProgress<PromptProgress> reading, CancellationToken cancellation)
     {
         var conversation = MakeConversation(_documents, question);
-        var said = new System.Text.StringBuilder();
-        GenerationResult result;
+        var (said, isWhole) = (new StringBuilder(), false);
         try
         {
-            result = model.Answer(
-                conversation,
-                options with
-                {
-                    PromptProgress = reading,
-                },
-                text =>
-                {
-                    said.Append(text);
-                    onText(text);
-                },
-                cancellation
-            );
+            var answer = model.AnswerAsync(conversation, options with { PromptProgress = reading }, cancellation);
+            foreach (var piece in answer.ToBlockingEnumerable(cancellation))
+            {
+                said.Append(piece.Text);
+                if (piece.Result is { } result)
+                    (isWhole, Used) = (true, result.PromptTokens + result.Tokens.Count);
+                yield return piece;
+            }
         }
-        catch (OperationCanceledException) when (said.Length > 0)
+        finally
         {
-            Keep(conversation, said.ToString());
-            throw;
+            if (isWhole || said.Length > 0)
+                Keep(conversation, said.ToString());
         }
-        Keep(conversation, result.Text);
-        Used = result.PromptTokens + result.Tokens.Count;
-        return result;
     }
 
     /// <summary>Writes the conversation as <c>messages</c> in JSON, which <c>longlora sft</c> reads.</summary>

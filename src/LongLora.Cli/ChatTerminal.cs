@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using LongLora.Generation;
 using LongLora.Runtime;
 using Spectre.Console;
@@ -127,39 +126,38 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
 
     private void Ask(string question)
     {
-        var clock = Stopwatch.StartNew();
-        TimeSpan? first = null;
         using var reading = new ReadingLine(_console, isShown: !_isPiped);
         var wrapped = new WrappedText(context.Output, _console.Profile.Width);
-        GenerationResult result;
-        try
+        TimeSpan? first = null;
+        var last = context.Interruption.RunStoppable(stop =>
         {
-            result = context.Interruption.RunStoppable(stop =>
-                session.Ask(
-                    question,
-                    reading,
-                    text =>
-                    {
-                        first ??= clock.Elapsed;
-                        reading.Dispose();
-                        if (_isPiped)
-                            context.Output.Write(text);
-                        else
-                            wrapped.Write(text);
-                        context.Output.Flush();
-                    },
-                    stop
-                )
-            );
-        }
-        finally
-        {
-            if (first is not null)
-                wrapped.End();
-        }
+            AnswerPiece last = default;
+            try
+            {
+                foreach (var piece in session.Ask(question, reading, stop))
+                {
+                    last = piece;
+                    if (piece.Text.Length == 0)
+                        continue;
+                    first ??= piece.Time;
+                    reading.Dispose();
+                    if (_isPiped)
+                        context.Output.Write(piece.Text);
+                    else
+                        wrapped.Write(piece.Text);
+                    context.Output.Flush();
+                }
+            }
+            finally
+            {
+                if (first is not null)
+                    wrapped.End();
+            }
+            return last;
+        });
         if (first is null)
             context.Output.WriteLine();
-        Say(DescribeSpeed(result, first ?? clock.Elapsed, clock.Elapsed));
+        Say(DescribeSpeed(last.Result!, first ?? last.Time, last.Time));
     }
 
     private string DescribeSpeed(GenerationResult result, TimeSpan first, TimeSpan all)

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Threading.Channels;
 using LongLora.Generation;
 using LongLora.Runtime;
 using Microsoft.Extensions.AI;
@@ -13,8 +12,8 @@ namespace LongLora.Extensions.AI;
 /// <remarks>
 /// It keeps no conversation: each call brings all its messages. What they share with the call before is not read again, so that a second
 /// question on a long document costs the question alone; <see cref="UsageDetails.CachedInputTokenCount"/> says how much was kept. Calls
-/// from several threads are answered one after the other, in the order of arrival, and no thread waits for its turn. Each answer is made
-/// on a thread of its own.
+/// from several threads are answered one after the other, in the order of arrival, and no thread waits for its turn: it is the model's
+/// queue, so that several clients may share one model.
 /// </remarks>
 public sealed class LongLoraChatClient : IChatClient
 {
@@ -22,7 +21,6 @@ public sealed class LongLoraChatClient : IChatClient
     private readonly bool _ownsModel;
     private readonly GenerationOptions _defaults;
     private readonly ChatClientMetadata _metadata;
-    private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly CancellationTokenSource _closing = new();
     private int _disposed;
 
@@ -93,7 +91,7 @@ public sealed class LongLoraChatClient : IChatClient
     )
     {
         var request = ChatRequest.Read(messages, options, _defaults, _model.Name, this);
-        var result = await GenerateAsync(request, null, cancellationToken).ConfigureAwait(false);
+        var result = await AnswerAsync(request, cancellationToken).WholeAsync(CancellationToken.None).ConfigureAwait(false);
         var id = NewId();
         return new ChatResponse(new ChatMessage(ChatRole.Assistant, result.Text) { MessageId = id })
         {
@@ -123,32 +121,22 @@ public sealed class LongLoraChatClient : IChatClient
     )
     {
         var request = ChatRequest.Read(messages, options, _defaults, _model.Name, this);
-        var pieces = Channel.CreateUnbounded<string>(new UnboundedChannelOptions { SingleReader = true, SingleWriter = true });
-        using var left = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var generation = WriteAsync(request, pieces.Writer, left.Token);
         var (id, created) = (NewId(), DateTimeOffset.UtcNow);
-        ChatResponseUpdate Update(AIContent content) =>
-            new(ChatRole.Assistant, [content])
+        await foreach (var piece in AnswerAsync(request, cancellationToken).ConfigureAwait(false))
+        {
+            var result = piece.Result;
+            yield return new ChatResponseUpdate(
+                ChatRole.Assistant,
+                [result is null ? new TextContent(piece.Text) : new UsageContent(Usage(result))]
+            )
             {
                 ResponseId = id,
                 MessageId = id,
                 ModelId = _model.Name,
                 CreatedAt = created,
+                FinishReason = result is null ? null : Finish(result),
+                RawRepresentation = result,
             };
-        try
-        {
-            await foreach (var piece in pieces.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false))
-                yield return Update(new TextContent(piece));
-            var result = await generation.ConfigureAwait(false);
-            var last = Update(new UsageContent(Usage(result)));
-            (last.FinishReason, last.RawRepresentation) = (Finish(result), result);
-            yield return last;
-        }
-        finally
-        {
-            // Whoever leaves finds the model free: the generation ends with the token that it is at.
-            await left.CancelAsync().ConfigureAwait(false);
-            await ((Task)generation).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 
@@ -166,45 +154,32 @@ public sealed class LongLoraChatClient : IChatClient
             : null;
     }
 
-    private async Task<GenerationResult> WriteAsync(ChatRequest request, ChannelWriter<string> pieces, CancellationToken cancellation)
-    {
-        try
-        {
-            return await GenerateAsync(request, text => pieces.TryWrite(text), cancellation).ConfigureAwait(false);
-        }
-        finally
-        {
-            pieces.Complete();
-        }
-    }
-
-    private async Task<GenerationResult> GenerateAsync(ChatRequest request, Action<string>? onText, CancellationToken cancellation)
+    // The model's own stream, which ends with this client too.
+    private async IAsyncEnumerable<AnswerPiece> AnswerAsync(ChatRequest request, [EnumeratorCancellation] CancellationToken cancellation)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation, _closing.Token);
+        var answer = _model.AnswerAsync(request.Messages, request.Options, stop.Token).GetAsyncEnumerator(CancellationToken.None);
+        await using (answer.ConfigureAwait(false))
+        {
+            while (await NextAsync(answer, cancellation).ConfigureAwait(false))
+                yield return answer.Current;
+        }
+    }
+
+    // Whoever cancelled sees a token of their own; whoever disposed the client did not cancel.
+    private async ValueTask<bool> NextAsync(IAsyncEnumerator<AnswerPiece> answer, CancellationToken cancellation)
+    {
         try
         {
-            await _turn.WaitAsync(stop.Token).ConfigureAwait(false);
-            try
-            {
-                return await Task
-                    .Factory.StartNew(
-                        () => _model.Answer(request.Messages, request.Options, onText, stop.Token),
-                        stop.Token,
-                        TaskCreationOptions.LongRunning,
-                        TaskScheduler.Default
-                    )
-                    .ConfigureAwait(false);
-            }
-            finally
-            {
-                _turn.Release();
-            }
+            return await answer.MoveNextAsync().ConfigureAwait(false);
         }
-        catch (OperationCanceledException e) when (stop.IsCancellationRequested)
+        catch (OperationCanceledException e) when (cancellation.IsCancellationRequested)
         {
-            if (cancellation.IsCancellationRequested)
-                throw new OperationCanceledException(e.Message, e, cancellation);
+            throw new OperationCanceledException(e.Message, e, cancellation);
+        }
+        catch (OperationCanceledException e) when (_closing.IsCancellationRequested)
+        {
             throw new ObjectDisposedException(nameof(LongLoraChatClient), e);
         }
     }
@@ -223,13 +198,12 @@ public sealed class LongLoraChatClient : IChatClient
             TotalTokenCount = result.PromptTokens + result.Tokens.Count,
         };
 
-    /// <summary>Ends what is being answered, waits for it, and disposes the model if the client owns it.</summary>
+    /// <summary>Ends what this client has asked for, and disposes the model if the client owns it, once nothing is answered any more.</summary>
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
         _closing.Cancel();
-        _turn.Wait(); // kept: nothing is answered any more
         if (_ownsModel)
             _model.Dispose();
     }

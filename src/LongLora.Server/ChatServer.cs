@@ -1,5 +1,4 @@
 using System.Text.Json;
-using System.Threading.Channels;
 using LongLora.Documents;
 using LongLora.Generation;
 using LongLora.Runtime;
@@ -38,13 +37,13 @@ public static class ChatServer
             kestrel.Limits.MaxRequestBodySize = options.MaxBodyBytes;
         });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = options.ShutdownTime);
-        builder.Services.AddSingleton(_ => new GenerationQueue(model, options.Queue));
+        builder.Services.AddSingleton(_ => new AnswerMeter(options.Queue));
         builder
             .Services.AddOpenTelemetry()
             .WithMetrics(metrics =>
                 metrics
                     .AddMeter(
-                        GenerationQueue.MeterName,
+                        AnswerMeter.MeterName,
                         "Microsoft.AspNetCore.Hosting",
                         "Microsoft.AspNetCore.Server.Kestrel",
                         "System.Runtime"
@@ -105,7 +104,7 @@ public static class ChatServer
     private static async Task Complete(HttpContext context, ChatModel model, Func<JsonElement, GenerationRequest> read)
     {
         var request = read(await Body(context));
-        var queue = context.RequestServices.GetRequiredService<GenerationQueue>();
+        var pieces = context.RequestServices.GetRequiredService<AnswerMeter>().Count(request.AnswerAsync(model), context.RequestAborted);
         var answers = new Answers(
             (request.IsChat ? "chatcmpl-" : "cmpl-") + Guid.NewGuid().ToString("N"),
             DateTimeOffset.UtcNow.ToUnixTimeSeconds(),
@@ -114,49 +113,35 @@ public static class ChatServer
             request.IsChat
         );
         if (request.IsStream)
-            await Stream(context, queue, request, answers);
+            await Stream(context, pieces, answers, request.SendsUsage);
         else
-            await Json(answers.Whole(await queue.Run(request, null, context.RequestAborted))).ExecuteAsync(context);
+            await Json(answers.Whole(await pieces.WholeAsync(context.RequestAborted))).ExecuteAsync(context);
     }
 
     // Pieces are sent while further ones are made. Until the first one an error still has a status of its own.
-    private static async Task Stream(HttpContext context, GenerationQueue queue, GenerationRequest request, Answers answers)
+    private static async Task Stream(HttpContext context, IAsyncEnumerable<AnswerPiece> answer, Answers answers, bool sendsUsage)
     {
-        var pieces = Channel.CreateUnbounded<string>(new() { SingleReader = true, SingleWriter = true });
-        var making = Make();
-        if (!await pieces.Reader.WaitToReadAsync(context.RequestAborted))
-            await making;
+        await using var pieces = answer.GetAsyncEnumerator(context.RequestAborted);
+        var isMore = await pieces.MoveNextAsync();
         context.Response.ContentType = "text/event-stream";
         context.Response.Headers.CacheControl = "no-cache";
         context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();
         if (answers.First() is { } first)
             await Send(first);
-        await foreach (var text in pieces.Reader.ReadAllAsync(context.RequestAborted))
-            await Send(answers.Text(text));
         try
         {
-            var result = await making;
-            await Send(answers.Last(result));
-            if (request.SendsUsage)
-                await Send(answers.UsageAlone(result));
+            for (; isMore; isMore = await pieces.MoveNextAsync())
+            {
+                await Send(pieces.Current.Result is { } whole ? answers.Last(whole) : answers.Text(pieces.Current.Text));
+                if (sendsUsage && pieces.Current.Result is { } counted)
+                    await Send(answers.UsageAlone(counted));
+            }
             await context.Response.WriteAsync("data: [DONE]\n\n", context.RequestAborted);
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {
             await Send(Guard.AsApi(e).Body); // the status has been sent
             throw;
-        }
-
-        async Task<GenerationResult> Make()
-        {
-            try
-            {
-                return await queue.Run(request, text => pieces.Writer.TryWrite(text), context.RequestAborted);
-            }
-            finally
-            {
-                pieces.Writer.Complete();
-            }
         }
 
         async Task Send(object piece)

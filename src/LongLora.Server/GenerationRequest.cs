@@ -18,6 +18,10 @@ internal sealed record GenerationRequest(IReadOnlyList<int> Prompt, bool IsChat,
         MostLogProbabilities = 20;
     private static readonly string[] s_roles = ["system", "developer", "user", "assistant"];
 
+    /// <summary>The answer of a model.</summary>
+    internal IAsyncEnumerable<AnswerPiece> AnswerAsync(ChatModel model) =>
+        IsChat ? model.AnswerTokensAsync(Prompt, Options) : model.CompleteTokensAsync(Prompt, Options);
+
     /// <summary>Reads a request for <c>/v1/chat/completions</c>.</summary>
     internal static GenerationRequest Chat(JsonElement body, ChatModel model, ServerOptions server)
     {

@@ -1,14 +1,11 @@
 using LongLora.Adapters;
-using LongLora.Checkpoints;
-using LongLora.Configs;
 using LongLora.Data;
 using LongLora.Export;
-using LongLora.Models;
+using LongLora.Loading;
 using LongLora.Options;
 using LongLora.Positions;
 using LongLora.Runs;
 using LongLora.Runtime;
-using LongLora.Tokenization;
 using LongLora.Training;
 
 namespace LongLora;
@@ -38,27 +35,31 @@ public static class FineTune
     {
         options.Validate();
         LibTorch.EnsureLoaded();
-        var device = Devices.Parse(options.Machine.Device);
+        _ = Devices.Parse(options.Machine.Device); // refuse a device that does not exist before anything is written
         var run = RunDirectory.Open(options);
-        var basePath = run.PrepareBase();
 
-        // Files -> weights: mapped, checked, and attached to the architecture that config.json describes.
-        var folder = CheckpointDirectory.Open(basePath);
-        var plan = TrainingPlan.Make(folder, options.Model.Context, options.Method, options.Machine, options.Optimizer.BatchSize);
+        // Files -> weights: mapped, checked, and attached to the architecture that config.json describes, positions rescaled.
+        var source = ModelSource.Open(run.PrepareBase());
+        var plan = TrainingPlan.Make(
+            source.RequireFiles(),
+            options.Model.Context,
+            options.Method,
+            options.Machine,
+            options.Optimizer.BatchSize
+        );
         planned?.Report(plan);
         if (options.Run.CheckMemory)
             plan.RequireFit();
-        using var model = ModelLoader.Load(ExtendContext(folder.Config, options), folder, device, options.Machine.Quantization);
-        model.ComputeOnCuda(options.Machine.CudaCompute);
+        using var loaded = LoadedModel.Open(source, MakeLoadOptions(source, options));
+        var model = loaded.Network;
         if (options.Method.Tuning == TuningMethod.Full && model.IsQuantized)
             throw new ConfigurationException(
-                $"tuning is full, but the matrices of '{basePath}' are quantised and cannot be trained. Use lora-plus, or the model in "
-                    + $"full precision."
+                $"tuning is full, but the matrices of '{source.Location}' are quantised and cannot be trained. Use lora-plus, or the "
+                    + $"model in full precision."
             );
 
         // Text -> tokens -> batches [B, L]. Host memory only.
-        var tokenizer = TokenizerLoader.LoadIfPresent(basePath);
-        using var data = TrainingData.Open(options, tokenizer, model.Config, readers, cancellation);
+        using var data = TrainingData.Open(options, source, readers, cancellation);
         var sampler = data.Sample();
 
         // What is trained: LoRA beside the projections, embeddings and norms themselves, all in one flat buffer.
@@ -89,25 +90,32 @@ public static class FineTune
 
         // Weights -> files: a PEFT adapter, or a whole model.
         if (options.Method.Tuning == TuningMethod.Full)
-            HuggingFaceExporter.Write(run.ResultPath, model, folder);
+            HuggingFaceExporter.Write(run.ResultPath, model, loaded.Files);
         else
-            AtomicFile.WriteDirectory(run.ResultPath, path => PeftFormat.Write(path, adapters, model, basePath));
+            AtomicFile.WriteDirectory(run.ResultPath, path => PeftFormat.Write(path, adapters, model, source.Location));
         return new FineTuneResult(run.ResultPath, model.Config, parameters.Count) { Notes = data.Notes };
     }
 
-    /// <summary>The config with positions rescaled for the new context.</summary>
-    internal static ModelConfig ExtendContext(ModelConfig config, FineTuneOptions options)
+    /// <summary>How to open the model of a run: with positions for the new context.</summary>
+    internal static LoadOptions MakeLoadOptions(ModelSource source, FineTuneOptions options)
     {
-        var native = RopeScaling.GetCurrentContext(config);
-        if (options.Model.Context < native && options.Data.Task == TrainingTask.Sft)
-            return config;
-        if (options.Model.Context < native)
+        var native = RopeScaling.GetCurrentContext(source.Config);
+        var isShort = options.Model.Context < native;
+        if (isShort && options.Data.Task != TrainingTask.Sft)
         {
             throw new ConfigurationException(
                 $"context is {options.Model.Context}, but the model in '{options.Model.Path}' already has {native} tokens. "
                     + $"Give a context of at least {native}."
             );
         }
-        return RopeScaling.Extend(config, options.Model.RopeScaling, options.Model.RopeFactor, options.Model.Context);
+        return new LoadOptions
+        {
+            Context = isShort ? null : options.Model.Context,
+            RopeScaling = options.Model.RopeScaling,
+            RopeFactor = options.Model.RopeFactor,
+            Quantization = options.Machine.Quantization,
+            Device = options.Machine.Device,
+            CudaCompute = options.Machine.CudaCompute,
+        };
     }
 }

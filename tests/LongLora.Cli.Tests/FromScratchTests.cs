@@ -129,6 +129,87 @@ public class FromScratchTests : CliRun
         Assert.Equal(1, folder.Open("model.norm.weight").min().item<float>());
     }
 
+    // A model, its text and its conversations are made where the run begins: the data is read by what is known before.
+    [Fact]
+    public void From_scratch_keeps_its_tokens_in_a_cache_that_the_next_run_finds()
+    {
+        File.WriteAllText(At("config.json"), Config.Replace("320", "512", StringComparison.Ordinal));
+        File.WriteAllLines(At("text.txt"), Enumerable.Range(0, 300).Select(i => $"Tim had {i} red dogs, and Lily {i * i}."));
+        string[] train =
+        [
+            "train",
+            "--from-scratch",
+            At("config.json"),
+            "--tokenizer",
+            Stories,
+            "--data",
+            At("text.txt"),
+            "--token-cache",
+            At("cache"),
+            "--context",
+            "64",
+            "--tuning",
+            "full",
+            "--attention",
+            "full",
+            "--steps",
+            "2",
+            "--gradient-accumulation",
+            "1",
+        ];
+        Succeed([.. train, "--output", At("one")]);
+        var tokens = Assert.Single(Directory.GetFiles(At("cache")));
+        var made = File.GetLastWriteTimeUtc(tokens);
+        Succeed([.. train, "--output", At("two")]);
+        Assert.Equal([tokens], Directory.GetFiles(At("cache")));
+        Assert.Equal(made, File.GetLastWriteTimeUtc(tokens));
+        Assert.Equal(
+            File.ReadAllBytes(At("one", "model", "model.safetensors")),
+            File.ReadAllBytes(At("two", "model", "model.safetensors"))
+        );
+    }
+
+    [Fact]
+    public void From_scratch_learns_conversations_with_the_template_of_the_tokenizers_folder()
+    {
+        File.WriteAllText(At("config.json"), Config.Replace("320", "512", StringComparison.Ordinal));
+        Directory.CreateDirectory(At("tokenizer"));
+        foreach (var file in Directory.GetFiles(Stories, "*token*"))
+            File.Copy(file, At("tokenizer", Path.GetFileName(file)));
+        const string Template = "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}";
+        File.WriteAllText(At("tokenizer", "chat_template.jinja"), Template);
+        File.WriteAllText(At("sft.jsonl"), """{"instruction": "Who?", "output": "A red dog."}""");
+        string[] sft =
+        [
+            "sft",
+            "--from-scratch",
+            At("config.json"),
+            "--tokenizer",
+            At("tokenizer"),
+            "--data",
+            At("sft.jsonl"),
+            "--context",
+            "64",
+            "--tuning",
+            "full",
+            "--attention",
+            "full",
+            "--steps",
+            "1",
+            "--gradient-accumulation",
+            "1",
+            "--output",
+            At("run"),
+        ];
+        var shown = string.Concat(Succeed([.. sft, "--show", "1"]).Split('|', '⟦', '⟧')); // tokens, and what is only read
+        Assert.Contains("user: Who?</s> assistant: A red dog.</s>", shown, StringComparison.Ordinal);
+        Succeed(sft);
+        // The model that comes out is talked to in the same way.
+        Assert.Equal(Template, File.ReadAllText(At("run", "model", "chat_template.jinja")));
+        var (code, _, error) = RunWith("Who?", default, "chat", "--model", At("run", "model"), "--max-tokens", "2");
+        Assert.True(code == ExitCode.Done, error);
+    }
+
     [Fact]
     public void Options_that_do_not_go_together_are_refused()
     {

@@ -47,7 +47,7 @@ public class SftTests : CliRun
         ];
 
     [Fact]
-    public void Sft_learns_and_its_recipe_repeats_the_run()
+    public void Sft_learns_resumes_to_the_same_bits_and_its_recipe_repeats_the_run()
     {
         Succeed(Arguments("run"));
         var losses = MetricsLog.Read(At("run")).Select(s => s.Loss).ToList();
@@ -64,19 +64,14 @@ public class SftTests : CliRun
             File.ReadAllBytes(At("third", "adapter", "adapter_model.safetensors"))
         );
         Assert.Single(Directory.GetFiles(At("cache")));
-    }
 
-    [Fact]
-    public void Sft_resumed_ends_with_the_same_bits()
-    {
-        Succeed(Arguments("straight"));
         Succeed([.. Arguments("broken").Select(a => a == "6" ? "3" : a)]);
         Directory.Delete(At("broken", "adapter"), recursive: true);
-        var counted = MetricsLog.Read(At("straight")).Select(s => s.Tokens).ToList();
+        var counted = MetricsLog.Read(At("run")).Select(s => s.Tokens).ToList();
         Assert.Equal(counted.Order().Distinct(), counted); // rows of whole examples differ in length
         Succeed(Arguments("broken", "--resume"));
         Assert.Equal(
-            File.ReadAllBytes(At("straight", "adapter", "adapter_model.safetensors")),
+            File.ReadAllBytes(At("run", "adapter", "adapter_model.safetensors")),
             File.ReadAllBytes(At("broken", "adapter", "adapter_model.safetensors"))
         );
         Assert.Equal(counted, MetricsLog.Read(At("broken")).Select(s => s.Tokens));
@@ -95,6 +90,52 @@ public class SftTests : CliRun
         ]);
         Assert.Contains("Examples of more than 40 tokens: 60;", output, StringComparison.Ordinal);
         Assert.Contains("512 tokens", Succeed("inspect", Stories), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Sft_notes_on_the_data_come_from_the_cache_too()
+    {
+        const string Note = "Examples of more than 40 tokens: 60;";
+        // The data is written once: a file that was changed is read anew.
+        string[] arguments =
+        [
+            .. Arguments("OUTPUT", "--token-cache", At("cache"))
+                .Select(a =>
+                    a == "600" ? "40"
+                    : a == "32" ? "16"
+                    : a == "6" ? "1"
+                    : a
+                ),
+        ];
+        string[] Again(string output) => [.. arguments.Select(a => a == At("OUTPUT") ? At(output) : a)];
+        Assert.Contains(Note, Succeed(Again("one")), StringComparison.Ordinal);
+        var tokens = Assert.Single(Directory.GetFiles(At("cache")));
+        var made = File.ReadAllBytes(tokens);
+        Assert.Contains(Note, Succeed(Again("two")), StringComparison.Ordinal);
+        Assert.Equal([tokens], Directory.GetFiles(At("cache")));
+
+        // A file of an earlier version has no notes: it is made again.
+        var footer = made.AsSpan().LastIndexOf("\"Notes\":"u8);
+        var older = made.ToArray();
+        "\"Nones\":"u8.CopyTo(older.AsSpan(footer));
+        File.WriteAllBytes(tokens, older);
+        Assert.Contains(Note, Succeed(Again("three")), StringComparison.Ordinal);
+        Assert.Equal(made, File.ReadAllBytes(tokens));
+    }
+
+    [Fact]
+    public void Sft_says_so_where_answers_end_with_a_text_that_is_no_token()
+    {
+        var output = Succeed([
+            .. Arguments("run")
+                .Select(a =>
+                    a == "llama2" ? "chatml"
+                    : a == "6" ? "1"
+                    : a
+                ),
+        ]);
+        Assert.Contains("Examples that end with a text, '<|im_end|>'", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("do not teach the model to stop", output, StringComparison.Ordinal);
     }
 
     [Fact]

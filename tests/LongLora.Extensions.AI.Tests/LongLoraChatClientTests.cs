@@ -15,14 +15,17 @@ public class LongLoraChatClientTests
 
     private static CancellationToken Cancelled => TestContext.Current.CancellationToken;
 
-    private static GenerationResult Below(string question, GenerationOptions options) =>
-        Model.Answer([new TemplateMessage("user", question)], options);
+    private static Task<GenerationResult> Below(string question, GenerationOptions options) =>
+        Model.AnswerAsync([new TemplateMessage("user", question)], options).WholeAsync(Cancelled);
+
+    private static Task<GenerationResult> Complete(ChatModel model) =>
+        model.CompleteAsync("Once", new() { MaxTokens = 3 }).WholeAsync(Cancelled);
 
     [Fact]
     public async Task GetResponse_is_the_answer_of_the_model_with_usage_and_reason()
     {
         using var client = Stories.Open();
-        var expected = Below("Tell me of a dog.", new GenerationOptions { MaxTokens = 30 });
+        var expected = await Below("Tell me of a dog.", new GenerationOptions { MaxTokens = 30 });
         var options = new ChatOptions { MaxOutputTokens = 30 };
         var answer = await client.GetResponseAsync(s_question, options, Cancelled);
         Assert.Equal(expected.Text, answer.Text);
@@ -80,7 +83,7 @@ public class LongLoraChatClientTests
             TopK = 20,
             Seed = 5,
         };
-        var expected = Below("Tell me of a dog.", sampled);
+        var expected = await Below("Tell me of a dog.", sampled);
         Assert.Equal(expected.Text, (await client.GetResponseAsync(s_question, options, Cancelled)).Text);
 
         options.Seed = 6;
@@ -97,9 +100,12 @@ public class LongLoraChatClientTests
         // What Microsoft.Extensions.AI has no name for comes by the model's own options.
         var own = sampled with { RepetitionPenalty = 1.5, MinP = 0.05 };
         var raw = new ChatOptions { RawRepresentationFactory = _ => own with { Seed = 1 }, Seed = 5 };
-        Assert.Equal(Below("Tell me of a dog.", own).Text, (await client.GetResponseAsync(s_question, raw, Cancelled)).Text);
+        Assert.Equal((await Below("Tell me of a dog.", own)).Text, (await client.GetResponseAsync(s_question, raw, Cancelled)).Text);
         using var settled = Stories.Open(own);
-        Assert.Equal(Below("Tell me of a dog.", own).Text, (await settled.GetResponseAsync(s_question, cancellationToken: Cancelled)).Text);
+        Assert.Equal(
+            (await Below("Tell me of a dog.", own)).Text,
+            (await settled.GetResponseAsync(s_question, cancellationToken: Cancelled)).Text
+        );
     }
 
     [Fact]
@@ -220,7 +226,7 @@ public class LongLoraChatClientTests
             await client.GetStreamingResponseAsync([long1], cancellationToken: Cancelled).ToListAsync(Cancelled)
         );
         Assert.Equal(
-            Below("Tell me of a dog.", new() { MaxTokens = 5 }).Text,
+            (await Below("Tell me of a dog.", new() { MaxTokens = 5 })).Text,
             (await client.GetResponseAsync(s_question, new() { MaxOutputTokens = 5 }, Cancelled)).Text
         );
     }
@@ -248,7 +254,7 @@ public class LongLoraChatClientTests
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => client.GetResponseAsync(s_question, options, already.Token));
         // Nothing runs any more: the model answers at once, and as ever.
         Assert.Equal(
-            Below("Tell me of a dog.", new() { MaxTokens = 5 }).Text,
+            (await Below("Tell me of a dog.", new() { MaxTokens = 5 })).Text,
             (await client.GetResponseAsync(s_question, new() { MaxOutputTokens = 5 }, Cancelled)).Text
         );
     }
@@ -270,7 +276,8 @@ public class LongLoraChatClientTests
                         ).Text
             )
         );
-        Assert.Equal(questions.Select(q => Below(q, new() { MaxTokens = 12 }).Text), together);
+        for (var i = 0; i < questions.Length; i++)
+            Assert.Equal((await Below(questions[i], new() { MaxTokens = 12 })).Text, together[i]);
     }
 
     [Fact]
@@ -288,10 +295,10 @@ public class LongLoraChatClientTests
         });
         await stream.DisposeAsync();
         await Assert.ThrowsAsync<ObjectDisposedException>(() => client.GetResponseAsync(s_question, cancellationToken: Cancelled));
-        Assert.NotEmpty(model.Complete("Once", new() { MaxTokens = 3 }).Text);
+        Assert.NotEmpty((await Complete(model)).Text);
 
         model.AsIChatClient(ownsModel: true).Dispose();
-        Assert.Throws<ObjectDisposedException>(() => model.Complete("Once", new() { MaxTokens = 3 }));
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => Complete(model));
     }
 
     [Fact]
@@ -317,7 +324,7 @@ public class LongLoraChatClientTests
             Assert.Same(model, client.GetService<ChatModel>());
             Assert.Equal(4, (await client.GetResponseAsync("Hello", cancellationToken: Cancelled)).Usage!.OutputTokenCount);
         }
-        Assert.Throws<ObjectDisposedException>(() => model.Complete("Once", new() { MaxTokens = 3 }));
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => Complete(model));
     }
 
     [Fact]

@@ -1,9 +1,7 @@
 using LongLora.Adapters;
-using LongLora.Checkpoints;
 using LongLora.Export;
 using LongLora.Generation;
-using LongLora.Models;
-using LongLora.Positions;
+using LongLora.Loading;
 using LongLora.Runtime;
 using Microsoft.Extensions.AI;
 using static TorchSharp.torch;
@@ -39,15 +37,13 @@ public sealed class SameAnswerTests : IDisposable
         var greedy = new GenerationOptions { MaxTokens = 80 };
         using var model = ChatModel.Open(options);
         using var client = model.AsIChatClient();
-        var folder = CheckpointDirectory.Open(options.Model);
-        using var plain = ModelLoader.Load(folder.Config, folder);
-        using var set = options.Adapter is { } adapter ? PeftFormat.Attach(adapter, plain) : null;
-        using var generator = new TextGenerator(plain, model.Tokenizer);
+        using var plain = LoadedModel.Open(options.Model, new LoadOptions { Adapter = options.Adapter });
+        using var generator = new TextGenerator(plain.Network, model.Tokenizer);
         TemplateMessage[] conversation = [new("user", Question)];
         return
         [
             generator.Generate([model.Encode(conversation)], greedy, cancellation: stop)[0].Text,
-            model.Answer(conversation, greedy, cancellation: stop).Text,
+            (await model.AnswerAsync(conversation, greedy, stop).WholeAsync(stop)).Text,
             (await client.GetResponseAsync(Question, new() { MaxOutputTokens = 80 }, stop)).Text,
             (await client.GetStreamingResponseAsync(Question, new() { MaxOutputTokens = 80 }, stop).ToChatResponseAsync(stop)).Text,
         ];
@@ -57,18 +53,16 @@ public sealed class SameAnswerTests : IDisposable
     private static void WriteAdapter(string adapter, string merged)
     {
         using var scope = NewDisposeScope();
-        using var origin = CheckpointDirectory.Open(Stories.Folder);
-        var folder = CheckpointDirectory.Open(Stories.Folder);
-        using var model = ModelLoader.Load(RopeScaling.Extend(folder.Config, "auto", null, 2048), folder);
-        using var set = AdapterSet.Attach(model, new AdapterOptions(), 5);
+        using var model = LoadedModel.Open(Stories.Folder, new LoadOptions { Context = 2048 });
+        using var set = AdapterSet.Attach(model.Network, new AdapterOptions(), 5);
         using var generator = new Generator(3);
         using (no_grad())
         {
             foreach (var weight in set.Weights)
                 weight.Value.add_(randn(weight.Value.shape, generator: generator).mul_(0.02));
         }
-        PeftFormat.Write(adapter, set, model, "base");
-        HuggingFaceExporter.Write(merged, model, origin);
+        PeftFormat.Write(adapter, set, model.Network, "base");
+        HuggingFaceExporter.Write(merged, model.Network, model.Files);
     }
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);

@@ -83,14 +83,14 @@ public sealed class SampleTests : IDisposable
     }
 
     [Fact]
-    public void Every_sample_is_listed_and_at_most_110_lines_long()
+    public void Every_sample_is_listed_and_at_most_80_lines_long()
     {
         var samples = Repository.At("samples");
         var list = File.ReadAllText(Path.Combine(samples, "README.md"));
         foreach (var sample in Directory.GetDirectories(samples))
         {
             Assert.Contains(Path.GetFileName(sample), list, StringComparison.Ordinal);
-            Assert.InRange(File.ReadAllLines(Path.Combine(sample, "Program.cs")).Length, 10, 110);
+            Assert.InRange(File.ReadAllLines(Path.Combine(sample, "Program.cs")).Length, 10, 80);
         }
     }
 

@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using LongLora.Generation;
 
 namespace LongLora.Server.Tests;
@@ -13,10 +15,12 @@ public class LoadTests
     {
         await using var server = await RunningServer.Start(o => o with { Queue = 60 });
         string[] questions = ["Tell me of a dog.", "Tell me of a cat.", "What is red?", "Who is Lily?", "Sing."];
-        var expected = questions.ToDictionary(
-            q => q,
-            q => server.Model.Answer([new("user", q)], new GenerationOptions { MaxTokens = 24 }).Text
-        );
+        var expected = new Dictionary<string, string>();
+        foreach (var question in questions)
+        {
+            var answer = server.Model.AnswerAsync([new("user", question)], new GenerationOptions { MaxTokens = 24 });
+            expected.Add(question, (await answer.WholeAsync(TestContext.Current.CancellationToken)).Text);
+        }
         await Round();
         GC.Collect();
         GC.WaitForPendingFinalizers();
@@ -27,6 +31,9 @@ public class LoadTests
         GC.WaitForPendingFinalizers();
         Assert.InRange(TorchSharp.torch.Tensor.TotalCount, 0, before + 50); // caches of conversations come and go
         Assert.Equal(200, (await server.Ask("Hi")).Status);
+        var metrics = await server.Client.GetStringAsync("/metrics", TestContext.Current.CancellationToken);
+        var cancelled = Regex.Match(metrics, @"^longlora_answers_cancelled_total\S* (?<count>\d+)", RegexOptions.Multiline);
+        Assert.InRange(int.Parse(cancelled.Groups["count"].Value, CultureInfo.InvariantCulture), 20, 40); // of 4 rounds of 10 who leave
 
         async Task Round() =>
             await Task.WhenAll(

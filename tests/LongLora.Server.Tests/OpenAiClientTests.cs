@@ -19,7 +19,7 @@ public class OpenAiClientTests
     {
         await using var server = await RunningServer.Start();
         var chat = Connect(server).GetChatClient(server.Model.Name);
-        var expected = server.Model.Answer(s_question, new GenerationOptions { MaxTokens = 20 });
+        var expected = await server.Model.AnswerAsync(s_question, new GenerationOptions { MaxTokens = 20 }).WholeAsync();
         var options = new ChatCompletionOptions
         {
             MaxOutputTokenCount = 20,
@@ -65,7 +65,7 @@ public class OpenAiClientTests
         var client = Connect(server);
         OpenAIModelCollection models = await client.GetOpenAIModelClient().GetModelsAsync(TestContext.Current.CancellationToken);
         Assert.Equal(["stories260K-hf"], models.Select(m => m.Id));
-        var free = server.Model.Answer(s_question, new GenerationOptions { MaxTokens = 24 }).Text;
+        var free = (await server.Model.AnswerAsync(s_question, new GenerationOptions { MaxTokens = 24 }).WholeAsync()).Text;
         var stop = free.Substring(free.Length / 2, 4);
         var options = new ChatCompletionOptions();
         options.StopSequences.Add(stop);

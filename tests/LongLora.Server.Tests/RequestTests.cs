@@ -86,7 +86,7 @@ public class RequestTests
     public async Task Completion_goes_on_from_text_or_token_ids_as_the_model_does()
     {
         await using var server = await RunningServer.Start();
-        var expected = server.Model.Complete("Once upon a time", new GenerationOptions { MaxTokens = 10 });
+        var expected = await server.Model.CompleteAsync("Once upon a time", new GenerationOptions { MaxTokens = 10 }).WholeAsync();
         var (_, text) = await server.Post("/v1/completions", "{\"prompt\":\"Once upon a time\",\"max_tokens\":10,\"logprobs\":1}");
         Assert.Equal(expected.Text, text.GetProperty("choices")[0].GetProperty("text").GetString());
         Assert.Equal(10, text.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("tokens").GetArrayLength());

@@ -14,7 +14,9 @@ internal sealed class RunningServer : IAsyncDisposable
     private RunningServer(WebApplication app, ChatModel model)
     {
         (_app, Model) = (app, model);
-        Client = new HttpClient { BaseAddress = new Uri(app.Urls.First()), Timeout = TimeSpan.FromSeconds(100) };
+        // Who leaves a stream leaves: by default the handler would read on for two seconds to keep the connection.
+        var handler = new SocketsHttpHandler { MaxResponseDrainSize = 0 };
+        Client = new HttpClient(handler) { BaseAddress = new Uri(app.Urls.First()), Timeout = TimeSpan.FromSeconds(100) };
     }
 
     internal static string Stories => Path.Combine(AppContext.BaseDirectory, "Goldens", "stories260K-hf");

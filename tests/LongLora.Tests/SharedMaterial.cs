@@ -1,24 +1,22 @@
-using System.Runtime.CompilerServices;
-using LongLora.Runtime;
-
 namespace LongLora.Tests;
 
 /// <summary>Where tests find files: the goldens that are part of the project, and the larger material that may lie beside it.</summary>
 internal static class SharedMaterial
 {
-    [ModuleInitializer]
-    internal static void LoadLibTorch()
-    {
-        LibTorch.EnsureLoaded();
-        // Test classes run side by side; threads of libtorch on top of that would only wait for each other.
-        TorchSharp.torch.set_num_threads(1);
-    }
-
     /// <summary>A file of tests/LongLora.Tests/Goldens.</summary>
     public static string Golden(params string[] parts) => Path.Combine([AppContext.BaseDirectory, "Goldens", .. parts]);
 
     /// <summary>A file or folder of the <c>shared</c> folder beside the project; skips the test where it is absent.</summary>
     public static string Shared(params string[] parts)
+    {
+        if (FindShared(parts) is { } path)
+            return path;
+        Assert.Skip($"needs shared/{string.Join('/', parts)}, which is not beside this clone");
+        return "";
+    }
+
+    /// <summary>The same; null where it is absent.</summary>
+    public static string? FindShared(params string[] parts)
     {
         for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
         {
@@ -26,7 +24,6 @@ internal static class SharedMaterial
             if (File.Exists(path) || Directory.Exists(path))
                 return path;
         }
-        Assert.Skip($"needs shared/{string.Join('/', parts)}, which is not beside this clone");
-        return "";
+        return null;
     }
 }

@@ -1,10 +1,7 @@
 using System.CommandLine;
-using LongLora.Adapters;
-using LongLora.Checkpoints;
 using LongLora.Generation;
-using LongLora.Models;
+using LongLora.Loading;
 using LongLora.Quantization;
-using LongLora.Tokenization;
 
 namespace LongLora.Cli.Arguments;
 
@@ -27,7 +24,7 @@ internal sealed class ModelArguments
     }
 
     /// <summary>The folders that were given.</summary>
-    internal (string Model, string? Adapter) Names(ParseResult parsed) => (parsed.GetValue(_model)!, parsed.GetValue(_adapter));
+    internal (string Model, string? Adapter) ReadNames(ParseResult parsed) => (parsed.GetValue(_model)!, parsed.GetValue(_adapter));
 
     /// <summary>The model with tokenizer and chat template.</summary>
     internal ChatModelOptions Read(ParseResult parsed) =>
@@ -40,19 +37,22 @@ internal sealed class ModelArguments
             Device = parsed.GetValue(_device)!,
         };
 
-    internal CausalLanguageModel Load(ParseResult parsed, out ITokenizer? tokenizer, out AdapterSet? adapter)
-    {
-        var path = parsed.GetValue(_model)!;
-        var model = Open(parsed, path);
-        tokenizer = TokenizerLoader.LoadIfPresent(path);
-        adapter = parsed.GetValue(_adapter) is { } adapterPath ? PeftFormat.Attach(adapterPath, model, _reading.Read(parsed)) : null;
-        return model;
-    }
+    /// <summary>The model with its adapter, on the device that was asked for.</summary>
+    internal LoadedModel Load(ParseResult parsed) =>
+        Open(
+            parsed,
+            parsed.GetValue(_model)!,
+            new LoadOptions { Adapter = parsed.GetValue(_adapter), AdapterReading = _reading.Read(parsed) }
+        );
 
     /// <summary>A model alone, on the device that was asked for.</summary>
-    internal CausalLanguageModel Open(ParseResult parsed, string path)
-    {
-        var folder = CheckpointDirectory.Open(path);
-        return ModelLoader.Load(folder.Config, folder, _device.Read(parsed), parsed.GetValue(_quantization));
-    }
+    internal LoadedModel Open(ParseResult parsed, string model, LoadOptions? options = null) =>
+        LoadedModel.Open(
+            model,
+            (options ?? new LoadOptions()) with
+            {
+                Device = parsed.GetValue(_device)!,
+                Quantization = parsed.GetValue(_quantization),
+            }
+        );
 }

@@ -1,8 +1,7 @@
 using System.CommandLine;
 using LongLora.Data;
 using LongLora.Documents;
-using LongLora.Models;
-using LongLora.Tokenization;
+using LongLora.Loading;
 
 namespace LongLora.Cli.Arguments;
 
@@ -22,14 +21,6 @@ internal sealed class TextArguments
         new("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
 
     /// <summary>The tokens of the text, documents apart.</summary>
-    internal TokenStore Read(ParseResult parsed, CausalLanguageModel model, ITokenizer? tokenizer, CancellationToken cancellation)
-    {
-        var separator = tokenizer?.EosTokenId ?? (model.Config.EosTokenIds is [var eos, ..] ? eos : null);
-        return TokenStore.Build(
-            ExampleSources.Open(parsed.GetValue(Data)!, tokenizer, model.Config.VocabularySize, DocumentFormats.All),
-            separator,
-            parsed.GetValue(MaxTokens),
-            cancellation
-        );
-    }
+    internal TokenStore Read(ParseResult parsed, LoadedModel model, CancellationToken cancellation) =>
+        TokenStore.Read(parsed.GetValue(Data)!, model, DocumentFormats.All, parsed.GetValue(MaxTokens), cancellation);
 }

@@ -1,10 +1,9 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
-using LongLora.Checkpoints;
 using LongLora.Cli.Arguments;
 using LongLora.Configs;
-using LongLora.Models;
+using LongLora.Loading;
 using LongLora.Quantization;
 using LongLora.Runs;
 using LongLora.Runtime;
@@ -101,7 +100,7 @@ internal static class BenchCommand
                 Offload = parsed.GetValue(offload),
             };
             var place = device.Read(parsed);
-            var maker = Maker(parsed.GetValue(model), place, contexts.Max(), parsed.GetValue(kind));
+            var maker = ChooseMaker(parsed.GetValue(model), parsed.GetValue(device)!, contexts.Max(), parsed.GetValue(kind));
             if (parsed.GetValue(peer) is { } folder)
                 StepBenchmark.Export(folder, maker, contexts, options);
             var results = contexts.Select(length => Measure(context, maker, length, options)).ToList();
@@ -160,9 +159,9 @@ internal static class BenchCommand
         command.SetAction(parsed =>
         {
             var prompts = lengths.Read(parsed);
-            using var made = Maker(
+            using var made = ChooseMaker(
                 parsed.GetValue(model),
-                device.Read(parsed),
+                parsed.GetValue(device)!,
                 prompts.Max() + parsed.GetValue(tokens),
                 parsed.GetValue(kind)
             )();
@@ -173,7 +172,7 @@ internal static class BenchCommand
             foreach (var length in prompts)
             {
                 var m = DecodeBenchmark.Run(
-                    made,
+                    made.Network,
                     length,
                     parsed.GetValue(tokens),
                     parsed.GetValue(chunk),
@@ -246,25 +245,17 @@ internal static class BenchCommand
         return command;
     }
 
-    private static Func<CausalLanguageModel> Maker(string? path, TorchSharp.torch.Device device, int context, QuantizationKind kind)
+    private static Func<LoadedModel> ChooseMaker(string? model, string device, int context, QuantizationKind kind)
     {
-        if (path is null)
-            return () => ModelLoader.Create(StepBenchmark.CreateSmallLlama(context), seed: 0, device, kind);
-        if (!Directory.Exists(path) && PublishedConfigs.Names.Contains(path))
-            return () => ModelLoader.Create(PublishedConfigs.Find(path), seed: 0, device, kind, TorchSharp.torch.ScalarType.BFloat16);
-        return () =>
-        {
-            var folder = CheckpointDirectory.Open(path);
-            return ModelLoader.Load(folder.Config, folder, device, kind);
-        };
+        var source =
+            model is null ? ModelSource.Create(StepBenchmark.CreateSmallLlama(context), seed: 0)
+            : !Directory.Exists(model) && PublishedConfigs.Names.Contains(model)
+                ? ModelSource.Create(PublishedConfigs.Find(model), seed: 0, TorchSharp.torch.ScalarType.BFloat16)
+            : ModelSource.Open(model);
+        return () => LoadedModel.Open(source, new LoadOptions { Device = device, Quantization = kind });
     }
 
-    private static StepBenchmarkResult Measure(
-        CliContext context,
-        Func<CausalLanguageModel> maker,
-        int length,
-        StepBenchmarkOptions options
-    )
+    private static StepBenchmarkResult Measure(CliContext context, Func<LoadedModel> maker, int length, StepBenchmarkOptions options)
     {
         if (!context.Console.Profile.Out.IsTerminal)
             return StepBenchmark.Run(maker, length, options, context.Cancellation);

@@ -56,9 +56,8 @@ internal static class EvaluateAnswersCommand
         command.SetAction(parsed =>
         {
             EvaluationOutput.Require(parsed.GetValue(json));
-            using var network = source.Load(parsed, out var tokenizer, out var adapter);
-            using var owned = adapter;
-            var model = new ModelOptions { Path = source.Names(parsed).Model, Context = parsed.GetValue(length) };
+            using var loaded = source.Load(parsed);
+            var model = new ModelOptions { Path = source.ReadNames(parsed).Model, Context = parsed.GetValue(length) };
             var conversations = new DataOptions
             {
                 Sources = [.. parsed.GetValue(data)!.Select(path => new DataSource(path))],
@@ -68,9 +67,9 @@ internal static class EvaluateAnswersCommand
             };
             OptionProblems.ThrowIfAny(model.Check, conversations.Check);
             var examples = TrainingData
-                .Sources(model, conversations, tokenizer, network.Config, DocumentFormats.All)
+                .Sources(loaded.Source, conversations, model.Context, DocumentFormats.All, loaded.Config.VocabularySize)
                 .SelectMany(s => s.Read(context.Cancellation));
-            var result = AnswerLoss.Evaluate(network, examples, null, context.Cancellation);
+            var result = AnswerLoss.Evaluate(loaded.Network, examples, null, context.Cancellation);
             context.Output.WriteLine(
                 $"{result.Examples:N0} examples, {result.Tokens:N0} tokens of answers: loss {result.Loss:F4}, perplexity "
                     + $"{result.Perplexity:F3}; {result.Exact:N0} examples answered word for word"
@@ -78,8 +77,8 @@ internal static class EvaluateAnswersCommand
             if (parsed.GetValue(json) is { } file)
                 new AnswersFile
                 {
-                    Model = source.Names(parsed).Model,
-                    Adapter = source.Names(parsed).Adapter,
+                    Model = source.ReadNames(parsed).Model,
+                    Adapter = source.ReadNames(parsed).Adapter,
                     Loss = result.Loss,
                     Tokens = result.Tokens,
                     Examples = result.Examples,

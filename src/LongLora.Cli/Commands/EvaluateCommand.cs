@@ -2,7 +2,6 @@ using System.CommandLine;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Evaluation;
-using LongLora.Options;
 using LongLora.Reports;
 using Spectre.Console;
 
@@ -89,9 +88,9 @@ internal static class EvaluateCommand
         {
             var contexts = lengths.Read(parsed);
             EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
-            using var model = source.Load(parsed, out var tokenizer, out var adapter);
-            using var owned = adapter;
-            using var tokens = text.Read(parsed, model, tokenizer, context.Cancellation);
+            using var loaded = source.Load(parsed);
+            var model = loaded.Network;
+            using var tokens = text.Read(parsed, loaded, context.Cancellation);
             var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;
             var results = Measure(context, contexts, (length, progress) =>
                 Perplexity.Evaluate(model, tokens, length, kind, parsed.GetValue(stride), null, progress, context.Cancellation)
@@ -103,8 +102,8 @@ internal static class EvaluateCommand
             if (parsed.GetValue(json) is { } file)
                 new PerplexityFile
                 {
-                    Model = source.Names(parsed).Model,
-                    Adapter = source.Names(parsed).Adapter,
+                    Model = source.ReadNames(parsed).Model,
+                    Adapter = source.ReadNames(parsed).Adapter,
                     Results = results,
                 }.Write(file);
             if (parsed.GetValue(picture) is { } image)
@@ -141,14 +140,13 @@ internal static class EvaluateCommand
 
     private static void Show(CliContext context, List<PerplexityResult> results, PerplexityProtocol protocol, TokenStore tokens)
     {
-        var name = FineTuneOptionTable.ToKebabCase(protocol.ToString()).Replace("long-lora", "longlora", StringComparison.Ordinal);
         context.Output.WriteLine(
             $"{tokens.Count:N0} tokens in {tokens.Documents.Count:N0} document{(tokens.Documents.Count == 1 ? "" : "s")}, protocol "
-                + $"{name}, full attention"
+                + $"{protocol.ToString().ToLowerInvariant()}, full attention"
         );
         var table = new Table().Border(TableBorder.Simple);
-        foreach (var column in new[] { "context", "loss", "perplexity", "scored tokens" })
-            table.AddColumn(new TableColumn(column).RightAligned());
+        foreach (var name in new[] { "context", "loss", "perplexity", "scored tokens" })
+            table.AddColumn(new TableColumn(name).RightAligned());
         foreach (var r in results)
             table.AddRow($"{r.Context:N0}", $"{r.Loss:F4}", $"{r.Perplexity:F3}", $"{r.Tokens:N0}");
         context.Console.Write(table);

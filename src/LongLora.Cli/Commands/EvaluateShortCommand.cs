@@ -44,7 +44,7 @@ internal static class EvaluateShortCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var (basePath, adapterPath) = source.Names(parsed);
+            var (basePath, adapterPath) = source.ReadNames(parsed);
             if (adapterPath is null == parsed.GetValue(extended) is null)
                 throw new ConfigurationException("Give what the model has become: --adapter, or --extended for a whole model.");
             EvaluationOutput.Require(parsed.GetValue(json));
@@ -54,16 +54,15 @@ internal static class EvaluateShortCommand
             TokenStore? tokens = null;
             try
             {
-                using (var model = source.Open(parsed, basePath))
+                using (var loaded = source.Open(parsed, basePath))
                 {
-                    var tokenizer = Tokenization.TokenizerLoader.LoadIfPresent(basePath);
-                    native = RopeScaling.GetCurrentContext(model.Config);
-                    tokens = text.Read(parsed, model, tokenizer, context.Cancellation);
+                    native = RopeScaling.GetCurrentContext(loaded.Config);
+                    tokens = text.Read(parsed, loaded, context.Cancellation);
                     before = ShortText.Measure(
-                        model,
+                        loaded.Network,
                         tokens,
                         native,
-                        tokenizer,
+                        loaded.Tokenizer,
                         parsed.GetValue(trials),
                         parsed.GetValue(seed),
                         context.Cancellation
@@ -110,22 +109,8 @@ internal static class EvaluateShortCommand
         int seed
     )
     {
-        if (extended is not null)
-        {
-            using var whole = source.Open(parsed, extended);
-            return ShortText.Measure(
-                whole,
-                tokens,
-                native,
-                Tokenization.TokenizerLoader.LoadIfPresent(extended),
-                trials,
-                seed,
-                context.Cancellation
-            );
-        }
-        using var model = source.Load(parsed, out var tokenizer, out var adapter);
-        using var owned = adapter;
-        return ShortText.Measure(model, tokens, native, tokenizer, trials, seed, context.Cancellation);
+        using var loaded = extended is null ? source.Load(parsed) : source.Open(parsed, extended);
+        return ShortText.Measure(loaded.Network, tokens, native, loaded.Tokenizer, trials, seed, context.Cancellation);
     }
 
     private static void Show(CliContext context, IReadOnlyList<ShortTextChange> changes, int native)

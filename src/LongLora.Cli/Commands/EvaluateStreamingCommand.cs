@@ -55,9 +55,9 @@ internal static class EvaluateStreamingCommand
         {
             EvaluationOutput.Require(parsed.GetValue(json));
             var counts = ParseSinks(parsed.GetValue(sinks)!);
-            using var model = source.Load(parsed, out var tokenizer, out var adapter);
-            using var owned = adapter;
-            using var tokens = text.Read(parsed, model, tokenizer, context.Cancellation);
+            using var loaded = source.Load(parsed);
+            var model = loaded.Network;
+            using var tokens = text.Read(parsed, loaded, context.Cancellation);
             // Every column keeps as many tokens: a plain window is longer by the sinks that it does not have.
             var most = counts.Max();
             var held = most + new StreamingOptions { SinkTokens = most, Window = parsed.GetValue(window) }.GetWindow(model.Config);
@@ -87,8 +87,8 @@ internal static class EvaluateStreamingCommand
             if (parsed.GetValue(json) is { } file)
                 new StreamingFile
                 {
-                    Model = source.Names(parsed).Model,
-                    Adapter = source.Names(parsed).Adapter,
+                    Model = source.ReadNames(parsed).Model,
+                    Adapter = source.ReadNames(parsed).Adapter,
                     Results = columns,
                 }.Write(file);
             return ExitCode.Done;

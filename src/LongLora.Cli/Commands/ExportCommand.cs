@@ -6,6 +6,7 @@ using LongLora.Checkpoints;
 using LongLora.Cli.Arguments;
 using LongLora.Configs;
 using LongLora.Export;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -51,12 +52,12 @@ internal static class ExportCommand
         {
             var target = output.ReadNewFolder(parsed);
             var bytes = ParseSize(parsed.GetValue(shard)!);
-            using var model = source.Load(parsed, out var folder, out var set);
-            using var owned = set;
+            using var loaded = source.Load(parsed);
+            AdapterArguments.Tell(loaded.Adapter, context.Output);
             HuggingFaceExporter.Write(
                 target,
-                model,
-                folder,
+                loaded.Network,
+                loaded.Files,
                 new ExportOptions
                 {
                     Pickle = format == "pytorch",
@@ -74,7 +75,7 @@ internal static class ExportCommand
             using var written = CheckpointDirectory.Open(target, headersOnly: true);
             context.Output.WriteLine(
                 $"{written.WeightFiles.Count} file{(written.WeightFiles.Count == 1 ? "" : "s")}, {written.Tensors.Count} tensors, "
-                    + $"{written.DataBytes / 1048576.0:N1} MiB; context {RopeScaling.GetCurrentContext(model.Config):N0} tokens."
+                    + $"{written.DataBytes / 1048576.0:N1} MiB; context {RopeScaling.GetCurrentContext(loaded.Config):N0} tokens."
             );
             context.Output.WriteLine($"Model: {target}");
             return ExitCode.Done;
@@ -116,13 +117,14 @@ internal static class ExportCommand
         command.SetAction(parsed =>
         {
             var kind = Enum.Parse<GgufFileType>(parsed.GetValue(type)!, ignoreCase: true);
-            using var model = source.Load(parsed, out var folder, out var set);
-            using var owned = set;
+            using var loaded = source.Load(parsed);
+            AdapterArguments.Tell(loaded.Adapter, context.Output);
+            var (model, folder) = (loaded.Network, loaded.Files);
             var target = parsed.GetValue(output)!;
-            if (parsed.GetValue(alone) && set is null)
+            if (parsed.GetValue(alone) && loaded.Adapter is null)
                 throw new ConfigurationException("--adapter-only needs an --adapter.");
             var written = parsed.GetValue(alone)
-                ? GgufExporter.WriteAdapter(target, set!, model, kind)
+                ? GgufExporter.WriteAdapter(target, loaded.Adapter!, model, kind)
                 : GgufExporter.Write(target, model, folder, kind, TokenizerFolder(source.Adapter(parsed)), !parsed.GetValue(bare));
             var types = written
                 .Tensors.Values.CountBy(t => t.Type)
@@ -147,6 +149,10 @@ internal static class ExportCommand
                 );
             }
             context.Output.WriteLine($"GGUF: {target}");
+            if (!parsed.GetValue(alone))
+                context.Output.WriteLine(
+                    $"Ollama: {WriteModelfile(target, model, TokenizerFolder(source.Adapter(parsed)) ?? folder.Path)}"
+                );
             return ExitCode.Done;
         });
         return command;
@@ -181,22 +187,23 @@ internal static class ExportCommand
         command.SetAction(parsed =>
         {
             var target = output.ReadNewFolder(parsed);
-            using var model = source.Load(parsed, out var folder, out var set);
-            using var owned = set!;
+            using var loaded = source.Load(parsed);
+            AdapterArguments.Tell(loaded.Adapter, context.Output);
+            var (model, folder, adapter) = (loaded.Network, loaded.Files, loaded.Adapter!);
             var isPair = parsed.GetValue(layout) == "longlora";
             var padding =
                 !parsed.GetValue(bare)
                 && model.Config.VocabularySize == folder.Config.VocabularySize
-                && TokenizerLoader.LoadIfPresent(folder.Path)?.PadTokenId is null;
+                && loaded.Tokenizer?.PadTokenId is null;
             AtomicFile.WriteDirectory(target, path =>
             {
                 if (isPair)
-                    LongLoraPair.Write(path, owned, model, folder.Path, padding);
+                    LongLoraPair.Write(path, adapter, model, folder.Path, padding);
                 else
-                    PeftFormat.Write(path, owned, model, folder.Path);
+                    PeftFormat.Write(path, adapter, model, folder.Path);
             });
             context.Output.WriteLine(
-                $"{owned.Adapters.Count} LoRA pairs and {owned.ModelWeights.Count} trained "
+                $"{adapter.Adapters.Count} LoRA pairs and {adapter.ModelWeights.Count} trained "
                     + $"weights{(isPair && padding ? ", embeddings with a row for [PAD]" : "")}."
             );
             if (isPair)
@@ -208,6 +215,23 @@ internal static class ExportCommand
             return ExitCode.Done;
         });
         return command;
+    }
+
+    // What Ollama needs to know beside the file; a template that cannot be read here is left to it.
+    private static string WriteModelfile(string gguf, CausalLanguageModel model, string tokenizerFolder)
+    {
+        ChatTemplate? template = null;
+        try
+        {
+            template = ChatTemplate.ReadOfModel(tokenizerFolder);
+        }
+        catch (CheckpointException) { }
+        return OllamaModelfile.Write(
+            gguf,
+            RopeScaling.GetCurrentContext(model.Config),
+            TokenizerLoader.LoadIfPresent(tokenizerFolder),
+            template
+        );
     }
 
     private static string? TokenizerFolder(string? adapter) =>
@@ -240,12 +264,15 @@ internal static class ExportCommand
 
         internal string? Adapter(ParseResult parsed) => parsed.GetValue(_adapter);
 
-        internal CausalLanguageModel Load(ParseResult parsed, out CheckpointDirectory folder, out AdapterSet? set)
-        {
-            folder = CheckpointDirectory.Open(parsed.GetValue(_model)!);
-            var model = ModelLoader.Load(folder.Config, folder);
-            set = Adapter(parsed) is { } path ? PeftFormat.Attach(path, model, _reading.Read(parsed)) : null;
-            return model;
-        }
+        internal LoadedModel Load(ParseResult parsed) =>
+            LoadedModel.Open(
+                parsed.GetValue(_model)!,
+                new LoadOptions
+                {
+                    Adapter = Adapter(parsed),
+                    AdapterReading = _reading.Read(parsed),
+                    Device = "cpu",
+                }
+            );
     }
 }

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Diagnostics;
 using LongLora.Cli.Arguments;
 using LongLora.Documents;
 using LongLora.Generation;
@@ -45,21 +44,17 @@ internal static class GenerateCommand
             var text = Prompt(parsed.GetValue(prompt), parsed.GetValue(promptFile));
             var before = string.Concat((parsed.GetValue(material) ?? []).Select(file => DocumentText.Read(file)));
             using var model = cache.Open(context, parsed, source.Read(parsed) with { Template = null });
-            var watch = Stopwatch.StartNew();
             TimeSpan? first = null;
-            var result = model.Complete(
-                before + text,
-                options,
-                piece =>
-                {
-                    first ??= watch.Elapsed;
-                    context.Output.Write(piece);
-                    context.Output.Flush();
-                },
-                context.Cancellation
-            );
-            context.Output.WriteLine();
-            Report(context, result, first ?? watch.Elapsed, watch.Elapsed);
+            foreach (var piece in model.CompleteAsync(before + text, options).ToBlockingEnumerable(context.Cancellation))
+            {
+                first ??= piece.Time;
+                context.Output.Write(piece.Text);
+                context.Output.Flush();
+                if (piece.Result is not { } result)
+                    continue;
+                context.Output.WriteLine();
+                Report(context, result, first.Value, piece.Time);
+            }
             return ExitCode.Done;
         });
         return command;

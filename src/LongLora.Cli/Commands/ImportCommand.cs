@@ -1,9 +1,9 @@
 using System.CommandLine;
 using LongLora.Checkpoints;
+using LongLora.Cli.Arguments;
 using LongLora.Export;
 using LongLora.Loading;
 using LongLora.Positions;
-using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Cli.Commands;
@@ -19,12 +19,7 @@ internal static class ImportCommand
     private static Verb CreateGguf(CliContext context)
     {
         var file = new Argument<string>("FILE") { Description = "the .gguf file, or any part of a split one" };
-        var output = new Option<string>("--output")
-        {
-            Description = "folder to make, new or empty",
-            HelpName = "DIR",
-            Required = true,
-        };
+        var output = OutputOption.CreateForNewFolder();
         var type = new Option<string?>("--type")
         {
             Description = "fp32, bf16 or fp16 [default: exactly the file's numbers: fp16 and bf16 as they are, all else in fp32]",
@@ -34,7 +29,7 @@ internal static class ImportCommand
         var command = new Verb(
             "gguf",
             "Make a Hugging Face folder of a GGUF file: config, weights, tokenizer, chat template.",
-            "longlora import gguf SmolLM2-135M-Instruct.Q4_1.gguf --output smollm2 --type bf16"
+            "longlora import gguf SmolLM2.Q4_K_M.gguf --output smollm2 --type bf16"
         )
         {
             file,
@@ -43,9 +38,7 @@ internal static class ImportCommand
         };
         command.SetAction(parsed =>
         {
-            var target = parsed.GetValue(output)!;
-            if (Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any())
-                throw new ConfigurationException($"The output '{target}' is not empty; choose another folder.");
+            var target = output.ReadNewFolder(parsed);
             using var model = GgufModel.Open(parsed.GetValue(file)!);
             GgufImporter.Write(
                 target,

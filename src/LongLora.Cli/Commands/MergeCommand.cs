@@ -1,9 +1,7 @@
 using System.CommandLine;
-using LongLora.Adapters;
-using LongLora.Checkpoints;
 using LongLora.Cli.Arguments;
 using LongLora.Export;
-using LongLora.Models;
+using LongLora.Loading;
 using LongLora.Positions;
 using LongLora.Quantization;
 
@@ -34,12 +32,25 @@ internal static class MergeCommand
         command.SetAction(parsed =>
         {
             var target = output.ReadNewFolder(parsed);
-            var folder = CheckpointDirectory.Open(parsed.GetValue(model)!);
-            using var merged = ModelLoader.Load(folder.Config, folder, null, parsed.GetValue(kind));
-            using var set = PeftFormat.Attach(parsed.GetValue(adapter)!, merged, reading.Read(parsed));
-            HuggingFaceExporter.Write(target, merged, folder, new ExportOptions { TokenizerFolder = parsed.GetValue(adapter) });
+            using var merged = LoadedModel.Open(
+                parsed.GetValue(model)!,
+                new LoadOptions
+                {
+                    Adapter = parsed.GetValue(adapter),
+                    AdapterReading = reading.Read(parsed),
+                    Quantization = parsed.GetValue(kind),
+                    Device = "cpu",
+                }
+            );
+            HuggingFaceExporter.Write(
+                target,
+                merged.Network,
+                merged.Files,
+                new ExportOptions { TokenizerFolder = parsed.GetValue(adapter) }
+            );
+            AdapterArguments.Tell(merged.Adapter, context.Output);
             context.Output.WriteLine(
-                $"{set.Adapters.Count} LoRA pairs and {set.ModelWeights.Count} trained weights merged; context "
+                $"{merged.Adapter!.Adapters.Count} LoRA pairs and {merged.Adapter.ModelWeights.Count} trained weights merged; context "
                     + $"{RopeScaling.GetCurrentContext(merged.Config):N0} tokens."
             );
             context.Output.WriteLine($"Model: {target}");

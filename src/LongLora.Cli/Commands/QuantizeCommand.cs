@@ -1,8 +1,7 @@
 using System.CommandLine;
-using LongLora.Checkpoints;
 using LongLora.Cli.Arguments;
 using LongLora.Export;
-using LongLora.Models;
+using LongLora.Loading;
 using LongLora.Quantization;
 
 namespace LongLora.Cli.Commands;
@@ -28,10 +27,12 @@ internal static class QuantizeCommand
         command.SetAction(parsed =>
         {
             var target = output.ReadNewFolder(parsed);
-            var folder = CheckpointDirectory.Open(parsed.GetValue(model)!);
-            using var quantized = ModelLoader.Load(folder.Config, folder, null, parsed.GetValue(kind));
-            QuantizedCheckpoint.Write(target, quantized, folder);
-            var matrices = quantized.Linears.Select(l => l.Projection).OfType<QuantizedProjection>().ToList();
+            using var quantized = LoadedModel.Open(
+                parsed.GetValue(model)!,
+                new LoadOptions { Quantization = parsed.GetValue(kind), Device = "cpu" }
+            );
+            QuantizedCheckpoint.Write(target, quantized.Network, quantized.Files);
+            var matrices = quantized.Network.Linears.Select(l => l.Projection).OfType<QuantizedProjection>().ToList();
             var (bytes, weights) = (matrices.Sum(m => m.ByteCount), matrices.Sum(m => m.OutputSize * m.InputSize));
             context.Output.WriteLine(
                 $"{matrices.Count} matrices of {weights:N0} weights in {bytes:N0} bytes: {(double)bytes / weights:F3} a weight."

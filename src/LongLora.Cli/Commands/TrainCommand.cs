@@ -1,12 +1,10 @@
 using System.CommandLine;
-using LongLora.Checkpoints;
 using LongLora.Data;
 using LongLora.Documents;
 using LongLora.Options;
 using LongLora.Reports;
 using LongLora.Runs;
 using LongLora.Runtime;
-using LongLora.Tokenization;
 using LongLora.Training;
 
 namespace LongLora.Cli.Commands;
@@ -77,9 +75,9 @@ internal static class TrainCommand
     internal static int Show(ModelOptions model, DataOptions data, int count, CliContext context)
     {
         OptionProblems.ThrowIfAny(model.Check, data.Check);
-        var tokenizer = TokenizerLoader.Load(model.Path);
-        var config = CheckpointDirectory.Open(model.Path).Config;
-        var sources = TrainingData.Sources(model, data, tokenizer, config, DocumentFormats.All);
+        var source = TrainingData.OpenSource(model);
+        var tokenizer = source.RequireTokenizer();
+        var sources = TrainingData.Sources(source, data, model.Context, DocumentFormats.All);
         foreach (var example in sources.SelectMany(s => s.Read(context.Cancellation)).Take(count))
         {
             context.Output.WriteLine($"--- {example.Origin}");

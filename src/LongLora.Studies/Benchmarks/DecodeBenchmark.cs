@@ -2,6 +2,7 @@ using System.Diagnostics;
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Configs;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -43,7 +44,11 @@ public static class DecodeBenchmark
         var random = new Random(0);
         long[] ids = [.. Enumerable.Range(0, promptTokens).Select(_ => random.NextInt64(model.Config.VocabularySize))];
         var prefill = Enumerable.Range(0, Rounds).Select(_ => Time(() => Prefill(model, ids, chunk, cache, positions, cancellation))).Min();
-        using var empty = ModelLoader.Create(RemoveNumbers(model.Config), 0, model.Device);
+        using var emptyModel = LoadedModel.Open(
+            ModelSource.Create(RemoveNumbers(model.Config), seed: 0),
+            new LoadOptions { Device = model.Device.ToString() }
+        );
+        var empty = emptyModel.Network;
         using var emptyPositions = RotaryEmbedding.Create(empty.Config, 1 + newTokens, model.Device);
         using var emptyCache = new KeyValueCache(empty, 1 + newTokens, 1, cacheType);
         Prefill(empty, [0], 1, emptyCache, emptyPositions, cancellation);

@@ -6,6 +6,7 @@ using LongLora.Checkpoints;
 using LongLora.Configs;
 using LongLora.Data;
 using LongLora.Layers;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Quantization;
@@ -52,7 +53,7 @@ public static class StepBenchmark
     /// <param name="cancellation">Looked at before each step.</param>
     /// <exception cref="ConfigurationException">The context is too short for groups, or the number of steps is negative.</exception>
     public static StepBenchmarkResult Run(
-        Func<CausalLanguageModel> makeModel,
+        Func<LoadedModel> makeModel,
         int context,
         StepBenchmarkOptions options,
         CancellationToken cancellation = default
@@ -75,11 +76,12 @@ public static class StepBenchmark
     /// Writes what another implementation needs to do the same step: <c>step.safetensors</c> with the weights under their state-dict
     /// names, LoRA matrices as <c>....lora_A.weight</c>, and <c>input_ids.L</c> for each context; and the model's <c>config.json</c>.
     /// </summary>
-    public static void Export(string folder, Func<CausalLanguageModel> makeModel, IReadOnlyList<int> contexts, StepBenchmarkOptions options)
+    public static void Export(string folder, Func<LoadedModel> makeModel, IReadOnlyList<int> contexts, StepBenchmarkOptions options)
     {
         Directory.CreateDirectory(folder);
         using var scope = NewDisposeScope();
-        using var model = makeModel();
+        using var loaded = makeModel();
+        var model = loaded.Network;
         using var adapters = AdapterSet.Attach(model, options.Tuning, options.Seed);
         var weights = model.Weights.Concat(adapters.Weights).DistinctBy(w => w.Name).Select(w => TensorToWrite.Of(w.Name, w.Value));
         var ids = contexts
@@ -99,23 +101,25 @@ public static class StepBenchmark
         AtomicFile.WriteText(Path.Combine(folder, "config.json"), ModelConfigWriter.Create(model.Config));
     }
 
-    private static double MeasureProducts(Func<CausalLanguageModel> makeModel, int context, StepBenchmarkOptions options)
+    private static double MeasureProducts(Func<LoadedModel> makeModel, int context, StepBenchmarkOptions options)
     {
-        using var model = makeModel();
+        using var loaded = makeModel();
+        var model = loaded.Network;
         using var adapters = AdapterSet.Attach(model, options.Tuning, options.Seed);
         using var parameters = new ParameterBuffer(adapters.Weights);
         return GemmRate.Measure(model, context);
     }
 
     private static StepMeasurement Measure(
-        Func<CausalLanguageModel> makeModel,
+        Func<LoadedModel> makeModel,
         IAttention attention,
         int context,
         StepBenchmarkOptions options,
         CancellationToken cancellation
     )
     {
-        using var model = makeModel();
+        using var loaded = makeModel();
+        var model = loaded.Network;
         using var adapters = AdapterSet.Attach(model, options.Tuning, options.Seed);
         using var parameters = new ParameterBuffer(adapters.Weights);
         using var optimizer = new AdamW(parameters, new AdamWOptions());
@@ -168,7 +172,7 @@ public static class StepBenchmark
 
     private static StepMemory Plan(CausalLanguageModel model, IAttention attention, int context, StepBenchmarkOptions options)
     {
-        var matrix = model.Blocks[0].MlpOutput.Projection;
+        var matrix = model.Blocks[0].Mlp.Outputs[0].Projection;
         return StepMemory.Count(
             model.Config,
             attention,

@@ -1,5 +1,5 @@
-using LongLora.Checkpoints;
 using LongLora.Data;
+using LongLora.Loading;
 using LongLora.Options;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -29,7 +29,8 @@ public static class Quickstart
         if (options.Factor < 2 || options.Steps < 1 || options.Trials < 1)
             throw new ConfigurationException("factor must be at least 2, steps and trials at least 1.");
         LibTorch.EnsureLoaded();
-        var config = CheckpointDirectory.Open(options.Model, headersOnly: true).Config;
+        var source = ModelSource.Open(options.Model);
+        var config = source.Config;
         var native = RopeScaling.GetCurrentContext(config);
         var context = native * options.Factor;
         int[] lengths = [.. Enumerable.Range(0, 32).Select(i => native << i).TakeWhile(length => length <= context)];
@@ -40,7 +41,7 @@ public static class Quickstart
             );
 
         stage?.Report("Collecting text ...");
-        var tokenizer = TokenizerLoader.Load(options.Model);
+        var tokenizer = source.RequireTokenizer();
         var (train, test, origin) = CollectTexts(tokenizer, options.Seed, XmlDocumentation.FindSdkFiles());
         stage?.Report($"Text: {origin}.");
         WriteWindows(
@@ -55,16 +56,16 @@ public static class Quickstart
 
         stage?.Report($"Measuring the model as it is, trained on {native} tokens, up to {context} ...");
         var clock = System.Diagnostics.Stopwatch.StartNew();
-        var before = measure.Run(config, null);
+        var before = measure.Run(new LoadOptions());
         stage?.Report($"On this machine all of it takes about {Describe(measure.EstimateWhole(clock.Elapsed, config, training))}.");
         stage?.Report("Measuring the same weights with rescaled positions ...");
-        var rescaled = measure.Run(FineTune.ExtendContext(config, training), null, before);
+        var rescaled = measure.Run(FineTune.MakeLoadOptions(source, training), before);
         stage?.Report($"Extending it to {context} tokens with S²-Attn and LoRA+ ...");
         clock.Restart();
         var result = FineTune.Run(training, progress, cancellation: cancellation);
         var time = clock.Elapsed;
         stage?.Report("Measuring the extended model ...");
-        var after = measure.Run(config, result.Result);
+        var after = measure.Run(new LoadOptions { Adapter = result.Result });
         return new QuickstartResult(before, rescaled, after, result, time, origin);
     }
 

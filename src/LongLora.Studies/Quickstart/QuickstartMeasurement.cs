@@ -1,9 +1,9 @@
 using LongLora.Adapters;
 using LongLora.Attention;
-using LongLora.Checkpoints;
 using LongLora.Configs;
 using LongLora.Data;
 using LongLora.Evaluation;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Options;
 using LongLora.Positions;
@@ -43,16 +43,14 @@ internal sealed class QuickstartMeasurement : IDisposable
     }
 
     /// <summary>Measures one state.</summary>
-    /// <param name="config">Architecture and positions.</param>
-    /// <param name="adapter">Folder of an adapter; null for the model alone.</param>
+    /// <param name="state">How the model is opened: as it is, with rescaled positions, or with an adapter.</param>
     /// <param name="same">
     /// Measures of the same weights, which hold where the positions are the same: within the original context, when they go by length.
     /// </param>
-    internal IReadOnlyList<LengthMeasure> Run(ModelConfig config, string? adapter, IReadOnlyList<LengthMeasure>? same = null)
+    internal IReadOnlyList<LengthMeasure> Run(LoadOptions state, IReadOnlyList<LengthMeasure>? same = null)
     {
-        using var folder = CheckpointDirectory.Open(_options.Model);
-        using var model = ModelLoader.Load(config, folder);
-        using var attached = adapter is null ? null : PeftFormat.Attach(adapter, model);
+        using var loaded = LoadedModel.Open(_options.Model, state with { Device = "cpu" });
+        var (model, config) = (loaded.Network, loaded.Config);
         var measures = new List<LengthMeasure>();
         foreach (var length in _lengths)
         {

@@ -4,7 +4,7 @@ using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Data;
 using LongLora.Evaluation;
-using LongLora.Models;
+using LongLora.Loading;
 using LongLora.Options;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -141,10 +141,18 @@ public static class Reproduction
         process.Refresh();
         var (seconds, processor) = (clock.Elapsed.TotalSeconds, (process.TotalProcessorTime - busy).TotalSeconds);
 
-        using var folder = CheckpointDirectory.Open(training is { Method.Tuning: TuningMethod.Full } ? trained!.Result : options.Model);
-        var config = run.Stretch is { } kind ? RopeScaling.Extend(folder.Config, kind, null, native * options.Factor) : folder.Config;
-        using var model = ModelLoader.Load(config, folder);
-        using var adapter = training is null or { Method.Tuning: TuningMethod.Full } ? null : PeftFormat.Attach(trained!.Result, model);
+        var isWhole = training is { Method.Tuning: TuningMethod.Full };
+        using var loaded = LoadedModel.Open(
+            isWhole ? trained!.Result : options.Model,
+            new LoadOptions
+            {
+                Adapter = isWhole ? null : trained?.Result,
+                Context = run.Stretch is null ? null : native * options.Factor,
+                RopeScaling = run.Stretch ?? "auto",
+                Device = "cpu",
+            }
+        );
+        var model = loaded.Network;
         double MeasurePerplexity(int length, IAttention attention) =>
             Perplexity.Evaluate(model, test, length, PerplexityProtocol.LongLora, length, attention, null, cancellation).Perplexity;
         var measures = ListLengths(native, options.Factor)

@@ -1,3 +1,4 @@
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -46,9 +47,7 @@ public sealed class TextGenerator : IDisposable
         (_model, _tokenizer, _cacheType, _streaming) = (model, tokenizer, cacheType, streaming);
         Context = context ?? (streaming is null ? RopeScaling.GetCurrentContext(model.Config) : int.MaxValue);
         _ = streaming?.GetWindow(model.Config);
-        _ends = [.. model.Config.EosTokenIds];
-        if (tokenizer.EosTokenId is { } end)
-            _ends.Add(end);
+        _ends = [.. TextEnds.FindTokens(model.Config, tokenizer)];
     }
 
     /// <summary>Most tokens of prompt and answer together.</summary>
@@ -212,7 +211,7 @@ public sealed class TextGenerator : IDisposable
         while (common < prompt.Count - 1 && common < _held[row].Count && _held[row][common] == prompt[common])
             common++;
         if (_streaming is null)
-            _cache!.Truncate(row, common);
+            common = _cache!.Truncate(row, common);
         else if (!_streams[row].TryTruncate(common))
         {
             _streams[row].Clear();
@@ -257,7 +256,7 @@ public sealed class TextGenerator : IDisposable
     }
 
     // [rows, D] -> rows V numbers
-    private float[] Logits(Tensor hidden) => _model.Head.Forward(hidden).to(ScalarType.Float32).cpu().data<float>().ToArray();
+    private float[] Logits(Tensor hidden) => _model.ApplyHead(hidden).to(ScalarType.Float32).cpu().data<float>().ToArray();
 
     private void Take(Answer text, int row, Span<float> logits, Action<int, string>? onText)
     {

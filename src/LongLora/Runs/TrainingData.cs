@@ -1,47 +1,60 @@
 using LongLora.Configs;
 using LongLora.Data;
+using LongLora.Loading;
 using LongLora.Options;
 using LongLora.Runtime;
-using LongLora.Tokenization;
 
 namespace LongLora.Runs;
 
 /// <summary>The one way from data files to tokens and batches, for every kind of training.</summary>
-public sealed class TrainingData : IDisposable
+internal sealed class TrainingData : IDisposable
 {
     private readonly FineTuneOptions _options;
 
-    private TrainingData(FineTuneOptions options, TokenStore tokens, IReadOnlyList<string> notes) =>
-        (_options, Tokens, Notes) = (options, tokens, notes);
+    private TrainingData(FineTuneOptions options, TokenStore tokens) => (_options, Tokens) = (options, tokens);
 
     /// <summary>The tokens.</summary>
     public TokenStore Tokens { get; }
 
     /// <summary>What was done to the data that its owner may want to know, such as examples that were shortened; sentences.</summary>
-    public IReadOnlyList<string> Notes { get; }
+    public IReadOnlyList<string> Notes => Tokens.Notes;
+
+    /// <summary>The model that the data is read for. If the run is to train a new one, this is what is known of it before the run.</summary>
+    /// <param name="model">A folder, or the config of a new model and the folder of its tokenizer.</param>
+    /// <exception cref="LongLoraException">A file of it is missing, damaged or not supported.</exception>
+    public static ModelSource OpenSource(ModelOptions model) =>
+        model.FromScratch is { } file
+            ? ModelSource.Create(
+                ModelConfigReader.ReadFile(file) with
+                {
+                    MaxPositions = model.Context,
+                },
+                seed: 0,
+                tokenizer: model.Tokenizer
+            )
+            : ModelSource.Open(model.Path);
 
     /// <summary>Reads the data of a run.</summary>
     /// <param name="options">Data, task, and how they are read.</param>
-    /// <param name="tokenizer">The model's tokenizer; null is enough for token <c>.bin</c>.</param>
-    /// <param name="config">The model.</param>
+    /// <param name="model">The model that is trained; it needs a tokenizer for all but token <c>.bin</c>.</param>
     /// <param name="readers">Readers of further kinds of files; null for none.</param>
     /// <param name="cancellation">Looked at once a document.</param>
     /// <exception cref="LongLoraException">A file cannot be read, or options do not fit it.</exception>
     public static TrainingData Open(
         FineTuneOptions options,
-        ITokenizer? tokenizer,
-        ModelConfig config,
+        ModelSource model,
         IReadOnlyList<IDocumentReader>? readers = null,
         CancellationToken cancellation = default
     )
     {
-        var sources = Sources(options.Model, options.Data, tokenizer, config, readers);
-        var cache = options.Data.TokenCache.Length > 0 ? new TokenCache(options.Data.TokenCache, CacheParts(options, config)) : null;
+        var sources = Sources(model, options.Data, options.Model.Context, readers);
+        var cache = options.Data.TokenCache.Length > 0 ? new TokenCache(options.Data.TokenCache, CacheParts(options, model)) : null;
         // An example ends with its own end-of-text token; between texts one is written here.
-        var separator =
-            options.Data.Task == TrainingTask.Sft ? null : tokenizer?.EosTokenId ?? config.EosTokenIds.Cast<int?>().FirstOrDefault();
-        var tokens = TokenStore.Build(sources, separator, null, cache, cancellation);
-        return new TrainingData(options, tokens, [.. NotesOn(options.Model.Context, sources)]);
+        var separator = options.Data.Task == TrainingTask.Sft ? null : model.Separator;
+        return new TrainingData(
+            options,
+            TokenStore.Build(sources, separator, null, cache, () => [.. NotesOn(options.Model.Context, sources)], cancellation)
+        );
     }
 
     /// <summary>The batches of the run, from the beginning.</summary>
@@ -59,27 +72,28 @@ public sealed class TrainingData : IDisposable
         );
 
     /// <summary>The sources of a run, one for each path.</summary>
-    /// <param name="model">The model's folder, and the context that examples must fit.</param>
+    /// <param name="model">The model; it needs a tokenizer for all but token <c>.bin</c>.</param>
     /// <param name="data">Files, task, and how they are read.</param>
-    /// <param name="tokenizer">The model's tokenizer; null is enough for token <c>.bin</c>.</param>
-    /// <param name="config">The model.</param>
+    /// <param name="context">Tokens that examples must fit.</param>
     /// <param name="readers">Readers of further kinds of files; null for none.</param>
+    /// <param name="vocabularySize">V, where an adapter gave the model more token ids; null for the model's own.</param>
     public static IReadOnlyList<IExampleSource> Sources(
-        ModelOptions model,
+        ModelSource model,
         DataOptions data,
-        ITokenizer? tokenizer,
-        ModelConfig config,
-        IReadOnlyList<IDocumentReader>? readers = null
+        int context,
+        IReadOnlyList<IDocumentReader>? readers = null,
+        int? vocabularySize = null
     )
     {
+        var vocabulary = vocabularySize ?? model.Config.VocabularySize;
         if (data.Task == TrainingTask.Text)
-            return [.. data.Sources.Select(d => ExampleSources.Open([d.Path], tokenizer, config.VocabularySize, readers, data.TokenBytes))];
-        if (tokenizer is null)
+            return [.. data.Sources.Select(d => ExampleSources.Open([d.Path], model.Tokenizer, vocabulary, readers, data.TokenBytes))];
+        if (model.Tokenizer is not { } tokenizer)
             throw new DataException(
-                $"sft needs a tokenizer; '{model.Path}' has no tokenizer.model or tokenizer.json. Copy the one that the model was "
+                $"sft needs a tokenizer; '{model.Location}' has no tokenizer.model or tokenizer.json. Copy the one that the model was "
                     + $"trained with into the folder."
             );
-        var template = data.Template == "auto" ? ChatTemplate.ReadOfModel(model.Path) : ChatTemplate.Find(data.Template, model.Path);
+        var template = model.FindTemplate(data.Template);
         var format = new ConversationFormat(data.Columns);
         return
         [
@@ -88,38 +102,31 @@ public sealed class TrainingData : IDisposable
                 format,
                 template,
                 tokenizer,
-                config.VocabularySize,
-                model.Context,
+                vocabulary,
+                context,
                 readers?.OfType<IRecordReader>()
             )),
         ];
     }
 
-    // Everything that a token depends on; files by length and time of change.
-    private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelConfig config)
+    // Everything that a token depends on: the model's small files by what is in them, since a run from scratch has copies, and the data
+    // by length and time of change.
+    private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelSource model)
     {
         var tokens = options.Data.Task == TrainingTask.Sft ? OptionEffect.AnswerTokens : OptionEffect.TextTokens;
-        var files = Directory
-            .EnumerateFiles(options.Model.Path)
-            .Where(f =>
-                Path.GetFileName(f) is var name
-                && (name.Contains("token", StringComparison.Ordinal) || name.StartsWith("chat_template", StringComparison.Ordinal))
-            )
-            .Concat(
-                options.Data.Sources.SelectMany(d =>
-                    Directory.Exists(d.Path) ? Directory.EnumerateFiles(d.Path, "*", SearchOption.AllDirectories) : [d.Path]
-                )
-            );
-        if (File.Exists(options.Data.Template))
-            files = files.Append(options.Data.Template);
+        var texts = File.Exists(options.Data.Template) ? model.TextFiles.Append(options.Data.Template) : model.TextFiles;
+        var data = options.Data.Sources.SelectMany(d =>
+            Directory.Exists(d.Path) ? Directory.EnumerateFiles(d.Path, "*", SearchOption.AllDirectories) : [d.Path]
+        );
         return
         [
-            "tokens 2",
+            "tokens 3",
             Recipe.Version,
-            $"vocabulary: {config.VocabularySize}",
-            $"ends: {string.Join(' ', config.EosTokenIds)}",
+            $"vocabulary: {model.Config.VocabularySize}",
+            $"ends: {string.Join(' ', model.Config.EosTokenIds)}",
             .. FineTuneOptionTable.All.Where(o => o.Effect.HasFlag(tokens)).Select(o => $"{o.Name}: {o.Format(options)}"),
-            .. files.Order(StringComparer.Ordinal).Select(TokenCache.DescribeFile),
+            .. texts.Select(TokenCache.DescribeContent),
+            .. data.Order(StringComparer.Ordinal).Select(TokenCache.DescribeFile),
         ];
     }
 
@@ -140,6 +147,9 @@ public sealed class TrainingData : IDisposable
         if (conversations.Sum(s => s.WithoutEnd) is > 0 and var withoutEnd)
             yield return $"Examples that no token ends, since the template writes none, so that they do not teach the model to stop: "
                 + $"{withoutEnd:N0}.";
+        if (conversations.Sum(s => s.EndedByText) is > 0 and var byText)
+            yield return $"Examples that end with a text, '{conversations.First(s => s.EndedByText > 0).EndText}', since the tokenizer has "
+                + $"no such token: {byText:N0}. chat and serve stop at it with the same template; other programs must be told to.";
     }
 
     /// <inheritdoc/>

@@ -4,6 +4,7 @@ using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Configs;
 using LongLora.Export;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -25,9 +26,10 @@ public class LongLoraPairTests
         using var scope = NewDisposeScope();
         using var trained = GoldenTensors.Read(SharedMaterial.Golden("torch", "longlora_pair", "trained.safetensors"));
         using var merged = GoldenTensors.Read(SharedMaterial.Golden("llama_tiny_lora", "merged.safetensors"));
-        using var model = Tiny(out var folder);
-        using var head = folder.Open(Head);
-        using var set = PeftFormat.Attach(Pair, model, new AdapterReading { Context = 128 });
+        using var origin = CheckpointDirectory.Open(s_tiny);
+        using var head = origin.Open(Head);
+        using var loaded = Open(Pair, new AdapterReading { Context = 128 });
+        var (model, set) = (loaded.Network, loaded.Adapter!);
 
         Assert.Equal(129, model.Config.VocabularySize);
         Assert.Equal(128, model.Config.MaxPositions);
@@ -39,7 +41,7 @@ public class LongLoraPairTests
         Near.AssertEqual(head, newHead[..128], 0, "old rows of the head");
         Near.AssertEqual(head.mean([0]), newHead[128], 1e-7, "new row of the head");
         foreach (var layer in model.Linears.Where(l => set.Adapters.ContainsKey(l.Name)))
-            Near.AssertEqual(merged[layer.Name + ".weight"], layer.Projection.ToDense().add_(layer.Update!.Delta()), 1e-6, layer.Name);
+            Near.AssertEqual(merged[layer.Name + ".weight"], layer.Merge(), 1e-6, layer.Name);
         using var positions = RotaryEmbedding.Create(model.Config, 3);
         using var logits = model.ComputeLogits(
             tensor(new long[] { 1, 5, 128 }).unsqueeze(0),
@@ -51,8 +53,7 @@ public class LongLoraPairTests
     [Fact]
     public void Attach_published_pair_without_context_says_that_it_is_not_known()
     {
-        using var model = Tiny(out _);
-        Assert.Contains("Give --adapter-context N", Assert.Throws<ConfigurationException>(() => PeftFormat.Attach(Pair, model)).Message);
+        Assert.Contains("Give --adapter-context N", Assert.Throws<ConfigurationException>(() => Open(Pair, null)).Message);
     }
 
     [Fact]
@@ -60,8 +61,8 @@ public class LongLoraPairTests
     {
         using var scope = NewDisposeScope();
         using var trained = GoldenTensors.Read(SharedMaterial.Golden("torch", "longlora_pair", "trained.safetensors"));
-        using var model = Tiny(out _);
-        using var set = PeftFormat.Attach(Pair, model, new AdapterReading { Context = 64, KeepVocabulary = true });
+        using var loaded = Open(Pair, new AdapterReading { Context = 64, KeepVocabulary = true });
+        var model = loaded.Network;
         Assert.Equal(128, model.Config.VocabularySize);
         Near.AssertEqual(trained[Table][..128], model.Embedding.Weight.Value, 0);
         Assert.Equal([128, 64], model.Weights.Single(w => w.Name == Head).Shape);
@@ -74,16 +75,16 @@ public class LongLoraPairTests
     {
         using var scope = NewDisposeScope();
         using var output = new TemporaryFolder();
-        using var model = Tiny(out _);
-        using var set = PeftFormat.Attach(Pair, model, new AdapterReading { Context = 128, KeepVocabulary = true });
+        using var loaded = Open(Pair, new AdapterReading { Context = 128, KeepVocabulary = true });
+        var (model, set) = (loaded.Network, loaded.Adapter!);
         LongLoraPair.Write(output.Root, set, model, "base", paddingRow);
         Assert.Equal(
             ["adapter_config.json", "adapter_model.bin", "trainable_params.bin"],
             Directory.GetFiles(output.Root).Select(Path.GetFileName).Order()
         );
 
-        using var again = Tiny(out _);
-        using var read = PeftFormat.Attach(output.Root, again, new AdapterReading { Context = 128 });
+        using var reopened = Open(output.Root, new AdapterReading { Context = 128 });
+        var (again, read) = (reopened.Network, reopened.Adapter!);
         Assert.Equal(paddingRow ? 129 : 128, again.Config.VocabularySize);
         Assert.Equal(
             ModelConfigWriter.DescribePositions(model.Config).ToJsonString(),
@@ -127,9 +128,16 @@ public class LongLoraPairTests
         Assert.Contains(summary.Facts, f => f.Name == "trained whole" && f.Value.StartsWith("6 weights", StringComparison.Ordinal));
     }
 
-    private static CausalLanguageModel Tiny(out CheckpointDirectory folder)
-    {
-        folder = CheckpointDirectory.Open(SharedMaterial.Golden("llama_tiny"));
-        return ModelLoader.Load(folder.Config, folder);
-    }
+    private static readonly string s_tiny = SharedMaterial.Golden("llama_tiny");
+
+    private static LoadedModel Open(string adapter, AdapterReading? reading) =>
+        LoadedModel.Open(
+            s_tiny,
+            new LoadOptions
+            {
+                Adapter = adapter,
+                AdapterReading = reading,
+                Device = "cpu",
+            }
+        );
 }

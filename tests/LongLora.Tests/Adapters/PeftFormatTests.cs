@@ -3,6 +3,7 @@ using LongLora.Adapters;
 using LongLora.Checkpoints;
 using LongLora.Configs;
 using LongLora.Export;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
 
@@ -31,13 +32,15 @@ public sealed class PeftFormatTests : IDisposable
         "auto_mapping",
     ];
 
+    private static readonly string s_stories = SharedMaterial.Golden("stories260K-hf");
+
     private readonly TemporaryFolder _folder = new();
 
     public void Dispose() => _folder.Dispose();
 
     private static CausalLanguageModel Stories(int context)
     {
-        var folder = CheckpointDirectory.Open(SharedMaterial.Golden("stories260K-hf"));
+        var folder = CheckpointDirectory.Open(s_stories);
         return ModelLoader.Load(RopeScaling.Extend(folder.Config, "linear", null, context), folder);
     }
 
@@ -49,8 +52,7 @@ public sealed class PeftFormatTests : IDisposable
             PeftFormat.Write(_folder.Root, set, model, "base");
         Assert.Empty(Config().Select(f => f.Key).Except(s_known));
 
-        using var again = Stories(512);
-        using var read = PeftFormat.Attach(_folder.Root, again);
+        using var again = LoadedModel.Open(s_stories, new LoadOptions { Adapter = _folder.Root, Device = "cpu" });
         Assert.Equal((2048, 4.0), (RopeScaling.GetCurrentContext(again.Config), again.Config.RopeScaling.Factor));
         Assert.Contains(CheckpointSummary.Read(_folder.Root).Facts, f =>
             f.Name == "context" && f.Value.StartsWith("2048 tokens, RoPE linear x4", StringComparison.Ordinal)
@@ -74,8 +76,7 @@ public sealed class PeftFormatTests : IDisposable
             config["longlora_model"] = ModelConfigWriter.DescribePositions(stretched.Config);
         _folder.Text("adapter_config.json", config.ToJsonString());
 
-        using var again = Stories(512);
-        using var read = PeftFormat.Attach(_folder.Root, again);
+        using var again = LoadedModel.Open(s_stories, new LoadOptions { Adapter = _folder.Root, Device = "cpu" });
         Assert.Equal(1024, RopeScaling.GetCurrentContext(again.Config));
     }
 

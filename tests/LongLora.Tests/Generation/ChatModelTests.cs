@@ -1,5 +1,6 @@
-using LongLora.Checkpoints;
+using System.Text.Json.Nodes;
 using LongLora.Generation;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -21,24 +22,33 @@ public class ChatModelTests
 
     private static GenerationOptions Greedy(int tokens) => new() { MaxTokens = tokens };
 
+    private static Task<GenerationResult> Answer(ChatModel model, string question, int tokens) =>
+        model.AnswerAsync([new("user", question)], Greedy(tokens)).WholeAsync();
+
+    private static Task<GenerationResult> Complete(ChatModel model, string prompt, GenerationOptions options) =>
+        model.CompleteAsync(prompt, options).WholeAsync();
+
     [Fact]
-    public void Answer_equals_a_generation_from_the_rendered_conversation()
+    public async Task Answer_equals_a_generation_from_the_rendered_conversation()
     {
         using var model = ChatModel.Open(s_stories);
-        var pieces = new List<string>();
-        var answer = model.Answer(s_question, Greedy(30), pieces.Add);
-        using var folder = CheckpointDirectory.Open(s_stories.Model);
-        using var plain = ModelLoader.Load(folder.Config, folder);
-        using var generator = new TextGenerator(plain, model.Tokenizer);
+        var pieces = new List<AnswerPiece>();
+        await foreach (var piece in model.AnswerAsync(s_question, Greedy(30)))
+            pieces.Add(piece);
+        var answer = pieces[^1].Result!;
+        using var plain = LoadedModel.Open(s_stories.Model, new LoadOptions { Device = "cpu" });
+        using var generator = new TextGenerator(plain.Network, model.Tokenizer);
         var text = model.Tokenizer.Encode("[INST] Tell me of a dog. [/INST]", addSpecial: true);
         Assert.Equal(text, model.Encode(s_question));
         Assert.Equal(generator.Generate([text], Greedy(30))[0].Tokens, answer.Tokens);
-        Assert.Equal(answer.Text, string.Concat(pieces));
+        Assert.Equal(answer.Text, string.Concat(pieces.Select(p => p.Text)));
+        Assert.All(pieces.SkipLast(1), p => Assert.True(p.Text.Length > 0 && p.Result is null));
+        Assert.Equal(pieces.Select(p => p.Time).Order(), pieces.Select(p => p.Time));
         Assert.Equal(("stories260K-hf", 512, true, text.Count), (model.Name, model.Context, model.HasTemplate, answer.PromptTokens));
     }
 
     [Fact]
-    public void Answer_in_a_conversation_reads_only_what_is_new_and_says_the_same()
+    public async Task Answer_in_a_conversation_reads_only_what_is_new_and_says_the_same()
     {
         using var model = ChatModel.Open(s_stories);
         List<ChatMessage> messages = [.. s_question];
@@ -46,9 +56,9 @@ public class ChatModelTests
         for (var turn = 0; turn < 4; turn++)
         {
             var before = model.Encode(messages);
-            var answer = model.Answer(messages, Greedy(20));
+            var answer = await model.AnswerAsync(messages, Greedy(20)).WholeAsync();
             using var fresh = ChatModel.Open(s_stories);
-            Assert.Equal(fresh.Answer(messages, Greedy(20)).Tokens, answer.Tokens);
+            Assert.Equal((await fresh.AnswerAsync(messages, Greedy(20)).WholeAsync()).Tokens, answer.Tokens);
             // The question is new; the answer before it was read, but its text may be cut into other tokens than it was made of.
             Assert.InRange(answer.CachedTokens, Math.Max(0, read - 1), before.Count - 1);
             read = before.Count;
@@ -59,41 +69,65 @@ public class ChatModelTests
     [Theory]
     [InlineData(null)]
     [InlineData(KeyValueType.Int8)]
-    public void Complete_of_a_text_that_outgrows_the_cache_keeps_what_was_read(KeyValueType? type)
+    public async Task Complete_of_a_text_that_outgrows_the_cache_keeps_what_was_read(KeyValueType? type)
     {
         using var model = ChatModel.Open(s_stories with { CacheType = type });
-        var first = model.Complete("Once upon a time", Greedy(5));
-        var longer = model.Complete("Once upon a time" + first.Text, Greedy(200));
+        var first = await Complete(model, "Once upon a time", Greedy(5));
+        var longer = await Complete(model, "Once upon a time" + first.Text, Greedy(200));
         Assert.InRange(longer.CachedTokens, 5, longer.PromptTokens - 1);
         using var fresh = ChatModel.Open(s_stories with { CacheType = type });
-        Assert.Equal(fresh.Complete("Once upon a time", Greedy(205)).Text, first.Text + longer.Text);
+        Assert.Equal((await Complete(fresh, "Once upon a time", Greedy(205))).Text, first.Text + longer.Text);
+    }
+
+    // The model's full stop, under a name that a template can write as the end of a turn.
+    [Fact]
+    public async Task Answer_ends_at_the_token_that_the_template_writes_behind_answers()
+    {
+        using var folder = new TemporaryFolder();
+        foreach (var file in Directory.GetFiles(s_stories.Model))
+            File.Copy(file, folder[Path.GetFileName(file)]);
+        var stop = TokenizerLoader.Load(folder.Root).FindToken(".")!.Value;
+        var settings = JsonNode.Parse(File.ReadAllText(folder["tokenizer_config.json"]))!;
+        settings["added_tokens_decoder"] = new JsonObject
+        {
+            [$"{stop}"] = new JsonObject { ["content"] = "<stop>", ["special"] = true },
+        };
+        folder.Text("tokenizer_config.json", settings.ToJsonString());
+        const string Template = "{{ bos_token }}{% for m in messages %}{{ m.content }}END{% endfor %}";
+        ChatModelOptions options = new()
+        {
+            Model = folder.Root,
+            Template = folder.Text("open.jinja", Template.Replace("END", "", StringComparison.Ordinal)),
+            Device = "cpu",
+        };
+        using var open = ChatModel.Open(options);
+        using var closed = ChatModel.Open(
+            options with
+            {
+                Template = folder.Text("closed.jinja", Template.Replace("END", "<stop>", StringComparison.Ordinal)),
+            }
+        );
+        ChatMessage[] asked = [new("user", "Once upon a time")];
+        // The same tokens are read: what ends the question is left out here.
+        var prompt = open.Encode(asked);
+        var free = await open.AnswerTokensAsync(prompt, Greedy(60)).WholeAsync();
+        var ended = await closed.AnswerTokensAsync(prompt, Greedy(60)).WholeAsync();
+        Assert.Equal([.. prompt, stop], closed.Encode(asked));
+        Assert.Equal((60, FinishReason.Length), (free.Tokens.Count, free.Finish));
+        Assert.Equal(free.Tokens.TakeWhile(id => id != stop).Append(stop), ended.Tokens);
+        Assert.InRange(ended.Tokens.Count, 2, 59);
+        Assert.Equal(FinishReason.Stop, ended.Finish);
+        Assert.DoesNotContain("<stop>", ended.Text, StringComparison.Ordinal);
+        // To go on from a text nothing ends it but the model.
+        Assert.Equal(free.Tokens, (await closed.CompleteTokensAsync(prompt, Greedy(60)).WholeAsync()).Tokens);
     }
 
     [Fact]
-    public void Answer_ends_at_what_the_template_writes_behind_answers()
+    public async Task LogProbabilities_are_those_of_the_model_whatever_the_sampling()
     {
-        using var model = ChatModel.Open(s_stories with { Template = "chatml" });
-        // <|im_end|> is no token of this model; a character of its story stands for it.
-        var free = model.Answer(s_question, Greedy(30));
-        var path = Path.Combine(Directory.CreateTempSubdirectory("longlora-test-").FullName, "t.jinja");
-        File.WriteAllText(path, "{{ bos_token }}{% for m in messages %}{{ m.content }}</s>{% endfor %}");
-        using var closed = ChatModel.Open(s_stories with { Template = path });
-        var story = closed.Answer(s_question, Greedy(30) with { IgnoreEos = true, StopTokens = [free.Tokens[0]] });
-        Assert.Equal(30, free.Tokens.Count);
-        Assert.True(story.Tokens.Count <= 30);
-        var second = closed.Complete("Once upon a time", Greedy(30));
-        var stopped = closed.Complete("Once upon a time", Greedy(30) with { StopTokens = [second.Tokens[7]] });
-        Assert.Equal(second.Tokens.Take(second.Tokens.ToList().IndexOf(second.Tokens[7]) + 1), stopped.Tokens);
-        Assert.Equal(FinishReason.Stop, stopped.Finish);
-        Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
-    }
-
-    [Fact]
-    public void LogProbabilities_are_those_of_the_model_whatever_the_sampling()
-    {
-        using var scope = NewDisposeScope();
         using var model = ChatModel.Open(s_stories);
-        var made = model.Complete(
+        var made = await Complete(
+            model,
             "Once upon a time",
             Greedy(12) with
             {
@@ -103,8 +137,12 @@ public class ChatModelTests
                 TopLogProbabilities = 3,
             }
         );
-        using var folder = CheckpointDirectory.Open(s_stories.Model);
-        using var plain = ModelLoader.Load(folder.Config, folder);
+        Assert.Null((await Complete(model, "Once", Greedy(2))).LogProbabilities);
+        var alone = await Complete(model, "Once", Greedy(2) with { TopLogProbabilities = 0 });
+        Assert.All(alone.LogProbabilities!, p => Assert.Empty(p.Likeliest));
+        using var scope = NewDisposeScope(); // from here on nothing is awaited
+        using var loaded = LoadedModel.Open(s_stories.Model, new LoadOptions { Device = "cpu" });
+        var plain = loaded.Network;
         long[] ids = [.. model.Tokenizer.Encode("Once upon a time", addSpecial: true).Concat(made.Tokens).Select(id => (long)id)];
         using var positions = RotaryEmbedding.Create(plain.Config, ids.Length);
         var hidden = plain.Forward(tensor(ids, [1, ids.Length]), new ForwardContext(new LongLora.Attention.FullAttention(), positions));
@@ -120,18 +158,41 @@ public class ChatModelTests
             for (var place = 0; place < 3; place++)
                 Assert.Equal(values[place].item<double>(), told.Likeliest[place].LogProbability, 1e-4);
         }
-        Assert.Null(model.Complete("Once", Greedy(2)).LogProbabilities);
-        Assert.All(model.Complete("Once", Greedy(2) with { TopLogProbabilities = 0 }).LogProbabilities!, p => Assert.Empty(p.Likeliest));
     }
 
     [Fact]
-    public void Answer_after_a_cancelled_one_is_as_if_it_had_not_been()
+    public async Task Answer_after_a_cancelled_one_is_as_if_it_had_not_been()
     {
         using var model = ChatModel.Open(s_stories);
         using var source = new CancellationTokenSource();
-        Assert.Throws<OperationCanceledException>(() => model.Answer(s_question, Greedy(100), _ => source.Cancel(), source.Token));
+        var told = await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
+        {
+            await foreach (var _ in model.AnswerAsync(s_question, Greedy(100), source.Token))
+                await source.CancelAsync();
+        });
+        Assert.Equal(source.Token, told.CancellationToken);
         using var fresh = ChatModel.Open(s_stories);
-        Assert.Equal(fresh.Answer(s_question, Greedy(30)).Tokens, model.Answer(s_question, Greedy(30)).Tokens);
+        Assert.Equal((await Answer(fresh, "A cat.", 30)).Tokens, (await Answer(model, "A cat.", 30)).Tokens);
+    }
+
+    [Fact]
+    public async Task Leaving_the_stream_ends_the_generation_before_the_next_one_begins()
+    {
+        using var model = ChatModel.Open(s_stories);
+        var begun = 0;
+        var options = Greedy(400) with { IgnoreEos = true, PromptProgress = new Told(() => begun++) };
+        await foreach (var _ in model.AnswerAsync(s_question, options))
+            break;
+        await foreach (var piece in model.AnswerAsync(s_question, options))
+        {
+            // The answer that was left has ended, and kept what it had read for this one.
+            if (piece.Result is { } result)
+                Assert.Equal(result.PromptTokens - 1, result.CachedTokens);
+        }
+        Assert.Equal(2, begun);
+        // An answer that nobody reads is never begun.
+        _ = model.AnswerAsync(s_question, options);
+        Assert.Equal(2, begun);
     }
 
     [Fact]
@@ -139,18 +200,57 @@ public class ChatModelTests
     {
         using var model = ChatModel.Open(s_stories);
         string[] questions = ["Tell me of a dog.", "Tell me of a cat.", "What is red?"];
-        var together = await Task.WhenAll(questions.Select(q => Task.Run(() => model.Answer([new("user", q)], Greedy(20)).Text)));
+        var together = await Task.WhenAll(questions.Select(q => Task.Run(() => Answer(model, q, 20))));
         using var fresh = ChatModel.Open(s_stories);
-        Assert.Equal(questions.Select(q => fresh.Answer([new("user", q)], Greedy(20)).Text), together);
+        for (var i = 0; i < questions.Length; i++)
+            Assert.Equal((await Answer(fresh, questions[i], 20)).Text, together[i].Text);
     }
 
     [Fact]
-    public void Model_without_a_template_completes_and_says_how_to_choose_one()
+    public async Task Answers_are_made_in_the_order_in_which_they_were_asked_for_and_none_after_the_end()
+    {
+        var model = ChatModel.Open(s_stories);
+        var order = new List<int>();
+        IAsyncEnumerator<AnswerPiece> Ask(int number)
+        {
+            var options = Greedy(number == 0 ? 400 : 4) with { IgnoreEos = true, PromptProgress = new Told(() => order.Add(number)) };
+            return model.AnswerAsync([new("user", $"Tell me of {number} dogs.")], options).GetAsyncEnumerator();
+        }
+        var first = Ask(0);
+        Assert.True(await first.MoveNextAsync());
+        var waiting = Enumerable.Range(1, 4).Select(Ask).ToList();
+        var moved = waiting.ConvertAll(answer => answer.MoveNextAsync().AsTask());
+        Assert.All(moved, task => Assert.False(task.IsCompleted)); // the first one is still being made
+        await first.DisposeAsync();
+        for (var i = 0; i < waiting.Count; i++)
+        {
+            Assert.True(await moved[i]);
+            await waiting[i].DisposeAsync();
+        }
+        Assert.Equal([0, 1, 2, 3, 4], order);
+
+        var last = Ask(0);
+        Assert.True(await last.MoveNextAsync());
+        var late = Ask(5);
+        var never = late.MoveNextAsync();
+        model.Dispose();
+        model.Dispose();
+        await Assert.ThrowsAsync<ObjectDisposedException>(async () => await never);
+        await Assert.ThrowsAsync<ObjectDisposedException>(async () =>
+        {
+            while (await last.MoveNextAsync()) { }
+        });
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => Complete(model, "Once", Greedy(2)));
+        Assert.DoesNotContain(5, order);
+    }
+
+    [Fact]
+    public async Task Model_without_a_template_completes_and_says_how_to_choose_one()
     {
         using var model = ChatModel.Open(s_stories with { Template = "auto" });
         Assert.False(model.HasTemplate);
-        Assert.NotEmpty(model.Complete("Once", Greedy(3)).Text);
-        var told = Assert.Throws<ConfigurationException>(() => model.Answer(s_question, Greedy(3)));
+        Assert.NotEmpty((await Complete(model, "Once", Greedy(3))).Text);
+        var told = await Assert.ThrowsAsync<ConfigurationException>(() => Answer(model, "What?", 3));
         Assert.Contains("--template", told.Message, StringComparison.Ordinal);
         Assert.Throws<DataException>(() =>
         {
@@ -158,5 +258,11 @@ public class ChatModelTests
             return chat.Encode([]);
         });
         Assert.Throws<ConfigurationException>(() => ChatModel.Open(s_stories with { Context = 1 }));
+    }
+
+    // Told once a generation, on its thread, before anything is read: the prompts are shorter than a chunk.
+    private sealed class Told(Action begun) : IProgress<PromptProgress>
+    {
+        public void Report(PromptProgress value) => begun();
     }
 }

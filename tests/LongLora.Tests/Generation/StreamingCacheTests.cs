@@ -56,7 +56,7 @@ public class StreamingCacheTests
                 var output = block.AttentionOutput.Forward(
                     scores.softmax(-1).matmul(All(seen.Select(i => values[layer][i]))).transpose(1, 2).flatten(2, 3)
                 );
-                var mlp = block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(block.IsParallel ? hidden : hidden + output)));
+                var mlp = block.Mlp.Forward(block.MlpNorm.Forward(block.IsParallel ? hidden : hidden + output));
                 hidden = hidden + output + mlp;
             }
             rows.Add(model.FinalNorm.Forward(hidden)[0]);

@@ -226,6 +226,25 @@ public sealed class GgufModelTests : IDisposable
         }
     }
 
+    // As published: the divisors and the attention factor, and no kind.
+    [Fact]
+    public void Phi3_file_without_a_kind_of_scaling_has_longrope()
+    {
+        var (longer, shorter) = (Enumerable.Range(1, 8).Select(i => 1f + i).ToArray(), Enumerable.Repeat(1.5f, 8).ToArray());
+        var bytes = GgufModelFiles
+            .Tiny()
+            .Key("llama.rope.scaling.original_context_length", 16u)
+            .Key("llama.rope.scaling.attn_factor", (float)Math.Sqrt(1 + Math.Log(4) / Math.Log(16)))
+            .Tensor("rope_factors_long.weight", 0, [.. longer.SelectMany(BitConverter.GetBytes)], 8)
+            .Tensor("rope_factors_short.weight", 0, [.. shorter.SelectMany(BitConverter.GetBytes)], 8);
+        File.WriteAllBytes(_folder["a.gguf"], bytes.Build());
+        using var file = GgufModel.Open(_folder["a.gguf"]);
+        var scaling = file.Config.RopeScaling;
+        Assert.Equal(("longrope", 16, (double?)null), (scaling.Kind, scaling.OriginalMaxPositions, scaling.AttentionFactor));
+        Assert.Equal(longer.Select(f => (double)f), scaling.LongFactors!);
+        Assert.Equal(shorter.Select(f => (double)f), scaling.ShortFactors!);
+    }
+
     [Fact]
     public void Metadata_that_cannot_be_are_refused_by_name()
     {

@@ -77,23 +77,25 @@ public class CheckpointedPassTests
     [InlineData(6, 3)]
     public void Run_in_many_pieces_equals_plain_pass(int heads, int sharedHeads)
     {
+        const int length = 8300;
         using var scope = NewDisposeScope();
         var config = LlamaGoldenTests.TinyConfig with
         {
-            HiddenSize = heads * 64,
+            HiddenSize = 128,
             HeadSize = 64,
             HeadCount = heads,
             KeyValueHeadCount = sharedHeads,
             IntermediateSize = 1024,
             VocabularySize = 3000,
-            MaxPositions = 12000,
+            MaxPositions = length,
         };
+        Assert.True(BlockPass.CountTileRows(config.IntermediateSize, onGpu: false) < length / 2);
+        Assert.True(BlockPass.CountGroupsAtOnce(length, heads * 64, sharedHeads, onGpu: false) < sharedHeads);
         using var model = ModelLoader.Create(config, 1);
         using var set = AdapterSet.Attach(model, new AdapterOptions(), 3);
         foreach (var weight in set.Weights.Where(w => w.Name.EndsWith("lora_B.weight", StringComparison.Ordinal)))
             weight.Value.uniform_(-0.1, 0.1);
         using var parameters = new ParameterBuffer(set.Weights);
-        const int length = 12000;
         using var generator = new Generator(4, CPU);
         var ids = randint(0, 3000, [1, length], ScalarType.Int64, generator: generator);
         var targets = LlamaGoldenTests.Targets(ids);

@@ -1,6 +1,6 @@
 using LongLora.Checkpoints;
 using LongLora.Configs;
-using LongLora.Models;
+using LongLora.Loading;
 using LongLora.Studies;
 using LongLora.Tests.Models;
 using LongLora.Training;
@@ -11,7 +11,7 @@ public class StepBenchmarkTests
 {
     private static readonly ModelConfig s_config = LlamaGoldenTests.TinyConfig with { RopeScaling = RopeScalingConfig.None };
 
-    private static CausalLanguageModel Make() => ModelLoader.Create(s_config, 1);
+    private static LoadedModel Make() => LoadedModel.Open(ModelSource.Create(s_config, 1), new LoadOptions { Device = "cpu" });
 
     [Fact]
     public void Run_gives_both_variants_from_the_same_weights()
@@ -50,7 +50,7 @@ public class StepBenchmarkTests
         StepBenchmark.Export(folder.Root, Make, [64, 32], options);
         using var file = new SafetensorsReader(folder["step.safetensors"]);
         using var model = Make();
-        foreach (var weight in model.Weights)
+        foreach (var weight in model.Network.Weights)
         {
             using var stored = file.Open(weight.Name);
             Near.AssertEqual(weight.Value, stored, 0, weight.Name);

@@ -43,7 +43,13 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
     {
         var factor = keys.NumberOrNull(Key("scaling.factor"), 0) ?? keys.NumberOrNull(Key("scale_linear"), 0) ?? 0;
         keys.Note(Key("scale_linear"));
-        var type = keys.TextOrNull(Key("scaling.type")) ?? (factor is 0 or 1 ? "none" : "linear");
+        // Phi-3's files have the divisors and do not name the kind.
+        var type = keys.TextOrNull(Key("scaling.type"))
+            ?? (
+                files.Tensors.ContainsKey("rope_factors_long.weight") ? "longrope"
+                : factor is 0 or 1 ? "none"
+                : "linear"
+            );
         var original = (int?)keys.IntegerOrNull(Key("scaling.original_context_length"), 1);
         var attention = keys.NumberOrNull(Key("scaling.attn_factor"));
         keys.Fixed(Key("scaling.yarn_log_multiplier"), 0, "it has no counterpart in Hugging Face's YaRN");

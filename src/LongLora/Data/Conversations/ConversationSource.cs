@@ -4,7 +4,7 @@ using LongLora.Tokenization;
 namespace LongLora.Data;
 
 /// <summary>Tokenized conversations from files, of which the answers are to be learned.</summary>
-public sealed class ConversationSource : IExampleSource
+internal sealed class ConversationSource : IExampleSource
 {
     private readonly ConversationFiles _files;
     private readonly ChatTemplate? _template;
@@ -33,6 +33,7 @@ public sealed class ConversationSource : IExampleSource
     {
         (_template, _tokenizer, _vocabularySize, _maxLength) = (template, tokenizer, vocabularySize, maxLength);
         _files = new ConversationFiles(paths, format, readers);
+        EndText = template?.FindEndOfAnswer(tokenizer) is { Token: null } end ? end.Text : "";
     }
 
     /// <summary>Number of examples returned by the last reading that were shortened.</summary>
@@ -50,11 +51,20 @@ public sealed class ConversationSource : IExampleSource
     /// </summary>
     public long WithoutEnd { get; private set; }
 
+    /// <summary>
+    /// Of the examples that the last reading gave out, those whose last answer ends with <see cref="EndText"/> because the tokenizer has
+    /// no token for it.
+    /// </summary>
+    public long EndedByText { get; private set; }
+
+    /// <summary>The text that ends answers where the tokenizer has no such token; empty where it has one, or none is written.</summary>
+    public string EndText { get; }
+
     /// <inheritdoc/>
     /// <exception cref="DataException">A record is wrong, or there is nothing to learn.</exception>
     public IEnumerable<TrainingExample> Read(CancellationToken cancellation = default)
     {
-        (Shortened, LeftOut, WithoutTools, WithoutEnd) = (0, 0, 0, 0);
+        (Shortened, LeftOut, WithoutTools, WithoutEnd, EndedByText) = (0, 0, 0, 0, 0);
         var isEmpty = true;
         foreach (var conversation in _files.Read(cancellation))
         {
@@ -79,7 +89,8 @@ public sealed class ConversationSource : IExampleSource
 
     private TrainingExample? Encode(Conversation conversation)
     {
-        var (ids, isAnswer) = Render(conversation).Encode(_tokenizer);
+        var rendered = Render(conversation);
+        var (ids, isAnswer) = rendered.Encode(_tokenizer);
         if (ids.FirstOrDefault(id => id >= _vocabularySize) is > 0 and var wrong)
             throw new DataException(
                 $"{conversation.Origin}: the tokenizer gives id {wrong}, but the model has {_vocabularySize} ids. Tokenizer and model "
@@ -89,7 +100,10 @@ public sealed class ConversationSource : IExampleSource
         var length = isAnswer.ToList().LastIndexOf(true) + 1;
         if (length == 0)
             return null;
-        WithoutEnd += _tokenizer.Decode([ids[length - 1]]).Length > 0 ? 1 : 0;
+        if (EndText.Length > 0 && rendered.Text[..rendered.Answers[^1].End].EndsWith(EndText, StringComparison.Ordinal))
+            EndedByText++;
+        else
+            WithoutEnd += _tokenizer.Decode([ids[length - 1]]).Length > 0 ? 1 : 0;
         var labels = ids.Take(length).Select((id, i) => isAnswer[i] ? id : TrainingExample.IgnoredLabel);
         var example = new TrainingExample([.. ids.Take(length)], [.. labels], conversation.Origin);
         if (length <= _maxLength)

@@ -8,7 +8,7 @@ namespace LongLora.Data;
 /// A folder that keeps token files, so that a later run on the same data does not tokenize again. A file's name is the SHA-256 of
 /// everything its tokens depend on. Files in the folder never change, and any of them may be deleted.
 /// </summary>
-public sealed class TokenCache
+internal sealed class TokenCache
 {
     /// <summary>Names an entry of a cache.</summary>
     /// <param name="folder">The folder. It is created if it does not exist.</param>
@@ -36,6 +36,10 @@ public sealed class TokenCache
         var file = new FileInfo(path);
         return $"{file.FullName}\t{(file.Exists ? file.Length : -1)}\t{(file.Exists ? file.LastWriteTimeUtc.Ticks : 0)}";
     }
+
+    /// <summary>Identifies a small file wherever it is: its name and the SHA-256 of its content.</summary>
+    public static string DescribeContent(string path) =>
+        $"{Path.GetFileName(path)}\t{Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(path)))}";
 
     /// <summary>The cached tokens; null if there are none.</summary>
     internal TokenStore? TryOpen()

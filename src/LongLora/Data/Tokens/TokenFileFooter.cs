@@ -37,6 +37,9 @@ internal sealed record TokenFileFooter
 
     public required IReadOnlyList<StoredCorpus> Corpora { get; init; }
 
+    /// <summary>Sentences about what was done to the data. Files of earlier versions do not have them, and are made again.</summary>
+    public required IReadOnlyList<string> Notes { get; init; }
+
     /// <summary>Where a document comes from.</summary>
     public string GetOrigin(DocumentRecord record) =>
         record.Number < 0 ? Origins[record.Origin] : $"{Origins[record.Origin]}:{record.Number}";

@@ -1,5 +1,6 @@
 using System.IO.MemoryMappedFiles;
 using System.Runtime.InteropServices;
+using LongLora.Loading;
 using LongLora.Runtime;
 
 namespace LongLora.Data;
@@ -34,10 +35,10 @@ public sealed unsafe class TokenStore : IDisposable
     public int BytesPerToken => _footer.TokenSize;
 
     /// <summary>The documents in order. A token stream is one document.</summary>
-    public IReadOnlyList<StoredDocument> Documents { get; }
+    internal IReadOnlyList<StoredDocument> Documents { get; }
 
     /// <summary>The sources in order.</summary>
-    public IReadOnlyList<StoredCorpus> Corpora => _footer.Corpora;
+    internal IReadOnlyList<StoredCorpus> Corpora => _footer.Corpora;
 
     /// <summary>Whether some tokens are only read and not learned, such as questions.</summary>
     public bool HasLabels => _footer.HasLabels;
@@ -50,6 +51,9 @@ public sealed unsafe class TokenStore : IDisposable
     /// <summary>SHA-256 of the positions where documents begin and end, in hexadecimal.</summary>
     public string LayoutDigest => _footer.LayoutDigest;
 
+    /// <summary>Sentences about what was done to the data when it was read, such as examples that were shortened.</summary>
+    public IReadOnlyList<string> Notes => _footer.Notes;
+
     /// <summary>Reads a whole corpus.</summary>
     /// <param name="source">The documents.</param>
     /// <param name="separator">Written after each document except the last, such as EOS; null for none.</param>
@@ -61,7 +65,22 @@ public sealed unsafe class TokenStore : IDisposable
         int? separator,
         long? maxTokens = null,
         CancellationToken cancellation = default
-    ) => Build([source], separator, maxTokens, null, cancellation);
+    ) => Build([source], separator, maxTokens, null, null, cancellation);
+
+    /// <summary>Reads files and folders for a model, with its separator between documents.</summary>
+    /// <param name="paths">Files and folders, as for <see cref="ExampleSources.Open"/>.</param>
+    /// <param name="model">The model. Everything except token <c>.bin</c> needs its tokenizer.</param>
+    /// <param name="readers">Readers of further file formats, such as those of LongLora.Documents; null for none.</param>
+    /// <param name="maxTokens">The most tokens to read; null for no limit.</param>
+    /// <param name="cancellation">Checked once per document.</param>
+    /// <exception cref="DataException">A path cannot be read, or there are no tokens.</exception>
+    public static TokenStore Read(
+        IReadOnlyList<string> paths,
+        LoadedModel model,
+        IReadOnlyList<IDocumentReader>? readers = null,
+        long? maxTokens = null,
+        CancellationToken cancellation = default
+    ) => Build(ExampleSources.Open(paths, model.Tokenizer, model.Config.VocabularySize, readers), model.Separator, maxTokens, cancellation);
 
     /// <summary>Reads several corpora, one after the other.</summary>
     /// <param name="sources">The sources of the documents.</param>
@@ -70,13 +89,17 @@ public sealed unsafe class TokenStore : IDisposable
     /// <param name="cache">
     /// Where the tokens are looked up and kept for later runs; null for a temporary file that is deleted with the store.
     /// </param>
+    /// <param name="notes">
+    /// Called when everything is read, and tells what was done to the data; the sentences are kept with the tokens. Null for none.
+    /// </param>
     /// <param name="cancellation">Checked once per document.</param>
     /// <exception cref="DataException">There are no tokens, or they cannot be written to the folder.</exception>
-    public static TokenStore Build(
+    internal static TokenStore Build(
         IReadOnlyList<IExampleSource> sources,
         int? separator,
         long? maxTokens = null,
         TokenCache? cache = null,
+        Func<IReadOnlyList<string>>? notes = null,
         CancellationToken cancellation = default
     )
     {
@@ -85,7 +108,7 @@ public sealed unsafe class TokenStore : IDisposable
         using var writer = new TokenStoreWriter(cache is null ? Path.GetTempPath() : cache.Folder, separator, maxTokens);
         foreach (var source in sources)
             writer.Add(source, cancellation);
-        return writer.Finish(cache);
+        return writer.Finish(cache, notes?.Invoke() ?? []);
     }
 
     /// <summary>Copies tokens.</summary>

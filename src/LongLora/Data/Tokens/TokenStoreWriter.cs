@@ -68,7 +68,8 @@ internal sealed class TokenStoreWriter : IDisposable
 
     /// <summary>Completes the file and opens it for reading.</summary>
     /// <param name="cache">Where to keep it; null to delete it together with the store.</param>
-    public TokenStore Finish(TokenCache? cache)
+    /// <param name="notes">Sentences about what was done to the data.</param>
+    public TokenStore Finish(TokenCache? cache, IReadOnlyList<string> notes)
     {
         if (Position == 0)
             throw new DataException("The data contains no text: every file is empty.");
@@ -100,6 +101,7 @@ internal sealed class TokenStoreWriter : IDisposable
                 LayoutDigest = layout,
                 Origins = _origins,
                 Corpora = _corpora,
+                Notes = notes,
             }.Write(file);
             if (cache is not null)
                 store = cache.Keep(file);

@@ -13,11 +13,10 @@ public sealed partial class ChatTemplate
 {
     // Owner of the text in the list of tools, which belongs neither to a message nor to the template.
     private const short Tools = -1;
-    private const string Eos = "<eos>";
 
     private readonly JinjaTemplate _template;
     private readonly Lazy<string> _generationPrompt,
-        _endOfAnswer;
+        _behindAnswer;
 
     private ChatTemplate(string source, string origin)
     {
@@ -34,7 +33,7 @@ public sealed partial class ChatTemplate
                 e
             );
         }
-        (_generationPrompt, _endOfAnswer) = (new Lazy<string>(FindGenerationPrompt), new Lazy<string>(FindEndOfAnswer));
+        (_generationPrompt, _behindAnswer) = (new Lazy<string>(FindGenerationPrompt), new Lazy<string>(RenderBehindAnswer));
         (WritesTools, WritesToolCalls) = (ToolsVariable().IsMatch(source), source.Contains(ToolCalls.Member, StringComparison.Ordinal));
     }
 
@@ -114,13 +113,17 @@ public sealed partial class ChatTemplate
     /// <param name="origin">Where it comes from, for messages.</param>
     public static ChatTemplate Parse(string source, string origin) => new(source, origin);
 
+    /// <summary>What ends the answers that this template writes: training learns it, and generation stops at it.</summary>
+    /// <param name="tokenizer">The model's tokenizer.</param>
+    internal AnswerEnd FindEndOfAnswer(ITokenizer tokenizer) => new(_behindAnswer.Value, tokenizer);
+
     /// <summary>The conversation as the model reads it.</summary>
     /// <param name="messages">The messages.</param>
     /// <param name="tokenizer">Provides the text of BOS and EOS.</param>
     /// <param name="addGenerationPrompt">Whether to end with the text that comes before the model's next answer.</param>
     /// <param name="tools">The tools that the model may call, as a list in OpenAI's format; null for none.</param>
     /// <exception cref="DataException">The template refuses the conversation.</exception>
-    public RenderedChat Render(
+    internal RenderedChat Render(
         IReadOnlyList<ChatMessage> messages,
         ITokenizer tokenizer,
         bool addGenerationPrompt = false,
@@ -210,11 +213,11 @@ public sealed partial class ChatTemplate
             _ => null,
         };
 
-    // An answer starts where the model starts to write, after the prompt for it, and ends with the token that ends it.
+    // An answer starts where the model starts to write, after the prompt for it, and ends with what ends answers.
     private List<(int Start, int End)> FindAnswers(MarkedText text, IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer)
     {
         var answers = new List<(int, int)>();
-        var before = 0;
+        var (before, endOfAnswer) = (0, FindEndOfAnswer(tokenizer));
         var owned = FindOwned(text);
         for (var i = 0; i < owned.Count; i++)
         {
@@ -223,12 +226,8 @@ public sealed partial class ChatTemplate
             {
                 var prompt = _generationPrompt.Value;
                 var at = prompt.Length > 0 ? text.Text.LastIndexOf(prompt, start, start - before, StringComparison.Ordinal) : -1;
-                answers.Add(
-                    (
-                        at >= before ? at + prompt.Length : start,
-                        FindMessageEnd(text, end, i + 1 < owned.Count ? owned[i + 1].Start : text.Length, tokenizer)
-                    )
-                );
+                var next = i + 1 < owned.Count ? owned[i + 1].Start : text.Length;
+                answers.Add((at >= before ? at + prompt.Length : start, endOfAnswer.Find(text, end, next)));
             }
             before = end;
         }
@@ -252,27 +251,6 @@ public sealed partial class ChatTemplate
         return owned;
     }
 
-    // The token that ends answers, anywhere before the next message: the template may close a tool call before it.
-    private int FindMessageEnd(MarkedText text, int end, int next, ITokenizer tokenizer)
-    {
-        var token = _endOfAnswer.Value == Eos ? WriteToken(tokenizer, tokenizer.EosTokenId) : _endOfAnswer.Value;
-        if (
-            token.Length > 0
-            && tokenizer.FindToken(token) is not null
-            && text.Text.IndexOf(token, end, next - end, StringComparison.Ordinal) is >= 0 and var at
-        )
-            return at + token.Length;
-        var match = MessageEnd().Match(text.Text, end);
-        if (
-            match.Success
-            && text.GetOwner(match.Index + match.Length - 1) == MarkedText.Template
-            && tokenizer.FindToken(match.Groups[1].Value) is not null
-        )
-            return match.Index + match.Length;
-        var eos = WriteToken(tokenizer, tokenizer.EosTokenId);
-        return eos.Length > 0 && string.CompareOrdinal(text.Text, end, eos, 0, eos.Length) == 0 ? end + eos.Length : end;
-    }
-
     // What a template writes to ask for an answer, found by rendering a conversation of one word. It is empty if the template always or
     // never writes it.
     private string FindGenerationPrompt()
@@ -289,14 +267,14 @@ public sealed partial class ChatTemplate
         }
     }
 
-    // Found by rendering an answer of one word; empty if the template writes none.
-    private string FindEndOfAnswer()
+    // What comes after an answer of one word; empty if the template refuses such a conversation.
+    private string RenderBehindAnswer()
     {
         const string said = "said";
         try
         {
-            var text = Render([new("user", "x"), new(ChatMessage.Assistant, said)], "", Eos, false, null, out _).Text;
-            return MessageEnd().Match(text, text.LastIndexOf(said, StringComparison.Ordinal) + said.Length).Groups[1].Value;
+            var text = Render([new("user", "x"), new(ChatMessage.Assistant, said)], "", AnswerEnd.Eos, false, null, out _).Text;
+            return text.LastIndexOf(said, StringComparison.Ordinal) is >= 0 and var at ? text[(at + said.Length)..] : "";
         }
         catch (DataException)
         {
@@ -306,7 +284,4 @@ public sealed partial class ChatTemplate
 
     [GeneratedRegex(@"\btools\b")]
     private static partial Regex ToolsVariable();
-
-    [GeneratedRegex(@"\G\s*(<[^<>\s]+>)")]
-    private static partial Regex MessageEnd();
 }

@@ -126,12 +126,14 @@ internal sealed record GgufVocabulary
                 "supported are gpt2 (byte-level BPE), llama (SentencePiece), t5 (Unigram) and gemma4. Give a folder with the model's own "
                     + "tokenizer"
             );
-        var tokens = keys.ListOrNull<string>(Prefix + "tokens") ?? throw keys.Missing(Prefix + "tokens");
+        // A few vocabularies have rows without a token.
+        var given = keys.ListOrNull<string>(Prefix + "tokens") ?? throw keys.Missing(Prefix + "tokens");
+        string[] tokens = [.. given.Select((text, id) => text.Length > 0 ? text : $"[EMPTY_{id}]")];
         var rule = model == "gpt2" ? ReadRule(keys) : null;
         var isPieces = model == "llama";
         int? Id(string name, int? absent = null) =>
             (int?)keys.IntegerOrNull(Prefix + name) is not { } id ? absent
-            : id < tokens.Count ? id
+            : id < tokens.Length ? id
             : null;
         var vocabulary = new GgufVocabulary
         {
@@ -139,8 +141,8 @@ internal sealed record GgufVocabulary
             Model = model,
             Rule = rule,
             Tokens = tokens,
-            Kinds = ReadKinds(keys, tokens.Count),
-            Scores = ReadScores(keys, tokens.Count),
+            Kinds = ReadKinds(keys, given),
+            Scores = ReadScores(keys, tokens.Length),
             Merges = keys.ListOrNull<string>(Prefix + "merges")
                 ?? (model is "gpt2" or "gemma4" ? throw keys.Missing(Prefix + "merges") : []),
             Bos = Id("bos_token_id", isPieces ? 1 : null),
@@ -198,15 +200,22 @@ internal sealed record GgufVocabulary
             );
     }
 
-    private static PieceKind[] ReadKinds(GgufMetadata keys, int count)
+    private static PieceKind[] ReadKinds(GgufMetadata keys, IReadOnlyList<string> tokens)
     {
         const string key = Prefix + "token_type";
-        if (keys.ListOrNull<int>(key) is not { } numbers)
-            return [.. Enumerable.Repeat(PieceKind.Normal, count)];
-        if (numbers.Count < count)
-            throw keys.Bad(key, numbers.ToArray(), $"{count} are needed, one a token");
+        var numbers = keys.ListOrNull<int>(key) ?? [.. Enumerable.Repeat((int)PieceKind.Normal, tokens.Count)];
+        if (numbers.Count < tokens.Count)
+            throw keys.Bad(key, numbers.ToArray(), $"{tokens.Count} are needed, one a token");
         // 0 means undefined.
-        return [.. numbers.Take(count).Select(n => Enum.IsDefined((PieceKind)n) ? (PieceKind)n : PieceKind.Normal)];
+        return
+        [
+            .. tokens.Select(
+                (text, id) =>
+                    text.Length == 0 ? PieceKind.Unused
+                    : Enum.IsDefined((PieceKind)numbers[id]) ? (PieceKind)numbers[id]
+                    : PieceKind.Normal
+            ),
+        ];
     }
 
     private static float[] ReadScores(GgufMetadata keys, int count)

@@ -245,7 +245,5 @@ internal sealed class SentencePieceFile
 
     // The library reads whatever type it is asked for, also where the file has another one.
     private static CodedInputStream Expect(CodedInputStream input, uint tag, WireFormat.WireType type) =>
-        WireFormat.GetTagWireType(tag) == type
-            ? input
-            : throw new FormatException($"field of the wrong type before byte {input.Position}");
+        WireFormat.GetTagWireType(tag) == type ? input : throw new FormatException($"field of the wrong type before byte {input.Position}");
 }

@@ -1,10 +1,11 @@
 using System.Diagnostics.Metrics;
+using System.Runtime.CompilerServices;
 using LongLora.Generation;
 
 namespace LongLora.Server;
 
-/// <summary>One answer at a time, the others in the order in which they came; what no client waits for any more is given up.</summary>
-internal sealed class GenerationQueue : IDisposable
+/// <summary>Counts requests and answers, and refuses requests if too many wait. The queue belongs to the model.</summary>
+internal sealed class AnswerMeter : IDisposable
 {
     internal const string MeterName = "LongLora.Server";
 
@@ -15,14 +16,13 @@ internal sealed class GenerationQueue : IDisposable
         _cancelled,
         _refused;
     private readonly Histogram<double> _duration;
-    private readonly ChatModel _model;
     private readonly int _most;
-    private readonly SemaphoreSlim _turn = new(1, 1);
     private int _here;
 
-    internal GenerationQueue(ChatModel model, int waiting)
+    /// <param name="waiting">Requests that may wait while one is answered.</param>
+    internal AnswerMeter(int waiting)
     {
-        (_model, _most) = (model, waiting + 1);
+        _most = waiting + 1;
         _prompt = _meter.CreateCounter<long>("longlora.tokens.prompt", "{token}", "Tokens of prompts.");
         _cached = _meter.CreateCounter<long>("longlora.tokens.cached", "{token}", "Tokens of prompts that were known from before.");
         _generated = _meter.CreateCounter<long>("longlora.tokens.generated", "{token}", "Tokens of answers.");
@@ -46,9 +46,14 @@ internal sealed class GenerationQueue : IDisposable
         );
     }
 
-    /// <summary>Waits for its turn and generates.</summary>
+    /// <summary>Passes on the pieces of an answer, and counts it.</summary>
+    /// <param name="answer">The pieces.</param>
+    /// <param name="cancellation">Set when the client has left or the server stops.</param>
     /// <exception cref="ApiException">Too many wait already.</exception>
-    internal async Task<GenerationResult> Run(GenerationRequest request, Action<string>? onText, CancellationToken cancellation)
+    internal async IAsyncEnumerable<AnswerPiece> Count(
+        IAsyncEnumerable<AnswerPiece> answer,
+        [EnumeratorCancellation] CancellationToken cancellation
+    )
     {
         if (Interlocked.Increment(ref _here) > _most)
         {
@@ -56,47 +61,29 @@ internal sealed class GenerationQueue : IDisposable
             _refused.Add(1);
             throw new ApiException(429, $"{_most - 1:N0} requests wait already; try again later.", code: "queue_full");
         }
+        var isWhole = false;
         try
         {
-            await _turn.WaitAsync(cancellation);
-            try
+            await foreach (var piece in answer.WithCancellation(cancellation))
             {
-                var clock = System.Diagnostics.Stopwatch.StartNew();
-                // A generation computes for seconds; it must not hold a thread that requests are read on.
-                var result = await Task.Factory.StartNew(
-                    () =>
-                        request.IsChat
-                            ? _model.AnswerTokens(request.Prompt, request.Options, onText, cancellation)
-                            : _model.CompleteTokens(request.Prompt, request.Options, onText, cancellation),
-                    CancellationToken.None,
-                    TaskCreationOptions.LongRunning,
-                    TaskScheduler.Default
-                );
-                _prompt.Add(result.PromptTokens);
-                _cached.Add(result.CachedTokens);
-                _generated.Add(result.Tokens.Count);
-                _duration.Record(clock.Elapsed.TotalSeconds);
-                return result;
+                if (piece.Result is { } result)
+                {
+                    isWhole = true;
+                    _prompt.Add(result.PromptTokens);
+                    _cached.Add(result.CachedTokens);
+                    _generated.Add(result.Tokens.Count);
+                    _duration.Record(piece.Time.TotalSeconds);
+                }
+                yield return piece;
             }
-            finally
-            {
-                _turn.Release();
-            }
-        }
-        catch (OperationCanceledException)
-        {
-            _cancelled.Add(1);
-            throw;
         }
         finally
         {
             Interlocked.Decrement(ref _here);
+            if (!isWhole && cancellation.IsCancellationRequested)
+                _cancelled.Add(1);
         }
     }
 
-    public void Dispose()
-    {
-        _meter.Dispose();
-        _turn.Dispose();
-    }
+    public void Dispose() => _meter.Dispose();
 }

@@ -1,0 +1,173 @@
+using System.Globalization;
+using System.Text;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+
+namespace LongLora.Export;
+
+/// <summary>
+/// Writes a <c>Modelfile</c> beside a GGUF file, with which Ollama makes a model of it: <c>ollama create NAME -f Modelfile</c>. It has the
+/// context, the ends of an answer, and the chat template in Ollama's own language where the model's Jinja template is of a kind that this
+/// can say: a text before and after each message, which depends on its role alone.
+/// </summary>
+internal static class OllamaModelfile
+{
+    private const string Name = "Modelfile";
+
+    /// <summary>Writes the file.</summary>
+    /// <param name="gguf">The GGUF file; the Modelfile is written into its folder.</param>
+    /// <param name="context">The model's context in tokens.</param>
+    /// <param name="tokenizer">The tokenizer; null for none.</param>
+    /// <param name="template">The chat template; null for none.</param>
+    /// <returns>The path of the file.</returns>
+    public static string Write(string gguf, int context, ITokenizer? tokenizer, ChatTemplate? template)
+    {
+        var path = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(gguf))!, Name);
+        AtomicFile.WriteText(path, Compose(Path.GetFileName(gguf), context, tokenizer, template));
+        return path;
+    }
+
+    /// <summary>The text of such a file.</summary>
+    /// <param name="gguf">Name of the GGUF file beside it.</param>
+    /// <param name="context">The model's context in tokens.</param>
+    /// <param name="tokenizer">The tokenizer; null for none.</param>
+    /// <param name="template">The chat template; null for none.</param>
+    public static string Compose(string gguf, int context, ITokenizer? tokenizer, ChatTemplate? template)
+    {
+        var text = new StringBuilder();
+        text.Append(CultureInfo.InvariantCulture, $"FROM ./{gguf}\nPARAMETER num_ctx {context}\n");
+        if (tokenizer is null || template is null)
+            return text.ToString();
+        if (MessageFrame.Find(template, tokenizer) is not { } frame)
+            return text.Append("# Ollama takes the chat template from the GGUF file.\n").ToString();
+        if (template.FindEndOfAnswer(tokenizer).Text is { Length: > 0 } end)
+            text.Append(CultureInfo.InvariantCulture, $"PARAMETER stop \"{end}\"\n");
+        text.Append(CultureInfo.InvariantCulture, $"TEMPLATE \"\"\"{frame.ToGoTemplate()}\"\"\"\n");
+        if (frame.DefaultSystem is { } system)
+            text.Append(CultureInfo.InvariantCulture, $"SYSTEM \"\"\"{system}\"\"\"\n");
+        return text.ToString();
+    }
+
+    /// <summary>What a template writes around messages.</summary>
+    internal sealed record MessageFrame(
+        string SystemBefore,
+        string SystemAfter,
+        string UserBefore,
+        string UserAfter,
+        string AssistantBefore,
+        string AssistantAfter,
+        string AnswerBefore,
+        string? DefaultSystem
+    )
+    {
+        private const string System = "SYSTEM0TEXT",
+            Question = "QUESTION1TEXT",
+            Answer = "ANSWER2TEXT",
+            Next = "NEXT3TEXT";
+
+        /// <summary>The frame of a template, or null where it does not write messages in such a way.</summary>
+        public static MessageFrame? Find(ChatTemplate template, ITokenizer tokenizer)
+        {
+            // What begins every text the engine adds by itself.
+            var begin =
+                tokenizer.Encode("a", addSpecial: true) is [var first, ..] && first == tokenizer.BosTokenId
+                    ? tokenizer.Decode([first], skipSpecial: false)
+                    : "";
+            string Render(bool answers, params (string Role, string Text)[] messages)
+            {
+                var text = template.Render([.. messages.Select(m => new ChatMessage(m.Role, m.Text))], tokenizer, answers).Text;
+                return text.StartsWith(begin, StringComparison.Ordinal) ? text[begin.Length..] : text;
+            }
+            try
+            {
+                (string, string)[] all = [("system", System), ("user", Question), (ChatMessage.Assistant, Answer), ("user", Next)];
+                var whole = Split(Render(false, all), System, Question, Answer, Next);
+                var asked = Split(Render(true, all), System, Question, Answer, Next);
+                var answered = Split(Render(false, ("user", Question), (ChatMessage.Assistant, Answer)), Question, Answer);
+                var alone = Split(Render(true, ("user", Question)), Question);
+                if (whole is null || asked is null || answered is null || alone is null)
+                    return null;
+                var (userAfter, assistantAfter) = (whole[4], answered[2]);
+                if (
+                    !asked[4].StartsWith(userAfter, StringComparison.Ordinal)
+                    || !whole[2].StartsWith(userAfter, StringComparison.Ordinal)
+                    || !whole[3].StartsWith(assistantAfter, StringComparison.Ordinal)
+                )
+                    return null;
+                var userBefore = whole[3][assistantAfter.Length..];
+                if (!whole[1].EndsWith(userBefore, StringComparison.Ordinal))
+                    return null;
+                var frame = new MessageFrame(
+                    whole[0],
+                    whole[1][..^userBefore.Length],
+                    userBefore,
+                    userAfter,
+                    whole[2][userAfter.Length..],
+                    assistantAfter,
+                    asked[4][userAfter.Length..],
+                    null
+                );
+                frame = frame with { DefaultSystem = frame.FindDefault(alone[0]) };
+                // Only what it says rightly of every conversation is said.
+                (string, string)[][] conversations = [all, [("user", Question)], [("user", Question), (ChatMessage.Assistant, Answer)]];
+                return conversations.All(c => frame.Write(c, true) == Render(true, c)) ? frame : null;
+            }
+            catch (DataException)
+            {
+                return null;
+            }
+        }
+
+        /// <summary>The conversation as Ollama writes it by this frame.</summary>
+        public string Write(IReadOnlyList<(string Role, string Text)> messages, bool answers)
+        {
+            var text = new StringBuilder();
+            if (DefaultSystem is { } system && messages[0].Role != "system")
+                text.Append(SystemBefore).Append(system).Append(SystemAfter);
+            foreach (var (role, content) in messages)
+            {
+                var (before, after) =
+                    role == "system" ? (SystemBefore, SystemAfter)
+                    : role == "user" ? (UserBefore, UserAfter)
+                    : (AssistantBefore, AssistantAfter);
+                text.Append(before).Append(content).Append(after);
+            }
+            return text.Append(answers ? AnswerBefore : "").ToString();
+        }
+
+        /// <summary>
+        /// The frame in Go's template language, as Ollama has it; nowhere with a dash, which would drop line feeds beside it.
+        /// </summary>
+        public string ToGoTemplate() =>
+            "{{ range .Messages }}"
+            + $"{{{{ if eq .Role \"system\" }}}}{SystemBefore}{{{{ .Content }}}}{SystemAfter}"
+            + $"{{{{ else if eq .Role \"user\" }}}}{UserBefore}{{{{ .Content }}}}{UserAfter}"
+            + $"{{{{ else if eq .Role \"assistant\" }}}}{AssistantBefore}{{{{ .Content }}}}{AssistantAfter}"
+            + $"{{{{ end }}}}{{{{ end }}}}{AnswerBefore}";
+
+        // The message that stands in front where nobody wrote one.
+        private string? FindDefault(string before) =>
+            before != UserBefore
+            && before.StartsWith(SystemBefore, StringComparison.Ordinal)
+            && before.EndsWith(SystemAfter + UserBefore, StringComparison.Ordinal)
+            && before.Length > SystemBefore.Length + SystemAfter.Length + UserBefore.Length
+                ? before[SystemBefore.Length..^(SystemAfter.Length + UserBefore.Length)]
+                : null;
+
+        // The texts between some marks, each of which stands once and in order.
+        private static List<string>? Split(string text, params string[] marks)
+        {
+            var parts = new List<string>();
+            foreach (var mark in marks)
+            {
+                var at = text.IndexOf(mark, StringComparison.Ordinal);
+                if (at < 0)
+                    return null;
+                parts.Add(text[..at]);
+                text = text[(at + mark.Length)..];
+            }
+            parts.Add(text);
+            return parts;
+        }
+    }
+}

@@ -1,0 +1,7 @@
+namespace LongLora.Generation;
+
+/// <summary>A part of an answer that is being generated.</summary>
+/// <param name="Text">Text that later tokens cannot change; empty in the last piece.</param>
+/// <param name="Time">Time since the generation started. Waiting in the queue is not included.</param>
+/// <param name="Result">The whole answer in the last piece; null in all others.</param>
+public readonly record struct AnswerPiece(string Text, TimeSpan Time, GenerationResult? Result);

@@ -1,0 +1,43 @@
+using LongLora.Checkpoints;
+using LongLora.Configs;
+using LongLora.Models;
+using LongLora.Quantization;
+using LongLora.Tokenization;
+using static TorchSharp.torch;
+
+namespace LongLora.Loading;
+
+/// <summary>The folder of a Hugging Face model.</summary>
+internal sealed class FolderSource(string path) : ModelSource
+{
+    private readonly CheckpointDirectory _files = CheckpointDirectory.Open(path, headersOnly: true);
+
+    public override string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
+
+    public override string Location => path;
+
+    public override ModelConfig Config => _files.Config;
+
+    public override CheckpointDirectory Files => _files;
+
+    internal override IReadOnlyList<string> TextFiles => ListTextFiles(path);
+
+    private protected override ITokenizer? ReadTokenizer() => TokenizerLoader.LoadIfPresent(path);
+
+    private protected override ChatTemplate? ReadTemplate() => ChatTemplate.ReadOfModel(path);
+
+    // Opens the weights again for each network, which closes them when it is disposed.
+    internal override CausalLanguageModel Build(ModelConfig config, Device device, QuantizationKind quantization)
+    {
+        var weights = CheckpointDirectory.Open(path);
+        try
+        {
+            return ModelLoader.Load(config, weights, device, quantization);
+        }
+        catch
+        {
+            weights.Dispose();
+            throw;
+        }
+    }
+}

@@ -1,0 +1,47 @@
+using LongLora.Adapters;
+using LongLora.Quantization;
+using LongLora.Runtime;
+using LongLora.Tokenization;
+
+namespace LongLora.Loading;
+
+/// <summary>How a model is opened.</summary>
+public sealed record LoadOptions
+{
+    /// <summary>Folder of a PEFT or LongLoRA adapter on the model; null for none. Default null.</summary>
+    public string? Adapter { get; init; }
+
+    /// <summary>What the adapter's files do not say; null if they say everything. Default null.</summary>
+    public AdapterReading? AdapterReading { get; init; }
+
+    /// <summary>
+    /// The context in tokens that positions are rescaled for; null for the context of the model and its adapter. A context that the model
+    /// already has changes nothing. Default null.
+    /// </summary>
+    public int? Context { get; init; }
+
+    /// <summary>
+    /// With <see cref="Context"/>: the kind of rescaling, as <see cref="Positions.RopeScaling.Extend"/> takes it. Default <c>auto</c>.
+    /// </summary>
+    public string RopeScaling { get; init; } = "auto";
+
+    /// <summary>
+    /// With <see cref="Context"/>: the factor; null for ceil(context / original context), LongLoRA's rule. Default null.
+    /// </summary>
+    public double? RopeFactor { get; init; }
+
+    /// <summary>
+    /// The chat template: <c>auto</c> for the model's own if it has one, one of <see cref="ChatTemplate.Names"/>, or a file. Null reads
+    /// none, so that an unsupported template only prevents conversations. Default null.
+    /// </summary>
+    public string? Template { get; init; }
+
+    /// <summary>Form of the matrices in the decoder blocks. Default none: as they are stored.</summary>
+    public QuantizationKind Quantization { get; init; } = QuantizationKind.None;
+
+    /// <summary><c>auto</c> (CUDA if available), <c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>. Default <c>auto</c>.</summary>
+    public string Device { get; init; } = "auto";
+
+    /// <summary>The number type of computations on CUDA; null for bf16 if the device supports it, or else fp32. Default null.</summary>
+    public CudaCompute? CudaCompute { get; init; }
+}
