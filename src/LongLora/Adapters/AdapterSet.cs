@@ -47,7 +47,7 @@ public sealed class AdapterSet : IDisposable
     internal IReadOnlyList<Weight> ModelWeights => Parts.ModelWeights;
 
     /// <summary>All trained weights: those of the model, then A, B and what belongs to them layer by layer, then those of tokens.</summary>
-    internal IReadOnlyList<Weight> Weights { get; }
+    public IReadOnlyList<Weight> Weights { get; }
 
     /// <summary>
     /// Parts that the adapter's config names and its files lack, so that the base's are used (<see cref="AdapterReading.AllowMissing"/>).

@@ -7,7 +7,7 @@ namespace LongLora.Positions;
 /// The frequencies of rotary position embeddings for each kind of rescaling, in double precision. The formulas are those that transformers
 /// uses for the same fields of <c>config.json</c>, so a model that is saved here has the same angles everywhere.
 /// </summary>
-internal static class RopeScaling
+public static class RopeScaling
 {
     /// <summary>The kinds that can be computed.</summary>
     public static IReadOnlyList<string> Kinds { get; } = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"];
@@ -36,7 +36,7 @@ internal static class RopeScaling
     /// <param name="config">Rotary size, base and scaling.</param>
     /// <param name="length">Tokens in the text. Only dynamic and longrope depend on it.</param>
     /// <exception cref="ConfigurationException">The kind is unknown, or one of its parameters is missing.</exception>
-    public static RopeFrequencies ComputeFrequencies(ModelConfig config, int length)
+    internal static RopeFrequencies ComputeFrequencies(ModelConfig config, int length)
     {
         var scaling = config.RopeScaling;
         return scaling.Kind switch

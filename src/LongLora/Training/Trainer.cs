@@ -60,7 +60,7 @@ public sealed class Trainer : IDisposable
     /// <param name="cancellation">Looked at once a micro-batch; a step that is cut short leaves no trace.</param>
     /// <exception cref="OperationCanceledException">The run was interrupted; its state was saved.</exception>
     /// <exception cref="DataException">Loss or gradients are not finite; the state of the step before was saved.</exception>
-    internal void Run(
+    public void Run(
         BatchSampler sampler,
         Action<TrainingState> save,
         IProgress<TrainingStep>? progress = null,

@@ -14,7 +14,7 @@ namespace LongLora.Training;
 /// <param name="optimizer">Moments and step.</param>
 /// <param name="parameters">Weights.</param>
 /// <param name="sampler">Place in the data.</param>
-internal sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, BatchSamplerState sampler)
+public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, BatchSamplerState sampler)
 {
     private const string FileName = "training_state.safetensors";
 
