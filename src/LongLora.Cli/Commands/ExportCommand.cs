@@ -150,9 +150,7 @@ internal static class ExportCommand
             }
             context.Output.WriteLine($"GGUF: {target}");
             if (!parsed.GetValue(alone))
-                context.Output.WriteLine(
-                    $"Ollama: {WriteModelfile(target, model, TokenizerFolder(source.Adapter(parsed)) ?? folder.Path)}"
-                );
+                context.Output.WriteLine($"Ollama: {WriteModelfile(target, loaded, TokenizerFolder(source.Adapter(parsed)))}");
             return ExitCode.Done;
         });
         return command;
@@ -218,20 +216,16 @@ internal static class ExportCommand
     }
 
     // What Ollama needs to know beside the file; a template that cannot be read here is left to it.
-    private static string WriteModelfile(string gguf, CausalLanguageModel model, string tokenizerFolder)
+    private static string WriteModelfile(string gguf, LoadedModel loaded, string? tokenizerFolder)
     {
         ChatTemplate? template = null;
         try
         {
-            template = ChatTemplate.ReadOfModel(tokenizerFolder);
+            template = tokenizerFolder is null ? loaded.Source.FindTemplate("auto") : ChatTemplate.ReadOfModel(tokenizerFolder);
         }
         catch (CheckpointException) { }
-        return OllamaModelfile.Write(
-            gguf,
-            RopeScaling.GetCurrentContext(model.Config),
-            TokenizerLoader.LoadIfPresent(tokenizerFolder),
-            template
-        );
+        var tokenizer = tokenizerFolder is null ? loaded.Tokenizer : TokenizerLoader.LoadIfPresent(tokenizerFolder);
+        return OllamaModelfile.Write(gguf, RopeScaling.GetCurrentContext(loaded.Config), tokenizer, template);
     }
 
     private static string? TokenizerFolder(string? adapter) =>

@@ -11,6 +11,9 @@ internal sealed record AdapterParts
     /// <summary>Weights of the model itself that are trained, or were replaced by trained ones.</summary>
     internal IReadOnlyList<Weight> ModelWeights { get; init; } = [];
 
+    /// <summary>LoRA on the matrices of experts.</summary>
+    internal IReadOnlyList<ExpertLora> Experts { get; init; } = [];
+
     /// <summary>LoRA on the token table.</summary>
     internal EmbeddingLora? Table { get; init; }
 

@@ -18,6 +18,8 @@ public sealed class AdapterSet : IDisposable
         (_model, Options, Parts) = (model, options, parts);
         foreach (var layer in ListLayers(model))
             layer.Update = parts.Pairs.GetValueOrDefault(layer.Name);
+        foreach (var (layer, update) in parts.Experts.SelectMany(e => e.MakeUpdates()))
+            layer.Update = update;
         model.Embedding.Update = (IEmbeddingUpdate?)parts.Table ?? parts.TableRows;
         if (model.Config.TiedEmbeddings && (parts.TableServesHead || parts.TableRows is not null))
             model.Head.Update = model.Embedding.Update!.ForTiedHead;
@@ -27,6 +29,7 @@ public sealed class AdapterSet : IDisposable
         [
             .. parts.ModelWeights,
             .. ListLayers(model).SelectMany(l => parts.Pairs.TryGetValue(l.Name, out var adapter) ? adapter.Weights : []),
+            .. parts.Experts.SelectMany(e => e.Weights),
             .. parts.Table is { } table ? [table.A, table.B] : Array.Empty<Weight>(),
             .. new[] { parts.TableRows, parts.HeadRows }.OfType<TokenRows>().Select(r => r.Rows),
         ];
@@ -38,13 +41,13 @@ public sealed class AdapterSet : IDisposable
     public AdapterOptions Options { get; }
 
     /// <summary>LoRA pairs by the name of their layer.</summary>
-    public IReadOnlyDictionary<string, LoraAdapter> Adapters => Parts.Pairs;
+    internal IReadOnlyDictionary<string, LoraAdapter> Adapters => Parts.Pairs;
 
     /// <summary>Trained weights of the model itself: its embeddings, norms, or everything.</summary>
-    public IReadOnlyList<Weight> ModelWeights => Parts.ModelWeights;
+    internal IReadOnlyList<Weight> ModelWeights => Parts.ModelWeights;
 
     /// <summary>All trained weights: those of the model, then A, B and what belongs to them layer by layer, then those of tokens.</summary>
-    public IReadOnlyList<Weight> Weights { get; }
+    internal IReadOnlyList<Weight> Weights { get; }
 
     /// <summary>
     /// Parts that the adapter's config names and its files lack, so that the base's are used (<see cref="AdapterReading.AllowMissing"/>).
@@ -90,6 +93,7 @@ public sealed class AdapterSet : IDisposable
         var beyond =
             Parts.Pairs.Values.Any(p => p is DoraAdapter) ? "magnitudes (DoRA)"
             : Parts.Pairs.Values.Any(p => p.Bias is not null) ? "biases (lora_bias)"
+            : Parts.Experts.Count > 0 ? "LoRA on experts (target_parameters)"
             : Parts.Table is not null ? "LoRA on the embeddings"
             : Parts.TableRows is not null || Parts.HeadRows is not null ? "rows of single tokens (trainable_token_indices)"
             : null;
@@ -210,8 +214,12 @@ public sealed class AdapterSet : IDisposable
                 _model.Head.Update = null;
             _model.Embedding.Update = null;
         }
+        foreach (var (layer, _) in Parts.Experts.SelectMany(e => e.Parameter.Experts).SelectMany(e => e))
+            layer.Update = null;
         foreach (var adapter in Parts.Pairs.Values)
             adapter.Dispose();
+        foreach (var weight in Parts.Experts.SelectMany(e => e.Weights))
+            weight.Dispose();
         Parts.Table?.A.Dispose();
         Parts.Table?.B.Dispose();
         Parts.TableRows?.Dispose();

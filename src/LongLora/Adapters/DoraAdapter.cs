@@ -16,7 +16,7 @@ namespace LongLora.Adapters;
 /// not trained it is computed once for the same values.
 /// The gradient of m needs x Vᵀ, which nobody keeps: it is computed again, tile by tile.
 /// </remarks>
-public sealed class DoraAdapter : LoraAdapter
+internal sealed class DoraAdapter : LoraAdapter
 {
     /// <summary>What is behind the layer's name in that of its magnitudes; PEFT has no <c>.weight</c> there.</summary>
     internal const string MagnitudeSuffix = ".lora_magnitude_vector";

@@ -11,7 +11,7 @@ namespace LongLora.Adapters;
 /// names. LongLoRA's merge script reads both.
 /// <see cref="PeftFormat.Attach"/> reads them here.
 /// </summary>
-public static class LongLoraPair
+internal static class LongLoraPair
 {
     /// <summary>Writes the trained part of a model.</summary>
     /// <param name="folder">The folder to fill.</param>

@@ -9,7 +9,7 @@ namespace LongLora.Adapters;
 /// <summary>
 /// LoRA (arXiv 2106.09685): adds s · (x Aᵀ) Bᵀ to a linear layer, s = alpha / r. B begins at zero, so a new adapter changes nothing.
 /// </summary>
-public class LoraAdapter : ILinearUpdate, IDisposable
+internal class LoraAdapter : ILinearUpdate, IDisposable
 {
     /// <summary>Makes an adapter from its matrices.</summary>
     /// <param name="a">A [r, I], fp32.</param>

@@ -56,12 +56,12 @@ internal sealed class PeftConfig
         "layers_pattern",
         "trainable_token_indices",
         "ensure_weight_tying",
+        "target_parameters",
     ];
 
     // Fields that are refused as soon as they say anything, and why.
     private static readonly Dictionary<string, string> s_reasons = new()
     {
-        ["target_parameters"] = "LoRA on the stacked weights of experts is not supported",
         ["fan_in_fan_out"] = "transposed layers, such as GPT-2's, are not supported",
         ["layer_replication"] = "the layers of the base are not repeated here",
         ["alora_invocation_tokens"] = "an adapter that begins to act at certain tokens is not supported",
@@ -113,6 +113,12 @@ internal sealed class PeftConfig
         _layers = _fields.TakeWhole("layers_to_transform") is { Length: > 0 } layers ? layers : null;
         _layerPatterns = [.. LayerPatterns()];
         TokenIds = ReadTokenIds();
+        TargetParameters = _fields.TakeNames("target_parameters") ?? [];
+        if (TargetParameters.Count > 0 && (IsDora || HasLoraBias || Start != PeftStart.Plain || _ranks.Count + _alphas.Count > 0))
+            throw Refuse(
+                "target_parameters",
+                "it is not supported together with use_dora, lora_bias, pissa, olora or patterns of ranks and alphas"
+            );
     }
 
     /// <summary>Reads the config of an adapter folder.</summary>
@@ -166,6 +172,9 @@ internal sealed class PeftConfig
 
     /// <summary>Tokens with rows of their own by the end of the module's name; an empty name is the token table.</summary>
     internal IReadOnlyList<(string Module, IReadOnlyList<long> Ids)> TokenIds { get; }
+
+    /// <summary>Ends of names of parameters of experts that have LoRA, in the order in which PEFT wraps them.</summary>
+    internal IReadOnlyList<string> TargetParameters { get; }
 
     /// <summary>Whether the config says which modules have LoRA; otherwise the files do.</summary>
     internal bool NamesTargets => _targets is not null || TargetsAllLinear;

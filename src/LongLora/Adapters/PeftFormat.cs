@@ -75,6 +75,11 @@ public static class PeftFormat
             }
         }
         tensors.AddRange(LoraTensors(set, model));
+        tensors.AddRange(
+            set.Parts.Experts.SelectMany(e =>
+                e.Weights.Zip([".lora_A.weight", ".lora_B.weight"], (w, part) => TensorToWrite.Of(Prefix + e.FileName + part, w.Value))
+            )
+        );
         tensors.AddRange(TableTensors(set, model));
         var positions = ModelConfigWriter.DescribePositions(model.Config).ToJsonString();
         SafetensorsWriter.Write(Path.Combine(folder, WeightFile), tensors, new Dictionary<string, string> { [PositionsNote] = positions });

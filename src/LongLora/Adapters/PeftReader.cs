@@ -41,6 +41,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         var tiesHead = hasTable && IsTied && config.EnsuresTying;
         var (tableIds, headIds) = TokenIds();
         NamePairs(layers, hasTable, tiesHead);
+        var experts = FindExperts(layers);
         NameWeights(layers);
         RequireSense(layers, hasTable, tableIds is not null, headIds is not null);
         if (tableIds is not null)
@@ -65,6 +66,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             Missing = missing,
             Pairs = pairs,
             Table = table,
+            Experts = [.. experts.Where(e => HasAll([e.Name + A, e.Name + B])).Select(TakeExperts)],
             TableServesHead = tiesHead && table is not null,
             TableRows = TakeRows(Table, tableIds),
             HeadRows = TakeRows(Head, headIds),
@@ -93,6 +95,45 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             _named.AddRange([(Table + TableA, "target_modules"), (Table + TableB, "target_modules")]);
         if (tiesHead)
             _named.AddRange([(Head + A, "ensure_weight_tying"), (Head + B, "ensure_weight_tying")]);
+    }
+
+    // The parameters of experts that the config names, each with its depth and name in the file.
+    private List<(ExpertParameter Parameter, int Depth, string Name)> FindExperts(List<LinearLayer> layers)
+    {
+        const string field = "target_parameters";
+        var all = config.TargetParameters.Count == 0 ? [] : ExpertParameter.List(model);
+        var named = new List<ExpertParameter>();
+        foreach (var target in config.TargetParameters)
+        {
+            var own = all.Where(p => PeftModules.IsNamed(p.FullName, target)).ToList();
+            if (own.Count == 0)
+                throw config.Refuse(
+                    field,
+                    $"this model has no experts with a matrix '{target}', or has it in a layout that is not supported"
+                );
+            named.AddRange(own);
+        }
+        if (named.SelectMany(p => p.Experts).SelectMany(e => e).Any(e => layers.Contains(e.Layer)))
+            throw config.Refuse(field, "layers of the same experts are among target_modules");
+        var found = named
+            .GroupBy(p => p.Module)
+            .SelectMany(m => m.Reverse().Select((p, depth) => (p, depth, ExpertLora.NameInFile(m.Key, depth))))
+            .ToList();
+        _named.AddRange(found.SelectMany(e => new[] { (e.Item3 + A, field), (e.Item3 + B, field) }));
+        return found;
+    }
+
+    private ExpertLora TakeExperts((ExpertParameter Parameter, int Depth, string Name) experts)
+    {
+        var (parameter, depth, name) = experts;
+        var rows = (long)parameter.Experts.Count * config.Rank;
+        return new(
+            parameter,
+            depth,
+            TakeWeight(name + A, rows, parameter.Inputs),
+            TakeWeight(name + B, parameter.Outputs, rows),
+            LoraAdapter.ComputeScale(config.Alpha, config.Rank, config.RankStabilized)
+        );
     }
 
     // Weights of the model that are saved whole: those of modules_to_save, and biases.
@@ -154,6 +195,8 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
                 "the base has lost a part of its full-precision weights, and it is quantised. Merge the adapter into the base as it "
                     + "was published, or save it from PEFT as plain LoRA"
             );
+        if (config.HasLoraBias && layers.Exists(l => l.Share < 1))
+            throw config.Refuse("lora_bias", "it is not supported on experts");
         if (config.Start != PeftStart.Plain && IsTied && layers.Contains(model.Head))
             throw config.Refuse(
                 "init_lora_weights",

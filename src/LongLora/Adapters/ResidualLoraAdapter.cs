@@ -15,7 +15,7 @@ namespace LongLora.Adapters;
 /// more rows, takes no copy of W, rounds nothing, and makes the adapter plain LoRA of rank 2 r on the unchanged base, as which it is
 /// saved: [A; A₀] and [B, -B₀].
 /// </remarks>
-public sealed class ResidualLoraAdapter : LoraAdapter
+internal sealed class ResidualLoraAdapter : LoraAdapter
 {
     private readonly Tensor _initialA,
         _initialB;

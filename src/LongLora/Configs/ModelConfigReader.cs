@@ -7,7 +7,7 @@ namespace LongLora.Configs;
 /// Reads a Hugging Face <c>config.json</c> strictly. Every field is either part of the architecture, or known not to affect the numbers, or
 /// an error that names it. Unknown fields are accepted only if they are null or empty. Of a multimodal model, only the text part is read.
 /// </summary>
-public static class ModelConfigReader
+internal static class ModelConfigReader
 {
     /// <summary>The families that can be read (<c>model_type</c>).</summary>
     public static IReadOnlyList<string> Families { get; } =

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace LongLora.Configs;
 
 /// <summary>Writes a Hugging Face <c>config.json</c>.</summary>
-public static class ModelConfigWriter
+internal static class ModelConfigWriter
 {
     private static readonly JsonSerializerOptions s_style = new()
     {

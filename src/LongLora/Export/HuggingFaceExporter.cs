@@ -19,7 +19,7 @@ public static class HuggingFaceExporter
     /// <param name="model">The model, with or without adapters.</param>
     /// <param name="origin">The base's folder: gives config, stored types, the order of tensors, and tokenizer files.</param>
     /// <param name="options">The form of the weights; null for the defaults.</param>
-    public static void Write(string output, CausalLanguageModel model, CheckpointDirectory origin, ExportOptions? options = null)
+    public static void Write(string output, CausalLanguageModel model, IModelFiles origin, ExportOptions? options = null)
     {
         options ??= new ExportOptions();
         AtomicFile.WriteDirectory(output, folder =>
@@ -36,7 +36,7 @@ public static class HuggingFaceExporter
                     null
                 )
             );
-            CopyCompanions(folder, origin);
+            origin.CopyCompanions(folder);
             if (options.TokenizerFolder is { } other)
                 CopyTokenizer(folder, other);
             if (model.Config.VocabularySize > origin.Config.VocabularySize)
@@ -46,7 +46,7 @@ public static class HuggingFaceExporter
 
     /// <summary>Every tensor of the model with its adapters merged, in its stored type, made when its turn comes.</summary>
     /// <exception cref="ConfigurationException">A layer without a bias would get one.</exception>
-    internal static IEnumerable<TensorToWrite> Tensors(CausalLanguageModel model, CheckpointDirectory origin)
+    internal static IEnumerable<TensorToWrite> Tensors(CausalLanguageModel model, IModelFiles origin)
     {
         var (stacks, table) = (model.Stacks.ToDictionary(s => s.Name), model.Embedding.Weight);
         var inStacks = model.Stacks.SelectMany(s => s.Layers).ToHashSet();
@@ -93,19 +93,6 @@ public static class HuggingFaceExporter
             );
     }
 
-    /// <summary>Copies tokenizer, chat template and licence.</summary>
-    internal static void CopyCompanions(string folder, CheckpointDirectory origin)
-    {
-        foreach (var file in origin.Companions)
-        {
-            AtomicFile.Write(Path.Combine(folder, Path.GetFileName(file)), target =>
-            {
-                using var source = File.OpenRead(file);
-                source.CopyTo(target);
-            });
-        }
-    }
-
     // An adapter that brings a tokenizer was trained with it.
     private static void CopyTokenizer(string folder, string from)
     {
@@ -120,7 +107,7 @@ public static class HuggingFaceExporter
     }
 
     /// <summary>The tensors in the order of the origin's files.</summary>
-    internal static List<TensorToWrite> InFileOrder(IEnumerable<TensorToWrite> tensors, CheckpointDirectory origin)
+    internal static List<TensorToWrite> InFileOrder(IEnumerable<TensorToWrite> tensors, IModelFiles origin)
     {
         var places = origin.Tensors.Keys.Index().ToDictionary(p => p.Item, p => p.Index);
         return [.. tensors.OrderBy(t => places.GetValueOrDefault(t.Name, int.MaxValue))];

@@ -8,7 +8,7 @@ namespace LongLora.Layers;
 /// <summary>Looks up one row for each token id.</summary>
 /// <param name="weight">[V, D].</param>
 /// <param name="factor">Factor on the rows (Gemma, Granite).</param>
-public sealed class EmbeddingLayer(Weight weight, double factor = 1)
+internal sealed class EmbeddingLayer(Weight weight, double factor = 1)
 {
     private const long TileElements = 4 << 20;
 

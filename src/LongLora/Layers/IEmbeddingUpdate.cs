@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace LongLora.Layers;
 
 /// <summary>A trained change of a token table, such as LoRA on it or rows of its own for some tokens.</summary>
-public interface IEmbeddingUpdate
+internal interface IEmbeddingUpdate
 {
     /// <summary>Changes the rows [N, D] that were looked up for ids [N], in place; differentiable in its own weights.</summary>
     void ApplyTo(Tensor rows, Tensor ids);

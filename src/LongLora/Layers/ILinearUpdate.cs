@@ -6,7 +6,7 @@ namespace LongLora.Layers;
 /// A trained change of a linear layer, such as LoRA. It is given the layer's matrix and says what becomes of it, so that a change may
 /// rescale or replace outputs as well as add to them.
 /// </summary>
-public interface ILinearUpdate
+internal interface ILinearUpdate
 {
     /// <summary>The changed layer's output for rows x [N, I], or some of its columns; differentiable.</summary>
     Tensor Forward(IProjection projection, Tensor rows, FeatureSlice? outputs = null);

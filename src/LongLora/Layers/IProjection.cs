@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace LongLora.Layers;
 
 /// <summary>The frozen or trained matrix of a linear layer, either dense or quantized.</summary>
-public interface IProjection
+internal interface IProjection
 {
     /// <summary>b [O], or null.</summary>
     Weight? Bias { get; }

@@ -6,7 +6,7 @@ namespace LongLora.Layers;
 /// </summary>
 /// <param name="source">Where the weights come from.</param>
 /// <param name="projections">Makes those matrices of the decoder blocks that are not dense; null if all are dense.</param>
-public sealed class LayerBuilder(WeightSource source, IProjectionSource? projections = null) : IDisposable
+internal sealed class LayerBuilder(WeightSource source, IProjectionSource? projections = null) : IDisposable
 {
     private readonly List<Weight> _weights = [];
     private readonly List<LinearLayer> _linears = [];

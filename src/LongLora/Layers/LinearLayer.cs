@@ -15,7 +15,7 @@ internal static class FeatureSliceExtensions
 /// <param name="inputSize">I.</param>
 /// <param name="outputSize">O.</param>
 /// <param name="projection">The matrix.</param>
-public sealed class LinearLayer(string name, long inputSize, long outputSize, IProjection projection)
+internal sealed class LinearLayer(string name, long inputSize, long outputSize, IProjection projection)
 {
     /// <summary>Module name without <c>.weight</c>, such as <c>model.layers.0.self_attn.q_proj</c>.</summary>
     public string Name { get; } = name;

@@ -15,7 +15,7 @@ namespace LongLora.Models;
 /// recomputes what is cheap (norms, projections, the first half of the MLP) but never attention, and the two output projections only where
 /// a norm follows them.
 /// </summary>
-public static class BlockPass
+internal static class BlockPass
 {
     // Elements of one activation [l, F], and of q, k, v, their gradients and the kernels' results together. On the CPU 4 and 64 MiB in
     // fp32, which suits its caches. On a GPU 64 MiB and 1 GiB in bf16, because a GPU needs much work at once.

@@ -9,7 +9,7 @@ namespace LongLora.Models;
 /// added. It is divided into these parts so that a pass can process some heads or some tokens at a time. A family defines the parts, and
 /// <see cref="BlockPass"/> walks them.
 /// </summary>
-public abstract class DecoderBlock
+internal abstract class DecoderBlock
 {
     /// <summary>
     /// Whether both branches read the block's input (GPT-NeoX). Otherwise the second branch reads the sum of the input and the first

@@ -9,7 +9,7 @@ namespace LongLora.Options;
 /// All options of a run, written down once: recipe, command line, help and the saved recipe are made from this list. A test holds it
 /// against the properties of the parts of <see cref="FineTuneOptions"/>.
 /// </summary>
-public static class FineTuneOptionTable
+internal static class FineTuneOptionTable
 {
     /// <summary>Options with every default and nothing required set.</summary>
     public static FineTuneOptions Defaults { get; } =

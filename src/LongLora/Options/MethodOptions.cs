@@ -44,7 +44,7 @@ public sealed record MethodOptions
     /// The form of the updates: lora, dora (with a trained magnitude of each row), or pissa (LoRA
     /// that begins at the principal part of each matrix; saved as plain LoRA of twice the rank). Default lora, the paper's.
     /// </summary>
-    public AdapterKind AdapterKind { get; init; }
+    internal AdapterKind AdapterKind { get; init; }
 
     /// <summary>Whether updates are scaled by alpha / sqrt(r), so that a high rank learns as fast as a low one. Default false.</summary>
     public bool Rslora { get; init; }
@@ -103,7 +103,7 @@ public sealed record MethodOptions
     /// <summary>Adds what is wrong with these options to a list.</summary>
     /// <param name="problems">The list.</param>
     /// <param name="model">The model that they are for.</param>
-    public void Check(OptionProblems problems, ModelOptions model)
+    internal void Check(OptionProblems problems, ModelOptions model)
     {
         problems.Require(GroupRatio is > 0 and <= 1, $"group-ratio is {GroupRatio}; it must be above 0 and at most 1");
         problems.Require(

@@ -8,13 +8,12 @@ using static TorchSharp.torch;
 namespace LongLora.Runs;
 
 /// <summary>A model that nobody has trained yet, as a Hugging Face folder: where training from scratch begins.</summary>
-public static class NewModel
+internal static class NewModel
 {
     /// <summary>
-    /// Writes the folder: the config with the given context, random weights, and the tokenizer's files with its chat template. Matrices are normal with the
-    /// config's
-    /// <c>initializer_range</c>, those that write into the residual stream divided by sqrt(2 layers), as in GPT-2 (so that its size does
-    /// not grow with depth); norms are one.
+    /// Writes the folder: the config with the given context, random weights, and the tokenizer's files with its chat template. Matrices
+    /// are normal with the config's <c>initializer_range</c>, those that write into the residual stream divided by sqrt(2 layers), as in
+    /// GPT-2 (so that its size does not grow with depth); norms are one.
     /// </summary>
     /// <param name="folder">The folder to make.</param>
     /// <param name="configFile">

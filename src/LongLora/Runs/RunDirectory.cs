@@ -11,7 +11,7 @@ namespace LongLora.Runs;
 /// What a run leaves on disk: <c>recipe.yaml</c>, <c>metrics.jsonl</c>, TensorBoard events, <c>checkpoints/step-N/</c>, and at the end
 /// <c>adapter/</c> or <c>model/</c>.
 /// </summary>
-public sealed class RunDirectory
+internal sealed class RunDirectory
 {
     private const string StepPrefix = "step-";
 

@@ -13,7 +13,7 @@ namespace LongLora.Runtime;
 /// Arguments and results are on a stack of 64-bit values. A tensor is an owned handle, a floating-point number its bits, an optional is 0
 /// or a pointer to a value that the callee frees, and a list is a handle that the callee takes over.
 /// </remarks>
-public static unsafe partial class Dispatcher
+internal static unsafe partial class Dispatcher
 {
     // The ABI's version field: major in the top byte, minor in the next (libtorch 2.10).
     private const ulong BuildVersion = (2UL << 56) | (10UL << 48);

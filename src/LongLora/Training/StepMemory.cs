@@ -72,7 +72,7 @@ public sealed record StepMemory(
     /// <param name="attention">The attention in training.</param>
     /// <param name="length">L.</param>
     /// <param name="options">The rest.</param>
-    public static StepMemory Count(ModelConfig config, IAttention attention, int length, StepMemoryOptions options)
+    internal static StepMemory Count(ModelConfig config, IAttention attention, int length, StepMemoryOptions options)
     {
         using var model = ModelLoader.Describe(config);
         return Count(model, attention, length, options);
@@ -124,6 +124,8 @@ public sealed record StepMemory(
             frozen = tuning.Kind == AdapterKind.Pissa ? 4 * pairs : 0; // what the matrices lost
         }
         var inBlocks = model.Linears.Where(l => l != model.Head).Sum(l => l.InputSize * l.OutputSize);
+        if (options is { Quantization: QuantizationKind.Keep, KeptBytes: { } kept })
+            return (kept.Matrices + kept.Others, trained * 4);
         var perWeight = options.Quantization switch
         {
             QuantizationKind.Nf4 => Nf4Bytes,

@@ -410,4 +410,112 @@ public sealed class AdapterKindTests : IDisposable
             Near.AssertEqual(golden["merged.model.embed_tokens.weight"], file.Open("token_embd.weight"), 1e-6, kind);
         }
     }
+
+    // Gemma multiplies the rows of its table, changed or not, and ties the head to it.
+    [Theory]
+    [InlineData("gemma2", "'target_modules': ['embed_tokens']", false)]
+    [InlineData("gemma2", "'target_modules': ['embed_tokens'], 'ensure_weight_tying': true", true)]
+    [InlineData("gemma3_text", "'target_modules': ['q_proj'], 'trainable_token_indices': [3, 5, 1]", true)]
+    [InlineData("granite", "'target_modules': ['q_proj'], 'trainable_token_indices': [3, 5, 1]", true)]
+    public void Changed_rows_of_a_table_with_a_factor_are_multiplied_too(string family, string fields, bool staysTied)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(6, CPU);
+        var path = FamilyContractTests.Locate(_folder, family);
+        CausalLanguageModel Open(string from, out CheckpointDirectory folder)
+        {
+            folder = CheckpointDirectory.Open(from);
+            return ModelLoader.Load(folder.Config, folder);
+        }
+        using var model = Open(path, out var origin);
+        var tensors = new Dictionary<string, Tensor>();
+        void Add(string name, params long[] shape) => tensors.Add("base_model.model." + name, randn(shape, generator: generator).mul(0.1));
+        var (table, rows, width) = (model.Embedding.Weight.Name[..^7], model.Embedding.Weight.Shape[0], model.Embedding.Weight.Shape[1]);
+        if (fields.Contains("embed_tokens", StringComparison.Ordinal))
+        {
+            Add(table + ".lora_embedding_A", 4, rows);
+            Add(table + ".lora_embedding_B", width, 4);
+        }
+        else
+        {
+            Add(table + ".token_adapter.trainable_tokens_delta", 3, width);
+            foreach (var layer in model.Linears.Where(l => l.Name.EndsWith("q_proj", StringComparison.Ordinal)))
+            {
+                Add(layer.Name + ".lora_A.weight", 4, layer.InputSize);
+                Add(layer.Name + ".lora_B.weight", layer.OutputSize, 4);
+            }
+        }
+        SafetensorsWriter.Write(_folder["adapter_model.safetensors"], [.. tensors.Select(t => TensorToWrite.Of(t.Key, t.Value))]);
+        var config = $"{{'peft_type': 'LORA', 'r': 4, 'lora_alpha': 8, {fields}}}";
+        _folder.Text("adapter_config.json", config.Replace('\'', '"'));
+        using var set = PeftFormat.Attach(_folder.Root, model);
+        Assert.Equal(staysTied, model.IsHeadTied);
+
+        var ids = Ids().remainder(rows);
+        using var positions = RotaryEmbedding.Create(model.Config, 50);
+        var context = new ForwardContext(new ShiftedSparseAttention(16), positions);
+        var logits = model.ComputeLogits(ids, context);
+        HuggingFaceExporter.Write(_folder["merged"], model, origin);
+        using (var merged = Open(_folder["merged"], out _))
+        {
+            Assert.Equal(staysTied, merged.Config.TiedEmbeddings);
+            Near.AssertRelative(logits, merged.ComputeLogits(ids, context), 1e-5, "merged");
+        }
+
+        using var parameters = new ParameterBuffer(set.Weights);
+        var targets = LlamaGoldenTests.Targets(ids);
+        PlainPass.Loss(model, ids, targets, context).backward();
+        var plain = parameters.Gradients.clone();
+        parameters.ClearGradients();
+        using var pass = new CheckpointedPass(model);
+        pass.ForwardBackward(ids, targets, context, 1.0 / 98).Dispose();
+        Near.AssertRelative(plain, parameters.Gradients, 1e-5);
+    }
+
+    [Fact]
+    public void Experts_in_another_layout_are_refused_by_name()
+    {
+        var path = FamilyContractTests.Locate(_folder, "gpt_oss");
+        var folder = CheckpointDirectory.Open(path);
+        using var model = ModelLoader.Load(folder.Config, folder);
+        var told = Assert.Throws<CheckpointException>(() => PeftFormat.Attach(PeftGoldenTests.Folder("target_parameters"), model)).Message;
+        Assert.Contains("'target_parameters'", told);
+    }
+
+    [Theory]
+    [InlineData("mixtral")]
+    [InlineData("qwen3_moe")]
+    public void Magnitudes_and_residuals_of_experts_train_as_plain_autograd_has_it(string family)
+    {
+        foreach (var kind in new[] { AdapterKind.Dora, AdapterKind.Pissa })
+        {
+            using var scope = NewDisposeScope();
+            var folder = CheckpointDirectory.Open(FamilyContractTests.Locate(_folder, family));
+            using var model = ModelLoader.Load(folder.Config, folder);
+            using var set = AdapterSet.Attach(
+                model,
+                new AdapterOptions
+                {
+                    Rank = 4,
+                    Kind = kind,
+                    TargetModules = s_targets,
+                },
+                3
+            );
+            Disturb(set);
+            using var parameters = new ParameterBuffer(set.Weights);
+            using var positions = RotaryEmbedding.Create(model.Config, 50);
+            var context = new ForwardContext(new ShiftedSparseAttention(16), positions);
+            var (ids, targets) = (
+                Ids().remainder(model.Config.VocabularySize),
+                LlamaGoldenTests.Targets(Ids().remainder(model.Config.VocabularySize))
+            );
+            PlainPass.Loss(model, ids, targets, context).backward();
+            var plain = parameters.Gradients.clone();
+            parameters.ClearGradients();
+            using var pass = new CheckpointedPass(model);
+            pass.ForwardBackward(ids, targets, context, 1.0 / 98).Dispose();
+            Near.AssertRelative(plain, parameters.Gradients, 1e-5, $"{family}, {kind}");
+        }
+    }
 }

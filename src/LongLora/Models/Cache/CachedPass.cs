@@ -12,7 +12,7 @@ namespace LongLora.Models;
 /// The forward pass at inference, outside autograd. New tokens look at each other and at everything in the cache. Attention is full inside
 /// the model's window, if it has one, or limited to the sinks and the window of a streamed text.
 /// </summary>
-public static class CachedPass
+internal static class CachedPass
 {
     /// <summary>Reads the next tokens of one row.</summary>
     /// <param name="model">The model.</param>

@@ -10,7 +10,7 @@ namespace LongLora.Models;
 /// are already applied to the keys, with rotary tables for the whole capacity, so scalings that depend on the length of the text (dynamic
 /// NTK, longrope) are the same for every token. Of recurrent layers it holds the state.
 /// </summary>
-public sealed class KeyValueCache : IDisposable
+internal sealed class KeyValueCache : IDisposable
 {
     private readonly CachedHeads?[] _keys,
         _values; // null for a recurrent layer
