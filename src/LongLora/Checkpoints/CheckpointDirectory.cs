@@ -10,7 +10,7 @@ namespace LongLora.Checkpoints;
 /// opened.
 /// </summary>
 /// <remarks>If a folder has its weights in both formats, safetensors is read and the other format is ignored.</remarks>
-public sealed class CheckpointDirectory : ITensorSource
+public sealed class CheckpointDirectory : ITensorSource, IModelFiles
 {
     internal const string ConfigFile = "config.json",
         WeightsFile = "model.safetensors",
@@ -146,6 +146,19 @@ public sealed class CheckpointDirectory : ITensorSource
         folder.DropTiedHead();
         folder._closed = headersOnly;
         return folder;
+    }
+
+    /// <inheritdoc/>
+    public void CopyCompanions(string folder)
+    {
+        foreach (var file in Companions)
+        {
+            AtomicFile.Write(System.IO.Path.Combine(folder, System.IO.Path.GetFileName(file)), target =>
+            {
+                using var source = File.OpenRead(file);
+                source.CopyTo(target);
+            });
+        }
     }
 
     /// <inheritdoc/>

@@ -1,7 +1,7 @@
 namespace LongLora.Configs;
 
 /// <summary>A mixture of experts in place of an MLP, or beside it.</summary>
-public sealed record ExpertConfig
+internal sealed record ExpertConfig
 {
     /// <summary>E, the number of experts (<c>num_experts</c>, <c>num_local_experts</c>).</summary>
     public required int Count { get; init; }

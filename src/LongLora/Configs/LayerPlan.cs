@@ -1,7 +1,7 @@
 namespace LongLora.Configs;
 
 /// <summary>What one decoder layer is, where layers differ.</summary>
-public sealed record LayerPlan
+internal sealed record LayerPlan
 {
     /// <summary>How many tokens a position looks at, itself included; null for all.</summary>
     public int? Window { get; init; }

@@ -1,7 +1,7 @@
 namespace LongLora.Configs;
 
 /// <summary>Which rotary positions a layer's queries and keys have.</summary>
-public enum LayerRotation
+internal enum LayerRotation
 {
     /// <summary>Those of <see cref="ModelConfig.RopeTheta"/> and <see cref="ModelConfig.RopeScaling"/>.</summary>
     Main,

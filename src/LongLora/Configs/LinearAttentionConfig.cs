@@ -1,7 +1,7 @@
 namespace LongLora.Configs;
 
 /// <summary>The gated delta net (arXiv 2412.06464) in layers with a recurrent state.</summary>
-public sealed record LinearAttentionConfig
+internal sealed record LinearAttentionConfig
 {
     /// <summary>Number of query and key heads (<c>linear_num_key_heads</c>).</summary>
     public required int KeyHeadCount { get; init; }

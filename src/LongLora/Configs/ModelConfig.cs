@@ -95,13 +95,13 @@ public sealed record ModelConfig
     /// What each layer is, one entry a layer, where they differ in more than <see cref="FirstWindowedLayer"/>; empty where they do not
     /// (<c>layer_types</c> and the fields of families that say the same in other ways). Use <see cref="GetLayer"/>.
     /// </summary>
-    public IReadOnlyList<LayerPlan> Layers { get; init; } = [];
+    internal IReadOnlyList<LayerPlan> Layers { get; init; } = [];
 
     /// <summary>
     /// Rotary positions of the layers with <see cref="LayerRotation.Local"/>; null where no layer has its own
     /// (<c>rope_local_base_freq</c>, <c>rope_parameters.sliding_attention</c>).
     /// </summary>
-    public RopeSettings? LocalRope { get; init; }
+    internal RopeSettings? LocalRope { get; init; }
 
     /// <summary>Whether a layer's output projection o has a bias, where it differs from q, k and v (<c>attention_out_bias</c>).</summary>
     public bool? AttentionOutputBias { get; init; }
@@ -128,7 +128,7 @@ public sealed record ModelConfig
     public double? LogitCap { get; init; }
 
     /// <summary>The experts of layers with <see cref="LayerPlan.HasExperts"/>; null for a dense model.</summary>
-    public ExpertConfig? Experts { get; init; }
+    internal ExpertConfig? Experts { get; init; }
 
     /// <summary>Bound of the values before the product of gate and up; null for none (<c>swiglu_limit</c>; gpt-oss).</summary>
     public double? ActivationLimit { get; init; }
@@ -137,7 +137,7 @@ public sealed record ModelConfig
     public double ActivationSlope { get; init; } = 1.702;
 
     /// <summary>The gated delta net of layers with <see cref="LayerPlan.IsLinear"/>; null where there is none.</summary>
-    public LinearAttentionConfig? LinearAttention { get; init; }
+    internal LinearAttentionConfig? LinearAttention { get; init; }
 
     /// <summary>Id of the token that begins a text, if any (<c>bos_token_id</c>).</summary>
     public int? BosTokenId { get; init; }
@@ -152,7 +152,7 @@ public sealed record ModelConfig
 
     /// <summary>What one layer is.</summary>
     /// <param name="layer">Index of the layer.</param>
-    public LayerPlan GetLayer(int layer) => Layers.Count > 0 ? Layers[layer] : DescribeAlike(layer);
+    internal LayerPlan GetLayer(int layer) => Layers.Count > 0 ? Layers[layer] : DescribeAlike(layer);
 
     /// <summary>The sliding window of one layer in tokens; null if the layer looks at everything.</summary>
     /// <param name="layer">Index of the layer.</param>

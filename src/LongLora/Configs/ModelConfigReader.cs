@@ -7,7 +7,7 @@ namespace LongLora.Configs;
 /// Reads a Hugging Face <c>config.json</c> strictly. Every field is either part of the architecture, or known not to affect the numbers, or
 /// an error that names it. Unknown fields are accepted only if they are null or empty. Of a multimodal model, only the text part is read.
 /// </summary>
-public static class ModelConfigReader
+internal static class ModelConfigReader
 {
     /// <summary>The families that can be read (<c>model_type</c>).</summary>
     public static IReadOnlyList<string> Families { get; } =
@@ -37,6 +37,7 @@ public static class ModelConfigReader
         Cohere2Config.ModelType,
         HunyuanConfig.ModelType,
         Ernie45Config.ModelType,
+        Qwen35Config.ModelType,
     ];
 
     private static readonly JsonDocumentOptions s_strict = new() { AllowDuplicateProperties = false };
@@ -136,6 +137,7 @@ public static class ModelConfigReader
             Cohere2Config.ModelType => Cohere2Config.Read(fields),
             HunyuanConfig.ModelType => HunyuanConfig.Read(fields),
             Ernie45Config.ModelType => Ernie45Config.Read(fields),
+            Qwen35Config.ModelType => Qwen35Config.Read(fields),
             _ => throw new InvalidOperationException($"{family} is in the list of families but has no reader."),
         };
         fields.RefuseOthers($"{family} models");

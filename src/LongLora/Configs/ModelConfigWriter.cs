@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace LongLora.Configs;
 
 /// <summary>Writes a Hugging Face <c>config.json</c>.</summary>
-public static class ModelConfigWriter
+internal static class ModelConfigWriter
 {
     private static readonly JsonSerializerOptions s_style = new()
     {
@@ -117,6 +117,7 @@ public static class ModelConfigWriter
             Cohere2Config.ModelType => Cohere2Config.Write(config),
             HunyuanConfig.ModelType => HunyuanConfig.Write(config),
             Ernie45Config.ModelType => Ernie45Config.Write(config),
+            Qwen35Config.ModelType => Qwen35Config.Write(config),
             _ => throw new ArgumentException(
                 $"Cannot write a config of type '{config.ModelType}'. The supported types are "
                     + $"{string.Join(", ", ModelConfigReader.Families)}.",

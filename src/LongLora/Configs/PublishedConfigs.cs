@@ -3,7 +3,7 @@ using LongLora.Runtime;
 namespace LongLora.Configs;
 
 /// <summary>The architectures of well-known models as their makers published them, for planning without a download.</summary>
-public static class PublishedConfigs
+internal static class PublishedConfigs
 {
     private static readonly RopeScalingConfig s_llama31 = new()
     {

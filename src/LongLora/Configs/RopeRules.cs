@@ -49,6 +49,7 @@ internal sealed record RopeRules
             Olmo3Config.ModelType => Olmo3Config.Rope,
             Ministral3Config.ModelType => Ministral3Config.Rope,
             GlmConfig.Glm or GlmConfig.Glm4 => GlmConfig.Rope,
+            Qwen35Config.ModelType => Qwen35Config.Rope,
             _ => new(),
         };
 }

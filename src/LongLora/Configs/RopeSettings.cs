@@ -1,7 +1,7 @@
 namespace LongLora.Configs;
 
 /// <summary>Rotary positions that only some layers have.</summary>
-public sealed record RopeSettings
+internal sealed record RopeSettings
 {
     /// <summary>Base of the frequencies (<c>rope_theta</c>).</summary>
     public required double Theta { get; init; }

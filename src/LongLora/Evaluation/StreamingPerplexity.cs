@@ -10,7 +10,7 @@ namespace LongLora.Evaluation;
 /// Perplexity of a text that is read once from its beginning to its end, each token with what is held at its time: the measure of
 /// StreamingLLM (arXiv 2309.17453, figure 5). A stable model has the same loss everywhere.
 /// </summary>
-public static class StreamingPerplexity
+internal static class StreamingPerplexity
 {
     /// <summary>Measures a text in constant memory.</summary>
     /// <param name="model">The model.</param>

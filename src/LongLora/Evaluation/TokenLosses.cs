@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace LongLora.Evaluation;
 
 /// <summary>The loss of each token of a text under a model, with the logits of one chunk of tokens in memory at a time.</summary>
-public static class TokenLosses
+internal static class TokenLosses
 {
     /// <summary>-log p(token t | tokens 0 .. t - 1) in nats for t = 1 .. L - 1.</summary>
     /// <param name="model">The model.</param>

@@ -211,7 +211,7 @@ public sealed class TextGenerator : IDisposable
         while (common < prompt.Count - 1 && common < _held[row].Count && _held[row][common] == prompt[common])
             common++;
         if (_streaming is null)
-            _cache!.Truncate(row, common);
+            common = _cache!.Truncate(row, common);
         else if (!_streams[row].TryTruncate(common))
         {
             _streams[row].Clear();

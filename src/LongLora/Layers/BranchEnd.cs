@@ -8,7 +8,7 @@ namespace LongLora.Layers;
 /// <summary>What happens to a branch's output before it is added to the residual stream: a norm, a factor, both or nothing.</summary>
 /// <param name="Norm">The norm; null for none.</param>
 /// <param name="Factor">The factor, after the norm; 1 for none.</param>
-public sealed record BranchEnd(INormLayer? Norm = null, double Factor = 1)
+internal sealed record BranchEnd(INormLayer? Norm = null, double Factor = 1)
 {
     /// <summary>Nothing happens.</summary>
     public static BranchEnd None { get; } = new();

@@ -7,7 +7,7 @@ namespace LongLora.Layers;
 /// <param name="Inputs">I.</param>
 /// <param name="Outputs">O.</param>
 /// <param name="IsTransposed">Whether the tensor is [E, I, O]; otherwise [E, O, I].</param>
-public sealed record ExpertStack(string Name, long Inputs, long Outputs, bool IsTransposed)
+internal sealed record ExpertStack(string Name, long Inputs, long Outputs, bool IsTransposed)
 {
     /// <summary>The layer of each expert.</summary>
     public IReadOnlyList<LinearLayer> Layers { get; internal set; } = [];

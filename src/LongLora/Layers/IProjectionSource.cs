@@ -1,7 +1,7 @@
 namespace LongLora.Layers;
 
 /// <summary>Makes the matrices of a model in another form than dense.</summary>
-public interface IProjectionSource
+internal interface IProjectionSource
 {
     /// <summary>The matrix of a linear layer; null if it should be dense.</summary>
     /// <param name="source">Provides the weights.</param>

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace LongLora.Layers;
 
 /// <summary>Where other families have a norm and this one has none.</summary>
-public sealed class IdentityNorm : INormLayer
+internal sealed class IdentityNorm : INormLayer
 {
     /// <inheritdoc/>
     public IReadOnlyList<Weight> Weights => [];

@@ -6,7 +6,7 @@ namespace LongLora.Layers;
 /// </summary>
 /// <param name="source">Where the weights come from.</param>
 /// <param name="projections">Makes those matrices of the decoder blocks that are not dense; null if all are dense.</param>
-public sealed class LayerBuilder(WeightSource source, IProjectionSource? projections = null) : IDisposable
+internal sealed class LayerBuilder(WeightSource source, IProjectionSource? projections = null) : IDisposable
 {
     private readonly List<Weight> _weights = [];
     private readonly List<LinearLayer> _linears = [];
@@ -47,6 +47,17 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
         return tied
             ? new LinearLayer(name, size, vocabulary, new DenseProjection(embedding.Weight))
             : AddLinear(name, size, vocabulary, false, null);
+    }
+
+    /// <summary>
+    /// Gives a tied head a matrix of its own, with the table's present values; it counts among the linear layers from now on.
+    /// </summary>
+    internal void Untie(LinearLayer head, EmbeddingLayer embedding)
+    {
+        var own = new Weight(head.Name + ".weight", embedding.Weight.Value.alias());
+        head.Projection = new DenseProjection(own);
+        _weights.Add(own);
+        _linears.Add(head);
     }
 
     /// <summary>Adds a token table <c>name.weight</c> [vocabulary, size].</summary>

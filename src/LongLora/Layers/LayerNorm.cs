@@ -8,7 +8,7 @@ namespace LongLora.Layers;
 /// <param name="weight">w [D].</param>
 /// <param name="bias">b [D]; null for none.</param>
 /// <param name="epsilon">ε.</param>
-public sealed class LayerNorm(Weight weight, Weight? bias, double epsilon) : INormLayer
+internal sealed class LayerNorm(Weight weight, Weight? bias, double epsilon) : INormLayer
 {
     /// <inheritdoc/>
     public IReadOnlyList<Weight> Weights { get; } = bias is null ? [weight] : [weight, bias];

@@ -8,7 +8,7 @@ namespace LongLora.Layers;
 /// <param name="seed">Seed.</param>
 /// <param name="device">Where the model lives; the numbers are drawn on the CPU.</param>
 /// <param name="type">Type of the weights.</param>
-public sealed class RandomWeights(double deviation, long seed, Device device, ScalarType type = ScalarType.Float32) : WeightSource
+internal sealed class RandomWeights(double deviation, long seed, Device device, ScalarType type = ScalarType.Float32) : WeightSource
 {
     private long _taken;
 

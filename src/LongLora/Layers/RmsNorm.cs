@@ -10,7 +10,7 @@ namespace LongLora.Layers;
 /// <param name="weight">w [D].</param>
 /// <param name="epsilon">ε.</param>
 /// <param name="isOffset">Whether the scale is 1 + w (Gemma).</param>
-public sealed class RmsNorm(Weight weight, double epsilon, bool isOffset = false) : INormLayer
+internal sealed class RmsNorm(Weight weight, double epsilon, bool isOffset = false) : INormLayer
 {
     /// <inheritdoc/>
     public IReadOnlyList<Weight> Weights { get; } = [weight];

@@ -9,10 +9,13 @@ namespace LongLora.Layers;
 /// <param name="stack">[E, O, I], or [E, I, O].</param>
 /// <param name="index">Index of the expert.</param>
 /// <param name="isTransposed">Whether the stack is [E, I, O].</param>
-public sealed class StackedProjection(Weight stack, int index, bool isTransposed) : IProjection
+internal sealed class StackedProjection(Weight stack, int index, bool isTransposed) : IProjection
 {
     /// <summary>The matrices of all experts.</summary>
     public Weight Stack { get; } = stack;
+
+    /// <summary>None: experts have their biases outside.</summary>
+    public Weight? Bias => null;
 
     /// <inheritdoc/>
     public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)

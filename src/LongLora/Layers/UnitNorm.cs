@@ -5,7 +5,7 @@ namespace LongLora.Layers;
 
 /// <summary>y = x / sqrt(mean(x²) + ε) over the last dimension: an RMSNorm without a weight, computed in fp32.</summary>
 /// <param name="epsilon">ε.</param>
-public sealed class UnitNorm(double epsilon) : INormLayer
+internal sealed class UnitNorm(double epsilon) : INormLayer
 {
     /// <inheritdoc/>
     public IReadOnlyList<Weight> Weights => [];

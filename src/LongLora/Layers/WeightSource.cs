@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace LongLora.Layers;
 
 /// <summary>Where a model that is being built gets its weights.</summary>
-public abstract class WeightSource
+internal abstract class WeightSource
 {
     /// <summary>The tensor with that name and shape. <paramref name="role"/> decides the initial values of a new model.</summary>
     public abstract Tensor Take(string name, WeightRole role, params long[] shape);

@@ -15,7 +15,7 @@ namespace LongLora.Models;
 /// recomputes what is cheap (norms, projections, the first half of the MLP) but never attention, and the two output projections only where
 /// a norm follows them.
 /// </summary>
-public static class BlockPass
+internal static class BlockPass
 {
     // Elements of one activation [l, F], and of q, k, v, their gradients and the kernels' results together. On the CPU 4 and 64 MiB in
     // fp32, which suits its caches. On a GPU 64 MiB and 1 GiB in bf16, because a GPU needs much work at once.
@@ -52,7 +52,9 @@ public static class BlockPass
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var rows = ToRows(hidden);
-        var attended = Attend(block, hidden, context, workspace);
+        var attended = block.Recurrence is null
+            ? Attend(block, hidden, context, workspace)
+            : RecurrencePass.Forward(block, hidden, context);
         // In a parallel block the MLP reads the block's input.
         var source = block.IsParallel ? workspace.TakeLike("input", rows).copy_(rows) : rows;
         AddOutput(block, rows, attended);
@@ -99,7 +101,7 @@ public static class BlockPass
         {
             var leaf = source.narrow(0, start, count).detach();
             if (!block.IsParallel)
-                leaf = leaf.add(block.AttentionEnd.Forward(block.AttentionOutput.Forward(heads.narrow(0, start, count))), Scalars.One);
+                leaf = leaf.add(ProjectOutput(block, heads.narrow(0, start, count), leaf), Scalars.One);
             leaf.requires_grad_(true);
             Tensor normed;
             using (enable_grad())
@@ -121,17 +123,46 @@ public static class BlockPass
     )
     {
         using var scope = NewDisposeScope();
-        outputGradient = EndBackward(block, attended, outputGradient, workspace);
-        block.AttentionOutput.AccumulateGradients(ToHeadRows(attended.Output), outputGradient);
-        var (batch, length) = (input.size(0), input.size(1));
+        var (inputRows, headRows) = (ToRows(input), ToHeadRows(attended.Output));
+        outputGradient = BackwardEnd(block, inputRows, headRows, outputGradient, workspace);
+        block.AttentionOutput.AccumulateGradients(GatePass.ApplyToAll(block, headRows, inputRows, workspace), outputGradient);
         var normedGradient = workspace.TakeLike("normed gradient", input).zero_();
+        var gradientRows = ToRows(normedGradient);
+        if (block.Recurrence is null)
+            BackwardHeads(block, input, attended, outputGradient, normedGradient, context, workspace);
+        else
+            RecurrencePass.Backward(block, input, attended, outputGradient, normedGradient, context);
+        GatePass.Backward(block, headRows, inputRows, outputGradient, gradientRows);
+        ForEachTile(inputRows, inputRows.size(0), inputRows.size(1), (start, count) =>
+        {
+            var leaf = inputRows.narrow(0, start, count).detach().requires_grad_(true);
+            Tensor output;
+            using (enable_grad())
+                output = block.AttentionNorm.Forward(leaf);
+            output.backward([gradientRows.narrow(0, start, count)]);
+            gradient.narrow(0, start, count).add_(leaf.grad!, Scalars.One);
+        });
+    }
+
+    // Adds the gradient of the norm's output, [B, L, D], that comes through queries, keys and values.
+    private static void BackwardHeads(
+        DecoderBlock block,
+        Tensor input,
+        AttentionResult attended,
+        Tensor outputGradient,
+        Tensor normedGradient,
+        ForwardContext context,
+        Workspace workspace
+    )
+    {
+        var (batch, length) = (input.size(0), input.size(1));
         ForEachHeadGroup(block, input, (first, count) =>
         {
             var (query, key, value, heads) = Project(block, input, first, count, context, workspace);
             var gradients = block
                 .Adapt(context.Attention)
                 .Backward(
-                    ComputeHeadGradient(block.AttentionOutput, outputGradient, query, heads, workspace),
+                    ComputeHeadGradient(block, ToRows(input), outputGradient, query, heads, workspace),
                     query,
                     key,
                     value,
@@ -161,16 +192,6 @@ public static class BlockPass
                         Scalars.One
                     );
             });
-        });
-        var (inputRows, gradientRows) = (ToRows(input), ToRows(normedGradient));
-        ForEachTile(inputRows, inputRows.size(0), inputRows.size(1), (start, count) =>
-        {
-            var leaf = inputRows.narrow(0, start, count).detach().requires_grad_(true);
-            Tensor output;
-            using (enable_grad())
-                output = block.AttentionNorm.Forward(leaf);
-            output.backward([gradientRows.narrow(0, start, count)]);
-            gradient.narrow(0, start, count).add_(leaf.grad!, Scalars.One);
         });
     }
 
@@ -224,18 +245,30 @@ public static class BlockPass
     }
 
     // [B L, D] -> [B, h, L, K]
-    private static Tensor ComputeHeadGradient(LinearLayer layer, Tensor outputGradient, Tensor query, HeadSlice heads, Workspace workspace)
+    private static Tensor ComputeHeadGradient(
+        DecoderBlock block,
+        Tensor input,
+        Tensor outputGradient,
+        Tensor query,
+        HeadSlice heads,
+        Workspace workspace
+    )
     {
         using var scope = NewDisposeScope();
-        var headSize = query.size(3);
+        var (layer, headSize) = (block.AttentionOutput, query.size(3));
         var result = workspace.TakeHeads("head gradient", query, heads.Count, query.size(2));
         var rows = ToHeadRows(result);
         ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) =>
             rows.narrow(0, start, count)
                 .copy_(
-                    layer.ComputeInputGradient(
-                        outputGradient.narrow(0, start, count),
-                        new FeatureSlice(heads.First * headSize, heads.Count * headSize)
+                    GatePass.ApplyToGradient(
+                        block,
+                        layer.ComputeInputGradient(
+                            outputGradient.narrow(0, start, count),
+                            new FeatureSlice(heads.First * headSize, heads.Count * headSize)
+                        ),
+                        input.narrow(0, start, count),
+                        heads.First * headSize
                     )
                 )
         );
@@ -269,25 +302,34 @@ public static class BlockPass
     // rows += output projection of the attention's output
     private static void AddOutput(DecoderBlock block, Tensor rows, AttentionResult attended)
     {
-        var (layer, heads) = (block.AttentionOutput, ToHeadRows(attended.Output));
-        ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) =>
-            rows.narrow(0, start, count).add_(block.AttentionEnd.Forward(layer.Forward(heads.narrow(0, start, count))), Scalars.One)
-        );
+        var heads = ToHeadRows(attended.Output);
+        ForEachTile(rows, rows.size(0), block.AttentionOutput.OutputSize, (start, count) =>
+        {
+            var tile = rows.narrow(0, start, count); // the block's input up to here
+            tile.add_(ProjectOutput(block, heads.narrow(0, start, count), tile), Scalars.One);
+        });
     }
 
+    // What the attention branch adds, for heads [l, H K] and the block's input [l, D].
+    private static Tensor ProjectOutput(DecoderBlock block, Tensor heads, Tensor input) =>
+        block.AttentionEnd.Forward(block.AttentionOutput.Forward(GatePass.Apply(block, heads, input)));
+
     // The gradient of the output projection's result, [B L, D]: what was added is that, or a norm or a multiple of it.
-    private static Tensor EndBackward(DecoderBlock block, AttentionResult attended, Tensor gradient, Workspace workspace)
+    private static Tensor BackwardEnd(DecoderBlock block, Tensor input, Tensor heads, Tensor gradient, Workspace workspace)
     {
         if (block.AttentionEnd == BranchEnd.None)
             return gradient;
         using var scope = NewDisposeScope();
-        var (result, heads) = (workspace.TakeLike("ended gradient", gradient), ToHeadRows(attended.Output));
+        var result = workspace.TakeLike("ended gradient", gradient);
         ForEachTile(gradient, gradient.size(0), gradient.size(1), (start, count) =>
             result
                 .narrow(0, start, count)
                 .copy_(
                     block.AttentionEnd.Backward(
-                        () => block.AttentionOutput.Forward(heads.narrow(0, start, count)),
+                        () =>
+                            block.AttentionOutput.Forward(
+                                GatePass.Apply(block, heads.narrow(0, start, count), input.narrow(0, start, count))
+                            ),
                         gradient.narrow(0, start, count)
                     )
                 )
@@ -295,7 +337,7 @@ public static class BlockPass
         return result.MoveToOuterDisposeScope();
     }
 
-    private static void ForEachTile(Tensor of, long total, long width, Action<long, long> action)
+    internal static void ForEachTile(Tensor of, long total, long width, Action<long, long> action)
     {
         var tile = CountTileRows(width, IsOnGpu(of));
         for (long start = 0; start < total; start += tile)

@@ -29,16 +29,16 @@ public sealed class CausalLanguageModel : IDisposable
     public ModelConfig Config { get; private set; }
 
     /// <summary>The token table.</summary>
-    public EmbeddingLayer Embedding { get; }
+    internal EmbeddingLayer Embedding { get; }
 
     /// <summary>The decoder blocks in order.</summary>
-    public IReadOnlyList<DecoderBlock> Blocks { get; }
+    internal IReadOnlyList<DecoderBlock> Blocks { get; }
 
     /// <summary>The norm before the head.</summary>
-    public INormLayer FinalNorm { get; }
+    internal INormLayer FinalNorm { get; }
 
     /// <summary>Maps hidden states to logits. In a tied model it shares the weight of the token table.</summary>
-    public LinearLayer Head { get; }
+    internal LinearLayer Head { get; }
 
     /// <summary>Where the weights live.</summary>
     public Device Device { get; }
@@ -50,19 +50,19 @@ public sealed class CausalLanguageModel : IDisposable
     public ScalarType ComputeType { get; internal set; }
 
     /// <summary>All weights in the checkpoint's order, without quantized matrices.</summary>
-    public IReadOnlyList<Weight> Weights => _layers.Weights;
+    internal IReadOnlyList<Weight> Weights => _layers.Weights;
 
     /// <summary>All linear layers, without a tied head.</summary>
-    public IReadOnlyList<LinearLayer> Linears => _layers.Linears;
+    internal IReadOnlyList<LinearLayer> Linears => _layers.Linears;
 
     /// <summary>Whether matrices of its decoder blocks are quantized and therefore frozen.</summary>
     public bool IsQuantized => Linears.Any(l => l.Projection is QuantizedProjection);
 
     /// <summary>The matrices of experts that a checkpoint holds in one tensor.</summary>
-    public IReadOnlyList<ExpertStack> Stacks => _layers.Stacks;
+    internal IReadOnlyList<ExpertStack> Stacks => _layers.Stacks;
 
     /// <summary>All norms.</summary>
-    public IReadOnlyList<INormLayer> Norms => _layers.Norms;
+    internal IReadOnlyList<INormLayer> Norms => _layers.Norms;
 
     /// <summary>
     /// Sets the precision of a model on CUDA; the CPU always uses fp32. The choice between fp32 and TF32 applies to the whole process.
@@ -162,6 +162,18 @@ public sealed class CausalLanguageModel : IDisposable
         }
         Head.OutputSize = size;
         Config = Config with { VocabularySize = size };
+    }
+
+    /// <summary>Whether the head computes with the token table as it is, trained updates included.</summary>
+    internal bool IsHeadTied => Config.TiedEmbeddings && ReferenceEquals(Head.Update, Embedding.Update?.ForTiedHead);
+
+    /// <summary>Gives a tied head a matrix of its own, with the embeddings' present values. Only before training.</summary>
+    internal void UntieHead()
+    {
+        if (!Config.TiedEmbeddings)
+            return;
+        _layers.Untie(Head, Embedding);
+        Config = Config with { TiedEmbeddings = false };
     }
 
     internal static void CheckIds(Tensor ids, ForwardContext context)

@@ -9,7 +9,7 @@ namespace LongLora.Models;
 /// added. It is divided into these parts so that a pass can process some heads or some tokens at a time. A family defines the parts, and
 /// <see cref="BlockPass"/> walks them.
 /// </summary>
-public abstract class DecoderBlock
+internal abstract class DecoderBlock
 {
     /// <summary>
     /// Whether both branches read the block's input (GPT-NeoX). Otherwise the second branch reads the sum of the input and the first
@@ -22,6 +22,19 @@ public abstract class DecoderBlock
 
     /// <summary>[.., H K] -> [.., D], after attention.</summary>
     public abstract LinearLayer AttentionOutput { get; init; }
+
+    /// <summary>Whether the output of attention is multiplied by a gate before the output projection.</summary>
+    public virtual bool HasGate => false;
+
+    /// <summary>The gate: [.., D] normalized -> [N, H K]. Differentiable.</summary>
+    public virtual Tensor ComputeGate(Tensor input) => throw new NotSupportedException("The block has no gate.");
+
+    /// <summary>What the block has in place of attention; null for attention.</summary>
+    internal virtual Recurrence? Recurrence
+    {
+        get => null;
+        init { }
+    }
 
     /// <summary>What happens to the output of attention before it is added.</summary>
     public virtual BranchEnd AttentionEnd { get; init; } = BranchEnd.None;

@@ -144,6 +144,7 @@ internal static class ModelLoader
             "cohere2" => Cohere2.Family,
             "hunyuan_v1_dense" => Hunyuan.Family,
             "ernie4_5" => Ernie45.Family,
+            "qwen3_5_text" => Qwen35.Family,
             _ => throw new CheckpointException(
                 $"Models of type '{config.ModelType}' are not supported. The supported types are {string.Join(", ", Families)}."
             ),

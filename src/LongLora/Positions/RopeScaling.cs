@@ -7,7 +7,7 @@ namespace LongLora.Positions;
 /// The frequencies of rotary position embeddings for each kind of rescaling, in double precision. The formulas are those that transformers
 /// uses for the same fields of <c>config.json</c>, so a model that is saved here has the same angles everywhere.
 /// </summary>
-public static class RopeScaling
+internal static class RopeScaling
 {
     /// <summary>The kinds that can be computed.</summary>
     public static IReadOnlyList<string> Kinds { get; } = ["default", "linear", "dynamic", "yarn", "llama3", "longrope"];

@@ -12,7 +12,7 @@ namespace LongLora.Quantization;
 /// One expert's matrix in MXFP4 (OCP Microscaling Formats 1.0), as gpt-oss is published: 32 numbers of 4 bits (E2M1) share a power of two,
 /// which is 0.531 bytes a weight. It is read from a checkpoint and never made.
 /// </summary>
-public sealed unsafe class Mxfp4Projection : QuantizedProjection
+internal sealed unsafe class Mxfp4Projection : QuantizedProjection
 {
     internal const string BlocksSuffix = "_blocks",
         ScalesSuffix = "_scales";

@@ -11,7 +11,7 @@ namespace LongLora.Quantization;
 /// <param name="kind">The format to use; None keeps every matrix as it is stored.</param>
 /// <param name="device">Where the model lives.</param>
 /// <param name="storedType">The type of the model before quantization, if its files do not say (int8).</param>
-public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, ScalarType storedType = ScalarType.BFloat16)
+internal sealed class ProjectionQuantizer(QuantizationKind kind, Device device, ScalarType storedType = ScalarType.BFloat16)
     : IProjectionSource
 {
     /// <inheritdoc/>

@@ -17,7 +17,7 @@ namespace LongLora.Quantization;
 /// buffer. Training recomputes one part of one block at a time (<c>BlockPass</c>), so at most the dequantized q, k and v, or gate and up,
 /// of one block exist at once.
 /// </remarks>
-public abstract class QuantizedProjection : IProjection, IDisposable
+internal abstract class QuantizedProjection : IProjection, IDisposable
 {
     // 32 MiB in fp32: about the last-level cache, and large enough to make the cost of a call negligible. On CUDA usually the whole matrix.
     private const long TileElements = 8 << 20,
@@ -100,7 +100,7 @@ public abstract class QuantizedProjection : IProjection, IDisposable
     /// </summary>
     /// <param name="files">The checkpoint.</param>
     /// <param name="weight">Name with <c>.weight</c>.</param>
-    public static QuantizationKind FindStoredKind(ITensorSource files, string weight) =>
+    public static QuantizationKind FindStoredKind(IModelFiles files, string weight) =>
         files.Tensors.ContainsKey(weight + Nf4Format.StateSuffix) ? QuantizationKind.Nf4
         : files.Tensors.TryGetValue(weight, out var info) && info.Type == ScalarType.Int8 ? QuantizationKind.Int8
         : files.Tensors.ContainsKey(weight + Mxfp4Projection.BlocksSuffix) ? QuantizationKind.Mxfp4

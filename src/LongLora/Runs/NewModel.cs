@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 namespace LongLora.Runs;
 
 /// <summary>A model that nobody has trained yet, as a Hugging Face folder: where training from scratch begins.</summary>
-public static class NewModel
+internal static class NewModel
 {
     /// <summary>
     /// Writes the folder: the config with the given context, random weights, and the tokenizer's files with its chat template. Matrices

@@ -54,6 +54,7 @@ public sealed class FamilyContractTests : IDisposable
         "hunyuan_v1_dense",
         "ernie4_5",
         "gemma2",
+        "qwen3_5",
     ];
 
     private string Locate(string family) => Locate(_folder, family);
@@ -259,7 +260,9 @@ public sealed class FamilyContractTests : IDisposable
     [InlineData("gpt_oss")]
     [InlineData("glm4")]
     [InlineData("hunyuan_v1_dense")]
-    public void Lean_pass_in_many_pieces_has_the_gradients_of_plain_autograd(string type)
+    [InlineData("qwen3_5_text")]
+    [InlineData("qwen3_5_text", true)]
+    public void Lean_pass_in_many_pieces_has_the_gradients_of_plain_autograd(string type, bool isLinear = false)
     {
         const int length = 8300,
             heads = 8,
@@ -269,6 +272,14 @@ public sealed class FamilyContractTests : IDisposable
             new ModelConfig
             {
                 ModelType = type,
+                LinearAttention = new LinearAttentionConfig
+                {
+                    KeyHeadCount = 2,
+                    ValueHeadCount = 4,
+                    KeySize = 8,
+                    ValueSize = 16,
+                    ConvolutionSize = 4,
+                },
                 HiddenSize = type == "gpt_neox" ? heads * size : size,
                 IntermediateSize = 1024,
                 LayerCount = 1,
@@ -295,7 +306,7 @@ public sealed class FamilyContractTests : IDisposable
                 ActivationLimit = 7,
                 Activation = type == "gpt_neox" ? "gelu" : "silu",
                 SlidingWindow = type == "gpt_neox" ? null : 100,
-            },
+            }.PlanLayers((_, plan) => plan with { IsLinear = isLinear }),
             1
         );
         using var set = AttachTrained(model, new AdapterOptions { Rank = 4 });

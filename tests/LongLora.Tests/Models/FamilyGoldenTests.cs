@@ -45,6 +45,7 @@ public class FamilyGoldenTests
         "hunyuan_v1_dense",
         "ernie4_5",
         "gemma2",
+        "qwen3_5",
     ];
 
     private static string Locate(string family, string file = "") => SharedMaterial.Shared("goldens", "families", family, file);

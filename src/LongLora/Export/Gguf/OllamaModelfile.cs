@@ -10,7 +10,7 @@ namespace LongLora.Export;
 /// context, the ends of an answer, and the chat template in Ollama's own language where the model's Jinja template is of a kind that this
 /// can say: a text before and after each message, which depends on its role alone.
 /// </summary>
-public static class OllamaModelfile
+internal static class OllamaModelfile
 {
     private const string Name = "Modelfile";
 

@@ -12,7 +12,7 @@ namespace LongLora.Models;
 /// The forward pass at inference, outside autograd. New tokens look at each other and at everything in the cache. Attention is full inside
 /// the model's window, if it has one, or limited to the sinks and the window of a streamed text.
 /// </summary>
-public static class CachedPass
+internal static class CachedPass
 {
     /// <summary>Reads the next tokens of one row.</summary>
     /// <param name="model">The model.</param>
@@ -109,7 +109,9 @@ public static class CachedPass
         KeyValueCache cache,
         IReadOnlyList<int> rows,
         RotaryEmbedding positions
-    ) => Walk(model, ids, positions, (block, inputs) =>
+    )
+    {
+        Tensor AttendRows(int block, AttentionInputs inputs)
         {
             Tensor Row(int row, Tensor query, Tensor key, Tensor value)
             {
@@ -126,10 +128,22 @@ public static class CachedPass
                     ],
                     0
                 );
-        });
+        }
+        Tensor RunRows(int block, Tensor normed) =>
+            rows.Count == 1
+                ? cache.Run(block, rows[0], normed)
+                : cat([.. rows.Select((row, b) => cache.Run(block, row, normed.narrow(0, b, 1)))], 0);
+        return Walk(model, ids, positions, AttendRows, RunRows);
+    }
 
-    // ids [B, l] -> [B l, D]; attend returns [B, H, l, K] for a block and its heads
-    private static Tensor Walk(CausalLanguageModel model, Tensor ids, RotaryEmbedding positions, Func<int, AttentionInputs, Tensor> attend)
+    // ids [B, l] -> [B l, D]; attend returns [B, H, l, K] for a block and its heads, recur [B, l, W] for a block and its normalized input
+    private static Tensor Walk(
+        CausalLanguageModel model,
+        Tensor ids,
+        RotaryEmbedding positions,
+        Func<int, AttentionInputs, Tensor> attend,
+        Func<int, Tensor, Tensor>? recur = null
+    )
     {
         using var scope = NewDisposeScope();
         long[] shape = [ids.size(0), ids.size(1), model.Config.HiddenSize];
@@ -141,8 +155,14 @@ public static class CachedPass
         {
             using var inner = NewDisposeScope();
             var block = model.Blocks[i];
-            var heads = attend(i, block.Project(block.AttentionNorm.Forward(hidden).view(shape), 0, block.HeadGroups, context));
-            var output = block.AttentionOutput.Forward(heads.transpose(1, 2).reshape(-1, block.AttentionOutput.InputSize)); // -> [B l, D]
+            var normed = block.AttentionNorm.Forward(hidden).view(shape);
+            var heads = block.Recurrence is null
+                ? attend(i, block.Project(normed, 0, block.HeadGroups, context)).transpose(1, 2)
+                : recur!(i, normed);
+            heads = heads.reshape(-1, block.AttentionOutput.InputSize); // -> [B l, H K]
+            if (block.HasGate)
+                heads = heads.mul(block.ComputeGate(normed));
+            var output = block.AttentionOutput.Forward(heads); // -> [B l, D]
             output = block.AttentionEnd.Forward(output);
             if (!block.IsParallel)
                 hidden.add_(output, Scalars.One);

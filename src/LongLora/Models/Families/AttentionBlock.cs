@@ -28,6 +28,9 @@ internal sealed class AttentionBlock(ModelConfig config, int layer) : DecoderBlo
     /// <summary>The query heads.</summary>
     internal required HeadProjection Query { get; init; }
 
+    /// <summary>The gates of the heads' outputs; null for none.</summary>
+    internal HeadProjection? Gate { get; init; }
+
     /// <summary>The key heads.</summary>
     internal required HeadProjection Key { get; init; }
 
@@ -98,6 +101,17 @@ internal sealed class AttentionBlock(ModelConfig config, int layer) : DecoderBlo
             .add_(Value.Backward(input, gradients.Value, keys.First, keys.Count, null), Scalars.One)
             .view(input.shape)
             .MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public override bool HasGate => Gate is not null;
+
+    /// <inheritdoc/>
+    public override Tensor ComputeGate(Tensor input)
+    {
+        using var scope = NewDisposeScope();
+        var rows = input.reshape(1, -1, input.size(-1));
+        return Gate!.Forward(rows, 0, _heads, null).transpose(1, 2).flatten(2, 3).squeeze(0).sigmoid().MoveToOuterDisposeScope();
     }
 
     private HeadSlice OfGroups(int first, int count, int total)

@@ -38,6 +38,9 @@ internal sealed record BlockDesign
     /// <summary>Makes the MLP: config, layers, name of the block, plan of the layer.</summary>
     internal Func<ModelConfig, LayerBuilder, string, LayerPlan, FeedForward> Mlp { get; init; } = GatedMlp.Build;
 
+    /// <summary>Whether q gives each head a query and a gate, whose sigmoid the head's output is multiplied by.</summary>
+    internal bool HasOutputGate { get; init; }
+
     /// <summary>Whether each query head has one more logit in its softmax (<c>self_attn.sinks</c>).</summary>
     internal bool HasSinks { get; init; }
 }

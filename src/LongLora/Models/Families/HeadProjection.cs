@@ -8,7 +8,8 @@ namespace LongLora.Models;
 // B batch, L tokens, h some of the H heads, K head size, D model size
 
 /// <summary>
-/// Heads that consecutive outputs of a linear layer make: head h is the outputs [FirstOutput + h K, FirstOutput + (h + 1) K).
+/// Heads that consecutive outputs of a linear layer make: head h is the outputs [FirstOutput + h K, FirstOutput + (h + 1) K), or of several
+/// parts of K numbers each that belong to a head, one.
 /// </summary>
 /// <param name="Layer">The layer; several projections may share one.</param>
 /// <param name="HeadSize">K.</param>
@@ -16,13 +17,17 @@ namespace LongLora.Models;
 /// <param name="Norm">A norm, over what <paramref name="NormPlace"/> says; null for none.</param>
 /// <param name="NormPlace">Where the norm stands.</param>
 /// <param name="Factor">Factor on the heads: a scale of the scores other than 1 / sqrt(K), as the kernels have it, for queries.</param>
+/// <param name="Parts">How many parts the layer gives for each head, one behind the other.</param>
+/// <param name="Part">Which of them these heads are.</param>
 internal sealed record HeadProjection(
     LinearLayer Layer,
     int HeadSize,
     long FirstOutput = 0,
     INormLayer? Norm = null,
     HeadNormPlace NormPlace = HeadNormPlace.EachHead,
-    double Factor = 1
+    double Factor = 1,
+    int Parts = 1,
+    int Part = 0
 )
 {
     /// <summary>Some heads, turned by their positions where these are given; differentiable. [B, L, D] -> [B, h, L, K].</summary>
@@ -54,7 +59,13 @@ internal sealed record HeadProjection(
         gradient = positions?.RotateBack(gradient) ?? gradient;
         if (NormPlace != HeadNormPlace.AfterRotation)
             gradient = NormalizeBackward(() => Plain(input, first, count), gradient);
-        var flat = gradient.reshape(-1, (long)count * HeadSize); // -> [B L, h K]
+        if (Parts > 1)
+        {
+            var all = zeros([gradient.size(0), gradient.size(1), count, Parts, HeadSize], gradient.dtype, gradient.device);
+            all.select(3, Part).copy_(gradient);
+            gradient = all;
+        }
+        var flat = gradient.reshape(-1, (long)count * Parts * HeadSize); // -> [B L, h K]
         Layer.AccumulateGradients(input.reshape(-1, input.size(2)), flat, Outputs(first, count));
         return Layer.ComputeInputGradient(flat, null, Outputs(first, count)).MoveToOuterDisposeScope();
     }
@@ -79,8 +90,11 @@ internal sealed record HeadProjection(
     private Tensor Plain(Tensor input, int first, int count)
     {
         using var scope = NewDisposeScope();
-        return Layer.Forward(input, Outputs(first, count)).unflatten(2, [count, HeadSize]).MoveToOuterDisposeScope();
+        var outputs = Layer.Forward(input, Outputs(first, count));
+        return (
+            Parts == 1 ? outputs.unflatten(2, [count, HeadSize]) : outputs.unflatten(2, [count, Parts, HeadSize]).select(3, Part)
+        ).MoveToOuterDisposeScope();
     }
 
-    private FeatureSlice Outputs(int first, int count) => new(FirstOutput + (long)first * HeadSize, (long)count * HeadSize);
+    private FeatureSlice Outputs(int first, int count) => new(FirstOutput + (long)first * Parts * HeadSize, (long)count * Parts * HeadSize);
 }

@@ -50,10 +50,10 @@ internal static class Llama
         var (model, size) = (config.HiddenSize, plan.HeadSize);
         var (inputBias, outputBias) = design.Biases(config);
         INormLayer? Norm(string? own) => own is null ? null : design.Norm(layers, $"{name}.{own}", model, config.NormEpsilon);
-        HeadProjection Heads(string letter, int count, string? norm, double factor = 1)
+        HeadProjection Heads(string letter, int count, string? norm, double factor = 1, int parts = 1)
         {
             var width = (long)count * size;
-            var linear = layers.AddLinear($"{name}.self_attn.{letter}_proj", model, width, inputBias);
+            var linear = layers.AddLinear($"{name}.self_attn.{letter}_proj", model, parts * width, inputBias);
             var own = norm is null
                 ? null
                 : design.Norm(
@@ -62,17 +62,18 @@ internal static class Llama
                     design.HeadNormPlace == HeadNormPlace.WholeWidth ? width : size,
                     config.NormEpsilon
                 );
-            return new(linear, size, 0, own, design.HeadNormPlace, factor);
+            return new(linear, size, 0, own, design.HeadNormPlace, factor, parts);
         }
 
         var before = Norm(design.AttentionNorm);
         // The kernels divide by sqrt(K).
         var factor = config.AttentionScale is { } scale ? scale * Math.Sqrt(size) : 1;
-        var query = Heads("q", config.HeadCount, design.HeadNorms?.Query, factor);
+        var query = Heads("q", config.HeadCount, design.HeadNorms?.Query, factor, design.HasOutputGate ? 2 : 1);
         return new AttentionBlock(config, layer)
         {
             AttentionNorm = before ?? new IdentityNorm(),
             Query = query,
+            Gate = design.HasOutputGate ? new HeadProjection(query.Layer, size, Parts: 2, Part: 1) : null,
             Key = Heads("k", plan.KeyValueHeadCount, design.HeadNorms?.Key),
             Value = Heads("v", plan.KeyValueHeadCount, null),
             Sinks = design.HasSinks ? layers.AddWeight($"{name}.self_attn.sinks", WeightRole.Bias, config.HeadCount) : null,

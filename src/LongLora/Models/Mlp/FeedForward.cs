@@ -6,7 +6,7 @@ namespace LongLora.Models;
 // N rows, D model size
 
 /// <summary>The MLP of a decoder block, dense or a mixture of experts: each token alone.</summary>
-public abstract class FeedForward
+internal abstract class FeedForward
 {
     /// <summary>Numbers of a row at its widest: how many rows are worked on at once follows from it.</summary>
     public abstract long Width { get; }
