@@ -62,7 +62,9 @@ internal sealed class KeyValueCache : IDisposable
         return _lengths[row] = length;
     }
 
-    /// <summary>Makes it possible to come back to the present length of a row by <see cref="Truncate"/>, whatever layers there are.</summary>
+    /// <summary>
+    /// Makes it possible to come back to the present length of a row by <see cref="Truncate"/>, whatever layers there are.
+    /// </summary>
     /// <param name="row">The row.</param>
     public void Mark(int row)
     {

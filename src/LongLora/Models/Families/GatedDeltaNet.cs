@@ -8,8 +8,8 @@ namespace LongLora.Models;
 // B rows, l tokens, D model size, C channels of the convolution, H value heads, K key size, V value size, n chunks of c tokens
 
 /// <summary>
-/// The gated delta net (arXiv 2412.06464) of Qwen3.5: S ← e^g S + β k (v - e^g Sᵀ k)ᵀ, o = Sᵀ q. Tokens are computed a chunk at a time: inside
-/// a chunk the updates solve a triangular system, so that the state changes once for c tokens, and everything is matrix products.
+/// The gated delta net (arXiv 2412.06464) of Qwen3.5: S ← e^g S + β k (v - e^g Sᵀ k)ᵀ, o = Sᵀ q. Tokens are computed a chunk at a time:
+/// inside a chunk the updates solve a triangular system, so that the state changes once for c tokens, and everything is matrix products.
 /// </summary>
 internal sealed class GatedDeltaNet : Recurrence
 {
