@@ -7,12 +7,12 @@ namespace LongLora.Attention;
 // N groups, H query heads, J key-value heads (a divisor of H), S tokens of a group, l queries, n keys, K head size
 
 /// <summary>
-/// One more logit in each softmax, whose share is dropped: o becomes o exp(L) / (exp(L) + exp(s)) for a log-sum-exp L, exactly. With the
+/// One more logit in each softmax, whose share is dropped: for a log-sum-exp L, o becomes o exp(L) / (exp(L) + exp(s)), exactly. With the
 /// new output and the new log-sum-exp, the kernel's own backward pass gives the gradients of queries, keys and values.
 /// </summary>
 internal static class AttentionSinks
 {
-    /// <summary>Gives the logits their share of what a kernel returned, outside autograd.</summary>
+    /// <summary>Takes the share of the logits from the result of a kernel, outside autograd.</summary>
     /// <param name="output">[N, H, S, K]; changed.</param>
     /// <param name="logSumExp">[N, H, S] fp32.</param>
     /// <param name="sinks">[H].</param>
@@ -25,11 +25,11 @@ internal static class AttentionSinks
         return joined.MoveToOuterDisposeScope();
     }
 
-    /// <summary>Adds the gradient of the logits: each loses its share of the sum of gradient times output.</summary>
+    /// <summary>Adds the gradient of the logits: each is minus its share times the sum of gradient times output.</summary>
     /// <param name="target">[H] fp32; changed.</param>
     /// <param name="sinks">[H].</param>
     /// <param name="gradient">[N, H, S, K], of the output.</param>
-    /// <param name="output">[N, H, S, K], with the share taken.</param>
+    /// <param name="output">[N, H, S, K], without the share of the logits.</param>
     /// <param name="logSumExp">[N, H, S], as <see cref="Join"/> returned it.</param>
     internal static void AddGradient(Tensor target, Tensor sinks, Tensor gradient, Tensor output, Tensor logSumExp)
     {
@@ -40,8 +40,8 @@ internal static class AttentionSinks
     }
 
     /// <summary>
-    /// The same under autograd and on any device: the logit is the product of a query with one more key, in a dimension that the other
-    /// keys do not have, and its value is zero.
+    /// The same under autograd and on any device: the logit is the product of a query with one more key, in a dimension that the other keys
+    /// do not use, and its value is zero.
     /// </summary>
     /// <param name="query">[N, H, l, K].</param>
     /// <param name="key">[N, J, n, K]; the queries are the last tokens.</param>
@@ -51,7 +51,7 @@ internal static class AttentionSinks
     internal static Tensor Attend(Tensor query, Tensor key, Tensor value, Tensor sinks, int window)
     {
         using var scope = NewDisposeScope();
-        // Kernels of GPUs take head sizes that are multiples of 8.
+        // GPU kernels need head sizes that are multiples of 8.
         long size = query.size(3),
             wide = size + 8;
         var factor = Math.Sqrt((double)wide / size); // the kernel divides by the root of the wide size
@@ -68,7 +68,7 @@ internal static class AttentionSinks
                 .Attend(queries, keys, values, (int)Math.Min(window, key.size(2)), (first, nothing))
                 .narrow(3, 0, size)
                 .MoveToOuterDisposeScope();
-        // A query in front of all others, that nobody asks for, and the causal kernel needs no mask.
+        // With one more query before all others, whose result is not used, the causal kernel needs no mask.
         (queries, keys, values) = (cat([Pad(queries.narrow(2, 0, 1), wide), queries], 2), cat([first, keys], 2), cat([nothing, values], 2));
         if (query.device_type != DeviceType.CPU && query.dtype == ScalarType.Float32)
         {
@@ -95,7 +95,7 @@ internal static class AttentionSinks
             sum;
         if (fresh == 1)
         {
-            // The query heads of a key-value head are as good as so many tokens.
+            // The query heads of a key-value head are treated as so many tokens.
             var queries = query.reshape(1, groups, query.size(1) / groups, query.size(3));
             (output, sum) = Dispatcher.FlashAttentionCpu(queries, key, value, causal: false);
             (output, sum) = (output.reshape(query.shape), sum.reshape(1, -1, 1));

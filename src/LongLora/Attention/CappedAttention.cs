@@ -6,8 +6,8 @@ namespace LongLora.Attention;
 // N groups, H query heads, J key-value heads (a divisor of H), R = H / J, l queries, n keys, m of them, r queries of a tile, K head size
 
 /// <summary>
-/// Causal attention with scores s as c tanh(s / c), which no fused kernel has: some queries at a time against the keys that they see, so
-/// that no matrix [l, n] exists, forward and backward.
+/// Causal attention with scores s as c tanh(s / c), which no fused kernel supports. It processes some queries at a time against the keys
+/// that they see, so no matrix [l, n] exists, forward or backward.
 /// </summary>
 internal static class CappedAttention
 {
@@ -15,7 +15,7 @@ internal static class CappedAttention
     private static long TileElements(bool onGpu) => onGpu ? 64 << 20 : 4 << 20;
 
     /// <summary>
-    /// Output [N, H, l, K] and log-sum-exp [N, H, l] in fp32; outside autograd. The queries are the last of the keys' tokens.
+    /// Output [N, H, l, K] and log-sum-exp [N, H, l] in fp32, outside autograd. The queries belong to the last tokens of the keys.
     /// </summary>
     internal static (Tensor Output, Tensor LogSumExp) Forward(Tensor query, Tensor key, Tensor value, int window, double cap)
     {

@@ -1,7 +1,7 @@
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// Which tensors of a multimodal checkpoint are its language model, and what they are called in one of text alone: published files have
+/// Which tensors of a multimodal checkpoint belong to its language model, and their names in a text model. Published files have
 /// <c>language_model</c> before or after <c>model</c>.
 /// </summary>
 internal static class TextPart
@@ -14,11 +14,11 @@ internal static class TextPart
         ("lm_head.", "lm_head."),
     ];
 
-    /// <summary>Whether these are the names of a checkpoint that has a language model among other parts.</summary>
+    /// <summary>Whether these are the names of a checkpoint with a language model and other parts.</summary>
     internal static bool IsIn(IEnumerable<string> names) =>
         names.Any(n => s_prefixes.Take(3).Any(p => n.StartsWith(p.Stored, StringComparison.Ordinal)));
 
-    /// <summary>The name of a tensor in a checkpoint of text alone; null where it belongs to another part.</summary>
+    /// <summary>The name of a tensor in a text model; null if it belongs to another part.</summary>
     internal static string? GetName(string stored)
     {
         foreach (var (prefix, own) in s_prefixes)

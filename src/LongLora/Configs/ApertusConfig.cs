@@ -12,7 +12,7 @@ internal static class ApertusConfig
     public static ModelConfig Read(ConfigFields fields)
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
-        // Of the published files; transformers has no such fields.
+        // Fields of the published files that transformers does not have.
         fields.RequireFixed("qk_norm", true, "queries and keys have norms");
         fields.RequireFixed("post_norm", false, "norms come before attention and MLP");
         fields.RequireFixed("mlp_bias", false, "the MLP has no biases");

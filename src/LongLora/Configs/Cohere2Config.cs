@@ -18,12 +18,12 @@ internal static class Cohere2Config
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
         fields.Require(config.HeadSize * config.HeadCount == config.HiddenSize, "head_dim", "it must be hidden_size / num_attention_heads");
-        // Of the published files; transformers has no such fields.
-        fields.RequireFixed("use_parallel_block", true, "attention and MLP stand side by side");
+        // Fields of the published files that transformers does not have.
+        fields.RequireFixed("use_parallel_block", true, "attention and MLP run in parallel");
         fields.RequireFixed("use_gated_activation", true, "the MLP has a gate");
-        fields.RequireFixed("use_parallel_embedding", false, "there is one embedding");
+        fields.RequireFixed("use_parallel_embedding", false, "there is only one embedding");
         fields.RequireFixed("use_qk_norm", false, "queries and keys have no norms");
-        fields.RequireFixed("rotary_pct", 1, "whole heads are turned");
+        fields.RequireFixed("rotary_pct", 1, "the family rotates whole heads");
         fields.ReadChoice("position_embedding_type", "rope_gptj", "rope_gptj");
         fields.ReadChoice("order_of_interleaved_layers", "local_attn_first", "local_attn_first");
         fields.MarkKnown("use_embedding_sharing", "_sliding_window_pattern");

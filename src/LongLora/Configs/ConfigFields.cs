@@ -79,7 +79,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
     {
         if (Find(name) is not { } value)
             return null;
-        Require(value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == count, name, $"a list of {count} numbers is needed");
+        Require(value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == count, name, $"it must be a list of {count} numbers");
         return ReadIntegers(name, minimum);
     }
 

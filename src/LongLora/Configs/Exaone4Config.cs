@@ -11,7 +11,7 @@ internal static class Exaone4Config
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, new ShapeRules { Epsilon = 1e-5 });
         config = config with { MaxPositions = fields.ReadInteger("max_position_embeddings") };
-        // A text such as LLLG stands beside layer_types, which says the same.
+        // The file may have a text such as LLLG beside layer_types, with the same meaning.
         var period = 4;
         if (fields.Has("layer_types"))
             fields.MarkKnown("sliding_window_pattern");

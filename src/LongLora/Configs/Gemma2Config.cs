@@ -26,9 +26,9 @@ internal static class Gemma2Config
     internal static ModelConfig ReadScores(ConfigFields fields, ModelConfig config, double? scoreCap, double? logitCap)
     {
         double? Cap(string name, double? absent) => fields.ReadPositiveOrNull(name) ?? (fields.Contains(name) ? null : absent);
-        // A second name of hidden_activation in older files, which transformers does not look at.
+        // A second name of hidden_activation in older files, which transformers ignores.
         fields.MarkKnown("hidden_act");
-        fields.RequireFixed("use_bidirectional_attention", false, "a position looks back alone");
+        fields.RequireFixed("use_bidirectional_attention", false, "a position can look only at earlier ones");
         return config with
         {
             AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false,
@@ -50,7 +50,7 @@ internal static class Gemma2Config
     internal static void WriteScores(JsonObject root, ModelConfig config)
     {
         root["attention_bias"] = config.AttentionBias;
-        // The scalar is a whole number in every file; its root is not.
+        // The scalar is an integer in every file; its root is not.
         root["query_pre_attn_scalar"] =
             Math.Round(Math.Pow(config.AttentionScale ?? 1, -2), 6) is var scalar && scalar == Math.Floor(scalar) ? (long)scalar : scalar;
         root["attn_logit_softcapping"] = config.ScoreCap is { } scores ? CommonConfig.ToJsonNumber(scores) : null;

@@ -4,7 +4,7 @@ namespace LongLora.Configs;
 
 /// <summary>
 /// The fields of a Gemma 3 text <c>config.json</c> (transformers' <c>Gemma3TextConfig</c>), read and written. Published files leave out
-/// whatever is transformers' default.
+/// fields with transformers' default.
 /// </summary>
 internal static class Gemma3Config
 {
@@ -48,7 +48,7 @@ internal static class Gemma3Config
             ),
             Rope
         );
-        // The context in these files is the one after linear scaling; in others it is the one before.
+        // The context in these files is the one after linear scaling. In other files it is the one before.
         return config.RopeScaling is { Kind: "linear", OriginalMaxPositions: null } linear
             ? config with
             {

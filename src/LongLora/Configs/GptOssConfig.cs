@@ -13,7 +13,7 @@ internal static class GptOssConfig
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
         var experts = MixtralConfig.ReadExperts(fields, config.IntermediateSize);
-        fields.RequireFixed("experts_per_token", experts.PerToken, "num_experts_per_tok says so");
+        fields.RequireFixed("experts_per_token", experts.PerToken, "num_experts_per_tok has this value");
         fields.RequireFixed("attention_bias", true, "every projection of attention has a bias");
         fields.MarkKnown("initial_context_length"); // rope_scaling's original context
         config = config with

@@ -14,12 +14,12 @@ internal static class HunyuanConfig
     public static ModelConfig Read(ConfigFields fields)
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
-        // Of the published files, which name much that only other models of the maker have.
+        // Fields of the published files. Many of them apply only to other models of the maker.
         fields.RequireFixed("use_qk_norm", true, "queries and keys have norms");
         fields.RequireFixed("use_rotary_pos_emb", true, "positions are rotary");
         fields.RequireFixed("use_cla", false, "each layer has its own keys and values");
         fields.RequireFixed("mlp_bias", false, "the MLP has no biases");
-        fields.RequireFixed("add_classification_head", false, "it is a language model");
+        fields.RequireFixed("add_classification_head", false, "the model must be a language model");
         fields.ReadChoice("norm_type", "rms", "rms", "hf_rms", "fused");
         fields.MarkKnown(
             "pretraining_tp",

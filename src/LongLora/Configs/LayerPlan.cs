@@ -1,6 +1,6 @@
 namespace LongLora.Configs;
 
-/// <summary>What one decoder layer is, where layers differ.</summary>
+/// <summary>The properties of one decoder layer, if layers differ.</summary>
 internal sealed record LayerPlan
 {
     /// <summary>How many tokens a position looks at, itself included; null for all.</summary>
@@ -22,10 +22,10 @@ internal sealed record LayerPlan
     public bool HasExperts { get; init; }
 
     /// <summary>
-    /// Whether the layer has a recurrent state (<see cref="ModelConfig.LinearAttention"/>) in place of attention over all tokens.
+    /// Whether the layer has a recurrent state (<see cref="ModelConfig.LinearAttention"/>) instead of attention over all tokens.
     /// </summary>
     public bool IsLinear { get; init; }
 
-    /// <summary>The layer whose keys and values this one uses; null for its own.</summary>
+    /// <summary>The layer whose keys and values this layer uses; null for its own.</summary>
     public int? KeysOf { get; init; }
 }

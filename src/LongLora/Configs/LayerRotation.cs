@@ -9,6 +9,6 @@ internal enum LayerRotation
     /// <summary>Those of <see cref="ModelConfig.LocalRope"/>.</summary>
     Local,
 
-    /// <summary>None: what the layer knows of order, it has from the causal mask and the layers below (NoPE).</summary>
+    /// <summary>None: the layer knows the order only from the causal mask and the layers below (NoPE).</summary>
     None,
 }

@@ -2,7 +2,7 @@ using System.Text.Json.Nodes;
 
 namespace LongLora.Configs;
 
-/// <summary>The field <c>layer_types</c>, and what stands for it in older files.</summary>
+/// <summary>The field <c>layer_types</c>, and its equivalents in older files.</summary>
 internal static class LayerTypes
 {
     public const string Full = "full_attention",
@@ -12,7 +12,7 @@ internal static class LayerTypes
     /// <summary>The kind of each layer.</summary>
     /// <param name="fields">The file.</param>
     /// <param name="layers">Number of layers.</param>
-    /// <param name="absent">The kind of a layer where the file has no list.</param>
+    /// <param name="absent">The kind of a layer if the file has no list.</param>
     /// <param name="kinds">The kinds that the family has.</param>
     public static IReadOnlyList<string> Read(ConfigFields fields, int layers, Func<int, string> absent, params string[] kinds)
     {
@@ -24,12 +24,12 @@ internal static class LayerTypes
         return read;
     }
 
-    /// <summary>A plan in which the layers of the kind <see cref="Sliding"/> have the window that the file gives.</summary>
+    /// <summary>A plan in which layers of the kind <see cref="Sliding"/> have the window that the file gives.</summary>
     /// <param name="fields">The file.</param>
-    /// <param name="config">What is known of the model so far.</param>
-    /// <param name="window">The window where the file names none; null to need it, or 0 for none.</param>
-    /// <param name="period">Each such layer looks at everything where the file has no list; 0 for every layer.</param>
-    /// <param name="rotation">Positions of a layer, by whether it has a window; null for the model's in every layer.</param>
+    /// <param name="config">What is known about the model so far.</param>
+    /// <param name="window">The window if the file gives none; null if the file must give it, 0 for none.</param>
+    /// <param name="period">If the file has no list, every layer with this period looks at everything; 0 for every layer.</param>
+    /// <param name="rotation">Positions of a layer, depending on whether it has a window; null for the model's in every layer.</param>
     public static ModelConfig ReadWindows(
         ConfigFields fields,
         ModelConfig config,
@@ -46,7 +46,7 @@ internal static class LayerTypes
             Full,
             Sliding
         );
-        fields.Require(!kinds.Contains(Sliding) || size is > 0, "sliding_window", $"layers of the kind {Sliding} need it");
+        fields.Require(!kinds.Contains(Sliding) || size is > 0, "sliding_window", $"layers of the kind {Sliding} require it");
         config = config with { SlidingWindow = kinds.Contains(Sliding) ? size : null };
         return config.PlanLayers(
             (layer, plan) =>

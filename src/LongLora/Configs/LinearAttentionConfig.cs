@@ -15,6 +15,6 @@ internal sealed record LinearAttentionConfig
     /// <summary>Size of a value head (<c>linear_value_head_dim</c>).</summary>
     public required int ValueSize { get; init; }
 
-    /// <summary>Tokens that the short convolution sees, the present one included (<c>linear_conv_kernel_dim</c>).</summary>
+    /// <summary>Tokens that the short convolution sees, including the current one (<c>linear_conv_kernel_dim</c>).</summary>
     public required int ConvolutionSize { get; init; }
 }

@@ -19,8 +19,8 @@ internal static class Ministral3Config
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, new ShapeRules { Epsilon = 1e-5 });
         fields.ReadInteger("num_key_value_heads");
-        // transformers' default is a YaRN whose numbers are those of one model.
-        fields.Require(fields.Has("rope_parameters") || fields.Has("rope_scaling"), "rope_parameters", "it is needed");
+        // transformers' default is YaRN with the numbers of one model.
+        fields.Require(fields.Has("rope_parameters") || fields.Has("rope_scaling"), "rope_parameters", "the family requires it");
         return RopeConfig.Read(
             fields,
             config with

@@ -13,7 +13,7 @@ internal static class MixtralConfig
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
         fields.ReadInteger("num_key_value_heads");
-        fields.RequireFixed("router_jitter_noise", 0, "routers see what is there");
+        fields.RequireFixed("router_jitter_noise", 0, "noise in routers is not supported");
         config = config with
         {
             MaxPositions = fields.ReadInteger("max_position_embeddings"),
@@ -23,7 +23,7 @@ internal static class MixtralConfig
         return RopeConfig.Read(fields, config);
     }
 
-    /// <summary>The fields that mixtures share: transformers 5 names the number of experts alike in all of them.</summary>
+    /// <summary>Reads the fields that mixtures share. In transformers 5 the number of experts has the same name in all of them.</summary>
     internal static ExpertConfig ReadExperts(ConfigFields fields, int size)
     {
         // How Python trains its routers.
@@ -32,7 +32,7 @@ internal static class MixtralConfig
         fields.Require(
             count is null || formerly is null || count == formerly,
             "num_local_experts",
-            $"num_experts is there too and is {formerly}"
+            $"the file also has num_experts, which is {formerly}"
         );
         var experts = new ExpertConfig
         {
@@ -40,7 +40,7 @@ internal static class MixtralConfig
             PerToken = fields.ReadInteger("num_experts_per_tok"),
             Size = size,
         };
-        fields.Require(experts.PerToken <= experts.Count, "num_experts_per_tok", $"there are {experts.Count} experts");
+        fields.Require(experts.PerToken <= experts.Count, "num_experts_per_tok", $"there are only {experts.Count} experts");
         return experts;
     }
 

@@ -5,12 +5,12 @@ using LongLora.Runtime;
 namespace LongLora.Configs;
 
 /// <summary>
-/// The text part of a config that describes more than text: what stands in its <c>text_config</c>, with the fields that transformers keeps
-/// for the whole model.
+/// The text part of a config for more than text: the content of its <c>text_config</c>, with the fields that transformers keeps for the
+/// whole model.
 /// </summary>
 internal static class MultimodalConfig
 {
-    // Said once for all parts; the text's own come first.
+    // Given once for all parts. The text's own fields take precedence.
     private static readonly string[] s_shared =
     [
         "torch_dtype",
@@ -24,13 +24,13 @@ internal static class MultimodalConfig
         "transformers_version",
     ];
 
-    /// <summary>Whether a config has a text part beside others.</summary>
+    /// <summary>Whether a config has a text part and other parts.</summary>
     public static bool IsMultimodal(JsonElement root) =>
         root.ValueKind == JsonValueKind.Object
         && root.TryGetProperty("text_config", out var text)
         && text.ValueKind == JsonValueKind.Object;
 
-    /// <summary>The family of the whole model, such as <c>gemma3</c>; null for a model of text alone.</summary>
+    /// <summary>The family of the whole model, such as <c>gemma3</c>; null for a text model.</summary>
     /// <param name="json">Text of a config that has been read before.</param>
     public static string? GetWhole(string json)
     {
@@ -39,7 +39,7 @@ internal static class MultimodalConfig
         return IsMultimodal(root) ? (root.TryGetProperty("model_type", out var type) ? type.ToString() : "multimodal") : null;
     }
 
-    /// <summary>The config of the text part; the same text where it is of text alone.</summary>
+    /// <summary>The config of the text part; the same text if the config is for text only.</summary>
     public static string ExtractText(string json)
     {
         using (var document = JsonDocument.Parse(json))
@@ -62,5 +62,5 @@ internal static class MultimodalConfig
 
     /// <summary>The message for a text part that cannot be read.</summary>
     public static CheckpointException MakeError(string file, string whole, CheckpointException reason) =>
-        new($"{file} describes a {whole} model, of which only the text part is read (text_config). {reason.Message}", reason);
+        new($"{file} describes a {whole} model, and only its text part (text_config) is read. {reason.Message}", reason);
 }

@@ -9,11 +9,11 @@ internal static class Olmo2Config
 
     public static ModelConfig Read(ConfigFields fields) => RopeConfig.Read(fields, ReadShape(fields, ModelType));
 
-    /// <summary>What OLMo 3 has too.</summary>
+    /// <summary>The fields that OLMo 3 also has.</summary>
     internal static ModelConfig ReadShape(ConfigFields fields, string modelType)
     {
         var config = LlamaConfig.ReadShape(fields, modelType, new ShapeRules { Epsilon = 1e-5 });
-        fields.Refuse("clip_qkv", "queries, keys and values are not clipped here");
+        fields.Refuse("clip_qkv", "clipping of queries, keys and values is not supported");
         return config with
         {
             MaxPositions = fields.ReadInteger("max_position_embeddings"),

@@ -1,15 +1,15 @@
 namespace LongLora.Configs;
 
 /// <summary>
-/// What the published <c>config.json</c> of well-known models says about their architecture, for families that came after Llama's first
-/// relatives: the files themselves, without the fields that do not affect the numbers.
+/// The architecture parts of the published <c>config.json</c> of well-known models, for families that came after Llama's first relatives:
+/// the files themselves, without fields that do not affect the numbers.
 /// </summary>
 internal static class PublishedFiles
 {
     /// <summary>Names of the models.</summary>
     public static IReadOnlyCollection<string> Names => s_texts.Keys;
 
-    /// <summary>The config of a model; null where it is not in the list.</summary>
+    /// <summary>The config of a model; null if it is not in the list.</summary>
     public static ModelConfig? Find(string name) => s_texts.TryGetValue(name, out var text) ? ModelConfigReader.Parse(text, name) : null;
 
     private static readonly Dictionary<string, string> s_texts = new()

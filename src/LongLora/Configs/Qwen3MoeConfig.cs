@@ -11,8 +11,8 @@ internal static class Qwen3MoeConfig
     {
         var config = LlamaConfig.ReadShape(fields, ModelType);
         fields.ReadInteger("num_key_value_heads");
-        fields.ReadInteger("head_dim"); // not a default of transformers, but every published file has it
-        fields.RequireFixed("use_mrope", false, "a position is one number");
+        fields.ReadInteger("head_dim"); // transformers has another default, but every published file has the field
+        fields.RequireFixed("use_mrope", false, "a position must be a single number");
         fields.MarkKnown("max_window_layers"); // the window is in all layers or in none
         var experts = MixtralConfig.ReadExperts(fields, fields.ReadInteger("moe_intermediate_size"));
         var (step, dense) = (fields.ReadIntegerOrNull("decoder_sparse_step") ?? 1, fields.ReadIntegers("mlp_only_layers", 0));

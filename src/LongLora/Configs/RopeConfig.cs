@@ -63,7 +63,7 @@ internal static class RopeConfig
     {
         const string common = "rope_theta";
         var (theta, other) = (fields.ReadPositiveOrNull(name), fields.ReadPositiveOrNull(common));
-        fields.Require(theta is null || other is null || theta == other, common, $"{name} is there too and is {theta}");
+        fields.Require(theta is null || other is null || theta == other, common, $"it must equal {name}, which is {theta}");
         return theta ?? other;
     }
 

@@ -1,30 +1,32 @@
 namespace LongLora.Configs;
 
-/// <summary>What a family's rotary fields may hold beside theta and the kinds that all families have.</summary>
+/// <summary>What a family's rotary fields may contain in addition to theta and the kinds that all families have.</summary>
 internal sealed record RopeRules
 {
-    /// <summary>Base of the frequencies where the file names none.</summary>
+    /// <summary>Base of the frequencies if the file gives none.</summary>
     public double Theta { get; init; } = 10000;
 
-    /// <summary>Name of the share of each head that turns.</summary>
+    /// <summary>Name of the field for the share of each head that is rotated.</summary>
     public string PartialName { get; init; } = "partial_rotary_factor";
 
-    /// <summary>The share where the file does not say; null where heads always turn whole.</summary>
+    /// <summary>The share if the file does not give it; null if the family always rotates whole heads.</summary>
     public double? Partial { get; init; }
 
-    /// <summary>Whether layers with a window have rotary positions of their own (<see cref="ModelConfig.LocalRope"/>).</summary>
+    /// <summary>Whether layers with a window have their own rotary positions (<see cref="ModelConfig.LocalRope"/>).</summary>
     public bool HasLocal { get; init; }
 
-    /// <summary>Name of the base of those layers outside of <c>rope_parameters</c>; null where they have the same base.</summary>
+    /// <summary>
+    /// Name of the field for the base of those layers outside of <c>rope_parameters</c>; null if they have the same base.
+    /// </summary>
     public string? LocalThetaName { get; init; }
 
-    /// <summary>Base of those layers where the file names none.</summary>
+    /// <summary>Base of those layers if the file gives none.</summary>
     public double LocalTheta { get; init; } = 10000;
 
-    /// <summary>Size of a head in those layers; null for the same as in the others.</summary>
+    /// <summary>Size of a head in those layers; null for the same as in the other layers.</summary>
     public int? LocalHeadSize { get; init; }
 
-    /// <summary>Whether the fields stand in <c>rope_parameters</c> in a new file: families that transformers 4 does not have.</summary>
+    /// <summary>Whether a new file has the fields in <c>rope_parameters</c>: true for families that transformers 4 does not have.</summary>
     public bool IsModern { get; init; }
 
     /// <summary>Whether dynamic scaling may have an <c>alpha</c>.</summary>
@@ -33,13 +35,13 @@ internal sealed record RopeRules
     /// <summary>Whether queries may grow with their position (<c>llama_4_scaling_beta</c>).</summary>
     public bool QueriesGrow { get; init; }
 
-    /// <summary>Whether the kind <c>proportional</c> is one of the family's.</summary>
+    /// <summary>Whether the family has the kind <c>proportional</c>.</summary>
     public bool HasProportional { get; init; }
 
-    /// <summary>Fields that say nothing of text.</summary>
+    /// <summary>Fields that do not affect text.</summary>
     public IReadOnlyList<string> Notes { get; init; } = [];
 
-    /// <summary>The rules of a family, for writing: the same that its reader uses.</summary>
+    /// <summary>The rules of a family for writing, the same as for reading.</summary>
     public static RopeRules Of(ModelConfig config) =>
         config.ModelType switch
         {

@@ -11,7 +11,7 @@ internal static class SeedOssConfig
 
     public static ModelConfig Read(ConfigFields fields)
     {
-        fields.MarkKnown("pretraining_tp"); // transformers does not look at it
+        fields.MarkKnown("pretraining_tp"); // transformers ignores it
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
         return RopeConfig.Read(
             fields,

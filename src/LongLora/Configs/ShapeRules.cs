@@ -1,17 +1,17 @@
 namespace LongLora.Configs;
 
 /// <summary>
-/// How a family's fields for sizes, norms and activation differ from Llama's: other names, and what an absent field means. A size without
-/// a default must be in the file.
+/// How a family's fields for sizes, norms and activation differ from Llama's: other names, and the meaning of an absent field. A size
+/// without a default must be in the file.
 /// </summary>
 internal sealed record ShapeRules
 {
-    /// <summary>As for <see cref="CommonConfig.Check"/>.</summary>
+    /// <summary>See <see cref="CommonConfig.Check"/>.</summary>
     public IReadOnlyList<string> OwnCode { get; init; } = [];
 
     public string ActivationName { get; init; } = "hidden_act";
 
-    /// <summary>The activations that can be computed; the first stands for an absent field.</summary>
+    /// <summary>The supported activations. The first one is the default.</summary>
     public IReadOnlyList<string> Activations { get; init; } = ["silu"];
 
     public string EpsilonName { get; init; } = "rms_norm_eps";
@@ -21,7 +21,7 @@ internal sealed record ShapeRules
     public bool TiedEmbeddings { get; init; }
 
     /// <summary>
-    /// Whether published files of the family name a dropout: transformers drops in its own training, and nothing here ever does.
+    /// Whether published files of the family have a dropout. transformers applies it in its own training; it is never applied here.
     /// </summary>
     public bool NamesDropout { get; init; }
 
@@ -39,6 +39,6 @@ internal sealed record ShapeRules
 
     public int? VocabularySize { get; init; }
 
-    /// <summary>0 where the family asks for the field.</summary>
+    /// <summary>0 if the file must give the field.</summary>
     public int MaxPositions { get; init; }
 }

@@ -12,14 +12,14 @@ internal static class SmolLm3Config
     public static ModelConfig Read(ConfigFields fields)
     {
         var config = LlamaConfig.ReadShape(fields, ModelType, s_shape);
-        fields.MarkKnown("pretraining_tp", "max_window_layers"); // transformers looks at neither
+        fields.MarkKnown("pretraining_tp", "max_window_layers"); // transformers ignores both
         config = config with
         {
             MaxPositions = fields.ReadInteger("max_position_embeddings"),
             AttentionBias = fields.ReadFlagOrNull("attention_bias") ?? false,
             MlpBias = fields.ReadFlagOrNull("mlp_bias") ?? false,
         };
-        // A 1 is a layer with positions, in spite of the name.
+        // A 1 means a layer with positions, in spite of the name.
         var interval = fields.ReadIntegerOrNull("no_rope_layer_interval") ?? 4;
         var rotated = fields.ReadIntegersOrNull("no_rope_layers", config.LayerCount, 0)
             ?? [.. Enumerable.Range(0, config.LayerCount).Select(i => (i + 1) % interval == 0 ? 0 : 1)];

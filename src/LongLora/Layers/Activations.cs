@@ -3,11 +3,11 @@ using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
-/// <summary>The functions between an MLP's layers, by the names that configs give them; differentiable.</summary>
+/// <summary>The activation functions of an MLP, by their names in configs; differentiable.</summary>
 internal static class Activations
 {
-    /// <summary>The function of a name.</summary>
-    /// <exception cref="CheckpointException">The name is not known.</exception>
+    /// <summary>The function with a name.</summary>
+    /// <exception cref="CheckpointException">The name is unknown.</exception>
     internal static Func<Tensor, Tensor> Get(string name) =>
         name switch
         {
@@ -16,7 +16,8 @@ internal static class Activations
             "gelu_new" or "gelu_fast" or "gelu_pytorch_tanh" => TanhGelu,
             "relu2" => SquareRelu,
             _ => throw new CheckpointException(
-                $"The activation '{name}' is not supported; the supported ones are silu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, "
+                $"The activation '{name}' is not supported. The supported activations are silu, gelu, gelu_new, gelu_fast, "
+                    + $"gelu_pytorch_tanh, "
                     + "relu2."
             ),
         };

@@ -5,12 +5,12 @@ namespace LongLora.Layers;
 
 // N rows, D model size
 
-/// <summary>What happens to a branch's output before it is added to the residual stream: a norm, a factor, both or nothing.</summary>
+/// <summary>What is applied to a branch's output before it is added to the residual stream: a norm, a factor, both or nothing.</summary>
 /// <param name="Norm">The norm; null for none.</param>
 /// <param name="Factor">The factor, after the norm; 1 for none.</param>
 internal sealed record BranchEnd(INormLayer? Norm = null, double Factor = 1)
 {
-    /// <summary>Nothing happens.</summary>
+    /// <summary>Applies nothing.</summary>
     public static BranchEnd None { get; } = new();
 
     /// <summary>[.., D] -> [.., D]; differentiable.</summary>
@@ -24,9 +24,10 @@ internal sealed record BranchEnd(INormLayer? Norm = null, double Factor = 1)
     }
 
     /// <summary>
-    /// The gradient of the branch's output for that of what was added, outside autograd; adds the gradients of the norm's weights.
+    /// The gradient of the branch's output for the gradient of its result, outside autograd. It also adds the gradients of the norm's
+    /// weights.
     /// </summary>
-    /// <param name="output">Gives the output [N, D], which only a norm needs.</param>
+    /// <param name="output">Computes the output [N, D], which only a norm needs.</param>
     /// <param name="gradient">[N, D].</param>
     /// <returns>[N, D].</returns>
     public Tensor Backward(Func<Tensor> output, Tensor gradient)

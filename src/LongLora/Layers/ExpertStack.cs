@@ -2,7 +2,7 @@ namespace LongLora.Layers;
 
 // E experts, I inputs, O outputs
 
-/// <summary>The same matrix of all experts, which a checkpoint holds in one tensor.</summary>
+/// <summary>The same matrix of all experts, which a checkpoint stores in one tensor.</summary>
 /// <param name="Name">Name of the tensor, such as <c>model.layers.0.mlp.experts.gate_up_proj</c>.</param>
 /// <param name="Inputs">I.</param>
 /// <param name="Outputs">O.</param>

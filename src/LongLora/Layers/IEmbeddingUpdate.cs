@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
-/// <summary>A trained change of a token table, such as LoRA on it or rows of its own for some tokens.</summary>
+/// <summary>A trained change of a token table, such as LoRA on it, or separate rows for some tokens.</summary>
 internal interface IEmbeddingUpdate
 {
     /// <summary>Changes the rows [N, D] that were looked up for ids [N], in place; differentiable in its own weights.</summary>
@@ -15,6 +15,6 @@ internal interface IEmbeddingUpdate
     /// <param name="table">[V, D] in fp32, a copy that may be changed.</param>
     Tensor Merge(Tensor table);
 
-    /// <summary>The same change for a head that is tied to the table, with the same weights; always the same object.</summary>
+    /// <summary>The same change for a head that is tied to the table, with the same weights. It is always the same object.</summary>
     ILinearUpdate ForTiedHead { get; }
 }

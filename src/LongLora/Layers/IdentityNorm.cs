@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
-/// <summary>Where other families have a norm and this one has none.</summary>
+/// <summary>Used if other families have a norm here and this one has none.</summary>
 internal sealed class IdentityNorm : INormLayer
 {
     /// <inheritdoc/>

@@ -5,7 +5,7 @@ namespace LongLora.Layers;
 
 // E experts, N rows, I inputs, O outputs
 
-/// <summary>One expert's matrix inside of the tensor of all of them.</summary>
+/// <summary>One expert's matrix inside the tensor of all experts.</summary>
 /// <param name="stack">[E, O, I], or [E, I, O].</param>
 /// <param name="index">Index of the expert.</param>
 /// <param name="isTransposed">Whether the stack is [E, I, O].</param>
@@ -14,7 +14,7 @@ internal sealed class StackedProjection(Weight stack, int index, bool isTranspos
     /// <summary>The matrices of all experts.</summary>
     public Weight Stack { get; } = stack;
 
-    /// <summary>None: experts have their biases outside.</summary>
+    /// <summary>None, because experts have their biases elsewhere.</summary>
     public Weight? Bias => null;
 
     /// <inheritdoc/>
@@ -24,7 +24,7 @@ internal sealed class StackedProjection(Weight stack, int index, bool isTranspos
         var own = Stack.Value.select(0, index);
         if (Stack.IsTrained && is_grad_enabled())
         {
-            // A leaf of its own, whose gradient is a part of the stack's: the gradient of a part would be as large as all experts.
+            // A separate leaf whose gradient is a part of the stack's gradient. The gradient of a part would be as large as all experts.
             own = own.detach().requires_grad_(true);
             own.grad = Stack.GetGradient().select(0, index);
         }

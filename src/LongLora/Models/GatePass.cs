@@ -6,12 +6,12 @@ namespace LongLora.Models;
 // N = B L rows, D model size, H heads, K head size
 
 /// <summary>
-/// The part of <see cref="BlockPass"/> for blocks whose attention has a gate: a number for each number of the heads, made of the block's
-/// input, tile by tile. Without a gate everything passes through.
+/// The part of <see cref="BlockPass"/> for blocks whose attention has a gate: one number for each number of the heads, computed from the
+/// block's input, tile by tile. Without a gate, everything passes through unchanged.
 /// </summary>
 internal static class GatePass
 {
-    /// <summary>Heads [N, H K] as the output projection takes them, for the block's input [N, D] of the same rows.</summary>
+    /// <summary>Heads [N, H K] for the output projection, for the block's input [N, D] of the same rows.</summary>
     internal static Tensor Apply(DecoderBlock block, Tensor heads, Tensor input) =>
         block.HasGate ? heads.mul(block.ComputeGate(block.AttentionNorm.Forward(input))) : heads;
 
@@ -28,15 +28,15 @@ internal static class GatePass
         return result.MoveToOuterDisposeScope();
     }
 
-    /// <summary>The gradient of some heads for that of their gated ones.</summary>
+    /// <summary>The gradient of some heads for the gradient of the same heads after the gate.</summary>
     /// <param name="block">The block.</param>
     /// <param name="gradient">[N, h K].</param>
     /// <param name="input">[N, D], the block's input.</param>
-    /// <param name="first">First of the numbers H K that these are.</param>
+    /// <param name="first">The first of these numbers among the H K.</param>
     internal static Tensor ApplyToGradient(DecoderBlock block, Tensor gradient, Tensor input, long first) =>
         block.HasGate ? gradient.mul(block.ComputeGate(block.AttentionNorm.Forward(input)).narrow(1, first, gradient.size(1))) : gradient;
 
-    /// <summary>Adds what comes through the gate to the gradient of the norm's output, and the gradients of the gate's weights.</summary>
+    /// <summary>Adds the gate's part to the gradient of the norm's output, and adds the gradients of the gate's weights.</summary>
     /// <param name="block">The block.</param>
     /// <param name="heads">[N, H K], without the gate.</param>
     /// <param name="input">[N, D], the block's input.</param>

@@ -7,7 +7,7 @@ namespace LongLora.Models;
 // B batch, L tokens, D model size, W width of the recurrence
 
 /// <summary>
-/// The part of <see cref="BlockPass"/> for blocks with a recurrent state: documents are read a span of tokens at a time. The states between
+/// The part of <see cref="BlockPass"/> for blocks with a recurrent state: documents are read span by span. The states between
 /// the spans are kept, and the backward pass runs each span again, from the last to the first.
 /// </summary>
 internal static class RecurrencePass
@@ -15,7 +15,7 @@ internal static class RecurrencePass
     /// <summary>Tokens of a span: its graph exists while it is run backward.</summary>
     private const int SpanTokens = 2048;
 
-    /// <summary>The output [B, 1, L, W] for <see cref="DecoderBlock.AttentionOutput"/>, and the states in place of log-sum-exps.</summary>
+    /// <summary>The output [B, 1, L, W] for <see cref="DecoderBlock.AttentionOutput"/>, and the states instead of log-sum-exps.</summary>
     internal static AttentionResult Forward(DecoderBlock block, Tensor hidden, ForwardContext context)
     {
         using var scope = NewDisposeScope();
@@ -37,7 +37,7 @@ internal static class RecurrencePass
                 state = new(next.Tail.MoveToOuterDisposeScope(), next.Memory.MoveToOuterDisposeScope());
             }
         }
-        // Never empty: a store keeps it.
+        // Never empty, because a store keeps it.
         var kept = states.Count == 0 ? zeros(1) : cat(states);
         return new(output.MoveToOuterDisposeScope(), kept.MoveToOuterDisposeScope());
     }

@@ -9,8 +9,8 @@ namespace LongLora.Quantization;
 // E experts, I inputs, O outputs
 
 /// <summary>
-/// One expert's matrix in MXFP4 (OCP Microscaling Formats 1.0), as gpt-oss is published: 32 numbers of 4 bits (E2M1) share a power of two,
-/// which is 0.531 bytes a weight. It is read from a checkpoint and never made.
+/// One expert's matrix in MXFP4 (OCP Microscaling Formats 1.0), the format of the published gpt-oss: 32 numbers of 4 bits (E2M1) share a
+/// power of two, which is 0.531 bytes per weight. It is read from a checkpoint and never made here.
 /// </summary>
 internal sealed unsafe class Mxfp4Projection : QuantizedProjection
 {
@@ -21,13 +21,13 @@ internal sealed unsafe class Mxfp4Projection : QuantizedProjection
         BlockBytes = BlockSize / 2,
         ExponentBias = 127;
 
-    // E2M1: a sign, two bits of exponent, one of mantissa.
+    // E2M1: one sign bit, two exponent bits, one mantissa bit.
     private static readonly float[] s_values = [0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0f, -0.5f, -1, -1.5f, -2, -3, -4, -6];
 
     private readonly Tensor _blocks,
         _scales;
 
-    // On the device, made by the first lookup.
+    // Kept on the device. The first lookup makes them.
     private Tensor? _pairTable,
         _scaleTable;
 
@@ -43,14 +43,15 @@ internal sealed unsafe class Mxfp4Projection : QuantizedProjection
 
     /// <summary>The matrices of all experts of a stack.</summary>
     /// <param name="files">The checkpoint: <c>name_blocks</c> U8 [E, O, I / 32, 16], <c>name_scales</c> U8 [E, O, I / 32].</param>
-    /// <param name="stack">The tensor that holds them.</param>
+    /// <param name="stack">The tensor that contains them.</param>
     /// <param name="experts">E.</param>
     /// <param name="originalType">The type of a merged model.</param>
     internal static IReadOnlyList<Mxfp4Projection> Read(CheckpointWeights files, ExpertStack stack, int experts, ScalarType originalType)
     {
         if (stack.Inputs % BlockSize != 0)
             throw new CheckpointException(
-                $"'{stack.Name}' is stored in MXFP4, whose blocks have {BlockSize} numbers, and its rows have {stack.Inputs}."
+                $"Cannot read '{stack.Name}' in MXFP4 because its rows have {stack.Inputs} numbers, which are not whole blocks of "
+                    + $"{BlockSize}."
             );
         using var scope = NewDisposeScope();
         var blocks = files.TakeStored(
@@ -73,7 +74,7 @@ internal sealed unsafe class Mxfp4Projection : QuantizedProjection
     private protected override Tensor Dequantize((long Start, long Count) rows, (long Start, long Count) columns)
     {
         using var scope = NewDisposeScope();
-        // Whole blocks, of which the rectangle is cut out.
+        // Whole blocks, from which the rectangle is cut out.
         long first = columns.Start / BlockSize,
             count = (columns.Start + columns.Count + BlockSize - 1) / BlockSize - first;
         var whole = Device.type == DeviceType.CPU ? WidenOnCpu(rows, first, count) : WidenByLookup(rows, first, count);
@@ -118,7 +119,7 @@ internal sealed unsafe class Mxfp4Projection : QuantizedProjection
         return values.mul_(scales).view(rows.Count, blocks * BlockSize).MoveToOuterDisposeScope();
     }
 
-    // A byte is a pair of numbers, the low half first.
+    // A byte holds two numbers, the low half first.
     private Tensor MakePairTable()
     {
         var pairs = new float[256 * 2];
@@ -132,7 +133,7 @@ internal sealed unsafe class Mxfp4Projection : QuantizedProjection
 
     internal override IEnumerable<TensorToWrite> ToStoredTensors(string name) =>
         throw new ConfigurationException(
-            $"'{name}' is stored in MXFP4 as a part of all experts' tensor, and is not written alone. Export the model in another type."
+            $"Cannot write '{name}' alone because MXFP4 stores it as a part of the tensor of all experts. Export the model in another type."
         );
 
     /// <inheritdoc/>

@@ -3,7 +3,7 @@ namespace LongLora.Data;
 /// <summary>Token ids for one micro-batch, on the host.</summary>
 /// <param name="InputIds">[B, L], row by row.</param>
 /// <param name="Labels">
-/// [B, L], not shifted, <see cref="TrainingExample.IgnoredLabel"/> where nothing is to be learnt; null where every token counts.
+/// [B, L], not shifted, <see cref="TrainingExample.IgnoredLabel"/> if nothing is to be learned; null if every token counts.
 /// </param>
 /// <param name="BatchSize">B.</param>
 /// <param name="Length">L.</param>

@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace LongLora.Models;
 
 /// <summary>
-/// The states of a model's recurrent layers after the tokens of each row. A state cannot be cut: it is known at the end of what was read,
-/// and at one marked place before.
+/// The states of a model's recurrent layers after the tokens of each row. A state cannot be shortened: it is known only at the end of the
+/// text and at one marked position before.
 /// </summary>
 /// <param name="model">The model.</param>
 /// <param name="rows">B.</param>
@@ -17,7 +17,7 @@ internal sealed class RecurrentStates(CausalLanguageModel model, int rows) : IDi
     /// <summary>Whether the model has such layers.</summary>
     internal bool Any { get; } = model.Blocks.Any(b => b.Recurrence is not null);
 
-    /// <summary>Reads the next tokens of a row, [1, l, D] -> [1, l, W], and keeps the state behind them.</summary>
+    /// <summary>Reads the next tokens of a row, [1, l, D] -> [1, l, W], and keeps the state after them.</summary>
     internal Tensor Run(int block, int row, Tensor normed)
     {
         using var scope = NewDisposeScope();
@@ -27,7 +27,7 @@ internal sealed class RecurrentStates(CausalLanguageModel model, int rows) : IDi
         return output.MoveToOuterDisposeScope();
     }
 
-    /// <summary>Remembers the states of a row at its present length.</summary>
+    /// <summary>Saves the states of a row at its current length.</summary>
     internal void Mark(int row, int length)
     {
         _marks[row] = length;
@@ -35,7 +35,7 @@ internal sealed class RecurrentStates(CausalLanguageModel model, int rows) : IDi
             Set(_marked, block, row, _states[block, row]);
     }
 
-    /// <summary>Goes back to a length of a row where that is possible, else to its beginning.</summary>
+    /// <summary>Goes back to a length of a row if possible, else to its start.</summary>
     /// <returns>The length.</returns>
     internal int Return(int row, int length)
     {
@@ -45,7 +45,7 @@ internal sealed class RecurrentStates(CausalLanguageModel model, int rows) : IDi
         return isMarked ? length : 0;
     }
 
-    /// <summary>Takes all states of another.</summary>
+    /// <summary>Copies all states of another.</summary>
     internal void CopyFrom(RecurrentStates other)
     {
         for (var block = 0; block < model.Blocks.Count; block++)
@@ -61,7 +61,7 @@ internal sealed class RecurrentStates(CausalLanguageModel model, int rows) : IDi
 
     private static void Set(RecurrentState?[,] states, int block, int row, RecurrentState? state)
     {
-        // Copied first: it may be made of the old one.
+        // Copied first, because it may have been made from the old one.
         var copy = state is { } known
             ? new RecurrentState(known.Tail.clone().DetachFromDisposeScope(), known.Memory.clone().DetachFromDisposeScope())
             : (RecurrentState?)null;

@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace LongLora.Models;
 
 /// <summary>
-/// The Apertus family (arXiv 2509.14233): a norm over each query and key head, and an MLP without a gate, whose activation xIELU (arXiv
-/// 2411.13010) has two trained numbers in each layer.
+/// The Apertus family (arXiv 2509.14233): a norm over each query and key head, and an MLP without a gate. Its activation xIELU (arXiv
+/// 2411.13010) has two trained numbers per layer.
 /// </summary>
 internal static class Apertus
 {

@@ -9,8 +9,8 @@ namespace LongLora.Models;
 // B batch, L tokens, H heads, J key-value heads, D model size
 
 /// <summary>
-/// The block of Llama and its relatives: rotary positions or none, grouped-query attention, an MLP, and norms where the family has them.
-/// A family says which layers there are (<see cref="BlockDesign"/>); what is computed stands here.
+/// The block of Llama and related families: rotary positions or none, grouped-query attention, an MLP, and the norms of the family. A
+/// family only says which layers there are (<see cref="BlockDesign"/>).
 /// </summary>
 /// <param name="config">The architecture.</param>
 /// <param name="layer">Index of the layer.</param>
@@ -61,7 +61,7 @@ internal sealed class AttentionBlock(ModelConfig config, int layer) : DecoderBlo
     /// <inheritdoc/>
     public override int? Window => _plan.Window;
 
-    // A norm over all heads of a token needs them all.
+    // A norm over all heads of a token needs all of them.
     /// <inheritdoc/>
     public override int HeadGroups => Query is { Norm: not null, NormPlace: HeadNormPlace.WholeWidth } ? 1 : _plan.KeyValueHeadCount;
 

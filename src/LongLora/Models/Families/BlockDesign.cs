@@ -4,21 +4,21 @@ using LongLora.Layers;
 namespace LongLora.Models;
 
 /// <summary>
-/// How a family's blocks differ from Llama's: which norms there are, of what kind and under which names; biases; the MLP. What differs from
-/// layer to layer stands in the config (<see cref="LayerPlan"/>), and so do numbers.
+/// How a family's blocks differ from Llama's: which norms exist, of what kind and with which names; biases; the MLP. The config contains
+/// numbers and what differs between layers (<see cref="LayerPlan"/>).
 /// </summary>
 internal sealed record BlockDesign
 {
     /// <summary>The norm before attention; null for none.</summary>
     internal string? AttentionNorm { get; init; } = "input_layernorm";
 
-    /// <summary>The norm after attention, before what it gives is added; null for none.</summary>
+    /// <summary>The norm after attention, before its result is added; null for none.</summary>
     internal string? AttentionEndNorm { get; init; }
 
     /// <summary>The norm before the MLP; null for none, or in a parallel block for the one before attention.</summary>
     internal string? MlpNorm { get; init; } = "post_attention_layernorm";
 
-    /// <summary>The norm after the MLP, before what it gives is added; null for none.</summary>
+    /// <summary>The norm after the MLP, before its result is added; null for none.</summary>
     internal string? MlpEndNorm { get; init; }
 
     /// <summary>Makes a norm of the family's kind: layers, name, size, epsilon.</summary>
@@ -28,7 +28,7 @@ internal sealed record BlockDesign
     /// <summary>Names of the norms over queries and keys; null for none.</summary>
     internal (string Query, string Key)? HeadNorms { get; init; }
 
-    /// <summary>Where the norms over queries and keys stand.</summary>
+    /// <summary>Where the norms over queries and keys are applied.</summary>
     internal HeadNormPlace HeadNormPlace { get; init; }
 
     /// <summary>Whether q, k and v have a bias, and whether o has one.</summary>
@@ -38,7 +38,7 @@ internal sealed record BlockDesign
     /// <summary>Makes the MLP: config, layers, name of the block, plan of the layer.</summary>
     internal Func<ModelConfig, LayerBuilder, string, LayerPlan, FeedForward> Mlp { get; init; } = GatedMlp.Build;
 
-    /// <summary>Whether q gives each head a query and a gate, whose sigmoid the head's output is multiplied by.</summary>
+    /// <summary>Whether q gives a query and a gate per head. The head's output is multiplied by the gate's sigmoid.</summary>
     internal bool HasOutputGate { get; init; }
 
     /// <summary>Whether each query head has one more logit in its softmax (<c>self_attn.sinks</c>).</summary>

@@ -1,8 +1,8 @@
 namespace LongLora.Models;
 
 /// <summary>
-/// The Cohere 2 family (Command R7B, Command A): attention and MLP side by side after one LayerNorm without bias, positions on interleaved
-/// pairs in the layers with a sliding window, none in every fourth, which looks at everything.
+/// The Cohere 2 family (Command R7B, Command A): attention and MLP in parallel after one LayerNorm without bias. Layers with a sliding
+/// window have positions on interleaved pairs; every fourth layer looks at everything and has no positions.
 /// </summary>
 internal static class Cohere2
 {

@@ -6,7 +6,7 @@ namespace LongLora.Models;
 /// </summary>
 internal static class Gemma2
 {
-    /// <summary>Gemma 3's too.</summary>
+    /// <summary>Gemma 3 uses it too.</summary>
     internal static BlockDesign Design { get; } =
         new()
         {

@@ -1,8 +1,8 @@
 namespace LongLora.Models;
 
 /// <summary>
-/// The text part of the Gemma 3 family (arXiv 2503.19786): Gemma 2's layers with norms over query and key heads in place of the caps. Five
-/// of six layers have a sliding window, and positions of their own.
+/// The text part of the Gemma 3 family (arXiv 2503.19786): Gemma 2's layers with norms over query and key heads instead of the caps. Five
+/// of six layers have a sliding window and their own positions.
 /// </summary>
 internal static class Gemma3
 {

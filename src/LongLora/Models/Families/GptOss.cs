@@ -4,8 +4,8 @@ using LongLora.Layers;
 namespace LongLora.Models;
 
 /// <summary>
-/// The gpt-oss family (arXiv 2508.10925): biases everywhere, one more logit for each head in the softmax, a sliding window in every other
-/// layer, YaRN, and a mixture whose experts share one tensor for each matrix; published weights have it in MXFP4.
+/// The gpt-oss family (arXiv 2508.10925): biases everywhere, one more logit per head in the softmax, a sliding window in every other layer,
+/// YaRN, and a mixture whose experts share one tensor per matrix. Published weights store it in MXFP4.
 /// </summary>
 internal static class GptOss
 {

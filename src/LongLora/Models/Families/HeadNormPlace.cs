@@ -1,6 +1,6 @@
 namespace LongLora.Models;
 
-/// <summary>Where a norm over queries or keys stands, and over what it goes.</summary>
+/// <summary>Where a norm over queries or keys is applied, and over what.</summary>
 internal enum HeadNormPlace
 {
     /// <summary>Over each head, before positions (Qwen3, Gemma 3).</summary>

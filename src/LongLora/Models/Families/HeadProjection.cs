@@ -8,17 +8,17 @@ namespace LongLora.Models;
 // B batch, L tokens, h some of the H heads, K head size, D model size
 
 /// <summary>
-/// Heads that consecutive outputs of a linear layer make: head h is the outputs [FirstOutput + h K, FirstOutput + (h + 1) K), or of several
-/// parts of K numbers each that belong to a head, one.
+/// Heads that are consecutive outputs of a linear layer: head h has the outputs [FirstOutput + h K, FirstOutput + (h + 1) K). If the layer
+/// gives several parts of K numbers per head, they are one of these parts.
 /// </summary>
 /// <param name="Layer">The layer; several projections may share one.</param>
 /// <param name="HeadSize">K.</param>
-/// <param name="FirstOutput">Where head 0 begins.</param>
-/// <param name="Norm">A norm, over what <paramref name="NormPlace"/> says; null for none.</param>
-/// <param name="NormPlace">Where the norm stands.</param>
-/// <param name="Factor">Factor on the heads: a scale of the scores other than 1 / sqrt(K), as the kernels have it, for queries.</param>
-/// <param name="Parts">How many parts the layer gives for each head, one behind the other.</param>
-/// <param name="Part">Which of them these heads are.</param>
+/// <param name="FirstOutput">The first output of head 0.</param>
+/// <param name="Norm">A norm, applied as <paramref name="NormPlace"/> says; null for none.</param>
+/// <param name="NormPlace">Where the norm is applied.</param>
+/// <param name="Factor">Factor on the heads: for queries, a scale of the scores other than the kernels' 1 / sqrt(K).</param>
+/// <param name="Parts">Number of parts that the layer gives for each head, one after the other.</param>
+/// <param name="Part">Which of these parts the heads are.</param>
 internal sealed record HeadProjection(
     LinearLayer Layer,
     int HeadSize,
@@ -30,7 +30,7 @@ internal sealed record HeadProjection(
     int Part = 0
 )
 {
-    /// <summary>Some heads, turned by their positions where these are given; differentiable. [B, L, D] -> [B, h, L, K].</summary>
+    /// <summary>Some heads, rotated by their positions if these are given; differentiable. [B, L, D] -> [B, h, L, K].</summary>
     internal Tensor Forward(Tensor input, int first, int count, RotaryEmbedding? positions)
     {
         using var scope = NewDisposeScope();
@@ -46,7 +46,8 @@ internal sealed record HeadProjection(
     }
 
     /// <summary>
-    /// The gradient of the input for that of the heads, [B, h, L, K] -> [B L, D], outside autograd; adds the gradients of the weights.
+    /// The gradient of the input for the gradient of the heads, [B, h, L, K] -> [B L, D], outside autograd. It also adds the gradients of
+    /// the weights.
     /// </summary>
     internal Tensor Backward(Tensor input, Tensor gradient, int first, int count, RotaryEmbedding? positions)
     {

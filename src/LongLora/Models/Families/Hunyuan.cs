@@ -1,8 +1,7 @@
 namespace LongLora.Models;
 
 /// <summary>
-/// The dense Hunyuan family: Llama's layers with a norm over each query and key head after positions, and a base of the frequencies that is
-/// raised once and for all.
+/// The dense Hunyuan family: Llama's layers with a norm over each query and key head after positions, and a raised base of the frequencies.
 /// </summary>
 internal static class Hunyuan
 {

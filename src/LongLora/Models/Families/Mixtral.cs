@@ -3,7 +3,7 @@ using LongLora.Layers;
 
 namespace LongLora.Models;
 
-/// <summary>The Mixtral family (arXiv 2401.04088): Mistral's layers with a mixture of experts in place of the MLP.</summary>
+/// <summary>The Mixtral family (arXiv 2401.04088): Mistral's layers with a mixture of experts instead of the MLP.</summary>
 internal static class Mixtral
 {
     internal static ModelFamily Family { get; } =
@@ -14,7 +14,7 @@ internal static class Mixtral
             }
         );
 
-    /// <summary>A mixture whose experts have layers of their own.</summary>
+    /// <summary>A mixture whose experts have separate layers.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="layers">Makes the layers.</param>
     /// <param name="name">Name of the mixture.</param>

@@ -4,9 +4,9 @@ using LongLora.Layers;
 namespace LongLora.Models;
 
 /// <summary>
-/// The text part of the dense Qwen3.5 family: three of four layers have a recurrent state (<see cref="GatedDeltaNet"/>), the others full
-/// attention with a norm over each query and key head, positions on a quarter of each head, and a gate on the output. Norms have a scale of
-/// 1 + w.
+/// The text part of the dense Qwen3.5 family. Three of four layers have a recurrent state (<see cref="GatedDeltaNet"/>). The others have
+/// full attention with a norm over each query and key head, positions on a quarter of each head, and a gate on the output. Norms have a
+/// scale of 1 + w.
 /// </summary>
 internal static class Qwen35
 {
@@ -21,7 +21,7 @@ internal static class Qwen35
         Llama.Family with
         {
             Build = (config, layers) => Llama.Build(config, layers, s_attention.Norm, MakeBlock),
-            // Heads that guess several tokens at once; they are no part of the language model.
+            // Heads that predict several tokens at once. They are not part of the language model.
             IsIgnored = name => Llama.IsIgnored(name) || name.StartsWith("mtp.", StringComparison.Ordinal),
         };
 

@@ -1,7 +1,7 @@
 namespace LongLora.Models;
 
 /// <summary>
-/// The mixtures of the Qwen3 family (arXiv 2505.09388): Qwen3's layers with a mixture of experts in place of the MLP, in all layers or in
+/// The mixtures of the Qwen3 family (arXiv 2505.09388): Qwen3's layers with a mixture of experts instead of the MLP, in all layers or in
 /// those that the config names.
 /// </summary>
 internal static class Qwen3Moe

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Models;
 
-/// <summary>A block with a recurrent state in place of attention: a norm, the recurrence, an output projection; a norm, an MLP.</summary>
+/// <summary>A block with a recurrent state instead of attention: a norm, the recurrence, an output projection; a norm, an MLP.</summary>
 internal sealed class RecurrentBlock : DecoderBlock
 {
     /// <inheritdoc/>

@@ -3,7 +3,7 @@ using LongLora.Configs;
 namespace LongLora.Models;
 
 /// <summary>
-/// The SmolLM3 family: Llama's layers, of which every fourth has no positions (NoPE); the config says which (<see cref="LayerPlan"/>).
+/// The SmolLM3 family: Llama's layers, every fourth of them without positions (NoPE). The config says which ones (<see cref="LayerPlan"/>).
 /// </summary>
 internal static class SmolLm3
 {

@@ -6,13 +6,13 @@ namespace LongLora.Models;
 
 // N rows, D model size, F MLP size
 
-/// <summary>An MLP that every token passes: something up to a width F, and an output projection.</summary>
+/// <summary>An MLP for every token: something up to a width F, and an output projection.</summary>
 internal abstract class DenseMlp : FeedForward
 {
     /// <summary>[.., F] -> [.., D].</summary>
     internal required LinearLayer Output { get; init; }
 
-    /// <summary>The output's bias [E, D] and the index of the row, where the experts hold it in one tensor; null for none.</summary>
+    /// <summary>The output's bias [E, D] and the index of the row, if the experts store it in one tensor; null for none.</summary>
     internal (Weight Biases, int Index)? StackedBias { get; init; }
 
     /// <inheritdoc/>
@@ -42,7 +42,7 @@ internal abstract class DenseMlp : FeedForward
         activated.backward([Output.ComputeInputGradient(own)]);
     }
 
-    /// <summary>As <see cref="Backward"/> for an expert, whose output is multiplied by a weight for each row.</summary>
+    /// <summary>Like <see cref="Backward"/>, for an expert whose output is multiplied by a weight per row.</summary>
     /// <param name="input">[N, D], a leaf.</param>
     /// <param name="gradient">[N, D], of the weighted output.</param>
     /// <param name="weights">[N, 1].</param>

@@ -7,8 +7,8 @@ namespace LongLora.Models;
 // N rows, D model size, E experts, k chosen ones of each row, n rows of one expert
 
 /// <summary>
-/// A mixture of experts: each token passes k of E small MLPs, and their outputs are added with the router's weights. The rows of an expert
-/// are worked on together, and one expert after the other, so that a matrix that is widened for use exists for one expert only.
+/// A mixture of experts: each token goes through k of E small MLPs, and their outputs are added with the router's weights. All rows of an
+/// expert are computed together, one expert after the other, so a matrix is dequantized for only one expert at a time.
 /// </summary>
 /// <param name="router">Chooses the experts.</param>
 /// <param name="experts">The experts.</param>
@@ -28,7 +28,7 @@ internal sealed class ExpertMlp(ExpertRouter router, IReadOnlyList<DenseMlp> exp
         return Mix(rows, rows).view(input.shape).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The experts' sum for <paramref name="rows"/> [N, D], chosen by what the router is shown [N, D]; differentiable.</summary>
+    /// <summary>The experts' sum for <paramref name="rows"/> [N, D], chosen by the router's input [N, D]; differentiable.</summary>
     internal Tensor Mix(Tensor rows, Tensor shown)
     {
         using var scope = NewDisposeScope();
@@ -53,7 +53,8 @@ internal sealed class ExpertMlp(ExpertRouter router, IReadOnlyList<DenseMlp> exp
     }
 
     /// <summary>
-    /// The gradients of <see cref="Mix"/>'s arguments for that of its result, outside autograd; adds those of the weights.
+    /// The gradients of <see cref="Mix"/>'s arguments for the gradient of its result, outside autograd. It also adds the gradients of the
+    /// weights.
     /// </summary>
     internal (Tensor Rows, Tensor Shown) BackwardMix(Tensor rows, Tensor shown, Tensor gradient)
     {

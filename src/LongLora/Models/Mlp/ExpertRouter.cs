@@ -8,7 +8,7 @@ namespace LongLora.Models;
 // N rows, D model size, E experts, k chosen ones
 
 /// <summary>Chooses the experts of each token: the k of the largest probability, softmax over all.</summary>
-/// <param name="weight">[E, D]; not quantised.</param>
+/// <param name="weight">[E, D], not quantized.</param>
 /// <param name="bias">[E], or null.</param>
 /// <param name="experts">Sizes.</param>
 internal sealed class ExpertRouter(Weight weight, Weight? bias, ExpertConfig experts)

@@ -5,13 +5,13 @@ namespace LongLora.Models;
 
 // N rows, D model size
 
-/// <summary>The MLP of a decoder block, dense or a mixture of experts: each token alone.</summary>
+/// <summary>The MLP of a decoder block, dense or a mixture of experts, which treats each token alone.</summary>
 internal abstract class FeedForward
 {
-    /// <summary>Numbers of a row at its widest: how many rows are worked on at once follows from it.</summary>
+    /// <summary>The most numbers per row; this determines how many rows are computed at once.</summary>
     public abstract long Width { get; }
 
-    /// <summary>Its layers that write into the residual stream; their outputs are not computed again in the backward pass.</summary>
+    /// <summary>Its layers that write into the residual stream; the backward pass does not recompute their outputs.</summary>
     public abstract IReadOnlyList<LinearLayer> Outputs { get; }
 
     /// <summary>[.., D] -> [.., D]; differentiable.</summary>

@@ -7,8 +7,8 @@ namespace LongLora.Models;
 // D model size, F MLP size
 
 /// <summary>down(activation(gate) · up), the MLP of Llama and most others.</summary>
-/// <param name="gate">[.., D] -> [.., F], or [.., 2 F] where it is gate and up in one, gate first.</param>
-/// <param name="up">[.., D] -> [.., F]; null where it is a part of <paramref name="gate"/>.</param>
+/// <param name="gate">[.., D] -> [.., F], or [.., 2 F] if gate and up are one layer, gate first.</param>
+/// <param name="up">[.., D] -> [.., F]; null if it is part of <paramref name="gate"/>.</param>
 /// <param name="activation">The function of the gate.</param>
 internal sealed class GatedMlp(LinearLayer gate, LinearLayer? up, Func<Tensor, Tensor> activation) : DenseMlp
 {

@@ -5,7 +5,7 @@ namespace LongLora.Models;
 
 /// <summary>down(activation(up)), an MLP without a gate.</summary>
 /// <param name="wide">[.., D] -> [.., F].</param>
-/// <param name="activation">The function between; it may have weights of its own.</param>
+/// <param name="activation">The function between them; it may have its own weights.</param>
 internal sealed class PlainMlp(LinearLayer wide, Func<Tensor, Tensor> activation) : DenseMlp
 {
     /// <inheritdoc/>
