@@ -19,7 +19,9 @@ public interface IModelFiles
     /// <summary>Name, shape and type of every tensor, in the order of the files.</summary>
     IReadOnlyDictionary<string, TensorInfo> Tensors { get; }
 
-    /// <summary>Writes what a changed copy of the model needs beside config and weights: tokenizer, chat template, generation settings.</summary>
+    /// <summary>
+    /// Writes what a changed copy of the model needs beside config and weights: tokenizer, chat template, generation settings.
+    /// </summary>
     /// <param name="folder">The folder of the copy.</param>
     void CopyCompanions(string folder);
 }

@@ -189,7 +189,8 @@ public sealed class GgufModel : IModelFiles, IDisposable
             ChatTemplates.Count == 0
                 ? "no chat template"
                 : $"chat template{(ChatTemplates.Count > 1 ? "s " + string.Join(", ", ChatTemplates.Keys) : "")}";
-        return $"{Vocabulary.Tokens.Count:N0} tokens, {Vocabulary.Model}{(Vocabulary.Rule is null ? "" : $" with the rule {rule}")}, {templates}";
+        var kind = Vocabulary.Model + (Vocabulary.Rule is null ? "" : $" with the rule {rule}");
+        return $"{Vocabulary.Tokens.Count:N0} tokens, {kind}, {templates}";
     }
 
     /// <summary>Whether a text names a GGUF file: by its ending, or because a file with that name begins like one.</summary>
