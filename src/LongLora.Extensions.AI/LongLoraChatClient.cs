@@ -198,7 +198,9 @@ public sealed class LongLoraChatClient : IChatClient
             TotalTokenCount = result.PromptTokens + result.Tokens.Count,
         };
 
-    /// <summary>Ends what this client has asked for, and disposes the model if the client owns it, once nothing is answered any more.</summary>
+    /// <summary>
+    /// Ends what this client has asked for, and disposes the model if the client owns it, once nothing is answered any more.
+    /// </summary>
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)

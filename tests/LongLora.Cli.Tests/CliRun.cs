@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using LongLora.Checkpoints;
 
 namespace LongLora.Cli.Tests;
@@ -76,6 +77,19 @@ public abstract class CliRun : IDisposable
             .ToList();
         SafetensorsWriter.WriteModel(At(name), tensors, maxShardBytes ?? long.MaxValue);
         return At(name);
+    }
+
+    /// <summary>The first of the five layers of stories260K, with its tokenizer: for tests that do not care what a model says.</summary>
+    protected string WriteOneLayer(string name)
+    {
+        var folder = WriteModel(
+            name,
+            c => c.Replace("\"num_hidden_layers\": 5", "\"num_hidden_layers\": 1", StringComparison.Ordinal),
+            t => Regex.IsMatch(t.Name, "layers\\.[1-4]") ? null : t
+        );
+        foreach (var file in Directory.EnumerateFiles(Stories, "*token*"))
+            File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
+        return folder;
     }
 
     public void Dispose()

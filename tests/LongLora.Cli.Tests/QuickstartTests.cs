@@ -28,7 +28,8 @@ public class QuickstartTests : CliRun
     [Fact]
     public void Quickstart_leaves_measures_report_and_a_run_that_can_be_looked_at()
     {
-        var output = Succeed("quickstart", "--model", Stories, "--factor", "2", "--steps", "1", "--trials", "1", "--output", At("q"));
+        var model = WriteOneLayer("model");
+        var output = Succeed("quickstart", "--model", model, "--factor", "2", "--steps", "1", "--trials", "1", "--output", At("q"));
         Assert.Contains("Extending it to 1024 tokens", output, StringComparison.Ordinal);
         Assert.Contains("longlora train --model MODEL", output, StringComparison.Ordinal);
         Assert.Matches("On this machine all of it takes about [0-9.]+ (seconds|minutes)", output);

@@ -7,8 +7,9 @@ public class ReproduceTests : CliRun
     [Fact]
     public void Reproduce_leaves_results_and_tables_and_makes_nothing_twice()
     {
+        var model = WriteOneLayer("model");
         string[] Command(string steps, params string[] runs) =>
-            ["reproduce", "--model", Stories, "--factor", "4", "--steps", steps, "--trials", "1", "--output", At("r"), "--only", .. runs];
+            ["reproduce", "--model", model, "--factor", "4", "--steps", steps, "--trials", "1", "--output", At("r"), "--only", .. runs];
         Succeed(Command("1", "base", "lora-plus"));
         var result = At("r", "results", "lora-plus.json");
         using (var json = JsonDocument.Parse(File.ReadAllText(result)))

@@ -7,6 +7,7 @@ using LongLora.Cli.Arguments;
 using LongLora.Configs;
 using LongLora.Export;
 using LongLora.Loading;
+using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
 using LongLora.Tokenization;
@@ -52,6 +53,7 @@ internal static class ExportCommand
             var target = output.ReadNewFolder(parsed);
             var bytes = ParseSize(parsed.GetValue(shard)!);
             using var loaded = source.Load(parsed);
+            AdapterArguments.Tell(loaded.Adapter, context.Output);
             HuggingFaceExporter.Write(
                 target,
                 loaded.Network,
@@ -116,6 +118,7 @@ internal static class ExportCommand
         {
             var kind = Enum.Parse<GgufFileType>(parsed.GetValue(type)!, ignoreCase: true);
             using var loaded = source.Load(parsed);
+            AdapterArguments.Tell(loaded.Adapter, context.Output);
             var (model, folder) = (loaded.Network, loaded.Files);
             var target = parsed.GetValue(output)!;
             if (parsed.GetValue(alone) && loaded.Adapter is null)
@@ -183,6 +186,7 @@ internal static class ExportCommand
         {
             var target = output.ReadNewFolder(parsed);
             using var loaded = source.Load(parsed);
+            AdapterArguments.Tell(loaded.Adapter, context.Output);
             var (model, folder, adapter) = (loaded.Network, loaded.Files, loaded.Adapter!);
             var isPair = parsed.GetValue(layout) == "longlora";
             var padding =

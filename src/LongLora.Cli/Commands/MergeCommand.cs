@@ -48,6 +48,7 @@ internal static class MergeCommand
                 merged.Files,
                 new ExportOptions { TokenizerFolder = parsed.GetValue(adapter) }
             );
+            AdapterArguments.Tell(merged.Adapter, context.Output);
             context.Output.WriteLine(
                 $"{merged.Adapter!.Adapters.Count} LoRA pairs and {merged.Adapter.ModelWeights.Count} trained weights merged; context "
                     + $"{RopeScaling.GetCurrentContext(merged.Config):N0} tokens."

@@ -12,7 +12,7 @@ namespace LongLora.Export;
 /// The layout is the one that transformers reads; transformers itself has not been tried. Embeddings, norms and head stay in their stored
 /// types.
 /// </summary>
-public static class QuantizedCheckpoint
+internal static class QuantizedCheckpoint
 {
     /// <summary>Writes the folder, all of it or nothing.</summary>
     /// <param name="output">The folder to make; one that exists is replaced.</param>
@@ -21,7 +21,7 @@ public static class QuantizedCheckpoint
     /// <exception cref="ConfigurationException">The model is not quantised, or has adapters.</exception>
     public static void Write(string output, CausalLanguageModel model, IModelFiles origin)
     {
-        if (model.Linears.Any(l => l.Update is not null))
+        if (model.Linears.Append(model.Head).Any(l => l.Update is not null) || model.Embedding.Update is not null)
             throw new ConfigurationException(
                 "The model has adapters, which cannot be merged into quantised matrices. Merge them into a plain model first, and "
                     + "quantise that."

@@ -12,7 +12,7 @@ namespace LongLora.Loading;
 /// A model in GGUF, one file or the parts of a split one: architecture, weights under Hugging Face's names, tokenizer, chat template and
 /// generation settings. Opening it reads the header alone.
 /// </summary>
-public sealed class GgufModel : IModelFiles, IDisposable
+internal sealed class GgufModel : IModelFiles, IDisposable
 {
     private static readonly JsonSerializerOptions s_style = new()
     {

@@ -79,7 +79,7 @@ public sealed class LoadedModel : IDisposable
     public ChatTemplate? Template { get; }
 
     /// <summary>What ends the answers of a conversation.</summary>
-    public AnswerEnd EndOfAnswer =>
+    internal AnswerEnd EndOfAnswer =>
         field ??= Template is { } template && Tokenizer is { } tokenizer ? template.FindEndOfAnswer(tokenizer) : AnswerEnd.None;
 
     /// <summary>Tokens that end any text, including answers.</summary>

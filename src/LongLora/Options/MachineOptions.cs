@@ -38,7 +38,7 @@ public sealed record MachineOptions
     /// <summary>Adds what is wrong with these options to a list.</summary>
     /// <param name="problems">The list.</param>
     /// <param name="method">What is trained.</param>
-    public void Check(OptionProblems problems, MethodOptions method)
+    internal void Check(OptionProblems problems, MethodOptions method)
     {
         problems.Require(
             Quantization == QuantizationKind.None || method.Tuning != TuningMethod.Full,

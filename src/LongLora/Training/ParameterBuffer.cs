@@ -13,7 +13,7 @@ public sealed class ParameterBuffer : IDisposable
     private readonly IReadOnlyList<Weight> _weights;
 
     /// <summary>Moves the values of the weights into the buffer and makes the weights views of it that collect gradients.</summary>
-    public ParameterBuffer(IReadOnlyList<Weight> weights)
+    internal ParameterBuffer(IReadOnlyList<Weight> weights)
     {
         if (weights.Count == 0)
             throw new ConfigurationException(

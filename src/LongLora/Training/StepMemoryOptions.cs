@@ -8,7 +8,7 @@ namespace LongLora.Training;
 // N tokens in a forward pass (B L), D model size, F MLP size, H heads, J key-value heads, K head size, V vocabulary
 
 /// <summary>What the memory of a training run depends on, beside the model.</summary>
-public sealed record StepMemoryOptions
+internal sealed record StepMemoryOptions
 {
     /// <summary>What is trained.</summary>
     public AdapterOptions Tuning { get; init; } = new();

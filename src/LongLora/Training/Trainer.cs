@@ -60,7 +60,7 @@ public sealed class Trainer : IDisposable
     /// <param name="cancellation">Looked at once a micro-batch; a step that is cut short leaves no trace.</param>
     /// <exception cref="OperationCanceledException">The run was interrupted; its state was saved.</exception>
     /// <exception cref="DataException">Loss or gradients are not finite; the state of the step before was saved.</exception>
-    public void Run(
+    internal void Run(
         BatchSampler sampler,
         Action<TrainingState> save,
         IProgress<TrainingStep>? progress = null,
@@ -122,7 +122,7 @@ public sealed class Trainer : IDisposable
     /// <param name="learningRate">Learning rate of this step.</param>
     /// <param name="cancellation">Looked at once a micro-batch.</param>
     /// <returns>Mean loss in nats a token and gradient norm before clipping, or null if cancelled: then nothing has changed.</returns>
-    public (double Loss, double GradientNorm)? Step(
+    internal (double Loss, double GradientNorm)? Step(
         IReadOnlyList<Batch> batches,
         double learningRate,
         CancellationToken cancellation = default
@@ -155,7 +155,7 @@ public sealed class Trainer : IDisposable
     }
 
     /// <summary>Everything that a later run needs to go on as if there had been no break.</summary>
-    public TrainingState CaptureState(BatchSampler sampler) => new(_optimizer, _parameters, sampler.State);
+    internal TrainingState CaptureState(BatchSampler sampler) => new(_optimizer, _parameters, sampler.State);
 
     // The micro-batches of the next step.
     private List<Batch> Draw(BatchSampler sampler)

@@ -14,7 +14,7 @@ namespace LongLora.Training;
 /// <param name="optimizer">Moments and step.</param>
 /// <param name="parameters">Weights.</param>
 /// <param name="sampler">Place in the data.</param>
-public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, BatchSamplerState sampler)
+internal sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, BatchSamplerState sampler)
 {
     private const string FileName = "training_state.safetensors";
 

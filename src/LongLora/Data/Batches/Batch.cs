@@ -11,7 +11,7 @@ namespace LongLora.Data;
 /// Lengths of the documents in each row where documents may not see each other, summing to L; null where a row is one stretch of text.
 /// Positions begin at 0 in each.
 /// </param>
-public sealed record Batch(
+internal sealed record Batch(
     long[] InputIds,
     long[]? Labels,
     int BatchSize,

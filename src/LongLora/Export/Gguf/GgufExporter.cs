@@ -29,7 +29,7 @@ public static class GgufExporter
     /// </param>
     /// <exception cref="ConfigurationException">GGUF has no such architecture or RoPE scaling.</exception>
     /// <exception cref="CheckpointException">The tokenizer is of a kind that engines do not have.</exception>
-    public static GgufReader Write(
+    internal static GgufReader Write(
         string path,
         CausalLanguageModel model,
         IModelFiles origin,
@@ -74,7 +74,7 @@ public static class GgufExporter
     /// <param name="model">The model that they are attached to.</param>
     /// <param name="type">F32, F16 or Bf16.</param>
     /// <exception cref="ConfigurationException">The adapter has trained embeddings or norms, which engines ignore in adapters.</exception>
-    public static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufFileType type)
+    internal static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufFileType type)
     {
         if (set.ModelWeights.Count > 0)
         {
@@ -84,6 +84,7 @@ public static class GgufExporter
                     + "silently wrong. Export the merged model: longlora export gguf --model BASE --adapter ADAPTER."
             );
         }
+        set.RequirePlainLora("A GGUF adapter");
         var matrixType = type switch
         {
             GgufFileType.F32 => GgufType.F32,
@@ -106,12 +107,11 @@ public static class GgufExporter
         foreach (var (name, adapter) in set.Adapters)
         {
             var weight = name + ".weight";
+            var engines = architecture.TensorName(weight);
+            tensors.Add(Of(engines + ".lora_a", matrixType, [adapter.PlainRank, adapter.A.Shape[1]], adapter.MakePlainA));
             tensors.Add(
-                Of(architecture.TensorName(weight) + ".lora_a", matrixType, adapter.A.Shape, () => adapter.A.Value.to(ScalarType.Float32))
-            );
-            tensors.Add(
-                Of(architecture.TensorName(weight) + ".lora_b", matrixType, adapter.B.Shape, () =>
-                    Arranged(architecture, weight, adapter.B.Value.alias())
+                Of(engines + ".lora_b", matrixType, [adapter.B.Shape[0], adapter.PlainRank], () =>
+                    Arranged(architecture, weight, ScaledB(adapter, set.Options.Alpha))
                 )
             );
         }
@@ -119,9 +119,19 @@ public static class GgufExporter
         return Checked(path);
     }
 
+    // Engines scale by alpha / r, one alpha for all: what is scaled otherwise has the rest in B.
+    private static Tensor ScaledB(LoraAdapter adapter, double alpha)
+    {
+        var rest = adapter.Scale * adapter.PlainRank / alpha;
+        if (rest == 1)
+            return adapter.MakePlainB();
+        using var b = adapter.MakePlainB();
+        return b.detach().mul(Scalars.Of(rest));
+    }
+
     /// <summary>Checks what engines take for granted, beyond the rules of the format itself.</summary>
     /// <exception cref="CheckpointException">Names what is wrong.</exception>
-    public static void Check(GgufReader file)
+    internal static void Check(GgufReader file)
     {
         var problems = new List<string>();
         foreach (var (name, info) in file.Tensors)

@@ -10,7 +10,7 @@ namespace LongLora.Export;
 /// <summary>
 /// Writes a GGUF model as a Hugging Face folder: config, weights, tokenizer, chat template and generation settings.
 /// </summary>
-public static class GgufImporter
+internal static class GgufImporter
 {
     /// <summary>Writes the folder, all of it or nothing, with one tensor in memory at a time.</summary>
     /// <param name="output">The folder to make; one that exists is replaced.</param>

@@ -1,0 +1,9 @@
+namespace LongLora.Models;
+
+/// <summary>
+/// The dense Granite family (3 and later): Llama's layers, with factors on embeddings, scores, branches and logits, which the config has.
+/// </summary>
+internal static class Granite
+{
+    internal static ModelFamily Family { get; } = Llama.Family;
+}
