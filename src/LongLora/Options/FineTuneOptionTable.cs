@@ -359,7 +359,7 @@ internal static class FineTuneOptionTable
             "quantization",
             "Machine",
             Numbers,
-            "form of the frozen matrices: as stored, 4 bits (QLoRA), 8 bits",
+            "form of the frozen matrices: as stored, 4 bits (QLoRA), 8 bits, the blocks of a GGUF file",
             o => o.Quantization,
             (o, v) => o with { Quantization = v }
         ),

@@ -18,8 +18,9 @@ public sealed record MachineOptions
     public CudaCompute CudaCompute { get; init; } = CudaCompute.Bf16;
 
     /// <summary>
-    /// Form of the frozen matrices: none (as stored), nf4 (QLoRA: 0.516 bytes a weight), int8. Quantised while loading; not with full
-    /// tuning. A model that is stored in few bits is used as it is. Default none.
+    /// Form of the frozen matrices: none (as stored; those of a GGUF file are widened), nf4 (QLoRA: 0.516 bytes a weight), int8, keep (the
+    /// blocks of a GGUF file, on the CPU). Quantised while loading; not with full tuning. A bitsandbytes model is used as it is. Default
+    /// none.
     /// </summary>
     public QuantizationKind Quantization { get; init; } = QuantizationKind.None;
 
