@@ -28,4 +28,7 @@ internal sealed record LayerPlan
 
     /// <summary>The layer whose keys and values this layer uses; null for its own.</summary>
     public int? KeysOf { get; init; }
+
+    /// <summary>Whether values are made by the projection of the keys (<c>attention_k_eq_v</c>).</summary>
+    public bool ValuesAreKeys { get; init; }
 }

@@ -139,6 +139,9 @@ public sealed record ModelConfig
     /// <summary>The gated delta net of layers with <see cref="LayerPlan.IsLinear"/>; null where there is none.</summary>
     internal LinearAttentionConfig? LinearAttention { get; init; }
 
+    /// <summary>An input of each token for each layer; null where there is none.</summary>
+    internal TokenInputConfig? TokenInputs { get; init; }
+
     /// <summary>Id of the token that begins a text, if any (<c>bos_token_id</c>).</summary>
     public int? BosTokenId { get; init; }
 

@@ -109,6 +109,7 @@ internal static class ModelConfigWriter
             GlmConfig.Glm or GlmConfig.Glm4 => GlmConfig.Write(config),
             Gemma2Config.ModelType => Gemma2Config.Write(config),
             Gemma3Config.ModelType => Gemma3Config.Write(config),
+            Gemma4Config.ModelType => Gemma4Config.Write(config),
             MixtralConfig.ModelType => MixtralConfig.Write(config),
             Qwen3MoeConfig.ModelType => Qwen3MoeConfig.Write(config),
             GptOssConfig.ModelType => GptOssConfig.Write(config),

@@ -48,6 +48,7 @@ internal sealed record RopeRules
             Phi3Config.ModelType => new() { Partial = 1 },
             GptNeoXConfig.ModelType => new() { PartialName = "rotary_pct", Partial = 0.25 },
             Gemma3Config.ModelType => Gemma3Config.Rope,
+            Gemma4Config.ModelType => Gemma4Config.Rope,
             Olmo3Config.ModelType => Olmo3Config.Rope,
             Ministral3Config.ModelType => Ministral3Config.Rope,
             GlmConfig.Glm or GlmConfig.Glm4 => GlmConfig.Rope,

@@ -132,6 +132,12 @@ internal sealed record CheckpointSummary(
             parts.Add($"no positions in {still} of {layers.Count} layers");
         if (layers.Count(l => l.IsLinear) is > 0 and var linear)
             parts.Add($"a recurrent state in {linear} of {layers.Count} layers");
+        if (config.LocalRope is { } local)
+            parts.Add($"theta {local.Theta:R} in layers with a window");
+        if (layers.Count(l => l.KeysOf is not null) is > 0 and var shared)
+            parts.Add($"keys and values of other layers in {shared} of {layers.Count} layers");
+        if (config.TokenInputs is { } inputs)
+            parts.Add($"inputs of {inputs.Size} numbers for each token and layer");
         return parts.Count == 0 ? null : string.Join("; ", parts);
     }
 

@@ -61,7 +61,9 @@ internal static class BlockPass
         ForEachTile(rows, rows.size(0), block.Mlp.Width, (start, count) =>
         {
             var output = block.Mlp.Forward(block.MlpNorm.Forward(source.narrow(0, start, count)));
-            rows.narrow(0, start, count).add_(block.MlpEnd.Forward(output), Scalars.One);
+            var tile = rows.narrow(0, start, count).add_(block.MlpEnd.Forward(output), Scalars.One);
+            if (block.Tail is { } tail)
+                tile.copy_(tail.Forward(tile, start, context.Side));
         });
         return new(attended.Output.MoveToOuterDisposeScope(), attended.LogSumExp?.MoveToOuterDisposeScope());
     }
@@ -89,11 +91,11 @@ internal static class BlockPass
         var rows = ToRows(gradient);
         // In a parallel block the attention branch uses the incoming gradient, without the MLP's part.
         var outputGradient = block.IsParallel ? workspace.TakeLike("input", rows).copy_(rows) : rows;
-        BackwardMlp(block, input, attended, rows);
+        BackwardMlp(block, input, attended, rows, context);
         BackwardAttention(block, input, attended, outputGradient, rows, context, workspace);
     }
 
-    private static void BackwardMlp(DecoderBlock block, Tensor input, AttentionResult attended, Tensor gradient)
+    private static void BackwardMlp(DecoderBlock block, Tensor input, AttentionResult attended, Tensor gradient, ForwardContext context)
     {
         using var scope = NewDisposeScope();
         var (source, heads) = (ToRows(input), ToHeadRows(attended.Output));
@@ -107,6 +109,12 @@ internal static class BlockPass
             using (enable_grad())
                 normed = block.MlpNorm.Forward(leaf);
             var tile = gradient.narrow(0, start, count);
+            block.Tail?.Backward(
+                () => leaf.detach().add(block.MlpEnd.Forward(block.Mlp.Forward(normed.detach())), Scalars.One),
+                tile,
+                start,
+                context.Side
+            );
             block.Mlp.Backward(normed, tile, block.MlpEnd);
             tile.add_(leaf.grad!, Scalars.One);
         });
@@ -175,6 +183,10 @@ internal static class BlockPass
                         workspace.TakeHeads("value gradient", value, value.size(1), length)
                     )
                 );
+            if (block.KeysOf is { } source)
+                context.Side!.AddKeyGradients(source, first, gradients.Key, gradients.Value);
+            if (block.SharesKeys)
+                context.Side!.AddTo(block.Index, first, gradients.Key, gradients.Value);
             ForEachTile(input, length, batch * input.size(2), (start, size) =>
             {
                 Tensor Tokens(Tensor heads) => heads.narrow(2, start, size);
@@ -202,6 +214,8 @@ internal static class BlockPass
         ForEachHeadGroup(block, hidden, (first, count) =>
         {
             var (query, key, value, heads) = Project(block, hidden, first, count, context, workspace);
+            if (block.SharesKeys)
+                context.Side!.Keep(block.Index, first, block.HeadGroups, key, value);
             all ??= AllocateResult(query, heads.Total, context.Attention.KeepsLogSumExp(query.device));
             block.Adapt(context.Attention).Forward(query, key, value, context.DocumentLengths, heads, into: SelectHeads(all.Value, heads));
         });
@@ -297,7 +311,13 @@ internal static class BlockPass
         new(all.Output.narrow(1, heads.First, heads.Count), all.LogSumExp?.narrow(1, heads.First, heads.Count));
 
     private static ForwardContext NarrowPositions(ForwardContext context, long start, long count) =>
-        count == context.Positions.Length ? context : context with { Positions = context.Positions.Narrow(start, count) };
+        count == context.Positions.Length
+            ? context
+            : context with
+            {
+                Positions = context.Positions.Narrow(start, count),
+                Side = context.Side?.Narrow(start, count),
+            };
 
     // rows += output projection of the attention's output
     private static void AddOutput(DecoderBlock block, Tensor rows, AttentionResult attended)

@@ -19,6 +19,7 @@ public sealed class CausalLanguageModel : IDisposable
     {
         (Config, _layers, Device, _files) = (config, layers, device, files);
         (Embedding, Blocks, FinalNorm, Head) = parts;
+        TokenInputs = parts.TokenInputs;
         ComputeType = device.type == TorchSharp.DeviceType.CUDA && HasBf16 ? ScalarType.BFloat16 : ScalarType.Float32;
     }
 
@@ -30,6 +31,9 @@ public sealed class CausalLanguageModel : IDisposable
 
     /// <summary>The token table.</summary>
     internal EmbeddingLayer Embedding { get; }
+
+    /// <summary>Makes inputs of each token for each layer; null where there are none.</summary>
+    internal TokenInputs? TokenInputs { get; }
 
     /// <summary>The decoder blocks in order.</summary>
     internal IReadOnlyList<DecoderBlock> Blocks { get; }
@@ -91,6 +95,8 @@ public sealed class CausalLanguageModel : IDisposable
         using var scope = NewDisposeScope();
         using var workspace = new Workspace();
         var hidden = HostMemory.AllocateApart(() => Embedding.Forward(ids, ComputeType));
+        using var side = OpenSide(ids, hidden);
+        context = context with { Side = side };
         foreach (var block in Blocks)
         {
             using var inner = NewDisposeScope();
@@ -98,6 +104,14 @@ public sealed class CausalLanguageModel : IDisposable
         }
         return FinalNorm.Forward(hidden).MoveToOuterDisposeScope();
     }
+
+    /// <summary>
+    /// What reaches the blocks beside the residual stream, for a pass that begins; null where the model has nothing of the kind.
+    /// </summary>
+    /// <param name="ids">[B, L].</param>
+    /// <param name="hidden">[B, L, D], their embeddings.</param>
+    internal SideInputs? OpenSide(Tensor ids, Tensor hidden) =>
+        TokenInputs is null && !Blocks.Any(b => b.SharesKeys) ? null : new SideInputs(TokenInputs?.Compute(ids, hidden));
 
     /// <summary>
     /// Logits for every position: [B, L] ids -> [B, L, V] in fp32. For long texts, apply <see cref="Head"/> to chunks of <see
@@ -153,7 +167,9 @@ public sealed class CausalLanguageModel : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(added, nameof(size));
         using var noGradient = no_grad();
         foreach (
-            var weight in Weights.Where(w => w == Embedding.Weight || w.Name == Head.Name + ".weight" || w.Name == Head.Name + ".bias")
+            var weight in Weights.Where(w =>
+                w == Embedding.Weight || w == TokenInputs?.Table || w.Name == Head.Name + ".weight" || w.Name == Head.Name + ".bias"
+            )
         )
         {
             using var scope = NewDisposeScope();
@@ -161,7 +177,11 @@ public sealed class CausalLanguageModel : IDisposable
             weight.ReplaceRows(cat([weight.Value, mean.expand([added, .. weight.Shape.Skip(1)])]));
         }
         Head.OutputSize = size;
-        Config = Config with { VocabularySize = size };
+        Config = Config with
+        {
+            VocabularySize = size,
+            TokenInputs = Config.TokenInputs is { } inputs ? inputs with { VocabularySize = inputs.VocabularySize + added } : null,
+        };
     }
 
     /// <summary>Whether the head computes with the token table as it is, trained updates included.</summary>

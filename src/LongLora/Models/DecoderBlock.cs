@@ -48,6 +48,22 @@ internal abstract class DecoderBlock
     /// <summary>What happens to the output of the MLP before it is added.</summary>
     public virtual BranchEnd MlpEnd { get; init; } = BranchEnd.None;
 
+    /// <summary>What happens to the block's output, after both branches; null for nothing.</summary>
+    public virtual BlockTail? Tail
+    {
+        get => null;
+        init { }
+    }
+
+    /// <summary>Index of the layer, where others use its keys and values or it has inputs of its own.</summary>
+    public virtual int Index => 0;
+
+    /// <summary>The layer whose keys and values this one uses; null for its own.</summary>
+    public virtual int? KeysOf => null;
+
+    /// <summary>Whether later layers use its keys and values.</summary>
+    public virtual bool SharesKeys => false;
+
     /// <summary>
     /// The number of groups into which the heads can be divided so that groups are independent; usually the key-value heads.
     /// </summary>

@@ -13,4 +13,8 @@ public sealed record ForwardContext(
     IAttention Attention,
     RotaryEmbedding Positions,
     IReadOnlyList<IReadOnlyList<int>>? DocumentLengths = null
-);
+)
+{
+    /// <summary>What reaches the blocks beside the residual stream; null where the model has nothing of the kind.</summary>
+    internal SideInputs? Side { get; init; }
+}

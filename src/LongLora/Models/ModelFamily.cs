@@ -4,7 +4,11 @@ using LongLora.Layers;
 namespace LongLora.Models;
 
 /// <summary>The chain that a family builds.</summary>
-internal sealed record ModelParts(EmbeddingLayer Embedding, IReadOnlyList<DecoderBlock> Blocks, INormLayer FinalNorm, LinearLayer Head);
+internal sealed record ModelParts(EmbeddingLayer Embedding, IReadOnlyList<DecoderBlock> Blocks, INormLayer FinalNorm, LinearLayer Head)
+{
+    /// <summary>Makes inputs of each token for each layer; null where there are none.</summary>
+    internal TokenInputs? TokenInputs { get; init; }
+}
 
 /// <summary>A model family: how its config becomes layers under their names in a checkpoint.</summary>
 /// <param name="Build">Makes the layers.</param>

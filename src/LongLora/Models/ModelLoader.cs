@@ -136,6 +136,7 @@ internal static class ModelLoader
             "glm4" => Glm4.Family,
             "gemma2" => Gemma2.Family,
             "gemma3_text" => Gemma3.Family,
+            "gemma4_text" => Gemma4.Family,
             "mixtral" => Mixtral.Family,
             "qwen3_moe" => Qwen3Moe.Family,
             "gpt_oss" => GptOss.Family,

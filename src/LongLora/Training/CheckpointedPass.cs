@@ -51,12 +51,16 @@ public sealed class CheckpointedPass(
             model.Device
         );
         var hidden = HostMemory.AllocateApart(() => model.Embedding.Forward(ids, model.ComputeType));
+        using var side = model.OpenSide(ids, hidden);
+        context = context with { Side = side };
         for (var first = 0; first < model.Blocks.Count; first += blocksPerSegment)
             ForwardSpan(hidden, first, context, kept);
         var loss = ChunkedCrossEntropy.Run(model, hidden, targets, scale);
         var gradient = hidden; // it has become that
         for (var first = (model.Blocks.Count - 1) / blocksPerSegment * blocksPerSegment; first >= 0; first -= blocksPerSegment)
             BackwardSpan(gradient, first, context, kept);
+        if (side?.InputGradients is { } ofInputs)
+            model.TokenInputs!.Backward(ids, model.Embedding, ofInputs, gradient);
         model.Embedding.Backward(ids, gradient);
         return loss.MoveToOuterDisposeScope();
     }

@@ -87,7 +87,7 @@ public sealed record StepMemory(
             width = config.HiddenSize;
         var (weights, trained) = CountWeights(model, options);
         var (kept, offloaded) = CountKept(config, tokens, size, options);
-        var hidden = tokens * width * size + tokens * IdBytes + (long)length * config.HeadSize * 4;
+        var hidden = tokens * width * size + tokens * IdBytes + (long)length * config.HeadSize * 4 + CountSide(config, tokens, size);
         return new(
             options.Cuda ? CudaRuntime : CpuRuntime,
             weights,
@@ -155,6 +155,14 @@ public sealed record StepMemory(
             return (working, waiting);
         // While the last span is worked on, its own input has been taken from what waits.
         return (options.BlocksPerSegment == 1 ? waiting : waiting + working - input, 0);
+    }
+
+    // Inputs of tokens for each layer, and keys and values that later layers use again; each with its gradient.
+    private static long CountSide(ModelConfig config, long tokens, long size)
+    {
+        var inputs = config.TokenInputs is { } own ? (long)config.LayerCount * own.Size : 0;
+        var shared = config.Layers.Select(l => l.KeysOf).OfType<int>().Distinct().Select(config.GetLayer);
+        return 2 * tokens * size * (inputs + shared.Sum(l => 2L * l.KeyValueHeadCount * l.HeadSize));
     }
 
     private static long CountAttention(CausalLanguageModel model, IAttention attention, int length, long size, StepMemoryOptions options)

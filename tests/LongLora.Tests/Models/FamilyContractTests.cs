@@ -55,6 +55,8 @@ public sealed class FamilyContractTests : IDisposable
         "ernie4_5",
         "gemma2",
         "qwen3_5",
+        "gemma4",
+        "gemma4_moe",
     ];
 
     private string Locate(string family) => Locate(_folder, family);

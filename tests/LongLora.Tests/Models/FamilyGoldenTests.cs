@@ -46,6 +46,8 @@ public class FamilyGoldenTests
         "ernie4_5",
         "gemma2",
         "qwen3_5",
+        "gemma4",
+        "gemma4_moe",
     ];
 
     private static string Locate(string family, string file = "") => SharedMaterial.Shared("goldens", "families", family, file);
@@ -93,9 +95,10 @@ public class FamilyGoldenTests
         {
             var hidden = model.Embedding.Forward(ids, ScalarType.Float32);
             differences["hidden.0"] = Measure(golden["hidden.0"], hidden);
+            using var side = model.OpenSide(ids, hidden);
             for (var i = 0; i < model.Blocks.Count; i++)
             {
-                BlockPass.Forward(model.Blocks[i], hidden, context, workspace);
+                BlockPass.Forward(model.Blocks[i], hidden, context with { Side = side }, workspace);
                 differences[$"hidden.{i + 1}"] = Measure(golden[$"hidden.{i + 1}"], hidden);
             }
             differences["hidden.norm"] = Measure(golden["hidden.norm"], model.FinalNorm.Forward(hidden));

@@ -9,6 +9,7 @@ internal static class PlainPass
     internal static Tensor Logits(CausalLanguageModel model, Tensor ids, ForwardContext context)
     {
         var hidden = model.Embedding.Forward(ids, ScalarType.Float32);
+        context = context with { Side = model.OpenSide(ids, hidden) };
         foreach (var block in model.Blocks)
         {
             var normed = block.AttentionNorm.Forward(hidden);
@@ -17,6 +18,8 @@ internal static class PlainPass
                 heads = heads * block.ComputeGate(normed).view(heads.shape);
             var attended = hidden + block.AttentionEnd.Forward(block.AttentionOutput.Forward(heads));
             hidden = attended + block.MlpEnd.Forward(block.Mlp.Forward(block.MlpNorm.Forward(block.IsParallel ? hidden : attended)));
+            if (block.Tail is { } tail)
+                hidden = tail.Forward(hidden.flatten(0, 1), 0, context.Side).view(hidden.shape);
         }
         return model.ApplyHead(model.FinalNorm.Forward(hidden));
     }
@@ -24,6 +27,8 @@ internal static class PlainPass
     private static Tensor Attend(DecoderBlock block, Tensor normed, ForwardContext context)
     {
         var (query, key, value, _) = block.Project(normed, 0, block.HeadGroups, context);
+        if (block.SharesKeys)
+            context.Side!.Show(block.Index, key, value);
         return block.Adapt(context.Attention).Attend(query, key, value, context.DocumentLengths).transpose(1, 2).flatten(2, 3);
     }
 

@@ -150,15 +150,14 @@ internal static class CachedPass
         var hidden = model.Embedding.Forward(ids, model.ComputeType).view(-1, shape[2]);
         if (shape[1] == 1 && !ReferenceEquals(positions, RotaryEmbedding.None))
             positions = positions.ForFewTokens(model.ComputeType);
-        var context = new ForwardContext(s_full, positions);
+        using var side = model.OpenSide(ids, hidden);
+        var context = new ForwardContext(s_full, positions) { Side = side };
         for (var i = 0; i < model.Blocks.Count; i++)
         {
             using var inner = NewDisposeScope();
             var block = model.Blocks[i];
             var normed = block.AttentionNorm.Forward(hidden).view(shape);
-            var heads = block.Recurrence is null
-                ? attend(i, block.Project(normed, 0, block.HeadGroups, context)).transpose(1, 2)
-                : recur!(i, normed);
+            var heads = block.Recurrence is null ? attend(i, Project(block, normed, context)).transpose(1, 2) : recur!(i, normed);
             heads = heads.reshape(-1, block.AttentionOutput.InputSize); // -> [B l, H K]
             if (block.HasGate)
                 heads = heads.mul(block.ComputeGate(normed));
@@ -170,8 +169,19 @@ internal static class CachedPass
             if (block.IsParallel)
                 hidden.add_(output, Scalars.One);
             hidden.add_(mlp, Scalars.One);
+            if (block.Tail is { } tail)
+                hidden.copy_(tail.Forward(hidden, 0, side));
         }
         return model.FinalNorm.Forward(hidden).MoveToOuterDisposeScope();
+    }
+
+    // Keys and values that later blocks use outlive the block's scope.
+    private static AttentionInputs Project(DecoderBlock block, Tensor normed, ForwardContext context)
+    {
+        var inputs = block.Project(normed, 0, block.HeadGroups, context);
+        if (block.SharesKeys)
+            context.Side!.Show(block.Index, inputs.Key.MoveToOuterDisposeScope(), inputs.Value.MoveToOuterDisposeScope());
+        return inputs;
     }
 
     private static readonly FullAttention s_full = new();

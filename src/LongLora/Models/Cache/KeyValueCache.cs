@@ -13,7 +13,7 @@ namespace LongLora.Models;
 internal sealed class KeyValueCache : IDisposable
 {
     private readonly CachedHeads?[] _keys,
-        _values; // null for a recurrent layer
+        _values; // null for a recurrent layer, and for one that uses the keys of another
     private readonly RecurrentStates _states;
     private readonly int[] _lengths;
     private readonly CausalLanguageModel _model;
@@ -30,7 +30,11 @@ internal sealed class KeyValueCache : IDisposable
             throw new ShapeException($"A cache needs room for at least one token and one row, but got {capacity} and {rows}.");
         (_model, _type, Capacity, _lengths) = (model, type, capacity, new int[rows]);
         CachedHeads?[] Make() =>
-            [.. model.Blocks.Select((b, i) => b.Recurrence is null ? new CachedHeads(model, i, capacity, rows, type) : null)];
+            [
+                .. model.Blocks.Select(
+                    (b, i) => b.Recurrence is null && b.KeysOf is null ? new CachedHeads(model, i, capacity, rows, type) : null
+                ),
+            ];
         (_keys, _values, _states) = (Make(), Make(), new RecurrentStates(model, rows));
     }
 
@@ -99,9 +103,14 @@ internal sealed class KeyValueCache : IDisposable
         long start = _lengths[row],
             count = key.size(2),
             first = window is { } w ? Math.Max(0, start - w + 1) : 0;
-        var (keys, values) = (_keys[block]!, _values[block]!);
-        keys.Write(row, start, key);
-        values.Write(row, start, value);
+        // Those of another block were written in the same pass.
+        var source = _model.Blocks[block].KeysOf ?? block;
+        var (keys, values) = (_keys[source]!, _values[source]!);
+        if (source == block)
+        {
+            keys.Write(row, start, key);
+            values.Write(row, start, value);
+        }
         return (keys.Read(row, first, start + count - first), values.Read(row, first, start + count - first));
     }
 

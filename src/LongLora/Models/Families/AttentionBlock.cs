@@ -31,11 +31,11 @@ internal sealed class AttentionBlock(ModelConfig config, int layer) : DecoderBlo
     /// <summary>The gates of the heads' outputs; null for none.</summary>
     internal HeadProjection? Gate { get; init; }
 
-    /// <summary>The key heads.</summary>
-    internal required HeadProjection Key { get; init; }
+    /// <summary>The key heads; null where they are those of another block.</summary>
+    internal required HeadProjection? Key { get; init; }
 
-    /// <summary>The value heads.</summary>
-    internal required HeadProjection Value { get; init; }
+    /// <summary>The value heads; null where they are those of another block.</summary>
+    internal required HeadProjection? Value { get; init; }
 
     /// <inheritdoc/>
     public override required LinearLayer AttentionOutput { get; init; }
@@ -59,30 +59,48 @@ internal sealed class AttentionBlock(ModelConfig config, int layer) : DecoderBlo
     public override double? ScoreCap { get; } = config.ScoreCap;
 
     /// <inheritdoc/>
+    public override BlockTail? Tail { get; init; }
+
+    /// <inheritdoc/>
     public override int? Window => _plan.Window;
+
+    /// <inheritdoc/>
+    public override int Index => layer;
+
+    /// <inheritdoc/>
+    public override int? KeysOf => _plan.KeysOf;
+
+    /// <inheritdoc/>
+    public override bool SharesKeys { get; } = config.Layers.Any(plan => plan.KeysOf == layer);
 
     // A norm over all heads of a token needs all of them.
     /// <inheritdoc/>
     public override int HeadGroups => Query is { Norm: not null, NormPlace: HeadNormPlace.WholeWidth } ? 1 : _plan.KeyValueHeadCount;
 
     /// <inheritdoc/>
-    public override IReadOnlyList<LinearLayer> AttentionLayers =>
-        [.. new[] { Query.Layer, Key.Layer, Value.Layer, AttentionOutput }.Distinct()];
+    public override IReadOnlyList<LinearLayer> AttentionLayers => [.. Projections.Select(p => p.Layer).Append(AttentionOutput).Distinct()];
 
     /// <inheritdoc/>
-    public override IReadOnlyList<LinearLayer> RunAgain =>
-        [.. new[] { Query, Key, Value }.Where(p => p.Norm is not null).Select(p => p.Layer).Distinct()];
+    public override IReadOnlyList<LinearLayer> RunAgain => [.. Projections.Where(p => p.Norm is not null).Select(p => p.Layer).Distinct()];
 
     /// <inheritdoc/>
-    internal override int CountSlices(LinearLayer layer) => new[] { Query, Key, Value }.Count(p => p.Layer == layer);
+    internal override int CountSlices(LinearLayer layer) => Projections.Count(p => p.Layer == layer);
+
+    private IEnumerable<HeadProjection> Projections => new[] { Query, Key, Value }.OfType<HeadProjection>();
 
     /// <inheritdoc/>
     public override AttentionInputs Project(Tensor input, int firstGroup, int groupCount, ForwardContext context)
     {
         var positions = context.Positions.Select(_plan.Rotation);
         var (queries, keys) = (OfGroups(firstGroup, groupCount, _heads), OfGroups(firstGroup, groupCount, _plan.KeyValueHeadCount));
+        var query = Query.Forward(input, queries.First, queries.Count, positions?.SelectForQueries());
+        if (Key is null || Value is null)
+        {
+            var (key, value) = context.Side!.GetKeys(KeysOf!.Value, keys.First, keys.Count);
+            return new(query, key, value, queries);
+        }
         return new(
-            Query.Forward(input, queries.First, queries.Count, positions?.SelectForQueries()),
+            query,
             Key.Forward(input, keys.First, keys.Count, positions),
             Value.Forward(input, keys.First, keys.Count, null),
             queries
@@ -95,12 +113,12 @@ internal sealed class AttentionBlock(ModelConfig config, int layer) : DecoderBlo
         using var scope = NewDisposeScope();
         var positions = context.Positions.Select(_plan.Rotation);
         var (queries, keys) = (OfGroups(firstGroup, groupCount, _heads), OfGroups(firstGroup, groupCount, _plan.KeyValueHeadCount));
-        return Query
-            .Backward(input, gradients.Query, queries.First, queries.Count, positions?.SelectForQueries())
-            .add_(Key.Backward(input, gradients.Key, keys.First, keys.Count, positions), Scalars.One)
-            .add_(Value.Backward(input, gradients.Value, keys.First, keys.Count, null), Scalars.One)
-            .view(input.shape)
-            .MoveToOuterDisposeScope();
+        var result = Query.Backward(input, gradients.Query, queries.First, queries.Count, positions?.SelectForQueries());
+        if (Key is not null)
+            result.add_(Key.Backward(input, gradients.Key, keys.First, keys.Count, positions), Scalars.One);
+        if (Value is not null)
+            result.add_(Value.Backward(input, gradients.Value, keys.First, keys.Count, null), Scalars.One);
+        return result.view(input.shape).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>

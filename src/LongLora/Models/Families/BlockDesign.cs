@@ -31,6 +31,12 @@ internal sealed record BlockDesign
     /// <summary>Where the norms over queries and keys are applied.</summary>
     internal HeadNormPlace HeadNormPlace { get; init; }
 
+    /// <summary>Whether each value head is divided by its root mean square.</summary>
+    internal bool HasValueNorm { get; init; }
+
+    /// <summary>Makes what follows both branches: config, layers, name of the block, index of the layer; null for nothing.</summary>
+    internal Func<ModelConfig, LayerBuilder, string, int, BlockTail>? Tail { get; init; }
+
     /// <summary>Whether q, k and v have a bias, and whether o has one.</summary>
     internal Func<ModelConfig, (bool Input, bool Output)> Biases { get; init; } =
         config => (config.AttentionBias, config.AttentionOutputBias ?? config.AttentionBias);

@@ -69,19 +69,27 @@ internal static class Llama
         // The kernels divide by sqrt(K).
         var factor = config.AttentionScale is { } scale ? scale * Math.Sqrt(size) : 1;
         var query = Heads("q", config.HeadCount, design.HeadNorms?.Query, factor, design.HasOutputGate ? 2 : 1);
+        var key = plan.KeysOf is null ? Heads("k", plan.KeyValueHeadCount, design.HeadNorms?.Key) : null;
+        var value =
+            key is null ? null
+            : plan.ValuesAreKeys ? new HeadProjection(key.Layer, size)
+            : Heads("v", plan.KeyValueHeadCount, null);
+        if (value is not null && design.HasValueNorm)
+            value = value with { Norm = new UnitNorm(config.NormEpsilon) };
         return new AttentionBlock(config, layer)
         {
             AttentionNorm = before ?? new IdentityNorm(),
             Query = query,
             Gate = design.HasOutputGate ? new HeadProjection(query.Layer, size, Parts: 2, Part: 1) : null,
-            Key = Heads("k", plan.KeyValueHeadCount, design.HeadNorms?.Key),
-            Value = Heads("v", plan.KeyValueHeadCount, null),
+            Key = key,
+            Value = value,
             Sinks = design.HasSinks ? layers.AddWeight($"{name}.self_attn.sinks", WeightRole.Bias, config.HeadCount) : null,
             AttentionOutput = layers.AddLinear(name + ".self_attn.o_proj", (long)config.HeadCount * size, model, outputBias),
             AttentionEnd = new(Norm(design.AttentionEndNorm), config.ResidualFactor),
             MlpNorm = Norm(design.MlpNorm) ?? (config.ParallelResidual ? before : null) ?? new IdentityNorm(),
             Mlp = design.Mlp(config, layers, name, plan),
             MlpEnd = new(Norm(design.MlpEndNorm), config.ResidualFactor),
+            Tail = design.Tail?.Invoke(config, layers, name, layer),
         };
     }
 }

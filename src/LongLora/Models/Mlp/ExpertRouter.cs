@@ -13,6 +13,9 @@ namespace LongLora.Models;
 /// <param name="experts">Sizes.</param>
 internal sealed class ExpertRouter(Weight weight, Weight? bias, ExpertConfig experts)
 {
+    /// <summary>[E], factors on the weights of the experts, after they are divided by their sum; null for none.</summary>
+    internal Weight? ExpertScale { get; init; }
+
     /// <summary>Weights [N, k] fp32, differentiable, and indices [N, k] of the chosen experts.</summary>
     /// <param name="rows">[N, D].</param>
     internal (Tensor Weights, Tensor Chosen) Route(Tensor rows)
@@ -26,6 +29,8 @@ internal sealed class ExpertRouter(Weight weight, Weight? bias, ExpertConfig exp
         // Where the k are divided by their sum, it is the same as a softmax over these k alone.
         if (experts.NormalizeWeights)
             weights = weights / weights.sum(1, keepdim: true);
+        if (ExpertScale is { } scale)
+            weights = weights * Wide(scale.Value).index_select(0, chosen.flatten()).view(chosen.shape);
         return (weights.MoveToOuterDisposeScope(), chosen.MoveToOuterDisposeScope());
     }
 }

@@ -1,0 +1,68 @@
+using LongLora.Layers;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Models;
+
+// N rows, D model size
+
+/// <summary>
+/// An MLP and a mixture of experts side by side, each between norms of its own (Gemma 4). The router is shown the residual stream itself.
+/// </summary>
+internal sealed class SideBySideMlp : FeedForward
+{
+    /// <summary>The MLP.</summary>
+    internal required DenseMlp Dense { get; init; }
+
+    /// <summary>The norm before it.</summary>
+    internal required INormLayer DenseNorm { get; init; }
+
+    /// <summary>The norm after it.</summary>
+    internal required INormLayer DenseEnd { get; init; }
+
+    /// <summary>The mixture.</summary>
+    internal required ExpertMlp Experts { get; init; }
+
+    /// <summary>The norm before it.</summary>
+    internal required INormLayer ExpertNorm { get; init; }
+
+    /// <summary>The norm after it.</summary>
+    internal required INormLayer ExpertEnd { get; init; }
+
+    /// <summary>What the router is shown of the residual stream: [N, D] -> [N, D], differentiable.</summary>
+    internal required Func<Tensor, Tensor> Show { get; init; }
+
+    /// <inheritdoc/>
+    public override long Width => Math.Max(Dense.Width, Experts.Width);
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<LinearLayer> Outputs => [.. Dense.Outputs, .. Experts.Outputs];
+
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor input)
+    {
+        using var scope = NewDisposeScope();
+        var rows = input.reshape(-1, input.size(-1));
+        var mixed = ExpertEnd.Forward(Experts.Mix(ExpertNorm.Forward(rows), Show(rows)));
+        return DenseEnd.Forward(Dense.Forward(DenseNorm.Forward(rows))).add(mixed, Scalars.One).view(input.shape).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public override void Backward(Tensor input, Tensor gradient, BranchEnd branch)
+    {
+        using var scope = NewDisposeScope();
+        var own = branch.Backward(() => Forward(input.detach()), gradient);
+        var leaf = input.detach().requires_grad_(true);
+        Tensor normed,
+            rows,
+            shown;
+        using (enable_grad())
+            (normed, rows, shown) = (DenseNorm.Forward(leaf), ExpertNorm.Forward(leaf), Show(leaf));
+        Dense.Backward(normed, own, new BranchEnd(DenseEnd));
+        var (expertRows, routerRows) = (rows.detach(), shown.detach());
+        var ofMixture = new BranchEnd(ExpertEnd).Backward(() => Experts.Mix(expertRows, routerRows), own);
+        var (ofRows, ofShown) = Experts.BackwardMix(expertRows, routerRows, ofMixture);
+        autograd.backward([rows, shown], [ofRows, ofShown]);
+        input.backward([leaf.grad!]);
+    }
+}
