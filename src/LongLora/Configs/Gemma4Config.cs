@@ -112,6 +112,7 @@ internal static class Gemma4Config
             return own with
             {
                 KeysOf = layer < first ? null : source,
+                HasExperts = config.Experts is not null,
                 IntermediateSize = isWide && layer >= first ? 2 * plan.IntermediateSize : plan.IntermediateSize,
             };
         }

@@ -1,4 +1,3 @@
-using LongLora.Layers;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -76,8 +75,8 @@ internal sealed class SideInputs : IDisposable
     internal void AddKeyGradients(int layer, long first, Tensor key, Tensor value)
     {
         var own = _keys[layer];
-        own.KeyGradient ??= Make(own.Key, own.Key.size(1)).zero_();
-        own.ValueGradient ??= Make(own.Value, own.Value.size(1)).zero_();
+        own.KeyGradient ??= MakeZeros(own.Key);
+        own.ValueGradient ??= MakeZeros(own.Value);
         own.KeyGradient.narrow(1, first, key.size(1)).add_(key, Scalars.One);
         own.ValueGradient.narrow(1, first, value.size(1)).add_(value, Scalars.One);
     }
@@ -91,6 +90,8 @@ internal sealed class SideInputs : IDisposable
         if (own.ValueGradient is { } values)
             value.add_(values.narrow(1, first, value.size(1)), Scalars.One);
     }
+
+    private static Tensor MakeZeros(Tensor like) => HostMemory.AllocateApart(() => zeros_like(like)).DetachFromDisposeScope();
 
     private static Tensor Make(Tensor like, long heads) =>
         HostMemory

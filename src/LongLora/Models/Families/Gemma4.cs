@@ -1,7 +1,6 @@
 using LongLora.Configs;
 using LongLora.Layers;
 using LongLora.Runtime;
-using static TorchSharp.torch;
 
 namespace LongLora.Models;
 
@@ -24,14 +23,6 @@ internal static class Gemma4
 
     private static readonly BlockDesign s_mixture = s_dense with { MlpNorm = null, Mlp = MakeMixture };
 
-    internal static ModelFamily Family { get; } =
-        Llama.Family with
-        {
-            Build = Build,
-            // Published files have keys and values of layers that use those of others; nobody reads them.
-            IsIgnored = name => Llama.IsIgnored(name) || s_unread.Any(end => name.EndsWith(end, StringComparison.Ordinal)),
-        };
-
     private static readonly string[] s_unread =
     [
         ".self_attn.k_proj.weight",
@@ -39,6 +30,14 @@ internal static class Gemma4
         ".self_attn.k_norm.weight",
         ".self_attn.v_norm.weight",
     ];
+
+    internal static ModelFamily Family { get; } =
+        Llama.Family with
+        {
+            Build = Build,
+            // Published files have keys and values of layers that use those of others; nobody reads them.
+            IsIgnored = name => Llama.IsIgnored(name) || s_unread.Any(end => name.EndsWith(end, StringComparison.Ordinal)),
+        };
 
     private static ModelParts Build(ModelConfig config, LayerBuilder layers)
     {
