@@ -72,6 +72,60 @@ internal static class PublishedFiles
               "eos_token_id": [1, 106], "rope_scaling": {"rope_type": "linear", "factor": 8.0}
             }
             """,
+        ["gemma-4-e2b"] = """
+            {
+              "model_type": "gemma4_text", "hidden_size": 1536, "intermediate_size": 6144, "num_hidden_layers": 35,
+              "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256, "global_head_dim": 512, "vocab_size": 262144,
+              "max_position_embeddings": 131072, "sliding_window": 512, "final_logit_softcapping": 30.0, "bos_token_id": 2,
+              "eos_token_id": 1,
+              "num_kv_shared_layers": 20, "use_double_wide_mlp": true, "hidden_size_per_layer_input": 256,
+              "layer_types": [
+                "sliding_attention", "sliding_attention", "sliding_attention", "sliding_attention", "full_attention",
+                "sliding_attention", "sliding_attention", "sliding_attention", "sliding_attention", "full_attention",
+                "sliding_attention", "sliding_attention", "sliding_attention", "sliding_attention", "full_attention",
+                "sliding_attention", "sliding_attention", "sliding_attention", "sliding_attention", "full_attention",
+                "sliding_attention", "sliding_attention", "sliding_attention", "sliding_attention", "full_attention",
+                "sliding_attention", "sliding_attention", "sliding_attention", "sliding_attention", "full_attention",
+                "sliding_attention", "sliding_attention", "sliding_attention", "sliding_attention", "full_attention"
+              ],
+              "rope_parameters": {"full_attention": {"partial_rotary_factor": 0.25, "rope_theta": 1000000.0,
+                "rope_type": "proportional"}, "sliding_attention": {"rope_theta": 10000.0, "rope_type": "default"}}
+            }
+            """,
+        ["gemma-4-e4b"] = """
+            {
+              "model_type": "gemma4_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 42,
+              "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 256, "global_head_dim": 512, "vocab_size": 262144,
+              "max_position_embeddings": 131072, "sliding_window": 512, "final_logit_softcapping": 30.0, "bos_token_id": 2,
+              "eos_token_id": 1,
+              "num_kv_shared_layers": 18, "hidden_size_per_layer_input": 256,
+              "rope_parameters": {"full_attention": {"partial_rotary_factor": 0.25, "rope_theta": 1000000.0,
+                "rope_type": "proportional"}, "sliding_attention": {"rope_theta": 10000.0, "rope_type": "default"}}
+            }
+            """,
+        ["gemma-4-26b-a4b"] = """
+            {
+              "model_type": "gemma4_text", "hidden_size": 2816, "intermediate_size": 2112, "num_hidden_layers": 30,
+              "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256, "global_head_dim": 512, "vocab_size": 262144,
+              "max_position_embeddings": 262144, "sliding_window": 1024, "final_logit_softcapping": 30.0, "bos_token_id": 2,
+              "eos_token_id": 1,
+              "num_global_key_value_heads": 2, "attention_k_eq_v": true, "hidden_size_per_layer_input": 0,
+              "enable_moe_block": true, "num_experts": 128, "top_k_experts": 8, "moe_intermediate_size": 704,
+              "rope_parameters": {"full_attention": {"partial_rotary_factor": 0.25, "rope_theta": 1000000.0,
+                "rope_type": "proportional"}, "sliding_attention": {"rope_theta": 10000.0, "rope_type": "default"}}
+            }
+            """,
+        ["gemma-4-31b"] = """
+            {
+              "model_type": "gemma4_text", "hidden_size": 5376, "intermediate_size": 21504, "num_hidden_layers": 60,
+              "num_attention_heads": 32, "num_key_value_heads": 16, "head_dim": 256, "global_head_dim": 512, "vocab_size": 262144,
+              "max_position_embeddings": 262144, "sliding_window": 1024, "final_logit_softcapping": 30.0, "bos_token_id": 2,
+              "eos_token_id": 1,
+              "num_global_key_value_heads": 4, "attention_k_eq_v": true, "hidden_size_per_layer_input": 0,
+              "rope_parameters": {"full_attention": {"partial_rotary_factor": 0.25, "rope_theta": 1000000.0,
+                "rope_type": "proportional"}, "sliding_attention": {"rope_theta": 10000.0, "rope_type": "default"}}
+            }
+            """,
         ["gemma-2-2b"] = """
             {
               "model_type": "gemma2", "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,

@@ -118,6 +118,9 @@ public sealed class FamilyContractTests : IDisposable
         return set;
     }
 
+    // What other roundings in fp32 make of the logits, as a share of the largest. The goldens show how much larger it is here.
+    private static double Rounding(string family) => family == "gemma4" ? 3e-5 : 1e-5;
+
     private static bool SameBits(Tensor a, Tensor b) => a.equal(b).all().item<bool>();
 
     [Theory]
@@ -360,7 +363,7 @@ public sealed class FamilyContractTests : IDisposable
         using (PeftFormat.Attach(_folder["adapter"], model))
             Assert.True(SameBits(attached, Logits(model, ids, new FullAttention())), "the saved adapter gives other bits");
         using var merged = Load(_folder["merged"]);
-        Near.AssertRelative(attached, Logits(merged, ids, new FullAttention()), 1e-5, "merged");
+        Near.AssertRelative(attached, Logits(merged, ids, new FullAttention()), Rounding(family), "merged");
     }
 
     [Theory]
@@ -427,7 +430,7 @@ public sealed class FamilyContractTests : IDisposable
         using (var loaded = LoadedModel.Open(path, new LoadOptions { Adapter = _folder["adapter"], Device = "cpu" }))
             Assert.True(SameBits(attached, Logits(loaded.Network, ids, new FullAttention())), "the saved adapter gives other bits");
         using var merged = Load(_folder["merged"]);
-        Near.AssertRelative(attached, Logits(merged, ids, new FullAttention()), 1e-5, "merged");
+        Near.AssertRelative(attached, Logits(merged, ids, new FullAttention()), Rounding(family), "merged");
     }
 
     [Theory]

@@ -61,6 +61,11 @@ public class PublishedModelTests
         ["gemma-3-4b"] = 3_880_263_168,
         ["gemma-3-12b"] = 11_766_034_176,
         ["gemma-3-27b"] = 27_009_346_304,
+        // Counted by hand; the cards say 2.3 and 4.5 billion without the tables of 2,348,810,240 and 2,818,572,288, 25.2 and 30.7 billion.
+        ["gemma-4-e2b"] = 4_628_569_344,
+        ["gemma-4-e4b"] = 7_463_013_376,
+        ["gemma-4-26b-a4b"] = 25_233_141_760,
+        ["gemma-4-31b"] = 30_697_345_280,
         ["gemma-2-2b"] = 2_614_341_888,
         ["gemma-2-9b"] = 9_241_705_984,
         ["gemma-2-27b"] = 27_227_128_320,
