@@ -6,8 +6,8 @@ namespace LongLora.Models;
 // B batch, L tokens, n layers, P size of an input, J key-value heads, K head size
 
 /// <summary>
-/// What reaches the blocks of a model beside the residual stream, in one pass: inputs of each token for each layer, and keys and values that
-/// later layers use again. In training also their gradients, which come from several blocks.
+/// What reaches the blocks of a model beside the residual stream, in one pass: inputs of each token for each layer, and keys and values
+/// that later layers use again. In training also their gradients, which come from several blocks.
 /// </summary>
 internal sealed class SideInputs : IDisposable
 {

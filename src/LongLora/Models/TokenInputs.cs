@@ -39,7 +39,9 @@ internal sealed class TokenInputs(EmbeddingLayer table, LinearLayer projection, 
         return result.MoveToOuterDisposeScope();
     }
 
-    /// <summary>Adds the gradients of the weights, and those of the embeddings to <paramref name="hiddenGradient"/>. Outside autograd.</summary>
+    /// <summary>
+    /// Adds the gradients of the weights, and those of the embeddings to <paramref name="hiddenGradient"/>. Outside autograd.
+    /// </summary>
     /// <param name="ids">[B, L].</param>
     /// <param name="embedding">The model's.</param>
     /// <param name="gradient">Of what <see cref="Compute"/> gave.</param>
