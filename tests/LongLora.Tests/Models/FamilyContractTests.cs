@@ -118,9 +118,6 @@ public sealed class FamilyContractTests : IDisposable
         return set;
     }
 
-    // What other roundings in fp32 make of the logits, as a share of the largest. The goldens show how much larger it is here.
-    private static double Rounding(string family) => family == "gemma4" ? 3e-5 : 1e-5;
-
     private static bool SameBits(Tensor a, Tensor b) => a.equal(b).all().item<bool>();
 
     [Theory]
@@ -194,6 +191,13 @@ public sealed class FamilyContractTests : IDisposable
         }
     }
 
+    // A recurrent state adds up rounding over the whole text, in another order for chunks than for single tokens, and Gemma 4's tiny model
+    // makes much of any: transformers' own fp32 runs of the golden models are as far from float64.
+    private static double ToleranceOf(string family) =>
+        family.StartsWith("qwen3_5", StringComparison.Ordinal) ? 5e-5
+        : family == "gemma4" ? 3e-5
+        : 1e-5;
+
     [Theory]
     [MemberData(nameof(Families))]
     public void Logits_with_a_cache_equal_those_without(string family)
@@ -207,7 +211,7 @@ public sealed class FamilyContractTests : IDisposable
         foreach (var count in new[] { 17, 1, 13, 1, 1, 11 })
             parts.Add(CachedPass.Read(model, ids.narrow(1, cache.GetLength(0), count).data<long>().ToArray(), cache, 0, positions));
         using var noGradient = no_grad();
-        Near.AssertRelative(Logits(model, ids, new FullAttention())[0], model.ApplyHead(cat(parts, 0)), 1e-5);
+        Near.AssertRelative(Logits(model, ids, new FullAttention())[0], model.ApplyHead(cat(parts, 0)), ToleranceOf(family));
     }
 
     [Theory]
@@ -363,7 +367,7 @@ public sealed class FamilyContractTests : IDisposable
         using (PeftFormat.Attach(_folder["adapter"], model))
             Assert.True(SameBits(attached, Logits(model, ids, new FullAttention())), "the saved adapter gives other bits");
         using var merged = Load(_folder["merged"]);
-        Near.AssertRelative(attached, Logits(merged, ids, new FullAttention()), Rounding(family), "merged");
+        Near.AssertRelative(attached, Logits(merged, ids, new FullAttention()), ToleranceOf(family), "merged");
     }
 
     [Theory]
@@ -430,7 +434,7 @@ public sealed class FamilyContractTests : IDisposable
         using (var loaded = LoadedModel.Open(path, new LoadOptions { Adapter = _folder["adapter"], Device = "cpu" }))
             Assert.True(SameBits(attached, Logits(loaded.Network, ids, new FullAttention())), "the saved adapter gives other bits");
         using var merged = Load(_folder["merged"]);
-        Near.AssertRelative(attached, Logits(merged, ids, new FullAttention()), Rounding(family), "merged");
+        Near.AssertRelative(attached, Logits(merged, ids, new FullAttention()), ToleranceOf(family), "merged");
     }
 
     [Theory]
