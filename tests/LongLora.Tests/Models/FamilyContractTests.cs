@@ -271,6 +271,7 @@ public sealed class FamilyContractTests : IDisposable
     [InlineData("hunyuan_v1_dense")]
     [InlineData("qwen3_5_text")]
     [InlineData("qwen3_5_text", true)]
+    [InlineData("gemma4_text")]
     public void Lean_pass_in_many_pieces_has_the_gradients_of_plain_autograd(string type, bool isLinear = false)
     {
         const int length = 8300,
@@ -291,7 +292,8 @@ public sealed class FamilyContractTests : IDisposable
                 },
                 HiddenSize = type == "gpt_neox" ? heads * size : size,
                 IntermediateSize = 1024,
-                LayerCount = 1,
+                LayerCount = type == "gemma4_text" ? 2 : 1,
+                TokenInputs = type == "gemma4_text" ? new TokenInputConfig { Size = 8, VocabularySize = 100 } : null,
                 HeadCount = heads,
                 KeyValueHeadCount = type == "gpt_neox" ? heads : 4,
                 HeadSize = size,
@@ -315,7 +317,7 @@ public sealed class FamilyContractTests : IDisposable
                 ActivationLimit = 7,
                 Activation = type == "gpt_neox" ? "gelu" : "silu",
                 SlidingWindow = type == "gpt_neox" ? null : 100,
-            }.PlanLayers((_, plan) => plan with { IsLinear = isLinear }),
+            }.PlanLayers((layer, plan) => plan with { IsLinear = isLinear, KeysOf = layer == 0 ? null : 0 }),
             1
         );
         using var set = AttachTrained(model, new AdapterOptions { Rank = 4 });
@@ -530,6 +532,50 @@ public sealed class FamilyContractTests : IDisposable
         Assert.False(ModelConfigReader.ReadFile(Path.Combine(_folder["saved"], "config.json")).TiedEmbeddings);
         using var again = Load(_folder["saved"]);
         Near.AssertRelative(logits * 1.5, Logits(again, ids, new FullAttention()), 1e-6);
+    }
+
+    [Fact]
+    public void Stored_keys_of_a_layer_that_uses_those_of_another_are_not_read()
+    {
+        using var scope = NewDisposeScope();
+        using var origin = CheckpointDirectory.Open(Locate("gemma4"));
+        using var plain = ModelLoader.Load(origin.Config, origin);
+        List<TensorToWrite> tensors =
+        [
+            .. origin.Tensors.Keys.Select(n => TensorToWrite.Of(n, origin.Open(n))),
+            TensorToWrite.Of("model.layers.5.self_attn.k_proj.weight", ones(48, 48)),
+            TensorToWrite.Of("model.layers.5.self_attn.k_norm.weight", ones(24)),
+        ];
+        Directory.CreateDirectory(_folder["published"]);
+        SafetensorsWriter.WriteModel(_folder["published"], tensors);
+        File.WriteAllText(Path.Combine(_folder["published"], "config.json"), origin.ConfigText);
+        using var model = Load(_folder["published"]);
+        var ids = Ids(plain, 1, 20);
+        Assert.True(SameBits(Logits(plain, ids, new FullAttention()), Logits(model, ids, new FullAttention())));
+    }
+
+    [Theory]
+    [InlineData("gemma4")]
+    [InlineData("qwen3_5")]
+    [InlineData("gpt_oss")]
+    public void Rows_of_a_cache_step_together_as_each_alone(string family)
+    {
+        using var scope = NewDisposeScope();
+        using var model = Load(Locate(family));
+        var ids = Ids(model, 2, 30);
+        using var positions = RotaryEmbedding.Create(model.Config, 64);
+        using var together = new KeyValueCache(model, 40, rows: 2);
+        long[] Row(int row, int start, int count) => ids[row].narrow(0, start, count).data<long>().ToArray();
+        CachedPass.Read(model, Row(0, 0, 25), together, 0, positions);
+        CachedPass.Read(model, Row(1, 0, 9), together, 1, positions);
+        var stepped = CachedPass.Step(model, [.. Row(0, 25, 1), .. Row(1, 9, 1)], together, [0, 1], positions);
+        for (var row = 0; row < 2; row++)
+        {
+            using var alone = new KeyValueCache(model, 40);
+            var count = row == 0 ? 25 : 9;
+            CachedPass.Read(model, Row(row, 0, count), alone, 0, positions);
+            Near.AssertRelative(CachedPass.Read(model, Row(row, count, 1), alone, 0, positions)[0], stepped[row], 2e-5, $"row {row}");
+        }
     }
 
     [Theory]
