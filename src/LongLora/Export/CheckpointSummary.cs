@@ -101,6 +101,7 @@ internal sealed record CheckpointSummary(
         return scaling.Kind switch
         {
             "default" => text,
+            "proportional" when scaling.Factor == 1 => $"{text}, the first {scaling.RotatedShare:P0} of a head's pairs rotate",
             "longrope" => $"{text}, longrope from {original:N0} tokens",
             _ => $"{text}, {scaling.Kind} x{scaling.Factor:R} from {original:N0} tokens",
         };
