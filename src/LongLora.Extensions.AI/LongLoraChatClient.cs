@@ -198,7 +198,10 @@ public sealed class LongLoraChatClient : IChatClient
             TotalTokenCount = result.PromptTokens + result.Tokens.Count,
         };
 
-    /// <summary>Ends what this client has asked for, and disposes the model if the client owns it, once nothing is answered any more.</summary>
+    /// <summary>
+    /// Ends the answers that this client asked for. If the client owns the model, it waits until the model is no longer used, and disposes
+    /// it.
+    /// </summary>
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)

@@ -6,7 +6,9 @@ namespace LongLora.Loading;
 /// <summary>The tokens that end texts. Only this class decides what separates documents and where generation stops.</summary>
 internal static class TextEnds
 {
-    /// <summary>The token between two documents: the EOS of the tokenizer, or else the first EOS of the config; null if there is none.</summary>
+    /// <summary>
+    /// The token between two documents: the EOS of the tokenizer, or else the first EOS of the config; null if there is none.
+    /// </summary>
     internal static int? FindSeparator(ModelConfig config, ITokenizer? tokenizer) =>
         tokenizer?.EosTokenId ?? config.EosTokenIds.Cast<int?>().FirstOrDefault();
 

@@ -11,9 +11,8 @@ namespace LongLora.Runs;
 public static class NewModel
 {
     /// <summary>
-    /// Writes the folder: the config with the given context, random weights, and the tokenizer's files with its chat template. Matrices are normal with the
-    /// config's
-    /// <c>initializer_range</c>, those that write into the residual stream divided by sqrt(2 layers), as in GPT-2 (so that its size does
+    /// Writes the folder: the config with the given context, random weights, and the tokenizer's files with its chat template. Matrices
+    /// are normal with the config's <c>initializer_range</c>, those that write into the residual stream divided by sqrt(2 layers), as in GPT-2 (so that its size does
     /// not grow with depth); norms are one.
     /// </summary>
     /// <param name="folder">The folder to make.</param>

@@ -19,7 +19,9 @@ public sealed class TrainingData : IDisposable
     /// <summary>What was done to the data that its owner may want to know, such as examples that were shortened; sentences.</summary>
     public IReadOnlyList<string> Notes => Tokens.Notes;
 
-    /// <summary>The model that the data is read for. If the run is to train a new one, this is what is known of it before the run.</summary>
+    /// <summary>
+    /// The model that the data is read for. If the run is to train a new one, this is what is known of it before the run.
+    /// </summary>
     /// <param name="model">A folder, or the config of a new model and the folder of its tokenizer.</param>
     /// <exception cref="LongLoraException">A file of it is missing, damaged or not supported.</exception>
     public static ModelSource OpenSource(ModelOptions model) =>
