@@ -1,4 +1,5 @@
 using LongLora.Checkpoints;
+using LongLora.Runs;
 
 namespace LongLora.Cli.Tests;
 
@@ -75,6 +76,16 @@ public abstract class CliRun : IDisposable
             .OfType<TensorToWrite>()
             .ToList();
         SafetensorsWriter.WriteModel(At(name), tensors, maxShardBytes ?? long.MaxValue);
+        return At(name);
+    }
+
+    /// <summary>A new model of one layer with the tokenizer of stories260K: for tests that do not care what a model says.</summary>
+    protected string WriteOneLayer(string name)
+    {
+        var config = File.ReadAllText(Path.Combine(Stories, "config.json"));
+        var file = At(name + ".json");
+        File.WriteAllText(file, config.Replace("\"num_hidden_layers\": 5", "\"num_hidden_layers\": 1", StringComparison.Ordinal));
+        NewModel.Write(At(name), file, Stories, 512, 1);
         return At(name);
     }
 

@@ -28,7 +28,8 @@ public class QuickstartTests : CliRun
     [Fact]
     public void Quickstart_leaves_measures_report_and_a_run_that_can_be_looked_at()
     {
-        var output = Succeed("quickstart", "--model", Stories, "--factor", "2", "--steps", "1", "--trials", "1", "--output", At("q"));
+        var model = WriteOneLayer("model");
+        var output = Succeed("quickstart", "--model", model, "--factor", "2", "--steps", "1", "--trials", "1", "--output", At("q"));
         Assert.Contains("Extending it to 1024 tokens", output, StringComparison.Ordinal);
         Assert.Contains("longlora train --model MODEL", output, StringComparison.Ordinal);
         Assert.Matches("On this machine all of it takes about [0-9.]+ (seconds|minutes)", output);
@@ -44,7 +45,7 @@ public class QuickstartTests : CliRun
             {
                 var measures = json.RootElement.GetProperty(name).EnumerateArray().ToList();
                 Assert.Equal([512, 1024], measures.Select(m => m.GetProperty("length").GetInt32()));
-                Assert.All(measures, m => Assert.InRange(m.GetProperty("perplexity").GetDouble(), 2, 10_000));
+                Assert.All(measures, m => Assert.InRange(m.GetProperty("perplexity").GetDouble(), 2, 1e12));
                 Assert.All(measures, m => Assert.InRange(m.GetProperty("pass_key").GetDouble(), 0, 1));
             }
         }

@@ -7,15 +7,16 @@ public class ReproduceTests : CliRun
     [Fact]
     public void Reproduce_leaves_results_and_tables_and_makes_nothing_twice()
     {
+        var model = WriteOneLayer("model");
         string[] Command(string steps, params string[] runs) =>
-            ["reproduce", "--model", Stories, "--factor", "4", "--steps", steps, "--trials", "1", "--output", At("r"), "--only", .. runs];
+            ["reproduce", "--model", model, "--factor", "4", "--steps", steps, "--trials", "1", "--output", At("r"), "--only", .. runs];
         Succeed(Command("1", "base", "lora-plus"));
         var result = At("r", "results", "lora-plus.json");
         using (var json = JsonDocument.Parse(File.ReadAllText(result)))
         {
             var measures = json.RootElement.GetProperty("measures").EnumerateArray().ToList();
             Assert.Equal([512, 1024, 2048], measures.Select(m => m.GetProperty("length").GetInt32()));
-            Assert.All(measures, m => Assert.InRange(m.GetProperty("perplexity").GetDouble(), 2, 10_000));
+            Assert.All(measures, m => Assert.InRange(m.GetProperty("perplexity").GetDouble(), 2, 1e12));
             Assert.True(
                 json.RootElement.GetProperty("attention_flops").GetDouble() < json.RootElement.GetProperty("step_flops").GetDouble()
             );

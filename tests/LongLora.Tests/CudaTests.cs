@@ -60,7 +60,8 @@ public sealed class CudaTests : IDisposable
         ActivationOffload offload = ActivationOffload.None
     )
     {
-        var folder = CheckpointDirectory.Open(SharedMaterial.Golden(family));
+        using var scratch = new TemporaryFolder();
+        var folder = CheckpointDirectory.Open(FamilyContractTests.Locate(scratch, family));
         using var model = ModelLoader.Load(folder.Config, folder, device, quantization);
         model.ComputeOnCuda(compute);
         if (compute == CudaCompute.Bf16)

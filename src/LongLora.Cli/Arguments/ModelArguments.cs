@@ -24,7 +24,7 @@ internal sealed class ModelArguments
     }
 
     /// <summary>The folders that were given.</summary>
-    internal (string Model, string? Adapter) Names(ParseResult parsed) => (parsed.GetValue(_model)!, parsed.GetValue(_adapter));
+    internal (string Model, string? Adapter) ReadNames(ParseResult parsed) => (parsed.GetValue(_model)!, parsed.GetValue(_adapter));
 
     /// <summary>The model with tokenizer and chat template.</summary>
     internal ChatModelOptions Read(ParseResult parsed) =>

@@ -100,7 +100,7 @@ internal static class BenchCommand
                 Offload = parsed.GetValue(offload),
             };
             var place = device.Read(parsed);
-            var maker = Maker(parsed.GetValue(model), parsed.GetValue(device)!, contexts.Max(), parsed.GetValue(kind));
+            var maker = ChooseMaker(parsed.GetValue(model), parsed.GetValue(device)!, contexts.Max(), parsed.GetValue(kind));
             if (parsed.GetValue(peer) is { } folder)
                 StepBenchmark.Export(folder, maker, contexts, options);
             var results = contexts.Select(length => Measure(context, maker, length, options)).ToList();
@@ -159,7 +159,7 @@ internal static class BenchCommand
         command.SetAction(parsed =>
         {
             var prompts = lengths.Read(parsed);
-            using var made = Maker(
+            using var made = ChooseMaker(
                 parsed.GetValue(model),
                 parsed.GetValue(device)!,
                 prompts.Max() + parsed.GetValue(tokens),
@@ -245,7 +245,7 @@ internal static class BenchCommand
         return command;
     }
 
-    private static Func<LoadedModel> Maker(string? model, string device, int context, QuantizationKind kind)
+    private static Func<LoadedModel> ChooseMaker(string? model, string device, int context, QuantizationKind kind)
     {
         var source =
             model is null ? ModelSource.Create(StepBenchmark.CreateSmallLlama(context), seed: 0)

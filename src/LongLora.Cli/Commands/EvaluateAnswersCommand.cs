@@ -57,7 +57,7 @@ internal static class EvaluateAnswersCommand
         {
             EvaluationOutput.Require(parsed.GetValue(json));
             using var loaded = source.Load(parsed);
-            var model = new ModelOptions { Path = source.Names(parsed).Model, Context = parsed.GetValue(length) };
+            var model = new ModelOptions { Path = source.ReadNames(parsed).Model, Context = parsed.GetValue(length) };
             var conversations = new DataOptions
             {
                 Sources = [.. parsed.GetValue(data)!.Select(path => new DataSource(path))],
@@ -77,8 +77,8 @@ internal static class EvaluateAnswersCommand
             if (parsed.GetValue(json) is { } file)
                 new AnswersFile
                 {
-                    Model = source.Names(parsed).Model,
-                    Adapter = source.Names(parsed).Adapter,
+                    Model = source.ReadNames(parsed).Model,
+                    Adapter = source.ReadNames(parsed).Adapter,
                     Loss = result.Loss,
                     Tokens = result.Tokens,
                     Examples = result.Examples,

@@ -102,8 +102,8 @@ internal static class EvaluateCommand
             if (parsed.GetValue(json) is { } file)
                 new PerplexityFile
                 {
-                    Model = source.Names(parsed).Model,
-                    Adapter = source.Names(parsed).Adapter,
+                    Model = source.ReadNames(parsed).Model,
+                    Adapter = source.ReadNames(parsed).Adapter,
                     Results = results,
                 }.Write(file);
             if (parsed.GetValue(picture) is { } image)

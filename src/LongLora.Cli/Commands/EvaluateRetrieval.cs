@@ -58,7 +58,7 @@ internal static class EvaluateRetrieval
             );
             using var loaded = source.Load(parsed);
             var (model, tokenizer) = (loaded.Network, loaded.Tokenizer);
-            _ = tokenizer ?? throw NoTokenizer(source.Names(parsed).Model);
+            _ = tokenizer ?? throw CreateNoTokenizerError(source.ReadNames(parsed).Model);
             var count = parsed.GetValue(trials) ?? 10;
             var way = parsed.GetValue(scoring);
             var results =
@@ -85,8 +85,8 @@ internal static class EvaluateRetrieval
                 new RetrievalFile
                 {
                     Task = task.Name,
-                    Model = source.Names(parsed).Model,
-                    Adapter = source.Names(parsed).Adapter,
+                    Model = source.ReadNames(parsed).Model,
+                    Adapter = source.ReadNames(parsed).Adapter,
                     Scoring = way,
                     Results = results,
                 }.Write(file);
@@ -97,7 +97,7 @@ internal static class EvaluateRetrieval
         return command;
     }
 
-    internal static CheckpointException NoTokenizer(string model) =>
+    internal static CheckpointException CreateNoTokenizerError(string model) =>
         new(
             $"The model folder '{model}' has no tokenizer.model or tokenizer.json; questions are text. Put the tokenizer's files beside "
                 + $"the weights."

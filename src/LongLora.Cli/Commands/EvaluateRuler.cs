@@ -63,7 +63,7 @@ internal static class EvaluateRuler
             var chosen = Choose(parsed.GetValue(tasks)!, way, ReadBook(parsed.GetValue(haystack)!, context.Cancellation));
             using var loaded = source.Load(parsed);
             var (model, tokenizer) = (loaded.Network, loaded.Tokenizer);
-            _ = tokenizer ?? throw EvaluateRetrieval.NoTokenizer(source.Names(parsed).Model);
+            _ = tokenizer ?? throw EvaluateRetrieval.CreateNoTokenizerError(source.ReadNames(parsed).Model);
             var pairs = chosen.SelectMany(task => asked.Select(length => (Task: task, Length: length))).ToList();
             var results = EvaluateRetrieval.Measure(
                 context,
@@ -89,8 +89,8 @@ internal static class EvaluateRuler
             if (parsed.GetValue(json) is { } file)
                 new RulerFile
                 {
-                    Model = source.Names(parsed).Model,
-                    Adapter = source.Names(parsed).Adapter,
+                    Model = source.ReadNames(parsed).Model,
+                    Adapter = source.ReadNames(parsed).Adapter,
                     Tasks = [.. byTask.Select(t => new RulerTaskResult(t.Name, way, t.Results))],
                 }.Write(file);
             if (parsed.GetValue(picture) is { } image)

@@ -44,7 +44,7 @@ internal static class EvaluateShortCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            var (basePath, adapterPath) = source.Names(parsed);
+            var (basePath, adapterPath) = source.ReadNames(parsed);
             if (adapterPath is null == parsed.GetValue(extended) is null)
                 throw new ConfigurationException("Give what the model has become: --adapter, or --extended for a whole model.");
             EvaluationOutput.Require(parsed.GetValue(json));

@@ -87,8 +87,8 @@ internal static class EvaluateStreamingCommand
             if (parsed.GetValue(json) is { } file)
                 new StreamingFile
                 {
-                    Model = source.Names(parsed).Model,
-                    Adapter = source.Names(parsed).Adapter,
+                    Model = source.ReadNames(parsed).Model,
+                    Adapter = source.ReadNames(parsed).Adapter,
                     Results = columns,
                 }.Write(file);
             return ExitCode.Done;

@@ -53,6 +53,7 @@ internal static class ExportCommand
             var target = output.ReadNewFolder(parsed);
             var bytes = ParseSize(parsed.GetValue(shard)!);
             using var loaded = source.Load(parsed);
+            AdapterArguments.Tell(loaded.Adapter, context.Output);
             HuggingFaceExporter.Write(
                 target,
                 loaded.Network,
@@ -117,6 +118,7 @@ internal static class ExportCommand
         {
             var kind = Enum.Parse<GgufFileType>(parsed.GetValue(type)!, ignoreCase: true);
             using var loaded = source.Load(parsed);
+            AdapterArguments.Tell(loaded.Adapter, context.Output);
             var (model, folder) = (loaded.Network, loaded.Files);
             var target = parsed.GetValue(output)!;
             if (parsed.GetValue(alone) && loaded.Adapter is null)
@@ -148,9 +150,7 @@ internal static class ExportCommand
             }
             context.Output.WriteLine($"GGUF: {target}");
             if (!parsed.GetValue(alone))
-                context.Output.WriteLine(
-                    $"Ollama: {WriteModelfile(target, model, TokenizerFolder(source.Adapter(parsed)) ?? folder.Path)}"
-                );
+                context.Output.WriteLine($"Ollama: {WriteModelfile(target, loaded, TokenizerFolder(source.Adapter(parsed)))}");
             return ExitCode.Done;
         });
         return command;
@@ -186,6 +186,7 @@ internal static class ExportCommand
         {
             var target = output.ReadNewFolder(parsed);
             using var loaded = source.Load(parsed);
+            AdapterArguments.Tell(loaded.Adapter, context.Output);
             var (model, folder, adapter) = (loaded.Network, loaded.Files, loaded.Adapter!);
             var isPair = parsed.GetValue(layout) == "longlora";
             var padding =
@@ -215,20 +216,16 @@ internal static class ExportCommand
     }
 
     // What Ollama needs to know beside the file; a template that cannot be read here is left to it.
-    private static string WriteModelfile(string gguf, CausalLanguageModel model, string tokenizerFolder)
+    private static string WriteModelfile(string gguf, LoadedModel loaded, string? tokenizerFolder)
     {
         ChatTemplate? template = null;
         try
         {
-            template = ChatTemplate.ReadOfModel(tokenizerFolder);
+            template = tokenizerFolder is null ? loaded.Source.FindTemplate("auto") : ChatTemplate.ReadOfModel(tokenizerFolder);
         }
         catch (CheckpointException) { }
-        return OllamaModelfile.Write(
-            gguf,
-            RopeScaling.GetCurrentContext(model.Config),
-            TokenizerLoader.LoadIfPresent(tokenizerFolder),
-            template
-        );
+        var tokenizer = tokenizerFolder is null ? loaded.Tokenizer : TokenizerLoader.LoadIfPresent(tokenizerFolder);
+        return OllamaModelfile.Write(gguf, RopeScaling.GetCurrentContext(loaded.Config), tokenizer, template);
     }
 
     private static string? TokenizerFolder(string? adapter) =>

@@ -8,7 +8,10 @@ internal static class InspectCommand
 {
     internal static Command Create(CliContext context)
     {
-        var path = new Argument<string>("PATH") { Description = "model folder, adapter folder, .safetensors, .bin, .pt or .pth file" };
+        var path = new Argument<string>("PATH")
+        {
+            Description = "model folder, adapter folder, .gguf, .safetensors, .bin, .pt or .pth file",
+        };
         var tensors = new Option<bool>("--tensors") { Description = "list every tensor" };
         var command = new Verb(
             "inspect",
@@ -29,7 +32,9 @@ internal static class InspectCommand
             if (parsed.GetValue(tensors))
             {
                 foreach (var tensor in summary.Tensors)
-                    context.Output.WriteLine($"  {tensor.Type, -9} [{string.Join(", ", tensor.Shape)}]  {tensor.Name}");
+                    context.Output.WriteLine(
+                        $"  {tensor.Blocks ?? tensor.Type.ToString(), -9} [{string.Join(", ", tensor.Shape)}]  {tensor.Name}"
+                    );
             }
             return ExitCode.Done;
         });

@@ -12,7 +12,7 @@ internal static class MergeCommand
 {
     internal static Command Create(CliContext context)
     {
-        var model = new ModelOption("folder of the base model");
+        var model = new ModelOption("the base model: a folder or a .gguf file");
         var adapter = new AdapterOption("folder of the PEFT or LongLoRA adapter", isRequired: true);
         var output = OutputOption.CreateForNewFolder();
         var kind = new QuantizationOption(QuantizationKind.None);
@@ -48,6 +48,7 @@ internal static class MergeCommand
                 merged.Files,
                 new ExportOptions { TokenizerFolder = parsed.GetValue(adapter) }
             );
+            AdapterArguments.Tell(merged.Adapter, context.Output);
             context.Output.WriteLine(
                 $"{merged.Adapter!.Adapters.Count} LoRA pairs and {merged.Adapter.ModelWeights.Count} trained weights merged; context "
                     + $"{RopeScaling.GetCurrentContext(merged.Config):N0} tokens."

@@ -172,7 +172,7 @@ public static class StepBenchmark
 
     private static StepMemory Plan(CausalLanguageModel model, IAttention attention, int context, StepBenchmarkOptions options)
     {
-        var matrix = model.Blocks[0].MlpOutput.Projection;
+        var matrix = model.Blocks[0].Mlp.Outputs[0].Projection;
         return StepMemory.Count(
             model.Config,
             attention,

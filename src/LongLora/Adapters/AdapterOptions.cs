@@ -9,6 +9,18 @@ public sealed record AdapterOptions
     /// <summary>alpha; updates are scaled by alpha / r. Default 16.</summary>
     public double Alpha { get; init; } = 16;
 
+    /// <summary>The form of the updates. Default LoRA.</summary>
+    internal AdapterKind Kind { get; init; }
+
+    /// <summary>Whether updates are scaled by alpha / sqrt(r) instead (rsLoRA, arXiv 2312.03732). Default false.</summary>
+    public bool RankStabilized { get; init; }
+
+    /// <summary>
+    /// How PiSSA finds the principal part of a matrix: 0 by an exact decomposition, which is slow for large matrices; otherwise by that
+    /// many passes of a randomized one, such as 4. Default 0.
+    /// </summary>
+    public int PissaIterations { get; init; }
+
     /// <summary>
     /// Last parts of the names of the layers that get LoRA; <see cref="AttentionLayers"/> stands for all linear layers of the attention
     /// branch, whatever they are called in the model's family, and <see cref="AllLayers"/> for those of the MLP too. Default: attention.

@@ -16,4 +16,10 @@ public sealed record AdapterReading
     /// Leaves rows of the embeddings that the base model does not have, such as that of <c>[PAD]</c>, aside. Default false.
     /// </summary>
     public bool KeepVocabulary { get; init; }
+
+    /// <summary>
+    /// Loads an adapter whose files lack parts that its config names, without these parts: the base's stay as they are. Default false: such
+    /// an adapter is refused.
+    /// </summary>
+    public bool AllowMissing { get; init; }
 }

@@ -11,7 +11,7 @@ namespace LongLora.Adapters;
 /// names. LongLoRA's merge script reads both.
 /// <see cref="PeftFormat.Attach"/> reads them here.
 /// </summary>
-public static class LongLoraPair
+internal static class LongLoraPair
 {
     /// <summary>Writes the trained part of a model.</summary>
     /// <param name="folder">The folder to fill.</param>
@@ -27,6 +27,12 @@ public static class LongLoraPair
     {
         if (set.Options.TrainEverything || set.Adapters.Count == 0)
             throw new ConfigurationException("LongLoRA's layout holds LoRA matrices, and there are none. Save the model itself.");
+        set.RequirePlainLora("LongLoRA's layout");
+        if (set.Adapters.Values.Any(a => a.Scale != set.Options.Alpha / a.A.Shape[0]))
+            throw new ConfigurationException(
+                "LongLoRA's scripts scale every update by alpha / r, and this adapter has other scales (rsLoRA, or patterns of ranks and "
+                    + "alphas). Export the merged model."
+            );
         TorchPickleWriter.Write(Path.Combine(folder, AdapterFiles.PickleFile), [.. PeftFormat.LoraTensors(set, model)]);
         TorchPickleWriter.Write(
             Path.Combine(folder, AdapterFiles.TrainedFile),
@@ -38,7 +44,7 @@ public static class LongLoraPair
                 ),
             ]
         );
-        PeftFormat.WriteConfig(folder, set.Options, model, basePath, []);
+        PeftFormat.WriteConfig(folder, set, basePath, null); // what is saved whole lies in the second file
     }
 
     private static TensorToWrite WithMeanRow(string name, Tensor table) => new(name, table.dtype, [table.size(0) + 1, table.size(1)], () =>

@@ -9,20 +9,22 @@ namespace LongLora.Adapters;
 /// <summary>
 /// LoRA (arXiv 2106.09685): adds s · (x Aᵀ) Bᵀ to a linear layer, s = alpha / r. B begins at zero, so a new adapter changes nothing.
 /// </summary>
-public sealed class LoraAdapter : ILinearUpdate
+internal class LoraAdapter : ILinearUpdate, IDisposable
 {
-    /// <summary>Makes an adapter from its two matrices.</summary>
+    /// <summary>Makes an adapter from its matrices.</summary>
     /// <param name="a">A [r, I], fp32.</param>
     /// <param name="b">B [O, r], fp32.</param>
     /// <param name="alpha">alpha; the update is scaled by alpha / r.</param>
-    public LoraAdapter(Weight a, Weight b, double alpha)
+    /// <param name="rankStabilized">Whether it is scaled by alpha / sqrt(r) instead (rsLoRA, arXiv 2312.03732).</param>
+    /// <param name="bias">[O], fp32, added to B's product and scaled with it (PEFT's <c>lora_bias</c>); null for none.</param>
+    public LoraAdapter(Weight a, Weight b, double alpha, bool rankStabilized = false, Weight? bias = null)
     {
         if (a.Shape.Count != 2 || b.Shape.Count != 2 || a.Shape[0] != b.Shape[1])
             throw new Runtime.ShapeException(
                 $"LoRA needs A [r, I] and B [O, r]; seen {a.Name} [{string.Join(", ", a.Shape)}] and {b.Name} "
                     + $"[{string.Join(", ", b.Shape)}]."
             );
-        (A, B, Scale) = (a, b, alpha / a.Shape[0]);
+        (A, B, Bias, Scale) = (a, b, bias, ComputeScale(alpha, a.Shape[0], rankStabilized));
     }
 
     /// <summary>A [r, I].</summary>
@@ -31,39 +33,111 @@ public sealed class LoraAdapter : ILinearUpdate
     /// <summary>B [O, r].</summary>
     public Weight B { get; }
 
-    /// <summary>s = alpha / r.</summary>
+    /// <summary>[O], added to B's product; null for none.</summary>
+    public Weight? Bias { get; }
+
+    /// <summary>s = alpha / r, or alpha / sqrt(r) where the rank is stabilized.</summary>
     public double Scale { get; }
 
+    /// <summary>Its trained weights, in the order in which they are kept and saved.</summary>
+    public virtual IReadOnlyList<Weight> Weights => Bias is null ? [A, B] : [A, B, Bias];
+
+    /// <summary>The rank that it has as plain LoRA on the unchanged matrix.</summary>
+    internal virtual long PlainRank => A.Shape[0];
+
+    /// <summary>alpha / r or alpha / sqrt(r).</summary>
+    internal static double ComputeScale(double alpha, long rank, bool rankStabilized) => alpha / (rankStabilized ? Math.Sqrt(rank) : rank);
+
+    /// <summary>A as plain LoRA on the unchanged matrix has it, with the same s; the caller disposes it.</summary>
+    internal virtual Tensor MakePlainA() => A.Value.alias();
+
+    /// <summary>B as plain LoRA on the unchanged matrix has it, with the same s; the caller disposes it.</summary>
+    internal virtual Tensor MakePlainB() => B.Value.alias();
+
     /// <inheritdoc/>
-    public void AddTo(Tensor output, Tensor rows, FeatureSlice? outputs = null)
+    public virtual Tensor Forward(IProjection projection, Tensor rows, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
+        var output = projection.Forward(rows, outputs);
         var narrow = nn.functional.linear(rows, A.Value.to(rows.dtype)); // [N, I] -> [N, r]
         output.addmm_(narrow, outputs.Of(B.Value, 0).to(rows.dtype).t(), 1, (float)Scale);
+        if (Bias is not null)
+            output.add_(outputs.Of(Bias.Value, 0).to(rows.dtype), Scalars.Of(Scale));
+        return output.MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
-    public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
+    public virtual void AccumulateGradients(IProjection projection, Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
+    {
+        projection.AccumulateGradients(rows, gradient, outputs);
+        AccumulatePair(rows, gradient, outputs);
+    }
+
+    /// <inheritdoc/>
+    public virtual Tensor ComputeInputGradient(
+        IProjection projection,
+        Tensor gradient,
+        FeatureSlice? inputs = null,
+        FeatureSlice? outputs = null
+    )
+    {
+        using var scope = NewDisposeScope();
+        var result = projection.ComputeInputGradient(gradient, inputs, outputs);
+        var narrow = gradient.mm(outputs.Of(B.Value, 0).to(gradient.dtype)); // [N, O] -> [N, r]
+        result.addmm_(narrow, inputs.Of(A.Value, 1).to(gradient.dtype), 1, (float)Scale);
+        return result.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>What it adds to W: s B A, [O, I] in fp32.</summary>
+    public virtual Tensor Delta()
+    {
+        using var noGradient = no_grad();
+        return B.Value.to(ScalarType.Float32).mm(A.Value.to(ScalarType.Float32)).mul_(Scalars.Of(Scale));
+    }
+
+    /// <inheritdoc/>
+    public virtual Tensor Merge(IProjection projection)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        return projection.ToDense().add_(Delta(), Scalars.One).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public Tensor? MergeBias(IProjection projection)
+    {
+        if (Bias is null)
+            return null;
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        var sum = projection.Bias is { } own ? own.Value.to(ScalarType.Float32, copy: true) : zeros_like(Bias.Value);
+        return sum.add_(Bias.Value, Scalars.Of(Scale)).detach().MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Adds the gradients of A, B and its bias for the gradient of the sum that they are part of.</summary>
+    private protected void AccumulatePair(Tensor rows, Tensor gradient, FeatureSlice? outputs)
     {
         using var scope = NewDisposeScope();
         if (B.IsTrained)
             DenseProjection.AddProduct(outputs.Of(B.GetGradient(), 0), gradient.t(), rows.mm(A.Value.to(rows.dtype).t()), Scale);
         if (A.IsTrained)
             DenseProjection.AddProduct(A.GetGradient(), gradient.mm(outputs.Of(B.Value, 0).to(rows.dtype)).t(), rows, Scale);
+        if (Bias is { IsTrained: true })
+            outputs.Of(Bias.GetGradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32), Scalars.Of(Scale));
     }
 
-    /// <inheritdoc/>
-    public void AddInputGradient(Tensor gradient, Tensor inputGradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+    /// <summary>Frees its tensors.</summary>
+    public void Dispose()
     {
-        using var scope = NewDisposeScope();
-        var narrow = gradient.mm(outputs.Of(B.Value, 0).to(gradient.dtype)); // [N, O] -> [N, r]
-        inputGradient.addmm_(narrow, inputs.Of(A.Value, 1).to(gradient.dtype), 1, (float)Scale);
+        Dispose(true);
+        GC.SuppressFinalize(this);
     }
 
-    /// <inheritdoc/>
-    public Tensor Delta()
+    /// <summary>Frees its tensors.</summary>
+    /// <param name="disposing">Whether it was asked for.</param>
+    protected virtual void Dispose(bool disposing)
     {
-        using var noGradient = no_grad();
-        return B.Value.to(ScalarType.Float32).mm(A.Value.to(ScalarType.Float32)).mul_(Scalars.Of(Scale));
+        foreach (var weight in disposing ? Weights : [])
+            weight.Dispose();
     }
 }

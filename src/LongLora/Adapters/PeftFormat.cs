@@ -6,7 +6,6 @@ using LongLora.Layers;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
-using static TorchSharp.torch;
 
 namespace LongLora.Adapters;
 
@@ -23,81 +22,126 @@ namespace LongLora.Adapters;
 /// </remarks>
 public static class PeftFormat
 {
-    internal const string ConfigFile = "adapter_config.json";
     private const string WeightFile = AdapterFiles.SafetensorsFile,
-        Prefix = AdapterFiles.Prefix;
-    private const string PositionsNote = "longlora_model";
+        Prefix = AdapterFiles.Prefix,
+        PositionsNote = PeftConfig.PositionsNote;
 
     private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
 
-    // PEFT options that would change the numbers if they were not these.
-    private static readonly Dictionary<string, string[]> s_onlyValue = new()
-    {
-        ["bias"] = ["\"none\""],
-        ["fan_in_fan_out"] = ["false"],
-        ["use_dora"] = ["false"],
-        ["use_rslora"] = ["false"],
-        ["use_qalora"] = ["false"],
-        ["use_bdlora"] = ["null", "false"],
-        ["lora_bias"] = ["false"],
-        ["alpha_pattern"] = ["{}", "null"],
-        ["rank_pattern"] = ["{}", "null"],
-        ["layer_replication"] = ["null"],
-        ["alora_invocation_tokens"] = ["null"],
-        ["trainable_token_indices"] = ["null"],
-        ["target_parameters"] = ["null"],
-    };
-
     /// <summary>Whether a folder holds an adapter.</summary>
-    public static bool IsAdapter(string folder) => File.Exists(Path.Combine(folder, ConfigFile));
+    public static bool IsAdapter(string folder) => File.Exists(Path.Combine(folder, PeftConfig.FileName));
 
-    /// <summary>Writes the trained part of a model.</summary>
+    /// <summary>Looks whether an adapter is of a supported kind, by its config alone: for asking before a model is loaded.</summary>
+    /// <param name="folder">The adapter's folder.</param>
+    /// <exception cref="CheckpointException">An option is not supported; the message has its name.</exception>
+    public static void RequireSupported(string folder) => PeftConfig.Read(folder);
+
+    /// <summary>Writes the trained part of a model. PiSSA and OLoRA become plain LoRA of twice the rank on the unchanged base.</summary>
     /// <param name="folder">The folder to fill; its files are replaced one by one.</param>
     /// <param name="set">The adapters.</param>
     /// <param name="model">The model that they are attached to.</param>
     /// <param name="basePath">Where the base model is, for <c>base_model_name_or_path</c>.</param>
+    /// <exception cref="ConfigurationException">
+    /// Every weight is trained, or the adapter was read without parts that were missing.
+    /// </exception>
     public static void Write(string folder, AdapterSet set, CausalLanguageModel model, string basePath)
     {
         if (set.Options.TrainEverything)
             throw new ConfigurationException("Full fine-tuning changes every weight: it is saved as a model, not as an adapter.");
+        if (set.Missing.Count > 0)
+            throw new ConfigurationException(
+                $"The adapter was read without parts that its config names, such as '{set.Missing[0]}', and would be written without them. "
+                    + "Merge it instead."
+            );
+        var (config, pairs) = (set.Parts.Config, set.Parts.Pairs);
         var tensors = new List<TensorToWrite>();
         var saved = new SortedSet<string>(StringComparer.Ordinal);
         foreach (var weight in set.ModelWeights)
         {
-            tensors.Add(TensorToWrite.Of(Prefix + weight.Name, weight.Value));
-            saved.Add(ModuleName(weight.Name));
+            var module = weight.Name[..weight.Name.LastIndexOf('.')];
+            tensors.Add(
+                TensorToWrite.Of(Prefix + (pairs.ContainsKey(module) ? $"{module}{PeftReader.BaseLayer}.bias" : weight.Name), weight.Value)
+            );
+            if (
+                config?.Saves(module) != true
+                && (config is null or { Bias: "none" } || !weight.Name.EndsWith(".bias", StringComparison.Ordinal))
+            )
+                saved.Add(ModuleName(weight.Name));
             if (weight == model.Embedding.Weight && model.Config.TiedEmbeddings)
             {
                 tensors.Add(TensorToWrite.Of($"{Prefix}{model.Head.Name}.weight", weight.Value));
-                saved.Add(model.Head.Name);
+                if (config?.EnsuresTying != true && config?.Saves(model.Head.Name) != true)
+                    saved.Add(model.Head.Name);
             }
         }
         tensors.AddRange(LoraTensors(set, model));
+        tensors.AddRange(
+            set.Parts.Experts.SelectMany(e =>
+                e.Weights.Zip([".lora_A.weight", ".lora_B.weight"], (w, part) => TensorToWrite.Of(Prefix + e.FileName + part, w.Value))
+            )
+        );
+        tensors.AddRange(TableTensors(set, model));
         var positions = ModelConfigWriter.DescribePositions(model.Config).ToJsonString();
         SafetensorsWriter.Write(Path.Combine(folder, WeightFile), tensors, new Dictionary<string, string> { [PositionsNote] = positions });
-        WriteConfig(folder, set.Options, model, basePath, saved);
+        WriteConfig(folder, set, basePath, saved);
     }
 
-    /// <summary>A and B layer by layer under PEFT's names.</summary>
+    /// <summary>A, B and what belongs to them layer by layer under PEFT's names.</summary>
     internal static IEnumerable<TensorToWrite> LoraTensors(AdapterSet set, CausalLanguageModel model)
     {
-        foreach (var layer in model.Linears)
+        foreach (var layer in AdapterSet.ListLayers(model))
         {
             if (!set.Adapters.TryGetValue(layer.Name, out var adapter))
                 continue;
-            yield return TensorToWrite.Of($"{Prefix}{layer.Name}.lora_A.weight", adapter.A.Value);
-            yield return TensorToWrite.Of($"{Prefix}{layer.Name}.lora_B.weight", adapter.B.Value);
+            var rank = adapter.PlainRank;
+            yield return new($"{Prefix}{layer.Name}.lora_A.weight", adapter.A.Value.dtype, [rank, layer.InputSize], adapter.MakePlainA);
+            yield return new($"{Prefix}{layer.Name}.lora_B.weight", adapter.B.Value.dtype, [layer.OutputSize, rank], adapter.MakePlainB);
+            foreach (var weight in adapter.Weights.Skip(2))
+                yield return TensorToWrite.Of(Prefix + weight.Name, weight.Value);
+        }
+    }
+
+    // LoRA on the embeddings and rows of tokens; and where embeddings or head have LoRA the base's tables, as PEFT writes them.
+    private static IEnumerable<TensorToWrite> TableTensors(AdapterSet set, CausalLanguageModel model)
+    {
+        var parts = set.Parts;
+        string module = model.Embedding.Weight.Name[..^".weight".Length],
+            head = model.Head.Name;
+        TensorToWrite Base(string name, Weight weight) => TensorToWrite.Of($"{Prefix}{name}{PeftReader.BaseLayer}.weight", weight.Value);
+        TensorToWrite Transposed(string name, Weight weight) =>
+            new(Prefix + head + name, weight.Value.dtype, [weight.Shape[1], weight.Shape[0]], () => weight.Value.detach().t().contiguous());
+        if (parts.Table is { } table)
+        {
+            yield return Base(module, model.Embedding.Weight);
+            yield return TensorToWrite.Of(Prefix + module + PeftReader.TableA, table.A.Value);
+            yield return TensorToWrite.Of(Prefix + module + PeftReader.TableB, table.B.Value);
+            if (parts.TableServesHead)
+            {
+                yield return Transposed(".lora_A.weight", table.B);
+                yield return Transposed(".lora_B.weight", table.A);
+            }
+        }
+        if (parts.TableServesHead || parts.Pairs.ContainsKey(head))
+            yield return Base(head, ((DenseProjection)model.Head.Projection).Weight);
+        foreach (var (name, rows) in new[] { (module, parts.TableRows), (head, parts.HeadRows) })
+        {
+            if (rows is not null)
+                yield return TensorToWrite.Of(Prefix + name + PeftReader.TokenSuffix, rows.Rows.Value);
         }
     }
 
     /// <summary>Writes <c>adapter_config.json</c>.</summary>
-    internal static void WriteConfig(
-        string folder,
-        AdapterOptions options,
-        CausalLanguageModel model,
-        string basePath,
-        IEnumerable<string> saved
-    ) => AtomicFile.WriteText(Path.Combine(folder, ConfigFile), Config(options, model, basePath, saved).ToJsonString(s_indented) + "\n");
+    /// <param name="folder">Where to.</param>
+    /// <param name="set">The adapters.</param>
+    /// <param name="basePath">Where the base model is.</param>
+    /// <param name="saved">
+    /// Modules that are saved whole, beyond those that the adapter was read with; null where none are named at all.
+    /// </param>
+    internal static void WriteConfig(string folder, AdapterSet set, string basePath, IEnumerable<string>? saved) =>
+        AtomicFile.WriteText(
+            Path.Combine(folder, PeftConfig.FileName),
+            Config(set, basePath, saved?.ToList()).ToJsonString(s_indented) + "\n"
+        );
 
     /// <summary>
     /// The config of a base model with the positions that an adapter was trained with: what the network must be built from, since an
@@ -112,119 +156,51 @@ public static class PeftFormat
     /// </exception>
     internal static ModelConfig Positions(string folder, ModelConfig config, AdapterReading? reading = null)
     {
-        var adapter = ReadConfig(ConfigPath(folder));
+        var adapter = PeftConfig.Read(folder);
         using var files = AdapterFiles.Open(folder);
-        return NewPositions(files, adapter, config, reading ?? new AdapterReading());
+        return NewPositions(files, adapter.Positions, config, reading ?? new AdapterReading());
     }
 
     /// <summary>Reads an adapter and attaches it, trained embeddings and norms included.</summary>
     /// <remarks>
     /// Embeddings with more rows than the model's, such as those of LongLoRA's added <c>[PAD]</c>, give the model a larger vocabulary;
-    /// the head's new rows are the mean of the others, as LongLoRA has them.
+    /// the head's new rows are the mean of the others, as LongLoRA has them. A head that is tied to the embeddings gets a matrix of its
+    /// own where the adapter replaces one of them alone.
     /// </remarks>
     /// <param name="folder">The adapter's folder.</param>
     /// <param name="model">The base model, built with the adapter's <see cref="Positions"/>.</param>
     /// <param name="reading">How to take what the files leave open; null for the defaults.</param>
     /// <exception cref="CheckpointException">
-    /// A file is missing or damaged, an option is not supported, or the adapter belongs to another model.
+    /// A file is missing or damaged, an option is not supported, a part that the config names is missing, or the adapter belongs to
+    /// another model.
     /// </exception>
     internal static AdapterSet Attach(string folder, CausalLanguageModel model, AdapterReading? reading = null)
     {
-        var configPath = ConfigPath(folder);
-        var config = ReadConfig(configPath);
-        var (rank, alpha) = ((int)(Number(config, "r", configPath) ?? 8), Number(config, "lora_alpha", configPath) ?? 8);
+        var config = PeftConfig.Read(folder);
         using var files = AdapterFiles.Open(folder);
-
-        var stored = files.Tensors.ToDictionary();
-        var adapters = TakePairs(files, stored, model, rank, alpha);
-        var replaced = TakeWeights(files, stored, model, reading?.KeepVocabulary == true);
-        TakeTiedHead(stored, files, model);
-        if (stored.Count > 0)
-            throw new CheckpointException(
-                $"{stored.Values.First().File}: '{stored.Values.First().Name}' belongs to no part of this model"
-                    + $"{(stored.Count > 1 ? $", nor do {stored.Count - 1} other tensors" : "")}. The adapter was made for another base."
-            );
-        if (adapters.Count == 0 && replaced.Count == 0)
-            throw new CheckpointException($"{files.Path} holds no tensors: the adapter is empty.");
+        var parts = new PeftReader(config, files, model, reading ?? new AdapterReading()).Read();
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
         var options = new AdapterOptions
         {
-            Rank = rank,
-            Alpha = alpha,
-            TargetModules = [.. adapters.Keys.Select(ModuleName).Distinct()],
-            TrainEmbeddings = replaced.Contains(model.Embedding.Weight),
-            TrainNorms = replaced.Exists(norms.Contains),
+            Rank = config.Rank,
+            Alpha = config.Alpha,
+            Kind =
+                config.IsDora ? AdapterKind.Dora
+                : config.Start == PeftStart.Pissa ? AdapterKind.Pissa
+                : AdapterKind.Lora,
+            RankStabilized = config.RankStabilized,
+            TargetModules = [.. parts.Pairs.Keys.Select(ModuleName).Distinct()],
+            TrainEmbeddings = parts.ModelWeights.Contains(model.Embedding.Weight),
+            TrainNorms = parts.ModelWeights.Any(norms.Contains),
         };
-        return AdapterSet.Attach(model, options, adapters, replaced);
-    }
-
-    private static string ConfigPath(string folder) =>
-        Path.Combine(folder, ConfigFile) is var path && File.Exists(path)
-            ? path
-            : throw new CheckpointException($"'{folder}' has no {ConfigFile}: it is not an adapter.");
-
-    private static Dictionary<string, LoraAdapter> TakePairs(
-        AdapterFiles files,
-        Dictionary<string, TensorInfo> stored,
-        CausalLanguageModel model,
-        int rank,
-        double alpha
-    )
-    {
-        var adapters = new Dictionary<string, LoraAdapter>();
-        foreach (var layer in model.Linears)
-        {
-            string a = layer.Name + ".lora_A.weight",
-                b = layer.Name + ".lora_B.weight";
-            if (!stored.ContainsKey(a) || !stored.ContainsKey(b))
-                continue;
-            CheckShape(stored[a], rank, layer.InputSize);
-            CheckShape(stored[b], layer.OutputSize, rank);
-            adapters.Add(
-                layer.Name,
-                new LoraAdapter(new Weight(a, Take(files, stored, a, model)), new Weight(b, Take(files, stored, b, model)), alpha)
-            );
-        }
-        return adapters;
-    }
-
-    private static List<Weight> TakeWeights(
-        AdapterFiles files,
-        Dictionary<string, TensorInfo> stored,
-        CausalLanguageModel model,
-        bool keepVocabulary
-    )
-    {
-        var rows = model.Embedding.Weight.Shape[0];
-        string[] tables = [model.Embedding.Weight.Name, model.Head.Name + ".weight"];
-        var most = tables.Max(t => stored.TryGetValue(t, out var table) && table.Shape.Count == 2 ? table.Shape[0] : 0);
-        if (most > rows && !keepVocabulary)
-            model.ResizeVocabulary((int)most);
-        var replaced = new List<Weight>();
-        foreach (var weight in model.Weights.Where(w => stored.ContainsKey(w.Name)).ToList())
-        {
-            var extra = keepVocabulary && tables.Contains(weight.Name) ? Math.Max(most - rows, 0) : 0;
-            CheckShape(stored[weight.Name], [weight.Shape[0] + extra, .. weight.Shape.Skip(1)]);
-            using var value = Take(files, stored, weight.Name, model);
-            weight.Replace(extra > 0 ? value.narrow(0, 0, rows).clone() : value.alias());
-            replaced.Add(weight);
-        }
-        return replaced;
-    }
-
-    private static Tensor Take(AdapterFiles files, Dictionary<string, TensorInfo> stored, string name, CausalLanguageModel model)
-    {
-        stored.Remove(name, out var info);
-        using var value = files.OpenTensor(name);
-        TensorNumbers.RequireFinite(value, info!);
-        return value.to(ScalarType.Float32, model.Device, copy: true);
+        return AdapterSet.Attach(model, options, parts);
     }
 
     // Our own adapters say which positions they were trained with; LongLoRA's pair does not, and without them its numbers are silently
     // wrong.
-    private static ModelConfig NewPositions(AdapterFiles files, JsonObject adapter, ModelConfig config, AdapterReading reading)
+    private static ModelConfig NewPositions(AdapterFiles files, string? inConfig, ModelConfig config, AdapterReading reading)
     {
-        if (WrittenPositions(files, adapter) is { } written)
+        if ((files.Notes.GetValueOrDefault(PositionsNote) ?? inConfig) is { } written)
             return ReadPositions(written, config, files.Path);
         if (reading.Context is { } context)
         {
@@ -249,59 +225,59 @@ public static class PeftFormat
     internal static string? WrittenPositions(AdapterFiles files, JsonObject adapter) =>
         files.Notes.GetValueOrDefault(PositionsNote) ?? adapter[PositionsNote]?.ToJsonString();
 
-    private static JsonObject Config(AdapterOptions options, CausalLanguageModel model, string basePath, IEnumerable<string> saved)
+    private static JsonObject Config(AdapterSet set, string basePath, List<string>? saved)
     {
         static JsonArray Names(IEnumerable<string> names) => new([.. names.Select(n => (JsonNode)n)]);
-        var names = saved.ToList();
-        return new JsonObject
+        var fields = set.Parts.Config?.ToWrite() ?? NewFields(set.Options);
+        JsonNode? Taken(string name)
+        {
+            var value = fields[name];
+            fields.Remove(name); // it has no parent any more
+            return value;
+        }
+        var (targets, named) = (Taken("target_modules"), Taken("modules_to_save") as JsonArray);
+        if (saved is null)
+            named = null;
+        foreach (var name in saved ?? [])
+            (named ??= []).Add(name);
+        var config = new JsonObject
         {
             ["peft_type"] = "LORA",
             ["task_type"] = "CAUSAL_LM",
             ["base_model_name_or_path"] = basePath,
-            ["r"] = options.Rank,
-            ["lora_alpha"] = options.Alpha == Math.Floor(options.Alpha) ? (int)options.Alpha : options.Alpha,
-            ["lora_dropout"] = 0.0,
-            ["bias"] = "none",
-            ["target_modules"] = Names(options.TargetModules),
-            ["modules_to_save"] = names.Count > 0 ? Names(names) : null,
+            ["r"] = Taken("r"),
+            ["lora_alpha"] = Taken("lora_alpha"),
+            ["lora_dropout"] = JsonNode.Parse("0.0"), // a float in Python, which 0 is not
+            ["bias"] = Taken("bias"),
+            ["target_modules"] = targets ?? Names(set.Options.TargetModules),
+            ["modules_to_save"] = named,
             ["fan_in_fan_out"] = false,
             ["inference_mode"] = true,
-            ["init_lora_weights"] = true,
+            ["init_lora_weights"] = Taken("init_lora_weights"),
         };
-    }
-
-    private static JsonObject ReadConfig(string path)
-    {
-        JsonObject config;
-        try
-        {
-            config = JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("not an object");
-        }
-        catch (Exception e) when (e is JsonException or IOException)
-        {
-            throw new CheckpointException($"{path} is not understood: {e.Message}", e);
-        }
-        if (config["peft_type"]?.ToString() is not "LORA")
-            throw new CheckpointException(
-                $"{path}: peft_type is {config["peft_type"]?.ToJsonString() ?? "absent"}; only LORA is supported."
-            );
-        foreach (var (name, allowed) in s_onlyValue)
-        {
-            if (config.TryGetPropertyValue(name, out var value) && !allowed.Contains(value?.ToJsonString() ?? "null"))
-                throw new CheckpointException(
-                    $"{path}: '{name}' is {value?.ToJsonString()}, which is not supported; only {string.Join(" or ", allowed)} is."
-                );
-        }
+        foreach (var (name, value) in fields.ToList())
+            config[name] = value!.DeepClone();
         return config;
     }
 
-    private static double? Number(JsonObject config, string name, string path) =>
-        config[name] switch
+    // Only what is not PEFT's default: older versions refuse fields that they do not know.
+    private static JsonObject NewFields(AdapterOptions options)
+    {
+        var fields = new JsonObject
         {
-            null => null,
-            JsonValue value when value.GetValueKind() == JsonValueKind.Number && value.GetValue<double>() > 0 => value.GetValue<double>(),
-            var other => throw new CheckpointException($"{path}: '{name}' is {other.ToJsonString()}; it must be a number above 0."),
+            ["r"] = options.Rank,
+            ["lora_alpha"] = PeftConfig.Number(options.Alpha),
+            ["bias"] = "none",
+            ["init_lora_weights"] = true,
         };
+        if (options.RankStabilized)
+            fields["use_rslora"] = true;
+        if (options.Kind == AdapterKind.Dora)
+            fields["use_dora"] = true;
+        if (options.Kind == AdapterKind.Pissa)
+            PeftConfig.Double(fields, options.RankStabilized);
+        return fields;
+    }
 
     private static ModelConfig ReadPositions(string written, ModelConfig config, string path)
     {
@@ -318,30 +294,6 @@ public static class PeftFormat
         foreach (var (name, value) in positions)
             complete[name] = value?.DeepClone();
         return ModelConfigReader.Parse(complete.ToJsonString(), $"{path}: {PositionsNote}");
-    }
-
-    private static void TakeTiedHead(Dictionary<string, TensorInfo> stored, AdapterFiles files, CausalLanguageModel model)
-    {
-        var name = model.Head.Name + ".weight";
-        if (!model.Config.TiedEmbeddings || !stored.Remove(name, out var info))
-            return;
-        using var scope = NewDisposeScope();
-        var head = files.OpenTensor(name);
-        var embedding = model.Embedding.Weight.Value.to(head.dtype);
-        if (head.size(0) > embedding.size(0)) // rows that were left aside
-            head = head.narrow(0, 0, embedding.size(0));
-        if (!head.shape.SequenceEqual(embedding.shape) || !head.equal(embedding).all().item<bool>())
-            throw new CheckpointException(
-                $"{info.File}: '{info.Name}' differs from the embeddings, but the model's head is tied to them. Untie the base model first."
-            );
-    }
-
-    private static void CheckShape(TensorInfo info, params long[] shape)
-    {
-        if (!info.Shape.SequenceEqual(shape))
-            throw new CheckpointException(
-                $"{info.File}: '{info.Name}' is [{string.Join(", ", info.Shape)}]; this model needs [{string.Join(", ", shape)}]."
-            );
     }
 
     // model.layers.0.input_layernorm.weight (or .bias) -> input_layernorm

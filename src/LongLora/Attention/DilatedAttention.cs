@@ -6,7 +6,7 @@ namespace LongLora.Attention;
 /// for use.
 /// </summary>
 /// <param name="groupSize">G, at least 2 and even. A text of at most G tokens gets full attention.</param>
-public sealed class DilatedAttention(int groupSize) : PatternAttention
+internal sealed class DilatedAttention(int groupSize) : PatternAttention
 {
     private readonly int _group = ShiftedSparseAttention.CheckGroupSize(groupSize);
 

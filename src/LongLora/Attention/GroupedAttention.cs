@@ -2,7 +2,7 @@ namespace LongLora.Attention;
 
 /// <summary>Groups without the shift: no information passes from one group to the next. An ablation of the paper, not for use.</summary>
 /// <param name="groupSize">G, at least 2 and even.</param>
-public sealed class GroupedAttention(int groupSize) : PatternAttention
+internal sealed class GroupedAttention(int groupSize) : PatternAttention
 {
     private readonly int _group = ShiftedSparseAttention.CheckGroupSize(groupSize);
 

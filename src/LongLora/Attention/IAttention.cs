@@ -1,3 +1,4 @@
+using LongLora.Layers;
 using static TorchSharp.torch;
 
 namespace LongLora.Attention;
@@ -77,6 +78,17 @@ public interface IAttention
     /// </summary>
     /// <param name="window">W, at least 1.</param>
     IAttention Within(int window);
+
+    /// <summary>The same attention with scores s as c tanh(s / c), before the mask (Gemma 2).</summary>
+    /// <param name="cap">c, above 0.</param>
+    IAttention WithScoreCap(double cap);
+
+    /// <summary>
+    /// The same attention with one more logit in each softmax, which takes its share and brings nothing (gpt-oss). <see cref="Backward"/>
+    /// adds the gradient of the logits where they are trained.
+    /// </summary>
+    /// <param name="sinks">[H], one logit for each query head of the layer.</param>
+    IAttention WithSinks(Weight sinks);
 
     /// <summary>The attention groups of both halves of the heads for one document, for plans and tests.</summary>
     /// <param name="length">L.</param>

@@ -1,3 +1,4 @@
+using LongLora.Layers;
 using LongLora.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -13,6 +14,8 @@ namespace LongLora.Attention;
 public abstract class PatternAttention : IAttention
 {
     private int _window = int.MaxValue;
+    private double? _cap;
+    private Weight? _sinks;
 
     /// <summary>Elements in one result of a kernel: 4 MiB in fp32 on the CPU; more on a GPU, which needs much work at once.</summary>
     internal static long MaxKernelElements(bool onGpu) => onGpu ? 256 << 20 : 1 << 20;
@@ -31,6 +34,22 @@ public abstract class PatternAttention : IAttention
         var limited = (PatternAttention)MemberwiseClone();
         limited._window = Math.Min(_window, window);
         return limited;
+    }
+
+    /// <inheritdoc/>
+    public IAttention WithScoreCap(double cap)
+    {
+        var capped = (PatternAttention)MemberwiseClone();
+        capped._cap = cap;
+        return capped;
+    }
+
+    /// <inheritdoc/>
+    public IAttention WithSinks(Weight sinks)
+    {
+        var with = (PatternAttention)MemberwiseClone();
+        with._sinks = sinks;
+        return with;
     }
 
     /// <inheritdoc/>
@@ -66,7 +85,8 @@ public abstract class PatternAttention : IAttention
                                             range.SelectQueries(query, row, groups),
                                             range.SelectShared(key, row, groups),
                                             range.SelectShared(value, row, groups),
-                                            GetGroupWindow(groups)
+                                            GetGroupWindow(groups),
+                                            SelectSinks(range, heads)
                                         ),
                                         row.Count,
                                         groups
@@ -104,14 +124,18 @@ public abstract class PatternAttention : IAttention
             Tensor q = range.SelectQueries(query, row, groups),
                 k = range.SelectShared(key, row, groups),
                 v = range.SelectShared(value, row, groups);
-            if (logSumExp is null)
+            var sinks = SelectSinks(range, heads);
+            if (logSumExp is null && _cap is null)
             {
-                range.SelectQueries(output, row, groups).copy_(AttendCausally(q, k, v, GetGroupWindow(groups)));
+                range.SelectQueries(output, row, groups).copy_(AttendCausally(q, k, v, GetGroupWindow(groups), sinks));
                 return;
             }
             var (o, l) = RunForwardKernel(q, k, v, GetGroupWindow(groups));
+            if (sinks is not null)
+                l = AttentionSinks.Join(o, l, sinks);
             range.SelectQueries(output, row, groups).copy_(o);
-            range.SelectQueries(logSumExp.unsqueeze(3), row, groups).squeeze(3).copy_(l);
+            if (logSumExp is not null)
+                range.SelectQueries(logSumExp.unsqueeze(3), row, groups).squeeze(3).copy_(l);
         });
         return new(output, logSumExp);
     }
@@ -139,17 +163,20 @@ public abstract class PatternAttention : IAttention
                 q = range.SelectQueries(query, row, groups),
                 k = range.SelectShared(key, row, groups),
                 v = range.SelectShared(value, row, groups);
-            (q, k, v) = result.LogSumExp is { } logSumExp
-                ? RunBackwardKernel(
-                    g,
-                    q,
-                    k,
-                    v,
-                    range.SelectQueries(result.Output, row, groups),
-                    range.SelectQueries(logSumExp.unsqueeze(3), row, groups).squeeze(3),
-                    GetGroupWindow(groups)
-                )
-                : RunBackwardByAutograd(g, q, k, v, GetGroupWindow(groups));
+            var sinks = SelectSinks(range, heads);
+            if (result.LogSumExp is null && _cap is null)
+                (q, k, v) = RunBackwardByAutograd(g, q, k, v, GetGroupWindow(groups), sinks, SelectSinkGradient(range, heads));
+            else
+            {
+                var (o, l) = result.LogSumExp is { } logSumExp
+                    ? (range.SelectQueries(result.Output, row, groups), range.SelectQueries(logSumExp.unsqueeze(3), row, groups).squeeze(3))
+                    : RunForwardKernel(q, k, v, GetGroupWindow(groups));
+                if (result.LogSumExp is null && sinks is not null)
+                    l = AttentionSinks.Join(o, l, sinks);
+                if (SelectSinkGradient(range, heads) is { } sinkGradient)
+                    AttentionSinks.AddGradient(sinkGradient, sinks!, g, o, l);
+                (q, k, v) = RunBackwardKernel(g, q, k, v, o, l, GetGroupWindow(groups));
+            }
             range.SelectQueries(queryGradient, row, groups).copy_(q);
             // Two ranges share a key-value head if the cut at H/2 falls between its query heads.
             range.SelectShared(keyGradient, row, groups).add_(k, Scalars.One);
@@ -267,8 +294,19 @@ public abstract class PatternAttention : IAttention
     // The window counts tokens of the text. An interleaved group holds only its share of them.
     private int GetGroupWindow(TokenGroups groups) => AttentionPattern.GetGroupWindow(groups, _window);
 
-    private static Tensor AttendCausally(Tensor query, Tensor key, Tensor value, int window)
+    // The logits of some heads; a view.
+    private Tensor? SelectSinks(HeadRange range, HeadSlice? heads) =>
+        _sinks?.Value.narrow(0, (heads?.First ?? 0) + range.First, range.Count);
+
+    private Tensor? SelectSinkGradient(HeadRange range, HeadSlice? heads) =>
+        _sinks is { IsTrained: true } ? _sinks.GetGradient().narrow(0, (heads?.First ?? 0) + range.First, range.Count) : null;
+
+    private Tensor AttendCausally(Tensor query, Tensor key, Tensor value, int window, Tensor? sinks)
     {
+        if (_cap is { } cap)
+            return CappedAttention.Attend(query, key, value, window, cap, sinks);
+        if (sinks is not null)
+            return AttentionSinks.Attend(query, key, value, sinks, window);
         if (query.size(2) > window)
             return SlidingWindow.Attend(query, key, value, window);
         // CUDA's flash kernel accepts shared heads but not fp32. Its kernel for fp32 may not accept shared heads. If neither fits, libtorch
@@ -279,12 +317,12 @@ public abstract class PatternAttention : IAttention
         return Dispatcher.ScaledDotProductAttention(query, key, value, null, query.size(2) > 1);
     }
 
-    private static (Tensor Output, Tensor LogSumExp) RunForwardKernel(Tensor query, Tensor key, Tensor value, int window) =>
-        query.size(2) > window
-            ? SlidingWindow.Forward(query, key, value, window)
-            : Dispatcher.FlashAttentionCpu(query, key, value, causal: true);
+    private (Tensor Output, Tensor LogSumExp) RunForwardKernel(Tensor query, Tensor key, Tensor value, int window) =>
+        _cap is { } cap ? CappedAttention.Forward(query, key, value, window, cap)
+        : query.size(2) > window ? SlidingWindow.Forward(query, key, value, window)
+        : Dispatcher.FlashAttentionCpu(query, key, value, causal: true);
 
-    private static (Tensor, Tensor, Tensor) RunBackwardKernel(
+    private (Tensor, Tensor, Tensor) RunBackwardKernel(
         Tensor gradient,
         Tensor query,
         Tensor key,
@@ -293,16 +331,26 @@ public abstract class PatternAttention : IAttention
         Tensor logSumExp,
         int window
     ) =>
-        query.size(2) > window
-            ? SlidingWindow.Backward(gradient, query, key, value, output, logSumExp, window)
-            : Dispatcher.FlashAttentionCpuBackward(gradient, query, key, value, output, logSumExp, causal: true);
+        _cap is { } cap ? CappedAttention.Backward(gradient, query, key, value, output, logSumExp, window, cap)
+        : query.size(2) > window ? SlidingWindow.Backward(gradient, query, key, value, output, logSumExp, window)
+        : Dispatcher.FlashAttentionCpuBackward(gradient, query, key, value, output, logSumExp, causal: true);
 
     // Runs the forward pass again for these groups alone.
-    private static (Tensor, Tensor, Tensor) RunBackwardByAutograd(Tensor gradient, Tensor query, Tensor key, Tensor value, int window)
+    private (Tensor, Tensor, Tensor) RunBackwardByAutograd(
+        Tensor gradient,
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        int window,
+        Tensor? sinks,
+        Tensor? sinkGradient
+    )
     {
         Tensor[] leaves = [.. new[] { query, key, value }.Select(t => t.detach().requires_grad_(true))];
+        var sinkLeaf = sinks?.detach().requires_grad_(sinkGradient is not null);
         using (enable_grad())
-            AttendCausally(leaves[0], leaves[1], leaves[2], window).backward([gradient]);
+            AttendCausally(leaves[0], leaves[1], leaves[2], window, sinkLeaf).backward([gradient]);
+        sinkGradient?.add_(sinkLeaf!.grad!, Scalars.One);
         return (leaves[0].grad!, leaves[1].grad!, leaves[2].grad!);
     }
 

@@ -85,29 +85,37 @@ internal static class SlidingWindow
     /// The same under autograd and on any device, with a mask [W, 2 W - 1] for each block of W queries. If there are more keys than
     /// queries, the queries are the last tokens.
     /// </summary>
-    internal static Tensor Attend(Tensor query, Tensor key, Tensor value, int window)
+    /// <param name="query">[N, H, l, K].</param>
+    /// <param name="key">[N, J, n, K].</param>
+    /// <param name="value">[N, J, n, K].</param>
+    /// <param name="window">W.</param>
+    /// <param name="first">A key and a value [N, J, 1, K] that every query looks at besides; null for none.</param>
+    internal static Tensor Attend(Tensor query, Tensor key, Tensor value, int window, (Tensor Key, Tensor Value)? first = null)
     {
         using var scope = NewDisposeScope();
         var (length, past, outputs) = (query.size(2), key.size(2) - query.size(2), new List<Tensor>());
         for (long start = 0; start < length; start += window)
         {
-            var (count, first) = (Math.Min(window, length - start), past + start);
-            var from = Math.Max(0, first - window + 1);
-            var keys = first + count - from;
+            var (count, firstQuery) = (Math.Min(window, length - start), past + start);
+            var from = Math.Max(0, firstQuery - window + 1);
+            var keys = firstQuery + count - from;
             var (q, k, v) = (query.narrow(2, start, count), key.narrow(2, from, keys), value.narrow(2, from, keys));
+            if (first is { } seen)
+                (k, v) = (cat([seen.Key, k], 2), cat([seen.Value, v], 2));
             outputs.Add(
                 count == 1
                     ? Dispatcher.ScaledDotProductAttention(q, k, v, null, causal: false)
-                    : MaskedAttention.Attend(q, k, v, MakeMask(first, count, from, keys, window, query.device))
+                    : MaskedAttention.Attend(q, k, v, MakeMask(firstQuery, count, from, keys, window, query.device, first is not null))
             );
         }
         return cat(outputs, 2).MoveToOuterDisposeScope();
     }
 
-    private static Tensor MakeMask(long firstQuery, long queries, long firstKey, long keys, int window, Device device)
+    private static Tensor MakeMask(long firstQuery, long queries, long firstKey, long keys, int window, Device device, bool hasFirst)
     {
         var distance = Scalars.Range(firstQuery, queries, device).unsqueeze(1) - Scalars.Range(firstKey, keys, device);
-        return distance.ge(Scalars.Zero).logical_and_(distance.lt(Scalars.Of(window)));
+        var mask = distance.ge(Scalars.Zero).logical_and_(distance.lt(Scalars.Of(window)));
+        return hasFirst ? cat([ones([queries, 1], ScalarType.Bool, device), mask], 1) : mask;
     }
 
     private static IEnumerable<Part> SplitIntoParts(int length, int window)

@@ -10,7 +10,7 @@ namespace LongLora.Checkpoints;
 /// opened.
 /// </summary>
 /// <remarks>If a folder has its weights in both formats, safetensors is read and the other format is ignored.</remarks>
-public sealed class CheckpointDirectory : ITensorSource
+public sealed class CheckpointDirectory : ITensorSource, IModelFiles
 {
     internal const string ConfigFile = "config.json",
         WeightsFile = "model.safetensors",
@@ -47,14 +47,27 @@ public sealed class CheckpointDirectory : ITensorSource
 
     private readonly Dictionary<string, ITensorSource> _mapped = new(StringComparer.Ordinal);
     private readonly OrderedDictionary<string, TensorInfo> _tensors = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, string> _storedNames = new(StringComparer.Ordinal); // of the text part of a multimodal model
     private readonly List<WeightFile> _files;
     private bool _closed;
 
     private CheckpointDirectory(string path, string configText, ModelConfig config, List<WeightFile> files)
     {
         (Path, ConfigText, Config, _files) = (path, configText, config, files);
-        foreach (var (name, info) in files.SelectMany(f => f.Tensors))
+        var isPart = TextPart.IsIn(files.SelectMany(f => f.Tensors.Keys));
+        foreach (var (stored, whole) in files.SelectMany(f => f.Tensors))
         {
+            var (name, info) = (stored, whole);
+            if (isPart)
+            {
+                if (TextPart.GetName(stored) is not { } own)
+                {
+                    OtherParts = (OtherParts.Tensors + 1, OtherParts.Bytes + whole.ByteCount);
+                    continue;
+                }
+                (name, info) = (own, whole with { Name = own });
+                _storedNames[own] = stored;
+            }
             if (!_tensors.TryAdd(name, info))
                 throw new CheckpointException(
                     $"'{name}' is both in {_tensors[name].File} and in {info.File}, but it must be in one file only. Remove the "
@@ -76,11 +89,21 @@ public sealed class CheckpointDirectory : ITensorSource
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, TensorInfo> Tensors => _tensors;
 
+    /// <summary>
+    /// The family of the whole model where this is the text part of a multimodal one, such as <c>gemma3</c>; null for a model of text
+    /// alone. Of such a model the language model is read under the names that it has alone, and nothing else.
+    /// </summary>
+    public string? TextPartOf =>
+        OtherParts.Tensors > 0 || _storedNames.Count > 0 ? ModelConfigReader.GetWholeFamily(ConfigText) ?? "multimodal" : null;
+
+    /// <summary>Tensors of a multimodal model that do not belong to its text part, and their bytes.</summary>
+    public (int Tensors, long Bytes) OtherParts { get; private init; }
+
     /// <summary>Full paths of the files with weights, with shards in order.</summary>
     public IReadOnlyList<string> WeightFiles => [.. _files.Select(f => f.Path)];
 
     /// <summary>Bytes of all tensors together.</summary>
-    public long DataBytes => _files.Sum(f => f.DataBytes);
+    public long DataBytes => _files.Sum(f => f.DataBytes) - OtherParts.Bytes;
 
     /// <summary>
     /// Full paths of the other files that a changed copy of the model needs: tokenizer, chat template, generation defaults, license.
@@ -126,13 +149,26 @@ public sealed class CheckpointDirectory : ITensorSource
     }
 
     /// <inheritdoc/>
+    public void CopyCompanions(string folder)
+    {
+        foreach (var file in Companions)
+        {
+            AtomicFile.Write(System.IO.Path.Combine(folder, System.IO.Path.GetFileName(file)), target =>
+            {
+                using var source = File.OpenRead(file);
+                source.CopyTo(target);
+            });
+        }
+    }
+
+    /// <inheritdoc/>
     public Tensor Open(string name)
     {
         ObjectDisposedException.ThrowIf(_closed, this);
         var info = Find(name);
         if (!_mapped.TryGetValue(info.File, out var reader))
             _mapped.Add(info.File, reader = FindFile(info).Open());
-        return reader.Open(name);
+        return reader.Open(_storedNames.GetValueOrDefault(name, name));
     }
 
     /// <inheritdoc/>
@@ -141,7 +177,7 @@ public sealed class CheckpointDirectory : ITensorSource
         ObjectDisposedException.ThrowIf(_closed, this);
         // A separate mapping, whose pages are freed when the tensor has been read.
         using var reader = FindFile(Find(name)).Open();
-        using var tensor = reader.Open(name);
+        using var tensor = reader.Open(_storedNames.GetValueOrDefault(name, name));
         use(tensor);
     }
 

@@ -9,6 +9,12 @@ namespace LongLora.Checkpoints;
 /// <param name="File">The file that contains it, for messages.</param>
 public sealed record TensorInfo(string Name, torch.ScalarType Type, IReadOnlyList<long> Shape, string File)
 {
+    /// <summary>
+    /// The name of the type in which the file holds it, such as <c>Q4_K</c>, where that has blocks and <see cref="Type"/> is what it is
+    /// widened to; null where it is stored in its type.
+    /// </summary>
+    public string? Blocks { get; init; }
+
     /// <summary>Number of elements.</summary>
     public long ElementCount => Shape.Aggregate(1L, (product, size) => product * size);
 

@@ -1,7 +1,7 @@
 namespace LongLora.Checkpoints;
 
 /// <summary>Explains whose tensor names a checkpoint has, if they are not those of a Hugging Face model.</summary>
-public static class TensorNames
+internal static class TensorNames
 {
     private const int Shown = 3;
 

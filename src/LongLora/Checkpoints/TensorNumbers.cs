@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace LongLora.Checkpoints;
 
 /// <summary>Checks the numbers in a stored tensor, because a single NaN silently ruins a whole model.</summary>
-public static unsafe class TensorNumbers
+internal static unsafe class TensorNumbers
 {
     private const int ChunkBytes = 1 << 28;
 

@@ -11,6 +11,8 @@ internal static class CommonConfig
     [
         "_name_or_path",
         "name_or_path",
+        "_model_name_or_path",
+        "model_name_or_path",
         "_commit_hash",
         "transformers_version",
         "torch_dtype",
@@ -25,12 +27,22 @@ internal static class CommonConfig
         "unsloth_fixed",
         "unsloth_version",
         "return_dict",
+        "use_return_dict",
         "output_attentions",
+        "_output_attentions",
         "output_hidden_states",
         "torchscript",
         "use_bfloat16",
+        "tf_legacy_loss",
+        "xla_device",
+        "gradient_checkpointing",
+        "classifier_dropout",
+        "model_max_length",
         "pad_token_id",
         "sep_token_id",
+        "cls_token_id",
+        "mask_token_id",
+        "unk_token_id",
         "decoder_start_token_id",
         "tokenizer_class",
         "prefix",
@@ -38,6 +50,8 @@ internal static class CommonConfig
         "task_specific_params",
         "id2label",
         "label2id",
+        "num_labels",
+        "_num_labels",
         "problem_type",
         "finetuning_task",
     ];
@@ -46,7 +60,13 @@ internal static class CommonConfig
     private static readonly string[] s_generation =
     [
         "max_length",
+        "max_new_tokens",
         "min_length",
+        "min_new_tokens",
+        "max_time",
+        "stop_strings",
+        "cache_implementation",
+        "cache_config",
         "do_sample",
         "early_stopping",
         "num_beams",
@@ -55,7 +75,24 @@ internal static class CommonConfig
         "temperature",
         "top_k",
         "top_p",
+        "min_p",
+        "top_h",
         "typical_p",
+        "epsilon_cutoff",
+        "eta_cutoff",
+        "penalty_alpha",
+        "renormalize_logits",
+        "sequence_bias",
+        "token_healing",
+        "guidance_scale",
+        "low_memory",
+        "constraints",
+        "force_words_ids",
+        "forced_decoder_ids",
+        "num_assistant_tokens",
+        "prompt_lookup_num_tokens",
+        "max_matching_ngram_size",
+        "output_logits",
         "repetition_penalty",
         "length_penalty",
         "no_repeat_ngram_size",
@@ -111,6 +148,14 @@ internal static class CommonConfig
     private static void CheckQuantization(ConfigFields fields)
     {
         const string supported = "use the model in full precision, or one that bitsandbytes quantized to nf4 or int8";
+        if (fields.ReadTextOrNull("quant_method") == "mxfp4")
+        {
+            // gpt-oss: which tensors have it, they themselves say.
+            fields.MarkKnown("modules_to_not_convert");
+            fields.MarkKnown("dequantize");
+            fields.RefuseOthers("mxfp4 models");
+            return;
+        }
         fields.Require(fields.ReadTextOrNull("quant_method") is null or "bitsandbytes", "quant_method", supported);
         var in4Bits = fields.ReadFlagOrNull("load_in_4bit") ?? fields.ReadFlagOrNull("_load_in_4bit") ?? false;
         var in8Bits = fields.ReadFlagOrNull("load_in_8bit") ?? fields.ReadFlagOrNull("_load_in_8bit") ?? false;

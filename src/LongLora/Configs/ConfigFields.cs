@@ -74,6 +74,15 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
             : [ToInteger(name, value, minimum)];
     }
 
+    /// <summary>A list of whole numbers, one for each of something.</summary>
+    public IReadOnlyList<int>? ReadIntegersOrNull(string name, int count, int minimum)
+    {
+        if (Find(name) is not { } value)
+            return null;
+        Require(value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == count, name, $"it must be a list of {count} numbers");
+        return ReadIntegers(name, minimum);
+    }
+
     public IReadOnlyList<double>? ReadNumbersOrNull(string name, int count)
     {
         if (Find(name) is not { } value)
@@ -112,8 +121,21 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
                 : throw MakeError(name, value, "it must be an object")
             : null;
 
-    /// <summary>Accepts a field that does not affect the numbers that the model computes.</summary>
-    public void MarkKnown(string name) => _known.Add(name);
+    /// <summary>The fields that are objects, each under its name.</summary>
+    public IReadOnlyList<(string Name, ConfigFields Fields)> ReadObjects() =>
+        [
+            .. element
+                .EnumerateObject()
+                .Where(p => p.Value.ValueKind == JsonValueKind.Object)
+                .Select(p => (p.Name, ReadObjectOrNull(p.Name)!)),
+        ];
+
+    /// <summary>Accepts fields that do not affect the numbers that the model computes.</summary>
+    public void MarkKnown(params ReadOnlySpan<string> names)
+    {
+        foreach (var name in names)
+            _known.Add(name);
+    }
 
     /// <summary>Accepts a number that may have only one value.</summary>
     public void RequireFixed(string name, double needed, string why)

@@ -12,8 +12,6 @@ internal static class GptNeoXConfig
         CommonConfig.Check(fields);
         foreach (var name in (string[])["attention_dropout", "hidden_dropout", "attention_probs_dropout_prob", "hidden_dropout_prob"])
             fields.RequireFixed(name, 0, "dropout is not supported");
-        fields.MarkKnown("classifier_dropout");
-        fields.MarkKnown("gradient_checkpointing");
         int width = fields.ReadInteger("hidden_size"),
             heads = fields.ReadInteger("num_attention_heads");
         fields.Require(width % heads == 0, "hidden_size", $"it must be a multiple of num_attention_heads, {heads}");
@@ -39,7 +37,7 @@ internal static class GptNeoXConfig
             EosTokenIds = fields.ReadIntegers("eos_token_id", minimum: 0),
             InitializerRange = fields.ReadNumberOrNull("initializer_range", 0) ?? 0.02,
         };
-        return RopeConfig.Read(fields, config, "rotary_pct", partial: 0.25);
+        return RopeConfig.Read(fields, config, new RopeRules { PartialName = "rotary_pct", Partial = 0.25 });
     }
 
     public static JsonObject Write(ModelConfig config) =>

@@ -11,8 +11,7 @@ internal static class LlamaConfig
     {
         fields.RequireFixed("pretraining_tp", 1, "other values only split products that give the same result in one step. Set it to 1");
         fields.RequireFixed("rope_interleaved", false, "q and k must be in Hugging Face's layout");
-        fields.MarkKnown("is_llama_config");
-        fields.MarkKnown("max_sequence_length");
+        fields.MarkKnown("is_llama_config", "max_sequence_length");
         return RopeConfig.Read(
             fields,
             ReadShape(fields, ModelType) with
@@ -27,16 +26,21 @@ internal static class LlamaConfig
     /// <summary>Reads the fields that Llama and its relatives share, except the rotary fields and biases.</summary>
     /// <param name="fields">The file.</param>
     /// <param name="modelType">The family.</param>
-    /// <param name="ownCode">As for <see cref="CommonConfig.Check"/>.</param>
-    public static ModelConfig ReadShape(ConfigFields fields, string modelType, params string[] ownCode)
+    /// <param name="rules">How the family's fields differ from Llama's; null for not at all.</param>
+    public static ModelConfig ReadShape(ConfigFields fields, string modelType, ShapeRules? rules = null)
     {
-        CommonConfig.Check(fields, ownCode);
-        fields.RequireFixed("attention_dropout", 0, "attention has no dropout");
-        var width = fields.ReadInteger("hidden_size");
-        var heads = fields.ReadInteger("num_attention_heads");
-        var keyValueHeads = fields.ReadIntegerOrNull("num_key_value_heads") ?? heads;
+        rules ??= new ShapeRules();
+        CommonConfig.Check(fields, [.. rules.OwnCode]);
+        if (rules.NamesDropout)
+            fields.MarkKnown("attention_dropout", "residual_dropout");
+        else
+            fields.RequireFixed("attention_dropout", 0, "attention has no dropout");
+        int Size(string name, int? absent) => fields.ReadIntegerOrNull(name) ?? absent ?? fields.ReadInteger(name);
+        var width = Size("hidden_size", rules.HiddenSize);
+        var heads = Size("num_attention_heads", rules.HeadCount);
+        var keyValueHeads = fields.ReadIntegerOrNull("num_key_value_heads") ?? rules.KeyValueHeadCount ?? heads;
         fields.Require(heads % keyValueHeads == 0, "num_key_value_heads", $"it must divide num_attention_heads, {heads}");
-        var givenHeadSize = fields.ReadIntegerOrNull("head_dim");
+        var givenHeadSize = fields.ReadIntegerOrNull("head_dim") ?? rules.HeadSize;
         fields.Require(
             givenHeadSize is not null || width % heads == 0,
             "hidden_size",
@@ -49,16 +53,16 @@ internal static class LlamaConfig
         {
             ModelType = modelType,
             HiddenSize = width,
-            IntermediateSize = fields.ReadInteger("intermediate_size"),
-            LayerCount = fields.ReadInteger("num_hidden_layers"),
+            IntermediateSize = Size("intermediate_size", rules.IntermediateSize),
+            LayerCount = Size("num_hidden_layers", rules.LayerCount),
             HeadCount = heads,
             KeyValueHeadCount = keyValueHeads,
             HeadSize = headSize,
-            VocabularySize = fields.ReadInteger("vocab_size"),
-            MaxPositions = fields.ReadIntegerOrNull("max_position_embeddings") ?? 0, // families without a default require it
-            NormEpsilon = fields.ReadPositiveOrNull("rms_norm_eps") ?? 1e-6,
-            TiedEmbeddings = fields.ReadFlagOrNull("tie_word_embeddings") ?? false,
-            Activation = fields.ReadChoice("hidden_act", absent: "silu", "silu"),
+            VocabularySize = Size("vocab_size", rules.VocabularySize),
+            MaxPositions = fields.ReadIntegerOrNull("max_position_embeddings") ?? rules.MaxPositions,
+            NormEpsilon = fields.ReadPositiveOrNull(rules.EpsilonName) ?? rules.Epsilon,
+            TiedEmbeddings = fields.ReadFlagOrNull("tie_word_embeddings") ?? rules.TiedEmbeddings,
+            Activation = fields.ReadChoice(rules.ActivationName, rules.Activations[0], [.. rules.Activations]),
             BosTokenId = fields.ReadIntegerOrNull("bos_token_id", minimum: 0),
             EosTokenIds = fields.ReadIntegers("eos_token_id", minimum: 0),
             InitializerRange = fields.ReadNumberOrNull("initializer_range", 0) ?? 0.02,
@@ -74,12 +78,14 @@ internal static class LlamaConfig
     }
 
     /// <summary>Writes what <see cref="ReadShape"/> reads.</summary>
-    public static JsonObject WriteShape(ModelConfig config, string architecture) =>
-        new()
+    public static JsonObject WriteShape(ModelConfig config, string architecture, ShapeRules? rules = null)
+    {
+        rules ??= new ShapeRules();
+        return new()
         {
             ["architectures"] = new JsonArray(architecture),
             ["model_type"] = config.ModelType,
-            ["hidden_act"] = config.Activation,
+            [rules.ActivationName] = config.Activation,
             ["hidden_size"] = config.HiddenSize,
             ["intermediate_size"] = config.IntermediateSize,
             ["num_hidden_layers"] = config.LayerCount,
@@ -88,10 +94,11 @@ internal static class LlamaConfig
             ["head_dim"] = config.HeadSize,
             ["vocab_size"] = config.VocabularySize,
             ["max_position_embeddings"] = config.MaxPositions,
-            ["rms_norm_eps"] = CommonConfig.ToJsonNumber(config.NormEpsilon),
+            [rules.EpsilonName] = CommonConfig.ToJsonNumber(config.NormEpsilon),
             ["tie_word_embeddings"] = config.TiedEmbeddings,
             ["bos_token_id"] = config.BosTokenId,
             ["eos_token_id"] = CommonConfig.ToJsonIds(config.EosTokenIds),
             ["initializer_range"] = CommonConfig.ToJsonNumber(config.InitializerRange),
         };
+    }
 }

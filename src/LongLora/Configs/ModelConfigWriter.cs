@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace LongLora.Configs;
 
 /// <summary>Writes a Hugging Face <c>config.json</c>.</summary>
-public static class ModelConfigWriter
+internal static class ModelConfigWriter
 {
     private static readonly JsonSerializerOptions s_style = new()
     {
@@ -29,7 +29,8 @@ public static class ModelConfigWriter
 
     /// <summary>
     /// The text of the original with the changes of <paramref name="changed"/> and nothing else. All other fields keep their position and
-    /// the spelling of their numbers. Rotary fields are written in the style of the original.
+    /// the spelling of their numbers. Rotary fields are written in the style of the original. Of a multimodal model, the text part is
+    /// written, as a config of its own.
     /// </summary>
     /// <param name="original">Text of the config that the model was read from.</param>
     /// <param name="changed">The config that the new text should mean.</param>
@@ -40,8 +41,11 @@ public static class ModelConfigWriter
         var present = ModelConfigReader.Parse(original);
         if (present.ModelType != changed.ModelType)
             throw new ArgumentException($"Cannot change a {present.ModelType} config into a {changed.ModelType} config.", nameof(changed));
-        var root = JsonNode.Parse(original)!.AsObject();
+        var isPart = MultimodalConfig.GetWhole(original) is not null;
+        var root = JsonNode.Parse(MultimodalConfig.ExtractText(original))!.AsObject();
         var before = DescribeFamily(present);
+        if (isPart)
+            root["architectures"] = before["architectures"]!.DeepClone();
         foreach (var (name, value) in DescribeFamily(changed))
         {
             if (!JsonNode.DeepEquals(before[name], value))
@@ -68,16 +72,20 @@ public static class ModelConfigWriter
 
     /// <summary>
     /// Only the fields that a change of the context changes: <c>max_position_embeddings</c>, <c>rope_theta</c> (GPT-NeoX:
-    /// <c>rotary_emb_base</c>), <c>rope_scaling</c>, and <c>original_max_position_embeddings</c>. Written over those of the base model's
-    /// config, they give the new model's config.
+    /// <c>rotary_emb_base</c>), <c>rope_scaling</c>, and
+    /// <c>original_max_position_embeddings</c>; for families that transformers 4 does not have, <c>rope_parameters</c>. Written over those
+    /// of the base model's config, they give the new model's config.
     /// </summary>
     public static JsonObject DescribePositions(ModelConfig config)
     {
-        var root = new JsonObject
+        var root = new JsonObject { ["max_position_embeddings"] = config.MaxPositions };
+        if (RopeRules.Of(config).IsModern)
         {
-            ["max_position_embeddings"] = config.MaxPositions,
-            ["rope_scaling"] = new JsonObject { ["rope_type"] = "default" },
-        };
+            root["rope_parameters"] = new JsonObject();
+            RopeConfig.Write(root, config);
+            return root;
+        }
+        root["rope_scaling"] = new JsonObject { ["rope_type"] = "default" };
         RopeConfig.Write(root, config);
         root.TryAdd("original_max_position_embeddings", null);
         return root;
@@ -91,6 +99,25 @@ public static class ModelConfigWriter
             QwenConfig.Qwen2 or QwenConfig.Qwen3 => QwenConfig.Write(config),
             Phi3Config.ModelType => Phi3Config.Write(config),
             GptNeoXConfig.ModelType => GptNeoXConfig.Write(config),
+            SmolLm3Config.ModelType => SmolLm3Config.Write(config),
+            Ministral3Config.ModelType => Ministral3Config.Write(config),
+            SeedOssConfig.ModelType => SeedOssConfig.Write(config),
+            Olmo2Config.ModelType => Olmo2Config.Write(config),
+            Olmo3Config.ModelType => Olmo3Config.Write(config),
+            GraniteConfig.ModelType => GraniteConfig.Write(config),
+            Exaone4Config.ModelType => Exaone4Config.Write(config),
+            GlmConfig.Glm or GlmConfig.Glm4 => GlmConfig.Write(config),
+            Gemma2Config.ModelType => Gemma2Config.Write(config),
+            Gemma3Config.ModelType => Gemma3Config.Write(config),
+            MixtralConfig.ModelType => MixtralConfig.Write(config),
+            Qwen3MoeConfig.ModelType => Qwen3MoeConfig.Write(config),
+            GptOssConfig.ModelType => GptOssConfig.Write(config),
+            ArceeConfig.ModelType => ArceeConfig.Write(config),
+            ApertusConfig.ModelType => ApertusConfig.Write(config),
+            Cohere2Config.ModelType => Cohere2Config.Write(config),
+            HunyuanConfig.ModelType => HunyuanConfig.Write(config),
+            Ernie45Config.ModelType => Ernie45Config.Write(config),
+            Qwen35Config.ModelType => Qwen35Config.Write(config),
             _ => throw new ArgumentException(
                 $"Cannot write a config of type '{config.ModelType}'. The supported types are "
                     + $"{string.Join(", ", ModelConfigReader.Families)}.",

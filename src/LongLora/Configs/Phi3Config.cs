@@ -9,7 +9,7 @@ internal static class Phi3Config
 
     public static ModelConfig Read(ConfigFields fields)
     {
-        var config = LlamaConfig.ReadShape(fields, ModelType, "Phi3Config", "Phi3Model", "Phi3ForCausalLM");
+        var config = LlamaConfig.ReadShape(fields, ModelType, new ShapeRules { OwnCode = ["Phi3Config", "Phi3Model", "Phi3ForCausalLM"] });
         fields.ReadInteger("num_key_value_heads");
         fields.RequireFixed("embd_pdrop", 0, "dropout is not supported");
         fields.RequireFixed("resid_pdrop", 0, "dropout is not supported");
@@ -26,7 +26,7 @@ internal static class Phi3Config
                 MaxPositions = fields.ReadInteger("max_position_embeddings"),
                 SlidingWindow = fields.ReadIntegerOrNull("sliding_window"),
             },
-            partial: 1
+            new RopeRules { Partial = 1 }
         );
         // A longrope config without the field uses transformers' default.
         var scaling = config.RopeScaling;

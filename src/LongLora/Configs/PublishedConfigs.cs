@@ -3,7 +3,7 @@ using LongLora.Runtime;
 namespace LongLora.Configs;
 
 /// <summary>The architectures of well-known models as their makers published them, for planning without a download.</summary>
-public static class PublishedConfigs
+internal static class PublishedConfigs
 {
     private static readonly RopeScalingConfig s_llama31 = new()
     {
@@ -80,16 +80,18 @@ public static class PublishedConfigs
     };
 
     /// <summary>The names that <see cref="Find"/> knows.</summary>
-    public static IReadOnlyCollection<string> Names => s_configs.Keys;
+    public static IReadOnlyCollection<string> Names { get; } = [.. s_configs.Keys, .. PublishedFiles.Names];
 
     /// <summary>The config of a model by name, such as <c>llama-2-7b</c>.</summary>
     /// <exception cref="ConfigurationException">The name is unknown; the message lists the known names.</exception>
     public static ModelConfig Find(string name) =>
         s_configs.TryGetValue(name, out var config)
             ? config
-            : throw new ConfigurationException(
-                $"There is no published model '{name}' in the list.{NearestName.Hint(name, Names)} Use one of {string.Join(", ", Names)}."
-            );
+            : PublishedFiles.Find(name)
+                ?? throw new ConfigurationException(
+                    $"There is no published model '{name}' in the list.{NearestName.Hint(name, Names)} "
+                        + $"Use one of {string.Join(", ", Names)}."
+                );
 
     private static ModelConfig Gated(
         string type,

@@ -10,9 +10,6 @@ internal static class QwenConfig
     public const string Qwen2 = "qwen2",
         Qwen3 = "qwen3";
 
-    private const string Full = "full_attention",
-        Sliding = "sliding_attention";
-
     public static ModelConfig Read(ConfigFields fields, string modelType)
     {
         var config = LlamaConfig.ReadShape(fields, modelType);
@@ -33,22 +30,26 @@ internal static class QwenConfig
         var isUsed = fields.ReadFlagOrNull("use_sliding_window") ?? false;
         var window = fields.ReadIntegerOrNull("sliding_window");
         var first = fields.ReadIntegerOrNull("max_window_layers", minimum: 0);
-        var layers = fields.ReadTexts("layer_types");
-        fields.Require(
-            layers.Count == 0 || layers.Count == config.LayerCount,
-            "layer_types",
-            $"it must have {config.LayerCount} entries, one per layer"
-        );
-        fields.Require(layers.All(l => l is Full or Sliding), "layer_types", $"supported: {Full}, {Sliding}");
+        var layers = fields.Has("layer_types")
+            ? LayerTypes.Read(fields, config.LayerCount, _ => LayerTypes.Full, LayerTypes.Full, LayerTypes.Sliding)
+            : [];
         if (!isUsed || window is null)
         {
-            fields.Require(!layers.Contains(Sliding), "layer_types", $"{Sliding} requires use_sliding_window and sliding_window");
+            fields.Require(
+                !layers.Contains(LayerTypes.Sliding),
+                "layer_types",
+                $"{LayerTypes.Sliding} requires use_sliding_window and sliding_window"
+            );
             return config;
         }
         var start =
-            layers.Count > 0 ? layers.TakeWhile(l => l == Full).Count() : first ?? throw fields.MakeMissingError("max_window_layers");
-        fields.Require(!layers.Skip(start).Contains(Full), "layer_types", "layers with a window must come after those without");
-        return config with { SlidingWindow = window, FirstWindowedLayer = start };
+            layers.Count > 0
+                ? layers.TakeWhile(l => l == LayerTypes.Full).Count()
+                : first ?? throw fields.MakeMissingError("max_window_layers");
+        config = config with { SlidingWindow = window, FirstWindowedLayer = start };
+        return layers.Skip(start).Contains(LayerTypes.Full)
+            ? config.PlanLayers((layer, plan) => plan with { Window = layers[layer] == LayerTypes.Sliding ? window : null })
+            : config;
     }
 
     public static JsonObject Write(ModelConfig config)
@@ -59,6 +60,8 @@ internal static class QwenConfig
         root["use_sliding_window"] = config.SlidingWindow is not null;
         root["sliding_window"] = config.SlidingWindow;
         root["max_window_layers"] = config.SlidingWindow is null ? config.LayerCount : config.FirstWindowedLayer;
+        if (config.Layers.Count > 0)
+            root["layer_types"] = LayerTypes.Write(config);
         return root;
     }
 }

@@ -7,8 +7,8 @@ public sealed record RopeScalingConfig
     public static RopeScalingConfig None { get; } = new();
 
     /// <summary>
-    /// One of <c>default</c>, <c>linear</c>, <c>dynamic</c>, <c>yarn</c>, <c>llama3</c>, <c>longrope</c> (<c>rope_type</c>, formerly
-    /// <c>type</c>; <c>su</c> is read as <c>longrope</c>).
+    /// One of <c>default</c>, <c>linear</c>, <c>dynamic</c>, <c>yarn</c>, <c>llama3</c>, <c>longrope</c>, <c>proportional</c>
+    /// (<c>rope_type</c>, formerly <c>type</c>; <c>su</c> is read as <c>longrope</c>).
     /// </summary>
     public string Kind { get; init; } = "default";
 
@@ -50,4 +50,21 @@ public sealed record RopeScalingConfig
 
     /// <summary>LongRoPE: one divisor per frequency for longer texts (<c>long_factor</c>).</summary>
     public IReadOnlyList<double>? LongFactors { get; init; }
+
+    /// <summary>
+    /// dynamic: fixes the base at theta times this number to the power R / (R - 2), whatever the length (<c>alpha</c>; Hunyuan).
+    /// </summary>
+    public double? Alpha { get; init; }
+
+    /// <summary>
+    /// b, where the query at position p is multiplied by 1 + b ln(1 + floor(p / original context)) (<c>llama_4_scaling_beta</c>;
+    /// Ministral 3).
+    /// </summary>
+    public double? QueryGrowth { get; init; }
+
+    /// <summary>
+    /// proportional: the share of a head's pairs that rotate, the first ones, with frequencies counted over the whole head
+    /// (<c>partial_rotary_factor</c>; Gemma 4).
+    /// </summary>
+    public double? RotatedShare { get; init; }
 }

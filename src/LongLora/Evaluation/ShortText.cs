@@ -6,7 +6,7 @@ using LongLora.Tokenization;
 namespace LongLora.Evaluation;
 
 /// <summary>What a model lost on texts that it could read before it was extended: the same measures, before and after.</summary>
-public static class ShortText
+internal static class ShortText
 {
     /// <summary>Measures one model, at the context that it had at first and at halves of it.</summary>
     /// <param name="model">The model.</param>

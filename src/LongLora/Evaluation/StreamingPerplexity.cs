@@ -10,7 +10,7 @@ namespace LongLora.Evaluation;
 /// Perplexity of a text that is read once from its beginning to its end, each token with what is held at its time: the measure of
 /// StreamingLLM (arXiv 2309.17453, figure 5). A stable model has the same loss everywhere.
 /// </summary>
-public static class StreamingPerplexity
+internal static class StreamingPerplexity
 {
     /// <summary>Measures a text in constant memory.</summary>
     /// <param name="model">The model.</param>
@@ -85,7 +85,7 @@ public static class StreamingPerplexity
             using var scope = NewDisposeScope();
             var count = (int)Math.Min(chunk, tokens.Count - 1 - start);
             tokens.CopyTo(start, ids.AsSpan(0, count + 1));
-            var logits = model.Head.Forward(read(ids.AsSpan(0, count))); // [l, D] -> [l, V]
+            var logits = model.ApplyHead(read(ids.AsSpan(0, count))); // [l, D] -> [l, V]
             foreach (
                 var loss in ChunkedCrossEntropy
                     .ComputeLosses(logits, tensor(ids[1..(count + 1)], device: model.Device))

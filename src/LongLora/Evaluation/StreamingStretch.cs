@@ -6,7 +6,7 @@ namespace LongLora.Evaluation;
 /// <param name="Start">Tokens of the text before the first one that is scored here.</param>
 /// <param name="Tokens">Scored tokens.</param>
 /// <param name="Loss">Their mean loss in nats.</param>
-public sealed record StreamingStretch(long Start, long Tokens, double Loss)
+internal sealed record StreamingStretch(long Start, long Tokens, double Loss)
 {
     /// <summary>exp(loss).</summary>
     public double Perplexity => Math.Exp(Loss);

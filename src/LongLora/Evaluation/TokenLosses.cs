@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace LongLora.Evaluation;
 
 /// <summary>The loss of each token of a text under a model, with the logits of one chunk of tokens in memory at a time.</summary>
-public static class TokenLosses
+internal static class TokenLosses
 {
     /// <summary>-log p(token t | tokens 0 .. t - 1) in nats for t = 1 .. L - 1.</summary>
     /// <param name="model">The model.</param>
@@ -34,7 +34,7 @@ public static class TokenLosses
         {
             using var inner = NewDisposeScope();
             var size = Math.Min(chunk, count - start);
-            var logits = model.Head.Forward(rows.narrow(0, start, size));
+            var logits = model.ApplyHead(rows.narrow(0, start, size));
             var wanted = targets.narrow(0, start + 1, size);
             if (likeliest is not null)
                 logits.argmax(1).eq(wanted).cpu().data<bool>().CopyTo(likeliest.AsSpan((int)start));

@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using LongLora.Adapters;
 using LongLora.Checkpoints;
 using LongLora.Configs;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Quantization;
@@ -15,30 +16,63 @@ namespace LongLora.Export;
 /// <param name="Path">What was looked at.</param>
 /// <param name="Facts">Names and values to show, in order.</param>
 /// <param name="Tensors">Every tensor.</param>
-public sealed record CheckpointSummary(
+internal sealed record CheckpointSummary(
     string Kind,
     string Path,
     IReadOnlyList<(string Name, string Value)> Facts,
     IReadOnlyList<TensorInfo> Tensors
 )
 {
-    /// <summary>Looks at a model folder, an adapter folder, or a file of weights.</summary>
+    /// <summary>Looks at a model folder, an adapter folder, a GGUF model, or a file of weights.</summary>
     /// <exception cref="CheckpointException">It is none of these, or damaged.</exception>
     public static CheckpointSummary Read(string path)
     {
         LibTorch.EnsureLoaded();
+        if (GgufModel.IsNamed(path))
+            return OfGguf(path);
         if (File.Exists(path))
             return OfFile(path);
         if (PeftFormat.IsAdapter(path))
             return OfAdapter(path);
         using var folder = CheckpointDirectory.Open(path, headersOnly: true);
-        using var model = ModelLoader.Describe(folder.Config);
-        var config = folder.Config;
+        var beside = folder.Companions.Any() ? string.Join(", ", folder.Companions.Select(System.IO.Path.GetFileName)) : "no tokenizer";
+        var summary = OfModel("Hugging Face model", folder, FormatTypes(folder.Tensors.Values), ("beside it", beside));
+        if (FindQuantized(folder) is { } quantized)
+            summary = summary.Insert(3, ("quantization", quantized));
+        return folder.TextPartOf is { } whole ? summary.Insert(1, ("text part", DescribeTextPart(folder, whole))) : summary;
+    }
+
+    private static string DescribeTextPart(CheckpointDirectory folder, string whole) =>
+        $"of a {whole} model: what reads and writes text. {folder.OtherParts.Tensors} tensors of its other parts "
+        + $"({folder.OtherParts.Bytes / 1048576.0:N1} MiB) are left out";
+
+    private static CheckpointSummary OfGguf(string path)
+    {
+        using var file = GgufModel.Open(path);
+        var types = file
+            .StoredTensors.CountBy(t => t.Type)
+            .OrderByDescending(t => t.Value)
+            .Select(t => $"{t.Value} {t.Key.ToString().ToUpperInvariant()}");
+        return OfModel(
+                "GGUF model",
+                file,
+                $"{file.StoredBytes / 1048576.0:N1} MiB, {string.Join(", ", types)}",
+                ("tokenizer", file.DescribeTokenizer())
+            )
+            .Insert(0, ("name", file.Name + (file.License is { } license ? $" ({license})" : "")));
+    }
+
+    private CheckpointSummary Insert(int at, (string, string) fact) => this with { Facts = [.. Facts.Take(at), fact, .. Facts.Skip(at)] };
+
+    private static CheckpointSummary OfModel(string kind, IModelFiles files, string size, (string, string) last)
+    {
+        using var model = ModelLoader.Describe(files.Config);
+        var config = files.Config;
         List<(string, string)> facts =
         [
             ("family", config.ModelType),
             ("parameters", Count(model.Weights.Sum(w => w.ElementCount))),
-            ("size", Types(folder.Tensors.Values)),
+            ("size", size),
             ("context", $"{RopeScaling.GetCurrentContext(config):N0} tokens"),
             ("RoPE", Positions(config)),
             (
@@ -47,21 +81,15 @@ public sealed record CheckpointSummary(
                     + $"{config.IntermediateSize}{(config.ParallelResidual ? " beside attention" : "")}"
             ),
             ("heads", $"{config.HeadCount} of size {config.HeadSize}, {config.KeyValueHeadCount} for keys and values"),
-            ("vocabulary", $"{config.VocabularySize:N0}, head {(config.TiedEmbeddings ? "tied to the embeddings" : "of its own")}"),
-            (
-                "beside it",
-                folder.Companions.Any() ? string.Join(", ", folder.Companions.Select(System.IO.Path.GetFileName)) : "no tokenizer"
-            ),
+            ("vocabulary", $"{config.VocabularySize:N0}, head {DescribeHead(files, model)}"),
+            last,
         ];
         if (config.SlidingWindow is { } window)
-        {
-            var layers = config.FirstWindowedLayer == 0 ? "every layer" : $"the layers from {config.FirstWindowedLayer} on";
-            facts.Insert(4, ("window", $"{window:N0} tokens in {layers}"));
-        }
-        if (Quantized(folder) is { } quantized)
-            facts.Insert(3, ("quantization", quantized));
-        CheckNames(folder, model);
-        return new("Hugging Face model", path, facts, Sorted(folder.Tensors.Values));
+            facts.Insert(4, ("window", $"{window:N0} tokens in {DescribeWindows(config)}"));
+        if (DescribeLayers(config) is { } special)
+            facts.Insert(facts.FindIndex(f => f.Item1 == "heads") + 1, ("special", special));
+        CheckNames(files, model);
+        return new(kind, files.Path, facts, Sorted(files.Tensors.Values));
     }
 
     private static string Positions(ModelConfig config)
@@ -78,6 +106,35 @@ public sealed record CheckpointSummary(
         };
     }
 
+    private static string DescribeHead(IModelFiles folder, CausalLanguageModel model) =>
+        !model.Config.TiedEmbeddings ? "of its own"
+        : folder.Tensors.ContainsKey(model.Head.Name + ".weight") ? "tied to the embeddings, unless the one that is stored differs"
+        : "tied to the embeddings";
+
+    private static string DescribeWindows(ModelConfig config)
+    {
+        var windowed = Enumerable.Range(0, config.LayerCount).Count(i => config.GetWindow(i) is not null);
+        return windowed == config.LayerCount ? "every layer"
+            : config.Layers.Count == 0 ? $"the layers from {config.FirstWindowedLayer} on"
+            : $"{windowed} of {config.LayerCount} layers";
+    }
+
+    // What is not so in every model, in a few words.
+    private static string? DescribeLayers(ModelConfig config)
+    {
+        var layers = Enumerable.Range(0, config.LayerCount).Select(config.GetLayer).ToList();
+        List<string> parts = [];
+        if (config.Experts is { } experts)
+            parts.Add(
+                $"{experts.Count} experts of width {experts.Size} in {layers.Count(l => l.HasExperts)} layers, {experts.PerToken} a token"
+            );
+        if (layers.Count(l => l.Rotation == LayerRotation.None) is > 0 and var still)
+            parts.Add($"no positions in {still} of {layers.Count} layers");
+        if (layers.Count(l => l.IsLinear) is > 0 and var linear)
+            parts.Add($"a recurrent state in {linear} of {layers.Count} layers");
+        return parts.Count == 0 ? null : string.Join("; ", parts);
+    }
+
     private static CheckpointSummary OfFile(string path)
     {
         var file = WeightFile.Read(path);
@@ -85,7 +142,7 @@ public sealed record CheckpointSummary(
         [
             ("tensors", Count(file.Tensors.Count)),
             ("elements", Count(file.Tensors.Values.Sum(t => t.ElementCount))),
-            ("size", Types(file.Tensors.Values)),
+            ("size", FormatTypes(file.Tensors.Values)),
         ];
         if (TensorNames.IsMeta(file.Tensors.Keys))
             facts.Add(("names", "Meta's own (tok_embeddings.weight, ...): to be converted to Hugging Face's layout before it can be used"));
@@ -97,7 +154,8 @@ public sealed record CheckpointSummary(
     {
         using var file = AdapterFiles.Open(path);
         var config = ReadConfig(System.IO.Path.Combine(path, "adapter_config.json"));
-        var whole = file.Tensors.Values.Where(t => !t.Name.Contains(".lora_", StringComparison.Ordinal)).ToList();
+        string[] parts = [".lora_", ".token_adapter.", ".base_layer.weight"];
+        var whole = file.Tensors.Values.Where(t => !parts.Any(part => t.Name.Contains(part, StringComparison.Ordinal))).ToList();
         var layers = file
             .Tensors.Keys.Where(n => n.EndsWith(".lora_A.weight", StringComparison.Ordinal))
             .Select(n => n.Split('.')[^3])
@@ -108,6 +166,7 @@ public sealed record CheckpointSummary(
             path,
             [
                 ("base", config["base_model_name_or_path"]?.ToString() ?? "not named"),
+                ("kind", DescribeKind(path, config)),
                 ("LoRA", $"rank {config["r"]}, alpha {config["lora_alpha"]}, on {string.Join(", ", layers)}"),
                 (
                     "trained whole",
@@ -116,7 +175,7 @@ public sealed record CheckpointSummary(
                         : $"{whole.Count} weights ({Count(whole.Sum(t => t.ElementCount))} elements): embeddings, norms"
                 ),
                 ("parameters", Count(file.Tensors.Values.Sum(t => t.ElementCount))),
-                ("size", Types(file.Tensors.Values)),
+                ("size", FormatTypes(file.Tensors.Values)),
                 (
                     "context",
                     positions is null
@@ -132,6 +191,25 @@ public sealed record CheckpointSummary(
         );
     }
 
+    // As the config says it, or why it is not supported.
+    private static string DescribeKind(string path, JsonObject config)
+    {
+        try
+        {
+            PeftFormat.RequireSupported(path);
+        }
+        catch (CheckpointException e)
+        {
+            return $"not supported: {e.Message}";
+        }
+        string[] fields = ["use_dora", "use_rslora", "lora_bias"];
+        string[] names = ["DoRA", "rsLoRA", "with biases of LoRA"];
+        var start =
+            config["init_lora_weights"] is JsonValue value && value.GetValueKind() == JsonValueKind.String ? $", begun as {value}" : "";
+        var kinds = fields.Zip(names).Where(f => config[f.First]?.GetValueKind() == JsonValueKind.True).Select(f => f.Second).ToList();
+        return (kinds.Count == 0 ? "LoRA" : string.Join(", ", kinds)) + start;
+    }
+
     private static JsonObject ReadConfig(string path)
     {
         try
@@ -145,11 +223,15 @@ public sealed record CheckpointSummary(
     }
 
     // The same check that loading makes, without reading the weights.
-    private static void CheckNames(CheckpointDirectory folder, CausalLanguageModel model)
+    private static void CheckNames(IModelFiles folder, CausalLanguageModel model)
     {
         foreach (var weight in model.Weights)
         {
-            if (QuantizedProjection.FindStoredKind(folder, weight.Name) != QuantizationKind.None)
+            if (
+                QuantizedProjection.FindStoredKind(folder, weight.Name) != QuantizationKind.None
+                || model.Stacks.FirstOrDefault(s => s.Name == weight.Name) is { } stack
+                    && QuantizedProjection.FindStoredKind(folder, stack.GetLayerName(0) + ".weight") != QuantizationKind.None
+            )
                 continue; // its shape is not that of the matrix
             if (!folder.Tensors.TryGetValue(weight.Name, out var info))
                 throw new CheckpointException(
@@ -164,10 +246,11 @@ public sealed record CheckpointSummary(
         }
     }
 
-    private static string? Quantized(CheckpointDirectory folder)
+    private static string? FindQuantized(CheckpointDirectory folder)
     {
         var kinds = folder
-            .Tensors.Keys.CountBy(name => QuantizedProjection.FindStoredKind(folder, name))
+            .Tensors.Keys.Select(QuantizedProjection.GetMatrixName)
+            .CountBy(name => QuantizedProjection.FindStoredKind(folder, name))
             .Where(k => k.Key != QuantizationKind.None)
             .ToList();
         return kinds.Count == 0
@@ -180,7 +263,7 @@ public sealed record CheckpointSummary(
         : number >= 1_000_000 ? $"{number:N0} ({number / 1e6:F2} M)"
         : $"{number:N0}";
 
-    private static string Types(IEnumerable<TensorInfo> tensors)
+    private static string FormatTypes(IEnumerable<TensorInfo> tensors)
     {
         var types = tensors
             .GroupBy(t => t.Type)

@@ -19,7 +19,7 @@ public static class HuggingFaceExporter
     /// <param name="model">The model, with or without adapters.</param>
     /// <param name="origin">The base's folder: gives config, stored types, the order of tensors, and tokenizer files.</param>
     /// <param name="options">The form of the weights; null for the defaults.</param>
-    public static void Write(string output, CausalLanguageModel model, CheckpointDirectory origin, ExportOptions? options = null)
+    public static void Write(string output, CausalLanguageModel model, IModelFiles origin, ExportOptions? options = null)
     {
         options ??= new ExportOptions();
         AtomicFile.WriteDirectory(output, folder =>
@@ -31,9 +31,12 @@ public static class HuggingFaceExporter
                 SafetensorsWriter.WriteModel(folder, tensors, options.MaxShardBytes);
             AtomicFile.WriteText(
                 Path.Combine(folder, CheckpointDirectory.ConfigFile),
-                ModelConfigWriter.WithQuantization(ModelConfigWriter.Update(origin.ConfigText, model.Config, options.Type), null)
+                ModelConfigWriter.WithQuantization(
+                    ModelConfigWriter.Update(origin.ConfigText, model.Config with { TiedEmbeddings = model.IsHeadTied }, options.Type),
+                    null
+                )
             );
-            CopyCompanions(folder, origin);
+            origin.CopyCompanions(folder);
             if (options.TokenizerFolder is { } other)
                 CopyTokenizer(folder, other);
             if (model.Config.VocabularySize > origin.Config.VocabularySize)
@@ -42,27 +45,52 @@ public static class HuggingFaceExporter
     }
 
     /// <summary>Every tensor of the model with its adapters merged, in its stored type, made when its turn comes.</summary>
-    internal static IEnumerable<TensorToWrite> Tensors(CausalLanguageModel model, CheckpointDirectory origin)
+    /// <exception cref="ConfigurationException">A layer without a bias would get one.</exception>
+    internal static IEnumerable<TensorToWrite> Tensors(CausalLanguageModel model, IModelFiles origin)
     {
-        var linears = model.Linears.ToDictionary(l => l.Name + ".weight");
-        return model
-            .Weights.Select(weight => new TensorToWrite(weight.Name, origin.Tensors[weight.Name].Type, weight.Shape, () =>
-                linears.TryGetValue(weight.Name, out var layer) ? Merged(layer) : weight.Value.alias()
-            ))
-            .Concat(linears.Where(l => l.Value.Projection is QuantizedProjection).Select(l => Widened(l.Key, l.Value)));
+        var (stacks, table) = (model.Stacks.ToDictionary(s => s.Name), model.Embedding.Weight);
+        var inStacks = model.Stacks.SelectMany(s => s.Layers).ToHashSet();
+        var linears = model.Linears.Where(l => !inStacks.Contains(l)).ToDictionary(l => l.Name + ".weight");
+        var biases = linears.Values.Where(l => l.Update is not null).ToDictionary(l => l.Name + ".bias");
+        foreach (var layer in biases.Values)
+            RequireBias(layer);
+        Tensor Value(Weight weight) =>
+            linears.TryGetValue(weight.Name, out var layer) ? layer.Merge()
+            : stacks.TryGetValue(weight.Name, out var stack) ? Merge(stack)
+            : biases.TryGetValue(weight.Name, out layer) ? layer.Update!.MergeBias(layer.Projection) ?? weight.Value.alias()
+            : weight == table && model.Embedding.Update is not null ? model.Embedding.Merge()
+            : weight.Value.alias();
+        // A head that is tied no more has the embeddings' type.
+        ScalarType Type(string name) => origin.Tensors.TryGetValue(name, out var stored) ? stored.Type : origin.Tensors[table.Name].Type;
+        var tensors = model
+            .Weights.Select(weight => new TensorToWrite(weight.Name, Type(weight.Name), weight.Shape, () => Value(weight)))
+            .Concat(linears.Where(l => l.Value.Projection is QuantizedProjection).Select(l => Widened(l.Key, l.Value)))
+            .Concat(
+                model
+                    .Stacks.Where(s => s.Layers[0].Projection is QuantizedProjection)
+                    .Select(s => new TensorToWrite(
+                        s.Name,
+                        ((QuantizedProjection)s.Layers[0].Projection).OriginalType,
+                        s.GetShape(s.Layers.Count),
+                        () => Merge(s)
+                    ))
+            );
+        var head = model.Head.Name + ".weight";
+        return model.Config.TiedEmbeddings && !model.IsHeadTied
+            ? tensors.Append(new(head, Type(head), table.Shape, model.Head.Merge))
+            : tensors;
     }
 
-    /// <summary>Copies tokenizer, chat template and licence.</summary>
-    internal static void CopyCompanions(string folder, CheckpointDirectory origin)
+    private static void RequireBias(LinearLayer layer)
     {
-        foreach (var file in origin.Companions)
-        {
-            AtomicFile.Write(Path.Combine(folder, Path.GetFileName(file)), target =>
-            {
-                using var source = File.OpenRead(file);
-                source.CopyTo(target);
-            });
-        }
+        if (layer.Projection.Bias is not null)
+            return;
+        using var bias = layer.Update!.MergeBias(layer.Projection);
+        if (bias is not null)
+            throw new ConfigurationException(
+                $"Cannot merge the adapter because it has lora_bias and '{layer.Name}' has no bias, so that the merged model would be of "
+                    + "another architecture. Use the adapter beside its base."
+            );
     }
 
     // An adapter that brings a tokenizer was trained with it.
@@ -79,7 +107,7 @@ public static class HuggingFaceExporter
     }
 
     /// <summary>The tensors in the order of the origin's files.</summary>
-    internal static List<TensorToWrite> InFileOrder(IEnumerable<TensorToWrite> tensors, CheckpointDirectory origin)
+    internal static List<TensorToWrite> InFileOrder(IEnumerable<TensorToWrite> tensors, IModelFiles origin)
     {
         var places = origin.Tensors.Keys.Index().ToDictionary(p => p.Item, p => p.Index);
         return [.. tensors.OrderBy(t => places.GetValueOrDefault(t.Name, int.MaxValue))];
@@ -87,16 +115,20 @@ public static class HuggingFaceExporter
 
     // A quantised matrix goes back to the type that it was made of.
     private static TensorToWrite Widened(string name, LinearLayer layer) =>
-        new(name, ((QuantizedProjection)layer.Projection).OriginalType, [layer.OutputSize, layer.InputSize], () => Merged(layer));
+        new(name, ((QuantizedProjection)layer.Projection).OriginalType, [layer.OutputSize, layer.InputSize], layer.Merge);
 
-    // W + s B A in fp32; rounded once, to the stored type, when it is written.
-    private static Tensor Merged(LinearLayer layer)
+    // The matrices of all experts in the tensor that holds them.
+    private static Tensor Merge(ExpertStack stack)
     {
         using var noGradient = no_grad();
-        using var scope = NewDisposeScope();
-        var dense = layer.Projection.ToDense();
-        if (layer.Update is { } update)
-            dense.add_(update.Delta(), Scalars.One);
-        return dense.MoveToOuterDisposeScope();
+        var shape = stack.GetShape(stack.Layers.Count);
+        var result = empty(shape, ScalarType.Float32);
+        for (var e = 0; e < stack.Layers.Count; e++)
+        {
+            using var scope = NewDisposeScope();
+            var own = stack.Layers[e].Merge();
+            result.select(0, e).copy_(stack.IsTransposed ? own.t() : own);
+        }
+        return result;
     }
 }

@@ -12,16 +12,16 @@ namespace LongLora.Export;
 /// The layout is the one that transformers reads; transformers itself has not been tried. Embeddings, norms and head stay in their stored
 /// types.
 /// </summary>
-public static class QuantizedCheckpoint
+internal static class QuantizedCheckpoint
 {
     /// <summary>Writes the folder, all of it or nothing.</summary>
     /// <param name="output">The folder to make; one that exists is replaced.</param>
     /// <param name="model">A model with quantised matrices; adapters that are attached are not merged into it, and refused.</param>
     /// <param name="origin">The folder that it was loaded from: gives config and tokenizer files.</param>
     /// <exception cref="ConfigurationException">The model is not quantised, or has adapters.</exception>
-    public static void Write(string output, CausalLanguageModel model, CheckpointDirectory origin)
+    public static void Write(string output, CausalLanguageModel model, IModelFiles origin)
     {
-        if (model.Linears.Any(l => l.Update is not null))
+        if (model.Linears.Append(model.Head).Any(l => l.Update is not null) || model.Embedding.Update is not null)
             throw new ConfigurationException(
                 "The model has adapters, which cannot be merged into quantised matrices. Merge them into a plain model first, and "
                     + "quantise that."
@@ -55,7 +55,7 @@ public static class QuantizedCheckpoint
                     Config(quantized[0].Matrix, model.Head.Name)
                 )
             );
-            HuggingFaceExporter.CopyCompanions(folder, origin);
+            origin.CopyCompanions(folder);
         });
     }
 

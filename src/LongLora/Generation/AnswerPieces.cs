@@ -1,7 +1,7 @@
 namespace LongLora.Generation;
 
 /// <summary>Extensions for the pieces of an answer.</summary>
-public static class AnswerPieces
+internal static class AnswerPieces
 {
     /// <summary>Waits for the whole answer.</summary>
     /// <param name="answer">Its pieces, as <see cref="ChatModel"/> gives them.</param>

@@ -211,7 +211,7 @@ public sealed class TextGenerator : IDisposable
         while (common < prompt.Count - 1 && common < _held[row].Count && _held[row][common] == prompt[common])
             common++;
         if (_streaming is null)
-            _cache!.Truncate(row, common);
+            common = _cache!.Truncate(row, common);
         else if (!_streams[row].TryTruncate(common))
         {
             _streams[row].Clear();
@@ -256,7 +256,7 @@ public sealed class TextGenerator : IDisposable
     }
 
     // [rows, D] -> rows V numbers
-    private float[] Logits(Tensor hidden) => _model.Head.Forward(hidden).to(ScalarType.Float32).cpu().data<float>().ToArray();
+    private float[] Logits(Tensor hidden) => _model.ApplyHead(hidden).to(ScalarType.Float32).cpu().data<float>().ToArray();
 
     private void Take(Answer text, int row, Span<float> logits, Action<int, string>? onText)
     {

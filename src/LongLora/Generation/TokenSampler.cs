@@ -6,7 +6,7 @@ namespace LongLora.Generation;
 /// Chooses the next token from logits. The order is that of common engines: repetition penalty, temperature, top-k, top-p, min-p, draw.
 /// The same seed draws the same tokens from the same logits on every machine.
 /// </summary>
-public sealed class TokenSampler
+internal sealed class TokenSampler
 {
     private readonly GenerationOptions _options;
     private readonly Random _random;

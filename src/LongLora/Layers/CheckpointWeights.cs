@@ -12,7 +12,7 @@ namespace LongLora.Layers;
 /// <param name="source">The files. They must stay open as long as the model lives.</param>
 /// <param name="device">Where the model lives.</param>
 /// <param name="ignored">Stored tensors that the model does not need, such as old rotary tables.</param>
-public sealed class CheckpointWeights(ITensorSource source, Device device, Predicate<string>? ignored = null) : WeightSource
+internal sealed class CheckpointWeights(ITensorSource source, Device device, Predicate<string>? ignored = null) : WeightSource
 {
     private readonly HashSet<string> _taken = [];
 

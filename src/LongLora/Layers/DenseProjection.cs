@@ -6,7 +6,7 @@ namespace LongLora.Layers;
 /// <summary>A matrix in its stored type, converted to the type of the input when it is used.</summary>
 /// <param name="weight">W [O, I].</param>
 /// <param name="bias">b [O], or null.</param>
-public sealed class DenseProjection(Weight weight, Weight? bias = null) : IProjection
+internal sealed class DenseProjection(Weight weight, Weight? bias = null) : IProjection
 {
     /// <summary>W [O, I].</summary>
     public Weight Weight { get; } = weight;

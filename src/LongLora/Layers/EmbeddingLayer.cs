@@ -7,12 +7,16 @@ namespace LongLora.Layers;
 
 /// <summary>Looks up one row for each token id.</summary>
 /// <param name="weight">[V, D].</param>
-public sealed class EmbeddingLayer(Weight weight)
+/// <param name="factor">Factor on the rows (Gemma, Granite).</param>
+internal sealed class EmbeddingLayer(Weight weight, double factor = 1)
 {
     private const long TileElements = 4 << 20;
 
     /// <summary>[V, D].</summary>
     public Weight Weight { get; } = weight;
+
+    /// <summary>The trained update, if one is attached.</summary>
+    public IEmbeddingUpdate? Update { get; set; }
 
     /// <summary>[B, L] ids -> [B, L, D] of <paramref name="type"/>.</summary>
     public Tensor Forward(Tensor ids, ScalarType type)
@@ -24,20 +28,41 @@ public sealed class EmbeddingLayer(Weight weight)
             ForEachTile(flat.numel(), (start, count) =>
                 rows.narrow(0, start, count).copy_(Weight.Value.index_select(0, flat.narrow(0, start, count)))
             );
+        Update?.ApplyTo(rows, flat);
+        if (factor != 1)
+            rows = is_grad_enabled() ? rows.mul(Scalars.Of(factor)) : rows.mul_(Scalars.Of(factor));
         return rows.view([.. ids.shape, width]).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Adds the gradient [B, L, D] of the rows to the gradient of the table, if the table is trained.</summary>
+    /// <summary>Adds the gradient [B, L, D] of the rows to the gradients of the table and its update, if they are trained.</summary>
     public void Backward(Tensor ids, Tensor gradient)
     {
-        if (!Weight.IsTrained)
+        if (!Weight.IsTrained && Update is null)
             return;
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var (flat, rows, target) = (ids.flatten(), gradient.reshape(-1, Weight.Shape[1]), Weight.GetGradient());
+        var (flat, rows) = (ids.flatten(), gradient.reshape(-1, Weight.Shape[1]));
+        if (Update is { } update)
+            ForEachTile(flat.numel(), (start, count) =>
+            {
+                var own = rows.narrow(0, start, count);
+                update.AccumulateGradients(flat.narrow(0, start, count), factor == 1 ? own : own.mul(Scalars.Of(factor)));
+            });
+        if (!Weight.IsTrained)
+            return;
+        var target = Weight.GetGradient();
         ForEachTile(flat.numel(), (start, count) =>
-            target.index_add_(0, flat.narrow(0, start, count), rows.narrow(0, start, count).to(ScalarType.Float32), Scalars.One)
+            target.index_add_(0, flat.narrow(0, start, count), rows.narrow(0, start, count).to(ScalarType.Float32), Scalars.Of(factor))
         );
+    }
+
+    /// <summary>The table with the update merged in: [V, D], a copy in fp32.</summary>
+    public Tensor Merge()
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        var table = Weight.Value.detach().to(ScalarType.Float32, copy: true);
+        return (Update?.Merge(table) ?? table).MoveToOuterDisposeScope();
     }
 
     // If the types differ, this avoids a copy of the whole text in the wider type.

@@ -5,4 +5,4 @@ namespace LongLora.Layers;
 /// <summary>Some consecutive features: [Start, Start + Count).</summary>
 /// <param name="Start">First feature.</param>
 /// <param name="Count">Number of features.</param>
-public readonly record struct FeatureSlice(long Start, long Count);
+internal readonly record struct FeatureSlice(long Start, long Count);

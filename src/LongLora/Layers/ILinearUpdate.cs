@@ -2,20 +2,24 @@ using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
-/// <summary>A trained update that is added to a projection's output, such as LoRA.</summary>
-public interface ILinearUpdate
+/// <summary>
+/// A trained change of a linear layer, such as LoRA. It is given the layer's matrix and says what becomes of it, so that a change may
+/// rescale or replace outputs as well as add to them.
+/// </summary>
+internal interface ILinearUpdate
 {
-    /// <summary>
-    /// Adds the update's output for <paramref name="rows"/> [N, I] to <paramref name="output"/> in place; differentiable.
-    /// </summary>
-    void AddTo(Tensor output, Tensor rows, FeatureSlice? outputs = null);
+    /// <summary>The changed layer's output for rows x [N, I], or some of its columns; differentiable.</summary>
+    Tensor Forward(IProjection projection, Tensor rows, FeatureSlice? outputs = null);
 
-    /// <summary>Adds the gradients of its weights.</summary>
-    void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null);
+    /// <summary>Adds the gradients of its own trained weights and of the matrix's, outside autograd.</summary>
+    void AccumulateGradients(IProjection projection, Tensor rows, Tensor gradient, FeatureSlice? outputs = null);
 
-    /// <summary>Adds its part of the input's gradient to <paramref name="inputGradient"/> in place.</summary>
-    void AddInputGradient(Tensor gradient, Tensor inputGradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null);
+    /// <summary>The gradient of the input, [N, I], or some of its columns, outside autograd.</summary>
+    Tensor ComputeInputGradient(IProjection projection, Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null);
 
-    /// <summary>The change that it makes to W: [O, I] in fp32.</summary>
-    Tensor Delta();
+    /// <summary>The matrix that computes the same without the update: [O, I] in fp32.</summary>
+    Tensor Merge(IProjection projection);
+
+    /// <summary>The bias of a merged layer, [O] in fp32; null where the update leaves the layer's own.</summary>
+    Tensor? MergeBias(IProjection projection) => null;
 }

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace LongLora.Layers;
 
 /// <summary>A normalization over the last dimension.</summary>
-public interface INormLayer
+internal interface INormLayer
 {
     /// <summary>[..., D] -> [..., D], of the input's type.</summary>
     Tensor Forward(Tensor input);

@@ -3,8 +3,11 @@ using static TorchSharp.torch;
 namespace LongLora.Layers;
 
 /// <summary>The frozen or trained matrix of a linear layer, either dense or quantized.</summary>
-public interface IProjection
+internal interface IProjection
 {
+    /// <summary>b [O], or null.</summary>
+    Weight? Bias { get; }
+
     /// <summary>x Wᵀ + b for rows x [N, I], or some of its columns; differentiable in x.</summary>
     /// <param name="rows">x [N, I].</param>
     /// <param name="outputs">Which outputs to compute; null for all.</param>

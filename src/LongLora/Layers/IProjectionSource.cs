@@ -1,7 +1,7 @@
 namespace LongLora.Layers;
 
 /// <summary>Makes the matrices of a model in another form than dense.</summary>
-public interface IProjectionSource
+internal interface IProjectionSource
 {
     /// <summary>The matrix of a linear layer; null if it should be dense.</summary>
     /// <param name="source">Provides the weights.</param>
@@ -10,4 +10,10 @@ public interface IProjectionSource
     /// <param name="inputs">I.</param>
     /// <param name="bias">Makes b [O], or returns null if the layer has none. Call it once.</param>
     IProjection? Make(WeightSource source, string name, long outputs, long inputs, Func<Weight?> bias);
+
+    /// <summary>The matrices of all experts of a stack; null to have them dense, as they are stored.</summary>
+    /// <param name="source">Gives the weights.</param>
+    /// <param name="stack">The tensor that holds them.</param>
+    /// <param name="experts">E.</param>
+    IReadOnlyList<IProjection>? MakeStack(WeightSource source, ExpertStack stack, int experts);
 }

@@ -6,11 +6,12 @@ namespace LongLora.Layers;
 /// </summary>
 /// <param name="source">Where the weights come from.</param>
 /// <param name="projections">Makes those matrices of the decoder blocks that are not dense; null if all are dense.</param>
-public sealed class LayerBuilder(WeightSource source, IProjectionSource? projections = null) : IDisposable
+internal sealed class LayerBuilder(WeightSource source, IProjectionSource? projections = null) : IDisposable
 {
     private readonly List<Weight> _weights = [];
     private readonly List<LinearLayer> _linears = [];
     private readonly List<INormLayer> _norms = [];
+    private readonly List<ExpertStack> _stacks = [];
 
     /// <summary>All weights, in the order in which they were made.</summary>
     public IReadOnlyList<Weight> Weights => _weights;
@@ -21,9 +22,22 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
     /// <summary>All norms.</summary>
     public IReadOnlyList<INormLayer> Norms => _norms;
 
+    /// <summary>
+    /// The matrices of experts that a checkpoint holds in one tensor; each expert's layer is among <see cref="Linears"/>.
+    /// </summary>
+    public IReadOnlyList<ExpertStack> Stacks => _stacks;
+
     /// <summary>Adds a linear layer: <c>name.weight</c> [outputs, inputs] and, with <paramref name="bias"/>, <c>name.bias</c>.</summary>
     public LinearLayer AddLinear(string name, long inputs, long outputs, bool bias = false) =>
         AddLinear(name, inputs, outputs, bias, projections);
+
+    /// <summary>Adds a linear layer <c>name.weight</c> of one expert, which sees a share of the tokens.</summary>
+    public LinearLayer AddLinear(string name, long inputs, long outputs, double share)
+    {
+        var layer = AddLinear(name, inputs, outputs, false, projections);
+        layer.Share = share;
+        return layer;
+    }
 
     /// <summary>Adds the output head: its own layer, or the embedding matrix if <paramref name="tied"/>.</summary>
     public LinearLayer AddHead(string name, EmbeddingLayer embedding, bool tied)
@@ -35,13 +49,74 @@ public sealed class LayerBuilder(WeightSource source, IProjectionSource? project
             : AddLinear(name, size, vocabulary, false, null);
     }
 
+    /// <summary>
+    /// Gives a tied head a matrix of its own, with the table's present values; it counts among the linear layers from now on.
+    /// </summary>
+    internal void Untie(LinearLayer head, EmbeddingLayer embedding)
+    {
+        var own = new Weight(head.Name + ".weight", embedding.Weight.Value.alias());
+        head.Projection = new DenseProjection(own);
+        _weights.Add(own);
+        _linears.Add(head);
+    }
+
     /// <summary>Adds a token table <c>name.weight</c> [vocabulary, size].</summary>
-    public EmbeddingLayer AddEmbedding(string name, long vocabulary, long size) =>
-        new(Add(name + ".weight", WeightRole.Matrix, vocabulary, size));
+    /// <param name="name">Module name.</param>
+    /// <param name="vocabulary">V.</param>
+    /// <param name="size">D.</param>
+    /// <param name="factor">Factor on the rows.</param>
+    public EmbeddingLayer AddEmbedding(string name, long vocabulary, long size, double factor = 1) =>
+        new(Add(name + ".weight", WeightRole.Matrix, vocabulary, size), factor);
 
     /// <summary>Adds an RMSNorm <c>name.weight</c> [size].</summary>
     public INormLayer AddRmsNorm(string name, long size, double epsilon) =>
         AddNorm(new RmsNorm(Add(name + ".weight", WeightRole.Scale, size), epsilon));
+
+    /// <summary>Adds an RMSNorm whose scale is 1 + <c>name.weight</c> [size] (Gemma).</summary>
+    public INormLayer AddOffsetRmsNorm(string name, long size, double epsilon) =>
+        AddNorm(new RmsNorm(Add(name + ".weight", WeightRole.Offset, size), epsilon, isOffset: true));
+
+    /// <summary>Adds a LayerNorm <c>name.weight</c> [size] without a bias.</summary>
+    public INormLayer AddPlainLayerNorm(string name, long size, double epsilon) =>
+        AddNorm(new LayerNorm(Add(name + ".weight", WeightRole.Scale, size), null, epsilon));
+
+    /// <summary>Adds a weight that belongs to no layer of its own, under its full name.</summary>
+    /// <param name="name">Name of the tensor.</param>
+    /// <param name="role">How a new model begins.</param>
+    /// <param name="shape">Its dimensions.</param>
+    public Weight AddWeight(string name, WeightRole role, params long[] shape) => Add(name, role, shape);
+
+    /// <summary>Adds a number of the architecture that a checkpoint holds beside the weights; nobody trains it.</summary>
+    /// <param name="name">Name of the tensor.</param>
+    /// <param name="initial">Its value in a new model.</param>
+    /// <param name="shape">Its dimensions.</param>
+    public Weight AddConstant(string name, double initial, params long[] shape)
+    {
+        var weight = new Weight(name, source.TakeConstant(name, initial, shape)) { IsConstant = true };
+        _weights.Add(weight);
+        return weight;
+    }
+
+    /// <summary>Adds one matrix of each of several experts, which the checkpoint holds in one tensor.</summary>
+    /// <param name="stack">The tensor.</param>
+    /// <param name="experts">E.</param>
+    /// <param name="share">The share of the tokens that one expert sees.</param>
+    public IReadOnlyList<LinearLayer> AddExperts(ExpertStack stack, int experts, double share)
+    {
+        IReadOnlyList<IProjection>? forms = projections?.MakeStack(source, stack, experts);
+        if (forms is null)
+        {
+            var all = Add(stack.Name, WeightRole.Matrix, stack.GetShape(experts));
+            forms = [.. Enumerable.Range(0, experts).Select(e => new StackedProjection(all, e, stack.IsTransposed))];
+        }
+        stack.Layers =
+        [
+            .. forms.Select((form, e) => new LinearLayer(stack.GetLayerName(e), stack.Inputs, stack.Outputs, form) { Share = share }),
+        ];
+        _linears.AddRange(stack.Layers);
+        _stacks.Add(stack);
+        return stack.Layers;
+    }
 
     /// <summary>Adds a LayerNorm <c>name.weight</c> [size] and <c>name.bias</c> [size].</summary>
     public INormLayer AddLayerNorm(string name, long size, double epsilon) =>

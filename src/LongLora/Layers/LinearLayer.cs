@@ -10,12 +10,12 @@ internal static class FeatureSliceExtensions
         slice is { } s ? tensor.narrow(dimension, s.Start, s.Count) : tensor;
 }
 
-/// <summary>y = x Wᵀ + b with an optional low-rank update. LoRA, quantized bases, merge and export all work through this class.</summary>
+/// <summary>y = x Wᵀ + b with an optional trained update. LoRA, quantized bases, merge and export all work through this class.</summary>
 /// <param name="name">Module name without <c>.weight</c>, such as <c>model.layers.0.self_attn.q_proj</c>.</param>
 /// <param name="inputSize">I.</param>
 /// <param name="outputSize">O.</param>
 /// <param name="projection">The matrix.</param>
-public sealed class LinearLayer(string name, long inputSize, long outputSize, IProjection projection)
+internal sealed class LinearLayer(string name, long inputSize, long outputSize, IProjection projection)
 {
     /// <summary>Module name without <c>.weight</c>, such as <c>model.layers.0.self_attn.q_proj</c>.</summary>
     public string Name { get; } = name;
@@ -26,10 +26,13 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
     /// <summary>O, the size of an output row.</summary>
     public long OutputSize { get; internal set; } = outputSize;
 
+    /// <summary>The share of a text's tokens that reach it: 1, less for an expert.</summary>
+    public double Share { get; internal set; } = 1;
+
     /// <summary>The matrix.</summary>
     public IProjection Projection { get; set; } = projection;
 
-    /// <summary>The low-rank update, if one is attached.</summary>
+    /// <summary>The trained update, if one is attached.</summary>
     public ILinearUpdate? Update { get; set; }
 
     /// <summary>[..., I] -> [..., O], or the outputs of a slice.</summary>
@@ -42,8 +45,7 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
             outputs = null;
         using var scope = NewDisposeScope();
         var rows = shape.Length == 2 ? input : input.reshape(-1, InputSize);
-        var output = Projection.Forward(rows, outputs);
-        Update?.AddTo(output, rows, outputs);
+        var output = Update is null ? Projection.Forward(rows, outputs) : Update.Forward(Projection, rows, outputs);
         shape[^1] = outputs?.Count ?? OutputSize;
         return (shape.Length == 2 ? output : output.view(shape)).MoveToOuterDisposeScope();
     }
@@ -55,8 +57,10 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        Projection.AccumulateGradients(rows, gradient, outputs);
-        Update?.AccumulateGradients(rows, gradient, outputs);
+        if (Update is null)
+            Projection.AccumulateGradients(rows, gradient, outputs);
+        else
+            Update.AccumulateGradients(Projection, rows, gradient, outputs);
     }
 
     /// <summary>
@@ -71,8 +75,17 @@ public sealed class LinearLayer(string name, long inputSize, long outputSize, IP
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        var result = Projection.ComputeInputGradient(gradient, inputs, outputs);
-        Update?.AddInputGradient(gradient, result, inputs, outputs);
+        var result = Update is null
+            ? Projection.ComputeInputGradient(gradient, inputs, outputs)
+            : Update.ComputeInputGradient(Projection, gradient, inputs, outputs);
         return result.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The matrix with the update merged in: [O, I] in fp32, rounded once where it is written.</summary>
+    public Tensor Merge()
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        return (Update?.Merge(Projection) ?? Projection.ToDense()).MoveToOuterDisposeScope();
     }
 }

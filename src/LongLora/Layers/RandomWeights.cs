@@ -8,9 +8,12 @@ namespace LongLora.Layers;
 /// <param name="seed">Seed.</param>
 /// <param name="device">Where the model lives; the numbers are drawn on the CPU.</param>
 /// <param name="type">Type of the weights.</param>
-public sealed class RandomWeights(double deviation, long seed, Device device, ScalarType type = ScalarType.Float32) : WeightSource
+internal sealed class RandomWeights(double deviation, long seed, Device device, ScalarType type = ScalarType.Float32) : WeightSource
 {
     private long _taken;
+
+    /// <inheritdoc/>
+    public override Tensor TakeConstant(string name, double initial, params long[] shape) => full(shape, Scalars.Of(initial), type, device);
 
     /// <inheritdoc/>
     public override Tensor Take(string name, WeightRole role, params long[] shape)
@@ -20,7 +23,7 @@ public sealed class RandomWeights(double deviation, long seed, Device device, Sc
         var value = role switch
         {
             WeightRole.Scale => ones(shape),
-            WeightRole.Bias => zeros(shape),
+            WeightRole.Bias or WeightRole.Offset => zeros(shape),
             _ => randn(shape, generator: generator).mul_(Scalars.Of(deviation)),
         };
         return value.to(type).to(device).MoveToOuterDisposeScope();

@@ -19,6 +19,9 @@ public sealed class Weight(string name, Tensor value) : IDisposable
     /// <summary>The tensor. Owned by the weight: do not dispose it.</summary>
     public Tensor Value { get; private set; } = value.DetachFromDisposeScope();
 
+    /// <summary>Whether it is a number of the architecture that a checkpoint holds beside the weights, and that nobody trains.</summary>
+    public bool IsConstant { get; init; }
+
     /// <summary>Whether it collects gradients.</summary>
     public bool IsTrained => Value.requires_grad;
 

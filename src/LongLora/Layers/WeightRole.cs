@@ -1,7 +1,7 @@
 namespace LongLora.Layers;
 
 /// <summary>What a weight is; this decides its initial value in a new model.</summary>
-public enum WeightRole
+internal enum WeightRole
 {
     /// <summary>A matrix: normal with the config's standard deviation.</summary>
     Matrix,
@@ -11,4 +11,7 @@ public enum WeightRole
 
     /// <summary>A bias: zeros.</summary>
     Bias,
+
+    /// <summary>What a norm's scale has above one: zeros.</summary>
+    Offset,
 }

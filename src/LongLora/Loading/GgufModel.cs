@@ -12,7 +12,7 @@ namespace LongLora.Loading;
 /// A model in GGUF, one file or the parts of a split one: architecture, weights under Hugging Face's names, tokenizer, chat template and
 /// generation settings. Opening it reads the header alone.
 /// </summary>
-public sealed class GgufModel : IDisposable
+internal sealed class GgufModel : IModelFiles, IDisposable
 {
     private static readonly JsonSerializerOptions s_style = new()
     {
@@ -79,10 +79,35 @@ public sealed class GgufModel : IDisposable
     /// The weights under Hugging Face's names. Quantized ones are widened to fp32 when they are opened, one at a time; F32, F16 and BF16
     /// tensors are the mapped file. The model owns the source: it is closed with it.
     /// </summary>
-    public ITensorSource Tensors => _tensors;
+    public ITensorSource Weights => _tensors;
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, TensorInfo> Tensors => _tensors.Tensors;
 
     /// <summary>The tensors as they are stored, by their names in the file.</summary>
     public IEnumerable<GgufTensorInfo> StoredTensors => _files.Tensors.Values.Select(t => t.Info);
+
+    /// <summary>
+    /// Bytes that the decoder's matrices take when they are kept as they are stored, and bytes that all other tensors take when the model
+    /// is open.
+    /// </summary>
+    internal (long Matrices, long Others) KeptBytes
+    {
+        get
+        {
+            var matrices = StoredTensors.Where(t => t.Shape.Count > 1 && t.Name.StartsWith("blk.", StringComparison.Ordinal)).ToList();
+            var names = matrices.Select(t => t.Name).ToHashSet(StringComparer.Ordinal);
+            return (
+                matrices.Sum(t => t.ByteCount),
+                StoredTensors
+                    .Where(t => !names.Contains(t.Name))
+                    .Sum(t => GgufFormat.BlockSize(t.Type) > 1 ? sizeof(float) * t.ElementCount : t.ByteCount)
+            );
+        }
+    }
+
+    /// <summary>Bytes of all tensors when the model is open and nothing is kept in blocks.</summary>
+    internal long OpenedBytes => Tensors.Values.Sum(t => t.ByteCount);
 
     /// <summary>Bytes of all tensors as they are stored.</summary>
     public long StoredBytes => StoredTensors.Sum(t => t.ByteCount);
@@ -128,6 +153,13 @@ public sealed class GgufModel : IDisposable
 
     internal GgufVocabulary? Vocabulary { get; }
 
+    /// <summary>The keys of the tokenizer and of the chat templates, as they are.</summary>
+    internal IEnumerable<(string Key, object Value)> TokenizerKeys =>
+        _files
+            .Main.Keys.Where(k => k.Key.StartsWith("tokenizer.", StringComparison.Ordinal))
+            .OrderBy(k => k.Key, StringComparer.Ordinal)
+            .Select(k => (k.Key, k.Value));
+
     /// <summary>Opens a file, or all parts of a split model of which it is one.</summary>
     /// <param name="path">The file.</param>
     /// <exception cref="CheckpointException">
@@ -146,6 +178,24 @@ public sealed class GgufModel : IDisposable
             throw;
         }
     }
+
+    /// <summary>The tokenizer and the chat templates in words.</summary>
+    internal string DescribeTokenizer()
+    {
+        if (Vocabulary is null)
+            return "none";
+        var rule = new GgufMetadata(_files.Main).TextOrNull("tokenizer.ggml.pre");
+        var templates =
+            ChatTemplates.Count == 0
+                ? "no chat template"
+                : $"chat template{(ChatTemplates.Count > 1 ? "s " + string.Join(", ", ChatTemplates.Keys) : "")}";
+        var kind = Vocabulary.Rule is null ? Vocabulary.Model : $"{Vocabulary.Model} with the rule {rule}";
+        return $"{Vocabulary.Tokens.Count:N0} tokens, {kind}, {templates}";
+    }
+
+    /// <summary>Whether a text names a GGUF file: by its ending, or because a file with that name begins like one.</summary>
+    public static bool IsNamed(string path) =>
+        !Directory.Exists(path) && (path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) || IsGguf(path));
 
     /// <summary>Whether a path is that of a GGUF file: its first four bytes tell.</summary>
     public static bool IsGguf(string path)
@@ -172,6 +222,13 @@ public sealed class GgufModel : IDisposable
     {
         if (Vocabulary is not null)
             GgufTokenizerFiles.Write(folder, Vocabulary, Config.MaxPositions);
+    }
+
+    /// <inheritdoc/>
+    public void CopyCompanions(string folder)
+    {
+        AtomicFile.WriteText(System.IO.Path.Combine(folder, "generation_config.json"), GenerationConfigText);
+        WriteTokenizer(folder);
     }
 
     /// <summary>Closes the files; no tensor that came from them may be used afterwards.</summary>

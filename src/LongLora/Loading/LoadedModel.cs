@@ -17,8 +17,8 @@ public sealed class LoadedModel : IDisposable
     private LoadedModel(ModelSource source, CausalLanguageModel network, AdapterSet? adapter, ChatTemplate? template) =>
         (Source, Network, Adapter, Template) = (source, network, adapter, template);
 
-    /// <summary>Opens the folder of a Hugging Face model.</summary>
-    /// <param name="model">The folder.</param>
+    /// <summary>Opens the folder of a Hugging Face model, or a GGUF file.</summary>
+    /// <param name="model">The folder or the file.</param>
     /// <param name="options">How to open it; null for the model as it is.</param>
     /// <exception cref="CheckpointException">Model, adapter or template is missing, damaged or not supported.</exception>
     /// <exception cref="ConfigurationException">There is no such template or device, or an option does not fit the model.</exception>
@@ -79,18 +79,18 @@ public sealed class LoadedModel : IDisposable
     public ChatTemplate? Template { get; }
 
     /// <summary>What ends the answers of a conversation.</summary>
-    public AnswerEnd EndOfAnswer =>
+    internal AnswerEnd EndOfAnswer =>
         field ??= Template is { } template && Tokenizer is { } tokenizer ? template.FindEndOfAnswer(tokenizer) : AnswerEnd.None;
 
     /// <summary>Tokens that end any text, including answers.</summary>
-    public IReadOnlyList<int> EndTokens => field ??= TextEnds.FindTokens(Config, Tokenizer);
+    public IReadOnlyList<int> EndTokens => field ??= [.. TextEnds.FindTokens(Config, Tokenizer).Union(Source.FurtherEnds)];
 
     /// <summary>The token between two documents; null if there is none.</summary>
     public int? Separator => TextEnds.FindSeparator(Config, Tokenizer);
 
-    /// <summary>The model's folder, from which exports copy the config's text and the tokenizer's files.</summary>
-    /// <exception cref="ConfigurationException">The model does not come from a folder.</exception>
-    public CheckpointDirectory Files => Source.RequireFiles();
+    /// <summary>The stored model, from which exports copy the config's text and the tokenizer's files.</summary>
+    /// <exception cref="ConfigurationException">The model does not come from files.</exception>
+    public IModelFiles Files => Source.RequireFiles();
 
     /// <summary>Removes the adapter, frees the network and closes its files.</summary>
     public void Dispose()

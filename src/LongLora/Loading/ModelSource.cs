@@ -20,10 +20,10 @@ public abstract class ModelSource
     /// <summary>A source of a further kind.</summary>
     private protected ModelSource() => _tokenizer = new Lazy<ITokenizer?>(ReadTokenizer);
 
-    /// <summary>Finds the source that a text names: the folder of a Hugging Face model. Reads only headers.</summary>
-    /// <param name="model">The folder.</param>
-    /// <exception cref="CheckpointException">It is not a model folder, or a file in it is damaged or not supported.</exception>
-    public static ModelSource Open(string model) => new FolderSource(model);
+    /// <summary>Finds the source that a text names: the folder of a Hugging Face model, or a GGUF file. Reads only headers.</summary>
+    /// <param name="model">The folder or the file.</param>
+    /// <exception cref="CheckpointException">It is not a model, or a file is damaged or not supported.</exception>
+    public static ModelSource Open(string model) => GgufModel.IsNamed(model) ? new GgufSource(model) : new FolderSource(model);
 
     /// <summary>Makes the source of a new model with random weights.</summary>
     /// <param name="config">The architecture.</param>
@@ -42,8 +42,8 @@ public abstract class ModelSource
     /// <summary>The architecture, with the positions of the model itself.</summary>
     public abstract ModelConfig Config { get; }
 
-    /// <summary>The model's folder, from which exports copy the config's text and the tokenizer's files; null if there is none.</summary>
-    public virtual CheckpointDirectory? Files => null;
+    /// <summary>The stored model, from which exports copy the config's text and the tokenizer's files; null if there is none.</summary>
+    public virtual IModelFiles? Files => null;
 
     /// <summary>The tokenizer, read on first use; null if there is none, so the model can only read token ids.</summary>
     /// <exception cref="CheckpointException">One of its files is damaged, or a component is not supported.</exception>
@@ -61,13 +61,13 @@ public abstract class ModelSource
                 + "into the folder."
         );
 
-    /// <summary>The model's folder, if the caller cannot work without it.</summary>
-    /// <exception cref="ConfigurationException">The model does not come from a folder.</exception>
-    public CheckpointDirectory RequireFiles() =>
+    /// <summary>The stored model, if the caller cannot work without it.</summary>
+    /// <exception cref="ConfigurationException">The model does not come from files.</exception>
+    public IModelFiles RequireFiles() =>
         Files
         ?? throw new ConfigurationException(
-            $"Cannot take the config and the tokenizer's files from '{Location}' because it is not the folder of a Hugging Face model. "
-                + "Use a model folder."
+            $"Cannot take the config and the tokenizer's files from '{Location}' because it is not a stored model. Use the folder of a "
+                + "Hugging Face model or a GGUF file."
         );
 
     /// <summary>Finds a chat template.</summary>
@@ -79,6 +79,12 @@ public abstract class ModelSource
 
     /// <summary>The files that decide how text becomes tokens: those of the tokenizer, and the chat template.</summary>
     internal abstract IReadOnlyList<string> TextFiles { get; }
+
+    /// <summary>What decides it besides these files, as a hash; null if there is nothing.</summary>
+    internal virtual string? TextDigest => null;
+
+    /// <summary>Tokens that end any text besides those of config and tokenizer.</summary>
+    internal virtual IReadOnlyList<int> FurtherEnds => [];
 
     /// <summary>Reads the tokenizer; null if there is none.</summary>
     private protected abstract ITokenizer? ReadTokenizer();

@@ -10,4 +10,4 @@ namespace LongLora.Models;
 /// <param name="Key">[B, J, L, K].</param>
 /// <param name="Value">[B, J, L, K].</param>
 /// <param name="Heads">Which query heads of the layer they are.</param>
-public readonly record struct AttentionInputs(Tensor Query, Tensor Key, Tensor Value, HeadSlice Heads);
+internal readonly record struct AttentionInputs(Tensor Query, Tensor Key, Tensor Value, HeadSlice Heads);

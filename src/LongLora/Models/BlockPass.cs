@@ -12,9 +12,10 @@ namespace LongLora.Models;
 /// The passes through one decoder block with the least memory. Everything that works on single tokens (norms, projections, MLP) runs tile
 /// by tile, so nothing of size [L, F] exists, and neither does the whole output of a norm. On long texts only some heads run at a time, so
 /// queries, keys, values and their gradients exist only for these. The backward pass uses the block's input and the attention's output. It
-/// recomputes what is cheap (norms, projections, the first half of the MLP) but never attention or the two output projections.
+/// recomputes what is cheap (norms, projections, the first half of the MLP) but never attention, and the two output projections only where
+/// a norm follows them.
 /// </summary>
-public static class BlockPass
+internal static class BlockPass
 {
     // Elements of one activation [l, F], and of q, k, v, their gradients and the kernels' results together. On the CPU 4 and 64 MiB in
     // fp32, which suits its caches. On a GPU 64 MiB and 1 GiB in bf16, because a GPU needs much work at once.
@@ -51,14 +52,16 @@ public static class BlockPass
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var rows = ToRows(hidden);
-        var attended = Attend(block, hidden, context, workspace);
+        var attended = block.Recurrence is null
+            ? Attend(block, hidden, context, workspace)
+            : RecurrencePass.Forward(block, hidden, context);
         // In a parallel block the MLP reads the block's input.
         var source = block.IsParallel ? workspace.TakeLike("input", rows).copy_(rows) : rows;
-        AddOutput(block.AttentionOutput, rows, attended);
-        ForEachTile(rows, rows.size(0), block.MlpOutput.InputSize, (start, count) =>
+        AddOutput(block, rows, attended);
+        ForEachTile(rows, rows.size(0), block.Mlp.Width, (start, count) =>
         {
-            var activated = block.Activate(block.MlpNorm.Forward(source.narrow(0, start, count)));
-            rows.narrow(0, start, count).add_(block.MlpOutput.Forward(activated), Scalars.One);
+            var output = block.Mlp.Forward(block.MlpNorm.Forward(source.narrow(0, start, count)));
+            rows.narrow(0, start, count).add_(block.MlpEnd.Forward(output), Scalars.One);
         });
         return new(attended.Output.MoveToOuterDisposeScope(), attended.LogSumExp?.MoveToOuterDisposeScope());
     }
@@ -94,18 +97,17 @@ public static class BlockPass
     {
         using var scope = NewDisposeScope();
         var (source, heads) = (ToRows(input), ToHeadRows(attended.Output));
-        ForEachTile(source, source.size(0), block.MlpOutput.InputSize, (start, count) =>
+        ForEachTile(source, source.size(0), block.Mlp.Width, (start, count) =>
         {
             var leaf = source.narrow(0, start, count).detach();
             if (!block.IsParallel)
-                leaf = leaf.add(block.AttentionOutput.Forward(heads.narrow(0, start, count)), Scalars.One);
+                leaf = leaf.add(ProjectOutput(block, heads.narrow(0, start, count), leaf), Scalars.One);
             leaf.requires_grad_(true);
-            Tensor activated;
+            Tensor normed;
             using (enable_grad())
-                activated = block.Activate(block.MlpNorm.Forward(leaf)); // [l, D] -> [l, F]
+                normed = block.MlpNorm.Forward(leaf);
             var tile = gradient.narrow(0, start, count);
-            block.MlpOutput.AccumulateGradients(activated.detach(), tile);
-            activated.backward([block.MlpOutput.ComputeInputGradient(tile)]);
+            block.Mlp.Backward(normed, tile, block.MlpEnd);
             tile.add_(leaf.grad!, Scalars.One);
         });
     }
@@ -121,15 +123,46 @@ public static class BlockPass
     )
     {
         using var scope = NewDisposeScope();
-        block.AttentionOutput.AccumulateGradients(ToHeadRows(attended.Output), outputGradient);
-        var (batch, length) = (input.size(0), input.size(1));
+        var (inputRows, headRows) = (ToRows(input), ToHeadRows(attended.Output));
+        outputGradient = BackwardEnd(block, inputRows, headRows, outputGradient, workspace);
+        block.AttentionOutput.AccumulateGradients(GatePass.ApplyToAll(block, headRows, inputRows, workspace), outputGradient);
         var normedGradient = workspace.TakeLike("normed gradient", input).zero_();
+        var gradientRows = ToRows(normedGradient);
+        if (block.Recurrence is null)
+            BackwardHeads(block, input, attended, outputGradient, normedGradient, context, workspace);
+        else
+            RecurrencePass.Backward(block, input, attended, outputGradient, normedGradient, context);
+        GatePass.Backward(block, headRows, inputRows, outputGradient, gradientRows);
+        ForEachTile(inputRows, inputRows.size(0), inputRows.size(1), (start, count) =>
+        {
+            var leaf = inputRows.narrow(0, start, count).detach().requires_grad_(true);
+            Tensor output;
+            using (enable_grad())
+                output = block.AttentionNorm.Forward(leaf);
+            output.backward([gradientRows.narrow(0, start, count)]);
+            gradient.narrow(0, start, count).add_(leaf.grad!, Scalars.One);
+        });
+    }
+
+    // Adds the gradient of the norm's output, [B, L, D], that comes through queries, keys and values.
+    private static void BackwardHeads(
+        DecoderBlock block,
+        Tensor input,
+        AttentionResult attended,
+        Tensor outputGradient,
+        Tensor normedGradient,
+        ForwardContext context,
+        Workspace workspace
+    )
+    {
+        var (batch, length) = (input.size(0), input.size(1));
         ForEachHeadGroup(block, input, (first, count) =>
         {
             var (query, key, value, heads) = Project(block, input, first, count, context, workspace);
-            var gradients = GetAttention(block, context)
+            var gradients = block
+                .Adapt(context.Attention)
                 .Backward(
-                    ComputeHeadGradient(block.AttentionOutput, outputGradient, query, heads, workspace),
+                    ComputeHeadGradient(block, ToRows(input), outputGradient, query, heads, workspace),
                     query,
                     key,
                     value,
@@ -160,16 +193,6 @@ public static class BlockPass
                     );
             });
         });
-        var (inputRows, gradientRows) = (ToRows(input), ToRows(normedGradient));
-        ForEachTile(inputRows, inputRows.size(0), inputRows.size(1), (start, count) =>
-        {
-            var leaf = inputRows.narrow(0, start, count).detach().requires_grad_(true);
-            Tensor output;
-            using (enable_grad())
-                output = block.AttentionNorm.Forward(leaf);
-            output.backward([gradientRows.narrow(0, start, count)]);
-            gradient.narrow(0, start, count).add_(leaf.grad!, Scalars.One);
-        });
     }
 
     private static AttentionResult Attend(DecoderBlock block, Tensor hidden, ForwardContext context, Workspace workspace)
@@ -180,7 +203,7 @@ public static class BlockPass
         {
             var (query, key, value, heads) = Project(block, hidden, first, count, context, workspace);
             all ??= AllocateResult(query, heads.Total, context.Attention.KeepsLogSumExp(query.device));
-            GetAttention(block, context).Forward(query, key, value, context.DocumentLengths, heads, into: SelectHeads(all.Value, heads));
+            block.Adapt(context.Attention).Forward(query, key, value, context.DocumentLengths, heads, into: SelectHeads(all.Value, heads));
         });
         return new(all!.Value.Output.MoveToOuterDisposeScope(), all.Value.LogSumExp?.MoveToOuterDisposeScope());
     }
@@ -222,18 +245,30 @@ public static class BlockPass
     }
 
     // [B L, D] -> [B, h, L, K]
-    private static Tensor ComputeHeadGradient(LinearLayer layer, Tensor outputGradient, Tensor query, HeadSlice heads, Workspace workspace)
+    private static Tensor ComputeHeadGradient(
+        DecoderBlock block,
+        Tensor input,
+        Tensor outputGradient,
+        Tensor query,
+        HeadSlice heads,
+        Workspace workspace
+    )
     {
         using var scope = NewDisposeScope();
-        var headSize = query.size(3);
+        var (layer, headSize) = (block.AttentionOutput, query.size(3));
         var result = workspace.TakeHeads("head gradient", query, heads.Count, query.size(2));
         var rows = ToHeadRows(result);
         ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) =>
             rows.narrow(0, start, count)
                 .copy_(
-                    layer.ComputeInputGradient(
-                        outputGradient.narrow(0, start, count),
-                        new FeatureSlice(heads.First * headSize, heads.Count * headSize)
+                    GatePass.ApplyToGradient(
+                        block,
+                        layer.ComputeInputGradient(
+                            outputGradient.narrow(0, start, count),
+                            new FeatureSlice(heads.First * headSize, heads.Count * headSize)
+                        ),
+                        input.narrow(0, start, count),
+                        heads.First * headSize
                     )
                 )
         );
@@ -261,22 +296,48 @@ public static class BlockPass
     private static AttentionResult SelectHeads(AttentionResult all, HeadSlice heads) =>
         new(all.Output.narrow(1, heads.First, heads.Count), all.LogSumExp?.narrow(1, heads.First, heads.Count));
 
-    private static IAttention GetAttention(DecoderBlock block, ForwardContext context) =>
-        block.Window is { } window ? context.Attention.Within(window) : context.Attention;
-
     private static ForwardContext NarrowPositions(ForwardContext context, long start, long count) =>
         count == context.Positions.Length ? context : context with { Positions = context.Positions.Narrow(start, count) };
 
     // rows += output projection of the attention's output
-    private static void AddOutput(LinearLayer layer, Tensor rows, AttentionResult attended)
+    private static void AddOutput(DecoderBlock block, Tensor rows, AttentionResult attended)
     {
         var heads = ToHeadRows(attended.Output);
-        ForEachTile(rows, rows.size(0), layer.OutputSize, (start, count) =>
-            rows.narrow(0, start, count).add_(layer.Forward(heads.narrow(0, start, count)), Scalars.One)
-        );
+        ForEachTile(rows, rows.size(0), block.AttentionOutput.OutputSize, (start, count) =>
+        {
+            var tile = rows.narrow(0, start, count); // the block's input up to here
+            tile.add_(ProjectOutput(block, heads.narrow(0, start, count), tile), Scalars.One);
+        });
     }
 
-    private static void ForEachTile(Tensor of, long total, long width, Action<long, long> action)
+    // What the attention branch adds, for heads [l, H K] and the block's input [l, D].
+    private static Tensor ProjectOutput(DecoderBlock block, Tensor heads, Tensor input) =>
+        block.AttentionEnd.Forward(block.AttentionOutput.Forward(GatePass.Apply(block, heads, input)));
+
+    // The gradient of the output projection's result, [B L, D]: what was added is that, or a norm or a multiple of it.
+    private static Tensor BackwardEnd(DecoderBlock block, Tensor input, Tensor heads, Tensor gradient, Workspace workspace)
+    {
+        if (block.AttentionEnd == BranchEnd.None)
+            return gradient;
+        using var scope = NewDisposeScope();
+        var result = workspace.TakeLike("ended gradient", gradient);
+        ForEachTile(gradient, gradient.size(0), gradient.size(1), (start, count) =>
+            result
+                .narrow(0, start, count)
+                .copy_(
+                    block.AttentionEnd.Backward(
+                        () =>
+                            block.AttentionOutput.Forward(
+                                GatePass.Apply(block, heads.narrow(0, start, count), input.narrow(0, start, count))
+                            ),
+                        gradient.narrow(0, start, count)
+                    )
+                )
+        );
+        return result.MoveToOuterDisposeScope();
+    }
+
+    internal static void ForEachTile(Tensor of, long total, long width, Action<long, long> action)
     {
         var tile = CountTileRows(width, IsOnGpu(of));
         for (long start = 0; start < total; start += tile)

@@ -29,16 +29,16 @@ public sealed class CausalLanguageModel : IDisposable
     public ModelConfig Config { get; private set; }
 
     /// <summary>The token table.</summary>
-    public EmbeddingLayer Embedding { get; }
+    internal EmbeddingLayer Embedding { get; }
 
     /// <summary>The decoder blocks in order.</summary>
-    public IReadOnlyList<DecoderBlock> Blocks { get; }
+    internal IReadOnlyList<DecoderBlock> Blocks { get; }
 
     /// <summary>The norm before the head.</summary>
-    public INormLayer FinalNorm { get; }
+    internal INormLayer FinalNorm { get; }
 
     /// <summary>Maps hidden states to logits. In a tied model it shares the weight of the token table.</summary>
-    public LinearLayer Head { get; }
+    internal LinearLayer Head { get; }
 
     /// <summary>Where the weights live.</summary>
     public Device Device { get; }
@@ -50,16 +50,19 @@ public sealed class CausalLanguageModel : IDisposable
     public ScalarType ComputeType { get; internal set; }
 
     /// <summary>All weights in the checkpoint's order, without quantized matrices.</summary>
-    public IReadOnlyList<Weight> Weights => _layers.Weights;
+    internal IReadOnlyList<Weight> Weights => _layers.Weights;
 
     /// <summary>All linear layers, without a tied head.</summary>
-    public IReadOnlyList<LinearLayer> Linears => _layers.Linears;
+    internal IReadOnlyList<LinearLayer> Linears => _layers.Linears;
 
     /// <summary>Whether matrices of its decoder blocks are quantized and therefore frozen.</summary>
     public bool IsQuantized => Linears.Any(l => l.Projection is QuantizedProjection);
 
+    /// <summary>The matrices of experts that a checkpoint holds in one tensor.</summary>
+    internal IReadOnlyList<ExpertStack> Stacks => _layers.Stacks;
+
     /// <summary>All norms.</summary>
-    public IReadOnlyList<INormLayer> Norms => _layers.Norms;
+    internal IReadOnlyList<INormLayer> Norms => _layers.Norms;
 
     /// <summary>
     /// Sets the precision of a model on CUDA; the CPU always uses fp32. The choice between fp32 and TF32 applies to the whole process.
@@ -104,7 +107,39 @@ public sealed class CausalLanguageModel : IDisposable
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
-        return Head.Forward(Forward(ids, context)).to(ScalarType.Float32).MoveToOuterDisposeScope();
+        return ApplyHead(Forward(ids, context)).to(ScalarType.Float32).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// Logits of hidden states after the final norm: the head, times the model's factor, under its cap. [.., D] -> [.., V].
+    /// </summary>
+    public Tensor ApplyHead(Tensor hidden)
+    {
+        var logits = Head.Forward(hidden);
+        if (Config.LogitFactor == 1 && Config.LogitCap is null)
+            return logits;
+        using var scope = NewDisposeScope();
+        if (Config.LogitFactor != 1)
+            logits = logits.mul(Scalars.Of(Config.LogitFactor));
+        if (Config.LogitCap is { } cap)
+            logits = logits.mul(Scalars.Of(1 / cap)).tanh().mul(Scalars.Of(cap));
+        return logits.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// What the gradient of <see cref="ApplyHead"/>'s result is multiplied by to be that of the head's own output, fp32; null for one.
+    /// </summary>
+    /// <param name="logits">What ApplyHead returned.</param>
+    internal Tensor? ComputeLogitSlope(Tensor logits)
+    {
+        if (Config.LogitFactor == 1 && Config.LogitCap is null)
+            return null;
+        using var scope = NewDisposeScope();
+        if (Config.LogitCap is not { } cap)
+            return full([1], Scalars.Of(Config.LogitFactor), ScalarType.Float32, logits.device).MoveToOuterDisposeScope();
+        // c tanh(z / c) has the slope 1 - tanh².
+        var share = logits.to(ScalarType.Float32).mul(Scalars.Of(1 / cap));
+        return share.mul_(share).neg_().add_(Scalars.One, Scalars.One).mul_(Scalars.Of(Config.LogitFactor)).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -127,6 +162,18 @@ public sealed class CausalLanguageModel : IDisposable
         }
         Head.OutputSize = size;
         Config = Config with { VocabularySize = size };
+    }
+
+    /// <summary>Whether the head computes with the token table as it is, trained updates included.</summary>
+    internal bool IsHeadTied => Config.TiedEmbeddings && ReferenceEquals(Head.Update, Embedding.Update?.ForTiedHead);
+
+    /// <summary>Gives a tied head a matrix of its own, with the embeddings' present values. Only before training.</summary>
+    internal void UntieHead()
+    {
+        if (!Config.TiedEmbeddings)
+            return;
+        _layers.Untie(Head, Embedding);
+        Config = Config with { TiedEmbeddings = false };
     }
 
     internal static void CheckIds(Tensor ids, ForwardContext context)

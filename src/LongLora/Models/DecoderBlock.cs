@@ -1,13 +1,15 @@
+using LongLora.Attention;
 using LongLora.Layers;
 using static TorchSharp.torch;
 
 namespace LongLora.Models;
 
 /// <summary>
-/// One decoder block: norm, heads, attention, output projection; norm, activation, output projection. It is divided into these parts so
-/// that a pass can process some heads or some tokens at a time. A family defines the parts, and <see cref="BlockPass"/> walks them.
+/// One decoder block: norm, heads, attention, output projection; norm, MLP; and what happens to the output of either branch before it is
+/// added. It is divided into these parts so that a pass can process some heads or some tokens at a time. A family defines the parts, and
+/// <see cref="BlockPass"/> walks them.
 /// </summary>
-public abstract class DecoderBlock
+internal abstract class DecoderBlock
 {
     /// <summary>
     /// Whether both branches read the block's input (GPT-NeoX). Otherwise the second branch reads the sum of the input and the first
@@ -21,11 +23,30 @@ public abstract class DecoderBlock
     /// <summary>[.., H K] -> [.., D], after attention.</summary>
     public abstract LinearLayer AttentionOutput { get; init; }
 
+    /// <summary>Whether the output of attention is multiplied by a gate before the output projection.</summary>
+    public virtual bool HasGate => false;
+
+    /// <summary>The gate: [.., D] normalized -> [N, H K]. Differentiable.</summary>
+    public virtual Tensor ComputeGate(Tensor input) => throw new NotSupportedException("The block has no gate.");
+
+    /// <summary>What the block has in place of attention; null for attention.</summary>
+    internal virtual Recurrence? Recurrence
+    {
+        get => null;
+        init { }
+    }
+
+    /// <summary>What happens to the output of attention before it is added.</summary>
+    public virtual BranchEnd AttentionEnd { get; init; } = BranchEnd.None;
+
     /// <summary>The norm before the MLP.</summary>
     public abstract INormLayer MlpNorm { get; init; }
 
-    /// <summary>[.., F] -> [.., D], after the activation.</summary>
-    public abstract LinearLayer MlpOutput { get; init; }
+    /// <summary>The MLP, dense or of experts.</summary>
+    public abstract FeedForward Mlp { get; init; }
+
+    /// <summary>What happens to the output of the MLP before it is added.</summary>
+    public virtual BranchEnd MlpEnd { get; init; } = BranchEnd.None;
 
     /// <summary>
     /// The number of groups into which the heads can be divided so that groups are independent; usually the key-value heads.
@@ -34,6 +55,26 @@ public abstract class DecoderBlock
 
     /// <summary>How many tokens a position looks at, itself included; null for all.</summary>
     public virtual int? Window => null;
+
+    /// <summary>c, where attention scores s become c tanh(s / c); null where they stay.</summary>
+    public virtual double? ScoreCap => null;
+
+    /// <summary>[H], one more logit for each head in its softmax; null for none.</summary>
+    public virtual Weight? Sinks
+    {
+        get => null;
+        init { }
+    }
+
+    /// <summary>What the block makes of the attention that is asked for: its window, its cap and its sinks are put upon it.</summary>
+    public IAttention Adapt(IAttention attention)
+    {
+        if (Window is { } window)
+            attention = attention.Within(window);
+        if (ScoreCap is { } cap)
+            attention = attention.WithScoreCap(cap);
+        return Sinks is { } sinks ? attention.WithSinks(sinks) : attention;
+    }
 
     /// <summary>The linear layers of the attention branch. LoRA is applied to these by default.</summary>
     public abstract IReadOnlyList<LinearLayer> AttentionLayers { get; }
@@ -71,7 +112,4 @@ public abstract class DecoderBlock
         autograd.backward([query, key, value], [gradients.Query, gradients.Key, gradients.Value]);
         return leaf.grad!.MoveToOuterDisposeScope();
     }
-
-    /// <summary>The MLP up to its output projection, for each token independently. Differentiable. [.., D] normalized -> [.., F].</summary>
-    public abstract Tensor Activate(Tensor input);
 }

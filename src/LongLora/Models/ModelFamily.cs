@@ -8,8 +8,15 @@ internal sealed record ModelParts(EmbeddingLayer Embedding, IReadOnlyList<Decode
 
 /// <summary>A model family: how its config becomes layers under their names in a checkpoint.</summary>
 /// <param name="Build">Makes the layers.</param>
+/// <param name="Embedding">Name of the embeddings.</param>
 /// <param name="Head">
-/// Name of the output head. A checkpoint of a tied model may contain a copy of the embeddings under this name, which is ignored.
+/// Name of the output head: a checkpoint of a tied model may hold a copy of the embeddings under it, which nobody reads, or a head of its
+/// own, which is used.
 /// </param>
-/// <param name="IsIgnored">Selects stored tensors that are computed here from the config, such as old rotary tables and masks.</param>
-internal sealed record ModelFamily(Func<ModelConfig, LayerBuilder, ModelParts> Build, string Head, Predicate<string> IsIgnored);
+/// <param name="IsIgnored">Stored tensors that are computed here from the config, such as old rotary tables and masks.</param>
+internal sealed record ModelFamily(
+    Func<ModelConfig, LayerBuilder, ModelParts> Build,
+    string Embedding,
+    string Head,
+    Predicate<string> IsIgnored
+);

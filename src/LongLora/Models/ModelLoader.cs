@@ -13,7 +13,7 @@ namespace LongLora.Models;
 internal static class ModelLoader
 {
     /// <summary>The supported families, by <c>model_type</c>.</summary>
-    public static IReadOnlyList<string> Families { get; } = ["llama", "mistral", "qwen2", "qwen3", "phi3", "gpt_neox"];
+    public static IReadOnlyList<string> Families { get; } = ModelConfigReader.Families;
 
     /// <summary>
     /// The model that <paramref name="config"/> describes, with the weights of <paramref name="source"/>. On the CPU the weights are the
@@ -37,6 +37,8 @@ internal static class ModelLoader
         LibTorch.EnsureLoaded();
         device ??= CPU;
         var family = FindFamily(config);
+        if (HasOwnHead(config, family, source))
+            config = config with { TiedEmbeddings = false };
         bool IsIgnored(string name) => family.IsIgnored(name) || (config.TiedEmbeddings && name == family.Head + ".weight");
         return Build(
             config,
@@ -45,6 +47,38 @@ internal static class ModelLoader
             source,
             new ProjectionQuantizer(quantization, device, FindMainType(source))
         );
+    }
+
+    // A tied model whose files have a head with other values than the embeddings is no tied model, whatever its config says: it was trained
+    // untied, or merged with an adapter that has a head.
+    private static bool HasOwnHead(ModelConfig config, ModelFamily family, ITensorSource source)
+    {
+        string head = family.Head + ".weight",
+            embedding = family.Embedding + ".weight";
+        if (
+            !config.TiedEmbeddings
+            || !source.Tensors.TryGetValue(head, out var headInfo)
+            || !source.Tensors.TryGetValue(embedding, out var embeddingInfo)
+            || !headInfo.Shape.SequenceEqual(embeddingInfo.Shape)
+        )
+            return false;
+        var differs = false;
+        source.Visit(head, own => source.Visit(embedding, shared => differs = Differ(own, shared)));
+        return differs;
+    }
+
+    private static bool Differ(Tensor one, Tensor other)
+    {
+        const long rowsAtOnce = 4096;
+        for (long start = 0; start < one.size(0); start += rowsAtOnce)
+        {
+            using var scope = NewDisposeScope();
+            var count = Math.Min(rowsAtOnce, one.size(0) - start);
+            Tensor Cut(Tensor table) => table.narrow(0, start, count).to(ScalarType.Float32);
+            if (!Cut(one).equal(Cut(other)).all().item<bool>())
+                return true;
+        }
+        return false;
     }
 
     /// <summary>The names and shapes that a config describes, without memory.</summary>
@@ -92,6 +126,25 @@ internal static class ModelLoader
             "qwen3" => Qwen3.Family,
             "phi3" => Phi3.Family,
             "gpt_neox" => GptNeoX.Family,
+            "smollm3" => SmolLm3.Family,
+            "ministral3" => Ministral3.Family,
+            "seed_oss" => SeedOss.Family,
+            "olmo2" or "olmo3" => Olmo2.Family,
+            "granite" => Granite.Family,
+            "exaone4" => Exaone4.Family,
+            "glm" => Glm.Family,
+            "glm4" => Glm4.Family,
+            "gemma2" => Gemma2.Family,
+            "gemma3_text" => Gemma3.Family,
+            "mixtral" => Mixtral.Family,
+            "qwen3_moe" => Qwen3Moe.Family,
+            "gpt_oss" => GptOss.Family,
+            "arcee" => Arcee.Family,
+            "apertus" => Apertus.Family,
+            "cohere2" => Cohere2.Family,
+            "hunyuan_v1_dense" => Hunyuan.Family,
+            "ernie4_5" => Ernie45.Family,
+            "qwen3_5_text" => Qwen35.Family,
             _ => throw new CheckpointException(
                 $"Models of type '{config.ModelType}' are not supported. The supported types are {string.Join(", ", Families)}."
             ),

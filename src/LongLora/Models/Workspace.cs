@@ -9,7 +9,7 @@ namespace LongLora.Models;
 /// Large buffers that the passes through a model's blocks share, each mapped once. If each block took new buffers from the allocator, a
 /// walk over the blocks would page-fault its whole memory many times, or fragment the heap.
 /// </summary>
-public sealed class Workspace : IDisposable
+internal sealed class Workspace : IDisposable
 {
     private readonly Dictionary<string, Tensor> _buffers = [];
 

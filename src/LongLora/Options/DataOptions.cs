@@ -42,7 +42,7 @@ public sealed record DataOptions
     public bool Shuffle { get; init; } = true;
 
     /// <summary>Adds what is wrong with these options to a list.</summary>
-    public void Check(OptionProblems problems)
+    internal void Check(OptionProblems problems)
     {
         problems.Require(Sources.Count > 0, "data is empty; give at least one file or folder");
         foreach (var (path, weight) in Sources)

@@ -11,7 +11,7 @@ namespace LongLora.Options;
 /// <param name="Help">What it does, with unit and range; the default is added.</param>
 /// <param name="Value">Reads it: a string, int, double, bool, list of strings, or null.</param>
 /// <param name="Apply">Sets it from text; a list is separated by the line feed.</param>
-public sealed record FineTuneOption(
+internal sealed record FineTuneOption(
     string Name,
     string Group,
     OptionPart Part,

@@ -9,7 +9,7 @@ namespace LongLora.Options;
 /// All options of a run, written down once: recipe, command line, help and the saved recipe are made from this list. A test holds it
 /// against the properties of the parts of <see cref="FineTuneOptions"/>.
 /// </summary>
-public static class FineTuneOptionTable
+internal static class FineTuneOptionTable
 {
     /// <summary>Options with every default and nothing required set.</summary>
     public static FineTuneOptions Defaults { get; } =
@@ -143,6 +143,23 @@ public static class FineTuneOptionTable
                 + "the MLP's",
             o => o.TargetModules,
             (o, v) => o with { TargetModules = v }
+        ),
+        s_method.Choice(
+            "adapter-kind",
+            "Method",
+            Numbers,
+            "form of the updates: LoRA, DoRA (trained magnitudes), PiSSA (begins at the principal part)",
+            o => o.AdapterKind,
+            (o, v) => o with { AdapterKind = v }
+        ),
+        s_method.Switch("rslora", "Method", Numbers, "scale updates by alpha / sqrt(rank)", o => o.Rslora, (o, v) => o with { Rslora = v }),
+        s_method.Whole(
+            "pissa-iterations",
+            "Method",
+            Numbers,
+            "passes of a randomized decomposition for PiSSA, such as 4; 0 for the exact one, which is slow",
+            o => o.PissaIterations,
+            (o, v) => o with { PissaIterations = v }
         ),
         s_method.OptionalSwitch(
             "train-embeddings",
@@ -342,7 +359,7 @@ public static class FineTuneOptionTable
             "quantization",
             "Machine",
             Numbers,
-            "form of the frozen matrices: as stored, 4 bits (QLoRA), 8 bits",
+            "form of the frozen matrices: as stored, 4 bits (QLoRA), 8 bits, the blocks of a GGUF file",
             o => o.Quantization,
             (o, v) => o with { Quantization = v }
         ),

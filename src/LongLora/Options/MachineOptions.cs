@@ -18,8 +18,9 @@ public sealed record MachineOptions
     public CudaCompute CudaCompute { get; init; } = CudaCompute.Bf16;
 
     /// <summary>
-    /// Form of the frozen matrices: none (as stored), nf4 (QLoRA: 0.516 bytes a weight), int8. Quantised while loading; not with full
-    /// tuning. A model that is stored in few bits is used as it is. Default none.
+    /// Form of the frozen matrices: none (as stored; those of a GGUF file are widened), nf4 (QLoRA: 0.516 bytes a weight), int8, keep (the
+    /// blocks of a GGUF file, on the CPU). Quantised while loading; not with full tuning. A bitsandbytes model is used as it is. Default
+    /// none.
     /// </summary>
     public QuantizationKind Quantization { get; init; } = QuantizationKind.None;
 
@@ -37,7 +38,7 @@ public sealed record MachineOptions
     /// <summary>Adds what is wrong with these options to a list.</summary>
     /// <param name="problems">The list.</param>
     /// <param name="method">What is trained.</param>
-    public void Check(OptionProblems problems, MethodOptions method)
+    internal void Check(OptionProblems problems, MethodOptions method)
     {
         problems.Require(
             Quantization == QuantizationKind.None || method.Tuning != TuningMethod.Full,

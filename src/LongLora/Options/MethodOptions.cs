@@ -40,6 +40,21 @@ public sealed record MethodOptions
     /// </summary>
     public IReadOnlyList<string> TargetModules { get; init; } = [AdapterOptions.AttentionLayers];
 
+    /// <summary>
+    /// The form of the updates: lora, dora (with a trained magnitude of each row), or pissa (LoRA
+    /// that begins at the principal part of each matrix; saved as plain LoRA of twice the rank). Default lora, the paper's.
+    /// </summary>
+    internal AdapterKind AdapterKind { get; init; }
+
+    /// <summary>Whether updates are scaled by alpha / sqrt(r), so that a high rank learns as fast as a low one. Default false.</summary>
+    public bool Rslora { get; init; }
+
+    /// <summary>
+    /// How pissa finds the principal part: 0 by an exact decomposition, which is slow for large matrices; otherwise by that many passes of
+    /// a randomized one, such as 4. Default 0.
+    /// </summary>
+    public int PissaIterations { get; init; }
+
     /// <summary>Whether the embeddings (and a tied head) are trained. Default: yes, except with plain LoRA.</summary>
     public bool? TrainEmbeddings { get; init; }
 
@@ -76,6 +91,9 @@ public sealed record MethodOptions
         {
             Rank = Rank,
             Alpha = Alpha,
+            Kind = AdapterKind,
+            RankStabilized = Rslora,
+            PissaIterations = PissaIterations,
             TargetModules = TargetModules,
             TrainEmbeddings = TrainsEmbeddings,
             TrainNorms = TrainsNorms,
@@ -85,7 +103,7 @@ public sealed record MethodOptions
     /// <summary>Adds what is wrong with these options to a list.</summary>
     /// <param name="problems">The list.</param>
     /// <param name="model">The model that they are for.</param>
-    public void Check(OptionProblems problems, ModelOptions model)
+    internal void Check(OptionProblems problems, ModelOptions model)
     {
         problems.Require(GroupRatio is > 0 and <= 1, $"group-ratio is {GroupRatio}; it must be above 0 and at most 1");
         problems.Require(
@@ -96,6 +114,14 @@ public sealed record MethodOptions
         problems.Require(model.FromScratch is null || Tuning == TuningMethod.Full, "from-scratch trains every weight; set tuning to full");
         problems.Require(Rank >= 1, $"rank is {Rank}; it must be at least 1");
         problems.Require(Alpha > 0, $"alpha is {Alpha}; it must be above 0");
+        problems.Require(
+            PissaIterations >= 0 && (PissaIterations == 0 || AdapterKind == AdapterKind.Pissa),
+            $"pissa-iterations is {PissaIterations}; it must be 0 or more, and 0 unless adapter-kind is pissa"
+        );
+        problems.Require(
+            Tuning != TuningMethod.Full || (AdapterKind == AdapterKind.Lora && !Rslora),
+            "adapter-kind and rslora are ways of LoRA; with tuning full there is none"
+        );
         problems.Require(
             TargetModules.Count > 0 || Tuning == TuningMethod.Full,
             "target-modules is empty; LoRA needs at least one projection"

@@ -37,7 +37,7 @@ public sealed record ModelOptions
     public double? RopeFactor { get; init; }
 
     /// <summary>Adds what is wrong with these options to a list.</summary>
-    public void Check(OptionProblems problems)
+    internal void Check(OptionProblems problems)
     {
         problems.Require(Path.Length > 0 || FromScratch is not null, "model is empty; give the folder of a Hugging Face model");
         problems.Require(

@@ -45,7 +45,7 @@ public sealed record OptimizerOptions
     internal LearningRateSchedule MakeSchedule() => new(Schedule, WarmupSteps, Steps);
 
     /// <summary>Adds what is wrong with these options to a list.</summary>
-    public void Check(OptionProblems problems)
+    internal void Check(OptionProblems problems)
     {
         problems.Require(Steps >= 1, $"steps is {Steps}; it must be at least 1");
         problems.Require(BatchSize >= 1, $"batch-size is {BatchSize}; it must be at least 1");

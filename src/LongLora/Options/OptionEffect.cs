@@ -10,7 +10,7 @@ namespace LongLora.Options;
 /// elsewhere. <c>steps</c> changes the numbers only with a schedule that knows the last step.
 /// </remarks>
 [Flags]
-public enum OptionEffect
+internal enum OptionEffect
 {
     /// <summary>Neither tokens nor numbers: where things lie, where is computed, what is kept.</summary>
     None = 0,

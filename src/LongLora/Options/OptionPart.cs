@@ -1,7 +1,7 @@
 namespace LongLora.Options;
 
 /// <summary>The parts of <see cref="FineTuneOptions"/>.</summary>
-public enum OptionPart
+internal enum OptionPart
 {
     /// <summary><see cref="FineTuneOptions.Model"/>.</summary>
     Model,

@@ -3,7 +3,7 @@ using LongLora.Runtime;
 namespace LongLora.Options;
 
 /// <summary>What is wrong with some options, collected so that all of it is told at once.</summary>
-public sealed class OptionProblems
+internal sealed class OptionProblems
 {
     private readonly List<string> _problems = [];
 

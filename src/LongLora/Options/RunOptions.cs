@@ -26,7 +26,7 @@ public sealed record RunOptions
     public bool CheckMemory { get; init; } = true;
 
     /// <summary>Adds what is wrong with these options to a list.</summary>
-    public void Check(OptionProblems problems)
+    internal void Check(OptionProblems problems)
     {
         problems.Require(Output.Length > 0, "output is empty; give the run directory");
         problems.Require(SaveEvery >= 0, $"save-every is {SaveEvery}; it must be 0 (only at the end) or more");

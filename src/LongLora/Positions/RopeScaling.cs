@@ -19,8 +19,11 @@ public static class RopeScaling
     /// </summary>
     public const string ByLength = "by-length";
 
+    private const string Proportional = "proportional";
+
     /// <summary>Whether the frequencies depend on the length of the text.</summary>
-    public static bool DependsOnLength(ModelConfig config) => config.RopeScaling.Kind is "dynamic" or "longrope";
+    public static bool DependsOnLength(ModelConfig config) =>
+        config.RopeScaling is { Kind: "dynamic", Alpha: null } or { Kind: "longrope" };
 
     /// <summary>
     /// The text length to use for a text of <paramref name="length"/> tokens that may still grow within <paramref name="context"/>: the
@@ -33,7 +36,7 @@ public static class RopeScaling
     /// <param name="config">Rotary size, base and scaling.</param>
     /// <param name="length">Tokens in the text. Only dynamic and longrope depend on it.</param>
     /// <exception cref="ConfigurationException">The kind is unknown, or one of its parameters is missing.</exception>
-    public static RopeFrequencies ComputeFrequencies(ModelConfig config, int length)
+    internal static RopeFrequencies ComputeFrequencies(ModelConfig config, int length)
     {
         var scaling = config.RopeScaling;
         return scaling.Kind switch
@@ -44,23 +47,43 @@ public static class RopeScaling
             "yarn" => ComputeYarn(config),
             "llama3" => new(ComputeLlama3(config), 1),
             "longrope" => ComputeLongRope(config, length),
+            Proportional => new(ComputeProportional(config), 1),
             _ => throw new ConfigurationException(
                 $"RoPE scaling '{scaling.Kind}' is not supported. Use one of {string.Join(", ", Kinds)}."
             ),
         };
     }
 
+    /// <summary>The same model with the rotary positions of its layers with <see cref="LayerRotation.Local"/> in all layers.</summary>
+    internal static ModelConfig MakeLocal(ModelConfig config) =>
+        config.LocalRope is { } local
+            ? config with
+            {
+                RopeTheta = local.Theta,
+                RopeScaling = local.Scaling,
+                RotarySize = local.RotarySize,
+                LocalRope = null,
+            }
+            : config;
+
     /// <summary>The context in tokens before any rescaling.</summary>
     public static int GetOriginalContext(ModelConfig config) => config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
 
     /// <summary>
     /// The context in tokens that the model has now. If a linear scaling does not give its original context, then
-    /// <c>max_position_embeddings</c> is the original one, as in LongLoRA's published models.
+    /// <c>max_position_embeddings</c> is the original one, as in LongLoRA's published models. If the factor of a YaRN scaling reaches
+    /// beyond <c>max_position_embeddings</c>, the file was not changed when the scaling was added, as in the documentation of Qwen. Then
+    /// the context is the original one times the factor, as in vLLM.
     /// </summary>
     public static int GetCurrentContext(ModelConfig config) =>
-        config.RopeScaling is { Kind: "linear", OriginalMaxPositions: null } linear
-            ? (int)(config.MaxPositions * linear.Factor)
-            : config.MaxPositions;
+        config.RopeScaling switch
+        {
+            { Kind: "linear", OriginalMaxPositions: null } linear => (int)(config.MaxPositions * linear.Factor),
+            { Kind: "yarn" } yarn when Math.Ceiling((double)config.MaxPositions / GetOriginalContext(config)) < yarn.Factor => (int)(
+                GetOriginalContext(config) * yarn.Factor
+            ),
+            _ => config.MaxPositions,
+        };
 
     /// <summary>
     /// The same model with positions rescaled for <paramref name="context"/> tokens. The factor counts from the context before any
@@ -70,7 +93,8 @@ public static class RopeScaling
     /// <param name="kind">
     /// One of <see cref="Kinds"/>, <see cref="ByLength"/>, or <c>auto</c>: the kind that the model already has, or else linear (position
     /// interpolation). Phi-3 without scaling gets longrope with one divisor for all frequencies, because transformers accepts no other kind
-    /// for Phi-3. That is linear scaling with LongRoPE's attention factor.
+    /// for Phi-3. That is linear scaling with LongRoPE's attention factor. A model in which every layer with positions has a window, and
+    /// the other layers have no positions, keeps its positions: they never reach further than the window.
     /// </param>
     /// <param name="factor">The factor; null for ceil(context / original context), LongLoRA's rule.</param>
     /// <param name="context">The new context in tokens.</param>
@@ -78,13 +102,15 @@ public static class RopeScaling
     public static ModelConfig Extend(ModelConfig config, string kind, double? factor, int context)
     {
         var present = config.RopeScaling;
+        if (kind == "auto" && factor is null && NeedsNoScaling(config))
+            return context <= GetCurrentContext(config) ? config : config with { MaxPositions = context };
         if (kind == "auto")
             kind =
                 IsByLength(config) ? ByLength
                 : present.Kind != "default" ? present.Kind
                 : config.ModelType == "phi3" ? "longrope"
                 : "linear";
-        if (!Kinds.Contains(kind) && kind != ByLength)
+        if (!Kinds.Contains(kind) && kind != ByLength && kind != present.Kind)
             throw new ConfigurationException(
                 $"rope-scaling is '{kind}', which is unknown. Use auto, {string.Join(", ", Kinds)} or " + $"{ByLength}."
             );
@@ -94,6 +120,12 @@ public static class RopeScaling
             return config with { MaxPositions = context };
         if (kind == ByLength)
             return ExtendByLength(config, factor, context);
+        if (present.Alpha is { } alpha && kind == present.Kind)
+            return config with
+            {
+                RopeScaling = present with { Alpha = alpha * (factor ?? Math.Ceiling((double)context / GetCurrentContext(config))) },
+                MaxPositions = context,
+            };
         if (kind == "longrope" && present.Kind == "longrope")
             throw new ConfigurationException(
                 $"Cannot extend this model beyond {GetCurrentContext(config)} tokens because its LongRoPE divisors were searched "
@@ -136,6 +168,10 @@ public static class RopeScaling
                 MaxPositions = context,
             };
     }
+
+    private static bool NeedsNoScaling(ModelConfig config) =>
+        config.Layers.Any(l => l.Rotation == LayerRotation.None)
+        && config.Layers.Where(l => l.Rotation == LayerRotation.Main).All(l => l.Window <= GetOriginalContext(config));
 
     private static bool IsByLength(ModelConfig config) =>
         config.RopeScaling is { Kind: "longrope", AttentionFactor: 1, ShortFactors: { } divisors } && divisors.All(d => d == 1);
@@ -191,9 +227,21 @@ public static class RopeScaling
         return inverse;
     }
 
-    // "NTK-aware" with a base that grows with the length (transformers, _compute_dynamic_ntk_parameters).
+    // Gemma 4: the first pairs of the whole head rotate, the others stand still.
+    private static double[] ComputeProportional(ModelConfig config)
+    {
+        var inverse = ComputePlain(config.RopeTheta, config.RotarySize);
+        var rotated = (int)((config.RopeScaling.RotatedShare ?? 1) * config.RotarySize / 2);
+        for (var i = 0; i < inverse.Length; i++)
+            inverse[i] = i < rotated ? inverse[i] / config.RopeScaling.Factor : 0;
+        return inverse;
+    }
+
+    // "NTK-aware" with a base that grows with the length (transformers, _compute_dynamic_ntk_parameters), or a fixed one (Hunyuan).
     private static double[] ComputeDynamic(ModelConfig config, int length)
     {
+        if (config.RopeScaling.Alpha is { } alpha)
+            return ComputePlain(config.RopeTheta * Math.Pow(alpha, config.RotarySize / (config.RotarySize - 2.0)), config.RotarySize);
         double native = config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
         double factor = config.RopeScaling.Factor,
             size = config.RotarySize;

@@ -7,9 +7,10 @@ namespace LongLora.Positions;
 // L tokens, H heads, K head size, R <= K rotated numbers of a head
 
 /// <summary>
-/// Cosines and sines of the rotary position embedding (RoFormer, arXiv 2104.09864) for a sequence of positions. The layout is Llama's:
-/// dimension i is paired with i + R/2, and dimensions from R on are not rotated. Angles are computed in double precision, because single
-/// precision is off by 0.03 rad at position 1,000,000.
+/// Cosines and sines of the rotary position embedding (RoFormer, arXiv 2104.09864) for a sequence of positions. The layout is Llama's,
+/// where dimension i is paired with i + R/2, or GPT-J's, where dimension 2i is paired with 2i + 1. Dimensions from R on are not rotated.
+/// If layers differ, it has the tables of each kind of layer. Angles are computed in double precision, because single precision is off by
+/// 0.03 rad at position 1,000,000.
 /// </summary>
 public sealed class RotaryEmbedding : IDisposable
 {
@@ -25,6 +26,26 @@ public sealed class RotaryEmbedding : IDisposable
 
     private RotaryEmbedding(Tensor cos, Tensor sin) => (_cos, _sin) = (cos, sin);
 
+    // Dimension 2 i is paired with 2 i + 1.
+    private bool IsInterleaved { get; init; }
+
+    // Tables of layers with positions of their own, and of queries where these grow with their position.
+    private RotaryEmbedding? Local { get; init; }
+
+    private RotaryEmbedding? Queries { get; init; }
+
+    /// <summary>The tables of one kind of layer; null where nothing rotates.</summary>
+    internal RotaryEmbedding? Select(LayerRotation rotation) =>
+        rotation switch
+        {
+            LayerRotation.None => null,
+            LayerRotation.Local => Local ?? this,
+            _ => this,
+        };
+
+    /// <summary>The tables for queries: those of keys, or where queries grow with their position, times that growth.</summary>
+    internal RotaryEmbedding SelectForQueries() => Queries ?? this;
+
     /// <summary>Number of positions.</summary>
     public long Length => _cos.size(-3);
 
@@ -39,14 +60,40 @@ public sealed class RotaryEmbedding : IDisposable
     {
         if (length < 1)
             throw new ShapeException($"Cannot make positions for {length} tokens. At least one token is needed.");
-        var (inverse, factor) = RopeScaling.ComputeFrequencies(config, textLength ?? length);
+        var frequencies = RopeScaling.ComputeFrequencies(config, textLength ?? length);
+        var (cos, sin) = Tabulate(frequencies, length, device, null);
+        return new(cos, sin)
+        {
+            IsInterleaved = config.InterleavedRotation,
+            Local = config.LocalRope is null ? null : Create(RopeScaling.MakeLocal(config), length, device, textLength),
+            Queries = config.RopeScaling.QueryGrowth is { } growth ? MakeQueries(config, frequencies, length, device, growth) : null,
+        };
+    }
+
+    private static RotaryEmbedding MakeQueries(ModelConfig config, RopeFrequencies frequencies, int length, Device? device, double growth)
+    {
+        var context = RopeScaling.GetOriginalContext(config);
+        var (cos, sin) = Tabulate(frequencies, length, device, position => 1 + growth * Math.Log(1 + position / context));
+        return new(cos, sin) { IsInterleaved = config.InterleavedRotation };
+    }
+
+    private static (Tensor Cos, Tensor Sin) Tabulate(RopeFrequencies frequencies, int length, Device? device, Func<int, double>? growth)
+    {
         using var scope = NewDisposeScope();
-        var half = inverse.Length;
+        var half = frequencies.Inverse.Length;
         Tensor cos = empty(length, 1, half),
             sin = empty(length, 1, half);
-        Fill(cos, sin, inverse, factor, length);
-        return new(cos.to(device ?? CPU).DetachFromDisposeScope(), sin.to(device ?? CPU).DetachFromDisposeScope());
+        Fill(cos, sin, frequencies.Inverse, frequencies.AttentionFactor, length, growth);
+        return (cos.to(device ?? CPU).DetachFromDisposeScope(), sin.to(device ?? CPU).DetachFromDisposeScope());
     }
+
+    private RotaryEmbedding Map(Func<Tensor, Tensor> table) =>
+        new(table(_cos), table(_sin))
+        {
+            IsInterleaved = IsInterleaved,
+            Local = Local?.Map(table),
+            Queries = Queries?.Map(table),
+        };
 
     /// <summary>Tables for any positions, with frequencies that are already known. The caller disposes them.</summary>
     /// <param name="frequencies">The frequencies of the model.</param>
@@ -72,7 +119,7 @@ public sealed class RotaryEmbedding : IDisposable
     /// <summary>The tables for some of the positions, as views that live as long as the surrounding dispose scope.</summary>
     /// <param name="start">First position.</param>
     /// <param name="count">Number of positions.</param>
-    public RotaryEmbedding Narrow(long start, long count) => new(_cos.narrow(-3, start, count), _sin.narrow(-3, start, count));
+    public RotaryEmbedding Narrow(long start, long count) => Map(table => table.narrow(-3, start, count));
 
     /// <summary>
     /// The same tables in a layout that rotates heads outside autograd with few calls. Use it for single tokens, where the calls take most
@@ -81,7 +128,15 @@ public sealed class RotaryEmbedding : IDisposable
     internal RotaryEmbedding ForFewTokens(ScalarType type)
     {
         var (cos, sin) = (_cos.In(type), _sin.In(type));
-        return new(cos, sin) { _bothCos = cat([cos, cos], -1), _bothSin = cat([-sin, sin], -1) };
+        var laid = new RotaryEmbedding(cos, sin)
+        {
+            IsInterleaved = IsInterleaved,
+            Local = Local?.ForFewTokens(type),
+            Queries = Queries?.ForFewTokens(type),
+        };
+        if (!IsInterleaved)
+            (laid._bothCos, laid._bothSin) = (cat([cos, cos], -1), cat([-sin, sin], -1));
+        return laid;
     }
 
     /// <summary>
@@ -94,7 +149,7 @@ public sealed class RotaryEmbedding : IDisposable
         using var scope = NewDisposeScope();
         Tensor Pick(Tensor table) =>
             table.index_select(0, positions.flatten()).view([.. positions.shape, 1, table.size(2)]).DetachFromDisposeScope();
-        return new(Pick(_cos), Pick(_sin));
+        return Map(Pick);
     }
 
     /// <summary>
@@ -102,7 +157,12 @@ public sealed class RotaryEmbedding : IDisposable
     /// caller disposes.
     /// </summary>
     public static RotaryEmbedding Join(RotaryEmbedding first, RotaryEmbedding second) =>
-        new(cat([first._cos, second._cos], -3), cat([first._sin, second._sin], -3));
+        new(cat([first._cos, second._cos], -3), cat([first._sin, second._sin], -3))
+        {
+            IsInterleaved = first.IsInterleaved,
+            Local = first.Local is null ? null : Join(first.Local, second.Local!),
+            Queries = first.Queries is null ? null : Join(first.Queries, second.Queries!),
+        };
 
     /// <summary>The tables for one position per row of a batch, so that [B, 1, H, K] heads are rotated each by its own position.</summary>
     /// <param name="positions">B positions.</param>
@@ -110,7 +170,7 @@ public sealed class RotaryEmbedding : IDisposable
     {
         using var rows = tensor(positions.Select(p => (long)p).ToArray(), device: _cos.device);
         Tensor Pick(Tensor table) => table.index_select(0, rows).unsqueeze(1); // [L, 1, K/2] -> [B, 1, 1, K/2]
-        return new(Pick(_cos), Pick(_sin));
+        return Map(Pick);
     }
 
     /// <summary>Rotates each head by the angle of its position: (a, b) becomes (a cos - b sin, b cos + a sin).</summary>
@@ -125,7 +185,7 @@ public sealed class RotaryEmbedding : IDisposable
             // Same bits: -x sin is exact.
             return (heads * _bothCos).add_(heads.roll(_cos.size(-1), -1).mul_(_bothSin!), Scalars.One).MoveToOuterDisposeScope();
         var (a, b, rest, cos, sin) = Split(heads);
-        return cat([(a * cos).sub_(b * sin), (b * cos).add_(a * sin, Scalars.One), .. rest], 3).MoveToOuterDisposeScope();
+        return Pair((a * cos).sub_(b * sin), (b * cos).add_(a * sin, Scalars.One), rest).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -137,7 +197,7 @@ public sealed class RotaryEmbedding : IDisposable
     {
         using var scope = NewDisposeScope();
         var (a, b, rest, cos, sin) = Split(gradient);
-        return cat([(a * cos).add_(b * sin, Scalars.One), (b * cos).sub_(a * sin), .. rest], 3).MoveToOuterDisposeScope();
+        return Pair((a * cos).add_(b * sin, Scalars.One), (b * cos).sub_(a * sin), rest).MoveToOuterDisposeScope();
     }
 
     private (Tensor A, Tensor B, Tensor[] Still, Tensor Cos, Tensor Sin) Split(Tensor heads)
@@ -145,22 +205,36 @@ public sealed class RotaryEmbedding : IDisposable
         long half = _cos.size(-1),
             size = heads.size(3);
         Tensor[] rest = size > 2 * half ? [heads.narrow(3, 2 * half, size - 2 * half)] : [];
+        if (IsInterleaved)
+        {
+            var pairs = heads.narrow(3, 0, 2 * half).unflatten(3, [half, 2]); // -> [B, L, H, R/2, 2]
+            return (pairs.select(4, 0), pairs.select(4, 1), rest, _cos.In(heads.dtype), _sin.In(heads.dtype));
+        }
         return (heads.narrow(3, 0, half), heads.narrow(3, half, half), rest, _cos.In(heads.dtype), _sin.In(heads.dtype));
     }
 
+    // Joins what Split has divided.
+    private Tensor Pair(Tensor a, Tensor b, Tensor[] rest)
+    {
+        if (!IsInterleaved)
+            return cat([a, b, .. rest], 3);
+        var pairs = stack([a, b], 4).flatten(3, 4);
+        return rest.Length == 0 ? pairs : cat([pairs, .. rest], 3);
+    }
+
     // Fills the tensors directly: for a million positions managed arrays would take as much memory again.
-    private static unsafe void Fill(Tensor cos, Tensor sin, double[] inverse, double factor, int length)
+    private static unsafe void Fill(Tensor cos, Tensor sin, double[] inverse, double factor, int length, Func<int, double>? growth)
     {
         nint cosAt = NativeTensor.GetPointer(cos),
             sinAt = NativeTensor.GetPointer(sin);
         Parallel.For(0, length, position =>
         {
-            var row = (long)position * inverse.Length;
+            var (row, own) = ((long)position * inverse.Length, growth is null ? factor : factor * growth(position));
             for (var i = 0; i < inverse.Length; i++)
             {
                 var (s, c) = Math.SinCos(position * inverse[i]);
-                ((float*)cosAt)[row + i] = (float)(c * factor);
-                ((float*)sinAt)[row + i] = (float)(s * factor);
+                ((float*)cosAt)[row + i] = (float)(c * own);
+                ((float*)sinAt)[row + i] = (float)(s * own);
             }
         });
     }
@@ -170,5 +244,7 @@ public sealed class RotaryEmbedding : IDisposable
     {
         _cos.Dispose();
         _sin.Dispose();
+        Local?.Dispose();
+        Queries?.Dispose();
     }
 }

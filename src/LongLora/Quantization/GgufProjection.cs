@@ -9,7 +9,7 @@ namespace LongLora.Quantization;
 /// A frozen matrix in the blocks of a GGUF file, which stay where they are in the mapped file: a base in 4 bits trains in the memory of
 /// 4 bits. Its numbers are exactly those of the file.
 /// </summary>
-public sealed unsafe class GgufProjection : QuantizedProjection
+internal sealed unsafe class GgufProjection : QuantizedProjection
 {
     private readonly GgufMatrix _matrix;
 

@@ -11,7 +11,7 @@ namespace LongLora.Quantization;
 /// bitsandbytes (LLM.int8, arXiv 2208.07339): <c>weight</c> I8 [O, I], <c>SCB</c> F32 [O] with m, and <c>weight_format</c> 0. Activations
 /// are never quantized here.
 /// </summary>
-public sealed class Int8Projection : QuantizedProjection
+internal sealed class Int8Projection : QuantizedProjection
 {
     internal const string ScaleSuffix = ".SCB",
         FormatSuffix = ".weight_format";

@@ -15,7 +15,7 @@ namespace LongLora.Quantization;
 /// On CUDA, tensor operations look up the codes. The result is exact, but the memory traffic is a few times that of a special kernel. This
 /// path is tested on the CPU and has not run on a GPU yet.
 /// </remarks>
-public sealed unsafe class Nf4Projection : QuantizedProjection
+internal sealed unsafe class Nf4Projection : QuantizedProjection
 {
     private readonly Nf4Tensors _tensors;
     private readonly float[] _values,

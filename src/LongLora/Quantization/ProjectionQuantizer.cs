@@ -11,7 +11,7 @@ namespace LongLora.Quantization;
 /// <param name="kind">The format to use; None keeps every matrix as it is stored.</param>
 /// <param name="device">Where the model lives.</param>
 /// <param name="storedType">The type of the model before quantization, if its files do not say (int8).</param>
-public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, ScalarType storedType = ScalarType.BFloat16)
+internal sealed class ProjectionQuantizer(QuantizationKind kind, Device device, ScalarType storedType = ScalarType.BFloat16)
     : IProjectionSource
 {
     /// <inheritdoc/>
@@ -22,10 +22,7 @@ public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, Sc
             if (kind is not (QuantizationKind.None or QuantizationKind.Keep) && stored.Kind != kind)
             {
                 stored.Dispose();
-                throw new ConfigurationException(
-                    $"Cannot use quantization {kind.ToString().ToLowerInvariant()} because the checkpoint is already stored in "
-                        + $"{stored.Kind.ToString().ToLowerInvariant()}. Remove the option."
-                );
+                throw MakeMismatch(stored.Kind);
             }
             return stored;
         }
@@ -37,6 +34,50 @@ public sealed class ProjectionQuantizer(QuantizationKind kind, Device device, Sc
         source.Visit(name + ".weight", WeightRole.Matrix, weight => made = Quantize(weight, bias()), outputs, inputs);
         return made;
     }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<IProjection>? MakeStack(WeightSource source, ExpertStack stack, int experts)
+    {
+        if (source is CheckpointWeights files)
+        {
+            if (files.Find(stack.Name + Mxfp4Projection.BlocksSuffix) is not null)
+                return kind is QuantizationKind.None or QuantizationKind.Keep or QuantizationKind.Mxfp4
+                    ? Mxfp4Projection.Read(files, stack, experts, storedType)
+                    : throw MakeMismatch(QuantizationKind.Mxfp4);
+            // Of a model that was quantized here: the experts one by one.
+            if (files.Find(stack.GetLayerName(0) + ".weight") is not null)
+                return
+                [
+                    .. Enumerable
+                        .Range(0, experts)
+                        .Select(e => Make(source, stack.GetLayerName(e), stack.Outputs, stack.Inputs, () => null)!),
+                ];
+        }
+        if (kind is QuantizationKind.None or QuantizationKind.Keep)
+            return null;
+        var made = new List<IProjection>();
+        source.Visit(
+            stack.Name,
+            WeightRole.Matrix,
+            all =>
+            {
+                for (var e = 0; e < experts; e++)
+                {
+                    using var scope = NewDisposeScope();
+                    var own = all.select(0, e);
+                    made.Add(Quantize(stack.IsTransposed ? own.t().contiguous() : own, null));
+                }
+            },
+            stack.GetShape(experts)
+        );
+        return made;
+    }
+
+    private ConfigurationException MakeMismatch(QuantizationKind stored) =>
+        new(
+            $"Cannot use quantization {kind.ToString().ToLowerInvariant()} because the checkpoint is already stored in "
+                + $"{stored.ToString().ToLowerInvariant()}. Remove the option."
+        );
 
     private QuantizedProjection Quantize(Tensor weight, Weight? bias) =>
         kind switch

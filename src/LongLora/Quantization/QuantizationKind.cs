@@ -17,4 +17,7 @@ public enum QuantizationKind
     /// whole stay whole. On the CPU only for GGUF.
     /// </summary>
     Keep,
+
+    /// <summary>4 bits with a power of two for each 32: only where a checkpoint has it (gpt-oss); 0.531 bytes a weight.</summary>
+    Mxfp4,
 }

@@ -17,7 +17,7 @@ namespace LongLora.Quantization;
 /// buffer. Training recomputes one part of one block at a time (<c>BlockPass</c>), so at most the dequantized q, k and v, or gate and up,
 /// of one block exist at once.
 /// </remarks>
-public abstract class QuantizedProjection : IProjection, IDisposable
+internal abstract class QuantizedProjection : IProjection, IDisposable
 {
     // 32 MiB in fp32: about the last-level cache, and large enough to make the cost of a call negligible. On CUDA usually the whole matrix.
     private const long TileElements = 8 << 20,
@@ -100,12 +100,17 @@ public abstract class QuantizedProjection : IProjection, IDisposable
     /// </summary>
     /// <param name="files">The checkpoint.</param>
     /// <param name="weight">Name with <c>.weight</c>.</param>
-    public static QuantizationKind FindStoredKind(ITensorSource files, string weight) =>
+    public static QuantizationKind FindStoredKind(IModelFiles files, string weight) =>
         files.Tensors.ContainsKey(weight + Nf4Format.StateSuffix) ? QuantizationKind.Nf4
         : files.Tensors.TryGetValue(weight, out var info) && info.Type == ScalarType.Int8 ? QuantizationKind.Int8
+        : files.Tensors.ContainsKey(weight + Mxfp4Projection.BlocksSuffix) ? QuantizationKind.Mxfp4
         : QuantizationKind.None;
 
-    /// <summary>The tensors that store this matrix in a checkpoint.</summary>
+    /// <summary>The name of the matrix that a tensor of numbers belongs to: the tensor's own but for MXFP4.</summary>
+    internal static string GetMatrixName(string tensor) =>
+        tensor.EndsWith(Mxfp4Projection.BlocksSuffix, StringComparison.Ordinal) ? tensor[..^Mxfp4Projection.BlocksSuffix.Length] : tensor;
+
+    /// <summary>The tensors of a checkpoint that hold this matrix.</summary>
     /// <param name="name">Module name without <c>.weight</c>.</param>
     internal abstract IEnumerable<TensorToWrite> ToStoredTensors(string name);
 

@@ -8,12 +8,12 @@ using static TorchSharp.torch;
 namespace LongLora.Runs;
 
 /// <summary>A model that nobody has trained yet, as a Hugging Face folder: where training from scratch begins.</summary>
-public static class NewModel
+internal static class NewModel
 {
     /// <summary>
     /// Writes the folder: the config with the given context, random weights, and the tokenizer's files with its chat template. Matrices
-    /// are normal with the config's <c>initializer_range</c>, those that write into the residual stream divided by sqrt(2 layers), as in GPT-2 (so that its size does
-    /// not grow with depth); norms are one.
+    /// are normal with the config's <c>initializer_range</c>, those that write into the residual stream divided by sqrt(2 layers), as in
+    /// GPT-2 (so that its size does not grow with depth); norms are one.
     /// </summary>
     /// <param name="folder">The folder to make.</param>
     /// <param name="configFile">
@@ -31,8 +31,8 @@ public static class NewModel
         using (no_grad())
         {
             var share = 1 / Math.Sqrt(2.0 * config.LayerCount);
-            foreach (var layer in model.Blocks.SelectMany(b => new[] { b.AttentionOutput, b.MlpOutput }))
-                ((DenseProjection)layer.Projection).Weight.Value.mul_(Scalars.Of(share));
+            foreach (var layer in model.Blocks.SelectMany(b => b.Mlp.Outputs.Prepend(b.AttentionOutput)))
+                GetMatrix(layer).mul_(Scalars.Of(share));
         }
         var type = TypeOf(text, configFile);
         AtomicFile.WriteDirectory(folder, path =>
@@ -43,6 +43,14 @@ public static class NewModel
                 File.Copy(file, Path.Combine(path, Path.GetFileName(file)));
         });
     }
+
+    private static Tensor GetMatrix(LinearLayer layer) =>
+        layer.Projection switch
+        {
+            DenseProjection dense => dense.Weight.Value,
+            StackedProjection expert => expert.GetMatrix(),
+            _ => throw new InvalidOperationException($"{layer.Name} of a new model is not dense."),
+        };
 
     private static ScalarType TypeOf(string config, string file)
     {

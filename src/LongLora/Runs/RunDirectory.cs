@@ -11,9 +11,12 @@ namespace LongLora.Runs;
 /// What a run leaves on disk: <c>recipe.yaml</c>, <c>metrics.jsonl</c>, TensorBoard events, <c>checkpoints/step-N/</c>, and at the end
 /// <c>adapter/</c> or <c>model/</c>.
 /// </summary>
-public sealed class RunDirectory
+internal sealed class RunDirectory
 {
     private const string StepPrefix = "step-";
+
+    // States of earlier versions do not know these options: at their defaults they say nothing.
+    private static readonly string[] s_younger = ["adapter-kind", "rslora", "pissa-iterations"];
 
     private readonly FineTuneOptions _options;
     private readonly string _checkpoints;
@@ -107,6 +110,7 @@ public sealed class RunDirectory
     internal static IEnumerable<string> DescribeOptions(FineTuneOptions options) =>
         FineTuneOptionTable
             .All.Where(o => o.Effect != OptionEffect.None)
+            .Where(o => !s_younger.Contains(o.Name) || o.Format(options) != o.Format(FineTuneOptionTable.Defaults))
             // The number of steps changes what a step computes through the schedule alone.
             .Where(o => o.Name != "steps" || options.Optimizer.Schedule != ScheduleKind.ConstantWithWarmup)
             .Select(o => $"{o.Name}: {o.Format(options)}");

@@ -7,7 +7,7 @@ using LongLora.Runtime;
 namespace LongLora.Runs;
 
 /// <summary>The one way from data files to tokens and batches, for every kind of training.</summary>
-public sealed class TrainingData : IDisposable
+internal sealed class TrainingData : IDisposable
 {
     private readonly FineTuneOptions _options;
 
@@ -128,6 +128,7 @@ public sealed class TrainingData : IDisposable
             $"ends: {string.Join(' ', model.Config.EosTokenIds)}",
             .. FineTuneOptionTable.All.Where(o => o.Effect.HasFlag(tokens)).Select(o => $"{o.Name}: {o.Format(options)}"),
             .. texts.Select(TokenCache.DescribeContent),
+            .. model.TextDigest is { } digest ? [$"tokenizer: {digest}"] : (IEnumerable<string>)[],
             .. data.Order(StringComparer.Ordinal).Select(TokenCache.DescribeFile),
         ];
     }

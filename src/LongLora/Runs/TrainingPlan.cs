@@ -1,6 +1,7 @@
 using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Configs;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Options;
 using LongLora.Quantization;
@@ -78,13 +79,12 @@ public sealed record TrainingPlan(
                 },
                 ScalarType.Float32
             );
-        using var folder = CheckpointDirectory.Open(model.Path, headersOnly: true);
-        return Make(folder, model.Context, method, machine, batchSize, available);
+        return Make(ModelSource.Open(model.Path).RequireFiles(), model.Context, method, machine, batchSize, available);
     }
 
     /// <summary>Plans a run on an opened model.</summary>
     internal static TrainingPlan Make(
-        CheckpointDirectory folder,
+        IModelFiles files,
         int context,
         MethodOptions method,
         MachineOptions machine,
@@ -92,21 +92,23 @@ public sealed record TrainingPlan(
         long? available = null
     )
     {
-        var main = folder
+        var main = files
             .Tensors.Values.Where(t => t.Type is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16)
             .MaxBy(t => t.ElementCount)
             ?.Type
             ?? ScalarType.BFloat16;
-        var stored = folder
-            .Tensors.Keys.Select(name => QuantizedProjection.FindStoredKind(folder, name))
+        var stored = files
+            .Tensors.Keys.Select(name => QuantizedProjection.FindStoredKind(files, name))
             .FirstOrDefault(kind => kind != QuantizationKind.None);
         var step = DescribeStep(method, machine, batchSize, main);
         return Make(
-            folder.Config,
+            files.Config,
             context,
             method,
             machine,
-            stored == QuantizationKind.None ? step : step with { Quantization = stored },
+            stored != QuantizationKind.None ? step with { Quantization = stored }
+                : files is GgufModel gguf ? step with { KeptBytes = gguf.KeptBytes, IsWidened = gguf.StoredBytes < gguf.OpenedBytes }
+                : step,
             available
         );
     }
@@ -219,7 +221,7 @@ public sealed record TrainingPlan(
         }
 
         var (bytes, offload) = At(context);
-        var needsWeights = cuda || memory.Quantization != QuantizationKind.None;
+        var needsWeights = cuda || memory.Quantization != QuantizationKind.None || memory.IsWidened;
         var largest = available is { } most
             ? FindLargest(length => At(length).Memory is var m && m.Peak - (needsWeights ? 0 : m.Weights) <= most)
             : (int?)null;

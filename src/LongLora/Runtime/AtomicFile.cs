@@ -8,7 +8,7 @@ namespace LongLora.Runtime;
 /// old one as <c>NAME.partial-PROCESS</c>, flushed to disk, and renamed. Leftovers of a killed process are removed by the next write of the
 /// same name.
 /// </summary>
-public static class AtomicFile
+internal static class AtomicFile
 {
     private const string Partial = ".partial-",
         Old = ".old-";

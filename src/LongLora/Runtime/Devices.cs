@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 namespace LongLora.Runtime;
 
 /// <summary>Chooses the device to compute on.</summary>
-public static class Devices
+internal static class Devices
 {
     /// <summary>The device with a name.</summary>
     /// <param name="name"><c>auto</c> (CUDA if available, else the CPU), <c>cpu</c>, <c>cuda</c>, or <c>cuda:N</c>.</param>

@@ -13,7 +13,7 @@ namespace LongLora.Runtime;
 /// Arguments and results are on a stack of 64-bit values. A tensor is an owned handle, a floating-point number its bits, an optional is 0
 /// or a pointer to a value that the callee frees, and a list is a handle that the callee takes over.
 /// </remarks>
-public static unsafe partial class Dispatcher
+internal static unsafe partial class Dispatcher
 {
     // The ABI's version field: major in the top byte, minor in the next (libtorch 2.10).
     private const ulong BuildVersion = (2UL << 56) | (10UL << 48);
@@ -135,9 +135,30 @@ public static unsafe partial class Dispatcher
     private static Tensor[] AllocateApart(Tensor like, Func<Tensor[]> call) =>
         like.numel() > 1 << 20 ? HostMemory.AllocateApart(call) : call();
 
+    /// <summary>How often values were changed in place, counted over all views of them.</summary>
+    internal static long GetVersion(Tensor tensor)
+    {
+        var stack = stackalloc ulong[1];
+        Invoke("aten::_version", "", stack, [tensor]);
+        return (long)stack[0];
+    }
+
     private static Tensor[] Call(string name, string overload, int resultCount, ReadOnlySpan<Argument> arguments)
     {
         var stack = stackalloc ulong[Math.Max(arguments.Length, resultCount)];
+        Invoke(name, overload, stack, arguments);
+        var results = new Tensor[resultCount];
+        for (var i = 0; i < resultCount; i++)
+        {
+            // A tensor made from a handle belongs to no scope and would wait for the garbage collector, which does not feel its size.
+            using var unowned = Tensor.UnsafeCreateTensor((IntPtr)stack[i]);
+            results[i] = unowned.alias();
+        }
+        return results;
+    }
+
+    private static void Invoke(string name, string overload, ulong* stack, ReadOnlySpan<Argument> arguments)
+    {
         for (var i = 0; i < arguments.Length; i++)
             stack[i] = arguments[i].Push();
         int failed;
@@ -152,14 +173,6 @@ public static unsafe partial class Dispatcher
                 $"{name} rejected its arguments ({Describe(arguments)}) or had no memory for its results. libtorch wrote the reason to the "
                     + $"error stream."
             );
-        var results = new Tensor[resultCount];
-        for (var i = 0; i < resultCount; i++)
-        {
-            // A tensor made from a handle belongs to no scope and would wait for the garbage collector, which does not know its size.
-            using var unowned = Tensor.UnsafeCreateTensor((IntPtr)stack[i]);
-            results[i] = unowned.alias();
-        }
-        return results;
     }
 
     private static string Describe(ReadOnlySpan<Argument> arguments)

@@ -11,7 +11,7 @@ namespace LongLora.Runtime;
 /// <c>torch/lib</c> folder of a PyTorch install of the same version with its CUDA libraries; the application is then built with
 /// <c>-p:TorchBackend=none</c>.
 /// </remarks>
-public static class LibTorch
+internal static class LibTorch
 {
     /// <summary>The environment variable that names a folder with an existing libtorch.</summary>
     public const string DirectoryVariable = "LONGLORA_LIBTORCH";

@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace LongLora.Runtime;
 
 /// <summary>Resident memory of this process, or memory in use on a GPU.</summary>
-public static partial class MemoryMeter
+internal static partial class MemoryMeter
 {
     /// <summary>Total bytes of memory that a device has; null if unknown.</summary>
     internal static long? GetAvailableBytes(DeviceType type, int index) =>

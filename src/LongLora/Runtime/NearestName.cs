@@ -1,7 +1,7 @@
 namespace LongLora.Runtime;
 
 /// <summary>Guesses which name the user meant.</summary>
-public static class NearestName
+internal static class NearestName
 {
     /// <summary>The candidate with the fewest changed letters; null if more than a third of its letters differ.</summary>
     public static string? Find(string name, IEnumerable<string> candidates)

@@ -6,7 +6,7 @@ namespace LongLora.Tokenization;
 /// Turns ids into text as they arrive, for chat. A character that spans several tokens is held back until it is complete. All parts of the
 /// text together equal <see cref="ITokenizer.Decode"/> for all ids. Use one decoder per stream, from one thread at a time.
 /// </summary>
-public sealed class StreamingDecoder
+internal sealed class StreamingDecoder
 {
     // A character spans at most four tokens. The rest of the window is for control tokens between them.
     private const int Window = 8;

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace LongLora.Training;
 
 /// <summary>A stack of tensors: what the forward pass keeps and the backward pass takes back in reverse.</summary>
-public abstract class ActivationStore : IDisposable
+internal abstract class ActivationStore : IDisposable
 {
     /// <summary>Takes over a tensor; it must not be used any more.</summary>
     public abstract void Push(Tensor tensor);

@@ -108,7 +108,8 @@ public sealed class CheckpointedPass(
     private void BackwardBlock(Tensor gradient, int block, ForwardContext context, ActivationStore kept)
     {
         using var scope = NewDisposeScope();
-        var logSumExp = context.Attention.KeepsLogSumExp(model.Device) ? kept.Pop() : null;
+        var keepsTwo = model.Blocks[block].Recurrence is not null || context.Attention.KeepsLogSumExp(model.Device);
+        var logSumExp = keepsTwo ? kept.Pop() : null;
         var output = kept.Pop();
         BlockPass.Backward(model.Blocks[block], kept.Pop(), new AttentionResult(output, logSumExp), gradient, context, _workspace);
     }

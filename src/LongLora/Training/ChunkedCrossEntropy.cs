@@ -10,7 +10,7 @@ namespace LongLora.Training;
 /// Final norm, output head and cross-entropy for training: loss and gradient in one pass over chunks of rows, so that logits exist for one
 /// chunk only. For a vocabulary of 32,000 the whole logits of 100k tokens would be 12.8 GB; a chunk is 32 MB.
 /// </summary>
-public static class ChunkedCrossEntropy
+internal static class ChunkedCrossEntropy
 {
     // 32 MiB in fp32: what the C allocator keeps for the next chunk. A GPU wants much work at once.
     private static long CountLogits(bool cuda) => cuda ? 64 << 20 : 8 << 20;
@@ -57,8 +57,12 @@ public static class ChunkedCrossEntropy
         Tensor normed;
         using (enable_grad())
             normed = model.FinalNorm.Forward(leaf); // -> [C, D]
-        var (loss, logitsGradient) = ComputeLossAndGradient(model.Head.Forward(normed.detach()), targets, scale);
+        var logits = model.ApplyHead(normed.detach());
+        var slope = model.ComputeLogitSlope(logits);
+        var (loss, logitsGradient) = ComputeLossAndGradient(logits, targets, scale);
         lossSum.add_(loss, Scalars.One);
+        if (slope is not null)
+            logitsGradient = logitsGradient.mul(slope).to(logitsGradient.dtype);
         model.Head.AccumulateGradients(normed.detach(), logitsGradient);
         normed.backward([model.Head.ComputeInputGradient(logitsGradient)]);
         piece.copy_(leaf.grad!);

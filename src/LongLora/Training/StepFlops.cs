@@ -51,9 +51,13 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         using var model = ModelLoader.Describe(config);
         double rows = (double)batch * length;
         var adapted = tuning.TrainEverything || tuning.Rank == 0 ? [] : AdapterSet.Targets(model, tuning.TargetModules).ToHashSet();
-        double Dense(LinearLayer layer) => 2 * rows * layer.InputSize * layer.OutputSize;
-        double Update(LinearLayer layer) => adapted.Contains(layer) ? 2 * rows * tuning.Rank * (layer.InputSize + layer.OutputSize) : 0;
-        double Layer(LinearLayer layer) => Dense(layer) + Update(layer);
+        double Dense(LinearLayer layer) => 2 * rows * layer.Share * layer.InputSize * layer.OutputSize;
+        LayerFlops Parts(LinearLayer layer) =>
+            adapted.Contains(layer)
+                ? LayerFlops.OfAdapted(layer, tuning, rows * layer.Share)
+                : new(Dense(layer), In: 0, Out: 0, TrainedIn: 0, TrainedOut: 0, HasMagnitude: false);
+        double Layer(LinearLayer layer) => Parts(layer).Forward;
+        double Update(LinearLayer layer) => Parts(layer) is var parts ? parts.TrainedIn + parts.TrainedOut : 0;
 
         // A tied head is not among the linear layers, and is trained with the embeddings.
         var layers = model.Linears.Contains(model.Head) ? model.Linears : [.. model.Linears, model.Head];
@@ -61,18 +65,16 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         var products = layers.Sum(Layer);
         var trained = layers.Sum(l => Update(l) + (tuning.TrainEverything || (l == model.Head && headIsTrained) ? Dense(l) : 0));
         double Pairs(DecoderBlock block) =>
-            (block.Window is { } window ? attention.Within(window) : attention).MakePattern(length).PairsPerHead;
+            block.Recurrence is not null
+                ? 0
+                : (block.Window is { } window ? attention.Within(window) : attention).MakePattern(length).PairsPerHead;
         var scores = 2.0 * batch * config.HeadCount * config.HeadSize * model.Blocks.Sum(Pairs);
 
-        LayerFlops Parts(LinearLayer layer) =>
-            adapted.Contains(layer)
-                ? new(Dense(layer), 2 * rows * tuning.Rank * layer.InputSize, 2 * rows * tuning.Rank * layer.OutputSize)
-                : new(Dense(layer), 0, 0);
         var blocks = products - Layer(model.Head);
-        var mlp = blocks - model.Blocks.Sum(b => b.AttentionLayers.Append(b.MlpOutput).Sum(Layer)); // the MLP's first half
+        var mlp = blocks - model.Blocks.Sum(b => b.AttentionLayers.Concat(b.Mlp.Outputs).Sum(Layer)); // the MLP's first half
         // x Aᵀ and g B of an adapted head are made twice too.
         double Passes(DecoderBlock block) => CountPasses(block, (long)rows, cuda);
-        var recomputed = mlp + model.Blocks.Sum(b => CountAgain(b, Parts, Passes(b))) + Update(model.Head) + scores;
+        var recomputed = mlp + model.Blocks.Sum(b => CountAgain(b, Parts, Passes(b))) + Parts(model.Head).CountAccumulated(1) + scores;
         if (cuda) // attention's forward pass, whose kernel's own notes autograd keeps to itself
             recomputed += 2 * scores;
         if (blocksPerSegment > 1)
@@ -81,8 +83,30 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         return new(products + 2 * scores, products + 4 * scores, trained, recomputed);
     }
 
-    // What one layer's products take for all rows: x Wᵀ or g W, x Aᵀ, and (x Aᵀ) Bᵀ or g B.
-    private readonly record struct LayerFlops(double Dense, double In, double Out);
+    // What one layer's products take for all rows: x Wᵀ or g W; x Aᵀ, and (x Aᵀ) Bᵀ or g B, PiSSA's frozen pair included; the same of
+    // the trained pair alone. The norms of DoRA are not counted: they take r rows where a tile takes hundreds.
+    private readonly record struct LayerFlops(double Dense, double In, double Out, double TrainedIn, double TrainedOut, bool HasMagnitude)
+    {
+        internal double Forward => Dense + In + Out;
+
+        internal static LayerFlops OfAdapted(LinearLayer layer, AdapterOptions tuning, double rows)
+        {
+            var (product, pairs) = (2 * rows * tuning.Rank, tuning.Kind == AdapterKind.Pissa ? 2 : 1);
+            double input = product * layer.InputSize,
+                output = product * layer.OutputSize;
+            return new(
+                2 * rows * layer.InputSize * layer.OutputSize,
+                pairs * input,
+                pairs * output,
+                input,
+                output,
+                tuning.Kind == AdapterKind.Dora
+            );
+        }
+
+        // For the gradients of its weights: x Aᵀ for that of B, g B for that of A, and for magnitudes the output once more.
+        internal double CountAccumulated(double uses) => uses * TrainedIn + TrainedOut + (HasMagnitude ? Dense + uses * In + Out : 0);
+    }
 
     // The layers that heads come from.
     private static IEnumerable<LinearLayer> SelectHeadLayers(DecoderBlock block) =>
@@ -102,14 +126,19 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
             var projection = flops.Dense + flops.Out + uses * flops.In;
             sum += (uses - 1) * flops.In; // in the forward pass
             sum += projection * (block.RunAgain.Contains(layer) ? 2 : 1);
-            // x Aᵀ for the gradient of B, g B for that of x, parts of the gradients of A and x
-            sum += uses * flops.In + flops.Out + 2 * (uses - 1) * flops.In;
+            sum += flops.CountAccumulated(uses) + (uses - 1) * (flops.TrainedIn + flops.In); // the latter parts of the gradients of A and x
         }
-        // Run for the MLP's input; x Aᵀ once more for the gradient of B, and g B in each pass over the heads.
+        // Run for the MLP's input; g B in each pass over the heads.
         var output = parts(block.AttentionOutput);
-        sum += (block.IsParallel ? 0 : output.Dense + output.In + output.Out) + output.In + passes * output.Out;
+        sum += (block.IsParallel ? 0 : output.Forward) + output.CountAccumulated(1) + (passes - 1) * output.Out;
         // Not run again itself.
-        var last = parts(block.MlpOutput);
-        return sum + last.In + last.Out;
+        foreach (var layer in block.Mlp.Outputs)
+            sum += parts(layer).CountAccumulated(1);
+        // A norm behind a branch needs its output again.
+        if (block.AttentionEnd.Norm is not null)
+            sum += output.Forward;
+        if (block.MlpEnd.Norm is not null)
+            sum += block.Mlp.Outputs.Sum(l => parts(l).Forward);
+        return sum;
     }
 }

@@ -72,7 +72,7 @@ public sealed record StepMemory(
     /// <param name="attention">The attention in training.</param>
     /// <param name="length">L.</param>
     /// <param name="options">The rest.</param>
-    public static StepMemory Count(ModelConfig config, IAttention attention, int length, StepMemoryOptions options)
+    internal static StepMemory Count(ModelConfig config, IAttention attention, int length, StepMemoryOptions options)
     {
         using var model = ModelLoader.Describe(config);
         return Count(model, attention, length, options);
@@ -111,13 +111,21 @@ public sealed record StepMemory(
         var tuning = options.Tuning;
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
         bool IsTrained(Layers.Weight weight) =>
-            tuning.TrainEverything
+            (tuning.TrainEverything && !weight.IsConstant)
             || (tuning.TrainEmbeddings && weight == model.Embedding.Weight)
             || (tuning.TrainNorms && norms.Contains(weight));
         var trained = model.Weights.Where(IsTrained).Sum(w => w.ElementCount);
+        var frozen = 0L;
         if (!tuning.TrainEverything && tuning.Rank > 0)
-            trained += AdapterSet.Targets(model, tuning.TargetModules).Sum(l => tuning.Rank * (l.InputSize + l.OutputSize));
+        {
+            var targets = AdapterSet.Targets(model, tuning.TargetModules);
+            var pairs = targets.Sum(l => tuning.Rank * (l.InputSize + l.OutputSize));
+            trained += pairs + (tuning.Kind == AdapterKind.Dora ? targets.Sum(l => l.OutputSize) : 0);
+            frozen = tuning.Kind == AdapterKind.Pissa ? 4 * pairs : 0; // what the matrices lost
+        }
         var inBlocks = model.Linears.Where(l => l != model.Head).Sum(l => l.InputSize * l.OutputSize);
+        if (options is { Quantization: QuantizationKind.Keep, KeptBytes: { } kept })
+            return (kept.Matrices + kept.Others, trained * 4);
         var perWeight = options.Quantization switch
         {
             QuantizationKind.Nf4 => Nf4Bytes,
@@ -125,7 +133,7 @@ public sealed record StepMemory(
             _ => options.StoredType.ElementSize(),
         };
         var others = model.Weights.Sum(w => w.ElementCount) - inBlocks;
-        return ((long)(inBlocks * perWeight) + others * options.StoredType.ElementSize(), trained * 4);
+        return ((long)(inBlocks * perWeight) + frozen + others * options.StoredType.ElementSize(), trained * 4);
     }
 
     // 4 bits a weight, 8 a block of 64, 32 for 256 blocks.
@@ -177,7 +185,7 @@ public sealed record StepMemory(
 
     private static long CountWorkspace(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)
     {
-        var mlp = model.Blocks[0].MlpOutput.InputSize;
+        var mlp = model.Blocks.Max(b => b.Mlp.Width);
         var rows = Math.Min(tokens, BlockPass.CountTileRows(mlp, options.Cuda));
         // gate, up, their activation and product, their gradients; the tile itself, its norm and gradients
         var tile = rows * (8 * mlp + 6 * model.Config.HiddenSize) * size;

@@ -8,7 +8,7 @@ namespace LongLora.Training;
 // N tokens in a forward pass (B L), D model size, F MLP size, H heads, J key-value heads, K head size, V vocabulary
 
 /// <summary>What the memory of a training run depends on, beside the model.</summary>
-public sealed record StepMemoryOptions
+internal sealed record StepMemoryOptions
 {
     /// <summary>What is trained.</summary>
     public AdapterOptions Tuning { get; init; } = new();
@@ -27,6 +27,14 @@ public sealed record StepMemoryOptions
 
     /// <summary>The type in which the weights are stored. Default bf16, that of published models.</summary>
     public ScalarType StoredType { get; init; } = ScalarType.BFloat16;
+
+    /// <summary>
+    /// Of a model that keeps its blocks: bytes of the decoder's matrices as they are stored, and bytes of all other weights.
+    /// </summary>
+    public (long Matrices, long Others)? KeptBytes { get; init; }
+
+    /// <summary>Whether weights are widened when the model is opened, so that they are not pages of a file. Default false.</summary>
+    public bool IsWidened { get; init; }
 
     /// <summary>Whether the model computes on CUDA. Default false: on the CPU, in fp32.</summary>
     public bool Cuda { get; init; }

@@ -9,7 +9,7 @@ namespace LongLora.Training;
 /// Appends scalars to a TensorBoard event file: TFRecord frames (u64 length, masked CRC-32C of it, data, masked CRC-32C of that) that hold
 /// <c>Event</c> messages of TensorFlow's event.proto. TorchSharp's own writer keeps its file open and never flushes it.
 /// </summary>
-public static class TensorBoardWriter
+internal static class TensorBoardWriter
 {
     // TensorBoard takes a file for an event file by "tfevents" in its name.
     private const string FileName = "events.out.tfevents.longlora";

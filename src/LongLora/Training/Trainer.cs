@@ -122,7 +122,7 @@ public sealed class Trainer : IDisposable
     /// <param name="learningRate">Learning rate of this step.</param>
     /// <param name="cancellation">Looked at once a micro-batch.</param>
     /// <returns>Mean loss in nats a token and gradient norm before clipping, or null if cancelled: then nothing has changed.</returns>
-    public (double Loss, double GradientNorm)? Step(
+    internal (double Loss, double GradientNorm)? Step(
         IReadOnlyList<Batch> batches,
         double learningRate,
         CancellationToken cancellation = default
@@ -155,7 +155,7 @@ public sealed class Trainer : IDisposable
     }
 
     /// <summary>Everything that a later run needs to go on as if there had been no break.</summary>
-    public TrainingState CaptureState(BatchSampler sampler) => new(_optimizer, _parameters, sampler.State);
+    internal TrainingState CaptureState(BatchSampler sampler) => new(_optimizer, _parameters, sampler.State);
 
     // The micro-batches of the next step.
     private List<Batch> Draw(BatchSampler sampler)

@@ -160,7 +160,7 @@ public class ModelConfigReaderTests
     [InlineData("quantization_config", "{\"quant_method\":\"awq\"}", "bitsandbytes quantized to nf4 or int8")]
     [InlineData("auto_map", "{\"AutoModel\":\"x.Y\"}", "needs its own Python code")]
     [InlineData("architectures", "[\"LlamaForSequenceClassification\"]", "it must name a language model (...ForCausalLM)")]
-    [InlineData("model_type", "\"mamba\"", "'model_type' is \"mamba\"; supported: llama, mistral, qwen2, qwen3, phi3, gpt_neox.")]
+    [InlineData("model_type", "\"mamba\"", "'model_type' is \"mamba\"; supported: llama, mistral, qwen2, qwen3, phi3, gpt_neox, smollm3")]
     [InlineData("eos_token_id", "[2,-1]", "'eos_token_id' is -1; it must be an integer of at least 0")]
     public void Parse_wrong_or_unknown_field_is_named_with_its_value(string field, string value, string message)
     {
@@ -212,6 +212,43 @@ public class ModelConfigReaderTests
         json["rope_parameters"] = new JsonObject { ["rope_type"] = "default" };
         Assert.Contains("the file also has rope_parameters", Message(json.ToJsonString()), StringComparison.Ordinal);
     }
+
+    [Fact]
+    public void Parse_two_rope_objects_that_agree_are_read_and_both_are_written()
+    {
+        const string llama3 =
+            """{"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":32}""";
+        var json = JsonNode.Parse(With("rope_scaling", llama3))!.AsObject();
+        json["rope_theta"] = 5e4;
+        json["rope_parameters"] = JsonNode.Parse(llama3);
+        json["rope_parameters"]!["rope_theta"] = 5e4;
+        var read = ModelConfigReader.Parse(json.ToJsonString());
+        Assert.Equal(("llama3", 8.0, 5e4), (read.RopeScaling.Kind, read.RopeScaling.Factor, read.RopeTheta));
+        var longer = global::LongLora.Positions.RopeScaling.Extend(read, "auto", null, 1024);
+        Assert.Equivalent(longer, ModelConfigReader.Parse(ModelConfigWriter.Update(json.ToJsonString(), longer)), strict: true);
+        json["rope_parameters"]!["factor"] = 4;
+        Assert.Contains("the file also has rope_parameters, which disagree", Message(json.ToJsonString()), StringComparison.Ordinal);
+        // What one form leaves to its default may stand in the other.
+        json["rope_scaling"] = JsonNode.Parse("""{"type":"yarn","factor":2.0,"original_max_position_embeddings":64}""");
+        json["rope_parameters"] = JsonNode.Parse(
+            """{"rope_type":"yarn","factor":2.0,"original_max_position_embeddings":64,"beta_fast":32.0,"rope_theta":50000.0}"""
+        );
+        Assert.Equal("yarn", ModelConfigReader.Parse(json.ToJsonString()).RopeScaling.Kind);
+    }
+
+    [Theory]
+    [InlineData("_model_name_or_path", "\"org/name\"")]
+    [InlineData("unk_token_id", "0")]
+    [InlineData("num_labels", "2")]
+    [InlineData("label2id", "{\"LABEL_0\":0}")]
+    [InlineData("temperature", "0.7")]
+    [InlineData("max_new_tokens", "100")]
+    [InlineData("min_p", "0.05")]
+    [InlineData("cls_token_id", "3")]
+    [InlineData("transformers_version", "\"4.40.0\"")]
+    [InlineData("gradient_checkpointing", "true")]
+    public void Parse_fields_that_every_model_may_have_say_nothing_about_the_numbers(string field, string value) =>
+        Assert.Equal(ModelConfigReader.Parse(Small), ModelConfigReader.Parse(With(field, value)));
 
     [Fact]
     public void Parse_several_unknown_fields_are_named_together()

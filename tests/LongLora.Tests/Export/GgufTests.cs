@@ -264,7 +264,8 @@ public class GgufTests
                     layer.Name.EndsWith("q_proj", StringComparison.Ordinal) ? 4
                     : layer.Name.EndsWith("k_proj", StringComparison.Ordinal) ? 2
                     : 0;
-                Near.AssertEqual(layer.Update!.Delta(), heads > 0 ? LlamaOfGguf.Halves(delta, heads) : delta, 1e-6, layer.Name);
+                var update = (LoraAdapter)layer.Update!;
+                Near.AssertEqual(update.Delta(), heads > 0 ? LlamaOfGguf.Halves(delta, heads) : delta, 1e-6, layer.Name);
             }
         }
         using var trained = PeftFormat.Attach(

@@ -56,7 +56,7 @@ public class KeyValueTypeTests
     {
         using var scope = NewDisposeScope();
         using var model = LlamaGoldenTests.LoadTiny();
-        using var heads = new CachedHeads(model, 10, 2, type);
+        using var heads = new CachedHeads(model, 0, 10, 2, type);
         using var generator = new Generator(3, CPU);
         var values = randn([1, 2, 6, 16], generator: generator) * exp(randn([1, 2, 6, 1], generator: generator) * 4);
         values.narrow(2, 2, 1).zero_();

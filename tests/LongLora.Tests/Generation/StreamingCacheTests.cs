@@ -56,7 +56,7 @@ public class StreamingCacheTests
                 var output = block.AttentionOutput.Forward(
                     scores.softmax(-1).matmul(All(seen.Select(i => values[layer][i]))).transpose(1, 2).flatten(2, 3)
                 );
-                var mlp = block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(block.IsParallel ? hidden : hidden + output)));
+                var mlp = block.Mlp.Forward(block.MlpNorm.Forward(block.IsParallel ? hidden : hidden + output));
                 hidden = hidden + output + mlp;
             }
             rows.Add(model.FinalNorm.Forward(hidden)[0]);
@@ -185,9 +185,9 @@ public class StreamingCacheTests
         using var model = Load("llama_tiny");
         var context = RopeScaling.GetCurrentContext(model.Config);
         string Refuse(StreamingOptions options) => Assert.Throws<ConfigurationException>(() => new StreamingCache(model, options)).Message;
-        Assert.Contains($"has learnt {context}", Refuse(new() { Window = context }), StringComparison.Ordinal);
-        Assert.Contains("seen -1", Refuse(new() { SinkTokens = -1, Window = 8 }), StringComparison.Ordinal);
-        Assert.Contains("seen 4 and 0", Refuse(new() { Window = 0 }), StringComparison.Ordinal);
+        Assert.Contains($"has learned {context}", Refuse(new() { Window = context }), StringComparison.Ordinal);
+        Assert.Contains("got -1", Refuse(new() { SinkTokens = -1, Window = 8 }), StringComparison.Ordinal);
+        Assert.Contains("got 4 and 0", Refuse(new() { Window = 0 }), StringComparison.Ordinal);
         Assert.Equal(context - 4, new StreamingOptions().GetWindow(model.Config));
         using var windowed = Load("mistral_tiny");
         Assert.Contains(

@@ -31,7 +31,7 @@ public sealed class GgufModelTests : IDisposable
     private static string Golden(string name) => SharedMaterial.Shared("goldens", "gguf", name + ".gguf");
 
     private static CausalLanguageModel Load(GgufModel file, QuantizationKind kind = QuantizationKind.None) =>
-        ModelLoader.Load(file.Config, file.Tensors, null, kind);
+        ModelLoader.Load(file.Config, file.Weights, null, kind);
 
     private static int[] GoldenIds()
     {
@@ -105,7 +105,7 @@ public sealed class GgufModelTests : IDisposable
         );
         Assert.Equal([2], file.Config.EosTokenIds);
         Assert.Equal([2, 0], file.EndTokenIds);
-        Assert.Equal(("llama", "apache-2.0", 272), (file.Architecture, file.License, file.Tensors.Tensors.Count));
+        Assert.Equal(("llama", "apache-2.0", 272), (file.Architecture, file.License, file.Tensors.Count));
         Assert.StartsWith("{% for message in messages %}", file.ChatTemplate);
         Assert.Equal("[2,0]", JsonNode.Parse(file.GenerationConfigText)!["eos_token_id"]!.ToJsonString());
     }
@@ -313,7 +313,7 @@ public sealed class GgufModelTests : IDisposable
         {
             var projection = (GgufProjection)layer.Projection;
             using var matrix = new Weight("w", projection.ToDense());
-            using (var expected = file.Tensors.Open(layer.Name + ".weight"))
+            using (var expected = file.Weights.Open(layer.Name + ".weight"))
                 Assert.True(expected.equal(matrix.Value).all().item<bool>(), layer.Name);
             var dense = new DenseProjection(matrix);
             var (rows, gradient) = (SlowNf4.Random(3, 21, layer.InputSize), SlowNf4.Random(4, 21, layer.OutputSize));
@@ -426,11 +426,11 @@ public sealed class GgufModelTests : IDisposable
         Assert.Equal(file.Config with { EosTokenIds = folder.Config.EosTokenIds }, folder.Config);
         Assert.Equal(file.Config.EosTokenIds, folder.Config.EosTokenIds);
         Assert.True(folder.WeightFiles.Count > 1);
-        foreach (var (name, info) in file.Tensors.Tensors)
+        foreach (var (name, info) in file.Tensors)
         {
             Assert.Equal(type ?? ScalarType.Float32, folder.Tensors[name].Type);
             using var value = folder.Open(name);
-            Near.AssertRelative(file.Tensors.Open(name), value, tolerance, name);
+            Near.AssertRelative(file.Weights.Open(name), value, tolerance, name);
         }
         Assert.Contains(
             type == ScalarType.BFloat16 ? "\"bfloat16\""
@@ -450,7 +450,7 @@ public sealed class GgufModelTests : IDisposable
     public void Half_types_are_the_mapped_file_and_imported_as_they_are()
     {
         using var file = GgufModel.Open(Golden("BF16"));
-        Assert.Equal(ScalarType.BFloat16, file.Tensors.Tensors["model.layers.0.mlp.up_proj.weight"].Type);
+        Assert.Equal(ScalarType.BFloat16, file.Tensors["model.layers.0.mlp.up_proj.weight"].Type);
         GgufImporter.Write(_folder["out"], file);
         using var folder = CheckpointDirectory.Open(_folder["out"]);
         Assert.Equal(ScalarType.BFloat16, folder.Tensors["model.layers.0.self_attn.q_proj.weight"].Type);
@@ -516,7 +516,7 @@ public sealed class GgufModelTests : IDisposable
         using var model = GgufModel.Open(_folder["a.gguf"]);
         using var described = ModelLoader.Describe(model.Config);
         Assert.InRange(described.Weights.Sum(w => w.ElementCount), 6_700_000_000, 6_800_000_000);
-        Assert.Equal(described.Weights.Select(w => w.Name).Order(), model.Tensors.Tensors.Keys.Order());
+        Assert.Equal(described.Weights.Select(w => w.Name).Order(), model.Tensors.Keys.Order());
         Assert.InRange(model.StoredBytes, 3_700_000_000, 3_900_000_000);
         Assert.InRange(clock.Elapsed.TotalSeconds, 0, 2);
     }

@@ -26,7 +26,7 @@ public sealed class SmolLm2Tests
         GgufModel.Open(SharedMaterial.Shared("models", "smollm2-135m-instruct", "SmolLM2-135M-Instruct.Q4_1.gguf"));
 
     private static CausalLanguageModel Load(GgufModel file, QuantizationKind kind = QuantizationKind.None) =>
-        ModelLoader.Load(file.Config, file.Tensors, null, kind);
+        ModelLoader.Load(file.Config, file.Weights, null, kind);
 
     private static string Text(string text) =>
         text == "book"

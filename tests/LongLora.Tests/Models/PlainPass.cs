@@ -11,13 +11,40 @@ internal static class PlainPass
         var hidden = model.Embedding.Forward(ids, ScalarType.Float32);
         foreach (var block in model.Blocks)
         {
-            var (query, key, value, _) = block.Project(block.AttentionNorm.Forward(hidden), 0, block.HeadGroups, context);
-            var attention = block.Window is { } window ? context.Attention.Within(window) : context.Attention;
-            var heads = attention.Attend(query, key, value, context.DocumentLengths);
-            var attended = hidden + block.AttentionOutput.Forward(heads.transpose(1, 2).flatten(2, 3));
-            hidden = attended + block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(block.IsParallel ? hidden : attended)));
+            var normed = block.AttentionNorm.Forward(hidden);
+            var heads = block.Recurrence is null ? Attend(block, normed, context) : Recur(block.Recurrence, normed, context);
+            if (block.HasGate)
+                heads = heads * block.ComputeGate(normed).view(heads.shape);
+            var attended = hidden + block.AttentionEnd.Forward(block.AttentionOutput.Forward(heads));
+            hidden = attended + block.MlpEnd.Forward(block.Mlp.Forward(block.MlpNorm.Forward(block.IsParallel ? hidden : attended)));
         }
-        return model.Head.Forward(model.FinalNorm.Forward(hidden));
+        return model.ApplyHead(model.FinalNorm.Forward(hidden));
+    }
+
+    private static Tensor Attend(DecoderBlock block, Tensor normed, ForwardContext context)
+    {
+        var (query, key, value, _) = block.Project(normed, 0, block.HeadGroups, context);
+        return block.Adapt(context.Attention).Attend(query, key, value, context.DocumentLengths).transpose(1, 2).flatten(2, 3);
+    }
+
+    // Document by document, each whole.
+    private static Tensor Recur(Recurrence recurrence, Tensor normed, ForwardContext context)
+    {
+        if (context.DocumentLengths is not { } rows)
+            return recurrence.Run(normed, recurrence.Begin(normed.size(0), normed.device)).Output;
+        var outputs = new List<Tensor>();
+        for (var row = 0; row < rows.Count; row++)
+        {
+            var (start, parts) = (0, new List<Tensor>());
+            foreach (var length in rows[row])
+            {
+                var document = normed.narrow(0, row, 1).narrow(1, start, length);
+                parts.Add(recurrence.Run(document, recurrence.Begin(1, normed.device)).Output);
+                start += length;
+            }
+            outputs.Add(cat(parts, 1));
+        }
+        return cat(outputs, 0);
     }
 
     internal static Tensor Loss(CausalLanguageModel model, Tensor ids, Tensor targets, ForwardContext context)

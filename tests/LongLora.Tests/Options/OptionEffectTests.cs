@@ -41,6 +41,9 @@ public class OptionEffectTests
                 "rank",
                 "alpha",
                 "target-modules",
+                "adapter-kind",
+                "rslora",
+                "pissa-iterations",
                 "train-embeddings",
                 "train-norms",
                 "rope-scaling",
@@ -112,6 +115,15 @@ public class OptionEffectTests
         "cuda-compute: bf16",
         "quantization: none",
     ];
+
+    [Fact]
+    public void Fingerprint_has_options_that_earlier_runs_did_not_know_where_they_say_something()
+    {
+        const string recipe = "{model: m, data: [d], context: 4096, output: o, adapter-kind: pissa, pissa-iterations: 4, rslora: true}";
+        var options = Recipe.Parse(recipe, "test", FineTuneOptionTable.Defaults);
+        string[] expected = ["adapter-kind: pissa", "rslora: true", "pissa-iterations: 4"];
+        Assert.Equal(expected, RunDirectory.DescribeOptions(options).Intersect(expected));
+    }
 
     // Written by the first version into every checkpoint: a resume compares it as it is.
     [Fact]

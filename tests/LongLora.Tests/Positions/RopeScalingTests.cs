@@ -126,6 +126,31 @@ public class RopeScalingTests
         Assert.Same(extended, RopeScaling.Extend(extended, asked, null, context));
     }
 
+    // Qwen's documented form leaves max_position_embeddings as it is; vLLM derives the context from the factor.
+    [Theory]
+    [InlineData(32768, 32768, 4, 131072)]
+    [InlineData(40960, 32768, 4, 131072)]
+    [InlineData(131072, 32768, 4, 131072)]
+    [InlineData(131072, 4096, 32, 131072)]
+    [InlineData(50000, 32768, 2, 50000)]
+    [InlineData(64, null, 4, 256)]
+    public void GetCurrentContext_of_yarn_is_the_original_one_times_the_factor(int max, int? original, double factor, int context) =>
+        Assert.Equal(
+            context,
+            RopeScaling.GetCurrentContext(
+                LlamaGoldenTests.TinyConfig with
+                {
+                    MaxPositions = max,
+                    RopeScaling = new()
+                    {
+                        Kind = "yarn",
+                        Factor = factor,
+                        OriginalMaxPositions = original,
+                    },
+                }
+            )
+        );
+
     [Theory]
     [InlineData("sideways", "default", "sideways")]
     [InlineData("yarn", "linear", "config.json can hold only one kind")]

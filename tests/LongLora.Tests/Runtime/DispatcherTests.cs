@@ -70,4 +70,18 @@ public class DispatcherTests
         }
         Assert.True(kept.IsInvalid, "a result outlives its scope");
     }
+
+    [Fact]
+    public void GetVersion_counts_changes_in_place_of_all_views()
+    {
+        using var scope = NewDisposeScope();
+        var values = zeros(4, 5);
+        var before = Dispatcher.GetVersion(values);
+        Assert.Equal(before, Dispatcher.GetVersion(values));
+        using (no_grad())
+            values.narrow(0, 1, 2).detach().add_(1);
+        Assert.Equal(before + 1, Dispatcher.GetVersion(values));
+        _ = values + 1;
+        Assert.Equal(before + 1, Dispatcher.GetVersion(values));
+    }
 }

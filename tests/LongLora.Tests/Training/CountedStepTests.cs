@@ -15,7 +15,8 @@ namespace LongLora.Tests.Training;
 /// </summary>
 public class CountedStepTests
 {
-    private const int Group = 16;
+    private const int Group = 16,
+        Rank = 4;
 
     private sealed class Counter
     {
@@ -24,12 +25,17 @@ public class CountedStepTests
         internal void Product(long rows, long inner, long columns, int times = 1) => Flops += 2.0 * rows * inner * columns * times;
     }
 
+    // A product with r rows makes DoRA's norms, which are not counted.
     private sealed class CountedProjection(IProjection inner, LinearLayer layer, Counter counter) : IProjection
     {
+        public Weight? Bias => inner.Bias;
+
         private bool IsTrained => inner is DenseProjection { Weight.IsTrained: true };
 
         public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
         {
+            if (rows.size(0) == Rank)
+                return inner.Forward(rows, outputs);
             var graph = is_grad_enabled() && (rows.requires_grad || IsTrained);
             counter.Product(
                 rows.size(0),
@@ -56,32 +62,46 @@ public class CountedStepTests
         public Tensor ToDense() => inner.ToDense();
     }
 
-    private sealed class CountedUpdate(ILinearUpdate inner, int rank, LinearLayer layer, Counter counter) : ILinearUpdate
+    private sealed class CountedUpdate(ILinearUpdate inner, LinearLayer layer, Counter counter) : ILinearUpdate
     {
-        public void AddTo(Tensor output, Tensor rows, FeatureSlice? outputs = null)
+        public Tensor Forward(IProjection projection, Tensor rows, FeatureSlice? outputs = null)
         {
             // With a graph, backward makes the gradients of both factors and both inputs: two more products of each size.
-            var times = is_grad_enabled() ? 3 : 1;
-            counter.Product(rows.size(0), layer.InputSize, rank, times);
-            counter.Product(rows.size(0), rank, outputs?.Count ?? layer.OutputSize, times);
-            inner.AddTo(output, rows, outputs);
+            Pair(rows.size(0), outputs, is_grad_enabled() ? 3 : 1);
+            if (inner is ResidualLoraAdapter) // a frozen pair
+                Pair(rows.size(0), outputs, is_grad_enabled() ? 2 : 1);
+            return inner.Forward(projection, rows, outputs);
         }
 
-        public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
+        public void AccumulateGradients(IProjection projection, Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
         {
-            counter.Product(rows.size(0), layer.InputSize, rank, 2); // x Aᵀ, and (g B)ᵀ x
-            counter.Product(rows.size(0), rank, gradient.size(1), 2); // gᵀ (x Aᵀ), and g B
-            inner.AccumulateGradients(rows, gradient, outputs);
+            counter.Product(rows.size(0), layer.InputSize, Rank, 2); // x Aᵀ, and (g B)ᵀ x
+            counter.Product(rows.size(0), Rank, gradient.size(1), 2); // gᵀ (x Aᵀ), and g B
+            if (inner is DoraAdapter) // the output once more
+                Pair(rows.size(0), outputs, 1);
+            inner.AccumulateGradients(projection, rows, gradient, outputs);
         }
 
-        public void AddInputGradient(Tensor gradient, Tensor inputGradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
+        public Tensor ComputeInputGradient(
+            IProjection projection,
+            Tensor gradient,
+            FeatureSlice? inputs = null,
+            FeatureSlice? outputs = null
+        )
         {
-            counter.Product(gradient.size(0), gradient.size(1), rank);
-            counter.Product(gradient.size(0), rank, inputs?.Count ?? layer.InputSize);
-            inner.AddInputGradient(gradient, inputGradient, inputs, outputs);
+            var pairs = inner is ResidualLoraAdapter ? 2 : 1;
+            counter.Product(gradient.size(0), gradient.size(1), Rank, pairs);
+            counter.Product(gradient.size(0), Rank, inputs?.Count ?? layer.InputSize, pairs);
+            return inner.ComputeInputGradient(projection, gradient, inputs, outputs);
         }
 
-        public Tensor Delta() => inner.Delta();
+        public Tensor Merge(IProjection projection) => inner.Merge(projection);
+
+        private void Pair(long rows, FeatureSlice? outputs, int times)
+        {
+            counter.Product(rows, layer.InputSize, Rank, times);
+            counter.Product(rows, Rank, outputs?.Count ?? layer.OutputSize, times);
+        }
     }
 
     [Theory]
@@ -93,12 +113,19 @@ public class CountedStepTests
     [InlineData("phi3", 100, 2, 1, false)]
     [InlineData("phi3", 17_000, 2, 1, false)]
     [InlineData("gpt_neox", 100, 2, 1, false)]
+    [InlineData("llama", 100, 2, 1, false, AdapterKind.Dora)]
+    [InlineData("llama", 34_000, 1, 2, false, AdapterKind.Dora)]
+    [InlineData("phi3", 100, 2, 2, false, AdapterKind.Dora)]
+    [InlineData("gpt_neox", 100, 2, 1, true, AdapterKind.Dora)]
+    [InlineData("llama", 100, 2, 2, false, AdapterKind.Pissa)]
+    [InlineData("qwen3", 34_000, 1, 1, false, AdapterKind.Pissa)]
     public void Count_equals_the_products_that_a_step_asks_for(
         string family,
         int length,
         int batch,
         int blocksPerSegment,
-        bool attentionAlone
+        bool attentionAlone,
+        AdapterKind kind = AdapterKind.Lora
     )
     {
         using var scope = NewDisposeScope();
@@ -107,7 +134,12 @@ public class CountedStepTests
             config = config with { KeyValueHeadCount = 4, Activation = "gelu", ParallelResidual = true };
         using var model = ModelLoader.Create(config, 1);
         string[] targets = attentionAlone ? [AdapterOptions.AttentionLayers] : [.. model.Linears.Select(l => l.Name)];
-        var tuning = new AdapterOptions { Rank = 4, TargetModules = targets };
+        var tuning = new AdapterOptions
+        {
+            Rank = Rank,
+            Kind = kind,
+            TargetModules = targets,
+        };
         using var adapters = AdapterSet.Attach(model, tuning, 1);
         using var parameters = new ParameterBuffer(adapters.Weights);
         var counter = new Counter();
@@ -115,7 +147,7 @@ public class CountedStepTests
         {
             layer.Projection = new CountedProjection(layer.Projection, layer, counter);
             if (layer.Update is { } update)
-                layer.Update = new CountedUpdate(update, 4, layer, counter);
+                layer.Update = new CountedUpdate(update, layer, counter);
         }
 
         using var pass = new CheckpointedPass(model, blocksPerSegment);

@@ -239,6 +239,10 @@ public class GpuPathTests
     /// <summary>Of the right shapes and types, and no attention: libtorch's has no form without memory.</summary>
     private sealed class NoAttention : IAttention
     {
+        public IAttention WithScoreCap(double cap) => this;
+
+        public IAttention WithSinks(LongLora.Layers.Weight sinks) => this;
+
         public IAttention Within(int window) => this;
 
         public bool KeepsLogSumExp(Device device) => false;

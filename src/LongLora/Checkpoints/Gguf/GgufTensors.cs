@@ -37,7 +37,13 @@ internal sealed class GgufTensors : ITensorSource
                 throw new CheckpointException(
                     $"{file.Path}: '{name}' is [{string.Join(", ", info.Shape)}]; its heads have {rows.Length} rows."
                 );
-            _tensors.Add(known, new TensorInfo(known, OpenedType(info.Type), info.Shape, file.Path));
+            _tensors.Add(
+                known,
+                new TensorInfo(known, OpenedType(info.Type), info.Shape, file.Path)
+                {
+                    Blocks = GgufFormat.BlockSize(info.Type) > 1 ? GgufFormat.Name(info.Type) : null,
+                }
+            );
         }
     }
 

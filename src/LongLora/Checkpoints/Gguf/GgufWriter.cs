@@ -15,7 +15,7 @@ internal static unsafe class GgufWriter
 
     /// <summary>Writes one file.</summary>
     /// <param name="path">The file to make or replace.</param>
-    /// <param name="keys">The metadata, in order: uint, int, float, bool, string, ulong, or a list of int, float or string.</param>
+    /// <param name="keys">The metadata, in order: numbers, bool, string, an array of these, or a list of int, float or string.</param>
     /// <param name="tensors">What to write, in order.</param>
     public static void Write(string path, IReadOnlyList<(string Key, object Value)> keys, IReadOnlyList<GgufTensor> tensors)
     {
@@ -95,6 +95,33 @@ internal static unsafe class GgufWriter
                 w.Write(GgufFormat.Text);
                 Text(w, text);
                 break;
+            case byte number:
+                w.Write(GgufFormat.UInt8);
+                w.Write(number);
+                break;
+            case sbyte number:
+                w.Write(GgufFormat.Int8);
+                w.Write(number);
+                break;
+            case ushort number:
+                w.Write(GgufFormat.UInt16);
+                w.Write(number);
+                break;
+            case short number:
+                w.Write(GgufFormat.Int16);
+                w.Write(number);
+                break;
+            case long number:
+                w.Write(GgufFormat.Int64);
+                w.Write(number);
+                break;
+            case double number:
+                w.Write(GgufFormat.Float64);
+                w.Write(number);
+                break;
+            case Array list:
+                Items(w, list, list.GetType().GetElementType()!);
+                break;
             case IReadOnlyList<int> list:
                 List(w, GgufFormat.Int32, list, w.Write);
                 break;
@@ -106,6 +133,36 @@ internal static unsafe class GgufWriter
                 break;
             default:
                 throw new ArgumentException($"GGUF metadata cannot be {value.GetType().Name}.", nameof(value));
+        }
+    }
+
+    // By the type of the items itself: to a cast, a list of uint is one of int.
+    private static void Items(BinaryWriter w, Array list, Type type)
+    {
+        if (type == typeof(string))
+            List(w, GgufFormat.Text, (string[])list, text => Text(w, text));
+        else if (type == typeof(bool))
+            List(w, GgufFormat.Bool, (bool[])list, w.Write);
+        else
+        {
+            var code =
+                type == typeof(byte) ? GgufFormat.UInt8
+                : type == typeof(sbyte) ? GgufFormat.Int8
+                : type == typeof(ushort) ? GgufFormat.UInt16
+                : type == typeof(short) ? GgufFormat.Int16
+                : type == typeof(uint) ? GgufFormat.UInt32
+                : type == typeof(int) ? GgufFormat.Int32
+                : type == typeof(float) ? GgufFormat.Float32
+                : type == typeof(ulong) ? GgufFormat.UInt64
+                : type == typeof(long) ? GgufFormat.Int64
+                : type == typeof(double) ? GgufFormat.Float64
+                : throw new ArgumentException($"GGUF metadata cannot be a list of {type.Name}.", nameof(type));
+            w.Write(GgufFormat.List);
+            w.Write(code);
+            w.Write((long)list.Length);
+            var bytes = new byte[Buffer.ByteLength(list)];
+            Buffer.BlockCopy(list, 0, bytes, 0, bytes.Length);
+            w.Write(bytes);
         }
     }
 

@@ -11,7 +11,7 @@ namespace LongLora.Checkpoints;
 /// The file must contain a dictionary of tensors, such as <c>model.state_dict()</c>, directly or under <c>state_dict</c>, <c>model</c>,
 /// <c>model_state_dict</c> or <c>module</c>. Other content of the dictionary (counters, an optimizer's state) is ignored.
 /// </remarks>
-public sealed class TorchPickleHeader
+internal sealed class TorchPickleHeader
 {
     /// <summary>The longest pickle that is read: 100 MB, one million tensors.</summary>
     public const long MaxPickleBytes = 100_000_000;

@@ -12,7 +12,7 @@ namespace LongLora.Checkpoints;
 /// The mapping is read-only for the reasons that <see cref="SafetensorsReader"/> gives. The result is a private copy if a view has gaps or
 /// another order than its memory (such as a transposed matrix), or if its offset is not a multiple of the element size.
 /// </remarks>
-public sealed class TorchPickleReader : ITensorSource
+internal sealed class TorchPickleReader : ITensorSource
 {
     private readonly MemoryMappedFile _file;
     private readonly MemoryMappedViewAccessor _view;

@@ -9,7 +9,7 @@ namespace LongLora.Checkpoints;
 /// Writes files that <c>torch.load</c> reads, even with <c>weights_only=True</c>: a zip archive with a pickled dictionary of tensors, each
 /// with its own storage. It writes as a stream, with one tensor in memory at a time, and atomically. The same tensors give the same bytes.
 /// </summary>
-public static class TorchPickleWriter
+internal static class TorchPickleWriter
 {
     private const string Folder = "archive/";
 

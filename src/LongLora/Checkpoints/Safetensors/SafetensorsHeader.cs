@@ -8,7 +8,7 @@ namespace LongLora.Checkpoints;
 /// The header of a <c>.safetensors</c> file, without its data: an 8-byte little-endian length, then that many bytes of JSON with each
 /// tensor's type, shape and offsets. Everything is checked here, before anything is mapped or allocated because the file claims it.
 /// </summary>
-public sealed class SafetensorsHeader
+internal sealed class SafetensorsHeader
 {
     /// <summary>The longest header that is read: 100 MB, as in the format's own library.</summary>
     public const long MaxHeaderBytes = 100_000_000;

@@ -13,7 +13,7 @@ namespace LongLora.Checkpoints;
 /// bug can change the file. (A private copy-on-write mapping would count in full: on Linux a file larger than the memory could not be
 /// mapped.) Writing to a mapped tensor crashes the process; clone it first.
 /// </remarks>
-public sealed class SafetensorsReader : ITensorSource
+internal sealed class SafetensorsReader : ITensorSource
 {
     private readonly MemoryMappedFile _file;
     private readonly MemoryMappedViewAccessor _view;

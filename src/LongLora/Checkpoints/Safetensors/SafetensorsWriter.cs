@@ -6,7 +6,7 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>Writes <c>.safetensors</c> files as a stream, with one tensor in memory at a time, and atomically.</summary>
-public static class SafetensorsWriter
+internal static class SafetensorsWriter
 {
     /// <summary>The largest file that <see cref="WriteModel"/> writes by default: 5 GB, as in transformers.</summary>
     public const long DefaultShardBytes = 5_000_000_000;

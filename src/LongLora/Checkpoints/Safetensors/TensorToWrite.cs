@@ -9,7 +9,7 @@ namespace LongLora.Checkpoints;
 /// <param name="Type">Its type in the file; the tensor is converted to it.</param>
 /// <param name="Shape">Its dimensions, outermost first.</param>
 /// <param name="Value">Makes the tensor. It is called once, and the result is disposed after writing.</param>
-public sealed record TensorToWrite(string Name, ScalarType Type, IReadOnlyList<long> Shape, Func<Tensor> Value)
+internal sealed record TensorToWrite(string Name, ScalarType Type, IReadOnlyList<long> Shape, Func<Tensor> Value)
 {
     /// <summary>Bytes that it takes in the file.</summary>
     public long ByteCount => Shape.Aggregate((long)SafetensorsTypes.GetSize(Type), (product, size) => checked(product * size));

@@ -3,7 +3,7 @@ namespace LongLora.Data;
 /// <summary>Token ids for one micro-batch, on the host.</summary>
 /// <param name="InputIds">[B, L], row by row.</param>
 /// <param name="Labels">
-/// [B, L], not shifted, <see cref="TrainingExample.IgnoredLabel"/> where nothing is to be learnt; null where every token counts.
+/// [B, L], not shifted, <see cref="TrainingExample.IgnoredLabel"/> if nothing is to be learned; null if every token counts.
 /// </param>
 /// <param name="BatchSize">B.</param>
 /// <param name="Length">L.</param>
@@ -11,7 +11,7 @@ namespace LongLora.Data;
 /// Lengths of the documents in each row where documents may not see each other, summing to L; null where a row is one stretch of text.
 /// Positions begin at 0 in each.
 /// </param>
-public sealed record Batch(
+internal sealed record Batch(
     long[] InputIds,
     long[]? Labels,
     int BatchSize,

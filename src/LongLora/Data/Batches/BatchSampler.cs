@@ -56,10 +56,10 @@ public sealed class BatchSampler
     public long SequenceCount { get; }
 
     /// <summary>Where the sampler stands. Setting it goes back, or on, to that place.</summary>
-    public BatchSamplerState State { get; set; }
+    internal BatchSamplerState State { get; set; }
 
     /// <summary>The next batch.</summary>
-    public Batch Next() =>
+    internal Batch Next() =>
         _layout == BatchLayout.Examples ? Pack(NextExamples()) : Cut([.. Enumerable.Range(0, _batchSize).Select(_ => NextUnit())]);
 
     private long CountUnits(StoredCorpus corpus) => _layout == BatchLayout.Examples ? corpus.DocumentCount : corpus.Length / Context;

@@ -4,7 +4,7 @@ namespace LongLora.Data;
 /// Random numbers that are the same on every machine and .NET version, unlike System.Random's: SplitMix64 (Steele, Lea &amp; Flood 2014).
 /// </summary>
 /// <param name="seed">Any number; each gives another sequence.</param>
-public sealed class SplitMix64(ulong seed)
+internal sealed class SplitMix64(ulong seed)
 {
     private ulong _state = seed;
 

@@ -3,7 +3,7 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>Reads conversations from files.</summary>
-public sealed class ConversationFiles
+internal sealed class ConversationFiles
 {
     private readonly List<string> _files;
     private readonly IReadOnlyList<IRecordReader> _readers;

@@ -9,7 +9,7 @@ namespace LongLora.Data;
 /// (ShareGPT: <c>from</c>, <c>value</c>), <c>instruction</c>, <c>input</c>, <c>output</c> (Alpaca, LongAlpaca), <c>instruction</c> with
 /// <c>instances</c> (Self-Instruct), <c>prompt</c> and <c>completion</c>.
 /// </summary>
-public sealed class ConversationFormat
+internal sealed class ConversationFormat
 {
     private const string FunctionCall = "function_call";
     private const string Layouts =

@@ -4,7 +4,7 @@ using LongLora.Tokenization;
 namespace LongLora.Data;
 
 /// <summary>Tokenized conversations from files, of which the answers are to be learned.</summary>
-public sealed class ConversationSource : IExampleSource
+internal sealed class ConversationSource : IExampleSource
 {
     private readonly ConversationFiles _files;
     private readonly ChatTemplate? _template;

@@ -4,4 +4,4 @@ namespace LongLora.Data;
 /// <param name="Instruction">The document, and the question after it.</param>
 /// <param name="Input">Empty, as in LongAlpaca.</param>
 /// <param name="Output">The answer.</param>
-public sealed record DocumentQuestion(string Instruction, string Input, string Output);
+internal sealed record DocumentQuestion(string Instruction, string Input, string Output);

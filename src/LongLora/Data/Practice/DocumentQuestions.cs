@@ -8,7 +8,7 @@ namespace LongLora.Data;
 /// <param name="random">Source of all random numbers. The same sequence gives the same questions on every machine.</param>
 /// <param name="texts">Running text, one paragraph per line.</param>
 /// <param name="mostAsked">The most facts that one question asks for.</param>
-public sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> texts, int mostAsked)
+internal sealed class DocumentQuestions(SplitMix64 random, IReadOnlyList<string> texts, int mostAsked)
 {
     private const int MostFacts = 4;
     private const int ShortestPassage = 600,

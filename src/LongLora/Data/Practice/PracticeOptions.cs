@@ -1,7 +1,7 @@
 namespace LongLora.Data;
 
 /// <summary>How practice windows are filled.</summary>
-public sealed record PracticeOptions
+internal sealed record PracticeOptions
 {
     /// <summary>Tokens per window.</summary>
     public required int Context { get; init; }

@@ -11,7 +11,7 @@ namespace LongLora.Data;
 /// <param name="tokenizer">Makes the tokens. It must have BOS and EOS.</param>
 /// <param name="texts">Running text, such as books. It may be empty if everything is generated.</param>
 /// <param name="options">The mixture.</param>
-public sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnlyList<int>> texts, PracticeOptions options)
+internal sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadOnlyList<int>> texts, PracticeOptions options)
 {
     private const double CharactersPerToken = 3.2;
     private const int Attempts = 6;

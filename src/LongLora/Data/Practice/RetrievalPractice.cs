@@ -8,7 +8,7 @@ namespace LongLora.Data;
 /// before all, many facts, many questions.
 /// </summary>
 /// <param name="random">Draws everything; the same sequence gives the same documents on every machine.</param>
-public sealed class RetrievalPractice(SplitMix64 random)
+internal sealed class RetrievalPractice(SplitMix64 random)
 {
     private static readonly string[] s_garbage =
     [

@@ -6,7 +6,7 @@ using ZstdSharp;
 namespace LongLora.Data;
 
 /// <summary>Finds and opens data files, compressed with gzip or Zstandard or not compressed.</summary>
-public static class DataFiles
+internal static class DataFiles
 {
     /// <summary>All files of some paths, in the given order; within a folder in ordinal order of the names.</summary>
     /// <param name="paths">Files and folders.</param>

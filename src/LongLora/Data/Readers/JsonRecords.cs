@@ -8,7 +8,7 @@ namespace LongLora.Data;
 /// The objects of a JSON file: the elements of one array, or objects one after the other, on separate lines or not. The first character
 /// decides which, not the file name: many published <c>.json</c> files contain lines. Only one object is in memory at a time.
 /// </summary>
-public sealed class JsonRecords : IRecordReader
+internal sealed class JsonRecords : IRecordReader
 {
     /// <inheritdoc/>
     public IReadOnlyList<string> Extensions { get; } = [".json", ".jsonl", ".ndjson"];

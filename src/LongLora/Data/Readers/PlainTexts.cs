@@ -6,7 +6,7 @@ namespace LongLora.Data;
 /// The plain texts of a corpus, for code that works on text instead of tokens: <c>.txt</c>, <c>.md</c>, <c>.jsonl</c> with <c>text</c>, and
 /// .NET's <c>.xml</c> documentation.
 /// </summary>
-public static class PlainTexts
+internal static class PlainTexts
 {
     /// <summary>All documents of some files and folders, in the given order; within a folder in ordinal order of the names.</summary>
     /// <param name="paths">Files and folders. From a folder only the files directly in it are read.</param>

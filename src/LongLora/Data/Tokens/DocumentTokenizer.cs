@@ -14,7 +14,7 @@ namespace LongLora.Data;
 /// with the character before it, and the ids of that character are removed again.
 /// </para>
 /// </summary>
-public sealed class DocumentTokenizer
+internal sealed class DocumentTokenizer
 {
     private const int Window = 128;
     private const int Attempts = 16;

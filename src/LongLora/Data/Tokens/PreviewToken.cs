@@ -6,4 +6,4 @@ namespace LongLora.Data;
 /// What it adds to the text. Control tokens are written out, such as <c>&lt;s&gt;</c>. It is empty if a character needs further tokens.
 /// </param>
 /// <param name="IsLearned">Whether the model is trained to predict it.</param>
-public readonly record struct PreviewToken(int Id, string Text, bool IsLearned);
+internal readonly record struct PreviewToken(int Id, string Text, bool IsLearned);

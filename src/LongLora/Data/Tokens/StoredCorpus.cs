@@ -5,4 +5,4 @@ namespace LongLora.Data;
 /// <param name="DocumentCount">Number of documents.</param>
 /// <param name="Start">Its first token.</param>
 /// <param name="Length">Number of tokens, including the separators between its documents.</param>
-public readonly record struct StoredCorpus(int FirstDocument, int DocumentCount, long Start, long Length);
+internal readonly record struct StoredCorpus(int FirstDocument, int DocumentCount, long Start, long Length);

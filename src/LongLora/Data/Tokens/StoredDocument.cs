@@ -4,4 +4,4 @@ namespace LongLora.Data;
 /// <param name="Start">Its first token.</param>
 /// <param name="Length">Number of tokens.</param>
 /// <param name="Origin">Where it comes from.</param>
-public readonly record struct StoredDocument(long Start, long Length, string Origin);
+internal readonly record struct StoredDocument(long Start, long Length, string Origin);

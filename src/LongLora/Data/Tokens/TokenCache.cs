@@ -8,7 +8,7 @@ namespace LongLora.Data;
 /// A folder that keeps token files, so that a later run on the same data does not tokenize again. A file's name is the SHA-256 of
 /// everything its tokens depend on. Files in the folder never change, and any of them may be deleted.
 /// </summary>
-public sealed class TokenCache
+internal sealed class TokenCache
 {
     /// <summary>Names an entry of a cache.</summary>
     /// <param name="folder">The folder. It is created if it does not exist.</param>

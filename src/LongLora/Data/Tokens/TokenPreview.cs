@@ -3,7 +3,7 @@ using LongLora.Tokenization;
 namespace LongLora.Data;
 
 /// <summary>Shows people what a model will see.</summary>
-public static class TokenPreview
+internal static class TokenPreview
 {
     /// <summary>The tokens of an example one by one.</summary>
     /// <param name="example">The example. Without labels every token counts as learned.</param>

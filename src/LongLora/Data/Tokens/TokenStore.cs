@@ -35,10 +35,10 @@ public sealed unsafe class TokenStore : IDisposable
     public int BytesPerToken => _footer.TokenSize;
 
     /// <summary>The documents in order. A token stream is one document.</summary>
-    public IReadOnlyList<StoredDocument> Documents { get; }
+    internal IReadOnlyList<StoredDocument> Documents { get; }
 
     /// <summary>The sources in order.</summary>
-    public IReadOnlyList<StoredCorpus> Corpora => _footer.Corpora;
+    internal IReadOnlyList<StoredCorpus> Corpora => _footer.Corpora;
 
     /// <summary>Whether some tokens are only read and not learned, such as questions.</summary>
     public bool HasLabels => _footer.HasLabels;
@@ -94,7 +94,7 @@ public sealed unsafe class TokenStore : IDisposable
     /// </param>
     /// <param name="cancellation">Checked once per document.</param>
     /// <exception cref="DataException">There are no tokens, or they cannot be written to the folder.</exception>
-    public static TokenStore Build(
+    internal static TokenStore Build(
         IReadOnlyList<IExampleSource> sources,
         int? separator,
         long? maxTokens = null,

@@ -1,7 +1,7 @@
 namespace LongLora.Evaluation;
 
 /// <summary>The loss on the answers of conversations.</summary>
-public sealed record AnswersFile() : ModelEvaluationFile(KindName)
+internal sealed record AnswersFile() : ModelEvaluationFile(KindName)
 {
     internal const string KindName = "answers";
 

@@ -8,7 +8,7 @@ namespace LongLora.Evaluation;
 /// What a command measured, as the JSON file that it writes and that reports read: one record a kind. Figures are written in full
 /// precision; losses are in nats a token, shares and scores go from 0 to 1, lengths are in tokens.
 /// </summary>
-public abstract record EvaluationFile
+internal abstract record EvaluationFile
 {
     /// <summary>The version of the layout that is written here.</summary>
     public const int CurrentVersion = 1;

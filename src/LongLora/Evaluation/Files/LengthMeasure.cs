@@ -4,4 +4,4 @@ namespace LongLora.Evaluation;
 /// <param name="Length">Tokens.</param>
 /// <param name="Perplexity">On held-out text, by LongLoRA's protocol: every token of a window counts alike.</param>
 /// <param name="PassKey">Share of pass keys found, 0 to 1.</param>
-public sealed record LengthMeasure(int Length, double Perplexity, double PassKey);
+internal sealed record LengthMeasure(int Length, double Perplexity, double PassKey);

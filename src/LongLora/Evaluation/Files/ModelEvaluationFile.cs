@@ -3,7 +3,7 @@ using System.Text.Json.Serialization;
 namespace LongLora.Evaluation;
 
 /// <summary>What one model did, alone or with an adapter.</summary>
-public abstract record ModelEvaluationFile : EvaluationFile
+internal abstract record ModelEvaluationFile : EvaluationFile
 {
     private protected ModelEvaluationFile(string kind)
         : base(kind) { }

@@ -3,7 +3,7 @@ using System.Text.Json.Serialization;
 namespace LongLora.Evaluation;
 
 /// <summary>Perplexity by context, and by position in the window.</summary>
-public sealed record PerplexityFile() : ModelEvaluationFile(KindName)
+internal sealed record PerplexityFile() : ModelEvaluationFile(KindName)
 {
     internal const string KindName = "perplexity";
 

@@ -1,7 +1,7 @@
 namespace LongLora.Evaluation;
 
 /// <summary>What a quickstart found.</summary>
-public sealed record QuickstartFile() : EvaluationFile(KindName)
+internal sealed record QuickstartFile() : EvaluationFile(KindName)
 {
     internal const string KindName = "quickstart";
 

@@ -1,7 +1,7 @@
 namespace LongLora.Evaluation;
 
 /// <summary>What one run of a reproduction found.</summary>
-public sealed record ReproductionFile() : EvaluationFile(KindName)
+internal sealed record ReproductionFile() : EvaluationFile(KindName)
 {
     internal const string KindName = "reproduction";
 

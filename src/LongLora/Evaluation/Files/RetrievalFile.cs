@@ -3,7 +3,7 @@ using System.Text.Json.Serialization;
 namespace LongLora.Evaluation;
 
 /// <summary>Questions of one task about documents of some lengths, with every answer.</summary>
-public sealed record RetrievalFile() : ModelEvaluationFile(KindName)
+internal sealed record RetrievalFile() : ModelEvaluationFile(KindName)
 {
     internal const string KindName = "retrieval";
 

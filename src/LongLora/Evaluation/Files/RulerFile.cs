@@ -3,7 +3,7 @@ using System.Text.Json.Serialization;
 namespace LongLora.Evaluation;
 
 /// <summary>RULER's tasks, with every answer.</summary>
-public sealed record RulerFile() : ModelEvaluationFile(KindName)
+internal sealed record RulerFile() : ModelEvaluationFile(KindName)
 {
     internal const string KindName = "ruler";
 

@@ -4,4 +4,4 @@ namespace LongLora.Evaluation;
 /// <param name="Task">RULER's name of it.</param>
 /// <param name="Scoring">How answers were judged.</param>
 /// <param name="Results">One result a length.</param>
-public sealed record RulerTaskResult(string Task, RetrievalScoring Scoring, IReadOnlyList<RetrievalAtLength> Results);
+internal sealed record RulerTaskResult(string Task, RetrievalScoring Scoring, IReadOnlyList<RetrievalAtLength> Results);

@@ -3,7 +3,7 @@ using System.Text.Json.Serialization;
 namespace LongLora.Evaluation;
 
 /// <summary>What a model lost on short text when it was extended.</summary>
-public sealed record ShortTextFile() : EvaluationFile(KindName)
+internal sealed record ShortTextFile() : EvaluationFile(KindName)
 {
     internal const string KindName = "short";
 

@@ -1,7 +1,7 @@
 namespace LongLora.Evaluation;
 
 /// <summary>Perplexity along a text, for each way to keep keys and values.</summary>
-public sealed record StreamingFile() : ModelEvaluationFile(KindName)
+internal sealed record StreamingFile() : ModelEvaluationFile(KindName)
 {
     internal const string KindName = "streaming";
 

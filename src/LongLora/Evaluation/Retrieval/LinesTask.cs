@@ -1,7 +1,7 @@
 namespace LongLora.Evaluation;
 
 /// <summary>LongChat's lines: a record of numbered registers, one of which is asked for. The size is the number of lines.</summary>
-public sealed class LinesTask : RetrievalTask
+internal sealed class LinesTask : RetrievalTask
 {
     private const int CandidateCount = 10;
 

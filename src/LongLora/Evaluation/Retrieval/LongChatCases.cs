@@ -9,7 +9,7 @@ namespace LongLora.Evaluation;
 /// <c>expected_number</c>, for
 /// <see cref="TopicsTask"/>, <c>topics</c>, the first of which is wanted.
 /// </summary>
-public static partial class LongChatCases
+internal static partial class LongChatCases
 {
     private const int CandidateCount = 10;
 

@@ -4,7 +4,7 @@ namespace LongLora.Evaluation;
 /// Python's <c>random</c> for whole numbers: the Mersenne Twister (MT19937) seeded as CPython seeds it, so that evaluations whose
 /// documents Python draws are the same here.
 /// </summary>
-public sealed class PythonRandom
+internal sealed class PythonRandom
 {
     private const int Size = 624,
         Middle = 397;

@@ -201,6 +201,7 @@ public static class RetrievalEvaluation
             var hidden = CachedPass.Read(model, prompt.AsSpan(start, Math.Min(chunk, prompt.Length - start)), cache, 0, positions);
             last = hidden.narrow(0, hidden.size(0) - 1, 1).clone().MoveToOuterDisposeScope(); // [1, D]
         }
+        cache.Mark(0);
         return candidates.MinBy(c => ComputeLoss(model, cache, prompt.Length, last!, c.Ids, positions)).Text;
     }
 
@@ -221,7 +222,7 @@ public static class RetrievalEvaluation
             answer.Length == 1
                 ? last
                 : cat([last, CachedPass.Read(model, answer.AsSpan(0, answer.Length - 1), cache, 0, positions)], 0);
-        return ChunkedCrossEntropy.ComputeLosses(model.Head.Forward(hidden), tensor(answer, device: model.Device)).sum().item<double>();
+        return ChunkedCrossEntropy.ComputeLosses(model.ApplyHead(hidden), tensor(answer, device: model.Device)).sum().item<double>();
     }
 
     // Tokens of a text behind the prompt, where no token of the tokenizer spans the two.

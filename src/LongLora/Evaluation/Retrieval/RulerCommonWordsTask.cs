@@ -1,7 +1,7 @@
 namespace LongLora.Evaluation;
 
 /// <summary>RULER's common words: ten words stand ten times as often as the others. The size is the number of other words.</summary>
-public sealed class RulerCommonWordsTask : RulerTask
+internal sealed class RulerCommonWordsTask : RulerTask
 {
     private const int Wanted = 10;
 

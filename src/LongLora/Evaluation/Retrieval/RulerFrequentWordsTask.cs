@@ -4,7 +4,7 @@ namespace LongLora.Evaluation;
 /// RULER's frequent words: made-up words as often as Zipf's law with exponent 2 has it; the three most frequent are wanted. The size is
 /// the number of words.
 /// </summary>
-public sealed class RulerFrequentWordsTask : RulerTask
+internal sealed class RulerFrequentWordsTask : RulerTask
 {
     private const double Zeta2 = Math.PI * Math.PI / 6;
 

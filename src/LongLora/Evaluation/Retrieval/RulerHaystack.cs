@@ -1,7 +1,7 @@
 namespace LongLora.Evaluation;
 
 /// <summary>What hides the needles of a <see cref="RulerNeedleTask"/>.</summary>
-public enum RulerHaystack
+internal enum RulerHaystack
 {
     /// <summary>Sentences of a text: a book that is given, or sentences made here.</summary>
     Essay,

@@ -7,7 +7,7 @@ namespace LongLora.Evaluation;
 /// counts sentences, lines or needles of the haystack.
 /// </summary>
 /// <param name="name">RULER's name of the task.</param>
-public sealed partial class RulerNeedleTask(string name) : RulerTask
+internal sealed partial class RulerNeedleTask(string name) : RulerTask
 {
     private const int CandidateCount = 10,
         Depths = 40;

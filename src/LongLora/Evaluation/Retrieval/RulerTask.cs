@@ -7,7 +7,7 @@ namespace LongLora.Evaluation;
 /// model writes, case aside. Documents are drawn here (Python's generator, lists of words of our own), so that scores compare with
 /// RULER's in kind, not to the digit.
 /// </summary>
-public abstract class RulerTask : RetrievalTask
+internal abstract class RulerTask : RetrievalTask
 {
     /// <summary>All tasks in RULER's order.</summary>
     /// <param name="book">Sentences of the text that hides the needles of the essay tasks; null for sentences made here.</param>

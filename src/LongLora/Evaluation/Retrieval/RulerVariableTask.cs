@@ -3,7 +3,7 @@ namespace LongLora.Evaluation;
 /// <summary>
 /// RULER's variable tracking: one chain of assignments in noise; every name of it is wanted. The size is the number of noise lines.
 /// </summary>
-public sealed class RulerVariableTask : RulerTask
+internal sealed class RulerVariableTask : RulerTask
 {
     private const int Hops = 4,
         ExampleNoise = 5;

@@ -4,7 +4,7 @@ namespace LongLora.Evaluation;
 /// LongChat's topics: a long conversation goes through several topics, and the first one is asked for. The conversations are made here;
 /// the size is the number of topics.
 /// </summary>
-public sealed class TopicsTask : RetrievalTask
+internal sealed class TopicsTask : RetrievalTask
 {
     private const int CandidateCount = 10,
         TurnsInTopic = 4;

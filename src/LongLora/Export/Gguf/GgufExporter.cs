@@ -1,5 +1,6 @@
 using LongLora.Adapters;
 using LongLora.Checkpoints;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Runtime;
 using static TorchSharp.torch;
@@ -28,10 +29,10 @@ public static class GgufExporter
     /// </param>
     /// <exception cref="ConfigurationException">GGUF has no such architecture or RoPE scaling.</exception>
     /// <exception cref="CheckpointException">The tokenizer is of a kind that engines do not have.</exception>
-    public static GgufReader Write(
+    internal static GgufReader Write(
         string path,
         CausalLanguageModel model,
-        CheckpointDirectory origin,
+        IModelFiles origin,
         GgufFileType type,
         string? tokenizerFolder = null,
         bool withTokenizer = true
@@ -42,11 +43,16 @@ public static class GgufExporter
         [
             ("general.architecture", architecture.Name),
             ("general.type", "model"),
-            ("general.name", Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(origin.Path)))),
+            (
+                "general.name",
+                (origin as GgufModel)?.Name ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(origin.Path)))
+            ),
             ("general.file_type", (uint)type),
             ("general.quantization_version", QuantizationVersion),
             .. architecture.Keys(),
-            .. withTokenizer ? GgufTokenizer.Keys(tokenizerFolder ?? origin.Path, model.Config.VocabularySize) : GgufTokenizer.None,
+            .. !withTokenizer ? GgufTokenizer.None
+            : tokenizerFolder is null && origin is GgufModel file ? file.TokenizerKeys
+            : GgufTokenizer.Keys(tokenizerFolder ?? origin.Path, model.Config.VocabularySize),
         ];
         var mix = new GgufMix(type, model.Config.LayerCount, model.Config.TiedEmbeddings);
         List<GgufTensor> tensors =
@@ -68,7 +74,7 @@ public static class GgufExporter
     /// <param name="model">The model that they are attached to.</param>
     /// <param name="type">F32, F16 or Bf16.</param>
     /// <exception cref="ConfigurationException">The adapter has trained embeddings or norms, which engines ignore in adapters.</exception>
-    public static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufFileType type)
+    internal static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufFileType type)
     {
         if (set.ModelWeights.Count > 0)
         {
@@ -78,6 +84,7 @@ public static class GgufExporter
                     + "silently wrong. Export the merged model: longlora export gguf --model BASE --adapter ADAPTER."
             );
         }
+        set.RequirePlainLora("A GGUF adapter");
         var matrixType = type switch
         {
             GgufFileType.F32 => GgufType.F32,
@@ -100,12 +107,11 @@ public static class GgufExporter
         foreach (var (name, adapter) in set.Adapters)
         {
             var weight = name + ".weight";
+            var engines = architecture.TensorName(weight);
+            tensors.Add(Of(engines + ".lora_a", matrixType, [adapter.PlainRank, adapter.A.Shape[1]], adapter.MakePlainA));
             tensors.Add(
-                Of(architecture.TensorName(weight) + ".lora_a", matrixType, adapter.A.Shape, () => adapter.A.Value.to(ScalarType.Float32))
-            );
-            tensors.Add(
-                Of(architecture.TensorName(weight) + ".lora_b", matrixType, adapter.B.Shape, () =>
-                    Arranged(architecture, weight, adapter.B.Value.alias())
+                Of(engines + ".lora_b", matrixType, [adapter.B.Shape[0], adapter.PlainRank], () =>
+                    Arranged(architecture, weight, ScaledB(adapter, set.Options.Alpha))
                 )
             );
         }
@@ -113,9 +119,19 @@ public static class GgufExporter
         return Checked(path);
     }
 
+    // Engines scale by alpha / r, one alpha for all: what is scaled otherwise has the rest in B.
+    private static Tensor ScaledB(LoraAdapter adapter, double alpha)
+    {
+        var rest = adapter.Scale * adapter.PlainRank / alpha;
+        if (rest == 1)
+            return adapter.MakePlainB();
+        using var b = adapter.MakePlainB();
+        return b.detach().mul(Scalars.Of(rest));
+    }
+
     /// <summary>Checks what engines take for granted, beyond the rules of the format itself.</summary>
     /// <exception cref="CheckpointException">Names what is wrong.</exception>
-    public static void Check(GgufReader file)
+    internal static void Check(GgufReader file)
     {
         var problems = new List<string>();
         foreach (var (name, info) in file.Tensors)
@@ -133,17 +149,12 @@ public static class GgufExporter
             var hasTokens =
                 file.Keys.ContainsKey("tokenizer.ggml.model") && file.Get<string>("tokenizer.ggml.model") != GgufTokenizer.NoModel;
             var rows = file.Tensors.TryGetValue("token_embd.weight", out var table) ? table.Shape[0] : 0;
-            foreach (
-                var (key, count) in ((string, Func<string, int>)[])
-                    [
-                        ("tokens", k => file.Get<IReadOnlyList<string>>(k).Count),
-                        ("scores", k => file.Get<IReadOnlyList<float>>(k).Count),
-                        ("token_type", k => file.Get<IReadOnlyList<int>>(k).Count),
-                    ]
-            )
+            foreach (var name in hasTokens ? (string[])["tokens", "scores", "token_type"] : [])
             {
-                if (hasTokens && count("tokenizer.ggml." + key) != rows)
-                    problems.Add($"tokenizer.ggml.{key} has {count("tokenizer.ggml." + key)} items, and token_embd {rows} rows");
+                var count = (file.Keys.GetValueOrDefault("tokenizer.ggml." + name) as Array)?.Length;
+                // Byte-level tokenizers need no scores, and without types every token is an ordinary one.
+                if (count != rows && (count is not null || name == "tokens"))
+                    problems.Add($"tokenizer.ggml.{name} has {count ?? 0} items, and token_embd {rows} rows");
             }
             for (var i = 0u; i < file.Get<uint>(architecture + ".block_count"); i++)
             {

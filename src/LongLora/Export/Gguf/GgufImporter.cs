@@ -10,7 +10,7 @@ namespace LongLora.Export;
 /// <summary>
 /// Writes a GGUF model as a Hugging Face folder: config, weights, tokenizer, chat template and generation settings.
 /// </summary>
-public static class GgufImporter
+internal static class GgufImporter
 {
     /// <summary>Writes the folder, all of it or nothing, with one tensor in memory at a time.</summary>
     /// <param name="output">The folder to make; one that exists is replaced.</param>
@@ -43,11 +43,11 @@ public static class GgufImporter
     private static List<TensorToWrite> Tensors(GgufModel model, ScalarType? type)
     {
         using var described = ModelLoader.Describe(model.Config);
-        var left = model.Tensors.Tensors.Keys.ToHashSet(StringComparer.Ordinal);
+        var left = model.Tensors.Keys.ToHashSet(StringComparer.Ordinal);
         var tensors = new List<TensorToWrite>();
         foreach (var weight in described.Weights)
         {
-            if (!model.Tensors.Tensors.TryGetValue(weight.Name, out var info))
+            if (!model.Tensors.TryGetValue(weight.Name, out var info))
                 throw new CheckpointException($"{model.Path} has no tensor for '{weight.Name}' [{string.Join(", ", weight.Shape)}].");
             if (!info.Shape.SequenceEqual(weight.Shape))
                 throw new CheckpointException(
@@ -67,8 +67,8 @@ public static class GgufImporter
 
     private static Tensor Read(GgufModel model, string name, ScalarType type)
     {
-        var value = model.Tensors.Open(name);
-        var info = model.Tensors.Tensors[name];
+        var value = model.Weights.Open(name);
+        var info = model.Tensors[name];
         TensorNumbers.RequireFinite(value, info);
         if (type == ScalarType.Float16 && value.dtype != ScalarType.Float16)
         {

@@ -6,11 +6,11 @@ using LongLora.Tokenization;
 namespace LongLora.Export;
 
 /// <summary>
-/// Writes a <c>Modelfile</c> beside a GGUF file, with which Ollama makes a model of it: <c>ollama create NAME -f Modelfile</c>. It names
-/// the context, the ends of an answer, and the chat template in Ollama's own language where the model's Jinja template is of a kind that this
+/// Writes a <c>Modelfile</c> beside a GGUF file, with which Ollama makes a model of it: <c>ollama create NAME -f Modelfile</c>. It has the
+/// context, the ends of an answer, and the chat template in Ollama's own language where the model's Jinja template is of a kind that this
 /// can say: a text before and after each message, which depends on its role alone.
 /// </summary>
-public static class OllamaModelfile
+internal static class OllamaModelfile
 {
     private const string Name = "Modelfile";
 

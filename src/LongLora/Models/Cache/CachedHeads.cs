@@ -13,10 +13,11 @@ internal sealed class CachedHeads : IDisposable
 
     /// <summary>Empty slots.</summary>
     /// <param name="model">Determines heads, device and the type to compute in.</param>
+    /// <param name="block">Index of the block.</param>
     /// <param name="capacity">C.</param>
     /// <param name="rows">B.</param>
     /// <param name="type">Number type; null for the type that the model computes in.</param>
-    internal CachedHeads(CausalLanguageModel model, long capacity, int rows, KeyValueType? type)
+    internal CachedHeads(CausalLanguageModel model, int block, long capacity, int rows, KeyValueType? type)
     {
         (_computeType, _rows) = (model.ComputeType, rows);
         var stored = type switch
@@ -27,11 +28,12 @@ internal sealed class CachedHeads : IDisposable
             KeyValueType.Int8 => ScalarType.Int8,
             _ => throw new ConfigurationException($"The cache type is {type}, which is unknown. Use F32, BF16 or Int8."),
         };
+        var plan = model.Config.GetLayer(block);
         Tensor Make(long size, ScalarType kind) =>
             HostMemory
-                .AllocateApart(() => empty([rows, model.Config.KeyValueHeadCount, capacity, size], kind, model.Device))
+                .AllocateApart(() => empty([rows, plan.KeyValueHeadCount, capacity, size], kind, model.Device))
                 .DetachFromDisposeScope();
-        _numbers = Make(model.Config.HeadSize, stored);
+        _numbers = Make(plan.HeadSize, stored);
         if (stored == ScalarType.Int8)
             _scales = Make(1, ScalarType.Float32);
     }

@@ -12,7 +12,7 @@ namespace LongLora.Models;
 /// The forward pass at inference, outside autograd. New tokens look at each other and at everything in the cache. Attention is full inside
 /// the model's window, if it has one, or limited to the sinks and the window of a streamed text.
 /// </summary>
-public static class CachedPass
+internal static class CachedPass
 {
     /// <summary>Reads the next tokens of one row.</summary>
     /// <param name="model">The model.</param>
@@ -109,13 +109,14 @@ public static class CachedPass
         KeyValueCache cache,
         IReadOnlyList<int> rows,
         RotaryEmbedding positions
-    ) => Walk(model, ids, positions, (block, inputs) =>
+    )
+    {
+        Tensor AttendRows(int block, AttentionInputs inputs)
         {
             Tensor Row(int row, Tensor query, Tensor key, Tensor value)
             {
-                var window = model.Blocks[block].Window;
-                var (keys, values) = cache.Append(block, row, key, value, window);
-                return Attend(query, keys, values, window);
+                var (keys, values) = cache.Append(block, row, key, value, model.Blocks[block].Window);
+                return Attend(model.Blocks[block], query, keys, values);
             }
             return rows.Count == 1
                 ? Row(rows[0], inputs.Query, inputs.Key, inputs.Value)
@@ -127,10 +128,22 @@ public static class CachedPass
                     ],
                     0
                 );
-        });
+        }
+        Tensor RunRows(int block, Tensor normed) =>
+            rows.Count == 1
+                ? cache.Run(block, rows[0], normed)
+                : cat([.. rows.Select((row, b) => cache.Run(block, row, normed.narrow(0, b, 1)))], 0);
+        return Walk(model, ids, positions, AttendRows, RunRows);
+    }
 
-    // ids [B, l] -> [B l, D]; attend returns [B, H, l, K] for a block and its heads
-    private static Tensor Walk(CausalLanguageModel model, Tensor ids, RotaryEmbedding positions, Func<int, AttentionInputs, Tensor> attend)
+    // ids [B, l] -> [B l, D]; attend returns [B, H, l, K] for a block and its heads, recur [B, l, W] for a block and its normalized input
+    private static Tensor Walk(
+        CausalLanguageModel model,
+        Tensor ids,
+        RotaryEmbedding positions,
+        Func<int, AttentionInputs, Tensor> attend,
+        Func<int, Tensor, Tensor>? recur = null
+    )
     {
         using var scope = NewDisposeScope();
         long[] shape = [ids.size(0), ids.size(1), model.Config.HiddenSize];
@@ -142,11 +155,18 @@ public static class CachedPass
         {
             using var inner = NewDisposeScope();
             var block = model.Blocks[i];
-            var heads = attend(i, block.Project(block.AttentionNorm.Forward(hidden).view(shape), 0, block.HeadGroups, context));
-            var output = block.AttentionOutput.Forward(heads.transpose(1, 2).reshape(-1, block.AttentionOutput.InputSize)); // -> [B l, D]
+            var normed = block.AttentionNorm.Forward(hidden).view(shape);
+            var heads = block.Recurrence is null
+                ? attend(i, block.Project(normed, 0, block.HeadGroups, context)).transpose(1, 2)
+                : recur!(i, normed);
+            heads = heads.reshape(-1, block.AttentionOutput.InputSize); // -> [B l, H K]
+            if (block.HasGate)
+                heads = heads.mul(block.ComputeGate(normed));
+            var output = block.AttentionOutput.Forward(heads); // -> [B l, D]
+            output = block.AttentionEnd.Forward(output);
             if (!block.IsParallel)
                 hidden.add_(output, Scalars.One);
-            var mlp = block.MlpOutput.Forward(block.Activate(block.MlpNorm.Forward(hidden)));
+            var mlp = block.MlpEnd.Forward(block.Mlp.Forward(block.MlpNorm.Forward(hidden)));
             if (block.IsParallel)
                 hidden.add_(output, Scalars.One);
             hidden.add_(mlp, Scalars.One);
@@ -157,9 +177,14 @@ public static class CachedPass
     private static readonly FullAttention s_full = new();
 
     // [1, H, l, K] against [1, J, n, K]: the last l keys belong to the queries themselves.
-    private static Tensor Attend(Tensor query, Tensor key, Tensor value, int? window)
+    private static Tensor Attend(DecoderBlock block, Tensor query, Tensor key, Tensor value)
     {
         using var scope = NewDisposeScope();
+        var window = block.Window;
+        if (block.ScoreCap is { } cap)
+            return CappedAttention.Forward(query, key, value, window ?? int.MaxValue, cap).Output.MoveToOuterDisposeScope();
+        if (block.Sinks is { } sinks)
+            return AttentionSinks.AttendLast(query, key, value, sinks.Value, window).MoveToOuterDisposeScope();
         if (window < key.size(2))
             return SlidingWindow.Attend(query, key, value, window.Value).MoveToOuterDisposeScope();
         long fresh = query.size(2),

@@ -8,12 +8,13 @@ namespace LongLora.Models;
 /// <summary>
 /// Keys and values of the tokens that a model has read, for each row of a batch. Memory for the whole capacity is allocated once. Positions
 /// are already applied to the keys, with rotary tables for the whole capacity, so scalings that depend on the length of the text (dynamic
-/// NTK, longrope) are the same for every token.
+/// NTK, longrope) are the same for every token. Of recurrent layers it holds the state.
 /// </summary>
-public sealed class KeyValueCache : IDisposable
+internal sealed class KeyValueCache : IDisposable
 {
-    private readonly CachedHeads[] _keys,
-        _values;
+    private readonly CachedHeads?[] _keys,
+        _values; // null for a recurrent layer
+    private readonly RecurrentStates _states;
     private readonly int[] _lengths;
     private readonly CausalLanguageModel _model;
     private readonly KeyValueType? _type;
@@ -28,8 +29,9 @@ public sealed class KeyValueCache : IDisposable
         if (capacity < 1 || rows < 1)
             throw new ShapeException($"A cache needs room for at least one token and one row, but got {capacity} and {rows}.");
         (_model, _type, Capacity, _lengths) = (model, type, capacity, new int[rows]);
-        CachedHeads[] Make() => [.. model.Blocks.Select(_ => new CachedHeads(model, capacity, rows, type))];
-        (_keys, _values) = (Make(), Make());
+        CachedHeads?[] Make() =>
+            [.. model.Blocks.Select((b, i) => b.Recurrence is null ? new CachedHeads(model, i, capacity, rows, type) : null)];
+        (_keys, _values, _states) = (Make(), Make(), new RecurrentStates(model, rows));
     }
 
     /// <summary>C, tokens of the longest row.</summary>
@@ -39,7 +41,7 @@ public sealed class KeyValueCache : IDisposable
     public int Rows => _lengths.Length;
 
     /// <summary>Bytes of all keys and values.</summary>
-    public long ByteCount => _keys.Concat(_values).Sum(heads => heads.ByteCount);
+    public long ByteCount => _keys.Concat(_values).Sum(heads => heads?.ByteCount ?? 0);
 
     /// <summary>Tokens that a row holds.</summary>
     public int GetLength(int row) => _lengths[row];
@@ -47,11 +49,27 @@ public sealed class KeyValueCache : IDisposable
     /// <summary>Keeps only the first tokens of a row, so that text shared with the previous one does not have to be read again.</summary>
     /// <param name="row">The row.</param>
     /// <param name="length">Tokens to keep, at most those that the row holds.</param>
-    public void Truncate(int row, int length)
+    /// <returns>
+    /// The tokens that the row holds now: fewer than <paramref name="length"/>, namely none, if the model has recurrent layers and
+    /// <paramref name="length"/> is neither what the row held nor what it held at <see cref="Mark"/>.
+    /// </returns>
+    public int Truncate(int row, int length)
     {
         if (length < 0 || length > _lengths[row])
             throw new ShapeException($"Cannot cut row {row} of the cache to {length} tokens because it holds {_lengths[row]}.");
-        _lengths[row] = length;
+        if (_states.Any && length != _lengths[row])
+            length = _states.Return(row, length);
+        return _lengths[row] = length;
+    }
+
+    /// <summary>
+    /// Makes it possible to come back to the present length of a row by <see cref="Truncate"/>, whatever layers there are.
+    /// </summary>
+    /// <param name="row">The row.</param>
+    public void Mark(int row)
+    {
+        if (_states.Any)
+            _states.Mark(row, _lengths[row]);
     }
 
     /// <summary>A larger cache with the same content.</summary>
@@ -62,9 +80,12 @@ public sealed class KeyValueCache : IDisposable
         var filled = _lengths.Max();
         for (var block = 0; block < _keys.Length && filled > 0; block++)
         {
-            grown._keys[block].CopyFrom(_keys[block], filled);
-            grown._values[block].CopyFrom(_values[block], filled);
+            if (_keys[block] is not { } keys)
+                continue;
+            grown._keys[block]!.CopyFrom(keys, filled);
+            grown._values[block]!.CopyFrom(_values[block]!, filled);
         }
+        grown._states.CopyFrom(_states);
         _lengths.CopyTo(grown._lengths, 0);
         return grown;
     }
@@ -78,10 +99,14 @@ public sealed class KeyValueCache : IDisposable
         long start = _lengths[row],
             count = key.size(2),
             first = window is { } w ? Math.Max(0, start - w + 1) : 0;
-        _keys[block].Write(row, start, key);
-        _values[block].Write(row, start, value);
-        return (_keys[block].Read(row, first, start + count - first), _values[block].Read(row, first, start + count - first));
+        var (keys, values) = (_keys[block]!, _values[block]!);
+        keys.Write(row, start, key);
+        values.Write(row, start, value);
+        return (keys.Read(row, first, start + count - first), values.Read(row, first, start + count - first));
     }
+
+    /// <summary>Reads the next tokens of a row in a recurrent block, [1, l, D] -> [1, l, W].</summary>
+    internal Tensor Run(int block, int row, Tensor normed) => _states.Run(block, row, normed);
 
     /// <summary>Counts tokens that every block has written.</summary>
     internal void Advance(int row, int count) => _lengths[row] += count;
@@ -90,6 +115,7 @@ public sealed class KeyValueCache : IDisposable
     public void Dispose()
     {
         foreach (var heads in _keys.Concat(_values))
-            heads.Dispose();
+            heads?.Dispose();
+        _states.Dispose();
     }
 }

@@ -16,7 +16,7 @@ namespace LongLora.Models;
 /// window. The published code rotates all keys for every token. The scores are the same, but here a token costs S rotations instead of S +
 /// W.
 /// </remarks>
-public sealed class StreamingCache : IDisposable
+internal sealed class StreamingCache : IDisposable
 {
     // A chunk looks at the W keys before it and at itself. Longer chunks are not cheaper per token and need a larger mask.
     private const int LargestChunk = 512;
@@ -37,7 +37,7 @@ public sealed class StreamingCache : IDisposable
     {
         (SinkTokens, Window, _device) = (options.SinkTokens, options.GetWindow(model.Config), model.Device);
         _frequencies = RopeScaling.ComputeFrequencies(model.Config, SinkTokens + Window);
-        CachedHeads[] Make() => [.. model.Blocks.Select(_ => new CachedHeads(model, SinkTokens + Window, 1, type))];
+        CachedHeads[] Make() => [.. model.Blocks.Select((_, block) => new CachedHeads(model, block, SinkTokens + Window, 1, type))];
         (_keys, _values) = (Make(), Make());
         _sinkKeys =
         [

@@ -23,6 +23,18 @@ public sealed record StreamingOptions
     /// <exception cref="ConfigurationException">Sinks and window do not fit into the model's context.</exception>
     public int GetWindow(ModelConfig config)
     {
+        var plans = Enumerable.Range(0, config.LayerCount).Select(config.GetLayer).ToList();
+        if (
+            plans.Any(p => p.Rotation != LayerRotation.Main || p.IsLinear || p.KeysOf is not null || p.HeadSize != config.HeadSize)
+            || config.InterleavedRotation
+            || config.RopeScaling.QueryGrowth is not null
+            || config.ScoreCap is not null
+            || config.ModelType is "gpt_oss" or "hunyuan_v1_dense"
+        )
+            throw new ConfigurationException(
+                $"Streaming moves the positions of the first tokens, which it can only do where all layers have the same rotary positions "
+                    + $"and plain attention; this one is a {config.ModelType} model. Generate within the model's context."
+            );
         var context = RopeScaling.GetCurrentContext(config);
         var narrowest = Enumerable.Range(0, config.LayerCount).Select(config.GetWindow).Min() ?? int.MaxValue;
         var window = Window ?? Math.Min(context, narrowest) - SinkTokens;

@@ -1,7 +1,6 @@
 using LongLora.Attention;
 using LongLora.Configs;
 using LongLora.Layers;
-using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Models;
@@ -14,7 +13,7 @@ namespace LongLora.Models;
 /// </summary>
 internal static class GptNeoX
 {
-    internal static ModelFamily Family { get; } = new(Build, "embed_out", IsIgnored);
+    internal static ModelFamily Family { get; } = new(Build, "gpt_neox.embed_in", "embed_out", IsIgnored);
 
     private static ModelParts Build(ModelConfig config, LayerBuilder layers)
     {
@@ -35,26 +34,22 @@ internal static class GptNeoX
     private sealed class Block : DecoderBlock
     {
         private readonly int _headSize;
-        private readonly LinearLayer _all,
-            _wide;
-        private readonly Func<Tensor, Tensor> _activation;
+        private readonly LinearLayer _all;
 
         internal Block(ModelConfig config, LayerBuilder layers, string name)
         {
-            (IsParallel, HeadGroups, _headSize, _activation) = (
-                config.ParallelResidual,
-                config.HeadCount,
-                config.HeadSize,
-                FindActivation(config.Activation)
-            );
+            (IsParallel, HeadGroups, _headSize) = (config.ParallelResidual, config.HeadCount, config.HeadSize);
             int model = config.HiddenSize,
                 mlp = config.IntermediateSize;
             AttentionNorm = layers.AddLayerNorm(name + ".input_layernorm", model, config.NormEpsilon);
             _all = layers.AddLinear(name + ".attention.query_key_value", model, 3L * model, config.AttentionBias); // head by head: q, k, v
             AttentionOutput = layers.AddLinear(name + ".attention.dense", model, model, config.AttentionBias);
             MlpNorm = layers.AddLayerNorm(name + ".post_attention_layernorm", model, config.NormEpsilon);
-            _wide = layers.AddLinear(name + ".mlp.dense_h_to_4h", model, mlp, bias: true);
-            MlpOutput = layers.AddLinear(name + ".mlp.dense_4h_to_h", mlp, model, bias: true);
+            var wide = layers.AddLinear(name + ".mlp.dense_h_to_4h", model, mlp, bias: true);
+            Mlp = new PlainMlp(wide, Activations.Get(config.Activation))
+            {
+                Output = layers.AddLinear(name + ".mlp.dense_4h_to_h", mlp, model, bias: true),
+            };
         }
 
         public override bool IsParallel { get; }
@@ -65,7 +60,7 @@ internal static class GptNeoX
 
         public override INormLayer MlpNorm { get; init; }
 
-        public override LinearLayer MlpOutput { get; init; }
+        public override FeedForward Mlp { get; init; }
 
         public override int HeadGroups { get; }
 
@@ -109,35 +104,6 @@ internal static class GptNeoX
             return _all.ComputeInputGradient(flat, null, outputs).view(input.shape).MoveToOuterDisposeScope();
         }
 
-        public override Tensor Activate(Tensor input)
-        {
-            using var scope = NewDisposeScope();
-            return _activation(_wide.Forward(input)).MoveToOuterDisposeScope();
-        }
-
         private FeatureSlice SelectOutputs(int first, int count) => new(3L * first * _headSize, 3L * count * _headSize);
-
-        private static Func<Tensor, Tensor> FindActivation(string name) =>
-            name switch
-            {
-                "gelu" => x => nn.functional.gelu(x),
-                "gelu_new" or "gelu_fast" or "gelu_pytorch_tanh" => TanhGelu,
-                _ => throw new CheckpointException(
-                    $"A GPT-NeoX model with the activation '{name}' is not supported. The supported activations are gelu, gelu_new "
-                        + $"and gelu_fast."
-                ),
-            };
-
-        // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x³))): the approximation of GPT-2 and GPT-NeoX-20B.
-        private static Tensor TanhGelu(Tensor x) =>
-            (x * x)
-                .mul(Scalars.Of(0.044715))
-                .add(Scalars.One, Scalars.One)
-                .mul(x)
-                .mul(Scalars.Of(Math.Sqrt(2 / Math.PI)))
-                .tanh()
-                .add(Scalars.One, Scalars.One)
-                .mul(x)
-                .mul(Scalars.Of(0.5));
     }
 }

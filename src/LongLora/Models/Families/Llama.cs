@@ -9,64 +9,79 @@ namespace LongLora.Models;
 /// </summary>
 internal static class Llama
 {
-    internal static ModelFamily Family { get; } = new(Build, "lm_head", IsIgnored);
+    internal static ModelFamily Family { get; } = Derive(new BlockDesign());
 
-    internal static ModelParts Build(ModelConfig config, LayerBuilder layers) => Build(config, layers, BuildBlock);
+    /// <summary>A relative whose blocks have another design.</summary>
+    internal static ModelFamily Derive(BlockDesign design) =>
+        new(
+            (config, layers) => Build(config, layers, design.Norm, (c, l, layer) => MakeBlock(c, l, layer, design)),
+            "model.embed_tokens",
+            "lm_head",
+            IsIgnored
+        );
 
     /// <summary>The chain around the blocks. Related families use the same names.</summary>
-    internal static ModelParts Build(ModelConfig config, LayerBuilder layers, Func<ModelConfig, LayerBuilder, int, GatedBlock> block)
+    internal static ModelParts Build(
+        ModelConfig config,
+        LayerBuilder layers,
+        Func<LayerBuilder, string, long, double, INormLayer> norm,
+        Func<ModelConfig, LayerBuilder, int, DecoderBlock> block
+    )
     {
-        var embedding = layers.AddEmbedding("model.embed_tokens", config.VocabularySize, config.HiddenSize);
+        var embedding = layers.AddEmbedding("model.embed_tokens", config.VocabularySize, config.HiddenSize, config.EmbeddingFactor);
         var blocks = new DecoderBlock[config.LayerCount];
         for (var i = 0; i < blocks.Length; i++)
             blocks[i] = block(config, layers, i);
-        var norm = layers.AddRmsNorm("model.norm", config.HiddenSize, config.NormEpsilon);
-        return new(embedding, blocks, norm, layers.AddHead("lm_head", embedding, config.TiedEmbeddings));
+        var final = norm(layers, "model.norm", config.HiddenSize, config.NormEpsilon);
+        return new(embedding, blocks, final, layers.AddHead("lm_head", embedding, config.TiedEmbeddings));
     }
 
     /// <summary>Tensors that early exports stored and that are computed here from the config.</summary>
     internal static bool IsIgnored(string name) => name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal);
 
-    private static GatedBlock BuildBlock(ModelConfig config, LayerBuilder layers, int layer) =>
-        BuildBlock(config, layers, layer, config.AttentionBias, config.AttentionBias);
-
-    /// <summary>A block with separate layers for q, k, v, gate and up.</summary>
+    /// <summary>A block with q, k and v in layers of their own.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="layers">Makes the layers.</param>
     /// <param name="layer">Index of the layer.</param>
-    /// <param name="inputBias">Whether q, k and v have a bias.</param>
-    /// <param name="outputBias">Whether o has one.</param>
-    /// <param name="headNorms">Whether each query and key head has its own RMSNorm.</param>
-    internal static GatedBlock BuildBlock(
-        ModelConfig config,
-        LayerBuilder layers,
-        int layer,
-        bool inputBias,
-        bool outputBias,
-        bool headNorms = false
-    )
+    /// <param name="design">How it differs from Llama's.</param>
+    internal static AttentionBlock MakeBlock(ModelConfig config, LayerBuilder layers, int layer, BlockDesign design)
     {
-        var name = $"model.layers.{layer}";
-        int model = config.HiddenSize,
-            mlp = config.IntermediateSize;
-        HeadProjection Heads(string letter, int count, bool norm = false) =>
-            new(
-                layers.AddLinear($"{name}.self_attn.{letter}_proj", model, (long)count * config.HeadSize, inputBias),
-                config.HeadSize,
-                Norm: norm ? layers.AddRmsNorm($"{name}.self_attn.{letter}_norm", config.HeadSize, config.NormEpsilon) : null
-            );
-
-        return new GatedBlock(config, layer)
+        var (name, plan) = ($"model.layers.{layer}", config.GetLayer(layer));
+        var (model, size) = (config.HiddenSize, plan.HeadSize);
+        var (inputBias, outputBias) = design.Biases(config);
+        INormLayer? Norm(string? own) => own is null ? null : design.Norm(layers, $"{name}.{own}", model, config.NormEpsilon);
+        HeadProjection Heads(string letter, int count, string? norm, double factor = 1, int parts = 1)
         {
-            AttentionNorm = layers.AddRmsNorm(name + ".input_layernorm", model, config.NormEpsilon),
-            Query = Heads("q", config.HeadCount, headNorms),
-            Key = Heads("k", config.KeyValueHeadCount, headNorms),
-            Value = Heads("v", config.KeyValueHeadCount),
-            AttentionOutput = layers.AddLinear(name + ".self_attn.o_proj", (long)config.HeadCount * config.HeadSize, model, outputBias),
-            MlpNorm = layers.AddRmsNorm(name + ".post_attention_layernorm", model, config.NormEpsilon),
-            Gate = layers.AddLinear(name + ".mlp.gate_proj", model, mlp, config.MlpBias),
-            Up = layers.AddLinear(name + ".mlp.up_proj", model, mlp, config.MlpBias),
-            MlpOutput = layers.AddLinear(name + ".mlp.down_proj", mlp, model, config.MlpBias),
+            var width = (long)count * size;
+            var linear = layers.AddLinear($"{name}.self_attn.{letter}_proj", model, parts * width, inputBias);
+            var own = norm is null
+                ? null
+                : design.Norm(
+                    layers,
+                    $"{name}.self_attn.{norm}",
+                    design.HeadNormPlace == HeadNormPlace.WholeWidth ? width : size,
+                    config.NormEpsilon
+                );
+            return new(linear, size, 0, own, design.HeadNormPlace, factor, parts);
+        }
+
+        var before = Norm(design.AttentionNorm);
+        // The kernels divide by sqrt(K).
+        var factor = config.AttentionScale is { } scale ? scale * Math.Sqrt(size) : 1;
+        var query = Heads("q", config.HeadCount, design.HeadNorms?.Query, factor, design.HasOutputGate ? 2 : 1);
+        return new AttentionBlock(config, layer)
+        {
+            AttentionNorm = before ?? new IdentityNorm(),
+            Query = query,
+            Gate = design.HasOutputGate ? new HeadProjection(query.Layer, size, Parts: 2, Part: 1) : null,
+            Key = Heads("k", plan.KeyValueHeadCount, design.HeadNorms?.Key),
+            Value = Heads("v", plan.KeyValueHeadCount, null),
+            Sinks = design.HasSinks ? layers.AddWeight($"{name}.self_attn.sinks", WeightRole.Bias, config.HeadCount) : null,
+            AttentionOutput = layers.AddLinear(name + ".self_attn.o_proj", (long)config.HeadCount * size, model, outputBias),
+            AttentionEnd = new(Norm(design.AttentionEndNorm), config.ResidualFactor),
+            MlpNorm = Norm(design.MlpNorm) ?? (config.ParallelResidual ? before : null) ?? new IdentityNorm(),
+            Mlp = design.Mlp(config, layers, name, plan),
+            MlpEnd = new(Norm(design.MlpEndNorm), config.ResidualFactor),
         };
     }
 }

@@ -9,19 +9,23 @@ namespace LongLora.Models;
 /// </summary>
 internal static class Phi3
 {
-    internal static ModelFamily Family { get; } = Llama.Family with { Build = (config, layers) => Llama.Build(config, layers, BuildBlock) };
+    internal static ModelFamily Family { get; } =
+        Llama.Family with
+        {
+            Build = (config, layers) =>
+                Llama.Build(config, layers, (l, name, size, epsilon) => l.AddRmsNorm(name, size, epsilon), MakeBlock),
+        };
 
-    private static GatedBlock BuildBlock(ModelConfig config, LayerBuilder layers, int layer)
+    private static AttentionBlock MakeBlock(ModelConfig config, LayerBuilder layers, int layer)
     {
         var name = $"model.layers.{layer}";
         int model = config.HiddenSize,
-            mlp = config.IntermediateSize,
             size = config.HeadSize;
         long queries = (long)config.HeadCount * size,
             shared = (long)config.KeyValueHeadCount * size;
         var norm = layers.AddRmsNorm(name + ".input_layernorm", model, config.NormEpsilon);
         var all = layers.AddLinear(name + ".self_attn.qkv_proj", model, queries + 2 * shared); // q, then k, then v
-        return new GatedBlock(config, layer)
+        return new AttentionBlock(config, layer)
         {
             AttentionNorm = norm,
             Query = new(all, size),
@@ -29,8 +33,7 @@ internal static class Phi3
             Value = new(all, size, queries + shared),
             AttentionOutput = layers.AddLinear(name + ".self_attn.o_proj", queries, model),
             MlpNorm = layers.AddRmsNorm(name + ".post_attention_layernorm", model, config.NormEpsilon),
-            Gate = layers.AddLinear(name + ".mlp.gate_up_proj", model, 2L * mlp), // gate, then up
-            MlpOutput = layers.AddLinear(name + ".mlp.down_proj", mlp, model),
+            Mlp = GatedMlp.BuildFused(config, layers, name, config.GetLayer(layer)),
         };
     }
 }

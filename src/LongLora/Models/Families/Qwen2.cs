@@ -6,10 +6,5 @@ namespace LongLora.Models;
 /// </summary>
 internal static class Qwen2
 {
-    internal static ModelFamily Family { get; } =
-        Llama.Family with
-        {
-            Build = (config, layers) =>
-                Llama.Build(config, layers, (c, l, layer) => Llama.BuildBlock(c, l, layer, inputBias: true, outputBias: false)),
-        };
+    internal static ModelFamily Family { get; } = Llama.Derive(new BlockDesign { Biases = _ => (true, false) });
 }

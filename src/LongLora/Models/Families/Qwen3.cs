@@ -6,12 +6,5 @@ namespace LongLora.Models;
 /// </summary>
 internal static class Qwen3
 {
-    internal static ModelFamily Family { get; } =
-        Llama.Family with
-        {
-            Build = (config, layers) =>
-                Llama.Build(config, layers, (c, l, layer) =>
-                    Llama.BuildBlock(c, l, layer, c.AttentionBias, c.AttentionBias, headNorms: true)
-                ),
-        };
+    internal static ModelFamily Family { get; } = Llama.Derive(new BlockDesign { HeadNorms = ("q_norm", "k_norm") });
 }

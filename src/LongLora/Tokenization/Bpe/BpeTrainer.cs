@@ -9,7 +9,7 @@ namespace LongLora.Tokenization;
 /// repeatedly merges the pair of neighboring tokens that is most frequent inside the words of the text. It is deterministic: of equally
 /// frequent pairs it takes the one with the lower ids, as Hugging Face's trainer does.
 /// </summary>
-public sealed class BpeTrainer
+internal sealed class BpeTrainer
 {
     private readonly List<int[]> _words = [];
     private readonly List<long> _counts = [];

@@ -10,7 +10,7 @@ namespace LongLora.Tokenization;
 /// Writes a byte-level BPE tokenizer as <c>tokenizer.json</c> with <c>tokenizer_config.json</c>, which Hugging Face's tokenizers and <see
 /// cref="TokenizerLoader"/> read. Id 0 begins a text, id 1 ends it, 2 to 257 are the bytes, and then come the merges in order.
 /// </summary>
-public static class ByteLevelTokenizerWriter
+internal static class ByteLevelTokenizerWriter
 {
     /// <summary>The token that begins every text.</summary>
     public const string Bos = "<s>";

@@ -7,7 +7,7 @@ namespace LongLora.Tokenization;
 /// What ends the answers of a model: a token if the tokenizer has it, or else a text, for example if a named template is used with a model
 /// of another kind. Training learns answers including their end, and generation stops there. Both use this class.
 /// </summary>
-public sealed partial class AnswerEnd
+internal sealed partial class AnswerEnd
 {
     /// <summary>Stands for the EOS in what a template writes, as long as the tokenizer is not known.</summary>
     internal const string Eos = "<eos>";

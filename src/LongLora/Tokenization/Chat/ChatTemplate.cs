@@ -115,7 +115,7 @@ public sealed partial class ChatTemplate
 
     /// <summary>What ends the answers that this template writes: training learns it, and generation stops at it.</summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
-    public AnswerEnd FindEndOfAnswer(ITokenizer tokenizer) => new(_behindAnswer.Value, tokenizer);
+    internal AnswerEnd FindEndOfAnswer(ITokenizer tokenizer) => new(_behindAnswer.Value, tokenizer);
 
     /// <summary>The conversation as the model reads it.</summary>
     /// <param name="messages">The messages.</param>
@@ -123,7 +123,7 @@ public sealed partial class ChatTemplate
     /// <param name="addGenerationPrompt">Whether to end with the text that comes before the model's next answer.</param>
     /// <param name="tools">The tools that the model may call, as a list in OpenAI's format; null for none.</param>
     /// <exception cref="DataException">The template refuses the conversation.</exception>
-    public RenderedChat Render(
+    internal RenderedChat Render(
         IReadOnlyList<ChatMessage> messages,
         ITokenizer tokenizer,
         bool addGenerationPrompt = false,

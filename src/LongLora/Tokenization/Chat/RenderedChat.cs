@@ -3,7 +3,7 @@ using LongLora.Tokenization.Jinja;
 namespace LongLora.Tokenization;
 
 /// <summary>A conversation as a model reads it, with the positions of its answers.</summary>
-public sealed class RenderedChat
+internal sealed class RenderedChat
 {
     private readonly MarkedText _text;
 

@@ -6,7 +6,7 @@ namespace LongLora.Tokenization;
 /// Tool calls in answers. They are kept in OpenAI's format, <c>tool_calls: [{type, function: {name, arguments}}]</c>, with the arguments as
 /// an object. Templates expect an object and would write a string as a quoted string.
 /// </summary>
-public static class ToolCalls
+internal static class ToolCalls
 {
     /// <summary>The member of a message that contains them.</summary>
     public const string Member = "tool_calls";

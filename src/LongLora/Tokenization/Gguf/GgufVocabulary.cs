@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text;
 using LongLora.Checkpoints;
 using LongLora.Runtime;
 
@@ -107,6 +109,28 @@ internal sealed record GgufVocabulary
                     .Distinct(),
             ];
         }
+    }
+
+    /// <summary>A hash of everything that tokens and rendered conversations depend on.</summary>
+    public string ComputeDigest()
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        void Add(string text)
+        {
+            hash.AppendData(Encoding.UTF8.GetBytes(text));
+            hash.AppendData([0]);
+        }
+        Add($"{Model} {Bos} {Eos} {Unknown} {AddBos} {AddEos} {AddSpacePrefix} {RemoveExtraWhitespaces} {SpecialTokensStripRight}");
+        foreach (var text in Rule?.Patterns.Append($"{Rule.WholeWords}") ?? [])
+            Add(text);
+        for (var id = 0; id < Tokens.Count; id++)
+            Add($"{Tokens[id]} {Kinds[id]} {Scores[id]:R}");
+        foreach (var merge in Merges)
+            Add(merge);
+        foreach (var (name, template) in ChatTemplates.OrderBy(t => t.Key, StringComparer.Ordinal))
+            Add($"{name} {template}");
+        hash.AppendData(CharacterMap);
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
     /// <summary>Reads a file; null where it says that it has no tokenizer.</summary>

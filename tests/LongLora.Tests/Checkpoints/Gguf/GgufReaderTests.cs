@@ -222,8 +222,8 @@ public sealed class GgufReaderTests : IDisposable
                 using var model = GgufModel.Open(File(bytes));
                 _ = model.Tokenizer?.Encode("a b c", addSpecial: true, parseSpecial: true);
                 _ = model.GenerationConfigText + model.ConfigText + model.ChatTemplate + model.Name;
-                foreach (var name in model.Tensors.Tensors.Keys)
-                    model.Tensors.Open(name).Dispose();
+                foreach (var name in model.Tensors.Keys)
+                    model.Weights.Open(name).Dispose();
                 opened++;
             }
             catch (CheckpointException e)
@@ -244,8 +244,8 @@ public sealed class GgufReaderTests : IDisposable
         {
             using var model = GgufModel.Open(_folder[$"m-0000{part}-of-00003.gguf"]);
             Assert.Equal(3, model.Files.Count);
-            Assert.Equal(GgufModelFiles.TensorCount, model.Tensors.Tensors.Count);
-            using var norm = model.Tensors.Open("model.norm.weight");
+            Assert.Equal(GgufModelFiles.TensorCount, model.Tensors.Count);
+            using var norm = model.Weights.Open("model.norm.weight");
             Assert.Equal(1, norm[0].item<float>());
         }
     }

@@ -1,0 +1,34 @@
+using LongLora.Layers;
+
+namespace LongLora.Adapters;
+
+/// <summary>What an adapter consists of, made and ready to be attached.</summary>
+internal sealed record AdapterParts
+{
+    /// <summary>LoRA by the name of its layer.</summary>
+    internal Dictionary<string, LoraAdapter> Pairs { get; init; } = [];
+
+    /// <summary>Weights of the model itself that are trained, or were replaced by trained ones.</summary>
+    internal IReadOnlyList<Weight> ModelWeights { get; init; } = [];
+
+    /// <summary>LoRA on the matrices of experts.</summary>
+    internal IReadOnlyList<ExpertLora> Experts { get; init; } = [];
+
+    /// <summary>LoRA on the token table.</summary>
+    internal EmbeddingLora? Table { get; init; }
+
+    /// <summary>Whether a tied head has the table's LoRA as well, with the same weights.</summary>
+    internal bool TableServesHead { get; init; }
+
+    /// <summary>Rows of the token table; a tied head has them as well.</summary>
+    internal TokenRows? TableRows { get; init; }
+
+    /// <summary>Rows of a head of its own.</summary>
+    internal TokenRows? HeadRows { get; init; }
+
+    /// <summary>The config that it was read with; null for a new adapter.</summary>
+    internal PeftConfig? Config { get; init; }
+
+    /// <summary>Tensors that the config names and the files lack.</summary>
+    internal IReadOnlyList<string> Missing { get; init; } = [];
+}

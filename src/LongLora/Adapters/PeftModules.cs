@@ -1,0 +1,76 @@
+using System.Text.RegularExpressions;
+using LongLora.Runtime;
+
+namespace LongLora.Adapters;
+
+/// <summary>
+/// A set of modules as <c>adapter_config.json</c> names them: a list of names, which fit a module of that name or one whose name ends
+/// with a dot and it, or one regular expression of Python's for the whole name.
+/// </summary>
+internal sealed class PeftModules
+{
+    private static readonly TimeSpan s_longest = TimeSpan.FromSeconds(2);
+
+    private readonly Regex? _pattern;
+
+    /// <summary>A list of names.</summary>
+    internal PeftModules(IReadOnlyList<string> names) => Names = names;
+
+    /// <summary>A regular expression.</summary>
+    /// <param name="pattern">In Python's syntax.</param>
+    /// <param name="place">File and field, for messages.</param>
+    internal PeftModules(string pattern, string place) => _pattern = Compile($@"\A(?:{pattern})\z", pattern, place);
+
+    /// <summary>The names; null for a regular expression.</summary>
+    internal IReadOnlyList<string>? Names { get; }
+
+    /// <summary>Whether a module is among them.</summary>
+    internal bool Contain(string module) => _pattern is null ? Names!.Any(name => IsNamed(module, name)) : Fits(_pattern, module);
+
+    /// <summary>Whether an expression fits a module's name.</summary>
+    /// <exception cref="CheckpointException">It takes too long to tell.</exception>
+    internal static bool Fits(Regex pattern, string module)
+    {
+        try
+        {
+            return pattern.IsMatch(module);
+        }
+        catch (RegexMatchTimeoutException e)
+        {
+            throw new CheckpointException(
+                $"The regular expression '{pattern}' of the adapter's config takes too long to be compared with '{module}'. Write the "
+                    + "names of the modules as a list.",
+                e
+            );
+        }
+    }
+
+    /// <summary>Whether a module has that name or ends with a dot and it.</summary>
+    internal static bool IsNamed(string module, string name) => module == name || module.EndsWith("." + name, StringComparison.Ordinal);
+
+    /// <summary>Whether a name stands in a module's between dots or at its ends: it is the module, or lies around it.</summary>
+    internal static bool IsWithin(string module, string name) => $".{module}.".Contains($".{name}.", StringComparison.Ordinal);
+
+    /// <summary>
+    /// A key of <c>rank_pattern</c> or <c>alpha_pattern</c>: a regular expression for the end of a module's name, from a dot on.
+    /// </summary>
+    internal static Regex CompileKey(string key, string place) => Compile($@"\A(?:.*\.)?(?:{key})\z", key, place);
+
+    /// <summary>A pattern of <c>layers_pattern</c>: the number behind it in a module's name is group <c>layer</c>.</summary>
+    internal static Regex CompileLayer(string pattern, string place) => Compile($@"\A.*\.(?:{pattern})\.(?<layer>\d+)\.", pattern, place);
+
+    // Python's syntax is .NET's but for named groups and the end of the text.
+    private static Regex Compile(string whole, string given, string place)
+    {
+        whole = whole.Replace("(?P<", "(?<", StringComparison.Ordinal).Replace(@"\Z", @"\z", StringComparison.Ordinal);
+        whole = Regex.Replace(whole, @"\(\?P=(\w+)\)", @"\k<$1>");
+        try
+        {
+            return new Regex(whole, RegexOptions.CultureInvariant, s_longest);
+        }
+        catch (ArgumentException e)
+        {
+            throw new CheckpointException($"{place} is '{given}', which is no regular expression: {e.Message}", e);
+        }
+    }
+}

@@ -1,0 +1,423 @@
+using LongLora.Checkpoints;
+using LongLora.Layers;
+using LongLora.Models;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Adapters;
+
+/// <summary>
+/// Makes the parts of an adapter from its files. What the config names, what the files have and what the model has are compared by name
+/// before a number is read.
+/// </summary>
+/// <param name="config">The config.</param>
+/// <param name="files">The weights.</param>
+/// <param name="model">The base; trained weights replace its own.</param>
+/// <param name="reading">How to take what the files leave open.</param>
+internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLanguageModel model, AdapterReading reading)
+{
+    private const string A = ".lora_A.weight",
+        B = ".lora_B.weight",
+        PairBias = ".lora_B.bias";
+    internal const string TableA = ".lora_embedding_A",
+        TableB = ".lora_embedding_B",
+        TokenSuffix = ".token_adapter.trainable_tokens_delta",
+        BaseLayer = ".base_layer";
+
+    private readonly Dictionary<string, TensorInfo> _stored = files.Tensors.ToDictionary();
+    private readonly List<(string Name, string Field)> _named = []; // what the config names
+
+    private string Table { get; } = model.Embedding.Weight.Name[..^".weight".Length];
+
+    private string Head => model.Head.Name;
+
+    private bool IsTied { get; } = model.Config.TiedEmbeddings;
+
+    /// <summary>Reads everything.</summary>
+    internal AdapterParts Read()
+    {
+        var layers = AdapterSet.ListLayers(model).Where(IsTarget).ToList();
+        var hasTable = config.NamesTargets ? config.Targets(Table, false) : _stored.ContainsKey(Table + TableA);
+        var tiesHead = hasTable && IsTied && config.EnsuresTying;
+        var (tableIds, headIds) = TokenIds();
+        NamePairs(layers, hasTable, tiesHead);
+        var experts = FindExperts(layers);
+        NameWeights(layers);
+        RequireSense(layers, hasTable, tableIds is not null, headIds is not null);
+        if (tableIds is not null)
+            _named.Add((Table + TokenSuffix, "trainable_token_indices"));
+        if (headIds is not null)
+            _named.Add((Head + TokenSuffix, "trainable_token_indices"));
+        RequireKnown(layers, hasTable);
+        var missing = RequireWhole();
+
+        if (tiesHead)
+            RequireTiedPair();
+        foreach (var (name, weight) in FindBaseTables(layers, hasTable))
+            CheckBase(name, weight);
+        // A pair of which something is missing is left aside, and what there is of it.
+        var replaced = TakeWeights(layers);
+        var pairs = layers.Where(l => HasAll(PairNames(l))).ToDictionary(l => l.Name, TakePair);
+        var table = hasTable && HasAll([Table + TableA, Table + TableB]) ? TakeTable() : null;
+        return new()
+        {
+            Config = config,
+            ModelWeights = replaced,
+            Missing = missing,
+            Pairs = pairs,
+            Table = table,
+            Experts = [.. experts.Where(e => HasAll([e.Name + A, e.Name + B])).Select(TakeExperts)],
+            TableServesHead = tiesHead && table is not null,
+            TableRows = TakeRows(Table, tableIds),
+            HeadRows = TakeRows(Head, headIds),
+        };
+    }
+
+    private bool IsTarget(LinearLayer layer) =>
+        config.NamesTargets ? config.Targets(layer.Name, layer != model.Head) : _stored.ContainsKey(layer.Name + A);
+
+    private string[] PairNames(LinearLayer layer) =>
+        [
+            layer.Name + A,
+            layer.Name + B,
+            .. config.IsDora ? [layer.Name + DoraAdapter.MagnitudeSuffix] : Array.Empty<string>(),
+            .. config.HasLoraBias ? [layer.Name + PairBias] : Array.Empty<string>(),
+        ];
+
+    private void NamePairs(List<LinearLayer> layers, bool hasTable, bool tiesHead)
+    {
+        static string Field(string name) =>
+            name.EndsWith(DoraAdapter.MagnitudeSuffix, StringComparison.Ordinal) ? "use_dora"
+            : name.EndsWith(PairBias, StringComparison.Ordinal) ? "lora_bias"
+            : "target_modules";
+        _named.AddRange(layers.SelectMany(PairNames).Select(name => (name, Field(name))));
+        if (hasTable)
+            _named.AddRange([(Table + TableA, "target_modules"), (Table + TableB, "target_modules")]);
+        if (tiesHead)
+            _named.AddRange([(Head + A, "ensure_weight_tying"), (Head + B, "ensure_weight_tying")]);
+    }
+
+    // The parameters of experts that the config names, each with its depth and name in the file.
+    private List<(ExpertParameter Parameter, int Depth, string Name)> FindExperts(List<LinearLayer> layers)
+    {
+        const string field = "target_parameters";
+        var all = config.TargetParameters.Count == 0 ? [] : ExpertParameter.List(model);
+        var named = new List<ExpertParameter>();
+        foreach (var target in config.TargetParameters)
+        {
+            var own = all.Where(p => PeftModules.IsNamed(p.FullName, target)).ToList();
+            if (own.Count == 0)
+                throw config.Refuse(
+                    field,
+                    $"this model has no experts with a matrix '{target}', or has it in a layout that is not supported"
+                );
+            named.AddRange(own);
+        }
+        if (named.SelectMany(p => p.Experts).SelectMany(e => e).Any(e => layers.Contains(e.Layer)))
+            throw config.Refuse(field, "layers of the same experts are among target_modules");
+        var found = named
+            .GroupBy(p => p.Module)
+            .SelectMany(m => m.Reverse().Select((p, depth) => (p, depth, ExpertLora.NameInFile(m.Key, depth))))
+            .ToList();
+        _named.AddRange(found.SelectMany(e => new[] { (e.Item3 + A, field), (e.Item3 + B, field) }));
+        return found;
+    }
+
+    private ExpertLora TakeExperts((ExpertParameter Parameter, int Depth, string Name) experts)
+    {
+        var (parameter, depth, name) = experts;
+        var rows = (long)parameter.Experts.Count * config.Rank;
+        return new(
+            parameter,
+            depth,
+            TakeWeight(name + A, rows, parameter.Inputs),
+            TakeWeight(name + B, parameter.Outputs, rows),
+            LoraAdapter.ComputeScale(config.Alpha, config.Rank, config.RankStabilized)
+        );
+    }
+
+    // Weights of the model that are saved whole: those of modules_to_save, and biases.
+    private void NameWeights(List<LinearLayer> layers)
+    {
+        foreach (var name in model.Weights.Select(w => w.Name).Concat(IsTied ? [Head + ".weight"] : []))
+        {
+            var module = name[..name.LastIndexOf('.')];
+            if (config.Saves(module))
+                _named.Add((name, "modules_to_save"));
+            else if (name.EndsWith(".bias", StringComparison.Ordinal) && IsTrainedBias(module, layers))
+                _named.Add((StoredName(name, layers), "bias"));
+        }
+    }
+
+    private bool IsTrainedBias(string module, List<LinearLayer> layers) =>
+        config.Bias == "all" || (config.Bias == "lora_only" && layers.Exists(l => l.Name == module));
+
+    // The bias of a layer with LoRA is that of a layer within; PEFT before 0.5 had it under the layer's own name.
+    private string StoredName(string weight, List<LinearLayer> layers)
+    {
+        const string end = ".bias";
+        if (!weight.EndsWith(end, StringComparison.Ordinal) || !layers.Exists(l => l.Name + end == weight))
+            return weight;
+        var within = weight[..^end.Length] + BaseLayer + end;
+        return _stored.ContainsKey(weight) && !_stored.ContainsKey(within) ? weight : within;
+    }
+
+    private (IReadOnlyList<long>? Table, IReadOnlyList<long>? Head) TokenIds()
+    {
+        IReadOnlyList<long>? table = null,
+            head = null;
+        foreach (var (module, ids) in config.TokenIds.Where(t => t.Ids.Count > 0))
+        {
+            if (module.Length == 0 || Table.EndsWith(module, StringComparison.Ordinal))
+                table = ids;
+            else if (Head.EndsWith(module, StringComparison.Ordinal))
+                head = ids;
+            else
+                throw config.Refuse(
+                    "trainable_token_indices",
+                    $"'{module}' is neither the token table '{Table}' nor the head '{Head}' of this model"
+                );
+            if (ids.Max() >= model.Config.VocabularySize)
+                throw config.Refuse(
+                    "trainable_token_indices",
+                    $"the model has {model.Config.VocabularySize} tokens, and none of id {ids.Max()}"
+                );
+        }
+        return (table, head);
+    }
+
+    // What PEFT refuses, or computes in ways of its own that are not tested here.
+    private void RequireSense(List<LinearLayer> layers, bool hasTable, bool hasTableRows, bool hasHeadRows)
+    {
+        if (config.Start != PeftStart.Plain && layers.Exists(l => model.IsQuantized && l.Projection is not DenseProjection))
+            throw config.Refuse(
+                "init_lora_weights",
+                "the base has lost a part of its full-precision weights, and it is quantised. Merge the adapter into the base as it "
+                    + "was published, or save it from PEFT as plain LoRA"
+            );
+        if (config.HasLoraBias && layers.Exists(l => l.Share < 1))
+            throw config.Refuse("lora_bias", "it is not supported on experts");
+        if (config.Start != PeftStart.Plain && IsTied && layers.Contains(model.Head))
+            throw config.Refuse(
+                "init_lora_weights",
+                $"target_modules has the tied head '{Head}', whose table PEFT changes for the embeddings too"
+            );
+        if (hasTable && (config.IsDora || config.HasLoraBias || config.Start != PeftStart.Plain))
+            throw config.Refuse(
+                config.IsDora ? "use_dora"
+                    : config.HasLoraBias ? "lora_bias"
+                    : "init_lora_weights",
+                $"it is not supported on embeddings, and target_modules has '{Table}'"
+            );
+        if (IsTied && config.EnsuresTying && !hasTable && layers.Contains(model.Head))
+            throw config.Refuse("ensure_weight_tying", $"target_modules has the tied head '{Head}' without the embeddings '{Table}'");
+        if (hasHeadRows && IsTied)
+            throw config.Refuse("trainable_token_indices", $"the head '{Head}' is tied to the embeddings and has their rows");
+        if ((hasTableRows && (hasTable || config.Saves(Table))) || (hasHeadRows && (layers.Contains(model.Head) || config.Saves(Head))))
+            throw config.Refuse("trainable_token_indices", "the same module has LoRA or is in modules_to_save");
+        if (hasTableRows && IsTied && layers.Contains(model.Head))
+            throw config.Refuse("trainable_token_indices", $"the tied head '{Head}' has LoRA");
+    }
+
+    private void RequireKnown(List<LinearLayer> layers, bool hasTable)
+    {
+        var known = _named.Select(n => n.Name).ToHashSet();
+        var changed = layers.Select(l => l.Name + ".weight").ToHashSet(); // by its pair: PEFT would not read it
+        known.UnionWith(model.Weights.Select(w => StoredName(w.Name, layers)).Append(Head + ".weight").Where(n => !changed.Contains(n)));
+        known.UnionWith(FindBaseTables(layers, hasTable).Select(t => t.Name));
+        var left = _stored.Where(t => !known.Contains(t.Key)).Select(t => t.Value).ToList();
+        if (left.Count > 0)
+            throw new CheckpointException(
+                $"{left[0].File}: '{left[0].Name}' belongs to no part of this model that {PeftConfig.FileName} names"
+                    + $"{(left.Count > 1 ? $", nor do {left.Count - 1} other tensors" : "")}. The adapter was made for another base."
+            );
+        if (_stored.Count == 0)
+            throw new CheckpointException($"{files.Path} holds no tensors: the adapter is empty.");
+    }
+
+    // The head's half of a tied pair is the table's, and may be left out.
+    private List<string> RequireWhole()
+    {
+        const int shown = 6;
+        var missing = _named.Where(n => !_stored.ContainsKey(n.Name) && n.Field != "ensure_weight_tying").ToList();
+        if (missing.Count == 0 || reading.AllowMissing)
+            return [.. missing.Select(n => n.Name)];
+        throw new CheckpointException(
+            $"Cannot load the adapter because {files.Path} lacks {missing.Count} tensor{(missing.Count == 1 ? "" : "s")} that "
+                + $"{PeftConfig.FileName} names: {string.Join(", ", missing.Take(shown).Select(n => $"'{n.Name}' ({n.Field})"))}"
+                + $"{(missing.Count > shown ? ", ..." : "")}. It was not saved whole, as it happens in sharded training. Save it again, or "
+                + "load it without these parts with --allow-missing."
+        );
+    }
+
+    private bool HasAll(IEnumerable<string> names) => names.All(_stored.ContainsKey);
+
+    private LoraAdapter TakePair(LinearLayer layer)
+    {
+        string a = layer.Name + A,
+            b = layer.Name + B;
+        var rank = RankOf(layer.Name, _stored[a]);
+        CheckShape(a, rank, layer.InputSize);
+        CheckShape(b, layer.OutputSize, rank);
+        var (weightA, weightB, alpha) = (TakeWeight(a), TakeWeight(b), config.FindAlpha(layer.Name));
+        if (config.IsDora)
+            return new DoraAdapter(
+                weightA,
+                weightB,
+                TakeWeight(layer.Name + DoraAdapter.MagnitudeSuffix, layer.OutputSize),
+                alpha,
+                config.RankStabilized
+            );
+        if (config.Start == PeftStart.Plain)
+            return new LoraAdapter(
+                weightA,
+                weightB,
+                alpha,
+                config.RankStabilized,
+                config.HasLoraBias ? TakeWeight(layer.Name + PairBias, layer.OutputSize) : null
+            );
+        var (initialA, initialB) = Start(layer, rank, LoraAdapter.ComputeScale(alpha, rank, config.RankStabilized));
+        return new ResidualLoraAdapter(weightA, weightB, initialA, initialB, alpha, config.RankStabilized);
+    }
+
+    private (Tensor A, Tensor B) Start(LinearLayer layer, int rank, double scale)
+    {
+        if (rank > Math.Min(layer.InputSize, layer.OutputSize))
+            throw config.Refuse("init_lora_weights", $"'{layer.Name}' is [{layer.OutputSize}, {layer.InputSize}] and has rank {rank}");
+        using var dense = layer.Projection.ToDense();
+        return config.Start == PeftStart.Pissa ? LoraStart.Pissa(dense, rank, scale) : LoraStart.Olora(dense, rank);
+    }
+
+    private EmbeddingLora TakeTable()
+    {
+        var (rank, shape) = (RankOf(Table, _stored[Table + TableA]), model.Embedding.Weight.Shape);
+        return new(
+            TakeWeight(Table + TableA, rank, shape[0]),
+            TakeWeight(Table + TableB, shape[1], rank),
+            LoraAdapter.ComputeScale(config.FindAlpha(Table), rank, config.RankStabilized)
+        );
+    }
+
+    // The head's pair of a tied table is the table's, transposed: one of them is kept.
+    private void RequireTiedPair()
+    {
+        using var scope = NewDisposeScope();
+        foreach (var (head, table) in new[] { (Head + A, Table + TableB), (Head + B, Table + TableA) })
+        {
+            if (!_stored.ContainsKey(head) || !_stored.ContainsKey(table))
+                continue;
+            var (own, other) = (files.OpenTensor(head), files.OpenTensor(table).t());
+            if (!own.shape.SequenceEqual(other.shape) || !own.equal(other).all().item<bool>())
+                throw config.Refuse("ensure_weight_tying", $"'{head}' is not '{table}' transposed in {files.Path}");
+            _stored.Remove(head);
+        }
+    }
+
+    private TokenRows? TakeRows(string module, IReadOnlyList<long>? ids) =>
+        ids is null || !_stored.ContainsKey(module + TokenSuffix)
+            ? null
+            : new(TakeWeight(module + TokenSuffix, ids.Count, model.Embedding.Weight.Shape[1]), ids, model.Embedding.Weight.Shape[0]);
+
+    private List<Weight> TakeWeights(List<LinearLayer> layers)
+    {
+        string table = Table + ".weight",
+            head = Head + ".weight";
+        var rows = model.Embedding.Weight.Shape[0];
+        string[] tables = [table, head];
+        var most = tables.Max(t => _stored.TryGetValue(t, out var info) && info.Shape.Count == 2 ? info.Shape[0] : 0);
+        if (most > rows && !reading.KeepVocabulary)
+            model.ResizeVocabulary((int)most);
+        if (IsTied)
+            UntieOrDropHead(table, head);
+        var replaced = new List<Weight>();
+        foreach (var weight in model.Weights.ToList())
+        {
+            var name = StoredName(weight.Name, layers);
+            if (!_stored.ContainsKey(name))
+                continue;
+            var extra = reading.KeepVocabulary && tables.Contains(weight.Name) ? Math.Max(most - rows, 0) : 0;
+            CheckShape(name, [weight.Shape[0] + extra, .. weight.Shape.Skip(1)]);
+            using var value = Take(name);
+            weight.Replace(extra > 0 ? value.narrow(0, 0, rows).clone() : value.alias());
+            replaced.Add(weight);
+        }
+        return replaced;
+    }
+
+    // A head that is saved with the embeddings and equals them stays tied to them, and so does one that is not saved at all, unless the
+    // embeddings are named as a module that is saved: PEFT then leaves the base's table to the head.
+    private void UntieOrDropHead(string table, string head)
+    {
+        if (_stored.ContainsKey(head) ? !HeadEqualsTable(table, head) : IsSavedAlone(table))
+            model.UntieHead();
+        else
+            _stored.Remove(head);
+    }
+
+    private bool IsSavedAlone(string table) => _stored.ContainsKey(table) && config.Saves(Table) && !config.EnsuresTying;
+
+    private bool HeadEqualsTable(string table, string head)
+    {
+        using var scope = NewDisposeScope();
+        var own = files.OpenTensor(head);
+        var other = (_stored.ContainsKey(table) ? files.OpenTensor(table) : model.Embedding.Weight.Value).to(own.dtype);
+        return own.shape.SequenceEqual(other.shape) && own.equal(other).all().item<bool>();
+    }
+
+    // Where embeddings or head have LoRA, PEFT writes the base's tables along: they are the base's, not the adapter's.
+    private IEnumerable<(string Name, Weight Weight)> FindBaseTables(List<LinearLayer> layers, bool hasTable)
+    {
+        if (!hasTable && !layers.Contains(model.Head))
+            yield break;
+        // The head is never quantized.
+        foreach (var (module, weight) in new[] { (Table, model.Embedding.Weight), (Head, ((DenseProjection)model.Head.Projection).Weight) })
+        {
+            yield return (module + BaseLayer + ".weight", weight);
+            if (!config.Saves(module))
+                yield return (module + ".weight", weight);
+        }
+    }
+
+    private void CheckBase(string name, Weight weight)
+    {
+        using var scope = NewDisposeScope();
+        if (!_stored.Remove(name, out var info))
+            return;
+        var (stored, own) = (files.OpenTensor(name), weight.Value);
+        if (
+            !stored.shape.SequenceEqual(own.shape)
+            || !(stored.to(own.dtype).equal(own).all().item<bool>() || own.to(stored.dtype).equal(stored).all().item<bool>())
+        )
+            throw new CheckpointException(
+                $"{info.File}: '{info.Name}' [{string.Join(", ", info.Shape)}] is the base's table, and '{weight.Name}' "
+                    + $"[{string.Join(", ", weight.Shape)}] of this model is another. The adapter was made for another base, or for this "
+                    + "one with more tokens."
+            );
+    }
+
+    private int RankOf(string module, TensorInfo a) => config.FindRank(module, a.Shape.Count == 2 ? a.Shape[0] : 0);
+
+    private Weight TakeWeight(string name, params long[] shape)
+    {
+        if (shape.Length > 0)
+            CheckShape(name, shape);
+        return new(name, Take(name));
+    }
+
+    private Tensor Take(string name)
+    {
+        _stored.Remove(name, out var info);
+        using var value = files.OpenTensor(name);
+        TensorNumbers.RequireFinite(value, info!);
+        return value.to(ScalarType.Float32, model.Device, copy: true);
+    }
+
+    private void CheckShape(string name, params long[] shape)
+    {
+        var info = _stored[name];
+        if (!info.Shape.SequenceEqual(shape))
+            throw new CheckpointException(
+                $"{info.File}: '{info.Name}' is [{string.Join(", ", info.Shape)}]; this model needs [{string.Join(", ", shape)}]."
+            );
+    }
+}

@@ -1,0 +1,100 @@
+using LongLora.Layers;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Models;
+
+// N rows, D model size, E experts, k chosen ones of each row, n rows of one expert
+
+/// <summary>
+/// A mixture of experts: each token goes through k of E small MLPs, and their outputs are added with the router's weights. All rows of an
+/// expert are computed together, one expert after the other, so a matrix is dequantized for only one expert at a time.
+/// </summary>
+/// <param name="router">Chooses the experts.</param>
+/// <param name="experts">The experts.</param>
+internal sealed class ExpertMlp(ExpertRouter router, IReadOnlyList<DenseMlp> experts) : FeedForward
+{
+    /// <inheritdoc/>
+    public override long Width => experts[0].Width;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<LinearLayer> Outputs => [.. experts.SelectMany(e => e.Outputs)];
+
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor input)
+    {
+        using var scope = NewDisposeScope();
+        var rows = input.reshape(-1, input.size(-1));
+        return Mix(rows, rows).view(input.shape).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The experts' sum for <paramref name="rows"/> [N, D], chosen by the router's input [N, D]; differentiable.</summary>
+    internal Tensor Mix(Tensor rows, Tensor shown)
+    {
+        using var scope = NewDisposeScope();
+        var (weights, chosen) = router.Route(shown);
+        var (flat, result) = (weights.flatten().In(rows.dtype), zeros_like(rows));
+        foreach (var (expert, places) in Group(chosen))
+        {
+            using var inner = NewDisposeScope();
+            var output = experts[expert].Forward(rows.index_select(0, places.Rows)).mul(flat.index_select(0, places.Slots).unsqueeze(1));
+            result.index_add_(0, places.Rows, output, Scalars.One);
+        }
+        return result.MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public override void Backward(Tensor input, Tensor gradient, BranchEnd branch)
+    {
+        var rows = input.detach();
+        var own = branch.Backward(() => Mix(rows, rows), gradient);
+        var (ofRows, ofShown) = BackwardMix(rows, rows, own);
+        input.backward([ofRows.add_(ofShown, Scalars.One)]);
+    }
+
+    /// <summary>
+    /// The gradients of <see cref="Mix"/>'s arguments for the gradient of its result, outside autograd. It also adds the gradients of the
+    /// weights.
+    /// </summary>
+    internal (Tensor Rows, Tensor Shown) BackwardMix(Tensor rows, Tensor shown, Tensor gradient)
+    {
+        using var scope = NewDisposeScope();
+        var leaf = shown.detach().requires_grad_(true);
+        Tensor weights,
+            chosen;
+        using (enable_grad())
+            (weights, chosen) = router.Route(leaf);
+        var flat = weights.detach().flatten().In(rows.dtype);
+        var (rowGradient, weightGradient) = (zeros_like(rows), zeros([flat.size(0)], ScalarType.Float32, rows.device));
+        foreach (var (expert, places) in Group(chosen))
+        {
+            using var inner = NewDisposeScope();
+            var own = rows.index_select(0, places.Rows).requires_grad_(true);
+            var ofWeights = experts[expert]
+                .BackwardWeighted(own, gradient.index_select(0, places.Rows), flat.index_select(0, places.Slots).unsqueeze(1));
+            rowGradient.index_add_(0, places.Rows, own.grad!, Scalars.One);
+            weightGradient.index_copy_(0, places.Slots, ofWeights);
+        }
+        weights.backward([weightGradient.view(weights.shape)]);
+        return (rowGradient.MoveToOuterDisposeScope(), leaf.grad!.MoveToOuterDisposeScope());
+    }
+
+    // The rows of each expert that has any, in their order, and where their weights stand among N k.
+    private IEnumerable<(int Expert, (Tensor Rows, Tensor Slots) Places)> Group(Tensor chosen)
+    {
+        var perRow = chosen.size(1);
+        using var onHost = chosen.cpu();
+        var all = onHost.data<long>().ToArray();
+        var slots = new List<long>[experts.Count];
+        for (var i = 0; i < all.Length; i++)
+            (slots[all[i]] ??= []).Add(i);
+        for (var expert = 0; expert < slots.Length; expert++)
+        {
+            if (slots[expert] is not { } own)
+                continue;
+            using var slotTensor = tensor([.. own], device: chosen.device);
+            using var rowTensor = tensor([.. own.Select(s => s / perRow)], device: chosen.device);
+            yield return (expert, (rowTensor, slotTensor));
+        }
+    }
+}

@@ -1,0 +1,46 @@
+using LongLora.Configs;
+using LongLora.Layers;
+using static TorchSharp.torch;
+
+namespace LongLora.Models;
+
+// D model size, F MLP size
+
+/// <summary>down(activation(gate) · up), the MLP of Llama and most others.</summary>
+/// <param name="gate">[.., D] -> [.., F], or [.., 2 F] if gate and up are one layer, gate first.</param>
+/// <param name="up">[.., D] -> [.., F]; null if it is part of <paramref name="gate"/>.</param>
+/// <param name="activation">The function of the gate.</param>
+internal sealed class GatedMlp(LinearLayer gate, LinearLayer? up, Func<Tensor, Tensor> activation) : DenseMlp
+{
+    /// <summary>The layers <c>mlp.gate_proj</c>, <c>mlp.up_proj</c> and <c>mlp.down_proj</c>.</summary>
+    internal static FeedForward Build(ModelConfig config, LayerBuilder layers, string name, LayerPlan plan) =>
+        new GatedMlp(
+            layers.AddLinear(name + ".mlp.gate_proj", config.HiddenSize, plan.IntermediateSize, config.MlpBias),
+            layers.AddLinear(name + ".mlp.up_proj", config.HiddenSize, plan.IntermediateSize, config.MlpBias),
+            Activations.Get(config.Activation)
+        )
+        {
+            Output = layers.AddLinear(name + ".mlp.down_proj", plan.IntermediateSize, config.HiddenSize, config.MlpBias),
+        };
+
+    /// <summary>The layers <c>mlp.gate_up_proj</c>, gate first, and <c>mlp.down_proj</c>.</summary>
+    internal static FeedForward BuildFused(ModelConfig config, LayerBuilder layers, string name, LayerPlan plan) =>
+        new GatedMlp(
+            layers.AddLinear(name + ".mlp.gate_up_proj", config.HiddenSize, 2L * plan.IntermediateSize, config.MlpBias),
+            null,
+            Activations.Get(config.Activation)
+        )
+        {
+            Output = layers.AddLinear(name + ".mlp.down_proj", plan.IntermediateSize, config.HiddenSize, config.MlpBias),
+        };
+
+    /// <inheritdoc/>
+    internal override Tensor Activate(Tensor input)
+    {
+        using var scope = NewDisposeScope();
+        var first = gate.Forward(input);
+        var second = up?.Forward(input) ?? first.narrow(-1, Output.InputSize, Output.InputSize);
+        first = up is null ? first.narrow(-1, 0, Output.InputSize) : first;
+        return activation(first).mul(second).MoveToOuterDisposeScope();
+    }
+}

@@ -1,0 +1,17 @@
+using LongLora.Layers;
+using static TorchSharp.torch;
+
+namespace LongLora.Models;
+
+/// <summary>down(activation(up)), an MLP without a gate.</summary>
+/// <param name="wide">[.., D] -> [.., F].</param>
+/// <param name="activation">The function between them; it may have its own weights.</param>
+internal sealed class PlainMlp(LinearLayer wide, Func<Tensor, Tensor> activation) : DenseMlp
+{
+    /// <inheritdoc/>
+    internal override Tensor Activate(Tensor input)
+    {
+        using var scope = NewDisposeScope();
+        return activation(wide.Forward(input)).MoveToOuterDisposeScope();
+    }
+}
