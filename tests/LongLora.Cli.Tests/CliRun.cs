@@ -59,7 +59,7 @@ public abstract class CliRun : IDisposable
     }
 
     /// <summary>A copy of stories260K without its tokenizer, with some tensors or config text changed.</summary>
-    protected string WriteModel(
+    private protected string WriteModel(
         string name,
         Func<string, string>? config = null,
         Func<TensorToWrite, TensorToWrite?>? change = null,

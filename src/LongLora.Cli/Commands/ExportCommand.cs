@@ -7,7 +7,6 @@ using LongLora.Cli.Arguments;
 using LongLora.Configs;
 using LongLora.Export;
 using LongLora.Loading;
-using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
 using LongLora.Tokenization;

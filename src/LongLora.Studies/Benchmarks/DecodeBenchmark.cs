@@ -12,7 +12,7 @@ using static TorchSharp.torch;
 namespace LongLora.Studies;
 
 /// <summary>Times the reading of a prompt and the making of further tokens, with random tokens.</summary>
-public static class DecodeBenchmark
+internal static class DecodeBenchmark
 {
     private const int Rounds = 3;
 

@@ -12,7 +12,7 @@ namespace LongLora.Studies;
 /// Shortest time of one token of a model with the same blocks, in which every matrix and head has next to no numbers: the same calls, and
 /// nothing to compute. What is left is outside the kernels: this library, TorchSharp, and libtorch's own dispatch and fixed costs.
 /// </param>
-public sealed record DecodeMeasurement(
+internal sealed record DecodeMeasurement(
     int PromptTokens,
     double PrefillSeconds,
     double PrefillFlops,

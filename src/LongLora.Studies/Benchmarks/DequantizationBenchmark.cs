@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace LongLora.Studies;
 
 /// <summary>What quantised matrices cost in time on this machine's CPU.</summary>
-public static class DequantizationBenchmark
+internal static class DequantizationBenchmark
 {
     /// <summary>Measures one square matrix of random weights.</summary>
     /// <param name="size">O and I.</param>

@@ -10,7 +10,7 @@ namespace LongLora.Studies;
 /// <param name="Lookup">The same by tensor operations.</param>
 /// <param name="Quantize">Making NF4 of the matrix.</param>
 /// <param name="BytesPerWeight">Of the NF4 matrix.</param>
-public sealed record DequantizationTimes(
+internal sealed record DequantizationTimes(
     long Size,
     long Rows,
     double Dense,

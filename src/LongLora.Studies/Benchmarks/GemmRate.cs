@@ -12,7 +12,7 @@ namespace LongLora.Studies;
 /// <summary>
 /// What the machine's matrix product reaches on a model's own shapes: the yardstick for a training step, measured in the same process.
 /// </summary>
-public static class GemmRate
+internal static class GemmRate
 {
     private const int RowsInProduct = 2048,
         Rounds = 3;

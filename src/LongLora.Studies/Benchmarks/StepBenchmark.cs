@@ -21,7 +21,7 @@ namespace LongLora.Studies;
 /// Times one whole training step (batch 1, random tokens) with S²-Attn and with full attention, and compares the time with the operations
 /// that the step needs.
 /// </summary>
-public static class StepBenchmark
+internal static class StepBenchmark
 {
     // Long enough to touch every weight and to compile every method.
     private const int PrimingLength = 128;

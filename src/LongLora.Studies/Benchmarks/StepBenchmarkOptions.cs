@@ -4,7 +4,7 @@ using LongLora.Training;
 namespace LongLora.Studies;
 
 /// <summary>What is measured.</summary>
-public sealed record StepBenchmarkOptions
+internal sealed record StepBenchmarkOptions
 {
     /// <summary>G, tokens in an attention group; 0 for a quarter of the context. Default 0.</summary>
     public int GroupSize { get; init; }

@@ -9,7 +9,7 @@ namespace LongLora.Studies;
 /// <param name="ResidentBytes">Resident memory of the process with model, gradients and optimizer state, before the first step.</param>
 /// <param name="PeakResidentBytes">Largest resident memory of the process in the first step.</param>
 /// <param name="Planned">What <see cref="StepMemory"/> counts.</param>
-public sealed record StepMeasurement(
+internal sealed record StepMeasurement(
     StepFlops Flops,
     IReadOnlyList<double> Seconds,
     IReadOnlyList<double> Losses,

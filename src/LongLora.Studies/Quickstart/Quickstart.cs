@@ -12,7 +12,7 @@ namespace LongLora.Studies;
 /// The method shown on a model that is small enough for any machine: measure, extend with S²-Attn and LoRA+, measure again. It needs no
 /// network; its text is the .NET SDK's own documentation, and generated documents where the SDK has none.
 /// </summary>
-public static class Quickstart
+internal static class Quickstart
 {
     /// <summary>Runs it all.</summary>
     /// <param name="options">The options.</param>

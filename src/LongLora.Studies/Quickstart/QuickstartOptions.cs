@@ -1,7 +1,7 @@
 namespace LongLora.Studies;
 
 /// <summary>What the quickstart does.</summary>
-public sealed record QuickstartOptions
+internal sealed record QuickstartOptions
 {
     /// <summary>Folder of the small model that is extended.</summary>
     public required string Model { get; init; }

@@ -6,7 +6,7 @@ using LongLora.Training;
 namespace LongLora.Studies;
 
 /// <summary>What a quickstart found, as the report of its run with the measures before and after it.</summary>
-public static class QuickstartPage
+internal static class QuickstartPage
 {
     /// <summary>Writes the page.</summary>
     /// <param name="path">The file.</param>

@@ -9,7 +9,7 @@ namespace LongLora.Studies;
 /// <param name="Training">What the training left.</param>
 /// <param name="TrainingTime">Time of the training alone.</param>
 /// <param name="TestText">What the perplexity was measured on.</param>
-public sealed record QuickstartResult(
+internal sealed record QuickstartResult(
     IReadOnlyList<LengthMeasure> Before,
     IReadOnlyList<LengthMeasure> Rescaled,
     IReadOnlyList<LengthMeasure> After,

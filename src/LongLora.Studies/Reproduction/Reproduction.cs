@@ -17,7 +17,7 @@ namespace LongLora.Studies;
 /// LongLoRA's tables on a model that is small enough for any machine: trains and measures one run after the other, and leaves each result
 /// as it comes. A run that was interrupted goes on where it was.
 /// </summary>
-public static class Reproduction
+internal static class Reproduction
 {
     /// <summary>Makes all runs that have no result yet.</summary>
     /// <param name="options">The options.</param>

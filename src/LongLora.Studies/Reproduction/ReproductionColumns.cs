@@ -1,7 +1,7 @@
 namespace LongLora.Studies;
 
 /// <summary>What a table of the reproduction shows of its runs.</summary>
-public enum ReproductionColumns
+internal enum ReproductionColumns
 {
     /// <summary>Perplexity and pass key by length.</summary>
     Lengths,

@@ -3,7 +3,7 @@ using System.Globalization;
 namespace LongLora.Studies;
 
 /// <summary>All runs and tables: LongLoRA's (arXiv 2309.12307), and how text of the original length fares.</summary>
-public static class ReproductionGrid
+internal static class ReproductionGrid
 {
     /// <summary>The runs in the order in which they are made: what most depends on comes first.</summary>
     /// <param name="native">The model's context before.</param>

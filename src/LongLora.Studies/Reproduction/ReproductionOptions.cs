@@ -1,7 +1,7 @@
 namespace LongLora.Studies;
 
 /// <summary>What a reproduction does.</summary>
-public sealed record ReproductionOptions
+internal sealed record ReproductionOptions
 {
     /// <summary>Folder of a small model with its tokenizer.</summary>
     public required string Model { get; init; }

@@ -7,7 +7,7 @@ namespace LongLora.Studies;
 /// nothing is trained.
 /// </param>
 /// <param name="Stretch">How positions are rescaled where nothing is trained; null for not at all.</param>
-public sealed record ReproductionRun(string Name, IReadOnlyList<string>? Settings, string? Stretch = null)
+internal sealed record ReproductionRun(string Name, IReadOnlyList<string>? Settings, string? Stretch = null)
 {
     /// <summary>Whether all weights are trained.</summary>
     internal bool IsFull => Settings?.Contains(FullTuning) ?? false;

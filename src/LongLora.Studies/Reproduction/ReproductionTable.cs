@@ -5,7 +5,7 @@ namespace LongLora.Studies;
 /// <param name="Columns">What it shows.</param>
 /// <param name="Rows">Label, run, and the paper's figure; empty where it has none.</param>
 /// <param name="Paper">What the paper's figures are, and where.</param>
-public sealed record ReproductionTable(
+internal sealed record ReproductionTable(
     string Title,
     ReproductionColumns Columns,
     IReadOnlyList<(string Label, string Run, string Paper)> Rows,

@@ -7,7 +7,7 @@ using LongLora.Runtime;
 namespace LongLora.Studies;
 
 /// <summary>The tables of a reproduction as Markdown, the paper's figures beside those measured.</summary>
-public static class ReproductionText
+internal static class ReproductionText
 {
     /// <summary>Writes the tables; runs that have no result are left out.</summary>
     /// <param name="path">The file.</param>

@@ -10,7 +10,7 @@ public sealed record AdapterOptions
     public double Alpha { get; init; } = 16;
 
     /// <summary>The form of the updates. Default LoRA.</summary>
-    internal AdapterKind Kind { get; init; }
+    public AdapterKind Kind { get; init; }
 
     /// <summary>Whether updates are scaled by alpha / sqrt(r) instead (rsLoRA, arXiv 2312.03732). Default false.</summary>
     public bool RankStabilized { get; init; }

@@ -44,7 +44,7 @@ public sealed record MethodOptions
     /// The form of the updates: lora, dora (with a trained magnitude of each row), or pissa (LoRA
     /// that begins at the principal part of each matrix; saved as plain LoRA of twice the rank). Default lora, the paper's.
     /// </summary>
-    internal AdapterKind AdapterKind { get; init; }
+    public AdapterKind AdapterKind { get; init; }
 
     /// <summary>Whether updates are scaled by alpha / sqrt(r), so that a high rank learns as fast as a low one. Default false.</summary>
     public bool Rslora { get; init; }

@@ -1,7 +1,7 @@
 namespace LongLora.Data;
 
 /// <summary>What a generated document practices.</summary>
-internal enum PracticeKind
+public enum PracticeKind
 {
     /// <summary>A passage of random words, repeated many times: it teaches attention heads to copy.</summary>
     Repetition,

@@ -29,7 +29,7 @@ public static class GgufExporter
     /// </param>
     /// <exception cref="ConfigurationException">GGUF has no such architecture or RoPE scaling.</exception>
     /// <exception cref="CheckpointException">The tokenizer is of a kind that engines do not have.</exception>
-    internal static GgufReader Write(
+    public static GgufReader Write(
         string path,
         CausalLanguageModel model,
         IModelFiles origin,
@@ -74,7 +74,7 @@ public static class GgufExporter
     /// <param name="model">The model that they are attached to.</param>
     /// <param name="type">F32, F16 or Bf16.</param>
     /// <exception cref="ConfigurationException">The adapter has trained embeddings or norms, which engines ignore in adapters.</exception>
-    internal static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufFileType type)
+    public static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufFileType type)
     {
         if (set.ModelWeights.Count > 0)
         {
