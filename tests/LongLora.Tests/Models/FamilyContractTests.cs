@@ -189,6 +189,10 @@ public sealed class FamilyContractTests : IDisposable
         }
     }
 
+    // A recurrent state adds up rounding over the whole text, in another order for chunks than for single tokens: transformers' own fp32
+    // run of the golden model is as far from float64.
+    private static double ToleranceOf(string family) => family.StartsWith("qwen3_5", StringComparison.Ordinal) ? 5e-5 : 1e-5;
+
     [Theory]
     [MemberData(nameof(Families))]
     public void Logits_with_a_cache_equal_those_without(string family)
@@ -202,7 +206,7 @@ public sealed class FamilyContractTests : IDisposable
         foreach (var count in new[] { 17, 1, 13, 1, 1, 11 })
             parts.Add(CachedPass.Read(model, ids.narrow(1, cache.GetLength(0), count).data<long>().ToArray(), cache, 0, positions));
         using var noGradient = no_grad();
-        Near.AssertRelative(Logits(model, ids, new FullAttention())[0], model.ApplyHead(cat(parts, 0)), 1e-5);
+        Near.AssertRelative(Logits(model, ids, new FullAttention())[0], model.ApplyHead(cat(parts, 0)), ToleranceOf(family));
     }
 
     [Theory]
@@ -358,7 +362,7 @@ public sealed class FamilyContractTests : IDisposable
         using (PeftFormat.Attach(_folder["adapter"], model))
             Assert.True(SameBits(attached, Logits(model, ids, new FullAttention())), "the saved adapter gives other bits");
         using var merged = Load(_folder["merged"]);
-        Near.AssertRelative(attached, Logits(merged, ids, new FullAttention()), 1e-5, "merged");
+        Near.AssertRelative(attached, Logits(merged, ids, new FullAttention()), ToleranceOf(family), "merged");
     }
 
     [Theory]
