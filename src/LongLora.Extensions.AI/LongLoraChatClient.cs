@@ -199,7 +199,8 @@ public sealed class LongLoraChatClient : IChatClient
         };
 
     /// <summary>
-    /// Ends what this client has asked for, and disposes the model if the client owns it, once nothing is answered any more.
+    /// Ends the answers that this client asked for. If the client owns the model, it waits until the model is no longer used, and disposes
+    /// it.
     /// </summary>
     public void Dispose()
     {
