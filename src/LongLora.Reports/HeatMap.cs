@@ -4,7 +4,7 @@ using LongLora.Evaluation;
 namespace LongLora.Reports;
 
 /// <summary>Scores by the length of the document, and by the depth of the answer in it or by the task.</summary>
-public static class HeatMap
+internal static class HeatMap
 {
     private const int Width = 450,
         SmallestHeight = 240,

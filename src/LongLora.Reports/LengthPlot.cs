@@ -1,7 +1,7 @@
 namespace LongLora.Reports;
 
 /// <summary>How long the documents of a corpus are, as a picture.</summary>
-public static class LengthPlot
+internal static class LengthPlot
 {
     private const int Width = 500,
         Height = 250,

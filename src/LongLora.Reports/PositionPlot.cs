@@ -4,7 +4,7 @@ using LongLora.Evaluation;
 namespace LongLora.Reports;
 
 /// <summary>The loss by position in the window as a picture: whether far context is used at all.</summary>
-public static class PositionPlot
+internal static class PositionPlot
 {
     private const int Width = 500,
         Height = 250,

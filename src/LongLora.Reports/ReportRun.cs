@@ -24,13 +24,13 @@ public sealed record ReportRun
     public IReadOnlyList<TrainingStep> Steps { get; init; } = [];
 
     /// <summary>Perplexity by context, one entry a state.</summary>
-    public IReadOnlyList<ReportPerplexity> Perplexity { get; init; } = [];
+    internal IReadOnlyList<ReportPerplexity> Perplexity { get; init; } = [];
 
     /// <summary>Retrieval by length, one entry a task and state.</summary>
-    public IReadOnlyList<ReportRetrieval> Retrieval { get; init; } = [];
+    internal IReadOnlyList<ReportRetrieval> Retrieval { get; init; } = [];
 
     /// <summary>What was lost on short text.</summary>
-    public IReadOnlyList<ShortTextChange> ShortText { get; init; } = [];
+    internal IReadOnlyList<ShortTextChange> ShortText { get; init; } = [];
 
     /// <summary>Notes under the measures; plain text.</summary>
     public IReadOnlyList<string> Notes { get; init; } = [];

@@ -1,6 +1,7 @@
 using LongLora.Checkpoints;
 using LongLora.Configs;
 using LongLora.Layers;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Quantization;
 using LongLora.Runtime;
@@ -15,11 +16,19 @@ namespace LongLora.Export;
 public static class HuggingFaceExporter
 {
     /// <summary>Writes the folder, all of it or nothing.</summary>
-    /// <param name="output">The folder to make; one that exists is replaced.</param>
+    /// <param name="output">The folder to make. One that exists is replaced.</param>
+    /// <param name="model">The model. An adapter on it is merged into what is written.</param>
+    /// <param name="options">The form of the weights. Default: safetensors in the stored types.</param>
+    /// <exception cref="ConfigurationException">The model does not come from files.</exception>
+    public static void Write(string output, LoadedModel model, ExportOptions? options = null) =>
+        Write(output, model.Network, model.Files, options);
+
+    /// <summary>Writes the folder, all of it or nothing.</summary>
+    /// <param name="output">The folder to make. One that exists is replaced.</param>
     /// <param name="model">The model, with or without adapters.</param>
     /// <param name="origin">The base's folder: gives config, stored types, the order of tensors, and tokenizer files.</param>
     /// <param name="options">The form of the weights; null for the defaults.</param>
-    public static void Write(string output, CausalLanguageModel model, IModelFiles origin, ExportOptions? options = null)
+    internal static void Write(string output, CausalLanguageModel model, IModelFiles origin, ExportOptions? options = null)
     {
         options ??= new ExportOptions();
         AtomicFile.WriteDirectory(output, folder =>

@@ -10,7 +10,7 @@ namespace LongLora.Checkpoints;
 /// ends with the last one. Types that are not among <see cref="GgufType"/> are refused by name. The header alone is read; the file is
 /// mapped when its first tensor is.
 /// </summary>
-public sealed class GgufReader : IDisposable
+internal sealed class GgufReader : IDisposable
 {
     // So many numbers at a time: what is decoded stays in the cache until it is written away.
     private const long PieceElements = 1 << 16;

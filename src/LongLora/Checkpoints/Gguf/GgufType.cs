@@ -6,7 +6,7 @@ namespace LongLora.Checkpoints;
 /// Element types of GGUF tensors that are read and, where the writer has them, written; the numbers are the format's. A quantized type
 /// holds blocks of consecutive numbers of a row: <see cref="GgufFormat.BlockSize(GgufType)"/>.
 /// </summary>
-public enum GgufType
+internal enum GgufType
 {
     /// <summary>32-bit floats.</summary>
     F32 = 0,

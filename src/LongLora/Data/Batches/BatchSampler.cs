@@ -56,7 +56,7 @@ public sealed class BatchSampler
     public long SequenceCount { get; }
 
     /// <summary>Where the sampler stands. Setting it goes back, or on, to that place.</summary>
-    internal BatchSamplerState State { get; set; }
+    public BatchSamplerState State { get; set; }
 
     /// <summary>The next batch.</summary>
     internal Batch Next() =>

@@ -4,7 +4,7 @@ namespace LongLora.Evaluation;
 /// LongLoRA's pass key: a number stands once among filler sentences. Prompts are those of its published evaluation, letter by letter
 /// (seeded as there with Python's generator); the size is the filler's length in characters.
 /// </summary>
-public sealed class PasskeyTask : RetrievalTask
+internal sealed class PasskeyTask : RetrievalTask
 {
     private const string Filler = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
     private const int CandidateCount = 10;
