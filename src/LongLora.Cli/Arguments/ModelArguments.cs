@@ -13,12 +13,17 @@ internal sealed class ModelArguments
     private readonly AdapterArguments _reading = new();
     private readonly DeviceOption _device = new();
     private readonly QuantizationOption _quantization = new(QuantizationKind.None);
+    private readonly PositionArguments? _positions;
+
+    /// <param name="withPositions">Whether positions can be rescaled for the command.</param>
+    internal ModelArguments(bool withPositions = false) => _positions = withPositions ? new PositionArguments() : null;
 
     internal void AddTo(Command command)
     {
         command.Options.Insert(0, _model);
         command.Options.Insert(1, _adapter);
         _reading.AddTo(command);
+        _positions?.AddTo(command);
         command.Options.Add(_quantization);
         command.Options.Add(_device);
     }
@@ -38,12 +43,11 @@ internal sealed class ModelArguments
         };
 
     /// <summary>The model with its adapter, on the device that was asked for.</summary>
-    internal LoadedModel Load(ParseResult parsed) =>
-        Open(
-            parsed,
-            parsed.GetValue(_model)!,
-            new LoadOptions { Adapter = parsed.GetValue(_adapter), AdapterReading = _reading.Read(parsed) }
-        );
+    internal LoadedModel Load(ParseResult parsed)
+    {
+        var options = new LoadOptions { Adapter = parsed.GetValue(_adapter), AdapterReading = _reading.Read(parsed) };
+        return Open(parsed, parsed.GetValue(_model)!, _positions?.Read(parsed, options) ?? options);
+    }
 
     /// <summary>A model alone, on the device that was asked for.</summary>
     internal LoadedModel Open(ParseResult parsed, string model, LoadOptions? options = null) =>

@@ -13,7 +13,7 @@ internal static class EvaluateAnswersCommand
 {
     internal static Command Create(CliContext context)
     {
-        var source = new ModelArguments();
+        var source = new ModelArguments(withPositions: true);
         var data = new Option<string[]>("--data")
         {
             Description = "files and folders of conversations, as sft reads them",

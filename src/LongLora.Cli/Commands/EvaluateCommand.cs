@@ -40,7 +40,7 @@ internal static class EvaluateCommand
 
     private static Verb CreatePerplexity(CliContext context)
     {
-        var source = new ModelArguments();
+        var source = new ModelArguments(withPositions: true);
         var text = new TextArguments();
         var lengths = new LengthsOption(
             "context lengths in tokens, with commas between; also --context",

@@ -16,7 +16,7 @@ internal static class EvaluateRetrieval
     /// <param name="description">For the help.</param>
     internal static Verb Create(CliContext context, RetrievalTask task, RetrievalTask? given, string description)
     {
-        var source = new ModelArguments();
+        var source = new ModelArguments(withPositions: true);
         var lengths = new LengthsOption(
             "lengths of document, question and answer in tokens, with commas between",
             isRequired: given is null

@@ -13,7 +13,7 @@ internal static class EvaluateRuler
 {
     internal static Verb Create(CliContext context)
     {
-        var source = new ModelArguments();
+        var source = new ModelArguments(withPositions: true);
         var lengths = new LengthsOption("lengths of document, question and room for the answer in tokens, with commas between");
         var tasks = new Option<string[]>("--tasks")
         {
