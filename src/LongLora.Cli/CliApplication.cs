@@ -105,10 +105,9 @@ public static class CliApplication
         );
 
     private static string ExplainOutOfMemory(Exception e) =>
-        $"Out of memory: {e.Message.Split('\n')[0]} longlora plan shows how much memory a training run needs. "
-        + "To use less, try a shorter --context, --activation-offload disk (host on CUDA), more --blocks-per-segment, "
-        + "--quantization nf4, or a "
-        + "smaller --batch-size.";
+        $"Out of memory: {e.Message.Split('\n')[0]} longlora plan shows how much memory a training run needs. To use less, try a "
+        + "shorter --context, --activation-offload disk (host on CUDA), more --blocks-per-segment, --quantization nf4, or a smaller "
+        + "--batch-size.";
 
     private static int ReportUsage(ParseResult parsed, TextWriter error)
     {

@@ -49,8 +49,8 @@ internal sealed class CacheArguments
         );
         if (parsed.GetValue(_context) > model.TrainedContext && !parsed.GetValue(_streaming))
             context.Error.WriteLine(
-                $"Note: {model.Name} was made for {model.TrainedContext:N0} tokens, and beyond them models answer nonsense. longlora "
-                    + $"train makes the context longer, --streaming forgets the middle."
+                $"Note: {model.Name} was made for {model.TrainedContext:N0} tokens, and beyond them models answer nonsense. "
+                    + "longlora train makes the context longer, --streaming forgets the middle."
             );
         return model;
     }

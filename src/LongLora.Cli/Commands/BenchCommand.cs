@@ -225,8 +225,8 @@ internal static class BenchCommand
         {
             var times = DequantizationBenchmark.Run(parsed.GetValue(size), parsed.GetValue(rows));
             context.Output.WriteLine(
-                $"{times.Size} x {times.Size} matrix, {times.Rows} tokens, {TorchSharp.torch.get_num_threads()} threads; shortest of "
-                    + $"several runs"
+                $"{times.Size} x {times.Size} matrix, {times.Rows} tokens, {TorchSharp.torch.get_num_threads()} threads; shortest "
+                    + "of several runs"
             );
             void Line(string name, double seconds) =>
                 context.Output.WriteLine(

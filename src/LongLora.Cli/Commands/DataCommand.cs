@@ -265,8 +265,8 @@ internal static class DataCommand
             var (from, to) = (parsed.GetValue(shortest), parsed.GetValue(longest));
             if (from < 1 || to < from || parsed.GetValue(asked) < 1)
                 throw new ConfigurationException(
-                    $"shortest is {from}, longest {to}, most-asked {parsed.GetValue(asked)}; the first must be at least 1, the second "
-                        + $"not below it, the third at least 1."
+                    $"shortest is {from}, longest {to}, most-asked {parsed.GetValue(asked)}; the first must be at least 1, the "
+                        + "second not below it, the third at least 1."
                 );
             List<string> texts =
             [

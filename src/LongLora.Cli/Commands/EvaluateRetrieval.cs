@@ -99,8 +99,8 @@ internal static class EvaluateRetrieval
 
     internal static CheckpointException CreateNoTokenizerError(string model) =>
         new(
-            $"The model folder '{model}' has no tokenizer.model or tokenizer.json; questions are text. Put the tokenizer's files beside "
-                + $"the weights."
+            $"The model folder '{model}' has no tokenizer.model or tokenizer.json; questions are text. Put the tokenizer's files "
+                + "beside the weights."
         );
 
     /// <summary>Measures one thing after the other, with a bar for each in a terminal.</summary>

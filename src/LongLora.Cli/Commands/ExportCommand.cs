@@ -205,8 +205,8 @@ internal static class ExportCommand
             );
             if (isPair)
                 context.Output.WriteLine(
-                    $"Context: {RopeScaling.GetCurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}. LongLoRA's "
-                        + $"files do not say so: give --adapter-context when they are read."
+                    $"Context: {RopeScaling.GetCurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}. "
+                        + "LongLoRA's files do not say so: give --adapter-context when they are read."
                 );
             context.Output.WriteLine($"Adapter: {target}");
             return ExitCode.Done;

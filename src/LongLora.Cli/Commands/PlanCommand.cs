@@ -32,7 +32,7 @@ internal static class PlanCommand
         var json = new JsonOption("the plan");
         var command = new Verb(
             "plan",
-            $"Show the memory and the time that a training run will take. The model is a folder, or one of "
+            "Show the memory and the time that a training run will take. The model is a folder, or one of "
                 + $"{string.Join(", ", PublishedConfigs.Names)}.",
             "longlora plan --model llama-2-7b --context 100000 --device cuda --memory 80"
         )

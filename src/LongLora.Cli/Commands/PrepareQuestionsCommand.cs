@@ -160,15 +160,15 @@ internal static class PrepareQuestionsCommand
             isAnswered
                 ? $"{report.Answered:N0} of {report.Prompts:N0} questions have an answer; {report.Asked:N0} are new."
                 : $"{report.Prompts:N0} prompts. Send them to a service as a batch and give the results with --results, or run again "
-                    + $"with --endpoint."
+                    + "with --endpoint."
         );
         context.Output.WriteLine($"{(isAnswered ? "Questions" : "Prompts")}: {report.Path}");
         foreach (var file in report.LeftOut)
             context.Error.WriteLine($"Left out: {file.Reason}");
         if (isAnswered && report.Answered < report.Prompts)
             context.Error.WriteLine(
-                $"{report.Prompts - report.Answered:N0} questions have no answer in the form that was asked for; the same command asks "
-                    + $"for them again."
+                $"{report.Prompts - report.Answered:N0} questions have no answer in the form that was asked for; the same command "
+                    + "asks for them again."
             );
         return report.LeftOut.Count > 0 || (isAnswered && report.Answered < report.Prompts) ? ExitCode.Input : ExitCode.Done;
     }

@@ -36,8 +36,8 @@ internal static class Reproduction
         LibTorch.EnsureLoaded();
         if (options.Factor < 4 || options.Factor % 4 != 0 || options.Steps < 1 || options.Trials < 1)
             throw new ConfigurationException(
-                $"factor is {options.Factor}, steps {options.Steps}, trials {options.Trials}; the factor must be a multiple of 4, the "
-                    + $"others at least 1."
+                $"factor is {options.Factor}, steps {options.Steps}, trials {options.Trials}; the factor must be a multiple of 4, "
+                    + "the others at least 1."
             );
         var native = ReadNativeContext(options);
         var runs = ReproductionGrid.ListRuns(native, options.Factor);

@@ -115,8 +115,8 @@ public sealed class AdapterSet : IDisposable
                 throw new ConfigurationException(
                     $"target-modules has '{target}', but the model's linear layers are called {string.Join(", ", names)}; "
                         + $"'{AdapterOptions.AttentionLayers}' stands for "
-                        + $"{string.Join(", ", Resolve(model, [AdapterOptions.AttentionLayers]))}, "
-                        + $"'{AdapterOptions.AllLayers}' for {string.Join(", ", Resolve(model, [AdapterOptions.AllLayers]))}."
+                        + $"{string.Join(", ", Resolve(model, [AdapterOptions.AttentionLayers]))}, '{AdapterOptions.AllLayers}' for "
+                        + $"{string.Join(", ", Resolve(model, [AdapterOptions.AllLayers]))}."
                 );
             }
         }

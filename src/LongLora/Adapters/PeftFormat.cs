@@ -207,17 +207,17 @@ public static class PeftFormat
             return context >= RopeScaling.GetCurrentContext(config)
                 ? RopeScaling.Extend(config, reading.Scaling, null, context)
                 : throw new ConfigurationException(
-                    $"The adapter's context is given as {context}, but the base model already has {RopeScaling.GetCurrentContext(config)} "
-                        + $"tokens."
+                    $"The adapter's context is given as {context}, but the base model already has "
+                        + $"{RopeScaling.GetCurrentContext(config)} tokens."
                 );
         }
         return !files.IsPair
             ? config
             : throw new ConfigurationException(
-                $"The adapter in '{Path.GetDirectoryName(files.Path)}' is in LongLoRA's layout ({AdapterFiles.TrainedFile}), which does "
-                    + $"not say for which context it was trained, and its numbers are "
-                    + $"wrong without. Give --adapter-context N, such as the 32768 of '...-32k'; {RopeScaling.GetCurrentContext(config)} "
-                    + $"if the base model's positions are already rescaled."
+                $"The adapter in '{Path.GetDirectoryName(files.Path)}' is in LongLoRA's layout ({AdapterFiles.TrainedFile}), which "
+                    + "does not say for which context it was trained, and its numbers are wrong without. Give --adapter-context N, such "
+                    + $"as the 32768 of '...-32k'; {RopeScaling.GetCurrentContext(config)} if the base model's positions are already "
+                    + "rescaled."
             );
     }
 

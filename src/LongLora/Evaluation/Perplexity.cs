@@ -39,8 +39,8 @@ public static class Perplexity
         var step = stride ?? (protocol == PerplexityProtocol.LongLora ? LongLoraStride : Math.Max(1, context / 4));
         if (step < 1 || (protocol == PerplexityProtocol.Document && step >= context))
             throw new ConfigurationException(
-                $"stride is {step}; it must be at least 1 and, for documents, below the context, {context}: other tokens would never be "
-                    + $"scored."
+                $"stride is {step}; it must be at least 1 and, for documents, below the context, {context}: other tokens would "
+                    + "never be scored."
             );
         var windows =
             protocol == PerplexityProtocol.LongLora ? ListStreamWindows(tokens, context, step) : ListDocumentWindows(tokens, context, step);

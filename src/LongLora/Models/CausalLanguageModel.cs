@@ -201,8 +201,7 @@ public sealed class CausalLanguageModel : IDisposable
         if (ids.dim() != 2 || ids.size(1) != context.Positions.Length)
             throw new ShapeException(
                 $"The model needs ids [B, L] and rotary tables for L positions, but the ids are [{string.Join(", ", ids.shape)}] "
-                    + $"and the tables have "
-                    + $"{context.Positions.Length}."
+                    + $"and the tables have {context.Positions.Length}."
             );
     }
 

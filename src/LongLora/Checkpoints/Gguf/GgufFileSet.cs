@@ -21,8 +21,8 @@ internal sealed partial class GgufFileSet : IDisposable
             {
                 if (!_tensors.TryAdd(name, (info, file)))
                     throw new CheckpointException(
-                        $"'{name}' is both in {_tensors[name].File.Path} and in {file.Path}: the parts do not belong together. Fetch them "
-                            + $"again."
+                        $"'{name}' is both in {_tensors[name].File.Path} and in {file.Path}: the parts do not belong together. "
+                            + "Fetch them again."
                     );
             }
         }
@@ -71,7 +71,7 @@ internal sealed partial class GgufFileSet : IDisposable
         if (missing.Count > 0)
             throw new CheckpointException(
                 $"{path} is one of {count} parts, and beside it {string.Join(", ", missing)} {(missing.Count == 1 ? "is" : "are")} "
-                    + $"missing. Fetch what is missing."
+                    + "missing. Fetch what is missing."
             );
         var files = paths.ConvertAll(p => Path.GetFileName(p) == Path.GetFileName(path) ? given : GgufReader.Read(p));
         for (var i = 0; i < count; i++)
@@ -79,8 +79,8 @@ internal sealed partial class GgufFileSet : IDisposable
             var (number, said) = (Number(files[i], "split.no"), Number(files[i], "split.count"));
             if (number != i || said != count)
                 throw new CheckpointException(
-                    $"{files[i].Path} says that it is part {number + 1} of {said}, but it is named as part {i + 1} of {count}. Fetch the "
-                        + $"parts again."
+                    $"{files[i].Path} says that it is part {number + 1} of {said}, but it is named as part {i + 1} of {count}. "
+                        + "Fetch the parts again."
                 );
         }
         var (expected, found) = (Number(files[0], "split.tensors.count"), files.Sum(f => f.Tensors.Count));

@@ -146,8 +146,8 @@ public sealed class BatchSampler
         {
             if (document.Length > Context)
                 throw new DataException(
-                    $"{document.Origin}: the example has {document.Length} tokens; a row takes {Context}. Shorten it, or train with a "
-                        + $"larger context."
+                    $"{document.Origin}: the example has {document.Length} tokens; a row takes {Context}. Shorten it, or train "
+                        + "with a larger context."
                 );
         }
     }

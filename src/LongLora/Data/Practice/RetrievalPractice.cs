@@ -225,10 +225,9 @@ internal sealed class RetrievalPractice(SplitMix64 random)
     }
 
     private static string WriteIntroduction(int topics) =>
-        $"Below is a record of our previous conversation on {topics} different topics. You are the ASSISTANT, and I am the USER. At the "
-        + $"beginning of each topic, "
-        + "the USER will say 'I would like to discuss the topic of <TOPIC>'. Memorize each <TOPIC>. At the end of the record, I will "
-        + "ask you to retrieve the first topic. ";
+        $"Below is a record of our previous conversation on {topics} different topics. You are the ASSISTANT, and I am the USER. "
+        + "At the beginning of each topic, the USER will say 'I would like to discuss the topic of <TOPIC>'. Memorize each <TOPIC>. "
+        + "At the end of the record, I will ask you to retrieve the first topic. ";
 
     private string WriteQuestion() =>
         random.Below(4) switch

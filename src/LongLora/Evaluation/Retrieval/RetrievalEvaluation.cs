@@ -157,8 +157,8 @@ public static class RetrievalEvaluation
 
         if (!Fits(task.SmallestSize))
             throw new ConfigurationException(
-                $"A length of {length} tokens is too short for {task.Name}: its shortest question takes {CountTokens(task.SmallestSize)} "
-                    + $"with the answer."
+                $"A length of {length} tokens is too short for {task.Name}: its shortest question takes "
+                    + $"{CountTokens(task.SmallestSize)} with the answer."
             );
         // Tokens grow with the size, but not strictly: the search finds a size that fits beside one that does not.
         int low = task.SmallestSize,

@@ -39,11 +39,10 @@ internal sealed class RulerFrequentWordsTask : RulerTask
         }
         random.Shuffle(text);
         var prompt =
-            $"Read the following coded text and track the frequency of each coded word. Find the three most frequently appeared coded "
-            + $"words. {string.Join(' ', text)}\n"
-            + "Question: Do not provide any explanation. Please ignore the dots '....'. What are the three most frequently appeared "
-            + "words in the above coded text?"
-            + " Answer: According to the coded text above, the three most frequently appeared words are:";
+            "Read the following coded text and track the frequency of each coded word. Find the three most frequently appeared "
+            + $"coded words. {string.Join(' ', text)}\nQuestion: Do not provide any explanation. Please ignore the dots '....'. What "
+            + "are the three most frequently appeared words in the above coded text? Answer: According to the coded text above, the "
+            + "three most frequently appeared words are:";
         var wanted = ranked.GetRange(1, 3);
         return new(prompt, $" {string.Join(' ', wanted)}", 0.5, []) { References = wanted };
     }

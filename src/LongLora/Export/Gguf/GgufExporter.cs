@@ -79,9 +79,9 @@ public static class GgufExporter
         if (set.ModelWeights.Count > 0)
         {
             throw new ConfigurationException(
-                $"The adapter holds {set.ModelWeights.Count} trained embeddings and norms besides LoRA. Engines ignore these in a GGUF "
-                    + $"adapter without a word, and the result is "
-                    + "silently wrong. Export the merged model: longlora export gguf --model BASE --adapter ADAPTER."
+                $"The adapter holds {set.ModelWeights.Count} trained embeddings and norms besides LoRA. Engines ignore these in a "
+                    + "GGUF adapter without a word, and the result is silently wrong. Export the merged model: longlora export gguf "
+                    + "--model BASE --adapter ADAPTER."
             );
         }
         set.RequirePlainLora("A GGUF adapter");

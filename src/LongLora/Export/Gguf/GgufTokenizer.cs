@@ -43,8 +43,8 @@ internal sealed class GgufTokenizer
         var tokenizer = TokenizerLoader.Load(folder);
         if (tokenizer.VocabularySize > vocabularySize)
             throw new CheckpointException(
-                $"The tokenizer in '{folder}' has {tokenizer.VocabularySize} tokens, but the model has rows for {vocabularySize}: they "
-                    + $"do not belong together."
+                $"The tokenizer in '{folder}' has {tokenizer.VocabularySize} tokens, but the model has rows for {vocabularySize}: "
+                    + "they do not belong together."
             );
         var table = new GgufTokenizer(folder, vocabularySize);
         if (File.Exists(model) && SentencePieceFile.IsLikely(model))

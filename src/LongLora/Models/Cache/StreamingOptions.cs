@@ -32,8 +32,8 @@ public sealed record StreamingOptions
             || config.ModelType is "gpt_oss" or "hunyuan_v1_dense"
         )
             throw new ConfigurationException(
-                $"Streaming moves the positions of the first tokens, which it can only do where all layers have the same rotary positions "
-                    + $"and plain attention; this one is a {config.ModelType} model. Generate within the model's context."
+                "Streaming moves the positions of the first tokens, which it can only do where all layers have the same rotary "
+                    + $"positions and plain attention; this one is a {config.ModelType} model. Generate within the model's context."
             );
         var context = RopeScaling.GetCurrentContext(config);
         var narrowest = Enumerable.Range(0, config.LayerCount).Select(config.GetWindow).Min() ?? int.MaxValue;
@@ -49,9 +49,8 @@ public sealed record StreamingOptions
             );
         if ((long)SinkTokens + window > narrowest)
             throw new ConfigurationException(
-                $"{SinkTokens} sink tokens and a window of {window:N0} do not fit into the model's sliding window of {narrowest:N0} "
-                    + $"tokens. "
-                    + $"Use a smaller window."
+                $"{SinkTokens} sink tokens and a window of {window:N0} do not fit into the model's sliding window of "
+                    + $"{narrowest:N0} tokens. Use a smaller window."
             );
         return window;
     }
