@@ -45,7 +45,7 @@ public static class LengthPlot
             if (i % every == 0)
                 canvas.DrawText(middle, Height - Bottom + 17, bins[i].Range, TextAnchor.Middle);
         }
-        canvas.DrawText((Width + Left) / 2.0, Height - 8, $"{unit} in a document, from", TextAnchor.Middle);
+        canvas.DrawText((Width + Left) / 2.0, Height - 8, $"{unit} per document, from", TextAnchor.Middle);
         canvas.Save(path);
     }
 

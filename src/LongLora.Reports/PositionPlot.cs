@@ -29,7 +29,7 @@ public static class PositionPlot
                         )
                 ),
             ],
-            XTitle = "tokens before, from",
+            XTitle = "preceding tokens, from",
             YTitle = "loss (nats per token)",
             IsLog = true,
         };

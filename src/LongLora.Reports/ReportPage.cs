@@ -33,7 +33,7 @@ public static class ReportPage
         var after = ListColumnsAfter(runs);
         page.Add(
             HtmlPage.WriteTable(
-                ["run", .. after.Select(c => c.Head), "steps", "loss at the end", "tokens/s", "peak memory", "training time"],
+                ["run", .. after.Select(c => c.Head), "steps", "final loss", "tokens/s", "peak memory", "training time"],
                 runs.Select(r =>
                     (IReadOnlyList<string>)[r.Name, .. after.Select(c => c.Cell(r)), .. SummarizeTraining(r.Steps).Select(n => n.Value)]
                 )
@@ -136,7 +136,7 @@ public static class ReportPage
         }
         figures.AddRange(DrawHeatMaps(run));
         if (run.Perplexity.Any(p => p.Results.Any(r => r.ByPosition.Count > 0)))
-            figures.Add(("Loss by position: is far context used?", DrawPositions(run)));
+            figures.Add(("Loss by position: is distant context used?", DrawPositions(run)));
         if (run.Steps.Count > 1)
             figures.Add(
                 (
@@ -318,7 +318,7 @@ public static class ReportPage
                         p.Style
                     )),
             ],
-            "tokens before, from",
+            "preceding tokens, from",
             isLog: true
         );
 
@@ -330,7 +330,7 @@ public static class ReportPage
             page.Add($"<details><summary>What was trained</summary>{facts}</details>");
         }
         if (run.Recipe.Length > 0)
-            page.Add($"<details><summary>The whole recipe</summary><pre>{HtmlPage.Encode(run.Recipe.TrimEnd())}</pre></details>");
+            page.Add($"<details><summary>The full recipe</summary><pre>{HtmlPage.Encode(run.Recipe.TrimEnd())}</pre></details>");
     }
 
     private static IReadOnlyList<(string Name, string Value)> SummarizeTraining(IReadOnlyList<TrainingStep> steps)
@@ -346,8 +346,8 @@ public static class ReportPage
         return
         [
             ("optimizer steps", steps[^1].Step.ToString("N0", CultureInfo.InvariantCulture)),
-            ("loss at the end, smoothed", Smooth(steps)[^1].ToString("F3", CultureInfo.InvariantCulture)),
-            ("tokens a second, median", rates[rates.Count / 2].ToString("N0", CultureInfo.InvariantCulture)),
+            ("final loss, smoothed", Smooth(steps)[^1].ToString("F3", CultureInfo.InvariantCulture)),
+            ("tokens per second, median", rates[rates.Count / 2].ToString("N0", CultureInfo.InvariantCulture)),
             ("peak memory", TrainingPlan.FormatSize(steps.Max(s => s.PeakMemoryBytes))),
             ("training time", WriteDuration(seconds)),
         ];

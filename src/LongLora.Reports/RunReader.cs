@@ -93,8 +93,8 @@ public static class RunReader
                 ? "all weights"
                 : $"LoRA of rank {method.Rank}{(method.TrainsEmbeddings ? ", embeddings" : "")}{(method.TrainsNorms ? ", norms" : "")}";
         var scaling = options.Model.RopeScaling == "auto" ? "" : $"; positions {options.Model.RopeScaling}";
-        return $"Trained on {(options.Data.Task == TrainingTask.Sft ? "conversations" : "text")} of {options.Model.Context:N0} tokens with "
-            + $"{attention}: {trained}{scaling}. All measures use full attention.";
+        return $"Trained on {(options.Data.Task == TrainingTask.Sft ? "conversations" : "text")} of {options.Model.Context:N0} tokens "
+            + $"with {attention}: {trained}{scaling}. All evaluations use full attention.";
     }
 
     private static ReportRun Add(ReportRun run, string file, string path) =>

@@ -246,7 +246,7 @@ public class FromScratchTests : CliRun
         );
         Fail(
             ExitCode.Usage,
-            ["a model that exists brings its own"],
+            ["applies only with from-scratch"],
             "train",
             "--model",
             "m",

@@ -61,7 +61,7 @@ public class QuantizeTests : CliRun
             "--output",
             At("x")
         );
-        Fail(ExitCode.Usage, ["not quantised"], "quantize", "--model", Stories, "--quantization", "none", "--output", At("x"));
+        Fail(ExitCode.Usage, ["not quantized"], "quantize", "--model", Stories, "--quantization", "none", "--output", At("x"));
         Fail(
             ExitCode.Usage,
             ["tuning is full"],

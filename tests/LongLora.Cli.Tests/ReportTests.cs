@@ -219,7 +219,7 @@ public class ReportTests : CliRun
     public void Evaluate_refuses_what_it_could_not_write_before_it_measures()
     {
         string[] command = ["evaluate", "passkey", "--model", At("none"), "--lengths", "512"]; // not even the model is looked for
-        Fail(ExitCode.Usage, ["pictures are written as .png"], [.. command, "--picture", At("p.svg")]);
+        Fail(ExitCode.Usage, ["must be a file name that ends in .png"], [.. command, "--picture", At("p.svg")]);
         Fail(ExitCode.Usage, ["is a folder"], [.. command, "--json", At()]);
         WriteTokens("test.bin", 1000);
         Assert.Contains(

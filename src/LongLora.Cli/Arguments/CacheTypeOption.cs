@@ -9,7 +9,7 @@ internal sealed class CacheTypeOption : Option<KeyValueType?>
     internal CacheTypeOption()
         : base("--cache-type")
     {
-        Description = "numbers that keys and values are kept in [default: f32; on CUDA bf16]";
+        Description = "number format of the key-value cache [default: f32; on CUDA bf16]";
         HelpName = "f32|bf16|int8";
     }
 }

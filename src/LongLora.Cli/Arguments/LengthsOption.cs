@@ -21,8 +21,8 @@ internal sealed class LengthsOption : Option<string>
         return lengths.TrueForAll(l => l >= 2)
             ? lengths
             : throw new ConfigurationException(
-                $"{parsed.GetResult(this)?.IdentifierToken?.Value ?? Name} is '{text}'; give whole numbers of at least 2 with commas "
-                    + "between, such as 512,1024."
+                $"{parsed.GetResult(this)?.IdentifierToken?.Value ?? Name} is '{text}'; give integers of at least 2, separated by "
+                    + "commas, such as 512,1024."
             );
     }
 }

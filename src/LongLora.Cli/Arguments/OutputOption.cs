@@ -10,7 +10,7 @@ internal sealed class OutputOption : Option<string>
         : base("--output") => (Description, Required, HelpName) = (description, isRequired, helpName);
 
     /// <summary>A folder that must not be there yet, or be empty.</summary>
-    internal static OutputOption CreateForNewFolder() => new("folder to make, new or empty");
+    internal static OutputOption CreateForNewFolder() => new("output folder; must be new or empty");
 
     /// <summary>A folder with a name that it has when none is given.</summary>
     internal static OutputOption CreateWithDefault(string description, string standard) =>
@@ -23,6 +23,6 @@ internal sealed class OutputOption : Option<string>
         var folder = parsed.GetValue(this)!;
         return !Directory.Exists(folder) || !Directory.EnumerateFileSystemEntries(folder).Any()
             ? folder
-            : throw new ConfigurationException($"The output '{folder}' is not empty; choose another folder.");
+            : throw new ConfigurationException($"The output '{folder}' is not empty. Choose another folder.");
     }
 }

@@ -18,7 +18,7 @@ internal sealed class TextArguments
         };
 
     internal Option<long?> MaxTokens { get; } =
-        new("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
+        new("--max-tokens") { Description = "use only this many tokens from the start of the data", HelpName = "T" };
 
     /// <summary>The tokens of the text, documents apart.</summary>
     internal TokenStore Read(ParseResult parsed, LoadedModel model, CancellationToken cancellation) =>

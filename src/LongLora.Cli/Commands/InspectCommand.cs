@@ -15,7 +15,7 @@ internal static class InspectCommand
         var tensors = new Option<bool>("--tensors") { Description = "list every tensor" };
         var command = new Verb(
             "inspect",
-            "Show what a model, adapter or weight file is, without loading it.",
+            "Show what is in a model, adapter or weight file, without loading it.",
             "longlora inspect run32k/adapter"
         )
         {

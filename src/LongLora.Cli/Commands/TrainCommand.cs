@@ -29,13 +29,14 @@ internal static class TrainCommand
     {
         var command = new Verb(
             "sft",
-            "Fine-tune a model on conversations: questions are read, answers are learnt.",
+            "Fine-tune a model on conversations. Only the answers are learned.",
             "longlora sft --model Llama-2-7b-chat --data LongAlpaca.json --context 16384 \\",
             "             --template longalpaca --output run16k"
         );
         var show = new Option<int?>("--show")
         {
-            Description = "print the first examples as the model will see them, what is not learnt marked, and train nothing",
+            Description =
+                "print the first examples as the model will see them, with the parts that are not learned marked, and do not train",
             HelpName = "N",
         };
         command.Options.Add(show);
@@ -127,11 +128,11 @@ internal static class TrainCommand
             if (Directory.Exists(Path.Combine(options.Run.Output, "checkpoints")))
             {
                 SavePlot(options, context);
-                context.Error.WriteLine("Interrupted and saved. Continue with the same command and --resume.");
+                context.Error.WriteLine("Interrupted. The state was saved. To continue, run the same command with --resume.");
             }
             else
                 context.Error.WriteLine(
-                    "Interrupted before the first step; nothing was saved. Begin again with the same command and --resume."
+                    "Interrupted before the first step, so nothing was saved. To start again, run the same command with --resume."
                 );
             return ExitCode.Interrupted;
         }
@@ -148,7 +149,7 @@ internal static class TrainCommand
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            context.Error.WriteLine($"loss.png was not drawn: {(e.InnerException ?? e).Message}");
+            context.Error.WriteLine($"Cannot draw loss.png: {(e.InnerException ?? e).Message}");
         }
     }
 

@@ -36,7 +36,7 @@ internal static class SvgChart
             IsWide = isWide,
         };
         if (chart.Lines.Count == 0)
-            return "<p>Nothing was measured.</p>";
+            return "<p>There are no measurements.</p>";
         var canvas = new SvgCanvas();
         chart.Draw(canvas, new(0, 0, Width, Height));
         return canvas.Finish(Width, Height, Describe(chart.Lines, xTitle)) + WriteLegend(chart.Lines);

@@ -34,8 +34,8 @@ internal static class DecodeBenchmark
     {
         if (promptTokens < 2 || newTokens < 1 || chunk < 1)
             throw new ConfigurationException(
-                $"A benchmark needs a prompt of at least 2 tokens, and at least 1 new token and 1 token a chunk; seen {promptTokens}, "
-                    + $"{newTokens} and {chunk}."
+                "A benchmark needs a prompt of at least 2 tokens, at least 1 new token and at least 1 token per chunk, but got "
+                    + $"{promptTokens}, {newTokens} and {chunk}."
             );
         using var noGradient = no_grad();
         var gemm = GemmRate.Measure(model, promptTokens);

@@ -61,7 +61,7 @@ internal static class StepBenchmark
     {
         if (context < 8 || options.Steps < 0)
             throw new ConfigurationException(
-                $"A benchmark needs a context of at least 8 tokens and 0 steps or more; seen {context} and {options.Steps}."
+                $"A benchmark needs a context of at least 8 tokens and at least 0 steps, but got {context} and {options.Steps}."
             );
         var group = options.ResolveGroupSize(context);
         var before = MeasureProducts(makeModel, context, options);

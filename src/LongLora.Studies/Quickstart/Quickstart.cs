@@ -27,7 +27,7 @@ internal static class Quickstart
     )
     {
         if (options.Factor < 2 || options.Steps < 1 || options.Trials < 1)
-            throw new ConfigurationException("factor must be at least 2, steps and trials at least 1.");
+            throw new ConfigurationException("factor must be at least 2; steps and trials must be at least 1.");
         LibTorch.EnsureLoaded();
         var source = ModelSource.Open(options.Model);
         var config = source.Config;
@@ -37,7 +37,7 @@ internal static class Quickstart
         var training = MakeTrainingOptions(options, context);
         if (Directory.Exists(options.Output) && Directory.EnumerateFileSystemEntries(options.Output).Any())
             throw new ConfigurationException(
-                $"The output '{options.Output}' is not empty; choose another folder with --output, or remove it."
+                $"The output '{options.Output}' is not empty. Choose another folder with --output, or remove it."
             );
 
         stage?.Report("Collecting text ...");
@@ -54,11 +54,13 @@ internal static class Quickstart
         );
         using var measure = new QuickstartMeasurement(options, tokenizer, new Documents(test), lengths, stage, cancellation);
 
-        stage?.Report($"Measuring the model as it is, trained on {native} tokens, up to {context} ...");
+        stage?.Report($"Measuring the original model (trained on {native} tokens) up to {context} tokens ...");
         var clock = System.Diagnostics.Stopwatch.StartNew();
         var before = measure.Run(new LoadOptions());
-        stage?.Report($"On this machine all of it takes about {Describe(measure.EstimateWhole(clock.Elapsed, config, training))}.");
-        stage?.Report("Measuring the same weights with rescaled positions ...");
+        stage?.Report(
+            $"On this machine the whole quickstart takes about {Describe(measure.EstimateWhole(clock.Elapsed, config, training))}."
+        );
+        stage?.Report("Measuring the original weights with rescaled positions ...");
         var rescaled = measure.Run(FineTune.MakeLoadOptions(source, training), before);
         stage?.Report($"Extending it to {context} tokens with S²-Attn and LoRA+ ...");
         clock.Restart();
@@ -130,7 +132,7 @@ internal static class Quickstart
             var random = new SplitMix64((ulong)seed);
             var practice = new RetrievalPractice(random);
             texts = [.. Enumerable.Range(0, 200).Select(_ => practice.Write(PracticeKind.Facts, random.Between(4_000, 12_000)))];
-            origin = "generated text, since this SDK has no XML documentation";
+            origin = "generated text, because this SDK has no XML documentation";
         }
         List<IReadOnlyList<int>> train = [],
             test = [];

@@ -40,10 +40,11 @@ internal static class QuickstartPage
                     ),
                     Summary = string.Create(
                         CultureInfo.InvariantCulture,
-                        $"A small language model, {Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))}, was trained on "
-                            + $"{result.Before[0].Length:N0} tokens. LongLoRA extended it: shifted sparse attention in training, LoRA "
-                            + $"with embeddings and norms, rescaled positions. {result.Training.TrainedParameters:N0} weights were "
-                            + $"trained; everything took {elapsed.TotalMinutes:F1} minutes. All measures use full attention."
+                        $"A small language model, {Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))}, was "
+                            + $"trained on {result.Before[0].Length:N0} tokens. LongLoRA extended it with shifted sparse attention "
+                            + $"during training, LoRA with trained embeddings and norms, and rescaled positions. "
+                            + $"{result.Training.TrainedParameters:N0} weights were trained. Everything took {elapsed.TotalMinutes:F1} "
+                            + $"minutes. All evaluations use full attention."
                     ),
                     Steps = steps,
                     Perplexity =
@@ -65,7 +66,7 @@ internal static class QuickstartPage
                     [
                         string.Create(
                             CultureInfo.InvariantCulture,
-                            $"{options.Trials} pass keys at each length. Perplexity on {result.TestText}, held out from the training."
+                            $"{options.Trials} pass keys at each length. Perplexity is on {result.TestText}, held out from training."
                         ),
                     ],
                 },

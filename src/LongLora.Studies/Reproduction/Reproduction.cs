@@ -36,8 +36,8 @@ internal static class Reproduction
         LibTorch.EnsureLoaded();
         if (options.Factor < 4 || options.Factor % 4 != 0 || options.Steps < 1 || options.Trials < 1)
             throw new ConfigurationException(
-                $"factor is {options.Factor}, steps {options.Steps}, trials {options.Trials}; the factor must be a multiple of 4, "
-                    + "the others at least 1."
+                $"factor is {options.Factor}, steps is {options.Steps} and trials is {options.Trials}; factor must be a multiple "
+                    + "of 4, and the others at least 1."
             );
         var native = ReadNativeContext(options);
         var runs = ReproductionGrid.ListRuns(native, options.Factor);
@@ -205,7 +205,7 @@ internal static class Reproduction
 
     private static string Describe(ReproductionOptions options, ReproductionRun run, int native) =>
         run.Settings is null
-            ? $"not trained, positions {run.Stretch ?? "as they are"}, factor {options.Factor}"
+            ? $"not trained, positions {run.Stretch ?? "unchanged"}, factor {options.Factor}"
             : string.Join(
                 "; ",
                 FineTuneOptionTable
@@ -220,11 +220,11 @@ internal static class Reproduction
             return null;
         var result =
             EvaluationFile.Read(file) as ReproductionFile
-            ?? throw new DataException($"{file} is not the result of a run. Remove it to make the run again.");
+            ?? throw new DataException($"{file} is not the result of a run. Remove it to repeat the run.");
         return result.Made == made
             ? result
             : throw new ConfigurationException(
-                $"{file} was made with other options or text ({result.Made}). Choose another output, or remove the file."
+                $"{file} was made with other options or other text ({result.Made}). Choose another output, or remove the file."
             );
     }
 

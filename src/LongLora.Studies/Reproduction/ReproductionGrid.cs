@@ -78,7 +78,7 @@ internal static class ReproductionGrid
                 "7B at 32k, PG19 validation (table 2)."
             ),
             new(
-                "Attention while training",
+                "Attention during training",
                 ReproductionColumns.OwnPattern,
                 [
                     ("full", "full-attention", "8.02"),
@@ -114,14 +114,14 @@ internal static class ReproductionGrid
                 "7B, 1000 steps at 65,536 tokens, eight A100, FlashAttention-2 (table 5): LoRA with full attention and LongLoRA."
             ),
             new(
-                "Short text: what its perplexity loses",
+                "Perplexity on short text",
                 ReproductionColumns.ShortLoss,
                 [
                     ("not trained", "base", ""),
                     ("not trained, linear", "untrained-linear", ""),
                     ("not trained, dynamic NTK", "untrained-dynamic", ""),
                     ("not trained, YaRN", "untrained-yarn", ""),
-                    ("trained at the original length (the yardstick)", "native", ""),
+                    ("trained at the original length (the baseline)", "native", ""),
                     ("linear interpolation", "linear", "+9.8 %"),
                     ("dynamic NTK", "dynamic", ""),
                     ("dynamic NTK, a quarter short windows", "dynamic-short", ""),

@@ -39,9 +39,7 @@ internal sealed class AdapterFiles : IDisposable
         string In(string name) => System.IO.Path.Combine(folder, name);
         var main = File.Exists(In(SafetensorsFile)) ? SafetensorsFile : PickleFile;
         if (!File.Exists(In(main)))
-            throw new CheckpointException(
-                $"'{folder}' has neither {SafetensorsFile} nor {PickleFile}: the weights of the adapter are missing."
-            );
+            throw new CheckpointException($"Cannot load the adapter because '{folder}' has no {SafetensorsFile} or {PickleFile}.");
         var files = new AdapterFiles(In(main));
         try
         {
@@ -76,7 +74,8 @@ internal sealed class AdapterFiles : IDisposable
             var name = key.StartsWith(Prefix, StringComparison.Ordinal) ? key[Prefix.Length..] : key;
             if (!_tensors.TryAdd(name, (source, info)))
                 throw new CheckpointException(
-                    $"'{name}' is both in {_tensors[name].Info.File} and in {info.File}. Only one of them can hold; remove the other file."
+                    $"'{name}' is both in {_tensors[name].Info.File} and in {info.File}, but it must be in one file only. Remove "
+                        + "the other file."
                 );
         }
     }

@@ -85,8 +85,8 @@ public sealed class AdapterSet : IDisposable
     internal static IEnumerable<LinearLayer> ListLayers(CausalLanguageModel model) =>
         model.Config.TiedEmbeddings ? model.Linears.Append(model.Head) : model.Linears;
 
-    /// <summary>Refuses what a format cannot hold that knows LoRA matrices alone.</summary>
-    /// <param name="format">The format, as the beginning of a sentence.</param>
+    /// <summary>Checks that the adapter has nothing but LoRA matrices, for formats that can hold nothing else.</summary>
+    /// <param name="format">The format, as it follows "Cannot write".</param>
     /// <exception cref="ConfigurationException">Names what there is beyond A and B.</exception>
     internal void RequirePlainLora(string format)
     {
@@ -95,11 +95,12 @@ public sealed class AdapterSet : IDisposable
             : Parts.Pairs.Values.Any(p => p.Bias is not null) ? "biases (lora_bias)"
             : Parts.Experts.Count > 0 ? "LoRA on experts (target_parameters)"
             : Parts.Table is not null ? "LoRA on the embeddings"
-            : Parts.TableRows is not null || Parts.HeadRows is not null ? "rows of single tokens (trainable_token_indices)"
+            : Parts.TableRows is not null || Parts.HeadRows is not null ? "trained rows of single tokens (trainable_token_indices)"
             : null;
         if (beyond is not null)
             throw new ConfigurationException(
-                $"{format} holds LoRA matrices alone, and this adapter has {beyond}. Export the merged model."
+                $"Cannot write {format} because it can hold only LoRA matrices, but this adapter has {beyond}. Export the merged "
+                    + "model instead."
             );
     }
 
@@ -113,9 +114,9 @@ public sealed class AdapterSet : IDisposable
             {
                 var names = model.Linears.Select(LastPart).Distinct();
                 throw new ConfigurationException(
-                    $"target-modules has '{target}', but the model's linear layers are called {string.Join(", ", names)}; "
+                    $"target-modules has '{target}', but the model's linear layers are {string.Join(", ", names)}. "
                         + $"'{AdapterOptions.AttentionLayers}' stands for "
-                        + $"{string.Join(", ", Resolve(model, [AdapterOptions.AttentionLayers]))}, '{AdapterOptions.AllLayers}' for "
+                        + $"{string.Join(", ", Resolve(model, [AdapterOptions.AttentionLayers]))}, and '{AdapterOptions.AllLayers}' for "
                         + $"{string.Join(", ", Resolve(model, [AdapterOptions.AllLayers]))}."
                 );
             }
@@ -171,8 +172,8 @@ public sealed class AdapterSet : IDisposable
     {
         if (options.Rank > Math.Min(layer.InputSize, layer.OutputSize))
             throw new ConfigurationException(
-                $"rank is {options.Rank}, but '{layer.Name}' is [{layer.OutputSize}, {layer.InputSize}], and PiSSA takes its singular "
-                    + "vectors. Take a lower rank, or other target-modules."
+                $"rank is {options.Rank}, but '{layer.Name}' is [{layer.OutputSize}, {layer.InputSize}], which has fewer singular "
+                    + "vectors. Use a lower rank, or other target-modules."
             );
         return LoraStart.Pissa(
             layer.Projection.ToDense(),
@@ -187,7 +188,7 @@ public sealed class AdapterSet : IDisposable
     {
         if (options.TrainEverything && model.IsQuantized)
             throw new ConfigurationException(
-                "The model's matrices are quantised and cannot be trained: full fine-tuning needs it in full precision. Use LoRA."
+                "Cannot train all weights because the model's matrices are quantized. Use LoRA, or load the model in full precision."
             );
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
         bool IsTrained(Weight weight) =>

@@ -26,12 +26,12 @@ internal static class LongLoraPair
     public static void Write(string folder, AdapterSet set, CausalLanguageModel model, string basePath, bool paddingRow)
     {
         if (set.Options.TrainEverything || set.Adapters.Count == 0)
-            throw new ConfigurationException("LongLoRA's layout holds LoRA matrices, and there are none. Save the model itself.");
+            throw new ConfigurationException("Cannot write LongLoRA's layout because there are no LoRA matrices. Save the model itself.");
         set.RequirePlainLora("LongLoRA's layout");
         if (set.Adapters.Values.Any(a => a.Scale != set.Options.Alpha / a.A.Shape[0]))
             throw new ConfigurationException(
-                "LongLoRA's scripts scale every update by alpha / r, and this adapter has other scales (rsLoRA, or patterns of ranks and "
-                    + "alphas). Export the merged model."
+                "Cannot write LongLoRA's layout because its scripts scale every update by alpha / r, but this adapter uses other "
+                    + "scales (rsLoRA, rank_pattern or alpha_pattern). Export the merged model instead."
             );
         TorchPickleWriter.Write(Path.Combine(folder, AdapterFiles.PickleFile), [.. PeftFormat.LoraTensors(set, model)]);
         TorchPickleWriter.Write(

@@ -21,7 +21,7 @@ internal class LoraAdapter : ILinearUpdate, IDisposable
     {
         if (a.Shape.Count != 2 || b.Shape.Count != 2 || a.Shape[0] != b.Shape[1])
             throw new Runtime.ShapeException(
-                $"LoRA needs A [r, I] and B [O, r]; seen {a.Name} [{string.Join(", ", a.Shape)}] and {b.Name} "
+                $"LoRA needs A [r, I] and B [O, r], but got {a.Name} [{string.Join(", ", a.Shape)}] and {b.Name} "
                     + $"[{string.Join(", ", b.Shape)}]."
             );
         (A, B, Bias, Scale) = (a, b, bias, ComputeScale(alpha, a.Shape[0], rankStabilized));

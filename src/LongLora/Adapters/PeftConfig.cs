@@ -63,12 +63,12 @@ internal sealed class PeftConfig
     private static readonly Dictionary<string, string> s_reasons = new()
     {
         ["fan_in_fan_out"] = "transposed layers, such as GPT-2's, are not supported",
-        ["layer_replication"] = "the layers of the base are not repeated here",
-        ["alora_invocation_tokens"] = "an adapter that begins to act at certain tokens is not supported",
+        ["layer_replication"] = "repeating layers of the base is not supported",
+        ["alora_invocation_tokens"] = "an adapter that starts to act at certain tokens is not supported",
         ["use_qalora"] = "LoRA on groups of inputs is not supported",
-        ["use_bdlora"] = "matrices in diagonal blocks are not supported",
-        ["kasa_config"] = "it cuts singular values off the base's weights",
-        ["velora_config"] = "it changes the gradients",
+        ["use_bdlora"] = "block-diagonal matrices are not supported",
+        ["kasa_config"] = "it removes singular values from the base's weights, which is not supported",
+        ["velora_config"] = "it changes the gradients, which is not supported",
     };
 
     // They give the first values of A and B, and leave the base alone.
@@ -90,7 +90,7 @@ internal sealed class PeftConfig
         {
             null => 8,
             [> 0 and <= int.MaxValue and var rank] => (int)rank,
-            _ => throw Refuse("r", "it must be one whole number above 0"),
+            _ => throw Refuse("r", "it must be an integer above 0"),
         };
         Alpha = _fields.TakeNumber("lora_alpha") ?? 8;
         RankStabilized = _fields.TakeFlag("use_rslora");
@@ -99,10 +99,13 @@ internal sealed class PeftConfig
         EnsuresTying = _fields.TakeFlag("ensure_weight_tying");
         Bias = _fields.TakeText("bias") ?? "none";
         if (Bias is not ("none" or "all" or "lora_only"))
-            throw Refuse("bias", "it can be none, all or lora_only");
+            throw Refuse("bias", "it must be none, all or lora_only");
         Start = ReadStart();
         if (HasLoraBias && (IsDora || Start != PeftStart.Plain))
-            throw Refuse("lora_bias", $"it does not go with {(IsDora ? "use_dora" : "init_lora_weights " + json["init_lora_weights"])}");
+            throw Refuse(
+                "lora_bias",
+                $"it is not supported together with {(IsDora ? "use_dora" : "init_lora_weights " + json["init_lora_weights"])}"
+            );
         if (IsDora && Start != PeftStart.Plain)
             throw Refuse("init_lora_weights", "it is not supported together with use_dora");
         _ranks = [.. Pattern("rank_pattern").Select(p => (p.Key, (int)p.Value))];
@@ -129,14 +132,16 @@ internal sealed class PeftConfig
     {
         var path = System.IO.Path.Combine(folder, FileName);
         if (!File.Exists(path))
-            throw new CheckpointException($"'{folder}' has no {FileName}: it is not an adapter.");
+            throw new CheckpointException(
+                $"'{folder}' is not an adapter because it has no {FileName}. Give the folder that PEFT or LongLora saved."
+            );
         try
         {
-            return new(JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("not an object"), path);
+            return new(JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("it must be an object"), path);
         }
         catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException or ArgumentException)
         {
-            throw new CheckpointException($"{path} is not understood: {e.Message}", e);
+            throw new CheckpointException($"Cannot read {path}: {e.Message}", e);
         }
     }
 
@@ -268,21 +273,21 @@ internal sealed class PeftConfig
     /// <summary>A number as Python has it: whole where it is.</summary>
     internal static JsonNode Number(double value) => value == Math.Floor(value) ? (long)value : value;
 
-    /// <summary>Says that a field is refused.</summary>
+    /// <summary>Makes the error for a field that is not supported.</summary>
     internal CheckpointException Refuse(string name, string why) => _fields.Refuse(name, why);
 
     private void RequireKnown()
     {
         if (_fields["peft_type"] is not JsonValue type || type.ToString() is not "LORA")
             throw new CheckpointException(
-                $"Cannot load the adapter because {Path} has peft_type {_fields["peft_type"]?.ToJsonString() ?? "absent"}; only LORA is "
-                    + "supported. Merge it into its base with PEFT and take the merged model."
+                $"Cannot load the adapter because {Path} has peft_type {_fields["peft_type"]?.ToJsonString() ?? "absent"}; only "
+                    + "LORA is supported. Merge the adapter into its base with PEFT and use the merged model."
             );
         foreach (var (name, value) in _fields.All)
         {
             if (s_notes.Contains(name) || s_read.Contains(name) || PeftFields.SaysNothing(value))
                 continue;
-            throw Refuse(name, s_reasons.GetValueOrDefault(name) ?? "this option is not known, and may change what the adapter computes");
+            throw Refuse(name, s_reasons.GetValueOrDefault(name) ?? "this option is unknown and could change what the adapter computes");
         }
     }
 
@@ -300,11 +305,11 @@ internal sealed class PeftConfig
             "pissa" => PeftStart.Pissa,
             _ => throw Refuse(
                 "init_lora_weights",
-                $"known are true, {string.Join(", ", s_plainStarts)}, pissa and olora. "
+                $"only true, {string.Join(", ", s_plainStarts)}, pissa and olora are supported. "
                     + (
                         start.StartsWith("pissa_niter", StringComparison.Ordinal)
-                            ? "The base lost a part that was found with random numbers and cannot be made again. "
-                            : "The adapter may belong to a base that its start has changed. "
+                            ? "This start removes a randomly computed part from the base, which cannot be recomputed. "
+                            : "This start may have changed the base's weights. "
                     )
                     + "Save it from PEFT as plain LoRA: save_pretrained(..., path_initial_model_for_weight_conversion=...)"
             ),
@@ -339,7 +344,7 @@ internal sealed class PeftConfig
         return [.. byModule.Select(m => (m.Key, Different(_fields.TakeWhole(name, m.Value) ?? [])))];
 
         IReadOnlyList<long> Different(IReadOnlyList<long> ids) =>
-            ids.Distinct().Count() == ids.Count ? ids : throw Refuse(name, "an id in it is there twice");
+            ids.Distinct().Count() == ids.Count ? ids : throw Refuse(name, "it lists an id twice");
     }
 
     private IEnumerable<(Regex Key, double Value)> Pattern(string name) =>

@@ -15,7 +15,7 @@ internal sealed class PeftFields(JsonObject json, string path)
     /// <summary>All fields.</summary>
     internal IEnumerable<KeyValuePair<string, JsonNode?>> All => json;
 
-    /// <summary>Says that a field is refused.</summary>
+    /// <summary>Makes the error for a field that is not supported.</summary>
     internal CheckpointException Refuse(string name, string why)
     {
         const int longest = 80;
@@ -29,7 +29,7 @@ internal sealed class PeftFields(JsonObject json, string path)
     /// <summary>File and field, for messages.</summary>
     internal string Locate(string name) => $"{path}: '{name}'";
 
-    /// <summary>Whether a field says that its option is off, as PEFT writes it: null, false, an empty list or an empty object.</summary>
+    /// <summary>Whether a field turns its option off, as PEFT writes it: null, false, an empty list or an empty object.</summary>
     internal static bool SaysNothing(JsonNode? value) =>
         value switch
         {
@@ -54,7 +54,7 @@ internal sealed class PeftFields(JsonObject json, string path)
         {
             null => null,
             JsonValue value when value.GetValueKind() == JsonValueKind.String => value.ToString(),
-            _ => throw Refuse(name, "it must be a text"),
+            _ => throw Refuse(name, "it must be a string"),
         };
 
     /// <summary>A number above 0; null where it is absent.</summary>
@@ -87,7 +87,7 @@ internal sealed class PeftFields(JsonObject json, string path)
             null => null,
             _ when IsWhole(value) => [value.GetValue<long>()],
             JsonArray list when list.All(IsWhole) => [.. list.Select(n => n!.GetValue<long>())],
-            _ => throw Refuse(name, "it must be whole numbers, 0 or above"),
+            _ => throw Refuse(name, "it must be integers of at least 0"),
         };
     }
 
@@ -97,7 +97,7 @@ internal sealed class PeftFields(JsonObject json, string path)
         if (SaysNothing(json[name]))
             return [];
         if (json[name] is not JsonObject keys)
-            throw Refuse(name, "it must be an object of names and numbers");
+            throw Refuse(name, "it must be an object that maps names to numbers");
         return keys.Select(k =>
             IsAboveZero(k.Value) ? (k.Key, k.Value!.GetValue<double>()) : throw Refuse(name, $"'{k.Key}' must have a number above 0")
         );

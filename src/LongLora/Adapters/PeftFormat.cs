@@ -47,10 +47,12 @@ public static class PeftFormat
     public static void Write(string folder, AdapterSet set, CausalLanguageModel model, string basePath)
     {
         if (set.Options.TrainEverything)
-            throw new ConfigurationException("Full fine-tuning changes every weight: it is saved as a model, not as an adapter.");
+            throw new ConfigurationException(
+                "Cannot save an adapter because full fine-tuning changed every weight. Save the model instead."
+            );
         if (set.Missing.Count > 0)
             throw new ConfigurationException(
-                $"The adapter was read without parts that its config names, such as '{set.Missing[0]}', and would be written without them. "
+                $"Cannot save the adapter because it was loaded without parts that its config names, such as '{set.Missing[0]}'. "
                     + "Merge it instead."
             );
         var (config, pairs) = (set.Parts.Config, set.Parts.Pairs);
@@ -207,16 +209,16 @@ public static class PeftFormat
             return context >= RopeScaling.GetCurrentContext(config)
                 ? RopeScaling.Extend(config, reading.Scaling, null, context)
                 : throw new ConfigurationException(
-                    $"The adapter's context is given as {context}, but the base model already has "
-                        + $"{RopeScaling.GetCurrentContext(config)} tokens."
+                    $"The adapter's context is {context}, but the base model already has {RopeScaling.GetCurrentContext(config)} "
+                        + "tokens. Give the context that the adapter was trained for."
                 );
         }
         return !files.IsPair
             ? config
             : throw new ConfigurationException(
-                $"The adapter in '{Path.GetDirectoryName(files.Path)}' is in LongLoRA's layout ({AdapterFiles.TrainedFile}), which "
-                    + "does not say for which context it was trained, and its numbers are wrong without. Give --adapter-context N, such "
-                    + $"as the 32768 of '...-32k'; {RopeScaling.GetCurrentContext(config)} if the base model's positions are already "
+                $"Cannot load the adapter in '{Path.GetDirectoryName(files.Path)}' because LongLoRA's layout "
+                    + $"({AdapterFiles.TrainedFile}) does not store the context that it was trained for. Set adapter-context, such as "
+                    + $"32768 for '...-32k', or {RopeScaling.GetCurrentContext(config)} if the base model's positions are already "
                     + "rescaled."
             );
     }
@@ -288,7 +290,7 @@ public static class PeftFormat
         }
         catch (JsonException e)
         {
-            throw new CheckpointException($"{path}: its note '{PositionsNote}' is not understood: {e.Message}", e);
+            throw new CheckpointException($"{path}: cannot read '{PositionsNote}': {e.Message}", e);
         }
         var complete = JsonNode.Parse(ModelConfigWriter.Create(config))!.AsObject();
         foreach (var (name, value) in positions)

@@ -38,8 +38,8 @@ internal sealed class PeftModules
         catch (RegexMatchTimeoutException e)
         {
             throw new CheckpointException(
-                $"The regular expression '{pattern}' of the adapter's config takes too long to be compared with '{module}'. Write the "
-                    + "names of the modules as a list.",
+                $"The regular expression '{pattern}' in the adapter's config takes too long to match '{module}'. List the module "
+                    + "names instead.",
                 e
             );
         }
@@ -70,7 +70,7 @@ internal sealed class PeftModules
         }
         catch (ArgumentException e)
         {
-            throw new CheckpointException($"{place} is '{given}', which is no regular expression: {e.Message}", e);
+            throw new CheckpointException($"{place} is '{given}', which is not a valid regular expression: {e.Message}", e);
         }
     }
 }

@@ -107,14 +107,11 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         {
             var own = all.Where(p => PeftModules.IsNamed(p.FullName, target)).ToList();
             if (own.Count == 0)
-                throw config.Refuse(
-                    field,
-                    $"this model has no experts with a matrix '{target}', or has it in a layout that is not supported"
-                );
+                throw config.Refuse(field, $"this model has no experts with a matrix '{target}', or their layout is not supported");
             named.AddRange(own);
         }
         if (named.SelectMany(p => p.Experts).SelectMany(e => e).Any(e => layers.Contains(e.Layer)))
-            throw config.Refuse(field, "layers of the same experts are among target_modules");
+            throw config.Refuse(field, "target_modules has layers of the same experts");
         var found = named
             .GroupBy(p => p.Module)
             .SelectMany(m => m.Reverse().Select((p, depth) => (p, depth, ExpertLora.NameInFile(m.Key, depth))))
@@ -180,28 +177,25 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             if (ids.Max() >= model.Config.VocabularySize)
                 throw config.Refuse(
                     "trainable_token_indices",
-                    $"the model has {model.Config.VocabularySize} tokens, and none of id {ids.Max()}"
+                    $"the model has {model.Config.VocabularySize} tokens, so there is no id {ids.Max()}"
                 );
         }
         return (table, head);
     }
 
-    // What PEFT refuses, or computes in ways of its own that are not tested here.
+    // Combinations that PEFT refuses, or computes in special ways that are not tested here.
     private void RequireSense(List<LinearLayer> layers, bool hasTable, bool hasTableRows, bool hasHeadRows)
     {
         if (config.Start != PeftStart.Plain && layers.Exists(l => model.IsQuantized && l.Projection is not DenseProjection))
             throw config.Refuse(
                 "init_lora_weights",
-                "the base has lost a part of its full-precision weights, and it is quantised. Merge the adapter into the base as it "
-                    + "was published, or save it from PEFT as plain LoRA"
+                "this start changes the base's full-precision weights, but the base is quantized. Merge the adapter into the "
+                    + "full-precision base, or save it from PEFT as plain LoRA"
             );
         if (config.HasLoraBias && layers.Exists(l => l.Share < 1))
             throw config.Refuse("lora_bias", "it is not supported on experts");
         if (config.Start != PeftStart.Plain && IsTied && layers.Contains(model.Head))
-            throw config.Refuse(
-                "init_lora_weights",
-                $"target_modules has the tied head '{Head}', whose table PEFT changes for the embeddings too"
-            );
+            throw config.Refuse("init_lora_weights", $"target_modules has the tied head '{Head}', so PEFT changes the embeddings too");
         if (hasTable && (config.IsDora || config.HasLoraBias || config.Start != PeftStart.Plain))
             throw config.Refuse(
                 config.IsDora ? "use_dora"
@@ -212,7 +206,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         if (IsTied && config.EnsuresTying && !hasTable && layers.Contains(model.Head))
             throw config.Refuse("ensure_weight_tying", $"target_modules has the tied head '{Head}' without the embeddings '{Table}'");
         if (hasHeadRows && IsTied)
-            throw config.Refuse("trainable_token_indices", $"the head '{Head}' is tied to the embeddings and has their rows");
+            throw config.Refuse("trainable_token_indices", $"the head '{Head}' is tied to the embeddings, so it uses their rows");
         if ((hasTableRows && (hasTable || config.Saves(Table))) || (hasHeadRows && (layers.Contains(model.Head) || config.Saves(Head))))
             throw config.Refuse("trainable_token_indices", "the same module has LoRA or is in modules_to_save");
         if (hasTableRows && IsTied && layers.Contains(model.Head))
@@ -228,11 +222,11 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         var left = _stored.Where(t => !known.Contains(t.Key)).Select(t => t.Value).ToList();
         if (left.Count > 0)
             throw new CheckpointException(
-                $"{left[0].File}: '{left[0].Name}' belongs to no part of this model that {PeftConfig.FileName} names"
-                    + $"{(left.Count > 1 ? $", nor do {left.Count - 1} other tensors" : "")}. The adapter was made for another base."
+                $"{left[0].File}: '{left[0].Name}'{(left.Count > 1 ? $" (and {left.Count - 1} other tensors)" : "")} does not "
+                    + $"match any part of this model that {PeftConfig.FileName} names. The adapter was made for another base."
             );
         if (_stored.Count == 0)
-            throw new CheckpointException($"{files.Path} holds no tensors: the adapter is empty.");
+            throw new CheckpointException($"The adapter is empty because {files.Path} has no tensors.");
     }
 
     // The head's half of a tied pair is the table's, and may be left out.
@@ -245,8 +239,8 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         throw new CheckpointException(
             $"Cannot load the adapter because {files.Path} lacks {missing.Count} tensor{(missing.Count == 1 ? "" : "s")} that "
                 + $"{PeftConfig.FileName} names: {string.Join(", ", missing.Take(shown).Select(n => $"'{n.Name}' ({n.Field})"))}"
-                + $"{(missing.Count > shown ? ", ..." : "")}. It was not saved whole, as it happens in sharded training. Save it again, or "
-                + "load it without these parts with --allow-missing."
+                + $"{(missing.Count > shown ? ", ..." : "")}. It was saved incompletely, as can happen in sharded training. Save it "
+                + "again, or set allow-missing to load it without these parts."
         );
     }
 
@@ -283,7 +277,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
     private (Tensor A, Tensor B) Start(LinearLayer layer, int rank, double scale)
     {
         if (rank > Math.Min(layer.InputSize, layer.OutputSize))
-            throw config.Refuse("init_lora_weights", $"'{layer.Name}' is [{layer.OutputSize}, {layer.InputSize}] and has rank {rank}");
+            throw config.Refuse("init_lora_weights", $"'{layer.Name}' is [{layer.OutputSize}, {layer.InputSize}] but the rank is {rank}");
         using var dense = layer.Projection.ToDense();
         return config.Start == PeftStart.Pissa ? LoraStart.Pissa(dense, rank, scale) : LoraStart.Olora(dense, rank);
     }
@@ -308,7 +302,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
                 continue;
             var (own, other) = (files.OpenTensor(head), files.OpenTensor(table).t());
             if (!own.shape.SequenceEqual(other.shape) || !own.equal(other).all().item<bool>())
-                throw config.Refuse("ensure_weight_tying", $"'{head}' is not '{table}' transposed in {files.Path}");
+                throw config.Refuse("ensure_weight_tying", $"in {files.Path} '{head}' is not '{table}' transposed");
             _stored.Remove(head);
         }
     }
@@ -389,9 +383,9 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             || !(stored.to(own.dtype).equal(own).all().item<bool>() || own.to(stored.dtype).equal(stored).all().item<bool>())
         )
             throw new CheckpointException(
-                $"{info.File}: '{info.Name}' [{string.Join(", ", info.Shape)}] is the base's table, and '{weight.Name}' "
-                    + $"[{string.Join(", ", weight.Shape)}] of this model is another. The adapter was made for another base, or for this "
-                    + "one with more tokens."
+                $"{info.File}: '{info.Name}' [{string.Join(", ", info.Shape)}] is the base's table, but it differs from "
+                    + $"'{weight.Name}' [{string.Join(", ", weight.Shape)}] of this model. The adapter was made for another base, or for "
+                    + "this base with added tokens."
             );
     }
 
@@ -417,7 +411,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         var info = _stored[name];
         if (!info.Shape.SequenceEqual(shape))
             throw new CheckpointException(
-                $"{info.File}: '{info.Name}' is [{string.Join(", ", info.Shape)}]; this model needs [{string.Join(", ", shape)}]."
+                $"{info.File}: '{info.Name}' is [{string.Join(", ", info.Shape)}], but this model needs [{string.Join(", ", shape)}]."
             );
     }
 }

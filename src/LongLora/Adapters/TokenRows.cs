@@ -106,7 +106,7 @@ internal sealed class TokenRows : IEmbeddingUpdate, ILinearUpdate, IDisposable
     private static void RequireWhole(FeatureSlice? outputs)
     {
         if (outputs is not null)
-            throw new ShapeException("Rows of tokens replace whole columns of the logits; some outputs alone cannot be asked for.");
+            throw new ShapeException("Cannot compute only some outputs because trained token rows replace whole columns of the logits.");
     }
 
     public void Dispose()

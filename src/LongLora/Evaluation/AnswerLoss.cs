@@ -49,6 +49,6 @@ public static class AnswerLoss
         }
         return tokens > 0
             ? new AnswerLossResult(sum / tokens, tokens, count, exact)
-            : throw new DataException("No example has an answer to score.");
+            : throw new DataException("There is nothing to score because no example has an answer.");
     }
 }

@@ -35,21 +35,21 @@ public static class Perplexity
     )
     {
         if (context < 2)
-            throw new ConfigurationException($"context is {context}; perplexity needs at least 2 tokens.");
+            throw new ConfigurationException($"context is {context}, but perplexity needs at least 2 tokens.");
         var step = stride ?? (protocol == PerplexityProtocol.LongLora ? LongLoraStride : Math.Max(1, context / 4));
         if (step < 1 || (protocol == PerplexityProtocol.Document && step >= context))
             throw new ConfigurationException(
-                $"stride is {step}; it must be at least 1 and, for documents, below the context, {context}: other tokens would "
-                    + "never be scored."
+                $"stride is {step}; it must be at least 1. For documents it must also be below the context, {context}, so that "
+                    + "every token is scored."
             );
         var windows =
             protocol == PerplexityProtocol.LongLora ? ListStreamWindows(tokens, context, step) : ListDocumentWindows(tokens, context, step);
         if (windows.Count == 0)
             throw new DataException(
                 protocol == PerplexityProtocol.LongLora
-                    ? $"The text has {tokens.Count} tokens; windows of {context} by LongLoRA's protocol need more than "
+                    ? $"The text has {tokens.Count} tokens, but LongLoRA's protocol with windows of {context} needs more than "
                         + $"{context + step}. Give more text or a smaller context."
-                    : "No document has two tokens: there is nothing to score."
+                    : "There is nothing to score because no document has two tokens."
             );
 
         attention ??= new FullAttention();

@@ -58,5 +58,5 @@ internal static class ShortText
     ) =>
         before.Select(b => (b.Measure, b.Length)).SequenceEqual(after.Select(a => (a.Measure, a.Length)))
             ? [.. before.Zip(after, (b, a) => new ShortTextChange(b.Measure, b.Length, b.Value, a.Value))]
-            : throw new ConfigurationException("The two models were not measured at the same lengths.");
+            : throw new ConfigurationException("Cannot compare the two models because they were not measured at the same lengths.");
 }

@@ -74,7 +74,7 @@ internal static class StreamingPerplexity
         if (stretch < 1)
             throw new ConfigurationException($"stretch is {stretch}; it must be at least 1 token.");
         if (tokens.Count < 2)
-            throw new DataException($"The text has {tokens.Count} tokens; perplexity needs at least 2.");
+            throw new DataException($"The text has {tokens.Count} tokens, but perplexity needs at least 2.");
         using var noGradient = no_grad();
         chunk = (int)Math.Min(chunk, ChunkedCrossEntropy.CountChunkRows(model.Head.OutputSize));
         var (results, sum, scored, begun) = (new List<StreamingStretch>(), 0.0, 0L, 1L);

@@ -88,8 +88,8 @@ public static class HuggingFaceExporter
         using var bias = layer.Update!.MergeBias(layer.Projection);
         if (bias is not null)
             throw new ConfigurationException(
-                $"Cannot merge the adapter because it has lora_bias and '{layer.Name}' has no bias, so that the merged model would be of "
-                    + "another architecture. Use the adapter beside its base."
+                $"Cannot merge the adapter because it has lora_bias, but '{layer.Name}' has no bias to add it to. Use the adapter "
+                    + "with its base instead."
             );
     }
 

@@ -73,7 +73,7 @@ internal static class PaddingToken
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
-            throw new CheckpointException($"{path} is no JSON object: {e.Message}", e);
+            throw new CheckpointException($"{path} is not a JSON object: {e.Message}", e);
         }
     }
 }

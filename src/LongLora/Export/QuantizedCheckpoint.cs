@@ -23,15 +23,14 @@ internal static class QuantizedCheckpoint
     {
         if (model.Linears.Append(model.Head).Any(l => l.Update is not null) || model.Embedding.Update is not null)
             throw new ConfigurationException(
-                "The model has adapters, which cannot be merged into quantised matrices. Merge them into a plain model first, and "
-                    + "quantise that."
+                "Cannot merge adapters into quantized matrices. Merge them into a full-precision model first, then quantize it."
             );
         var quantized = model
             .Linears.Where(l => l.Projection is QuantizedProjection)
             .Select(l => (l.Name, Matrix: (QuantizedProjection)l.Projection))
             .ToList();
         if (quantized.Count == 0)
-            throw new ConfigurationException("The model is not quantised; load it with nf4 or int8.");
+            throw new ConfigurationException("The model is not quantized. Load it with quantization nf4 or int8.");
         var tensors = model.Weights.Select(w => TensorToWrite.Of(w.Name, w.Value)).ToDictionary(t => t.Name);
         var stored = quantized
             .SelectMany(q => q.Matrix.ToStoredTensors(q.Name).Select(t => (Tensor: t, Weight: q.Name + ".weight")))

@@ -49,7 +49,8 @@ public sealed record FineTuneOptions
             problems =>
                 problems.Require(
                     Method.ShortShare == 0 || (Data.Task == TrainingTask.Text && !Data.KeepDocumentsApart),
-                    "short-share cuts running text; documents that are kept apart and examples of sft have lengths of their own"
+                    "short-share applies only to running text that is packed into full rows; set it to 0 for sft or with "
+                        + "keep-documents-apart"
                 ),
             Optimizer.Check,
             Run.Check,

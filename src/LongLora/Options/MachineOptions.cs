@@ -42,8 +42,8 @@ public sealed record MachineOptions
     {
         problems.Require(
             Quantization == QuantizationKind.None || method.Tuning != TuningMethod.Full,
-            $"quantization is {Quantization.ToString().ToLowerInvariant()}, but tuning is full: quantised matrices cannot be "
-                + "trained; use lora-plus or lora, or no quantization"
+            $"quantization is {Quantization.ToString().ToLowerInvariant()}, but tuning is full: quantized matrices cannot be "
+                + "trained; set tuning to lora-plus or lora, or quantization to none"
         );
         problems.Require(BlocksPerSegment >= 1, $"blocks-per-segment is {BlocksPerSegment}; it must be at least 1");
     }

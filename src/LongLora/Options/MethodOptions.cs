@@ -81,7 +81,7 @@ public sealed record MethodOptions
             AttentionKind.Dilated => new DilatedAttention(ResolveGroupSize(context)),
             AttentionKind.Full => new FullAttention(),
             _ => throw new ConfigurationException(
-                $"attention is {Attention}; use shifted-sparse or full (grouped and dilated are ablations)."
+                $"attention is {Attention}, which is unknown. Use shifted-sparse or full (or grouped or dilated, for ablations)."
             ),
         };
 
@@ -110,17 +110,17 @@ public sealed record MethodOptions
             GroupSize is null || (GroupSize >= 2 && GroupSize % 2 == 0 && GroupSize <= model.Context),
             $"group-size is {GroupSize}; it must be even, at least 2 and at most the context, {model.Context}"
         );
-        problems.Require(ShortShare is >= 0 and <= 1, $"short-share is {ShortShare}; it must be 0 to 1");
+        problems.Require(ShortShare is >= 0 and <= 1, $"short-share is {ShortShare}; it must be from 0 to 1");
         problems.Require(model.FromScratch is null || Tuning == TuningMethod.Full, "from-scratch trains every weight; set tuning to full");
         problems.Require(Rank >= 1, $"rank is {Rank}; it must be at least 1");
         problems.Require(Alpha > 0, $"alpha is {Alpha}; it must be above 0");
         problems.Require(
             PissaIterations >= 0 && (PissaIterations == 0 || AdapterKind == AdapterKind.Pissa),
-            $"pissa-iterations is {PissaIterations}; it must be 0 or more, and 0 unless adapter-kind is pissa"
+            $"pissa-iterations is {PissaIterations}; it must be 0 or more, and it must be 0 unless adapter-kind is pissa"
         );
         problems.Require(
             Tuning != TuningMethod.Full || (AdapterKind == AdapterKind.Lora && !Rslora),
-            "adapter-kind and rslora are ways of LoRA; with tuning full there is none"
+            "adapter-kind and rslora apply only to LoRA, but tuning is full; remove them, or set tuning to lora-plus or lora"
         );
         problems.Require(
             TargetModules.Count > 0 || Tuning == TuningMethod.Full,

@@ -42,11 +42,11 @@ public sealed record ModelOptions
         problems.Require(Path.Length > 0 || FromScratch is not null, "model is empty; give the folder of a Hugging Face model");
         problems.Require(
             Path.Length == 0 || FromScratch is null,
-            $"both model, '{Path}', and from-scratch, '{FromScratch}', are given; give one of them"
+            $"model is '{Path}' and from-scratch is '{FromScratch}'; give only one of them"
         );
         problems.Require(
             FromScratch is not null || Tokenizer is null,
-            "tokenizer is given, but a model that exists brings its own; leave it out"
+            "tokenizer is '{Tokenizer}', but it applies only with from-scratch; remove it, because the model has its own"
         );
         problems.Require(Context >= 2, $"context is {Context}; it must be at least 2 tokens");
         problems.Require(RopeFactor is null or >= 1, $"rope-factor is {RopeFactor}; it must be at least 1");

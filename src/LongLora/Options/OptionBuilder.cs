@@ -129,7 +129,7 @@ internal sealed class OptionBuilder<TPart>(
                 values.TryGetValue(v, out var value)
                     ? set(o, value)
                     : throw new ConfigurationException(
-                        $"{name} is '{v}'; it can be {string.Join(", ", values.Keys)}.{NearestName.Hint(v, values.Keys)}"
+                        $"{name} is '{v}'; it must be one of {string.Join(", ", values.Keys)}.{NearestName.Hint(v, values.Keys)}"
                     )
         );
     }

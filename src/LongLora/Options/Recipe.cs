@@ -45,12 +45,15 @@ public static class Recipe
         }
         catch (YamlException e)
         {
-            throw new ConfigurationException($"{source}:{e.Start.Line}: not valid YAML: {e.InnerException?.Message ?? e.Message}", e);
+            throw new ConfigurationException(
+                $"{source}:{e.Start.Line}: this is not valid YAML: {e.InnerException?.Message ?? e.Message}",
+                e
+            );
         }
         if (stream.Documents.Count == 0)
-            throw new ConfigurationException($"{source} is empty; a recipe has lines such as 'context: 8192'.");
+            throw new ConfigurationException($"{source} is empty. A recipe has lines such as 'context: 8192'.");
         if (stream.Documents.Count > 1 || stream.Documents[0].RootNode is not YamlMappingNode root)
-            throw new ConfigurationException($"{source} is not one list of 'option: value' lines.");
+            throw new ConfigurationException($"{source} must contain one YAML document with lines such as 'context: 8192'.");
         var problems = new List<string>();
         foreach (var (key, value) in root.Children)
         {
@@ -106,7 +109,7 @@ public static class Recipe
                 '\n',
                 list.Children.Select(Item)
             ),
-            _ => throw new ConfigurationException($"{option.Name} must be {(option.IsList ? "a list of texts" : "one value")}."),
+            _ => throw new ConfigurationException($"{option.Name} must be {(option.IsList ? "a list of strings" : "a single value")}."),
         };
 
     // A text, or data with a weight: {path: books, weight: 0.5}.

@@ -49,7 +49,7 @@ internal static class NewModel
         {
             DenseProjection dense => dense.Weight.Value,
             StackedProjection expert => expert.GetMatrix(),
-            _ => throw new InvalidOperationException($"{layer.Name} of a new model is not dense."),
+            _ => throw new InvalidOperationException($"'{layer.Name}' of a new model is not a plain matrix."),
         };
 
     private static ScalarType TypeOf(string config, string file)
@@ -64,7 +64,7 @@ internal static class NewModel
             null or "float32" => ScalarType.Float32,
             "bfloat16" => ScalarType.BFloat16,
             "float16" => ScalarType.Float16,
-            _ => throw new CheckpointException($"{file}: torch_dtype is '{name}'; a new model can be float32, bfloat16 or float16."),
+            _ => throw new CheckpointException($"{file}: torch_dtype is '{name}', but a new model must be float32, bfloat16 or float16."),
         };
     }
 
@@ -74,6 +74,6 @@ internal static class NewModel
         string In(string name) => Path.Combine(tokenizer, name);
         return File.Exists(In("tokenizer.json")) || File.Exists(In("tokenizer.model"))
             ? [.. CheckpointDirectory.TokenizerFiles.Select(In).Where(File.Exists)]
-            : throw new ConfigurationException($"tokenizer is '{tokenizer}', which holds neither tokenizer.json nor tokenizer.model.");
+            : throw new ConfigurationException($"tokenizer is '{tokenizer}', but this folder has no tokenizer.json or tokenizer.model.");
     }
 }

@@ -54,7 +54,7 @@ internal sealed class RunDirectory
         var output = options.Run.Output;
         if (!options.Run.Resume && Directory.Exists(output) && Directory.EnumerateFileSystemEntries(output).Any())
             throw new ConfigurationException(
-                $"The output '{output}' is not empty. Resume the run in it with --resume, or choose another folder."
+                $"The output '{output}' is not empty. Set resume to continue the run in it, or choose another folder."
             );
         AtomicFile.Guard(output, () => Directory.CreateDirectory(output));
         return new RunDirectory(options);

@@ -92,8 +92,8 @@ internal sealed class TrainingData : IDisposable
             return [.. data.Sources.Select(d => ExampleSources.Open([d.Path], model.Tokenizer, vocabulary, readers, data.TokenBytes))];
         if (model.Tokenizer is not { } tokenizer)
             throw new DataException(
-                $"sft needs a tokenizer; '{model.Location}' has no tokenizer.model or tokenizer.json. Copy the one that the model "
-                    + "was trained with into the folder."
+                $"Cannot train on conversations because '{model.Location}' has no tokenizer.model or tokenizer.json. Copy the "
+                    + "model's tokenizer into this folder."
             );
         var template = model.FindTemplate(data.Template);
         var format = new ConversationFormat(data.Columns);
@@ -140,18 +140,15 @@ internal sealed class TrainingData : IDisposable
     {
         var conversations = sources.OfType<ConversationSource>().ToList();
         if (conversations.Sum(s => s.Shortened) is > 0 and var shortened)
-            yield return $"Examples of more than {context:N0} tokens: {shortened:N0}; the middle of what is only read was left out of them.";
+            yield return $"{shortened:N0} examples were longer than {context:N0} tokens. Text that is not learned was removed from their middle.";
         if (conversations.Sum(s => s.LeftOut) is > 0 and var leftOut)
-            yield return $"Conversations without an answer to learn, left out: {leftOut:N0}.";
+            yield return $"{leftOut:N0} conversations have no answer to learn and were left out.";
         if (conversations.Sum(s => s.WithoutTools) is > 0 and var withoutTools)
-            yield return "Conversations with tools, for which the template has no place, so that the model does not see them: "
-                + $"{withoutTools:N0}.";
+            yield return $"{withoutTools:N0} conversations have tools, but the template does not write them, so the model does not see them.";
         if (conversations.Sum(s => s.WithoutEnd) is > 0 and var withoutEnd)
-            yield return "Examples that no token ends, since the template writes none, so that they do not teach the model to stop: "
-                + $"{withoutEnd:N0}.";
+            yield return $"{withoutEnd:N0} examples do not teach the model to stop, because the template writes no end token.";
         if (conversations.Sum(s => s.EndedByText) is > 0 and var byText)
-            yield return $"Examples that end with a text, '{conversations.First(s => s.EndedByText > 0).EndText}', since the tokenizer has "
-                + $"no such token: {byText:N0}. chat and serve stop at it with the same template; other programs must be told to.";
+            yield return $"{byText:N0} examples end with the text '{conversations.First(s => s.EndedByText > 0).EndText}', because the tokenizer has no such token. longlora chat and serve stop at it with the same template. Set it as a stop text in other programs.";
     }
 
     /// <inheritdoc/>

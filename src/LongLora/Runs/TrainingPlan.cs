@@ -128,9 +128,8 @@ public sealed record TrainingPlan(
         }
         var largest = Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {FormatSize(p.Bytes)}");
         throw new ConfigurationException(
-            $"This run needs about {FormatSize(Needed)} at its peak, and the device has {FormatSize(Available!.Value)} "
-                + $"({string.Join(", ", largest)}). {WriteAdvice()} "
-                + "With --check-memory false it begins all the same."
+            $"This run needs about {FormatSize(Needed)} at its peak (mostly {string.Join(", ", largest)}), but the device has "
+                + $"{FormatSize(Available!.Value)}. {WriteAdvice()} To run anyway, set check-memory to false."
         );
     }
 
@@ -155,9 +154,9 @@ public sealed record TrainingPlan(
         if (Memory.Offloaded <= free)
             return;
         throw new ConfigurationException(
-            $"Activations that wait for the backward pass need {FormatSize(Memory.Offloaded)}, and {place} has {FormatSize(free)}. "
-                + (Offload == ActivationOffload.Disk ? "Set TMPDIR to a folder with room, take" : "Take")
-                + " more --blocks-per-segment or a shorter context. With --check-memory false the run begins all the same."
+            $"Offloaded activations need {FormatSize(Memory.Offloaded)}, but {place} has {FormatSize(free)} free. "
+                + (Offload == ActivationOffload.Disk ? "Set TMPDIR to a folder with more space, raise" : "Raise")
+                + " blocks-per-segment, or use a shorter context. To run anyway, set check-memory to false."
         );
     }
 
@@ -165,11 +164,12 @@ public sealed record TrainingPlan(
     public string? Warning =>
         !Fits || Available is not { } available || Memory.Peak <= Comfortable * available ? null
         : Needed > Comfortable * available
-            ? $"This run needs about {FormatSize(Needed)} of the device's {FormatSize(available)} at its peak: it may run out of memory. "
+            ? $"This run needs about {FormatSize(Needed)} of the device's {FormatSize(available)} at its peak, so it may run out of "
+                + "memory. "
                 + WriteAdvice()
-        : $"This run needs about {FormatSize(Needed)} and {FormatSize(Memory.Weights)} of weights, and the device has "
-            + $"{FormatSize(available)}: what of the weights finds no room is read from the disk again in every pass, which may be very "
-            + $"slow. {Remedies}";
+        : $"This run needs about {FormatSize(Needed)} plus {FormatSize(Memory.Weights)} of weights, but the device has "
+            + $"{FormatSize(available)}: weights that do not fit are read from the disk again in every pass, which may be very slow. "
+            + $"{Remedies}";
 
     /// <summary>Bytes as people read them.</summary>
     public static string FormatSize(long bytes) =>
@@ -178,7 +178,8 @@ public sealed record TrainingPlan(
     private string WriteAdvice() => (LargestContext > 0 ? $"The longest context that fits is {LargestContext:N0} tokens. " : "") + Remedies;
 
     private const string Remedies =
-        "Less memory: --activation-offload disk (host on CUDA), more --blocks-per-segment, --quantization nf4, a smaller --batch-size.";
+        "To use less memory, set activation-offload to disk (host on CUDA), raise blocks-per-segment, set quantization to nf4, or "
+        + "lower batch-size.";
 
     private static StepMemoryOptions DescribeStep(MethodOptions method, MachineOptions machine, int batchSize, ScalarType stored) =>
         new()

@@ -177,8 +177,8 @@ internal abstract class ActivationStore : IDisposable
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
                 throw new ConfigurationException(
-                    $"Activations cannot be kept in '{Path.GetTempPath()}': {e.Message} Make room there, set TMPDIR to a folder with room, "
-                        + "or use --activation-offload none.",
+                    $"Cannot write activations to '{Path.GetTempPath()}': {e.Message} Free some space there, set TMPDIR to a "
+                        + "folder with more space, or set activation-offload to none.",
                     e
                 );
             }

@@ -41,7 +41,7 @@ public sealed class CheckpointedPass(
     {
         CausalLanguageModel.CheckIds(ids, context);
         if (targets.numel() != ids.numel())
-            throw new ShapeException($"{ids.numel()} ids need as many targets; seen {targets.numel()}.");
+            throw new ShapeException($"{ids.numel()} ids need as many targets, but there are {targets.numel()}.");
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         // Asked once: after a step libtorch holds on to a GPU's memory, and what is free would seem less.

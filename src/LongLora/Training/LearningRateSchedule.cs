@@ -17,7 +17,9 @@ public sealed class LearningRateSchedule(ScheduleKind kind, int warmupSteps, int
             ScheduleKind.ConstantWithWarmup => 1,
             ScheduleKind.Cosine => Math.Max(0, 0.5 * (1 + Math.Cos(Math.PI * progress))),
             ScheduleKind.Linear => Math.Max(0, 1 - progress),
-            _ => throw new Runtime.ConfigurationException($"schedule is {kind}; use constant-with-warmup, cosine or linear."),
+            _ => throw new Runtime.ConfigurationException(
+                $"schedule is {kind}, which is unknown. Use constant-with-warmup, cosine or linear."
+            ),
         };
     }
 }

@@ -40,7 +40,9 @@ public sealed class MetricsLog : IProgress<TrainingStep>
     {
         var path = Path.Combine(folder, FileName);
         if (!File.Exists(path))
-            throw new CheckpointException($"'{folder}' has no {FileName}: it is not a run directory.");
+            throw new CheckpointException(
+                $"'{folder}' is not a run directory because it has no {FileName}. Give the output folder of a training run."
+            );
         var steps = new List<TrainingStep>();
         var lines = File.ReadAllLines(path);
         for (var i = 0; i < lines.Length; i++)
@@ -55,7 +57,7 @@ public sealed class MetricsLog : IProgress<TrainingStep>
             }
             catch (JsonException e)
             {
-                throw new CheckpointException($"{path}:{i + 1} is not understood: {e.Message}", e);
+                throw new CheckpointException($"{path}:{i + 1}: cannot read this line: {e.Message}", e);
             }
         }
         return steps;

@@ -17,7 +17,7 @@ public sealed class ParameterBuffer : IDisposable
     {
         if (weights.Count == 0)
             throw new ConfigurationException(
-                "Nothing is trained: no LoRA targets, no embeddings, no norms. Choose a tuning method or targets."
+                "There is nothing to train: no LoRA layers, no embeddings and no norms. Choose a tuning method or target modules."
             );
         _weights = weights;
         using var scope = NewDisposeScope();

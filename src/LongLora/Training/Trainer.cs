@@ -132,7 +132,7 @@ public sealed class Trainer : IDisposable
         var prepared = batches.Select(batch => new TrainingBatch(batch)).ToList();
         var count = SumOverRanks(prepared.Sum(batch => batch.CountTargets()));
         if (count == 0)
-            throw new DataException($"{batches.Count} batches hold no token to learn: every label is masked.");
+            throw new DataException($"None of the {batches.Count} batches has a token to learn because every label is masked.");
         var lossSum = 0.0;
         foreach (var batch in prepared)
         {
@@ -191,8 +191,8 @@ public sealed class Trainer : IDisposable
     {
         _parameters.ClearGradients();
         return new DataException(
-            $"Training diverged at step {_optimizer.Steps + 1}: {what}. The state of step {_optimizer.Steps} is sound and is saved. "
-                + "Begin again with a lower learning rate or a longer warm-up, or look for damaged text."
+            $"Training diverged at step {_optimizer.Steps + 1}: {what}. The state of step {_optimizer.Steps} is valid and was "
+                + "saved. Start again with a lower learning rate or a longer warm-up, or check the data for damaged text."
         );
     }
 

@@ -55,10 +55,11 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
         string Text(string key) =>
             reader.Metadata.TryGetValue(key, out var value)
                 ? value
-                : throw new CheckpointException($"{path} has no '{key}' in its metadata: it is not a training state of this program.");
+                : throw new CheckpointException($"{path} is not a training state of LongLora because its metadata has no '{key}'.");
         if (Text("layout") != DescribeLayout(parameters))
             throw new CheckpointException(
-                $"{path} holds other trained weights than this run has. Resume with the options of the first run, or choose another output."
+                $"Cannot resume because the trained weights in {path} differ from those of this run. Use the options of the first "
+                    + "run, or choose another output."
             );
         if (Text("fingerprint") != fingerprint)
             throw new ConfigurationException(DescribeDifference(path, Text("fingerprint"), fingerprint));
@@ -78,7 +79,7 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
     {
         var before = saved.Split('\n').ToHashSet();
         var changed = now.Split('\n').Where(line => !before.Contains(line)).ToList();
-        return $"The run in {path} was made with other options; it cannot be resumed with {string.Join("; ", changed)}. "
-            + "Resume with the options of the first run, or choose another output.";
+        return $"Cannot resume from {path} because the run was started with other options. These differ now: "
+            + $"{string.Join("; ", changed)}. Use the options of the first run, or choose another output.";
     }
 }

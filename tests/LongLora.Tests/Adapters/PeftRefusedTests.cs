@@ -188,7 +188,7 @@ public sealed class PeftRefusedTests : IDisposable
         Assert.Contains("o_proj.lora_A.weight", Refusal(config));
         using var model = PeftGoldenTests.Base("base_tied", out _);
         Assert.Contains(
-            "is another",
+            "differs from",
             Assert.Throws<CheckpointException>(() => PeftFormat.Attach(PeftGoldenTests.Folder("lora_embedding"), model)).Message
         );
     }

@@ -103,8 +103,8 @@ public class TorchPickleTests
     }
 
     [Theory]
-    [InlineData("", "its end too early")]
-    [InlineData("}", "its end too early")]
+    [InlineData("", "an early end")]
+    [InlineData("}", "an early end")]
     [InlineData("v", "an unknown or unused opcode 0x76")]
     [InlineData("h\x05.", "a reference to value 5, which does not exist")]
     [InlineData("t.", "no mark on its stack")]

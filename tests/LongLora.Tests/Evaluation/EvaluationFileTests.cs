@@ -228,7 +228,7 @@ public class EvaluationFileTests : IDisposable
     }
 
     [Theory]
-    [InlineData("{", "is not understood")]
+    [InlineData("{", "Cannot read")]
     [InlineData("""{"task":"perplexity"}""", "results")]
     [InlineData("""{"task":"perplexity","results":[{"context":64,"loss":1}]}""", "tokens")]
     [InlineData("""{"task":"perplexity","results":[{"context":64,"loss":"much","tokens":3}]}""", "loss")]

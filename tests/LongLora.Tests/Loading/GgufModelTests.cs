@@ -262,7 +262,7 @@ public sealed class GgufModelTests : IDisposable
             ),
             (GgufModelFiles.Tiny().Key("llama.odd", 1u), "the key 'llama.odd' is not supported"),
             (GgufModelFiles.Tiny().Key("llama.expert_count", 8u), "'llama.expert_count' is 8; models with experts"),
-            (GgufModelFiles.Tiny().Key("llama.attention.key_length", 7u), "a head of an odd number"),
+            (GgufModelFiles.Tiny().Key("llama.attention.key_length", 7u), "it must be even"),
             (GgufModelFiles.Tiny().Key("llama.rope.dimension_count", 8u), "'llama.rope.dimension_count' is 8"),
             (GgufModelFiles.Tiny().Key("llama.rope.scaling.type", "odd"), "'llama.rope.scaling.type' is 'odd'; supported are"),
             (GgufModelFiles.Tiny().Key("llama.rope.scaling.type", "longrope"), "scaling.original_context_length' is missing"),

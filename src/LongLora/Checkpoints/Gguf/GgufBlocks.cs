@@ -89,7 +89,7 @@ internal static class GgufBlocks
             GgufType.Q5_K => Q5_K,
             GgufType.Q6_K => Q6_K,
             GgufType.Mxfp4 => Mxfp4,
-            _ => throw new Runtime.ShapeException($"GGUF type {type} has no blocks."),
+            _ => throw new Runtime.ShapeException($"GGUF type {type} is not a block type."),
         };
 
     // In types of 32, the low halves of 16 bytes are the first 16 numbers, the high halves the others.

@@ -52,7 +52,7 @@ internal static class GgufEncoder
             GgufType.Q5_K => Q5_K,
             GgufType.Q6_K => Q6_K,
             _ => throw new ShapeException(
-                $"{GgufFormat.Name(type)} cannot be written; {string.Join(", ", Types.Select(GgufFormat.Name))} can."
+                $"Cannot write {GgufFormat.Name(type)}. Use one of {string.Join(", ", Types.Select(GgufFormat.Name))}."
             ),
         };
 

@@ -99,7 +99,7 @@ internal static class GgufFormat
             GgufType.Q5_K => 176,
             GgufType.Q6_K => 210,
             GgufType.Mxfp4 => 17,
-            _ => throw new ShapeException($"GGUF type {type} is not supported; the supported ones are {Supported}."),
+            _ => throw new ShapeException($"GGUF type {type} is not supported. The supported types are {Supported}."),
         };
 
     /// <summary>Bytes of so many elements.</summary>
@@ -107,7 +107,7 @@ internal static class GgufFormat
     public static long Bytes(GgufType type, long elements) =>
         elements % BlockSize(type) == 0
             ? checked(elements / BlockSize(type) * BlockBytes(type))
-            : throw new ShapeException($"{Name(type)} holds blocks of {BlockSize(type)} numbers; {elements} are no multiple.");
+            : throw new ShapeException($"{Name(type)} has blocks of {BlockSize(type)} numbers, but {elements} is not a multiple of that.");
 
     /// <summary>The next multiple of the alignment.</summary>
     public static long Padded(long bytes, long alignment = Alignment) => checked((bytes + alignment - 1) / alignment * alignment);

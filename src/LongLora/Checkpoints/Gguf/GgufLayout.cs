@@ -119,7 +119,7 @@ internal sealed partial class GgufLayout
         var match = ModelLayer().Match(module);
         return match.Success && _toFile.TryGetValue(match.Groups[2].Value, out var inner)
             ? $"blk.{match.Groups[1].Value}.{inner}{kind}"
-            : throw new InvalidOperationException($"'{name}' has no name in GGUF.");
+            : throw new InvalidOperationException($"GGUF has no name for '{name}'.");
     }
 
     /// <summary>The Hugging Face name of a tensor of a file, or null where the family has none like it.</summary>

@@ -64,7 +64,7 @@ internal sealed unsafe record GgufMatrix(GgufTensorInfo Info, nint Address, int[
             var found = GgufBlocks.FirstNotFinite(Info.Type, new((byte*)Address + start * bytes, count * bytes));
             if (found >= 0)
                 throw new CheckpointException(
-                    $"{File}: '{Info.Name}' has a scale that is not finite in block {start + found}. The file is damaged or the "
+                    $"{File}: '{Info.Name}' has an infinite or NaN scale in block {start + found}. The file is damaged or the "
                         + "model had diverged when it was saved."
                 );
         }

@@ -49,7 +49,7 @@ public sealed class GgufReader : IDisposable
         Keys.TryGetValue(key, out var value)
             ? value is T typed
                 ? typed
-                : throw GgufHeader.Bad(Path, $"'{key}' is {value.GetType().Name}, but {typeof(T).Name} is needed")
+                : throw GgufHeader.Bad(Path, $"'{key}' is {value.GetType().Name}, but it must be {typeof(T).Name}")
             : throw GgufHeader.Bad(Path, $"'{key}' is missing");
 
     /// <summary>A tensor in fp32, a copy.</summary>
@@ -120,7 +120,7 @@ public sealed class GgufReader : IDisposable
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
             {
-                throw new CheckpointException($"{Path} cannot be mapped: {e.Message}", e);
+                throw new CheckpointException($"Cannot map {Path} into memory: {e.Message}", e);
             }
             byte* start = null;
             _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);

@@ -25,14 +25,18 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
     {
         var size = keys.UniformOrNull(Key("dimension_count")) ?? config.HeadSize;
         if (size % 2 != 0 || size > config.HeadSize || (!partial && size != config.HeadSize))
-            throw keys.Bad(Key("dimension_count"), size, $"of a head of {config.HeadSize} numbers this family cannot rotate so many");
+            throw keys.Bad(
+                Key("dimension_count"),
+                size,
+                $"it must be even and {(partial ? "at most" : "equal to")} the head size, {config.HeadSize}"
+            );
         config = config with { RotarySize = size == config.HeadSize ? 0 : size, RopeTheta = keys.NumberOrNull(Key("freq_base")) ?? 10000 };
         var scaling = ReadScaling(config);
         if (Divisors("rope_freqs.weight", size / 2) is { } divisors && divisors.Any(d => d != 1))
         {
             if (scaling.Kind != "default")
                 throw new CheckpointException(
-                    $"{keys.Path} has rope_freqs.weight beside '{scaling.Kind}' scaling, which are not supported together."
+                    $"{keys.Path} has both rope_freqs.weight and '{scaling.Kind}' scaling, which are not supported together."
                 );
             scaling = OfDivisors(config, divisors);
         }
@@ -52,9 +56,9 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
             );
         var original = (int?)keys.IntegerOrNull(Key("scaling.original_context_length"), 1);
         var attention = keys.NumberOrNull(Key("scaling.attn_factor"));
-        keys.Fixed(Key("scaling.yarn_log_multiplier"), 0, "it has no counterpart in Hugging Face's YaRN");
-        keys.Fixed(Key("scaling.yarn_ext_factor"), 1, "YaRN extrapolates by its own formula");
-        keys.Fixed(Key("scaling.yarn_attn_factor"), 1, "YaRN's attention factor is that of its formula");
+        keys.Fixed(Key("scaling.yarn_log_multiplier"), 0, "Hugging Face's YaRN has no equivalent");
+        keys.Fixed(Key("scaling.yarn_ext_factor"), 1, "YaRN must extrapolate by its own formula");
+        keys.Fixed(Key("scaling.yarn_attn_factor"), 1, "YaRN's attention factor must come from its formula");
         var (fast, slow) = (keys.NumberOrNull(Key("scaling.yarn_beta_fast")), keys.NumberOrNull(Key("scaling.yarn_beta_slow")));
         switch (type)
         {
@@ -91,13 +95,12 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
                 throw keys.Bad(
                     Key("scaling.type"),
                     type,
-                    $"supported are none, linear, yarn and longrope{(factor is 0 or 1 ? "" : $"; the factor is {factor}")}"
+                    $"only none, linear, yarn and longrope are supported{(factor is 0 or 1 ? "" : $"; the factor is {factor}")}"
                 );
         }
     }
 
-    private double Factor(double factor) =>
-        factor >= 1 ? factor : throw keys.Bad(Key("scaling.factor"), factor, "a number of at least 1 is needed");
+    private double Factor(double factor) => factor >= 1 ? factor : throw keys.Bad(Key("scaling.factor"), factor, "it must be at least 1");
 
     // Null where LongRoPE's formula gives it.
     private static double? OwnFactor(ModelConfig config, int original, double attention)
@@ -108,7 +111,7 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
     }
 
     private double[] Required(string name, int count) =>
-        Divisors(name, count) ?? throw new CheckpointException($"{keys.Path} has longrope scaling, but no tensor '{name}'.");
+        Divisors(name, count) ?? throw new CheckpointException($"{keys.Path} has longrope scaling but no tensor '{name}'.");
 
     private double[]? Divisors(string name, int count)
     {
@@ -119,7 +122,7 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
         return numbers.Length == count && numbers.All(n => n > 0 && float.IsFinite(n))
             ? Array.ConvertAll(numbers, n => double.Parse($"{n:R}", System.Globalization.CultureInfo.InvariantCulture))
             : throw new CheckpointException(
-                $"{found.File.Path}: '{name}' must be {count} numbers above 0, one for each pair of a head that is rotated; it has "
+                $"{found.File.Path}: '{name}' must have {count} numbers above 0, one for each rotated pair of a head, but it has "
                     + $"{numbers.Length}."
             );
     }

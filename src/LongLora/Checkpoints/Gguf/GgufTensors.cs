@@ -30,12 +30,12 @@ internal sealed class GgufTensors : ITensorSource
                 continue;
             var known = layout.FromFile(name)
                 ?? throw new CheckpointException(
-                    $"{file.Path}: the tensor '{name}' [{string.Join(", ", info.Shape)}] has no place in a model of the architecture "
-                        + $"'{layout.Architecture}' as it is supported."
+                    $"{file.Path}: the tensor '{name}' [{string.Join(", ", info.Shape)}] is not part of a supported "
+                        + $"'{layout.Architecture}' model."
                 );
             if (_layout.RowsInFile(known, config) is { } rows && rows.Length != info.Shape[0])
                 throw new CheckpointException(
-                    $"{file.Path}: '{name}' is [{string.Join(", ", info.Shape)}]; its heads have {rows.Length} rows."
+                    $"{file.Path}: '{name}' is [{string.Join(", ", info.Shape)}], but its heads have {rows.Length} rows."
                 );
             _tensors.Add(
                 known,

@@ -26,8 +26,8 @@ internal static unsafe class GgufWriter
                 || tensor.Info.Shape.Count is 0 or > GgufFormat.MaxDimensions
             )
                 throw new ShapeException(
-                    $"'{tensor.Info.Name}' [{string.Join(", ", tensor.Info.Shape)}] does not fit GGUF: names have at most "
-                        + $"{GgufFormat.MaxNameBytes} bytes, tensors 1 to {GgufFormat.MaxDimensions} dimensions."
+                    $"'{tensor.Info.Name}' [{string.Join(", ", tensor.Info.Shape)}] cannot be stored in GGUF: names can have at "
+                        + $"most {GgufFormat.MaxNameBytes} bytes, and tensors 1 to {GgufFormat.MaxDimensions} dimensions."
                 );
         }
         AtomicFile.Write(path, stream =>
@@ -132,7 +132,7 @@ internal static unsafe class GgufWriter
                 List(w, GgufFormat.Text, list, text => Text(w, text));
                 break;
             default:
-                throw new ArgumentException($"GGUF metadata cannot be {value.GetType().Name}.", nameof(value));
+                throw new ArgumentException($"Cannot store {value.GetType().Name} in GGUF metadata.", nameof(value));
         }
     }
 
@@ -156,7 +156,7 @@ internal static unsafe class GgufWriter
                 : type == typeof(ulong) ? GgufFormat.UInt64
                 : type == typeof(long) ? GgufFormat.Int64
                 : type == typeof(double) ? GgufFormat.Float64
-                : throw new ArgumentException($"GGUF metadata cannot be a list of {type.Name}.", nameof(type));
+                : throw new ArgumentException($"Cannot store a list of {type.Name} in GGUF metadata.", nameof(type));
             w.Write(GgufFormat.List);
             w.Write(code);
             w.Write((long)list.Length);
@@ -239,7 +239,8 @@ internal static unsafe class GgufWriter
         return largest < 65504 * times
             ? value
             : throw new ShapeException(
-                $"'{info.Name}' has a number of size {largest:G4}, which {GgufFormat.Name(info.Type)} cannot hold. Export as bf16 or f32."
+                $"'{info.Name}' has a number of magnitude {largest:G4}, which {GgufFormat.Name(info.Type)} cannot represent. "
+                    + "Export as bf16 or f32."
             );
     }
 

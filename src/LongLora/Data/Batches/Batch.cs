@@ -32,7 +32,7 @@ internal sealed record Batch(
     public Batch Cut(int length)
     {
         if (DocumentLengths is not null)
-            throw new InvalidOperationException("A batch of documents that are kept apart cannot be cut.");
+            throw new InvalidOperationException("Cannot cut a batch whose documents are kept apart.");
         if (length >= Length)
             return this;
         var rows = Length / length;

@@ -35,7 +35,9 @@ public sealed class BatchSampler
     {
         (_tokens, Context, _batchSize, _layout) = (tokens, context, batchSize, layout);
         if (weights is not null && weights.Count != tokens.Corpora.Count)
-            throw new ConfigurationException($"{weights.Count} weights were given for {tokens.Corpora.Count} corpora with text in them.");
+            throw new ConfigurationException(
+                $"There are {weights.Count} weights for {tokens.Corpora.Count} corpora with text. Give one weight per corpus."
+            );
         // Where all count alike, a sequence may begin in one source and end in the next: the text is one.
         var alike = weights is null || weights.All(w => w == 1);
         _corpora = alike ? [new StoredCorpus(0, tokens.Documents.Count, 0, tokens.Count)] : tokens.Corpora;
@@ -43,7 +45,7 @@ public sealed class BatchSampler
         SequenceCount = _order.CountUnits(0);
         if (SequenceCount == 0)
             throw new DataException(
-                $"The data has {tokens.Count} tokens, but one training sequence takes {context}. Add text, or train with a smaller context."
+                $"The data has {tokens.Count} tokens, but one training sequence needs {context}. Add text, or use a smaller context."
             );
         if (layout == BatchLayout.Examples)
             CheckLengths();
@@ -146,8 +148,8 @@ public sealed class BatchSampler
         {
             if (document.Length > Context)
                 throw new DataException(
-                    $"{document.Origin}: the example has {document.Length} tokens; a row takes {Context}. Shorten it, or train "
-                        + "with a larger context."
+                    $"{document.Origin}: the example has {document.Length} tokens, but a row holds {Context}. Shorten it, or use a "
+                        + "larger context."
                 );
         }
     }

@@ -39,7 +39,7 @@ internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double
         var count = CountUnits(epoch);
         if (count > int.MaxValue || _starts[^1] + counts[^1] > int.MaxValue)
             throw new DataException(
-                $"The data has {count} sequences in a pass; at most {int.MaxValue} can be shuffled. Use a larger context, or less data."
+                $"The data has {count} sequences per pass, but at most {int.MaxValue} can be shuffled. Use a larger context, or less data."
             );
         var order = new int[count];
         var at = 0;

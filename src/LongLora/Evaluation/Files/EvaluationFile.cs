@@ -70,15 +70,15 @@ internal abstract record EvaluationFile
                 return null;
             if (FindVersion(json.RootElement) is > CurrentVersion and var version)
                 throw new CheckpointException(
-                    $"Cannot read {path} because it has version {version}, and this program reads up to version {CurrentVersion}. Use a "
-                        + "newer LongLora, or write the file again with this one."
+                    $"Cannot read {path} because it has version {version}, but this LongLora reads only up to version "
+                        + $"{CurrentVersion}. Use a newer LongLora, or write the file again with this one."
                 );
             return (EvaluationFile?)json.RootElement.Deserialize(type, s_compact);
         }
         catch (JsonException e)
         {
             throw new CheckpointException(
-                $"{path} is not understood: {e.Message} Write it again with the command that made it, or move it away.",
+                $"Cannot read {path}: {e.Message} Write it again with the command that made it, or remove it.",
                 e
             );
         }

@@ -31,12 +31,13 @@ internal static partial class LongChatCases
             cases.Add(
                 Parse(line, task)
                     ?? throw new DataException(
-                        $"{path}:{number}: not a question of LongChat's {task.Name}. A line is a JSON object with \"prompt\" and "
-                            + (task is LinesTask ? "\"expected_number\", a number." : "\"topics\", a list of their names in order.")
+                        $"{path}:{number}: this is not a question of LongChat's {task.Name}. A line must be a JSON object with "
+                            + "\"prompt\" and "
+                            + (task is LinesTask ? "\"expected_number\" (a number)." : "\"topics\" (a list of topic names in order).")
                     )
             );
         }
-        return cases.Count > 0 ? cases : throw new DataException($"{path} holds no question.");
+        return cases.Count > 0 ? cases : throw new DataException($"{path} contains no questions.");
     }
 
     private static RetrievalCase? Parse(string line, RetrievalTask task)

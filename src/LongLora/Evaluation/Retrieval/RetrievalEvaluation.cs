@@ -37,7 +37,7 @@ public static class RetrievalEvaluation
     )
     {
         if (trials < 1)
-            throw new ConfigurationException($"trials is {trials}; an evaluation needs at least one question at each length.");
+            throw new ConfigurationException($"trials is {trials}, but there must be at least 1 question at each length.");
         if (seed < 0)
             throw new ConfigurationException($"seed is {seed}; it must be 0 or more.");
         return Ask(
@@ -91,7 +91,7 @@ public static class RetrievalEvaluation
     )
     {
         if (questions.Count == 0)
-            throw new ConfigurationException("There is no question to ask.");
+            throw new ConfigurationException("There are no questions to ask.");
         var longest = questions.Max(q => tokenizer.Encode(q.Prompt, addSpecial: true).Count) + task.AnswerTokens;
         return Ask(model, tokenizer, task, [.. questions.Select((question, i) => (i, question))], longest, scoring, progress, cancellation);
     }
@@ -119,7 +119,7 @@ public static class RetrievalEvaluation
             var ids = tokenizer.Encode(question.Prompt, addSpecial: true);
             if (scoring == RetrievalScoring.Likelihood && question.Candidates.Count == 0)
                 throw new ConfigurationException(
-                    $"{task.Name} asks for several things at once: there are no candidates to choose among. Use --scoring generate."
+                    $"Cannot score {task.Name} by likelihood because it asks for several things at once. Set scoring to generate."
                 );
             var answered =
                 scoring == RetrievalScoring.Generate
@@ -157,8 +157,8 @@ public static class RetrievalEvaluation
 
         if (!Fits(task.SmallestSize))
             throw new ConfigurationException(
-                $"A length of {length} tokens is too short for {task.Name}: its shortest question takes "
-                    + $"{CountTokens(task.SmallestSize)} with the answer."
+                $"A length of {length} tokens is too short for {task.Name}: its shortest question with the answer takes "
+                    + $"{CountTokens(task.SmallestSize)}."
             );
         // Tokens grow with the size, but not strictly: the search finds a size that fits beside one that does not.
         int low = task.SmallestSize,

@@ -27,7 +27,8 @@ internal sealed class GgufArchitecture
             config,
             GgufLayout.OfFamily(config.ModelType)
                 ?? throw new ConfigurationException(
-                    $"Models of type '{config.ModelType}' cannot be written as GGUF; {string.Join(", ", GgufLayout.Families)} can."
+                    $"Cannot write a model of type '{config.ModelType}' as GGUF. The supported types are "
+                        + $"{string.Join(", ", GgufLayout.Families)}."
                 )
         );
 
@@ -62,7 +63,9 @@ internal sealed class GgufArchitecture
     public IEnumerable<(string Key, object Value)> Keys()
     {
         if (Name == "gptneox" && !_config.AttentionBias)
-            throw new ConfigurationException("A GPT-NeoX model without attention biases has no counterpart in GGUF: engines ask for them.");
+            throw new ConfigurationException(
+                "Cannot write this GPT-NeoX model as GGUF because it has no attention biases, and engines require them."
+            );
         List<(string, object)> keys =
         [
             ("vocab_size", (uint)_config.VocabularySize),
@@ -142,9 +145,9 @@ internal sealed class GgufArchitecture
                 ];
             default:
                 throw new ConfigurationException(
-                    $"RoPE scaling '{scaling.Kind}'{(scaling.Kind == "yarn" ? " with an attention factor of its own" : "")} has no "
-                        + $"counterpart in GGUF for {Name}, and engines would compute other numbers. "
-                        + "Linear and plain yarn have, llama3 for Llama and Mistral, longrope for these and Phi-3."
+                    $"Cannot write RoPE scaling '{scaling.Kind}'{(scaling.Kind == "yarn" ? " with its own attention factor" : "")} "
+                        + $"as GGUF for {Name} because the format has no equivalent. GGUF supports linear and plain yarn; llama3 for "
+                        + "Llama and Mistral; longrope for Llama, Mistral and Phi-3."
                 );
         }
     }

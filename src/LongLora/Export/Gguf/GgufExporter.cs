@@ -79,19 +79,18 @@ public static class GgufExporter
         if (set.ModelWeights.Count > 0)
         {
             throw new ConfigurationException(
-                $"The adapter holds {set.ModelWeights.Count} trained embeddings and norms besides LoRA. Engines ignore these in a "
-                    + "GGUF adapter without a word, and the result is silently wrong. Export the merged model: longlora export gguf "
-                    + "--model BASE --adapter ADAPTER."
+                $"Cannot write a GGUF adapter because this adapter has {set.ModelWeights.Count} trained embeddings and norms "
+                    + "besides LoRA. Engines would silently ignore them and give wrong results. Export the merged model instead."
             );
         }
-        set.RequirePlainLora("A GGUF adapter");
+        set.RequirePlainLora("a GGUF adapter");
         var matrixType = type switch
         {
             GgufFileType.F32 => GgufType.F32,
             GgufFileType.F16 => GgufType.F16,
             GgufFileType.Bf16 => GgufType.Bf16,
             _ => throw new ConfigurationException(
-                "LoRA matrices are small, and their error counts twice: export them as f32, f16 or bf16."
+                "Cannot quantize LoRA matrices because their errors multiply. Export them as f32, f16 or bf16."
             ),
         };
         var architecture = GgufArchitecture.Of(model.Config);
@@ -137,7 +136,7 @@ public static class GgufExporter
         foreach (var (name, info) in file.Tensors)
         {
             if (info.Shape.Count == 1 && info.Type != GgufType.F32)
-                problems.Add($"'{name}' is {GgufFormat.Name(info.Type)}; norms and biases must be F32");
+                problems.Add($"'{name}' is {GgufFormat.Name(info.Type)}, but norms and biases must be F32");
         }
         if (file.Get<string>("general.type") == "model")
         {
@@ -154,16 +153,16 @@ public static class GgufExporter
                 var count = (file.Keys.GetValueOrDefault("tokenizer.ggml." + name) as Array)?.Length;
                 // Byte-level tokenizers need no scores, and without types every token is an ordinary one.
                 if (count != rows && (count is not null || name == "tokens"))
-                    problems.Add($"tokenizer.ggml.{name} has {count ?? 0} items, and token_embd {rows} rows");
+                    problems.Add($"tokenizer.ggml.{name} has {count ?? 0} items, but token_embd has {rows} rows");
             }
             for (var i = 0u; i < file.Get<uint>(architecture + ".block_count"); i++)
             {
                 if (!file.Tensors.ContainsKey($"blk.{i}.attn_norm.weight") || !file.Tensors.ContainsKey($"blk.{i}.ffn_down.weight"))
-                    problems.Add($"block {i} is not whole");
+                    problems.Add($"block {i} is incomplete");
             }
         }
         if (problems.Count > 0)
-            throw new CheckpointException($"{file.Path} would not be read rightly by engines: {string.Join("; ", problems)}.");
+            throw new CheckpointException($"Engines would misread {file.Path}: {string.Join("; ", problems)}.");
     }
 
     private static GgufReader Checked(string path)

@@ -43,8 +43,8 @@ internal sealed class GgufTokenizer
         var tokenizer = TokenizerLoader.Load(folder);
         if (tokenizer.VocabularySize > vocabularySize)
             throw new CheckpointException(
-                $"The tokenizer in '{folder}' has {tokenizer.VocabularySize} tokens, but the model has rows for {vocabularySize}: "
-                    + "they do not belong together."
+                $"The tokenizer in '{folder}' has {tokenizer.VocabularySize} tokens, but the model has only {vocabularySize} "
+                    + "embedding rows. Use the tokenizer that belongs to the model."
             );
         var table = new GgufTokenizer(folder, vocabularySize);
         if (File.Exists(model) && SentencePieceFile.IsLikely(model))
@@ -60,7 +60,7 @@ internal sealed class GgufTokenizer
     {
         if (file.ModelType != 2)
             throw new CheckpointException(
-                $"{path} is not a BPE model (type {file.ModelType}); engines take SentencePiece BPE for these architectures."
+                $"{path} is not a BPE model (type {file.ModelType}), but engines expect SentencePiece BPE for these architectures."
             );
         foreach (var (id, piece) in file.Pieces.Index())
             Set(id, piece.Text, (int)piece.Kind, piece.Score);
@@ -137,8 +137,9 @@ internal sealed class GgufTokenizer
             : GgufWordRule.NameOf([.. patterns.OfType<string>().Where(p => p.Length > 0)], wholeWords);
         return rule
             ?? throw new CheckpointException(
-                $"{path}: engines have no name for the rule by which this tokenizer cuts words: {Shortened(before.GetRawText())}. Known "
-                    + $"are {string.Join(", ", GgufWordRule.Names)}. --no-tokenizer leaves it out; engines then take token ids alone."
+                $"{path}: engines do not know this tokenizer's rule for splitting words: {Shortened(before.GetRawText())}. They "
+                    + $"know {string.Join(", ", GgufWordRule.Names)}. You can export without the tokenizer; engines then accept only "
+                    + "token ids."
             );
     }
 

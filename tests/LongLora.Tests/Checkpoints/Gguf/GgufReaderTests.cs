@@ -83,7 +83,7 @@ public sealed class GgufReaderTests : IDisposable
     {
         var cases = new (GgufBytes File, string Reason)[]
         {
-            (new GgufBytes { Magic = 0x47475546 }, "does not begin with 'GGUF'"),
+            (new GgufBytes { Magic = 0x47475546 }, "does not start with 'GGUF'"),
             (new GgufBytes { Version = 1 }, "has version 1; 2 and 3 can be read"),
             (new GgufBytes { Version = 4 }, "has version 4"),
             (new GgufBytes { Version = 0x0300_0000 }, "is big-endian"),
@@ -109,8 +109,8 @@ public sealed class GgufReaderTests : IDisposable
             (new GgufBytes().Tensor("a", 0, [], -3), "'a' has a dimension of -3"),
             (new GgufBytes().Tensor("a", 8, new byte[34], 31), "rows of 31 numbers, no multiple of the 32 in a block of Q8_0"),
             (new GgufBytes().Tensor("a", 12, new byte[144], 128, 2), "rows of 128 numbers, no multiple of the 256 in a block of Q4_K"),
-            (new GgufBytes().Tensor("a", 0, new byte[64], 1L << 40, 1L << 40), "is no valid GGUF file"),
-            (new GgufBytes().Tensor("a", 0, new byte[64], long.MaxValue), "is no valid GGUF file"),
+            (new GgufBytes().Tensor("a", 0, new byte[64], 1L << 40, 1L << 40), "is not a valid GGUF file"),
+            (new GgufBytes().Tensor("a", 0, new byte[64], long.MaxValue), "is not a valid GGUF file"),
             (new GgufBytes().Tensor("a", 0, new byte[64], 1 << 20), "it is truncated: 'a' ends at byte"),
             (
                 new GgufBytes { Offset = (i, at) => at + 32 * i }
@@ -258,7 +258,7 @@ public sealed class GgufReaderTests : IDisposable
 
         GgufModelFiles.WriteParts(_folder, "m", 3);
         System.IO.File.Delete(_folder["m-00002-of-00003.gguf"]);
-        Assert.Contains("beside it m-00002-of-00003.gguf is missing", Message());
+        Assert.Contains("but m-00002-of-00003.gguf is missing", Message());
         System.IO.File.Copy(_folder["m-00003-of-00003.gguf"], _folder["m-00002-of-00003.gguf"]);
         Assert.Contains("says that it is part 3 of 3, but it is named as part 2 of 3", Message(3));
 
