@@ -17,7 +17,7 @@ public static class HeatMap
 
     /// <summary>Draws and saves the picture of one task: length against depth.</summary>
     /// <param name="path">A .png file.</param>
-    /// <param name="results">One result a length.</param>
+    /// <param name="results">One result per length.</param>
     /// <param name="title">Shown above.</param>
     public static void Save(string path, IReadOnlyList<RetrievalAtLength> results, string title)
     {
@@ -42,7 +42,7 @@ public static class HeatMap
 
     /// <summary>Draws and saves the picture of several tasks: length against task.</summary>
     /// <param name="path">A .png file.</param>
-    /// <param name="tasks">Name, and one result a length, the same lengths for all.</param>
+    /// <param name="tasks">Name, and one result per length, the same lengths for all.</param>
     /// <param name="title">Shown above.</param>
     public static void Save(string path, IReadOnlyList<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks, string title)
     {

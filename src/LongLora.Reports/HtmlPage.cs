@@ -62,7 +62,7 @@ internal sealed class HtmlPage(string title)
         return $"<div class=\"wide\" tabindex=\"0\"><table{of}>{head}{string.Concat(body)}</table></div>";
     }
 
-    /// <summary>Scores from 0 to 1 as a table of colours; null where there is none.</summary>
+    /// <summary>Scores from 0 to 1 as a table of colors; null if there is none.</summary>
     internal static string WriteHeat(IReadOnlyList<string> columns, IReadOnlyList<(string Name, IReadOnlyList<double?> Scores)> rows) =>
         $"<div class=\"wide\" tabindex=\"0\"><table class=\"heat\"><tr><td></td>{WriteColumnHeads(columns)}</tr>\n"
         + string.Concat(rows.Select(r => WriteRow(r.Name, r.Scores.Select(WriteCell))))

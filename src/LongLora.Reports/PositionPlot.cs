@@ -12,7 +12,7 @@ public static class PositionPlot
 
     /// <summary>Draws one curve for each context and writes a PNG of 1000 x 500 pixels.</summary>
     /// <param name="path">The file to write.</param>
-    /// <param name="results">One result a context; with none nothing is written.</param>
+    /// <param name="results">One result per context; with none nothing is written.</param>
     /// <param name="title">Heading.</param>
     public static void Save(string path, IReadOnlyList<PerplexityResult> results, string title)
     {

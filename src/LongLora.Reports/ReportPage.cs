@@ -391,7 +391,7 @@ public static class ReportPage
 
     private static double[] Smooth(IReadOnlyList<TrainingStep> steps) => LossPlot.Smooth([.. steps.Select(s => s.Loss)]);
 
-    // The state before is always the first colour, that after the second.
+    // The state before is always the first color, that after the second.
     private static int ChooseStyle(string state, int place) =>
         state == RunReader.Before ? 0
         : state == RunReader.After ? 1

@@ -4,5 +4,5 @@ namespace LongLora.Reports;
 
 /// <summary>Perplexity of one state of a model.</summary>
 /// <param name="State">Such as before and after.</param>
-/// <param name="Results">One result a context.</param>
+/// <param name="Results">One result per context.</param>
 public sealed record ReportPerplexity(string State, IReadOnlyList<PerplexityResult> Results);

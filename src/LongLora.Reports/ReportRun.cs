@@ -23,10 +23,10 @@ public sealed record ReportRun
     /// <summary>The steps of the training.</summary>
     public IReadOnlyList<TrainingStep> Steps { get; init; } = [];
 
-    /// <summary>Perplexity by context, one entry a state.</summary>
+    /// <summary>Perplexity by context, one entry per state.</summary>
     public IReadOnlyList<ReportPerplexity> Perplexity { get; init; } = [];
 
-    /// <summary>Retrieval by length, one entry a task and state.</summary>
+    /// <summary>Retrieval by length, one entry per task and state.</summary>
     public IReadOnlyList<ReportRetrieval> Retrieval { get; init; } = [];
 
     /// <summary>What was lost on short text.</summary>

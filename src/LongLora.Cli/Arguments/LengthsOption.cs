@@ -11,7 +11,7 @@ internal sealed class LengthsOption : Option<string>
         : base(name, aliases) => (Description, Required, HelpName) = (description, isRequired, "N,N,...");
 
     /// <summary>The lengths that were given.</summary>
-    /// <exception cref="ConfigurationException">One is not a whole number of at least 2.</exception>
+    /// <exception cref="ConfigurationException">One is not an integer of at least 2.</exception>
     internal List<int> Read(ParseResult parsed)
     {
         var text = parsed.GetValue(this)!;

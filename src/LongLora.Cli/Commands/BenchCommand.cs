@@ -13,7 +13,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora bench</c>: one subcommand a thing to measure.</summary>
+/// <summary><c>longlora bench</c>: one subcommand per thing to measure.</summary>
 internal static class BenchCommand
 {
     internal static Command Create(CliContext context) =>

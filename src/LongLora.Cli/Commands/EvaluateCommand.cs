@@ -7,7 +7,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora evaluate</c>: one subcommand a measure.</summary>
+/// <summary><c>longlora evaluate</c>: one subcommand per measure.</summary>
 internal static class EvaluateCommand
 {
     internal static Command Create(CliContext context) =>

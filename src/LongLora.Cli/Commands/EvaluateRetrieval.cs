@@ -12,7 +12,7 @@ internal static class EvaluateRetrieval
 {
     /// <param name="context">Output, and what interrupts.</param>
     /// <param name="task">What is asked.</param>
-    /// <param name="given">How questions of a file are judged; null where there are no such files.</param>
+    /// <param name="given">How questions of a file are judged; null if there are no such files.</param>
     /// <param name="description">For the help.</param>
     internal static Verb Create(CliContext context, RetrievalTask task, RetrievalTask? given, string description)
     {

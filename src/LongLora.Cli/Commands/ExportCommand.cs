@@ -15,7 +15,7 @@ using static TorchSharp.torch;
 namespace LongLora.Cli.Commands;
 
 /// <summary>
-/// <c>longlora export</c>: a model, adapters merged, or an adapter, in the files of other programs. One subcommand a format.
+/// <c>longlora export</c>: a model, adapters merged, or an adapter, in the files of other programs. One subcommand per format.
 /// </summary>
 internal static class ExportCommand
 {
@@ -173,7 +173,8 @@ internal static class ExportCommand
         var bare = new Option<bool>("--no-padding-row")
         {
             Description =
-                "with --layout longlora: do not add the [PAD] embedding that LongLoRA's scripts expect if the tokenizer has no padding token",
+                "with --layout longlora: do not add the [PAD] embedding that LongLoRA's scripts expect if the tokenizer has no "
+                + "padding token",
         };
         var command = new Verb(
             "adapter",

@@ -24,7 +24,7 @@ internal static class TrainCommand
         return command;
     }
 
-    /// <summary>The same way from files to a result; what is learnt are the answers of conversations.</summary>
+    /// <summary>The same way from files to a result; what is learned are the answers of conversations.</summary>
     internal static Command CreateSft(CliContext context)
     {
         var command = new Verb(

@@ -22,7 +22,7 @@ internal static class DecodeBenchmark
     /// <param name="newTokens">Tokens to make after it.</param>
     /// <param name="chunk">Prompt tokens that are read at once.</param>
     /// <param name="cacheType">In what numbers keys and values are kept; null for the type that the model computes in.</param>
-    /// <param name="cancellation">Looked at before each chunk and token.</param>
+    /// <param name="cancellation">Checked before each chunk and token.</param>
     public static DecodeMeasurement Run(
         CausalLanguageModel model,
         int promptTokens,

@@ -5,7 +5,7 @@ namespace LongLora.Studies;
 /// <param name="PrefillSeconds">Time to read the prompt, the shortest of three.</param>
 /// <param name="PrefillFlops">Operations that reading it needs: products and attention, the head for the last token alone.</param>
 /// <param name="TokenSeconds">Time of one further token, its choice included: the median.</param>
-/// <param name="GemmRate">Operations a second of the model's matrix products alone, in the same process.</param>
+/// <param name="GemmRate">Operations per second of the model's matrix products alone, in the same process.</param>
 /// <param name="CacheBytes">Bytes of keys and values.</param>
 /// <param name="ShortestTokenSeconds">The shortest of those times.</param>
 /// <param name="EmptyTokenSeconds">

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Studies;
 
-/// <summary>What quantised matrices cost in time on this machine's CPU.</summary>
+/// <summary>What quantized matrices cost in time on this machine's CPU.</summary>
 internal static class DequantizationBenchmark
 {
     /// <summary>Measures one square matrix of random weights.</summary>

@@ -22,9 +22,9 @@ internal static class GemmRate
         CudaOperations = 2e12;
 
     /// <summary>
-    /// Operations a second over one step's mix of products: each linear layer's output x Wᵀ and input gradient g W, and for the head, where
-    /// it is trained, the weight gradient gᵀ x. LoRA's narrow products are left out. Every distinct shape is timed alone, the best of three
-    /// runs, and weighted with the number of layers that have it.
+    /// Operations per second over one step's mix of products: each linear layer's output x Wᵀ and input gradient g W, and for the head,
+    /// where it is trained, the weight gradient gᵀ x. LoRA's narrow products are left out. Every distinct shape is timed alone, the best of
+    /// three runs, and weighted with the number of layers that have it.
     /// </summary>
     /// <param name="model">Gives shapes, device and type; nothing is computed with its weights.</param>
     /// <param name="tokens">
@@ -65,7 +65,7 @@ internal static class GemmRate
     /// <param name="device">Where.</param>
     public static int ChooseSquareSize(Device device) => device.type == DeviceType.CUDA ? 8192 : 1024;
 
-    /// <summary>Operations a second of a square product, fp32 on the CPU, bf16 on CUDA: what the machine reaches at best.</summary>
+    /// <summary>Operations per second of a square product, fp32 on the CPU, bf16 on CUDA: what the machine reaches at best.</summary>
     /// <param name="device">Where to compute; null for the CPU.</param>
     public static double MeasureSquare(Device? device = null)
     {

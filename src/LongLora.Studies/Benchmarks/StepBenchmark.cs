@@ -50,7 +50,7 @@ internal static class StepBenchmark
     /// <param name="makeModel">Makes the model anew for each variant, with the same weights.</param>
     /// <param name="context">L.</param>
     /// <param name="options">What is measured.</param>
-    /// <param name="cancellation">Looked at before each step.</param>
+    /// <param name="cancellation">Checked before each step.</param>
     /// <exception cref="ConfigurationException">The context is too short for groups, or the number of steps is negative.</exception>
     public static StepBenchmarkResult Run(
         Func<LoadedModel> makeModel,

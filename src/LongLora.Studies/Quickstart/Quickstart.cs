@@ -16,8 +16,8 @@ internal static class Quickstart
 {
     /// <summary>Runs it all.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="stage">Told in words what is being done.</param>
-    /// <param name="progress">Told of every training step.</param>
+    /// <param name="stage">Receives a description of the current stage.</param>
+    /// <param name="progress">Receives every training step.</param>
     /// <param name="cancellation">Interrupts it.</param>
     public static QuickstartResult Run(
         QuickstartOptions options,

@@ -9,7 +9,7 @@ internal sealed record QuickstartOptions
     /// <summary>Folder for the run; new or empty.</summary>
     public required string Output { get; init; }
 
-    /// <summary>How many times longer the context becomes. Default 8.</summary>
+    /// <summary>The factor by which the context grows. Default 8.</summary>
     public int Factor { get; init; } = 8;
 
     /// <summary>Optimizer steps. Default 36.</summary>

@@ -21,9 +21,9 @@ internal static class Reproduction
 {
     /// <summary>Makes all runs that have no result yet.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="stage">Told in words what is being done.</param>
-    /// <param name="progress">Told of every training step.</param>
-    /// <param name="done">Told of each result, those of earlier runs included.</param>
+    /// <param name="stage">Receives a description of the current stage.</param>
+    /// <param name="progress">Receives every training step.</param>
+    /// <param name="done">Receives each result, those of earlier runs included.</param>
     /// <param name="cancellation">Interrupts it; what was done is kept.</param>
     public static IReadOnlyList<ReproductionFile> Run(
         ReproductionOptions options,

@@ -9,10 +9,10 @@ internal sealed record ReproductionOptions
     /// <summary>Folder of all runs and results; what is there is kept and gone on with.</summary>
     public required string Output { get; init; }
 
-    /// <summary>How many times longer the context becomes: 4, 8, 12, ... Default 4.</summary>
+    /// <summary>The factor by which the context grows: 4, 8, 12, ... Default 4.</summary>
     public int Factor { get; init; } = 4;
 
-    /// <summary>Optimizer steps of each run, of two windows of the long context each. Default 100.</summary>
+    /// <summary>Optimizer steps per run, of two windows of the long context each. Default 100.</summary>
     public int Steps { get; init; } = 100;
 
     /// <summary>

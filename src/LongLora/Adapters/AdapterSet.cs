@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace LongLora.Adapters;
 
 /// <summary>
-/// The trained part of a model: LoRA matrices attached to its linear layers, and weights of the model itself that are trained with them
+/// The trained part of a model: LoRA matrices attached to its linear layers, and weights of the model that are trained with them
 /// (LoRA+: embeddings and norms, LongLoRA section 3.3).
 /// </summary>
 public sealed class AdapterSet : IDisposable
@@ -37,7 +37,7 @@ public sealed class AdapterSet : IDisposable
 
     internal AdapterParts Parts { get; }
 
-    /// <summary>How it was made.</summary>
+    /// <summary>The options that it was created with.</summary>
     public AdapterOptions Options { get; }
 
     /// <summary>LoRA pairs by the name of their layer.</summary>
@@ -46,24 +46,24 @@ public sealed class AdapterSet : IDisposable
     /// <summary>Trained weights of the model itself: its embeddings, norms, or everything.</summary>
     internal IReadOnlyList<Weight> ModelWeights => Parts.ModelWeights;
 
-    /// <summary>All trained weights: those of the model, then A, B and what belongs to them layer by layer, then those of tokens.</summary>
+    /// <summary>All trained weights: those of the model, then A, B and related weights layer by layer, then those of tokens.</summary>
     public IReadOnlyList<Weight> Weights { get; }
 
     /// <summary>
-    /// Parts that the adapter's config names and its files lack, so that the base's are used (<see cref="AdapterReading.AllowMissing"/>).
+    /// Parts that the adapter's config names but its files lack; the base's are used instead (<see cref="AdapterReading.AllowMissing"/>).
     /// </summary>
     public IReadOnlyList<string> Missing => Parts.Missing;
 
     /// <summary>
-    /// Attaches new LoRA matrices: A uniform in ±1/sqrt(I) (PEFT's Kaiming rule), B zero; with PiSSA both at the principal part of the
-    /// layer's matrix, with DoRA magnitudes at the norms of its rows. Trained weights of the model become private fp32 copies, since
-    /// optimizer steps of 2e-5 vanish in 16 bits.
+    /// Attaches new LoRA matrices: A uniform in ±1/sqrt(I) (PEFT's Kaiming rule), B zero. With PiSSA both start from the principal part of
+    /// the layer's matrix; with DoRA magnitudes start at the norms of its rows. Trained weights of the model become private fp32 copies,
+    /// because optimizer steps of 2e-5 would vanish in 16 bits.
     /// </summary>
     /// <param name="model">The model.</param>
     /// <param name="options">What is trained.</param>
     /// <param name="seed">The same seed gives the same matrices.</param>
     /// <exception cref="ConfigurationException">
-    /// A target is not among the model's linear layers, or too small for the rank.
+    /// A target is not a linear layer of the model, or is too small for the rank.
     /// </exception>
     public static AdapterSet Attach(CausalLanguageModel model, AdapterOptions options, long seed)
     {
@@ -78,16 +78,16 @@ public sealed class AdapterSet : IDisposable
         return new AdapterSet(model, options, new() { Pairs = adapters, ModelWeights = TrainedModelWeights(model, options) });
     }
 
-    /// <summary>Attaches parts that exist, such as those of a file; its model weights have replaced the model's own.</summary>
+    /// <summary>Attaches existing parts, such as those of a file. Its model weights have already replaced the model's own.</summary>
     internal static AdapterSet Attach(CausalLanguageModel model, AdapterOptions options, AdapterParts parts) => new(model, options, parts);
 
-    /// <summary>The linear layers, a tied head among them.</summary>
+    /// <summary>The linear layers, including a tied head.</summary>
     internal static IEnumerable<LinearLayer> ListLayers(CausalLanguageModel model) =>
         model.Config.TiedEmbeddings ? model.Linears.Append(model.Head) : model.Linears;
 
     /// <summary>Checks that the adapter has nothing but LoRA matrices, for formats that can hold nothing else.</summary>
     /// <param name="format">The format, as it follows "Cannot write".</param>
-    /// <exception cref="ConfigurationException">Names what there is beyond A and B.</exception>
+    /// <exception cref="ConfigurationException">The adapter has other parts; the message names them.</exception>
     internal void RequirePlainLora(string format)
     {
         var beyond =
@@ -201,7 +201,7 @@ public sealed class AdapterSet : IDisposable
         return trained;
     }
 
-    /// <summary>Takes the LoRA matrices off the model and frees them. Trained weights of the model stay as they are.</summary>
+    /// <summary>Detaches the LoRA matrices from the model and frees them. Trained weights of the model stay as they are.</summary>
     public void Dispose()
     {
         foreach (var layer in ListLayers(_model))

@@ -7,13 +7,12 @@ using static TorchSharp.torch;
 namespace LongLora.Adapters;
 
 /// <summary>
-/// Makes the parts of an adapter from its files. What the config names, what the files have and what the model has are compared by name
-/// before a number is read.
+/// Creates the parts of an adapter from its files. The names in the config, the files and the model are compared before any number is read.
 /// </summary>
 /// <param name="config">The config.</param>
 /// <param name="files">The weights.</param>
-/// <param name="model">The base; trained weights replace its own.</param>
-/// <param name="reading">How to take what the files leave open.</param>
+/// <param name="model">The base; trained weights replace its weights.</param>
+/// <param name="reading">Options for what the files do not specify.</param>
 internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLanguageModel model, AdapterReading reading)
 {
     private const string A = ".lora_A.weight",
@@ -55,7 +54,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             RequireTiedPair();
         foreach (var (name, weight) in FindBaseTables(layers, hasTable))
             CheckBase(name, weight);
-        // A pair of which something is missing is left aside, and what there is of it.
+        // An incomplete pair is ignored altogether.
         var replaced = TakeWeights(layers);
         var pairs = layers.Where(l => HasAll(PairNames(l))).ToDictionary(l => l.Name, TakePair);
         var table = hasTable && HasAll([Table + TableA, Table + TableB]) ? TakeTable() : null;
@@ -97,7 +96,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             _named.AddRange([(Head + A, "ensure_weight_tying"), (Head + B, "ensure_weight_tying")]);
     }
 
-    // The parameters of experts that the config names, each with its depth and name in the file.
+    // The expert parameters that the config names, each with its depth and name in the file.
     private List<(ExpertParameter Parameter, int Depth, string Name)> FindExperts(List<LinearLayer> layers)
     {
         const string field = "target_parameters";
@@ -133,7 +132,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         );
     }
 
-    // Weights of the model that are saved whole: those of modules_to_save, and biases.
+    // Fully trained weights of the model: those of modules_to_save, and biases.
     private void NameWeights(List<LinearLayer> layers)
     {
         foreach (var name in model.Weights.Select(w => w.Name).Concat(IsTied ? [Head + ".weight"] : []))
@@ -149,7 +148,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
     private bool IsTrainedBias(string module, List<LinearLayer> layers) =>
         config.Bias == "all" || (config.Bias == "lora_only" && layers.Exists(l => l.Name == module));
 
-    // The bias of a layer with LoRA is that of a layer within; PEFT before 0.5 had it under the layer's own name.
+    // The bias of a layer with LoRA belongs to the wrapped layer; before 0.5 PEFT used the layer's own name.
     private string StoredName(string weight, List<LinearLayer> layers)
     {
         const string end = ".bias";
@@ -216,7 +215,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
     private void RequireKnown(List<LinearLayer> layers, bool hasTable)
     {
         var known = _named.Select(n => n.Name).ToHashSet();
-        var changed = layers.Select(l => l.Name + ".weight").ToHashSet(); // by its pair: PEFT would not read it
+        var changed = layers.Select(l => l.Name + ".weight").ToHashSet(); // changed by its pair, so PEFT would not read it
         known.UnionWith(model.Weights.Select(w => StoredName(w.Name, layers)).Append(Head + ".weight").Where(n => !changed.Contains(n)));
         known.UnionWith(FindBaseTables(layers, hasTable).Select(t => t.Name));
         var left = _stored.Where(t => !known.Contains(t.Key)).Select(t => t.Value).ToList();
@@ -229,7 +228,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             throw new CheckpointException($"The adapter is empty because {files.Path} has no tensors.");
     }
 
-    // The head's half of a tied pair is the table's, and may be left out.
+    // The head's half of a tied pair equals the table's and may be absent.
     private List<string> RequireWhole()
     {
         const int shown = 6;
@@ -292,7 +291,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         );
     }
 
-    // The head's pair of a tied table is the table's, transposed: one of them is kept.
+    // The head's pair of a tied table is the table's pair transposed, so only one of them is kept.
     private void RequireTiedPair()
     {
         using var scope = NewDisposeScope();
@@ -338,8 +337,8 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         return replaced;
     }
 
-    // A head that is saved with the embeddings and equals them stays tied to them, and so does one that is not saved at all, unless the
-    // embeddings are named as a module that is saved: PEFT then leaves the base's table to the head.
+    // A saved head that equals the saved embeddings stays tied to them. So does a head that is not saved, unless the embeddings are in
+    // modules_to_save: then PEFT keeps the base's table for the head.
     private void UntieOrDropHead(string table, string head)
     {
         if (_stored.ContainsKey(head) ? !HeadEqualsTable(table, head) : IsSavedAlone(table))
@@ -358,7 +357,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         return own.shape.SequenceEqual(other.shape) && own.equal(other).all().item<bool>();
     }
 
-    // Where embeddings or head have LoRA, PEFT writes the base's tables along: they are the base's, not the adapter's.
+    // If embeddings or head have LoRA, PEFT also writes the base's tables. They belong to the base, not to the adapter.
     private IEnumerable<(string Name, Weight Weight)> FindBaseTables(List<LinearLayer> layers, bool hasTable)
     {
         if (!hasTable && !layers.Contains(model.Head))

@@ -12,8 +12,8 @@ public static class AnswerLoss
     /// <summary>Measures a model.</summary>
     /// <param name="model">The model.</param>
     /// <param name="examples">Examples; without labels every token but the first is scored.</param>
-    /// <param name="progress">Told of the number of examples done.</param>
-    /// <param name="cancellation">Looked at once an example.</param>
+    /// <param name="progress">Receives the number of examples done.</param>
+    /// <param name="cancellation">Checked once per example.</param>
     /// <exception cref="DataException">No example has a token to score.</exception>
     public static AnswerLossResult Evaluate(
         CausalLanguageModel model,

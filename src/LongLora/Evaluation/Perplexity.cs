@@ -20,8 +20,8 @@ public static class Perplexity
     /// <param name="protocol">Which tokens are scored.</param>
     /// <param name="stride">Tokens between two windows; null for 256 (LongLoRA) or a quarter of the context (documents).</param>
     /// <param name="attention">Full attention unless another pattern is to be measured.</param>
-    /// <param name="progress">Told of every window.</param>
-    /// <param name="cancellation">Looked at once a window.</param>
+    /// <param name="progress">Receives every window.</param>
+    /// <param name="cancellation">Checked once per window.</param>
     /// <exception cref="DataException">The text is too short for one window.</exception>
     public static PerplexityResult Evaluate(
         CausalLanguageModel model,

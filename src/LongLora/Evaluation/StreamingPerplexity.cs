@@ -19,7 +19,7 @@ internal static class StreamingPerplexity
     /// <param name="stretch">Tokens in a stretch of the result, at least 1.</param>
     /// <param name="type">In what numbers keys and values are kept; null for the type that the model computes in.</param>
     /// <param name="progress">Told how many tokens are read.</param>
-    /// <param name="cancellation">Looked at once a chunk.</param>
+    /// <param name="cancellation">Checked once per chunk.</param>
     /// <exception cref="DataException">The text has less than two tokens.</exception>
     public static IReadOnlyList<StreamingStretch> Evaluate(
         CausalLanguageModel model,
@@ -41,7 +41,7 @@ internal static class StreamingPerplexity
     /// <param name="stretch">Tokens in a stretch of the result, at least 1.</param>
     /// <param name="type">In what numbers keys and values are kept; null for the type that the model computes in.</param>
     /// <param name="progress">Told how many tokens are read.</param>
-    /// <param name="cancellation">Looked at once a chunk.</param>
+    /// <param name="cancellation">Checked once per chunk.</param>
     /// <exception cref="DataException">The text has less than two tokens.</exception>
     public static IReadOnlyList<StreamingStretch> EvaluateFull(
         CausalLanguageModel model,

@@ -11,9 +11,9 @@ using LongLora.Runtime;
 
 namespace LongLora.Export;
 
-/// <summary>What a folder or file is, from its headers alone.</summary>
-/// <param name="Kind">Model, adapter or weight file, in words.</param>
-/// <param name="Path">What was looked at.</param>
+/// <summary>Describes a folder or file from its headers.</summary>
+/// <param name="Kind">Model, adapter or weight file, as text.</param>
+/// <param name="Path">The folder or file.</param>
 /// <param name="Facts">Names and values to show, in order.</param>
 /// <param name="Tensors">Every tensor.</param>
 internal sealed record CheckpointSummary(
@@ -23,7 +23,7 @@ internal sealed record CheckpointSummary(
     IReadOnlyList<TensorInfo> Tensors
 )
 {
-    /// <summary>Looks at a model folder, an adapter folder, a GGUF model, or a file of weights.</summary>
+    /// <summary>Reads a model folder, an adapter folder, a GGUF model, or a weight file.</summary>
     /// <exception cref="CheckpointException">It is none of these, or damaged.</exception>
     public static CheckpointSummary Read(string path)
     {
@@ -120,7 +120,7 @@ internal sealed record CheckpointSummary(
             : $"{windowed} of {config.LayerCount} layers";
     }
 
-    // What is not so in every model, in a few words.
+    // Special features of the model, in a few words.
     private static string? DescribeLayers(ModelConfig config)
     {
         var layers = Enumerable.Range(0, config.LayerCount).Select(config.GetLayer).ToList();
@@ -198,7 +198,7 @@ internal sealed record CheckpointSummary(
         );
     }
 
-    // As the config says it, or why it is not supported.
+    // From the config, or why it is not supported.
     private static string DescribeKind(string path, JsonObject config)
     {
         try
@@ -231,7 +231,7 @@ internal sealed record CheckpointSummary(
         }
     }
 
-    // The same check that loading makes, without reading the weights.
+    // The same check as in loading, without reading the weights.
     private static void CheckNames(IModelFiles folder, CausalLanguageModel model)
     {
         foreach (var weight in model.Weights)

@@ -32,7 +32,7 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>The token table.</summary>
     internal EmbeddingLayer Embedding { get; }
 
-    /// <summary>Makes inputs of each token for each layer; null where there are none.</summary>
+    /// <summary>Makes inputs of each token for each layer; null if there are none.</summary>
     internal TokenInputs? TokenInputs { get; }
 
     /// <summary>The decoder blocks in order.</summary>
@@ -106,7 +106,7 @@ public sealed class CausalLanguageModel : IDisposable
     }
 
     /// <summary>
-    /// What reaches the blocks beside the residual stream, for a pass that begins; null where the model has nothing of the kind.
+    /// What reaches the blocks beside the residual stream, for a pass that begins; null if the model has nothing of the kind.
     /// </summary>
     /// <param name="ids">[B, L].</param>
     /// <param name="hidden">[B, L, D], their embeddings.</param>

@@ -72,7 +72,7 @@ internal abstract class DecoderBlock
     /// <summary>How many tokens a position looks at, itself included; null for all.</summary>
     public virtual int? Window => null;
 
-    /// <summary>c, where attention scores s become c tanh(s / c); null where they stay.</summary>
+    /// <summary>c, where attention scores s become c tanh(s / c); null if they stay.</summary>
     public virtual double? ScoreCap => null;
 
     /// <summary>[H], one more logit for each head in its softmax; null for none.</summary>

@@ -39,7 +39,7 @@ internal sealed class SideInputs : IDisposable
         _inputGradients.select(0, layer).narrow(0, start, gradient.size(0)).add_(gradient, Scalars.One);
     }
 
-    /// <summary>The gradient of all inputs, [n, B L, P]; null where nobody has added any.</summary>
+    /// <summary>The gradient of all inputs, [n, B L, P]; null if nobody has added any.</summary>
     internal Tensor? InputGradients => _inputGradients;
 
     /// <summary>Keys and values of some heads of a layer, [B, j, L, K].</summary>

@@ -6,12 +6,12 @@ using static LongLora.Options.OptionEffect;
 namespace LongLora.Options;
 
 /// <summary>
-/// All options of a run, written down once: recipe, command line, help and the saved recipe are made from this list. A test holds it
-/// against the properties of the parts of <see cref="FineTuneOptions"/>.
+/// All options of a run. Recipes, the command line, its help and saved recipes are all made from this list. A test compares it with the
+/// properties of the parts of <see cref="FineTuneOptions"/>.
 /// </summary>
 internal static class FineTuneOptionTable
 {
-    /// <summary>Options with every default and nothing required set.</summary>
+    /// <summary>All defaults, with the required options not set.</summary>
     public static FineTuneOptions Defaults { get; } =
         new()
         {
@@ -388,8 +388,8 @@ internal static class FineTuneOptionTable
         ),
     ];
 
-    /// <summary>The option of a name.</summary>
-    /// <exception cref="ConfigurationException">There is none; the message has the nearest.</exception>
+    /// <summary>Finds an option by name.</summary>
+    /// <exception cref="ConfigurationException">There is none; the message names the nearest.</exception>
     public static FineTuneOption Find(string name) =>
         All.FirstOrDefault(o => o.Name == name)
         ?? throw new ConfigurationException($"There is no option '{name}'.{NearestName.Hint(name, All.Select(o => o.Name))}");

@@ -7,14 +7,14 @@ using YamlDotNet.RepresentationModel;
 
 namespace LongLora.Options;
 
-/// <summary>A run written down in YAML: one key for each option, under the option's name.</summary>
+/// <summary>A run's options as YAML, with one key per option.</summary>
 public static class Recipe
 {
-    /// <summary>The version of this program, with the commit that it was built from where the build knows it.</summary>
+    /// <summary>The version of this program, with the commit if the build knows it.</summary>
     public static string Version { get; } =
         typeof(Recipe).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown";
 
-    /// <summary>Reads a recipe on top of some options.</summary>
+    /// <summary>Reads a recipe; its keys override the given options.</summary>
     /// <param name="path">The file.</param>
     /// <param name="options">Options for the keys that the recipe does not have.</param>
     /// <exception cref="ConfigurationException">
@@ -70,9 +70,9 @@ public static class Recipe
         return problems.Count == 0 ? options : throw new ConfigurationException(string.Join(Environment.NewLine, problems));
     }
 
-    /// <summary>A recipe with every option, which gives the same run again.</summary>
+    /// <summary>Writes a recipe with every option, which repeats the run.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="remark">A line for the head.</param>
+    /// <param name="remark">A comment for the first line.</param>
     public static string Write(FineTuneOptions options, string remark)
     {
         var root = new YamlMappingNode();

@@ -137,7 +137,7 @@ internal static class GgufBlocks
         Write(Vector128.Shuffle(s_e2m1, high.AsSByte()), scale, target[16..]);
     }
 
-    // 16 scales and minima, 4 bits each; 2 bits a number, of four parts of 32 in the same bytes; then the scales of both.
+    // 16 scales and minima, 4 bits each; 2 bits per number, of four parts of 32 in the same bytes; then the scales of both.
     private static void Q2_K(ReadOnlySpan<byte> block, Span<float> target)
     {
         var (scale, minimum) = (Half(block, 80), Half(block, 82));

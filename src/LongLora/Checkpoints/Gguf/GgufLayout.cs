@@ -103,10 +103,10 @@ internal sealed partial class GgufLayout
 
     private string LayerPrefix => ModelType == GptNeoXConfig.ModelType ? "gpt_neox.layers." : "model.layers.";
 
-    /// <summary>The layout of an architecture, or null where it is not known.</summary>
+    /// <summary>The layout of an architecture, or null if it is not known.</summary>
     public static GgufLayout? OfArchitecture(string architecture) => Array.Find(s_all, l => l.Architecture == architecture);
 
-    /// <summary>The layout of a family, or null where it is not known.</summary>
+    /// <summary>The layout of a family, or null if it is not known.</summary>
     public static GgufLayout? OfFamily(string modelType) => Array.Find(s_all, l => l.ModelType == modelType);
 
     /// <summary>The name of a tensor, such as <c>blk.0.attn_q.weight</c> for <c>model.layers.0.self_attn.q_proj.weight</c>.</summary>
@@ -122,7 +122,7 @@ internal sealed partial class GgufLayout
             : throw new InvalidOperationException($"GGUF has no name for '{name}'.");
     }
 
-    /// <summary>The Hugging Face name of a tensor of a file, or null where the family has none like it.</summary>
+    /// <summary>The Hugging Face name of a tensor of a file, or null if the family has none like it.</summary>
     public string? FromFile(string name)
     {
         var dot = name.LastIndexOf('.');
@@ -139,7 +139,7 @@ internal sealed partial class GgufLayout
             : null;
     }
 
-    /// <summary>Of each row of a tensor, in Hugging Face's order, its row in the file; null where the orders are the same.</summary>
+    /// <summary>Of each row of a tensor, in Hugging Face's order, its row in the file; null if the orders are the same.</summary>
     /// <param name="name">Its Hugging Face name.</param>
     /// <param name="config">Gives the heads.</param>
     public int[]? RowsInFile(string name, ModelConfig config)

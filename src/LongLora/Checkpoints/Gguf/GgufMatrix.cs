@@ -7,7 +7,7 @@ namespace LongLora.Checkpoints;
 /// </summary>
 /// <param name="Info">What the file says of it.</param>
 /// <param name="Address">Where its first block lies.</param>
-/// <param name="RowsInFile">Of each row its row in the file; null where the orders are the same.</param>
+/// <param name="RowsInFile">Of each row its row in the file; null if the orders are the same.</param>
 /// <param name="File">The file, for messages.</param>
 internal sealed unsafe record GgufMatrix(GgufTensorInfo Info, nint Address, int[]? RowsInFile, string File)
 {

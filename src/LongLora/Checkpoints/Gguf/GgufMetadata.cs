@@ -18,11 +18,11 @@ internal sealed class GgufMetadata(GgufReader file)
     /// <summary>Whether there is such a key.</summary>
     public bool Has(string key) => Find(key) is not null;
 
-    /// <summary>A whole number; null where the key is missing.</summary>
+    /// <summary>An integer; null if the key is missing.</summary>
     public long? IntegerOrNull(string key, long minimum = 0) =>
         Find(key) is { } value ? ToInteger(key, value, minimum, int.MaxValue) : null;
 
-    /// <summary>A whole number that fits an int.</summary>
+    /// <summary>An integer that fits an int.</summary>
     public int Integer(string key, int minimum = 1) => (int)(IntegerOrNull(key, minimum) ?? throw Missing(key));
 
     /// <summary>A number that every layer has alike: one, or a list of equal ones.</summary>
@@ -56,7 +56,7 @@ internal sealed class GgufMetadata(GgufReader file)
             );
     }
 
-    /// <summary>True or false; null where the key is missing.</summary>
+    /// <summary>True or false; null if the key is missing.</summary>
     public bool? FlagOrNull(string key) =>
         Find(key) is { } value
             ? value is bool flag
@@ -72,7 +72,7 @@ internal sealed class GgufMetadata(GgufReader file)
                 : throw Bad(key, value, "it must be a string")
             : null;
 
-    /// <summary>A list; null where the key is missing.</summary>
+    /// <summary>A list; null if the key is missing.</summary>
     public IReadOnlyList<T>? ListOrNull<T>(string key) =>
         Find(key) is { } value ? value as T[] ?? throw Bad(key, value, $"it must be a list of {typeof(T).Name}") : null;
 

@@ -102,7 +102,7 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
 
     private double Factor(double factor) => factor >= 1 ? factor : throw keys.Bad(Key("scaling.factor"), factor, "it must be at least 1");
 
-    // Null where LongRoPE's formula gives it.
+    // Null if LongRoPE's formula gives it.
     private static double? OwnFactor(ModelConfig config, int original, double attention)
     {
         var stretch = (double)config.MaxPositions / original;

@@ -69,7 +69,7 @@ internal sealed class GgufTensors : ITensorSource
         return copy;
     }
 
-    /// <summary>The blocks of a tensor as they are stored; null where its type has none.</summary>
+    /// <summary>The blocks of a tensor as they are stored; null if its type has none.</summary>
     /// <exception cref="CheckpointException">There is no tensor of that name.</exception>
     public GgufMatrix? Blocks(string name)
     {

@@ -14,7 +14,7 @@ internal static unsafe class GgufWriter
     private const int PieceElements = 1 << 21;
 
     /// <summary>Writes one file.</summary>
-    /// <param name="path">The file to make or replace.</param>
+    /// <param name="path">The file to create or replace.</param>
     /// <param name="keys">The metadata, in order: numbers, bool, string, an array of these, or a list of int, float or string.</param>
     /// <param name="tensors">What to write, in order.</param>
     public static void Write(string path, IReadOnlyList<(string Key, object Value)> keys, IReadOnlyList<GgufTensor> tensors)

@@ -5,8 +5,8 @@ using LongLora.Runtime;
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// What a command measured, as the JSON file that it writes and that reports read: one record a kind. Figures are written in full
-/// precision; losses are in nats a token, shares and scores go from 0 to 1, lengths are in tokens.
+/// What a command measured, as the JSON file that it writes and that reports read: one record per kind. Figures are written in full
+/// precision; losses are in nats per token, shares and scores go from 0 to 1, lengths are in tokens.
 /// </summary>
 internal abstract record EvaluationFile
 {
@@ -59,7 +59,7 @@ internal abstract record EvaluationFile
 
     /// <summary>Reads a file of any kind, also one from before there were versions.</summary>
     /// <param name="path">A JSON file.</param>
-    /// <returns>Null where the JSON is something else.</returns>
+    /// <returns>Null if the JSON is something else.</returns>
     /// <exception cref="CheckpointException">The file is damaged, or of a newer version.</exception>
     public static EvaluationFile? Read(string path)
     {

@@ -8,7 +8,7 @@ internal abstract record ModelEvaluationFile : EvaluationFile
     private protected ModelEvaluationFile(string kind)
         : base(kind) { }
 
-    /// <summary>Folder of the model, as it was given; null where the file does not say.</summary>
+    /// <summary>Folder of the model, as it was given; null if the file does not say.</summary>
     [JsonPropertyOrder(-2)]
     public string? Model { get; init; }
 

@@ -14,13 +14,13 @@ internal sealed record ReproductionFile() : EvaluationFile(KindName)
     /// <summary>The measures by length.</summary>
     public required IReadOnlyList<LengthMeasure> Measures { get; init; }
 
-    /// <summary>Perplexity at the longest length with the attention of the training; null where that is full.</summary>
+    /// <summary>Perplexity at the longest length with the attention of the training; null if that is full.</summary>
     public double? OwnPatternPerplexity { get; init; }
 
     /// <summary>Weights that were trained.</summary>
     public long TrainedWeights { get; init; }
 
-    /// <summary>Mean loss of the last quarter of the steps, in nats a token; null where nothing was trained.</summary>
+    /// <summary>Mean loss of the last quarter of the steps, in nats per token; null if nothing was trained.</summary>
     public double? TrainingLoss { get; init; }
 
     /// <summary>Seconds of training by the clock.</summary>

@@ -14,6 +14,6 @@ internal sealed record RetrievalFile() : ModelEvaluationFile(KindName)
     /// <summary>How answers were judged.</summary>
     public required RetrievalScoring Scoring { get; init; }
 
-    /// <summary>One result a length, or a file of questions.</summary>
+    /// <summary>One result per length, or a file of questions.</summary>
     public required IReadOnlyList<RetrievalAtLength> Results { get; init; }
 }

@@ -5,6 +5,6 @@ internal sealed record StreamingFile() : ModelEvaluationFile(KindName)
 {
     internal const string KindName = "streaming";
 
-    /// <summary>One result a way to keep keys and values.</summary>
+    /// <summary>One result per way to keep keys and values.</summary>
     public required IReadOnlyList<StreamingResult> Results { get; init; }
 }

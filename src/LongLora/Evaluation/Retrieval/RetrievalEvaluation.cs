@@ -21,8 +21,8 @@ public static class RetrievalEvaluation
     /// <param name="trials">Questions; seeds count up from <paramref name="seed"/>.</param>
     /// <param name="seed">Seed of the first document.</param>
     /// <param name="scoring">How answers are judged.</param>
-    /// <param name="progress">Told of every answer.</param>
-    /// <param name="cancellation">Looked at between chunks of a document.</param>
+    /// <param name="progress">Receives every answer.</param>
+    /// <param name="cancellation">Checked between chunks of a document.</param>
     /// <exception cref="ConfigurationException">Not even the shortest document fits, or the numbers make no sense.</exception>
     public static RetrievalAtLength Run(
         CausalLanguageModel model,
@@ -77,8 +77,8 @@ public static class RetrievalEvaluation
     /// <param name="task">How answers are judged.</param>
     /// <param name="questions">The questions; their numbers stand in place of seeds.</param>
     /// <param name="scoring">How answers are judged.</param>
-    /// <param name="progress">Told of every answer.</param>
-    /// <param name="cancellation">Looked at between chunks of a document.</param>
+    /// <param name="progress">Receives every answer.</param>
+    /// <param name="cancellation">Checked between chunks of a document.</param>
     /// <returns>The length is that of the longest question, with its answer.</returns>
     public static RetrievalAtLength Ask(
         CausalLanguageModel model,

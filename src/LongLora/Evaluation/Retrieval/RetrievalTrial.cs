@@ -7,7 +7,7 @@ namespace LongLora.Evaluation;
 /// <param name="Depth">Where the answer stood, 0 to 1.</param>
 /// <param name="PromptTokens">Tokens of document and question.</param>
 /// <param name="IsRight">Whether it was answered rightly, and completely.</param>
-/// <param name="Answered">What the model said, or the candidate that it found likeliest.</param>
+/// <param name="Answered">What the model said, or the candidate that it found most likely.</param>
 public sealed record RetrievalTrial(
     int Seed,
     double Depth,

@@ -149,7 +149,7 @@ internal sealed partial class RulerNeedleTask(string name) : RulerTask
         return [.. Enumerable.Range(0, size).Select(i => Book[(start + i) % Book.Count])];
     }
 
-    // For models that cannot answer in words: nine others, drawn alike. With several answers there is no likeliest one.
+    // For models that cannot answer in words: nine others, drawn alike. With several answers there is no most likely one.
     private List<string> DrawCandidates(PythonRandom random, List<string> answers) =>
         answers.Count > 1 ? [] : [$" {answers[0]}", .. Enumerable.Range(1, CandidateCount - 1).Select(_ => $" {DrawValue(random)}")];
 

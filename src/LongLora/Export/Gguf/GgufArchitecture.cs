@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace LongLora.Export;
 
 /// <summary>
-/// How one model is written down in GGUF: its metadata, and its tensors by name and in the order of rows that engines want.
+/// How a model is written as GGUF: its metadata, and the names and row orders of its tensors.
 /// </summary>
 /// <remarks>Keys as ggml's GGUF documentation and gguf-py's constants list them.</remarks>
 internal sealed class GgufArchitecture
@@ -21,7 +21,7 @@ internal sealed class GgufArchitecture
     public string Name => _layout.Architecture;
 
     /// <summary>The architecture of a model.</summary>
-    /// <exception cref="ConfigurationException">GGUF has none for the family, or none for its positions.</exception>
+    /// <exception cref="ConfigurationException">GGUF has no architecture for the family, or cannot store its positions.</exception>
     public static GgufArchitecture Of(ModelConfig config) =>
         new(
             config,
@@ -33,8 +33,8 @@ internal sealed class GgufArchitecture
         );
 
     /// <summary>
-    /// The context that engines are told. They compute full attention in these architectures, so with a sliding window only as far as it
-    /// reaches are their numbers the model's.
+    /// The context for engines. They compute full attention in these architectures, so with a sliding window their numbers are right only
+    /// up to the window.
     /// </summary>
     private int Context =>
         Math.Min(
@@ -46,7 +46,7 @@ internal sealed class GgufArchitecture
     public string TensorName(string name) => _layout.ToFile(name);
 
     /// <summary>
-    /// The rows of a tensor, a matrix or a bias of outputs, in the architecture's order; the tensor itself where that is Hugging Face's.
+    /// A matrix or bias with its rows in the architecture's order; the tensor itself if that is Hugging Face's order.
     /// </summary>
     public Tensor Arranged(string name, Tensor value)
     {
@@ -58,8 +58,8 @@ internal sealed class GgufArchitecture
         return value.index_select(0, tensor(from, device: value.device));
     }
 
-    /// <summary>The metadata under the architecture's own name.</summary>
-    /// <exception cref="ConfigurationException">The model's positions, or its lack of biases, have no counterpart.</exception>
+    /// <summary>The metadata with the architecture's prefix.</summary>
+    /// <exception cref="ConfigurationException">GGUF cannot store the model's positions, or requires biases that it lacks.</exception>
     public IEnumerable<(string Key, object Value)> Keys()
     {
         if (Name == "gptneox" && !_config.AttentionBias)
@@ -89,7 +89,7 @@ internal sealed class GgufArchitecture
         return keys.Select(k => ($"{Name}.{k.Item1}", k.Item2));
     }
 
-    /// <summary>Tensors that stand for positions: what each frequency is divided by.</summary>
+    /// <summary>Tensors with the divisors of the RoPE frequencies.</summary>
     public IEnumerable<(string Name, double[] Divisors)> Frequencies()
     {
         var scaling = _config.RopeScaling;

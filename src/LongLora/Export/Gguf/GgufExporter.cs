@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 namespace LongLora.Export;
 
 /// <summary>
-/// Writes a model, adapters merged, or an adapter alone, as one GGUF file for llama.cpp and the engines around it; the file is read back
+/// Writes a model with its adapters merged, or only an adapter, as a GGUF file for llama.cpp and engines based on it. The file is read back
 /// and checked.
 /// </summary>
 public static class GgufExporter
@@ -16,19 +16,19 @@ public static class GgufExporter
     private const uint QuantizationVersion = 2;
 
     /// <summary>Writes a model with its tokenizer and chat template.</summary>
-    /// <param name="path">The file to make or replace.</param>
+    /// <param name="path">The file to create or replace.</param>
     /// <param name="model">The model, with or without adapters.</param>
     /// <param name="origin">The base's folder.</param>
     /// <param name="type">
     /// Type of most matrices. Norms and biases are fp32; matrices whose rows do not fill the type's blocks get the next type with blocks of
     /// 32, or fp16.
     /// </param>
-    /// <param name="tokenizerFolder">A folder with another tokenizer than the base's; null for the base's.</param>
+    /// <param name="tokenizerFolder">A folder with a tokenizer to use instead of the base's; null for the base's.</param>
     /// <param name="withTokenizer">
-    /// False leaves the tokenizer out and says so in the file (<c>no_vocab</c>): engines then take and give token ids.
+    /// False to leave out the tokenizer and mark the file with <c>no_vocab</c>; engines then accept and return token ids.
     /// </param>
     /// <exception cref="ConfigurationException">GGUF has no such architecture or RoPE scaling.</exception>
-    /// <exception cref="CheckpointException">The tokenizer is of a kind that engines do not have.</exception>
+    /// <exception cref="CheckpointException">Engines do not support the tokenizer.</exception>
     public static GgufReader Write(
         string path,
         CausalLanguageModel model,
@@ -68,8 +68,8 @@ public static class GgufExporter
         return Checked(path);
     }
 
-    /// <summary>Writes LoRA matrices alone, for engines that add them to a model of their own.</summary>
-    /// <param name="path">The file to make or replace.</param>
+    /// <summary>Writes only LoRA matrices, for engines that apply them to another model file.</summary>
+    /// <param name="path">The file to create or replace.</param>
     /// <param name="set">The adapters.</param>
     /// <param name="model">The model that they are attached to.</param>
     /// <param name="type">F32, F16 or Bf16.</param>
@@ -118,7 +118,7 @@ public static class GgufExporter
         return Checked(path);
     }
 
-    // Engines scale by alpha / r, one alpha for all: what is scaled otherwise has the rest in B.
+    // Engines scale by alpha / r with one alpha for all layers, so other scales are multiplied into B.
     private static Tensor ScaledB(LoraAdapter adapter, double alpha)
     {
         var rest = adapter.Scale * adapter.PlainRank / alpha;
@@ -128,8 +128,8 @@ public static class GgufExporter
         return b.detach().mul(Scalars.Of(rest));
     }
 
-    /// <summary>Checks what engines take for granted, beyond the rules of the format itself.</summary>
-    /// <exception cref="CheckpointException">Names what is wrong.</exception>
+    /// <summary>Checks what engines assume beyond the rules of the format.</summary>
+    /// <exception cref="CheckpointException">Something is wrong; the message names it.</exception>
     internal static void Check(GgufReader file)
     {
         var problems = new List<string>();
@@ -151,7 +151,7 @@ public static class GgufExporter
             foreach (var name in hasTokens ? (string[])["tokens", "scores", "token_type"] : [])
             {
                 var count = (file.Keys.GetValueOrDefault("tokenizer.ggml." + name) as Array)?.Length;
-                // Byte-level tokenizers need no scores, and without types every token is an ordinary one.
+                // Byte-level tokenizers need no scores. Without types every token is a normal one.
                 if (count != rows && (count is not null || name == "tokens"))
                     problems.Add($"tokenizer.ggml.{name} has {count ?? 0} items, but token_embd has {rows} rows");
             }

@@ -12,14 +12,14 @@ namespace LongLora.Export;
 /// </summary>
 internal static class GgufImporter
 {
-    /// <summary>Writes the folder, all of it or nothing, with one tensor in memory at a time.</summary>
-    /// <param name="output">The folder to make; one that exists is replaced.</param>
+    /// <summary>Writes the folder atomically, with one tensor in memory at a time.</summary>
+    /// <param name="output">The folder to create; an existing one is replaced.</param>
     /// <param name="model">The model.</param>
     /// <param name="type">
-    /// Type of all weights; null for exactly the file's numbers: F16 and BF16 tensors as they are, all others in fp32.
+    /// Type of all weights; null for a lossless conversion: F16 and BF16 tensors stay as they are, all others become fp32.
     /// </param>
-    /// <param name="maxShardBytes">Most bytes of tensors in one file.</param>
-    /// <exception cref="CheckpointException">A tensor is missing, or of another shape than the metadata say.</exception>
+    /// <param name="maxShardBytes">Maximum bytes of tensors in one file.</param>
+    /// <exception cref="CheckpointException">A tensor is missing, or its shape does not match the metadata.</exception>
     /// <exception cref="ShapeException">A number does not fit into fp16.</exception>
     public static void Write(
         string output,
