@@ -6,8 +6,8 @@ using LongLora.Training;
 namespace LongLora.Reports;
 
 /// <summary>
-/// What runs did, as one HTML page: what was trained, loss, perplexity by length and by position, retrieval, short text, memory and
-/// speed, recipe. Only what was measured is shown.
+/// The report of runs as one HTML page: what was trained, loss, perplexity by length and by position, retrieval, short text, memory and
+/// speed, recipe. It shows only what was measured.
 /// </summary>
 public static class ReportPage
 {
@@ -16,7 +16,7 @@ public static class ReportPage
 
     /// <summary>Writes the page.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="runs">The runs; several are compared above.</param>
+    /// <param name="runs">The runs; if there are several, the page starts with a comparison.</param>
     public static void Write(string path, IReadOnlyList<ReportRun> runs)
     {
         var page = new HtmlPage(runs.Count == 1 ? $"{runs[0].Title} - LongLora" : $"{runs.Count} runs - LongLora");
@@ -72,7 +72,7 @@ public static class ReportPage
         page.AddFigures(figures);
     }
 
-    // What the runs have become, at the greatest length that all of them were measured at.
+    // The results of the runs at the largest length that they have in common.
     private static List<(string Head, Func<ReportRun, string> Cell)> ListColumnsAfter(IReadOnlyList<ReportRun> runs)
     {
         static int? FindGreatest(IEnumerable<IEnumerable<int>> lengths) =>
@@ -161,7 +161,7 @@ public static class ReportPage
         AddRecipe(page, run);
     }
 
-    // What the page is about in a few numbers: before and after at the greatest length that both have.
+    // A few key numbers: before and after at the largest common length.
     private static List<(string Name, string Value)> ListFound(ReportRun run)
     {
         var found = new List<(string, string)>();
@@ -337,7 +337,7 @@ public static class ReportPage
     {
         if (steps.Count == 0)
             return [];
-        // A resumed run's clock began again; tokens and rate of each step are always its own.
+        // The clock of a resumed run starts again, but tokens and rate of each step are always right.
         long before = 0;
         var seconds = 0.0;
         foreach (var step in steps)
@@ -391,7 +391,7 @@ public static class ReportPage
 
     private static double[] Smooth(IReadOnlyList<TrainingStep> steps) => LossPlot.Smooth([.. steps.Select(s => s.Loss)]);
 
-    // The state before is always the first color, that after the second.
+    // "Before" always has the first color, and "after" the second.
     private static int ChooseStyle(string state, int place) =>
         state == RunReader.Before ? 0
         : state == RunReader.After ? 1

@@ -3,7 +3,7 @@ using LongLora.Adapters;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary>The options that tell what the files of an adapter leave open.</summary>
+/// <summary>Options for what an adapter's files do not specify.</summary>
 internal sealed class AdapterArguments
 {
     private readonly Option<int?> _context = new("--adapter-context")
@@ -36,7 +36,7 @@ internal sealed class AdapterArguments
             AllowMissing = parsed.GetValue(_missing),
         };
 
-    /// <summary>Tells of the parts that an adapter was loaded without.</summary>
+    /// <summary>Reports the parts that were missing when an adapter was loaded.</summary>
     internal static void Tell(AdapterSet? set, TextWriter output)
     {
         if (set is { Missing: { Count: > 0 } missing })

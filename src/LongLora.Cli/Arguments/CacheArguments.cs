@@ -5,7 +5,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary>The options of every command that keeps keys and values: how many, in what numbers, and of which tokens.</summary>
+/// <summary>Options for the key-value cache: size, number format, and which tokens to keep.</summary>
 internal sealed class CacheArguments
 {
     private readonly Option<int?> _context = new("--context")
@@ -36,7 +36,7 @@ internal sealed class CacheArguments
             command.Options.Add(option);
     }
 
-    /// <summary>Opens a model, and warns of a context that it was not made for.</summary>
+    /// <summary>Opens a model, and warns about a context that it was not trained for.</summary>
     internal ChatModel Open(CliContext context, ParseResult parsed, ChatModelOptions options)
     {
         var model = ChatModel.Open(

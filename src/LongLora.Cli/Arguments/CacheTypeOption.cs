@@ -3,7 +3,7 @@ using LongLora.Models;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary><c>--cache-type</c>: in what numbers keys and values are kept.</summary>
+/// <summary><c>--cache-type</c>: number format of the key-value cache.</summary>
 internal sealed class CacheTypeOption : Option<KeyValueType?>
 {
     internal CacheTypeOption()

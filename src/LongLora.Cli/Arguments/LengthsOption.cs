@@ -4,13 +4,13 @@ using LongLora.Runtime;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary>Lengths in tokens with commas between: <c>--lengths</c>, or under another name.</summary>
+/// <summary><c>--lengths</c>, or another name: lengths in tokens, separated by commas.</summary>
 internal sealed class LengthsOption : Option<string>
 {
     internal LengthsOption(string description, bool isRequired = true, string name = "--lengths", params string[] aliases)
         : base(name, aliases) => (Description, Required, HelpName) = (description, isRequired, "N,N,...");
 
-    /// <summary>The lengths that were given.</summary>
+    /// <summary>The given lengths.</summary>
     /// <exception cref="ConfigurationException">One is not an integer of at least 2.</exception>
     internal List<int> Read(ParseResult parsed)
     {

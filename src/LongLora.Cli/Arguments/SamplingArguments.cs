@@ -3,7 +3,7 @@ using LongLora.Generation;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary>The options of every command that generates text.</summary>
+/// <summary>Options of every command that generates text.</summary>
 internal sealed class SamplingArguments
 {
     private readonly Option<int> _maxTokens,

@@ -13,7 +13,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora bench</c>: one subcommand per thing to measure.</summary>
+/// <summary><c>longlora bench</c>: one subcommand per benchmark.</summary>
 internal static class BenchCommand
 {
     internal static Command Create(CliContext context) =>
@@ -347,7 +347,7 @@ internal static class BenchCommand
             }
         ) + "\n";
 
-    // By context and attention: what benchmarks/peer/compare.py puts beside the peer's.
+    // By context and attention, which benchmarks/peer/compare.py compares with the peer's.
     private static string WritePeerJson(List<StepBenchmarkResult> results) =>
         JsonSerializer.Serialize(
             results.ToDictionary(

@@ -99,7 +99,7 @@ internal static class DataCommand
         {
             var random = new SplitMix64((ulong)parsed.GetValue(seed));
             var practice = new RetrievalPractice(random);
-            // Those that the bundled tokenizer was learned from; another kind would change it.
+            // The kinds that the bundled tokenizer was trained on; another kind would change it.
             PracticeKind[] kinds =
             [
                 PracticeKind.Repetition,

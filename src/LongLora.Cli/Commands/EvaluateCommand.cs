@@ -121,7 +121,7 @@ internal static class EvaluateCommand
     {
         if (!context.Console.Profile.Out.IsTerminal)
             return [.. lengths.Select(length => measure(length, null))];
-        context.SayStopping = () => { }; // the bar goes away and "Interrupted." follows at once
+        context.SayStopping = () => { }; // the bar disappears and "Interrupted." follows immediately
         return context
             .Console.Progress()
             .AutoClear(true)

@@ -10,9 +10,9 @@ namespace LongLora.Cli.Commands;
 /// <summary><c>longlora evaluate passkey|lines|topics</c>: questions about generated documents.</summary>
 internal static class EvaluateRetrieval
 {
-    /// <param name="context">Output, and what interrupts.</param>
-    /// <param name="task">What is asked.</param>
-    /// <param name="given">How questions of a file are judged; null if there are no such files.</param>
+    /// <param name="context">Output and cancellation.</param>
+    /// <param name="task">The task.</param>
+    /// <param name="given">How questions from a file are judged; null if the task has no such files.</param>
     /// <param name="description">For the help.</param>
     internal static Verb Create(CliContext context, RetrievalTask task, RetrievalTask? given, string description)
     {
@@ -103,10 +103,10 @@ internal static class EvaluateRetrieval
                 + "tokenizer's files into the folder."
         );
 
-    /// <summary>Measures one thing after the other, with a bar for each in a terminal.</summary>
-    /// <param name="context">Where the bars are shown.</param>
-    /// <param name="asked">Name and number of questions of each.</param>
-    /// <param name="measure">Given the number of the thing.</param>
+    /// <summary>Measures several things one after the other, with a progress bar for each in a terminal.</summary>
+    /// <param name="context">Where to show the bars.</param>
+    /// <param name="asked">Name and number of questions of each thing.</param>
+    /// <param name="measure">Receives the index of the thing.</param>
     internal static List<RetrievalAtLength> Measure(
         CliContext context,
         IReadOnlyList<(string Name, int Questions)> asked,
@@ -115,7 +115,7 @@ internal static class EvaluateRetrieval
     {
         if (!context.Console.Profile.Out.IsTerminal)
             return [.. asked.Select((_, i) => measure(i, null))];
-        context.SayStopping = () => { }; // the bar goes away and "Interrupted." follows at once
+        context.SayStopping = () => { }; // the bar disappears and "Interrupted." follows immediately
         return context
             .Console.Progress()
             .AutoClear(true)

@@ -100,7 +100,7 @@ internal static class EvaluateRuler
         return command;
     }
 
-    // By likelihood those tasks alone that ask for one thing, unless others are named.
+    // By likelihood only tasks that ask for one thing, unless tasks are named.
     private static List<RulerTask> Choose(string[] names, RetrievalScoring scoring, IReadOnlyList<string>? book)
     {
         var all = RulerTask.CreateAll(book);

@@ -8,7 +8,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora evaluate short</c>: what an extended model lost on texts of the original length.</summary>
+/// <summary><c>longlora evaluate short</c>: compares a model on texts of the original length before and after it was extended.</summary>
 internal static class EvaluateShortCommand
 {
     internal static Verb Create(CliContext context)

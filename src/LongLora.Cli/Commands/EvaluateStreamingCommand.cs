@@ -9,7 +9,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora evaluate streaming</c>: perplexity along a text that is read without end.</summary>
+/// <summary><c>longlora evaluate streaming</c>: perplexity along a text of any length.</summary>
 internal static class EvaluateStreamingCommand
 {
     internal static Verb Create(CliContext context)
@@ -59,7 +59,7 @@ internal static class EvaluateStreamingCommand
             using var loaded = source.Load(parsed);
             var model = loaded.Network;
             using var tokens = text.Read(parsed, loaded, context.Cancellation);
-            // Every column keeps as many tokens: a plain window is longer by the sinks that it does not have.
+            // Every column keeps the same number of tokens, so a plain window is longer by the sinks that it does not have.
             var most = counts.Max();
             var held = most + new StreamingOptions { SinkTokens = most, Window = parsed.GetValue(window) }.GetWindow(model.Config);
             var rows = parsed.GetValue(stretch) ?? held;

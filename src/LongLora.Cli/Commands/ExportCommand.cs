@@ -15,7 +15,8 @@ using static TorchSharp.torch;
 namespace LongLora.Cli.Commands;
 
 /// <summary>
-/// <c>longlora export</c>: a model, adapters merged, or an adapter, in the files of other programs. One subcommand per format.
+/// <c>longlora export</c>: writes a model with its adapters merged, or only an adapter, in the formats of other programs. One subcommand
+/// per format.
 /// </summary>
 internal static class ExportCommand
 {
@@ -220,7 +221,7 @@ internal static class ExportCommand
         return command;
     }
 
-    // What Ollama needs to know beside the file; a template that cannot be read here is left to it.
+    // What Ollama needs besides the file. A template that cannot be converted is left to Ollama.
     private static string WriteModelfile(string gguf, LoadedModel loaded, string? tokenizerFolder)
     {
         ChatTemplate? template = null;
@@ -247,7 +248,7 @@ internal static class ExportCommand
             : throw new ConfigurationException($"--shard-size is '{text}'; give a size such as 500MB or 2GB.");
     }
 
-    /// <summary>The options that say what is exported.</summary>
+    /// <summary>Options for what to export.</summary>
     private sealed class Source(bool adapterRequired = false)
     {
         private readonly ModelOption _model = new();

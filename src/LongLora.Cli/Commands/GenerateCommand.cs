@@ -6,7 +6,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora generate</c>: text goes on from a prompt, which may stand behind a document.</summary>
+/// <summary><c>longlora generate</c>: continues a prompt, which may follow a document.</summary>
 internal static class GenerateCommand
 {
     internal static Command Create(CliContext context)
@@ -60,7 +60,7 @@ internal static class GenerateCommand
         return command;
     }
 
-    // Beside the answer, so that a pipe gets the answer alone.
+    // On standard error, so a pipe gets only the answer.
     private static void Report(CliContext context, GenerationResult result, TimeSpan first, TimeSpan all)
     {
         var rest = (all - first).TotalSeconds;

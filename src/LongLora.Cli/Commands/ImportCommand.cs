@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 namespace LongLora.Cli.Commands;
 
 /// <summary>
-/// <c>longlora import</c>: a model in the files of another program becomes a Hugging Face folder. One subcommand per format.
+/// <c>longlora import</c>: converts models of other programs to Hugging Face folders. One subcommand per format.
 /// </summary>
 internal static class ImportCommand
 {

@@ -3,7 +3,7 @@ using LongLora.Export;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora inspect</c>: what a folder or file is, from its headers.</summary>
+/// <summary><c>longlora inspect</c>: describes a folder or file from its headers.</summary>
 internal static class InspectCommand
 {
     internal static Command Create(CliContext context)

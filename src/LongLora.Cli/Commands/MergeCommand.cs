@@ -7,7 +7,7 @@ using LongLora.Quantization;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora merge</c>: adapter and base become a plain model folder.</summary>
+/// <summary><c>longlora merge</c>: merges an adapter into its base.</summary>
 internal static class MergeCommand
 {
     internal static Command Create(CliContext context)

@@ -11,10 +11,10 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora plan</c>: the memory and the time of a run, before it begins.</summary>
+/// <summary><c>longlora plan</c>: the memory and time of a run before it starts.</summary>
 internal static class PlanCommand
 {
-    // What a step reaches of a square product's rate on the CPU: docs/results/step-benchmark.md.
+    // A step's share of the rate of a square product on the CPU: docs/results/step-benchmark.md.
     private const double ShareOfProducts = 0.65;
 
     internal static Command Create(CliContext context)
@@ -41,7 +41,7 @@ internal static class PlanCommand
             rate,
             json,
         };
-        // The parts that TrainingPlan takes: it asks neither for data nor where the run is kept.
+        // The parts that TrainingPlan needs; data and output are not among them.
         var read = TrainCommand.AddOptions(command, FineTuneOptionTable.All.Where(o => o.Part is not (OptionPart.Data or OptionPart.Run)));
         command.SetAction(parsed =>
         {

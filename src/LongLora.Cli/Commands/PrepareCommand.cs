@@ -11,7 +11,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora prepare</c>: documents of many kinds into one corpus.</summary>
+/// <summary><c>longlora prepare</c>: turns documents of many types into one corpus.</summary>
 internal static class PrepareCommand
 {
     private const int PreviewTokens = 256;
@@ -181,7 +181,7 @@ internal static class PrepareCommand
             context.Error.WriteLine($"  {file.Reason}");
     }
 
-    // A picture that cannot be drawn takes nothing from a corpus that is written.
+    // A failure to draw the picture does not affect the corpus.
     private static void SavePlot(CliContext context, CorpusReport report, PrepareOptions options, string unit)
     {
         var path = Path.Combine(options.Output, "lengths.png");
@@ -207,7 +207,7 @@ internal static class PrepareCommand
         : length < 1 << 20 ? string.Create(CultureInfo.InvariantCulture, $"{length >> 10}k")
         : string.Create(CultureInfo.InvariantCulture, $"{length >> 20}M");
 
-    // Files that can be nothing else, or whose first record is a conversation.
+    // Files of a type that contains only conversations, or whose first record is a conversation.
     private static bool AreConversations(IReadOnlyList<string> paths)
     {
         try
@@ -232,11 +232,11 @@ internal static class PrepareCommand
             Task = TrainingTask.Sft,
             Template = template,
         };
-        // Whole conversations are shown, whatever they will be cut to.
+        // Whole conversations are shown, even if training will shorten them.
         return TrainCommand.Show(new ModelOptions { Path = model, Context = 1 << 20 }, data, count, context);
     }
 
-    // Whether every file that it came to could be read.
+    // Whether every file could be read.
     private static bool Show(CliContext context, PrepareOptions options, int count)
     {
         var isWhole = true;

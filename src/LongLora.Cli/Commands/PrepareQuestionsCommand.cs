@@ -132,7 +132,7 @@ internal static class PrepareQuestionsCommand
             ? address
             : throw new ConfigurationException($"Option endpoint is '{text}'; it must be a URL such as http://127.0.0.1:8080/v1.");
 
-    // A variable that was named must be there; the usual one may be absent, as servers of one's own need no key.
+    // A named variable must exist. The default one may be absent, because local servers need no key.
     private static string? KeyIn(string? variable) =>
         Environment.GetEnvironmentVariable(variable ?? "OPENAI_API_KEY") is { Length: > 0 } key ? key
         : variable is null ? null

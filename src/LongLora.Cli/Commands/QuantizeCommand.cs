@@ -6,7 +6,7 @@ using LongLora.Quantization;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora quantize</c>: a model folder in 4 or 8 bits, in the layout of bitsandbytes.</summary>
+/// <summary><c>longlora quantize</c>: quantizes a model to 4 or 8 bits, in bitsandbytes' layout.</summary>
 internal static class QuantizeCommand
 {
     internal static Command Create(CliContext context)

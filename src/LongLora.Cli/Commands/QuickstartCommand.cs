@@ -6,7 +6,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora quickstart</c>: the method shown on the bundled model, in a few minutes and with nothing to download.</summary>
+/// <summary><c>longlora quickstart</c>: demonstrates the method on the bundled model, in a few minutes and without downloads.</summary>
 internal static class QuickstartCommand
 {
     internal static string BundledModel { get; } = Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny");
@@ -69,7 +69,7 @@ internal static class QuickstartCommand
         return command;
     }
 
-    /// <summary>The small model that a study is made on.</summary>
+    /// <summary>The small model for a study.</summary>
     internal static ModelOption CreateModelOption() =>
         new("another small model with a tokenizer [default: the bundled model]", isRequired: false);
 

@@ -5,7 +5,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora report</c>: one HTML page of one run or several.</summary>
+/// <summary><c>longlora report</c>: writes an HTML page about one or more runs.</summary>
 internal static class ReportCommand
 {
     internal static Command Create(CliContext context)

@@ -7,7 +7,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora reproduce</c>: the paper's tables on the bundled model.</summary>
+/// <summary><c>longlora reproduce</c>: repeats the paper's tables on the bundled model.</summary>
 internal static class ReproduceCommand
 {
     internal static Command Create(CliContext context)

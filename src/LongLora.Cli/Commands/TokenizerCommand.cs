@@ -5,7 +5,7 @@ using LongLora.Tokenization;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora tokenizer</c>: learns a vocabulary for a model that is trained from scratch.</summary>
+/// <summary><c>longlora tokenizer</c>: trains a tokenizer for a model that is trained from scratch.</summary>
 internal static class TokenizerCommand
 {
     internal static Command Create(CliContext context) =>

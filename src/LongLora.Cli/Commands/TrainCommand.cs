@@ -24,7 +24,7 @@ internal static class TrainCommand
         return command;
     }
 
-    /// <summary>The same way from files to a result; what is learned are the answers of conversations.</summary>
+    /// <summary>The same, but only the answers of conversations are learned.</summary>
     internal static Command CreateSft(CliContext context)
     {
         var command = new Verb(
@@ -49,7 +49,7 @@ internal static class TrainCommand
         return command;
     }
 
-    /// <summary>Gives a command a recipe and the flags of some options, and says how they are read.</summary>
+    /// <summary>Adds <c>--recipe</c> and the flags of some options to a command, and returns how to read them.</summary>
     internal static Func<ParseResult, FineTuneOptions> AddOptions(Verb command, IEnumerable<FineTuneOption> table)
     {
         var recipe = new RecipeOption();
@@ -72,7 +72,7 @@ internal static class TrainCommand
             Data = options.Data with { Task = task },
         };
 
-    /// <summary>Prints conversations as the model will see them, and what a run would say about those.</summary>
+    /// <summary>Prints conversations as the model will see them, and a run's notes about them.</summary>
     internal static int Show(ModelOptions model, DataOptions data, int count, CliContext context)
     {
         OptionProblems.ThrowIfAny(model.Check, data.Check);
@@ -124,7 +124,7 @@ internal static class TrainCommand
         }
         catch (OperationCanceledException) when (context.Cancellation.IsCancellationRequested)
         {
-            // Before the first step there is nothing to save; --resume then begins anew.
+            // Before the first step there is nothing to save, so --resume starts from the beginning.
             if (Directory.Exists(Path.Combine(options.Run.Output, "checkpoints")))
             {
                 SavePlot(options, context);
@@ -138,7 +138,7 @@ internal static class TrainCommand
         }
     }
 
-    // A picture that cannot be drawn takes nothing from a run that is done and saved.
+    // A failure to draw the picture does not affect the finished run.
     private static void SavePlot(FineTuneOptions options, CliContext context)
     {
         try
@@ -165,7 +165,7 @@ internal static class TrainCommand
         public string Group => "Run";
     }
 
-    // Takes text only: the option table parses it, with the same messages as for a recipe.
+    // Accepts only text. The option table parses it, with the same messages as for a recipe.
     private sealed class Flag : Option<string[]>, IGrouped
     {
         internal Flag(FineTuneOption option)

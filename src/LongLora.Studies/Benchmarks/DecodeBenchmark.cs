@@ -11,7 +11,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Studies;
 
-/// <summary>Times the reading of a prompt and the making of further tokens, with random tokens.</summary>
+/// <summary>Times prompt processing and token generation, with random tokens.</summary>
 internal static class DecodeBenchmark
 {
     private const int Rounds = 3;
@@ -19,9 +19,9 @@ internal static class DecodeBenchmark
     /// <summary>Measures one length.</summary>
     /// <param name="model">The model.</param>
     /// <param name="promptTokens">Tokens of the prompt, at least 2.</param>
-    /// <param name="newTokens">Tokens to make after it.</param>
-    /// <param name="chunk">Prompt tokens that are read at once.</param>
-    /// <param name="cacheType">In what numbers keys and values are kept; null for the type that the model computes in.</param>
+    /// <param name="newTokens">Tokens to generate after it.</param>
+    /// <param name="chunk">Prompt tokens to process at once.</param>
+    /// <param name="cacheType">Number format of keys and values; null for the type that the model computes in.</param>
     /// <param name="cancellation">Checked before each chunk and token.</param>
     public static DecodeMeasurement Run(
         CausalLanguageModel model,
@@ -56,7 +56,7 @@ internal static class DecodeBenchmark
         long next = 0;
         for (var i = 0; i < newTokens; i++)
         {
-            // In turns, so that both have the same load beside them.
+            // Alternating, so both run under the same load.
             cancellation.ThrowIfCancellationRequested();
             times.Add(Time(() => next = MakeNext(model, next, cache, positions)));
             emptyTimes.Add(Time(() => MakeNext(empty, 0, emptyCache, emptyPositions)));

@@ -18,7 +18,7 @@ internal sealed record StepMeasurement(
     StepMemory Planned
 )
 {
-    /// <summary>The shortest step: the one that was disturbed least.</summary>
+    /// <summary>The shortest step, which was disturbed least.</summary>
     public double MinSeconds => Seconds.Min();
 
     /// <summary>The step in the middle.</summary>
@@ -31,7 +31,7 @@ internal sealed record StepMeasurement(
         }
     }
 
-    /// <summary>What a step takes in addition to model, gradients and optimizer state.</summary>
+    /// <summary>Memory of a step in addition to the model, gradients and optimizer state.</summary>
     public long PeakBytes => PeakResidentBytes - ResidentBytes;
 
     /// <summary>Needed operations per second in the shortest step; recomputed ones are not counted.</summary>

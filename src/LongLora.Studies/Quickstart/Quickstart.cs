@@ -9,16 +9,16 @@ using LongLora.Training;
 namespace LongLora.Studies;
 
 /// <summary>
-/// The method shown on a model that is small enough for any machine: measure, extend with S²-Attn and LoRA+, measure again. It needs no
-/// network; its text is the .NET SDK's own documentation, and generated documents where the SDK has none.
+/// Demonstrates the method on a model that is small enough for any machine: measure, extend with S²-Attn and LoRA+, measure again. It needs
+/// no network. Its text is the .NET SDK's documentation, or generated documents if the SDK has none.
 /// </summary>
 internal static class Quickstart
 {
-    /// <summary>Runs it all.</summary>
+    /// <summary>Runs everything.</summary>
     /// <param name="options">The options.</param>
     /// <param name="stage">Receives a description of the current stage.</param>
     /// <param name="progress">Receives every training step.</param>
-    /// <param name="cancellation">Interrupts it.</param>
+    /// <param name="cancellation">Cancels the work.</param>
     public static QuickstartResult Run(
         QuickstartOptions options,
         IProgress<string>? stage = null,
@@ -78,11 +78,11 @@ internal static class Quickstart
         : $"{Math.Ceiling(time.TotalMinutes):F0} minutes";
 
     /// <summary>
-    /// The options of the training: those of the paper but for a higher learning rate and rank, since the model is small and the run
-    /// short, and YaRN instead of linear interpolation, from which so small a model does not recover within minutes: the heads that look
-    /// one token back need the fast frequencies. Positions are rescaled by half as much again as the context grows, because the model was
-    /// sure of its first two thirds only: the largest distances of a long text then fall where the model knows its way. Every second
-    /// batch is short, since so quick a training would otherwise take from short texts what it gives to long ones.
+    /// The training options: those of the paper, except for a higher learning rate and rank, because the model is small and the run short,
+    /// and YaRN instead of linear interpolation, from which such a small model does not recover within minutes, because the heads that look
+    /// one token back need the fast frequencies. Positions are rescaled by 1.5 times the factor of the context, because the model was
+    /// reliable only in the first two thirds of its context; so the largest distances of a long text map to distances that it handles well.
+    /// Every second batch is short, because such fast training would otherwise make short texts worse.
     /// </summary>
     internal static FineTuneOptions MakeTrainingOptions(QuickstartOptions options, int context) =>
         new()
@@ -117,7 +117,7 @@ internal static class Quickstart
             },
         };
 
-    // Every 20th document is kept for the test; long ones, so that far context can help.
+    // Every 20th document is kept for the test; only long ones, so distant context can help.
     internal static (List<IReadOnlyList<int>> Train, List<IReadOnlyList<int>> Test, string Origin) CollectTexts(
         ITokenizer tokenizer,
         int seed,
@@ -140,7 +140,7 @@ internal static class Quickstart
         {
             if (i % 20 == 7)
                 test.Add(tokenizer.Encode(texts[i], addSpecial: true));
-            else if (i % 4 == 0) // a quarter is more than is read
+            else if (i % 4 == 0) // a quarter is more than will be read
                 train.Add(tokenizer.Encode(texts[i]));
         }
         return (train, test, origin);

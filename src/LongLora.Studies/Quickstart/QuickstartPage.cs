@@ -5,15 +5,15 @@ using LongLora.Training;
 
 namespace LongLora.Studies;
 
-/// <summary>What a quickstart found, as the report of its run with the measures before and after it.</summary>
+/// <summary>The results of a quickstart, as the report of its run with measures before and after.</summary>
 internal static class QuickstartPage
 {
     /// <summary>Writes the page.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="options">What was asked for.</param>
-    /// <param name="result">What was found.</param>
+    /// <param name="options">The options.</param>
+    /// <param name="result">The results.</param>
     /// <param name="steps">The training's steps.</param>
-    /// <param name="elapsed">Time of everything.</param>
+    /// <param name="elapsed">Total time.</param>
     public static void Write(
         string path,
         QuickstartOptions options,

@@ -2,12 +2,12 @@ using System.Globalization;
 
 namespace LongLora.Studies;
 
-/// <summary>All runs and tables: LongLoRA's (arXiv 2309.12307), and how text of the original length fares.</summary>
+/// <summary>All runs and tables: LongLoRA's (arXiv 2309.12307), and one about text of the original length.</summary>
 internal static class ReproductionGrid
 {
-    /// <summary>The runs in the order in which they are made: what most depends on comes first.</summary>
-    /// <param name="native">The model's context before.</param>
-    /// <param name="factor">How many times longer it becomes.</param>
+    /// <summary>The runs in the order in which they are done: those that most tables need come first.</summary>
+    /// <param name="native">The model's original context.</param>
+    /// <param name="factor">The factor by which it grows.</param>
     public static IReadOnlyList<ReproductionRun> ListRuns(int native, int factor)
     {
         string[] SetLength(int times) => [WriteLine("context", native * times), WriteLine("batch-size", factor / times)];
@@ -44,8 +44,8 @@ internal static class ReproductionGrid
     }
 
     /// <summary>The tables.</summary>
-    /// <param name="native">The model's context before.</param>
-    /// <param name="factor">How many times longer it becomes.</param>
+    /// <param name="native">The model's original context.</param>
+    /// <param name="factor">The factor by which it grows.</param>
     public static IReadOnlyList<ReproductionTable> ListTables(int native, int factor) =>
         [
             new(

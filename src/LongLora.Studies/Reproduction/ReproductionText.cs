@@ -6,14 +6,14 @@ using LongLora.Runtime;
 
 namespace LongLora.Studies;
 
-/// <summary>The tables of a reproduction as Markdown, the paper's figures beside those measured.</summary>
+/// <summary>Writes the tables of a reproduction as Markdown, with the paper's numbers next to the measured ones.</summary>
 internal static class ReproductionText
 {
-    /// <summary>Writes the tables; runs that have no result are left out.</summary>
+    /// <summary>Writes the tables; runs without a result are left out.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="options">What was asked for.</param>
-    /// <param name="native">The model's context before.</param>
-    /// <param name="results">What was found.</param>
+    /// <param name="options">The options.</param>
+    /// <param name="native">The model's original context.</param>
+    /// <param name="results">The results.</param>
     public static void Write(string path, ReproductionOptions options, int native, IReadOnlyList<ReproductionFile> results)
     {
         var text = new StringBuilder(

@@ -6,7 +6,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Evaluation;
 
-/// <summary>How well a model predicts the answers of examples, each alone and with full attention.</summary>
+/// <summary>Measures how well a model predicts the answers of examples, each example alone and with full attention.</summary>
 public static class AnswerLoss
 {
     /// <summary>Measures a model.</summary>

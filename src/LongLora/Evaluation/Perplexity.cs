@@ -7,7 +7,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Evaluation;
 
-/// <summary>Perplexity of a model on text, with full attention.</summary>
+/// <summary>Measures perplexity of a model on text, with full attention.</summary>
 public static class Perplexity
 {
     /// <summary>LongLoRA's stride between windows.</summary>
@@ -18,8 +18,10 @@ public static class Perplexity
     /// <param name="tokens">The text.</param>
     /// <param name="context">Tokens in a window, at least 2.</param>
     /// <param name="protocol">Which tokens are scored.</param>
-    /// <param name="stride">Tokens between two windows; null for 256 (LongLoRA) or a quarter of the context (documents).</param>
-    /// <param name="attention">Full attention unless another pattern is to be measured.</param>
+    /// <param name="stride">
+    /// Tokens between the starts of two windows; null for 256 (LongLoRA) or a quarter of the context (documents).
+    /// </param>
+    /// <param name="attention">Attention pattern; null for full attention.</param>
     /// <param name="progress">Receives every window.</param>
     /// <param name="cancellation">Checked once per window.</param>
     /// <exception cref="DataException">The text is too short for one window.</exception>
@@ -87,7 +89,7 @@ public static class Perplexity
         {
             positions?.Dispose();
         }
-        // LongLoRA's mean of windows is the mean of tokens: all its windows score equally many.
+        // LongLoRA's mean over windows equals the mean over tokens, because all its windows score the same number.
         return new PerplexityResult(context, protocol == PerplexityProtocol.LongLora ? meanSum / windows.Count : lossSum / scored, scored)
         {
             ByPosition =

@@ -6,8 +6,8 @@ using System.Runtime.Intrinsics;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// The numbers of blocks, in fp32: products and sums are rounded one after the other as in ggml's reference code, never fused, so every
-/// machine gives the same bits.
+/// Decodes blocks to fp32. Products and sums are rounded one after the other as in ggml's reference code, never fused, so every machine
+/// gives the same bits.
 /// </summary>
 internal static class GgufBlocks
 {
@@ -19,10 +19,10 @@ internal static class GgufBlocks
 
     private delegate void Decoder(ReadOnlySpan<byte> block, Span<float> target);
 
-    /// <summary>Writes the numbers of whole blocks.</summary>
+    /// <summary>Decodes whole blocks.</summary>
     /// <param name="type">Their type.</param>
     /// <param name="blocks">The blocks, one after the other.</param>
-    /// <param name="target">As many numbers as they hold.</param>
+    /// <param name="target">Space for all their numbers.</param>
     public static void Decode(GgufType type, ReadOnlySpan<byte> blocks, Span<float> target)
     {
         switch (type)
@@ -47,7 +47,7 @@ internal static class GgufBlocks
     }
 
     /// <summary>
-    /// The first block whose scale or minimum is not finite, by which all its numbers would be lost; -1 where every block is good.
+    /// The first block with an infinite or NaN scale or minimum, which would spoil all its numbers; -1 if there is none.
     /// </summary>
     public static long FirstNotFinite(GgufType type, ReadOnlySpan<byte> blocks)
     {

@@ -4,8 +4,8 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// The architecture that the metadata and the tensors of a GGUF file describe, read strictly: a key of the architecture that is not known
-/// is refused. What such a file does not say follows from its tensors: no <c>output.weight</c> is a tied head, biases are there or not.
+/// Reads the architecture from the metadata and tensors of a GGUF file. Unknown keys of the architecture are refused. What the metadata
+/// does not say follows from the tensors: without <c>output.weight</c> the head is tied, and biases exist or not.
 /// </summary>
 internal sealed class GgufConfig
 {
@@ -18,8 +18,7 @@ internal sealed class GgufConfig
 
     /// <summary>Reads a file.</summary>
     /// <exception cref="CheckpointException">
-    /// It holds no model, one of another architecture than the supported ones, or a key that is missing, unknown or of a value that
-    /// cannot be.
+    /// The file is not a model, its architecture is not supported, or a key is missing, unknown or invalid.
     /// </exception>
     public static (ModelConfig Config, GgufLayout Layout) Read(GgufFileSet files)
     {
@@ -36,7 +35,7 @@ internal sealed class GgufConfig
                 $"{keys.Path} has a model of architecture '{architecture}', which is not supported. The supported architectures "
                     + $"are {string.Join(", ", GgufLayout.Architectures)}.{NearestName.Hint(architecture, GgufLayout.Architectures)}"
             );
-        // Version 1 had other blocks.
+        // Version 1 had a different block format.
         if (keys.IntegerOrNull("general.quantization_version") is { } version and not 2)
             throw keys.Bad("general.quantization_version", version, "only 2 is supported. Convert the model again");
         return (new GgufConfig(files, architecture).ReadModel(layout), layout);

@@ -5,8 +5,8 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// A GGUF model: one file, or all parts of a split one (<c>NAME-00001-of-00003.gguf</c>), of which any may be given. The first part holds
-/// the metadata, and each says which part it is (<c>split.no</c>, <c>split.count</c>, <c>split.tensors.count</c>).
+/// A GGUF model: one file, or all parts of a split one (<c>NAME-00001-of-00003.gguf</c>), opened by the name of any part. The first part
+/// has the metadata, and each part has its number (<c>split.no</c>, <c>split.count</c>, <c>split.tensors.count</c>).
 /// </summary>
 internal sealed partial class GgufFileSet : IDisposable
 {

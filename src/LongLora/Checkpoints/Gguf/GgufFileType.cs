@@ -3,7 +3,7 @@ namespace LongLora.Checkpoints;
 #pragma warning disable CA1707 // Underscores: these are the names that llama.cpp's users know.
 
 /// <summary>
-/// What most matrices of a GGUF file are, and which are something else; the numbers are those of <c>general.file_type</c>.
+/// The type of most matrices of a GGUF file, and which matrices differ. The numbers are those of <c>general.file_type</c>.
 /// </summary>
 public enum GgufFileType
 {

@@ -6,8 +6,8 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// Reads the header of one GGUF file and takes nothing on trust: counts and lengths are held against what is really there before anything
-/// is allocated, names and keys occur once, and each tensor begins where the sizes before it say.
+/// Reads the header of one GGUF file and validates it: counts and lengths are checked against the file size before anything is allocated,
+/// names and keys must be unique, and each tensor must start right after the one before it.
 /// </summary>
 internal sealed class GgufHeader
 {
@@ -30,7 +30,7 @@ internal sealed class GgufHeader
     /// <summary>The metadata: numbers in their own type, bool, string, or an array of one of these.</summary>
     public IReadOnlyDictionary<string, object> Keys => _keys;
 
-    /// <summary>Every tensor with the byte of the file that it begins at, in the file's order.</summary>
+    /// <summary>Every tensor with the byte where it starts, in file order.</summary>
     public IReadOnlyDictionary<string, (GgufTensorInfo Info, long Offset)> Tensors => _tensors;
 
     /// <summary>Reads a file's header.</summary>
@@ -50,7 +50,7 @@ internal sealed class GgufHeader
         return header;
     }
 
-    /// <summary>The error that a file breaks a rule of the format.</summary>
+    /// <summary>Makes the error for a file that breaks a rule of the format.</summary>
     public static CheckpointException Bad(string path, string what, Exception? inner = null) =>
         new($"{path} is not a valid GGUF file: {what}. Download it again, or convert the model again.", inner);
 
@@ -107,7 +107,7 @@ internal sealed class GgufHeader
                 throw Bad($"it is truncated: '{info.Name}' ends at byte {end}, but the file has {_stream.Length} bytes");
             expected = checked(expected + GgufFormat.Padded(info.ByteCount, alignment));
         }
-        // Some writers leave the padding behind the last tensor out.
+        // Some writers leave out the padding after the last tensor.
         if (infos.Count > 0 && _stream.Length != end && _stream.Length != checked(start + expected))
             throw Bad($"it has {_stream.Length} bytes, but its tensors end at byte {start + expected}");
     }
@@ -191,7 +191,7 @@ internal sealed class GgufHeader
     private string[] Texts(string key)
     {
         var count = ListCount(sizeof(long), key);
-        // Grown as it is read: a lie about the number costs nothing.
+        // Grown as it is read, so a wrong count allocates nothing.
         var items = new List<string>();
         while (items.Count < count)
             items.Add(Text(Encoding.UTF8));
@@ -204,7 +204,7 @@ internal sealed class GgufHeader
         return count <= MaxListItems ? count : throw Bad($"it claims {count} items of '{key}', but at most {MaxListItems} are read");
     }
 
-    /// <summary>A number of things, each of which takes at least so many bytes of what is left.</summary>
+    /// <summary>Reads a count of items, each of which needs at least a number of the remaining bytes.</summary>
     private long Count(int leastBytes, string what)
     {
         var count = Int64();

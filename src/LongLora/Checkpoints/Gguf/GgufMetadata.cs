@@ -4,9 +4,9 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// The metadata of a GGUF file by key, type and range, as <see cref="Configs.ConfigFields"/> is for JSON: what nobody asked for under a
-/// prefix is refused in the end, so that the list of the keys that are known is the code that reads them. Writers differ in the integer
-/// types that they use, so any is taken.
+/// Reads the metadata of a GGUF file by key, type and range, like <see cref="Configs.ConfigFields"/> for JSON. Keys with a prefix that
+/// nothing has read are refused at the end, so the code that reads the keys is also the list of known keys. Writers use different integer
+/// types, so any is accepted.
 /// </summary>
 internal sealed class GgufMetadata(GgufReader file)
 {
@@ -25,7 +25,7 @@ internal sealed class GgufMetadata(GgufReader file)
     /// <summary>An integer that fits an int.</summary>
     public int Integer(string key, int minimum = 1) => (int)(IntegerOrNull(key, minimum) ?? throw Missing(key));
 
-    /// <summary>A number that every layer has alike: one, or a list of equal ones.</summary>
+    /// <summary>A number that must be the same for all layers: a single number, or a list of equal ones.</summary>
     public int? UniformOrNull(string key, int minimum = 1)
     {
         if (Find(key) is not Array list)
@@ -36,7 +36,7 @@ internal sealed class GgufMetadata(GgufReader file)
             : throw Bad(key, $"[{string.Join(", ", list.Cast<object>().Take(8))}, ...]", "layers of different sizes are not supported");
     }
 
-    /// <summary>A number, as its shortest decimal form says it: a float of 9.99999975E-06 is 1e-5.</summary>
+    /// <summary>A number, read through its shortest decimal form: a float of 9.99999975E-06 is 1e-5.</summary>
     public double? NumberOrNull(string key, double minimum = double.Epsilon)
     {
         if (Find(key) is not { } value)

@@ -4,13 +4,13 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// The rotary positions of a GGUF file. Linear and YaRN scaling stand in the metadata, LongRoPE's divisors in two tensors; of Llama 3's
-/// scaling only the divisors are left (<c>rope_freqs.weight</c>), from which its parameters are found again. Divisors that no such
+/// Reads the rotary positions of a GGUF file. Linear and YaRN scaling are in the metadata, and LongRoPE's divisors in two tensors. For
+/// Llama 3's scaling the file has only the divisors (<c>rope_freqs.weight</c>), from which the parameters are recovered. Divisors that no
 /// parameters give are kept as they are.
 /// </summary>
 internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string architecture)
 {
-    /// <summary>Tensors that stand for positions, not for weights.</summary>
+    /// <summary>Tensors with positions instead of weights.</summary>
     public static readonly string[] Tensors = ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
 
     // Divisors are fp32.
@@ -18,9 +18,9 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
 
     private string Key(string name) => $"{architecture}.rope.{name}";
 
-    /// <summary>Takes the rotary keys into a config.</summary>
-    /// <param name="config">What is known of the model so far.</param>
-    /// <param name="partial">Whether the family may rotate a part of each head only.</param>
+    /// <summary>Adds the rotary keys to a config.</summary>
+    /// <param name="config">What is known about the model so far.</param>
+    /// <param name="partial">Whether the family can rotate only a part of each head.</param>
     public ModelConfig Read(ModelConfig config, bool partial)
     {
         var size = keys.UniformOrNull(Key("dimension_count")) ?? config.HeadSize;
@@ -47,7 +47,7 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
     {
         var factor = keys.NumberOrNull(Key("scaling.factor"), 0) ?? keys.NumberOrNull(Key("scale_linear"), 0) ?? 0;
         keys.Note(Key("scale_linear"));
-        // Phi-3's files have the divisors and do not name the kind.
+        // Phi-3's files have the divisors but do not name the kind.
         var type = keys.TextOrNull(Key("scaling.type"))
             ?? (
                 files.Tensors.ContainsKey("rope_factors_long.weight") ? "longrope"
@@ -102,7 +102,7 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
 
     private double Factor(double factor) => factor >= 1 ? factor : throw keys.Bad(Key("scaling.factor"), factor, "it must be at least 1");
 
-    // Null if LongRoPE's formula gives it.
+    // Null if it follows from LongRoPE's formula.
     private static double? OwnFactor(ModelConfig config, int original, double attention)
     {
         var stretch = (double)config.MaxPositions / original;
@@ -140,8 +140,8 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
 
     /// <summary>
     /// The parameters that give these divisors. Frequencies between the two limits are divided by 1 / ((1 - s) / factor + s) with
-    /// s = (original * frequency / 2 pi - low) / (high - low), a line in the frequency; only two of its three parameters are independent,
-    /// and low is 1 in every published model.
+    /// s = (original * frequency / 2 pi - low) / (high - low), which is linear in the frequency. Only two of the three parameters are
+    /// independent, and low is 1 in every published model.
     /// </summary>
     private static RopeScalingConfig? Llama3(ModelConfig config, double[] divisors)
     {
@@ -151,7 +151,7 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
         var between = Enumerable.Range(0, divisors.Length).Where(i => divisors[i] > 1 + 1e-6 && divisors[i] < factor * (1 - 1e-6)).ToList();
         if (divisors.Any(d => d < 1))
             return null;
-        // Too few to tell: the published values, or a context that is the factor times the original one.
+        // Not enough divisors to decide: tries the published values, or a context that is the factor times the original one.
         if (between.Count < 2)
             return new[] { 8192, config.MaxPositions / factor }
                 .Select(original => Scaling(factor, 4, (int)Math.Round(original)))

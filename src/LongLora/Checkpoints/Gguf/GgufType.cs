@@ -3,8 +3,8 @@ namespace LongLora.Checkpoints;
 #pragma warning disable CA1707 // Underscores: these are the format's own names.
 
 /// <summary>
-/// Element types of GGUF tensors that are read and, where the writer has them, written; the numbers are the format's. A quantized type
-/// holds blocks of consecutive numbers of a row: <see cref="GgufFormat.BlockSize(GgufType)"/>.
+/// Supported element types of GGUF tensors. All can be read, and those in <c>GgufEncoder.Types</c> written. The numbers are the format's. A
+/// quantized type has blocks of consecutive numbers of a row: <see cref="GgufFormat.BlockSize(GgufType)"/>.
 /// </summary>
 public enum GgufType
 {

@@ -4,10 +4,10 @@ using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>A tensor that is to be written, made in fp32 only when its turn comes.</summary>
+/// <summary>A tensor to write, created in fp32 only when its turn comes.</summary>
 internal sealed record GgufTensor(GgufTensorInfo Info, Func<Tensor> Value);
 
-/// <summary>Writes GGUF files: streaming, with one tensor in memory at a time, and atomically.</summary>
+/// <summary>Writes GGUF files atomically, with one tensor in memory at a time.</summary>
 internal static unsafe class GgufWriter
 {
     // A multiple of every block.
@@ -136,7 +136,7 @@ internal static unsafe class GgufWriter
         }
     }
 
-    // By the type of the items itself: to a cast, a list of uint is one of int.
+    // Checks the item type itself, because a cast treats a list of uint as a list of int.
     private static void Items(BinaryWriter w, Array list, Type type)
     {
         if (type == typeof(string))
@@ -229,7 +229,7 @@ internal static unsafe class GgufWriter
         }
     }
 
-    // fp16 ends at 65504; a weight beyond would become infinite without a word.
+    // The largest fp16 number is 65504; a larger weight would silently become infinite.
     private static Tensor InRange(GgufTensorInfo info, Tensor value, ScalarType type, double times = 1)
     {
         if (type != ScalarType.Float16 || value.numel() == 0)

@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace LongLora.Evaluation;
 
-/// <summary>Questions of one task about documents of some lengths, with every answer.</summary>
+/// <summary>Results of one retrieval task at several lengths, with every answer.</summary>
 internal sealed record RetrievalFile() : ModelEvaluationFile(KindName)
 {
     internal const string KindName = "retrieval";

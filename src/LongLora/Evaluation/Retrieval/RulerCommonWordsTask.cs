@@ -1,6 +1,6 @@
 namespace LongLora.Evaluation;
 
-/// <summary>RULER's common words: ten words stand ten times as often as the others. The size is the number of other words.</summary>
+/// <summary>RULER's common words: ten words occur ten times as often as the others. The size is the number of other words.</summary>
 internal sealed class RulerCommonWordsTask : RulerTask
 {
     private const int Wanted = 10;

@@ -1,7 +1,7 @@
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// LongChat's topics: a long conversation goes through several topics, and the first one is asked for. The conversations are made here;
+/// LongChat's topics: a long conversation covers several topics, and the question asks for the first one. The conversations are generated;
 /// the size is the number of topics.
 /// </summary>
 internal sealed class TopicsTask : RetrievalTask

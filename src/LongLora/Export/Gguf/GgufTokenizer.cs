@@ -145,7 +145,7 @@ internal sealed class GgufTokenizer
 
     private static string Shortened(string text) => text.Length <= 300 ? text : text[..297] + "...";
 
-    // The pattern by which a step cuts; empty where it does not, null if it cuts in another way.
+    // The pattern by which a step splits; empty if it does not split, null if it splits in another way.
     private static string? Pattern(JsonElement step)
     {
         bool Has(string name, bool absent) => step.TryGetProperty(name, out var flag) ? flag.ValueKind == JsonValueKind.True : absent;

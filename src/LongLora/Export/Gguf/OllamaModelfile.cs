@@ -65,7 +65,7 @@ internal static class OllamaModelfile
             Answer = "ANSWER2TEXT",
             Next = "NEXT3TEXT";
 
-        /// <summary>The frame of a template, or null if it does not write messages in such a way.</summary>
+        /// <summary>The frame of a template, or null if it does more than frame messages.</summary>
         public static MessageFrame? Find(ChatTemplate template, ITokenizer tokenizer)
         {
             // The engine itself adds what starts every text.
