@@ -229,7 +229,7 @@ public class FromScratchTests : CliRun
         );
         Fail(
             ExitCode.Usage,
-            ["both model, 'm', and from-scratch"],
+            ["model is 'm' and from-scratch is"],
             "train",
             "--from-scratch",
             At("config.json"),

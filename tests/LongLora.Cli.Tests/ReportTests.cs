@@ -223,7 +223,7 @@ public class ReportTests : CliRun
         Fail(ExitCode.Usage, ["is a folder"], [.. command, "--json", At()]);
         WriteTokens("test.bin", 1000);
         Assert.Contains(
-            "Lengths above 512 are beyond the context",
+            "Lengths above 512 exceed the model's context",
             Succeed("evaluate", "perplexity", "--model", Stories, "--data", At("test.bin"), "--lengths", "512,600", "--stride", "100"),
             StringComparison.Ordinal
         );
@@ -238,7 +238,7 @@ public class ReportTests : CliRun
         File.WriteAllText(At("none", "notes.json"), "[1, 2]");
         Succeed("report", At("none"));
         File.WriteAllText(At("none", "bad.json"), JsonSerializer.Serialize(new { task = "perplexity" }));
-        Fail(ExitCode.Input, ["bad.json is not understood"], "report", At("none"));
+        Fail(ExitCode.Input, ["Cannot read", "bad.json"], "report", At("none"));
         Fail(ExitCode.Usage, ["--adapter"], "evaluate", "short", "--model", Stories, "--data", At("none"));
     }
 

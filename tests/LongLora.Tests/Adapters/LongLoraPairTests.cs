@@ -124,7 +124,7 @@ public class LongLoraPairTests
     {
         var summary = CheckpointSummary.Read(Pair);
         Assert.Equal(22, summary.Tensors.Count);
-        Assert.Contains(summary.Facts, f => f.Name == "context" && f.Value.Contains("--adapter-context", StringComparison.Ordinal));
+        Assert.Contains(summary.Facts, f => f.Name == "context" && f.Value.Contains("as adapter-context", StringComparison.Ordinal));
         Assert.Contains(summary.Facts, f => f.Name == "fully trained" && f.Value.StartsWith("6 weights", StringComparison.Ordinal));
     }
 

@@ -36,7 +36,7 @@ public class CheckpointSummaryTests
         );
         File.Copy(Path.Combine(SharedMaterial.Golden("stories260K-hf"), "config.json"), folder["config.json"]);
         var message = Assert.Throws<CheckpointException>(() => CheckpointSummary.Read(folder.Root)).Message;
-        Assert.Contains("which config.json asks for. It has Meta's own names", message, StringComparison.Ordinal);
+        Assert.Contains("which config.json requires. It has Meta's own names", message, StringComparison.Ordinal);
         Assert.Equal("It has 'a', 'b', 'c' and 1 more.", TensorNames.Advise(["d", "c", "b", "a"]));
     }
 
@@ -89,7 +89,7 @@ public class CheckpointSummaryTests
         File.Copy(SharedMaterial.Golden("llama_tiny_lora", "adapter_model.safetensors"), folder["adapter_model.safetensors"]);
         var config = folder.Text("adapter_config.json", "[");
         Assert.StartsWith(
-            config + " cannot be read",
+            "Cannot read " + config,
             Assert.Throws<CheckpointException>(() => CheckpointSummary.Read(folder.Root)).Message,
             StringComparison.Ordinal
         );
