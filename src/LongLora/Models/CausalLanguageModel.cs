@@ -32,7 +32,7 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>The token table.</summary>
     internal EmbeddingLayer Embedding { get; }
 
-    /// <summary>Makes inputs of each token for each layer; null if there are none.</summary>
+    /// <summary>Computes per-layer inputs for each token; null if there are none.</summary>
     internal TokenInputs? TokenInputs { get; }
 
     /// <summary>The decoder blocks in order.</summary>
@@ -106,7 +106,7 @@ public sealed class CausalLanguageModel : IDisposable
     }
 
     /// <summary>
-    /// What reaches the blocks beside the residual stream, for a pass that begins; null if the model has nothing of the kind.
+    /// Creates the additional block inputs for a pass; null if the model has none.
     /// </summary>
     /// <param name="ids">[B, L].</param>
     /// <param name="hidden">[B, L, D], their embeddings.</param>
@@ -187,7 +187,7 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>Whether the head computes with the token table as it is, trained updates included.</summary>
     internal bool IsHeadTied => Config.TiedEmbeddings && ReferenceEquals(Head.Update, Embedding.Update?.ForTiedHead);
 
-    /// <summary>Gives a tied head a matrix of its own, with the embeddings' present values. Only before training.</summary>
+    /// <summary>Gives a tied head a separate matrix with the current values of the embeddings. Call it only before training.</summary>
     internal void UntieHead()
     {
         if (!Config.TiedEmbeddings)

@@ -6,7 +6,7 @@ namespace LongLora.Models;
 // B batch, L tokens, n layers, P size of an input, J key-value heads, K head size
 
 /// <summary>
-/// What reaches the blocks of a model beside the residual stream, in one pass: inputs of each token for each layer, and keys and values
+/// Inputs of a model's blocks in one pass, besides the residual stream: per-layer inputs for each token, and keys and values
 /// that later layers use again. In training also their gradients, which come from several blocks.
 /// </summary>
 internal sealed class SideInputs : IDisposable
