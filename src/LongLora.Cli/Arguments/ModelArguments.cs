@@ -5,7 +5,7 @@ using LongLora.Quantization;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary>The options of every command that opens a model.</summary>
+/// <summary>Options of every command that opens a model.</summary>
 internal sealed class ModelArguments
 {
     private readonly ModelOption _model = new();
@@ -28,7 +28,7 @@ internal sealed class ModelArguments
         command.Options.Add(_device);
     }
 
-    /// <summary>The folders that were given.</summary>
+    /// <summary>The given folders.</summary>
     internal (string Model, string? Adapter) ReadNames(ParseResult parsed) => (parsed.GetValue(_model)!, parsed.GetValue(_adapter));
 
     /// <summary>The model with tokenizer and chat template.</summary>
@@ -42,14 +42,14 @@ internal sealed class ModelArguments
             Device = parsed.GetValue(_device)!,
         };
 
-    /// <summary>The model with its adapter, on the device that was asked for.</summary>
+    /// <summary>The model with its adapter, on the requested device.</summary>
     internal LoadedModel Load(ParseResult parsed)
     {
         var options = new LoadOptions { Adapter = parsed.GetValue(_adapter), AdapterReading = _reading.Read(parsed) };
         return Open(parsed, parsed.GetValue(_model)!, _positions?.Read(parsed, options) ?? options);
     }
 
-    /// <summary>A model alone, on the device that was asked for.</summary>
+    /// <summary>A model without an adapter, on the requested device.</summary>
     internal LoadedModel Open(ParseResult parsed, string model, LoadOptions? options = null) =>
         LoadedModel.Open(
             model,
