@@ -4,7 +4,7 @@ using LongLora.Evaluation;
 namespace LongLora.Reports;
 
 /// <summary>Heat maps of scores by document length, and by the depth of the answer or by task.</summary>
-public static class HeatMap
+internal static class HeatMap
 {
     private const int Width = 450,
         SmallestHeight = 240,

@@ -1,7 +1,7 @@
 namespace LongLora.Reports;
 
 /// <summary>Draws the document lengths of a corpus.</summary>
-public static class LengthPlot
+internal static class LengthPlot
 {
     private const int Width = 500,
         Height = 250,

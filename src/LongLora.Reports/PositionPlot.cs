@@ -4,7 +4,7 @@ using LongLora.Evaluation;
 namespace LongLora.Reports;
 
 /// <summary>Draws the loss by position in the window, which shows whether distant context is used.</summary>
-public static class PositionPlot
+internal static class PositionPlot
 {
     private const int Width = 500,
         Height = 250,

@@ -5,4 +5,4 @@ namespace LongLora.Reports;
 /// <summary>Perplexity of one state of a model.</summary>
 /// <param name="State">Such as "before" or "after".</param>
 /// <param name="Results">One result per context.</param>
-public sealed record ReportPerplexity(string State, IReadOnlyList<PerplexityResult> Results);
+internal sealed record ReportPerplexity(string State, IReadOnlyList<PerplexityResult> Results);

@@ -4,4 +4,4 @@ namespace LongLora.Reports;
 /// <param name="Task">Its name.</param>
 /// <param name="State">Such as "before" or "after".</param>
 /// <param name="Results">One result per length.</param>
-public sealed record ReportRetrieval(string Task, string State, IReadOnlyList<ReportRetrievalLength> Results);
+internal sealed record ReportRetrieval(string Task, string State, IReadOnlyList<ReportRetrievalLength> Results);

@@ -24,13 +24,13 @@ public sealed record ReportRun
     public IReadOnlyList<TrainingStep> Steps { get; init; } = [];
 
     /// <summary>Perplexity by context, one entry per state.</summary>
-    public IReadOnlyList<ReportPerplexity> Perplexity { get; init; } = [];
+    internal IReadOnlyList<ReportPerplexity> Perplexity { get; init; } = [];
 
     /// <summary>Retrieval by length, one entry per task and state.</summary>
-    public IReadOnlyList<ReportRetrieval> Retrieval { get; init; } = [];
+    internal IReadOnlyList<ReportRetrieval> Retrieval { get; init; } = [];
 
     /// <summary>Changes on short text.</summary>
-    public IReadOnlyList<ShortTextChange> ShortText { get; init; } = [];
+    internal IReadOnlyList<ShortTextChange> ShortText { get; init; } = [];
 
     /// <summary>Notes below the results; plain text.</summary>
     public IReadOnlyList<string> Notes { get; init; } = [];

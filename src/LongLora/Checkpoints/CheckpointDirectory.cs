@@ -10,7 +10,7 @@ namespace LongLora.Checkpoints;
 /// opened.
 /// </summary>
 /// <remarks>If a folder has its weights in both formats, safetensors is read and the other format is ignored.</remarks>
-public sealed class CheckpointDirectory : ITensorSource, IModelFiles
+internal sealed class CheckpointDirectory : ITensorSource, IModelFiles
 {
     internal const string ConfigFile = "config.json",
         WeightsFile = "model.safetensors",

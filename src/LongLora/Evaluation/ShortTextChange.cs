@@ -7,7 +7,7 @@ namespace LongLora.Evaluation;
 /// <param name="Length">Tokens of a text.</param>
 /// <param name="Before">The original model.</param>
 /// <param name="After">The extended model.</param>
-public sealed record ShortTextChange(string Measure, int Length, double Before, double After)
+internal sealed record ShortTextChange(string Measure, int Length, double Before, double After)
 {
     /// <summary>Change in percent of the value before: for perplexity, what was lost.</summary>
     [JsonIgnore]

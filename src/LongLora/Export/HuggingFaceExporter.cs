@@ -1,6 +1,7 @@
 using LongLora.Checkpoints;
 using LongLora.Configs;
 using LongLora.Layers;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Quantization;
 using LongLora.Runtime;
@@ -16,10 +17,18 @@ public static class HuggingFaceExporter
 {
     /// <summary>Writes the folder atomically.</summary>
     /// <param name="output">The folder to create; an existing one is replaced.</param>
+    /// <param name="model">The model. An attached adapter is merged.</param>
+    /// <param name="options">How to write the weights. Default: safetensors in the stored types.</param>
+    /// <exception cref="ConfigurationException">The model does not come from files.</exception>
+    public static void Write(string output, LoadedModel model, ExportOptions? options = null) =>
+        Write(output, model.Network, model.Files, options);
+
+    /// <summary>Writes the folder atomically.</summary>
+    /// <param name="output">The folder to create; an existing one is replaced.</param>
     /// <param name="model">The model, with or without adapters.</param>
     /// <param name="origin">The base's folder, for config, stored types, tensor order and tokenizer files.</param>
     /// <param name="options">How to write the weights; null for the defaults.</param>
-    public static void Write(string output, CausalLanguageModel model, IModelFiles origin, ExportOptions? options = null)
+    internal static void Write(string output, CausalLanguageModel model, IModelFiles origin, ExportOptions? options = null)
     {
         options ??= new ExportOptions();
         AtomicFile.WriteDirectory(output, folder =>

@@ -1,5 +1,7 @@
+using LongLora.Attention;
 using LongLora.Configs;
 using LongLora.Layers;
+using LongLora.Positions;
 using LongLora.Quantization;
 using LongLora.Runtime;
 using static TorchSharp.torch;
@@ -88,7 +90,7 @@ public sealed class CausalLanguageModel : IDisposable
     /// Hidden states after the final norm: [B, L] ids -> [B, L, D], outside autograd and with the least memory. Training does not call
     /// this; it walks the chain itself.
     /// </summary>
-    public Tensor Forward(Tensor ids, ForwardContext context)
+    internal Tensor Forward(Tensor ids, ForwardContext context)
     {
         CheckIds(ids, context);
         using var noGradient = no_grad();
@@ -114,10 +116,22 @@ public sealed class CausalLanguageModel : IDisposable
         TokenInputs is null && !Blocks.Any(b => b.SharesKeys) ? null : new SideInputs(TokenInputs?.Compute(ids, hidden));
 
     /// <summary>
+    /// Logits for every position: [B, L] ids -> [B, L, V] in fp32, outside autograd. L * V numbers: for texts of a few thousand tokens.
+    /// </summary>
+    /// <param name="ids">[B, L], each in 0..V-1.</param>
+    /// <param name="attention">Which tokens look at which. Default: full causal attention.</param>
+    /// <exception cref="ShapeException">The ids are not [B, L].</exception>
+    public Tensor ComputeLogits(Tensor ids, IAttention? attention = null)
+    {
+        using var positions = RotaryEmbedding.Create(Config, checked((int)ids.shape[^1]), Device);
+        return ComputeLogits(ids, new ForwardContext(attention ?? new FullAttention(), positions));
+    }
+
+    /// <summary>
     /// Logits for every position: [B, L] ids -> [B, L, V] in fp32. For long texts, apply <see cref="Head"/> to chunks of <see
     /// cref="Forward"/>'s result instead.
     /// </summary>
-    public Tensor ComputeLogits(Tensor ids, ForwardContext context)
+    internal Tensor ComputeLogits(Tensor ids, ForwardContext context)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();

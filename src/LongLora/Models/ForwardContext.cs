@@ -9,7 +9,7 @@ namespace LongLora.Models;
 /// <param name="DocumentLengths">
 /// Lengths of the documents in each row if documents must not see each other; null if each row is one document.
 /// </param>
-public sealed record ForwardContext(
+internal sealed record ForwardContext(
     IAttention Attention,
     RotaryEmbedding Positions,
     IReadOnlyList<IReadOnlyList<int>>? DocumentLengths = null

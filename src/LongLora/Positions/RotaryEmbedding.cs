@@ -12,7 +12,7 @@ namespace LongLora.Positions;
 /// If layers differ, it has the tables of each kind of layer. Angles are computed in double precision, because single precision is off by
 /// 0.03 rad at position 1,000,000.
 /// </summary>
-public sealed class RotaryEmbedding : IDisposable
+internal sealed class RotaryEmbedding : IDisposable
 {
     private readonly Tensor _cos,
         _sin;

@@ -37,7 +37,7 @@ public sealed class CheckpointedPass(
     /// <param name="context">Attention and positions.</param>
     /// <param name="scale">Factor on the gradients, usually 1 / targets in the whole optimizer step.</param>
     /// <returns>Sum of -log p(target), [] fp64; the caller disposes it.</returns>
-    public Tensor ForwardBackward(Tensor ids, Tensor targets, ForwardContext context, double scale)
+    internal Tensor ForwardBackward(Tensor ids, Tensor targets, ForwardContext context, double scale)
     {
         CausalLanguageModel.CheckIds(ids, context);
         if (targets.numel() != ids.numel())

@@ -7,7 +7,7 @@ namespace LongLora.Training;
 /// Writes every step to <c>metrics.jsonl</c>, one JSON object per line, and to a TensorBoard event file; each line is on disk before the
 /// next step starts. Then it passes the step on.
 /// </summary>
-public sealed class MetricsLog : IProgress<TrainingStep>
+internal sealed class MetricsLog : IProgress<TrainingStep>
 {
     private const string FileName = "metrics.jsonl";
     private static readonly JsonSerializerOptions s_names = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };

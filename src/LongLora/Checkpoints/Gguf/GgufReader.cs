@@ -10,7 +10,7 @@ namespace LongLora.Checkpoints;
 /// are not in <see cref="GgufType"/> are refused by name. At first only the header is read; the file is memory-mapped when the first tensor
 /// is opened.
 /// </summary>
-public sealed class GgufReader : IDisposable
+internal sealed class GgufReader : IDisposable
 {
     // Numbers per chunk, so decoded numbers stay in the cache until they are written.
     private const long PieceElements = 1 << 16;

@@ -4,7 +4,7 @@ namespace LongLora.Checkpoints;
 /// <param name="Name">Its name, shorter than 64 bytes.</param>
 /// <param name="Type">Its type.</param>
 /// <param name="Shape">Its dimensions, outermost first; the file has them in reverse order.</param>
-public sealed record GgufTensorInfo(string Name, GgufType Type, IReadOnlyList<long> Shape)
+internal sealed record GgufTensorInfo(string Name, GgufType Type, IReadOnlyList<long> Shape)
 {
     /// <summary>Number of elements.</summary>
     public long ElementCount => Shape.Aggregate(1L, (product, size) => checked(product * size));

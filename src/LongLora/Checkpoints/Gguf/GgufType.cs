@@ -6,7 +6,7 @@ namespace LongLora.Checkpoints;
 /// Supported element types of GGUF tensors. All can be read, and those in <c>GgufEncoder.Types</c> written. The numbers are the format's. A
 /// quantized type has blocks of consecutive numbers of a row: <see cref="GgufFormat.BlockSize(GgufType)"/>.
 /// </summary>
-public enum GgufType
+internal enum GgufType
 {
     /// <summary>32-bit floats.</summary>
     F32 = 0,

@@ -58,7 +58,7 @@ public sealed class BatchSampler
     public long SequenceCount { get; }
 
     /// <summary>The position of the sampler. Set it to go to another position.</summary>
-    internal BatchSamplerState State { get; set; }
+    public BatchSamplerState State { get; set; }
 
     /// <summary>The next batch.</summary>
     internal Batch Next() =>

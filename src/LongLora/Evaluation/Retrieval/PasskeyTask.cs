@@ -4,7 +4,7 @@ namespace LongLora.Evaluation;
 /// LongLoRA's pass key: a number occurs once among filler sentences. Prompts are the same, letter for letter, as in its published
 /// evaluation (including the seeds of Python's generator). The size is the filler's length in characters.
 /// </summary>
-public sealed class PasskeyTask : RetrievalTask
+internal sealed class PasskeyTask : RetrievalTask
 {
     private const string Filler = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
     private const int CandidateCount = 10;

@@ -7,7 +7,7 @@ namespace LongLora.Evaluation;
 /// <param name="Candidates">
 /// Answers to choose from, including the correct one, for models that cannot answer in words. Empty if there is no such choice.
 /// </param>
-public sealed record RetrievalCase(string Prompt, string Answer, double Depth, IReadOnlyList<string> Candidates)
+internal sealed record RetrievalCase(string Prompt, string Answer, double Depth, IReadOnlyList<string> Candidates)
 {
     /// <summary>What an answer must contain if several things are asked for. Default: the answer.</summary>
     public IReadOnlyList<string> References { get; init; } = [Answer];

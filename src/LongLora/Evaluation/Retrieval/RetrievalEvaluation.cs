@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 namespace LongLora.Evaluation;
 
 /// <summary>Asks a model questions about generated documents of given lengths, with full attention.</summary>
-public static class RetrievalEvaluation
+internal static class RetrievalEvaluation
 {
     private const int LargestSize = 1 << 28;
 

@@ -3,7 +3,7 @@ namespace LongLora.Evaluation;
 // n prompt tokens, a answer tokens, D model size, V vocabulary
 
 /// <summary>How answers are judged.</summary>
-public enum RetrievalScoring
+internal enum RetrievalScoring
 {
     /// <summary>The model writes its answer (greedily), and the text is compared.</summary>
     Generate,

@@ -1,7 +1,7 @@
 namespace LongLora.Evaluation;
 
 /// <summary>A kind of question about a long document. The same seed and size give the same document on every machine.</summary>
-public abstract class RetrievalTask
+internal abstract class RetrievalTask
 {
     /// <summary>Its name on the command line.</summary>
     public abstract string Name { get; }

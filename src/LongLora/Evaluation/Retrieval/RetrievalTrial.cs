@@ -8,7 +8,7 @@ namespace LongLora.Evaluation;
 /// <param name="PromptTokens">Tokens of document and question.</param>
 /// <param name="IsRight">Whether it was answered correctly and completely.</param>
 /// <param name="Answered">What the model wrote, or its most likely candidate.</param>
-public sealed record RetrievalTrial(
+internal sealed record RetrievalTrial(
     int Seed,
     double Depth,
     [property: JsonPropertyName("tokens")] int PromptTokens,

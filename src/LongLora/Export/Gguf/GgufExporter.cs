@@ -15,6 +15,14 @@ public static class GgufExporter
 {
     private const uint QuantizationVersion = 2;
 
+    /// <summary>Writes a model with its tokenizer and chat template as one GGUF file.</summary>
+    /// <param name="path">The file to create or replace.</param>
+    /// <param name="model">The model. An attached adapter is merged.</param>
+    /// <param name="type">Type of most matrices. Norms and biases are fp32.</param>
+    /// <exception cref="ConfigurationException">GGUF has no such architecture or RoPE scaling.</exception>
+    /// <exception cref="CheckpointException">Engines do not support the tokenizer.</exception>
+    public static void Write(string path, LoadedModel model, GgufFileType type) => Write(path, model.Network, model.Files, type);
+
     /// <summary>Writes a model with its tokenizer and chat template.</summary>
     /// <param name="path">The file to create or replace.</param>
     /// <param name="model">The model, with or without adapters.</param>
@@ -29,7 +37,7 @@ public static class GgufExporter
     /// </param>
     /// <exception cref="ConfigurationException">GGUF has no such architecture or RoPE scaling.</exception>
     /// <exception cref="CheckpointException">Engines do not support the tokenizer.</exception>
-    public static GgufReader Write(
+    internal static GgufReader Write(
         string path,
         CausalLanguageModel model,
         IModelFiles origin,
@@ -74,7 +82,7 @@ public static class GgufExporter
     /// <param name="model">The model that they are attached to.</param>
     /// <param name="type">F32, F16 or Bf16.</param>
     /// <exception cref="ConfigurationException">The adapter has trained embeddings or norms, which engines ignore in adapters.</exception>
-    public static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufFileType type)
+    internal static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufFileType type)
     {
         if (set.ModelWeights.Count > 0)
         {
