@@ -17,6 +17,14 @@ public static class HuggingFaceExporter
 {
     /// <summary>Writes the folder atomically.</summary>
     /// <param name="output">The folder to create; an existing one is replaced.</param>
+    /// <param name="model">The model. An attached adapter is merged.</param>
+    /// <param name="options">How to write the weights. Default: safetensors in the stored types.</param>
+    /// <exception cref="ConfigurationException">The model does not come from files.</exception>
+    public static void Write(string output, LoadedModel model, ExportOptions? options = null) =>
+        Write(output, model.Network, model.Files, options);
+
+    /// <summary>Writes the folder atomically.</summary>
+    /// <param name="output">The folder to create; an existing one is replaced.</param>
     /// <param name="model">The model, with or without adapters.</param>
     /// <param name="origin">The base's folder, for config, stored types, tensor order and tokenizer files.</param>
     /// <param name="options">How to write the weights; null for the defaults.</param>

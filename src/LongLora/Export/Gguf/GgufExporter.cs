@@ -16,11 +16,11 @@ public static class GgufExporter
     private const uint QuantizationVersion = 2;
 
     /// <summary>Writes a model with its tokenizer and chat template as one GGUF file.</summary>
-    /// <param name="path">The file to make or replace.</param>
-    /// <param name="model">The model. An adapter on it is merged into what is written.</param>
+    /// <param name="path">The file to create or replace.</param>
+    /// <param name="model">The model. An attached adapter is merged.</param>
     /// <param name="type">Type of most matrices. Norms and biases are fp32.</param>
     /// <exception cref="ConfigurationException">GGUF has no such architecture or RoPE scaling.</exception>
-    /// <exception cref="CheckpointException">The tokenizer is of a kind that engines do not have.</exception>
+    /// <exception cref="CheckpointException">Engines do not support the tokenizer.</exception>
     public static void Write(string path, LoadedModel model, GgufFileType type) => Write(path, model.Network, model.Files, type);
 
     /// <summary>Writes a model with its tokenizer and chat template.</summary>

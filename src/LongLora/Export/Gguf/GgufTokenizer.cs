@@ -137,9 +137,9 @@ internal sealed class GgufTokenizer
             : GgufWordRule.NameOf([.. patterns.OfType<string>().Where(p => p.Length > 0)], wholeWords);
         return rule
             ?? throw new CheckpointException(
-                $"{path}: engines do not know this tokenizer's rule for splitting words: {Shortened(before.GetRawText())}. They "
-                    + $"know {string.Join(", ", GgufWordRule.Names)}. You can export without the tokenizer; engines then accept only "
-                    + "token ids."
+                $"{path}: engines do not know this tokenizer's rule for splitting words. They know "
+                    + $"{string.Join(", ", GgufWordRule.Names)}. You can export without the tokenizer; engines then accept only token "
+                    + $"ids. The rule is {Shortened(before.GetRawText())}"
             );
     }
 
