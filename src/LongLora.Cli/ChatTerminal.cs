@@ -1,3 +1,4 @@
+using LongLora.Cli.Terminal;
 using LongLora.Generation;
 using LongLora.Runtime;
 using Spectre.Console;
@@ -18,9 +19,11 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         ("/save FILE", "write the conversation as JSON, which longlora sft reads"),
         ("/help", "show these commands"),
         ("/exit", "leave; Ctrl-D does the same, and Ctrl-C stops an answer or leaves"),
+        ("Alt-Enter", "begin a new line; pasted text stays one message, and the arrow keys bring earlier messages back"),
     ];
 
     private readonly IAnsiConsole _console = context.Console;
+    private LineEditor? _editor; // null where the terminal understands no ANSI sequences
     private bool _isPiped;
 
     internal int Run()
@@ -29,6 +32,8 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         if (_isPiped)
             return RunPiped(context.Input.ReadToEnd());
         context.SayStopping = () => { }; // there is nothing to save
+        if (_console.Profile.Capabilities.Ansi)
+            _editor = new LineEditor(new ConsoleKeys(), context.Output, () => (_console.Profile.Width, _console.Profile.Height));
         _console.MarkupLineInterpolated($"[bold]{session.Model.Name}[/]  [grey]{DescribeRoom()}; /help for commands[/]");
         while (Read() is { } line)
         {
@@ -70,21 +75,23 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         return ExitCode.Done;
     }
 
-    // Reading cannot be interrupted, so it runs on another thread. The process ends without waiting for it.
+    // Reading a line cannot be interrupted, so it runs on another thread. The process ends without waiting for it.
     private string? Read()
     {
-        _console.Markup("[bold green]>[/] ");
-        var line = Task.Run(context.Input.ReadLine);
         try
         {
+            if (_editor is not null)
+                return _editor.Read(context.Cancellation);
+            _console.Write("> ");
+            var line = Task.Run(context.Input.ReadLine);
             line.Wait(context.Cancellation);
+            return line.Result;
         }
         catch (OperationCanceledException)
         {
             _console.WriteLine();
             return null;
         }
-        return line.Result;
     }
 
     private void RunCommand(string line)
@@ -184,6 +191,8 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
 
     private void Say(string line)
     {
+        if (_isPiped && context.IsQuiet)
+            return;
         if (_isPiped)
             context.Error.WriteLine(line);
         else

@@ -26,6 +26,7 @@ public static class CliApplication
         using var stopping = interruption.Token.Register(() => context.SayStopping());
 
         var verbose = new Option<bool>("--verbose") { Description = "show stack traces", Recursive = true };
+        var quiet = new Option<bool>("--quiet") { Description = "show results, warnings and errors, but no progress", Recursive = true };
         // Not a RootCommand, because that is named after the program file instead of the command that people type.
         var root = new Command("longlora", "Extends the context window of large language models with LongLoRA.")
         {
@@ -48,6 +49,10 @@ public static class CliApplication
             BenchCommand.Create(context),
             TokenizerCommand.Create(context),
             DataCommand.Create(context),
+            CompletionCommand.Create(context),
+            CompletionCommand.CreateComplete(context),
+            HelpCommand.Create(context),
+            quiet,
             verbose,
             new HelpOption("--help", "-h", "-?") { Description = "show this help", Action = new HelpScreen() },
             new VersionOption() { Description = "show the version and commit" },
@@ -55,6 +60,7 @@ public static class CliApplication
         var parsed = root.Parse(args);
         if (parsed.Errors.Count > 0)
             return ReportUsage(parsed, error);
+        context.IsQuiet = parsed.GetValue(quiet);
         var configuration = new InvocationConfiguration
         {
             Output = output,

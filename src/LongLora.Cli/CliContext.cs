@@ -29,6 +29,12 @@ public sealed class CliContext
     /// <summary>Canceled when the command should end.</summary>
     public CancellationToken Cancellation => Interruption.Token;
 
+    /// <summary>Whether only results, warnings and errors are shown (<c>--quiet</c>).</summary>
+    public bool IsQuiet { get; internal set; }
+
+    /// <summary>Whether someone looks at a display of progress.</summary>
+    internal bool ShowsProgress => !IsQuiet && Console.Profile.Out.IsTerminal;
+
     /// <summary>
     /// Tells the user that Ctrl-C was received. A live display replaces this while it is shown, so that its lines stay intact.
     /// </summary>

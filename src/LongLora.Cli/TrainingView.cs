@@ -27,7 +27,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     internal FineTuneResult Show(Func<FineTuneResult> run)
     {
         var profile = context.Console.Profile;
-        if (!profile.Out.IsTerminal || !profile.Capabilities.Interactive || !profile.Capabilities.Ansi)
+        if (!context.ShowsProgress || !profile.Capabilities.Interactive || !profile.Capabilities.Ansi)
             return run();
         var sayStopping = context.SayStopping;
         try
@@ -53,6 +53,8 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     {
         if (value.Warning is { } warning)
             Say(context.Error, warning);
+        if (context.IsQuiet)
+            return;
         Say(
             context.Output,
             $"{options.Model.FromScratch ?? options.Model.Path} to {options.Model.Context:N0} tokens: "
@@ -78,7 +80,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
             _steps.Add(value);
             if (_live is not null)
                 _live.UpdateTarget(MakePanel(value));
-            else if (IsLineDue(value))
+            else if (!context.IsQuiet && IsLineDue(value))
             {
                 _lastLine = value.Elapsed;
                 context.Output.WriteLine(
@@ -93,6 +95,11 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
 
     internal void ShowResult(FineTuneResult result)
     {
+        if (context.IsQuiet)
+        {
+            context.Output.WriteLine($"Result: {result.Result}");
+            return;
+        }
         if (_steps is [.., var last])
         {
             context.Output.WriteLine(

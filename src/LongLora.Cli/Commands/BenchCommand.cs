@@ -253,7 +253,7 @@ internal static class BenchCommand
 
     private static StepBenchmarkResult Measure(CliContext context, Func<LoadedModel> maker, int length, StepBenchmarkOptions options)
     {
-        if (!context.Console.Profile.Out.IsTerminal)
+        if (!context.ShowsProgress)
             return StepBenchmark.Run(maker, length, options, context.Cancellation);
         return context.Console.Status().Start($"context {length:N0}", _ => StepBenchmark.Run(maker, length, options, context.Cancellation));
     }

@@ -119,7 +119,7 @@ internal static class EvaluateCommand
         Func<int, IProgress<PerplexityProgress>?, PerplexityResult> measure
     )
     {
-        if (!context.Console.Profile.Out.IsTerminal)
+        if (!context.ShowsProgress)
             return [.. lengths.Select(length => measure(length, null))];
         context.SayStopping = () => { }; // the bar disappears and "Interrupted." follows immediately
         return context

@@ -113,7 +113,7 @@ internal static class EvaluateRetrieval
         Func<int, IProgress<RetrievalTrial>?, RetrievalAtLength> measure
     )
     {
-        if (!context.Console.Profile.Out.IsTerminal)
+        if (!context.ShowsProgress)
             return [.. asked.Select((_, i) => measure(i, null))];
         context.SayStopping = () => { }; // the bar disappears and "Interrupted." follows immediately
         return context

@@ -109,7 +109,7 @@ internal static class PrepareCommand
 
     private static CorpusReport Build(CliContext context, PrepareOptions options)
     {
-        if (!context.Console.Profile.Out.IsTerminal)
+        if (!context.ShowsProgress)
             return CorpusBuilder.Build(options, null, context.Cancellation);
         return context
             .Console.Progress()

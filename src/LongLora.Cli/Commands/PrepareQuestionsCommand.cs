@@ -142,7 +142,7 @@ internal static class PrepareQuestionsCommand
 
     private static QuestionReport Build(CliContext context, QuestionOptions options)
     {
-        if (!context.Console.Profile.Out.IsTerminal)
+        if (!context.ShowsProgress)
             return QuestionBuilder.BuildAsync(options, null, context.Cancellation).GetAwaiter().GetResult();
         return context
             .Console.Status()

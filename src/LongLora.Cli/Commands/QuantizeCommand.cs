@@ -12,7 +12,7 @@ internal static class QuantizeCommand
     internal static Command Create(CliContext context)
     {
         var model = new ModelOption();
-        var kind = new QuantizationOption(QuantizationKind.Nf4);
+        var kind = new QuantizationOption(QuantizationKind.Nf4, "--type");
         var output = OutputOption.CreateForNewFolder();
         var command = new Verb(
             "quantize",
