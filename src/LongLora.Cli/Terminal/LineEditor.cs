@@ -176,6 +176,8 @@ internal sealed class LineEditor(IKeys keys, TextWriter output, Func<(int Width,
         var shown = Math.Max(1, height - 1);
         var first = Math.Clamp(row - shown + 1, 0, Math.Max(0, rows.Count - shown));
         rows = [.. rows.Skip(first).Take(shown)];
+        if (first == 0)
+            rows[0] = $"\e[1;32m{Prompt.TrimEnd()}\e[0m{rows[0][1..]}";
         var text = new StringBuilder();
         if (_row > 0)
             text.Append(CultureInfo.InvariantCulture, $"\e[{_row}A");
