@@ -24,11 +24,18 @@ internal static partial class PageLayout
     {
         var regions = new List<PdfRegion>();
         if (words.Count > 0)
-            Cut([.. words.OrderByDescending(w => w.Baseline).ThenBy(w => w.Left)], new Page(width, FindBodySize(words)), regions, 0);
+            Cut(
+                [.. words.OrderByDescending(w => w.Baseline).ThenBy(w => w.Left)],
+                new Page(width, FindBodySize(words), IsRightToLeft(words)),
+                regions,
+                0
+            );
         return regions;
     }
 
-    private readonly record struct Page(double Width, double Size);
+    private readonly record struct Page(double Width, double Size, bool IsRightToLeft);
+
+    private static bool IsRightToLeft(IEnumerable<PdfWord> words) => words.Sum(w => BidiText.CountDirection(w.Text)) > 0;
 
     /// <summary>A white stripe and its vertical extent.</summary>
     private readonly record struct Gutter(double Left, double Right, double Top, double Bottom, int Rows)
@@ -46,7 +53,7 @@ internal static partial class PageLayout
             return;
         if (depth >= DeepestCut || FindGutter(words, page) is not { } gutter)
         {
-            regions.Add(new PdfRegion(Lines.Of(words)));
+            regions.Add(new PdfRegion(Lines.Of(words, page)));
             return;
         }
         List<PdfWord> above = [],
@@ -61,8 +68,8 @@ internal static partial class PageLayout
                 : right
             ).Add(word);
         Cut(above, page, regions, depth + 1);
-        Cut(left, page, regions, depth + 1);
-        Cut(right, page, regions, depth + 1);
+        Cut(page.IsRightToLeft ? right : left, page, regions, depth + 1);
+        Cut(page.IsRightToLeft ? left : right, page, regions, depth + 1);
         Cut(below, page, regions, depth + 1);
     }
 
@@ -158,7 +165,7 @@ internal static partial class PageLayout
 
     private static class Lines
     {
-        public static List<PdfLine> Of(List<PdfWord> words)
+        public static List<PdfLine> Of(List<PdfWord> words, Page page)
         {
             var rows = new List<(double Baseline, double Size, List<PdfWord> Words)>();
             var body = FindBodySize(words);
@@ -167,7 +174,8 @@ internal static partial class PageLayout
                 Add(rows, word, 0.4);
             foreach (var word in words.Where(w => w.Size < 0.8 * body))
                 Add(rows, word, 0.65);
-            return [.. rows.OrderByDescending(r => r.Baseline).Select(r => Line(r.Words, r.Baseline))];
+            var lines = rows.OrderByDescending(r => r.Baseline).Select(r => Line(r.Words, r.Baseline)).ToList();
+            return lines.Exists(l => BidiText.HasRightToLeft(l.Text)) ? TurnAround(lines, IsRightToLeft(words), page) : lines;
         }
 
         private static void Add(List<(double Baseline, double Size, List<PdfWord> Words)> rows, PdfWord word, double reach)
@@ -186,6 +194,29 @@ internal static partial class PageLayout
                 rows.Add((word.Baseline, word.Size, [word]));
             else
                 rows[best].Words.Add(word);
+        }
+
+        // Text in reading order. Lines of paragraphs from right to left are mirrored, so that every line begins at its left edge.
+        private static List<PdfLine> TurnAround(List<PdfLine> lines, bool isRightToLeft, Page page)
+        {
+            var (left, right) = (lines.Min(l => l.Left), lines.Max(l => l.Right));
+            var drawn = lines.Sum(l => BidiText.CountDrawnBrackets(l.Text));
+            return lines.ConvertAll(line =>
+            {
+                var direction = BidiText.CountDirection(line.Text);
+                var (atLeft, atRight) = (line.Left - left < line.Size, right - line.Right < line.Size);
+                // A line that is not full begins at the edge that it touches.
+                var isReversed =
+                    direction == line.Text.Count(char.IsLetter) || (atLeft == atRight || lines.Count < 2 ? isRightToLeft : atRight);
+                var own = BidiText.CountDrawnBrackets(line.Text);
+                return line with
+                {
+                    Text = BidiText.ToLogical(line.Text, isReversed, (own != 0 ? own : drawn) >= 0),
+                    Left = isRightToLeft ? page.Width - line.Right : line.Left,
+                    Right = isRightToLeft ? page.Width - line.Left : line.Right,
+                    FirstWordWidth = isRightToLeft ? line.LastWordWidth : line.FirstWordWidth,
+                };
+            });
         }
 
         private static PdfLine Line(List<PdfWord> words, double baseline)
@@ -212,6 +243,7 @@ internal static partial class PageLayout
                 words[0].Right - words[0].Left
             )
             {
+                LastWordWidth = words[^1].Right - words[^1].Left,
                 IsTabular = gap > TableGap * size || plain.Length != text.Length,
                 IsFixed = words.Where(w => w.IsFixed).Sum(w => w.Text.Length) > nearlyAll,
             };
