@@ -4,17 +4,19 @@ using System.Text.RegularExpressions;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// Words of a page -> regions in reading order. A gutter is a white stripe at least 0.9 times the font size wide with lines of text on both
-/// sides. The gutter next to the most lines is used, and the areas above it, left of it, right of it and below it are divided in the same
+/// Words of a page -> regions in reading order. A gutter is a white stripe at least 0.9 times the font size wide (0.7 times beside many lines)
+/// with lines of text on both sides. The gutter next to the most lines is used, and the areas above it, left of it, right of it and below it are divided in the same
 /// way. So a title or a wide figure ends a pair of columns, and what is above it is read first. The order in which the file draws does not
 /// matter.
 /// </summary>
 internal static partial class PageLayout
 {
     private const double GutterWidth = 0.9,
+        NarrowGutterWidth = 0.7,
         NarrowestColumn = 0.12,
         TableGap = 2.5;
     private const int FewestRows = 3,
+        NarrowGutterRows = 6,
         DeepestCut = 12;
 
     /// <summary>The regions of one page.</summary>
@@ -73,13 +75,19 @@ internal static partial class PageLayout
         Cut(below, page, regions, depth + 1);
     }
 
-    private static Gutter? FindGutter(List<PdfWord> words, Page page)
+    private static Gutter? FindGutter(List<PdfWord> words, Page page) =>
+        FindGutter(words, page, GutterWidth * page.Size, FewestRows) ?? FindGutter(words, page, NarrowGutterWidth * page.Size, NarrowGutterRows);
+
+    private static Gutter? FindGutter(List<PdfWord> words, Page page, double gap, int fewestRows)
     {
         var (from, to) = (words.Min(w => w.Left), words.Max(w => w.Right));
-        var (gap, narrowest) = (GutterWidth * page.Size, NarrowestColumn * page.Width);
+        var narrowest = NarrowestColumn * page.Width;
         Gutter? best = null;
-        for (var x = from + narrowest; x + gap <= to - narrowest; x += 2)
+        // A gutter begins where the longest line of its left column ends. Of edges that nearly coincide the last one is tried.
+        foreach (var x in words.Select(w => w.Right).GroupBy(r => Math.Floor(2 * r), (_, edges) => edges.Max()))
         {
+            if (x < from + narrowest || x + gap > to - narrowest)
+                continue;
             var start = 0;
             for (var i = 0; i <= words.Count; i++)
             {
@@ -89,8 +97,8 @@ internal static partial class PageLayout
                 var top = start == 0 ? double.PositiveInfinity : words[start - 1].Baseline - 0.5 * page.Size;
                 var bottom = i == words.Count ? double.NegativeInfinity : words[i].Baseline + 0.5 * page.Size;
                 if (
-                    i - start >= 2 * FewestRows
-                    && Measure(words, start, i, x, x + gap, top, bottom, page) is { } gutter
+                    i - start >= 2 * fewestRows
+                    && Measure(words, start, i, x, x + gap, top, bottom, page, fewestRows) is { } gutter
                     && (best is not { } b || IsBetter(gutter, b))
                 )
                     best = gutter;
@@ -102,7 +110,7 @@ internal static partial class PageLayout
 
     private static bool IsBetter(Gutter a, Gutter b) => a.Rows > b.Rows || (a.Rows == b.Rows && a.Right - a.Left > b.Right - b.Left + 0.01);
 
-    private static Gutter? Measure(List<PdfWord> words, int start, int end, double x0, double x1, double top, double bottom, Page page)
+    private static Gutter? Measure(List<PdfWord> words, int start, int end, double x0, double x1, double top, double bottom, Page page, int fewestRows)
     {
         Side left = new(page.Size),
             right = new(page.Size);
@@ -116,7 +124,7 @@ internal static partial class PageLayout
             else
                 right.Add(word);
         }
-        if (!left.IsColumn(page.Width) || !right.IsColumn(page.Width))
+        if (!left.IsColumn(page.Width, fewestRows) || !right.IsColumn(page.Width, fewestRows))
             return null;
         return right.Left > left.Right ? new Gutter(left.Right, right.Left, top, bottom, Math.Min(left.Rows, right.Rows)) : null;
     }
@@ -152,8 +160,8 @@ internal static partial class PageLayout
         }
 
         // Running text fills its column. Cells of a table, labels of a list and marks of an axis do not.
-        public bool IsColumn(double pageWidth) =>
-            Rows >= FewestRows
+        public bool IsColumn(double pageWidth, int fewestRows) =>
+            (Rows >= fewestRows || (Rows == fewestRows - 1 && _words >= 5 * Rows && Right - _left >= 0.3 * pageWidth))
             && Right - _left >= NarrowestColumn * pageWidth
             && _words >= 2.5 * Rows
             && (_covered + _rowRight - _rowLeft) / Rows >= 0.5 * (Right - _left);

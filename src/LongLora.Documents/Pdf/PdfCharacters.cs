@@ -75,7 +75,7 @@ internal static class PdfCharacters
         c switch
         {
             >= '\u2E80' and <= '\u2EF3' => Radicals[c - '\u2E80'] is var found && found != '.' ? found.ToString() : null,
-            (>= '\u2F00' and <= '\u2FD5') or (>= '\uF900' and <= '\uFAD9') => c.ToString().Normalize(NormalizationForm.FormKC),
+            (>= '\u2F00' and <= '\u2FD5') or (>= '\uF900' and <= '\uFAD9') => CompatibilityForms.Find(c),
             _ => null,
         };
 

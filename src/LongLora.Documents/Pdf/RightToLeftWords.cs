@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using LongLora.Tokenization;
 
 namespace LongLora.Documents.Pdf;
 
@@ -44,7 +45,7 @@ internal static class RightToLeftWords
         PdfWord? word = null;
         foreach (var (letter, itsMarks) in bases.OrderBy(b => b.Word, RowOrder.Instance))
         {
-            var text = ToVisual((letter.Text + itsMarks).Normalize());
+            var text = ToVisual(TextStep.Rewrite(CanonicalForm.C, letter.Text + itsMarks));
             if (word is { } open && Continues(open, letter))
                 word = open with { Text = open.Text + text, Right = Math.Max(open.Right, letter.Right) };
             else
@@ -96,9 +97,8 @@ internal static class RightToLeftWords
         var text = new StringBuilder(letters.Length + 2);
         foreach (var c in letters)
         {
-            if (c is (>= '\uFB1D' and <= '\uFDEF') or (>= '\uFE70' and < '\uFEFF'))
-                // A mark that stands alone has a space or a joining stroke below it.
-                text.Append(c.ToString().Normalize(NormalizationForm.FormKC).TrimStart(' ', '\u0640'));
+            if (c >= '\uFB1D' && CompatibilityForms.Find(c) is { } form)
+                text.Append(form);
             else if (c is not ('\u0640' or '\uFEFF' or '\u200E' or '\u200F' or '\u00AD') && !char.IsControl(c))
                 text.Append(c);
         }
