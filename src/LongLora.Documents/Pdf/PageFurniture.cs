@@ -34,7 +34,12 @@ internal static partial class PageFurniture
         {
             foreach (
                 var row in edge.OrderBy(r => r.Rank)
-                    .TakeWhile(r => Repeats(r, keys, pages.Count) || IsNumbered(r, offset) || IsLoneNumber(r, pages[r.Page].Height) || IsPrintMark(r, pages[r.Page].Height))
+                    .TakeWhile(r =>
+                        Repeats(r, keys, pages.Count)
+                        || IsNumbered(r, offset)
+                        || IsLoneNumber(r, pages[r.Page].Height)
+                        || IsPrintMark(r, pages[r.Page].Height)
+                    )
             )
                 dropped.UnionWith(row.Lines);
         }

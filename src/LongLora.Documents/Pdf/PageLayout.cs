@@ -76,7 +76,8 @@ internal static partial class PageLayout
     }
 
     private static Gutter? FindGutter(List<PdfWord> words, Page page) =>
-        FindGutter(words, page, GutterWidth * page.Size, FewestRows) ?? FindGutter(words, page, NarrowGutterWidth * page.Size, NarrowGutterRows);
+        FindGutter(words, page, GutterWidth * page.Size, FewestRows)
+        ?? FindGutter(words, page, NarrowGutterWidth * page.Size, NarrowGutterRows);
 
     private static Gutter? FindGutter(List<PdfWord> words, Page page, double gap, int fewestRows)
     {
@@ -110,7 +111,17 @@ internal static partial class PageLayout
 
     private static bool IsBetter(Gutter a, Gutter b) => a.Rows > b.Rows || (a.Rows == b.Rows && a.Right - a.Left > b.Right - b.Left + 0.01);
 
-    private static Gutter? Measure(List<PdfWord> words, int start, int end, double x0, double x1, double top, double bottom, Page page, int fewestRows)
+    private static Gutter? Measure(
+        List<PdfWord> words,
+        int start,
+        int end,
+        double x0,
+        double x1,
+        double top,
+        double bottom,
+        Page page,
+        int fewestRows
+    )
     {
         Side left = new(page.Size),
             right = new(page.Size);
