@@ -43,7 +43,7 @@ public sealed class DocxReader : IDocumentReader
         try
         {
             using var zip = new ZipArchive(stream, ZipArchiveMode.Read, leaveOpen: true);
-            var parts = new WordParts(zip);
+            var parts = new WordParts(zip, file);
             if (parts.Main is null)
                 throw new DataException(
                     $"Cannot read {file} as a Word document because it is a zip file without a main part: its relationships name none, "

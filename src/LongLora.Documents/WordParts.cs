@@ -1,6 +1,7 @@
 using System.IO.Compression;
 using System.Xml;
 using System.Xml.Linq;
+using LongLora.Documents.Formats;
 
 namespace LongLora.Documents;
 
@@ -19,13 +20,16 @@ internal sealed class WordParts
         IgnoreComments = true,
     };
 
+    private readonly string _file;
     private readonly Dictionary<string, ZipArchiveEntry> _entries;
     private readonly ILookup<string, string> _related;
 
     /// <summary>Opens a package.</summary>
     /// <param name="zip">It stays open as long as this is used.</param>
-    public WordParts(ZipArchive zip)
+    /// <param name="file">Its name, for messages.</param>
+    public WordParts(ZipArchive zip, string file)
     {
+        _file = file;
         // Names of parts are equal regardless of case. Some writers use backslashes.
         _entries = zip
             .Entries.DistinctBy(e => Normalize(e.FullName), StringComparer.OrdinalIgnoreCase)
@@ -65,7 +69,7 @@ internal sealed class WordParts
             while (xml.NodeType != XmlNodeType.EndElement && !xml.EOF)
             {
                 if (xml.NodeType == XmlNodeType.Element)
-                    yield return (XElement)XNode.ReadFrom(xml);
+                    yield return XmlDepth.Check((XElement)XNode.ReadFrom(xml), _file);
                 else
                     xml.Read();
             }

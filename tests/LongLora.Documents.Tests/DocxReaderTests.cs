@@ -166,6 +166,18 @@ public class DocxReaderTests : TemporaryFolder
     }
 
     [Fact]
+    public void Read_elements_nested_too_deeply_are_refused() =>
+        Assert.Contains(
+            "made.docx because its elements are nested too deeply",
+            Assert
+                .Throws<DataException>(() =>
+                    Read(string.Concat(Enumerable.Repeat("<w:p>", 20_000)) + string.Concat(Enumerable.Repeat("</w:p>", 20_000)))
+                )
+                .Message,
+            StringComparison.Ordinal
+        );
+
+    [Fact]
     public void Read_other_files_are_refused_with_what_they_are()
     {
         Assert.Contains(

@@ -90,7 +90,7 @@ internal sealed class ZipParts : IDisposable
         try
         {
             using var xml = XmlReader.Create(stream, s_settings);
-            return XElement.Load(xml, LoadOptions.PreserveWhitespace);
+            return XmlDepth.Check(XElement.Load(xml, LoadOptions.PreserveWhitespace), file);
         }
         catch (XmlException e)
         {
