@@ -3,7 +3,7 @@ using LongLora.Generation;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary>The options of every command that generates text.</summary>
+/// <summary>Options of every command that generates text.</summary>
 internal sealed class SamplingArguments
 {
     private readonly Option<int> _maxTokens,
@@ -22,13 +22,13 @@ internal sealed class SamplingArguments
 
     internal SamplingArguments(GenerationOptions standard)
     {
-        _maxTokens = CreateWhole("--max-tokens", "most tokens to generate", standard.MaxTokens);
-        _temperature = CreateReal("--temperature", "randomness; 0 takes the likeliest token", standard.Temperature);
-        _topK = CreateWhole("--top-k", "sample among the K likeliest tokens; 0 for all", standard.TopK);
-        _topP = CreateReal("--top-p", "sample among the fewest tokens with this probability together", standard.TopP);
-        _minP = CreateReal("--min-p", "leave out tokens below this share of the likeliest", standard.MinP);
+        _maxTokens = CreateWhole("--max-tokens", "maximum tokens to generate", standard.MaxTokens);
+        _temperature = CreateReal("--temperature", "randomness; 0 always takes the most likely token", standard.Temperature);
+        _topK = CreateWhole("--top-k", "sample from the K most likely tokens; 0 for all", standard.TopK);
+        _topP = CreateReal("--top-p", "sample from the smallest set of tokens with this total probability", standard.TopP);
+        _minP = CreateReal("--min-p", "drop tokens less likely than this fraction of the most likely one", standard.MinP);
         _penalty = CreateReal("--repetition-penalty", "above 1 for less repetition", standard.RepetitionPenalty);
-        _seed = new SeedOption("seed of the sampling", "N", standard.Seed);
+        _seed = new SeedOption("seed for sampling", "N", standard.Seed);
     }
 
     internal void AddTo(Command command)
