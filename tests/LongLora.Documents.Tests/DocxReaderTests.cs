@@ -88,7 +88,7 @@ public class DocxReaderTests : TemporaryFolder
             )
         );
 
-    private static Stream Pack(params (string Name, string Xml)[] parts)
+    private static MemoryStream Pack(params (string Name, string Xml)[] parts)
     {
         var stream = new MemoryStream();
         using (var zip = new ZipArchive(stream, ZipArchiveMode.Create, leaveOpen: true))

@@ -67,6 +67,7 @@ internal sealed class OdtReader : IDocumentReader
         private readonly List<XElement> _notes = [];
         private readonly HashSet<(string Style, int Level)> _numbered = [];
         private readonly HashSet<string> _hidden = [];
+        private readonly Dictionary<(string Style, int Level), int> _numbers = [];
         private int _cellDepth;
 
         public Body(XElement[] parts)
@@ -146,7 +147,8 @@ internal sealed class OdtReader : IDocumentReader
         private void AddList(XElement list, int level, string style)
         {
             RuntimeHelpers.EnsureSufficientExecutionStack();
-            var number = 1;
+            var continues = Get(list, "continue-numbering") == "true" || Get(list, "continue-list") is not null;
+            var number = continues ? _numbers.GetValueOrDefault((style, level), 1) : 1;
             foreach (var item in list.Elements().Where(e => e.Name.LocalName is "list-item" or "list-header"))
             {
                 number = GetNumber(item, "start-value", number);
@@ -156,6 +158,7 @@ internal sealed class OdtReader : IDocumentReader
                 {
                     _text.SetMark(new string(' ', 2 * (level - 1)) + mark);
                     number++;
+                    _numbers[(style, level)] = number;
                 }
                 foreach (var inner in item.Elements())
                 {

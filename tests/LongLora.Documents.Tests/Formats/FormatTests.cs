@@ -126,6 +126,21 @@ public class FormatTests
         );
 
     [Fact]
+    public void Odt_list_goes_on_where_it_says_so()
+    {
+        static string List(string attribute, string text) =>
+            $"<text:list text:style-name='L' {attribute}><text:list-item><text:p>{text}</text:p></text:list-item></text:list>";
+        Assert.Equal(
+            ["1. a\n\n2. b\n\nbetween\n\n1. c"],
+            ReadAll(
+                new OdtReader(),
+                Odt(List("", "a") + List("text:continue-numbering='true'", "b") + "<text:p>between</text:p>" + List("", "c")),
+                "a.odt"
+            )
+        );
+    }
+
+    [Fact]
     public void Odt_that_is_encrypted_or_too_deep_is_refused()
     {
         var encrypted = Zip(("META-INF/manifest.xml", "<m><encryption-data/></m>"), ("content.xml", "xx"));
