@@ -20,7 +20,9 @@ internal static class PrepareCommand
     {
         var data = new Option<string[]>("--data")
         {
-            Description = "files and folders: .txt, .md, .html, .pdf, .docx, .jsonl with 'text', source code",
+            Description =
+                "files and folders: text, Markdown, PDF, Word, OpenDocument, EPUB, HTML, e-mail, tables, .jsonl with 'text', source code "
+                + "and more",
             HelpName = "PATH",
             Required = true,
             AllowMultipleArgumentsPerToken = true,
@@ -174,11 +176,25 @@ internal static class PrepareCommand
             context.Output.WriteLine($"{report.TakenOver:N0} of {report.Files:N0} files were unchanged and not read again.");
         SavePlot(context, report, options, unit);
         context.Output.WriteLine($"Corpus: {report.Path}{(report.TokenWidth is { } width ? $" (uint{8 * width})" : "")}");
+        if (report.Unread.Count > 0)
+            context.Error.WriteLine(
+                $"Not read because their type is not supported: {UnreadKind.List(report.Unread)}. Convert those that you need."
+            );
+        if (report.WithoutText.Count > 0)
+            context.Error.WriteLine($"{Count(report.WithoutText.Count, "file")} without text: {ListSome(report.WithoutText)}.");
         if (report.LeftOut.Count == 0)
             return;
         context.Error.WriteLine($"{report.LeftOut.Count:N0} of {report.Files:N0} files could not be read and were left out:");
         foreach (var file in report.LeftOut)
             context.Error.WriteLine($"  {file.Reason}");
+    }
+
+    private static string Count(int count, string thing) => count == 1 ? $"1 {thing}" : $"{count:N0} {thing}s";
+
+    private static string ListSome(IReadOnlyList<string> names)
+    {
+        const int most = 10;
+        return string.Join(", ", names.Take(most)) + (names.Count > most ? $" and {names.Count - most:N0} more" : "");
     }
 
     // A failure to draw the picture does not affect the corpus.
@@ -239,7 +255,7 @@ internal static class PrepareCommand
     // Whether every file could be read.
     private static bool Show(CliContext context, PrepareOptions options, int count)
     {
-        var isWhole = true;
+        var (isWhole, isEmpty) = (true, true);
         void LeftOut(LeftOutFile file)
         {
             isWhole = false;
@@ -247,10 +263,13 @@ internal static class PrepareCommand
         }
         foreach (var document in CorpusBuilder.Preview(options, PreviewTokens, LeftOut).Take(count))
         {
+            isEmpty = false;
             context.Output.WriteLine($"--- {document.Name}");
             context.Output.WriteLine(document.Example is null ? document.Text : TokenLines.Write(document.Example, document.Tokenizer!));
             context.Output.WriteLine();
         }
+        if (isWhole && isEmpty && count > 0)
+            context.Error.WriteLine("There is no text in the data: every file is empty or was written by a program.");
         return isWhole;
     }
 
