@@ -46,6 +46,9 @@ public sealed record GenerationOptions
     /// </summary>
     public int? TopLogProbabilities { get; init; }
 
+    /// <summary>The format that the answer is bound to; null for free text. Default null.</summary>
+    public AnswerFormat? Format { get; init; }
+
     /// <summary>Prompt tokens that are read at once: more is faster, and takes more memory. Default 1024.</summary>
     public int PrefillChunk { get; init; } = 1024;
 

@@ -1,3 +1,4 @@
+using LongLora.Generation.Structured;
 using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
@@ -120,7 +121,7 @@ public sealed class TextGenerator : IDisposable
     {
         Prepare(prompts, textLength, options);
         var texts = prompts
-            .Select((prompt, row) => new Answer(prompt, _tokenizer, new TokenSampler(options, numbers[row]), options))
+            .Select((prompt, row) => new Answer(prompt, _tokenizer, new TokenSampler(options, numbers[row]), options, Constrain(options)))
             .ToList();
         for (var row = 0; row < prompts.Count; row++)
         {
@@ -145,6 +146,15 @@ public sealed class TextGenerator : IDisposable
 
         List<int> Active() => [.. Enumerable.Range(0, texts.Count).Where(row => texts[row].Finish is null)];
     }
+
+    private AnswerConstraint? Constrain(GenerationOptions options) =>
+        options.Format is { } format
+            ? new AnswerConstraint(
+                format,
+                TokenTrie.Of(_tokenizer),
+                options.IgnoreEos ? options.StopTokens : _ends.Concat(options.StopTokens)
+            )
+            : null;
 
     private void CheckPrompt(IReadOnlyList<int> prompt)
     {
@@ -280,9 +290,19 @@ public sealed class TextGenerator : IDisposable
     }
 
     // One text: its tokens, and what of its characters is certain.
-    private sealed class Answer(IReadOnlyList<int> prompt, ITokenizer tokenizer, TokenSampler sampler, GenerationOptions options)
+    private sealed class Answer(
+        IReadOnlyList<int> prompt,
+        ITokenizer tokenizer,
+        TokenSampler sampler,
+        GenerationOptions options,
+        AnswerConstraint? constraint
+    )
     {
-        private readonly StreamingDecoder _decoder = new(tokenizer, true, [.. prompt.TakeLast(8)]);
+        private readonly StreamingDecoder _decoder = new(
+            tokenizer,
+            options.Format?.HasControlTokens != true,
+            [.. prompt.TakeLast(8)]
+        );
         private readonly HashSet<int> _seen = [.. prompt];
         private readonly StopText _text = new(options.Stop);
         private readonly List<TokenLogProbability>? _logProbabilities = options.TopLogProbabilities is null ? null : [];
@@ -297,19 +317,25 @@ public sealed class TextGenerator : IDisposable
         internal string Add(Span<float> logits, HashSet<int> ends, int context)
         {
             var measured = options.TopLogProbabilities is { } count ? new LogProbabilities(logits, count) : null;
+            constraint?.Apply(logits);
             var id = sampler.Next(logits, _seen);
             if (measured is not null)
                 _logProbabilities!.Add(measured.Of(id));
             Tokens.Add(id);
             _seen.Add(id);
-            if ((ends.Contains(id) && !options.IgnoreEos) || options.StopTokens.Contains(id))
+            // A format may have a token inside that ends other texts.
+            var mayEnd = constraint?.MayEnd != false;
+            if (mayEnd && ((ends.Contains(id) && !options.IgnoreEos) || options.StopTokens.Contains(id)))
                 return End(FinishReason.Stop);
+            constraint?.Accept(id);
             var fresh = _text.Append(_decoder.Append(id));
             if (_text.IsEnded)
             {
                 Finish = FinishReason.Stop;
                 return fresh;
             }
+            if (constraint?.IsComplete == true)
+                return fresh + End(FinishReason.Stop);
             return Tokens.Count == options.MaxTokens || prompt.Count + Tokens.Count >= context ? fresh + End(FinishReason.Length) : fresh;
         }
 
