@@ -1,3 +1,5 @@
+using System.Text.Json;
+using LongLora.Generation.Structured;
 using LongLora.Loading;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -17,6 +19,7 @@ public sealed class ChatModel : IDisposable
     private readonly List<TextGenerator> _generators = []; // used last comes last
     private readonly int _kept;
     private readonly AnswerQueue _queue = new();
+    private StructuredChat? _chat;
 
     private ChatModel(ChatModelOptions options, LoadedModel model, ITokenizer tokenizer)
     {
@@ -85,7 +88,23 @@ public sealed class ChatModel : IDisposable
     /// <param name="messages">The conversation; the last message asks.</param>
     /// <exception cref="ConfigurationException">There is no chat template.</exception>
     /// <exception cref="DataException">The conversation is empty, or the template refuses it.</exception>
-    public IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages)
+    public IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages) => Prepare(messages).Tokens;
+
+    /// <summary>A conversation as the model reads it, up to where its answer begins, with the format of the answer.</summary>
+    /// <param name="messages">The conversation; the last message asks.</param>
+    /// <param name="tools">Tools that the answer may or must call; null for none.</param>
+    /// <param name="schema">JSON schema of an answer that calls nothing; null for free text.</param>
+    /// <param name="isJson">Whether such an answer is any JSON object.</param>
+    /// <exception cref="ConfigurationException">
+    /// There is no chat template, a schema cannot be followed, or calls of this template cannot be read.
+    /// </exception>
+    /// <exception cref="DataException">The conversation is empty, or the template refuses it.</exception>
+    internal PreparedChat Prepare(
+        IReadOnlyList<ChatMessage> messages,
+        ToolUse? tools = null,
+        JsonElement? schema = null,
+        bool isJson = false
+    )
     {
         if (_model.Template is not { } template)
         {
@@ -94,9 +113,7 @@ public sealed class ChatModel : IDisposable
                     + $"Choose one with --template: {string.Join(", ", ChatTemplate.Names)}, or a file."
             );
         }
-        if (messages.Count == 0)
-            throw new DataException("The conversation is empty; give at least one message.");
-        return template.Render(messages, Tokenizer, addGenerationPrompt: true).Encode(Tokenizer).Ids;
+        return LazyInitializer.EnsureInitialized(ref _chat, () => new StructuredChat(template, Tokenizer)).Prepare(messages, tools, schema, isJson);
     }
 
     /// <summary>Answers a conversation.</summary>

@@ -13,7 +13,6 @@ namespace LongLora.Generation.Structured;
 internal sealed class SchemaCompiler
 {
     private const int MostDepth = 100;
-    private static readonly string[] s_all = ["object", "array", "string", "number", "boolean", "null"];
     private readonly JsonText _json;
     private readonly JsonNode _root;
     private readonly SchemaMerge _merge;
@@ -102,7 +101,7 @@ internal sealed class SchemaCompiler
         }
         if (schema.ContainsKey("enum"))
             return Enumeration(schema, path);
-        var types = SchemaNode.Types(schema, path) ?? Implied(schema);
+        var types = SchemaNode.Types(schema, path) ?? SchemaTypes.Implied(schema);
         if (schema.Count == 0)
             return Call(_json.Value);
         return types.Count == 0 ? Nothing : Any([.. types.Select(type => Typed(type, schema, path))]);
@@ -115,26 +114,6 @@ internal sealed class SchemaCompiler
         var expression = Flat(flat, path);
         _depth--;
         return expression;
-    }
-
-    // A schema that has only keywords of objects is one of objects, as people mean it.
-    private static HashSet<string> Implied(JsonObject schema)
-    {
-        var implied = new HashSet<string>();
-        foreach (var (name, _) in schema)
-        {
-            var type = name switch
-            {
-                "properties" or "required" or "additionalProperties" => "object",
-                "items" or "prefixItems" or "additionalItems" or "minItems" or "maxItems" => "array",
-                "minLength" or "maxLength" or "pattern" or "format" => "string",
-                "minimum" or "maximum" or "exclusiveMinimum" or "exclusiveMaximum" => "number",
-                _ => null,
-            };
-            if (type is not null)
-                implied.Add(type);
-        }
-        return implied.Count > 0 ? implied : [.. s_all];
     }
 
     private GrammarExpression Typed(string type, JsonObject schema, string path) =>

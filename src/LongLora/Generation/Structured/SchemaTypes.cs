@@ -7,6 +7,7 @@ namespace LongLora.Generation.Structured;
 internal sealed class SchemaTypes(SchemaMerge merge)
 {
     private const int MostDepth = 4;
+    private static readonly string[] s_all = ["object", "array", "string", "number", "boolean", "null"];
 
     internal static string Of(JsonElement value) =>
         value.ValueKind switch
@@ -19,6 +20,26 @@ internal sealed class SchemaTypes(SchemaMerge merge)
             _ => value.TryGetDecimal(out var number) && decimal.IsInteger(number) ? "integer" : "number",
         };
 
+    /// <summary>A schema without a type that has only keywords of objects is one of objects, as people mean it.</summary>
+    internal static HashSet<string> Implied(JsonObject schema)
+    {
+        var implied = new HashSet<string>();
+        foreach (var (name, _) in schema)
+        {
+            var type = name switch
+            {
+                "properties" or "required" or "additionalProperties" => "object",
+                "items" or "prefixItems" or "additionalItems" or "minItems" or "maxItems" => "array",
+                "minLength" or "maxLength" or "pattern" or "format" => "string",
+                "minimum" or "maximum" or "exclusiveMinimum" or "exclusiveMaximum" => "number",
+                _ => null,
+            };
+            if (type is not null)
+                implied.Add(type);
+        }
+        return implied.Count > 0 ? implied : [.. s_all];
+    }
+
     /// <summary>Whether it is certain that no value satisfies both.</summary>
     internal bool AreDisjoint(JsonObject x, JsonObject y, string path, int depth = 0)
     {
@@ -26,8 +47,7 @@ internal sealed class SchemaTypes(SchemaMerge merge)
             return false;
         if (x["enum"] is JsonArray mine && y["enum"] is JsonArray theirs)
             return !mine.Any(m => theirs.Any(t => JsonNode.DeepEquals(m, t)));
-        if (Types(x, path) is not { } first || Types(y, path) is not { } second)
-            return false;
+        var (first, second) = (Types(x, path), Types(y, path));
         var common = first.Where(t => second.Contains(t) || (t == "integer" && second.Contains("number"))).ToHashSet();
         if (first.Contains("number") && second.Contains("integer"))
             common.Add("integer");
@@ -56,8 +76,8 @@ internal sealed class SchemaTypes(SchemaMerge merge)
     private static bool Lacks(JsonObject schema, JsonObject properties, string name) =>
         !properties.ContainsKey(name) && schema["additionalProperties"]?.GetValueKind() == JsonValueKind.False;
 
-    private static HashSet<string>? Types(JsonObject schema, string path) =>
+    private static HashSet<string> Types(JsonObject schema, string path) =>
         schema["enum"] is JsonArray values
             ? [.. values.Select(v => Of(JsonSerializer.SerializeToElement(v)))]
-            : SchemaNode.Types(schema, path);
+            : SchemaNode.Types(schema, path) ?? Implied(schema);
 }

@@ -35,6 +35,7 @@ public sealed partial class ChatTemplate
         }
         (_generationPrompt, _behindAnswer) = (new Lazy<string>(FindGenerationPrompt), new Lazy<string>(RenderBehindAnswer));
         (WritesTools, WritesToolCalls) = (ToolsVariable().IsMatch(source), source.Contains(ToolCalls.Member, StringComparison.Ordinal));
+        TagsToolCalls = source.Contains("<tool_call>", StringComparison.Ordinal);
     }
 
     /// <summary>Templates that are available by name.</summary>
@@ -53,6 +54,12 @@ public sealed partial class ChatTemplate
     /// Whether it writes <c>tool_calls</c> in its own format. If not, an answer that calls tools is the JSON of its calls.
     /// </summary>
     public bool WritesToolCalls { get; }
+
+    /// <summary>Whether it asks for calls of tools between tags, as SmolLM3 does even though it does not write them itself.</summary>
+    internal bool TagsToolCalls { get; }
+
+    /// <summary>Whether answers have channels, as those of gpt-oss, one of which is for calls.</summary>
+    internal bool HasChannels => Source.Contains("<|channel|>", StringComparison.Ordinal);
 
     /// <summary>Finds a template.</summary>
     /// <param name="choice"><c>auto</c> for the model's own template, one of <see cref="Names"/>, or a file.</param>
@@ -176,6 +183,8 @@ public sealed partial class ChatTemplate
                     ["eos_token"] = MarkedText.Of(eos),
                     ["add_generation_prompt"] = addGenerationPrompt,
                     ["tools"] = tools is { } list ? ToValue(list, Tools) : null,
+                    // SmolLM3's name for them.
+                    ["xml_tools"] = tools is { } tagged ? ToValue(tagged, Tools) : null,
                     ["documents"] = null,
                 },
                 out generated
@@ -190,7 +199,7 @@ public sealed partial class ChatTemplate
     private Dictionary<string, object?> ToValue(ChatMessage message, short owner)
     {
         if (!WritesToolCalls)
-            message = ToolCalls.MoveToContent(message);
+            message = ToolCalls.MoveToContent(message, TagsToolCalls);
         var value = new Dictionary<string, object?>(StringComparer.Ordinal)
         {
             ["role"] = MarkedText.Of(message.Role),
@@ -282,6 +291,6 @@ public sealed partial class ChatTemplate
         }
     }
 
-    [GeneratedRegex(@"\btools\b")]
+    [GeneratedRegex(@"\b(xml_)?tools\b")]
     private static partial Regex ToolsVariable();
 }

@@ -38,7 +38,9 @@ internal sealed class Walk
     /// <summary>
     /// A text of the grammar, drawn at random. After some bytes it takes what closes. Fails where the text can neither end nor go on.
     /// </summary>
-    internal string Draw(Random random)
+    /// <param name="random">Draws.</param>
+    /// <param name="isPlain">Whether letters beyond ASCII and escapes are left out where there are others.</param>
+    internal string Draw(Random random, bool isPlain)
     {
         var (state, text) = (_matcher.Start, new List<byte>());
         while (!state.MustEnd)
@@ -50,7 +52,8 @@ internal sealed class Walk
                 break;
             Assert.True(text.Count < 20_000, $"no end behind {Encoding.UTF8.GetString([.. text.Take(200)])}");
             var closing = next.Where(b => "\"}]".Contains((char)b) || (b == 'n' && !next.Contains('"'))).ToList();
-            // Ordinary letters stand for all others, so that names and texts come to an end.
+            if (isPlain && next.Exists(b => b < 0x80 && b != '\\'))
+                next.RemoveAll(b => b >= 0x80 || b == '\\');
             var chosen = closing.Count > 0 && (isLate || random.Next(3) == 0) ? closing : next;
             var byteChosen = (byte)chosen[random.Next(chosen.Count)];
             text.Add(byteChosen);
