@@ -105,7 +105,13 @@ internal sealed class TokenTrie
         }
         var texts = new byte[tokenizer.VocabularySize][];
         for (var id = 0; id < texts.Length; id++)
-            texts[id] = known.IsSpecial(id) ? [ControlMark, .. known.GetBytes(id)] : known.GetBytes(id).ToArray();
+        {
+            var bytes = known.GetBytes(id);
+            texts[id] =
+                known.IsSpecial(id) ? [ControlMark, .. bytes]
+                : bytes.Contains(ControlMark) ? [] // no UTF-8
+                : bytes.ToArray();
+        }
         return new TokenTrie(texts);
     }
 }
