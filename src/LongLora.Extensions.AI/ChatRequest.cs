@@ -55,7 +55,9 @@ internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, Gene
             Temperature = options.Temperature ?? start.Temperature,
             TopP = options.TopP ?? start.TopP,
             TopK = options.TopK ?? start.TopK,
-            Seed = options.Seed is { } seed ? unchecked((int)seed) : start.Seed,
+            Seed = options.Seed ?? start.Seed,
+            FrequencyPenalty = options.FrequencyPenalty ?? start.FrequencyPenalty,
+            PresencePenalty = options.PresencePenalty ?? start.PresencePenalty,
             Stop = options.StopSequences is { } stop ? [.. stop] : start.Stop,
         };
     }
@@ -81,16 +83,6 @@ internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, Gene
         Check(
             options.ConversationId is not null,
             "a conversation id: it keeps no conversations; give all messages each time, what was read is not read again"
-        );
-        Check(
-            options.FrequencyPenalty is not (null or 0),
-            $"a frequency penalty: give {nameof(GenerationOptions)}.{nameof(GenerationOptions.RepetitionPenalty)} by "
-                + $"{nameof(ChatOptions.RawRepresentationFactory)}"
-        );
-        Check(
-            options.PresencePenalty is not (null or 0),
-            $"a presence penalty: give {nameof(GenerationOptions)}.{nameof(GenerationOptions.RepetitionPenalty)} by "
-                + $"{nameof(ChatOptions.RawRepresentationFactory)}"
         );
         Check(options.Reasoning?.Effort is not (null or ReasoningEffort.None), "an effort of reasoning: ask for it in the message");
         Check(options.ModelId is { } id && id != modelName, $"the model '{options.ModelId}': there is one, '{modelName}'");

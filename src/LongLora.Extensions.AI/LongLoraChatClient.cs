@@ -72,8 +72,8 @@ public sealed class LongLoraChatClient : IChatClient
     /// <param name="messages">The conversation, the question last. Texts, and data of type <c>text/*</c>; nothing else.</param>
     /// <param name="options">
     /// Honoured: <see cref="ChatOptions.Instructions"/> (they begin the system message), <see cref="ChatOptions.Temperature"/>,
-    /// <see cref="ChatOptions.TopP"/>, <see cref="ChatOptions.TopK"/>, <see cref="ChatOptions.Seed"/> (its lower 32 bits),
-    /// <see cref="ChatOptions.StopSequences"/>,
+    /// <see cref="ChatOptions.TopP"/>, <see cref="ChatOptions.TopK"/>, <see cref="ChatOptions.Seed"/>,
+    /// <see cref="ChatOptions.FrequencyPenalty"/>, <see cref="ChatOptions.PresencePenalty"/>, <see cref="ChatOptions.StopSequences"/>,
     /// <see cref="ChatOptions.MaxOutputTokens"/>, and <see cref="ChatOptions.RawRepresentationFactory"/> where it gives
     /// <see cref="GenerationOptions"/>, which the others then override.
     /// </param>

@@ -88,7 +88,15 @@ public class LongLoraChatClientTests
 
         options.Seed = 6;
         Assert.NotEqual(expected.Text, (await client.GetResponseAsync(s_question, options, Cancelled)).Text);
+        options.Seed = 5 + (1L << 32); // all 64 bits count
+        Assert.NotEqual(expected.Text, (await client.GetResponseAsync(s_question, options, Cancelled)).Text);
         options.Seed = 5;
+        options.FrequencyPenalty = 1.5f;
+        options.PresencePenalty = 0.5f;
+        var penalized = await Below("Tell me of a dog.", sampled with { FrequencyPenalty = 1.5, PresencePenalty = 0.5 });
+        Assert.NotEqual(expected.Text, penalized.Text);
+        Assert.Equal(penalized.Text, (await client.GetResponseAsync(s_question, options, Cancelled)).Text);
+        options.FrequencyPenalty = options.PresencePenalty = null;
         var word = expected.Text.Split(' ', StringSplitOptions.RemoveEmptyEntries)[4];
         options.StopSequences = [word];
         var stopped = await client.GetResponseAsync(s_question, options, Cancelled);
@@ -162,14 +170,6 @@ public class LongLoraChatClientTests
             {
                 "conversation id",
                 new ChatOptions { ConversationId = "7" }
-            },
-            {
-                "frequency penalty",
-                new ChatOptions { FrequencyPenalty = 0.5f }
-            },
-            {
-                "presence penalty",
-                new ChatOptions { PresencePenalty = 0.5f }
             },
             {
                 "effort of reasoning",

@@ -16,19 +16,26 @@ internal sealed class StructuredChat(ChatTemplate template, ITokenizer tokenizer
 
     /// <summary>Reads a conversation.</summary>
     /// <param name="messages">The messages; calls and their results in OpenAI's form.</param>
+    /// <param name="form">How it is written; its tools are those of the next argument.</param>
     /// <param name="tools">The tools; null for none.</param>
     /// <param name="schema">What an answer that calls nothing is bound to; null for free text.</param>
     /// <param name="isJson">Whether such an answer is any JSON object.</param>
     /// <exception cref="ConfigurationException">A schema cannot be followed, or calls of this template cannot be read.</exception>
     /// <exception cref="DataException">The template refuses the conversation.</exception>
-    internal PreparedChat Prepare(IReadOnlyList<ChatMessage> messages, ToolUse? tools, JsonElement? schema, bool isJson = false)
+    internal PreparedChat Prepare(
+        IReadOnlyList<ChatMessage> messages,
+        ConversationForm form,
+        ToolUse? tools,
+        JsonElement? schema,
+        bool isJson = false
+    )
     {
         if (tools is null || tools.Tools.Count == 0)
         {
             var format = schema is { } of ? Keep("schema " + of.GetRawText(), () => AnswerFormat.FromSchema(of))
                 : isJson ? AnswerFormat.Json
                 : null;
-            return new(Encode(WithCalls(messages), null), format, null, false);
+            return new(Encode(WithCalls(messages), form), format, null, false);
         }
         _ = tools.Callable;
         var calls = _calls.Value;
@@ -45,17 +52,13 @@ internal sealed class StructuredChat(ChatTemplate template, ITokenizer tokenizer
         var key = $"{tools.Key} {schema?.GetRawText()}";
         var bound = Keep(key, () => calls.Bind(tools, schema, tokenizer));
         var described = template.WritesTools ? messages : Describe(messages, tools);
-        return new(Encode(WithCalls(described), tools.Source), bound, calls, tools.IsRequired);
+        return new(Encode(WithCalls(described), form with { Tools = tools.Source }), bound, calls, tools.IsRequired);
     }
 
     private static readonly JsonElement s_object = JsonDocument.Parse("""{"type":"object"}""").RootElement;
 
-    private IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages, JsonElement? tools)
-    {
-        if (messages.Count == 0)
-            throw new DataException("The conversation is empty; give at least one message.");
-        return template.Render(messages, tokenizer, addGenerationPrompt: true, tools: tools).Encode(tokenizer).Ids;
-    }
+    private IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages, ConversationForm form) =>
+        template.Render(messages, tokenizer, form).Encode(tokenizer).Ids;
 
     private AnswerFormat Keep(string key, Func<AnswerFormat> make)
     {

@@ -14,6 +14,8 @@ public sealed partial class ChatTemplate
     // Owner of the text in the list of tools, which belongs neither to a message nor to the template.
     private const short Tools = -1;
 
+    private static readonly Dictionary<string, JsonElement> s_none = [];
+
     private readonly JinjaTemplate _template;
     private readonly Lazy<string> _generationPrompt,
         _behindAnswer;
@@ -148,6 +150,36 @@ public sealed partial class ChatTemplate
         return new RenderedChat(text, generated.Count > 0 ? generated : FindAnswers(text, messages, tokenizer));
     }
 
+    /// <summary>The conversation as a model reads it that answers or continues it.</summary>
+    /// <param name="messages">The messages.</param>
+    /// <param name="tokenizer">Provides the text of BOS and EOS.</param>
+    /// <param name="form">How it is written.</param>
+    /// <exception cref="DataException">The template refuses the conversation, or does not know a variable.</exception>
+    internal RenderedChat Render(IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer, ConversationForm form)
+    {
+        foreach (var name in form.Variables.Keys.Where(name => !Regex.IsMatch(Source, $@"\b{Regex.Escape(name)}\b")))
+            throw new DataException($"Cannot give the chat template '{name}' because it has no such variable. Leave it out.");
+        var text = Render(
+            messages,
+            WriteToken(tokenizer, tokenizer.BosTokenId),
+            WriteToken(tokenizer, tokenizer.EosTokenId),
+            form.AddGenerationPrompt && !form.ContinueFinalMessage,
+            form.Tools,
+            out _,
+            form.Variables
+        );
+        if (!form.ContinueFinalMessage)
+            return new RenderedChat(text, []);
+        var end = text.Length;
+        while (end > 0 && text.GetOwner(end - 1) != Math.Min(messages.Count, short.MaxValue))
+            end--;
+        if (messages[^1].Role != ChatMessage.Assistant || end == 0)
+            throw new DataException(
+                "Cannot continue the last message because it is not a text of the assistant. Add one, or ask for an answer."
+            );
+        return new RenderedChat(text.Slice(0, end), []);
+    }
+
     private static ChatTemplate? ChooseFromList(JsonElement list, string config)
     {
         foreach (var item in list.EnumerateArray())
@@ -170,25 +202,26 @@ public sealed partial class ChatTemplate
         string eos,
         bool addGenerationPrompt,
         JsonElement? tools,
-        out List<(int Start, int End)> generated
+        out List<(int Start, int End)> generated,
+        IReadOnlyDictionary<string, JsonElement>? variables = null
     )
     {
         try
         {
-            return _template.Render(
-                new Dictionary<string, object?>
-                {
-                    ["messages"] = messages.Select(object? (m, i) => ToValue(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
-                    ["bos_token"] = MarkedText.Of(bos),
-                    ["eos_token"] = MarkedText.Of(eos),
-                    ["add_generation_prompt"] = addGenerationPrompt,
-                    ["tools"] = tools is { } list ? ToValue(list, Tools) : null,
-                    // SmolLM3's name for them.
-                    ["xml_tools"] = tools is { } tagged ? ToValue(tagged, Tools) : null,
-                    ["documents"] = null,
-                },
-                out generated
-            );
+            var values = new Dictionary<string, object?>(
+                (variables ?? s_none).ToDictionary(v => v.Key, v => ToValue(v.Value, MarkedText.Template))
+            )
+            {
+                ["messages"] = messages.Select(object? (m, i) => ToValue(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
+                ["bos_token"] = MarkedText.Of(bos),
+                ["eos_token"] = MarkedText.Of(eos),
+                ["add_generation_prompt"] = addGenerationPrompt,
+                ["tools"] = tools is { } list ? ToValue(list, Tools) : null,
+                ["documents"] = null,
+            };
+            if (tools is { } tagged)
+                values["xml_tools"] = ToValue(tagged, Tools); // SmolLM3's name for them
+            return _template.Render(values, out generated);
         }
         catch (JinjaException e)
         {

@@ -167,7 +167,7 @@ public sealed class ToolCallFormatTests
         var chat = Chat(template);
         for (var seed = 0; seed < 20; seed++)
         {
-            var prepared = chat.Prepare([new("user", "x")], Tools(isRequired: true), null);
+            var prepared = chat.Prepare([new("user", "x")], ConversationForm.Standard, Tools(isRequired: true), null);
             var text = Draw(prepared, new Random(seed));
             var answer = prepared.NewAnswer()!;
             foreach (var piece in text)
@@ -189,7 +189,7 @@ public sealed class ToolCallFormatTests
             var sent = JsonSerializer.SerializeToElement(
                 calls.Take(1).Select(c => new { id = "call_" + c.Id, type = "function", function = new { name = c.Name, arguments = c.Arguments } })
             );
-            ChatMessage[] further2 =
+            ChatMessage[] again =
             [
                 new("user", "x"),
                 new(ChatMessage.Assistant, "") { Further = new Dictionary<string, JsonElement> { ["tool_calls"] = sent } },
@@ -201,7 +201,7 @@ public sealed class ToolCallFormatTests
                     },
                 },
             ];
-            var rendered = s_tokenizer.Decode([.. chat.Prepare(further2, Tools(isRequired: true), null).Tokens], skipSpecial: false);
+            var rendered = s_tokenizer.Decode([.. chat.Prepare(again, ConversationForm.Standard, Tools(isRequired: true), null).Tokens], skipSpecial: false);
             Assert.Contains(calls[0].Name, rendered[rendered.IndexOf('x')..], StringComparison.Ordinal);
             Assert.Contains("42", rendered, StringComparison.Ordinal);
         }
@@ -218,7 +218,7 @@ public sealed class ToolCallFormatTests
     [InlineData("bare", "{\"name\": \"now\", \"arguments\": {}}\n{\"name\": \"now\", \"arguments\": {}}", "", "now")]
     public void Where_the_model_decides_its_answer_is_text_or_calls(string template, string answer, string text, string? called)
     {
-        var prepared = Chat(template).Prepare([new("user", "x")], Tools(), null);
+        var prepared = Chat(template).Prepare([new("user", "x")], ConversationForm.Standard, Tools(), null);
         Assert.True(Accepts(prepared, answer), "the format");
         var reader = prepared.NewAnswer()!;
         var given = string.Concat(answer.Select(c => reader.Append($"{c}")));
@@ -231,15 +231,15 @@ public sealed class ToolCallFormatTests
     [Fact]
     public void A_call_that_has_begun_can_be_nothing_but_a_call_of_a_tool()
     {
-        var prepared = Chat("qwen").Prepare([new("user", "x")], Tools(), null);
+        var prepared = Chat("qwen").Prepare([new("user", "x")], ConversationForm.Standard, Tools(), null);
         Assert.True(Begins(prepared, "Ah <tool_call>\n{\"name\": \"now"));
         Assert.False(Begins(prepared, "Ah <tool_call>\n{\"name\": \"never"));
         Assert.False(Begins(prepared, "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"town"));
         Assert.False(Begins(prepared, "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call> and"));
-        var single = Chat("qwen").Prepare([new("user", "x")], Tools(isParallel: false), null);
+        var single = Chat("qwen").Prepare([new("user", "x")], ConversationForm.Standard, Tools(isParallel: false), null);
         Assert.False(Begins(single, "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>\n"));
         Assert.True(Begins(prepared, "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>\n"));
-        var named = Chat("qwen").Prepare([new("user", "x")], Tools(isRequired: true, only: "now"), null);
+        var named = Chat("qwen").Prepare([new("user", "x")], ConversationForm.Standard, Tools(isRequired: true, only: "now"), null);
         Assert.False(Begins(named, "<tool_call>\n{\"name\": \"get"));
         Assert.False(Begins(named, "Ah"));
     }
@@ -248,7 +248,7 @@ public sealed class ToolCallFormatTests
     public void An_answer_that_calls_nothing_follows_the_schema()
     {
         using var schema = JsonDocument.Parse("""{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}""");
-        var prepared = Chat("qwen").Prepare([new("user", "x")], Tools(), schema.RootElement);
+        var prepared = Chat("qwen").Prepare([new("user", "x")], ConversationForm.Standard, Tools(), schema.RootElement);
         Assert.True(Accepts(prepared, "{\"a\": 3}"));
         Assert.True(Accepts(prepared, "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>"));
         Assert.False(Begins(prepared, "It"));
@@ -259,14 +259,14 @@ public sealed class ToolCallFormatTests
     [InlineData("gpt-oss")]
     public void A_form_that_is_not_known_is_refused_where_the_model_decides(string template)
     {
-        var error = Assert.Throws<ConfigurationException>(() => Chat(template).Prepare([new("user", "x")], Tools(), null));
+        var error = Assert.Throws<ConfigurationException>(() => Chat(template).Prepare([new("user", "x")], ConversationForm.Standard, Tools(), null));
         Assert.Contains(template, error.Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void A_template_without_tools_gets_them_in_the_system_message()
     {
-        var prepared = Chat("bare").Prepare([new("system", "Be brief."), new("user", "x")], Tools(), null);
+        var prepared = Chat("bare").Prepare([new("system", "Be brief."), new("user", "x")], ConversationForm.Standard, Tools(), null);
         var text = s_tokenizer.Decode([.. prepared.Tokens]);
         Assert.StartsWith("Be brief.\n\nYou may call functions.", text, StringComparison.Ordinal);
         Assert.Contains("get_weather", text, StringComparison.Ordinal);
@@ -275,11 +275,11 @@ public sealed class ToolCallFormatTests
     [Fact]
     public void A_tool_that_does_not_exist_or_is_no_function_is_refused()
     {
-        Assert.Contains("'never'", Refusal(() => Chat("qwen").Prepare([new("user", "x")], Tools(only: "never"), null)), StringComparison.Ordinal);
+        Assert.Contains("'never'", Refusal(() => Chat("qwen").Prepare([new("user", "x")], ConversationForm.Standard, Tools(only: "never"), null)), StringComparison.Ordinal);
         Assert.Contains("tools[0]", Refusal(() => Read("""[{"type":"web_search"}]""")), StringComparison.Ordinal);
         Assert.Contains("a b", Refusal(() => Read("""[{"type":"function","function":{"name":"a b"}}]""")), StringComparison.Ordinal);
         var not = """[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"a":{"not":{}}}}}}]""";
-        var message = Refusal(() => Chat("qwen").Prepare([new("user", "x")], new ToolUse(Read(not)), null));
+        var message = Refusal(() => Chat("qwen").Prepare([new("user", "x")], ConversationForm.Standard, new ToolUse(Read(not)), null));
         Assert.Contains("'f'", message, StringComparison.Ordinal);
         Assert.Contains("'not'", message, StringComparison.Ordinal);
 
