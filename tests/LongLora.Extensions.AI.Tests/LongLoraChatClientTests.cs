@@ -156,16 +156,12 @@ public class LongLoraChatClientTests
         new()
         {
             {
-                "tools",
-                new ChatOptions { Tools = [AIFunctionFactory.Create(() => 1, "one")] }
+                "web_search",
+                new ChatOptions { Tools = [new HostedWebSearchTool()] }
             },
             {
-                "required tool",
+                "there is none",
                 new ChatOptions { ToolMode = ChatToolMode.RequireAny }
-            },
-            {
-                "response format",
-                new ChatOptions { ResponseFormat = ChatResponseFormat.Json }
             },
             {
                 "conversation id",
@@ -211,9 +207,9 @@ public class LongLoraChatClientTests
             (await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync([image], cancellationToken: Cancelled))).Message,
             StringComparison.Ordinal
         );
-        var call = new ChatMessage(ChatRole.Tool, [new FunctionResultContent("1", "x")]);
+        var call = new ChatMessage(ChatRole.User, [new UriContent("https://example.com/a.pdf", "application/pdf")]);
         Assert.Contains(
-            "FunctionResultContent",
+            "UriContent",
             (await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync([call], cancellationToken: Cancelled))).Message,
             StringComparison.Ordinal
         );

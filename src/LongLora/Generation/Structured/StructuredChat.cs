@@ -30,6 +30,8 @@ internal sealed class StructuredChat(ChatTemplate template, ITokenizer tokenizer
         bool isJson = false
     )
     {
+        if (messages.Count == 0)
+            throw new DataException("The conversation is empty; give at least one message.");
         if (tools is null || tools.Tools.Count == 0)
         {
             var format = schema is { } of ? Keep("schema " + of.GetRawText(), () => AnswerFormat.FromSchema(of))
@@ -78,8 +80,7 @@ internal sealed class StructuredChat(ChatTemplate template, ITokenizer tokenizer
     // A template that knows no tools leaves them out. They stand in the system message then, with the form of a call.
     private static List<ChatMessage> Describe(IReadOnlyList<ChatMessage> messages, ToolUse tools)
     {
-        var text = new StringBuilder("You may call functions. To call one, answer with nothing but this JSON: ");
-        text.Append("{\"name\": NAME, \"arguments\": {...}}. The functions, with the JSON schemas of their arguments:");
+        var text = new StringBuilder("You may call functions. To call one, answer only with {\"name\": ..., \"arguments\": {...}}. Functions:");
         foreach (var tool in tools.Tools)
             text.Append('\n').Append(tool.Source.TryGetProperty("function", out var function) ? function.GetRawText() : "");
         List<ChatMessage> described = [.. messages];
@@ -90,10 +91,34 @@ internal sealed class StructuredChat(ChatTemplate template, ITokenizer tokenizer
         return described;
     }
 
+    // A template without a role for results gets them from the user.
+    private List<ChatMessage> WithResults(IReadOnlyList<ChatMessage> messages)
+    {
+        var written = new List<ChatMessage>();
+        var isResult = false;
+        foreach (var message in messages)
+        {
+            if (message.Role != "tool" || template.KnowsResults)
+            {
+                written.Add(message);
+                isResult = false;
+                continue;
+            }
+            var name = message.Further?.GetValueOrDefault("name") is { ValueKind: JsonValueKind.String } of ? $" of {of.GetString()}" : "";
+            var text = $"Result{name}: {message.Content}";
+            if (isResult)
+                written[^1] = written[^1] with { Content = written[^1].Content + "\n" + text };
+            else
+                written.Add(new ChatMessage("user", text));
+            isResult = true;
+        }
+        return written;
+    }
+
     // Arguments become objects, and identifiers those of the template's form where it has one.
     private List<ChatMessage> WithCalls(IReadOnlyList<ChatMessage> messages) =>
         [
-            .. messages.Select(message =>
+            .. WithResults(messages).Select(message =>
             {
                 if (message.Further is not { } further)
                     return message;

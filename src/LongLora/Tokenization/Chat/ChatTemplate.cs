@@ -60,6 +60,11 @@ public sealed partial class ChatTemplate
     /// <summary>Whether it asks for calls of tools between tags, as SmolLM3 does even though it does not write them itself.</summary>
     internal bool TagsToolCalls { get; }
 
+    /// <summary>Whether it knows messages that are results of tools, or writes the role of each message whatever it is.</summary>
+    internal bool KnowsResults =>
+        RoleOfResults().IsMatch(Source)
+        || (WrittenRole().IsMatch(Source) && !Source.Contains("raise_exception", StringComparison.Ordinal));
+
     /// <summary>Whether answers have channels, as those of gpt-oss, one of which is for calls.</summary>
     internal bool HasChannels => Source.Contains("<|channel|>", StringComparison.Ordinal);
 
@@ -323,6 +328,12 @@ public sealed partial class ChatTemplate
             return "";
         }
     }
+
+    [GeneratedRegex(@"['""](tool|tool_results)['""]")]
+    private static partial Regex RoleOfResults();
+
+    [GeneratedRegex(@"(\.role|\[['""]role['""]\])\s*[+~]")]
+    private static partial Regex WrittenRole();
 
     [GeneratedRegex(@"\b(xml_)?tools\b")]
     private static partial Regex ToolsVariable();
