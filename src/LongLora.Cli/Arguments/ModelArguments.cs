@@ -6,7 +6,8 @@ using LongLora.Quantization;
 namespace LongLora.Cli.Arguments;
 
 /// <summary>The options of every command that opens a model.</summary>
-internal sealed class ModelArguments
+/// <param name="hasAdapter">Whether there is <c>--adapter</c> for one adapter; a command with several has its own.</param>
+internal sealed class ModelArguments(bool hasAdapter = true)
 {
     private readonly ModelOption _model = new();
     private readonly AdapterOption _adapter = new();
@@ -17,7 +18,8 @@ internal sealed class ModelArguments
     internal void AddTo(Command command)
     {
         command.Options.Insert(0, _model);
-        command.Options.Insert(1, _adapter);
+        if (hasAdapter)
+            command.Options.Insert(1, _adapter);
         _reading.AddTo(command);
         command.Options.Add(_quantization);
         command.Options.Add(_device);
@@ -31,7 +33,7 @@ internal sealed class ModelArguments
         new()
         {
             Model = parsed.GetValue(_model)!,
-            Adapter = parsed.GetValue(_adapter),
+            Adapter = hasAdapter ? parsed.GetValue(_adapter) : null,
             AdapterReading = _reading.Read(parsed),
             Quantization = parsed.GetValue(_quantization),
             Device = parsed.GetValue(_device)!,

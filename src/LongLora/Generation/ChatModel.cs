@@ -194,6 +194,9 @@ public sealed class ChatModel : IDisposable
     internal Task<float[]> EmbedAsync(IReadOnlyList<int> text, CancellationToken cancellation = default) =>
         _queue.ComputeAsync(stop => TextEmbedding.Compute(_model.Network, text, Context, stop), cancellation);
 
+    /// <summary>Numbers in the vector of a text.</summary>
+    internal int EmbeddingSize => _model.Config.HiddenSize;
+
     private GenerationOptions WithEndOfAnswer(GenerationOptions options) =>
         options.IgnoreEos
             ? options

@@ -15,6 +15,7 @@ public sealed partial class ChatTemplate
     private const short Tools = -1;
 
     private static readonly Dictionary<string, JsonElement> s_none = [];
+    private static readonly string[] s_own = ["messages", "tools", "documents", "bos_token", "eos_token", "add_generation_prompt"];
 
     private readonly JinjaTemplate _template;
     private readonly Lazy<string> _generationPrompt,
@@ -162,7 +163,7 @@ public sealed partial class ChatTemplate
     /// <exception cref="DataException">The template refuses the conversation, or does not know a variable.</exception>
     internal RenderedChat Render(IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer, ConversationForm form)
     {
-        foreach (var name in form.Variables.Keys.Where(name => !Regex.IsMatch(Source, $@"\b{Regex.Escape(name)}\b")))
+        foreach (var name in form.Variables.Keys.Where(name => !HasVariable(name)))
             throw new DataException($"Cannot give the chat template '{name}' because it has no such variable. Leave it out.");
         var text = Render(
             messages,
@@ -184,6 +185,9 @@ public sealed partial class ChatTemplate
             );
         return new RenderedChat(text.Slice(0, end), []);
     }
+
+    /// <summary>Whether the template reads a variable that the caller may set.</summary>
+    internal bool HasVariable(string name) => !s_own.Contains(name) && Regex.IsMatch(Source, $@"\b{Regex.Escape(name)}\b");
 
     private static ChatTemplate? ChooseFromList(JsonElement list, string config)
     {
