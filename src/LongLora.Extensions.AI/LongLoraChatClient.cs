@@ -191,11 +191,8 @@ public sealed class LongLoraChatClient : IChatClient
     }
 
     private static FunctionCallContent Call(ToolCall call) =>
-        FunctionCallContent.CreateFromParsedArguments(
-            call.Arguments,
-            call.Id,
-            call.Name,
-            text => JsonSerializer.Deserialize<Dictionary<string, object?>>(text, AIJsonUtilities.DefaultOptions)
+        FunctionCallContent.CreateFromParsedArguments(call.Arguments, call.Id, call.Name, text =>
+            JsonSerializer.Deserialize<Dictionary<string, object?>>(text, AIJsonUtilities.DefaultOptions)
         );
 
     // The model's own stream, which ends with this client too.
@@ -238,7 +235,8 @@ public sealed class LongLoraChatClient : IChatClient
 
     private static ChatFinishReason Finish(GenerationResult result, bool isCall) =>
         isCall && result.Finish != FinishReason.Length ? ChatFinishReason.ToolCalls
-        : result.Finish == FinishReason.Length ? ChatFinishReason.Length : ChatFinishReason.Stop;
+        : result.Finish == FinishReason.Length ? ChatFinishReason.Length
+        : ChatFinishReason.Stop;
 
     private static UsageDetails Usage(GenerationResult result) =>
         new()

@@ -118,7 +118,10 @@ public sealed class StructuredAnswerTests
     {
         using var client = Stories.Open();
         var schema = JsonDocument.Parse("""{"enum":["yes","no"]}""").RootElement;
-        var options = new ChatOptions { RawRepresentationFactory = _ => new GenerationOptions { Format = AnswerFormat.FromSchema(schema) } };
+        var options = new ChatOptions
+        {
+            RawRepresentationFactory = _ => new GenerationOptions { Format = AnswerFormat.FromSchema(schema) },
+        };
         Assert.Contains((await client.GetResponseAsync("Well?", options, Cancelled)).Text.Trim(), (string[])["\"yes\"", "\"no\""]);
     }
 }

@@ -12,6 +12,9 @@ internal sealed class ResponseFormat(GenerationRequest request, string? instruct
     private readonly string _item = "msg_" + Guid.NewGuid().ToString("N");
     private int _sequence;
 
+    /// <summary>The form of text that the request has; null for plain text.</summary>
+    internal object? TextFormat { get; init; }
+
     internal override object ToWhole(IReadOnlyList<GenerationResult> results) => MakeResponse(results[0]);
 
     internal override IEnumerable<StreamEvent> Begin()
@@ -93,7 +96,7 @@ internal sealed class ResponseFormat(GenerationRequest request, string? instruct
             reasoning = new { effort = (object?)null, summary = (object?)null },
             store = false,
             temperature = Request.Options.Temperature,
-            text = new { format = new { type = "text" } },
+            text = new { format = TextFormat ?? new { type = "text" } },
             tool_choice = "auto",
             tools = Array.Empty<object>(),
             top_p = Request.Options.TopP,

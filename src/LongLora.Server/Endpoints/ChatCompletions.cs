@@ -25,7 +25,7 @@ internal static class ChatCompletions
             throw RequestFields.Wrong("top_logprobs", fields.Find("top_logprobs")!.Value, "left out, unless logprobs is true");
         var form = MessageFields.ReadForm(fields, model);
         HarmlessFields.Accept(fields);
-        HarmlessFields.RefuseStructure(fields);
+        var structure = StructureFields.Read(fields);
         var request = new GenerationRequest(model, [], true, options)
         {
             Choices = fields.FindWhole("n", 1, MostChoices) ?? 1,
@@ -34,6 +34,6 @@ internal static class ChatCompletions
         };
         var messages = MessageFields.Read(fields);
         fields.RefuseUnknown();
-        return (request with { Prompts = [MessageFields.Encode(model, messages, form, "messages")] }).RequireRoom("messages");
+        return structure.Bind(request, messages, form, "messages").RequireRoom("messages");
     }
 }

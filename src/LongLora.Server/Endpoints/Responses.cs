@@ -13,7 +13,14 @@ internal static class Responses
     {
         var fields = await RequestBody.Read(context);
         var request = Read(fields, models, options);
-        await AnswerStream.Send(context, request, new ResponseFormat(request, fields.FindText("instructions"), fields.Find("metadata")));
+        await AnswerStream.Send(
+            context,
+            request,
+            new ResponseFormat(request, fields.FindText("instructions"), fields.Find("metadata"))
+            {
+                TextFormat = fields.FindFields("text")?.Find("format"),
+            }
+        );
     }
 
     /// <summary>Reads a request: the only place that knows its fields.</summary>
@@ -44,7 +51,7 @@ internal static class Responses
             v => v.ValueKind == JsonValueKind.String && v.ValueEquals("disabled"),
             "nothing is left out. Send what fits the context."
         );
-        ReadText(fields);
+        var (schema, isJson) = ReadText(fields);
         ReadReasoning(fields);
         var messages = ReadInput(fields);
         if (fields.FindText("instructions") is { Length: > 0 } instructions)
@@ -52,16 +59,19 @@ internal static class Responses
         var request = new GenerationRequest(model, [], true, options) { IsStream = fields.FindSwitch("stream") ?? false };
         HarmlessFields.ReadStreamOptions(fields);
         fields.RefuseUnknown();
-        return (request with { Prompts = [MessageFields.Encode(model, messages, form, "input")] }).RequireRoom("input");
+        return new StructureFields(null, schema, isJson).Bind(request, messages, form, "input", "text.format").RequireRoom("input");
     }
 
-    private static void ReadText(RequestFields fields)
+    private static (JsonElement? Schema, bool IsJson) ReadText(RequestFields fields)
     {
         if (fields.FindFields("text") is not { } text)
-            return;
-        text.Refuse("format", HarmlessFields.IsText, "answers are plain text.");
+            return default;
+        var format = text.FindFields("format");
+        format?.Accept("name", "description", "strict", "schema");
+        var read = format is null ? default : StructureFields.ReadFormat(format, format);
         text.Refuse("verbosity", v => v.ValueKind == JsonValueKind.String && v.ValueEquals("medium"), "the model has no such setting.");
         text.RefuseUnknown();
+        return read;
     }
 
     private static void ReadReasoning(RequestFields fields)

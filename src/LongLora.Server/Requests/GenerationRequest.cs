@@ -1,4 +1,5 @@
 using LongLora.Generation;
+using LongLora.Generation.Structured;
 
 namespace LongLora.Server;
 
@@ -9,6 +10,9 @@ namespace LongLora.Server;
 /// <param name="Options">How. It has a seed.</param>
 internal sealed record GenerationRequest(ChatModel Model, IReadOnlyList<IReadOnlyList<int>> Prompts, bool IsChat, GenerationOptions Options)
 {
+    /// <summary>The conversation with what binds its answer; null for a text.</summary>
+    internal PreparedChat? Chat { get; init; }
+
     /// <summary>Answers to each prompt.</summary>
     internal int Choices { get; init; } = 1;
 

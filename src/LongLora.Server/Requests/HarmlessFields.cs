@@ -15,7 +15,6 @@ internal static class HarmlessFields
             "safety_identifier",
             "prompt_cache_key",
             "prompt_cache_retention",
-            "parallel_tool_calls",
             "request_id",
             "priority",
             "cache_prompt"
@@ -35,15 +34,25 @@ internal static class HarmlessFields
     /// <summary>Fields that ask for calls of functions or for JSON.</summary>
     internal static void RefuseStructure(RequestFields fields)
     {
-        static bool IsEmpty(JsonElement value) => value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 0;
-        static bool IsNoChoice(JsonElement value) =>
-            value.ValueKind == JsonValueKind.String && (value.ValueEquals("none") || value.ValueEquals("auto"));
-        foreach (var name in (string[])["tools", "functions"])
-            fields.Refuse(name, IsEmpty, "the model is not asked to call functions.");
-        foreach (var name in (string[])["tool_choice", "function_call"])
-            fields.Refuse(name, IsNoChoice, "the model is not asked to call functions.");
-        fields.Refuse("response_format", IsText, "answers are plain text.");
+        const string why = "this endpoint calls no functions. Use /v1/chat/completions.";
+        fields.Refuse("tools", IsEmpty, why);
+        fields.Refuse("tool_choice", IsNoChoice, why);
+        fields.Accept("parallel_tool_calls");
+        fields.Refuse("response_format", IsText, "answers of this endpoint are plain text. Use /v1/chat/completions.");
+        RefuseFunctions(fields);
     }
+
+    /// <summary>Fields that asked for calls before there were tools.</summary>
+    internal static void RefuseFunctions(RequestFields fields)
+    {
+        fields.Refuse("functions", IsEmpty, "functions are given as tools.");
+        fields.Refuse("function_call", IsNoChoice, "functions are given as tools. Use tool_choice.");
+    }
+
+    private static bool IsEmpty(JsonElement value) => value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 0;
+
+    private static bool IsNoChoice(JsonElement value) =>
+        value.ValueKind == JsonValueKind.String && (value.ValueEquals("none") || value.ValueEquals("auto"));
 
     /// <summary>Whether a format is that of plain text.</summary>
     internal static bool IsText(JsonElement value) =>

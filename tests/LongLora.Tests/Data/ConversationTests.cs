@@ -271,7 +271,9 @@ public sealed class ConversationTests : IDisposable
         var source = Source(SharedMaterial.Shared("data", "sft", file), template, 1 << 20);
         var conversations = source
             .ReadConversations()
-            .Where(c => c.Messages.Select(m => ToolCalls.MoveToContent(m)).Any(m => m.Role == ChatMessage.Assistant && m.Content.Length > 0))
+            .Where(c =>
+                c.Messages.Select(m => ToolCalls.MoveToContent(m)).Any(m => m.Role == ChatMessage.Assistant && m.Content.Length > 0)
+            )
             .Take(40)
             .ToList();
         var examples = source.Read().Take(40).ToList();

@@ -49,11 +49,10 @@ public sealed class AnswerFormat
 
     private static AnswerFormat MakeJson()
     {
-        var json = new JsonText(new GrammarBuilder());
+        var json = new JsonText(new GrammarBuilder(), isIndented: true);
         return new AnswerFormat(Document(json, GrammarExpression.Call(json.Object)));
     }
 
-    // Many tokenizers begin a text with a space.
     private static Grammar Document(JsonText json, GrammarExpression value) =>
-        json.Builder.Build(json.Builder.NewRule("document", GrammarExpression.Join(json.Blank, value)));
+        json.Builder.Build(json.Builder.NewRule("document", GrammarExpression.Join(JsonText.Space, value)));
 }

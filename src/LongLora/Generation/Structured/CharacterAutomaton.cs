@@ -46,25 +46,22 @@ internal sealed class CharacterAutomaton
     {
         var names = texts.Select(t => t.EnumerateRunes().Select(r => r.Value).ToArray()).ToList();
         // A state is the text so far while it begins a name, and null afterwards.
-        return Explore<string>(
-            "",
-            state =>
+        return Explore<string>("", state =>
+        {
+            if (state == "free")
+                return ([(CharacterSet.All, "free")], true);
+            int[] path = [.. state.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(int.Parse)];
+            var begun = names.Where(n => n.AsSpan().StartsWith(path)).ToList();
+            var moves = new List<(CharacterSet, string)>();
+            var rest = CharacterSet.All;
+            foreach (var next in begun.Where(n => n.Length > path.Length).Select(n => n[path.Length]).Distinct())
             {
-                if (state == "free")
-                    return ([(CharacterSet.All, "free")], true);
-                int[] path = [.. state.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(int.Parse)];
-                var begun = names.Where(n => n.AsSpan().StartsWith(path)).ToList();
-                var moves = new List<(CharacterSet, string)>();
-                var rest = CharacterSet.All;
-                foreach (var next in begun.Where(n => n.Length > path.Length).Select(n => n[path.Length]).Distinct())
-                {
-                    moves.Add((CharacterSet.Of(next), $"{state} {next}"));
-                    rest = rest.And(CharacterSet.Of(next).Not());
-                }
-                moves.Add((rest, "free"));
-                return (moves, !begun.Exists(n => n.Length == path.Length));
+                moves.Add((CharacterSet.Of(next), $"{state} {next}"));
+                rest = rest.And(CharacterSet.Of(next).Not());
             }
-        );
+            moves.Add((rest, "free"));
+            return (moves, !begun.Exists(n => n.Length == path.Length));
+        });
     }
 
     /// <summary>Its texts of so many characters.</summary>
@@ -72,15 +69,17 @@ internal sealed class CharacterAutomaton
     {
         if (IsEmpty || (least == 0 && most is null))
             return this;
-        return Explore(
-            (State: 0, Count: 0),
-            at =>
-                (
-                    at.Count == most
-                        ? []
-                        : [.. States[at.State].Moves.Select(m => (m.Set, (m.Next, most is null ? Math.Min(at.Count + 1, least) : at.Count + 1)))],
-                    States[at.State].IsEnd && at.Count >= least
-                )
+        return Explore((State: 0, Count: 0), at =>
+            (
+                at.Count == most
+                    ? []
+                    :
+                    [
+                        .. States[at.State]
+                            .Moves.Select(m => (m.Set, (m.Next, most is null ? Math.Min(at.Count + 1, least) : at.Count + 1))),
+                    ],
+                States[at.State].IsEnd && at.Count >= least
+            )
         );
     }
 
@@ -89,17 +88,15 @@ internal sealed class CharacterAutomaton
     {
         if (IsEmpty || other.IsEmpty)
             return IsEmpty ? this : other;
-        return Explore(
-            (Mine: 0, Other: 0),
-            at =>
-                (
-                    [
-                        .. from mine in States[at.Mine].Moves
-                        from theirs in other.States[at.Other].Moves
-                        select (mine.Set.And(theirs.Set), (mine.Next, theirs.Next)),
-                    ],
-                    States[at.Mine].IsEnd && other.States[at.Other].IsEnd
-                )
+        return Explore((Mine: 0, Other: 0), at =>
+            (
+                [
+                    .. from mine in States[at.Mine].Moves
+                    from theirs in other.States[at.Other].Moves
+                    select (mine.Set.And(theirs.Set), (mine.Next, theirs.Next)),
+                ],
+                States[at.Mine].IsEnd && other.States[at.Other].IsEnd
+            )
         );
     }
 

@@ -60,7 +60,10 @@ internal sealed class CharacterSet
             return null;
         for (var c = 0; c <= Last; c++)
         {
-            if (c is not (>= 0xD800 and <= 0xDFFF) && Short(CharUnicodeInfo.GetUnicodeCategory(c)).StartsWith(name, StringComparison.Ordinal))
+            if (
+                c is not (>= 0xD800 and <= 0xDFFF)
+                && Short(CharUnicodeInfo.GetUnicodeCategory(c)).StartsWith(name, StringComparison.Ordinal)
+            )
                 found.Add((c, c));
         }
         return Of(found);

@@ -64,8 +64,8 @@ internal sealed class Grammar
                     GrammarStep.Split => node.Choices.Count == 0 ? Never : node.Choices.Min(c => levels[c]),
                     GrammarStep.Call => Math.Max(Of(node.Rule!), levels[node.Next]),
                     GrammarStep.Repeat => node.Most < node.Least ? Never
-                        : node.Least == 0 ? levels[node.Next]
-                        : Math.Max(Of(node.Rule!), levels[node.Next]),
+                    : node.Least == 0 ? levels[node.Next]
+                    : Math.Max(Of(node.Rule!), levels[node.Next]),
                     _ => 0,
                 };
                 if (level < levels[i])

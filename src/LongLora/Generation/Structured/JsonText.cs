@@ -10,19 +10,25 @@ internal sealed class JsonText
     /// <summary>Most digits before the point of a number, and behind it.</summary>
     internal const int MostDigits = 16;
 
-    private const int MostIndent = 64;
-    private readonly GrammarRule _blank,
-        _character;
+    private const int MostIndent = 32;
+    private readonly GrammarRule _character;
     private GrammarRule? _value,
         _object,
         _array;
 
-    internal JsonText(GrammarBuilder builder)
+    /// <param name="builder">Where the rules go.</param>
+    /// <param name="isIndented">
+    /// Whether signs may stand on lines of their own. A small model takes every line that it may.
+    /// </param>
+    internal JsonText(GrammarBuilder builder, bool isIndented = false)
     {
         Builder = builder;
-        var indent = builder.NewRule("indent", Byte(" \t"));
-        _blank = builder.NewRule("white space", Any(Byte(" "), Join(Byte("\n"), Times(indent, 0, MostIndent))));
-        Blank = Optional(Call(_blank));
+        Blank = Space;
+        if (isIndented)
+        {
+            var indent = builder.NewRule("indent", Byte(" \t"));
+            Blank = Optional(Call(builder.NewRule("white space", Any(Byte(" "), Join(Byte("\n"), Times(indent, 0, MostIndent))))));
+        }
         _character = builder.NewRule("character", Any(Raw, Escape()));
         Digit = builder.NewRule("digit", Byte('0', '9'));
         String = builder.NewRule("string", Join(Byte("\""), Many(Call(_character)), Byte("\"")));
@@ -39,7 +45,10 @@ internal sealed class JsonText
 
     internal GrammarBuilder Builder { get; }
 
-    /// <summary>What may stand between two signs: nothing, a space, or a new line with its indent.</summary>
+    /// <summary>Nothing or a space, with which many tokenizers begin a text.</summary>
+    internal static GrammarExpression Space { get; } = Optional(Byte(" "));
+
+    /// <summary>What may stand between two signs: nothing, a space, or, where it is allowed, a new line with its indent.</summary>
     internal GrammarExpression Blank { get; }
 
     internal GrammarRule Digit { get; }
@@ -73,11 +82,7 @@ internal sealed class JsonText
             case JsonValueKind.Array:
                 return List('[', ']', [.. value.EnumerateArray().Select(Constant)]);
             case JsonValueKind.Object:
-                return List(
-                    '{',
-                    '}',
-                    [.. value.EnumerateObject().Select(p => Join(Text(Write(p.Name) + ":"), Blank, Constant(p.Value)))]
-                );
+                return List('{', '}', [.. value.EnumerateObject().Select(p => Join(Text(Write(p.Name) + ":"), Blank, Constant(p.Value)))]);
             default:
                 return Text(value.GetRawText());
         }
@@ -151,19 +156,11 @@ internal sealed class JsonText
         var member = Join(Call(String), Byte(":"), Blank, Call(_value));
         Builder.Define(_object, Block('{', '}', member));
         Builder.Define(_array, Block('[', ']', Call(_value)));
-        Builder.Define(
-            _value,
-            Any(Call(_object), Call(_array), Call(String), Call(Number), Text("true"), Text("false"), Text("null"))
-        );
+        Builder.Define(_value, Any(Call(_object), Call(_array), Call(String), Call(Number), Text("true"), Text("false"), Text("null")));
         return this;
     }
 
     /// <summary>Any number of items between brackets.</summary>
     internal GrammarExpression Block(char open, char close, GrammarExpression item) =>
-        Join(
-            Byte($"{open}"),
-            Blank,
-            Optional(Join(item, Many(Join(Byte(","), Blank, item)), Blank)),
-            Byte($"{close}")
-        );
+        Join(Byte($"{open}"), Blank, Optional(Join(item, Many(Join(Byte(","), Blank, item)), Blank)), Byte($"{close}"));
 }

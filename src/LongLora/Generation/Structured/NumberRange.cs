@@ -19,8 +19,12 @@ internal sealed class NumberRange(JsonText json)
     /// <summary>Whole numbers.</summary>
     internal GrammarExpression Whole(NumberBound? low, NumberBound? high)
     {
-        var least = low is { } l ? (BigInteger)decimal.Ceiling(l.Value) + (l.IsOut && decimal.IsInteger(l.Value) ? 1 : 0) : -(BigInteger)s_largest;
-        var most = high is { } h ? (BigInteger)decimal.Floor(h.Value) - (h.IsOut && decimal.IsInteger(h.Value) ? 1 : 0) : (BigInteger)s_largest;
+        var least = low is { } l
+            ? (BigInteger)decimal.Ceiling(l.Value) + (l.IsOut && decimal.IsInteger(l.Value) ? 1 : 0)
+            : -(BigInteger)s_largest;
+        var most = high is { } h
+            ? (BigInteger)decimal.Floor(h.Value) - (h.IsOut && decimal.IsInteger(h.Value) ? 1 : 0)
+            : (BigInteger)s_largest;
         var choices = new List<GrammarExpression>();
         if (least < 0)
             choices.Add(Join(Byte("-"), Positive(BigInteger.Max(1, -most), -least)));
@@ -85,7 +89,9 @@ internal sealed class NumberRange(JsonText json)
 
     private GrammarExpression Below(string fraction, bool isOut) =>
         fraction.Length == 0
-            ? isOut ? Nothing : Optional(Join(Byte("."), ZeroRunOnce()))
+            ? isOut
+                ? Nothing
+                : Optional(Join(Byte("."), ZeroRunOnce()))
             : Optional(Join(Byte("."), DigitsBelow(fraction, isOut, mayEnd: false)));
 
     private GrammarExpression Inside(string low, bool lowOut, string high, bool highOut)

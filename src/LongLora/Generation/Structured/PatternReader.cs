@@ -83,8 +83,7 @@ internal sealed class PatternReader
     private int ReadAlternatives(int next)
     {
         var all = Add(null);
-        do
-            _nodes[all].Free.Add(ReadSequence(next));
+        do _nodes[all].Free.Add(ReadSequence(next));
         while (Skip('|'));
         return all;
     }
@@ -162,9 +161,10 @@ internal sealed class PatternReader
         if (parts.Length == 1)
             most = least;
         else if (parts[1].Length > 0)
-            most = int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out var high) && high >= least
-                ? high
-                : throw Refuse($"'{{{text}}}' is no repetition");
+            most =
+                int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out var high) && high >= least
+                    ? high
+                    : throw Refuse($"'{{{text}}}' is no repetition");
         if (least > MostRepeats || most > MostRepeats)
             throw Refuse($"'{{{text}}}' repeats more than {MostRepeats:N0} times; use minLength and maxLength");
         _at = close + 1;
@@ -375,26 +375,19 @@ internal sealed class PatternReader
     }
 
     // The subset construction. Characters between which no set distinguishes go together.
-    private CharacterAutomaton Determine(int start, int end) =>
-        CharacterAutomaton.Explore(
-            new Subset(Close([start])),
-            at =>
+    private CharacterAutomaton Determine(int start, int end) => CharacterAutomaton.Explore(new Subset(Close([start])), at =>
+        {
+            var moves = at.Nodes.Select(n => _nodes[n]).Where(n => n.Set is not null).ToList();
+            int[] cuts = [.. moves.SelectMany(m => m.Set!.Ranges).SelectMany(r => (int[])[r.First, r.Last + 1]).Distinct().Order()];
+            var found = new List<(CharacterSet, Subset)>();
+            for (var i = 0; i + 1 < cuts.Length; i++)
             {
-                var moves = at.Nodes.Select(n => _nodes[n]).Where(n => n.Set is not null).ToList();
-                int[] cuts =
-                [
-                    .. moves.SelectMany(m => m.Set!.Ranges).SelectMany(r => (int[])[r.First, r.Last + 1]).Distinct().Order(),
-                ];
-                var found = new List<(CharacterSet, Subset)>();
-                for (var i = 0; i + 1 < cuts.Length; i++)
-                {
-                    int[] targets = [.. moves.Where(m => m.Set!.Contains(cuts[i])).Select(m => m.Next)];
-                    if (targets.Length > 0)
-                        found.Add((CharacterSet.Of((cuts[i], cuts[i + 1] - 1)), new Subset(Close(targets))));
-                }
-                return (found, at.Nodes.Contains(end));
+                int[] targets = [.. moves.Where(m => m.Set!.Contains(cuts[i])).Select(m => m.Next)];
+                if (targets.Length > 0)
+                    found.Add((CharacterSet.Of((cuts[i], cuts[i + 1] - 1)), new Subset(Close(targets))));
             }
-        );
+            return (found, at.Nodes.Contains(end));
+        });
 
     private int[] Close(IEnumerable<int> starts)
     {

@@ -33,9 +33,13 @@ internal sealed class SchemaArray(JsonText json, Func<JsonNode?, string, Grammar
         {
             var item = Join(i > 0 ? Join(Byte(","), json.Blank) : Empty, value(first[i], $"{path}/prefixItems/{i}"), behind);
             behind =
-                i >= most ? i >= least ? Empty : Nothing
-                : i >= least ? Optional(item)
-                : item;
+                i >= most
+                    ? i >= least
+                        ? Empty
+                        : Nothing
+                    : i >= least
+                        ? Optional(item)
+                        : item;
         }
         return behind;
     }

@@ -24,8 +24,7 @@ internal sealed class SchemaCompiler
         _json = json;
         try
         {
-            _root =
-                JsonNode.Parse(schema.GetRawText(), null, new JsonDocumentOptions { AllowDuplicateProperties = false })
+            _root = JsonNode.Parse(schema.GetRawText(), null, new JsonDocumentOptions { AllowDuplicateProperties = false })
                 ?? throw new GrammarException("it is null; a schema is an object.");
         }
         catch (JsonException e)

@@ -20,12 +20,14 @@ internal static class SchemaString
         ["date"] = $"^{Date}$",
         ["time"] = $"^{Time}$",
         ["date-time"] = $"^{Date}T{Time}$",
-        ["duration"] = "^P(?:[0-9]{1,4}D|(?:[0-9]{1,4}D)?T(?:[0-9]{1,4}H(?:[0-9]{1,2}M(?:[0-9]{1,2}S)?)?|[0-9]{1,4}M(?:[0-9]{1,2}S)?|[0-9]{1,4}S))$",
+        ["duration"] =
+            "^P(?:[0-9]{1,4}D|(?:[0-9]{1,4}D)?T(?:[0-9]{1,4}H(?:[0-9]{1,2}M(?:[0-9]{1,2}S)?)?|[0-9]{1,4}M(?:[0-9]{1,2}S)?|[0-9]{1,4}S))$",
         ["uuid"] = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
         ["ipv4"] = $"^{Byte}\\.{Byte}\\.{Byte}\\.{Byte}$",
         ["hostname"] = $"^{Label}(?:\\.{Label}){{0,4}}$",
         ["email"] = $"^[A-Za-z0-9_+-]{{1,32}}(?:\\.[A-Za-z0-9_+-]{{1,32}}){{0,2}}@{Label}(?:\\.{Label}){{1,3}}$",
-        ["uri"] = $"^[a-z][a-z0-9+.-]{{1,10}}://{Label}(?:\\.{Label}){{0,4}}(?::[1-9][0-9]{{0,3}})?(?:/[A-Za-z0-9._~-]*)*(?:\\?[A-Za-z0-9._~=&-]*)?$",
+        ["uri"] =
+            $"^[a-z][a-z0-9+.-]{{1,10}}://{Label}(?:\\.{Label}){{0,4}}(?::[1-9][0-9]{{0,3}})?(?:/[A-Za-z0-9._~-]*)*(?:\\?[A-Za-z0-9._~=&-]*)?$",
     };
 
     internal static GrammarExpression Compile(JsonText json, JsonObject schema, string path)
@@ -57,9 +59,10 @@ internal static class SchemaString
         CharacterAutomaton? all = null;
         foreach (var pattern in SchemaMerge.Patterns(schema))
         {
-            var text = pattern is JsonValue value && value.TryGetValue<string>(out var own)
-                ? own
-                : throw SchemaNode.Refuse(path, $"has pattern: {SchemaNode.Shown(pattern)}; it must be a string");
+            var text =
+                pattern is JsonValue value && value.TryGetValue<string>(out var own)
+                    ? own
+                    : throw SchemaNode.Refuse(path, $"has pattern: {SchemaNode.Shown(pattern)}; it must be a string");
             var one = PatternReader.Read(text);
             all = all is null ? one : all.And(one);
         }

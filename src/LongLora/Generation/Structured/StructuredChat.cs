@@ -34,7 +34,8 @@ internal sealed class StructuredChat(ChatTemplate template, ITokenizer tokenizer
             throw new DataException("The conversation is empty; give at least one message.");
         if (tools is null || tools.Tools.Count == 0)
         {
-            var format = schema is { } of ? Keep("schema " + of.GetRawText(), () => AnswerFormat.FromSchema(of))
+            var format =
+                schema is { } of ? Keep("schema " + of.GetRawText(), () => AnswerFormat.FromSchema(of))
                 : isJson ? AnswerFormat.Json
                 : null;
             return new(Encode(WithCalls(messages), form), format, null, false);
@@ -80,7 +81,9 @@ internal sealed class StructuredChat(ChatTemplate template, ITokenizer tokenizer
     // A template that knows no tools leaves them out. They stand in the system message then, with the form of a call.
     private static List<ChatMessage> Describe(IReadOnlyList<ChatMessage> messages, ToolUse tools)
     {
-        var text = new StringBuilder("You may call functions. To call one, answer only with {\"name\": ..., \"arguments\": {...}}. Functions:");
+        var text = new StringBuilder(
+            "You may call functions. To call one, answer only with {\"name\": ..., \"arguments\": {...}}. Functions:"
+        );
         foreach (var tool in tools.Tools)
             text.Append('\n').Append(tool.Source.TryGetProperty("function", out var function) ? function.GetRawText() : "");
         List<ChatMessage> described = [.. messages];
@@ -118,17 +121,18 @@ internal sealed class StructuredChat(ChatTemplate template, ITokenizer tokenizer
     // Arguments become objects, and identifiers those of the template's form where it has one.
     private List<ChatMessage> WithCalls(IReadOnlyList<ChatMessage> messages) =>
         [
-            .. WithResults(messages).Select(message =>
-            {
-                if (message.Further is not { } further)
-                    return message;
-                var changed = further.ToDictionary();
-                if (changed.TryGetValue(ToolCalls.Member, out var calls))
-                    changed[ToolCalls.Member] = ToolCalls.ParseArguments(Renamed(calls));
-                if (changed.TryGetValue("tool_call_id", out var id) && id.ValueKind == JsonValueKind.String)
-                    changed["tool_call_id"] = JsonSerializer.SerializeToElement(Short(id.GetString()!));
-                return message with { Further = changed };
-            }),
+            .. WithResults(messages)
+                .Select(message =>
+                {
+                    if (message.Further is not { } further)
+                        return message;
+                    var changed = further.ToDictionary();
+                    if (changed.TryGetValue(ToolCalls.Member, out var calls))
+                        changed[ToolCalls.Member] = ToolCalls.ParseArguments(Renamed(calls));
+                    if (changed.TryGetValue("tool_call_id", out var id) && id.ValueKind == JsonValueKind.String)
+                        changed["tool_call_id"] = JsonSerializer.SerializeToElement(Short(id.GetString()!));
+                    return message with { Further = changed };
+                }),
         ];
 
     private JsonElement Renamed(JsonElement calls)

@@ -46,9 +46,7 @@ internal sealed class ToolAnswer(ToolCallFormat format, bool isRequired)
     internal (string Content, IReadOnlyList<ToolCall> Calls) Read(string text)
     {
         var start =
-            !isRequired && format.Mark is { } mark
-                ? text.IndexOf(mark, StringComparison.Ordinal)
-                : text.Length - text.TrimStart().Length;
+            !isRequired && format.Mark is { } mark ? text.IndexOf(mark, StringComparison.Ordinal) : text.Length - text.TrimStart().Length;
         var calls = new List<ToolCall>();
         var at = start < 0 ? text.Length : start;
         var (end, expected) = (at, format.Before);
@@ -128,7 +126,8 @@ internal sealed class ToolAnswer(ToolCallFormat format, bool isRequired)
     }
 
     private string NewId() =>
-        format.HasIds ? RandomNumberGenerator.GetString(ToolCallFormat.Letters, ToolCallFormat.IdLength)
+        format.HasIds
+            ? RandomNumberGenerator.GetString(ToolCallFormat.Letters, ToolCallFormat.IdLength)
             : "call_" + RandomNumberGenerator.GetString(ToolCallFormat.Letters, 24);
 
     private string Given(string text)

@@ -28,12 +28,7 @@ internal sealed partial record ToolCallFormat(string Before, string Inside, stri
 
     /// <summary>The JSON of each call between tags, as Hermes and Qwen have it.</summary>
     internal static ToolCallFormat Tagged { get; } =
-        new(
-            "<tool_call>\n{\"name\": \"",
-            "\", \"arguments\": ",
-            "}\n</tool_call>\n<tool_call>\n{\"name\": \"",
-            "}\n</tool_call>"
-        );
+        new("<tool_call>\n{\"name\": \"", "\", \"arguments\": ", "}\n</tool_call>\n<tool_call>\n{\"name\": \"", "}\n</tool_call>");
 
     /// <summary>The text with which a call begins wherever it stands; null where only the whole answer can be calls.</summary>
     internal string? Mark => LeadingMark().Match(Before) is { Success: true } mark ? mark.Value : null;
@@ -115,8 +110,7 @@ internal sealed partial record ToolCallFormat(string Before, string Inside, stri
         return text.TrimEnd().Length;
     }
 
-    private static string Written(ITokenizer tokenizer, int? id) =>
-        id is { } token ? tokenizer.Decode([token], skipSpecial: false) : "";
+    private static string Written(ITokenizer tokenizer, int? id) => id is { } token ? tokenizer.Decode([token], skipSpecial: false) : "";
 
     // Where a call's name starts, and where its arguments start and end, if these are a JSON object as it is.
     private static (int Name, int Start, int End)? Locate(string text, int number)
@@ -134,7 +128,8 @@ internal sealed partial record ToolCallFormat(string Before, string Inside, stri
         try
         {
             using var json = JsonDocument.Parse(text);
-            return json.RootElement.TryGetProperty("probe_key", out var value) && value.ValueKind == JsonValueKind.Number
+            return json.RootElement.TryGetProperty("probe_key", out var value)
+                && value.ValueKind == JsonValueKind.Number
                 && value.GetInt32() == number;
         }
         catch (JsonException)
@@ -160,9 +155,9 @@ internal sealed partial record ToolCallFormat(string Before, string Inside, stri
         var calls = Join([.. rest]);
         var root = json.Builder.NewRule("answer");
         if (use.IsRequired)
-            json.Builder.Define(root, Join(json.Blank, Literal(Before), calls));
+            json.Builder.Define(root, Join(JsonText.Space, Literal(Before), calls));
         else if (schema is { } of)
-            json.Builder.Define(root, Join(json.Blank, Any(Join(Literal(Before), calls), Compile(json, of, null))));
+            json.Builder.Define(root, Join(JsonText.Space, Any(Join(Literal(Before), calls), Compile(json, of, null))));
         else
             root.Start = FreeText(json, Encode(Mark ?? Before, tokenizer), Encode(Before, tokenizer), calls);
         var hasControl = Encode(Before + Inside + Between + After, tokenizer).Contains(TokenTrie.ControlMark);
@@ -214,9 +209,15 @@ internal sealed partial record ToolCallFormat(string Before, string Inside, stri
             for (var value = 0; value < 256; value++)
             {
                 var next =
-                    value == trigger[i] ? i + 1 == trigger.Length ? found : states[i + 1]
-                    : Mark is null ? i == 0 && value is ' ' or '\n' ? states[0] : other
-                    : states[Overlap(trigger, i, (byte)value)];
+                    value == trigger[i]
+                        ? i + 1 == trigger.Length
+                            ? found
+                            : states[i + 1]
+                        : Mark is null
+                            ? i == 0 && value is ' ' or '\n'
+                                ? states[0]
+                                : other
+                            : states[Overlap(trigger, i, (byte)value)];
                 targets[next] = targets.GetValueOrDefault(next).With(value);
             }
             foreach (var (next, set) in targets)

@@ -29,7 +29,10 @@ internal sealed partial record ToolDefinition(string Name, JsonElement? Paramete
         if (!string.IsNullOrEmpty(description))
             function["description"] = description;
         function["parameters"] = parameters;
-        return Read(JsonSerializer.SerializeToElement(new Dictionary<string, object?> { ["type"] = "function", ["function"] = function }), 0);
+        return Read(
+            JsonSerializer.SerializeToElement(new Dictionary<string, object?> { ["type"] = "function", ["function"] = function }),
+            0
+        );
     }
 
     private static ToolDefinition Read(JsonElement tool, int number)

@@ -63,8 +63,7 @@ public sealed partial class ChatTemplate
 
     /// <summary>Whether it knows messages that are results of tools, or writes the role of each message whatever it is.</summary>
     internal bool KnowsResults =>
-        RoleOfResults().IsMatch(Source)
-        || (WrittenRole().IsMatch(Source) && !Source.Contains("raise_exception", StringComparison.Ordinal));
+        RoleOfResults().IsMatch(Source) || (WrittenRole().IsMatch(Source) && !Source.Contains("raise_exception", StringComparison.Ordinal));
 
     /// <summary>Whether answers have channels, as those of gpt-oss, one of which is for calls.</summary>
     internal bool HasChannels => Source.Contains("<|channel|>", StringComparison.Ordinal);

@@ -13,7 +13,11 @@ public sealed class AnswerFormatTests
     [Theory]
     [InlineData("""{"type":"object","properties":{"a":{"not":{"type":"null"}}}}""", "#/properties/a", "'not'")]
     [InlineData("""{"anyOf":[{"type":"array","uniqueItems":true}]}""", "#/anyOf/0", "'uniqueItems'")]
-    [InlineData("""{"$defs":{"x":{"type":"object","patternProperties":{"^a":{}}}},"$ref":"#/$defs/x"}""", "#/$defs/x", "'patternProperties'")]
+    [InlineData(
+        """{"$defs":{"x":{"type":"object","patternProperties":{"^a":{}}}},"$ref":"#/$defs/x"}""",
+        "#/$defs/x",
+        "'patternProperties'"
+    )]
     [InlineData("""{"type":"number","multipleOf":3}""", "#", "'multipleOf'")]
     [InlineData("""{"type":"object","minProperties":2}""", "#", "'minProperties'")]
     [InlineData("""{"type":"string","format":"iri"}""", "#", "'iri'")]
@@ -37,19 +41,39 @@ public sealed class AnswerFormatTests
     }
 
     [Theory]
-    [InlineData("""{"type":"object","properties":{"a":{"type":"integer"},"b":{}},"required":["b"]}""", """{"a":1,"b":null}""", """{"b":null,"a":1}""")]
+    [InlineData(
+        """{"type":"object","properties":{"a":{"type":"integer"},"b":{}},"required":["b"]}""",
+        """{"a":1,"b":null}""",
+        """{"b":null,"a":1}"""
+    )]
     [InlineData("""{"type":"object","properties":{"a":{}}}""", "{}", """{"other":1}""")]
     [InlineData("""{"type":"object"}""", """{"any":[1,{}]}""", "[]")]
     [InlineData("""{"properties":{"a":{"type":"null"}}}""", """{"a":null}""", "3")]
-    [InlineData("""{"type":"object","properties":{"a":{}},"additionalProperties":{"type":"string"}}""", """{"a":1,"ab":"x"}""", """{"\u0061":1}""")]
+    [InlineData(
+        """{"type":"object","properties":{"a":{}},"additionalProperties":{"type":"string"}}""",
+        """{"a":1,"ab":"x"}""",
+        """{"\u0061":1}"""
+    )]
     [InlineData("""{"type":["string","null"]}""", "null", "1")]
     [InlineData("""{"type":"string","nullable":true}""", "null", "1")]
     [InlineData("""{"type":"array","prefixItems":[{"type":"string"},{"type":"integer"}],"items":false}""", """["x",1]""", """["x",1,2]""")]
-    [InlineData("""{"type":"array","items":[{"type":"string"}],"additionalItems":{"type":"integer"},"minItems":2}""", """["x",1]""", """["x"]""")]
+    [InlineData(
+        """{"type":"array","items":[{"type":"string"}],"additionalItems":{"type":"integer"},"minItems":2}""",
+        """["x",1]""",
+        """["x"]"""
+    )]
     [InlineData("""{"allOf":[{"type":"integer","minimum":3},{"type":"number","maximum":5}]}""", "4", "6")]
-    [InlineData("""{"allOf":[{"$ref":"#/$defs/p"},{"properties":{"b":{"type":"integer"}},"required":["b"]}],"$defs":{"p":{"type":"object","properties":{"a":{"type":"string"}}}}}""", """{"a":"x","b":1}""", """{"a":"x"}""")]
+    [InlineData(
+        """{"allOf":[{"$ref":"#/$defs/p"},{"properties":{"b":{"type":"integer"}},"required":["b"]}],"$defs":{"p":{"type":"object","properties":{"a":{"type":"string"}}}}}""",
+        """{"a":"x","b":1}""",
+        """{"a":"x"}"""
+    )]
     [InlineData("""{"type":"string","minLength":1,"anyOf":[{"maxLength":2},{"pattern":"^x+$"}]}""", "\"xxxx\"", "\"abc\"")]
-    [InlineData("""{"oneOf":[{"properties":{"k":{"const":"a"}},"required":["k"]},{"properties":{"k":{"const":"b"},"n":{}},"required":["k"]}]}""", """{"k":"b","n":1}""", """{"k":"c"}""")]
+    [InlineData(
+        """{"oneOf":[{"properties":{"k":{"const":"a"}},"required":["k"]},{"properties":{"k":{"const":"b"},"n":{}},"required":["k"]}]}""",
+        """{"k":"b","n":1}""",
+        """{"k":"c"}"""
+    )]
     [InlineData("""{"enum":[1,"x",{"a":[]}],"type":["object","string"]}""", """{"a":[]}""", "1")]
     [InlineData("""{"type":"number","minimum":0,"exclusiveMinimum":true}""", "0.5", "0.0")]
     [InlineData("""{"type":"string","enum":["straße","\ud83d\ude00"]}""", "\"\U0001F600\"", "\"strasse\"")]
@@ -81,7 +105,9 @@ public sealed class AnswerFormatTests
         var walk = new Walk(AnswerFormat.Json);
         Assert.True(walk.Accepts("""{"a":[1,-2.5e3,"\u00e9\ud83d\ude00",true,{}],"b":null}"""));
         Assert.True(walk.Accepts("{\n  \"a\": 1,\n  \"b\": [ ]\n}"));
-        foreach (var wrong in (string[])["[1]", "{\"a\":01}", "{\"a\":1,}", "{a:1}", "{\"a\":\"\\ud83d\"}", "{\"a\":\"\n\"}", "{\"a\":1} x"])
+        foreach (
+            var wrong in (string[])["[1]", "{\"a\":01}", "{\"a\":1,}", "{a:1}", "{\"a\":\"\\ud83d\"}", "{\"a\":\"\n\"}", "{\"a\":1} x"]
+        )
             Assert.False(walk.Accepts(wrong), wrong);
         Assert.False(walk.Accepts([(byte)'{', (byte)'"', 0xC3, 0x28, (byte)'"', (byte)':', (byte)'1', (byte)'}']));
     }
@@ -112,14 +138,18 @@ public sealed class AnswerFormatTests
                 {
                     var scale = (decimal)Math.Pow(10, places);
                     var (low, high) = (first / scale, (first + length) / scale);
-                    var range = $"\"{(lowOut ? "exclusiveMinimum" : "minimum")}\":{Write(low)},\"{(highOut ? "exclusiveMaximum" : "maximum")}\":{Write(high)}";
+                    var range =
+                        $"\"{(lowOut ? "exclusiveMinimum" : "minimum")}\":{Write(low)},\"{(highOut ? "exclusiveMaximum" : "maximum")}\":{Write(high)}";
                     if (length == 0 && (lowOut || highOut))
                         return;
                     var walk = Walk.Schema($$"""{"type":"number",{{range}}}""");
                     var step = 1 / (scale * 10);
                     for (var value = low - 3 * step; value <= high + 3 * step; value += Math.Max(step, (high - low) / 7))
                         Check(Math.Round(value, 9));
-                    foreach (var value in (decimal[])[low, high, 0, low + step, high - step, Math.Truncate(low), Math.Truncate(high), -low, 10 * high])
+                    foreach (
+                        var value in (decimal[])
+                            [low, high, 0, low + step, high - step, Math.Truncate(low), Math.Truncate(high), -low, 10 * high]
+                    )
                         Check(value);
 
                     void Check(decimal value)
@@ -141,7 +171,10 @@ public sealed class AnswerFormatTests
                 {
                     var walk = Walk.Schema($$"""{"type":"integer","minimum":{{low}},"maximum":{{low + length}}}""");
                     for (var value = low - 50; value <= low + length + 50; value += 1 + length / 60)
-                        Assert.True(walk.Accepts(Write(value)) == (value >= low && value <= low + length), $"{low}..{low + length}: {value}");
+                        Assert.True(
+                            walk.Accepts(Write(value)) == (value >= low && value <= low + length),
+                            $"{low}..{low + length}: {value}"
+                        );
                 },
                 iter: 300,
                 threads: 1

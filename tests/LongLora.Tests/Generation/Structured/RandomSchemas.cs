@@ -75,9 +75,8 @@ internal sealed class RandomSchemas(Random random)
                 },
                 () => Some(random.Next(least, most + 1))
             ),
-            2 => (
-                new() { ["type"] = "string", ["pattern"] = "^[A-C]{2}-\\d+$" },
-                () => $"{(char)random.Next('A', 'D')}{(char)random.Next('A', 'D')}-{random.Next(0, 1000)}"
+            2 => (new() { ["type"] = "string", ["pattern"] = "^[A-C]{2}-\\d+$" }, () =>
+                $"{(char)random.Next('A', 'D')}{(char)random.Next('A', 'D')}-{random.Next(0, 1000)}"
             ),
             _ => (
                 new()
@@ -91,14 +90,18 @@ internal sealed class RandomSchemas(Random random)
         };
     }
 
-    private string Some(int length) => string.Concat(Enumerable.Range(0, length).Select(_ => "abz ü€\"\\\n\u0001\U0001F600"[random.Next(10)]));
+    private string Some(int length) =>
+        string.Concat(Enumerable.Range(0, length).Select(_ => "abz ü€\"\\\n\u0001\U0001F600"[random.Next(10)]));
 
     private (JsonObject, Func<JsonNode?>) Enumeration()
     {
-        JsonNode?[] values = [.. ((JsonNode?[])["red", "gr\"een", 3, 2.5m, null, true, new JsonArray(1, "x")]).Where(_ => random.Next(2) == 0), "last"];
-        return (
-            new() { ["enum"] = new JsonArray([.. values.Select(v => v?.DeepClone())]) },
-            () => values[random.Next(values.Length)]?.DeepClone()
+        JsonNode?[] values =
+        [
+            .. ((JsonNode?[])["red", "gr\"een", 3, 2.5m, null, true, new JsonArray(1, "x")]).Where(_ => random.Next(2) == 0),
+            "last",
+        ];
+        return (new() { ["enum"] = new JsonArray([.. values.Select(v => v?.DeepClone())]) }, () =>
+            values[random.Next(values.Length)]?.DeepClone()
         );
     }
 
@@ -121,10 +124,7 @@ internal sealed class RandomSchemas(Random random)
     private (JsonObject, Func<JsonNode?>) AnyOf(int depth)
     {
         var choices = Enumerable.Range(0, random.Next(1, 4)).Select(_ => Next(depth + 1)).ToList();
-        return (
-            new() { ["anyOf"] = new JsonArray([.. choices.Select(c => c.Schema)]) },
-            () => choices[random.Next(choices.Count)].Draw()
-        );
+        return (new() { ["anyOf"] = new JsonArray([.. choices.Select(c => c.Schema)]) }, () => choices[random.Next(choices.Count)].Draw());
     }
 
     private (JsonObject, Func<JsonNode?>) Members(int depth)
@@ -139,27 +139,35 @@ internal sealed class RandomSchemas(Random random)
             ["required"] = new JsonArray([.. members.Where(m => m.IsRequired).Select(m => (JsonNode)m.Name)]),
             ["additionalProperties"] = others is { } o ? o.Schema : false,
         };
-        return (
-            schema,
-            () =>
+        return (schema, () =>
+        {
+            var value = new JsonObject();
+            foreach (var (name, of, isRequired) in members)
             {
-                var value = new JsonObject();
-                foreach (var (name, of, isRequired) in members)
-                {
-                    if (isRequired || random.Next(2) == 0)
-                        value[name] = of.Draw();
-                }
-                for (var i = random.Next(0, 3); others is { } more && i > 0; i--)
-                    value[$"more{i}"] = more.Draw();
-                return value;
+                if (isRequired || random.Next(2) == 0)
+                    value[name] = of.Draw();
             }
-        );
+            for (var i = random.Next(0, 3); others is { } more && i > 0; i--)
+                value[$"more{i}"] = more.Draw();
+            return value;
+        });
     }
 
     /// <summary>The document with one of its values replaced by another.</summary>
     internal JsonNode? Damage(JsonNode? document)
     {
-        JsonNode?[] strangers = [null, true, -7, 0.125m, "?", new JsonArray(), new JsonObject(), new JsonArray(1, 2, 3), new JsonObject { ["q"] = 1 }];
+        JsonNode?[] strangers =
+        [
+            null,
+            true,
+            -7,
+            0.125m,
+            "?",
+            new JsonArray(),
+            new JsonObject(),
+            new JsonArray(1, 2, 3),
+            new JsonObject { ["q"] = 1 },
+        ];
         var stranger = strangers[random.Next(strangers.Length)];
         switch (document)
         {

@@ -11,7 +11,8 @@ public sealed class SchemaOracleTests
 {
     private static readonly JsonSerializerOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    private static bool IsValid(JsonSchema schema, JsonNode? document) => schema.Evaluate(JsonSerializer.SerializeToElement(document)).IsValid;
+    private static bool IsValid(JsonSchema schema, JsonNode? document) =>
+        schema.Evaluate(JsonSerializer.SerializeToElement(document)).IsValid;
 
     // The oracle counts what readers see as one character where JSON Schema counts code points, so these texts are plain.
     [Fact]

@@ -63,7 +63,8 @@ public sealed class ToolCallFormatTests
         {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}
         """;
 
-    private const string Bare = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}";
+    private const string Bare =
+        "{{ bos_token }}{% for m in messages %}{{ m.content }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}";
 
     private const string GptOss = """
         {{- tools | tojson }}{% for m in messages %}
@@ -102,7 +103,17 @@ public sealed class ToolCallFormatTests
         var json = JsonNode.Parse(File.ReadAllText(file))!;
         string[] marks =
         [
-            "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]", "<|im_end|>", "<|eot_id|>", "<|call|>", "<|end|>", "<|calls_begin|>", "<|channel|>", "<tool_call>", "</tool_call>",
+            "[TOOL_CALLS]",
+            "[CALL_ID]",
+            "[ARGS]",
+            "<|im_end|>",
+            "<|eot_id|>",
+            "<|call|>",
+            "<|end|>",
+            "<|calls_begin|>",
+            "<|channel|>",
+            "<tool_call>",
+            "</tool_call>",
         ];
         foreach (var (i, mark) in marks.Index())
         {
@@ -139,12 +150,30 @@ public sealed class ToolCallFormatTests
     private static StructuredChat Chat(string template) => new(ChatTemplate.Parse(s_templates[template], template), s_tokenizer);
 
     [Theory]
-    [InlineData("qwen", "<tool_call>\n{\"name\": \"", "\", \"arguments\": ", "}\n</tool_call>\n<tool_call>\n{\"name\": \"", "}\n</tool_call>")]
+    [InlineData(
+        "qwen",
+        "<tool_call>\n{\"name\": \"",
+        "\", \"arguments\": ",
+        "}\n</tool_call>\n<tool_call>\n{\"name\": \"",
+        "}\n</tool_call>"
+    )]
     [InlineData("mistral", "[TOOL_CALLS] [{\"name\": \"", "\", \"arguments\": ", ", \"id\": \"\0\"}, {\"name\": \"", ", \"id\": \"\0\"}]")]
     [InlineData("mistral-names", "[TOOL_CALLS]", "[CALL_ID]\0[ARGS]", "[TOOL_CALLS]", "")]
     [InlineData("llama", "{\"name\": \"", "\", \"parameters\": ", null, "}")]
-    [InlineData("deepseek", "<|calls_begin|><|call_begin|>function<|sep|>", "\n```json\n", "\n```<|call_end|>\n<|call_begin|>function<|sep|>", "\n```<|call_end|><|calls_end|>")]
-    [InlineData("smollm3", "<tool_call>\n{\"name\": \"", "\", \"arguments\": ", "}\n</tool_call>\n<tool_call>\n{\"name\": \"", "}\n</tool_call>")]
+    [InlineData(
+        "deepseek",
+        "<|calls_begin|><|call_begin|>function<|sep|>",
+        "\n```json\n",
+        "\n```<|call_end|>\n<|call_begin|>function<|sep|>",
+        "\n```<|call_end|><|calls_end|>"
+    )]
+    [InlineData(
+        "smollm3",
+        "<tool_call>\n{\"name\": \"",
+        "\", \"arguments\": ",
+        "}\n</tool_call>\n<tool_call>\n{\"name\": \"",
+        "}\n</tool_call>"
+    )]
     [InlineData("bare", "{\"name\": \"", "\", \"arguments\": ", "}\n{\"name\": \"", "}")]
     public void The_form_is_what_the_template_writes(string template, string before, string inside, string? between, string after)
     {
@@ -187,7 +216,14 @@ public sealed class ToolCallFormatTests
                 Assert.True(calls.Count == 1 || template == "xml");
             // The client sends the arguments as text, and any identifier.
             var sent = JsonSerializer.SerializeToElement(
-                calls.Take(1).Select(c => new { id = "call_" + c.Id, type = "function", function = new { name = c.Name, arguments = c.Arguments } })
+                calls
+                    .Take(1)
+                    .Select(c => new
+                    {
+                        id = "call_" + c.Id,
+                        type = "function",
+                        function = new { name = c.Name, arguments = c.Arguments },
+                    })
             );
             ChatMessage[] again =
             [
@@ -201,7 +237,10 @@ public sealed class ToolCallFormatTests
                     },
                 },
             ];
-            var rendered = s_tokenizer.Decode([.. chat.Prepare(again, ConversationForm.Standard, Tools(isRequired: true), null).Tokens], skipSpecial: false);
+            var rendered = s_tokenizer.Decode(
+                [.. chat.Prepare(again, ConversationForm.Standard, Tools(isRequired: true), null).Tokens],
+                skipSpecial: false
+            );
             Assert.Contains(calls[0].Name, rendered[rendered.IndexOf('x')..], StringComparison.Ordinal);
             Assert.Contains("42", rendered, StringComparison.Ordinal);
         }
@@ -259,7 +298,9 @@ public sealed class ToolCallFormatTests
     [InlineData("gpt-oss")]
     public void A_form_that_is_not_known_is_refused_where_the_model_decides(string template)
     {
-        var error = Assert.Throws<ConfigurationException>(() => Chat(template).Prepare([new("user", "x")], ConversationForm.Standard, Tools(), null));
+        var error = Assert.Throws<ConfigurationException>(() =>
+            Chat(template).Prepare([new("user", "x")], ConversationForm.Standard, Tools(), null)
+        );
         Assert.Contains(template, error.Message, StringComparison.Ordinal);
     }
 
@@ -275,7 +316,11 @@ public sealed class ToolCallFormatTests
     [Fact]
     public void A_tool_that_does_not_exist_or_is_no_function_is_refused()
     {
-        Assert.Contains("'never'", Refusal(() => Chat("qwen").Prepare([new("user", "x")], ConversationForm.Standard, Tools(only: "never"), null)), StringComparison.Ordinal);
+        Assert.Contains(
+            "'never'",
+            Refusal(() => Chat("qwen").Prepare([new("user", "x")], ConversationForm.Standard, Tools(only: "never"), null)),
+            StringComparison.Ordinal
+        );
         Assert.Contains("tools[0]", Refusal(() => Read("""[{"type":"web_search"}]""")), StringComparison.Ordinal);
         Assert.Contains("a b", Refusal(() => Read("""[{"type":"function","function":{"name":"a b"}}]""")), StringComparison.Ordinal);
         var not = """[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"a":{"not":{}}}}}}]""";
