@@ -17,7 +17,7 @@ internal sealed class NumberRange(JsonText json)
     private GrammarExpression Digits => Times(json.Digit, 0, JsonText.MostDigits);
 
     /// <summary>Whole numbers.</summary>
-    internal GrammarExpression Whole(NumberBound? low, NumberBound? high)
+    internal static GrammarExpression Whole(NumberBound? low, NumberBound? high)
     {
         var least = low is { } l
             ? (BigInteger)decimal.Ceiling(l.Value) + (l.IsOut && decimal.IsInteger(l.Value) ? 1 : 0)

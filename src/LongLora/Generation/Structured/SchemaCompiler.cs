@@ -92,7 +92,7 @@ internal sealed class SchemaCompiler
             return Any([
                 .. choices.Select(
                     (choice, i) =>
-                        _merge.Flatten(choice, $"{path}/{name}/{i}") is { } flat && _merge.Merge(rest, flat, path) is { } both
+                        _merge.Flatten(choice, $"{path}/{name}/{i}") is { } flat && SchemaMerge.Merge(rest, flat, path) is { } both
                             ? Nested(both, $"{path}/{name}/{i}")
                             : Nothing
                 ),
@@ -131,8 +131,7 @@ internal sealed class SchemaCompiler
         var (low, high) = (SchemaNode.Bound(schema, isLow: true, path), SchemaNode.Bound(schema, isLow: false, path));
         if (low is null && high is null)
             return Call(isWhole ? _json.Integer : _json.Number);
-        var range = new NumberRange(_json);
-        return isWhole ? range.Whole(low, high) : range.Real(low, high);
+        return isWhole ? NumberRange.Whole(low, high) : new NumberRange(_json).Real(low, high);
     }
 
     private GrammarExpression Enumeration(JsonObject schema, string path)

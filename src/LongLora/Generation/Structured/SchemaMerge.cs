@@ -68,7 +68,7 @@ internal sealed class SchemaMerge(JsonNode root)
     }
 
     /// <summary>A flat schema of two that must both hold; null if no value can satisfy both.</summary>
-    internal JsonObject? Merge(JsonObject x, JsonObject y, string path)
+    internal static JsonObject? Merge(JsonObject x, JsonObject y, string path)
     {
         var merged = x.DeepClone().AsObject();
         foreach (var (name, value) in y)
@@ -128,7 +128,7 @@ internal sealed class SchemaMerge(JsonNode root)
         return merged;
     }
 
-    private static JsonNode Both(JsonNode? x, JsonNode? y) => new JsonObject { ["allOf"] = new JsonArray(x?.DeepClone(), y?.DeepClone()) };
+    private static JsonObject Both(JsonNode? x, JsonNode? y) => new JsonObject { ["allOf"] = new JsonArray(x?.DeepClone(), y?.DeepClone()) };
 
     internal static IEnumerable<JsonNode?> Patterns(JsonObject schema) =>
         schema["pattern"] is JsonArray list ? list.Select(p => p?.DeepClone())
