@@ -98,7 +98,7 @@ public class RequestTests
                 400,
                 "Cannot continue the last message"
             },
-            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"seed\":1,\"seed\":2}", 400, "not JSON" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"seed\":1,\"seed\":2}", 400, "seed is there twice" },
             { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\",\"wieght\":0}]}", 400, "field messages[0].wieght" },
         };
 

@@ -110,12 +110,12 @@ public class SamplingRequestTests
                 new GenerationOptions
                 {
                     MaxTokens = 20,
-                    FrequencyPenalty = 1,
-                    PresencePenalty = 0.5,
+                    FrequencyPenalty = 2,
+                    PresencePenalty = 2,
                 }
             )
             .WholeAsync();
-        Assert.Equal(penalized.Text, Text(await Complete("\"frequency_penalty\":1,\"presence_penalty\":0.5")));
+        Assert.Equal(penalized.Text, Text(await Complete("\"frequency_penalty\":2,\"presence_penalty\":2")));
         Assert.Equal(4, new[] { free.Text, Text(early), biased.Text, penalized.Text }.Distinct().Count());
         Assert.Equal(free.Text, Text(await Complete("\"temperature\":2,\"top_p\":0")));
         Assert.Equal(free.Text, Text(await Complete("\"top_k\":-1,\"ignore_eos\":false")));
@@ -164,11 +164,16 @@ public class SamplingRequestTests
         var (_, body) = await server.Post("/v1/completions", Request + "}");
         var streamed = await server.Stream("/v1/completions", Request + ",\"stream\":true}");
         var pieces = streamed.Events.Select(e => e.GetProperty("choices")[0]).ToList();
-        foreach (var name in (string[])["tokens", "token_logprobs", "text_offset"])
-            Assert.Equal(
-                body.GetProperty("choices")[0].GetProperty("logprobs").GetProperty(name).EnumerateArray().Select(t => t.ToString()),
-                pieces.SelectMany(c => c.GetProperty("logprobs").GetProperty(name).EnumerateArray()).Select(t => t.ToString())
-            );
+        IEnumerable<JsonElement> Whole(string name) =>
+            body.GetProperty("choices")[0].GetProperty("logprobs").GetProperty(name).EnumerateArray();
+        IEnumerable<JsonElement> Streamed(string name) =>
+            pieces.SelectMany(c => c.GetProperty("logprobs").GetProperty(name).EnumerateArray());
+        Assert.Equal(Whole("tokens").Select(t => t.GetString()), Streamed("tokens").Select(t => t.GetString()));
+        Assert.Equal(Whole("text_offset").Select(t => t.GetInt32()), Streamed("text_offset").Select(t => t.GetInt32()));
+        // The second time the prompt was in the cache.
+        Assert.All(Whole("token_logprobs").Zip(Streamed("token_logprobs")), pair =>
+            Assert.Equal(pair.First.GetDouble(), pair.Second.GetDouble(), 1e-4)
+        );
         Assert.All(pieces.Where(c => c.GetProperty("text").GetString() != ""), c =>
             Assert.NotEqual(0, c.GetProperty("logprobs").GetProperty("tokens").GetArrayLength())
         );
