@@ -56,7 +56,7 @@ var result = FineTune.Run(options, new Progress(), DocumentFormats.All);
 using (var after = LoadedModel.Open(model, new LoadOptions { Adapter = result.Result }))
 {
     Console.WriteLine($"perplexity on the other documents, after: {Measure(after):F1}");
-    HuggingFaceExporter.Write(Path.Combine(output, "model"), after.Network, after.Files);
+    HuggingFaceExporter.Write(Path.Combine(output, "model"), after);
 }
 Console.WriteLine($"adapter: {result.Result}\nmodel with {context:N0} tokens of context: {Path.Combine(output, "model")}");
 

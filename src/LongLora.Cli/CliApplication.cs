@@ -50,7 +50,7 @@ public static class CliApplication
             DataCommand.Create(context),
             verbose,
             new HelpOption("--help", "-h", "-?") { Description = "show this help", Action = new HelpScreen() },
-            new VersionOption() { Description = "show version and commit" },
+            new VersionOption() { Description = "show the version and commit" },
         };
         var parsed = root.Parse(args);
         if (parsed.Errors.Count > 0)
@@ -82,7 +82,7 @@ public static class CliApplication
             if (parsed.GetValue(verbose))
                 error.WriteLine(e.ToString());
             else if (!isKnown && !isMemory)
-                error.WriteLine("Run it again with --verbose for details, and please report it.");
+                error.WriteLine("Run again with --verbose for details, and please report this.");
             return e switch
             {
                 ConfigurationException => ExitCode.Usage,
@@ -105,10 +105,9 @@ public static class CliApplication
         );
 
     private static string ExplainOutOfMemory(Exception e) =>
-        $"Out of memory: {e.Message.Split('\n')[0]} longlora plan shows how much memory a training run needs. "
-        + "To use less, try a shorter --context, --activation-offload disk (host on CUDA), more --blocks-per-segment, "
-        + "--quantization nf4, or a "
-        + "smaller --batch-size.";
+        $"Out of memory: {e.Message.Split('\n')[0]} Use longlora plan to see how much memory a training run needs. To use less, "
+        + "try a shorter --context, --activation-offload disk (host on CUDA), a higher --blocks-per-segment, --quantization nf4, or "
+        + "a smaller --batch-size.";
 
     private static int ReportUsage(ParseResult parsed, TextWriter error)
     {

@@ -8,7 +8,7 @@ public sealed class CliContext
     internal CliContext(IAnsiConsole console, TextReader input, TextWriter output, TextWriter error, Interruption interruption)
     {
         (Console, Input, Output, Error, Interruption) = (console, input, output, error, interruption);
-        SayStopping = () => error.WriteLine("Stopping; press Ctrl-C again to stop at once, without saving.");
+        SayStopping = () => error.WriteLine("Stopping. Press Ctrl-C again to stop immediately without saving.");
     }
 
     /// <summary>For tables and live displays: formatted in a terminal, plain in a pipe.</summary>

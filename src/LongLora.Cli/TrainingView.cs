@@ -33,7 +33,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         try
         {
             return context
-                .Console.Live(new Text("Reading the model and the data ..."))
+                .Console.Live(new Text("Loading the model and the data ..."))
                 .AutoClear(true)
                 .Start(live =>
                 {
@@ -135,7 +135,8 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         }
     }
 
-    private static Markup MakeStoppingText() => new("[yellow]stopping after this micro-batch, then saving; Ctrl-C again stops at once[/]");
+    private static Markup MakeStoppingText() =>
+        new("[yellow]stopping after this micro-batch, then saving; press Ctrl-C again to stop immediately[/]");
 
     private Grid MakePanel(TrainingStep step)
     {
@@ -144,7 +145,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         Row("step", new Markup($"{MakeBar(step)} [bold]{step.Step:N0}[/] / {step.Steps:N0}"));
         Row("loss", new Markup($"[bold]{step.Loss:F4}[/]  smoothed {_smooth:F4}  [blue]{MakeSparkline()}[/]"));
         Row("rate", new Text($"learning rate {step.LearningRate:G3}, gradient norm {step.GradientNorm:F3}"));
-        Row("speed", new Text($"{step.TokensPerSecond:N0} tokens/s, {step.Tokens:N0} tokens seen"));
+        Row("speed", new Text($"{step.TokensPerSecond:N0} tokens/s, {step.Tokens:N0} tokens so far"));
         Row("time", new Text($"{FormatSpan(step.Elapsed)} elapsed, {FormatSpan(EstimateRemaining(step))} left"));
         Row("memory", new Text($"{FormatSize(step.MemoryBytes)}, peak {FormatSize(step.PeakMemoryBytes)}"));
         if (_stopping)

@@ -87,5 +87,6 @@ public sealed record ServerOptions
     internal bool IsLocal => Host is "localhost" || (IPAddress.TryParse(Host, out var address) && IPAddress.IsLoopback(address));
 
     /// <summary>The address to listen on.</summary>
-    internal string Url => $"{(CertificateFile is null ? "http" : "https")}://{(Host.Contains(':') ? $"[{Host}]" : Host)}:{Port}";
+    internal string Url =>
+        $"{(CertificateFile is null ? "http" : "https")}://{(Host.Contains(':') && Host[0] != '[' ? $"[{Host}]" : Host)}:{Port}";
 }

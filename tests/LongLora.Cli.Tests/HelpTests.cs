@@ -70,7 +70,7 @@ public class HelpTests : CliRun
         );
         Assert.Contains("--learning-rate X peak learning rate [default: 2e-5]", sections["Training"], StringComparison.Ordinal);
         Assert.Contains(
-            "--attention shifted-sparse|full|grouped|dilated attention while training [default: shifted-sparse]",
+            "--attention shifted-sparse|full|grouped|dilated attention during training [default: shifted-sparse]",
             sections["Method"],
             StringComparison.Ordinal
         );
@@ -78,9 +78,9 @@ public class HelpTests : CliRun
     }
 
     [Theory]
-    [InlineData("generate", "--max-tokens N most tokens to generate [default: 256]")]
-    [InlineData("generate", "--top-p X sample among the fewest tokens with this probability together [default: 1]")]
-    [InlineData("bench step", "--activation-offload none|host|disk|auto where activations wait for the backward pass [default: none]")]
+    [InlineData("generate", "--max-tokens N maximum tokens to generate [default: 256]")]
+    [InlineData("generate", "--top-p X sample from the smallest set of tokens with this total probability [default: 1]")]
+    [InlineData("bench step", "--activation-offload none|host|disk|auto where activations are kept for the backward pass [default: none]")]
     [InlineData("bench step", "--full [true|false] also measure full attention [default: true]")]
     public void Default_of_an_option_is_shown_where_its_text_does_not_say_it(string command, string expected) =>
         Assert.Contains(
@@ -96,7 +96,7 @@ public class HelpTests : CliRun
     [InlineData("ruler")]
     [InlineData("short")]
     public void Default_of_the_seed_is_the_same_in_every_evaluation(string task) =>
-        Assert.Matches("--seed S +seed of the first [a-z ]+ \\[default: 0\\]", Succeed("evaluate", task, "--help"));
+        Assert.Matches("--seed S +seed for the first [a-z ]+ \\[default: 0\\]", Succeed("evaluate", task, "--help"));
 
     [Theory]
     [InlineData("--model")]
@@ -152,7 +152,7 @@ public class HelpTests : CliRun
                 "--rank is 'x'; it must be a whole number.",
                 "--learning-rate is 'q'",
                 "--shuffle is 'maybe'",
-                "--tuning is 'lora+'; it can be lora-plus, lora, full.",
+                "--tuning is 'lora+'; it must be one of lora-plus, lora, full.",
             ],
             "train",
             "--rank",

@@ -9,7 +9,7 @@ internal sealed class QuantizationOption : Option<QuantizationKind>
     internal QuantizationOption(QuantizationKind standard)
         : base("--quantization")
     {
-        Description = "form of the decoder's matrices: none (whole), nf4, int8, keep (the blocks of a GGUF file)";
+        Description = "how the decoder's matrices are stored: none (full precision), nf4, int8, or keep (the blocks of a GGUF file)";
         HelpName = "none|nf4|int8|keep";
         DefaultValueFactory = _ => standard;
         CustomParser = result =>
@@ -17,7 +17,7 @@ internal sealed class QuantizationOption : Option<QuantizationKind>
             var text = result.Tokens[0].Value;
             if (Enum.TryParse<QuantizationKind>(text, ignoreCase: true, out var kind) && Enum.IsDefined(kind) && !char.IsDigit(text[0]))
                 return kind;
-            result.AddError($"quantization is '{text}'; it can be none, nf4, int8, keep.");
+            result.AddError($"quantization is '{text}'; it must be one of none, nf4, int8, keep.");
             return standard;
         };
     }

@@ -4,7 +4,7 @@ using LongLora.Generation;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary>The options of every command that generates text.</summary>
+/// <summary>Options of every command that generates text.</summary>
 internal sealed class SamplingArguments
 {
     private readonly Option<int> _maxTokens,
@@ -31,19 +31,15 @@ internal sealed class SamplingArguments
 
     internal SamplingArguments(GenerationOptions standard)
     {
-        _maxTokens = CreateWhole("--max-tokens", "most tokens to generate", standard.MaxTokens);
-        _minTokens = CreateWhole("--min-tokens", "fewest tokens to generate", standard.MinTokens);
-        _temperature = CreateReal("--temperature", "randomness; 0 takes the likeliest token", standard.Temperature);
-        _topK = CreateWhole("--top-k", "sample among the K likeliest tokens; 0 for all", standard.TopK);
-        _topP = CreateReal("--top-p", "sample among the fewest tokens with this probability together", standard.TopP);
-        _minP = CreateReal("--min-p", "exclude tokens below this share of the likeliest", standard.MinP);
-        _repetition = CreateReal("--repetition-penalty", "above 1 for less repetition of prompt and answer", standard.RepetitionPenalty);
-        _frequency = CreateReal(
-            "--frequency-penalty",
-            "above 0 for less repetition, by how often the answer has a token",
-            standard.FrequencyPenalty
-        );
-        _presence = CreateReal("--presence-penalty", "above 0 for less repetition, if the answer has a token", standard.PresencePenalty);
+        _maxTokens = CreateWhole("--max-tokens", "maximum tokens to generate", standard.MaxTokens);
+        _minTokens = CreateWhole("--min-tokens", "minimum tokens to generate", standard.MinTokens);
+        _temperature = CreateReal("--temperature", "randomness; 0 always takes the most likely token", standard.Temperature);
+        _topK = CreateWhole("--top-k", "sample from the K most likely tokens; 0 for all", standard.TopK);
+        _topP = CreateReal("--top-p", "sample from the smallest set of tokens with this total probability", standard.TopP);
+        _minP = CreateReal("--min-p", "drop tokens less likely than this fraction of the most likely one", standard.MinP);
+        _repetition = CreateReal("--repetition-penalty", "above 1 for less repetition", standard.RepetitionPenalty);
+        _frequency = CreateReal("--frequency-penalty", "above 0 for less repetition within the answer", standard.FrequencyPenalty);
+        _presence = CreateReal("--presence-penalty", "above 0 for more different tokens in the answer", standard.PresencePenalty);
     }
 
     internal void AddTo(Command command)

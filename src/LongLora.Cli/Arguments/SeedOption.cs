@@ -2,7 +2,7 @@ using System.CommandLine;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary><c>--seed</c>, 0 wherever a model is measured or asked.</summary>
+/// <summary><c>--seed</c>, with default 0 for measuring and generating.</summary>
 internal sealed class SeedOption : Option<int>
 {
     internal SeedOption(string description, string helpName = "S", int standard = 0)

@@ -25,7 +25,7 @@ internal static class GenerateCommand
         var cache = new CacheArguments();
         var command = new Verb(
             "generate",
-            "Continue a prompt, with full attention, or endlessly with --streaming.",
+            "Generate text from a prompt, with full attention or endlessly (--streaming).",
             "longlora generate --model merged --material book.pdf \\",
             "                  --prompt \"\\nThe book is about\" --max-tokens 100"
         )
@@ -60,14 +60,14 @@ internal static class GenerateCommand
         return command;
     }
 
-    // On standard error, so that a pipe gets only the answer.
+    // On standard error, so a pipe gets only the answer.
     private static void Report(CliContext context, GenerationOptions options, GenerationResult result, TimeSpan first, TimeSpan all)
     {
         var rest = (all - first).TotalSeconds;
         var rate = result.Tokens.Count > 1 && rest > 0 ? $", then {(result.Tokens.Count - 1) / rest:N0} tokens/s" : "";
         context.Error.WriteLine(
-            $"{result.PromptTokens:N0} tokens read in {first.TotalSeconds:N2} s{rate}; {result.Tokens.Count:N0} generated, ended by "
-                + $"{(result.Finish == FinishReason.Stop ? "a stop" : "the length")}{SamplingArguments.DescribeSeed(options, result)}"
+            $"{result.PromptTokens:N0} tokens read in {first.TotalSeconds:N2} s{rate}; {result.Tokens.Count:N0} generated, "
+                + $"{(result.Finish == FinishReason.Stop ? "stopped at an end token or stop text" : "stopped at the length limit")}{SamplingArguments.DescribeSeed(options, result)}"
         );
     }
 
@@ -76,6 +76,6 @@ internal static class GenerateCommand
         {
             ({ } given, null) => given.Replace("\\n", "\n", StringComparison.Ordinal),
             (null, { } path) => File.Exists(path) ? File.ReadAllText(path) : throw new DataException($"There is no prompt file '{path}'."),
-            _ => throw new ConfigurationException("Give the prompt with --prompt, or with --prompt-file."),
+            _ => throw new ConfigurationException("Give the prompt with either --prompt or --prompt-file."),
         };
 }

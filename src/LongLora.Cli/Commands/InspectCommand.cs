@@ -3,7 +3,7 @@ using LongLora.Export;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora inspect</c>: what a folder or file is, from its headers.</summary>
+/// <summary><c>longlora inspect</c>: describes a folder or file from its headers.</summary>
 internal static class InspectCommand
 {
     internal static Command Create(CliContext context)
@@ -15,7 +15,7 @@ internal static class InspectCommand
         var tensors = new Option<bool>("--tensors") { Description = "list every tensor" };
         var command = new Verb(
             "inspect",
-            "Show what a model, adapter or weight file is, without loading it.",
+            "Show what is in a model, adapter or weight file, without loading it.",
             "longlora inspect run32k/adapter"
         )
         {

@@ -17,7 +17,7 @@ internal static class ServeCommand
 {
     internal static Command Create(CliContext context)
     {
-        var source = new ModelArguments(hasAdapter: false);
+        var source = new ModelArguments(withAdapter: false);
         var adapters = new ServedAdapters();
         var template = ChatCommand.TemplateOption();
         var server = new ServerArguments();

@@ -5,11 +5,11 @@ using LongLora.Tokenization;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora tokenizer</c>: learns a vocabulary for a model that is trained from scratch.</summary>
+/// <summary><c>longlora tokenizer</c>: trains a tokenizer for a model that is trained from scratch.</summary>
 internal static class TokenizerCommand
 {
     internal static Command Create(CliContext context) =>
-        new Verb("tokenizer", "Make a tokenizer.", "longlora tokenizer train --data books --output tokenizer") { CreateTrain(context) };
+        new Verb("tokenizer", "Train a tokenizer.", "longlora tokenizer train --data books --output tokenizer") { CreateTrain(context) };
 
     private static Verb CreateTrain(CliContext context)
     {
@@ -22,14 +22,14 @@ internal static class TokenizerCommand
         };
         var size = new Option<int>("--vocabulary-size")
         {
-            Description = "number of tokens, 258 of which are the bytes, BOS and EOS [default: 2048]",
+            Description = "vocabulary size, including 256 bytes, BOS and EOS [default: 2048]",
             HelpName = "N",
             DefaultValueFactory = _ => 2048,
         };
-        var output = new OutputOption("folder that gets tokenizer.json and tokenizer_config.json");
+        var output = new OutputOption("folder for tokenizer.json and tokenizer_config.json");
         var command = new Verb(
             "train",
-            "Learn a byte-level BPE vocabulary from text.",
+            "Train a byte-level BPE tokenizer on text.",
             "longlora tokenizer train --data books --output tokenizer"
         )
         {
@@ -43,7 +43,7 @@ internal static class TokenizerCommand
             var words = BpeTrainer.CountWords(PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation));
             ByteLevelTokenizerWriter.Write(parsed.GetValue(output)!, BpeTrainer.Train(words, merges, context.Cancellation));
             context.Output.WriteLine(
-                $"{parsed.GetValue(size)} tokens learnt from {words.Values.Sum():N0} words, {words.Count:N0} of them different."
+                $"{parsed.GetValue(size)} tokens learned from {words.Values.Sum():N0} words, {words.Count:N0} of them distinct."
             );
             context.Output.WriteLine($"Tokenizer: {parsed.GetValue(output)}");
             return ExitCode.Done;

@@ -75,7 +75,16 @@ internal sealed partial class AnswerStream
         for (; ; )
         {
             var next = pieces.MoveNextAsync().AsTask();
-            await SendProgress(reading.Reader, next);
+            try
+            {
+                await SendProgress(reading.Reader, next);
+            }
+            catch
+            {
+                // A stream of pieces must not be left while it is moving.
+                await ((Task)next).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                throw;
+            }
             if (!await next)
                 throw new InvalidOperationException("An answer ended without a result.");
             await SendEvents(format.Continue(index, pieces.Current));

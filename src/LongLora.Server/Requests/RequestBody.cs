@@ -6,17 +6,15 @@ namespace LongLora.Server;
 /// <summary>Reads the JSON body of a request.</summary>
 internal static class RequestBody
 {
-    private static readonly JsonDocumentOptions s_strict = new() { AllowDuplicateProperties = false };
-
-    /// <summary>Reads it, and makes sure that every text in it is whole characters.</summary>
-    /// <exception cref="ApiException">It is not JSON, or a text is not valid Unicode.</exception>
+    /// <summary>Reads it, and makes sure that every text in it is whole characters and no field is there twice.</summary>
+    /// <exception cref="ApiException">It is not JSON, a text is not valid Unicode, or a field is there twice.</exception>
     internal static async Task<RequestFields> Read(HttpContext context)
     {
         if (!context.Request.HasJsonContentType())
             throw new ApiException(415, $"Content-Type is {context.Request.ContentType ?? "missing"}; it must be application/json.");
         try
         {
-            using var document = await JsonDocument.ParseAsync(context.Request.Body, s_strict, context.RequestAborted);
+            using var document = await JsonDocument.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted);
             var root = document.RootElement.Clone();
             RequireText(root, "");
             return new RequestFields(root);
@@ -45,10 +43,14 @@ internal static class RequestBody
                     RequireText(item, $"{path}[{index++}]");
                 break;
             case JsonValueKind.Object:
+                var names = new HashSet<string>(StringComparer.Ordinal);
                 foreach (var member in value.EnumerateObject())
                 {
                     var name = Decode($"the name of a member{(path.Length > 0 ? " of " + path : "")}", () => member.Name);
-                    RequireText(member.Value, path.Length > 0 ? $"{path}.{name}" : name!);
+                    var field = path.Length > 0 ? $"{path}.{name}" : name!;
+                    if (!names.Add(name!))
+                        throw new ApiException(400, $"{field} is there twice; it must be there once.", field, "duplicate_field");
+                    RequireText(member.Value, field);
                 }
                 break;
         }

@@ -57,9 +57,9 @@ internal sealed class RequestFields
         }
         // Beyond 64 bits, or with a fraction. Some clients write 3.0.
         var real = value.GetDouble();
-        if (real > most)
+        if (real > most || real >= long.MaxValue)
             throw Wrong(name, value, $"at most {most}");
-        if (real < least)
+        if (real < least || real <= long.MinValue)
             throw Wrong(name, value, $"at least {least}");
         return real == Math.Truncate(real) && Math.Abs(real) < 1L << 53 ? (long)real : throw Wrong(name, value, "a whole number");
     }

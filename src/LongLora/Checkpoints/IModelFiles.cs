@@ -5,7 +5,7 @@ namespace LongLora.Checkpoints;
 /// <summary>
 /// A model as it is stored: what exports copy from the model that they begin with, and what a plan is made from. Reads only headers.
 /// </summary>
-public interface IModelFiles
+internal interface IModelFiles
 {
     /// <summary>The folder or the file.</summary>
     string Path { get; }

@@ -3,7 +3,7 @@ using TorchSharp;
 namespace LongLora.Checkpoints;
 
 /// <summary>A file or a set of files with named tensors.</summary>
-public interface ITensorSource : IDisposable
+internal interface ITensorSource : IDisposable
 {
     /// <summary>Name, shape and type of every tensor, read only from the headers.</summary>
     IReadOnlyDictionary<string, TensorInfo> Tensors { get; }

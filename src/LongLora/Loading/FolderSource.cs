@@ -18,7 +18,7 @@ internal sealed class FolderSource(string path) : ModelSource
 
     public override ModelConfig Config => _files.Config;
 
-    public override IModelFiles Files => _files;
+    internal override IModelFiles Files => _files;
 
     internal override IReadOnlyList<int> FurtherEnds => GenerationConfig.ReadEnds(path);
 

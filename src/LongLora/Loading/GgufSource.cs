@@ -18,7 +18,7 @@ internal sealed class GgufSource(string path) : ModelSource
 
     public override ModelConfig Config => _file.Config;
 
-    public override IModelFiles Files => _file;
+    internal override IModelFiles Files => _file;
 
     internal override IReadOnlyList<string> TextFiles => [];
 

@@ -90,7 +90,7 @@ public sealed class LoadedModel : IDisposable
 
     /// <summary>The stored model, from which exports copy the config's text and the tokenizer's files.</summary>
     /// <exception cref="ConfigurationException">The model does not come from files.</exception>
-    public IModelFiles Files => Source.RequireFiles();
+    internal IModelFiles Files => Source.RequireFiles();
 
     /// <summary>Removes the adapter, frees the network and closes its files.</summary>
     public void Dispose()

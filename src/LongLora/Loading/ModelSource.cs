@@ -43,7 +43,7 @@ public abstract class ModelSource
     public abstract ModelConfig Config { get; }
 
     /// <summary>The stored model, from which exports copy the config's text and the tokenizer's files; null if there is none.</summary>
-    public virtual IModelFiles? Files => null;
+    internal virtual IModelFiles? Files => null;
 
     /// <summary>The tokenizer, read on first use; null if there is none, so the model can only read token ids.</summary>
     /// <exception cref="CheckpointException">One of its files is damaged, or a component is not supported.</exception>
@@ -63,7 +63,7 @@ public abstract class ModelSource
 
     /// <summary>The stored model, if the caller cannot work without it.</summary>
     /// <exception cref="ConfigurationException">The model does not come from files.</exception>
-    public IModelFiles RequireFiles() =>
+    internal IModelFiles RequireFiles() =>
         Files
         ?? throw new ConfigurationException(
             $"Cannot take the config and the tokenizer's files from '{Location}' because it is not a stored model. Use the folder of a "

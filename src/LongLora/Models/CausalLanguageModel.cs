@@ -1,5 +1,7 @@
+using LongLora.Attention;
 using LongLora.Configs;
 using LongLora.Layers;
+using LongLora.Positions;
 using LongLora.Quantization;
 using LongLora.Runtime;
 using static TorchSharp.torch;
@@ -32,7 +34,7 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>The token table.</summary>
     internal EmbeddingLayer Embedding { get; }
 
-    /// <summary>Makes inputs of each token for each layer; null where there are none.</summary>
+    /// <summary>Computes per-layer inputs for each token; null if there are none.</summary>
     internal TokenInputs? TokenInputs { get; }
 
     /// <summary>The decoder blocks in order.</summary>
@@ -88,7 +90,7 @@ public sealed class CausalLanguageModel : IDisposable
     /// Hidden states after the final norm: [B, L] ids -> [B, L, D], outside autograd and with the least memory. Training does not call
     /// this; it walks the chain itself.
     /// </summary>
-    public Tensor Forward(Tensor ids, ForwardContext context)
+    internal Tensor Forward(Tensor ids, ForwardContext context)
     {
         CheckIds(ids, context);
         using var noGradient = no_grad();
@@ -106,7 +108,7 @@ public sealed class CausalLanguageModel : IDisposable
     }
 
     /// <summary>
-    /// What reaches the blocks beside the residual stream, for a pass that begins; null where the model has nothing of the kind.
+    /// Creates the additional block inputs for a pass; null if the model has none.
     /// </summary>
     /// <param name="ids">[B, L].</param>
     /// <param name="hidden">[B, L, D], their embeddings.</param>
@@ -114,10 +116,22 @@ public sealed class CausalLanguageModel : IDisposable
         TokenInputs is null && !Blocks.Any(b => b.SharesKeys) ? null : new SideInputs(TokenInputs?.Compute(ids, hidden));
 
     /// <summary>
+    /// Logits for every position: [B, L] ids -> [B, L, V] in fp32, outside autograd. L * V numbers: for texts of a few thousand tokens.
+    /// </summary>
+    /// <param name="ids">[B, L], each in 0..V-1.</param>
+    /// <param name="attention">Which tokens look at which. Default: full causal attention.</param>
+    /// <exception cref="ShapeException">The ids are not [B, L].</exception>
+    public Tensor ComputeLogits(Tensor ids, IAttention? attention = null)
+    {
+        using var positions = RotaryEmbedding.Create(Config, checked((int)ids.shape[^1]), Device);
+        return ComputeLogits(ids, new ForwardContext(attention ?? new FullAttention(), positions));
+    }
+
+    /// <summary>
     /// Logits for every position: [B, L] ids -> [B, L, V] in fp32. For long texts, apply <see cref="Head"/> to chunks of <see
     /// cref="Forward"/>'s result instead.
     /// </summary>
-    public Tensor ComputeLogits(Tensor ids, ForwardContext context)
+    internal Tensor ComputeLogits(Tensor ids, ForwardContext context)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
@@ -187,7 +201,7 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>Whether the head computes with the token table as it is, trained updates included.</summary>
     internal bool IsHeadTied => Config.TiedEmbeddings && ReferenceEquals(Head.Update, Embedding.Update?.ForTiedHead);
 
-    /// <summary>Gives a tied head a matrix of its own, with the embeddings' present values. Only before training.</summary>
+    /// <summary>Gives a tied head a separate matrix with the current values of the embeddings. Call it only before training.</summary>
     internal void UntieHead()
     {
         if (!Config.TiedEmbeddings)
@@ -201,8 +215,7 @@ public sealed class CausalLanguageModel : IDisposable
         if (ids.dim() != 2 || ids.size(1) != context.Positions.Length)
             throw new ShapeException(
                 $"The model needs ids [B, L] and rotary tables for L positions, but the ids are [{string.Join(", ", ids.shape)}] "
-                    + $"and the tables have "
-                    + $"{context.Positions.Length}."
+                    + $"and the tables have {context.Positions.Length}."
             );
     }
 

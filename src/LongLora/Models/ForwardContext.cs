@@ -9,12 +9,12 @@ namespace LongLora.Models;
 /// <param name="DocumentLengths">
 /// Lengths of the documents in each row if documents must not see each other; null if each row is one document.
 /// </param>
-public sealed record ForwardContext(
+internal sealed record ForwardContext(
     IAttention Attention,
     RotaryEmbedding Positions,
     IReadOnlyList<IReadOnlyList<int>>? DocumentLengths = null
 )
 {
-    /// <summary>What reaches the blocks beside the residual stream; null where the model has nothing of the kind.</summary>
+    /// <summary>Additional inputs of the blocks; null if the model has none.</summary>
     internal SideInputs? Side { get; init; }
 }

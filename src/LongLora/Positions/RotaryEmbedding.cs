@@ -12,7 +12,7 @@ namespace LongLora.Positions;
 /// If layers differ, it has the tables of each kind of layer. Angles are computed in double precision, because single precision is off by
 /// 0.03 rad at position 1,000,000.
 /// </summary>
-public sealed class RotaryEmbedding : IDisposable
+internal sealed class RotaryEmbedding : IDisposable
 {
     private readonly Tensor _cos,
         _sin;
@@ -34,7 +34,7 @@ public sealed class RotaryEmbedding : IDisposable
 
     private RotaryEmbedding? Queries { get; init; }
 
-    /// <summary>The tables of one kind of layer; null where nothing rotates.</summary>
+    /// <summary>The tables of one kind of layer; null if nothing rotates.</summary>
     internal RotaryEmbedding? Select(LayerRotation rotation) =>
         rotation switch
         {

@@ -52,12 +52,17 @@ public class RetrievalTests
         }
     }
 
-    public static TheoryData<RetrievalTask> Tasks => [new PasskeyTask(), new LinesTask(), new TopicsTask()];
+    private static readonly RetrievalTask[] s_tasks = [new PasskeyTask(), new LinesTask(), new TopicsTask()];
+
+    public static TheoryData<string> Tasks => [.. s_tasks.Select(t => t.GetType().Name)];
+
+    private static RetrievalTask Task(string name) => s_tasks.Single(t => t.GetType().Name == name);
 
     [Theory]
     [MemberData(nameof(Tasks))]
-    public void Make_gives_the_same_document_for_the_same_seed_and_another_for_another(RetrievalTask task)
+    public void Make_gives_the_same_document_for_the_same_seed_and_another_for_another(string name)
     {
+        var task = Task(name);
         RetrievalCase one = task.Make(5, 40),
             same = task.Make(5, 40),
             other = task.Make(6, 40);
@@ -165,8 +170,9 @@ public class RetrievalTests
 
     [Theory]
     [MemberData(nameof(Tasks))]
-    public void Fit_fills_the_length_and_no_more(RetrievalTask task)
+    public void Fit_fills_the_length_and_no_more(string name)
     {
+        var task = Task(name);
         var (model, tokenizer) = Stories();
         using var owned = model;
         foreach (var length in new[] { 1500, 4000 })
@@ -177,7 +183,7 @@ public class RetrievalTests
         }
         var told = Assert.Throws<ConfigurationException>(() => RetrievalEvaluation.Fit(task, tokenizer, 3, 20)).Message;
         Assert.Contains(task.Name, told);
-        Assert.Matches("its shortest question takes [0-9]+ with the answer", told);
+        Assert.Matches("its shortest question with the answer takes [0-9]+", told);
     }
 
     // A task that the model can do: the likelier of two ends of a sentence from its stories.

@@ -98,6 +98,10 @@ public class InvariantTests : IDisposable
                 attached.equal(Logits(loaded.Network, ids, new FullAttention())).all().item<bool>(),
                 "the saved adapter gives other bits"
             );
+            // The ways of a C# caller: logits without tables of positions, an export of what was opened.
+            foreach (var attention in new IAttention[] { new FullAttention(), new ShiftedSparseAttention(150) })
+                Assert.True(Logits(loaded.Network, ids, attention).equal(loaded.Network.ComputeLogits(ids, attention)).all().item<bool>());
+            HuggingFaceExporter.Write(Path.Combine(_folder, "of-loaded"), loaded);
         }
 
         var folder = CheckpointDirectory.Open(Path.Combine(_folder, "merged"));
@@ -107,6 +111,10 @@ public class InvariantTests : IDisposable
             using var again = CheckpointDirectory.Open(Path.Combine(_folder, "merged"));
             HuggingFaceExporter.Write(Path.Combine(_folder, "copy"), merged, again);
         }
+        Assert.Equal(
+            File.ReadAllBytes(Path.Combine(_folder, "merged", "model.safetensors")),
+            File.ReadAllBytes(Path.Combine(_folder, "of-loaded", "model.safetensors"))
+        );
         Assert.Equal(
             File.ReadAllBytes(Path.Combine(_folder, "merged", "model.safetensors")),
             File.ReadAllBytes(Path.Combine(_folder, "copy", "model.safetensors"))

@@ -3,11 +3,13 @@ namespace LongLora.Evaluation;
 // n prompt tokens, a answer tokens, D model size, V vocabulary
 
 /// <summary>How answers are judged.</summary>
-public enum RetrievalScoring
+internal enum RetrievalScoring
 {
-    /// <summary>The model answers in words (greedily), and the words are compared.</summary>
+    /// <summary>The model writes its answer (greedily), and the text is compared.</summary>
     Generate,
 
-    /// <summary>The right answer must be likelier than every other candidate: for models too small to answer in words.</summary>
+    /// <summary>
+    /// The correct answer must be more likely than every other candidate. For models that are too small to answer in words.
+    /// </summary>
     Likelihood,
 }
