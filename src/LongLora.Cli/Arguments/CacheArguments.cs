@@ -37,16 +37,19 @@ internal sealed class CacheArguments
     }
 
     /// <summary>Opens a model, and warns about a context that it was not trained for.</summary>
-    internal ChatModel Open(CliContext context, ParseResult parsed, ChatModelOptions options)
+    /// <param name="context">Gets the warning.</param>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="options">What the model is made of, without what these options say.</param>
+    /// <param name="beside">A model that shares its queue; null for none.</param>
+    internal ChatModel Open(CliContext context, ParseResult parsed, ChatModelOptions options, ChatModel? beside = null)
     {
-        var model = ChatModel.Open(
-            options with
-            {
-                Context = parsed.GetValue(_context),
-                CacheType = parsed.GetValue(_type),
-                Streaming = ReadStreaming(parsed),
-            }
-        );
+        options = options with
+        {
+            Context = parsed.GetValue(_context),
+            CacheType = parsed.GetValue(_type),
+            Streaming = ReadStreaming(parsed),
+        };
+        var model = beside is null ? ChatModel.Open(options) : beside.OpenBeside(options);
         if (parsed.GetValue(_context) > model.TrainedContext && !parsed.GetValue(_streaming))
             context.Error.WriteLine(
                 $"Note: {model.Name} was trained for {model.TrainedContext:N0} tokens. Beyond that, models produce nonsense. "

@@ -14,14 +14,18 @@ internal sealed class ModelArguments
     private readonly DeviceOption _device = new();
     private readonly QuantizationOption _quantization = new(QuantizationKind.None);
     private readonly PositionArguments? _positions;
+    private readonly bool _withAdapter;
 
     /// <param name="withPositions">Whether positions can be rescaled for the command.</param>
-    internal ModelArguments(bool withPositions = false) => _positions = withPositions ? new PositionArguments() : null;
+    /// <param name="withAdapter">Whether there is <c>--adapter</c> for one adapter; a command with several has its own.</param>
+    internal ModelArguments(bool withPositions = false, bool withAdapter = true) =>
+        (_positions, _withAdapter) = (withPositions ? new PositionArguments() : null, withAdapter);
 
     internal void AddTo(Command command)
     {
         command.Options.Insert(0, _model);
-        command.Options.Insert(1, _adapter);
+        if (_withAdapter)
+            command.Options.Insert(1, _adapter);
         _reading.AddTo(command);
         _positions?.AddTo(command);
         command.Options.Add(_quantization);
@@ -36,7 +40,7 @@ internal sealed class ModelArguments
         new()
         {
             Model = parsed.GetValue(_model)!,
-            Adapter = parsed.GetValue(_adapter),
+            Adapter = _withAdapter ? parsed.GetValue(_adapter) : null,
             AdapterReading = _reading.Read(parsed),
             Quantization = parsed.GetValue(_quantization),
             Device = parsed.GetValue(_device)!,

@@ -53,7 +53,7 @@ internal static class GenerateCommand
                 if (piece.Result is not { } result)
                     continue;
                 context.Output.WriteLine();
-                Report(context, result, first.Value, piece.Time);
+                Report(context, options, result, first.Value, piece.Time);
             }
             return ExitCode.Done;
         });
@@ -61,13 +61,13 @@ internal static class GenerateCommand
     }
 
     // On standard error, so a pipe gets only the answer.
-    private static void Report(CliContext context, GenerationResult result, TimeSpan first, TimeSpan all)
+    private static void Report(CliContext context, GenerationOptions options, GenerationResult result, TimeSpan first, TimeSpan all)
     {
         var rest = (all - first).TotalSeconds;
         var rate = result.Tokens.Count > 1 && rest > 0 ? $", then {(result.Tokens.Count - 1) / rest:N0} tokens/s" : "";
         context.Error.WriteLine(
             $"{result.PromptTokens:N0} tokens read in {first.TotalSeconds:N2} s{rate}; {result.Tokens.Count:N0} generated, "
-                + $"{(result.Finish == FinishReason.Stop ? "stopped at an end token or stop text" : "stopped at the length limit")}"
+                + $"{(result.Finish == FinishReason.Stop ? "stopped at an end token or stop text" : "stopped at the length limit")}{SamplingArguments.DescribeSeed(options, result)}"
         );
     }
 
