@@ -4,6 +4,7 @@ using LongLora.Cli.Arguments;
 using LongLora.Generation;
 using LongLora.Runtime;
 using LongLora.Server;
+using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
@@ -91,7 +92,7 @@ internal static class ServeCommand
         }
     }
 
-    private static async Task Start(IHost app, ServerOptions options, CancellationToken cancellation)
+    private static async Task Start(WebApplication app, ServerOptions options, CancellationToken cancellation)
     {
         try
         {
