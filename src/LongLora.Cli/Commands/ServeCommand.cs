@@ -35,7 +35,7 @@ internal static class ServeCommand
             "Serve a model to OpenAI clients, with a page to ask about documents.",
             "longlora serve --model merged",
             "longlora serve --model Llama-2-7b-chat --adapter run/adapter --port 9000",
-            "longlora serve --model Llama-2-7b-chat --adapter law=run1/adapter --adapter novels=run2/adapter"
+            "longlora serve --model Llama-2-7b-chat --adapter law=run1 --adapter tea=run2"
         )
         {
             template,
