@@ -16,7 +16,7 @@ internal sealed class SamplingArguments
         _repetition,
         _frequency,
         _presence;
-    private readonly Option<long?> _seed = new("--seed")
+    private readonly Option<long?> _seed = new(SeedOption.Flag)
     {
         Description = "seed of the sampling, which gives the same answer again [default: a fresh one, which is reported]",
         HelpName = "N",

@@ -7,7 +7,7 @@ namespace LongLora.Cli.Arguments;
 /// <summary><c>--adapter</c> of a server: one adapter on the model, or several beside it, each with a name.</summary>
 internal sealed class ServedAdapters
 {
-    private readonly Option<string[]> _adapters = new("--adapter")
+    private readonly Option<string[]> _adapters = new(AdapterOption.Flag)
     {
         Description =
             "folder of a PEFT adapter on the model; NAME=DIR serves it beside the model under that name, repeated for further ones",

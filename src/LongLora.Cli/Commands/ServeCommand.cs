@@ -4,6 +4,7 @@ using LongLora.Cli.Arguments;
 using LongLora.Generation;
 using LongLora.Runtime;
 using LongLora.Server;
+using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
@@ -34,7 +35,7 @@ internal static class ServeCommand
             "Serve a model to OpenAI clients, with a page to ask about documents.",
             "longlora serve --model merged",
             "longlora serve --model Llama-2-7b-chat --adapter run/adapter --port 9000",
-            "longlora serve --model Llama-2-7b-chat --adapter law=run1/adapter --adapter novels=run2/adapter"
+            "longlora serve --model Llama-2-7b-chat --adapter law=run1 --adapter tea=run2"
         )
         {
             template,
@@ -91,7 +92,7 @@ internal static class ServeCommand
         }
     }
 
-    private static async Task Start(IHost app, ServerOptions options, CancellationToken cancellation)
+    private static async Task Start(WebApplication app, ServerOptions options, CancellationToken cancellation)
     {
         try
         {
