@@ -1,5 +1,4 @@
 using System.Text.Json;
-using System.Text.RegularExpressions;
 using LongLora.Generation;
 using Microsoft.AspNetCore.Routing;
 
