@@ -62,11 +62,11 @@ public class RequestTests
                 400,
                 "stop_token_ids[1] is 99999; it must be at most 511"
             },
-            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}", 400, "Cannot do what tools says" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}", 400, "tools[0] is not of type function" },
             {
                 "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tool_choice\":\"required\"}",
                 400,
-                "Cannot do what tool_choice says"
+                "tool_choice requires a call and there are no tools"
             },
             { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"modalities\":[\"audio\"]}", 400, "Cannot do what modalities says" },
             { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"store\":true}", 400, "Cannot do what store says" },
