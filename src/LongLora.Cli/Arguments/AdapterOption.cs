@@ -9,5 +9,5 @@ internal sealed class AdapterOption : Option<string>
     internal const string Flag = "--adapter";
 
     internal AdapterOption(string description = "folder of a PEFT adapter for the model", bool isRequired = false)
-        : base(Flag) => (Description, Required, HelpName) = (description, isRequired, "DIR");
+        : base("--adapter") => (Description, Required, HelpName) = (description, isRequired, "DIR");
 }

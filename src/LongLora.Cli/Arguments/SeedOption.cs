@@ -9,5 +9,5 @@ internal sealed class SeedOption : Option<int>
     internal const string Flag = "--seed";
 
     internal SeedOption(string description, string helpName = "S", int standard = 0)
-        : base(Flag) => (Description, HelpName, DefaultValueFactory) = (description, helpName, _ => standard);
+        : base("--seed") => (Description, HelpName, DefaultValueFactory) = (description, helpName, _ => standard);
 }
