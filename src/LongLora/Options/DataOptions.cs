@@ -25,6 +25,12 @@ public sealed record DataOptions
     public IReadOnlyList<string> Columns { get; init; } = [];
 
     /// <summary>
+    /// Fields of records and messages that sft does not look at; <c>ignore-fields</c> in a recipe. Other fields of a message whose meaning
+    /// is not known are refused. Default none.
+    /// </summary>
+    public IReadOnlyList<string> IgnoreFields { get; init; } = [];
+
+    /// <summary>
     /// Bytes a token in <c>.bin</c> data, 2 or 4; null for 2 where the vocabulary has at most 65,536 ids, else 4, as LongLoRA writes
     /// them.
     /// </summary>

@@ -305,6 +305,15 @@ internal static class FineTuneOptionTable
             o => o.Columns,
             (o, v) => o with { Columns = v }
         ),
+        s_data.List(
+            "ignore-fields",
+            "Data",
+            AnswerTokens,
+            "NAME",
+            "sft: fields of records and messages not to look at; unknown ones of a message are refused",
+            o => o.IgnoreFields,
+            (o, v) => o with { IgnoreFields = v }
+        ),
         s_data.OptionalWhole(
             "token-bytes",
             "Data",

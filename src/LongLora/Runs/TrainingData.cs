@@ -96,7 +96,7 @@ internal sealed class TrainingData : IDisposable
                     + $"trained with into the folder."
             );
         var template = model.FindTemplate(data.Template);
-        var format = new ConversationFormat(data.Columns);
+        var format = new ConversationFormat(data.Columns, data.IgnoreFields);
         return
         [
             .. data.Sources.Select(d => new ConversationSource(
@@ -122,7 +122,7 @@ internal sealed class TrainingData : IDisposable
         );
         return
         [
-            "tokens 3",
+            "tokens 4",
             Recipe.Version,
             $"vocabulary: {model.Config.VocabularySize}",
             $"ends: {string.Join(' ', model.Config.EosTokenIds)}",

@@ -114,6 +114,8 @@ internal sealed class ConversationSource : IExampleSource
 
     private RenderedChat Render(Conversation conversation)
     {
+        foreach (var message in conversation.Messages)
+            MessageFields.RequireKnown(message, _template, conversation.Origin);
         if (conversation.IsPlain)
             return RenderedChat.FromPlainText(conversation.Messages[0].Content, conversation.Messages[1].Content, _tokenizer);
         if (_template is null)

@@ -113,6 +113,9 @@ public sealed partial class ChatTemplate
     /// <param name="origin">Where it comes from, for messages.</param>
     public static ChatTemplate Parse(string source, string origin) => new(source, origin);
 
+    /// <summary>Whether the template has this word, so that it may use a field or a variable of this name.</summary>
+    internal bool Mentions(string name) => Regex.IsMatch(Source, $@"(?<!\w){Regex.Escape(name)}(?!\w)", RegexOptions.CultureInvariant);
+
     /// <summary>What ends the answers that this template writes: training learns it, and generation stops at it.</summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
     internal AnswerEnd FindEndOfAnswer(ITokenizer tokenizer) => new(_behindAnswer.Value, tokenizer);
@@ -138,8 +141,23 @@ public sealed partial class ChatTemplate
             tools,
             out var generated
         );
-        return new RenderedChat(text, generated.Count > 0 ? generated : FindAnswers(text, messages, tokenizer));
+        return new RenderedChat(
+            text,
+            generated.Count > 0 ? KeepLearned(generated, text, messages) : FindAnswers(text, messages, tokenizer)
+        );
     }
+
+    // A block of the template that wrote any text of a message which is not learned is not learned either.
+    private static List<(int Start, int End)> KeepLearned(
+        List<(int Start, int End)> generated,
+        MarkedText text,
+        IReadOnlyList<ChatMessage> messages
+    ) =>
+        messages.All(m => m.IsLearned)
+            ? generated
+            : generated.FindAll(g =>
+                FindOwned(text).TrueForAll(o => o.Owner == Tools || messages[o.Owner - 1].IsLearned || o.End <= g.Start || o.Start >= g.End)
+            );
 
     private static ChatTemplate? ChooseFromList(JsonElement list, string config)
     {
@@ -175,7 +193,7 @@ public sealed partial class ChatTemplate
                     ["bos_token"] = MarkedText.Of(bos),
                     ["eos_token"] = MarkedText.Of(eos),
                     ["add_generation_prompt"] = addGenerationPrompt,
-                    ["tools"] = tools is { } list ? ToValue(list, Tools) : null,
+                    ["tools"] = tools is { } list ? JinjaJson.Read(list, Tools) : null,
                     ["documents"] = null,
                 },
                 out generated
@@ -197,21 +215,9 @@ public sealed partial class ChatTemplate
             ["content"] = MarkedText.Of(message.Content, owner),
         };
         foreach (var (name, member) in message.Further ?? new Dictionary<string, JsonElement>())
-            value[name] = ToValue(member, owner);
+            value[name] = JinjaJson.Read(member, owner);
         return value;
     }
-
-    private static object? ToValue(JsonElement json, short owner) =>
-        json.ValueKind switch
-        {
-            JsonValueKind.String => MarkedText.Of(json.GetString()!, owner),
-            JsonValueKind.Number => json.TryGetInt64(out var whole) ? (object)whole : json.GetDouble(),
-            JsonValueKind.True => true,
-            JsonValueKind.False => false,
-            JsonValueKind.Array => json.EnumerateArray().Select(item => ToValue(item, owner)).ToList(),
-            JsonValueKind.Object => json.EnumerateObject().ToDictionary(p => p.Name, p => ToValue(p.Value, owner)),
-            _ => null,
-        };
 
     // An answer starts where the model starts to write, after the prompt for it, and ends with what ends answers.
     private List<(int Start, int End)> FindAnswers(MarkedText text, IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer)
@@ -222,7 +228,7 @@ public sealed partial class ChatTemplate
         for (var i = 0; i < owned.Count; i++)
         {
             var (owner, start, end) = owned[i];
-            if (owner != Tools && messages[owner - 1].Role == ChatMessage.Assistant)
+            if (owner != Tools && messages[owner - 1] is { Role: ChatMessage.Assistant, IsLearned: true })
             {
                 var prompt = _generationPrompt.Value;
                 var at = prompt.Length > 0 ? text.Text.LastIndexOf(prompt, start, start - before, StringComparison.Ordinal) : -1;
