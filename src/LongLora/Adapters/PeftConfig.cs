@@ -266,7 +266,7 @@ internal sealed class PeftConfig
     }
 
     /// <summary>A number as Python has it: whole where it is.</summary>
-    internal static JsonNode Number(double value) => value == Math.Floor(value) ? (long)value : value;
+    internal static JsonNode Number(double value) => PythonNumber.ToJson(value);
 
     /// <summary>Says that a field is refused.</summary>
     internal CheckpointException Refuse(string name, string why) => _fields.Refuse(name, why);

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Numerics;
 using System.Text;
+using LongLora.Runtime;
 
 namespace LongLora.Tokenization.Jinja;
 
@@ -245,29 +246,8 @@ internal static class JinjaValues
         };
 
     /// <summary>A number as Python prints it: the shortest digits that give it back, with an exponent from 1e16 and below 1e-4.</summary>
-    public static string FormatNumber(object value)
-    {
-        if (value is not double number)
-            return ((IFormattable)value).ToString(null, CultureInfo.InvariantCulture);
-        if (!double.IsFinite(number))
-            return double.IsNaN(number) ? "nan"
-                : number > 0 ? "inf"
-                : "-inf";
-        if (number == 0 || Math.Abs(number) is >= 1e-4 and < 1e16)
-            return number == Math.Floor(number)
-                ? number.ToString("F1", CultureInfo.InvariantCulture)
-                : decimal.Parse(number.ToString("R", CultureInfo.InvariantCulture), NumberStyles.Float, CultureInfo.InvariantCulture)
-                    .ToString(CultureInfo.InvariantCulture);
-        // 1e+16, 1.5e-05. .NET's own form with an exponent begins later: it writes whole numbers up to 17 digits.
-        var shortest = number.ToString("R", CultureInfo.InvariantCulture);
-        if (!shortest.Contains('E', StringComparison.Ordinal))
-        {
-            var digits = shortest.TrimStart('-').TrimEnd('0');
-            var sign = number < 0 ? "-" : "";
-            shortest = $"{sign}{digits[..1]}{(digits.Length > 1 ? "." + digits[1..] : "")}e+{shortest.TrimStart('-').Length - 1}";
-        }
-        return shortest.Replace('E', 'e');
-    }
+    public static string FormatNumber(object value) =>
+        value is double number ? PythonNumber.Format(number) : ((IFormattable)value).ToString(null, CultureInfo.InvariantCulture);
 
     // As Python's repr writes it.
     private static string FormatQuoted(object? value) =>
