@@ -21,6 +21,12 @@ public sealed record DataOptions
     /// </summary>
     public string Template { get; init; } = "auto";
 
+    /// <summary>
+    /// Whether sft also learns the reasoning of answers that the template leaves out, between <c>&lt;think&gt;</c> and
+    /// <c>&lt;/think&gt;</c>, if the template has these marks. Default false: what the template writes.
+    /// </summary>
+    public bool KeepReasoning { get; init; }
+
     /// <summary>Other names for fields of the records, for sft, such as <c>output=answer</c>. Default none.</summary>
     public IReadOnlyList<string> Columns { get; init; } = [];
 

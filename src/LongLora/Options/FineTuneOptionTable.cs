@@ -305,6 +305,14 @@ internal static class FineTuneOptionTable
             o => o.Columns,
             (o, v) => o with { Columns = v }
         ),
+        s_data.Switch(
+            "keep-reasoning",
+            "Data",
+            AnswerTokens,
+            "sft: learn the reasoning of answers also where the template leaves it out",
+            o => o.KeepReasoning,
+            (o, v) => o with { KeepReasoning = v }
+        ),
         s_data.List(
             "ignore-fields",
             "Data",

@@ -106,7 +106,8 @@ internal sealed class TrainingData : IDisposable
                 tokenizer,
                 vocabulary,
                 context,
-                readers?.OfType<IRecordReader>()
+                readers?.OfType<IRecordReader>(),
+                data.KeepReasoning
             )),
         ];
     }
@@ -147,6 +148,10 @@ internal sealed class TrainingData : IDisposable
         if (conversations.Sum(s => s.WithoutTools) is > 0 and var withoutTools)
             yield return $"Conversations with tools, for which the template has no place, so that the model does not see them: "
                 + $"{withoutTools:N0}.";
+        if (conversations.Sum(s => s.Unwritten.Characters) is > 0 and var unwritten)
+            yield return $"Parts of answers that the template left out, so that they are not learned: {unwritten:N0} of "
+                + $"{conversations.Sum(s => s.Unwritten.All):N0} characters, in {conversations.Sum(s => s.Unwritten.Examples):N0} examples."
+                + (conversations.Exists(s => s.CanKeepReasoning) ? " If they are reasoning, --keep-reasoning writes them." : "");
         if (conversations.Sum(s => s.WithoutEnd) is > 0 and var withoutEnd)
             yield return $"Examples that no token ends, since the template writes none, so that they do not teach the model to stop: "
                 + $"{withoutEnd:N0}.";

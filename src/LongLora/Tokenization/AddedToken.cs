@@ -51,8 +51,8 @@ internal sealed class AddedTokenMatcher
 
     /// <summary>Finds the first token from <paramref name="search"/> on.</summary>
     /// <remarks>
-    /// As in Hugging Face's library, white space that a token absorbs after it may still be a token itself, which is then found next. So the
-    /// search goes on at <paramref name="search"/>, and the text that is not a token at <paramref name="end"/>.
+    /// As in Hugging Face's library, white space that a token absorbs after it may be a token itself, which is found next. So the search
+    /// goes on at <paramref name="search"/>, and the text that is not a token at <paramref name="end"/>.
     /// </remarks>
     /// <param name="text">The whole text.</param>
     /// <param name="search">Where the search starts; afterwards where it goes on.</param>

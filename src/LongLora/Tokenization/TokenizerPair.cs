@@ -71,16 +71,16 @@ internal sealed class TokenizerPair
         var known = _ids.TryGetValue(token.Content, out var id) ? id : settings.FindAdded(token.Content);
         if (known is { } other && other != token.Id)
             throw new CheckpointException(
-                $"{_jsonPath} gives \"{token.Content}\" the id {token.Id}, but {_modelPath} or a file beside it gives it {other}. Remove the "
-                    + $"file that the model was not trained with."
+                $"{_jsonPath} gives \"{token.Content}\" the id {token.Id}, but {_modelPath} or a file beside it gives it {other}. "
+                    + $"Remove the file that the model was not trained with."
             );
         settings.AddMissing(token);
     }
 
     private CheckpointException MakeError(int id, string token) =>
         new(
-            $"Cannot tell the tokens: {id} is \"{token}\" in {_jsonPath}, but \"{_model.Pieces[id].Text}\" in {_modelPath}. Remove the file "
-                + $"that the model was not trained with."
+            $"Cannot tell the tokens: {id} is \"{token}\" in {_jsonPath}, but \"{_model.Pieces[id].Text}\" in {_modelPath}. Remove "
+                + $"the file that the model was not trained with."
         );
 
     // BPE has an object of ids; Unigram has a list of tokens with their scores. Other models are not compared.

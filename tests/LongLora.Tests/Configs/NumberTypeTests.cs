@@ -5,7 +5,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Tests.Configs;
 
-/// <summary>Every number that we write has the type that <c>save_pretrained</c> gives it: transformers refuses 6 where it wants 6.0.</summary>
+/// <summary>Every number that we write has the type that <c>save_pretrained</c> gives it: 6 is not 6.0 for transformers.</summary>
 public class NumberTypeTests
 {
     public static TheoryData<string> Configs()

@@ -28,6 +28,7 @@ public class RecipeTests
             Template = "llama2",
             Columns = ["output=answer", "input=text"],
             IgnoreFields = ["mood"],
+            KeepReasoning = true,
             TokenBytes = 4,
             TokenCache = "cache",
         },

@@ -147,6 +147,38 @@ public sealed partial class ChatTemplate
         );
     }
 
+    // Messages that the template would not write whole, in a form in which it does: the reasoning at the start of the text, between marks
+    // that the template does not recognize.
+    private static List<ChatMessage> HideReasoning(IReadOnlyList<ChatMessage> messages, MarkedText text) =>
+        [
+            .. messages.Select(
+                (m, i) =>
+                    m is { Role: ChatMessage.Assistant, IsLearned: true } && UnwrittenText.Count(m, (short)(i + 1), text).Unwritten > 0
+                        ? ReasoningFields.Hide(m)
+                        : m
+            ),
+        ];
+
+    /// <summary>The conversation with the reasoning of its answers, also where the template leaves it out.</summary>
+    /// <param name="messages">The messages.</param>
+    /// <param name="tokenizer">Provides the text of BOS and EOS.</param>
+    /// <param name="tools">The tools that the model may call, as a list in OpenAI's format; null for none.</param>
+    /// <exception cref="DataException">The template refuses the conversation.</exception>
+    internal RenderedChat RenderReasoning(IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer, JsonElement? tools = null)
+    {
+        if (!KnowsReasoning)
+            return Render(messages, tokenizer, tools: tools);
+        var (bos, eos) = (WriteToken(tokenizer, tokenizer.BosTokenId), WriteToken(tokenizer, tokenizer.EosTokenId));
+        var text = Render(messages, bos, eos, false, tools, out _);
+        var hidden = HideReasoning(messages, text);
+        text = Render(hidden, bos, eos, false, tools, out var generated);
+        text = text.With(ReasoningFields.Show(text.Text));
+        return new RenderedChat(text, generated.Count > 0 ? KeepLearned(generated, text, hidden) : FindAnswers(text, hidden, tokenizer));
+    }
+
+    /// <summary>Whether the template has the marks around reasoning, so that answers can be written with it.</summary>
+    internal bool KnowsReasoning => Source.Contains(ReasoningFields.End, StringComparison.Ordinal);
+
     // A block of the template that wrote any text of a message which is not learned is not learned either.
     private static List<(int Start, int End)> KeepLearned(
         List<(int Start, int End)> generated,

@@ -7,7 +7,8 @@ namespace LongLora.Tokenization.Jinja;
 
 /// <summary>
 /// Python's operations on the values of chat templates: null, bool, long, BigInteger, double, <see cref="MarkedText"/>,
-/// <c>List&lt;object?&gt;</c>, <c>Dictionary&lt;string, object?&gt;</c>, <see cref="JinjaNamespace"/>, <see cref="JinjaCall"/>, <see cref="JinjaUndefined"/>.
+/// <c>List&lt;object?&gt;</c>, <c>Dictionary&lt;string, object?&gt;</c>, <see cref="JinjaNamespace"/>, <see cref="JinjaCall"/>,
+/// <see cref="JinjaUndefined"/>.
 /// </summary>
 internal static class JinjaValues
 {
