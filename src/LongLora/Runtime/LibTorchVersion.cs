@@ -26,11 +26,12 @@ internal static unsafe class LibTorchVersion
     public static void Require(nint library, string directory)
     {
         var version = Read(library);
-        if (!s_usable.Contains(version))
-            throw new ConfigurationException(
-                $"{LibTorch.DirectoryVariable} is '{directory}', which has libtorch {version?.ToString() ?? "of an unknown version"}. "
-                    + $"This build needs {string.Join(" or ", s_usable.Select(v => v.ToString()))}. Install a PyTorch of such a version and give "
-                    + $"its torch/lib folder."
-            );
+        if (s_usable.Contains(version))
+            return;
+        var seen = version?.ToString() ?? "of an unknown version";
+        throw new ConfigurationException(
+            $"{LibTorch.DirectoryVariable} is '{directory}', which has libtorch {seen}. This build needs "
+                + $"{string.Join(" or ", s_usable.Select(v => v.ToString()))}. Install a PyTorch of such a version and give its torch/lib folder."
+        );
     }
 }
