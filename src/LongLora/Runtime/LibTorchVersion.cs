@@ -31,7 +31,7 @@ internal static unsafe class LibTorchVersion
         var seen = version?.ToString() ?? "of an unknown version";
         throw new ConfigurationException(
             $"{LibTorch.DirectoryVariable} is '{directory}', which has libtorch {seen}. This build needs "
-                + $"{string.Join(" or ", s_usable.Select(v => v.ToString()))}. Install a PyTorch of such a version and give its torch/lib folder."
+                + $"{string.Join(" or ", s_usable.Select(v => v.ToString()))}. Give the torch/lib folder of such a PyTorch."
         );
     }
 }
