@@ -39,6 +39,12 @@ internal static class EvaluateAnswersCommand
             HelpName = "NAME=COLUMN",
             AllowMultipleArgumentsPerToken = true,
         };
+        var ignored = new Option<string[]>("--ignore-fields")
+        {
+            Description = "fields of records and messages not to look at",
+            HelpName = "NAME",
+            AllowMultipleArgumentsPerToken = true,
+        };
         var json = new JsonOption("the result");
         var command = new Verb(
             "answers",
@@ -50,6 +56,7 @@ internal static class EvaluateAnswersCommand
             length,
             template,
             columns,
+            ignored,
             json,
         };
         source.AddTo(command);
@@ -64,6 +71,7 @@ internal static class EvaluateAnswersCommand
                 Task = TrainingTask.Sft,
                 Template = parsed.GetValue(template)!,
                 Columns = parsed.GetValue(columns) ?? [],
+                IgnoreFields = parsed.GetValue(ignored) ?? [],
             };
             OptionProblems.ThrowIfAny(model.Check, conversations.Check);
             var examples = TrainingData

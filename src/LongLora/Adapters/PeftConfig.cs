@@ -272,7 +272,7 @@ internal sealed class PeftConfig
     }
 
     /// <summary>A number as Python writes it: an integer if possible.</summary>
-    internal static JsonNode Number(double value) => value == Math.Floor(value) ? (long)value : value;
+    internal static JsonNode Number(double value) => PythonNumber.ToJson(value);
 
     /// <summary>Makes the error for a field that is not supported.</summary>
     internal CheckpointException Refuse(string name, string why) => _fields.Refuse(name, why);

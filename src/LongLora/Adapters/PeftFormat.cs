@@ -83,7 +83,7 @@ public static class PeftFormat
             )
         );
         tensors.AddRange(TableTensors(set, model));
-        var positions = ModelConfigWriter.DescribePositions(model.Config).ToJsonString();
+        var positions = PythonNumber.KeepFloats(ModelConfigWriter.DescribePositions(model.Config))!.ToJsonString();
         SafetensorsWriter.Write(Path.Combine(folder, WeightFile), tensors, new Dictionary<string, string> { [PositionsNote] = positions });
         WriteConfig(folder, set, basePath, saved);
     }
@@ -142,7 +142,7 @@ public static class PeftFormat
     internal static void WriteConfig(string folder, AdapterSet set, string basePath, IEnumerable<string>? saved) =>
         AtomicFile.WriteText(
             Path.Combine(folder, PeftConfig.FileName),
-            Config(set, basePath, saved?.ToList()).ToJsonString(s_indented) + "\n"
+            PythonNumber.KeepFloats(Config(set, basePath, saved?.ToList()))!.ToJsonString(s_indented) + "\n"
         );
 
     /// <summary>

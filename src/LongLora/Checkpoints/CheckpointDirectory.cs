@@ -209,30 +209,39 @@ internal sealed class CheckpointDirectory : ITensorSource, IModelFiles
         }
     }
 
-    private static List<WeightFile> ReadHeaders(string path) =>
-        ReadHeaders(path, WeightsFile, IndexFile)
-        ?? ReadHeaders(path, PickleFile, PickleIndexFile)
-        ?? throw new CheckpointException(ExplainNoWeights(path));
-
-    private static List<WeightFile>? ReadHeaders(string path, string whole, string index)
+    private static List<WeightFile> ReadHeaders(string path)
     {
-        if (File.Exists(System.IO.Path.Combine(path, index)))
-            return ReadShards(path, whole, index);
+        var hasPickles =
+            File.Exists(System.IO.Path.Combine(path, PickleFile)) || File.Exists(System.IO.Path.Combine(path, PickleIndexFile));
+        return ReadHeaders(path, WeightsFile, IndexFile, hasOthers: hasPickles)
+            ?? ReadHeaders(path, PickleFile, PickleIndexFile, hasOthers: false)
+            ?? throw new CheckpointException(ExplainNoWeights(path));
+    }
+
+    private static List<WeightFile>? ReadHeaders(string path, string whole, string index, bool hasOthers)
+    {
         var file = System.IO.Path.Combine(path, whole);
+        if (File.Exists(System.IO.Path.Combine(path, index)) && ReadShards(path, whole, index, hasOthers) is { } shards)
+            return shards;
         return File.Exists(file) ? [WeightFile.Read(file)] : null;
     }
 
-    private static List<WeightFile> ReadShards(string path, string whole, string index)
+    // Null for an index that was left behind by another form of the model: its shards are not there, and other weights are. As in
+    // transformers, a whole file counts then.
+    private static List<WeightFile>? ReadShards(string path, string whole, string index, bool hasOthers)
     {
         var map = CheckpointIndex.Read(System.IO.Path.Combine(path, index));
         var shards = map.Values.Distinct().Order(StringComparer.Ordinal).ToList();
         var missing = shards.Where(s => !File.Exists(System.IO.Path.Combine(path, s))).ToList();
+        var hasWhole = File.Exists(System.IO.Path.Combine(path, whole)) && !shards.Contains(whole);
+        if (missing.Count > 0 && (hasWhole || (hasOthers && missing.Count == shards.Count)))
+            return null;
         if (missing.Count > 0)
             throw new CheckpointException(
                 $"'{path}' lacks {string.Join(", ", missing)}: {missing.Count} of the {shards.Count} shards that {index} lists. "
                     + "Download the missing files."
             );
-        if (File.Exists(System.IO.Path.Combine(path, whole)) && !shards.Contains(whole))
+        if (hasWhole)
             throw new CheckpointException(
                 $"'{path}' has {whole} and also {index}, which lists other files. These are two sets of weights. Remove one of them."
             );

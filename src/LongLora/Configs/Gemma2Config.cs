@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using LongLora.Runtime;
 
 namespace LongLora.Configs;
 
@@ -51,8 +52,7 @@ internal static class Gemma2Config
     {
         root["attention_bias"] = config.AttentionBias;
         // The scalar is an integer in every file; its root is not.
-        root["query_pre_attn_scalar"] =
-            Math.Round(Math.Pow(config.AttentionScale ?? 1, -2), 6) is var scalar && scalar == Math.Floor(scalar) ? (long)scalar : scalar;
+        root["query_pre_attn_scalar"] = PythonNumber.ToJson(Math.Round(Math.Pow(config.AttentionScale ?? 1, -2), 6));
         root["attn_logit_softcapping"] = config.ScoreCap is { } scores ? CommonConfig.ToJsonNumber(scores) : null;
         root["final_logit_softcapping"] = config.LogitCap is { } logits ? CommonConfig.ToJsonNumber(logits) : null;
         root["sliding_window"] = config.SlidingWindow;

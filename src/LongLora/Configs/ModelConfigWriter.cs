@@ -1,6 +1,7 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Configs;
@@ -136,5 +137,5 @@ internal static class ModelConfigWriter
             _ => throw new ArgumentException($"Cannot store a model's weights as {type}.", nameof(type)),
         };
 
-    private static string ToText(JsonObject root) => root.ToJsonString(s_style) + "\n";
+    private static string ToText(JsonObject root) => PythonNumber.KeepFloats(root)!.ToJsonString(s_style) + "\n";
 }

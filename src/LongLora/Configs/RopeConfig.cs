@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using LongLora.Runtime;
 
 namespace LongLora.Configs;
 
@@ -357,8 +358,9 @@ internal static class RopeConfig
             {
                 ["alpha"] = ToJsonNumber(scaling.Alpha),
                 ["factor"] = CommonConfig.ToJsonNumber(scaling.Factor),
-                ["beta_fast"] = ToJsonNumber(scaling.BetaFast),
-                ["beta_slow"] = ToJsonNumber(scaling.BetaSlow),
+                // Notes of the published files, whole numbers there.
+                ["beta_fast"] = scaling.BetaFast is { } fast ? PythonNumber.ToJson(fast) : null,
+                ["beta_slow"] = scaling.BetaSlow is { } slow ? PythonNumber.ToJson(slow) : null,
                 ["mscale"] = ToJsonNumber(scaling.Mscale),
                 ["mscale_all_dim"] = ToJsonNumber(scaling.MscaleAllDim),
             },
@@ -387,7 +389,7 @@ internal static class RopeConfig
                 ["short_factor"] = ToJsonList(scaling.ShortFactors),
                 ["long_factor"] = ToJsonList(scaling.LongFactors),
             },
-            _ => throw new Runtime.ConfigurationException(
+            _ => throw new ConfigurationException(
                 $"Cannot write RoPE scaling '{scaling.Kind}'. The supported kinds are {string.Join(", ", s_kinds)}."
             ),
         };

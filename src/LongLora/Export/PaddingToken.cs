@@ -69,7 +69,7 @@ internal static class PaddingToken
         {
             var root = File.Exists(path) ? JsonNode.Parse(File.ReadAllText(path))!.AsObject() : [];
             change(root);
-            AtomicFile.WriteText(path, root.ToJsonString(s_style) + "\n");
+            AtomicFile.WriteText(path, PythonNumber.KeepFloats(root)!.ToJsonString(s_style) + "\n");
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {

@@ -147,7 +147,7 @@ internal sealed class GgufModel : IModelFiles, IDisposable
                 root["do_sample"] = true;
                 root[name] = isWhole ? (JsonNode)(int)value : value;
             }
-            return root.ToJsonString(s_style) + "\n";
+            return PythonNumber.KeepFloats(root)!.ToJsonString(s_style) + "\n";
         }
     }
 

@@ -21,8 +21,20 @@ public sealed record DataOptions
     /// </summary>
     public string Template { get; init; } = "auto";
 
-    /// <summary>For sft: field names that differ, such as <c>output=answer</c>. Default none.</summary>
+    /// <summary>
+    /// Whether sft also learns the reasoning of answers that the template leaves out, between <c>&lt;think&gt;</c> and
+    /// <c>&lt;/think&gt;</c>, if the template has these marks. Default false: what the template writes.
+    /// </summary>
+    public bool KeepReasoning { get; init; }
+
+    /// <summary>Other names for fields of the records, for sft, such as <c>output=answer</c>. Default none.</summary>
     public IReadOnlyList<string> Columns { get; init; } = [];
+
+    /// <summary>
+    /// Fields of records and messages that sft does not look at; <c>ignore-fields</c> in a recipe. Other fields of a message whose meaning
+    /// is not known are refused. Default none.
+    /// </summary>
+    public IReadOnlyList<string> IgnoreFields { get; init; } = [];
 
     /// <summary>
     /// Bytes per token in <c>.bin</c> data, 2 or 4. Null means 2 if the vocabulary has at most 65,536 ids, else 4, as in LongLoRA.

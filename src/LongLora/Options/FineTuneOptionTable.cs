@@ -312,6 +312,23 @@ internal static class FineTuneOptionTable
             o => o.Columns,
             (o, v) => o with { Columns = v }
         ),
+        s_data.Switch(
+            "keep-reasoning",
+            "Data",
+            AnswerTokens,
+            "sft: learn the reasoning of answers also where the template leaves it out",
+            o => o.KeepReasoning,
+            (o, v) => o with { KeepReasoning = v }
+        ),
+        s_data.List(
+            "ignore-fields",
+            "Data",
+            AnswerTokens,
+            "NAME",
+            "sft: fields of records and messages not to look at; unknown ones of a message are refused",
+            o => o.IgnoreFields,
+            (o, v) => o with { IgnoreFields = v }
+        ),
         s_data.OptionalWhole(
             "token-bytes",
             "Data",

@@ -96,7 +96,7 @@ internal sealed class TrainingData : IDisposable
                     + "model's tokenizer into this folder."
             );
         var template = model.FindTemplate(data.Template);
-        var format = new ConversationFormat(data.Columns);
+        var format = new ConversationFormat(data.Columns, data.IgnoreFields);
         return
         [
             .. data.Sources.Select(d => new ConversationSource(
@@ -106,7 +106,8 @@ internal sealed class TrainingData : IDisposable
                 tokenizer,
                 vocabulary,
                 context,
-                readers?.OfType<IRecordReader>()
+                readers?.OfType<IRecordReader>(),
+                data.KeepReasoning
             )),
         ];
     }
@@ -122,7 +123,7 @@ internal sealed class TrainingData : IDisposable
         );
         return
         [
-            "tokens 3",
+            "tokens 4",
             Recipe.Version,
             $"vocabulary: {model.Config.VocabularySize}",
             $"ends: {string.Join(' ', model.Config.EosTokenIds)}",
@@ -147,6 +148,10 @@ internal sealed class TrainingData : IDisposable
         if (conversations.Sum(s => s.WithoutTools) is > 0 and var withoutTools)
             yield return $"{withoutTools:N0} conversations have tools, but the template does not write them, so the model does not see "
                 + "them.";
+        if (conversations.Sum(s => s.Unwritten.Characters) is > 0 and var unwritten)
+            yield return $"The template left out {unwritten:N0} of {conversations.Sum(s => s.Unwritten.All):N0} characters of the answers, in "
+                + $"{conversations.Sum(s => s.Unwritten.Examples):N0} examples. They are not learned."
+                + (conversations.Exists(s => s.CanKeepReasoning) ? " If they are reasoning, set keep-reasoning to learn them." : "");
         if (conversations.Sum(s => s.WithoutEnd) is > 0 and var withoutEnd)
             yield return $"{withoutEnd:N0} examples do not teach the model to stop, because the template writes no end token.";
         if (conversations.Sum(s => s.EndedByText) is > 0 and var byText)

@@ -68,11 +68,15 @@ internal static class LibTorch
                     + "Build the application with -p:TorchBackend=none (LONGLORA_TORCH_BACKEND=none for ./longlora), or unset the variable."
             );
         }
+        // The version is asked before TorchSharp makes its first call: with another one that call ends the process.
         foreach (var name in (ReadOnlySpan<string>)["c10", "torch_cpu", "c10_cuda", "torch_cuda", "torch"])
         {
             var path = Path.Combine(directory, prefix + name + suffix);
-            if (File.Exists(path))
-                NativeLibrary.Load(path);
+            if (!File.Exists(path))
+                continue;
+            var library = NativeLibrary.Load(path);
+            if (name == "torch_cpu")
+                LibTorchVersion.Require(library, directory);
         }
         var binding = FindBeside(prefix + "LibTorchSharp" + suffix)
             ?? throw new ConfigurationException(

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Globalization;
 using System.Text;
 
 namespace LongLora.Tokenization;
@@ -48,32 +49,37 @@ internal sealed class AddedTokenMatcher
         return patterns.Count == 0 ? null : new(patterns);
     }
 
-    /// <summary>Finds the first token from <paramref name="from"/> on.</summary>
+    /// <summary>Finds the first token from <paramref name="search"/> on.</summary>
+    /// <remarks>
+    /// As in Hugging Face's library, white space that a token absorbs after it may be a token itself, which is found next. So the search
+    /// goes on at <paramref name="search"/>, and the text that is not a token at <paramref name="end"/>.
+    /// </remarks>
     /// <param name="text">The whole text.</param>
-    /// <param name="from">Where the search starts. A token never absorbs white space before it.</param>
+    /// <param name="search">Where the search starts; afterwards where it goes on.</param>
+    /// <param name="done">What is written already. A token never absorbs white space before it.</param>
     /// <param name="start">Where the token starts, including the white space that it absorbs.</param>
     /// <param name="end">Where it ends.</param>
     /// <param name="id">Its id.</param>
-    public bool TryFind(ReadOnlySpan<char> text, int from, out int start, out int end, out int id)
+    public bool TryFind(ReadOnlySpan<char> text, ref int search, int done, out int start, out int end, out int id)
     {
-        for (var search = from; search < text.Length; )
+        while (search < text.Length)
         {
             var skip = text[search..].IndexOfAny(_all);
             if (skip < 0)
                 break;
             start = search + skip;
             var (pattern, token) = FindLongest(text[start..]);
-            end = start + pattern.Length;
-            search = end;
+            search = end = start + pattern.Length;
             if (token.SingleWord && (EndsWithWord(text[..start]) || StartsWithWord(text[end..])))
                 continue;
             if (token.LeftStrip)
-                start = from + text[from..start].TrimEnd().Length;
+                start = Math.Min(start, Math.Max(done, text[..start].TrimEnd().Length));
             if (token.RightStrip)
                 end = text.Length - text[end..].TrimStart().Length;
             id = token.Id;
             return true;
         }
+        search = text.Length;
         (start, end, id) = (text.Length, text.Length, -1);
         return false;
     }
@@ -94,5 +100,26 @@ internal sealed class AddedTokenMatcher
     private static bool StartsWithWord(ReadOnlySpan<char> text) =>
         Rune.DecodeFromUtf16(text, out var rune, out _) == OperationStatus.Done && IsWord(rune);
 
-    private static bool IsWord(Rune rune) => Rune.IsLetterOrDigit(rune) || rune.Value == '_';
+    // Unicode's \w, as in the regular expressions of Hugging Face's library: letters, marks, decimal digits, numbers that are alphabetic
+    // (such as U+2167), connectors, and the two joiners.
+    private static bool IsWord(Rune rune) =>
+        rune.Value
+            is 0x200C
+                or 0x200D
+                or (>= 0x24B6 and <= 0x24E9)
+                or (>= 0x1F130 and <= 0x1F149)
+                or (>= 0x1F150 and <= 0x1F169)
+                or (>= 0x1F170 and <= 0x1F189)
+        || Rune.GetUnicodeCategory(rune)
+            is UnicodeCategory.UppercaseLetter
+                or UnicodeCategory.LowercaseLetter
+                or UnicodeCategory.TitlecaseLetter
+                or UnicodeCategory.ModifierLetter
+                or UnicodeCategory.OtherLetter
+                or UnicodeCategory.NonSpacingMark
+                or UnicodeCategory.SpacingCombiningMark
+                or UnicodeCategory.EnclosingMark
+                or UnicodeCategory.DecimalDigitNumber
+                or UnicodeCategory.LetterNumber
+                or UnicodeCategory.ConnectorPunctuation;
 }

@@ -37,28 +37,24 @@ internal sealed class MaskedEncoding
 
     private void Encode()
     {
-        var matcher = (_tokenizer as TextTokenizer)?.SpecialTokens;
-        int done = 0,
-            search = 0;
-        while (done < _text.Length)
+        var tokenizer = _tokenizer as TextTokenizer;
+        var (done, search) = (0, 0);
+        while (
+            tokenizer?.SpecialTokens is { } matcher && matcher.TryFind(_text.Text, ref search, done, out var start, out var end, out var id)
+        )
         {
-            var (start, end, id) = (_text.Length, _text.Length, -1);
-            matcher?.TryFind(_text.Text, search, out start, out end, out id);
-            var (first, last) = id < 0 ? (start, end) : TrimBlanks(start, end);
-            if (id >= 0 && !IsTemplate(first, last))
-            {
-                search = last;
+            var (first, last) = TrimBlanks(start, end);
+            if (!IsTemplate(first, last))
                 continue;
-            }
+            start = tokenizer.FindStartOfAbsorbed(_text.Text, done, start, first);
             if (start > done)
                 EncodePart(done, start);
-            if (id >= 0)
-            {
-                Ids.Add(id);
-                Inside.Add(_spans.Any(p => p.Start < last && first < p.End));
-            }
-            done = search = end;
+            Ids.Add(id);
+            Inside.Add(_spans.Any(p => p.Start < last && first < p.End));
+            done = tokenizer.FindEndOfAbsorbed(_text.Text, last, end);
         }
+        if (done < _text.Length)
+            EncodePart(done, _text.Length);
     }
 
     // A special token may absorb white space around it that somebody else wrote.

@@ -138,19 +138,42 @@ internal sealed class TextTokenizer : ITokenizer
     /// <param name="ids">Receives the ids.</param>
     internal void EncodePart(ReadOnlySpan<char> text, bool atStart, List<int> ids) => EncodeTokens(text, atStart, _ordinary, ids);
 
+    /// <summary>
+    /// Where the text goes on after white space that a special token absorbed: at an ordinary added token in it, or at its end.
+    /// </summary>
+    internal int FindEndOfAbsorbed(ReadOnlySpan<char> text, int start, int end)
+    {
+        if (start == end || _ordinary.Raw is not { } matcher)
+            return end;
+        var search = start;
+        return matcher.TryFind(text, ref search, start, out var found, out _, out _) && found < end ? found : end;
+    }
+
+    /// <summary>
+    /// Where white space before a special token that absorbs it begins: behind the last ordinary added token, which is found first.
+    /// </summary>
+    internal int FindStartOfAbsorbed(ReadOnlySpan<char> text, int done, int start, int end)
+    {
+        if (start == end || _ordinary.Raw is not { } matcher)
+            return start;
+        var search = done;
+        while (matcher.TryFind(text[..end], ref search, done, out _, out var next, out _))
+            done = next;
+        return Math.Max(start, done);
+    }
+
     private void EncodeTokens(ReadOnlySpan<char> text, bool atStart, Matchers matchers, List<int> ids)
     {
-        var done = 0;
-        while (done < text.Length)
+        var (done, search) = (0, 0);
+        while (matchers.Raw is { } raw && raw.TryFind(text, ref search, done, out var start, out var end, out var id))
         {
-            var (start, end, id) = (text.Length, text.Length, -1);
-            matchers.Raw?.TryFind(text, done, out start, out end, out id);
             if (start > done)
                 EncodeOrdinary(text[done..start], atStart && done == 0, matchers.Normalized, ids);
-            if (id >= 0)
-                ids.Add(id);
+            ids.Add(id);
             done = end;
         }
+        if (done < text.Length)
+            EncodeOrdinary(text[done..], atStart && done == 0, matchers.Normalized, ids);
     }
 
     private void EncodeOrdinary(ReadOnlySpan<char> text, bool atStart, AddedTokenMatcher? added, List<int> ids)
@@ -158,17 +181,16 @@ internal sealed class TextTokenizer : ITokenizer
         using var normalized = new TextBuffer();
         if (_parts.Normalizer is not null && _parts.Normalizer.Apply(text, atStart, normalized))
             text = normalized.Text;
-        var done = 0;
-        while (done < text.Length)
+        var (done, search) = (0, 0);
+        while (added is not null && added.TryFind(text, ref search, done, out var start, out var end, out var id))
         {
-            var (start, end, id) = (text.Length, text.Length, -1);
-            added?.TryFind(text, done, out start, out end, out id);
             if (start > done)
                 EncodeWords(text[done..start], atStart && done == 0, ids);
-            if (id >= 0)
-                ids.Add(id);
+            ids.Add(id);
             done = end;
         }
+        if (done < text.Length)
+            EncodeWords(text[done..], atStart && done == 0, ids);
     }
 
     private void EncodeWords(ReadOnlySpan<char> text, bool atStart, List<int> ids)

@@ -4,9 +4,10 @@ namespace LongLora.Tokenization;
 
 /// <summary>
 /// Opens the tokenizer of a Hugging Face model folder. A SentencePiece <c>tokenizer.model</c> is preferred, because the model was trained
-/// with it. The <c>tokenizer.json</c> next to it is a conversion, and in some published folders it belongs to another model.
-/// <c>tokenizer.json</c> is used if there is no tokenizer.model (Llama 3, Qwen, GPT-NeoX), if that file has another format (Meta's own for
-/// Llama 3), or if it needs something that is not supported here.
+/// with it. The <c>tokenizer.json</c> next to it is a conversion. The two are compared: added tokens that only the conversion has are taken
+/// from it, and files that contradict each other are refused. <c>tokenizer.json</c> is used if there is no tokenizer.model (Llama 3, Qwen,
+/// GPT-NeoX), if that file has another format (Meta's own for Llama 3) or a smaller vocabulary, or if it needs something that is not
+/// supported here.
 /// <para>
 /// BOS, EOS, PAD and further added tokens come from <c>tokenizer_config.json</c>, <c>special_tokens_map.json</c> and
 /// <c>added_tokens.json</c>. <c>add_bos_token</c> and <c>add_eos_token</c> take precedence over the template. Tokenizers are thread-safe.
@@ -17,7 +18,8 @@ public static class TokenizerLoader
     /// <summary>Opens the tokenizer of a model folder.</summary>
     /// <param name="modelDirectory">Folder with <c>tokenizer.json</c> or <c>tokenizer.model</c>.</param>
     /// <exception cref="CheckpointException">
-    /// The folder has no tokenizer, a file is damaged, or a component is not supported. The message names it.
+    /// The folder has no tokenizer, a file is damaged, two files contradict each other, or a component is not supported. The message names
+    /// it.
     /// </exception>
     public static ITokenizer Load(string modelDirectory)
     {
@@ -67,7 +69,10 @@ public static class TokenizerLoader
     {
         try
         {
-            return SentencePieceTokenizer.Load(model, settings);
+            var file = SentencePieceFile.Read(model);
+            return json is null || TokenizerPair.Join(file, model, json, settings)
+                ? SentencePieceTokenizer.Build(file, model, settings)
+                : TokenizerJson.Load(json, settings);
         }
         catch (NotSupportedException) when (json is not null)
         {

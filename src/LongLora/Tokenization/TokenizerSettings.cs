@@ -173,6 +173,12 @@ internal sealed class TokenizerSettings
         }
     }
 
+    /// <summary>The id of an added token with this text; null if these files do not list it.</summary>
+    public int? FindAdded(string content) => _added.TryGetValue(content, out var token) ? token.Id : null;
+
+    /// <summary>Adds a token of another file, unless these files list it.</summary>
+    public void AddMissing(AddedToken token) => _added.TryAdd(token.Content, token);
+
     private void Add(AddedToken token) => _added[token.Content] = token;
 
     /// <summary>A token is written as a string or as an object with <c>content</c>.</summary>

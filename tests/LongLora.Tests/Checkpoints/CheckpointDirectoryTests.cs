@@ -185,6 +185,31 @@ public class CheckpointDirectoryTests
         AssertRefused(folder.Root, "has model.safetensors and also model.safetensors.index.json, which lists other files");
     }
 
+    // Left behind by another form of the model. transformers reads the whole file, too.
+    [Theory]
+    [InlineData("model.safetensors", "model.safetensors.index.json", 2)]
+    [InlineData("model.safetensors", "model.safetensors.index.json", 3)]
+    [InlineData("pytorch_model.bin", "pytorch_model.bin.index.json", 3)]
+    [InlineData("pytorch_model.bin", "model.safetensors.index.json", 3)]
+    public void Open_index_of_absent_shards_beside_a_whole_file_reads_that_file(string whole, string index, int absent)
+    {
+        using var folder = Shards(400_000);
+        File.Move(folder["model.safetensors.index.json"], folder["index"]);
+        File.Move(folder["index"], folder[index]);
+        for (var i = 1; i <= absent; i++)
+            File.Delete(folder[$"model-0000{i}-of-00003.safetensors"]);
+        AssertRefused(folder.Root, "lacks model-00001-of-00003.safetensors");
+        using var stories = CheckpointDirectory.Open(Stories);
+        var tensors = stories.Tensors.Keys.Select(name => TensorToWrite.Of(name, stories.Open(name).clone())).ToList();
+        if (whole == "model.safetensors")
+            SafetensorsWriter.Write(folder[whole], tensors);
+        else
+            TorchPickleWriter.Write(folder[whole], tensors);
+        using var read = CheckpointDirectory.Open(folder.Root);
+        Assert.Equal([folder[whole]], read.WeightFiles);
+        Assert.Equal(stories.Tensors.Keys.Order(), read.Tensors.Keys.Order());
+    }
+
     [Theory]
     [InlineData("{", "is not valid JSON")]
     [InlineData("""{"weight_map":{}}""", "must contain a weight_map, an object that maps tensor names to file names.")]

@@ -27,6 +27,8 @@ public class RecipeTests
             Shuffle = false,
             Template = "llama2",
             Columns = ["output=answer", "input=text"],
+            IgnoreFields = ["mood"],
+            KeepReasoning = true,
             TokenBytes = 4,
             TokenCache = "cache",
         },
@@ -112,7 +114,12 @@ public class RecipeTests
                 options,
                 read with
                 {
-                    Data = read.Data with { Sources = options.Data.Sources, Columns = options.Data.Columns },
+                    Data = read.Data with
+                    {
+                        Sources = options.Data.Sources,
+                        Columns = options.Data.Columns,
+                        IgnoreFields = options.Data.IgnoreFields,
+                    },
                     Method = read.Method with { TargetModules = options.Method.TargetModules },
                 }
             );

@@ -9,6 +9,7 @@ using LongLora.Options;
 using LongLora.Positions;
 using LongLora.Quantization;
 using LongLora.Runtime;
+using LongLora.Tests.Configs;
 using LongLora.Tests.Models;
 using LongLora.Training;
 using TorchSharp;
@@ -66,6 +67,18 @@ public sealed class QuantizedModelTests : IDisposable
         Assert.Empty(Directory.EnumerateDirectories(_folder.Root, "*.partial*"));
     }
 
+    // As save_pretrained of transformers with bitsandbytes 0.50 writes them.
+    [Theory]
+    [InlineData(QuantizationKind.Nf4, "llama_nf4")]
+    [InlineData(QuantizationKind.Int8, "llama_int8")]
+    public void Write_gives_every_number_the_type_that_transformers_gives_it(QuantizationKind kind, string golden)
+    {
+        var expected = NumberTypeTests.Types(File.ReadAllText(SharedMaterial.Shared("goldens", "bitsandbytes", golden, "config.json")));
+        var written = NumberTypeTests.Types(File.ReadAllText(Path.Combine(Quantized(kind), "config.json")));
+        Assert.True(written[".quantization_config.llm_int8_threshold"]);
+        Assert.Empty(written.Where(t => expected.TryGetValue(t.Key, out var type) && type != t.Value));
+    }
+
     [Fact]
     public void Written_nf4_has_names_types_and_shapes_of_bitsandbytes()
     {
@@ -101,6 +114,7 @@ public sealed class QuantizedModelTests : IDisposable
                 (bool)config["bnb_4bit_use_double_quant"]!
             )
         );
+        Assert.Equal("6.0", config["llm_int8_threshold"]!.ToJsonString());
         Assert.Equal(ScalarType.Float32, files.Tensors["model.embed_tokens.weight"].Type);
 
         // The values, read by the slow version from the file alone.

@@ -243,13 +243,34 @@ public class ChatTemplateTests
             Further = new Dictionary<string, JsonElement> { [ToolCalls.Member] = calls },
         };
         Assert.Contains(
-            "<|im_start|>assistant\nSee.\n{\"name\": \"f\", \"arguments\": {\"a\":  \"é\"}}\n{\"name\": \"g\"}<|im_end|>",
+            "<|im_start|>assistant\nSee.\n{\"name\": \"f\", \"arguments\": {\"a\": \"é\"}}\n{\"name\": \"g\"}<|im_end|>",
             template.Render([new("user", "x"), message], Llama2).Text,
             StringComparison.Ordinal
         );
         Assert.Null(ToolCalls.Parse("no call"));
         Assert.Null(ToolCalls.Parse("[1]"));
         Assert.Null(ToolCalls.Parse("{}"));
+    }
+
+    // However a file writes the JSON: escapes, spaces, order of the members as it stands.
+    [Theory]
+    [InlineData("""[{"type": "function", "function": {"name": "f", "arguments": {"tür": "ü中/é", "n": [1, 1.5, 100.0]}}}]""")]
+    [InlineData("""[{"type":"function","function":{"name":"f","arguments":{"t\u00fcr":"\u00fc\u4e2d\/\u00e9","n":[1,1.50,1e2]}}}]""")]
+    [InlineData("""[{"type":"function","function":{"name":"f","arguments":"{\"t\\u00fcr\": \"\\u00fc中/é\", \"n\": [1, 1.5, 1E2]}"}}]""")]
+    public void Render_equal_calls_give_equal_text(string calls)
+    {
+        const string expected = """{"name": "f", "arguments": {"tür": "ü中/é", "n": [1, 1.5, 100.0]}}""";
+        foreach (var template in new[] { ChatTemplate.Parse(CallsTemplate, "test"), ChatTemplate.Find("chatml", "") })
+            Assert.Contains(expected, template.Render([new("user", "x"), Call(calls)], Llama2).Text, StringComparison.Ordinal);
+        var function = JsonDocument.Parse(calls).RootElement[0].GetProperty("function").GetRawText();
+        var bare = new ChatMessage(ChatMessage.Assistant, "")
+        {
+            Further = new Dictionary<string, JsonElement>
+            {
+                [ToolCalls.Member] = ToolCalls.ParseArguments(ToolCalls.Parse(function)!.Value),
+            },
+        };
+        Assert.Contains(expected, ChatTemplate.Find("chatml", "").Render([new("user", "x"), bare], Llama2).Text, StringComparison.Ordinal);
     }
 
     [Fact]

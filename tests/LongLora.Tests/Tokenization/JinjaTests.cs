@@ -94,6 +94,7 @@ public class JinjaTests
     [InlineData("{{ range(1000000) }}", "100000")]
     [InlineData("{{ raise_exception('no!') }}", "no!")]
     [InlineData("{{ 'a'.replace('b') }}", "too few")]
+    [InlineData("{{ [1]|tojson(default=2) }}", "no option 'default'")]
     public void Render_what_cannot_be_is_an_error(string source, string expected) =>
         Assert.Contains(expected, Assert.Throws<JinjaException>(() => Render(source)).Message, StringComparison.Ordinal);
 
@@ -106,6 +107,25 @@ public class JinjaTests
             .Render(new Dictionary<string, object?> { ["m"] = message }, out _);
         Assert.Equal("<b-cAX>{\"content\": \"  aXbXc  \"}", text.Text);
         Assert.Equal("0303330" + new string('3', 24), string.Concat(Enumerable.Range(0, text.Length).Select(i => text.GetOwner(i))));
+    }
+
+    // The texts are those of Python 3.11: json.dumps(json.loads(text), ...) and repr.
+    [Theory]
+    [InlineData(
+        "{{ x|tojson }}",
+        """{"tür": "ü中😀/", "n": [1, 1.0, 100.0, 1e+16, 1000000000000000.0, 0.0001, 1e-05, 1.5e-07, -0.0, 123456789012345678901234567890, 1234567890123456.5, 3.14, 1e+22, 2.5e+20, -1.2345678901234568e+16], "a": {"x": 2}, "e": {}, "l": [], "b": "a\b\f\u0000\t"}"""
+    )]
+    [InlineData(
+        "{{ x|tojson(ensure_ascii=true, separators=(',', ':'), sort_keys=true) }}",
+        """{"a":{"x":2},"b":"a\b\f\u0000\t","e":{},"l":[],"n":[1,1.0,100.0,1e+16,1000000000000000.0,0.0001,1e-05,1.5e-07,-0.0,123456789012345678901234567890,1234567890123456.5,3.14,1e+22,2.5e+20,-1.2345678901234568e+16],"t\u00fcr":"\u00fc\u4e2d\ud83d\ude00/"}"""
+    )]
+    [InlineData("{{ x.a|tojson(indent=2) }}", "{\n  \"x\": 2\n}")]
+    [InlineData("{{ [x.e, x.n[3], x.b] }}", @"[{}, 1e+16, 'a\x08\x0c\x00\t']")]
+    public void Render_json_is_as_python_writes_it(string source, string expected)
+    {
+        const string json =
+            """{"t\u00fcr":"\u00fc\u4e2d\ud83d\ude00\/", "n": [1, 1.0, 1e2, 1E16, 1e15, 0.0001, 0.00001, 1.5e-7, -0.0, 123456789012345678901234567890, 1234567890123456.5, 3.14, 1e22, 2.5e20, -12345678901234568.0], "a": {"x": 1, "x": 2}, "e": {}, "l": [], "b": "a\u0008\u000c\u0000\t"}""";
+        Assert.Equal(expected, Render(source, ("x", JinjaJson.Read(JsonDocument.Parse(json).RootElement))));
     }
 
     [Fact]

@@ -16,13 +16,63 @@ public class TokenizerLoaderTests
         Assert.Contains("nowhere", Assert.Throws<CheckpointException>(() => TokenizerLoader.Load(folder["nowhere"])).Message);
     }
 
-    [Fact]
-    public void Load_of_a_folder_with_both_files_uses_the_SentencePiece_model()
+    private static string Both(TemporaryFolder folder, string vocabulary, params (int Id, string Content)[] added)
     {
+        GoldenTokenizers.Write(folder, "bpe");
+        var tokens = added.Select(t => $$"""{"id": {{t.Id}}, "content": "{{t.Content}}", "special": true}""");
+        return folder.Text(
+            "tokenizer.json",
+            $$$"""{"added_tokens": [{{{string.Join(", ", tokens)}}}], "decoder": {"type": "Fuse"}, "model": {"type": "BPE", "vocab": {{{vocabulary}}}, "merges": []}}"""
+        );
+    }
+
+    [Fact]
+    public void Load_of_a_folder_with_both_files_takes_the_tokens_that_only_the_json_has()
+    {
+        var bpe = GoldenTokenizers.Open("bpe");
+        var count = bpe.VocabularySize;
         using var folder = new TemporaryFolder();
-        GoldenTokenizers.Write(folder, "unigram");
+        Both(folder, """{"<unk>": 0}""", (count, "<|im_start|>"), (count + 1, "<|im_end|>"));
+        var tokenizer = TokenizerLoader.Load(folder.Root);
+        Assert.Equal(count + 2, tokenizer.VocabularySize);
+        Assert.Equal((count, count + 1), (tokenizer.FindToken("<|im_start|>"), tokenizer.FindToken("<|im_end|>")));
+        Assert.Equal([count], tokenizer.Encode("<|im_start|>", parseSpecial: true));
+        Assert.Equal(bpe.Encode("the sea"), tokenizer.Encode("the sea"));
+        // Other files may list them too, with the same id.
+        folder.Text("added_tokens.json", $$"""{"<|im_end|>": {{count + 1}}, "<|more|>": {{count + 2}}}""");
+        Assert.Equal(count + 3, TokenizerLoader.Load(folder.Root).VocabularySize);
+    }
+
+    [Fact]
+    public void Load_of_a_folder_with_both_files_uses_the_larger_vocabulary()
+    {
+        var count = GoldenTokenizers.Open("bpe").VocabularySize;
+        using var folder = new TemporaryFolder();
+        Both(folder, $$"""{"<unk>": 0, "漢": {{count}}}""");
+        Assert.Equal([count], TokenizerLoader.Load(folder.Root).Encode("漢"));
+    }
+
+    [Fact]
+    public void Load_of_a_folder_whose_files_contradict_each_other_is_refused()
+    {
+        var bpe = GoldenTokenizers.Open("bpe");
+        var last = bpe.VocabularySize - 1;
+        using var folder = new TemporaryFolder();
+        void AssertRefused(params string[] parts)
+        {
+            var message = Assert.Throws<CheckpointException>(() => TokenizerLoader.Load(folder.Root)).Message;
+            Assert.All([.. parts, "tokenizer.json", "tokenizer.model", "Remove the file"], p => Assert.Contains(p, message));
+        }
+        Both(folder, $$"""{"<unk>": 0, "other": {{last}}}""");
+        AssertRefused($"{last} is \"other\"");
+        Both(folder, """{"<unk>": 0}""", (last, "<|x|>"));
+        AssertRefused($"{last} is \"<|x|>\"");
+        Both(folder, """{"<unk>": 0}""", (last + 2, "<|x|>"));
+        folder.Text("added_tokens.json", $$"""{"<|x|>": {{last + 1}}}""");
+        AssertRefused($"\"<|x|>\" the id {last + 2}", $"gives it {last + 1}");
+        File.Delete(folder["added_tokens.json"]);
         GoldenTokenizers.Write(folder, "qwen");
-        Assert.Equal(GoldenTokenizers.Open("unigram").Encode("the sea"), TokenizerLoader.Load(folder.Root).Encode("the sea"));
+        AssertRefused();
     }
 
     [Fact]

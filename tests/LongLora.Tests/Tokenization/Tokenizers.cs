@@ -21,7 +21,11 @@ internal static class Tokenizers
                 tokenizer =
                     file == "tokenizer.json"
                         ? TokenizerJson.Load(Path.Combine(path, file), settings)
-                        : SentencePieceTokenizer.Load(Path.Combine(path, file), settings);
+                        : SentencePieceTokenizer.Build(
+                            SentencePieceFile.Read(Path.Combine(path, file)),
+                            Path.Combine(path, file),
+                            settings
+                        );
                 Opened.Add((folder, file), tokenizer);
             }
             return tokenizer;

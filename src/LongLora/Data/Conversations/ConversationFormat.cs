@@ -51,11 +51,15 @@ internal sealed class ConversationFormat
 
     private readonly Dictionary<string, string> _columns = s_names.ToDictionary(n => n);
 
+    private readonly HashSet<string> _ignored;
+
     /// <summary>A format with other names for some fields.</summary>
     /// <param name="columns">Lines such as <c>output=answer</c>: the field output here is called answer in the data.</param>
+    /// <param name="ignored">Fields of records and messages that are not looked at; null for none.</param>
     /// <exception cref="ConfigurationException">A line is not such a pair, or the name on its left is unknown.</exception>
-    public ConversationFormat(IReadOnlyList<string>? columns = null)
+    public ConversationFormat(IReadOnlyList<string>? columns = null, IReadOnlyList<string>? ignored = null)
     {
+        _ignored = [.. ignored ?? []];
         foreach (var line in columns ?? [])
         {
             var at = line.IndexOf('=', StringComparison.Ordinal);
@@ -90,10 +94,11 @@ internal sealed class ConversationFormat
 
     private List<Conversation> Parse(JsonElement json, string origin)
     {
+        MessageFields.RequireUsual(json, _ignored, origin);
         foreach (var name in (string[])["messages", "conversations"])
         {
             if (FindMember(json, name) is { } messages)
-                return [new(RequireAnswer(ReadMessages(messages, name, json, origin)), origin) { Tools = ReadTools(json, origin) }];
+                return [ReadConversation(messages, name, json, origin)];
         }
         if (FindMember(json, "instruction") is { } instruction)
         {
@@ -173,12 +178,29 @@ internal sealed class ConversationFormat
         return new Conversation(messages, origin);
     }
 
+    private Conversation ReadConversation(JsonElement list, string name, JsonElement json, string origin)
+    {
+        var messages = RequireAnswer(ReadMessages(list, name, json, origin));
+        // Two answers, one of them rejected, to a question that stands alone: learning from preferences.
+        if (
+            json.TryGetProperty("rejected", out var rejected)
+            && rejected.ValueKind != JsonValueKind.Null
+            && messages.LastOrDefault()?.Role != ChatMessage.Assistant
+        )
+            throw new DataException(
+                $"{origin}: 'rejected' of a record asks to learn from preferences, which sft does not do. Put the answer to learn at "
+                    + $"the end of '{_columns[name]}'."
+            );
+        return new Conversation(messages, origin) { Tools = ReadTools(json, origin) };
+    }
+
     private Conversation ReadPromptAndCompletion(JsonElement prompt, JsonElement completion, JsonElement json, string origin)
     {
         if (prompt.ValueKind == JsonValueKind.Array && completion.ValueKind == JsonValueKind.Array)
             return new Conversation(
+                // Answers in a prompt are only read, unless they say otherwise.
                 RequireAnswer([
-                    .. ReadMessages(prompt, "prompt", json, origin),
+                    .. ReadMessages(prompt, "prompt", json, origin, isLearned: false),
                     .. ReadMessages(completion, "completion", default, origin),
                 ]),
                 origin
@@ -195,13 +217,17 @@ internal sealed class ConversationFormat
         };
     }
 
-    // A list, or a string that contains one.
+    // A list, or a string that contains one; or functions, as OpenAI called tools at first.
     private JsonElement? ReadTools(JsonElement json, string origin)
     {
-        if (
-            FindMember(json, "tools") is not { } tools
-            || tools is { ValueKind: JsonValueKind.String } && tools.GetString()!.Trim().Length == 0
-        )
+        if (FindMember(json, "tools") is not { } tools)
+            return
+                json.TryGetProperty("functions", out var functions)
+                && functions.ValueKind == JsonValueKind.Array
+                && functions.GetArrayLength() > 0
+                ? ToolCalls.WrapFunctions(functions)
+                : null;
+        if (tools is { ValueKind: JsonValueKind.String } && tools.GetString()!.Trim().Length == 0)
             return null;
         try
         {
@@ -214,9 +240,9 @@ internal sealed class ConversationFormat
         }
     }
 
-    private List<ChatMessage> ReadMessages(JsonElement list, string name, JsonElement json, string origin)
+    private List<ChatMessage> ReadMessages(JsonElement list, string name, JsonElement json, string origin, bool isLearned = true)
     {
-        var messages = ReadItems(list, name, origin).Select(m => ReadMessage(m, origin)).ToList();
+        var messages = ReadItems(list, name, origin).Select(m => ReadMessage(m, origin, isLearned)).ToList();
         if (
             json.ValueKind == JsonValueKind.Object
             && ReadOptionalText(json, "system", origin) is { Length: > 0 } system
@@ -235,7 +261,7 @@ internal sealed class ConversationFormat
         return messages;
     }
 
-    private ChatMessage ReadMessage(JsonElement json, string origin)
+    private ChatMessage ReadMessage(JsonElement json, string origin, bool isLearned)
     {
         if (json.ValueKind != JsonValueKind.Object)
             throw new DataException(
@@ -251,14 +277,14 @@ internal sealed class ConversationFormat
         var content = FindMember(json, contentName) is { } c ? ReadContent(c, origin) : "";
         string[] own = [_columns[roleName], _columns[contentName]];
         var further = json.EnumerateObject()
-            .Where(p => !own.Contains(p.Name) && p.Value.ValueKind != JsonValueKind.Null)
-            .ToDictionary(p => p.Name, p => p.Name == ToolCalls.Member ? ToolCalls.ParseArguments(p.Value) : p.Value.Clone());
+            .Where(p => !own.Contains(p.Name) && !_ignored.Contains(p.Name) && p.Value.ValueKind != JsonValueKind.Null)
+            .ToDictionary(p => p.Name, p => p.Value.Clone());
         if (role.Equals(FunctionCall, StringComparison.OrdinalIgnoreCase) && ToolCalls.Parse(content) is { } calls)
             (content, further[ToolCalls.Member]) = ("", calls);
-        return new ChatMessage(s_roles.GetValueOrDefault(role, role.ToLowerInvariant()), content)
-        {
-            Further = further.Count > 0 ? further : null,
-        };
+        ToolCalls.Normalize(further);
+        var ours = s_roles.GetValueOrDefault(role, role.ToLowerInvariant());
+        var wish = MessageFields.TakeLearned(further, ours, origin);
+        return new ChatMessage(ours, content) { Further = further.Count > 0 ? further : null, IsLearned = wish ?? isLearned };
     }
 
     private string ReadContent(JsonElement json, string origin)
@@ -272,11 +298,23 @@ internal sealed class ConversationFormat
                     && part.TryGetProperty("type", out var type)
                     && type.ValueEquals("text"u8)
                     && part.TryGetProperty("text", out var text)
-                        ? ReadText(text, "text", origin)
+                        ? ReadText(RequirePlainPart(part, text, origin), "text", origin)
                         : throw new DataException($"{origin}: a message has a part that is not text, but this model reads only text.")
                 )
         );
     }
+
+    private JsonElement RequirePlainPart(JsonElement part, JsonElement text, string origin) =>
+        part.EnumerateObject()
+            .Where(p => p.Value.ValueKind is not JsonValueKind.Null && !_ignored.Contains(p.Name))
+            .Select(p => p.Name)
+            .FirstOrDefault(name => name is not ("type" or "text" or "cache_control" or "annotations" or "id" or "index"))
+            is { } unknown
+            ? throw new DataException(
+                $"{origin}: a part of a message has the field '{unknown}', which is not supported and may decide what is learned. "
+                    + $"Remove it, or list it in ignore-fields."
+            )
+            : text;
 
     private JsonElement? FindMember(JsonElement json, string name) =>
         json.ValueKind == JsonValueKind.Object
@@ -297,6 +335,6 @@ internal sealed class ConversationFormat
         json.ValueKind == JsonValueKind.String
             ? json.GetString()!
             : throw new DataException(
-                $"{origin}: '{_columns.GetValueOrDefault(name, name)}' is {json.ValueKind}, but it must be a " + $"string."
+                $"{origin}: '{_columns.GetValueOrDefault(name, name)}' is {json.ValueKind}, but it must be a string."
             );
 }

@@ -11,6 +11,7 @@ internal sealed class ConversationSource : IExampleSource
     private readonly ITokenizer _tokenizer;
     private readonly int _vocabularySize,
         _maxLength;
+    private readonly bool _keepReasoning;
 
     /// <summary>Opens files and folders.</summary>
     /// <param name="paths">Files and folders: <c>.json</c>, <c>.jsonl</c>, compressed or not, and what further readers support.</param>
@@ -20,6 +21,7 @@ internal sealed class ConversationSource : IExampleSource
     /// <param name="vocabularySize">V: every id must be below it.</param>
     /// <param name="maxLength">Longer examples are shortened to this many tokens.</param>
     /// <param name="readers">Readers of further file types, such as Parquet; null for none.</param>
+    /// <param name="keepReasoning">Whether to write the reasoning of answers where the template would leave it out.</param>
     /// <exception cref="DataException">A path does not exist, or a folder contains no readable file.</exception>
     public ConversationSource(
         IEnumerable<string> paths,
@@ -28,9 +30,11 @@ internal sealed class ConversationSource : IExampleSource
         ITokenizer tokenizer,
         int vocabularySize,
         int maxLength,
-        IEnumerable<IRecordReader>? readers = null
+        IEnumerable<IRecordReader>? readers = null,
+        bool keepReasoning = false
     )
     {
+        _keepReasoning = keepReasoning;
         (_template, _tokenizer, _vocabularySize, _maxLength) = (template, tokenizer, vocabularySize, maxLength);
         _files = new ConversationFiles(paths, format, readers);
         EndText = template?.FindEndOfAnswer(tokenizer) is { Token: null } end ? end.Text : "";
@@ -52,6 +56,15 @@ internal sealed class ConversationSource : IExampleSource
     public long WithoutEnd { get; private set; }
 
     /// <summary>
+    /// What the template left out of the learned answers in the last reading: examples, characters without white space, and how many
+    /// characters the answers of all examples have.
+    /// </summary>
+    public (long Examples, long Characters, long All) Unwritten { get; private set; }
+
+    /// <summary>Whether reasoning that the template leaves out could be written.</summary>
+    public bool CanKeepReasoning => !_keepReasoning && _template is { KnowsReasoning: true };
+
+    /// <summary>
     /// Of the examples that the last reading gave out, those whose last answer ends with <see cref="EndText"/> because the tokenizer has
     /// no token for it.
     /// </summary>
@@ -64,7 +77,7 @@ internal sealed class ConversationSource : IExampleSource
     /// <exception cref="DataException">A record is wrong, or there is nothing to learn.</exception>
     public IEnumerable<TrainingExample> Read(CancellationToken cancellation = default)
     {
-        (Shortened, LeftOut, WithoutTools, WithoutEnd, EndedByText) = (0, 0, 0, 0, 0);
+        (Shortened, LeftOut, WithoutTools, WithoutEnd, EndedByText, Unwritten) = (0, 0, 0, 0, 0, default);
         var isEmpty = true;
         foreach (var conversation in _files.Read(cancellation))
         {
@@ -114,6 +127,8 @@ internal sealed class ConversationSource : IExampleSource
 
     private RenderedChat Render(Conversation conversation)
     {
+        foreach (var message in conversation.Messages)
+            MessageFields.RequireKnown(message, _template, conversation.Origin);
         if (conversation.IsPlain)
             return RenderedChat.FromPlainText(conversation.Messages[0].Content, conversation.Messages[1].Content, _tokenizer);
         if (_template is null)
@@ -124,7 +139,12 @@ internal sealed class ConversationSource : IExampleSource
         try
         {
             WithoutTools += conversation.Tools is not null && !_template.WritesTools ? 1 : 0;
-            return _template.Render(conversation.Messages, _tokenizer, tools: conversation.Tools);
+            var rendered = _keepReasoning
+                ? _template.RenderReasoning(conversation.Messages, _tokenizer, conversation.Tools)
+                : _template.Render(conversation.Messages, _tokenizer, tools: conversation.Tools);
+            var (unwritten, all) = rendered.CountUnwritten(conversation.Messages);
+            Unwritten = (Unwritten.Examples + (unwritten > 0 ? 1 : 0), Unwritten.Characters + unwritten, Unwritten.All + all);
+            return rendered;
         }
         catch (DataException e)
         {

@@ -243,17 +243,17 @@ internal sealed partial record ToolCallFormat(string Before, string Inside, stri
     {
         var bytes = new List<byte>();
         var control = (tokenizer as TextTokenizer)?.SpecialTokens;
-        for (var at = 0; at < text.Length; )
+        for (int at = 0, search = 0; at < text.Length; )
         {
             var (start, end, id) = (text.Length, text.Length, -1);
-            control?.TryFind(text, at, out start, out end, out id);
-            bytes.AddRange(System.Text.Encoding.UTF8.GetBytes(text[at..start]));
+            control?.TryFind(text, ref search, at, out start, out end, out id);
+            bytes.AddRange(System.Text.Encoding.UTF8.GetBytes(text[at..Math.Max(at, start)]));
             if (id >= 0)
             {
                 bytes.Add(TokenTrie.ControlMark);
                 bytes.AddRange(((TextTokenizer)tokenizer).GetBytes(id));
             }
-            at = end;
+            at = Math.Max(at, end);
         }
         return [.. bytes];
     }

@@ -70,7 +70,7 @@ internal static class ByteLevelTokenizerWriter
     internal static WordSplitter MakeSplitter() =>
         new([new SplitRule(new Regex(Pattern, RegexOptions.Compiled | RegexOptions.CultureInvariant), SplitBehavior.Isolated)]);
 
-    private static string ToText(JsonObject root) => root.ToJsonString(s_style) + "\n";
+    private static string ToText(JsonObject root) => PythonNumber.KeepFloats(root)!.ToJsonString(s_style) + "\n";
 
     private static JsonObject Tokenizer(List<string> tokens, IReadOnlyList<(int Left, int Right)> merges)
     {

@@ -14,4 +14,7 @@ public sealed record ChatMessage(string Role, string Content)
 
     /// <summary>Other members that templates may use, such as <c>tool_calls</c> or <c>reasoning_content</c>; null for none.</summary>
     public IReadOnlyDictionary<string, JsonElement>? Further { get; init; }
+
+    /// <summary>Whether training learns it; only of answers. Default true.</summary>
+    internal bool IsLearned { get; init; } = true;
 }

@@ -127,6 +127,9 @@ public sealed partial class ChatTemplate
     /// <param name="origin">Where it comes from, for messages.</param>
     public static ChatTemplate Parse(string source, string origin) => new(source, origin);
 
+    /// <summary>Whether the template has this word, so that it may use a field or a variable of this name.</summary>
+    internal bool Mentions(string name) => Regex.IsMatch(Source, $@"(?<!\w){Regex.Escape(name)}(?!\w)", RegexOptions.CultureInvariant);
+
     /// <summary>What ends the answers that this template writes: training learns it, and generation stops at it.</summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
     internal AnswerEnd FindEndOfAnswer(ITokenizer tokenizer) => new(_behindAnswer.Value, tokenizer);
@@ -152,7 +155,10 @@ public sealed partial class ChatTemplate
             tools,
             out var generated
         );
-        return new RenderedChat(text, generated.Count > 0 ? generated : FindAnswers(text, messages, tokenizer));
+        return new RenderedChat(
+            text,
+            generated.Count > 0 ? KeepLearned(generated, text, messages) : FindAnswers(text, messages, tokenizer)
+        );
     }
 
     /// <summary>The conversation as a model reads it that answers or continues it.</summary>
@@ -188,6 +194,50 @@ public sealed partial class ChatTemplate
     /// <summary>Whether the template reads a variable that the caller may set.</summary>
     internal bool HasVariable(string name) => !s_own.Contains(name) && Regex.IsMatch(Source, $@"\b{Regex.Escape(name)}\b");
 
+    // Messages that the template would not write whole, in a form in which it does: the reasoning at the start of the text, between marks
+    // that the template does not recognize.
+    private static List<ChatMessage> HideReasoning(IReadOnlyList<ChatMessage> messages, MarkedText text) =>
+        [
+            .. messages.Select(
+                (m, i) =>
+                    m is { Role: ChatMessage.Assistant, IsLearned: true } && UnwrittenText.Count(m, (short)(i + 1), text).Unwritten > 0
+                        ? ReasoningFields.Hide(m)
+                        : m
+            ),
+        ];
+
+    /// <summary>The conversation with the reasoning of its answers, also where the template leaves it out.</summary>
+    /// <param name="messages">The messages.</param>
+    /// <param name="tokenizer">Provides the text of BOS and EOS.</param>
+    /// <param name="tools">The tools that the model may call, as a list in OpenAI's format; null for none.</param>
+    /// <exception cref="DataException">The template refuses the conversation.</exception>
+    internal RenderedChat RenderReasoning(IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer, JsonElement? tools = null)
+    {
+        if (!KnowsReasoning)
+            return Render(messages, tokenizer, tools: tools);
+        var (bos, eos) = (WriteToken(tokenizer, tokenizer.BosTokenId), WriteToken(tokenizer, tokenizer.EosTokenId));
+        var text = Render(messages, bos, eos, false, tools, out _);
+        var hidden = HideReasoning(messages, text);
+        text = Render(hidden, bos, eos, false, tools, out var generated);
+        text = text.With(ReasoningFields.Show(text.Text));
+        return new RenderedChat(text, generated.Count > 0 ? KeepLearned(generated, text, hidden) : FindAnswers(text, hidden, tokenizer));
+    }
+
+    /// <summary>Whether the template has the marks around reasoning, so that answers can be written with it.</summary>
+    internal bool KnowsReasoning => Source.Contains(ReasoningFields.End, StringComparison.Ordinal);
+
+    // A block of the template that wrote any text of a message which is not learned is not learned either.
+    private static List<(int Start, int End)> KeepLearned(
+        List<(int Start, int End)> generated,
+        MarkedText text,
+        IReadOnlyList<ChatMessage> messages
+    ) =>
+        messages.All(m => m.IsLearned)
+            ? generated
+            : generated.FindAll(g =>
+                FindOwned(text).TrueForAll(o => o.Owner == Tools || messages[o.Owner - 1].IsLearned || o.End <= g.Start || o.Start >= g.End)
+            );
+
     private static ChatTemplate? ChooseFromList(JsonElement list, string config)
     {
         foreach (var item in list.EnumerateArray())
@@ -217,18 +267,18 @@ public sealed partial class ChatTemplate
         try
         {
             var values = new Dictionary<string, object?>(
-                (variables ?? s_none).ToDictionary(v => v.Key, v => ToValue(v.Value, MarkedText.Template))
+                (variables ?? s_none).ToDictionary(v => v.Key, v => JinjaJson.Read(v.Value, MarkedText.Template))
             )
             {
                 ["messages"] = messages.Select(object? (m, i) => ToValue(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
                 ["bos_token"] = MarkedText.Of(bos),
                 ["eos_token"] = MarkedText.Of(eos),
                 ["add_generation_prompt"] = addGenerationPrompt,
-                ["tools"] = tools is { } list ? ToValue(list, Tools) : null,
+                ["tools"] = tools is { } list ? JinjaJson.Read(list, Tools) : null,
                 ["documents"] = null,
             };
             if (tools is { } tagged)
-                values["xml_tools"] = ToValue(tagged, Tools); // SmolLM3's name for them
+                values["xml_tools"] = JinjaJson.Read(tagged, Tools); // SmolLM3's name for them
             return _template.Render(values, out generated);
         }
         catch (JinjaException e)
@@ -247,21 +297,9 @@ public sealed partial class ChatTemplate
             ["content"] = MarkedText.Of(message.Content, owner),
         };
         foreach (var (name, member) in message.Further ?? new Dictionary<string, JsonElement>())
-            value[name] = ToValue(member, owner);
+            value[name] = JinjaJson.Read(member, owner);
         return value;
     }
-
-    private static object? ToValue(JsonElement json, short owner) =>
-        json.ValueKind switch
-        {
-            JsonValueKind.String => MarkedText.Of(json.GetString()!, owner),
-            JsonValueKind.Number => json.TryGetInt64(out var whole) ? (object)whole : json.GetDouble(),
-            JsonValueKind.True => true,
-            JsonValueKind.False => false,
-            JsonValueKind.Array => json.EnumerateArray().Select(item => ToValue(item, owner)).ToList(),
-            JsonValueKind.Object => json.EnumerateObject().ToDictionary(p => p.Name, p => ToValue(p.Value, owner)),
-            _ => null,
-        };
 
     // An answer starts where the model starts to write, after the prompt for it, and ends with what ends answers.
     private List<(int Start, int End)> FindAnswers(MarkedText text, IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer)
@@ -272,7 +310,7 @@ public sealed partial class ChatTemplate
         for (var i = 0; i < owned.Count; i++)
         {
             var (owner, start, end) = owned[i];
-            if (owner != Tools && messages[owner - 1].Role == ChatMessage.Assistant)
+            if (owner != Tools && messages[owner - 1] is { Role: ChatMessage.Assistant, IsLearned: true })
             {
                 var prompt = _generationPrompt.Value;
                 var at = prompt.Length > 0 ? text.Text.LastIndexOf(prompt, start, start - before, StringComparison.Ordinal) : -1;

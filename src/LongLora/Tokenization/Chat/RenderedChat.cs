@@ -17,6 +17,23 @@ internal sealed class RenderedChat
     /// </summary>
     public IReadOnlyList<(int Start, int End)> Answers { get; }
 
+    /// <summary>
+    /// How much of the learned answers is not in the text, in characters without white space: what is missing, and all of it.
+    /// </summary>
+    /// <param name="messages">The messages that were rendered.</param>
+    public (int Unwritten, int All) CountUnwritten(IReadOnlyList<ChatMessage> messages)
+    {
+        var (unwritten, all) = (0, 0);
+        foreach (var (i, message) in messages.Index())
+        {
+            if (message is not { Role: ChatMessage.Assistant, IsLearned: true })
+                continue;
+            var count = UnwrittenText.Count(message, (short)Math.Min(i + 1, short.MaxValue), _text);
+            (unwritten, all) = (unwritten + count.Unwritten, all + count.All);
+        }
+        return (unwritten, all);
+    }
+
     /// <summary>A text without a template: a question, directly followed by the answer.</summary>
     /// <param name="prompt">The question; may be empty.</param>
     /// <param name="answer">The answer.</param>

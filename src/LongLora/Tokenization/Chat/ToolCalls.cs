@@ -1,4 +1,5 @@
 using System.Text.Json;
+using LongLora.Tokenization.Jinja;
 
 namespace LongLora.Tokenization;
 
@@ -11,6 +12,12 @@ internal static class ToolCalls
     /// <summary>The member of a message that contains them.</summary>
     public const string Member = "tool_calls";
 
+    // OpenAI's first form: one call, without a list around it.
+    private const string SingleMember = "function_call";
+
+    /// <summary>The members of messages that are about calls.</summary>
+    public static IReadOnlyList<string> Members { get; } = [Member, SingleMember, "tool_call_id", "tool_name"];
+
     /// <summary>
     /// Reads calls that a file contains as text: <c>{"name": ..., "arguments": ...}</c>, or a list of these; null if the text is something
     /// else.
@@ -20,18 +27,28 @@ internal static class ToolCalls
         if (ParseJson(text) is not { } json)
             return null;
         JsonElement[] calls = json.ValueKind == JsonValueKind.Array ? [.. json.EnumerateArray()] : [json];
-        return
-            calls.Length > 0
-            && calls.All(c =>
-                c.ValueKind == JsonValueKind.Object && c.TryGetProperty("name", out var name) && name.ValueKind == JsonValueKind.String
-            )
-            ? ParseJson($"[{string.Join(", ", calls.Select(call => $"{{\"type\": \"function\", \"function\": {call.GetRawText()}}}"))}]")
-            : null;
+        return calls.Length > 0 && calls.All(IsCall) ? Wrap(calls) : null;
     }
 
+    /// <summary>Functions in OpenAI's first form as a list of tools.</summary>
+    public static JsonElement WrapFunctions(JsonElement functions) => Wrap(functions.EnumerateArray());
+
     /// <summary>
-    /// The same calls. Arguments in a string, as OpenAI's service returns them, become the object that the string contains.
+    /// Brings the calls among the fields of a message to one form. Arguments in a string, as OpenAI's service returns them, become the
+    /// object that the string contains, and a <c>function_call</c> becomes one of <c>tool_calls</c>.
     /// </summary>
+    public static void Normalize(Dictionary<string, JsonElement> fields)
+    {
+        if (!fields.ContainsKey(Member) && fields.TryGetValue(SingleMember, out var single) && IsCall(single))
+        {
+            fields.Remove(SingleMember);
+            fields[Member] = Wrap([single]);
+        }
+        if (fields.TryGetValue(Member, out var calls))
+            fields[Member] = ParseArguments(calls);
+    }
+
+    /// <summary>The same calls, with an object as arguments where a string contains one.</summary>
     public static JsonElement ParseArguments(JsonElement calls) => ParseJson(Rewrite(calls))!.Value;
 
     /// <summary>The message with its calls as JSON after its text, for templates that have no other format for them.</summary>
@@ -49,7 +66,7 @@ internal static class ToolCalls
         var texts = calls
             .EnumerateArray()
             .Select(c => c.ValueKind == JsonValueKind.Object && c.TryGetProperty("function", out var function) ? function : c)
-            .Select(WriteSpaced)
+            .Select(c => JinjaJson.Plain.Write(JinjaJson.Read(c)))
             .Select(call => isTagged ? $"<tool_call>\n{call}\n</tool_call>" : call);
         return message with
         {
@@ -58,20 +75,23 @@ internal static class ToolCalls
         };
     }
 
-    // With the spacing of most data sets. Nested values are copied as written.
-    private static string WriteSpaced(JsonElement call) =>
-        call.ValueKind == JsonValueKind.Object ? WriteObject(call, p => p.Value.GetRawText()) : call.GetRawText();
+    private static bool IsCall(JsonElement json) =>
+        json.ValueKind == JsonValueKind.Object && json.TryGetProperty("name", out var name) && name.ValueKind == JsonValueKind.String;
+
+    private static JsonElement Wrap(IEnumerable<JsonElement> functions) =>
+        ParseJson($"[{string.Join(", ", functions.Select(f => $"{{\"type\": \"function\", \"function\": {f.GetRawText()}}}"))}]")!.Value;
 
     private static string Rewrite(JsonElement json) =>
         json.ValueKind switch
         {
             JsonValueKind.Array => $"[{string.Join(", ", json.EnumerateArray().Select(Rewrite))}]",
-            JsonValueKind.Object => WriteObject(json, p => p.Name == "arguments" ? ParseText(p.Value).GetRawText() : Rewrite(p.Value)),
+            JsonValueKind.Object =>
+                $"{{{string.Join(", ", json.EnumerateObject().Select(p => $"{JsonSerializer.Serialize(p.Name)}: {RewriteMember(p)}"))}}}",
             _ => json.GetRawText(),
         };
 
-    private static string WriteObject(JsonElement json, Func<JsonProperty, string> value) =>
-        $"{{{string.Join(", ", json.EnumerateObject().Select(p => $"{JsonSerializer.Serialize(p.Name)}: {value(p)}"))}}}";
+    private static string RewriteMember(JsonProperty member) =>
+        member.Name == "arguments" ? ParseText(member.Value).GetRawText() : Rewrite(member.Value);
 
     private static JsonElement ParseText(JsonElement json) =>
         json.ValueKind == JsonValueKind.String && ParseJson(json.GetString()!) is { ValueKind: JsonValueKind.Object } inside

@@ -40,7 +40,10 @@ internal static class GgufTokenizerFiles
             using var json = new Utf8JsonWriter(stream, s_style);
             WriteTokenizer(json, vocabulary);
         });
-        AtomicFile.WriteText(Path.Combine(folder, "tokenizer_config.json"), Config(vocabulary, context).ToJsonString(s_text) + "\n");
+        AtomicFile.WriteText(
+            Path.Combine(folder, "tokenizer_config.json"),
+            PythonNumber.KeepFloats(Config(vocabulary, context))!.ToJsonString(s_text) + "\n"
+        );
         if (vocabulary.Model is "llama" or "t5")
             WritePieces(Path.Combine(folder, "tokenizer.model"), vocabulary);
         foreach (var (name, template) in vocabulary.ChatTemplates)

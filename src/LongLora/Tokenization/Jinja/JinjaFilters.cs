@@ -13,11 +13,7 @@ internal static class JinjaFilters
             "upper" or "lower" or "title" or "capitalize" => (a, _) => CallMethod(a[0], name, []),
             "replace" => (a, _) => CallMethod(a[0], name, [.. a.Skip(1)]),
             "length" or "count" => (a, _) => MeasureLength(a[0]),
-            "tojson" => (a, n) =>
-                MarkedText.Of(
-                    JinjaValues.ToJson(a[0], GetOption(a, n, 1, "indent") is { } indent ? JinjaValues.ToWhole(indent) : null),
-                    JinjaValues.FindOwner(a[0])
-                ),
+            "tojson" => ToJson,
             "string" => (a, _) => JinjaValues.ToText(a[0]),
             "safe" => (a, _) => a[0],
             "int" => (a, n) => ToInteger(a[0], GetOption(a, n, 1, "default") ?? 0L),
@@ -68,8 +64,8 @@ internal static class JinjaFilters
             "string" => (v, _) => v is MarkedText,
             "mapping" => (v, _) => v is Dictionary<string, object?>,
             "sequence" or "iterable" => (v, _) => v is MarkedText or List<object?> or Dictionary<string, object?>,
-            "number" => (v, _) => v is long or double or bool,
-            "integer" => (v, _) => v is long,
+            "number" => (v, _) => v is long or double or bool or System.Numerics.BigInteger,
+            "integer" => (v, _) => v is long or System.Numerics.BigInteger,
             "float" => (v, _) => v is double,
             "boolean" => (v, _) => v is bool,
             "true" => (v, _) => v is true,
@@ -98,6 +94,32 @@ internal static class JinjaFilters
         named.TryGetValue(name, out var value) ? value
         : place < arguments.Count ? arguments[place]
         : null;
+
+    // The options of transformers: tojson(ensure_ascii=False, indent=None, separators=None, sort_keys=False).
+    private static MarkedText ToJson(IReadOnlyList<object?> arguments, IReadOnlyDictionary<string, object?> named)
+    {
+        if (named.Keys.FirstOrDefault(k => k is not ("ensure_ascii" or "indent" or "separators" or "sort_keys")) is { } unknown)
+            throw new JinjaException($"'tojson' has no option '{unknown}'");
+        var separators = GetOption(arguments, named, 3, "separators") is { } pair
+            ? JinjaValues.ToItems(pair).ConvertAll(s => JinjaValues.ToText(s).Text)
+            : null;
+        if (separators is { Count: not 2 })
+            throw new JinjaException("the separators of 'tojson' must be two strings");
+        var style = new JinjaJson
+        {
+            EscapesUnicode = JinjaValues.IsTrue(GetOption(arguments, named, 1, "ensure_ascii")),
+            Indent = GetOption(arguments, named, 2, "indent") switch
+            {
+                null => null,
+                MarkedText text => text.Text,
+                var spaces => new string(' ', (int)Math.Max(0, JinjaValues.ToWhole(spaces))),
+            },
+            ItemSeparator = separators?[0],
+            KeySeparator = separators?[1] ?? ": ",
+            SortsKeys = JinjaValues.IsTrue(GetOption(arguments, named, 4, "sort_keys")),
+        };
+        return MarkedText.Of(style.Write(arguments[0]), JinjaValues.FindOwner(arguments[0]));
+    }
 
     private static object? CallMethod(object? value, string name, List<object?> arguments) =>
         JinjaMethods.FindForText(JinjaValues.ToText(value), name)!(arguments, new Dictionary<string, object?>());

@@ -1,11 +1,14 @@
 using System.Globalization;
+using System.Numerics;
 using System.Text;
+using LongLora.Runtime;
 
 namespace LongLora.Tokenization.Jinja;
 
 /// <summary>
-/// Python's operations on the values of chat templates: null, bool, long, double, <see cref="MarkedText"/>, <c>List&lt;object?&gt;</c>,
-/// <c>Dictionary&lt;string, object?&gt;</c>, <see cref="JinjaNamespace"/>, <see cref="JinjaCall"/>, <see cref="JinjaUndefined"/>.
+/// Python's operations on the values of chat templates: null, bool, long, BigInteger, double, <see cref="MarkedText"/>,
+/// <c>List&lt;object?&gt;</c>, <c>Dictionary&lt;string, object?&gt;</c>, <see cref="JinjaNamespace"/>, <see cref="JinjaCall"/>,
+/// <see cref="JinjaUndefined"/>.
 /// </summary>
 internal static class JinjaValues
 {
@@ -16,6 +19,7 @@ internal static class JinjaValues
             bool b => b,
             long n => n != 0,
             double d => d != 0,
+            BigInteger n => !n.IsZero,
             MarkedText t => t.Length > 0,
             List<object?> l => l.Count > 0,
             Dictionary<string, object?> m => m.Count > 0,
@@ -176,31 +180,6 @@ internal static class JinjaValues
             _ => throw new JinjaException($"expected an integer, but got {DescribeKind(value)}"),
         };
 
-    /// <summary>JSON as written by Python's <c>json.dumps(value, ensure_ascii=False, indent=indent)</c>.</summary>
-    public static string ToJson(object? value, long? indent, int depth = 0)
-    {
-        string Line(int level) => indent is null ? "" : "\n" + new string(' ', (int)indent * level);
-        var comma = indent is null ? ", " : ",";
-        return value switch
-        {
-            null => "null",
-            bool b => b ? "true" : "false",
-            MarkedText t => Quote(t.Text),
-            List<object?> { Count: 0 } => "[]",
-            Dictionary<string, object?> { Count: 0 } => "{}",
-            List<object?> list => "["
-                + string.Join(comma, list.Select(i => Line(depth + 1) + ToJson(i, indent, depth + 1)))
-                + Line(depth)
-                + "]",
-            Dictionary<string, object?> map => "{"
-                + string.Join(comma, map.Select(p => $"{Line(depth + 1)}{Quote(p.Key)}: {ToJson(p.Value, indent, depth + 1)}"))
-                + Line(depth)
-                + "}",
-            long or double => Format(value),
-            _ => throw new JinjaException($"cannot write {DescribeKind(value)} as JSON"),
-        };
-    }
-
     /// <summary>The message that a value came from, or the template.</summary>
     public static short FindOwner(object? value) =>
         value switch
@@ -216,7 +195,7 @@ internal static class JinjaValues
         {
             null => "none",
             bool => "a boolean",
-            long or double => "a number",
+            long or double or BigInteger => "a number",
             MarkedText => "a string",
             List<object?> => "a list",
             Dictionary<string, object?> => "a mapping",
@@ -230,6 +209,7 @@ internal static class JinjaValues
         {
             long n => n,
             double d => d,
+            BigInteger n => (double)n,
             bool b => b ? 1 : 0,
             _ => null,
         };
@@ -262,12 +242,13 @@ internal static class JinjaValues
         {
             null => "None",
             bool b => b ? "True" : "False",
-            long n => n.ToString(CultureInfo.InvariantCulture),
-            double d => d == Math.Floor(d) && Math.Abs(d) < 1e16
-                ? d.ToString("F1", CultureInfo.InvariantCulture)
-                : d.ToString("R", CultureInfo.InvariantCulture),
+            long or double or BigInteger => FormatNumber(value),
             _ => throw new JinjaException($"cannot print {DescribeKind(value)}"),
         };
+
+    /// <summary>A number as Python prints it: the shortest digits that give it back, with an exponent from 1e16 and below 1e-4.</summary>
+    public static string FormatNumber(object value) =>
+        value is double number ? PythonNumber.Format(number) : ((IFormattable)value).ToString(null, CultureInfo.InvariantCulture);
 
     // As Python's repr writes it.
     private static string FormatQuoted(object? value) =>
@@ -283,32 +264,40 @@ internal static class JinjaValues
             _ => Format(value),
         };
 
-    private static string Escape(string text) =>
-        text.Replace("\\", "\\\\", StringComparison.Ordinal)
-            .Replace("\n", "\\n", StringComparison.Ordinal)
-            .Replace("\t", "\\t", StringComparison.Ordinal)
-            .Replace("\r", "\\r", StringComparison.Ordinal);
-
-    private static string Quote(string text)
+    // What Python does not print: control, format, private and unassigned characters, and white space other than the space.
+    private static string Escape(string text)
     {
-        var json = new StringBuilder("\"");
-        foreach (var c in text)
+        var escaped = new StringBuilder();
+        foreach (var rune in text.EnumerateRunes())
         {
-            json.Append(
-                c switch
+            escaped.Append(
+                rune.Value switch
                 {
-                    '"' => "\\\"",
                     '\\' => "\\\\",
                     '\n' => "\\n",
-                    '\r' => "\\r",
                     '\t' => "\\t",
-                    '\b' => "\\b",
-                    '\f' => "\\f",
-                    < ' ' => string.Create(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}"),
-                    _ => c.ToString(),
+                    '\r' => "\\r",
+                    ' ' => " ",
+                    _ when IsPrinted(Rune.GetUnicodeCategory(rune)) => rune.ToString(),
+                    < 0x100 => string.Create(CultureInfo.InvariantCulture, $"\\x{rune.Value:x2}"),
+                    < 0x10000 => string.Create(CultureInfo.InvariantCulture, $"\\u{rune.Value:x4}"),
+                    _ => string.Create(CultureInfo.InvariantCulture, $"\\U{rune.Value:x8}"),
                 }
             );
         }
-        return json.Append('"').ToString();
+        return escaped.ToString();
     }
+
+    private static bool IsPrinted(UnicodeCategory category) =>
+        category
+            is not (
+                UnicodeCategory.Control
+                or UnicodeCategory.Format
+                or UnicodeCategory.Surrogate
+                or UnicodeCategory.PrivateUse
+                or UnicodeCategory.OtherNotAssigned
+                or UnicodeCategory.LineSeparator
+                or UnicodeCategory.ParagraphSeparator
+                or UnicodeCategory.SpaceSeparator
+            );
 }

@@ -12,8 +12,6 @@ internal static class SentencePieceTokenizer
     private const int Unigram = 1,
         Bpe = 2;
 
-    public static TextTokenizer Load(string path, TokenizerSettings settings) => Build(SentencePieceFile.Read(path), path, settings);
-
     /// <summary>Builds a tokenizer.</summary>
     /// <param name="file">The pieces and how text is normalized.</param>
     /// <param name="path">Where they come from, for messages.</param>
