@@ -11,7 +11,11 @@ public sealed class StructuredRequestTests
     [Theory]
     [InlineData(""","response_format":{"type":"json"}""", "response_format.type", "json_schema")]
     [InlineData(""","response_format":{"type":"json_schema"}""", "response_format.json_schema", "no schema")]
-    [InlineData(""","response_format":{"type":"json_schema","json_schema":{"schema":{"properties":{"a":{"not":{}}}}}}""", "response_format", "#/properties/a")]
+    [InlineData(
+        ""","response_format":{"type":"json_schema","json_schema":{"schema":{"properties":{"a":{"not":{}}}}}}""",
+        "response_format",
+        "#/properties/a"
+    )]
     [InlineData(""","response_format":{"type":"text","shcema":{}}""", "response_format.shcema", "does not know it")]
     [InlineData(Tools + ""","tool_choice":"must" """, "tool_choice", "required")]
     [InlineData(Tools + ""","tool_choice":{"type":"function","function":{"name":"walk"}}""", "tool_choice", "'walk'")]
@@ -28,7 +32,10 @@ public sealed class StructuredRequestTests
 
     [Theory]
     [InlineData("""{"role":"tool","content":"x"}""", "messages[0].tool_call_id")]
-    [InlineData("""{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{"}}]}""", "messages[0].tool_calls[0].function.arguments")]
+    [InlineData(
+        """{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{"}}]}""",
+        "messages[0].tool_calls[0].function.arguments"
+    )]
     [InlineData("""{"role":"assistant","tool_calls":[{"function":{}}]}""", "messages[0].tool_calls[0].function.name")]
     [InlineData("""{"role":"user","content":"x","tool_calls":[{"function":{"name":"f"}}]}""", "messages[0].tool_calls")]
     public async Task A_wrong_message_is_refused_by_its_place(string message, string parameter)
@@ -42,7 +49,8 @@ public sealed class StructuredRequestTests
     public async Task Every_choice_has_a_call_and_its_own_identifier()
     {
         await using var server = await RunningServer.Start();
-        const string more = Tools + ""","tool_choice":"required","parallel_tool_calls":false,"n":2,"temperature":1,"seed":4,"max_tokens":60""";
+        const string more =
+            Tools + ""","tool_choice":"required","parallel_tool_calls":false,"n":2,"temperature":1,"seed":4,"max_tokens":60""";
         var (status, body) = await server.Ask("Feed the dog.", more);
         Assert.Equal(200, status);
         var choices = body.GetProperty("choices").EnumerateArray().ToList();

@@ -128,7 +128,8 @@ internal sealed class SchemaMerge(JsonNode root)
         return merged;
     }
 
-    private static JsonObject Both(JsonNode? x, JsonNode? y) => new JsonObject { ["allOf"] = new JsonArray(x?.DeepClone(), y?.DeepClone()) };
+    private static JsonObject Both(JsonNode? x, JsonNode? y) =>
+        new JsonObject { ["allOf"] = new JsonArray(x?.DeepClone(), y?.DeepClone()) };
 
     internal static IEnumerable<JsonNode?> Patterns(JsonObject schema) =>
         schema["pattern"] is JsonArray list ? list.Select(p => p?.DeepClone())
