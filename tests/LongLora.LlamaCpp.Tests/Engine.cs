@@ -35,7 +35,14 @@ internal sealed class Engine : IDisposable
             TypeV = GGMLType.GGML_TYPE_F32,
             FlashAttention = false,
         };
-        _weights = LLamaWeights.LoadFromFile(_parameters);
+        try
+        {
+            _weights = LLamaWeights.LoadFromFile(_parameters);
+        }
+        catch (LLama.Exceptions.LoadWeightsFailedException e)
+        {
+            throw new InvalidOperationException(string.Join('\n', Log.TakeLast(4)), e);
+        }
         _adapter = adapter;
     }
 

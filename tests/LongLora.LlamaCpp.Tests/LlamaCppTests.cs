@@ -8,6 +8,7 @@ using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runs;
 using LongLora.Tests;
+using LongLora.Tests.Export;
 using LongLora.Tokenization;
 using static TorchSharp.torch;
 
@@ -69,6 +70,14 @@ public sealed class LlamaCppTests : IDisposable
         Compare(SharedMaterial.Golden(family), tolerance, config =>
             RopeScaling.Extend(config with { SlidingWindow = null }, kind, null, 256)
         );
+
+    [Theory]
+    [MemberData(nameof(GgufFamilies.Names), MemberType = typeof(GgufFamilies))]
+    public void Logits_of_further_families_are_ours(string name)
+    {
+        GgufFamilies.Write(_folder["model"], name);
+        Compare(_folder["model"], GgufFamilies.HasGelu(name) ? WithGelu : Exact);
+    }
 
     private void Compare(string path, double tolerance, Func<ModelConfig, ModelConfig>? change = null, int? length = null)
     {

@@ -8,7 +8,7 @@ namespace LongLora.Checkpoints;
 /// scaling only the divisors are left (<c>rope_freqs.weight</c>), from which its parameters are found again. Divisors that no such
 /// parameters give are kept as they are.
 /// </summary>
-internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string architecture)
+internal sealed class GgufRope(GgufContents file, GgufMetadata keys, GgufLayout layout)
 {
     /// <summary>Tensors that stand for positions, not for weights.</summary>
     public static readonly string[] Tensors = ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
@@ -16,15 +16,14 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
     // Divisors are fp32.
     private const double Near = 2e-6;
 
-    private string Key(string name) => $"{architecture}.rope.{name}";
+    private string Key(string name) => $"{keys.Prefix}rope.{name}";
 
     /// <summary>Takes the rotary keys into a config.</summary>
     /// <param name="config">What is known of the model so far.</param>
-    /// <param name="partial">Whether the family may rotate a part of each head only.</param>
-    public ModelConfig Read(ModelConfig config, bool partial)
+    public ModelConfig Read(ModelConfig config)
     {
         var size = keys.UniformOrNull(Key("dimension_count")) ?? config.HeadSize;
-        if (size % 2 != 0 || size > config.HeadSize || (!partial && size != config.HeadSize))
+        if (size % 2 != 0 || size > config.HeadSize || (!layout.IsPartial && size != config.HeadSize))
             throw keys.Bad(Key("dimension_count"), size, $"of a head of {config.HeadSize} numbers this family cannot rotate so many");
         config = config with { RotarySize = size == config.HeadSize ? 0 : size, RopeTheta = keys.NumberOrNull(Key("freq_base")) ?? 10000 };
         var scaling = ReadScaling(config);
@@ -46,13 +45,14 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
         // Phi-3's files have the divisors and do not name the kind.
         var type = keys.TextOrNull(Key("scaling.type"))
             ?? (
-                files.Tensors.ContainsKey("rope_factors_long.weight") ? "longrope"
+                file.Tensors.ContainsKey("rope_factors_long.weight") ? "longrope"
                 : factor is 0 or 1 ? "none"
                 : "linear"
             );
         var original = (int?)keys.IntegerOrNull(Key("scaling.original_context_length"), 1);
         var attention = keys.NumberOrNull(Key("scaling.attn_factor"));
-        keys.Fixed(Key("scaling.yarn_log_multiplier"), 0, "it has no counterpart in Hugging Face's YaRN");
+        if (!layout.HasLogMultiplier)
+            keys.Fixed(Key("scaling.yarn_log_multiplier"), 0, "it has no counterpart in Hugging Face's YaRN");
         keys.Fixed(Key("scaling.yarn_ext_factor"), 1, "YaRN extrapolates by its own formula");
         keys.Fixed(Key("scaling.yarn_attn_factor"), 1, "YaRN's attention factor is that of its formula");
         var (fast, slow) = (keys.NumberOrNull(Key("scaling.yarn_beta_fast")), keys.NumberOrNull(Key("scaling.yarn_beta_slow")));
@@ -112,14 +112,13 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
 
     private double[]? Divisors(string name, int count)
     {
-        if (!files.Tensors.TryGetValue(name, out var found))
+        if (!file.Tensors.ContainsKey(name))
             return null;
-        using var tensor = found.File.Open(name);
-        var numbers = tensor.data<float>().ToArray();
+        var numbers = file.Read(name);
         return numbers.Length == count && numbers.All(n => n > 0 && float.IsFinite(n))
             ? Array.ConvertAll(numbers, n => double.Parse($"{n:R}", System.Globalization.CultureInfo.InvariantCulture))
             : throw new CheckpointException(
-                $"{found.File.Path}: '{name}' must be {count} numbers above 0, one for each pair of a head that is rotated; it has "
+                $"{file.Path}: '{name}' must be {count} numbers above 0, one for each pair of a head that is rotated; it has "
                     + $"{numbers.Length}."
             );
     }
