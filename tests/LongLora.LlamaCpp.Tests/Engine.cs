@@ -34,6 +34,10 @@ internal sealed class Engine : IDisposable
             TypeK = GGMLType.GGML_TYPE_F32,
             TypeV = GGMLType.GGML_TYPE_F32,
             FlashAttention = false,
+            // Below 0: as the file says.
+            YarnBetaFast = -1,
+            YarnBetaSlow = -1,
+            YarnAttentionFactor = -1,
         };
         try
         {

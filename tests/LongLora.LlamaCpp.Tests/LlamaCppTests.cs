@@ -76,10 +76,20 @@ public sealed class LlamaCppTests : IDisposable
     public void Logits_of_further_families_are_ours(string name)
     {
         GgufFamilies.Write(_folder["model"], name);
-        Compare(_folder["model"], GgufFamilies.HasGelu(name) ? WithGelu : Exact);
+        // llama.cpp rounds the range of YaRN, and gpt-oss does not.
+        Func<ModelConfig, ModelConfig>? there = name == "gpt_oss_yarn"
+            ? config => config with { RopeScaling = config.RopeScaling with { Truncate = null } }
+            : null;
+        Compare(_folder["model"], GgufFamilies.HasGelu(name) ? WithGelu : Exact, length: 128, there: there);
     }
 
-    private void Compare(string path, double tolerance, Func<ModelConfig, ModelConfig>? change = null, int? length = null)
+    private void Compare(
+        string path,
+        double tolerance,
+        Func<ModelConfig, ModelConfig>? change = null,
+        int? length = null,
+        Func<ModelConfig, ModelConfig>? there = null
+    )
     {
         using var scope = NewDisposeScope();
         var folder = CheckpointDirectory.Open(path);
@@ -89,7 +99,8 @@ public sealed class LlamaCppTests : IDisposable
         var random = new Random(5);
         int[] ids = [.. Enumerable.Range(0, context).Select(_ => random.Next(model.Config.VocabularySize))];
         using var engine = new Engine(_folder["a.gguf"], context);
-        var ours = Logits(model, ids);
+        using var same = there is null ? null : ModelLoader.Load(there(folder.Config), folder);
+        var ours = Logits(same ?? model, ids);
         var difference = ((ours - engine.Logits(ids)).abs().max() / ours.abs().max()).item<float>();
         TestContext.Current.SendDiagnosticMessage($"{Path.GetFileName(path)} {model.Config.RopeScaling.Kind} {context}: {difference:G3}");
         Assert.True(difference <= tolerance, $"the largest difference of logits is {difference} of the largest");

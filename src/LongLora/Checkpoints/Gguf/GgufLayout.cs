@@ -73,6 +73,9 @@ internal sealed partial record GgufLayout(string Architecture, string ModelType)
     /// <summary>Whether engines read LongRoPE's divisors.</summary>
     public bool HasLongRope { get; init; }
 
+    /// <summary>Whether engines read the range of YaRN (<c>yarn_beta_fast</c> and <c>yarn_beta_slow</c>); others take 32 and 1.</summary>
+    public bool HasYarnRange { get; init; }
+
     /// <summary>Whether YaRN's attention factor may follow from <c>yarn_log_multiplier</c>.</summary>
     public bool HasLogMultiplier { get; init; }
 

@@ -70,6 +70,18 @@ internal static class GgufLayouts
 
     private static readonly GgufTrait s_inputBias = GgufTrait.Fact(config => config with { AttentionOutputBias = false });
 
+    private static readonly GgufTrait s_wholeWidth = new(
+        _ => [],
+        (keys, config) =>
+            config.HeadCount * config.HeadSize == config.HiddenSize
+                ? config
+                : throw keys.Bad(
+                    keys.Prefix + "attention.key_length",
+                    config.HeadSize,
+                    $"engines want the {config.HeadCount} heads to be as wide as the model, {config.HiddenSize}"
+                )
+    );
+
     // Engines compute full attention in the llama architecture; its files say the window all the same.
     private static readonly GgufTrait s_unreadWindow = new(
         _ => [],
@@ -250,7 +262,7 @@ internal static class GgufLayouts
             Parts = [.. s_norms, .. s_attention, .. s_fused],
             Outer = s_outer,
             IsPartial = true,
-            Traits = [s_interleaved, s_inputBias],
+            Traits = [s_interleaved, s_inputBias, s_wholeWidth],
         },
         new("gpt-oss", GptOssConfig.ModelType)
         {
@@ -314,6 +326,7 @@ internal static class GgufLayouts
         Llama("mistral3", Ministral3Config.ModelType) with
         {
             HasLogMultiplier = true,
+            HasYarnRange = true,
             Traits = [GrowingQueries()],
         },
         new("cohere2", Cohere2Config.ModelType)

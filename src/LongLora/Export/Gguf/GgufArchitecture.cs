@@ -239,7 +239,8 @@ internal sealed class GgufArchitecture
                     ("rope.scaling.original_context_length", original),
                 ];
             case "yarn"
-                when (_layout.HasLogMultiplier || scaling is { Mscale: null, MscaleAllDim: null })
+                when (_layout.HasLogMultiplier || scaling.MscaleAllDim is null)
+                    && (_layout.HasYarnRange || scaling is { BetaFast: null or 32, BetaSlow: null or 1 })
                     && (scaling.Truncate is not false || Name == "gpt-oss"):
                 return
                 [
@@ -262,7 +263,7 @@ internal sealed class GgufArchitecture
                 ];
             default:
                 throw new ConfigurationException(
-                    $"RoPE scaling '{scaling.Kind}'{(scaling.Kind == "yarn" ? " with mscale or without truncation" : "")} has no "
+                    $"RoPE scaling '{scaling.Kind}'{(scaling.Kind == "yarn" ? " of another form than the published one" : "")} has no "
                         + $"counterpart in GGUF for {Name}, and engines would compute other numbers. "
                         + "Linear and plain yarn have, llama3 for Llama and Mistral, longrope for these and Phi-3."
                 );
