@@ -19,7 +19,7 @@ public static class RopeScaling
     /// </summary>
     public const string ByLength = "by-length";
 
-    private const string Proportional = "proportional";
+    internal const string Proportional = "proportional";
 
     /// <summary>Whether the frequencies depend on the length of the text.</summary>
     public static bool DependsOnLength(ModelConfig config) =>

@@ -34,6 +34,9 @@ public sealed class GgufFamilyTests : IDisposable
         return _folder["a.gguf"];
     }
 
+    // The file has the divisors of Llama 3's positions in fp32, and -e^A for A; 64 layers make more of it.
+    private static double ToleranceOf(string name) => name is "exaone4_windows" or "qwen3_5" or "gemma4" ? 1e-5 : 2e-6;
+
     [Theory]
     [MemberData(nameof(GgufFamilies.Names), MemberType = typeof(GgufFamilies))]
     public void Exported_and_read_again_it_is_the_same_model(string name)
@@ -47,7 +50,7 @@ public sealed class GgufFamilyTests : IDisposable
         Assert.Equal(model.Config.ModelType, file.Config.ModelType);
         var expected = Logits(model, 44);
         using (var again = ModelLoader.Load(file.Config, file.Weights))
-            Near.AssertRelative(expected, Logits(again, 44), 2e-6, name);
+            Near.AssertRelative(expected, Logits(again, 44), ToleranceOf(name), name);
 
         // As a Hugging Face folder, whose config is read from its text.
         using var opened = GgufModel.Open(path);
@@ -55,6 +58,8 @@ public sealed class GgufFamilyTests : IDisposable
         using var imported = CheckpointDirectory.Open(_folder["imported"]);
         using var third = ModelLoader.Load(imported.Config, imported);
         Assert.Equal(model.Weights.Select(w => w.Name).Order(), third.Weights.Select(w => w.Name).Order());
-        Near.AssertRelative(expected, Logits(third, 44), 2e-6, name);
+        Near.AssertRelative(expected, Logits(third, 44), ToleranceOf(name), name);
+        foreach (var weight in model.Weights)
+            Near.AssertRelative(weight.Value, third.Weights.Single(w => w.Name == weight.Name).Value, 1e-6, weight.Name);
     }
 }

@@ -45,10 +45,11 @@ internal sealed class GgufConfig
     private ModelConfig ReadModel()
     {
         int width = Integer("embedding_length"),
-            layers = Integer("block_count"),
+            layers = Integer("block_count") - FurtherBlocks,
             heads = Uniform("attention.head_count") ?? throw _keys.Missing(Key("attention.head_count")),
             keyHeads = OfFirst("attention.head_count_kv") ?? heads;
         Require(heads % keyHeads == 0, "attention.head_count_kv", keyHeads, $"it must divide the number of heads, {heads}");
+        Require(layers > 0, "nextn_predict_layers", FurtherBlocks, "no block is left for the model");
         var headSize = Uniform("attention.key_length");
         Require(
             headSize is not null || width % heads == 0,
@@ -123,6 +124,9 @@ internal sealed class GgufConfig
     private int Integer(string name) => _keys.Integer(Key(name));
 
     private int? Uniform(string name, int minimum = 1) => _keys.UniformOrNull(Key(name), minimum);
+
+    // They predict further tokens and are no part of the model.
+    private int FurtherBlocks => _layout.HasFurtherBlocks ? (int)(_keys.IntegerOrNull(Key("nextn_predict_layers")) ?? 0) : 0;
 
     private int? OfFirst(string name) =>
         _layout.HasUnlikeLayers ? _keys.LayersOrNull(Key(name), Integer("block_count"), 1)?[0] : Uniform(name);

@@ -82,6 +82,9 @@ internal sealed partial record GgufLayout(string Architecture, string ModelType)
     /// <summary>Whether layers may have other sizes than the first.</summary>
     public bool HasUnlikeLayers { get; init; }
 
+    /// <summary>Whether a file may have blocks behind the model's that predict further tokens (<c>nextn_predict_layers</c>).</summary>
+    public bool HasFurtherBlocks { get; init; }
+
     /// <summary>Whether there are experts.</summary>
     public bool HasExperts { get; init; }
 

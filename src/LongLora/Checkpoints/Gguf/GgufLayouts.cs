@@ -382,6 +382,74 @@ internal static class GgufLayouts
             ],
             Traits = [GgufTrait.Fact(config => config with { Activation = "xielu" })],
         },
+        new("qwen35", Qwen35Config.ModelType)
+        {
+            Parts =
+            [
+                .. Offset([
+                    new("input_layernorm.weight", "attn_norm.weight"),
+                    new("post_attention_layernorm.weight", "post_attention_norm.weight"),
+                    .. s_headNorms,
+                ]),
+                .. s_attention,
+                .. s_gated,
+                new("linear_attn.in_proj_qkv.weight", "attn_qkv.weight") { Rows = TiledChannels },
+                new("linear_attn.in_proj_z.weight", "attn_gate.weight") { Rows = config => Tiled(config, config.LinearAttention!.ValueSize) },
+                new("linear_attn.in_proj_b.weight", "ssm_beta.weight") { Rows = config => Tiled(config, 1) },
+                new("linear_attn.in_proj_a.weight", "ssm_alpha.weight") { Rows = config => Tiled(config, 1) },
+                new("linear_attn.conv1d.weight", "ssm_conv1d.weight")
+                {
+                    Rows = TiledChannels,
+                    View = all => all.squeeze(1),
+                    Shape = s => [s[0], 1, s[1]],
+                },
+                new("linear_attn.A_log", "ssm_a") { Rows = config => Tiled(config, 1), Values = (a => a.exp().neg(), a => a.neg().log()) },
+                new("linear_attn.dt_bias", "ssm_dt.bias") { Rows = config => Tiled(config, 1) },
+                new("linear_attn.norm.weight", "ssm_norm.weight"),
+                new("linear_attn.out_proj.weight", "ssm_out.weight")
+                {
+                    Columns = config => Tiled(config, config.LinearAttention!.ValueSize),
+                },
+            ],
+            Outer = [s_outer[0], .. Offset(s_outer[1..])],
+            IsPartial = true,
+            HasFurtherBlocks = true,
+            Traits = [DeltaNet(), Sections()],
+        },
+        new("gemma4", Gemma4Config.ModelType)
+        {
+            Parts =
+            [
+                .. s_gemmaNorms,
+                .. s_attention,
+                .. s_headNorms,
+                .. s_gated,
+                new("layer_scalar", "layer_output_scale.weight"),
+                new("per_layer_input_gate.weight", "inp_gate.weight"),
+                new("per_layer_projection.weight", "proj.weight"),
+                new("post_per_layer_input_norm.weight", "post_norm.weight"),
+                new("router.proj.weight", "ffn_gate_inp.weight"),
+                new("router.scale", "ffn_gate_inp.scale"),
+                new("router.per_expert_scale", "ffn_down_exps.scale"),
+                new("experts.gate_up_proj", "ffn_gate_up_exps.weight"),
+                new("experts.down_proj", "ffn_down_exps.weight"),
+                new("pre_feedforward_layernorm_2.weight", "pre_ffw_norm_2.weight"),
+                new("post_feedforward_layernorm_1.weight", "post_ffw_norm_1.weight"),
+                new("post_feedforward_layernorm_2.weight", "post_ffw_norm_2.weight"),
+            ],
+            Outer =
+            [
+                .. s_outer,
+                new("model.embed_tokens_per_layer.weight", "per_layer_token_embd.weight"),
+                new("model.per_layer_model_projection.weight", "per_layer_model_proj.weight"),
+                new("model.per_layer_projection_norm.weight", "per_layer_proj_norm.weight"),
+            ],
+            HasWindows = true,
+            HasDivisors = true,
+            HasUnlikeLayers = true,
+            HasExperts = true,
+            Traits = [s_gelu, GgufTrait.Fact(config => config with { AttentionScale = 1 }), s_logitCap, Gemma4Layers()],
+        },
     ];
 
     private static GgufLayout Llama(string architecture, string modelType) =>
@@ -545,9 +613,173 @@ internal static class GgufLayouts
             }
         );
 
+    private static GgufTrait DeltaNet() =>
+        new(
+            config =>
+            {
+                var net = config.LinearAttention!;
+                List<(string, object)> keys =
+                [
+                    ("ssm.conv_kernel", (uint)net.ConvolutionSize),
+                    ("ssm.state_size", (uint)net.KeySize),
+                    ("ssm.group_count", (uint)net.KeyHeadCount),
+                    ("ssm.time_step_rank", (uint)net.ValueHeadCount),
+                    ("ssm.inner_size", (uint)(net.ValueHeadCount * net.ValueSize)),
+                ];
+                var period = Enumerable.Range(1, config.LayerCount).First(i => i == config.LayerCount || !config.GetLayer(i - 1).IsLinear);
+                keys.Add(("full_attention_interval", (uint)period));
+                return keys;
+            },
+            (keys, config) =>
+            {
+                int Of(string name) => keys.Integer(keys.Prefix + name);
+                var (heads, inner, size) = (Of("ssm.time_step_rank"), Of("ssm.inner_size"), Of("ssm.state_size"));
+                if (inner != heads * size)
+                    throw keys.Bad(keys.Prefix + "ssm.inner_size", inner, $"engines want {heads} value heads of {size} numbers, as keys have");
+                var groups = Of("ssm.group_count");
+                if (heads % groups != 0)
+                    throw keys.Bad(keys.Prefix + "ssm.group_count", groups, $"it must divide the number of value heads, {heads}");
+                var recurrent = keys.Prefix + "attention.recurrent_layers";
+                var interval = (int?)keys.IntegerOrNull(keys.Prefix + "full_attention_interval", 1) ?? 4;
+                var isLinear = keys.LayersOrNull(recurrent, config.LayerCount)?.Select(flag => flag != 0).ToList()
+                    ?? [.. Enumerable.Range(1, config.LayerCount).Select(i => i % interval != 0)];
+                return (
+                    config with
+                    {
+                        LinearAttention = new()
+                        {
+                            KeyHeadCount = groups,
+                            ValueHeadCount = heads,
+                            KeySize = size,
+                            ValueSize = size,
+                            ConvolutionSize = Of("ssm.conv_kernel"),
+                        },
+                    }
+                ).PlanLayers((layer, plan) => plan with { IsLinear = isLinear[layer] });
+            }
+        );
+
+    // Which of a picture's three positions turns each pair; a text has three equal ones, and a fourth that is 0.
+    private static GgufTrait Sections() =>
+        new(
+            config =>
+            {
+                var pairs = config.RotarySize / 2;
+                return [("rope.dimension_sections", new[] { (pairs + 2) / 3, (pairs + 1) / 3, pairs / 3, 0 })];
+            },
+            (keys, config) =>
+            {
+                var (name, pairs) = (keys.Prefix + "rope.dimension_sections", config.RotarySize / 2);
+                var sections = keys.LayersOrNull(name, 4) ?? throw keys.Missing(name);
+                return Enumerable.Range(0, pairs).All(pair => pair < 3 * sections[pair % 3])
+                    ? config
+                    : throw keys.Bad(name, string.Join(", ", sections), $"it must cover the {pairs} pairs of a head that are rotated");
+            }
+        );
+
+    // Sizes of each kind of layer, and the last layers, which look at the keys of layers before them.
+    private static GgufTrait Gemma4Layers() =>
+        new(
+            config =>
+            {
+                var windowed = config.Layers.FirstOrDefault(l => l.Window is not null) ?? config.Layers[0];
+                List<(string, object)> keys =
+                [
+                    ("feed_forward_length", config.Layers.Select(l => l.IntermediateSize).ToArray()),
+                    ("attention.head_count_kv", config.Layers.Select(l => l.KeyValueHeadCount).ToArray()),
+                    ("attention.sliding_window", (uint)(config.SlidingWindow ?? 0)),
+                    ("attention.sliding_window_pattern", config.Layers.Select(l => l.Window is not null).ToArray()),
+                    ("attention.key_length_swa", (uint)windowed.HeadSize),
+                    ("attention.value_length_swa", (uint)windowed.HeadSize),
+                    ("attention.shared_kv_layers", (uint)config.Layers.Count(l => l.KeysOf is not null)),
+                    ("embedding_length_per_layer_input", (uint)(config.TokenInputs?.Size ?? 0)),
+                    ("rope.freq_base_swa", (float)(config.LocalRope?.Theta ?? config.RopeTheta)),
+                    ("rope.dimension_count_swa", (uint)windowed.HeadSize),
+                ];
+                return config.Experts is null ? keys : keys.Concat(Mixture(hasSize: true).Write(config));
+            },
+            (keys, config) =>
+            {
+                string Key(string name) => keys.Prefix + name;
+                var layers = config.LayerCount;
+                var window = keys.Integer(Key("attention.sliding_window"), 0);
+                var pattern = keys.LayersOrNull(Key("attention.sliding_window_pattern"), layers)
+                    ?? throw keys.Missing(Key("attention.sliding_window_pattern"));
+                var heads = keys.LayersOrNull(Key("attention.head_count_kv"), layers, 1)
+                    ?? [.. Enumerable.Repeat(config.HeadCount, layers)];
+                var widths = keys.LayersOrNull(Key("feed_forward_length"), layers, 1)!;
+                var size = keys.Integer(Key("attention.key_length_swa"));
+                keys.Fixed(Key("attention.value_length_swa"), size, "keys and values have the same size here");
+                keys.Fixed(Key("rope.dimension_count_swa"), size, "whole heads are rotated in layers with a window");
+                var shared = (int)(keys.IntegerOrNull(Key("attention.shared_kv_layers")) ?? 0);
+                var inputs = (int)(keys.IntegerOrNull(Key("embedding_length_per_layer_input")) ?? 0);
+                var own = layers - shared;
+                bool IsWindowed(int layer) => pattern[layer] != 0 && window > 0;
+                if (own < 2 && shared > 0)
+                    throw keys.Bad(Key("attention.shared_kv_layers"), shared, $"of {layers} layers two must have keys of their own");
+                config =
+                    keys.IntegerOrNull(Key("expert_count")) > 0
+                        ? Mixture(hasSize: true).Read(keys, config)
+                        : config;
+                keys.Fixed(Key("expert_used_count"), config.Experts?.PerToken ?? 0, "there are no experts");
+                keys.Note(Key("expert_feed_forward_length"));
+                var first = Enumerable.Range(0, layers).FirstOrDefault(IsWindowed, 0);
+                return (
+                    config with
+                    {
+                        SlidingWindow = Enumerable.Range(0, layers).Any(IsWindowed) ? window : null,
+                        KeyValueHeadCount = heads[first],
+                        IntermediateSize = widths[0],
+                        LocalRope = new()
+                        {
+                            Theta = keys.NumberOrNull(Key("rope.freq_base_swa")) ?? 10000,
+                            RotarySize = size,
+                        },
+                        TokenInputs = inputs == 0 ? null : new() { Size = inputs, VocabularySize = config.VocabularySize },
+                    }
+                ).PlanLayers(
+                    (layer, plan) =>
+                        plan with
+                        {
+                            Window = IsWindowed(layer) ? window : null,
+                            Rotation = IsWindowed(layer) ? LayerRotation.Local : LayerRotation.Main,
+                            HeadSize = IsWindowed(layer) ? size : config.HeadSize,
+                            KeyValueHeadCount = heads[layer],
+                            IntermediateSize = widths[layer],
+                            KeysOf =
+                                layer < own ? null
+                                : IsWindowed(layer) ? own - 2
+                                : own - 1,
+                            ValuesAreKeys = layer < own && !keys.HasTensor($"blk.{layer}.attn_v.weight"),
+                        }
+                );
+            }
+        );
+
     // Engines know by the number of layers which size has a scale of its own.
     private static double GemmaScale(ModelConfig config, int wide) =>
         1 / Math.Sqrt(config.LayerCount == wide ? (double)config.HiddenSize / config.HeadCount : config.HeadSize);
+
+    // Value heads of one key head stand apart: value j of key head k at j G + k, for G key heads.
+    private static int[] Tiled(ModelConfig config, int size)
+    {
+        var (values, keys) = (config.LinearAttention!.ValueHeadCount, config.LinearAttention.KeyHeadCount);
+        var (rows, perKey) = (new int[values * size], values / keys);
+        for (var row = 0; row < rows.Length; row++)
+        {
+            var head = row / size;
+            rows[row] = (head % perKey * keys + head / perKey) * size + row % size;
+        }
+        return rows;
+    }
+
+    // Queries and keys, then values.
+    private static int[] TiledChannels(ModelConfig config)
+    {
+        var net = config.LinearAttention!;
+        var first = 2 * net.KeyHeadCount * net.KeySize;
+        return [.. Enumerable.Range(0, first), .. Tiled(config, net.ValueSize).Select(row => first + row)];
+    }
 
     // Number i of half j of a head stands at 2 i + j.
     private static int[] Neighbors(int heads, int size)

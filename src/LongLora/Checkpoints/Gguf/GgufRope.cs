@@ -13,6 +13,9 @@ internal sealed class GgufRope(GgufContents file, GgufMetadata keys, GgufLayout 
     /// <summary>Tensors that stand for positions, not for weights.</summary>
     public static readonly string[] Tensors = ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
 
+    /// <summary>The divisor of a pair that is not rotated.</summary>
+    public const double Still = 1e30;
+
     // Divisors are fp32.
     private const double Near = 2e-6;
 
@@ -33,7 +36,7 @@ internal sealed class GgufRope(GgufContents file, GgufMetadata keys, GgufLayout 
                 throw new CheckpointException(
                     $"{keys.Path} has rope_freqs.weight beside '{scaling.Kind}' scaling, which are not supported together."
                 );
-            scaling = OfDivisors(config, divisors);
+            scaling = Proportional(divisors) ?? OfDivisors(config, divisors);
         }
         return config with { RopeScaling = scaling };
     }
@@ -121,6 +124,15 @@ internal sealed class GgufRope(GgufContents file, GgufMetadata keys, GgufLayout 
                 $"{file.Path}: '{name}' must be {count} numbers above 0, one for each pair of a head that is rotated; it has "
                     + $"{numbers.Length}."
             );
+    }
+
+    // Gemma 4: pairs of the whole head from some place on stand still.
+    private RopeScalingConfig? Proportional(double[] divisors)
+    {
+        var rotated = Array.FindIndex(divisors, d => d != 1);
+        return layout.HasUnlikeLayers && Array.TrueForAll(divisors[rotated..], d => d >= Still)
+            ? new() { Kind = "proportional", RotatedShare = (double)rotated / divisors.Length }
+            : null;
     }
 
     private static RopeScalingConfig OfDivisors(ModelConfig config, double[] divisors) =>

@@ -32,11 +32,19 @@ internal sealed class GgufTensors : ITensorSource
         {
             if (GgufRope.Tensors.Contains(name))
                 continue;
-            var place = layout.FromFile(name)
+            var place = layout.FromFile(name);
+            if (place is null && IsFurther(name))
+                continue;
+            place = place
                 ?? throw new CheckpointException(
                     $"{file.Path}: the tensor '{name}' [{string.Join(", ", info.Shape)}] has no place in a model of the architecture "
                         + $"'{layout.Architecture}' as it is supported."
                 );
+            if (layout.HasFurtherBlocks && place.Layer >= config.LayerCount)
+                continue;
+            // Published files have keys and values of layers that use those of others.
+            if (place.Layer >= 0 && place.Layer < config.LayerCount && config.GetLayer(place.Layer).KeysOf is not null && IsKey(place.Part))
+                continue;
             if (place.Part.Rows?.Invoke(config) is { } rows && rows.Length != info.Shape[0])
                 throw new CheckpointException(
                     $"{file.Path}: '{name}' is [{string.Join(", ", info.Shape)}]; its heads have {rows.Length} rows."
@@ -104,6 +112,16 @@ internal sealed class GgufTensors : ITensorSource
         _closed = true;
         _files.Dispose();
     }
+
+    private static bool IsKey(GgufPart part) =>
+        part.Name is "self_attn.k_proj.weight" or "self_attn.v_proj.weight" or "self_attn.k_norm.weight";
+
+    // Of a block behind the model's.
+    private bool IsFurther(string name) =>
+        _layout.HasFurtherBlocks
+        && name.Split('.') is ["blk", var layer, ..]
+        && int.TryParse(layer, System.Globalization.CultureInfo.InvariantCulture, out var number)
+        && number >= _config.LayerCount;
 
     private void Add(GgufPlace place, GgufTensorInfo info, IReadOnlyList<long> shape, string file)
     {

@@ -208,6 +208,11 @@ internal sealed class GgufArchitecture
                 [.. plain.Zip(RopeScaling.ComputeFrequencies(_config, _config.MaxPositions).Inverse, (p, s) => p / s)]
             );
         }
+        if (scaling.Kind == RopeScaling.Proportional)
+        {
+            var inverse = RopeScaling.ComputeFrequencies(_config, _config.MaxPositions).Inverse;
+            yield return ("rope_freqs.weight", [.. inverse.Select(f => f == 0 ? GgufRope.Still : 1)]);
+        }
         if (scaling.Kind == "longrope")
         {
             yield return ("rope_factors_long.weight", [.. scaling.LongFactors!]);
@@ -230,6 +235,7 @@ internal sealed class GgufArchitecture
             case "default":
             case "llama3" when _layout.HasDivisors:
             case "dynamic" when scaling.Alpha is not null: // in the base
+            case RopeScaling.Proportional when _layout.HasUnlikeLayers && scaling.Factor == 1:
                 return [];
             case "linear":
                 return
