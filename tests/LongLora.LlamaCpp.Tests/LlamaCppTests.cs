@@ -80,8 +80,21 @@ public sealed class LlamaCppTests : IDisposable
         Func<ModelConfig, ModelConfig>? there = name == "gpt_oss_yarn"
             ? config => config with { RopeScaling = config.RopeScaling with { Truncate = null } }
             : null;
-        Compare(_folder["model"], GgufFamilies.HasGelu(name) ? WithGelu : Exact, length: 128, there: there);
+        Compare(_folder["model"], ToleranceOf(name), length: 128, there: there);
+        if (!GgufFamilies.HasGelu(name))
+            return;
+        // What is left without GELU is exact.
+        GgufFamilies.Write(_folder["closed"], name, isGateClosed: true);
+        Compare(_folder["closed"], Exact, length: 128);
     }
+
+    // llama.cpp bounds the length of the recurrence's keys by epsilon, and Qwen3.5 adds it; small models have short keys. Gemma 4's tiny
+    // model makes more of any rounding than others.
+    private static double ToleranceOf(string name) =>
+        name == "qwen3_5" ? 1e-3
+        : name.StartsWith("gemma4", StringComparison.Ordinal) ? 1e-2
+        : GgufFamilies.HasGelu(name) ? WithGelu
+        : Exact;
 
     private void Compare(
         string path,

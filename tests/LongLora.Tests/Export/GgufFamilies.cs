@@ -72,8 +72,10 @@ internal static class GgufFamilies
         ["gemma4_moe"] = ("gemma4_moe", "", "gemma4"),
     };
 
+    private static readonly string[] s_gates = ["gate_proj", "gate_up_proj", "per_layer_input_gate"];
+
     /// <summary>Every case.</summary>
-    public static TheoryData<string> Names => [.. s_all.Keys.Where(k => Environment.GetEnvironmentVariable("GF") is not { } gf || gf.Split(',').Contains(k))];
+    public static TheoryData<string> Names => [.. s_all.Keys];
 
     /// <summary>Whether its MLP has GELU, which llama.cpp looks up in a table of fp16 numbers.</summary>
     public static bool HasGelu(string name) => name.StartsWith("gemma", StringComparison.Ordinal);
@@ -90,7 +92,10 @@ internal static class GgufFamilies
         }))}}] """;
 
     /// <summary>Writes the model of a case into a folder.</summary>
-    public static void Write(string folder, string name)
+    /// <param name="folder">The folder to make.</param>
+    /// <param name="name">The case.</param>
+    /// <param name="isGateClosed">Whether gates are 0, so that what an activation makes of them is 0, too, however it is computed.</param>
+    public static void Write(string folder, string name, bool isGateClosed = false)
     {
         var (family, changes, _) = s_all[name];
         var config = JsonNode.Parse(File.ReadAllText(SharedMaterial.Golden("families", family + ".json")))!.AsObject();
@@ -103,6 +108,8 @@ internal static class GgufFamilies
         {
             foreach (var weight in model.Weights.Where(w => !w.IsConstant))
                 weight.Value.add_(randn([.. weight.Shape], generator: generator).mul_(0.12));
+            foreach (var weight in model.Weights.Where(w => isGateClosed && s_gates.Any(w.Name.Contains)))
+                weight.Value.zero_();
         }
         Directory.CreateDirectory(folder);
         SafetensorsWriter.WriteModel(folder, [.. model.Weights.Select(w => TensorToWrite.Of(w.Name, w.Value))]);
