@@ -26,7 +26,7 @@ internal static class PrepareCommand
             AllowMultipleArgumentsPerToken = true,
         };
         var output = new OutputOption("folder to make, or to bring up to date", isRequired: false);
-        var model = new ModelOption("model folder whose tokenizer makes and counts the tokens", isRequired: false);
+        var model = new ModelOption("model folder or GGUF file whose tokenizer makes and counts the tokens", isRequired: false);
         var format = new Option<string>("--format")
         {
             Description =
