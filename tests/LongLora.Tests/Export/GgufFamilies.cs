@@ -72,6 +72,30 @@ internal static class GgufFamilies
         ["gemma4_moe"] = ("gemma4_moe", "", "gemma4"),
     };
 
+    // Further models of the same families: rows that fill blocks, and what GGUF cannot say.
+    private static readonly Dictionary<string, (string Family, string Changes)> s_others = new()
+    {
+        ["mixtral_wide"] = ("mixtral", Wide),
+        ["qwen3_moe_wide"] = ("qwen3_moe", Wide + """, "moe_intermediate_size": 32"""),
+        ["gemma3_wide"] = ("gemma3_text", Layers("sssssfs") + """, "query_pre_attn_scalar": 16, """ + Wide),
+        ["gpt_oss_wide"] = (
+            "gpt_oss",
+            """
+             "swiglu_limit": 7, "hidden_size": 64, "intermediate_size": 32, "rope_parameters": { "rope_type": "default", "rope_theta": 1500.0 }
+            """
+        ),
+        ["gemma3_scale"] = ("gemma3_text", Layers("sssssfs")),
+        ["gemma3_period"] = ("gemma3_text", """ "query_pre_attn_scalar": 16"""),
+        ["smollm3_all"] = ("smollm3", """ "no_rope_layers": [1, 1, 1, 1, 1]"""),
+        ["gpt_oss_bound"] = ("gpt_oss", """ "rope_parameters": { "rope_type": "default", "rope_theta": 1500.0 }"""),
+        ["qwen3_moe_sum"] = ("qwen3_moe", """ "norm_topk_prob": false"""),
+        ["qwen3_moe_dense"] = ("qwen3_moe", """ "mlp_only_layers": [1]"""),
+        ["exaone4_short"] = ("exaone4", ""),
+        ["arcee_range"] = ("arcee", ""),
+    };
+
+    private const string Wide = """ "hidden_size": 64, "intermediate_size": 64, "head_dim": 16""";
+
     private static readonly string[] s_gates = ["gate_proj", "gate_up_proj", "per_layer_input_gate"];
 
     /// <summary>Every case.</summary>
@@ -97,7 +121,7 @@ internal static class GgufFamilies
     /// <param name="isGateClosed">Whether gates are 0, so that what an activation makes of them is 0, too, however it is computed.</param>
     public static void Write(string folder, string name, bool isGateClosed = false)
     {
-        var (family, changes, _) = s_all[name];
+        var (family, changes) = s_all.TryGetValue(name, out var known) ? (known.Family, known.Changes) : s_others[name];
         var config = JsonNode.Parse(File.ReadAllText(SharedMaterial.Golden("families", family + ".json")))!.AsObject();
         foreach (var (field, value) in JsonNode.Parse($"{{{changes}}}")!.AsObject())
             config[field] = value?.DeepClone();

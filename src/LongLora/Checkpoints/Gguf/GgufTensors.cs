@@ -106,6 +106,47 @@ internal sealed class GgufTensors : ITensorSource
         return GgufFormat.BlockSize(matrix.Info.Type) > 1 ? matrix : null;
     }
 
+    /// <summary>
+    /// A stack of experts that the file has in MXFP4, as the published gpt-oss has it: two numbers to a byte, U8 [E, O, I / 32, 16], and
+    /// the blocks' exponents, U8 [E, O, I / 32]. The file's outputs stand in one tensor or alternate between two. Null for another type.
+    /// </summary>
+    public unsafe (Tensor Blocks, Tensor Scales)? Packed(string name)
+    {
+        var matrices = Find(name).ConvertAll(Matrix);
+        if (matrices.Count == 0 || !matrices.TrueForAll(m => m.Info is { Type: GgufType.Mxfp4, Shape.Count: 3 }))
+            return null;
+        const int half = GgufFormat.SmallBlock / 2,
+            stored = half + 1;
+        var (experts, rows, perRow) = (
+            matrices[0].Info.Shape[0],
+            matrices[0].Info.Shape[1] * matrices.Count,
+            matrices[0].Columns / GgufFormat.SmallBlock
+        );
+        matrices.ForEach(m => m.RequireFinite());
+        LibTorch.EnsureLoaded();
+        var blocks = empty([experts, rows, perRow, half], ScalarType.Byte);
+        var scales = empty([experts, rows, perRow], ScalarType.Byte);
+        var to = (byte*)NativeTensor.GetPointer(blocks);
+        var exponents = (byte*)NativeTensor.GetPointer(scales);
+        Parallel.For(0, experts * rows, row =>
+        {
+            var matrix = matrices[(int)(row % matrices.Count)];
+            var from = (byte*)matrix.Address + row / matrices.Count * perRow * stored;
+            for (var block = 0L; block < perRow; block++, from += stored)
+            {
+                var at = row * perRow + block;
+                exponents[at] = from[0];
+                // Byte i has the numbers i and i + 16 there, and 2 i and 2 i + 1 here.
+                for (var i = 0; i < half; i++)
+                {
+                    int Number(int n) => n < half ? from[1 + n] & 15 : from[1 + n - half] >> 4;
+                    to[at * half + i] = (byte)(Number(2 * i) | Number(2 * i + 1) << 4);
+                }
+            }
+        });
+        return (blocks, scales);
+    }
+
     /// <summary>Closes the files; no tensor that came from them may be used afterwards.</summary>
     public void Dispose()
     {
