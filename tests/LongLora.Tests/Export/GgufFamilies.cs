@@ -68,7 +68,11 @@ internal static class GgufFamilies
         ),
         ["apertus"] = ("apertus", "", "apertus"),
         ["qwen3_5"] = ("qwen3_5", Layers("lllfl") + """, "linear_key_head_dim": 16""", "qwen35"),
-        ["gemma4"] = ("gemma4", Layers("sssfsf") + """, "per_layer_config": { "3": { "head_dim": 24 }, "5": { "head_dim": 24 } }""", "gemma4"),
+        ["gemma4"] = (
+            "gemma4",
+            Layers("sssfsf") + """, "per_layer_config": { "3": { "head_dim": 24 }, "5": { "head_dim": 24 } }""",
+            "gemma4"
+        ),
         ["gemma4_moe"] = ("gemma4_moe", "", "gemma4"),
     };
 

@@ -14,14 +14,9 @@ internal sealed record GgufContents(
 {
     /// <summary>Those of files.</summary>
     public static GgufContents Of(GgufFileSet files) =>
-        new(
-            files.Main.Path,
-            files.Main.Keys,
-            files.Tensors.ToDictionary(t => t.Key, t => t.Value.Info, StringComparer.Ordinal),
-            name =>
-            {
-                using var tensor = files.Tensors[name].File.Open(name);
-                return tensor.data<float>().ToArray();
-            }
-        );
+        new(files.Main.Path, files.Main.Keys, files.Tensors.ToDictionary(t => t.Key, t => t.Value.Info, StringComparer.Ordinal), name =>
+        {
+            using var tensor = files.Tensors[name].File.Open(name);
+            return tensor.data<float>().ToArray();
+        });
 }

@@ -135,9 +135,7 @@ internal sealed partial record GgufLayout(string Architecture, string ModelType)
     /// <summary>The Hugging Face name of what stands at a place.</summary>
     public string NameOf(GgufPlace place, int? expert = null)
     {
-        var name = expert is { } number
-            ? place.Part.Name.Replace(GgufPart.Expert, $"{number}", StringComparison.Ordinal)
-            : place.Part.Name;
+        var name = expert is { } number ? place.Part.Name.Replace(GgufPart.Expert, $"{number}", StringComparison.Ordinal) : place.Part.Name;
         return place.Layer < 0 ? name : $"{LayerPrefix}{place.Layer}.{name}";
     }
 

@@ -85,7 +85,11 @@ internal static class GgufLayouts
     // Engines compute full attention in the llama architecture; its files say the window all the same.
     private static readonly GgufTrait s_unreadWindow = new(
         _ => [],
-        (keys, config) => config with { SlidingWindow = keys.UniformOrNull(keys.Prefix + "attention.sliding_window", 0) is > 0 and var w ? w : null }
+        (keys, config) =>
+            config with
+            {
+                SlidingWindow = keys.UniformOrNull(keys.Prefix + "attention.sliding_window", 0) is > 0 and var w ? w : null,
+            }
     );
 
     private static readonly GgufTrait s_gelu = GgufTrait.Fact(config =>
@@ -105,7 +109,10 @@ internal static class GgufLayouts
     /// <summary>Every family. Of several with one architecture, a file is read as the first that its keys ask for.</summary>
     public static GgufLayout[] All { get; } =
     [
-        Llama("llama", LlamaConfig.ModelType) with { HasLongRope = true },
+        Llama("llama", LlamaConfig.ModelType) with
+        {
+            HasLongRope = true,
+        },
         Llama("llama", MistralConfig.ModelType) with
         {
             HasLongRope = true,
@@ -185,7 +192,10 @@ internal static class GgufLayouts
                 // The context in these files is the one after linear scaling.
                 GgufTrait.Fact(config =>
                     config.RopeScaling is { Kind: "linear", OriginalMaxPositions: null } linear
-                        ? config with { RopeScaling = linear with { OriginalMaxPositions = (int)(config.MaxPositions / linear.Factor) } }
+                        ? config with
+                        {
+                            RopeScaling = linear with { OriginalMaxPositions = (int)(config.MaxPositions / linear.Factor) },
+                        }
                         : config
                 ),
             ],
@@ -228,7 +238,11 @@ internal static class GgufLayouts
         {
             Traits =
             [
-                GgufTrait.Number("attention.scale", c => c.AttentionScale ?? 1, (c, v) => c with { AttentionScale = v ?? 1 / Math.Sqrt(c.HeadSize) }),
+                GgufTrait.Number(
+                    "attention.scale",
+                    c => c.AttentionScale ?? 1,
+                    (c, v) => c with { AttentionScale = v ?? 1 / Math.Sqrt(c.HeadSize) }
+                ),
                 GgufTrait.Number("embedding_scale", c => c.EmbeddingFactor, (c, v) => c with { EmbeddingFactor = v is > 0 ? v.Value : 1 }),
                 GgufTrait.Number("residual_scale", c => c.ResidualFactor, (c, v) => c with { ResidualFactor = v is > 0 ? v.Value : 1 }),
                 GgufTrait.Number("logit_scale", c => 1 / c.LogitFactor, (c, v) => c with { LogitFactor = v is > 0 ? 1 / v.Value : 1 }),
@@ -275,11 +289,7 @@ internal static class GgufLayouts
                 .. Both("mlp.router", "ffn_gate_inp"),
                 .. Alternating("mlp.experts.gate_up_proj", "ffn_gate_exps", 0),
                 .. Alternating("mlp.experts.gate_up_proj", "ffn_up_exps", 1),
-                new("mlp.experts.down_proj", "ffn_down_exps.weight")
-                {
-                    View = all => all.transpose(1, 2),
-                    Shape = s => [s[0], s[2], s[1]],
-                },
+                new("mlp.experts.down_proj", "ffn_down_exps.weight") { View = all => all.transpose(1, 2), Shape = s => [s[0], s[2], s[1]] },
                 new("mlp.experts.down_proj_bias", "ffn_down_exps.bias"),
             ],
             Outer = s_outer,
@@ -310,10 +320,7 @@ internal static class GgufLayouts
                 .. s_gated,
             ],
             Outer = s_outer,
-            Traits =
-            [
-                new(_ => [], (keys, config) => config with { AttentionOutputBias = keys.HasTensor("blk.0.attn_output.bias") }),
-            ],
+            Traits = [new(_ => [], (keys, config) => config with { AttentionOutputBias = keys.HasTensor("blk.0.attn_output.bias") })],
         },
         new("exaone4", Exaone4Config.ModelType)
         {
@@ -343,7 +350,12 @@ internal static class GgufLayouts
                 Windows(4, full: LayerRotation.None),
             ],
         },
-        new("ernie4_5", Ernie45Config.ModelType) { Parts = [.. s_norms, .. s_attention, .. s_gated], Outer = s_outer, Traits = [s_interleaved] },
+        new("ernie4_5", Ernie45Config.ModelType)
+        {
+            Parts = [.. s_norms, .. s_attention, .. s_gated],
+            Outer = s_outer,
+            Traits = [s_interleaved],
+        },
         new("hunyuan-dense", HunyuanConfig.ModelType)
         {
             Parts =
@@ -394,7 +406,10 @@ internal static class GgufLayouts
                 .. s_attention,
                 .. s_gated,
                 new("linear_attn.in_proj_qkv.weight", "attn_qkv.weight") { Rows = TiledChannels },
-                new("linear_attn.in_proj_z.weight", "attn_gate.weight") { Rows = config => Tiled(config, config.LinearAttention!.ValueSize) },
+                new("linear_attn.in_proj_z.weight", "attn_gate.weight")
+                {
+                    Rows = config => Tiled(config, config.LinearAttention!.ValueSize),
+                },
                 new("linear_attn.in_proj_b.weight", "ssm_beta.weight") { Rows = config => Tiled(config, 1) },
                 new("linear_attn.in_proj_a.weight", "ssm_alpha.weight") { Rows = config => Tiled(config, 1) },
                 new("linear_attn.conv1d.weight", "ssm_conv1d.weight")
@@ -544,12 +559,7 @@ internal static class GgufLayouts
                     : Period((int?)keys.IntegerOrNull(pattern) ?? period, config.LayerCount);
                 var kinds = isWindowed.Select(flag => flag && window > 0).ToList();
                 return (config with { SlidingWindow = kinds.Contains(true) ? window : null }).PlanLayers(
-                    (layer, plan) =>
-                        plan with
-                        {
-                            Window = kinds[layer] ? window : null,
-                            Rotation = kinds[layer] ? windowed : full,
-                        }
+                    (layer, plan) => plan with { Window = kinds[layer] ? window : null, Rotation = kinds[layer] ? windowed : full }
                 );
             }
         );
@@ -581,7 +591,11 @@ internal static class GgufLayouts
             (keys, config) =>
                 config with
                 {
-                    LocalRope = new() { Theta = keys.NumberOrNull(keys.Prefix + "rope.freq_base_swa") ?? absent(config), RotarySize = config.HeadSize },
+                    LocalRope = new()
+                    {
+                        Theta = keys.NumberOrNull(keys.Prefix + "rope.freq_base_swa") ?? absent(config),
+                        RotarySize = config.HeadSize,
+                    },
                 }
         );
 
@@ -635,7 +649,11 @@ internal static class GgufLayouts
                 int Of(string name) => keys.Integer(keys.Prefix + name);
                 var (heads, inner, size) = (Of("ssm.time_step_rank"), Of("ssm.inner_size"), Of("ssm.state_size"));
                 if (inner != heads * size)
-                    throw keys.Bad(keys.Prefix + "ssm.inner_size", inner, $"engines want {heads} value heads of {size} numbers, as keys have");
+                    throw keys.Bad(
+                        keys.Prefix + "ssm.inner_size",
+                        inner,
+                        $"engines want {heads} value heads of {size} numbers, as keys have"
+                    );
                 var groups = Of("ssm.group_count");
                 if (heads % groups != 0)
                     throw keys.Bad(keys.Prefix + "ssm.group_count", groups, $"it must divide the number of value heads, {heads}");
@@ -717,10 +735,7 @@ internal static class GgufLayouts
                 bool IsWindowed(int layer) => pattern[layer] != 0 && window > 0;
                 if (own < 2 && shared > 0)
                     throw keys.Bad(Key("attention.shared_kv_layers"), shared, $"of {layers} layers two must have keys of their own");
-                config =
-                    keys.IntegerOrNull(Key("expert_count")) > 0
-                        ? Mixture(hasSize: true).Read(keys, config)
-                        : config;
+                config = keys.IntegerOrNull(Key("expert_count")) > 0 ? Mixture(hasSize: true).Read(keys, config) : config;
                 keys.Fixed(Key("expert_used_count"), config.Experts?.PerToken ?? 0, "there are no experts");
                 keys.Note(Key("expert_feed_forward_length"));
                 var first = Enumerable.Range(0, layers).FirstOrDefault(IsWindowed, 0);
@@ -730,11 +745,7 @@ internal static class GgufLayouts
                         SlidingWindow = Enumerable.Range(0, layers).Any(IsWindowed) ? window : null,
                         KeyValueHeadCount = heads[first],
                         IntermediateSize = widths[0],
-                        LocalRope = new()
-                        {
-                            Theta = keys.NumberOrNull(Key("rope.freq_base_swa")) ?? 10000,
-                            RotarySize = size,
-                        },
+                        LocalRope = new() { Theta = keys.NumberOrNull(Key("rope.freq_base_swa")) ?? 10000, RotarySize = size },
                         TokenInputs = inputs == 0 ? null : new() { Size = inputs, VocabularySize = config.VocabularySize },
                     }
                 ).PlanLayers(

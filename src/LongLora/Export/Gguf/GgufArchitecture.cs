@@ -77,14 +77,12 @@ internal sealed class GgufArchitecture
             foreach (var place in places)
             {
                 if (place.Expert is null)
-                    yield return new(
-                        new(place.Stored, GgufType.F32, StoredShape(place.Part, tensor.Shape)),
-                        () => Stored(place.Part, tensor)
+                    yield return new(new(place.Stored, GgufType.F32, StoredShape(place.Part, tensor.Shape)), () =>
+                        Stored(place.Part, tensor)
                     );
                 else if (stacks.Remove(place.Stored, out var stack))
-                    yield return new(
-                        new(place.Stored, GgufType.F32, [stack.Count, .. tensor.Shape]),
-                        () => Stacked([.. stack.OrderBy(s => s.Expert).Select(s => s.Tensor)])
+                    yield return new(new(place.Stored, GgufType.F32, [stack.Count, .. tensor.Shape]), () =>
+                        Stacked([.. stack.OrderBy(s => s.Expert).Select(s => s.Tensor)])
                     );
             }
         }

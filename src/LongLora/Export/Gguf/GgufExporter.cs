@@ -70,9 +70,7 @@ public static class GgufExporter
             .. architecture
                 .Frequencies()
                 .Select(f => new GgufTensor(new(f.Name, GgufType.F32, [f.Divisors.Length]), () => tensor(f.Divisors, ScalarType.Float32))),
-            .. architecture
-                .Tensors(weights)
-                .Select(t => t with { Info = t.Info with { Type = mix.TypeOf(t.Info.Name, t.Info.Shape) } }),
+            .. architecture.Tensors(weights).Select(t => t with { Info = t.Info with { Type = mix.TypeOf(t.Info.Name, t.Info.Shape) } }),
         ];
         architecture.RequireSame(path, keys, tensors);
         GgufWriter.Write(path, keys, tensors);

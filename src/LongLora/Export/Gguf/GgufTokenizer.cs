@@ -85,6 +85,7 @@ internal sealed class GgufTokenizer
         if (model.TryGetProperty("byte_fallback", out var fallback) && fallback.ValueKind == JsonValueKind.True)
         {
             TakeRanks(model, merges);
+            _keys.Add(("tokenizer.ggml.add_space_prefix", AddsSpace(root)));
         }
         else
         {
@@ -98,6 +99,25 @@ internal sealed class GgufTokenizer
                 token.GetProperty("content").GetString()!,
                 token.GetProperty("special").GetBoolean()
             );
+    }
+
+    // Llama 2's normalizer or Metaspace writes a space in front of a text; Gemma's tokenizer does not.
+    private static bool AddsSpace(JsonElement root)
+    {
+        bool Adds(JsonElement step) =>
+            step.ValueKind == JsonValueKind.Object
+            && step.GetProperty("type").GetString() switch
+            {
+                "Prepend" => true,
+                "Metaspace" => step.TryGetProperty("prepend_scheme", out var scheme)
+                    ? scheme.GetString() != "never"
+                    : !step.TryGetProperty("add_prefix_space", out var adds) || adds.GetBoolean(),
+                "Sequence" => step.EnumerateObject()
+                    .Where(p => p.Value.ValueKind == JsonValueKind.Array)
+                    .Any(p => p.Value.EnumerateArray().Any(Adds)),
+                _ => false,
+            };
+        return new[] { "normalizer", "pre_tokenizer" }.Any(name => root.TryGetProperty(name, out var step) && Adds(step));
     }
 
     // A converted SentencePiece model: its merges stand in the order of the pieces' scores, and the order is all that the scores are for.
