@@ -1,5 +1,4 @@
 using System.Text.RegularExpressions;
-using LongLora.Configs;
 
 namespace LongLora.Checkpoints;
 

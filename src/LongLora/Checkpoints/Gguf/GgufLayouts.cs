@@ -1,5 +1,4 @@
 using LongLora.Configs;
-using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 

@@ -117,7 +117,8 @@ internal sealed class GgufTokenizer
                     .Any(p => p.Value.EnumerateArray().Any(Adds)),
                 _ => false,
             };
-        return new[] { "normalizer", "pre_tokenizer" }.Any(name => root.TryGetProperty(name, out var step) && Adds(step));
+        bool Has(string name) => root.TryGetProperty(name, out var step) && Adds(step);
+        return Has("normalizer") || Has("pre_tokenizer");
     }
 
     // A converted SentencePiece model: its merges stand in the order of the pieces' scores, and the order is all that the scores are for.
