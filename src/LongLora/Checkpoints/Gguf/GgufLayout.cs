@@ -87,10 +87,10 @@ internal sealed partial record GgufLayout(string Architecture, string ModelType)
     /// <summary>Whether there are experts.</summary>
     public bool HasExperts { get; init; }
 
-    /// <summary>The layout of a family, or null where it is not known.</summary>
+    /// <summary>The layout of a family, or null if it is unknown.</summary>
     public static GgufLayout? OfFamily(string modelType) => Array.Find(GgufLayouts.All, l => l.ModelType == modelType);
 
-    /// <summary>The layout of a file, or null where its architecture is not known.</summary>
+    /// <summary>The layout of a file, or null if its architecture is unknown.</summary>
     /// <param name="architecture"><c>general.architecture</c>.</param>
     /// <param name="keys">Decide between families.</param>
     public static GgufLayout? OfFile(string architecture, GgufMetadata keys)

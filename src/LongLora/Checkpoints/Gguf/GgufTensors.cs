@@ -20,10 +20,10 @@ internal sealed class GgufTensors : ITensorSource
     private readonly Dictionary<string, float> _numbers = new(StringComparer.Ordinal);
     private bool _closed;
 
-    /// <summary>Names every tensor.</summary>
+    /// <summary>Maps every tensor to its name.</summary>
     /// <param name="files">The files; they are closed with this source.</param>
     /// <param name="layout">Names and orders.</param>
-    /// <param name="config">Gives the heads.</param>
+    /// <param name="config">Has the sizes of the heads.</param>
     /// <exception cref="CheckpointException">A tensor has no place in a model of this architecture, or a part of one is missing.</exception>
     public GgufTensors(GgufFileSet files, GgufLayout layout, ModelConfig config)
     {
@@ -37,8 +37,8 @@ internal sealed class GgufTensors : ITensorSource
                 continue;
             place = place
                 ?? throw new CheckpointException(
-                    $"{file.Path}: the tensor '{name}' [{string.Join(", ", info.Shape)}] has no place in a model of the architecture "
-                        + $"'{layout.Architecture}' as it is supported."
+                    $"{file.Path}: the tensor '{name}' [{string.Join(", ", info.Shape)}] is not part of a supported "
+                        + $"'{layout.Architecture}' model."
                 );
             if (layout.HasFurtherBlocks && place.Layer >= config.LayerCount)
                 continue;
@@ -47,7 +47,7 @@ internal sealed class GgufTensors : ITensorSource
                 continue;
             if (place.Part.Rows?.Invoke(config) is { } rows && rows.Length != info.Shape[0])
                 throw new CheckpointException(
-                    $"{file.Path}: '{name}' is [{string.Join(", ", info.Shape)}]; its heads have {rows.Length} rows."
+                    $"{file.Path}: '{name}' is [{string.Join(", ", info.Shape)}], but its heads have {rows.Length} rows."
                 );
             if (place.Part.IsStacked)
             {
@@ -147,7 +147,7 @@ internal sealed class GgufTensors : ITensorSource
         return (blocks, scales);
     }
 
-    /// <summary>Closes the files; no tensor that came from them may be used afterwards.</summary>
+    /// <summary>Closes the files; tensors from them must not be used afterwards.</summary>
     public void Dispose()
     {
         _closed = true;
