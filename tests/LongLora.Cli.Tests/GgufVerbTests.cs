@@ -64,6 +64,20 @@ public class GgufVerbTests : CliRun
     }
 
     [Fact]
+    public void Prepared_tokens_are_those_of_the_folder()
+    {
+        File.WriteAllText(At("text.txt"), "Once upon a time there was a small house.\n\nIt had a door.\n");
+        Succeed("prepare", "--data", At("text.txt"), "--model", Gguf, "--output", At("of-file"));
+        Succeed("prepare", "--data", At("text.txt"), "--model", Imported, "--output", At("of-folder"));
+        var (file, folder) = (
+            Directory.GetFiles(At("of-file"), "*.bin").Order().Select(File.ReadAllBytes).ToList(),
+            Directory.GetFiles(At("of-folder"), "*.bin").Order().Select(File.ReadAllBytes).ToList()
+        );
+        Assert.NotEmpty(file);
+        Assert.Equal(folder, file);
+    }
+
+    [Fact]
     public void Training_merging_and_exporting_go_on_from_it()
     {
         var data = WriteTokens("t.bin", 1500);

@@ -34,8 +34,19 @@ internal sealed class Engine : IDisposable
             TypeK = GGMLType.GGML_TYPE_F32,
             TypeV = GGMLType.GGML_TYPE_F32,
             FlashAttention = false,
+            // Below 0: as the file says.
+            YarnBetaFast = -1,
+            YarnBetaSlow = -1,
+            YarnAttentionFactor = -1,
         };
-        _weights = LLamaWeights.LoadFromFile(_parameters);
+        try
+        {
+            _weights = LLamaWeights.LoadFromFile(_parameters);
+        }
+        catch (LLama.Exceptions.LoadWeightsFailedException e)
+        {
+            throw new InvalidOperationException(string.Join('\n', Log.TakeLast(4)), e);
+        }
         _adapter = adapter;
     }
 

@@ -4,6 +4,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
+using LongLora.Loading;
 using LongLora.Runtime;
 using LongLora.Tokenization;
 
@@ -192,7 +193,9 @@ internal static class DataCommand
                 Weights = parsed.GetValue(weights)!,
                 Seed = parsed.GetValue(seed),
             };
-            var loaded = TokenizerLoader.Load(parsed.GetValue(tokenizer)!);
+            var place = parsed.GetValue(tokenizer)!;
+            // A folder needs no model beside the tokenizer.
+            var loaded = Directory.Exists(place) ? TokenizerLoader.Load(place) : ModelSource.Open(place).RequireTokenizer();
             var texts = PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation).Select(t => loaded.Encode(t)).ToList();
             using var hash = SHA256.Create();
             AtomicFile.Write(parsed.GetValue(output)!, stream =>

@@ -28,7 +28,7 @@ internal static class PrepareCommand
             AllowMultipleArgumentsPerToken = true,
         };
         var output = new OutputOption("folder to create or update", isRequired: false);
-        var model = new ModelOption("model folder whose tokenizer is used", isRequired: false);
+        var model = new ModelOption("model folder or GGUF file whose tokenizer is used", isRequired: false);
         var format = new Option<string>("--format")
         {
             Description =

@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using LongLora.Configs;
 using LongLora.Data;
+using LongLora.Loading;
 using LongLora.Runtime;
 using LongLora.Tokenization;
 
@@ -26,20 +27,32 @@ internal sealed class CorpusTokenizer
         _end;
     private readonly int _vocabularySize;
 
-    /// <summary>Opens the tokenizer of a model folder.</summary>
-    /// <exception cref="CheckpointException">The folder has no readable tokenizer.</exception>
+    /// <summary>Opens the tokenizer of a model folder or of a GGUF file.</summary>
+    /// <exception cref="CheckpointException">There is no readable tokenizer.</exception>
     public CorpusTokenizer(string model)
     {
-        Tokenizer = TokenizerLoader.Load(model);
-        var config = Path.Combine(model, "config.json");
-        _vocabularySize = File.Exists(config) ? ModelConfigReader.ReadFile(config).VocabularySize : Tokenizer.VocabularySize;
+        string digest;
+        if (GgufModel.IsNamed(model))
+        {
+            using var file = GgufModel.Open(model);
+            Tokenizer = file.Tokenizer
+                ?? throw new CheckpointException($"{model} has no tokenizer. Give the folder of a model that has the same one.");
+            (_vocabularySize, digest) = (file.Config.VocabularySize, file.Vocabulary!.ComputeDigest()[..16]);
+        }
+        else
+        {
+            Tokenizer = TokenizerLoader.Load(model);
+            var config = Path.Combine(model, "config.json");
+            _vocabularySize = File.Exists(config) ? ModelConfigReader.ReadFile(config).VocabularySize : Tokenizer.VocabularySize;
+            digest = Hash(model);
+        }
         _documents = new DocumentTokenizer(Tokenizer);
         var framed = Tokenizer.Encode("a", addSpecial: true);
         if (Tokenizer.BosTokenId is { } bos)
             _begin = framed[0] == bos ? null : bos;
         else if (Tokenizer.EosTokenId is { } eos && framed[^1] != eos)
             _end = eos;
-        Identity = $"{Hash(model)}, {_vocabularySize} ids";
+        Identity = $"{digest}, {_vocabularySize} ids";
     }
 
     /// <summary>The model's tokenizer.</summary>

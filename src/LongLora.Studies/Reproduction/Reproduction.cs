@@ -46,7 +46,7 @@ internal static class Reproduction
         var chosen = runs.Where(r => options.Only.Count == 0 || options.Only.Contains(r.Name)).ToList();
 
         stage?.Report("Collecting text");
-        var tokenizer = TokenizerLoader.Load(options.Model);
+        var tokenizer = ModelSource.Open(options.Model).RequireTokenizer();
         var data = Locate(options, "data", "train.bin");
         ReproductionData.Write(
             data,

@@ -189,13 +189,19 @@ internal sealed record CheckpointSummary(
                         ? file.IsPair
                             ? "unknown: LongLoRA's files do not store it; give it as adapter-context"
                             : "the base model's"
-                        : $"{positions["max_position_embeddings"]} tokens, RoPE "
-                            + $"{positions["rope_scaling"]?["rope_type"]?.ToString() ?? "default"} "
-                            + $"x{positions["rope_scaling"]?["factor"]?.ToString() ?? "1"}"
+                        : $"{positions["max_position_embeddings"]} tokens, RoPE {DescribeScaling(positions)}"
                 ),
             ],
             Sorted(file.Tensors.Values)
         );
+    }
+
+    // In the spelling of transformers 4 or 5; of layers with positions of their own, those of the layers that look at everything.
+    private static string DescribeScaling(JsonNode positions)
+    {
+        var scaling = positions["rope_scaling"] ?? positions["rope_parameters"];
+        scaling = scaling?["full_attention"] ?? scaling;
+        return $"{scaling?["rope_type"]?.ToString() ?? "default"} x{scaling?["factor"]?.ToString() ?? "1"}";
     }
 
     // From the config, or why it is not supported.

@@ -68,6 +68,17 @@ internal sealed class CheckpointWeights(ITensorSource source, Device device, Pre
         return (source as GgufTensors)?.Blocks(name);
     }
 
+    /// <summary>
+    /// A stack of experts that a GGUF file has in MXFP4: bytes of two numbers, and exponents; null where it is stored otherwise.
+    /// </summary>
+    internal (Tensor Blocks, Tensor Scales)? TakePacked(string name, params long[] shape)
+    {
+        if (source is not GgufTensors file || !file.Tensors.ContainsKey(name) || file.Packed(name) is not { } packed)
+            return null;
+        Check(name, shape);
+        return (Move(packed.Blocks), Move(packed.Scales));
+    }
+
     private TensorInfo Check(string name, long[] shape)
     {
         if (!source.Tensors.TryGetValue(name, out var info))

@@ -39,7 +39,7 @@ internal sealed class GgufModel : IModelFiles, IDisposable
     private GgufModel(GgufFileSet files, string path)
     {
         (_files, Path) = (files, path);
-        (Config, var layout) = GgufConfig.Read(files);
+        (Config, var layout) = GgufConfig.Read(GgufContents.Of(files));
         _tensors = new GgufTensors(files, layout, Config);
         Vocabulary = GgufVocabulary.Read(files.Main);
         if (Vocabulary is not null && Vocabulary.Tokens.Count > Config.VocabularySize)

@@ -19,7 +19,7 @@ public static class RopeScaling
     /// </summary>
     public const string ByLength = "by-length";
 
-    private const string Proportional = "proportional";
+    internal const string Proportional = "proportional";
 
     /// <summary>Whether the frequencies depend on the length of the text.</summary>
     public static bool DependsOnLength(ModelConfig config) =>
@@ -53,6 +53,12 @@ public static class RopeScaling
             ),
         };
     }
+
+    /// <summary>The base of the frequencies, raised where a fixed <c>alpha</c> raises it.</summary>
+    internal static double GetBase(ModelConfig config) =>
+        config.RopeScaling.Alpha is { } alpha
+            ? config.RopeTheta * Math.Pow(alpha, config.RotarySize / (config.RotarySize - 2.0))
+            : config.RopeTheta;
 
     /// <summary>The same model with the rotary positions of its layers with <see cref="LayerRotation.Local"/> in all layers.</summary>
     internal static ModelConfig MakeLocal(ModelConfig config) =>
@@ -238,8 +244,8 @@ public static class RopeScaling
     // "NTK-aware" with a base that grows with the length (transformers, _compute_dynamic_ntk_parameters), or a fixed one (Hunyuan).
     private static double[] ComputeDynamic(ModelConfig config, int length)
     {
-        if (config.RopeScaling.Alpha is { } alpha)
-            return ComputePlain(config.RopeTheta * Math.Pow(alpha, config.RotarySize / (config.RotarySize - 2.0)), config.RotarySize);
+        if (config.RopeScaling.Alpha is not null)
+            return ComputePlain(GetBase(config), config.RotarySize);
         double native = config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
         double factor = config.RopeScaling.Factor,
             size = config.RotarySize;

@@ -63,11 +63,27 @@ internal sealed unsafe class Mxfp4Projection : QuantizedProjection
             BlockBytes
         );
         var scales = files.TakeStored(stack.Name + ScalesSuffix, ScalarType.Byte, experts, stack.Outputs, stack.Inputs / BlockSize);
+        return Split((blocks, scales), stack, originalType);
+    }
+
+    /// <summary>The matrices of all experts of a stack.</summary>
+    /// <param name="all">U8 [E, O, I / 32, 16] and U8 [E, O, I / 32].</param>
+    /// <param name="stack">The tensor that contains them.</param>
+    /// <param name="originalType">The type of a merged model.</param>
+    internal static IReadOnlyList<Mxfp4Projection> Split((Tensor Blocks, Tensor Scales) all, ExpertStack stack, ScalarType originalType)
+    {
+        using var scope = NewDisposeScope();
         return
         [
             .. Enumerable
-                .Range(0, experts)
-                .Select(e => new Mxfp4Projection(blocks.select(0, e), scales.select(0, e), stack.Outputs, stack.Inputs, originalType)),
+                .Range(0, (int)all.Blocks.size(0))
+                .Select(e => new Mxfp4Projection(
+                    all.Blocks.select(0, e),
+                    all.Scales.select(0, e),
+                    stack.Outputs,
+                    stack.Inputs,
+                    originalType
+                )),
         ];
     }
 

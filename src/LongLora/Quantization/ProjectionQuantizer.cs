@@ -44,6 +44,17 @@ internal sealed class ProjectionQuantizer(QuantizationKind kind, Device device, 
                 return kind is QuantizationKind.None or QuantizationKind.Keep or QuantizationKind.Mxfp4
                     ? Mxfp4Projection.Read(files, stack, experts, storedType)
                     : throw MakeMismatch(QuantizationKind.Mxfp4);
+            // The same numbers in a GGUF file.
+            if (
+                (kind is QuantizationKind.None or QuantizationKind.Keep or QuantizationKind.Mxfp4)
+                && stack.IsTransposed
+                && files.TakePacked(stack.Name, stack.GetShape(experts)) is { } packed
+            )
+            {
+                using (packed.Blocks)
+                using (packed.Scales)
+                    return Mxfp4Projection.Split(packed, stack, storedType);
+            }
             // Of a model that was quantized here: the experts one by one.
             if (files.Find(stack.GetLayerName(0) + ".weight") is not null)
                 return

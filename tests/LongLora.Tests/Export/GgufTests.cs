@@ -241,6 +241,35 @@ public class GgufTests
         }
     }
 
+    // Gemma's tokenizer writes no space in front of a text, Llama 2's does; a file without the key means yes.
+    [Theory]
+    [InlineData("""{ "type": "Replace", "pattern": { "String": " " }, "content": "\u2581" }""", false)]
+    [InlineData(
+        """
+            { "type": "Sequence", "normalizers": [{ "type": "Prepend", "prepend": "\u2581" },
+              { "type": "Replace", "pattern": { "String": " " }, "content": "\u2581" }] }
+            """,
+        true
+    )]
+    public void Tokenizer_of_pieces_says_whether_a_space_begins_a_text(string normalizer, bool expected)
+    {
+        using var folder = new TemporaryFolder();
+        folder.Text(
+            "tokenizer.json",
+            $$"""
+            { "added_tokens": [{ "id": 0, "content": "<unk>", "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false }],
+              "normalizer": {{normalizer}}, "pre_tokenizer": null, "post_processor": null,
+              "decoder": { "type": "Sequence", "decoders": [{ "type": "Replace", "pattern": { "String": "\u2581" }, "content": " " },
+                { "type": "ByteFallback" }, { "type": "Fuse" }] },
+              "model": { "type": "BPE", "byte_fallback": true, "fuse_unk": true, "unk_token": "<unk>",
+                "vocab": { "<unk>": 0, "a": 1, "b": 2, "\u2581": 3, "ab": 4, "\u2581ab": 5 }, "merges": ["a b", "\u2581 ab"] } }
+            """
+        );
+        var keys = GgufTokenizer.Keys(folder.Root, 6).ToDictionary(k => k.Key, k => k.Value);
+        Assert.Equal(expected, keys["tokenizer.ggml.add_space_prefix"]);
+        Assert.Equal(expected ? [5, 5] : [4, 5], TokenizerLoader.Load(folder.Root).Encode("ab ab", addSpecial: false));
+    }
+
     [Fact]
     public void WriteAdapter_of_LoRA_alone_gives_its_matrices_and_trained_norms_are_refused()
     {

@@ -258,10 +258,11 @@ public sealed class GgufModelTests : IDisposable
         {
             (
                 GgufModelFiles.Tiny("mamba"),
-                "architecture 'mamba', which is not supported. The supported architectures are llama, qwen2, qwen3, phi3, gptneox"
+                "architecture 'mamba', which is not supported. The supported architectures are llama, qwen2, qwen3, qwen3moe, phi3, gptneox, "
             ),
             (GgufModelFiles.Tiny().Key("llama.odd", 1u), "the key 'llama.odd' is not supported"),
-            (GgufModelFiles.Tiny().Key("llama.expert_count", 8u), "'llama.expert_count' is 8; models with experts"),
+            (GgufModelFiles.Tiny("qwen2").Key("qwen2.expert_count", 8u), "'qwen2.expert_count' is 8; experts are not supported in qwen2"),
+            (GgufModelFiles.Tiny().Key("llama.expert_count", 8u), "the key 'llama.expert_used_count' is missing"),
             (GgufModelFiles.Tiny().Key("llama.attention.key_length", 7u), "it must be even"),
             (GgufModelFiles.Tiny().Key("llama.rope.dimension_count", 8u), "'llama.rope.dimension_count' is 8"),
             (GgufModelFiles.Tiny().Key("llama.rope.scaling.type", "odd"), "'llama.rope.scaling.type' is 'odd'; only none, linear"),

@@ -632,6 +632,19 @@ public sealed class FamilyContractTests : IDisposable
         Assert.True(SameBits(logits, Logits(again, ids, new FullAttention())));
     }
 
+    // transformers 5 writes rope_parameters, for each kind of layer where there are two.
+    [Theory]
+    [InlineData("ministral3", "128 tokens, RoPE yarn x4")]
+    [InlineData("gemma3_text", "128 tokens, RoPE linear x8")]
+    [InlineData("gemma4", "128 tokens, RoPE proportional x1")]
+    public void Adapter_tells_the_positions_of_the_family(string family, string expected)
+    {
+        using var model = Load(Locate(family));
+        using (var set = AdapterSet.Attach(model, new AdapterOptions { Rank = 2, TargetModules = ["q_proj"] }, 3))
+            PeftFormat.Write(_folder["adapter"], set, model, "base");
+        Assert.Equal(expected, CheckpointSummary.Read(_folder["adapter"]).Facts.Single(f => f.Name == "context").Value);
+    }
+
     /// <summary>The rules of S²-Attn and of a sliding window, asked pair by pair.</summary>
     private sealed class DenseMaskAttention(int group, int window = int.MaxValue, double? cap = null, Weight? sinks = null) : IAttention
     {

@@ -9,20 +9,19 @@ namespace LongLora.Checkpoints;
 /// </summary>
 internal sealed class GgufConfig
 {
-    private readonly GgufFileSet _files;
+    private readonly GgufContents _file;
     private readonly GgufMetadata _keys;
-    private readonly string _architecture;
+    private readonly GgufLayout _layout;
 
-    private GgufConfig(GgufFileSet files, string architecture) =>
-        (_files, _keys, _architecture) = (files, new GgufMetadata(files.Main), architecture);
+    private GgufConfig(GgufContents file, GgufMetadata keys, GgufLayout layout) => (_file, _keys, _layout) = (file, keys, layout);
 
-    /// <summary>Reads a file.</summary>
+    /// <summary>Reads what a file says of itself.</summary>
     /// <exception cref="CheckpointException">
     /// The file is not a model, its architecture is not supported, or a key is missing, unknown or invalid.
     /// </exception>
-    public static (ModelConfig Config, GgufLayout Layout) Read(GgufFileSet files)
+    public static (ModelConfig Config, GgufLayout Layout) Read(GgufContents file)
     {
-        var keys = new GgufMetadata(files.Main);
+        var keys = new GgufMetadata(file.Path, file.Keys);
         var kind = keys.TextOrNull("general.type") ?? "model";
         if (kind != "model")
             throw new CheckpointException(
@@ -30,24 +29,26 @@ internal sealed class GgufConfig
                     + (kind == "adapter" ? "Give the GGUF file of its base model." : "Give the GGUF file of a language model.")
             );
         var architecture = keys.TextOrNull("general.architecture") ?? throw keys.Missing("general.architecture");
-        var layout = GgufLayout.OfArchitecture(architecture)
+        // Version 1 had a different block format.
+        if (keys.IntegerOrNull("general.quantization_version") is { } version and not 2)
+            throw keys.Bad("general.quantization_version", version, "only 2 is supported. Convert the model again");
+        keys = new GgufMetadata(file.Path, file.Keys) { Prefix = architecture + ".", HasTensor = file.Tensors.ContainsKey };
+        var layout = GgufLayout.OfFile(architecture, keys)
             ?? throw new CheckpointException(
                 $"{keys.Path} has a model of architecture '{architecture}', which is not supported. The supported architectures "
                     + $"are {string.Join(", ", GgufLayout.Architectures)}.{NearestName.Hint(architecture, GgufLayout.Architectures)}"
             );
-        // Version 1 had a different block format.
-        if (keys.IntegerOrNull("general.quantization_version") is { } version and not 2)
-            throw keys.Bad("general.quantization_version", version, "only 2 is supported. Convert the model again");
-        return (new GgufConfig(files, architecture).ReadModel(layout), layout);
+        return (new GgufConfig(file, keys, layout).ReadModel(), layout);
     }
 
-    private ModelConfig ReadModel(GgufLayout layout)
+    private ModelConfig ReadModel()
     {
         int width = Integer("embedding_length"),
-            layers = Integer("block_count"),
+            layers = Integer("block_count") - FurtherBlocks,
             heads = Uniform("attention.head_count") ?? throw _keys.Missing(Key("attention.head_count")),
-            keyHeads = Uniform("attention.head_count_kv") ?? heads;
+            keyHeads = OfFirst("attention.head_count_kv") ?? heads;
         Require(heads % keyHeads == 0, "attention.head_count_kv", keyHeads, $"it must divide the number of heads, {heads}");
+        Require(layers > 0, "nextn_predict_layers", FurtherBlocks, "no block is left for the model");
         var headSize = Uniform("attention.key_length");
         Require(
             headSize is not null || width % heads == 0,
@@ -58,9 +59,11 @@ internal sealed class GgufConfig
         var size = headSize ?? width / heads;
         Require(size % 2 == 0, "attention.key_length", size, "it must be even because RoPE rotates pairs of numbers");
         Fixed("attention.value_length", size, "keys and values must have the same size");
-        Fixed("expert_count", 0, "models with experts are not supported in GGUF");
-        Fixed("expert_used_count", 0, "models with experts are not supported in GGUF");
-        Fixed("attention.scale", 1 / Math.Sqrt(size), "scores must be divided by the square root of the head size");
+        if (!_layout.HasExperts)
+        {
+            Fixed("expert_count", 0, $"experts are not supported in {_layout.Architecture} files");
+            Fixed("expert_used_count", 0, $"experts are not supported in {_layout.Architecture} files");
+        }
         Fixed("attention.clamp_kqv", 0, "clamping is not supported");
         Fixed("attention.max_alibi_bias", 0, "positions must be rotary");
         if (_keys.FlagOrNull(Key("attention.causal")) == false)
@@ -70,7 +73,6 @@ internal sealed class GgufConfig
         _keys.Note(Key("vocab_size"));
         _keys.Note(Key("rope.scaling.finetuned"));
 
-        var isNeoX = layout.ModelType == GptNeoXConfig.ModelType;
         var table = Tensor("token_embd.weight");
         Require(
             table.Shape.Count == 2 && table.Shape[1] == width,
@@ -78,42 +80,36 @@ internal sealed class GgufConfig
             width,
             "the rows of token_embd.weight have another length"
         );
-        var window = ReadWindow(layout);
+        bool Has(string part) => _file.Tensors.Keys.Any(name => name.EndsWith(part, StringComparison.Ordinal));
         var config = new ModelConfig
         {
-            ModelType = window is not null && layout.ModelType == LlamaConfig.ModelType ? MistralConfig.ModelType : layout.ModelType,
+            ModelType = _layout.ModelType,
             HiddenSize = width,
-            IntermediateSize = Uniform("feed_forward_length") ?? throw _keys.Missing(Key("feed_forward_length")),
+            IntermediateSize = OfFirst("feed_forward_length") ?? throw _keys.Missing(Key("feed_forward_length")),
             LayerCount = layers,
             HeadCount = heads,
             KeyValueHeadCount = keyHeads,
             HeadSize = size,
             VocabularySize = checked((int)table.Shape[0]),
             MaxPositions = Integer("context_length"),
-            NormEpsilon = Number(isNeoX ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon"),
-            TiedEmbeddings = !_files.Tensors.ContainsKey("output.weight"),
-            AttentionBias = isNeoX || _files.Tensors.ContainsKey("blk.0.attn_q.bias"),
-            MlpBias = isNeoX || _files.Tensors.ContainsKey("blk.0.ffn_gate.bias"),
-            ParallelResidual = isNeoX && (_keys.FlagOrNull(Key("use_parallel_residual")) ?? true),
-            Activation = isNeoX ? "gelu" : "silu",
-            SlidingWindow = window,
+            NormEpsilon = Number(_layout.HasLayerNorm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon"),
+            TiedEmbeddings = !_file.Tensors.ContainsKey("output.weight"),
+            AttentionBias = Has(".attn_q.bias"),
+            MlpBias = Has(".ffn_up.bias"),
+            Activation = "silu",
             BosTokenId = TokenId("bos_token_id"),
             EosTokenIds = [.. new[] { TokenId("eos_token_id"), TokenId("eot_token_id"), TokenId("eom_token_id") }.OfType<int>().Distinct()],
         };
-        config = new GgufRope(_files, _keys, _architecture).Read(config, partial: isNeoX || layout.ModelType == Phi3Config.ModelType);
-        _keys.RefuseOthers(_architecture + ".");
+        config = new GgufRope(_file, _keys, _layout).Read(config);
+        foreach (var trait in _layout.Traits)
+            config = trait.Read(_keys, config);
+        // A window where the family has none, and scores that are scaled otherwise, would change the numbers.
+        if (!_keys.IsKnown(Key("attention.sliding_window")))
+            Fixed("attention.sliding_window", 0, $"a window is not supported in {_layout.Architecture} files");
+        if (!_keys.IsKnown(Key("attention.scale")))
+            Fixed("attention.scale", config.AttentionScale ?? 1 / Math.Sqrt(size), "scores must be scaled by the family's rule");
+        _keys.RefuseOthers(_keys.Prefix);
         return config;
-    }
-
-    // 0 means none.
-    private int? ReadWindow(GgufLayout layout)
-    {
-        var window = Uniform("attention.sliding_window", 0);
-        if (window is null or 0)
-            return null;
-        return layout.ModelType is LlamaConfig.ModelType or Phi3Config.ModelType
-            ? window
-            : throw _keys.Bad(Key("attention.sliding_window"), window, $"a window is not supported in {_architecture} files");
     }
 
     private int? TokenId(string name)
@@ -123,15 +119,21 @@ internal sealed class GgufConfig
     }
 
     private GgufTensorInfo Tensor(string name) =>
-        _files.Tensors.TryGetValue(name, out var found)
-            ? found.Info
-            : throw new CheckpointException($"{_keys.Path} has no tensor '{name}', which every {_architecture} model has.");
+        _file.Tensors.TryGetValue(name, out var found)
+            ? found
+            : throw new CheckpointException($"{_keys.Path} has no tensor '{name}', which every {_layout.Architecture} model has.");
 
-    private string Key(string name) => $"{_architecture}.{name}";
+    private string Key(string name) => _keys.Prefix + name;
 
     private int Integer(string name) => _keys.Integer(Key(name));
 
     private int? Uniform(string name, int minimum = 1) => _keys.UniformOrNull(Key(name), minimum);
+
+    // They predict further tokens and are no part of the model.
+    private int FurtherBlocks => _layout.HasFurtherBlocks ? (int)(_keys.IntegerOrNull(Key("nextn_predict_layers")) ?? 0) : 0;
+
+    private int? OfFirst(string name) =>
+        _layout.HasUnlikeLayers ? _keys.LayersOrNull(Key(name), Integer("block_count"), 1)?[0] : Uniform(name);
 
     private double Number(string name) => _keys.NumberOrNull(Key(name)) ?? throw _keys.Missing(Key(name));
 

@@ -8,12 +8,27 @@ namespace LongLora.Checkpoints;
 /// nothing has read are refused at the end, so the code that reads the keys is also the list of known keys. Writers use different integer
 /// types, so any is accepted.
 /// </summary>
-internal sealed class GgufMetadata(GgufReader file)
+/// <param name="path">The file's path, for messages.</param>
+/// <param name="all">Every key of the file.</param>
+internal sealed class GgufMetadata(string path, IReadOnlyDictionary<string, object> all)
 {
     private readonly HashSet<string> _known = new(StringComparer.Ordinal);
 
+    /// <summary>The metadata of a file.</summary>
+    public GgufMetadata(GgufReader file)
+        : this(file.Path, file.Keys) { }
+
     /// <summary>The file's path, for messages.</summary>
-    public string Path => file.Path;
+    public string Path => path;
+
+    /// <summary>What the architecture's keys begin with, such as <c>llama.</c>.</summary>
+    public string Prefix { get; init; } = "";
+
+    /// <summary>Whether the file has a tensor of that name.</summary>
+    public Func<string, bool> HasTensor { get; init; } = _ => false;
+
+    /// <summary>Whether a key was asked for.</summary>
+    public bool IsKnown(string key) => _known.Contains(key);
 
     /// <summary>Whether there is such a key.</summary>
     public bool Has(string key) => Find(key) is not null;
@@ -35,6 +50,32 @@ internal sealed class GgufMetadata(GgufReader file)
             ? numbers[0]
             : throw Bad(key, $"[{string.Join(", ", list.Cast<object>().Take(8))}, ...]", "layers of different sizes are not supported");
     }
+
+    /// <summary>A number of each layer: one for all, or a list. True counts as 1. Null where the key is missing.</summary>
+    public IReadOnlyList<int>? LayersOrNull(string key, int layers, int minimum = 0)
+    {
+        if (Find(key) is not { } value)
+            return null;
+        if (value is not Array list)
+            return [.. Enumerable.Repeat((int)ToInteger(key, value, minimum, int.MaxValue), layers)];
+        return list.Length == layers
+            ? [.. list.Cast<object>().Select(item => item is bool flag ? (flag ? 1 : 0) : (int)ToInteger(key, item, minimum, int.MaxValue))]
+            : throw Bad(key, value, $"one item for each of {layers} layers is needed");
+    }
+
+    /// <summary>Numbers of layers: one for all, or a list. Null where the key is missing.</summary>
+    public IReadOnlyList<float>? NumbersOrNull(string key, int layers) =>
+        Find(key) switch
+        {
+            null => null,
+            float one => [.. Enumerable.Repeat(one, layers)],
+            float[] list when list.Length == layers => list,
+            IReadOnlyList<float> list when list.Count == layers => list,
+            { } other => throw Bad(key, other, $"one number for each of {layers} layers is needed"),
+        };
+
+    /// <summary>Whether the key is a list.</summary>
+    public bool IsList(string key) => all.GetValueOrDefault(key) is Array;
 
     /// <summary>A number, read through its shortest decimal form: a float of 9.99999975E-06 is 1e-5.</summary>
     public double? NumberOrNull(string key, double minimum = double.Epsilon)
@@ -90,7 +131,7 @@ internal sealed class GgufMetadata(GgufReader file)
     /// <param name="prefix">Such as <c>llama.</c>.</param>
     public void RefuseOthers(string prefix)
     {
-        var unknown = file.Keys.Keys.Where(k => k.StartsWith(prefix, StringComparison.Ordinal) && !_known.Contains(k)).ToList();
+        var unknown = all.Keys.Where(k => k.StartsWith(prefix, StringComparison.Ordinal) && !_known.Contains(k)).ToList();
         if (unknown.Count > 0)
             throw new CheckpointException(
                 $"{Path}: {(unknown.Count == 1 ? "the key" : "the keys")} {string.Join(", ", unknown.Select(k => $"'{k}'"))} "
@@ -102,12 +143,12 @@ internal sealed class GgufMetadata(GgufReader file)
     public CheckpointException Bad(string key, object value, string why) => new($"{Path}: '{key}' is {Shown(value)}; {why}.");
 
     /// <summary>Makes the error for a missing key.</summary>
-    public CheckpointException Missing(string key) => new($"{Path}: the key '{key}' is missing.{NearestName.Hint(key, file.Keys.Keys)}");
+    public CheckpointException Missing(string key) => new($"{Path}: the key '{key}' is missing.{NearestName.Hint(key, all.Keys)}");
 
     private object? Find(string key)
     {
         _known.Add(key);
-        return file.Keys.GetValueOrDefault(key);
+        return all.GetValueOrDefault(key);
     }
 
     private long ToInteger(string key, object value, long minimum, long maximum)

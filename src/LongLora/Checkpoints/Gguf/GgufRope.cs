@@ -8,27 +8,29 @@ namespace LongLora.Checkpoints;
 /// Llama 3's scaling the file has only the divisors (<c>rope_freqs.weight</c>), from which the parameters are recovered. Divisors that no
 /// parameters give are kept as they are.
 /// </summary>
-internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string architecture)
+internal sealed class GgufRope(GgufContents file, GgufMetadata keys, GgufLayout layout)
 {
     /// <summary>Tensors with positions instead of weights.</summary>
     public static readonly string[] Tensors = ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
 
+    /// <summary>The divisor of a pair that is not rotated.</summary>
+    public const double Still = 1e30;
+
     // Divisors are fp32.
     private const double Near = 2e-6;
 
-    private string Key(string name) => $"{architecture}.rope.{name}";
+    private string Key(string name) => $"{keys.Prefix}rope.{name}";
 
     /// <summary>Adds the rotary keys to a config.</summary>
     /// <param name="config">What is known about the model so far.</param>
-    /// <param name="partial">Whether the family can rotate only a part of each head.</param>
-    public ModelConfig Read(ModelConfig config, bool partial)
+    public ModelConfig Read(ModelConfig config)
     {
         var size = keys.UniformOrNull(Key("dimension_count")) ?? config.HeadSize;
-        if (size % 2 != 0 || size > config.HeadSize || (!partial && size != config.HeadSize))
+        if (size % 2 != 0 || size > config.HeadSize || (!layout.IsPartial && size != config.HeadSize))
             throw keys.Bad(
                 Key("dimension_count"),
                 size,
-                $"it must be even and {(partial ? "at most" : "equal to")} the head size, {config.HeadSize}"
+                $"it must be even and {(layout.IsPartial ? "at most" : "equal to")} the head size, {config.HeadSize}"
             );
         config = config with { RotarySize = size == config.HeadSize ? 0 : size, RopeTheta = keys.NumberOrNull(Key("freq_base")) ?? 10000 };
         var scaling = ReadScaling(config);
@@ -38,7 +40,7 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
                 throw new CheckpointException(
                     $"{keys.Path} has both rope_freqs.weight and '{scaling.Kind}' scaling, which are not supported together."
                 );
-            scaling = OfDivisors(config, divisors);
+            scaling = Proportional(divisors) ?? OfDivisors(config, divisors);
         }
         return config with { RopeScaling = scaling };
     }
@@ -50,13 +52,14 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
         // Phi-3's files have the divisors but do not name the kind.
         var type = keys.TextOrNull(Key("scaling.type"))
             ?? (
-                files.Tensors.ContainsKey("rope_factors_long.weight") ? "longrope"
+                file.Tensors.ContainsKey("rope_factors_long.weight") ? "longrope"
                 : factor is 0 or 1 ? "none"
                 : "linear"
             );
         var original = (int?)keys.IntegerOrNull(Key("scaling.original_context_length"), 1);
         var attention = keys.NumberOrNull(Key("scaling.attn_factor"));
-        keys.Fixed(Key("scaling.yarn_log_multiplier"), 0, "Hugging Face's YaRN has no equivalent");
+        if (!layout.HasLogMultiplier)
+            keys.Fixed(Key("scaling.yarn_log_multiplier"), 0, "Hugging Face's YaRN has no equivalent");
         keys.Fixed(Key("scaling.yarn_ext_factor"), 1, "YaRN must extrapolate by its own formula");
         keys.Fixed(Key("scaling.yarn_attn_factor"), 1, "YaRN's attention factor must come from its formula");
         var (fast, slow) = (keys.NumberOrNull(Key("scaling.yarn_beta_fast")), keys.NumberOrNull(Key("scaling.yarn_beta_slow")));
@@ -115,16 +118,24 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
 
     private double[]? Divisors(string name, int count)
     {
-        if (!files.Tensors.TryGetValue(name, out var found))
+        if (!file.Tensors.ContainsKey(name))
             return null;
-        using var tensor = found.File.Open(name);
-        var numbers = tensor.data<float>().ToArray();
+        var numbers = file.Read(name);
         return numbers.Length == count && numbers.All(n => n > 0 && float.IsFinite(n))
             ? Array.ConvertAll(numbers, n => double.Parse($"{n:R}", System.Globalization.CultureInfo.InvariantCulture))
             : throw new CheckpointException(
-                $"{found.File.Path}: '{name}' must have {count} numbers above 0, one for each rotated pair of a head, but it has "
+                $"{file.Path}: '{name}' must have {count} numbers above 0, one for each rotated pair of a head, but it has "
                     + $"{numbers.Length}."
             );
+    }
+
+    // Gemma 4: pairs of the whole head from some place on stand still.
+    private RopeScalingConfig? Proportional(double[] divisors)
+    {
+        var rotated = Array.FindIndex(divisors, d => d != 1);
+        return layout.HasUnlikeLayers && Array.TrueForAll(divisors[rotated..], d => d >= Still)
+            ? new() { Kind = "proportional", RotatedShare = (double)rotated / divisors.Length }
+            : null;
     }
 
     private static RopeScalingConfig OfDivisors(ModelConfig config, double[] divisors) =>

@@ -47,6 +47,7 @@ public static class GgufExporter
     )
     {
         var architecture = GgufArchitecture.Of(model.Config);
+        var weights = HuggingFaceExporter.InFileOrder(HuggingFaceExporter.Tensors(model, origin), origin);
         List<(string, object)> keys =
         [
             ("general.architecture", architecture.Name),
@@ -58,6 +59,7 @@ public static class GgufExporter
             ("general.file_type", (uint)type),
             ("general.quantization_version", QuantizationVersion),
             .. architecture.Keys(),
+            .. architecture.Numbers(weights),
             .. !withTokenizer ? GgufTokenizer.None
             : tokenizerFolder is null && origin is GgufModel file ? file.TokenizerKeys
             : GgufTokenizer.Keys(tokenizerFolder ?? origin.Path, model.Config.VocabularySize),
@@ -68,10 +70,9 @@ public static class GgufExporter
             .. architecture
                 .Frequencies()
                 .Select(f => new GgufTensor(new(f.Name, GgufType.F32, [f.Divisors.Length]), () => tensor(f.Divisors, ScalarType.Float32))),
-            .. HuggingFaceExporter
-                .InFileOrder(HuggingFaceExporter.Tensors(model, origin), origin)
-                .Select(t => Tensor(architecture, t, mix)),
+            .. architecture.Tensors(weights).Select(t => t with { Info = t.Info with { Type = mix.TypeOf(t.Info.Name, t.Info.Shape) } }),
         ];
+        architecture.RequireSame(path, keys, tensors);
         GgufWriter.Write(path, keys, tensors);
         return Checked(path);
     }
@@ -149,9 +150,7 @@ public static class GgufExporter
         if (file.Get<string>("general.type") == "model")
         {
             var architecture = file.Get<string>("general.architecture");
-            foreach (
-                var key in (string[])["context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count"]
-            )
+            foreach (var key in (string[])["context_length", "embedding_length", "block_count", "attention.head_count"])
                 file.Get<uint>($"{architecture}.{key}");
             var hasTokens =
                 file.Keys.ContainsKey("tokenizer.ggml.model") && file.Get<string>("tokenizer.ggml.model") != GgufTokenizer.NoModel;
@@ -165,7 +164,8 @@ public static class GgufExporter
             }
             for (var i = 0u; i < file.Get<uint>(architecture + ".block_count"); i++)
             {
-                if (!file.Tensors.ContainsKey($"blk.{i}.attn_norm.weight") || !file.Tensors.ContainsKey($"blk.{i}.ffn_down.weight"))
+                bool Has(params string[] names) => names.Any(name => file.Tensors.ContainsKey($"blk.{i}.{name}.weight"));
+                if (!Has("attn_output", "ssm_out") || !Has("ffn_down", "ffn_down_exps"))
                     problems.Add($"block {i} is incomplete");
             }
         }
@@ -178,12 +178,6 @@ public static class GgufExporter
         var reader = GgufReader.Read(path);
         Check(reader);
         return reader;
-    }
-
-    private static GgufTensor Tensor(GgufArchitecture architecture, TensorToWrite tensor, GgufMix mix)
-    {
-        var name = architecture.TensorName(tensor.Name);
-        return Of(name, mix.TypeOf(name, tensor.Shape), tensor.Shape, () => Arranged(architecture, tensor.Name, tensor.Value()));
     }
 
     private static GgufTensor Of(string name, GgufType type, IReadOnlyList<long> shape, Func<Tensor> value) =>

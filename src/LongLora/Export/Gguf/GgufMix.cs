@@ -15,9 +15,15 @@ internal sealed class GgufMix(GgufFileType fileType, int layers, bool tied)
     /// <param name="name">Its name in the file.</param>
     /// <param name="shape">Its dimensions, outermost first.</param>
     public GgufType TypeOf(string name, IReadOnlyList<long> shape) =>
-        shape.Count == 1 ? GgufType.F32
+        shape.Count == 1 || IsAlwaysWide(name) ? GgufType.F32
         : Most is GgufType.F32 or GgufType.F16 or GgufType.Bf16 ? Most
         : Fitting(Wanted(name), shape[^1]);
+
+    // Biases of experts, routers and short convolutions: small, and engines want them so.
+    private static bool IsAlwaysWide(string name) =>
+        !name.EndsWith(".weight", StringComparison.Ordinal)
+        || name.EndsWith(".ffn_gate_inp.weight", StringComparison.Ordinal)
+        || name.EndsWith(".ssm_conv1d.weight", StringComparison.Ordinal);
 
     private GgufType Most =>
         fileType switch
@@ -41,7 +47,8 @@ internal sealed class GgufMix(GgufFileType fileType, int layers, bool tied)
         var isSensitive =
             name.EndsWith(".attn_v.weight", StringComparison.Ordinal)
             || name.EndsWith(".attn_qkv.weight", StringComparison.Ordinal)
-            || name.EndsWith(".ffn_down.weight", StringComparison.Ordinal);
+            || name.EndsWith(".ffn_down.weight", StringComparison.Ordinal)
+            || name.EndsWith(".ffn_down_exps.weight", StringComparison.Ordinal);
         return isSensitive && fileType is GgufFileType.Q4_K_M or GgufFileType.Q5_K_M && HasMoreBits(Layer(name)) ? GgufType.Q6_K : Most;
     }
 

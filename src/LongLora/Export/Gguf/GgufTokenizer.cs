@@ -85,6 +85,7 @@ internal sealed class GgufTokenizer
         if (model.TryGetProperty("byte_fallback", out var fallback) && fallback.ValueKind == JsonValueKind.True)
         {
             TakeRanks(model, merges);
+            _keys.Add(("tokenizer.ggml.add_space_prefix", AddsSpace(root)));
         }
         else
         {
@@ -98,6 +99,26 @@ internal sealed class GgufTokenizer
                 token.GetProperty("content").GetString()!,
                 token.GetProperty("special").GetBoolean()
             );
+    }
+
+    // Llama 2's normalizer or Metaspace writes a space in front of a text; Gemma's tokenizer does not.
+    private static bool AddsSpace(JsonElement root)
+    {
+        bool Adds(JsonElement step) =>
+            step.ValueKind == JsonValueKind.Object
+            && step.GetProperty("type").GetString() switch
+            {
+                "Prepend" => true,
+                "Metaspace" => step.TryGetProperty("prepend_scheme", out var scheme)
+                    ? scheme.GetString() != "never"
+                    : !step.TryGetProperty("add_prefix_space", out var adds) || adds.GetBoolean(),
+                "Sequence" => step.EnumerateObject()
+                    .Where(p => p.Value.ValueKind == JsonValueKind.Array)
+                    .Any(p => p.Value.EnumerateArray().Any(Adds)),
+                _ => false,
+            };
+        bool Has(string name) => root.TryGetProperty(name, out var step) && Adds(step);
+        return Has("normalizer") || Has("pre_tokenizer");
     }
 
     // A converted SentencePiece model. Its merges are in the order of the pieces' scores, and only that order matters.

@@ -1,7 +1,5 @@
-using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using LongLora.Generation;
 using LongLora.Generation.Structured;
 using LongLora.Runtime;
 using LongLora.Tokenization;
