@@ -25,6 +25,8 @@ public class HelpTests : CliRun
             "serve",
             "generate",
             "merge",
+            "pull",
+            "import gguf",
             "export",
             "quantize",
             "prepare",

@@ -190,7 +190,7 @@ internal static class DataCommand
                 Weights = parsed.GetValue(weights)!,
                 Seed = parsed.GetValue(seed),
             };
-            var loaded = TokenizerLoader.Load(parsed.GetValue(tokenizer)!);
+            var loaded = TokenizerLoader.Load(ModelLocation.Find(parsed.GetValue(tokenizer)!).Path);
             var texts = PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation).Select(t => loaded.Encode(t)).ToList();
             using var hash = SHA256.Create();
             AtomicFile.Write(parsed.GetValue(output)!, stream =>

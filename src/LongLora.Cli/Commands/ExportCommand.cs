@@ -195,9 +195,9 @@ internal static class ExportCommand
             AtomicFile.WriteDirectory(target, path =>
             {
                 if (isPair)
-                    LongLoraPair.Write(path, adapter, model, folder.Path, padding);
+                    LongLoraPair.Write(path, adapter, model, loaded.Source.Reference, padding);
                 else
-                    PeftFormat.Write(path, adapter, model, folder.Path);
+                    PeftFormat.Write(path, adapter, model, loaded.Source.Reference);
             });
             context.Output.WriteLine(
                 $"{adapter.Adapters.Count} LoRA pairs and {adapter.ModelWeights.Count} trained "

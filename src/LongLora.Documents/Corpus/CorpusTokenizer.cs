@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using LongLora.Configs;
 using LongLora.Data;
+using LongLora.Loading;
 using LongLora.Runtime;
 using LongLora.Tokenization;
 
@@ -30,6 +31,7 @@ internal sealed class CorpusTokenizer
     /// <exception cref="CheckpointException">The folder has no readable tokenizer.</exception>
     public CorpusTokenizer(string model)
     {
+        model = ModelLocation.Find(model).Path;
         Tokenizer = TokenizerLoader.Load(model);
         var config = Path.Combine(model, "config.json");
         _vocabularySize = File.Exists(config) ? ModelConfigReader.ReadFile(config).VocabularySize : Tokenizer.VocabularySize;

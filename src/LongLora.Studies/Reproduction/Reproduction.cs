@@ -46,7 +46,7 @@ internal static class Reproduction
         var chosen = runs.Where(r => options.Only.Count == 0 || options.Only.Contains(r.Name)).ToList();
 
         stage?.Report("Collecting text");
-        var tokenizer = TokenizerLoader.Load(options.Model);
+        var tokenizer = TokenizerLoader.Load(ModelLocation.Find(options.Model).Path);
         var data = Locate(options, "data", "train.bin");
         ReproductionData.Write(
             data,
@@ -85,7 +85,7 @@ internal static class Reproduction
     /// <summary>The context of the model as it is.</summary>
     public static int ReadNativeContext(ReproductionOptions options)
     {
-        using var folder = CheckpointDirectory.Open(options.Model, headersOnly: true);
+        using var folder = CheckpointDirectory.Open(ModelLocation.Find(options.Model).Path, headersOnly: true);
         return RopeScaling.GetCurrentContext(folder.Config);
     }
 
