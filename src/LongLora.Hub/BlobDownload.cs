@@ -140,12 +140,14 @@ internal sealed class BlobDownload(HubClient client, HubName name, string commit
         {
             if (!isWhole && partial.RangeBytes < file.Size)
                 throw new RangeRefusedException($"{file.Path} of '{name}': the server sends whole files only.", isIgnored: true);
-            return await CopyAsync(response, partial, range, from, end, file, cancellation).ConfigureAwait(false); // passes over what is there
+            // Passes over what is there.
+            return await CopyAsync(response, partial, range, from, end, file, cancellation).ConfigureAwait(false);
         }
         var sent = response.Content.Headers.ContentRange;
         if (sent?.From != from || (sent.HasLength && sent.Length != file.Size))
             throw new CheckpointException(
-                $"{file.Path} of '{name}': the server was asked for bytes {from:N0} to {end - 1:N0} of {file.Size:N0} and sent '{sent}'. Try "
+                $"{file.Path} of '{name}': the server was asked for bytes {from:N0} to {end - 1:N0} of {file.Size:N0} and sent "
+                    + $"'{sent}'. Try "
                     + "again later, or set HF_ENDPOINT to another server."
             );
         return await CopyAsync(response, partial, range, 0, end, file, cancellation).ConfigureAwait(false);

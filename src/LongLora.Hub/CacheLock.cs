@@ -3,7 +3,8 @@ using LongLora.Runtime;
 namespace LongLora.Hub;
 
 /// <summary>
-/// A lock on one blob, shared with Hugging Face's programs: <c>.locks/models--org--name/HASH.lock</c> under the system's lock of whole files.
+/// A lock on one blob, shared with Hugging Face's programs: <c>.locks/models--org--name/HASH.lock</c> under the system's
+/// lock of whole files.
 /// It ends with the process that holds it, however that ends.
 /// </summary>
 internal sealed class CacheLock : IDisposable

@@ -19,7 +19,9 @@ internal static class FileChoice
         s_aboutData = ["README.md", "dataset_infos.json", "dataset_info.json"],
         s_otherWeights = [".safetensors", ".bin", ".pth", ".pt", ".gguf", ".h5", ".msgpack", ".onnx"];
 
-    /// <summary>The files to get. Where the weights are in shards, the index is among them and <see cref="ListShards"/> gives the rest.</summary>
+    /// <summary>
+    /// The files to get. Where the weights are in shards, the index is among them and <see cref="ListShards"/> gives the rest.
+    /// </summary>
     /// <param name="name">What is asked for.</param>
     /// <param name="files">All files of the repository.</param>
     /// <param name="wanted">Only these; empty for what is needed.</param>
@@ -102,7 +104,8 @@ internal static class FileChoice
             [] => throw new ConfigurationException(
                 $"'{name.Repository}' has no model that is read here: {CheckpointDirectory.ConfigFile} with "
                     + $"{CheckpointDirectory.WeightsFile} or {CheckpointDirectory.PickleFile}, or a .gguf file. It has "
-                    + $"{List([.. files.Where(f => s_otherWeights.Contains(Path.GetExtension(f)))])}. Take --file to get one of them anyway."
+                    + $"{List([.. files.Where(f => s_otherWeights.Contains(Path.GetExtension(f)))])}. Take --file to get one of them "
+                    + "anyway."
             ),
             var several => throw new ConfigurationException(
                 $"'{name.Repository}' has {several.Count} GGUF files. Say which one with --file: {List(several)}."

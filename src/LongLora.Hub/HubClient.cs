@@ -82,7 +82,8 @@ internal sealed class HubClient : IDisposable
             )
         {
             throw new CheckpointException(
-                $"Cannot use the list of files of '{_name}' that {_options.Endpoint} sent: {e.Message} Nothing was changed. Try again later, "
+                $"Cannot use the list of files of '{_name}' that {_options.Endpoint} sent: {e.Message} Nothing was changed. Try again "
+                    + "later, "
                     + "or set HF_ENDPOINT to another server.",
                 e
             );
@@ -106,7 +107,8 @@ internal sealed class HubClient : IDisposable
         var length = seen.GetValueOrDefault("X-Linked-Size") ?? seen.GetValueOrDefault("Content-Length");
         if (seen.GetValueOrDefault("X-Repo-Commit") is { } other && other != commit)
             throw new CheckpointException(
-                $"Cannot get {path} of '{_name}' because {_options.Endpoint} gives it of the commit {other}, not {commit}. Try again; if it "
+                $"Cannot get {path} of '{_name}' because {_options.Endpoint} gives it of the commit {other}, not {commit}. Try again; "
+                    + "if it "
                     + "stays so, set HF_ENDPOINT to another server."
             );
         if (hash is null || !HubFile.IsHash(hash) || !long.TryParse(length, out var size) || size < 0)

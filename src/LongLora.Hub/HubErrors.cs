@@ -37,7 +37,8 @@ internal static class HubErrors
         return code switch
         {
             "GatedRepo" when options.Token is null => Refuse(
-                $"The {name.Kind} '{name.Repository}' is gated: its authors ask you to accept their terms. Open {page}, accept them, make an "
+                $"The {name.Kind} '{name.Repository}' is gated: its authors ask you to accept their terms. Open {page}, accept them, "
+                    + "make an "
                     + "access token in your settings there, and set HF_TOKEN to it."
             ),
             "GatedRepo" => Refuse(
@@ -45,7 +46,8 @@ internal static class HubErrors
                     + "terms, or wait until the authors have; the token also needs the right to read gated repositories."
             ),
             "RevisionNotFound" => Refuse(
-                $"The {name.Kind} '{name.Repository}' has no revision '{name.Revision ?? HubName.DefaultRevision}'. {page} lists its branches "
+                $"The {name.Kind} '{name.Repository}' has no revision '{name.Revision ?? HubName.DefaultRevision}'. {page} lists its "
+                    + "branches "
                     + "and tags; give one behind '@', or none."
             ),
             "EntryNotFound" => Refuse($"The {name.Kind} '{name.Repository}' has no file '{file}'. {page}/tree/main lists its files."),
@@ -56,7 +58,8 @@ internal static class HubErrors
             ),
             _ when status is 401 or 404 => ExplainNotFound(options, name),
             _ when status == 403 => Refuse(
-                $"{options.Endpoint.Host} forbids access to the {name.Kind} '{name.Repository}'{Quote(response)}. Look at {page} in a browser, "
+                $"{options.Endpoint.Host} forbids access to the {name.Kind} '{name.Repository}'{Quote(response)}. Look at {page} in a "
+                    + "browser, "
                     + $"and {(options.Token is null ? "set HF_TOKEN to an access token" : "at the rights of your token")}."
             ),
             _ when status == 429 => new CheckpointException(
@@ -65,7 +68,8 @@ internal static class HubErrors
             ),
             _ => new CheckpointException(
                 $"Cannot get {(file is null ? "" : file + " of ")}'{name}' because {response.RequestMessage?.RequestUri?.Host} answers "
-                    + $"{status} {response.ReasonPhrase}{Quote(response)}. Nothing that is in the cache was changed, and what has come is kept. "
+                    + $"{status} {response.ReasonPhrase}{Quote(response)}. Nothing that is in the cache was changed, and what has come "
+                    + "is kept. "
                     + "Try again later."
             ),
         };

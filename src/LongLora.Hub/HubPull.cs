@@ -35,7 +35,8 @@ public static class HubPull
             );
         if (options.IsOffline)
             throw new ConfigurationException(
-                $"Cannot get '{name}' because the network is forbidden (--offline or HF_HUB_OFFLINE). Allow it, or get the model on another "
+                $"Cannot get '{name}' because the network is forbidden (--offline or HF_HUB_OFFLINE). Allow it, or get the model on "
+                    + "another "
                     + "machine and copy its folder."
             );
         var wanted = name.Part is { } part ? [part, .. options.Files] : options.Files;

@@ -130,7 +130,8 @@ public sealed class TroubleTests : HubPullTest
         var commit = Hub.Commit(Repository, MakeFiles());
         var stale = Path.Combine(Model, "blobs", FakeHub.Hash("model.safetensors", MakeFiles()["model.safetensors"]) + ".incomplete");
         Directory.CreateDirectory(Path.GetDirectoryName(stale)!);
-        await File.WriteAllBytesAsync(stale, new byte[9999], Stop); // longer than the file: another client would ask for bytes behind its end
+        // Longer than the file: a client that continued it would ask for bytes behind its end.
+        await File.WriteAllBytesAsync(stale, new byte[9999], Stop);
         await PullAsync();
         Assert.Equal(9999, new FileInfo(stale).Length);
         File.Delete(stale);

@@ -23,7 +23,9 @@ internal sealed record CheckpointSummary(
     IReadOnlyList<TensorInfo> Tensors
 )
 {
-    /// <summary>Looks at a model folder, an adapter folder, a GGUF model, a file of weights, or a model in the store of another program.</summary>
+    /// <summary>
+    /// Looks at a model folder, an adapter folder, a GGUF model, a file of weights, or a model in the store of another program.
+    /// </summary>
     /// <exception cref="CheckpointException">It is none of these, or damaged.</exception>
     public static CheckpointSummary Read(string path)
     {

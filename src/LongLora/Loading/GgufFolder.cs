@@ -8,7 +8,9 @@ internal static partial class GgufFolder
 {
     /// <summary>The file, the first part of a split one; null if the folder has none and none is asked for.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="part">A file's name, or the part of it that names its quantization, such as <c>Q4_K_M</c>; null for the only one.</param>
+    /// <param name="part">
+    /// A file's name, or the part of it that names its quantization, such as <c>Q4_K_M</c>; null for the only one.
+    /// </param>
     /// <param name="name">What the folder is called in messages.</param>
     /// <exception cref="CheckpointException">There are several that fit, or none that fits.</exception>
     public static string? Find(string folder, string? part, string name)

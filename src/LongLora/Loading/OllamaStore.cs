@@ -78,13 +78,15 @@ internal sealed partial class OllamaStore(IReadOnlyList<string> roots)
             .ToList();
         if (layers.Exists(l => l.Kind == Layer + "adapter"))
             throw new CheckpointException(
-                $"Cannot use '{Prefix}{name}' because it is a model with an adapter, and its model alone is another one. Give the base model "
+                $"Cannot use '{Prefix}{name}' because it is a model with an adapter, and its model alone is another one. Give the base "
+                    + "model "
                     + "and the adapter's folder, or a merged model."
             );
         var models = layers.Where(l => l.Kind == Layer + "model").ToList();
         if (models is not [var (_, digest, layer)])
             throw new CheckpointException(
-                $"Cannot use '{Prefix}{name}' because its manifest lists {models.Count} model files instead of one. Use a model that Ollama "
+                $"Cannot use '{Prefix}{name}' because its manifest lists {models.Count} model files instead of one. Use a model that "
+                    + "Ollama "
                     + "keeps as one GGUF file."
             );
         if (!DigestPattern().IsMatch(digest))
