@@ -28,6 +28,7 @@ public class HelpTests : CliRun
             "pull",
             "import gguf",
             "export",
+            "export split",
             "quantize",
             "prepare",
             "prepare qa",

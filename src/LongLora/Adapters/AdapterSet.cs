@@ -87,13 +87,15 @@ public sealed class AdapterSet : IDisposable
 
     /// <summary>Refuses what a format cannot hold that knows LoRA matrices alone.</summary>
     /// <param name="format">The format, as the beginning of a sentence.</param>
+    /// <param name="isFolded">Whether what changes the token table or a head is written elsewhere.</param>
     /// <exception cref="ConfigurationException">Names what there is beyond A and B.</exception>
-    internal void RequirePlainLora(string format)
+    internal void RequirePlainLora(string format, bool isFolded = false)
     {
         var beyond =
             Parts.Pairs.Values.Any(p => p is DoraAdapter) ? "magnitudes (DoRA)"
             : Parts.Pairs.Values.Any(p => p.Bias is not null) ? "biases (lora_bias)"
             : Parts.Experts.Count > 0 ? "LoRA on experts (target_parameters)"
+            : isFolded ? null
             : Parts.Table is not null ? "LoRA on the embeddings"
             : Parts.TableRows is not null || Parts.HeadRows is not null ? "rows of single tokens (trainable_token_indices)"
             : null;

@@ -81,10 +81,17 @@ public static class GgufExporter
     /// <param name="set">The adapters.</param>
     /// <param name="model">The model that they are attached to.</param>
     /// <param name="type">F32, F16 or Bf16.</param>
+    /// <param name="isFolded">Whether the model of the engine has the trained embeddings and norms already.</param>
     /// <exception cref="ConfigurationException">The adapter has trained embeddings or norms, which engines ignore in adapters.</exception>
-    internal static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufFileType type)
+    internal static GgufReader WriteAdapter(
+        string path,
+        AdapterSet set,
+        CausalLanguageModel model,
+        GgufFileType type,
+        bool isFolded = false
+    )
     {
-        if (set.ModelWeights.Count > 0)
+        if (set.ModelWeights.Count > 0 && !isFolded)
         {
             throw new ConfigurationException(
                 $"The adapter holds {set.ModelWeights.Count} trained embeddings and norms besides LoRA. Engines ignore these in a GGUF "
@@ -92,7 +99,7 @@ public static class GgufExporter
                     + "silently wrong. Export the merged model: longlora export gguf --model BASE --adapter ADAPTER."
             );
         }
-        set.RequirePlainLora("A GGUF adapter");
+        set.RequirePlainLora("A GGUF adapter", isFolded);
         var matrixType = type switch
         {
             GgufFileType.F32 => GgufType.F32,
