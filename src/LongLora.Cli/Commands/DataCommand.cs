@@ -4,6 +4,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
+using LongLora.Loading;
 using LongLora.Runtime;
 using LongLora.Tokenization;
 
