@@ -10,11 +10,14 @@ namespace LongLora.Hub;
 /// </summary>
 internal sealed class PartialBlob : IDisposable
 {
+    private const long SavePause = 1000; // milliseconds
+
     private readonly string _rangesFile;
     private readonly long _size;
     private readonly long[] _done; // bytes from the start of each range
     private readonly SafeFileHandle _handle;
     private readonly Lock _lock = new();
+    private long _saved = Environment.TickCount64;
 
     private PartialBlob(string blob, long size, long rangeBytes)
     {
@@ -69,11 +72,15 @@ internal sealed class PartialBlob : IDisposable
     {
         AtomicFile.Guard(Path, () => RandomAccess.Write(_handle, bytes.Span, Next(range)));
         _done[range] += bytes.Length;
+        // Now and then, for a process that is killed.
+        if (Environment.TickCount64 - Interlocked.Read(ref _saved) >= SavePause)
+            SaveRanges();
     }
 
     /// <summary>Writes down which bytes are there.</summary>
     public void SaveRanges()
     {
+        Interlocked.Exchange(ref _saved, Environment.TickCount64);
         lock (_lock)
             AtomicFile.WriteText(_rangesFile, JsonSerializer.Serialize(new[] { _size, RangeBytes }.Concat(_done)));
     }
