@@ -23,6 +23,8 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options)
 
     internal ChatModel Model => model;
 
+    internal GenerationOptions Options => options;
+
     /// <summary>Number of tokens in the conversation as the model last read it, with its answer.</summary>
     internal int Used { get; private set; }
 

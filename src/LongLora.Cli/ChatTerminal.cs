@@ -1,3 +1,5 @@
+using LongLora.Cli.Arguments;
+using LongLora.Cli.Terminal;
 using LongLora.Generation;
 using LongLora.Runtime;
 using Spectre.Console;
@@ -18,9 +20,11 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         ("/save FILE", "write the conversation as JSON, which longlora sft reads"),
         ("/help", "show these commands"),
         ("/exit", "leave; Ctrl-D does the same, and Ctrl-C stops an answer or leaves"),
+        ("Alt-Enter", "begin a new line; pasted text stays one message, and the arrow keys bring earlier messages back"),
     ];
 
     private readonly IAnsiConsole _console = context.Console;
+    private LineEditor? _editor; // null where the terminal understands no ANSI sequences
     private bool _isPiped;
 
     internal int Run()
@@ -29,6 +33,8 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         if (_isPiped)
             return RunPiped(context.Input.ReadToEnd());
         context.SayStopping = () => { }; // there is nothing to save
+        if (_console.Profile.Capabilities.Ansi)
+            _editor = new LineEditor(new ConsoleKeys(), context.Output, () => (_console.Profile.Width, _console.Profile.Height));
         _console.MarkupLineInterpolated($"[bold]{session.Model.Name}[/]  [grey]{DescribeRoom()}; /help for commands[/]");
         while (Read() is { } line)
         {
@@ -70,21 +76,23 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         return ExitCode.Done;
     }
 
-    // Reading cannot be interrupted, so it runs on another thread. The process ends without waiting for it.
+    // Reading a line cannot be interrupted, so it runs on another thread. The process ends without waiting for it.
     private string? Read()
     {
-        _console.Markup("[bold green]>[/] ");
-        var line = Task.Run(context.Input.ReadLine);
         try
         {
+            if (_editor is not null)
+                return _editor.Read(context.Cancellation);
+            _console.Write("> ");
+            var line = Task.Run(context.Input.ReadLine);
             line.Wait(context.Cancellation);
+            return line.Result;
         }
         catch (OperationCanceledException)
         {
             _console.WriteLine();
             return null;
         }
-        return line.Result;
     }
 
     private void RunCommand(string line)
@@ -166,7 +174,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
             result.Tokens.Count > 1 && all > first ? $", then {(result.Tokens.Count - 1) / (all - first).TotalSeconds:N0} tokens/s" : "";
         var cached = result.CachedTokens > 0 ? $" ({result.CachedTokens:N0} from the cache)" : "";
         return $"{DescribeRoom()}; {result.PromptTokens:N0} read{cached} in {first.TotalSeconds:N1} "
-            + $"s{rate}{(result.Finish == FinishReason.Length ? "; cut off at the limit" : "")}";
+            + $"s{rate}{(result.Finish == FinishReason.Length ? "; cut off at the limit" : "")}{SamplingArguments.DescribeSeed(session.Options, result)}";
     }
 
     private string DescribeRoom() =>
@@ -184,6 +192,8 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
 
     private void Say(string line)
     {
+        if (_isPiped && context.IsQuiet)
+            return;
         if (_isPiped)
             context.Error.WriteLine(line);
         else

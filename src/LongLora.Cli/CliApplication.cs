@@ -26,6 +26,7 @@ public static class CliApplication
         using var stopping = interruption.Token.Register(() => context.SayStopping());
 
         var verbose = new Option<bool>("--verbose") { Description = "show stack traces", Recursive = true };
+        var quiet = new Option<bool>("--quiet") { Description = "show results, warnings and errors, but no progress", Recursive = true };
         // Not a RootCommand, because that is named after the program file instead of the command that people type.
         var root = new Command("longlora", "Extends the context window of large language models with LongLoRA.")
         {
@@ -49,13 +50,18 @@ public static class CliApplication
             BenchCommand.Create(context),
             TokenizerCommand.Create(context),
             DataCommand.Create(context),
+            CompletionCommand.Create(context),
+            CompletionCommand.CreateComplete(context),
+            HelpCommand.Create(context),
+            quiet,
             verbose,
             new HelpOption("--help", "-h", "-?") { Description = "show this help", Action = new HelpScreen() },
-            new VersionOption() { Description = "show version and commit" },
+            new VersionOption() { Description = "show the version and commit" },
         };
         var parsed = root.Parse(args);
         if (parsed.Errors.Count > 0)
             return ReportUsage(parsed, error);
+        context.IsQuiet = parsed.GetValue(quiet);
         var configuration = new InvocationConfiguration
         {
             Output = output,
@@ -83,7 +89,7 @@ public static class CliApplication
             if (parsed.GetValue(verbose))
                 error.WriteLine(e.ToString());
             else if (!isKnown && !isMemory)
-                error.WriteLine("Run it again with --verbose for details, and please report it.");
+                error.WriteLine("Run again with --verbose for details, and please report this.");
             return e switch
             {
                 ConfigurationException => ExitCode.Usage,
@@ -106,10 +112,9 @@ public static class CliApplication
         );
 
     private static string ExplainOutOfMemory(Exception e) =>
-        $"Out of memory: {e.Message.Split('\n')[0]} longlora plan shows how much memory a training run needs. "
-        + "To use less, try a shorter --context, --activation-offload disk (host on CUDA), more --blocks-per-segment, "
-        + "--quantization nf4, or a "
-        + "smaller --batch-size.";
+        $"Out of memory: {e.Message.Split('\n')[0]} Use longlora plan to see how much memory a training run needs. To use less, "
+        + "try a shorter --context, --activation-offload disk (host on CUDA), a higher --blocks-per-segment, --quantization nf4, or "
+        + "a smaller --batch-size.";
 
     private static int ReportUsage(ParseResult parsed, TextWriter error)
     {

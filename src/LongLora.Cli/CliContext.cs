@@ -8,7 +8,7 @@ public sealed class CliContext
     internal CliContext(IAnsiConsole console, TextReader input, TextWriter output, TextWriter error, Interruption interruption)
     {
         (Console, Input, Output, Error, Interruption) = (console, input, output, error, interruption);
-        SayStopping = () => error.WriteLine("Stopping; press Ctrl-C again to stop at once, without saving.");
+        SayStopping = () => error.WriteLine("Stopping. Press Ctrl-C again to stop immediately without saving.");
     }
 
     /// <summary>For tables and live displays: formatted in a terminal, plain in a pipe.</summary>
@@ -28,6 +28,12 @@ public sealed class CliContext
 
     /// <summary>Canceled when the command should end.</summary>
     public CancellationToken Cancellation => Interruption.Token;
+
+    /// <summary>Whether only results, warnings and errors are shown (<c>--quiet</c>).</summary>
+    public bool IsQuiet { get; internal set; }
+
+    /// <summary>Whether someone looks at a display of progress.</summary>
+    internal bool ShowsProgress => !IsQuiet && Console.Profile.Out.IsTerminal;
 
     /// <summary>
     /// Tells the user that Ctrl-C was received. A live display replaces this while it is shown, so that its lines stay intact.

@@ -11,7 +11,7 @@ internal static class EvaluationOutput
     internal static void Require(string? json, string? picture = null)
     {
         if (picture is not null && !picture.EndsWith(".png", StringComparison.OrdinalIgnoreCase))
-            throw new ConfigurationException($"--picture is '{picture}', but pictures are written as .png. Use a name that ends in .png.");
+            throw new ConfigurationException($"--picture is '{picture}', but it must be a file name that ends in .png.");
         foreach (var file in new[] { json, picture }.OfType<string>())
             AtomicFile.RequireWritable(file);
     }
@@ -21,6 +21,6 @@ internal static class EvaluationOutput
     {
         var own = RopeScaling.GetCurrentContext(model.Config);
         if (lengths.Any(length => length > own))
-            context.Output.WriteLine($"Lengths above {own:N0} are beyond the context of the model.");
+            context.Output.WriteLine($"Lengths above {own:N0} exceed the model's context.");
     }
 }

@@ -48,7 +48,11 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
         if (command.Arguments.Count > 0)
             WriteSection(text, "Arguments", command.Arguments.Select(a => (a.Name, a.Description)));
         if (command.Subcommands.Count > 0)
-            WriteSection(text, "Commands", command.Subcommands.Select(c => (c.Name, CutFirstSentence(c.Description))));
+            WriteSection(
+                text,
+                "Commands",
+                command.Subcommands.Where(c => !c.Hidden).Select(c => (c.Name, CutFirstSentence(c.Description)))
+            );
         var groups = ListOptions(command).Where(o => !o.Hidden).GroupBy(o => o is IGrouped { Group: var heading } ? heading : "Options");
         foreach (var group in groups.OrderBy(g => g.Key == "Options"))
             WriteSection(text, group.Key, group.Select(o => (DescribeLabel(o), (string?)DescribeOption(o))));

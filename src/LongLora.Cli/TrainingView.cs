@@ -27,13 +27,13 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     internal FineTuneResult Show(Func<FineTuneResult> run)
     {
         var profile = context.Console.Profile;
-        if (!profile.Out.IsTerminal || !profile.Capabilities.Interactive || !profile.Capabilities.Ansi)
+        if (!context.ShowsProgress || !profile.Capabilities.Interactive || !profile.Capabilities.Ansi)
             return run();
         var sayStopping = context.SayStopping;
         try
         {
             return context
-                .Console.Live(new Text("Reading the model and the data ..."))
+                .Console.Live(new Text("Loading the model and the data ..."))
                 .AutoClear(true)
                 .Start(live =>
                 {
@@ -53,6 +53,8 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
     {
         if (value.Warning is { } warning)
             Say(context.Error, warning);
+        if (context.IsQuiet)
+            return;
         Say(
             context.Output,
             $"{options.Model.FromScratch ?? options.Model.Path} to {options.Model.Context:N0} tokens: "
@@ -78,7 +80,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
             _steps.Add(value);
             if (_live is not null)
                 _live.UpdateTarget(MakePanel(value));
-            else if (IsLineDue(value))
+            else if (!context.IsQuiet && IsLineDue(value))
             {
                 _lastLine = value.Elapsed;
                 context.Output.WriteLine(
@@ -93,6 +95,11 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
 
     internal void ShowResult(FineTuneResult result)
     {
+        if (context.IsQuiet)
+        {
+            context.Output.WriteLine($"Result: {result.Result}");
+            return;
+        }
         if (_steps is [.., var last])
         {
             context.Output.WriteLine(
@@ -135,7 +142,8 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         }
     }
 
-    private static Markup MakeStoppingText() => new("[yellow]stopping after this micro-batch, then saving; Ctrl-C again stops at once[/]");
+    private static Markup MakeStoppingText() =>
+        new("[yellow]stopping after this micro-batch, then saving; press Ctrl-C again to stop immediately[/]");
 
     private Grid MakePanel(TrainingStep step)
     {
@@ -144,7 +152,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
         Row("step", new Markup($"{MakeBar(step)} [bold]{step.Step:N0}[/] / {step.Steps:N0}"));
         Row("loss", new Markup($"[bold]{step.Loss:F4}[/]  smoothed {_smooth:F4}  [blue]{MakeSparkline()}[/]"));
         Row("rate", new Text($"learning rate {step.LearningRate:G3}, gradient norm {step.GradientNorm:F3}"));
-        Row("speed", new Text($"{step.TokensPerSecond:N0} tokens/s, {step.Tokens:N0} tokens seen"));
+        Row("speed", new Text($"{step.TokensPerSecond:N0} tokens/s, {step.Tokens:N0} tokens so far"));
         Row("time", new Text($"{FormatSpan(step.Elapsed)} elapsed, {FormatSpan(EstimateRemaining(step))} left"));
         Row("memory", new Text($"{FormatSize(step.MemoryBytes)}, peak {FormatSize(step.PeakMemoryBytes)}"));
         if (_stopping)

@@ -1,4 +1,5 @@
 using LongLora.Data;
+using LongLora.Documents.Formats;
 using LongLora.Documents.Pdf;
 
 namespace LongLora.Documents;
@@ -7,7 +8,26 @@ namespace LongLora.Documents;
 public static class DocumentFormats
 {
     /// <summary>
-    /// PDF (<c>.pdf</c>), Word (<c>.docx</c>, <c>.docm</c>), HTML (<c>.html</c>, <c>.htm</c>, <c>.xhtml</c>), Parquet (<c>.parquet</c>).
+    /// PDF (<c>.pdf</c>), Word (<c>.docx</c>, <c>.docm</c>), OpenDocument (<c>.odt</c>, <c>.ott</c>, <c>.fodt</c>), Rich Text
+    /// (<c>.rtf</c>), books (<c>.epub</c>), HTML (<c>.html</c>, <c>.htm</c>, <c>.xhtml</c>), e-mail and saved pages (<c>.eml</c>,
+    /// <c>.mbox</c>, <c>.mht</c>, <c>.mhtml</c>), LaTeX (<c>.tex</c>, <c>.ltx</c>), notebooks (<c>.ipynb</c>), subtitles (<c>.srt</c>,
+    /// <c>.vtt</c>), tables (<c>.csv</c>, <c>.tsv</c>, <c>.tab</c>, <c>.xlsx</c>, <c>.xlsm</c>, <c>.xls</c>) and Parquet
+    /// (<c>.parquet</c>).
     /// </summary>
-    public static IReadOnlyList<IDocumentReader> All { get; } = [new PdfReader(), new DocxReader(), new HtmlReader(), new ParquetReader()];
+    public static IReadOnlyList<IDocumentReader> All { get; } =
+    [
+        new PdfReader(),
+        new DocxReader(),
+        new OdtReader(),
+        new RtfReader(),
+        new EpubReader(),
+        new HtmlReader(),
+        new EmailReader(),
+        new TexReader(),
+        new NotebookReader(),
+        new SubtitleReader(),
+        new CsvReader(),
+        new SpreadsheetReader(),
+        new ParquetReader(),
+    ];
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.IO.Compression;
+using System.Runtime.CompilerServices;
 using System.Xml;
 using System.Xml.Linq;
 using LongLora.Data;
@@ -17,13 +18,6 @@ namespace LongLora.Documents;
 /// </remarks>
 public sealed class DocxReader : IDocumentReader
 {
-    private static readonly XmlReaderSettings s_settings = new()
-    {
-        DtdProcessing = DtdProcessing.Prohibit,
-        XmlResolver = null,
-        IgnoreComments = true,
-    };
-
     /// <inheritdoc/>
     public IReadOnlyList<string> Extensions { get; } = [".docx", ".docm"];
 
@@ -49,17 +43,25 @@ public sealed class DocxReader : IDocumentReader
         try
         {
             using var zip = new ZipArchive(stream, ZipArchiveMode.Read, leaveOpen: true);
-            if (zip.GetEntry("word/document.xml") is null)
-                throw new DataException($"{file} is not a Word document: it is a zip file without word/document.xml.");
-            return new Body(zip).Read();
+            var parts = new WordParts(zip, file);
+            if (parts.Main is null)
+                throw new DataException(
+                    $"Cannot read {file} as a Word document because it is a zip file without a main part: its relationships name none, "
+                        + $"and there is no word/document.xml. Save it again as .docx."
+                );
+            return new Body(parts).Read();
+        }
+        catch (InsufficientExecutionStackException e)
+        {
+            throw new DataException($"Cannot read {file} because its elements are nested too deeply.", e);
         }
         catch (Exception e) when (e is InvalidDataException or XmlException)
         {
             var isEncrypted = IsCompoundFile(stream);
             throw new DataException(
                 isEncrypted
-                    ? $"{file} is encrypted with a password, or it is a Word document in the old format (.doc). Save it as .docx without a "
-                        + $"password."
+                    ? $"Cannot read {file} because it is encrypted with a password, or because it is a Word document in the old format "
+                        + $"(.doc). Save it as .docx without a password."
                     : $"Cannot read {file} as a Word document: {e.Message}",
                 e
             );
@@ -74,26 +76,6 @@ public sealed class DocxReader : IDocumentReader
         return stream.ReadAtLeast(head, 4, throwOnEndOfStream: false) == 4 && head.AsSpan().SequenceEqual<byte>([0xD0, 0xCF, 0x11, 0xE0]);
     }
 
-    private static IEnumerable<XElement> FindElements(ZipArchive zip, string part, string parent)
-    {
-        if (zip.GetEntry(part) is not { } entry)
-            yield break;
-        using var xml = XmlReader.Create(entry.Open(), s_settings);
-        while (xml.Read())
-        {
-            if (xml.NodeType != XmlNodeType.Element || xml.LocalName != parent || xml.IsEmptyElement)
-                continue;
-            xml.Read();
-            while (xml.NodeType != XmlNodeType.EndElement && !xml.EOF)
-            {
-                if (xml.NodeType == XmlNodeType.Element)
-                    yield return (XElement)XNode.ReadFrom(xml);
-                else
-                    xml.Read();
-            }
-        }
-    }
-
     private static XElement? FindChild(XElement? element, string name) => element?.Elements().FirstOrDefault(e => e.Name.LocalName == name);
 
     private static string? GetValue(XElement? element, string attribute = "val") =>
@@ -103,27 +85,29 @@ public sealed class DocxReader : IDocumentReader
         int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) ? number : null;
 
     /// <summary>The walk through one document.</summary>
-    private sealed class Body(ZipArchive zip)
+    private sealed class Body(WordParts parts)
     {
         private readonly BlockText _text = new();
-        private readonly Dictionary<string, int> _headings = ReadHeadings(zip);
-        private readonly Dictionary<(string List, int Level), string> _formats = ReadNumbering(zip);
+        private readonly Dictionary<string, int> _headings = ReadHeadings(parts);
+        private readonly Dictionary<(string List, int Level), string> _formats = ReadNumbering(parts);
         private readonly Dictionary<(string List, int Level), int> _counts = [];
         private readonly List<(string Part, string Id)> _notes = [];
         private string? _list;
+        private int _cellDepth;
 
         public string Read()
         {
-            foreach (var element in FindElements(zip, "word/document.xml", "body"))
+            foreach (var element in parts.ReadMain("body"))
                 AddBlock(element);
             _text.EndBlock();
-            AddNotes("word/footnotes.xml", "footnotes");
-            AddNotes("word/endnotes.xml", "endnotes");
+            AddNotes("footnotes");
+            AddNotes("endnotes");
             return _text.ToString();
         }
 
         private void AddBlock(XElement element)
         {
+            RuntimeHelpers.EnsureSufficientExecutionStack();
             switch (element.Name.LocalName)
             {
                 case "p":
@@ -131,11 +115,10 @@ public sealed class DocxReader : IDocumentReader
                     break;
                 case "tbl":
                     _text.EndBlock();
-                    foreach (var row in element.Elements().Where(e => e.Name.LocalName == "tr"))
-                        AddRow(row);
+                    AddRows(element);
                     _text.EndBlock();
                     break;
-                case "sdt" or "sdtContent" or "customXml" or "ins" or "moveTo":
+                case "sdt" or "sdtContent" or "customXml" or "smartTag" or "ins" or "moveTo" or "AlternateContent" or "Choice":
                     foreach (var inner in element.Elements())
                         AddBlock(inner);
                     break;
@@ -182,12 +165,18 @@ public sealed class DocxReader : IDocumentReader
 
         private void AddRuns(XElement parent)
         {
+            RuntimeHelpers.EnsureSufficientExecutionStack();
             foreach (var element in parent.Elements())
             {
                 switch (element.Name.LocalName)
                 {
                     case "pPr"
                     or "rPr"
+                    or "tcPr"
+                    or "trPr"
+                    or "tblPr"
+                    or "tblGrid"
+                    or "rt"
                     or "del"
                     or "moveFrom"
                     or "instrText"
@@ -203,8 +192,14 @@ public sealed class DocxReader : IDocumentReader
                     case "tab":
                         _text.AddInline(" ");
                         break;
+                    case "sym" when GetValue(element, "char") is { } code:
+                        AddSymbol(code);
+                        break;
                     case "noBreakHyphen":
                         _text.AddInline("-");
+                        break;
+                    case "br" or "cr" when _cellDepth > 0:
+                        _text.AddInline(" ");
                         break;
                     case "br" or "cr":
                         _text.EndLine();
@@ -212,6 +207,12 @@ public sealed class DocxReader : IDocumentReader
                     case "footnoteReference" or "endnoteReference":
                         _notes.Add((element.Name.LocalName[..^"Reference".Length], GetValue(element, "id") ?? ""));
                         _text.AddInline(string.Create(CultureInfo.InvariantCulture, $"[^{_notes.Count}]"));
+                        break;
+                    // A cell is one line, with the text boxes and tables in it.
+                    case "p" or "tr" or "tbl" when _cellDepth > 0:
+                        _text.AddInline(" ");
+                        AddRuns(element);
+                        _text.AddInline(" ");
                         break;
                     case "p":
                         AddParagraph(element); // in a text box
@@ -226,38 +227,63 @@ public sealed class DocxReader : IDocumentReader
             }
         }
 
+        // Letters of fonts such as Wingdings are in the private area. They have no meaning outside their font.
+        private void AddSymbol(string code)
+        {
+            if (
+                ushort.TryParse(code, NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var number) && number is > 0x20 and < 0xD800
+            )
+                _text.AddInline([(char)number]);
+        }
+
         private static bool HasTextBox(XElement element) =>
             element.Name.LocalName == "drawing" && element.Descendants().Any(e => e.Name.LocalName == "txbxContent");
 
-        private void AddRow(XElement row)
+        // Rows and cells may be inside content controls.
+        private void AddRows(XElement parent)
         {
-            _text.EndLine();
-            var first = true;
-            foreach (
-                var cell in row.Descendants()
-                    .Where(e => e.Name.LocalName == "tc" && e.Ancestors().First(a => a.Name.LocalName == "tr") == row)
-            )
+            RuntimeHelpers.EnsureSufficientExecutionStack();
+            foreach (var element in parent.Elements())
             {
-                if (!first)
-                    _text.AddInline(" | ");
-                first = false;
-                foreach (var paragraph in cell.Descendants().Where(e => e.Name.LocalName == "p"))
+                if (element.Name.LocalName == "tr" && FindChild(FindChild(element, "trPr"), "del") is null)
                 {
-                    _text.AddInline(" ");
-                    AddRuns(paragraph);
+                    _text.EndLine();
+                    AddCells(element, true);
+                    _text.EndLine();
                 }
+                else if (element.Name.LocalName is "sdt" or "sdtContent" or "customXml" or "ins")
+                    AddRows(element);
             }
-            _text.EndLine();
         }
 
-        private void AddNotes(string part, string parent)
+        private bool AddCells(XElement parent, bool first)
+        {
+            RuntimeHelpers.EnsureSufficientExecutionStack();
+            foreach (var element in parent.Elements())
+            {
+                if (element.Name.LocalName == "tc")
+                {
+                    if (!first)
+                        _text.AddInline(" | ");
+                    first = false;
+                    _cellDepth++;
+                    AddRuns(element);
+                    _cellDepth--;
+                }
+                else if (element.Name.LocalName is "sdt" or "sdtContent" or "customXml" or "ins")
+                    first = AddCells(element, first);
+            }
+            return first;
+        }
+
+        private void AddNotes(string parent)
         {
             var kind = parent[..^1];
             var numbers = _notes
                 .Select((n, i) => (n.Part, n.Id, Number: i + 1))
                 .Where(n => n.Part == kind)
                 .ToLookup(n => n.Id, n => n.Number);
-            foreach (var note in FindElements(zip, part, parent))
+            foreach (var note in parts.ReadRelated(parent, parent))
             {
                 foreach (var number in numbers[GetValue(note, "id") ?? ""])
                 {
@@ -274,9 +300,10 @@ public sealed class DocxReader : IDocumentReader
         }
 
         // Style id -> heading level, from its outline level or from Word's names, following the styles that it is based on.
-        private static Dictionary<string, int> ReadHeadings(ZipArchive zip)
+        private static Dictionary<string, int> ReadHeadings(WordParts parts)
         {
-            var styles = FindElements(zip, "word/styles.xml", "styles")
+            var styles = parts
+                .ReadRelated("styles", "styles")
                 .Where(e => e.Name.LocalName == "style")
                 .Select(e => (Id: GetValue(e, "styleId") ?? "", Style: e))
                 .DistinctBy(s => s.Id)
@@ -297,9 +324,9 @@ public sealed class DocxReader : IDocumentReader
             return styles.Keys.ToDictionary(id => id, id => Level(id, 0));
         }
 
-        private static Dictionary<(string List, int Level), string> ReadNumbering(ZipArchive zip)
+        private static Dictionary<(string List, int Level), string> ReadNumbering(WordParts parts)
         {
-            var all = FindElements(zip, "word/numbering.xml", "numbering").ToList();
+            var all = parts.ReadRelated("numbering", "numbering").ToList();
             var kinds = all.Where(e => e.Name.LocalName == "abstractNum")
                 .DistinctBy(e => GetValue(e, "abstractNumId"))
                 .ToDictionary(e => GetValue(e, "abstractNumId") ?? "");

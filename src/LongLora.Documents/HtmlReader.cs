@@ -1,14 +1,13 @@
 using System.Runtime.CompilerServices;
-using System.Text;
 using AngleSharp.Dom;
-using AngleSharp.Html.Parser;
 using LongLora.Data;
 using LongLora.Runtime;
 
 namespace LongLora.Documents;
 
 /// <summary>
-/// HTML as plain text: the main part of the page if it is marked (<c>main</c>, <c>article</c>), without menus, scripts, forms and footers.
+/// HTML as plain text: the main part of the page if it is marked (<c>main</c>, <c>article</c>), without menus, scripts, fields to fill in,
+/// footers and what is hidden.
 /// Headings, lists and tables become similar to Markdown, preformatted text does not change, and formulas become the TeX that they contain.
 /// </summary>
 public sealed class HtmlReader : IDocumentReader
@@ -23,7 +22,6 @@ public sealed class HtmlReader : IDocumentReader
         "nav",
         "footer",
         "aside",
-        "form",
         "button",
         "input",
         "select",
@@ -84,8 +82,6 @@ public sealed class HtmlReader : IDocumentReader
         "ul",
     };
 
-    static HtmlReader() => Encoding.RegisterProvider(CodePagesEncodingProvider.Instance); // pages in windows-1252 and the like
-
     /// <inheritdoc/>
     public IReadOnlyList<string> Extensions { get; } = [".html", ".htm", ".xhtml"];
 
@@ -97,32 +93,56 @@ public sealed class HtmlReader : IDocumentReader
 
     private static string ReadText(Stream stream, string file)
     {
-        using var page = new HtmlParser().ParseDocument(stream);
-        var text = new BlockText();
+        using var page = HtmlBytes.Parse(stream);
+        return ReadText(page, file, isWhole: false);
+    }
+
+    /// <summary>The text of a parsed page.</summary>
+    /// <param name="page">The page. The styles in it decide what is hidden.</param>
+    /// <param name="file">Its name, for messages.</param>
+    /// <param name="isWhole">Whether all of the body is content, as in a book or a letter.</param>
+    internal static string ReadText(IDocument page, string file, bool isWhole)
+    {
         try
         {
-            foreach (var part in FindMainParts(page))
-                new Walk(text).AddChildren(part);
+            var hidden = HiddenElements.Find(page);
+            foreach (
+                var parts in isWhole
+                    ?
+                    [
+                        [page.Body ?? page.DocumentElement],
+                    ]
+                    : FindMainParts(page)
+            )
+            {
+                var text = new BlockText();
+                foreach (var part in parts)
+                    new Walk(text, hidden, isWhole).AddChildren(part);
+                // An element for the main part that a script was to fill, beside the text itself.
+                if (text.ToString() is { } found && found.Any(char.IsLetterOrDigit))
+                    return found;
+            }
+            return "";
         }
         catch (InsufficientExecutionStackException e)
         {
             throw new DataException($"Cannot read {file} because its elements are nested too deeply.", e);
         }
-        return text.ToString();
     }
 
-    private static IElement[] FindMainParts(IDocument page)
+    // Best first.
+    private static IEnumerable<IElement[]> FindMainParts(IDocument page)
     {
-        IElement[] main = [.. page.QuerySelectorAll("main, [role=main]").Where(e => e.ParentElement?.Closest("main, [role=main]") is null)];
-        IElement[] articles =
-            main.Length > 0 ? main : [.. page.QuerySelectorAll("article").Where(e => e.ParentElement?.Closest("article") is null)];
-        return articles.Length > 0 ? articles
-            : page.Body is { } body ? [body]
-            : [];
+        foreach (var kind in (string[])["main, [role=main]", "article"])
+            yield return [.. page.QuerySelectorAll(kind).Where(e => e.ParentElement?.Closest(kind) is null)];
+        yield return [page.Body ?? page.DocumentElement];
     }
 
-    private sealed class Walk(BlockText text)
+    private sealed class Walk(BlockText text, IReadOnlySet<IElement> hidden, bool isWhole)
     {
+        private const int LongForm = 200;
+        private const string Labels = "label, legend, button, select, textarea, option, script, style";
+
         private int _listDepth;
 
         public void AddChildren(INode parent)
@@ -221,7 +241,7 @@ public sealed class HtmlReader : IDocumentReader
                     text.AddInline(" | ");
                 first = false;
                 var inner = new BlockText();
-                new Walk(inner).AddChildren(cell);
+                new Walk(inner, hidden, isWhole).AddChildren(cell);
                 text.AddInline(inner.ToString());
             }
             text.EndLine();
@@ -236,10 +256,24 @@ public sealed class HtmlReader : IDocumentReader
             text.AddInline(tex is null ? math.TextContent : $"${tex.Trim()}$");
         }
 
-        private static bool IsLeftOut(IElement element) =>
-            s_left.Contains(element.LocalName)
+        private bool IsLeftOut(IElement element) =>
+            (s_left.Contains(element.LocalName) && !(isWhole && element.LocalName is "aside" or "footer"))
+            || hidden.Contains(element)
             || element.HasAttribute("hidden")
             || element.GetAttribute("aria-hidden") == "true"
-            || (element.GetAttribute("role") is { } role && s_leftRoles.Contains(role));
+            || (element.GetAttribute("role") is { } role && s_leftRoles.Contains(role))
+            || (element.LocalName == "form" && !isWhole && IsOnlyFields(element));
+
+        // Some servers put the whole page into one form. A form to fill in has little text besides its labels.
+        private static bool IsOnlyFields(IElement form)
+        {
+            if (form.QuerySelector("main, article, h1") is not null)
+                return false;
+            var length =
+                CountLetters(form) - form.QuerySelectorAll(Labels).Where(e => e.ParentElement?.Closest(Labels) is null).Sum(CountLetters);
+            return length < LongForm && 2 * length < CountLetters(form.Owner?.Body ?? form);
+        }
+
+        private static int CountLetters(IElement element) => element.TextContent.Count(c => !char.IsWhiteSpace(c));
     }
 }

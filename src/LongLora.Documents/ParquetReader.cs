@@ -1,5 +1,3 @@
-using System.Collections;
-using System.Globalization;
 using System.Text.Json;
 using LongLora.Data;
 using LongLora.Runtime;
@@ -9,7 +7,8 @@ namespace LongLora.Documents;
 
 /// <summary>
 /// Reads Parquet: rows as records for conversations, or their column <c>text</c> as documents. Only one row group is in memory at a time.
-/// Compression inside the file (Snappy, Zstandard, gzip, ...) is supported, but the Parquet file itself must not be compressed.
+/// Compression inside the file (Snappy, Zstandard, gzip, ...) is supported, but the Parquet file itself must not be compressed. Binary
+/// values that are UTF-8 are read as text. A column with other values is refused where its text is needed.
 /// </summary>
 public sealed class ParquetReader : IDocumentReader, IRecordReader
 {
@@ -21,10 +20,15 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
     {
         foreach (var record in ReadRecords(stream, file))
         {
-            if (!record.Value.TryGetProperty("text", out var text) || text.ValueKind != JsonValueKind.String)
+            if (!record.Value.TryGetProperty("text", out var text))
                 throw new DataException(
-                    $"{record.Origin}: there is no column 'text' with strings. The columns are "
-                        + $"{string.Join(", ", record.Value.EnumerateObject().Select(p => p.Name))}."
+                    $"Cannot read {record.Origin} as a document because there is no column 'text'. The columns are "
+                        + $"{string.Join(", ", record.Value.EnumerateObject().Select(p => p.Name))}. Rename the column with the text."
+                );
+            if (text.ValueKind != JsonValueKind.String)
+                throw new DataException(
+                    $"Cannot read {record.Origin} as a document because the column 'text' contains {ParquetCells.Describe(text)}. "
+                        + $"Store its texts as UTF-8 strings."
                 );
             yield return new OpenedDocument(new StringReader(text.GetString()!), record.Origin);
         }
@@ -35,7 +39,7 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
     {
         if (!stream.CanSeek)
             throw new DataException(
-                $"Cannot read {file} because it is compressed, and a Parquet file has its index at the end. " + $"Decompress it first."
+                $"Cannot read {file} because it is compressed, and a Parquet file has its index at the end. Decompress it first."
             );
         var groups = Wait(file, async () =>
         {
@@ -51,7 +55,7 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
             foreach (var values in rows)
             {
                 row++;
-                using var json = JsonDocument.Parse(ToJson(values));
+                using var json = JsonDocument.Parse(ParquetCells.ToJson(values));
                 yield return new DataRecord(json.RootElement, $"{file}:{row}");
             }
         }
@@ -67,54 +71,6 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
         catch (Exception e) when (e is not (OutOfMemoryException or OperationCanceledException))
         {
             throw new DataException($"Cannot read {file} as a Parquet file: {e.Message}", e);
-        }
-    }
-
-    private static ReadOnlyMemory<byte> ToJson(object values)
-    {
-        using var memory = new MemoryStream();
-        using (var writer = new Utf8JsonWriter(memory))
-            Write(writer, values);
-        return memory.GetBuffer().AsMemory(0, (int)memory.Length);
-    }
-
-    private static void Write(Utf8JsonWriter writer, object? value)
-    {
-        switch (value)
-        {
-            case null:
-                writer.WriteNullValue();
-                break;
-            case string text:
-                writer.WriteStringValue(text);
-                break;
-            case bool flag:
-                writer.WriteBooleanValue(flag);
-                break;
-            case sbyte or byte or short or ushort or int or uint or long:
-                writer.WriteNumberValue(Convert.ToInt64(value, CultureInfo.InvariantCulture));
-                break;
-            case float or double when double.IsFinite(Convert.ToDouble(value, CultureInfo.InvariantCulture)):
-                writer.WriteNumberValue(Convert.ToDouble(value, CultureInfo.InvariantCulture));
-                break;
-            case IDictionary<string, object?> fields:
-                writer.WriteStartObject();
-                foreach (var (name, field) in fields)
-                {
-                    writer.WritePropertyName(name);
-                    Write(writer, field);
-                }
-                writer.WriteEndObject();
-                break;
-            case IEnumerable items when value is not byte[]:
-                writer.WriteStartArray();
-                foreach (var item in items)
-                    Write(writer, item);
-                writer.WriteEndArray();
-                break;
-            default:
-                writer.WriteStringValue(Convert.ToString(value, CultureInfo.InvariantCulture));
-                break;
         }
     }
 }

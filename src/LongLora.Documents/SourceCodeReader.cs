@@ -84,7 +84,6 @@ public sealed class SourceCodeReader : IDocumentReader
         ".sv",
         ".swift",
         ".tcl",
-        ".tex",
         ".thy",
         ".ts",
         ".tsx",

@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using LongLora.Generation;
+using LongLora.Generation.Structured;
 using LongLora.Runtime;
 using Microsoft.Extensions.AI;
 using TemplateMessage = LongLora.Tokenization.ChatMessage;
@@ -10,7 +11,14 @@ namespace LongLora.Extensions.AI;
 /// <summary>A call in the model's own terms.</summary>
 /// <param name="Messages">The conversation as templates take it.</param>
 /// <param name="Options">How to answer.</param>
-internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, GenerationOptions Options)
+/// <param name="Tools">Tools that the answer may call; null for none.</param>
+/// <param name="Format">Form of an answer that calls nothing; null for free text.</param>
+internal sealed record ChatRequest(
+    IReadOnlyList<TemplateMessage> Messages,
+    GenerationOptions Options,
+    ToolUse? Tools,
+    ChatResponseFormatJson? Format
+)
 {
     internal static ChatRequest Read(
         IEnumerable<ChatMessage> messages,
@@ -22,7 +30,8 @@ internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, Gene
     {
         ArgumentNullException.ThrowIfNull(messages);
         Refuse(options, modelName);
-        var read = messages.Select(Read).ToList();
+        var names = new Dictionary<string, string>(StringComparer.Ordinal);
+        var read = messages.SelectMany(message => Read(message, names).ToList()).ToList();
         if (options?.Instructions is { Length: > 0 } instructions)
         {
             // One system message: many templates refuse a second one.
@@ -33,7 +42,27 @@ internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, Gene
         }
         var generation = Read(options, defaults, client);
         generation.Validate();
-        return new ChatRequest(read, generation);
+        return new ChatRequest(read, generation, ReadTools(options), options?.ResponseFormat as ChatResponseFormatJson);
+    }
+
+    private static ToolUse? ReadTools(ChatOptions? options)
+    {
+        if (options?.Tools is not { Count: > 0 } tools || options.ToolMode is NoneChatToolMode)
+            return options?.ToolMode is RequiredChatToolMode
+                ? throw new NotSupportedException("A tool is required and there is none; add tools to the options.")
+                : null;
+        var functions = tools.Select(tool =>
+            tool is AIFunctionDeclaration function
+                ? ToolDefinition.Create(function.Name, function.Description, function.JsonSchema)
+                : throw new NotSupportedException(
+                    $"The tool '{tool.Name}' is a {tool.GetType().Name}; a LongLora model calls functions alone, which the application runs."
+                )
+        );
+        var required = options.ToolMode as RequiredChatToolMode;
+        return new ToolUse([.. functions], required is not null, options.AllowMultipleToolCalls ?? true)
+        {
+            Only = required?.RequiredFunctionName,
+        };
     }
 
     private static GenerationOptions Read(ChatOptions? options, GenerationOptions defaults, IChatClient client)
@@ -55,7 +84,9 @@ internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, Gene
             Temperature = options.Temperature ?? start.Temperature,
             TopP = options.TopP ?? start.TopP,
             TopK = options.TopK ?? start.TopK,
-            Seed = options.Seed is { } seed ? unchecked((int)seed) : start.Seed,
+            Seed = options.Seed ?? start.Seed,
+            FrequencyPenalty = options.FrequencyPenalty ?? start.FrequencyPenalty,
+            PresencePenalty = options.PresencePenalty ?? start.PresencePenalty,
             Stop = options.StopSequences is { } stop ? [.. stop] : start.Stop,
         };
     }
@@ -72,25 +103,13 @@ internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, Gene
                 refused.Add(what);
         }
 
-        Check(options.Tools is { Count: > 0 }, "tools: it calls none");
-        Check(options.ToolMode is RequiredChatToolMode, "a required tool: it calls none");
         Check(
-            options.ResponseFormat is not (null or ChatResponseFormatText),
-            "a response format: its text is not bound to a schema; ask for JSON in the message and check it"
+            options.ResponseFormat is not (null or ChatResponseFormatText or ChatResponseFormatJson),
+            $"a response format of type {options.ResponseFormat?.GetType().Name}"
         );
         Check(
             options.ConversationId is not null,
             "a conversation id: it keeps no conversations; give all messages each time, what was read is not read again"
-        );
-        Check(
-            options.FrequencyPenalty is not (null or 0),
-            $"a frequency penalty: give {nameof(GenerationOptions)}.{nameof(GenerationOptions.RepetitionPenalty)} by "
-                + $"{nameof(ChatOptions.RawRepresentationFactory)}"
-        );
-        Check(
-            options.PresencePenalty is not (null or 0),
-            $"a presence penalty: give {nameof(GenerationOptions)}.{nameof(GenerationOptions.RepetitionPenalty)} by "
-                + $"{nameof(ChatOptions.RawRepresentationFactory)}"
         );
         Check(options.Reasoning?.Effort is not (null or ReasoningEffort.None), "an effort of reasoning: ask for it in the message");
         Check(options.ModelId is { } id && id != modelName, $"the model '{options.ModelId}': there is one, '{modelName}'");
@@ -103,10 +122,13 @@ internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, Gene
             throw new NotSupportedException($"A local LongLora model does not support {string.Join("; nor ", refused)}.");
     }
 
-    private static TemplateMessage Read(ChatMessage message)
+    // A message with several results of tools is several messages of a conversation.
+    private static IEnumerable<TemplateMessage> Read(ChatMessage message, Dictionary<string, string> names)
     {
         StringBuilder text = new(),
             reasoning = new();
+        var calls = new List<object>();
+        var results = new List<TemplateMessage>();
         foreach (var content in message.Contents)
         {
             switch (content)
@@ -125,23 +147,54 @@ internal sealed record ChatRequest(IReadOnlyList<TemplateMessage> Messages, Gene
                         $"A message has data of type {data.MediaType}; a LongLora model reads text. LongLora.Documents makes text of "
                             + $"PDF, Word and HTML."
                     );
+                case FunctionCallContent call:
+                    names[call.CallId] = call.Name;
+                    var function = new { name = call.Name, arguments = call.Arguments ?? new Dictionary<string, object?>() };
+                    calls.Add(
+                        new
+                        {
+                            id = call.CallId,
+                            type = "function",
+                            function,
+                        }
+                    );
+                    break;
+                case FunctionResultContent result:
+                    results.Add(Result(result, names));
+                    break;
                 case UsageContent:
                     break; // the bookkeeping of an earlier answer
                 default:
                     throw new NotSupportedException($"A message has {content.GetType().Name}; a LongLora model reads text alone.");
             }
         }
-        return new TemplateMessage(message.Role.Value, text.ToString())
+        var further = new Dictionary<string, JsonElement>();
+        // Under the name by which templates of models that reason know it.
+        if (reasoning.Length > 0)
+            further["reasoning_content"] = JsonSerializer.SerializeToElement(reasoning.ToString());
+        if (calls.Count > 0)
+            further["tool_calls"] = JsonSerializer.SerializeToElement(calls, AIJsonUtilities.DefaultOptions);
+        if (results.Count == 0 || text.Length > 0 || further.Count > 0)
+            yield return new TemplateMessage(message.Role.Value, text.ToString()) { Further = further.Count == 0 ? null : further };
+        foreach (var result in results)
+            yield return result;
+    }
+
+    private static TemplateMessage Result(FunctionResultContent result, Dictionary<string, string> names)
+    {
+        var text = result.Result switch
         {
-            // Under the name by which templates of models that reason know it.
-            Further =
-                reasoning.Length == 0
-                    ? null
-                    : new Dictionary<string, JsonElement>
-                    {
-                        ["reasoning_content"] = JsonSerializer.SerializeToElement(reasoning.ToString()),
-                    },
+            null when result.Exception is { } fault => $"Error: {fault.Message}",
+            null => "null",
+            string said => said,
+            JsonElement { ValueKind: JsonValueKind.String } said => said.GetString()!,
+            TextContent said => said.Text,
+            var other => JsonSerializer.Serialize(other, AIJsonUtilities.DefaultOptions),
         };
+        var further = new Dictionary<string, JsonElement> { ["tool_call_id"] = JsonSerializer.SerializeToElement(result.CallId) };
+        if (names.TryGetValue(result.CallId, out var name))
+            further["name"] = JsonSerializer.SerializeToElement(name);
+        return new TemplateMessage(ChatRole.Tool.Value, text) { Further = further };
     }
 
     private static string Decode(DataContent data)

@@ -1,7 +1,11 @@
 using System.Runtime.CompilerServices;
+using System.Text.Json;
 using LongLora.Generation;
+using LongLora.Generation.Structured;
 using LongLora.Runtime;
+using LongLora.Tokenization;
 using Microsoft.Extensions.AI;
+using ChatMessage = Microsoft.Extensions.AI.ChatMessage;
 
 namespace LongLora.Extensions.AI;
 
@@ -69,17 +73,20 @@ public sealed class LongLoraChatClient : IChatClient
     }
 
     /// <summary>Answers a conversation.</summary>
-    /// <param name="messages">The conversation, the question last. Texts, and data of type <c>text/*</c>; nothing else.</param>
+    /// <param name="messages">
+    /// The conversation, the question last. Texts, data of type <c>text/*</c>, and calls of functions with their results; nothing else.
+    /// </param>
     /// <param name="options">
     /// Honoured: <see cref="ChatOptions.Instructions"/> (they begin the system message), <see cref="ChatOptions.Temperature"/>,
-    /// <see cref="ChatOptions.TopP"/>, <see cref="ChatOptions.TopK"/>, <see cref="ChatOptions.Seed"/> (its lower 32 bits),
-    /// <see cref="ChatOptions.StopSequences"/>,
-    /// <see cref="ChatOptions.MaxOutputTokens"/>, and <see cref="ChatOptions.RawRepresentationFactory"/> where it gives
+    /// <see cref="ChatOptions.TopP"/>, <see cref="ChatOptions.TopK"/>, <see cref="ChatOptions.Seed"/>,
+    /// <see cref="ChatOptions.FrequencyPenalty"/>, <see cref="ChatOptions.PresencePenalty"/>, <see cref="ChatOptions.StopSequences"/>,
+    /// <see cref="ChatOptions.MaxOutputTokens"/>, <see cref="ChatOptions.Tools"/> that are functions with
+    /// <see cref="ChatOptions.ToolMode"/>, <see cref="ChatOptions.ResponseFormat"/>, to which the answer is bound token by token, and <see cref="ChatOptions.RawRepresentationFactory"/> where it gives
     /// <see cref="GenerationOptions"/>, which the others then override.
     /// </param>
     /// <param name="cancellationToken">Looked at before every chunk of the prompt and every token.</param>
     /// <exception cref="NotSupportedException">
-    /// The options or a message ask for what a local model cannot give, such as tools, a response format or an image.
+    /// The options or a message ask for what a local model cannot give, such as an image or a tool that is no function.
     /// </exception>
     /// <exception cref="ConfigurationException">An option is out of its range.</exception>
     /// <exception cref="DataException">The template refuses the conversation, or it leaves no room in the context.</exception>
@@ -91,14 +98,19 @@ public sealed class LongLoraChatClient : IChatClient
     )
     {
         var request = ChatRequest.Read(messages, options, _defaults, _model.Name, this);
-        var result = await AnswerAsync(request, cancellationToken).WholeAsync(CancellationToken.None).ConfigureAwait(false);
+        var prepared = Prepare(request);
+        var result = await AnswerAsync(request, prepared, cancellationToken).WholeAsync(CancellationToken.None).ConfigureAwait(false);
         var id = NewId();
-        return new ChatResponse(new ChatMessage(ChatRole.Assistant, result.Text) { MessageId = id })
+        var (text, calls) = prepared.NewAnswer()?.Read(result.Text) ?? (result.Text, []);
+        var message = new ChatMessage(ChatRole.Assistant, [.. calls.Select(Call)]) { MessageId = id };
+        if (calls.Count == 0 || !string.IsNullOrWhiteSpace(text))
+            message.Contents.Insert(0, new TextContent(text));
+        return new ChatResponse(message)
         {
             ResponseId = id,
             ModelId = _model.Name,
             CreatedAt = DateTimeOffset.UtcNow,
-            FinishReason = Finish(result),
+            FinishReason = Finish(result, calls.Count > 0),
             Usage = Usage(result),
             RawRepresentation = result,
         };
@@ -121,23 +133,35 @@ public sealed class LongLoraChatClient : IChatClient
     )
     {
         var request = ChatRequest.Read(messages, options, _defaults, _model.Name, this);
-        var (id, created) = (NewId(), DateTimeOffset.UtcNow);
-        await foreach (var piece in AnswerAsync(request, cancellationToken).ConfigureAwait(false))
+        var prepared = Prepare(request);
+        var (id, created, answer) = (NewId(), DateTimeOffset.UtcNow, prepared.NewAnswer());
+        await foreach (var piece in AnswerAsync(request, prepared, cancellationToken).ConfigureAwait(false))
         {
-            var result = piece.Result;
-            yield return new ChatResponseUpdate(
-                ChatRole.Assistant,
-                [result is null ? new TextContent(piece.Text) : new UsageContent(Usage(result))]
-            )
+            var text = answer?.Append(piece.Text) ?? piece.Text;
+            if (piece.Result is not { } result)
+            {
+                if (answer is null || text.Length > 0)
+                    yield return Update([new TextContent(text)]);
+                continue;
+            }
+            var (further, calls) = answer?.Finish() ?? ("", []);
+            if (!string.IsNullOrWhiteSpace(further))
+                yield return Update([new TextContent(further)]);
+            if (calls.Count > 0)
+                yield return Update([.. calls.Select(Call)]);
+            var last = Update([new UsageContent(Usage(result))]);
+            (last.FinishReason, last.RawRepresentation) = (Finish(result, calls.Count > 0), result);
+            yield return last;
+        }
+
+        ChatResponseUpdate Update(IList<AIContent> contents) =>
+            new(ChatRole.Assistant, contents)
             {
                 ResponseId = id,
                 MessageId = id,
                 ModelId = _model.Name,
                 CreatedAt = created,
-                FinishReason = result is null ? null : Finish(result),
-                RawRepresentation = result,
             };
-        }
     }
 
     /// <summary><see cref="ChatClientMetadata"/>, the <see cref="ChatModel"/>, or this client; null for anything else.</summary>
@@ -154,12 +178,35 @@ public sealed class LongLoraChatClient : IChatClient
             : null;
     }
 
+    private PreparedChat Prepare(ChatRequest request)
+    {
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        return _model.Structured.Prepare(
+            request.Messages,
+            ConversationForm.Standard,
+            request.Tools,
+            request.Format?.Schema,
+            request.Format is not null
+        );
+    }
+
+    private static FunctionCallContent Call(ToolCall call) =>
+        FunctionCallContent.CreateFromParsedArguments(call.Arguments, call.Id, call.Name, text =>
+            JsonSerializer.Deserialize<Dictionary<string, object?>>(text, AIJsonUtilities.DefaultOptions)
+        );
+
     // The model's own stream, which ends with this client too.
-    private async IAsyncEnumerable<AnswerPiece> AnswerAsync(ChatRequest request, [EnumeratorCancellation] CancellationToken cancellation)
+    private async IAsyncEnumerable<AnswerPiece> AnswerAsync(
+        ChatRequest request,
+        PreparedChat prepared,
+        [EnumeratorCancellation] CancellationToken cancellation
+    )
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation, _closing.Token);
-        var answer = _model.AnswerAsync(request.Messages, request.Options, stop.Token).GetAsyncEnumerator(CancellationToken.None);
+        var answer = _model
+            .AnswerTokensAsync(prepared.Tokens, request.Options with { Format = prepared.Format ?? request.Options.Format }, stop.Token)
+            .GetAsyncEnumerator(CancellationToken.None);
         await using (answer.ConfigureAwait(false))
         {
             while (await NextAsync(answer, cancellation).ConfigureAwait(false))
@@ -186,8 +233,10 @@ public sealed class LongLoraChatClient : IChatClient
 
     private static string NewId() => Guid.NewGuid().ToString("N");
 
-    private static ChatFinishReason Finish(GenerationResult result) =>
-        result.Finish == FinishReason.Length ? ChatFinishReason.Length : ChatFinishReason.Stop;
+    private static ChatFinishReason Finish(GenerationResult result, bool isCall) =>
+        isCall && result.Finish != FinishReason.Length ? ChatFinishReason.ToolCalls
+        : result.Finish == FinishReason.Length ? ChatFinishReason.Length
+        : ChatFinishReason.Stop;
 
     private static UsageDetails Usage(GenerationResult result) =>
         new()

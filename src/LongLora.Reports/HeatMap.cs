@@ -3,7 +3,7 @@ using LongLora.Evaluation;
 
 namespace LongLora.Reports;
 
-/// <summary>Scores by the length of the document, and by the depth of the answer in it or by the task.</summary>
+/// <summary>Heat maps of scores by document length, and by the depth of the answer or by task.</summary>
 internal static class HeatMap
 {
     private const int Width = 450,
@@ -17,12 +17,13 @@ internal static class HeatMap
 
     /// <summary>Draws and saves the picture of one task: length against depth.</summary>
     /// <param name="path">A .png file.</param>
-    /// <param name="results">One result a length.</param>
+    /// <param name="results">One result per length.</param>
     /// <param name="title">Shown above.</param>
     public static void Save(string path, IReadOnlyList<RetrievalAtLength> results, string title)
     {
         var all = ComputeShares(results);
-        // Topics asks for the first one always: one band says it all. Elsewhere a band without questions is drawn as such.
+        // The topics task always asks for the first topic, so one band is enough. In other tasks, bands without questions are drawn as
+        // empty.
         int[] bands =
         [
             .. Enumerable
@@ -42,7 +43,7 @@ internal static class HeatMap
 
     /// <summary>Draws and saves the picture of several tasks: length against task.</summary>
     /// <param name="path">A .png file.</param>
-    /// <param name="tasks">Name, and one result a length, the same lengths for all.</param>
+    /// <param name="tasks">Name, and one result per length, the same lengths for all.</param>
     /// <param name="title">Shown above.</param>
     public static void Save(string path, IReadOnlyList<(string Name, IReadOnlyList<RetrievalAtLength> Results)> tasks, string title)
     {
@@ -55,7 +56,7 @@ internal static class HeatMap
         Draw(path, shares, [.. tasks.Select(t => t.Name)], [.. tasks[0].Results.Select(r => $"{r.Length:N0}")], title, "");
     }
 
-    // [row, column], the first row above; where nothing was asked, the cell is gray.
+    // [row, column], with the first row on top; cells without questions are gray.
     private static void Draw(string path, double[,] shares, string[] rows, string[] columns, string title, string rowTitle)
     {
         var left = Margin + rows.Max(PictureCanvas.Measure) + Gap;
@@ -90,7 +91,7 @@ internal static class HeatMap
         canvas.Save(path);
     }
 
-    /// <summary>[depth band, length]: the share of right answers; NaN where there was no question.</summary>
+    /// <summary>[depth band, length]: the share of correct answers; NaN without questions.</summary>
     internal static double[,] ComputeShares(IReadOnlyList<RetrievalAtLength> results)
     {
         var shares = new double[DepthBands, results.Count];

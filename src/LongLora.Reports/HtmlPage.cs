@@ -5,8 +5,7 @@ using LongLora.Runtime;
 namespace LongLora.Reports;
 
 /// <summary>
-/// One HTML page that needs nothing else: no script, no font, no other file. Light or dark as the reader's system is, and readable on a
-/// phone.
+/// A self-contained HTML page without scripts, fonts or other files. It supports light and dark mode and phones.
 /// </summary>
 internal sealed class HtmlPage(string title)
 {
@@ -37,7 +36,7 @@ internal sealed class HtmlPage(string title)
     internal HtmlPage AddParagraph(string text, string style = "lead") =>
         text.Length == 0 ? this : Add($"<p class=\"{style}\">{Encode(text)}</p>");
 
-    /// <summary>Boxes beside each other where there is room.</summary>
+    /// <summary>Boxes side by side if there is space.</summary>
     internal HtmlPage AddFigures(IReadOnlyList<(string Title, string Html)> figures) =>
         figures.Count == 0
             ? this
@@ -47,13 +46,13 @@ internal sealed class HtmlPage(string title)
                     + "</div>"
             );
 
-    /// <summary>Single numbers with what they are.</summary>
+    /// <summary>Single numbers with labels.</summary>
     internal HtmlPage AddNumbers(IReadOnlyList<(string Name, string Value)> numbers, string style = "numbers") =>
         numbers.Count == 0
             ? this
             : Add($"<ul class=\"{style}\">{string.Concat(numbers.Select(n => $"<li><b>{Encode(n.Value)}</b>{Encode(n.Name)}</li>"))}</ul>");
 
-    /// <summary>A table that scrolls by itself where it is too wide.</summary>
+    /// <summary>A table that scrolls horizontally if it is too wide.</summary>
     internal static string WriteTable(IReadOnlyList<string> heads, IEnumerable<IReadOnlyList<string>> rows, string style = "")
     {
         var of = style.Length > 0 ? $" class=\"{style}\"" : "";
@@ -62,7 +61,7 @@ internal sealed class HtmlPage(string title)
         return $"<div class=\"wide\" tabindex=\"0\"><table{of}>{head}{string.Concat(body)}</table></div>";
     }
 
-    /// <summary>Scores from 0 to 1 as a table of colours; null where there is none.</summary>
+    /// <summary>Scores from 0 to 1 as a table of colors; null if there is none.</summary>
     internal static string WriteHeat(IReadOnlyList<string> columns, IReadOnlyList<(string Name, IReadOnlyList<double?> Scores)> rows) =>
         $"<div class=\"wide\" tabindex=\"0\"><table class=\"heat\"><tr><td></td>{WriteColumnHeads(columns)}</tr>\n"
         + string.Concat(rows.Select(r => WriteRow(r.Name, r.Scores.Select(WriteCell))))

@@ -1,6 +1,6 @@
 namespace LongLora.Reports;
 
-/// <summary>How long the documents of a corpus are, as a picture.</summary>
+/// <summary>Draws the document lengths of a corpus.</summary>
 internal static class LengthPlot
 {
     private const int Width = 500,
@@ -14,8 +14,8 @@ internal static class LengthPlot
     /// Draws two bars for each range of lengths, its share of the documents and of all tokens, and writes a PNG of 1000 x 500 pixels.
     /// </summary>
     /// <param name="path">The file to write.</param>
-    /// <param name="bins">Name of each range, its documents, and their lengths together; with none nothing is written.</param>
-    /// <param name="unit">What lengths are: tokens or characters.</param>
+    /// <param name="bins">Name of each range, number of documents, and their total length; if empty, nothing is written.</param>
+    /// <param name="unit">Unit of the lengths: tokens or characters.</param>
     /// <param name="title">Heading.</param>
     public static void Save(string path, IReadOnlyList<(string Range, long Documents, long Length)> bins, string unit, string title)
     {
@@ -36,7 +36,7 @@ internal static class LengthPlot
             canvas.DrawText(Left - 7, Y(tick) + 4, format(tick), TextAnchor.End);
         }
         var slot = (double)(Width - Left - Right) / bins.Count;
-        var every = (bins.Count + 13) / 14; // as many labels as have room
+        var every = (bins.Count + 13) / 14; // as many labels as fit
         for (var i = 0; i < bins.Count; i++)
         {
             var middle = Left + slot * (i + 0.5);
@@ -45,7 +45,7 @@ internal static class LengthPlot
             if (i % every == 0)
                 canvas.DrawText(middle, Height - Bottom + 17, bins[i].Range, TextAnchor.Middle);
         }
-        canvas.DrawText((Width + Left) / 2.0, Height - 8, $"{unit} in a document, from", TextAnchor.Middle);
+        canvas.DrawText((Width + Left) / 2.0, Height - 8, $"{unit} per document, from", TextAnchor.Middle);
         canvas.Save(path);
     }
 

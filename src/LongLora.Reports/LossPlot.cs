@@ -3,7 +3,7 @@ using LongLora.Training;
 
 namespace LongLora.Reports;
 
-/// <summary>The loss curve of a run as a picture.</summary>
+/// <summary>Draws the loss curve of a run.</summary>
 public static class LossPlot
 {
     private const int Width = 600,
@@ -13,7 +13,7 @@ public static class LossPlot
 
     /// <summary>Draws loss, smoothed loss, and the learning rate below, and writes a PNG of 1200 x 700 pixels.</summary>
     /// <param name="path">The file to write.</param>
-    /// <param name="steps">The steps of the run; with none nothing is written.</param>
+    /// <param name="steps">The steps of the run; if empty, nothing is written.</param>
     /// <param name="title">Heading.</param>
     public static void Save(string path, IReadOnlyList<TrainingStep> steps, string title)
     {
@@ -63,6 +63,6 @@ public static class LossPlot
         return smooth;
     }
 
-    // 2e-5, and not 0.0000.
+    // 2e-5 instead of 0.0000.
     private static string WriteRate(double rate) => rate == 0 ? "0" : rate.ToString("0.##e-0", CultureInfo.InvariantCulture);
 }

@@ -3,7 +3,7 @@ using LongLora.Evaluation;
 
 namespace LongLora.Reports;
 
-/// <summary>The loss by position in the window as a picture: whether far context is used at all.</summary>
+/// <summary>Draws the loss by position in the window, which shows whether distant context is used.</summary>
 internal static class PositionPlot
 {
     private const int Width = 500,
@@ -12,7 +12,7 @@ internal static class PositionPlot
 
     /// <summary>Draws one curve for each context and writes a PNG of 1000 x 500 pixels.</summary>
     /// <param name="path">The file to write.</param>
-    /// <param name="results">One result a context; with none nothing is written.</param>
+    /// <param name="results">One result per context; if empty, nothing is written.</param>
     /// <param name="title">Heading.</param>
     public static void Save(string path, IReadOnlyList<PerplexityResult> results, string title)
     {
@@ -29,7 +29,7 @@ internal static class PositionPlot
                         )
                 ),
             ],
-            XTitle = "tokens before, from",
+            XTitle = "preceding tokens, from",
             YTitle = "loss (nats per token)",
             IsLog = true,
         };

@@ -6,8 +6,8 @@ using LongLora.Training;
 namespace LongLora.Reports;
 
 /// <summary>
-/// What runs did, as one HTML page: what was trained, loss, perplexity by length and by position, retrieval, short text, memory and
-/// speed, recipe. Only what was measured is shown.
+/// The report of runs as one HTML page: what was trained, loss, perplexity by length and by position, retrieval, short text, memory and
+/// speed, recipe. It shows only what was measured.
 /// </summary>
 public static class ReportPage
 {
@@ -16,7 +16,7 @@ public static class ReportPage
 
     /// <summary>Writes the page.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="runs">The runs; several are compared above.</param>
+    /// <param name="runs">The runs; if there are several, the page starts with a comparison.</param>
     public static void Write(string path, IReadOnlyList<ReportRun> runs)
     {
         var page = new HtmlPage(runs.Count == 1 ? $"{runs[0].Title} - LongLora" : $"{runs.Count} runs - LongLora");
@@ -33,7 +33,7 @@ public static class ReportPage
         var after = ListColumnsAfter(runs);
         page.Add(
             HtmlPage.WriteTable(
-                ["run", .. after.Select(c => c.Head), "steps", "loss at the end", "tokens/s", "peak memory", "training time"],
+                ["run", .. after.Select(c => c.Head), "steps", "final loss", "tokens/s", "peak memory", "training time"],
                 runs.Select(r =>
                     (IReadOnlyList<string>)[r.Name, .. after.Select(c => c.Cell(r)), .. SummarizeTraining(r.Steps).Select(n => n.Value)]
                 )
@@ -72,7 +72,7 @@ public static class ReportPage
         page.AddFigures(figures);
     }
 
-    // What the runs have become, at the greatest length that all of them were measured at.
+    // The results of the runs at the largest length that they have in common.
     private static List<(string Head, Func<ReportRun, string> Cell)> ListColumnsAfter(IReadOnlyList<ReportRun> runs)
     {
         static int? FindGreatest(IEnumerable<IEnumerable<int>> lengths) =>
@@ -136,7 +136,7 @@ public static class ReportPage
         }
         figures.AddRange(DrawHeatMaps(run));
         if (run.Perplexity.Any(p => p.Results.Any(r => r.ByPosition.Count > 0)))
-            figures.Add(("Loss by position: is far context used?", DrawPositions(run)));
+            figures.Add(("Loss by position: is distant context used?", DrawPositions(run)));
         if (run.Steps.Count > 1)
             figures.Add(
                 (
@@ -161,7 +161,7 @@ public static class ReportPage
         AddRecipe(page, run);
     }
 
-    // What the page is about in a few numbers: before and after at the greatest length that both have.
+    // A few key numbers: before and after at the largest common length.
     private static List<(string Name, string Value)> ListFound(ReportRun run)
     {
         var found = new List<(string, string)>();
@@ -318,7 +318,7 @@ public static class ReportPage
                         p.Style
                     )),
             ],
-            "tokens before, from",
+            "preceding tokens, from",
             isLog: true
         );
 
@@ -330,14 +330,14 @@ public static class ReportPage
             page.Add($"<details><summary>What was trained</summary>{facts}</details>");
         }
         if (run.Recipe.Length > 0)
-            page.Add($"<details><summary>The whole recipe</summary><pre>{HtmlPage.Encode(run.Recipe.TrimEnd())}</pre></details>");
+            page.Add($"<details><summary>The full recipe</summary><pre>{HtmlPage.Encode(run.Recipe.TrimEnd())}</pre></details>");
     }
 
     private static IReadOnlyList<(string Name, string Value)> SummarizeTraining(IReadOnlyList<TrainingStep> steps)
     {
         if (steps.Count == 0)
             return [];
-        // A resumed run's clock began again; tokens and rate of each step are always its own.
+        // The clock of a resumed run starts again, but tokens and rate of each step are always right.
         long before = 0;
         var seconds = 0.0;
         foreach (var step in steps)
@@ -346,8 +346,8 @@ public static class ReportPage
         return
         [
             ("optimizer steps", steps[^1].Step.ToString("N0", CultureInfo.InvariantCulture)),
-            ("loss at the end, smoothed", Smooth(steps)[^1].ToString("F3", CultureInfo.InvariantCulture)),
-            ("tokens a second, median", rates[rates.Count / 2].ToString("N0", CultureInfo.InvariantCulture)),
+            ("final loss, smoothed", Smooth(steps)[^1].ToString("F3", CultureInfo.InvariantCulture)),
+            ("tokens per second, median", rates[rates.Count / 2].ToString("N0", CultureInfo.InvariantCulture)),
             ("peak memory", TrainingPlan.FormatSize(steps.Max(s => s.PeakMemoryBytes))),
             ("training time", WriteDuration(seconds)),
         ];
@@ -391,7 +391,7 @@ public static class ReportPage
 
     private static double[] Smooth(IReadOnlyList<TrainingStep> steps) => LossPlot.Smooth([.. steps.Select(s => s.Loss)]);
 
-    // The state before is always the first colour, that after the second.
+    // "Before" always has the first color, and "after" the second.
     private static int ChooseStyle(string state, int place) =>
         state == RunReader.Before ? 0
         : state == RunReader.After ? 1

@@ -7,9 +7,9 @@ using LongLora.Training;
 namespace LongLora.Reports;
 
 /// <summary>
-/// Reads what a run directory holds: <c>recipe.yaml</c>, <c>metrics.jsonl</c>, and every <c>.json</c> in it or in its <c>evaluations/</c>
+/// Reads a run directory: <c>recipe.yaml</c>, <c>metrics.jsonl</c>, and every <c>.json</c> in it or in its <c>evaluations/</c>
 /// that an
-/// <c>evaluate</c> command wrote. A result of the model alone is that before the run, unless the model is the run's own.
+/// <c>evaluate</c> command wrote. A result without an adapter counts as "before", unless its model is the run's own.
 /// </summary>
 public static class RunReader
 {
@@ -40,7 +40,7 @@ public static class RunReader
 
     /// <summary>Reads one run directory.</summary>
     /// <param name="path">The directory.</param>
-    /// <exception cref="CheckpointException">It is no run directory, or a file in it is damaged.</exception>
+    /// <exception cref="CheckpointException">It is not a run directory, or one of its files is damaged.</exception>
     public static ReportRun Read(string path)
     {
         var steps = MetricsLog.Read(path);
@@ -72,7 +72,7 @@ public static class RunReader
         };
     }
 
-    // Whatever the files are called.
+    // The file names do not matter.
     private static int RankState(string state) =>
         state == Before ? 0
         : state == After ? 2
@@ -93,8 +93,8 @@ public static class RunReader
                 ? "all weights"
                 : $"LoRA of rank {method.Rank}{(method.TrainsEmbeddings ? ", embeddings" : "")}{(method.TrainsNorms ? ", norms" : "")}";
         var scaling = options.Model.RopeScaling == "auto" ? "" : $"; positions {options.Model.RopeScaling}";
-        return $"Trained on {(options.Data.Task == TrainingTask.Sft ? "conversations" : "text")} of {options.Model.Context:N0} tokens with "
-            + $"{attention}: {trained}{scaling}. All measures use full attention.";
+        return $"Trained on {(options.Data.Task == TrainingTask.Sft ? "conversations" : "text")} of {options.Model.Context:N0} tokens "
+            + $"with {attention}: {trained}{scaling}. All evaluations use full attention.";
     }
 
     private static ReportRun Add(ReportRun run, string file, string path) =>
@@ -114,7 +114,7 @@ public static class RunReader
                 ],
             },
             ShortTextFile found => run with { ShortText = [.. run.ShortText, .. found.Results] },
-            _ => run, // a kind that is not shown, or some other JSON
+            _ => run, // a kind that reports do not show, or other JSON
         };
 
     private static string FindState(ModelEvaluationFile found, string file, string run)
@@ -124,7 +124,7 @@ public static class RunReader
         return found.Adapter is not null || IsInside(model, run) ? After : Before;
     }
 
-    // Whether a path is a folder, or lies anywhere in it. A folder beside it may have a name that begins alike.
+    // Whether a path is a folder or inside it. A sibling folder can have a name with the same start.
     private static bool IsInside(string path, string folder)
     {
         var relative = Path.GetRelativePath(folder, path);

@@ -1,22 +1,21 @@
-using System.Text.Json;
-using LongLora.Documents;
 using LongLora.Generation;
 using LongLora.Runtime;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.HttpOverrides;
+using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using OpenTelemetry.Metrics;
+using OpenTelemetry.Resources;
 
 namespace LongLora.Server;
 
 /// <summary>
-/// A model behind HTTP: OpenAI's <c>/v1/models</c>, <c>/v1/chat/completions</c> and <c>/v1/completions</c>; <c>/documents</c> and
-/// <c>/tokens</c> for the page at
-/// <c>/</c>; <c>/health</c>; <c>/metrics</c> for Prometheus.
+/// Models behind HTTP: OpenAI's API, a page to ask about documents at <c>/</c>, and metrics for Prometheus. <c>/openapi.json</c> describes
+/// every endpoint; each is one file of the folder <c>Endpoints</c>.
 /// </summary>
 public static class ChatServer
 {
@@ -25,21 +24,73 @@ public static class ChatServer
     /// <param name="model">The model; the caller disposes of it, after the application.</param>
     /// <param name="configure">Changes what else the host has, such as logging; null for nothing.</param>
     /// <exception cref="ConfigurationException">An option is wrong.</exception>
-    public static WebApplication Create(ServerOptions options, ChatModel model, Action<WebApplicationBuilder>? configure = null)
+    public static WebApplication Create(ServerOptions options, ChatModel model, Action<WebApplicationBuilder>? configure = null) =>
+        Create(options, [model], configure);
+
+    /// <summary>Makes the application with several models, of which a request chooses one by name.</summary>
+    /// <param name="options">How they are served.</param>
+    /// <param name="models">
+    /// At least one; the first answers requests that name none. <see cref="ChatModel.OpenBeside"/> puts them into one queue. The caller
+    /// disposes of them, after the application.
+    /// </param>
+    /// <param name="configure">Changes what else the host has, such as logging; null for nothing.</param>
+    /// <exception cref="ConfigurationException">An option is wrong, there is no model, or two have the same name.</exception>
+    public static WebApplication Create(
+        ServerOptions options,
+        IReadOnlyList<ChatModel> models,
+        Action<WebApplicationBuilder>? configure = null
+    )
+    {
+        if (models.Count == 0)
+            throw new ConfigurationException("There is no model to serve; give at least one.");
+        if (models.GroupBy(m => m.Name).FirstOrDefault(g => g.Count() > 1) is { } twice)
+            throw new ConfigurationException($"Two models have the name '{twice.Key}'; each needs a name of its own.");
+        var served = new ServedModels();
+        served.Set(models);
+        return Create(options, served, configure);
+    }
+
+    /// <summary>Makes the application, whose models may be loaded later.</summary>
+    internal static WebApplication Create(ServerOptions options, ServedModels models, Action<WebApplicationBuilder>? configure = null)
     {
         options.Validate();
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.SetMinimumLevel(LogLevel.Warning);
-        builder.WebHost.UseUrls($"http://{(options.Host.Contains(':') ? $"[{options.Host}]" : options.Host)}:{options.Port}");
+        // The caller of StartAsync gets the exception and tells it in a sentence.
+        builder.Logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None);
+        builder.WebHost.UseUrls(options.Url);
+        builder.WebHost.UseKestrelHttpsConfiguration();
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
             kestrel.Limits.MaxRequestBodySize = options.MaxBodyBytes;
+            if (options.CertificateFile is not null)
+                kestrel.ConfigureHttpsDefaults(https => Certificates.Use(https, options));
         });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = options.ShutdownTime);
+        builder.Services.AddRequestDecompression();
         builder.Services.AddSingleton(_ => new AnswerMeter(options.Queue));
-        builder
-            .Services.AddOpenTelemetry()
+        AddMetrics(builder.Services);
+        configure?.Invoke(builder);
+
+        var app = builder.Build();
+        app.Use(ErrorResponses.Create(app.Logger));
+        app.Use(Guard.CheckHost(options));
+        // By default only a proxy on this machine is believed.
+        app.UseForwardedHeaders(
+            new ForwardedHeadersOptions { ForwardedHeaders = ForwardedHeaders.XForwardedHost | ForwardedHeaders.XForwardedProto }
+        );
+        app.Use(Guard.CheckAccess(options));
+        app.UseRequestDecompression();
+        app.Use(Guard.CheckEncoding);
+        Map(app, options, models);
+        return app;
+    }
+
+    private static void AddMetrics(IServiceCollection services) =>
+        services
+            .AddOpenTelemetry()
+            .ConfigureResource(resource => resource.AddService("longlora", serviceVersion: Models.Version))
             .WithMetrics(metrics =>
                 metrics
                     .AddMeter(
@@ -50,144 +101,29 @@ public static class ChatServer
                     )
                     .AddPrometheusExporter()
             );
-        configure?.Invoke(builder);
 
-        var app = builder.Build();
-        app.Use(Guard.Errors(app.Logger));
-        app.Use(Guard.Access(options));
-        app.MapGet("/health", () => Json(new { status = "ok" }));
+    private static void Map(WebApplication app, ServerOptions options, ServedModels models)
+    {
+        app.MapPost("/v1/chat/completions", context => ChatCompletions.Answer(context, models, options));
+        app.MapPost("/v1/completions", context => Completions.Answer(context, models, options));
+        app.MapPost("/v1/responses", context => Responses.Answer(context, models, options));
+        app.MapPost("/v1/embeddings", Task<IResult> (HttpContext context) => Embeddings.Answer(context, models));
+        app.MapPost("/tokenize", Task<IResult> (HttpContext context) => Tokens.Tokenize(context, models));
+        app.MapPost("/detokenize", Task<IResult> (HttpContext context) => Tokens.Detokenize(context, models));
+        app.MapPost("/tokens", Task<IResult> (HttpContext context) => Tokens.Count(context, models));
+        app.MapPost("/documents", Task<IResult> (HttpContext context, string? name) =>
+            DocumentUpload.Answer(context, name, models, options)
+        );
+        app.MapRead("/v1/models", () => Models.List(models));
+        app.MapRead("/v1/models/{**name}", (string name) => Models.Find(name, models));
+        app.MapRead("/health", () => Models.CheckHealth(models));
+        app.MapRead("/version", Models.TellVersion);
+        app.MapRead("/openapi.json", OpenApi.Describe);
         app.MapPrometheusScrapingEndpoint();
-        app.MapGet("/v1/models", () => Json(new { @object = "list", data = new[] { Describe(model) } }));
-        app.MapGet("/v1/models/{name}", (string name) =>
-            name == model.Name
-                ? Json(Describe(model))
-                : throw new ApiException(404, $"There is no model '{name}'; there is '{model.Name}'.", "model", "model_not_found")
-        );
-        app.MapPost("/v1/chat/completions", context => Complete(context, model, body => GenerationRequest.Chat(body, model, options)));
-        app.MapPost("/v1/completions", context => Complete(context, model, body => GenerationRequest.Completion(body, model, options)));
-        app.MapPost("/tokens", async Task<IResult> (HttpContext context, CancellationToken _) => Count(await Body(context), model));
-        app.MapPost("/documents", (HttpContext context, string? name) => Document(context, name, model));
         Page.Map(app);
-        return app;
     }
 
-    private static readonly DateTimeOffset s_started = DateTimeOffset.UtcNow;
-
-    private static object Describe(ChatModel model) =>
-        new
-        {
-            id = model.Name,
-            @object = "model",
-            created = s_started.ToUnixTimeSeconds(),
-            owned_by = "longlora",
-            context_length = model.Context,
-            chat = model.HasTemplate,
-        };
-
-    private static IResult Json(object value) => Results.Json(value, Answers.Json);
-
-    private static async Task<JsonElement> Body(HttpContext context)
-    {
-        if (!context.Request.HasJsonContentType())
-            throw new ApiException(415, $"Content-Type is {context.Request.ContentType ?? "missing"}; it must be application/json.");
-        try
-        {
-            using var document = await JsonDocument.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted);
-            return document.RootElement.Clone();
-        }
-        catch (JsonException e)
-        {
-            throw new ApiException(400, $"The body is no JSON: {e.Message}", code: "invalid_json");
-        }
-    }
-
-    private static async Task Complete(HttpContext context, ChatModel model, Func<JsonElement, GenerationRequest> read)
-    {
-        var request = read(await Body(context));
-        var pieces = context.RequestServices.GetRequiredService<AnswerMeter>().Count(request.AnswerAsync(model), context.RequestAborted);
-        var answers = new Answers(
-            (request.IsChat ? "chatcmpl-" : "cmpl-") + Guid.NewGuid().ToString("N"),
-            DateTimeOffset.UtcNow.ToUnixTimeSeconds(),
-            model.Name,
-            model.Tokenizer,
-            request.IsChat
-        );
-        if (request.IsStream)
-            await Stream(context, pieces, answers, request.SendsUsage);
-        else
-            await Json(answers.Whole(await pieces.WholeAsync(context.RequestAborted))).ExecuteAsync(context);
-    }
-
-    // Pieces are sent while further ones are made. Until the first one an error still has a status of its own.
-    private static async Task Stream(HttpContext context, IAsyncEnumerable<AnswerPiece> answer, Answers answers, bool sendsUsage)
-    {
-        await using var pieces = answer.GetAsyncEnumerator(context.RequestAborted);
-        var isMore = await pieces.MoveNextAsync();
-        context.Response.ContentType = "text/event-stream";
-        context.Response.Headers.CacheControl = "no-cache";
-        context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();
-        if (answers.First() is { } first)
-            await Send(first);
-        try
-        {
-            for (; isMore; isMore = await pieces.MoveNextAsync())
-            {
-                await Send(pieces.Current.Result is { } whole ? answers.Last(whole) : answers.Text(pieces.Current.Text));
-                if (sendsUsage && pieces.Current.Result is { } counted)
-                    await Send(answers.UsageAlone(counted));
-            }
-            await context.Response.WriteAsync("data: [DONE]\n\n", context.RequestAborted);
-        }
-        catch (Exception e) when (e is not OperationCanceledException)
-        {
-            await Send(Guard.AsApi(e).Body); // the status has been sent
-            throw;
-        }
-
-        async Task Send(object piece)
-        {
-            await context.Response.WriteAsync($"data: {JsonSerializer.Serialize(piece, Answers.Json)}\n\n", context.RequestAborted);
-            await context.Response.Body.FlushAsync(context.RequestAborted);
-        }
-    }
-
-    // How much of the context a conversation takes.
-    private static IResult Count(JsonElement body, ChatModel model)
-    {
-        try
-        {
-            return Json(new { tokens = model.Encode(GenerationRequest.Messages(new RequestFields(body))).Count, context = model.Context });
-        }
-        catch (LongLoraException e)
-        {
-            throw new ApiException(400, e.Message, "messages");
-        }
-    }
-
-    // The text of a file that was sent as the body.
-    private static async Task<IResult> Document(HttpContext context, string? name, ChatModel model)
-    {
-        if (string.IsNullOrWhiteSpace(name))
-            throw new ApiException(400, "Say what the file is called: POST /documents?name=book.pdf", "name", "invalid_value");
-        using var bytes = new MemoryStream();
-        await context.Request.Body.CopyToAsync(bytes, context.RequestAborted);
-        bytes.Position = 0;
-        try
-        {
-            var text = await Task.Run(() => DocumentText.Read(bytes, Path.GetFileName(name)));
-            return Json(
-                new
-                {
-                    name = Path.GetFileName(name),
-                    text,
-                    tokens = model.Tokenizer.Encode(text).Count,
-                    context = model.Context,
-                }
-            );
-        }
-        catch (LongLoraException e)
-        {
-            throw new ApiException(400, e.Message, "name", "unreadable_document");
-        }
-    }
+    /// <summary>Maps GET and HEAD.</summary>
+    internal static void MapRead(this IEndpointRouteBuilder app, string path, Delegate handler) =>
+        app.MapMethods(path, [HttpMethods.Get, HttpMethods.Head], handler);
 }

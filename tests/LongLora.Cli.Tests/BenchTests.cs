@@ -23,7 +23,7 @@ public class BenchTests : CliRun
     public void Step_writes_one_record_a_context()
     {
         var output = Succeed("bench", "step", "--model", Stories, "--context", "64,128", "--steps", "2", "--json", At("step.json"));
-        Assert.Contains("full takes", output, StringComparison.Ordinal);
+        Assert.Contains("full attention takes", output, StringComparison.Ordinal);
         var results = Results("step.json");
         Assert.Equal([64, 128], results.EnumerateArray().Select(r => r.GetProperty("context").GetInt32()));
         foreach (var result in results.EnumerateArray())
@@ -82,7 +82,7 @@ public class BenchTests : CliRun
     public void Step_with_wrong_numbers_is_refused()
     {
         Fail(ExitCode.Usage, ["context", "many"], "bench", "step", "--model", Stories, "--context", "many");
-        Fail(ExitCode.Usage, ["0 steps or more", "-1"], "bench", "step", "--model", Stories, "--context", "64", "--steps", "-1");
+        Fail(ExitCode.Usage, ["at least 0 steps", "-1"], "bench", "step", "--model", Stories, "--context", "64", "--steps", "-1");
         Fail(ExitCode.Usage, ["group", "7"], "bench", "step", "--model", Stories, "--context", "64", "--group-size", "7");
     }
 

@@ -58,11 +58,11 @@ public class ChatTests : CliRun
     public void Chat_notes_a_context_that_the_model_was_not_made_for()
     {
         Assert.Contains(
-            "stories260K-hf was made for 512 tokens",
+            "stories260K-hf was trained for 512 tokens",
             Ask("Tell me of a dog.", "--context", "4000").Error,
             StringComparison.Ordinal
         );
-        Assert.DoesNotContain("was made for", Ask("Tell me of a dog.", "--context", "400").Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("was trained for", Ask("Tell me of a dog.", "--context", "400").Error, StringComparison.Ordinal);
     }
 
     [Theory]

@@ -229,7 +229,7 @@ public class FromScratchTests : CliRun
         );
         Fail(
             ExitCode.Usage,
-            ["both model, 'm', and from-scratch"],
+            ["model is 'm' and from-scratch is"],
             "train",
             "--from-scratch",
             At("config.json"),
@@ -246,7 +246,7 @@ public class FromScratchTests : CliRun
         );
         Fail(
             ExitCode.Usage,
-            ["a model that exists brings its own"],
+            ["applies only with from-scratch"],
             "train",
             "--model",
             "m",

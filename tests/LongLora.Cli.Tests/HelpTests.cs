@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.RegularExpressions;
 using LongLora.Options;
 
@@ -39,12 +40,15 @@ public class HelpTests : CliRun
             "bench step",
             "bench decode",
             "tokenizer",
+            "tokenizer encode",
             "tokenizer train",
             "data",
             "data practice",
             "data sdk-docs",
             "data windows",
             "data questions",
+            "completion",
+            "help",
         ];
 
     [Theory]
@@ -57,6 +61,83 @@ public class HelpTests : CliRun
         Assert.All(help.Split('\n'), line => Assert.True(line.TrimEnd().Length <= 80, line));
         Assert.DoesNotContain('\x1b', help);
         Assert.Equal(help, Succeed([.. words, "-h"]));
+        Assert.Equal(help, Succeed(["help", .. words]));
+    }
+
+    [Fact]
+    public void Encode_shows_ids_and_texts_of_tokens()
+    {
+        string[] lines = Succeed("tokenizer", "encode", "--model", Stories, "Once upon a time", "--json", At("ids.json"))
+            .Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        using var json = JsonDocument.Parse(File.ReadAllText(At("ids.json")));
+        Assert.Equal(
+            json.RootElement.GetProperty("ids").EnumerateArray().Select(i => $"{i.GetInt32(), 7}"),
+            lines.Select(line => line[..7])
+        );
+        Assert.Equal("      1  \"<s>\"", lines[0]);
+        Assert.Equal("Once upon a time", string.Concat(lines.Skip(1).Select(l => JsonSerializer.Deserialize<string>(l[9..]))).Trim());
+        var plain = RunWith("Once upon a time", default, "tokenizer", "encode", "--model", Stories, "--plain").Output;
+        Assert.Equal(lines.Skip(1).Select(l => l[..7]), plain.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => l[..7]));
+    }
+
+    [Fact]
+    public void Inspect_writes_what_it_shows_as_json()
+    {
+        var shown = Succeed("inspect", Stories, "--json", At("inspect.json"));
+        using var json = JsonDocument.Parse(File.ReadAllText(At("inspect.json")));
+        foreach (var fact in json.RootElement.GetProperty("facts").EnumerateObject())
+            Assert.Matches($@"{Regex.Escape(fact.Name)} +{Regex.Escape(fact.Value.GetString()!)}", shown);
+        Assert.Contains(json.RootElement.GetProperty("tensors").EnumerateArray(), t =>
+            t.GetProperty("name").GetString() == "model.norm.weight" && t.GetProperty("bytes").GetInt64() == 256
+        );
+    }
+
+    [Fact]
+    public void Quiet_runs_print_the_result_and_the_same_files()
+    {
+        var model = WriteOneLayer("model");
+        var data = WriteTokens("tokens.bin", 3000);
+        string[] train = ["train", "--model", model, "--data", data, "--context", "512", "--steps", "2", "--output"];
+        Succeed([.. train, At("loud")]);
+        Assert.Equal($"Result: {At("quiet", "adapter")}\n", Succeed([.. train, At("quiet"), "--quiet"]).ReplaceLineEndings("\n"));
+        Assert.Equal(
+            File.ReadAllBytes(At("loud", "adapter", "adapter_model.safetensors")),
+            File.ReadAllBytes(At("quiet", "adapter", "adapter_model.safetensors"))
+        );
+    }
+
+    [Fact]
+    public void Help_of_an_unknown_command_names_the_nearest() =>
+        Fail(ExitCode.Usage, ["'longlora evaluate perplexty'", "'perplexity'"], "help", "evaluate", "perplexty");
+
+    [Theory]
+    [InlineData("longlora tra", "train")]
+    [InlineData("longlora evaluate p", "perplexity|passkey")]
+    [InlineData("./longlora train --rope-s", "--rope-scaling")]
+    [InlineData("longlora quantize --ty", "--type")]
+    public void Complete_prints_what_can_follow(string line, string expected)
+    {
+        string[] found = Succeed("complete", $"{line.Length}", line).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Superset(expected.Split('|').ToHashSet(), found.ToHashSet());
+        Assert.All(found, f => Assert.StartsWith(line.Split(' ')[^1], f, StringComparison.Ordinal));
+        Assert.Equal(
+            found,
+            Succeed("complete", $"{line.Length}", line + " what stands after the cursor").Split('\n', StringSplitOptions.RemoveEmptyEntries)
+        );
+    }
+
+    [Theory]
+    [InlineData("bash", "-n")]
+    [InlineData("zsh", "-n")]
+    [InlineData("fish", "--no-execute")]
+    public void Completion_scripts_are_right_in_their_shells(string shell, string check)
+    {
+        File.WriteAllText(At("script"), Succeed("completion", shell));
+        if (!File.Exists($"/usr/bin/{shell}") && !File.Exists($"/bin/{shell}"))
+            Assert.Skip($"{shell} is not installed");
+        using var process = System.Diagnostics.Process.Start(shell, [check, At("script")]);
+        process.WaitForExit();
+        Assert.Equal(0, process.ExitCode);
     }
 
     [Fact]
@@ -73,7 +154,7 @@ public class HelpTests : CliRun
         );
         Assert.Contains("--learning-rate X peak learning rate [default: 2e-5]", sections["Training"], StringComparison.Ordinal);
         Assert.Contains(
-            "--attention shifted-sparse|full|grouped|dilated attention while training [default: shifted-sparse]",
+            "--attention shifted-sparse|full|grouped|dilated attention during training [default: shifted-sparse]",
             sections["Method"],
             StringComparison.Ordinal
         );
@@ -81,9 +162,9 @@ public class HelpTests : CliRun
     }
 
     [Theory]
-    [InlineData("generate", "--max-tokens N most tokens to generate [default: 256]")]
-    [InlineData("generate", "--top-p X sample among the fewest tokens with this probability together [default: 1]")]
-    [InlineData("bench step", "--activation-offload none|host|disk|auto where activations wait for the backward pass [default: none]")]
+    [InlineData("generate", "--max-tokens N maximum tokens to generate [default: 256]")]
+    [InlineData("generate", "--top-p X sample from the smallest set of tokens with this total probability [default: 1]")]
+    [InlineData("bench step", "--activation-offload none|host|disk|auto where activations are kept for the backward pass [default: none]")]
     [InlineData("bench step", "--full [true|false] also measure full attention [default: true]")]
     public void Default_of_an_option_is_shown_where_its_text_does_not_say_it(string command, string expected) =>
         Assert.Contains(
@@ -99,7 +180,7 @@ public class HelpTests : CliRun
     [InlineData("ruler")]
     [InlineData("short")]
     public void Default_of_the_seed_is_the_same_in_every_evaluation(string task) =>
-        Assert.Matches("--seed S +seed of the first [a-z ]+ \\[default: 0\\]", Succeed("evaluate", task, "--help"));
+        Assert.Matches("--seed S +seed for the first [a-z ]+ \\[default: 0\\]", Succeed("evaluate", task, "--help"));
 
     [Theory]
     [InlineData("--model")]
@@ -155,7 +236,7 @@ public class HelpTests : CliRun
                 "--rank is 'x'; it must be a whole number.",
                 "--learning-rate is 'q'",
                 "--shuffle is 'maybe'",
-                "--tuning is 'lora+'; it can be lora-plus, lora, full.",
+                "--tuning is 'lora+'; it must be one of lora-plus, lora, full.",
             ],
             "train",
             "--rank",

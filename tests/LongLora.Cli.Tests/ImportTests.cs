@@ -64,7 +64,7 @@ public class ImportTests : CliRun
     {
         Fail(ExitCode.Input, ["does not exist"], "import", "gguf", At("no.gguf"), "--output", At("x"));
         File.WriteAllText(At("odd.gguf"), "not GGUF at all, but longer than a header");
-        Fail(ExitCode.Input, ["does not begin with 'GGUF'"], "import", "gguf", At("odd.gguf"), "--output", At("x"));
+        Fail(ExitCode.Input, ["does not start with 'GGUF'"], "import", "gguf", At("odd.gguf"), "--output", At("x"));
         Succeed("export", "gguf", "--model", Stories, "--output", At("a.gguf"));
         Fail(ExitCode.Usage, ["is not empty"], "import", "gguf", At("a.gguf"), "--output", Folder);
         Fail(ExitCode.Usage, ["'int4' not recognized"], "import", "gguf", At("a.gguf"), "--output", At("x"), "--type", "int4");

@@ -37,7 +37,7 @@ public class LauncherTests : CliRun
             kill.WaitForExit();
         var (code, output, error) = Finish(first);
         Assert.True(code == ExitCode.Interrupted, $"exit code {code}: {error}");
-        Assert.Contains("Interrupted and saved.", error, StringComparison.Ordinal);
+        Assert.Contains("Interrupted. The state was saved.", error, StringComparison.Ordinal);
         Assert.DoesNotContain('\x1b', output + error);
         var done = MetricsLog.Read(At("a run"))[^1].Step;
         Assert.True(Directory.Exists(At("a run", "checkpoints", $"step-{done:D6}")));

@@ -37,7 +37,7 @@ public class PrepareTests : CliRun
             "1"
         );
         Assert.Contains(
-            "were there already",
+            "were unchanged and not read again",
             Succeed("prepare", "--data", At("in"), "--model", Stories, "--output", At("corpus")),
             StringComparison.Ordinal
         );

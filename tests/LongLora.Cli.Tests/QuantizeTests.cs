@@ -15,7 +15,7 @@ public class QuantizeTests : CliRun
     public void Quantize_train_merge_and_evaluate_agree()
     {
         var data = WriteTokens("data.bin", 3000);
-        Assert.Contains("0.516 a weight", Succeed("quantize", "--model", Stories, "--output", At("nf4")), StringComparison.Ordinal);
+        Assert.Contains("0.516 bytes per weight", Succeed("quantize", "--model", Stories, "--output", At("nf4")), StringComparison.Ordinal);
         Assert.Contains("matrices in nf4", Succeed("inspect", At("nf4")), StringComparison.Ordinal);
         // Quantised while loading, or before: the same numbers.
         Assert.Equal(Perplexity(data, "--model", Stories, "--quantization", "nf4"), Perplexity(data, "--model", At("nf4")));
@@ -61,7 +61,7 @@ public class QuantizeTests : CliRun
             "--output",
             At("x")
         );
-        Fail(ExitCode.Usage, ["not quantised"], "quantize", "--model", Stories, "--quantization", "none", "--output", At("x"));
+        Fail(ExitCode.Usage, ["not quantized"], "quantize", "--model", Stories, "--quantization", "none", "--output", At("x"));
         Fail(
             ExitCode.Usage,
             ["tuning is full"],

@@ -219,11 +219,11 @@ public class ReportTests : CliRun
     public void Evaluate_refuses_what_it_could_not_write_before_it_measures()
     {
         string[] command = ["evaluate", "passkey", "--model", At("none"), "--lengths", "512"]; // not even the model is looked for
-        Fail(ExitCode.Usage, ["pictures are written as .png"], [.. command, "--picture", At("p.svg")]);
+        Fail(ExitCode.Usage, ["must be a file name that ends in .png"], [.. command, "--picture", At("p.svg")]);
         Fail(ExitCode.Usage, ["is a folder"], [.. command, "--json", At()]);
         WriteTokens("test.bin", 1000);
         Assert.Contains(
-            "Lengths above 512 are beyond the context",
+            "Lengths above 512 exceed the model's context",
             Succeed("evaluate", "perplexity", "--model", Stories, "--data", At("test.bin"), "--lengths", "512,600", "--stride", "100"),
             StringComparison.Ordinal
         );
@@ -238,7 +238,7 @@ public class ReportTests : CliRun
         File.WriteAllText(At("none", "notes.json"), "[1, 2]");
         Succeed("report", At("none"));
         File.WriteAllText(At("none", "bad.json"), JsonSerializer.Serialize(new { task = "perplexity" }));
-        Fail(ExitCode.Input, ["bad.json is not understood"], "report", At("none"));
+        Fail(ExitCode.Input, ["Cannot read", "bad.json"], "report", At("none"));
         Fail(ExitCode.Usage, ["--adapter"], "evaluate", "short", "--model", Stories, "--data", At("none"));
     }
 

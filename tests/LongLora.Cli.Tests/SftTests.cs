@@ -88,14 +88,14 @@ public class SftTests : CliRun
                     : a
                 ),
         ]);
-        Assert.Contains("Examples of more than 40 tokens: 60;", output, StringComparison.Ordinal);
+        Assert.Contains("60 examples were longer than 40 tokens.", output, StringComparison.Ordinal);
         Assert.Contains("512 tokens", Succeed("inspect", Stories), StringComparison.Ordinal);
     }
 
     [Fact]
     public void Sft_notes_on_the_data_come_from_the_cache_too()
     {
-        const string Note = "Examples of more than 40 tokens: 60;";
+        const string Note = "60 examples were longer than 40 tokens.";
         // The data is written once: a file that was changed is read anew.
         string[] arguments =
         [
@@ -134,7 +134,7 @@ public class SftTests : CliRun
                     : a
                 ),
         ]);
-        Assert.Contains("Examples that end with a text, '<|im_end|>'", output, StringComparison.Ordinal);
+        Assert.Contains("examples end with the text '<|im_end|>'", output, StringComparison.Ordinal);
         Assert.DoesNotContain("do not teach the model to stop", output, StringComparison.Ordinal);
     }
 
@@ -221,7 +221,7 @@ public class SftTests : CliRun
         );
         Assert.Contains("5 examples,", scores, StringComparison.Ordinal);
         Assert.Contains("0 examples answered word for word", scores, StringComparison.Ordinal);
-        Fail(ExitCode.Usage, ["longest 1"], "data", "questions", "--data", At("text.txt"), "--longest", "1", "--output", At("x.json"));
+        Fail(ExitCode.Usage, ["longest is 1"], "data", "questions", "--data", At("text.txt"), "--longest", "1", "--output", At("x.json"));
     }
 
     [Fact]

@@ -88,6 +88,95 @@ public class DocxReaderTests : TemporaryFolder
             )
         );
 
+    private static MemoryStream Pack(params (string Name, string Xml)[] parts)
+    {
+        var stream = new MemoryStream();
+        using (var zip = new ZipArchive(stream, ZipArchiveMode.Create, leaveOpen: true))
+        {
+            foreach (var (name, xml) in parts)
+            {
+                using var writer = new StreamWriter(zip.CreateEntry(name).Open());
+                writer.Write(xml);
+            }
+        }
+        stream.Position = 0;
+        return stream;
+    }
+
+    private static string Relationships(params (string Kind, string Target)[] relations) =>
+        "<Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships\">"
+        + string.Concat(
+            relations.Select(
+                (r, i) => $"<Relationship Id=\"r{i}\" Type=\"http://schemas.openxmlformats.org/x/{r.Kind}\" Target=\"{r.Target}\"/>"
+            )
+        )
+        + "</Relationships>";
+
+    [Theory]
+    [InlineData("word/document2.xml", "word/document2.xml", "styles9.xml")]
+    [InlineData("/Word/Document22.xml", "word/document22.xml", "../word/styles9.xml")]
+    [InlineData("text/main.xml", "text/main.xml", "/word/styles9.xml")]
+    public void Read_parts_are_found_through_their_relationships(string named, string stored, string styles)
+    {
+        const string w = "xmlns:w=\"http://schemas.openxmlformats.org/wordprocessingml/2006/main\"";
+        var (folder, name) = (
+            stored[..stored.IndexOf('/', StringComparison.Ordinal)],
+            stored[(stored.IndexOf('/', StringComparison.Ordinal) + 1)..]
+        );
+        Assert.Equal(
+            "## Written in a browser[^1]\n\n[^1]: A note",
+            Read(
+                Pack(
+                    ("_rels/.rels", Relationships(("metadata/core-properties", "docProps/core.xml"), ("officeDocument", named))),
+                    ($"{folder}/_rels/{name}.rels", Relationships(("styles", styles), ("footnotes", "/word/notes/f.xml"))),
+                    (
+                        stored,
+                        $"<w:document {w}><w:body><w:p><w:pPr><w:pStyle w:val=\"H\"/></w:pPr><w:r><w:t>Written in a browser</w:t>"
+                            + "<w:footnoteReference w:id=\"1\"/></w:r></w:p></w:body></w:document>"
+                    ),
+                    ("word/styles9.xml", $"<w:styles {w}><w:style w:styleId=\"H\"><w:name w:val=\"heading 2\"/></w:style></w:styles>"),
+                    (
+                        "word/notes/f.xml",
+                        $"<w:footnotes {w}><w:footnote w:id=\"1\"><w:p><w:r><w:t>A note</w:t></w:r></w:p></w:footnote></w:footnotes>"
+                    )
+                )
+            )
+        );
+    }
+
+    [Fact]
+    public void Read_text_box_in_a_cell_is_read_once()
+    {
+        static string Box(string text) =>
+            "<w:r><mc:AlternateContent><mc:Choice><w:drawing><w:txbxContent>"
+            + text
+            + "</w:txbxContent></w:drawing></mc:Choice><mc:Fallback><w:pict><w:txbxContent>"
+            + text
+            + "</w:txbxContent></w:pict></mc:Fallback></mc:AlternateContent></w:r>";
+        static string Cell(string inner) => $"<w:tc><w:tcPr/>{inner}</w:tc>";
+        var nested = $"<w:tbl><w:tr>{Cell(P("in"))}{Cell(P("ner"))}</w:tr></w:tbl>";
+        Assert.Equal(
+            "left boxed twice | right\nin ner | last",
+            Read(
+                $"<w:tbl><w:tr>{Cell($"<w:p><w:r><w:t>left</w:t></w:r>{Box(P("boxed") + P("twice"))}</w:p>")}{Cell(P("right"))}</w:tr>"
+                    + $"<w:sdt><w:sdtContent><w:tr>{Cell(nested + P(""))}<w:sdt><w:sdtContent>{Cell(P("last"))}</w:sdtContent></w:sdt></w:tr></w:sdtContent></w:sdt>"
+                    + $"<w:tr><w:trPr><w:del/></w:trPr>{Cell(P("gone"))}</w:tr></w:tbl>"
+            )
+        );
+    }
+
+    [Fact]
+    public void Read_elements_nested_too_deeply_are_refused() =>
+        Assert.Contains(
+            "made.docx because its elements are nested too deeply",
+            Assert
+                .Throws<DataException>(() =>
+                    Read(string.Concat(Enumerable.Repeat("<w:p>", 20_000)) + string.Concat(Enumerable.Repeat("</w:p>", 20_000)))
+                )
+                .Message,
+            StringComparison.Ordinal
+        );
+
     [Fact]
     public void Read_other_files_are_refused_with_what_they_are()
     {

@@ -103,6 +103,105 @@ public sealed class ParquetReaderTests : IDisposable
     }
 
     [Fact]
+    public void Read_binary_text_is_decoded_as_UTF8()
+    {
+        var path = Write(
+            "a.parquet",
+            new[]
+            {
+                new Bytes { text = "naïve 世界"u8.ToArray() },
+                new Bytes { text = [] },
+            }
+        );
+        Assert.Equal(["naïve 世界", ""], Read(path, s => new ParquetReader().Read(s, "a.parquet").Select(d => d.Text.ReadToEnd())));
+    }
+
+    [Fact]
+    public void Read_text_that_is_no_text_is_refused_with_the_name_of_its_column()
+    {
+        string Refuse<T>(T row)
+        {
+            var path = Write("a.parquet", new[] { row });
+            return Assert
+                .Throws<DataException>(() => Read(path, s => new ParquetReader().Read(s, "a.parquet").Select(d => d.Text.ReadToEnd())))
+                .Message;
+        }
+        Assert.Contains("a.parquet:1", Refuse(new Bytes { text = [0xFF, 0xFE, 0x41] }), StringComparison.Ordinal);
+        Assert.Contains(
+            "column 'text' contains 3 bytes that are not UTF-8",
+            Refuse(new Bytes { text = [0xFF, 0xFE, 0x41] }),
+            StringComparison.Ordinal
+        );
+        Assert.Contains("column 'text' contains a number", Refuse(new Numbers { text = 3 }), StringComparison.Ordinal);
+        Assert.Contains("column 'text' contains a list", Refuse(new Lists { text = ["a"] }), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ReadRecords_binary_within_lists_and_structs_is_decoded()
+    {
+        var path = Write(
+            "a.parquet",
+            new[]
+            {
+                new BinaryChat
+                {
+                    messages =
+                    [
+                        new() { role = "user"u8.ToArray(), content = "hé"u8.ToArray() },
+                        new() { role = "assistant"u8.ToArray(), content = "ho"u8.ToArray() },
+                    ],
+                    tags = ["x"u8.ToArray(), [0xFF]],
+                    names = ["y"],
+                },
+            }
+        );
+        Assert.Equal(["a.parquet:1 user:hé|assistant:ho"], Conversations(path));
+        var json = Read(path, s => new ParquetReader().ReadRecords(s, "a.parquet").Select(r => r.Value.GetRawText())).Single();
+        Assert.Contains(
+            "\"tags\":[\"x\",{\"unreadable\":\"1 bytes that are not UTF-8\"}],\"names\":[\"y\"]",
+            json,
+            StringComparison.Ordinal
+        );
+    }
+
+    [Fact]
+    public void ReadRecords_bytes_that_are_no_text_are_refused_as_an_answer_by_name()
+    {
+        var path = Write(
+            "a.parquet",
+            new[]
+            {
+                new BinaryAnswer { instruction = "q", output = [0xFF, 0xD8] },
+            }
+        );
+        Assert.Contains("'output'", Assert.Throws<DataException>(() => Conversations(path)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ReadRecords_values_of_other_types_have_one_known_form()
+    {
+        var path = Write(
+            "a.parquet",
+            new[]
+            {
+                new Values
+                {
+                    day = new DateTime(2020, 1, 2, 3, 4, 5, DateTimeKind.Utc),
+                    price = 1.5m,
+                    big = ulong.MaxValue,
+                    id = new Guid("58518ea3-aa26-4909-b63c-bb5ea2762d9b"),
+                    real = float.NaN,
+                    map = new() { ["k"] = "v" },
+                },
+            }
+        );
+        Assert.Equal(
+            """{"day":"2020-01-02T03:04:05","price":1.5,"big":18446744073709551615,"id":"58518ea3-aa26-4909-b63c-bb5ea2762d9b","real":{"unreadable":"the number NaN"},"map":{"k":"v"}}""",
+            Read(path, s => new ParquetReader().ReadRecords(s, "a.parquet").Select(r => r.Value.GetRawText())).Single()
+        );
+    }
+
+    [Fact]
     public void ReadRecords_damaged_file_is_refused()
     {
         var path = Write("a.parquet", new[] { new Texts { text = "one" } });
@@ -134,6 +233,59 @@ public sealed class ParquetReaderTests : IDisposable
     internal sealed class Texts
     {
         public string text { get; set; } = "";
+    }
+
+    internal sealed class Bytes
+    {
+        public byte[] text { get; set; } = [];
+    }
+
+    internal sealed class Numbers
+    {
+        public int text { get; set; }
+    }
+
+    internal sealed class Lists
+    {
+        public List<string> text { get; set; } = [];
+    }
+
+    internal sealed class BinaryAnswer
+    {
+        public string instruction { get; set; } = "";
+
+        public byte[] output { get; set; } = [];
+    }
+
+    internal sealed class BinaryChat
+    {
+        public List<BinaryMessage> messages { get; set; } = [];
+
+        public List<byte[]> tags { get; set; } = [];
+
+        public List<string> names { get; set; } = [];
+    }
+
+    internal sealed class BinaryMessage
+    {
+        public byte[] role { get; set; } = [];
+
+        public byte[] content { get; set; } = [];
+    }
+
+    internal sealed class Values
+    {
+        public DateTime day { get; set; }
+
+        public decimal price { get; set; }
+
+        public ulong big { get; set; }
+
+        public Guid id { get; set; }
+
+        public float real { get; set; }
+
+        public Dictionary<string, string> map { get; set; } = [];
     }
 
     internal sealed class Chat

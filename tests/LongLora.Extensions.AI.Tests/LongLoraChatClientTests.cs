@@ -88,7 +88,15 @@ public class LongLoraChatClientTests
 
         options.Seed = 6;
         Assert.NotEqual(expected.Text, (await client.GetResponseAsync(s_question, options, Cancelled)).Text);
+        options.Seed = 5 + (1L << 32); // all 64 bits count
+        Assert.NotEqual(expected.Text, (await client.GetResponseAsync(s_question, options, Cancelled)).Text);
         options.Seed = 5;
+        options.FrequencyPenalty = 1.5f;
+        options.PresencePenalty = 0.5f;
+        var penalized = await Below("Tell me of a dog.", sampled with { FrequencyPenalty = 1.5, PresencePenalty = 0.5 });
+        Assert.NotEqual(expected.Text, penalized.Text);
+        Assert.Equal(penalized.Text, (await client.GetResponseAsync(s_question, options, Cancelled)).Text);
+        options.FrequencyPenalty = options.PresencePenalty = null;
         var word = expected.Text.Split(' ', StringSplitOptions.RemoveEmptyEntries)[4];
         options.StopSequences = [word];
         var stopped = await client.GetResponseAsync(s_question, options, Cancelled);
@@ -148,28 +156,16 @@ public class LongLoraChatClientTests
         new()
         {
             {
-                "tools",
-                new ChatOptions { Tools = [AIFunctionFactory.Create(() => 1, "one")] }
+                "web_search",
+                new ChatOptions { Tools = [new HostedWebSearchTool()] }
             },
             {
-                "required tool",
+                "there is none",
                 new ChatOptions { ToolMode = ChatToolMode.RequireAny }
-            },
-            {
-                "response format",
-                new ChatOptions { ResponseFormat = ChatResponseFormat.Json }
             },
             {
                 "conversation id",
                 new ChatOptions { ConversationId = "7" }
-            },
-            {
-                "frequency penalty",
-                new ChatOptions { FrequencyPenalty = 0.5f }
-            },
-            {
-                "presence penalty",
-                new ChatOptions { PresencePenalty = 0.5f }
             },
             {
                 "effort of reasoning",
@@ -211,9 +207,9 @@ public class LongLoraChatClientTests
             (await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync([image], cancellationToken: Cancelled))).Message,
             StringComparison.Ordinal
         );
-        var call = new ChatMessage(ChatRole.Tool, [new FunctionResultContent("1", "x")]);
+        var call = new ChatMessage(ChatRole.User, [new UriContent("https://example.com/a.pdf", "application/pdf")]);
         Assert.Contains(
-            "FunctionResultContent",
+            "UriContent",
             (await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync([call], cancellationToken: Cancelled))).Message,
             StringComparison.Ordinal
         );

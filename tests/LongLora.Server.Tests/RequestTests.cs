@@ -8,7 +8,7 @@ public class RequestTests
     public static TheoryData<string, int, string> Wrong =>
         new()
         {
-            { "{\"messages\":[", 400, "no JSON" },
+            { "{\"messages\":[", 400, "not JSON" },
             { "[1]", 400, "must be an object" },
             { "{}", 400, "messages is missing" },
             { "{\"messages\":[]}", 400, "messages is missing or empty" },
@@ -16,13 +16,90 @@ public class RequestTests
             { "{\"messages\":[{\"role\":\"wizard\",\"content\":\"x\"}]}", 400, "one of system, developer, user, assistant" },
             { "{\"messages\":[{\"role\":\"user\"}]}", 400, "content is missing" },
             { "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}", 400, "reads nothing else" },
-            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":-1}", 400, "max_tokens is -1" },
-            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":1e99}", 400, "max_tokens is 1e99" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":-2}", 400, "max_tokens is -2; it must be at least -1" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":0}", 400, "max_tokens is 0; it must be at least 1" },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":1e99}",
+                400,
+                "max_tokens is 1e99; it must be at most 2147483647"
+            },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":1.5}",
+                400,
+                "max_tokens is 1.5; it must be a whole number"
+            },
             { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"temperature\":\"hot\"}", 400, "temperature is \"hot\"" },
-            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":2}", 400, "n is not supported" },
-            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}", 400, "tools is not supported" },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"temperature\":2.5}",
+                400,
+                "temperature is 2.5; it must be at most 2"
+            },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"top_p\":-0.1}", 400, "top_p is -0.1; it must be at least 0" },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"seed\":9223372036854775808}",
+                400,
+                "seed is 9223372036854775808; it must be at most 9223372036854775807"
+            },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":0}", 400, "n is 0; it must be at least 1" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":1000}", 400, "n is 1000; it must be at most 128" },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"min_tokens\":30}",
+                400,
+                "min_tokens is 30; it must be at most the most tokens, 24"
+            },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"logit_bias\":{\"5\":101}}",
+                400,
+                "logit_bias.5 is 101; it must be at most 100"
+            },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"logit_bias\":{\"99999\":1}}",
+                400,
+                "logit_bias has the key '99999'"
+            },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"stop_token_ids\":[3,99999]}",
+                400,
+                "stop_token_ids[1] is 99999; it must be at most 511"
+            },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}", 400, "tools[0] is not of type function" },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tool_choice\":\"required\"}",
+                400,
+                "tool_choice requires a call and there are no tools"
+            },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"modalities\":[\"audio\"]}", 400, "Cannot do what modalities says" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"store\":true}", 400, "Cannot do what store says" },
             { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"top_logprobs\":3}", 400, "unless logprobs is true" },
             { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"stop\":[1]}", 400, "stop is [1]" },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"temperatur\":1}",
+                400,
+                "field temperatur because this server does not know it. Did you mean 'temperature'?"
+            },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"guided_json\":{}}", 400, "field guided_json" },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"stream_options\":{\"include_usag\":true}}",
+                400,
+                "field stream_options.include_usag because this server does not know it. Did you mean 'include_usage'?"
+            },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"chat_template_kwargs\":{\"enable_thinking\":false}}",
+                400,
+                "Cannot do what chat_template_kwargs.enable_thinking says"
+            },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"reasoning_effort\":\"low\"}",
+                400,
+                "Cannot do what reasoning_effort says"
+            },
+            {
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"continue_final_message\":true}",
+                400,
+                "Cannot continue the last message"
+            },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"seed\":1,\"seed\":2}", 400, "seed is there twice" },
+            { "{\"messages\":[{\"role\":\"user\",\"content\":\"x\",\"wieght\":0}]}", 400, "field messages[0].wieght" },
         };
 
     [Fact]
@@ -94,7 +171,7 @@ public class RequestTests
         var (_, numbers) = await server.Post("/v1/completions", $$"""{"prompt":[{{ids}}],"max_tokens":10}""");
         Assert.Equal(expected.Text, numbers.GetProperty("choices")[0].GetProperty("text").GetString());
         Assert.Equal(400, (await server.Post("/v1/completions", "{\"prompt\":[99999]}")).Status);
-        Assert.Equal(400, (await server.Post("/v1/completions", "{\"prompt\":\"x\",\"echo\":true}")).Status);
+        Assert.Equal(400, (await server.Post("/v1/completions", "{\"prompt\":\"x\",\"echo\":true,\"logprobs\":1}")).Status);
         Assert.Equal(400, (await server.Post("/v1/completions", "{\"prompt\":{}}")).Status);
     }
 

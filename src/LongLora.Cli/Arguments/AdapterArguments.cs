@@ -3,22 +3,22 @@ using LongLora.Adapters;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary>The options that tell what the files of an adapter leave open.</summary>
+/// <summary>Options for what an adapter's files do not specify.</summary>
 internal sealed class AdapterArguments
 {
     private readonly Option<int?> _context = new("--adapter-context")
     {
-        Description = "context that the adapter was trained for, where its files do not say (LongLoRA's own)",
+        Description = "context that the adapter was trained for; needed for LongLoRA's own layout, which does not store it",
         HelpName = "L",
     };
     private readonly Option<bool> _keep = new("--keep-vocabulary")
     {
-        Description = "leave embedding rows aside that the base does not have, such as that of [PAD]",
+        Description = "ignore embedding rows that the base does not have, such as the one for [PAD]",
     };
 
     private readonly Option<bool> _missing = new("--allow-missing")
     {
-        Description = "load an adapter without parts that its config names and its files lack",
+        Description = "load the adapter even if its files lack parts that its config names",
     };
 
     internal void AddTo(Command command)
@@ -36,10 +36,10 @@ internal sealed class AdapterArguments
             AllowMissing = parsed.GetValue(_missing),
         };
 
-    /// <summary>Tells of the parts that an adapter was loaded without.</summary>
+    /// <summary>Reports the parts that were missing when an adapter was loaded.</summary>
     internal static void Tell(AdapterSet? set, TextWriter output)
     {
         if (set is { Missing: { Count: > 0 } missing })
-            output.WriteLine($"Not in the adapter's files, so the base's are used: {string.Join(", ", missing)}.");
+            output.WriteLine($"The adapter's files lack {string.Join(", ", missing)}. The base model's values are used instead.");
     }
 }

@@ -2,9 +2,12 @@ using System.CommandLine;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary><c>--adapter</c>: an adapter on the model.</summary>
+/// <summary><c>--adapter</c>: an adapter for the model.</summary>
 internal sealed class AdapterOption : Option<string>
 {
-    internal AdapterOption(string description = "folder of a PEFT adapter on it", bool isRequired = false)
-        : base("--adapter") => (Description, Required, HelpName) = (description, isRequired, "DIR");
+    /// <summary>The option's name.</summary>
+    internal const string Flag = "--adapter";
+
+    internal AdapterOption(string description = "folder of a PEFT adapter for the model", bool isRequired = false)
+        : base(Flag) => (Description, Required, HelpName) = (description, isRequired, "DIR");
 }

@@ -3,13 +3,13 @@ using LongLora.Models;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary><c>--cache-type</c>: in what numbers keys and values are kept.</summary>
+/// <summary><c>--cache-type</c>: number format of the key-value cache.</summary>
 internal sealed class CacheTypeOption : Option<KeyValueType?>
 {
     internal CacheTypeOption()
         : base("--cache-type")
     {
-        Description = "numbers that keys and values are kept in [default: f32; on CUDA bf16]";
+        Description = "number format of the key-value cache [default: f32; on CUDA bf16]";
         HelpName = "f32|bf16|int8";
     }
 }

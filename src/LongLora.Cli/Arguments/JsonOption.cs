@@ -2,7 +2,7 @@ using System.CommandLine;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary><c>--json</c>: a file for what a command found.</summary>
+/// <summary><c>--json</c>: a file for the results of a command.</summary>
 internal sealed class JsonOption : Option<string>
 {
     internal JsonOption(string what = "the results")

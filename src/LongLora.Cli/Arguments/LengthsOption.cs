@@ -4,14 +4,14 @@ using LongLora.Runtime;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary>Lengths in tokens with commas between: <c>--lengths</c>, or under another name.</summary>
+/// <summary><c>--lengths</c>, or another name: lengths in tokens, separated by commas.</summary>
 internal sealed class LengthsOption : Option<string>
 {
     internal LengthsOption(string description, bool isRequired = true, string name = "--lengths", params string[] aliases)
         : base(name, aliases) => (Description, Required, HelpName) = (description, isRequired, "N,N,...");
 
-    /// <summary>The lengths that were given.</summary>
-    /// <exception cref="ConfigurationException">One is not a whole number of at least 2.</exception>
+    /// <summary>The given lengths.</summary>
+    /// <exception cref="ConfigurationException">One is not an integer of at least 2.</exception>
     internal List<int> Read(ParseResult parsed)
     {
         var text = parsed.GetValue(this)!;
@@ -21,8 +21,8 @@ internal sealed class LengthsOption : Option<string>
         return lengths.TrueForAll(l => l >= 2)
             ? lengths
             : throw new ConfigurationException(
-                $"{parsed.GetResult(this)?.IdentifierToken?.Value ?? Name} is '{text}'; give whole numbers of at least 2 with commas "
-                    + "between, such as 512,1024."
+                $"{parsed.GetResult(this)?.IdentifierToken?.Value ?? Name} is '{text}'; give integers of at least 2, separated by "
+                    + "commas, such as 512,1024."
             );
     }
 }

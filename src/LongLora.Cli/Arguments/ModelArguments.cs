@@ -5,7 +5,7 @@ using LongLora.Quantization;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary>The options of every command that opens a model.</summary>
+/// <summary>Options of every command that opens a model.</summary>
 internal sealed class ModelArguments
 {
     private readonly ModelOption _model = new();
@@ -13,17 +13,26 @@ internal sealed class ModelArguments
     private readonly AdapterArguments _reading = new();
     private readonly DeviceOption _device = new();
     private readonly QuantizationOption _quantization = new(QuantizationKind.None);
+    private readonly PositionArguments? _positions;
+    private readonly bool _withAdapter;
+
+    /// <param name="withPositions">Whether positions can be rescaled for the command.</param>
+    /// <param name="withAdapter">Whether there is <c>--adapter</c> for one adapter; a command with several has its own.</param>
+    internal ModelArguments(bool withPositions = false, bool withAdapter = true) =>
+        (_positions, _withAdapter) = (withPositions ? new PositionArguments() : null, withAdapter);
 
     internal void AddTo(Command command)
     {
         command.Options.Insert(0, _model);
-        command.Options.Insert(1, _adapter);
+        if (_withAdapter)
+            command.Options.Insert(1, _adapter);
         _reading.AddTo(command);
+        _positions?.AddTo(command);
         command.Options.Add(_quantization);
         command.Options.Add(_device);
     }
 
-    /// <summary>The folders that were given.</summary>
+    /// <summary>The given folders.</summary>
     internal (string Model, string? Adapter) ReadNames(ParseResult parsed) => (parsed.GetValue(_model)!, parsed.GetValue(_adapter));
 
     /// <summary>The model with tokenizer and chat template.</summary>
@@ -31,21 +40,20 @@ internal sealed class ModelArguments
         new()
         {
             Model = parsed.GetValue(_model)!,
-            Adapter = parsed.GetValue(_adapter),
+            Adapter = _withAdapter ? parsed.GetValue(_adapter) : null,
             AdapterReading = _reading.Read(parsed),
             Quantization = parsed.GetValue(_quantization),
             Device = parsed.GetValue(_device)!,
         };
 
-    /// <summary>The model with its adapter, on the device that was asked for.</summary>
-    internal LoadedModel Load(ParseResult parsed) =>
-        Open(
-            parsed,
-            parsed.GetValue(_model)!,
-            new LoadOptions { Adapter = parsed.GetValue(_adapter), AdapterReading = _reading.Read(parsed) }
-        );
+    /// <summary>The model with its adapter, on the requested device.</summary>
+    internal LoadedModel Load(ParseResult parsed)
+    {
+        var options = new LoadOptions { Adapter = parsed.GetValue(_adapter), AdapterReading = _reading.Read(parsed) };
+        return Open(parsed, parsed.GetValue(_model)!, _positions?.Read(parsed, options) ?? options);
+    }
 
-    /// <summary>A model alone, on the device that was asked for.</summary>
+    /// <summary>A model without an adapter, on the requested device.</summary>
     internal LoadedModel Open(ParseResult parsed, string model, LoadOptions? options = null) =>
         LoadedModel.Open(
             model,

@@ -2,7 +2,7 @@ using System.CommandLine;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary><c>--picture</c>: a .png file for a picture of what a command found.</summary>
+/// <summary><c>--picture</c>: a .png file for a chart of the results.</summary>
 internal sealed class PictureOption : Option<string>
 {
     internal PictureOption(string what)

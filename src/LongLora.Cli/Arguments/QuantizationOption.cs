@@ -6,10 +6,16 @@ namespace LongLora.Cli.Arguments;
 /// <summary><c>--quantization</c>, in lower case as in recipes.</summary>
 internal sealed class QuantizationOption : Option<QuantizationKind>
 {
-    internal QuantizationOption(QuantizationKind standard)
-        : base("--quantization")
+    /// <param name="standard">What is used without the option.</param>
+    /// <param name="name">
+    /// Its name. Where a file is written, its type is <c>--type</c> in every verb, and <c>--quantization</c> works too.
+    /// </param>
+    internal QuantizationOption(QuantizationKind standard, string name = "--quantization")
+        : base(name)
     {
-        Description = "form of the decoder's matrices: none (whole), nf4, int8, keep (the blocks of a GGUF file)";
+        if (name != "--quantization")
+            Aliases.Add("--quantization");
+        Description = "how the decoder's matrices are stored: none (full precision), nf4, int8, or keep (the blocks of a GGUF file)";
         HelpName = "none|nf4|int8|keep";
         DefaultValueFactory = _ => standard;
         CustomParser = result =>
@@ -17,7 +23,7 @@ internal sealed class QuantizationOption : Option<QuantizationKind>
             var text = result.Tokens[0].Value;
             if (Enum.TryParse<QuantizationKind>(text, ignoreCase: true, out var kind) && Enum.IsDefined(kind) && !char.IsDigit(text[0]))
                 return kind;
-            result.AddError($"quantization is '{text}'; it can be none, nf4, int8, keep.");
+            result.AddError($"{name.TrimStart('-')} is '{text}'; it must be one of none, nf4, int8, keep.");
             return standard;
         };
     }

@@ -5,7 +5,7 @@ using LongLora.Loading;
 
 namespace LongLora.Cli.Arguments;
 
-/// <summary>The text that perplexity is measured on, and how much of it.</summary>
+/// <summary>The text for perplexity, and how much of it to use.</summary>
 internal sealed class TextArguments
 {
     internal Option<string[]> Data { get; } =
@@ -18,9 +18,9 @@ internal sealed class TextArguments
         };
 
     internal Option<long?> MaxTokens { get; } =
-        new("--max-tokens") { Description = "use only the first tokens of the data", HelpName = "T" };
+        new("--max-tokens") { Description = "use only this many tokens from the start of the data", HelpName = "T" };
 
-    /// <summary>The tokens of the text, documents apart.</summary>
+    /// <summary>The tokens of the text, with documents kept apart.</summary>
     internal TokenStore Read(ParseResult parsed, LoadedModel model, CancellationToken cancellation) =>
         TokenStore.Read(parsed.GetValue(Data)!, model, DocumentFormats.All, parsed.GetValue(MaxTokens), cancellation);
 }

@@ -13,7 +13,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora bench</c>: one subcommand a thing to measure.</summary>
+/// <summary><c>longlora bench</c>: one subcommand per benchmark.</summary>
 internal static class BenchCommand
 {
     internal static Command Create(CliContext context) =>
@@ -26,8 +26,8 @@ internal static class BenchCommand
 
     private static ModelOption CreateModelOption() =>
         new(
-            "folder of a Hugging Face model, or the name of a published one (longlora plan --help) for random weights in its shape "
-                + "[default: that of stories15M]",
+            "folder of a Hugging Face model, or the name of a published one (see longlora plan --help) to use random weights of "
+                + "its shape [default: stories15M]",
             isRequired: false,
             "DIR|NAME"
         );
@@ -35,17 +35,17 @@ internal static class BenchCommand
     private static Verb CreateStep(CliContext context)
     {
         var standard = new StepBenchmarkOptions();
-        var lengths = new LengthsOption("context lengths in tokens, with commas between", name: "--context");
+        var lengths = new LengthsOption("context lengths in tokens, separated by commas", name: "--context");
         var model = CreateModelOption();
         var kind = new QuantizationOption(QuantizationKind.None);
         var group = new Option<int>("--group-size")
         {
-            Description = "tokens in an attention group [default: a quarter of the context]",
+            Description = "attention group size in tokens [default: a quarter of the context]",
             HelpName = "G",
         };
         var steps = new Option<int>("--steps")
         {
-            Description = "timed steps, after one that is not; 0 to time that one",
+            Description = "number of timed steps after one warm-up step; 0 to time only the warm-up step",
             HelpName = "K",
             DefaultValueFactory = _ => standard.Steps,
         };
@@ -57,13 +57,13 @@ internal static class BenchCommand
         };
         var blocks = new Option<int>("--blocks-per-segment")
         {
-            Description = "decoder blocks between two kept activations",
+            Description = "decoder blocks per activation checkpoint",
             HelpName = "K",
             DefaultValueFactory = _ => standard.BlocksPerSegment,
         };
         var offload = new Option<ActivationOffload>("--activation-offload")
         {
-            Description = "where activations wait for the backward pass",
+            Description = "where activations are kept for the backward pass",
             HelpName = "none|host|disk|auto",
             DefaultValueFactory = _ => standard.Offload,
         };
@@ -120,33 +120,33 @@ internal static class BenchCommand
         "seconds",
         "tokens/s",
         "GFLOP/s",
-        "of the products'",
-        "ms a token",
-        "tokens/s after it",
+        "of matmul rate",
+        "ms per token",
+        "tokens/s generated",
         "outside kernels",
         "cache",
     ];
 
     private static Verb CreateDecode(CliContext context)
     {
-        var lengths = new LengthsOption("prompt lengths in tokens, with commas between", name: "--context");
+        var lengths = new LengthsOption("prompt lengths in tokens, separated by commas", name: "--context");
         var model = CreateModelOption();
         var kind = new QuantizationOption(QuantizationKind.None);
         var tokens = new Option<int>("--tokens")
         {
-            Description = "tokens to make after the prompt",
+            Description = "tokens to generate after the prompt",
             HelpName = "K",
             DefaultValueFactory = _ => 64,
         };
         var type = new CacheTypeOption();
         var chunk = new Option<int>("--prefill-chunk")
         {
-            Description = "prompt tokens that are read at once",
+            Description = "prompt tokens to process at once",
             HelpName = "N",
             DefaultValueFactory = _ => 1024,
         };
         var device = new DeviceOption();
-        var command = new Verb("decode", "Time the reading of a prompt, and one token after another.")
+        var command = new Verb("decode", "Time prompt processing and token-by-token generation.")
         {
             lengths,
             model,
@@ -194,8 +194,8 @@ internal static class BenchCommand
             }
             context.Console.Write(table);
             context.Output.WriteLine(
-                "Outside kernels: the shortest time of a token in a model with the same blocks and next to no numbers in its matrices, "
-                    + "of that in this one (ms)."
+                "Outside kernels: the time per token of a model with as many blocks but tiny matrices, as a share of this model's "
+                    + "shortest time per token (ms)."
             );
             return ExitCode.Done;
         });
@@ -206,27 +206,23 @@ internal static class BenchCommand
     {
         var size = new Option<int>("--size")
         {
-            Description = "rows and columns of the matrix",
+            Description = "number of rows and columns of the matrix",
             HelpName = "N",
             DefaultValueFactory = _ => 4096,
         };
         var rows = new Option<int>("--tokens")
         {
-            Description = "tokens that are multiplied with it",
+            Description = "number of tokens to multiply by it",
             HelpName = "N",
             DefaultValueFactory = _ => 512,
         };
-        var command = new Verb("dequantize", "Time a product with a matrix in 4 and 8 bits against one in fp32, on the CPU.")
-        {
-            size,
-            rows,
-        };
+        var command = new Verb("dequantize", "Compare matrix products in 4 and 8 bits with fp32, on the CPU.") { size, rows };
         command.SetAction(parsed =>
         {
             var times = DequantizationBenchmark.Run(parsed.GetValue(size), parsed.GetValue(rows));
             context.Output.WriteLine(
-                $"{times.Size} x {times.Size} matrix, {times.Rows} tokens, {TorchSharp.torch.get_num_threads()} threads; shortest of "
-                    + $"several runs"
+                $"{times.Size} x {times.Size} matrix, {times.Rows} tokens, {TorchSharp.torch.get_num_threads()} threads; fastest "
+                    + "of several runs"
             );
             void Line(string name, double seconds) =>
                 context.Output.WriteLine(
@@ -236,10 +232,10 @@ internal static class BenchCommand
             Line("product, nf4", times.Nf4);
             Line("product, int8", times.Int8);
             foreach (var (name, seconds) in times.Kernels)
-                Line($"widening nf4, {name.ToLowerInvariant()} code", seconds);
-            Line("widening nf4, tensor operations", times.Lookup);
-            Line("making nf4", times.Quantize);
-            context.Output.WriteLine($"  nf4 takes {times.BytesPerWeight:F4} bytes a weight");
+                Line($"decoding nf4, {name.ToLowerInvariant()} code", seconds);
+            Line("decoding nf4, tensor operations", times.Lookup);
+            Line("encoding nf4", times.Quantize);
+            context.Output.WriteLine($"  nf4 takes {times.BytesPerWeight:F4} bytes per weight");
             return ExitCode.Done;
         });
         return command;
@@ -257,7 +253,7 @@ internal static class BenchCommand
 
     private static StepBenchmarkResult Measure(CliContext context, Func<LoadedModel> maker, int length, StepBenchmarkOptions options)
     {
-        if (!context.Console.Profile.Out.IsTerminal)
+        if (!context.ShowsProgress)
             return StepBenchmark.Run(maker, length, options, context.Cancellation);
         return context.Console.Status().Start($"context {length:N0}", _ => StepBenchmark.Run(maker, length, options, context.Cancellation));
     }
@@ -272,8 +268,8 @@ internal static class BenchCommand
         var size = GemmRate.ChooseSquareSize(device);
         context.Console.WriteLine(
             $"One training step: LoRA+ (rank {options.Tuning.Rank}), batch 1; "
-                + $"{(options.Steps == 0 ? "one step" : $"shortest and median of {options.Steps} steps after one untimed step")}; "
-                + $"{TorchSharp.torch.get_num_threads()} threads. Products of {size} x {size} reach "
+                + $"{(options.Steps == 0 ? "one step" : $"fastest and median of {options.Steps} steps after a warm-up step")}; "
+                + $"{TorchSharp.torch.get_num_threads()} threads. Matrix products of {size} x {size} reach "
                 + $"{GemmRate.MeasureSquare(device) / 1e9:F0} GFLOP/s."
         );
         var table = new Table().Border(TableBorder.Simple);
@@ -288,7 +284,7 @@ internal static class BenchCommand
                 "needed GFLOP",
                 "recomputed",
                 "useful GFLOP/s",
-                "of the products'",
+                "of matmul rate",
                 "peak memory",
                 "planned",
                 "loss",
@@ -307,10 +303,13 @@ internal static class BenchCommand
             double time = result.Full!.MinSeconds / result.Sparse.MinSeconds,
                 needed = result.Full.Flops.Needed / result.Sparse.Flops.Needed;
             context.Console.WriteLine(
-                $"context {result.Context:N0}: full takes {time:F2} times as long as s2, and needs {needed:F2} times the operations"
+                $"context {result.Context:N0}: full attention takes {time:F2} times as long as s2 and needs {needed:F2} times the "
+                    + "operations"
             );
         }
-        context.Console.WriteLine("GFLOP: matrix products and attention. Peak memory: above model, gradients and optimizer state.");
+        context.Console.WriteLine(
+            "GFLOP counts matrix products and attention. Peak memory excludes the model, gradients and optimizer state."
+        );
     }
 
     private static void AddRow(Table table, StepBenchmarkResult result, string name, string group, StepMeasurement step) =>
@@ -348,7 +347,7 @@ internal static class BenchCommand
             }
         ) + "\n";
 
-    // By context and attention: what benchmarks/peer/compare.py puts beside the peer's.
+    // By context and attention, which benchmarks/peer/compare.py compares with the peer's.
     private static string WritePeerJson(List<StepBenchmarkResult> results) =>
         JsonSerializer.Serialize(
             results.ToDictionary(

@@ -32,16 +32,16 @@ internal static class DataCommand
 
     private static Verb CreateSdkDocumentation(CliContext context)
     {
-        var output = new OutputOption("a .jsonl file with one document a line", helpName: "FILE");
+        var output = new OutputOption(".jsonl file to write, with one document per line", helpName: "FILE");
         var every = new Option<int>("--every")
         {
-            Description = "take each N-th document only [default: 1]",
+            Description = "take only every N-th document [default: 1]",
             HelpName = "N",
             DefaultValueFactory = _ => 1,
         };
         var offset = new Option<int>("--offset")
         {
-            Description = "number of the first one taken [default: 0]",
+            Description = "index of the first document to take [default: 0]",
             HelpName = "N",
             DefaultValueFactory = _ => 0,
         };
@@ -71,23 +71,23 @@ internal static class DataCommand
 
     private static Verb CreatePractice(CliContext context)
     {
-        var output = new OutputOption("a .jsonl file with one document a line", helpName: "FILE");
+        var output = new OutputOption(".jsonl file to write, with one document per line", helpName: "FILE");
         var count = new Option<int>("--documents")
         {
-            Description = "documents to write [default: 1000]",
+            Description = "number of documents to write [default: 1000]",
             HelpName = "N",
             DefaultValueFactory = _ => 1000,
         };
         var characters = new Option<int>("--characters")
         {
-            Description = "most characters in one, roughly [default: 1500]",
+            Description = "approximate maximum characters per document [default: 1500]",
             HelpName = "N",
             DefaultValueFactory = _ => 1500,
         };
         var seed = new SeedOption("seed", "N", standard: 1);
         var command = new Verb(
             "practice",
-            "Write generated documents in which something is to be found again.",
+            "Generate documents for practicing retrieval: each one asks for something stated earlier in it.",
             "longlora data practice --output practice.jsonl"
         )
         {
@@ -100,7 +100,7 @@ internal static class DataCommand
         {
             var random = new SplitMix64((ulong)parsed.GetValue(seed));
             var practice = new RetrievalPractice(random);
-            // Those that the bundled tokenizer was learnt from; another kind would change it.
+            // The kinds that the bundled tokenizer was trained on; another kind would change it.
             PracticeKind[] kinds =
             [
                 PracticeKind.Repetition,
@@ -122,41 +122,42 @@ internal static class DataCommand
 
     private static Verb CreateWindows(CliContext context)
     {
-        var output = new OutputOption("a .bin file of tokens (uint16)", helpName: "FILE");
+        var output = new OutputOption(".bin file of tokens (uint16) to write", helpName: "FILE");
         var tokenizer = new Option<string>("--tokenizer")
         {
-            Description = "folder of the tokenizer",
+            Description = "tokenizer folder",
             HelpName = "DIR",
             Required = true,
         };
         var data = new Option<string[]>("--data")
         {
-            Description = "running text: files and folders",
+            Description = "files and folders with plain text",
             HelpName = "PATH",
             AllowMultipleArgumentsPerToken = true,
             DefaultValueFactory = _ => [],
         };
         var window = new Option<int>("--context")
         {
-            Description = "tokens in a window",
+            Description = "tokens per window",
             HelpName = "N",
             Required = true,
         };
         var count = new Option<int>("--windows")
         {
-            Description = "windows to make",
+            Description = "number of windows to write",
             HelpName = "N",
             Required = true,
         };
         var share = new Option<double>("--generated")
         {
-            Description = "share of generated documents, 0 to 1 [default: 0.5]",
+            Description = "fraction of generated documents, 0 to 1 [default: 0.5]",
             HelpName = "X",
             DefaultValueFactory = _ => 0.5,
         };
         var weights = new Option<double[]>("--weights")
         {
-            Description = "how often: repetition, facts, pass key, lines, topics, conversations; none is 0 [default: 1 1 1 1 1]",
+            Description =
+                "relative frequency of: repetition, facts, pass key, lines, topics, conversations; 0 for none [default: 1 1 1 1 1]",
             HelpName = "X",
             AllowMultipleArgumentsPerToken = true,
             DefaultValueFactory = _ => [1, 1, 1, 1, 1],
@@ -164,7 +165,7 @@ internal static class DataCommand
         var seed = new SeedOption("seed", "N", standard: 1);
         var command = new Verb(
             "windows",
-            "Fill training windows with generated documents and running text.",
+            "Fill training windows with generated documents and plain text.",
             "longlora data windows --tokenizer t --context 256 --windows 999 --output t.bin"
         )
         {
@@ -181,7 +182,8 @@ internal static class DataCommand
         {
             if (parsed.GetValue(weights)!.Length > Enum.GetValues<PracticeKind>().Length)
                 throw new ConfigurationException(
-                    $"weights has {parsed.GetValue(weights)!.Length} numbers; there are {string.Join(", ", Enum.GetNames<PracticeKind>())}."
+                    $"weights has {parsed.GetValue(weights)!.Length} numbers, but there must be one for each of "
+                        + $"{string.Join(", ", Enum.GetNames<PracticeKind>())}."
                 );
             var options = new PracticeOptions
             {
@@ -214,42 +216,42 @@ internal static class DataCommand
 
     private static Verb CreateQuestions(CliContext context)
     {
-        var output = new OutputOption("a .json file in LongAlpaca's layout, for sft", helpName: "FILE");
+        var output = new OutputOption(".json file to write, in LongAlpaca's layout for sft", helpName: "FILE");
         var data = new Option<string[]>("--data")
         {
-            Description = "running text: files and folders",
+            Description = "files and folders with plain text",
             HelpName = "PATH",
             Required = true,
             AllowMultipleArgumentsPerToken = true,
         };
         var count = new Option<int>("--examples")
         {
-            Description = "questions to write [default: 1000]",
+            Description = "number of questions to write [default: 1000]",
             HelpName = "N",
             DefaultValueFactory = _ => 1000,
         };
         var shortest = new Option<int>("--shortest")
         {
-            Description = "fewest characters of a document, roughly; all scales alike [default: 200]",
+            Description = "approximate minimum characters per document; lengths are log-uniform [default: 200]",
             HelpName = "N",
             DefaultValueFactory = _ => 200,
         };
         var longest = new Option<int>("--longest")
         {
-            Description = "most characters of a document, roughly [default: 5000]",
+            Description = "approximate maximum characters per document [default: 5000]",
             HelpName = "N",
             DefaultValueFactory = _ => 5000,
         };
         var asked = new Option<int>("--most-asked")
         {
-            Description = "most facts that one question asks for [default: 4]",
+            Description = "maximum number of facts per question [default: 4]",
             HelpName = "N",
             DefaultValueFactory = _ => 4,
         };
         var seed = new SeedOption("seed", "N", standard: 1);
         var command = new Verb(
             "questions",
-            "Write questions about long documents, with answers that are known to be right.",
+            "Write questions about long documents, with answers that are known to be correct.",
             "longlora data questions --data books --output questions.json"
         )
         {
@@ -266,15 +268,15 @@ internal static class DataCommand
             var (from, to) = (parsed.GetValue(shortest), parsed.GetValue(longest));
             if (from < 1 || to < from || parsed.GetValue(asked) < 1)
                 throw new ConfigurationException(
-                    $"shortest is {from}, longest {to}, most-asked {parsed.GetValue(asked)}; the first must be at least 1, the second "
-                        + $"not below it, the third at least 1."
+                    $"shortest is {from}, longest is {to} and most-asked is {parsed.GetValue(asked)}; shortest and most-asked must "
+                        + "be at least 1, and longest at least as large as shortest."
                 );
             List<string> texts =
             [
                 .. PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation).Where(t => !string.IsNullOrWhiteSpace(t)),
             ];
             if (texts.Count == 0)
-                throw new DataException("The data holds no text at all: every file is empty.");
+                throw new DataException("The data contains no text: every file is empty.");
             var random = new SplitMix64((ulong)parsed.GetValue(seed));
             var questions = new DocumentQuestions(random, texts, parsed.GetValue(asked));
             AtomicFile.Write(parsed.GetValue(output)!, stream => JsonSerializer.Serialize(

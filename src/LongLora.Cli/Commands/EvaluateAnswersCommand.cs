@@ -13,36 +13,36 @@ internal static class EvaluateAnswersCommand
 {
     internal static Command Create(CliContext context)
     {
-        var source = new ModelArguments();
+        var source = new ModelArguments(withPositions: true);
         var data = new Option<string[]>("--data")
         {
-            Description = "files and folders of conversations, as sft reads them",
+            Description = "files and folders with conversations, as for longlora sft",
             HelpName = "PATH",
             Required = true,
             AllowMultipleArgumentsPerToken = true,
         };
         var length = new Option<int>("--context")
         {
-            Description = "longer examples are shortened to so many tokens",
+            Description = "maximum tokens per example; longer ones are shortened",
             HelpName = "N",
             Required = true,
         };
         var template = new Option<string>("--template")
         {
-            Description = "auto (the model's own), a name, or a Jinja file [default: auto]",
+            Description = "chat template: auto (the model's own), a name, or a Jinja file [default: auto]",
             HelpName = "NAME",
             DefaultValueFactory = _ => "auto",
         };
         var columns = new Option<string[]>("--columns")
         {
-            Description = "other names of fields, such as output=answer",
+            Description = "field names that differ, such as output=answer",
             HelpName = "NAME=COLUMN",
             AllowMultipleArgumentsPerToken = true,
         };
         var json = new JsonOption("the result");
         var command = new Verb(
             "answers",
-            "Loss on the answers of conversations.",
+            "Measure the loss on the answers of conversations.",
             "longlora evaluate answers --model merged --data held-out.jsonl --context 8192"
         )
         {
@@ -71,7 +71,7 @@ internal static class EvaluateAnswersCommand
                 .SelectMany(s => s.Read(context.Cancellation));
             var result = AnswerLoss.Evaluate(loaded.Network, examples, null, context.Cancellation);
             context.Output.WriteLine(
-                $"{result.Examples:N0} examples, {result.Tokens:N0} tokens of answers: loss {result.Loss:F4}, perplexity "
+                $"{result.Examples:N0} examples, {result.Tokens:N0} answer tokens: loss {result.Loss:F4}, perplexity "
                     + $"{result.Perplexity:F3}; {result.Exact:N0} examples answered word for word"
             );
             if (parsed.GetValue(json) is { } file)

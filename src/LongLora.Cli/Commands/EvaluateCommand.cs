@@ -7,11 +7,11 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora evaluate</c>: one subcommand a measure.</summary>
+/// <summary><c>longlora evaluate</c>: one subcommand per measure.</summary>
 internal static class EvaluateCommand
 {
     internal static Command Create(CliContext context) =>
-        new Verb("evaluate", "Measure a model, with full attention.")
+        new Verb("evaluate", "Measure a model with full attention.")
         {
             CreatePerplexity(context),
             EvaluateShortCommand.Create(context),
@@ -21,29 +21,29 @@ internal static class EvaluateCommand
                 context,
                 new PasskeyTask(),
                 null,
-                "Find a number that stands once in a long text (LongLoRA's pass key)."
+                "Test whether the model finds a number in a long text (LongLoRA's pass key)."
             ),
             EvaluateRetrieval.Create(
                 context,
                 new LinesTask(),
                 new LinesTask { AsPublished = true },
-                "Find the value of one line in a long record (LongChat's lines)."
+                "Test whether the model finds the value of one line in a long list (LongChat's lines)."
             ),
             EvaluateRetrieval.Create(
                 context,
                 new TopicsTask(),
                 new TopicsTask(),
-                "Tell the first topic of a long conversation (LongChat's topics)."
+                "Test whether the model knows the first topic of a long conversation (LongChat's topics)."
             ),
             EvaluateRuler.Create(context),
         };
 
     private static Verb CreatePerplexity(CliContext context)
     {
-        var source = new ModelArguments();
+        var source = new ModelArguments(withPositions: true);
         var text = new TextArguments();
         var lengths = new LengthsOption(
-            "context lengths in tokens, with commas between; also --context",
+            "context lengths in tokens, separated by commas; also --context",
             isRequired: true,
             "--lengths",
             "--context"
@@ -51,26 +51,26 @@ internal static class EvaluateCommand
         var protocol = new Option<string>("--protocol")
         {
             Description =
-                "longlora: mean over windows of the whole stream, as published; document: each token of each document once [default: "
-                + "longlora]",
+                "longlora: mean over windows of the whole token stream, as in the paper; document: each token of each document "
+                + "once [default: longlora]",
             HelpName = "longlora|document",
             DefaultValueFactory = _ => "longlora",
         };
         protocol.AcceptOnlyFromAmong("longlora", "document");
         var stride = new Option<int?>("--stride")
         {
-            Description = "tokens between windows [default: 256; for documents a quarter of the context]",
+            Description = "tokens between the starts of windows [default: 256; for documents a quarter of the context]",
             HelpName = "S",
         };
         var byPosition = new Option<bool>("--by-position")
         {
-            Description = "also show the loss by the number of tokens before a token: whether far context is used",
+            Description = "also show the loss by the number of preceding tokens, to see whether distant context is used",
         };
-        var json = new JsonOption("the results, those by position too,");
+        var json = new JsonOption("the results, including those by position,");
         var picture = new PictureOption("the loss by position");
         var command = new Verb(
             "perplexity",
-            "Perplexity on text at several context lengths.",
+            "Measure perplexity on text at several context lengths.",
             "longlora evaluate perplexity --model merged --data books --lengths 4096,32768"
         )
         {
@@ -119,9 +119,9 @@ internal static class EvaluateCommand
         Func<int, IProgress<PerplexityProgress>?, PerplexityResult> measure
     )
     {
-        if (!context.Console.Profile.Out.IsTerminal)
+        if (!context.ShowsProgress)
             return [.. lengths.Select(length => measure(length, null))];
-        context.SayStopping = () => { }; // the bar goes away and "Interrupted." follows at once
+        context.SayStopping = () => { }; // the bar disappears and "Interrupted." follows immediately
         return context
             .Console.Progress()
             .AutoClear(true)
@@ -154,9 +154,9 @@ internal static class EvaluateCommand
 
     private static void ShowPositions(CliContext context, List<PerplexityResult> results)
     {
-        context.Output.WriteLine("loss in nats by the number of tokens before a token");
+        context.Output.WriteLine("loss in nats by the number of preceding tokens");
         var table = new Table().Border(TableBorder.Simple);
-        foreach (var name in results.Select(r => $"context {r.Context:N0}").Prepend("tokens before"))
+        foreach (var name in results.Select(r => $"context {r.Context:N0}").Prepend("preceding tokens"))
             table.AddColumn(new TableColumn(name).RightAligned());
         foreach (var from in results.SelectMany(r => r.ByPosition.Select(bin => bin.From)).Distinct().Order())
         {

@@ -10,29 +10,29 @@ namespace LongLora.Cli.Commands;
 /// <summary><c>longlora evaluate passkey|lines|topics</c>: questions about generated documents.</summary>
 internal static class EvaluateRetrieval
 {
-    /// <param name="context">Output, and what interrupts.</param>
-    /// <param name="task">What is asked.</param>
-    /// <param name="given">How questions of a file are judged; null where there are no such files.</param>
+    /// <param name="context">Output and cancellation.</param>
+    /// <param name="task">The task.</param>
+    /// <param name="given">How questions from a file are judged; null if the task has no such files.</param>
     /// <param name="description">For the help.</param>
     internal static Verb Create(CliContext context, RetrievalTask task, RetrievalTask? given, string description)
     {
-        var source = new ModelArguments();
+        var source = new ModelArguments(withPositions: true);
         var lengths = new LengthsOption(
-            "lengths of document, question and answer in tokens, with commas between",
+            "total lengths of document, question and answer in tokens, separated by commas",
             isRequired: given is null
         );
         var cases = new Option<string[]>("--cases")
         {
-            Description = "files of questions in LongChat's layout, asked as they are, instead of documents made here",
+            Description = "files with questions in LongChat's layout, to use instead of generated documents",
             HelpName = "FILE",
             AllowMultipleArgumentsPerToken = true,
             Hidden = given is null,
         };
-        var trials = new Option<int?>("--trials") { Description = "questions at each length [default: 10]", HelpName = "N" };
-        var seed = new SeedOption("seed of the first document");
+        var trials = new Option<int?>("--trials") { Description = "number of questions at each length [default: 10]", HelpName = "N" };
+        var seed = new SeedOption("seed for the first document");
         var scoring = CreateScoringOption();
         var json = new JsonOption();
-        var picture = new PictureOption("length against depth");
+        var picture = new PictureOption("accuracy by length and depth");
         var command = new Verb(task.Name, description, $"longlora evaluate {task.Name} --model merged --lengths 4096,8192 --picture p.png")
         {
             lengths,
@@ -49,7 +49,7 @@ internal static class EvaluateRetrieval
         {
             var files = given is null ? [] : parsed.GetValue(cases) ?? [];
             if (parsed.GetValue(lengths) is null == (files.Length == 0))
-                throw new ConfigurationException("Give --lengths for documents made here, or --cases for questions of your own.");
+                throw new ConfigurationException("Give --lengths to use generated documents, or --cases to use your own questions.");
             var asked = files.Length > 0 ? [] : lengths.Read(parsed);
             EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
             var questions = files.ToDictionary(
@@ -91,7 +91,7 @@ internal static class EvaluateRetrieval
                     Results = results,
                 }.Write(file);
             if (parsed.GetValue(picture) is { } image)
-                HeatMap.Save(image, results, $"{task.Name}: share of right answers");
+                HeatMap.Save(image, results, $"{task.Name}: share of correct answers");
             return ExitCode.Done;
         });
         return command;
@@ -99,23 +99,23 @@ internal static class EvaluateRetrieval
 
     internal static CheckpointException CreateNoTokenizerError(string model) =>
         new(
-            $"The model folder '{model}' has no tokenizer.model or tokenizer.json; questions are text. Put the tokenizer's files beside "
-                + $"the weights."
+            $"The model folder '{model}' has no tokenizer.model or tokenizer.json, but the questions are text. Copy the "
+                + "tokenizer's files into the folder."
         );
 
-    /// <summary>Measures one thing after the other, with a bar for each in a terminal.</summary>
-    /// <param name="context">Where the bars are shown.</param>
-    /// <param name="asked">Name and number of questions of each.</param>
-    /// <param name="measure">Given the number of the thing.</param>
+    /// <summary>Measures several things one after the other, with a progress bar for each in a terminal.</summary>
+    /// <param name="context">Where to show the bars.</param>
+    /// <param name="asked">Name and number of questions of each thing.</param>
+    /// <param name="measure">Receives the index of the thing.</param>
     internal static List<RetrievalAtLength> Measure(
         CliContext context,
         IReadOnlyList<(string Name, int Questions)> asked,
         Func<int, IProgress<RetrievalTrial>?, RetrievalAtLength> measure
     )
     {
-        if (!context.Console.Profile.Out.IsTerminal)
+        if (!context.ShowsProgress)
             return [.. asked.Select((_, i) => measure(i, null))];
-        context.SayStopping = () => { }; // the bar goes away and "Interrupted." follows at once
+        context.SayStopping = () => { }; // the bar disappears and "Interrupted." follows immediately
         return context
             .Console.Progress()
             .AutoClear(true)
@@ -138,7 +138,8 @@ internal static class EvaluateRetrieval
         new Option<RetrievalScoring>("--scoring")
         {
             Description =
-                "generate: the model answers in words; likelihood: the right answer must be likelier than nine others [default: generate]",
+                "generate: the model writes its answer; likelihood: the correct answer must be more likely than nine others "
+                + "[default: generate]",
             HelpName = "generate|likelihood",
             DefaultValueFactory = _ => RetrievalScoring.Generate,
         };
@@ -152,12 +153,12 @@ internal static class EvaluateRetrieval
     )
     {
         context.Output.WriteLine(
-            $"{task.Name}, {(scoring == RetrievalScoring.Generate ? "generated answers" : "likeliest of ten answers")}, full attention"
+            $"{task.Name}, {(scoring == RetrievalScoring.Generate ? "generated answers" : "most likely of ten answers")}, full attention"
         );
         var table = new Table().Border(TableBorder.Simple);
         if (files.Length > 0)
-            table.AddColumn("questions of");
-        foreach (var name in new[] { files.Length > 0 ? "up to" : "length", "right", "of", "share" })
+            table.AddColumn("questions from");
+        foreach (var name in new[] { files.Length > 0 ? "up to" : "length", "correct", "of", "share" })
             table.AddColumn(new TableColumn(name).RightAligned());
         foreach (var (result, i) in results.Select((r, i) => (r, i)))
         {

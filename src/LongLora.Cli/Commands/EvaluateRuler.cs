@@ -13,8 +13,8 @@ internal static class EvaluateRuler
 {
     internal static Verb Create(CliContext context)
     {
-        var source = new ModelArguments();
-        var lengths = new LengthsOption("lengths of document, question and room for the answer in tokens, with commas between");
+        var source = new ModelArguments(withPositions: true);
+        var lengths = new LengthsOption("total lengths of document, question and space for the answer in tokens, separated by commas");
         var tasks = new Option<string[]>("--tasks")
         {
             Description = $"tasks [default: all of {string.Join(", ", RulerTask.CreateAll().Select(t => t.Name))}]",
@@ -24,24 +24,24 @@ internal static class EvaluateRuler
         };
         var haystack = new Option<string[]>("--haystack")
         {
-            Description = "text that hides the needles of the essay tasks: files and folders [default: sentences made here]",
+            Description = "files and folders with the text that hides the needles in the essay tasks [default: generated sentences]",
             HelpName = "PATH",
             AllowMultipleArgumentsPerToken = true,
             DefaultValueFactory = _ => [],
         };
         var trials = new Option<int>("--trials")
         {
-            Description = "questions of each task at each length [default: 10]",
+            Description = "number of questions per task and length [default: 10]",
             HelpName = "N",
             DefaultValueFactory = _ => 10,
         };
-        var seed = new SeedOption("seed of the first document");
+        var seed = new SeedOption("seed for the first document");
         var scoring = EvaluateRetrieval.CreateScoringOption();
         var json = new JsonOption();
-        var picture = new PictureOption("length against task");
+        var picture = new PictureOption("accuracy by length and task");
         var command = new Verb(
             "ruler",
-            "RULER's synthetic tasks: needles, variable tracking, common and frequent words.",
+            "Run RULER's synthetic tasks: needles, variable tracking, common and frequent words.",
             "longlora evaluate ruler --model merged --lengths 4096 --haystack book.txt"
         )
         {
@@ -100,7 +100,7 @@ internal static class EvaluateRuler
         return command;
     }
 
-    // By likelihood those tasks alone that ask for one thing, unless others are named.
+    // By likelihood only tasks that ask for one thing, unless tasks are named.
     private static List<RulerTask> Choose(string[] names, RetrievalScoring scoring, IReadOnlyList<string>? book)
     {
         var all = RulerTask.CreateAll(book);
@@ -121,7 +121,9 @@ internal static class EvaluateRuler
         if (paths.Length == 0)
             return null;
         var sentences = RulerNeedleTask.SplitSentences(string.Join(' ', PlainTexts.Read(paths, cancellation)));
-        return sentences.Count >= 2 ? sentences : throw new DataException($"{string.Join(", ", paths)} has no two sentences.");
+        return sentences.Count >= 2
+            ? sentences
+            : throw new DataException($"{string.Join(", ", paths)} must contain at least two sentences.");
     }
 
     private static void Show(
@@ -132,7 +134,9 @@ internal static class EvaluateRuler
     )
     {
         var score =
-            scoring == RetrievalScoring.Generate ? "mean share of the answers found" : "share of right answers likelier than nine others";
+            scoring == RetrievalScoring.Generate
+                ? "mean share of the answers found"
+                : "share of correct answers more likely than nine others";
         context.Output.WriteLine($"RULER's tasks, {score}, full attention");
         var table = new Table().Border(TableBorder.Simple).AddColumn("task");
         foreach (var length in lengths)

@@ -8,7 +8,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora evaluate short</c>: what an extended model lost on texts of the original length.</summary>
+/// <summary><c>longlora evaluate short</c>: compares a model on texts of the original length before and after it was extended.</summary>
 internal static class EvaluateShortCommand
 {
     internal static Verb Create(CliContext context)
@@ -16,21 +16,21 @@ internal static class EvaluateShortCommand
         var source = new ModelArguments();
         var extended = new Option<string>("--extended")
         {
-            Description = "folder of the extended model, where it is no adapter",
+            Description = "folder of the extended model, if it is a full model instead of an adapter",
             HelpName = "DIR",
         };
         var text = new TextArguments();
         var trials = new Option<int>("--trials")
         {
-            Description = "pass keys to find; 0 for none [default: 10]",
+            Description = "number of pass keys to find; 0 for none [default: 10]",
             HelpName = "N",
             DefaultValueFactory = _ => 10,
         };
-        var seed = new SeedOption("seed of the first pass key");
+        var seed = new SeedOption("seed for the first pass key");
         var json = new JsonOption();
         var command = new Verb(
             "short",
-            "What a model lost on short text: the same measures before and after it was extended.",
+            "Compare a model on short text before and after it was extended.",
             "longlora evaluate short --model base --adapter run/adapter --data held-out"
         )
         {
@@ -46,7 +46,7 @@ internal static class EvaluateShortCommand
         {
             var (basePath, adapterPath) = source.ReadNames(parsed);
             if (adapterPath is null == parsed.GetValue(extended) is null)
-                throw new ConfigurationException("Give what the model has become: --adapter, or --extended for a whole model.");
+                throw new ConfigurationException("Give the extended model: --adapter, or --extended for a full model.");
             EvaluationOutput.Require(parsed.GetValue(json));
             IReadOnlyList<(string, int, double)> before,
                 after;
@@ -115,7 +115,7 @@ internal static class EvaluateShortCommand
 
     private static void Show(CliContext context, IReadOnlyList<ShortTextChange> changes, int native)
     {
-        context.Output.WriteLine($"texts of up to {native:N0} tokens, the context before; full attention");
+        context.Output.WriteLine($"texts of up to {native:N0} tokens (the original context), full attention");
         var table = new Table().Border(TableBorder.Simple).AddColumn("measure");
         foreach (var name in new[] { "tokens", "before", "after", "change" })
             table.AddColumn(new TableColumn(name).RightAligned());

@@ -9,7 +9,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora evaluate streaming</c>: perplexity along a text that is read without end.</summary>
+/// <summary><c>longlora evaluate streaming</c>: perplexity along a text of any length.</summary>
 internal static class EvaluateStreamingCommand
 {
     internal static Verb Create(CliContext context)
@@ -18,26 +18,27 @@ internal static class EvaluateStreamingCommand
         var text = new TextArguments();
         var window = new Option<int?>("--window")
         {
-            Description = "last tokens that are kept [default: what the model's context leaves]",
+            Description = "number of last tokens to keep [default: the rest of the model's context]",
             HelpName = "N",
         };
         var sinks = new Option<string>("--sink-tokens")
         {
-            Description = "first tokens that are kept; with commas between, each number is measured, 0 being a plain window",
+            Description =
+                "number of first tokens to keep; several numbers, separated by commas, are measured one by one; 0 is a plain window",
             HelpName = "N,N,...",
             DefaultValueFactory = _ => new StreamingOptions().SinkTokens.ToString(CultureInfo.InvariantCulture),
         };
-        var full = new Option<bool>("--full") { Description = "also keep everything, as without streaming" };
+        var full = new Option<bool>("--full") { Description = "also measure with all tokens kept, as without streaming" };
         var stretch = new Option<long?>("--stretch")
         {
-            Description = "tokens in a row of the table [default: sinks and window together]",
+            Description = "tokens per row of the table [default: sinks and window together]",
             HelpName = "N",
         };
         var type = new CacheTypeOption();
         var json = new JsonOption();
         var command = new Verb(
             "streaming",
-            "Perplexity along a text without end: attention sinks and a window.",
+            "Measure perplexity along a very long text with attention sinks and a window.",
             "longlora evaluate streaming --model merged --data book.txt --sink-tokens 4,0"
         )
         {
@@ -58,7 +59,7 @@ internal static class EvaluateStreamingCommand
             using var loaded = source.Load(parsed);
             var model = loaded.Network;
             using var tokens = text.Read(parsed, loaded, context.Cancellation);
-            // Every column keeps as many tokens: a plain window is longer by the sinks that it does not have.
+            // Every column keeps the same number of tokens, so a plain window is longer by the sinks that it does not have.
             var most = counts.Max();
             var held = most + new StreamingOptions { SinkTokens = most, Window = parsed.GetValue(window) }.GetWindow(model.Config);
             var rows = parsed.GetValue(stretch) ?? held;
@@ -98,7 +99,7 @@ internal static class EvaluateStreamingCommand
 
     private static void Show(CliContext context, List<StreamingResult> columns, TokenStore tokens)
     {
-        context.Output.WriteLine($"{tokens.Count:N0} tokens, read once from beginning to end; perplexity of each stretch by what is kept");
+        context.Output.WriteLine($"{tokens.Count:N0} tokens, read once from start to end; perplexity of each part by what is kept");
         var table = new Table().Border(TableBorder.Simple);
         foreach (var name in columns.Select(c => c.Kept).Prepend("tokens"))
             table.AddColumn(new TableColumn(name).RightAligned());
@@ -125,7 +126,7 @@ internal static class EvaluateStreamingCommand
         return counts.TrueForAll(c => c >= 0)
             ? counts
             : throw new ConfigurationException(
-                $"--sink-tokens is '{text}'; give whole numbers of at least 0 with commas between, such as 4,0."
+                $"--sink-tokens is '{text}'; give integers of at least 0, separated by commas, such as 4,0."
             );
     }
 }

@@ -15,15 +15,20 @@ using static TorchSharp.torch;
 namespace LongLora.Cli.Commands;
 
 /// <summary>
-/// <c>longlora export</c>: a model, adapters merged, or an adapter, in the files of other programs. One subcommand a format.
+/// <c>longlora export</c>: writes a model with its adapters merged, or only an adapter, in the formats of other programs. One subcommand
+/// per format.
 /// </summary>
 internal static class ExportCommand
 {
     internal static Command Create(CliContext context) =>
-        new Verb("export", "Write a model or an adapter in the files that other programs read.")
+        new Verb("export", "Write a model or an adapter in the formats of other programs.")
         {
             CreateFolder(context, "safetensors", "Write a Hugging Face folder with safetensors files."),
-            CreateFolder(context, "pytorch", "Write a Hugging Face folder with pytorch_model.bin, for programs too old for safetensors."),
+            CreateFolder(
+                context,
+                "pytorch",
+                "Write a Hugging Face folder with pytorch_model.bin, for programs that cannot read safetensors."
+            ),
             CreateGguf(context),
             CreateAdapter(context),
             CreateSplit(context),
@@ -35,7 +40,7 @@ internal static class ExportCommand
         var output = OutputOption.CreateForNewFolder();
         var shard = new Option<string>("--shard-size")
         {
-            Description = "most bytes of tensors in one file, such as 500MB or 2GB [default: 5GB]",
+            Description = "maximum size of a weight file, such as 500MB or 2GB [default: 5GB]",
             HelpName = "SIZE",
             DefaultValueFactory = _ => "5GB",
         };
@@ -80,7 +85,7 @@ internal static class ExportCommand
     private static Verb CreateGguf(CliContext context)
     {
         var source = new Source();
-        var output = new OutputOption("file to make", helpName: "FILE");
+        var output = new OutputOption("file to write", helpName: "FILE");
         var type = new Option<string>("--type")
         {
             Description = "f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m or q4_0 [default: f16]",
@@ -90,15 +95,15 @@ internal static class ExportCommand
         type.AcceptOnlyFromAmong("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0");
         var alone = new Option<bool>("--adapter-only")
         {
-            Description = "write the LoRA matrices alone; refused where embeddings or norms were trained",
+            Description = "write only the LoRA matrices; refused if embeddings or norms were trained",
         };
         var bare = new Option<bool>("--no-tokenizer")
         {
-            Description = "leave the tokenizer out, where engines have none like it: they then take token ids",
+            Description = "leave out the tokenizer, if engines do not support it; they then accept only token ids",
         };
         var command = new Verb(
             "gguf",
-            "Write one GGUF file for llama.cpp and the engines around it.",
+            "Write a GGUF file for llama.cpp and engines based on it.",
             "longlora export gguf --model merged --output merged.gguf --type q8_0"
         )
         {
@@ -138,8 +143,8 @@ internal static class ExportCommand
             {
                 context.Output.WriteLine(
                     $"The adapter was trained with RoPE {model.Config.RopeScaling.Kind} x{model.Config.RopeScaling.Factor} for "
-                        + $"{RopeScaling.GetCurrentContext(model.Config):N0} tokens, which a GGUF adapter cannot say: "
-                        + "use it on a base with these positions, or set them in the engine."
+                        + $"{RopeScaling.GetCurrentContext(model.Config):N0} tokens, which a GGUF adapter cannot store. Use it with a "
+                        + "base that has these positions, or set them in the engine."
                 );
             }
             context.Output.WriteLine($"GGUF: {target}");
@@ -163,7 +168,9 @@ internal static class ExportCommand
         layout.AcceptOnlyFromAmong("peft", "longlora");
         var bare = new Option<bool>("--no-padding-row")
         {
-            Description = "longlora: do not add the embedding of [PAD] that LongLoRA's scripts expect of tokenizers without padding",
+            Description =
+                "with --layout longlora: do not add the [PAD] embedding that LongLoRA's scripts expect if the tokenizer has no "
+                + "padding token",
         };
         var command = new Verb(
             "adapter",
@@ -200,8 +207,8 @@ internal static class ExportCommand
             );
             if (isPair)
                 context.Output.WriteLine(
-                    $"Context: {RopeScaling.GetCurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}. LongLoRA's "
-                        + $"files do not say so: give --adapter-context when they are read."
+                    $"Context: {RopeScaling.GetCurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}. "
+                        + "LongLoRA's files do not store this. Give --adapter-context when you load them."
                 );
             context.Output.WriteLine($"Adapter: {target}");
             return ExitCode.Done;
@@ -267,7 +274,7 @@ internal static class ExportCommand
             _ => null,
         };
 
-    // What Ollama needs to know beside the file; a template that cannot be read here is left to it.
+    // What Ollama needs besides the file. A template that cannot be converted is left to Ollama.
     private static string WriteModelfile(string gguf, LoadedModel loaded, string? tokenizerFolder, string? adapter = null)
     {
         ChatTemplate? template = null;
@@ -294,11 +301,11 @@ internal static class ExportCommand
             : throw new ConfigurationException($"--shard-size is '{text}'; give a size such as 500MB or 2GB.");
     }
 
-    /// <summary>The options that say what is exported.</summary>
+    /// <summary>Options for what to export.</summary>
     private sealed class Source(bool adapterRequired = false)
     {
         private readonly ModelOption _model = new();
-        private readonly AdapterOption _adapter = new("folder of a PEFT or LongLoRA adapter on it", adapterRequired);
+        private readonly AdapterOption _adapter = new("folder of a PEFT or LongLoRA adapter for the model", adapterRequired);
         private readonly AdapterArguments _reading = new();
 
         internal void AddTo(Command command)

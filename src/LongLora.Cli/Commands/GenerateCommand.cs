@@ -6,14 +6,14 @@ using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora generate</c>: text goes on from a prompt, which may stand behind a document.</summary>
+/// <summary><c>longlora generate</c>: continues a prompt, which may follow a document.</summary>
 internal static class GenerateCommand
 {
     internal static Command Create(CliContext context)
     {
         var standard = new GenerationOptions();
         var source = new ModelArguments();
-        var prompt = new Option<string>("--prompt") { Description = "text to go on from; \\n is a line break", HelpName = "TEXT" };
+        var prompt = new Option<string>("--prompt") { Description = "text to continue; \\n is a line break", HelpName = "TEXT" };
         var promptFile = new Option<string>("--prompt-file") { Description = "file with the prompt", HelpName = "FILE" };
         var material = new Option<string[]>("--material")
         {
@@ -25,7 +25,7 @@ internal static class GenerateCommand
         var cache = new CacheArguments();
         var command = new Verb(
             "generate",
-            "Generate text from a prompt, with full attention or without end.",
+            "Generate text from a prompt, with full attention or endlessly (--streaming).",
             "longlora generate --model merged --material book.pdf \\",
             "                  --prompt \"\\nThe book is about\" --max-tokens 100"
         )
@@ -53,21 +53,21 @@ internal static class GenerateCommand
                 if (piece.Result is not { } result)
                     continue;
                 context.Output.WriteLine();
-                Report(context, result, first.Value, piece.Time);
+                Report(context, options, result, first.Value, piece.Time);
             }
             return ExitCode.Done;
         });
         return command;
     }
 
-    // Beside the answer, so that a pipe gets the answer alone.
-    private static void Report(CliContext context, GenerationResult result, TimeSpan first, TimeSpan all)
+    // On standard error, so a pipe gets only the answer.
+    private static void Report(CliContext context, GenerationOptions options, GenerationResult result, TimeSpan first, TimeSpan all)
     {
         var rest = (all - first).TotalSeconds;
         var rate = result.Tokens.Count > 1 && rest > 0 ? $", then {(result.Tokens.Count - 1) / rest:N0} tokens/s" : "";
         context.Error.WriteLine(
-            $"{result.PromptTokens:N0} tokens read in {first.TotalSeconds:N2} s{rate}; {result.Tokens.Count:N0} generated, ended by "
-                + $"{(result.Finish == FinishReason.Stop ? "a stop" : "the length")}"
+            $"{result.PromptTokens:N0} tokens read in {first.TotalSeconds:N2} s{rate}; {result.Tokens.Count:N0} generated, "
+                + $"{(result.Finish == FinishReason.Stop ? "stopped at an end token or stop text" : "stopped at the length limit")}{SamplingArguments.DescribeSeed(options, result)}"
         );
     }
 
@@ -76,6 +76,6 @@ internal static class GenerateCommand
         {
             ({ } given, null) => given.Replace("\\n", "\n", StringComparison.Ordinal),
             (null, { } path) => File.Exists(path) ? File.ReadAllText(path) : throw new DataException($"There is no prompt file '{path}'."),
-            _ => throw new ConfigurationException("Give the prompt with --prompt, or with --prompt-file."),
+            _ => throw new ConfigurationException("Give the prompt with either --prompt or --prompt-file."),
         };
 }

@@ -9,26 +9,27 @@ using static TorchSharp.torch;
 namespace LongLora.Cli.Commands;
 
 /// <summary>
-/// <c>longlora import</c>: a model in the files of another program becomes a Hugging Face folder. One subcommand a format.
+/// <c>longlora import</c>: converts models of other programs to Hugging Face folders. One subcommand per format.
 /// </summary>
 internal static class ImportCommand
 {
     internal static Command Create(CliContext context) =>
-        new Verb("import", "Make a Hugging Face folder of a model in the files of another program.") { CreateGguf(context) };
+        new Verb("import", "Convert a model of another program to a Hugging Face folder.") { CreateGguf(context) };
 
     private static Verb CreateGguf(CliContext context)
     {
-        var file = new Argument<string>("FILE") { Description = "the .gguf file, or any part of a split one" };
+        var file = new Argument<string>("FILE") { Description = ".gguf file, or any part of a split one" };
         var output = OutputOption.CreateForNewFolder();
         var type = new Option<string?>("--type")
         {
-            Description = "fp32, bf16 or fp16 [default: exactly the file's numbers: fp16 and bf16 as they are, all else in fp32]",
+            Description =
+                "fp32, bf16 or fp16 [default: lossless, that is, fp16 and bf16 stay as they are and everything else becomes fp32]",
             HelpName = "TYPE",
         };
         type.AcceptOnlyFromAmong("fp32", "bf16", "fp16");
         var command = new Verb(
             "gguf",
-            "Make a Hugging Face folder of a GGUF file: config, weights, tokenizer, chat template.",
+            "Convert a GGUF file to a Hugging Face folder: config, weights, tokenizer, chat template.",
             "longlora import gguf SmolLM2.Q4_K_M.gguf --output smollm2 --type bf16"
         )
         {

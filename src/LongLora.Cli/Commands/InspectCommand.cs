@@ -1,11 +1,21 @@
 using System.CommandLine;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using LongLora.Cli.Arguments;
 using LongLora.Export;
+using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora inspect</c>: what a folder or file is, from its headers.</summary>
+/// <summary><c>longlora inspect</c>: describes a folder or file from its headers.</summary>
 internal static class InspectCommand
 {
+    private static readonly JsonSerializerOptions s_json = new()
+    {
+        WriteIndented = true,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
+
     internal static Command Create(CliContext context)
     {
         var path = new Argument<string>("PATH")
@@ -13,14 +23,16 @@ internal static class InspectCommand
             Description = "model folder, adapter folder, .gguf, .safetensors, .bin, .pt or .pth file",
         };
         var tensors = new Option<bool>("--tensors") { Description = "list every tensor" };
+        var json = new JsonOption("all of it, with every tensor,");
         var command = new Verb(
             "inspect",
-            "Show what a model, adapter or weight file is, without loading it.",
+            "Show what is in a model, adapter or weight file, without loading it.",
             "longlora inspect run32k/adapter"
         )
         {
             path,
             tensors,
+            json,
         };
         command.SetAction(parsed =>
         {
@@ -36,8 +48,28 @@ internal static class InspectCommand
                         $"  {tensor.Blocks ?? tensor.Type.ToString(), -9} [{string.Join(", ", tensor.Shape)}]  {tensor.Name}"
                     );
             }
+            if (parsed.GetValue(json) is { } file)
+                AtomicFile.WriteText(file, ToJson(summary));
             return ExitCode.Done;
         });
         return command;
     }
+
+    private static string ToJson(CheckpointSummary summary) =>
+        JsonSerializer.Serialize(
+            new
+            {
+                kind = summary.Kind,
+                path = summary.Path,
+                facts = summary.Facts.ToDictionary(f => f.Name, f => f.Value),
+                tensors = summary.Tensors.Select(t => new
+                {
+                    name = t.Name,
+                    type = t.Blocks ?? t.Type.ToString(),
+                    shape = t.Shape,
+                    bytes = t.ByteCount,
+                }),
+            },
+            s_json
+        ) + "\n";
 }

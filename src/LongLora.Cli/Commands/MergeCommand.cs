@@ -7,18 +7,18 @@ using LongLora.Quantization;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora merge</c>: adapter and base become a plain model folder.</summary>
+/// <summary><c>longlora merge</c>: merges an adapter into its base.</summary>
 internal static class MergeCommand
 {
     internal static Command Create(CliContext context)
     {
-        var model = new ModelOption("the base model: a folder, a .gguf file, org/name in the Hugging Face cache, or ollama:NAME");
+        var model = new ModelOption("base model: a folder, a .gguf file, org/name in the Hugging Face cache, or ollama:NAME");
         var adapter = new AdapterOption("folder of the PEFT or LongLoRA adapter", isRequired: true);
         var output = OutputOption.CreateForNewFolder();
         var kind = new QuantizationOption(QuantizationKind.None);
         var command = new Verb(
             "merge",
-            "Merge an adapter into its base: a plain model folder that every engine loads.",
+            "Merge an adapter into its base model. Any engine can load the result.",
             "longlora merge --model Llama-2-7b --adapter run32k/adapter --output merged"
         )
         {

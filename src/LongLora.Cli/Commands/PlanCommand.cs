@@ -11,28 +11,28 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora plan</c>: the memory and the time of a run, before it begins.</summary>
+/// <summary><c>longlora plan</c>: the memory and time of a run before it starts.</summary>
 internal static class PlanCommand
 {
-    // What a step reaches of a square product's rate on the CPU: docs/results/step-benchmark.md.
+    // A step's share of the rate of a square product on the CPU: docs/results/step-benchmark.md.
     private const double ShareOfProducts = 0.65;
 
     internal static Command Create(CliContext context)
     {
         var memory = new Option<double?>("--memory")
         {
-            Description = "memory of the device in GiB [default: this machine's; needed for CUDA]",
+            Description = "device memory in GiB [default: that of this machine; required for CUDA]",
             HelpName = "GIB",
         };
         var rate = new Option<double?>("--rate")
         {
-            Description = "useful operations a second in GFLOP/s [default: measured on the CPU]",
+            Description = "compute rate in useful GFLOP/s [default: measured on the CPU]",
             HelpName = "GFLOPS",
         };
         var json = new JsonOption("the plan");
         var command = new Verb(
             "plan",
-            $"Show the memory and the time that a training run will take. The model is a folder, or one of "
+            "Estimate the memory and the time that a training run needs. The model is a folder, or one of "
                 + $"{string.Join(", ", PublishedConfigs.Names)}.",
             "longlora plan --model llama-2-7b --context 100000 --device cuda --memory 80"
         )
@@ -41,7 +41,7 @@ internal static class PlanCommand
             rate,
             json,
         };
-        // The parts that TrainingPlan takes: it asks neither for data nor where the run is kept.
+        // The parts that TrainingPlan needs; data and output are not among them.
         var read = TrainCommand.AddOptions(command, FineTuneOptionTable.All.Where(o => o.Part is not (OptionPart.Data or OptionPart.Run)));
         command.SetAction(parsed =>
         {
@@ -67,9 +67,9 @@ internal static class PlanCommand
     {
         var table = new Table()
             .Border(TableBorder.Simple)
-            .AddColumn("memory at the peak")
+            .AddColumn("peak memory")
             .AddColumn(new TableColumn("").RightAligned())
-            .AddColumn(new TableColumn("a token").RightAligned());
+            .AddColumn(new TableColumn("per token").RightAligned());
         var perToken = new HashSet<string>(["activation checkpoints", "hidden states", "attention"]);
         foreach (var (name, bytes) in plan.Memory.Parts)
         {
@@ -80,14 +80,14 @@ internal static class PlanCommand
         context.Console.Write(table);
         if (plan.Memory.Offloaded > 0)
             context.Output.WriteLine(
-                $"Activations wait {(plan.Offload == ActivationOffload.Disk ? "on disk" : "in the host's memory")}: "
+                $"Activations are kept {(plan.Offload == ActivationOffload.Disk ? "on disk" : "in the host's memory")}: "
                     + $"{TrainingPlan.FormatSize(plan.Memory.Offloaded)}."
             );
         context.Output.WriteLine(
             plan.Available is not { } available
-                ? "Give the device's memory with --memory to see whether this fits."
-                : $"{(plan.Fits ? "Fits" : "Does not fit")} into {TrainingPlan.FormatSize(available)}; the longest context that does is "
-                    + $"{plan.LargestContext:N0} tokens."
+                ? "Give the device memory with --memory to see whether this fits."
+                : $"{(plan.Fits ? "Fits" : "Does not fit")} into {TrainingPlan.FormatSize(available)}; the longest context that fits "
+                    + $"is {plan.LargestContext:N0} tokens."
         );
         if (plan.Warning is { } warning)
             context.Output.WriteLine(warning);
@@ -103,14 +103,14 @@ internal static class PlanCommand
         );
         if (rate is not { } perSecond)
         {
-            context.Output.WriteLine("Give the rate with --rate to see how long it takes.");
+            context.Output.WriteLine("Give the compute rate with --rate to see how long it takes.");
             return;
         }
         string Time(StepFlops step) => TimeText(step.Needed * passes / perSecond);
         context.Output.WriteLine(
-            $"At {perSecond / 1e9:N0} GFLOP/s ({(measured ? "65 % of this machine's products" : "as given")}) it takes "
-                + $"{Time(plan.Step)}, with full attention {Time(plan.FullStep)}; "
-                + $"{options.Optimizer.Steps:N0} steps take {TimeText(plan.Step.Needed * passes / perSecond * options.Optimizer.Steps)}."
+            $"At {perSecond / 1e9:N0} GFLOP/s ({(measured ? "65 % of this machine's matrix-product rate" : "as given")}) it takes "
+                + $"{Time(plan.Step)}, with full attention {Time(plan.FullStep)}; {options.Optimizer.Steps:N0} steps take "
+                + $"{TimeText(plan.Step.Needed * passes / perSecond * options.Optimizer.Steps)}."
         );
     }
 

@@ -11,7 +11,7 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora prepare</c>: documents of many kinds into one corpus.</summary>
+/// <summary><c>longlora prepare</c>: turns documents of many types into one corpus.</summary>
 internal static class PrepareCommand
 {
     private const int PreviewTokens = 256;
@@ -20,47 +20,50 @@ internal static class PrepareCommand
     {
         var data = new Option<string[]>("--data")
         {
-            Description = "files and folders: .txt, .md, .html, .pdf, .docx, .jsonl with 'text', source code",
+            Description =
+                "files and folders: text, Markdown, PDF, Word, OpenDocument, EPUB, HTML, e-mail, tables, .jsonl with 'text', source code "
+                + "and more",
             HelpName = "PATH",
             Required = true,
             AllowMultipleArgumentsPerToken = true,
         };
-        var output = new OutputOption("folder to make, or to bring up to date", isRequired: false);
-        var model = new ModelOption("model folder whose tokenizer makes and counts the tokens", isRequired: false);
+        var output = new OutputOption("folder to create or update", isRequired: false);
+        var model = new ModelOption("model folder whose tokenizer is used", isRequired: false);
         var format = new Option<string>("--format")
         {
             Description =
-                "bin: tokens, as LongLoRA reads them; jsonl: one object a document; txt: one file a document [default: bin with "
-                + "--model, else jsonl]",
+                "bin: tokens in LongLoRA's format; jsonl: one object per document; txt: one file per document [default: bin with "
+                + "--model, otherwise jsonl]",
             HelpName = "bin|jsonl|txt",
         };
         format.AcceptOnlyFromAmong("bin", "jsonl", "txt");
-        var raw = new Option<bool>("--raw") { Description = "write texts as they are read, without cleaning" };
+        var raw = new Option<bool>("--raw") { Description = "write texts without cleaning them" };
         var parallel = new Option<int>("--parallel")
         {
-            Description = $"files to read at the same time [default: {Environment.ProcessorCount}]",
+            Description = $"number of files to read at the same time [default: {Environment.ProcessorCount}]",
             HelpName = "N",
             DefaultValueFactory = _ => Environment.ProcessorCount,
         };
         var show = new Option<int?>("--show")
         {
             Description =
-                "print the first documents as the model will see them, and write nothing; conversations too, what is not learnt marked",
+                "print the first documents or conversations as the model will see them, with the parts that are not learned "
+                + "marked, and write nothing",
             HelpName = "N",
         };
         var template = new Option<string>("--template")
         {
-            Description = "with --show, how conversations are written: auto (the model's own), a name, or a Jinja file [default: auto]",
+            Description = "with --show: chat template for conversations: auto (the model's own), a name, or a Jinja file [default: auto]",
             HelpName = "NAME",
             DefaultValueFactory = _ => "auto",
         };
         var skip = new Option<bool>("--skip-unreadable")
         {
-            Description = "exit with 0 even if some files could not be read; they are listed either way",
+            Description = "exit with code 0 even if some files cannot be read; they are listed in any case",
         };
         var command = new Verb(
             "prepare",
-            "Turn documents into a corpus for training.",
+            "Turn documents into a training corpus.",
             "longlora prepare --data papers notes.docx --model Llama-2-7b --output corpus"
         )
         {
@@ -108,7 +111,7 @@ internal static class PrepareCommand
 
     private static CorpusReport Build(CliContext context, PrepareOptions options)
     {
-        if (!context.Console.Profile.Out.IsTerminal)
+        if (!context.ShowsProgress)
             return CorpusBuilder.Build(options, null, context.Cancellation);
         return context
             .Console.Progress()
@@ -156,7 +159,7 @@ internal static class PrepareCommand
         context.Console.Write(files);
 
         var lengths = new Table().Border(TableBorder.Simple);
-        foreach (var column in (string[])[$"{unit} in a document", "documents", unit, $"share of all {unit}"])
+        foreach (var column in (string[])[$"{unit} per document", "documents", unit, $"share of all {unit}"])
             lengths.AddColumn(new TableColumn(column).RightAligned());
         foreach (var bin in report.Lengths.Bins)
             lengths.AddRow(
@@ -170,17 +173,31 @@ internal static class PrepareCommand
             $"Longest document: {report.Lengths.Longest:N0} {unit}; mean {(double)report.Lengths.Length / report.Documents:N0}."
         );
         if (report.TakenOver > 0)
-            context.Output.WriteLine($"{report.TakenOver:N0} of {report.Files:N0} files were there already.");
+            context.Output.WriteLine($"{report.TakenOver:N0} of {report.Files:N0} files were unchanged and not read again.");
         SavePlot(context, report, options, unit);
         context.Output.WriteLine($"Corpus: {report.Path}{(report.TokenWidth is { } width ? $" (uint{8 * width})" : "")}");
+        if (report.Unread.Count > 0)
+            context.Error.WriteLine(
+                $"Not read because their type is not supported: {UnreadKind.List(report.Unread)}. Convert those that you need."
+            );
+        if (report.WithoutText.Count > 0)
+            context.Error.WriteLine($"{Count(report.WithoutText.Count, "file")} without text: {ListSome(report.WithoutText)}.");
         if (report.LeftOut.Count == 0)
             return;
-        context.Error.WriteLine($"{report.LeftOut.Count:N0} of {report.Files:N0} files could not be read and are left out:");
+        context.Error.WriteLine($"{report.LeftOut.Count:N0} of {report.Files:N0} files could not be read and were left out:");
         foreach (var file in report.LeftOut)
             context.Error.WriteLine($"  {file.Reason}");
     }
 
-    // A picture that cannot be drawn takes nothing from a corpus that is written.
+    private static string Count(int count, string thing) => count == 1 ? $"1 {thing}" : $"{count:N0} {thing}s";
+
+    private static string ListSome(IReadOnlyList<string> names)
+    {
+        const int most = 10;
+        return string.Join(", ", names.Take(most)) + (names.Count > most ? $" and {names.Count - most:N0} more" : "");
+    }
+
+    // A failure to draw the picture does not affect the corpus.
     private static void SavePlot(CliContext context, CorpusReport report, PrepareOptions options, string unit)
     {
         var path = Path.Combine(options.Output, "lengths.png");
@@ -196,7 +213,7 @@ internal static class PrepareCommand
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            context.Error.WriteLine($"lengths.png was not drawn: {(e.InnerException ?? e).Message}");
+            context.Error.WriteLine($"Cannot draw lengths.png: {(e.InnerException ?? e).Message}");
         }
     }
 
@@ -206,7 +223,7 @@ internal static class PrepareCommand
         : length < 1 << 20 ? string.Create(CultureInfo.InvariantCulture, $"{length >> 10}k")
         : string.Create(CultureInfo.InvariantCulture, $"{length >> 20}M");
 
-    // Files that can be nothing else, or whose first record is a conversation.
+    // Files of a type that contains only conversations, or whose first record is a conversation.
     private static bool AreConversations(IReadOnlyList<string> paths)
     {
         try
@@ -224,21 +241,21 @@ internal static class PrepareCommand
     private static int ShowConversations(CliContext context, PrepareOptions options, string template, int count)
     {
         var model = options.Model
-            ?? throw new ConfigurationException("These are conversations; name the model that is to see them with --model.");
+            ?? throw new ConfigurationException("These are conversations. Give --model to choose the model whose template writes them.");
         var data = new DataOptions
         {
             Sources = [.. options.Data.Select(path => new DataSource(path))],
             Task = TrainingTask.Sft,
             Template = template,
         };
-        // Whole conversations are shown, whatever they will be cut to.
+        // Whole conversations are shown, even if training will shorten them.
         return TrainCommand.Show(new ModelOptions { Path = model, Context = 1 << 20 }, data, count, context);
     }
 
-    // Whether every file that it came to could be read.
+    // Whether every file could be read.
     private static bool Show(CliContext context, PrepareOptions options, int count)
     {
-        var isWhole = true;
+        var (isWhole, isEmpty) = (true, true);
         void LeftOut(LeftOutFile file)
         {
             isWhole = false;
@@ -246,10 +263,13 @@ internal static class PrepareCommand
         }
         foreach (var document in CorpusBuilder.Preview(options, PreviewTokens, LeftOut).Take(count))
         {
+            isEmpty = false;
             context.Output.WriteLine($"--- {document.Name}");
             context.Output.WriteLine(document.Example is null ? document.Text : TokenLines.Write(document.Example, document.Tokenizer!));
             context.Output.WriteLine();
         }
+        if (isWhole && isEmpty && count > 0)
+            context.Error.WriteLine("There is no text in the data: every file is empty or was written by a program.");
         return isWhole;
     }
 

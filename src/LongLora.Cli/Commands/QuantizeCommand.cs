@@ -6,17 +6,17 @@ using LongLora.Quantization;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora quantize</c>: a model folder in 4 or 8 bits, in the layout of bitsandbytes.</summary>
+/// <summary><c>longlora quantize</c>: quantizes a model to 4 or 8 bits, in bitsandbytes' layout.</summary>
 internal static class QuantizeCommand
 {
     internal static Command Create(CliContext context)
     {
         var model = new ModelOption();
-        var kind = new QuantizationOption(QuantizationKind.Nf4);
+        var kind = new QuantizationOption(QuantizationKind.Nf4, "--type");
         var output = OutputOption.CreateForNewFolder();
         var command = new Verb(
             "quantize",
-            "Write a model in 4 or 8 bits, in the layout of bitsandbytes.",
+            "Quantize a model to 4 or 8 bits, in bitsandbytes' layout.",
             "longlora quantize --model Llama-2-7b --output Llama-2-7b-nf4"
         )
         {
@@ -35,7 +35,7 @@ internal static class QuantizeCommand
             var matrices = quantized.Network.Linears.Select(l => l.Projection).OfType<QuantizedProjection>().ToList();
             var (bytes, weights) = (matrices.Sum(m => m.ByteCount), matrices.Sum(m => m.OutputSize * m.InputSize));
             context.Output.WriteLine(
-                $"{matrices.Count} matrices of {weights:N0} weights in {bytes:N0} bytes: {(double)bytes / weights:F3} a weight."
+                $"{matrices.Count} matrices with {weights:N0} weights in {bytes:N0} bytes: {(double)bytes / weights:F3} bytes per weight."
             );
             context.Output.WriteLine($"Model: {target}");
             return ExitCode.Done;

@@ -6,36 +6,36 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora quickstart</c>: the method shown on the bundled model, in a few minutes and with nothing to download.</summary>
+/// <summary><c>longlora quickstart</c>: demonstrates the method on the bundled model, in a few minutes and without downloads.</summary>
 internal static class QuickstartCommand
 {
     internal static string BundledModel { get; } = Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny");
 
     internal static Command Create(CliContext context)
     {
-        var output = OutputOption.CreateWithDefault("folder for the run, new or empty", "longlora-quickstart");
+        var output = OutputOption.CreateWithDefault("output folder; must be new or empty", "longlora-quickstart");
         var model = CreateModelOption();
         var factor = new Option<int>("--factor")
         {
-            Description = "how many times longer the context becomes [default: 8]",
+            Description = "factor by which the context grows [default: 8]",
             HelpName = "N",
             DefaultValueFactory = _ => 8,
         };
         var steps = new Option<int>("--steps")
         {
-            Description = "optimizer steps [default: 36]",
+            Description = "number of optimizer steps [default: 36]",
             HelpName = "N",
             DefaultValueFactory = _ => 36,
         };
         var trials = new Option<int>("--trials")
         {
-            Description = "pass keys asked for at each length [default: 20]",
+            Description = "number of pass keys at each length [default: 20]",
             HelpName = "N",
             DefaultValueFactory = _ => 20,
         };
         var command = new Verb(
             "quickstart",
-            "See the method work: measure a small bundled model, extend it 8 times, measure it again.",
+            "See the method work: measure a small bundled model, extend its context 8 times, and measure it again.",
             "longlora quickstart"
         )
         {
@@ -69,9 +69,9 @@ internal static class QuickstartCommand
         return command;
     }
 
-    /// <summary>The small model that a study is made on.</summary>
+    /// <summary>The small model for a study.</summary>
     internal static ModelOption CreateModelOption() =>
-        new("another small model with a tokenizer [default: the bundled one]", isRequired: false);
+        new("another small model with a tokenizer [default: the bundled model]", isRequired: false);
 
     private static void SayStep(CliContext context, TrainingStep step)
     {
@@ -117,18 +117,19 @@ internal static class QuickstartCommand
         QuickstartPage.Write(In("report.html"), options, result, MetricsLog.Read(In("run")), elapsed);
         var adapter = result.Training.Result;
         context.Output.WriteLine(
-            $"{elapsed:m\\:ss} in all, {result.TrainingTime:m\\:ss} of it training; perplexity on {result.TestText}, held out."
+            $"Total time {elapsed:m\\:ss}, of which training took {result.TrainingTime:m\\:ss}. Perplexity is on "
+                + $"{result.TestText}, which was held out."
         );
         var change = result.After[0].Perplexity / result.Before[0].Perplexity - 1;
         context.Output.WriteLine(
-            $"Rescaled: the same weights with YaRN's positions, before the training. Short text ({result.Before[0].Length} tokens) "
-                + $"after it: perplexity {change:+0.0 %;-0.0 %}."
+            "Rescaled: the original weights with YaRN positions, before training. After training, perplexity on short text "
+                + $"({result.Before[0].Length} tokens) changed by {change:+0.0 %;-0.0 %}."
         );
         context.Output.WriteLine($"Report: {In("report.html")}");
-        context.Output.WriteLine("Next, on a model of yours (a Hugging Face folder) and text of yours:");
+        context.Output.WriteLine("Next, try your own model (a Hugging Face folder) and your own text:");
         context.Output.WriteLine("  longlora train --model MODEL --data TEXT --context 32768 --output run");
         context.Output.WriteLine("  longlora evaluate passkey --model MODEL --adapter run/adapter --lengths 4096,32768");
-        context.Output.WriteLine($"Or look at what was made here: longlora inspect {adapter}");
+        context.Output.WriteLine($"Or look at the new adapter: longlora inspect {adapter}");
     }
 
     private sealed class Told<T>(Action<T> tell) : IProgress<T>

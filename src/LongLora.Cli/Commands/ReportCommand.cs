@@ -5,7 +5,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora report</c>: one HTML page of one run or several.</summary>
+/// <summary><c>longlora report</c>: writes an HTML page about one or more runs.</summary>
 internal static class ReportCommand
 {
     internal static Command Create(CliContext context)
@@ -17,14 +17,14 @@ internal static class ReportCommand
             Arity = ArgumentArity.OneOrMore,
         };
         var output = new OutputOption(
-            "the page [default: report.html in the run directory; needed for several]",
+            "HTML file to write [default: report.html in the run directory; required for several runs]",
             isRequired: false,
             "FILE"
         );
         var command = new Verb(
             "report",
-            "Write one HTML page of a run: loss, speed, memory, recipe, and the evaluations (--json) that lie in its directory or in "
-                + "evaluations/ there.",
+            "Write an HTML page about one or more runs: loss, speed, memory, recipe, and the evaluations (--json files) in the run "
+                + "directory or its evaluations/ folder.",
             "longlora report runs/a",
             "longlora report runs/a runs/b --output both.html"
         )
@@ -36,7 +36,7 @@ internal static class ReportCommand
         {
             var paths = parsed.GetValue(runs)!;
             if (paths.Length > 1 && parsed.GetValue(output) is null)
-                throw new ConfigurationException($"{paths.Length} runs are given; tell where their page goes with --output FILE.");
+                throw new ConfigurationException($"There are {paths.Length} runs. Give the file for their common page with --output FILE.");
             var file = parsed.GetValue(output) ?? Path.Combine(paths[0], "report.html");
             ReportPage.Write(file, [.. paths.Select(RunReader.Read)]);
             context.Output.WriteLine($"Report: {file}");

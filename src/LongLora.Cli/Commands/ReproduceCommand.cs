@@ -7,48 +7,48 @@ using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora reproduce</c>: the paper's tables on the bundled model.</summary>
+/// <summary><c>longlora reproduce</c>: repeats the paper's tables on the bundled model.</summary>
 internal static class ReproduceCommand
 {
     internal static Command Create(CliContext context)
     {
-        var output = OutputOption.CreateWithDefault("folder of runs and results; what is there is gone on with", "longlora-reproduce");
+        var output = OutputOption.CreateWithDefault("folder for runs and results; existing ones are continued", "longlora-reproduce");
         var model = QuickstartCommand.CreateModelOption();
         var factor = new Option<int>("--factor")
         {
-            Description = "how many times longer the context becomes, a multiple of 4 [default: 4]",
+            Description = "factor by which the context grows, a multiple of 4 [default: 4]",
             HelpName = "N",
             DefaultValueFactory = _ => 4,
         };
         var steps = new Option<int>("--steps")
         {
-            Description = "optimizer steps of each run [default: 100]",
+            Description = "number of optimizer steps per run [default: 100]",
             HelpName = "N",
             DefaultValueFactory = _ => 100,
         };
         var rate = new Option<double>("--learning-rate")
         {
-            Description = "largest learning rate; full fine-tuning has a quarter of it [default: 0.002]",
+            Description = "peak learning rate; full fine-tuning uses a quarter of it [default: 0.002]",
             HelpName = "X",
             DefaultValueFactory = _ => 2e-3,
         };
         var trials = new Option<int>("--trials")
         {
-            Description = "pass keys asked for at each length [default: 10]",
+            Description = "number of pass keys at each length [default: 10]",
             HelpName = "N",
             DefaultValueFactory = _ => 10,
         };
         var only = new Option<string[]>("--only")
         {
-            Description = "make these runs only [default: all]",
+            Description = "do only these runs [default: all]",
             HelpName = "NAME",
             AllowMultipleArgumentsPerToken = true,
             DefaultValueFactory = _ => [],
         };
-        var list = new Option<bool>("--list") { Description = "show the runs and what differs in them, and make none" };
+        var list = new Option<bool>("--list") { Description = "list the runs and how they differ, without doing any" };
         var command = new Verb(
             "reproduce",
-            "Repeat the paper's tables on a small model; about an hour on two cores. Interrupted, it goes on where it was.",
+            "Repeat the paper's tables on a small model, in about an hour on two cores. Run it again to continue after an interruption.",
             "longlora reproduce",
             "longlora reproduce --only base lora lora-plus full-tuning"
         )
@@ -104,12 +104,12 @@ internal static class ReproduceCommand
 
     private static int List(CliContext context, IReadOnlyList<ReproductionRun> runs)
     {
-        var table = new Table().Border(TableBorder.Simple).AddColumns("run", "what differs");
+        var table = new Table().Border(TableBorder.Simple).AddColumns("run", "difference");
         foreach (var run in runs)
             table.AddRow(
                 run.Name,
-                run.Settings is null ? $"not trained, positions {run.Stretch ?? "as they are"}"
-                    : run.Settings.Count == 0 ? "nothing: S²-Attn, LoRA+, YaRN"
+                run.Settings is null ? $"not trained, positions {run.Stretch ?? "unchanged"}"
+                    : run.Settings.Count == 0 ? "none: S²-Attn, LoRA+, YaRN"
                     : string.Join(", ", run.Settings)
             );
         context.Console.Write(table);

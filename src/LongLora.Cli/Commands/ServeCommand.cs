@@ -1,8 +1,11 @@
 using System.CommandLine;
+using System.Net.Sockets;
 using LongLora.Cli.Arguments;
 using LongLora.Generation;
 using LongLora.Runtime;
 using LongLora.Server;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.Extensions.DependencyInjection;
@@ -15,94 +18,39 @@ internal static class ServeCommand
 {
     internal static Command Create(CliContext context)
     {
-        var standard = new ServerOptions();
-        var source = new ModelArguments();
+        var source = new ModelArguments(withAdapter: false);
+        var adapters = new ServedAdapters();
         var template = ChatCommand.TemplateOption();
-        var host = new Option<string>("--host")
-        {
-            Description = $"address to listen on; 0.0.0.0 for every one [default: {standard.Host}]",
-            HelpName = "ADDRESS",
-            DefaultValueFactory = _ => standard.Host,
-        };
-        var port = new Option<int>("--port")
-        {
-            Description = $"port to listen on; 0 for any that is free [default: {standard.Port}]",
-            HelpName = "N",
-            DefaultValueFactory = _ => standard.Port,
-        };
-        var key = new Option<string>("--api-key")
-        {
-            Description = "what clients must send as Authorization: Bearer; better in the variable LONGLORA_API_KEY",
-            HelpName = "KEY",
-        };
-        var origins = new Option<string[]>("--allow-origin")
-        {
-            Description = "web pages of other origins that may call the API",
-            HelpName = "URL",
-            AllowMultipleArgumentsPerToken = true,
-        };
-        var limit = new Option<int?>("--limit-tokens")
-        {
-            Description = "most tokens that a request may ask for [default: no limit]",
-            HelpName = "N",
-        };
-        var body = new Option<long>("--limit-body")
-        {
-            Description = $"most MiB of a request, documents included [default: {standard.MaxBodyBytes >> 20}]",
-            HelpName = "MIB",
-            DefaultValueFactory = _ => standard.MaxBodyBytes >> 20,
-        };
-        var queue = new Option<int>("--queue")
-        {
-            Description = $"requests that may wait; further ones are sent away [default: {standard.Queue}]",
-            HelpName = "N",
-            DefaultValueFactory = _ => standard.Queue,
-        };
+        var server = new ServerArguments();
         var kept = new Option<int>("--kept-conversations")
         {
-            Description = "conversations whose reading is kept in memory [default: 4]",
+            Description = "conversations whose keys and values are kept in memory [default: 4]",
             HelpName = "N",
             DefaultValueFactory = _ => 4,
         };
-        var sampling = new SamplingArguments(standard.Defaults);
+        var sampling = new SamplingArguments(new ServerOptions().Defaults);
         var cache = new CacheArguments();
         var command = new Verb(
             "serve",
             "Serve a model to OpenAI clients, with a page to ask about documents.",
             "longlora serve --model merged",
-            "longlora serve --model Llama-2-7b-chat --adapter run/adapter --port 9000"
+            "longlora serve --model Llama-2-7b-chat --adapter run/adapter --port 9000",
+            "longlora serve --model Llama-2-7b-chat --adapter law=run1 --adapter tea=run2"
         )
         {
             template,
-            host,
-            port,
-            key,
-            origins,
-            limit,
-            body,
-            queue,
-            kept,
         };
         source.AddTo(command);
+        adapters.AddTo(command);
+        server.AddTo(command);
+        command.Options.Add(kept);
         sampling.AddTo(command);
         cache.AddTo(command);
         command.SetAction(parsed =>
         {
-            var options = new ServerOptions
-            {
-                Host = parsed.GetValue(host)!,
-                Port = parsed.GetValue(port),
-                ApiKey = parsed.GetValue(key)
-                    ?? (Environment.GetEnvironmentVariable("LONGLORA_API_KEY") is { Length: > 0 } secret ? secret : null),
-                AllowedOrigins = parsed.GetValue(origins) ?? [],
-                Defaults = sampling.Read(parsed),
-                MaxTokens = parsed.GetValue(limit),
-                MaxBodyBytes = parsed.GetValue(body) << 20,
-                Queue = parsed.GetValue(queue),
-            };
+            var options = server.Read(parsed, sampling.Read(parsed));
             options.Validate();
-            using var model = cache.Open(
-                context,
+            var models = adapters.Read(
                 parsed,
                 source.Read(parsed) with
                 {
@@ -110,38 +58,75 @@ internal static class ServeCommand
                     KeptConversations = parsed.GetValue(kept),
                 }
             );
-            Serve(context, options, model).GetAwaiter().GetResult();
+            Serve(context, options, models, (model, first) => cache.Open(context, parsed, model, first)).GetAwaiter().GetResult();
             return ExitCode.Done;
         });
         return command;
     }
 
-    private static async Task Serve(CliContext context, ServerOptions options, ChatModel model)
+    // The port is taken before the models are loaded, which may take minutes.
+    private static async Task Serve(
+        CliContext context,
+        ServerOptions options,
+        IReadOnlyList<ChatModelOptions> wanted,
+        Func<ChatModelOptions, ChatModel?, ChatModel> open
+    )
     {
-        await using var app = ChatServer.Create(options, model);
+        var served = new ServedModels();
+        var models = new List<ChatModel>();
         try
         {
-            await app.StartAsync(context.Cancellation);
+            await using var app = ChatServer.Create(options, served);
+            await Start(app, options, context.Cancellation);
+            foreach (var model in wanted)
+                models.Add(open(model, models.FirstOrDefault()));
+            served.Set(models);
+            Describe(context, options, models, app.Services.GetRequiredService<IServer>());
+            context.SayStopping = () => context.Error.WriteLine("Stopping; running answers have a few more seconds.");
+            using var stopping = context.Cancellation.Register(app.Lifetime.StopApplication);
+            await app.WaitForShutdownAsync(CancellationToken.None);
         }
-        catch (IOException e)
+        finally
         {
+            models.ForEach(model => model.Dispose());
+        }
+    }
+
+    private static async Task Start(WebApplication app, ServerOptions options, CancellationToken cancellation)
+    {
+        try
+        {
+            await app.StartAsync(cancellation);
+        }
+        catch (Exception e) when (e is IOException or SocketException)
+        {
+            var reason = e.GetBaseException()
+                is AddressInUseException
+                    or SocketException { SocketErrorCode: SocketError.AddressAlreadyInUse }
+                ? "the port is in use"
+                : e.GetBaseException().Message.TrimEnd('.');
             throw new ConfigurationException(
-                $"Cannot listen on {options.Host}:{options.Port}: {e.GetBaseException().Message}. Choose another --port, or 0 for any "
-                    + $"that is free.",
+                $"Cannot listen on {options.Host}:{options.Port} because {reason}. Choose another --port, or 0 for any that is free.",
                 e
             );
         }
-        var address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
-        context.Output.WriteLine(
-            $"{model.Name}, {model.Context:N0} tokens of "
-                + $"context{(model.HasTemplate ? "" : "; no chat template, so /v1/completions alone (choose one with --template)")}"
-        );
+    }
+
+    private static void Describe(CliContext context, ServerOptions options, List<ChatModel> models, IServer server)
+    {
+        var address = server.Features.Get<IServerAddressesFeature>()!.Addresses.First();
+        foreach (var model in models)
+            context.Output.WriteLine(
+                $"{model.Name}, {model.Context:N0} tokens of "
+                    + $"context{(model.HasTemplate ? "" : "; no chat template, so only /v1/completions works (choose one with --template)")}"
+            );
         context.Output.WriteLine($"Page:   {address}/");
         context.Output.WriteLine($"OpenAI: {address}/v1{(options.ApiKey is null ? "" : ", with the API key")}");
+        if (!options.IsLocal && options.ApiKey is null)
+            context.Error.WriteLine(
+                $"Warning: everybody who can reach {address} can use this server because it has no key. Set the variable LONGLORA_API_KEY."
+            );
         context.Output.WriteLine("Ctrl-C ends it.");
         context.Output.Flush();
-        context.SayStopping = () => context.Error.WriteLine("Ending; running answers have a few seconds more.");
-        using var stopping = context.Cancellation.Register(app.Lifetime.StopApplication);
-        await app.WaitForShutdownAsync(CancellationToken.None);
     }
 }

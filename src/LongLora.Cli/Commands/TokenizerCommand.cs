@@ -1,15 +1,67 @@
 using System.CommandLine;
+using System.Text.Encodings.Web;
+using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
+using LongLora.Loading;
+using LongLora.Runtime;
 using LongLora.Tokenization;
 
 namespace LongLora.Cli.Commands;
 
-/// <summary><c>longlora tokenizer</c>: learns a vocabulary for a model that is trained from scratch.</summary>
+/// <summary>
+/// <c>longlora tokenizer</c>: shows the tokens of a text, and trains a tokenizer for a model that is trained from scratch.
+/// </summary>
 internal static class TokenizerCommand
 {
+    private static readonly JsonSerializerOptions s_readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
     internal static Command Create(CliContext context) =>
-        new Verb("tokenizer", "Make a tokenizer.", "longlora tokenizer train --data books --output tokenizer") { CreateTrain(context) };
+        new Verb(
+            "tokenizer",
+            "Show the tokens of a text, or train a tokenizer.",
+            "longlora tokenizer encode --model Qwen3-8B \"Call me Ishmael.\""
+        )
+        {
+            CreateEncode(context),
+            CreateTrain(context),
+        };
+
+    private static Verb CreateEncode(CliContext context)
+    {
+        var model = new ModelOption();
+        var text = new Argument<string?>("TEXT") { Description = "the text [default: standard input]", Arity = ArgumentArity.ZeroOrOne };
+        var plain = new Option<bool>("--plain")
+        {
+            Description = "do not add tokens such as BOS, and read the names of special tokens as ordinary text",
+        };
+        var json = new JsonOption("the ids");
+        var command = new Verb(
+            "encode",
+            "Show the tokens of a text: id and text of each, one per line.",
+            "longlora tokenizer encode --model Qwen3-8B \"Call me Ishmael.\""
+        )
+        {
+            model,
+            text,
+            plain,
+            json,
+        };
+        command.SetAction(parsed =>
+        {
+            var source = ModelSource.Open(parsed.GetValue(model)!);
+            var tokenizer = source.Tokenizer
+                ?? throw new CheckpointException($"Cannot encode text because the model in '{source.Location}' has no tokenizer.");
+            var isPlain = parsed.GetValue(plain);
+            var ids = tokenizer.Encode(parsed.GetValue(text) ?? context.Input.ReadToEnd(), addSpecial: !isPlain, parseSpecial: !isPlain);
+            foreach (var token in TokenPreview.Read(new TrainingExample(ids, null, "text"), tokenizer))
+                context.Output.WriteLine($"{token.Id, 7}  {JsonSerializer.Serialize(token.Text, s_readable)}");
+            if (parsed.GetValue(json) is { } file)
+                AtomicFile.WriteText(file, JsonSerializer.Serialize(new { ids }) + "\n");
+            return ExitCode.Done;
+        });
+        return command;
+    }
 
     private static Verb CreateTrain(CliContext context)
     {
@@ -22,14 +74,14 @@ internal static class TokenizerCommand
         };
         var size = new Option<int>("--vocabulary-size")
         {
-            Description = "number of tokens, 258 of which are the bytes, BOS and EOS [default: 2048]",
+            Description = "vocabulary size, including 256 bytes, BOS and EOS [default: 2048]",
             HelpName = "N",
             DefaultValueFactory = _ => 2048,
         };
-        var output = new OutputOption("folder that gets tokenizer.json and tokenizer_config.json");
+        var output = new OutputOption("folder for tokenizer.json and tokenizer_config.json");
         var command = new Verb(
             "train",
-            "Learn a byte-level BPE vocabulary from text.",
+            "Train a byte-level BPE tokenizer on text.",
             "longlora tokenizer train --data books --output tokenizer"
         )
         {
@@ -43,7 +95,7 @@ internal static class TokenizerCommand
             var words = BpeTrainer.CountWords(PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation));
             ByteLevelTokenizerWriter.Write(parsed.GetValue(output)!, BpeTrainer.Train(words, merges, context.Cancellation));
             context.Output.WriteLine(
-                $"{parsed.GetValue(size)} tokens learnt from {words.Values.Sum():N0} words, {words.Count:N0} of them different."
+                $"{parsed.GetValue(size)} tokens learned from {words.Values.Sum():N0} words, {words.Count:N0} of them distinct."
             );
             context.Output.WriteLine($"Tokenizer: {parsed.GetValue(output)}");
             return ExitCode.Done;

@@ -24,18 +24,19 @@ internal static class TrainCommand
         return command;
     }
 
-    /// <summary>The same way from files to a result; what is learnt are the answers of conversations.</summary>
+    /// <summary>The same, but only the answers of conversations are learned.</summary>
     internal static Command CreateSft(CliContext context)
     {
         var command = new Verb(
             "sft",
-            "Fine-tune a model on conversations: questions are read, answers are learnt.",
+            "Fine-tune a model on conversations. Only the answers are learned.",
             "longlora sft --model Llama-2-7b-chat --data LongAlpaca.json --context 16384 \\",
             "             --template longalpaca --output run16k"
         );
         var show = new Option<int?>("--show")
         {
-            Description = "print the first examples as the model will see them, what is not learnt marked, and train nothing",
+            Description =
+                "print the first examples as the model will see them, with the parts that are not learned marked, and do not train",
             HelpName = "N",
         };
         command.Options.Add(show);
@@ -48,7 +49,7 @@ internal static class TrainCommand
         return command;
     }
 
-    /// <summary>Gives a command a recipe and the flags of some options, and says how they are read.</summary>
+    /// <summary>Adds <c>--recipe</c> and the flags of some options to a command, and returns how to read them.</summary>
     internal static Func<ParseResult, FineTuneOptions> AddOptions(Verb command, IEnumerable<FineTuneOption> table)
     {
         var recipe = new RecipeOption();
@@ -71,7 +72,7 @@ internal static class TrainCommand
             Data = options.Data with { Task = task },
         };
 
-    /// <summary>Prints conversations as the model will see them, and what a run would say about those.</summary>
+    /// <summary>Prints conversations as the model will see them, and a run's notes about them.</summary>
     internal static int Show(ModelOptions model, DataOptions data, int count, CliContext context)
     {
         OptionProblems.ThrowIfAny(model.Check, data.Check);
@@ -123,21 +124,21 @@ internal static class TrainCommand
         }
         catch (OperationCanceledException) when (context.Cancellation.IsCancellationRequested)
         {
-            // Before the first step there is nothing to save; --resume then begins anew.
+            // Before the first step there is nothing to save, so --resume starts from the beginning.
             if (Directory.Exists(Path.Combine(options.Run.Output, "checkpoints")))
             {
                 SavePlot(options, context);
-                context.Error.WriteLine("Interrupted and saved. Continue with the same command and --resume.");
+                context.Error.WriteLine("Interrupted. The state was saved. To continue, run the same command with --resume.");
             }
             else
                 context.Error.WriteLine(
-                    "Interrupted before the first step; nothing was saved. Begin again with the same command and --resume."
+                    "Interrupted before the first step, so nothing was saved. To start again, run the same command with --resume."
                 );
             return ExitCode.Interrupted;
         }
     }
 
-    // A picture that cannot be drawn takes nothing from a run that is done and saved.
+    // A failure to draw the picture does not affect the finished run.
     private static void SavePlot(FineTuneOptions options, CliContext context)
     {
         try
@@ -148,7 +149,7 @@ internal static class TrainCommand
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            context.Error.WriteLine($"loss.png was not drawn: {(e.InnerException ?? e).Message}");
+            context.Error.WriteLine($"Cannot draw loss.png: {(e.InnerException ?? e).Message}");
         }
     }
 
@@ -164,7 +165,7 @@ internal static class TrainCommand
         public string Group => "Run";
     }
 
-    // Takes text only: the option table parses it, with the same messages as for a recipe.
+    // Accepts only text. The option table parses it, with the same messages as for a recipe.
     private sealed class Flag : Option<string[]>, IGrouped
     {
         internal Flag(FineTuneOption option)

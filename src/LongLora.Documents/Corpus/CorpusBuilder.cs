@@ -29,7 +29,9 @@ public static class CorpusBuilder
     {
         options.Validate();
         var tokenizer = options.Model is { } model ? new CorpusTokenizer(model) : null;
-        return new CorpusRun(options, tokenizer, CorpusSource.Find(options.Data, options.Output), progress, cancellation).Execute();
+        var unread = new List<string>();
+        var sources = CorpusSource.Find(options.Data, options.Output, unread);
+        return new CorpusRun(options, tokenizer, sources, UnreadKind.Count(unread), progress, cancellation).Execute();
     }
 
     /// <summary>Documents as the model would see them, one after the other. Writes nothing.</summary>

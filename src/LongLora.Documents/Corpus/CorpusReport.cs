@@ -23,6 +23,12 @@ public sealed record CorpusReport
     /// <summary>Files that could not be read.</summary>
     public required IReadOnlyList<LeftOutFile> LeftOut { get; init; }
 
+    /// <summary>Files in which no text was found: empty ones, and source code that a program wrote.</summary>
+    public required IReadOnlyList<string> WithoutText { get; init; }
+
+    /// <summary>Files in the given folders that were not read because there is no reader for their type, most files first.</summary>
+    public required IReadOnlyList<UnreadKind> Unread { get; init; }
+
     /// <summary>Number of files whose documents were kept from an earlier run.</summary>
     public required int TakenOver { get; init; }
 
@@ -43,7 +49,8 @@ public sealed record CorpusReport
         IReadOnlyList<SourceRecord> records,
         CorpusTokenizer? tokenizer,
         bool writesTokens,
-        int takenOver
+        int takenOver,
+        IReadOnlyList<UnreadKind> unread
     )
     {
         var lengths = new LengthHistogram();
@@ -65,6 +72,8 @@ public sealed record CorpusReport
             HasTokens = tokenizer is not null,
             TokenWidth = writesTokens ? tokenizer!.Width : null,
             LeftOut = [.. records.Where(r => r.Error is not null).Select(r => new LeftOutFile(r.Name, r.Error!))],
+            WithoutText = [.. records.Where(r => r.Error is null && r.Documents == 0).Select(r => r.Name)],
+            Unread = unread,
             TakenOver = takenOver,
             Files = records.Count,
         };

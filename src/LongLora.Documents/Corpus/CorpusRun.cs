@@ -12,6 +12,7 @@ internal sealed class CorpusRun(
     PrepareOptions options,
     CorpusTokenizer? tokenizer,
     List<CorpusSource> sources,
+    IReadOnlyList<UnreadKind> unread,
     IProgress<PrepareProgress>? progress,
     CancellationToken cancellation
 )
@@ -76,7 +77,7 @@ internal sealed class CorpusRun(
         }
         if (Directory.Exists(_parts))
             Directory.Delete(_parts, recursive: true);
-        return CorpusReport.Of(Target, records!, tokenizer, options.Format == CorpusFormat.Bin, sources.Count - fresh.Count);
+        return CorpusReport.Of(Target, records!, tokenizer, options.Format == CorpusFormat.Bin, sources.Count - fresh.Count, unread);
     }
 
     // The manifest of an earlier run, which describes the existing corpus.
@@ -88,12 +89,11 @@ internal sealed class CorpusRun(
         if (before is not null && before.Settings != _settings)
             throw new ConfigurationException(
                 $"Cannot update the corpus in '{options.Output}' because it was made with other settings: {before.Settings}. The "
-                    + $"new settings are: "
-                    + $"{_settings}. Choose another folder, or delete this one."
+                    + $"new settings are: {_settings}. Choose another folder, or delete this one."
             );
         if (before is null && !Directory.Exists(_parts) && Directory.EnumerateFileSystemEntries(options.Output).Any())
             throw new ConfigurationException(
-                $"Cannot write to '{options.Output}' because it is not empty and not a corpus. Choose " + $"another folder."
+                $"Cannot write to '{options.Output}' because it is not empty and not a corpus. Choose another folder."
             );
         var isWhole =
             options.Format == CorpusFormat.Txt
@@ -270,8 +270,8 @@ internal sealed class CorpusRun(
         var reasons = records.Where(r => r!.Error is not null).Select(r => r!.Error!).Take(5).ToList();
         return new DataException(
             reasons.Count == 0
-                ? "The data contains no text: every file is empty or was written by a program."
-                : $"No file could be read. {string.Join(' ', reasons)}"
+                ? "Cannot make a corpus because the data contains no text: every file is empty or was written by a program."
+                : $"Cannot make a corpus because no file could be read. {string.Join(' ', reasons)}"
         );
     }
 }

@@ -21,9 +21,11 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
     /// </summary>
     /// <param name="paths">Files and folders.</param>
     /// <param name="output">The output, which is not read even if it is in one of the folders.</param>
+    /// <param name="unread">Receives the files in the folders for which there is no reader; null if nobody asks.</param>
     /// <exception cref="DataException">A path does not exist or has an unsupported type, or there are no readable files.</exception>
-    public static List<CorpusSource> Find(IReadOnlyList<string> paths, string output)
+    public static List<CorpusSource> Find(IReadOnlyList<string> paths, string output, List<string>? unread = null)
     {
+        unread ??= [];
         var sources = new List<CorpusSource>();
         var written = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(output));
         foreach (var path in paths)
@@ -31,7 +33,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
             var full = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(DataFiles.Locate(path)));
             var name = System.IO.Path.GetFileName(full);
             if (Directory.Exists(full))
-                sources.AddRange(Walk(full, name, written).OrderBy(s => s.Name, StringComparer.Ordinal));
+                sources.AddRange(Walk(full, name, written, unread).OrderBy(s => s.Name, StringComparer.Ordinal));
             else if (!File.Exists(full))
                 throw new DataException($"There is no file or folder '{path}'.");
             else
@@ -56,7 +58,9 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
         return distinct.Count > 0
             ? distinct
             : throw new DataException(
-                $"There are no readable files in {string.Join(", ", paths.Select(p => $"'{p}'"))}. Use " + $"{ListKinds()}."
+                $"There are no readable files in {string.Join(", ", paths.Select(p => $"'{p}'"))}."
+                    + (unread.Count > 0 ? $" Their {unread.Count:N0} files are {UnreadKind.List(UnreadKind.Count(unread))}." : "")
+                    + $" Use {ListKinds()}."
             );
     }
 
@@ -93,7 +97,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
         return new CorpusSource(path, name, reader, file.Length, file.LastWriteTimeUtc.Ticks);
     }
 
-    private static List<CorpusSource> Walk(string root, string name, string written)
+    private static List<CorpusSource> Walk(string root, string name, string written, List<string> unread)
     {
         var found = new List<CorpusSource>();
         var pending = new Stack<(string Folder, string Name, IgnoreRules Rules, bool IsOutput)>([
@@ -122,12 +126,13 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
                                 at.IsOutput || IgnoreRules.IsOutput(entry.Name)
                             )
                         );
-                    else if (
-                        !isFolder
-                        && Open(entry.FullName, $"{at.Name}/{entry.Name}") is { } source
-                        && !(at.IsOutput && source.Reader is SourceCodeReader)
-                    )
-                        found.Add(source);
+                    else if (!isFolder)
+                    {
+                        if (Open(entry.FullName, $"{at.Name}/{entry.Name}") is not { } source)
+                            unread.Add(entry.Name);
+                        else if (!(at.IsOutput && source.Reader is SourceCodeReader))
+                            found.Add(source);
+                    }
                 }
             }
         }

@@ -5,7 +5,7 @@ namespace LongLora.Documents.Pdf;
 
 /// <summary>
 /// Removes running headers, footers and page numbers: rows at the edge of a page that repeat on other pages at the same height (except for
-/// digits), that contain the page number, or that are only a number. It works from the edge inwards and stops at the first other row.
+/// digits), that contain the page number, that are only a number, or that a browser printed (date, title, address). It works from the edge inwards and stops at the first other row.
 /// </summary>
 internal static partial class PageFurniture
 {
@@ -34,7 +34,12 @@ internal static partial class PageFurniture
         {
             foreach (
                 var row in edge.OrderBy(r => r.Rank)
-                    .TakeWhile(r => Repeats(r, keys, pages.Count) || IsNumbered(r, offset) || IsLoneNumber(r, pages[r.Page].Height))
+                    .TakeWhile(r =>
+                        Repeats(r, keys, pages.Count)
+                        || IsNumbered(r, offset)
+                        || IsLoneNumber(r, pages[r.Page].Height)
+                        || IsPrintMark(r, pages[r.Page].Height)
+                    )
             )
                 dropped.UnionWith(row.Lines);
         }
@@ -69,6 +74,17 @@ internal static partial class PageFurniture
 
     [GeneratedRegex(@"^(?<n>[0-9]{1,5})(?!\S)|(?<!\S)(?<n>[0-9]{1,5})(?:\s*(?:of|/)\s*[0-9]+)?$")]
     private static partial Regex MatchEdgeNumber();
+
+    // Browsers print the date with the title above a page, and its address with the page number below, or the other way round.
+    [GeneratedRegex(
+        @"^(?:(?:https?|file)://\S+|about:blank)(?:\s+[0-9]+\s*/\s*[0-9]+)?$|^\S.*\s(?:https?|file)://\S+$"
+            + @"|^[0-9]{1,4}[./-]\s?[0-9]{1,2}[./-]\s?[0-9]{1,4},?\s+[0-9]{1,2}[:.][0-9]{2}(?:[:.][0-9]{2})?(?:\s?[AaPp]\.?\s?[Mm]\.?)?(?:\s|$)"
+            + @"|^[0-9]+\s+(?:of|/)\s+[0-9]+\s+[0-9]{1,4}[./-]\s?[0-9]{1,2}[./-]\s?[0-9]{1,4},?\s+[0-9]{1,2}[:.][0-9]{2}"
+    )]
+    private static partial Regex MatchPrintMark();
+
+    private static bool IsPrintMark(Row row, double height) =>
+        (row.Baseline < 0.05 * height || row.Baseline > 0.95 * height) && MatchPrintMark().IsMatch(row.Text);
 
     private static List<Row> GroupRows(List<PdfRegion> regions, int page)
     {

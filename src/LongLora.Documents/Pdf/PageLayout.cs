@@ -4,17 +4,19 @@ using System.Text.RegularExpressions;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// Words of a page -> regions in reading order. A gutter is a white stripe at least 0.9 times the font size wide with lines of text on both
-/// sides. The gutter next to the most lines is used, and the areas above it, left of it, right of it and below it are divided in the same
+/// Words of a page -> regions in reading order. A gutter is a white stripe at least 0.9 times the font size wide (0.7 times beside many lines)
+/// with lines of text on both sides. The gutter next to the most lines is used, and the areas above it, left of it, right of it and below it are divided in the same
 /// way. So a title or a wide figure ends a pair of columns, and what is above it is read first. The order in which the file draws does not
 /// matter.
 /// </summary>
 internal static partial class PageLayout
 {
     private const double GutterWidth = 0.9,
+        NarrowGutterWidth = 0.7,
         NarrowestColumn = 0.12,
         TableGap = 2.5;
     private const int FewestRows = 3,
+        NarrowGutterRows = 6,
         DeepestCut = 12;
 
     /// <summary>The regions of one page.</summary>
@@ -24,11 +26,18 @@ internal static partial class PageLayout
     {
         var regions = new List<PdfRegion>();
         if (words.Count > 0)
-            Cut([.. words.OrderByDescending(w => w.Baseline).ThenBy(w => w.Left)], new Page(width, FindBodySize(words)), regions, 0);
+            Cut(
+                [.. words.OrderByDescending(w => w.Baseline).ThenBy(w => w.Left)],
+                new Page(width, FindBodySize(words), IsRightToLeft(words)),
+                regions,
+                0
+            );
         return regions;
     }
 
-    private readonly record struct Page(double Width, double Size);
+    private readonly record struct Page(double Width, double Size, bool IsRightToLeft);
+
+    private static bool IsRightToLeft(IEnumerable<PdfWord> words) => words.Sum(w => BidiText.CountDirection(w.Text)) > 0;
 
     /// <summary>A white stripe and its vertical extent.</summary>
     private readonly record struct Gutter(double Left, double Right, double Top, double Bottom, int Rows)
@@ -46,7 +55,7 @@ internal static partial class PageLayout
             return;
         if (depth >= DeepestCut || FindGutter(words, page) is not { } gutter)
         {
-            regions.Add(new PdfRegion(Lines.Of(words)));
+            regions.Add(new PdfRegion(Lines.Of(words, page)));
             return;
         }
         List<PdfWord> above = [],
@@ -61,18 +70,25 @@ internal static partial class PageLayout
                 : right
             ).Add(word);
         Cut(above, page, regions, depth + 1);
-        Cut(left, page, regions, depth + 1);
-        Cut(right, page, regions, depth + 1);
+        Cut(page.IsRightToLeft ? right : left, page, regions, depth + 1);
+        Cut(page.IsRightToLeft ? left : right, page, regions, depth + 1);
         Cut(below, page, regions, depth + 1);
     }
 
-    private static Gutter? FindGutter(List<PdfWord> words, Page page)
+    private static Gutter? FindGutter(List<PdfWord> words, Page page) =>
+        FindGutter(words, page, GutterWidth * page.Size, FewestRows)
+        ?? FindGutter(words, page, NarrowGutterWidth * page.Size, NarrowGutterRows);
+
+    private static Gutter? FindGutter(List<PdfWord> words, Page page, double gap, int fewestRows)
     {
         var (from, to) = (words.Min(w => w.Left), words.Max(w => w.Right));
-        var (gap, narrowest) = (GutterWidth * page.Size, NarrowestColumn * page.Width);
+        var narrowest = NarrowestColumn * page.Width;
         Gutter? best = null;
-        for (var x = from + narrowest; x + gap <= to - narrowest; x += 2)
+        // A gutter begins where the longest line of its left column ends. Of edges that nearly coincide the last one is tried.
+        foreach (var x in words.Select(w => w.Right).GroupBy(r => Math.Floor(2 * r), (_, edges) => edges.Max()))
         {
+            if (x < from + narrowest || x + gap > to - narrowest)
+                continue;
             var start = 0;
             for (var i = 0; i <= words.Count; i++)
             {
@@ -82,8 +98,8 @@ internal static partial class PageLayout
                 var top = start == 0 ? double.PositiveInfinity : words[start - 1].Baseline - 0.5 * page.Size;
                 var bottom = i == words.Count ? double.NegativeInfinity : words[i].Baseline + 0.5 * page.Size;
                 if (
-                    i - start >= 2 * FewestRows
-                    && Measure(words, start, i, x, x + gap, top, bottom, page) is { } gutter
+                    i - start >= 2 * fewestRows
+                    && Measure(words, start, i, x, x + gap, top, bottom, page, fewestRows) is { } gutter
                     && (best is not { } b || IsBetter(gutter, b))
                 )
                     best = gutter;
@@ -95,7 +111,17 @@ internal static partial class PageLayout
 
     private static bool IsBetter(Gutter a, Gutter b) => a.Rows > b.Rows || (a.Rows == b.Rows && a.Right - a.Left > b.Right - b.Left + 0.01);
 
-    private static Gutter? Measure(List<PdfWord> words, int start, int end, double x0, double x1, double top, double bottom, Page page)
+    private static Gutter? Measure(
+        List<PdfWord> words,
+        int start,
+        int end,
+        double x0,
+        double x1,
+        double top,
+        double bottom,
+        Page page,
+        int fewestRows
+    )
     {
         Side left = new(page.Size),
             right = new(page.Size);
@@ -109,7 +135,7 @@ internal static partial class PageLayout
             else
                 right.Add(word);
         }
-        if (!left.IsColumn(page.Width) || !right.IsColumn(page.Width))
+        if (!left.IsColumn(page.Width, fewestRows) || !right.IsColumn(page.Width, fewestRows))
             return null;
         return right.Left > left.Right ? new Gutter(left.Right, right.Left, top, bottom, Math.Min(left.Rows, right.Rows)) : null;
     }
@@ -145,8 +171,8 @@ internal static partial class PageLayout
         }
 
         // Running text fills its column. Cells of a table, labels of a list and marks of an axis do not.
-        public bool IsColumn(double pageWidth) =>
-            Rows >= FewestRows
+        public bool IsColumn(double pageWidth, int fewestRows) =>
+            (Rows >= fewestRows || (Rows == fewestRows - 1 && _words >= 5 * Rows && Right - _left >= 0.3 * pageWidth))
             && Right - _left >= NarrowestColumn * pageWidth
             && _words >= 2.5 * Rows
             && (_covered + _rowRight - _rowLeft) / Rows >= 0.5 * (Right - _left);
@@ -158,7 +184,7 @@ internal static partial class PageLayout
 
     private static class Lines
     {
-        public static List<PdfLine> Of(List<PdfWord> words)
+        public static List<PdfLine> Of(List<PdfWord> words, Page page)
         {
             var rows = new List<(double Baseline, double Size, List<PdfWord> Words)>();
             var body = FindBodySize(words);
@@ -167,7 +193,8 @@ internal static partial class PageLayout
                 Add(rows, word, 0.4);
             foreach (var word in words.Where(w => w.Size < 0.8 * body))
                 Add(rows, word, 0.65);
-            return [.. rows.OrderByDescending(r => r.Baseline).Select(r => Line(r.Words, r.Baseline))];
+            var lines = rows.OrderByDescending(r => r.Baseline).Select(r => Line(r.Words, r.Baseline)).ToList();
+            return lines.Exists(l => BidiText.HasRightToLeft(l.Text)) ? TurnAround(lines, IsRightToLeft(words), page) : lines;
         }
 
         private static void Add(List<(double Baseline, double Size, List<PdfWord> Words)> rows, PdfWord word, double reach)
@@ -186,6 +213,29 @@ internal static partial class PageLayout
                 rows.Add((word.Baseline, word.Size, [word]));
             else
                 rows[best].Words.Add(word);
+        }
+
+        // Text in reading order. Lines of paragraphs from right to left are mirrored, so that every line begins at its left edge.
+        private static List<PdfLine> TurnAround(List<PdfLine> lines, bool isRightToLeft, Page page)
+        {
+            var (left, right) = (lines.Min(l => l.Left), lines.Max(l => l.Right));
+            var drawn = lines.Sum(l => BidiText.CountDrawnBrackets(l.Text));
+            return lines.ConvertAll(line =>
+            {
+                var direction = BidiText.CountDirection(line.Text);
+                var (atLeft, atRight) = (line.Left - left < line.Size, right - line.Right < line.Size);
+                // A line that is not full begins at the edge that it touches.
+                var isReversed =
+                    direction == line.Text.Count(char.IsLetter) || (atLeft == atRight || lines.Count < 2 ? isRightToLeft : atRight);
+                var own = BidiText.CountDrawnBrackets(line.Text);
+                return line with
+                {
+                    Text = BidiText.ToLogical(line.Text, isReversed, (own != 0 ? own : drawn) >= 0),
+                    Left = isRightToLeft ? page.Width - line.Right : line.Left,
+                    Right = isRightToLeft ? page.Width - line.Left : line.Right,
+                    FirstWordWidth = isRightToLeft ? line.LastWordWidth : line.FirstWordWidth,
+                };
+            });
         }
 
         private static PdfLine Line(List<PdfWord> words, double baseline)
@@ -212,6 +262,7 @@ internal static partial class PageLayout
                 words[0].Right - words[0].Left
             )
             {
+                LastWordWidth = words[^1].Right - words[^1].Left,
                 IsTabular = gap > TableGap * size || plain.Length != text.Length,
                 IsFixed = words.Where(w => w.IsFixed).Sum(w => w.Text.Length) > nearlyAll,
             };

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using UglyToad.PdfPig.Content;
 
@@ -24,6 +25,9 @@ internal static class PageWords
         var text = new StringBuilder();
         var word = default(PdfWord);
         var drawn = new HashSet<(string, double, int, int)>();
+        var rightToLeft = new List<PdfWord>();
+        var spans = ActualText.Find(page);
+        var last = double.NegativeInfinity;
         void End()
         {
             if (text.Length > 0 && PdfCharacters.ToPlain(text.ToString()) is { Length: > 0 } plain)
@@ -32,30 +36,45 @@ internal static class PageWords
         }
         foreach (var letter in page.Letters)
         {
-            if (letter.TextOrientation != orientation || string.IsNullOrWhiteSpace(letter.Value))
+            // Several letters may stand for one text. The first of them stands for all.
+            var value = letter.Value;
+            if (spans.TryGetValue(letter, out var span))
+                value = span.Letters[0] == letter ? span.Text : null;
+            if (value is null)
+                continue;
+            if (letter.TextOrientation != orientation || string.IsNullOrWhiteSpace(value))
             {
                 End();
                 continue;
             }
             var next = MakeWord(letter, orientation, page);
+            if (span is not null)
+            {
+                var all = span.Letters.ConvertAll(l => MakeWord(l, orientation, page));
+                next = next with { Left = all.Min(w => w.Left), Right = all.Max(w => w.Right) };
+            }
             // Poor man's bold: the same letter again, slightly moved.
             if (
                 !drawn.Add(
-                    (
-                        letter.Value,
-                        next.Size,
-                        (int)Math.Round(next.Left / (0.15 * next.Size)),
-                        (int)Math.Round(next.Baseline / (0.15 * next.Size))
-                    )
+                    (value, next.Size, (int)Math.Round(next.Left / (0.15 * next.Size)), (int)Math.Round(next.Baseline / (0.15 * next.Size)))
                 )
             )
                 continue;
-            if (text.Length > 0 && !Continues(word, next))
+            if (RightToLeftWords.Includes(value))
+            {
                 End();
+                rightToLeft.Add(GetInk(letter, value, orientation, next));
+                continue;
+            }
+            // A letter that lies left of the one before does not follow it.
+            if (text.Length > 0 && (!Continues(word, next) || next.Right < last + 0.1 * next.Size))
+                End();
+            last = next.Left;
             word = text.Length == 0 ? next : word with { Left = Math.Min(word.Left, next.Left), Right = Math.Max(word.Right, next.Right) };
-            text.Append(letter.Value);
+            text.Append(value);
         }
         End();
+        words.AddRange(RightToLeftWords.Join(rightToLeft));
         return words;
     }
 
@@ -85,6 +104,26 @@ internal static class PageWords
         if (right <= left)
             right = left + Math.Max(letter.Width, 0.1 * size);
         return new PdfWord("", left, right, baseline, size, IsBold(letter), HasName(letter, s_fixed));
+    }
+
+    // A mark has no width of its own. Its ink says which letter it belongs to.
+    private static PdfWord GetInk(Letter letter, string value, TextOrientation orientation, PdfWord word)
+    {
+        var ink = letter.BoundingBox;
+        return
+            orientation is TextOrientation.Horizontal or TextOrientation.Other
+            && ink.Width > 0
+            && value.All(c => char.GetUnicodeCategory(c) == UnicodeCategory.NonSpacingMark)
+            ? word with
+            {
+                Text = value,
+                Left = ink.Left,
+                Right = ink.Right,
+            }
+            : word with
+            {
+                Text = value,
+            };
     }
 
     private static bool IsBold(Letter letter) => letter.FontDetails.IsBold || HasName(letter, s_bold);

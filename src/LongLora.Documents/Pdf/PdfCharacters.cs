@@ -12,6 +12,11 @@ internal static class PdfCharacters
 
     private const string Greek = "ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΘΣΤΥΦΧΨΩ∇αβγδεζηθικλμνξοπρςστυφχψω∂εθκφρπ";
 
+    // The characters of the radicals U+2E80 to U+2EF3 (Unicode's EquivalentUnifiedIdeograph); '.' where there is none.
+    private const string Radicals =
+        ".厂乛乚乙亻冂.刀刂卜㔾小小兀尣尢.巳幺彑彐忄心扌攵.旡日月歺母民氵氺灬爫爫丬牛犭王.目示礻.糹纟罓罒㓁冗.羊..耂"
+        + "肀聿肉.艹艹艹虎衤覀西见角.讠贝.车辶辶辶邑钅長镸长门.阝雨青韦页风飞食.飠饣.马骨鬼鱼鸟卤麦黄黾斉齐歯齿竜龙龜亀龟";
+
     // Accents that TeX's older fonts draw before the letter, each with its combinations with Letters ('.' if there is no such letter).
     private static readonly Dictionary<char, string> s_accented = new()
     {
@@ -44,6 +49,8 @@ internal static class PdfCharacters
                 text.Append(letter);
                 i++;
             }
+            else if (FindIdeograph(c) is { } ideograph)
+                text.Append(ideograph);
             else if (SplitLigature(c) is { } parts)
                 text.Append(parts);
             else if (!char.IsControl(c) && c is not ('\uFEFF' or '\u200B' or '\u00AD'))
@@ -61,6 +68,16 @@ internal static class PdfCharacters
         var at = Letters.IndexOf(letter is '\u0131' ? 'i' : letter, StringComparison.Ordinal);
         return at >= 0 && made[at] != '.' ? made[at] : null;
     }
+
+    // Fonts have one glyph for a character and for the radical or the compatibility form that looks like it. Writers of PDFs then name the
+    // wrong one.
+    private static string? FindIdeograph(char c) =>
+        c switch
+        {
+            >= '\u2E80' and <= '\u2EF3' => Radicals[c - '\u2E80'] is var found && found != '.' ? found.ToString() : null,
+            (>= '\u2F00' and <= '\u2FD5') or (>= '\uF900' and <= '\uFAD9') => CompatibilityForms.Find(c),
+            _ => null,
+        };
 
     // Italic, bold and other letters for formulas (U+1D400 to U+1D7FF) as plain letters: 13 alphabets of Latin, 5 of Greek, 5 rows of
     // digits.

@@ -234,7 +234,8 @@ internal sealed partial class PdfParagraphs
             var isOneWord =
                 next.Length > 0
                 && ((tail.EndsWith('-') && char.IsDigit(next[0])) || (OpenAddress().IsMatch(tail) && char.IsAsciiLetterOrDigit(next[0])));
-            text.Append(isOneWord ? "" : " ").Append(next);
+            text.Append(isOneWord || (tail.Length > 0 && next.Length > 0 && IsUnspaced(tail[^1]) && IsUnspaced(next[0])) ? "" : " ")
+                .Append(next);
             return;
         }
         var (head, end) = (cut.Groups["head"].Value, rest.Value);
@@ -242,6 +243,14 @@ internal sealed partial class PdfParagraphs
             text.Length--;
         text.Append(next);
     }
+
+    // Chinese and Japanese have no spaces, so the end of a line is none either.
+    private static bool IsUnspaced(char c) =>
+        c
+            is (>= '\u2E80' and <= '\u312F')
+                or (>= '\u31A0' and <= '\uA4CF')
+                or (>= '\uF900' and <= '\uFAFF')
+                or (>= '\uFF01' and <= '\uFF9F');
 
     // "long-" + "context" keeps its hyphen if the document also writes it with a hyphen elsewhere and never without. Before a capital
     // letter it is always kept.

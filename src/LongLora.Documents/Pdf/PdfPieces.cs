@@ -54,6 +54,9 @@ internal sealed class PdfRegion(List<PdfLine> lines)
 /// <param name="FirstWordWidth">Width of its first word, which would have had to fit on the line before.</param>
 internal sealed record PdfLine(string Text, double Left, double Right, double Baseline, double Size, bool IsBold, double FirstWordWidth)
 {
+    /// <summary>Width of its last word.</summary>
+    public double LastWordWidth { get; init; }
+
     /// <summary>Whether it looks like a row of a table or of a table of contents. Consecutive lines of this kind are not joined.</summary>
     public bool IsTabular { get; init; }
 

@@ -5,7 +5,7 @@ namespace LongLora.Reports;
 /// <summary>The numbers on the axes of charts.</summary>
 internal static class ChartTicks
 {
-    /// <summary>Round numbers, evenly spread, from below the least value to above the greatest, about one more than parts.</summary>
+    /// <summary>Round numbers, evenly spread, from below the smallest value to above the largest, about one more than parts.</summary>
     internal static List<double> ListRound(IEnumerable<double> values, int parts = 4)
     {
         var all = values.ToList();
@@ -21,7 +21,7 @@ internal static class ChartTicks
         return ticks;
     }
 
-    /// <summary>Numbers that double, from below the least value to above the greatest; not more than eight or so.</summary>
+    /// <summary>Numbers that double, from below the smallest value to above the largest; about eight at most.</summary>
     internal static List<double> ListDoubling(IReadOnlyList<double> values)
     {
         var tick = Math.Pow(2, Math.Floor(Math.Log2(values.Min()) + 1e-9));
@@ -32,7 +32,7 @@ internal static class ChartTicks
         return [.. ticks.Where((_, i) => (ticks.Count - 1 - i) % Math.Max(1, every) == 0 || i == 0)];
     }
 
-    /// <summary>At most eight of an axis of doubled lengths, the last one among them.</summary>
+    /// <summary>At most eight ticks of an axis of doubled lengths, including the last one.</summary>
     internal static IEnumerable<double> Thin(IReadOnlyList<double> values)
     {
         var every = (values.Count + 7) / 8;

@@ -1,9 +1,9 @@
 namespace LongLora.Reports;
 
-/// <summary>What charts are drawn on: elements of a page, or pixels. x goes right, y down.</summary>
+/// <summary>A surface for charts: elements of a page, or pixels. x goes right, y goes down.</summary>
 internal interface IChartCanvas
 {
-    /// <summary>A level line of the grid.</summary>
+    /// <summary>A horizontal grid line.</summary>
     void DrawRule(double x1, double x2, double y);
 
     /// <summary>A label, or the title of an axis.</summary>

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace LongLora.Reports;
 
-/// <summary>A chart of lines: where everything is, whatever it is drawn on.</summary>
+/// <summary>The layout of a line chart, independent of the canvas.</summary>
 internal sealed record LineChart
 {
     private const int Left = 56,
@@ -14,7 +14,7 @@ internal sealed record LineChart
 
     private readonly IReadOnlyList<ChartLine> _lines = [];
 
-    /// <summary>The lines; those without a point are left out, and so are points that are not finite.</summary>
+    /// <summary>The lines. Lines without points and points that are not finite are left out.</summary>
     internal required IReadOnlyList<ChartLine> Lines
     {
         get => _lines;
@@ -35,19 +35,19 @@ internal sealed record LineChart
     /// <summary>Whether the x axis is logarithmic; each x then has a tick.</summary>
     internal bool IsLog { get; init; }
 
-    /// <summary>Least and greatest y; null for round numbers around what is there.</summary>
+    /// <summary>Smallest and largest y; null for round numbers around the data.</summary>
     internal (double Low, double High)? Range { get; init; }
 
-    /// <summary>How y is written; null for a plain number.</summary>
+    /// <summary>Formats y; null for a plain number.</summary>
     internal Func<double, string>? Format { get; init; }
 
     /// <summary>
-    /// Whether y becomes logarithmic where its greatest value is more than three times the least: otherwise one steep line would press
-    /// the others flat.
+    /// Whether y becomes logarithmic if its largest value is more than three times the smallest; otherwise one steep line would flatten the
+    /// others.
     /// </summary>
     internal bool IsWide { get; init; }
 
-    /// <summary>Draws the chart; there must be a line.</summary>
+    /// <summary>Draws the chart; there must be at least one line.</summary>
     internal void Draw(IChartCanvas canvas, ChartArea area)
     {
         var xs = Lines.SelectMany(l => l.Points.Select(p => p.X)).Distinct().Order().ToList();

@@ -3,7 +3,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Reports;
 
-/// <summary>Pixels, white at first: rectangles, strokes with soft edges, and text made of strokes.</summary>
+/// <summary>A pixel image on white: rectangles, antialiased strokes, and text made of strokes.</summary>
 /// <param name="width">Pixels in a row.</param>
 /// <param name="height">Rows.</param>
 internal sealed class Picture(int width, int height)
@@ -34,7 +34,7 @@ internal sealed class Picture(int width, int height)
     }
 
     /// <summary>Writes a text.</summary>
-    /// <param name="x">Where it begins, or its middle or end.</param>
+    /// <param name="x">Position of its start, middle or end.</param>
     /// <param name="y">The baseline.</param>
     /// <param name="text">The text.</param>
     /// <param name="size">Its size; capitals have seven tenths of it.</param>
@@ -62,7 +62,7 @@ internal sealed class Picture(int width, int height)
         AtomicFile.Write(path, stream => png.Save(stream));
     }
 
-    // The share of each pixel that lies within a distance of a straight line.
+    // The share of each pixel that is within a distance of a line segment.
     private void Cover(Dictionary<int, double> covered, (double X, double Y) from, (double X, double Y) to, double radius)
     {
         var (dx, dy) = (to.X - from.X, to.Y - from.Y);

@@ -10,7 +10,7 @@ internal readonly record struct Rgb(byte Red, byte Green, byte Blue)
         Rule = new(217, 223, 229),
         Empty = new(211, 211, 211);
 
-    /// <summary>Colors of lines, as on pages in the light: two that stay apart for the color-blind come first.</summary>
+    /// <summary>Colors of lines, as on pages in light mode. The first two are distinguishable for color-blind people.</summary>
     internal static readonly Rgb[] Lines =
     [
         new(192, 86, 30),
@@ -23,7 +23,7 @@ internal readonly record struct Rgb(byte Red, byte Green, byte Blue)
 
     private static readonly Rgb[] s_viridis = [new(68, 1, 84), new(59, 82, 139), new(33, 145, 140), new(94, 201, 98), new(253, 231, 37)];
 
-    /// <summary>The color of a score from 0, dark blue, to 1, yellow: Viridis in five steps with straight lines between.</summary>
+    /// <summary>The color of a score from 0, dark blue, to 1, yellow: Viridis, interpolated linearly between five colors.</summary>
     internal static Rgb ChooseFor(double score)
     {
         var step = Math.Clamp(score, 0, 1) * (s_viridis.Length - 1);
@@ -31,10 +31,10 @@ internal readonly record struct Rgb(byte Red, byte Green, byte Blue)
         return s_viridis[low].Mix(s_viridis[low + 1], step - low);
     }
 
-    /// <summary>The color of text on that of a score.</summary>
+    /// <summary>The color of text on a score's color.</summary>
     internal static Rgb ChooseInkFor(double score) => score > 0.6 ? Black : White;
 
-    /// <summary>This color and a share of another one.</summary>
+    /// <summary>Mixes this color with a share of another one.</summary>
     internal Rgb Mix(Rgb other, double share)
     {
         byte Part(byte one, byte two) => (byte)Math.Round(one * (1 - share) + two * share);

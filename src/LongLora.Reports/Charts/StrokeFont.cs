@@ -4,8 +4,8 @@ using System.Text;
 namespace LongLora.Reports;
 
 /// <summary>
-/// The letters of pictures, as strokes that were drawn for this project (<c>StrokeFont.txt</c>): no font of the system is needed, and
-/// pictures are the same everywhere.
+/// The letters of pictures, as strokes that were drawn for this project (<c>StrokeFont.txt</c>). So no system font is needed, and pictures
+/// are the same everywhere.
 /// </summary>
 internal static class StrokeFont
 {
@@ -24,7 +24,7 @@ internal static class StrokeFont
         ]
     );
 
-    /// <summary>Strokes of a text in units, y upwards from the baseline, and its width. A letter that is not there becomes a box.</summary>
+    /// <summary>Strokes of a text in units, y upwards from the baseline, and its width. A missing letter becomes a box.</summary>
     internal static (double Width, List<(double X, double Y)[]> Strokes) Lay(string text)
     {
         var strokes = new List<(double X, double Y)[]>();

@@ -11,12 +11,12 @@ internal static class SvgChart
         MostPointsInWords = 16;
 
     /// <summary>A chart with its legend.</summary>
-    /// <param name="lines">The lines; where none has a point, the chart is a sentence that says so.</param>
+    /// <param name="lines">The lines; without any points, the chart is a sentence that says so.</param>
     /// <param name="xTitle">Below the axis.</param>
     /// <param name="isLog">Whether the x axis is logarithmic; each x then has a tick.</param>
-    /// <param name="range">Least and greatest y; null for round numbers around what is there.</param>
+    /// <param name="range">Smallest and largest y; null for round numbers around the data.</param>
     /// <param name="format">How y is written; null for a plain number.</param>
-    /// <param name="isWide">Whether y becomes logarithmic where it spans much (<see cref="LineChart.IsWide"/>).</param>
+    /// <param name="isWide">Whether y becomes logarithmic if its range is large (<see cref="LineChart.IsWide"/>).</param>
     internal static string Draw(
         IReadOnlyList<ChartLine> lines,
         string xTitle,
@@ -36,13 +36,13 @@ internal static class SvgChart
             IsWide = isWide,
         };
         if (chart.Lines.Count == 0)
-            return "<p>Nothing was measured.</p>";
+            return "<p>There are no measurements.</p>";
         var canvas = new SvgCanvas();
         chart.Draw(canvas, new(0, 0, Width, Height));
         return canvas.Finish(Width, Height, Describe(chart.Lines, xTitle)) + WriteLegend(chart.Lines);
     }
 
-    // The chart for who cannot see it: each line's numbers, or those of its ends where there are many.
+    // The chart as text for people who cannot see it: each line's numbers, or only its ends if there are many.
     private static string Describe(IReadOnlyList<ChartLine> lines, string xTitle) =>
         $"By {xTitle}. "
         + string.Join(

@@ -1,9 +1,9 @@
 namespace LongLora.Reports;
 
-/// <summary>Which part of a text is where it is put; the value is twice the share of the text before that point.</summary>
+/// <summary>Which point of a text is at its position; the value is twice the share of the text before that point.</summary>
 internal enum TextAnchor
 {
-    /// <summary>Its beginning.</summary>
+    /// <summary>Its start.</summary>
     Start = 0,
 
     /// <summary>Its middle.</summary>

@@ -106,11 +106,15 @@ async function ask(question) {
   at("status").textContent = fresh.length ? `reading ${number(fresh.reduce((sum, d) => sum + d.tokens, 0))} tokens` : "reading";
   show();
   let text = "", usage = null, reason = "", stopped = false, fault = "";
+  const progress = comment => {
+    const seen = /^reading: (\d+) of (\d+) tokens$/.exec(comment);
+    if (seen) at("status").textContent = `reading, ${number(+seen[1])} of ${number(+seen[2])} tokens`;
+  };
   const began = performance.now();
   let first = 0;
   try {
     const body = JSON.stringify({ messages: conversation, stream: true, stream_options: { include_usage: true } });
-    for await (const piece of events(await call("/v1/chat/completions", body, { signal: running.signal }))) {
+    for await (const piece of events(await call("/v1/chat/completions", body, { signal: running.signal }), progress)) {
       if (piece.error) throw new Error(piece.error.message);
       usage = piece.usage ?? usage;
       const choice = piece.choices[0];
@@ -161,8 +165,8 @@ async function count() {
   }
 }
 
-// Server-sent events of a response, until [DONE].
-async function* events(response) {
+// Server-sent events of a response, until [DONE]. Comments say how much of the prompt has been read.
+async function* events(response, onComment) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
   for (;;) {
@@ -170,8 +174,12 @@ async function* events(response) {
     if (done) return;
     held += value;
     for (let end = held.indexOf("\n\n"); end >= 0; end = held.indexOf("\n\n")) {
-      const data = held.slice(0, end).replace(/^data: /, "");
+      const event = held.slice(0, end), data = event.replace(/^data: /, "");
       held = held.slice(end + 2);
+      if (event.startsWith(": ")) {
+        onComment(event.slice(2));
+        continue;
+      }
       if (data === "[DONE]") return;
       yield JSON.parse(data);
     }

@@ -11,7 +11,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Studies;
 
-/// <summary>Times the reading of a prompt and the making of further tokens, with random tokens.</summary>
+/// <summary>Times prompt processing and token generation, with random tokens.</summary>
 internal static class DecodeBenchmark
 {
     private const int Rounds = 3;
@@ -19,10 +19,10 @@ internal static class DecodeBenchmark
     /// <summary>Measures one length.</summary>
     /// <param name="model">The model.</param>
     /// <param name="promptTokens">Tokens of the prompt, at least 2.</param>
-    /// <param name="newTokens">Tokens to make after it.</param>
-    /// <param name="chunk">Prompt tokens that are read at once.</param>
-    /// <param name="cacheType">In what numbers keys and values are kept; null for the type that the model computes in.</param>
-    /// <param name="cancellation">Looked at before each chunk and token.</param>
+    /// <param name="newTokens">Tokens to generate after it.</param>
+    /// <param name="chunk">Prompt tokens to process at once.</param>
+    /// <param name="cacheType">Number format of keys and values; null for the type that the model computes in.</param>
+    /// <param name="cancellation">Checked before each chunk and token.</param>
     public static DecodeMeasurement Run(
         CausalLanguageModel model,
         int promptTokens,
@@ -34,8 +34,8 @@ internal static class DecodeBenchmark
     {
         if (promptTokens < 2 || newTokens < 1 || chunk < 1)
             throw new ConfigurationException(
-                $"A benchmark needs a prompt of at least 2 tokens, and at least 1 new token and 1 token a chunk; seen {promptTokens}, "
-                    + $"{newTokens} and {chunk}."
+                "A benchmark needs a prompt of at least 2 tokens, at least 1 new token and at least 1 token per chunk, but got "
+                    + $"{promptTokens}, {newTokens} and {chunk}."
             );
         using var noGradient = no_grad();
         var gemm = GemmRate.Measure(model, promptTokens);
@@ -56,7 +56,7 @@ internal static class DecodeBenchmark
         long next = 0;
         for (var i = 0; i < newTokens; i++)
         {
-            // In turns, so that both have the same load beside them.
+            // Alternating, so both run under the same load.
             cancellation.ThrowIfCancellationRequested();
             times.Add(Time(() => next = MakeNext(model, next, cache, positions)));
             emptyTimes.Add(Time(() => MakeNext(empty, 0, emptyCache, emptyPositions)));

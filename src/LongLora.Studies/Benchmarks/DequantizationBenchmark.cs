@@ -5,13 +5,13 @@ using static TorchSharp.torch;
 
 namespace LongLora.Studies;
 
-/// <summary>What quantised matrices cost in time on this machine's CPU.</summary>
+/// <summary>What quantized matrices cost in time on this machine's CPU.</summary>
 internal static class DequantizationBenchmark
 {
     /// <summary>Measures one square matrix of random weights.</summary>
     /// <param name="size">O and I.</param>
-    /// <param name="rowCount">Rows that are multiplied.</param>
-    /// <param name="runs">Timed runs of each, taken in turn, so that a busy machine slows all alike.</param>
+    /// <param name="rowCount">Rows to multiply.</param>
+    /// <param name="runs">Timed runs of each, alternating, so a busy machine slows all of them equally.</param>
     public static DequantizationTimes Run(long size = 4096, long rowCount = 512, int runs = 15)
     {
         LibTorch.EnsureLoaded();

@@ -6,9 +6,9 @@ namespace LongLora.Studies;
 /// <param name="Dense">Product with the matrix in fp32.</param>
 /// <param name="Nf4">The same with it in NF4.</param>
 /// <param name="Int8">The same with it in 8 bits.</param>
-/// <param name="Kernels">Widening of the whole NF4 matrix: scalar, AVX2 and AVX-512 code, as far as the machine has them, by name.</param>
+/// <param name="Kernels">Decoding the whole NF4 matrix with scalar, AVX2 and AVX-512 code, if the machine supports them, by name.</param>
 /// <param name="Lookup">The same by tensor operations.</param>
-/// <param name="Quantize">Making NF4 of the matrix.</param>
+/// <param name="Quantize">Quantizing the matrix to NF4.</param>
 /// <param name="BytesPerWeight">Of the NF4 matrix.</param>
 internal sealed record DequantizationTimes(
     long Size,

@@ -10,23 +10,23 @@ namespace LongLora.Studies;
 // N rows, I inputs, O outputs
 
 /// <summary>
-/// What the machine's matrix product reaches on a model's own shapes: the yardstick for a training step, measured in the same process.
+/// The rate of the machine's matrix products on a model's own shapes: the reference for a training step, measured in the same process.
 /// </summary>
 internal static class GemmRate
 {
     private const int RowsInProduct = 2048,
         Rounds = 3;
 
-    // Long enough that starting and waiting do not count.
+    // Long enough that the overhead of a call is negligible.
     private const double CpuOperations = 2e9,
         CudaOperations = 2e12;
 
     /// <summary>
-    /// Operations a second over one step's mix of products: each linear layer's output x Wᵀ and input gradient g W, and for the head, where
-    /// it is trained, the weight gradient gᵀ x. LoRA's narrow products are left out. Every distinct shape is timed alone, the best of three
-    /// runs, and weighted with the number of layers that have it.
+    /// Operations per second over one step's mix of products: each linear layer's output x Wᵀ and input gradient g W, and for the head,
+    /// where it is trained, the weight gradient gᵀ x. LoRA's narrow products are left out. Every distinct shape is timed alone, the best of
+    /// three runs, and weighted with the number of layers that have it.
     /// </summary>
-    /// <param name="model">Gives shapes, device and type; nothing is computed with its weights.</param>
+    /// <param name="model">For shapes, device and type; its weights are not used.</param>
     /// <param name="tokens">
     /// Tokens in the step; products have at most 2048 rows, those of the head as many as the loss has in a chunk.
     /// </param>
@@ -53,7 +53,7 @@ internal static class GemmRate
             seconds = 0;
         foreach (var shape in products.GroupBy(p => p))
         {
-            // Per token, so that the head and the layers weigh as in the step.
+            // Per token, so the head and the layers have the same weight as in the step.
             var perToken = shape.Key.Operations / shape.Key.Tokens * shape.Count();
             operations += perToken;
             seconds += perToken / MeasureRate(shape.Key, model.Device, model.ComputeType);
@@ -65,7 +65,7 @@ internal static class GemmRate
     /// <param name="device">Where.</param>
     public static int ChooseSquareSize(Device device) => device.type == DeviceType.CUDA ? 8192 : 1024;
 
-    /// <summary>Operations a second of a square product, fp32 on the CPU, bf16 on CUDA: what the machine reaches at best.</summary>
+    /// <summary>Operations per second of a square product, fp32 on the CPU, bf16 on CUDA: the best rate that the machine reaches.</summary>
     /// <param name="device">Where to compute; null for the CPU.</param>
     public static double MeasureSquare(Device? device = null)
     {
@@ -93,7 +93,7 @@ internal static class GemmRate
         public long Tokens => Kind == Kind.WeightGradient ? Inner : Rows;
     }
 
-    // The operands are laid out as the layer has them.
+    // The operands have the same layout as in the layer.
     private static double MeasureRate(Product product, Device device, ScalarType type)
     {
         using var noGradient = no_grad();

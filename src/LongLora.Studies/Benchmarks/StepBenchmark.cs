@@ -23,7 +23,7 @@ namespace LongLora.Studies;
 /// </summary>
 internal static class StepBenchmark
 {
-    // Long enough to touch every weight and to compile every method.
+    // Long enough to touch every weight and compile every method.
     private const int PrimingLength = 128;
 
     /// <summary>The shape of stories15M, a small Llama: D 288, 6 layers, 6 heads, F 768, V 32000, tied embeddings.</summary>
@@ -47,10 +47,10 @@ internal static class StepBenchmark
         };
 
     /// <summary>Measures one context.</summary>
-    /// <param name="makeModel">Makes the model anew for each variant, with the same weights.</param>
+    /// <param name="makeModel">Creates the model again for each variant, with the same weights.</param>
     /// <param name="context">L.</param>
     /// <param name="options">What is measured.</param>
-    /// <param name="cancellation">Looked at before each step.</param>
+    /// <param name="cancellation">Checked before each step.</param>
     /// <exception cref="ConfigurationException">The context is too short for groups, or the number of steps is negative.</exception>
     public static StepBenchmarkResult Run(
         Func<LoadedModel> makeModel,
@@ -61,19 +61,19 @@ internal static class StepBenchmark
     {
         if (context < 8 || options.Steps < 0)
             throw new ConfigurationException(
-                $"A benchmark needs a context of at least 8 tokens and 0 steps or more; seen {context} and {options.Steps}."
+                $"A benchmark needs a context of at least 8 tokens and at least 0 steps, but got {context} and {options.Steps}."
             );
         var group = options.ResolveGroupSize(context);
         var before = MeasureProducts(makeModel, context, options);
         var sparse = Measure(makeModel, new ShiftedSparseAttention(group), context, options, cancellation);
         var full = options.Full ? Measure(makeModel, new FullAttention(), context, options, cancellation) : null;
-        // The better of two, as the steps are the shortest of several.
+        // The best of two, because the steps are the fastest of several.
         var products = Math.Max(before, MeasureProducts(makeModel, context, options));
         return new(context, group, sparse, full, products);
     }
 
     /// <summary>
-    /// Writes what another implementation needs to do the same step: <c>step.safetensors</c> with the weights under their state-dict
+    /// Writes what another implementation needs to run the same step: <c>step.safetensors</c> with the weights under their state-dict
     /// names, LoRA matrices as <c>....lora_A.weight</c>, and <c>input_ids.L</c> for each context; and the model's <c>config.json</c>.
     /// </summary>
     public static void Export(string folder, Func<LoadedModel> makeModel, IReadOnlyList<int> contexts, StepBenchmarkOptions options)
@@ -189,7 +189,7 @@ internal static class StepBenchmark
         );
     }
 
-    // Mapped weights, code pages and compiled methods are there before memory is measured; weights and optimizer state stay as they are.
+    // Loads mapped weights, code pages and compiled methods before memory is measured. Weights and optimizer state do not change.
     private static void Prime(
         CausalLanguageModel model,
         ParameterBuffer parameters,

@@ -10,20 +10,21 @@ internal sealed record StepBenchmarkOptions
     public int GroupSize { get; init; }
 
     /// <summary>
-    /// Timed steps of each variant, after one that is not; 0 to time that one: for contexts so long that one step must do. Default 3.
+    /// Timed steps of each variant after a warm-up step; 0 to time only the warm-up step, for contexts so long that one step must be
+    /// enough. Default 3.
     /// </summary>
     public int Steps { get; init; } = 3;
 
-    /// <summary>Whether full attention is measured beside S². Default true.</summary>
+    /// <summary>Whether full attention is also measured. Default true.</summary>
     public bool Full { get; init; } = true;
 
     /// <summary>What is trained. Default LoRA+ (rank 8 on q, k, v, o, with embeddings and norms).</summary>
     public AdapterOptions Tuning { get; init; } = new();
 
-    /// <summary>Blocks between two kept inputs. Default 1.</summary>
+    /// <summary>Blocks per activation checkpoint. Default 1.</summary>
     public int BlocksPerSegment { get; init; } = 1;
 
-    /// <summary>Where activations wait. Default in memory.</summary>
+    /// <summary>Where activations are kept. Default in memory.</summary>
     public ActivationOffload Offload { get; init; } = ActivationOffload.None;
 
     /// <summary>Learning rate of the steps; only losses depend on it. Default 1e-3.</summary>

@@ -9,16 +9,16 @@ using LongLora.Training;
 namespace LongLora.Studies;
 
 /// <summary>
-/// The method shown on a model that is small enough for any machine: measure, extend with S²-Attn and LoRA+, measure again. It needs no
-/// network; its text is the .NET SDK's own documentation, and generated documents where the SDK has none.
+/// Demonstrates the method on a model that is small enough for any machine: measure, extend with S²-Attn and LoRA+, measure again. It needs
+/// no network. Its text is the .NET SDK's documentation, or generated documents if the SDK has none.
 /// </summary>
 internal static class Quickstart
 {
-    /// <summary>Runs it all.</summary>
+    /// <summary>Runs everything.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="stage">Told in words what is being done.</param>
-    /// <param name="progress">Told of every training step.</param>
-    /// <param name="cancellation">Interrupts it.</param>
+    /// <param name="stage">Receives a description of the current stage.</param>
+    /// <param name="progress">Receives every training step.</param>
+    /// <param name="cancellation">Cancels the work.</param>
     public static QuickstartResult Run(
         QuickstartOptions options,
         IProgress<string>? stage = null,
@@ -27,7 +27,7 @@ internal static class Quickstart
     )
     {
         if (options.Factor < 2 || options.Steps < 1 || options.Trials < 1)
-            throw new ConfigurationException("factor must be at least 2, steps and trials at least 1.");
+            throw new ConfigurationException("factor must be at least 2; steps and trials must be at least 1.");
         LibTorch.EnsureLoaded();
         var source = ModelSource.Open(options.Model);
         var config = source.Config;
@@ -37,7 +37,7 @@ internal static class Quickstart
         var training = MakeTrainingOptions(options, context);
         if (Directory.Exists(options.Output) && Directory.EnumerateFileSystemEntries(options.Output).Any())
             throw new ConfigurationException(
-                $"The output '{options.Output}' is not empty; choose another folder with --output, or remove it."
+                $"The output '{options.Output}' is not empty. Choose another folder with --output, or remove it."
             );
 
         stage?.Report("Collecting text ...");
@@ -54,11 +54,13 @@ internal static class Quickstart
         );
         using var measure = new QuickstartMeasurement(options, tokenizer, new Documents(test), lengths, stage, cancellation);
 
-        stage?.Report($"Measuring the model as it is, trained on {native} tokens, up to {context} ...");
+        stage?.Report($"Measuring the original model (trained on {native} tokens) up to {context} tokens ...");
         var clock = System.Diagnostics.Stopwatch.StartNew();
         var before = measure.Run(new LoadOptions());
-        stage?.Report($"On this machine all of it takes about {Describe(measure.EstimateWhole(clock.Elapsed, config, training))}.");
-        stage?.Report("Measuring the same weights with rescaled positions ...");
+        stage?.Report(
+            $"On this machine the whole quickstart takes about {Describe(measure.EstimateWhole(clock.Elapsed, config, training))}."
+        );
+        stage?.Report("Measuring the original weights with rescaled positions ...");
         var rescaled = measure.Run(FineTune.MakeLoadOptions(source, training), before);
         stage?.Report($"Extending it to {context} tokens with S²-Attn and LoRA+ ...");
         clock.Restart();
@@ -76,11 +78,11 @@ internal static class Quickstart
         : $"{Math.Ceiling(time.TotalMinutes):F0} minutes";
 
     /// <summary>
-    /// The options of the training: those of the paper but for a higher learning rate and rank, since the model is small and the run
-    /// short, and YaRN instead of linear interpolation, from which so small a model does not recover within minutes: the heads that look
-    /// one token back need the fast frequencies. Positions are rescaled by half as much again as the context grows, because the model was
-    /// sure of its first two thirds only: the largest distances of a long text then fall where the model knows its way. Every second
-    /// batch is short, since so quick a training would otherwise take from short texts what it gives to long ones.
+    /// The training options: those of the paper, except for a higher learning rate and rank, because the model is small and the run short,
+    /// and YaRN instead of linear interpolation, from which such a small model does not recover within minutes, because the heads that look
+    /// one token back need the fast frequencies. Positions are rescaled by 1.5 times the factor of the context, because the model was
+    /// reliable only in the first two thirds of its context; so the largest distances of a long text map to distances that it handles well.
+    /// Every second batch is short, because such fast training would otherwise make short texts worse.
     /// </summary>
     internal static FineTuneOptions MakeTrainingOptions(QuickstartOptions options, int context) =>
         new()
@@ -115,7 +117,7 @@ internal static class Quickstart
             },
         };
 
-    // Every 20th document is kept for the test; long ones, so that far context can help.
+    // Every 20th document is kept for the test; only long ones, so distant context can help.
     internal static (List<IReadOnlyList<int>> Train, List<IReadOnlyList<int>> Test, string Origin) CollectTexts(
         ITokenizer tokenizer,
         int seed,
@@ -130,7 +132,7 @@ internal static class Quickstart
             var random = new SplitMix64((ulong)seed);
             var practice = new RetrievalPractice(random);
             texts = [.. Enumerable.Range(0, 200).Select(_ => practice.Write(PracticeKind.Facts, random.Between(4_000, 12_000)))];
-            origin = "generated text, since this SDK has no XML documentation";
+            origin = "generated text, because this SDK has no XML documentation";
         }
         List<IReadOnlyList<int>> train = [],
             test = [];
@@ -138,7 +140,7 @@ internal static class Quickstart
         {
             if (i % 20 == 7)
                 test.Add(tokenizer.Encode(texts[i], addSpecial: true));
-            else if (i % 4 == 0) // a quarter is more than is read
+            else if (i % 4 == 0) // a quarter is more than will be read
                 train.Add(tokenizer.Encode(texts[i]));
         }
         return (train, test, origin);

@@ -12,7 +12,9 @@ using LongLora.Training;
 
 namespace LongLora.Studies;
 
-/// <summary>Pass keys and perplexity at some lengths: the same questions and the same text for each state of a model.</summary>
+/// <summary>
+/// Measures pass keys and perplexity at several lengths, with the same questions and the same text for each state of a model.
+/// </summary>
 internal sealed class QuickstartMeasurement : IDisposable
 {
     private const int TestTokens = 24_000;
@@ -43,9 +45,9 @@ internal sealed class QuickstartMeasurement : IDisposable
     }
 
     /// <summary>Measures one state.</summary>
-    /// <param name="state">How the model is opened: as it is, with rescaled positions, or with an adapter.</param>
+    /// <param name="state">How the model is opened: unchanged, with rescaled positions, or with an adapter.</param>
     /// <param name="same">
-    /// Measures of the same weights, which hold where the positions are the same: within the original context, when they go by length.
+    /// Measures of the same weights, which are reused where positions are the same: within the original context if scaling is by length.
     /// </param>
     internal IReadOnlyList<LengthMeasure> Run(LoadOptions state, IReadOnlyList<LengthMeasure>? same = null)
     {
@@ -81,10 +83,10 @@ internal sealed class QuickstartMeasurement : IDisposable
             RetrievalEvaluation.Ask(model, _tokenizer, new PasskeyTask(), _questions[length], length, cancellation: _cancellation).Accuracy
         );
 
-    /// <summary>Time of everything, from that of the first state.</summary>
-    /// <param name="first">Time that the first state took.</param>
+    /// <summary>Estimates the total time from that of the first state.</summary>
+    /// <param name="first">Time for the first state.</param>
     /// <param name="config">The model.</param>
-    /// <param name="training">The training to come.</param>
+    /// <param name="training">The options of the training.</param>
     internal TimeSpan EstimateWhole(TimeSpan first, ModelConfig config, FineTuneOptions training)
     {
         var reading = new AdapterOptions
@@ -94,7 +96,7 @@ internal sealed class QuickstartMeasurement : IDisposable
             TrainNorms = false,
         };
         double CountForward(int length) => StepFlops.Count(config, new FullAttention(), reading, length).Forward;
-        // Pass keys read two thirds of a prompt on average, the rest being that of the one before.
+        // Pass keys process two thirds of a prompt on average, because the rest is shared with the previous one.
         var measured = _lengths.Sum(length => CountForward(length) * (2.0 / 3 * _options.Trials + (double)TestTokens / length));
         var step = StepFlops.Count(
             config,

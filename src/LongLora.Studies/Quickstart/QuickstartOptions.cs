@@ -1,23 +1,23 @@
 namespace LongLora.Studies;
 
-/// <summary>What the quickstart does.</summary>
+/// <summary>Options of the quickstart.</summary>
 internal sealed record QuickstartOptions
 {
-    /// <summary>Folder of the small model that is extended.</summary>
+    /// <summary>Folder of the small model to extend.</summary>
     public required string Model { get; init; }
 
-    /// <summary>Folder for the run; new or empty.</summary>
+    /// <summary>Output folder; must be new or empty.</summary>
     public required string Output { get; init; }
 
-    /// <summary>How many times longer the context becomes. Default 8.</summary>
+    /// <summary>The factor by which the context grows. Default 8.</summary>
     public int Factor { get; init; } = 8;
 
     /// <summary>Optimizer steps. Default 36.</summary>
     public int Steps { get; init; } = 36;
 
-    /// <summary>Pass keys asked for at each length. Default 20.</summary>
+    /// <summary>Number of pass keys at each length. Default 20.</summary>
     public int Trials { get; init; } = 20;
 
-    /// <summary>Seed of everything. Default 1.</summary>
+    /// <summary>Seed for everything. Default 1.</summary>
     public int Seed { get; init; } = 1;
 }

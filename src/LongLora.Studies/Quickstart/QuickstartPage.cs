@@ -5,15 +5,15 @@ using LongLora.Training;
 
 namespace LongLora.Studies;
 
-/// <summary>What a quickstart found, as the report of its run with the measures before and after it.</summary>
+/// <summary>The results of a quickstart, as the report of its run with measures before and after.</summary>
 internal static class QuickstartPage
 {
     /// <summary>Writes the page.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="options">What was asked for.</param>
-    /// <param name="result">What was found.</param>
+    /// <param name="options">The options.</param>
+    /// <param name="result">The results.</param>
     /// <param name="steps">The training's steps.</param>
-    /// <param name="elapsed">Time of everything.</param>
+    /// <param name="elapsed">Total time.</param>
     public static void Write(
         string path,
         QuickstartOptions options,
@@ -40,10 +40,11 @@ internal static class QuickstartPage
                     ),
                     Summary = string.Create(
                         CultureInfo.InvariantCulture,
-                        $"A small language model, {Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))}, was trained on "
-                            + $"{result.Before[0].Length:N0} tokens. LongLoRA extended it: shifted sparse attention in training, LoRA "
-                            + $"with embeddings and norms, rescaled positions. {result.Training.TrainedParameters:N0} weights were "
-                            + $"trained; everything took {elapsed.TotalMinutes:F1} minutes. All measures use full attention."
+                        $"A small language model, {Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))}, was "
+                            + $"trained on {result.Before[0].Length:N0} tokens. LongLoRA extended it with shifted sparse attention "
+                            + $"during training, LoRA with trained embeddings and norms, and rescaled positions. "
+                            + $"{result.Training.TrainedParameters:N0} weights were trained. Everything took {elapsed.TotalMinutes:F1} "
+                            + $"minutes. All evaluations use full attention."
                     ),
                     Steps = steps,
                     Perplexity =
@@ -65,7 +66,7 @@ internal static class QuickstartPage
                     [
                         string.Create(
                             CultureInfo.InvariantCulture,
-                            $"{options.Trials} pass keys at each length. Perplexity on {result.TestText}, held out from the training."
+                            $"{options.Trials} pass keys at each length. Perplexity is on {result.TestText}, held out from training."
                         ),
                     ],
                 },

@@ -2,13 +2,13 @@ using LongLora.Evaluation;
 
 namespace LongLora.Studies;
 
-/// <summary>What the quickstart found.</summary>
-/// <param name="Before">The model as it came, by length.</param>
-/// <param name="Rescaled">The same weights with rescaled positions: what the training begins with.</param>
+/// <summary>The results of the quickstart.</summary>
+/// <param name="Before">The original model, by length.</param>
+/// <param name="Rescaled">The original weights with rescaled positions, from which training starts.</param>
 /// <param name="After">The extended model.</param>
-/// <param name="Training">What the training left.</param>
-/// <param name="TrainingTime">Time of the training alone.</param>
-/// <param name="TestText">What the perplexity was measured on.</param>
+/// <param name="Training">The result of the training.</param>
+/// <param name="TrainingTime">Time of training.</param>
+/// <param name="TestText">The text that perplexity was measured on.</param>
 internal sealed record QuickstartResult(
     IReadOnlyList<LengthMeasure> Before,
     IReadOnlyList<LengthMeasure> Rescaled,
@@ -18,8 +18,8 @@ internal sealed record QuickstartResult(
     string TestText
 )
 {
-    /// <summary>The figures as <c>quickstart.json</c> has them.</summary>
-    /// <param name="elapsed">Time of everything.</param>
+    /// <summary>Converts the results to <c>quickstart.json</c>.</summary>
+    /// <param name="elapsed">Total time.</param>
     public QuickstartFile ToFile(TimeSpan elapsed) =>
         new()
         {

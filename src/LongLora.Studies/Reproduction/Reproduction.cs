@@ -14,17 +14,17 @@ using LongLora.Training;
 namespace LongLora.Studies;
 
 /// <summary>
-/// LongLoRA's tables on a model that is small enough for any machine: trains and measures one run after the other, and leaves each result
-/// as it comes. A run that was interrupted goes on where it was.
+/// Repeats LongLoRA's tables on a model that is small enough for any machine. It trains and measures one run after the other and writes
+/// each result immediately. An interrupted run continues where it stopped.
 /// </summary>
 internal static class Reproduction
 {
-    /// <summary>Makes all runs that have no result yet.</summary>
+    /// <summary>Does all runs that have no result yet.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="stage">Told in words what is being done.</param>
-    /// <param name="progress">Told of every training step.</param>
-    /// <param name="done">Told of each result, those of earlier runs included.</param>
-    /// <param name="cancellation">Interrupts it; what was done is kept.</param>
+    /// <param name="stage">Receives a description of the current stage.</param>
+    /// <param name="progress">Receives every training step.</param>
+    /// <param name="done">Receives each result, including those of earlier runs.</param>
+    /// <param name="cancellation">Cancels the work; finished results are kept.</param>
     public static IReadOnlyList<ReproductionFile> Run(
         ReproductionOptions options,
         IProgress<string>? stage = null,
@@ -36,8 +36,8 @@ internal static class Reproduction
         LibTorch.EnsureLoaded();
         if (options.Factor < 4 || options.Factor % 4 != 0 || options.Steps < 1 || options.Trials < 1)
             throw new ConfigurationException(
-                $"factor is {options.Factor}, steps {options.Steps}, trials {options.Trials}; the factor must be a multiple of 4, the "
-                    + $"others at least 1."
+                $"factor is {options.Factor}, steps is {options.Steps} and trials is {options.Trials}; factor must be a multiple "
+                    + "of 4, and the others at least 1."
             );
         var native = ReadNativeContext(options);
         var runs = ReproductionGrid.ListRuns(native, options.Factor);
@@ -82,7 +82,7 @@ internal static class Reproduction
         return results;
     }
 
-    /// <summary>The context of the model as it is.</summary>
+    /// <summary>The context of the original model.</summary>
     public static int ReadNativeContext(ReproductionOptions options)
     {
         using var folder = CheckpointDirectory.Open(ModelLocation.Find(options.Model).Path, headersOnly: true);
@@ -90,7 +90,7 @@ internal static class Reproduction
     }
 
     /// <summary>
-    /// The training options of a run: the paper's but for YaRN, and a learning rate that suits a small model and a short run.
+    /// The training options of a run: the paper's, except for YaRN and a learning rate for a small model and a short run.
     /// </summary>
     internal static FineTuneOptions MakeTrainingOptions(ReproductionOptions options, ReproductionRun run, int native) =>
         Recipe.Parse(
@@ -205,7 +205,7 @@ internal static class Reproduction
 
     private static string Describe(ReproductionOptions options, ReproductionRun run, int native) =>
         run.Settings is null
-            ? $"not trained, positions {run.Stretch ?? "as they are"}, factor {options.Factor}"
+            ? $"not trained, positions {run.Stretch ?? "unchanged"}, factor {options.Factor}"
             : string.Join(
                 "; ",
                 FineTuneOptionTable
@@ -220,15 +220,15 @@ internal static class Reproduction
             return null;
         var result =
             EvaluationFile.Read(file) as ReproductionFile
-            ?? throw new DataException($"{file} is not the result of a run. Remove it to make the run again.");
+            ?? throw new DataException($"{file} is not the result of a run. Remove it to repeat the run.");
         return result.Made == made
             ? result
             : throw new ConfigurationException(
-                $"{file} was made with other options or text ({result.Made}). Choose another output, or remove the file."
+                $"{file} was made with other options or other text ({result.Made}). Choose another output, or remove the file."
             );
     }
 
-    // A result needs no checkpoint; those of all runs together would be some hundred megabytes.
+    // Finished runs need no checkpoints; those of all runs would take a few hundred megabytes.
     private static void RemoveCheckpoints(ReproductionOptions options, ReproductionRun run)
     {
         var path = Locate(options, "runs", run.Name, "checkpoints");

@@ -1,17 +1,17 @@
 namespace LongLora.Studies;
 
-/// <summary>What a table of the reproduction shows of its runs.</summary>
+/// <summary>The columns of a table.</summary>
 internal enum ReproductionColumns
 {
     /// <summary>Perplexity and pass key by length.</summary>
     Lengths,
 
-    /// <summary>The same, and what the text at the original context lost.</summary>
+    /// <summary>The same, and the change on text at the original context.</summary>
     ShortLoss,
 
-    /// <summary>Perplexity at the longest length with full attention and with the pattern of the training.</summary>
+    /// <summary>Perplexity at the longest length with full attention and with the training's pattern.</summary>
     OwnPattern,
 
-    /// <summary>What the training cost.</summary>
+    /// <summary>The cost of training.</summary>
     Cost,
 }

@@ -5,14 +5,14 @@ using LongLora.Tokenization;
 namespace LongLora.Studies;
 
 /// <summary>
-/// Text of the reproduction: windows of the long context for training, every fourth of which is made of texts that fit the original
-/// context, and held-out text. Documents with an even number are the test's: the bundled model has seen the others alone.
+/// Data of the reproduction: training windows of the long context, every fourth of which consists of texts that fit the original context,
+/// and held-out text. Even-numbered documents are for the test, because the bundled model was trained only on the others.
 /// </summary>
 internal static class ReproductionData
 {
     private const int TestDocuments = 6;
 
-    /// <summary>Writes both files unless they are there, and says what the text is.</summary>
+    /// <summary>Writes both files unless they exist, and returns a description of the text.</summary>
     internal static string Write(
         string train,
         string test,
@@ -33,7 +33,7 @@ internal static class ReproductionData
             foreach (var ids in ListHeldOut(texts, tokenizer, context))
                 PracticeWindows.Write(stream, ids);
         });
-        // A few hundred thousand tokens are read; these are more.
+        // Only a few hundred thousand tokens are read; these are more.
         List<IReadOnlyList<int>> learnt = [.. texts.Where((_, i) => i % 8 == 1).Select(t => tokenizer.Encode(t))];
         PracticeWindows MakeWindows(int length, int offset) =>
             new(
@@ -63,8 +63,8 @@ internal static class ReproductionData
         return origin;
     }
 
-    // Documents spread over all that have an even number, each cut to the long context, so that no window reaches into another document.
-    // One more than is scored: LongLoRA's protocol leaves the end of the stream out.
+    // Documents spread over all even-numbered ones, each cut to the long context, so no window spans two documents. One more than is
+    // scored, because LongLoRA's protocol leaves out the end of the stream.
     private static IEnumerable<int[]> ListHeldOut(List<string> texts, ITokenizer tokenizer, int context)
     {
         var candidates = texts.Where((t, i) => i % 2 == 0 && t.Length > 3 * context).ToList();
@@ -91,7 +91,7 @@ internal static class ReproductionData
         var practice = new RetrievalPractice(random);
         return (
             [.. Enumerable.Range(0, 400).Select(_ => practice.Write(PracticeKind.Facts, random.Between(6_000, 24_000)))],
-            "generated text, since this SDK has no XML documentation"
+            "generated text, because this SDK has no XML documentation"
         );
     }
 }

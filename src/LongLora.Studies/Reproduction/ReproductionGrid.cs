@@ -2,12 +2,12 @@ using System.Globalization;
 
 namespace LongLora.Studies;
 
-/// <summary>All runs and tables: LongLoRA's (arXiv 2309.12307), and how text of the original length fares.</summary>
+/// <summary>All runs and tables: LongLoRA's (arXiv 2309.12307), and one about text of the original length.</summary>
 internal static class ReproductionGrid
 {
-    /// <summary>The runs in the order in which they are made: what most depends on comes first.</summary>
-    /// <param name="native">The model's context before.</param>
-    /// <param name="factor">How many times longer it becomes.</param>
+    /// <summary>The runs in the order in which they are done: those that most tables need come first.</summary>
+    /// <param name="native">The model's original context.</param>
+    /// <param name="factor">The factor by which it grows.</param>
     public static IReadOnlyList<ReproductionRun> ListRuns(int native, int factor)
     {
         string[] SetLength(int times) => [WriteLine("context", native * times), WriteLine("batch-size", factor / times)];
@@ -44,8 +44,8 @@ internal static class ReproductionGrid
     }
 
     /// <summary>The tables.</summary>
-    /// <param name="native">The model's context before.</param>
-    /// <param name="factor">How many times longer it becomes.</param>
+    /// <param name="native">The model's original context.</param>
+    /// <param name="factor">The factor by which it grows.</param>
     public static IReadOnlyList<ReproductionTable> ListTables(int native, int factor) =>
         [
             new(
@@ -78,7 +78,7 @@ internal static class ReproductionGrid
                 "7B at 32k, PG19 validation (table 2)."
             ),
             new(
-                "Attention while training",
+                "Attention during training",
                 ReproductionColumns.OwnPattern,
                 [
                     ("full", "full-attention", "8.02"),
@@ -114,14 +114,14 @@ internal static class ReproductionGrid
                 "7B, 1000 steps at 65,536 tokens, eight A100, FlashAttention-2 (table 5): LoRA with full attention and LongLoRA."
             ),
             new(
-                "Short text: what its perplexity loses",
+                "Perplexity on short text",
                 ReproductionColumns.ShortLoss,
                 [
                     ("not trained", "base", ""),
                     ("not trained, linear", "untrained-linear", ""),
                     ("not trained, dynamic NTK", "untrained-dynamic", ""),
                     ("not trained, YaRN", "untrained-yarn", ""),
-                    ("trained at the original length (the yardstick)", "native", ""),
+                    ("trained at the original length (the baseline)", "native", ""),
                     ("linear interpolation", "linear", "+9.8 %"),
                     ("dynamic NTK", "dynamic", ""),
                     ("dynamic NTK, a quarter short windows", "dynamic-short", ""),

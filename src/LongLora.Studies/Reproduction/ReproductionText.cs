@@ -6,14 +6,14 @@ using LongLora.Runtime;
 
 namespace LongLora.Studies;
 
-/// <summary>The tables of a reproduction as Markdown, the paper's figures beside those measured.</summary>
+/// <summary>Writes the tables of a reproduction as Markdown, with the paper's numbers next to the measured ones.</summary>
 internal static class ReproductionText
 {
-    /// <summary>Writes the tables; runs that have no result are left out.</summary>
+    /// <summary>Writes the tables; runs without a result are left out.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="options">What was asked for.</param>
-    /// <param name="native">The model's context before.</param>
-    /// <param name="results">What was found.</param>
+    /// <param name="options">The options.</param>
+    /// <param name="native">The model's original context.</param>
+    /// <param name="results">The results.</param>
     public static void Write(string path, ReproductionOptions options, int native, IReadOnlyList<ReproductionFile> results)
     {
         var text = new StringBuilder(
@@ -23,13 +23,13 @@ internal static class ReproductionText
             string.Create(
                 CultureInfo.InvariantCulture,
                 $"Model {Path.GetFileName(Path.TrimEndingDirectorySeparator(options.Model))}, {options.Steps} steps of "
-                    + $"{2 * native * options.Factor:N0} tokens a run at a learning rate of {options.LearningRate:G3}, {options.Trials} "
-                    + $"pass keys a length, LongLora {Recipe.Version}. "
+                    + $"{2 * native * options.Factor:N0} tokens per run, learning rate {options.LearningRate:G3}, {options.Trials} pass "
+                    + $"keys per length, LongLora {Recipe.Version}. "
             )
         );
         text.Append(
-            "Perplexity on held-out text, full attention; pass key: share found. Training: S²-Attn with groups of L/4, LoRA+ of rank 8 "
-                + "and YaRN, but for what a row says.\n"
+            "Perplexity is on held-out text with full attention; pass key is the share found. Unless a row says otherwise, "
+                + "training uses S²-Attn with groups of L/4, LoRA+ of rank 8, and YaRN.\n"
         );
         foreach (var table in ReproductionGrid.ListTables(native, options.Factor))
         {
@@ -85,8 +85,8 @@ internal static class ReproductionText
             ReproductionColumns.ShortLoss => (
                 [
                     $"{perplexities[0]}",
-                    "against the model as it was",
-                    "against training at that length",
+                    "vs. the original model",
+                    "vs. training at that length",
                     $"key {perplexities[0]}",
                     .. perplexities[^1..],
                     .. passKeys[^1..],
@@ -108,15 +108,13 @@ internal static class ReproductionText
                     .. WritePassKeys(r),
                 ]
             ),
-            ReproductionColumns.Cost => (
-                ["processor seconds", "GFLOPs a step", "of them attention", $"perplexity at {perplexities[^1]}"],
-                r =>
-                    [
-                        string.Create(CultureInfo.InvariantCulture, $"{r.ProcessorSeconds:N0}"),
-                        string.Create(CultureInfo.InvariantCulture, $"{r.StepFlops / 1e9:N0}"),
-                        string.Create(CultureInfo.InvariantCulture, $"{r.AttentionFlops / 1e9:N0}"),
-                        .. WritePerplexities(r).TakeLast(1),
-                    ]
+            ReproductionColumns.Cost => (["CPU seconds", "GFLOPs per step", "attention GFLOPs", $"perplexity at {perplexities[^1]}"], r =>
+                [
+                    string.Create(CultureInfo.InvariantCulture, $"{r.ProcessorSeconds:N0}"),
+                    string.Create(CultureInfo.InvariantCulture, $"{r.StepFlops / 1e9:N0}"),
+                    string.Create(CultureInfo.InvariantCulture, $"{r.AttentionFlops / 1e9:N0}"),
+                    .. WritePerplexities(r).TakeLast(1),
+                ]
             ),
             _ => throw new ArgumentOutOfRangeException(nameof(columns), columns, null),
         };

@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace LongLora.Adapters;
 
 /// <summary>
-/// The tensors of an adapter folder, whichever files they are in: <c>adapter_model.safetensors</c>, or PEFT's older
-/// <c>adapter_model.bin</c>, and beside it LongLoRA's <c>trainable_params.bin</c> with the embeddings and norms that PEFT did not save.
+/// The tensors of an adapter folder from any of its files: <c>adapter_model.safetensors</c>, or PEFT's older
+/// <c>adapter_model.bin</c>, with LongLoRA's <c>trainable_params.bin</c> with the embeddings and norms that PEFT did not save.
 /// </summary>
 internal sealed class AdapterFiles : IDisposable
 {
@@ -23,25 +23,23 @@ internal sealed class AdapterFiles : IDisposable
     /// <summary>The file with the LoRA matrices.</summary>
     public string Path { get; }
 
-    /// <summary>Whether weights lie in LongLoRA's second file.</summary>
+    /// <summary>Whether weights are in LongLoRA's second file.</summary>
     public bool IsPair => _sources.Count > 1;
 
-    /// <summary>What the safetensors file notes of itself; nothing for the older form.</summary>
+    /// <summary>The metadata of the safetensors file; empty for the older format.</summary>
     public IReadOnlyDictionary<string, string> Notes => (_sources[0] as SafetensorsReader)?.Metadata ?? new Dictionary<string, string>();
 
-    /// <summary>Every tensor, under the name of the base model's module.</summary>
+    /// <summary>Every tensor, named after the base model's module.</summary>
     public IReadOnlyDictionary<string, TensorInfo> Tensors => _tensors.ToDictionary(t => t.Key, t => t.Value.Info);
 
-    /// <summary>Opens the files of a folder. Where both forms are there, safetensors is read.</summary>
-    /// <exception cref="CheckpointException">A file is missing or damaged, or two hold the same tensor.</exception>
+    /// <summary>Opens the files of a folder. If both formats exist, safetensors is read.</summary>
+    /// <exception cref="CheckpointException">A file is missing or damaged, or two contain the same tensor.</exception>
     public static AdapterFiles Open(string folder)
     {
         string In(string name) => System.IO.Path.Combine(folder, name);
         var main = File.Exists(In(SafetensorsFile)) ? SafetensorsFile : PickleFile;
         if (!File.Exists(In(main)))
-            throw new CheckpointException(
-                $"'{folder}' has neither {SafetensorsFile} nor {PickleFile}: the weights of the adapter are missing."
-            );
+            throw new CheckpointException($"Cannot load the adapter because '{folder}' has no {SafetensorsFile} or {PickleFile}.");
         var files = new AdapterFiles(In(main));
         try
         {
@@ -57,7 +55,7 @@ internal sealed class AdapterFiles : IDisposable
         }
     }
 
-    /// <summary>A tensor, mapped; the caller disposes it.</summary>
+    /// <summary>A memory-mapped tensor; the caller disposes it.</summary>
     public Tensor OpenTensor(string name) => _tensors[name].Source.Open(_tensors[name].Info.Name);
 
     /// <summary>Unmaps the files.</summary>
@@ -76,7 +74,8 @@ internal sealed class AdapterFiles : IDisposable
             var name = key.StartsWith(Prefix, StringComparison.Ordinal) ? key[Prefix.Length..] : key;
             if (!_tensors.TryAdd(name, (source, info)))
                 throw new CheckpointException(
-                    $"'{name}' is both in {_tensors[name].Info.File} and in {info.File}. Only one of them can hold; remove the other file."
+                    $"'{name}' is both in {_tensors[name].Info.File} and in {info.File}, but it must be in one file only. Remove "
+                        + "the other file."
                 );
         }
     }

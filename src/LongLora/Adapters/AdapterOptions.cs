@@ -16,8 +16,8 @@ public sealed record AdapterOptions
     public bool RankStabilized { get; init; }
 
     /// <summary>
-    /// How PiSSA finds the principal part of a matrix: 0 by an exact decomposition, which is slow for large matrices; otherwise by that
-    /// many passes of a randomized one, such as 4. Default 0.
+    /// How PiSSA finds the principal part of a matrix: 0 for exact SVD, which is slow for large matrices; otherwise the number of
+    /// iterations of randomized SVD, such as 4. Default 0.
     /// </summary>
     public int PissaIterations { get; init; }
 
@@ -28,15 +28,15 @@ public sealed record AdapterOptions
     public IReadOnlyList<string> TargetModules { get; init; } = [AttentionLayers];
 
     /// <summary>
-    /// The target that stands for the attention's layers: q_proj, k_proj, v_proj, o_proj in Llama's relatives, qkv_proj, o_proj in Phi-3,
+    /// The target that means all layers of attention: q_proj, k_proj, v_proj, o_proj in most families, qkv_proj, o_proj in Phi-3,
     /// query_key_value, dense in GPT-NeoX.
     /// </summary>
     public const string AttentionLayers = "attention";
 
-    /// <summary>The target that stands for all linear layers but the head, under PEFT's name for them: what QLoRA prescribes.</summary>
+    /// <summary>The target that means all linear layers except the head, as in QLoRA. The name is PEFT's.</summary>
     public const string AllLayers = "all-linear";
 
-    /// <summary>Whether the token table, with a tied head, is trained. Default true (LoRA+).</summary>
+    /// <summary>Whether the embeddings (and a tied head) are trained. Default true (LoRA+).</summary>
     public bool TrainEmbeddings { get; init; } = true;
 
     /// <summary>Whether all norms are trained. Default true (LoRA+).</summary>

@@ -1,11 +1,11 @@
 namespace LongLora.Adapters;
 
-/// <summary>How to take what the files of an adapter leave open.</summary>
+/// <summary>Options for what an adapter's files do not specify.</summary>
 public sealed record AdapterReading
 {
     /// <summary>
-    /// The context in tokens that the adapter was trained for, where its files do not say (LongLoRA's own); null where they do, or for
-    /// the base's.
+    /// The context in tokens that the adapter was trained for, needed if its files do not store it (LongLoRA's own layout). Null for the
+    /// context in the files, or the base's.
     /// </summary>
     public int? Context { get; init; }
 
@@ -13,13 +13,12 @@ public sealed record AdapterReading
     public string Scaling { get; init; } = "linear";
 
     /// <summary>
-    /// Leaves rows of the embeddings that the base model does not have, such as that of <c>[PAD]</c>, aside. Default false.
+    /// Whether to ignore embedding rows that the base model does not have, such as the one for <c>[PAD]</c>. Default false.
     /// </summary>
     public bool KeepVocabulary { get; init; }
 
     /// <summary>
-    /// Loads an adapter whose files lack parts that its config names, without these parts: the base's stay as they are. Default false: such
-    /// an adapter is refused.
+    /// Whether to load an adapter even if its files lack parts that its config names; the base's weights are used for them. Default false.
     /// </summary>
     public bool AllowMissing { get; init; }
 }

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace LongLora.Adapters;
 
 /// <summary>
-/// The trained part of a model: LoRA matrices attached to its linear layers, and weights of the model itself that are trained with them
+/// The trained part of a model: LoRA matrices attached to its linear layers, and weights of the model that are trained with them
 /// (LoRA+: embeddings and norms, LongLoRA section 3.3).
 /// </summary>
 public sealed class AdapterSet : IDisposable
@@ -37,7 +37,7 @@ public sealed class AdapterSet : IDisposable
 
     internal AdapterParts Parts { get; }
 
-    /// <summary>How it was made.</summary>
+    /// <summary>The options that it was created with.</summary>
     public AdapterOptions Options { get; }
 
     /// <summary>LoRA pairs by the name of their layer.</summary>
@@ -46,24 +46,24 @@ public sealed class AdapterSet : IDisposable
     /// <summary>Trained weights of the model itself: its embeddings, norms, or everything.</summary>
     internal IReadOnlyList<Weight> ModelWeights => Parts.ModelWeights;
 
-    /// <summary>All trained weights: those of the model, then A, B and what belongs to them layer by layer, then those of tokens.</summary>
+    /// <summary>All trained weights: those of the model, then A, B and related weights layer by layer, then those of tokens.</summary>
     public IReadOnlyList<Weight> Weights { get; }
 
     /// <summary>
-    /// Parts that the adapter's config names and its files lack, so that the base's are used (<see cref="AdapterReading.AllowMissing"/>).
+    /// Parts that the adapter's config names but its files lack; the base's are used instead (<see cref="AdapterReading.AllowMissing"/>).
     /// </summary>
     public IReadOnlyList<string> Missing => Parts.Missing;
 
     /// <summary>
-    /// Attaches new LoRA matrices: A uniform in ±1/sqrt(I) (PEFT's Kaiming rule), B zero; with PiSSA both at the principal part of the
-    /// layer's matrix, with DoRA magnitudes at the norms of its rows. Trained weights of the model become private fp32 copies, since
-    /// optimizer steps of 2e-5 vanish in 16 bits.
+    /// Attaches new LoRA matrices: A uniform in ±1/sqrt(I) (PEFT's Kaiming rule), B zero. With PiSSA both start from the principal part of
+    /// the layer's matrix; with DoRA magnitudes start at the norms of its rows. Trained weights of the model become private fp32 copies,
+    /// because optimizer steps of 2e-5 would vanish in 16 bits.
     /// </summary>
     /// <param name="model">The model.</param>
     /// <param name="options">What is trained.</param>
     /// <param name="seed">The same seed gives the same matrices.</param>
     /// <exception cref="ConfigurationException">
-    /// A target is not among the model's linear layers, or too small for the rank.
+    /// A target is not a linear layer of the model, or is too small for the rank.
     /// </exception>
     public static AdapterSet Attach(CausalLanguageModel model, AdapterOptions options, long seed)
     {
@@ -78,17 +78,17 @@ public sealed class AdapterSet : IDisposable
         return new AdapterSet(model, options, new() { Pairs = adapters, ModelWeights = TrainedModelWeights(model, options) });
     }
 
-    /// <summary>Attaches parts that exist, such as those of a file; its model weights have replaced the model's own.</summary>
+    /// <summary>Attaches existing parts, such as those of a file. Its model weights have already replaced the model's own.</summary>
     internal static AdapterSet Attach(CausalLanguageModel model, AdapterOptions options, AdapterParts parts) => new(model, options, parts);
 
-    /// <summary>The linear layers, a tied head among them.</summary>
+    /// <summary>The linear layers, including a tied head.</summary>
     internal static IEnumerable<LinearLayer> ListLayers(CausalLanguageModel model) =>
         model.Config.TiedEmbeddings ? model.Linears.Append(model.Head) : model.Linears;
 
-    /// <summary>Refuses what a format cannot hold that knows LoRA matrices alone.</summary>
-    /// <param name="format">The format, as the beginning of a sentence.</param>
+    /// <summary>Checks that the adapter has nothing but LoRA matrices, for formats that can hold nothing else.</summary>
+    /// <param name="format">The format, as it follows "Cannot write".</param>
     /// <param name="isFolded">Whether what changes the token table or a head is written elsewhere.</param>
-    /// <exception cref="ConfigurationException">Names what there is beyond A and B.</exception>
+    /// <exception cref="ConfigurationException">The adapter has other parts; the message names them.</exception>
     internal void RequirePlainLora(string format, bool isFolded = false)
     {
         var beyond =
@@ -97,11 +97,12 @@ public sealed class AdapterSet : IDisposable
             : Parts.Experts.Count > 0 ? "LoRA on experts (target_parameters)"
             : isFolded ? null
             : Parts.Table is not null ? "LoRA on the embeddings"
-            : Parts.TableRows is not null || Parts.HeadRows is not null ? "rows of single tokens (trainable_token_indices)"
+            : Parts.TableRows is not null || Parts.HeadRows is not null ? "trained rows of single tokens (trainable_token_indices)"
             : null;
         if (beyond is not null)
             throw new ConfigurationException(
-                $"{format} holds LoRA matrices alone, and this adapter has {beyond}. Export the merged model."
+                $"Cannot write {format} because it can hold only LoRA matrices, but this adapter has {beyond}. Export the merged "
+                    + "model instead."
             );
     }
 
@@ -115,10 +116,10 @@ public sealed class AdapterSet : IDisposable
             {
                 var names = model.Linears.Select(LastPart).Distinct();
                 throw new ConfigurationException(
-                    $"target-modules has '{target}', but the model's linear layers are called {string.Join(", ", names)}; "
+                    $"target-modules has '{target}', but the model's linear layers are {string.Join(", ", names)}. "
                         + $"'{AdapterOptions.AttentionLayers}' stands for "
-                        + $"{string.Join(", ", Resolve(model, [AdapterOptions.AttentionLayers]))}, "
-                        + $"'{AdapterOptions.AllLayers}' for {string.Join(", ", Resolve(model, [AdapterOptions.AllLayers]))}."
+                        + $"{string.Join(", ", Resolve(model, [AdapterOptions.AttentionLayers]))}, and '{AdapterOptions.AllLayers}' for "
+                        + $"{string.Join(", ", Resolve(model, [AdapterOptions.AllLayers]))}."
                 );
             }
         }
@@ -173,8 +174,8 @@ public sealed class AdapterSet : IDisposable
     {
         if (options.Rank > Math.Min(layer.InputSize, layer.OutputSize))
             throw new ConfigurationException(
-                $"rank is {options.Rank}, but '{layer.Name}' is [{layer.OutputSize}, {layer.InputSize}], and PiSSA takes its singular "
-                    + "vectors. Take a lower rank, or other target-modules."
+                $"rank is {options.Rank}, but '{layer.Name}' is [{layer.OutputSize}, {layer.InputSize}], which has fewer singular "
+                    + "vectors. Use a lower rank, or other target-modules."
             );
         return LoraStart.Pissa(
             layer.Projection.ToDense(),
@@ -189,7 +190,7 @@ public sealed class AdapterSet : IDisposable
     {
         if (options.TrainEverything && model.IsQuantized)
             throw new ConfigurationException(
-                "The model's matrices are quantised and cannot be trained: full fine-tuning needs it in full precision. Use LoRA."
+                "Cannot train all weights because the model's matrices are quantized. Use LoRA, or load the model in full precision."
             );
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
         bool IsTrained(Weight weight) =>
@@ -202,7 +203,7 @@ public sealed class AdapterSet : IDisposable
         return trained;
     }
 
-    /// <summary>Takes the LoRA matrices off the model and frees them. Trained weights of the model stay as they are.</summary>
+    /// <summary>Detaches the LoRA matrices from the model and frees them. Trained weights of the model stay as they are.</summary>
     public void Dispose()
     {
         foreach (var layer in ListLayers(_model))

@@ -7,18 +7,17 @@ namespace LongLora.Adapters;
 // N rows, I inputs, O outputs, r rank
 
 /// <summary>
-/// DoRA (arXiv 2402.09353): with V = W + s B A, y = m / |V| · (x Vᵀ) + b, where |V| is the 2-norm of each row of V and m a trained
-/// magnitude of each row, which begins at |W|. For the gradient |V| is a constant (section 4.3 of the paper), though it is computed anew
-/// whenever A or B have changed.
+/// DoRA (arXiv 2402.09353): with V = W + s B A, y = m / |V| · (x Vᵀ) + b, where |V| is the 2-norm of each row of V and m is a trained
+/// magnitude for each row, which starts at |W|. |V| counts as a constant in the gradient (section 4.3 of the paper), but it is recomputed
+/// whenever A or B change.
 /// </summary>
 /// <remarks>
-/// V never exists: |V|² = |W|² + 2 s Σ B (W Aᵀ) + s² Σ B (A Aᵀ) B, so that a norm costs a product with r rows. While A and B are
-/// not trained it is computed once for the same values.
-/// The gradient of m needs x Vᵀ, which nobody keeps: it is computed again, tile by tile.
+/// V is never built: |V|² = |W|² + 2 s Σ B (W Aᵀ) + s² Σ B (A Aᵀ) B, so a norm costs a product with r rows. While A and B are not trained
+/// it is computed only once. The gradient of m needs x Vᵀ, which is not kept but recomputed tile by tile.
 /// </remarks>
 internal sealed class DoraAdapter : LoraAdapter
 {
-    /// <summary>What is behind the layer's name in that of its magnitudes; PEFT has no <c>.weight</c> there.</summary>
+    /// <summary>Suffix of the magnitudes' name after the layer's; PEFT has no <c>.weight</c> there.</summary>
     internal const string MagnitudeSuffix = ".lora_magnitude_vector";
 
     private readonly Lock _known = new();
@@ -107,7 +106,7 @@ internal sealed class DoraAdapter : LoraAdapter
     private Tensor Scaled(Tensor gradient, Tensor norms, FeatureSlice? outputs) =>
         gradient.mul(outputs.Of(Magnitude.Value, 0).div(norms)).to(gradient.dtype);
 
-    // |V| of the rows that are asked for, [O] fp32, outside autograd.
+    // |V| of the requested rows, [O] fp32, outside autograd.
     private Tensor Norms(IProjection projection, FeatureSlice? outputs)
     {
         using var noGradient = no_grad();

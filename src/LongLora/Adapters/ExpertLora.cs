@@ -7,10 +7,12 @@ namespace LongLora.Adapters;
 // E experts, N rows, I inputs, O outputs, r rank
 
 /// <summary>
-/// LoRA on the matrices of all experts at once, as PEFT keeps it: expert e has the rows e r + k of A and the columns k E + e of B.
+/// LoRA on the matrices of all experts at once, in PEFT's layout: expert e has the rows e r + k of A and the columns k E + e of B.
 /// </summary>
 /// <param name="parameter">The matrices.</param>
-/// <param name="depth">How many other parameters of the same module come after it: what is behind the module's name in the file.</param>
+/// <param name="depth">
+/// How many other parameters of the same module come after it, which determines the suffix of the module's name in the file.
+/// </param>
 /// <param name="a">A [E r, I], fp32.</param>
 /// <param name="b">B [O, r E], fp32.</param>
 /// <param name="scale">s.</param>
@@ -94,7 +96,7 @@ internal sealed class ExpertLora(ExpertParameter parameter, int depth, Weight a,
 
         private void Add(Tensor target, Tensor value) => target.add_(value.to(target.dtype), Scalars.Of(Scale));
 
-        // A leaf of its own, whose gradient is a part of the whole one: the gradient of a part would be as large as all experts.
+        // A separate leaf, whose gradient is a part of the full one. The gradient of a view would be as large as all experts.
         private static Tensor Leaf(Weight weight, Func<Tensor, Tensor> select)
         {
             var own = select(weight.Value.detach());

@@ -6,14 +6,14 @@ using LongLora.Models;
 namespace LongLora.Adapters;
 
 /// <summary>
-/// One matrix of all experts of a layer under the name that transformers 5 gives it, [E, O, I]: what PEFT's <c>target_parameters</c>
-/// names. A checkpoint may hold it in parts, each expert alone, or the two halves of the gate alone.
+/// One matrix of all experts of a layer, [E, O, I], under transformers 5's name, which PEFT's <c>target_parameters</c> uses. A checkpoint
+/// may store it in parts, such as one per expert, or the two halves of the gate separately.
 /// </summary>
-/// <param name="Module">Name of the module that has it, such as <c>model.layers.0.mlp.experts</c>.</param>
+/// <param name="Module">Name of its module, such as <c>model.layers.0.mlp.experts</c>.</param>
 /// <param name="Name">Its name there, <c>gate_up_proj</c> or <c>down_proj</c>.</param>
 /// <param name="Inputs">I.</param>
 /// <param name="Outputs">O.</param>
-/// <param name="Experts">The layers of each expert, and which of the outputs each makes; null for all.</param>
+/// <param name="Experts">The layers of each expert, and which outputs each computes; null for all.</param>
 internal sealed partial record ExpertParameter(
     string Module,
     string Name,
@@ -25,7 +25,7 @@ internal sealed partial record ExpertParameter(
     /// <summary>Module and name.</summary>
     internal string FullName => $"{Module}.{Name}";
 
-    /// <summary>All of a model, but for those whose tensor is [E, I, O] (gpt-oss), of which it is not known how PEFT has them.</summary>
+    /// <summary>All of a model's, except those whose tensor is [E, I, O] (gpt-oss), because PEFT's layout for these is unknown.</summary>
     internal static IReadOnlyList<ExpertParameter> List(CausalLanguageModel model)
     {
         var transposed = model.Stacks.Where(s => s.IsTransposed).SelectMany(s => s.Layers).ToHashSet();

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace LongLora.Adapters;
 
 /// <summary>
-/// The two files in which LongLoRA publishes an adapter, beside PEFT's <c>adapter_config.json</c>: <c>adapter_model.bin</c> with the LoRA
+/// The two files in which LongLoRA publishes an adapter, next to PEFT's <c>adapter_config.json</c>: <c>adapter_model.bin</c> with the LoRA
 /// matrices, as PEFT wrote it before safetensors, and <c>trainable_params.bin</c> with embeddings and norms under the base model's own
 /// names. LongLoRA's merge script reads both.
 /// <see cref="PeftFormat.Attach"/> reads them here.
@@ -14,24 +14,24 @@ namespace LongLora.Adapters;
 internal static class LongLoraPair
 {
     /// <summary>Writes the trained part of a model.</summary>
-    /// <param name="folder">The folder to fill.</param>
+    /// <param name="folder">The folder to write to.</param>
     /// <param name="set">The adapters.</param>
     /// <param name="model">The model that they are attached to.</param>
-    /// <param name="basePath">Where the base model is, for <c>base_model_name_or_path</c>.</param>
+    /// <param name="basePath">Path of the base model, for <c>base_model_name_or_path</c>.</param>
     /// <param name="paddingRow">
-    /// Whether the embeddings get one more row, the mean of the others: LongLoRA's scripts add a token <c>[PAD]</c> to any tokenizer
-    /// without padding, and take only tables that have its row.
+    /// Whether to add one row to the embeddings, the mean of the others. LongLoRA's scripts add a token <c>[PAD]</c> to any tokenizer
+    /// without padding, and accept only tables with its row.
     /// </param>
     /// <exception cref="ConfigurationException">Every weight is trained, or there is no LoRA.</exception>
     public static void Write(string folder, AdapterSet set, CausalLanguageModel model, string basePath, bool paddingRow)
     {
         if (set.Options.TrainEverything || set.Adapters.Count == 0)
-            throw new ConfigurationException("LongLoRA's layout holds LoRA matrices, and there are none. Save the model itself.");
+            throw new ConfigurationException("Cannot write LongLoRA's layout because there are no LoRA matrices. Save the model itself.");
         set.RequirePlainLora("LongLoRA's layout");
         if (set.Adapters.Values.Any(a => a.Scale != set.Options.Alpha / a.A.Shape[0]))
             throw new ConfigurationException(
-                "LongLoRA's scripts scale every update by alpha / r, and this adapter has other scales (rsLoRA, or patterns of ranks and "
-                    + "alphas). Export the merged model."
+                "Cannot write LongLoRA's layout because its scripts scale every update by alpha / r, but this adapter uses other "
+                    + "scales (rsLoRA, rank_pattern or alpha_pattern). Export the merged model instead."
             );
         TorchPickleWriter.Write(Path.Combine(folder, AdapterFiles.PickleFile), [.. PeftFormat.LoraTensors(set, model)]);
         TorchPickleWriter.Write(
@@ -44,7 +44,7 @@ internal static class LongLoraPair
                 ),
             ]
         );
-        PeftFormat.WriteConfig(folder, set, basePath, null); // what is saved whole lies in the second file
+        PeftFormat.WriteConfig(folder, set, basePath, null); // fully trained weights are in the second file
     }
 
     private static TensorToWrite WithMeanRow(string name, Tensor table) => new(name, table.dtype, [table.size(0) + 1, table.size(1)], () =>

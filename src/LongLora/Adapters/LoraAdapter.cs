@@ -7,11 +7,11 @@ namespace LongLora.Adapters;
 // N rows, I inputs, O outputs, r rank
 
 /// <summary>
-/// LoRA (arXiv 2106.09685): adds s · (x Aᵀ) Bᵀ to a linear layer, s = alpha / r. B begins at zero, so a new adapter changes nothing.
+/// LoRA (arXiv 2106.09685): adds s · (x Aᵀ) Bᵀ to a linear layer, s = alpha / r. B starts at zero, so a new adapter changes nothing.
 /// </summary>
 internal class LoraAdapter : ILinearUpdate, IDisposable
 {
-    /// <summary>Makes an adapter from its matrices.</summary>
+    /// <summary>Creates an adapter from its matrices.</summary>
     /// <param name="a">A [r, I], fp32.</param>
     /// <param name="b">B [O, r], fp32.</param>
     /// <param name="alpha">alpha; the update is scaled by alpha / r.</param>
@@ -21,7 +21,7 @@ internal class LoraAdapter : ILinearUpdate, IDisposable
     {
         if (a.Shape.Count != 2 || b.Shape.Count != 2 || a.Shape[0] != b.Shape[1])
             throw new Runtime.ShapeException(
-                $"LoRA needs A [r, I] and B [O, r]; seen {a.Name} [{string.Join(", ", a.Shape)}] and {b.Name} "
+                $"LoRA needs A [r, I] and B [O, r], but got {a.Name} [{string.Join(", ", a.Shape)}] and {b.Name} "
                     + $"[{string.Join(", ", b.Shape)}]."
             );
         (A, B, Bias, Scale) = (a, b, bias, ComputeScale(alpha, a.Shape[0], rankStabilized));
@@ -36,22 +36,22 @@ internal class LoraAdapter : ILinearUpdate, IDisposable
     /// <summary>[O], added to B's product; null for none.</summary>
     public Weight? Bias { get; }
 
-    /// <summary>s = alpha / r, or alpha / sqrt(r) where the rank is stabilized.</summary>
+    /// <summary>s = alpha / r, or alpha / sqrt(r) with rsLoRA.</summary>
     public double Scale { get; }
 
-    /// <summary>Its trained weights, in the order in which they are kept and saved.</summary>
+    /// <summary>Its trained weights, in the order in which they are stored and saved.</summary>
     public virtual IReadOnlyList<Weight> Weights => Bias is null ? [A, B] : [A, B, Bias];
 
-    /// <summary>The rank that it has as plain LoRA on the unchanged matrix.</summary>
+    /// <summary>Its rank as plain LoRA on the unchanged matrix.</summary>
     internal virtual long PlainRank => A.Shape[0];
 
     /// <summary>alpha / r or alpha / sqrt(r).</summary>
     internal static double ComputeScale(double alpha, long rank, bool rankStabilized) => alpha / (rankStabilized ? Math.Sqrt(rank) : rank);
 
-    /// <summary>A as plain LoRA on the unchanged matrix has it, with the same s; the caller disposes it.</summary>
+    /// <summary>A of the equivalent plain LoRA on the unchanged matrix, with the same s; the caller disposes it.</summary>
     internal virtual Tensor MakePlainA() => A.Value.alias();
 
-    /// <summary>B as plain LoRA on the unchanged matrix has it, with the same s; the caller disposes it.</summary>
+    /// <summary>B of the equivalent plain LoRA on the unchanged matrix, with the same s; the caller disposes it.</summary>
     internal virtual Tensor MakePlainB() => B.Value.alias();
 
     /// <inheritdoc/>
@@ -114,7 +114,7 @@ internal class LoraAdapter : ILinearUpdate, IDisposable
         return sum.add_(Bias.Value, Scalars.Of(Scale)).detach().MoveToOuterDisposeScope();
     }
 
-    /// <summary>Adds the gradients of A, B and its bias for the gradient of the sum that they are part of.</summary>
+    /// <summary>Adds the gradients of A, B and the bias, given the gradient of the layer's output.</summary>
     private protected void AccumulatePair(Tensor rows, Tensor gradient, FeatureSlice? outputs)
     {
         using var scope = NewDisposeScope();
@@ -134,7 +134,7 @@ internal class LoraAdapter : ILinearUpdate, IDisposable
     }
 
     /// <summary>Frees its tensors.</summary>
-    /// <param name="disposing">Whether it was asked for.</param>
+    /// <param name="disposing">True when called from Dispose.</param>
     protected virtual void Dispose(bool disposing)
     {
         foreach (var weight in disposing ? Weights : [])

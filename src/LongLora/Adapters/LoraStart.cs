@@ -5,20 +5,20 @@ namespace LongLora.Adapters;
 
 // I inputs, O outputs, r rank, k columns of the sketch
 
-/// <summary>The parts of a matrix at which PiSSA and OLoRA begin: A₀ [r, I] and B₀ [O, r], fp32; the caller disposes them.</summary>
+/// <summary>The parts of a matrix from which PiSSA and OLoRA start: A₀ [r, I] and B₀ [O, r], fp32; the caller disposes them.</summary>
 internal static class LoraStart
 {
     /// <summary>
-    /// The principal part of W (arXiv 2404.02948): s B₀ A₀ = U S V of the r largest singular values, a root of them on each side.
+    /// The principal part of W (arXiv 2404.02948): s B₀ A₀ = U S V of the r largest singular values, with their square root on each side.
     /// </summary>
     /// <param name="matrix">W [O, I], fp32.</param>
     /// <param name="rank">r, at most O and I.</param>
     /// <param name="scale">s.</param>
     /// <param name="iterations">
-    /// 0 for the exact decomposition, of order O I min(O, I). Otherwise the passes of a randomized one (arXiv 0909.4061, algorithm 4.4),
-    /// of order O I r each.
+    /// 0 for exact SVD, of order O I min(O, I). Otherwise the iterations of randomized SVD (arXiv 0909.4061, algorithm 4.4), of order O I r
+    /// each.
     /// </param>
-    /// <param name="seed">Of the randomized one.</param>
+    /// <param name="seed">Seed for randomized SVD.</param>
     internal static (Tensor A, Tensor B) Pissa(Tensor matrix, int rank, double scale, int iterations = 0, long seed = 0)
     {
         using var noGradient = no_grad();

@@ -7,14 +7,15 @@ using LongLora.Runtime;
 namespace LongLora.Adapters;
 
 /// <summary>
-/// <c>adapter_config.json</c>, read strictly: every field that can change a number is known, or refused by name. Nothing else is opened.
+/// <c>adapter_config.json</c>, read strictly: every field that can change a number is either known or refused by name. No other file is
+/// opened.
 /// </summary>
 internal sealed class PeftConfig
 {
     internal const string FileName = "adapter_config.json",
         PositionsNote = "longlora_model";
 
-    // What says nothing about the numbers of an adapter that is trained.
+    // Fields that do not affect a trained adapter's numbers.
     private static readonly HashSet<string> s_notes =
     [
         "peft_type",
@@ -29,7 +30,7 @@ internal sealed class PeftConfig
         "megatron_core",
         "qalora_group_size",
         "runtime_config",
-        // Of the start alone; init_lora_weights says which was made.
+        // Only for initialization; init_lora_weights names the kind.
         "eva_config",
         "corda_config",
         "loftq_config",
@@ -37,7 +38,7 @@ internal sealed class PeftConfig
         PositionsNote,
     ];
 
-    /// <summary>The fields that are read here, in the order in which they are written again.</summary>
+    /// <summary>The fields that are read here, in the order in which they are written.</summary>
     private static readonly string[] s_read =
     [
         "r",
@@ -59,19 +60,19 @@ internal sealed class PeftConfig
         "target_parameters",
     ];
 
-    // Fields that are refused as soon as they say anything, and why.
+    // Fields that are refused if they have a value, and why.
     private static readonly Dictionary<string, string> s_reasons = new()
     {
         ["fan_in_fan_out"] = "transposed layers, such as GPT-2's, are not supported",
-        ["layer_replication"] = "the layers of the base are not repeated here",
-        ["alora_invocation_tokens"] = "an adapter that begins to act at certain tokens is not supported",
+        ["layer_replication"] = "repeating layers of the base is not supported",
+        ["alora_invocation_tokens"] = "an adapter that starts to act at certain tokens is not supported",
         ["use_qalora"] = "LoRA on groups of inputs is not supported",
-        ["use_bdlora"] = "matrices in diagonal blocks are not supported",
-        ["kasa_config"] = "it cuts singular values off the base's weights",
-        ["velora_config"] = "it changes the gradients",
+        ["use_bdlora"] = "block-diagonal matrices are not supported",
+        ["kasa_config"] = "it removes singular values from the base's weights, which is not supported",
+        ["velora_config"] = "it changes the gradients, which is not supported",
     };
 
-    // They give the first values of A and B, and leave the base alone.
+    // These only initialize A and B and do not change the base.
     private static readonly string[] s_plainStarts = ["gaussian", "orthogonal", "eva", "mica"];
 
     private readonly PeftFields _fields;
@@ -90,7 +91,7 @@ internal sealed class PeftConfig
         {
             null => 8,
             [> 0 and <= int.MaxValue and var rank] => (int)rank,
-            _ => throw Refuse("r", "it must be one whole number above 0"),
+            _ => throw Refuse("r", "it must be an integer above 0"),
         };
         Alpha = _fields.TakeNumber("lora_alpha") ?? 8;
         RankStabilized = _fields.TakeFlag("use_rslora");
@@ -99,10 +100,13 @@ internal sealed class PeftConfig
         EnsuresTying = _fields.TakeFlag("ensure_weight_tying");
         Bias = _fields.TakeText("bias") ?? "none";
         if (Bias is not ("none" or "all" or "lora_only"))
-            throw Refuse("bias", "it can be none, all or lora_only");
+            throw Refuse("bias", "it must be none, all or lora_only");
         Start = ReadStart();
         if (HasLoraBias && (IsDora || Start != PeftStart.Plain))
-            throw Refuse("lora_bias", $"it does not go with {(IsDora ? "use_dora" : "init_lora_weights " + json["init_lora_weights"])}");
+            throw Refuse(
+                "lora_bias",
+                $"it is not supported together with {(IsDora ? "use_dora" : "init_lora_weights " + json["init_lora_weights"])}"
+            );
         if (IsDora && Start != PeftStart.Plain)
             throw Refuse("init_lora_weights", "it is not supported together with use_dora");
         _ranks = [.. Pattern("rank_pattern").Select(p => (p.Key, (int)p.Value))];
@@ -123,66 +127,68 @@ internal sealed class PeftConfig
 
     /// <summary>Reads the config of an adapter folder.</summary>
     /// <exception cref="CheckpointException">
-    /// There is none, it cannot be read, or a field in it is not supported; the message has its name.
+    /// The file is missing or unreadable, or one of its fields is not supported; the message names it.
     /// </exception>
     internal static PeftConfig Read(string folder)
     {
         var path = System.IO.Path.Combine(folder, FileName);
         if (!File.Exists(path))
-            throw new CheckpointException($"'{folder}' has no {FileName}: it is not an adapter.");
+            throw new CheckpointException(
+                $"'{folder}' is not an adapter because it has no {FileName}. Give the folder that PEFT or LongLora saved."
+            );
         try
         {
-            return new(JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("not an object"), path);
+            return new(JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("it must be an object"), path);
         }
         catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException or ArgumentException)
         {
-            throw new CheckpointException($"{path} is not understood: {e.Message}", e);
+            throw new CheckpointException($"Cannot read {path}: {e.Message}", e);
         }
     }
 
     /// <summary>The file.</summary>
     internal string Path { get; }
 
-    /// <summary>r where no pattern says otherwise.</summary>
+    /// <summary>r, unless a pattern overrides it.</summary>
     internal int Rank { get; }
 
-    /// <summary>alpha where no pattern says otherwise.</summary>
+    /// <summary>alpha, unless a pattern overrides it.</summary>
     internal double Alpha { get; }
 
     /// <summary>Whether updates are scaled by alpha / sqrt(r).</summary>
     internal bool RankStabilized { get; }
 
-    /// <summary>Whether there are magnitudes.</summary>
+    /// <summary>Whether there are magnitudes (DoRA).</summary>
     internal bool IsDora { get; }
 
-    /// <summary>Whether each pair has a bias of its own.</summary>
+    /// <summary>Whether each pair has its own bias.</summary>
     internal bool HasLoraBias { get; }
 
     /// <summary>Which of the base's biases are trained: none, all, or lora_only.</summary>
     internal string Bias { get; }
 
-    /// <summary>Whether a tied head stays tied to embeddings that are trained.</summary>
+    /// <summary>Whether a tied head stays tied to trained embeddings.</summary>
     internal bool EnsuresTying { get; }
 
-    /// <summary>What the base has lost before the matrices are added.</summary>
+    /// <summary>What was subtracted from the base before the matrices are added.</summary>
     internal PeftStart Start { get; }
 
-    /// <summary>Ends of names of modules that are saved whole.</summary>
+    /// <summary>Suffixes of the names of fully trained modules.</summary>
     internal IReadOnlyList<string> SavedModules { get; }
 
-    /// <summary>Tokens with rows of their own by the end of the module's name; an empty name is the token table.</summary>
+    /// <summary>Tokens with trained rows, by the suffix of the module's name; an empty name means the token table.</summary>
     internal IReadOnlyList<(string Module, IReadOnlyList<long> Ids)> TokenIds { get; }
 
-    /// <summary>Ends of names of parameters of experts that have LoRA, in the order in which PEFT wraps them.</summary>
+    /// <summary>Suffixes of the names of expert parameters with LoRA, in the order in which PEFT wraps them.</summary>
     internal IReadOnlyList<string> TargetParameters { get; }
 
-    /// <summary>Whether the config says which modules have LoRA; otherwise the files do.</summary>
+    /// <summary>Whether the config names the modules with LoRA; otherwise the files decide.</summary>
     internal bool NamesTargets => _targets is not null || TargetsAllLinear;
 
-    /// <summary>Whether all linear layers but the head have LoRA. PEFT writes their names instead, people do not.</summary>
+    /// <summary>Whether all linear layers except the head have LoRA. People write it this way; PEFT lists the names instead.</summary>
     private bool TargetsAllLinear => _fields["target_modules"]?.ToString() == AdapterOptions.AllLayers;
 
-    /// <summary>The positions that the first adapters had in their config, as JSON; null for none.</summary>
+    /// <summary>The positions that the earliest adapters stored in their config, as JSON; null for none.</summary>
     internal string? Positions => _fields[PositionsNote]?.ToJsonString();
 
     /// <summary>Whether a module has LoRA, by the rules of PEFT.</summary>
@@ -200,8 +206,8 @@ internal sealed class PeftConfig
     }
 
     /// <summary>
-    /// A module's rank. Of overlapping patterns the first fits, but PEFT sorts them when it writes, so where several fit the shape of the
-    /// stored matrix tells.
+    /// A module's rank. Of several matching patterns PEFT uses the first, but it sorts them when it writes. So if several match, the shape
+    /// of the stored matrix decides.
     /// </summary>
     /// <param name="module">The module.</param>
     /// <param name="stored">The rank of its matrix in the file.</param>
@@ -211,11 +217,11 @@ internal sealed class PeftConfig
         return fitting.Contains((int)stored) ? (int)stored : fitting.Append(Rank).First();
     }
 
-    /// <summary>A module's alpha: that of the first pattern that fits.</summary>
+    /// <summary>A module's alpha: that of the first matching pattern.</summary>
     internal double FindAlpha(string module) =>
         _alphas.Where(a => PeftModules.Fits(a.Key, module)).Select(a => a.Alpha).Append(Alpha).First();
 
-    /// <summary>Whether a module is saved whole: its name, or that of one around it, ends so.</summary>
+    /// <summary>Whether a module is fully trained: its name, or that of a module that contains it, has such a suffix.</summary>
     internal bool Saves(string module) =>
         SavedModules.Any(saved =>
         {
@@ -229,7 +235,7 @@ internal sealed class PeftConfig
         });
 
     /// <summary>
-    /// The fields again for an adapter that is written: those that say something, with PiSSA and OLoRA as plain LoRA of twice the rank.
+    /// The fields to write for the adapter: those with a value, with PiSSA and OLoRA as plain LoRA of twice the rank.
     /// </summary>
     internal JsonObject ToWrite()
     {
@@ -248,7 +254,7 @@ internal sealed class PeftConfig
         return fields;
     }
 
-    /// <summary>Makes the fields of a residual adapter those of plain LoRA of twice the rank with the same scale.</summary>
+    /// <summary>Converts the fields of a residual adapter to those of plain LoRA of twice the rank with the same scale.</summary>
     internal static void Double(JsonObject fields, bool rankStabilized)
     {
         static double Of(JsonNode value) => double.Parse(value.ToJsonString(), CultureInfo.InvariantCulture);
@@ -265,24 +271,24 @@ internal sealed class PeftConfig
         Each("alpha_pattern", Alpha);
     }
 
-    /// <summary>A number as Python has it: whole where it is.</summary>
+    /// <summary>A number as Python writes it: an integer if possible.</summary>
     internal static JsonNode Number(double value) => value == Math.Floor(value) ? (long)value : value;
 
-    /// <summary>Says that a field is refused.</summary>
+    /// <summary>Makes the error for a field that is not supported.</summary>
     internal CheckpointException Refuse(string name, string why) => _fields.Refuse(name, why);
 
     private void RequireKnown()
     {
         if (_fields["peft_type"] is not JsonValue type || type.ToString() is not "LORA")
             throw new CheckpointException(
-                $"Cannot load the adapter because {Path} has peft_type {_fields["peft_type"]?.ToJsonString() ?? "absent"}; only LORA is "
-                    + "supported. Merge it into its base with PEFT and take the merged model."
+                $"Cannot load the adapter because {Path} has peft_type {_fields["peft_type"]?.ToJsonString() ?? "absent"}; only "
+                    + "LORA is supported. Merge the adapter into its base with PEFT and use the merged model."
             );
         foreach (var (name, value) in _fields.All)
         {
             if (s_notes.Contains(name) || s_read.Contains(name) || PeftFields.SaysNothing(value))
                 continue;
-            throw Refuse(name, s_reasons.GetValueOrDefault(name) ?? "this option is not known, and may change what the adapter computes");
+            throw Refuse(name, s_reasons.GetValueOrDefault(name) ?? "this option is unknown and could change what the adapter computes");
         }
     }
 
@@ -300,11 +306,11 @@ internal sealed class PeftConfig
             "pissa" => PeftStart.Pissa,
             _ => throw Refuse(
                 "init_lora_weights",
-                $"known are true, {string.Join(", ", s_plainStarts)}, pissa and olora. "
+                $"only true, {string.Join(", ", s_plainStarts)}, pissa and olora are supported. "
                     + (
                         start.StartsWith("pissa_niter", StringComparison.Ordinal)
-                            ? "The base lost a part that was found with random numbers and cannot be made again. "
-                            : "The adapter may belong to a base that its start has changed. "
+                            ? "This start removes a randomly computed part from the base, which cannot be recomputed. "
+                            : "This start may have changed the base's weights. "
                     )
                     + "Save it from PEFT as plain LoRA: save_pretrained(..., path_initial_model_for_weight_conversion=...)"
             ),
@@ -339,7 +345,7 @@ internal sealed class PeftConfig
         return [.. byModule.Select(m => (m.Key, Different(_fields.TakeWhole(name, m.Value) ?? [])))];
 
         IReadOnlyList<long> Different(IReadOnlyList<long> ids) =>
-            ids.Distinct().Count() == ids.Count ? ids : throw Refuse(name, "an id in it is there twice");
+            ids.Distinct().Count() == ids.Count ? ids : throw Refuse(name, "it lists an id twice");
     }
 
     private IEnumerable<(Regex Key, double Value)> Pattern(string name) =>

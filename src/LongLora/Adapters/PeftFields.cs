@@ -4,18 +4,18 @@ using LongLora.Runtime;
 
 namespace LongLora.Adapters;
 
-/// <summary>The fields of <c>adapter_config.json</c>, each taken as what it must be or refused by name.</summary>
+/// <summary>The fields of <c>adapter_config.json</c>, each read with its expected type or refused by name.</summary>
 /// <param name="json">The file's object.</param>
 /// <param name="path">The file.</param>
 internal sealed class PeftFields(JsonObject json, string path)
 {
-    /// <summary>A field as it stands there; null where it is absent or null.</summary>
+    /// <summary>A raw field; null if it is absent or null.</summary>
     internal JsonNode? this[string name] => json[name];
 
     /// <summary>All fields.</summary>
     internal IEnumerable<KeyValuePair<string, JsonNode?>> All => json;
 
-    /// <summary>Says that a field is refused.</summary>
+    /// <summary>Makes the error for a field that is not supported.</summary>
     internal CheckpointException Refuse(string name, string why)
     {
         const int longest = 80;
@@ -29,7 +29,7 @@ internal sealed class PeftFields(JsonObject json, string path)
     /// <summary>File and field, for messages.</summary>
     internal string Locate(string name) => $"{path}: '{name}'";
 
-    /// <summary>Whether a field says that its option is off, as PEFT writes it: null, false, an empty list or an empty object.</summary>
+    /// <summary>Whether a field turns its option off, as PEFT writes it: null, false, an empty list or an empty object.</summary>
     internal static bool SaysNothing(JsonNode? value) =>
         value switch
         {
@@ -48,16 +48,16 @@ internal sealed class PeftFields(JsonObject json, string path)
             _ => throw Refuse(name, "it must be true or false"),
         };
 
-    /// <summary>A text; null where it is absent.</summary>
+    /// <summary>A string; null if it is absent.</summary>
     internal string? TakeText(string name) =>
         json[name] switch
         {
             null => null,
             JsonValue value when value.GetValueKind() == JsonValueKind.String => value.ToString(),
-            _ => throw Refuse(name, "it must be a text"),
+            _ => throw Refuse(name, "it must be a string"),
         };
 
-    /// <summary>A number above 0; null where it is absent.</summary>
+    /// <summary>A number above 0; null if it is absent.</summary>
     internal double? TakeNumber(string name) =>
         json[name] switch
         {
@@ -66,7 +66,7 @@ internal sealed class PeftFields(JsonObject json, string path)
             _ => throw Refuse(name, "it must be a number above 0"),
         };
 
-    /// <summary>A list of names; null where it is absent.</summary>
+    /// <summary>A list of names; null if it is absent.</summary>
     internal string[]? TakeNames(string name) =>
         json[name] switch
         {
@@ -75,10 +75,10 @@ internal sealed class PeftFields(JsonObject json, string path)
             _ => throw Refuse(name, "it must be a list of names"),
         };
 
-    /// <summary>A whole number, or a list of such, 0 or above; null where it is absent.</summary>
+    /// <summary>An integer or a list of integers, at least 0; null if it is absent.</summary>
     internal long[]? TakeWhole(string name) => TakeWhole(name, json[name]);
 
-    /// <summary>A part of a field as whole numbers.</summary>
+    /// <summary>A part of a field as integers.</summary>
     internal long[]? TakeWhole(string name, JsonNode? value)
     {
         static bool IsWhole(JsonNode? node) => node is JsonValue number && number.TryGetValue<long>(out var whole) && whole >= 0;
@@ -87,17 +87,17 @@ internal sealed class PeftFields(JsonObject json, string path)
             null => null,
             _ when IsWhole(value) => [value.GetValue<long>()],
             JsonArray list when list.All(IsWhole) => [.. list.Select(n => n!.GetValue<long>())],
-            _ => throw Refuse(name, "it must be whole numbers, 0 or above"),
+            _ => throw Refuse(name, "it must be integers of at least 0"),
         };
     }
 
-    /// <summary>An object of names and numbers above 0, in the order of the file.</summary>
+    /// <summary>An object that maps names to numbers above 0, in file order.</summary>
     internal IEnumerable<(string Key, double Value)> TakeNumbers(string name)
     {
         if (SaysNothing(json[name]))
             return [];
         if (json[name] is not JsonObject keys)
-            throw Refuse(name, "it must be an object of names and numbers");
+            throw Refuse(name, "it must be an object that maps names to numbers");
         return keys.Select(k =>
             IsAboveZero(k.Value) ? (k.Key, k.Value!.GetValue<double>()) : throw Refuse(name, $"'{k.Key}' must have a number above 0")
         );

@@ -12,14 +12,14 @@ namespace LongLora.Adapters;
 
 /// <summary>
 /// The adapter folder of Python's PEFT: <c>adapter_config.json</c> and <c>adapter_model.safetensors</c>. Trained embeddings and norms are
-/// written as <c>modules_to_save</c>, so that PEFT loads them; a tied head is written beside the embeddings, because PEFT unties them.
-/// Read are also PEFT's older <c>adapter_model.bin</c> and LongLoRA's <c>trainable_params.bin</c> beside it.
+/// written as <c>modules_to_save</c>, so PEFT loads them; a tied head is written as well as the embeddings, because PEFT unties them.
+/// PEFT's older <c>adapter_model.bin</c> and LongLoRA's <c>trainable_params.bin</c> can also be read.
 /// </summary>
 /// <remarks>
-/// The rescaled positions stand in the notes of the safetensors file (<c>longlora_model</c> in <c>__metadata__</c>): without them an
-/// adapter would be silently wrong on a base whose <c>config.json</c> still has the old ones. They cannot stand in
-/// <c>adapter_config.json</c>, of which PEFT 0.6 to 0.13 refuse every field that they do not know; for the same reason it has no field
-/// that is younger than PEFT 0.4.
+/// The rescaled positions are stored in the metadata of the safetensors file (<c>longlora_model</c> in <c>__metadata__</c>). Without them
+/// an adapter would be silently wrong on a base whose <c>config.json</c> still has the old ones. They cannot be in
+/// <c>adapter_config.json</c>, because PEFT 0.6 to 0.13 refuse every unknown field there. For the same reason it has no field that is newer
+/// than PEFT 0.4.
 /// </remarks>
 public static class PeftFormat
 {
@@ -29,29 +29,31 @@ public static class PeftFormat
 
     private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
 
-    /// <summary>Whether a folder holds an adapter.</summary>
+    /// <summary>Whether a folder contains an adapter.</summary>
     public static bool IsAdapter(string folder) => File.Exists(Path.Combine(folder, PeftConfig.FileName));
 
-    /// <summary>Looks whether an adapter is of a supported kind, by its config alone: for asking before a model is loaded.</summary>
+    /// <summary>Checks from its config whether an adapter is supported, before a model is loaded.</summary>
     /// <param name="folder">The adapter's folder.</param>
-    /// <exception cref="CheckpointException">An option is not supported; the message has its name.</exception>
+    /// <exception cref="CheckpointException">An option is not supported; the message names it.</exception>
     public static void RequireSupported(string folder) => PeftConfig.Read(folder);
 
     /// <summary>Writes the trained part of a model. PiSSA and OLoRA become plain LoRA of twice the rank on the unchanged base.</summary>
-    /// <param name="folder">The folder to fill; its files are replaced one by one.</param>
+    /// <param name="folder">The folder to write to; its files are replaced one by one.</param>
     /// <param name="set">The adapters.</param>
     /// <param name="model">The model that they are attached to.</param>
-    /// <param name="basePath">Where the base model is, for <c>base_model_name_or_path</c>.</param>
+    /// <param name="basePath">Path of the base model, for <c>base_model_name_or_path</c>.</param>
     /// <exception cref="ConfigurationException">
-    /// Every weight is trained, or the adapter was read without parts that were missing.
+    /// Every weight is trained, or the adapter was loaded with missing parts.
     /// </exception>
     public static void Write(string folder, AdapterSet set, CausalLanguageModel model, string basePath)
     {
         if (set.Options.TrainEverything)
-            throw new ConfigurationException("Full fine-tuning changes every weight: it is saved as a model, not as an adapter.");
+            throw new ConfigurationException(
+                "Cannot save an adapter because full fine-tuning changed every weight. Save the model instead."
+            );
         if (set.Missing.Count > 0)
             throw new ConfigurationException(
-                $"The adapter was read without parts that its config names, such as '{set.Missing[0]}', and would be written without them. "
+                $"Cannot save the adapter because it was loaded without parts that its config names, such as '{set.Missing[0]}'. "
                     + "Merge it instead."
             );
         var (config, pairs) = (set.Parts.Config, set.Parts.Pairs);
@@ -150,7 +152,7 @@ public static class PeftFormat
         return b.detach().mul(Scalars.Of(rest));
     }
 
-    /// <summary>A, B and what belongs to them layer by layer under PEFT's names.</summary>
+    /// <summary>A, B and related weights, layer by layer under PEFT's names.</summary>
     internal static IEnumerable<TensorToWrite> LoraTensors(AdapterSet set, CausalLanguageModel model)
     {
         foreach (var layer in AdapterSet.ListLayers(model))
@@ -165,7 +167,7 @@ public static class PeftFormat
         }
     }
 
-    // LoRA on the embeddings and rows of tokens; and where embeddings or head have LoRA the base's tables, as PEFT writes them.
+    // LoRA on the embeddings and token rows; and, if embeddings or head have LoRA, the base's tables, as PEFT writes them.
     private static IEnumerable<TensorToWrite> TableTensors(AdapterSet set, CausalLanguageModel model)
     {
         var parts = set.Parts;
@@ -195,11 +197,11 @@ public static class PeftFormat
     }
 
     /// <summary>Writes <c>adapter_config.json</c>.</summary>
-    /// <param name="folder">Where to.</param>
+    /// <param name="folder">The folder to write to.</param>
     /// <param name="set">The adapters.</param>
-    /// <param name="basePath">Where the base model is.</param>
+    /// <param name="basePath">Path of the base model.</param>
     /// <param name="saved">
-    /// Modules that are saved whole, beyond those that the adapter was read with; null where none are named at all.
+    /// Fully trained modules in addition to those that the adapter was read with; null to name none at all.
     /// </param>
     internal static void WriteConfig(string folder, AdapterSet set, string basePath, IEnumerable<string>? saved) =>
         AtomicFile.WriteText(
@@ -208,15 +210,15 @@ public static class PeftFormat
         );
 
     /// <summary>
-    /// The config of a base model with the positions that an adapter was trained with: what the network must be built from, since an
-    /// adapter on other positions is silently wrong.
+    /// The config of a base model with the positions that an adapter was trained with. Build the network from it, because an adapter is
+    /// silently wrong with other positions.
     /// </summary>
     /// <param name="folder">The adapter's folder.</param>
     /// <param name="config">The base model's config.</param>
-    /// <param name="reading">How to take what the files leave open; null for the defaults.</param>
+    /// <param name="reading">Options for what the files do not specify; null for the defaults.</param>
     /// <exception cref="CheckpointException">A file is missing or damaged, or an option is not supported.</exception>
     /// <exception cref="ConfigurationException">
-    /// LongLoRA's files do not say for which context they were trained, and nobody else does.
+    /// LongLoRA's files do not store the context, and it was not given.
     /// </exception>
     internal static ModelConfig Positions(string folder, ModelConfig config, AdapterReading? reading = null)
     {
@@ -225,15 +227,15 @@ public static class PeftFormat
         return NewPositions(files, adapter.Positions, config, reading ?? new AdapterReading());
     }
 
-    /// <summary>Reads an adapter and attaches it, trained embeddings and norms included.</summary>
+    /// <summary>Reads an adapter and attaches it, including trained embeddings and norms.</summary>
     /// <remarks>
     /// Embeddings with more rows than the model's, such as those of LongLoRA's added <c>[PAD]</c>, give the model a larger vocabulary;
-    /// the head's new rows are the mean of the others, as LongLoRA has them. A head that is tied to the embeddings gets a matrix of its
-    /// own where the adapter replaces one of them alone.
+    /// the head's new rows are the mean of the others, as in LongLoRA. A tied head gets a separate matrix if the adapter replaces only the
+    /// head or only the embeddings.
     /// </remarks>
     /// <param name="folder">The adapter's folder.</param>
     /// <param name="model">The base model, built with the adapter's <see cref="Positions"/>.</param>
-    /// <param name="reading">How to take what the files leave open; null for the defaults.</param>
+    /// <param name="reading">Options for what the files do not specify; null for the defaults.</param>
     /// <exception cref="CheckpointException">
     /// A file is missing or damaged, an option is not supported, a part that the config names is missing, or the adapter belongs to
     /// another model.
@@ -260,7 +262,7 @@ public static class PeftFormat
         return AdapterSet.Attach(model, options, parts);
     }
 
-    // Our own adapters say which positions they were trained with; LongLoRA's pair does not, and without them its numbers are silently
+    // Our adapters store the positions that they were trained with. LongLoRA's pair does not, and without them its numbers are silently
     // wrong.
     private static ModelConfig NewPositions(AdapterFiles files, string? inConfig, ModelConfig config, AdapterReading reading)
     {
@@ -271,21 +273,21 @@ public static class PeftFormat
             return context >= RopeScaling.GetCurrentContext(config)
                 ? RopeScaling.Extend(config, reading.Scaling, null, context)
                 : throw new ConfigurationException(
-                    $"The adapter's context is given as {context}, but the base model already has {RopeScaling.GetCurrentContext(config)} "
-                        + $"tokens."
+                    $"The adapter's context is {context}, but the base model already has {RopeScaling.GetCurrentContext(config)} "
+                        + "tokens. Give the context that the adapter was trained for."
                 );
         }
         return !files.IsPair
             ? config
             : throw new ConfigurationException(
-                $"The adapter in '{Path.GetDirectoryName(files.Path)}' is in LongLoRA's layout ({AdapterFiles.TrainedFile}), which does "
-                    + $"not say for which context it was trained, and its numbers are "
-                    + $"wrong without. Give --adapter-context N, such as the 32768 of '...-32k'; {RopeScaling.GetCurrentContext(config)} "
-                    + $"if the base model's positions are already rescaled."
+                $"Cannot load the adapter in '{Path.GetDirectoryName(files.Path)}' because LongLoRA's layout "
+                    + $"({AdapterFiles.TrainedFile}) does not store the context that it was trained for. Set adapter-context, such as "
+                    + $"32768 for '...-32k', or {RopeScaling.GetCurrentContext(config)} if the base model's positions are already "
+                    + "rescaled."
             );
     }
 
-    /// <summary>The rescaled positions as the adapter's files give them, or null. The first adapters had them in their config.</summary>
+    /// <summary>The rescaled positions from the adapter's files, or null. The earliest adapters had them in their config.</summary>
     internal static string? WrittenPositions(AdapterFiles files, JsonObject adapter) =>
         files.Notes.GetValueOrDefault(PositionsNote) ?? adapter[PositionsNote]?.ToJsonString();
 
@@ -296,7 +298,7 @@ public static class PeftFormat
         JsonNode? Taken(string name)
         {
             var value = fields[name];
-            fields.Remove(name); // it has no parent any more
+            fields.Remove(name); // it has no parent anymore
             return value;
         }
         var (targets, named) = (Taken("target_modules"), Taken("modules_to_save") as JsonArray);
@@ -311,7 +313,7 @@ public static class PeftFormat
             ["base_model_name_or_path"] = basePath,
             ["r"] = Taken("r"),
             ["lora_alpha"] = Taken("lora_alpha"),
-            ["lora_dropout"] = JsonNode.Parse("0.0"), // a float in Python, which 0 is not
+            ["lora_dropout"] = JsonNode.Parse("0.0"), // a float in Python, unlike 0
             ["bias"] = Taken("bias"),
             ["target_modules"] = targets ?? Names(set.Options.TargetModules),
             ["modules_to_save"] = named,
@@ -324,7 +326,7 @@ public static class PeftFormat
         return config;
     }
 
-    // Only what is not PEFT's default: older versions refuse fields that they do not know.
+    // Only values other than PEFT's defaults, because older versions refuse unknown fields.
     private static JsonObject NewFields(AdapterOptions options)
     {
         var fields = new JsonObject
@@ -352,7 +354,7 @@ public static class PeftFormat
         }
         catch (JsonException e)
         {
-            throw new CheckpointException($"{path}: its note '{PositionsNote}' is not understood: {e.Message}", e);
+            throw new CheckpointException($"{path}: cannot read '{PositionsNote}': {e.Message}", e);
         }
         var complete = JsonNode.Parse(ModelConfigWriter.Create(config))!.AsObject();
         foreach (var (name, value) in positions)

@@ -4,8 +4,8 @@ using LongLora.Runtime;
 namespace LongLora.Adapters;
 
 /// <summary>
-/// A set of modules as <c>adapter_config.json</c> names them: a list of names, which fit a module of that name or one whose name ends
-/// with a dot and it, or one regular expression of Python's for the whole name.
+/// A set of modules in <c>adapter_config.json</c>: either a list of names, each of which matches a module with that name or with a name
+/// that ends in a dot and that name, or one Python regular expression for the full name.
 /// </summary>
 internal sealed class PeftModules
 {
@@ -24,11 +24,11 @@ internal sealed class PeftModules
     /// <summary>The names; null for a regular expression.</summary>
     internal IReadOnlyList<string>? Names { get; }
 
-    /// <summary>Whether a module is among them.</summary>
+    /// <summary>Whether the set contains a module.</summary>
     internal bool Contain(string module) => _pattern is null ? Names!.Any(name => IsNamed(module, name)) : Fits(_pattern, module);
 
-    /// <summary>Whether an expression fits a module's name.</summary>
-    /// <exception cref="CheckpointException">It takes too long to tell.</exception>
+    /// <summary>Whether an expression matches a module's name.</summary>
+    /// <exception cref="CheckpointException">Matching takes too long.</exception>
     internal static bool Fits(Regex pattern, string module)
     {
         try
@@ -38,28 +38,28 @@ internal sealed class PeftModules
         catch (RegexMatchTimeoutException e)
         {
             throw new CheckpointException(
-                $"The regular expression '{pattern}' of the adapter's config takes too long to be compared with '{module}'. Write the "
-                    + "names of the modules as a list.",
+                $"The regular expression '{pattern}' in the adapter's config takes too long to match '{module}'. List the module "
+                    + "names instead.",
                 e
             );
         }
     }
 
-    /// <summary>Whether a module has that name or ends with a dot and it.</summary>
+    /// <summary>Whether a module has that name, or a name that ends in a dot and that name.</summary>
     internal static bool IsNamed(string module, string name) => module == name || module.EndsWith("." + name, StringComparison.Ordinal);
 
-    /// <summary>Whether a name stands in a module's between dots or at its ends: it is the module, or lies around it.</summary>
+    /// <summary>Whether a name is a dot-separated part of a module's name, so it is the module or contains it.</summary>
     internal static bool IsWithin(string module, string name) => $".{module}.".Contains($".{name}.", StringComparison.Ordinal);
 
     /// <summary>
-    /// A key of <c>rank_pattern</c> or <c>alpha_pattern</c>: a regular expression for the end of a module's name, from a dot on.
+    /// A key of <c>rank_pattern</c> or <c>alpha_pattern</c>: a regular expression for the end of a module's name, starting at a dot.
     /// </summary>
     internal static Regex CompileKey(string key, string place) => Compile($@"\A(?:.*\.)?(?:{key})\z", key, place);
 
-    /// <summary>A pattern of <c>layers_pattern</c>: the number behind it in a module's name is group <c>layer</c>.</summary>
+    /// <summary>A pattern of <c>layers_pattern</c>: the number after it in a module's name is group <c>layer</c>.</summary>
     internal static Regex CompileLayer(string pattern, string place) => Compile($@"\A.*\.(?:{pattern})\.(?<layer>\d+)\.", pattern, place);
 
-    // Python's syntax is .NET's but for named groups and the end of the text.
+    // Python's syntax is the same as .NET's, except for named groups and the end of the text.
     private static Regex Compile(string whole, string given, string place)
     {
         whole = whole.Replace("(?P<", "(?<", StringComparison.Ordinal).Replace(@"\Z", @"\z", StringComparison.Ordinal);
@@ -70,7 +70,7 @@ internal sealed class PeftModules
         }
         catch (ArgumentException e)
         {
-            throw new CheckpointException($"{place} is '{given}', which is no regular expression: {e.Message}", e);
+            throw new CheckpointException($"{place} is '{given}', which is not a valid regular expression: {e.Message}", e);
         }
     }
 }

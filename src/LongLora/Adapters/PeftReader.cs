@@ -7,13 +7,12 @@ using static TorchSharp.torch;
 namespace LongLora.Adapters;
 
 /// <summary>
-/// Makes the parts of an adapter from its files. What the config names, what the files have and what the model has are compared by name
-/// before a number is read.
+/// Creates the parts of an adapter from its files. The names in the config, the files and the model are compared before any number is read.
 /// </summary>
 /// <param name="config">The config.</param>
 /// <param name="files">The weights.</param>
-/// <param name="model">The base; trained weights replace its own.</param>
-/// <param name="reading">How to take what the files leave open.</param>
+/// <param name="model">The base; trained weights replace its weights.</param>
+/// <param name="reading">Options for what the files do not specify.</param>
 internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLanguageModel model, AdapterReading reading)
 {
     private const string A = ".lora_A.weight",
@@ -55,7 +54,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             RequireTiedPair();
         foreach (var (name, weight) in FindBaseTables(layers, hasTable))
             CheckBase(name, weight);
-        // A pair of which something is missing is left aside, and what there is of it.
+        // An incomplete pair is ignored altogether.
         var replaced = TakeWeights(layers);
         var pairs = layers.Where(l => HasAll(PairNames(l))).ToDictionary(l => l.Name, TakePair);
         var table = hasTable && HasAll([Table + TableA, Table + TableB]) ? TakeTable() : null;
@@ -97,7 +96,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             _named.AddRange([(Head + A, "ensure_weight_tying"), (Head + B, "ensure_weight_tying")]);
     }
 
-    // The parameters of experts that the config names, each with its depth and name in the file.
+    // The expert parameters that the config names, each with its depth and name in the file.
     private List<(ExpertParameter Parameter, int Depth, string Name)> FindExperts(List<LinearLayer> layers)
     {
         const string field = "target_parameters";
@@ -107,14 +106,11 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         {
             var own = all.Where(p => PeftModules.IsNamed(p.FullName, target)).ToList();
             if (own.Count == 0)
-                throw config.Refuse(
-                    field,
-                    $"this model has no experts with a matrix '{target}', or has it in a layout that is not supported"
-                );
+                throw config.Refuse(field, $"this model has no experts with a matrix '{target}', or their layout is not supported");
             named.AddRange(own);
         }
         if (named.SelectMany(p => p.Experts).SelectMany(e => e).Any(e => layers.Contains(e.Layer)))
-            throw config.Refuse(field, "layers of the same experts are among target_modules");
+            throw config.Refuse(field, "target_modules has layers of the same experts");
         var found = named
             .GroupBy(p => p.Module)
             .SelectMany(m => m.Reverse().Select((p, depth) => (p, depth, ExpertLora.NameInFile(m.Key, depth))))
@@ -136,7 +132,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         );
     }
 
-    // Weights of the model that are saved whole: those of modules_to_save, and biases.
+    // Fully trained weights of the model: those of modules_to_save, and biases.
     private void NameWeights(List<LinearLayer> layers)
     {
         foreach (var name in model.Weights.Select(w => w.Name).Concat(IsTied ? [Head + ".weight"] : []))
@@ -152,7 +148,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
     private bool IsTrainedBias(string module, List<LinearLayer> layers) =>
         config.Bias == "all" || (config.Bias == "lora_only" && layers.Exists(l => l.Name == module));
 
-    // The bias of a layer with LoRA is that of a layer within; PEFT before 0.5 had it under the layer's own name.
+    // The bias of a layer with LoRA belongs to the wrapped layer; before 0.5 PEFT used the layer's own name.
     private string StoredName(string weight, List<LinearLayer> layers)
     {
         const string end = ".bias";
@@ -180,28 +176,25 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             if (ids.Max() >= model.Config.VocabularySize)
                 throw config.Refuse(
                     "trainable_token_indices",
-                    $"the model has {model.Config.VocabularySize} tokens, and none of id {ids.Max()}"
+                    $"the model has {model.Config.VocabularySize} tokens, so there is no id {ids.Max()}"
                 );
         }
         return (table, head);
     }
 
-    // What PEFT refuses, or computes in ways of its own that are not tested here.
+    // Combinations that PEFT refuses, or computes in special ways that are not tested here.
     private void RequireSense(List<LinearLayer> layers, bool hasTable, bool hasTableRows, bool hasHeadRows)
     {
         if (config.Start != PeftStart.Plain && layers.Exists(l => model.IsQuantized && l.Projection is not DenseProjection))
             throw config.Refuse(
                 "init_lora_weights",
-                "the base has lost a part of its full-precision weights, and it is quantised. Merge the adapter into the base as it "
-                    + "was published, or save it from PEFT as plain LoRA"
+                "this start changes the base's full-precision weights, but the base is quantized. Merge the adapter into the "
+                    + "full-precision base, or save it from PEFT as plain LoRA"
             );
         if (config.HasLoraBias && layers.Exists(l => l.Share < 1))
             throw config.Refuse("lora_bias", "it is not supported on experts");
         if (config.Start != PeftStart.Plain && IsTied && layers.Contains(model.Head))
-            throw config.Refuse(
-                "init_lora_weights",
-                $"target_modules has the tied head '{Head}', whose table PEFT changes for the embeddings too"
-            );
+            throw config.Refuse("init_lora_weights", $"target_modules has the tied head '{Head}', so PEFT changes the embeddings too");
         if (hasTable && (config.IsDora || config.HasLoraBias || config.Start != PeftStart.Plain))
             throw config.Refuse(
                 config.IsDora ? "use_dora"
@@ -212,7 +205,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         if (IsTied && config.EnsuresTying && !hasTable && layers.Contains(model.Head))
             throw config.Refuse("ensure_weight_tying", $"target_modules has the tied head '{Head}' without the embeddings '{Table}'");
         if (hasHeadRows && IsTied)
-            throw config.Refuse("trainable_token_indices", $"the head '{Head}' is tied to the embeddings and has their rows");
+            throw config.Refuse("trainable_token_indices", $"the head '{Head}' is tied to the embeddings, so it uses their rows");
         if ((hasTableRows && (hasTable || config.Saves(Table))) || (hasHeadRows && (layers.Contains(model.Head) || config.Saves(Head))))
             throw config.Refuse("trainable_token_indices", "the same module has LoRA or is in modules_to_save");
         if (hasTableRows && IsTied && layers.Contains(model.Head))
@@ -222,20 +215,20 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
     private void RequireKnown(List<LinearLayer> layers, bool hasTable)
     {
         var known = _named.Select(n => n.Name).ToHashSet();
-        var changed = layers.Select(l => l.Name + ".weight").ToHashSet(); // by its pair: PEFT would not read it
+        var changed = layers.Select(l => l.Name + ".weight").ToHashSet(); // changed by its pair, so PEFT would not read it
         known.UnionWith(model.Weights.Select(w => StoredName(w.Name, layers)).Append(Head + ".weight").Where(n => !changed.Contains(n)));
         known.UnionWith(FindBaseTables(layers, hasTable).Select(t => t.Name));
         var left = _stored.Where(t => !known.Contains(t.Key)).Select(t => t.Value).ToList();
         if (left.Count > 0)
             throw new CheckpointException(
-                $"{left[0].File}: '{left[0].Name}' belongs to no part of this model that {PeftConfig.FileName} names"
-                    + $"{(left.Count > 1 ? $", nor do {left.Count - 1} other tensors" : "")}. The adapter was made for another base."
+                $"{left[0].File}: '{left[0].Name}'{(left.Count > 1 ? $" (and {left.Count - 1} other tensors)" : "")} does not "
+                    + $"match any part of this model that {PeftConfig.FileName} names. The adapter was made for another base."
             );
         if (_stored.Count == 0)
-            throw new CheckpointException($"{files.Path} holds no tensors: the adapter is empty.");
+            throw new CheckpointException($"The adapter is empty because {files.Path} has no tensors.");
     }
 
-    // The head's half of a tied pair is the table's, and may be left out.
+    // The head's half of a tied pair equals the table's and may be absent.
     private List<string> RequireWhole()
     {
         const int shown = 6;
@@ -245,8 +238,8 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         throw new CheckpointException(
             $"Cannot load the adapter because {files.Path} lacks {missing.Count} tensor{(missing.Count == 1 ? "" : "s")} that "
                 + $"{PeftConfig.FileName} names: {string.Join(", ", missing.Take(shown).Select(n => $"'{n.Name}' ({n.Field})"))}"
-                + $"{(missing.Count > shown ? ", ..." : "")}. It was not saved whole, as it happens in sharded training. Save it again, or "
-                + "load it without these parts with --allow-missing."
+                + $"{(missing.Count > shown ? ", ..." : "")}. It was saved incompletely, as can happen in sharded training. Save it "
+                + "again, or set allow-missing to load it without these parts."
         );
     }
 
@@ -283,7 +276,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
     private (Tensor A, Tensor B) Start(LinearLayer layer, int rank, double scale)
     {
         if (rank > Math.Min(layer.InputSize, layer.OutputSize))
-            throw config.Refuse("init_lora_weights", $"'{layer.Name}' is [{layer.OutputSize}, {layer.InputSize}] and has rank {rank}");
+            throw config.Refuse("init_lora_weights", $"'{layer.Name}' is [{layer.OutputSize}, {layer.InputSize}] but the rank is {rank}");
         using var dense = layer.Projection.ToDense();
         return config.Start == PeftStart.Pissa ? LoraStart.Pissa(dense, rank, scale) : LoraStart.Olora(dense, rank);
     }
@@ -298,7 +291,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         );
     }
 
-    // The head's pair of a tied table is the table's, transposed: one of them is kept.
+    // The head's pair of a tied table is the table's pair transposed, so only one of them is kept.
     private void RequireTiedPair()
     {
         using var scope = NewDisposeScope();
@@ -308,7 +301,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
                 continue;
             var (own, other) = (files.OpenTensor(head), files.OpenTensor(table).t());
             if (!own.shape.SequenceEqual(other.shape) || !own.equal(other).all().item<bool>())
-                throw config.Refuse("ensure_weight_tying", $"'{head}' is not '{table}' transposed in {files.Path}");
+                throw config.Refuse("ensure_weight_tying", $"in {files.Path} '{head}' is not '{table}' transposed");
             _stored.Remove(head);
         }
     }
@@ -344,8 +337,8 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         return replaced;
     }
 
-    // A head that is saved with the embeddings and equals them stays tied to them, and so does one that is not saved at all, unless the
-    // embeddings are named as a module that is saved: PEFT then leaves the base's table to the head.
+    // A saved head that equals the saved embeddings stays tied to them. So does a head that is not saved, unless the embeddings are in
+    // modules_to_save: then PEFT keeps the base's table for the head.
     private void UntieOrDropHead(string table, string head)
     {
         if (_stored.ContainsKey(head) ? !HeadEqualsTable(table, head) : IsSavedAlone(table))
@@ -364,7 +357,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         return own.shape.SequenceEqual(other.shape) && own.equal(other).all().item<bool>();
     }
 
-    // Where embeddings or head have LoRA, PEFT writes the base's tables along: they are the base's, not the adapter's.
+    // If embeddings or head have LoRA, PEFT also writes the base's tables. They belong to the base, not to the adapter.
     private IEnumerable<(string Name, Weight Weight)> FindBaseTables(List<LinearLayer> layers, bool hasTable)
     {
         if (!hasTable && !layers.Contains(model.Head))
@@ -389,9 +382,9 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             || !(stored.to(own.dtype).equal(own).all().item<bool>() || own.to(stored.dtype).equal(stored).all().item<bool>())
         )
             throw new CheckpointException(
-                $"{info.File}: '{info.Name}' [{string.Join(", ", info.Shape)}] is the base's table, and '{weight.Name}' "
-                    + $"[{string.Join(", ", weight.Shape)}] of this model is another. The adapter was made for another base, or for this "
-                    + "one with more tokens."
+                $"{info.File}: '{info.Name}' [{string.Join(", ", info.Shape)}] is the base's table, but it differs from "
+                    + $"'{weight.Name}' [{string.Join(", ", weight.Shape)}] of this model. The adapter was made for another base, or for "
+                    + "this base with added tokens."
             );
     }
 
@@ -417,7 +410,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         var info = _stored[name];
         if (!info.Shape.SequenceEqual(shape))
             throw new CheckpointException(
-                $"{info.File}: '{info.Name}' is [{string.Join(", ", info.Shape)}]; this model needs [{string.Join(", ", shape)}]."
+                $"{info.File}: '{info.Name}' is [{string.Join(", ", info.Shape)}], but this model needs [{string.Join(", ", shape)}]."
             );
     }
 }

@@ -1,14 +1,14 @@
 namespace LongLora.Adapters;
 
-/// <summary>At what the matrices of an adapter begin, as far as it changes what they mean.</summary>
+/// <summary>How an adapter's matrices were initialized, if this changes their meaning.</summary>
 internal enum PeftStart
 {
-    /// <summary>They are added to the base as it is.</summary>
+    /// <summary>They are added to the unchanged base.</summary>
     Plain,
 
-    /// <summary>The base has lost its principal part.</summary>
+    /// <summary>The base's principal part was subtracted.</summary>
     Pissa,
 
-    /// <summary>The base has lost a part of its QR decomposition.</summary>
+    /// <summary>A part of the base's QR decomposition was subtracted.</summary>
     Olora,
 }

@@ -7,20 +7,19 @@ namespace LongLora.Adapters;
 // N rows, I inputs, O outputs, r rank
 
 /// <summary>
-/// LoRA on the residual of a matrix, as PiSSA and OLoRA have it: A and B begin at a part of W, which W loses, so
+/// LoRA on the residual of a matrix, as in PiSSA and OLoRA: A and B start from a part of W, which is subtracted from W, so
 /// y = x (W - s B₀ A₀)ᵀ + s (x Aᵀ) Bᵀ + b.
 /// </summary>
 /// <remarks>
-/// W itself stays as it is, in the mapped file and in its type; the part that it loses is subtracted where it is used. That costs r
-/// more rows, takes no copy of W, rounds nothing, and makes the adapter plain LoRA of rank 2 r on the unchanged base, as which it is
-/// saved: [A; A₀] and [B, -B₀].
+/// W itself is not changed; the part is subtracted when W is used. This costs r more rows, needs no copy of W and rounds nothing. It makes
+/// the adapter plain LoRA of rank 2 r on the unchanged base, and it is saved as such: [A; A₀] and [B, -B₀].
 /// </remarks>
 internal sealed class ResidualLoraAdapter : LoraAdapter
 {
     private readonly Tensor _initialA,
         _initialB;
 
-    /// <summary>Makes an adapter from its parts.</summary>
+    /// <summary>Creates an adapter from its parts.</summary>
     /// <param name="a">A [r, I], fp32.</param>
     /// <param name="b">B [O, r], fp32.</param>
     /// <param name="initialA">A₀ [r, I], fp32; the adapter owns it.</param>

@@ -7,8 +7,8 @@ namespace LongLora.Adapters;
 // N rows, V vocabulary, D model size, r rank
 
 /// <summary>
-/// The LoRA of a token table in the head that is tied to it: the head's matrix is the table, so its pair is the table's transposed, of the
-/// same weights. Their gradients add up.
+/// The LoRA of a token table in the head that is tied to it: the head's matrix is the table, so its pair is the table's pair transposed,
+/// with the same weights. Their gradients add up.
 /// </summary>
 /// <param name="table">The table's LoRA.</param>
 internal sealed class TiedHeadLora(EmbeddingLora table) : ILinearUpdate

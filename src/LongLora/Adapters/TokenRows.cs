@@ -7,8 +7,8 @@ namespace LongLora.Adapters;
 // N ids or rows, n tokens with rows of their own, V vocabulary, D model size
 
 /// <summary>
-/// Rows of their own for some tokens (PEFT's <c>trainable_token_indices</c>): they stand in place of the table's rows, or of the head's,
-/// and the rest of the matrix stays frozen and where it is. One object serves a table and the head that is tied to it.
+/// Trained rows for some tokens (PEFT's <c>trainable_token_indices</c>). They replace rows of the table or of the head, and the rest of the
+/// matrix stays frozen. A table and a head that is tied to it share one object.
 /// </summary>
 internal sealed class TokenRows : IEmbeddingUpdate, ILinearUpdate, IDisposable
 {
@@ -32,7 +32,7 @@ internal sealed class TokenRows : IEmbeddingUpdate, ILinearUpdate, IDisposable
     /// <summary>[n, D].</summary>
     internal Weight Rows { get; }
 
-    /// <summary>Whose rows they are, in order.</summary>
+    /// <summary>The tokens of the rows, in order.</summary>
     internal IReadOnlyList<long> Ids { get; }
 
     public ILinearUpdate ForTiedHead => this;
@@ -79,7 +79,7 @@ internal sealed class TokenRows : IEmbeddingUpdate, ILinearUpdate, IDisposable
     {
         using var scope = NewDisposeScope();
         RequireWhole(outputs);
-        // The matrix gets no gradient from the columns of these tokens. They are set to zero and put back: no copy of [N, V].
+        // The matrix gets no gradient from the columns of these tokens. They are set to zero and restored, which avoids a copy of [N, V].
         var own = gradient.index_select(1, _ids);
         gradient.index_fill_(1, _ids, Scalars.Zero);
         var result = projection.ComputeInputGradient(gradient, inputs);
@@ -95,7 +95,7 @@ internal sealed class TokenRows : IEmbeddingUpdate, ILinearUpdate, IDisposable
         return Merge(projection.ToDense()).MoveToOuterDisposeScope();
     }
 
-    // Where ids with rows of their own stand, and which rows.
+    // Positions of ids with trained rows, and which rows.
     private (Tensor Places, Tensor Of) Find(Tensor ids)
     {
         var all = _rowOf.index_select(0, ids);
@@ -106,7 +106,7 @@ internal sealed class TokenRows : IEmbeddingUpdate, ILinearUpdate, IDisposable
     private static void RequireWhole(FeatureSlice? outputs)
     {
         if (outputs is not null)
-            throw new ShapeException("Rows of tokens replace whole columns of the logits; some outputs alone cannot be asked for.");
+            throw new ShapeException("Cannot compute only some outputs because trained token rows replace whole columns of the logits.");
     }
 
     public void Dispose()

@@ -3,10 +3,10 @@ namespace LongLora.Adapters;
 /// <summary>Which weights are trained (LongLoRA, section 3.3).</summary>
 public enum TuningMethod
 {
-    /// <summary>LoRA on the target projections, and the embeddings and norms themselves.</summary>
+    /// <summary>LoRA on the target projections, and full training of embeddings and norms.</summary>
     LoraPlus,
 
-    /// <summary>LoRA alone.</summary>
+    /// <summary>Only LoRA.</summary>
     Lora,
 
     /// <summary>Every weight.</summary>

@@ -370,7 +370,7 @@ public abstract class PatternAttention : IAttention
             || q[3] != k[3]
         )
             throw new ShapeException(
-                $"Attention needs query [B, H, L, K] and key and value [B, J, L, K] with J a divisor of H, but the shapes are "
+                "Attention needs query [B, H, L, K] and key and value [B, J, L, K] with J a divisor of H, but the shapes are "
                     + $"[{string.Join(", ", q)}], [{string.Join(", ", k)}], [{string.Join(", ", v)}]."
             );
     }

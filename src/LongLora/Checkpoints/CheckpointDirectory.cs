@@ -71,8 +71,7 @@ internal sealed class CheckpointDirectory : ITensorSource, IModelFiles
             if (!_tensors.TryAdd(name, info))
                 throw new CheckpointException(
                     $"'{name}' is both in {_tensors[name].File} and in {info.File}, but it must be in one file only. Remove the "
-                        + $"other file, "
-                        + $"or correct the index."
+                        + "other file, or correct the index."
                 );
         }
     }
@@ -135,8 +134,7 @@ internal sealed class CheckpointDirectory : ITensorSource, IModelFiles
                             ? "It is an adapter: give its base model as the model, and this folder as the adapter."
                         : File.Exists(System.IO.Path.Combine(path, "params.json"))
                             ? "It has params.json, so it is a checkpoint in Meta's own layout. Convert it to Hugging Face's layout "
-                                + "first, with the "
-                                + "script convert_llama_weights_to_hf.py of transformers."
+                                + "first, with the script convert_llama_weights_to_hf.py of transformers."
                         : needed
                     )
             );
@@ -231,8 +229,8 @@ internal sealed class CheckpointDirectory : ITensorSource, IModelFiles
         var missing = shards.Where(s => !File.Exists(System.IO.Path.Combine(path, s))).ToList();
         if (missing.Count > 0)
             throw new CheckpointException(
-                $"'{path}' lacks {string.Join(", ", missing)}: {missing.Count} of the {shards.Count} shards that {index} lists. Download "
-                    + $"the missing files."
+                $"'{path}' lacks {string.Join(", ", missing)}: {missing.Count} of the {shards.Count} shards that {index} lists. "
+                    + "Download the missing files."
             );
         if (File.Exists(System.IO.Path.Combine(path, whole)) && !shards.Contains(whole))
             throw new CheckpointException(
@@ -252,7 +250,7 @@ internal sealed class CheckpointDirectory : ITensorSource, IModelFiles
             if (file == shard && !header.Tensors.ContainsKey(name))
                 throw new CheckpointException(
                     $"{header.Path} does not have the tensor '{name}' that {index} lists for it. The files do not match. Download "
-                        + $"them again."
+                        + "them again."
                 );
         }
         foreach (var name in header.Tensors.Keys)
@@ -263,7 +261,7 @@ internal sealed class CheckpointDirectory : ITensorSource, IModelFiles
                 );
             if (file != shard)
                 throw new CheckpointException(
-                    $"{header.Path} has a tensor '{name}' that {index} lists for {file}. The files do not match. Download them " + $"again."
+                    $"{header.Path} has a tensor '{name}' that {index} lists for {file}. The files do not match. Download them again."
                 );
         }
     }

@@ -11,7 +11,7 @@ internal sealed record TensorInfo(string Name, torch.ScalarType Type, IReadOnlyL
 {
     /// <summary>
     /// The name of the type in which the file holds it, such as <c>Q4_K</c>, where that has blocks and <see cref="Type"/> is what it is
-    /// widened to; null where it is stored in its type.
+    /// widened to; null if it is stored in its type.
     /// </summary>
     public string? Blocks { get; init; }
 

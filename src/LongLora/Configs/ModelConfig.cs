@@ -92,13 +92,13 @@ public sealed record ModelConfig
     public string Activation { get; init; } = "silu";
 
     /// <summary>
-    /// What each layer is, one entry a layer, where they differ in more than <see cref="FirstWindowedLayer"/>; empty where they do not
+    /// What each layer is, one entry per layer, where they differ in more than <see cref="FirstWindowedLayer"/>; empty where they do not
     /// (<c>layer_types</c> and the fields of families that say the same in other ways). Use <see cref="GetLayer"/>.
     /// </summary>
     internal IReadOnlyList<LayerPlan> Layers { get; init; } = [];
 
     /// <summary>
-    /// Rotary positions of the layers with <see cref="LayerRotation.Local"/>; null where no layer has its own
+    /// Rotary positions of the layers with <see cref="LayerRotation.Local"/>; null if no layer has its own
     /// (<c>rope_local_base_freq</c>, <c>rope_parameters.sliding_attention</c>).
     /// </summary>
     internal RopeSettings? LocalRope { get; init; }
@@ -121,10 +121,10 @@ public sealed record ModelConfig
     /// <summary>Factor on the logits (<c>logit_scale</c>, 1 / <c>logits_scaling</c>).</summary>
     public double LogitFactor { get; init; } = 1;
 
-    /// <summary>c, where attention scores s become c tanh(s / c); null where they stay (<c>attn_logit_softcapping</c>).</summary>
+    /// <summary>c, where attention scores s become c tanh(s / c); null if they stay (<c>attn_logit_softcapping</c>).</summary>
     public double? ScoreCap { get; init; }
 
-    /// <summary>c, where logits z become c tanh(z / c); null where they stay (<c>final_logit_softcapping</c>).</summary>
+    /// <summary>c, where logits z become c tanh(z / c); null if they stay (<c>final_logit_softcapping</c>).</summary>
     public double? LogitCap { get; init; }
 
     /// <summary>The experts of layers with <see cref="LayerPlan.HasExperts"/>; null for a dense model.</summary>
@@ -136,10 +136,10 @@ public sealed record ModelConfig
     /// <summary>a in x sigmoid(a x), the activation of gpt-oss (<c>swiglu_alpha</c>, default 1.702).</summary>
     public double ActivationSlope { get; init; } = 1.702;
 
-    /// <summary>The gated delta net of layers with <see cref="LayerPlan.IsLinear"/>; null where there is none.</summary>
+    /// <summary>The gated delta net of layers with <see cref="LayerPlan.IsLinear"/>; null if there is none.</summary>
     internal LinearAttentionConfig? LinearAttention { get; init; }
 
-    /// <summary>An input of each token for each layer; null where there is none.</summary>
+    /// <summary>An input of each token for each layer; null if there is none.</summary>
     internal TokenInputConfig? TokenInputs { get; init; }
 
     /// <summary>Id of the token that begins a text, if any (<c>bos_token_id</c>).</summary>

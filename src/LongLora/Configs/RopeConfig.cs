@@ -258,7 +258,7 @@ internal static class RopeConfig
         rope.Require(
             kind is null || formerly is null || ModernizeName(kind) == ModernizeName(formerly),
             "type",
-            $"it must equal " + $"rope_type, which is '{kind}'"
+            $"it must equal rope_type, which is '{kind}'"
         );
         rope.Require(optional || kind is not null || formerly is not null, "rope_type", $"it must be one of {string.Join(", ", s_kinds)}");
         var found = ModernizeName(kind ?? formerly ?? "default");

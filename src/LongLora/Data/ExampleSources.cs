@@ -39,7 +39,7 @@ public static class ExampleSources
         if (tokenizer is null && files.Find(f => !IsTokens(f)) is { } text)
             throw new DataException(
                 $"Cannot read '{text}' as text because the model folder has no tokenizer.model or tokenizer.json. Add one, or give "
-                    + $"tokens as .bin."
+                    + "tokens as .bin."
             );
         return new FileSource(
             files,
@@ -96,8 +96,8 @@ public static class ExampleSources
                 {
                     if (id >= vocabularySize)
                         throw new DataException(
-                            $"{origin}: the tokenizer gives id {id}, but the model has {vocabularySize} ids. Tokenizer and model do not "
-                                + $"match."
+                            $"{origin}: the tokenizer gives id {id}, but the model has {vocabularySize} ids. Tokenizer and model "
+                                + "do not match."
                         );
                 }
                 yield return new TrainingExample(ids, null, origin) { IsJoined = continues };

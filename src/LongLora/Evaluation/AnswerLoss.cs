@@ -6,14 +6,14 @@ using LongLora.Runtime;
 
 namespace LongLora.Evaluation;
 
-/// <summary>How well a model predicts the answers of examples, each alone and with full attention.</summary>
+/// <summary>Measures how well a model predicts the answers of examples, each example alone and with full attention.</summary>
 public static class AnswerLoss
 {
     /// <summary>Measures a model.</summary>
     /// <param name="model">The model.</param>
     /// <param name="examples">Examples; without labels every token but the first is scored.</param>
-    /// <param name="progress">Told of the number of examples done.</param>
-    /// <param name="cancellation">Looked at once an example.</param>
+    /// <param name="progress">Receives the number of examples done.</param>
+    /// <param name="cancellation">Checked once per example.</param>
     /// <exception cref="DataException">No example has a token to score.</exception>
     public static AnswerLossResult Evaluate(
         CausalLanguageModel model,
@@ -49,6 +49,6 @@ public static class AnswerLoss
         }
         return tokens > 0
             ? new AnswerLossResult(sum / tokens, tokens, count, exact)
-            : throw new DataException("No example has an answer to score.");
+            : throw new DataException("There is nothing to score because no example has an answer.");
     }
 }

@@ -5,7 +5,7 @@ namespace LongLora.Evaluation;
 /// <param name="Tokens">Scored tokens.</param>
 /// <param name="Examples">Examples with at least one scored token.</param>
 /// <param name="Exact">
-/// Of these, those whose every scored token is the likeliest one: greedy decoding would write the answers word for word.
+/// Examples in which every scored token is the most likely one, so greedy decoding would write the answers word for word.
 /// </param>
 public sealed record AnswerLossResult(double Loss, long Tokens, int Examples, int Exact)
 {

@@ -7,7 +7,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Evaluation;
 
-/// <summary>Perplexity of a model on text, with full attention.</summary>
+/// <summary>Measures perplexity of a model on text, with full attention.</summary>
 public static class Perplexity
 {
     /// <summary>LongLoRA's stride between windows.</summary>
@@ -18,10 +18,12 @@ public static class Perplexity
     /// <param name="tokens">The text.</param>
     /// <param name="context">Tokens in a window, at least 2.</param>
     /// <param name="protocol">Which tokens are scored.</param>
-    /// <param name="stride">Tokens between two windows; null for 256 (LongLoRA) or a quarter of the context (documents).</param>
-    /// <param name="attention">Full attention unless another pattern is to be measured.</param>
-    /// <param name="progress">Told of every window.</param>
-    /// <param name="cancellation">Looked at once a window.</param>
+    /// <param name="stride">
+    /// Tokens between the starts of two windows; null for 256 (LongLoRA) or a quarter of the context (documents).
+    /// </param>
+    /// <param name="attention">Attention pattern; null for full attention.</param>
+    /// <param name="progress">Receives every window.</param>
+    /// <param name="cancellation">Checked once per window.</param>
     /// <exception cref="DataException">The text is too short for one window.</exception>
     public static PerplexityResult Evaluate(
         CausalLanguageModel model,
@@ -35,21 +37,21 @@ public static class Perplexity
     )
     {
         if (context < 2)
-            throw new ConfigurationException($"context is {context}; perplexity needs at least 2 tokens.");
+            throw new ConfigurationException($"context is {context}, but perplexity needs at least 2 tokens.");
         var step = stride ?? (protocol == PerplexityProtocol.LongLora ? LongLoraStride : Math.Max(1, context / 4));
         if (step < 1 || (protocol == PerplexityProtocol.Document && step >= context))
             throw new ConfigurationException(
-                $"stride is {step}; it must be at least 1 and, for documents, below the context, {context}: other tokens would never be "
-                    + $"scored."
+                $"stride is {step}; it must be at least 1. For documents it must also be below the context, {context}, so that "
+                    + "every token is scored."
             );
         var windows =
             protocol == PerplexityProtocol.LongLora ? ListStreamWindows(tokens, context, step) : ListDocumentWindows(tokens, context, step);
         if (windows.Count == 0)
             throw new DataException(
                 protocol == PerplexityProtocol.LongLora
-                    ? $"The text has {tokens.Count} tokens; windows of {context} by LongLoRA's protocol need more than "
+                    ? $"The text has {tokens.Count} tokens, but LongLoRA's protocol with windows of {context} needs more than "
                         + $"{context + step}. Give more text or a smaller context."
-                    : "No document has two tokens: there is nothing to score."
+                    : "There is nothing to score because no document has two tokens."
             );
 
         attention ??= new FullAttention();
@@ -87,7 +89,7 @@ public static class Perplexity
         {
             positions?.Dispose();
         }
-        // LongLoRA's mean of windows is the mean of tokens: all its windows score equally many.
+        // LongLoRA's mean over windows equals the mean over tokens, because all its windows score the same number.
         return new PerplexityResult(context, protocol == PerplexityProtocol.LongLora ? meanSum / windows.Count : lossSum / scored, scored)
         {
             ByPosition =

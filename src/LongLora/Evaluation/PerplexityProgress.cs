@@ -1,6 +1,6 @@
 namespace LongLora.Evaluation;
 
-/// <summary>How far an evaluation is.</summary>
+/// <summary>Progress of an evaluation.</summary>
 /// <param name="Context">The length that is being measured.</param>
 /// <param name="Done">Windows done at this length.</param>
 /// <param name="Total">Windows at this length.</param>

@@ -1,14 +1,15 @@
 namespace LongLora.Evaluation;
 
-/// <summary>Which tokens are scored with which context.</summary>
+/// <summary>Which tokens are scored, and with how much context.</summary>
 public enum PerplexityProtocol
 {
     /// <summary>
-    /// LongLoRA's, as published: windows of the concatenated stream at 0, 256, 512, ... below length - context, the last one dropped; each
-    /// scores context - 1 tokens; the mean of the windows. Tokens early in a window have little context and count as much as the others.
+    /// LongLoRA's, as published: windows of the concatenated stream start at 0, 256, 512, ... below length - context, and the last one is
+    /// dropped. Each window scores context - 1 tokens, and the result is the mean over windows. Tokens early in a window have little
+    /// context but count as much as the others.
     /// </summary>
     LongLora,
 
-    /// <summary>Each document for itself; windows overlap and every token is scored once, by the first window that holds it.</summary>
+    /// <summary>Each document separately. Windows overlap, and every token is scored once, by the first window that contains it.</summary>
     Document,
 }

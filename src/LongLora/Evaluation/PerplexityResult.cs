@@ -12,8 +12,8 @@ public sealed record PerplexityResult(int Context, double Loss, long Tokens)
     public double Perplexity => Math.Exp(Loss);
 
     /// <summary>
-    /// The loss by position in the window, in bins that double: 1 token of context, 2 to 3, 4 to 7, ... Falling to the end it shows that
-    /// far context is used.
+    /// The loss by position in the window, in bins that double: 1 token of context, 2 to 3, 4 to 7, ... If it falls up to the end, distant
+    /// context is used.
     /// </summary>
     [JsonPropertyName("positions")]
     public IReadOnlyList<PerplexityBin> ByPosition { get; init; } = [];

@@ -5,19 +5,21 @@ using LongLora.Tokenization;
 
 namespace LongLora.Evaluation;
 
-/// <summary>What a model lost on texts that it could read before it was extended: the same measures, before and after.</summary>
+/// <summary>
+/// Measures what a model lost on texts within its original context, with the same measures before and after it was extended.
+/// </summary>
 internal static class ShortText
 {
-    /// <summary>Measures one model, at the context that it had at first and at halves of it.</summary>
+    /// <summary>Measures one model at its original context, and at half and a quarter of it.</summary>
     /// <param name="model">The model.</param>
     /// <param name="tokens">
-    /// The text; windows of it one after the other are scored (LongLoRA's protocol with a stride of one window).
+    /// The text. Consecutive windows are scored (LongLoRA's protocol with a stride of one window).
     /// </param>
     /// <param name="native">The context before the extension.</param>
     /// <param name="tokenizer">For pass keys; null for none.</param>
-    /// <param name="trials">Pass keys to ask for; 0 for none.</param>
+    /// <param name="trials">Number of pass keys; 0 for none.</param>
     /// <param name="seed">Seed of the first pass key.</param>
-    /// <param name="cancellation">Interrupts it.</param>
+    /// <param name="cancellation">Cancels the work.</param>
     public static IReadOnlyList<(string Measure, int Length, double Value)> Measure(
         CausalLanguageModel model,
         TokenStore tokens,
@@ -48,9 +50,9 @@ internal static class ShortText
         return measures;
     }
 
-    /// <summary>Puts the measures of two models side by side.</summary>
-    /// <param name="before">Of the model as it was.</param>
-    /// <param name="after">Of the extended model.</param>
+    /// <summary>Compares the measures of two models.</summary>
+    /// <param name="before">Measures of the original model.</param>
+    /// <param name="after">Measures of the extended model.</param>
     /// <exception cref="ConfigurationException">They are not the same measures.</exception>
     public static IReadOnlyList<ShortTextChange> Compare(
         IReadOnlyList<(string Measure, int Length, double Value)> before,
@@ -58,5 +60,5 @@ internal static class ShortText
     ) =>
         before.Select(b => (b.Measure, b.Length)).SequenceEqual(after.Select(a => (a.Measure, a.Length)))
             ? [.. before.Zip(after, (b, a) => new ShortTextChange(b.Measure, b.Length, b.Value, a.Value))]
-            : throw new ConfigurationException("The two models were not measured at the same lengths.");
+            : throw new ConfigurationException("Cannot compare the two models because they were not measured at the same lengths.");
 }

@@ -3,9 +3,9 @@ using System.Text.Json.Serialization;
 namespace LongLora.Evaluation;
 
 /// <summary>One measure on short text.</summary>
-/// <param name="Measure">perplexity (less is better), or passkey (share found).</param>
+/// <param name="Measure">perplexity (lower is better), or passkey (share found).</param>
 /// <param name="Length">Tokens of a text.</param>
-/// <param name="Before">The model as it was.</param>
+/// <param name="Before">The original model.</param>
 /// <param name="After">The extended model.</param>
 internal sealed record ShortTextChange(string Measure, int Length, double Before, double After)
 {

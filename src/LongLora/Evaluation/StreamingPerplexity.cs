@@ -7,20 +7,20 @@ using static TorchSharp.torch;
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// Perplexity of a text that is read once from its beginning to its end, each token with what is held at its time: the measure of
+/// Measures perplexity of a text that is read once from start to end, where each token sees what the cache holds at that time, as in
 /// StreamingLLM (arXiv 2309.17453, figure 5). A stable model has the same loss everywhere.
 /// </summary>
 internal static class StreamingPerplexity
 {
     /// <summary>Measures a text in constant memory.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="tokens">The text; documents follow each other as in one text.</param>
+    /// <param name="tokens">The text; documents are joined to one text.</param>
     /// <param name="options">Sinks and window; no sinks is a plain window.</param>
-    /// <param name="stretch">Tokens in a stretch of the result, at least 1.</param>
-    /// <param name="type">In what numbers keys and values are kept; null for the type that the model computes in.</param>
-    /// <param name="progress">Told how many tokens are read.</param>
-    /// <param name="cancellation">Looked at once a chunk.</param>
-    /// <exception cref="DataException">The text has less than two tokens.</exception>
+    /// <param name="stretch">Tokens per part of the result, at least 1.</param>
+    /// <param name="type">Number format of keys and values; null for the type that the model computes in.</param>
+    /// <param name="progress">Receives the number of tokens read.</param>
+    /// <param name="cancellation">Checked once per chunk.</param>
+    /// <exception cref="DataException">The text has fewer than two tokens.</exception>
     public static IReadOnlyList<StreamingStretch> Evaluate(
         CausalLanguageModel model,
         TokenStore tokens,
@@ -38,11 +38,11 @@ internal static class StreamingPerplexity
     /// <summary>The same with full attention to everything before a token, which takes a cache of the whole text.</summary>
     /// <param name="model">The model.</param>
     /// <param name="tokens">The text.</param>
-    /// <param name="stretch">Tokens in a stretch of the result, at least 1.</param>
-    /// <param name="type">In what numbers keys and values are kept; null for the type that the model computes in.</param>
-    /// <param name="progress">Told how many tokens are read.</param>
-    /// <param name="cancellation">Looked at once a chunk.</param>
-    /// <exception cref="DataException">The text has less than two tokens.</exception>
+    /// <param name="stretch">Tokens per part of the result, at least 1.</param>
+    /// <param name="type">Number format of keys and values; null for the type that the model computes in.</param>
+    /// <param name="progress">Receives the number of tokens read.</param>
+    /// <param name="cancellation">Checked once per chunk.</param>
+    /// <exception cref="DataException">The text has fewer than two tokens.</exception>
     public static IReadOnlyList<StreamingStretch> EvaluateFull(
         CausalLanguageModel model,
         TokenStore tokens,
@@ -74,7 +74,7 @@ internal static class StreamingPerplexity
         if (stretch < 1)
             throw new ConfigurationException($"stretch is {stretch}; it must be at least 1 token.");
         if (tokens.Count < 2)
-            throw new DataException($"The text has {tokens.Count} tokens; perplexity needs at least 2.");
+            throw new DataException($"The text has {tokens.Count} tokens, but perplexity needs at least 2.");
         using var noGradient = no_grad();
         chunk = (int)Math.Min(chunk, ChunkedCrossEntropy.CountChunkRows(model.Head.OutputSize));
         var (results, sum, scored, begun) = (new List<StreamingStretch>(), 0.0, 0L, 1L);

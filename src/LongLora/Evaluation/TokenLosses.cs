@@ -15,11 +15,11 @@ internal static class TokenLosses
     public static double[] Compute(CausalLanguageModel model, ReadOnlySpan<long> tokens, ForwardContext context) =>
         Compute(model, tokens, context, null);
 
-    /// <summary>The same; and of each token whether it is the one that the model finds likeliest.</summary>
+    /// <summary>The same, and for each token whether it is the model's most likely one.</summary>
     /// <param name="model">The model.</param>
     /// <param name="tokens">L token ids, at least 2.</param>
     /// <param name="context">Attention and positions for L tokens.</param>
-    /// <param name="likeliest">L - 1 places to write to; null where nobody asks.</param>
+    /// <param name="likeliest">L - 1 elements to write to; null if not needed.</param>
     public static double[] Compute(CausalLanguageModel model, ReadOnlySpan<long> tokens, ForwardContext context, bool[]? likeliest)
     {
         using var noGradient = no_grad();

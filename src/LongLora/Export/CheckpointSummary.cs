@@ -11,9 +11,9 @@ using LongLora.Runtime;
 
 namespace LongLora.Export;
 
-/// <summary>What a folder or file is, from its headers alone.</summary>
-/// <param name="Kind">Model, adapter or weight file, in words.</param>
-/// <param name="Path">What was looked at.</param>
+/// <summary>Describes a folder or file from its headers.</summary>
+/// <param name="Kind">Model, adapter or weight file, as text.</param>
+/// <param name="Path">The folder or file.</param>
 /// <param name="Facts">Names and values to show, in order.</param>
 /// <param name="Tensors">Every tensor.</param>
 internal sealed record CheckpointSummary(
@@ -24,7 +24,7 @@ internal sealed record CheckpointSummary(
 )
 {
     /// <summary>
-    /// Looks at a model folder, an adapter folder, a GGUF model, a file of weights, or a model in the store of another program.
+    /// Reads a model folder, an adapter folder, a GGUF model, a file of weights, or a model in the store of another program.
     /// </summary>
     /// <exception cref="CheckpointException">It is none of these, or damaged.</exception>
     public static CheckpointSummary Read(string path)
@@ -40,14 +40,14 @@ internal sealed record CheckpointSummary(
             return OfAdapter(path);
         using var folder = CheckpointDirectory.Open(path, headersOnly: true);
         var beside = folder.Companions.Any() ? string.Join(", ", folder.Companions.Select(System.IO.Path.GetFileName)) : "no tokenizer";
-        var summary = OfModel("Hugging Face model", folder, FormatTypes(folder.Tensors.Values), ("beside it", beside));
+        var summary = OfModel("Hugging Face model", folder, FormatTypes(folder.Tensors.Values), ("other files", beside));
         if (FindQuantized(folder) is { } quantized)
             summary = summary.Insert(3, ("quantization", quantized));
         return folder.TextPartOf is { } whole ? summary.Insert(1, ("text part", DescribeTextPart(folder, whole))) : summary;
     }
 
     private static string DescribeTextPart(CheckpointDirectory folder, string whole) =>
-        $"of a {whole} model: what reads and writes text. {folder.OtherParts.Tensors} tensors of its other parts "
+        $"the part of a {whole} model that reads and writes text; {folder.OtherParts.Tensors} tensors of other parts "
         + $"({folder.OtherParts.Bytes / 1048576.0:N1} MiB) are left out";
 
     private static CheckpointSummary OfGguf(string path)
@@ -112,8 +112,8 @@ internal sealed record CheckpointSummary(
     }
 
     private static string DescribeHead(IModelFiles folder, CausalLanguageModel model) =>
-        !model.Config.TiedEmbeddings ? "of its own"
-        : folder.Tensors.ContainsKey(model.Head.Name + ".weight") ? "tied to the embeddings, unless the one that is stored differs"
+        !model.Config.TiedEmbeddings ? "separate"
+        : folder.Tensors.ContainsKey(model.Head.Name + ".weight") ? "tied to the embeddings, unless the stored head differs"
         : "tied to the embeddings";
 
     private static string DescribeWindows(ModelConfig config)
@@ -124,23 +124,23 @@ internal sealed record CheckpointSummary(
             : $"{windowed} of {config.LayerCount} layers";
     }
 
-    // What is not so in every model, in a few words.
+    // Special features of the model, in a few words.
     private static string? DescribeLayers(ModelConfig config)
     {
         var layers = Enumerable.Range(0, config.LayerCount).Select(config.GetLayer).ToList();
         List<string> parts = [];
         if (config.Experts is { } experts)
             parts.Add(
-                $"{experts.Count} experts of width {experts.Size} in {layers.Count(l => l.HasExperts)} layers, {experts.PerToken} a token"
+                $"{experts.Count} experts of width {experts.Size} in {layers.Count(l => l.HasExperts)} layers, {experts.PerToken} per token"
             );
         if (layers.Count(l => l.Rotation == LayerRotation.None) is > 0 and var still)
-            parts.Add($"no positions in {still} of {layers.Count} layers");
+            parts.Add($"{still} of {layers.Count} layers have no positions");
         if (layers.Count(l => l.IsLinear) is > 0 and var linear)
-            parts.Add($"a recurrent state in {linear} of {layers.Count} layers");
+            parts.Add($"{linear} of {layers.Count} layers have a recurrent state");
         if (config.LocalRope is { } local)
-            parts.Add($"theta {local.Theta:R} in layers with a window");
+            parts.Add($"layers with a window have theta {local.Theta:R}");
         if (layers.Count(l => l.KeysOf is not null) is > 0 and var shared)
-            parts.Add($"keys and values of other layers in {shared} of {layers.Count} layers");
+            parts.Add($"{shared} of {layers.Count} layers reuse keys and values of other layers");
         if (config.TokenInputs is { } inputs)
             parts.Add($"inputs of {inputs.Size} numbers for each token and layer");
         return parts.Count == 0 ? null : string.Join("; ", parts);
@@ -156,7 +156,7 @@ internal sealed record CheckpointSummary(
             ("size", FormatTypes(file.Tensors.Values)),
         ];
         if (TensorNames.IsMeta(file.Tensors.Keys))
-            facts.Add(("names", "Meta's own (tok_embeddings.weight, ...): to be converted to Hugging Face's layout before it can be used"));
+            facts.Add(("names", "Meta's own (tok_embeddings.weight, ...); convert the model to Hugging Face's layout before use"));
         facts.AddRange(file.Notes.Where(m => m.Value.Length < 200).Select(m => (m.Key, m.Value)));
         return new(file.Format, path, facts, Sorted(file.Tensors.Values));
     }
@@ -176,11 +176,11 @@ internal sealed record CheckpointSummary(
             "PEFT adapter",
             path,
             [
-                ("base", config["base_model_name_or_path"]?.ToString() ?? "not named"),
+                ("base", config["base_model_name_or_path"]?.ToString() ?? "not specified"),
                 ("kind", DescribeKind(path, config)),
                 ("LoRA", $"rank {config["r"]}, alpha {config["lora_alpha"]}, on {string.Join(", ", layers)}"),
                 (
-                    "trained whole",
+                    "fully trained",
                     whole.Count == 0
                         ? "nothing"
                         : $"{whole.Count} weights ({Count(whole.Sum(t => t.ElementCount))} elements): embeddings, norms"
@@ -191,8 +191,8 @@ internal sealed record CheckpointSummary(
                     "context",
                     positions is null
                         ? file.IsPair
-                            ? "not said in LongLoRA's files: give it as --adapter-context"
-                            : "that of the base"
+                            ? "unknown: LongLoRA's files do not store it; give it as adapter-context"
+                            : "the base model's"
                         : $"{positions["max_position_embeddings"]} tokens, RoPE "
                             + $"{positions["rope_scaling"]?["rope_type"]?.ToString() ?? "default"} "
                             + $"x{positions["rope_scaling"]?["factor"]?.ToString() ?? "1"}"
@@ -202,7 +202,7 @@ internal sealed record CheckpointSummary(
         );
     }
 
-    // As the config says it, or why it is not supported.
+    // From the config, or why it is not supported.
     private static string DescribeKind(string path, JsonObject config)
     {
         try
@@ -214,9 +214,11 @@ internal sealed record CheckpointSummary(
             return $"not supported: {e.Message}";
         }
         string[] fields = ["use_dora", "use_rslora", "lora_bias"];
-        string[] names = ["DoRA", "rsLoRA", "with biases of LoRA"];
+        string[] names = ["DoRA", "rsLoRA", "with LoRA biases"];
         var start =
-            config["init_lora_weights"] is JsonValue value && value.GetValueKind() == JsonValueKind.String ? $", begun as {value}" : "";
+            config["init_lora_weights"] is JsonValue value && value.GetValueKind() == JsonValueKind.String
+                ? $", initialized with {value}"
+                : "";
         var kinds = fields.Zip(names).Where(f => config[f.First]?.GetValueKind() == JsonValueKind.True).Select(f => f.Second).ToList();
         return (kinds.Count == 0 ? "LoRA" : string.Join(", ", kinds)) + start;
     }
@@ -225,15 +227,15 @@ internal sealed record CheckpointSummary(
     {
         try
         {
-            return JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("it is no object");
+            return JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("it must be an object");
         }
         catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException)
         {
-            throw new CheckpointException($"{path} cannot be read: {e.Message}", e);
+            throw new CheckpointException($"Cannot read {path}: {e.Message}", e);
         }
     }
 
-    // The same check that loading makes, without reading the weights.
+    // The same check as in loading, without reading the weights.
     private static void CheckNames(IModelFiles folder, CausalLanguageModel model)
     {
         foreach (var weight in model.Weights)
@@ -246,12 +248,12 @@ internal sealed record CheckpointSummary(
                 continue; // its shape is not that of the matrix
             if (!folder.Tensors.TryGetValue(weight.Name, out var info))
                 throw new CheckpointException(
-                    $"'{folder.Path}' has no tensor '{weight.Name}' [{string.Join(", ", weight.Shape)}], which config.json asks for. "
-                        + $"{TensorNames.Advise(folder.Tensors.Keys)}"
+                    $"'{folder.Path}' has no tensor '{weight.Name}' [{string.Join(", ", weight.Shape)}], which config.json "
+                        + $"requires. {TensorNames.Advise(folder.Tensors.Keys)}"
                 );
             if (!info.Shape.SequenceEqual(weight.Shape))
                 throw new CheckpointException(
-                    $"{info.File}: '{weight.Name}' is [{string.Join(", ", info.Shape)}], but config.json asks for "
+                    $"{info.File}: '{weight.Name}' is [{string.Join(", ", info.Shape)}], but config.json requires "
                         + $"[{string.Join(", ", weight.Shape)}]."
                 );
         }

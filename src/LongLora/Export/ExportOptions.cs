@@ -3,18 +3,18 @@ using static TorchSharp.torch;
 
 namespace LongLora.Export;
 
-/// <summary>The form of a model's weights in a Hugging Face folder.</summary>
+/// <summary>How weights are written to a Hugging Face folder.</summary>
 public sealed record ExportOptions
 {
-    /// <summary>The type of all weights; null (the default) for those in which they are stored.</summary>
+    /// <summary>The type of all weights; null (the default) for their stored types.</summary>
     public ScalarType? Type { get; init; }
 
-    /// <summary>Most bytes of tensors in one file. Default 5 GB, as transformers has it.</summary>
+    /// <summary>Maximum bytes of tensors in one file. Default 5 GB, as in transformers.</summary>
     public long MaxShardBytes { get; init; } = SafetensorsWriter.DefaultShardBytes;
 
-    /// <summary>Whether to write <c>pytorch_model.bin</c> for programs that are too old for safetensors. Default false.</summary>
+    /// <summary>Whether to write <c>pytorch_model.bin</c> for programs that cannot read safetensors. Default false.</summary>
     public bool Pickle { get; init; }
 
-    /// <summary>A folder whose tokenizer, if it has one, takes the place of the base's: that of the adapter. Default null.</summary>
+    /// <summary>A folder (usually the adapter's) whose tokenizer, if any, replaces the base's. Default null.</summary>
     public string? TokenizerFolder { get; init; }
 }

@@ -10,24 +10,24 @@ using static TorchSharp.torch;
 namespace LongLora.Export;
 
 /// <summary>
-/// Writes a model, with whatever is attached to it merged in, as a plain Hugging Face folder that any engine loads: the base's config with
-/// the new positions and context, weights in their stored types, tokenizer files along.
+/// Writes a model, with attached adapters merged, as a plain Hugging Face folder that any engine can load: the base's config with the new
+/// positions and context, weights in their stored types, and tokenizer files.
 /// </summary>
 public static class HuggingFaceExporter
 {
-    /// <summary>Writes the folder, all of it or nothing.</summary>
-    /// <param name="output">The folder to make. One that exists is replaced.</param>
-    /// <param name="model">The model. An adapter on it is merged into what is written.</param>
-    /// <param name="options">The form of the weights. Default: safetensors in the stored types.</param>
+    /// <summary>Writes the folder atomically.</summary>
+    /// <param name="output">The folder to create; an existing one is replaced.</param>
+    /// <param name="model">The model. An attached adapter is merged.</param>
+    /// <param name="options">How to write the weights. Default: safetensors in the stored types.</param>
     /// <exception cref="ConfigurationException">The model does not come from files.</exception>
     public static void Write(string output, LoadedModel model, ExportOptions? options = null) =>
         Write(output, model.Network, model.Files, options);
 
-    /// <summary>Writes the folder, all of it or nothing.</summary>
-    /// <param name="output">The folder to make. One that exists is replaced.</param>
+    /// <summary>Writes the folder atomically.</summary>
+    /// <param name="output">The folder to create; an existing one is replaced.</param>
     /// <param name="model">The model, with or without adapters.</param>
-    /// <param name="origin">The base's folder: gives config, stored types, the order of tensors, and tokenizer files.</param>
-    /// <param name="options">The form of the weights; null for the defaults.</param>
+    /// <param name="origin">The base's folder, for config, stored types, tensor order and tokenizer files.</param>
+    /// <param name="options">How to write the weights; null for the defaults.</param>
     internal static void Write(string output, CausalLanguageModel model, IModelFiles origin, ExportOptions? options = null)
     {
         options ??= new ExportOptions();
@@ -53,7 +53,7 @@ public static class HuggingFaceExporter
         });
     }
 
-    /// <summary>Every tensor of the model with its adapters merged, in its stored type, made when its turn comes.</summary>
+    /// <summary>Every tensor of the model with its adapters merged, in its stored type, created one at a time.</summary>
     /// <exception cref="ConfigurationException">A layer without a bias would get one.</exception>
     internal static IEnumerable<TensorToWrite> Tensors(CausalLanguageModel model, IModelFiles origin)
     {
@@ -69,7 +69,7 @@ public static class HuggingFaceExporter
             : biases.TryGetValue(weight.Name, out layer) ? layer.Update!.MergeBias(layer.Projection) ?? weight.Value.alias()
             : weight == table && model.Embedding.Update is not null ? model.Embedding.Merge()
             : weight.Value.alias();
-        // A head that is tied no more has the embeddings' type.
+        // A head that is no longer tied gets the embeddings' type.
         ScalarType Type(string name) => origin.Tensors.TryGetValue(name, out var stored) ? stored.Type : origin.Tensors[table.Name].Type;
         var tensors = model
             .Weights.Select(weight => new TensorToWrite(weight.Name, Type(weight.Name), weight.Shape, () => Value(weight)))
@@ -97,12 +97,12 @@ public static class HuggingFaceExporter
         using var bias = layer.Update!.MergeBias(layer.Projection);
         if (bias is not null)
             throw new ConfigurationException(
-                $"Cannot merge the adapter because it has lora_bias and '{layer.Name}' has no bias, so that the merged model would be of "
-                    + "another architecture. Use the adapter beside its base."
+                $"Cannot merge the adapter because it has lora_bias, but '{layer.Name}' has no bias to add it to. Use the adapter "
+                    + "with its base instead."
             );
     }
 
-    // An adapter that brings a tokenizer was trained with it.
+    // If an adapter has a tokenizer, it was trained with it.
     private static void CopyTokenizer(string folder, string from)
     {
         if (!File.Exists(Path.Combine(from, "tokenizer.model")) && !File.Exists(Path.Combine(from, "tokenizer.json")))
@@ -122,7 +122,7 @@ public static class HuggingFaceExporter
         return [.. tensors.OrderBy(t => places.GetValueOrDefault(t.Name, int.MaxValue))];
     }
 
-    // A quantised matrix goes back to the type that it was made of.
+    // A quantized matrix gets its original type back.
     private static TensorToWrite Widened(string name, LinearLayer layer) =>
         new(name, ((QuantizedProjection)layer.Projection).OriginalType, [layer.OutputSize, layer.InputSize], layer.Merge);
 

@@ -7,8 +7,8 @@ using LongLora.Tokenization;
 namespace LongLora.Export;
 
 /// <summary>
-/// Adds LongLoRA's <c>[PAD]</c> to the tokenizer files of a folder whose model has one row more than its tokenizer has tokens: without it
-/// Python shrinks or mistakes the vocabulary.
+/// Adds LongLoRA's <c>[PAD]</c> to the tokenizer files of a folder whose model has one row more than its tokenizer has tokens. Without it,
+/// Python would get the vocabulary size wrong.
 /// </summary>
 internal static class PaddingToken
 {
@@ -21,7 +21,7 @@ internal static class PaddingToken
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
 
-    /// <summary>Adds it as the last token, where it is what is missing.</summary>
+    /// <summary>Adds it as the last token if exactly this token is missing.</summary>
     /// <param name="folder">Folder with tokenizer files.</param>
     /// <param name="vocabularySize">V of the model.</param>
     public static void AddIfMissing(string folder, int vocabularySize)
@@ -73,7 +73,7 @@ internal static class PaddingToken
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
-            throw new CheckpointException($"{path} is no JSON object: {e.Message}", e);
+            throw new CheckpointException($"{path} is not a JSON object: {e.Message}", e);
         }
     }
 }

@@ -8,30 +8,28 @@ using LongLora.Runtime;
 namespace LongLora.Export;
 
 /// <summary>
-/// Writes a quantised model as a Hugging Face folder in the layout of bitsandbytes: it is loaded again without being quantised anew.
-/// The layout is the one that transformers reads; transformers itself has not been tried. Embeddings, norms and head stay in their stored
-/// types.
+/// Writes a quantized model as a Hugging Face folder in bitsandbytes' layout, so it does not have to be quantized again when it is loaded.
+/// transformers reads this layout, but this was not tested. Embeddings, norms and head stay in their stored types.
 /// </summary>
 internal static class QuantizedCheckpoint
 {
-    /// <summary>Writes the folder, all of it or nothing.</summary>
-    /// <param name="output">The folder to make; one that exists is replaced.</param>
-    /// <param name="model">A model with quantised matrices; adapters that are attached are not merged into it, and refused.</param>
-    /// <param name="origin">The folder that it was loaded from: gives config and tokenizer files.</param>
-    /// <exception cref="ConfigurationException">The model is not quantised, or has adapters.</exception>
+    /// <summary>Writes the folder atomically.</summary>
+    /// <param name="output">The folder to create; an existing one is replaced.</param>
+    /// <param name="model">A model with quantized matrices; attached adapters cannot be merged and are refused.</param>
+    /// <param name="origin">The folder that it was loaded from, for config and tokenizer files.</param>
+    /// <exception cref="ConfigurationException">The model is not quantized, or has adapters.</exception>
     public static void Write(string output, CausalLanguageModel model, IModelFiles origin)
     {
         if (model.Linears.Append(model.Head).Any(l => l.Update is not null) || model.Embedding.Update is not null)
             throw new ConfigurationException(
-                "The model has adapters, which cannot be merged into quantised matrices. Merge them into a plain model first, and "
-                    + "quantise that."
+                "Cannot merge adapters into quantized matrices. Merge them into a full-precision model first, then quantize it."
             );
         var quantized = model
             .Linears.Where(l => l.Projection is QuantizedProjection)
             .Select(l => (l.Name, Matrix: (QuantizedProjection)l.Projection))
             .ToList();
         if (quantized.Count == 0)
-            throw new ConfigurationException("The model is not quantised; load it with nf4 or int8.");
+            throw new ConfigurationException("The model is not quantized. Load it with quantization nf4 or int8.");
         var tensors = model.Weights.Select(w => TensorToWrite.Of(w.Name, w.Value)).ToDictionary(t => t.Name);
         var stored = quantized
             .SelectMany(q => q.Matrix.ToStoredTensors(q.Name).Select(t => (Tensor: t, Weight: q.Name + ".weight")))

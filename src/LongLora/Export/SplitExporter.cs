@@ -53,7 +53,7 @@ internal static class SplitExporter
 
     private static void Require(AdapterSet set, LoadedModel model)
     {
-        set.RequirePlainLora("A plain LoRA adapter", isFolded: true);
+        set.RequirePlainLora("a plain LoRA adapter", isFolded: true);
         if (set.Missing.Count > 0)
             throw new ConfigurationException(
                 $"The adapter was read without parts that its config names, such as '{set.Missing[0]}'. Merge it instead."

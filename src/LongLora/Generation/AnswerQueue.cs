@@ -5,36 +5,46 @@ using System.Threading.Channels;
 namespace LongLora.Generation;
 
 /// <summary>
-/// Generates one answer at a time, in the order of the requests. Each has a thread of its own, because a generation computes for seconds;
-/// no other thread waits for it. An answer that is no longer read ends at its next token.
+/// Generates one answer at a time, in the order of the requests. Each has its own thread, because a generation computes for seconds and no
+/// other thread should wait for it. An answer that nobody reads any more ends at its next token.
 /// </summary>
-internal sealed class AnswerQueue : IDisposable
+/// <param name="turn">Who has it may compute; several models share one.</param>
+internal sealed class AnswerQueue(SemaphoreSlim turn) : IDisposable
 {
-    private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly CancellationTokenSource _closing = new();
 
+    /// <summary>Who has it may compute.</summary>
+    internal SemaphoreSlim Turn => turn;
+
     /// <summary>Waits for its turn and generates.</summary>
-    /// <param name="generate">Calls its first argument with each piece of text, and checks its second before every token.</param>
+    /// <param name="generate">Calls its first argument with each piece, and checks its second before every token.</param>
     /// <param name="cancellation">Ends waiting and generation.</param>
-    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    /// <exception cref="OperationCanceledException">It was canceled.</exception>
     /// <exception cref="ObjectDisposedException">The queue was disposed before the answer was complete.</exception>
     internal async IAsyncEnumerable<AnswerPiece> RunAsync(
-        Func<Action<string>, CancellationToken, GenerationResult> generate,
+        Func<Action<AnswerPiece>, CancellationToken, GenerationResult> generate,
         [EnumeratorCancellation] CancellationToken cancellation = default
     )
     {
-        ObjectDisposedException.ThrowIf(_closing.IsCancellationRequested, typeof(ChatModel));
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation, _closing.Token);
-        await WaitFor(_turn.WaitAsync(stop.Token), cancellation).ConfigureAwait(false);
+        using var stop = Link(cancellation);
         var pieces = Channel.CreateUnbounded<AnswerPiece>(new() { SingleReader = true, SingleWriter = true });
+        await TakeTurn(stop.Token, cancellation).ConfigureAwait(false);
         var clock = Stopwatch.StartNew();
-        var making = Task.Factory.StartNew(Make, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        var making = Start(
+            () => generate(piece => pieces.Writer.TryWrite(piece with { Time = clock.Elapsed }), stop.Token),
+            () => pieces.Writer.Complete()
+        );
         try
         {
+            var told = 0;
             await foreach (var piece in pieces.Reader.ReadAllAsync(cancellation).ConfigureAwait(false))
+            {
+                told += piece.LogProbabilities?.Count ?? 0;
                 yield return piece;
+            }
             await WaitFor(making, cancellation).ConfigureAwait(false);
-            yield return new AnswerPiece("", clock.Elapsed, await making.ConfigureAwait(false));
+            var result = await making.ConfigureAwait(false);
+            yield return new AnswerPiece("", clock.Elapsed, result) { LogProbabilities = result.LogProbabilities?.Skip(told).ToList() };
         }
         finally
         {
@@ -42,22 +52,57 @@ internal sealed class AnswerQueue : IDisposable
             await stop.CancelAsync().ConfigureAwait(false);
             await ((Task)making).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
-
-        GenerationResult Make()
-        {
-            try
-            {
-                return generate(text => pieces.Writer.TryWrite(new AnswerPiece(text, clock.Elapsed, null)), stop.Token);
-            }
-            finally
-            {
-                _turn.Release();
-                pieces.Writer.Complete();
-            }
-        }
     }
 
-    // The caller sees the caller's own token. If the model was disposed, nobody cancelled.
+    /// <summary>Waits for its turn and computes.</summary>
+    /// <param name="compute">Checks its argument now and then.</param>
+    /// <param name="cancellation">Ends waiting and computing.</param>
+    /// <exception cref="OperationCanceledException">It was canceled.</exception>
+    /// <exception cref="ObjectDisposedException">The queue was disposed before it was done.</exception>
+    internal async Task<T> ComputeAsync<T>(Func<CancellationToken, T> compute, CancellationToken cancellation = default)
+    {
+        using var stop = Link(cancellation);
+        await TakeTurn(stop.Token, cancellation).ConfigureAwait(false);
+        var computing = Start(() => compute(stop.Token), () => { });
+        await WaitFor(computing, cancellation).ConfigureAwait(false);
+        return await computing.ConfigureAwait(false);
+    }
+
+    private CancellationTokenSource Link(CancellationToken cancellation)
+    {
+        ObjectDisposedException.ThrowIf(_closing.IsCancellationRequested, typeof(ChatModel));
+        return CancellationTokenSource.CreateLinkedTokenSource(cancellation, _closing.Token);
+    }
+
+    private async Task TakeTurn(CancellationToken stop, CancellationToken cancellation)
+    {
+        await WaitFor(turn.WaitAsync(stop), cancellation).ConfigureAwait(false);
+        if (!_closing.IsCancellationRequested)
+            return;
+        turn.Release(); // the turn came with the end
+        throw new ObjectDisposedException(nameof(ChatModel));
+    }
+
+    private Task<T> Start<T>(Func<T> work, Action done) =>
+        Task.Factory.StartNew(
+            () =>
+            {
+                try
+                {
+                    return work();
+                }
+                finally
+                {
+                    turn.Release();
+                    done();
+                }
+            },
+            CancellationToken.None,
+            TaskCreationOptions.LongRunning,
+            TaskScheduler.Default
+        );
+
+    // The caller sees the caller's own token. If the model was disposed, nobody canceled.
     private async Task WaitFor(Task task, CancellationToken cancellation)
     {
         try
@@ -80,6 +125,7 @@ internal sealed class AnswerQueue : IDisposable
         if (_closing.IsCancellationRequested)
             return;
         _closing.Cancel();
-        _turn.Wait(); // never released: nothing is generated any more
+        turn.Wait();
+        turn.Release(); // for the other models that share it
     }
 }

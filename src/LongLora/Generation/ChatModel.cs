@@ -1,3 +1,4 @@
+using LongLora.Generation.Structured;
 using LongLora.Loading;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -6,9 +7,9 @@ using LongLora.Tokenization;
 namespace LongLora.Generation;
 
 /// <summary>
-/// A model ready to answer: what chat, serve and <c>IChatClient</c> stand on. An answer comes as a stream of pieces, the last of which has
-/// the result; leaving the stream ends the generation. What a conversation shares with the one before it is not read again. It may be
-/// asked from several threads at once; the answers are made one after the other, in the order in which they were asked for.
+/// A model that is ready to answer. Chat, serve and <c>IChatClient</c> use it. An answer comes as a stream of pieces, the last of which has
+/// the result. Leaving the stream ends the generation. What a conversation shares with the one before it is not read again. Several
+/// threads may ask at once; the answers are generated one after the other, in the order of the requests.
 /// </summary>
 public sealed class ChatModel : IDisposable
 {
@@ -16,12 +17,15 @@ public sealed class ChatModel : IDisposable
     private readonly Func<TextGenerator> _newGenerator;
     private readonly List<TextGenerator> _generators = []; // used last comes last
     private readonly int _kept;
-    private readonly AnswerQueue _queue = new();
+    private readonly AnswerQueue _queue;
+    private StructuredChat? _chat;
 
-    private ChatModel(ChatModelOptions options, LoadedModel model, ITokenizer tokenizer)
+    private ChatModel(ChatModelOptions options, LoadedModel model, ITokenizer tokenizer, SemaphoreSlim turn)
     {
-        (_model, Tokenizer, _kept) = (model, tokenizer, options.KeptConversations);
-        _newGenerator = () => new TextGenerator(model.Network, tokenizer, options.Context, options.CacheType, options.Streaming);
+        (_model, Tokenizer, _kept, _queue) = (model, tokenizer, options.KeptConversations, new AnswerQueue(turn));
+        Name = options.Name ?? model.Source.Name;
+        _newGenerator = () =>
+            new TextGenerator(model.Network, tokenizer, options.Context, options.CacheType, options.Streaming, model.EndTokens);
         _generators.Add(_newGenerator());
         Context = _generators[0].Context;
         TrainedContext = RopeScaling.GetCurrentContext(model.Config);
@@ -31,7 +35,18 @@ public sealed class ChatModel : IDisposable
     /// <param name="options">What it is made of.</param>
     /// <exception cref="CheckpointException">Model, adapter, tokenizer or template is missing, damaged or not supported.</exception>
     /// <exception cref="ConfigurationException">There is no such template or device, or an option does not fit the model.</exception>
-    public static ChatModel Open(ChatModelOptions options)
+    public static ChatModel Open(ChatModelOptions options) => Open(options, new SemaphoreSlim(1, 1));
+
+    /// <summary>
+    /// Opens another model whose requests wait in the same queue, such as another adapter on the same base. The weights of a base that is
+    /// neither quantized nor on a GPU are mapped from the file, so they take memory only once.
+    /// </summary>
+    /// <param name="options">What it is made of.</param>
+    /// <exception cref="CheckpointException">Model, adapter, tokenizer or template is missing, damaged or not supported.</exception>
+    /// <exception cref="ConfigurationException">There is no such template or device, or an option does not fit the model.</exception>
+    public ChatModel OpenBeside(ChatModelOptions options) => Open(options, _queue.Turn);
+
+    private static ChatModel Open(ChatModelOptions options, SemaphoreSlim turn)
     {
         if (options.KeptConversations < 1)
             throw new ConfigurationException($"kept conversations is {options.KeptConversations}; it must be at least 1.");
@@ -54,7 +69,7 @@ public sealed class ChatModel : IDisposable
         );
         try
         {
-            return new ChatModel(options, model, tokenizer);
+            return new ChatModel(options, model, tokenizer, turn);
         }
         catch
         {
@@ -63,8 +78,8 @@ public sealed class ChatModel : IDisposable
         }
     }
 
-    /// <summary>Name of the model's folder.</summary>
-    public string Name => _model.Source.Name;
+    /// <summary>Name by which clients ask for it; that of the model's folder or file unless the options say otherwise.</summary>
+    public string Name { get; }
 
     /// <summary>The model's folder as it was given.</summary>
     public string Directory => _model.Source.Location;
@@ -85,19 +100,39 @@ public sealed class ChatModel : IDisposable
     /// <param name="messages">The conversation; the last message asks.</param>
     /// <exception cref="ConfigurationException">There is no chat template.</exception>
     /// <exception cref="DataException">The conversation is empty, or the template refuses it.</exception>
-    public IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages)
+    public IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages) => Encode(messages, ConversationForm.Standard);
+
+    /// <summary>A conversation as the model reads it.</summary>
+    /// <param name="messages">The conversation.</param>
+    /// <param name="form">How it is written.</param>
+    /// <exception cref="ConfigurationException">There is no chat template.</exception>
+    /// <exception cref="DataException">The conversation is empty, or the template refuses it.</exception>
+    internal IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages, ConversationForm form)
     {
-        if (_model.Template is not { } template)
-        {
-            throw new ConfigurationException(
-                $"'{Directory}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. "
-                    + $"Choose one with --template: {string.Join(", ", ChatTemplate.Names)}, or a file."
-            );
-        }
         if (messages.Count == 0)
             throw new DataException("The conversation is empty; give at least one message.");
-        return template.Render(messages, Tokenizer, addGenerationPrompt: true).Encode(Tokenizer).Ids;
+        return Structured.Prepare(messages, form, null, null).Tokens;
     }
+
+    /// <summary>What prepares conversations whose answers call tools or follow a schema.</summary>
+    /// <exception cref="ConfigurationException">There is no chat template.</exception>
+    internal StructuredChat Structured
+    {
+        get
+        {
+            var template = RequireTemplate();
+            return LazyInitializer.EnsureInitialized(ref _chat, () => new StructuredChat(template, Tokenizer));
+        }
+    }
+
+    /// <summary>The chat template.</summary>
+    /// <exception cref="ConfigurationException">There is none.</exception>
+    internal ChatTemplate RequireTemplate() =>
+        _model.Template
+        ?? throw new ConfigurationException(
+            $"'{Directory}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. "
+                + $"Choose one with --template: {string.Join(", ", ChatTemplate.Names)}, or a file."
+        );
 
     /// <summary>Answers a conversation.</summary>
     /// <param name="messages">The conversation; the last message asks.</param>
@@ -112,7 +147,7 @@ public sealed class ChatModel : IDisposable
         CancellationToken cancellation = default
     ) => Run(() => Encode(messages), WithEndOfAnswer(options), cancellation);
 
-    /// <summary>Answers a conversation that <see cref="Encode"/> gave.</summary>
+    /// <summary>Answers a conversation that <see cref="Encode(IReadOnlyList{ChatMessage})"/> gave.</summary>
     /// <param name="conversation">Its tokens.</param>
     /// <param name="options">How. What the template writes behind an answer ends it as well.</param>
     /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
@@ -151,19 +186,32 @@ public sealed class ChatModel : IDisposable
         CancellationToken cancellation = default
     ) => Run(() => prompt, options, cancellation);
 
+    /// <summary>Computes the mean of a text's hidden states, a vector that says what the text is about.</summary>
+    /// <param name="text">Token ids, at least one.</param>
+    /// <param name="cancellation">Checked while others are answered, and before every chunk.</param>
+    /// <returns>One number for each of the model's dimensions.</returns>
+    /// <exception cref="DataException">The text is empty or longer than the context.</exception>
+    internal Task<float[]> EmbedAsync(IReadOnlyList<int> text, CancellationToken cancellation = default) =>
+        _queue.ComputeAsync(stop => TextEmbedding.Compute(_model.Network, text, Context, stop), cancellation);
+
+    /// <summary>Numbers in the vector of a text.</summary>
+    internal int EmbeddingSize => _model.Config.HiddenSize;
+
     private GenerationOptions WithEndOfAnswer(GenerationOptions options) =>
-        options with
-        {
-            StopTokens = [.. options.StopTokens, .. _model.EndOfAnswer.StopTokens],
-            Stop = [.. options.Stop, .. _model.EndOfAnswer.StopTexts],
-        };
+        options.IgnoreEos
+            ? options
+            : options with
+            {
+                StopTokens = [.. options.StopTokens, .. _model.EndOfAnswer.StopTokens],
+                Stop = [.. options.Stop, .. _model.EndOfAnswer.StopTexts],
+            };
 
     private IAsyncEnumerable<AnswerPiece> Run(Func<IReadOnlyList<int>> read, GenerationOptions options, CancellationToken cancellation) =>
         _queue.RunAsync(
-            (onText, stop) =>
+            (onPiece, stop) =>
             {
                 var prompt = read();
-                return Generator(prompt).Generate([prompt], options, (_, text) => onText(text), stop)[0];
+                return Generator(prompt).GeneratePieces([prompt], options, (_, piece) => onPiece(piece), stop)[0];
             },
             cancellation
         );

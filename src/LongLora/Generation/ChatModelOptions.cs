@@ -11,6 +11,9 @@ public sealed record ChatModelOptions
     /// <summary>Folder of a Hugging Face model with its tokenizer.</summary>
     public required string Model { get; init; }
 
+    /// <summary>Name by which clients ask for it; null for the name of the folder or file. Default null.</summary>
+    public string? Name { get; init; }
+
     /// <summary>Folder of a PEFT adapter on it; null for none. Default null.</summary>
     public string? Adapter { get; init; }
 

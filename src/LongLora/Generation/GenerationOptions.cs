@@ -5,6 +5,8 @@ namespace LongLora.Generation;
 /// <summary>How text is generated.</summary>
 public sealed record GenerationOptions
 {
+    private static readonly Dictionary<int, double> s_noBias = [];
+
     /// <summary>Most tokens to generate. Default 256.</summary>
     public int MaxTokens { get; init; } = 256;
 
@@ -15,41 +17,72 @@ public sealed record GenerationOptions
     public int TopK { get; init; }
 
     /// <summary>
-    /// Samples among the fewest tokens whose probabilities sum to this (arXiv 1904.09751), above 0, at most 1. Default 1.
+    /// Samples among the fewest tokens whose probabilities sum to this (arXiv 1904.09751), from 0 (the likeliest token) to 1 (all).
+    /// Default 1.
     /// </summary>
     public double TopP { get; init; } = 1;
 
-    /// <summary>Leaves out tokens less likely than this share of the likeliest (arXiv 2407.01082), from 0 to below 1. Default 0.</summary>
+    /// <summary>
+    /// Excludes tokens that are less likely than this share of the likeliest token (arXiv 2407.01082), from 0 to below 1. Default 0.
+    /// </summary>
     public double MinP { get; init; }
 
     /// <summary>
-    /// Divides positive and multiplies negative logits of tokens that are in the text already (arXiv 1909.05858), at least 1 for less
-    /// repetition. Default 1.
+    /// Divides the positive logits and multiplies the negative logits of tokens that are already in the prompt or the answer (arXiv
+    /// 1909.05858). Above 1 for less repetition. Default 1.
     /// </summary>
     public double RepetitionPenalty { get; init; } = 1;
 
-    /// <summary>Seed of the sampling. Default 0.</summary>
-    public int Seed { get; init; }
+    /// <summary>
+    /// Subtracted from the logit of a token for each time that the answer contains it. The prompt does not count. Default 0.
+    /// </summary>
+    public double FrequencyPenalty { get; init; }
 
-    /// <summary>Texts that end the generation where they appear; they are not part of the answer. Default none.</summary>
+    /// <summary>Subtracted once from the logit of every token that the answer contains. The prompt does not count. Default 0.</summary>
+    public double PresencePenalty { get; init; }
+
+    /// <summary>Added to the logits of these token ids. Default none.</summary>
+    public IReadOnlyDictionary<int, double> LogitBias { get; init; } = s_noBias;
+
+    /// <summary>
+    /// Seed of the sampling: the same seed gives the same answer. Null draws a fresh seed for each generation;
+    /// <see cref="GenerationResult.Seed"/> reports it. Default null.
+    /// </summary>
+    public long? Seed { get; init; }
+
+    /// <summary>
+    /// Texts that end the generation where they appear; they are not part of the answer. They may contain special tokens such as
+    /// <c>&lt;|im_end|&gt;</c>. Default none.
+    /// </summary>
     public IReadOnlyList<string> Stop { get; init; } = [];
 
-    /// <summary>Token ids that end the generation as the model's own end of text does. Default none.</summary>
+    /// <summary>Token ids that end the generation, like the model's own end of text. Default none.</summary>
     public IReadOnlyList<int> StopTokens { get; init; } = [];
 
-    /// <summary>Whether generation goes on behind a token that ends texts. Default false.</summary>
+    /// <summary>Tokens that are generated before anything may end the answer. Default 0.</summary>
+    public int MinTokens { get; init; }
+
+    /// <summary>
+    /// Whether generation continues after the model's own ends of texts and answers. <see cref="Stop"/> and <see cref="StopTokens"/> still
+    /// end it. Default false.
+    /// </summary>
     public bool IgnoreEos { get; init; }
 
     /// <summary>
-    /// Number of likeliest tokens whose log-probabilities are told with that of each chosen token; 0 for the chosen one alone, null for
-    /// none. They are the model's own, before penalty and temperature. Default null.
+    /// Number of likeliest tokens whose log-probabilities are reported with that of each chosen token; 0 for the chosen one only, null for
+    /// none. They are the model's own, before penalties and temperature. Default null.
     /// </summary>
     public int? TopLogProbabilities { get; init; }
 
-    /// <summary>Prompt tokens that are read at once: more is faster, and takes more memory. Default 1024.</summary>
+    /// <summary>The format that the answer is bound to; null for free text. Default null.</summary>
+    public AnswerFormat? Format { get; init; }
+
+    /// <summary>Prompt tokens that are read at once. More is faster and takes more memory. Default 1024.</summary>
     public int PrefillChunk { get; init; } = 1024;
 
-    /// <summary>Told how much of the prompt is known before each chunk of it is read, on the thread that generates. Default null.</summary>
+    /// <summary>
+    /// Receives how much of the prompt is known before each chunk of it is read, on the generating thread. Default null.
+    /// </summary>
     public IProgress<PromptProgress>? PromptProgress { get; init; }
 
     /// <summary>Checks all options.</summary>
@@ -66,9 +99,13 @@ public sealed record GenerationOptions
         Require(MaxTokens >= 1, $"max-tokens is {MaxTokens}; it must be at least 1");
         Require(Temperature >= 0 && double.IsFinite(Temperature), $"temperature is {Temperature}; it must be 0 (greedy) or more");
         Require(TopK >= 0, $"top-k is {TopK}; it must be 0 (all tokens) or more");
-        Require(TopP is > 0 and <= 1, $"top-p is {TopP}; it must be above 0 and at most 1");
+        Require(TopP is >= 0 and <= 1, $"top-p is {TopP}; it must be from 0 to 1");
         Require(MinP is >= 0 and < 1, $"min-p is {MinP}; it must be at least 0 and below 1");
         Require(RepetitionPenalty > 0, $"repetition-penalty is {RepetitionPenalty}; it must be above 0");
+        Require(double.IsFinite(FrequencyPenalty), $"frequency-penalty is {FrequencyPenalty}; it must be a finite number");
+        Require(double.IsFinite(PresencePenalty), $"presence-penalty is {PresencePenalty}; it must be a finite number");
+        Require(LogitBias.Values.All(double.IsFinite), "a logit bias is not a finite number");
+        Require(MinTokens >= 0 && MinTokens <= MaxTokens, $"min-tokens is {MinTokens}; it must be from 0 to max-tokens ({MaxTokens})");
         Require(
             TopLogProbabilities is null or >= 0,
             $"top-logprobs is {TopLogProbabilities}; it must be 0 (the chosen token alone) or more"

@@ -8,6 +8,9 @@ namespace LongLora.Generation;
 /// <param name="Finish">Why it ended.</param>
 public sealed record GenerationResult(string Text, IReadOnlyList<int> Tokens, int PromptTokens, int CachedTokens, FinishReason Finish)
 {
-    /// <summary>Log-probabilities of <see cref="Tokens"/>, one each; null where they were not asked for.</summary>
+    /// <summary>The seed of the sampling, given or fresh. Greedy generation does not use it.</summary>
+    public long Seed { get; init; }
+
+    /// <summary>Log-probabilities of <see cref="Tokens"/>, one each; null if they were not requested.</summary>
     public IReadOnlyList<TokenLogProbability>? LogProbabilities { get; init; }
 }

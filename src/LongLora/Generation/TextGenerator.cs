@@ -15,7 +15,7 @@ public sealed class TextGenerator : IDisposable
 {
     private readonly CausalLanguageModel _model;
     private readonly ITokenizer _tokenizer;
-    private readonly HashSet<int> _ends;
+    private readonly IReadOnlyList<int> _ends;
     private readonly KeyValueType? _cacheType;
     private readonly StreamingOptions? _streaming;
     private KeyValueCache? _cache;
@@ -35,19 +35,21 @@ public sealed class TextGenerator : IDisposable
     /// Keeps the first tokens and the last ones alone: a text can go on without end in constant memory, and what lies between is
     /// forgotten. Null keeps all.
     /// </param>
+    /// <param name="ends">Tokens that end texts; null for those of config and tokenizer. <see cref="LoadedModel.EndTokens"/> has all.</param>
     /// <exception cref="ConfigurationException">Sinks and window of streaming are not inside the model's context.</exception>
     public TextGenerator(
         CausalLanguageModel model,
         ITokenizer tokenizer,
         int? context = null,
         KeyValueType? cacheType = null,
-        StreamingOptions? streaming = null
+        StreamingOptions? streaming = null,
+        IReadOnlyList<int>? ends = null
     )
     {
         (_model, _tokenizer, _cacheType, _streaming) = (model, tokenizer, cacheType, streaming);
         Context = context ?? (streaming is null ? RopeScaling.GetCurrentContext(model.Config) : int.MaxValue);
         _ = streaming?.GetWindow(model.Config);
-        _ends = [.. TextEnds.FindTokens(model.Config, tokenizer)];
+        _ends = ends ?? TextEnds.FindTokens(model.Config, tokenizer);
     }
 
     /// <summary>Most tokens of prompt and answer together.</summary>
@@ -93,16 +95,30 @@ public sealed class TextGenerator : IDisposable
         GenerationOptions options,
         Action<int, string>? onText = null,
         CancellationToken cancellation = default
+    ) => GeneratePieces(prompts, options, onText is null ? null : (number, piece) => onText(number, piece.Text), cancellation);
+
+    /// <summary>The same, with the log-probabilities of each piece.</summary>
+    internal IReadOnlyList<GenerationResult> GeneratePieces(
+        IReadOnlyList<IReadOnlyList<int>> prompts,
+        GenerationOptions options,
+        Action<int, AnswerPiece>? onPiece,
+        CancellationToken cancellation
     )
     {
         options.Validate();
+        // The texts of a batch have one seed.
+        options = options with { Seed = options.Seed ?? TokenSampler.DrawSeed() };
+        foreach (var id in options.LogitBias.Keys.Where(id => id < 0 || id >= _model.Config.VocabularySize))
+            throw new ConfigurationException(
+                $"Cannot bias token {id} because the model has {_model.Config.VocabularySize:N0}. Use ids below that."
+            );
         foreach (var prompt in prompts)
             CheckPrompt(prompt);
         var results = new GenerationResult[prompts.Count];
         foreach (var alike in Enumerable.Range(0, prompts.Count).GroupBy(number => TextLength(prompts[number], options)))
         {
             int[] numbers = [.. alike];
-            var made = Generate([.. numbers.Select(number => prompts[number])], numbers, alike.Key, options, onText, cancellation);
+            var made = Generate([.. numbers.Select(number => prompts[number])], numbers, alike.Key, options, onPiece, cancellation);
             for (var i = 0; i < numbers.Length; i++)
                 results[numbers[i]] = made[i];
         }
@@ -114,20 +130,20 @@ public sealed class TextGenerator : IDisposable
         int[] numbers,
         int textLength,
         GenerationOptions options,
-        Action<int, string>? onText,
+        Action<int, AnswerPiece>? onPiece,
         CancellationToken cancellation
     )
     {
         Prepare(prompts, textLength, options);
         var texts = prompts
-            .Select((prompt, row) => new Answer(prompt, _tokenizer, new TokenSampler(options, numbers[row]), options))
+            .Select((prompt, row) => new AnswerText(prompt, _tokenizer, new TokenSampler(options, numbers[row]), _ends, Context, options))
             .ToList();
         for (var row = 0; row < prompts.Count; row++)
         {
             var cached = Reuse(row, prompts[row]);
             texts[row].CachedTokens = cached;
             var logits = Prefill(row, prompts[row], cached, options, cancellation);
-            Take(texts[row], numbers[row], logits, onText);
+            Take(texts[row], numbers[row], logits, onPiece);
         }
         for (var active = Active(); active.Count > 0; active = Active())
         {
@@ -138,10 +154,10 @@ public sealed class TextGenerator : IDisposable
                     texts[active[i]],
                     numbers[active[i]],
                     logits.AsSpan(i * _model.Config.VocabularySize, _model.Config.VocabularySize),
-                    onText
+                    onPiece
                 );
         }
-        return [.. texts.Select(t => t.Result())];
+        return [.. texts.Select(t => t.ToResult())];
 
         List<int> Active() => [.. Enumerable.Range(0, texts.Count).Where(row => texts[row].Finish is null)];
     }
@@ -242,7 +258,7 @@ public sealed class TextGenerator : IDisposable
         return logits;
     }
 
-    private float[] Step(List<Answer> texts, List<int> rows)
+    private float[] Step(List<AnswerText> texts, List<int> rows)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
@@ -258,11 +274,11 @@ public sealed class TextGenerator : IDisposable
     // [rows, D] -> rows V numbers
     private float[] Logits(Tensor hidden) => _model.ApplyHead(hidden).to(ScalarType.Float32).cpu().data<float>().ToArray();
 
-    private void Take(Answer text, int row, Span<float> logits, Action<int, string>? onText)
+    private static void Take(AnswerText text, int row, Span<float> logits, Action<int, AnswerPiece>? onPiece)
     {
-        var fresh = text.Add(logits, _ends, Context);
-        if (fresh.Length > 0)
-            onText?.Invoke(row, fresh);
+        var fresh = text.Add(logits);
+        if (fresh.Length > 0 && onPiece is not null)
+            onPiece(row, new AnswerPiece(fresh, default, null) { LogProbabilities = text.TakeLogProbabilities() });
     }
 
     /// <inheritdoc/>
@@ -277,52 +293,5 @@ public sealed class TextGenerator : IDisposable
     {
         foreach (var stream in _streams)
             stream.Dispose();
-    }
-
-    // One text: its tokens, and what of its characters is certain.
-    private sealed class Answer(IReadOnlyList<int> prompt, ITokenizer tokenizer, TokenSampler sampler, GenerationOptions options)
-    {
-        private readonly StreamingDecoder _decoder = new(tokenizer, true, [.. prompt.TakeLast(8)]);
-        private readonly HashSet<int> _seen = [.. prompt];
-        private readonly StopText _text = new(options.Stop);
-        private readonly List<TokenLogProbability>? _logProbabilities = options.TopLogProbabilities is null ? null : [];
-
-        internal List<int> Tokens { get; } = [];
-
-        internal int CachedTokens { get; set; }
-
-        internal FinishReason? Finish { get; private set; }
-
-        // Chooses a token and returns the text that is now certain.
-        internal string Add(Span<float> logits, HashSet<int> ends, int context)
-        {
-            var measured = options.TopLogProbabilities is { } count ? new LogProbabilities(logits, count) : null;
-            var id = sampler.Next(logits, _seen);
-            if (measured is not null)
-                _logProbabilities!.Add(measured.Of(id));
-            Tokens.Add(id);
-            _seen.Add(id);
-            if ((ends.Contains(id) && !options.IgnoreEos) || options.StopTokens.Contains(id))
-                return End(FinishReason.Stop);
-            var fresh = _text.Append(_decoder.Append(id));
-            if (_text.IsEnded)
-            {
-                Finish = FinishReason.Stop;
-                return fresh;
-            }
-            return Tokens.Count == options.MaxTokens || prompt.Count + Tokens.Count >= context ? fresh + End(FinishReason.Length) : fresh;
-        }
-
-        private string End(FinishReason reason)
-        {
-            Finish = reason;
-            var rest = _text.Append(_decoder.Finish());
-            if (_text.IsEnded)
-                Finish = FinishReason.Stop;
-            return rest + _text.Finish();
-        }
-
-        internal GenerationResult Result() =>
-            new(_text.Given, Tokens, prompt.Count, CachedTokens, Finish!.Value) { LogProbabilities = _logProbabilities };
     }
 }

@@ -1,35 +1,67 @@
+using LongLora.Data;
+
 namespace LongLora.Generation;
 
 // V vocabulary
 
 /// <summary>
-/// Chooses the next token from logits. The order is that of common engines: repetition penalty, temperature, top-k, top-p, min-p, draw.
-/// The same seed draws the same tokens from the same logits on every machine.
+/// Chooses the next token from logits: the only place that does. The order is that of common engines: bias, penalties, forbidden tokens,
+/// temperature, top-k, top-p, min-p, draw. The same seed draws the same tokens from the same logits on every machine.
 /// </summary>
 internal sealed class TokenSampler
 {
     private readonly GenerationOptions _options;
-    private readonly Random _random;
+    private readonly SplitMix64 _random;
+    private readonly HashSet<int> _seen = []; // in the prompt or the answer
+    private readonly Dictionary<int, int> _counts = []; // in the answer
     private int[] _order = [];
     private float[] _keys = [];
 
     /// <summary>A sampler at its beginning.</summary>
     /// <param name="options">How to choose.</param>
     /// <param name="stream">Number of the text, so that the texts of a batch are drawn independently.</param>
-    public TokenSampler(GenerationOptions options, int stream = 0) =>
-        (_options, _random) = (options, new Random(unchecked(options.Seed + 1_000_003 * stream)));
-
-    /// <summary>The next token.</summary>
-    /// <param name="logits">[V]; changed.</param>
-    /// <param name="seen">Token ids of the text so far, for the repetition penalty.</param>
-    public int Next(Span<float> logits, IReadOnlyCollection<int> seen)
+    public TokenSampler(GenerationOptions options, int stream = 0)
     {
-        Penalise(logits, seen);
-        return _options.Temperature == 0 ? Largest(logits) : Draw(logits);
+        (_options, Seed) = (options, options.Seed ?? DrawSeed());
+        _random = new SplitMix64(unchecked((ulong)Seed + ((ulong)stream * 0xD1B54A32D192ED03)));
+    }
+
+    /// <summary>The seed, given or fresh.</summary>
+    public long Seed { get; }
+
+    /// <summary>A seed that nobody has used before. JavaScript can represent it exactly.</summary>
+    public static long DrawSeed() => Random.Shared.NextInt64(1L << 53);
+
+    /// <summary>Starts a text.</summary>
+    /// <param name="prompt">Token ids that it continues.</param>
+    public void Begin(IEnumerable<int> prompt)
+    {
+        _seen.Clear();
+        _seen.UnionWith(prompt);
+        _counts.Clear();
+    }
+
+    /// <summary>Chooses the next token of the text.</summary>
+    /// <param name="logits">[V]; changed.</param>
+    /// <param name="forbidden">Token ids that must not be chosen.</param>
+    public int Next(Span<float> logits, IReadOnlyCollection<int> forbidden)
+    {
+        foreach (var (id, bias) in _options.LogitBias)
+            logits[id] += (float)bias;
+        Penalize(logits);
+        foreach (var id in forbidden)
+        {
+            if (id < logits.Length)
+                logits[id] = float.NegativeInfinity;
+        }
+        var chosen = _options.Temperature == 0 ? FindLargest(logits) : Draw(logits);
+        _seen.Add(chosen);
+        _counts[chosen] = _counts.GetValueOrDefault(chosen) + 1;
+        return chosen;
     }
 
     // The first of equals, as argmax has it everywhere.
-    private static int Largest(ReadOnlySpan<float> logits)
+    private static int FindLargest(ReadOnlySpan<float> logits)
     {
         var best = 0;
         for (var i = 1; i < logits.Length; i++)
@@ -40,12 +72,17 @@ internal sealed class TokenSampler
         return best;
     }
 
-    private void Penalise(Span<float> logits, IReadOnlyCollection<int> seen)
+    private void Penalize(Span<float> logits)
     {
-        if (_options.RepetitionPenalty == 1)
+        if (_options.RepetitionPenalty != 1)
+        {
+            foreach (var id in _seen)
+                logits[id] = (float)(logits[id] > 0 ? logits[id] / _options.RepetitionPenalty : logits[id] * _options.RepetitionPenalty);
+        }
+        if (_options.FrequencyPenalty == 0 && _options.PresencePenalty == 0)
             return;
-        foreach (var id in seen.Distinct())
-            logits[id] = (float)(logits[id] > 0 ? logits[id] / _options.RepetitionPenalty : logits[id] * _options.RepetitionPenalty);
+        foreach (var (id, count) in _counts)
+            logits[id] -= (float)((_options.FrequencyPenalty * count) + _options.PresencePenalty);
     }
 
     private int Draw(ReadOnlySpan<float> logits)
@@ -59,11 +96,11 @@ internal sealed class TokenSampler
         var weights = new double[count];
         for (var i = 0; i < count; i++)
             weights[i] = Math.Exp((_keys[0] - _keys[i]) / _options.Temperature);
-        count = Nucleus(weights);
+        count = CountNucleus(weights);
         var floor = _options.MinP * weights[0];
         while (count > 1 && weights[count - 1] < floor)
             count--;
-        var point = _random.NextDouble() * weights.AsSpan(0, count).ToArray().Sum();
+        var point = _random.Share() * weights.AsSpan(0, count).ToArray().Sum();
         for (var i = 0; i < count; i++)
         {
             point -= weights[i];
@@ -74,7 +111,7 @@ internal sealed class TokenSampler
     }
 
     // How many of the likeliest reach top-p.
-    private int Nucleus(double[] weights)
+    private int CountNucleus(double[] weights)
     {
         if (_options.TopP >= 1)
             return weights.Length;

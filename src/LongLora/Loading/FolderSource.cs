@@ -20,6 +20,8 @@ internal sealed class FolderSource(string path, string? name = null) : ModelSour
 
     internal override IModelFiles Files => _files;
 
+    internal override IReadOnlyList<int> FurtherEnds => GenerationConfig.ReadEnds(path);
+
     internal override IReadOnlyList<string> TextFiles => ListTextFiles(path);
 
     private protected override ITokenizer? ReadTokenizer() => TokenizerLoader.LoadIfPresent(path);

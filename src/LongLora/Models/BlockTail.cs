@@ -13,7 +13,7 @@ namespace LongLora.Models;
 /// <param name="factor">[1].</param>
 internal sealed class BlockTail(int layer, Weight factor)
 {
-    /// <summary>G, W, act and the norm; null where tokens have no inputs.</summary>
+    /// <summary>G, W, act and the norm; null if tokens have no inputs.</summary>
     internal (LinearLayer Gate, LinearLayer Projection, Func<Tensor, Tensor> Activation, INormLayer Norm)? Branch { get; init; }
 
     /// <summary>Some rows: [N, D] -> [N, D]; differentiable.</summary>

@@ -34,7 +34,7 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>The token table.</summary>
     internal EmbeddingLayer Embedding { get; }
 
-    /// <summary>Makes inputs of each token for each layer; null where there are none.</summary>
+    /// <summary>Computes per-layer inputs for each token; null if there are none.</summary>
     internal TokenInputs? TokenInputs { get; }
 
     /// <summary>The decoder blocks in order.</summary>
@@ -108,7 +108,7 @@ public sealed class CausalLanguageModel : IDisposable
     }
 
     /// <summary>
-    /// What reaches the blocks beside the residual stream, for a pass that begins; null where the model has nothing of the kind.
+    /// Creates the additional block inputs for a pass; null if the model has none.
     /// </summary>
     /// <param name="ids">[B, L].</param>
     /// <param name="hidden">[B, L, D], their embeddings.</param>
@@ -201,7 +201,7 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>Whether the head computes with the token table as it is, trained updates included.</summary>
     internal bool IsHeadTied => Config.TiedEmbeddings && ReferenceEquals(Head.Update, Embedding.Update?.ForTiedHead);
 
-    /// <summary>Gives a tied head a matrix of its own, with the embeddings' present values. Only before training.</summary>
+    /// <summary>Gives a tied head a separate matrix with the current values of the embeddings. Call it only before training.</summary>
     internal void UntieHead()
     {
         if (!Config.TiedEmbeddings)
@@ -215,8 +215,7 @@ public sealed class CausalLanguageModel : IDisposable
         if (ids.dim() != 2 || ids.size(1) != context.Positions.Length)
             throw new ShapeException(
                 $"The model needs ids [B, L] and rotary tables for L positions, but the ids are [{string.Join(", ", ids.shape)}] "
-                    + $"and the tables have "
-                    + $"{context.Positions.Length}."
+                    + $"and the tables have {context.Positions.Length}."
             );
     }
 

@@ -55,7 +55,7 @@ internal abstract class DecoderBlock
         init { }
     }
 
-    /// <summary>Index of the layer, where others use its keys and values or it has inputs of its own.</summary>
+    /// <summary>Index of the layer, if others reuse its keys and values or it has per-layer inputs.</summary>
     public virtual int Index => 0;
 
     /// <summary>The layer whose keys and values this one uses; null for its own.</summary>
@@ -72,7 +72,7 @@ internal abstract class DecoderBlock
     /// <summary>How many tokens a position looks at, itself included; null for all.</summary>
     public virtual int? Window => null;
 
-    /// <summary>c, where attention scores s become c tanh(s / c); null where they stay.</summary>
+    /// <summary>c, where attention scores s become c tanh(s / c); null if they stay.</summary>
     public virtual double? ScoreCap => null;
 
     /// <summary>[H], one more logit for each head in its softmax; null for none.</summary>
@@ -82,7 +82,7 @@ internal abstract class DecoderBlock
         init { }
     }
 
-    /// <summary>What the block makes of the attention that is asked for: its window, its cap and its sinks are put upon it.</summary>
+    /// <summary>Applies the block's window, cap and sinks to the requested attention.</summary>
     public IAttention Adapt(IAttention attention)
     {
         if (Window is { } window)

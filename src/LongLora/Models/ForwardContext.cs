@@ -15,6 +15,6 @@ internal sealed record ForwardContext(
     IReadOnlyList<IReadOnlyList<int>>? DocumentLengths = null
 )
 {
-    /// <summary>What reaches the blocks beside the residual stream; null where the model has nothing of the kind.</summary>
+    /// <summary>Additional inputs of the blocks; null if the model has none.</summary>
     internal SideInputs? Side { get; init; }
 }

@@ -6,7 +6,7 @@ namespace LongLora.Models;
 /// <summary>The chain that a family builds.</summary>
 internal sealed record ModelParts(EmbeddingLayer Embedding, IReadOnlyList<DecoderBlock> Blocks, INormLayer FinalNorm, LinearLayer Head)
 {
-    /// <summary>Makes inputs of each token for each layer; null where there are none.</summary>
+    /// <summary>Creates per-layer inputs for each token; null if there are none.</summary>
     internal TokenInputs? TokenInputs { get; init; }
 }
 

@@ -49,8 +49,8 @@ internal static class ModelLoader
         );
     }
 
-    // A tied model whose files have a head with other values than the embeddings is no tied model, whatever its config says: it was trained
-    // untied, or merged with an adapter that has a head.
+    // If the files of a tied model have a head that differs from the embeddings, the model is not tied, whatever its config says: it was
+    // trained untied, or merged with an adapter that has a head.
     private static bool HasOwnHead(ModelConfig config, ModelFamily family, ITensorSource source)
     {
         string head = family.Head + ".weight",

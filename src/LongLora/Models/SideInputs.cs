@@ -6,7 +6,7 @@ namespace LongLora.Models;
 // B batch, L tokens, n layers, P size of an input, J key-value heads, K head size
 
 /// <summary>
-/// What reaches the blocks of a model beside the residual stream, in one pass: inputs of each token for each layer, and keys and values
+/// Inputs of a model's blocks in one pass, besides the residual stream: per-layer inputs for each token, and keys and values
 /// that later layers use again. In training also their gradients, which come from several blocks.
 /// </summary>
 internal sealed class SideInputs : IDisposable
@@ -39,7 +39,7 @@ internal sealed class SideInputs : IDisposable
         _inputGradients.select(0, layer).narrow(0, start, gradient.size(0)).add_(gradient, Scalars.One);
     }
 
-    /// <summary>The gradient of all inputs, [n, B L, P]; null where nobody has added any.</summary>
+    /// <summary>The gradient of all inputs, [n, B L, P]; null if nobody has added any.</summary>
     internal Tensor? InputGradients => _inputGradients;
 
     /// <summary>Keys and values of some heads of a layer, [B, j, L, K].</summary>

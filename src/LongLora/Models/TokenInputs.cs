@@ -7,8 +7,8 @@ namespace LongLora.Models;
 // B batch, L tokens, N = B L rows, D model size, n layers, P size of an input
 
 /// <summary>
-/// Makes the inputs of each token for each layer: (norm(W e / sqrt(D)) + t) / sqrt(2) with the embedding e of the token and a row t of a
-/// table of their own (Gemma 4's per-layer embeddings).
+/// Computes per-layer inputs for each token (Gemma 4's per-layer embeddings): (norm(W e / sqrt(D)) + t) / sqrt(2), with the embedding e of
+/// the token and a row t of a separate table.
 /// </summary>
 /// <param name="table">Rows of n P numbers.</param>
 /// <param name="projection">W, [.., D] -> [.., n P].</param>
@@ -21,9 +21,9 @@ internal sealed class TokenInputs(EmbeddingLayer table, LinearLayer projection, 
     /// <summary>The table.</summary>
     internal Weight Table => table.Weight;
 
-    /// <summary>[n, N, P]. Differentiable, and whole, inside a graph; otherwise tokens are worked on in tiles.</summary>
+    /// <summary>[n, N, P]. Inside a graph it is differentiable and computed at once; otherwise in tiles of tokens.</summary>
     /// <param name="ids">[B, L].</param>
-    /// <param name="hidden">[B, L, D] or [N, D], what the model makes of the ids.</param>
+    /// <param name="hidden">[B, L, D] or [N, D], the embeddings of the ids.</param>
     internal Tensor Compute(Tensor ids, Tensor hidden)
     {
         using var scope = NewDisposeScope();
@@ -44,7 +44,7 @@ internal sealed class TokenInputs(EmbeddingLayer table, LinearLayer projection, 
     /// </summary>
     /// <param name="ids">[B, L].</param>
     /// <param name="embedding">The model's.</param>
-    /// <param name="gradient">Of what <see cref="Compute"/> gave.</param>
+    /// <param name="gradient">Gradient of the result of <see cref="Compute"/>.</param>
     /// <param name="hiddenGradient">[B, L, D].</param>
     internal void Backward(Tensor ids, EmbeddingLayer embedding, Tensor gradient, Tensor hiddenGradient)
     {

@@ -2,46 +2,45 @@ using LongLora.Data;
 
 namespace LongLora.Options;
 
-/// <summary>What is learnt from: files, how they are read, and how they become sequences.</summary>
+/// <summary>Training data: the files, how they are read, and how they become sequences.</summary>
 public sealed record DataOptions
 {
     /// <summary>
-    /// Files and folders to train on, each with a weight where it is to be seen more or less often than once in a pass; <c>data</c> in a
-    /// recipe. For text: <c>.txt</c>, <c>.md</c>, <c>.jsonl</c> with <c>text</c>, token <c>.bin</c>; for sft: <c>.json</c> and
-    /// <c>.jsonl</c>; both packed or not, and what further readers know. A folder stands for all of these below it.
+    /// Files and folders to train on, <c>data</c> in a recipe. A weight says how often a source is seen per pass; the default is once. For
+    /// text: <c>.txt</c>, <c>.md</c>, <c>.jsonl</c> with <c>text</c>, and token <c>.bin</c>. For sft: <c>.json</c> and <c>.jsonl</c>. All
+    /// can be compressed, and readers can add formats. A folder means all such files in it.
     /// </summary>
     public required IReadOnlyList<DataSource> Sources { get; init; }
 
-    /// <summary>What is learnt from the data. Default text; <c>longlora sft</c> sets it to sft.</summary>
+    /// <summary>The kind of training. Default text; <c>longlora sft</c> sets it to sft.</summary>
     public TrainingTask Task { get; init; }
 
     /// <summary>
-    /// How conversations are written, for sft: auto for the model's own chat template, the name of a well-known one
+    /// Chat template for sft: auto for the model's own, the name of a well-known one
     /// (<see cref="Tokenization.ChatTemplate.Names"/>), or a Jinja file. Default auto.
     /// </summary>
     public string Template { get; init; } = "auto";
 
-    /// <summary>Other names for fields of the records, for sft, such as <c>output=answer</c>. Default none.</summary>
+    /// <summary>For sft: field names that differ, such as <c>output=answer</c>. Default none.</summary>
     public IReadOnlyList<string> Columns { get; init; } = [];
 
     /// <summary>
-    /// Bytes a token in <c>.bin</c> data, 2 or 4; null for 2 where the vocabulary has at most 65,536 ids, else 4, as LongLoRA writes
-    /// them.
+    /// Bytes per token in <c>.bin</c> data, 2 or 4. Null means 2 if the vocabulary has at most 65,536 ids, else 4, as in LongLoRA.
     /// </summary>
     public int? TokenBytes { get; init; }
 
-    /// <summary>Folder in which tokens stay for later runs on the same data; empty for none. Default none.</summary>
+    /// <summary>Folder that caches tokens for later runs on the same data; empty for none. Default none.</summary>
     public string TokenCache { get; init; } = "";
 
     /// <summary>
-    /// Whether documents that share a sequence do not see each other. Default false, as in the paper; for sft they never do.
+    /// Whether documents in one sequence cannot attend to each other. Default false, as in the paper; always so for sft.
     /// </summary>
     public bool KeepDocumentsApart { get; init; }
 
-    /// <summary>Whether sequences are shuffled, anew in each pass over the data. Default true.</summary>
+    /// <summary>Whether sequences are shuffled, differently in each pass over the data. Default true.</summary>
     public bool Shuffle { get; init; } = true;
 
-    /// <summary>Adds what is wrong with these options to a list.</summary>
+    /// <summary>Adds the problems of these options to a list.</summary>
     internal void Check(OptionProblems problems)
     {
         problems.Require(Sources.Count > 0, "data is empty; give at least one file or folder");

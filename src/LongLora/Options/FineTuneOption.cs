@@ -2,15 +2,15 @@ using System.Globalization;
 
 namespace LongLora.Options;
 
-/// <summary>One option as users write it: a key of the recipe, and a flag of the command line with two dashes in front.</summary>
+/// <summary>One option: a key of recipes, and a flag of the command line with two dashes.</summary>
 /// <param name="Name">Name in kebab-case.</param>
-/// <param name="Group">Heading under which help shows it.</param>
-/// <param name="Part">The part of the options that has it.</param>
+/// <param name="Group">Heading for the help.</param>
+/// <param name="Part">The part that contains it.</param>
 /// <param name="Effect">What it changes: tokens, numbers, or neither.</param>
-/// <param name="Placeholder">What stands for the value in help, such as <c>N</c> or <c>DIR</c>; empty for a switch.</param>
-/// <param name="Help">What it does, with unit and range; the default is added.</param>
-/// <param name="Value">Reads it: a string, int, double, bool, list of strings, or null.</param>
-/// <param name="Apply">Sets it from text; a list is separated by the line feed.</param>
+/// <param name="Placeholder">Placeholder for the value in the help, such as <c>N</c> or <c>DIR</c>; empty for a switch.</param>
+/// <param name="Help">Description with unit and range; the default is added automatically.</param>
+/// <param name="Value">Returns its value: a string, int, double, bool, list of strings, or null.</param>
+/// <param name="Apply">Sets it from text; list items are separated by line feeds.</param>
 internal sealed record FineTuneOption(
     string Name,
     string Group,
@@ -22,10 +22,10 @@ internal sealed record FineTuneOption(
     Func<FineTuneOptions, string, FineTuneOptions> Apply
 )
 {
-    /// <summary>Whether it takes several values.</summary>
+    /// <summary>Whether it is a list.</summary>
     public bool IsList => Value(FineTuneOptionTable.Defaults) is IReadOnlyList<string>;
 
-    /// <summary>Whether it is on or off.</summary>
+    /// <summary>Whether it is a switch.</summary>
     public bool IsSwitch => Placeholder.Length == 0;
 
     /// <summary>Its value as text; numbers in full precision.</summary>

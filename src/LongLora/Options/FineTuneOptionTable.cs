@@ -6,12 +6,12 @@ using static LongLora.Options.OptionEffect;
 namespace LongLora.Options;
 
 /// <summary>
-/// All options of a run, written down once: recipe, command line, help and the saved recipe are made from this list. A test holds it
-/// against the properties of the parts of <see cref="FineTuneOptions"/>.
+/// All options of a run. Recipes, the command line, its help and saved recipes are all made from this list. A test compares it with the
+/// properties of the parts of <see cref="FineTuneOptions"/>.
 /// </summary>
 internal static class FineTuneOptionTable
 {
-    /// <summary>Options with every default and nothing required set.</summary>
+    /// <summary>All defaults, with the required options not set.</summary>
     public static FineTuneOptions Defaults { get; } =
         new()
         {
@@ -51,7 +51,7 @@ internal static class FineTuneOptionTable
             "task",
             "Run",
             Tokens,
-            "learn running text, or the answers of conversations (longlora sft)",
+            "train on plain text, or on the answers of conversations (longlora sft)",
             o => o.Task,
             (o, v) => o with { Task = v }
         ),
@@ -60,7 +60,7 @@ internal static class FineTuneOptionTable
             "Run",
             None,
             "CONFIG",
-            "config.json of a new model to train instead; needs --tuning full",
+            "config.json of a new model to train instead; requires --tuning full",
             o => o.FromScratch,
             (o, v) => o with { FromScratch = v }
         ),
@@ -69,7 +69,7 @@ internal static class FineTuneOptionTable
             "Run",
             None,
             "DIR",
-            "folder of a new model's tokenizer",
+            "folder of the tokenizer for --from-scratch",
             o => o.Tokenizer,
             (o, v) => o with { Tokenizer = v }
         ),
@@ -78,7 +78,7 @@ internal static class FineTuneOptionTable
             "Run",
             None,
             "PATH[@WEIGHT]",
-            "files and folders to train on; with a weight, how often each is seen in a pass; required",
+            "files and folders to train on; WEIGHT is how often each is seen per pass; required",
             o => [.. o.Sources.Select(d => d.ToString())],
             (o, v) => o with { Sources = [.. v.Select(DataSource.Parse)] }
         ),
@@ -103,16 +103,16 @@ internal static class FineTuneOptionTable
             "resume",
             "Run",
             None,
-            "continue the run in the output from its newest checkpoint",
+            "continue the run in --output from its newest checkpoint",
             o => o.Resume,
             (o, v) => o with { Resume = v }
         ),
-        s_method.Choice("attention", "Method", Numbers, "attention while training", o => o.Attention, (o, v) => o with { Attention = v }),
+        s_method.Choice("attention", "Method", Numbers, "attention during training", o => o.Attention, (o, v) => o with { Attention = v }),
         s_method.Real(
             "group-ratio",
             "Method",
             Numbers,
-            "attention group as a share of the context, above 0, at most 1",
+            "attention group size as a fraction of the context, above 0 and at most 1",
             o => o.GroupRatio,
             (o, v) => o with { GroupRatio = v }
         ),
@@ -120,7 +120,7 @@ internal static class FineTuneOptionTable
             "group-size",
             "Method",
             Numbers,
-            "attention group in tokens, even; overrides the ratio",
+            "attention group size in tokens, even; overrides --group-ratio",
             o => o.GroupSize,
             (o, v) => o with { GroupSize = v }
         ),
@@ -139,8 +139,8 @@ internal static class FineTuneOptionTable
             "Method",
             Numbers,
             "NAME",
-            "layers that get LoRA, such as q_proj; 'attention' is q, k, v, o under whatever names the model has, 'all-linear' those and "
-                + "the MLP's",
+            "layers that get LoRA, such as q_proj; 'attention' means q, k, v and o, whatever the model calls them; 'all-linear' "
+                + "adds the MLP",
             o => o.TargetModules,
             (o, v) => o with { TargetModules = v }
         ),
@@ -148,7 +148,7 @@ internal static class FineTuneOptionTable
             "adapter-kind",
             "Method",
             Numbers,
-            "form of the updates: LoRA, DoRA (trained magnitudes), PiSSA (begins at the principal part)",
+            "form of the updates: LoRA, DoRA (trained magnitudes) or PiSSA (starts from the principal singular vectors)",
             o => o.AdapterKind,
             (o, v) => o with { AdapterKind = v }
         ),
@@ -157,7 +157,7 @@ internal static class FineTuneOptionTable
             "pissa-iterations",
             "Method",
             Numbers,
-            "passes of a randomized decomposition for PiSSA, such as 4; 0 for the exact one, which is slow",
+            "iterations of randomized SVD for PiSSA, such as 4; 0 for exact SVD, which is slow",
             o => o.PissaIterations,
             (o, v) => o with { PissaIterations = v }
         ),
@@ -165,7 +165,7 @@ internal static class FineTuneOptionTable
             "train-embeddings",
             "Method",
             Numbers,
-            "train the embeddings and a tied head; by default unless --tuning lora",
+            "train the embeddings and a tied head [default: yes, except with --tuning lora]",
             o => o.TrainEmbeddings,
             (o, v) => o with { TrainEmbeddings = v }
         ),
@@ -173,7 +173,7 @@ internal static class FineTuneOptionTable
             "train-norms",
             "Method",
             Numbers,
-            "train the norms; by default unless --tuning lora",
+            "train the norms [default: yes, except with --tuning lora]",
             o => o.TrainNorms,
             (o, v) => o with { TrainNorms = v }
         ),
@@ -183,7 +183,7 @@ internal static class FineTuneOptionTable
             Numbers,
             "KIND",
             $"how positions are rescaled: auto (the model's own kind, else linear), {string.Join(", ", RopeScaling.Kinds)}, "
-                + $"{RopeScaling.ByLength} (YaRN, but text within the original context as before)",
+                + $"{RopeScaling.ByLength} (YaRN, but unchanged for text within the original context)",
             o => o.RopeScaling,
             (o, v) => o with { RopeScaling = v }
         ),
@@ -191,7 +191,7 @@ internal static class FineTuneOptionTable
             "rope-factor",
             "Method",
             Numbers,
-            "rescaling factor; by default ceil(context / original context)",
+            "rescaling factor [default: ceil(context / original context)]",
             o => o.RopeFactor,
             (o, v) => o with { RopeFactor = v }
         ),
@@ -199,7 +199,7 @@ internal static class FineTuneOptionTable
             "short-share",
             "Method",
             Numbers,
-            "share of the sequences that are cut into windows of the original context",
+            "fraction of the sequences that are cut into windows of the original context",
             o => o.ShortShare,
             (o, v) => o with { ShortShare = v }
         ),
@@ -216,7 +216,7 @@ internal static class FineTuneOptionTable
             "gradient-accumulation",
             "Training",
             Numbers,
-            "forward passes in one step",
+            "forward passes per optimizer step",
             o => o.GradientAccumulation,
             (o, v) => o with { GradientAccumulation = v }
         ),
@@ -236,30 +236,37 @@ internal static class FineTuneOptionTable
             o => o.WarmupSteps,
             (o, v) => o with { WarmupSteps = v }
         ),
-        s_optimizer.Choice(
-            "schedule",
-            "Training",
-            Numbers,
-            "course of the learning rate",
-            o => o.Schedule,
-            (o, v) => o with { Schedule = v }
-        ),
+        s_optimizer.Choice("schedule", "Training", Numbers, "learning-rate schedule", o => o.Schedule, (o, v) => o with { Schedule = v }),
         s_optimizer.Real(
             "weight-decay",
             "Training",
             Numbers,
-            "AdamW's weight decay",
+            "AdamW weight decay",
             o => o.WeightDecay,
             (o, v) => o with { WeightDecay = v }
         ),
-        s_optimizer.Real("beta1", "Training", Numbers, "AdamW's decay of the first moment", o => o.Beta1, (o, v) => o with { Beta1 = v }),
-        s_optimizer.Real("beta2", "Training", Numbers, "AdamW's decay of the second moment", o => o.Beta2, (o, v) => o with { Beta2 = v }),
-        s_optimizer.Real("epsilon", "Training", Numbers, "AdamW's epsilon", o => o.Epsilon, (o, v) => o with { Epsilon = v }),
+        s_optimizer.Real(
+            "beta1",
+            "Training",
+            Numbers,
+            "AdamW decay rate of the first moment",
+            o => o.Beta1,
+            (o, v) => o with { Beta1 = v }
+        ),
+        s_optimizer.Real(
+            "beta2",
+            "Training",
+            Numbers,
+            "AdamW decay rate of the second moment",
+            o => o.Beta2,
+            (o, v) => o with { Beta2 = v }
+        ),
+        s_optimizer.Real("epsilon", "Training", Numbers, "AdamW epsilon", o => o.Epsilon, (o, v) => o with { Epsilon = v }),
         s_optimizer.Real(
             "max-grad-norm",
             "Training",
             Numbers,
-            "gradient 2-norm above which gradients are scaled down; 0 for never",
+            "clip gradients to this 2-norm; 0 for no clipping",
             o => o.MaxGradNorm,
             (o, v) => o with { MaxGradNorm = v }
         ),
@@ -267,7 +274,7 @@ internal static class FineTuneOptionTable
             "seed",
             "Training",
             Numbers,
-            "seed of new weights and of the order of the data",
+            "seed for new weights and for the order of the data",
             o => o.Seed,
             (o, v) => o with { Seed = v }
         ),
@@ -283,7 +290,7 @@ internal static class FineTuneOptionTable
             "keep-documents-apart",
             "Data",
             Numbers,
-            "documents that share a sequence do not see each other; for sft they never do",
+            "documents in one sequence do not attend to each other; always so for sft",
             o => o.KeepDocumentsApart,
             (o, v) => o with { KeepDocumentsApart = v }
         ),
@@ -292,7 +299,7 @@ internal static class FineTuneOptionTable
             "Data",
             AnswerTokens,
             "NAME",
-            "sft: auto (the model's own), llama2, llama3, chatml, mistral, phi3, alpaca, longalpaca, or a Jinja file",
+            "for sft: auto (the model's own), llama2, llama3, chatml, mistral, phi3, alpaca, longalpaca, or a Jinja file",
             o => o.Template,
             (o, v) => o with { Template = v }
         ),
@@ -301,7 +308,7 @@ internal static class FineTuneOptionTable
             "Data",
             AnswerTokens,
             "NAME=COLUMN",
-            "sft: other names of fields, such as output=answer",
+            "for sft: field names that differ, such as output=answer",
             o => o.Columns,
             (o, v) => o with { Columns = v }
         ),
@@ -309,7 +316,7 @@ internal static class FineTuneOptionTable
             "token-bytes",
             "Data",
             TextTokens,
-            "bytes a token in .bin data, 2 or 4; by default by the size of the vocabulary",
+            "bytes per token in .bin data, 2 or 4 [default: from the vocabulary size]",
             o => o.TokenBytes,
             (o, v) => o with { TokenBytes = v }
         ),
@@ -318,7 +325,7 @@ internal static class FineTuneOptionTable
             "Data",
             None,
             "DIR",
-            "folder where tokens stay for later runs on the same data",
+            "folder that caches tokens for later runs on the same data",
             o => o.TokenCache,
             (o, v) => o with { TokenCache = v }
         ),
@@ -326,7 +333,7 @@ internal static class FineTuneOptionTable
             "save-every",
             "Machine",
             None,
-            "steps between checkpoints; 0 for the end only",
+            "steps between checkpoints; 0 to save only at the end",
             o => o.SaveEvery,
             (o, v) => o with { SaveEvery = v }
         ),
@@ -334,7 +341,7 @@ internal static class FineTuneOptionTable
             "keep-checkpoints",
             "Machine",
             None,
-            "newest checkpoints to keep",
+            "number of newest checkpoints to keep",
             o => o.KeepCheckpoints,
             (o, v) => o with { KeepCheckpoints = v }
         ),
@@ -343,7 +350,7 @@ internal static class FineTuneOptionTable
             "cuda-compute",
             "Machine",
             Numbers,
-            "what CUDA computes in; the CPU computes in fp32",
+            "number format for computing on CUDA; the CPU always uses fp32",
             o => o.CudaCompute,
             (o, v) => o with { CudaCompute = v }
         ),
@@ -351,7 +358,7 @@ internal static class FineTuneOptionTable
             "blocks-per-segment",
             "Machine",
             None,
-            "decoder blocks between two kept activations; more save memory and cost time",
+            "decoder blocks per activation checkpoint; more blocks save memory but cost time",
             o => o.BlocksPerSegment,
             (o, v) => o with { BlocksPerSegment = v }
         ),
@@ -359,7 +366,7 @@ internal static class FineTuneOptionTable
             "quantization",
             "Machine",
             Numbers,
-            "form of the frozen matrices: as stored, 4 bits (QLoRA), 8 bits, the blocks of a GGUF file",
+            "how the frozen matrices are stored: as in the model, in 4 bits (QLoRA), in 8 bits, or in the blocks of a GGUF file",
             o => o.Quantization,
             (o, v) => o with { Quantization = v }
         ),
@@ -367,7 +374,7 @@ internal static class FineTuneOptionTable
             "activation-offload",
             "Machine",
             None,
-            "where activations wait for the backward pass",
+            "where activations are kept for the backward pass",
             o => o.ActivationOffload,
             (o, v) => o with { ActivationOffload = v }
         ),
@@ -375,14 +382,14 @@ internal static class FineTuneOptionTable
             "check-memory",
             "Machine",
             None,
-            "refuse a run that needs more memory than the machine has; see longlora plan",
+            "refuse a run that needs more memory than is available; see longlora plan",
             o => o.CheckMemory,
             (o, v) => o with { CheckMemory = v }
         ),
     ];
 
-    /// <summary>The option of a name.</summary>
-    /// <exception cref="ConfigurationException">There is none; the message has the nearest.</exception>
+    /// <summary>Finds an option by name.</summary>
+    /// <exception cref="ConfigurationException">There is none; the message names the nearest.</exception>
     public static FineTuneOption Find(string name) =>
         All.FirstOrDefault(o => o.Name == name)
         ?? throw new ConfigurationException($"There is no option '{name}'.{NearestName.Hint(name, All.Select(o => o.Name))}");

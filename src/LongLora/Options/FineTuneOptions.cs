@@ -4,10 +4,9 @@ using LongLora.Runtime;
 namespace LongLora.Options;
 
 /// <summary>
-/// All options of one fine-tuning run: the one tree that a recipe, the command line and the library share. Recipes and flags are flat:
-/// every property of a part is a key of the recipe and a flag of the command line under its name in kebab-case (<c>LearningRate</c> is
-/// <c>learning-rate</c>), but for <see cref="ModelOptions.Path"/>, which is <c>model</c>, and <see cref="DataOptions.Sources"/>, which is
-/// <c>data</c>.
+/// All options of one fine-tuning run, shared by recipes, the command line and the library. Recipes and flags are flat: every property of a
+/// part is a key of the recipe and a flag of the command line with its name in kebab-case (<c>LearningRate</c> is <c>learning-rate</c>).
+/// The exceptions are <see cref="ModelOptions.Path"/>, which is <c>model</c>, and <see cref="DataOptions.Sources"/>, which is <c>data</c>.
 /// </summary>
 /// <example>
 /// <code>
@@ -21,25 +20,25 @@ namespace LongLora.Options;
 /// </example>
 public sealed record FineTuneOptions
 {
-    /// <summary>The model, and the context that it gets.</summary>
+    /// <summary>The model and its new context.</summary>
     public required ModelOptions Model { get; init; }
 
-    /// <summary>What is learnt from.</summary>
+    /// <summary>The training data.</summary>
     public required DataOptions Data { get; init; }
 
-    /// <summary>Attention while training, and what is trained. Default: the paper's.</summary>
+    /// <summary>Attention during training, and what is trained. Default: as in the paper.</summary>
     public MethodOptions Method { get; init; } = new();
 
-    /// <summary>The optimizer steps. Default: the paper's.</summary>
+    /// <summary>The optimizer. Default: as in the paper.</summary>
     public OptimizerOptions Optimizer { get; init; } = new();
 
-    /// <summary>Where the run is kept, and how often it is saved.</summary>
+    /// <summary>The output directory and checkpoints.</summary>
     public required RunOptions Run { get; init; }
 
-    /// <summary>Where and in how much memory the run computes. Default: whatever there is.</summary>
+    /// <summary>The device, number formats and memory settings. Default: CUDA if available, else the CPU.</summary>
     public MachineOptions Machine { get; init; } = new();
 
-    /// <summary>Checks every option that can be checked without opening a file.</summary>
+    /// <summary>Checks all options that can be checked without opening files.</summary>
     /// <exception cref="ConfigurationException">Lists every problem at once.</exception>
     public void Validate() =>
         OptionProblems.ThrowIfAny(
@@ -49,7 +48,8 @@ public sealed record FineTuneOptions
             problems =>
                 problems.Require(
                     Method.ShortShare == 0 || (Data.Task == TrainingTask.Text && !Data.KeepDocumentsApart),
-                    "short-share cuts running text; documents that are kept apart and examples of sft have lengths of their own"
+                    "short-share applies only to running text that is packed into full rows; set it to 0 for sft or with "
+                        + "keep-documents-apart"
                 ),
             Optimizer.Check,
             Run.Check,

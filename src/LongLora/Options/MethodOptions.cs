@@ -4,15 +4,15 @@ using LongLora.Runtime;
 
 namespace LongLora.Options;
 
-/// <summary>The method, LongLoRA's by default: attention while training, and which weights are trained.</summary>
+/// <summary>The method, by default LongLoRA's: attention during training, and which weights are trained.</summary>
 public sealed record MethodOptions
 {
-    /// <summary>Attention while training. Default shifted-sparse.</summary>
+    /// <summary>Attention during training. Default shifted-sparse.</summary>
     public AttentionKind Attention { get; init; } = AttentionKind.ShiftedSparse;
 
     /// <summary>
-    /// Group size as a share of the context, above 0 and at most 1. Default 0.25, the paper's. Ignored where <see cref="GroupSize"/> is
-    /// given.
+    /// Group size as a fraction of the context, above 0 and at most 1. Default 0.25, as in the paper. Ignored if <see cref="GroupSize"/> is
+    /// set.
     /// </summary>
     public double GroupRatio { get; init; } = 0.25;
 
@@ -20,8 +20,8 @@ public sealed record MethodOptions
     public int? GroupSize { get; init; }
 
     /// <summary>
-    /// Share of the sequences, 0 to 1, that are cut into windows of the model's original context, so that it goes on learning short text
-    /// too; with by-length scaling these have the original positions. For running text. Default 0, as in the paper.
+    /// Fraction of the sequences, 0 to 1, that are cut into windows of the model's original context to keep its quality on short text. With
+    /// by-length scaling these windows have the original positions. Only for plain text. Default 0, as in the paper.
     /// </summary>
     public double ShortShare { get; init; }
 
@@ -41,8 +41,8 @@ public sealed record MethodOptions
     public IReadOnlyList<string> TargetModules { get; init; } = [AdapterOptions.AttentionLayers];
 
     /// <summary>
-    /// The form of the updates: lora, dora (with a trained magnitude of each row), or pissa (LoRA
-    /// that begins at the principal part of each matrix; saved as plain LoRA of twice the rank). Default lora, the paper's.
+    /// The form of the updates: lora, dora (with a trained magnitude for each row), or pissa (LoRA that starts from the principal part of
+    /// each matrix; saved as plain LoRA of twice the rank). Default lora, as in the paper.
     /// </summary>
     public AdapterKind AdapterKind { get; init; }
 
@@ -50,8 +50,8 @@ public sealed record MethodOptions
     public bool Rslora { get; init; }
 
     /// <summary>
-    /// How pissa finds the principal part: 0 by an exact decomposition, which is slow for large matrices; otherwise by that many passes of
-    /// a randomized one, such as 4. Default 0.
+    /// How pissa finds the principal part: 0 for exact SVD, which is slow for large matrices; otherwise the number of iterations of
+    /// randomized SVD, such as 4. Default 0.
     /// </summary>
     public int PissaIterations { get; init; }
 
@@ -61,17 +61,17 @@ public sealed record MethodOptions
     /// <summary>Whether the norms are trained. Default: yes, except with plain LoRA.</summary>
     public bool? TrainNorms { get; init; }
 
-    /// <summary>Whether the embeddings are trained once the default is resolved.</summary>
+    /// <summary>Whether the embeddings are trained, with the default resolved.</summary>
     public bool TrainsEmbeddings => TrainEmbeddings ?? Tuning != TuningMethod.Lora;
 
-    /// <summary>Whether the norms are trained once the default is resolved.</summary>
+    /// <summary>Whether the norms are trained, with the default resolved.</summary>
     public bool TrainsNorms => TrainNorms ?? Tuning != TuningMethod.Lora;
 
-    /// <summary>The group size in tokens once the ratio is resolved: even and at least 2.</summary>
+    /// <summary>The group size in tokens, with the ratio resolved: even and at least 2.</summary>
     /// <param name="context">Tokens in one training sequence.</param>
     public int ResolveGroupSize(int context) => GroupSize ?? Math.Max(2, (int)Math.Ceiling(context * GroupRatio / 2) * 2);
 
-    /// <summary>Makes the attention of the training.</summary>
+    /// <summary>Creates the attention for training.</summary>
     /// <param name="context">Tokens in one training sequence.</param>
     internal IAttention MakeAttention(int context) =>
         Attention switch
@@ -81,11 +81,11 @@ public sealed record MethodOptions
             AttentionKind.Dilated => new DilatedAttention(ResolveGroupSize(context)),
             AttentionKind.Full => new FullAttention(),
             _ => throw new ConfigurationException(
-                $"attention is {Attention}; use shifted-sparse or full (grouped and dilated are ablations)."
+                $"attention is {Attention}, which is unknown. Use shifted-sparse or full (or grouped or dilated, for ablations)."
             ),
         };
 
-    /// <summary>Says what is trained.</summary>
+    /// <summary>Converts these options to adapter options.</summary>
     internal AdapterOptions MakeAdapterOptions() =>
         new()
         {
@@ -100,9 +100,9 @@ public sealed record MethodOptions
             TrainEverything = Tuning == TuningMethod.Full,
         };
 
-    /// <summary>Adds what is wrong with these options to a list.</summary>
+    /// <summary>Adds the problems of these options to a list.</summary>
     /// <param name="problems">The list.</param>
-    /// <param name="model">The model that they are for.</param>
+    /// <param name="model">The model options to check them with.</param>
     internal void Check(OptionProblems problems, ModelOptions model)
     {
         problems.Require(GroupRatio is > 0 and <= 1, $"group-ratio is {GroupRatio}; it must be above 0 and at most 1");
@@ -110,17 +110,17 @@ public sealed record MethodOptions
             GroupSize is null || (GroupSize >= 2 && GroupSize % 2 == 0 && GroupSize <= model.Context),
             $"group-size is {GroupSize}; it must be even, at least 2 and at most the context, {model.Context}"
         );
-        problems.Require(ShortShare is >= 0 and <= 1, $"short-share is {ShortShare}; it must be 0 to 1");
+        problems.Require(ShortShare is >= 0 and <= 1, $"short-share is {ShortShare}; it must be from 0 to 1");
         problems.Require(model.FromScratch is null || Tuning == TuningMethod.Full, "from-scratch trains every weight; set tuning to full");
         problems.Require(Rank >= 1, $"rank is {Rank}; it must be at least 1");
         problems.Require(Alpha > 0, $"alpha is {Alpha}; it must be above 0");
         problems.Require(
             PissaIterations >= 0 && (PissaIterations == 0 || AdapterKind == AdapterKind.Pissa),
-            $"pissa-iterations is {PissaIterations}; it must be 0 or more, and 0 unless adapter-kind is pissa"
+            $"pissa-iterations is {PissaIterations}; it must be 0 or more, and it must be 0 unless adapter-kind is pissa"
         );
         problems.Require(
             Tuning != TuningMethod.Full || (AdapterKind == AdapterKind.Lora && !Rslora),
-            "adapter-kind and rslora are ways of LoRA; with tuning full there is none"
+            "adapter-kind and rslora apply only to LoRA, but tuning is full; remove them, or set tuning to lora-plus or lora"
         );
         problems.Require(
             TargetModules.Count > 0 || Tuning == TuningMethod.Full,

@@ -1,8 +1,7 @@
 namespace LongLora.Options;
 
 /// <summary>
-/// The model that a run begins with and the context that it gets: what ends in the config of the result. The rescaling of positions is
-/// part of it, since a context is nothing without its positions.
+/// The model that a run starts from, its new context, and how positions are rescaled to it. These end up in the config of the result.
 /// </summary>
 public sealed record ModelOptions
 {
@@ -13,41 +12,40 @@ public sealed record ModelOptions
     public string Path { get; init; } = "";
 
     /// <summary>
-    /// A <c>config.json</c> of a new model that is trained from random weights instead of that in <see cref="Path"/>; its context is
-    /// <see cref="Context"/>. The new model is left in <c>initial/</c> of the output. Needs full tuning. Default null.
+    /// The <c>config.json</c> of a new model to train from random weights instead of the model in <see cref="Path"/>; its context is
+    /// <see cref="Context"/>. The new model is written to <c>initial/</c> in the output. Requires full tuning. Default null.
     /// </summary>
     public string? FromScratch { get; init; }
 
-    /// <summary>Folder of the tokenizer that a new model gets; null for none, with token <c>.bin</c> as data. Default null.</summary>
+    /// <summary>Folder of the tokenizer for a new model; null for none, which requires token <c>.bin</c> data. Default null.</summary>
     public string? Tokenizer { get; init; }
 
     /// <summary>
-    /// Tokens in one training sequence, which becomes the model's new context. At least the native context; for sft less is allowed, and
-    /// then shortens examples but leaves the model's context alone.
+    /// Tokens in one training sequence, which becomes the model's new context. At least the native context; for sft it may be smaller,
+    /// which shortens examples but does not change the model's context.
     /// </summary>
     public required int Context { get; init; }
 
     /// <summary>
     /// How positions are rescaled: auto, default (not at all), linear, dynamic, yarn, llama3, or by-length (YaRN beyond the original
-    /// context and nothing within it). Default auto: the kind that the model has, and linear, the paper's position interpolation, where
-    /// it has none.
+    /// context and nothing within it). Default auto: the model's own kind, or linear (the paper's position interpolation) if it has none.
     /// </summary>
     public string RopeScaling { get; init; } = "auto";
 
     /// <summary>Rescaling factor; null for ceil(context / original context).</summary>
     public double? RopeFactor { get; init; }
 
-    /// <summary>Adds what is wrong with these options to a list.</summary>
+    /// <summary>Adds the problems of these options to a list.</summary>
     internal void Check(OptionProblems problems)
     {
         problems.Require(Path.Length > 0 || FromScratch is not null, "model is empty; give the folder of a Hugging Face model");
         problems.Require(
             Path.Length == 0 || FromScratch is null,
-            $"both model, '{Path}', and from-scratch, '{FromScratch}', are given; give one of them"
+            $"model is '{Path}' and from-scratch is '{FromScratch}'; give only one of them"
         );
         problems.Require(
             FromScratch is not null || Tokenizer is null,
-            "tokenizer is given, but a model that exists brings its own; leave it out"
+            "tokenizer is '{Tokenizer}', but it applies only with from-scratch; remove it, because the model has its own"
         );
         problems.Require(Context >= 2, $"context is {Context}; it must be at least 2 tokens");
         problems.Require(RopeFactor is null or >= 1, $"rope-factor is {RopeFactor}; it must be at least 1");

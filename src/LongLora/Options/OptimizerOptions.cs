@@ -2,7 +2,7 @@ using LongLora.Training;
 
 namespace LongLora.Options;
 
-/// <summary>The optimizer steps: how many, of how many sequences, and how far each goes.</summary>
+/// <summary>The optimizer: number of steps, batch size, learning rate and AdamW's settings.</summary>
 public sealed record OptimizerOptions
 {
     /// <summary>Optimizer steps. Default 1000, the paper's.</summary>
@@ -11,7 +11,7 @@ public sealed record OptimizerOptions
     /// <summary>Sequences in one forward pass. Default 1.</summary>
     public int BatchSize { get; init; } = 1;
 
-    /// <summary>Forward passes added up in one optimizer step. Default 8, the paper's.</summary>
+    /// <summary>Forward passes per optimizer step. Default 8, as in the paper.</summary>
     public int GradientAccumulation { get; init; } = 8;
 
     /// <summary>Peak learning rate. Default 2e-5, the paper's.</summary>
@@ -20,7 +20,7 @@ public sealed record OptimizerOptions
     /// <summary>Steps over which the learning rate rises from 0. Default 20, the paper's.</summary>
     public int WarmupSteps { get; init; } = 20;
 
-    /// <summary>Course of the learning rate. Default constant-with-warmup, the paper's.</summary>
+    /// <summary>Learning-rate schedule. Default constant-with-warmup, as in the paper.</summary>
     public ScheduleKind Schedule { get; init; } = ScheduleKind.ConstantWithWarmup;
 
     /// <summary>AdamW's weight decay, on every trained weight. Default 0, the paper's.</summary>
@@ -35,16 +35,16 @@ public sealed record OptimizerOptions
     /// <summary>AdamW's epsilon. Default 1e-8.</summary>
     public double Epsilon { get; init; } = 1e-8;
 
-    /// <summary>Largest 2-norm of all gradients together, above which they are scaled down; 0 to leave them. Default 1.</summary>
+    /// <summary>Largest 2-norm of all gradients together; larger gradients are scaled down. 0 for no clipping. Default 1.</summary>
     public double MaxGradNorm { get; init; } = 1;
 
-    /// <summary>Says how AdamW is set.</summary>
+    /// <summary>Converts these options to AdamW's settings.</summary>
     internal AdamWOptions MakeAdamWOptions() => new(Beta1, Beta2, Epsilon, WeightDecay, MaxGradNorm);
 
-    /// <summary>Makes the course of the learning rate.</summary>
+    /// <summary>Creates the learning-rate schedule.</summary>
     internal LearningRateSchedule MakeSchedule() => new(Schedule, WarmupSteps, Steps);
 
-    /// <summary>Adds what is wrong with these options to a list.</summary>
+    /// <summary>Adds the problems of these options to a list.</summary>
     internal void Check(OptionProblems problems)
     {
         problems.Require(Steps >= 1, $"steps is {Steps}; it must be at least 1");

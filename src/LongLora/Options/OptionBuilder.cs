@@ -3,17 +3,17 @@ using LongLora.Runtime;
 
 namespace LongLora.Options;
 
-/// <summary>Writes down the options of one part: how each is read from text, and read back.</summary>
+/// <summary>Defines the options of one part: how each is parsed from text and formatted.</summary>
 /// <param name="part">The part.</param>
-/// <param name="select">Gives the part of some options.</param>
-/// <param name="replace">Gives the same options with another part.</param>
+/// <param name="select">Returns the part from all options.</param>
+/// <param name="replace">Returns the options with the part replaced.</param>
 internal sealed class OptionBuilder<TPart>(
     OptionPart part,
     Func<FineTuneOptions, TPart> select,
     Func<FineTuneOptions, TPart, FineTuneOptions> replace
 )
 {
-    /// <summary>A text.</summary>
+    /// <summary>A string.</summary>
     internal FineTuneOption Text(
         string name,
         string group,
@@ -24,7 +24,7 @@ internal sealed class OptionBuilder<TPart>(
         Func<TPart, string, TPart> set
     ) => Make(name, group, effect, placeholder, help, get, set);
 
-    /// <summary>A text, or nothing.</summary>
+    /// <summary>A string or null.</summary>
     internal FineTuneOption OptionalText(
         string name,
         string group,
@@ -35,7 +35,7 @@ internal sealed class OptionBuilder<TPart>(
         Func<TPart, string?, TPart> set
     ) => Make(name, group, effect, placeholder, help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : v));
 
-    /// <summary>Several texts.</summary>
+    /// <summary>A list of strings.</summary>
     internal FineTuneOption List(
         string name,
         string group,
@@ -46,7 +46,7 @@ internal sealed class OptionBuilder<TPart>(
         Func<TPart, IReadOnlyList<string>, TPart> set
     ) => Make(name, group, effect, placeholder, help, get, (o, v) => set(o, v.Split('\n', StringSplitOptions.RemoveEmptyEntries)));
 
-    /// <summary>A whole number.</summary>
+    /// <summary>An integer.</summary>
     internal FineTuneOption Whole(
         string name,
         string group,
@@ -56,7 +56,7 @@ internal sealed class OptionBuilder<TPart>(
         Func<TPart, int, TPart> set
     ) => Make(name, group, effect, "N", help, o => get(o), (o, v) => set(o, ParseWhole(name, v)));
 
-    /// <summary>A whole number, or nothing.</summary>
+    /// <summary>An integer or null.</summary>
     internal FineTuneOption OptionalWhole(
         string name,
         string group,
@@ -76,7 +76,7 @@ internal sealed class OptionBuilder<TPart>(
         Func<TPart, double, TPart> set
     ) => Make(name, group, effect, "X", help, o => get(o), (o, v) => set(o, ParseReal(name, v)));
 
-    /// <summary>A number, or nothing.</summary>
+    /// <summary>A number or null.</summary>
     internal FineTuneOption OptionalReal(
         string name,
         string group,
@@ -96,7 +96,7 @@ internal sealed class OptionBuilder<TPart>(
         Func<TPart, bool, TPart> set
     ) => Make(name, group, effect, "", help, o => get(o), (o, v) => set(o, ParseSwitch(name, v)));
 
-    /// <summary>On, off, or whatever other options make of it.</summary>
+    /// <summary>On, off, or null for a default that depends on other options.</summary>
     internal FineTuneOption OptionalSwitch(
         string name,
         string group,
@@ -106,7 +106,7 @@ internal sealed class OptionBuilder<TPart>(
         Func<TPart, bool?, TPart> set
     ) => Make(name, group, effect, "", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseSwitch(name, v)));
 
-    /// <summary>One of some words, the values of an enumeration in kebab-case.</summary>
+    /// <summary>One of the values of an enumeration, in kebab-case.</summary>
     internal FineTuneOption Choice<T>(
         string name,
         string group,
@@ -129,7 +129,7 @@ internal sealed class OptionBuilder<TPart>(
                 values.TryGetValue(v, out var value)
                     ? set(o, value)
                     : throw new ConfigurationException(
-                        $"{name} is '{v}'; it can be {string.Join(", ", values.Keys)}.{NearestName.Hint(v, values.Keys)}"
+                        $"{name} is '{v}'; it must be one of {string.Join(", ", values.Keys)}.{NearestName.Hint(v, values.Keys)}"
                     )
         );
     }

@@ -1,29 +1,29 @@
 namespace LongLora.Options;
 
 /// <summary>
-/// What an option changes about a run. The fingerprint of a run, by which a resume is allowed, the key of cached tokens and the identity
-/// of a measured run are made from it.
+/// What an option changes about a run. It determines a run's fingerprint (which must match for a resume), the key of cached tokens and the
+/// identity of a measured run.
 /// </summary>
 /// <remarks>
-/// What counts is what an option asks for, not how it is rounded. A location (of a model, of data) changes nothing by itself: what lies
-/// there is compared by its content. A device, and what saves memory, give the same numbers up to rounding, so that a run may go on
-/// elsewhere. <c>steps</c> changes the numbers only with a schedule that knows the last step.
+/// Differences in rounding do not count. A path (of a model or data) changes nothing by itself, because its content is compared. The device
+/// and ways to save memory give the same numbers up to rounding, so a run can continue on another machine. <c>steps</c> changes the numbers
+/// only with a schedule that depends on the last step.
 /// </remarks>
 [Flags]
 internal enum OptionEffect
 {
-    /// <summary>Neither tokens nor numbers: where things lie, where is computed, what is kept.</summary>
+    /// <summary>Neither tokens nor numbers: paths, the device, checkpoints.</summary>
     None = 0,
 
     /// <summary>What training computes from the tokens: losses and weights.</summary>
     Numbers = 1,
 
-    /// <summary>The tokens that are made of running text.</summary>
+    /// <summary>The tokens of plain text.</summary>
     TextTokens = 2,
 
-    /// <summary>The tokens that are made of conversations, and which of them are learnt.</summary>
+    /// <summary>The tokens of conversations, and which of them are learned.</summary>
     AnswerTokens = 4,
 
-    /// <summary>The tokens, whatever is learnt from.</summary>
+    /// <summary>The tokens of any kind of data.</summary>
     Tokens = TextTokens | AnswerTokens,
 }

@@ -2,23 +2,23 @@ using LongLora.Runtime;
 
 namespace LongLora.Options;
 
-/// <summary>What is wrong with some options, collected so that all of it is told at once.</summary>
+/// <summary>Collects the problems of some options, to report all of them at once.</summary>
 internal sealed class OptionProblems
 {
     private readonly List<string> _problems = [];
 
-    /// <summary>Adds a problem where something does not hold.</summary>
-    /// <param name="holds">What must be so.</param>
-    /// <param name="problem">The option, its value, and what it may be.</param>
+    /// <summary>Adds a problem if a condition does not hold.</summary>
+    /// <param name="holds">The condition.</param>
+    /// <param name="problem">The option, its value, and the allowed values.</param>
     public void Require(bool holds, string problem)
     {
         if (!holds)
             _problems.Add(problem);
     }
 
-    /// <summary>Checks parts of the options, whatever parts are needed.</summary>
+    /// <summary>Checks some parts of the options.</summary>
     /// <param name="checks">One for each part, such as <see cref="RunOptions.Check"/>.</param>
-    /// <exception cref="ConfigurationException">Lists every problem, one a line.</exception>
+    /// <exception cref="ConfigurationException">Lists every problem, one per line.</exception>
     public static void ThrowIfAny(params IEnumerable<Action<OptionProblems>> checks)
     {
         var found = new OptionProblems();

@@ -7,14 +7,14 @@ using YamlDotNet.RepresentationModel;
 
 namespace LongLora.Options;
 
-/// <summary>A run written down in YAML: one key for each option, under the option's name.</summary>
+/// <summary>A run's options as YAML, with one key per option.</summary>
 public static class Recipe
 {
-    /// <summary>The version of this program, with the commit that it was built from where the build knows it.</summary>
+    /// <summary>The version of this program, with the commit if the build knows it.</summary>
     public static string Version { get; } =
         typeof(Recipe).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown";
 
-    /// <summary>Reads a recipe on top of some options.</summary>
+    /// <summary>Reads a recipe; its keys override the given options.</summary>
     /// <param name="path">The file.</param>
     /// <param name="options">Options for the keys that the recipe does not have.</param>
     /// <exception cref="ConfigurationException">
@@ -45,12 +45,15 @@ public static class Recipe
         }
         catch (YamlException e)
         {
-            throw new ConfigurationException($"{source}:{e.Start.Line}: not valid YAML: {e.InnerException?.Message ?? e.Message}", e);
+            throw new ConfigurationException(
+                $"{source}:{e.Start.Line}: this is not valid YAML: {e.InnerException?.Message ?? e.Message}",
+                e
+            );
         }
         if (stream.Documents.Count == 0)
-            throw new ConfigurationException($"{source} is empty; a recipe has lines such as 'context: 8192'.");
+            throw new ConfigurationException($"{source} is empty. A recipe has lines such as 'context: 8192'.");
         if (stream.Documents.Count > 1 || stream.Documents[0].RootNode is not YamlMappingNode root)
-            throw new ConfigurationException($"{source} is not one list of 'option: value' lines.");
+            throw new ConfigurationException($"{source} must contain one YAML document with lines such as 'context: 8192'.");
         var problems = new List<string>();
         foreach (var (key, value) in root.Children)
         {
@@ -67,9 +70,9 @@ public static class Recipe
         return problems.Count == 0 ? options : throw new ConfigurationException(string.Join(Environment.NewLine, problems));
     }
 
-    /// <summary>A recipe with every option, which gives the same run again.</summary>
+    /// <summary>Writes a recipe with every option, which repeats the run.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="remark">A line for the head.</param>
+    /// <param name="remark">A comment for the first line.</param>
     public static string Write(FineTuneOptions options, string remark)
     {
         var root = new YamlMappingNode();
@@ -106,7 +109,7 @@ public static class Recipe
                 '\n',
                 list.Children.Select(Item)
             ),
-            _ => throw new ConfigurationException($"{option.Name} must be {(option.IsList ? "a list of texts" : "one value")}."),
+            _ => throw new ConfigurationException($"{option.Name} must be {(option.IsList ? "a list of strings" : "a single value")}."),
         };
 
     // A text, or data with a weight: {path: books, weight: 0.5}.

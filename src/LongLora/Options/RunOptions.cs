@@ -1,13 +1,13 @@
 namespace LongLora.Options;
 
-/// <summary>The training run as something that is kept: where, from which seed, how often it is saved, and whether it may begin.</summary>
+/// <summary>The run itself: output directory, seed, checkpoints, and the memory check.</summary>
 public sealed record RunOptions
 {
     /// <summary>The run directory. Must be new or empty unless <see cref="Resume"/>.</summary>
     public required string Output { get; init; }
 
     /// <summary>
-    /// Continues the run in <see cref="Output"/> from its newest checkpoint; starts anew where there is none. Default false.
+    /// Continues the run in <see cref="Output"/> from its newest checkpoint; starts from the beginning if there is none. Default false.
     /// </summary>
     public bool Resume { get; init; }
 
@@ -17,15 +17,15 @@ public sealed record RunOptions
     /// <summary>Steps between two saved checkpoints; 0 to save only at the end or when interrupted. Default 100.</summary>
     public int SaveEvery { get; init; } = 100;
 
-    /// <summary>Newest checkpoints to keep. Default 2.</summary>
+    /// <summary>Number of newest checkpoints to keep. Default 2.</summary>
     public int KeepCheckpoints { get; init; } = 2;
 
     /// <summary>
-    /// Whether a run is refused that needs more memory than the device has (<c>longlora plan</c> shows both). Default true.
+    /// Whether to refuse a run that needs more memory than the device has (<c>longlora plan</c> shows both). Default true.
     /// </summary>
     public bool CheckMemory { get; init; } = true;
 
-    /// <summary>Adds what is wrong with these options to a list.</summary>
+    /// <summary>Adds the problems of these options to a list.</summary>
     internal void Check(OptionProblems problems)
     {
         problems.Require(Output.Length > 0, "output is empty; give the run directory");

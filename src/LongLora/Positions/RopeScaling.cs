@@ -112,7 +112,7 @@ public static class RopeScaling
                 : "linear";
         if (!Kinds.Contains(kind) && kind != ByLength && kind != present.Kind)
             throw new ConfigurationException(
-                $"rope-scaling is '{kind}', which is unknown. Use auto, {string.Join(", ", Kinds)} or " + $"{ByLength}."
+                $"rope-scaling is '{kind}', which is unknown. Use auto, {string.Join(", ", Kinds)} or {ByLength}."
             );
         if (context <= GetCurrentContext(config) && factor is null)
             return config;
@@ -129,10 +129,8 @@ public static class RopeScaling
         if (kind == "longrope" && present.Kind == "longrope")
             throw new ConfigurationException(
                 $"Cannot extend this model beyond {GetCurrentContext(config)} tokens because its LongRoPE divisors were searched "
-                    + $"for that context, "
-                    + "and no rule gives those of a longer one. Use a context up to that length, or a model of the "
-                    + "family without "
-                    + "rope_scaling."
+                    + "for that context, and no rule gives those of a longer one. Use a context up to that length, or a model of the "
+                    + "family without rope_scaling."
             );
         if (present.Kind != "default" && present.Kind != kind)
             throw new ConfigurationException(

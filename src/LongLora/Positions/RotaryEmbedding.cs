@@ -34,7 +34,7 @@ internal sealed class RotaryEmbedding : IDisposable
 
     private RotaryEmbedding? Queries { get; init; }
 
-    /// <summary>The tables of one kind of layer; null where nothing rotates.</summary>
+    /// <summary>The tables of one kind of layer; null if nothing rotates.</summary>
     internal RotaryEmbedding? Select(LayerRotation rotation) =>
         rotation switch
         {

@@ -36,8 +36,8 @@ internal sealed unsafe class GgufProjection : QuantizedProjection
 
     internal override IEnumerable<TensorToWrite> ToStoredTensors(string name) =>
         throw new ConfigurationException(
-            $"'{name}' is kept in blocks of {GgufFormat.Name(StoredType)}, which the layout of bitsandbytes does not have. Load the model "
-                + $"with quantization nf4 or int8 instead of keep."
+            $"Cannot write '{name}' in bitsandbytes' layout because it is stored in {GgufFormat.Name(StoredType)} blocks. Load the "
+                + "model with quantization nf4 or int8 instead of keep."
         );
 
     /// <summary>Does nothing: the blocks belong to the file.</summary>

@@ -75,7 +75,7 @@ internal sealed class Int8Projection : QuantizedProjection
             if (value.numel() != 1 || value.item<byte>() != 0)
                 throw new CheckpointException(
                     $"{format.File}: '{format.Name}' is not 0, but only unpermuted rows are supported. Save the model with a newer "
-                        + $"bitsandbytes."
+                        + "bitsandbytes."
                 );
         }
         return new(

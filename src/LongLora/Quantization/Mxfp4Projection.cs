@@ -133,7 +133,7 @@ internal sealed unsafe class Mxfp4Projection : QuantizedProjection
 
     internal override IEnumerable<TensorToWrite> ToStoredTensors(string name) =>
         throw new ConfigurationException(
-            $"Cannot write '{name}' alone because MXFP4 stores it as a part of the tensor of all experts. Export the model in another type."
+            $"Cannot write '{name}' alone because MXFP4 stores all experts in one tensor. Export the model in another type."
         );
 
     /// <inheritdoc/>

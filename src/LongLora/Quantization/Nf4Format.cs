@@ -116,9 +116,8 @@ internal static class Nf4Format
     {
         if (info.Type != ScalarType.Byte || info.Shape.Count != 1 || info.ElementCount > LongestState)
             throw new CheckpointException(
-                $"{info.File}: '{info.Name}' is {info.Type} [{string.Join(", ", info.Shape)}], but it must be a text of at most "
-                    + $"{LongestState} bytes "
-                    + $"in U8."
+                $"{info.File}: '{info.Name}' is {info.Type} [{string.Join(", ", info.Shape)}], but it must be a string of at most "
+                    + $"{LongestState} bytes in U8."
             );
         using var bytes = files.TakeStored(info.Name, ScalarType.Byte, [.. info.Shape]).cpu();
         try

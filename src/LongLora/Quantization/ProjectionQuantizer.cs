@@ -76,7 +76,7 @@ internal sealed class ProjectionQuantizer(QuantizationKind kind, Device device, 
     private ConfigurationException MakeMismatch(QuantizationKind stored) =>
         new(
             $"Cannot use quantization {kind.ToString().ToLowerInvariant()} because the checkpoint is already stored in "
-                + $"{stored.ToString().ToLowerInvariant()}. Remove the option."
+                + $"{stored.ToString().ToLowerInvariant()}. Remove the quantization option."
         );
 
     private QuantizedProjection Quantize(Tensor weight, Weight? bias) =>
@@ -96,7 +96,8 @@ internal sealed class ProjectionQuantizer(QuantizationKind kind, Device device, 
             );
         if (device.type != TorchSharp.DeviceType.CPU)
             throw new ConfigurationException(
-                $"quantization is keep, which computes on the CPU only; the device is {device.type.ToString().ToLowerInvariant()}. Use nf4."
+                "quantization is keep, which works only on the CPU, but the device is "
+                    + $"{device.type.ToString().ToLowerInvariant()}. Use nf4."
             );
         if (files.TakeBlocks(name + ".weight", outputs, inputs) is not { } matrix)
             return null;

@@ -18,6 +18,6 @@ public enum QuantizationKind
     /// </summary>
     Keep,
 
-    /// <summary>4 bits with a power of two for each 32: only where a checkpoint has it (gpt-oss); 0.531 bytes a weight.</summary>
+    /// <summary>4 bits with a power of two for each 32: only where a checkpoint has it (gpt-oss); 0.531 bytes per weight.</summary>
     Mxfp4,
 }

@@ -7,17 +7,17 @@ using static TorchSharp.torch;
 
 namespace LongLora.Runs;
 
-/// <summary>A model that nobody has trained yet, as a Hugging Face folder: where training from scratch begins.</summary>
+/// <summary>Creates an untrained model as a Hugging Face folder, for training from scratch.</summary>
 internal static class NewModel
 {
     /// <summary>
-    /// Writes the folder: the config with the given context, random weights, and the tokenizer's files with its chat template. Matrices
-    /// are normal with the config's <c>initializer_range</c>, those that write into the residual stream divided by sqrt(2 layers), as in
-    /// GPT-2 (so that its size does not grow with depth); norms are one.
+    /// Writes the folder: the config with the given context, random weights, and the tokenizer's files with its chat template. Matrices are
+    /// normally distributed with the config's <c>initializer_range</c>. Those that write into the residual stream are divided by sqrt(2
+    /// layers), as in GPT-2, so that its size does not grow with depth. Norms are one.
     /// </summary>
-    /// <param name="folder">The folder to make.</param>
+    /// <param name="folder">The folder to create.</param>
     /// <param name="configFile">
-    /// A <c>config.json</c>; its <c>torch_dtype</c> is the type of the weights, now and after training. Default float32.
+    /// A <c>config.json</c>; its <c>torch_dtype</c> is the type of the weights before and after training. Default float32.
     /// </param>
     /// <param name="tokenizer">Folder of the tokenizer, whose files are copied; null for none.</param>
     /// <param name="context">Tokens in a sequence: the new model's context.</param>
@@ -49,7 +49,7 @@ internal static class NewModel
         {
             DenseProjection dense => dense.Weight.Value,
             StackedProjection expert => expert.GetMatrix(),
-            _ => throw new InvalidOperationException($"{layer.Name} of a new model is not dense."),
+            _ => throw new InvalidOperationException($"'{layer.Name}' of a new model is not a plain matrix."),
         };
 
     private static ScalarType TypeOf(string config, string file)
@@ -64,7 +64,7 @@ internal static class NewModel
             null or "float32" => ScalarType.Float32,
             "bfloat16" => ScalarType.BFloat16,
             "float16" => ScalarType.Float16,
-            _ => throw new CheckpointException($"{file}: torch_dtype is '{name}'; a new model can be float32, bfloat16 or float16."),
+            _ => throw new CheckpointException($"{file}: torch_dtype is '{name}', but a new model must be float32, bfloat16 or float16."),
         };
     }
 
@@ -74,6 +74,6 @@ internal static class NewModel
         string In(string name) => Path.Combine(tokenizer, name);
         return File.Exists(In("tokenizer.json")) || File.Exists(In("tokenizer.model"))
             ? [.. CheckpointDirectory.TokenizerFiles.Select(In).Where(File.Exists)]
-            : throw new ConfigurationException($"tokenizer is '{tokenizer}', which holds neither tokenizer.json nor tokenizer.model.");
+            : throw new ConfigurationException($"tokenizer is '{tokenizer}', but this folder has no tokenizer.json or tokenizer.model.");
     }
 }

@@ -8,14 +8,14 @@ using LongLora.Training;
 namespace LongLora.Runs;
 
 /// <summary>
-/// What a run leaves on disk: <c>recipe.yaml</c>, <c>metrics.jsonl</c>, TensorBoard events, <c>checkpoints/step-N/</c>, and at the end
+/// The files of a run: <c>recipe.yaml</c>, <c>metrics.jsonl</c>, TensorBoard events, <c>checkpoints/step-N/</c>, and at the end
 /// <c>adapter/</c> or <c>model/</c>.
 /// </summary>
 internal sealed class RunDirectory
 {
     private const string StepPrefix = "step-";
 
-    // States of earlier versions do not know these options: at their defaults they say nothing.
+    // States of earlier versions do not have these options, so their defaults are not compared.
     private static readonly string[] s_younger = ["adapter-kind", "rslora", "pissa-iterations"];
 
     private readonly FineTuneOptions _options;
@@ -25,12 +25,11 @@ internal sealed class RunDirectory
 
     private RunDirectory(FineTuneOptions options) => (_options, _checkpoints) = (options, Path.Combine(options.Run.Output, "checkpoints"));
 
-    /// <summary>The folder with the trained adapter, or model.</summary>
+    /// <summary>The folder with the trained adapter or model.</summary>
     public string ResultPath => Path.Combine(_options.Run.Output, _options.Method.Tuning == TuningMethod.Full ? "model" : "adapter");
 
     /// <summary>
-    /// The folder of the model that the run begins with: the one that was given, or the new one that is trained from scratch, made on
-    /// first use.
+    /// The folder of the model that the run starts from: the given one, or a new one to train from scratch, which is created on first use.
     /// </summary>
     public string PrepareBase()
     {
@@ -43,7 +42,8 @@ internal sealed class RunDirectory
     }
 
     /// <summary>
-    /// Makes the directory, or opens that of an earlier run. Comes first: nothing is read for an hour that cannot be written down.
+    /// Creates the directory, or opens that of an earlier run. This comes first, so that no work is lost because the output cannot be
+    /// written.
     /// </summary>
     /// <param name="options">The options of this run.</param>
     /// <exception cref="ConfigurationException">
@@ -54,20 +54,22 @@ internal sealed class RunDirectory
         var output = options.Run.Output;
         if (!options.Run.Resume && Directory.Exists(output) && Directory.EnumerateFileSystemEntries(output).Any())
             throw new ConfigurationException(
-                $"The output '{output}' is not empty. Resume the run in it with --resume, or choose another folder."
+                $"The output '{output}' is not empty. Set resume to continue the run in it, or choose another folder."
             );
         AtomicFile.Guard(output, () => Directory.CreateDirectory(output));
         return new RunDirectory(options);
     }
 
     /// <summary>
-    /// Goes back to the newest whole checkpoint, if the run is to be resumed and there is one, and writes <c>recipe.yaml</c>.
+    /// Restores the newest complete checkpoint if the run is resumed and there is one, and writes <c>recipe.yaml</c>.
     /// </summary>
     /// <param name="tokens">The corpus.</param>
-    /// <param name="optimizer">Made as for a new run; gets moments and step.</param>
-    /// <param name="parameters">Made as for a new run; get their values.</param>
-    /// <returns>The place in the data, or null for a run that begins.</returns>
-    /// <exception cref="ConfigurationException">The checkpoint is of a run with other options or data; nothing was written.</exception>
+    /// <param name="optimizer">Created as for a new run; receives moments and step.</param>
+    /// <param name="parameters">Created as for a new run; receive their values.</param>
+    /// <returns>The position in the data, or null for a new run.</returns>
+    /// <exception cref="ConfigurationException">
+    /// The checkpoint belongs to a run with other options or data. Nothing was written.
+    /// </exception>
     public BatchSamplerState? Begin(TokenStore tokens, AdamW optimizer, ParameterBuffer parameters)
     {
         _fingerprint = MakeFingerprint(_options, tokens);
@@ -91,9 +93,9 @@ internal sealed class RunDirectory
             Directory.Delete(old, recursive: true);
     }
 
-    /// <summary>Passes every step on and writes it to <c>metrics.jsonl</c> and the TensorBoard event file.</summary>
-    /// <param name="next">Told after the files are written.</param>
-    /// <param name="resumedStep">Later lines of an interrupted run are cut off.</param>
+    /// <summary>Writes every step to <c>metrics.jsonl</c> and the TensorBoard event file, and passes it on.</summary>
+    /// <param name="next">Receives each step after the files are written.</param>
+    /// <param name="resumedStep">Later lines of an interrupted run are removed.</param>
     public IProgress<TrainingStep> Log(IProgress<TrainingStep>? next, long resumedStep) =>
         new MetricsLog(_options.Run.Output, resumedStep, next);
 
@@ -106,12 +108,12 @@ internal sealed class RunDirectory
                 .Where(c => c.Item1 >= 0)
                 .OrderBy(c => c.Item1);
 
-    /// <summary>The options that a resumed run must share, one a line, in the order of the table.</summary>
+    /// <summary>The options that a resumed run must share, one per line, in the order of the table.</summary>
     internal static IEnumerable<string> DescribeOptions(FineTuneOptions options) =>
         FineTuneOptionTable
             .All.Where(o => o.Effect != OptionEffect.None)
             .Where(o => !s_younger.Contains(o.Name) || o.Format(options) != o.Format(FineTuneOptionTable.Defaults))
-            // The number of steps changes what a step computes through the schedule alone.
+            // The number of steps affects a step only through the schedule.
             .Where(o => o.Name != "steps" || options.Optimizer.Schedule != ScheduleKind.ConstantWithWarmup)
             .Select(o => $"{o.Name}: {o.Format(options)}");
 

@@ -6,7 +6,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Runs;
 
-/// <summary>The one way from data files to tokens and batches, for every kind of training.</summary>
+/// <summary>Turns data files into tokens and batches, for every kind of training.</summary>
 internal sealed class TrainingData : IDisposable
 {
     private readonly FineTuneOptions _options;
@@ -16,14 +16,14 @@ internal sealed class TrainingData : IDisposable
     /// <summary>The tokens.</summary>
     public TokenStore Tokens { get; }
 
-    /// <summary>What was done to the data that its owner may want to know, such as examples that were shortened; sentences.</summary>
+    /// <summary>Sentences about changes to the data, such as shortened examples.</summary>
     public IReadOnlyList<string> Notes => Tokens.Notes;
 
     /// <summary>
-    /// The model that the data is read for. If the run is to train a new one, this is what is known of it before the run.
+    /// The model that the data is read for. For a new model, this is what is known about it before the run.
     /// </summary>
     /// <param name="model">A folder, or the config of a new model and the folder of its tokenizer.</param>
-    /// <exception cref="LongLoraException">A file of it is missing, damaged or not supported.</exception>
+    /// <exception cref="LongLoraException">One of its files is missing, damaged or not supported.</exception>
     public static ModelSource OpenSource(ModelOptions model) =>
         model.FromScratch is { } file
             ? ModelSource.Create(
@@ -37,11 +37,11 @@ internal sealed class TrainingData : IDisposable
             : ModelSource.Open(model.Path);
 
     /// <summary>Reads the data of a run.</summary>
-    /// <param name="options">Data, task, and how they are read.</param>
-    /// <param name="model">The model that is trained; it needs a tokenizer for all but token <c>.bin</c>.</param>
-    /// <param name="readers">Readers of further kinds of files; null for none.</param>
-    /// <param name="cancellation">Looked at once a document.</param>
-    /// <exception cref="LongLoraException">A file cannot be read, or options do not fit it.</exception>
+    /// <param name="options">The data options.</param>
+    /// <param name="model">The model to train. It needs a tokenizer, except for token <c>.bin</c> data.</param>
+    /// <param name="readers">Readers for further file types; null for none.</param>
+    /// <param name="cancellation">Checked once per document.</param>
+    /// <exception cref="LongLoraException">A file cannot be read, or the options do not match it.</exception>
     public static TrainingData Open(
         FineTuneOptions options,
         ModelSource model,
@@ -51,7 +51,7 @@ internal sealed class TrainingData : IDisposable
     {
         var sources = Sources(model, options.Data, options.Model.Context, readers);
         var cache = options.Data.TokenCache.Length > 0 ? new TokenCache(options.Data.TokenCache, CacheParts(options, model)) : null;
-        // An example ends with its own end-of-text token; between texts one is written here.
+        // Examples end with their own end-of-text token; between plain texts it is added here.
         var separator = options.Data.Task == TrainingTask.Sft ? null : model.Separator;
         return new TrainingData(
             options,
@@ -74,11 +74,11 @@ internal sealed class TrainingData : IDisposable
         );
 
     /// <summary>The sources of a run, one for each path.</summary>
-    /// <param name="model">The model; it needs a tokenizer for all but token <c>.bin</c>.</param>
-    /// <param name="data">Files, task, and how they are read.</param>
-    /// <param name="context">Tokens that examples must fit.</param>
-    /// <param name="readers">Readers of further kinds of files; null for none.</param>
-    /// <param name="vocabularySize">V, where an adapter gave the model more token ids; null for the model's own.</param>
+    /// <param name="model">The model. It needs a tokenizer, except for token <c>.bin</c> data.</param>
+    /// <param name="data">The data options.</param>
+    /// <param name="context">Maximum tokens of an example.</param>
+    /// <param name="readers">Readers for further file types; null for none.</param>
+    /// <param name="vocabularySize">V, if an adapter added token ids to the model; null for the model's own.</param>
     public static IReadOnlyList<IExampleSource> Sources(
         ModelSource model,
         DataOptions data,
@@ -92,8 +92,8 @@ internal sealed class TrainingData : IDisposable
             return [.. data.Sources.Select(d => ExampleSources.Open([d.Path], model.Tokenizer, vocabulary, readers, data.TokenBytes))];
         if (model.Tokenizer is not { } tokenizer)
             throw new DataException(
-                $"sft needs a tokenizer; '{model.Location}' has no tokenizer.model or tokenizer.json. Copy the one that the model was "
-                    + $"trained with into the folder."
+                $"Cannot train on conversations because '{model.Location}' has no tokenizer.model or tokenizer.json. Copy the "
+                    + "model's tokenizer into this folder."
             );
         var template = model.FindTemplate(data.Template);
         var format = new ConversationFormat(data.Columns);
@@ -111,8 +111,8 @@ internal sealed class TrainingData : IDisposable
         ];
     }
 
-    // Everything that a token depends on: the model's small files by what is in them, since a run from scratch has copies, and the data
-    // by length and time of change.
+    // Everything that the tokens depend on: the model's small files by content, because a run from scratch has copies of them, and the data
+    // files by length and modification time.
     private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelSource model)
     {
         var tokens = options.Data.Task == TrainingTask.Sft ? OptionEffect.AnswerTokens : OptionEffect.TextTokens;
@@ -133,26 +133,26 @@ internal sealed class TrainingData : IDisposable
         ];
     }
 
-    /// <summary>What was done to the data as far as it was read, in sentences.</summary>
-    /// <param name="context">The context that examples had to fit.</param>
+    /// <summary>Sentences about changes to the data that has been read so far.</summary>
+    /// <param name="context">Maximum tokens of an example.</param>
     /// <param name="sources">The sources of a run.</param>
     public static IEnumerable<string> NotesOn(int context, IReadOnlyList<IExampleSource> sources)
     {
         var conversations = sources.OfType<ConversationSource>().ToList();
         if (conversations.Sum(s => s.Shortened) is > 0 and var shortened)
-            yield return $"Examples of more than {context:N0} tokens: {shortened:N0}; the middle of what is only read was "
-                + $"left out of them.";
+            yield return $"{shortened:N0} examples were longer than {context:N0} tokens. Text that is not learned was removed from "
+                + "their middle.";
         if (conversations.Sum(s => s.LeftOut) is > 0 and var leftOut)
-            yield return $"Conversations without an answer to learn, left out: {leftOut:N0}.";
+            yield return $"{leftOut:N0} conversations have no answer to learn and were left out.";
         if (conversations.Sum(s => s.WithoutTools) is > 0 and var withoutTools)
-            yield return $"Conversations with tools, for which the template has no place, so that the model does not see them: "
-                + $"{withoutTools:N0}.";
+            yield return $"{withoutTools:N0} conversations have tools, but the template does not write them, so the model does not see "
+                + "them.";
         if (conversations.Sum(s => s.WithoutEnd) is > 0 and var withoutEnd)
-            yield return $"Examples that no token ends, since the template writes none, so that they do not teach the model to stop: "
-                + $"{withoutEnd:N0}.";
+            yield return $"{withoutEnd:N0} examples do not teach the model to stop, because the template writes no end token.";
         if (conversations.Sum(s => s.EndedByText) is > 0 and var byText)
-            yield return $"Examples that end with a text, '{conversations.First(s => s.EndedByText > 0).EndText}', since the tokenizer has "
-                + $"no such token: {byText:N0}. chat and serve stop at it with the same template; other programs must be told to.";
+            yield return $"{byText:N0} examples end with the text '{conversations.First(s => s.EndedByText > 0).EndText}', because the "
+                + "tokenizer has no such token. longlora chat and serve stop at it with the same template. Set it as a stop text in "
+                + "other programs.";
     }
 
     /// <inheritdoc/>

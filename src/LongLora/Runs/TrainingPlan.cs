@@ -12,14 +12,14 @@ using static TorchSharp.torch;
 
 namespace LongLora.Runs;
 
-/// <summary>What a run will take, before it takes it: memory by part, operations, and the longest context that fits.</summary>
+/// <summary>The cost of a run before it starts: memory by part, operations, and the longest context that fits.</summary>
 /// <param name="Config">The architecture.</param>
 /// <param name="Memory">Bytes at the run's peak.</param>
-/// <param name="Available">Bytes that the device has; null where they are not known.</param>
+/// <param name="Available">Bytes that the device has; null if unknown.</param>
 /// <param name="LargestContext">
-/// The longest context, a multiple of 1024, with which the same run fits; 0 for none, null where <paramref name="Available"/> is.
+/// The longest context, a multiple of 1024, with which the same run fits; 0 for none, null if <paramref name="Available"/> is.
 /// </param>
-/// <param name="Offload">Where activations will wait, once auto is resolved.</param>
+/// <param name="Offload">Where activations are kept, with auto resolved.</param>
 /// <param name="Step">Operations of one forward and backward pass with the run's attention.</param>
 /// <param name="FullStep">The same with full attention.</param>
 public sealed record TrainingPlan(
@@ -32,13 +32,13 @@ public sealed record TrainingPlan(
     StepFlops FullStep
 )
 {
-    // Above this share of the device a run is at the mercy of whatever else runs there.
+    // Above this share of the device's memory, other programs can make the run fail.
     private const double Comfortable = 0.9;
 
     private const int ContextStep = 1024,
         LongestContext = 1 << 24;
 
-    // Pages of mapped files can be dropped and read again: what must be there is the rest.
+    // Pages of mapped files can be dropped and read again, so only the rest must fit.
     private long Needed => Memory.Peak - (IsMapped ? Memory.Weights : 0);
 
     private bool IsMapped { get; init; }
@@ -46,18 +46,18 @@ public sealed record TrainingPlan(
     /// <summary>Whether the run computes on CUDA.</summary>
     public bool OnCuda { get; init; }
 
-    /// <summary>Whether the run fits; true where the device's memory is not known.</summary>
+    /// <summary>Whether the run fits; true if the device's memory is unknown.</summary>
     public bool Fits => Available is not { } available || Needed <= available;
 
-    /// <summary>Plans a run. Nothing but headers is read.</summary>
+    /// <summary>Plans a run. Only headers are read.</summary>
     /// <param name="model">
     /// A folder, the name of a published model (<see cref="PublishedConfigs"/>), or the config of a new one; and the context.
     /// </param>
     /// <param name="method">Attention, and what is trained.</param>
-    /// <param name="machine">Where and how it computes.</param>
+    /// <param name="machine">Device, number formats and memory settings.</param>
     /// <param name="batchSize">B, sequences in one forward pass. Default 1.</param>
     /// <param name="available">Bytes that the device has; null to ask the machine.</param>
-    /// <exception cref="LongLoraException">The model is none of these, or an option does not go with it.</exception>
+    /// <exception cref="LongLoraException">The model cannot be found, or an option does not work with it.</exception>
     public static TrainingPlan Make(
         ModelOptions model,
         MethodOptions method,
@@ -113,8 +113,8 @@ public sealed record TrainingPlan(
         );
     }
 
-    /// <summary>Why the run should not begin on this machine.</summary>
-    /// <exception cref="ConfigurationException">It does not fit; the message says what would.</exception>
+    /// <summary>Checks that the run fits on this machine.</summary>
+    /// <exception cref="ConfigurationException">It does not fit; the message says what would help.</exception>
     public void RequireFit()
     {
         if (Fits)
@@ -128,13 +128,12 @@ public sealed record TrainingPlan(
         }
         var largest = Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {FormatSize(p.Bytes)}");
         throw new ConfigurationException(
-            $"This run needs about {FormatSize(Needed)} at its peak, and the device has {FormatSize(Available!.Value)} "
-                + $"({string.Join(", ", largest)}). {WriteAdvice()} "
-                + "With --check-memory false it begins all the same."
+            $"This run needs about {FormatSize(Needed)} at its peak (mostly {string.Join(", ", largest)}), but the device has "
+                + $"{FormatSize(Available!.Value)}. {WriteAdvice()} To run anyway, set check-memory to false."
         );
     }
 
-    // A folder that is not there is told of when it is written to.
+    // A missing folder is reported when it is written to.
     private static long FindFreeSpace(string folder)
     {
         try
@@ -147,38 +146,40 @@ public sealed record TrainingPlan(
         }
     }
 
-    /// <summary>Looks whether what waits elsewhere than on the device finds room there.</summary>
-    /// <param name="place">Where it waits.</param>
-    /// <param name="free">Bytes that are free there.</param>
+    /// <summary>Checks that offloaded data fits.</summary>
+    /// <param name="place">Where it is kept.</param>
+    /// <param name="free">Free bytes there.</param>
     internal void RequireRoom(string place, long free)
     {
         if (Memory.Offloaded <= free)
             return;
         throw new ConfigurationException(
-            $"Activations that wait for the backward pass need {FormatSize(Memory.Offloaded)}, and {place} has {FormatSize(free)}. "
-                + (Offload == ActivationOffload.Disk ? "Set TMPDIR to a folder with room, take" : "Take")
-                + " more --blocks-per-segment or a shorter context. With --check-memory false the run begins all the same."
+            $"Offloaded activations need {FormatSize(Memory.Offloaded)}, but {place} has {FormatSize(free)} free. "
+                + (Offload == ActivationOffload.Disk ? "Set TMPDIR to a folder with more space, raise" : "Raise")
+                + " blocks-per-segment, or use a shorter context. To run anyway, set check-memory to false."
         );
     }
 
-    /// <summary>Sentences for a run that fits, but narrowly or slowly; null where there is nothing to say.</summary>
+    /// <summary>A warning if the run barely fits or will be slow; else null.</summary>
     public string? Warning =>
         !Fits || Available is not { } available || Memory.Peak <= Comfortable * available ? null
         : Needed > Comfortable * available
-            ? $"This run needs about {FormatSize(Needed)} of the device's {FormatSize(available)} at its peak: it may run out of memory. "
+            ? $"This run needs about {FormatSize(Needed)} of the device's {FormatSize(available)} at its peak, so it may run out of "
+                + "memory. "
                 + WriteAdvice()
-        : $"This run needs about {FormatSize(Needed)} and {FormatSize(Memory.Weights)} of weights, and the device has "
-            + $"{FormatSize(available)}: what of the weights finds no room is read from the disk again in every pass, which may be very "
-            + $"slow. {Remedies}";
+        : $"This run needs about {FormatSize(Needed)} plus {FormatSize(Memory.Weights)} of weights, but the device has "
+            + $"{FormatSize(available)}: weights that do not fit are read from the disk again in every pass, which may be very slow. "
+            + $"{Remedies}";
 
-    /// <summary>Bytes as people read them.</summary>
+    /// <summary>Formats a number of bytes for people.</summary>
     public static string FormatSize(long bytes) =>
         bytes >= 1L << 30 ? $"{bytes / (double)(1L << 30):N1} GiB" : $"{bytes / (double)(1L << 20):N0} MiB";
 
     private string WriteAdvice() => (LargestContext > 0 ? $"The longest context that fits is {LargestContext:N0} tokens. " : "") + Remedies;
 
     private const string Remedies =
-        "Less memory: --activation-offload disk (host on CUDA), more --blocks-per-segment, --quantization nf4, a smaller --batch-size.";
+        "To use less memory, set activation-offload to disk (host on CUDA), raise blocks-per-segment, set quantization to nf4, or "
+        + "lower batch-size.";
 
     private static StepMemoryOptions DescribeStep(MethodOptions method, MachineOptions machine, int batchSize, ScalarType stored) =>
         new()
@@ -210,7 +211,7 @@ public sealed record TrainingPlan(
             var attention = method.MakeAttention(length);
             StepMemory Count(ActivationOffload offload) => StepMemory.Count(model, attention, length, memory with { Offload = offload });
             var elsewhere = Count(cuda ? ActivationOffload.Host : ActivationOffload.Disk);
-            // As the run will find it before its first step.
+            // As the run finds it before its first step.
             var offload = ActivationStore.Resolve(
                 machine.ActivationOffload,
                 elsewhere.Offloaded,
@@ -234,7 +235,7 @@ public sealed record TrainingPlan(
         };
     }
 
-    // Memory grows with the context, so that halving finds the border.
+    // Memory grows with the context, so a binary search works.
     private static int FindLargest(Func<int, bool> fits)
     {
         int low = 0,

@@ -123,6 +123,12 @@ internal sealed class TextTokenizer : ITokenizer
         return Encoding.UTF8.GetString(bytes.WrittenSpan);
     }
 
+    /// <summary>The bytes of a token; empty for an id without a token.</summary>
+    internal ReadOnlySpan<byte> GetBytes(int id) => _parts.Tokens.GetBytes(id);
+
+    /// <summary>Whether it is a control token.</summary>
+    internal bool IsSpecial(int id) => _parts.Tokens.IsSpecial(id);
+
     /// <summary>Finds the special tokens of this tokenizer in a text as written; null if there are none.</summary>
     internal AddedTokenMatcher? SpecialTokens => _special;
 

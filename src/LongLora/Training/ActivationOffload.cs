@@ -1,9 +1,9 @@
 namespace LongLora.Training;
 
-/// <summary>Where the activations that the backward pass needs wait for it.</summary>
+/// <summary>Where activations are kept for the backward pass.</summary>
 public enum ActivationOffload
 {
-    /// <summary>Where the model computes.</summary>
+    /// <summary>On the device that computes.</summary>
     None,
 
     /// <summary>In the host's memory; the same as None on the CPU.</summary>
@@ -12,6 +12,6 @@ public enum ActivationOffload
     /// <summary>In a temporary file.</summary>
     Disk,
 
-    /// <summary>None, while they take less than half of the memory that is free; else Host on CUDA and Disk on the CPU.</summary>
+    /// <summary>None if they take less than half of the free memory; otherwise Host on CUDA and Disk on the CPU.</summary>
     Auto,
 }

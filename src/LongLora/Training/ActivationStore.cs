@@ -7,19 +7,19 @@ namespace LongLora.Training;
 /// <summary>A stack of tensors: what the forward pass keeps and the backward pass takes back in reverse.</summary>
 internal abstract class ActivationStore : IDisposable
 {
-    /// <summary>Takes over a tensor; it must not be used any more.</summary>
+    /// <summary>Takes ownership of a tensor; the caller must not use it anymore.</summary>
     public abstract void Push(Tensor tensor);
 
     /// <summary>Keeps a copy of a tensor.</summary>
     public abstract void PushCopy(Tensor tensor);
 
-    /// <summary>Gives the last tensor back, with the same strides and bits; the caller disposes it.</summary>
+    /// <summary>Returns the last tensor with the same strides and bits; the caller disposes it.</summary>
     public abstract Tensor Pop();
 
-    /// <summary>Where tensors wait, once <see cref="ActivationOffload.Auto"/> is resolved.</summary>
-    /// <param name="offload">What was asked for.</param>
-    /// <param name="bytes">What will be kept at most.</param>
-    /// <param name="free">Bytes that are free on the device before the first step; null where they are not known.</param>
+    /// <summary>Where tensors are kept, with <see cref="ActivationOffload.Auto"/> is resolved.</summary>
+    /// <param name="offload">The requested place.</param>
+    /// <param name="bytes">The most bytes that will be kept.</param>
+    /// <param name="free">Free bytes on the device before the first step; null if unknown.</param>
     /// <param name="cuda">Whether the model computes on CUDA.</param>
     internal static ActivationOffload Resolve(ActivationOffload offload, long bytes, long? free, bool cuda) =>
         offload != ActivationOffload.Auto ? offload
@@ -45,7 +45,7 @@ internal abstract class ActivationStore : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    /// <summary>Frees what is still kept.</summary>
+    /// <summary>Frees the remaining tensors.</summary>
     protected abstract void Dispose(bool disposing);
 
     private sealed class MemoryStore : ActivationStore
@@ -65,8 +65,8 @@ internal abstract class ActivationStore : IDisposable
         }
     }
 
-    // Pinned, so that the copies run at the speed of the bus and nobody waits for them: they keep their order among the device's kernels,
-    // and libtorch keeps the memory of both ends until they are done. Not tried on a GPU.
+    // Pinned, so copies run at bus speed without blocking. They stay in order with the device's kernels, and libtorch keeps the memory of
+    // both sides until they are done. Not tested on a GPU.
     private sealed class HostStore(Device device) : ActivationStore
     {
         private readonly Stack<Tensor> _kept = [];
@@ -116,7 +116,7 @@ internal abstract class ActivationStore : IDisposable
         public override void PushCopy(Tensor tensor)
         {
             using var scope = NewDisposeScope();
-            // Dimensions in the order in which they lie in memory, so that nothing is rearranged.
+            // Dimensions in memory order, so nothing is rearranged.
             var strides = tensor.stride();
             int[] order = [.. Enumerable.Range(0, strides.Length).OrderByDescending(i => strides[i])];
             var ordered = tensor.permute([.. order.Select(i => (long)i)]).cpu().contiguous();
@@ -177,8 +177,8 @@ internal abstract class ActivationStore : IDisposable
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
                 throw new ConfigurationException(
-                    $"Activations cannot be kept in '{Path.GetTempPath()}': {e.Message} Make room there, set TMPDIR to a folder with room, "
-                        + "or use --activation-offload none.",
+                    $"Cannot write activations to '{Path.GetTempPath()}': {e.Message} Free some space there, set TMPDIR to a "
+                        + "folder with more space, or set activation-offload to none.",
                     e
                 );
             }
@@ -187,7 +187,7 @@ internal abstract class ActivationStore : IDisposable
 
     private static Tensor MoveToCurrentScope(Tensor tensor)
     {
-        // Back into the scope of whoever asks.
+        // Back into the caller's scope.
         var alias = tensor.alias();
         tensor.Dispose();
         return alias;

@@ -13,13 +13,13 @@ namespace LongLora.Training;
 /// without gradients; then the loss and its gradient chunk by chunk; then the blocks in reverse, each given the gradient of its output.
 /// </summary>
 /// <remarks>
-/// With one block a span the walk keeps each block's input and attention output, 2 D numbers a token and block, and runs nothing that
-/// costs much twice. With k blocks it keeps each k-th block's input, D numbers, and runs the blocks of a span forward once more: less
-/// memory in deep models for about a third more time.
+/// With one block per span, the walk keeps each block's input and attention output (2 D numbers per token and block) and computes nothing
+/// expensive twice. With k blocks, it keeps every k-th block's input (D numbers) and runs the blocks of a span forward again, which saves
+/// memory in deep models and takes about a third more time.
 /// </remarks>
 /// <param name="model">The model; gradients are added to its trained weights.</param>
 /// <param name="blocksPerSegment">Blocks between two kept inputs, at least 1.</param>
-/// <param name="offload">Where activations wait.</param>
+/// <param name="offload">Where activations are kept.</param>
 public sealed class CheckpointedPass(
     CausalLanguageModel model,
     int blocksPerSegment = 1,
@@ -33,7 +33,7 @@ public sealed class CheckpointedPass(
     /// Runs the model forward and backward: adds the gradients of the summed loss, times <paramref name="scale"/>, to the trained weights.
     /// </summary>
     /// <param name="ids">[B, L].</param>
-    /// <param name="targets">[B L] the id to predict at each place; negative where there is nothing to predict.</param>
+    /// <param name="targets">[B L] the id to predict at each position; negative if there is nothing to predict.</param>
     /// <param name="context">Attention and positions.</param>
     /// <param name="scale">Factor on the gradients, usually 1 / targets in the whole optimizer step.</param>
     /// <returns>Sum of -log p(target), [] fp64; the caller disposes it.</returns>
@@ -41,10 +41,10 @@ public sealed class CheckpointedPass(
     {
         CausalLanguageModel.CheckIds(ids, context);
         if (targets.numel() != ids.numel())
-            throw new ShapeException($"{ids.numel()} ids need as many targets; seen {targets.numel()}.");
+            throw new ShapeException($"{ids.numel()} ids need as many targets, but there are {targets.numel()}.");
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        // Asked once: after a step libtorch holds on to a GPU's memory, and what is free would seem less.
+        // Asked only once, because libtorch keeps a GPU's memory after a step, so less would seem free.
         _free ??= MemoryMeter.GetAvailableBytes(model.Device.type, model.Device.index) - MemoryMeter.GetCurrentBytes(model.Device);
         using var kept = ActivationStore.Create(
             ActivationStore.Resolve(offload, CountKeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA),

@@ -7,15 +7,15 @@ namespace LongLora.Training;
 // N rows (B L), D model size, V vocabulary, C rows in a chunk
 
 /// <summary>
-/// Final norm, output head and cross-entropy for training: loss and gradient in one pass over chunks of rows, so that logits exist for one
-/// chunk only. For a vocabulary of 32,000 the whole logits of 100k tokens would be 12.8 GB; a chunk is 32 MB.
+/// Final norm, output head and cross-entropy for training: loss and gradient in one pass over chunks of rows, so only one chunk of logits
+/// exists at a time. With a vocabulary of 32,000, all logits of 100k tokens would take 12.8 GB; a chunk takes 32 MB.
 /// </summary>
 internal static class ChunkedCrossEntropy
 {
-    // 32 MiB in fp32: what the C allocator keeps for the next chunk. A GPU wants much work at once.
+    // 32 MiB in fp32, which the C allocator keeps for the next chunk. A GPU needs larger chunks.
     private static long CountLogits(bool cuda) => cuda ? 64 << 20 : 8 << 20;
 
-    /// <summary>Rows whose logits are held at once for a vocabulary of that size.</summary>
+    /// <summary>Rows per chunk for a vocabulary size.</summary>
     /// <param name="vocabulary">V.</param>
     /// <param name="cuda">Whether on CUDA.</param>
     public static long CountChunkRows(long vocabulary, bool cuda = false) => Math.Max(64, CountLogits(cuda) / vocabulary);

@@ -4,8 +4,8 @@ using LongLora.Runtime;
 namespace LongLora.Training;
 
 /// <summary>
-/// Writes every step to <c>metrics.jsonl</c>, one JSON object a line, and to a TensorBoard event file; each line is on disk before the next
-/// step begins. Then tells the next listener.
+/// Writes every step to <c>metrics.jsonl</c>, one JSON object per line, and to a TensorBoard event file; each line is on disk before the
+/// next step starts. Then it passes the step on.
 /// </summary>
 internal sealed class MetricsLog : IProgress<TrainingStep>
 {
@@ -19,9 +19,9 @@ internal sealed class MetricsLog : IProgress<TrainingStep>
     /// <summary>Opens the log of a run directory.</summary>
     /// <param name="folder">The run directory.</param>
     /// <param name="resumedStep">
-    /// Steps that the run has; lines after it, of steps that were lost when it was interrupted, are removed.
+    /// The last step that was saved; later lines are removed, because those steps were lost in the interruption.
     /// </param>
-    /// <param name="next">Told after the files are written.</param>
+    /// <param name="next">Receives each step after the files are written.</param>
     public MetricsLog(string folder, long resumedStep, IProgress<TrainingStep>? next)
     {
         (_path, _folder, _next) = (Path.Combine(folder, FileName), folder, next);
@@ -40,7 +40,9 @@ internal sealed class MetricsLog : IProgress<TrainingStep>
     {
         var path = Path.Combine(folder, FileName);
         if (!File.Exists(path))
-            throw new CheckpointException($"'{folder}' has no {FileName}: it is not a run directory.");
+            throw new CheckpointException(
+                $"'{folder}' is not a run directory because it has no {FileName}. Give the output folder of a training run."
+            );
         var steps = new List<TrainingStep>();
         var lines = File.ReadAllLines(path);
         for (var i = 0; i < lines.Length; i++)
@@ -55,7 +57,7 @@ internal sealed class MetricsLog : IProgress<TrainingStep>
             }
             catch (JsonException e)
             {
-                throw new CheckpointException($"{path}:{i + 1} is not understood: {e.Message}", e);
+                throw new CheckpointException($"{path}:{i + 1}: cannot read this line: {e.Message}", e);
             }
         }
         return steps;

@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace LongLora.Training;
 
 /// <summary>
-/// All trained weights in one flat fp32 tensor, their gradients in another. Weights and gradients are views, so one call steps, clips,
-/// saves or all-reduces everything.
+/// All trained weights in one flat fp32 tensor, their gradients in another. Weights and gradients are views, so one call can step, clip,
+/// save or all-reduce everything.
 /// </summary>
 public sealed class ParameterBuffer : IDisposable
 {
@@ -17,7 +17,7 @@ public sealed class ParameterBuffer : IDisposable
     {
         if (weights.Count == 0)
             throw new ConfigurationException(
-                "Nothing is trained: no LoRA targets, no embeddings, no norms. Choose a tuning method or targets."
+                "There is nothing to train: no LoRA layers, no embeddings and no norms. Choose a tuning method or target modules."
             );
         _weights = weights;
         using var scope = NewDisposeScope();
@@ -46,7 +46,7 @@ public sealed class ParameterBuffer : IDisposable
     /// <summary>Number of trained elements.</summary>
     public long Count => Values.numel();
 
-    /// <summary>Where each weight lies: name, offset and shape, in order.</summary>
+    /// <summary>Name, offset and shape of each weight, in order.</summary>
     public IEnumerable<(string Name, long Offset, IReadOnlyList<long> Shape)> Layout
     {
         get

@@ -4,7 +4,7 @@ using LongLora.Positions;
 
 namespace LongLora.Training;
 
-/// <summary>The rotary tables of a training run, made when they are first asked for and kept for the whole run.</summary>
+/// <summary>The rotary tables of a training run, created on first use and kept for the whole run.</summary>
 /// <param name="model">Gives the config and the device.</param>
 internal sealed class PositionTables(CausalLanguageModel model) : IDisposable
 {

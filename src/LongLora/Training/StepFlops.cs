@@ -9,27 +9,27 @@ namespace LongLora.Training;
 // N rows (B L), I inputs, O outputs, r rank, H heads, K head size, P query-key pairs of one head
 
 /// <summary>
-/// Floating-point operations of the matrix products in one training step, a multiplication and an addition counted as two. What works on
-/// single elements (norms, rotary positions, softmax, activations, loss, optimizer) is not counted: it is of order N D where a product is
-/// of order N D², and a rate that leaves it out is never too high.
+/// Floating-point operations of the matrix products in one training step, counting a multiplication and an addition as two. Element-wise
+/// work (norms, rotary positions, softmax, activations, loss, optimizer) is not counted: it is of order N D, while products are of order N
+/// D². Leaving it out can only make a reported rate too low.
 /// </summary>
 /// <param name="Forward">Every linear layer 2 N I O, its LoRA update 2 N r (I + O), attention 4 H K P in each block.</param>
 /// <param name="ActivationGradients">The same again for the gradients of the inputs, and 8 H K P for those of q, k and v.</param>
 /// <param name="WeightGradients">2 N I O for each trained matrix, 2 N r (I + O) for each trained LoRA pair.</param>
 /// <param name="Recomputed">
-/// What <see cref="CheckpointedPass"/> computes a second time to hold less: no part of <see cref="Needed"/>. It includes LoRA's
-/// narrow products that are made again, for each pass over some of the heads on long texts, and the attention scores, 2 H K P, which no
-/// fused kernel keeps.
+/// What <see cref="CheckpointedPass"/> computes a second time to save memory; not part of <see cref="Needed"/>. It includes LoRA's narrow
+/// products, which are repeated for each pass over some of the heads on long texts, and the attention scores, 2 H K P, which no fused
+/// kernel keeps.
 /// </param>
 public sealed record StepFlops(double Forward, double ActivationGradients, double WeightGradients, double Recomputed)
 {
-    /// <summary>What any way of doing the step must compute.</summary>
+    /// <summary>What every implementation of the step must compute.</summary>
     public double Needed => Forward + ActivationGradients + WeightGradients;
 
     /// <summary>Counts the operations of a step.</summary>
     /// <remarks>
-    /// Every layer is taken to pass the gradient on to its input, as it must when the embeddings are trained (LoRA+ and full fine-tuning).
-    /// LoRA alone could leave it out in the projections of the first block.
+    /// This assumes that every layer computes the gradient of its input, which is needed if the embeddings are trained (LoRA+ and full
+    /// fine-tuning). Plain LoRA could skip it in the projections of the first block.
     /// </remarks>
     /// <param name="config">The architecture; nothing is allocated.</param>
     /// <param name="attention">The attention in training.</param>
@@ -37,7 +37,7 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
     /// <param name="length">L, tokens in a sequence.</param>
     /// <param name="batch">B, sequences.</param>
     /// <param name="blocksPerSegment">As given to <see cref="CheckpointedPass"/>.</param>
-    /// <param name="cuda">Whether on CUDA, where more heads are worked on at once, so that less is computed again.</param>
+    /// <param name="cuda">Whether on CUDA, where more heads are processed at once, so less is recomputed.</param>
     public static StepFlops Count(
         ModelConfig config,
         IAttention attention,

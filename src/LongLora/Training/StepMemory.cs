@@ -10,24 +10,24 @@ using static TorchSharp.torch;
 namespace LongLora.Training;
 
 /// <summary>
-/// The bytes that a training run needs at its peak, by what they are for: counted from the shapes, as <see cref="BlockPass"/> and
-/// <see cref="CheckpointedPass"/> hold them.
+/// Peak memory of a training run in bytes, by purpose. It is counted from the shapes that <see cref="BlockPass"/> and
+/// <see cref="CheckpointedPass"/> keep in memory.
 /// </summary>
 /// <param name="Runtime">.NET, libtorch, code, small objects; measured once (docs/results/plan.md).</param>
-/// <param name="Weights">All weights as stored, or quantised. On the CPU they are pages of the mapped files.</param>
+/// <param name="Weights">All weights as stored, or quantized. On the CPU they are pages of the mapped files.</param>
 /// <param name="Trained">fp32 values of what is trained.</param>
 /// <param name="Gradients">fp32.</param>
 /// <param name="Optimizer">AdamW's two moments, fp32.</param>
 /// <param name="Checkpoints">
-/// What the forward pass keeps for the backward pass, where it waits in memory; what of it is worked on, where it waits elsewhere.
+/// What the forward pass keeps for the backward pass; if it is offloaded, only the part in use.
 /// </param>
-/// <param name="Hidden">The hidden states that become their own gradient; token ids; rotary tables.</param>
+/// <param name="Hidden">Hidden states, which are overwritten with their gradient; token ids; rotary tables.</param>
 /// <param name="Attention">
-/// Queries, keys, values and gradients of the heads that are worked on at once; the gradient of the norm's output; the kernel's results.
+/// Queries, keys, values and gradients of the heads that are processed at once; the gradient of the norm's output; the kernel's results.
 /// </param>
 /// <param name="Loss">Logits of one chunk.</param>
-/// <param name="Workspace">Tiles of the MLP, and matrices widened for use.</param>
-/// <param name="Offloaded">What waits on disk or in the host's memory, not part of the peak.</param>
+/// <param name="Workspace">Tiles of the MLP, and matrices expanded for use.</param>
+/// <param name="Offloaded">Offloaded to disk or host memory; not part of the peak.</param>
 public sealed record StepMemory(
     long Runtime,
     long Weights,
@@ -42,17 +42,18 @@ public sealed record StepMemory(
     long Offloaded
 )
 {
-    // On the CPU: resident when a model of a few kilobytes trains. On CUDA: the context and the libraries' workspaces; not measured by us.
+    // On the CPU: resident memory while a tiny model trains. On CUDA: the context and the libraries' workspaces, which we have not
+    // measured.
     private const long CpuRuntime = 215L << 20,
         CudaRuntime = 900L << 20;
 
-    /// <summary>What a step takes above model, gradients and optimizer state.</summary>
+    /// <summary>Memory of a step in addition to the model, gradients and optimizer state.</summary>
     public long Step => Checkpoints + Hidden + Attention + Loss + Workspace;
 
     /// <summary>Everything at its peak.</summary>
     public long Peak => Runtime + Weights + Trained + Gradients + Optimizer + Step;
 
-    /// <summary>Names and bytes of the parts, in the order in which they are best read.</summary>
+    /// <summary>Names and bytes of the parts, in display order.</summary>
     public IReadOnlyList<(string Name, long Bytes)> Parts =>
         [
             ("runtime", Runtime),
@@ -136,7 +137,7 @@ public sealed record StepMemory(
         return ((long)(inBlocks * perWeight) + frozen + others * options.StoredType.ElementSize(), trained * 4);
     }
 
-    // 4 bits a weight, 8 a block of 64, 32 for 256 blocks.
+    // 4 bits per weight, 8 a block of 64, 32 for 256 blocks.
     private const double Nf4Bytes = 0.5 + 1.0 / 64 + 4.0 / (64 * 256);
 
     private static (long Kept, long Offloaded) CountKept(ModelConfig config, long tokens, long size, StepMemoryOptions options)

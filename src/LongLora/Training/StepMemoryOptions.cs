@@ -7,7 +7,7 @@ namespace LongLora.Training;
 
 // N tokens in a forward pass (B L), D model size, F MLP size, H heads, J key-value heads, K head size, V vocabulary
 
-/// <summary>What the memory of a training run depends on, beside the model.</summary>
+/// <summary>What the memory of a training run depends on, besides the model.</summary>
 internal sealed record StepMemoryOptions
 {
     /// <summary>What is trained.</summary>
@@ -19,7 +19,7 @@ internal sealed record StepMemoryOptions
     /// <summary>As given to <see cref="CheckpointedPass"/>. Default 1.</summary>
     public int BlocksPerSegment { get; init; } = 1;
 
-    /// <summary>Where activations wait; <see cref="ActivationOffload.Auto"/> counts as in memory. Default none.</summary>
+    /// <summary>Where activations are kept; <see cref="ActivationOffload.Auto"/> counts as in memory. Default none.</summary>
     public ActivationOffload Offload { get; init; } = ActivationOffload.None;
 
     /// <summary>Form of the blocks' matrices. Default as stored.</summary>
@@ -29,11 +29,11 @@ internal sealed record StepMemoryOptions
     public ScalarType StoredType { get; init; } = ScalarType.BFloat16;
 
     /// <summary>
-    /// Of a model that keeps its blocks: bytes of the decoder's matrices as they are stored, and bytes of all other weights.
+    /// For a model in GGUF blocks: bytes of the decoder's matrices as stored, and bytes of all other weights.
     /// </summary>
     public (long Matrices, long Others)? KeptBytes { get; init; }
 
-    /// <summary>Whether weights are widened when the model is opened, so that they are not pages of a file. Default false.</summary>
+    /// <summary>Whether weights are expanded when the model is opened, so they are not pages of a file. Default false.</summary>
     public bool IsWidened { get; init; }
 
     /// <summary>Whether the model computes on CUDA. Default false: on the CPU, in fp32.</summary>

@@ -15,8 +15,8 @@ internal static class TensorBoardWriter
     private const string FileName = "events.out.tfevents.longlora";
 
     /// <summary>
-    /// Prepares the file for the steps after <paramref name="lastStep"/>: a frame that was cut short is removed, since nothing behind it
-    /// could be read, and a session start tells TensorBoard to forget the later steps that an interrupted run had shown.
+    /// Prepares the file for the steps after <paramref name="lastStep"/>: an incomplete frame is removed, because nothing after it could be
+    /// read, and a session start tells TensorBoard to forget the later steps of an interrupted run.
     /// </summary>
     /// <param name="folder">The run directory.</param>
     /// <param name="lastStep">Steps that the run has; 0 begins a new file.</param>
@@ -41,7 +41,7 @@ internal static class TensorBoardWriter
         });
     }
 
-    /// <summary>Appends the scalars of one step to <c>events.out.tfevents.longlora</c>, which is made on first use.</summary>
+    /// <summary>Appends the scalars of one step to <c>events.out.tfevents.longlora</c>, which is created on first use.</summary>
     /// <param name="folder">The run directory.</param>
     /// <param name="step">The step.</param>
     /// <param name="scalars">Tags and values.</param>

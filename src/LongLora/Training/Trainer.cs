@@ -10,7 +10,8 @@ using static TorchSharp.torch;
 namespace LongLora.Training;
 
 /// <summary>
-/// The training loop: batches in, optimizer steps out. It knows no file: <see cref="TrainingState"/> is handed to whoever saves.
+/// The training loop: batches in, optimizer steps out. It does not touch files: <see cref="TrainingState"/> is passed to the code that
+/// saves.
 /// </summary>
 public sealed class Trainer : IDisposable
 {
@@ -23,7 +24,7 @@ public sealed class Trainer : IDisposable
     private readonly TrainerOptions _options;
     private readonly PositionTables _positions;
 
-    /// <summary>Puts the parts together.</summary>
+    /// <summary>Combines the parts of a training run.</summary>
     /// <param name="model">The model with its adapters attached.</param>
     /// <param name="parameters">What is trained.</param>
     /// <param name="optimizer">Steps the parameters.</param>
@@ -46,18 +47,18 @@ public sealed class Trainer : IDisposable
     }
 
     /// <summary>
-    /// The processes that train together. Of the micro-batches of a step each has every <see cref="ICommunicator.Size"/>-th; targets,
-    /// losses and gradients are summed over all, in this order.
+    /// The processes that train together. Each process takes every <see cref="ICommunicator.Size"/>-th micro-batch of a step; targets,
+    /// losses and gradients are summed over all processes, in this order.
     /// </summary>
     internal ICommunicator Communicator { get; init; } = SingleProcess.Instance;
 
     /// <summary>Runs from the optimizer's step to the last one.</summary>
     /// <param name="sampler">Gives the batches; its position moves on only with whole steps.</param>
     /// <param name="save">
-    /// Called with the state at the end of a step that is to be kept, and with that of the last whole step when the run ends early.
+    /// Called with the state after each step that should be saved, and with that of the last complete step if the run ends early.
     /// </param>
-    /// <param name="progress">Told of every step.</param>
-    /// <param name="cancellation">Looked at once a micro-batch; a step that is cut short leaves no trace.</param>
+    /// <param name="progress">Receives every step.</param>
+    /// <param name="cancellation">Checked once per micro-batch; an unfinished step has no effect.</param>
     /// <exception cref="OperationCanceledException">The run was interrupted; its state was saved.</exception>
     /// <exception cref="DataException">Loss or gradients are not finite; the state of the step before was saved.</exception>
     public void Run(
@@ -106,7 +107,7 @@ public sealed class Trainer : IDisposable
         }
         catch (Exception e)
         {
-            // Whatever it was, the last whole step is not lost. A step that was begun gives its batches back.
+            // Whatever happened, the last complete step is not lost. An unfinished step returns its batches.
             if (_optimizer.Steps == done)
                 sampler.State = place;
             if (saved != _optimizer.Steps || (saved == 0 && e is OperationCanceledException))
@@ -120,8 +121,8 @@ public sealed class Trainer : IDisposable
     /// The micro-batches of this process; the loss is the mean over all targets of all processes together.
     /// </param>
     /// <param name="learningRate">Learning rate of this step.</param>
-    /// <param name="cancellation">Looked at once a micro-batch.</param>
-    /// <returns>Mean loss in nats a token and gradient norm before clipping, or null if cancelled: then nothing has changed.</returns>
+    /// <param name="cancellation">Checked once per micro-batch.</param>
+    /// <returns>Mean loss in nats per token and gradient norm before clipping, or null if cancelled: then nothing has changed.</returns>
     internal (double Loss, double GradientNorm)? Step(
         IReadOnlyList<Batch> batches,
         double learningRate,
@@ -132,7 +133,7 @@ public sealed class Trainer : IDisposable
         var prepared = batches.Select(batch => new TrainingBatch(batch)).ToList();
         var count = SumOverRanks(prepared.Sum(batch => batch.CountTargets()));
         if (count == 0)
-            throw new DataException($"{batches.Count} batches hold no token to learn: every label is masked.");
+            throw new DataException($"None of the {batches.Count} batches has a token to learn because every label is masked.");
         var lossSum = 0.0;
         foreach (var batch in prepared)
         {
@@ -154,7 +155,7 @@ public sealed class Trainer : IDisposable
         return (lossSum / count, norm);
     }
 
-    /// <summary>Everything that a later run needs to go on as if there had been no break.</summary>
+    /// <summary>Everything that a resumed run needs to continue as if it had not been interrupted.</summary>
     internal TrainingState CaptureState(BatchSampler sampler) => new(_optimizer, _parameters, sampler.State);
 
     // The micro-batches of the next step.
@@ -191,8 +192,8 @@ public sealed class Trainer : IDisposable
     {
         _parameters.ClearGradients();
         return new DataException(
-            $"Training diverged at step {_optimizer.Steps + 1}: {what}. The state of step {_optimizer.Steps} is sound and is saved. "
-                + "Begin again with a lower learning rate or a longer warm-up, or look for damaged text."
+            $"Training diverged at step {_optimizer.Steps + 1}: {what}. The state of step {_optimizer.Steps} is valid and was "
+                + "saved. Start again with a lower learning rate or a longer warm-up, or check the data for damaged text."
         );
     }
 

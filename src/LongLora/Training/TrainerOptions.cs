@@ -1,6 +1,6 @@
 namespace LongLora.Training;
 
-/// <summary>How a run is stepped.</summary>
+/// <summary>Settings of the training loop.</summary>
 /// <param name="Steps">Optimizer steps of the whole run.</param>
 /// <param name="GradientAccumulation">Micro-batches in one step.</param>
 /// <param name="LearningRate">Peak learning rate.</param>

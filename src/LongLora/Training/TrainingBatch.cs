@@ -6,22 +6,22 @@ namespace LongLora.Training;
 
 // B rows, L tokens in a row
 
-/// <summary>A batch as a training step takes it: what each token is to predict, and at which position it stands.</summary>
+/// <summary>A batch for a training step: what each token must predict, and its position.</summary>
 /// <param name="batch">The tokens.</param>
 internal sealed class TrainingBatch(Batch batch)
 {
     private readonly long[] _targets = ShiftLabels(batch);
 
-    /// <summary>Counts the tokens that have something to predict.</summary>
+    /// <summary>Counts the tokens that have a target.</summary>
     internal long CountTargets() => _targets.LongCount(id => id >= 0);
 
-    /// <summary>Lengths of the documents in each row that do not see each other; null where a row is one text.</summary>
+    /// <summary>Lengths of the documents in each row, which do not attend to each other; null if a row is one text.</summary>
     internal IReadOnlyList<IReadOnlyList<int>>? DocumentLengths => batch.DocumentLengths;
 
-    /// <summary>Cuts some batches of a run into short windows: which ones depends on their number alone.</summary>
+    /// <summary>Cuts some batches of a run into short windows. The batch number alone decides which ones.</summary>
     /// <param name="batch">The batch.</param>
     /// <param name="number">Its number in the run, from 0; after a resume it is the same.</param>
-    /// <param name="share">Share of the batches that are cut, 0 to 1; they are evenly spread.</param>
+    /// <param name="share">Fraction of the batches to cut, 0 to 1, evenly spread.</param>
     /// <param name="window">Tokens in a short window.</param>
     internal static Batch Shorten(Batch batch, long number, double share, int window) =>
         Math.Floor((number + 1) * share) > Math.Floor(number * share) ? batch.Cut(window) : batch;
@@ -35,7 +35,8 @@ internal sealed class TrainingBatch(Batch batch)
     /// <summary>Chooses the positions of all tokens; the caller disposes them.</summary>
     /// <remarks>
     /// Positions are scaled for the context that the run trains for, not for a row's length, and begin at 0 in each document. Where the
-    /// scaling depends on the length of the text, documents that fit into the original context have its positions, as at inference.
+    /// scaling depends on the length of the text, documents that fit into the original context have the original positions, as in
+    /// inference.
     /// </remarks>
     internal RotaryEmbedding ChoosePositions(PositionTables tables, Device device)
     {

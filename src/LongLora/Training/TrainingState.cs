@@ -8,12 +8,12 @@ using static TorchSharp.torch;
 namespace LongLora.Training;
 
 /// <summary>
-/// Everything that a later run needs to go on as if there had been no break: weights, moments, step and place in the data. A run resumed
-/// from it ends with the same bits as one that was never interrupted.
+/// Everything that a resumed run needs: weights, moments, step and position in the data. The resumed run ends with the same bits as an
+/// uninterrupted one.
 /// </summary>
 /// <param name="optimizer">Moments and step.</param>
 /// <param name="parameters">Weights.</param>
-/// <param name="sampler">Place in the data.</param>
+/// <param name="sampler">Position in the data.</param>
 public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, BatchSamplerState sampler)
 {
     private const string FileName = "training_state.safetensors";
@@ -23,7 +23,7 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
 
     /// <summary>Writes <c>training_state.safetensors</c>, atomically.</summary>
     /// <param name="folder">Where to write.</param>
-    /// <param name="fingerprint">What the run's numbers depend on, as one text; a resume with another one is refused.</param>
+    /// <param name="fingerprint">What the run's numbers depend on, as one string; a resume with a different one is refused.</param>
     public void Save(string folder, string fingerprint) =>
         SafetensorsWriter.Write(
             Path.Combine(folder, FileName),
@@ -43,8 +43,8 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
             }
         );
 
-    /// <summary>Reads a state into parts that were made as for a new run.</summary>
-    /// <returns>The place in the data.</returns>
+    /// <summary>Restores a state into parts that were created as for a new run.</summary>
+    /// <returns>The position in the data.</returns>
     /// <exception cref="CheckpointException">The file is damaged, or belongs to a run with other trained weights or options.</exception>
     public static BatchSamplerState Restore(string folder, AdamW optimizer, ParameterBuffer parameters, string fingerprint)
     {
@@ -55,10 +55,11 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
         string Text(string key) =>
             reader.Metadata.TryGetValue(key, out var value)
                 ? value
-                : throw new CheckpointException($"{path} has no '{key}' in its metadata: it is not a training state of this program.");
+                : throw new CheckpointException($"{path} is not a training state of LongLora because its metadata has no '{key}'.");
         if (Text("layout") != DescribeLayout(parameters))
             throw new CheckpointException(
-                $"{path} holds other trained weights than this run has. Resume with the options of the first run, or choose another output."
+                $"Cannot resume because the trained weights in {path} differ from those of this run. Use the options of the first "
+                    + "run, or choose another output."
             );
         if (Text("fingerprint") != fingerprint)
             throw new ConfigurationException(DescribeDifference(path, Text("fingerprint"), fingerprint));
@@ -67,7 +68,7 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
         optimizer.SecondMoment.copy_(reader.Open("second_moment"));
         long Number(string key) => long.Parse(Text(key), CultureInfo.InvariantCulture);
         optimizer.Steps = Number("step");
-        // States of the first version do not have the count: the tokens before them are then not counted, and nothing else is lost.
+        // States of the first version do not have the token count, so earlier tokens are not counted. Nothing else is lost.
         return new BatchSamplerState(Number("epoch"), Number("index"), reader.Metadata.ContainsKey("tokens") ? Number("tokens") : 0);
     }
 
@@ -78,7 +79,7 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
     {
         var before = saved.Split('\n').ToHashSet();
         var changed = now.Split('\n').Where(line => !before.Contains(line)).ToList();
-        return $"The run in {path} was made with other options; it cannot be resumed with {string.Join("; ", changed)}. "
-            + "Resume with the options of the first run, or choose another output.";
+        return $"Cannot resume from {path} because the run was started with other options. These differ now: "
+            + $"{string.Join("; ", changed)}. Use the options of the first run, or choose another output.";
     }
 }

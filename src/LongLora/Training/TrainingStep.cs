@@ -3,7 +3,7 @@ using System.Text.Json.Serialization;
 
 namespace LongLora.Training;
 
-/// <summary>What is known of one optimizer step once it is done; one line of <c>metrics.jsonl</c>.</summary>
+/// <summary>The metrics of one optimizer step; one line of <c>metrics.jsonl</c>.</summary>
 public sealed record TrainingStep
 {
     /// <summary>Number of this step, from 1.</summary>
@@ -12,7 +12,7 @@ public sealed record TrainingStep
     /// <summary>Steps of the whole run.</summary>
     public required int Steps { get; init; }
 
-    /// <summary>Mean loss in nats a token, before the step.</summary>
+    /// <summary>Mean loss in nats per token, before the step.</summary>
     public required double Loss { get; init; }
 
     /// <summary>Learning rate of the step.</summary>
@@ -24,10 +24,10 @@ public sealed record TrainingStep
     /// <summary>Tokens seen since the beginning of the run.</summary>
     public required long Tokens { get; init; }
 
-    /// <summary>Tokens a second in this step.</summary>
+    /// <summary>Tokens per second in this step.</summary>
     public required double TokensPerSecond { get; init; }
 
-    /// <summary>Time since the process began to train.</summary>
+    /// <summary>Time since this process started to train.</summary>
     [JsonPropertyName("elapsed_seconds"), JsonConverter(typeof(SecondsConverter))]
     public required TimeSpan Elapsed { get; init; }
 

@@ -79,6 +79,28 @@ public class CorpusBuilderTests : TemporaryFolder
     }
 
     [Fact]
+    public void Build_names_types_that_are_not_read_and_files_without_text()
+    {
+        Write("in/a.txt", "Text.");
+        Write("in/empty.md", " \n");
+        Write("in/nothing.html", "<html><body></body></html>");
+        foreach (var name in (string[])["x.doc", "y.DOC", "z.pages.gz", "LICENSE", "a. sentence", ".hidden", "sub/k.doc"])
+            Write($"in/{name}", "?");
+        var report = CorpusBuilder.Build(Options("out"));
+        Assert.Equal([new(".doc", 3), new("", 2), new(".pages", 1)], report.Unread);
+        Assert.Equal(["in/empty.md", "in/nothing.html"], report.WithoutText);
+        Assert.Equal("3 .doc, 2 without an extension, 1 .pages", UnreadKind.List(report.Unread));
+        File.Delete(At("in", "a.txt"));
+        File.Delete(At("in", "empty.md"));
+        File.Delete(At("in", "nothing.html"));
+        Assert.Contains(
+            "3 .doc",
+            Assert.Throws<DataException>(() => CorpusBuilder.Build(Options("none"))).Message,
+            StringComparison.Ordinal
+        );
+    }
+
+    [Fact]
     public void Build_tokens_are_those_of_the_texts_with_BOS_before_each()
     {
         WriteInput();

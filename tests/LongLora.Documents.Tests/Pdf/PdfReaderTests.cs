@@ -223,6 +223,96 @@ public class PdfReaderTests : TemporaryFolder
             Read(Draw([(60, 700, "1 Introduction . . . . . . . . . . . . . . 3"), (60, 688, "2 What came before it . . . . . . . . . 14")]))
         );
 
+    [Theory]
+    [InlineData("11/29/26, 2:22 PM The printed page", "https://example.org/a?b=1 1/1")]
+    [InlineData("29.11.2026, 14:22 Die Seite", "file:///home/me/page.html 1/3")]
+    [InlineData("The printed page https://example.org/a", "1 of 1 11/29/2026, 2:22 PM")]
+    public void Read_what_a_browser_prints_around_a_page_is_dropped(string above, string below) =>
+        Assert.Equal("Text of the page.", Read(Draw([(20, 825, above), (60, 700, "Text of the page."), (20, 12, below)])));
+
+    [Fact]
+    public void Read_dates_and_addresses_within_a_page_stay() =>
+        Assert.Equal(
+            "11/29/26, 2:22 PM was the time.\n\nSee https://example.org/a",
+            Read(Draw([(60, 700, "11/29/26, 2:22 PM was the time."), (60, 660, "See https://example.org/a")]))
+        );
+
+    [Theory]
+    [InlineData(9.2)]
+    [InlineData(10.5)]
+    public void Read_narrow_gutter_below_text_as_wide_as_the_page_is_found(double gutter)
+    {
+        var wide = "Text as wide as the page stands above the columns and is read before them, whatever it is, to the end.";
+        // The width of the longest line of the left column.
+        var width = DrawnWidth(s_left);
+        Assert.Equal(
+            $"{wide}\n\n{Joined}",
+            Read(Draw([(60, 730, wide), .. Column(60, 700, s_left), .. Column(60 + width + gutter, 700, s_right)]))
+        );
+    }
+
+    private static double DrawnWidth(string[] lines)
+    {
+        using var pdf = UglyToad.PdfPig.PdfDocument.Open(Draw(Column(60, 700, lines)).ToArray());
+        return pdf.GetPage(1).Letters.Max(l => l.EndBaseLine.X) - 60;
+    }
+
+    [Theory]
+    [InlineData("hebrew")]
+    [InlineData("arabic")]
+    [InlineData("mixed")]
+    [InlineData("chinese")]
+    public void Read_printed_page_gives_the_text_of_its_source(string name) =>
+        Assert.Equal(File.ReadAllText(Material($"{name}.txt")).TrimEnd(), Read(Material($"{name}.pdf")));
+
+    [Theory]
+    [InlineData("םולש", true, "שלום")]
+    [InlineData(".1932 תנשב חתפנ", true, "נפתח בשנת 1932.")]
+    [InlineData("(ךרעב) 12.5% היה", true, "היה 12.5% (בערך)")]
+    [InlineData("קוס London Bridge תמגוד", true, "דוגמת London Bridge סוק")]
+    [InlineData("1931-1932 םינש", true, "שנים 1931-1932")]
+    [InlineData("2 1 םירפסמ", true, "מספרים 1 2")]
+    [InlineData("ארתמ ٢١٤", false, "מתרא ٢١٤")]
+    [InlineData("The word םלוע םולש means 2 things", false, "The word שלום עולם means 2 things")]
+    [InlineData("from םלוע 12 םולש on", false, "from שלום 12 עולם on")]
+    [InlineData("plain (text) 12", true, "plain (text) 12")]
+    public void ToLogical_is_the_order_of_reading(string drawn, bool isRightToLeft, string read) =>
+        Assert.Equal(read, BidiText.ToLogical(drawn, isRightToLeft, isDrawn: true));
+
+    [Theory]
+    [InlineData("(ךרעב) a", 2)]
+    [InlineData(")ךרעב( a", -2)]
+    [InlineData("(a) ךרעב", 0)]
+    public void CountDrawnBrackets_only_those_at_right_to_left_letters_tell(string line, int count) =>
+        Assert.Equal(count, BidiText.CountDrawnBrackets(line));
+
+    [Theory]
+    [InlineData("\uFEFB", "لا")]
+    [InlineData("\uFE91\uFEB4\uFEE2", "بسم")]
+    [InlineData("\uFB2A", "שׁ")]
+    [InlineData("\uFE76", "\u064E")]
+    [InlineData("\uFDFA", "\uFDFA")]
+    public void Normalize_presentation_forms_are_the_letters(string drawn, string written) =>
+        Assert.Equal(written, RightToLeftWords.Normalize(drawn));
+
+    [Fact]
+    public void Join_letters_come_from_left_to_right_whatever_the_order_of_drawing()
+    {
+        // שלום with a point over its first letter, drawn from the right.
+        PdfWord[] letters =
+        [
+            new("\u05E9", 100, 106, 700, 10, false, false),
+            new("\u05C1", 105, 105.5, 700, 10, false, false),
+            new("\u05DC", 95, 100, 700, 10, false, false),
+            new("\u05D5", 92, 95, 700, 10, false, false),
+            new("\u05DD", 86, 92, 700, 10, false, false),
+            new("\u05D0", 70, 76, 700, 10, false, false),
+        ];
+        string[] expected = ["\u05D0", "\u05DD\u05D5\u05DC\u05E9\u05C1"];
+        Assert.Equal(expected, RightToLeftWords.Join(letters).Select(w => w.Text));
+        Assert.Equal(expected, RightToLeftWords.Join([.. letters.Reverse()]).Select(w => w.Text));
+    }
+
     [Fact]
     public void Read_encrypted_file_says_so() =>
         Assert.Contains("password", Assert.Throws<DataException>(() => Read(Material("encrypted.pdf"))).Message, StringComparison.Ordinal);
@@ -260,6 +350,9 @@ public class PdfReaderTests : TemporaryFolder
     [InlineData("𝓏𝖟𝚣𝕒𝜴𝝏", "zzzaΩ∂")]
     [InlineData("so\u00ADft", "soft")]
     [InlineData("cut\u00AD", "cut-")]
+    [InlineData("⼀⻓⼦⽂，⻑", "一长子文，長")]
+    [InlineData("\uF967\uFA0E", "不\uFA0E")]
+    [InlineData("ＡＢ（１）", "ＡＢ（１）")]
     public void Plain_writes_letters_as_they_are_written(string drawn, string written) =>
         Assert.Equal(written, PdfCharacters.ToPlain(drawn));
 }

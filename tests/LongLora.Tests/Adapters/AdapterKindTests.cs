@@ -310,7 +310,7 @@ public sealed class AdapterKindTests : IDisposable
             using var model = PeftGoldenTests.Base("", out _);
             using var set = PeftFormat.Attach(PeftGoldenTests.Folder(kind), model);
             Assert.Contains(
-                "LoRA matrices alone",
+                "only LoRA matrices",
                 Assert.Throws<ConfigurationException>(() => LongLoraPair.Write(_folder.Root, set, model, "base", false)).Message
             );
         }

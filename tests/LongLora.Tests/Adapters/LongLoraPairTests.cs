@@ -53,7 +53,7 @@ public class LongLoraPairTests
     [Fact]
     public void Attach_published_pair_without_context_says_that_it_is_not_known()
     {
-        Assert.Contains("Give --adapter-context N", Assert.Throws<ConfigurationException>(() => Open(Pair, null)).Message);
+        Assert.Contains("Set adapter-context", Assert.Throws<ConfigurationException>(() => Open(Pair, null)).Message);
     }
 
     [Fact]
@@ -124,8 +124,8 @@ public class LongLoraPairTests
     {
         var summary = CheckpointSummary.Read(Pair);
         Assert.Equal(22, summary.Tensors.Count);
-        Assert.Contains(summary.Facts, f => f.Name == "context" && f.Value.Contains("--adapter-context", StringComparison.Ordinal));
-        Assert.Contains(summary.Facts, f => f.Name == "trained whole" && f.Value.StartsWith("6 weights", StringComparison.Ordinal));
+        Assert.Contains(summary.Facts, f => f.Name == "context" && f.Value.Contains("as adapter-context", StringComparison.Ordinal));
+        Assert.Contains(summary.Facts, f => f.Name == "fully trained" && f.Value.StartsWith("6 weights", StringComparison.Ordinal));
     }
 
     private static readonly string s_tiny = SharedMaterial.Golden("llama_tiny");

@@ -103,15 +103,15 @@ public class TorchPickleTests
     }
 
     [Theory]
-    [InlineData("", "its end too early")]
-    [InlineData("}", "its end too early")]
+    [InlineData("", "an early end")]
+    [InlineData("}", "an early end")]
     [InlineData("v", "an unknown or unused opcode 0x76")]
     [InlineData("h\x05.", "a reference to value 5, which does not exist")]
     [InlineData("t.", "no mark on its stack")]
     [InlineData("R.", "too few values on its stack")]
     [InlineData("K\x01K\x02s.", "an empty stack")]
-    [InlineData("X\xff\xff\xff\x7f.", "a text of 2147483647 bytes")]
-    [InlineData("X\xff\xff\xff\xff.", "a text of 4294967295 bytes")]
+    [InlineData("X\xff\xff\xff\x7f.", "a string of 2147483647 bytes")]
+    [InlineData("X\xff\xff\xff\xff.", "a string of 4294967295 bytes")]
     [InlineData("(ccollections\nOrderedDict\nK\x01\x85R.", "a call of collections.OrderedDict with wrong arguments")]
     [InlineData(
         "(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuJ\xff\xff\xff\xfftQ.",
@@ -219,7 +219,7 @@ public class TorchPickleTests
         }
         var before = GC.GetAllocatedBytesForCurrentThread();
         Assert.Contains(
-            "a text of 1879048191 bytes",
+            "a string of 1879048191 bytes",
             Assert.Throws<CheckpointException>(() => new TorchPickleReader(folder["big.bin"])).Message
         );
         Assert.True(GC.GetAllocatedBytesForCurrentThread() - before < 4_000_000);

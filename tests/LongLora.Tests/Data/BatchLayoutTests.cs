@@ -59,7 +59,7 @@ public sealed class BatchLayoutTests
     {
         using var tokens = Examples(4, 11);
         Assert.Contains(
-            "e:2: the example has 11 tokens; a row takes 10",
+            "e:2: the example has 11 tokens, but a row holds 10",
             Assert.Throws<DataException>(() => new BatchSampler(tokens, 10, 1, 5, layout: BatchLayout.Examples)).Message,
             StringComparison.Ordinal
         );

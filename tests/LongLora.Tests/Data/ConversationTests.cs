@@ -271,7 +271,9 @@ public sealed class ConversationTests : IDisposable
         var source = Source(SharedMaterial.Shared("data", "sft", file), template, 1 << 20);
         var conversations = source
             .ReadConversations()
-            .Where(c => c.Messages.Select(ToolCalls.MoveToContent).Any(m => m.Role == ChatMessage.Assistant && m.Content.Length > 0))
+            .Where(c =>
+                c.Messages.Select(m => ToolCalls.MoveToContent(m)).Any(m => m.Role == ChatMessage.Assistant && m.Content.Length > 0)
+            )
             .Take(40)
             .ToList();
         var examples = source.Read().Take(40).ToList();
@@ -280,7 +282,7 @@ public sealed class ConversationTests : IDisposable
             var learnt = Stories.Decode([.. example.Labels!.Where(l => l >= 0)], skipSpecial: true);
             Assert.Equal(conversation.Origin, example.Origin);
             var answers = conversation
-                .Messages.Select(ToolCalls.MoveToContent)
+                .Messages.Select(m => ToolCalls.MoveToContent(m))
                 .Where(m => m.Role == ChatMessage.Assistant && m.Content.Trim().Length > 0)
                 .Select(m => m.Content.Trim());
             foreach (var answer in answers)

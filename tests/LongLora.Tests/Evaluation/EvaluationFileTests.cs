@@ -228,11 +228,11 @@ public class EvaluationFileTests : IDisposable
     }
 
     [Theory]
-    [InlineData("{", "is not understood")]
+    [InlineData("{", "Cannot read")]
     [InlineData("""{"task":"perplexity"}""", "results")]
     [InlineData("""{"task":"perplexity","results":[{"context":64,"loss":1}]}""", "tokens")]
     [InlineData("""{"task":"perplexity","results":[{"context":64,"loss":"much","tokens":3}]}""", "loss")]
-    [InlineData("""{"version":2,"kind":"perplexity"}""", "has version 2, and this program reads up to version 1")]
+    [InlineData("""{"version":2,"kind":"perplexity"}""", "has version 2, but this LongLora reads only up to version 1")]
     public void Read_names_a_file_that_it_cannot_read(string json, string expected)
     {
         File.WriteAllText(_folder["bad.json"], json);

@@ -17,7 +17,7 @@ public class CheckpointSummaryTests
         Assert.Equal("512 tokens", facts["context"]);
         Assert.Equal("1.0 MiB, F32", facts["size"]);
         Assert.Contains("tied", facts["vocabulary"], StringComparison.Ordinal);
-        Assert.Contains("tokenizer.model", facts["beside it"], StringComparison.Ordinal);
+        Assert.Contains("tokenizer.model", facts["other files"], StringComparison.Ordinal);
         Assert.Equal(47, summary.Tensors.Count);
     }
 
@@ -36,7 +36,7 @@ public class CheckpointSummaryTests
         );
         File.Copy(Path.Combine(SharedMaterial.Golden("stories260K-hf"), "config.json"), folder["config.json"]);
         var message = Assert.Throws<CheckpointException>(() => CheckpointSummary.Read(folder.Root)).Message;
-        Assert.Contains("which config.json asks for. It has Meta's own names", message, StringComparison.Ordinal);
+        Assert.Contains("which config.json requires. It has Meta's own names", message, StringComparison.Ordinal);
         Assert.Equal("It has 'a', 'b', 'c' and 1 more.", TensorNames.Advise(["d", "c", "b", "a"]));
     }
 
@@ -56,7 +56,7 @@ public class CheckpointSummaryTests
         Assert.Equal("PEFT adapter", summary.Kind);
         Assert.Equal("../llama_tiny", facts["base"]);
         Assert.StartsWith("rank 8, alpha 16, on ", facts["LoRA"], StringComparison.Ordinal);
-        Assert.Equal("that of the base", facts["context"]);
+        Assert.Equal("the base model's", facts["context"]);
     }
 
     [Fact]
@@ -66,7 +66,7 @@ public class CheckpointSummaryTests
             .Read(SharedMaterial.Shared("models", "adapter_gemma3_270m_qkvo"))
             .Facts.ToDictionary(f => f.Name, f => f.Value);
         Assert.StartsWith("rank 4, alpha 16, on ", facts["LoRA"], StringComparison.Ordinal);
-        Assert.Equal("nothing", facts["trained whole"]);
+        Assert.Equal("nothing", facts["fully trained"]);
     }
 
     [Fact]
@@ -89,7 +89,7 @@ public class CheckpointSummaryTests
         File.Copy(SharedMaterial.Golden("llama_tiny_lora", "adapter_model.safetensors"), folder["adapter_model.safetensors"]);
         var config = folder.Text("adapter_config.json", "[");
         Assert.StartsWith(
-            config + " cannot be read",
+            "Cannot read " + config,
             Assert.Throws<CheckpointException>(() => CheckpointSummary.Read(folder.Root)).Message,
             StringComparison.Ordinal
         );

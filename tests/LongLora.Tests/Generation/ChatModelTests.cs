@@ -122,6 +122,210 @@ public class ChatModelTests
         Assert.Equal(free.Tokens, (await closed.CompleteTokensAsync(prompt, Greedy(60)).WholeAsync()).Tokens);
     }
 
+    // The model's full stop becomes a special token, which no text shows.
+    private static (ChatModelOptions Options, int Stop) MakeStopSpecial(TemporaryFolder folder)
+    {
+        foreach (var file in Directory.GetFiles(s_stories.Model))
+            File.Copy(file, folder[Path.GetFileName(file)]);
+        var stop = TokenizerLoader.Load(folder.Root).FindToken(".")!.Value;
+        var settings = JsonNode.Parse(File.ReadAllText(folder["tokenizer_config.json"]))!;
+        settings["added_tokens_decoder"] = new JsonObject
+        {
+            [$"{stop}"] = new JsonObject { ["content"] = "<stop>", ["special"] = true },
+        };
+        folder.Text("tokenizer_config.json", settings.ToJsonString());
+        return (s_stories with { Model = folder.Root }, stop);
+    }
+
+    [Fact]
+    public async Task Stop_text_may_be_a_special_token_or_contain_one()
+    {
+        using var folder = new TemporaryFolder();
+        var (options, stop) = MakeStopSpecial(folder);
+        using var model = ChatModel.Open(options);
+        var free = await Complete(model, "Once upon a time", Greedy(60));
+        var ended = await Complete(model, "Once upon a time", Greedy(60) with { Stop = ["<stop>"] });
+        Assert.Equal(free.Tokens.TakeWhile(id => id != stop).Append(stop), ended.Tokens);
+        Assert.Equal(FinishReason.Stop, ended.Finish);
+        Assert.Equal(model.Tokenizer.Decode([.. ended.Tokens]), ended.Text.TrimStart());
+        // A part of it, with the letter before it, that begins what is held back.
+        var inside = await Complete(model, "Once upon a time", Greedy(60) with { Stop = [ended.Text[^1] + "<st"] });
+        Assert.Equal((ended.Text[..^1], FinishReason.Stop), (inside.Text, inside.Finish));
+        // The hidden text of a token that ends nothing is never given.
+        var other = await Complete(model, "Once upon a time", Greedy(60) with { Stop = ["<stop>?"] });
+        Assert.Equal(free.Text, other.Text);
+        Assert.Equal(free.Tokens, other.Tokens);
+    }
+
+    [Theory]
+    [InlineData("STOP")]
+    [InlineData("[STOP]")]
+    [InlineData("[1, STOP, 2]")]
+    public async Task Text_ends_where_generation_config_says(string ends)
+    {
+        using var folder = new TemporaryFolder();
+        var (options, stop) = MakeStopSpecial(folder);
+        using var free = ChatModel.Open(options);
+        folder.Text("generation_config.json", $$"""{"eos_token_id": {{ends.Replace("STOP", $"{stop}", StringComparison.Ordinal)}}}""");
+        using var model = ChatModel.Open(options);
+        var expected = (await Complete(free, "Once upon a time", Greedy(60))).Tokens;
+        var ended = await Complete(model, "Once upon a time", Greedy(60));
+        Assert.Equal(expected.TakeWhile(id => id != stop).Append(stop), ended.Tokens);
+        Assert.Equal(FinishReason.Stop, ended.Finish);
+        Assert.Equal(expected, (await Complete(model, "Once upon a time", Greedy(60) with { IgnoreEos = true })).Tokens);
+        Assert.Equal(
+            expected,
+            (
+                await model
+                    .AnswerTokensAsync(model.Tokenizer.Encode("Once upon a time", addSpecial: true), Greedy(60) with { IgnoreEos = true })
+                    .WholeAsync()
+            ).Tokens
+        );
+    }
+
+    [Theory]
+    [InlineData("\"2\"")]
+    [InlineData("[1, null]")]
+    [InlineData("-1")]
+    public void Ends_of_generation_config_that_are_no_tokens_are_refused(string ends)
+    {
+        using var folder = new TemporaryFolder();
+        var (options, _) = MakeStopSpecial(folder);
+        folder.Text("generation_config.json", $$"""{"eos_token_id": {{ends}}}""");
+        Assert.Contains(
+            "eos_token_id",
+            Assert.Throws<CheckpointException>(() => ChatModel.Open(options)).Message,
+            StringComparison.Ordinal
+        );
+    }
+
+    [Fact]
+    public async Task Nothing_ends_an_answer_before_its_fewest_tokens()
+    {
+        using var folder = new TemporaryFolder();
+        var (options, stop) = MakeStopSpecial(folder);
+        using var model = ChatModel.Open(options);
+        var token = Greedy(60) with { StopTokens = [stop] };
+        var early = (await Complete(model, "Once upon a time", token)).Tokens.Count;
+        var late = await Complete(model, "Once upon a time", token with { MinTokens = early + 5 });
+        Assert.InRange(late.Tokens.Count, early + 5, 60);
+        Assert.DoesNotContain(stop, late.Tokens.Take(early + 5));
+        var free = (await Complete(model, "Once upon a time", Greedy(60))).Text;
+        var text = await Complete(model, "Once upon a time", Greedy(60) with { Stop = [free[3..6]], MinTokens = 20 });
+        Assert.InRange(text.Tokens.Count, 20, 60);
+        Assert.StartsWith(free[..6], text.Text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Sample_without_a_seed_is_another_each_time_and_its_seed_repeats_it()
+    {
+        using var model = ChatModel.Open(s_stories);
+        var drawn = Greedy(30) with { Temperature = 1 };
+        var answers = new List<GenerationResult>();
+        for (var i = 0; i < 4; i++)
+            answers.Add(await model.AnswerAsync(s_question, drawn).WholeAsync());
+        Assert.Equal(4, answers.Select(a => a.Text).Distinct().Count());
+        foreach (var answer in answers)
+            Assert.Equal(answer.Tokens, (await model.AnswerAsync(s_question, drawn with { Seed = answer.Seed }).WholeAsync()).Tokens);
+    }
+
+    [Fact]
+    public void Conversation_is_written_as_its_form_says()
+    {
+        using var folder = new TemporaryFolder();
+        var template = folder.Text(
+            "t.jinja",
+            "{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}[end]{% endfor %}"
+                + "{% if add_generation_prompt %}[assistant]{% if thinking is defined and not thinking %}[quick]{% endif %}{% endif %}"
+        );
+        using var model = ChatModel.Open(s_stories with { Template = template });
+        ChatMessage[] asked = [new("user", "Hi"), new(ChatMessage.Assistant, "The answer is ")];
+        string Text(ConversationForm form, params ChatMessage[] messages) =>
+            model.RequireTemplate().Render(messages, model.Tokenizer, form).Text;
+        var before = "[user]Hi[end][assistant]The answer is";
+        Assert.Equal(before + "[end][assistant]", Text(ConversationForm.Standard, asked));
+        Assert.Equal(before + "[end]", Text(new() { AddGenerationPrompt = false }, asked));
+        Assert.Equal(before, Text(new() { ContinueFinalMessage = true }, asked));
+        var no = System.Text.Json.JsonElement.Parse("false");
+        Assert.Equal(
+            "[user]Hi[end][assistant][quick]",
+            Text(new() { Variables = new Dictionary<string, System.Text.Json.JsonElement> { ["thinking"] = no } }, asked[0])
+        );
+        Assert.Throws<DataException>(() => Text(new() { ContinueFinalMessage = true }, asked[0]));
+        Assert.Contains(
+            "'enable_thinking'",
+            Assert
+                .Throws<DataException>(() =>
+                    Text(new() { Variables = new Dictionary<string, System.Text.Json.JsonElement> { ["enable_thinking"] = no } }, asked)
+                )
+                .Message,
+            StringComparison.Ordinal
+        );
+    }
+
+    [Fact]
+    public async Task Pieces_have_the_log_probabilities_of_their_own_tokens()
+    {
+        using var model = ChatModel.Open(s_stories);
+        var pieces = new List<AnswerPiece>();
+        await foreach (var piece in model.AnswerAsync(s_question, Greedy(30) with { TopLogProbabilities = 0 }))
+            pieces.Add(piece);
+        var tokens = pieces.SelectMany(p => p.LogProbabilities!).Select(p => p.Token).ToList();
+        Assert.Equal(pieces[^1].Result!.Tokens, tokens);
+        Assert.All(pieces.SkipLast(1), p => Assert.NotEmpty(p.LogProbabilities!));
+        Assert.Equal(pieces[0].Text.Trim(), model.Tokenizer.Decode([.. pieces[0].LogProbabilities!.Select(p => p.Token)]).Trim());
+    }
+
+    [Fact]
+    public async Task Models_beside_each_other_answer_in_turn_and_one_may_go()
+    {
+        using var first = ChatModel.Open(s_stories with { Name = "first" });
+        var order = new List<int>();
+        using (var second = first.OpenBeside(s_stories with { Name = "second" }))
+        {
+            Assert.Equal(("first", "second"), (first.Name, second.Name));
+            GenerationOptions Told(int number) =>
+                Greedy(number == 0 ? 400 : 4) with
+                {
+                    IgnoreEos = true,
+                    PromptProgress = new Told(() => order.Add(number)),
+                };
+            var running = first.AnswerAsync(s_question, Told(0)).GetAsyncEnumerator();
+            Assert.True(await running.MoveNextAsync());
+            var waiting = second.AnswerAsync(s_question, Told(1)).GetAsyncEnumerator();
+            var moved = waiting.MoveNextAsync().AsTask();
+            Assert.False(moved.IsCompleted);
+            Assert.Equal([0], order);
+            await running.DisposeAsync();
+            Assert.True(await moved);
+            await waiting.DisposeAsync();
+        }
+        Assert.NotEmpty((await Answer(first, "What is red?", 4)).Text);
+    }
+
+    [Theory]
+    [InlineData(5)]
+    [InlineData(300)]
+    public async Task Embedding_is_the_mean_of_the_last_hidden_states(int length)
+    {
+        using var model = ChatModel.Open(s_stories);
+        int[] text = [1, .. Enumerable.Range(0, length).Select(i => 260 + (i * 7 % 200))];
+        var vector = await model.EmbedAsync(text);
+        using var scope = NewDisposeScope();
+        using var loaded = LoadedModel.Open(s_stories.Model, new LoadOptions { Device = "cpu" });
+        using var positions = RotaryEmbedding.Create(loaded.Config, text.Length);
+        long[] ids = [.. text.Select(id => (long)id)];
+        var hidden = loaded.Network.Forward(
+            tensor(ids, [1, ids.Length]),
+            new ForwardContext(new LongLora.Attention.FullAttention(), positions)
+        );
+        var expected = hidden.squeeze(0).to(ScalarType.Float64).mean([0]).data<double>().ToArray();
+        Assert.Equal(loaded.Config.HiddenSize, vector.Length);
+        Assert.InRange(expected.Zip(vector, (a, b) => Math.Abs(a - b)).Max(), 0, 1e-4);
+        await Assert.ThrowsAsync<DataException>(() => model.EmbedAsync([]));
+        await Assert.ThrowsAsync<DataException>(() => model.EmbedAsync([.. Enumerable.Repeat(5, 513)]));
+    }
+
     [Fact]
     public async Task LogProbabilities_are_those_of_the_model_whatever_the_sampling()
     {

@@ -185,7 +185,7 @@ public class StreamingCacheTests
         using var model = Load("llama_tiny");
         var context = RopeScaling.GetCurrentContext(model.Config);
         string Refuse(StreamingOptions options) => Assert.Throws<ConfigurationException>(() => new StreamingCache(model, options)).Message;
-        Assert.Contains($"has learned {context}", Refuse(new() { Window = context }), StringComparison.Ordinal);
+        Assert.Contains($"supports {context}", Refuse(new() { Window = context }), StringComparison.Ordinal);
         Assert.Contains("got -1", Refuse(new() { SinkTokens = -1, Window = 8 }), StringComparison.Ordinal);
         Assert.Contains("got 4 and 0", Refuse(new() { Window = 0 }), StringComparison.Ordinal);
         Assert.Equal(context - 4, new StreamingOptions().GetWindow(model.Config));

@@ -45,15 +45,61 @@ public class TokenSamplerTests
         Assert.Equal([true, false, true, true], Drawn(new() { MinP = 0.25 })); // 0.15 is 30 % of 0.5
         Assert.Equal([true, false, true, false], Drawn(new() { MinP = 0.35 }));
         Assert.Equal([false, false, true, false], Drawn(new() { TopP = 0.01 }));
+        Assert.Equal([false, false, true, false], Drawn(new() { TopP = 0 }));
     }
 
     [Fact]
-    public void Next_penalises_tokens_that_were_there()
+    public void Next_penalizes_tokens_of_prompt_and_answer()
     {
-        var options = new GenerationOptions { RepetitionPenalty = 2 };
-        Assert.Equal(1, new TokenSampler(options).Next([-1, 3, 4, 0], [2])); // 4 / 2 < 3
-        Assert.Equal(2, new TokenSampler(options).Next([-5, -3, -2, -5], [1])); // -3 becomes -6
-        Assert.Equal(0, new TokenSampler(options).Next([-3, -7, -2, -7], [2])); // -2 becomes -4
+        int Next(float[] logits, int seen)
+        {
+            var sampler = new TokenSampler(new GenerationOptions { RepetitionPenalty = 2 });
+            sampler.Begin([seen]);
+            return sampler.Next(logits, []);
+        }
+        Assert.Equal(1, Next([-1, 3, 4, 0], 2)); // 4 / 2 < 3
+        Assert.Equal(2, Next([-5, -3, -2, -5], 1)); // -3 becomes -6
+        Assert.Equal(0, Next([-3, -7, -2, -7], 2)); // -2 becomes -4
+    }
+
+    [Fact]
+    public void Next_penalizes_tokens_of_the_answer_by_presence_and_frequency()
+    {
+        int[] Draw(GenerationOptions options, int count)
+        {
+            var sampler = new TokenSampler(options);
+            sampler.Begin([0]); // the prompt does not count
+            return [.. Enumerable.Range(0, count).Select(_ => sampler.Next([5, 3.5f, 0], []))];
+        }
+        Assert.Equal([0, 0, 0, 0], Draw(new() { FrequencyPenalty = 0.4 }, 4)); // 5 - 3 * 0.4 = 3.8
+        Assert.Equal([0, 0, 0, 0, 1], Draw(new() { FrequencyPenalty = 0.4 }, 5)); // 3.4 < 3.5
+        Assert.Equal([0, 1, 0, 0], Draw(new() { PresencePenalty = 2 }, 4)); // 3 < 3.5, then 3 against 1.5 for ever
+    }
+
+    [Fact]
+    public void Next_adds_biases_and_never_chooses_forbidden_tokens()
+    {
+        Assert.Equal(1, new TokenSampler(new() { LogitBias = new Dictionary<int, double> { [1] = 4 } }).Next([3, 0, 0, 0], []));
+        Assert.Equal(3, new TokenSampler(new() { LogitBias = new Dictionary<int, double> { [0] = -100 } }).Next([3, 0, 1, 2], []));
+        var sampler = new TokenSampler(new() { Temperature = 1, Seed = 1 });
+        for (var i = 0; i < 1000; i++)
+            Assert.True(sampler.Next(Logits, [2, 0]) is 1 or 3);
+    }
+
+    [Fact]
+    public void Seed_repeats_the_draws_counts_all_64_bits_and_is_fresh_where_none_is_given()
+    {
+        string Draw(long? seed)
+        {
+            var sampler = new TokenSampler(new() { Temperature = 1, Seed = seed });
+            return string.Concat(Enumerable.Range(0, 50).Select(_ => sampler.Next(Logits, [])));
+        }
+        long[] seeds = [0, 1, -1, 7, 12345678901, 7 + (1L << 32), long.MinValue, long.MaxValue];
+        Assert.Equal(seeds.Select(s => Draw(s)), seeds.Select(s => Draw(s)));
+        Assert.Equal(seeds.Length, seeds.Select(s => Draw(s)).Distinct().Count());
+        Assert.Equal(20, Enumerable.Range(0, 20).Select(_ => Draw(null)).Distinct().Count());
+        var fresh = new TokenSampler(new() { Temperature = 1 });
+        Assert.Equal(Draw(fresh.Seed), string.Concat(Enumerable.Range(0, 50).Select(_ => fresh.Next(Logits, []))));
     }
 
     [Fact]
@@ -63,13 +109,15 @@ public class TokenSamplerTests
         {
             MaxTokens = 0,
             Temperature = -1,
-            TopP = 0,
+            TopP = -1,
             MinP = 1,
             TopK = -1,
             RepetitionPenalty = 0,
             Stop = [""],
             PrefillChunk = 0,
+            MinTokens = 1,
+            FrequencyPenalty = double.NaN,
         };
-        Assert.Equal(8, Assert.Throws<ConfigurationException>(options.Validate).Message.Split(Environment.NewLine).Length);
+        Assert.Equal(10, Assert.Throws<ConfigurationException>(options.Validate).Message.Split(Environment.NewLine).Length);
     }
 }

@@ -75,7 +75,7 @@ public sealed class GgufModelTests : IDisposable
     [InlineData("TQ1_0")]
     public void Types_that_are_not_supported_are_refused_by_name(string name) =>
         Assert.Contains(
-            $"has the type {name}, which is not supported. Take a file with one of F32",
+            $"has the type {name}, which is not supported. Use a file with one of F32",
             Assert.Throws<CheckpointException>(() => GgufModel.Open(Golden(name))).Message
         );
 
@@ -258,19 +258,25 @@ public sealed class GgufModelTests : IDisposable
         {
             (
                 GgufModelFiles.Tiny("mamba"),
-                "the architecture 'mamba', which is not supported. Supported are llama, qwen2, qwen3, phi3, gptneox"
+                "architecture 'mamba', which is not supported. The supported architectures are llama, qwen2, qwen3, phi3, gptneox"
             ),
             (GgufModelFiles.Tiny().Key("llama.odd", 1u), "the key 'llama.odd' is not supported"),
             (GgufModelFiles.Tiny().Key("llama.expert_count", 8u), "'llama.expert_count' is 8; models with experts"),
-            (GgufModelFiles.Tiny().Key("llama.attention.key_length", 7u), "a head of an odd number"),
+            (GgufModelFiles.Tiny().Key("llama.attention.key_length", 7u), "it must be even"),
             (GgufModelFiles.Tiny().Key("llama.rope.dimension_count", 8u), "'llama.rope.dimension_count' is 8"),
-            (GgufModelFiles.Tiny().Key("llama.rope.scaling.type", "odd"), "'llama.rope.scaling.type' is 'odd'; supported are"),
+            (GgufModelFiles.Tiny().Key("llama.rope.scaling.type", "odd"), "'llama.rope.scaling.type' is 'odd'; only none, linear"),
             (GgufModelFiles.Tiny().Key("llama.rope.scaling.type", "longrope"), "scaling.original_context_length' is missing"),
             (GgufModelFiles.Tiny().Key("llama.rope.scaling.type", "yarn"), "'llama.rope.scaling.factor' is 0"),
             (GgufModelFiles.Tiny().Key("general.quantization_version", 1u), "only 2 is supported"),
-            (GgufModelFiles.Tiny().Floats("blk.0.ssm_in.weight", 32), "the tensor 'blk.0.ssm_in.weight' [32] has no place in a model"),
-            (GgufModelFiles.Tiny().Floats("rope_freqs.weight", 3), "'rope_freqs.weight' must be 8 numbers above 0"),
-            (new GgufBytes().Key("general.type", "adapter"), "holds no model: general.type is 'adapter'. Give the GGUF file of its base"),
+            (
+                GgufModelFiles.Tiny().Floats("blk.0.ssm_in.weight", 32),
+                "the tensor 'blk.0.ssm_in.weight' [32] is not part of a supported 'llama' model"
+            ),
+            (GgufModelFiles.Tiny().Floats("rope_freqs.weight", 3), "'rope_freqs.weight' must have 8 numbers above 0"),
+            (
+                new GgufBytes().Key("general.type", "adapter"),
+                "is not a model because general.type is 'adapter'. Give the GGUF file of its base"
+            ),
             (new GgufBytes().Key("general.type", "model"), "the key 'general.architecture' is missing"),
             (new GgufBytes().Key("general.architecture", "llama"), "the key 'llama.embedding_length' is missing"),
         };
@@ -293,7 +299,7 @@ public sealed class GgufModelTests : IDisposable
         {
             Assert.Contains("'model.layers.1.input_layernorm.weight'", Assert.Throws<CheckpointException>(() => Load(file)).Message);
             Assert.Contains(
-                "'model.layers.1.input_layernorm.weight' belongs to no part of the model",
+                "'model.layers.1.input_layernorm.weight' does not belong to the model",
                 Assert.Throws<CheckpointException>(() => GgufImporter.Write(_folder["out"], file)).Message
             );
         }
@@ -385,7 +391,7 @@ public sealed class GgufModelTests : IDisposable
         using var file = GgufModel.Open(Golden("Q4_0"));
         using var model = Load(file, QuantizationKind.Keep);
         Assert.Contains(
-            "kept in blocks of Q4_0",
+            "stored in Q4_0 blocks",
             Assert.Throws<ConfigurationException>(() => ((GgufProjection)model.Linears[0].Projection).ToStoredTensors("a").ToList()).Message
         );
     }
@@ -404,7 +410,7 @@ public sealed class GgufModelTests : IDisposable
         File.WriteAllBytes(_folder["a.gguf"], bytes);
         using var damaged = GgufModel.Open(_folder["a.gguf"]);
         Assert.Contains(
-            "'blk.1.ffn_up.weight' has a scale that is not finite in block 7",
+            "'blk.1.ffn_up.weight' has an infinite or NaN scale in block 7",
             Assert.Throws<CheckpointException>(() => Load(damaged, QuantizationKind.Keep)).Message
         );
         using var again = GgufModel.Open(_folder["a.gguf"]);

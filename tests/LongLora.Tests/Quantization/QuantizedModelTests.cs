@@ -225,7 +225,7 @@ public sealed class QuantizedModelTests : IDisposable
         );
         using var plain = Load(s_stories);
         Assert.Contains(
-            "not quantised",
+            "not quantized",
             Assert.Throws<ConfigurationException>(() => QuantizedCheckpoint.Write(_folder["x"], plain, folder)).Message
         );
     }

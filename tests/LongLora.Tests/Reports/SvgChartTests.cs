@@ -20,7 +20,7 @@ public partial class SvgChartTests
         Assert.DoesNotContain("NaN", svg, StringComparison.Ordinal);
         Assert.Contains("</i>b&lt;c</span>", svg, StringComparison.Ordinal);
         Assert.Equal(3, Regex.Count(svg, "<circle "));
-        Assert.Equal("<p>Nothing was measured.</p>", SvgChart.Draw([new("a", [(1, double.NaN)], 0)], "tokens", isLog: true));
+        Assert.Equal("<p>There are no measurements.</p>", SvgChart.Draw([new("a", [(1, double.NaN)], 0)], "tokens", isLog: true));
     }
 
     [GeneratedRegex("text-anchor=\"middle\">([^<]*)<")]

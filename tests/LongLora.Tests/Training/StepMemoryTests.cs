@@ -97,8 +97,8 @@ public class StepMemoryTests
                 "32.0 GiB",
                 "activation checkpoints",
                 $"{plan.LargestContext:N0} tokens",
-                "--activation-offload disk",
-                "--check-memory false",
+                "activation-offload to disk",
+                "check-memory to false",
             }
         )
             Assert.Contains(part, told);
@@ -134,7 +134,7 @@ public class StepMemoryTests
                 TrainingPlan.FormatSize(plan.Memory.Offloaded),
                 "'/scratch' has 20.0 GiB",
                 "TMPDIR",
-                "--check-memory false",
+                "check-memory to false",
             }
         )
             Assert.Contains(part, told);

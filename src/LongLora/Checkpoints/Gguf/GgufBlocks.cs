@@ -6,8 +6,8 @@ using System.Runtime.Intrinsics;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// The numbers of blocks, in fp32: products and sums are rounded one after the other as in ggml's reference code, never fused, so every
-/// machine gives the same bits.
+/// Decodes blocks to fp32. Products and sums are rounded one after the other as in ggml's reference code, never fused, so every machine
+/// gives the same bits.
 /// </summary>
 internal static class GgufBlocks
 {
@@ -19,10 +19,10 @@ internal static class GgufBlocks
 
     private delegate void Decoder(ReadOnlySpan<byte> block, Span<float> target);
 
-    /// <summary>Writes the numbers of whole blocks.</summary>
+    /// <summary>Decodes whole blocks.</summary>
     /// <param name="type">Their type.</param>
     /// <param name="blocks">The blocks, one after the other.</param>
-    /// <param name="target">As many numbers as they hold.</param>
+    /// <param name="target">Space for all their numbers.</param>
     public static void Decode(GgufType type, ReadOnlySpan<byte> blocks, Span<float> target)
     {
         switch (type)
@@ -47,7 +47,7 @@ internal static class GgufBlocks
     }
 
     /// <summary>
-    /// The first block whose scale or minimum is not finite, by which all its numbers would be lost; -1 where every block is good.
+    /// The first block with an infinite or NaN scale or minimum, which would spoil all its numbers; -1 if there is none.
     /// </summary>
     public static long FirstNotFinite(GgufType type, ReadOnlySpan<byte> blocks)
     {
@@ -89,7 +89,7 @@ internal static class GgufBlocks
             GgufType.Q5_K => Q5_K,
             GgufType.Q6_K => Q6_K,
             GgufType.Mxfp4 => Mxfp4,
-            _ => throw new Runtime.ShapeException($"GGUF type {type} has no blocks."),
+            _ => throw new Runtime.ShapeException($"GGUF type {type} is not a block type."),
         };
 
     // In types of 32, the low halves of 16 bytes are the first 16 numbers, the high halves the others.
@@ -137,7 +137,7 @@ internal static class GgufBlocks
         Write(Vector128.Shuffle(s_e2m1, high.AsSByte()), scale, target[16..]);
     }
 
-    // 16 scales and minima, 4 bits each; 2 bits a number, of four parts of 32 in the same bytes; then the scales of both.
+    // 16 scales and minima, 4 bits each; 2 bits per number, of four parts of 32 in the same bytes; then the scales of both.
     private static void Q2_K(ReadOnlySpan<byte> block, Span<float> target)
     {
         var (scale, minimum) = (Half(block, 80), Half(block, 82));

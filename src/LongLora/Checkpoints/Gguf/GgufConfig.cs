@@ -4,8 +4,8 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// The architecture that the metadata and the tensors of a GGUF file describe, read strictly: a key of the architecture that is not known
-/// is refused. What such a file does not say follows from its tensors: no <c>output.weight</c> is a tied head, biases are there or not.
+/// Reads the architecture from the metadata and tensors of a GGUF file. Unknown keys of the architecture are refused. What the metadata
+/// does not say follows from the tensors: without <c>output.weight</c> the head is tied, and biases exist or not.
 /// </summary>
 internal sealed class GgufConfig
 {
@@ -18,8 +18,7 @@ internal sealed class GgufConfig
 
     /// <summary>Reads a file.</summary>
     /// <exception cref="CheckpointException">
-    /// It holds no model, one of another architecture than the supported ones, or a key that is missing, unknown or of a value that
-    /// cannot be.
+    /// The file is not a model, its architecture is not supported, or a key is missing, unknown or invalid.
     /// </exception>
     public static (ModelConfig Config, GgufLayout Layout) Read(GgufFileSet files)
     {
@@ -27,18 +26,18 @@ internal sealed class GgufConfig
         var kind = keys.TextOrNull("general.type") ?? "model";
         if (kind != "model")
             throw new CheckpointException(
-                $"{keys.Path} holds no model: general.type is '{kind}'. "
+                $"{keys.Path} is not a model because general.type is '{kind}'. "
                     + (kind == "adapter" ? "Give the GGUF file of its base model." : "Give the GGUF file of a language model.")
             );
         var architecture = keys.TextOrNull("general.architecture") ?? throw keys.Missing("general.architecture");
         var layout = GgufLayout.OfArchitecture(architecture)
             ?? throw new CheckpointException(
-                $"{keys.Path} holds a model of the architecture '{architecture}', which is not supported. Supported are "
-                    + $"{string.Join(", ", GgufLayout.Architectures)}.{NearestName.Hint(architecture, GgufLayout.Architectures)}"
+                $"{keys.Path} has a model of architecture '{architecture}', which is not supported. The supported architectures "
+                    + $"are {string.Join(", ", GgufLayout.Architectures)}.{NearestName.Hint(architecture, GgufLayout.Architectures)}"
             );
-        // Version 1 had other blocks.
+        // Version 1 had a different block format.
         if (keys.IntegerOrNull("general.quantization_version") is { } version and not 2)
-            throw keys.Bad("general.quantization_version", version, "only 2 is supported; convert the model again");
+            throw keys.Bad("general.quantization_version", version, "only 2 is supported. Convert the model again");
         return (new GgufConfig(files, architecture).ReadModel(layout), layout);
     }
 
@@ -57,23 +56,28 @@ internal sealed class GgufConfig
             $"without attention.key_length it must be a multiple of the number of heads, {heads}"
         );
         var size = headSize ?? width / heads;
-        Require(size % 2 == 0, "attention.key_length", size, "a head of an odd number of elements cannot be rotated in pairs");
-        Fixed("attention.value_length", size, "keys and values have the same size here");
+        Require(size % 2 == 0, "attention.key_length", size, "it must be even because RoPE rotates pairs of numbers");
+        Fixed("attention.value_length", size, "keys and values must have the same size");
         Fixed("expert_count", 0, "models with experts are not supported in GGUF");
         Fixed("expert_used_count", 0, "models with experts are not supported in GGUF");
-        Fixed("attention.scale", 1 / Math.Sqrt(size), "scores are divided by the root of the head size");
-        Fixed("attention.clamp_kqv", 0, "nothing is clamped");
-        Fixed("attention.max_alibi_bias", 0, "positions are rotary");
+        Fixed("attention.scale", 1 / Math.Sqrt(size), "scores must be divided by the square root of the head size");
+        Fixed("attention.clamp_kqv", 0, "clamping is not supported");
+        Fixed("attention.max_alibi_bias", 0, "positions must be rotary");
         if (_keys.FlagOrNull(Key("attention.causal")) == false)
-            throw _keys.Bad(Key("attention.causal"), false, "a decoder is needed");
+            throw _keys.Bad(Key("attention.causal"), false, "the model must be a decoder");
         if (_keys.TextOrNull(Key("tensor_data_layout")) is { } arrangement and not ("Meta AI original pth" or "reference"))
-            throw _keys.Bad(Key("tensor_data_layout"), arrangement, "it is not known");
+            throw _keys.Bad(Key("tensor_data_layout"), arrangement, "this layout is unknown");
         _keys.Note(Key("vocab_size"));
         _keys.Note(Key("rope.scaling.finetuned"));
 
         var isNeoX = layout.ModelType == GptNeoXConfig.ModelType;
         var table = Tensor("token_embd.weight");
-        Require(table.Shape.Count == 2 && table.Shape[1] == width, "embedding_length", width, "token_embd.weight has other rows");
+        Require(
+            table.Shape.Count == 2 && table.Shape[1] == width,
+            "embedding_length",
+            width,
+            "the rows of token_embd.weight have another length"
+        );
         var window = ReadWindow(layout);
         var config = new ModelConfig
         {

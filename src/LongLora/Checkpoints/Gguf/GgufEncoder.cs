@@ -4,15 +4,15 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// Numbers as blocks, by the rules of ggml's reference quantizers without an importance matrix: engines get what their own tool would
-/// have made, but for the rounding of sums. Types of 32 take their scale from the largest number; types of 256 look for the scale, and the
-/// minimum, with the least squared error.
+/// Encodes numbers as blocks, like ggml's reference quantizers without an importance matrix. The result equals that of llama.cpp's tool,
+/// except for the rounding of sums. Types with blocks of 32 take their scale from the largest number; types with blocks of 256 search for
+/// the scale and minimum with the least squared error.
 /// </summary>
 internal static class GgufEncoder
 {
     private const int BlocksPerTask = 256;
 
-    // Below this a group of numbers counts as zero.
+    // Smaller groups of numbers count as zero.
     private const float Nothing = 1e-15f;
 
     private delegate void Encoder(ReadOnlySpan<float> numbers, Span<byte> block);
@@ -21,10 +21,10 @@ internal static class GgufEncoder
     public static IReadOnlyList<GgufType> Types { get; } =
     [GgufType.Q4_0, GgufType.Q5_0, GgufType.Q5_1, GgufType.Q8_0, GgufType.Q4_K, GgufType.Q5_K, GgufType.Q6_K];
 
-    /// <summary>Writes numbers, whole blocks, on all cores.</summary>
+    /// <summary>Encodes whole blocks, on all cores.</summary>
     /// <param name="type">One of <see cref="Types"/>.</param>
     /// <param name="numbers">The numbers.</param>
-    /// <param name="target">As many bytes as their blocks have.</param>
+    /// <param name="target">Space for the bytes of their blocks.</param>
     public static unsafe void Encode(GgufType type, ReadOnlySpan<float> numbers, Span<byte> target)
     {
         var (size, bytes, encode) = (GgufFormat.BlockSize(type), GgufFormat.BlockBytes(type), Of(type));
@@ -52,7 +52,7 @@ internal static class GgufEncoder
             GgufType.Q5_K => Q5_K,
             GgufType.Q6_K => Q6_K,
             _ => throw new ShapeException(
-                $"{GgufFormat.Name(type)} cannot be written; {string.Join(", ", Types.Select(GgufFormat.Name))} can."
+                $"Cannot write {GgufFormat.Name(type)}. Use one of {string.Join(", ", Types.Select(GgufFormat.Name))}."
             ),
         };
 
@@ -193,8 +193,8 @@ internal static class GgufEncoder
     }
 
     /// <summary>
-    /// The line x = scale * code - minimum, minimum at least 0, with the least squared error, each number weighted by its size: codes are
-    /// made with a few scales around the obvious one, and for each set of codes the best line is known in closed form.
+    /// The line x = scale * code - minimum, minimum at least 0, with the least squared error, each number weighted by its magnitude. A few
+    /// scales around the obvious one are tried, and for the codes of each the best line has a closed form.
     /// </summary>
     private static (float Scale, float Minimum) ScaleAndMinimum(ReadOnlySpan<float> numbers, int most, float from, int steps)
     {
@@ -222,7 +222,7 @@ internal static class GgufEncoder
         var best = Error(numbers, weights, codes, scale, minimum);
         for (var step = 0; step <= steps; step++)
         {
-            // From the best minimum so far on, not from the first.
+            // Continues from the best minimum so far, not from the first.
             Round(numbers, (from + 0.1f * step + most) / (largest - minimum), minimum, most, codes);
             float sumCodes = 0,
                 sumSquares = 0,
@@ -265,8 +265,8 @@ internal static class GgufEncoder
     }
 
     /// <summary>
-    /// The scale of codes from -most to most - 1 with the least squared error, each number weighted by its square, of a few around the one
-    /// that makes the largest number -most.
+    /// The scale of codes from -most to most - 1 with the least squared error, each number weighted by its square. A few scales around the
+    /// one that maps the largest number to -most are tried.
     /// </summary>
     private static float SymmetricScale(ReadOnlySpan<float> numbers, int most)
     {
@@ -274,7 +274,7 @@ internal static class GgufEncoder
         if (Math.Abs(largest) < Nothing)
             return 0;
         var (scale, best) = (0f, 0f);
-        // The obvious one first: of equal errors it stays.
+        // The obvious one first, so it wins if errors are equal.
         for (var step = -10; step <= 9; step++)
         {
             var change = step == -10 ? 0 : step;
@@ -305,7 +305,7 @@ internal static class GgufEncoder
             target[4 + i] = (byte)(codes[i] & 15 | (codes[16 + i] & 15) << 4);
     }
 
-    // Codes are made with the scale before it is rounded to 16 bits.
+    // Codes use the scale before it is rounded to 16 bits.
     private static float WriteScale(Span<byte> block, float scale)
     {
         BinaryPrimitives.WriteHalfLittleEndian(block, (Half)scale);

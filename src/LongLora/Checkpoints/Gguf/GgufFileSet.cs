@@ -5,8 +5,8 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// A GGUF model: one file, or all parts of a split one (<c>NAME-00001-of-00003.gguf</c>), of which any may be given. The first part holds
-/// the metadata, and each says which part it is (<c>split.no</c>, <c>split.count</c>, <c>split.tensors.count</c>).
+/// A GGUF model: one file, or all parts of a split one (<c>NAME-00001-of-00003.gguf</c>), opened by the name of any part. The first part
+/// has the metadata, and each part has its number (<c>split.no</c>, <c>split.count</c>, <c>split.tensors.count</c>).
 /// </summary>
 internal sealed partial class GgufFileSet : IDisposable
 {
@@ -21,8 +21,8 @@ internal sealed partial class GgufFileSet : IDisposable
             {
                 if (!_tensors.TryAdd(name, (info, file)))
                     throw new CheckpointException(
-                        $"'{name}' is both in {_tensors[name].File.Path} and in {file.Path}: the parts do not belong together. Fetch them "
-                            + $"again."
+                        $"'{name}' is both in {_tensors[name].File.Path} and in {file.Path}. These parts do not belong together. "
+                            + "Download them again."
                     );
             }
         }
@@ -50,7 +50,7 @@ internal sealed partial class GgufFileSet : IDisposable
         var name = PartName().Match(Path.GetFileName(path));
         if (!name.Success || int.Parse(name.Groups["count"].Value, CultureInfo.InvariantCulture) != count)
             throw new CheckpointException(
-                $"{path} is one of {count} parts of a model, but it is not named like one. Give the parts their names again: "
+                $"{path} is one of {count} parts of a model, but its name does not say which. Rename the parts to "
                     + $"NAME-00001-of-{count:D5}.gguf and so on."
             );
         return new(OpenParts(path, name.Groups["name"].Value, (int)count, given));
@@ -70,8 +70,8 @@ internal sealed partial class GgufFileSet : IDisposable
         var missing = paths.Where(p => !File.Exists(p)).Select(Path.GetFileName).ToList();
         if (missing.Count > 0)
             throw new CheckpointException(
-                $"{path} is one of {count} parts, and beside it {string.Join(", ", missing)} {(missing.Count == 1 ? "is" : "are")} "
-                    + $"missing. Fetch what is missing."
+                $"{path} is one of {count} parts, but {string.Join(", ", missing)} {(missing.Count == 1 ? "is" : "are")} missing "
+                    + "next to it. Download the missing parts."
             );
         var files = paths.ConvertAll(p => Path.GetFileName(p) == Path.GetFileName(path) ? given : GgufReader.Read(p));
         for (var i = 0; i < count; i++)
@@ -79,15 +79,15 @@ internal sealed partial class GgufFileSet : IDisposable
             var (number, said) = (Number(files[i], "split.no"), Number(files[i], "split.count"));
             if (number != i || said != count)
                 throw new CheckpointException(
-                    $"{files[i].Path} says that it is part {number + 1} of {said}, but it is named as part {i + 1} of {count}. Fetch the "
-                        + $"parts again."
+                    $"{files[i].Path} contains part {number + 1} of {said}, but its name says part {i + 1} of {count}. Download "
+                        + "the parts again."
                 );
         }
         var (expected, found) = (Number(files[0], "split.tensors.count"), files.Sum(f => f.Tensors.Count));
         return expected is null || expected == found
             ? files
             : throw new CheckpointException(
-                $"{files[0].Path} promises {expected} tensors, but its {count} parts have {found}. Fetch the parts again."
+                $"{files[0].Path} lists {expected} tensors, but the {count} parts have {found}. Download the parts again."
             );
     }
 

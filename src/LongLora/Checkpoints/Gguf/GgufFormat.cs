@@ -3,7 +3,7 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// Numbers of the format (GGUF version 3, as <c>docs/gguf.md</c> of ggml gives it): little-endian, tensors at multiples of 32 bytes.
+/// Constants of the format (GGUF version 3, see <c>docs/gguf.md</c> in ggml): little-endian, tensors at multiples of 32 bytes.
 /// </summary>
 internal static class GgufFormat
 {
@@ -30,7 +30,7 @@ internal static class GgufFormat
         Int64 = 11,
         Float64 = 12;
 
-    // Types that exist and are not read.
+    // Types that exist but are not supported.
     private static readonly Dictionary<int, string> s_others = new()
     {
         [4] = "Q4_2",
@@ -61,7 +61,7 @@ internal static class GgufFormat
         [38] = "IQ4_NL_8_8",
     };
 
-    /// <summary>The types that are read, by their names in the format.</summary>
+    /// <summary>The supported types, by their names in the format.</summary>
     public static string Supported => string.Join(", ", Enum.GetValues<GgufType>().Select(Name));
 
     /// <summary>A type's name in the format, such as <c>Q4_K</c>.</summary>
@@ -73,7 +73,7 @@ internal static class GgufFormat
         : s_others.TryGetValue(type, out var name) ? name
         : $"number {type}";
 
-    /// <summary>How many consecutive numbers of a row share a block; 1 where each stands alone.</summary>
+    /// <summary>How many consecutive numbers of a row share a block; 1 if there are no blocks.</summary>
     public static int BlockSize(GgufType type) =>
         type switch
         {
@@ -99,15 +99,15 @@ internal static class GgufFormat
             GgufType.Q5_K => 176,
             GgufType.Q6_K => 210,
             GgufType.Mxfp4 => 17,
-            _ => throw new ShapeException($"GGUF type {type} is not supported; the supported ones are {Supported}."),
+            _ => throw new ShapeException($"GGUF type {type} is not supported. The supported types are {Supported}."),
         };
 
-    /// <summary>Bytes of so many elements.</summary>
-    /// <exception cref="ShapeException">They are no whole number of blocks.</exception>
+    /// <summary>Bytes of a number of elements.</summary>
+    /// <exception cref="ShapeException">They do not fill whole blocks.</exception>
     public static long Bytes(GgufType type, long elements) =>
         elements % BlockSize(type) == 0
             ? checked(elements / BlockSize(type) * BlockBytes(type))
-            : throw new ShapeException($"{Name(type)} holds blocks of {BlockSize(type)} numbers; {elements} are no multiple.");
+            : throw new ShapeException($"{Name(type)} has blocks of {BlockSize(type)} numbers, but {elements} is not a multiple of that.");
 
     /// <summary>The next multiple of the alignment.</summary>
     public static long Padded(long bytes, long alignment = Alignment) => checked((bytes + alignment - 1) / alignment * alignment);

@@ -6,8 +6,8 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// Reads the header of one GGUF file and takes nothing on trust: counts and lengths are held against what is really there before anything
-/// is allocated, names and keys occur once, and each tensor begins where the sizes before it say.
+/// Reads the header of one GGUF file and validates it: counts and lengths are checked against the file size before anything is allocated,
+/// names and keys must be unique, and each tensor must start right after the one before it.
 /// </summary>
 internal sealed class GgufHeader
 {
@@ -30,7 +30,7 @@ internal sealed class GgufHeader
     /// <summary>The metadata: numbers in their own type, bool, string, or an array of one of these.</summary>
     public IReadOnlyDictionary<string, object> Keys => _keys;
 
-    /// <summary>Every tensor with the byte of the file that it begins at, in the file's order.</summary>
+    /// <summary>Every tensor with the byte where it starts, in file order.</summary>
     public IReadOnlyDictionary<string, (GgufTensorInfo Info, long Offset)> Tensors => _tensors;
 
     /// <summary>Reads a file's header.</summary>
@@ -45,26 +45,26 @@ internal sealed class GgufHeader
         }
         catch (Exception e) when (e is IOException or OverflowException or ShapeException or DecoderFallbackException)
         {
-            throw Bad(path, e is EndOfStreamException ? "it ends inside its header" : e.Message.TrimEnd('.'), e);
+            throw Bad(path, e is EndOfStreamException ? "it is truncated inside its header" : e.Message.TrimEnd('.'), e);
         }
         return header;
     }
 
-    /// <summary>The error that a file breaks a rule of the format.</summary>
+    /// <summary>Makes the error for a file that breaks a rule of the format.</summary>
     public static CheckpointException Bad(string path, string what, Exception? inner = null) =>
-        new($"{path} is no valid GGUF file: {what}. Fetch or write the file again.", inner);
+        new($"{path} is not a valid GGUF file: {what}. Download it again, or convert the model again.", inner);
 
     private CheckpointException Bad(string what) => Bad(_path, what);
 
     private void ReadAll()
     {
         if (_stream.Length < 24 || UInt32() != GgufFormat.Magic)
-            throw Bad("it does not begin with 'GGUF'");
+            throw Bad("it does not start with 'GGUF'");
         var version = UInt32();
         if (BinaryPrimitives.ReverseEndianness(version) is 2 or 3)
-            throw Bad("it is big-endian; little-endian files can be read");
+            throw Bad("it is big-endian, but only little-endian files are supported");
         if (version is not (2 or GgufFormat.Version))
-            throw Bad($"it has version {version}; 2 and 3 can be read");
+            throw Bad($"it has version {version}, but only versions 2 and 3 are supported");
         var (tensors, keys) = (Count(LeastTensorBytes, "tensors"), Count(LeastKeyBytes, "keys"));
         for (var i = 0L; i < keys; i++)
             ReadKey();
@@ -90,7 +90,7 @@ internal sealed class GgufHeader
             return GgufFormat.Alignment;
         return given is uint alignment and >= 8 and <= 1 << 20 && alignment % 8 == 0
             ? alignment
-            : throw Bad($"general.alignment is {given}; a multiple of 8 is needed");
+            : throw Bad($"general.alignment is {given}, but it must be a multiple of 8");
     }
 
     private void Place(List<(GgufTensorInfo Info, long Offset)> infos, long alignment)
@@ -99,15 +99,15 @@ internal sealed class GgufHeader
         foreach (var (info, offset) in infos)
         {
             if (offset != expected)
-                throw Bad($"'{info.Name}' lies at {offset}, but the tensors before it end at {expected}");
+                throw Bad($"'{info.Name}' starts at {offset}, but the tensors before it end at {expected}");
             if (!_tensors.TryAdd(info.Name, (info, checked(start + offset))))
                 throw Bad($"it has the tensor '{info.Name}' twice");
             end = checked(start + offset + info.ByteCount);
             if (end > _stream.Length)
-                throw Bad($"it is truncated: '{info.Name}' ends at byte {end}, and the file has {_stream.Length}");
+                throw Bad($"it is truncated: '{info.Name}' ends at byte {end}, but the file has {_stream.Length} bytes");
             expected = checked(expected + GgufFormat.Padded(info.ByteCount, alignment));
         }
-        // Some writers leave the padding behind the last tensor out.
+        // Some writers leave out the padding after the last tensor.
         if (infos.Count > 0 && _stream.Length != end && _stream.Length != checked(start + expected))
             throw Bad($"it has {_stream.Length} bytes, but its tensors end at byte {start + expected}");
     }
@@ -119,7 +119,7 @@ internal sealed class GgufHeader
             throw Bad($"the tensor name '{name}' is empty or longer than {GgufFormat.MaxNameBytes} bytes");
         var dimensions = UInt32();
         if (dimensions is 0 or > GgufFormat.MaxDimensions)
-            throw Bad($"'{name}' has {dimensions} dimensions; 1 to {GgufFormat.MaxDimensions} are possible");
+            throw Bad($"'{name}' has {dimensions} dimensions, but it must have 1 to {GgufFormat.MaxDimensions}");
         var shape = new long[dimensions];
         for (var i = shape.Length - 1; i >= 0; i--)
         {
@@ -132,12 +132,12 @@ internal sealed class GgufHeader
         if (number > int.MaxValue || !Enum.IsDefined(type))
             throw new CheckpointException(
                 $"{_path}: the tensor '{name}' has the type {GgufFormat.Name((int)Math.Min(number, int.MaxValue))}, which is not "
-                    + $"supported. Take a file with one of {GgufFormat.Supported}."
+                    + $"supported. Use a file with one of {GgufFormat.Supported}."
             );
         if (shape[^1] % GgufFormat.BlockSize(type) != 0)
             throw Bad(
-                $"'{name}' has rows of {shape[^1]} numbers, no multiple of the {GgufFormat.BlockSize(type)} in a block of "
-                    + $"{GgufFormat.Name(type)}"
+                $"'{name}' has rows of {shape[^1]} numbers, which is not a multiple of the {GgufFormat.BlockSize(type)} in a block "
+                    + $"of {GgufFormat.Name(type)}"
             );
         return new GgufTensorInfo(name, type, shape);
     }
@@ -158,7 +158,7 @@ internal sealed class GgufHeader
             GgufFormat.Int64 => Int64(),
             GgufFormat.Float64 => BinaryPrimitives.ReadDoubleLittleEndian(Bytes(8)),
             GgufFormat.List => ReadList(key),
-            _ => throw Bad($"'{key}' has the value type {type}, which the format does not have"),
+            _ => throw Bad($"'{key}' has the unknown value type {type}"),
         };
 
     private object ReadList(string key) =>
@@ -176,8 +176,8 @@ internal sealed class GgufHeader
             GgufFormat.UInt64 => Numbers<ulong>(key),
             GgufFormat.Int64 => Numbers<long>(key),
             GgufFormat.Float64 => Numbers<double>(key),
-            GgufFormat.List => throw Bad($"'{key}' is a list of lists"),
-            var type => throw Bad($"'{key}' is a list of the value type {type}, which the format does not have"),
+            GgufFormat.List => throw Bad($"'{key}' is a list of lists, which is not supported"),
+            var type => throw Bad($"'{key}' is a list of the unknown value type {type}"),
         };
 
     private T[] Numbers<T>(string key)
@@ -191,7 +191,7 @@ internal sealed class GgufHeader
     private string[] Texts(string key)
     {
         var count = ListCount(sizeof(long), key);
-        // Grown as it is read: a lie about the number costs nothing.
+        // Grown as it is read, so a wrong count allocates nothing.
         var items = new List<string>();
         while (items.Count < count)
             items.Add(Text(Encoding.UTF8));
@@ -201,25 +201,23 @@ internal sealed class GgufHeader
     private long ListCount(int leastBytes, string key)
     {
         var count = Count(leastBytes, $"'{key}'");
-        return count <= MaxListItems
-            ? count
-            : throw Bad($"it claims {count} items of '{key}'; {MaxListItems} are the most that can be read");
+        return count <= MaxListItems ? count : throw Bad($"it claims {count} items of '{key}', but at most {MaxListItems} are read");
     }
 
-    /// <summary>A number of things, each of which takes at least so many bytes of what is left.</summary>
+    /// <summary>Reads a count of items, each of which needs at least a number of the remaining bytes.</summary>
     private long Count(int leastBytes, string what)
     {
         var count = Int64();
         return count >= 0 && count <= (_stream.Length - _stream.Position) / leastBytes
             ? count
-            : throw Bad($"it claims {count} items of {what}, more than fit into its {_stream.Length} bytes");
+            : throw Bad($"it claims {count} items of {what}, which do not fit into its {_stream.Length} bytes");
     }
 
     private string Text(Encoding encoding)
     {
         var length = Int64();
         if (length < 0 || length > Math.Min(_stream.Length - _stream.Position, MaxTextBytes))
-            throw Bad($"it claims a text of {length} bytes at byte {_stream.Position}");
+            throw Bad($"it claims a string of {length} bytes at byte {_stream.Position}");
         if (length == 0)
             return "";
         var bytes = new byte[length];
@@ -227,7 +225,7 @@ internal sealed class GgufHeader
         return encoding.GetString(bytes);
     }
 
-    private bool Flag(byte value, string key) => value <= 1 ? value == 1 : throw Bad($"'{key}' is a flag of value {value}");
+    private bool Flag(byte value, string key) => value <= 1 ? value == 1 : throw Bad($"'{key}' is a boolean, but its value is {value}");
 
     private uint UInt32() => BinaryPrimitives.ReadUInt32LittleEndian(Bytes(4));
 

@@ -10,9 +10,9 @@ namespace LongLora.Checkpoints;
 /// gguf-py's constants list them.
 /// </summary>
 /// <remarks>
-/// Two orders differ from Hugging Face's. The llama architecture rotates neighboring numbers of a head, where Hugging Face rotates the
-/// first half with the second, so rows of q and k change places. And gptneox has all q before all k before all v, where Hugging Face has
-/// them head by head.
+/// Two orders differ from Hugging Face's. The llama architecture rotates neighboring numbers of a head, while Hugging Face rotates the
+/// first half with the second, so rows of q and k are permuted. And gptneox has all q, then all k, then all v, while Hugging Face has them
+/// head by head.
 /// </remarks>
 internal sealed partial class GgufLayout
 {
@@ -65,7 +65,7 @@ internal sealed partial class GgufLayout
         ["embed_out"] = "output",
     };
 
-    // Of several families with one architecture, a file is read as the first.
+    // If several families share an architecture, files are read as the first one.
     private static readonly GgufLayout[] s_all =
     [
         new("llama", LlamaConfig.ModelType, s_gated),
@@ -103,10 +103,10 @@ internal sealed partial class GgufLayout
 
     private string LayerPrefix => ModelType == GptNeoXConfig.ModelType ? "gpt_neox.layers." : "model.layers.";
 
-    /// <summary>The layout of an architecture, or null where it is not known.</summary>
+    /// <summary>The layout of an architecture, or null if it is unknown.</summary>
     public static GgufLayout? OfArchitecture(string architecture) => Array.Find(s_all, l => l.Architecture == architecture);
 
-    /// <summary>The layout of a family, or null where it is not known.</summary>
+    /// <summary>The layout of a family, or null if it is unknown.</summary>
     public static GgufLayout? OfFamily(string modelType) => Array.Find(s_all, l => l.ModelType == modelType);
 
     /// <summary>The name of a tensor, such as <c>blk.0.attn_q.weight</c> for <c>model.layers.0.self_attn.q_proj.weight</c>.</summary>
@@ -119,10 +119,10 @@ internal sealed partial class GgufLayout
         var match = ModelLayer().Match(module);
         return match.Success && _toFile.TryGetValue(match.Groups[2].Value, out var inner)
             ? $"blk.{match.Groups[1].Value}.{inner}{kind}"
-            : throw new InvalidOperationException($"'{name}' has no name in GGUF.");
+            : throw new InvalidOperationException($"GGUF has no name for '{name}'.");
     }
 
-    /// <summary>The Hugging Face name of a tensor of a file, or null where the family has none like it.</summary>
+    /// <summary>The Hugging Face name of a tensor in a file, or null if the family does not have it.</summary>
     public string? FromFile(string name)
     {
         var dot = name.LastIndexOf('.');
@@ -139,9 +139,9 @@ internal sealed partial class GgufLayout
             : null;
     }
 
-    /// <summary>Of each row of a tensor, in Hugging Face's order, its row in the file; null where the orders are the same.</summary>
+    /// <summary>For each row of a tensor, in Hugging Face's order, its row in the file; null if the orders are the same.</summary>
     /// <param name="name">Its Hugging Face name.</param>
-    /// <param name="config">Gives the heads.</param>
+    /// <param name="config">Has the sizes of the heads.</param>
     public int[]? RowsInFile(string name, ModelConfig config)
     {
         var module = name[..name.LastIndexOf('.')];
@@ -154,7 +154,7 @@ internal sealed partial class GgufLayout
             : null;
     }
 
-    // Number i of half j of a head stands at 2 i + j.
+    // Number i of half j of a head is at 2 i + j.
     private static int[] Neighbors(int heads, int size)
     {
         var rows = new int[heads * size];
@@ -166,7 +166,7 @@ internal sealed partial class GgufLayout
         return rows;
     }
 
-    // Number i of part p of head h, at h 3 K + p K + i, stands at p H K + h K + i.
+    // Number i of part p of head h, at h 3 K + p K + i, moves to p H K + h K + i.
     private static int[] PartByPart(int heads, int size)
     {
         var rows = new int[heads * 3 * size];

@@ -3,15 +3,15 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// A tensor as its blocks lie in a mapped GGUF file, [rows, columns], seen in Hugging Face's order of rows. Valid while the file is open.
+/// A tensor [rows, columns] in the blocks of a mapped GGUF file, with its rows in Hugging Face's order. Valid while the file is open.
 /// </summary>
-/// <param name="Info">What the file says of it.</param>
-/// <param name="Address">Where its first block lies.</param>
-/// <param name="RowsInFile">Of each row its row in the file; null where the orders are the same.</param>
+/// <param name="Info">Its header entry.</param>
+/// <param name="Address">Address of its first block.</param>
+/// <param name="RowsInFile">For each row its row in the file; null if the orders are the same.</param>
 /// <param name="File">The file, for messages.</param>
 internal sealed unsafe record GgufMatrix(GgufTensorInfo Info, nint Address, int[]? RowsInFile, string File)
 {
-    // Below this one core is faster than waking a second.
+    // For smaller work one core is faster than starting a second one.
     private const long ElementsPerTask = 128 << 10;
 
     /// <summary>Elements of a row.</summary>
@@ -44,15 +44,15 @@ internal sealed unsafe record GgufMatrix(GgufTensorInfo Info, nint Address, int[
             Parallel.For(0, tasks, Run);
     }
 
-    /// <summary>Copies all rows in Hugging Face's order, in the stored type, which has no blocks.</summary>
+    /// <summary>Copies all rows in Hugging Face's order, in the stored type, which must not have blocks.</summary>
     public void CopyRows(nint target)
     {
         for (var row = 0L; row < Rows; row++)
             Buffer.MemoryCopy((void*)RowAddress(row), (void*)(target + (nint)(row * RowBytes)), RowBytes, RowBytes);
     }
 
-    /// <summary>Complains of the first block whose scale is not finite.</summary>
-    /// <exception cref="CheckpointException">Names file, tensor and block.</exception>
+    /// <summary>Checks that the scales of all blocks are finite.</summary>
+    /// <exception cref="CheckpointException">A scale is not; the message names file, tensor and block.</exception>
     public void RequireFinite()
     {
         const int blocksAtOnce = 1 << 20;
@@ -64,8 +64,8 @@ internal sealed unsafe record GgufMatrix(GgufTensorInfo Info, nint Address, int[
             var found = GgufBlocks.FirstNotFinite(Info.Type, new((byte*)Address + start * bytes, count * bytes));
             if (found >= 0)
                 throw new CheckpointException(
-                    $"{File}: '{Info.Name}' has a scale that is not finite in block {start + found}. The file is damaged or the model had "
-                        + $"diverged when it was saved."
+                    $"{File}: '{Info.Name}' has an infinite or NaN scale in block {start + found}. The file is damaged or the "
+                        + "model had diverged when it was saved."
                 );
         }
     }
@@ -82,7 +82,7 @@ internal sealed unsafe record GgufMatrix(GgufTensorInfo Info, nint Address, int[
             GgufReader.Decode(Info.Type, start, columns.Count, target);
             return;
         }
-        // A tile that begins or ends inside a block.
+        // A tile that starts or ends inside a block.
         Span<float> block = stackalloc float[size];
         for (var done = 0L; done < columns.Count; skipped = 0, start += GgufFormat.BlockBytes(Info.Type))
         {

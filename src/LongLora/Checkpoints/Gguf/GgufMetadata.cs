@@ -4,9 +4,9 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// The metadata of a GGUF file by key, type and range, as <see cref="Configs.ConfigFields"/> is for JSON: what nobody asked for under a
-/// prefix is refused in the end, so that the list of the keys that are known is the code that reads them. Writers differ in the integer
-/// types that they use, so any is taken.
+/// Reads the metadata of a GGUF file by key, type and range, like <see cref="Configs.ConfigFields"/> for JSON. Keys with a prefix that
+/// nothing has read are refused at the end, so the code that reads the keys is also the list of known keys. Writers use different integer
+/// types, so any is accepted.
 /// </summary>
 internal sealed class GgufMetadata(GgufReader file)
 {
@@ -18,14 +18,14 @@ internal sealed class GgufMetadata(GgufReader file)
     /// <summary>Whether there is such a key.</summary>
     public bool Has(string key) => Find(key) is not null;
 
-    /// <summary>A whole number; null where the key is missing.</summary>
+    /// <summary>An integer; null if the key is missing.</summary>
     public long? IntegerOrNull(string key, long minimum = 0) =>
         Find(key) is { } value ? ToInteger(key, value, minimum, int.MaxValue) : null;
 
-    /// <summary>A whole number that fits an int.</summary>
+    /// <summary>An integer that fits an int.</summary>
     public int Integer(string key, int minimum = 1) => (int)(IntegerOrNull(key, minimum) ?? throw Missing(key));
 
-    /// <summary>A number that every layer has alike: one, or a list of equal ones.</summary>
+    /// <summary>A number that must be the same for all layers: a single number, or a list of equal ones.</summary>
     public int? UniformOrNull(string key, int minimum = 1)
     {
         if (Find(key) is not Array list)
@@ -36,7 +36,7 @@ internal sealed class GgufMetadata(GgufReader file)
             : throw Bad(key, $"[{string.Join(", ", list.Cast<object>().Take(8))}, ...]", "layers of different sizes are not supported");
     }
 
-    /// <summary>A number, as its shortest decimal form says it: a float of 9.99999975E-06 is 1e-5.</summary>
+    /// <summary>A number, read through its shortest decimal form: a float of 9.99999975E-06 is 1e-5.</summary>
     public double? NumberOrNull(string key, double minimum = double.Epsilon)
     {
         if (Find(key) is not { } value)
@@ -49,40 +49,44 @@ internal sealed class GgufMetadata(GgufReader file)
         };
         return double.IsFinite(number) && number >= minimum
             ? number
-            : throw Bad(key, value, minimum == double.Epsilon ? "a number above 0 is needed" : $"a number of at least {minimum} is needed");
+            : throw Bad(
+                key,
+                value,
+                minimum == double.Epsilon ? "it must be a number above 0" : $"it must be a number of at least {minimum}"
+            );
     }
 
-    /// <summary>True or false; null where the key is missing.</summary>
+    /// <summary>True or false; null if the key is missing.</summary>
     public bool? FlagOrNull(string key) =>
         Find(key) is { } value
             ? value is bool flag
                 ? flag
-                : throw Bad(key, value, "true or false is needed")
+                : throw Bad(key, value, "it must be true or false")
             : null;
 
-    /// <summary>A text; null where the key is missing.</summary>
+    /// <summary>A string; null if the key is missing.</summary>
     public string? TextOrNull(string key) =>
         Find(key) is { } value
             ? value is string text
                 ? text
-                : throw Bad(key, value, "a text is needed")
+                : throw Bad(key, value, "it must be a string")
             : null;
 
-    /// <summary>A list; null where the key is missing.</summary>
+    /// <summary>A list; null if the key is missing.</summary>
     public IReadOnlyList<T>? ListOrNull<T>(string key) =>
-        Find(key) is { } value ? value as T[] ?? throw Bad(key, value, $"a list of {typeof(T).Name} is needed") : null;
+        Find(key) is { } value ? value as T[] ?? throw Bad(key, value, $"it must be a list of {typeof(T).Name}") : null;
 
-    /// <summary>Knows a number that may have one value only.</summary>
+    /// <summary>Requires a number, if present, to have one fixed value.</summary>
     public void Fixed(string key, double needed, string why)
     {
         if (NumberOrNull(key, double.MinValue) is { } seen && seen != needed)
-            throw Bad(key, seen, $"only {needed.ToString(CultureInfo.InvariantCulture)} is supported: {why}");
+            throw Bad(key, seen, $"only {needed.ToString(CultureInfo.InvariantCulture)} is supported because {why}");
     }
 
-    /// <summary>Knows a key that says nothing about the numbers that the model computes.</summary>
+    /// <summary>Marks a key as known; it does not change what the model computes.</summary>
     public void Note(string key) => _known.Add(key);
 
-    /// <summary>Refuses every key of a prefix that was not asked for.</summary>
+    /// <summary>Refuses every key with a prefix that no other method has read.</summary>
     /// <param name="prefix">Such as <c>llama.</c>.</param>
     public void RefuseOthers(string prefix)
     {
@@ -90,14 +94,14 @@ internal sealed class GgufMetadata(GgufReader file)
         if (unknown.Count > 0)
             throw new CheckpointException(
                 $"{Path}: {(unknown.Count == 1 ? "the key" : "the keys")} {string.Join(", ", unknown.Select(k => $"'{k}'"))} "
-                    + $"{(unknown.Count == 1 ? "is" : "are")} not supported, and to ignore what could change the numbers would be wrong."
+                    + $"{(unknown.Count == 1 ? "is" : "are")} not supported. An ignored key could change the model's output."
             );
     }
 
-    /// <summary>The error that a key has a value that cannot be.</summary>
+    /// <summary>Makes the error for a key with an invalid value.</summary>
     public CheckpointException Bad(string key, object value, string why) => new($"{Path}: '{key}' is {Shown(value)}; {why}.");
 
-    /// <summary>The error that a key is missing.</summary>
+    /// <summary>Makes the error for a missing key.</summary>
     public CheckpointException Missing(string key) => new($"{Path}: the key '{key}' is missing.{NearestName.Hint(key, file.Keys.Keys)}");
 
     private object? Find(string key)
@@ -117,7 +121,7 @@ internal sealed class GgufMetadata(GgufReader file)
         };
         return number is { } known && known >= minimum && known <= maximum
             ? (long)known
-            : throw Bad(key, value, minimum == long.MinValue ? "a number is needed" : $"a whole number of at least {minimum} is needed");
+            : throw Bad(key, value, minimum == long.MinValue ? "it must be an integer" : $"it must be an integer of at least {minimum}");
     }
 
     private static string Shown(object value) =>

@@ -5,14 +5,14 @@ using static TorchSharp.torch;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// A GGUF file (version 2 or 3), read by the format's rules and nothing taken on trust: counts and lengths are held against what is
-/// really there before anything is allocated; names and keys occur once; each tensor lies where the sizes before it say, and the file
-/// ends with the last one. Types that are not among <see cref="GgufType"/> are refused by name. The header alone is read; the file is
-/// mapped when its first tensor is.
+/// Reads a GGUF file (version 2 or 3) and validates it: counts and lengths are checked against the file size before anything is allocated,
+/// names and keys must be unique, each tensor must start right after the one before it, and the file must end with the last one. Types that
+/// are not in <see cref="GgufType"/> are refused by name. At first only the header is read; the file is memory-mapped when the first tensor
+/// is opened.
 /// </summary>
 internal sealed class GgufReader : IDisposable
 {
-    // So many numbers at a time: what is decoded stays in the cache until it is written away.
+    // Numbers per chunk, so decoded numbers stay in the cache until they are written.
     private const long PieceElements = 1 << 16;
 
     private readonly GgufHeader _header;
@@ -36,7 +36,7 @@ internal sealed class GgufReader : IDisposable
     /// <summary>The metadata: numbers in their own type, bool, string, or an array of one of these.</summary>
     public IReadOnlyDictionary<string, object> Keys => _header.Keys;
 
-    /// <summary>Every tensor by name, in the file's order.</summary>
+    /// <summary>Every tensor by name, in file order.</summary>
     public IReadOnlyDictionary<string, GgufTensorInfo> Tensors { get; }
 
     /// <summary>Reads and checks a file's header.</summary>
@@ -49,11 +49,11 @@ internal sealed class GgufReader : IDisposable
         Keys.TryGetValue(key, out var value)
             ? value is T typed
                 ? typed
-                : throw GgufHeader.Bad(Path, $"'{key}' is {value.GetType().Name}, but {typeof(T).Name} is needed")
+                : throw GgufHeader.Bad(Path, $"'{key}' is {value.GetType().Name}, but it must be {typeof(T).Name}")
             : throw GgufHeader.Bad(Path, $"'{key}' is missing");
 
     /// <summary>A tensor in fp32, a copy.</summary>
-    /// <exception cref="CheckpointException">There is none of that name.</exception>
+    /// <exception cref="CheckpointException">There is no tensor with that name.</exception>
     public unsafe Tensor Open(string name)
     {
         var (info, address) = Find(name);
@@ -63,7 +63,7 @@ internal sealed class GgufReader : IDisposable
         return result;
     }
 
-    /// <summary>Where a tensor's bytes lie in the mapped file; valid until the reader is disposed.</summary>
+    /// <summary>Address of a tensor's bytes in the mapped file; valid until the reader is disposed.</summary>
     internal (GgufTensorInfo Info, nint Address) Find(string name)
     {
         if (!_header.Tensors.TryGetValue(name, out var place))
@@ -71,7 +71,7 @@ internal sealed class GgufReader : IDisposable
         return (place.Info, Map() + (nint)place.Offset);
     }
 
-    /// <summary>Writes consecutive numbers, whole blocks, in fp32.</summary>
+    /// <summary>Decodes whole blocks to fp32.</summary>
     internal static unsafe void Decode(GgufType type, nint from, long elements, float* to)
     {
         var (size, bytes) = (GgufFormat.BlockSize(type), GgufFormat.BlockBytes(type));
@@ -86,7 +86,7 @@ internal sealed class GgufReader : IDisposable
         }
     }
 
-    /// <summary>Unmaps the file. Nothing that came from it may be used afterwards.</summary>
+    /// <summary>Unmaps the file. Tensors from it must not be used afterwards.</summary>
     public void Dispose()
     {
         lock (_mapping)
@@ -120,7 +120,7 @@ internal sealed class GgufReader : IDisposable
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
             {
-                throw new CheckpointException($"{Path} cannot be mapped: {e.Message}", e);
+                throw new CheckpointException($"Cannot map {Path} into memory: {e.Message}", e);
             }
             byte* start = null;
             _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);

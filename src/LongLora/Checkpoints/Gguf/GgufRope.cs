@@ -4,13 +4,13 @@ using LongLora.Runtime;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// The rotary positions of a GGUF file. Linear and YaRN scaling stand in the metadata, LongRoPE's divisors in two tensors; of Llama 3's
-/// scaling only the divisors are left (<c>rope_freqs.weight</c>), from which its parameters are found again. Divisors that no such
+/// Reads the rotary positions of a GGUF file. Linear and YaRN scaling are in the metadata, and LongRoPE's divisors in two tensors. For
+/// Llama 3's scaling the file has only the divisors (<c>rope_freqs.weight</c>), from which the parameters are recovered. Divisors that no
 /// parameters give are kept as they are.
 /// </summary>
 internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string architecture)
 {
-    /// <summary>Tensors that stand for positions, not for weights.</summary>
+    /// <summary>Tensors with positions instead of weights.</summary>
     public static readonly string[] Tensors = ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
 
     // Divisors are fp32.
@@ -18,21 +18,25 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
 
     private string Key(string name) => $"{architecture}.rope.{name}";
 
-    /// <summary>Takes the rotary keys into a config.</summary>
-    /// <param name="config">What is known of the model so far.</param>
-    /// <param name="partial">Whether the family may rotate a part of each head only.</param>
+    /// <summary>Adds the rotary keys to a config.</summary>
+    /// <param name="config">What is known about the model so far.</param>
+    /// <param name="partial">Whether the family can rotate only a part of each head.</param>
     public ModelConfig Read(ModelConfig config, bool partial)
     {
         var size = keys.UniformOrNull(Key("dimension_count")) ?? config.HeadSize;
         if (size % 2 != 0 || size > config.HeadSize || (!partial && size != config.HeadSize))
-            throw keys.Bad(Key("dimension_count"), size, $"of a head of {config.HeadSize} numbers this family cannot rotate so many");
+            throw keys.Bad(
+                Key("dimension_count"),
+                size,
+                $"it must be even and {(partial ? "at most" : "equal to")} the head size, {config.HeadSize}"
+            );
         config = config with { RotarySize = size == config.HeadSize ? 0 : size, RopeTheta = keys.NumberOrNull(Key("freq_base")) ?? 10000 };
         var scaling = ReadScaling(config);
         if (Divisors("rope_freqs.weight", size / 2) is { } divisors && divisors.Any(d => d != 1))
         {
             if (scaling.Kind != "default")
                 throw new CheckpointException(
-                    $"{keys.Path} has rope_freqs.weight beside '{scaling.Kind}' scaling, which are not supported together."
+                    $"{keys.Path} has both rope_freqs.weight and '{scaling.Kind}' scaling, which are not supported together."
                 );
             scaling = OfDivisors(config, divisors);
         }
@@ -43,7 +47,7 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
     {
         var factor = keys.NumberOrNull(Key("scaling.factor"), 0) ?? keys.NumberOrNull(Key("scale_linear"), 0) ?? 0;
         keys.Note(Key("scale_linear"));
-        // Phi-3's files have the divisors and do not name the kind.
+        // Phi-3's files have the divisors but do not name the kind.
         var type = keys.TextOrNull(Key("scaling.type"))
             ?? (
                 files.Tensors.ContainsKey("rope_factors_long.weight") ? "longrope"
@@ -52,9 +56,9 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
             );
         var original = (int?)keys.IntegerOrNull(Key("scaling.original_context_length"), 1);
         var attention = keys.NumberOrNull(Key("scaling.attn_factor"));
-        keys.Fixed(Key("scaling.yarn_log_multiplier"), 0, "it has no counterpart in Hugging Face's YaRN");
-        keys.Fixed(Key("scaling.yarn_ext_factor"), 1, "YaRN extrapolates by its own formula");
-        keys.Fixed(Key("scaling.yarn_attn_factor"), 1, "YaRN's attention factor is that of its formula");
+        keys.Fixed(Key("scaling.yarn_log_multiplier"), 0, "Hugging Face's YaRN has no equivalent");
+        keys.Fixed(Key("scaling.yarn_ext_factor"), 1, "YaRN must extrapolate by its own formula");
+        keys.Fixed(Key("scaling.yarn_attn_factor"), 1, "YaRN's attention factor must come from its formula");
         var (fast, slow) = (keys.NumberOrNull(Key("scaling.yarn_beta_fast")), keys.NumberOrNull(Key("scaling.yarn_beta_slow")));
         switch (type)
         {
@@ -91,15 +95,14 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
                 throw keys.Bad(
                     Key("scaling.type"),
                     type,
-                    $"supported are none, linear, yarn and longrope{(factor is 0 or 1 ? "" : $"; the factor is {factor}")}"
+                    $"only none, linear, yarn and longrope are supported{(factor is 0 or 1 ? "" : $"; the factor is {factor}")}"
                 );
         }
     }
 
-    private double Factor(double factor) =>
-        factor >= 1 ? factor : throw keys.Bad(Key("scaling.factor"), factor, "a number of at least 1 is needed");
+    private double Factor(double factor) => factor >= 1 ? factor : throw keys.Bad(Key("scaling.factor"), factor, "it must be at least 1");
 
-    // Null where LongRoPE's formula gives it.
+    // Null if it follows from LongRoPE's formula.
     private static double? OwnFactor(ModelConfig config, int original, double attention)
     {
         var stretch = (double)config.MaxPositions / original;
@@ -108,7 +111,7 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
     }
 
     private double[] Required(string name, int count) =>
-        Divisors(name, count) ?? throw new CheckpointException($"{keys.Path} has longrope scaling, but no tensor '{name}'.");
+        Divisors(name, count) ?? throw new CheckpointException($"{keys.Path} has longrope scaling but no tensor '{name}'.");
 
     private double[]? Divisors(string name, int count)
     {
@@ -119,7 +122,7 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
         return numbers.Length == count && numbers.All(n => n > 0 && float.IsFinite(n))
             ? Array.ConvertAll(numbers, n => double.Parse($"{n:R}", System.Globalization.CultureInfo.InvariantCulture))
             : throw new CheckpointException(
-                $"{found.File.Path}: '{name}' must be {count} numbers above 0, one for each pair of a head that is rotated; it has "
+                $"{found.File.Path}: '{name}' must have {count} numbers above 0, one for each rotated pair of a head, but it has "
                     + $"{numbers.Length}."
             );
     }
@@ -137,8 +140,8 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
 
     /// <summary>
     /// The parameters that give these divisors. Frequencies between the two limits are divided by 1 / ((1 - s) / factor + s) with
-    /// s = (original * frequency / 2 pi - low) / (high - low), a line in the frequency; only two of its three parameters are independent,
-    /// and low is 1 in every published model.
+    /// s = (original * frequency / 2 pi - low) / (high - low), which is linear in the frequency. Only two of the three parameters are
+    /// independent, and low is 1 in every published model.
     /// </summary>
     private static RopeScalingConfig? Llama3(ModelConfig config, double[] divisors)
     {
@@ -148,7 +151,7 @@ internal sealed class GgufRope(GgufFileSet files, GgufMetadata keys, string arch
         var between = Enumerable.Range(0, divisors.Length).Where(i => divisors[i] > 1 + 1e-6 && divisors[i] < factor * (1 - 1e-6)).ToList();
         if (divisors.Any(d => d < 1))
             return null;
-        // Too few to tell: the published values, or a context that is the factor times the original one.
+        // Not enough divisors to decide: tries the published values, or a context that is the factor times the original one.
         if (between.Count < 2)
             return new[] { 8192, config.MaxPositions / factor }
                 .Select(original => Scaling(factor, 4, (int)Math.Round(original)))

@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace LongLora.Checkpoints;
 
 /// <summary>
-/// The tensors of a GGUF model under Hugging Face's names and in its order of rows. F32, F16 and BF16 tensors are the mapped file where
-/// the order is the same; others are made in fp32 when they are opened, one at a time.
+/// The tensors of a GGUF model with Hugging Face's names and row order. F32, F16 and BF16 tensors are memory-mapped if the order is the
+/// same; others are decoded to fp32 when they are opened, one at a time.
 /// </summary>
 internal sealed class GgufTensors : ITensorSource
 {
@@ -16,11 +16,11 @@ internal sealed class GgufTensors : ITensorSource
     private readonly OrderedDictionary<string, TensorInfo> _tensors = new(StringComparer.Ordinal);
     private bool _closed;
 
-    /// <summary>Names every tensor.</summary>
+    /// <summary>Maps every tensor to its name.</summary>
     /// <param name="files">The files; they are closed with this source.</param>
-    /// <param name="layout">Names and orders.</param>
-    /// <param name="config">Gives the heads.</param>
-    /// <exception cref="CheckpointException">A tensor has no place in a model of this architecture.</exception>
+    /// <param name="layout">Names and row orders.</param>
+    /// <param name="config">Has the sizes of the heads.</param>
+    /// <exception cref="CheckpointException">A tensor is not part of a model of this architecture.</exception>
     public GgufTensors(GgufFileSet files, GgufLayout layout, ModelConfig config)
     {
         (_files, _layout, _config) = (files, layout, config);
@@ -30,12 +30,12 @@ internal sealed class GgufTensors : ITensorSource
                 continue;
             var known = layout.FromFile(name)
                 ?? throw new CheckpointException(
-                    $"{file.Path}: the tensor '{name}' [{string.Join(", ", info.Shape)}] has no place in a model of the architecture "
-                        + $"'{layout.Architecture}' as it is supported."
+                    $"{file.Path}: the tensor '{name}' [{string.Join(", ", info.Shape)}] is not part of a supported "
+                        + $"'{layout.Architecture}' model."
                 );
             if (_layout.RowsInFile(known, config) is { } rows && rows.Length != info.Shape[0])
                 throw new CheckpointException(
-                    $"{file.Path}: '{name}' is [{string.Join(", ", info.Shape)}]; its heads have {rows.Length} rows."
+                    $"{file.Path}: '{name}' is [{string.Join(", ", info.Shape)}], but its heads have {rows.Length} rows."
                 );
             _tensors.Add(
                 known,
@@ -69,7 +69,7 @@ internal sealed class GgufTensors : ITensorSource
         return copy;
     }
 
-    /// <summary>The blocks of a tensor as they are stored; null where its type has none.</summary>
+    /// <summary>The blocks of a tensor as they are stored; null if its type has none.</summary>
     /// <exception cref="CheckpointException">There is no tensor of that name.</exception>
     public GgufMatrix? Blocks(string name)
     {
@@ -77,7 +77,7 @@ internal sealed class GgufTensors : ITensorSource
         return GgufFormat.BlockSize(matrix.Info.Type) > 1 ? matrix : null;
     }
 
-    /// <summary>Closes the files; no tensor that came from them may be used afterwards.</summary>
+    /// <summary>Closes the files; tensors from them must not be used afterwards.</summary>
     public void Dispose()
     {
         _closed = true;

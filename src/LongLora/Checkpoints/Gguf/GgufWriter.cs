@@ -4,17 +4,17 @@ using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
-/// <summary>A tensor that is to be written, made in fp32 only when its turn comes.</summary>
+/// <summary>A tensor to write, created in fp32 only when its turn comes.</summary>
 internal sealed record GgufTensor(GgufTensorInfo Info, Func<Tensor> Value);
 
-/// <summary>Writes GGUF files: streaming, with one tensor in memory at a time, and atomically.</summary>
+/// <summary>Writes GGUF files atomically, with one tensor in memory at a time.</summary>
 internal static unsafe class GgufWriter
 {
     // A multiple of every block.
     private const int PieceElements = 1 << 21;
 
     /// <summary>Writes one file.</summary>
-    /// <param name="path">The file to make or replace.</param>
+    /// <param name="path">The file to create or replace.</param>
     /// <param name="keys">The metadata, in order: numbers, bool, string, an array of these, or a list of int, float or string.</param>
     /// <param name="tensors">What to write, in order.</param>
     public static void Write(string path, IReadOnlyList<(string Key, object Value)> keys, IReadOnlyList<GgufTensor> tensors)
@@ -26,8 +26,8 @@ internal static unsafe class GgufWriter
                 || tensor.Info.Shape.Count is 0 or > GgufFormat.MaxDimensions
             )
                 throw new ShapeException(
-                    $"'{tensor.Info.Name}' [{string.Join(", ", tensor.Info.Shape)}] does not fit GGUF: names have at most "
-                        + $"{GgufFormat.MaxNameBytes} bytes, tensors 1 to {GgufFormat.MaxDimensions} dimensions."
+                    $"'{tensor.Info.Name}' [{string.Join(", ", tensor.Info.Shape)}] cannot be stored in GGUF: names can have at "
+                        + $"most {GgufFormat.MaxNameBytes} bytes, and tensors 1 to {GgufFormat.MaxDimensions} dimensions."
                 );
         }
         AtomicFile.Write(path, stream =>
@@ -132,11 +132,11 @@ internal static unsafe class GgufWriter
                 List(w, GgufFormat.Text, list, text => Text(w, text));
                 break;
             default:
-                throw new ArgumentException($"GGUF metadata cannot be {value.GetType().Name}.", nameof(value));
+                throw new ArgumentException($"Cannot store {value.GetType().Name} in GGUF metadata.", nameof(value));
         }
     }
 
-    // By the type of the items itself: to a cast, a list of uint is one of int.
+    // Checks the item type itself, because a cast treats a list of uint as a list of int.
     private static void Items(BinaryWriter w, Array list, Type type)
     {
         if (type == typeof(string))
@@ -156,7 +156,7 @@ internal static unsafe class GgufWriter
                 : type == typeof(ulong) ? GgufFormat.UInt64
                 : type == typeof(long) ? GgufFormat.Int64
                 : type == typeof(double) ? GgufFormat.Float64
-                : throw new ArgumentException($"GGUF metadata cannot be a list of {type.Name}.", nameof(type));
+                : throw new ArgumentException($"Cannot store a list of {type.Name} in GGUF metadata.", nameof(type));
             w.Write(GgufFormat.List);
             w.Write(code);
             w.Write((long)list.Length);
@@ -229,7 +229,7 @@ internal static unsafe class GgufWriter
         }
     }
 
-    // fp16 ends at 65504; a weight beyond would become infinite without a word.
+    // The largest fp16 number is 65504; a larger weight would silently become infinite.
     private static Tensor InRange(GgufTensorInfo info, Tensor value, ScalarType type, double times = 1)
     {
         if (type != ScalarType.Float16 || value.numel() == 0)
@@ -239,7 +239,8 @@ internal static unsafe class GgufWriter
         return largest < 65504 * times
             ? value
             : throw new ShapeException(
-                $"'{info.Name}' has a number of size {largest:G4}, which {GgufFormat.Name(info.Type)} cannot hold. Export as bf16 or f32."
+                $"'{info.Name}' has a number of magnitude {largest:G4}, which {GgufFormat.Name(info.Type)} cannot represent. "
+                    + "Export as bf16 or f32."
             );
     }
 

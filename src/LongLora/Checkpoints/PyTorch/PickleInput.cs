@@ -37,7 +37,7 @@ internal sealed class PickleInput(Stream stream, long length, string path)
     public string ReadText(long bytes)
     {
         if (bytes is < 0 or > MaxTextBytes || bytes > _left)
-            throw MakeError($"a text of {bytes} bytes");
+            throw MakeError($"a string of {bytes} bytes");
         var buffer = new byte[bytes];
         Fill(buffer);
         return Encoding.UTF8.GetString(buffer);
@@ -85,7 +85,7 @@ internal sealed class PickleInput(Stream stream, long length, string path)
     private void Fill(Span<byte> bytes)
     {
         if (bytes.Length > _left || stream.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false) < bytes.Length)
-            throw MakeError("its end too early");
+            throw MakeError("an early end");
         _left -= bytes.Length;
     }
 }

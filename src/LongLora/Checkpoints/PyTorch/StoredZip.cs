@@ -113,8 +113,7 @@ internal sealed class StoredZip
         if (ReadUint16(entry, 10) != 0 || stored != bytes)
             throw MakeError(
                 $"'{name}' in the archive is compressed, but PyTorch stores members without compression. Unpack the archive and "
-                    + $"pack it without "
-                    + $"compression, or save the model again"
+                    + "pack it without compression, or save the model again"
             );
         if (!_members.TryAdd(name, (FindDataOffset(name, offset, bytes), bytes)))
             throw MakeError($"the archive contains '{name}' twice");

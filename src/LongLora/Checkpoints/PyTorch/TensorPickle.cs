@@ -295,8 +295,8 @@ internal sealed class TensorPickle
         // With strides of 0, a small storage can stand for a tensor of any size.
         if (count > (UInt128)storage.Count && last < (UInt128)storage.Count)
             throw _input.MakeError(
-                $"a tensor [{string.Join(", ", shape)}] with more elements than the {storage.Count} of its storage (if it was expanded, "
-                    + $"call contiguous() on it before saving)"
+                $"a tensor [{string.Join(", ", shape)}] with more elements than the {storage.Count} of its storage (if it was "
+                    + "expanded, call contiguous() on it before saving)"
             );
         if (count > 0 && last >= (UInt128)storage.Count)
             throw _input.MakeError(
@@ -385,9 +385,8 @@ internal sealed class TensorPickle
 
     private CheckpointException MakeRefusal(string what) =>
         new(
-            $"{_path}: the pickle asks for {what} at byte {_input.Position}. Only tensors in dictionaries are read from "
-                + "PyTorch files, and nothing in them is ever executed. If you trust the file, load it in Python and "
-                + "save only its "
-                + "state_dict. If you do not trust it, do not use it."
+            $"{_path}: the pickle asks for {what} at byte {_input.Position}. Only tensors in dictionaries are read from PyTorch "
+                + "files, and nothing in them is ever executed. If you trust the file, load it in Python and save only its state_dict. "
+                + "If you do not trust it, do not use it."
         );
 }

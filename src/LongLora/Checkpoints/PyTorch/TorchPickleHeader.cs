@@ -92,7 +92,7 @@ internal sealed class TorchPickleHeader
         if (bytes > MaxPickleBytes)
             throw new CheckpointException(
                 $"{path}: {pickles[0]} claims {bytes} bytes, but at most {MaxPickleBytes} are read. The file is damaged or not a "
-                    + $"checkpoint."
+                    + "checkpoint."
             );
         stream.Position = offset;
         var header = new TorchPickleHeader(path, stream.Length);
@@ -102,14 +102,14 @@ internal sealed class TorchPickleHeader
             var name = folder + "data/" + storage.Key;
             if (!zip.Members.TryGetValue(name, out var member))
                 throw new CheckpointException(
-                    $"{path} has no member '{name}', which its pickle refers to. The file is damaged. " + $"Download it again."
+                    $"{path} has no member '{name}', which its pickle refers to. The file is damaged. Download it again."
                 );
             var needed = (UInt128)storage.Count * (UInt128)SafetensorsTypes.GetSize(TorchTypes.FindType(storage.Type));
             return needed <= (UInt128)member.Bytes
                 ? member.Offset
                 : throw new CheckpointException(
-                    $"{path}: '{name}' has {member.Bytes} bytes, but {storage.Count} elements of {storage.Type} need {needed}. The file is "
-                        + $"damaged. Download it again."
+                    $"{path}: '{name}' has {member.Bytes} bytes, but {storage.Count} elements of {storage.Type} need {needed}. The "
+                        + "file is damaged. Download it again."
                 );
         });
         return header;
@@ -165,8 +165,7 @@ internal sealed class TorchPickleHeader
             if (count != storage.Count || bytes > (UInt128)(stream.Length - stream.Position))
                 throw new CheckpointException(
                     $"{path}: a storage of {storage.Count} elements of {storage.Type} is incomplete (the file gives {count} "
-                        + $"elements there, and has "
-                        + $"{stream.Length} bytes). Download it again."
+                        + $"elements there, and has {stream.Length} bytes). Download it again."
                 );
             places[key] = stream.Position;
             stream.Position += (long)bytes;
@@ -224,8 +223,7 @@ internal sealed class TorchPickleHeader
             ? (PickledDictionary)((PickledDictionary)root!).Items[inner[0]]!
             : throw new CheckpointException(
                 $"{Path} contains {Describe(root)}, but it must contain a dictionary of tensors, directly or under "
-                    + $"{string.Join(", ", s_wrappers)}. "
-                    + $"Save the model's state_dict."
+                    + $"{string.Join(", ", s_wrappers)}. Save the model's state_dict."
             );
     }
 

@@ -93,14 +93,14 @@ internal sealed class SafetensorsHeader
             throw MakeError(
                 path,
                 $"the file claims a header of {claimed} bytes, but only 2 to {MaxHeaderBytes} are possible. It is damaged or not a "
-                    + $"safetensors file"
+                    + "safetensors file"
             );
         var headerBytes = (long)claimed;
         if (headerBytes > fileBytes - PrefixBytes)
             throw MakeError(
                 path,
-                $"the file is truncated: its header ends at byte {PrefixBytes + headerBytes}, but the file has only {fileBytes} bytes. "
-                    + $"Download it again"
+                $"the file is truncated: its header ends at byte {PrefixBytes + headerBytes}, but the file has only {fileBytes} "
+                    + "bytes. Download it again"
             );
 
         var header = new SafetensorsHeader(path, fileBytes, headerBytes);
@@ -112,7 +112,7 @@ internal sealed class SafetensorsHeader
         {
             throw MakeError(
                 path,
-                $"the header is not valid JSON ({e.Message.TrimEnd('.')}). The file is damaged or not a " + $"safetensors file",
+                $"the header is not valid JSON ({e.Message.TrimEnd('.')}). The file is damaged or not a safetensors file",
                 e
             );
         }
@@ -172,7 +172,7 @@ internal sealed class SafetensorsHeader
         if (type is null || shape is null || offsets is not { Count: 2 })
             throw MakeError(
                 Path,
-                $"'{name}' has no " + $"{(type is null ? "dtype" : shape is null ? "shape" : "data_offsets with two numbers")}"
+                $"'{name}' has no {(type is null ? "dtype" : shape is null ? "shape" : "data_offsets with two numbers")}"
             );
         if (SafetensorsTypes.FindType(type) is not { } scalar)
             throw MakeError(Path, $"'{name}' has type '{type}', which is not supported. The supported types are {SafetensorsTypes.Codes}");
@@ -229,16 +229,15 @@ internal sealed class SafetensorsHeader
             var first = entries.Find(e => e.End > DataBytes).Info.Name;
             throw MakeError(
                 Path,
-                $"the file is truncated: its header requires {(UInt128)DataStart + (UInt128)position} bytes, but it has {FileBytes} "
-                    + $"bytes "
-                    + $"(the first incomplete tensor is '{first}'). Download it again"
+                $"the file is truncated: its header requires {(UInt128)DataStart + (UInt128)position} bytes, but it has "
+                    + $"{FileBytes} bytes (the first incomplete tensor is '{first}'). Download it again"
             );
         }
         if (position < DataBytes)
             throw MakeError(
                 Path,
                 $"the file has {FileBytes} bytes, but its header describes {DataStart + position}: {DataBytes - position} bytes "
-                    + $"belong to no tensor"
+                    + "belong to no tensor"
             );
         return tensors;
     }

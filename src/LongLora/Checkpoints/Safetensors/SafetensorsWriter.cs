@@ -76,8 +76,7 @@ internal static class SafetensorsWriter
             ? header
             : throw new ShapeException(
                 $"Cannot write {path} because its header of {header.Length} bytes exceeds the format's limit of "
-                    + $"{SafetensorsHeader.MaxHeaderBytes}. Write "
-                    + $"several files."
+                    + $"{SafetensorsHeader.MaxHeaderBytes}. Write several files."
             );
     }
 

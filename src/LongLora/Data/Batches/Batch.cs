@@ -8,8 +8,8 @@ namespace LongLora.Data;
 /// <param name="BatchSize">B.</param>
 /// <param name="Length">L.</param>
 /// <param name="DocumentLengths">
-/// Lengths of the documents in each row where documents may not see each other, summing to L; null where a row is one stretch of text.
-/// Positions begin at 0 in each.
+/// Lengths of the documents in each row if documents must not attend to each other, summing to L; null if a row is one text. Positions
+/// start at 0 in each document.
 /// </param>
 internal sealed record Batch(
     long[] InputIds,
@@ -20,19 +20,19 @@ internal sealed record Batch(
 )
 {
     /// <summary>
-    /// The context that the run trains for: positions are scaled for a text of this length, whatever length a row has. Default L.
+    /// The context that the run trains for. Positions are scaled for a text of this length, whatever the length of a row. Default L.
     /// </summary>
     public int Context { get; init; } = Length;
 
     /// <summary>
-    /// The same text in rows of <paramref name="length"/> tokens, each a text of its own; what does not fill a row is left out. Where L
-    /// is not longer, the batch itself.
+    /// Cuts the text into rows of <paramref name="length"/> tokens, each a separate text; an incomplete row is dropped. If L is not longer,
+    /// returns the batch itself.
     /// </summary>
-    /// <exception cref="InvalidOperationException">Documents are kept apart: their lengths say already what is short.</exception>
+    /// <exception cref="InvalidOperationException">Documents are kept apart, so they already have their own lengths.</exception>
     public Batch Cut(int length)
     {
         if (DocumentLengths is not null)
-            throw new InvalidOperationException("A batch of documents that are kept apart cannot be cut.");
+            throw new InvalidOperationException("Cannot cut a batch whose documents are kept apart.");
         if (length >= Length)
             return this;
         var rows = Length / length;

@@ -4,15 +4,16 @@ namespace LongLora.Data;
 public enum BatchLayout
 {
     /// <summary>
-    /// Cut every <c>context</c> tokens; documents in a row see each other, as in the paper. The tail that fills no sequence is left out.
+    /// Cut every <c>context</c> tokens; documents in a row attend to each other, as in the paper. An incomplete sequence at the end is
+    /// dropped.
     /// </summary>
     Stream,
 
-    /// <summary>Cut every <c>context</c> tokens; documents in a row do not see each other.</summary>
+    /// <summary>Cut every <c>context</c> tokens; documents in a row do not attend to each other.</summary>
     Documents,
 
     /// <summary>
-    /// Whole documents (examples) one after the other up to <c>batch size * context</c> tokens, without padding; none sees another.
+    /// Whole documents (examples) one after the other up to <c>batch size * context</c> tokens, without padding; none attends to another.
     /// </summary>
     Examples,
 }

@@ -3,8 +3,8 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// Gives a corpus out in batches, in an order that depends on the seed alone: the same on every machine and .NET version. Each pass over
-/// the corpus has its own order.
+/// Divides a corpus into batches. The order depends only on the seed and is the same on every machine and .NET version. Each pass over the
+/// corpus has its own order.
 /// </summary>
 public sealed class BatchSampler
 {
@@ -14,14 +14,14 @@ public sealed class BatchSampler
     private readonly IReadOnlyList<StoredCorpus> _corpora;
     private readonly UnitOrder _order;
 
-    /// <summary>Makes a sampler at the beginning.</summary>
+    /// <summary>Creates a sampler at the start of the data.</summary>
     /// <param name="tokens">The corpus.</param>
     /// <param name="context">L, tokens in a sequence.</param>
     /// <param name="batchSize">B, sequences in a batch.</param>
     /// <param name="seed">Seed of the order.</param>
-    /// <param name="shuffle">Whether to shuffle; otherwise sequences come as they lie.</param>
+    /// <param name="shuffle">Whether to shuffle; otherwise sequences keep their order.</param>
     /// <param name="layout">How the corpus becomes rows.</param>
-    /// <param name="weights">How often each of the store's corpora is seen in one pass, above 0; null for once each.</param>
+    /// <param name="weights">How often each corpus of the store is seen per pass, above 0; null for once each.</param>
     /// <exception cref="DataException">The corpus is shorter than one sequence, or an example is longer.</exception>
     public BatchSampler(
         TokenStore tokens,
@@ -35,15 +35,17 @@ public sealed class BatchSampler
     {
         (_tokens, Context, _batchSize, _layout) = (tokens, context, batchSize, layout);
         if (weights is not null && weights.Count != tokens.Corpora.Count)
-            throw new ConfigurationException($"{weights.Count} weights were given for {tokens.Corpora.Count} corpora with text in them.");
-        // Where all count alike, a sequence may begin in one source and end in the next: the text is one.
+            throw new ConfigurationException(
+                $"There are {weights.Count} weights for {tokens.Corpora.Count} corpora with text. Give one weight per corpus."
+            );
+        // If all weights are equal, the sources form one text, so a sequence can start in one source and end in the next.
         var alike = weights is null || weights.All(w => w == 1);
         _corpora = alike ? [new StoredCorpus(0, tokens.Documents.Count, 0, tokens.Count)] : tokens.Corpora;
         _order = new UnitOrder([.. _corpora.Select(CountUnits)], alike ? [1] : weights!, seed, shuffle);
         SequenceCount = _order.CountUnits(0);
         if (SequenceCount == 0)
             throw new DataException(
-                $"The data has {tokens.Count} tokens, but one training sequence takes {context}. Add text, or train with a smaller context."
+                $"The data has {tokens.Count} tokens, but one training sequence needs {context}. Add text, or use a smaller context."
             );
         if (layout == BatchLayout.Examples)
             CheckLengths();
@@ -52,10 +54,10 @@ public sealed class BatchSampler
     /// <summary>L, tokens in the longest sequence.</summary>
     public int Context { get; }
 
-    /// <summary>Sequences, or examples, in the first pass; passes differ where a weight is no whole number.</summary>
+    /// <summary>Sequences, or examples, in the first pass; passes differ if a weight is not an integer.</summary>
     public long SequenceCount { get; }
 
-    /// <summary>Where the sampler stands. Setting it goes back, or on, to that place.</summary>
+    /// <summary>The position of the sampler. Set it to go to another position.</summary>
     public BatchSamplerState State { get; set; }
 
     /// <summary>The next batch.</summary>
@@ -93,7 +95,7 @@ public sealed class BatchSampler
         return lengths;
     }
 
-    // As many examples as fit; the one that does not begins the next row.
+    // As many examples as fit; the first one that does not fit starts the next row.
     private List<(int, long)> NextExamples()
     {
         var taken = new List<(int, long)>();
@@ -146,8 +148,8 @@ public sealed class BatchSampler
         {
             if (document.Length > Context)
                 throw new DataException(
-                    $"{document.Origin}: the example has {document.Length} tokens; a row takes {Context}. Shorten it, or train with a "
-                        + $"larger context."
+                    $"{document.Origin}: the example has {document.Length} tokens, but a row holds {Context}. Shorten it, or use a "
+                        + "larger context."
                 );
         }
     }

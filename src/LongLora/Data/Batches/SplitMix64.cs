@@ -3,7 +3,7 @@ namespace LongLora.Data;
 /// <summary>
 /// Random numbers that are the same on every machine and .NET version, unlike System.Random's: SplitMix64 (Steele, Lea &amp; Flood 2014).
 /// </summary>
-/// <param name="seed">Any number; each gives another sequence.</param>
+/// <param name="seed">Any number; each gives a different sequence.</param>
 internal sealed class SplitMix64(ulong seed)
 {
     private ulong _state = seed;
@@ -18,23 +18,23 @@ internal sealed class SplitMix64(ulong seed)
         return z ^ (z >> 31);
     }
 
-    /// <summary>A whole number of [0, <paramref name="end"/>).</summary>
+    /// <summary>An integer in [0, <paramref name="end"/>).</summary>
     public int Below(int end)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(end, 1);
         return (int)Math.BigMul(Next(), (ulong)end, out _);
     }
 
-    /// <summary>A whole number of [<paramref name="first"/>, <paramref name="last"/>].</summary>
+    /// <summary>An integer in [<paramref name="first"/>, <paramref name="last"/>].</summary>
     public int Between(int first, int last) => first + Below(last - first + 1);
 
-    /// <summary>A number of [0, 1).</summary>
+    /// <summary>A number in [0, 1).</summary>
     public double Share() => (Next() >> 11) * (1.0 / (1UL << 53));
 
-    /// <summary>One of some things, all equally likely.</summary>
+    /// <summary>A random element; all are equally likely.</summary>
     public T Pick<T>(IReadOnlyList<T> items) => items[Below(items.Count)];
 
-    /// <summary>Puts things into a random order (Fisher-Yates).</summary>
+    /// <summary>Shuffles (Fisher-Yates).</summary>
     public void Shuffle<T>(Span<T> items)
     {
         for (var i = items.Length - 1; i > 0; i--)

@@ -3,13 +3,13 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>
-/// The order in which the sequences, or examples, of several corpora are seen, pass after pass. A corpus of weight w is seen w times in a
-/// pass; of one with 0.5 each pass sees the other half. Within a corpus nothing is seen again before everything has been seen.
+/// The order in which the sequences, or examples, of several corpora are seen, pass after pass. A corpus with weight w is seen w times per
+/// pass; with 0.5, each pass sees another half. No unit of a corpus is repeated before all its units have been seen.
 /// </summary>
 /// <param name="counts">Units of each corpus.</param>
-/// <param name="weights">How often each is seen in one pass, above 0.</param>
+/// <param name="weights">How often each is seen per pass, above 0.</param>
 /// <param name="seed">Seed of the order.</param>
-/// <param name="shuffle">Whether to shuffle; otherwise units come as they lie, corpus after corpus.</param>
+/// <param name="shuffle">Whether to shuffle; otherwise units keep their order, corpus after corpus.</param>
 internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double> weights, long seed, bool shuffle)
 {
     private readonly long[] _starts = [.. FindStarts(counts)];
@@ -19,12 +19,12 @@ internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double
     /// <summary>Units in one pass.</summary>
     public long CountUnits(long epoch) => counts.Select((count, corpus) => CountDrawn(corpus, epoch + 1) - CountDrawn(corpus, epoch)).Sum();
 
-    /// <summary>The unit at one place of one pass.</summary>
+    /// <summary>The unit at a position of a pass.</summary>
     public (int Corpus, long Unit) FindUnit(long epoch, long index)
     {
         var unit = GetOrder(epoch)[index];
         var corpus = Array.FindLastIndex(_starts, start => start <= unit);
-        // Corpora without a unit begin where the next one does; the last of those that begin there has it.
+        // Empty corpora start where the next one does, so the last one that starts there has the unit.
         return (corpus, unit - _starts[corpus]);
     }
 
@@ -39,7 +39,7 @@ internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double
         var count = CountUnits(epoch);
         if (count > int.MaxValue || _starts[^1] + counts[^1] > int.MaxValue)
             throw new DataException(
-                $"The data has {count} sequences in a pass; at most {int.MaxValue} can be shuffled. Use a larger context, or less data."
+                $"The data has {count} sequences per pass, but at most {int.MaxValue} can be shuffled. Use a larger context, or less data."
             );
         var order = new int[count];
         var at = 0;
@@ -58,7 +58,7 @@ internal sealed class UnitOrder(IReadOnlyList<long> counts, IReadOnlyList<double
         for (var drawn = CountDrawn(corpus, epoch); drawn < CountDrawn(corpus, epoch + 1); drawn++)
         {
             var (r, place) = Math.DivRem(drawn, counts[corpus]);
-            // Which half comes first is chosen by chance too, anew each time a corpus is gone through.
+            // Which half comes first is random too, and drawn again for each round over the corpus.
             if (r != round && shuffle && weights[corpus] != 1)
             {
                 own = [.. Enumerable.Range(0, (int)counts[corpus])];

@@ -19,11 +19,11 @@ internal sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadO
     private readonly SplitMix64 _random = new((ulong)options.Seed * 0x9E3779B97F4A7C15);
     private readonly int _bos = tokenizer.BosTokenId
         ?? throw new ConfigurationException(
-            "Cannot make practice windows because the tokenizer has no BOS. Use a tokenizer with " + "BOS and EOS."
+            "Cannot make practice windows because the tokenizer has no BOS. Use a tokenizer with BOS and EOS."
         );
     private readonly int _eos = tokenizer.EosTokenId
         ?? throw new ConfigurationException(
-            "Cannot make practice windows because the tokenizer has no EOS. Use a tokenizer with " + "BOS and EOS."
+            "Cannot make practice windows because the tokenizer has no EOS. Use a tokenizer with BOS and EOS."
         );
     private readonly long _textTokens = texts.Sum(t => (long)t.Count);
 

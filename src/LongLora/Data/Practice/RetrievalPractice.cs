@@ -3,11 +3,11 @@ using System.Text;
 namespace LongLora.Data;
 
 /// <summary>
-/// Generated documents from which a model learns to find and repeat what stands far back. Contents, depths and lengths are random:
-/// nothing in them can be known but by looking it up. Dense, since a lookup in a hundred tokens of other text teaches little: repetition
-/// before all, many facts, many questions.
+/// Generated documents from which a model learns to find and repeat distant text. Contents, depths and lengths are random, so every answer
+/// has to be looked up. They are dense (mostly repetition, with many facts and many questions), because one lookup in a hundred tokens of
+/// other text teaches little.
 /// </summary>
-/// <param name="random">Draws everything; the same sequence gives the same documents on every machine.</param>
+/// <param name="random">Source of all random numbers. The same sequence gives the same documents on every machine.</param>
 internal sealed class RetrievalPractice(SplitMix64 random)
 {
     private static readonly string[] s_garbage =
@@ -36,8 +36,8 @@ internal sealed class RetrievalPractice(SplitMix64 random)
     ];
 
     /// <summary>One document.</summary>
-    /// <param name="kind">What it practises.</param>
-    /// <param name="characters">Its length, roughly; one that is too small for the kind gives the smallest document.</param>
+    /// <param name="kind">The kind of practice.</param>
+    /// <param name="characters">Approximate length; if it is too small for the kind, the smallest document.</param>
     public string Write(PracticeKind kind, int characters) =>
         kind switch
         {
@@ -125,7 +125,7 @@ internal sealed class RetrievalPractice(SplitMix64 random)
         return text.ToString();
     }
 
-    // Cut off anywhere, as the published prompts are.
+    // Cut off anywhere, as in the published prompts.
     private static string WriteFiller(int characters)
     {
         var text = new StringBuilder();
@@ -225,10 +225,9 @@ internal sealed class RetrievalPractice(SplitMix64 random)
     }
 
     private static string WriteIntroduction(int topics) =>
-        $"Below is a record of our previous conversation on {topics} different topics. You are the ASSISTANT, and I am the USER. At the "
-        + $"beginning of each topic, "
-        + "the USER will say 'I would like to discuss the topic of <TOPIC>'. Memorize each <TOPIC>. At the end of the record, I will "
-        + "ask you to retrieve the first topic. ";
+        $"Below is a record of our previous conversation on {topics} different topics. You are the ASSISTANT, and I am the USER. "
+        + "At the beginning of each topic, the USER will say 'I would like to discuss the topic of <TOPIC>'. Memorize each <TOPIC>. "
+        + "At the end of the record, I will ask you to retrieve the first topic. ";
 
     private string WriteQuestion() =>
         random.Below(4) switch

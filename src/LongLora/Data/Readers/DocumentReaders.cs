@@ -4,14 +4,14 @@ namespace LongLora.Data;
 public static class DocumentReaders
 {
     /// <summary>
-    /// <c>.txt</c>, <c>.md</c> and <c>.text</c>: one document per file, unchanged; <c>.jsonl</c> and <c>.ndjson</c> with <c>text</c>: one
+    /// <c>.txt</c>, <c>.md</c>, <c>.markdown</c>, <c>.rst</c> and <c>.text</c>: one document per file, unchanged; <c>.jsonl</c> and <c>.ndjson</c> with <c>text</c>: one
     /// document per line.
     /// </summary>
     public static IReadOnlyList<IDocumentReader> Plain { get; } = [new PlainText(), new TextLines()];
 
     private sealed class PlainText : IDocumentReader
     {
-        public IReadOnlyList<string> Extensions { get; } = [".txt", ".md", ".text"];
+        public IReadOnlyList<string> Extensions { get; } = [".txt", ".md", ".markdown", ".rst", ".text"];
 
         public IEnumerable<OpenedDocument> Read(Stream stream, string file)
         {

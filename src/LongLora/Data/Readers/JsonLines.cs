@@ -10,7 +10,7 @@ internal static class JsonLines
     /// <summary>Texts with their location, <c>file:line</c>. Blank lines are skipped.</summary>
     public static IEnumerable<(string Text, string Origin)> Read(Stream stream, string file)
     {
-        foreach (var (line, number) in ReadLines(stream))
+        foreach (var (line, number) in ReadLines(new Utf8Stream(stream, file)))
         {
             var origin = $"{file}:{number}";
             if (line.Span.ContainsAnyExcept(" \t\r"u8))

@@ -16,7 +16,7 @@ internal sealed class JsonRecords : IRecordReader
     /// <inheritdoc/>
     public IEnumerable<DataRecord> ReadRecords(Stream stream, string file)
     {
-        var values = new Values(stream, file);
+        var values = new Values(new Utf8Stream(stream, file), file);
         while (values.ReadNext() is { } value)
         {
             using var document = Parse(value.Bytes, value.Origin);

@@ -6,10 +6,12 @@ namespace LongLora.Data;
 
 /// <summary>
 /// Reads UTF-8 strictly: a wrong byte is an error that gives its position in the file. <see cref="StreamReader"/> cannot tell the position,
-/// because it decodes block by block. A byte order mark is removed; line ends do not change.
+/// because it decodes block by block. A byte order mark is removed; line ends do not change. UTF-16 and UTF-32 are read if the file begins
+/// with their byte order mark.
 /// </summary>
 internal sealed class Utf8TextReader(Stream stream, string origin) : TextReader
 {
+    private readonly Utf8Stream _stream = new(stream, origin);
     private readonly byte[] _bytes = new byte[64 * 1024];
     private int _start,
         _end;
@@ -37,7 +39,7 @@ internal sealed class Utf8TextReader(Stream stream, string origin) : TextReader
             }
             if (status == OperationStatus.InvalidData)
                 throw new DataException(
-                    $"{origin}:{_line}: byte {_offset} (0x{_bytes[_start]:X2}) is not UTF-8. Convert the file to UTF-8."
+                    $"Cannot read {origin}:{_line} as text because byte {_offset} (0x{_bytes[_start]:X2}) is not UTF-8. Convert the file to UTF-8."
                 );
             if (_ended)
                 return 0;
@@ -50,7 +52,7 @@ internal sealed class Utf8TextReader(Stream stream, string origin) : TextReader
     protected override void Dispose(bool disposing)
     {
         if (disposing)
-            stream.Dispose();
+            _stream.Dispose();
         base.Dispose(disposing);
     }
 
@@ -66,7 +68,7 @@ internal sealed class Utf8TextReader(Stream stream, string origin) : TextReader
     {
         _bytes.AsSpan(_start, _end - _start).CopyTo(_bytes);
         (_start, _end) = (0, _end - _start);
-        var read = stream.ReadAtLeast(_bytes.AsSpan(_end), _bytes.Length - _end, throwOnEndOfStream: false);
+        var read = _stream.ReadAtLeast(_bytes.AsSpan(_end), _bytes.Length - _end, throwOnEndOfStream: false);
         _ended = read < _bytes.Length - _end;
         _end += read;
     }

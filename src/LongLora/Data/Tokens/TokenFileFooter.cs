@@ -91,5 +91,5 @@ internal sealed record TokenFileFooter
         && SpansAt + (long)SpanCount * sizeof(LearnedSpan) == bytes;
 
     private static DataException MakeDamagedError(FileStream file) =>
-        new($"'{file.Name}' is not a complete token file of this program. Delete it.");
+        new($"'{file.Name}' is not a complete token file of LongLora. Delete it.");
 }

@@ -127,7 +127,7 @@ internal sealed class TokenStoreWriter : IDisposable
     {
         if (example.Labels is not null && example.Labels.Count != example.Ids.Count)
             throw new ShapeException(
-                $"{example.Origin}: {example.Ids.Count} ids need as many labels, but there are " + $"{example.Labels.Count}."
+                $"{example.Origin}: {example.Ids.Count} ids need as many labels, but there are {example.Labels.Count}."
             );
         _hasLabels |= example.Labels is not null;
         var count = (int)Math.Min(example.Ids.Count, _maxTokens - Position);

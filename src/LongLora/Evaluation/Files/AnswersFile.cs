@@ -17,6 +17,6 @@ internal sealed record AnswersFile() : ModelEvaluationFile(KindName)
     /// <summary>Examples with at least one scored token.</summary>
     public required int Examples { get; init; }
 
-    /// <summary>Of these, those that greedy decoding would answer word for word.</summary>
+    /// <summary>Examples that greedy decoding would answer word for word.</summary>
     public required int Exact { get; init; }
 }

@@ -5,18 +5,18 @@ using LongLora.Runtime;
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// What a command measured, as the JSON file that it writes and that reports read: one record a kind. Figures are written in full
-/// precision; losses are in nats a token, shares and scores go from 0 to 1, lengths are in tokens.
+/// The results of a command, as a JSON file that reports read, with one record type per kind. Numbers are written in full precision. Losses
+/// are in nats per token, shares and scores are between 0 and 1, and lengths are in tokens.
 /// </summary>
 internal abstract record EvaluationFile
 {
-    /// <summary>The version of the layout that is written here.</summary>
+    /// <summary>The version of the layout that this library writes.</summary>
     public const int CurrentVersion = 1;
 
     private static readonly JsonSerializerOptions s_compact = new()
     {
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-        // A model may be so bad that its loss is no number; its other figures are worth keeping.
+        // A bad model can have a loss that is not a number; its other results are still kept.
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
         RespectNullableAnnotations = true,
         RespectRequiredConstructorParameters = true,
@@ -40,26 +40,27 @@ internal abstract record EvaluationFile
     private protected EvaluationFile(string kind) => Kind = kind;
 
     /// <summary>
-    /// The version of the layout. Version 1 is that of files from before there were versions, with <c>version</c> and <c>kind</c> added.
+    /// The version of the layout. Version 1 is the layout of the first files, which had no version, with <c>version</c> and <c>kind</c>
+    /// added.
     /// </summary>
     [JsonPropertyOrder(-5)]
     public int Version { get; init; } = CurrentVersion;
 
-    /// <summary>What was measured: the name of the record's kind, such as <c>perplexity</c>.</summary>
+    /// <summary>The kind of the record, such as <c>perplexity</c>.</summary>
     [JsonPropertyOrder(-4)]
     public string Kind { get; }
 
     private protected virtual bool IsIndented => false;
 
-    /// <summary>Writes the file, or replaces it whole.</summary>
-    /// <param name="path">The file; folders above it are made.</param>
+    /// <summary>Writes or replaces the file.</summary>
+    /// <param name="path">The file; missing folders are created.</param>
     /// <exception cref="ConfigurationException">The file cannot be written to.</exception>
     public void Write(string path) =>
         AtomicFile.WriteText(path, JsonSerializer.Serialize(this, GetType(), IsIndented ? s_indented : s_compact) + "\n");
 
-    /// <summary>Reads a file of any kind, also one from before there were versions.</summary>
+    /// <summary>Reads a file of any kind, including files without a version.</summary>
     /// <param name="path">A JSON file.</param>
-    /// <returns>Null where the JSON is something else.</returns>
+    /// <returns>Null if the JSON is something else.</returns>
     /// <exception cref="CheckpointException">The file is damaged, or of a newer version.</exception>
     public static EvaluationFile? Read(string path)
     {
@@ -70,15 +71,15 @@ internal abstract record EvaluationFile
                 return null;
             if (FindVersion(json.RootElement) is > CurrentVersion and var version)
                 throw new CheckpointException(
-                    $"Cannot read {path} because it has version {version}, and this program reads up to version {CurrentVersion}. Use a "
-                        + "newer LongLora, or write the file again with this one."
+                    $"Cannot read {path} because it has version {version}, but this LongLora reads only up to version "
+                        + $"{CurrentVersion}. Use a newer LongLora, or write the file again with this one."
                 );
             return (EvaluationFile?)json.RootElement.Deserialize(type, s_compact);
         }
         catch (JsonException e)
         {
             throw new CheckpointException(
-                $"{path} is not understood: {e.Message} Write it again with the command that made it, or move it away.",
+                $"Cannot read {path}: {e.Message} Write it again with the command that made it, or remove it.",
                 e
             );
         }
@@ -90,7 +91,7 @@ internal abstract record EvaluationFile
             return null;
         if (FindVersion(root) is not null && FindText(root, "kind") is { } kind)
             return s_types.GetValueOrDefault(kind);
-        // From before there were versions.
+        // Files without a version.
         return FindText(root, "task") switch
         {
             null => root.TryGetProperty("made", out _) && root.TryGetProperty("measures", out _) ? typeof(ReproductionFile) : null,

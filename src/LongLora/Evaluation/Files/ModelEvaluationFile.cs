@@ -2,17 +2,17 @@ using System.Text.Json.Serialization;
 
 namespace LongLora.Evaluation;
 
-/// <summary>What one model did, alone or with an adapter.</summary>
+/// <summary>The results of one model, with or without an adapter.</summary>
 internal abstract record ModelEvaluationFile : EvaluationFile
 {
     private protected ModelEvaluationFile(string kind)
         : base(kind) { }
 
-    /// <summary>Folder of the model, as it was given; null where the file does not say.</summary>
+    /// <summary>Folder of the model, as given; null if the file does not say.</summary>
     [JsonPropertyOrder(-2)]
     public string? Model { get; init; }
 
-    /// <summary>Folder of the adapter on it, as it was given; null for none.</summary>
+    /// <summary>Folder of the adapter, as given; null for none.</summary>
     [JsonPropertyOrder(-1)]
     public string? Adapter { get; init; }
 }

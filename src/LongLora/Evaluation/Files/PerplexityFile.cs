@@ -11,6 +11,6 @@ internal sealed record PerplexityFile() : ModelEvaluationFile(KindName)
     [JsonPropertyOrder(-3)]
     public string Task { get; } = KindName;
 
-    /// <summary>One result a context.</summary>
+    /// <summary>One result per context.</summary>
     public required IReadOnlyList<PerplexityResult> Results { get; init; }
 }

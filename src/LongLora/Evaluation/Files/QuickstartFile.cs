@@ -1,25 +1,25 @@
 namespace LongLora.Evaluation;
 
-/// <summary>What a quickstart found.</summary>
+/// <summary>The results of a quickstart.</summary>
 internal sealed record QuickstartFile() : EvaluationFile(KindName)
 {
     internal const string KindName = "quickstart";
 
-    /// <summary>The model as it came, by length.</summary>
+    /// <summary>The original model, by length.</summary>
     public required IReadOnlyList<LengthMeasure> Before { get; init; }
 
-    /// <summary>The same weights with rescaled positions, not trained.</summary>
+    /// <summary>The original weights with rescaled positions, not trained.</summary>
     public required IReadOnlyList<LengthMeasure> Rescaled { get; init; }
 
     /// <summary>The extended model.</summary>
     public required IReadOnlyList<LengthMeasure> After { get; init; }
 
-    /// <summary>What the perplexity was measured on, in words.</summary>
+    /// <summary>Description of the text that perplexity was measured on.</summary>
     public required string TestText { get; init; }
 
-    /// <summary>Seconds of the training.</summary>
+    /// <summary>Seconds of training.</summary>
     public required double TrainingSeconds { get; init; }
 
-    /// <summary>Seconds of everything.</summary>
+    /// <summary>Seconds in total.</summary>
     public required double Seconds { get; init; }
 }

@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace LongLora.Evaluation;
 
-/// <summary>Questions of one task about documents of some lengths, with every answer.</summary>
+/// <summary>Results of one retrieval task at several lengths, with every answer.</summary>
 internal sealed record RetrievalFile() : ModelEvaluationFile(KindName)
 {
     internal const string KindName = "retrieval";
@@ -14,6 +14,6 @@ internal sealed record RetrievalFile() : ModelEvaluationFile(KindName)
     /// <summary>How answers were judged.</summary>
     public required RetrievalScoring Scoring { get; init; }
 
-    /// <summary>One result a length, or a file of questions.</summary>
+    /// <summary>One result per length, or a file of questions.</summary>
     public required IReadOnlyList<RetrievalAtLength> Results { get; init; }
 }

@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace LongLora.Evaluation;
 
-/// <summary>RULER's tasks, with every answer.</summary>
+/// <summary>Results of RULER's tasks, with every answer.</summary>
 internal sealed record RulerFile() : ModelEvaluationFile(KindName)
 {
     internal const string KindName = "ruler";

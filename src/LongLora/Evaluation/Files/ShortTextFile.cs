@@ -11,10 +11,10 @@ internal sealed record ShortTextFile() : EvaluationFile(KindName)
     [JsonPropertyOrder(-3)]
     public string Task { get; } = KindName;
 
-    /// <summary>Folder of the model before; null where the file does not say.</summary>
+    /// <summary>Folder of the model before; null if the file does not say.</summary>
     public string? Model { get; init; }
 
-    /// <summary>Folder of the adapter or of the whole model after; null where the file does not say.</summary>
+    /// <summary>Folder of the adapter or of the whole model after; null if the file does not say.</summary>
     public string? Extended { get; init; }
 
     /// <summary>The context before, in tokens.</summary>

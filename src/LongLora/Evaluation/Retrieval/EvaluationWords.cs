@@ -1,6 +1,6 @@
 namespace LongLora.Evaluation;
 
-/// <summary>Words of which evaluation documents are made. Changing them changes every document.</summary>
+/// <summary>Words for evaluation documents. Changing them changes every document.</summary>
 internal static class EvaluationWords
 {
     internal static readonly string[] Adjectives = (

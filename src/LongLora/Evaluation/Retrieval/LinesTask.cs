@@ -9,8 +9,8 @@ internal sealed class LinesTask : RetrievalTask
     public override string Name => "lines";
 
     /// <summary>
-    /// Whether answers are judged as LongChat does: the last whole number of up to 100 tokens. For prompts of its own files, which leave
-    /// the model to say more than the number. Default false: the first number, since documents made here end where it begins.
+    /// Whether answers are judged as in LongChat: the last integer within 100 tokens. Use this for LongChat's own prompts, after which the
+    /// model may say more than the number. Default false: the first number, because generated documents end where it starts.
     /// </summary>
     public bool AsPublished { get; init; }
 
@@ -30,7 +30,7 @@ internal sealed class LinesTask : RetrievalTask
         var names = new HashSet<string>();
         while (names.Count < size)
         {
-            // Past the pairs of two words a number tells them apart.
+            // After all pairs of words are used, a number is added.
             var name = $"{random.Choose(EvaluationWords.Adjectives)}-{random.Choose(EvaluationWords.Nouns)}";
             names.Add(names.Contains(name) ? $"{name}-{names.Count}" : name);
         }

@@ -5,9 +5,9 @@ using LongLora.Runtime;
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// Questions from a file in LongChat's layout, asked as they stand there: JSON lines with <c>prompt</c> and, for <see cref="LinesTask"/>,
+/// Questions from a file in LongChat's layout, asked word for word: JSON lines with <c>prompt</c> and, for <see cref="LinesTask"/>,
 /// <c>expected_number</c>, for
-/// <see cref="TopicsTask"/>, <c>topics</c>, the first of which is wanted.
+/// <see cref="TopicsTask"/>, <c>topics</c>, the first of which is the answer.
 /// </summary>
 internal static partial class LongChatCases
 {
@@ -15,8 +15,8 @@ internal static partial class LongChatCases
 
     /// <summary>Reads all questions of a file.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="task">What the file asks: <see cref="LinesTask"/> or <see cref="TopicsTask"/>.</param>
-    /// <exception cref="DataException">A line is no such question; file and line are named.</exception>
+    /// <param name="task">The task of the file: <see cref="LinesTask"/> or <see cref="TopicsTask"/>.</param>
+    /// <exception cref="DataException">A line is not such a question; the message names file and line.</exception>
     public static IReadOnlyList<RetrievalCase> Read(string path, RetrievalTask task)
     {
         if (!File.Exists(path))
@@ -31,12 +31,13 @@ internal static partial class LongChatCases
             cases.Add(
                 Parse(line, task)
                     ?? throw new DataException(
-                        $"{path}:{number}: not a question of LongChat's {task.Name}. A line is a JSON object with \"prompt\" and "
-                            + (task is LinesTask ? "\"expected_number\", a number." : "\"topics\", a list of their names in order.")
+                        $"{path}:{number}: this is not a question of LongChat's {task.Name}. A line must be a JSON object with "
+                            + "\"prompt\" and "
+                            + (task is LinesTask ? "\"expected_number\" (a number)." : "\"topics\" (a list of topic names in order).")
                     )
             );
         }
-        return cases.Count > 0 ? cases : throw new DataException($"{path} holds no question.");
+        return cases.Count > 0 ? cases : throw new DataException($"{path} contains no questions.");
     }
 
     private static RetrievalCase? Parse(string line, RetrievalTask task)

@@ -1,8 +1,8 @@
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// LongLoRA's pass key: a number stands once among filler sentences. Prompts are those of its published evaluation, letter by letter
-/// (seeded as there with Python's generator); the size is the filler's length in characters.
+/// LongLoRA's pass key: a number occurs once among filler sentences. Prompts are the same, letter for letter, as in its published
+/// evaluation (including the seeds of Python's generator). The size is the filler's length in characters.
 /// </summary>
 internal sealed class PasskeyTask : RetrievalTask
 {
@@ -40,7 +40,7 @@ internal sealed class PasskeyTask : RetrievalTask
         List<string> candidates = [$" {key}"];
         while (candidates.Count < (key < 10 ? 9 : CandidateCount))
         {
-            // Drawn like the key, and of as many digits, so that neither tells anything.
+            // Drawn like the key and with the same number of digits, so they give no hint.
             var other = $" {random.Between(1, 50000)}";
             if (other.Length == candidates[0].Length && !candidates.Contains(other))
                 candidates.Add(other);

@@ -1,8 +1,8 @@
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// Python's <c>random</c> for whole numbers: the Mersenne Twister (MT19937) seeded as CPython seeds it, so that evaluations whose
-/// documents Python draws are the same here.
+/// Python's <c>random</c> for integers: the Mersenne Twister (MT19937), seeded as in CPython, so documents of evaluations that use Python's
+/// generator are the same here.
 /// </summary>
 internal sealed class PythonRandom
 {
@@ -50,7 +50,7 @@ internal sealed class PythonRandom
     /// <summary>An element of a list, <c>random.choice</c>.</summary>
     public T Choose<T>(IReadOnlyList<T> items) => items[Below(items.Count)];
 
-    /// <summary>Puts a list in random order, <c>random.shuffle</c>.</summary>
+    /// <summary>Shuffles a list, <c>random.shuffle</c>.</summary>
     public void Shuffle<T>(IList<T> items)
     {
         for (var i = items.Count - 1; i > 0; i--)
@@ -82,7 +82,7 @@ internal sealed class PythonRandom
             _state[i] = unchecked((1812433253u * (_state[i - 1] ^ (_state[i - 1] >> 30))) + (uint)i);
     }
 
-    // The index after i; behind the last one the first is the last.
+    // The index after i, wrapping around at the end.
     private int FindFollowing(int i)
     {
         if (++i < Size)

@@ -1,14 +1,14 @@
 namespace LongLora.Evaluation;
 
 /// <summary>One document with a question about it.</summary>
-/// <param name="Prompt">Document and question, up to where the answer begins.</param>
-/// <param name="Answer">The right answer, as it goes on from the prompt.</param>
-/// <param name="Depth">Where in the document the answer stands: 0 at its beginning, 1 at its end.</param>
+/// <param name="Prompt">Document and question, up to where the answer starts.</param>
+/// <param name="Answer">The correct answer, as it continues the prompt.</param>
+/// <param name="Depth">Where in the document the answer is: 0 at the start, 1 at the end.</param>
 /// <param name="Candidates">
-/// Answers to choose among for models that cannot answer in words; the right one is among them. Empty where there is no such choice.
+/// Answers to choose from, including the correct one, for models that cannot answer in words. Empty if there is no such choice.
 /// </param>
 internal sealed record RetrievalCase(string Prompt, string Answer, double Depth, IReadOnlyList<string> Candidates)
 {
-    /// <summary>What an answer must hold, where several things are asked for. Default: the answer.</summary>
+    /// <summary>What an answer must contain if several things are asked for. Default: the answer.</summary>
     public IReadOnlyList<string> References { get; init; } = [Answer];
 }

@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Evaluation;
 
-/// <summary>Asks a model about generated documents of given lengths, with full attention.</summary>
+/// <summary>Asks a model questions about generated documents of given lengths, with full attention.</summary>
 internal static class RetrievalEvaluation
 {
     private const int LargestSize = 1 << 28;
@@ -16,14 +16,14 @@ internal static class RetrievalEvaluation
     /// <summary>Measures one length.</summary>
     /// <param name="model">The model.</param>
     /// <param name="tokenizer">Its tokenizer: lengths are counted in its tokens.</param>
-    /// <param name="task">What is asked.</param>
-    /// <param name="length">Tokens that document, question and answer may take together; documents are as long as fit.</param>
-    /// <param name="trials">Questions; seeds count up from <paramref name="seed"/>.</param>
-    /// <param name="seed">Seed of the first document.</param>
+    /// <param name="task">The task.</param>
+    /// <param name="length">Maximum tokens of document, question and answer together; documents are as long as possible.</param>
+    /// <param name="trials">Number of questions; their seeds count up from <paramref name="seed"/>.</param>
+    /// <param name="seed">Seed for the first document.</param>
     /// <param name="scoring">How answers are judged.</param>
-    /// <param name="progress">Told of every answer.</param>
-    /// <param name="cancellation">Looked at between chunks of a document.</param>
-    /// <exception cref="ConfigurationException">Not even the shortest document fits, or the numbers make no sense.</exception>
+    /// <param name="progress">Receives every answer.</param>
+    /// <param name="cancellation">Checked between chunks of a document.</param>
+    /// <exception cref="ConfigurationException">Not even the shortest document fits, or a number is out of range.</exception>
     public static RetrievalAtLength Run(
         CausalLanguageModel model,
         ITokenizer tokenizer,
@@ -37,7 +37,7 @@ internal static class RetrievalEvaluation
     )
     {
         if (trials < 1)
-            throw new ConfigurationException($"trials is {trials}; an evaluation needs at least one question at each length.");
+            throw new ConfigurationException($"trials is {trials}, but there must be at least 1 question at each length.");
         if (seed < 0)
             throw new ConfigurationException($"seed is {seed}; it must be 0 or more.");
         return Ask(
@@ -71,14 +71,14 @@ internal static class RetrievalEvaluation
         return questions;
     }
 
-    /// <summary>Asks questions that are given, each as it stands, whatever its length.</summary>
+    /// <summary>Asks given questions word for word, whatever their length.</summary>
     /// <param name="model">The model.</param>
     /// <param name="tokenizer">Its tokenizer.</param>
     /// <param name="task">How answers are judged.</param>
-    /// <param name="questions">The questions; their numbers stand in place of seeds.</param>
+    /// <param name="questions">The questions; results have their index as the seed.</param>
     /// <param name="scoring">How answers are judged.</param>
-    /// <param name="progress">Told of every answer.</param>
-    /// <param name="cancellation">Looked at between chunks of a document.</param>
+    /// <param name="progress">Receives every answer.</param>
+    /// <param name="cancellation">Checked between chunks of a document.</param>
     /// <returns>The length is that of the longest question, with its answer.</returns>
     public static RetrievalAtLength Ask(
         CausalLanguageModel model,
@@ -91,13 +91,13 @@ internal static class RetrievalEvaluation
     )
     {
         if (questions.Count == 0)
-            throw new ConfigurationException("There is no question to ask.");
+            throw new ConfigurationException("There are no questions to ask.");
         var longest = questions.Max(q => tokenizer.Encode(q.Prompt, addSpecial: true).Count) + task.AnswerTokens;
         return Ask(model, tokenizer, task, [.. questions.Select((question, i) => (i, question))], longest, scoring, progress, cancellation);
     }
 
     /// <summary>
-    /// Asks questions that are made already; they are told in the order in which they are asked, and come back in their own.
+    /// Asks prepared questions. Progress is reported in the order in which they are asked; results are in their original order.
     /// </summary>
     internal static RetrievalAtLength Ask(
         CausalLanguageModel model,
@@ -113,13 +113,13 @@ internal static class RetrievalEvaluation
         using var generator = new TextGenerator(model, tokenizer, length + 1);
         using var positions = RotaryEmbedding.Create(model.Config, length + 1, model.Device, length);
         var done = new List<RetrievalTrial>();
-        // In the order of their texts: what a document begins with as the one before it, such as filler, is not read again.
+        // Sorted by text, so a start that a document shares with the one before it, such as filler, is not read again.
         foreach (var (seed, question) in questions.OrderBy(q => q.Question.Prompt, StringComparer.Ordinal))
         {
             var ids = tokenizer.Encode(question.Prompt, addSpecial: true);
             if (scoring == RetrievalScoring.Likelihood && question.Candidates.Count == 0)
                 throw new ConfigurationException(
-                    $"{task.Name} asks for several things at once: there are no candidates to choose among. Use --scoring generate."
+                    $"Cannot score {task.Name} by likelihood because it asks for several things at once. Set scoring to generate."
                 );
             var answered =
                 scoring == RetrievalScoring.Generate
@@ -157,10 +157,10 @@ internal static class RetrievalEvaluation
 
         if (!Fits(task.SmallestSize))
             throw new ConfigurationException(
-                $"A length of {length} tokens is too short for {task.Name}: its shortest question takes {CountTokens(task.SmallestSize)} "
-                    + $"with the answer."
+                $"A length of {length} tokens is too short for {task.Name}: its shortest question with the answer takes "
+                    + $"{CountTokens(task.SmallestSize)}."
             );
-        // Tokens grow with the size, but not strictly: the search finds a size that fits beside one that does not.
+        // Tokens grow with the size, but not strictly. The search finds a size that fits next to one that does not.
         int low = task.SmallestSize,
             high = low;
         while (high < LargestSize && Fits(high = 2 * high + 1))
@@ -176,7 +176,7 @@ internal static class RetrievalEvaluation
         return task.Make(seed, low);
     }
 
-    // The prompt is read once; each candidate goes on from there.
+    // The prompt is read once, and each candidate continues from there.
     private static string FindLikeliest(
         CausalLanguageModel model,
         ITokenizer tokenizer,
@@ -205,7 +205,7 @@ internal static class RetrievalEvaluation
         return candidates.MinBy(c => ComputeLoss(model, cache, prompt.Length, last!, c.Ids, positions)).Text;
     }
 
-    // The summed loss of a candidate's tokens behind the prompt.
+    // The summed loss of a candidate's tokens after the prompt.
     private static double ComputeLoss(
         CausalLanguageModel model,
         KeyValueCache cache,
@@ -225,7 +225,7 @@ internal static class RetrievalEvaluation
         return ChunkedCrossEntropy.ComputeLosses(model.ApplyHead(hidden), tensor(answer, device: model.Device)).sum().item<double>();
     }
 
-    // Tokens of a text behind the prompt, where no token of the tokenizer spans the two.
+    // Tokens of a text after the prompt, if no token spans the boundary.
     private static long[] EncodeContinuation(ITokenizer tokenizer, string prompt, IReadOnlyList<int> ids, string answer)
     {
         var both = tokenizer.Encode(prompt + answer, addSpecial: true);

@@ -5,9 +5,11 @@ namespace LongLora.Evaluation;
 /// <summary>How answers are judged.</summary>
 internal enum RetrievalScoring
 {
-    /// <summary>The model answers in words (greedily), and the words are compared.</summary>
+    /// <summary>The model writes its answer (greedily), and the text is compared.</summary>
     Generate,
 
-    /// <summary>The right answer must be likelier than every other candidate: for models too small to answer in words.</summary>
+    /// <summary>
+    /// The correct answer must be more likely than every other candidate. For models that are too small to answer in words.
+    /// </summary>
     Likelihood,
 }

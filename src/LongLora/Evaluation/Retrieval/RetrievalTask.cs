@@ -6,27 +6,29 @@ internal abstract class RetrievalTask
     /// <summary>Its name on the command line.</summary>
     public abstract string Name { get; }
 
-    /// <summary>Most tokens of an answer.</summary>
+    /// <summary>Maximum tokens of an answer.</summary>
     public abstract int AnswerTokens { get; }
 
-    /// <summary>What <see cref="Make"/>'s size counts, such as characters of filler.</summary>
+    /// <summary>The unit of the size for <see cref="Make"/>, such as characters of filler.</summary>
     public abstract string Unit { get; }
 
     /// <summary>The smallest size.</summary>
     public abstract int SmallestSize { get; }
 
-    /// <summary>Makes a document.</summary>
-    /// <param name="seed">Chooses what is hidden, and where.</param>
-    /// <param name="size">How long, in <see cref="Unit"/>; longer documents have more tokens.</param>
+    /// <summary>Generates a document.</summary>
+    /// <param name="seed">Determines what is hidden, and where.</param>
+    /// <param name="size">Length in <see cref="Unit"/>; longer documents have more tokens.</param>
     public abstract RetrievalCase Make(int seed, int size);
 
-    /// <summary>Whether a generated text is the answer.</summary>
+    /// <summary>Whether a generated text is the correct answer.</summary>
     public abstract bool IsRight(RetrievalCase question, string generated);
 
-    /// <summary>How much of the answer a generated text has, 0 to 1. Default: all or nothing.</summary>
+    /// <summary>How much of the answer a generated text contains, 0 to 1. Default: all or nothing.</summary>
     public virtual double Score(RetrievalCase question, string generated) => IsRight(question, generated) ? 1 : 0;
 
-    /// <summary>Whether documents leave room for <see cref="AnswerTokens"/>; otherwise for the right answer alone. Default false.</summary>
+    /// <summary>
+    /// Whether documents leave space for <see cref="AnswerTokens"/>; otherwise only for the correct answer. Default false.
+    /// </summary>
     public virtual bool ReservesAnswer => false;
 
     private protected static string? FindLastNumber(string text) =>

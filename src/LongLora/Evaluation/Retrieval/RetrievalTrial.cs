@@ -3,11 +3,11 @@ using System.Text.Json.Serialization;
 namespace LongLora.Evaluation;
 
 /// <summary>One question.</summary>
-/// <param name="Seed">Of its document.</param>
-/// <param name="Depth">Where the answer stood, 0 to 1.</param>
+/// <param name="Seed">Seed of its document.</param>
+/// <param name="Depth">Where the answer was, 0 to 1.</param>
 /// <param name="PromptTokens">Tokens of document and question.</param>
-/// <param name="IsRight">Whether it was answered rightly, and completely.</param>
-/// <param name="Answered">What the model said, or the candidate that it found likeliest.</param>
+/// <param name="IsRight">Whether it was answered correctly and completely.</param>
+/// <param name="Answered">What the model wrote, or its most likely candidate.</param>
 internal sealed record RetrievalTrial(
     int Seed,
     double Depth,

@@ -1,6 +1,6 @@
 namespace LongLora.Evaluation;
 
-/// <summary>RULER's common words: ten words stand ten times as often as the others. The size is the number of other words.</summary>
+/// <summary>RULER's common words: ten words occur ten times as often as the others. The size is the number of other words.</summary>
 internal sealed class RulerCommonWordsTask : RulerTask
 {
     private const int Wanted = 10;
@@ -37,10 +37,9 @@ internal sealed class RulerCommonWordsTask : RulerTask
         var list = words.SelectMany((word, i) => Enumerable.Repeat(word, i < Wanted ? often : seldom)).ToList();
         random.Shuffle(list);
         var prompt =
-            "Below is a numbered list of words. In these words, some appear more often than others. Memorize the ones that appear most "
-            + "often.\n"
-            + $"{NumberWords(list)}\nQuestion: What are the 10 most common words in the above list? Answer: The top 10 words that appear "
-            + $"most often in the list are:";
+            "Below is a numbered list of words. In these words, some appear more often than others. Memorize the ones that appear "
+            + $"most often.\n{NumberWords(list)}\nQuestion: What are the 10 most common words in the above list? Answer: The top 10 "
+            + "words that appear most often in the list are:";
         return (prompt, words[..Wanted]);
     }
 

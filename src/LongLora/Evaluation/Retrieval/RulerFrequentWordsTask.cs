@@ -1,7 +1,7 @@
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// RULER's frequent words: made-up words as often as Zipf's law with exponent 2 has it; the three most frequent are wanted. The size is
+/// RULER's frequent words: made-up words with frequencies by Zipf's law with exponent 2. The answer is the three most frequent. The size is
 /// the number of words.
 /// </summary>
 internal sealed class RulerFrequentWordsTask : RulerTask
@@ -20,7 +20,7 @@ internal sealed class RulerFrequentWordsTask : RulerTask
     /// <inheritdoc/>
     public override int SmallestSize => 40; // rank 4 comes once, rank 3 twice
 
-    /// <summary>How often the word of a rank stands in a text: floor(words · rank^-2 / zeta(2)).</summary>
+    /// <summary>How often the word of a rank occurs in a text: floor(words · rank^-2 / zeta(2)).</summary>
     /// <param name="words">Size of the text.</param>
     /// <param name="rank">From 1.</param>
     public static int Count(int words, int rank) => (int)(words / ((double)rank * rank) / Zeta2);
@@ -39,11 +39,10 @@ internal sealed class RulerFrequentWordsTask : RulerTask
         }
         random.Shuffle(text);
         var prompt =
-            $"Read the following coded text and track the frequency of each coded word. Find the three most frequently appeared coded "
-            + $"words. {string.Join(' ', text)}\n"
-            + "Question: Do not provide any explanation. Please ignore the dots '....'. What are the three most frequently appeared "
-            + "words in the above coded text?"
-            + " Answer: According to the coded text above, the three most frequently appeared words are:";
+            "Read the following coded text and track the frequency of each coded word. Find the three most frequently appeared "
+            + $"coded words. {string.Join(' ', text)}\nQuestion: Do not provide any explanation. Please ignore the dots '....'. What "
+            + "are the three most frequently appeared words in the above coded text? Answer: According to the coded text above, the "
+            + "three most frequently appeared words are:";
         var wanted = ranked.GetRange(1, 3);
         return new(prompt, $" {string.Join(' ', wanted)}", 0.5, []) { References = wanted };
     }

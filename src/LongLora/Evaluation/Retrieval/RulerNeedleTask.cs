@@ -3,10 +3,10 @@ using System.Text.RegularExpressions;
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// RULER's needles in a haystack: sentences that give magic numbers (or UUIDs) to keys, one or several of which are asked for. The size
-/// counts sentences, lines or needles of the haystack.
+/// RULER's needles in a haystack: sentences that assign magic numbers (or UUIDs) to keys. The question asks for one or more keys. The size
+/// is the number of sentences, lines or needles in the haystack.
 /// </summary>
-/// <param name="name">RULER's name of the task.</param>
+/// <param name="name">RULER's name for the task.</param>
 internal sealed partial class RulerNeedleTask(string name) : RulerTask
 {
     private const int CandidateCount = 10,
@@ -34,7 +34,7 @@ internal sealed partial class RulerNeedleTask(string name) : RulerTask
     public RulerHaystack Haystack { get; init; }
 
     /// <summary>
-    /// Sentences of the essay; null for sentences made here. It is begun at a random sentence and gone through again where it ends.
+    /// Sentences of the essay; null for generated sentences. It starts at a random sentence and wraps around at the end.
     /// </summary>
     public IReadOnlyList<string>? Book { get; init; }
 
@@ -53,7 +53,7 @@ internal sealed partial class RulerNeedleTask(string name) : RulerTask
     /// <summary>Whether values are UUIDs instead of numbers of seven digits.</summary>
     public bool HasUuidValues { get; init; }
 
-    /// <summary>The sentences of a text, white space made plain.</summary>
+    /// <summary>The sentences of a text, with white space normalized.</summary>
     public static IReadOnlyList<string> SplitSentences(string text) =>
         [.. SentenceEnd().Split(WhiteSpace().Replace(text, " ").Trim()).Where(s => s.Length > 0)];
 
@@ -117,7 +117,7 @@ internal sealed partial class RulerNeedleTask(string name) : RulerTask
         };
         if (Haystack == RulerHaystack.Essay)
         {
-            // At so many hundredths of the sentences, out of 40 evenly spread ones.
+            // Depths in percent of the sentences, drawn from 40 evenly spaced ones.
             var places = random.Sample(Depths, needles.Count).ConvertAll(d => (int)(size * Math.Round(100.0 * d / (Depths - 1)) / 100));
             places.Sort();
             for (var i = 0; i < needles.Count; i++)
@@ -149,7 +149,7 @@ internal sealed partial class RulerNeedleTask(string name) : RulerTask
         return [.. Enumerable.Range(0, size).Select(i => Book[(start + i) % Book.Count])];
     }
 
-    // For models that cannot answer in words: nine others, drawn alike. With several answers there is no likeliest one.
+    // For models that cannot answer in words: nine others, drawn in the same way. With several answers there is no single most likely one.
     private List<string> DrawCandidates(PythonRandom random, List<string> answers) =>
         answers.Count > 1 ? [] : [$" {answers[0]}", .. Enumerable.Range(1, CandidateCount - 1).Select(_ => $" {DrawValue(random)}")];
 

@@ -3,14 +3,14 @@ using System.Text;
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// RULER's synthetic tasks (arXiv 2404.06654), in its words and with its scoring: the share of the wanted answers that stand in what the
-/// model writes, case aside. Documents are drawn here (Python's generator, lists of words of our own), so that scores compare with
-/// RULER's in kind, not to the digit.
+/// RULER's synthetic tasks (arXiv 2404.06654), with its wording and scoring: the share of the expected answers in what the model writes,
+/// ignoring case. Documents are generated here (with Python's generator and our own word lists), so scores are comparable with RULER's but
+/// not identical.
 /// </summary>
 internal abstract class RulerTask : RetrievalTask
 {
     /// <summary>All tasks in RULER's order.</summary>
-    /// <param name="book">Sentences of the text that hides the needles of the essay tasks; null for sentences made here.</param>
+    /// <param name="book">Sentences of the text that hides the needles of the essay tasks; null for generated sentences.</param>
     public static IReadOnlyList<RulerTask> CreateAll(IReadOnlyList<string>? book = null) =>
         [
             new RulerNeedleTask("niah_single_1") { Haystack = RulerHaystack.Noise },
@@ -47,7 +47,7 @@ internal abstract class RulerTask : RetrievalTask
     public override bool IsRight(RetrievalCase question, string generated) => Score(question, generated) == 1;
 
     /// <summary>
-    /// Puts pieces between the elements of a list: piece i before the element that had the i-th of some random places, in order.
+    /// Inserts pieces into a list at random positions, keeping the order of both.
     /// </summary>
     private protected static void Insert(List<string> list, IReadOnlyList<string> pieces, PythonRandom random)
     {
@@ -58,12 +58,12 @@ internal abstract class RulerTask : RetrievalTask
     }
 }
 
-/// <summary>Single words for documents, as many as asked for.</summary>
+/// <summary>Draws different words for documents.</summary>
 internal static class RulerWords
 {
     private static readonly string[] s_words = [.. EvaluationWords.Adjectives.Concat(EvaluationWords.Nouns).Distinct()];
 
-    // Past the single words two are joined.
+    // After all single words are used, two are joined.
     internal static List<string> Draw(PythonRandom random, int count)
     {
         var words = random.Sample(s_words.Length, Math.Min(count, s_words.Length)).ConvertAll(i => s_words[i]);

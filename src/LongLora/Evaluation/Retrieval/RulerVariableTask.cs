@@ -1,7 +1,7 @@
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// RULER's variable tracking: one chain of assignments in noise; every name of it is wanted. The size is the number of noise lines.
+/// RULER's variable tracking: a chain of assignments in noise. The answer is every name in it. The size is the number of noise lines.
 /// </summary>
 internal sealed class RulerVariableTask : RulerTask
 {

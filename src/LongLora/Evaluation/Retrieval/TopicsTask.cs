@@ -1,7 +1,7 @@
 namespace LongLora.Evaluation;
 
 /// <summary>
-/// LongChat's topics: a long conversation goes through several topics, and the first one is asked for. The conversations are made here;
+/// LongChat's topics: a long conversation covers several topics, and the question asks for the first one. The conversations are generated;
 /// the size is the number of topics.
 /// </summary>
 internal sealed class TopicsTask : RetrievalTask
@@ -33,10 +33,9 @@ internal sealed class TopicsTask : RetrievalTask
                 topics.Add(topic);
         }
         var prompt =
-            $"Below is a record of our previous conversation on {size} different topics. You are the ASSISTANT, and I am the USER. At "
-            + $"the beginning of each topic, the USER will say "
-            + "'I would like to discuss the topic of <TOPIC>'. Memorize each <TOPIC>. At the end of the record, I will ask you to "
-            + "retrieve the first topic. Now the record start. "
+            $"Below is a record of our previous conversation on {size} different topics. You are the ASSISTANT, and I am the USER. "
+            + "At the beginning of each topic, the USER will say 'I would like to discuss the topic of <TOPIC>'. Memorize each "
+            + "<TOPIC>. At the end of the record, I will ask you to retrieve the first topic. Now the record start. "
             + string.Concat(topics.Take(size).Select(topic => WriteConversation(topic, random)))
             + "Now the record ends. What is the first topic we discussed? Only give me the topic name. Do not summarize yourself.\n "
             + "ASSISTANT: The first topic we discussed is";
@@ -58,8 +57,8 @@ internal sealed class TopicsTask : RetrievalTask
     private static string WriteConversation(string topic, PythonRandom random)
     {
         var text =
-            $"USER: I would like to discuss the topic of {topic}. \n ASSISTANT: Sure, I'd be happy to talk about that with you! What "
-            + $"specifically would you like to know? \n ";
+            $"USER: I would like to discuss the topic of {topic}. \n ASSISTANT: Sure, I'd be happy to talk about that with you! "
+            + "What specifically would you like to know? \n ";
         for (var turn = 0; turn < TurnsInTopic; turn++)
             text +=
                 $"USER: {random.Choose(EvaluationWords.Questions)} \n ASSISTANT: {random.Choose(EvaluationWords.Answers)} "

@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace LongLora.Export;
 
 /// <summary>
-/// How one model is written down in GGUF: its metadata, and its tensors by name and in the order of rows that engines want.
+/// How a model is written as GGUF: its metadata, and the names and row orders of its tensors.
 /// </summary>
 /// <remarks>Keys as ggml's GGUF documentation and gguf-py's constants list them.</remarks>
 internal sealed class GgufArchitecture
@@ -21,19 +21,20 @@ internal sealed class GgufArchitecture
     public string Name => _layout.Architecture;
 
     /// <summary>The architecture of a model.</summary>
-    /// <exception cref="ConfigurationException">GGUF has none for the family, or none for its positions.</exception>
+    /// <exception cref="ConfigurationException">GGUF has no architecture for the family, or cannot store its positions.</exception>
     public static GgufArchitecture Of(ModelConfig config) =>
         new(
             config,
             GgufLayout.OfFamily(config.ModelType)
                 ?? throw new ConfigurationException(
-                    $"Models of type '{config.ModelType}' cannot be written as GGUF; {string.Join(", ", GgufLayout.Families)} can."
+                    $"Cannot write a model of type '{config.ModelType}' as GGUF. The supported types are "
+                        + $"{string.Join(", ", GgufLayout.Families)}."
                 )
         );
 
     /// <summary>
-    /// The context that engines are told. They compute full attention in these architectures, so with a sliding window only as far as it
-    /// reaches are their numbers the model's.
+    /// The context for engines. They compute full attention in these architectures, so with a sliding window their numbers are right only
+    /// up to the window.
     /// </summary>
     private int Context =>
         Math.Min(
@@ -45,7 +46,7 @@ internal sealed class GgufArchitecture
     public string TensorName(string name) => _layout.ToFile(name);
 
     /// <summary>
-    /// The rows of a tensor, a matrix or a bias of outputs, in the architecture's order; the tensor itself where that is Hugging Face's.
+    /// A matrix or bias with its rows in the architecture's order; the tensor itself if that is Hugging Face's order.
     /// </summary>
     public Tensor Arranged(string name, Tensor value)
     {
@@ -57,12 +58,14 @@ internal sealed class GgufArchitecture
         return value.index_select(0, tensor(from, device: value.device));
     }
 
-    /// <summary>The metadata under the architecture's own name.</summary>
-    /// <exception cref="ConfigurationException">The model's positions, or its lack of biases, have no counterpart.</exception>
+    /// <summary>The metadata with the architecture's prefix.</summary>
+    /// <exception cref="ConfigurationException">GGUF cannot store the model's positions, or requires biases that it lacks.</exception>
     public IEnumerable<(string Key, object Value)> Keys()
     {
         if (Name == "gptneox" && !_config.AttentionBias)
-            throw new ConfigurationException("A GPT-NeoX model without attention biases has no counterpart in GGUF: engines ask for them.");
+            throw new ConfigurationException(
+                "Cannot write this GPT-NeoX model as GGUF because it has no attention biases, and engines require them."
+            );
         List<(string, object)> keys =
         [
             ("vocab_size", (uint)_config.VocabularySize),
@@ -86,7 +89,7 @@ internal sealed class GgufArchitecture
         return keys.Select(k => ($"{Name}.{k.Item1}", k.Item2));
     }
 
-    /// <summary>Tensors that stand for positions: what each frequency is divided by.</summary>
+    /// <summary>Tensors with the divisors of the RoPE frequencies.</summary>
     public IEnumerable<(string Name, double[] Divisors)> Frequencies()
     {
         var scaling = _config.RopeScaling;
@@ -142,9 +145,9 @@ internal sealed class GgufArchitecture
                 ];
             default:
                 throw new ConfigurationException(
-                    $"RoPE scaling '{scaling.Kind}'{(scaling.Kind == "yarn" ? " with an attention factor of its own" : "")} has no "
-                        + $"counterpart in GGUF for {Name}, and engines would compute other numbers. "
-                        + "Linear and plain yarn have, llama3 for Llama and Mistral, longrope for these and Phi-3."
+                    $"Cannot write RoPE scaling '{scaling.Kind}'{(scaling.Kind == "yarn" ? " with its own attention factor" : "")} "
+                        + $"as GGUF for {Name} because the format has no equivalent. GGUF supports linear and plain yarn; llama3 for "
+                        + "Llama and Mistral; longrope for Llama, Mistral and Phi-3."
                 );
         }
     }

@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 namespace LongLora.Export;
 
 /// <summary>
-/// Writes a model, adapters merged, or an adapter alone, as one GGUF file for llama.cpp and the engines around it; the file is read back
+/// Writes a model with its adapters merged, or only an adapter, as a GGUF file for llama.cpp and engines based on it. The file is read back
 /// and checked.
 /// </summary>
 public static class GgufExporter
@@ -16,27 +16,27 @@ public static class GgufExporter
     private const uint QuantizationVersion = 2;
 
     /// <summary>Writes a model with its tokenizer and chat template as one GGUF file.</summary>
-    /// <param name="path">The file to make or replace.</param>
-    /// <param name="model">The model. An adapter on it is merged into what is written.</param>
+    /// <param name="path">The file to create or replace.</param>
+    /// <param name="model">The model. An attached adapter is merged.</param>
     /// <param name="type">Type of most matrices. Norms and biases are fp32.</param>
     /// <exception cref="ConfigurationException">GGUF has no such architecture or RoPE scaling.</exception>
-    /// <exception cref="CheckpointException">The tokenizer is of a kind that engines do not have.</exception>
+    /// <exception cref="CheckpointException">Engines do not support the tokenizer.</exception>
     public static void Write(string path, LoadedModel model, GgufFileType type) => Write(path, model.Network, model.Files, type);
 
     /// <summary>Writes a model with its tokenizer and chat template.</summary>
-    /// <param name="path">The file to make or replace.</param>
+    /// <param name="path">The file to create or replace.</param>
     /// <param name="model">The model, with or without adapters.</param>
     /// <param name="origin">The base's folder.</param>
     /// <param name="type">
     /// Type of most matrices. Norms and biases are fp32; matrices whose rows do not fill the type's blocks get the next type with blocks of
     /// 32, or fp16.
     /// </param>
-    /// <param name="tokenizerFolder">A folder with another tokenizer than the base's; null for the base's.</param>
+    /// <param name="tokenizerFolder">A folder with a tokenizer to use instead of the base's; null for the base's.</param>
     /// <param name="withTokenizer">
-    /// False leaves the tokenizer out and says so in the file (<c>no_vocab</c>): engines then take and give token ids.
+    /// False to leave out the tokenizer and mark the file with <c>no_vocab</c>; engines then accept and return token ids.
     /// </param>
     /// <exception cref="ConfigurationException">GGUF has no such architecture or RoPE scaling.</exception>
-    /// <exception cref="CheckpointException">The tokenizer is of a kind that engines do not have.</exception>
+    /// <exception cref="CheckpointException">Engines do not support the tokenizer.</exception>
     internal static GgufReader Write(
         string path,
         CausalLanguageModel model,
@@ -76,8 +76,8 @@ public static class GgufExporter
         return Checked(path);
     }
 
-    /// <summary>Writes LoRA matrices alone, for engines that add them to a model of their own.</summary>
-    /// <param name="path">The file to make or replace.</param>
+    /// <summary>Writes only LoRA matrices, for engines that apply them to another model file.</summary>
+    /// <param name="path">The file to create or replace.</param>
     /// <param name="set">The adapters.</param>
     /// <param name="model">The model that they are attached to.</param>
     /// <param name="type">F32, F16 or Bf16.</param>
@@ -94,19 +94,18 @@ public static class GgufExporter
         if (set.ModelWeights.Count > 0 && !isFolded)
         {
             throw new ConfigurationException(
-                $"The adapter holds {set.ModelWeights.Count} trained embeddings and norms besides LoRA. Engines ignore these in a GGUF "
-                    + $"adapter without a word, and the result is "
-                    + "silently wrong. Export the merged model: longlora export gguf --model BASE --adapter ADAPTER."
+                $"Cannot write a GGUF adapter because this adapter has {set.ModelWeights.Count} trained embeddings and norms "
+                    + "besides LoRA. Engines would silently ignore them and give wrong results. Export the merged model instead."
             );
         }
-        set.RequirePlainLora("A GGUF adapter", isFolded);
+        set.RequirePlainLora("a GGUF adapter", isFolded);
         var matrixType = type switch
         {
             GgufFileType.F32 => GgufType.F32,
             GgufFileType.F16 => GgufType.F16,
             GgufFileType.Bf16 => GgufType.Bf16,
             _ => throw new ConfigurationException(
-                "LoRA matrices are small, and their error counts twice: export them as f32, f16 or bf16."
+                "Cannot quantize LoRA matrices because their errors multiply. Export them as f32, f16 or bf16."
             ),
         };
         var architecture = GgufArchitecture.Of(model.Config);
@@ -134,7 +133,7 @@ public static class GgufExporter
         return Checked(path);
     }
 
-    // Engines scale by alpha / r, one alpha for all: what is scaled otherwise has the rest in B.
+    // Engines scale by alpha / r with one alpha for all layers, so other scales are multiplied into B.
     private static Tensor ScaledB(LoraAdapter adapter, double alpha)
     {
         var rest = adapter.Scale * adapter.PlainRank / alpha;
@@ -144,15 +143,15 @@ public static class GgufExporter
         return b.detach().mul(Scalars.Of(rest));
     }
 
-    /// <summary>Checks what engines take for granted, beyond the rules of the format itself.</summary>
-    /// <exception cref="CheckpointException">Names what is wrong.</exception>
+    /// <summary>Checks what engines assume beyond the rules of the format.</summary>
+    /// <exception cref="CheckpointException">Something is wrong; the message names it.</exception>
     internal static void Check(GgufReader file)
     {
         var problems = new List<string>();
         foreach (var (name, info) in file.Tensors)
         {
             if (info.Shape.Count == 1 && info.Type != GgufType.F32)
-                problems.Add($"'{name}' is {GgufFormat.Name(info.Type)}; norms and biases must be F32");
+                problems.Add($"'{name}' is {GgufFormat.Name(info.Type)}, but norms and biases must be F32");
         }
         if (file.Get<string>("general.type") == "model")
         {
@@ -167,18 +166,18 @@ public static class GgufExporter
             foreach (var name in hasTokens ? (string[])["tokens", "scores", "token_type"] : [])
             {
                 var count = (file.Keys.GetValueOrDefault("tokenizer.ggml." + name) as Array)?.Length;
-                // Byte-level tokenizers need no scores, and without types every token is an ordinary one.
+                // Byte-level tokenizers need no scores. Without types every token is a normal one.
                 if (count != rows && (count is not null || name == "tokens"))
-                    problems.Add($"tokenizer.ggml.{name} has {count ?? 0} items, and token_embd {rows} rows");
+                    problems.Add($"tokenizer.ggml.{name} has {count ?? 0} items, but token_embd has {rows} rows");
             }
             for (var i = 0u; i < file.Get<uint>(architecture + ".block_count"); i++)
             {
                 if (!file.Tensors.ContainsKey($"blk.{i}.attn_norm.weight") || !file.Tensors.ContainsKey($"blk.{i}.ffn_down.weight"))
-                    problems.Add($"block {i} is not whole");
+                    problems.Add($"block {i} is incomplete");
             }
         }
         if (problems.Count > 0)
-            throw new CheckpointException($"{file.Path} would not be read rightly by engines: {string.Join("; ", problems)}.");
+            throw new CheckpointException($"Engines would misread {file.Path}: {string.Join("; ", problems)}.");
     }
 
     private static GgufReader Checked(string path)

@@ -12,14 +12,14 @@ namespace LongLora.Export;
 /// </summary>
 internal static class GgufImporter
 {
-    /// <summary>Writes the folder, all of it or nothing, with one tensor in memory at a time.</summary>
-    /// <param name="output">The folder to make; one that exists is replaced.</param>
+    /// <summary>Writes the folder atomically, with one tensor in memory at a time.</summary>
+    /// <param name="output">The folder to create; an existing one is replaced.</param>
     /// <param name="model">The model.</param>
     /// <param name="type">
-    /// Type of all weights; null for exactly the file's numbers: F16 and BF16 tensors as they are, all others in fp32.
+    /// Type of all weights; null for a lossless conversion: F16 and BF16 tensors stay as they are, all others become fp32.
     /// </param>
-    /// <param name="maxShardBytes">Most bytes of tensors in one file.</param>
-    /// <exception cref="CheckpointException">A tensor is missing, or of another shape than the metadata say.</exception>
+    /// <param name="maxShardBytes">Maximum bytes of tensors in one file.</param>
+    /// <exception cref="CheckpointException">A tensor is missing, or its shape does not match the metadata.</exception>
     /// <exception cref="ShapeException">A number does not fit into fp16.</exception>
     public static void Write(
         string output,
@@ -51,7 +51,7 @@ internal static class GgufImporter
                 throw new CheckpointException($"{model.Path} has no tensor for '{weight.Name}' [{string.Join(", ", weight.Shape)}].");
             if (!info.Shape.SequenceEqual(weight.Shape))
                 throw new CheckpointException(
-                    $"{info.File}: '{weight.Name}' is [{string.Join(", ", info.Shape)}], but the metadata ask for "
+                    $"{info.File}: '{weight.Name}' is [{string.Join(", ", info.Shape)}], but the metadata requires "
                         + $"[{string.Join(", ", weight.Shape)}]."
                 );
             left.Remove(weight.Name);
@@ -60,8 +60,8 @@ internal static class GgufImporter
         return left.Count == 0
             ? tensors
             : throw new CheckpointException(
-                $"{model.Path}: '{left.First()}' belongs to no part of the model that the metadata describe"
-                    + $"{(left.Count > 1 ? $", nor do {left.Count - 1} other tensors" : "")}."
+                $"{model.Path}: '{left.First()}'{(left.Count > 1 ? $" (and {left.Count - 1} other tensors)" : "")} does not belong "
+                    + "to the model that the metadata describes."
             );
     }
 
@@ -75,7 +75,9 @@ internal static class GgufImporter
             using var scope = NewDisposeScope();
             var largest = value.abs().max().to(ScalarType.Float64).item<double>();
             if (largest >= 65520)
-                throw new ShapeException($"'{name}' has a number of size {largest:G4}, which fp16 cannot hold. Import as bf16 or fp32.");
+                throw new ShapeException(
+                    $"'{name}' has a number of magnitude {largest:G4}, which fp16 cannot represent. Import as bf16 or fp32."
+                );
         }
         return value;
     }

@@ -3,12 +3,12 @@ using LongLora.Checkpoints;
 namespace LongLora.Export;
 
 /// <summary>
-/// Which type each tensor of a file gets, by llama.cpp's rules: vectors stay F32, the head has more bits than the rest, and so have half of
-/// the value and down matrices in the mixed types.
+/// Chooses the type of each tensor by llama.cpp's rules: vectors stay F32, the head gets more bits than the rest, and so do half of the
+/// value and down matrices in the mixed types.
 /// </summary>
-/// <param name="fileType">What most matrices shall be.</param>
+/// <param name="fileType">The type of most matrices.</param>
 /// <param name="layers">Number of blocks.</param>
-/// <param name="tied">Whether the embedding matrix is the head, too.</param>
+/// <param name="tied">Whether the embedding matrix is also the head.</param>
 internal sealed class GgufMix(GgufFileType fileType, int layers, bool tied)
 {
     /// <summary>The type of one tensor.</summary>
@@ -45,13 +45,13 @@ internal sealed class GgufMix(GgufFileType fileType, int layers, bool tied)
         return isSensitive && fileType is GgufFileType.Q4_K_M or GgufFileType.Q5_K_M && HasMoreBits(Layer(name)) ? GgufType.Q6_K : Most;
     }
 
-    // The first and the last eighth of the layers, and every third between.
+    // The first and the last eighth of the layers, and every third layer in between.
     private bool HasMoreBits(int layer) => layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
 
     // blk.12.attn_v.weight
     private static int Layer(string name) => int.Parse(name.Split('.')[1], System.Globalization.CultureInfo.InvariantCulture);
 
-    // Rows that are no multiple of a block get the next type with blocks of 32, or 16 bits.
+    // If the row length is not a multiple of the block, the next type with blocks of 32 is used, or 16 bits.
     private static GgufType Fitting(GgufType type, long width)
     {
         if (width % GgufFormat.BlockSize(type) == 0)

@@ -6,7 +6,7 @@ namespace LongLora.Export;
 
 /// <summary>
 /// The tokenizer of a model folder as GGUF metadata: SentencePiece BPE as <c>llama</c> (pieces with scores), byte-level BPE as
-/// <c>gpt2</c> (merges, and the name of the rule that cuts a text into words, which engines have built in), and the chat template.
+/// <c>gpt2</c> (merges, and the name of the rule that splits text into words, which is built into engines), and the chat template.
 /// </summary>
 internal sealed class GgufTokenizer
 {
@@ -23,17 +23,17 @@ internal sealed class GgufTokenizer
         Array.Fill(_kinds, (int)PieceKind.Unused);
     }
 
-    /// <summary>The kind of tokenizer of a file that has none.</summary>
+    /// <summary>The tokenizer model of a file without a tokenizer.</summary>
     internal const string NoModel = "no_vocab";
 
-    /// <summary>The keys of a file that leaves its tokenizer out.</summary>
+    /// <summary>The keys of a file without a tokenizer.</summary>
     public static IReadOnlyList<(string Key, object Value)> None { get; } = [("tokenizer.ggml.model", NoModel)];
 
-    /// <summary>The keys for a folder; none where it has no tokenizer.</summary>
+    /// <summary>The keys for a folder; none if it has no tokenizer.</summary>
     /// <param name="folder">The model's folder.</param>
-    /// <param name="vocabularySize">V: rows without token get a name of their own, and tokens beyond it are an error.</param>
+    /// <param name="vocabularySize">V. Rows without a token get a placeholder name; tokens beyond V are an error.</param>
     /// <exception cref="CheckpointException">
-    /// The tokenizer is damaged, larger than the vocabulary, or of a kind that GGUF's engines do not have.
+    /// The tokenizer is damaged, larger than the vocabulary, or not supported by GGUF's engines.
     /// </exception>
     public static IReadOnlyList<(string Key, object Value)> Keys(string folder, int vocabularySize)
     {
@@ -43,8 +43,8 @@ internal sealed class GgufTokenizer
         var tokenizer = TokenizerLoader.Load(folder);
         if (tokenizer.VocabularySize > vocabularySize)
             throw new CheckpointException(
-                $"The tokenizer in '{folder}' has {tokenizer.VocabularySize} tokens, but the model has rows for {vocabularySize}: they "
-                    + $"do not belong together."
+                $"The tokenizer in '{folder}' has {tokenizer.VocabularySize} tokens, but the model has only {vocabularySize} "
+                    + "embedding rows. Use the tokenizer that belongs to the model."
             );
         var table = new GgufTokenizer(folder, vocabularySize);
         if (File.Exists(model) && SentencePieceFile.IsLikely(model))
@@ -60,7 +60,7 @@ internal sealed class GgufTokenizer
     {
         if (file.ModelType != 2)
             throw new CheckpointException(
-                $"{path} is not a BPE model (type {file.ModelType}); engines take SentencePiece BPE for these architectures."
+                $"{path} is not a BPE model (type {file.ModelType}), but engines expect SentencePiece BPE for these architectures."
             );
         foreach (var (id, piece) in file.Pieces.Index())
             Set(id, piece.Text, (int)piece.Kind, piece.Score);
@@ -100,7 +100,7 @@ internal sealed class GgufTokenizer
             );
     }
 
-    // A converted SentencePiece model: its merges stand in the order of the pieces' scores, and the order is all that the scores are for.
+    // A converted SentencePiece model. Its merges are in the order of the pieces' scores, and only that order matters.
     private void TakeRanks(JsonElement model, List<string> merges)
     {
         var ids = model.GetProperty("vocab").EnumerateObject().ToDictionary(t => t.Name, t => t.Value.GetInt32(), StringComparer.Ordinal);
@@ -137,14 +137,15 @@ internal sealed class GgufTokenizer
             : GgufWordRule.NameOf([.. patterns.OfType<string>().Where(p => p.Length > 0)], wholeWords);
         return rule
             ?? throw new CheckpointException(
-                $"{path}: engines have no name for the rule by which this tokenizer cuts words: {Shortened(before.GetRawText())}. Known "
-                    + $"are {string.Join(", ", GgufWordRule.Names)}. --no-tokenizer leaves it out; engines then take token ids alone."
+                $"{path}: engines do not know this tokenizer's rule for splitting words. They know "
+                    + $"{string.Join(", ", GgufWordRule.Names)}. You can export without the tokenizer; engines then accept only token "
+                    + $"ids. The rule is {Shortened(before.GetRawText())}"
             );
     }
 
     private static string Shortened(string text) => text.Length <= 300 ? text : text[..297] + "...";
 
-    // The pattern by which a step cuts; empty where it does not, null where it cuts in another way.
+    // The pattern by which a step splits; empty if it does not split, null if it splits in another way.
     private static string? Pattern(JsonElement step)
     {
         bool Has(string name, bool absent) => step.TryGetProperty(name, out var flag) ? flag.ValueKind == JsonValueKind.True : absent;
@@ -152,7 +153,7 @@ internal sealed class GgufTokenizer
         {
             "ByteLevel" => Has("use_regex", true) ? GgufWordRule.Gpt2 : "",
             "Digits" => Has("individual_digits", false) ? GgufWordRule.Digit : @"\p{N}+",
-            // To remove what lies between the matches is the same, where a pattern leaves nothing between.
+            // "Removed" with "invert" is equivalent if the pattern matches everything.
             "Split" when (step.GetProperty("behavior").GetString(), Has("invert", false)) is ("Isolated", false) or ("Removed", true) =>
                 step.GetProperty("pattern").TryGetProperty("Regex", out var regex) ? regex.GetString() : null,
             _ => null,
@@ -185,7 +186,7 @@ internal sealed class GgufTokenizer
         var names = _texts.OfType<string>().ToHashSet(StringComparer.Ordinal);
         for (var id = 0; id < _size; id++)
         {
-            // Rows that only fill the matrix up; engines want a name for each.
+            // Padding rows; engines require a name for each.
             _texts[id] ??= names.Add($"[PAD{id}]") ? $"[PAD{id}]" : $"<longlora unused {id}>";
         }
         _keys.Add(("tokenizer.ggml.tokens", _texts.Cast<string>().ToList()));
@@ -214,7 +215,7 @@ internal sealed class GgufTokenizer
         using var config = TokenizerFiles.ReadJsonIfPresent(Path.Combine(_folder, "tokenizer_config.json"));
         if (config is null || !config.RootElement.TryGetProperty("chat_template", out var template))
             return null;
-        // Several templates are a list of names and texts; 'default' is the one for chat.
+        // Several templates are a list of names and templates; 'default' is the one for chat.
         return template.ValueKind switch
         {
             JsonValueKind.String => template.GetString(),

@@ -6,9 +6,9 @@ using LongLora.Tokenization;
 namespace LongLora.Export;
 
 /// <summary>
-/// Writes a <c>Modelfile</c> beside a GGUF file, with which Ollama makes a model of it: <c>ollama create NAME -f Modelfile</c>. It has the
-/// context, the ends of an answer, and the chat template in Ollama's own language where the model's Jinja template is of a kind that this
-/// can say: a text before and after each message, which depends on its role alone.
+/// Writes a <c>Modelfile</c> next to a GGUF file, from which Ollama creates a model: <c>ollama create NAME -f Modelfile</c>. It has the
+/// context, the stop texts, and the chat template in Ollama's own language if that language can express it: a text before and after each
+/// message that depends only on its role.
 /// </summary>
 internal static class OllamaModelfile
 {
@@ -28,8 +28,8 @@ internal static class OllamaModelfile
         return path;
     }
 
-    /// <summary>The text of such a file.</summary>
-    /// <param name="gguf">Name of the GGUF file beside it.</param>
+    /// <summary>Creates the text of the file.</summary>
+    /// <param name="gguf">Name of the GGUF file next to it.</param>
     /// <param name="context">The model's context in tokens.</param>
     /// <param name="tokenizer">The tokenizer; null for none.</param>
     /// <param name="template">The chat template; null for none.</param>
@@ -70,10 +70,10 @@ internal static class OllamaModelfile
             Answer = "ANSWER2TEXT",
             Next = "NEXT3TEXT";
 
-        /// <summary>The frame of a template, or null where it does not write messages in such a way.</summary>
+        /// <summary>The frame of a template, or null if it does more than frame messages.</summary>
         public static MessageFrame? Find(ChatTemplate template, ITokenizer tokenizer)
         {
-            // What begins every text the engine adds by itself.
+            // The engine itself adds what starts every text.
             var begin =
                 tokenizer.Encode("a", addSpecial: true) is [var first, ..] && first == tokenizer.BosTokenId
                     ? tokenizer.Decode([first], skipSpecial: false)
@@ -113,7 +113,7 @@ internal static class OllamaModelfile
                     null
                 );
                 frame = frame with { DefaultSystem = frame.FindDefault(alone[0]) };
-                // Only what it says rightly of every conversation is said.
+                // The frame is used only if it is right for every test conversation.
                 (string, string)[][] conversations = [all, [("user", Question)], [("user", Question), (ChatMessage.Assistant, Answer)]];
                 return conversations.All(c => frame.Write(c, true) == Render(true, c)) ? frame : null;
             }
@@ -123,7 +123,7 @@ internal static class OllamaModelfile
             }
         }
 
-        /// <summary>The conversation as Ollama writes it by this frame.</summary>
+        /// <summary>The conversation as Ollama would write it with this frame.</summary>
         public string Write(IReadOnlyList<(string Role, string Text)> messages, bool answers)
         {
             var text = new StringBuilder();
@@ -141,7 +141,7 @@ internal static class OllamaModelfile
         }
 
         /// <summary>
-        /// The frame in Go's template language, as Ollama has it; nowhere with a dash, which would drop line feeds beside it.
+        /// The frame in Ollama's (Go's) template language, without dashes, which would remove adjacent line feeds.
         /// </summary>
         public string ToGoTemplate() =>
             "{{ range .Messages }}"
@@ -150,7 +150,7 @@ internal static class OllamaModelfile
             + $"{{{{ else if eq .Role \"assistant\" }}}}{AssistantBefore}{{{{ .Content }}}}{AssistantAfter}"
             + $"{{{{ end }}}}{{{{ end }}}}{AnswerBefore}";
 
-        // The message that stands in front where nobody wrote one.
+        // The default system message.
         private string? FindDefault(string before) =>
             before != UserBefore
             && before.StartsWith(SystemBefore, StringComparison.Ordinal)
@@ -159,7 +159,7 @@ internal static class OllamaModelfile
                 ? before[SystemBefore.Length..^(SystemAfter.Length + UserBefore.Length)]
                 : null;
 
-        // The texts between some marks, each of which stands once and in order.
+        // The texts between markers, each of which occurs once and in order.
         private static List<string>? Split(string text, params string[] marks)
         {
             var parts = new List<string>();

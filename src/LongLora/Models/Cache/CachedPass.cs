@@ -76,7 +76,7 @@ internal static class CachedPass
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         if (ids.IsEmpty)
-            throw new ShapeException("Cannot read 0 tokens. At least one is needed.");
+            throw new ShapeException("Cannot process 0 tokens. Give at least one.");
         var parts = new List<Tensor>();
         for (var start = 0; start < ids.Length; start += cache.ChunkTokens)
         {

@@ -32,26 +32,25 @@ public sealed record StreamingOptions
             || config.ModelType is "gpt_oss" or "hunyuan_v1_dense"
         )
             throw new ConfigurationException(
-                $"Streaming moves the positions of the first tokens, which it can only do where all layers have the same rotary positions "
-                    + $"and plain attention; this one is a {config.ModelType} model. Generate within the model's context."
+                $"Cannot stream with a {config.ModelType} model because streaming requires all layers to have plain attention and "
+                    + "the same rotary positions. Stay within the model's context."
             );
         var context = RopeScaling.GetCurrentContext(config);
         var narrowest = Enumerable.Range(0, config.LayerCount).Select(config.GetWindow).Min() ?? int.MaxValue;
         var window = Window ?? Math.Min(context, narrowest) - SinkTokens;
         if (SinkTokens < 0 || window < 1)
             throw new ConfigurationException(
-                $"Streaming needs at least 0 sink tokens and a window of at least 1, but got {SinkTokens} and {window}."
+                $"Streaming needs at least 0 sink tokens and a window of at least 1 token, but got {SinkTokens} and {window}."
             );
         if ((long)SinkTokens + window > context)
             throw new ConfigurationException(
-                $"{SinkTokens} sink tokens and a window of {window:N0} need {SinkTokens + (long)window:N0} positions, but the model has "
-                    + $"learned {context:N0}. Use a smaller window."
+                $"{SinkTokens} sink tokens and a window of {window:N0} need {SinkTokens + (long)window:N0} positions, but the "
+                    + $"model supports {context:N0}. Use a smaller window."
             );
         if ((long)SinkTokens + window > narrowest)
             throw new ConfigurationException(
-                $"{SinkTokens} sink tokens and a window of {window:N0} do not fit into the model's sliding window of {narrowest:N0} "
-                    + $"tokens. "
-                    + $"Use a smaller window."
+                $"{SinkTokens} sink tokens and a window of {window:N0} do not fit into the model's sliding window of "
+                    + $"{narrowest:N0} tokens. Use a smaller window."
             );
         return window;
     }

@@ -31,10 +31,10 @@ internal sealed class AttentionBlock(ModelConfig config, int layer) : DecoderBlo
     /// <summary>The gates of the heads' outputs; null for none.</summary>
     internal HeadProjection? Gate { get; init; }
 
-    /// <summary>The key heads; null where they are those of another block.</summary>
+    /// <summary>The key heads; null if they are those of another block.</summary>
     internal required HeadProjection? Key { get; init; }
 
-    /// <summary>The value heads; null where they are those of another block.</summary>
+    /// <summary>The value heads; null if they are those of another block.</summary>
     internal required HeadProjection? Value { get; init; }
 
     /// <inheritdoc/>

@@ -5,9 +5,9 @@ using LongLora.Runtime;
 namespace LongLora.Models;
 
 /// <summary>
-/// The text part of the Gemma 4 family: norms before and after each branch, over each query, key and value head; a window in five of six
-/// layers, and larger heads of which RoPE rotates a quarter in the others. Small sizes have an input of each token for each layer, and last
-/// layers that use keys and values of layers before them; the mixture has experts beside the MLP.
+/// The text part of the Gemma 4 family: norms before and after each branch and over each query, key and value head; a window in five of six
+/// layers; larger heads in the other layers, of which RoPE rotates a quarter. Small sizes have per-layer inputs for each token, and their
+/// last layers reuse keys and values of earlier layers. The mixture of experts has experts in addition to the MLP.
 /// </summary>
 internal static class Gemma4
 {
@@ -35,7 +35,7 @@ internal static class Gemma4
         Llama.Family with
         {
             Build = Build,
-            // Published files have keys and values of layers that use those of others; nobody reads them.
+            // Published files contain unused keys and values for layers that reuse those of other layers.
             IsIgnored = name => Llama.IsIgnored(name) || s_unread.Any(end => name.EndsWith(end, StringComparison.Ordinal)),
         };
 

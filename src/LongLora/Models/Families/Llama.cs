@@ -39,7 +39,7 @@ internal static class Llama
     /// <summary>Tensors that early exports stored and that are computed here from the config.</summary>
     internal static bool IsIgnored(string name) => name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal);
 
-    /// <summary>A block with q, k and v in layers of their own.</summary>
+    /// <summary>A block with separate q, k and v layers.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="layers">Makes the layers.</param>
     /// <param name="layer">Index of the layer.</param>

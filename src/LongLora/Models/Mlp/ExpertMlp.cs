@@ -79,7 +79,7 @@ internal sealed class ExpertMlp(ExpertRouter router, IReadOnlyList<DenseMlp> exp
         return (rowGradient.MoveToOuterDisposeScope(), leaf.grad!.MoveToOuterDisposeScope());
     }
 
-    // The rows of each expert that has any, in their order, and where their weights stand among N k.
+    // The rows of each expert that has any, in order, and the indexes of their weights among N k.
     private IEnumerable<(int Expert, (Tensor Rows, Tensor Slots) Places)> Group(Tensor chosen)
     {
         var perRow = chosen.size(1);

@@ -7,7 +7,7 @@ namespace LongLora.Models;
 // N rows, D model size
 
 /// <summary>
-/// An MLP and a mixture of experts side by side, each between norms of its own (Gemma 4). The router is shown the residual stream itself.
+/// An MLP and a mixture of experts side by side, each between its own norms (Gemma 4). The router reads the residual stream itself.
 /// </summary>
 internal sealed class SideBySideMlp : FeedForward
 {

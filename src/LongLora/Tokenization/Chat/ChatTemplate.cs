@@ -14,6 +14,9 @@ public sealed partial class ChatTemplate
     // Owner of the text in the list of tools, which belongs neither to a message nor to the template.
     private const short Tools = -1;
 
+    private static readonly Dictionary<string, JsonElement> s_none = [];
+    private static readonly string[] s_own = ["messages", "tools", "documents", "bos_token", "eos_token", "add_generation_prompt"];
+
     private readonly JinjaTemplate _template;
     private readonly Lazy<string> _generationPrompt,
         _behindAnswer;
@@ -35,6 +38,7 @@ public sealed partial class ChatTemplate
         }
         (_generationPrompt, _behindAnswer) = (new Lazy<string>(FindGenerationPrompt), new Lazy<string>(RenderBehindAnswer));
         (WritesTools, WritesToolCalls) = (ToolsVariable().IsMatch(source), source.Contains(ToolCalls.Member, StringComparison.Ordinal));
+        TagsToolCalls = source.Contains("<tool_call>", StringComparison.Ordinal);
     }
 
     /// <summary>Templates that are available by name.</summary>
@@ -53,6 +57,16 @@ public sealed partial class ChatTemplate
     /// Whether it writes <c>tool_calls</c> in its own format. If not, an answer that calls tools is the JSON of its calls.
     /// </summary>
     public bool WritesToolCalls { get; }
+
+    /// <summary>Whether it asks for calls of tools between tags, as SmolLM3 does even though it does not write them itself.</summary>
+    internal bool TagsToolCalls { get; }
+
+    /// <summary>Whether it knows messages that are results of tools, or writes the role of each message whatever it is.</summary>
+    internal bool KnowsResults =>
+        RoleOfResults().IsMatch(Source) || (WrittenRole().IsMatch(Source) && !Source.Contains("raise_exception", StringComparison.Ordinal));
+
+    /// <summary>Whether answers have channels, as those of gpt-oss, one of which is for calls.</summary>
+    internal bool HasChannels => Source.Contains("<|channel|>", StringComparison.Ordinal);
 
     /// <summary>Finds a template.</summary>
     /// <param name="choice"><c>auto</c> for the model's own template, one of <see cref="Names"/>, or a file.</param>
@@ -141,6 +155,39 @@ public sealed partial class ChatTemplate
         return new RenderedChat(text, generated.Count > 0 ? generated : FindAnswers(text, messages, tokenizer));
     }
 
+    /// <summary>The conversation as a model reads it that answers or continues it.</summary>
+    /// <param name="messages">The messages.</param>
+    /// <param name="tokenizer">Provides the text of BOS and EOS.</param>
+    /// <param name="form">How it is written.</param>
+    /// <exception cref="DataException">The template refuses the conversation, or does not know a variable.</exception>
+    internal RenderedChat Render(IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer, ConversationForm form)
+    {
+        foreach (var name in form.Variables.Keys.Where(name => !HasVariable(name)))
+            throw new DataException($"Cannot give the chat template '{name}' because it has no such variable. Leave it out.");
+        var text = Render(
+            messages,
+            WriteToken(tokenizer, tokenizer.BosTokenId),
+            WriteToken(tokenizer, tokenizer.EosTokenId),
+            form.AddGenerationPrompt && !form.ContinueFinalMessage,
+            form.Tools,
+            out _,
+            form.Variables
+        );
+        if (!form.ContinueFinalMessage)
+            return new RenderedChat(text, []);
+        var end = text.Length;
+        while (end > 0 && text.GetOwner(end - 1) != Math.Min(messages.Count, short.MaxValue))
+            end--;
+        if (messages[^1].Role != ChatMessage.Assistant || end == 0)
+            throw new DataException(
+                "Cannot continue the last message because it is not a text of the assistant. Add one, or ask for an answer."
+            );
+        return new RenderedChat(text.Slice(0, end), []);
+    }
+
+    /// <summary>Whether the template reads a variable that the caller may set.</summary>
+    internal bool HasVariable(string name) => !s_own.Contains(name) && Regex.IsMatch(Source, $@"\b{Regex.Escape(name)}\b");
+
     private static ChatTemplate? ChooseFromList(JsonElement list, string config)
     {
         foreach (var item in list.EnumerateArray())
@@ -163,23 +210,26 @@ public sealed partial class ChatTemplate
         string eos,
         bool addGenerationPrompt,
         JsonElement? tools,
-        out List<(int Start, int End)> generated
+        out List<(int Start, int End)> generated,
+        IReadOnlyDictionary<string, JsonElement>? variables = null
     )
     {
         try
         {
-            return _template.Render(
-                new Dictionary<string, object?>
-                {
-                    ["messages"] = messages.Select(object? (m, i) => ToValue(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
-                    ["bos_token"] = MarkedText.Of(bos),
-                    ["eos_token"] = MarkedText.Of(eos),
-                    ["add_generation_prompt"] = addGenerationPrompt,
-                    ["tools"] = tools is { } list ? ToValue(list, Tools) : null,
-                    ["documents"] = null,
-                },
-                out generated
-            );
+            var values = new Dictionary<string, object?>(
+                (variables ?? s_none).ToDictionary(v => v.Key, v => ToValue(v.Value, MarkedText.Template))
+            )
+            {
+                ["messages"] = messages.Select(object? (m, i) => ToValue(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
+                ["bos_token"] = MarkedText.Of(bos),
+                ["eos_token"] = MarkedText.Of(eos),
+                ["add_generation_prompt"] = addGenerationPrompt,
+                ["tools"] = tools is { } list ? ToValue(list, Tools) : null,
+                ["documents"] = null,
+            };
+            if (tools is { } tagged)
+                values["xml_tools"] = ToValue(tagged, Tools); // SmolLM3's name for them
+            return _template.Render(values, out generated);
         }
         catch (JinjaException e)
         {
@@ -190,7 +240,7 @@ public sealed partial class ChatTemplate
     private Dictionary<string, object?> ToValue(ChatMessage message, short owner)
     {
         if (!WritesToolCalls)
-            message = ToolCalls.MoveToContent(message);
+            message = ToolCalls.MoveToContent(message, TagsToolCalls);
         var value = new Dictionary<string, object?>(StringComparer.Ordinal)
         {
             ["role"] = MarkedText.Of(message.Role),
@@ -282,6 +332,12 @@ public sealed partial class ChatTemplate
         }
     }
 
-    [GeneratedRegex(@"\btools\b")]
+    [GeneratedRegex(@"['""](tool|tool_results)['""]")]
+    private static partial Regex RoleOfResults();
+
+    [GeneratedRegex(@"(\.role|\[['""]role['""]\])\s*[+~]")]
+    private static partial Regex WrittenRole();
+
+    [GeneratedRegex(@"\b(xml_)?tools\b")]
     private static partial Regex ToolsVariable();
 }

@@ -35,7 +35,9 @@ internal static class ToolCalls
     public static JsonElement ParseArguments(JsonElement calls) => ParseJson(Rewrite(calls))!.Value;
 
     /// <summary>The message with its calls as JSON after its text, for templates that have no other format for them.</summary>
-    public static ChatMessage MoveToContent(ChatMessage message)
+    /// <param name="message">The message.</param>
+    /// <param name="isTagged">Whether each call stands between tags.</param>
+    public static ChatMessage MoveToContent(ChatMessage message, bool isTagged = false)
     {
         if (
             message.Further is not { } further
@@ -47,7 +49,8 @@ internal static class ToolCalls
         var texts = calls
             .EnumerateArray()
             .Select(c => c.ValueKind == JsonValueKind.Object && c.TryGetProperty("function", out var function) ? function : c)
-            .Select(WriteSpaced);
+            .Select(WriteSpaced)
+            .Select(call => isTagged ? $"<tool_call>\n{call}\n</tool_call>" : call);
         return message with
         {
             Content = string.Join('\n', texts.Prepend(message.Content).Where(t => t.Length > 0)),

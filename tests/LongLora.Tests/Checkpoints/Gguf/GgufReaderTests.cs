@@ -83,22 +83,22 @@ public sealed class GgufReaderTests : IDisposable
     {
         var cases = new (GgufBytes File, string Reason)[]
         {
-            (new GgufBytes { Magic = 0x47475546 }, "does not begin with 'GGUF'"),
-            (new GgufBytes { Version = 1 }, "has version 1; 2 and 3 can be read"),
+            (new GgufBytes { Magic = 0x47475546 }, "does not start with 'GGUF'"),
+            (new GgufBytes { Version = 1 }, "has version 1, but only versions 2 and 3 are supported"),
             (new GgufBytes { Version = 4 }, "has version 4"),
             (new GgufBytes { Version = 0x0300_0000 }, "is big-endian"),
             (new GgufBytes().Key("a", 1u).Key("a", 2u), "has the key 'a' twice"),
             (new GgufBytes().Key("", 1u), "has a key without a name"),
-            (new GgufBytes().Key("a", 13, []), "'a' has the value type 13"),
-            (new GgufBytes().Key("a", GgufFormat.Bool, [2]), "'a' is a flag of value 2"),
+            (new GgufBytes().Key("a", 13, []), "'a' has the unknown value type 13"),
+            (new GgufBytes().Key("a", GgufFormat.Bool, [2]), "'a' is a boolean, but its value is 2"),
             (new GgufBytes().Key("a", GgufFormat.List, GgufBytes.List(GgufFormat.List, 0)), "'a' is a list of lists"),
-            (new GgufBytes().Key("a", GgufFormat.List, GgufBytes.List(77, 0)), "'a' is a list of the value type 77"),
+            (new GgufBytes().Key("a", GgufFormat.List, GgufBytes.List(77, 0)), "'a' is a list of the unknown value type 77"),
             (new GgufBytes().Key("a", GgufFormat.List, GgufBytes.List(GgufFormat.Int32, 1000)), "claims 1000 items of 'a'"),
             (new GgufBytes().Key("a", GgufFormat.List, GgufBytes.List(GgufFormat.Int32, -1)), "claims -1 items of 'a'"),
-            (new GgufBytes().Key("a", GgufFormat.Text, BitConverter.GetBytes(-5L)), "claims a text of -5 bytes"),
+            (new GgufBytes().Key("a", GgufFormat.Text, BitConverter.GetBytes(-5L)), "claims a string of -5 bytes"),
             (new GgufBytes().Key("general.alignment", 12u), "general.alignment is 12"),
             (new GgufBytes().Key("general.alignment", 0u), "general.alignment is 0"),
-            (new GgufBytes().Key("general.alignment", "32"), "general.alignment is 32; a multiple of 8 is needed"),
+            (new GgufBytes().Key("general.alignment", "32"), "general.alignment is 32, but it must be a multiple of 8"),
             (new GgufBytes().Key("general.alignment", uint.MaxValue), "general.alignment is 4294967295"),
             (new GgufBytes().Floats("a", 1).Floats("a", 1), "has the tensor 'a' twice"),
             (new GgufBytes().Floats("", 1), "the tensor name '' is empty"),
@@ -107,18 +107,21 @@ public sealed class GgufReaderTests : IDisposable
             (new GgufBytes().Tensor("a", 0, new byte[4], 1, 1, 1, 1, 1), "'a' has 5 dimensions"),
             (new GgufBytes().Tensor("a", 0, [], 0), "'a' has a dimension of 0"),
             (new GgufBytes().Tensor("a", 0, [], -3), "'a' has a dimension of -3"),
-            (new GgufBytes().Tensor("a", 8, new byte[34], 31), "rows of 31 numbers, no multiple of the 32 in a block of Q8_0"),
-            (new GgufBytes().Tensor("a", 12, new byte[144], 128, 2), "rows of 128 numbers, no multiple of the 256 in a block of Q4_K"),
-            (new GgufBytes().Tensor("a", 0, new byte[64], 1L << 40, 1L << 40), "is no valid GGUF file"),
-            (new GgufBytes().Tensor("a", 0, new byte[64], long.MaxValue), "is no valid GGUF file"),
+            (new GgufBytes().Tensor("a", 8, new byte[34], 31), "rows of 31 numbers, which is not a multiple of the 32 in a block of Q8_0"),
+            (
+                new GgufBytes().Tensor("a", 12, new byte[144], 128, 2),
+                "rows of 128 numbers, which is not a multiple of the 256 in a block of Q4_K"
+            ),
+            (new GgufBytes().Tensor("a", 0, new byte[64], 1L << 40, 1L << 40), "is not a valid GGUF file"),
+            (new GgufBytes().Tensor("a", 0, new byte[64], long.MaxValue), "is not a valid GGUF file"),
             (new GgufBytes().Tensor("a", 0, new byte[64], 1 << 20), "it is truncated: 'a' ends at byte"),
             (
                 new GgufBytes { Offset = (i, at) => at + 32 * i }
                     .Floats("a", 8)
                     .Floats("b", 8),
-                "'b' lies at 64, but the tensors before it end at 32"
+                "'b' starts at 64, but the tensors before it end at 32"
             ),
-            (new GgufBytes { Offset = (_, at) => at - 32 }.Floats("a", 8), "'a' lies at -32"),
+            (new GgufBytes { Offset = (_, at) => at - 32 }.Floats("a", 8), "'a' starts at -32"),
         };
         foreach (var (file, reason) in cases)
         {
@@ -258,18 +261,18 @@ public sealed class GgufReaderTests : IDisposable
 
         GgufModelFiles.WriteParts(_folder, "m", 3);
         System.IO.File.Delete(_folder["m-00002-of-00003.gguf"]);
-        Assert.Contains("beside it m-00002-of-00003.gguf is missing", Message());
+        Assert.Contains("but m-00002-of-00003.gguf is missing", Message());
         System.IO.File.Copy(_folder["m-00003-of-00003.gguf"], _folder["m-00002-of-00003.gguf"]);
-        Assert.Contains("says that it is part 3 of 3, but it is named as part 2 of 3", Message(3));
+        Assert.Contains("contains part 3 of 3, but its name says part 2 of 3", Message(3));
 
         GgufModelFiles.WriteParts(_folder, "m", 3, promised: 99);
-        Assert.Contains($"promises 99 tensors, but its 3 parts have {GgufModelFiles.TensorCount}", Message());
+        Assert.Contains($"lists 99 tensors, but the 3 parts have {GgufModelFiles.TensorCount}", Message());
         GgufModelFiles.WriteParts(_folder, "m", 3, twice: true);
         Assert.Contains("'output_norm.weight' is both in", Message());
         GgufModelFiles.WriteParts(_folder, "m", 3);
         System.IO.File.Move(_folder["m-00001-of-00003.gguf"], _folder["other.gguf"]);
         Assert.Contains(
-            "is one of 3 parts of a model, but it is not named like one",
+            "is one of 3 parts of a model, but its name does not say which",
             Assert.Throws<CheckpointException>(() => GgufModel.Open(_folder["other.gguf"]).Dispose()).Message
         );
     }

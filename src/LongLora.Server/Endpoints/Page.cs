@@ -21,7 +21,7 @@ internal static class Page
         foreach (var (path, (file, type)) in s_files)
         {
             var bytes = Read(file);
-            app.MapGet(path, (HttpContext context) =>
+            app.MapRead(path, (HttpContext context) =>
             {
                 context.Response.Headers.ContentSecurityPolicy =
                     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "

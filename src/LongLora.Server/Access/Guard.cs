@@ -1,0 +1,93 @@
+using System.Net.Http.Headers;
+using System.Security.Cryptography;
+using System.Text;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+
+namespace LongLora.Server;
+
+/// <summary>Decides which requests come in, before every endpoint.</summary>
+internal static class Guard
+{
+    private const long MostDrained = 256 << 20;
+
+    /// <summary>
+    /// Checks the name by which the server was called, as it was sent. What a proxy says of the name comes afterwards, because a page can
+    /// send such headers too.
+    /// </summary>
+    internal static Func<HttpContext, RequestDelegate, Task> CheckHost(ServerOptions options) =>
+        (context, next) =>
+        {
+            var host = context.Request.Host.Host;
+            // Another name was made to point here.
+            return
+                !options.IsLocal
+                || host is "localhost" or "127.0.0.1" or "[::1]"
+                || options.AllowedHosts.Contains(host, StringComparer.OrdinalIgnoreCase)
+                ? next(context)
+                : throw new ApiException(
+                    403,
+                    $"Cannot answer for '{context.Request.Host}' because this server listens on this machine only. If a proxy passes this "
+                        + $"name on, start the server with --allow-host {host}.",
+                    code: "wrong_host"
+                );
+        };
+
+    /// <summary>Checks origin, key and size.</summary>
+    internal static Func<HttpContext, RequestDelegate, Task> CheckAccess(ServerOptions options) =>
+        async (context, next) =>
+        {
+            var request = context.Request;
+            if (CrossOrigin.Answer(context, options.AllowedOrigins))
+                return;
+            var isOpen = request.Path == "/health" || Page.Has(request.Path);
+            if (options.ApiKey is { } key && !isOpen && !IsKey(request.Headers.Authorization.ToString(), key))
+                throw new ApiException(
+                    401,
+                    "The API key is missing or wrong; send it as Authorization: Bearer KEY.",
+                    code: "invalid_api_key"
+                );
+            if (request.ContentLength > options.MaxBodyBytes)
+            {
+                await Drain(context);
+                throw new ApiException(
+                    413,
+                    $"The body has {request.ContentLength:N0} bytes; it must have at most {options.MaxBodyBytes:N0}.",
+                    code: "body_too_large"
+                );
+            }
+            await next(context);
+        };
+
+    /// <summary>Refuses bodies that were packed in a way that nobody has unpacked.</summary>
+    internal static Task CheckEncoding(HttpContext context, RequestDelegate next) =>
+        context.Request.Headers.ContentEncoding.ToString() is { Length: > 0 } encoding
+        && !encoding.Equals("identity", StringComparison.OrdinalIgnoreCase)
+            ? throw new ApiException(
+                415,
+                $"Content-Encoding is {encoding}; it must be gzip, br, deflate or zstd, or be left out.",
+                code: "unsupported_encoding"
+            )
+            : next(context);
+
+    // A client that is still sending would see a broken connection, and not why.
+    private static async Task Drain(HttpContext context)
+    {
+        if (
+            context.Request.ContentLength > MostDrained
+            || context.Features.Get<IHttpMaxRequestBodySizeFeature>() is not { IsReadOnly: false } size
+        )
+            return;
+        size.MaxRequestBodySize = null;
+        await context.Request.Body.CopyToAsync(Stream.Null, context.RequestAborted);
+    }
+
+    // In constant time, whatever was sent. The name of the scheme has no case.
+    private static bool IsKey(string header, string key) =>
+        AuthenticationHeaderValue.TryParse(header, out var sent)
+        && sent.Scheme.Equals("Bearer", StringComparison.OrdinalIgnoreCase)
+        && CryptographicOperations.FixedTimeEquals(
+            SHA256.HashData(Encoding.UTF8.GetBytes(sent.Parameter ?? "")),
+            SHA256.HashData(Encoding.UTF8.GetBytes(key))
+        );
+}

@@ -1,0 +1,57 @@
+using System.Text;
+using LongLora.Generation;
+using LongLora.Tokenization;
+
+namespace LongLora.Server;
+
+/// <summary>Log-probabilities in OpenAI's two forms.</summary>
+internal static class LogProbabilityForm
+{
+    /// <summary>The form of chat; null for none.</summary>
+    internal static object? ToChat(IReadOnlyList<TokenLogProbability>? tokens, ITokenizer tokenizer) =>
+        tokens is null ? null : new { content = tokens.Select(t => Describe(t, tokenizer)) };
+
+    /// <summary>The form of completions; null for none.</summary>
+    /// <param name="tokens">The tokens.</param>
+    /// <param name="tokenizer">Gives their texts.</param>
+    /// <param name="offset">Characters before them; afterwards with theirs.</param>
+    internal static object? ToCompletion(IReadOnlyList<TokenLogProbability>? tokens, ITokenizer tokenizer, ref int offset)
+    {
+        if (tokens is null)
+            return null;
+        var offsets = new List<int>();
+        foreach (var token in tokens)
+        {
+            offsets.Add(offset);
+            offset += Decode(token.Token, tokenizer).Length;
+        }
+        return new
+        {
+            tokens = tokens.Select(t => Decode(t.Token, tokenizer)),
+            token_logprobs = tokens.Select(t => t.LogProbability),
+            top_logprobs = tokens.Select(t =>
+                t.Likeliest.GroupBy(l => Decode(l.Token, tokenizer)).ToDictionary(l => l.Key, l => l.First().LogProbability)
+            ),
+            text_offset = offsets,
+        };
+    }
+
+    private static object Describe(TokenLogProbability token, ITokenizer tokenizer) =>
+        new
+        {
+            token = Decode(token.Token, tokenizer),
+            logprob = token.LogProbability,
+            bytes = ListBytes(token.Token, tokenizer),
+            top_logprobs = token.Likeliest.Select(l => new
+            {
+                token = Decode(l.Token, tokenizer),
+                logprob = l.LogProbability,
+                bytes = ListBytes(l.Token, tokenizer),
+            }),
+        };
+
+    private static string Decode(int token, ITokenizer tokenizer) => tokenizer.Decode([token], skipSpecial: false);
+
+    private static IEnumerable<int> ListBytes(int token, ITokenizer tokenizer) =>
+        Encoding.UTF8.GetBytes(Decode(token, tokenizer)).Select(b => (int)b);
+}

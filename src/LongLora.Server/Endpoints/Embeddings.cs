@@ -1,0 +1,70 @@
+using System.Runtime.InteropServices;
+using LongLora.Generation;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace LongLora.Server;
+
+/// <summary>
+/// <c>POST /v1/embeddings</c>: the mean over its tokens of a text's hidden states after the final norm. The model was not trained for it.
+/// </summary>
+internal static class Embeddings
+{
+    private const int MostTexts = 2048;
+
+    internal static async Task<IResult> Answer(HttpContext context, ServedModels models)
+    {
+        var (model, inputs, isBase64) = Read(await RequestBody.Read(context), models);
+        using var place = context.RequestServices.GetRequiredService<AnswerMeter>().Enter();
+        var vectors = new List<float[]>();
+        foreach (var input in inputs)
+        {
+            vectors.Add(await model.EmbedAsync(input.Tokens, context.RequestAborted));
+            place.CountRead(input.Tokens.Count);
+        }
+        var tokens = inputs.Sum(i => i.Tokens.Count);
+        return Results.Json(
+            new
+            {
+                @object = "list",
+                data = vectors.Select(
+                    (vector, index) =>
+                        new
+                        {
+                            @object = "embedding",
+                            index,
+                            embedding = isBase64 ? (object)Convert.ToBase64String(MemoryMarshal.AsBytes<float>(vector)) : vector,
+                        }
+                ),
+                model = model.Name,
+                usage = new { prompt_tokens = tokens, total_tokens = tokens },
+            },
+            AnswerFormat.Json
+        );
+    }
+
+    /// <summary>Reads a request: the only place that knows its fields.</summary>
+    internal static (ChatModel Model, IReadOnlyList<TextInput> Inputs, bool IsBase64) Read(RequestFields fields, ServedModels models)
+    {
+        var model = models.Choose(fields);
+        var encoding = fields.FindText("encoding_format") ?? "float";
+        if (encoding is not ("float" or "base64"))
+            throw RequestFields.Wrong("encoding_format", fields.Find("encoding_format")!.Value, "float or base64");
+        if (fields.FindWhole("dimensions", 1) is { } dimensions && dimensions != model.EmbeddingSize)
+            throw RequestFields.Wrong("dimensions", fields.Find("dimensions")!.Value, $"{model.EmbeddingSize}, or be left out");
+        fields.Accept("user");
+        var inputs = TextInput.Read(fields, "input", model, MostTexts);
+        fields.RefuseUnknown();
+        for (var i = 0; i < inputs.Count; i++)
+        {
+            if (inputs[i].Tokens.Count == 0 || inputs[i].Tokens.Count > model.Context)
+                throw new ApiException(
+                    400,
+                    $"Text {i} of input has {inputs[i].Tokens.Count:N0} tokens; it must have from 1 to {model.Context:N0}.",
+                    "input",
+                    inputs[i].Tokens.Count == 0 ? "invalid_value" : "context_length_exceeded"
+                );
+        }
+        return (model, inputs, encoding == "base64");
+    }
+}

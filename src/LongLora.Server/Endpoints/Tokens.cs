@@ -1,0 +1,69 @@
+using Microsoft.AspNetCore.Http;
+
+namespace LongLora.Server;
+
+/// <summary>
+/// <c>POST /tokenize</c> and <c>/detokenize</c>, as vLLM has them, and <c>/tokens</c>, with which the page counts a conversation.
+/// </summary>
+internal static class Tokens
+{
+    internal static async Task<IResult> Tokenize(HttpContext context, ServedModels models) =>
+        Tokenize(await RequestBody.Read(context), models);
+
+    internal static async Task<IResult> Detokenize(HttpContext context, ServedModels models) =>
+        Detokenize(await RequestBody.Read(context), models);
+
+    internal static async Task<IResult> Count(HttpContext context, ServedModels models) => Count(await RequestBody.Read(context), models);
+
+    /// <summary>The token ids of a text or a conversation.</summary>
+    internal static IResult Tokenize(RequestFields fields, ServedModels models)
+    {
+        var model = models.Choose(fields);
+        var texts = fields.FindSwitch("return_token_strs") ?? false;
+        IReadOnlyList<int> ids;
+        if (fields.FindText("prompt") is { } prompt)
+        {
+            ids = model.Tokenizer.Encode(prompt, addSpecial: fields.FindSwitch("add_special_tokens") ?? true);
+        }
+        else if (fields.Find("messages") is not null)
+        {
+            // The template writes the special tokens itself.
+            fields.Refuse("add_special_tokens", v => v.ValueKind == System.Text.Json.JsonValueKind.False, "the chat template writes them.");
+            ids = MessageFields.Encode(model, MessageFields.Read(fields), MessageFields.ReadForm(fields, model), "messages");
+        }
+        else
+        {
+            throw new ApiException(400, "prompt and messages are missing; give one of them.", "prompt", "invalid_value");
+        }
+        fields.RefuseUnknown();
+        return Results.Json(
+            new
+            {
+                count = ids.Count,
+                max_model_len = model.Context,
+                tokens = ids,
+                token_strs = texts ? ids.Select(id => model.Tokenizer.Decode([id], skipSpecial: false)) : null,
+            },
+            AnswerFormat.Json
+        );
+    }
+
+    /// <summary>The text of token ids, including special tokens.</summary>
+    internal static IResult Detokenize(RequestFields fields, ServedModels models)
+    {
+        var model = models.Choose(fields);
+        if (SamplingFields.ReadIds(fields, "tokens", model) is not { } ids)
+            throw new ApiException(400, "tokens is missing; give an array of token ids.", "tokens", "invalid_value");
+        fields.RefuseUnknown();
+        return Results.Json(new { prompt = model.Tokenizer.Decode([.. ids], skipSpecial: false) }, AnswerFormat.Json);
+    }
+
+    /// <summary>How much of the context a conversation takes.</summary>
+    internal static IResult Count(RequestFields fields, ServedModels models)
+    {
+        var model = models.Choose(fields);
+        var ids = MessageFields.Encode(model, MessageFields.Read(fields), MessageFields.ReadForm(fields, model), "messages");
+        fields.RefuseUnknown();
+        return Results.Json(new { tokens = ids.Count, context = model.Context }, AnswerFormat.Json);
+    }
+}

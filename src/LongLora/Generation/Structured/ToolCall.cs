@@ -1,0 +1,7 @@
+namespace LongLora.Generation.Structured;
+
+/// <summary>A call that a model asks for.</summary>
+/// <param name="Id">Its identifier, under which the result comes back.</param>
+/// <param name="Name">The function.</param>
+/// <param name="Arguments">Its arguments, a JSON object.</param>
+internal sealed record ToolCall(string Id, string Name, string Arguments);

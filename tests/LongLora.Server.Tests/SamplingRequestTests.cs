@@ -1,0 +1,182 @@
+using System.Text.Json;
+using LongLora.Generation;
+
+namespace LongLora.Server.Tests;
+
+/// <summary>Fields that change the answer.</summary>
+public class SamplingRequestTests
+{
+    private static string Text(JsonElement body, int choice = 0) =>
+        body.GetProperty("choices")[choice].TryGetProperty("text", out var text)
+            ? text.GetString()!
+            : body.GetProperty("choices")[choice].GetProperty("message").GetProperty("content").GetString()!;
+
+    [Fact]
+    public async Task Answer_without_a_seed_is_another_each_time_and_reports_the_seed_that_repeats_it()
+    {
+        await using var server = await RunningServer.Start();
+        var texts = new HashSet<string>();
+        for (var i = 0; i < 3; i++)
+        {
+            var (_, body) = await server.Ask("Tell me of a dog.", ",\"temperature\":1");
+            var seed = body.GetProperty("seed").GetInt64();
+            Assert.InRange(seed, 0, 1L << 53);
+            Assert.Equal(Text(body), Text((await server.Ask("Tell me of a dog.", $",\"temperature\":1,\"seed\":{seed}")).Body));
+            texts.Add(Text(body));
+        }
+        Assert.Equal(3, texts.Count);
+        string[] seeds = ["9223372036854775807", "-9223372036854775808", "12345678901"];
+        foreach (var seed in seeds)
+            texts.Add(Text((await server.Ask("Tell me of a dog.", $",\"temperature\":1,\"seed\":{seed}")).Body));
+        Assert.Equal(6, texts.Count);
+    }
+
+    [Fact]
+    public async Task N_answers_are_those_of_the_seeds_that_follow_whole_and_streamed()
+    {
+        await using var server = await RunningServer.Start();
+        var (_, body) = await server.Ask("Hi", ",\"temperature\":1,\"seed\":9,\"n\":3,\"max_tokens\":9");
+        Assert.Equal(3, body.GetProperty("choices").GetArrayLength());
+        var streamed = await server.Stream(
+            "/v1/chat/completions",
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"temperature\":1,\"seed\":9,\"n\":3,\"max_tokens\":9,\"stream\":true}"
+        );
+        for (var i = 0; i < 3; i++)
+        {
+            var alone = (await server.Ask("Hi", $",\"temperature\":1,\"seed\":{9 + i},\"max_tokens\":9")).Body;
+            Assert.Equal(Text(alone), Text(body, i));
+            var pieces = streamed
+                .Events.Select(e => e.GetProperty("choices")[0])
+                .Where(c => c.GetProperty("index").GetInt32() == i)
+                .ToList();
+            Assert.Equal("assistant", pieces[0].GetProperty("delta").GetProperty("role").GetString());
+            Assert.Equal(
+                Text(alone),
+                string.Concat(pieces.Select(c => c.GetProperty("delta").TryGetProperty("content", out var t) ? t.GetString() : ""))
+            );
+            Assert.Equal("length", pieces[^1].GetProperty("finish_reason").GetString());
+        }
+        Assert.Equal(27, body.GetProperty("usage").GetProperty("completion_tokens").GetInt32());
+    }
+
+    [Fact]
+    public async Task Several_prompts_are_continued_each_and_echoed()
+    {
+        await using var server = await RunningServer.Start();
+        const string Both = "\"prompt\":[\"Once upon\",\"The dog\"],\"max_tokens\":6";
+        var (_, body) = await server.Post("/v1/completions", $$"""{{{Both}},"echo":true,"n":2,"seed":4,"temperature":1}""");
+        Assert.Equal(4, body.GetProperty("choices").GetArrayLength());
+        string[] prompts = ["Once upon", "The dog"];
+        for (var i = 0; i < 4; i++)
+        {
+            var (_, alone) = await server.Post(
+                "/v1/completions",
+                $$"""{"prompt":"{{prompts[i / 2]}}","max_tokens":6,"seed":{{4 + (i % 2)}},"temperature":1}"""
+            );
+            Assert.Equal(prompts[i / 2] + Text(alone), Text(body, i));
+        }
+        var streamed = await server.Stream("/v1/completions", $$"""{{{Both}},"echo":true,"stream":true}""");
+        Assert.Equal(prompts, streamed.Events.Take(2).Select(e => Text(e)));
+    }
+
+    [Fact]
+    public async Task Ends_biases_and_penalties_are_those_of_the_model()
+    {
+        await using var server = await RunningServer.Start();
+        var free = await server.Model.CompleteAsync("Once upon a time", new GenerationOptions { MaxTokens = 20 }).WholeAsync();
+        async Task<JsonElement> Complete(string more) =>
+            (await server.Post("/v1/completions", $$"""{"prompt":"Once upon a time","max_tokens":20,{{more}}}""")).Body;
+        var stop = free.Tokens[7];
+        var early = await Complete($"\"stop_token_ids\":[{stop}]");
+        Assert.Equal("stop", early.GetProperty("choices")[0].GetProperty("finish_reason").GetString());
+        var count = early.GetProperty("usage").GetProperty("completion_tokens").GetInt32();
+        Assert.InRange(count, 1, 8);
+        var late = await Complete($"\"stop_token_ids\":[{stop}],\"min_tokens\":12");
+        Assert.InRange(late.GetProperty("usage").GetProperty("completion_tokens").GetInt32(), 12, 20);
+        var biased = await server
+            .Model.CompleteAsync(
+                "Once upon a time",
+                new GenerationOptions
+                {
+                    MaxTokens = 20,
+                    LogitBias = new Dictionary<int, double> { [stop] = -100 },
+                }
+            )
+            .WholeAsync();
+        Assert.Equal(biased.Text, Text(await Complete($"\"logit_bias\":{{\"{stop}\":-100}}")));
+        var penalized = await server
+            .Model.CompleteAsync(
+                "Once upon a time",
+                new GenerationOptions
+                {
+                    MaxTokens = 20,
+                    FrequencyPenalty = 2,
+                    PresencePenalty = 2,
+                }
+            )
+            .WholeAsync();
+        Assert.Equal(penalized.Text, Text(await Complete("\"frequency_penalty\":2,\"presence_penalty\":2")));
+        Assert.All([Text(early), biased.Text, penalized.Text], text => Assert.NotEqual(free.Text, text));
+        Assert.Equal(free.Text, Text(await Complete("\"temperature\":2,\"top_p\":0")));
+        Assert.Equal(free.Text, Text(await Complete("\"top_k\":-1,\"ignore_eos\":false")));
+        // What the context leaves.
+        var (_, whole) = await server.Post("/v1/completions", "{\"prompt\":\"Once\",\"max_tokens\":-1,\"ignore_eos\":true}");
+        Assert.Equal(512, whole.GetProperty("usage").GetProperty("total_tokens").GetInt32());
+    }
+
+    [Fact]
+    public async Task Last_message_is_continued()
+    {
+        await using var server = await RunningServer.Start();
+        const string Messages =
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":\"Once upon a\"}]";
+        var (status, body) = await server.Post(
+            "/v1/chat/completions",
+            Messages + ",\"continue_final_message\":true,\"add_generation_prompt\":false}"
+        );
+        Assert.Equal(200, status);
+        var prompt = server.Model.Tokenizer.Encode("[INST] Hi [/INST] Once upon a", addSpecial: true);
+        var expected = await server.Model.AnswerTokensAsync(prompt, new GenerationOptions { MaxTokens = 24 }).WholeAsync();
+        Assert.Equal(expected.Text, Text(body));
+    }
+
+    [Fact]
+    public async Task Fields_that_make_no_difference_are_accepted()
+    {
+        await using var server = await RunningServer.Start();
+        var (status, body) = await server.Ask(
+            "Hi",
+            """
+            ,"user":"me","metadata":{"a":"b"},"store":false,"stream":false,"stream_options":null,"service_tier":"auto","n":1,"logit_bias":{},
+            "tools":[],"tool_choice":"auto","response_format":{"type":"text"},"parallel_tool_calls":true,"modalities":["text"],"stop":null,
+            "logprobs":false,"top_logprobs":0,"audio":null,"frequency_penalty":0,"presence_penalty":0,"functions":null,"unheard_of":null
+            """
+        );
+        Assert.True(status == 200, body.ToString());
+        Assert.Equal(Text((await server.Ask("Hi")).Body), Text(body));
+    }
+
+    [Fact]
+    public async Task Log_probabilities_come_with_their_own_piece()
+    {
+        await using var server = await RunningServer.Start();
+        const string Request = "{\"prompt\":\"Once upon a time\",\"max_tokens\":12,\"logprobs\":1";
+        var (_, body) = await server.Post("/v1/completions", Request + "}");
+        var streamed = await server.Stream("/v1/completions", Request + ",\"stream\":true}");
+        var pieces = streamed.Events.Select(e => e.GetProperty("choices")[0]).ToList();
+        IEnumerable<JsonElement> Whole(string name) =>
+            body.GetProperty("choices")[0].GetProperty("logprobs").GetProperty(name).EnumerateArray();
+        IEnumerable<JsonElement> Streamed(string name) =>
+            pieces.SelectMany(c => c.GetProperty("logprobs").GetProperty(name).EnumerateArray());
+        Assert.Equal(Whole("tokens").Select(t => t.GetString()), Streamed("tokens").Select(t => t.GetString()));
+        Assert.Equal(Whole("text_offset").Select(t => t.GetInt32()), Streamed("text_offset").Select(t => t.GetInt32()));
+        // The second time the prompt was in the cache.
+        Assert.All(Whole("token_logprobs").Zip(Streamed("token_logprobs")), pair =>
+            Assert.Equal(pair.First.GetDouble(), pair.Second.GetDouble(), 1e-4)
+        );
+        Assert.All(pieces.Where(c => c.GetProperty("text").GetString() != ""), c =>
+            Assert.NotEqual(0, c.GetProperty("logprobs").GetProperty("tokens").GetArrayLength())
+        );
+        Assert.True(pieces.Count > 5);
+    }
+}
