@@ -39,6 +39,7 @@ public static class CliApplication
             ServeCommand.Create(context),
             GenerateCommand.Create(context),
             MergeCommand.Create(context),
+            PullCommand.Create(context),
             ImportCommand.Create(context),
             ExportCommand.Create(context),
             QuantizeCommand.Create(context),

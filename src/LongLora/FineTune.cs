@@ -34,6 +34,7 @@ public static class FineTune
     )
     {
         options.Validate();
+        options = Pin(options);
         LibTorch.EnsureLoaded();
         _ = Devices.Parse(options.Machine.Device); // refuse a device that does not exist before anything is written
         var run = RunDirectory.Open(options);
@@ -92,9 +93,18 @@ public static class FineTune
         if (options.Method.Tuning == TuningMethod.Full)
             HuggingFaceExporter.Write(run.ResultPath, model, loaded.Files);
         else
-            AtomicFile.WriteDirectory(run.ResultPath, path => PeftFormat.Write(path, adapters, model, source.Location));
+            AtomicFile.WriteDirectory(run.ResultPath, path => PeftFormat.Write(path, adapters, model, source.Reference));
         return new FineTuneResult(run.ResultPath, model.Config, parameters.Count) { Notes = data.Notes };
     }
+
+    // A name of the Hub gets its commit, so that recipe and checkpoints say which weights they belong to: a branch may move on.
+    private static FineTuneOptions Pin(FineTuneOptions options) =>
+        options.Model.FromScratch is not null
+            ? options
+            : options with
+            {
+                Model = options.Model with { Path = ModelLocation.Find(options.Model.Path).Pinned },
+            };
 
     /// <summary>How to open the model of a run: with positions for the new context.</summary>
     internal static LoadOptions MakeLoadOptions(ModelSource source, FineTuneOptions options)

@@ -236,6 +236,35 @@ public sealed class LlamaCppTests : IDisposable
     }
 
     [Theory]
+    [InlineData(GgufFileType.F32)]
+    [InlineData(GgufFileType.Q8_0)]
+    public void Split_base_and_adapter_are_the_model_with_its_trained_embeddings(GgufFileType type)
+    {
+        using var scope = NewDisposeScope();
+        var stories = SharedMaterial.Golden("stories260K-hf");
+        var folder = CheckpointDirectory.Open(stories);
+        using (var model = ModelLoader.Load(RopeScaling.Extend(folder.Config, "linear", null, 1024), folder))
+        using (var set = AdapterSet.Attach(model, new AdapterOptions { Rank = 4 }, 3))
+        using (var generator = new Generator(8, CPU))
+        {
+            foreach (var weight in set.Weights)
+                weight.Value.add_(randn([.. weight.Shape], generator: generator).mul_(0.02));
+            Directory.CreateDirectory(_folder["adapter"]);
+            PeftFormat.Write(_folder["adapter"], set, model, stories);
+        }
+        using var whole = LoadedModel.Open(stories, new LoadOptions { Adapter = _folder["adapter"], Device = "cpu" });
+        SplitExporter.Write(_folder["split"], whole, new ExportOptions(), type);
+        int[] ids = [.. Enumerable.Range(1, 30).Select(i => i * 7 % 500)];
+        var ours = Logits(whole.Network, ids);
+        using var engine = new Engine(_folder["split", "base.gguf"], 64, _folder["split", "adapter.gguf"]);
+        using var bare = new Engine(_folder["split", "base.gguf"], 64);
+        var (largest, difference) = (ours.abs().max().item<float>(), (ours - engine.Logits(ids)).abs().max().item<float>());
+        Assert.True((ours - bare.Logits(ids)).abs().max().item<float>() > 3 * difference, "the adapter does nothing");
+        var tolerance = type == GgufFileType.F32 ? Exact : 0.05; // 8 bits, and llama.cpp rounds activations to 8 bits with them
+        Assert.True(difference <= tolerance * largest, $"the largest difference of logits is {difference / largest} of the largest");
+    }
+
+    [Theory]
     [InlineData("llama2", "llama-spm")]
     [InlineData("llama3", "llama-bpe")]
     [InlineData("qwen3", "qwen2")]

@@ -13,7 +13,17 @@ public sealed class PackageTests : IDisposable
     public async Task Packages_say_what_they_are_and_bring_what_they_need()
     {
         await PackAsync(TestContext.Current.CancellationToken);
-        foreach (var name in new[] { "LongLora", "LongLora.Documents", "LongLora.Reports", "LongLora.Extensions.AI", "LongLora.Server" })
+        foreach (
+            var name in new[]
+            {
+                "LongLora",
+                "LongLora.Documents",
+                "LongLora.Hub",
+                "LongLora.Reports",
+                "LongLora.Extensions.AI",
+                "LongLora.Server",
+            }
+        )
         {
             var (files, metadata, needs) = Open(
                 Assert.Single(Directory.GetFiles(_folder, $"{name}.*.nupkg"), f => char.IsDigit(Path.GetFileName(f)[name.Length + 1])),

@@ -6,7 +6,7 @@ namespace LongLora.Cli.Arguments;
 internal sealed class ModelOption : Option<string>
 {
     internal ModelOption(
-        string description = "folder of a Hugging Face model, or a .gguf file",
+        string description = "folder of a Hugging Face model, a .gguf file, org/name in the Hugging Face cache, or ollama:NAME",
         bool isRequired = true,
         string helpName = "MODEL"
     )

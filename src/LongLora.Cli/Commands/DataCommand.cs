@@ -193,7 +193,7 @@ internal static class DataCommand
                 Weights = parsed.GetValue(weights)!,
                 Seed = parsed.GetValue(seed),
             };
-            var place = parsed.GetValue(tokenizer)!;
+            var place = ModelLocation.Find(parsed.GetValue(tokenizer)!).Path;
             // A folder needs no model beside the tokenizer.
             var loaded = Directory.Exists(place) ? TokenizerLoader.Load(place) : ModelSource.Open(place).RequireTokenizer();
             var texts = PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation).Select(t => loaded.Encode(t)).ToList();

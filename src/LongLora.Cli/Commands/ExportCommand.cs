@@ -31,6 +31,7 @@ internal static class ExportCommand
             ),
             CreateGguf(context),
             CreateAdapter(context),
+            CreateSplit(context),
         };
 
     private static Verb CreateFolder(CliContext context, string format, string description)
@@ -66,13 +67,7 @@ internal static class ExportCommand
                 {
                     Pickle = format == "pytorch",
                     MaxShardBytes = bytes,
-                    Type = parsed.GetValue(type) switch
-                    {
-                        "f32" => ScalarType.Float32,
-                        "f16" => ScalarType.Float16,
-                        "bf16" => ScalarType.BFloat16,
-                        _ => null,
-                    },
+                    Type = ParseType(parsed.GetValue(type)),
                     TokenizerFolder = source.Adapter(parsed),
                 }
             );
@@ -202,9 +197,9 @@ internal static class ExportCommand
             AtomicFile.WriteDirectory(target, path =>
             {
                 if (isPair)
-                    LongLoraPair.Write(path, adapter, model, folder.Path, padding);
+                    LongLoraPair.Write(path, adapter, model, loaded.Source.Reference, padding);
                 else
-                    PeftFormat.Write(path, adapter, model, folder.Path);
+                    PeftFormat.Write(path, adapter, model, loaded.Source.Reference);
             });
             context.Output.WriteLine(
                 $"{adapter.Adapters.Count} LoRA pairs and {adapter.ModelWeights.Count} trained "
@@ -221,8 +216,66 @@ internal static class ExportCommand
         return command;
     }
 
+    private static Verb CreateSplit(CliContext context)
+    {
+        var source = new Source(adapterRequired: true);
+        var output = OutputOption.CreateForNewFolder();
+        var type = new Option<string?>("--type") { Description = "f32, f16 or bf16 for the base [default: as stored]", HelpName = "TYPE" };
+        type.AcceptOnlyFromAmong("f32", "f16", "bf16");
+        var gguf = new Option<string?>("--gguf")
+        {
+            Description = "write base.gguf and adapter.gguf too: f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m or q4_0",
+            HelpName = "TYPE",
+        };
+        gguf.AcceptOnlyFromAmong("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0");
+        var command = new Verb(
+            "split",
+            "Write a base with the trained embeddings and norms in it, and a plain LoRA adapter that engines load and switch.",
+            "longlora export split --model base --adapter run/adapter --output split"
+        )
+        {
+            output,
+            type,
+            gguf,
+        };
+        source.AddTo(command);
+        command.SetAction(parsed =>
+        {
+            var target = output.ReadNewFolder(parsed);
+            var tokenizer = TokenizerFolder(source.Adapter(parsed));
+            using var loaded = source.Load(parsed);
+            AdapterArguments.Tell(loaded.Adapter, context.Output);
+            GgufFileType? kind = parsed.GetValue(gguf) is { } name ? Enum.Parse<GgufFileType>(name, ignoreCase: true) : null;
+            var options = new ExportOptions { Type = ParseType(parsed.GetValue(type)), TokenizerFolder = tokenizer };
+            SplitExporter.Write(target, loaded, options, kind);
+            context.Output.WriteLine(
+                $"{loaded.Adapter!.ModelWeights.Count} trained weights are in the base, {loaded.Adapter.Adapters.Count} LoRA pairs in the "
+                    + $"adapter; context {RopeScaling.GetCurrentContext(loaded.Config):N0} tokens."
+            );
+            context.Output.WriteLine($"Base: {Path.Combine(target, SplitExporter.BaseFolder)}");
+            context.Output.WriteLine($"Adapter: {Path.Combine(target, SplitExporter.AdapterFolder)}");
+            if (kind is not null)
+            {
+                var file = Path.Combine(target, SplitExporter.BaseFile);
+                context.Output.WriteLine($"GGUF: {file}, {Path.Combine(target, SplitExporter.AdapterFile)}");
+                context.Output.WriteLine($"Ollama: {WriteModelfile(file, loaded, tokenizer, SplitExporter.AdapterFile)}");
+            }
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    private static ScalarType? ParseType(string? name) =>
+        name switch
+        {
+            "f32" => ScalarType.Float32,
+            "f16" => ScalarType.Float16,
+            "bf16" => ScalarType.BFloat16,
+            _ => null,
+        };
+
     // What Ollama needs besides the file. A template that cannot be converted is left to Ollama.
-    private static string WriteModelfile(string gguf, LoadedModel loaded, string? tokenizerFolder)
+    private static string WriteModelfile(string gguf, LoadedModel loaded, string? tokenizerFolder, string? adapter = null)
     {
         ChatTemplate? template = null;
         try
@@ -231,7 +284,7 @@ internal static class ExportCommand
         }
         catch (CheckpointException) { }
         var tokenizer = tokenizerFolder is null ? loaded.Tokenizer : TokenizerLoader.LoadIfPresent(tokenizerFolder);
-        return OllamaModelfile.Write(gguf, RopeScaling.GetCurrentContext(loaded.Config), tokenizer, template);
+        return OllamaModelfile.Write(gguf, RopeScaling.GetCurrentContext(loaded.Config), tokenizer, template, adapter);
     }
 
     private static string? TokenizerFolder(string? adapter) =>

@@ -40,7 +40,7 @@ internal static class ImportCommand
         command.SetAction(parsed =>
         {
             var target = output.ReadNewFolder(parsed);
-            using var model = GgufModel.Open(parsed.GetValue(file)!);
+            using var model = GgufModel.Open(ModelLocation.Find(parsed.GetValue(file)!).Path);
             GgufImporter.Write(
                 target,
                 model,

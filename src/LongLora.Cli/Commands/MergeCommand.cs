@@ -12,7 +12,7 @@ internal static class MergeCommand
 {
     internal static Command Create(CliContext context)
     {
-        var model = new ModelOption("base model: a folder or a .gguf file");
+        var model = new ModelOption("base model: a folder, a .gguf file, org/name in the Hugging Face cache, or ollama:NAME");
         var adapter = new AdapterOption("folder of the PEFT or LongLoRA adapter", isRequired: true);
         var output = OutputOption.CreateForNewFolder();
         var kind = new QuantizationOption(QuantizationKind.None);

@@ -30,7 +30,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
         var written = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(output));
         foreach (var path in paths)
         {
-            var full = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path));
+            var full = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(DataFiles.Locate(path)));
             var name = System.IO.Path.GetFileName(full);
             if (Directory.Exists(full))
                 sources.AddRange(Walk(full, name, written, unread).OrderBy(s => s.Name, StringComparer.Ordinal));

@@ -85,7 +85,7 @@ internal static class Reproduction
     /// <summary>The context of the original model.</summary>
     public static int ReadNativeContext(ReproductionOptions options)
     {
-        using var folder = CheckpointDirectory.Open(options.Model, headersOnly: true);
+        using var folder = CheckpointDirectory.Open(ModelLocation.Find(options.Model).Path, headersOnly: true);
         return RopeScaling.GetCurrentContext(folder.Config);
     }
 

@@ -87,13 +87,15 @@ public sealed class AdapterSet : IDisposable
 
     /// <summary>Checks that the adapter has nothing but LoRA matrices, for formats that can hold nothing else.</summary>
     /// <param name="format">The format, as it follows "Cannot write".</param>
+    /// <param name="isFolded">Whether what changes the token table or a head is written elsewhere.</param>
     /// <exception cref="ConfigurationException">The adapter has other parts; the message names them.</exception>
-    internal void RequirePlainLora(string format)
+    internal void RequirePlainLora(string format, bool isFolded = false)
     {
         var beyond =
             Parts.Pairs.Values.Any(p => p is DoraAdapter) ? "magnitudes (DoRA)"
             : Parts.Pairs.Values.Any(p => p.Bias is not null) ? "biases (lora_bias)"
             : Parts.Experts.Count > 0 ? "LoRA on experts (target_parameters)"
+            : isFolded ? null
             : Parts.Table is not null ? "LoRA on the embeddings"
             : Parts.TableRows is not null || Parts.HeadRows is not null ? "trained rows of single tokens (trainable_token_indices)"
             : null;

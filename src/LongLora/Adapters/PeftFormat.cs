@@ -6,6 +6,7 @@ using LongLora.Layers;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
+using static TorchSharp.torch;
 
 namespace LongLora.Adapters;
 
@@ -86,6 +87,69 @@ public static class PeftFormat
         var positions = PythonNumber.KeepFloats(ModelConfigWriter.DescribePositions(model.Config))!.ToJsonString();
         SafetensorsWriter.Write(Path.Combine(folder, WeightFile), tensors, new Dictionary<string, string> { [PositionsNote] = positions });
         WriteConfig(folder, set, basePath, saved);
+    }
+
+    /// <summary>
+    /// Writes the LoRA matrices alone, in the fields that every engine knows: one rank and one alpha, no <c>modules_to_save</c>. What is
+    /// scaled otherwise has the rest in B. The base must have everything else that was trained.
+    /// </summary>
+    /// <param name="folder">The folder to fill; its files are replaced one by one.</param>
+    /// <param name="set">Adapters of A and B alone.</param>
+    /// <param name="model">The model that they are attached to.</param>
+    /// <param name="basePath">Where the base is.</param>
+    internal static void WritePlainLora(string folder, AdapterSet set, CausalLanguageModel model, string basePath)
+    {
+        var layers = AdapterSet.ListLayers(model).ToDictionary(l => l.Name);
+        var (rank, scale) = (set.Adapters.Values.Max(a => a.PlainRank), set.Adapters.Values.First().Scale);
+        TensorToWrite Matrix(string name, string part, LoraAdapter adapter, long[] shape, Func<Tensor> make) =>
+            new($"{Prefix}{name}.lora_{part}.weight", adapter.A.Value.dtype, shape, make);
+        var tensors = set.Adapters.SelectMany(a =>
+            (TensorToWrite[])
+                [
+                    Matrix(a.Key, "A", a.Value, [a.Value.PlainRank, layers[a.Key].InputSize], a.Value.MakePlainA),
+                    Matrix(a.Key, "B", a.Value, [layers[a.Key].OutputSize, a.Value.PlainRank], () =>
+                        MakeScaledB(a.Value, a.Value.Scale / scale)
+                    ),
+                ]
+        );
+        var positions = ModelConfigWriter.DescribePositions(model.Config).ToJsonString();
+        SafetensorsWriter.Write(
+            Path.Combine(folder, WeightFile),
+            [.. tensors],
+            new Dictionary<string, string> { [PositionsNote] = positions }
+        );
+        // The last part of a name stands for all layers that end in it; where only some of them have LoRA, each is named.
+        var targets = set
+            .Adapters.Keys.GroupBy(n => n[(n.LastIndexOf('.') + 1)..])
+            .SelectMany(g => layers.Keys.Count(n => PeftModules.IsNamed(n, g.Key)) == g.Count() ? [g.Key] : g.AsEnumerable());
+        var config = new JsonObject
+        {
+            ["peft_type"] = "LORA",
+            ["task_type"] = "CAUSAL_LM",
+            ["base_model_name_or_path"] = basePath,
+            ["r"] = rank,
+            ["lora_alpha"] = PeftConfig.Number(scale * rank),
+            ["lora_dropout"] = JsonNode.Parse("0.0"),
+            ["bias"] = "none",
+            ["target_modules"] = new JsonArray([.. targets.Order(StringComparer.Ordinal).Select(t => (JsonNode)t)]),
+            ["modules_to_save"] = null,
+            ["fan_in_fan_out"] = false,
+            ["inference_mode"] = true,
+            ["init_lora_weights"] = true,
+        };
+        if (set.Adapters.Values.Any(a => a.PlainRank != rank))
+            config["rank_pattern"] = new JsonObject(
+                set.Adapters.Where(a => a.Value.PlainRank != rank).Select(a => KeyValuePair.Create(a.Key, (JsonNode?)a.Value.PlainRank))
+            );
+        AtomicFile.WriteText(Path.Combine(folder, PeftConfig.FileName), config.ToJsonString(s_indented) + "\n");
+    }
+
+    private static Tensor MakeScaledB(LoraAdapter adapter, double rest)
+    {
+        if (rest == 1)
+            return adapter.MakePlainB();
+        using var b = adapter.MakePlainB();
+        return b.detach().mul(Scalars.Of(rest));
     }
 
     /// <summary>A, B and related weights, layer by layer under PEFT's names.</summary>

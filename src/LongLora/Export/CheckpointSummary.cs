@@ -23,11 +23,15 @@ internal sealed record CheckpointSummary(
     IReadOnlyList<TensorInfo> Tensors
 )
 {
-    /// <summary>Reads a model folder, an adapter folder, a GGUF model, or a weight file.</summary>
+    /// <summary>
+    /// Reads a model folder, an adapter folder, a GGUF model, a file of weights, or a model in the store of another program.
+    /// </summary>
     /// <exception cref="CheckpointException">It is none of these, or damaged.</exception>
     public static CheckpointSummary Read(string path)
     {
         LibTorch.EnsureLoaded();
+        if (!PeftFormat.IsAdapter(path))
+            path = ModelLocation.Find(path).Path;
         if (GgufModel.IsNamed(path))
             return OfGguf(path);
         if (File.Exists(path))

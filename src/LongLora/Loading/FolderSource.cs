@@ -8,11 +8,11 @@ using static TorchSharp.torch;
 namespace LongLora.Loading;
 
 /// <summary>The folder of a Hugging Face model.</summary>
-internal sealed class FolderSource(string path) : ModelSource
+internal sealed class FolderSource(string path, string? name = null) : ModelSource
 {
     private readonly CheckpointDirectory _files = CheckpointDirectory.Open(path, headersOnly: true);
 
-    public override string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
+    public override string Name => name ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
 
     public override string Location => path;
 

@@ -8,11 +8,11 @@ using static TorchSharp.torch;
 namespace LongLora.Loading;
 
 /// <summary>A GGUF file, or the parts of a split one.</summary>
-internal sealed class GgufSource(string path) : ModelSource
+internal sealed class GgufSource(string path, string? name = null) : ModelSource
 {
     private readonly GgufModel _file = GgufModel.Open(path);
 
-    public override string Name => Path.GetFileNameWithoutExtension(path);
+    public override string Name => name ?? Path.GetFileNameWithoutExtension(path);
 
     public override string Location => path;
 

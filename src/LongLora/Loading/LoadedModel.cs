@@ -17,8 +17,8 @@ public sealed class LoadedModel : IDisposable
     private LoadedModel(ModelSource source, CausalLanguageModel network, AdapterSet? adapter, ChatTemplate? template) =>
         (Source, Network, Adapter, Template) = (source, network, adapter, template);
 
-    /// <summary>Opens the folder of a Hugging Face model, or a GGUF file.</summary>
-    /// <param name="model">The folder or the file.</param>
+    /// <summary>Opens the folder of a Hugging Face model, a GGUF file, or a model that is named in the store of another program.</summary>
+    /// <param name="model">The folder, the file or the name, as for <see cref="ModelSource.Open"/>.</param>
     /// <param name="options">How to open it; null for the model as it is.</param>
     /// <exception cref="CheckpointException">Model, adapter or template is missing, damaged or not supported.</exception>
     /// <exception cref="ConfigurationException">There is no such template or device, or an option does not fit the model.</exception>

@@ -20,10 +20,24 @@ public abstract class ModelSource
     /// <summary>A source of a further kind.</summary>
     private protected ModelSource() => _tokenizer = new Lazy<ITokenizer?>(ReadTokenizer);
 
-    /// <summary>Finds the source that a text names: the folder of a Hugging Face model, or a GGUF file. Reads only headers.</summary>
-    /// <param name="model">The folder or the file.</param>
-    /// <exception cref="CheckpointException">It is not a model, or a file is damaged or not supported.</exception>
-    public static ModelSource Open(string model) => GgufModel.IsNamed(model) ? new GgufSource(model) : new FolderSource(model);
+    /// <summary>
+    /// Finds the source that a text names: the folder of a Hugging Face model, a GGUF file, or a name in the store of another program.
+    /// Reads only headers, and asks no network.
+    /// </summary>
+    /// <param name="model">
+    /// The folder or the file; <c>org/name</c>, <c>org/name@revision</c> or <c>org/name:FILE.gguf</c> in the Hugging Face cache;
+    /// <c>ollama:name</c> or <c>ollama:name:tag</c> in Ollama's store.
+    /// </param>
+    /// <exception cref="CheckpointException">
+    /// It is not a model or not on this machine, or a file is missing, damaged or not supported. The message says what to do.
+    /// </exception>
+    public static ModelSource Open(string model)
+    {
+        var found = ModelLocation.Find(model);
+        return GgufModel.IsNamed(found.Path)
+            ? new GgufSource(found.Path, found.Name) { Reference = found.Reference }
+            : new FolderSource(found.Path, found.Name) { Reference = found.Reference };
+    }
 
     /// <summary>Makes the source of a new model with random weights.</summary>
     /// <param name="config">The architecture.</param>
@@ -38,6 +52,13 @@ public abstract class ModelSource
 
     /// <summary>Where the model is, for messages.</summary>
     public abstract string Location { get; }
+
+    /// <summary>What other files call the model: its name where it has one, or else where it is.</summary>
+    internal string Reference
+    {
+        get => field ?? Location;
+        init;
+    }
 
     /// <summary>The architecture, with the positions of the model itself.</summary>
     public abstract ModelConfig Config { get; }

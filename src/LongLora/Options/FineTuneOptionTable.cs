@@ -43,7 +43,7 @@ internal static class FineTuneOptionTable
             "Run",
             None,
             "DIR",
-            "folder of the Hugging Face model to extend; required unless --from-scratch",
+            "model to extend: a folder, a .gguf file, org/name in the Hugging Face cache, or ollama:NAME; required unless --from-scratch",
             o => o.Path,
             (o, v) => o with { Path = v }
         ),

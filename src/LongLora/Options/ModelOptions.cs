@@ -6,7 +6,8 @@ namespace LongLora.Options;
 public sealed record ModelOptions
 {
     /// <summary>
-    /// Folder of the Hugging Face model to extend; <c>model</c> in a recipe. Empty with <see cref="FromScratch"/>. Default empty.
+    /// The model to extend, a folder, a file or a name, as for <see cref="Loading.ModelSource.Open"/>; <c>model</c> in a recipe. Empty with
+    /// <see cref="FromScratch"/>. Default empty.
     /// </summary>
     public string Path { get; init; } = "";
 

@@ -118,9 +118,9 @@ internal sealed class TrainingData : IDisposable
     {
         var tokens = options.Data.Task == TrainingTask.Sft ? OptionEffect.AnswerTokens : OptionEffect.TextTokens;
         var texts = File.Exists(options.Data.Template) ? model.TextFiles.Append(options.Data.Template) : model.TextFiles;
-        var data = options.Data.Sources.SelectMany(d =>
-            Directory.Exists(d.Path) ? Directory.EnumerateFiles(d.Path, "*", SearchOption.AllDirectories) : [d.Path]
-        );
+        var data = options
+            .Data.Sources.Select(d => DataFiles.Locate(d.Path))
+            .SelectMany(path => Directory.Exists(path) ? Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories) : [path]);
         return
         [
             "tokens 4",

@@ -43,7 +43,7 @@ public class NumberTypeTests
         {
             var seen = Types(written);
             Assert.NotEmpty(seen);
-            Assert.Empty(seen.Where(t => expected.TryGetValue(t.Key, out var type) && type != t.Value));
+            Assert.DoesNotContain(seen, t => expected.TryGetValue(t.Key, out var type) && type != t.Value);
         }
     }
 

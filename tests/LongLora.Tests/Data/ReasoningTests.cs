@@ -1,5 +1,4 @@
 using LongLora.Data;
-using LongLora.Options;
 using LongLora.Runs;
 using LongLora.Tests.Tokenization;
 using LongLora.Tokenization;

@@ -76,7 +76,7 @@ public sealed class QuantizedModelTests : IDisposable
         var expected = NumberTypeTests.Types(File.ReadAllText(SharedMaterial.Shared("goldens", "bitsandbytes", golden, "config.json")));
         var written = NumberTypeTests.Types(File.ReadAllText(Path.Combine(Quantized(kind), "config.json")));
         Assert.True(written[".quantization_config.llm_int8_threshold"]);
-        Assert.Empty(written.Where(t => expected.TryGetValue(t.Key, out var type) && type != t.Value));
+        Assert.DoesNotContain(written, t => expected.TryGetValue(t.Key, out var type) && type != t.Value);
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using ICSharpCode.SharpZipLib;
 using ICSharpCode.SharpZipLib.GZip;
+using LongLora.Loading;
 using LongLora.Runtime;
 using ZstdSharp;
 
@@ -58,11 +59,24 @@ internal static class DataFiles
         }
     }
 
+    /// <summary>Where data is that a text names: the path itself, or the folder of a data set in the Hugging Face cache.</summary>
+    /// <exception cref="DataException">There is neither; the message says how to get it.</exception>
+    public static string Locate(string path) =>
+        Directory.Exists(path) || File.Exists(path) || HubName.Parse(path, isDataset: true) is not { Part: null } name
+            ? path
+            : HubCache.Default.FindDataset(name);
+
     private static List<string> Expand(string path, IReadOnlyList<string> extensions)
     {
+        var given = path;
+        path = Locate(path);
         if (Directory.Exists(path))
         {
-            var files = FindFiles(path).Where(f => extensions.Contains(GetExtension(f))).Order(StringComparer.Ordinal).ToList();
+            var files = FindFiles(path)
+                .Where(f => extensions.Contains(GetExtension(f)))
+                .Where(f => path == given || f != Path.Combine(path, "README.md")) // of a data set: tells about it, is no part of it
+                .Order(StringComparer.Ordinal)
+                .ToList();
             return files.Count > 0
                 ? files
                 : throw new DataException(

@@ -82,17 +82,24 @@ public static class GgufExporter
     /// <param name="set">The adapters.</param>
     /// <param name="model">The model that they are attached to.</param>
     /// <param name="type">F32, F16 or Bf16.</param>
+    /// <param name="isFolded">Whether the model of the engine has the trained embeddings and norms already.</param>
     /// <exception cref="ConfigurationException">The adapter has trained embeddings or norms, which engines ignore in adapters.</exception>
-    internal static GgufReader WriteAdapter(string path, AdapterSet set, CausalLanguageModel model, GgufFileType type)
+    internal static GgufReader WriteAdapter(
+        string path,
+        AdapterSet set,
+        CausalLanguageModel model,
+        GgufFileType type,
+        bool isFolded = false
+    )
     {
-        if (set.ModelWeights.Count > 0)
+        if (set.ModelWeights.Count > 0 && !isFolded)
         {
             throw new ConfigurationException(
                 $"Cannot write a GGUF adapter because this adapter has {set.ModelWeights.Count} trained embeddings and norms "
                     + "besides LoRA. Engines would silently ignore them and give wrong results. Export the merged model instead."
             );
         }
-        set.RequirePlainLora("a GGUF adapter");
+        set.RequirePlainLora("a GGUF adapter", isFolded);
         var matrixType = type switch
         {
             GgufFileType.F32 => GgufType.F32,

@@ -19,11 +19,12 @@ internal static class OllamaModelfile
     /// <param name="context">The model's context in tokens.</param>
     /// <param name="tokenizer">The tokenizer; null for none.</param>
     /// <param name="template">The chat template; null for none.</param>
+    /// <param name="adapter">Name of an adapter's file beside it; null for none.</param>
     /// <returns>The path of the file.</returns>
-    public static string Write(string gguf, int context, ITokenizer? tokenizer, ChatTemplate? template)
+    public static string Write(string gguf, int context, ITokenizer? tokenizer, ChatTemplate? template, string? adapter = null)
     {
         var path = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(gguf))!, Name);
-        AtomicFile.WriteText(path, Compose(Path.GetFileName(gguf), context, tokenizer, template));
+        AtomicFile.WriteText(path, Compose(Path.GetFileName(gguf), context, tokenizer, template, adapter));
         return path;
     }
 
@@ -32,10 +33,14 @@ internal static class OllamaModelfile
     /// <param name="context">The model's context in tokens.</param>
     /// <param name="tokenizer">The tokenizer; null for none.</param>
     /// <param name="template">The chat template; null for none.</param>
-    public static string Compose(string gguf, int context, ITokenizer? tokenizer, ChatTemplate? template)
+    /// <param name="adapter">Name of an adapter's file beside it; null for none.</param>
+    public static string Compose(string gguf, int context, ITokenizer? tokenizer, ChatTemplate? template, string? adapter = null)
     {
         var text = new StringBuilder();
-        text.Append(CultureInfo.InvariantCulture, $"FROM ./{gguf}\nPARAMETER num_ctx {context}\n");
+        text.Append(
+            CultureInfo.InvariantCulture,
+            $"FROM ./{gguf}\n{(adapter is null ? "" : $"ADAPTER ./{adapter}\n")}PARAMETER num_ctx {context}\n"
+        );
         if (tokenizer is null || template is null)
             return text.ToString();
         if (MessageFrame.Find(template, tokenizer) is not { } frame)
