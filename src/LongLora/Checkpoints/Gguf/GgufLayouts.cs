@@ -1,4 +1,5 @@
 using LongLora.Configs;
+using LongLora.Runtime;
 
 namespace LongLora.Checkpoints;
 
@@ -500,7 +501,12 @@ internal static class GgufLayouts
     // Norms that multiply by 1 + w here and by what is stored in engines.
     private static IEnumerable<GgufPart> Offset(IEnumerable<GgufPart> parts) =>
         parts.Select(part =>
-            part.Name.Contains("norm", StringComparison.Ordinal) ? part with { Values = (w => w.add(1), w => w.sub(1)) } : part
+            part.Name.Contains("norm", StringComparison.Ordinal)
+                ? part with
+                {
+                    Values = (w => w.add(Scalars.Of(1L)), w => w.add(Scalars.Of(-1L))),
+                }
+                : part
         );
 
     private static bool HasWindow(GgufMetadata keys) => keys.UniformOrNull(keys.Prefix + "attention.sliding_window", 0) > 0;
