@@ -1,5 +1,6 @@
 using LongLora.Configs;
 using LongLora.Runtime;
+using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
@@ -504,10 +505,16 @@ internal static class GgufLayouts
             part.Name.Contains("norm", StringComparison.Ordinal)
                 ? part with
                 {
-                    Values = (w => w.add(Scalars.Of(1L)), w => w.add(Scalars.Of(-1L))),
+                    Values = (w => AddOnes(w, 1), w => AddOnes(w, -1)),
                 }
                 : part
         );
+
+    private static Tensor AddOnes(Tensor weight, long times)
+    {
+        using var ones = empty_like(weight).fill_(Scalars.One);
+        return weight.add(ones, Scalars.Of(times));
+    }
 
     private static bool HasWindow(GgufMetadata keys) => keys.UniformOrNull(keys.Prefix + "attention.sliding_window", 0) > 0;
 

@@ -85,7 +85,7 @@ internal sealed class GgufTensors : ITensorSource
         var places = Find(name);
         LibTorch.EnsureLoaded();
         if (_numbers.TryGetValue(name, out var number))
-            return zeros([.. _tensors[name].Shape], ScalarType.Float32).add_(Scalars.Of(number));
+            return empty([.. _tensors[name].Shape], ScalarType.Float32).fill_(Scalars.Of(number));
         if (!places[0].Part.IsPlain)
             return Assemble(_tensors[name], places);
         var matrix = Matrix(places[0]);
