@@ -14,7 +14,8 @@ internal static class Models
     internal static IResult List(ServedModels models) =>
         Results.Json(new { @object = "list", data = models.All.Select(m => Describe(m, models)) }, EndpointFormat.Json);
 
-    internal static IResult Find(string name, ServedModels models) => Results.Json(Describe(models.Find(name), models), EndpointFormat.Json);
+    internal static IResult Find(string name, ServedModels models) =>
+        Results.Json(Describe(models.Find(name), models), EndpointFormat.Json);
 
     /// <summary>503 until the model is loaded, so that a supervisor sends no requests before.</summary>
     internal static IResult CheckHealth(ServedModels models) =>
