@@ -96,8 +96,8 @@ internal static class PlanCommand
         context.Output.WriteLine(
             plan.Available is not { } available
                 ? "Give the device memory with --memory to see whether this fits."
-                : $"{(plan.FitsDevice ? "Fits" : "Does not fit")} into {TrainingPlan.FormatSize(available)}{DescribeHost(plan)}; the longest "
-                    + $"context that fits is {plan.LargestContext:N0} tokens."
+                : $"{(plan.FitsDevice ? "Fits" : "Does not fit")} into {TrainingPlan.FormatSize(available)}{DescribeHost(plan)}; the "
+                    + $"longest context that fits is {plan.LargestContext:N0} tokens."
         );
         if (plan.Warning is { } warning)
             context.Output.WriteLine(warning);

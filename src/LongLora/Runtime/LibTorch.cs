@@ -52,9 +52,9 @@ internal static class LibTorch
                 PythonTorch.Explain(others)
                     ?? "The native libtorch could not be loaded. "
                         + FindReason(e)
-                        + " Reference a libtorch package (libtorch-cpu-linux-x64, "
-                        + $"TorchSharp-cuda-linux, ...) in the application, or set {DirectoryVariable} to a folder that has one of the same "
-                        + $"version.",
+                        + " Reference a libtorch package (libtorch-cpu-linux-x64, TorchSharp-cuda-linux, ...) in the application, set "
+                        + $"{DirectoryVariable} to the torch/lib folder of PyTorch {LibTorchVersion.UsableText}, or activate its Python "
+                        + "environment.",
                 e
             );
         }

@@ -35,8 +35,8 @@ internal sealed partial record PythonTorch(string Variable, string Directory, st
         found.FirstOrDefault() is not { } first || found.Any(t => t.IsUsable)
             ? null
             : $"The Python environment of {first.Variable} has PyTorch {first.Version ?? "of an unknown version"} in '{first.Directory}'. "
-                + $"This build needs {LibTorchVersion.UsableText}. Install such a PyTorch there, or set {LibTorch.DirectoryVariable} to the "
-                + "torch/lib folder of one.";
+                + $"This build needs {LibTorchVersion.UsableText}. Install such a PyTorch there, or set {LibTorch.DirectoryVariable} to "
+                + "the torch/lib folder of one.";
 
     private static IEnumerable<string> FindPackages(string root, bool isWindows)
     {

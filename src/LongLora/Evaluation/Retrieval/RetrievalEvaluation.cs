@@ -23,7 +23,9 @@ internal static class RetrievalEvaluation
     /// <param name="seed">Seed for the first document.</param>
     /// <param name="scoring">How answers are judged.</param>
     /// <param name="progress">Receives every answer.</param>
-    /// <param name="ends">Tokens that end answers; null for those of config and tokenizer. <see cref="LoadedModel.EndTokens"/> has all.</param>
+    /// <param name="ends">
+    /// Tokens that end answers; null for those of config and tokenizer. <see cref="LoadedModel.EndTokens"/> has all.
+    /// </param>
     /// <param name="cancellation">Checked between chunks of a document.</param>
     /// <exception cref="ConfigurationException">Not even the shortest document fits, or a number is out of range.</exception>
     public static RetrievalAtLength Run(
@@ -82,7 +84,9 @@ internal static class RetrievalEvaluation
     /// <param name="questions">The questions; results have their index as the seed.</param>
     /// <param name="scoring">How answers are judged.</param>
     /// <param name="progress">Receives every answer.</param>
-    /// <param name="ends">Tokens that end answers; null for those of config and tokenizer. <see cref="LoadedModel.EndTokens"/> has all.</param>
+    /// <param name="ends">
+    /// Tokens that end answers; null for those of config and tokenizer. <see cref="LoadedModel.EndTokens"/> has all.
+    /// </param>
     /// <param name="cancellation">Checked between chunks of a document.</param>
     /// <returns>The length is that of the longest question, with its answer.</returns>
     public static RetrievalAtLength Ask(
