@@ -29,15 +29,20 @@ internal static class LibTorch
     {
         HostMemory.Initialize();
         var directory = Environment.GetEnvironmentVariable(DirectoryVariable);
-        IReadOnlyList<PythonTorch> others = [];
         try
         {
             if (!string.IsNullOrEmpty(directory))
                 LoadFrom(directory, $"{DirectoryVariable} is '{directory}', which");
-            else if (FindBeside(GetFileName("torch_cpu")) is null)
+            else if (!HasOwn(GetFileName("torch_cpu")))
             {
-                others = [.. PythonTorch.FindAll(Environment.GetEnvironmentVariable, OperatingSystem.IsWindows())];
-                if (others.FirstOrDefault(t => t.IsUsable) is { } found)
+                // TorchSharp would look into the cache of NuGet next, so a wrong version is refused before.
+                IReadOnlyList<PythonTorch> installed =
+                [
+                    .. PythonTorch.FindAll(Environment.GetEnvironmentVariable, OperatingSystem.IsWindows()),
+                ];
+                if (PythonTorch.Explain(installed) is { } reason)
+                    throw new ConfigurationException(reason);
+                if (installed.FirstOrDefault(t => t.IsUsable) is { } found)
                 {
                     LoadFrom(found.Directory, $"The PyTorch in '{found.Directory}' ({found.Variable})");
                     Taken?.Invoke($"Using libtorch of PyTorch {found.Version} in '{found.Directory}' ({found.Variable}).");
@@ -49,12 +54,11 @@ internal static class LibTorch
             when (e is NotSupportedException or DllNotFoundException or TypeInitializationException or BadImageFormatException)
         {
             throw new ConfigurationException(
-                PythonTorch.Explain(others)
-                    ?? "The native libtorch could not be loaded. "
-                        + FindReason(e)
-                        + " Reference a libtorch package (libtorch-cpu-linux-x64, TorchSharp-cuda-linux, ...) in the application, set "
-                        + $"{DirectoryVariable} to the torch/lib folder of PyTorch {LibTorchVersion.UsableText}, or activate its Python "
-                        + "environment.",
+                "The native libtorch could not be loaded. "
+                    + FindReason(e)
+                    + " Reference a libtorch package (libtorch-cpu-linux-x64, TorchSharp-cuda-linux, ...) in the application, set "
+                    + $"{DirectoryVariable} to the torch/lib folder of PyTorch {LibTorchVersion.UsableText}, or activate its Python "
+                    + "environment.",
                 e
             );
         }
@@ -99,6 +103,13 @@ internal static class LibTorch
         OperatingSystem.IsWindows() ? library + ".dll"
         : OperatingSystem.IsMacOS() ? $"lib{library}.dylib"
         : $"lib{library}.so";
+
+    // Beside the application, or where the runtime looks for the libraries of its packages.
+    private static bool HasOwn(string file) =>
+        FindBeside(file) is not null
+        || (AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "")
+            .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
+            .Any(folder => File.Exists(Path.Combine(folder, file)));
 
     private static string? FindBeside(string file)
     {
