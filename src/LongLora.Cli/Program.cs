@@ -1,9 +1,12 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using LongLora.Cli;
+using LongLora.Runtime;
 
 if (OperatingSystem.IsWindows())
     Console.OutputEncoding = Encoding.UTF8; // older code pages have no bar characters
+
+LibTorch.Taken = Console.Error.WriteLine;
 
 // The first Ctrl-C, or the end of the terminal or the machine, lets training save and exit with 130. The second one ends the process.
 using var interruption = new Interruption();

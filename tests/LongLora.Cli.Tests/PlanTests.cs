@@ -47,6 +47,54 @@ public class PlanTests : CliRun
             Assert.Contains(part, shown);
     }
 
+    // 512 KiB of activations for each token.
+    [Theory]
+    [InlineData("50GiB", "Fits into 80.0 GiB of the device and 50.0 GiB of the host; the longest context that fits is 102,400 tokens.")]
+    [InlineData(
+        "16",
+        "Fits into 80.0 GiB of the device, but not into 16.0 GiB of the host; the longest context that fits is 32,768 tokens."
+    )]
+    [InlineData("17179.869184MB", "but not into 16.0 GiB of the host; the longest context that fits is 32,768 tokens.")]
+    public void Plan_for_a_gpu_counts_its_host(string host, string expected)
+    {
+        var shown = Succeed(
+            "plan",
+            "--model",
+            "llama-2-7b",
+            "--context",
+            "100000",
+            "--device",
+            "cuda",
+            "--memory",
+            "80GiB",
+            "--activation-offload",
+            "host",
+            "--host-memory",
+            host,
+            "--json",
+            At("plan.json")
+        );
+        Assert.Contains("Activations are kept in the host's memory: 48.8 GiB.", shown, StringComparison.Ordinal);
+        Assert.Contains(expected, shown, StringComparison.Ordinal);
+        using var json = JsonDocument.Parse(File.ReadAllText(At("plan.json")));
+        Assert.Equal(host == "50GiB", json.RootElement.GetProperty("fits").GetBoolean());
+        Assert.Equal((host == "50GiB" ? 50L : 16L) << 30, json.RootElement.GetProperty("host_available_bytes").GetInt64());
+    }
+
+    [Fact]
+    public void Plan_refuses_an_amount_of_memory_that_is_none() =>
+        Fail(
+            ExitCode.Usage,
+            ["--host-memory is 'much'; give a size such as 80GiB or 64GB."],
+            "plan",
+            "--model",
+            "llama-2-7b",
+            "--context",
+            "1024",
+            "--host-memory",
+            "much"
+        );
+
     [Fact]
     public void Plan_says_that_weights_without_room_are_read_again()
     {

@@ -189,6 +189,29 @@ public class SftTests : CliRun
         );
     }
 
+    // A template that drops what stands before the mark, as those of DeepSeek's distilled models do.
+    [Fact]
+    public void Prepare_show_keeps_reasoning_if_asked()
+    {
+        File.WriteAllText(
+            At("drop.jinja"),
+            "{% for m in messages %}{% set c = m.content %}{% if m.role == 'assistant' %}{% if '</think>' in c %}"
+                + "{% set c = c.split('</think>')[-1] %}{% endif %}{{ '<a>' + c + '</s>' }}{% else %}{{ '<u>' + c }}{% endif %}{% endfor %}"
+                + "{% if add_generation_prompt %}{{ '<a>' }}{% endif %}"
+        );
+        File.WriteAllText(
+            At("chat.jsonl"),
+            """{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "<think>WHY</think>four"}]}"""
+        );
+        string[] show = ["prepare", "--model", Stories, "--data", At("chat.jsonl"), "--template", At("drop.jinja"), "--show", "1"];
+        var dropped = Succeed(show);
+        Assert.Contains("set keep-reasoning", dropped, StringComparison.Ordinal);
+        Assert.DoesNotContain("W|H|Y", dropped, StringComparison.Ordinal);
+        var kept = Succeed([.. show, "--keep-reasoning"]);
+        Assert.Contains("W|H|Y", kept, StringComparison.Ordinal);
+        Assert.DoesNotContain("set keep-reasoning", kept, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Questions_about_documents_are_written_and_answers_scored()
     {

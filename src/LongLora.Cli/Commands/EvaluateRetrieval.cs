@@ -64,7 +64,16 @@ internal static class EvaluateRetrieval
             var results =
                 files.Length > 0
                     ? Measure(context, [.. files.Select(file => (Path.GetFileName(file), questions[file].Count))], (i, progress) =>
-                        RetrievalEvaluation.Ask(model, tokenizer, given!, questions[files[i]], way, progress, context.Cancellation)
+                        RetrievalEvaluation.Ask(
+                            model,
+                            tokenizer,
+                            given!,
+                            questions[files[i]],
+                            way,
+                            progress,
+                            loaded.EndTokens,
+                            context.Cancellation
+                        )
                     )
                     : Measure(context, [.. asked.Select(length => ($"{task.Name} {length:N0} tokens", count))], (i, progress) =>
                         RetrievalEvaluation.Run(
@@ -76,6 +85,7 @@ internal static class EvaluateRetrieval
                             parsed.GetValue(seed),
                             way,
                             progress,
+                            loaded.EndTokens,
                             context.Cancellation
                         )
                     );

@@ -78,6 +78,7 @@ internal static class EvaluateRuler
                         parsed.GetValue(seed),
                         way,
                         progress,
+                        loaded.EndTokens,
                         context.Cancellation
                     )
             );

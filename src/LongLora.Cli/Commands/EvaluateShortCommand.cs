@@ -65,6 +65,7 @@ internal static class EvaluateShortCommand
                         loaded.Tokenizer,
                         parsed.GetValue(trials),
                         parsed.GetValue(seed),
+                        loaded.EndTokens,
                         context.Cancellation
                     );
                 }
@@ -110,7 +111,7 @@ internal static class EvaluateShortCommand
     )
     {
         using var loaded = extended is null ? source.Load(parsed) : source.Open(parsed, extended);
-        return ShortText.Measure(loaded.Network, tokens, native, loaded.Tokenizer, trials, seed, context.Cancellation);
+        return ShortText.Measure(loaded.Network, tokens, native, loaded.Tokenizer, trials, seed, loaded.EndTokens, context.Cancellation);
     }
 
     private static void Show(CliContext context, IReadOnlyList<ShortTextChange> changes, int native)

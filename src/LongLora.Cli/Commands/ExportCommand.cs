@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using System.Text.Json.Nodes;
 using LongLora.Adapters;
 using LongLora.Checkpoints;
@@ -56,7 +55,7 @@ internal static class ExportCommand
         command.SetAction(parsed =>
         {
             var target = output.ReadNewFolder(parsed);
-            var bytes = ParseSize(parsed.GetValue(shard)!);
+            var bytes = ByteSize.Parse(parsed.GetValue(shard)!, shard.Name, "500MB or 2GB");
             using var loaded = source.Load(parsed);
             AdapterArguments.Tell(loaded.Adapter, context.Output);
             HuggingFaceExporter.Write(
@@ -289,17 +288,6 @@ internal static class ExportCommand
 
     private static string? TokenizerFolder(string? adapter) =>
         adapter is not null && TokenizerLoader.LoadIfPresent(adapter) is not null ? adapter : null;
-
-    private static long ParseSize(string text)
-    {
-        (string Unit, double Bytes)[] units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3), ("B", 1), ("", 1)];
-        var (unit, bytes) = units.First(u => text.EndsWith(u.Unit, StringComparison.OrdinalIgnoreCase));
-        return
-            double.TryParse(text[..^unit.Length], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number)
-            && number * bytes is >= 1 and < long.MaxValue
-            ? (long)(number * bytes)
-            : throw new ConfigurationException($"--shard-size is '{text}'; give a size such as 500MB or 2GB.");
-    }
 
     /// <summary>Options for what to export.</summary>
     private sealed class Source(bool adapterRequired = false)

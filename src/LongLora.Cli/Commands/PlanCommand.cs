@@ -19,11 +19,14 @@ internal static class PlanCommand
 
     internal static Command Create(CliContext context)
     {
-        var memory = new Option<double?>("--memory")
-        {
-            Description = "device memory in GiB [default: that of this machine; required for CUDA]",
-            HelpName = "GIB",
-        };
+        var memory = new MemoryOption(
+            "--memory",
+            "device memory, such as 80GiB; GiB without a unit [default: that of this machine; required for CUDA]"
+        );
+        var host = new MemoryOption(
+            "--host-memory",
+            "with --device cuda: memory of the host, such as 64GiB, for activations that are kept there [default: that of this machine]"
+        );
         var rate = new Option<double?>("--rate")
         {
             Description = "compute rate in useful GFLOP/s [default: measured on the CPU]",
@@ -38,6 +41,7 @@ internal static class PlanCommand
         )
         {
             memory,
+            host,
             rate,
             json,
         };
@@ -52,8 +56,14 @@ internal static class PlanCommand
                 options.Optimizer.Check,
                 problems => options.Machine.Check(problems, options.Method)
             );
-            var bytes = parsed.GetValue(memory) is { } gibibytes ? (long)(gibibytes * (1L << 30)) : (long?)null;
-            var plan = TrainingPlan.Make(options.Model, options.Method, options.Machine, options.Optimizer.BatchSize, bytes);
+            var plan = TrainingPlan.Make(
+                options.Model,
+                options.Method,
+                options.Machine,
+                options.Optimizer.BatchSize,
+                memory.Read(parsed),
+                host.Read(parsed)
+            );
             var speed = parsed.GetValue(rate) * 1e9 ?? (plan.OnCuda ? null : ShareOfProducts * GemmRate.MeasureSquare());
             Show(context, options, plan, speed, measured: parsed.GetValue(rate) is null);
             if (parsed.GetValue(json) is { } file)
@@ -86,13 +96,18 @@ internal static class PlanCommand
         context.Output.WriteLine(
             plan.Available is not { } available
                 ? "Give the device memory with --memory to see whether this fits."
-                : $"{(plan.Fits ? "Fits" : "Does not fit")} into {TrainingPlan.FormatSize(available)}; the longest context that fits "
-                    + $"is {plan.LargestContext:N0} tokens."
+                : $"{(plan.FitsDevice ? "Fits" : "Does not fit")} into {TrainingPlan.FormatSize(available)}{DescribeHost(plan)}; the "
+                    + $"longest context that fits is {plan.LargestContext:N0} tokens."
         );
         if (plan.Warning is { } warning)
             context.Output.WriteLine(warning);
         ShowTime(context, options, plan, rate, measured);
     }
+
+    private static string DescribeHost(TrainingPlan plan) =>
+        plan.HostAvailable is not { } host || plan.Memory.Offloaded == 0 ? ""
+        : plan.FitsHost == plan.FitsDevice ? $" of the device and {TrainingPlan.FormatSize(host)} of the host"
+        : $" of the device, but {(plan.FitsHost ? "" : "not ")}into {TrainingPlan.FormatSize(host)} of the host";
 
     private static void ShowTime(CliContext context, FineTuneOptions options, TrainingPlan plan, double? rate, bool measured)
     {
@@ -132,6 +147,7 @@ internal static class PlanCommand
                 peak_bytes = plan.Memory.Peak,
                 offloaded_bytes = plan.Memory.Offloaded,
                 available_bytes = plan.Available,
+                host_available_bytes = plan.HostAvailable,
                 fits = plan.Fits,
                 largest_context = plan.LargestContext,
                 flops = plan.Step.Needed,

@@ -57,6 +57,10 @@ internal static class PrepareCommand
             HelpName = "NAME",
             DefaultValueFactory = _ => "auto",
         };
+        var reasoning = new Option<bool>("--keep-reasoning")
+        {
+            Description = "with --show: keep the reasoning of answers also where the template leaves it out",
+        };
         var skip = new Option<bool>("--skip-unreadable")
         {
             Description = "exit with code 0 even if some files cannot be read; they are listed in any case",
@@ -75,6 +79,7 @@ internal static class PrepareCommand
             parallel,
             show,
             template,
+            reasoning,
             skip,
             PrepareQuestionsCommand.Create(context),
         };
@@ -99,7 +104,7 @@ internal static class PrepareCommand
             if (parsed.GetValue(show) is { } count)
             {
                 if (AreConversations(options.Data))
-                    return ShowConversations(context, options, parsed.GetValue(template)!, count);
+                    return ShowConversations(context, options, parsed.GetValue(template)!, parsed.GetValue(reasoning), count);
                 return Show(context, options, count) || parsed.GetValue(skip) ? ExitCode.Done : ExitCode.Input;
             }
             var report = Build(context, options);
@@ -238,7 +243,7 @@ internal static class PrepareCommand
         }
     }
 
-    private static int ShowConversations(CliContext context, PrepareOptions options, string template, int count)
+    private static int ShowConversations(CliContext context, PrepareOptions options, string template, bool keepsReasoning, int count)
     {
         var model = options.Model
             ?? throw new ConfigurationException("These are conversations. Give --model to choose the model whose template writes them.");
@@ -247,6 +252,7 @@ internal static class PrepareCommand
             Sources = [.. options.Data.Select(path => new DataSource(path))],
             Task = TrainingTask.Sft,
             Template = template,
+            KeepReasoning = keepsReasoning,
         };
         // Whole conversations are shown, even if training will shorten them.
         return TrainCommand.Show(new ModelOptions { Path = model, Context = 1 << 20 }, data, count, context);

@@ -71,7 +71,7 @@ internal static partial class ErrorResponses
             context.Response.Headers.RetryAfter = "5";
         if (error.Status == 401)
             context.Response.Headers.WWWAuthenticate = "Bearer";
-        return context.Response.WriteAsJsonAsync(error.Body, AnswerFormat.Json);
+        return context.Response.WriteAsJsonAsync(error.Body, EndpointFormat.Json);
     }
 
     [LoggerMessage(Level = LogLevel.Error, Message = "{Method} {Path}")]

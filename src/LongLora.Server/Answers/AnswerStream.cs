@@ -25,7 +25,7 @@ internal sealed partial class AnswerStream
         (_context, _request, _place) = (context, request, place);
 
     /// <summary>Answers a request.</summary>
-    internal static async Task Send(HttpContext context, GenerationRequest request, AnswerFormat format)
+    internal static async Task Send(HttpContext context, GenerationRequest request, EndpointFormat format)
     {
         using var place = context.RequestServices.GetRequiredService<AnswerMeter>().Enter();
         var stream = new AnswerStream(context, request, place);
@@ -35,15 +35,15 @@ internal sealed partial class AnswerStream
             await stream.SendWhole(format);
     }
 
-    private async Task SendWhole(AnswerFormat format)
+    private async Task SendWhole(EndpointFormat format)
     {
         var results = new List<GenerationResult>();
         for (var index = 0; index < _request.Count; index++)
             results.Add(await Answer(index, null).WholeAsync(_context.RequestAborted));
-        await Results.Json(format.ToWhole(results), AnswerFormat.Json).ExecuteAsync(_context);
+        await Results.Json(format.ToWhole(results), EndpointFormat.Json).ExecuteAsync(_context);
     }
 
-    private async Task SendPieces(AnswerFormat format)
+    private async Task SendPieces(EndpointFormat format)
     {
         _context.Response.ContentType = "text/event-stream";
         _context.Response.Headers.CacheControl = "no-cache";
@@ -68,7 +68,7 @@ internal sealed partial class AnswerStream
         }
     }
 
-    private async Task<GenerationResult> SendAnswer(AnswerFormat format, int index)
+    private async Task<GenerationResult> SendAnswer(EndpointFormat format, int index)
     {
         var reading = Channel.CreateUnbounded<PromptProgress>();
         await using var pieces = Answer(index, new Reading(reading.Writer)).GetAsyncEnumerator(_context.RequestAborted);
@@ -130,7 +130,7 @@ internal sealed partial class AnswerStream
     {
         foreach (var (name, data) in events)
         {
-            var text = data as string ?? JsonSerializer.Serialize(data, AnswerFormat.Json);
+            var text = data as string ?? JsonSerializer.Serialize(data, EndpointFormat.Json);
             await _context.Response.WriteAsync($"{(name is null ? "" : $"event: {name}\n")}data: {text}\n\n", _context.RequestAborted);
         }
         await _context.Response.Body.FlushAsync(_context.RequestAborted);

@@ -6,7 +6,7 @@ using LongLora.Tokenization;
 namespace LongLora.Server;
 
 /// <summary>Answers of <c>/v1/chat/completions</c>.</summary>
-internal sealed class ChatFormat(GenerationRequest request) : AnswerFormat(request, "chatcmpl-")
+internal sealed class ChatFormat(GenerationRequest request) : EndpointFormat(request, "chatcmpl-")
 {
     private readonly Dictionary<int, ToolAnswer?> _answers = [];
 

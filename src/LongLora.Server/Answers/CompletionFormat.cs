@@ -5,7 +5,7 @@ namespace LongLora.Server;
 /// <summary>Answers of <c>/v1/completions</c>.</summary>
 /// <param name="request">The request.</param>
 /// <param name="echo">Texts of the prompts, which begin the answers; null for answers alone.</param>
-internal sealed class CompletionFormat(GenerationRequest request, IReadOnlyList<string>? echo) : AnswerFormat(request, "cmpl-")
+internal sealed class CompletionFormat(GenerationRequest request, IReadOnlyList<string>? echo) : EndpointFormat(request, "cmpl-")
 {
     private readonly int[] _offsets = new int[request.Count]; // characters of each answer whose log-probabilities were sent
 

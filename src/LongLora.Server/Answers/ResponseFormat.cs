@@ -7,7 +7,7 @@ namespace LongLora.Server;
 /// <param name="request">The request.</param>
 /// <param name="instructions">What the request tells the model before the conversation; null for nothing.</param>
 /// <param name="metadata">What the client wants back; null for nothing.</param>
-internal sealed class ResponseFormat(GenerationRequest request, string? instructions, object? metadata) : AnswerFormat(request, "resp_")
+internal sealed class ResponseFormat(GenerationRequest request, string? instructions, object? metadata) : EndpointFormat(request, "resp_")
 {
     private readonly string _item = "msg_" + Guid.NewGuid().ToString("N");
     private int _sequence;

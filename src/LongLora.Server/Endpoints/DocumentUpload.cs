@@ -31,7 +31,7 @@ internal static class DocumentUpload
                     tokens = model.Tokenizer.Encode(text).Count,
                     context = model.Context,
                 },
-                AnswerFormat.Json
+                EndpointFormat.Json
             );
         }
         catch (LongLoraException e)

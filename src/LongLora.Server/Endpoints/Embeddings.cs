@@ -39,7 +39,7 @@ internal static class Embeddings
                 model = model.Name,
                 usage = new { prompt_tokens = tokens, total_tokens = tokens },
             },
-            AnswerFormat.Json
+            EndpointFormat.Json
         );
     }
 

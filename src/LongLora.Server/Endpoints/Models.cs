@@ -12,15 +12,16 @@ internal static class Models
         typeof(Models).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion;
 
     internal static IResult List(ServedModels models) =>
-        Results.Json(new { @object = "list", data = models.All.Select(m => Describe(m, models)) }, AnswerFormat.Json);
+        Results.Json(new { @object = "list", data = models.All.Select(m => Describe(m, models)) }, EndpointFormat.Json);
 
-    internal static IResult Find(string name, ServedModels models) => Results.Json(Describe(models.Find(name), models), AnswerFormat.Json);
+    internal static IResult Find(string name, ServedModels models) =>
+        Results.Json(Describe(models.Find(name), models), EndpointFormat.Json);
 
     /// <summary>503 until the model is loaded, so that a supervisor sends no requests before.</summary>
     internal static IResult CheckHealth(ServedModels models) =>
-        Results.Json(new { status = models.IsLoaded ? "ok" : "loading" }, AnswerFormat.Json, statusCode: models.IsLoaded ? 200 : 503);
+        Results.Json(new { status = models.IsLoaded ? "ok" : "loading" }, EndpointFormat.Json, statusCode: models.IsLoaded ? 200 : 503);
 
-    internal static IResult TellVersion() => Results.Json(new { version = Version }, AnswerFormat.Json);
+    internal static IResult TellVersion() => Results.Json(new { version = Version }, EndpointFormat.Json);
 
     private static object Describe(ChatModel model, ServedModels models) =>
         new

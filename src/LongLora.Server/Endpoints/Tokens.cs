@@ -44,7 +44,7 @@ internal static class Tokens
                 tokens = ids,
                 token_strs = texts ? ids.Select(id => model.Tokenizer.Decode([id], skipSpecial: false)) : null,
             },
-            AnswerFormat.Json
+            EndpointFormat.Json
         );
     }
 
@@ -55,7 +55,7 @@ internal static class Tokens
         if (SamplingFields.ReadIds(fields, "tokens", model) is not { } ids)
             throw new ApiException(400, "tokens is missing; give an array of token ids.", "tokens", "invalid_value");
         fields.RefuseUnknown();
-        return Results.Json(new { prompt = model.Tokenizer.Decode([.. ids], skipSpecial: false) }, AnswerFormat.Json);
+        return Results.Json(new { prompt = model.Tokenizer.Decode([.. ids], skipSpecial: false) }, EndpointFormat.Json);
     }
 
     /// <summary>How much of the context a conversation takes.</summary>
@@ -64,6 +64,6 @@ internal static class Tokens
         var model = models.Choose(fields);
         var ids = MessageFields.Encode(model, MessageFields.Read(fields), MessageFields.ReadForm(fields, model), "messages");
         fields.RefuseUnknown();
-        return Results.Json(new { tokens = ids.Count, context = model.Context }, AnswerFormat.Json);
+        return Results.Json(new { tokens = ids.Count, context = model.Context }, EndpointFormat.Json);
     }
 }

@@ -57,7 +57,7 @@ internal sealed class QuickstartMeasurement : IDisposable
         foreach (var length in _lengths)
         {
             var isKnown = same is not null && RopeScaling.DependsOnLength(config) && length <= RopeScaling.GetOriginalContext(config);
-            var measure = isKnown ? same!.First(m => m.Length == length) : Measure(model, length);
+            var measure = isKnown ? same!.First(m => m.Length == length) : Measure(model, length, loaded.EndTokens);
             measures.Add(measure);
             if (!isKnown)
                 _told?.Report($"  {length, 6:N0} tokens: pass key {measure.PassKey, 4:P0}, perplexity {measure.Perplexity:F2}");
@@ -65,7 +65,7 @@ internal sealed class QuickstartMeasurement : IDisposable
         return measures;
     }
 
-    private LengthMeasure Measure(CausalLanguageModel model, int length) =>
+    private LengthMeasure Measure(CausalLanguageModel model, int length, IReadOnlyList<int> ends) =>
         new(
             length,
             Perplexity
@@ -80,7 +80,9 @@ internal sealed class QuickstartMeasurement : IDisposable
                     _cancellation
                 )
                 .Perplexity,
-            RetrievalEvaluation.Ask(model, _tokenizer, new PasskeyTask(), _questions[length], length, cancellation: _cancellation).Accuracy
+            RetrievalEvaluation
+                .Ask(model, _tokenizer, new PasskeyTask(), _questions[length], length, ends: ends, cancellation: _cancellation)
+                .Accuracy
         );
 
     /// <summary>Estimates the total time from that of the first state.</summary>

@@ -19,6 +19,7 @@ internal static class ShortText
     /// <param name="tokenizer">For pass keys; null for none.</param>
     /// <param name="trials">Number of pass keys; 0 for none.</param>
     /// <param name="seed">Seed of the first pass key.</param>
+    /// <param name="ends">Tokens that end answers; null for those of config and tokenizer.</param>
     /// <param name="cancellation">Cancels the work.</param>
     public static IReadOnlyList<(string Measure, int Length, double Value)> Measure(
         CausalLanguageModel model,
@@ -27,6 +28,7 @@ internal static class ShortText
         ITokenizer? tokenizer = null,
         int trials = 0,
         int seed = 0,
+        IReadOnlyList<int>? ends = null,
         CancellationToken cancellation = default
     )
     {
@@ -44,7 +46,9 @@ internal static class ShortText
                 (
                     "passkey",
                     native,
-                    RetrievalEvaluation.Run(model, tokenizer, new PasskeyTask(), native, trials, seed, cancellation: cancellation).Accuracy
+                    RetrievalEvaluation
+                        .Run(model, tokenizer, new PasskeyTask(), native, trials, seed, ends: ends, cancellation: cancellation)
+                        .Accuracy
                 )
             );
         return measures;

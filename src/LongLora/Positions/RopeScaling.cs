@@ -72,19 +72,24 @@ public static class RopeScaling
             }
             : config;
 
-    /// <summary>The context in tokens before any rescaling.</summary>
-    public static int GetOriginalContext(ModelConfig config) => config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
+    /// <summary>
+    /// The context in tokens before any rescaling. For dynamic scaling it is always <c>max_position_embeddings</c>, as in transformers.
+    /// </summary>
+    public static int GetOriginalContext(ModelConfig config) =>
+        config.RopeScaling.Kind == "dynamic" ? config.MaxPositions : config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
 
     /// <summary>
-    /// The context in tokens that the model has now. If a linear scaling does not give its original context, then
-    /// <c>max_position_embeddings</c> is the original one, as in LongLoRA's published models. If the factor of a YaRN scaling reaches
-    /// beyond <c>max_position_embeddings</c>, the file was not changed when the scaling was added, as in the documentation of Qwen. Then
-    /// the context is the original one times the factor, as in vLLM.
+    /// The context in tokens that the model has now, derived as in vLLM. For llama3, longrope and models without scaling it is
+    /// <c>max_position_embeddings</c>. For dynamic scaling it is that number times the factor. If a linear scaling does not give another
+    /// original context, then <c>max_position_embeddings</c> is the original one, as in LongLoRA's published models. If the factor of a
+    /// YaRN scaling reaches beyond <c>max_position_embeddings</c>, the file was not changed when the scaling was added, as in the
+    /// documentation of Qwen. Then the context is the original one times the factor.
     /// </summary>
     public static int GetCurrentContext(ModelConfig config) =>
         config.RopeScaling switch
         {
-            { Kind: "linear", OriginalMaxPositions: null } linear => (int)(config.MaxPositions * linear.Factor),
+            { Kind: "linear" } linear when GetOriginalContext(config) == config.MaxPositions => (int)(config.MaxPositions * linear.Factor),
+            { Kind: "dynamic", Alpha: null } dynamic => (int)(config.MaxPositions * dynamic.Factor),
             { Kind: "yarn" } yarn when Math.Ceiling((double)config.MaxPositions / GetOriginalContext(config)) < yarn.Factor => (int)(
                 GetOriginalContext(config) * yarn.Factor
             ),
@@ -159,7 +164,7 @@ public static class RopeScaling
         }
         if (kind == "llama3" && present.Kind != "llama3")
             scaling = scaling with { LowFrequencyFactor = 1, HighFrequencyFactor = 4 };
-        // For dynamic scaling, transformers uses max_position_embeddings itself as the original context.
+        // Where dynamic scaling begins, transformers reads from max_position_embeddings.
         return kind == "dynamic"
             ? config with
             {
@@ -246,7 +251,7 @@ public static class RopeScaling
     {
         if (config.RopeScaling.Alpha is not null)
             return ComputePlain(GetBase(config), config.RotarySize);
-        double native = config.RopeScaling.OriginalMaxPositions ?? config.MaxPositions;
+        double native = config.MaxPositions;
         double factor = config.RopeScaling.Factor,
             size = config.RotarySize;
         var longest = Math.Max(length, native);

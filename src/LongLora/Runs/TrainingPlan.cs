@@ -17,7 +17,8 @@ namespace LongLora.Runs;
 /// <param name="Memory">Bytes at the run's peak.</param>
 /// <param name="Available">Bytes that the device has; null if unknown.</param>
 /// <param name="LargestContext">
-/// The longest context, a multiple of 1024, with which the same run fits; 0 for none, null if <paramref name="Available"/> is.
+/// The longest context, a multiple of 1024, with which the same run fits into the device and its host; 0 for none, null if
+/// <paramref name="Available"/> is.
 /// </param>
 /// <param name="Offload">Where activations are kept, with auto resolved.</param>
 /// <param name="Step">Operations of one forward and backward pass with the run's attention.</param>
@@ -46,8 +47,17 @@ public sealed record TrainingPlan(
     /// <summary>Whether the run computes on CUDA.</summary>
     public bool OnCuda { get; init; }
 
-    /// <summary>Whether the run fits; true if the device's memory is unknown.</summary>
-    public bool Fits => Available is not { } available || Needed <= available;
+    /// <summary>
+    /// Bytes of host memory for the activations that a CUDA run keeps there; null if the run keeps none there, or if unknown.
+    /// </summary>
+    public long? HostAvailable { get; init; }
+
+    /// <summary>Whether the run fits into the device and its host; memory that is unknown counts as enough.</summary>
+    public bool Fits => FitsDevice && FitsHost;
+
+    internal bool FitsDevice => Available is not { } available || Needed <= available;
+
+    internal bool FitsHost => HostAvailable is not { } host || Memory.Offloaded <= host;
 
     /// <summary>Plans a run. Only headers are read.</summary>
     /// <param name="model">
@@ -57,18 +67,22 @@ public sealed record TrainingPlan(
     /// <param name="machine">Device, number formats and memory settings.</param>
     /// <param name="batchSize">B, sequences in one forward pass. Default 1.</param>
     /// <param name="available">Bytes that the device has; null to ask the machine.</param>
+    /// <param name="hostAvailable">
+    /// Bytes that the host of a CUDA device has for activations that are kept there; null to ask the machine.
+    /// </param>
     /// <exception cref="LongLoraException">The model cannot be found, or an option does not work with it.</exception>
     public static TrainingPlan Make(
         ModelOptions model,
         MethodOptions method,
         MachineOptions machine,
         int batchSize = 1,
-        long? available = null
+        long? available = null,
+        long? hostAvailable = null
     )
     {
         LibTorch.EnsureLoaded();
         TrainingPlan Plan(ModelConfig config, ScalarType stored) =>
-            Make(config, model.Context, method, machine, DescribeStep(method, machine, batchSize, stored), available);
+            Make(config, model.Context, method, machine, DescribeStep(method, machine, batchSize, stored), available, hostAvailable);
         if (!Directory.Exists(model.Path) && PublishedConfigs.Names.Contains(model.Path))
             return Plan(PublishedConfigs.Find(model.Path), ScalarType.BFloat16);
         if (model.FromScratch is { } file)
@@ -79,7 +93,7 @@ public sealed record TrainingPlan(
                 },
                 ScalarType.Float32
             );
-        return Make(ModelSource.Open(model.Path).RequireFiles(), model.Context, method, machine, batchSize, available);
+        return Make(ModelSource.Open(model.Path).RequireFiles(), model.Context, method, machine, batchSize, available, hostAvailable);
     }
 
     /// <summary>Plans a run on an opened model.</summary>
@@ -89,7 +103,8 @@ public sealed record TrainingPlan(
         MethodOptions method,
         MachineOptions machine,
         int batchSize,
-        long? available = null
+        long? available = null,
+        long? hostAvailable = null
     )
     {
         var main = files
@@ -109,7 +124,8 @@ public sealed record TrainingPlan(
             stored != QuantizationKind.None ? step with { Quantization = stored }
                 : files is GgufModel gguf ? step with { KeptBytes = gguf.KeptBytes, IsWidened = gguf.StoredBytes < gguf.OpenedBytes }
                 : step,
-            available
+            available,
+            hostAvailable
         );
     }
 
@@ -117,19 +133,19 @@ public sealed record TrainingPlan(
     /// <exception cref="ConfigurationException">It does not fit; the message says what would help.</exception>
     public void RequireFit()
     {
-        if (Fits)
+        if (FitsDevice)
         {
             var scratch = Path.GetTempPath();
             if (Offload == ActivationOffload.Disk)
                 RequireRoom($"the temporary folder '{scratch}'", FindFreeSpace(scratch));
-            else if (OnCuda && MemoryMeter.GetAvailableBytes(DeviceType.CPU, 0) is { } host)
+            else if (HostAvailable is { } host)
                 RequireRoom("the host's memory", host);
             return;
         }
         var largest = Memory.Parts.OrderByDescending(p => p.Bytes).Take(3).Select(p => $"{p.Name} {FormatSize(p.Bytes)}");
         throw new ConfigurationException(
             $"This run needs about {FormatSize(Needed)} at its peak (mostly {string.Join(", ", largest)}), but the device has "
-                + $"{FormatSize(Available!.Value)}. {WriteAdvice()} To run anyway, set check-memory to false."
+                + $"{FormatSize(Available!.Value)}. {WriteAdvice()} {Anyway}"
         );
     }
 
@@ -154,9 +170,11 @@ public sealed record TrainingPlan(
         if (Memory.Offloaded <= free)
             return;
         throw new ConfigurationException(
-            $"Offloaded activations need {FormatSize(Memory.Offloaded)}, but {place} has {FormatSize(free)} free. "
-                + (Offload == ActivationOffload.Disk ? "Set TMPDIR to a folder with more space, raise" : "Raise")
-                + " blocks-per-segment, or use a shorter context. To run anyway, set check-memory to false."
+            Offload == ActivationOffload.Disk
+                ? $"Offloaded activations need {FormatSize(Memory.Offloaded)}, but {place} has {FormatSize(free)} free. Set TMPDIR to a "
+                    + $"folder with more space, raise blocks-per-segment, or use a shorter context. {Anyway}"
+                : $"Offloaded activations need {FormatSize(Memory.Offloaded)}, but {place} has {FormatSize(free)}. {WriteLargest()}Set "
+                    + $"activation-offload to disk, raise blocks-per-segment, or use a shorter context. {Anyway}"
         );
     }
 
@@ -175,7 +193,11 @@ public sealed record TrainingPlan(
     public static string FormatSize(long bytes) =>
         bytes >= 1L << 30 ? $"{bytes / (double)(1L << 30):N1} GiB" : $"{bytes / (double)(1L << 20):N0} MiB";
 
-    private string WriteAdvice() => (LargestContext > 0 ? $"The longest context that fits is {LargestContext:N0} tokens. " : "") + Remedies;
+    private string WriteAdvice() => WriteLargest() + Remedies;
+
+    private string WriteLargest() => LargestContext > 0 ? $"The longest context that fits is {LargestContext:N0} tokens. " : "";
+
+    private const string Anyway = "To run anyway, set check-memory to false.";
 
     private const string Remedies =
         "To use less memory, set activation-offload to disk (host on CUDA), raise blocks-per-segment, set quantization to nf4, or "
@@ -199,12 +221,14 @@ public sealed record TrainingPlan(
         MethodOptions method,
         MachineOptions machine,
         StepMemoryOptions memory,
-        long? available
+        long? available,
+        long? hostAvailable
     )
     {
         var (device, index) = Devices.ParseName(machine.Device);
         var cuda = memory.Cuda;
         available ??= MemoryMeter.GetAvailableBytes(device, index);
+        hostAvailable = cuda ? hostAvailable ?? MemoryMeter.GetAvailableBytes(DeviceType.CPU, 0) : null;
         using var model = ModelLoader.Describe(config);
         (StepMemory Memory, ActivationOffload Offload) At(int length)
         {
@@ -224,7 +248,12 @@ public sealed record TrainingPlan(
         var (bytes, offload) = At(context);
         var needsWeights = cuda || memory.Quantization != QuantizationKind.None || memory.IsWidened;
         var largest = available is { } most
-            ? FindLargest(length => At(length).Memory is var m && m.Peak - (needsWeights ? 0 : m.Weights) <= most)
+            ? FindLargest(length =>
+            {
+                var (m, place) = At(length);
+                return m.Peak - (needsWeights ? 0 : m.Weights) <= most
+                    && (place != ActivationOffload.Host || m.Offloaded <= (hostAvailable ?? long.MaxValue));
+            })
             : (int?)null;
         StepFlops Flops(IAttention attention) =>
             StepFlops.Count(config, attention, memory.Tuning, context, memory.BatchSize, memory.BlocksPerSegment, cuda);
@@ -232,6 +261,7 @@ public sealed record TrainingPlan(
         {
             IsMapped = !needsWeights,
             OnCuda = cuda,
+            HostAvailable = offload == ActivationOffload.Host ? hostAvailable : null,
         };
     }
 

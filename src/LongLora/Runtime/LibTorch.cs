@@ -9,7 +9,7 @@ namespace LongLora.Runtime;
 /// <remarks>
 /// By default the library is the one that the application took as a package. <c>LONGLORA_LIBTORCH=DIR</c> names another, for example the
 /// <c>torch/lib</c> folder of a PyTorch install of the same version with its CUDA libraries; the application is then built with
-/// <c>-p:TorchBackend=none</c>.
+/// <c>-p:TorchBackend=none</c>. Without the variable such an application takes the PyTorch of the active Python environment.
 /// </remarks>
 internal static class LibTorch
 {
@@ -22,6 +22,9 @@ internal static class LibTorch
     /// <exception cref="ConfigurationException">The native library cannot be loaded; the message says why and what to do.</exception>
     public static void EnsureLoaded() => _ = s_loaded.Value;
 
+    /// <summary>Receives a sentence about the library that was taken from a Python environment.</summary>
+    public static Action<string>? Taken { get; set; }
+
     private static bool LoadOnce()
     {
         HostMemory.Initialize();
@@ -29,7 +32,22 @@ internal static class LibTorch
         try
         {
             if (!string.IsNullOrEmpty(directory))
-                LoadFrom(directory);
+                LoadFrom(directory, $"{DirectoryVariable} is '{directory}', which");
+            else if (!HasOwn(GetFileName("torch_cpu")))
+            {
+                // TorchSharp would look into the cache of NuGet next, so a wrong version is refused before.
+                IReadOnlyList<PythonTorch> installed =
+                [
+                    .. PythonTorch.FindAll(Environment.GetEnvironmentVariable, OperatingSystem.IsWindows()),
+                ];
+                if (PythonTorch.Explain(installed) is { } reason)
+                    throw new ConfigurationException(reason);
+                if (installed.FirstOrDefault(t => t.IsUsable) is { } found)
+                {
+                    LoadFrom(found.Directory, $"The PyTorch in '{found.Directory}' ({found.Variable})");
+                    Taken?.Invoke($"Using libtorch of PyTorch {found.Version} in '{found.Directory}' ({found.Variable}).");
+                }
+            }
             torch.zeros(1).Dispose();
         }
         catch (Exception e)
@@ -38,9 +56,9 @@ internal static class LibTorch
             throw new ConfigurationException(
                 "The native libtorch could not be loaded. "
                     + FindReason(e)
-                    + " Reference a libtorch package (libtorch-cpu-linux-x64, "
-                    + $"TorchSharp-cuda-linux, ...) in the application, or set {DirectoryVariable} to a folder that has one of the same "
-                    + $"version.",
+                    + " Reference a libtorch package (libtorch-cpu-linux-x64, TorchSharp-cuda-linux, ...) in the application, set "
+                    + $"{DirectoryVariable} to the torch/lib folder of PyTorch {LibTorchVersion.UsableText}, or activate its Python "
+                    + "environment.",
                 e
             );
         }
@@ -48,17 +66,13 @@ internal static class LibTorch
     }
 
     // TorchSharp finds its own libLibTorchSharp beside the application and takes a libtorch that is already in the process.
-    private static void LoadFrom(string directory)
+    private static void LoadFrom(string directory, string source)
     {
-        var (prefix, suffix) =
-            OperatingSystem.IsWindows() ? ("", ".dll")
-            : OperatingSystem.IsMacOS() ? ("lib", ".dylib")
-            : ("lib", ".so");
-        var core = Path.Combine(directory, prefix + "torch_cpu" + suffix);
+        var core = Path.Combine(directory, GetFileName("torch_cpu"));
         if (!File.Exists(core))
             throw new ConfigurationException(
-                $"{DirectoryVariable} is '{directory}', but there is no {Path.GetFileName(core)}. "
-                    + "Give the folder that holds libtorch's libraries, such as site-packages/torch/lib."
+                $"{source} has no {Path.GetFileName(core)}. "
+                    + $"Set {DirectoryVariable} to the folder that holds libtorch's libraries, such as site-packages/torch/lib."
             );
         // TorchSharp would load the packaged one as well, and two in one process end it.
         if (FindBeside(Path.GetFileName(core)) is { } packaged)
@@ -71,19 +85,31 @@ internal static class LibTorch
         // The version is asked before TorchSharp makes its first call: with another one that call ends the process.
         foreach (var name in (ReadOnlySpan<string>)["c10", "torch_cpu", "c10_cuda", "torch_cuda", "torch"])
         {
-            var path = Path.Combine(directory, prefix + name + suffix);
+            var path = Path.Combine(directory, GetFileName(name));
             if (!File.Exists(path))
                 continue;
             var library = NativeLibrary.Load(path);
             if (name == "torch_cpu")
-                LibTorchVersion.Require(library, directory);
+                LibTorchVersion.Require(library, source);
         }
-        var binding = FindBeside(prefix + "LibTorchSharp" + suffix)
+        var binding = FindBeside(GetFileName("LibTorchSharp"))
             ?? throw new ConfigurationException(
-                $"{prefix}LibTorchSharp{suffix} is not beside the application ({AppContext.BaseDirectory})."
+                $"{GetFileName("LibTorchSharp")} is not beside the application ({AppContext.BaseDirectory})."
             );
         NativeLibrary.Load(binding);
     }
+
+    private static string GetFileName(string library) =>
+        OperatingSystem.IsWindows() ? library + ".dll"
+        : OperatingSystem.IsMacOS() ? $"lib{library}.dylib"
+        : $"lib{library}.so";
+
+    // Beside the application, or where the runtime looks for the libraries of its packages.
+    private static bool HasOwn(string file) =>
+        FindBeside(file) is not null
+        || (AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "")
+            .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
+            .Any(folder => File.Exists(Path.Combine(folder, file)));
 
     private static string? FindBeside(string file)
     {

@@ -8,6 +8,12 @@ internal static unsafe class LibTorchVersion
     // Those whose functions TorchSharp's library needs: 2.10 and 2.11 load and train to the same bytes, 2.13 lacks some of them.
     private static readonly Version[] s_usable = [new(2, 10), new(2, 11)];
 
+    /// <summary>The versions that can be loaded, for messages.</summary>
+    public static string UsableText => string.Join(" or ", s_usable.Select(v => v.ToString()));
+
+    /// <summary>Whether a version, major and minor, can be loaded.</summary>
+    public static bool IsUsable(Version? version) => s_usable.Contains(version);
+
     /// <summary>The version that a library states; null if it does not, as before 2.1.</summary>
     /// <param name="library">The loaded <c>torch_cpu</c>.</param>
     public static Version? Read(nint library)
@@ -21,17 +27,17 @@ internal static unsafe class LibTorchVersion
 
     /// <summary>Refuses a library of another version.</summary>
     /// <param name="library">The loaded <c>torch_cpu</c>.</param>
-    /// <param name="directory">Its folder, for messages.</param>
+    /// <param name="source">Which library it is, for messages: a sentence up to <c>has</c>.</param>
     /// <exception cref="ConfigurationException">It has another version, or states none.</exception>
-    public static void Require(nint library, string directory)
+    public static void Require(nint library, string source)
     {
         var version = Read(library);
-        if (s_usable.Contains(version))
+        if (IsUsable(version))
             return;
         var seen = version?.ToString() ?? "of an unknown version";
         throw new ConfigurationException(
-            $"{LibTorch.DirectoryVariable} is '{directory}', which has libtorch {seen}. This build needs "
-                + $"{string.Join(" or ", s_usable.Select(v => v.ToString()))}. Give the torch/lib folder of such a PyTorch."
+            $"{source} has libtorch {seen}. This build needs {UsableText}. Set {LibTorch.DirectoryVariable} to the torch/lib folder of "
+                + "such a PyTorch."
         );
     }
 }

@@ -148,6 +148,24 @@ public class RetrievalTests
         }
     }
 
+    // As generation_config.json gives them beside config.json.
+    [Fact]
+    public void Ask_stops_where_the_model_ends_its_answers()
+    {
+        var (model, tokenizer) = Stories();
+        using var owned = model;
+        RetrievalCase[] questions = [new Stories260().Make(0, 3)];
+        string Answer(IReadOnlyList<int>? ends) =>
+            RetrievalEvaluation.Ask(model, tokenizer, new Stories260(), questions, ends: ends).Trials.Single().Answered;
+        var whole = Answer(null);
+        Assert.StartsWith(" girl", whole, StringComparison.Ordinal);
+        Assert.True(whole.Length > " girl".Length, whole);
+        var next = tokenizer.Encode(questions[0].Prompt + whole, addSpecial: true)[
+            tokenizer.Encode(questions[0].Prompt + " girl", addSpecial: true).Count
+        ];
+        Assert.Equal(" girl", Answer([next]));
+    }
+
     [Fact]
     public void Topics_asks_for_the_first_of_as_many_topics_as_asked_for()
     {

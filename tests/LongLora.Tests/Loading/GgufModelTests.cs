@@ -226,6 +226,36 @@ public sealed class GgufModelTests : IDisposable
         }
     }
 
+    // context_length is 64 in all of them. Files whose scaling was added later keep the number from before it.
+    [Theory]
+    [InlineData(null, 0f, 0, 64)]
+    [InlineData("none", 1f, 64, 64)]
+    [InlineData("linear", 8f, 0, 512)]
+    [InlineData("linear", 8f, 64, 512)]
+    [InlineData("linear", 4f, 16, 64)]
+    [InlineData(null, 8f, 0, 512)]
+    [InlineData("yarn", 4f, 64, 256)]
+    [InlineData("yarn", 4f, 32, 128)]
+    [InlineData("yarn", 4f, 16, 64)]
+    [InlineData("yarn", 4f, 0, 256)]
+    [InlineData("longrope", 4f, 16, 64)]
+    public void Context_of_a_scaling_follows_from_the_metadata(string? kind, float factor, int original, int context)
+    {
+        var bytes = GgufModelFiles.Tiny();
+        if (kind is not null)
+            bytes = bytes.Key("llama.rope.scaling.type", kind);
+        if (factor > 0)
+            bytes = bytes.Key("llama.rope.scaling.factor", factor);
+        if (original > 0)
+            bytes = bytes.Key("llama.rope.scaling.original_context_length", (uint)original);
+        if (kind == "longrope")
+            foreach (var name in (string[])["rope_factors_long.weight", "rope_factors_short.weight"])
+                bytes = bytes.Tensor(name, 0, [.. Enumerable.Repeat(2f, 8).SelectMany(BitConverter.GetBytes)], 8);
+        File.WriteAllBytes(_folder["a.gguf"], bytes.Build());
+        using var file = GgufModel.Open(_folder["a.gguf"]);
+        Assert.Equal(context, RopeScaling.GetCurrentContext(file.Config));
+    }
+
     // As published: the divisors and the attention factor, and no kind.
     [Fact]
     public void Phi3_file_without_a_kind_of_scaling_has_longrope()

@@ -151,6 +151,81 @@ public class RopeScalingTests
             )
         );
 
+    // As vLLM derives it: only linear, dynamic and yarn have a context that is not in max_position_embeddings.
+    [Theory]
+    [InlineData("default", 4096, null, 1, 4096)]
+    [InlineData("default", 4096, 2048, 1, 4096)]
+    [InlineData("linear", 4096, null, 8, 32768)]
+    [InlineData("linear", 4096, 4096, 8, 32768)]
+    [InlineData("linear", 32768, 4096, 8, 32768)]
+    [InlineData("dynamic", 2048, null, 4, 8192)]
+    [InlineData("dynamic", 2048, 1024, 4, 8192)]
+    [InlineData("dynamic", 2048, null, 1.5, 3072)]
+    [InlineData("llama3", 131072, 8192, 8, 131072)]
+    [InlineData("llama3", 131072, 8192, 32, 131072)]
+    [InlineData("longrope", 131072, 4096, 1, 131072)]
+    [InlineData("longrope", 131072, 4096, 32, 131072)]
+    [InlineData("longrope", 4096, 4096, 32, 4096)]
+    public void GetCurrentContext_is_what_other_engines_derive(string kind, int max, int? original, double factor, int context)
+    {
+        var config = LlamaGoldenTests.TinyConfig with
+        {
+            MaxPositions = max,
+            RopeScaling = new()
+            {
+                Kind = kind,
+                Factor = factor,
+                OriginalMaxPositions = original,
+            },
+        };
+        Assert.Equal(context, RopeScaling.GetCurrentContext(config));
+        // A context that the model has needs no rescaling.
+        Assert.Same(config, RopeScaling.Extend(config, "auto", null, context));
+    }
+
+    [Fact]
+    public void GetCurrentContext_of_a_fixed_alpha_is_in_the_file() =>
+        Assert.Equal(
+            262144,
+            RopeScaling.GetCurrentContext(
+                LlamaGoldenTests.TinyConfig with
+                {
+                    MaxPositions = 262144,
+                    RopeScaling = new() { Kind = "dynamic", Alpha = 1000 },
+                }
+            )
+        );
+
+    // transformers counts from max_position_embeddings, whatever original_max_position_embeddings says.
+    [Fact]
+    public void Dynamic_frequencies_begin_to_grow_at_the_context_of_the_file()
+    {
+        var config = LlamaGoldenTests.TinyConfig with
+        {
+            MaxPositions = 2048,
+            RopeScaling = new() { Kind = "dynamic", Factor = 4 },
+        };
+        var other = config with { RopeScaling = config.RopeScaling with { OriginalMaxPositions = 1024 } };
+        double[] At(ModelConfig model, int length) => RopeScaling.ComputeFrequencies(model, length).Inverse;
+        Assert.Equal(At(config, 1), At(other, 2048));
+        Assert.Equal(At(config, 8192), At(other, 8192));
+        Assert.NotEqual(At(config, 1), At(other, 2049));
+        Assert.Equal((2048, 8192), (RopeScaling.GetTextLength(other, 1500, 8192), RopeScaling.GetTextLength(other, 2049, 8192)));
+    }
+
+    [Theory]
+    [InlineData(8192, 4)]
+    [InlineData(16384, 8)]
+    public void Extend_dynamic_gives_the_context_that_was_asked_for(int context, double factor)
+    {
+        var config = LlamaGoldenTests.TinyConfig with { MaxPositions = 2048, RopeScaling = RopeScalingConfig.None };
+        var extended = RopeScaling.Extend(config, "dynamic", null, context);
+        Assert.Equal((2048, factor), (extended.MaxPositions, extended.RopeScaling.Factor));
+        Assert.Equal(context, RopeScaling.GetCurrentContext(extended));
+        Assert.Same(extended, RopeScaling.Extend(extended, "auto", null, context));
+        Assert.Equal(2 * context, RopeScaling.GetCurrentContext(RopeScaling.Extend(extended, "auto", null, 2 * context)));
+    }
+
     [Theory]
     [InlineData("sideways", "default", "sideways")]
     [InlineData("yarn", "linear", "config.json can hold only one kind")]

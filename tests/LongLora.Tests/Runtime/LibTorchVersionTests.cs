@@ -37,11 +37,11 @@ public class LibTorchVersionTests
         using var folder = new TemporaryFolder();
         var library = Build(folder, $"unsigned long long aoti_torch_abi_version(void) {{ return {packed}; }}");
         Assert.Equal(version, LibTorchVersion.Read(library)?.ToString());
-        var error = Record.Exception(() => LibTorchVersion.Require(library, "the/folder"));
+        var error = Record.Exception(() => LibTorchVersion.Require(library, "The PyTorch in 'the/folder'"));
         if (isUsable)
             Assert.Null(error);
         else
-            Assert.All(["the/folder", $"has libtorch {version}.", "2.10 or 2.11", LibTorch.DirectoryVariable], part =>
+            Assert.All([$"'the/folder' has libtorch {version}.", "2.10 or 2.11", LibTorch.DirectoryVariable], part =>
                 Assert.Contains(part, Assert.IsType<ConfigurationException>(error).Message, StringComparison.Ordinal)
             );
         NativeLibrary.Free(library);

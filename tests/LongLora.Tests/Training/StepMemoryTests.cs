@@ -140,6 +140,77 @@ public class StepMemoryTests
             Assert.Contains(part, told);
     }
 
+    private static TrainingPlan PlanOnCuda(int context, long host, ActivationOffload offload, long available = 1L << 40) =>
+        TrainingPlan.Make(
+            new ModelOptions { Path = "llama-2-7b", Context = context },
+            new MethodOptions(),
+            new MachineOptions { Device = "cuda", ActivationOffload = offload },
+            available: available,
+            hostAvailable: host
+        );
+
+    // 32 blocks keep two rows of 4096 numbers in bf16 for each token: 512 KiB.
+    [Theory]
+    [InlineData(64, 131072)]
+    [InlineData(16, 32768)]
+    [InlineData(880, 1802240)]
+    public void Plan_counts_the_hosts_memory(int gibibytes, int tokens)
+    {
+        var host = (long)gibibytes << 30;
+        var plan = PlanOnCuda(tokens, host, ActivationOffload.Host, available: 1L << 42);
+        Assert.Equal((host, (long?)host), (plan.Memory.Offloaded, plan.HostAvailable));
+        Assert.True(plan.Fits);
+        plan.RequireFit();
+        Assert.Equal(tokens, plan.LargestContext);
+
+        var longer = PlanOnCuda(tokens + 1024, host, ActivationOffload.Host, available: 1L << 42);
+        Assert.False(longer.Fits);
+        Assert.True(longer.FitsDevice);
+        Assert.Equal(tokens, longer.LargestContext);
+        var told = Assert.Throws<ConfigurationException>(longer.RequireFit).Message;
+        foreach (
+            var part in new[]
+            {
+                $"but the host's memory has {TrainingPlan.FormatSize(host)}.",
+                $"The longest context that fits is {tokens:N0} tokens.",
+                "activation-offload to disk",
+            }
+        )
+            Assert.Contains(part, told);
+    }
+
+    [Fact]
+    public void Plan_says_which_memory_is_short()
+    {
+        // The device can hold 32k tokens, and its host only 1k of them.
+        var host = PlanOnCuda(32768, 1L << 29, ActivationOffload.Host, 80L << 30);
+        Assert.Equal((true, false, 1024), (host.FitsDevice, host.FitsHost, host.LargestContext!.Value));
+        Assert.Contains("the host's memory has 512 MiB", Assert.Throws<ConfigurationException>(host.RequireFit).Message);
+        var device = PlanOnCuda(32768, 1L << 40, ActivationOffload.Host, 12L << 30);
+        Assert.Equal((false, true), (device.FitsDevice, device.FitsHost));
+        Assert.Contains("the device has 12.0 GiB", Assert.Throws<ConfigurationException>(device.RequireFit).Message);
+    }
+
+    [Fact]
+    public void Plan_without_activations_on_the_host_does_not_count_it()
+    {
+        foreach (var offload in new[] { ActivationOffload.Disk, ActivationOffload.None })
+        {
+            var plan = PlanOnCuda(16384, 1, offload);
+            Assert.True(plan.Fits);
+            Assert.Null(plan.HostAvailable);
+            Assert.Equal(PlanOnCuda(16384, 1L << 50, offload).LargestContext, plan.LargestContext);
+        }
+        // auto keeps 16 of 80 GiB on the device, and sends what would take half of it to the host.
+        Assert.Null(PlanOnCuda(32768, 1, ActivationOffload.Auto, 80L << 30).HostAvailable);
+        var longer = PlanOnCuda(98304, 32L << 30, ActivationOffload.Auto, 80L << 30);
+        Assert.Equal((ActivationOffload.Host, 32L << 30), (longer.Offload, longer.HostAvailable!.Value));
+        Assert.False(longer.Fits);
+        Assert.True(longer.LargestContext < 98304);
+        // The memory of the CPU is its own.
+        Assert.Null(Plan(131072, 64L << 30).HostAvailable);
+    }
+
     [Fact]
     public void Plan_whose_weights_find_no_room_says_so()
     {

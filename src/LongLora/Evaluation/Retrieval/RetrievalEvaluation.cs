@@ -1,4 +1,5 @@
 using LongLora.Generation;
+using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -22,6 +23,9 @@ internal static class RetrievalEvaluation
     /// <param name="seed">Seed for the first document.</param>
     /// <param name="scoring">How answers are judged.</param>
     /// <param name="progress">Receives every answer.</param>
+    /// <param name="ends">
+    /// Tokens that end answers; null for those of config and tokenizer. <see cref="LoadedModel.EndTokens"/> has all.
+    /// </param>
     /// <param name="cancellation">Checked between chunks of a document.</param>
     /// <exception cref="ConfigurationException">Not even the shortest document fits, or a number is out of range.</exception>
     public static RetrievalAtLength Run(
@@ -33,6 +37,7 @@ internal static class RetrievalEvaluation
         int seed,
         RetrievalScoring scoring = RetrievalScoring.Generate,
         IProgress<RetrievalTrial>? progress = null,
+        IReadOnlyList<int>? ends = null,
         CancellationToken cancellation = default
     )
     {
@@ -48,6 +53,7 @@ internal static class RetrievalEvaluation
             length,
             scoring,
             progress,
+            ends,
             cancellation
         );
     }
@@ -78,6 +84,9 @@ internal static class RetrievalEvaluation
     /// <param name="questions">The questions; results have their index as the seed.</param>
     /// <param name="scoring">How answers are judged.</param>
     /// <param name="progress">Receives every answer.</param>
+    /// <param name="ends">
+    /// Tokens that end answers; null for those of config and tokenizer. <see cref="LoadedModel.EndTokens"/> has all.
+    /// </param>
     /// <param name="cancellation">Checked between chunks of a document.</param>
     /// <returns>The length is that of the longest question, with its answer.</returns>
     public static RetrievalAtLength Ask(
@@ -87,13 +96,24 @@ internal static class RetrievalEvaluation
         IReadOnlyList<RetrievalCase> questions,
         RetrievalScoring scoring = RetrievalScoring.Generate,
         IProgress<RetrievalTrial>? progress = null,
+        IReadOnlyList<int>? ends = null,
         CancellationToken cancellation = default
     )
     {
         if (questions.Count == 0)
             throw new ConfigurationException("There are no questions to ask.");
         var longest = questions.Max(q => tokenizer.Encode(q.Prompt, addSpecial: true).Count) + task.AnswerTokens;
-        return Ask(model, tokenizer, task, [.. questions.Select((question, i) => (i, question))], longest, scoring, progress, cancellation);
+        return Ask(
+            model,
+            tokenizer,
+            task,
+            [.. questions.Select((question, i) => (i, question))],
+            longest,
+            scoring,
+            progress,
+            ends,
+            cancellation
+        );
     }
 
     /// <summary>
@@ -107,10 +127,11 @@ internal static class RetrievalEvaluation
         int length,
         RetrievalScoring scoring = RetrievalScoring.Generate,
         IProgress<RetrievalTrial>? progress = null,
+        IReadOnlyList<int>? ends = null,
         CancellationToken cancellation = default
     )
     {
-        using var generator = new TextGenerator(model, tokenizer, length + 1);
+        using var generator = new TextGenerator(model, tokenizer, length + 1, ends: ends);
         using var positions = RotaryEmbedding.Create(model.Config, length + 1, model.Device, length);
         var done = new List<RetrievalTrial>();
         // Sorted by text, so a start that a document shares with the one before it, such as filler, is not read again.

@@ -4,10 +4,10 @@ using LongLora.Tokenization;
 
 namespace LongLora.Server;
 
-/// <summary>The JSON form of the answers to one request: whole, or as the events of a stream. One class per endpoint.</summary>
+/// <summary>The JSON form in which an endpoint sends answers: whole, or as the events of a stream. One class per endpoint.</summary>
 /// <param name="request">The request.</param>
 /// <param name="prefix">Beginning of the identifier, such as <c>chatcmpl-</c>.</param>
-internal abstract class AnswerFormat(GenerationRequest request, string prefix)
+internal abstract class EndpointFormat(GenerationRequest request, string prefix)
 {
     internal static JsonSerializerOptions Json { get; } =
         new()
