@@ -31,7 +31,7 @@ internal sealed class CorpusTokenizer
     /// <exception cref="CheckpointException">There is no readable tokenizer.</exception>
     public CorpusTokenizer(string model)
     {
-            model = ModelLocation.Find(model).Path;
+        model = ModelLocation.Find(model).Path;
         string digest;
         if (GgufModel.IsNamed(model))
         {

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.IO.Hashing;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using LongLora.Runtime;
@@ -99,6 +100,10 @@ internal sealed class TokenStoreWriter : IDisposable
                 HasLabels = _hasLabels,
                 Digest = Convert.ToHexStringLower(_hash.GetHashAndReset()),
                 LayoutDigest = layout,
+                RecordsDigest = TokenStore.ComputeRecordsDigest(
+                    CollectionsMarshal.AsSpan(_documents),
+                    _hasLabels ? CollectionsMarshal.AsSpan(_spans) : []
+                ),
                 Origins = _origins,
                 Corpora = _corpora,
                 Notes = notes,
