@@ -360,7 +360,10 @@ public class IntegrityTests(FinishedRun finished) : CliRun, IClassFixture<Finish
         Assert.Contains("is not sound and was not saved", error, StringComparison.Ordinal);
         Assert.Contains(expected, error, StringComparison.Ordinal);
         Assert.Equal(saveEvery == "1", Directory.Exists(At("run", "checkpoints", "step-000001")));
-        Assert.Equal(saveEvery == "1" ? 1 : 0, Directory.Exists(At("run", "checkpoints")) ? Directory.GetDirectories(At("run", "checkpoints")).Length : 0);
+        Assert.Equal(
+            saveEvery == "1" ? 1 : 0,
+            Directory.Exists(At("run", "checkpoints")) ? Directory.GetDirectories(At("run", "checkpoints")).Length : 0
+        );
         Assert.False(Directory.Exists(At("run", "adapter")));
     }
 
