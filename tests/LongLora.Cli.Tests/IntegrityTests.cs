@@ -27,7 +27,7 @@ public class IntegrityTests(FinishedRun finished) : CliRun, IClassFixture<Finish
         return File.ReadAllBytes(At(name, Adapter));
     }
 
-    private (string Output, string Error) Continue(params string[] arguments)
+    private static (string Output, string Error) Continue(params string[] arguments)
     {
         var (code, output, error) = Run(arguments);
         Assert.True(code == ExitCode.Done, $"exit code {code}: {error}");
@@ -266,6 +266,8 @@ public class IntegrityTests(FinishedRun finished) : CliRun, IClassFixture<Finish
     public void Run_whose_old_checkpoint_cannot_be_deleted_warns_and_goes_on()
     {
         Assert.SkipWhen(OperatingSystem.IsWindows() || Environment.IsPrivilegedProcess, "needs a folder that cannot be changed");
+        if (OperatingSystem.IsWindows())
+            return;
         var expected = Copy("run");
         Directory.Delete(At("run", "checkpoints", "step-000006"), recursive: true);
         var old = At("run", "checkpoints", "step-000002");
@@ -406,7 +408,7 @@ public class IntegrityTests(FinishedRun finished) : CliRun, IClassFixture<Finish
     [Theory]
     [InlineData("EIO", "Input/output error")]
     [InlineData("ENOSPC", "No space left")]
-    public void Fsync_that_fails_ends_the_run_with_the_path(string error, string message)
+    public async Task Fsync_that_fails_ends_the_run_with_the_path(string error, string message)
     {
         Assert.SkipUnless(CanTrace(), "needs strace");
         WriteTokens("train.bin", 20_000);
@@ -432,12 +434,12 @@ public class IntegrityTests(FinishedRun finished) : CliRun, IClassFixture<Finish
             new ProcessStartInfo("strace", arguments) { RedirectStandardOutput = true, RedirectStandardError = true }
         )!;
         var output = process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
-        var told = process.StandardError.ReadToEnd();
-        process.WaitForExit();
+        var told = await process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
         Assert.True(process.ExitCode == ExitCode.Usage, $"exit code {process.ExitCode}: {told}");
         Assert.Contains($"Cannot write '{At("run")}", told, StringComparison.Ordinal);
         Assert.Contains(message, told, StringComparison.Ordinal);
-        Assert.DoesNotContain("Done:", output.Result, StringComparison.Ordinal);
+        Assert.DoesNotContain("Done:", await output, StringComparison.Ordinal);
     }
 
     private static bool CanTrace()
