@@ -21,7 +21,8 @@ public static class FineTune
     /// <param name="readers">Readers of further kinds of data files, such as those of LongLora.Documents; null for none.</param>
     /// <param name="planned">Told what the run will take before it begins, and before it is refused because it does not fit.</param>
     /// <param name="notices">
-    /// Told at once what the owner of the run should know, such as a damaged checkpoint; null puts it into <see cref="FineTuneResult.Notes"/>.
+    /// Told at once what the owner of the run should know, such as a damaged checkpoint; null puts it into
+    /// <see cref="FineTuneResult.Notes"/>.
     /// </param>
     /// <param name="cancellation">Interrupts after the current micro-batch; the run directory can then be resumed.</param>
     /// <exception cref="LongLoraException">

@@ -147,8 +147,8 @@ internal sealed class RunLock : IDisposable
 
         public ConfigurationException Refuse(string folder, string path) =>
             new(
-                $"Cannot use the output '{folder}' because process {Pid} on {Host} has been training in it since {Started:u}. Wait for it, or "
-                    + $"choose another output. If that process has ended, delete '{path}'."
+                $"Cannot use the output '{folder}' because process {Pid} on {Host} has been training in it since {Started:u}. "
+                    + $"Wait for it, or choose another output. If that process has ended, delete '{path}'."
             );
 
         // Null if there is no such process. On Linux in ticks since the start of the machine, which no change of the clock affects.

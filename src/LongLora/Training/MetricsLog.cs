@@ -72,8 +72,8 @@ internal sealed class MetricsLog : IProgress<TrainingStep>
         }
         if (damaged.Count > 0)
             tell(
-                $"{damaged.Count} damaged line{(damaged.Count > 1 ? "s" : "")} of {path} cannot be read and {(damaged.Count > 1 ? "were" : "was")} "
-                    + $"removed, the first of them line {damaged[0]}. Training is not affected."
+                $"{(damaged.Count > 1 ? $"{damaged.Count} damaged lines" : "1 damaged line")} of {path} cannot be read and will be removed "
+                    + $"(first: line {damaged[0]}). Training is not affected."
             );
         return steps;
     }

@@ -45,7 +45,8 @@ internal sealed class SavedTrainingState : IDisposable
         var names = Checksums.Verify(folder);
         if (names?.Contains(FileName) == false)
             throw new CheckpointException(
-                $"'{Path.Combine(folder, Checksums.FileName)}' does not list {FileName}, so the state cannot be checked. Copy the folder again."
+                $"'{Path.Combine(folder, Checksums.FileName)}' does not list {FileName}, so the state cannot be checked. Copy "
+                    + "the folder again."
             );
         var reader = new SafetensorsReader(path);
         try

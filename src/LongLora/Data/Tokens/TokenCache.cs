@@ -44,7 +44,9 @@ internal sealed class TokenCache
     /// <summary>Ids that the model has, V; tokens beyond them are refused. Null for no limit.</summary>
     internal int? VocabularySize { get; init; }
 
-    /// <summary>The cached tokens, compared with their digests; null if there are none, or they are damaged and must be made again.</summary>
+    /// <summary>
+    /// The cached tokens, compared with their digests; null if there are none, or they are damaged and must be made again.
+    /// </summary>
     /// <param name="tell">Told if they are damaged; null if nobody wants to know.</param>
     /// <exception cref="DataException">A token is beyond the vocabulary, or the file cannot be read.</exception>
     internal TokenStore? TryOpen(Action<string>? tell = null)
