@@ -174,7 +174,8 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
             result.Tokens.Count > 1 && all > first ? $", then {(result.Tokens.Count - 1) / (all - first).TotalSeconds:N0} tokens/s" : "";
         var cached = result.CachedTokens > 0 ? $" ({result.CachedTokens:N0} from the cache)" : "";
         return $"{DescribeRoom()}; {result.PromptTokens:N0} read{cached} in {first.TotalSeconds:N1} "
-            + $"s{rate}{(result.Finish == FinishReason.Length ? "; cut off at the limit" : "")}{SamplingArguments.DescribeSeed(session.Options, result)}";
+            + $"s{rate}{(result.Finish == FinishReason.Length ? "; cut off at the limit" : "")}"
+            + SamplingArguments.DescribeSeed(session.Options, result);
     }
 
     private string DescribeRoom() =>

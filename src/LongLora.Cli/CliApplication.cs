@@ -82,7 +82,7 @@ public static class CliApplication
         {
             var (isKnown, isMemory) = (e is LongLoraException, IsOutOfMemory(e));
             error.WriteLine(
-                isKnown ? e.Message
+                isKnown ? FlagWords.Translate(e.Message)
                 : isMemory ? ExplainOutOfMemory(e)
                 : $"Internal error: {e.GetType().Name}: {e.Message}"
             );

@@ -55,7 +55,8 @@ internal sealed record ChatRequest(
             tool is AIFunctionDeclaration function
                 ? ToolDefinition.Create(function.Name, function.Description, function.JsonSchema)
                 : throw new NotSupportedException(
-                    $"The tool '{tool.Name}' is a {tool.GetType().Name}; a LongLora model calls functions alone, which the application runs."
+                    $"The tool '{tool.Name}' is a {tool.GetType().Name}; a LongLora model calls functions alone, which the application "
+                        + "runs."
                 )
         );
         var required = options.ToolMode as RequiredChatToolMode;

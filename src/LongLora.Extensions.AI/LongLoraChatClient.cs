@@ -81,7 +81,8 @@ public sealed class LongLoraChatClient : IChatClient
     /// <see cref="ChatOptions.TopP"/>, <see cref="ChatOptions.TopK"/>, <see cref="ChatOptions.Seed"/>,
     /// <see cref="ChatOptions.FrequencyPenalty"/>, <see cref="ChatOptions.PresencePenalty"/>, <see cref="ChatOptions.StopSequences"/>,
     /// <see cref="ChatOptions.MaxOutputTokens"/>, <see cref="ChatOptions.Tools"/> that are functions with
-    /// <see cref="ChatOptions.ToolMode"/>, <see cref="ChatOptions.ResponseFormat"/>, to which the answer is bound token by token, and <see cref="ChatOptions.RawRepresentationFactory"/> where it gives
+    /// <see cref="ChatOptions.ToolMode"/>, <see cref="ChatOptions.ResponseFormat"/>, to which the answer is bound token by token, and <see
+    /// cref="ChatOptions.RawRepresentationFactory"/> where it gives
     /// <see cref="GenerationOptions"/>, which the others then override.
     /// </param>
     /// <param name="cancellationToken">Looked at before every chunk of the prompt and every token.</param>

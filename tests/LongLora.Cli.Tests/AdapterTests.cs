@@ -87,7 +87,11 @@ public sealed class AdapterTests : CliRun
         WriteTokens("train.bin", 2_000);
         Fail(ExitCode.Usage, ["adapter-kind is 'dorra'", "'dora'"], Train("a", "--adapter-kind", "dorra"));
         Fail(ExitCode.Usage, ["pissa-iterations is 3"], Train("b", "--pissa-iterations", "3"));
-        Fail(ExitCode.Usage, ["tuning full"], Train("c", "--tuning", "full", "--adapter-kind", "dora"));
+        Fail(
+            ExitCode.Usage,
+            ["tuning is full", "use --tuning lora-plus or lora"],
+            Train("c", "--tuning", "full", "--adapter-kind", "dora")
+        );
     }
 
     // The model has a weight that is no number: whoever read it first would complain of that.

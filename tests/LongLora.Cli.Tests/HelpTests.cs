@@ -198,7 +198,9 @@ public class HelpTests : CliRun
         var files = Directory
             .EnumerateFiles(Repository.At("src", "LongLora.Cli"), "*.cs", SearchOption.AllDirectories)
             .Where(file => !file.Contains($"{Path.DirectorySeparatorChar}obj{Path.DirectorySeparatorChar}", StringComparison.Ordinal))
-            .Where(file => Regex.IsMatch(File.ReadAllText(file), $"(Option<[^\\n]*|new|base)\\(\"{name}\"|name = \"{name}\""));
+            .Where(file =>
+                Regex.IsMatch(File.ReadAllText(file), $"(Option<[^\\n]*|new|base)\\(\"{name}\"|(name|const string Flag) = \"{name}\"")
+            );
         Assert.Equal("Arguments", Path.GetFileName(Path.GetDirectoryName(Assert.Single(files))));
     }
 

@@ -5,7 +5,8 @@ namespace LongLora.Cli.Tests;
 
 public class LineEditorTests
 {
-    // ^X is Ctrl-X, !X is Alt-X, < > { } are the arrows left, right, up and down, [ ] are Home and End. \u0001 switches between keys that are
+    // ^X is Ctrl-X, !X is Alt-X, < > { } are the arrows left, right, up and down, [ ] are Home and End. \u0001 switches between keys that
+    // are
     // typed and keys that arrive at once.
     private sealed class Typed(string script) : IKeys
     {

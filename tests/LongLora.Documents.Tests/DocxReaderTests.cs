@@ -159,7 +159,8 @@ public class DocxReaderTests : TemporaryFolder
             "left boxed twice | right\nin ner | last",
             Read(
                 $"<w:tbl><w:tr>{Cell($"<w:p><w:r><w:t>left</w:t></w:r>{Box(P("boxed") + P("twice"))}</w:p>")}{Cell(P("right"))}</w:tr>"
-                    + $"<w:sdt><w:sdtContent><w:tr>{Cell(nested + P(""))}<w:sdt><w:sdtContent>{Cell(P("last"))}</w:sdtContent></w:sdt></w:tr></w:sdtContent></w:sdt>"
+                    + $"<w:sdt><w:sdtContent><w:tr>{Cell(nested + P(""))}<w:sdt><w:sdtContent>{Cell(P("last"))}"
+                    + "</w:sdtContent></w:sdt></w:tr></w:sdtContent></w:sdt>"
                     + $"<w:tr><w:trPr><w:del/></w:trPr>{Cell(P("gone"))}</w:tr></w:tbl>"
             )
         );

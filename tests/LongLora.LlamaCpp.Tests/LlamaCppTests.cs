@@ -272,8 +272,7 @@ public sealed class LlamaCppTests : IDisposable
     [InlineData("smollm", "gpt-2")]
     public void Tokens_of_real_tokenizers_are_ours(string name, string vectors)
     {
-        var path =
-            name == "smollm" ? DigitByDigit(SharedMaterial.Shared("tokenizers", "gpt_neox")) : SharedMaterial.Shared("tokenizers", name);
+        var path = name == "smollm" ? DigitByDigit(SharedMaterial.Tokenizer("gpt_neox")) : SharedMaterial.Tokenizer(name);
         var texts = File.ReadAllText(SharedMaterial.Shared("tokenizers", "vectors", $"ggml-vocab-{vectors}.gguf.inp"))
             .Split("\n__ggml_vocab_test__\n")
             .ToList();

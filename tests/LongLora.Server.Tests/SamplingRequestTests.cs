@@ -84,8 +84,8 @@ public class SamplingRequestTests
     {
         await using var server = await RunningServer.Start();
         var free = await server.Model.CompleteAsync("Once upon a time", new GenerationOptions { MaxTokens = 20 }).WholeAsync();
-        async Task<JsonElement> Complete(string more) =>
-            (await server.Post("/v1/completions", $$"""{"prompt":"Once upon a time","max_tokens":20,{{more}}}""")).Body;
+        async Task<JsonElement> Complete(string more, int tokens = 20) =>
+            (await server.Post("/v1/completions", $$"""{"prompt":"Once upon a time","max_tokens":{{tokens}},{{more}}}""")).Body;
         var stop = free.Tokens[7];
         var early = await Complete($"\"stop_token_ids\":[{stop}]");
         Assert.Equal("stop", early.GetProperty("choices")[0].GetProperty("finish_reason").GetString());
@@ -109,14 +109,16 @@ public class SamplingRequestTests
                 "Once upon a time",
                 new GenerationOptions
                 {
-                    MaxTokens = 20,
+                    MaxTokens = 80,
                     FrequencyPenalty = 2,
                     PresencePenalty = 2,
                 }
             )
             .WholeAsync();
-        Assert.Equal(penalized.Text, Text(await Complete("\"frequency_penalty\":2,\"presence_penalty\":2")));
-        Assert.All([Text(early), biased.Text, penalized.Text], text => Assert.NotEqual(free.Text, text));
+        Assert.Equal(penalized.Text, Text(await Complete("\"frequency_penalty\":2,\"presence_penalty\":2", 80)));
+        var longer = await server.Model.CompleteAsync("Once upon a time", new GenerationOptions { MaxTokens = 80 }).WholeAsync();
+        Assert.NotEqual(longer.Text, penalized.Text);
+        Assert.All([Text(early), biased.Text], text => Assert.NotEqual(free.Text, text));
         Assert.Equal(free.Text, Text(await Complete("\"temperature\":2,\"top_p\":0")));
         Assert.Equal(free.Text, Text(await Complete("\"top_k\":-1,\"ignore_eos\":false")));
         // What the context leaves.

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using LongLora.Quantization;
 
 namespace LongLora.Cli.Arguments;
@@ -23,7 +24,8 @@ internal sealed class QuantizationOption : Option<QuantizationKind>
             var text = result.Tokens[0].Value;
             if (Enum.TryParse<QuantizationKind>(text, ignoreCase: true, out var kind) && Enum.IsDefined(kind) && !char.IsDigit(text[0]))
                 return kind;
-            result.AddError($"{name.TrimStart('-')} is '{text}'; it must be one of none, nf4, int8, keep.");
+            var typed = (result.Parent as OptionResult)?.IdentifierToken?.Value ?? name;
+            result.AddError($"{typed.TrimStart('-')} is '{text}'; it must be one of none, nf4, int8, keep.");
             return standard;
         };
     }

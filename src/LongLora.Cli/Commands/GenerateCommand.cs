@@ -67,7 +67,8 @@ internal static class GenerateCommand
         var rate = result.Tokens.Count > 1 && rest > 0 ? $", then {(result.Tokens.Count - 1) / rest:N0} tokens/s" : "";
         context.Error.WriteLine(
             $"{result.PromptTokens:N0} tokens read in {first.TotalSeconds:N2} s{rate}; {result.Tokens.Count:N0} generated, "
-                + $"{(result.Finish == FinishReason.Stop ? "stopped at an end token or stop text" : "stopped at the length limit")}{SamplingArguments.DescribeSeed(options, result)}"
+                + $"{(result.Finish == FinishReason.Stop ? "stopped at an end token or stop text" : "stopped at the length limit")}"
+                + SamplingArguments.DescribeSeed(options, result)
         );
     }
 

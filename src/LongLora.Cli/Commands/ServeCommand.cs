@@ -118,7 +118,8 @@ internal static class ServeCommand
         foreach (var model in models)
             context.Output.WriteLine(
                 $"{model.Name}, {model.Context:N0} tokens of "
-                    + $"context{(model.HasTemplate ? "" : "; no chat template, so only /v1/completions works (choose one with --template)")}"
+                    + $"context{(model.HasTemplate ? "" : "; no chat template, so only /v1/completions works (choose one with "
+ + "--template)")}"
             );
         context.Output.WriteLine($"Page:   {address}/");
         context.Output.WriteLine($"OpenAI: {address}/v1{(options.ApiKey is null ? "" : ", with the API key")}");

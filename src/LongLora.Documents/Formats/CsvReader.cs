@@ -13,7 +13,8 @@ namespace LongLora.Documents.Formats;
 /// <c>text</c> gives one document per row; a table without that column is one document with a line per row.
 /// </summary>
 /// <remarks>
-/// The separator of <c>.csv</c> is found in the first rows: comma, semicolon, tab or bar. <c>.tsv</c> and <c>.tab</c> are separated by tabs,
+/// The separator of <c>.csv</c> is found in the first rows: comma, semicolon, tab or bar. <c>.tsv</c> and <c>.tab</c> are separated by
+/// tabs,
 /// and quotation marks in them are letters, except around a whole cell.
 /// </remarks>
 internal sealed class CsvReader : IDocumentReader, IRecordReader

@@ -15,9 +15,12 @@ internal sealed class RtfText(ReadOnlyMemory<byte> source, string file)
     private static readonly HashSet<string> s_left =
     [
         .. (
-            "fonttbl colortbl stylesheet listtable listoverridetable revtbl rsidtbl filetbl info pict object objdata header headerl headerr "
-            + "headerf footer footerl footerr footerf ftnsep ftnsepc ftncn aftnsep aftnsepc aftncn themedata colorschememapping latentstyles "
-            + "datastore datafield fldinst nonshppict shprslt sp sn sv xe tc template annotation atnid atnauthor atnref private1 pgptbl generator "
+            "fonttbl colortbl stylesheet listtable listoverridetable revtbl rsidtbl filetbl info pict object objdata header headerl "
+            + "headerr "
+            + "headerf footer footerl footerr footerf ftnsep ftnsepc ftncn aftnsep aftnsepc aftncn themedata colorschememapping "
+            + "latentstyles "
+            + "datastore datafield fldinst nonshppict shprslt sp sn sv xe tc template annotation atnid atnauthor atnref private1 pgptbl "
+            + "generator "
             + "xmlnstbl mmathPr bkmkstart bkmkend userprops wgrffmtfilter passwordhash fchars lchars"
         ).Split(' '),
     ];

@@ -19,7 +19,8 @@ internal static class XmlDepth
             {
                 if (++depth > Deepest)
                     throw new DataException(
-                        $"Cannot read {file} because its elements are nested too deeply: more than {Deepest}. It is damaged, or made to be harmful."
+                        $"Cannot read {file} because its elements are nested too deeply: more than {Deepest}. It is damaged, or made to "
+                            + "be harmful."
                     );
                 node = first;
                 continue;

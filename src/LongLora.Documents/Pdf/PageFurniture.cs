@@ -5,7 +5,8 @@ namespace LongLora.Documents.Pdf;
 
 /// <summary>
 /// Removes running headers, footers and page numbers: rows at the edge of a page that repeat on other pages at the same height (except for
-/// digits), that contain the page number, that are only a number, or that a browser printed (date, title, address). It works from the edge inwards and stops at the first other row.
+/// digits), that contain the page number, that are only a number, or that a browser printed (date, title, address). It works from the edge
+/// inwards and stops at the first other row.
 /// </summary>
 internal static partial class PageFurniture
 {
@@ -78,7 +79,8 @@ internal static partial class PageFurniture
     // Browsers print the date with the title above a page, and its address with the page number below, or the other way round.
     [GeneratedRegex(
         @"^(?:(?:https?|file)://\S+|about:blank)(?:\s+[0-9]+\s*/\s*[0-9]+)?$|^\S.*\s(?:https?|file)://\S+$"
-            + @"|^[0-9]{1,4}[./-]\s?[0-9]{1,2}[./-]\s?[0-9]{1,4},?\s+[0-9]{1,2}[:.][0-9]{2}(?:[:.][0-9]{2})?(?:\s?[AaPp]\.?\s?[Mm]\.?)?(?:\s|$)"
+            + @"|^[0-9]{1,4}[./-]\s?[0-9]{1,2}[./-]\s?[0-9]{1,4},?\s+[0-9]{1,2}[:.][0-9]{2}(?:[:.][0-9]{2})?"
+            + @"(?:\s?[AaPp]\.?\s?[Mm]\.?)?(?:\s|$)"
             + @"|^[0-9]+\s+(?:of|/)\s+[0-9]+\s+[0-9]{1,4}[./-]\s?[0-9]{1,2}[./-]\s?[0-9]{1,4},?\s+[0-9]{1,2}[:.][0-9]{2}"
     )]
     private static partial Regex MatchPrintMark();

@@ -4,8 +4,10 @@ using System.Text.RegularExpressions;
 namespace LongLora.Documents.Pdf;
 
 /// <summary>
-/// Words of a page -> regions in reading order. A gutter is a white stripe at least 0.9 times the font size wide (0.7 times beside many lines)
-/// with lines of text on both sides. The gutter next to the most lines is used, and the areas above it, left of it, right of it and below it are divided in the same
+/// Words of a page -> regions in reading order. A gutter is a white stripe at least 0.9 times the font size wide (0.7 times beside many
+/// lines)
+/// with lines of text on both sides. The gutter next to the most lines is used, and the areas above it, left of it, right of it and below
+/// it are divided in the same
 /// way. So a title or a wide figure ends a pair of columns, and what is above it is read first. The order in which the file draws does not
 /// matter.
 /// </summary>

@@ -89,7 +89,8 @@ internal static class RightToLeftWords
     }
 
     /// <summary>
-    /// Forms that fonts choose by the neighbors (presentation forms) -> the letters that they stand for. Signs that are written as one, such
+    /// Forms that fonts choose by the neighbors (presentation forms) -> the letters that they stand for. Signs that are written as one,
+    /// such
     /// as U+FDFA, stay.
     /// </summary>
     internal static string Normalize(string letters)

@@ -14,7 +14,9 @@ internal static class Completions
         await AnswerStream.Send(context, request, new CompletionFormat(request, echo));
     }
 
-    /// <summary>Reads a request: the only place that knows its fields. The second result are the texts that begin the answers, if any.</summary>
+    /// <summary>
+    /// Reads a request: the only place that knows its fields. The second result are the texts that begin the answers, if any.
+    /// </summary>
     internal static (GenerationRequest Request, IReadOnlyList<string>? Echo) Read(
         RequestFields fields,
         ServedModels models,

@@ -3,7 +3,9 @@ using Microsoft.AspNetCore.Http;
 
 namespace LongLora.Server;
 
-/// <summary><c>GET /openapi.json</c>: the API in the form that tools read. A test compares it with the endpoints and their fields.</summary>
+/// <summary>
+/// <c>GET /openapi.json</c>: the API in the form that tools read. A test compares it with the endpoints and their fields.
+/// </summary>
 internal static class OpenApi
 {
     internal static IResult Describe(HttpContext context)

@@ -52,7 +52,8 @@ internal sealed record GenerationRequest(ChatModel Model, IReadOnlyList<IReadOnl
             if (prompt.Count >= Model.Context)
                 throw new ApiException(
                     400,
-                    $"{name} has {prompt.Count:N0} tokens; the context of {Model.Context:N0} tokens leaves no room for an answer. Shorten it.",
+                    $"{name} has {prompt.Count:N0} tokens; the context of {Model.Context:N0} tokens leaves no room for an answer. "
+                        + "Shorten it.",
                     name,
                     "context_length_exceeded"
                 );

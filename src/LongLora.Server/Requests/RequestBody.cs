@@ -66,8 +66,8 @@ internal static class RequestBody
         {
             throw new ApiException(
                 400,
-                $"Cannot read {(path.Length > 0 ? path : "the body")} because it is not valid Unicode: it contains half of a character, such "
-                    + @"as \ud83d alone, or bytes that are not UTF-8. Send whole characters.",
+                $"Cannot read {(path.Length > 0 ? path : "the body")} because it is not valid Unicode: it contains half of a character, "
+                    + @"such as \ud83d alone, or bytes that are not UTF-8. Send whole characters.",
                 path,
                 "invalid_unicode"
             );

@@ -46,7 +46,8 @@ internal sealed record StructureFields(ToolUse? Tools, JsonElement? Schema, bool
             default:
                 throw new ApiException(
                     400,
-                    $"{format.Name("type")} is {format.Find("type")?.GetRawText() ?? "missing"}; it must be text, json_object or json_schema.",
+                    $"{format.Name("type")} is {format.Find("type")?.GetRawText() ?? "missing"}; it must be text, "
+                        + "json_object or json_schema.",
                     format.Name("type"),
                     "invalid_value"
                 );

@@ -205,7 +205,7 @@ internal sealed record CheckpointSummary(
     {
         var scaling = positions["rope_scaling"] ?? positions["rope_parameters"];
         scaling = scaling?["full_attention"] ?? scaling;
-        return $"{scaling?["rope_type"]?.ToString() ?? "default"} x{scaling?["factor"]?.ToString() ?? "1"}";
+        return $"{scaling?["rope_type"]?.ToString() ?? "default"} x{(double?)scaling?["factor"] ?? 1:R}";
     }
 
     // From the config, or why it is not supported.

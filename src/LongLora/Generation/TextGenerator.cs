@@ -35,7 +35,8 @@ public sealed class TextGenerator : IDisposable
     /// Keeps the first tokens and the last ones alone: a text can go on without end in constant memory, and what lies between is
     /// forgotten. Null keeps all.
     /// </param>
-    /// <param name="ends">Tokens that end texts; null for those of config and tokenizer. <see cref="LoadedModel.EndTokens"/> has all.</param>
+    /// <param name="ends">Tokens that end texts; null for those of config and tokenizer. <see cref="LoadedModel.EndTokens"/> has
+    /// all.</param>
     /// <exception cref="ConfigurationException">Sinks and window of streaming are not inside the model's context.</exception>
     public TextGenerator(
         CausalLanguageModel model,

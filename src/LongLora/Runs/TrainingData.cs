@@ -154,7 +154,8 @@ internal sealed class TrainingData : IDisposable
             yield return $"{withoutTools:N0} conversations have tools, but the template does not write them, so the model does not see "
                 + "them.";
         if (conversations.Sum(s => s.Unwritten.Characters) is > 0 and var unwritten)
-            yield return $"The template left out {unwritten:N0} of {conversations.Sum(s => s.Unwritten.All):N0} characters of the answers, in "
+            yield return $"The template left out {unwritten:N0} of {conversations.Sum(s => s.Unwritten.All):N0} characters of the "
+                + "answers, in "
                 + $"{conversations.Sum(s => s.Unwritten.Examples):N0} examples. They are not learned."
                 + (conversations.Exists(s => s.CanKeepReasoning) ? " If they are reasoning, set keep-reasoning to learn them." : "");
         if (conversations.Sum(s => s.WithoutEnd) is > 0 and var withoutEnd)

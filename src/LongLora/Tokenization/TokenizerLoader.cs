@@ -70,7 +70,10 @@ public static class TokenizerLoader
         try
         {
             var file = SentencePieceFile.Read(model);
-            return json is null || TokenizerPair.Join(file, model, json, settings)
+            if (json is null)
+                return SentencePieceTokenizer.Build(file, model, settings);
+            SentencePieceTokenizer.RequireSupported(file, model); // before two files are compared of which only one can be used
+            return TokenizerPair.Join(file, model, json, settings)
                 ? SentencePieceTokenizer.Build(file, model, settings)
                 : TokenizerJson.Load(json, settings);
         }

@@ -95,7 +95,8 @@ public class FormatTests
                 "content.xml",
                 $"<office:document-content {Names}><office:automatic-styles><text:list-style style:name='L'><text:list-level-style-number "
                     + "text:level='1' style:num-format='1'/><text:list-level-style-bullet text:level='2'/></text:list-style><style:style "
-                    + "style:name='H'><style:text-properties text:display='none'/></style:style></office:automatic-styles><office:body><office:text>"
+                    + "style:name='H'><style:text-properties "
+                    + "text:display='none'/></style:style></office:automatic-styles><office:body><office:text>"
                     + $"{body}</office:text></office:body></office:document-content>"
             )
         );
@@ -112,9 +113,11 @@ public class FormatTests
                         + "<text:note-body><text:p>The note.</text:p></text:note-body></text:note><text:s text:c='3'/>with<text:tab/>"
                         + "<text:span>spaces.</text:span><text:span text:style-name='H'>hidden</text:span><office:annotation><text:p>"
                         + "comment</text:p></office:annotation></text:p><text:p text:style-name='H'>hidden</text:p>"
-                        + "<text:list text:style-name='L'><text:list-item><text:p>one</text:p><text:list><text:list-item><text:p>inner</text:p>"
+                        + "<text:list "
+                        + "text:style-name='L'><text:list-item><text:p>one</text:p><text:list><text:list-item><text:p>inner</text:p>"
                         + "</text:list-item></text:list></text:list-item><text:list-item><text:p>two</text:p></text:list-item></text:list>"
-                        + "<table:table><table:table-header-rows><table:table-row><table:table-cell><text:p>name</text:p></table:table-cell>"
+                        + "<table:table><table:table-header-rows><table:table-row><table:table-cell><text:p>name</text:p>"
+                        + "</table:table-cell>"
                         + "<table:table-cell><text:p>size</text:p><text:p><draw:frame><draw:text-box><text:p>boxed</text:p></draw:text-box>"
                         + "</draw:frame></text:p></table:table-cell></table:table-row></table:table-header-rows><table:table-row>"
                         + "<table:table-cell><text:p>x</text:p></table:table-cell><table:table-cell><text:p>1</text:p></table:table-cell>"
@@ -196,7 +199,8 @@ public class FormatTests
             "Hello there.\nHow are you? 7\nFine.",
             Read(
                 new SubtitleReader(),
-                "1\r\n00:00:01,000 --> 00:00:02,000\r\n<i>Hello</i> there.\r\n\r\n2\r\n00:00:03,000 --> 00:00:04,000 X1:1\r\n{\\an8}How are you?\r\n7\r\n\r\n"
+                "1\r\n00:00:01,000 --> 00:00:02,000\r\n<i>Hello</i> there.\r\n\r\n2\r\n00:00:03,000 --> 00:00:04,000 X1:1\r\n{\\an8}How "
+                    + "are you?\r\n7\r\n\r\n"
                     + "3\n00:00:05,000 --> 00:00:06,000\n7\nFine.\n",
                 "a.srt"
             )
@@ -208,7 +212,8 @@ public class FormatTests
             "Ann: Rock & roll\nagain",
             Read(
                 new SubtitleReader(),
-                "WEBVTT - title\n\nSTYLE\n::cue { color: red }\n\nNOTE not said\n\nintro\n00:01.000 --> 00:02.000 align:start\n<v.loud Ann>Rock &amp; "
+                "WEBVTT - title\n\nSTYLE\n::cue { color: red }\n\nNOTE not said\n\nintro\n00:01.000 --> 00:02.000 align:start\n<v.loud "
+                    + "Ann>Rock &amp; "
                     + "<c.x>roll</c></v>\n\n00:02.000 --> 00:03.000\n<00:02.500><c>again</c>\n",
                 "a.vtt"
             )
@@ -242,15 +247,18 @@ public class FormatTests
     [Fact]
     public void Email_gives_its_headers_and_plain_body() =>
         Assert.Equal(
-            "# Grüße aus Holm\n\nFrom: \"Ann\" <ann@example.org>\nTo: bob@example.org\nDate: 2020-01-02 03:04 +01:00\n\nThe bridge é is open.\n\n"
+            "# Grüße aus Holm\n\nFrom: \"Ann\" <ann@example.org>\nTo: bob@example.org\nDate: 2020-01-02 03:04 +01:00\n\nThe bridge é is "
+                + "open.\n\n"
                 + "[Attachment: plan.pdf]",
             Read(
                 new EmailReader(),
                 "From: Ann <ann@example.org>\nTo: bob@example.org\nSubject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?= aus Holm\n"
                     + "Date: Thu, 2 Jan 2020 03:04:00 +0100\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=m\n\n--m\n"
                     + "Content-Type: multipart/alternative; boundary=a\n\n--a\nContent-Type: text/plain; charset=iso-8859-1\n"
-                    + "Content-Transfer-Encoding: quoted-printable\n\nThe bridge =E9 is=\n open.\n--a\nContent-Type: text/html\n\n<p>html</p>\n--a--\n"
-                    + "--m\nContent-Type: application/pdf; name=plan.pdf\nContent-Disposition: attachment; filename=plan.pdf\n\nxx\n--m--\n",
+                    + "Content-Transfer-Encoding: quoted-printable\n\nThe bridge =E9 is=\n open.\n--a\nContent-Type: "
+                    + "text/html\n\n<p>html</p>\n--a--\n"
+                    + "--m\nContent-Type: application/pdf; name=plan.pdf\nContent-Disposition: attachment; "
+                    + "filename=plan.pdf\n\nxx\n--m--\n",
                 "a.eml"
             )
         );
@@ -262,7 +270,8 @@ public class FormatTests
             "# Hi\n\nFrom: a@b.c\n\nSeen\n\n- one",
             Read(
                 new EmailReader(),
-                "From: a@b.c\nSubject: Hi\nContent-Type: text/html; charset=utf-8\n\n<p>Seen</p><p style='display:none'>not</p><ul><li>one</ul>\n",
+                "From: a@b.c\nSubject: Hi\nContent-Type: text/html; charset=utf-8\n\n<p>Seen</p><p "
+                    + "style='display:none'>not</p><ul><li>one</ul>\n",
                 "a.eml"
             )
         );
@@ -270,7 +279,10 @@ public class FormatTests
             ["# One\n\nFrom: a@b.c\n\n1\n", "# Two\n\nFrom: a@b.c\n\n2\n"],
             ReadAll(
                 new EmailReader(),
-                "From a@b.c Thu Jan  2 03:04:00 2020\nFrom: a@b.c\nSubject: One\n\n1\n\nFrom a@b.c Thu Jan  2 03:05:00 2020\nFrom: a@b.c\nSubject: Two\n\n2\n"u8.ToArray(),
+                Encoding.UTF8.GetBytes(
+                    "From a@b.c Thu Jan  2 03:04:00 2020\nFrom: a@b.c\nSubject: One\n\n1\n\n"
+                        + "From a@b.c Thu Jan  2 03:05:00 2020\nFrom: a@b.c\nSubject: Two\n\n2\n"
+                ),
                 "a.mbox"
             )
         );
@@ -332,7 +344,8 @@ public class FormatTests
         return Zip([
             (
                 "_rels/.rels",
-                $"<Relationships xmlns='{package}'><Relationship Id='r1' Type='{relations}/officeDocument' Target='xl/workbook.xml'/></Relationships>"
+                $"<Relationships xmlns='{package}'><Relationship Id='r1' Type='{relations}/officeDocument' "
+                    + "Target='xl/workbook.xml'/></Relationships>"
             ),
             ("xl/workbook.xml", $"<workbook xmlns='{main}' xmlns:r='{relations}'><sheets>{sheets}</sheets></workbook>"),
             (
@@ -360,9 +373,12 @@ public class FormatTests
             ReadAll(
                 new SpreadsheetReader(),
                 Workbook(
-                    "<sheet name='Costs' sheetId='1' r:id='r1'/><sheet name='No' sheetId='2' state='hidden' r:id='r2'/><sheet name='More' sheetId='3' r:id='r3'/>",
-                    "<row r='1'><c r='A1' t='inlineStr'><is><t>day</t></is></c><c r='B1' t='inlineStr'><is><t>sum</t></is></c><c r='C1' t='inlineStr'><is><t>ok</t></is></c></row>"
-                        + "<row r='3'><c r='A3' s='1'><v>43832</v></c><c r='B3'><f>0.1+0.2</f><v>0.30000000000000004</v></c><c r='C3' t='b'><v>1</v></c></row>",
+                    "<sheet name='Costs' sheetId='1' r:id='r1'/><sheet name='No' sheetId='2' state='hidden' r:id='r2'/><sheet "
+                        + "name='More' sheetId='3' r:id='r3'/>",
+                    "<row r='1'><c r='A1' t='inlineStr'><is><t>day</t></is></c><c r='B1' t='inlineStr'><is><t>sum</t></is></c><c r='C1' "
+                        + "t='inlineStr'><is><t>ok</t></is></c></row>"
+                        + "<row r='3'><c r='A3' s='1'><v>43832</v></c><c r='B3'><f>0.1+0.2</f><v>0.30000000000000004</v></c><c r='C3' "
+                        + "t='b'><v>1</v></c></row>",
                     "<row r='1'><c r='A1'><v>1</v></c></row>",
                     "<row r='1'><c r='A1' t='inlineStr'><is><t>last</t></is></c></row>"
                 ),

@@ -44,7 +44,7 @@ public sealed class ReasoningTests : IDisposable
         Assert.Equal("four</s>", learned);
         Assert.Equal((1, 3, 7), source.Unwritten);
         var note = Assert.Single(TrainingData.NotesOn(4096, [source]));
-        Assert.Contains("3 of 7 characters, in 1 examples", note, StringComparison.Ordinal);
+        Assert.Contains("3 of 7 characters of the answers, in 1 examples", note, StringComparison.Ordinal);
         Assert.Contains("keep-reasoning", note, StringComparison.Ordinal);
 
         (learned, source) = Read(json, Dropping, keep: true);

@@ -191,7 +191,7 @@ public class GgufTests
     [InlineData("llama2", "llama", "default", 1)]
     public void Tokenizer_of_each_kind_has_every_token_and_its_rule(string name, string model, string rule, int special)
     {
-        var folder = SharedMaterial.Shared("tokenizers", name);
+        var folder = SharedMaterial.Tokenizer(name);
         var tokenizer = TokenizerLoader.Load(folder);
         var size = tokenizer.VocabularySize + 10;
         var keys = GgufTokenizer.Keys(folder, size).ToDictionary(k => k.Key, k => k.Value);

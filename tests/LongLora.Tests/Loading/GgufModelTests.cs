@@ -258,7 +258,8 @@ public sealed class GgufModelTests : IDisposable
         {
             (
                 GgufModelFiles.Tiny("mamba"),
-                "architecture 'mamba', which is not supported. The supported architectures are llama, qwen2, qwen3, qwen3moe, phi3, gptneox, "
+                "architecture 'mamba', which is not supported. The supported architectures are llama, qwen2, qwen3, qwen3moe, phi3, "
+                    + "gptneox, "
             ),
             (GgufModelFiles.Tiny().Key("llama.odd", 1u), "the key 'llama.odd' is not supported"),
             (GgufModelFiles.Tiny("qwen2").Key("qwen2.expert_count", 8u), "'qwen2.expert_count' is 8; experts are not supported in qwen2"),

@@ -29,7 +29,7 @@ public class OptionEffectTests
                 "check-memory",
             ],
             [OptionEffect.Tokens] = ["task"],
-            [OptionEffect.AnswerTokens] = ["template", "columns"],
+            [OptionEffect.AnswerTokens] = ["template", "columns", "keep-reasoning", "ignore-fields"],
             [OptionEffect.TextTokens] = ["token-bytes"],
             [OptionEffect.AnswerTokens | OptionEffect.Numbers] = ["context"],
             [OptionEffect.Numbers] =
@@ -147,7 +147,7 @@ public class OptionEffectTests
         static IEnumerable<string> Keys(OptionEffect tokens) =>
             FineTuneOptionTable.All.Where(o => o.Effect.HasFlag(tokens)).Select(o => o.Name);
         Assert.Equal(["task", "token-bytes"], Keys(OptionEffect.TextTokens));
-        Assert.Equal(["task", "context", "template", "columns"], Keys(OptionEffect.AnswerTokens));
+        Assert.Equal(["task", "context", "template", "columns", "keep-reasoning", "ignore-fields"], Keys(OptionEffect.AnswerTokens));
     }
 
     // What longlora plan leaves out.
@@ -164,6 +164,8 @@ public class OptionEffectTests
                 "keep-documents-apart",
                 "template",
                 "columns",
+                "keep-reasoning",
+                "ignore-fields",
                 "token-bytes",
                 "token-cache",
                 "save-every",

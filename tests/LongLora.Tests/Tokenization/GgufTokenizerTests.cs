@@ -106,7 +106,7 @@ public sealed class GgufTokenizerTests : IDisposable
     [InlineData("stories")]
     public void Tokens_survive_the_way_to_GGUF_and_back(string name)
     {
-        var path = name == "stories" ? SharedMaterial.Golden("stories260K-hf") : SharedMaterial.Shared("tokenizers", name);
+        var path = name == "stories" ? SharedMaterial.Golden("stories260K-hf") : SharedMaterial.Tokenizer(name);
         var origin = TokenizerLoader.Load(path);
         using var file = Exported(path);
         // Engines do not know that the stories' tokenizer drops spaces.

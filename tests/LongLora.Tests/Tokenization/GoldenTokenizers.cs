@@ -61,7 +61,7 @@ internal static class GoldenTokenizers
     public static void Write(TemporaryFolder folder, string name)
     {
         if (SentencePieceModels.Contains(name))
-            File.Copy(SharedMaterial.Golden("tokenizers", name + ".model"), folder["tokenizer.model"]);
+            File.Copy(SharedMaterial.Golden("tokenizers", name + ".model"), folder["tokenizer.model"], overwrite: true);
         else
             folder.Text("tokenizer.json", Json(name).ToJsonString());
     }

@@ -1,4 +1,6 @@
 using LongLora.Configs;
+using LongLora.Runtime;
+using static TorchSharp.torch;
 
 namespace LongLora.Checkpoints;
 
@@ -500,8 +502,19 @@ internal static class GgufLayouts
     // Norms that multiply by 1 + w here and by what is stored in engines.
     private static IEnumerable<GgufPart> Offset(IEnumerable<GgufPart> parts) =>
         parts.Select(part =>
-            part.Name.Contains("norm", StringComparison.Ordinal) ? part with { Values = (w => w.add(1), w => w.sub(1)) } : part
+            part.Name.Contains("norm", StringComparison.Ordinal)
+                ? part with
+                {
+                    Values = (w => AddOnes(w, 1), w => AddOnes(w, -1)),
+                }
+                : part
         );
+
+    private static Tensor AddOnes(Tensor weight, long times)
+    {
+        using var ones = empty_like(weight).fill_(Scalars.One);
+        return weight.add(ones, Scalars.Of(times));
+    }
 
     private static bool HasWindow(GgufMetadata keys) => keys.UniformOrNull(keys.Prefix + "attention.sliding_window", 0) > 0;
 

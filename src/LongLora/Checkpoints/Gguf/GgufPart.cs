@@ -7,7 +7,8 @@ namespace LongLora.Checkpoints;
 /// A kind of tensor in both layouts, and how its numbers stand in the file. Of the steps from Hugging Face's tensor to the file's, first
 /// comes <see cref="View"/>, then the order of rows and columns, then <see cref="Values"/>.
 /// </summary>
-/// <param name="Name">Hugging Face's full name in a layer; <c>{e}</c> stands for the number of an expert, whose matrices the file stacks.</param>
+/// <param name="Name">Hugging Face's full name in a layer; <c>{e}</c> stands for the number of an expert, whose matrices the file
+/// stacks.</param>
 /// <param name="Stored">The name in a block of the file.</param>
 internal sealed record GgufPart(string Name, string Stored)
 {

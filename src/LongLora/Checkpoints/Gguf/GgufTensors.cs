@@ -7,7 +7,8 @@ namespace LongLora.Checkpoints;
 // E experts
 
 /// <summary>
-/// The tensors of a GGUF model under Hugging Face's names and in its layout. F32, F16 and BF16 tensors are the mapped file where the layouts
+/// The tensors of a GGUF model under Hugging Face's names and in its layout. F32, F16 and BF16 tensors are the mapped file where the
+/// layouts
 /// are the same; others are made when they are opened, one at a time, in fp32 where they are stored in blocks or their numbers differ.
 /// </summary>
 internal sealed class GgufTensors : ITensorSource
@@ -24,7 +25,8 @@ internal sealed class GgufTensors : ITensorSource
     /// <param name="files">The files; they are closed with this source.</param>
     /// <param name="layout">Names and orders.</param>
     /// <param name="config">Has the sizes of the heads.</param>
-    /// <exception cref="CheckpointException">A tensor has no place in a model of this architecture, or a part of one is missing.</exception>
+    /// <exception cref="CheckpointException">A tensor has no place in a model of this architecture, or a part of one is
+    /// missing.</exception>
     public GgufTensors(GgufFileSet files, GgufLayout layout, ModelConfig config)
     {
         (_files, _layout, _config) = (files, layout, config);
@@ -53,7 +55,8 @@ internal sealed class GgufTensors : ITensorSource
             {
                 if (info.Shape.Count != 3 || info.Shape[0] != config.Experts?.Count)
                     throw new CheckpointException(
-                        $"{file.Path}: '{name}' is [{string.Join(", ", info.Shape)}], but the metadata name {config.Experts?.Count} experts, "
+                        $"{file.Path}: '{name}' is [{string.Join(", ", info.Shape)}], but the metadata name {config.Experts?.Count} "
+                            + "experts, "
                             + $"each with a matrix."
                     );
                 for (var expert = 0; expert < info.Shape[0]; expert++)
@@ -82,7 +85,7 @@ internal sealed class GgufTensors : ITensorSource
         var places = Find(name);
         LibTorch.EnsureLoaded();
         if (_numbers.TryGetValue(name, out var number))
-            return full([.. _tensors[name].Shape], number, ScalarType.Float32);
+            return empty([.. _tensors[name].Shape], ScalarType.Float32).fill_(Scalars.Of(number));
         if (!places[0].Part.IsPlain)
             return Assemble(_tensors[name], places);
         var matrix = Matrix(places[0]);

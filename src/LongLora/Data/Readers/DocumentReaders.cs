@@ -4,7 +4,8 @@ namespace LongLora.Data;
 public static class DocumentReaders
 {
     /// <summary>
-    /// <c>.txt</c>, <c>.md</c>, <c>.markdown</c>, <c>.rst</c> and <c>.text</c>: one document per file, unchanged; <c>.jsonl</c> and <c>.ndjson</c> with <c>text</c>: one
+    /// <c>.txt</c>, <c>.md</c>, <c>.markdown</c>, <c>.rst</c> and <c>.text</c>: one document per file, unchanged; <c>.jsonl</c> and
+    /// <c>.ndjson</c> with <c>text</c>: one
     /// document per line.
     /// </summary>
     public static IReadOnlyList<IDocumentReader> Plain { get; } = [new PlainText(), new TextLines()];

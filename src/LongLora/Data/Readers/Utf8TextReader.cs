@@ -39,7 +39,8 @@ internal sealed class Utf8TextReader(Stream stream, string origin) : TextReader
             }
             if (status == OperationStatus.InvalidData)
                 throw new DataException(
-                    $"Cannot read {origin}:{_line} as text because byte {_offset} (0x{_bytes[_start]:X2}) is not UTF-8. Convert the file to UTF-8."
+                    $"Cannot read {origin}:{_line} as text because byte {_offset} (0x{_bytes[_start]:X2}) is not UTF-8. Convert the "
+                        + "file to UTF-8."
                 );
             if (_ended)
                 return 0;

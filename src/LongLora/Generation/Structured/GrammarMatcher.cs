@@ -16,7 +16,8 @@ internal sealed class GrammarMatcher
     private int _frameCount;
 
     /// <param name="grammar">The grammar.</param>
-    /// <param name="horizon">Most bytes of a token: states that only texts beyond this many bytes tell apart have one representative.</param>
+    /// <param name="horizon">Most bytes of a token: states that only texts beyond this many bytes tell apart have one
+    /// representative.</param>
     internal GrammarMatcher(Grammar grammar, int horizon)
     {
         (_grammar, _horizon) = (grammar, horizon);

@@ -4,7 +4,9 @@ using static LongLora.Generation.Structured.GrammarExpression;
 
 namespace LongLora.Generation.Structured;
 
-/// <summary>The texts of JSON (RFC 8259), with a bound on white space and digits, which a model could otherwise write without end.</summary>
+/// <summary>
+/// The texts of JSON (RFC 8259), with a bound on white space and digits, which a model could otherwise write without end.
+/// </summary>
 internal sealed class JsonText
 {
     /// <summary>Most digits before the point of a number, and behind it.</summary>

@@ -9,7 +9,10 @@ namespace LongLora.Generation.Structured;
 /// <param name="IsOut">Whether the value itself is outside.</param>
 internal readonly record struct NumberBound(decimal Value, bool IsOut);
 
-/// <summary>The numbers of a range, written without an exponent and with at most <see cref="JsonText.MostDigits"/> digits before and behind the point.</summary>
+/// <summary>
+/// The numbers of a range, written without an exponent and with at most <see cref="JsonText.MostDigits"/> digits before and behind the
+/// point.
+/// </summary>
 internal sealed class NumberRange(JsonText json)
 {
     private static readonly decimal s_largest = decimal.Parse(new string('9', JsonText.MostDigits), CultureInfo.InvariantCulture);

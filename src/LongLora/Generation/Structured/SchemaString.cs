@@ -27,7 +27,8 @@ internal static class SchemaString
         ["hostname"] = $"^{Label}(?:\\.{Label}){{0,4}}$",
         ["email"] = $"^[A-Za-z0-9_+-]{{1,32}}(?:\\.[A-Za-z0-9_+-]{{1,32}}){{0,2}}@{Label}(?:\\.{Label}){{1,3}}$",
         ["uri"] =
-            $"^[a-z][a-z0-9+.-]{{1,10}}://{Label}(?:\\.{Label}){{0,4}}(?::[1-9][0-9]{{0,3}})?(?:/[A-Za-z0-9._~-]*)*(?:\\?[A-Za-z0-9._~=&-]*)?$",
+            $"^[a-z][a-z0-9+.-]{{1,10}}://{Label}(?:\\.{Label}){{0,4}}(?::[1-9][0-9]{{0,3}})?(?:/[A-Za-z0-9._~-]*)*"
+            + "(?:\\?[A-Za-z0-9._~=&-]*)?$",
     };
 
     internal static GrammarExpression Compile(JsonText json, JsonObject schema, string path)

@@ -18,7 +18,7 @@ internal static class SentencePieceTokenizer
     /// <param name="settings">The rest.</param>
     public static TextTokenizer Build(SentencePieceFile file, string path, TokenizerSettings settings)
     {
-        Check(file, path);
+        RequireSupported(file, path);
         var tokens = new TokenTable(path);
         for (var id = 0; id < file.Pieces.Count; id++)
         {
@@ -70,7 +70,11 @@ internal static class SentencePieceTokenizer
         );
     }
 
-    private static void Check(SentencePieceFile file, string path)
+    /// <summary>Refuses a model with features that this tokenizer does not have.</summary>
+    /// <param name="file">The model.</param>
+    /// <param name="path">Its file, for messages.</param>
+    /// <exception cref="NotSupportedException">The feature is named.</exception>
+    internal static void RequireSupported(SentencePieceFile file, string path)
     {
         if (file.ModelType is not (Unigram or Bpe))
             throw new NotSupportedException(

@@ -138,7 +138,8 @@ public sealed class AnswerFormatTests
                     var scale = (decimal)Math.Pow(10, places);
                     var (low, high) = (first / scale, (first + length) / scale);
                     var range =
-                        $"\"{(lowOut ? "exclusiveMinimum" : "minimum")}\":{Write(low)},\"{(highOut ? "exclusiveMaximum" : "maximum")}\":{Write(high)}";
+                        $"\"{(lowOut ? "exclusiveMinimum" : "minimum")}\":{Write(low)},"
+                        + $"\"{(highOut ? "exclusiveMaximum" : "maximum")}\":{Write(high)}";
                     if (length == 0 && (lowOut || highOut))
                         return;
                     var walk = Walk.Schema($$"""{"type":"number",{{range}}}""");
