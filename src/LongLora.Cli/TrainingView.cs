@@ -10,7 +10,10 @@ using Spectre.Console.Rendering;
 namespace LongLora.Cli;
 
 /// <summary>Shows a training run: a live panel in a terminal, an occasional line in a pipe.</summary>
-internal sealed class TrainingView(CliContext context, FineTuneOptions options) : IProgress<TrainingPlan>, IProgress<TrainingStep>
+internal sealed class TrainingView(CliContext context, FineTuneOptions options)
+    : IProgress<TrainingPlan>,
+        IProgress<TrainingStep>,
+        IProgress<string>
 {
     private const int LinesInPipe = 50,
         SparkWidth = 40;
@@ -62,6 +65,8 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options) 
                 + $"{options.Optimizer.Steps:N0} steps"
         );
     }
+
+    public void Report(string value) => Say(context.Error, value);
 
     // A live panel moves down for what the console itself writes, and for nothing else.
     private void Say(TextWriter writer, string line)

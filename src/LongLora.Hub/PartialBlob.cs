@@ -88,9 +88,10 @@ internal sealed class PartialBlob : IDisposable
     /// <summary>Makes it the blob: flushed, and under its name at once.</summary>
     public void Finish(string blob) => AtomicFile.Guard(blob, () =>
         {
-            RandomAccess.FlushToDisk(_handle);
+            DurableFile.Sync(_handle, Path);
             _handle.Dispose();
             File.Move(Path, blob, overwrite: true);
+            DurableFile.SyncDirectory(System.IO.Path.GetDirectoryName(blob)!);
             File.Delete(_rangesFile);
         });
 

@@ -20,6 +20,10 @@ public static class FineTune
     /// <param name="progress">Told of every optimizer step.</param>
     /// <param name="readers">Readers of further kinds of data files, such as those of LongLora.Documents; null for none.</param>
     /// <param name="planned">Told what the run will take before it begins, and before it is refused because it does not fit.</param>
+    /// <param name="notices">
+    /// Told at once what the owner of the run should know, such as a damaged checkpoint; null puts it into
+    /// <see cref="FineTuneResult.Notes"/>.
+    /// </param>
     /// <param name="cancellation">Interrupts after the current micro-batch; the run directory can then be resumed.</param>
     /// <exception cref="LongLoraException">
     /// Something about the options, the model or the data is wrong; the message says what to do.
@@ -30,6 +34,7 @@ public static class FineTune
         IProgress<TrainingStep>? progress = null,
         IReadOnlyList<IDocumentReader>? readers = null,
         IProgress<TrainingPlan>? planned = null,
+        IProgress<string>? notices = null,
         CancellationToken cancellation = default
     )
     {
@@ -37,7 +42,9 @@ public static class FineTune
         options = Pin(options);
         LibTorch.EnsureLoaded();
         _ = Devices.Parse(options.Machine.Device); // refuse a device that does not exist before anything is written
-        var run = RunDirectory.Open(options);
+        var told = new List<string>();
+        Action<string> tell = notices is null ? told.Add : notices.Report;
+        using var run = RunDirectory.Open(options, tell);
 
         // Files -> weights: mapped, checked, and attached to the architecture that config.json describes, positions rescaled.
         var source = ModelSource.Open(run.PrepareBase());
@@ -60,7 +67,7 @@ public static class FineTune
             );
 
         // Text -> tokens -> batches [B, L]. Host memory only.
-        using var data = TrainingData.Open(options, source, readers, cancellation);
+        using var data = TrainingData.Open(options, source, readers, tell, cancellation);
         var sampler = data.Sample();
 
         // What is trained: LoRA beside the projections, embeddings and norms themselves, all in one flat buffer.
@@ -69,7 +76,7 @@ public static class FineTune
         using var optimizer = new AdamW(parameters, options.Optimizer.MakeAdamWOptions());
 
         // Batches -> loss -> gradients -> steps. Sparse attention here; everywhere else attention is full.
-        if (run.Begin(data.Tokens, optimizer, parameters) is { } place)
+        if (run.Begin(data.Tokens, loaded.Files, optimizer, parameters) is { } place)
             sampler.State = place;
         using var pass = new CheckpointedPass(model, options.Machine.BlocksPerSegment, options.Machine.ActivationOffload);
         using var trainer = new Trainer(
@@ -93,8 +100,12 @@ public static class FineTune
         if (options.Method.Tuning == TuningMethod.Full)
             HuggingFaceExporter.Write(run.ResultPath, model, loaded.Files);
         else
-            AtomicFile.WriteDirectory(run.ResultPath, path => PeftFormat.Write(path, adapters, model, source.Reference));
-        return new FineTuneResult(run.ResultPath, model.Config, parameters.Count) { Notes = data.Notes };
+            AtomicFile.WriteDirectory(
+                run.ResultPath,
+                path => PeftFormat.Write(path, adapters, model, source.Reference),
+                withChecksums: true
+            );
+        return new FineTuneResult(run.ResultPath, model.Config, parameters.Count) { Notes = [.. told, .. data.Notes] };
     }
 
     // A name of the Hub gets its commit, so that recipe and checkpoints say which weights they belong to: a branch may move on.

@@ -132,6 +132,7 @@ public sealed class AdapterTests : CliRun
             );
         }
         File.Move(At("rest"), path, overwrite: true);
+        File.Delete(At("run", "adapter", "checksums.xxh128"));
         string[] source = ["--model", Stories, "--adapter", At("run", "adapter")];
         string[] told = [layer + ".lora_A.weight", "target_modules", "--allow-missing"];
         Fail(ExitCode.Input, told, ["merge", .. source, "--output", At("m")]);

@@ -193,13 +193,17 @@ internal static class ExportCommand
                 !parsed.GetValue(bare)
                 && model.Config.VocabularySize == folder.Config.VocabularySize
                 && loaded.Tokenizer?.PadTokenId is null;
-            AtomicFile.WriteDirectory(target, path =>
-            {
-                if (isPair)
-                    LongLoraPair.Write(path, adapter, model, loaded.Source.Reference, padding);
-                else
-                    PeftFormat.Write(path, adapter, model, loaded.Source.Reference);
-            });
+            AtomicFile.WriteDirectory(
+                target,
+                path =>
+                {
+                    if (isPair)
+                        LongLoraPair.Write(path, adapter, model, loaded.Source.Reference, padding);
+                    else
+                        PeftFormat.Write(path, adapter, model, loaded.Source.Reference);
+                },
+                withChecksums: true
+            );
             context.Output.WriteLine(
                 $"{adapter.Adapters.Count} LoRA pairs and {adapter.ModelWeights.Count} trained "
                     + $"weights{(isPair && padding ? ", embeddings with a row for [PAD]" : "")}."

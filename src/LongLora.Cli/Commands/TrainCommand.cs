@@ -115,7 +115,7 @@ internal static class TrainCommand
         var view = new TrainingView(context, options);
         try
         {
-            var result = view.Show(() => FineTune.Run(options, view, DocumentFormats.All, view, context.Cancellation));
+            var result = view.Show(() => FineTune.Run(options, view, DocumentFormats.All, view, view, context.Cancellation));
             SavePlot(options, context);
             view.ShowResult(result);
             foreach (var note in result.Notes)

@@ -59,7 +59,7 @@ internal sealed class AnswerJournal : IDisposable
             _answers[id] = answer;
             _file.Write(JsonSerializer.SerializeToUtf8Bytes(new Line(id, answer.Question, answer.Answer), QuestionBuilder.Json));
             _file.WriteByte((byte)'\n');
-            _file.Flush(flushToDisk: true);
+            DurableFile.Flush(_file);
         }
     }
 

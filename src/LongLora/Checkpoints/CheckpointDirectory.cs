@@ -101,6 +101,9 @@ internal sealed class CheckpointDirectory : ITensorSource, IModelFiles
     /// <summary>Full paths of the files with weights, with shards in order.</summary>
     public IReadOnlyList<string> WeightFiles => [.. _files.Select(f => f.Path)];
 
+    /// <inheritdoc/>
+    public IReadOnlyList<string> ContentFiles => [System.IO.Path.Combine(Path, ConfigFile), .. WeightFiles];
+
     /// <summary>Bytes of all tensors together.</summary>
     public long DataBytes => _files.Sum(f => f.DataBytes) - OtherParts.Bytes;
 

@@ -38,6 +38,7 @@ internal static unsafe class CheckpointShards
     }
 
     /// <summary>Makes a tensor and passes on its bytes in its type.</summary>
+    /// <exception cref="CheckpointException">A number is too large for this type, so it would become infinite.</exception>
     public static void WriteData(TensorToWrite tensor, Action<ReadOnlySpan<byte>> sink)
     {
         const int pieceBytes = 1 << 26;
@@ -50,6 +51,8 @@ internal static unsafe class CheckpointShards
         if (tensor.ByteCount == 0)
             return;
         using var value = made.detach().to(tensor.Type).cpu().contiguous();
+        if (made.dtype != tensor.Type)
+            TensorNumbers.RequireRepresentable(made, value, tensor.Name);
         var data = (byte*)NativeTensor.GetPointer(value);
         for (var written = 0L; written < tensor.ByteCount; written += pieceBytes)
             sink(new ReadOnlySpan<byte>(data + written, (int)Math.Min(pieceBytes, tensor.ByteCount - written)));

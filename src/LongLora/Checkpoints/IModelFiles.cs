@@ -16,6 +16,9 @@ internal interface IModelFiles
     /// <summary>The architecture as the text of a <c>config.json</c>, for <see cref="ModelConfigWriter.Update"/>.</summary>
     string ConfigText { get; }
 
+    /// <summary>Full paths of the files that decide what the model computes: config and weights.</summary>
+    IReadOnlyList<string> ContentFiles { get; }
+
     /// <summary>Name, shape and type of every tensor, in the order of the files.</summary>
     IReadOnlyDictionary<string, TensorInfo> Tensors { get; }
 

@@ -20,7 +20,34 @@ internal static unsafe class TensorNumbers
     public static void RequireFinite(Tensor tensor, TensorInfo info)
     {
         using var value = tensor.detach().cpu().contiguous();
-        var first = value.dtype switch
+        var first = FindFirstNotFinite(value);
+        if (first < 0)
+            return;
+        throw new CheckpointException(
+            $"{info.File}: '{info.Name}' [{string.Join(", ", info.Shape)}] has {GetElement(value, first)} at element {first}. "
+                + "The file is damaged, or the model had diverged when it was saved."
+        );
+    }
+
+    /// <summary>Refuses numbers that became infinite, or NaN, when they were converted to another type.</summary>
+    /// <param name="before">The numbers.</param>
+    /// <param name="after">The same in the other type, contiguous on the CPU.</param>
+    /// <param name="name">Name of the tensor, for the message.</param>
+    /// <exception cref="CheckpointException">Names the tensor, index and value.</exception>
+    public static void RequireRepresentable(Tensor before, Tensor after, string name)
+    {
+        var first = FindFirstNotFinite(after);
+        if (first < 0)
+            return;
+        using var value = before.detach().cpu().contiguous();
+        throw new CheckpointException(
+            $"Cannot write '{name}' as {after.dtype} because its element {first} is {GetElement(value, first):G6}, which this type cannot "
+                + "represent. Choose bf16 or fp32, which hold larger numbers."
+        );
+    }
+
+    private static long FindFirstNotFinite(Tensor value) =>
+        value.dtype switch
         {
             ScalarType.Float64 => FindFirstNotFinite<ulong>(value, 0x7FF0_0000_0000_0000),
             ScalarType.Float32 => FindFirstNotFinite<uint>(value, 0x7F80_0000),
@@ -28,15 +55,13 @@ internal static unsafe class TensorNumbers
             ScalarType.Float16 => FindFirstNotFinite<ushort>(value, 0x7C00),
             _ => -1,
         };
-        if (first < 0)
-            return;
+
+    private static double GetElement(Tensor value, long index)
+    {
         using var flat = value.view(-1);
-        using var seen = flat[first];
-        throw new CheckpointException(
-            $"{info.File}: '{info.Name}' [{string.Join(", ", info.Shape)}] has {seen.to(ScalarType.Float64).item<double>()} at element "
-                + $"{first}. "
-                + "The file is damaged, or the model had diverged when it was saved."
-        );
+        using var element = flat[index];
+        using var wide = element.to(ScalarType.Float64);
+        return wide.item<double>();
     }
 
     private static long FindFirstNotFinite<T>(Tensor tensor, T exponent)

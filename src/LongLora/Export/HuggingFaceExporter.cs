@@ -31,26 +31,30 @@ public static class HuggingFaceExporter
     internal static void Write(string output, CausalLanguageModel model, IModelFiles origin, ExportOptions? options = null)
     {
         options ??= new ExportOptions();
-        AtomicFile.WriteDirectory(output, folder =>
-        {
-            var tensors = InFileOrder(Tensors(model, origin).Select(t => t with { Type = options.Type ?? t.Type }), origin);
-            if (options.Pickle)
-                TorchPickleWriter.WriteModel(folder, tensors, options.MaxShardBytes);
-            else
-                SafetensorsWriter.WriteModel(folder, tensors, options.MaxShardBytes);
-            AtomicFile.WriteText(
-                Path.Combine(folder, CheckpointDirectory.ConfigFile),
-                ModelConfigWriter.WithQuantization(
-                    ModelConfigWriter.Update(origin.ConfigText, model.Config with { TiedEmbeddings = model.IsHeadTied }, options.Type),
-                    null
-                )
-            );
-            origin.CopyCompanions(folder);
-            if (options.TokenizerFolder is { } other)
-                CopyTokenizer(folder, other);
-            if (model.Config.VocabularySize > origin.Config.VocabularySize)
-                PaddingToken.AddIfMissing(folder, model.Config.VocabularySize);
-        });
+        AtomicFile.WriteDirectory(
+            output,
+            folder =>
+            {
+                var tensors = InFileOrder(Tensors(model, origin).Select(t => t with { Type = options.Type ?? t.Type }), origin);
+                if (options.Pickle)
+                    TorchPickleWriter.WriteModel(folder, tensors, options.MaxShardBytes);
+                else
+                    SafetensorsWriter.WriteModel(folder, tensors, options.MaxShardBytes);
+                AtomicFile.WriteText(
+                    Path.Combine(folder, CheckpointDirectory.ConfigFile),
+                    ModelConfigWriter.WithQuantization(
+                        ModelConfigWriter.Update(origin.ConfigText, model.Config with { TiedEmbeddings = model.IsHeadTied }, options.Type),
+                        null
+                    )
+                );
+                origin.CopyCompanions(folder);
+                if (options.TokenizerFolder is { } other)
+                    CopyTokenizer(folder, other);
+                if (model.Config.VocabularySize > origin.Config.VocabularySize)
+                    PaddingToken.AddIfMissing(folder, model.Config.VocabularySize);
+            },
+            withChecksums: true
+        );
     }
 
     /// <summary>Every tensor of the model with its adapters merged, in its stored type, created one at a time.</summary>

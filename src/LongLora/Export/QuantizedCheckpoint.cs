@@ -43,18 +43,22 @@ internal static class QuantizedCheckpoint
                 .OrderBy(t => places.GetValueOrDefault(t.Weight, int.MaxValue))
                 .Select(t => t.Tensor),
         ];
-        AtomicFile.WriteDirectory(output, folder =>
-        {
-            SafetensorsWriter.WriteModel(folder, ordered);
-            AtomicFile.WriteText(
-                Path.Combine(folder, CheckpointDirectory.ConfigFile),
-                ModelConfigWriter.WithQuantization(
-                    ModelConfigWriter.Update(origin.ConfigText, model.Config),
-                    Config(quantized[0].Matrix, model.Head.Name)
-                )
-            );
-            origin.CopyCompanions(folder);
-        });
+        AtomicFile.WriteDirectory(
+            output,
+            folder =>
+            {
+                SafetensorsWriter.WriteModel(folder, ordered);
+                AtomicFile.WriteText(
+                    Path.Combine(folder, CheckpointDirectory.ConfigFile),
+                    ModelConfigWriter.WithQuantization(
+                        ModelConfigWriter.Update(origin.ConfigText, model.Config),
+                        Config(quantized[0].Matrix, model.Head.Name)
+                    )
+                );
+                origin.CopyCompanions(folder);
+            },
+            withChecksums: true
+        );
     }
 
     // transformers' BitsAndBytesConfig.

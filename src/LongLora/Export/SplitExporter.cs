@@ -39,7 +39,7 @@ internal static class SplitExporter
         AtomicFile.WriteDirectory(output, folder =>
         {
             var adapter = Path.Combine(folder, AdapterFolder);
-            AtomicFile.WriteDirectory(adapter, path => PeftFormat.WritePlainLora(path, set, network, basePath));
+            AtomicFile.WriteDirectory(adapter, path => PeftFormat.WritePlainLora(path, set, network, basePath), withChecksums: true);
             if (gguf is { } type)
                 GgufExporter.WriteAdapter(Path.Combine(folder, AdapterFile), set, network, OfAdapter(type), isFolded: true);
             WithoutPairs(set, AdapterSet.ListLayers(network), () =>

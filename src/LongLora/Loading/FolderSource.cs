@@ -2,6 +2,7 @@ using LongLora.Checkpoints;
 using LongLora.Configs;
 using LongLora.Models;
 using LongLora.Quantization;
+using LongLora.Runtime;
 using LongLora.Tokenization;
 using static TorchSharp.torch;
 
@@ -10,7 +11,7 @@ namespace LongLora.Loading;
 /// <summary>The folder of a Hugging Face model.</summary>
 internal sealed class FolderSource(string path, string? name = null) : ModelSource
 {
-    private readonly CheckpointDirectory _files = CheckpointDirectory.Open(path, headersOnly: true);
+    private readonly CheckpointDirectory _files = OpenChecked(path);
 
     public override string Name => name ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
 
@@ -34,6 +35,7 @@ internal sealed class FolderSource(string path, string? name = null) : ModelSour
         var weights = CheckpointDirectory.Open(path);
         try
         {
+            Checksums.Verify(path, IsOfWeights);
             return ModelLoader.Load(config, weights, device, quantization);
         }
         catch
@@ -42,4 +44,13 @@ internal sealed class FolderSource(string path, string? name = null) : ModelSour
             throw;
         }
     }
+
+    // The weights are checked when they are used: a plan, or a list of what a folder holds, should not have to read them.
+    private static CheckpointDirectory OpenChecked(string path)
+    {
+        Checksums.Verify(path, name => !IsOfWeights(name));
+        return CheckpointDirectory.Open(path, headersOnly: true);
+    }
+
+    private static bool IsOfWeights(string name) => Path.GetExtension(name) is ".safetensors" or ".bin";
 }

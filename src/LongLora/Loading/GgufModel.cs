@@ -57,6 +57,9 @@ internal sealed class GgufModel : IModelFiles, IDisposable
     /// <summary>All files, the first part first.</summary>
     public IReadOnlyList<string> Files => [.. _files.Files.Select(f => f.Path)];
 
+    /// <inheritdoc/>
+    public IReadOnlyList<string> ContentFiles => Files;
+
     /// <summary><c>general.architecture</c>, such as <c>llama</c>.</summary>
     public string Architecture { get; }
 

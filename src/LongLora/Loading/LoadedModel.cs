@@ -32,6 +32,8 @@ public sealed class LoadedModel : IDisposable
     public static LoadedModel Open(ModelSource source, LoadOptions? options = null)
     {
         options ??= new LoadOptions();
+        if (options.Adapter is { } saved)
+            Checksums.Verify(saved);
         var template = options.Template is { } choice ? source.FindTemplate(choice) : null;
         var network = source.Build(DecideConfig(source.Config, options), Devices.Parse(options.Device), options.Quantization);
         AdapterSet? adapter = null;

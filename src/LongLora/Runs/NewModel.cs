@@ -35,13 +35,17 @@ internal static class NewModel
                 GetMatrix(layer).mul_(Scalars.Of(share));
         }
         var type = TypeOf(text, configFile);
-        AtomicFile.WriteDirectory(folder, path =>
-        {
-            SafetensorsWriter.WriteModel(path, [.. model.Weights.Select(w => new TensorToWrite(w.Name, type, w.Shape, w.Value.alias))]);
-            AtomicFile.WriteText(Path.Combine(path, CheckpointDirectory.ConfigFile), ModelConfigWriter.Update(text, config, type));
-            foreach (var file in tokenizer is null ? [] : CompanionFiles(tokenizer))
-                File.Copy(file, Path.Combine(path, Path.GetFileName(file)));
-        });
+        AtomicFile.WriteDirectory(
+            folder,
+            path =>
+            {
+                SafetensorsWriter.WriteModel(path, [.. model.Weights.Select(w => new TensorToWrite(w.Name, type, w.Shape, w.Value.alias))]);
+                AtomicFile.WriteText(Path.Combine(path, CheckpointDirectory.ConfigFile), ModelConfigWriter.Update(text, config, type));
+                foreach (var file in tokenizer is null ? [] : CompanionFiles(tokenizer))
+                    File.Copy(file, Path.Combine(path, Path.GetFileName(file)));
+            },
+            withChecksums: true
+        );
     }
 
     private static Tensor GetMatrix(LinearLayer layer) =>

@@ -1,5 +1,6 @@
 using System.Globalization;
 using LongLora.Adapters;
+using LongLora.Checkpoints;
 using LongLora.Data;
 using LongLora.Options;
 using LongLora.Runtime;
@@ -11,9 +12,11 @@ namespace LongLora.Runs;
 /// The files of a run: <c>recipe.yaml</c>, <c>metrics.jsonl</c>, TensorBoard events, <c>checkpoints/step-N/</c>, and at the end
 /// <c>adapter/</c> or <c>model/</c>.
 /// </summary>
-internal sealed class RunDirectory
+internal sealed class RunDirectory : IDisposable
 {
-    private const string StepPrefix = "step-";
+    private const string StepPrefix = "step-",
+        DamagedPrefix = "damaged-",
+        BaseLine = "base model: ";
 
     // States of earlier versions do not have these options, so their defaults are not compared.
     private static readonly string[] s_younger = ["adapter-kind", "rslora", "pissa-iterations", "keep-reasoning", "ignore-fields"];
@@ -21,9 +24,16 @@ internal sealed class RunDirectory
     private readonly FineTuneOptions _options;
     private readonly string _checkpoints;
 
+    private readonly Action<string> _tell;
+    private readonly RunLock _lock;
+
     private string _fingerprint = "";
 
-    private RunDirectory(FineTuneOptions options) => (_options, _checkpoints) = (options, Path.Combine(options.Run.Output, "checkpoints"));
+    private RunDirectory(FineTuneOptions options, Action<string> tell)
+    {
+        (_options, _checkpoints, _tell) = (options, Path.Combine(options.Run.Output, "checkpoints"), tell);
+        _lock = RunLock.Take(options.Run.Output, tell);
+    }
 
     /// <summary>The folder with the trained adapter or model.</summary>
     public string ResultPath => Path.Combine(_options.Run.Output, _options.Method.Tuning == TuningMethod.Full ? "model" : "adapter");
@@ -46,37 +56,39 @@ internal sealed class RunDirectory
     /// written.
     /// </summary>
     /// <param name="options">The options of this run.</param>
+    /// <param name="tell">Told what the owner of the run should know, in sentences.</param>
     /// <exception cref="ConfigurationException">
-    /// It cannot be written to, or holds another run and <see cref="RunOptions.Resume"/> is off.
+    /// It cannot be written to, another process trains in it, or it holds another run and <see cref="RunOptions.Resume"/> is off.
     /// </exception>
-    public static RunDirectory Open(FineTuneOptions options)
+    public static RunDirectory Open(FineTuneOptions options, Action<string> tell)
     {
         var output = options.Run.Output;
-        if (!options.Run.Resume && Directory.Exists(output) && Directory.EnumerateFileSystemEntries(output).Any())
+        RunLock.RequireFree(output);
+        if (!options.Run.Resume && Directory.Exists(output) && !HoldsNothing(output))
             throw new ConfigurationException(
                 $"The output '{output}' is not empty. Set resume to continue the run in it, or choose another folder."
             );
-        AtomicFile.Guard(output, () => Directory.CreateDirectory(output));
-        return new RunDirectory(options);
+        AtomicFile.Guard(output, () => AtomicFile.MakeFolder(output));
+        return new RunDirectory(options, tell);
     }
 
     /// <summary>
-    /// Restores the newest complete checkpoint if the run is resumed and there is one, and writes <c>recipe.yaml</c>.
+    /// Restores the newest whole checkpoint if the run is resumed and there is one, and writes <c>recipe.yaml</c>. Damaged checkpoints are
+    /// set aside.
     /// </summary>
     /// <param name="tokens">The corpus.</param>
+    /// <param name="model">The model that the run starts from.</param>
     /// <param name="optimizer">Created as for a new run; receives moments and step.</param>
     /// <param name="parameters">Created as for a new run; receive their values.</param>
     /// <returns>The position in the data, or null for a new run.</returns>
     /// <exception cref="ConfigurationException">
-    /// The checkpoint belongs to a run with other options or data. Nothing was written.
+    /// The checkpoint belongs to a run with other options, data or weights. Nothing was written.
     /// </exception>
-    public BatchSamplerState? Begin(TokenStore tokens, AdamW optimizer, ParameterBuffer parameters)
+    /// <exception cref="CheckpointException">There are checkpoints, and each of them is damaged.</exception>
+    public BatchSamplerState? Begin(TokenStore tokens, IModelFiles model, AdamW optimizer, ParameterBuffer parameters)
     {
-        _fingerprint = MakeFingerprint(_options, tokens);
-        BatchSamplerState? place =
-            _options.Run.Resume && ListCheckpoints().LastOrDefault() is { Path: { } latest }
-                ? TrainingState.Restore(latest, optimizer, parameters, _fingerprint)
-                : null;
+        _fingerprint = MakeFingerprint(_options, tokens, model);
+        var place = _options.Run.Resume ? Restore(optimizer, parameters) : null;
         AtomicFile.WriteText(
             Path.Combine(_options.Run.Output, "recipe.yaml"),
             Recipe.Write(_options, $"{tokens.Count} tokens of data; {parameters.Count} trained weights")
@@ -88,16 +100,115 @@ internal sealed class RunDirectory
     public void SaveCheckpoint(TrainingState state)
     {
         var path = Path.Combine(_checkpoints, string.Create(CultureInfo.InvariantCulture, $"{StepPrefix}{state.Step:D6}"));
-        AtomicFile.WriteDirectory(path, folder => state.Save(folder, _fingerprint));
+        AtomicFile.WriteDirectory(path, folder => state.Save(folder, _fingerprint, Recipe.Version));
         foreach (var (_, old) in ListCheckpoints().SkipLast(_options.Run.KeepCheckpoints))
-            Directory.Delete(old, recursive: true);
+            Remove(old);
     }
+
+    // What cannot be removed costs space and harms nothing.
+    private void Remove(string checkpoint)
+    {
+        try
+        {
+            Directory.Delete(checkpoint, recursive: true);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            _tell($"Cannot delete the old checkpoint '{checkpoint}': {e.Message} Training goes on. Delete it yourself.");
+        }
+    }
+
+    private BatchSamplerState? Restore(AdamW optimizer, ParameterBuffer parameters)
+    {
+        var damaged = new List<(string Path, string Why)>();
+        foreach (var (step, path) in ListCheckpoints().Reverse())
+        {
+            if (TryOpen(step, path, damaged) is not { } opened)
+                continue;
+            using var saved = opened;
+            saved.Restore(optimizer, parameters, AdaptFingerprint(saved.Fingerprint));
+            foreach (var (bad, why) in damaged)
+                _tell($"The checkpoint {SetAside(bad)} is damaged and is not used. {why}");
+            if (damaged.Count > 0)
+                _tell($"The run continues from step {step}, the newest checkpoint that is whole.");
+            TellOrigin(saved, path);
+            return saved.Place;
+        }
+        return damaged.Count == 0
+            ? null
+            : throw new CheckpointException(
+                $"Cannot resume because no checkpoint in '{_checkpoints}' is whole ({damaged.Count} damaged). {damaged[0].Why} Put back a "
+                    + "copy, or start again with another output."
+            );
+    }
+
+    private static SavedTrainingState? TryOpen(int step, string path, List<(string Path, string Why)> damaged)
+    {
+        try
+        {
+            var saved = SavedTrainingState.Open(path);
+            if (saved.Step == step)
+                return saved;
+            damaged.Add((path, $"Its folder is named for step {step}, but it says that it is of step {saved.Step}."));
+            saved.Dispose();
+        }
+        catch (CheckpointException e)
+        {
+            damaged.Add((path, e.Message));
+        }
+        return null;
+    }
+
+    // A damaged checkpoint must not count among those that are kept: it would push out a whole one.
+    private string SetAside(string checkpoint)
+    {
+        var aside = Path.Combine(_checkpoints, DamagedPrefix + Path.GetFileName(checkpoint));
+        try
+        {
+            if (Directory.Exists(aside))
+                Directory.Delete(aside, recursive: true);
+            Directory.Move(checkpoint, aside);
+            return $"'{checkpoint}' (now '{Path.GetFileName(aside)}')";
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return $"'{checkpoint}' (which cannot be renamed: {e.Message})";
+        }
+    }
+
+    private void TellOrigin(SavedTrainingState saved, string path)
+    {
+        if (!saved.HasChecksums)
+            _tell($"The checkpoint '{path}' was saved by an earlier version without checksums, so damage cannot be ruled out.");
+        if (!IsOfBase(saved.Fingerprint))
+            _tell($"The checkpoint '{path}' does not say which weights it was trained on. Make sure that the model is the same.");
+        if (saved.Version is { } version && version != Recipe.Version)
+            _tell($"The checkpoint '{path}' was saved by version {version}; this is {Recipe.Version}. The last digits may differ.");
+    }
+
+    // Earlier versions did not write down which model a run started from.
+    private string AdaptFingerprint(string saved) =>
+        IsOfBase(saved)
+            ? _fingerprint
+            : string.Join('\n', _fingerprint.Split('\n').Where(line => !line.StartsWith(BaseLine, StringComparison.Ordinal)));
+
+    private static bool IsOfBase(string fingerprint) =>
+        fingerprint.Split('\n').Any(line => line.StartsWith(BaseLine, StringComparison.Ordinal));
+
+    // But for the lock of a run that was killed before it wrote anything.
+    private static bool HoldsNothing(string folder) =>
+        Directory
+            .EnumerateFileSystemEntries(folder)
+            .All(entry => Path.GetFileName(entry).StartsWith(RunLock.FileName, StringComparison.Ordinal));
 
     /// <summary>Writes every step to <c>metrics.jsonl</c> and the TensorBoard event file, and passes it on.</summary>
     /// <param name="next">Receives each step after the files are written.</param>
     /// <param name="resumedStep">Later lines of an interrupted run are removed.</param>
     public IProgress<TrainingStep> Log(IProgress<TrainingStep>? next, long resumedStep) =>
-        new MetricsLog(_options.Run.Output, resumedStep, next);
+        new MetricsLog(_options.Run.Output, resumedStep, next, _tell);
+
+    /// <summary>Gives the directory free for other processes.</summary>
+    public void Dispose() => _lock.Dispose();
 
     private IEnumerable<(int Step, string Path)> ListCheckpoints() =>
         !Directory.Exists(_checkpoints)
@@ -117,7 +228,7 @@ internal sealed class RunDirectory
             .Where(o => o.Name != "steps" || options.Optimizer.Schedule != ScheduleKind.ConstantWithWarmup)
             .Select(o => $"{o.Name}: {o.Format(options)}");
 
-    private static string MakeFingerprint(FineTuneOptions options, TokenStore tokens)
+    private static string MakeFingerprint(FineTuneOptions options, TokenStore tokens, IModelFiles model)
     {
         var apart =
             options.Data.KeepDocumentsApart || options.Data.Task == TrainingTask.Sft || options.Data.Sources.Any(d => d.Weight != 1);
@@ -129,6 +240,8 @@ internal sealed class RunDirectory
                 .. apart
                     ? [$"documents: SHA-256 {tokens.LayoutDigest}, weights {string.Join(' ', options.Data.Sources.Select(d => d.Weight))}"]
                     : Array.Empty<string>(),
+                // Read once per run, at the speed of the disk; training reads all of it anyway.
+                $"{BaseLine}config and weights of XxHash128 {Checksums.Compute(model.ContentFiles)}",
             ]
         );
     }

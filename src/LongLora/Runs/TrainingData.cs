@@ -40,22 +40,27 @@ internal sealed class TrainingData : IDisposable
     /// <param name="options">The data options.</param>
     /// <param name="model">The model to train. It needs a tokenizer, except for token <c>.bin</c> data.</param>
     /// <param name="readers">Readers for further file types; null for none.</param>
+    /// <param name="tell">Told of a damaged token cache; null if nobody wants to know.</param>
     /// <param name="cancellation">Checked once per document.</param>
     /// <exception cref="LongLoraException">A file cannot be read, or the options do not match it.</exception>
     public static TrainingData Open(
         FineTuneOptions options,
         ModelSource model,
         IReadOnlyList<IDocumentReader>? readers = null,
+        Action<string>? tell = null,
         CancellationToken cancellation = default
     )
     {
         var sources = Sources(model, options.Data, options.Model.Context, readers);
-        var cache = options.Data.TokenCache.Length > 0 ? new TokenCache(options.Data.TokenCache, CacheParts(options, model)) : null;
+        var cache =
+            options.Data.TokenCache.Length > 0
+                ? new TokenCache(options.Data.TokenCache, CacheParts(options, model)) { VocabularySize = model.Config.VocabularySize }
+                : null;
         // Examples end with their own end-of-text token; between plain texts it is added here.
         var separator = options.Data.Task == TrainingTask.Sft ? null : model.Separator;
         return new TrainingData(
             options,
-            TokenStore.Build(sources, separator, null, cache, () => [.. NotesOn(options.Model.Context, sources)], cancellation)
+            TokenStore.Build(sources, separator, null, cache, () => [.. NotesOn(options.Model.Context, sources)], tell, cancellation)
         );
     }
 
@@ -123,7 +128,7 @@ internal sealed class TrainingData : IDisposable
             .SelectMany(path => Directory.Exists(path) ? Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories) : [path]);
         return
         [
-            "tokens 4",
+            "tokens 5",
             Recipe.Version,
             $"vocabulary: {model.Config.VocabularySize}",
             $"ends: {string.Join(' ', model.Config.EosTokenIds)}",

@@ -23,16 +23,17 @@ internal static class AtomicFile
         var aside = MakePathBeside(full, Partial);
         Guard(full, () =>
         {
-            Directory.CreateDirectory(Path.GetDirectoryName(full) ?? full);
+            MakeFolder(GetFolder(full));
             RemoveLeft(full);
             try
             {
                 using (var stream = new FileStream(aside, FileMode.Create, FileAccess.ReadWrite, FileShare.None, 1 << 20))
                 {
                     write(stream);
-                    stream.Flush(flushToDisk: true);
+                    DurableFile.Flush(stream);
                 }
                 File.Move(aside, full, overwrite: true);
+                DurableFile.SyncDirectory(GetFolder(full));
             }
             catch
             {
@@ -74,25 +75,33 @@ internal static class AtomicFile
     /// File systems have no portable way to swap two folders, so for a moment between two renames neither exists. If the process is killed
     /// then, the earlier folder stays as <c>NAME.old-PROCESS</c>; the next write of the same name puts it back first.
     /// </remarks>
+    /// <param name="path">The folder.</param>
+    /// <param name="fill">Puts the files into the folder that it is given.</param>
+    /// <param name="withChecksums">Also writes the <see cref="Checksums"/> of the files.</param>
     /// <exception cref="ConfigurationException">The path cannot be written.</exception>
-    public static void WriteDirectory(string path, Action<string> fill)
+    public static void WriteDirectory(string path, Action<string> fill, bool withChecksums = false)
     {
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
         var aside = MakePathBeside(full, Partial);
         Guard(full, () =>
         {
-            Directory.CreateDirectory(Path.GetDirectoryName(full) ?? full);
+            MakeFolder(GetFolder(full));
             RemoveLeft(full);
             try
             {
                 Directory.CreateDirectory(aside);
                 fill(aside);
+                if (withChecksums)
+                    Checksums.Write(aside);
                 foreach (var file in Directory.EnumerateFiles(aside, "*", SearchOption.AllDirectories))
                 {
                     using var stream = new FileStream(file, FileMode.Open, FileAccess.ReadWrite, FileShare.Read, 0);
-                    stream.Flush(flushToDisk: true);
+                    DurableFile.Flush(stream);
                 }
+                foreach (var folder in Directory.EnumerateDirectories(aside, "*", SearchOption.AllDirectories).Append(aside))
+                    DurableFile.SyncDirectory(folder);
                 Replace(full, aside);
+                DurableFile.SyncDirectory(GetFolder(full));
             }
             catch
             {
@@ -100,6 +109,19 @@ internal static class AtomicFile
                 throw;
             }
         });
+    }
+
+    /// <summary>Creates a folder and its parents, and brings their names to the disk.</summary>
+    /// <exception cref="IOException">It cannot be created, or the disk failed.</exception>
+    internal static void MakeFolder(string path)
+    {
+        if (Directory.Exists(path))
+            return;
+        var parent = GetFolder(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
+        if (parent != path)
+            MakeFolder(parent);
+        Directory.CreateDirectory(path);
+        DurableFile.SyncDirectory(parent);
     }
 
     /// <summary>Turns an I/O error into a message that names the path.</summary>
@@ -138,6 +160,8 @@ internal static class AtomicFile
         }
         TryRemove(old);
     }
+
+    private static string GetFolder(string full) => Path.GetDirectoryName(full) ?? full;
 
     private static string MakePathBeside(string full, string mark) =>
         string.Create(CultureInfo.InvariantCulture, $"{full}{mark}{Environment.ProcessId}");

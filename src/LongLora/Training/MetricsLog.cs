@@ -22,10 +22,12 @@ internal sealed class MetricsLog : IProgress<TrainingStep>
     /// The last step that was saved; later lines are removed, because those steps were lost in the interruption.
     /// </param>
     /// <param name="next">Receives each step after the files are written.</param>
-    public MetricsLog(string folder, long resumedStep, IProgress<TrainingStep>? next)
+    /// <param name="tell">Told of damaged lines, which are removed; null if nobody wants to know.</param>
+    public MetricsLog(string folder, long resumedStep, IProgress<TrainingStep>? next, Action<string>? tell = null)
     {
         (_path, _folder, _next) = (Path.Combine(folder, FileName), folder, next);
-        var kept = resumedStep > 0 && File.Exists(_path) ? Read(folder).Where(s => s.Step <= resumedStep).ToList() : [];
+        var kept =
+            resumedStep > 0 && File.Exists(_path) ? ReadWhole(_path, tell ?? (_ => { })).Where(s => s.Step <= resumedStep).ToList() : [];
         AtomicFile.Write(_path, stream =>
         {
             foreach (var step in kept)
@@ -47,20 +49,47 @@ internal sealed class MetricsLog : IProgress<TrainingStep>
         var lines = File.ReadAllLines(path);
         for (var i = 0; i < lines.Length; i++)
         {
-            try
-            {
-                steps.Add(JsonSerializer.Deserialize<TrainingStep>(lines[i], s_names)!);
-            }
-            catch (JsonException) when (i == lines.Length - 1)
-            {
-                // The process was killed while it wrote this line.
-            }
-            catch (JsonException e)
-            {
-                throw new CheckpointException($"{path}:{i + 1}: cannot read this line: {e.Message}", e);
-            }
+            if (ReadLine(lines[i], out var why) is { } step)
+                steps.Add(step);
+            else if (i < lines.Length - 1) // the process may have been killed while it wrote the last line
+                throw new CheckpointException($"{path}:{i + 1}: cannot read this line: {why} Delete the line.");
         }
         return steps;
+    }
+
+    // What can be read. A log never stops a run.
+    private static List<TrainingStep> ReadWhole(string path, Action<string> tell)
+    {
+        var steps = new List<TrainingStep>();
+        var damaged = new List<int>();
+        var lines = File.ReadAllLines(path);
+        for (var i = 0; i < lines.Length; i++)
+        {
+            if (ReadLine(lines[i], out _) is { } step)
+                steps.Add(step);
+            else if (i < lines.Length - 1)
+                damaged.Add(i + 1);
+        }
+        if (damaged.Count > 0)
+            tell(
+                $"{(damaged.Count > 1 ? $"{damaged.Count} damaged lines" : "1 damaged line")} of {path} cannot be read and will be removed "
+                    + $"(first: line {damaged[0]}). Training is not affected."
+            );
+        return steps;
+    }
+
+    private static TrainingStep? ReadLine(string line, out string why)
+    {
+        try
+        {
+            why = "it is null.";
+            return JsonSerializer.Deserialize<TrainingStep>(line, s_names);
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or OverflowException or ArgumentException)
+        {
+            why = e.Message;
+            return null;
+        }
     }
 
     /// <inheritdoc/>
@@ -70,7 +99,7 @@ internal sealed class MetricsLog : IProgress<TrainingStep>
         {
             using var stream = new FileStream(_path, FileMode.Append, FileAccess.Write, FileShare.Read);
             stream.Write(EncodeLine(value));
-            stream.Flush(flushToDisk: true);
+            DurableFile.Flush(stream);
         });
         TensorBoardWriter.Append(
             _folder,

@@ -24,6 +24,9 @@ public sealed class Trainer : IDisposable
     private readonly TrainerOptions _options;
     private readonly PositionTables _positions;
 
+    // Why training cannot go on. What became of the last complete step is added to it when that is known.
+    private DataException? _divergence;
+
     /// <summary>Combines the parts of a training run.</summary>
     /// <param name="model">The model with its adapters attached.</param>
     /// <param name="parameters">What is trained.</param>
@@ -60,7 +63,9 @@ public sealed class Trainer : IDisposable
     /// <param name="progress">Receives every step.</param>
     /// <param name="cancellation">Checked once per micro-batch; an unfinished step has no effect.</param>
     /// <exception cref="OperationCanceledException">The run was interrupted; its state was saved.</exception>
-    /// <exception cref="DataException">Loss or gradients are not finite; the state of the step before was saved.</exception>
+    /// <exception cref="DataException">
+    /// Loss, gradients or weights are not finite; the message says which state was saved.
+    /// </exception>
     public void Run(
         BatchSampler sampler,
         Action<TrainingState> save,
@@ -70,6 +75,14 @@ public sealed class Trainer : IDisposable
     {
         var clock = Stopwatch.StartNew();
         var (saved, done, place) = (_optimizer.Steps, _optimizer.Steps, sampler.State);
+        void Save()
+        {
+            var state = CaptureState(sampler);
+            if (state.CountNotFinite() is > 0 and var bad)
+                throw Diverge($"Training diverged at step {state.Step}: {bad:N0} of {state.Count:N0} weights and moments are not finite.");
+            save(state);
+            saved = state.Step;
+        }
         try
         {
             while (_optimizer.Steps < _options.Steps)
@@ -99,10 +112,7 @@ public sealed class Trainer : IDisposable
                     }
                 );
                 if (step == _options.Steps || (_options.SaveEvery > 0 && step % _options.SaveEvery == 0))
-                {
-                    save(CaptureState(sampler));
-                    saved = step;
-                }
+                    Save();
             }
         }
         catch (Exception e)
@@ -110,10 +120,27 @@ public sealed class Trainer : IDisposable
             // Whatever happened, the last complete step is not lost. An unfinished step returns its batches.
             if (_optimizer.Steps == done)
                 sampler.State = place;
-            if (saved != _optimizer.Steps || (saved == 0 && e is OperationCanceledException))
-                save(CaptureState(sampler));
-            throw;
+            var canBeSaved = CaptureState(sampler).CountNotFinite() == 0;
+            if ((canBeSaved && saved != _optimizer.Steps) || (_optimizer.Steps == 0 && e is OperationCanceledException))
+                Save();
+            if (e != _divergence && (canBeSaved || e is not OperationCanceledException))
+                throw;
+            throw new DataException($"{(e == _divergence ? e.Message : "Interrupted.")} {DescribeSaved(saved, canBeSaved)}", e);
         }
+    }
+
+    // Says of a state that it is there only if it is.
+    private string DescribeSaved(long saved, bool isSound)
+    {
+        const string advice = "Start again with a lower learning rate or a longer warm-up, or check the data for damaged text.";
+        var found = (_optimizer.Steps, isSound) switch
+        {
+            (0, true) => "No step was completed, so nothing was saved.",
+            (var step, true) => $"The state of step {step} is finite and was saved.",
+            (var step, false) => $"The state of step {step} is not sound and was not saved. "
+                + (saved > 0 ? $"The newest saved state is that of step {saved}." : "No earlier state was saved."),
+        };
+        return $"{found} {advice}";
     }
 
     /// <summary>One optimizer step over the sum of some micro-batches.</summary>
@@ -191,11 +218,10 @@ public sealed class Trainer : IDisposable
     private DataException AbandonStep(string what)
     {
         _parameters.ClearGradients();
-        return new DataException(
-            $"Training diverged at step {_optimizer.Steps + 1}: {what}. The state of step {_optimizer.Steps} is valid and was "
-                + "saved. Start again with a lower learning rate or a longer warm-up, or check the data for damaged text."
-        );
+        return Diverge($"Training diverged at step {_optimizer.Steps + 1}: {what}.");
     }
+
+    private DataException Diverge(string why) => _divergence = new DataException(why);
 
     /// <inheritdoc/>
     public void Dispose() => _positions.Dispose();

@@ -16,70 +16,80 @@ namespace LongLora.Training;
 /// <param name="sampler">Position in the data.</param>
 public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, BatchSamplerState sampler)
 {
-    private const string FileName = "training_state.safetensors";
+    // Elements that are looked at together, so that a look takes little memory.
+    private const long PieceElements = 1 << 24;
 
     /// <summary>Optimizer steps taken.</summary>
     public long Step => optimizer.Steps;
 
-    /// <summary>Writes <c>training_state.safetensors</c>, atomically.</summary>
+    /// <summary>Numbers in the weights and moments together.</summary>
+    internal long Count => 3 * parameters.Count;
+
+    /// <summary>Writes <c>training_state.safetensors</c>, atomically, and its checksum beside it.</summary>
     /// <param name="folder">Where to write.</param>
     /// <param name="fingerprint">What the run's numbers depend on, as one string; a resume with a different one is refused.</param>
-    public void Save(string folder, string fingerprint) =>
+    /// <exception cref="DataException">A weight or moment is not finite. Nothing was written.</exception>
+    public void Save(string folder, string fingerprint) => Save(folder, fingerprint, null);
+
+    /// <summary>Saves, and writes down which version of the program did.</summary>
+    internal void Save(string folder, string fingerprint, string? version)
+    {
+        if (CountNotFinite() is > 0 and var bad)
+            throw new DataException(
+                $"Cannot save the state of step {Step} because {bad:N0} of its {Count:N0} numbers are not finite. Resume from an "
+                    + "earlier checkpoint with a lower learning rate."
+            );
+        var metadata = new Dictionary<string, string>
+        {
+            ["step"] = Step.ToString(CultureInfo.InvariantCulture),
+            ["epoch"] = sampler.Epoch.ToString(CultureInfo.InvariantCulture),
+            ["index"] = sampler.Index.ToString(CultureInfo.InvariantCulture),
+            ["tokens"] = sampler.Tokens.ToString(CultureInfo.InvariantCulture),
+            ["layout"] = DescribeLayout(parameters),
+            ["fingerprint"] = fingerprint,
+        };
+        if (version is not null)
+            metadata["version"] = version;
         SafetensorsWriter.Write(
-            Path.Combine(folder, FileName),
+            Path.Combine(folder, SavedTrainingState.FileName),
             [
-                TensorToWrite.Of("values", parameters.Values),
-                TensorToWrite.Of("first_moment", optimizer.FirstMoment),
-                TensorToWrite.Of("second_moment", optimizer.SecondMoment),
+                TensorToWrite.Of(SavedTrainingState.Values, parameters.Values),
+                TensorToWrite.Of(SavedTrainingState.FirstMoment, optimizer.FirstMoment),
+                TensorToWrite.Of(SavedTrainingState.SecondMoment, optimizer.SecondMoment),
             ],
-            new Dictionary<string, string>
-            {
-                ["step"] = Step.ToString(CultureInfo.InvariantCulture),
-                ["epoch"] = sampler.Epoch.ToString(CultureInfo.InvariantCulture),
-                ["index"] = sampler.Index.ToString(CultureInfo.InvariantCulture),
-                ["tokens"] = sampler.Tokens.ToString(CultureInfo.InvariantCulture),
-                ["layout"] = DescribeLayout(parameters),
-                ["fingerprint"] = fingerprint,
-            }
+            metadata
         );
+        Checksums.Write(folder, [SavedTrainingState.FileName]);
+    }
 
     /// <summary>Restores a state into parts that were created as for a new run.</summary>
     /// <returns>The position in the data.</returns>
-    /// <exception cref="CheckpointException">The file is damaged, or belongs to a run with other trained weights or options.</exception>
+    /// <exception cref="CheckpointException">The file is damaged, or belongs to a run with other trained weights.</exception>
+    /// <exception cref="ConfigurationException">The run was started with other options.</exception>
     public static BatchSamplerState Restore(string folder, AdamW optimizer, ParameterBuffer parameters, string fingerprint)
     {
-        using var scope = NewDisposeScope();
-        using var noGradient = no_grad();
-        var path = Path.Combine(folder, FileName);
-        using var reader = new SafetensorsReader(path);
-        string Text(string key) =>
-            reader.Metadata.TryGetValue(key, out var value)
-                ? value
-                : throw new CheckpointException($"{path} is not a training state of LongLora because its metadata has no '{key}'.");
-        if (Text("layout") != DescribeLayout(parameters))
-            throw new CheckpointException(
-                $"Cannot resume because the trained weights in {path} differ from those of this run. Use the options of the first "
-                    + "run, or choose another output."
-            );
-        if (Text("fingerprint") != fingerprint)
-            throw new ConfigurationException(DescribeDifference(path, Text("fingerprint"), fingerprint));
-        parameters.Values.copy_(reader.Open("values"));
-        optimizer.FirstMoment.copy_(reader.Open("first_moment"));
-        optimizer.SecondMoment.copy_(reader.Open("second_moment"));
-        long Number(string key) => long.Parse(Text(key), CultureInfo.InvariantCulture);
-        optimizer.Steps = Number("step");
-        // States of the first version do not have the token count, so earlier tokens are not counted. Nothing else is lost.
-        return new BatchSamplerState(Number("epoch"), Number("index"), reader.Metadata.ContainsKey("tokens") ? Number("tokens") : 0);
+        using var saved = SavedTrainingState.Open(folder);
+        saved.Restore(optimizer, parameters, fingerprint);
+        return saved.Place;
     }
 
-    private static string DescribeLayout(ParameterBuffer parameters) =>
-        JsonSerializer.Serialize(parameters.Layout.Select(l => new object[] { l.Name, l.Offset, l.Shape }));
-
-    private static string DescribeDifference(string path, string saved, string now)
+    /// <summary>How many numbers of the weights and moments are infinite or NaN.</summary>
+    internal long CountNotFinite()
     {
-        var before = saved.Split('\n').ToHashSet();
-        var changed = now.Split('\n').Where(line => !before.Contains(line)).ToList();
-        return $"Cannot resume from {path} because the run was started with other options. These differ now: "
-            + $"{string.Join("; ", changed)}. Use the options of the first run, or choose another output.";
+        using var noGradient = no_grad();
+        var count = 0L;
+        foreach (var whole in (Tensor[])[parameters.Values, optimizer.FirstMoment, optimizer.SecondMoment])
+        {
+            for (long start = 0; start < whole.numel(); start += PieceElements)
+            {
+                using var scope = NewDisposeScope();
+                var piece = whole.detach().narrow(0, start, Math.Min(PieceElements, whole.numel() - start));
+                count += piece.numel() - piece.isfinite().sum().item<long>();
+            }
+        }
+        return count;
     }
+
+    internal static string DescribeLayout(ParameterBuffer parameters) =>
+        JsonSerializer.Serialize(parameters.Layout.Select(l => new object[] { l.Name, l.Offset, l.Shape }));
 }

@@ -91,6 +91,49 @@ public sealed class TokenStoreTests
         Assert.Equal(2, Directory.GetFileSystemEntries(folder["cache"]).Length);
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(70_000)]
+    public void Build_on_a_damaged_cache_makes_it_again(int large)
+    {
+        using var folder = new TemporaryFolder();
+        int[] ids = [.. Enumerable.Range(1, 3000).Select(i => i * i % 500), large];
+        var source = new Memory(Answer("a", 1000, ids), Example("b:2", 3), Answer("c", 1, 5, 6, 7));
+        var told = new List<string>();
+        var cache = new TokenCache(folder["cache"], ["v"]);
+        TokenStore Build() => TokenStore.Build([source], null, null, cache, null, told.Add);
+        (string, string, List<StoredDocument>, long[]) Read(TokenStore tokens) =>
+            (tokens.Digest, tokens.LayoutDigest, [.. tokens.Documents], Labels(tokens, 0, (int)tokens.Count));
+        using var first = Build();
+        var (expected, damages) = (Read(first), new Damages(3));
+        for (var i = 1; i <= 200; i++)
+        {
+            damages.Apply(cache.FilePath); // the cache repairs itself
+            using var again = Build();
+            Assert.Equivalent(expected, Read(again), strict: true);
+            // Only the padding between the parts may be damaged without harm.
+            Assert.True(told.Count > 0 || IsPadding(damages.Last, ids.Length + 4), damages.Last);
+            told.Clear();
+        }
+
+        bool IsPadding(string damage, int count) =>
+            damage.Contains("byte ", StringComparison.Ordinal)
+            && int.Parse(damage[(damage.LastIndexOf(' ') + 1)..]) / first.BytesPerToken >= count;
+    }
+
+    [Fact]
+    public void Build_on_a_cache_with_ids_beyond_the_vocabulary_names_file_and_position()
+    {
+        using var folder = new TemporaryFolder();
+        var source = new Memory(Example("a", 1, 2, 70_000));
+        TokenCache Cache(int? size) => new(folder["cache"], ["v"]) { VocabularySize = size };
+        TokenStore.Build([source], null, null, Cache(70_001)).Dispose();
+        TokenStore.Build([source], null, null, Cache(70_001)).Dispose();
+        Assert.Equal(1, source.Readings);
+        var error = Assert.Throws<DataException>(() => TokenStore.Build([source], null, null, Cache(70_000)));
+        Assert.Contains($"'{Cache(null).FilePath}': token 2 is 70000", error.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Build_label_that_is_another_id_is_refused() =>
         Assert.Contains(

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using LongLora.Runtime;
+using Microsoft.Win32.SafeHandles;
 
 namespace LongLora.Tests.Runtime;
 
@@ -119,5 +120,52 @@ public class AtomicFileTests
         );
         Assert.Equal("1", File.ReadAllText(folder["model", "one"]));
         Assert.Single(Directory.GetFileSystemEntries(folder.Root));
+    }
+
+    [Fact]
+    public void Sync_error_of_the_system_is_told_with_the_path()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows reports errors by itself");
+        using var closed = new SafeFileHandle(1_000_000, ownsHandle: false);
+        var error = Assert.Throws<IOException>(() => DurableFile.Sync(closed, "/run/state"));
+        Assert.Contains("'/run/state'", error.Message, StringComparison.Ordinal);
+        Assert.Throws<IOException>(() => DurableFile.SyncDirectory("/no/such/folder"));
+        using var folder = new TemporaryFolder();
+        DurableFile.SyncDirectory(folder.Root);
+    }
+
+    [Fact]
+    public void WriteDirectory_with_checksums_finds_any_change_of_any_file()
+    {
+        using var folder = new TemporaryFolder();
+        var path = folder["result"];
+        AtomicFile.WriteDirectory(
+            path,
+            aside =>
+            {
+                File.WriteAllBytes(Path.Combine(aside, "weights"), [.. Enumerable.Range(0, 5000).Select(i => (byte)(i * i))]);
+                File.WriteAllText(Path.Combine(aside, "config.json"), "{\"alpha\": 16}");
+                File.WriteAllText(Path.Combine(aside, "empty"), "");
+            },
+            withChecksums: true
+        );
+        // XxHash128 of nothing, as xxh128sum prints it.
+        Assert.Contains("99aa06d3014798d86001c324468d497f  empty\n", File.ReadAllText(folder["result", Checksums.FileName]));
+        Assert.Equal(["config.json", "empty", "weights"], Checksums.Verify(path)!.Order());
+        File.WriteAllText(folder["result", "README.md"], "a file of the owner");
+        var damages = new Damages(7);
+        for (var i = 0; i < 200; i++)
+        {
+            foreach (var name in (string[])["weights", "config.json", Checksums.FileName])
+            {
+                using var damage = damages.Apply(folder["result", name]);
+                Assert.Throws<CheckpointException>(() => Checksums.Verify(path));
+            }
+        }
+        Assert.NotNull(Checksums.Verify(path));
+        File.Delete(folder["result", "empty"]);
+        Assert.Contains("is missing", Assert.Throws<CheckpointException>(() => Checksums.Verify(path)).Message, StringComparison.Ordinal);
+        File.Delete(folder["result", Checksums.FileName]);
+        Assert.Null(Checksums.Verify(path));
     }
 }

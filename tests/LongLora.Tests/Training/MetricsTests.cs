@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Google.Protobuf;
+using LongLora.Runtime;
 using LongLora.Training;
 
 namespace LongLora.Tests.Training;
@@ -33,6 +34,37 @@ public class MetricsTests : IDisposable
         new MetricsLog(_folder, 3, null).Report(Step(4));
         Assert.Equal([1, 2, 3, 4], MetricsLog.Read(_folder).Select(s => s.Step));
         Assert.Equal(Step(4), MetricsLog.Read(_folder)[^1]);
+    }
+
+    [Fact]
+    public void MetricsLog_resumed_skips_damaged_lines_and_tells()
+    {
+        var path = Path.Combine(_folder, "metrics.jsonl");
+        var log = new MetricsLog(_folder, 0, null);
+        for (var i = 1; i <= 5; i++)
+            log.Report(Step(i));
+        var lines = File.ReadAllLines(path);
+        foreach (
+            var damaged in new[]
+            {
+                "",
+                "null",
+                "[]",
+                "{}",
+                "\0\0\0",
+                "\uFFFD",
+                lines[1].Replace("\"elapsed_seconds\":2", "\"elapsed_seconds\":1e300", StringComparison.Ordinal),
+                lines[1][..30],
+            }
+        )
+        {
+            File.WriteAllLines(path, [lines[0], damaged, .. lines[2..]]);
+            Assert.Throws<CheckpointException>(() => MetricsLog.Read(_folder));
+            var told = new List<string>();
+            _ = new MetricsLog(_folder, 4, null, told.Add);
+            Assert.Equal([1, 3, 4], MetricsLog.Read(_folder).Select(s => s.Step));
+            Assert.Contains("line 2", Assert.Single(told), StringComparison.Ordinal);
+        }
     }
 
     [Fact]

@@ -502,12 +502,7 @@ internal static class GgufLayouts
     // Norms that multiply by 1 + w here and by what is stored in engines.
     private static IEnumerable<GgufPart> Offset(IEnumerable<GgufPart> parts) =>
         parts.Select(part =>
-            part.Name.Contains("norm", StringComparison.Ordinal)
-                ? part with
-                {
-                    Values = (w => AddOnes(w, 1), w => AddOnes(w, -1)),
-                }
-                : part
+            part.Name.Contains("norm", StringComparison.Ordinal) ? part with { Values = (w => AddOnes(w, 1), w => AddOnes(w, -1)) } : part
         );
 
     private static Tensor AddOnes(Tensor weight, long times)

@@ -238,9 +238,9 @@ internal static unsafe class GgufWriter
         var largest = value.abs().max().to(ScalarType.Float64).item<double>();
         return largest < 65504 * times
             ? value
-            : throw new ShapeException(
-                $"'{info.Name}' has a number of magnitude {largest:G4}, which {GgufFormat.Name(info.Type)} cannot represent. "
-                    + "Export as bf16 or f32."
+            : throw new CheckpointException(
+                $"Cannot write '{info.Name}' because it has a number of magnitude {largest:G4}, which {GgufFormat.Name(info.Type)} cannot "
+                    + "represent. Export as bf16 or f32."
             );
     }
 

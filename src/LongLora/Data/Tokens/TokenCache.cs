@@ -41,18 +41,57 @@ internal sealed class TokenCache
     public static string DescribeContent(string path) =>
         $"{Path.GetFileName(path)}\t{Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(path)))}";
 
-    /// <summary>The cached tokens; null if there are none.</summary>
-    internal TokenStore? TryOpen()
+    /// <summary>Ids that the model has, V; tokens beyond them are refused. Null for no limit.</summary>
+    internal int? VocabularySize { get; init; }
+
+    /// <summary>
+    /// The cached tokens, compared with their digests; null if there are none, or they are damaged and must be made again.
+    /// </summary>
+    /// <param name="tell">Told if they are damaged; null if nobody wants to know.</param>
+    /// <exception cref="DataException">A token is beyond the vocabulary, or the file cannot be read.</exception>
+    internal TokenStore? TryOpen(Action<string>? tell = null)
     {
         if (!File.Exists(FilePath))
             return null;
+        TokenStore? store = null;
         try
         {
-            return new TokenStore(new FileStream(FilePath, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete));
+            store = Open();
+            if (store.IsWhole())
+            {
+                if (VocabularySize is { } size)
+                    store.RequireIdsBelow(size, FilePath);
+                return store;
+            }
+            store.Dispose();
         }
-        catch (DataException)
+        catch (DataException) when (store is null)
         {
-            return null; // truncated by a full disk, for example; it is written again
+            // Damaged as well: its end is missing, for example.
+        }
+        catch
+        {
+            store?.Dispose();
+            throw;
+        }
+        tell?.Invoke($"The token file '{FilePath}' is damaged or of an earlier version, so the data are tokenized again.");
+        return null;
+    }
+
+    private TokenStore Open()
+    {
+        FileStream? file = null;
+        try
+        {
+            file = new FileStream(FilePath, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete);
+            return new TokenStore(file);
+        }
+        catch (Exception e)
+        {
+            file?.Dispose();
+            if (e is IOException or UnauthorizedAccessException)
+                throw new DataException($"Cannot read the token file '{FilePath}': {e.Message}", e);
+            throw;
         }
     }
 

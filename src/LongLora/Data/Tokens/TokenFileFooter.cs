@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.IO.Hashing;
 using System.Text.Json;
 using LongLora.Runtime;
 
@@ -6,12 +7,14 @@ namespace LongLora.Data;
 
 /// <summary>
 /// The end of a token file, which describes what comes before it: tokens (uint16 or int32), document records, and spans to be learned, each
-/// starting at a multiple of 8 bytes. Then come this footer as JSON, its length as int32, and eight letters. Everything is little-endian.
-/// Documents and spans are used directly in the mapped file.
+/// starting at a multiple of 8 bytes. Then come this footer as JSON, its XxHash128, its length as int32, and eight letters. Everything is
+/// little-endian. Documents and spans are used directly in the mapped file.
 /// </summary>
 internal sealed record TokenFileFooter
 {
-    private static readonly byte[] s_magic = "LLTOKEN1"u8.ToArray();
+    private const int HashBytes = 16;
+
+    private static readonly byte[] s_magic = "LLTOKEN2"u8.ToArray();
 
     public required string Key { get; init; }
 
@@ -33,6 +36,9 @@ internal sealed record TokenFileFooter
 
     public required string LayoutDigest { get; init; }
 
+    /// <summary>XxHash128 of the document records and the spans, in hexadecimal.</summary>
+    public required string RecordsDigest { get; init; }
+
     public required IReadOnlyList<string> Origins { get; init; }
 
     public required IReadOnlyList<StoredCorpus> Corpora { get; init; }
@@ -48,6 +54,7 @@ internal sealed record TokenFileFooter
     {
         var json = JsonSerializer.SerializeToUtf8Bytes(this);
         stream.Write(json);
+        stream.Write(XxHash128.Hash(json));
         var length = new byte[sizeof(int)];
         BinaryPrimitives.WriteInt32LittleEndian(length, json.Length);
         stream.Write(length);
@@ -58,17 +65,19 @@ internal sealed record TokenFileFooter
     /// <exception cref="DataException">The file is incomplete or of another type.</exception>
     public static TokenFileFooter Read(FileStream file)
     {
-        var tail = new byte[sizeof(int) + s_magic.Length];
+        var tail = new byte[HashBytes + sizeof(int) + s_magic.Length];
         if (file.Length < tail.Length)
             throw MakeDamagedError(file);
         file.Position = file.Length - tail.Length;
         file.ReadExactly(tail);
-        var length = BinaryPrimitives.ReadInt32LittleEndian(tail);
-        if (!tail.AsSpan(sizeof(int)).SequenceEqual(s_magic) || length < 2 || length > file.Length - tail.Length)
+        var length = BinaryPrimitives.ReadInt32LittleEndian(tail.AsSpan(HashBytes));
+        if (!tail.AsSpan(HashBytes + sizeof(int)).SequenceEqual(s_magic) || length < 2 || length > file.Length - tail.Length)
             throw MakeDamagedError(file);
         file.Position = file.Length - tail.Length - length;
         var json = new byte[length];
         file.ReadExactly(json);
+        if (!tail.AsSpan(0, HashBytes).SequenceEqual(XxHash128.Hash(json)))
+            throw MakeDamagedError(file);
         try
         {
             var footer = JsonSerializer.Deserialize<TokenFileFooter>(json);
@@ -91,5 +100,5 @@ internal sealed record TokenFileFooter
         && SpansAt + (long)SpanCount * sizeof(LearnedSpan) == bytes;
 
     private static DataException MakeDamagedError(FileStream file) =>
-        new($"'{file.Name}' is not a complete token file of LongLora. Delete it.");
+        new($"'{file.Name}' is not a whole token file of LongLora. Delete it.");
 }

@@ -1,5 +1,7 @@
+using System.IO.Hashing;
 using System.IO.MemoryMappedFiles;
 using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using LongLora.Loading;
 using LongLora.Runtime;
 
@@ -65,7 +67,7 @@ public sealed unsafe class TokenStore : IDisposable
         int? separator,
         long? maxTokens = null,
         CancellationToken cancellation = default
-    ) => Build([source], separator, maxTokens, null, null, cancellation);
+    ) => Build([source], separator, maxTokens, cancellation: cancellation);
 
     /// <summary>Reads files and folders for a model, with its separator between documents.</summary>
     /// <param name="paths">Files and folders, as for <see cref="ExampleSources.Open"/>.</param>
@@ -92,6 +94,7 @@ public sealed unsafe class TokenStore : IDisposable
     /// <param name="notes">
     /// Called when everything is read, and tells what was done to the data; the sentences are kept with the tokens. Null for none.
     /// </param>
+    /// <param name="tell">Told if the cache is damaged and is made again; null if nobody wants to know.</param>
     /// <param name="cancellation">Checked once per document.</param>
     /// <exception cref="DataException">There are no tokens, or they cannot be written to the folder.</exception>
     internal static TokenStore Build(
@@ -100,15 +103,69 @@ public sealed unsafe class TokenStore : IDisposable
         long? maxTokens = null,
         TokenCache? cache = null,
         Func<IReadOnlyList<string>>? notes = null,
+        Action<string>? tell = null,
         CancellationToken cancellation = default
     )
     {
-        if (cache?.TryOpen() is { } kept)
+        if (cache?.TryOpen(tell) is { } kept)
             return kept;
         using var writer = new TokenStoreWriter(cache is null ? Path.GetTempPath() : cache.Folder, separator, maxTokens);
         foreach (var source in sources)
             writer.Add(source, cancellation);
         return writer.Finish(cache, notes?.Invoke() ?? []);
+    }
+
+    /// <summary>
+    /// Reads everything once and compares it with the digests, which says whether the file is as it was written. It takes about as long as
+    /// reading the file, and some seconds per billion tokens to compute.
+    /// </summary>
+    internal bool IsWhole()
+    {
+        if (ComputeRecordsDigest(Records, Spans) != _footer.RecordsDigest)
+            return false;
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var block = new int[1 << 16];
+        for (long start = 0; start < Count; start += block.Length)
+        {
+            var ids = block.AsSpan(0, (int)Math.Min(block.Length, Count - start));
+            if (BytesPerToken == sizeof(ushort))
+            {
+                var narrow = new ReadOnlySpan<ushort>((ushort*)_data + start, ids.Length);
+                for (var i = 0; i < ids.Length; i++)
+                    ids[i] = narrow[i];
+            }
+            else
+                new ReadOnlySpan<int>((int*)_data + start, ids.Length).CopyTo(ids);
+            hash.AppendData(MemoryMarshal.AsBytes(ids));
+        }
+        if (HasLabels)
+            hash.AppendData(MemoryMarshal.AsBytes(Spans));
+        return Convert.ToHexStringLower(hash.GetHashAndReset()) == Digest;
+    }
+
+    /// <summary>Refuses ids that a model does not have.</summary>
+    /// <param name="vocabularySize">V.</param>
+    /// <param name="file">Where the tokens are, for the message.</param>
+    /// <exception cref="DataException">It names the first such id and its position.</exception>
+    internal void RequireIdsBelow(int vocabularySize, string file)
+    {
+        for (long i = 0; i < Count; i++)
+        {
+            var id = BytesPerToken == sizeof(ushort) ? ((ushort*)_data)[i] : ((int*)_data)[i];
+            if (id < 0 || id >= vocabularySize)
+                throw new DataException(
+                    $"'{file}': token {i} is {id}, but the model has ids 0 to {vocabularySize - 1}. Delete the file, so that the data are "
+                        + "tokenized again."
+                );
+        }
+    }
+
+    internal static string ComputeRecordsDigest(ReadOnlySpan<DocumentRecord> documents, ReadOnlySpan<LearnedSpan> spans)
+    {
+        var hash = new XxHash128();
+        hash.Append(MemoryMarshal.AsBytes(documents));
+        hash.Append(MemoryMarshal.AsBytes(spans));
+        return Convert.ToHexStringLower(hash.GetCurrentHash());
     }
 
     /// <summary>Copies tokens.</summary>

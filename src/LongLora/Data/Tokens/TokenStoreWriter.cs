@@ -99,6 +99,10 @@ internal sealed class TokenStoreWriter : IDisposable
                 HasLabels = _hasLabels,
                 Digest = Convert.ToHexStringLower(_hash.GetHashAndReset()),
                 LayoutDigest = layout,
+                RecordsDigest = TokenStore.ComputeRecordsDigest(
+                    CollectionsMarshal.AsSpan(_documents),
+                    _hasLabels ? CollectionsMarshal.AsSpan(_spans) : []
+                ),
                 Origins = _origins,
                 Corpora = _corpora,
                 Notes = notes,

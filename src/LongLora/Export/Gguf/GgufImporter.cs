@@ -19,8 +19,9 @@ internal static class GgufImporter
     /// Type of all weights; null for a lossless conversion: F16 and BF16 tensors stay as they are, all others become fp32.
     /// </param>
     /// <param name="maxShardBytes">Maximum bytes of tensors in one file.</param>
-    /// <exception cref="CheckpointException">A tensor is missing, or its shape does not match the metadata.</exception>
-    /// <exception cref="ShapeException">A number does not fit into fp16.</exception>
+    /// <exception cref="CheckpointException">
+    /// A tensor is missing, its shape does not match the metadata, or a number does not fit into the type.
+    /// </exception>
     public static void Write(
         string output,
         GgufModel model,
@@ -31,13 +32,17 @@ internal static class GgufImporter
         LibTorch.EnsureLoaded();
         var tensors = Tensors(model, type);
         var main = tensors.MaxBy(t => t.ByteCount)!.Type;
-        AtomicFile.WriteDirectory(output, folder =>
-        {
-            SafetensorsWriter.WriteModel(folder, tensors, maxShardBytes);
-            AtomicFile.WriteText(Path.Combine(folder, CheckpointDirectory.ConfigFile), ModelConfigWriter.Create(model.Config, main));
-            AtomicFile.WriteText(Path.Combine(folder, "generation_config.json"), model.GenerationConfigText);
-            model.WriteTokenizer(folder);
-        });
+        AtomicFile.WriteDirectory(
+            output,
+            folder =>
+            {
+                SafetensorsWriter.WriteModel(folder, tensors, maxShardBytes);
+                AtomicFile.WriteText(Path.Combine(folder, CheckpointDirectory.ConfigFile), ModelConfigWriter.Create(model.Config, main));
+                AtomicFile.WriteText(Path.Combine(folder, "generation_config.json"), model.GenerationConfigText);
+                model.WriteTokenizer(folder);
+            },
+            withChecksums: true
+        );
     }
 
     private static List<TensorToWrite> Tensors(GgufModel model, ScalarType? type)
@@ -55,7 +60,7 @@ internal static class GgufImporter
                         + $"[{string.Join(", ", weight.Shape)}]."
                 );
             left.Remove(weight.Name);
-            tensors.Add(new(weight.Name, type ?? info.Type, info.Shape, () => Read(model, weight.Name, type ?? info.Type)));
+            tensors.Add(new(weight.Name, type ?? info.Type, info.Shape, () => Read(model, weight.Name)));
         }
         return left.Count == 0
             ? tensors
@@ -65,20 +70,11 @@ internal static class GgufImporter
             );
     }
 
-    private static Tensor Read(GgufModel model, string name, ScalarType type)
+    private static Tensor Read(GgufModel model, string name)
     {
         var value = model.Weights.Open(name);
         var info = model.Tensors[name];
         TensorNumbers.RequireFinite(value, info);
-        if (type == ScalarType.Float16 && value.dtype != ScalarType.Float16)
-        {
-            using var scope = NewDisposeScope();
-            var largest = value.abs().max().to(ScalarType.Float64).item<double>();
-            if (largest >= 65520)
-                throw new ShapeException(
-                    $"'{name}' has a number of magnitude {largest:G4}, which fp16 cannot represent. Import as bf16 or fp32."
-                );
-        }
         return value;
     }
 }

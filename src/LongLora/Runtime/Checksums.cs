@@ -1,0 +1,117 @@
+using System.Globalization;
+using System.IO.Hashing;
+using System.Text;
+
+namespace LongLora.Runtime;
+
+/// <summary>
+/// The checksums of a folder's files, in its <c>checksums.xxh128</c>: one line per file, as <c>xxh128sum</c> writes them, after a line with
+/// their number. They find damage, such as a bad disk or a broken copy; they do not protect against an attacker.
+/// </summary>
+internal static class Checksums
+{
+    public const string FileName = "checksums.xxh128";
+
+    private const string Start = "# files: ";
+    private const int DigestLetters = 32;
+
+    /// <summary>Writes the checksums of all files that lie in a folder itself.</summary>
+    public static void Write(string folder) =>
+        Write(folder, Directory.EnumerateFiles(folder).Select(f => Path.GetFileName(f)!).Where(name => name != FileName));
+
+    /// <summary>Writes the checksums of some files of a folder.</summary>
+    public static void Write(string folder, IEnumerable<string> names)
+    {
+        var ordered = names.Order(StringComparer.Ordinal).ToList();
+        var text = new StringBuilder().Append(Start).Append(CultureInfo.InvariantCulture, $"{ordered.Count}\n");
+        foreach (var name in ordered)
+            text.Append(Compute(Path.Combine(folder, name))).Append("  ").Append(name).Append('\n');
+        AtomicFile.WriteText(Path.Combine(folder, FileName), text.ToString());
+    }
+
+    /// <summary>Compares files with their checksums. A folder without checksums, and a file that they do not name, is accepted.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="which">Which files to compare, by name; null for all.</param>
+    /// <returns>The names of all files that have a checksum; null if the folder has no checksums.</returns>
+    /// <exception cref="CheckpointException">A file differs or is missing, or the list itself is damaged.</exception>
+    public static IReadOnlySet<string>? Verify(string folder, Func<string, bool>? which = null)
+    {
+        var list = Path.Combine(folder, FileName);
+        if (!File.Exists(list))
+            return null;
+        var known = Read(list);
+        foreach (var (name, digest) in known.Where(k => which?.Invoke(k.Key) ?? true))
+        {
+            var path = Path.Combine(folder, name);
+            if (!File.Exists(path))
+                throw new CheckpointException($"'{path}' is missing, but {FileName} lists it. Copy the whole folder again.");
+            if (Compute(path) != digest)
+                throw new CheckpointException(
+                    $"'{path}' is damaged or was changed: its content does not match {FileName}. Copy it again. If you changed it on "
+                        + $"purpose, delete '{list}'."
+                );
+        }
+        return known.Keys.ToHashSet(StringComparer.Ordinal);
+    }
+
+    /// <summary>XxHash128 of a file's content, in hexadecimal. It takes about as long as reading the file.</summary>
+    /// <exception cref="CheckpointException">The file cannot be read.</exception>
+    public static string Compute(string path) => Compute([path]);
+
+    /// <summary>XxHash128 of the contents of files, one after the other, in hexadecimal.</summary>
+    /// <exception cref="CheckpointException">A file cannot be read.</exception>
+    public static string Compute(IEnumerable<string> paths)
+    {
+        var hash = new XxHash128();
+        foreach (var path in paths)
+        {
+            try
+            {
+                using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, 0);
+                hash.Append(stream);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new CheckpointException($"Cannot read '{path}': {e.Message}", e);
+            }
+        }
+        return Convert.ToHexStringLower(hash.GetCurrentHash());
+    }
+
+    private static Dictionary<string, string> Read(string list)
+    {
+        CheckpointException Damaged() =>
+            new($"'{list}' is damaged, so the files beside it cannot be checked. Copy it again, or delete it to read them unchecked.");
+        string text;
+        try
+        {
+            text = File.ReadAllText(list);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException($"Cannot read '{list}': {e.Message}", e);
+        }
+        var lines = text.Split('\n');
+        if (
+            lines is not [var first, .., ""]
+            || !first.StartsWith(Start, StringComparison.Ordinal)
+            || !int.TryParse(first.AsSpan(Start.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var count)
+            || count != lines.Length - 2
+        )
+            throw Damaged();
+        var digests = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var line in lines[1..^1])
+        {
+            var (digest, name) = line.Length > DigestLetters + 2 ? (line[..DigestLetters], line[(DigestLetters + 2)..]) : ("", "");
+            if (
+                name.Length == 0
+                || name.IndexOfAny(['/', '\\', '\0']) >= 0
+                || !digest.All(char.IsAsciiHexDigitLower)
+                || !line.AsSpan(DigestLetters, 2).SequenceEqual("  ")
+                || !digests.TryAdd(name, digest)
+            )
+                throw Damaged();
+        }
+        return digests;
+    }
+}
