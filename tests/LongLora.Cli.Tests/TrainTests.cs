@@ -143,7 +143,7 @@ public class TrainTests(FinishedRun finished) : CliRun, IClassFixture<FinishedRu
         Assert.Equal(3, MetricsLog.Read(At("broken")).Count);
         var (code, _, error) = Run(TrainArguments("broken", more));
         Assert.Equal(ExitCode.Usage, code);
-        Assert.Contains("Set resume", error, StringComparison.Ordinal);
+        Assert.Contains("--resume", error, StringComparison.Ordinal);
 
         Succeed(TrainArguments("broken", [.. more, "--resume"]));
         var file = tuning == "full" ? "model/model.safetensors" : "adapter/adapter_model.safetensors";
