@@ -14,6 +14,20 @@ public sealed class SchemaOracleTests
     private static bool IsValid(JsonSchema schema, JsonNode? document) =>
         schema.Evaluate(JsonSerializer.SerializeToElement(document)).IsValid;
 
+    // Null for a number that the oracle cannot compare with those of an enum, because it does not fit into a decimal.
+    private static bool? IsValid(JsonSchema schema, string text)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(text);
+            return schema.Evaluate(document.RootElement).IsValid;
+        }
+        catch (FormatException)
+        {
+            return null;
+        }
+    }
+
     // The oracle counts what readers see as one character where JSON Schema counts code points, so these texts are plain.
     [Fact]
     public void Every_text_of_the_grammar_is_valid() =>
@@ -27,7 +41,7 @@ public sealed class SchemaOracleTests
                     for (var i = 0; i < 3; i++)
                     {
                         var text = walk.Draw(random, isPlain: true);
-                        if (!oracle.Evaluate(JsonDocument.Parse(text).RootElement).IsValid)
+                        if (IsValid(oracle, text) == false)
                             Assert.Fail($"{schema}\nallows {text}");
                     }
                 },
