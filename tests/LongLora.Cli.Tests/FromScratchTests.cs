@@ -216,7 +216,7 @@ public class FromScratchTests : CliRun
         File.WriteAllText(At("config.json"), Config);
         Fail(
             ExitCode.Usage,
-            ["from-scratch trains every weight; set tuning to full"],
+            ["from-scratch trains every weight; use --tuning full"],
             "train",
             "--from-scratch",
             At("config.json"),

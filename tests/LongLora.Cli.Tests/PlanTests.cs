@@ -114,7 +114,7 @@ public class PlanTests : CliRun
         WriteTokens("train.bin", 5_000);
         Fail(
             ExitCode.Usage,
-            ["This run needs about", "check-memory to false"],
+            ["This run needs about", "--check-memory false"],
             "train",
             "--model",
             WriteModel("model"),
