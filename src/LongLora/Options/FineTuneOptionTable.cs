@@ -182,7 +182,7 @@ internal static class FineTuneOptionTable
             "Method",
             Numbers,
             "KIND",
-            $"how positions are rescaled: auto (the model's own kind, else linear), {string.Join(", ", RopeScaling.Kinds)}, "
+            $"how positions are rescaled: auto (the model's own kind, else yarn), {string.Join(", ", RopeScaling.Kinds)}, "
                 + $"{RopeScaling.ByLength} (YaRN, but unchanged for text within the original context)",
             o => o.RopeScaling,
             (o, v) => o with { RopeScaling = v }

@@ -28,7 +28,8 @@ public sealed record ModelOptions
 
     /// <summary>
     /// How positions are rescaled: auto, default (not at all), linear, dynamic, yarn, llama3, or by-length (YaRN beyond the original
-    /// context and nothing within it). Default auto: the model's own kind, or linear (the paper's position interpolation) if it has none.
+    /// context and nothing within it). Default auto: the model's own kind, or yarn if it has none. The paper's position interpolation is
+    /// linear.
     /// </summary>
     public string RopeScaling { get; init; } = "auto";
 

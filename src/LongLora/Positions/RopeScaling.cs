@@ -102,10 +102,11 @@ public static class RopeScaling
     /// </summary>
     /// <param name="config">The model.</param>
     /// <param name="kind">
-    /// One of <see cref="Kinds"/>, <see cref="ByLength"/>, or <c>auto</c>: the kind that the model already has, or else linear (position
-    /// interpolation). Phi-3 without scaling gets longrope with one divisor for all frequencies, because transformers accepts no other kind
-    /// for Phi-3. That is linear scaling with LongRoPE's attention factor. A model in which every layer with positions has a window, and
-    /// the other layers have no positions, keeps its positions: they never reach further than the window.
+    /// One of <see cref="Kinds"/>, <see cref="ByLength"/>, or <c>auto</c>: the kind that the model already has, or else YaRN, with
+    /// which models lose least before they are trained (docs/results/positions.md). Phi-3 without scaling gets longrope with one divisor
+    /// for all frequencies, because transformers accepts no other kind for Phi-3. That is linear scaling with LongRoPE's attention factor.
+    /// A model in which every layer with positions has a window, and the other layers have no positions, keeps its positions: they never
+    /// reach further than the window.
     /// </param>
     /// <param name="factor">The factor; null for ceil(context / original context), LongLoRA's rule.</param>
     /// <param name="context">The new context in tokens.</param>
@@ -120,7 +121,7 @@ public static class RopeScaling
                 IsByLength(config) ? ByLength
                 : present.Kind != "default" ? present.Kind
                 : config.ModelType == "phi3" ? "longrope"
-                : "linear";
+                : "yarn";
         if (!Kinds.Contains(kind) && kind != ByLength && kind != present.Kind)
             throw new ConfigurationException(
                 $"rope-scaling is '{kind}', which is unknown. Use auto, {string.Join(", ", Kinds)} or {ByLength}."

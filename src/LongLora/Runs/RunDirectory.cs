@@ -1,8 +1,10 @@
 using System.Globalization;
 using LongLora.Adapters;
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Data;
 using LongLora.Options;
+using LongLora.Positions;
 using LongLora.Runtime;
 using LongLora.Training;
 
@@ -228,6 +230,17 @@ internal sealed class RunDirectory : IDisposable
             .Where(o => o.Name != "steps" || options.Optimizer.Schedule != ScheduleKind.ConstantWithWarmup)
             .Select(o => $"{o.Name}: {o.Format(options)}");
 
+    // In earlier versions auto was linear for models without a kind of their own: such a run cannot go on with other positions.
+    private static IEnumerable<string> DescribePositions(ModelOptions options, ModelConfig config)
+    {
+        if (options.RopeScaling == "auto" && config.RopeScaling.Kind == "default")
+        {
+            var extended = RopeScaling.Extend(config, options.RopeScaling, options.RopeFactor, options.Context);
+            if (extended.RopeScaling.Kind == "yarn")
+                yield return "positions: yarn";
+        }
+    }
+
     private static string MakeFingerprint(FineTuneOptions options, TokenStore tokens, IModelFiles model)
     {
         var apart =
@@ -240,6 +253,7 @@ internal sealed class RunDirectory : IDisposable
                 .. apart
                     ? [$"documents: SHA-256 {tokens.LayoutDigest}, weights {string.Join(' ', options.Data.Sources.Select(d => d.Weight))}"]
                     : Array.Empty<string>(),
+                .. DescribePositions(options.Model, model.Config),
                 // Read once per run, at the speed of the disk; training reads all of it anyway.
                 $"{BaseLine}config and weights of XxHash128 {Checksums.Compute(model.ContentFiles)}",
             ]

@@ -187,7 +187,7 @@ public sealed class FamilyContractTests : IDisposable
             using var positions = RotaryEmbedding.Create(model.Config, length);
             using var noGradient = no_grad();
             var expected = PlainPass.Logits(model, ids, new ForwardContext(new DenseMaskAttention(Group), positions));
-            Near.AssertRelative(expected, Logits(model, ids, new ShiftedSparseAttention(Group)), 1e-5);
+            Near.AssertRelative(expected, Logits(model, ids, new ShiftedSparseAttention(Group)), ToleranceOf(family));
         }
     }
 
@@ -195,7 +195,7 @@ public sealed class FamilyContractTests : IDisposable
     // makes much of any: transformers' own fp32 runs of the golden models are as far from float64.
     private static double ToleranceOf(string family) =>
         family.StartsWith("qwen3_5", StringComparison.Ordinal) ? 5e-5
-        : family == "gemma4" ? 3e-5
+        : family == "gemma4" ? 1e-4
         : 1e-5;
 
     [Theory]

@@ -91,7 +91,7 @@ public class InvariantTests : IDisposable
         using (var loaded = LoadedModel.Open(SharedMaterial.Golden("stories260K-hf"), adapter))
         {
             Assert.Equal(
-                ("linear", 4.0, 2048),
+                ("yarn", 4.0, 2048),
                 (loaded.Config.RopeScaling.Kind, loaded.Config.RopeScaling.Factor, loaded.Config.MaxPositions)
             );
             Assert.True(

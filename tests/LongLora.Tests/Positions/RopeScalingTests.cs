@@ -84,7 +84,8 @@ public class RopeScalingTests
     }
 
     [Theory]
-    [InlineData("auto", "default", 1, null, 512, 4096, "linear", 8.0, 512)]
+    [InlineData("auto", "default", 1, null, 512, 4096, "yarn", 8.0, 512)]
+    [InlineData("linear", "default", 1, null, 512, 4096, "linear", 8.0, 512)]
     [InlineData("auto", "linear", 2, null, 512, 4096, "linear", 8.0, 512)]
     [InlineData("linear", "linear", 4, 512, 2048, 5000, "linear", 10.0, 512)]
     [InlineData("yarn", "default", 1, null, 512, 1000, "yarn", 2.0, 512)]
