@@ -205,11 +205,11 @@ public class SftTests : CliRun
         );
         string[] show = ["prepare", "--model", Stories, "--data", At("chat.jsonl"), "--template", At("drop.jinja"), "--show", "1"];
         var dropped = Succeed(show);
-        Assert.Contains("set keep-reasoning", dropped, StringComparison.Ordinal);
+        Assert.Contains("use --keep-reasoning", dropped, StringComparison.Ordinal);
         Assert.DoesNotContain("W|H|Y", dropped, StringComparison.Ordinal);
         var kept = Succeed([.. show, "--keep-reasoning"]);
         Assert.Contains("W|H|Y", kept, StringComparison.Ordinal);
-        Assert.DoesNotContain("set keep-reasoning", kept, StringComparison.Ordinal);
+        Assert.DoesNotContain("use --keep-reasoning", kept, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -71,7 +71,7 @@ public class TrainTests(FinishedRun finished) : CliRun, IClassFixture<FinishedRu
         }
         var config = ModelConfigReader.ReadFile(At("merged", "config.json"));
         Assert.Equal(
-            (600, "linear", 2.0, 512),
+            (600, "yarn", 2.0, 512),
             (config.MaxPositions, config.RopeScaling.Kind, config.RopeScaling.Factor, config.RopeScaling.OriginalMaxPositions!.Value)
         );
         Assert.True(File.Exists(At("merged", "tokenizer.model")));

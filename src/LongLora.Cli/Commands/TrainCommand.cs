@@ -86,7 +86,7 @@ internal static class TrainCommand
             context.Output.WriteLine();
         }
         foreach (var note in TrainingData.NotesOn(model.Context, sources))
-            context.Output.WriteLine(note);
+            context.Output.WriteLine(FlagWords.Translate(note));
         return ExitCode.Done;
     }
 
@@ -119,7 +119,7 @@ internal static class TrainCommand
             SavePlot(options, context);
             view.ShowResult(result);
             foreach (var note in result.Notes)
-                context.Output.WriteLine(note);
+                context.Output.WriteLine(FlagWords.Translate(note));
             return ExitCode.Done;
         }
         catch (OperationCanceledException) when (context.Cancellation.IsCancellationRequested)

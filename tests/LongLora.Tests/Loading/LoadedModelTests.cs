@@ -66,7 +66,7 @@ public sealed class LoadedModelTests : IDisposable
         using (var loaded = LoadedModel.Open(s_stories, attached))
         {
             Assert.Equal(
-                ("linear", 2.0, 1024),
+                ("yarn", 2.0, 1024),
                 (loaded.Config.RopeScaling.Kind, loaded.Config.RopeScaling.Factor, loaded.Config.MaxPositions)
             );
             Assert.NotEmpty(loaded.Adapter!.Adapters);
