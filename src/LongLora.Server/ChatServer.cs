@@ -70,6 +70,7 @@ public static class ChatServer
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = options.ShutdownTime);
         builder.Services.AddRequestDecompression();
         builder.Services.AddSingleton(_ => new AnswerMeter(options.Queue));
+        builder.Services.AddSingleton(new BodyRoom(options.MaxBodyBytes, options.Queue));
         AddMetrics(builder.Services);
         configure?.Invoke(builder);
 

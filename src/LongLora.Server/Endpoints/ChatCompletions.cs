@@ -10,7 +10,7 @@ internal static class ChatCompletions
 
     internal static async Task Answer(HttpContext context, ServedModels models, ServerOptions options)
     {
-        var request = Read(await RequestBody.Read(context), models, options);
+        var request = await RequestBody.Read(context, fields => Read(fields, models, options));
         await AnswerStream.Send(context, request, new ChatFormat(request));
     }
 

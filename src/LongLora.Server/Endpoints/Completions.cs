@@ -10,7 +10,7 @@ internal static class Completions
 
     internal static async Task Answer(HttpContext context, ServedModels models, ServerOptions options)
     {
-        var (request, echo) = Read(await RequestBody.Read(context), models, options);
+        var (request, echo) = await RequestBody.Read(context, fields => Read(fields, models, options));
         await AnswerStream.Send(context, request, new CompletionFormat(request, echo));
     }
 
@@ -61,6 +61,6 @@ internal static class Completions
         var inputs = TextInput.Read(fields, "prompt", model, MostPrompts);
         fields.RefuseUnknown();
         request = request with { Prompts = [.. inputs.Select(i => i.Tokens)] };
-        return (request.RequireRoom("prompt"), echoes ? [.. inputs.Select(i => i.Text)] : null);
+        return (request.RequireRoom("prompt"), echoes ? [.. inputs.Select(i => i.ReadText(model))] : null);
     }
 }

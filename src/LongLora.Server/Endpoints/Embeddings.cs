@@ -14,15 +14,15 @@ internal static class Embeddings
 
     internal static async Task<IResult> Answer(HttpContext context, ServedModels models)
     {
-        var (model, inputs, isBase64) = Read(await RequestBody.Read(context), models);
+        var (model, inputs, isBase64) = await RequestBody.Read(context, fields => Read(fields, models));
         using var place = context.RequestServices.GetRequiredService<AnswerMeter>().Enter();
         var vectors = new List<float[]>();
         foreach (var input in inputs)
         {
-            vectors.Add(await model.EmbedAsync(input.Tokens, context.RequestAborted));
-            place.CountRead(input.Tokens.Count);
+            vectors.Add(await model.EmbedAsync(input, context.RequestAborted));
+            place.CountRead(input.Count);
         }
-        var tokens = inputs.Sum(i => i.Tokens.Count);
+        var tokens = inputs.Sum(i => i.Count);
         return Results.Json(
             new
             {
@@ -44,7 +44,7 @@ internal static class Embeddings
     }
 
     /// <summary>Reads a request: the only place that knows its fields.</summary>
-    internal static (ChatModel Model, IReadOnlyList<TextInput> Inputs, bool IsBase64) Read(RequestFields fields, ServedModels models)
+    internal static (ChatModel Model, IReadOnlyList<IReadOnlyList<int>> Inputs, bool IsBase64) Read(RequestFields fields, ServedModels models)
     {
         var model = models.Choose(fields);
         var encoding = fields.FindText("encoding_format") ?? "float";
@@ -53,16 +53,16 @@ internal static class Embeddings
         if (fields.FindWhole("dimensions", 1) is { } dimensions && dimensions != model.EmbeddingSize)
             throw RequestFields.Wrong("dimensions", fields.Find("dimensions")!.Value, $"{model.EmbeddingSize}, or be left out");
         fields.Accept("user");
-        var inputs = TextInput.Read(fields, "input", model, MostTexts);
+        List<IReadOnlyList<int>> inputs = [.. TextInput.Read(fields, "input", model, MostTexts).Select(i => i.Tokens)];
         fields.RefuseUnknown();
         for (var i = 0; i < inputs.Count; i++)
         {
-            if (inputs[i].Tokens.Count == 0 || inputs[i].Tokens.Count > model.Context)
+            if (inputs[i].Count == 0 || inputs[i].Count > model.Context)
                 throw new ApiException(
                     400,
-                    $"Text {i} of input has {inputs[i].Tokens.Count:N0} tokens; it must have from 1 to {model.Context:N0}.",
+                    $"Text {i} of input has {inputs[i].Count:N0} tokens; it must have from 1 to {model.Context:N0}.",
                     "input",
-                    inputs[i].Tokens.Count == 0 ? "invalid_value" : "context_length_exceeded"
+                    inputs[i].Count == 0 ? "invalid_value" : "context_length_exceeded"
                 );
         }
         return (model, inputs, encoding == "base64");

@@ -26,7 +26,6 @@ internal static class Page
                 context.Response.Headers.ContentSecurityPolicy =
                     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "
                     + "form-action 'none'; frame-ancestors 'none'";
-                context.Response.Headers.XContentTypeOptions = "nosniff";
                 context.Response.Headers["Referrer-Policy"] = "no-referrer";
                 context.Response.Headers.CacheControl = "no-cache";
                 return Results.Bytes(bytes, type);

@@ -11,16 +11,18 @@ internal static class Responses
 
     internal static async Task Answer(HttpContext context, ServedModels models, ServerOptions options)
     {
-        var fields = await RequestBody.Read(context);
-        var request = Read(fields, models, options);
-        await AnswerStream.Send(
-            context,
-            request,
-            new ResponseFormat(request, fields.FindText("instructions"), fields.Find("metadata"))
-            {
-                TextFormat = fields.FindFields("text")?.Find("format"),
-            }
-        );
+        var (request, format) = await RequestBody.Read(context, fields =>
+        {
+            var request = Read(fields, models, options);
+            return (
+                request,
+                new ResponseFormat(request, fields.FindText("instructions"), fields.Find("metadata")?.Clone())
+                {
+                    TextFormat = fields.FindFields("text")?.Find("format")?.Clone(),
+                }
+            );
+        });
+        await AnswerStream.Send(context, request, format);
     }
 
     /// <summary>Reads a request: the only place that knows its fields.</summary>

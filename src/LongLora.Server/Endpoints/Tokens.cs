@@ -7,13 +7,14 @@ namespace LongLora.Server;
 /// </summary>
 internal static class Tokens
 {
-    internal static async Task<IResult> Tokenize(HttpContext context, ServedModels models) =>
-        Tokenize(await RequestBody.Read(context), models);
+    internal static Task<IResult> Tokenize(HttpContext context, ServedModels models) =>
+        RequestBody.Read(context, fields => Tokenize(fields, models));
 
-    internal static async Task<IResult> Detokenize(HttpContext context, ServedModels models) =>
-        Detokenize(await RequestBody.Read(context), models);
+    internal static Task<IResult> Detokenize(HttpContext context, ServedModels models) =>
+        RequestBody.Read(context, fields => Detokenize(fields, models));
 
-    internal static async Task<IResult> Count(HttpContext context, ServedModels models) => Count(await RequestBody.Read(context), models);
+    internal static Task<IResult> Count(HttpContext context, ServedModels models) =>
+        RequestBody.Read(context, fields => Count(fields, models));
 
     /// <summary>The token ids of a text or a conversation.</summary>
     internal static IResult Tokenize(RequestFields fields, ServedModels models)

@@ -1,5 +1,7 @@
+using System.Globalization;
 using LongLora.Generation;
 using LongLora.Generation.Structured;
+using LongLora.Tokenization;
 
 namespace LongLora.Server;
 
@@ -50,14 +52,20 @@ internal sealed record GenerationRequest(ChatModel Model, IReadOnlyList<IReadOnl
                     "invalid_value"
                 );
             if (prompt.Count >= Model.Context)
-                throw new ApiException(
-                    400,
-                    $"{name} has {prompt.Count:N0} tokens; the context of {Model.Context:N0} tokens leaves no room for an answer. "
-                        + "Shorten it.",
-                    name,
-                    "context_length_exceeded"
-                );
+                throw RefuseLength(Model, name, prompt.Count.ToString("N0", CultureInfo.InvariantCulture));
         }
         return this;
     }
+
+    /// <summary>The error for a prompt that was given up before all of it was encoded.</summary>
+    internal static ApiException RefuseLength(ChatModel model, string name, TextTooLongException tooLong) =>
+        RefuseLength(model, name, string.Create(CultureInfo.InvariantCulture, $"at least {tooLong.AtLeast:N0}"));
+
+    private static ApiException RefuseLength(ChatModel model, string name, string count) =>
+        new(
+            400,
+            $"{name} has {count} tokens; the context of {model.Context:N0} tokens leaves no room for an answer. Shorten it.",
+            name,
+            "context_length_exceeded"
+        );
 }

@@ -1,32 +1,95 @@
 using System.Text.Json;
+using LongLora.Runtime;
 using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace LongLora.Server;
 
-/// <summary>Reads the JSON body of a request.</summary>
+/// <summary>
+/// Reads the JSON body of a request. A large body waits in a temporary file without a name until <see cref="BodyRoom"/> lets it in, so that
+/// neither many clients nor slow ones fill the memory.
+/// </summary>
 internal static class RequestBody
 {
-    /// <summary>Reads it, and makes sure that every text in it is whole characters and no field is there twice.</summary>
+    private const int PieceBytes = 64 << 10;
+
+    /// <summary>
+    /// Reads it, and makes sure that every text in it is whole characters and no field is there twice. What is made of it should hold on to
+    /// little, since it stays while an answer waits and is generated.
+    /// </summary>
+    /// <param name="context">The request.</param>
+    /// <param name="read">Makes what is wanted of the fields; it clones what it keeps, since each field holds the whole body.</param>
     /// <exception cref="ApiException">It is not JSON, a text is not valid Unicode, or a field is there twice.</exception>
-    internal static async Task<RequestFields> Read(HttpContext context)
+    internal static async Task<T> Read<T>(HttpContext context, Func<RequestFields, T> read)
     {
         if (!context.Request.HasJsonContentType())
             throw new ApiException(415, $"Content-Type is {context.Request.ContentType ?? "missing"}; it must be application/json.");
+        var room = context.RequestServices.GetRequiredService<BodyRoom>();
+        var start = new MemoryStream();
         try
         {
-            using var document = await JsonDocument.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted);
-            var root = document.RootElement.Clone();
-            RequireText(root, "");
-            return new RequestFields(root);
-        }
-        catch (JsonException e)
-        {
-            throw new ApiException(400, $"Cannot read the body because it is not JSON: {e.Message}", code: "invalid_json");
+            if (await Copy(context, start, BodyRoom.Small))
+                return Parse(start.GetBuffer().AsMemory(0, (int)start.Length), read);
+            room.Register();
+            try
+            {
+                await using var file = ScratchFile.Create(Path.GetTempPath(), "body");
+                start.Position = 0;
+                await start.CopyToAsync(file, context.RequestAborted);
+                start.SetLength(0);
+                start.Capacity = 0;
+                await Copy(context, file, long.MaxValue);
+                return await room.Read(file.Length, () => ReadFile(file, read), context.RequestAborted);
+            }
+            finally
+            {
+                room.Unregister();
+            }
         }
         catch (InvalidDataException e)
         {
             throw new ApiException(400, $"Cannot unpack the body because it is damaged: {e.Message}", code: "invalid_encoding");
         }
+    }
+
+    // Gives whether the body has ended; false after more than a number of bytes.
+    private static async Task<bool> Copy(HttpContext context, Stream target, long most)
+    {
+        var piece = new byte[PieceBytes];
+        for (var copied = 0L; copied <= most; )
+        {
+            var count = await context.Request.Body.ReadAsync(piece, context.RequestAborted);
+            if (count == 0)
+                return true;
+            await target.WriteAsync(piece.AsMemory(0, count), context.RequestAborted);
+            copied += count;
+        }
+        return false;
+    }
+
+    private static T ReadFile<T>(FileStream file, Func<RequestFields, T> read)
+    {
+        // Not from a pool, which would keep it.
+        var bytes = GC.AllocateUninitializedArray<byte>((int)file.Length);
+        file.Position = 0;
+        file.ReadExactly(bytes);
+        return Parse(bytes, read);
+    }
+
+    private static T Parse<T>(ReadOnlyMemory<byte> bytes, Func<RequestFields, T> read)
+    {
+        JsonDocument document;
+        try
+        {
+            document = JsonDocument.Parse(bytes);
+        }
+        catch (JsonException e)
+        {
+            throw new ApiException(400, $"Cannot read the body because it is not JSON: {e.Message}", code: "invalid_json");
+        }
+        // Never disposed of, so that what outlives the reading stays valid; it is memory of this program alone, without a pool's size.
+        RequireText(document.RootElement, "");
+        return read(new RequestFields(document.RootElement));
     }
 
     // The parser accepts bytes that are not UTF-8, and escapes of half a character. They show when a text is decoded.

@@ -34,7 +34,7 @@ internal sealed record StructureFields(ToolUse? Tools, JsonElement? Schema, bool
                 break;
             case "json_schema":
                 described?.Accept("name", "description", "strict");
-                schema = described?.Find("schema");
+                schema = described?.Find("schema")?.Clone();
                 if (schema is null)
                     throw new ApiException(
                         400,
@@ -82,8 +82,12 @@ internal sealed record StructureFields(ToolUse? Tools, JsonElement? Schema, bool
         try
         {
             _ = request.Model.RequireTemplate();
-            var chat = request.Model.Structured.Prepare(messages, form, Tools, Schema, IsJson);
+            var chat = request.Model.Structured.Prepare(messages, form, Tools, Schema, IsJson, request.Model.MostRead);
             return request with { Prompts = [chat.Tokens], Chat = chat, Options = request.Options with { Format = chat.Format } };
+        }
+        catch (TextTooLongException e)
+        {
+            throw GenerationRequest.RefuseLength(request.Model, input, e);
         }
         catch (ConfigurationException e) when (isBound && request.Model.HasTemplate)
         {
@@ -103,7 +107,7 @@ internal sealed record StructureFields(ToolUse? Tools, JsonElement? Schema, bool
         IReadOnlyList<ToolDefinition> tools;
         try
         {
-            tools = fields.Find("tools") is { } list ? ToolDefinition.ReadAll(list) : [];
+            tools = fields.Find("tools") is { } list ? ToolDefinition.ReadAll(list.Clone()) : [];
         }
         catch (ConfigurationException e)
         {

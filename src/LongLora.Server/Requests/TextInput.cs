@@ -1,13 +1,17 @@
 using System.Text.Json;
 using LongLora.Generation;
+using LongLora.Tokenization;
 
 namespace LongLora.Server;
 
 /// <summary>A text that a request has as text or as token ids.</summary>
-/// <param name="Text">The text.</param>
+/// <param name="Text">The text; null if it was given as token ids.</param>
 /// <param name="Tokens">Its token ids.</param>
-internal sealed record TextInput(string Text, IReadOnlyList<int> Tokens)
+internal sealed record TextInput(string? Text, IReadOnlyList<int> Tokens)
 {
+    /// <summary>The text, also of token ids.</summary>
+    internal string ReadText(ChatModel model) => Text ?? model.Tokenizer.Decode([.. Tokens]);
+
     /// <summary>Reads one text, an array of texts, one array of token ids, or an array of such arrays.</summary>
     internal static IReadOnlyList<TextInput> Read(RequestFields fields, string name, ChatModel model, int most)
     {
@@ -27,10 +31,21 @@ internal sealed record TextInput(string Text, IReadOnlyList<int> Tokens)
     private static TextInput ReadOne(string name, JsonElement value, ChatModel model)
     {
         if (value.ValueKind == JsonValueKind.String)
-            return new(value.GetString()!, model.Tokenizer.Encode(value.GetString()!, addSpecial: true));
+            return ReadText(name, value.GetString()!, model);
         if (value.ValueKind != JsonValueKind.Array)
             throw RequestFields.Wrong(name, value, "a text, or an array of token ids");
-        var ids = SamplingFields.ReadIds(name, value, model);
-        return new(model.Tokenizer.Decode([.. ids]), ids);
+        return new(null, SamplingFields.ReadIds(name, value, model));
+    }
+
+    private static TextInput ReadText(string name, string text, ChatModel model)
+    {
+        try
+        {
+            return new(text, model.EncodePrompt(text));
+        }
+        catch (TextTooLongException e)
+        {
+            throw GenerationRequest.RefuseLength(model, name, e);
+        }
     }
 }

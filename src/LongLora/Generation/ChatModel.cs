@@ -114,6 +114,19 @@ public sealed class ChatModel : IDisposable
         return Structured.Prepare(messages, form, null, null).Tokens;
     }
 
+    /// <summary>
+    /// Most tokens of a prompt that are counted, so that the message to a client whose prompt is a little too long says by how much.
+    /// </summary>
+    internal int MostRead => (int)Math.Min(4L * Context, int.MaxValue);
+
+    /// <summary>A text to go on from, with what the model's tokenizer puts in front of it.</summary>
+    /// <param name="text">The text.</param>
+    /// <exception cref="TextTooLongException">It has more than <see cref="MostRead"/> tokens.</exception>
+    internal IReadOnlyList<int> EncodePrompt(string text) =>
+        Tokenizer is TextTokenizer tokenizer
+            ? tokenizer.EncodeUpTo(text, MostRead, addSpecial: true)
+            : Tokenizer.Encode(text, addSpecial: true);
+
     /// <summary>What prepares conversations whose answers call tools or follow a schema.</summary>
     /// <exception cref="ConfigurationException">There is no chat template.</exception>
     internal StructuredChat Structured

@@ -46,13 +46,13 @@ internal static partial class MemoryMeter
 
     /// <summary>
     /// Collects managed garbage and returns the C allocator's free blocks to the system, so that resident memory is the memory in use.
-    /// Recovering from it is slow: call it for measurements, not between steps. Without glibc only the garbage is collected.
+    /// Recovering from it is slow: call it for measurements and after rare large work, not between steps. Without glibc only the garbage is collected.
     /// </summary>
     public static void ReturnFreeMemory()
     {
         GC.Collect();
         GC.WaitForPendingFinalizers();
-        GC.Collect();
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         if (!OperatingSystem.IsLinux())
             return;
         try

@@ -12,8 +12,10 @@ internal sealed class MaskedEncoding
     private readonly MarkedText _text;
     private readonly IReadOnlyList<(int Start, int End)> _spans;
 
-    private MaskedEncoding(ITokenizer tokenizer, MarkedText text, IReadOnlyList<(int Start, int End)> spans) =>
-        (_tokenizer, _text, _spans) = (tokenizer, text, spans);
+    private readonly int _most;
+
+    private MaskedEncoding(ITokenizer tokenizer, MarkedText text, IReadOnlyList<(int Start, int End)> spans, int most) =>
+        (_tokenizer, _text, _spans, _most) = (tokenizer, text, spans, most);
 
     private List<int> Ids { get; } = [];
 
@@ -23,15 +25,21 @@ internal sealed class MaskedEncoding
     /// <param name="tokenizer">The tokenizer.</param>
     /// <param name="text">The text; nothing is added to it.</param>
     /// <param name="spans">Spans of characters, in order and without overlap.</param>
+    /// <param name="most">Most ids; a text that has more is given up early.</param>
     /// <returns>The ids, and for each id whether it belongs to a span.</returns>
+    /// <exception cref="TextTooLongException">It has more ids.</exception>
     public static (List<int> Ids, List<bool> Inside) Encode(
         ITokenizer tokenizer,
         MarkedText text,
-        IReadOnlyList<(int Start, int End)> spans
+        IReadOnlyList<(int Start, int End)> spans,
+        int most = int.MaxValue
     )
     {
-        var encoding = new MaskedEncoding(tokenizer, text, spans);
+        (tokenizer as TextTokenizer)?.RequireUpTo(text.Text, most);
+        var encoding = new MaskedEncoding(tokenizer, text, spans, most);
         encoding.Encode();
+        if (encoding.Ids.Count > most)
+            throw new TextTooLongException(encoding.Ids.Count);
         return (encoding.Ids, encoding.Inside);
     }
 
@@ -40,7 +48,9 @@ internal sealed class MaskedEncoding
         var tokenizer = _tokenizer as TextTokenizer;
         var (done, search) = (0, 0);
         while (
-            tokenizer?.SpecialTokens is { } matcher && matcher.TryFind(_text.Text, ref search, done, out var start, out var end, out var id)
+            Ids.Count <= _most
+            && tokenizer?.SpecialTokens is { } matcher
+            && matcher.TryFind(_text.Text, ref search, done, out var start, out var end, out var id)
         )
         {
             var (first, last) = TrimBlanks(start, end);
@@ -120,7 +130,7 @@ internal sealed class MaskedEncoding
         if (_tokenizer is not TextTokenizer tokenizer)
             return [.. _tokenizer.Encode(part)];
         var ids = new List<int>();
-        tokenizer.EncodePart(part, start == 0, ids);
+        tokenizer.EncodePart(part, start == 0, ids, _most);
         return ids;
     }
 }

@@ -1,5 +1,3 @@
-using System.Buffers;
-
 namespace LongLora.Tokenization;
 
 /// <summary>A growing text in a rented array, so that a book of several megabytes creates no garbage. Not thread-safe.</summary>
@@ -38,17 +36,17 @@ internal sealed class TextBuffer : IDisposable
     public void Dispose()
     {
         if (_characters.Length > 0)
-            ArrayPool<char>.Shared.Return(_characters);
+            ScratchArray.Return(_characters);
         _characters = [];
         Length = 0;
     }
 
     private void Grow(int needed)
     {
-        var larger = ArrayPool<char>.Shared.Rent(Math.Max(needed, Math.Min(2 * _characters.Length, Array.MaxLength)));
+        var larger = ScratchArray.Rent<char>(Math.Max(needed, Math.Min(2 * _characters.Length, Array.MaxLength)));
         Text.CopyTo(larger);
         if (_characters.Length > 0)
-            ArrayPool<char>.Shared.Return(_characters);
+            ScratchArray.Return(_characters);
         _characters = larger;
     }
 }

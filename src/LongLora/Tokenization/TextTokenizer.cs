@@ -62,6 +62,7 @@ internal sealed class TextTokenizer : ITokenizer
     private readonly Matchers _ordinary;
     private readonly Matchers _withSpecial;
     private readonly AddedTokenMatcher? _special;
+    private readonly Lazy<TokenBound> _bound;
 
     public TextTokenizer(TokenizerParts parts)
     {
@@ -69,6 +70,7 @@ internal sealed class TextTokenizer : ITokenizer
         _ordinary = new(parts, special: false);
         _withSpecial = new(parts, special: true);
         _special = AddedTokenMatcher.Create(parts.AddedTokens.Where(t => t.Special));
+        _bound = new(() => new TokenBound(this));
     }
 
     /// <inheritdoc/>
@@ -93,10 +95,38 @@ internal sealed class TextTokenizer : ITokenizer
         var ids = new List<int>(text.Length / 4 + 8);
         if (addSpecial)
             ids.AddRange(_parts.Prefix);
-        EncodeTokens(text, true, parseSpecial ? _withSpecial : _ordinary, ids);
+        EncodeTokens(text, true, parseSpecial ? _withSpecial : _ordinary, ids, int.MaxValue);
         if (addSpecial)
             ids.AddRange(_parts.Suffix);
         return ids;
+    }
+
+    /// <summary>
+    /// The ids of a text of which nobody knows how long it is. One that has too many is given up early: before it is encoded if its
+    /// letters and digits alone fill that many of the longest tokens, and else at the first token that is too many.
+    /// </summary>
+    /// <param name="text">The text; special tokens in it are ordinary text.</param>
+    /// <param name="most">Most ids.</param>
+    /// <param name="addSpecial">Adds what the model's own tokenizer adds around a text.</param>
+    /// <exception cref="TextTooLongException">It has more.</exception>
+    internal IReadOnlyList<int> EncodeUpTo(ReadOnlySpan<char> text, int most, bool addSpecial)
+    {
+        RequireUpTo(text, most);
+        var ids = new List<int>();
+        if (addSpecial)
+            ids.AddRange(_parts.Prefix);
+        EncodeTokens(text, true, _ordinary, ids, most);
+        if (addSpecial)
+            ids.AddRange(_parts.Suffix);
+        return ids.Count <= most ? ids : throw new TextTooLongException(ids.Count);
+    }
+
+    /// <summary>Gives up a text whose letters and digits alone fill more than so many of the longest tokens.</summary>
+    /// <exception cref="TextTooLongException">It has more.</exception>
+    internal void RequireUpTo(ReadOnlySpan<char> text, int most)
+    {
+        if (text.Length > most && _bound.Value.CountAtLeast(text) is var least && least > most)
+            throw new TextTooLongException(least);
     }
 
     /// <inheritdoc/>
@@ -136,7 +166,9 @@ internal sealed class TextTokenizer : ITokenizer
     /// <param name="text">The part.</param>
     /// <param name="atStart">Whether it starts the text.</param>
     /// <param name="ids">Receives the ids.</param>
-    internal void EncodePart(ReadOnlySpan<char> text, bool atStart, List<int> ids) => EncodeTokens(text, atStart, _ordinary, ids);
+    /// <param name="most">Encoding stops when there are more ids than this, so that a text without end costs no work without end.</param>
+    internal void EncodePart(ReadOnlySpan<char> text, bool atStart, List<int> ids, int most = int.MaxValue) =>
+        EncodeTokens(text, atStart, _ordinary, ids, most);
 
     /// <summary>
     /// Where the text goes on after white space that a special token absorbed: at an ordinary added token in it, or at its end.
@@ -162,49 +194,55 @@ internal sealed class TextTokenizer : ITokenizer
         return Math.Max(start, done);
     }
 
-    private void EncodeTokens(ReadOnlySpan<char> text, bool atStart, Matchers matchers, List<int> ids)
+    private void EncodeTokens(ReadOnlySpan<char> text, bool atStart, Matchers matchers, List<int> ids, int most)
     {
         var (done, search) = (0, 0);
-        while (matchers.Raw is { } raw && raw.TryFind(text, ref search, done, out var start, out var end, out var id))
+        while (ids.Count <= most && matchers.Raw is { } raw && raw.TryFind(text, ref search, done, out var start, out var end, out var id))
         {
             if (start > done)
-                EncodeOrdinary(text[done..start], atStart && done == 0, matchers.Normalized, ids);
+                EncodeOrdinary(text[done..start], atStart && done == 0, matchers.Normalized, ids, most);
             ids.Add(id);
             done = end;
         }
         if (done < text.Length)
-            EncodeOrdinary(text[done..], atStart && done == 0, matchers.Normalized, ids);
+            EncodeOrdinary(text[done..], atStart && done == 0, matchers.Normalized, ids, most);
     }
 
-    private void EncodeOrdinary(ReadOnlySpan<char> text, bool atStart, AddedTokenMatcher? added, List<int> ids)
+    private void EncodeOrdinary(ReadOnlySpan<char> text, bool atStart, AddedTokenMatcher? added, List<int> ids, int most)
     {
         using var normalized = new TextBuffer();
         if (_parts.Normalizer is not null && _parts.Normalizer.Apply(text, atStart, normalized))
             text = normalized.Text;
         var (done, search) = (0, 0);
-        while (added is not null && added.TryFind(text, ref search, done, out var start, out var end, out var id))
+        while (ids.Count <= most && added is not null && added.TryFind(text, ref search, done, out var start, out var end, out var id))
         {
             if (start > done)
-                EncodeWords(text[done..start], atStart && done == 0, ids);
+                EncodeWords(text[done..start], atStart && done == 0, ids, most);
             ids.Add(id);
             done = end;
         }
         if (done < text.Length)
-            EncodeWords(text[done..], atStart && done == 0, ids);
+            EncodeWords(text[done..], atStart && done == 0, ids, most);
     }
 
-    private void EncodeWords(ReadOnlySpan<char> text, bool atStart, List<int> ids)
+    private void EncodeWords(ReadOnlySpan<char> text, bool atStart, List<int> ids, int most)
     {
         using var prepared = new TextBuffer();
         if (_parts.Preparation is not null && _parts.Preparation.Apply(text, atStart, prepared))
             text = prepared.Text;
+        if (text.Length > most - ids.Count && (long)ids.Count + _bound.Value.CountWordsAtLeast(text) is var least && least > most)
+            throw new TextTooLongException((int)Math.Min(least, int.MaxValue));
         if (_parts.Splitter is null)
         {
             _parts.Model.Encode(text, ids);
             return;
         }
         foreach (var (start, end) in _parts.Splitter.Split(text))
+        {
+            if (ids.Count > most)
+                return;
             _parts.Model.Encode(text[start..end], ids);
+        }
     }
 
     /// <summary>The added tokens to search for before (Raw) and after (Normalized) the normalizer.</summary>

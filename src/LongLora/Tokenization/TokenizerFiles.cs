@@ -50,7 +50,7 @@ internal static class TokenizerFiles
         {
             var bytes = ReadAllBytes(path).AsMemory();
             // Some editors write a byte order mark at the start.
-            document = JsonDocument.Parse(bytes.Span is [0xEF, 0xBB, 0xBF, ..] ? bytes[3..] : bytes);
+            document = WholeJson.Parse(bytes.Span is [0xEF, 0xBB, 0xBF, ..] ? bytes[3..] : bytes);
         }
         catch (JsonException e)
         {

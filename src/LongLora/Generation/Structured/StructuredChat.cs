@@ -20,14 +20,17 @@ internal sealed class StructuredChat(ChatTemplate template, ITokenizer tokenizer
     /// <param name="tools">The tools; null for none.</param>
     /// <param name="schema">What an answer that calls nothing is bound to; null for free text.</param>
     /// <param name="isJson">Whether such an answer is any JSON object.</param>
+    /// <param name="most">Most tokens; a conversation that has more is given up early.</param>
     /// <exception cref="ConfigurationException">A schema cannot be followed, or calls of this template cannot be read.</exception>
     /// <exception cref="DataException">The template refuses the conversation.</exception>
+    /// <exception cref="TextTooLongException">It has more tokens.</exception>
     internal PreparedChat Prepare(
         IReadOnlyList<ChatMessage> messages,
         ConversationForm form,
         ToolUse? tools,
         JsonElement? schema,
-        bool isJson = false
+        bool isJson = false,
+        int most = int.MaxValue
     )
     {
         if (messages.Count == 0)
@@ -38,7 +41,7 @@ internal sealed class StructuredChat(ChatTemplate template, ITokenizer tokenizer
                 schema is { } of ? Keep("schema " + of.GetRawText(), () => AnswerFormat.FromSchema(of))
                 : isJson ? AnswerFormat.Json
                 : null;
-            return new(Encode(WithCalls(messages), form), format, null, false);
+            return new(Encode(WithCalls(messages), form, most), format, null, false);
         }
         _ = tools.Callable;
         var calls = _calls.Value;
@@ -55,13 +58,13 @@ internal sealed class StructuredChat(ChatTemplate template, ITokenizer tokenizer
         var key = $"{tools.Key} {schema?.GetRawText()}";
         var bound = Keep(key, () => calls.Bind(tools, schema, tokenizer));
         var described = template.WritesTools ? messages : Describe(messages, tools);
-        return new(Encode(WithCalls(described), form with { Tools = tools.Source }), bound, calls, tools.IsRequired);
+        return new(Encode(WithCalls(described), form with { Tools = tools.Source }, most), bound, calls, tools.IsRequired);
     }
 
     private static readonly JsonElement s_object = JsonDocument.Parse("""{"type":"object"}""").RootElement;
 
-    private IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages, ConversationForm form) =>
-        template.Render(messages, tokenizer, form).Encode(tokenizer).Ids;
+    private IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages, ConversationForm form, int most) =>
+        template.Render(messages, tokenizer, form).Encode(tokenizer, most).Ids;
 
     private AnswerFormat Keep(string key, Func<AnswerFormat> make)
     {

@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Runtime.CompilerServices;
 
 namespace LongLora.Tokenization;
@@ -132,11 +131,11 @@ internal static class BpeMerger
     internal static int MergeLong(Span<int> symbols, MergeTable table)
     {
         var count = symbols.Length;
-        var borrowed = ArrayPool<int>.Shared.Rent(3 * count);
+        var borrowed = ScratchArray.Rent<int>(3 * count);
         var next = borrowed.AsSpan(0, count);
         var previous = borrowed.AsSpan(count, count);
         var ranks = borrowed.AsSpan(2 * count, count);
-        var queue = new PriorityQueue<int, long>();
+        var queue = new PriorityQueue<int, long>(count);
         for (var i = 0; i < count; i++)
             (next[i], previous[i], ranks[i]) = (i + 1, i - 1, MergeTable.Never);
         for (var i = 0; i + 1 < count; i++)
@@ -159,7 +158,7 @@ internal static class BpeMerger
         var kept = 0;
         for (var i = 0; i < count; i = next[i])
             symbols[kept++] = symbols[i];
-        ArrayPool<int>.Shared.Return(borrowed);
+        ScratchArray.Return(borrowed);
         return kept;
     }
 

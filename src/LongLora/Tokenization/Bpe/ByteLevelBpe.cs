@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Runtime.InteropServices;
 using System.Text;
 
@@ -39,7 +38,7 @@ internal sealed class ByteLevelBpe : ITokenModel
         }
         var start = ids.Count;
         // A UTF-16 unit needs at most three bytes.
-        var borrowed = ArrayPool<byte>.Shared.Rent(3 * word.Length);
+        var borrowed = ScratchArray.Rent<byte>(3 * word.Length);
         var bytes = borrowed.AsSpan(0, Encoding.UTF8.GetBytes(word, borrowed));
         if (!TryWholeWord(bytes, ids))
         {
@@ -49,7 +48,7 @@ internal sealed class ByteLevelBpe : ITokenModel
                 symbols[i] = _byteIds[bytes[i]];
             CollectionsMarshal.SetCount(ids, start + Keep(symbols[..BpeMerger.Merge(symbols, _merges)]));
         }
-        ArrayPool<byte>.Shared.Return(borrowed);
+        ScratchArray.Return(borrowed);
         _cache.Add(word, CollectionsMarshal.AsSpan(ids)[start..]);
     }
 

@@ -58,6 +58,8 @@ internal sealed class RenderedChat
     /// ordinary text.
     /// </summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
-    public (IReadOnlyList<int> Ids, IReadOnlyList<bool> IsAnswer) Encode(ITokenizer tokenizer) =>
-        MaskedEncoding.Encode(tokenizer, _text, Answers);
+    /// <param name="most">Most ids; a text that has more is given up early.</param>
+    /// <exception cref="TextTooLongException">It has more ids.</exception>
+    public (IReadOnlyList<int> Ids, IReadOnlyList<bool> IsAnswer) Encode(ITokenizer tokenizer, int most = int.MaxValue) =>
+        MaskedEncoding.Encode(tokenizer, _text, Answers, most);
 }
