@@ -37,8 +37,8 @@ public sealed record ServerOptions
     public IReadOnlyList<string> AllowedOrigins { get; init; } = [];
 
     /// <summary>
-    /// Names under which a reverse proxy passes requests to a server that listens on this machine only, such as <c>chat.example</c>.
-    /// Default none.
+    /// Names under which a reverse proxy passes requests to a server that listens on this machine only, such as <c>chat.example</c>, and
+    /// further names of the machine for a server that others reach and that has no key. Default none.
     /// </summary>
     public IReadOnlyList<string> AllowedHosts { get; init; } = [];
 

@@ -44,7 +44,7 @@ internal sealed class ServerArguments
     };
     private readonly Option<string[]> _hosts = new("--allow-host")
     {
-        Description = "names under which a reverse proxy on this machine passes requests on",
+        Description = "names of a reverse proxy on this machine, and of the machine itself if there is no key",
         HelpName = "NAME",
         AllowMultipleArgumentsPerToken = true,
     };

@@ -9,10 +9,14 @@ internal static partial class ErrorResponses
 {
     private const int ClientClosedRequest = 499;
 
+    // No browser takes what a client sent, and an error or an answer repeats, for a page or a script.
+    private const string NoSniff = "nosniff";
+
     /// <summary>The middleware before all others.</summary>
     internal static Func<HttpContext, RequestDelegate, Task> Create(ILogger logger) =>
         async (context, next) =>
         {
+            context.Response.Headers.XContentTypeOptions = NoSniff;
             try
             {
                 await next(context);
@@ -66,6 +70,7 @@ internal static partial class ErrorResponses
         context.Response.Clear();
         foreach (var (name, value) in crossOrigin)
             context.Response.Headers[name] = value;
+        context.Response.Headers.XContentTypeOptions = NoSniff;
         context.Response.StatusCode = error.Status;
         if (error.Status is 429 or 503)
             context.Response.Headers.RetryAfter = "5";

@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.Http.Headers;
 using System.Security.Cryptography;
 using System.Text;
@@ -19,19 +20,33 @@ internal static class Guard
         (context, next) =>
         {
             var host = context.Request.Host.Host;
+            if (IsOwnName(host, options) || options.AllowedHosts.Contains(host, StringComparer.OrdinalIgnoreCase))
+                return next(context);
             // Another name was made to point here.
-            return
-                !options.IsLocal
-                || host is "localhost" or "127.0.0.1" or "[::1]"
-                || options.AllowedHosts.Contains(host, StringComparer.OrdinalIgnoreCase)
-                ? next(context)
-                : throw new ApiException(
-                    403,
-                    $"Cannot answer for '{context.Request.Host}' because this server listens on this machine only. If a proxy passes this "
-                        + $"name on, start the server with --allow-host {host}.",
-                    code: "wrong_host"
-                );
+            throw new ApiException(
+                403,
+                options.IsLocal
+                    ? $"Cannot answer for '{context.Request.Host}' because this server listens on this machine only. If a proxy passes this "
+                        + $"name on, start the server with --allow-host {host}."
+                    : $"Cannot answer for '{context.Request.Host}' because this server has no key and that is not the name or an address of "
+                        + $"this machine. Start it with --allow-host {host}, or with a key.",
+                code: "wrong_host"
+            );
         };
+
+    // A page of another site can make its own name point to this machine, and its browser then takes the answers for that site's. It
+    // cannot do so with an address or with the machine's own name, and it does not know the key.
+    private static bool IsOwnName(string host, ServerOptions options) =>
+        host.Equals("localhost", StringComparison.OrdinalIgnoreCase) || host is "127.0.0.1" or "[::1]"
+        || (
+            !options.IsLocal
+            && (
+                options.ApiKey is not null
+                || IPAddress.TryParse(host, out _)
+                || host.Equals(Environment.MachineName, StringComparison.OrdinalIgnoreCase)
+                || host.Equals(Environment.MachineName + ".local", StringComparison.OrdinalIgnoreCase)
+            )
+        );
 
     /// <summary>Checks origin, key and size.</summary>
     internal static Func<HttpContext, RequestDelegate, Task> CheckAccess(ServerOptions options) =>
@@ -40,7 +55,7 @@ internal static class Guard
             var request = context.Request;
             if (CrossOrigin.Answer(context, options.AllowedOrigins))
                 return;
-            var isOpen = request.Path == "/health" || Page.Has(request.Path);
+            var isOpen = request.Path.Value?.TrimEnd('/') is "/health" || Page.Has(request.Path);
             if (options.ApiKey is { } key && !isOpen && !IsKey(request.Headers.Authorization.ToString(), key))
                 throw new ApiException(
                     401,
