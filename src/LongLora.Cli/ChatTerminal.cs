@@ -51,7 +51,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
             }
             catch (LongLoraException e)
             {
-                _console.MarkupLineInterpolated($"[red]{e.Message}[/]");
+                _console.MarkupLineInterpolated($"[red]{MessageText.Bound(e.Message)}[/]");
             }
             catch (OperationCanceledException) when (!context.Cancellation.IsCancellationRequested)
             {

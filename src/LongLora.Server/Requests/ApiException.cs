@@ -1,8 +1,13 @@
+using LongLora.Runtime;
+
 namespace LongLora.Server;
 
 /// <summary>A request that is answered with an error, in the form of OpenAI's API.</summary>
-internal sealed class ApiException(int status, string message, string? parameter = null, string? code = null) : Exception(message)
+internal sealed class ApiException(int status, string message, string? parameter = null, string? code = null)
+    : Exception(MessageText.Bound(message))
 {
+    private const int LongestName = 200;
+
     internal int Status => status;
 
     internal ApiErrorBody Body =>
@@ -16,7 +21,7 @@ internal sealed class ApiException(int status, string message, string? parameter
                     >= 500 => "server_error",
                     _ => "invalid_request_error",
                 },
-                parameter,
+                parameter is null ? null : MessageText.Bound(parameter, LongestName),
                 code
             )
         );
