@@ -22,7 +22,10 @@ public static class CliApplication
         var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) });
         if (!ReferenceEquals(output, Console.Out) || Console.IsOutputRedirected)
             console.Profile.Width = 10_000; // a pipe has no edge to wrap at
+        var (details, messages) = (error, new MessageWriter(error));
+        error = messages;
         var context = new CliContext(console, input, output, error, interruption);
+        using var receiving = Notices.Receive(error.WriteLine);
         using var stopping = interruption.Token.Register(() => context.SayStopping());
 
         var verbose = new Option<bool>("--verbose") { Description = "show stack traces", Recursive = true };
@@ -87,7 +90,7 @@ public static class CliApplication
                 : $"Internal error: {e.GetType().Name}: {e.Message}"
             );
             if (parsed.GetValue(verbose))
-                error.WriteLine(e.ToString());
+                details.WriteLine(e.ToString());
             else if (!isKnown && !isMemory)
                 error.WriteLine("Run again with --verbose for details, and please report this.");
             return e switch
@@ -102,7 +105,7 @@ public static class CliApplication
 
     // libtorch's messages for host memory and for GPU memory.
     private static bool IsOutOfMemory(Exception e) =>
-        e is OutOfMemoryException
+        e is OutOfMemoryException or ConfigurationException { InnerException: OutOfMemoryException }
         || (
             e is ExternalException
             && (

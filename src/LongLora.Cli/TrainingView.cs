@@ -91,7 +91,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options)
                 context.Output.WriteLine(
                     $"step {value.Step}/{value.Steps}  loss {value.Loss:F4}  lr {value.LearningRate:G3}  grad {value.GradientNorm:F3}  "
                         + $"{value.TokensPerSecond:N0} tokens/s  left {FormatSpan(EstimateRemaining(value))}  memory "
-                        + $"{FormatSize(value.MemoryBytes)}"
+                        + $"{FormatSize(value.MemoryBytes)}{(value.IsSkipped ? "  skipped" : "")}"
                 );
                 context.Output.Flush();
             }

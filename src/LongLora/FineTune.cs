@@ -44,6 +44,7 @@ public static class FineTune
         _ = Devices.Parse(options.Machine.Device); // refuse a device that does not exist before anything is written
         var told = new List<string>();
         Action<string> tell = notices is null ? told.Add : notices.Report;
+        using var receiving = Notices.Receive(tell);
         using var run = RunDirectory.Open(options, tell);
 
         // Files -> weights: mapped, checked, and attached to the architecture that config.json describes, positions rescaled.
@@ -76,7 +77,8 @@ public static class FineTune
         using var optimizer = new AdamW(parameters, options.Optimizer.MakeAdamWOptions());
 
         // Batches -> loss -> gradients -> steps. Sparse attention here; everywhere else attention is full.
-        if (run.Begin(data.Tokens, loaded.Files, optimizer, parameters) is { } place)
+        var spikes = new SpikeGuard(options.Optimizer.SkipSpikes);
+        if (run.Begin(data.Tokens, loaded.Files, optimizer, parameters, spikes) is { } place)
             sampler.State = place;
         using var pass = new CheckpointedPass(model, options.Machine.BlocksPerSegment, options.Machine.ActivationOffload);
         using var trainer = new Trainer(
@@ -93,7 +95,10 @@ public static class FineTune
                 options.Run.SaveEvery,
                 options.Method.ShortShare
             )
-        );
+        )
+        {
+            Spikes = spikes,
+        };
         trainer.Run(sampler, state => run.SaveCheckpoint(state), run.Log(progress, optimizer.Steps), cancellation);
 
         // Weights -> files: a PEFT adapter, or a whole model.
@@ -105,7 +110,7 @@ public static class FineTune
                 path => PeftFormat.Write(path, adapters, model, source.Reference),
                 withChecksums: true
             );
-        return new FineTuneResult(run.ResultPath, model.Config, parameters.Count) { Notes = [.. told, .. data.Notes] };
+        return new FineTuneResult(run.ResultPath, model.Config, parameters.Count) { Notes = [.. told, .. data.Notes, .. DescribeSkipped(optimizer)], SkippedSteps = optimizer.Skipped };
     }
 
     // A name of the Hub gets its commit, so that recipe and checkpoints say which weights they belong to: a branch may move on.
@@ -116,6 +121,13 @@ public static class FineTune
             {
                 Model = options.Model with { Path = ModelLocation.Find(options.Model.Path).Pinned },
             };
+
+    private static IEnumerable<string> DescribeSkipped(AdamW optimizer)
+    {
+        if (optimizer.Skipped > 0)
+            yield return $"{optimizer.Skipped:N0} of {optimizer.Steps:N0} steps were skipped because their gradients were far larger than "
+                + "those before. Lines of metrics.jsonl with \"skipped\" say which; check the text of such steps if there are many.";
+    }
 
     /// <summary>How to open the model of a run: with positions for the new context.</summary>
     internal static LoadOptions MakeLoadOptions(ModelSource source, FineTuneOptions options)

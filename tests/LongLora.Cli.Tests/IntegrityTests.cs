@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 namespace LongLora.Cli.Tests;
 
 /// <summary>What a run saves is what it reads: damage is noticed, and nothing is said to be saved that is not.</summary>
-public class IntegrityTests(FinishedRun finished) : CliRun, IClassFixture<FinishedRun>
+public partial class IntegrityTests(FinishedRun finished) : CliRun, IClassFixture<FinishedRun>
 {
     private const string Adapter = "adapter/adapter_model.safetensors",
         State = "training_state.safetensors";
@@ -18,6 +18,13 @@ public class IntegrityTests(FinishedRun finished) : CliRun, IClassFixture<Finish
 
     private string[] Resume(string output, params string[] more) =>
         [.. TrainTests.MakeArguments(At("train.bin"), At(output), more), "--resume"];
+
+    private static string[] With(string[] arguments, params (string Flag, string Value)[] changes)
+    {
+        foreach (var (flag, value) in changes)
+            arguments[Array.IndexOf(arguments, flag) + 1] = value;
+        return arguments;
+    }
 
     private byte[] Copy(string name)
     {
@@ -155,7 +162,6 @@ public class IntegrityTests(FinishedRun finished) : CliRun, IClassFixture<Finish
 
     [Theory]
     [InlineData(Adapter)]
-    [InlineData("adapter/adapter_config.json")]
     [InlineData("adapter/" + Checksums.FileName)]
     public void A_damaged_adapter_is_refused_wherever_it_is_used(string file)
     {
@@ -174,16 +180,36 @@ public class IntegrityTests(FinishedRun finished) : CliRun, IClassFixture<Finish
         Succeed("export", "safetensors", "--model", Stories, "--output", At("model"));
         string[] use = ["generate", "--model", At("model"), "--prompt", "Once", "--max-tokens", "1"];
         Succeed(use);
-        foreach (var file in new[] { "model.safetensors", "config.json", "tokenizer.model" })
+        foreach (var file in new[] { "model.safetensors", "tokenizer.model" })
         {
             var bytes = File.ReadAllBytes(At("model", file));
             File.WriteAllBytes(At("model", file), [.. bytes[..^3], (byte)(bytes[^3] ^ 2), .. bytes[^2..]]);
             Fail(ExitCode.Input, [file, "does not match"], use);
             File.WriteAllBytes(At("model", file), bytes);
         }
-        File.AppendAllText(At("model", "config.json"), "\n");
+        foreach (var file in new[] { "config.json", "tokenizer_config.json" })
+        {
+            File.AppendAllText(At("model", file), "\n");
+            Assert.Contains($"{file}' was edited", Continue(use).Error, StringComparison.Ordinal);
+        }
         File.Delete(At("model", Checksums.FileName));
-        Succeed(use);
+        Assert.DoesNotContain("edited", Continue(use).Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void An_edited_adapter_config_is_told_and_an_edited_base_is_refused_by_a_resume()
+    {
+        Copy("run");
+        var config = At("run", "adapter", "adapter_config.json");
+        File.AppendAllText(config, "\n");
+        string[] use = ["generate", "--model", Stories, "--adapter", At("run", "adapter"), "--prompt", "Once", "--max-tokens", "1"];
+        Assert.Contains($"'{config}' was edited", Continue(use).Error, StringComparison.Ordinal);
+
+        Succeed("export", "safetensors", "--model", Stories, "--output", At("base"));
+        var train = With(Resume("second"), ("--model", At("base")));
+        Continue(train);
+        File.WriteAllText(At("base", "config.json"), File.ReadAllText(At("base", "config.json")).Replace("1e-05", "1e-04", StringComparison.Ordinal));
+        Fail(ExitCode.Usage, ["Cannot resume", "base model: config and weights"], train);
     }
 
     // A few hundred damages of every kind, in every file of a run: noticed, or without effect on the result.

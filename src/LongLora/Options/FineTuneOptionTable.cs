@@ -270,6 +270,14 @@ internal static class FineTuneOptionTable
             o => o.MaxGradNorm,
             (o, v) => o with { MaxGradNorm = v }
         ),
+        s_optimizer.Real(
+            "skip-spikes",
+            "Training",
+            Numbers,
+            "skip steps whose gradient norm is above this factor times the median of the last 32; 0 for none",
+            o => o.SkipSpikes,
+            (o, v) => o with { SkipSpikes = v }
+        ),
         s_run.Whole(
             "seed",
             "Training",

@@ -38,6 +38,12 @@ public sealed record OptimizerOptions
     /// <summary>Largest 2-norm of all gradients together; larger gradients are scaled down. 0 for no clipping. Default 1.</summary>
     public double MaxGradNorm { get; init; } = 1;
 
+    /// <summary>
+    /// Skips a step whose gradient norm is more than this factor times the median of the last 32 steps, as damaged text causes it. The step
+    /// counts, but changes no weight. 0 for no skipping. Default 0.
+    /// </summary>
+    public double SkipSpikes { get; init; }
+
     /// <summary>Converts these options to AdamW's settings.</summary>
     internal AdamWOptions MakeAdamWOptions() => new(Beta1, Beta2, Epsilon, WeightDecay, MaxGradNorm);
 
@@ -56,6 +62,10 @@ public sealed record OptimizerOptions
         problems.Require(Beta1 is >= 0 and < 1, $"beta1 is {Beta1}; it must be at least 0 and below 1");
         problems.Require(Beta2 is >= 0 and < 1, $"beta2 is {Beta2}; it must be at least 0 and below 1");
         problems.Require(Epsilon > 0, $"epsilon is {Epsilon}; it must be above 0");
+        problems.Require(
+            SkipSpikes == 0 || (SkipSpikes > 1 && double.IsFinite(SkipSpikes)),
+            $"skip-spikes is {SkipSpikes}; it must be 0 (no skipping) or above 1"
+        );
         problems.Require(MaxGradNorm >= 0, $"max-grad-norm is {MaxGradNorm}; it must be 0 (no clipping) or more");
     }
 }

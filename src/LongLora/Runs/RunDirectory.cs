@@ -21,7 +21,7 @@ internal sealed class RunDirectory : IDisposable
         BaseLine = "base model: ";
 
     // States of earlier versions do not have these options, so their defaults are not compared.
-    private static readonly string[] s_younger = ["adapter-kind", "rslora", "pissa-iterations", "keep-reasoning", "ignore-fields"];
+    private static readonly string[] s_younger = ["adapter-kind", "rslora", "pissa-iterations", "keep-reasoning", "ignore-fields", "skip-spikes"];
 
     private readonly FineTuneOptions _options;
     private readonly string _checkpoints;
@@ -30,6 +30,8 @@ internal sealed class RunDirectory : IDisposable
     private readonly RunLock _lock;
 
     private string _fingerprint = "";
+
+    private string Machine => ComputeProfile.Describe(_options.Machine.Device);
 
     private RunDirectory(FineTuneOptions options, Action<string> tell)
     {
@@ -82,18 +84,25 @@ internal sealed class RunDirectory : IDisposable
     /// <param name="model">The model that the run starts from.</param>
     /// <param name="optimizer">Created as for a new run; receives moments and step.</param>
     /// <param name="parameters">Created as for a new run; receive their values.</param>
+    /// <param name="spikes">Created as for a new run; receives the norms of the last steps.</param>
     /// <returns>The position in the data, or null for a new run.</returns>
     /// <exception cref="ConfigurationException">
     /// The checkpoint belongs to a run with other options, data or weights. Nothing was written.
     /// </exception>
     /// <exception cref="CheckpointException">There are checkpoints, and each of them is damaged.</exception>
-    public BatchSamplerState? Begin(TokenStore tokens, IModelFiles model, AdamW optimizer, ParameterBuffer parameters)
+    public BatchSamplerState? Begin(
+        TokenStore tokens,
+        IModelFiles model,
+        AdamW optimizer,
+        ParameterBuffer parameters,
+        SpikeGuard? spikes = null
+    )
     {
         _fingerprint = MakeFingerprint(_options, tokens, model);
-        var place = _options.Run.Resume ? Restore(optimizer, parameters) : null;
+        var place = _options.Run.Resume ? Restore(optimizer, parameters, spikes) : null;
         AtomicFile.WriteText(
             Path.Combine(_options.Run.Output, "recipe.yaml"),
-            Recipe.Write(_options, $"{tokens.Count} tokens of data; {parameters.Count} trained weights")
+            Recipe.Write(_options, $"{tokens.Count} tokens of data; {parameters.Count} trained weights; {Machine}")
         );
         return place;
     }
@@ -102,7 +111,13 @@ internal sealed class RunDirectory : IDisposable
     public void SaveCheckpoint(TrainingState state)
     {
         var path = Path.Combine(_checkpoints, string.Create(CultureInfo.InvariantCulture, $"{StepPrefix}{state.Step:D6}"));
-        AtomicFile.WriteDirectory(path, folder => state.Save(folder, _fingerprint, Recipe.Version));
+        AtomicFile.WriteDirectory(path, folder => state.Save(folder, _fingerprint, Recipe.Version, Machine));
+        RemoveOld();
+    }
+
+    // Also when a run is resumed: it may have been killed between saving and removing.
+    private void RemoveOld()
+    {
         foreach (var (_, old) in ListCheckpoints().SkipLast(_options.Run.KeepCheckpoints))
             Remove(old);
     }
@@ -120,7 +135,7 @@ internal sealed class RunDirectory : IDisposable
         }
     }
 
-    private BatchSamplerState? Restore(AdamW optimizer, ParameterBuffer parameters)
+    private BatchSamplerState? Restore(AdamW optimizer, ParameterBuffer parameters, SpikeGuard? spikes)
     {
         var damaged = new List<(string Path, string Why)>();
         foreach (var (step, path) in ListCheckpoints().Reverse())
@@ -128,12 +143,13 @@ internal sealed class RunDirectory : IDisposable
             if (TryOpen(step, path, damaged) is not { } opened)
                 continue;
             using var saved = opened;
-            saved.Restore(optimizer, parameters, AdaptFingerprint(saved.Fingerprint));
+            saved.Restore(optimizer, parameters, AdaptFingerprint(saved.Fingerprint), spikes);
             foreach (var (bad, why) in damaged)
                 _tell($"The checkpoint {SetAside(bad)} is damaged and is not used. {why}");
             if (damaged.Count > 0)
                 _tell($"The run continues from step {step}, the newest checkpoint that is whole.");
             TellOrigin(saved, path);
+            RemoveOld();
             return saved.Place;
         }
         return damaged.Count == 0
@@ -186,6 +202,11 @@ internal sealed class RunDirectory : IDisposable
             _tell($"The checkpoint '{path}' does not say which weights it was trained on. Make sure that the model is the same.");
         if (saved.Version is { } version && version != Recipe.Version)
             _tell($"The checkpoint '{path}' was saved by version {version}; this is {Recipe.Version}. The last digits may differ.");
+        if (saved.Machine is { } machine && machine != Machine)
+            _tell(
+                $"The checkpoint '{path}' was computed on {machine}; this is {Machine}. The result will not have the same bytes as without "
+                    + "the interruption, since sums are rounded in another order."
+            );
     }
 
     // Earlier versions did not write down which model a run started from.

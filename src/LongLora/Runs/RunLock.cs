@@ -98,11 +98,30 @@ internal sealed class RunLock : IDisposable
             return;
         }
         File.Delete(aside);
+        if (owner is not null)
+            RemoveDiagnostics(owner.Pid);
         tell(
             owner is null
                 ? $"The lock '{path}' could not be read, so it was taken over."
                 : $"The lock '{path}' was left by process {owner.Pid}, which started on {owner.Started:u} and has ended. It was taken over."
         );
+    }
+
+    // The runtime's sockets for debuggers, which a killed process leaves in the temporary folder.
+    private static void RemoveDiagnostics(int process)
+    {
+        foreach (var kind in (string[])["dotnet-diagnostic", "clr-debug-pipe"])
+        {
+            try
+            {
+                foreach (var left in Directory.EnumerateFiles(Path.GetTempPath(), $"{kind}-{process}-*"))
+                    File.Delete(left);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // They are empty and harm nothing.
+            }
+        }
     }
 
     private static string? ReadText(string path)

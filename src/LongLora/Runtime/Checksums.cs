@@ -29,11 +29,14 @@ internal static class Checksums
         AtomicFile.WriteText(Path.Combine(folder, FileName), text.ToString());
     }
 
-    /// <summary>Compares files with their checksums. A folder without checksums, and a file that they do not name, is accepted.</summary>
+    /// <summary>
+    /// Compares files with their checksums. A folder without checksums, and a file that they do not name, is accepted. A text file that
+    /// differs is only told (<see cref="Notices"/>): people edit these by hand, and what is wrong in one is seen by whoever parses it.
+    /// </summary>
     /// <param name="folder">The folder.</param>
     /// <param name="which">Which files to compare, by name; null for all.</param>
     /// <returns>The names of all files that have a checksum; null if the folder has no checksums.</returns>
-    /// <exception cref="CheckpointException">A file differs or is missing, or the list itself is damaged.</exception>
+    /// <exception cref="CheckpointException">A file other than a text differs or is missing, or the list itself is damaged.</exception>
     public static IReadOnlySet<string>? Verify(string folder, Func<string, bool>? which = null)
     {
         var list = Path.Combine(folder, FileName);
@@ -44,15 +47,37 @@ internal static class Checksums
         {
             var path = Path.Combine(folder, name);
             if (!File.Exists(path))
-                throw new CheckpointException($"'{path}' is missing, but {FileName} lists it. Copy the whole folder again.");
-            if (Compute(path) != digest)
+            {
+                if (!IsText(name))
+                    throw new CheckpointException($"'{path}' is missing, but {FileName} lists it. Copy the whole folder again.");
+                Notices.Tell($"'{path}' was removed after the folder was written. It is used without it.");
+            }
+            else if (Compute(path) == digest)
+            {
+                continue;
+            }
+            else if (IsText(name))
+            {
+                Notices.Tell(
+                    $"'{path}' was edited after the folder was written, or is damaged: its content does not match {FileName}. It is used as "
+                        + "it is."
+                );
+            }
+            else
+            {
                 throw new CheckpointException(
                     $"'{path}' is damaged or was changed: its content does not match {FileName}. Copy it again. If you changed it on "
                         + $"purpose, delete '{list}'."
                 );
+            }
         }
         return known.Keys.ToHashSet(StringComparer.Ordinal);
     }
+
+    // The index of a model's parts belongs to the weights.
+    private static bool IsText(string name) =>
+        Path.GetExtension(name) is ".json" or ".jinja" or ".txt" or ".md" or ".yaml"
+        && !name.EndsWith(".index.json", StringComparison.Ordinal);
 
     /// <summary>XxHash128 of a file's content, in hexadecimal. It takes about as long as reading the file.</summary>
     /// <exception cref="CheckpointException">The file cannot be read.</exception>

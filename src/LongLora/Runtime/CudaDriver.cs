@@ -23,6 +23,20 @@ internal static unsafe class CudaDriver
             : null;
     }
 
+    /// <summary>A device's name, such as <c>NVIDIA H200</c>.</summary>
+    internal static string? GetName(int index)
+    {
+        if (Find(index) is not { } device)
+            return null;
+        Span<byte> name = stackalloc byte[256];
+        fixed (byte* start = name)
+        {
+            return ((delegate* unmanaged<byte*, int, int, int>)GetFunction("cuDeviceGetName"))(start, name.Length, device) == 0
+                ? Marshal.PtrToStringUTF8((nint)start)
+                : null;
+        }
+    }
+
     /// <summary>Total bytes of a device.</summary>
     internal static long? GetTotalBytes(int index)
     {

@@ -19,11 +19,13 @@ internal static partial class HostMemory
     private const int Results = 32 << 20,
         Lasting = 1 << 20;
 
-    private static readonly long GrowthPages = (128L << 20) / Environment.SystemPageSize;
+    private static readonly long GrowthPages = (128L << 20) / Environment.SystemPageSize,
+        StepGrowthPages = (32L << 20) / Environment.SystemPageSize;
 
     private static bool s_isGlibc = OperatingSystem.IsLinux();
     private static SafeFileHandle? s_statm;
-    private static long s_pagesAfterTrim;
+    private static long s_pagesAfterTrim,
+        s_pagesAfterStep;
 
     /// <summary>Called once, before the first tensor is made.</summary>
     internal static void Initialize()
@@ -60,6 +62,24 @@ internal static partial class HostMemory
             return;
         _ = malloc_trim(0);
         s_pagesAfterTrim = ReadResidentPages() ?? 0;
+    }
+
+    /// <summary>
+    /// Returns free heap memory to the system if resident memory after a step has grown by 32 MiB since it was lowest. Within a step much
+    /// more is in use, so <see cref="TrimIfGrown"/> does not see what a step leaves behind, and from step to step that would add up.
+    /// </summary>
+    internal static void TrimAfterStep()
+    {
+        if (!s_isGlibc || ReadResidentPages() is not { } pages)
+            return;
+        if (s_pagesAfterStep > 0 && pages - s_pagesAfterStep >= StepGrowthPages)
+        {
+            _ = malloc_trim(0);
+            pages = ReadResidentPages() ?? pages;
+            // What is still there is in use: it is where growth counts from now on.
+            s_pagesAfterStep = pages;
+        }
+        s_pagesAfterStep = s_pagesAfterStep == 0 ? pages : Math.Min(s_pagesAfterStep, pages);
     }
 
     // Reads the second number of /proc/self/statm.

@@ -30,6 +30,17 @@ public sealed class AdamW : IDisposable
     /// <summary>Steps taken.</summary>
     public long Steps { get; set; }
 
+    /// <summary>How many of the steps were skipped: they changed nothing, and the bias correction does not count them.</summary>
+    internal long Skipped { get; set; }
+
+    /// <summary>Counts a step without taking it, and clears the gradients.</summary>
+    internal void Skip()
+    {
+        Steps++;
+        Skipped++;
+        _parameters.ClearGradients();
+    }
+
     /// <summary>Clips the gradients, takes one step and clears them.</summary>
     /// <param name="learningRate">Learning rate of this step.</param>
     /// <param name="norm">The gradients' 2-norm, <see cref="ParameterBuffer.ComputeGradientNorm"/>.</param>
@@ -40,7 +51,7 @@ public sealed class AdamW : IDisposable
         if (_options.MaxGradNorm > 0 && norm > _options.MaxGradNorm)
             Scalars.Multiply(_parameters.Gradients, _options.MaxGradNorm / (norm + 1e-6)); // PyTorch's clip_grad_norm_
         Steps++;
-        var step = tensor((float)Steps, device: _parameters.Values.device);
+        var step = tensor((float)(Steps - Skipped), device: _parameters.Values.device);
         for (long start = 0; start < _parameters.Count; start += ElementsAtOnce)
         {
             var count = Math.Min(ElementsAtOnce, _parameters.Count - start);

@@ -14,7 +14,11 @@ internal sealed class SavedTrainingState : IDisposable
     internal const string FileName = "training_state.safetensors",
         Values = "values",
         FirstMoment = "first_moment",
-        SecondMoment = "second_moment";
+        SecondMoment = "second_moment",
+        VersionKey = "version",
+        MachineKey = "machine",
+        NormsKey = "gradient_norms",
+        SkippedKey = "skipped";
 
     private readonly SafetensorsReader _reader;
 
@@ -33,7 +37,13 @@ internal sealed class SavedTrainingState : IDisposable
     public string Fingerprint { get; private init; } = "";
 
     /// <summary>Version of the program that saved it; null for those that did not write it down.</summary>
-    public string? Version => _reader.Metadata.GetValueOrDefault("version");
+    public string? Version => _reader.Metadata.GetValueOrDefault(VersionKey);
+
+    /// <summary>What it was computed on; null for versions that did not write it down.</summary>
+    public string? Machine => _reader.Metadata.GetValueOrDefault(MachineKey);
+
+    /// <summary>Steps that were skipped.</summary>
+    public long Skipped { get; private init; }
 
     private string Layout { get; init; } = "";
 
@@ -65,7 +75,7 @@ internal sealed class SavedTrainingState : IDisposable
     /// <summary>Puts the state into parts that were created as for a new run.</summary>
     /// <exception cref="CheckpointException">The state belongs to a run with other trained weights.</exception>
     /// <exception cref="ConfigurationException">The run was started with other options.</exception>
-    public void Restore(AdamW optimizer, ParameterBuffer parameters, string fingerprint)
+    public void Restore(AdamW optimizer, ParameterBuffer parameters, string fingerprint, SpikeGuard? spikes = null)
     {
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
@@ -86,7 +96,8 @@ internal sealed class SavedTrainingState : IDisposable
         parameters.Values.copy_(_reader.Open(Values));
         optimizer.FirstMoment.copy_(_reader.Open(FirstMoment));
         optimizer.SecondMoment.copy_(_reader.Open(SecondMoment));
-        optimizer.Steps = Step;
+        (optimizer.Steps, optimizer.Skipped) = (Step, Skipped);
+        spikes?.TryRestore(_reader.Metadata.GetValueOrDefault(NormsKey, ""));
     }
 
     private static SavedTrainingState Read(SafetensorsReader reader, string path, bool isChecked)
@@ -99,11 +110,14 @@ internal sealed class SavedTrainingState : IDisposable
             long.TryParse(Text(key), NumberStyles.None, CultureInfo.InvariantCulture, out var number)
                 ? number
                 : throw new CheckpointException($"{path} is damaged: its '{key}' is '{Text(key)}', which is not a count.");
+        if (!new SpikeGuard(0).TryRestore(reader.Metadata.GetValueOrDefault(NormsKey, "")))
+            throw new CheckpointException($"{path} is damaged: its '{NormsKey}' are not numbers.");
         return new SavedTrainingState(reader, isChecked)
         {
             Step = Number("step"),
             // States of the first version do not have the token count, so earlier tokens are not counted. Nothing else is lost.
             Place = new(Number("epoch"), Number("index"), reader.Metadata.ContainsKey("tokens") ? Number("tokens") : 0),
+            Skipped = reader.Metadata.ContainsKey(SkippedKey) ? Number(SkippedKey) : 0,
             Fingerprint = Text("fingerprint"),
             Layout = Text("layout"),
         };

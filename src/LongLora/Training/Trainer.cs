@@ -55,6 +55,9 @@ public sealed class Trainer : IDisposable
     /// </summary>
     internal ICommunicator Communicator { get; init; } = SingleProcess.Instance;
 
+    /// <summary>Decides which steps are skipped.</summary>
+    internal SpikeGuard Spikes { get; init; } = new(0);
+
     /// <summary>Runs from the optimizer's step to the last one.</summary>
     /// <param name="sampler">Gives the batches; its position moves on only with whole steps.</param>
     /// <param name="save">
@@ -92,7 +95,9 @@ public sealed class Trainer : IDisposable
                 var batches = Draw(sampler);
                 var learningRate = _options.LearningRate * _schedule.GetFactor(_optimizer.Steps);
                 var mine = batches.Where((_, i) => i % Communicator.Size == Communicator.Rank).ToList();
+                var skipped = _optimizer.Skipped;
                 var result = Step(mine, learningRate, cancellation) ?? throw new OperationCanceledException(cancellation);
+                HostMemory.TrimAfterStep();
                 var step = (int)_optimizer.Steps;
                 var tokens = batches.Sum(b => (long)b.BatchSize * b.Length);
                 sampler.State = sampler.State with { Tokens = sampler.State.Tokens + tokens };
@@ -104,6 +109,7 @@ public sealed class Trainer : IDisposable
                         Loss = result.Loss,
                         LearningRate = learningRate,
                         GradientNorm = result.GradientNorm,
+                        IsSkipped = _optimizer.Skipped > skipped,
                         Tokens = sampler.State.Tokens,
                         TokensPerSecond = tokens / watch.Elapsed.TotalSeconds,
                         Elapsed = clock.Elapsed,
@@ -178,12 +184,15 @@ public sealed class Trainer : IDisposable
         var norm = _parameters.ComputeGradientNorm();
         if (!double.IsFinite(norm))
             throw AbandonStep($"the gradient norm is {norm}");
-        _optimizer.Step(learningRate, norm);
+        if (Spikes.IsSpike(norm))
+            _optimizer.Skip();
+        else
+            _optimizer.Step(learningRate, norm);
         return (lossSum / count, norm);
     }
 
     /// <summary>Everything that a resumed run needs to continue as if it had not been interrupted.</summary>
-    internal TrainingState CaptureState(BatchSampler sampler) => new(_optimizer, _parameters, sampler.State);
+    internal TrainingState CaptureState(BatchSampler sampler) => new(_optimizer, _parameters, sampler.State) { Spikes = Spikes };
 
     // The micro-batches of the next step.
     private List<Batch> Draw(BatchSampler sampler)

@@ -22,6 +22,9 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
     /// <summary>Optimizer steps taken.</summary>
     public long Step => optimizer.Steps;
 
+    /// <summary>Decides which steps are skipped; null if nothing does.</summary>
+    internal SpikeGuard? Spikes { get; init; }
+
     /// <summary>Numbers in the weights and moments together.</summary>
     internal long Count => 3 * parameters.Count;
 
@@ -31,8 +34,8 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
     /// <exception cref="DataException">A weight or moment is not finite. Nothing was written.</exception>
     public void Save(string folder, string fingerprint) => Save(folder, fingerprint, null);
 
-    /// <summary>Saves, and writes down which version of the program did.</summary>
-    internal void Save(string folder, string fingerprint, string? version)
+    /// <summary>Saves, and writes down which version of the program did, and on what it computed.</summary>
+    internal void Save(string folder, string fingerprint, string? version, string? machine = null)
     {
         if (CountNotFinite() is > 0 and var bad)
             throw new DataException(
@@ -49,7 +52,14 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
             ["fingerprint"] = fingerprint,
         };
         if (version is not null)
-            metadata["version"] = version;
+            metadata[SavedTrainingState.VersionKey] = version;
+        if (machine is not null)
+            metadata[SavedTrainingState.MachineKey] = machine;
+        if (Spikes is { IsOn: true })
+        {
+            metadata[SavedTrainingState.NormsKey] = Spikes.Save();
+            metadata[SavedTrainingState.SkippedKey] = optimizer.Skipped.ToString(CultureInfo.InvariantCulture);
+        }
         SafetensorsWriter.Write(
             Path.Combine(folder, SavedTrainingState.FileName),
             [

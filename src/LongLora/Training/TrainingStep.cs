@@ -21,6 +21,13 @@ public sealed record TrainingStep
     /// <summary>2-norm of all gradients before clipping.</summary>
     public required double GradientNorm { get; init; }
 
+    /// <summary>
+    /// Whether the step was skipped because its gradient norm was far above those before (<c>skip-spikes</c>). Default false; then it is not
+    /// in <c>metrics.jsonl</c>.
+    /// </summary>
+    [JsonPropertyName("skipped"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool IsSkipped { get; init; }
+
     /// <summary>Tokens seen since the beginning of the run.</summary>
     public required long Tokens { get; init; }
 

@@ -56,12 +56,19 @@ namespace LongLora.Build
 
         private static void Replace(string path, byte[] image)
         {
-            var aside = path + ".mended";
-            File.WriteAllBytes(aside, image);
-            // The copy step compares time and size: with the same time it does not bring the old file back at every build.
-            File.SetLastWriteTimeUtc(aside, File.GetLastWriteTimeUtc(path));
-            File.Delete(path);
-            File.Move(aside, path);
+            // Two builds at once have a file each, and each replaces the library in one step: nobody sees a part of it, or none.
+            var aside = path + "." + System.Diagnostics.Process.GetCurrentProcess().Id + "-" + Guid.NewGuid().ToString("N") + ".mended";
+            try
+            {
+                File.WriteAllBytes(aside, image);
+                // The copy step compares time and size: with the same time it does not bring the old file back at every build.
+                File.SetLastWriteTimeUtc(aside, File.GetLastWriteTimeUtc(path));
+                File.Replace(aside, path, null);
+            }
+            finally
+            {
+                File.Delete(aside);
+            }
         }
     }
 

@@ -135,7 +135,7 @@ public class AtomicFileTests
     }
 
     [Fact]
-    public void WriteDirectory_with_checksums_finds_any_change_of_any_file()
+    public void WriteDirectory_with_checksums_finds_any_change_of_any_file_and_tells_those_of_texts()
     {
         using var folder = new TemporaryFolder();
         var path = folder["result"];
@@ -156,11 +156,18 @@ public class AtomicFileTests
         var damages = new Damages(7);
         for (var i = 0; i < 200; i++)
         {
-            foreach (var name in (string[])["weights", "config.json", Checksums.FileName])
+            foreach (var name in (string[])["weights", Checksums.FileName])
             {
                 using var damage = damages.Apply(folder["result", name]);
                 Assert.Throws<CheckpointException>(() => Checksums.Verify(path));
             }
+            // People edit texts by hand; who reads one finds what is wrong in it.
+            var told = new List<string>();
+            using var edit = damages.Apply(folder["result", "config.json"]);
+            using var receiving = Notices.Receive(told.Add);
+            Checksums.Verify(path);
+            Checksums.Verify(path);
+            Assert.Contains($"'{folder["result", "config.json"]}' was edited", Assert.Single(told), StringComparison.Ordinal);
         }
         Assert.NotNull(Checksums.Verify(path));
         File.Delete(folder["result", "empty"]);

@@ -1,0 +1,41 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
+using static TorchSharp.torch;
+
+namespace LongLora.Runtime;
+
+/// <summary>
+/// What decides in which order sums are rounded: the processor's vector instructions and the number of threads, or the GPU. Two machines
+/// with the same profile compute the same bytes, by experience; with different ones the last digits differ.
+/// </summary>
+internal static class ComputeProfile
+{
+    // libtorch's own variable, which makes it use older instructions than the processor has.
+    private const string LevelVariable = "ATEN_CPU_CAPABILITY";
+
+    /// <summary>The profile in words, such as <c>x64 AVX-512, 8 threads</c>.</summary>
+    /// <param name="device">A device's name.</param>
+    public static string Describe(string device)
+    {
+        var processor = string.Create(
+            CultureInfo.InvariantCulture,
+            $"{RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant()} {FindLevel()}, {Count(get_num_threads())}"
+        );
+        var (type, index) = Devices.ParseName(device);
+        return type == TorchSharp.DeviceType.CUDA ? $"{CudaDriver.GetName(index) ?? "CUDA"}, {processor}" : processor;
+    }
+
+    private static string Count(int threads) => threads == 1 ? "1 thread" : $"{threads} threads";
+
+    private static string FindLevel() =>
+        Environment.GetEnvironmentVariable(LevelVariable) switch
+        {
+            "default" => "baseline",
+            "avx2" => "AVX2",
+            "avx512" => "AVX-512",
+            _ => Avx512BW.VL.IsSupported && Avx512DQ.VL.IsSupported ? "AVX-512"
+                : Avx2.IsSupported && Fma.IsSupported ? "AVX2"
+                : "baseline",
+        };
+}
