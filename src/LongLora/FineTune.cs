@@ -110,7 +110,11 @@ public static class FineTune
                 path => PeftFormat.Write(path, adapters, model, source.Reference),
                 withChecksums: true
             );
-        return new FineTuneResult(run.ResultPath, model.Config, parameters.Count) { Notes = [.. told, .. data.Notes, .. DescribeSkipped(optimizer)], SkippedSteps = optimizer.Skipped };
+        return new FineTuneResult(run.ResultPath, model.Config, parameters.Count)
+        {
+            Notes = [.. told, .. data.Notes, .. DescribeSkipped(optimizer)],
+            SkippedSteps = optimizer.Skipped,
+        };
     }
 
     // A name of the Hub gets its commit, so that recipe and checkpoints say which weights they belong to: a branch may move on.

@@ -208,7 +208,10 @@ public partial class IntegrityTests(FinishedRun finished) : CliRun, IClassFixtur
         Succeed("export", "safetensors", "--model", Stories, "--output", At("base"));
         var train = With(Resume("second"), ("--model", At("base")));
         Continue(train);
-        File.WriteAllText(At("base", "config.json"), File.ReadAllText(At("base", "config.json")).Replace("1e-05", "1e-04", StringComparison.Ordinal));
+        File.WriteAllText(
+            At("base", "config.json"),
+            File.ReadAllText(At("base", "config.json")).Replace("1e-05", "1e-04", StringComparison.Ordinal)
+        );
         Fail(ExitCode.Usage, ["Cannot resume", "base model: config and weights"], train);
     }
 

@@ -41,7 +41,11 @@ public class LimitTests
         Assert.InRange(count, server.Model.Context, 4 * server.Model.Context);
         var (status, body) = await server.Post("/v1/completions", $$"""{"prompt":"{{prompt}}"}""");
         Assert.Equal(400, status);
-        Assert.Contains($"prompt has {count:N0} tokens", body.GetProperty("error").GetProperty("message").GetString(), StringComparison.Ordinal);
+        Assert.Contains(
+            $"prompt has {count:N0} tokens",
+            body.GetProperty("error").GetProperty("message").GetString(),
+            StringComparison.Ordinal
+        );
     }
 
     // Larger than what is read at once in memory, so that it goes by way of a file.

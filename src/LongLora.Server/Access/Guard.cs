@@ -37,7 +37,8 @@ internal static class Guard
     // A page of another site can make its own name point to this machine, and its browser then takes the answers for that site's. It
     // cannot do so with an address or with the machine's own name, and it does not know the key.
     private static bool IsOwnName(string host, ServerOptions options) =>
-        host.Equals("localhost", StringComparison.OrdinalIgnoreCase) || host is "127.0.0.1" or "[::1]"
+        host.Equals("localhost", StringComparison.OrdinalIgnoreCase)
+        || host is "127.0.0.1" or "[::1]"
         || (
             !options.IsLocal
             && (

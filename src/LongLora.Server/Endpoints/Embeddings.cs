@@ -44,7 +44,10 @@ internal static class Embeddings
     }
 
     /// <summary>Reads a request: the only place that knows its fields.</summary>
-    internal static (ChatModel Model, IReadOnlyList<IReadOnlyList<int>> Inputs, bool IsBase64) Read(RequestFields fields, ServedModels models)
+    internal static (ChatModel Model, IReadOnlyList<IReadOnlyList<int>> Inputs, bool IsBase64) Read(
+        RequestFields fields,
+        ServedModels models
+    )
     {
         var model = models.Choose(fields);
         var encoding = fields.FindText("encoding_format") ?? "float";

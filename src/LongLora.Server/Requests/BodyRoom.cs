@@ -90,7 +90,8 @@ internal sealed class BodyRoom(long bytes, int queue)
                 if (next.Turn.TrySetResult())
                     _taken += next.Bytes;
             }
-            givesBack = _sinceGivenBack >= GivenBackAfter && (_taken == 0 || _sinceGivenBack >= 2 * bytes);
+            // Also between two large ones, since each leaves ten times its size behind.
+            givesBack = _sinceGivenBack >= GivenBackAfter;
             if (givesBack)
                 _sinceGivenBack = 0;
         }

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using LongLora.Runtime;
 using Microsoft.AspNetCore.Http;
@@ -98,7 +99,9 @@ internal static class RequestBody
         switch (value.ValueKind)
         {
             case JsonValueKind.String:
-                Decode(path, () => value.GetString());
+                // Not decoded: a text may have many megabytes.
+                if (!WholeJson.IsWhole(JsonMarshal.GetRawUtf8Value(value)[1..^1]))
+                    throw RefuseUnicode(path);
                 break;
             case JsonValueKind.Array:
                 var index = 0;
@@ -109,9 +112,10 @@ internal static class RequestBody
                 var names = new HashSet<string>(StringComparer.Ordinal);
                 foreach (var member in value.EnumerateObject())
                 {
-                    var name = Decode($"the name of a member{(path.Length > 0 ? " of " + path : "")}", () => member.Name);
-                    var field = path.Length > 0 ? $"{path}.{name}" : name!;
-                    if (!names.Add(name!))
+                    if (!WholeJson.IsWhole(JsonMarshal.GetRawUtf8PropertyName(member)))
+                        throw RefuseUnicode($"the name of a member{(path.Length > 0 ? " of " + path : "")}");
+                    var field = path.Length > 0 ? $"{path}.{member.Name}" : member.Name;
+                    if (!names.Add(member.Name))
                         throw new ApiException(400, $"{field} is there twice; it must be there once.", field, "duplicate_field");
                     RequireText(member.Value, field);
                 }
@@ -119,21 +123,12 @@ internal static class RequestBody
         }
     }
 
-    private static string? Decode(string path, Func<string?> decode)
-    {
-        try
-        {
-            return decode();
-        }
-        catch (InvalidOperationException)
-        {
-            throw new ApiException(
-                400,
-                $"Cannot read {(path.Length > 0 ? path : "the body")} because it is not valid Unicode: it contains half of a character, "
-                    + @"such as \ud83d alone, or bytes that are not UTF-8. Send whole characters.",
-                path,
-                "invalid_unicode"
-            );
-        }
-    }
+    private static ApiException RefuseUnicode(string path) =>
+        new(
+            400,
+            $"Cannot read {(path.Length > 0 ? path : "the body")} because it is not valid Unicode: it contains half of a character, "
+                + @"such as \ud83d alone, or bytes that are not UTF-8. Send whole characters.",
+            path,
+            "invalid_unicode"
+        );
 }

@@ -35,7 +35,7 @@ internal static class ComputeProfile
             "avx2" => "AVX2",
             "avx512" => "AVX-512",
             _ => Avx512BW.VL.IsSupported && Avx512DQ.VL.IsSupported ? "AVX-512"
-                : Avx2.IsSupported && Fma.IsSupported ? "AVX2"
-                : "baseline",
+            : Avx2.IsSupported && Fma.IsSupported ? "AVX2"
+            : "baseline",
         };
 }

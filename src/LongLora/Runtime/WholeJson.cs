@@ -1,6 +1,8 @@
+using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.Unicode;
 
 namespace LongLora.Runtime;
 
@@ -32,6 +34,36 @@ internal static class WholeJson
         return JsonNode.Parse(utf8, documentOptions: options);
     }
 
+    /// <summary>Whether a text is whole characters, without decoding it.</summary>
+    /// <param name="raw">The text as it is written in valid JSON, between its quotes.</param>
+    public static bool IsWhole(ReadOnlySpan<byte> raw)
+    {
+        if (!Utf8.IsValid(raw))
+            return false;
+        while (raw.IndexOf((byte)'\\') is >= 0 and var at)
+        {
+            raw = raw[at..];
+            if (raw[1] != (byte)'u')
+            {
+                raw = raw[2..];
+                continue;
+            }
+            var first = ReadEscape(raw);
+            raw = raw[EscapeLength..];
+            if (!char.IsSurrogate(first))
+                continue;
+            if (!char.IsHighSurrogate(first) || !raw.StartsWith("\\u"u8) || !char.IsLowSurrogate(ReadEscape(raw)))
+                return false;
+            raw = raw[EscapeLength..];
+        }
+        return true;
+    }
+
+    private const int EscapeLength = 6;
+
+    private static char ReadEscape(ReadOnlySpan<byte> raw) =>
+        (char)int.Parse(raw[2..EscapeLength], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
+
     private static void RequireWhole(ReadOnlySpan<byte> utf8, JsonDocumentOptions options)
     {
         var reader = new Utf8JsonReader(
@@ -47,19 +79,12 @@ internal static class WholeJson
         {
             if (reader.TokenType is not (JsonTokenType.String or JsonTokenType.PropertyName))
                 continue;
-            if (!reader.ValueIsEscaped && Ascii.IsValid(reader.ValueSpan))
-                continue;
-            try
-            {
-                _ = reader.GetString();
-            }
-            catch (InvalidOperationException e)
+            if (!IsWhole(reader.ValueSpan))
             {
                 var line = 1 + utf8[..(int)reader.TokenStartIndex].Count((byte)'\n');
                 throw new JsonException(
                     $"A text on line {line} is not valid Unicode: it contains half of a character, such as \\ud83d alone, or bytes that "
-                        + "are not UTF-8.",
-                    e
+                        + "are not UTF-8."
                 );
             }
         }

@@ -12,7 +12,6 @@ internal sealed class TokenBound
     private readonly SearchValues<char> _counted;
     private readonly int _mostCounted,
         _mostBytes;
-    private readonly bool _knowsBytes;
 
     /// <summary>Looks at the tokens of a vocabulary.</summary>
     public TokenBound(TextTokenizer tokenizer)
@@ -23,7 +22,7 @@ internal sealed class TokenBound
             .Where(c => char.IsAsciiLetterOrDigit(c) && IsKept(tokenizer, c.ToString()))
             .ToArray();
         _counted = SearchValues.Create(counted);
-        _knowsBytes = IsKept(tokenizer, Rare);
+        KnowsBytes = IsKept(tokenizer, Rare);
         for (var id = 0; id < tokenizer.VocabularySize; id++)
         {
             var bytes = tokenizer.GetBytes(id);
@@ -34,30 +33,32 @@ internal sealed class TokenBound
         }
     }
 
+    /// <summary>Whether the tokenizer writes what it does not know as bytes. Else nothing is known, and every count is 0.</summary>
+    public bool KnowsBytes { get; }
+
     /// <summary>
-    /// For a text as it was given. Only ASCII letters and digits count, since a tokenizer may shrink or leave out white space, marks and
-    /// what it does not know; each of these was tried once.
+    /// For a text as it was given. Only ASCII letters and digits count, each of which was tried once: a tokenizer may shrink or leave out
+    /// white space, marks and other scripts. One before a mark does not count either, because the two may become one character.
     /// </summary>
     public int CountAtLeast(ReadOnlySpan<char> text)
     {
-        if (_mostCounted == 0)
+        if (_mostCounted == 0 || !KnowsBytes)
             return 0;
         var count = 0L;
         for (var at = text.IndexOfAny(_counted); at >= 0; at = text.IndexOfAny(_counted))
         {
             text = text[at..];
             var run = text.IndexOfAnyExcept(_counted) is >= 0 and var end ? end : text.Length;
-            count += run;
             text = text[run..];
+            count += text.IsEmpty || char.IsAscii(text[0]) ? run : run - 1;
         }
         return Divide(count, _mostCounted);
     }
 
     /// <summary>
-    /// For a text after all steps that rewrite it. Every byte counts if the tokenizer writes what it does not know as bytes; else nothing
-    /// is known, because unknown characters become one token together.
+    /// For a text after all steps that rewrite it. Every byte counts; with unknown characters, which become one token together, none does.
     /// </summary>
-    public int CountWordsAtLeast(ReadOnlySpan<char> text) => _knowsBytes ? Divide(Encoding.UTF8.GetByteCount(text), _mostBytes) : 0;
+    public int CountWordsAtLeast(ReadOnlySpan<char> text) => KnowsBytes ? Divide(Encoding.UTF8.GetByteCount(text), _mostBytes) : 0;
 
     private static int Divide(long length, int most) => (int)((length + most - 1) / most);
 

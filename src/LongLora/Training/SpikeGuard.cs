@@ -42,7 +42,11 @@ internal sealed class SpikeGuard(double factor)
         _norms.Clear();
         foreach (var word in saved.Split(' ', StringSplitOptions.RemoveEmptyEntries))
         {
-            if (!double.TryParse(word, NumberStyles.Float, CultureInfo.InvariantCulture, out var norm) || !(norm >= 0) || _norms.Count == Window)
+            if (
+                !double.TryParse(word, NumberStyles.Float, CultureInfo.InvariantCulture, out var norm)
+                || !(norm >= 0)
+                || _norms.Count == Window
+            )
                 return false;
             _norms.Enqueue(norm);
         }

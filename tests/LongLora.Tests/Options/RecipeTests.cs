@@ -61,6 +61,7 @@ public class RecipeTests
             Beta2 = 0.99,
             Epsilon = 1e-6,
             MaxGradNorm = 0,
+            SkipSpikes = 4,
         },
         Run = new()
         {

@@ -22,7 +22,10 @@ public class SpikeGuardTests
     public void IsSpike_is_the_definition_also_after_a_resume_at_any_step()
     {
         var random = new Random(5);
-        double[] norms = [.. Enumerable.Range(0, 200).Select(_ => random.Next(10) == 0 ? 1 + 10 * random.NextDouble() : random.NextDouble())];
+        double[] norms =
+        [
+            .. Enumerable.Range(0, 200).Select(_ => random.Next(10) == 0 ? 1 + 10 * random.NextDouble() : random.NextDouble()),
+        ];
         var expected = Slow(norms, 2.5);
         Assert.InRange(expected.Count(s => s), 5, 30);
         var guard = new SpikeGuard(2.5);
