@@ -34,6 +34,8 @@ internal sealed unsafe class GgufProjection : QuantizedProjection
         return result;
     }
 
+    private protected override RowProduct.RowReader? OpenRows() => (row, target) => _matrix.DecodeRow(row, (0, InputSize), target);
+
     internal override IEnumerable<TensorToWrite> ToStoredTensors(string name) =>
         throw new ConfigurationException(
             $"Cannot write '{name}' in bitsandbytes' layout because it is stored in {GgufFormat.Name(StoredType)} blocks. Load the "

@@ -17,7 +17,7 @@ namespace LongLora.Quantization;
 /// buffer. Training recomputes one part of one block at a time (<c>BlockPass</c>), so at most the dequantized q, k and v, or gate and up,
 /// of one block exist at once.
 /// </remarks>
-internal abstract class QuantizedProjection : IProjection, IDisposable
+internal abstract unsafe class QuantizedProjection : IProjection, IDisposable
 {
     // 32 MiB in fp32: about the last-level cache, and large enough to make the cost of a call negligible. On CUDA usually the whole matrix.
     private const long TileElements = 8 << 20,
@@ -59,6 +59,8 @@ internal abstract class QuantizedProjection : IProjection, IDisposable
         var bias = Bias?.Value.narrow(0, start, count).to(rows.dtype);
         if (is_grad_enabled() && (rows.requires_grad || bias is { requires_grad: true }))
             return nn.functional.linear(rows, Widen((start, count), (0, InputSize), rows.dtype), bias).MoveToOuterDisposeScope();
+        if (RowProduct.Takes(rows) && OpenRows() is { } read)
+            return RowProduct.Multiply(rows, count, bias, (row, target) => read(start + row, target)).MoveToOuterDisposeScope();
         var result = empty([rows.size(0), count], rows.dtype, rows.device);
         ForEachTile(count, InputSize, (first, size) =>
             Multiply(result.narrow(1, first, size), rows, Widen((start + first, size), (0, InputSize), rows.dtype).t())
@@ -94,6 +96,9 @@ internal abstract class QuantizedProjection : IProjection, IDisposable
 
     /// <summary>A rectangle of the matrix as a new fp32 tensor on the matrix's device.</summary>
     private protected abstract Tensor Dequantize((long Start, long Count) rows, (long Start, long Count) columns);
+
+    /// <summary>Dequantizes single rows, on several threads at once; null if the matrix is not on the CPU.</summary>
+    private protected abstract RowProduct.RowReader? OpenRows();
 
     /// <summary>
     /// The format in which a checkpoint stores the matrix <paramref name="weight"/>; None if it is not quantized or not a matrix.

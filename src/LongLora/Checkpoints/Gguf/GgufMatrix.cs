@@ -72,7 +72,11 @@ internal sealed unsafe record GgufMatrix(GgufTensorInfo Info, nint Address, int[
 
     private nint RowAddress(long row) => Address + (nint)((RowsInFile is null ? row : RowsInFile[row]) * RowBytes);
 
-    private void DecodeRow(long row, (long Start, long Count) columns, float* target)
+    /// <summary>Writes a part of one row in fp32, on the calling thread.</summary>
+    /// <param name="row">Its number.</param>
+    /// <param name="columns">First column and number of columns.</param>
+    /// <param name="target">As many numbers as columns.</param>
+    public void DecodeRow(long row, (long Start, long Count) columns, float* target)
     {
         var size = GgufFormat.BlockSize(Info.Type);
         var (from, skipped) = (columns.Start / size, (int)(columns.Start % size));
