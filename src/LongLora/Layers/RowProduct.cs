@@ -10,7 +10,7 @@ namespace LongLora.Layers;
 // N rows, I inputs, O outputs
 
 /// <summary>
-/// y = x Wᵀ + b for a few rows on the CPU, as in decoding. Such a product takes as long as reading the matrix, so each row of it is read
+/// y = x Wᵀ for a few rows on the CPU, as in decoding. Such a product takes as long as reading the matrix, so each row of it is read
 /// once, in the type that it is stored in, by all threads, and serves all rows of x.
 /// </summary>
 internal static unsafe class RowProduct
@@ -26,6 +26,12 @@ internal static unsafe class RowProduct
     /// <param name="target">I numbers.</param>
     public delegate void RowReader(long row, float* target);
 
+    /// <summary>Computes one output of all rows.</summary>
+    /// <param name="output">Its number.</param>
+    /// <param name="x">[N, I].</param>
+    /// <param name="y">Where the first row's output goes; the next row's is O numbers on.</param>
+    public delegate void OutputWriter(long output, float* x, float* y);
+
     /// <summary>Whether rows are multiplied here: few, in fp32, on the CPU, outside autograd.</summary>
     public static bool Takes(Tensor rows) =>
         rows.device_type == DeviceType.CPU
@@ -37,16 +43,16 @@ internal static unsafe class RowProduct
     /// <summary>The product with a dense matrix in fp32, bf16 or fp16; null if it cannot be read in place.</summary>
     /// <param name="rows">x [N, I], as <see cref="Takes"/> says.</param>
     /// <param name="matrix">W [O, I].</param>
-    /// <param name="bias">b [O], or null.</param>
-    public static Tensor? Multiply(Tensor rows, Tensor matrix, Tensor? bias)
+    /// <returns>[N, O].</returns>
+    public static Tensor? Multiply(Tensor rows, Tensor matrix)
     {
         if (matrix.device_type != DeviceType.CPU || !matrix.is_contiguous())
             return null;
         return matrix.dtype switch
         {
-            ScalarType.Float32 => Multiply<Fp32, float>(rows, matrix, bias),
-            ScalarType.BFloat16 => Multiply<Bf16, ushort>(rows, matrix, bias),
-            ScalarType.Float16 => Multiply<Fp16, ushort>(rows, matrix, bias),
+            ScalarType.Float32 => Multiply<Fp32, float>(rows, matrix),
+            ScalarType.BFloat16 => Multiply<Bf16, ushort>(rows, matrix),
+            ScalarType.Float16 => Multiply<Fp16, ushort>(rows, matrix),
             _ => null,
         };
     }
@@ -54,55 +60,45 @@ internal static unsafe class RowProduct
     /// <summary>The product with a matrix whose rows are made in fp32 when their turn comes.</summary>
     /// <param name="rows">x [N, I], as <see cref="Takes"/> says.</param>
     /// <param name="outputs">O.</param>
-    /// <param name="bias">b [O], or null.</param>
     /// <param name="read">Gives one row of W; called on several threads at once.</param>
-    public static Tensor Multiply(Tensor rows, long outputs, Tensor? bias, RowReader read)
+    /// <returns>[N, O].</returns>
+    public static Tensor Multiply(Tensor rows, long outputs, RowReader read)
     {
-        var inputs = rows.size(1);
-        return Multiply(
-            rows,
-            outputs,
-            bias,
-            (output, x, count, y, stride) =>
-            {
-                var row = Buffer(inputs);
-                read(output, row);
-                Dots<Fp32, float>(row, x, inputs, count, y, stride);
-            }
-        );
+        var shape = rows.shape;
+        return Multiply(rows, outputs, (long output, float* x, float* y) =>
+        {
+            var row = Buffer(shape[1]);
+            read(output, row);
+            Dots<Fp32, float>(row, x, shape, y, outputs);
+        });
     }
 
-    private static Tensor Multiply<TStored, T>(Tensor rows, Tensor matrix, Tensor? bias)
-        where TStored : IStored<T>
-        where T : unmanaged
-    {
-        var (inputs, address) = (matrix.size(1), NativeTensor.GetPointer(matrix));
-        return Multiply(
-            rows,
-            matrix.size(0),
-            bias,
-            (output, x, count, y, stride) => Dots<TStored, T>((T*)address + output * inputs, x, inputs, count, y, stride)
-        );
-    }
-
-    private delegate void OutputWriter(long output, float* x, long count, float* y, long stride);
-
-    private static Tensor Multiply(Tensor rows, long outputs, Tensor? bias, OutputWriter write)
+    /// <summary>The product, output by output.</summary>
+    /// <param name="rows">x [N, I], as <see cref="Takes"/> says.</param>
+    /// <param name="outputs">O.</param>
+    /// <param name="write">Computes one output of all rows; called on several threads at once.</param>
+    /// <returns>[N, O].</returns>
+    public static Tensor Multiply(Tensor rows, long outputs, OutputWriter write)
     {
         using var scope = NewDisposeScope();
         var used = rows.contiguous();
-        var (count, inputs) = (used.size(0), used.size(1));
-        var result = empty([count, outputs], ScalarType.Float32);
+        var result = empty([used.size(0), outputs], ScalarType.Float32);
         float* x = (float*)NativeTensor.GetPointer(used),
             y = (float*)NativeTensor.GetPointer(result);
-        ThreadTeam.Run(outputs, Math.Max(1, ElementsPerThread / inputs), (first, size) =>
+        ThreadTeam.Run(outputs, Math.Max(1, ElementsPerThread / used.size(1)), (first, size) =>
         {
             for (var output = first; output < first + size; output++)
-                write(output, x, count, y + output, outputs);
+                write(output, x, y + output);
         });
-        if (bias is not null)
-            result.add_(bias, Scalars.One);
         return result.MoveToOuterDisposeScope();
+    }
+
+    private static Tensor Multiply<TStored, T>(Tensor rows, Tensor matrix)
+        where TStored : IStored<T>
+        where T : unmanaged
+    {
+        var (shape, outputs, address) = (rows.shape, matrix.size(0), NativeTensor.GetPointer(matrix));
+        return Multiply(rows, outputs, (output, x, y) => Dots<TStored, T>((T*)address + output * shape[1], x, shape, y, outputs));
     }
 
     [ThreadStatic]
@@ -116,12 +112,12 @@ internal static unsafe class RowProduct
         return (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(s_row));
     }
 
-    private static void Dots<TStored, T>(T* weights, float* x, long inputs, long count, float* y, long stride)
+    private static void Dots<TStored, T>(T* weights, float* x, long[] shape, float* y, long stride)
         where TStored : IStored<T>
         where T : unmanaged
     {
-        for (var n = 0L; n < count; n++)
-            y[n * stride] = Dot<TStored, T>(weights, x + n * inputs, inputs);
+        for (var n = 0L; n < shape[0]; n++)
+            y[n * stride] = Dot<TStored, T>(weights, x + n * shape[1], shape[1]);
     }
 
     // Four sums, because each addition waits for the one before it.

@@ -85,16 +85,7 @@ internal sealed unsafe class Nf4Projection : QuantizedProjection
     internal Tensor DequantizeOnCpu((long Start, long Count) rows, (long Start, long Count) columns, Nf4KernelLevel level)
     {
         var result = empty([rows.Count, columns.Count], ScalarType.Float32);
-        Nf4Kernel.Dequantize(
-            OpenMemory(),
-            _values,
-            _scaleValues,
-            InputSize,
-            rows,
-            columns,
-            (float*)NativeTensor.GetPointer(result),
-            level
-        );
+        Nf4Kernel.Dequantize(OpenMemory(), _values, _scaleValues, InputSize, rows, columns, (float*)NativeTensor.GetPointer(result), level);
         return result;
     }
 

@@ -6,12 +6,12 @@ namespace LongLora.Tests.Layers;
 public sealed class RowProductTests
 {
     public static TheoryData<ScalarType, int, int, int> Shapes =>
-    [
-        .. from type in new[] { ScalarType.Float32, ScalarType.BFloat16, ScalarType.Float16 }
-        from rows in new[] { 1, 3, 4 }
-        from size in new[] { (1, 1), (5, 31), (64, 576), (300, 1031) }
-        select (type, rows, size.Item1, size.Item2),
-    ];
+        [
+            .. from type in new[] { ScalarType.Float32, ScalarType.BFloat16, ScalarType.Float16 }
+            from rows in new[] { 1, 3, 4 }
+            from size in new[] { (1, 1), (5, 31), (64, 576), (300, 1031) }
+            select (type, rows, size.Item1, size.Item2),
+        ];
 
     [Theory]
     [MemberData(nameof(Shapes))]
@@ -19,10 +19,10 @@ public sealed class RowProductTests
     {
         using var scope = NewDisposeScope();
         manual_seed(7);
-        var (x, matrix, bias) = (randn(rows, inputs), randn(outputs, inputs).to(type), randn(outputs));
+        var (x, matrix) = (randn(rows, inputs), randn(outputs, inputs).to(type));
         Assert.True(RowProduct.Takes(x));
-        var made = RowProduct.Multiply(x, matrix, bias)!;
-        var expected = x.to(ScalarType.Float64).mm(matrix.to(ScalarType.Float64).t()) + bias;
+        var made = RowProduct.Multiply(x, matrix)!;
+        var expected = x.to(ScalarType.Float64).mm(matrix.to(ScalarType.Float64).t());
         Near.AssertEqual(expected, made.to(ScalarType.Float64), 1e-6 * inputs);
     }
 
@@ -34,7 +34,7 @@ public sealed class RowProductTests
         var all = Enumerable.Range(0, 65536).Select(bits => BitConverter.UInt16BitsToHalf((ushort)bits)).Where(Half.IsFinite).ToArray();
         var matrix = tensor(all.Select(h => (float)h).ToArray(), [all.Length, 1]).to(ScalarType.Float16);
         // Sixteen equal columns, so that the vectors are used; the sum of sixteen equal fp16 numbers is exact in fp32.
-        var made = RowProduct.Multiply(ones(1, 64), matrix.expand(all.Length, 64).contiguous(), null)!;
+        var made = RowProduct.Multiply(ones(1, 64), matrix.expand(all.Length, 64).contiguous())!;
         Assert.Equal(all.Select(h => 64 * (float)h), made.data<float>());
     }
 
@@ -48,7 +48,7 @@ public sealed class RowProductTests
             .contiguous();
         Assert.Equal(
             [float.PositiveInfinity, float.NegativeInfinity, float.NaN],
-            RowProduct.Multiply(ones(1, 64), matrix, null)!.data<float>().ToArray()
+            RowProduct.Multiply(ones(1, 64), matrix)!.data<float>().ToArray()
         );
     }
 
@@ -68,6 +68,6 @@ public sealed class RowProductTests
     public void Multiply_leaves_matrices_that_are_not_contiguous_to_libtorch()
     {
         using var scope = NewDisposeScope();
-        Assert.Null(RowProduct.Multiply(zeros(1, 8), zeros(8, 5).t(), null));
+        Assert.Null(RowProduct.Multiply(zeros(1, 8), zeros(8, 5).t()));
     }
 }

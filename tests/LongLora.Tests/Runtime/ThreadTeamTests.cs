@@ -25,13 +25,11 @@ public sealed class ThreadTeamTests
     [Fact]
     public void Run_passes_on_an_exception_of_any_thread()
     {
-        var thrown = Assert.Throws<InvalidOperationException>(() =>
-            ThreadTeam.Run(100, 1, (first, size) =>
+        var thrown = Assert.Throws<InvalidOperationException>(() => ThreadTeam.Run(100, 1, (first, size) =>
             {
                 if (first + size == 100)
                     throw new InvalidOperationException("the last piece");
-            })
-        );
+            }));
         Assert.Equal("the last piece", thrown.Message);
         var sum = 0L;
         ThreadTeam.Run(100, 1, (first, size) => Interlocked.Add(ref sum, size));
