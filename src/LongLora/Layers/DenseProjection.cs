@@ -18,6 +18,8 @@ internal sealed class DenseProjection(Weight weight, Weight? bias = null) : IPro
     public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
+        if (RowProduct.Takes(rows) && RowProduct.Multiply(rows, outputs.Of(Weight.Value, 0)) is { } product)
+            return (Bias is null ? product : product.add_(outputs.Of(Bias.Value, 0), Scalars.One)).MoveToOuterDisposeScope();
         Tensor Used(Tensor value) => outputs.Of(value, 0).In(rows.dtype);
         return nn.functional.linear(rows, Used(Weight.Value), Bias is null ? null : Used(Bias.Value)).MoveToOuterDisposeScope();
     }

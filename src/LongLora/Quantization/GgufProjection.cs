@@ -34,6 +34,20 @@ internal sealed unsafe class GgufProjection : QuantizedProjection
         return result;
     }
 
+    private protected override Tensor? MultiplyFew(Tensor rows, (long Start, long Count) outputs)
+    {
+        if (rows.size(0) > 1 || GgufFormat.BlockSize(StoredType) == 1)
+            return base.MultiplyFew(rows, outputs);
+        using var scope = NewDisposeScope();
+        var sums = rows.reshape(-1, GgufBlocks.PartSize).sum(1);
+        var of = NativeTensor.GetPointer(sums);
+        return RowProduct
+            .Multiply(rows, outputs.Count, (long output, float* x, float* y) => *y = _matrix.Dot(outputs.Start + output, x, (float*)of))
+            .MoveToOuterDisposeScope();
+    }
+
+    private protected override RowProduct.RowReader? OpenRows() => (row, target) => _matrix.DecodeRow(row, (0, InputSize), target);
+
     internal override IEnumerable<TensorToWrite> ToStoredTensors(string name) =>
         throw new ConfigurationException(
             $"Cannot write '{name}' in bitsandbytes' layout because it is stored in {GgufFormat.Name(StoredType)} blocks. Load the "

@@ -51,7 +51,8 @@ internal static unsafe class Int8Kernel
         });
     }
 
-    private static void DequantizeRow(sbyte* codes, float scale, long count, float* output, bool wide)
+    /// <summary>Writes consecutive numbers of one row on the calling thread.</summary>
+    public static void DequantizeRow(sbyte* codes, float scale, long count, float* output, bool wide = true)
     {
         long i = 0;
         if (wide && Avx512F.IsSupported)

@@ -112,6 +112,16 @@ internal sealed class Int8Projection : QuantizedProjection
             .MoveToOuterDisposeScope();
     }
 
+    private protected override unsafe RowProduct.RowReader? OpenRows()
+    {
+        if (Device.type != DeviceType.CPU)
+            return null;
+        nint codes = NativeTensor.GetPointer(_codes),
+            magnitudes = NativeTensor.GetPointer(_magnitudes);
+        return (row, target) =>
+            Int8Kernel.DequantizeRow((sbyte*)codes + row * InputSize, ((float*)magnitudes)[row] / Largest, InputSize, target);
+    }
+
     internal override IEnumerable<TensorToWrite> ToStoredTensors(string name)
     {
         yield return TensorToWrite.Of(name + ".weight", _codes);

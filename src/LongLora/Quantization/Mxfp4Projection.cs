@@ -100,20 +100,41 @@ internal sealed unsafe class Mxfp4Projection : QuantizedProjection
     private Tensor WidenOnCpu((long Start, long Count) rows, long firstBlock, long blocks)
     {
         var result = empty([rows.Count, blocks * BlockSize], ScalarType.Float32);
-        var bytes = (byte*)NativeTensor.GetPointer(_blocks);
-        var scales = (byte*)NativeTensor.GetPointer(_scales);
         var target = (float*)NativeTensor.GetPointer(result);
+        var read = OpenBlocks();
+        ThreadTeam.Run(rows.Count, 1, (first, size) =>
+        {
+            for (var row = first; row < first + size; row++)
+                read(rows.Start + row, firstBlock, blocks, target + row * blocks * BlockSize);
+        });
+        return result;
+    }
+
+    private protected override RowProduct.RowReader? OpenRows()
+    {
+        if (Device.type != DeviceType.CPU)
+            return null;
+        var read = OpenBlocks();
+        return (row, target) => read(row, 0, InputSize / BlockSize, target);
+    }
+
+    private delegate void BlockReader(long row, long firstBlock, long blocks, float* target);
+
+    private BlockReader OpenBlocks()
+    {
+        byte* bytes = (byte*)NativeTensor.GetPointer(_blocks),
+            scales = (byte*)NativeTensor.GetPointer(_scales);
         var perRow = InputSize / BlockSize;
-        Parallel.For(0, rows.Count, row =>
+        return (row, firstBlock, blocks, target) =>
         {
             fixed (float* values = s_values)
             {
                 for (long block = 0; block < blocks; block++)
                 {
-                    var at = (rows.Start + row) * perRow + firstBlock + block;
+                    var at = row * perRow + firstBlock + block;
                     var scale = MathF.ScaleB(1, scales[at] - ExponentBias);
                     var from = bytes + at * BlockBytes;
-                    var to = target + (row * blocks + block) * BlockSize;
+                    var to = target + block * BlockSize;
                     for (var i = 0; i < BlockBytes; i++)
                     {
                         to[2 * i] = values[from[i] & 15] * scale;
@@ -121,8 +142,7 @@ internal sealed unsafe class Mxfp4Projection : QuantizedProjection
                     }
                 }
             }
-        });
-        return result;
+        };
     }
 
     /// <summary>The same numbers by tensor operations, for any device.</summary>

@@ -85,9 +85,24 @@ internal sealed unsafe class Nf4Projection : QuantizedProjection
     internal Tensor DequantizeOnCpu((long Start, long Count) rows, (long Start, long Count) columns, Nf4KernelLevel level)
     {
         var result = empty([rows.Count, columns.Count], ScalarType.Float32);
+        Nf4Kernel.Dequantize(OpenMemory(), _values, _scaleValues, InputSize, rows, columns, (float*)NativeTensor.GetPointer(result), level);
+        return result;
+    }
+
+    private protected override RowProduct.RowReader? OpenRows()
+    {
+        if (Device.type != DeviceType.CPU)
+            return null;
+        var memory = OpenMemory();
+        return (row, target) =>
+            Nf4Kernel.DequantizeRange(memory, _values, _scaleValues, row * InputSize, InputSize, target, Nf4Kernel.Best);
+    }
+
+    private Nf4Memory OpenMemory()
+    {
         static nint Data(Tensor? tensor) => tensor is null ? 0 : NativeTensor.GetPointer(tensor);
         var plain = _tensors.NestedScales is null;
-        var memory = new Nf4Memory(
+        return new(
             Data(_tensors.Codes),
             plain ? 0 : Data(_tensors.Scales),
             plain ? Data(_tensors.Scales) : 0,
@@ -96,8 +111,6 @@ internal sealed unsafe class Nf4Projection : QuantizedProjection
             BitOperations.Log2((uint)_blockSize),
             BitOperations.Log2((uint)_nestedBlockSize)
         );
-        Nf4Kernel.Dequantize(memory, _values, _scaleValues, InputSize, rows, columns, (float*)NativeTensor.GetPointer(result), level);
-        return result;
     }
 
     /// <summary>The same numbers by tensor operations, for any device: dequantizes whole blocks and cuts out the rectangle.</summary>

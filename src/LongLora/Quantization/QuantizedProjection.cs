@@ -17,7 +17,7 @@ namespace LongLora.Quantization;
 /// buffer. Training recomputes one part of one block at a time (<c>BlockPass</c>), so at most the dequantized q, k and v, or gate and up,
 /// of one block exist at once.
 /// </remarks>
-internal abstract class QuantizedProjection : IProjection, IDisposable
+internal abstract unsafe class QuantizedProjection : IProjection, IDisposable
 {
     // 32 MiB in fp32: about the last-level cache, and large enough to make the cost of a call negligible. On CUDA usually the whole matrix.
     private const long TileElements = 8 << 20,
@@ -59,10 +59,14 @@ internal abstract class QuantizedProjection : IProjection, IDisposable
         var bias = Bias?.Value.narrow(0, start, count).to(rows.dtype);
         if (is_grad_enabled() && (rows.requires_grad || bias is { requires_grad: true }))
             return nn.functional.linear(rows, Widen((start, count), (0, InputSize), rows.dtype), bias).MoveToOuterDisposeScope();
-        var result = empty([rows.size(0), count], rows.dtype, rows.device);
-        ForEachTile(count, InputSize, (first, size) =>
-            Multiply(result.narrow(1, first, size), rows, Widen((start + first, size), (0, InputSize), rows.dtype).t())
-        );
+        var result = RowProduct.Takes(rows) ? MultiplyFew(rows, (start, count)) : null;
+        if (result is null)
+        {
+            result = empty([rows.size(0), count], rows.dtype, rows.device);
+            ForEachTile(count, InputSize, (first, size) =>
+                Multiply(result.narrow(1, first, size), rows, Widen((start + first, size), (0, InputSize), rows.dtype).t())
+            );
+        }
         if (bias is not null)
             result.add_(bias, Scalars.One);
         return result.MoveToOuterDisposeScope();
@@ -94,6 +98,15 @@ internal abstract class QuantizedProjection : IProjection, IDisposable
 
     /// <summary>A rectangle of the matrix as a new fp32 tensor on the matrix's device.</summary>
     private protected abstract Tensor Dequantize((long Start, long Count) rows, (long Start, long Count) columns);
+
+    /// <summary>x Wᵀ for few rows, row by row of W; null if the matrix is not on the CPU.</summary>
+    /// <param name="rows">x [N, I], as <see cref="RowProduct.Takes"/> says.</param>
+    /// <param name="outputs">First output and number of outputs.</param>
+    private protected virtual Tensor? MultiplyFew(Tensor rows, (long Start, long Count) outputs) =>
+        OpenRows() is { } read ? RowProduct.Multiply(rows, outputs.Count, (row, target) => read(outputs.Start + row, target)) : null;
+
+    /// <summary>Dequantizes single rows, on several threads at once; null if the matrix is not on the CPU.</summary>
+    private protected abstract RowProduct.RowReader? OpenRows();
 
     /// <summary>
     /// The format in which a checkpoint stores the matrix <paramref name="weight"/>; None if it is not quantized or not a matrix.

@@ -54,6 +54,27 @@ public class QuantizedProjectionTests
     }
 
     [Theory]
+    [InlineData(QuantizationKind.Nf4, 172, 64)]
+    [InlineData(QuantizationKind.Int8, 172, 64)]
+    [InlineData(QuantizationKind.Nf4, 70, 1100)] // rows that begin inside a block
+    [InlineData(QuantizationKind.Int8, 70, 1100)]
+    public void Forward_of_few_rows_equals_the_product_with_the_dense_matrix(QuantizationKind kind, int outputs, int inputs)
+    {
+        using var scope = NewDisposeScope();
+        using var noGradient = no_grad();
+        manual_seed(3);
+        using var projection = Quantize(kind, randn(outputs, inputs), new Weight("b", randn(outputs)));
+        foreach (var count in new[] { 1, RowProduct.MostRows, RowProduct.MostRows + 1 })
+        {
+            var rows = randn(count, inputs);
+            var expected = rows.to(ScalarType.Float64).mm(projection.ToDense().to(ScalarType.Float64).t()) + projection.Bias!.Value;
+            Near.AssertRelative(expected, projection.Forward(rows).to(ScalarType.Float64), 1e-6, $"{count} rows");
+            var slice = new FeatureSlice(5, 33);
+            Near.AssertRelative(expected.narrow(1, 5, 33), projection.Forward(rows, slice).to(ScalarType.Float64), 1e-6, $"{slice}");
+        }
+    }
+
+    [Theory]
     [InlineData(QuantizationKind.Nf4)]
     [InlineData(QuantizationKind.Int8)]
     public void Calls_leave_no_tensors_behind(QuantizationKind kind)

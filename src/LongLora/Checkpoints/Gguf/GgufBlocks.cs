@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace LongLora.Checkpoints;
 
@@ -9,15 +10,10 @@ namespace LongLora.Checkpoints;
 /// Decodes blocks to fp32. Products and sums are rounded one after the other as in ggml's reference code, never fused, so every machine
 /// gives the same bits.
 /// </summary>
-internal static class GgufBlocks
+internal static unsafe class GgufBlocks
 {
-    // The sixteen 4-bit floats, twice their value; the scale is halved instead.
-    private static readonly Vector128<sbyte> s_e2m1 = Vector128.Create(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
-
-    // One bit of each of eight lanes, twice.
-    private static readonly Vector128<byte> s_bits = Vector128.Create((byte)1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128);
-
-    private delegate void Decoder(ReadOnlySpan<byte> block, Span<float> target);
+    /// <summary>Numbers of a part, which have the same scale.</summary>
+    public const int PartSize = 16;
 
     /// <summary>Decodes whole blocks.</summary>
     /// <param name="type">Their type.</param>
@@ -41,10 +37,75 @@ internal static class GgufBlocks
                     target[i] = BitConverter.UInt32BitsToSingle((uint)upper[i] << 16);
                 return;
         }
-        var (size, bytes, decode) = (GgufFormat.BlockSize(type), GgufFormat.BlockBytes(type), Of(type));
-        for (var block = 0; block * bytes < blocks.Length; block++)
-            decode(blocks.Slice(block * bytes, bytes), target.Slice(block * size, size));
+        fixed (byte* from = blocks)
+        fixed (float* to = target)
+        {
+            switch (type)
+            {
+                case GgufType.Q4_0:
+                    Decode<GgufQ4_0>(from, blocks.Length, to);
+                    break;
+                case GgufType.Q4_1:
+                    Decode<GgufQ4_1>(from, blocks.Length, to);
+                    break;
+                case GgufType.Q5_0:
+                    Decode<GgufQ5_0>(from, blocks.Length, to);
+                    break;
+                case GgufType.Q5_1:
+                    Decode<GgufQ5_1>(from, blocks.Length, to);
+                    break;
+                case GgufType.Q8_0:
+                    Decode<GgufQ8_0>(from, blocks.Length, to);
+                    break;
+                case GgufType.Q2_K:
+                    Decode<GgufQ2_K>(from, blocks.Length, to);
+                    break;
+                case GgufType.Q3_K:
+                    Decode<GgufQ3_K>(from, blocks.Length, to);
+                    break;
+                case GgufType.Q4_K:
+                    Decode<GgufQ4_K>(from, blocks.Length, to);
+                    break;
+                case GgufType.Q5_K:
+                    Decode<GgufQ5_K>(from, blocks.Length, to);
+                    break;
+                case GgufType.Q6_K:
+                    Decode<GgufQ6_K>(from, blocks.Length, to);
+                    break;
+                case GgufType.Mxfp4:
+                    Decode<GgufMxfp4>(from, blocks.Length, to);
+                    break;
+                default:
+                    throw new Runtime.ShapeException($"GGUF type {type} is not a block type.");
+            }
+        }
     }
+
+    /// <summary>
+    /// The product of a row in blocks with numbers: the sum over parts of scale · Σ code · x + shift · Σ x. The row itself is never
+    /// written, so this takes little longer than reading the blocks.
+    /// </summary>
+    /// <param name="type">A type with blocks.</param>
+    /// <param name="blocks">The blocks of one row.</param>
+    /// <param name="count">Numbers of the row.</param>
+    /// <param name="x">As many numbers.</param>
+    /// <param name="sums">The sum of each 16 of them.</param>
+    public static float Dot(GgufType type, byte* blocks, long count, float* x, float* sums) =>
+        type switch
+        {
+            GgufType.Q4_0 => Dot<GgufQ4_0>(blocks, count, x, sums),
+            GgufType.Q4_1 => Dot<GgufQ4_1>(blocks, count, x, sums),
+            GgufType.Q5_0 => Dot<GgufQ5_0>(blocks, count, x, sums),
+            GgufType.Q5_1 => Dot<GgufQ5_1>(blocks, count, x, sums),
+            GgufType.Q8_0 => Dot<GgufQ8_0>(blocks, count, x, sums),
+            GgufType.Q2_K => Dot<GgufQ2_K>(blocks, count, x, sums),
+            GgufType.Q3_K => Dot<GgufQ3_K>(blocks, count, x, sums),
+            GgufType.Q4_K => Dot<GgufQ4_K>(blocks, count, x, sums),
+            GgufType.Q5_K => Dot<GgufQ5_K>(blocks, count, x, sums),
+            GgufType.Q6_K => Dot<GgufQ6_K>(blocks, count, x, sums),
+            GgufType.Mxfp4 => Dot<GgufMxfp4>(blocks, count, x, sums),
+            _ => throw new Runtime.ShapeException($"GGUF type {type} is not a block type."),
+        };
 
     /// <summary>
     /// The first block with an infinite or NaN scale or minimum, which would spoil all its numbers; -1 if there is none.
@@ -75,188 +136,73 @@ internal static class GgufBlocks
         return -1;
     }
 
-    private static Decoder Of(GgufType type) =>
-        type switch
+    private static void Decode<TBlock>(byte* blocks, int bytes, float* target)
+        where TBlock : struct, IGgufBlock<TBlock>
+    {
+        for (var end = blocks + bytes; blocks < end; blocks += TBlock.Bytes)
         {
-            GgufType.Q4_0 => Q4_0,
-            GgufType.Q4_1 => Q4_1,
-            GgufType.Q5_0 => Q5_0,
-            GgufType.Q5_1 => Q5_1,
-            GgufType.Q8_0 => Q8_0,
-            GgufType.Q2_K => Q2_K,
-            GgufType.Q3_K => Q3_K,
-            GgufType.Q4_K => Q4_K,
-            GgufType.Q5_K => Q5_K,
-            GgufType.Q6_K => Q6_K,
-            GgufType.Mxfp4 => Mxfp4,
-            _ => throw new Runtime.ShapeException($"GGUF type {type} is not a block type."),
-        };
-
-    // In types of 32, the low halves of 16 bytes are the first 16 numbers, the high halves the others.
-    private static void Q4_0(ReadOnlySpan<byte> block, Span<float> target)
-    {
-        var (scale, (low, high)) = (Half(block, 0), Nibbles(block, 2));
-        Write(low.AsSByte() - Vector128.Create((sbyte)8), scale, target);
-        Write(high.AsSByte() - Vector128.Create((sbyte)8), scale, target[16..]);
-    }
-
-    private static void Q4_1(ReadOnlySpan<byte> block, Span<float> target)
-    {
-        var (scale, minimum, (low, high)) = (Half(block, 0), Half(block, 2), Nibbles(block, 4));
-        Write(low.AsSByte(), scale, minimum, target);
-        Write(high.AsSByte(), scale, minimum, target[16..]);
-    }
-
-    private static void Q5_0(ReadOnlySpan<byte> block, Span<float> target)
-    {
-        var (scale, (low, high)) = (Half(block, 0), Nibbles(block, 6));
-        Write((low | Fifth(block, 2)).AsSByte() - Vector128.Create((sbyte)16), scale, target);
-        Write((high | Fifth(block, 4)).AsSByte() - Vector128.Create((sbyte)16), scale, target[16..]);
-    }
-
-    private static void Q5_1(ReadOnlySpan<byte> block, Span<float> target)
-    {
-        var (scale, minimum, (low, high)) = (Half(block, 0), Half(block, 2), Nibbles(block, 8));
-        Write((low | Fifth(block, 4)).AsSByte(), scale, minimum, target);
-        Write((high | Fifth(block, 6)).AsSByte(), scale, minimum, target[16..]);
-    }
-
-    private static void Q8_0(ReadOnlySpan<byte> block, Span<float> target)
-    {
-        var scale = Half(block, 0);
-        Write(Load(block, 2).AsSByte(), scale, target);
-        Write(Load(block, 18).AsSByte(), scale, target[16..]);
-    }
-
-    private static void Mxfp4(ReadOnlySpan<byte> block, Span<float> target)
-    {
-        // 2^(e - 127), halved; the two smallest are subnormal.
-        var scale = BitConverter.UInt32BitsToSingle(block[0] < 2 ? 0x0020_0000u << block[0] : (uint)(block[0] - 1) << 23);
-        var (low, high) = Nibbles(block, 1);
-        Write(Vector128.Shuffle(s_e2m1, low.AsSByte()), scale, target);
-        Write(Vector128.Shuffle(s_e2m1, high.AsSByte()), scale, target[16..]);
-    }
-
-    // 16 scales and minima, 4 bits each; 2 bits per number, of four parts of 32 in the same bytes; then the scales of both.
-    private static void Q2_K(ReadOnlySpan<byte> block, Span<float> target)
-    {
-        var (scale, minimum) = (Half(block, 80), Half(block, 82));
-        for (var part = 0; part < 16; part++)
-        {
-            // Two parts of 16 lie side by side, then the next two bits of the same 32 bytes come, then the next 32 bytes.
-            var codes = (Load(block, 16 + part / 8 * 32 + part % 2 * 16) >>> (part % 8 / 2 * 2)) & Vector128.Create((byte)3);
-            Write(codes.AsSByte(), scale * (block[part] & 15), -(minimum * (block[part] >> 4)), target[(part * 16)..]);
-        }
-    }
-
-    // The third bit of each number, 2 bits each as in Q2_K, 16 scales of 6 bits less 32, then the scale of these.
-    private static void Q3_K(ReadOnlySpan<byte> block, Span<float> target)
-    {
-        var scale = Half(block, 108);
-        for (var part = 0; part < 16; part++)
-        {
-            var codes = (Load(block, 32 + part / 8 * 32 + part % 2 * 16) >>> (part % 8 / 2 * 2)) & Vector128.Create((byte)3);
-            var third = (Load(block, part % 2 * 16) >>> (part / 2)) & Vector128.Create((byte)1);
-            var low = block[96 + part % 8] >> (part / 8 * 4) & 15;
-            var high = block[104 + part % 4] >> (part / 4 * 2) & 3;
-            Write((codes | third << 2).AsSByte() - Vector128.Create((sbyte)4), scale * ((low | high << 4) - 32), target[(part * 16)..]);
-        }
-    }
-
-    private static void Q4_K(ReadOnlySpan<byte> block, Span<float> target)
-    {
-        var (scale, minimum) = (Half(block, 0), Half(block, 2));
-        for (var part = 0; part < 8; part++)
-        {
-            // Two parts share 32 bytes, the even one in the low halves.
-            var (own, least) = ScaleAndMinimum(block[4..16], part);
-            for (var half = 0; half < 2; half++)
+            var block = TBlock.Open(blocks);
+            for (var part = 0; part < TBlock.Parts; part++, target += PartSize)
             {
-                var codes = Load(block, 16 + part / 2 * 32 + half * 16);
-                codes = part % 2 == 0 ? codes & Vector128.Create((byte)15) : codes >>> 4;
-                Write(codes.AsSByte(), scale * own, -(minimum * least), target[(part * 32 + half * 16)..]);
+                var (first, second) = Floats(block.Read(blocks, part, out var scale, out var shift));
+                (first, second) = (first * scale, second * scale);
+                if (TBlock.HasShift)
+                    (first, second) = (first + Vector256.Create(shift), second + Vector256.Create(shift));
+                first.Store(target);
+                second.Store(target + 8);
             }
         }
     }
 
-    private static void Q5_K(ReadOnlySpan<byte> block, Span<float> target)
+    private static float Dot<TBlock>(byte* blocks, long count, float* x, float* sums)
+        where TBlock : struct, IGgufBlock<TBlock>
     {
-        var (scale, minimum) = (Half(block, 0), Half(block, 2));
-        for (var part = 0; part < 8; part++)
+        Vector256<float> total = default;
+        var shifts = 0f;
+        for (var end = x + count; x < end; blocks += TBlock.Bytes)
         {
-            var (own, least) = ScaleAndMinimum(block[4..16], part);
-            for (var half = 0; half < 2; half++)
+            var block = TBlock.Open(blocks);
+            for (var part = 0; part < TBlock.Parts; part++, x += PartSize, sums++)
             {
-                var codes = Load(block, 48 + part / 2 * 32 + half * 16);
-                codes = part % 2 == 0 ? codes & Vector128.Create((byte)15) : codes >>> 4;
-                var fifth = (Load(block, 16 + half * 16) >>> part) & Vector128.Create((byte)1);
-                Write((codes | fifth << 4).AsSByte(), scale * own, -(minimum * least), target[(part * 32 + half * 16)..]);
+                var (first, second) = Floats(block.Read(blocks, part, out var scale, out var shift));
+                var product = Vector256.MultiplyAddEstimate(second, Vector256.Load(x + 8), first * Vector256.Load(x));
+                total = Vector256.MultiplyAddEstimate(product, Vector256.Create(scale), total);
+                if (TBlock.HasShift)
+                    shifts += shift * *sums;
             }
         }
+        return Vector256.Sum(total) + shifts;
     }
 
-    // 128 bytes of low halves, 64 bytes of upper pairs, 16 scales, then the scale of these.
-    private static void Q6_K(ReadOnlySpan<byte> block, Span<float> target)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static (Vector256<float> First, Vector256<float> Second) Floats(Vector128<sbyte> codes)
     {
-        var scale = Half(block, 208);
-        for (var part = 0; part < 16; part++)
+        if (Avx2.IsSupported)
         {
-            // In each half of the block, four parts of 32 numbers: 64 bytes of low halves, twice, and 32 bytes with four pairs each.
-            var (upper, quarter, half) = (part / 8, part % 8 / 2, part % 2);
-            var low = Load(block, upper * 64 + quarter % 2 * 32 + half * 16);
-            low = quarter < 2 ? low & Vector128.Create((byte)15) : low >>> 4;
-            var high = (Load(block, 128 + upper * 32 + half * 16) >>> (quarter * 2)) & Vector128.Create((byte)3);
-            Write((low | high << 4).AsSByte() - Vector128.Create((sbyte)32), scale * (sbyte)block[192 + part], target[(part * 16)..]);
+            var upper = Sse2.ShiftRightLogical128BitLane(codes, 8);
+            return (
+                Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(codes)),
+                Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(upper))
+            );
         }
+        var (low, high) = Vector128.Widen(codes);
+        return (
+            Vector256.ConvertToSingle(Vector256.Create(Vector128.WidenLower(low), Vector128.WidenUpper(low))),
+            Vector256.ConvertToSingle(Vector256.Create(Vector128.WidenLower(high), Vector128.WidenUpper(high)))
+        );
     }
 
     /// <summary>Scale and minimum of one of the eight parts of a Q4_K or Q5_K block: 6 bits each, in 12 bytes.</summary>
-    public static (int Scale, int Minimum) ScaleAndMinimum(ReadOnlySpan<byte> packed, int part) =>
+    public static (int Scale, int Minimum) ScaleAndMinimum(ReadOnlySpan<byte> packed, int part)
+    {
+        fixed (byte* address = packed)
+            return ScaleAndMinimum(address, part);
+    }
+
+    /// <summary>The same at an address.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static (int Scale, int Minimum) ScaleAndMinimum(byte* packed, int part) =>
         part < 4
             ? (packed[part] & 63, packed[part + 4] & 63)
             : (packed[part + 4] & 15 | packed[part - 4] >> 6 << 4, packed[part + 4] >> 4 | packed[part] >> 6 << 4);
-
-    private static float Half(ReadOnlySpan<byte> block, int at) => (float)BinaryPrimitives.ReadHalfLittleEndian(block[at..]);
-
-    private static Vector128<byte> Load(ReadOnlySpan<byte> block, int at) => Vector128.Create(block.Slice(at, 16));
-
-    private static (Vector128<byte> Low, Vector128<byte> High) Nibbles(ReadOnlySpan<byte> block, int at)
-    {
-        var bytes = Load(block, at);
-        return (bytes & Vector128.Create((byte)15), bytes >>> 4);
-    }
-
-    // 16 where the bit of a number is set.
-    private static Vector128<byte> Fifth(ReadOnlySpan<byte> block, int at)
-    {
-        var spread = Vector128.Create(Vector64.Create(block[at]), Vector64.Create(block[at + 1]));
-        return Vector128.Equals(spread & s_bits, s_bits) & Vector128.Create((byte)16);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Write(Vector128<sbyte> codes, float scale, Span<float> target)
-    {
-        var (low, high) = Vector128.Widen(codes);
-        var factor = Vector128.Create(scale);
-        Store(factor * Floats(Vector128.WidenLower(low)), target, 0);
-        Store(factor * Floats(Vector128.WidenUpper(low)), target, 4);
-        Store(factor * Floats(Vector128.WidenLower(high)), target, 8);
-        Store(factor * Floats(Vector128.WidenUpper(high)), target, 12);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Write(Vector128<sbyte> codes, float scale, float shift, Span<float> target)
-    {
-        var (low, high) = Vector128.Widen(codes);
-        var (factor, add) = (Vector128.Create(scale), Vector128.Create(shift));
-        Store(factor * Floats(Vector128.WidenLower(low)) + add, target, 0);
-        Store(factor * Floats(Vector128.WidenUpper(low)) + add, target, 4);
-        Store(factor * Floats(Vector128.WidenLower(high)) + add, target, 8);
-        Store(factor * Floats(Vector128.WidenUpper(high)) + add, target, 12);
-    }
-
-    private static Vector128<float> Floats(Vector128<int> numbers) => Vector128.ConvertToSingle(numbers);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(Vector128<float> numbers, Span<float> target, int at) => numbers.CopyTo(target.Slice(at, 4));
 }

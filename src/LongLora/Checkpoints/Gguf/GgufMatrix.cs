@@ -72,7 +72,17 @@ internal sealed unsafe record GgufMatrix(GgufTensorInfo Info, nint Address, int[
 
     private nint RowAddress(long row) => Address + (nint)((RowsInFile is null ? row : RowsInFile[row]) * RowBytes);
 
-    private void DecodeRow(long row, (long Start, long Count) columns, float* target)
+    /// <summary>The product of one row with numbers, on the calling thread.</summary>
+    /// <param name="row">Its number.</param>
+    /// <param name="x">As many numbers as columns.</param>
+    /// <param name="sums">The sum of each 16 of them.</param>
+    public float Dot(long row, float* x, float* sums) => GgufBlocks.Dot(Info.Type, (byte*)RowAddress(row), Columns, x, sums);
+
+    /// <summary>Writes a part of one row in fp32, on the calling thread.</summary>
+    /// <param name="row">Its number.</param>
+    /// <param name="columns">First column and number of columns.</param>
+    /// <param name="target">As many numbers as columns.</param>
+    public void DecodeRow(long row, (long Start, long Count) columns, float* target)
     {
         var size = GgufFormat.BlockSize(Info.Type);
         var (from, skipped) = (columns.Start / size, (int)(columns.Start % size));

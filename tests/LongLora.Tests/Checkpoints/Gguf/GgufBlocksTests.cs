@@ -98,6 +98,36 @@ public class GgufBlocksTests
         }
     }
 
+    [Theory]
+    [MemberData(nameof(Blocks))]
+    public unsafe void Dot_is_the_product_with_the_decoded_numbers(string name)
+    {
+        var type = Enum.Parse<GgufType>(name);
+        const int columns = 768;
+        var random = new Random(5);
+        var data = new byte[GgufFormat.Bytes(type, columns)];
+        random.NextBytes(data);
+        for (var block = 0; block < data.Length; block += GgufFormat.BlockBytes(type))
+        {
+            foreach (var at in SlowGgufBlocks.Scales(type))
+                BitConverter.TryWriteBytes(data.AsSpan(block + at), (Half)random.NextSingle());
+            if (type == GgufType.Mxfp4)
+                data[block] = 120;
+        }
+        var (row, x) = (new float[columns], new float[columns]);
+        GgufBlocks.Decode(type, data, row);
+        for (var i = 0; i < columns; i++)
+            x[i] = random.NextSingle() - 0.5f;
+        float[] sums = [.. x.Chunk(GgufBlocks.PartSize).Select(part => part.Sum())];
+        var products = row.Zip(x, (a, b) => (double)a * b).ToList();
+        fixed (byte* blocks = data)
+        fixed (
+            float* numbers = x,
+                of = sums
+        )
+            Assert.Equal(products.Sum(), GgufBlocks.Dot(type, blocks, columns, numbers, of), 1e-6 * products.Sum(Math.Abs));
+    }
+
     // Half a step of the code at most, as the block itself says it, and a little for the rounding of scales.
     [Theory]
     [InlineData(nameof(GgufType.Q8_0), 0.006)]
