@@ -48,8 +48,7 @@ internal static class InspectCommand
                         $"  {tensor.Blocks ?? tensor.Type.ToString(), -9} [{string.Join(", ", tensor.Shape)}]  {tensor.Name}"
                     );
             }
-            if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(summary));
+            json.Write(parsed, context, () => ToJson(summary));
             return ExitCode.Done;
         });
         return command;
