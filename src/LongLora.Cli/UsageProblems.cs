@@ -22,9 +22,7 @@ internal static partial class UsageProblems
                 .Options.Where(o => o.Required && parsed.GetResult(o) is null or { Implicit: true })
                 .Select(o => $"{path} needs {o.Name} {o.HelpName}: {o.Description}."),
             .. command
-                .Options.Where(o =>
-                    parsed.GetResult(o) is { Implicit: false } given && given.Tokens.Count < o.Arity.MinimumNumberOfValues
-                )
+                .Options.Where(o => parsed.GetResult(o) is { Implicit: false } given && given.Tokens.Count < o.Arity.MinimumNumberOfValues)
                 .Select(o => $"{o.Name} has no value. Give it as {o.Name} {o.HelpName}: {o.Description}."),
         ];
         return missing.Count > 0 ? missing : [.. parsed.Errors.Select(Describe).Distinct()];

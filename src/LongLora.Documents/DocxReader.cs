@@ -10,8 +10,8 @@ namespace LongLora.Documents;
 
 /// <summary>
 /// Word documents as plain text: headings, lists and tables similar to Markdown, with footnotes and endnotes at the end. Tracked deletions,
-/// hidden text, field codes, comments, page headers and footers are left out. Documents in other formats inside (<c>altChunk</c>) are read as
-/// files of their type. The text is read bit by bit, so a long document needs little
+/// hidden text, field codes, comments, page headers and footers are left out. Documents in other formats inside (<c>altChunk</c>) are read
+/// as files of their type. The text is read bit by bit, so a long document needs little
 /// memory.
 /// </summary>
 /// <remarks>

@@ -67,8 +67,7 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
         }
     }
 
-    private static IReadOnlyList<string> ReadColumns(Stream stream, string file) =>
-        Wait<IReadOnlyList<string>>(file, async () =>
+    private static IReadOnlyList<string> ReadColumns(Stream stream, string file) => Wait<IReadOnlyList<string>>(file, async () =>
         {
             await using var reader = await Parquet.ParquetReader.CreateAsync(stream, leaveStreamOpen: true).ConfigureAwait(false);
             return [.. reader.Schema.Fields.Select(f => f.Name)];

@@ -241,7 +241,7 @@ public class HelpTests : CliRun
     [InlineData("completion", "longlora completion needs SHELL: bash, zsh, fish or pwsh.")]
     [InlineData("import gguf --output x", "longlora import gguf needs FILE: .gguf file")]
     [InlineData("import gguf", "longlora import gguf needs --output DIR: output folder")]
-    [InlineData("merge --adapter a", "longlora merge needs --model DIR|NAME: base model")]
+    [InlineData("merge --adapter a", "longlora merge needs --model MODEL: base model")]
     [InlineData("tokenizer train --data", "--data has no value. Give it as --data PATH: files and folders with text.")]
     [InlineData("completion tcsh", "SHELL is 'tcsh'; it must be one of bash, zsh, fish, pwsh.")]
     [InlineData("quickstart --steps many", "--steps is 'many'; it must be a whole number.")]
@@ -260,7 +260,9 @@ public class HelpTests : CliRun
     public void Parser_never_speaks_for_itself(string command)
     {
         string[] words = command.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-        var flags = Regex.Matches(Succeed([.. words, "--help"]), "^  (--[a-z-]+) [A-Z]", RegexOptions.Multiline).Select(m => m.Groups[1].Value);
+        var flags = Regex
+            .Matches(Succeed([.. words, "--help"]), "^  (--[a-z-]+) [A-Z]", RegexOptions.Multiline)
+            .Select(m => m.Groups[1].Value);
         foreach (var flag in flags)
         {
             var (code, _, error) = Run([.. words, flag]);

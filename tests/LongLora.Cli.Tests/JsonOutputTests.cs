@@ -63,10 +63,7 @@ public class JsonOutputTests : CliRun
     public void A_run_and_what_is_made_of_it_are_told_as_json()
     {
         var data = WriteTokens("train.bin", 3000);
-        var run = Ask(
-            "train",
-            ["train", "--model", Stories, "--data", data, "--context", "512", "--steps", "2", "--output", At("run")]
-        );
+        var run = Ask("train", ["train", "--model", Stories, "--data", data, "--context", "512", "--steps", "2", "--output", At("run")]);
         Assert.Equal(
             (At("run", "adapter"), 512, 2, 2),
             (
@@ -87,12 +84,21 @@ public class JsonOutputTests : CliRun
         var gguf = Ask("export-gguf", ["export", "gguf", .. trained, "--output", At("a.gguf"), "--type", "q8_0"]);
         Assert.Equal(new FileInfo(At("a.gguf")).Length, gguf.GetProperty("bytes").GetInt64());
         Assert.Equal(At("Modelfile"), gguf.GetProperty("modelfile").GetString());
-        Assert.Equal(20, Ask("export-adapter", ["export", "adapter", .. trained, "--output", At("pair")]).GetProperty("lora_pairs").GetInt32());
-        Assert.Equal(12, Ask("export-split", ["export", "split", .. trained, "--output", At("split")]).GetProperty("trained_weights").GetInt32());
+        Assert.Equal(
+            20,
+            Ask("export-adapter", ["export", "adapter", .. trained, "--output", At("pair")]).GetProperty("lora_pairs").GetInt32()
+        );
+        Assert.Equal(
+            12,
+            Ask("export-split", ["export", "split", .. trained, "--output", At("split")]).GetProperty("trained_weights").GetInt32()
+        );
         var imported = Ask("import-gguf", ["import", "gguf", At("a.gguf"), "--output", At("imported")]);
         Assert.Equal(("llama", 47), (imported.GetProperty("architecture").GetString(), imported.GetProperty("tensors").GetInt32()));
         var quantized = Ask("quantize", ["quantize", "--model", Stories, "--output", At("nf4")]);
-        Assert.Equal(("nf4", 0.516), (quantized.GetProperty("type").GetString(), Math.Round(quantized.GetProperty("bytes_per_weight").GetDouble(), 3)));
+        Assert.Equal(
+            ("nf4", 0.516),
+            (quantized.GetProperty("type").GetString(), Math.Round(quantized.GetProperty("bytes_per_weight").GetDouble(), 3))
+        );
         var perplexity = Ask("perplexity", ["evaluate", "perplexity", "--model", Stories, "--data", data, "--context", "64"]);
         Assert.True(perplexity.GetProperty("results")[0].GetProperty("perplexity").GetDouble() > 1);
     }
@@ -105,11 +111,20 @@ public class JsonOutputTests : CliRun
         var corpus = Ask("prepare", ["prepare", "--data", At("practice.jsonl"), "--output", At("corpus")]);
         Assert.Equal(30, corpus.GetProperty("documents").GetInt32());
         Assert.Equal(("characters", JsonValueKind.Null), (corpus.GetProperty("unit").GetString(), corpus.GetProperty("tokens").ValueKind));
-        Assert.Equal(30, corpus.GetProperty("lengths").GetProperty("bins").EnumerateArray().Sum(b => b.GetProperty("documents").GetInt32()));
+        Assert.Equal(
+            30,
+            corpus.GetProperty("lengths").GetProperty("bins").EnumerateArray().Sum(b => b.GetProperty("documents").GetInt32())
+        );
         Assert.Equal(".jsonl", corpus.GetProperty("kinds")[0].GetProperty("extension").GetString());
-        var tokenizer = Ask("tokenizer-train", ["tokenizer", "train", "--data", At("practice.jsonl"), "--vocabulary-size", "300", "--output", At("t")]);
+        var tokenizer = Ask(
+            "tokenizer-train",
+            ["tokenizer", "train", "--data", At("practice.jsonl"), "--vocabulary-size", "300", "--output", At("t")]
+        );
         Assert.Equal(300, tokenizer.GetProperty("vocabulary_size").GetInt32());
-        var windows = Ask("data-windows", ["data", "windows", "--tokenizer", At("t"), "--context", "64", "--windows", "5", "--generated", "1", "--output", At("w.bin")]);
+        var windows = Ask(
+            "data-windows",
+            ["data", "windows", "--tokenizer", At("t"), "--context", "64", "--windows", "5", "--generated", "1", "--output", At("w.bin")]
+        );
         Assert.Equal(64, windows.GetProperty("sha256").GetString()!.Length);
         var answer = Ask("generate", ["generate", "--model", Stories, "--prompt", "Once", "--max-tokens", "4"]);
         Assert.Equal((4, "length"), (answer.GetProperty("tokens").GetInt32(), answer.GetProperty("finish").GetString()));

@@ -214,7 +214,11 @@ public class DocxReaderTests : TemporaryFolder
 
     [Fact]
     public void Read_document_of_an_unknown_format_inside_is_refused_by_name() =>
-        Assert.Contains("made.docx/word/shape.bin", Assert.Throws<DataException>(() => ReadWithForeign("shape.bin", "?")).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "made.docx/word/shape.bin",
+            Assert.Throws<DataException>(() => ReadWithForeign("shape.bin", "?")).Message,
+            StringComparison.Ordinal
+        );
 
     private static string ReadWithForeign(string name, string content)
     {

@@ -221,7 +221,12 @@ public sealed class LlamaCppTests : IDisposable
         Assert.Equal("gpt-2", file.Get<string>("tokenizer.ggml.pre"));
         using var engine = new Engine(_folder["a.gguf"], 64);
         var tokenizer = TokenizerLoader.Load(_folder["model"]);
-        texts.AddRange(["1 12 123 1234 12345  678\n\n90\t1", "isn't 'tis IT'S we've", "  (foo) naïve façade ½ 漢字 🦙\r\n x", "²³ 49674.5e-3"]);
+        texts.AddRange([
+            "1 12 123 1234 12345  678\n\n90\t1",
+            "isn't 'tis IT'S we've",
+            "  (foo) naïve façade ½ 漢字 🦙\r\n x",
+            "²³ 49674.5e-3",
+        ]);
         foreach (var text in texts)
         {
             Assert.Equal(tokenizer.Encode(text), engine.Tokens(text));

@@ -6,44 +6,38 @@ using System.Text.RegularExpressions;
 
 namespace LongLora.Server.Tests;
 
-/// <summary>The server behind a reverse proxy that runs with the recipe of docs/how-to/serve.md. Skips where the proxy is not installed.</summary>
+/// <summary>
+/// The server behind a reverse proxy that runs with the recipe of docs/how-to/serve.md. Skips where the proxy is not installed.
+/// </summary>
 public sealed partial class ProxyTests
 {
     private static CancellationToken Cancelled => TestContext.Current.CancellationToken;
 
     [Fact]
-    public Task Nginx_passes_pages_answers_and_streams_on() =>
-        Check(
-            "nginx",
-            (folder, port, server) =>
-            {
-                var recipe = Recipe("listen 443 ssl;")
-                    .Replace("listen 443 ssl;", $"listen 127.0.0.1:{port};", StringComparison.Ordinal)
-                    .Replace("127.0.0.1:8080", server.Authority, StringComparison.Ordinal);
-                var paths = string.Concat(
-                    ((string[])["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]).Select(p => $"{p}_temp_path {folder}/{p};\n")
-                );
-                File.WriteAllText(
-                    Path.Combine(folder, "nginx.conf"),
-                    $"daemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}{recipe}}}\n"
-                );
-                return ["-p", folder, "-c", Path.Combine(folder, "nginx.conf")];
-            }
-        );
+    public Task Nginx_passes_pages_answers_and_streams_on() => Check("nginx", (folder, port, server) =>
+        {
+            var recipe = Recipe("listen 443 ssl;")
+                .Replace("listen 443 ssl;", $"listen 127.0.0.1:{port};", StringComparison.Ordinal)
+                .Replace("127.0.0.1:8080", server.Authority, StringComparison.Ordinal);
+            var paths = string.Concat(
+                ((string[])["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]).Select(p => $"{p}_temp_path {folder}/{p};\n")
+            );
+            File.WriteAllText(
+                Path.Combine(folder, "nginx.conf"),
+                $"daemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}{recipe}}}\n"
+            );
+            return ["-p", folder, "-c", Path.Combine(folder, "nginx.conf")];
+        });
 
     [Fact]
-    public Task Caddy_passes_pages_answers_and_streams_on() =>
-        Check(
-            "caddy",
-            (folder, port, server) =>
-            {
-                var recipe = Recipe("reverse_proxy")
-                    .Replace("chat.example {", $"http://chat.example:{port} {{", StringComparison.Ordinal)
-                    .Replace("127.0.0.1:8080", server.Authority, StringComparison.Ordinal);
-                File.WriteAllText(Path.Combine(folder, "Caddyfile"), $"{{\nadmin off\nauto_https off\n}}\n{recipe}");
-                return ["run", "--adapter", "caddyfile", "--config", Path.Combine(folder, "Caddyfile")];
-            }
-        );
+    public Task Caddy_passes_pages_answers_and_streams_on() => Check("caddy", (folder, port, server) =>
+        {
+            var recipe = Recipe("reverse_proxy")
+                .Replace("chat.example {", $"http://chat.example:{port} {{", StringComparison.Ordinal)
+                .Replace("127.0.0.1:8080", server.Authority, StringComparison.Ordinal);
+            File.WriteAllText(Path.Combine(folder, "Caddyfile"), $"{{\nadmin off\nauto_https off\n}}\n{recipe}");
+            return ["run", "--adapter", "caddyfile", "--config", Path.Combine(folder, "Caddyfile")];
+        });
 
     private static async Task Check(string program, Func<string, int, Uri, string[]> configure)
     {

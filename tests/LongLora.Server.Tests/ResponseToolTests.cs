@@ -58,7 +58,7 @@ public sealed class ResponseToolTests
     {
         await using var server = await RunningServer.Start();
         const string chatTools =
-            $$""","tools":[{"type":"function","function":{"name":"feed","description":"Feeds.","parameters":{{Parameters}},"strict":true}}]""";
+            $$$""","tools":[{"type":"function","function":{"name":"feed","description":"Feeds.","parameters":{{{Parameters}}},"strict":true}}]""";
         var (_, chat) = await server.Post(
             "/v1/chat/completions",
             """{"max_tokens":8,"messages":[{"role":"user","content":"Feed the dog."},{"role":"assistant","content":"Yes.","tool_calls":["""
@@ -103,7 +103,8 @@ public sealed class ResponseToolTests
                     .Select(e => e.GetProperty("delta").GetString())
             )
         );
-        Assert.Equal(text, events[^1].GetProperty("response").GetProperty("output")[0].GetProperty("content")[0].GetProperty("text").GetString());
+        var item = events[^1].GetProperty("response").GetProperty("output")[0];
+        Assert.Equal(text, item.GetProperty("content")[0].GetProperty("text").GetString());
     }
 
     [Theory]

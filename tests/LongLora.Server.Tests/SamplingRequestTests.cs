@@ -121,9 +121,10 @@ public class SamplingRequestTests
         {
             // Evaluations of choices want nothing after the prompt.
             const string Alone = $$"""{{{Request}},"max_tokens":0""";
-            var last = asked.Length == 0
-                ? (await server.Post("/v1/completions", Alone + "}")).Body
-                : (await server.Stream("/v1/completions", Alone + asked + "}")).Events[0];
+            var last =
+                asked.Length == 0
+                    ? (await server.Post("/v1/completions", Alone + "}")).Body
+                    : (await server.Stream("/v1/completions", Alone + asked + "}")).Events[0];
             Assert.Equal("Once upon a time there was a dog", Text(last));
             Assert.Equal(ids.Length, last.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("tokens").GetArrayLength());
             if (asked.Length == 0)

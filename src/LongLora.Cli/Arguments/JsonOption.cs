@@ -8,8 +8,8 @@ using LongLora.Runtime;
 namespace LongLora.Cli.Arguments;
 
 /// <summary>
-/// <c>--json [FILE]</c>: the results of a command as one JSON object, in a file, or on standard output. What the command says to people then
-/// goes to standard error.
+/// <c>--json [FILE]</c>: the results of a command as one JSON object, in a file, or on standard output. What the command says to people
+/// then goes to standard error.
 /// </summary>
 internal sealed class JsonOption : Option<string?>
 {
@@ -27,7 +27,10 @@ internal sealed class JsonOption : Option<string?>
     internal JsonOption(string what = "the results")
         : base("--json")
     {
-        (Description, HelpName) = ($"also write {what} as JSON to this file; without FILE, to standard output and all else to stderr", "FILE");
+        (Description, HelpName) = (
+            $"also write {what} as JSON to this file; without FILE, to standard output and all else to stderr",
+            "FILE"
+        );
         Arity = ArgumentArity.ZeroOrOne;
     }
 
@@ -43,7 +46,9 @@ internal sealed class JsonOption : Option<string?>
     internal void RefuseWith(ParseResult parsed, Option other)
     {
         if (parsed.GetResult(this) is { Implicit: false })
-            throw new ConfigurationException($"Cannot write JSON because {other.Name} shows texts and no figures. Give only one of the two.");
+            throw new ConfigurationException(
+                $"Cannot write JSON because {other.Name} shows texts and no figures. Give only one of the two."
+            );
     }
 
     /// <summary>Writes the results of a verb, if they are wanted.</summary>

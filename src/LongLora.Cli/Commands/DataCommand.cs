@@ -334,7 +334,17 @@ internal static class DataCommand
         });
         context.Output.WriteLine($"{documents:N0} documents, {characters:N0} characters.");
         context.Output.WriteLine($"Text: {path}");
-        json.Write(parsed, context, "data", new { Text = path, Documents = documents, Characters = characters });
+        json.Write(
+            parsed,
+            context,
+            "data",
+            new
+            {
+                Text = path,
+                Documents = documents,
+                Characters = characters,
+            }
+        );
         return ExitCode.Done;
     }
 }

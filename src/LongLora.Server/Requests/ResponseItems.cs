@@ -89,7 +89,9 @@ internal sealed class ResponseItems
             _messages.RemoveAt(_messages.Count - 1);
         JsonElement[] calls =
         [
-            .. before?.Further?.TryGetValue("tool_calls", out var earlier) == true ? earlier.EnumerateArray() : (IEnumerable<JsonElement>)[],
+            .. before?.Further?.TryGetValue("tool_calls", out var earlier) == true
+                ? earlier.EnumerateArray()
+                : (IEnumerable<JsonElement>)[],
             call,
         ];
         _messages.Add(

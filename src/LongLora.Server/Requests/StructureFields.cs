@@ -138,12 +138,13 @@ internal sealed record StructureFields(ToolUse? Tools, JsonElement? Schema, bool
             if (tool.FindText("type") is not "function")
                 throw new ApiException(
                     400,
-                    $"{tool.Name("type")} is {tool.Find("type")?.GetRawText() ?? "missing"}; it must be function, because a model that runs "
-                        + "here can call nothing else.",
+                    $"{tool.Name("type")} is {tool.Find("type")?.GetRawText() ?? "missing"}; it must be function, because a model that "
+                        + "runs here can call nothing else.",
                     tool.Name("type"),
                     "unsupported_parameter"
                 );
-            _ = tool.FindText("name") ?? throw new ApiException(400, $"{tool.Name("name")} is missing.", tool.Name("name"), "invalid_value");
+            _ = tool.FindText("name")
+                ?? throw new ApiException(400, $"{tool.Name("name")} is missing.", tool.Name("name"), "invalid_value");
             var function = new Dictionary<string, JsonElement>();
             foreach (var name in (string[])["name", "description", "parameters", "strict"])
             {
@@ -167,7 +168,11 @@ internal sealed record StructureFields(ToolUse? Tools, JsonElement? Schema, bool
             && choice.TryGetProperty("type", out var type)
             && type.ValueKind == JsonValueKind.String
             && type.ValueEquals("function")
-            && (isFlat ? choice : choice.TryGetProperty("function", out var inner) ? inner : default)
+            && (
+                isFlat ? choice
+                : choice.TryGetProperty("function", out var inner) ? inner
+                : default
+            )
                 is { ValueKind: JsonValueKind.Object } function
             && function.TryGetProperty("name", out var name)
             && name.ValueKind == JsonValueKind.String

@@ -12,6 +12,8 @@ public readonly record struct AnswerPiece(string Text, TimeSpan Time, Generation
     /// </summary>
     public IReadOnlyList<TokenLogProbability>? LogProbabilities { get; init; }
 
-    /// <summary>Log-probabilities of the prompt's tokens from the second on, in a piece of their own before all others; else null.</summary>
+    /// <summary>
+    /// Log-probabilities of the prompt's tokens from the second on, in a piece of their own before all others; else null.
+    /// </summary>
     internal IReadOnlyList<TokenLogProbability>? PromptLogProbabilities { get; init; }
 }

@@ -123,7 +123,7 @@ internal sealed class AnswerText
 
     /// <summary>The whole answer, once it has ended.</summary>
     internal GenerationResult ToResult() =>
-        new(_text.Given, Tokens, _promptTokens, CachedTokens, Finish!.Value) 
+        new(_text.Given, Tokens, _promptTokens, CachedTokens, Finish!.Value)
         {
             Seed = _sampler.Seed,
             LogProbabilities = _logProbabilities,

@@ -21,7 +21,15 @@ internal sealed class RunDirectory : IDisposable
         BaseLine = "base model: ";
 
     // States of earlier versions do not have these options, so their defaults are not compared.
-    private static readonly string[] s_younger = ["adapter-kind", "rslora", "pissa-iterations", "keep-reasoning", "ignore-fields", "template-options"];
+    private static readonly string[] s_younger =
+    [
+        "adapter-kind",
+        "rslora",
+        "pissa-iterations",
+        "keep-reasoning",
+        "ignore-fields",
+        "template-options",
+    ];
 
     private readonly FineTuneOptions _options;
     private readonly string _checkpoints;

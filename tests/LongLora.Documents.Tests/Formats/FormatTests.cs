@@ -387,7 +387,10 @@ public class FormatTests
         );
 
     [Theory]
-    [InlineData("<row r='1'><c r='A1'><v>1</v></c></row><row r='2000000'><c r='A2000000'><v>1</v></c></row>", "1,048,576 rows in the sheet 'One'")]
+    [InlineData(
+        "<row r='1'><c r='A1'><v>1</v></c></row><row r='2000000'><c r='A2000000'><v>1</v></c></row>",
+        "1,048,576 rows in the sheet 'One'"
+    )]
     [InlineData("<row r='1'><c r='XFD1'><v>1</v></c></row><row r='3000'><c r='A3000'><v>1</v></c></row>", "33,554,432 cells")]
     public void Xlsx_with_more_rows_or_cells_than_anyone_writes_is_refused_by_name(string rows, string named) =>
         Assert.Contains(

@@ -216,40 +216,20 @@ public sealed partial class ChatTemplate
         if (settings.Count == 0)
             return this;
         var values = new Dictionary<string, JsonElement>(_variables);
-        foreach (var setting in settings)
+        foreach (var (name, value) in TemplateSettings.Read(settings))
         {
-            if (setting.Split('=', 2) is not [{ Length: > 0 } name, var value])
-                throw new ConfigurationException($"template-options has '{setting}'; it must be NAME=VALUE, such as enable_thinking=false.");
-            RequireVariable(name);
-            values[name] = ReadValue(value);
+            if (!Variables.Contains(name))
+                throw new ConfigurationException(
+                    $"Cannot set '{name}' because the chat template of {Origin} has no such variable. {DescribeVariables()}"
+                        + NearestName.Hint(name, Variables)
+                );
+            values[name] = value;
         }
         return new ChatTemplate(Source, Origin, values);
     }
 
-    private static JsonElement ReadValue(string value)
-    {
-        try
-        {
-            return JsonElement.Parse(value);
-        }
-        catch (JsonException)
-        {
-            return JsonSerializer.SerializeToElement(value);
-        }
-    }
-
-    private void RequireVariable(string name)
-    {
-        if (!Variables.Contains(name))
-            throw new ConfigurationException(
-                $"Cannot set '{name}' because the chat template of {Origin} has no such variable. {DescribeVariables()}"
-                    + NearestName.Hint(name, Variables)
-            );
-    }
-
     /// <summary>A sentence about the variables.</summary>
-    internal string DescribeVariables() =>
-        Variables.Count == 0 ? "It has none." : $"Its variables are {string.Join(", ", Variables)}.";
+    internal string DescribeVariables() => Variables.Count == 0 ? "It has none." : $"Its variables are {string.Join(", ", Variables)}.";
 
     // Messages that the template would not write whole, in a form in which it does: the reasoning at the start of the text, between marks
     // that the template does not recognize.
@@ -324,7 +304,8 @@ public sealed partial class ChatTemplate
         try
         {
             var values = new Dictionary<string, object?>(
-                _variables.Where(v => variables?.ContainsKey(v.Key) != true)
+                _variables
+                    .Where(v => variables?.ContainsKey(v.Key) != true)
                     .Concat(variables ?? s_none)
                     .ToDictionary(v => v.Key, v => JinjaJson.Read(v.Value, MarkedText.Template))
             )

@@ -92,5 +92,7 @@ internal static class JinjaVariables
         (Is(tokens, at + 1, "is", JinjaTokenKind.Name) && Is(tokens, at + 2, "defined", JinjaTokenKind.Name))
         || (Is(tokens, at + 1, "is", JinjaTokenKind.Name) && Is(tokens, at + 3, "defined", JinjaTokenKind.Name))
         || (Is(tokens, at + 1, "is", JinjaTokenKind.Name) && Is(tokens, at + 2, "undefined", JinjaTokenKind.Name))
-        || (Is(tokens, at + 1, "|") && (Is(tokens, at + 2, "default", JinjaTokenKind.Name) || Is(tokens, at + 2, "d", JinjaTokenKind.Name)));
+        || (
+            Is(tokens, at + 1, "|") && (Is(tokens, at + 2, "default", JinjaTokenKind.Name) || Is(tokens, at + 2, "d", JinjaTokenKind.Name))
+        );
 }
