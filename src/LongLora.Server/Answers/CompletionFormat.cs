@@ -7,7 +7,7 @@ namespace LongLora.Server;
 /// <param name="echo">Texts of the prompts, which begin the answers; null for answers alone.</param>
 internal sealed class CompletionFormat(GenerationRequest request, IReadOnlyList<string>? echo) : EndpointFormat(request, "cmpl-")
 {
-    private readonly int[] _offsets = new int[request.Count]; // characters of each answer whose log-probabilities were sent
+    private readonly TokenOffsets?[] _offsets = new TokenOffsets?[request.Count];
 
     /// <summary>Whether the answers are the prompts alone.</summary>
     internal bool IsPromptOnly { get; init; }
@@ -71,13 +71,12 @@ internal sealed class CompletionFormat(GenerationRequest request, IReadOnlyList<
 
     private string FindEcho(int index) => echo is null ? "" : echo[index / Request.Choices];
 
-    private object? ToForm(int index, IReadOnlyList<TokenLogProbability>? prompt, IReadOnlyList<TokenLogProbability>? answer) =>
-        LogProbabilityForm.ToCompletion(
-            prompt is null ? null : (Request.Prompts[index / Request.Choices][0], prompt),
-            answer,
-            Tokenizer,
-            ref _offsets[index]
-        );
+    private object? ToForm(int index, IReadOnlyList<TokenLogProbability>? prompt, IReadOnlyList<TokenLogProbability>? answer)
+    {
+        var ids = Request.Prompts[index / Request.Choices];
+        var offsets = _offsets[index] ??= new TokenOffsets(Tokenizer, Request.Options.MeasuresPrompt ? [] : [.. ids.TakeLast(8)]);
+        return LogProbabilityForm.ToCompletion(prompt is null ? null : (ids[0], prompt), answer, Tokenizer, offsets);
+    }
 
     private StreamEvent MakeChunk(int index, string text, object? logprobs, string? reason) =>
         new(null, MakeAnswer([MakeChoice(index, text, logprobs, reason)], null));

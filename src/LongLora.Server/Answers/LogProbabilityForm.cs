@@ -16,32 +16,20 @@ internal static class LogProbabilityForm
     /// told.</param>
     /// <param name="answer">The tokens of the answer; null for none.</param>
     /// <param name="tokenizer">Gives their texts.</param>
-    /// <param name="offset">Characters before them; afterwards with theirs.</param>
+    /// <param name="offsets">Tells where each begins.</param>
     internal static object? ToCompletion(
         (int First, IReadOnlyList<TokenLogProbability> Others)? prompt,
         IReadOnlyList<TokenLogProbability>? answer,
         ITokenizer tokenizer,
-        ref int offset
+        TokenOffsets offsets
     )
     {
         if (prompt is null && answer is null)
             return null;
-        var offsets = new List<int>();
         var tokens = new List<(int Token, TokenLogProbability? Known)>();
         if (prompt is { } read)
             tokens.AddRange([(read.First, null), .. read.Others.Select(t => (t.Token, (TokenLogProbability?)t))]);
-        foreach (var (token, _) in tokens)
-        {
-            offsets.Add(offset);
-            // The echoed text has no special tokens, such as the one that begins it.
-            offset += tokenizer.Decode([token], skipSpecial: true).Length;
-        }
-        foreach (var token in answer ?? [])
-        {
-            tokens.Add((token.Token, token));
-            offsets.Add(offset);
-            offset += Decode(token.Token, tokenizer).Length;
-        }
+        tokens.AddRange((answer ?? []).Select(t => (t.Token, (TokenLogProbability?)t)));
         return new
         {
             tokens = tokens.Select(t => Decode(t.Token, tokenizer)),
@@ -49,7 +37,7 @@ internal static class LogProbabilityForm
             top_logprobs = tokens.Select(t =>
                 t.Known?.Likeliest.GroupBy(l => Decode(l.Token, tokenizer)).ToDictionary(l => l.Key, l => l.First().LogProbability)
             ),
-            text_offset = offsets,
+            text_offset = tokens.Select(t => offsets.Take(t.Token)).ToList(),
         };
     }
 
