@@ -3,7 +3,6 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Export;
-using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 

@@ -4,7 +4,6 @@ using LongLora.Cli.Arguments;
 using LongLora.Configs;
 using LongLora.Options;
 using LongLora.Runs;
-using LongLora.Runtime;
 using LongLora.Studies;
 using LongLora.Training;
 using Spectre.Console;
