@@ -1,9 +1,9 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.Runtime.InteropServices;
+using LongLora.Cli.Arguments;
 using LongLora.Cli.Commands;
 using LongLora.Runtime;
-using Spectre.Console;
 
 namespace LongLora.Cli;
 
@@ -19,12 +19,9 @@ public static class CliApplication
     /// <returns>The exit code.</returns>
     public static int Run(string[] args, TextReader input, TextWriter output, TextWriter error, Interruption interruption)
     {
-        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) });
-        if (!ReferenceEquals(output, Console.Out) || Console.IsOutputRedirected)
-            console.Profile.Width = 10_000; // a pipe has no edge to wrap at
         var (details, messages) = (error, new MessageWriter(error));
         error = messages;
-        var context = new CliContext(console, input, output, error, interruption);
+        var context = new CliContext(input, output, error, interruption);
         using var receiving = Notices.Receive(error.WriteLine);
         using var stopping = interruption.Token.Register(() => context.SayStopping());
 
@@ -65,6 +62,8 @@ public static class CliApplication
         if (parsed.Errors.Count > 0)
             return ReportUsage(parsed, error);
         context.IsQuiet = parsed.GetValue(quiet);
+        if (parsed.CommandResult.Command.Options.OfType<JsonOption>().Any(o => o.TakesOutput(parsed)))
+            context.KeepOutputForResults();
         var configuration = new InvocationConfiguration
         {
             Output = output,
@@ -141,8 +140,8 @@ public static class CliApplication
         }
         if (parsed.UnmatchedTokens.Count == 0)
         {
-            foreach (var problem in parsed.Errors)
-                error.WriteLine(problem.Message);
+            foreach (var problem in UsageProblems.Describe(parsed))
+                error.WriteLine(problem);
         }
         error.WriteLine($"See: {HelpScreen.GetPath(command)} --help");
         return ExitCode.Usage;

@@ -5,20 +5,24 @@ namespace LongLora.Cli;
 /// <summary>What every command gets.</summary>
 public sealed class CliContext
 {
-    internal CliContext(IAnsiConsole console, TextReader input, TextWriter output, TextWriter error, Interruption interruption)
+    internal CliContext(TextReader input, TextWriter output, TextWriter error, Interruption interruption)
     {
-        (Console, Input, Output, Error, Interruption) = (console, input, output, error, interruption);
+        (Input, Output, Results, Error, Interruption) = (input, output, output, error, interruption);
+        Console = MakeConsole(output);
         SayStopping = () => error.WriteLine("Stopping. Press Ctrl-C again to stop immediately without saving.");
     }
 
     /// <summary>For tables and live displays: formatted in a terminal, plain in a pipe.</summary>
-    public IAnsiConsole Console { get; }
+    public IAnsiConsole Console { get; private set; }
 
     /// <summary>Standard input.</summary>
     public TextReader Input { get; }
 
     /// <summary>For lines that must not be wrapped, such as commands to copy.</summary>
-    public TextWriter Output { get; }
+    public TextWriter Output { get; private set; }
+
+    /// <summary>Standard output, for the results of a command as JSON.</summary>
+    internal TextWriter Results { get; }
 
     /// <summary>For error messages.</summary>
     public TextWriter Error { get; }
@@ -39,4 +43,18 @@ public sealed class CliContext
     /// Tells the user that Ctrl-C was received. A live display replaces this while it is shown, so that its lines stay intact.
     /// </summary>
     public Action SayStopping { get; set; }
+
+    /// <summary>Leaves standard output to the results: what is said to people goes to standard error from now on.</summary>
+    internal void KeepOutputForResults() => (Output, Console) = (Error, MakeConsole(Error));
+
+    private static IAnsiConsole MakeConsole(TextWriter writer)
+    {
+        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(writer) });
+        var isTerminal =
+            ReferenceEquals(writer, System.Console.Out) && !System.Console.IsOutputRedirected
+            || ReferenceEquals(writer, System.Console.Error) && !System.Console.IsErrorRedirected;
+        if (!isTerminal)
+            console.Profile.Width = 10_000; // a pipe has no edge to wrap at
+        return console;
+    }
 }

@@ -46,7 +46,7 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
                 text.AppendLine("  " + example);
         }
         if (command.Arguments.Count > 0)
-            WriteSection(text, "Arguments", command.Arguments.Select(a => (a.Name, a.Description)));
+            WriteSection(text, "Arguments", command.Arguments.Select(a => (NameOf(a), a.Description)));
         if (command.Subcommands.Count > 0)
             WriteSection(
                 text,
@@ -69,6 +69,9 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
     internal static string GetPath(Command command) =>
         command.Parents.OfType<Command>().FirstOrDefault() is { } parent ? $"{GetPath(parent)} {command.Name}" : command.Name;
 
+    /// <summary>How help names an argument.</summary>
+    internal static string NameOf(Argument argument) => argument.HelpName ?? argument.Name;
+
     // Its own options first, then those that every command has.
     private static IEnumerable<Option> ListOptions(Command command)
     {
@@ -87,7 +90,7 @@ internal sealed partial class HelpScreen : SynchronousCommandLineAction
         var parts = new List<string> { GetPath(command) };
         if (command.Subcommands.Count > 0)
             parts.Add(command.Action is null ? "<command>" : "[command]");
-        parts.AddRange(command.Arguments.Select(a => a.Name));
+        parts.AddRange(command.Arguments.Select(NameOf));
         parts.Add("[options]");
         return string.Join(' ', parts);
     }

@@ -132,6 +132,27 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options)
             context.Output.WriteLine($"        longlora merge {target} --output MERGED");
     }
 
+    /// <summary>The figures of a finished run. Those of steps are null where all steps had been done before.</summary>
+    internal object Describe(FineTuneResult result)
+    {
+        var last = _steps.LastOrDefault();
+        return new
+        {
+            result.Result,
+            options.Model.Context,
+            options.Optimizer.Steps,
+            StepsOfThisRun = _steps.Count,
+            result.TrainedParameters,
+            last?.Tokens,
+            last?.Loss,
+            SmoothedLoss = last is null ? (double?)null : _smooth,
+            ElapsedSeconds = last?.Elapsed.TotalSeconds,
+            last?.PeakMemoryBytes,
+            Metrics = Path.Combine(options.Run.Output, MetricsLog.FileName),
+            Notes = result.Notes.Select(FlagWords.Translate),
+        };
+    }
+
     private bool IsLineDue(TrainingStep step) =>
         step.Step == step.Steps
         || _steps.Count == 1

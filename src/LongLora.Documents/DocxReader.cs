@@ -10,7 +10,8 @@ namespace LongLora.Documents;
 
 /// <summary>
 /// Word documents as plain text: headings, lists and tables similar to Markdown, with footnotes and endnotes at the end. Tracked deletions,
-/// hidden text, field codes, comments, page headers and footers are left out. The text is read bit by bit, so a long document needs little
+/// hidden text, field codes, comments, page headers and footers are left out. Documents in other formats inside (<c>altChunk</c>) are read
+/// as files of their type. The text is read bit by bit, so a long document needs little
 /// memory.
 /// </summary>
 /// <remarks>
@@ -122,7 +123,18 @@ public sealed class DocxReader : IDocumentReader
                     foreach (var inner in element.Elements())
                         AddBlock(inner);
                     break;
+                case "altChunk":
+                    AddForeign(element);
+                    break;
             }
+        }
+
+        // A document in another format, such as a web page, which Word converts when it opens the file.
+        private void AddForeign(XElement element)
+        {
+            var (name, content) = parts.OpenTarget(GetValue(element, "id"));
+            using (content)
+                _text.AddVerbatim(DocumentText.Read(content, name));
         }
 
         private void AddParagraph(XElement paragraph)

@@ -18,13 +18,19 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
     /// <inheritdoc/>
     public IEnumerable<OpenedDocument> Read(Stream stream, string file)
     {
+        IReadOnlyList<string>? columns = null;
         foreach (var record in ReadRecords(stream, file))
         {
             if (!record.Value.TryGetProperty("text", out var text))
+            {
+                columns ??= ReadColumns(stream, file);
+                if (columns.Contains("text"))
+                    continue; // a row without a value
                 throw new DataException(
                     $"Cannot read {record.Origin} as a document because there is no column 'text'. The columns are "
-                        + $"{string.Join(", ", record.Value.EnumerateObject().Select(p => p.Name))}. Rename the column with the text."
+                        + $"{string.Join(", ", columns)}. Rename the column with the text."
                 );
+            }
             if (text.ValueKind != JsonValueKind.String)
                 throw new DataException(
                     $"Cannot read {record.Origin} as a document because the column 'text' contains {ParquetCells.Describe(text)}. "
@@ -60,6 +66,12 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
             }
         }
     }
+
+    private static IReadOnlyList<string> ReadColumns(Stream stream, string file) => Wait<IReadOnlyList<string>>(file, async () =>
+        {
+            await using var reader = await Parquet.ParquetReader.CreateAsync(stream, leaveStreamOpen: true).ConfigureAwait(false);
+            return [.. reader.Schema.Fields.Select(f => f.Name)];
+        });
 
     // The library reads asynchronously. Here files are read when they are needed, on the thread that needs them.
     private static T Wait<T>(string file, Func<Task<T>> read)

@@ -2,6 +2,7 @@ using System.IO.Compression;
 using System.Xml;
 using System.Xml.Linq;
 using LongLora.Documents.Formats;
+using LongLora.Runtime;
 
 namespace LongLora.Documents;
 
@@ -23,6 +24,7 @@ internal sealed class WordParts
     private readonly string _file;
     private readonly Dictionary<string, ZipArchiveEntry> _entries;
     private readonly ILookup<string, string> _related;
+    private readonly Dictionary<string, string> _targets;
 
     /// <summary>Opens a package.</summary>
     /// <param name="zip">It stays open as long as this is used.</param>
@@ -37,7 +39,9 @@ internal sealed class WordParts
         Main = ReadRelationships("_rels/.rels", "").FirstOrDefault(r => r.Kind == "officeDocument" && _entries.ContainsKey(r.Target)).Target
             ?? (_entries.ContainsKey(UsualMain) ? UsualMain : null);
         var folder = Main?[..(Main.LastIndexOf('/') + 1)] ?? "";
-        _related = ReadRelationships($"{folder}_rels/{Main?[folder.Length..]}.rels", folder).ToLookup(r => r.Kind, r => r.Target);
+        var relations = ReadRelationships($"{folder}_rels/{Main?[folder.Length..]}.rels", folder).ToList();
+        _related = relations.ToLookup(r => r.Kind, r => r.Target);
+        _targets = relations.DistinctBy(r => r.Id).ToDictionary(r => r.Id, r => r.Target, StringComparer.Ordinal);
         Folder = folder;
     }
 
@@ -55,6 +59,22 @@ internal sealed class WordParts
     /// <param name="parent">Local name of the element that contains them.</param>
     public IEnumerable<XElement> ReadRelated(string kind, string parent) =>
         ReadElements(_related[kind].FirstOrDefault(_entries.ContainsKey) ?? $"{Folder}{kind}.xml", parent);
+
+    /// <summary>A part to which an element of the main part refers: its name and its bytes.</summary>
+    /// <param name="id">Identifier of the relationship.</param>
+    /// <exception cref="DataException">There is no such part, or it is too large.</exception>
+    public (string Name, Stream Content) OpenTarget(string? id)
+    {
+        if (id is null || !_targets.TryGetValue(id, out var target) || !_entries.TryGetValue(target, out var entry))
+            throw new DataException(
+                $"Cannot read {_file} because it includes another document ('{id}') whose part is missing. Save it again as .docx."
+            );
+        var bytes = new MemoryStream();
+        using var stream = entry.Open();
+        ZipParts.CopyTo(stream, bytes, target, _file);
+        bytes.Position = 0;
+        return ($"{_file}/{target}", bytes);
+    }
 
     private IEnumerable<XElement> ReadElements(string part, string parent)
     {
@@ -77,13 +97,13 @@ internal sealed class WordParts
     }
 
     // Both variants of the standard have the same last words in the types of relationships.
-    private IEnumerable<(string Kind, string Target)> ReadRelationships(string part, string folder)
+    private IEnumerable<(string Kind, string Target, string Id)> ReadRelationships(string part, string folder)
     {
         foreach (var element in ReadElements(part, "Relationships").Where(e => e.Name.LocalName == "Relationship"))
         {
             var (type, target) = ((string?)element.Attribute("Type") ?? "", (string?)element.Attribute("Target") ?? "");
             if ((string?)element.Attribute("TargetMode") != "External")
-                yield return (type[(type.LastIndexOf('/') + 1)..], Resolve(folder, target));
+                yield return (type[(type.LastIndexOf('/') + 1)..], Resolve(folder, target), (string?)element.Attribute("Id") ?? "");
         }
     }
 

@@ -110,6 +110,10 @@ public class HelpTests : CliRun
     public void Help_of_an_unknown_command_names_the_nearest() =>
         Fail(ExitCode.Usage, ["'longlora evaluate perplexty'", "'perplexity'"], "help", "evaluate", "perplexty");
 
+    [Fact]
+    public void Help_of_a_command_with_two_letters_exchanged_names_the_nearest() =>
+        Fail(ExitCode.Usage, ["'longlora trian'", "'train'"], "help", "trian");
+
     [Theory]
     [InlineData("longlora tra", "train")]
     [InlineData("longlora evaluate p", "perplexity|passkey")]
@@ -228,6 +232,44 @@ public class HelpTests : CliRun
         );
         Fail(ExitCode.Usage, ["'600' does not belong to any option."], "train", "600");
         Fail(ExitCode.Usage, ["--model"], "merge", "--adapter", "a", "--output", "b");
+    }
+
+    [Theory]
+    [InlineData("pull", "longlora pull needs NAME: ORG/NAME on the Hugging Face Hub")]
+    [InlineData("inspect", "longlora inspect needs PATH: model folder")]
+    [InlineData("report", "longlora report needs RUN_DIR: run directories.")]
+    [InlineData("completion", "longlora completion needs SHELL: bash, zsh, fish or pwsh.")]
+    [InlineData("import gguf --output x", "longlora import gguf needs FILE: .gguf file")]
+    [InlineData("import gguf", "longlora import gguf needs --output DIR: output folder")]
+    [InlineData("merge --adapter a", "longlora merge needs --model MODEL: base model")]
+    [InlineData("tokenizer train --data", "--data has no value. Give it as --data PATH: files and folders with text.")]
+    [InlineData("completion tcsh", "SHELL is 'tcsh'; it must be one of bash, zsh, fish, pwsh.")]
+    [InlineData("quickstart --steps many", "--steps is 'many'; it must be a whole number.")]
+    [InlineData("reproduce --learning-rate fast", "--learning-rate is 'fast'; it must be a number.")]
+    public void What_is_missing_or_wrong_is_said_in_our_words(string line, string expected)
+    {
+        var (code, _, error) = Run(line.Split(' '));
+        Assert.Equal(ExitCode.Usage, code);
+        Assert.Contains(expected, error, StringComparison.Ordinal);
+        Assert.DoesNotContain("argument", error, StringComparison.OrdinalIgnoreCase);
+    }
+
+    // Every verb, with nothing at all, and with one option after the other that has no value.
+    [Theory]
+    [MemberData(nameof(Commands))]
+    public void Parser_never_speaks_for_itself(string command)
+    {
+        string[] words = command.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        var flags = Regex
+            .Matches(Succeed([.. words, "--help"]), "^  (--[a-z-]+) [A-Z]", RegexOptions.Multiline)
+            .Select(m => m.Groups[1].Value);
+        foreach (var flag in flags)
+        {
+            var (code, _, error) = Run([.. words, flag]);
+            Assert.Equal(ExitCode.Usage, code);
+            Assert.DoesNotMatch("(?i)required argument|is required|cannot parse|not recognized", error);
+            Assert.Matches("needs|has no value", error);
+        }
     }
 
     [Fact]

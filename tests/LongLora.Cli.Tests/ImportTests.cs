@@ -67,7 +67,17 @@ public class ImportTests : CliRun
         Fail(ExitCode.Input, ["does not start with 'GGUF'"], "import", "gguf", At("odd.gguf"), "--output", At("x"));
         Succeed("export", "gguf", "--model", Stories, "--output", At("a.gguf"));
         Fail(ExitCode.Usage, ["is not empty"], "import", "gguf", At("a.gguf"), "--output", Folder);
-        Fail(ExitCode.Usage, ["'int4' not recognized"], "import", "gguf", At("a.gguf"), "--output", At("x"), "--type", "int4");
+        Fail(
+            ExitCode.Usage,
+            ["--type is 'int4'; it must be one of fp32, bf16, fp16."],
+            "import",
+            "gguf",
+            At("a.gguf"),
+            "--output",
+            At("x"),
+            "--type",
+            "int4"
+        );
         Assert.False(Directory.Exists(At("x")));
     }
 

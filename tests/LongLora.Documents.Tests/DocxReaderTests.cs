@@ -204,4 +204,46 @@ public class DocxReaderTests : TemporaryFolder
             StringComparison.Ordinal
         );
     }
+
+    [Theory]
+    [InlineData("page.html", "<html><body><h1>Inside</h1><p>A <b>web</b> page.</p></body></html>", "# Inside\n\nA web page.")]
+    [InlineData("note.txt", "A plain text.", "A plain text.")]
+    [InlineData("note.rtf", "{\\rtf1 Rich {\\b text}.}", "Rich text.")]
+    public void Read_document_of_another_format_inside_stands_in_its_place(string name, string content, string expected) =>
+        Assert.Equal($"before\n\n{expected}\n\nafter", ReadWithForeign(name, content));
+
+    [Fact]
+    public void Read_document_of_an_unknown_format_inside_is_refused_by_name() =>
+        Assert.Contains(
+            "made.docx/word/shape.bin",
+            Assert.Throws<DataException>(() => ReadWithForeign("shape.bin", "?")).Message,
+            StringComparison.Ordinal
+        );
+
+    private static string ReadWithForeign(string name, string content)
+    {
+        const string w = "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
+            r = "http://schemas.openxmlformats.org/officeDocument/2006/relationships",
+            package = "http://schemas.openxmlformats.org/package/2006/relationships";
+        var stream = new MemoryStream();
+        using (var zip = new ZipArchive(stream, ZipArchiveMode.Create, leaveOpen: true))
+        {
+            void Write(string part, string text)
+            {
+                using var writer = new StreamWriter(zip.CreateEntry(part).Open());
+                writer.Write(text);
+            }
+            Write(
+                "word/document.xml",
+                $"<w:document xmlns:w='{w}' xmlns:r='{r}'><w:body>{P("before")}<w:altChunk r:id='c1'/>{P("after")}</w:body></w:document>"
+            );
+            Write(
+                "word/_rels/document.xml.rels",
+                $"<Relationships xmlns='{package}'><Relationship Id='c1' Type='{r}/aFChunk' Target='/word/{name}'/></Relationships>"
+            );
+            Write($"word/{name}", content);
+        }
+        stream.Position = 0;
+        return Read(stream);
+    }
 }

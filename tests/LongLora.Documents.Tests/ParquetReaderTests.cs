@@ -18,6 +18,8 @@ public sealed class ParquetReaderTests : IDisposable
         return path;
     }
 
+    private static string Material(string name) => Path.Combine(AppContext.BaseDirectory, "Material", "parquet", $"{name}.parquet");
+
     private static List<T> Read<T>(string path, Func<Stream, IEnumerable<T>> read)
     {
         using var stream = File.OpenRead(path);
@@ -114,6 +116,30 @@ public sealed class ParquetReaderTests : IDisposable
             }
         );
         Assert.Equal(["naïve 世界", ""], Read(path, s => new ParquetReader().Read(s, "a.parquet").Select(d => d.Text.ReadToEnd())));
+    }
+
+    [Theory]
+    [InlineData("arrow-dictionary", 4)]
+    [InlineData("arrow-largebinary", 4)]
+    [InlineData("arrow-largeutf8", 4)]
+    [InlineData("bare-zstd", 3000)]
+    [InlineData("bare-v2", 3000)]
+    [InlineData("text-v2", 3000)]
+    public void Read_files_of_other_writers_gives_their_texts(string name, int rows)
+    {
+        var texts = Read(Material(name), s => new ParquetReader().Read(s, "a.parquet").Select(d => d.Text.ReadToEnd()));
+        var expected = Enumerable.Range(0, rows).Select(i => $"Grüße {i % 7}");
+        // Rows without a text are no documents.
+        Assert.Equal(rows == 4 ? ["Grüße 0", "Grüße 1", "Grüße 0"] : expected, texts);
+    }
+
+    [Theory]
+    [InlineData("messages")]
+    [InlineData("messages-bare")]
+    public void ReadRecords_of_another_writer_are_conversations(string name)
+    {
+        var asked = Conversations(Material(name));
+        Assert.Equal(Enumerable.Range(1, 3).Select(i => $"a.parquet:{i} user:Hi ü|assistant:Yes"), asked);
     }
 
     [Fact]

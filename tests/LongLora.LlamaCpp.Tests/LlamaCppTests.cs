@@ -3,6 +3,7 @@ using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Configs;
+using LongLora.Data;
 using LongLora.Export;
 using LongLora.Loading;
 using LongLora.Models;
@@ -195,6 +196,44 @@ public sealed class LlamaCppTests : IDisposable
         for (var i = 0; i < 30; i++)
             expected.Add((int)Logits(model, [.. prompt, .. expected])[^1].argmax().item<long>());
         Assert.Equal(expected, engine.Greedy(prompt, 30));
+    }
+
+    // What 'tokenizer train' writes has a rule that engines name.
+    [Fact]
+    public void Tokens_of_a_tokenizer_that_is_trained_here_are_ours()
+    {
+        using var scope = NewDisposeScope();
+        var practice = new RetrievalPractice(new SplitMix64(3));
+        var texts = Enum.GetValues<PracticeKind>().Select(kind => practice.Write(kind, 4000)).Append(Book()).ToList();
+        ByteLevelTokenizerWriter.Write(_folder["tokenizer"], BpeTrainer.Train(BpeTrainer.CountWords(texts), 700));
+        File.WriteAllText(
+            _folder["config.json"],
+            """
+            {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 958, "hidden_size": 32, "intermediate_size": 64,
+             "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+             "hidden_act": "silu", "torch_dtype": "float32", "tie_word_embeddings": true, "bos_token_id": 0, "eos_token_id": 1}
+            """
+        );
+        NewModel.Write(_folder["model"], _folder["config.json"], _folder["tokenizer"], 64, 1);
+        var folder = CheckpointDirectory.Open(_folder["model"]);
+        using var model = ModelLoader.Load(folder.Config, folder);
+        var file = GgufExporter.Write(_folder["a.gguf"], model, folder, GgufFileType.F32);
+        Assert.Equal("gpt-2", file.Get<string>("tokenizer.ggml.pre"));
+        using var engine = new Engine(_folder["a.gguf"], 64);
+        var tokenizer = TokenizerLoader.Load(_folder["model"]);
+        texts.AddRange([
+            "1 12 123 1234 12345  678\n\n90\t1",
+            "isn't 'tis IT'S we've",
+            "  (foo) naïve façade ½ 漢字 🦙\r\n x",
+            "²³ 49674.5e-3",
+        ]);
+        foreach (var text in texts)
+        {
+            Assert.Equal(tokenizer.Encode(text), engine.Tokens(text));
+            Assert.Equal(tokenizer.Encode(text, addSpecial: true), engine.Tokens(text, addSpecial: true));
+        }
+        var prompt = tokenizer.Encode("The pass key is 49674.", addSpecial: true);
+        Assert.Equal((int)Logits(model, [.. prompt])[^1].argmax().item<long>(), engine.Greedy(prompt, 1)[0]);
     }
 
     [Theory]

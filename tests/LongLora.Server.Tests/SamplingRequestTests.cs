@@ -79,6 +79,60 @@ public class SamplingRequestTests
         Assert.Equal(prompts, streamed.Events.Take(2).Select(e => Text(e)));
     }
 
+    // Each token of the prompt is as likely as where the model would have to choose it after the tokens before it.
+    [Fact]
+    public async Task Echo_with_log_probabilities_measures_the_prompt()
+    {
+        await using var server = await RunningServer.Start();
+        int[] ids = [.. server.Model.Tokenizer.Encode("Once upon a time there was a dog", addSpecial: true)];
+        // Held in the cache before, and read anew.
+        const string Request = "\"prompt\":\"Once upon a time there was a dog\",\"echo\":true,\"logprobs\":2";
+        await server.Post("/v1/completions", $$"""{{{Request}},"max_tokens":3}""");
+        var (_, body) = await server.Post("/v1/completions", $$"""{{{Request}},"max_tokens":3}""");
+        var told = body.GetProperty("choices")[0].GetProperty("logprobs");
+        var values = told.GetProperty("token_logprobs").EnumerateArray().ToList();
+        Assert.Equal(ids.Length + 3, values.Count);
+        Assert.Equal(ids.Length + 3, told.GetProperty("tokens").GetArrayLength());
+        Assert.Equal((JsonValueKind.Null, JsonValueKind.Null), (values[0].ValueKind, told.GetProperty("top_logprobs")[0].ValueKind));
+        for (var place = 1; place < ids.Length; place++)
+        {
+            var before = string.Join(',', ids.Take(place));
+            var (_, next) = await server.Post("/v1/completions", $$"""{"prompt":[{{before}}],"max_tokens":1,"logprobs":20}""");
+            var likeliest = next.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("top_logprobs")[0];
+            Assert.Equal(2, told.GetProperty("top_logprobs")[place].EnumerateObject().Count());
+            if (likeliest.TryGetProperty(told.GetProperty("tokens")[place].GetString()!, out var expected))
+                Assert.Equal(expected.GetDouble(), values[place].GetDouble(), 1e-3);
+            else
+                Assert.True(values[place].GetDouble() < likeliest.EnumerateObject().Min(t => t.Value.GetDouble()) + 1e-3);
+        }
+        var text = Text(body);
+        Assert.StartsWith("Once upon a time there was a dog", text, StringComparison.Ordinal);
+        Assert.Equal("Once upon a time there was a dog".Length, told.GetProperty("text_offset")[ids.Length].GetInt32());
+
+        var (events, _) = await server.Stream("/v1/completions", $$"""{{{Request}},"max_tokens":3,"stream":true}""");
+        Assert.Equal(text, string.Concat(events.Select(e => Text(e))));
+        var streamed = events
+            .Select(e => e.GetProperty("choices")[0].GetProperty("logprobs"))
+            .Where(l => l.ValueKind == JsonValueKind.Object)
+            .SelectMany(l => l.GetProperty("token_logprobs").EnumerateArray().Select(v => v.GetRawText()));
+        Assert.Equal(values.Select(v => v.GetRawText()), streamed);
+
+        foreach (var asked in (string[])["", ",\"stream\":true"])
+        {
+            // Evaluations of choices want nothing after the prompt.
+            const string Alone = $$"""{{{Request}},"max_tokens":0""";
+            var last =
+                asked.Length == 0
+                    ? (await server.Post("/v1/completions", Alone + "}")).Body
+                    : (await server.Stream("/v1/completions", Alone + asked + "}")).Events[0];
+            Assert.Equal("Once upon a time there was a dog", Text(last));
+            Assert.Equal(ids.Length, last.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("tokens").GetArrayLength());
+            if (asked.Length == 0)
+                Assert.Equal(0, last.GetProperty("usage").GetProperty("completion_tokens").GetInt32());
+        }
+        Assert.Equal(400, (await server.Post("/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":0}")).Status);
+    }
+
     [Fact]
     public async Task Ends_biases_and_penalties_are_those_of_the_model()
     {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json;
+using LongLora.Tests;
 
 namespace LongLora.Server.Tests;
 
@@ -47,6 +48,15 @@ public sealed class StructuredClientTests
           ?? said.object;
         const format = { type: "json_schema", name: "meal", schema: parameters };
         said.response = JSON.parse((await client.responses.create({ model, input: question, max_output_tokens: 80, text: { format } })).output_text);
+        const flat = [{ type: "function", name: "feed", description: "Feeds.", parameters, strict: true }];
+        const respond = { model, input: question, max_output_tokens: 80, tools: flat, tool_choice: "required", parallel_tool_calls: false };
+        const answered = await client.responses.create(respond);
+        const asked = answered.output.find((item) => item.type === "function_call");
+        said.responseCall = JSON.parse(asked.arguments);
+        const final = await client.responses.stream(respond).finalResponse();
+        said.streamedResponseCall = JSON.parse(final.output[0].arguments);
+        const turn = [{ role: "user", content: question }, ...answered.output, { type: "function_call_output", call_id: asked.call_id, output: "ok" }];
+        said.afterResponse = (await client.responses.create({ ...respond, input: turn, tool_choice: "none", max_output_tokens: 8 })).output_text;
         """;
 
     private const string Ai = """
@@ -107,7 +117,18 @@ public sealed class StructuredClientTests
     [InlineData("openai", OpenAi)]
     [InlineData("ai @ai-sdk/openai-compatible", Ai)]
     [InlineData("@langchain/openai @langchain/core", LangChain)]
-    public async Task A_client_gets_answers_calls_and_objects(string packages, string script)
+    public Task A_client_gets_answers_calls_and_objects(string packages, string script) =>
+        Drive(packages, script, Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny"));
+
+    // On demand, because a model of 135 million parameters takes minutes.
+    [Theory(Explicit = true)]
+    [InlineData("openai", OpenAi)]
+    [InlineData("ai @ai-sdk/openai-compatible", Ai)]
+    [InlineData("@langchain/openai @langchain/core", LangChain)]
+    public Task A_client_gets_them_of_a_real_model(string packages, string script) =>
+        Drive(packages, script, SharedMaterial.Shared("models", "smollm2-135m-instruct", "SmolLM2-135M-Instruct.Q4_1.gguf"));
+
+    private static async Task Drive(string packages, string script, string model)
     {
         var folder = Directory.CreateTempSubdirectory("longlora-test-").FullName;
         try
@@ -121,8 +142,7 @@ public sealed class StructuredClientTests
             );
             Assert.SkipWhen(installed is null, $"npm cannot install {packages} here: there is no registry.");
             await Write("ask.js", $"{Shared}\n{script}\nconsole.log(JSON.stringify(said));");
-            var bundled = Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny");
-            await using var server = await RunningServer.Start(o => o with { ApiKey = "secret" }, bundled);
+            await using var server = await RunningServer.Start(o => o with { ApiKey = "secret" }, model);
             var output = await Run(folder, "node", "ask.js", server.Address.ToString());
             Assert.NotNull(output);
             var said = JsonElement.Parse(output);
@@ -139,6 +159,11 @@ public sealed class StructuredClientTests
             }
             foreach (var name in (string[])["object", "streamedObject", "parsed"])
                 CheckMeal(said.GetProperty(name));
+            if (packages != "openai")
+                return;
+            foreach (var name in (string[])["response", "responseCall", "streamedResponseCall"])
+                CheckMeal(said.GetProperty(name));
+            Assert.NotEmpty(said.GetProperty("afterResponse").GetString()!);
         }
         finally
         {

@@ -105,8 +105,7 @@ internal static class BenchCommand
                 StepBenchmark.Export(folder, maker, contexts, options);
             var results = contexts.Select(length => Measure(context, maker, length, options)).ToList();
             Show(context, results, options, place);
-            if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(results));
+            json.Write(parsed, context, () => ToJson(results));
             if (parsed.GetValue(peer) is { } peerFolder)
                 AtomicFile.WriteText(Path.Combine(peerFolder, "ours.json"), WritePeerJson(results));
             return ExitCode.Done;
@@ -146,6 +145,7 @@ internal static class BenchCommand
             DefaultValueFactory = _ => 1024,
         };
         var device = new DeviceOption();
+        var json = new JsonOption();
         var command = new Verb("decode", "Time prompt processing and token-by-token generation.")
         {
             lengths,
@@ -155,6 +155,7 @@ internal static class BenchCommand
             chunk,
             type,
             device,
+            json,
         };
         command.SetAction(parsed =>
         {
@@ -169,9 +170,10 @@ internal static class BenchCommand
             var table = new Table().Border(TableBorder.Simple);
             foreach (var name in s_decodeColumns)
                 table.AddColumn(new TableColumn(name).RightAligned().NoWrap());
+            var measured = new Dictionary<int, DecodeMeasurement>();
             foreach (var length in prompts)
             {
-                var m = DecodeBenchmark.Run(
+                var m = measured[length] = DecodeBenchmark.Run(
                     made.Network,
                     length,
                     parsed.GetValue(tokens),
@@ -197,6 +199,25 @@ internal static class BenchCommand
                 "Outside kernels: the time per token of a model with as many blocks but tiny matrices, as a share of this model's "
                     + "shortest time per token (ms)."
             );
+            json.Write(
+                parsed,
+                context,
+                "bench-decode",
+                new
+                {
+                    Results = measured.Select(m => new
+                    {
+                        Context = m.Key,
+                        m.Value.PrefillSeconds,
+                        m.Value.PrefillFlops,
+                        m.Value.GemmRate,
+                        m.Value.TokenSeconds,
+                        m.Value.ShortestTokenSeconds,
+                        m.Value.OverheadShare,
+                        m.Value.CacheBytes,
+                    }),
+                }
+            );
             return ExitCode.Done;
         });
         return command;
@@ -216,7 +237,8 @@ internal static class BenchCommand
             HelpName = "N",
             DefaultValueFactory = _ => 512,
         };
-        var command = new Verb("dequantize", "Compare matrix products in 4 and 8 bits with fp32, on the CPU.") { size, rows };
+        var json = new JsonOption();
+        var command = new Verb("dequantize", "Compare matrix products in 4 and 8 bits with fp32, on the CPU.") { size, rows, json };
         command.SetAction(parsed =>
         {
             var times = DequantizationBenchmark.Run(parsed.GetValue(size), parsed.GetValue(rows));
@@ -236,6 +258,23 @@ internal static class BenchCommand
             Line("decoding nf4, tensor operations", times.Lookup);
             Line("encoding nf4", times.Quantize);
             context.Output.WriteLine($"  nf4 takes {times.BytesPerWeight:F4} bytes per weight");
+            json.Write(
+                parsed,
+                context,
+                "bench-dequantize",
+                new
+                {
+                    times.Size,
+                    Tokens = times.Rows,
+                    DenseSeconds = times.Dense,
+                    Nf4Seconds = times.Nf4,
+                    Int8Seconds = times.Int8,
+                    KernelSeconds = times.Kernels.ToDictionary(k => k.Key.ToLowerInvariant(), k => k.Value),
+                    LookupSeconds = times.Lookup,
+                    QuantizeSeconds = times.Quantize,
+                    times.BytesPerWeight,
+                }
+            );
             return ExitCode.Done;
         });
         return command;

@@ -24,7 +24,11 @@ internal static class CompletionCommand
         """;
 
     private const string Fish = """
-        complete -c longlora -a '(longlora complete (commandline -C) (commandline -p) 2> /dev/null)'
+        function __longlora_complete
+            set -l line (commandline -cp | string collect)
+            longlora complete (string length -- $line) $line 2> /dev/null
+        end
+        complete -c longlora -a '(__longlora_complete)'
         """;
 
     private const string PowerShell = """

@@ -45,6 +45,7 @@ internal static class DataCommand
             HelpName = "N",
             DefaultValueFactory = _ => 0,
         };
+        var json = new JsonOption("the counts");
         var command = new Verb(
             "sdk-docs",
             "Write the .NET SDK's reference documentation as plain text.",
@@ -54,6 +55,7 @@ internal static class DataCommand
             output,
             every,
             offset,
+            json,
         };
         command.SetAction(parsed =>
         {
@@ -64,7 +66,7 @@ internal static class DataCommand
                 .SelectMany(XmlDocumentation.Read)
                 .Select(d => d.Text)
                 .Where((_, i) => i >= parsed.GetValue(offset) && (i - parsed.GetValue(offset)) % parsed.GetValue(every) == 0);
-            return WriteLines(context, parsed.GetValue(output)!, texts);
+            return WriteLines(context, parsed, json, parsed.GetValue(output)!, texts);
         });
         return command;
     }
@@ -85,6 +87,7 @@ internal static class DataCommand
             DefaultValueFactory = _ => 1500,
         };
         var seed = new SeedOption("seed", "N", standard: 1);
+        var json = new JsonOption("the counts");
         var command = new Verb(
             "practice",
             "Generate documents for practicing retrieval: each one asks for something stated earlier in it.",
@@ -95,6 +98,7 @@ internal static class DataCommand
             count,
             characters,
             seed,
+            json,
         };
         command.SetAction(parsed =>
         {
@@ -111,6 +115,8 @@ internal static class DataCommand
             ];
             return WriteLines(
                 context,
+                parsed,
+                json,
                 parsed.GetValue(output)!,
                 Enumerable
                     .Range(0, parsed.GetValue(count))
@@ -163,6 +169,7 @@ internal static class DataCommand
             DefaultValueFactory = _ => [1, 1, 1, 1, 1],
         };
         var seed = new SeedOption("seed", "N", standard: 1);
+        var json = new JsonOption("the counts");
         var command = new Verb(
             "windows",
             "Fill training windows with generated documents and plain text.",
@@ -177,6 +184,7 @@ internal static class DataCommand
             weights,
             output,
             seed,
+            json,
         };
         command.SetAction(parsed =>
         {
@@ -211,6 +219,18 @@ internal static class DataCommand
                 $"{options.Windows:N0} windows of {options.Context} tokens; SHA-256 {Convert.ToHexStringLower(hash.Hash!)}"
             );
             context.Output.WriteLine($"Tokens: {parsed.GetValue(output)}");
+            json.Write(
+                parsed,
+                context,
+                "data-windows",
+                new
+                {
+                    Tokens = parsed.GetValue(output),
+                    options.Windows,
+                    options.Context,
+                    Sha256 = Convert.ToHexStringLower(hash.Hash!),
+                }
+            );
             return ExitCode.Done;
         });
         return command;
@@ -298,7 +318,7 @@ internal static class DataCommand
         return command;
     }
 
-    private static int WriteLines(CliContext context, string path, IEnumerable<string> texts)
+    private static int WriteLines(CliContext context, ParseResult parsed, JsonOption json, string path, IEnumerable<string> texts)
     {
         long documents = 0,
             characters = 0;
@@ -314,6 +334,17 @@ internal static class DataCommand
         });
         context.Output.WriteLine($"{documents:N0} documents, {characters:N0} characters.");
         context.Output.WriteLine($"Text: {path}");
+        json.Write(
+            parsed,
+            context,
+            "data",
+            new
+            {
+                Text = path,
+                Documents = documents,
+                Characters = characters,
+            }
+        );
         return ExitCode.Done;
     }
 }

@@ -45,6 +45,11 @@ internal static class EvaluateAnswersCommand
             HelpName = "NAME",
             AllowMultipleArgumentsPerToken = true,
         };
+        var variables = new TemplateOptionsOption();
+        var reasoning = new Option<bool>("--keep-reasoning")
+        {
+            Description = "measure the reasoning of answers also where the template leaves it out",
+        };
         var json = new JsonOption("the result");
         var command = new Verb(
             "answers",
@@ -57,12 +62,14 @@ internal static class EvaluateAnswersCommand
             template,
             columns,
             ignored,
+            variables,
+            reasoning,
             json,
         };
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            EvaluationOutput.Require(parsed.GetValue(json));
+            EvaluationOutput.Require(json.ReadFile(parsed));
             using var loaded = source.Load(parsed);
             var model = new ModelOptions { Path = source.ReadNames(parsed).Model, Context = parsed.GetValue(length) };
             var conversations = new DataOptions
@@ -70,6 +77,8 @@ internal static class EvaluateAnswersCommand
                 Sources = [.. parsed.GetValue(data)!.Select(path => new DataSource(path))],
                 Task = TrainingTask.Sft,
                 Template = parsed.GetValue(template)!,
+                TemplateOptions = parsed.GetValue(variables)!,
+                KeepReasoning = parsed.GetValue(reasoning),
                 Columns = parsed.GetValue(columns) ?? [],
                 IgnoreFields = parsed.GetValue(ignored) ?? [],
             };
@@ -82,8 +91,7 @@ internal static class EvaluateAnswersCommand
                 $"{result.Examples:N0} examples, {result.Tokens:N0} answer tokens: loss {result.Loss:F4}, perplexity "
                     + $"{result.Perplexity:F3}; {result.Exact:N0} examples answered word for word"
             );
-            if (parsed.GetValue(json) is { } file)
-                new AnswersFile
+            json.Write(parsed, context, () => new AnswersFile
                 {
                     Model = source.ReadNames(parsed).Model,
                     Adapter = source.ReadNames(parsed).Adapter,
@@ -91,7 +99,7 @@ internal static class EvaluateAnswersCommand
                     Tokens = result.Tokens,
                     Examples = result.Examples,
                     Exact = result.Exact,
-                }.Write(file);
+                });
             return ExitCode.Done;
         });
         return command;

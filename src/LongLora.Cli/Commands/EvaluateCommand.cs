@@ -87,7 +87,7 @@ internal static class EvaluateCommand
         command.SetAction(parsed =>
         {
             var contexts = lengths.Read(parsed);
-            EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
+            EvaluationOutput.Require(json.ReadFile(parsed), parsed.GetValue(picture));
             using var loaded = source.Load(parsed);
             var model = loaded.Network;
             using var tokens = text.Read(parsed, loaded, context.Cancellation);
@@ -99,13 +99,12 @@ internal static class EvaluateCommand
             if (parsed.GetValue(byPosition))
                 ShowPositions(context, results);
             EvaluationOutput.NoteContext(context, model, contexts);
-            if (parsed.GetValue(json) is { } file)
-                new PerplexityFile
+            json.Write(parsed, context, () => new PerplexityFile
                 {
                     Model = source.ReadNames(parsed).Model,
                     Adapter = source.ReadNames(parsed).Adapter,
                     Results = results,
-                }.Write(file);
+                });
             if (parsed.GetValue(picture) is { } image)
                 PositionPlot.Save(image, results, "Loss by position in the window");
             return ExitCode.Done;

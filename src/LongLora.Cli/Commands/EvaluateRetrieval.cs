@@ -51,7 +51,7 @@ internal static class EvaluateRetrieval
             if (parsed.GetValue(lengths) is null == (files.Length == 0))
                 throw new ConfigurationException("Give --lengths to use generated documents, or --cases to use your own questions.");
             var asked = files.Length > 0 ? [] : lengths.Read(parsed);
-            EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
+            EvaluationOutput.Require(json.ReadFile(parsed), parsed.GetValue(picture));
             var questions = files.ToDictionary(
                 file => file,
                 file => (IReadOnlyList<RetrievalCase>)[.. LongChatCases.Read(file, task).Take(parsed.GetValue(trials) ?? int.MaxValue)]
@@ -91,15 +91,14 @@ internal static class EvaluateRetrieval
                     );
             Show(context, task, results, way, files);
             EvaluationOutput.NoteContext(context, model, results.Select(r => r.Length));
-            if (parsed.GetValue(json) is { } file)
-                new RetrievalFile
+            json.Write(parsed, context, () => new RetrievalFile
                 {
                     Task = task.Name,
                     Model = source.ReadNames(parsed).Model,
                     Adapter = source.ReadNames(parsed).Adapter,
                     Scoring = way,
                     Results = results,
-                }.Write(file);
+                });
             if (parsed.GetValue(picture) is { } image)
                 HeatMap.Save(image, results, $"{task.Name}: share of correct answers");
             return ExitCode.Done;

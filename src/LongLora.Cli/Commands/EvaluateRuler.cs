@@ -58,7 +58,7 @@ internal static class EvaluateRuler
         command.SetAction(parsed =>
         {
             var asked = lengths.Read(parsed);
-            EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
+            EvaluationOutput.Require(json.ReadFile(parsed), parsed.GetValue(picture));
             var way = parsed.GetValue(scoring);
             var chosen = Choose(parsed.GetValue(tasks)!, way, ReadBook(parsed.GetValue(haystack)!, context.Cancellation));
             using var loaded = source.Load(parsed);
@@ -87,13 +87,12 @@ internal static class EvaluateRuler
                 .ToList();
             Show(context, byTask, asked, way);
             EvaluationOutput.NoteContext(context, model, asked);
-            if (parsed.GetValue(json) is { } file)
-                new RulerFile
+            json.Write(parsed, context, () => new RulerFile
                 {
                     Model = source.ReadNames(parsed).Model,
                     Adapter = source.ReadNames(parsed).Adapter,
                     Tasks = [.. byTask.Select(t => new RulerTaskResult(t.Name, way, t.Results))],
-                }.Write(file);
+                });
             if (parsed.GetValue(picture) is { } image)
                 HeatMap.Save(image, byTask, "RULER: share of the answers found");
             return ExitCode.Done;

@@ -47,7 +47,7 @@ internal static class EvaluateShortCommand
             var (basePath, adapterPath) = source.ReadNames(parsed);
             if (adapterPath is null == parsed.GetValue(extended) is null)
                 throw new ConfigurationException("Give the extended model: --adapter, or --extended for a full model.");
-            EvaluationOutput.Require(parsed.GetValue(json));
+            EvaluationOutput.Require(json.ReadFile(parsed));
             IReadOnlyList<(string, int, double)> before,
                 after;
             int native;
@@ -86,14 +86,13 @@ internal static class EvaluateShortCommand
             }
             var changes = ShortText.Compare(before, after);
             Show(context, changes, native);
-            if (parsed.GetValue(json) is { } file)
-                new ShortTextFile
+            json.Write(parsed, context, () => new ShortTextFile
                 {
                     Model = basePath,
                     Extended = adapterPath ?? parsed.GetValue(extended),
                     Native = native,
                     Results = changes,
-                }.Write(file);
+                });
             return ExitCode.Done;
         });
         return command;

@@ -54,7 +54,7 @@ internal static class EvaluateStreamingCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
-            EvaluationOutput.Require(parsed.GetValue(json));
+            EvaluationOutput.Require(json.ReadFile(parsed));
             var counts = ParseSinks(parsed.GetValue(sinks)!);
             using var loaded = source.Load(parsed);
             var model = loaded.Network;
@@ -85,13 +85,12 @@ internal static class EvaluateStreamingCommand
                     )
                 );
             Show(context, columns, tokens);
-            if (parsed.GetValue(json) is { } file)
-                new StreamingFile
+            json.Write(parsed, context, () => new StreamingFile
                 {
                     Model = source.ReadNames(parsed).Model,
                     Adapter = source.ReadNames(parsed).Adapter,
                     Results = columns,
-                }.Write(file);
+                });
             return ExitCode.Done;
         });
         return command;

@@ -45,11 +45,13 @@ internal static class ExportCommand
         };
         var type = new Option<string?>("--type") { Description = "f32, f16 or bf16 [default: as stored]", HelpName = "TYPE" };
         type.AcceptOnlyFromAmong("f32", "f16", "bf16");
+        var json = new JsonOption("what was written");
         var command = new Verb(format, description, $"longlora export {format} --model merged --output out --shard-size 2GB")
         {
             output,
             shard,
             type,
+            json,
         };
         source.AddTo(command);
         command.SetAction(parsed =>
@@ -76,6 +78,19 @@ internal static class ExportCommand
                     + $"{written.DataBytes / 1048576.0:N1} MiB; context {RopeScaling.GetCurrentContext(loaded.Config):N0} tokens."
             );
             context.Output.WriteLine($"Model: {target}");
+            json.Write(
+                parsed,
+                context,
+                $"export-{format}",
+                new
+                {
+                    Model = target,
+                    Files = written.WeightFiles.Count,
+                    Tensors = written.Tensors.Count,
+                    Bytes = written.DataBytes,
+                    Context = RopeScaling.GetCurrentContext(loaded.Config),
+                }
+            );
             return ExitCode.Done;
         });
         return command;
@@ -100,6 +115,7 @@ internal static class ExportCommand
         {
             Description = "leave out the tokenizer, if engines do not support it; they then accept only token ids",
         };
+        var json = new JsonOption("what was written");
         var command = new Verb(
             "gguf",
             "Write a GGUF file for llama.cpp and engines based on it.",
@@ -110,6 +126,7 @@ internal static class ExportCommand
             type,
             alone,
             bare,
+            json,
         };
         source.AddTo(command);
         command.SetAction(parsed =>
@@ -147,8 +164,24 @@ internal static class ExportCommand
                 );
             }
             context.Output.WriteLine($"GGUF: {target}");
-            if (!parsed.GetValue(alone))
-                context.Output.WriteLine($"Ollama: {WriteModelfile(target, loaded, TokenizerFolder(source.Adapter(parsed)))}");
+            var modelfile = parsed.GetValue(alone) ? null : WriteModelfile(target, loaded, TokenizerFolder(source.Adapter(parsed)));
+            if (modelfile is not null)
+                context.Output.WriteLine($"Ollama: {modelfile}");
+            json.Write(
+                parsed,
+                context,
+                "export-gguf",
+                new
+                {
+                    File = target,
+                    Modelfile = modelfile,
+                    Tensors = written.Tensors.Count,
+                    Types = written.Tensors.Values.CountBy(t => t.Type).OrderBy(t => t.Key).ToDictionary(t => $"{t.Key}", t => t.Value),
+                    Keys = written.Keys.Count,
+                    Bytes = new FileInfo(target).Length,
+                    Context = RopeScaling.GetCurrentContext(model.Config),
+                }
+            );
             return ExitCode.Done;
         });
         return command;
@@ -171,6 +204,7 @@ internal static class ExportCommand
                 "with --layout longlora: do not add the [PAD] embedding that LongLoRA's scripts expect if the tokenizer has no "
                 + "padding token",
         };
+        var json = new JsonOption("what was written");
         var command = new Verb(
             "adapter",
             "Write an adapter in another layout.",
@@ -180,6 +214,7 @@ internal static class ExportCommand
             output,
             layout,
             bare,
+            json,
         };
         source.AddTo(command);
         command.SetAction(parsed =>
@@ -214,6 +249,19 @@ internal static class ExportCommand
                         + "LongLoRA's files do not store this. Give --adapter-context when you load them."
                 );
             context.Output.WriteLine($"Adapter: {target}");
+            json.Write(
+                parsed,
+                context,
+                "export-adapter",
+                new
+                {
+                    Adapter = target,
+                    LoraPairs = adapter.Adapters.Count,
+                    TrainedWeights = adapter.ModelWeights.Count,
+                    PaddingRow = isPair && padding,
+                    Context = RopeScaling.GetCurrentContext(model.Config),
+                }
+            );
             return ExitCode.Done;
         });
         return command;
@@ -231,6 +279,7 @@ internal static class ExportCommand
             HelpName = "TYPE",
         };
         gguf.AcceptOnlyFromAmong("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0");
+        var json = new JsonOption("what was written");
         var command = new Verb(
             "split",
             "Write a base with the trained embeddings and norms in it, and a plain LoRA adapter that engines load and switch.",
@@ -240,6 +289,7 @@ internal static class ExportCommand
             output,
             type,
             gguf,
+            json,
         };
         source.AddTo(command);
         command.SetAction(parsed =>
@@ -263,6 +313,19 @@ internal static class ExportCommand
                 context.Output.WriteLine($"GGUF: {file}, {Path.Combine(target, SplitExporter.AdapterFile)}");
                 context.Output.WriteLine($"Ollama: {WriteModelfile(file, loaded, tokenizer, SplitExporter.AdapterFile)}");
             }
+            json.Write(
+                parsed,
+                context,
+                "export-split",
+                new
+                {
+                    Base = Path.Combine(target, SplitExporter.BaseFolder),
+                    Adapter = Path.Combine(target, SplitExporter.AdapterFolder),
+                    LoraPairs = loaded.Adapter.Adapters.Count,
+                    TrainedWeights = loaded.Adapter.ModelWeights.Count,
+                    Context = RopeScaling.GetCurrentContext(loaded.Config),
+                }
+            );
             return ExitCode.Done;
         });
         return command;

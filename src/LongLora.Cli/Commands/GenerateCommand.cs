@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text;
 using LongLora.Cli.Arguments;
 using LongLora.Documents;
 using LongLora.Generation;
@@ -23,6 +24,7 @@ internal static class GenerateCommand
         };
         var sampling = new SamplingArguments(standard);
         var cache = new CacheArguments();
+        var json = new JsonOption("the answer and its figures");
         var command = new Verb(
             "generate",
             "Generate text from a prompt, with full attention or endlessly (--streaming).",
@@ -33,6 +35,7 @@ internal static class GenerateCommand
             prompt,
             promptFile,
             material,
+            json,
         };
         source.AddTo(command);
         sampling.AddTo(command);
@@ -45,15 +48,32 @@ internal static class GenerateCommand
             var before = string.Concat((parsed.GetValue(material) ?? []).Select(file => DocumentText.Read(file)));
             using var model = cache.Open(context, parsed, source.Read(parsed) with { Template = null });
             TimeSpan? first = null;
+            var answer = new StringBuilder();
             foreach (var piece in model.CompleteAsync(before + text, options).ToBlockingEnumerable(context.Cancellation))
             {
                 first ??= piece.Time;
                 context.Output.Write(piece.Text);
+                answer.Append(piece.Text);
                 context.Output.Flush();
                 if (piece.Result is not { } result)
                     continue;
                 context.Output.WriteLine();
                 Report(context, options, result, first.Value, piece.Time);
+                json.Write(
+                    parsed,
+                    context,
+                    "generate",
+                    new
+                    {
+                        Text = answer.ToString(),
+                        result.Finish,
+                        result.PromptTokens,
+                        Tokens = result.Tokens.Count,
+                        result.Seed,
+                        PromptSeconds = first.Value.TotalSeconds,
+                        Seconds = piece.Time.TotalSeconds,
+                    }
+                );
             }
             return ExitCode.Done;
         });

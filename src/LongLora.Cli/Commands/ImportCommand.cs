@@ -27,6 +27,7 @@ internal static class ImportCommand
             HelpName = "TYPE",
         };
         type.AcceptOnlyFromAmong("fp32", "bf16", "fp16");
+        var json = new JsonOption("what was read and written");
         var command = new Verb(
             "gguf",
             "Convert a GGUF file to a Hugging Face folder: config, weights, tokenizer, chat template.",
@@ -36,6 +37,7 @@ internal static class ImportCommand
             file,
             output,
             type,
+            json,
         };
         command.SetAction(parsed =>
         {
@@ -68,6 +70,25 @@ internal static class ImportCommand
                     + $"{(model.ChatTemplate is null ? "no chat template" : "chat template")}."
             );
             context.Output.WriteLine($"Model: {target}");
+            json.Write(
+                parsed,
+                context,
+                "import-gguf",
+                new
+                {
+                    Model = target,
+                    model.Name,
+                    model.Architecture,
+                    model.License,
+                    StoredTypes = model.StoredTensors.CountBy(t => t.Type).OrderBy(t => t.Key).ToDictionary(t => $"{t.Key}", t => t.Value),
+                    model.StoredBytes,
+                    Tensors = written.Tensors.Count,
+                    Bytes = written.DataBytes,
+                    Context = RopeScaling.GetCurrentContext(written.Config),
+                    VocabularySize = model.Tokenizer?.VocabularySize,
+                    HasChatTemplate = model.ChatTemplate is not null,
+                }
+            );
             return ExitCode.Done;
         });
         return command;

@@ -3,7 +3,6 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Export;
-using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 
@@ -48,8 +47,7 @@ internal static class InspectCommand
                         $"  {tensor.Blocks ?? tensor.Type.ToString(), -9} [{string.Join(", ", tensor.Shape)}]  {tensor.Name}"
                     );
             }
-            if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(summary));
+            json.Write(parsed, context, () => ToJson(summary));
             return ExitCode.Done;
         });
         return command;

@@ -16,6 +16,7 @@ internal static class MergeCommand
         var adapter = new AdapterOption("folder of the PEFT or LongLoRA adapter", isRequired: true);
         var output = OutputOption.CreateForNewFolder();
         var kind = new QuantizationOption(QuantizationKind.None);
+        var json = new JsonOption("what was merged");
         var command = new Verb(
             "merge",
             "Merge an adapter into its base model. Any engine can load the result.",
@@ -26,6 +27,7 @@ internal static class MergeCommand
             adapter,
             output,
             kind,
+            json,
         };
         var reading = new AdapterArguments();
         reading.AddTo(command);
@@ -54,6 +56,19 @@ internal static class MergeCommand
                     + $"{RopeScaling.GetCurrentContext(merged.Config):N0} tokens."
             );
             context.Output.WriteLine($"Model: {target}");
+            json.Write(
+                parsed,
+                context,
+                "merge",
+                new
+                {
+                    Model = target,
+                    LoraPairs = merged.Adapter.Adapters.Count,
+                    TrainedWeights = merged.Adapter.ModelWeights.Count,
+                    Context = RopeScaling.GetCurrentContext(merged.Config),
+                    merged.Adapter.Missing,
+                }
+            );
             return ExitCode.Done;
         });
         return command;

@@ -4,7 +4,6 @@ using LongLora.Cli.Arguments;
 using LongLora.Configs;
 using LongLora.Options;
 using LongLora.Runs;
-using LongLora.Runtime;
 using LongLora.Studies;
 using LongLora.Training;
 using Spectre.Console;
@@ -66,8 +65,7 @@ internal static class PlanCommand
             );
             var speed = parsed.GetValue(rate) * 1e9 ?? (plan.OnCuda ? null : ShareOfProducts * GemmRate.MeasureSquare());
             Show(context, options, plan, speed, measured: parsed.GetValue(rate) is null);
-            if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, ToJson(plan, speed));
+            json.Write(parsed, context, () => ToJson(plan, speed));
             return ExitCode.Done;
         });
         return command;

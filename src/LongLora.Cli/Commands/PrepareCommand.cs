@@ -61,10 +61,12 @@ internal static class PrepareCommand
         {
             Description = "with --show: keep the reasoning of answers also where the template leaves it out",
         };
+        var variables = new TemplateOptionsOption("with --show: ");
         var skip = new Option<bool>("--skip-unreadable")
         {
             Description = "exit with code 0 even if some files cannot be read; they are listed in any case",
         };
+        var json = new JsonOption("the counts");
         var command = new Verb(
             "prepare",
             "Turn documents into a training corpus.",
@@ -80,7 +82,9 @@ internal static class PrepareCommand
             show,
             template,
             reasoning,
+            variables,
             skip,
+            json,
             PrepareQuestionsCommand.Create(context),
         };
         command.SetAction(parsed =>
@@ -103,16 +107,46 @@ internal static class PrepareCommand
             };
             if (parsed.GetValue(show) is { } count)
             {
+                json.RefuseWith(parsed, show);
                 if (AreConversations(options.Data))
-                    return ShowConversations(context, options, parsed.GetValue(template)!, parsed.GetValue(reasoning), count);
+                {
+                    var shown = new DataOptions
+                    {
+                        Sources = [.. options.Data.Select(path => new DataSource(path))],
+                        Task = TrainingTask.Sft,
+                        Template = parsed.GetValue(template)!,
+                        TemplateOptions = parsed.GetValue(variables)!,
+                        KeepReasoning = parsed.GetValue(reasoning),
+                    };
+                    return ShowConversations(context, options.Model, shown, count);
+                }
                 return Show(context, options, count) || parsed.GetValue(skip) ? ExitCode.Done : ExitCode.Input;
             }
             var report = Build(context, options);
             Print(context, report, options);
+            json.Write(parsed, context, "prepare", Describe(report));
             return report.LeftOut.Count == 0 || parsed.GetValue(skip) ? ExitCode.Done : ExitCode.Input;
         });
         return command;
     }
+
+    private static object Describe(CorpusReport report) =>
+        new
+        {
+            report.Path,
+            Unit = report.HasTokens ? "tokens" : "characters",
+            report.TokenWidth,
+            report.Files,
+            report.Documents,
+            report.Characters,
+            Tokens = report.HasTokens ? report.Tokens : (long?)null,
+            report.Kinds,
+            Lengths = new { report.Lengths.Longest, report.Lengths.Bins },
+            report.TakenOver,
+            report.Unread,
+            report.WithoutText,
+            report.LeftOut,
+        };
 
     private static CorpusReport Build(CliContext context, PrepareOptions options)
     {
@@ -243,17 +277,10 @@ internal static class PrepareCommand
         }
     }
 
-    private static int ShowConversations(CliContext context, PrepareOptions options, string template, bool keepsReasoning, int count)
+    private static int ShowConversations(CliContext context, string? model, DataOptions data, int count)
     {
-        var model = options.Model
+        _ = model
             ?? throw new ConfigurationException("These are conversations. Give --model to choose the model whose template writes them.");
-        var data = new DataOptions
-        {
-            Sources = [.. options.Data.Select(path => new DataSource(path))],
-            Task = TrainingTask.Sft,
-            Template = template,
-            KeepReasoning = keepsReasoning,
-        };
         // Whole conversations are shown, even if training will shorten them.
         return TrainCommand.Show(new ModelOptions { Path = model, Context = 1 << 20 }, data, count, context);
     }

@@ -71,6 +71,7 @@ internal static class PrepareQuestionsCommand
             Description = "file with the results of a batch run of the prompts: one JSON object per line",
             HelpName = "FILE",
         };
+        var json = new JsonOption("the counts");
         var command = new Verb(
             "qa",
             "Have a model write questions and answers about documents.",
@@ -93,6 +94,7 @@ internal static class PrepareQuestionsCommand
             temperature,
             maxTokens,
             results,
+            json,
         };
         command.SetAction(parsed =>
         {
@@ -114,7 +116,9 @@ internal static class PrepareQuestionsCommand
                 MaxTokens = parsed.GetValue(maxTokens),
             };
             var report = parsed.GetValue(results) is { } file ? QuestionBuilder.TakeBatch(options, file) : Build(context, options);
-            return Print(context, report, isAnswered: options.Endpoint is not null || parsed.GetValue(results) is not null);
+            var code = Print(context, report, isAnswered: options.Endpoint is not null || parsed.GetValue(results) is not null);
+            json.Write(parsed, context, "prepare-qa", report);
+            return code;
         });
         return command;
     }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Cli.Arguments;
 using LongLora.Hub;
 using Spectre.Console;
 
@@ -21,6 +22,7 @@ internal static class PullCommand
             AllowMultipleArgumentsPerToken = true,
         };
         var offline = new Option<bool>("--offline") { Description = "open no connection; HF_HUB_OFFLINE=1 does the same" };
+        var json = new JsonOption("what was fetched");
         var command = new Verb(
             "pull",
             "Get a model or a data set into the Hugging Face cache, where every verb finds it.",
@@ -31,6 +33,7 @@ internal static class PullCommand
             dataset,
             files,
             offline,
+            json,
         };
         command.SetAction(parsed =>
         {
@@ -50,6 +53,21 @@ internal static class PullCommand
             );
             context.Output.WriteLine($"Folder: {result.Folder}");
             context.Output.WriteLine($"Use it with: {(options.IsDataset ? "--data" : "--model")} {options.Name}");
+            json.Write(
+                parsed,
+                context,
+                "pull",
+                new
+                {
+                    options.Name,
+                    result.Commit,
+                    result.Folder,
+                    result.Files,
+                    Bytes = result.AllBytes,
+                    result.FetchedBytes,
+                    result.Notes,
+                }
+            );
             return ExitCode.Done;
         });
         return command;

@@ -14,6 +14,7 @@ internal static class QuantizeCommand
         var model = new ModelOption();
         var kind = new QuantizationOption(QuantizationKind.Nf4, "--type");
         var output = OutputOption.CreateForNewFolder();
+        var json = new JsonOption("what was quantized");
         var command = new Verb(
             "quantize",
             "Quantize a model to 4 or 8 bits, in bitsandbytes' layout.",
@@ -23,6 +24,7 @@ internal static class QuantizeCommand
             model,
             kind,
             output,
+            json,
         };
         command.SetAction(parsed =>
         {
@@ -38,6 +40,20 @@ internal static class QuantizeCommand
                 $"{matrices.Count} matrices with {weights:N0} weights in {bytes:N0} bytes: {(double)bytes / weights:F3} bytes per weight."
             );
             context.Output.WriteLine($"Model: {target}");
+            json.Write(
+                parsed,
+                context,
+                "quantize",
+                new
+                {
+                    Model = target,
+                    Type = parsed.GetValue(kind),
+                    Matrices = matrices.Count,
+                    Weights = weights,
+                    Bytes = bytes,
+                    BytesPerWeight = (double)bytes / weights,
+                }
+            );
             return ExitCode.Done;
         });
         return command;

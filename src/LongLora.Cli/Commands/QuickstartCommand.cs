@@ -33,6 +33,7 @@ internal static class QuickstartCommand
             HelpName = "N",
             DefaultValueFactory = _ => 20,
         };
+        var json = new JsonOption();
         var command = new Verb(
             "quickstart",
             "See the method work: measure a small bundled model, extend its context 8 times, and measure it again.",
@@ -44,6 +45,7 @@ internal static class QuickstartCommand
             factor,
             steps,
             trials,
+            json,
         };
         command.SetAction(parsed =>
         {
@@ -64,6 +66,7 @@ internal static class QuickstartCommand
             );
             Show(context, result);
             Leave(context, options, result, clock.Elapsed);
+            json.Write(parsed, context, () => result.ToFile(clock.Elapsed));
             return ExitCode.Done;
         });
         return command;

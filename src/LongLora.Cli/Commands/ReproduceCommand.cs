@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Evaluation;
 using LongLora.Studies;
@@ -46,6 +47,7 @@ internal static class ReproduceCommand
             DefaultValueFactory = _ => [],
         };
         var list = new Option<bool>("--list") { Description = "list the runs and how they differ, without doing any" };
+        var json = new JsonOption();
         var command = new Verb(
             "reproduce",
             "Repeat the paper's tables on a small model, in about an hour on two cores. Run it again to continue after an interruption.",
@@ -61,6 +63,7 @@ internal static class ReproduceCommand
             trials,
             only,
             list,
+            json,
         };
         command.SetAction(parsed =>
         {
@@ -97,6 +100,12 @@ internal static class ReproduceCommand
                 context.Cancellation
             );
             Say(context, $"Tables: {file}");
+            json.Write(
+                parsed,
+                context,
+                "reproduce",
+                new { Tables = file, Runs = results.Select(r => JsonSerializer.Deserialize<JsonElement>(r.ToText())) }
+            );
             return ExitCode.Done;
         });
         return command;

@@ -56,8 +56,7 @@ internal static class TokenizerCommand
             var ids = tokenizer.Encode(parsed.GetValue(text) ?? context.Input.ReadToEnd(), addSpecial: !isPlain, parseSpecial: !isPlain);
             foreach (var token in TokenPreview.Read(new TrainingExample(ids, null, "text"), tokenizer))
                 context.Output.WriteLine($"{token.Id, 7}  {JsonSerializer.Serialize(token.Text, s_readable)}");
-            if (parsed.GetValue(json) is { } file)
-                AtomicFile.WriteText(file, JsonSerializer.Serialize(new { ids }) + "\n");
+            json.Write(parsed, context, () => JsonSerializer.Serialize(new { ids }));
             return ExitCode.Done;
         });
         return command;
@@ -79,6 +78,7 @@ internal static class TokenizerCommand
             DefaultValueFactory = _ => 2048,
         };
         var output = new OutputOption("folder for tokenizer.json and tokenizer_config.json");
+        var json = new JsonOption("the counts");
         var command = new Verb(
             "train",
             "Train a byte-level BPE tokenizer on text.",
@@ -88,6 +88,7 @@ internal static class TokenizerCommand
             data,
             size,
             output,
+            json,
         };
         command.SetAction(parsed =>
         {
@@ -98,6 +99,18 @@ internal static class TokenizerCommand
                 $"{parsed.GetValue(size)} tokens learned from {words.Values.Sum():N0} words, {words.Count:N0} of them distinct."
             );
             context.Output.WriteLine($"Tokenizer: {parsed.GetValue(output)}");
+            json.Write(
+                parsed,
+                context,
+                "tokenizer-train",
+                new
+                {
+                    Tokenizer = parsed.GetValue(output),
+                    VocabularySize = parsed.GetValue(size),
+                    Words = words.Values.Sum(),
+                    DistinctWords = words.Count,
+                }
+            );
             return ExitCode.Done;
         });
         return command;

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Documents;
 using LongLora.Options;
@@ -20,7 +21,9 @@ internal static class TrainCommand
             "longlora train --model Llama-2-7b --data books --context 32768 --output run32k"
         );
         var read = AddOptions(command, FineTuneOptionTable.All);
-        command.SetAction(parsed => Run(read(parsed), context));
+        var json = new JsonOption();
+        command.Options.Add(json);
+        command.SetAction(parsed => Run(read(parsed), context, parsed, json));
         return command;
     }
 
@@ -39,12 +42,17 @@ internal static class TrainCommand
                 "print the first examples as the model will see them, with the parts that are not learned marked, and do not train",
             HelpName = "N",
         };
+        var json = new JsonOption();
         command.Options.Add(show);
+        command.Options.Add(json);
         var read = AddOptions(command, FineTuneOptionTable.All.Where(o => o.Name is not ("task" or "keep-documents-apart")));
         command.SetAction(parsed =>
         {
             var options = SetTask(read(parsed), TrainingTask.Sft);
-            return parsed.GetValue(show) is { } count ? Show(options.Model, options.Data, count, context) : Run(options, context);
+            if (parsed.GetValue(show) is not { } count)
+                return Run(options, context, parsed, json);
+            json.RefuseWith(parsed, show);
+            return Show(options.Model, options.Data, count, context);
         });
         return command;
     }
@@ -110,7 +118,7 @@ internal static class TrainCommand
         return problems.Count == 0 ? options : throw new ConfigurationException(string.Join(Environment.NewLine, problems));
     }
 
-    private static int Run(FineTuneOptions options, CliContext context)
+    private static int Run(FineTuneOptions options, CliContext context, ParseResult parsed, JsonOption json)
     {
         var view = new TrainingView(context, options);
         try
@@ -120,6 +128,7 @@ internal static class TrainCommand
             view.ShowResult(result);
             foreach (var note in result.Notes)
                 context.Output.WriteLine(FlagWords.Translate(note));
+            json.Write(parsed, context, parsed.CommandResult.Command.Name, view.Describe(result));
             return ExitCode.Done;
         }
         catch (OperationCanceledException) when (context.Cancellation.IsCancellationRequested)

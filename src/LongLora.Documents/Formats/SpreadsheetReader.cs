@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.IO.Compression;
 using System.Text;
+using System.Xml;
 using ExcelDataReader;
 using ExcelDataReader.Exceptions;
 using LongLora.Data;
@@ -14,6 +15,12 @@ namespace LongLora.Documents.Formats;
 /// </summary>
 internal sealed class SpreadsheetReader : IDocumentReader
 {
+    // Excel's own limit for a sheet is as many rows. The others are far above what a person writes.
+    private const int MostRows = 1 << 20,
+        MostCells = 1 << 25,
+        MostStrings = 1 << 23,
+        MostCharacters = 1 << 28;
+
     static SpreadsheetReader() => Encoding.RegisterProvider(CodePagesEncodingProvider.Instance);
 
     /// <inheritdoc/>
@@ -28,6 +35,8 @@ internal sealed class SpreadsheetReader : IDocumentReader
     private static string ReadText(Stream stream, string file)
     {
         CheckSize(stream, file);
+        long cells = 0,
+            characters = 0;
         try
         {
             using var reader = ExcelReaderFactory.CreateReader(stream, new ExcelReaderConfiguration { LeaveOpen = true });
@@ -37,8 +46,14 @@ internal sealed class SpreadsheetReader : IDocumentReader
                 if (reader.VisibleState is not (null or "visible"))
                     continue;
                 var text = new StringBuilder();
-                while (reader.Read())
+                for (var row = 1; reader.Read(); row++)
+                {
+                    Require(row, MostRows, "rows in the sheet '" + reader.Name + "'", file);
+                    Require(cells += reader.FieldCount, MostCells, "cells", file);
                     CsvReader.AppendRow(text, [.. Enumerable.Range(0, reader.FieldCount).Select(i => Write(reader.GetValue(i)))]);
+                    Require(characters + text.Length, MostCharacters, "characters of text", file);
+                }
+                characters += text.Length;
                 if (text.Length > 0)
                     sheets.Add((reader.Name, text.ToString()));
             } while (reader.NextResult());
@@ -65,12 +80,34 @@ internal sealed class SpreadsheetReader : IDocumentReader
                     $"Cannot read {file} because its part '{large.FullName}' has more than {ZipParts.LargestPart >> 20} MiB. Split the "
                         + "workbook."
                 );
+            CountStrings(zip, file);
         }
-        catch (InvalidDataException)
+        catch (Exception e) when (e is InvalidDataException or XmlException)
         {
             // A workbook of the old format, or a file that the library refuses.
         }
         stream.Position = 0;
+    }
+
+    // The library keeps all shared texts in memory, however small they are in the file.
+    private static void CountStrings(ZipArchive zip, string file)
+    {
+        foreach (var part in zip.Entries.Where(e => e.FullName.EndsWith("sharedStrings.xml", StringComparison.OrdinalIgnoreCase)))
+        {
+            using var xml = XmlReader.Create(part.Open(), new XmlReaderSettings { DtdProcessing = DtdProcessing.Prohibit });
+            var count = 0;
+            while (xml.Read())
+            {
+                if (xml.NodeType == XmlNodeType.Element && xml.LocalName == "si")
+                    Require(++count, MostStrings, "shared texts", file);
+            }
+        }
+    }
+
+    private static void Require(long count, long most, string what, string file)
+    {
+        if (count > most)
+            throw new DataException($"Cannot read {file} because it has more than {most:N0} {what}. Split the workbook.");
     }
 
     private static string Write(object? value) =>

@@ -61,15 +61,7 @@ internal sealed class ZipParts : IDisposable
         try
         {
             using var stream = entry.Open();
-            var buffer = new byte[1 << 16];
-            while (stream.Read(buffer) is > 0 and var count)
-            {
-                if (bytes.Length + count > LargestPart)
-                    throw new DataException(
-                        $"Cannot read {_file} because its part '{name}' has more than {LargestPart >> 20} MiB. Split the document."
-                    );
-                bytes.Write(buffer, 0, count);
-            }
+            CopyTo(stream, bytes, name, _file);
         }
         catch (InvalidDataException e)
         {
@@ -77,6 +69,21 @@ internal sealed class ZipParts : IDisposable
         }
         bytes.Position = 0;
         return bytes;
+    }
+
+    /// <summary>Copies an inflated part.</summary>
+    /// <exception cref="DataException">It is too large.</exception>
+    internal static void CopyTo(Stream part, Stream copy, string name, string file)
+    {
+        var buffer = new byte[1 << 16];
+        while (part.Read(buffer) is > 0 and var count)
+        {
+            if (copy.Length + count > LargestPart)
+                throw new DataException(
+                    $"Cannot read {file} because its part '{name}' has more than {LargestPart >> 20} MiB. Split the document."
+                );
+            copy.Write(buffer, 0, count);
+        }
     }
 
     /// <summary>The root element of a part.</summary>

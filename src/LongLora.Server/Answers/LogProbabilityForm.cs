@@ -12,27 +12,32 @@ internal static class LogProbabilityForm
         tokens is null ? null : new { content = tokens.Select(t => Describe(t, tokenizer)) };
 
     /// <summary>The form of completions; null for none.</summary>
-    /// <param name="tokens">The tokens.</param>
+    /// <param name="prompt">The first token of the prompt, of which nothing is known, and the others; null if the prompt is not
+    /// told.</param>
+    /// <param name="answer">The tokens of the answer; null for none.</param>
     /// <param name="tokenizer">Gives their texts.</param>
-    /// <param name="offset">Characters before them; afterwards with theirs.</param>
-    internal static object? ToCompletion(IReadOnlyList<TokenLogProbability>? tokens, ITokenizer tokenizer, ref int offset)
+    /// <param name="offsets">Tells where each begins.</param>
+    internal static object? ToCompletion(
+        (int First, IReadOnlyList<TokenLogProbability> Others)? prompt,
+        IReadOnlyList<TokenLogProbability>? answer,
+        ITokenizer tokenizer,
+        TokenOffsets offsets
+    )
     {
-        if (tokens is null)
+        if (prompt is null && answer is null)
             return null;
-        var offsets = new List<int>();
-        foreach (var token in tokens)
-        {
-            offsets.Add(offset);
-            offset += Decode(token.Token, tokenizer).Length;
-        }
+        var tokens = new List<(int Token, TokenLogProbability? Known)>();
+        if (prompt is { } read)
+            tokens.AddRange([(read.First, null), .. read.Others.Select(t => (t.Token, (TokenLogProbability?)t))]);
+        tokens.AddRange((answer ?? []).Select(t => (t.Token, (TokenLogProbability?)t)));
         return new
         {
             tokens = tokens.Select(t => Decode(t.Token, tokenizer)),
-            token_logprobs = tokens.Select(t => t.LogProbability),
+            token_logprobs = tokens.Select(t => t.Known?.LogProbability),
             top_logprobs = tokens.Select(t =>
-                t.Likeliest.GroupBy(l => Decode(l.Token, tokenizer)).ToDictionary(l => l.Key, l => l.First().LogProbability)
+                t.Known?.Likeliest.GroupBy(l => Decode(l.Token, tokenizer)).ToDictionary(l => l.Key, l => l.First().LogProbability)
             ),
-            text_offset = offsets,
+            text_offset = tokens.Select(t => offsets.Take(t.Token)).ToList(),
         };
     }
 

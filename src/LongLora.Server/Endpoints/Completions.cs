@@ -10,33 +10,29 @@ internal static class Completions
 
     internal static async Task Answer(HttpContext context, ServedModels models, ServerOptions options)
     {
-        var (request, echo) = await RequestBody.Read(context, fields => Read(fields, models, options));
-        await AnswerStream.Send(context, request, new CompletionFormat(request, echo));
+        var (request, echo, isPromptOnly) = await RequestBody.Read(context, fields => Read(fields, models, options));
+        await AnswerStream.Send(context, request, new CompletionFormat(request, echo) { IsPromptOnly = isPromptOnly });
     }
 
     /// <summary>
-    /// Reads a request: the only place that knows its fields. The second result are the texts that begin the answers, if any.
+    /// Reads a request: the only place that knows its fields. The second result are the texts that begin the answers, if any, and the third
+    /// is whether there is nothing after them.
     /// </summary>
-    internal static (GenerationRequest Request, IReadOnlyList<string>? Echo) Read(
+    internal static (GenerationRequest Request, IReadOnlyList<string>? Echo, bool IsPromptOnly) Read(
         RequestFields fields,
         ServedModels models,
         ServerOptions server
     )
     {
         var model = models.Choose(fields);
-        var options = SamplingFields.Read(fields, server, model, "max_tokens");
         var echoes = fields.FindSwitch("echo") ?? false;
+        // Evaluations ask for the log-probabilities of a text alone.
+        var isPromptOnly = echoes && fields.Find("max_tokens") is { ValueKind: JsonValueKind.Number } most && most.GetDouble() == 0;
+        var options = SamplingFields.Read(fields, server, model, isPromptOnly ? [] : ["max_tokens"]);
+        if (isPromptOnly)
+            options = options with { MaxTokens = 1, MinTokens = 0 };
         if (fields.FindWhole("logprobs", 0, SamplingFields.MostLogProbabilities) is { } count)
-        {
-            if (echoes)
-                throw new ApiException(
-                    400,
-                    "Cannot give logprobs with echo because those of the prompt are not computed. Leave one of them out.",
-                    "echo",
-                    "unsupported_parameter"
-                );
-            options = options with { TopLogProbabilities = count };
-        }
+            options = options with { TopLogProbabilities = count, MeasuresPrompt = echoes };
         var choices = fields.FindWhole("n", 1, ChatCompletions.MostChoices) ?? 1;
         if (fields.FindWhole("best_of", 1, ChatCompletions.MostChoices) is { } best && best != choices)
             throw new ApiException(
@@ -61,6 +57,6 @@ internal static class Completions
         var inputs = TextInput.Read(fields, "prompt", model, MostPrompts);
         fields.RefuseUnknown();
         request = request with { Prompts = [.. inputs.Select(i => i.Tokens)] };
-        return (request.RequireRoom("prompt"), echoes ? [.. inputs.Select(i => i.ReadText(model))] : null);
+        return (request.RequireRoom("prompt"), echoes ? [.. inputs.Select(i => i.ReadText(model))] : null, isPromptOnly);
     }
 }

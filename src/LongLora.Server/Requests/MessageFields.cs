@@ -70,10 +70,12 @@ internal static class MessageFields
 
     private static void RequireVariable(ChatModel model, string name, string field)
     {
-        if (!model.RequireTemplate().HasVariable(name))
+        var template = model.RequireTemplate();
+        if (!template.Variables.Contains(name))
             throw new ApiException(
                 400,
-                $"Cannot do what {field} says because the chat template of '{model.Name}' has no such variable. Leave it out.",
+                $"Cannot do what {field} says because the chat template of '{model.Name}' has no such variable. "
+                    + $"{template.DescribeVariables()} Leave it out.",
                 field,
                 "unsupported_parameter"
             );
@@ -141,7 +143,8 @@ internal static class MessageFields
         return calls;
     }
 
-    private static bool IsObject(JsonElement arguments)
+    /// <summary>Whether arguments are a JSON object, or the text of one.</summary>
+    internal static bool IsObject(JsonElement arguments)
     {
         if (arguments.ValueKind == JsonValueKind.Object)
             return true;

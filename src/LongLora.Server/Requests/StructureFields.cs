@@ -18,7 +18,7 @@ internal sealed record StructureFields(ToolUse? Tools, JsonElement? Schema, bool
     {
         HarmlessFields.RefuseFunctions(fields);
         var (schema, isJson) = fields.FindFields(Format) is { } format ? ReadFormat(format, format.FindFields("json_schema")) : default;
-        return new(ReadTools(fields), schema, isJson);
+        return new(ReadTools(fields, isFlat: false), schema, isJson);
     }
 
     /// <summary>Reads a format.</summary>
@@ -100,20 +100,23 @@ internal sealed record StructureFields(ToolUse? Tools, JsonElement? Schema, bool
         }
     }
 
-    private static ToolUse? ReadTools(RequestFields fields)
+    /// <summary>Reads the tools and how they are chosen.</summary>
+    /// <param name="fields">The request.</param>
+    /// <param name="isFlat">Whether a function is not an object inside its tool, as in <c>/v1/responses</c>.</param>
+    internal static ToolUse? ReadTools(RequestFields fields, bool isFlat)
     {
         var isParallel = fields.FindSwitch("parallel_tool_calls") ?? true;
         var choice = fields.Find("tool_choice");
         IReadOnlyList<ToolDefinition> tools;
         try
         {
-            tools = fields.Find("tools") is { } list ? ToolDefinition.ReadAll(list.Clone()) : [];
+            tools = fields.Find("tools") is { } list ? ToolDefinition.ReadAll(isFlat ? Nest(list) : list.Clone()) : [];
         }
         catch (ConfigurationException e)
         {
             throw new ApiException(400, e.Message, "tools", "invalid_value");
         }
-        var (isRequired, only) = choice is { } value ? ReadChoice(value) : (false, null);
+        var (isRequired, only) = choice is { } value ? ReadChoice(value, isFlat) : (false, null);
         if (isRequired && tools.Count == 0)
             throw new ApiException(400, "tool_choice requires a call and there are no tools. Add some.", "tool_choice", "invalid_value");
         if (only is not null && !tools.Any(t => t.Name == only))
@@ -127,7 +130,38 @@ internal sealed record StructureFields(ToolUse? Tools, JsonElement? Schema, bool
         return tools.Count == 0 || isNone ? null : new ToolUse(tools, isRequired, isParallel) { Only = only };
     }
 
-    private static (bool IsRequired, string? Only) ReadChoice(JsonElement choice)
+    // Tools of /v1/responses in the form of /v1/chat/completions, which templates take.
+    private static JsonElement Nest(JsonElement tools)
+    {
+        if (tools.ValueKind != JsonValueKind.Array)
+            throw RequestFields.Wrong("tools", tools, "an array of functions");
+        var nested = new List<object>();
+        foreach (var (i, item) in tools.EnumerateArray().Index())
+        {
+            var tool = new RequestFields(item, $"tools[{i}]");
+            if (tool.FindText("type") is not "function")
+                throw new ApiException(
+                    400,
+                    $"{tool.Name("type")} is {tool.Find("type")?.GetRawText() ?? "missing"}; it must be function, because a model that "
+                        + "runs here can call nothing else.",
+                    tool.Name("type"),
+                    "unsupported_parameter"
+                );
+            _ = tool.FindText("name")
+                ?? throw new ApiException(400, $"{tool.Name("name")} is missing.", tool.Name("name"), "invalid_value");
+            var function = new Dictionary<string, JsonElement>();
+            foreach (var name in (string[])["name", "description", "parameters", "strict"])
+            {
+                if (tool.Find(name) is { } value)
+                    function[name] = value;
+            }
+            tool.RefuseUnknown();
+            nested.Add(new { type = "function", function });
+        }
+        return JsonSerializer.SerializeToElement(nested);
+    }
+
+    private static (bool IsRequired, string? Only) ReadChoice(JsonElement choice, bool isFlat)
     {
         if (choice.ValueKind == JsonValueKind.String && choice.GetString() is "none" or "auto")
             return (false, null);
@@ -138,8 +172,12 @@ internal sealed record StructureFields(ToolUse? Tools, JsonElement? Schema, bool
             && choice.TryGetProperty("type", out var type)
             && type.ValueKind == JsonValueKind.String
             && type.ValueEquals("function")
-            && choice.TryGetProperty("function", out var function)
-            && function.ValueKind == JsonValueKind.Object
+            && (
+                isFlat ? choice
+                : choice.TryGetProperty("function", out var inner) ? inner
+                : default
+            )
+                is { ValueKind: JsonValueKind.Object } function
             && function.TryGetProperty("name", out var name)
             && name.ValueKind == JsonValueKind.String
         )
@@ -147,7 +185,9 @@ internal sealed record StructureFields(ToolUse? Tools, JsonElement? Schema, bool
         throw RequestFields.Wrong(
             "tool_choice",
             choice,
-            "none, auto, required, or {\"type\": \"function\", \"function\": {\"name\": ...}}"
+            isFlat
+                ? "none, auto, required, or {\"type\": \"function\", \"name\": ...}"
+                : "none, auto, required, or {\"type\": \"function\", \"function\": {\"name\": ...}}"
         );
     }
 }

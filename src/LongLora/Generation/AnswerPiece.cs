@@ -11,4 +11,9 @@ public readonly record struct AnswerPiece(string Text, TimeSpan Time, Generation
     /// <see cref="GenerationResult.LogProbabilities"/>.
     /// </summary>
     public IReadOnlyList<TokenLogProbability>? LogProbabilities { get; init; }
+
+    /// <summary>
+    /// Log-probabilities of the prompt's tokens from the second on, in a piece of their own before all others; else null.
+    /// </summary>
+    internal IReadOnlyList<TokenLogProbability>? PromptLogProbabilities { get; init; }
 }

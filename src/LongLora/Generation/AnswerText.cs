@@ -16,6 +16,7 @@ internal sealed class AnswerText
     private readonly StreamingDecoder _decoder;
     private readonly StopText _text;
     private readonly List<TokenLogProbability>? _logProbabilities;
+    private readonly List<TokenLogProbability>? _promptLogProbabilities;
     private int _given; // log-probabilities that a piece has had
 
     /// <param name="prompt">Token ids that it continues.</param>
@@ -40,6 +41,7 @@ internal sealed class AnswerText
         _decoder = new StreamingDecoder(tokenizer, options.Format?.HasControlTokens != true, [.. prompt.TakeLast(8)]);
         _text = new StopText(options.Stop);
         _logProbabilities = options.TopLogProbabilities is null ? null : [];
+        _promptLogProbabilities = options.MeasuresPrompt ? [] : null;
         _sampler.Begin(prompt);
     }
 
@@ -50,6 +52,15 @@ internal sealed class AnswerText
 
     /// <summary>Why it ended; null while it goes on.</summary>
     internal FinishReason? Finish { get; private set; }
+
+    /// <summary>Log-probabilities of the prompt's tokens from the second on; null if they were not requested.</summary>
+    internal IReadOnlyList<TokenLogProbability>? PromptLogProbabilities => _promptLogProbabilities;
+
+    /// <summary>Measures the next token of the prompt.</summary>
+    /// <param name="logits">[V], after the token before it.</param>
+    /// <param name="token">The token.</param>
+    internal void MeasurePrompt(ReadOnlySpan<float> logits, int token) =>
+        _promptLogProbabilities!.Add(new LogProbabilities(logits, _options.TopLogProbabilities ?? 0).Of(token));
 
     /// <summary>Chooses the next token and returns the text that is now certain.</summary>
     /// <param name="logits">[V]; changed.</param>
@@ -112,5 +123,10 @@ internal sealed class AnswerText
 
     /// <summary>The whole answer, once it has ended.</summary>
     internal GenerationResult ToResult() =>
-        new(_text.Given, Tokens, _promptTokens, CachedTokens, Finish!.Value) { Seed = _sampler.Seed, LogProbabilities = _logProbabilities };
+        new(_text.Given, Tokens, _promptTokens, CachedTokens, Finish!.Value)
+        {
+            Seed = _sampler.Seed,
+            LogProbabilities = _logProbabilities,
+            PromptLogProbabilities = _promptLogProbabilities,
+        };
 }

@@ -74,6 +74,11 @@ public sealed record GenerationOptions
     /// </summary>
     public int? TopLogProbabilities { get; init; }
 
+    /// <summary>
+    /// Whether the tokens of the prompt are measured too. The whole prompt is then read, whatever the cache holds. Default false.
+    /// </summary>
+    internal bool MeasuresPrompt { get; init; }
+
     /// <summary>The format that the answer is bound to; null for free text. Default null.</summary>
     public AnswerFormat? Format { get; init; }
 

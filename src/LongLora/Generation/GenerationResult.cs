@@ -11,6 +11,12 @@ public sealed record GenerationResult(string Text, IReadOnlyList<int> Tokens, in
     /// <summary>The seed of the sampling, given or fresh. Greedy generation does not use it.</summary>
     public long Seed { get; init; }
 
+    /// <summary>
+    /// Log-probabilities of the prompt's tokens from the second on, one each, as nothing stands before the first; null if they were not
+    /// requested.
+    /// </summary>
+    internal IReadOnlyList<TokenLogProbability>? PromptLogProbabilities { get; init; }
+
     /// <summary>Log-probabilities of <see cref="Tokens"/>, one each; null if they were not requested.</summary>
     public IReadOnlyList<TokenLogProbability>? LogProbabilities { get; init; }
 }

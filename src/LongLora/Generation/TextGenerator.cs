@@ -141,9 +141,11 @@ public sealed class TextGenerator : IDisposable
             .ToList();
         for (var row = 0; row < prompts.Count; row++)
         {
-            var cached = Reuse(row, prompts[row]);
+            var cached = Reuse(row, prompts[row], options.MeasuresPrompt ? 0 : prompts[row].Count - 1);
             texts[row].CachedTokens = cached;
-            var logits = Prefill(row, prompts[row], cached, options, cancellation);
+            var logits = Prefill(row, prompts[row], cached, texts[row], options, cancellation);
+            if (texts[row].PromptLogProbabilities is { } measured)
+                onPiece?.Invoke(numbers[row], new AnswerPiece("", default, null) { PromptLogProbabilities = measured });
             Take(texts[row], numbers[row], logits, onPiece);
         }
         for (var active = Active(); active.Count > 0; active = Active())
@@ -222,10 +224,10 @@ public sealed class TextGenerator : IDisposable
     }
 
     // The last token is always read, for its logits.
-    private int Reuse(int row, IReadOnlyList<int> prompt)
+    private int Reuse(int row, IReadOnlyList<int> prompt, int most)
     {
         var common = 0;
-        while (common < prompt.Count - 1 && common < _held[row].Count && _held[row][common] == prompt[common])
+        while (common < most && common < _held[row].Count && _held[row][common] == prompt[common])
             common++;
         if (_streaming is null)
             common = _cache!.Truncate(row, common);
@@ -238,7 +240,14 @@ public sealed class TextGenerator : IDisposable
         return common;
     }
 
-    private float[] Prefill(int row, IReadOnlyList<int> prompt, int cached, GenerationOptions options, CancellationToken cancellation)
+    private float[] Prefill(
+        int row,
+        IReadOnlyList<int> prompt,
+        int cached,
+        AnswerText text,
+        GenerationOptions options,
+        CancellationToken cancellation
+    )
     {
         using var noGradient = no_grad();
         float[] logits = [];
@@ -252,11 +261,29 @@ public sealed class TextGenerator : IDisposable
                 ? CachedPass.Read(_model, ids, _cache!, row, _positions!)
                 : CachedPass.Read(_model, ids, _streams[row], cancellation);
             _held[row].AddRange(ids.Select(id => (int)id));
+            if (options.MeasuresPrompt)
+                Measure(text, hidden, prompt, start);
             if (start + ids.Length == prompt.Count)
                 logits = Logits(hidden.narrow(0, ids.Length - 1, 1));
             HostMemory.TrimIfGrown();
         }
         return logits;
+    }
+
+    // A few places at once, because logits of a whole chunk may be larger than the model.
+    private void Measure(AnswerText text, Tensor hidden, IReadOnlyList<int> prompt, int start)
+    {
+        const int places = 16;
+        var size = _model.Config.VocabularySize;
+        var count = (int)Math.Min(hidden.shape[0], prompt.Count - 1 - start);
+        for (var first = 0; first < count; first += places)
+        {
+            using var scope = NewDisposeScope();
+            var taken = Math.Min(places, count - first);
+            var logits = Logits(hidden.narrow(0, first, taken));
+            for (var i = 0; i < taken; i++)
+                text.MeasurePrompt(logits.AsSpan(i * size, size), prompt[start + first + i + 1]);
+        }
     }
 
     private float[] Step(List<AnswerText> texts, List<int> rows)

@@ -22,6 +22,12 @@ public sealed record DataOptions
     public string Template { get; init; } = "auto";
 
     /// <summary>
+    /// Variables of the chat template for sft, such as <c>enable_thinking=false</c>. A value is JSON or a text. Default none: what the
+    /// template does without them.
+    /// </summary>
+    public IReadOnlyList<string> TemplateOptions { get; init; } = [];
+
+    /// <summary>
     /// Whether sft also learns the reasoning of answers that the template leaves out, between <c>&lt;think&gt;</c> and
     /// <c>&lt;/think&gt;</c>, if the template has these marks. Default false: what the template writes.
     /// </summary>

@@ -312,6 +312,15 @@ internal static class FineTuneOptionTable
             (o, v) => o with { Template = v }
         ),
         s_data.List(
+            "template-options",
+            "Data",
+            AnswerTokens,
+            "NAME=VALUE",
+            "for sft: variables of the chat template, such as enable_thinking=false",
+            o => o.TemplateOptions,
+            (o, v) => o with { TemplateOptions = v }
+        ),
+        s_data.List(
             "columns",
             "Data",
             AnswerTokens,

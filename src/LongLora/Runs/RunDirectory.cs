@@ -29,6 +29,7 @@ internal sealed class RunDirectory : IDisposable
         "keep-reasoning",
         "ignore-fields",
         "skip-spikes",
+        "template-options",
     ];
 
     private readonly FineTuneOptions _options;

@@ -100,7 +100,7 @@ internal sealed class TrainingData : IDisposable
                 $"Cannot train on conversations because '{model.Location}' has no tokenizer.model or tokenizer.json. Copy the "
                     + "model's tokenizer into this folder."
             );
-        var template = model.FindTemplate(data.Template);
+        var template = model.FindTemplate(data.Template)?.With(data.TemplateOptions);
         var format = new ConversationFormat(data.Columns, data.IgnoreFields);
         return
         [
@@ -157,7 +157,12 @@ internal sealed class TrainingData : IDisposable
             yield return $"The template left out {unwritten:N0} of {conversations.Sum(s => s.Unwritten.All):N0} characters of the "
                 + "answers, in "
                 + $"{conversations.Sum(s => s.Unwritten.Examples):N0} examples. They are not learned."
-                + (conversations.Exists(s => s.CanKeepReasoning) ? " If they are reasoning, set keep-reasoning to learn them." : "");
+                + (conversations.Exists(s => s.CanKeepReasoning) ? " If they are reasoning, set keep-reasoning to learn them." : "")
+                + (
+                    conversations.SelectMany(s => s.TemplateVariables).Distinct().ToList() is { Count: > 0 } variables
+                        ? $" The template has switches of its own, which template-options sets: {string.Join(", ", variables)}."
+                        : ""
+                );
         if (conversations.Sum(s => s.WithoutEnd) is > 0 and var withoutEnd)
             yield return $"{withoutEnd:N0} examples do not teach the model to stop, because the template writes no end token.";
         if (conversations.Sum(s => s.EndedByText) is > 0 and var byText)

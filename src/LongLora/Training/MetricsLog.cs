@@ -9,7 +9,7 @@ namespace LongLora.Training;
 /// </summary>
 internal sealed class MetricsLog : IProgress<TrainingStep>
 {
-    private const string FileName = "metrics.jsonl";
+    internal const string FileName = "metrics.jsonl";
     private static readonly JsonSerializerOptions s_names = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
 
     private readonly string _path,

@@ -386,6 +386,35 @@ public class FormatTests
             )
         );
 
+    [Theory]
+    [InlineData(
+        "<row r='1'><c r='A1'><v>1</v></c></row><row r='2000000'><c r='A2000000'><v>1</v></c></row>",
+        "1,048,576 rows in the sheet 'One'"
+    )]
+    [InlineData("<row r='1'><c r='XFD1'><v>1</v></c></row><row r='3000'><c r='A3000'><v>1</v></c></row>", "33,554,432 cells")]
+    public void Xlsx_with_more_rows_or_cells_than_anyone_writes_is_refused_by_name(string rows, string named) =>
+        Assert.Contains(
+            named,
+            Refuse(new SpreadsheetReader(), Workbook("<sheet name='One' sheetId='1' r:id='r1'/>", rows), "a.xlsx"),
+            StringComparison.Ordinal
+        );
+
+    [Fact]
+    public void Xlsx_with_more_shared_texts_than_anyone_writes_is_refused_by_name()
+    {
+        var bytes = new MemoryStream();
+        using (var zip = new ZipArchive(bytes, ZipArchiveMode.Create, leaveOpen: true))
+        {
+            using var part = zip.CreateEntry("xl/sharedStrings.xml", CompressionLevel.Fastest).Open();
+            part.Write("<sst>"u8);
+            var some = Encoding.UTF8.GetBytes(string.Concat(Enumerable.Repeat("<si/>", 1 << 13)));
+            for (var i = 0; i <= 1 << 10; i++)
+                part.Write(some);
+            part.Write("</sst>"u8);
+        }
+        Assert.Contains("8,388,608 shared texts", Refuse(new SpreadsheetReader(), bytes.ToArray(), "a.xlsx"), StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Xlsx_that_is_something_else_is_refused() =>
         Assert.Contains("Excel", Refuse(new SpreadsheetReader(), "plain text"u8.ToArray(), "a.xlsx"), StringComparison.Ordinal);

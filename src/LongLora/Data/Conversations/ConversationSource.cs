@@ -61,6 +61,9 @@ internal sealed class ConversationSource : IExampleSource
     /// </summary>
     public (long Examples, long Characters, long All) Unwritten { get; private set; }
 
+    /// <summary>Variables of the template that template-options can set.</summary>
+    public IReadOnlyList<string> TemplateVariables => _template?.Variables ?? [];
+
     /// <summary>Whether reasoning that the template leaves out could be written.</summary>
     public bool CanKeepReasoning => !_keepReasoning && _template is { KnowsReasoning: true };
 

@@ -55,8 +55,10 @@ internal abstract record EvaluationFile
     /// <summary>Writes or replaces the file.</summary>
     /// <param name="path">The file; missing folders are created.</param>
     /// <exception cref="ConfigurationException">The file cannot be written to.</exception>
-    public void Write(string path) =>
-        AtomicFile.WriteText(path, JsonSerializer.Serialize(this, GetType(), IsIndented ? s_indented : s_compact) + "\n");
+    public void Write(string path) => AtomicFile.WriteText(path, ToText() + "\n");
+
+    /// <summary>The JSON of the file.</summary>
+    public string ToText() => JsonSerializer.Serialize(this, GetType(), IsIndented ? s_indented : s_compact);
 
     /// <summary>Reads a file of any kind, including files without a version.</summary>
     /// <param name="path">A JSON file.</param>

@@ -28,7 +28,7 @@ internal sealed class BpeTrainer
     }
 
     /// <summary>
-    /// Counts the words of texts, split as the tokenizer will split them (<see cref="ByteLevelTokenizerWriter.Pattern"/>).
+    /// Counts the words of texts (<see cref="ByteLevelTokenizerWriter.LearnedPattern"/>).
     /// </summary>
     /// <param name="texts">The texts.</param>
     public static IReadOnlyDictionary<string, long> CountWords(IEnumerable<string> texts)

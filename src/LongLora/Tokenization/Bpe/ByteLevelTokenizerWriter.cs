@@ -19,10 +19,11 @@ internal static class ByteLevelTokenizerWriter
     public const string Eos = "</s>";
 
     /// <summary>
-    /// How a text is split into words: as in GPT-2, but numbers are split every two digits from their start and without the space before.
-    /// So a number is always the same few tokens, which makes it easy to copy from far away.
+    /// How a text is split into words while merges are learned: as in GPT-2, but numbers are split every two digits from their start and
+    /// without the space before. So no token has more than two digits, or a digit behind a space, and a number is always the same few
+    /// tokens, which makes it easy to copy from far away.
     /// </summary>
-    public const string Pattern = @"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+    public const string LearnedPattern = @"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
     private const int Reserved = 2;
 
@@ -68,7 +69,7 @@ internal static class ByteLevelTokenizerWriter
     }
 
     internal static WordSplitter MakeSplitter() =>
-        new([new SplitRule(new Regex(Pattern, RegexOptions.Compiled | RegexOptions.CultureInvariant), SplitBehavior.Isolated)]);
+        new([new SplitRule(new Regex(LearnedPattern, RegexOptions.Compiled | RegexOptions.CultureInvariant), SplitBehavior.Isolated)]);
 
     private static string ToText(JsonObject root) => PythonNumber.KeepFloats(root)!.ToJsonString(s_style) + "\n";
 
@@ -91,7 +92,8 @@ internal static class ByteLevelTokenizerWriter
                     new JsonObject
                     {
                         ["type"] = "Split",
-                        ["pattern"] = new JsonObject { ["Regex"] = Pattern },
+                        // GPT-2's own rule, which engines know by name.
+                        ["pattern"] = new JsonObject { ["Regex"] = TokenizerJsonPipeline.Gpt2Pattern },
                         ["behavior"] = "Isolated",
                         ["invert"] = false,
                     },

@@ -15,15 +15,26 @@ public sealed partial class ChatTemplate
     private const short Tools = -1;
 
     private static readonly Dictionary<string, JsonElement> s_none = [];
-    private static readonly string[] s_own = ["messages", "tools", "documents", "bos_token", "eos_token", "add_generation_prompt"];
+    private static readonly string[] s_own =
+    [
+        "messages",
+        "tools",
+        "xml_tools",
+        "documents",
+        "bos_token",
+        "eos_token",
+        "add_generation_prompt",
+    ];
 
     private readonly JinjaTemplate _template;
     private readonly Lazy<string> _generationPrompt,
         _behindAnswer;
 
-    private ChatTemplate(string source, string origin)
+    private readonly IReadOnlyDictionary<string, JsonElement> _variables;
+
+    private ChatTemplate(string source, string origin, IReadOnlyDictionary<string, JsonElement>? variables = null)
     {
-        (Source, Origin) = (source, origin);
+        (Source, Origin, _variables) = (source, origin, variables ?? s_none);
         try
         {
             _template = JinjaTemplate.Parse(source);
@@ -39,6 +50,7 @@ public sealed partial class ChatTemplate
         (_generationPrompt, _behindAnswer) = (new Lazy<string>(FindGenerationPrompt), new Lazy<string>(RenderBehindAnswer));
         (WritesTools, WritesToolCalls) = (ToolsVariable().IsMatch(source), source.Contains(ToolCalls.Member, StringComparison.Ordinal));
         TagsToolCalls = source.Contains("<tool_call>", StringComparison.Ordinal);
+        Variables = [.. JinjaVariables.Find(source).Except(s_own)];
     }
 
     /// <summary>Templates that are available by name.</summary>
@@ -168,8 +180,10 @@ public sealed partial class ChatTemplate
     /// <exception cref="DataException">The template refuses the conversation, or does not know a variable.</exception>
     internal RenderedChat Render(IReadOnlyList<ChatMessage> messages, ITokenizer tokenizer, ConversationForm form)
     {
-        foreach (var name in form.Variables.Keys.Where(name => !HasVariable(name)))
-            throw new DataException($"Cannot give the chat template '{name}' because it has no such variable. Leave it out.");
+        foreach (var name in form.Variables.Keys.Except(Variables))
+            throw new DataException(
+                $"Cannot give the chat template '{name}' because it has no such variable. {DescribeVariables()} Leave it out."
+            );
         var text = Render(
             messages,
             WriteToken(tokenizer, tokenizer.BosTokenId),
@@ -191,8 +205,31 @@ public sealed partial class ChatTemplate
         return new RenderedChat(text.Slice(0, end), []);
     }
 
-    /// <summary>Whether the template reads a variable that the caller may set.</summary>
-    internal bool HasVariable(string name) => !s_own.Contains(name) && Regex.IsMatch(Source, $@"\b{Regex.Escape(name)}\b");
+    /// <summary>Variables of the template that the caller may set, such as <c>enable_thinking</c>.</summary>
+    internal IReadOnlyList<string> Variables { get; }
+
+    /// <summary>The same template with other values of its variables wherever it is rendered.</summary>
+    /// <param name="settings">NAME=VALUE. A value is JSON, such as false or 2, or a text.</param>
+    /// <exception cref="ConfigurationException">One has another form, or the template has no such variable.</exception>
+    internal ChatTemplate With(IReadOnlyList<string> settings)
+    {
+        if (settings.Count == 0)
+            return this;
+        var values = new Dictionary<string, JsonElement>(_variables);
+        foreach (var (name, value) in TemplateSettings.Read(settings))
+        {
+            if (!Variables.Contains(name))
+                throw new ConfigurationException(
+                    $"Cannot set '{name}' because the chat template of {Origin} has no such variable. {DescribeVariables()}"
+                        + NearestName.Hint(name, Variables)
+                );
+            values[name] = value;
+        }
+        return new ChatTemplate(Source, Origin, values);
+    }
+
+    /// <summary>A sentence about the variables.</summary>
+    internal string DescribeVariables() => Variables.Count == 0 ? "It has none." : $"Its variables are {string.Join(", ", Variables)}.";
 
     // Messages that the template would not write whole, in a form in which it does: the reasoning at the start of the text, between marks
     // that the template does not recognize.
@@ -267,7 +304,10 @@ public sealed partial class ChatTemplate
         try
         {
             var values = new Dictionary<string, object?>(
-                (variables ?? s_none).ToDictionary(v => v.Key, v => JinjaJson.Read(v.Value, MarkedText.Template))
+                _variables
+                    .Where(v => variables?.ContainsKey(v.Key) != true)
+                    .Concat(variables ?? s_none)
+                    .ToDictionary(v => v.Key, v => JinjaJson.Read(v.Value, MarkedText.Template))
             )
             {
                 ["messages"] = messages.Select(object? (m, i) => ToValue(m, (short)Math.Min(i + 1, short.MaxValue))).ToList(),
