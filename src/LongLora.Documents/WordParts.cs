@@ -60,7 +60,7 @@ internal sealed class WordParts
     {
         if (!_entries.TryGetValue(part, out var entry))
             yield break;
-        using var xml = XmlReader.Create(entry.Open(), s_settings);
+        using var xml = XmlReader.Create(PackedPart.Open(entry, _file), s_settings);
         while (xml.Read())
         {
             if (xml.NodeType != XmlNodeType.Element || xml.LocalName != parent || xml.IsEmptyElement)
@@ -69,7 +69,7 @@ internal sealed class WordParts
             while (xml.NodeType != XmlNodeType.EndElement && !xml.EOF)
             {
                 if (xml.NodeType == XmlNodeType.Element)
-                    yield return XmlDepth.Check((XElement)XNode.ReadFrom(xml), _file);
+                    yield return XmlDepth.Load(xml, _file);
                 else
                     xml.Read();
             }

@@ -1,4 +1,3 @@
-using LongLora.Documents;
 using LongLora.Runtime;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
@@ -8,7 +7,13 @@ namespace LongLora.Server;
 /// <summary><c>POST /documents</c>: the text of a file, which is the body or one part of a form.</summary>
 internal static class DocumentUpload
 {
-    internal static async Task<IResult> Answer(HttpContext context, string? name, ServedModels models, ServerOptions options)
+    internal static async Task<IResult> Answer(
+        HttpContext context,
+        string? name,
+        ServedModels models,
+        ServerOptions options,
+        DocumentRoom room
+    )
     {
         var model = models.All[0];
         using var bytes = new MemoryStream();
@@ -22,13 +27,13 @@ internal static class DocumentUpload
         bytes.Position = 0;
         try
         {
-            var text = await Task.Run(() => DocumentText.Read(bytes, name));
+            var (text, tokens) = await room.Read(bytes, name, model, context.RequestAborted);
             return Results.Json(
                 new
                 {
                     name,
                     text,
-                    tokens = model.Tokenizer.Encode(text).Count,
+                    tokens,
                     context = model.Context,
                 },
                 EndpointFormat.Json

@@ -38,15 +38,15 @@ public static class Recipe
     /// <param name="options">Options for the keys that the recipe does not have.</param>
     public static FineTuneOptions Parse(string yaml, string source, FineTuneOptions options)
     {
-        var stream = new YamlStream();
+        YamlStream stream;
         try
         {
-            stream.Load(new StringReader(yaml));
+            stream = RecipeYaml.Load(yaml);
         }
         catch (YamlException e)
         {
             throw new ConfigurationException(
-                $"{source}:{e.Start.Line}: this is not valid YAML: {e.InnerException?.Message ?? e.Message}",
+                $"{source}:{e.Start.Line}: this is not valid YAML: {(e.InnerException as YamlException ?? e).Message}",
                 e
             );
         }
