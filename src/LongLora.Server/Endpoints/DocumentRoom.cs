@@ -2,6 +2,7 @@ using LongLora.Data;
 using LongLora.Documents;
 using LongLora.Documents.Workers;
 using LongLora.Generation;
+using LongLora.Runtime;
 
 namespace LongLora.Server;
 
@@ -11,19 +12,25 @@ namespace LongLora.Server;
 /// </summary>
 internal sealed class DocumentRoom : IDisposable
 {
+    // Bodies in memory at once, among them those that are still on their way.
+    private const int Bodies = 8;
+    private const long GivenBackAfter = 8 << 20;
+
     private readonly DocumentWorkers? _workers;
     private readonly IReadOnlyList<IDocumentReader> _readers;
-    private readonly SemaphoreSlim _places;
+    private readonly SemaphoreSlim _bodies = new(Bodies),
+        _places;
     private readonly long _mostCharacters;
     private readonly int _mostWaiting;
     private int _here;
+    private long _sinceGivenBack;
 
     /// <summary>Makes one. Workers start with the first document.</summary>
     internal DocumentRoom(ServerOptions options)
     {
         var atOnce = Math.Clamp(Environment.ProcessorCount / 2, 1, 4);
         _places = new SemaphoreSlim(atOnce);
-        _mostWaiting = options.Queue;
+        _mostWaiting = Math.Max(options.Queue, Bodies);
         // What is longer could not be sent back as a part of a question.
         _mostCharacters = options.MaxBodyBytes;
         if (DocumentWorkers.IsSupported)
@@ -39,38 +46,51 @@ internal sealed class DocumentRoom : IDisposable
         _readers = _workers?.Readers ?? DocumentFormats.All;
     }
 
+    /// <summary>Waits until an upload may send its body.</summary>
+    /// <returns>Its place, which it leaves by disposing of it.</returns>
+    /// <exception cref="ApiException">Too many wait already.</exception>
+    internal async Task<Place> Enter(CancellationToken cancellation)
+    {
+        if (Interlocked.Increment(ref _here) > _mostWaiting)
+        {
+            Interlocked.Decrement(ref _here);
+            throw new ApiException(429, $"{_mostWaiting:N0} documents already wait; try again later.", code: "queue_full");
+        }
+        try
+        {
+            await _bodies.WaitAsync(cancellation);
+            return new Place(this);
+        }
+        catch
+        {
+            Interlocked.Decrement(ref _here);
+            throw;
+        }
+    }
+
     /// <summary>The text of a document, and how many tokens it has.</summary>
     /// <param name="bytes">The document.</param>
     /// <param name="name">Its file name.</param>
     /// <param name="model">The model that counts.</param>
     /// <param name="cancellation">Ends the reading.</param>
-    /// <exception cref="ApiException">Too many documents wait.</exception>
     internal async Task<(string Text, long Tokens)> Read(Stream bytes, string name, ChatModel model, CancellationToken cancellation)
     {
+        await _places.WaitAsync(cancellation);
         try
         {
-            if (Interlocked.Increment(ref _here) > _mostWaiting + 1)
-                throw new ApiException(429, $"{_mostWaiting:N0} documents already wait; try again later.", code: "queue_full");
-            await _places.WaitAsync(cancellation);
-            try
-            {
-                return await Task.Run(
-                    () =>
-                    {
-                        var text = DocumentText.Read(bytes, name, _readers, _mostCharacters, cancellation);
-                        return (text, Count(text, model, cancellation));
-                    },
-                    CancellationToken.None
-                );
-            }
-            finally
-            {
-                _places.Release();
-            }
+            return await Task.Run(
+                () =>
+                {
+                    var text = DocumentText.Read(bytes, name, _readers, _mostCharacters, cancellation);
+                    Interlocked.Add(ref _sinceGivenBack, bytes.Length + 2 * text.Length);
+                    return (text, Count(text, model, cancellation));
+                },
+                CancellationToken.None
+            );
         }
         finally
         {
-            Interlocked.Decrement(ref _here);
+            _places.Release();
         }
     }
 
@@ -79,6 +99,16 @@ internal sealed class DocumentRoom : IDisposable
     {
         _workers?.Dispose();
         _places.Dispose();
+        _bodies.Dispose();
+    }
+
+    private void Leave()
+    {
+        _bodies.Release();
+        if (Interlocked.Decrement(ref _here) > 0 || Volatile.Read(ref _sinceGivenBack) < GivenBackAfter)
+            return;
+        Volatile.Write(ref _sinceGivenBack, 0);
+        MemoryMeter.ReturnFreeMemory();
     }
 
     // Piece by piece, so that a long text takes little memory and ends with its client.
@@ -92,5 +122,18 @@ internal sealed class DocumentRoom : IDisposable
             cancellation.ThrowIfCancellationRequested();
         }
         return tokens;
+    }
+
+    /// <summary>The place of one upload.</summary>
+    internal sealed class Place(DocumentRoom room) : IDisposable
+    {
+        private int _left;
+
+        /// <summary>Leaves it to the next one.</summary>
+        public void Dispose()
+        {
+            if (Interlocked.Exchange(ref _left, 1) == 0)
+                room.Leave();
+        }
     }
 }

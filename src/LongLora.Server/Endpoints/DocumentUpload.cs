@@ -7,6 +7,8 @@ namespace LongLora.Server;
 /// <summary><c>POST /documents</c>: the text of a file, which is the body or one part of a form.</summary>
 internal static class DocumentUpload
 {
+    private static readonly TimeSpan s_bodyTime = TimeSpan.FromMinutes(2);
+
     internal static async Task<IResult> Answer(
         HttpContext context,
         string? name,
@@ -16,11 +18,9 @@ internal static class DocumentUpload
     )
     {
         var model = models.All[0];
+        using var place = await room.Enter(context.RequestAborted);
         using var bytes = new MemoryStream();
-        if (context.Request.HasFormContentType)
-            name = await CopyForm(context, bytes, name, options);
-        else
-            await context.Request.Body.CopyToAsync(bytes, context.RequestAborted);
+        name = await CopyBody(context, bytes, name, options);
         if (string.IsNullOrWhiteSpace(name))
             throw new ApiException(400, "The file has no name. Give it: POST /documents?name=book.pdf", "name", "invalid_value");
         name = Path.GetFileName(name);
@@ -45,14 +45,38 @@ internal static class DocumentUpload
         }
     }
 
-    private static async Task<string?> CopyForm(HttpContext context, Stream bytes, string? name, ServerOptions options)
+    // A body that comes drop by drop would keep the others out.
+    private static async Task<string?> CopyBody(HttpContext context, Stream bytes, string? name, ServerOptions options)
+    {
+        using var time = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
+        time.CancelAfter(s_bodyTime);
+        try
+        {
+            if (context.Request.HasFormContentType)
+                return await CopyForm(context, bytes, name, options, time.Token);
+            await context.Request.Body.CopyToAsync(bytes, time.Token);
+            return name;
+        }
+        catch (OperationCanceledException) when (!context.RequestAborted.IsCancellationRequested)
+        {
+            throw new ApiException(408, $"The document did not arrive within {s_bodyTime.TotalMinutes:N0} minutes.", code: "timeout");
+        }
+    }
+
+    private static async Task<string?> CopyForm(
+        HttpContext context,
+        Stream bytes,
+        string? name,
+        ServerOptions options,
+        CancellationToken cancellation
+    )
     {
         IFormCollection form;
         try
         {
             form = await context.Request.ReadFormAsync(
                 new FormOptions { MultipartBodyLengthLimit = options.MaxBodyBytes },
-                context.RequestAborted
+                cancellation
             );
         }
         catch (InvalidDataException e)
@@ -66,7 +90,7 @@ internal static class DocumentUpload
                 "file",
                 "invalid_value"
             );
-        await form.Files[0].CopyToAsync(bytes, context.RequestAborted);
+        await form.Files[0].CopyToAsync(bytes, cancellation);
         return name ?? form.Files[0].FileName;
     }
 }

@@ -114,7 +114,7 @@ public sealed class ReaderFuzzTests : IDisposable
             bytes =>
             {
                 var config = ModelConfigReader.Parse(Encoding.UTF8.GetString(bytes));
-                LongLora.Positions.RopeScaling.CurrentContext(config);
+                LongLora.Positions.RopeScaling.GetCurrentContext(config);
                 if (config.LayerCount > 100)
                     return;
                 using var model = ModelLoader.Describe(config);
@@ -164,7 +164,7 @@ public sealed class ReaderFuzzTests : IDisposable
             bytes =>
             {
                 Encode(Write("tokenizer_config.json", bytes));
-                ChatTemplate.OfModel(_folder.Root);
+                ChatTemplate.ReadOfModel(_folder.Root);
             }
         );
     }
