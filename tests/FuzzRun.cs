@@ -57,8 +57,12 @@ internal static class FuzzRun
             catch (Exception e)
             {
                 var text = e.ToString();
-                var key = e.GetType().Name + string.Concat(text.Split('\n').Where(l => l.Contains("at LongLora.", StringComparison.Ordinal)).Take(1));
-                faults[key] = faults.TryGetValue(key, out var known) ? (known.Count + 1, known.First) : (1, $"case {i}: {text[..Math.Min(2500, text.Length)]}");
+                var key =
+                    e.GetType().Name
+                    + string.Concat(text.Split('\n').Where(l => l.Contains("at LongLora.", StringComparison.Ordinal)).Take(1));
+                faults[key] = faults.TryGetValue(key, out var known)
+                    ? (known.Count + 1, known.First)
+                    : (1, $"case {i}: {text[..Math.Min(2500, text.Length)]}");
             }
             var time = Stopwatch.GetElapsedTime(started);
             bytes = GC.GetAllocatedBytesForCurrentThread() - bytes;
@@ -69,7 +73,8 @@ internal static class FuzzRun
             string.Create(
                 CultureInfo.InvariantCulture,
                 $"FUZZ {reader}: {cases} cases of seed {seed} in {total.Elapsed.TotalSeconds:F0} s, {accepted} read, {refused} refused, "
-                    + $"{faults.Values.Sum(f => f.Count)} faults, {slow} over 1 s (worst {worst.TotalSeconds:F2} s), at most {most >> 20} MiB"
+                    + $"{faults.Values.Sum(f => f.Count)} faults, {slow} over 1 s (worst {worst.TotalSeconds:F2} s), at "
+                    + $"most {most >> 20} MiB"
             )
         );
         Assert.True(faults.Count == 0, string.Join("\n\n", faults.Select(f => $"{f.Value.Count} times: {f.Value.First}")));

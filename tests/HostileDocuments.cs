@@ -68,11 +68,12 @@ internal static class HostileDocuments
         all["page-tree-doubling.pdf"] = () =>
             MakePdf([
                 Latin(Catalog),
-                .. Enumerable
-                    .Range(0, 25)
-                    .Select(i => Latin($"<< /Type /Pages /Kids [{i + 3} 0 R {i + 3} 0 R] /Count {1 << (25 - i)} >>")),
+                .. Enumerable.Range(0, 25).Select(i => Latin($"<< /Type /Pages /Kids [{i + 3} 0 R {i + 3} 0 R] /Count {1 << (25 - i)} >>")),
                 Latin(
-                    Encoding.Latin1.GetString(Page()).Replace("4 0 R", "28 0 R", StringComparison.Ordinal).Replace("5 0 R", "29 0 R", StringComparison.Ordinal)
+                    Encoding
+                        .Latin1.GetString(Page())
+                        .Replace("4 0 R", "28 0 R", StringComparison.Ordinal)
+                        .Replace("5 0 R", "29 0 R", StringComparison.Ordinal)
                 ),
                 Stream("", Words),
                 Latin(Font),
@@ -86,7 +87,9 @@ internal static class HostileDocuments
         all["length-cycle.pdf"] = () =>
             MakePdf([Latin(Catalog), Latin(Pages), Page(), Latin($"<< /Length 4 0 R >>\nstream\n{Words}\nendstream"), Latin(Font)]);
         all["prev-cycle.pdf"] = () =>
-            Latin(Encoding.Latin1.GetString(MakePdf(Page(), Words)).Replace("/Root 1 0 R", "/Root 1 0 R /Prev 9", StringComparison.Ordinal));
+            Latin(
+                Encoding.Latin1.GetString(MakePdf(Page(), Words)).Replace("/Root 1 0 R", "/Root 1 0 R /Prev 9", StringComparison.Ordinal)
+            );
         all["many-saves.pdf"] = () => MakePdf(Page(), Repeat("q ", 1_000_000) + Words);
     }
 
@@ -169,7 +172,8 @@ internal static class HostileDocuments
         all["parts-10k.eml"] = () => Latin(MakeLetter(10_000));
         all["messages-3k.eml"] = () => Latin(Repeat("Content-Type: message/rfc822\r\n\r\n", 3000) + "Subject: x\r\n\r\nx");
         all["cells.ipynb"] = () => Latin("{\"cells\":" + Repeat("[", 100_000) + Repeat("]", 100_000) + "}");
-        all["braces-100k.tex"] = () => Latin("\\begin{document}" + Repeat("{\\textbf{a", 100_000) + Repeat("}}", 100_000) + "\\end{document}");
+        all["braces-100k.tex"] = () =>
+            Latin("\\begin{document}" + Repeat("{\\textbf{a", 100_000) + Repeat("}}", 100_000) + "\\end{document}");
         all["wide.csv"] = () => Latin(Repeat("\"a\"\"b\",", 100_000) + "c\n");
         all["unclosed.csv"] = () => Latin("a,b\n\"" + Repeat("x\n", 1_000_000));
         all["cues-300k.srt"] = () => Latin(Repeat("1\n00:00:00,000 --> 00:00:01,000\n<i><i><i>a\n\n", 300_000));
@@ -199,9 +203,7 @@ internal static class HostileDocuments
 
     private static byte[] Page(string more = "") =>
         Latin(
-            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> "
-                + more
-                + " >> >>"
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> " + more + " >> >>"
         );
 
     private static byte[] Stream(string entries, string content) =>

@@ -86,7 +86,10 @@ internal sealed class Mutation(int seed)
                     bytes.RemoveRange(at, Math.Min(bytes.Count - at, 1 + Below(Chance(80) ? 8 : 500)));
                     break;
                 case 4:
-                    bytes.InsertRange(Below(bytes.Count), bytes.GetRange(at, Math.Min(bytes.Count - at, 1 + Below(Chance(80) ? 16 : 2000))));
+                    bytes.InsertRange(
+                        Below(bytes.Count),
+                        bytes.GetRange(at, Math.Min(bytes.Count - at, 1 + Below(Chance(80) ? 16 : 2000)))
+                    );
                     break;
                 case 5:
                     bytes.InsertRange(at, Enumerable.Range(0, 1 + Below(8)).Select(_ => (byte)Below(256)).ToArray());

@@ -114,7 +114,9 @@ internal static class HtmlDepth
     private static string ReadName(ReadOnlySpan<byte> html)
     {
         var length = 0;
-        while (length < html.Length && length < 32 && (char.IsAsciiLetterOrDigit((char)html[length]) || html[length] is (byte)'-' or (byte)':'))
+        while (
+            length < html.Length && length < 32 && (char.IsAsciiLetterOrDigit((char)html[length]) || html[length] is (byte)'-' or (byte)':')
+        )
             length++;
         return length > 0 && char.IsAsciiLetter((char)html[0]) ? System.Text.Encoding.ASCII.GetString(html[..length]) : "";
     }

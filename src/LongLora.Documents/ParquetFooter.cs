@@ -25,16 +25,42 @@ internal ref struct ParquetFooter
     // b true or false, i a whole number, s bytes, l a list, m a structure, . anything.
     private static readonly Dictionary<string, (string Types, Dictionary<int, string> Inner)> s_known = new()
     {
-        ["file"] = ("ilillslms", new() { [2] = "element", [4] = "group", [5] = "pair", [7] = "order" }),
+        ["file"] = (
+            "ilillslms",
+            new()
+            {
+                [2] = "element",
+                [4] = "group",
+                [5] = "pair",
+                [7] = "order",
+            }
+        ),
         ["element"] = ("iiisiiiiim", new() { [10] = "logical" }),
-        ["logical"] = ("mmmmmmmmmmmmmm", new() { [5] = "decimal", [7] = "time", [8] = "time", [10] = "integer" }),
+        ["logical"] = (
+            "mmmmmmmmmmmmmm",
+            new()
+            {
+                [5] = "decimal",
+                [7] = "time",
+                [8] = "time",
+                [10] = "integer",
+            }
+        ),
         ["decimal"] = ("ii", []),
         ["time"] = ("bm", new() { [2] = "unit" }),
         ["unit"] = ("mmm", []),
         ["integer"] = ("ib", []),
         ["group"] = ("liiliii", new() { [1] = "chunk", [4] = "sorting" }),
         ["chunk"] = ("simiiiims", new() { [3] = "column" }),
-        ["column"] = ("illiiiiliiimlii", new() { [8] = "pair", [12] = "statistics", [13] = "encoding" }),
+        ["column"] = (
+            "illiiiiliiimlii",
+            new()
+            {
+                [8] = "pair",
+                [12] = "statistics",
+                [13] = "encoding",
+            }
+        ),
         ["statistics"] = ("ssiissbb", []),
         ["encoding"] = ("iii", []),
         ["sorting"] = ("ibb", []),
@@ -115,8 +141,7 @@ internal ref struct ParquetFooter
     {
         switch (type)
         {
-            case 1
-            or False:
+            case 1 or False:
                 _at += inList ? 1 : 0;
                 break;
             case I8:
@@ -132,8 +157,7 @@ internal ref struct ParquetFooter
                 var count = TakeCount();
                 _at += count;
                 break;
-            case List
-            or Set:
+            case List or Set:
                 SkipList(kind, depth);
                 break;
             case Map:

@@ -74,7 +74,8 @@ public class HostileUploadTests
         TestContext.Current.TestOutputHelper?.WriteLine(
             string.Create(
                 CultureInfo.InvariantCulture,
-                $"HOSTILE UPLOADS: {read + refused} documents in {watch.Elapsed.TotalSeconds:F0} s, {read} read, {refused} refused; the next "
+                $"HOSTILE UPLOADS: {read + refused} documents in {watch.Elapsed.TotalSeconds:F0} s, {read} read, "
+                    + $"{refused} refused; the next "
                     + $"request took at most {slowest.TotalSeconds:F2} s; memory {before} MiB before, at most {memory} MiB, "
                     + $"{Environment.WorkingSet >> 20} MiB after"
             )

@@ -36,8 +36,8 @@ public sealed class DocumentWorkers : IDisposable
         _options.Validate();
         Readers =
         [
-            .. DocumentFormats.All.Select(IDocumentReader (reader, i) =>
-                reader is IRecordReader ? new WorkerRecordReader(this, i) : new WorkerReader(this, i)
+            .. DocumentFormats.All.Select(
+                IDocumentReader (reader, i) => reader is IRecordReader ? new WorkerRecordReader(this, i) : new WorkerReader(this, i)
             ),
         ];
         _retire = new Timer(_ => Retire(), null, _options.KeptTime / 4, _options.KeptTime / 4 + TimeSpan.FromSeconds(1));

@@ -3,7 +3,9 @@ using System.Runtime.InteropServices;
 
 namespace LongLora.Documents.Workers;
 
-/// <summary>Frames over two pipes: a kind, a length of 4 bytes, and that many bytes. Texts are UTF-16, so that they arrive unchanged.</summary>
+/// <summary>
+/// Frames over two pipes: a kind, a length of 4 bytes, and that many bytes. Texts are UTF-16, so that they arrive unchanged.
+/// </summary>
 /// <param name="input">The pipe to read from.</param>
 /// <param name="output">The pipe to write to.</param>
 internal sealed class FrameStream(Stream input, Stream output)

@@ -63,7 +63,13 @@ internal sealed class RequestedStream(FrameStream frames, long? length) : Stream
     {
         if (length is not { } all)
             throw new NotSupportedException();
-        var target = offset + (origin == SeekOrigin.Begin ? 0 : origin == SeekOrigin.Current ? _position : all);
+        var target =
+            offset
+            + (
+                origin == SeekOrigin.Begin ? 0
+                : origin == SeekOrigin.Current ? _position
+                : all
+            );
         return target >= 0 ? _position = target : throw new IOException("The place is before the start of the file.");
     }
 

@@ -104,7 +104,9 @@ internal sealed class WorkerProgram
     private const string TooLong = "A document has too many characters.";
 
     private static bool IsOutOfMemory(Exception e) =>
-        e is OutOfMemoryException || (e is AggregateException all && all.InnerExceptions.Any(IsOutOfMemory)) || e.InnerException is OutOfMemoryException;
+        e is OutOfMemoryException
+        || (e is AggregateException all && all.InnerExceptions.Any(IsOutOfMemory))
+        || e.InnerException is OutOfMemoryException;
 
     private void Read(WorkerRequest request)
     {

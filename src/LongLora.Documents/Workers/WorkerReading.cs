@@ -5,7 +5,9 @@ using LongLora.Runtime;
 
 namespace LongLora.Documents.Workers;
 
-/// <summary>One file on its way through a worker: asks for it, gives the worker what it needs of the file, and passes on what it finds.</summary>
+/// <summary>
+/// One file on its way through a worker: asks for it, gives the worker what it needs of the file, and passes on what it finds.
+/// </summary>
 internal sealed class WorkerReading : IDisposable
 {
     private static readonly TimeSpan s_stopTime = TimeSpan.FromMilliseconds(500);
@@ -24,14 +26,7 @@ internal sealed class WorkerReading : IDisposable
     private bool _isDone;
 
     /// <summary>Describes what to read. A worker is taken with the first call of <see cref="Next"/>.</summary>
-    public WorkerReading(
-        DocumentWorkers pool,
-        Stream stream,
-        string file,
-        int reader,
-        bool records,
-        CancellationToken cancellation
-    )
+    public WorkerReading(DocumentWorkers pool, Stream stream, string file, int reader, bool records, CancellationToken cancellation)
     {
         (_pool, _stream, _file, _cancellation) = (pool, stream, file, cancellation);
         _start = stream.CanSeek ? stream.Position : 0;
@@ -115,7 +110,10 @@ internal sealed class WorkerReading : IDisposable
                 _worker?.Dispose();
                 _worker = null;
                 if (attempt == 2)
-                    throw new DataException($"Cannot read {_file} because {e.Message.TrimEnd('.')}. Free memory, or close other programs.", e);
+                    throw new DataException(
+                        $"Cannot read {_file} because {e.Message.TrimEnd('.')}. Free memory, or close other programs.",
+                        e
+                    );
             }
         }
         var worker = _worker;
@@ -217,7 +215,8 @@ internal sealed class WorkerReading : IDisposable
                 $"Cannot read {_file} because it contains a document of more than {_request.DocumentCharacters:N0} characters. Split it."
             ),
             _ => throw new DataException(
-                $"Cannot read {_file} because its reader failed: {Shorten(message)} The file may be damaged: save it again with the program "
+                $"Cannot read {_file} because its reader failed: {Shorten(message)} The file may be damaged: save it "
+                    + "again with the program "
                     + "that made it. Please report it if that does not help."
             ),
         };
@@ -234,7 +233,8 @@ internal sealed class WorkerReading : IDisposable
         const string again = "It is damaged, or made to be harmful. Save it again with the program that made it";
         if (end == WorkerEnd.Time)
             return new DataException(
-                $"Cannot read {_file} because that took more than {worker.Budget.TotalSeconds:N0} s of processor time. {again}, or split it."
+                $"Cannot read {_file} because that took more than {worker.Budget.TotalSeconds:N0} s of processor time. "
+                    + $"{again}, or split it."
             );
         if (end == WorkerEnd.Memory || said.Contains("Out of memory", StringComparison.OrdinalIgnoreCase))
             return new DataException(ExplainMemory());
@@ -250,7 +250,8 @@ internal sealed class WorkerReading : IDisposable
         $"Cannot read {_file} because that takes more than {_pool.Options.MemoryBytes >> 20:N0} MiB of memory. Split it, or save it again "
         + "with the program that made it.";
 
-    private static string Shorten(string text) => (text.Length > 300 ? text[..300] + "..." : text).Trim() is var cut && cut.EndsWith('.') ? cut : cut + ".";
+    private static string Shorten(string text) =>
+        (text.Length > 300 ? text[..300] + "..." : text).Trim() is var cut && cut.EndsWith('.') ? cut : cut + ".";
 
     private void Abandon()
     {

@@ -74,10 +74,7 @@ internal static class DocumentUpload
         IFormCollection form;
         try
         {
-            form = await context.Request.ReadFormAsync(
-                new FormOptions { MultipartBodyLengthLimit = options.MaxBodyBytes },
-                cancellation
-            );
+            form = await context.Request.ReadFormAsync(new FormOptions { MultipartBodyLengthLimit = options.MaxBodyBytes }, cancellation);
         }
         catch (InvalidDataException e)
         {

@@ -5,8 +5,8 @@ using YamlDotNet.RepresentationModel;
 namespace LongLora.Options;
 
 /// <summary>
-/// Loads YAML as far as recipes need it. The library walks through nested values by recursion, and through an alias (<c>*name</c>) into what
-/// it stands for, which may be what it stands in. So nesting is limited, and aliases are refused: a recipe has nothing to repeat.
+/// Loads YAML as far as recipes need it. The library walks through nested values by recursion, and through an alias (<c>*name</c>) into
+/// what it stands for, which may be what it stands in. So nesting is limited, and aliases are refused: a recipe has nothing to repeat.
 /// </summary>
 internal static class RecipeYaml
 {

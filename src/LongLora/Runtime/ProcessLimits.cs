@@ -2,13 +2,17 @@ using System.Runtime.InteropServices;
 
 namespace LongLora.Runtime;
 
-/// <summary>What a process that reads files from strangers takes from itself, on Linux and macOS. On other systems nothing happens.</summary>
+/// <summary>
+/// What a process that reads files from strangers takes from itself, on Linux and macOS. On other systems nothing happens.
+/// </summary>
 internal static partial class ProcessLimits
 {
     private const int CoreOnUnix = 4,
         DataOnLinux = 2;
 
-    /// <summary>Leaves the session of the terminal, whose Ctrl-C is not for this process, and writes no memory images after a crash.</summary>
+    /// <summary>
+    /// Leaves the session of the terminal, whose Ctrl-C is not for this process, and writes no memory images after a crash.
+    /// </summary>
     public static void LeaveTerminal()
     {
         if (OperatingSystem.IsWindows())

@@ -41,17 +41,11 @@ public sealed class DocumentFuzzTests : IDisposable
 
     public void Dispose() => _workers.Dispose();
 
-    private void Check(string name, int cases, Func<Mutation, byte[]> make) =>
-        FuzzRun.Check(
-            name,
-            cases,
-            make,
-            bytes =>
-            {
-                using var stream = new MemoryStream(bytes);
-                DocumentText.Read(stream, name, _workers.Readers, 1 << 26, TestContext.Current.CancellationToken);
-            }
-        );
+    private void Check(string name, int cases, Func<Mutation, byte[]> make) => FuzzRun.Check(name, cases, make, bytes =>
+        {
+            using var stream = new MemoryStream(bytes);
+            DocumentText.Read(stream, name, _workers.Readers, 1 << 26, TestContext.Current.CancellationToken);
+        });
 
     [Fact]
     public void Fuzz_pdf()
@@ -94,7 +88,14 @@ public sealed class DocumentFuzzTests : IDisposable
     public void Fuzz_parquet()
     {
         using var file = new MemoryStream();
-        var rows = Enumerable.Range(0, 20).Select(i => new Row { Text = $"row {i}", Number = i, Tags = [$"a{i}", "b"] });
+        var rows = Enumerable
+            .Range(0, 20)
+            .Select(i => new Row
+            {
+                Text = $"row {i}",
+                Number = i,
+                Tags = [$"a{i}", "b"],
+            });
         ParquetSerializer.SerializeAsync(rows.ToList(), file).GetAwaiter().GetResult();
         Check("x.parquet", 5000, m => m.Bytes(file.ToArray()));
     }
@@ -111,31 +112,39 @@ public sealed class DocumentFuzzTests : IDisposable
 
     [Fact]
     public void Fuzz_html() =>
-        Check(
-            "x.html",
-            5000,
-            m =>
-                m.Text(
-                    "<html><body><main><h1>t</h1><p>a<b>b</b><ul><li>x<ol start=3><li>y</ol></ul><table><tr><td>1<td><table><tr><td>2</table>"
-                        + "</table><pre>a\n b</pre><math><annotation encoding='application/x-tex'>x^2</annotation></math></main></body></html>",
-                    s_marks
-                )
+        Check("x.html", 5000, m =>
+            m.Text(
+                "<html><body><main><h1>t</h1><p>a<b>b</b><ul><li>x<ol start=3><li>y</ol></ul><table><tr><td>1<td><table><tr><td>2</table>"
+                    + "</table><pre>a\n b</pre><math><annotation encoding='application/x-tex'>x^2</annotation></math></main></body></html>",
+                s_marks
+            )
         );
 
     [Theory]
-    [InlineData("x.odt", "mimetype=application/vnd.oasis.opendocument.text", "content.xml=<d xmlns:text=\"t\"><text:p>a<text:s/>b</text:p></d>")]
+    [InlineData(
+        "x.odt",
+        "mimetype=application/vnd.oasis.opendocument.text",
+        "content.xml=<d xmlns:text=\"t\"><text:p>a<text:s/>b</text:p></d>"
+    )]
     [InlineData(
         "x.epub",
         "META-INF/container.xml=<container><rootfiles><rootfile full-path=\"p.opf\"/></rootfiles></container>",
-        "p.opf=<package><manifest><item id=\"a\" href=\"a.html\" media-type=\"text/html\"/></manifest><spine><itemref idref=\"a\"/></spine></package>",
+        "p.opf=<package><manifest><item id=\"a\" href=\"a.html\" media-type=\"text/html\"/></manifest><spine><itemref "
+            + "idref=\"a\"/></spine></package>",
         "a.html=<html><body><p>words"
     )]
     [InlineData(
         "x.xlsx",
         "[Content_Types].xml=<Types xmlns=\"http://schemas.openxmlformats.org/package/2006/content-types\"/>",
-        "xl/workbook.xml=<workbook xmlns=\"http://schemas.openxmlformats.org/spreadsheetml/2006/main\" xmlns:r=\"http://schemas.openxmlformats.org/officeDocument/2006/relationships\"><sheets><sheet name=\"s\" sheetId=\"1\" r:id=\"r1\"/></sheets></workbook>",
-        "xl/_rels/workbook.xml.rels=<Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships\"><Relationship Id=\"r1\" Type=\"http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet\" Target=\"worksheets/sheet1.xml\"/></Relationships>",
-        "xl/worksheets/sheet1.xml=<worksheet xmlns=\"http://schemas.openxmlformats.org/spreadsheetml/2006/main\"><sheetData><row r=\"1\"><c r=\"A1\" t=\"inlineStr\"><is><t>a</t></is></c><c r=\"B1\"><v>2.5</v></c></row></sheetData></worksheet>"
+        "xl/workbook.xml=<workbook xmlns=\"http://schemas.openxmlformats.org/spreadsheetml/2006/main\" "
+            + "xmlns:r=\"http://schemas.openxmlformats.org/officeDocument/2006/relationships\"><sheets><sheet name=\"s\" "
+            + "sheetId=\"1\" r:id=\"r1\"/></sheets></workbook>",
+        "xl/_rels/workbook.xml.rels=<Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships"
+            + "\"><Relationship Id=\"r1\" Type=\"http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet"
+            + "\" Target=\"worksheets/sheet1.xml\"/></Relationships>",
+        "xl/worksheets/sheet1.xml=<worksheet xmlns=\"http://schemas.openxmlformats.org/spreadsheetml/2006/main\"><sheetD"
+            + "ata><row r=\"1\"><c r=\"A1\" t=\"inlineStr\"><is><t>a</t></is></c><c "
+            + "r=\"B1\"><v>2.5</v></c></row></sheetData></worksheet>"
     )]
     public void Fuzz_packages(string name, params string[] parts)
     {
@@ -153,20 +162,38 @@ public sealed class DocumentFuzzTests : IDisposable
     }
 
     [Theory]
-    [InlineData("x.rtf", "{\\rtf1\\ansi\\uc1 {\\fonttbl{\\f0 A;}}\\b bold\\b0 \\u8364 ? \\'e9{\\*\\x y}\\par text\\bin3 abc}", "{", "}", "\\u-1 ", "\\bin999999999 ", "\\uc99999 ")]
+    [InlineData(
+        "x.rtf",
+        "{\\rtf1\\ansi\\uc1 {\\fonttbl{\\f0 A;}}\\b bold\\b0 \\u8364 ? \\'e9{\\*\\x y}\\par text\\bin3 abc}",
+        "{",
+        "}",
+        "\\u-1 ",
+        "\\bin999999999 ",
+        "\\uc99999 "
+    )]
     [InlineData(
         "x.eml",
-        "From: a@b\r\nSubject: =?utf-8?q?x=20y?=\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>a\r\n--b--\r\n",
+        "From: a@b\r\nSubject: =?utf-8?q?x=20y?=\r\nContent-Type: multipart/mixed; "
+            + "boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>a\r\n--b--\r\n",
         "--b\r\n",
         "Content-Type: message/rfc822\r\n\r\n",
         "Content-Transfer-Encoding: base64\r\n",
         "=?utf-16?b?////?=",
         "\r\n\r\n"
     )]
-    [InlineData("x.tex", "\\documentclass{a}\\begin{document}\\section{A} $x$ \\emph{b} % c\n\\end{document}", "{", "}", "\\begin{", "%", "\\")]
+    [InlineData(
+        "x.tex",
+        "\\documentclass{a}\\begin{document}\\section{A} $x$ \\emph{b} % c\n\\end{document}",
+        "{",
+        "}",
+        "\\begin{",
+        "%",
+        "\\"
+    )]
     [InlineData(
         "x.ipynb",
-        "{\"cells\":[{\"cell_type\":\"markdown\",\"source\":[\"a\"]},{\"cell_type\":\"code\",\"source\":\"b\",\"outputs\":[{\"text\":[\"c\"]}]}],\"metadata\":{},\"nbformat\":4}",
+        "{\"cells\":[{\"cell_type\":\"markdown\",\"source\":[\"a\"]},{\"cell_type\":\"code\",\"source\":\"b\",\"outputs"
+            + "\":[{\"text\":[\"c\"]}]}],\"metadata\":{},\"nbformat\":4}",
         "[",
         "{",
         "null",

@@ -32,7 +32,12 @@ public sealed class ReaderFuzzTests : IDisposable
     private static string Stories => SharedMaterial.Golden("stories260K-hf");
 
     private static List<string> ReadAll(string pattern) =>
-        [.. Directory.GetFiles(SharedMaterial.Golden(""), pattern, SearchOption.AllDirectories).Order(StringComparer.Ordinal).Select(File.ReadAllText)];
+        [
+            .. Directory
+                .GetFiles(SharedMaterial.Golden(""), pattern, SearchOption.AllDirectories)
+                .Order(StringComparer.Ordinal)
+                .Select(File.ReadAllText),
+        ];
 
     [Fact]
     public void Fuzz_safetensors()
@@ -181,8 +186,12 @@ public sealed class ReaderFuzzTests : IDisposable
         string[] seeds =
         [
             "{\"text\":\"hello\"}\n{\"text\":\"wor\\u00e9ld \\ud83d\\ude00\"}\n",
-            "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":\"ho\",\"tool_calls\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}],\"tools\":\"[]\"}\n{\"conversations\":[{\"from\":\"human\",\"value\":\"q\"},{\"from\":\"gpt\",\"value\":\"a\"}],\"system\":\"s\"}\n",
-            "[{\"instruction\":\"i\",\"input\":\"x\",\"output\":\"o\",\"history\":[[\"a\",\"b\"]]},\n {\"instruction\":\"i\",\"output\":\"o\"}]",
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":\"ho\",\"tool_cal"
+                + "ls\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}],\"tools\":\"[]\"}\n{\"c"
+                + "onversations\":[{\"from\":\"human\",\"value\":\"q\"},{\"from\":\"gpt\",\"value\":\"a\"}],\"system\":\"s\"}"
+                + "\n",
+            "[{\"instruction\":\"i\",\"input\":\"x\",\"output\":\"o\",\"history\":[[\"a\",\"b\"]]},\n {\"instruction\":"
+                + "\"i\",\"output\":\"o\"}]",
             "{\"prompt\":\"p\",\"completion\":\"c\"}\n",
         ];
         var tokenizer = TokenizerLoader.Load(Stories);
@@ -242,7 +251,9 @@ public sealed class ReaderFuzzTests : IDisposable
                 File.WriteAllBytes(cache.FilePath, bytes);
                 using var store = cache.TryOpen();
                 if (store is null)
-                    throw new LongLora.Runtime.DataException($"The damage is noticed for the {++refused}. time, and the texts are read again.");
+                    throw new LongLora.Runtime.DataException(
+                        $"The damage is noticed for the {++refused}. time, and the texts are read again."
+                    );
                 Assert.Equal(seed, bytes);
             }
         );
@@ -273,8 +284,8 @@ public sealed class ReaderFuzzTests : IDisposable
     public void Fuzz_checkpoint_indexes()
     {
         var names = SafetensorsHeader.Read(SharedMaterial.Golden("llama_tiny", "model.safetensors")).Tensors.Keys;
-        var seed =
-            $"{{\"metadata\":{{\"total_size\":437600}},\"weight_map\":{{{string.Join(',', names.Select(n => $"\"{n}\":\"a.safetensors\""))}}}}}";
+        var map = string.Join(',', names.Select(n => $"\"{n}\":\"a.safetensors\""));
+        var seed = $"{{\"metadata\":{{\"total_size\":437600}},\"weight_map\":{{{map}}}}}";
         File.Copy(SharedMaterial.Golden("llama_tiny", "model.safetensors"), _folder["a.safetensors"]);
         File.Copy(SharedMaterial.Golden("llama_tiny", "config.json"), _folder["config.json"]);
         FuzzRun.Check(

@@ -120,33 +120,33 @@ public class TemplateFuzzTests
     ];
 
     public static TheoryData<string> Hostile =>
-    [
-        "{{ " + new string('(', 20_000) + "1" + new string(')', 20_000) + " }}",
-        "{{ " + Repeat("not ", 100_000) + "1 }}",
-        "{{ " + Repeat("-", 100_000) + "1 }}",
-        "{{ " + Repeat("[", 100_000) + " }}",
-        "{{ " + Repeat("1+", 100_000) + "1 }}",
-        "{{ x" + Repeat(".a", 100_000) + " }}",
-        "{{ 'x'" + Repeat("|trim", 100_000) + " }}",
-        Repeat("{% if 1 %}", 20_000) + "x" + Repeat("{% endif %}", 20_000),
-        "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
-        "{% macro f(x) %}{{ g(x) }}{% endmacro %}{% macro g(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
-        "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
-        "{{ 'a' * 1000000000 }}",
-        "{{ 'a' * 2000000000 }}",
-        "{{ 'a' * 9223372036854775807 }}",
-        "{% set ns = namespace(s='aaaaaaaaaa') %}{% for i in range(40) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s|length }}",
-        "{% set ns = namespace(s=[1]) %}{% for i in range(40) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s|length }}",
-        "{% set ns = namespace(s=[1]) %}{% for i in range(100000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s }}",
-        "{% set ns = namespace(s=[1]) %}{% for i in range(100000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s|tojson }}",
-        "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s == ns.s }}{{ ns.s }}",
-        "{{ messages[0].content|indent(999999999, true) }}",
-        "{{ messages|tojson(indent=999999999) }}",
-        "{{ 1 is divisibleby(0) }}",
-        "{{ (-9223372036854775807 - 1)|abs }}",
-        "{{ [1,2,3][1::9223372036854775807] }}{{ raise_exception('end') }}",
-        "{{ loop.cycle() }}{% for x in [1] %}{{ loop.cycle() }}{% endfor %}",
-    ];
+        [
+            "{{ " + new string('(', 20_000) + "1" + new string(')', 20_000) + " }}",
+            "{{ " + Repeat("not ", 100_000) + "1 }}",
+            "{{ " + Repeat("-", 100_000) + "1 }}",
+            "{{ " + Repeat("[", 100_000) + " }}",
+            "{{ " + Repeat("1+", 100_000) + "1 }}",
+            "{{ x" + Repeat(".a", 100_000) + " }}",
+            "{{ 'x'" + Repeat("|trim", 100_000) + " }}",
+            Repeat("{% if 1 %}", 20_000) + "x" + Repeat("{% endif %}", 20_000),
+            "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+            "{% macro f(x) %}{{ g(x) }}{% endmacro %}{% macro g(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+            "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
+            "{{ 'a' * 1000000000 }}",
+            "{{ 'a' * 2000000000 }}",
+            "{{ 'a' * 9223372036854775807 }}",
+            "{% set ns = namespace(s='aaaaaaaaaa') %}{% for i in range(40) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s|length }}",
+            "{% set ns = namespace(s=[1]) %}{% for i in range(40) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s|length }}",
+            "{% set ns = namespace(s=[1]) %}{% for i in range(100000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s }}",
+            "{% set ns = namespace(s=[1]) %}{% for i in range(100000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s|tojson }}",
+            "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s == ns.s }}{{ ns.s }}",
+            "{{ messages[0].content|indent(999999999, true) }}",
+            "{{ messages|tojson(indent=999999999) }}",
+            "{{ 1 is divisibleby(0) }}",
+            "{{ (-9223372036854775807 - 1)|abs }}",
+            "{{ [1,2,3][1::9223372036854775807] }}{{ raise_exception('end') }}",
+            "{{ loop.cycle() }}{% for x in [1] %}{{ loop.cycle() }}{% endfor %}",
+        ];
 
     private static ITokenizer Tokenizer => TokenizerLoader.Load(SharedMaterial.Golden("stories260K-hf"));
 
@@ -195,7 +195,10 @@ public class TemplateFuzzTests
     [Fact]
     public void Render_whole_number_of_any_size_is_a_number()
     {
-        var template = ChatTemplate.Parse("{{ 99999999999999999999 }} {{ [1,2,3][1::9223372036854775807] }} {{ 1 is divisibleby(-1) }}", "model");
+        var template = ChatTemplate.Parse(
+            "{{ 99999999999999999999 }} {{ [1,2,3][1::9223372036854775807] }} {{ 1 is divisibleby(-1) }}",
+            "model"
+        );
         var text = template.Render([new("user", "x")], Tokenizer, addGenerationPrompt: true).Text;
         Assert.Equal("99999999999999999999 [2] True", text);
     }
@@ -203,7 +206,9 @@ public class TemplateFuzzTests
     [Fact]
     public void Render_long_conversations_stay_within_the_limits()
     {
-        var messages = Enumerable.Range(0, 2000).Select(i => new ChatMessage(i % 2 == 0 ? "user" : "assistant", $"{i} " + Repeat("word ", 200)));
+        var messages = Enumerable
+            .Range(0, 2000)
+            .Select(i => new ChatMessage(i % 2 == 0 ? "user" : "assistant", $"{i} " + Repeat("word ", 200)));
         foreach (var (name, source) in NamedTemplates.All)
         {
             var text = ChatTemplate.Parse(source, name).Render([.. messages], Tokenizer, addGenerationPrompt: true).Text;
