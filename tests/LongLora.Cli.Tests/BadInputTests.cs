@@ -27,6 +27,43 @@ public class BadInputTests : CliRun
     public BadInputTests() => WriteTokens("train.bin", 5_000);
 
     [Fact]
+    public void Half_a_character_in_a_config_is_damage_of_the_file()
+    {
+        var model = WriteModel("half", config: c => c.Replace("\"llama\"", "\"\\ud800\"", StringComparison.Ordinal));
+        Fail(ExitCode.Input, ["config.json", "half of a character"], Train(model));
+        Fail(ExitCode.Input, ["config.json", "half of a character"], "inspect", model);
+        Directory.CreateDirectory(At("adapter"));
+        File.WriteAllText(At("adapter", "adapter_config.json"), """{"peft_type":"\ud800"}""");
+        Fail(ExitCode.Input, ["adapter_config.json"], "merge", "--model", Stories, "--adapter", At("adapter"), "--output", At("merged"));
+    }
+
+    [Theory]
+    [InlineData("context: [1")]
+    [InlineData("data: [a, *b")]
+    [InlineData("? [*a]\n: - &a")]
+    public void Recipe_that_is_not_YAML_is_wrong_usage(string recipe)
+    {
+        File.WriteAllText(At("bad.yaml"), recipe);
+        Fail(ExitCode.Usage, ["bad.yaml"], "train", "--recipe", At("bad.yaml"));
+    }
+
+    [Fact]
+    public void Messages_have_at_most_500_characters()
+    {
+        var name = new string('x', 3000);
+        var (code, _, error) = Run("train", "--model", name, "--data", "y", "--context", "600", "--output", At("run"));
+        Assert.Equal(ExitCode.Input, code);
+        Assert.InRange(error.TrimEnd().Length, 300, 500);
+        File.WriteAllText(At("long.yaml"), string.Concat(Enumerable.Range(0, 500).Select(i => $"unknown-{i}: {i}\n")));
+        (code, _, error) = Run("train", "--recipe", At("long.yaml"));
+        Assert.Equal(ExitCode.Usage, code);
+        Assert.InRange(error.TrimEnd().Length, 300, 500);
+        (code, _, error) = Run("train", "--" + name);
+        Assert.Equal(ExitCode.Usage, code);
+        Assert.All(error.Split('\n'), line => Assert.InRange(line.Length, 0, 500));
+    }
+
+    [Fact]
     public void Missing_shard_is_named()
     {
         var model = WriteModel("sharded", maxShardBytes: 400_000);

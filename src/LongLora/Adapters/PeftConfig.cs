@@ -138,7 +138,7 @@ internal sealed class PeftConfig
             );
         try
         {
-            return new(JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("it must be an object"), path);
+            return new(WholeJson.ParseNode(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("it must be an object"), path);
         }
         catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException or ArgumentException)
         {

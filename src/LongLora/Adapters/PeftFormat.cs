@@ -350,7 +350,7 @@ public static class PeftFormat
         JsonObject positions;
         try
         {
-            positions = JsonNode.Parse(written) as JsonObject ?? throw new JsonException("not an object");
+            positions = WholeJson.ParseNode(written) as JsonObject ?? throw new JsonException("not an object");
         }
         catch (JsonException e)
         {

@@ -69,7 +69,7 @@ internal static class ModelConfigReader
     {
         try
         {
-            using var document = JsonDocument.Parse(json, s_strict);
+            using var document = WholeJson.Parse(json, s_strict);
             if (document.RootElement.ValueKind != JsonValueKind.Object)
                 throw new CheckpointException($"{file} must contain a JSON object, not {DescribeKind(document.RootElement)}.");
             return MultimodalConfig.IsMultimodal(document.RootElement)
@@ -91,7 +91,7 @@ internal static class ModelConfigReader
     {
         try
         {
-            using var document = JsonDocument.Parse(MultimodalConfig.ExtractText(json), s_strict);
+            using var document = WholeJson.Parse(MultimodalConfig.ExtractText(json), s_strict);
             return Read(new ConfigFields(file, "", document.RootElement));
         }
         catch (CheckpointException e)

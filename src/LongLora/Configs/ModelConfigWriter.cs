@@ -43,7 +43,7 @@ internal static class ModelConfigWriter
         if (present.ModelType != changed.ModelType)
             throw new ArgumentException($"Cannot change a {present.ModelType} config into a {changed.ModelType} config.", nameof(changed));
         var isPart = MultimodalConfig.GetWhole(original) is not null;
-        var root = JsonNode.Parse(MultimodalConfig.ExtractText(original))!.AsObject();
+        var root = WholeJson.ParseNode(MultimodalConfig.ExtractText(original))!.AsObject();
         var before = DescribeFamily(present);
         if (isPart)
             root["architectures"] = before["architectures"]!.DeepClone();
@@ -64,7 +64,7 @@ internal static class ModelConfigWriter
     /// <param name="quantization">The new <c>quantization_config</c>; null for none.</param>
     public static string WithQuantization(string original, JsonObject? quantization)
     {
-        var root = JsonNode.Parse(original)!.AsObject();
+        var root = WholeJson.ParseNode(original)!.AsObject();
         root.Remove("quantization_config");
         if (quantization is not null)
             root["quantization_config"] = quantization;

@@ -34,7 +34,7 @@ internal static class MultimodalConfig
     /// <param name="json">Text of a config that has been read before.</param>
     public static string? GetWhole(string json)
     {
-        using var document = JsonDocument.Parse(json);
+        using var document = WholeJson.Parse(json);
         var root = document.RootElement;
         return IsMultimodal(root) ? (root.TryGetProperty("model_type", out var type) ? type.ToString() : "multimodal") : null;
     }
@@ -42,12 +42,12 @@ internal static class MultimodalConfig
     /// <summary>The config of the text part; the same text if the config is for text only.</summary>
     public static string ExtractText(string json)
     {
-        using (var document = JsonDocument.Parse(json))
+        using (var document = WholeJson.Parse(json))
         {
             if (!IsMultimodal(document.RootElement))
                 return json;
         }
-        var root = JsonNode.Parse(json)!.AsObject();
+        var root = WholeJson.ParseNode(json)!.AsObject();
         var text = root["text_config"]!.DeepClone().AsObject();
         foreach (var name in s_shared)
         {

@@ -171,7 +171,7 @@ internal sealed record CheckpointSummary(
             .Tensors.Keys.Where(n => n.EndsWith(".lora_A.weight", StringComparison.Ordinal))
             .Select(n => n.Split('.')[^3])
             .Distinct();
-        var positions = PeftFormat.WrittenPositions(file, config) is { } written ? JsonNode.Parse(written) : null;
+        var positions = PeftFormat.WrittenPositions(file, config) is { } written ? WholeJson.ParseNode(written) : null;
         return new(
             "PEFT adapter",
             path,
@@ -233,7 +233,7 @@ internal sealed record CheckpointSummary(
     {
         try
         {
-            return JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("it must be an object");
+            return WholeJson.ParseNode(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("it must be an object");
         }
         catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException)
         {

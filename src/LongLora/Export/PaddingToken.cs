@@ -67,7 +67,7 @@ internal static class PaddingToken
             return;
         try
         {
-            var root = File.Exists(path) ? JsonNode.Parse(File.ReadAllText(path))!.AsObject() : [];
+            var root = File.Exists(path) ? WholeJson.ParseNode(File.ReadAllText(path))!.AsObject() : [];
             change(root);
             AtomicFile.WriteText(path, PythonNumber.KeepFloats(root)!.ToJsonString(s_style) + "\n");
         }

@@ -19,7 +19,7 @@ internal static class GenerationConfig
             return [];
         try
         {
-            using var document = JsonDocument.Parse(File.ReadAllBytes(file));
+            using var document = WholeJson.Parse(File.ReadAllBytes(file));
             if (
                 document.RootElement.ValueKind != JsonValueKind.Object
                 || !document.RootElement.TryGetProperty(Field, out var ends)

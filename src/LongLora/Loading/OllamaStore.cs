@@ -70,7 +70,7 @@ internal sealed partial class OllamaStore(IReadOnlyList<string> roots)
         var manifest = Path.Combine([root, "manifests", .. path]);
         if (!File.Exists(manifest))
             return null;
-        using var text = JsonDocument.Parse(File.ReadAllText(manifest));
+        using var text = WholeJson.Parse(File.ReadAllText(manifest));
         var layers = text
             .RootElement.GetProperty("layers")
             .EnumerateArray()

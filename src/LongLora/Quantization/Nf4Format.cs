@@ -122,7 +122,7 @@ internal static class Nf4Format
         using var bytes = files.TakeStored(info.Name, ScalarType.Byte, [.. info.Shape]).cpu();
         try
         {
-            using var document = JsonDocument.Parse(bytes.data<byte>().ToArray());
+            using var document = WholeJson.Parse(bytes.data<byte>().ToArray());
             var json = document.RootElement;
             var shape = json.GetProperty("shape").EnumerateArray().Select(x => x.GetInt64()).ToArray();
             var type = Array.Find(s_types, t => t.Name == json.GetProperty("dtype").GetString());

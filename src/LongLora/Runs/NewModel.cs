@@ -58,7 +58,7 @@ internal static class NewModel
 
     private static ScalarType TypeOf(string config, string file)
     {
-        using var json = System.Text.Json.JsonDocument.Parse(config);
+        using var json = WholeJson.Parse(config);
         var name =
             json.RootElement.TryGetProperty("dtype", out var value) || json.RootElement.TryGetProperty("torch_dtype", out value)
                 ? value.GetString()

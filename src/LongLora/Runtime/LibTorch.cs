@@ -25,6 +25,14 @@ internal static class LibTorch
     /// <summary>Receives a sentence about the library that was taken from a Python environment.</summary>
     public static Action<string>? Taken { get; set; }
 
+    private static bool IsOutOfMemory(Exception? e) =>
+        e is not null
+        && (
+            e.Message.Contains("cannot allocate memory", StringComparison.OrdinalIgnoreCase)
+            || e.Message.Contains("failed to map segment", StringComparison.Ordinal)
+            || IsOutOfMemory(e.InnerException)
+        );
+
     private static bool LoadOnce()
     {
         HostMemory.Initialize();
@@ -48,7 +56,21 @@ internal static class LibTorch
                     Taken?.Invoke($"Using libtorch of PyTorch {found.Version} in '{found.Directory}' ({found.Variable}).");
                 }
             }
+            else if (OperatingSystem.IsLinux() && FindBeside(GetFileName("torch_cpu")) is { } own)
+            {
+                // The loader says why it cannot; TorchSharp would search and copy other files, and say something else.
+                NativeLibrary.Load(own);
+            }
             torch.zeros(1).Dispose();
+        }
+        catch (Exception e) when (IsOutOfMemory(e))
+        {
+            throw new ConfigurationException(
+                $"Cannot load the native libtorch because the address space of this process is too small{AddressSpace.DescribeLimit()}. It needs "
+                    + "about 2 GiB before the model. Raise the limit (ulimit -v), or limit resident memory instead, as with "
+                    + "systemd-run -p MemoryMax=8G.",
+                e
+            );
         }
         catch (Exception e)
             when (e is NotSupportedException or DllNotFoundException or TypeInitializationException or BadImageFormatException)

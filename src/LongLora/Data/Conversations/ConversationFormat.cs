@@ -231,7 +231,7 @@ internal sealed class ConversationFormat
             return null;
         try
         {
-            using var inside = tools.ValueKind == JsonValueKind.String ? JsonDocument.Parse(tools.GetString()!) : null;
+            using var inside = tools.ValueKind == JsonValueKind.String ? WholeJson.Parse(tools.GetString()!) : null;
             return ReadItems(inside?.RootElement ?? tools, "tools", origin).Count > 0 ? (inside?.RootElement ?? tools).Clone() : null;
         }
         catch (JsonException e)

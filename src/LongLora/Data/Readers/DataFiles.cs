@@ -25,8 +25,8 @@ internal static class DataFiles
     {
         var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16, FileOptions.SequentialScan);
         // Not GZipStream: it accepts a truncated file as complete, and training would continue with half of the data.
-        return IsGzip(path) ? new GZipInputStream(file, 1 << 16)
-            : IsZstandard(path) ? new DecompressionStream(file, leaveOpen: false)
+        return IsGzip(path) ? new UnpackedStream(new GZipInputStream(file, 1 << 16))
+            : IsZstandard(path) ? new UnpackedStream(new DecompressionStream(file, leaveOpen: false))
             : file;
     }
 

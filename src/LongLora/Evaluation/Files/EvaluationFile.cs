@@ -66,7 +66,7 @@ internal abstract record EvaluationFile
     {
         try
         {
-            using var json = JsonDocument.Parse(File.ReadAllText(path));
+            using var json = WholeJson.Parse(File.ReadAllText(path));
             if (FindType(json.RootElement) is not { } type)
                 return null;
             if (FindVersion(json.RootElement) is > CurrentVersion and var version)

@@ -44,7 +44,7 @@ internal static partial class LongChatCases
     {
         try
         {
-            using var json = JsonDocument.Parse(line);
+            using var json = WholeJson.Parse(line);
             if (
                 json.RootElement.ValueKind != JsonValueKind.Object
                 || !json.RootElement.TryGetProperty("prompt", out var text)
