@@ -57,10 +57,12 @@ public class HostileUploadTests
         await using var server = await RunningServer.Start();
         var cancellation = TestContext.Current.CancellationToken;
         await Send(server.Client, "first.html", "<p>words"u8.ToArray(), cancellation);
+        var documents = Documents.ToList();
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         var before = Environment.WorkingSet >> 20;
         var (read, refused, slowest, memory) = (0, 0, TimeSpan.Zero, before);
         var watch = Stopwatch.StartNew();
-        foreach (var (name, bytes) in Documents)
+        foreach (var (name, bytes) in documents)
         {
             var status = await Send(server.Client, name, bytes, cancellation);
             Assert.True(status is HttpStatusCode.OK or HttpStatusCode.BadRequest, $"{name}: {status}");
@@ -81,7 +83,6 @@ public class HostileUploadTests
             )
         );
         Assert.InRange(slowest.TotalSeconds, 0, 10);
-        // The test itself holds the documents, and what it sends of them.
         Assert.InRange(memory - before, 0, 600);
     }
 

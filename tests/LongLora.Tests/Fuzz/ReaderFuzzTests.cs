@@ -265,7 +265,6 @@ public sealed class ReaderFuzzTests : IDisposable
         var seed = File.ReadAllText(SharedMaterial.Golden("llama_tiny_lora", "adapter_config.json"));
         var tensors = SharedMaterial.Golden("llama_tiny_lora", "adapter_model.safetensors");
         File.Copy(tensors, _folder["adapter_model.safetensors"]);
-        using var folder = CheckpointDirectory.Open(SharedMaterial.Golden("llama_tiny"));
         FuzzRun.Check(
             "adapter_config.json",
             Cases / 10,
@@ -274,6 +273,7 @@ public sealed class ReaderFuzzTests : IDisposable
             {
                 Write("adapter_config.json", bytes);
                 CheckpointSummary.Read(_folder.Root);
+                using var folder = CheckpointDirectory.Open(SharedMaterial.Golden("llama_tiny"));
                 using var model = ModelLoader.Load(folder.Config, folder);
                 using var set = PeftFormat.Attach(_folder.Root, model);
             }
