@@ -13,6 +13,8 @@ internal sealed class FrameStream(Stream input, Stream output)
     /// <summary>The most bytes of one frame, except for a record.</summary>
     public const int LargestPiece = 1 << 18;
 
+    private const int LargestFrame = 1 << 29;
+
     private readonly byte[] _head = new byte[5],
         _buffer = new byte[1 << 16],
         _pending = new byte[1 << 16];
@@ -35,7 +37,7 @@ internal sealed class FrameStream(Stream input, Stream output)
         Peek();
         _hasHead = false;
         var length = BinaryPrimitives.ReadInt32LittleEndian(_head.AsSpan(1));
-        if (length < 0)
+        if (length is < 0 or > LargestFrame)
             throw new EndOfStreamException();
         if (_content.Length < length)
             _content = new byte[Math.Max(length, 2 * _content.Length)];
