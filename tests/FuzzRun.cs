@@ -80,6 +80,7 @@ internal static class FuzzRun
         );
         Assert.True(faults.Count == 0, string.Join("\n\n", faults.Select(f => $"{f.Value.Count} times: {f.Value.First}")));
         Assert.InRange(most, 0, MostBytes);
+        Assert.True(accepted > 0, "Nothing was read; the inputs do not test more than the first step of the reader.");
         Assert.True(refused > 0 || !refuses, "No damage was noticed; the inputs do not test the reader.");
     }
 }

@@ -131,7 +131,7 @@ public sealed class DocumentFuzzTests : IDisposable
     [InlineData(
         "x.odt",
         "mimetype=application/vnd.oasis.opendocument.text",
-        "content.xml=<d xmlns:text=\"t\"><text:p>a<text:s/>b</text:p></d>"
+        "content.xml=<o:d xmlns:o=\"o\" xmlns:text=\"t\"><o:body><o:text><text:p>a<text:s/>b</text:p></o:text></o:body></o:d>"
     )]
     [InlineData(
         "x.epub",
