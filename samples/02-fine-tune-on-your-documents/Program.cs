@@ -16,7 +16,7 @@ var model = args.Length > 1 ? args[1] : Path.Combine(AppContext.BaseDirectory, "
 var output = args.Length > 2 ? args[2] : Path.Combine("runs", $"documents-{DateTime.Now:yyyyMMdd-HHmmss}");
 
 // The last tenth of the documents is not trained on: what the model says about it is what it has learned, not what it remembers.
-string[] known = [.. ExampleSources.Extensions, .. DocumentFormats.All.SelectMany(r => r.Extensions)];
+string[] known = [.. ExampleSources.Extensions, .. DocumentFormats.Isolated.SelectMany(r => r.Extensions)];
 var found = Directory
     .GetFiles(folder, "*", SearchOption.AllDirectories)
     .Where(f => known.Contains(Path.GetExtension(f).ToLowerInvariant()));
@@ -50,7 +50,7 @@ var options = new FineTuneOptions
 };
 using (var before = LoadedModel.Open(model))
     Console.WriteLine($"perplexity on the other documents, before: {Measure(before):F1}");
-var result = FineTune.Run(options, new Progress(), DocumentFormats.All);
+var result = FineTune.Run(options, new Progress(), DocumentFormats.Isolated);
 
 // Adapter and base as one plain folder, which chat, serve, other engines and samples/03 take.
 using (var after = LoadedModel.Open(model, new LoadOptions { Adapter = result.Result }))
@@ -62,7 +62,7 @@ Console.WriteLine($"adapter: {result.Result}\nmodel with {context:N0} tokens of 
 
 double Measure(LoadedModel loaded)
 {
-    using var tokens = TokenStore.Read(test, loaded, DocumentFormats.All, maxTokens: 40_000);
+    using var tokens = TokenStore.Read(test, loaded, DocumentFormats.Isolated, maxTokens: 40_000);
     var length = (int)Math.Min(context, tokens.Count);
     return Perplexity.Evaluate(loaded.Network, tokens, length, PerplexityProtocol.Document).Perplexity;
 }

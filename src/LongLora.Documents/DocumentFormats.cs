@@ -1,10 +1,14 @@
 using LongLora.Data;
 using LongLora.Documents.Formats;
 using LongLora.Documents.Pdf;
+using LongLora.Documents.Workers;
 
 namespace LongLora.Documents;
 
-/// <summary>The document types that need more than the base library. All readers are thread-safe.</summary>
+/// <summary>
+/// The document types that need more than the base library. All readers are thread-safe. Use <see cref="Isolated"/> for files of unknown
+/// origin.
+/// </summary>
 public static class DocumentFormats
 {
     /// <summary>
@@ -30,4 +34,10 @@ public static class DocumentFormats
         new SpreadsheetReader(),
         new ParquetReader(),
     ];
+
+    /// <summary>
+    /// The same types, read in worker processes, so that no file can end or hang this program or fill its memory (see
+    /// <see cref="DocumentWorkers"/>). <see cref="All"/> where this program cannot start workers.
+    /// </summary>
+    public static IReadOnlyList<IDocumentReader> Isolated => DocumentWorkers.IsSupported ? DocumentWorkers.Shared.Readers : All;
 }

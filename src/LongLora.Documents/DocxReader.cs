@@ -93,6 +93,7 @@ public sealed class DocxReader : IDocumentReader
         private readonly Dictionary<(string List, int Level), string> _formats = ReadNumbering(parts);
         private readonly Dictionary<(string List, int Level), int> _counts = [];
         private readonly List<(string Part, string Id)> _notes = [];
+        private readonly Dictionary<(string Part, string Id), int> _numbers = [];
         private string? _list;
         private int _cellDepth;
 
@@ -217,8 +218,7 @@ public sealed class DocxReader : IDocumentReader
                         _text.EndLine();
                         break;
                     case "footnoteReference" or "endnoteReference":
-                        _notes.Add((element.Name.LocalName[..^"Reference".Length], GetValue(element, "id") ?? ""));
-                        _text.AddInline(string.Create(CultureInfo.InvariantCulture, $"[^{_notes.Count}]"));
+                        _text.AddInline(string.Create(CultureInfo.InvariantCulture, $"[^{NumberNote(element)}]"));
                         break;
                     // A cell is one line, with the text boxes and tables in it.
                     case "p" or "tr" or "tbl" when _cellDepth > 0:
@@ -237,6 +237,18 @@ public sealed class DocxReader : IDocumentReader
                         break;
                 }
             }
+        }
+
+        // A note that the text refers to again keeps its number.
+        private int NumberNote(XElement reference)
+        {
+            var note = (reference.Name.LocalName[..^"Reference".Length], GetValue(reference, "id") ?? "");
+            if (!_numbers.TryGetValue(note, out var number))
+            {
+                _notes.Add(note);
+                _numbers[note] = number = _notes.Count;
+            }
+            return number;
         }
 
         // Letters of fonts such as Wingdings are in the private area. They have no meaning outside their font.

@@ -17,11 +17,15 @@ internal static partial class HtmlBytes
     static HtmlBytes() => Encoding.RegisterProvider(CodePagesEncodingProvider.Instance); // pages in windows-1252 and the like
 
     /// <summary>Reads a page to its end.</summary>
-    public static IHtmlDocument Parse(Stream stream)
+    /// <param name="stream">The page.</param>
+    /// <param name="file">Its name, for messages.</param>
+    /// <exception cref="LongLora.Runtime.DataException">Its elements are nested too deeply.</exception>
+    public static IHtmlDocument Parse(Stream stream, string file)
     {
         using var memory = new MemoryStream();
         stream.CopyTo(memory);
         var bytes = memory.GetBuffer().AsSpan(0, (int)memory.Length);
+        HtmlDepth.Check(bytes, file);
         var text = Decode(bytes);
         memory.Position = 0;
         return text is null ? new HtmlParser().ParseDocument(memory) : new HtmlParser().ParseDocument(text);

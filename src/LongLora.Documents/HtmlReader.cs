@@ -93,7 +93,7 @@ public sealed class HtmlReader : IDocumentReader
 
     private static string ReadText(Stream stream, string file)
     {
-        using var page = HtmlBytes.Parse(stream);
+        using var page = HtmlBytes.Parse(stream, file);
         return ReadText(page, file, isWhole: false);
     }
 

@@ -47,6 +47,8 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
             throw new DataException(
                 $"Cannot read {file} because it is compressed, and a Parquet file has its index at the end. Decompress it first."
             );
+        ParquetFooter.Check(stream, file);
+        var guarded = new EndGuard(stream);
         var groups = Wait(file, async () =>
         {
             await using var reader = await Parquet.ParquetReader.CreateAsync(stream, leaveStreamOpen: true).ConfigureAwait(false);
@@ -55,9 +57,9 @@ public sealed class ParquetReader : IDocumentReader, IRecordReader
         var row = 0L;
         for (var group = 0; group < groups; group++)
         {
-            stream.Position = 0;
+            guarded.Position = 0;
             var index = group;
-            var rows = Wait(file, () => ParquetSerializer.DeserializeUntypedAsync(stream, rowGroupIndex: index)).Data;
+            var rows = Wait(file, () => ParquetSerializer.DeserializeUntypedAsync(guarded, rowGroupIndex: index)).Data;
             foreach (var values in rows)
             {
                 row++;

@@ -70,8 +70,8 @@ internal sealed class WordParts
                 $"Cannot read {_file} because it includes another document ('{id}') whose part is missing. Save it again as .docx."
             );
         var bytes = new MemoryStream();
-        using var stream = entry.Open();
-        ZipParts.CopyTo(stream, bytes, target, _file);
+        using var stream = PackedPart.Open(entry, _file);
+        stream.CopyTo(bytes);
         bytes.Position = 0;
         return ($"{_file}/{target}", bytes);
     }
@@ -80,7 +80,7 @@ internal sealed class WordParts
     {
         if (!_entries.TryGetValue(part, out var entry))
             yield break;
-        using var xml = XmlReader.Create(entry.Open(), s_settings);
+        using var xml = XmlReader.Create(PackedPart.Open(entry, _file), s_settings);
         while (xml.Read())
         {
             if (xml.NodeType != XmlNodeType.Element || xml.LocalName != parent || xml.IsEmptyElement)
@@ -89,7 +89,7 @@ internal sealed class WordParts
             while (xml.NodeType != XmlNodeType.EndElement && !xml.EOF)
             {
                 if (xml.NodeType == XmlNodeType.Element)
-                    yield return XmlDepth.Check((XElement)XNode.ReadFrom(xml), _file);
+                    yield return XmlDepth.Load(xml, _file);
                 else
                     xml.Read();
             }

@@ -74,6 +74,7 @@ public static class ChatServer
         builder.Services.AddRequestDecompression();
         builder.Services.AddSingleton(_ => new AnswerMeter(options.Queue));
         builder.Services.AddSingleton(new BodyRoom(options.MaxBodyBytes, options.Queue));
+        builder.Services.AddSingleton(_ => new DocumentRoom(options));
         AddMetrics(builder.Services);
         configure?.Invoke(builder);
 
@@ -115,8 +116,8 @@ public static class ChatServer
         app.MapPost("/tokenize", Task<IResult> (HttpContext context) => Tokens.Tokenize(context, models));
         app.MapPost("/detokenize", Task<IResult> (HttpContext context) => Tokens.Detokenize(context, models));
         app.MapPost("/tokens", Task<IResult> (HttpContext context) => Tokens.Count(context, models));
-        app.MapPost("/documents", Task<IResult> (HttpContext context, string? name) =>
-            DocumentUpload.Answer(context, name, models, options)
+        app.MapPost("/documents", Task<IResult> (HttpContext context, string? name, DocumentRoom room) =>
+            DocumentUpload.Answer(context, name, models, options, room)
         );
         app.MapRead("/v1/models", () => Models.List(models));
         app.MapRead("/v1/models/{**name}", (string name) => Models.Find(name, models));

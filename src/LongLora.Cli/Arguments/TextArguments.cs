@@ -22,5 +22,5 @@ internal sealed class TextArguments
 
     /// <summary>The tokens of the text, with documents kept apart.</summary>
     internal TokenStore Read(ParseResult parsed, LoadedModel model, CancellationToken cancellation) =>
-        TokenStore.Read(parsed.GetValue(Data)!, model, DocumentFormats.All, parsed.GetValue(MaxTokens), cancellation);
+        TokenStore.Read(parsed.GetValue(Data)!, model, DocumentFormats.Isolated, parsed.GetValue(MaxTokens), cancellation);
 }

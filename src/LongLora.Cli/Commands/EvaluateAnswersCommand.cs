@@ -84,7 +84,7 @@ internal static class EvaluateAnswersCommand
             };
             OptionProblems.ThrowIfAny(model.Check, conversations.Check);
             var examples = TrainingData
-                .Sources(loaded.Source, conversations, model.Context, DocumentFormats.All, loaded.Config.VocabularySize)
+                .Sources(loaded.Source, conversations, model.Context, DocumentFormats.Isolated, loaded.Config.VocabularySize)
                 .SelectMany(s => s.Read(context.Cancellation));
             var result = AnswerLoss.Evaluate(loaded.Network, examples, null, context.Cancellation);
             context.Output.WriteLine(

@@ -269,7 +269,9 @@ internal static class PrepareCommand
         {
             return paths.All(p => DataFiles.GetExtension(p) == ".json")
                 || paths.All(File.Exists)
-                    && new ConversationFiles(paths, new ConversationFormat(), DocumentFormats.All.OfType<IRecordReader>()).Read().Any();
+                    && new ConversationFiles(paths, new ConversationFormat(), DocumentFormats.Isolated.OfType<IRecordReader>())
+                        .Read()
+                        .Any();
         }
         catch (DataException)
         {

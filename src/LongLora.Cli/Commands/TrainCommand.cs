@@ -86,7 +86,7 @@ internal static class TrainCommand
         OptionProblems.ThrowIfAny(model.Check, data.Check);
         var source = TrainingData.OpenSource(model);
         var tokenizer = source.RequireTokenizer();
-        var sources = TrainingData.Sources(source, data, model.Context, DocumentFormats.All);
+        var sources = TrainingData.Sources(source, data, model.Context, DocumentFormats.Isolated);
         foreach (var example in sources.SelectMany(s => s.Read(context.Cancellation)).Take(count))
         {
             context.Output.WriteLine($"--- {example.Origin}");
@@ -123,7 +123,7 @@ internal static class TrainCommand
         var view = new TrainingView(context, options);
         try
         {
-            var result = view.Show(() => FineTune.Run(options, view, DocumentFormats.All, view, view, context.Cancellation));
+            var result = view.Show(() => FineTune.Run(options, view, DocumentFormats.Isolated, view, view, context.Cancellation));
             SavePlot(options, context);
             view.ShowResult(result);
             foreach (var note in result.Notes)

@@ -14,7 +14,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
 {
     /// <summary>All readers. The first one that supports an extension is used.</summary>
     public static IReadOnlyList<IDocumentReader> Readers { get; } =
-    [.. DocumentReaders.Plain, .. DocumentFormats.All, new SourceCodeReader()];
+    [.. DocumentReaders.Plain, .. DocumentFormats.Isolated, new SourceCodeReader()];
 
     /// <summary>
     /// All files of some paths in the given order, each file once; within a folder in ordinal order of the names.

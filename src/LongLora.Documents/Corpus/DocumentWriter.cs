@@ -4,6 +4,7 @@ using System.Runtime.InteropServices;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using LongLora.Data;
+using LongLora.Documents.Workers;
 using LongLora.Runtime;
 
 namespace LongLora.Documents.Corpus;
@@ -82,7 +83,7 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
     {
         using var file = DataFiles.Open(source.Path);
         var number = 0L;
-        foreach (var (text, origin) in source.Reader.Read(file, source.Path))
+        foreach (var (text, origin) in source.Reader.ReadUntil(file, source.Path, cancellation))
         {
             cancellation.ThrowIfCancellationRequested();
             using var clean = new CleanText(text, options.Raw);

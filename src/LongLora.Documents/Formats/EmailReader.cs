@@ -80,6 +80,7 @@ internal sealed class EmailReader : IDocumentReader
             return plain;
         if (message.HtmlBody is not { } html)
             return "";
+        HtmlDepth.Check(Encoding.UTF8.GetBytes(html), origin);
         using var page = new HtmlParser().ParseDocument(html);
         return HtmlReader.ReadText(page, origin, isWhole: true);
     }

@@ -30,18 +30,20 @@ internal sealed class EpubReader : IDocumentReader
         var items = Find(package, "item").DistinctBy(e => (string?)e.Attribute("id")).ToDictionary(e => (string?)e.Attribute("id") ?? "");
         var locked = FindLocked(zip);
         var chapters = new List<string>();
+        var read = new HashSet<XElement>();
         foreach (var reference in Find(package, "itemref"))
         {
             if (
                 !items.TryGetValue((string?)reference.Attribute("idref") ?? "", out var item)
                 || Split((string?)item.Attribute("properties")).Contains("nav")
                 || (string?)item.Attribute("media-type") is not ("application/xhtml+xml" or "text/html" or "text/x-oeb1-document")
+                || !read.Add(item) // the standard allows a chapter once
             )
                 continue;
             var name = Resolve(main, (string?)item.Attribute("href") ?? "");
             if (locked.Contains(name))
                 throw new DataException($"Cannot read {file} because it is encrypted (DRM). Use a copy without protection.");
-            using var page = HtmlBytes.Parse(zip.Read(name));
+            using var page = HtmlBytes.Parse(zip.Read(name), file);
             if (HtmlReader.ReadText(page, file, isWhole: true) is { Length: > 0 } text)
                 chapters.Add(text);
         }

@@ -75,11 +75,8 @@ internal sealed class SpreadsheetReader : IDocumentReader
         try
         {
             using var zip = new ZipArchive(stream, ZipArchiveMode.Read, leaveOpen: true);
-            if (zip.Entries.FirstOrDefault(e => e.Length > ZipParts.LargestPart) is { } large)
-                throw new DataException(
-                    $"Cannot read {file} because its part '{large.FullName}' has more than {ZipParts.LargestPart >> 20} MiB. Split the "
-                        + "workbook."
-                );
+            foreach (var part in zip.Entries)
+                PackedPart.Check(part, file);
             CountStrings(zip, file);
         }
         catch (Exception e) when (e is InvalidDataException or XmlException)

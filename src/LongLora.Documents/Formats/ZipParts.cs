@@ -8,9 +8,6 @@ namespace LongLora.Documents.Formats;
 /// <summary>The parts of a document that is a zip file. How much a part may inflate to is limited.</summary>
 internal sealed class ZipParts : IDisposable
 {
-    /// <summary>Bytes that one part may have. The longest books have a few MB.</summary>
-    public const long LargestPart = 256L << 20;
-
     private static readonly XmlReaderSettings s_settings = new()
     {
         DtdProcessing = DtdProcessing.Ignore,
@@ -60,8 +57,8 @@ internal sealed class ZipParts : IDisposable
         var bytes = new MemoryStream();
         try
         {
-            using var stream = entry.Open();
-            CopyTo(stream, bytes, name, _file);
+            using var stream = PackedPart.Open(entry, _file);
+            stream.CopyTo(bytes);
         }
         catch (InvalidDataException e)
         {
@@ -69,21 +66,6 @@ internal sealed class ZipParts : IDisposable
         }
         bytes.Position = 0;
         return bytes;
-    }
-
-    /// <summary>Copies an inflated part.</summary>
-    /// <exception cref="DataException">It is too large.</exception>
-    internal static void CopyTo(Stream part, Stream copy, string name, string file)
-    {
-        var buffer = new byte[1 << 16];
-        while (part.Read(buffer) is > 0 and var count)
-        {
-            if (copy.Length + count > LargestPart)
-                throw new DataException(
-                    $"Cannot read {file} because its part '{name}' has more than {LargestPart >> 20} MiB. Split the document."
-                );
-            copy.Write(buffer, 0, count);
-        }
     }
 
     /// <summary>The root element of a part.</summary>
@@ -97,7 +79,8 @@ internal sealed class ZipParts : IDisposable
         try
         {
             using var xml = XmlReader.Create(stream, s_settings);
-            return XmlDepth.Check(XElement.Load(xml, LoadOptions.PreserveWhitespace), file);
+            xml.MoveToContent();
+            return XmlDepth.Load(xml, file);
         }
         catch (XmlException e)
         {

@@ -1,4 +1,3 @@
-using LongLora.Documents;
 using LongLora.Runtime;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
@@ -8,27 +7,33 @@ namespace LongLora.Server;
 /// <summary><c>POST /documents</c>: the text of a file, which is the body or one part of a form.</summary>
 internal static class DocumentUpload
 {
-    internal static async Task<IResult> Answer(HttpContext context, string? name, ServedModels models, ServerOptions options)
+    private static readonly TimeSpan s_bodyTime = TimeSpan.FromMinutes(2);
+
+    internal static async Task<IResult> Answer(
+        HttpContext context,
+        string? name,
+        ServedModels models,
+        ServerOptions options,
+        DocumentRoom room
+    )
     {
         var model = models.All[0];
+        using var place = await room.Enter(context.RequestAborted);
         using var bytes = new MemoryStream();
-        if (context.Request.HasFormContentType)
-            name = await CopyForm(context, bytes, name, options);
-        else
-            await context.Request.Body.CopyToAsync(bytes, context.RequestAborted);
+        name = await CopyBody(context, bytes, name, options);
         if (string.IsNullOrWhiteSpace(name))
             throw new ApiException(400, "The file has no name. Give it: POST /documents?name=book.pdf", "name", "invalid_value");
         name = Path.GetFileName(name);
         bytes.Position = 0;
         try
         {
-            var text = await Task.Run(() => DocumentText.Read(bytes, name));
+            var (text, tokens) = await room.Read(bytes, name, model, context.RequestAborted);
             return Results.Json(
                 new
                 {
                     name,
                     text,
-                    tokens = model.Tokenizer.Encode(text).Count,
+                    tokens,
                     context = model.Context,
                 },
                 EndpointFormat.Json
@@ -40,15 +45,36 @@ internal static class DocumentUpload
         }
     }
 
-    private static async Task<string?> CopyForm(HttpContext context, Stream bytes, string? name, ServerOptions options)
+    // A body that comes drop by drop would keep the others out.
+    private static async Task<string?> CopyBody(HttpContext context, Stream bytes, string? name, ServerOptions options)
+    {
+        using var time = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
+        time.CancelAfter(s_bodyTime);
+        try
+        {
+            if (context.Request.HasFormContentType)
+                return await CopyForm(context, bytes, name, options, time.Token);
+            await context.Request.Body.CopyToAsync(bytes, time.Token);
+            return name;
+        }
+        catch (OperationCanceledException) when (!context.RequestAborted.IsCancellationRequested)
+        {
+            throw new ApiException(408, $"The document did not arrive within {s_bodyTime.TotalMinutes:N0} minutes.", code: "timeout");
+        }
+    }
+
+    private static async Task<string?> CopyForm(
+        HttpContext context,
+        Stream bytes,
+        string? name,
+        ServerOptions options,
+        CancellationToken cancellation
+    )
     {
         IFormCollection form;
         try
         {
-            form = await context.Request.ReadFormAsync(
-                new FormOptions { MultipartBodyLengthLimit = options.MaxBodyBytes },
-                context.RequestAborted
-            );
+            form = await context.Request.ReadFormAsync(new FormOptions { MultipartBodyLengthLimit = options.MaxBodyBytes }, cancellation);
         }
         catch (InvalidDataException e)
         {
@@ -61,7 +87,7 @@ internal static class DocumentUpload
                 "file",
                 "invalid_value"
             );
-        await form.Files[0].CopyToAsync(bytes, context.RequestAborted);
+        await form.Files[0].CopyToAsync(bytes, cancellation);
         return name ?? form.Files[0].FileName;
     }
 }

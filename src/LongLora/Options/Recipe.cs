@@ -38,15 +38,23 @@ public static class Recipe
     /// <param name="options">Options for the keys that the recipe does not have.</param>
     public static FineTuneOptions Parse(string yaml, string source, FineTuneOptions options)
     {
-        var stream = new YamlStream();
+        YamlStream stream;
         try
         {
-            stream.Load(new StringReader(yaml));
+            stream = RecipeYaml.Load(yaml);
         }
         catch (YamlException e)
         {
             throw new ConfigurationException(
-                $"{source}:{e.Start.Line}: this is not valid YAML: {e.InnerException?.Message ?? e.Message}",
+                $"{source}:{e.Start.Line}: this is not valid YAML: {(e.InnerException as YamlException ?? e).Message}",
+                e
+            );
+        }
+        catch (Exception e) when (e is InvalidOperationException or ArgumentException or NullReferenceException)
+        {
+            // The parser throws these for brackets that are not closed, and for aliases where it expects none.
+            throw new ConfigurationException(
+                $"{source} is not valid YAML: a bracket or a quote is not closed, or an alias (*name) stands where none can be.",
                 e
             );
         }

@@ -217,6 +217,18 @@ public class CorpusBuilderTests : TemporaryFolder
     }
 
     [Fact]
+    public void Build_file_that_ends_its_reader_is_left_out_and_the_others_are_read()
+    {
+        WriteInput();
+        File.WriteAllBytes(At("in", "c.pdf"), LongLora.Tests.HostileDocuments.All["form-calls-itself.pdf"]());
+        File.WriteAllBytes(At("in", "d.docx"), LongLora.Tests.HostileDocuments.All["runs-100k.docx"]());
+        var report = CorpusBuilder.Build(Options("out"));
+        Assert.Equal(["in/c.pdf", "in/d.docx"], report.LeftOut.Select(f => f.Name));
+        Assert.All(report.LeftOut, f => Assert.Contains("nested too deeply", f.Reason, StringComparison.Ordinal));
+        Assert.Equal(9, ReadJson(At("out", "documents.jsonl")).Count);
+    }
+
+    [Fact]
     public void Build_output_of_other_settings_or_of_somebody_else_is_refused()
     {
         WriteInput();

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using LongLora.Runtime;
@@ -319,6 +320,7 @@ public sealed partial class ChatTemplate
             };
             if (tools is { } tagged)
                 values["xml_tools"] = JinjaJson.Read(tagged, Tools); // SmolLM3's name for them
+            using var limit = JinjaWork.Limit(messages.Count, CountCharacters(messages, tools, variables ?? s_none));
             return _template.Render(values, out generated);
         }
         catch (JinjaException e)
@@ -326,6 +328,17 @@ public sealed partial class ChatTemplate
             throw new DataException($"{Origin}: {e.Message}", e);
         }
     }
+
+    private static long CountCharacters(
+        IReadOnlyList<ChatMessage> messages,
+        JsonElement? tools,
+        IReadOnlyDictionary<string, JsonElement> variables
+    ) =>
+        messages.Sum(m => m.Content.Length + (m.Further?.Values.Sum(CountCharacters) ?? 0))
+        + (tools is { } list ? CountCharacters(list) : 0)
+        + variables.Values.Sum(CountCharacters);
+
+    private static long CountCharacters(JsonElement json) => JsonMarshal.GetRawUtf8Value(json).Length;
 
     private Dictionary<string, object?> ToValue(ChatMessage message, short owner)
     {

@@ -27,7 +27,7 @@ internal static class JinjaEnvironment
             ["length"] = (long)items.Count,
             ["previtem"] = index > 0 ? items[index - 1] : new JinjaUndefined("previtem"),
             ["nextitem"] = index + 1 < items.Count ? items[index + 1] : new JinjaUndefined("nextitem"),
-            ["cycle"] = (JinjaCall)((a, _) => a[index % a.Count]),
+            ["cycle"] = (JinjaCall)((a, _) => a.Count > 0 ? a[index % a.Count] : throw new JinjaException("'loop.cycle' needs values")),
         };
 
     private static Dictionary<string, object?> MergeArguments(IReadOnlyList<object?> arguments, IReadOnlyDictionary<string, object?> named)
@@ -49,9 +49,10 @@ internal static class JinjaEnvironment
         };
         const int limit = 100_000;
         var items = new List<object?>();
-        for (var i = from; step > 0 ? i < to : i > to; i += step)
+        for (Int128 i = from; step > 0 ? i < to : i > to; i += step)
         {
-            items.Add(i);
+            JinjaWork.SpendItems(1);
+            items.Add((long)i);
             if (items.Count > limit)
                 throw new JinjaException($"'range' gives more than {limit} numbers");
         }

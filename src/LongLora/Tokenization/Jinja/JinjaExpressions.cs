@@ -40,6 +40,14 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
     protected string ExpectName() =>
         Current.Kind == JinjaTokenKind.Name ? Take().Text : throw MakeError($"expected a name, but found '{Current.Text}'");
 
+    /// <summary>An expression of others, each of which is a step.</summary>
+    private static JinjaExpression Count(JinjaExpression expression) =>
+        scope =>
+        {
+            JinjaWork.Step();
+            return expression(scope);
+        };
+
     protected JinjaException MakeError(string what) => new($"line {Current.Line}: {what}");
 
     /// <summary>An expression, or a tuple of several with commas between.</summary>
@@ -56,12 +64,13 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
 
     protected JinjaExpression ParseExpression()
     {
+        JinjaWork.CheckDepth();
         var value = ParseOr();
         while (SkipName("if"))
         {
             var (then, condition) = (value, ParseOr());
             var otherwise = SkipName("else") ? ParseExpression() : _ => new JinjaUndefined("else");
-            value = scope => JinjaValues.IsTrue(condition(scope)) ? then(scope) : otherwise(scope);
+            value = Count(scope => JinjaValues.IsTrue(condition(scope)) ? then(scope) : otherwise(scope));
         }
         return value;
     }
@@ -84,7 +93,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         while (SkipName("or"))
         {
             var (a, b) = (left, ParseAnd());
-            left = scope => a(scope) is var value && JinjaValues.IsTrue(value) ? value : b(scope);
+            left = Count(scope => a(scope) is var value && JinjaValues.IsTrue(value) ? value : b(scope));
         }
         return left;
     }
@@ -95,7 +104,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         while (SkipName("and"))
         {
             var (a, b) = (left, ParseNot());
-            left = scope => a(scope) is var value && !JinjaValues.IsTrue(value) ? value : b(scope);
+            left = Count(scope => a(scope) is var value && !JinjaValues.IsTrue(value) ? value : b(scope));
         }
         return left;
     }
@@ -104,8 +113,9 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
     {
         if (!SkipName("not"))
             return ParseComparison();
+        JinjaWork.CheckDepth();
         var value = ParseNot();
-        return scope => !JinjaValues.IsTrue(value(scope));
+        return Count(scope => !JinjaValues.IsTrue(value(scope)));
     }
 
     private JinjaExpression ParseComparison()
@@ -115,8 +125,12 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         while (ParseComparisonOperator() is { } sign)
         {
             var (a, b, before) = (left, ParseSum(), all);
-            bool Holds(JinjaScope scope) => JinjaValues.Compare(sign, a(scope), b(scope));
-            all = before is null ? scope => Holds(scope) : scope => JinjaValues.IsTrue(before(scope)) && Holds(scope);
+            bool Holds(JinjaScope scope)
+            {
+                JinjaWork.Step();
+                return JinjaValues.Compare(sign, a(scope), b(scope));
+            }
+            all = Count(before is null ? scope => Holds(scope) : scope => JinjaValues.IsTrue(before(scope)) && Holds(scope));
             left = b;
         }
         return all ?? left;
@@ -148,18 +162,19 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         while (Current.Kind == JinjaTokenKind.Operator && signs.Contains(Current.Text))
         {
             var (sign, a, b) = (Take().Text, left, part());
-            left = scope => JinjaValues.Calculate(sign, a(scope), b(scope));
+            left = Count(scope => JinjaValues.Calculate(sign, a(scope), b(scope)));
         }
         return left;
     }
 
     private JinjaExpression ParseUnary(bool filters = true)
     {
+        JinjaWork.CheckDepth();
         JinjaExpression value;
         if (Skip("-"))
         {
             var inner = ParseUnary(filters: false);
-            value = scope => JinjaValues.Calculate("-", 0L, inner(scope));
+            value = Count(scope => JinjaValues.Calculate("-", 0L, inner(scope)));
         }
         else if (Skip("+"))
             value = ParseUnary(filters: false);
@@ -180,7 +195,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
                 var literal = MarkedText.Of(text);
                 return _ => literal;
             case JinjaTokenKind.Integer:
-                object integer = long.Parse(token.Text, CultureInfo.InvariantCulture);
+                var integer = JinjaJson.ReadNumber(token.Text);
                 return _ => integer;
             case JinjaTokenKind.Number:
                 object number = double.Parse(token.Text, CultureInfo.InvariantCulture);
@@ -221,7 +236,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
             if (!Is("]"))
                 Expect(",");
         }
-        return scope => items.ConvertAll(i => i(scope));
+        return Count(scope => items.ConvertAll(i => i(scope)));
     }
 
     private JinjaExpression ParseMap()
@@ -235,13 +250,13 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
             if (!Is("}"))
                 Expect(",");
         }
-        return scope =>
+        return Count(scope =>
         {
             var map = new Dictionary<string, object?>(StringComparer.Ordinal);
             foreach (var (key, value) in items)
                 map[JinjaValues.ToText(key(scope)).Text] = value(scope);
             return map;
-        };
+        });
     }
 
     private JinjaExpression ParsePostfix(JinjaExpression value)
@@ -252,7 +267,7 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
             if (Skip("."))
             {
                 var name = Current.Kind == JinjaTokenKind.Integer ? Take().Text : ExpectName();
-                value = scope => JinjaValues.GetAttribute(inner(scope), name);
+                value = Count(scope => JinjaValues.GetAttribute(inner(scope), name));
             }
             else if (Skip("["))
                 value = ParseSubscript(inner);
@@ -282,22 +297,23 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         Expect("]");
         var (start, stop, step) = (parts[0], parts[1], parts[2]);
         if (isSlice)
-            return scope => JinjaValues.Slice(value(scope), start?.Invoke(scope), stop?.Invoke(scope), step?.Invoke(scope));
+            return Count(scope => JinjaValues.Slice(value(scope), start?.Invoke(scope), stop?.Invoke(scope), step?.Invoke(scope)));
         if (start is null)
             throw MakeError("expected an index");
-        return scope => JinjaValues.GetItem(value(scope), start(scope));
+        return Count(scope => JinjaValues.GetItem(value(scope), start(scope)));
     }
 
     private JinjaExpression ParseCall(JinjaExpression function)
     {
         var (arguments, named) = ParseArguments();
-        return scope =>
+        return Count(scope =>
             function(scope) switch
             {
                 JinjaCall call => call(arguments.ConvertAll(a => a(scope)), named.ToDictionary(n => n.Key, n => n.Value(scope))),
                 JinjaUndefined u => throw new JinjaException($"there is no function '{u.Name}'"),
                 _ => throw new JinjaException("cannot call a value that is not a function"),
-            };
+            }
+        );
     }
 
     protected (List<JinjaExpression> Arguments, Dictionary<string, JinjaExpression> Named) ParseArguments()
@@ -340,7 +356,9 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
         var name = ExpectName();
         var filter = JinjaFilters.Find(name) ?? throw MakeError($"the filter '{name}' is not supported");
         var (arguments, named) = Skip("(") ? ParseArguments() : ([], []);
-        return scope => filter([value(scope), .. arguments.Select(a => a(scope))], named.ToDictionary(n => n.Key, n => n.Value(scope)));
+        return Count(scope =>
+            filter([value(scope), .. arguments.Select(a => a(scope))], named.ToDictionary(n => n.Key, n => n.Value(scope)))
+        );
     }
 
     private JinjaExpression ParseTest(JinjaExpression value)
@@ -357,6 +375,6 @@ internal class JinjaExpressions(List<JinjaToken> tokens)
             || (Current.Kind == JinjaTokenKind.Name && Current.Text is not ("and" or "or" or "else" or "is" or "if" or "in" or "not"))
         )
             arguments.Add(ParsePostfix(ParsePrimary()));
-        return scope => test(value(scope), arguments.ConvertAll(a => a(scope))) != negated;
+        return Count(scope => test(value(scope), arguments.ConvertAll(a => a(scope))) != negated);
     }
 }

@@ -81,7 +81,13 @@ internal static class JinjaFilters
             "in" => (v, a) => JinjaValues.Compare("in", v, a[0]),
             "even" => (v, _) => JinjaValues.ToWhole(v) % 2 == 0,
             "odd" => (v, _) => JinjaValues.ToWhole(v) % 2 != 0,
-            "divisibleby" => (v, a) => JinjaValues.ToWhole(v) % JinjaValues.ToWhole(a[0]) == 0,
+            "divisibleby" => (v, a) =>
+                JinjaValues.ToWhole(a[0]) switch
+                {
+                    0 => throw new JinjaException("division by zero"),
+                    -1 => true, // the smallest number divided by it is none
+                    var divisor => JinjaValues.ToWhole(v) % divisor == 0,
+                },
             _ => null,
         };
 
@@ -112,7 +118,7 @@ internal static class JinjaFilters
             {
                 null => null,
                 MarkedText text => text.Text,
-                var spaces => new string(' ', (int)Math.Max(0, JinjaValues.ToWhole(spaces))),
+                var spaces => JinjaWork.MakeBlanks(JinjaValues.ToWhole(spaces)),
             },
             ItemSeparator = separators?[0],
             KeySeparator = separators?[1] ?? ": ",
@@ -191,7 +197,7 @@ internal static class JinjaFilters
     private static MarkedText Indent(IReadOnlyList<object?> arguments, IReadOnlyDictionary<string, object?> named)
     {
         var width = GetOption(arguments, named, 1, "width");
-        var blanks = width is MarkedText text ? text.Text : new string(' ', (int)JinjaValues.ToWhole(width ?? 4L));
+        var blanks = width is MarkedText text ? text.Text : JinjaWork.MakeBlanks(JinjaValues.ToWhole(width ?? 4L));
         var first = JinjaValues.IsTrue(GetOption(arguments, named, 2, "first"));
         var blank = JinjaValues.IsTrue(GetOption(arguments, named, 3, "blank"));
         var lines = JinjaValues.ToText(arguments[0]).Split("\n");

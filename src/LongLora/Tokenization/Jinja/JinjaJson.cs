@@ -58,8 +58,10 @@ internal sealed record JinjaJson
     /// <exception cref="JinjaException">The value is, or contains, a function or something that is not defined.</exception>
     public string Write(object? value) => Write(value, 0);
 
-    private string Write(object? value, int depth) =>
-        value switch
+    private string Write(object? value, int depth)
+    {
+        JinjaWork.Step();
+        return value switch
         {
             null => "null",
             bool b => b ? "true" : "false",
@@ -79,16 +81,28 @@ internal sealed record JinjaJson
             long or double or BigInteger => JinjaValues.FormatNumber(value),
             _ => throw new JinjaException($"cannot write {JinjaValues.DescribeKind(value)} as JSON"),
         };
+    }
 
     private string Join(char open, char close, IEnumerable<string> items, int depth)
     {
-        string Line(int level) => Indent is null ? "" : "\n" + string.Concat(Enumerable.Repeat(Indent, level));
+        string Line(int level)
+        {
+            JinjaWork.SpendText((long)(Indent?.Length ?? 0) * level);
+            return Indent is null ? "" : "\n" + string.Concat(Enumerable.Repeat(Indent, level));
+        }
         var comma = ItemSeparator ?? (Indent is null ? ", " : ",");
-        var inside = string.Join(comma, items.Select(i => Line(depth + 1) + i));
+        var inside = string.Join(comma, items.Select(i => Take(Line(depth + 1) + i)));
         return inside.Length == 0 ? $"{open}{close}" : open + inside + Line(depth) + close;
     }
 
-    private static object ReadNumber(string text)
+    private string Take(string item)
+    {
+        JinjaWork.SpendText((long)item.Length + (ItemSeparator?.Length ?? 0));
+        return item;
+    }
+
+    /// <summary>A number as its text says: a whole one of any size, or a real one.</summary>
+    public static object ReadNumber(string text)
     {
         if (text.AsSpan().IndexOfAny('.', 'e', 'E') >= 0)
             return double.Parse(text, CultureInfo.InvariantCulture);

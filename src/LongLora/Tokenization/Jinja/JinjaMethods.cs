@@ -27,7 +27,7 @@ internal static class JinjaMethods
                         : text.Split(ReadSeparator(a[0]), a.Count > 1 ? (int)JinjaValues.ToWhole(a[1]) : int.MaxValue)
                 ).ConvertAll(object? (p) => p),
             "replace" => (a, _) => MarkedText.Join(text.Split(ReadSeparator(a[0])), JinjaValues.ToText(a[1])),
-            "find" => (a, _) => (long)text.Text.IndexOf(JinjaValues.ToText(a[0]).Text, StringComparison.Ordinal),
+            "find" => (a, _) => Find(text.Text, JinjaValues.ToText(a[0]).Text),
             "isdigit" => (_, _) => text.Length > 0 && text.Text.All(char.IsDigit),
             "join" => (a, _) => MarkedText.Join(JinjaValues.ToItems(a[0]).Select(JinjaValues.ToText), text),
             _ => null,
@@ -46,14 +46,23 @@ internal static class JinjaMethods
             _ => null,
         };
 
-    internal static List<object?> MakePairs(Dictionary<string, object?> map) =>
-        [.. map.Select(object? (p) => new List<object?> { MarkedText.Of(p.Key), p.Value })];
+    internal static List<object?> MakePairs(Dictionary<string, object?> map)
+    {
+        JinjaWork.SpendItems(map.Count);
+        return [.. map.Select(object? (p) => new List<object?> { MarkedText.Of(p.Key), p.Value })];
+    }
 
     internal static string Capitalize(string text) =>
         text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..].ToLowerInvariant();
 
     internal static string ToTitleCase(string text) =>
         string.Concat(text.Select((c, i) => i == 0 || !char.IsLetter(text[i - 1]) ? char.ToUpperInvariant(c) : char.ToLowerInvariant(c)));
+
+    internal static long Find(string text, string part)
+    {
+        JinjaWork.SpendSearch(text.Length, part.Length);
+        return text.IndexOf(part, StringComparison.Ordinal);
+    }
 
     private static string ReadCharacters(IReadOnlyList<object?> arguments) =>
         arguments.Count == 0 || arguments[0] is null ? WhiteSpace : JinjaValues.ToText(arguments[0]).Text;
@@ -75,7 +84,10 @@ internal static class JinjaMethods
             while (end < text.Length && !WhiteSpace.Contains(text.Text[end], StringComparison.Ordinal))
                 end++;
             if (end > at)
+            {
+                JinjaWork.SpendItems(1);
                 words.Add(text.Slice(at, end - at));
+            }
             at = end + 1;
         }
         return words;

@@ -46,6 +46,10 @@ internal sealed class JinjaTemplate
         {
             throw new JinjaException($"a function is called with too few arguments ({e.ParamName})");
         }
+        catch (ArithmeticException e)
+        {
+            throw new JinjaException($"a number cannot be computed: {e.Message.TrimEnd('.')}");
+        }
         generated = scope.Generated;
         return output.ToText();
     }
@@ -63,6 +67,7 @@ internal sealed class JinjaTemplate
         // Statements up to a tag that ends or divides the surrounding one.
         private Statement ParseBody()
         {
+            JinjaWork.CheckDepth();
             var statements = new List<Statement>();
             while (Current.Kind != JinjaTokenKind.End && !(Is("{%", JinjaTokenKind.Open) && s_ends.Any(e => Is(e, JinjaTokenKind.Name, 1))))
                 statements.Add(Next());
@@ -70,6 +75,7 @@ internal sealed class JinjaTemplate
             {
                 foreach (var statement in statements)
                 {
+                    JinjaWork.Step();
                     if (statement(scope, output) is var flow and not Flow.Next)
                         return flow;
                 }
@@ -183,6 +189,7 @@ internal sealed class JinjaTemplate
                 {
                     items = items.FindAll(item =>
                     {
+                        JinjaWork.Step();
                         var inner = new JinjaScope(scope);
                         Assign(inner, names, item);
                         return JinjaValues.IsTrue(condition(inner));
@@ -192,6 +199,7 @@ internal sealed class JinjaTemplate
                     return otherwise?.Invoke(scope, output) ?? Flow.Next;
                 for (var i = 0; i < items.Count; i++)
                 {
+                    JinjaWork.Step();
                     var inner = new JinjaScope(scope);
                     Assign(inner, names, items[i]);
                     inner.Set("loop", JinjaEnvironment.MakeLoop(items, i));

@@ -38,8 +38,10 @@ internal static class JinjaValues
             }
         );
 
-    public static bool AreEqual(object? a, object? b) =>
-        (a, b) switch
+    public static bool AreEqual(object? a, object? b)
+    {
+        JinjaWork.Step();
+        return (a, b) switch
         {
             (null, null) or (JinjaUndefined, JinjaUndefined) => true,
             (MarkedText x, MarkedText y) => x.Text == y.Text,
@@ -48,6 +50,7 @@ internal static class JinjaValues
                 && x.All(p => y.TryGetValue(p.Key, out var other) && AreEqual(p.Value, other)),
             _ => ToNumber(a) is { } m && ToNumber(b) is { } n ? m == n : ReferenceEquals(a, b),
         };
+    }
 
     public static bool Compare(string sign, object? a, object? b) =>
         sign switch
@@ -69,9 +72,15 @@ internal static class JinjaValues
         if (a is MarkedText x && b is MarkedText y && sign == "+")
             return MarkedText.Join([x, y]);
         if (a is MarkedText repeated && b is long times && sign == "*")
-            return MarkedText.Join(Enumerable.Repeat(repeated, (int)Math.Max(0, times)));
+        {
+            JinjaWork.SpendItems(Math.Max(0, times));
+            return MarkedText.Join(Enumerable.Repeat(repeated, (int)Math.Clamp(times, 0, int.MaxValue)));
+        }
         if (a is List<object?> first && b is List<object?> second && sign == "+")
+        {
+            JinjaWork.SpendItems((long)first.Count + second.Count);
             return (List<object?>)[.. first, .. second];
+        }
         if (ToNumber(a) is not { } m || ToNumber(b) is not { } n)
             throw new JinjaException($"cannot compute {DescribeKind(a)} {sign} {DescribeKind(b)}");
         if (sign is "/" or "//" or "%" && n == 0)
@@ -142,9 +151,10 @@ internal static class JinjaValues
             JinjaUndefined u => throw new JinjaException($"cannot get a part of '{u.Name}' because it is not defined"),
             _ => throw new JinjaException($"cannot get a part of {DescribeKind(value)}"),
         };
-        var by = step is null ? 1 : ToWhole(step);
+        var by = step is null ? 1 : Math.Clamp(ToWhole(step), -int.MaxValue, int.MaxValue);
         if (by == 0)
             throw new JinjaException("the step of a slice is 0");
+        JinjaWork.SpendItems(value is MarkedText && by == 1 ? 1 : length);
         long Bound(object? given, long standard) =>
             given is null
                 ? standard
@@ -167,10 +177,16 @@ internal static class JinjaValues
         {
             List<object?> list => list,
             Dictionary<string, object?> map => [.. map.Keys.Select(k => MarkedText.Of(k))],
-            MarkedText text => [.. Enumerable.Range(0, text.Length).Select(i => text.Slice(i, 1))],
+            MarkedText text => ToLetters(text),
             JinjaUndefined => [],
             _ => throw new JinjaException($"cannot loop over {DescribeKind(value)}"),
         };
+
+    private static List<object?> ToLetters(MarkedText text)
+    {
+        JinjaWork.SpendItems(text.Length);
+        return [.. Enumerable.Range(0, text.Length).Select(i => text.Slice(i, 1))];
+    }
 
     public static long ToWhole(object? value) =>
         value switch
@@ -181,14 +197,17 @@ internal static class JinjaValues
         };
 
     /// <summary>The message that a value came from, or the template.</summary>
-    public static short FindOwner(object? value) =>
-        value switch
+    public static short FindOwner(object? value)
+    {
+        JinjaWork.Step();
+        return value switch
         {
             MarkedText t => t.AnyOwner,
             List<object?> l => l.Select(FindOwner).FirstOrDefault(o => o != MarkedText.Template),
             Dictionary<string, object?> m => m.Values.Select(FindOwner).FirstOrDefault(o => o != MarkedText.Template),
             _ => MarkedText.Template,
         };
+    }
 
     public static string DescribeKind(object? value) =>
         value switch
@@ -217,7 +236,7 @@ internal static class JinjaValues
     private static bool Contains(object? whole, object? part) =>
         (whole, part) switch
         {
-            (MarkedText text, MarkedText piece) => text.Text.Contains(piece.Text, StringComparison.Ordinal),
+            (MarkedText text, MarkedText piece) => JinjaMethods.Find(text.Text, piece.Text) >= 0,
             (Dictionary<string, object?> map, MarkedText key) => map.ContainsKey(key.Text),
             (List<object?> list, _) => list.Exists(i => AreEqual(i, part)),
             (JinjaUndefined, _) => false,
@@ -251,18 +270,29 @@ internal static class JinjaValues
         value is double number ? PythonNumber.Format(number) : ((IFormattable)value).ToString(null, CultureInfo.InvariantCulture);
 
     // As Python's repr writes it.
-    private static string FormatQuoted(object? value) =>
-        value switch
+    private static string FormatQuoted(object? value)
+    {
+        JinjaWork.Step();
+        return value switch
         {
             MarkedText t when t.Text.Contains('\'', StringComparison.Ordinal) && !t.Text.Contains('"', StringComparison.Ordinal) =>
                 $"\"{Escape(t.Text)}\"",
             MarkedText t => $"'{Escape(t.Text).Replace("'", "\\'", StringComparison.Ordinal)}'",
-            List<object?> l => "[" + string.Join(", ", l.Select(FormatQuoted)) + "]",
+            List<object?> l => "[" + string.Join(", ", l.Select(FormatCounted)) + "]",
             Dictionary<string, object?> m => "{"
-                + string.Join(", ", m.Select(p => $"{FormatQuoted(MarkedText.Of(p.Key))}: {FormatQuoted(p.Value)}"))
+                + string.Join(", ", m.Select(p => $"{FormatCounted(MarkedText.Of(p.Key))}: {FormatCounted(p.Value)}"))
                 + "}",
             _ => Format(value),
         };
+    }
+
+    // Each level of a nested value writes the levels in it once more.
+    private static string FormatCounted(object? value)
+    {
+        var text = FormatQuoted(value);
+        JinjaWork.SpendText(text.Length);
+        return text;
+    }
 
     // What Python does not print: control, format, private and unassigned characters, and white space other than the space.
     private static string Escape(string text)

@@ -38,11 +38,20 @@ internal sealed class MarkedText
     /// <summary>The message that some of the text came from, or <see cref="Template"/>.</summary>
     public short AnyOwner => _owners?.FirstOrDefault(o => o != Template) ?? Template;
 
-    public MarkedText Slice(int start, int length) =>
-        start == 0 && length == Length ? this : new(Text.Substring(start, length), _owners?[start..(start + length)]);
+    public MarkedText Slice(int start, int length)
+    {
+        if (start == 0 && length == Length)
+            return this;
+        JinjaWork.SpendText(length);
+        return new(Text.Substring(start, length), _owners?[start..(start + length)]);
+    }
 
     /// <summary>Another text of the same length whose characters correspond, such as the upper case.</summary>
-    public MarkedText With(string text) => text.Length == Length ? new(text, _owners) : Of(text, AnyOwner);
+    public MarkedText With(string text)
+    {
+        JinjaWork.SpendText(text.Length);
+        return text.Length == Length ? new(text, _owners) : Of(text, AnyOwner);
+    }
 
     public MarkedText TrimStart(string characters) =>
         CountTrimmedStart(characters) is var start && start > 0 ? Slice(start, Length - start) : this;
@@ -51,10 +60,12 @@ internal sealed class MarkedText
 
     public List<MarkedText> Split(string separator, int limit = int.MaxValue)
     {
+        JinjaWork.SpendSearch(Length, separator.Length);
         var parts = new List<MarkedText>();
         var from = 0;
         while (parts.Count < limit && Text.IndexOf(separator, from, StringComparison.Ordinal) is >= 0 and var at)
         {
+            JinjaWork.SpendItems(1);
             parts.Add(Slice(from, at - from));
             from = at + separator.Length;
         }
@@ -94,6 +105,7 @@ internal sealed class MarkedText
 
         public void Write(MarkedText text)
         {
+            JinjaWork.SpendText(text.Length);
             if (text._owners is not null)
                 _owned.Add((_text.Length, text._owners));
             _text.Append(text.Text);
