@@ -3,7 +3,7 @@ using LongLora.Runtime;
 
 namespace LongLora.Cli;
 
-/// <summary>Where a command writes its messages: each line or message is shown with at most <see cref="MessageText.Most"/> characters.</summary>
+/// <summary>Where a command writes its messages: each is shown with at most <see cref="MessageText.Most"/> characters.</summary>
 /// <param name="inner">Receives them.</param>
 internal sealed class MessageWriter(TextWriter inner) : TextWriter
 {

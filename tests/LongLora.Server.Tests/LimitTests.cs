@@ -106,7 +106,8 @@ public class LimitTests
         await leaving.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => tasks[5]);
         tasks.RemoveAt(5);
-        Assert.Equal([0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11], await Task.WhenAll(tasks));
+        var read = await Task.WhenAll(tasks);
+        Assert.Equal([0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11], read);
         Assert.Equal(2, most);
         await Assert.ThrowsAsync<InvalidOperationException>(() =>
             room.Read<int>(each, () => throw new InvalidOperationException(), Cancelled)

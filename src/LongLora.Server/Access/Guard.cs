@@ -26,10 +26,10 @@ internal static class Guard
             throw new ApiException(
                 403,
                 options.IsLocal
-                    ? $"Cannot answer for '{context.Request.Host}' because this server listens on this machine only. If a proxy passes this "
-                        + $"name on, start the server with --allow-host {host}."
-                    : $"Cannot answer for '{context.Request.Host}' because this server has no key and that is not the name or an address of "
-                        + $"this machine. Start it with --allow-host {host}, or with a key.",
+                    ? $"Cannot answer for '{context.Request.Host}' because this server listens on this machine only. If a proxy "
+                        + $"passes this name on, start the server with --allow-host {host}."
+                    : $"Cannot answer for '{context.Request.Host}' because this server has no key and that is not the name or an "
+                        + $"address of this machine. Start it with --allow-host {host}, or with a key.",
                 code: "wrong_host"
             );
         };

@@ -59,8 +59,8 @@ internal static class Checksums
             else if (IsText(name))
             {
                 Notices.Tell(
-                    $"'{path}' was edited after the folder was written, or is damaged: its content does not match {FileName}. It is used as "
-                        + "it is."
+                    $"'{path}' was edited after the folder was written, or is damaged: its content does not match {FileName}. It is "
+                        + "used as it is."
                 );
             }
             else

@@ -66,8 +66,8 @@ internal static class LibTorch
         catch (Exception e) when (IsOutOfMemory(e))
         {
             throw new ConfigurationException(
-                $"Cannot load the native libtorch because the address space of this process is too small{AddressSpace.DescribeLimit()}. It needs "
-                    + "about 2 GiB before the model. Raise the limit (ulimit -v), or limit resident memory instead, as with "
+                $"Cannot load the native libtorch because the address space of this process is too small{AddressSpace.DescribeLimit()}. It "
+                    + "needs about 2 GiB before the model. Raise the limit (ulimit -v), or limit resident memory instead, as with "
                     + "systemd-run -p MemoryMax=8G.",
                 e
             );

@@ -46,7 +46,8 @@ internal static partial class MemoryMeter
 
     /// <summary>
     /// Collects managed garbage and returns the C allocator's free blocks to the system, so that resident memory is the memory in use.
-    /// Recovering from it is slow: call it for measurements and after rare large work, not between steps. Without glibc only the garbage is collected.
+    /// Recovering from it is slow: call it for measurements and after rare large work, not between steps. Without glibc only the garbage is
+    /// collected.
     /// </summary>
     public static void ReturnFreeMemory()
     {

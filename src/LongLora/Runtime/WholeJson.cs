@@ -7,8 +7,8 @@ using System.Text.Unicode;
 namespace LongLora.Runtime;
 
 /// <summary>
-/// Parses JSON that somebody else wrote. The parser of .NET accepts texts with half of a character (<c>"\ud800"</c>) and throws only when one
-/// of them is read, wherever that is; here they are refused like any other damage.
+/// Parses JSON that somebody else wrote. The parser of .NET accepts texts with half of a character (<c>"\ud800"</c>) and throws only when
+/// one of them is read, wherever that is; here they are refused like any other damage.
 /// </summary>
 internal static class WholeJson
 {

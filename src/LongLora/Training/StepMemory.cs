@@ -109,10 +109,10 @@ public sealed record StepMemory(
             CountWorkspace(model, tokens, size, options),
             offloaded
         );
-        return options.Cuda ? counted : counted with { Allowance = (long)(AllowanceShare * counted.Peak) };
+        return options.Cuda ? counted : counted with { Allowance = (long)(AllowanceShare * (counted.Peak - counted.Weights)) };
     }
 
-    private const double AllowanceShare = 0.12;
+    private const double AllowanceShare = 0.14;
 
     // Ids and targets as tensors and as the arrays that they are made from, 8 bytes each.
     private const long IdBytes = 32;

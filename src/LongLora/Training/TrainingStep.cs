@@ -22,8 +22,8 @@ public sealed record TrainingStep
     public required double GradientNorm { get; init; }
 
     /// <summary>
-    /// Whether the step was skipped because its gradient norm was far above those before (<c>skip-spikes</c>). Default false; then it is not
-    /// in <c>metrics.jsonl</c>.
+    /// Whether the step was skipped because its gradient norm was far above those before (<c>skip-spikes</c>). Default false; then it is
+    /// not in <c>metrics.jsonl</c>.
     /// </summary>
     [JsonPropertyName("skipped"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public bool IsSkipped { get; init; }
