@@ -17,4 +17,10 @@ internal sealed record ForwardContext(
 {
     /// <summary>Additional inputs of the blocks; null if the model has none.</summary>
     internal SideInputs? Side { get; init; }
+
+    /// <summary>
+    /// Tokens of the whole text where the pass has only a part of it, so that all parts process their heads in the same steps; null for
+    /// those of the pass.
+    /// </summary>
+    internal long? TextTokens { get; init; }
 }
