@@ -172,7 +172,7 @@ public sealed class Trainer : IDisposable
             lossSum += AddGradients(batch, 1.0 / count);
         }
         lossSum = SumOverRanks(lossSum);
-        Communicator.AllReduce(_parameters.Gradients);
+        Communicator.AllReduce(_parameters.Gradients, Reduction.Sum).Wait();
         if (!double.IsFinite(lossSum))
             throw AbandonStep($"the loss is {lossSum}");
         var norm = _parameters.ComputeGradientNorm();
@@ -211,7 +211,7 @@ public sealed class Trainer : IDisposable
         where T : unmanaged
     {
         using var sum = from_array(new[] { value });
-        Communicator.AllReduce(sum);
+        Communicator.AllReduce(sum, Reduction.Sum).Wait();
         return sum.data<T>()[0];
     }
 

@@ -44,11 +44,10 @@ public class RankTests
     }
 
     [Fact]
-    public async Task Run_two_ranks_learn_together_what_one_process_learns()
+    public void Run_two_ranks_learn_together_what_one_process_learns()
     {
         var one = Train(SingleProcess.Instance);
-        using var table = new Table(2);
-        var two = await Task.WhenAll(Enumerable.Range(0, 2).Select(rank => Task.Run(() => Train(new Member(table, rank)))));
+        var two = ThreadCommunicator.Run(2, Train);
         foreach (var rank in two)
         {
             Assert.Equal(one.Log.Select(s => s.Loss), rank.Log.Select(s => s.Loss), Within(1e-5));
@@ -60,56 +59,7 @@ public class RankTests
         Assert.True(two[0].Gradients.equal(two[1].Gradients).all().item<bool>(), "the ranks part");
     }
 
-    [Fact]
-    public async Task Run_sums_targets_losses_and_gradients_in_this_order_on_every_rank()
-    {
-        using var table = new Table(2);
-        var two = await Task.WhenAll(Enumerable.Range(0, 2).Select(rank => Task.Run(() => Train(new Member(table, rank)))));
-        string[] step = ["Int64 1", "Float64 1", $"Float32 {two[0].TrainedWeights}"];
-        Assert.All(table.Calls, calls => Assert.Equal(Enumerable.Repeat(step, Steps).SelectMany(s => s), calls));
-    }
-
     private static Func<double, double, bool> Within(double most) => (a, b) => Math.Abs(a - b) <= most * Math.Abs(a);
-
-    // Where the ranks meet: all have put theirs down before anyone adds, and all have added before anyone goes on.
-    private sealed class Table(int size) : IDisposable
-    {
-        private readonly Barrier _barrier = new(size);
-        private readonly Tensor?[] _given = new Tensor?[size];
-
-        public int Size => size;
-
-        public List<string>[] Calls { get; } = [.. Enumerable.Range(0, size).Select(_ => new List<string>())];
-
-        public void Sum(int rank, Tensor tensor)
-        {
-            using var scope = NewDisposeScope();
-            using var noGradient = no_grad();
-            Calls[rank].Add($"{tensor.dtype} {tensor.numel()}");
-            _given[rank] = tensor.clone();
-            Wait();
-            var sum = _given.Aggregate(zeros_like(tensor), (all, one) => all.add_(one!));
-            Wait();
-            tensor.copy_(sum);
-        }
-
-        public void Dispose() => _barrier.Dispose();
-
-        private void Wait()
-        {
-            if (!_barrier.SignalAndWait(TimeSpan.FromSeconds(60)))
-                throw new TimeoutException("the other rank did not come");
-        }
-    }
-
-    private sealed class Member(Table table, int rank) : ICommunicator
-    {
-        public int Rank => rank;
-
-        public int Size => table.Size;
-
-        public void AllReduce(Tensor tensor) => table.Sum(rank, tensor);
-    }
 
     // Half of the tokens of every third document are not learned, so that micro-batches differ in their targets.
     private sealed class Examples : IExampleSource
