@@ -14,11 +14,11 @@ namespace LongLora.Attention;
 /// sent depends on the group size alone, not on the length of the text.
 /// </summary>
 /// <param name="whole">Attention of the whole text.</param>
-/// <param name="shard">This rank's part of it.</param>
+/// <param name="part">This rank's part of it.</param>
 /// <param name="neighbors">The ranks with the parts before and after it.</param>
-internal sealed class SequenceAttention(PatternAttention whole, SequenceShard shard, SequenceNeighbors neighbors) : IAttention
+internal sealed class SequenceAttention(PatternAttention whole, SequencePart part, SequenceNeighbors neighbors) : IAttention
 {
-    private readonly PatternAttention _local = whole.WithGroups(shard.Groups);
+    private readonly PatternAttention _local = whole.WithGroups(part.Groups);
 
     /// <inheritdoc/>
     public bool KeepsLogSumExp(Device device) => whole.KeepsLogSumExp(device);
@@ -32,7 +32,7 @@ internal sealed class SequenceAttention(PatternAttention whole, SequenceShard sh
     /// <inheritdoc/>
     public IAttention WithSinks(Weight sinks) => Replace(whole.WithSinks(sinks));
 
-    private SequenceAttention Replace(IAttention changed) => new((PatternAttention)changed, shard, neighbors);
+    private SequenceAttention Replace(IAttention changed) => new((PatternAttention)changed, part, neighbors);
 
     /// <inheritdoc/>
     public AttentionPattern MakePattern(int length) => whole.MakePattern(length);
@@ -59,7 +59,7 @@ internal sealed class SequenceAttention(PatternAttention whole, SequenceShard sh
         using var noGradient = no_grad();
         CheckPart(query, documentLengths);
         using var scope = NewDisposeScope();
-        var (last, first) = (DividedHeads.Select(shard.Last, query, key, heads), DividedHeads.Select(shard.First, query, key, heads));
+        var (last, first) = (DividedHeads.Select(part.Last, query, key, heads), DividedHeads.Select(part.First, query, key, heads));
 
         // On its way while this rank computes its own groups.
         var arriving = first.ConvertAll(g => new[] { g.MakeRoom(query), g.MakeRoomShared(key), g.MakeRoomShared(value) });
@@ -73,10 +73,10 @@ internal sealed class SequenceAttention(PatternAttention whole, SequenceShard sh
         var answers = new List<Tensor>();
         foreach (var (group, left) in first.Zip(arriving))
         {
-            var part = whole
+            var made = whole
                 .WithGroups([group.Group.Pattern])
                 .Forward(group.Join(left[0], query), group.JoinShared(left[1], key), group.JoinShared(left[2], value), null, group.Slice);
-            foreach (var (all, own) in Pair(part, result))
+            foreach (var (all, own) in Pair(made, result))
             {
                 var computed = group.WithoutPadding(all);
                 group.SelectFirst(own).copy_(group.TakeRight(computed));
@@ -108,7 +108,7 @@ internal sealed class SequenceAttention(PatternAttention whole, SequenceShard sh
         using var noGradient = no_grad();
         CheckPart(query, documentLengths);
         using var scope = NewDisposeScope();
-        var (last, first) = (DividedHeads.Select(shard.Last, query, key, heads), DividedHeads.Select(shard.First, query, key, heads));
+        var (last, first) = (DividedHeads.Select(part.Last, query, key, heads), DividedHeads.Select(part.First, query, key, heads));
         Tensor[] ofQueries = [query, gradient, .. Widen(result)],
             ofKeys = [key, value];
         var arriving = first.ConvertAll(g =>
@@ -126,10 +126,10 @@ internal sealed class SequenceAttention(PatternAttention whole, SequenceShard sh
         {
             var q = left.Queries.Zip(ofQueries, group.Join).ToArray();
             var k = left.Keys.Zip(ofKeys, group.JoinShared).ToArray();
-            var part = whole
+            var made = whole
                 .WithGroups([group.Group.Pattern])
                 .Backward(q[1], q[0], k[0], k[1], new(q[2], q.Length > 3 ? q[3].squeeze(3) : null), null, group.Slice);
-            var ofGroup = (Query: group.WithoutPadding(part.Query), part.Key, part.Value);
+            var ofGroup = (Query: group.WithoutPadding(made.Query), made.Key, made.Value);
             group.SelectFirst(gradients.Query).copy_(group.TakeRight(ofGroup.Query));
             AddGradients(group.SelectFirstShared, gradients, (group.TakeRight(ofGroup.Key), group.TakeRight(ofGroup.Value)));
             answers.AddRange([group.TakeLeft(ofGroup.Query), group.TakeLeft(ofGroup.Key), group.TakeLeft(ofGroup.Value)]);
@@ -153,11 +153,11 @@ internal sealed class SequenceAttention(PatternAttention whole, SequenceShard sh
     private static void AddGradients(
         Func<Tensor, Tensor> select,
         (Tensor Query, Tensor Key, Tensor Value) all,
-        (Tensor Key, Tensor Value) part
+        (Tensor Key, Tensor Value) added
     )
     {
-        select(all.Key).add_(part.Key, Scalars.One);
-        select(all.Value).add_(part.Value, Scalars.One);
+        select(all.Key).add_(added.Key, Scalars.One);
+        select(all.Value).add_(added.Value, Scalars.One);
     }
 
     // Output [1, H, L, K] and, where the kernel gives them, log-sum-exps as [1, H, L, 1].
@@ -169,9 +169,9 @@ internal sealed class SequenceAttention(PatternAttention whole, SequenceShard sh
 
     private void CheckPart(Tensor query, IReadOnlyList<IReadOnlyList<int>>? documentLengths)
     {
-        if (documentLengths is not null || query.size(0) != 1 || query.size(2) != shard.Length)
+        if (documentLengths is not null || query.size(0) != 1 || query.size(2) != part.Length)
             throw new ShapeException(
-                $"Attention of a part of a text needs queries [1, H, {shard.Length}, K] and no lengths of documents, but the queries are "
+                $"Attention of a part of a text needs queries [1, H, {part.Length}, K] and no lengths of documents, but the queries are "
                     + $"[{string.Join(", ", query.shape)}]."
             );
     }

@@ -41,7 +41,7 @@ internal sealed record SequencePlan(IReadOnlyList<int> Borders, IReadOnlyList<At
     internal int Longest => Enumerable.Range(0, Ranks).Max(rank => Borders[rank + 1] - Borders[rank]);
 
     /// <summary>What one rank has.</summary>
-    internal SequenceShard GetShard(int rank)
+    internal SequencePart GetPart(int rank)
     {
         var (start, end) = (Borders[rank], Borders[rank + 1]);
         return new(

@@ -370,7 +370,7 @@ internal static class BlockPass
 
     private static void ForEachHeadGroup(DecoderBlock block, Tensor hidden, ForwardContext context, Action<int, int> action)
     {
-        var tokens = context.TextTokens ?? hidden.size(0) * hidden.size(1);
+        var tokens = context.TokensForHeads ?? hidden.size(0) * hidden.size(1);
         var size = CountGroupsAtOnce(tokens, block.AttentionOutput.InputSize, block.HeadGroups, IsOnGpu(hidden));
         for (var first = 0; first < block.HeadGroups; first += size)
         {

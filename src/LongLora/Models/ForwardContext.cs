@@ -19,8 +19,8 @@ internal sealed record ForwardContext(
     internal SideInputs? Side { get; init; }
 
     /// <summary>
-    /// Tokens of the whole text where the pass has only a part of it, so that all parts process their heads in the same steps; null for
-    /// those of the pass.
+    /// The number of tokens that decides how many heads are processed at a time, the same for all parts of a text; null for the tokens of
+    /// the pass.
     /// </summary>
-    internal long? TextTokens { get; init; }
+    internal long? TokensForHeads { get; init; }
 }

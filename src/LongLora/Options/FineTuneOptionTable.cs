@@ -395,6 +395,14 @@ internal static class FineTuneOptionTable
             o => o.ActivationOffload,
             (o, v) => o with { ActivationOffload = v }
         ),
+        s_machine.Whole(
+            "sequence-parallel",
+            "Machine",
+            None,
+            "ranks among which each sequence is divided; the number of processes is a multiple of it",
+            o => o.SequenceParallel,
+            (o, v) => o with { SequenceParallel = v }
+        ),
         s_run.Switch(
             "check-memory",
             "Machine",

@@ -53,6 +53,7 @@ public sealed record FineTuneOptions
                 ),
             Optimizer.Check,
             Run.Check,
-            problems => Machine.Check(problems, Method)
+            problems => Machine.Check(problems, Method),
+            problems => Machine.CheckParts(problems, Method, Model.Context)
         );
 }

@@ -44,6 +44,9 @@ public sealed record TrainingPlan(
 
     private bool IsMapped { get; init; }
 
+    /// <summary>How each text is divided among ranks, and what these send each other; null if one rank has it all.</summary>
+    public TextDivision? Division { get; init; }
+
     /// <summary>Whether the run computes on CUDA.</summary>
     public bool OnCuda { get; init; }
 
@@ -209,6 +212,7 @@ public sealed record TrainingPlan(
             Tuning = method.MakeAdapterOptions(),
             BatchSize = batchSize,
             BlocksPerSegment = machine.BlocksPerSegment,
+            SequenceParallel = machine.SequenceParallel,
             Quantization = machine.Quantization,
             StoredType = stored,
             Cuda = Devices.ParseName(machine.Device).Type == DeviceType.CUDA,
@@ -230,6 +234,7 @@ public sealed record TrainingPlan(
         available ??= MemoryMeter.GetAvailableBytes(device, index);
         hostAvailable = cuda ? hostAvailable ?? MemoryMeter.GetAvailableBytes(DeviceType.CPU, 0) : null;
         using var model = ModelLoader.Describe(config);
+        TextRanks.Check(model, method.MakeAttention(context), context, machine.SequenceParallel);
         (StepMemory Memory, ActivationOffload Offload) At(int length)
         {
             var attention = method.MakeAttention(length);
@@ -261,6 +266,7 @@ public sealed record TrainingPlan(
         {
             IsMapped = !needsWeights,
             OnCuda = cuda,
+            Division = machine.SequenceParallel == 1 ? null : TextDivision.Make(config, method.MakeAttention(context), context, memory),
             HostAvailable = offload == ActivationOffload.Host ? hostAvailable : null,
         };
     }

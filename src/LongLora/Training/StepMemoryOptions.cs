@@ -16,6 +16,9 @@ internal sealed record StepMemoryOptions
     /// <summary>B, sequences in a forward pass. Default 1.</summary>
     public int BatchSize { get; init; } = 1;
 
+    /// <summary>P, ranks among which the sequences are divided; what is counted is the rank with the most tokens. Default 1.</summary>
+    public int SequenceParallel { get; init; } = 1;
+
     /// <summary>As given to <see cref="CheckpointedPass"/>. Default 1.</summary>
     public int BlocksPerSegment { get; init; } = 1;
 

@@ -55,6 +55,14 @@ public sealed class Trainer : IDisposable
     /// </summary>
     internal ICommunicator Communicator { get; init; } = SingleProcess.Instance;
 
+    /// <summary>
+    /// The ranks that share each text; null if each rank learns from whole texts. Micro-batches then go to groups of so many consecutive
+    /// ranks.
+    /// </summary>
+    internal TextRanks? Texts { get; init; }
+
+    private int RanksPerText => Texts?.Size ?? 1;
+
     /// <summary>Runs from the optimizer's step to the last one.</summary>
     /// <param name="sampler">Gives the batches; its position moves on only with whole steps.</param>
     /// <param name="save">
@@ -91,7 +99,8 @@ public sealed class Trainer : IDisposable
                 var watch = Stopwatch.StartNew();
                 var batches = Draw(sampler);
                 var learningRate = _options.LearningRate * _schedule.GetFactor(_optimizer.Steps);
-                var mine = batches.Where((_, i) => i % Communicator.Size == Communicator.Rank).ToList();
+                var (groups, group) = (Communicator.Size / RanksPerText, Communicator.Rank / RanksPerText);
+                var mine = batches.Where((_, i) => i % groups == group).ToList();
                 var result = Step(mine, learningRate, cancellation) ?? throw new OperationCanceledException(cancellation);
                 var step = (int)_optimizer.Steps;
                 var tokens = batches.Sum(b => (long)b.BatchSize * b.Length);
@@ -158,7 +167,8 @@ public sealed class Trainer : IDisposable
     {
         using var scope = NewDisposeScope();
         var prepared = batches.Select(batch => new TrainingBatch(batch)).ToList();
-        var count = SumOverRanks(prepared.Sum(batch => batch.CountTargets()));
+        // Ranks that share a text know all of its targets.
+        var count = SumOverRanks(Communicator.Rank % RanksPerText == 0 ? prepared.Sum(batch => batch.CountTargets()) : 0);
         if (count == 0)
             throw new DataException($"None of the {batches.Count} batches has a token to learn because every label is masked.");
         var lossSum = 0.0;
@@ -202,9 +212,13 @@ public sealed class Trainer : IDisposable
     private double AddGradients(TrainingBatch batch, double scale)
     {
         using var scope = NewDisposeScope();
-        var (ids, targets) = (batch.MakeIds(_model.Device), batch.MakeTargets(_model.Device));
-        using var positions = batch.ChoosePositions(_positions, _model.Device);
-        return _pass.ForwardBackward(ids, targets, new ForwardContext(_attention, positions, batch.DocumentLengths), scale).item<double>();
+        var part = Texts?.Divide(batch, _model.Device);
+        if (part?.Tokens.Length == 0)
+            return 0;
+        var (ids, targets) = (batch.MakeIds(_model.Device, part?.Tokens), batch.MakeTargets(_model.Device, part?.Tokens));
+        using var positions = batch.ChoosePositions(_positions, _model.Device, part?.Tokens);
+        var context = part?.MakeContext(positions) ?? new ForwardContext(_attention, positions, batch.DocumentLengths);
+        return _pass.ForwardBackward(ids, targets, context, scale).item<double>();
     }
 
     private T SumOverRanks<T>(T value)

@@ -197,7 +197,7 @@ public class SequenceAttentionTests
     public void Forward_of_another_length_is_refused_with_both()
     {
         using var scope = NewDisposeScope();
-        var shard = SequencePlan
+        var part = SequencePlan
             .Make(
                 new ShiftedSparseAttention(8),
                 [
@@ -205,8 +205,8 @@ public class SequenceAttentionTests
                 ],
                 2
             )
-            .GetShard(0);
-        var attention = new SequenceAttention(new ShiftedSparseAttention(8), shard, new SequenceNeighbors(SingleProcess.Instance));
+            .GetPart(0);
+        var attention = new SequenceAttention(new ShiftedSparseAttention(8), part, new SequenceNeighbors(SingleProcess.Instance));
         var heads = zeros(1, 2, 12, 4);
         var error = Assert.Throws<ShapeException>(() => attention.Forward(heads, heads, heads));
         Assert.Contains("[1, 2, 12, 4]", error.Message, StringComparison.Ordinal);
@@ -244,17 +244,17 @@ public class SequenceAttentionTests
             var expected = Run(whole, t => t, q, k, v, g, slices, documents);
             var parts = ThreadCommunicator.Run(ranks, communicator =>
             {
-                var shard = plan.GetShard(communicator.Rank);
-                if (shard.Length == 0)
+                var part = plan.GetPart(communicator.Rank);
+                if (part.Length == 0)
                     return default;
                 var neighbors = new SequenceNeighbors(communicator);
-                var (part, partSinks) = Change(
-                    new SequenceAttention((PatternAttention)attention, shard, neighbors),
+                var (own, ownSinks) = Change(
+                    new SequenceAttention((PatternAttention)attention, part, neighbors),
                     change,
                     sinks ? logits : null
                 );
-                var results = Run(part, t => Flatten(t).narrow(2, shard.Start, shard.Length), q, k, v, g, slices, null);
-                return (Results: results, Sinks: partSinks?.GetGradient(), neighbors.SentBytes);
+                var results = Run(own, t => Flatten(t).narrow(2, part.Start, part.Length), q, k, v, g, slices, null);
+                return (Results: results, Sinks: ownSinks?.GetGradient(), neighbors.SentBytes);
             });
             for (var i = 0; i < expected.Length; i++)
             {

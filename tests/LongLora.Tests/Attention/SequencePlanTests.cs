@@ -77,7 +77,7 @@ public class SequencePlanTests
     // neighbors, and that is its group in the whole text.
     [Theory]
     [MemberData(nameof(Texts))]
-    public void Shards_compute_every_group_of_the_text_once(string kind, int group, int ranks, string rows, int halves)
+    public void Parts_compute_every_group_of_the_text_once(string kind, int group, int ranks, string rows, int halves)
     {
         _ = halves;
         var attention = AttentionTests.Create(kind, group);
@@ -92,15 +92,15 @@ public class SequencePlanTests
         var found = new List<(bool, int, int, bool)>();
         for (var rank = 0; rank < ranks; rank++)
         {
-            var shard = plan.GetShard(rank);
-            found.AddRange(shard.Groups.SelectMany(row => List(row, shard.Start)));
-            foreach (var cut in shard.First)
+            var part = plan.GetPart(rank);
+            found.AddRange(part.Groups.SelectMany(row => List(row, part.Start)));
+            foreach (var cut in part.First)
             {
                 Assert.Equal(cut.Left + cut.Right, cut.Groups.End);
-                Assert.Contains(cut, plan.GetShard(rank - 1).Last);
-                Assert.InRange(cut.Right, 1, shard.Length);
-                Assert.InRange(cut.Left, 1, plan.GetShard(rank - 1).Length);
-                found.AddRange(List(cut.Pattern, shard.Start - cut.Left));
+                Assert.Contains(cut, plan.GetPart(rank - 1).Last);
+                Assert.InRange(cut.Right, 1, part.Length);
+                Assert.InRange(cut.Left, 1, plan.GetPart(rank - 1).Length);
+                found.AddRange(List(cut.Pattern, part.Start - cut.Left));
             }
         }
         Assert.Equal(expected.Count, found.Count);
@@ -140,7 +140,7 @@ public class SequencePlanTests
 
     // A rank with short documents alone must compute their heads as the whole row does: apart.
     [Fact]
-    public void GetShard_short_documents_beside_a_long_one_keeps_the_halves_apart()
+    public void GetPart_short_documents_beside_a_long_one_keeps_the_halves_apart()
     {
         var plan = SequencePlan.Make(
             new ShiftedSparseAttention(64),
@@ -149,7 +149,7 @@ public class SequencePlanTests
             ],
             3
         );
-        var first = Assert.Single(plan.GetShard(0).Groups);
+        var first = Assert.Single(plan.GetPart(0).Groups);
         Assert.Equal(first.Lower, first.Upper);
         Assert.True(first.IsSplit);
         Assert.False(
@@ -163,7 +163,7 @@ public class SequencePlanTests
                             ],
                             2
                         )
-                        .GetShard(0)
+                        .GetPart(0)
                         .Groups
                 )
                 .IsSplit
@@ -183,7 +183,7 @@ public class SequencePlanTests
         );
         Assert.Equal([0, 30, 60, 60, 60], plan.Borders);
         Assert.Equal(2, plan.Busy);
-        Assert.Equal(0, plan.GetShard(3).Length);
-        Assert.Empty(plan.GetShard(3).First);
+        Assert.Equal(0, plan.GetPart(3).Length);
+        Assert.Empty(plan.GetPart(3).First);
     }
 }

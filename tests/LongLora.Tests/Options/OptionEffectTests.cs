@@ -26,6 +26,7 @@ public class OptionEffectTests
                 "device",
                 "blocks-per-segment",
                 "activation-offload",
+                "sequence-parallel",
                 "check-memory",
             ],
             [OptionEffect.Tokens] = ["task"],

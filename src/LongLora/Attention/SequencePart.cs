@@ -6,7 +6,7 @@ namespace LongLora.Attention;
 /// <param name="Groups">The groups that lie in it as a whole, one pattern for each row of the batch, counted from its first token.</param>
 /// <param name="First">Groups that begin on the rank before it and end here; computed here.</param>
 /// <param name="Last">Groups that begin here and end on the next rank; computed there.</param>
-internal sealed record SequenceShard(
+internal sealed record SequencePart(
     int Start,
     int Length,
     IReadOnlyList<AttentionPattern> Groups,
