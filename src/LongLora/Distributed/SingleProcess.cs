@@ -79,7 +79,7 @@ internal sealed class SingleProcess : ICommunicator
     public ICommunicator Split(int color, int key) => this;
 
     /// <inheritdoc/>
-    public void Tick() => _phases.Tick();
+    public void Tick() => Liveness.Tick();
 
     /// <inheritdoc/>
     public IDisposable Phase(string what, TimeSpan limit) => _phases.Open(what, limit);

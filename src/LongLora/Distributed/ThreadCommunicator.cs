@@ -147,7 +147,7 @@ internal sealed class ThreadCommunicator : ICommunicator
     }
 
     /// <inheritdoc/>
-    public void Tick() => _phases.Tick();
+    public void Tick() => Liveness.Tick();
 
     /// <inheritdoc/>
     public IDisposable Phase(string what, TimeSpan limit) => _phases.Open(what, limit);
