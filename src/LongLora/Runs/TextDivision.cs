@@ -19,7 +19,7 @@ namespace LongLora.Runs;
 /// DeepSpeed-Ulysses (arXiv 2309.14509), all-to-all over heads: (5 H + 6 J) K l (P - 1) / P elements a layer. It needs P heads that divide.
 /// </param>
 /// <param name="RingBytes">Ring attention (arXiv 2310.01889): 6 J K l (P - 1) elements a layer.</param>
-public sealed record TextDivision(int Ranks, long Tokens, int LongestPart, BorderTraffic Border, double UlyssesBytes, double RingBytes)
+internal sealed record TextDivision(int Ranks, long Tokens, int LongestPart, BorderTraffic Border, double UlyssesBytes, double RingBytes)
 {
     /// <summary>Share of the time that the average rank waits for the one with most tokens.</summary>
     public double IdleShare => 1 - (double)Tokens / Ranks / LongestPart;

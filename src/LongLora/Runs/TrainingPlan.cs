@@ -45,7 +45,7 @@ public sealed record TrainingPlan(
     private bool IsMapped { get; init; }
 
     /// <summary>How each text is divided among ranks, and what these send each other; null if one rank has it all.</summary>
-    public TextDivision? Division { get; init; }
+    internal TextDivision? Division { get; init; }
 
     /// <summary>Whether the run computes on CUDA.</summary>
     public bool OnCuda { get; init; }

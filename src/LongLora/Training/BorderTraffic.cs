@@ -12,7 +12,7 @@ namespace LongLora.Training;
 /// </summary>
 /// <param name="Right">From the rank with the earlier tokens to the other.</param>
 /// <param name="Left">The way back.</param>
-public sealed record BorderTraffic(long Right, long Left)
+internal sealed record BorderTraffic(long Right, long Left)
 {
     /// <summary>Both directions.</summary>
     public long Total => Right + Left;

@@ -164,4 +164,84 @@ public sealed class TextRanksTests : IDisposable
             blocksPerSegment: 2
         );
     }
+
+    // Long enough that one rank processes the heads in several steps; a part alone would take them all at once.
+    [Fact]
+    public void Long_text_has_the_bits_of_one_rank()
+    {
+        const int length = 4096,
+            vocabulary = 4096;
+        var config = new ModelConfig
+        {
+            ModelType = "llama",
+            HiddenSize = 64,
+            IntermediateSize = 128,
+            LayerCount = 1,
+            HeadCount = 32,
+            KeyValueHeadCount = 8,
+            HeadSize = 32,
+            VocabularySize = vocabulary,
+            MaxPositions = length,
+        };
+        Assert.True(BlockPass.CountGroupsAtOnce(length, 1024, 8, onGpu: false) < 8);
+        Assert.NotEqual(BlockPass.CountGroupsAtOnce(length, 1024, 8, false), BlockPass.CountGroupsAtOnce(length / 4, 1024, 8, false));
+        using (var model = ModelLoader.Create(config, 7))
+            WriteModel(model);
+        Check(
+            _folder["long"],
+            [
+                [length],
+            ],
+            4,
+            new ShiftedSparseAttention(512)
+        );
+        Check(
+            _folder["long"],
+            [
+                [1500, 9, 2000, 587],
+            ],
+            3,
+            new ShiftedSparseAttention(512)
+        );
+    }
+
+    private void WriteModel(CausalLanguageModel model)
+    {
+        Directory.CreateDirectory(_folder["long"]);
+        SafetensorsWriter.WriteModel(_folder["long"], [.. model.Weights.Select(w => TensorToWrite.Of(w.Name, w.Value))]);
+        File.WriteAllText(Path.Combine(_folder["long"], "config.json"), ModelConfigWriter.Create(model.Config));
+    }
+
+    [Fact]
+    public void Check_recurrent_layers_full_attention_and_too_many_ranks_are_refused_by_name()
+    {
+        string Refuse(string family, IAttention attention, int ranks)
+        {
+            using var folder = CheckpointDirectory.Open(FamilyContractTests.Locate(_folder, family));
+            using var model = ModelLoader.Describe(folder.Config);
+            TextRanks.Check(model, attention, 96, 1);
+            return Assert.Throws<ConfigurationException>(() => TextRanks.Check(model, attention, 96, ranks)).Message;
+        }
+        Assert.Contains("qwen3_5", Refuse("qwen3_5", new ShiftedSparseAttention(Group), 2), StringComparison.Ordinal);
+        Assert.Contains("attention is full", Refuse("llama_tiny", new FullAttention(), 2), StringComparison.Ordinal);
+        var many = Refuse("llama_tiny", new ShiftedSparseAttention(Group), 13);
+        foreach (
+            var part in new[] { "sequence-parallel is 13", "96 tokens", "groups of 16", "12 ranks at most", "group-size to at most 14" }
+        )
+            Assert.Contains(part, many, StringComparison.Ordinal);
+        // What it says holds.
+        Assert.Null(TextRanks.FindProblem(new ShiftedSparseAttention(14), 96, 13));
+        Assert.Null(TextRanks.FindProblem(new ShiftedSparseAttention(Group), 96, 12));
+    }
+
+    // Every length above a group and number of ranks up to the limit that the documentation gives.
+    [Fact]
+    public void FindProblem_up_to_two_ranks_a_group_has_none()
+    {
+        for (var length = 9; length < 400; length += 7)
+        {
+            for (var ranks = 2; ranks <= 2 * length / 8; ranks++)
+                Assert.Null(TextRanks.FindProblem(new ShiftedSparseAttention(8), length, ranks));
+        }
+    }
 }
