@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.CommandLine.Help;
-using System.Runtime.InteropServices;
 using LongLora.Cli.Commands;
 using LongLora.Runtime;
 using Spectre.Console;
@@ -19,10 +18,29 @@ public static class CliApplication
     /// <returns>The exit code.</returns>
     public static int Run(string[] args, TextReader input, TextWriter output, TextWriter error, Interruption interruption)
     {
-        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) });
-        if (!ReferenceEquals(output, Console.Out) || Console.IsOutputRedirected)
+        CliJob job;
+        try
+        {
+            job = CliJob.Find(error);
+        }
+        catch (ConfigurationException e)
+        {
+            error.WriteLine(e.Message);
+            return ExitCode.Usage;
+        }
+        if (!job.Speaks)
+            (output, error) = (TextWriter.Null, TextWriter.Null);
+        var console = AnsiConsole.Create(
+            new AnsiConsoleSettings
+            {
+                Out = new AnsiConsoleOutput(output),
+                Ansi = job.HasOthers ? AnsiSupport.No : AnsiSupport.Detect,
+                Interactive = job.HasOthers ? InteractionSupport.No : InteractionSupport.Detect,
+            }
+        );
+        if (!ReferenceEquals(output, Console.Out) || Console.IsOutputRedirected || job.HasOthers)
             console.Profile.Width = 10_000; // a pipe has no edge to wrap at
-        var context = new CliContext(console, input, output, error, interruption);
+        var context = new CliContext(console, input, output, error, interruption, job);
         using var stopping = interruption.Token.Register(() => context.SayStopping());
 
         var verbose = new Option<bool>("--verbose") { Description = "show stack traces", Recursive = true };
@@ -62,6 +80,7 @@ public static class CliApplication
         if (parsed.Errors.Count > 0)
             return ReportUsage(parsed, error);
         context.IsQuiet = parsed.GetValue(quiet);
+        context.IsVerbose = parsed.GetValue(verbose);
         var configuration = new InvocationConfiguration
         {
             Output = output,
@@ -71,6 +90,10 @@ public static class CliApplication
         };
         try
         {
+            // Its own action, not its help.
+            var command = parsed.CommandResult.Command;
+            if (parsed.Action == command.Action && command is not Verb { TakesRanks: true })
+                job.RequireOneProcess(HelpScreen.GetPath(command));
             return parsed.Invoke(configuration);
         }
         catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
@@ -80,41 +103,11 @@ public static class CliApplication
         }
         catch (Exception e)
         {
-            var (isKnown, isMemory) = (e is LongLoraException, IsOutOfMemory(e));
-            error.WriteLine(
-                isKnown ? FlagWords.Translate(e.Message)
-                : isMemory ? ExplainOutOfMemory(e)
-                : $"Internal error: {e.GetType().Name}: {e.Message}"
-            );
-            if (parsed.GetValue(verbose))
-                error.WriteLine(e.ToString());
-            else if (!isKnown && !isMemory)
-                error.WriteLine("Run again with --verbose for details, and please report this.");
-            return e switch
-            {
-                ConfigurationException => ExitCode.Usage,
-                _ when isMemory => ExitCode.Usage,
-                CheckpointException or DataException => ExitCode.Input,
-                _ => ExitCode.Fault,
-            };
+            var (code, text) = context.Explain(e);
+            error.WriteLine(text);
+            return code;
         }
     }
-
-    // libtorch's messages for host memory and for GPU memory.
-    private static bool IsOutOfMemory(Exception e) =>
-        e is OutOfMemoryException
-        || (
-            e is ExternalException
-            && (
-                e.Message.Contains("can't allocate memory", StringComparison.Ordinal)
-                || e.Message.Contains("out of memory", StringComparison.Ordinal)
-            )
-        );
-
-    private static string ExplainOutOfMemory(Exception e) =>
-        $"Out of memory: {e.Message.Split('\n')[0]} Use longlora plan to see how much memory a training run needs. To use less, "
-        + "try a shorter --context, --activation-offload disk (host on CUDA), a higher --blocks-per-segment, --quantization nf4, or "
-        + "a smaller --batch-size.";
 
     private static int ReportUsage(ParseResult parsed, TextWriter error)
     {

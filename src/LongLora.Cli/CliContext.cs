@@ -5,11 +5,22 @@ namespace LongLora.Cli;
 /// <summary>What every command gets.</summary>
 public sealed class CliContext
 {
-    internal CliContext(IAnsiConsole console, TextReader input, TextWriter output, TextWriter error, Interruption interruption)
+    internal CliContext(
+        IAnsiConsole console,
+        TextReader input,
+        TextWriter output,
+        TextWriter error,
+        Interruption interruption,
+        CliJob job
+    )
     {
-        (Console, Input, Output, Error, Interruption) = (console, input, output, error, interruption);
-        SayStopping = () => error.WriteLine("Stopping. Press Ctrl-C again to stop immediately without saving.");
+        (Console, Input, Output, Error, Interruption, Job) = (console, input, output, error, interruption, job);
+        // A signal comes to every rank of a job, also when the launcher ends it.
+        SayStopping = job.HasOthers ? () => { } : () => error.WriteLine("Stopping. Press Ctrl-C again to stop immediately without saving.");
     }
+
+    /// <summary>The job that this process belongs to.</summary>
+    internal CliJob Job { get; }
 
     /// <summary>For tables and live displays: formatted in a terminal, plain in a pipe.</summary>
     public IAnsiConsole Console { get; }
@@ -32,8 +43,11 @@ public sealed class CliContext
     /// <summary>Whether only results, warnings and errors are shown (<c>--quiet</c>).</summary>
     public bool IsQuiet { get; internal set; }
 
+    /// <summary>Whether stack traces are shown (<c>--verbose</c>).</summary>
+    internal bool IsVerbose { get; set; }
+
     /// <summary>Whether someone looks at a display of progress.</summary>
-    internal bool ShowsProgress => !IsQuiet && Console.Profile.Out.IsTerminal;
+    internal bool ShowsProgress => !IsQuiet && !Job.HasOthers && Console.Profile.Out.IsTerminal;
 
     /// <summary>
     /// Tells the user that Ctrl-C was received. A live display replaces this while it is shown, so that its lines stay intact.

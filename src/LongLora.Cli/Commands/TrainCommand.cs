@@ -1,5 +1,6 @@
 using System.CommandLine;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Documents;
 using LongLora.Options;
 using LongLora.Reports;
@@ -18,9 +19,12 @@ internal static class TrainCommand
             "train",
             "Fine-tune a model to a longer context.",
             "longlora train --model Llama-2-7b --data books --context 32768 --output run32k"
-        );
+        )
+        {
+            TakesRanks = true,
+        };
         var read = AddOptions(command, FineTuneOptionTable.All);
-        command.SetAction(parsed => Run(read(parsed), context));
+        command.SetAction(parsed => RunJob(() => read(parsed), context));
         return command;
     }
 
@@ -32,7 +36,10 @@ internal static class TrainCommand
             "Fine-tune a model on conversations. Only the answers are learned.",
             "longlora sft --model Llama-2-7b-chat --data LongAlpaca.json --context 16384 \\",
             "             --template longalpaca --output run16k"
-        );
+        )
+        {
+            TakesRanks = true,
+        };
         var show = new Option<int?>("--show")
         {
             Description =
@@ -43,8 +50,11 @@ internal static class TrainCommand
         var read = AddOptions(command, FineTuneOptionTable.All.Where(o => o.Name is not ("task" or "keep-documents-apart")));
         command.SetAction(parsed =>
         {
-            var options = SetTask(read(parsed), TrainingTask.Sft);
-            return parsed.GetValue(show) is { } count ? Show(options.Model, options.Data, count, context) : Run(options, context);
+            FineTuneOptions Read() => SetTask(read(parsed), TrainingTask.Sft);
+            if (parsed.GetValue(show) is not { } count)
+                return RunJob(Read, context);
+            var options = Read();
+            return Show(options.Model, options.Data, count, context);
         });
         return command;
     }
@@ -110,20 +120,29 @@ internal static class TrainCommand
         return problems.Count == 0 ? options : throw new ConfigurationException(string.Join(Environment.NewLine, problems));
     }
 
-    private static int Run(FineTuneOptions options, CliContext context)
+    private static int RunJob(Func<FineTuneOptions> read, CliContext context) =>
+        context.Job.Run(read, o => o.Run.RankTimeout, (options, ranks) => Run(options, ranks, context), context.Explain);
+
+    private static int Run(FineTuneOptions options, ICommunicator ranks, CliContext context)
     {
         var view = new TrainingView(context, options);
         try
         {
-            var result = view.Show(() => FineTune.Run(options, view, DocumentFormats.All, view, view, context.Cancellation));
+            var result = view.Show(() =>
+                FineTune.Run(options, ranks, view, DocumentFormats.All, view, view, context.Cancellation)
+            );
+            if (!ranks.IsRoot())
+                return ExitCode.Done;
             SavePlot(options, context);
             view.ShowResult(result);
             foreach (var note in result.Notes)
                 context.Output.WriteLine(FlagWords.Translate(note));
             return ExitCode.Done;
         }
-        catch (OperationCanceledException) when (context.Cancellation.IsCancellationRequested)
+        catch (OperationCanceledException) when (context.Cancellation.IsCancellationRequested || ranks.Size > 1)
         {
+            if (!ranks.IsRoot())
+                return ExitCode.Interrupted;
             // Before the first step there is nothing to save, so --resume starts from the beginning.
             if (Directory.Exists(Path.Combine(options.Run.Output, "checkpoints")))
             {

@@ -14,6 +14,10 @@ namespace LongLora.Distributed;
 /// Calls come from one thread at a time. An operation that fails, or takes longer than its ranks may, throws a
 /// <see cref="CommunicationException"/> that names the rank, its host, the operation with its number, and the bytes.
 /// </para>
+/// <para>
+/// The communicator of a whole job is disposed when all is well, because that waits for all ranks; after an error <see cref="Abort"/> ends
+/// the job.
+/// </para>
 /// </remarks>
 internal interface ICommunicator : IDisposable
 {

@@ -3,13 +3,15 @@ using LongLora.Runtime;
 namespace LongLora.Distributed;
 
 /// <summary>What a rank is doing, one inside the other, and how far it has come. Read by the thread that watches.</summary>
-/// <param name="limit">Longest time without a tick outside of any phase, or four times the longest so far if that is more.</param>
 internal sealed class Phases(TimeSpan limit)
 {
     private const int Patience = 4;
 
     private readonly Lock _lock = new();
     private readonly List<(string What, TimeSpan Limit)> _open = [];
+
+    /// <summary>Longest time without a tick outside of any phase; four times the longest so far if that is more.</summary>
+    internal TimeSpan Limit { get; set; } = limit;
 
     /// <summary>The innermost phase, and the longest limit of all open ones.</summary>
     internal (string What, TimeSpan Limit) Current
@@ -22,7 +24,7 @@ internal sealed class Phases(TimeSpan limit)
                     return (_open[^1].What, _open.Max(p => p.Limit));
             }
             var learned = Patience * Liveness.Longest;
-            return ("computing", learned > limit ? learned : limit);
+            return ("computing", learned > Limit ? learned : Limit);
         }
     }
 
@@ -30,7 +32,7 @@ internal sealed class Phases(TimeSpan limit)
     internal IDisposable Open(string what, TimeSpan longest)
     {
         lock (_lock)
-            _open.Add((what, longest > limit ? longest : limit));
+            _open.Add((what, longest > Limit ? longest : Limit));
         Liveness.Tick();
         return new Opened(this);
     }

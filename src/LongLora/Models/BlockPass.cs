@@ -365,6 +365,7 @@ internal static class BlockPass
             using (NewDisposeScope())
                 action(start, Math.Min(tile, total - start));
             HostMemory.TrimIfGrown();
+            Liveness.Tick();
         }
     }
 
@@ -376,6 +377,7 @@ internal static class BlockPass
         {
             using var scope = NewDisposeScope();
             action(first, Math.Min(size, block.HeadGroups - first));
+            Liveness.Tick();
         }
     }
 

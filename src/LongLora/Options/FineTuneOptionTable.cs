@@ -1,6 +1,7 @@
 using LongLora.Data;
 using LongLora.Positions;
 using LongLora.Runtime;
+using LongLora.Training;
 using static LongLora.Options.OptionEffect;
 
 namespace LongLora.Options;
@@ -216,7 +217,7 @@ internal static class FineTuneOptionTable
             "gradient-accumulation",
             "Training",
             Numbers,
-            "forward passes per optimizer step",
+            "forward passes per optimizer step, of all ranks together",
             o => o.GradientAccumulation,
             (o, v) => o with { GradientAccumulation = v }
         ),
@@ -269,6 +270,14 @@ internal static class FineTuneOptionTable
             "clip gradients to this 2-norm; 0 for no clipping",
             o => o.MaxGradNorm,
             (o, v) => o with { MaxGradNorm = v }
+        ),
+        s_optimizer.OptionalChoice<GradientReduction>(
+            "reduction",
+            "Training",
+            Numbers,
+            "how gradients are added; exact: any number of ranks gives the same bits [default: exact; fast with --tuning full]",
+            o => o.Reduction,
+            (o, v) => o with { Reduction = v }
         ),
         s_run.Whole(
             "seed",
@@ -402,6 +411,14 @@ internal static class FineTuneOptionTable
             "ranks among which each sequence is divided; the number of processes is a multiple of it",
             o => o.SequenceParallel,
             (o, v) => o with { SequenceParallel = v }
+        ),
+        s_run.Whole(
+            "rank-timeout",
+            "Machine",
+            None,
+            "in a job of several ranks: seconds without progress after which a rank is taken for hung",
+            o => o.RankTimeout,
+            (o, v) => o with { RankTimeout = v }
         ),
         s_run.Switch(
             "check-memory",

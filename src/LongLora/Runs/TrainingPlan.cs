@@ -1,3 +1,4 @@
+using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Configs;
@@ -134,8 +135,16 @@ public sealed record TrainingPlan(
 
     /// <summary>Checks that the run fits on this machine.</summary>
     /// <exception cref="ConfigurationException">It does not fit; the message says what would help.</exception>
-    public void RequireFit()
+    public void RequireFit() => RequireFit(1);
+
+    /// <summary>Checks that the ranks of this machine fit on it together. On CUDA each has a device of its own.</summary>
+    internal void RequireFit(int localRanks)
     {
+        if (localRanks > 1 && !OnCuda && Available is { } all && Needed * localRanks > all && Needed <= all)
+            throw new ConfigurationException(
+                $"The {localRanks} ranks on this machine need about {FormatSize(Needed)} each at their peak, but it has {FormatSize(all)}. "
+                    + $"Start fewer ranks on it. {Remedies} {Anyway}"
+            );
         if (FitsDevice)
         {
             var scratch = Path.GetTempPath();
@@ -217,6 +226,7 @@ public sealed record TrainingPlan(
             StoredType = stored,
             Cuda = Devices.ParseName(machine.Device).Type == DeviceType.CUDA,
             CudaCompute = machine.CudaCompute,
+            AddsExactly = method.Tuning != TuningMethod.Full,
         };
 
     private static TrainingPlan Make(

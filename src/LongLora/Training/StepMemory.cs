@@ -17,7 +17,7 @@ namespace LongLora.Training;
 /// <param name="Weights">All weights as stored, or quantized. On the CPU they are pages of the mapped files.</param>
 /// <param name="Trained">fp32 values of what is trained.</param>
 /// <param name="Gradients">fp32.</param>
-/// <param name="Optimizer">AdamW's two moments, fp32.</param>
+/// <param name="Optimizer">AdamW's two moments, fp32, and the exact sum of gradients, int64.</param>
 /// <param name="Checkpoints">
 /// What the forward pass keeps for the backward pass; if it is offloaded, only the part in use.
 /// </param>
@@ -102,7 +102,7 @@ public sealed record StepMemory(
             weights,
             trained,
             trained,
-            2 * trained,
+            (options.AddsExactly ? 4 : 2) * trained,
             kept,
             hidden,
             CountAttention(model, attention, length, plan, size, options),

@@ -39,6 +39,9 @@ internal sealed record StepMemoryOptions
     /// <summary>Whether weights are expanded when the model is opened, so they are not pages of a file. Default false.</summary>
     public bool IsWidened { get; init; }
 
+    /// <summary>Whether gradients are added as whole numbers of 8 bytes. Default false.</summary>
+    public bool AddsExactly { get; init; }
+
     /// <summary>Whether the model computes on CUDA. Default false: on the CPU, in fp32.</summary>
     public bool Cuda { get; init; }
 

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using LongLora.Checkpoints;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -71,6 +72,19 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
         using var saved = SavedTrainingState.Open(folder);
         saved.Restore(optimizer, parameters, fingerprint);
         return saved.Place;
+    }
+
+    /// <summary>Gives all ranks the weights, moments and step of rank 0.</summary>
+    internal static void Share(ICommunicator ranks, AdamW optimizer, ParameterBuffer parameters)
+    {
+        if (ranks.Size == 1)
+            return;
+        using var step = tensor(new[] { optimizer.Steps });
+        Tensor[] shared = [step, parameters.Values.detach(), optimizer.FirstMoment, optimizer.SecondMoment];
+        foreach (var one in shared)
+            ranks.Broadcast(one, 0).Wait();
+        shared[1].Dispose();
+        optimizer.Steps = step.data<long>()[0];
     }
 
     /// <summary>How many numbers of the weights and moments are infinite or NaN.</summary>

@@ -34,14 +34,12 @@ internal static class RankProcess
         }
         try
         {
-            using (communicator)
-            {
-                if (words[0] == Contract)
-                    KeepContract(communicator);
-                else
-                    Suffer(communicator, words[0], words.Length > 1 ? int.Parse(words[1], CultureInfo.InvariantCulture) : -1);
-                return 0;
-            }
+            if (words[0] == Contract)
+                KeepContract(communicator);
+            else
+                Suffer(communicator, words[0], words.Length > 1 ? int.Parse(words[1], CultureInfo.InvariantCulture) : -1);
+            communicator.Dispose(); // not if something fails: it would wait for ranks that never come
+            return 0;
         }
         catch (Exception e)
         {

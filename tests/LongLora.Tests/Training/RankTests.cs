@@ -36,7 +36,7 @@ public class RankTests
             new TrainerOptions(Steps, Accumulation, 1e-3, 0)
         )
         {
-            Communicator = communicator,
+            Ranks = new TrainingRanks(communicator),
         };
         var log = new Log();
         trainer.Run(sampler, _ => { }, log);

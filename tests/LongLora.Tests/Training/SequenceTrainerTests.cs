@@ -38,7 +38,7 @@ public class SequenceTrainerTests
             new TrainerOptions(Steps, Accumulation, 1e-2, 0, shortShare)
         )
         {
-            Communicator = all,
+            Ranks = new TrainingRanks(all, ranksPerText),
             Texts = ranksPerText == 1 ? null : new TextRanks(texts, attention),
         };
         var log = new Log();

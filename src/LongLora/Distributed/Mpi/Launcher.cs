@@ -14,17 +14,20 @@ internal sealed record Launcher(string Name, int Rank, int Size, IReadOnlyList<s
         Mpich = "libmpich.so.12",
         MpichAbi = "libmpi.so.12"; // Intel MPI, Cray MPICH, and MPICH outside of Debian
 
+    private static readonly string[] s_ranks = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"];
+
     /// <summary>The launcher of this process; null if it was started by itself.</summary>
     /// <param name="environment">Gives an environment variable.</param>
     /// <exception cref="ConfigurationException">A variable of a launcher is not a number.</exception>
     internal static Launcher? Find(Func<string, string?> environment)
     {
+        var rank = s_ranks.Select(name => Number(environment, name)).FirstOrDefault(number => number is not null);
         if (Number(environment, "OMPI_COMM_WORLD_SIZE") is { } ompi)
-            return new("Open MPI's mpirun", Number(environment, "OMPI_COMM_WORLD_RANK") ?? 0, ompi, [OpenMpi]);
+            return new("Open MPI's mpirun", rank ?? 0, ompi, [OpenMpi]);
         if (Number(environment, "PMI_SIZE") is { } pmi)
-            return new("MPICH's mpirun", Number(environment, "PMI_RANK") ?? 0, pmi, [Mpich, MpichAbi]);
-        if (Number(environment, "PMIX_RANK") is { } pmix && FindTasks(environment) is { } tasks)
-            return new("srun", pmix, tasks, [OpenMpi, Mpich, MpichAbi]);
+            return new("MPICH's mpirun", rank ?? 0, pmi, [Mpich, MpichAbi]);
+        if (Number(environment, "PMIX_RANK") is not null && FindTasks(environment) is { } tasks)
+            return new("srun", rank ?? 0, tasks, [OpenMpi, Mpich, MpichAbi]);
         return null;
     }
 

@@ -38,6 +38,12 @@ internal sealed unsafe class MpiCommunicator : ICommunicator
     /// <inheritdoc/>
     public IReadOnlyList<string> Hosts { get; }
 
+    /// <summary>Longest time without a tick before this rank is taken for hung.</summary>
+    internal TimeSpan Limit
+    {
+        set => _thread.Phases.Limit = value;
+    }
+
     // Bytes in one call.
     private long BytesAtOnce { get; init; }
 

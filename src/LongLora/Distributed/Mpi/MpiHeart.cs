@@ -27,13 +27,11 @@ internal sealed unsafe class MpiHeart
     private readonly RankWatch _watch;
     private readonly List<(nint Request, nint Buffer)> _sent = [];
     private readonly Stopwatch _clock = Stopwatch.StartNew();
-    private readonly bool[] _hasFailed;
+    private readonly (int ExitCode, string Text)?[] _failures;
     private (int ExitCode, string Text)? _mine;
-    private (int ExitCode, string Text)? _first;
-    private TimeSpan _firstAt,
-        _lastBeat,
+    private TimeSpan? _firstFailure;
+    private TimeSpan _lastBeat,
         _lastLook;
-    private int _reported;
     private bool _hasReported;
 
     /// <summary>Joins the others; they must be there.</summary>
@@ -44,17 +42,19 @@ internal sealed unsafe class MpiHeart
         thread.Check(_library.CommDup(_library.World, &own), "MPI_Comm_dup");
         _communicator = own;
         thread.Check(_library.SetErrorHandler(own, _library.ErrorsReturn), "MPI_Comm_set_errhandler");
-        _hasFailed = new bool[thread.Size];
+        _failures = new (int, string)?[thread.Size];
         // The others wait a little longer than rank 0, so that one message is printed: rank 1's, if rank 0 itself is silent.
         var silence = s_silence + TimeSpan.FromSeconds(thread.Rank < 2 ? 0 : 1.5);
         _watch = new RankWatch(thread.Hosts, thread.Rank == 0 ? [.. Enumerable.Range(0, thread.Size)] : [0], silence);
     }
 
     /// <summary>This rank has failed. Any thread may say so.</summary>
+    /// <param name="exitCode">For the job.</param>
+    /// <param name="why">Empty if it failed only because another one did.</param>
     internal void Report(int exitCode, string why)
     {
         lock (_clock)
-            _mine ??= (exitCode, $"rank {_thread.Rank} ({_thread.Hosts[_thread.Rank]}): {why}");
+            _mine ??= (exitCode, why);
     }
 
     /// <summary>Sends and hears what is due, and ends the job if it must end.</summary>
@@ -70,7 +70,7 @@ internal sealed unsafe class MpiHeart
             _watch.Forgive(now);
         var isDue = now - _lastBeat > s_every;
         // Failures are heard at once where they are being gathered.
-        if (!isDue && _first is null && now - _lastLook < TimeSpan.FromMilliseconds(20))
+        if (!isDue && _firstFailure is null && now - _lastLook < TimeSpan.FromMilliseconds(20))
             return;
         _lastLook = now;
         HearFailures(now);
@@ -83,7 +83,7 @@ internal sealed unsafe class MpiHeart
         _watch.Hear(_thread.Rank, beat, now);
         HearBeats(now);
         _sent.RemoveAll(HasGone);
-        if (_first is null && !_hasReported && _watch.Judge(now) is { } verdict)
+        if (_firstFailure is null && _watch.Judge(now) is { } verdict)
             EndJob(CommunicationException.ExitCode, verdict + " The job is ended; resume it.");
     }
 
@@ -116,7 +116,7 @@ internal sealed unsafe class MpiHeart
         _hasReported = true;
         if (_thread.Rank == 0)
         {
-            Gather(0, failure.ExitCode, failure.Text, now);
+            Note(0, failure, now);
             return;
         }
         var text = Encoding.UTF8.GetBytes(failure.Text);
@@ -124,7 +124,7 @@ internal sealed unsafe class MpiHeart
         MemoryMarshal.Write(letter, failure.ExitCode);
         text.AsSpan(0, Math.Min(text.Length, TextBytes - sizeof(int) - 1)).CopyTo(letter.AsSpan(sizeof(int)));
         Send(0, FailureTag, letter);
-        (_first, _firstAt) = (failure, now);
+        _firstFailure = now;
     }
 
     private void HearFailures(TimeSpan now)
@@ -135,38 +135,39 @@ internal sealed unsafe class MpiHeart
             if (Hear(0, VerdictTag, letter.AsSpan(0, sizeof(int))))
                 Leave(MemoryMarshal.Read<int>(letter));
             // Rank 0 does not answer.
-            if (_first is { } unheard && now - _firstAt > 3 * s_gathering)
-                EndJob(unheard.ExitCode, unheard.Text);
+            if (_mine is { } unheard && now - _firstFailure > 3 * s_gathering)
+                EndJob(unheard.ExitCode, Sign(_thread.Rank, unheard.Text));
             return;
         }
         for (var rank = 1; rank < _thread.Size; rank++)
         {
             if (Hear(rank, FailureTag, letter))
-                Gather(rank, MemoryMarshal.Read<int>(letter), Encoding.UTF8.GetString(letter, 4, TextBytes - 4).TrimEnd('\0'), now);
+                Note(rank, (MemoryMarshal.Read<int>(letter), Encoding.UTF8.GetString(letter, 4, TextBytes - 4).TrimEnd('\0')), now);
         }
-        if (_first is not { } first)
+        if (_firstFailure is null)
             return;
-        if (_reported == _thread.Size)
+        // The lowest rank that has something to say.
+        var chosen = Enumerable.Range(0, _thread.Size).OrderBy(r => _failures[r] is not { Text.Length: > 0 }).ThenBy(r => _failures[r] is null).First();
+        var (exitCode, why) = _failures[chosen]!.Value;
+        if (_failures.All(f => f is not null))
         {
-            // All have failed, so all can end in order, without the noise of an abort.
-            _tell(first.Text);
+            // All have failed, as from a wrong option, so all can end in order, without the noise of an abort.
+            _tell(_failures.All(f => f!.Value.Text == why) || chosen == 0 ? why : Sign(chosen, why));
             for (var rank = 1; rank < _thread.Size; rank++)
-                Send(rank, VerdictTag, MemoryMarshal.AsBytes(new ReadOnlySpan<int>(in first.ExitCode)));
-            Leave(first.ExitCode);
+                Send(rank, VerdictTag, MemoryMarshal.AsBytes(new ReadOnlySpan<int>(in exitCode)));
+            Leave(exitCode);
         }
-        else if (now - _firstAt > s_gathering)
-            EndJob(first.ExitCode, first.Text);
+        else if (now - _firstFailure > s_gathering)
+            EndJob(exitCode, Sign(chosen, why));
     }
 
-    private void Gather(int rank, int exitCode, string text, TimeSpan now)
+    private void Note(int rank, (int, string) failure, TimeSpan now)
     {
-        if (_hasFailed[rank])
-            return;
-        _hasFailed[rank] = true;
-        _reported++;
-        if (_first is null)
-            (_first, _firstAt) = ((exitCode, text), now);
+        _failures[rank] ??= failure;
+        _firstFailure ??= now;
     }
+
+    private string Sign(int rank, string why) => $"rank {rank} ({_thread.Hosts[rank]}): {why}";
 
     private void Leave(int exitCode)
     {

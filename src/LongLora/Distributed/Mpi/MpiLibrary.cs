@@ -101,7 +101,10 @@ internal sealed unsafe class MpiLibrary
         {
             var text = stackalloc byte[8192];
             int length;
-            return _version(text, &length) == 0 ? Marshal.PtrToStringUTF8((nint)text, length).Split('\n', ',')[0].TrimEnd('\0').Trim() : "MPI";
+            if (_version(text, &length) != 0)
+                return "MPI";
+            var line = Marshal.PtrToStringUTF8((nint)text, length).Split('\n', ',')[0].TrimEnd('\0');
+            return string.Join(' ', line.Replace("Version:", " ", StringComparison.Ordinal).Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
         }
     }
 

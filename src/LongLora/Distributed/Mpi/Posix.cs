@@ -11,8 +11,8 @@ internal static unsafe partial class Posix
     // SIGHUP, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV
     private static readonly int[] s_guarded = [1, 4, 5, 6, 7, 8, 11];
 
-    /// <summary>Sets an environment variable that native code sees, unless it is set already.</summary>
-    internal static void SetVariable(string name, string value) => _ = setenv(name, value, 0);
+    /// <summary>Sets an environment variable that native code sees, by default only if it is not set.</summary>
+    internal static void SetVariable(string name, string value, bool overwrite = false) => _ = setenv(name, value, overwrite ? 1 : 0);
 
     /// <summary>Ends the process at once: nothing else of it runs any more.</summary>
     internal static void Exit(int code) => _exit(code);

@@ -4,7 +4,7 @@ namespace LongLora.Distributed;
 /// Judges from the beats of ranks whether one is gone, frozen or hung. It has no clock and no messages of its own: the caller brings both.
 /// </summary>
 /// <param name="hosts">The machine of each rank.</param>
-/// <param name="watched">The ranks that send their beats here.</param>
+/// <param name="watched">The ranks that send their beats here: all, where it is judged whether they move on, or only rank 0.</param>
 /// <param name="silence">How long a rank may say nothing.</param>
 internal sealed class RankWatch(IReadOnlyList<string> hosts, IReadOnlyList<int> watched, TimeSpan silence)
 {
@@ -44,7 +44,7 @@ internal sealed class RankWatch(IReadOnlyList<string> hosts, IReadOnlyList<int> 
             if (now - _heard[rank] > silence)
                 return $"{Name(rank)} is silent for {Seconds(now - _heard[rank])} s: its process is stopped, or its machine or network is gone.";
             var beat = _beats[rank];
-            if (beat.WaitsFor < 0 && (now - _moved[rank]).TotalMilliseconds > beat.LimitMilliseconds)
+            if (watched.Count == hosts.Count && beat.WaitsFor < 0 && (now - _moved[rank]).TotalMilliseconds > beat.LimitMilliseconds)
                 return $"{Name(rank)} has made no progress for {Seconds(now - _moved[rank])} s while {beat.What}, and is taken for hung. If it is "
                     + "only slow, raise rank-timeout.";
         }
