@@ -140,6 +140,8 @@ public class PlanTests : CliRun
             "cuda",
             "--memory",
             "80",
+            "--activation-offload",
+            "none",
             "--json",
             At("one.json")
         );

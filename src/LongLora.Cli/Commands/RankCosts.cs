@@ -9,10 +9,15 @@ internal sealed class RankCosts
 {
     private readonly TrainingPlan _plan;
     private readonly double? _link;
-    private readonly int _passes;
+    private readonly int _passes,
+        _gradientSize;
 
-    private RankCosts(TrainingPlan plan, int ranks, int parts, int passes, double? link) =>
-        (_plan, Ranks, SequenceParallel, _passes, _link) = (plan, ranks, parts, passes, link);
+    private RankCosts(FineTuneOptions options, TrainingPlan plan, int ranks, double? link)
+    {
+        (_plan, Ranks, _link) = (plan, ranks, link);
+        (SequenceParallel, _passes) = (options.Machine.SequenceParallel, options.Optimizer.GradientAccumulation);
+        _gradientSize = options.AddsExactly ? sizeof(long) : sizeof(float);
+    }
 
     /// <summary>Processes of the job.</summary>
     internal int Ranks { get; }
@@ -24,9 +29,10 @@ internal sealed class RankCosts
     private int AtOnce => Ranks / SequenceParallel;
 
     /// <summary>
-    /// Bytes that a rank sends for the sum of the gradients, which are 8-byte integers: twice as many as they have, less one part.
+    /// Bytes that a rank sends for the sum of the gradients, which are 8-byte integers if it is exact: twice as many as they have, less
+    /// one part.
     /// </summary>
-    internal double GradientBytes => 2.0 * (Ranks - 1) / Ranks * sizeof(long) * (_plan.Memory.Gradients / sizeof(float));
+    internal double GradientBytes => 2.0 * (Ranks - 1) / Ranks * _gradientSize * (_plan.Memory.Gradients / sizeof(float));
 
     internal double? GradientSeconds => GetSeconds(GradientBytes);
 
@@ -50,7 +56,7 @@ internal sealed class RankCosts
             );
             problems.Require(link is null or > 0, $"link is {link}; it must be above 0");
         });
-        return new(plan, count, parts, passes, link);
+        return new(options, plan, count, link);
     }
 
     /// <summary>Operations of the rank that does most in an optimizer step.</summary>
