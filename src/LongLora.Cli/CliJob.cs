@@ -46,18 +46,18 @@ internal sealed class CliJob(Launcher? launcher, TextWriter error)
         if (HasOthers)
             throw new ConfigurationException(
                 $"Cannot run {command} on {launcher!.Size} ranks because it works in one process. Start it without {launcher.Name}. "
-                    + "longlora train and longlora sft run on several."
+                    + "train, sft and evaluate perplexity run on several."
             );
     }
 
     /// <summary>Runs a command as one of the ranks. What goes wrong on any of them is printed once and ends all.</summary>
     /// <param name="read">Reads the options.</param>
-    /// <param name="patience">Seconds without progress before a rank is taken for hung.</param>
+    /// <param name="patience">Seconds without progress before a rank is taken for hung; null for the default.</param>
     /// <param name="run">Gives the exit code.</param>
     /// <param name="explain">Exit code and message for an error.</param>
     internal int Run<TOptions>(
         Func<TOptions> read,
-        Func<TOptions, int> patience,
+        Func<TOptions, int?> patience,
         Func<TOptions, ICommunicator, int> run,
         Func<Exception, (int Code, string Text)> explain
     )
@@ -73,7 +73,7 @@ internal sealed class CliJob(Launcher? launcher, TextWriter error)
             TOptions options;
             using (ranks.Phase("reading the options", s_longestReading))
                 options = read();
-            ranks.Limit = TimeSpan.FromSeconds(patience(options));
+            ranks.Limit = TimeSpan.FromSeconds(patience(options) ?? DefaultTimeout);
             if (Speaks)
                 Greet(ranks);
             var code = run(options, ranks);

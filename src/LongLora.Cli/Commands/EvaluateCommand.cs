@@ -1,6 +1,7 @@
 using System.CommandLine;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Evaluation;
 using LongLora.Reports;
 using Spectre.Console;
@@ -74,6 +75,10 @@ internal static class EvaluateCommand
             "longlora evaluate perplexity --model merged --data books --lengths 4096,32768"
         )
         {
+            TakesRanks = true,
+        };
+        Option[] options =
+        [
             text.Data,
             lengths,
             protocol,
@@ -82,19 +87,22 @@ internal static class EvaluateCommand
             byPosition,
             json,
             picture,
-        };
+        ];
+        foreach (var option in options)
+            command.Options.Add(option);
         source.AddTo(command);
-        command.SetAction(parsed =>
+        command.SetAction(parsed => context.Job.Run(() => lengths.Read(parsed), _ => null, (contexts, ranks) =>
         {
-            var contexts = lengths.Read(parsed);
             EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
             using var loaded = source.Load(parsed);
             var model = loaded.Network;
             using var tokens = text.Read(parsed, loaded, context.Cancellation);
             var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;
             var results = Measure(context, contexts, (length, progress) =>
-                Perplexity.Evaluate(model, tokens, length, kind, parsed.GetValue(stride), null, progress, context.Cancellation)
+                Perplexity.Evaluate(model, tokens, length, kind, parsed.GetValue(stride), null, ranks, progress, context.Cancellation)
             );
+            if (!ranks.IsRoot())
+                return ExitCode.Done;
             Show(context, results, kind, tokens);
             if (parsed.GetValue(byPosition))
                 ShowPositions(context, results);
@@ -109,7 +117,7 @@ internal static class EvaluateCommand
             if (parsed.GetValue(picture) is { } image)
                 PositionPlot.Save(image, results, "Loss by position in the window");
             return ExitCode.Done;
-        });
+        }, context.Explain));
         return command;
     }
 

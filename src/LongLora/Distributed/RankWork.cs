@@ -62,6 +62,16 @@ internal static class RankWork
         Agree(communicator, error);
     }
 
+    /// <summary>Whether any rank says so: then all know.</summary>
+    internal static bool IsAny(this ICommunicator communicator, bool mine)
+    {
+        if (communicator.Size == 1)
+            return mine;
+        using var any = tensor(new[] { mine ? 1L : 0L });
+        communicator.AllReduce(any, Reduction.Max).Wait();
+        return any.data<long>()[0] != 0;
+    }
+
     /// <summary>Gives all ranks the text of rank 0.</summary>
     internal static string BroadcastText(this ICommunicator communicator, string text)
     {

@@ -181,7 +181,7 @@ public sealed class Trainer : IDisposable
         var sums = new double[microBatches * Ranks.Parts + 1];
         for (var round = 0; round * Ranks.DataCount < microBatches; round++)
         {
-            if (Ranks.Any(cancellation.IsCancellationRequested))
+            if (Ranks.Communicator.IsAny(cancellation.IsCancellationRequested))
             {
                 ForgetGradients();
                 return null;

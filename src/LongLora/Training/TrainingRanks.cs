@@ -38,9 +38,6 @@ internal sealed class TrainingRanks(ICommunicator communicator, int parts = 1)
     /// <summary>Numbers of which all ranks but one have 0.</summary>
     internal double[] Sum(double[] values) => Reduce(values, Reduction.Sum);
 
-    /// <summary>Whether any rank says so.</summary>
-    internal bool Any(bool mine) => Reduce([mine ? 1 : 0], Reduction.Max)[0] != 0;
-
     /// <summary>The largest of all ranks.</summary>
     internal long[] Max(params long[] values) => Reduce(values, Reduction.Max);
 

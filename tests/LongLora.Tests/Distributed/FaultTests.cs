@@ -3,7 +3,7 @@ using System.Text.RegularExpressions;
 
 namespace LongLora.Tests.Distributed;
 
-/// <summary>What becomes of a job when something happens to one of its ranks. Further faults: scripts/mpi-faults.sh.</summary>
+/// <summary>What becomes of a job when something happens to one of its ranks. Further faults: tests/ranks/faults.sh.</summary>
 public partial class FaultTests
 {
     private const int Lost = 75;
@@ -21,7 +21,7 @@ public partial class FaultTests
     [MemberData(nameof(Silent))]
     public void A_rank_that_is_stuck_is_named_once_and_the_job_ends(string launcher, string fault, string named)
     {
-        var job = MpiJob.RunRanks(launcher, 3, fault);
+        var job = RankProcess.Start(launcher, 3, fault);
         Assert.True(job.Code == Lost, job.ToString());
         var lines = job.Error.Split('\n').Where(l => l.Contains("The job is ended", StringComparison.Ordinal)).ToList();
         Assert.Contains(named, Assert.Single(lines), StringComparison.Ordinal);
@@ -33,7 +33,7 @@ public partial class FaultTests
     [InlineData("mpirun.mpich", "kill 2")]
     public void A_rank_that_is_killed_ends_the_job(string launcher, string fault)
     {
-        var job = MpiJob.RunRanks(launcher, 3, fault);
+        var job = RankProcess.Start(launcher, 3, fault);
         Assert.NotEqual(0, job.Code);
         AssertAllGone(job);
     }
@@ -43,7 +43,7 @@ public partial class FaultTests
     [InlineData("mpirun.mpich", "throw 0", "rank 0 (")]
     public void An_error_on_one_rank_is_printed_once_with_its_exit_code(string launcher, string fault, string named)
     {
-        var job = MpiJob.RunRanks(launcher, 3, fault);
+        var job = RankProcess.Start(launcher, 3, fault);
         Assert.True(job.Code == 3, job.ToString());
         var line = Assert.Single(job.Error.Split('\n'), l => l.Contains("a bad file", StringComparison.Ordinal));
         Assert.Contains(named, line, StringComparison.Ordinal);
@@ -55,7 +55,7 @@ public partial class FaultTests
     [InlineData("mpirun.mpich")]
     public void An_error_on_all_ranks_is_printed_once_without_a_rank(string launcher)
     {
-        var job = MpiJob.RunRanks(launcher, 3, "throw");
+        var job = RankProcess.Start(launcher, 3, "throw");
         Assert.True(job.Code == 3, job.ToString());
         var line = Assert.Single(job.Error.Split('\n'), l => l.Contains("a bad file", StringComparison.Ordinal));
         Assert.DoesNotContain("rank", line, StringComparison.Ordinal);
@@ -66,7 +66,7 @@ public partial class FaultTests
     [Fact]
     public void Ranks_that_call_different_operations_are_told()
     {
-        var job = MpiJob.RunRanks("mpirun.mpich", 3, "part 1");
+        var job = RankProcess.Start("mpirun.mpich", 3, "part 1");
         Assert.True(job.Code == Lost, job.ToString());
         Assert.Contains("all ranks wait for", job.Error, StringComparison.Ordinal);
         Assert.Contains("for broadcast (from 0), operation", job.Error, StringComparison.Ordinal);
@@ -75,7 +75,7 @@ public partial class FaultTests
     [Fact]
     public void A_rank_that_is_slow_but_alive_is_waited_for()
     {
-        var job = MpiJob.RunRanks("mpirun.openmpi", 2, "slow 1");
+        var job = RankProcess.Start("mpirun.openmpi", 2, "slow 1");
         Assert.True(job.Code == 0, job.ToString());
     }
 

@@ -11,7 +11,7 @@ public class MpiCommunicatorTests
     public void Communicator_keeps_the_contract(string launcher, int size)
     {
         // Also where one call of MPI takes little, and where a tensor is many calls.
-        var job = MpiJob.RunRanks(launcher, size, size == 2 ? RankProcess.Contract : RankProcess.Contract + " 4096");
+        var job = RankProcess.Start(launcher, size, size == 2 ? RankProcess.Contract : RankProcess.Contract + " 4096");
         Assert.True(job.Code == 0, job.ToString());
         foreach (var check in CommunicatorChecks.All.Keys)
             Assert.Contains($"{check}: {size} ranks", job.Output, StringComparison.Ordinal);

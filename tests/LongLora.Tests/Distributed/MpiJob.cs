@@ -31,10 +31,17 @@ internal sealed class MpiJob
     }
 
     /// <summary>Runs a program as several ranks.</summary>
+    /// <param name="launcher">One of <see cref="Launchers"/>.</param>
+    /// <param name="size">Ranks.</param>
+    /// <param name="command">The program and its arguments.</param>
+    /// <param name="meanwhile">Gets the launcher's process while it runs.</param>
+    /// <param name="environment">Variables besides those of this process.</param>
+    /// <param name="limit">Longest time; null for four minutes.</param>
     internal static MpiJob Run(
         string launcher,
         int size,
         IEnumerable<string> command,
+        Action<Process>? meanwhile = null,
         IReadOnlyDictionary<string, string?>? environment = null,
         TimeSpan? limit = null
     )
@@ -59,6 +66,7 @@ internal sealed class MpiJob
         process.ErrorDataReceived += (_, e) => Append(error, e.Data);
         process.BeginOutputReadLine();
         process.BeginErrorReadLine();
+        meanwhile?.Invoke(process);
         if (!process.WaitForExit(limit ?? TimeSpan.FromMinutes(4)))
         {
             process.Kill(entireProcessTree: true);
@@ -67,10 +75,6 @@ internal sealed class MpiJob
         process.WaitForExit();
         return new MpiJob(process.ExitCode, output.ToString(), error.ToString(), watch.Elapsed);
     }
-
-    /// <summary>Runs this program as several ranks.</summary>
-    internal static MpiJob RunRanks(string launcher, int size, string work) =>
-        Run(launcher, size, [Path.Combine(AppContext.BaseDirectory, "LongLora.Tests"), RankProcess.Argument, work]);
 
     private static IEnumerable<string> Options(string launcher, int size) =>
         launcher.EndsWith("openmpi", StringComparison.Ordinal)

@@ -15,6 +15,11 @@ internal static class RankProcess
     /// <summary>All checks of the contract; a number behind it is the most bytes in one call of MPI.</summary>
     internal const string Contract = "contract";
 
+    /// <summary>Starts this program as several ranks.</summary>
+    internal static MpiJob Start(string launcher, int size, string work) =>
+        MpiJob.Run(launcher, size, [Path.Combine(AppContext.BaseDirectory, "LongLora.Tests"), Argument, work]);
+
+    /// <summary>Runs as one of them, and gives the exit code.</summary>
     internal static int Run(string work)
     {
         LibTorch.EnsureLoaded();
