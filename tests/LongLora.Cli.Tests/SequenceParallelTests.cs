@@ -3,6 +3,7 @@ using LongLora.Data;
 using LongLora.Distributed;
 using LongLora.Options;
 using LongLora.Runtime;
+using LongLora.Tests.Distributed;
 using LongLora.Training;
 
 namespace LongLora.Cli.Tests;
@@ -75,6 +76,44 @@ public class SequenceParallelTests : CliRun
         Assert.ThrowsAny<OperationCanceledException>(() => Train(2, MakeOptions("changed", 2), new StopAfter(2, source), source.Token));
         Train(4, MakeOptions("changed", 4, resume: true));
         Assert.Equal(expected, MetricsLog.Read(At("changed")).Select(s => s.Loss), (a, b) => Math.Abs(a - b) <= 1e-4);
+    }
+
+    [Fact]
+    public void Train_under_both_launchers_writes_the_same_bytes()
+    {
+        MpiJob.Require("mpirun.openmpi");
+        MpiJob.Require("mpirun.mpich");
+        WriteTokens("train.bin", 60_000);
+        foreach (var (launcher, ranks) in new[] { ("mpirun.openmpi", 2), ("mpirun.mpich", 4) })
+        {
+            string[] command =
+            [
+                "dotnet",
+                Path.Combine(AppContext.BaseDirectory, "LongLora.Cli.dll"),
+                "train",
+                "--model",
+                Stories,
+                "--data",
+                At("train.bin"),
+                "--context",
+                "1024",
+                "--group-size",
+                "128",
+                "--steps",
+                "2",
+                "--gradient-accumulation",
+                "2",
+                "--device",
+                "cpu",
+                "--sequence-parallel",
+                "2",
+                "--output",
+                At($"of{ranks}"),
+            ];
+            var job = MpiJob.Run(launcher, ranks, command);
+            Assert.True(job.Code == ExitCode.Done, job.ToString());
+        }
+        Assert.Equal(Hash("of2"), Hash("of4"));
     }
 
     private sealed class StopAfter(int steps, CancellationTokenSource source) : IProgress<TrainingStep>
