@@ -128,11 +128,7 @@ public static class FineTune
             if (options.Method.Tuning == TuningMethod.Full)
                 HuggingFaceExporter.Write(result, model, loaded.Files);
             else
-                AtomicFile.WriteDirectory(
-                    result,
-                    path => PeftFormat.Write(path, adapters, model, source.Reference),
-                    withChecksums: true
-                );
+                AtomicFile.WriteDirectory(result, path => PeftFormat.Write(path, adapters, model, source.Reference), withChecksums: true);
         });
         return new FineTuneResult(run.ResultPath, model.Config, parameters.Count) { Notes = [.. told, .. data.Notes] };
     }
